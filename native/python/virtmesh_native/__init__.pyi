@@ -1,0 +1,227 @@
+"""The native half of virtmesh: rings in guest memory, and the block data path.
+
+Errors are raised as the classes of virtmesh.errors. Addresses are guest physical, sizes in bytes.
+Calls that may wait (join, flush, resize, close) release the GIL.
+"""
+
+from collections.abc import Sequence
+from typing import Self, final
+
+@final
+class GuestMemory:
+    """Guest physical memory, mapped shared from sealed memfds.
+
+    `regions` are (descriptor, guest_address, size, file_offset). Descriptors are duplicated.
+    Errors: MemoryUnsealed without F_SEAL_SHRINK; MemoryTooSmall when a file is shorter than its
+    region; MemoryRefused for no, overlapping, unaligned or too many (8) regions.
+    """
+
+    def __new__(cls, regions: Sequence[tuple[int, int, int, int]]) -> Self: ...
+    @property
+    def size(self) -> int:
+        """Sum of the sizes of the regions."""
+    def read(self, address: int, length: int) -> bytes:
+        """Copy bytes out. Errors: MemoryRefused outside the regions."""
+    def write(self, address: int, data: bytes) -> None:
+        """Copy bytes in. Errors: MemoryRefused outside the regions."""
+
+@final
+class QueueConfig:
+    """Where a split virtqueue is (virtio 1.4, 2.7), and what was negotiated for it.
+
+    `size` is a power of two up to 32768; `descriptor_area` is aligned to 16, `driver_area` to 2,
+    `device_area` to 4.
+    """
+
+    def __new__(
+        cls,
+        *,
+        size: int,
+        descriptor_area: int,
+        driver_area: int,
+        device_area: int,
+        event_idx: bool,
+        indirect: bool,
+    ) -> Self: ...
+
+@final
+class Interrupt:
+    """InterruptStatus of one device, and how its raising is signalled. Lock-free.
+
+    Raising sets the bits, counts, signals the call eventfd (if one is set) and makes `wake_fd`
+    readable (while `observed`).
+    """
+
+    def __new__(cls) -> Self: ...
+    @property
+    def status(self) -> int:
+        """Pending bits: 1 used buffer, 2 configuration change."""
+    @property
+    def sequence(self) -> int:
+        """Interrupts raised since creation; reset does not clear it."""
+    @property
+    def suppressed(self) -> int:
+        """Used-buffer interrupts not raised because the driver asked for none."""
+    @property
+    def fault(self) -> str | None:
+        """Why the device needs a reset (DEVICE_NEEDS_RESET), or None."""
+    @property
+    def wake_fd(self) -> int:
+        """A non-blocking eventfd, readable after a raise while observed. The reader drains it."""
+    observed: bool
+    """True to have wake_fd signalled: set while someone watches interrupts by RPC."""
+    def acknowledge(self, bits: int) -> None:
+        """Clear pending bits (InterruptACK)."""
+    def raise_config(self) -> None:
+        """Raise a configuration change interrupt."""
+    def raise_used(self, queue: int) -> None:
+        """Raise a used-buffer interrupt for a queue."""
+    def set_fault(self, reason: str) -> None:
+        """Ask for a reset: keeps the first reason, raises a configuration change interrupt."""
+    def set_call(self, queue: int, descriptor: int | None) -> None:
+        """Set or clear the eventfd of a queue (duplicated). Errors: BadDoorbell."""
+    def set_config_call(self, descriptor: int | None) -> None:
+        """Set or clear the eventfd of configuration changes (duplicated). Errors: BadDoorbell."""
+    def reset(self) -> None:
+        """Clear pending bits and fault; eventfds stay."""
+
+@final
+class DriverQueue:
+    """The driver side of a split virtqueue. Not for use by two threads at once.
+
+    `indirect_area` is where indirect descriptor tables go (size * indirect_entries * 16 bytes,
+    aligned to 16), or None for direct chains only.
+    Construction clears the rings.
+    """
+
+    def __new__(
+        cls,
+        memory: GuestMemory,
+        config: QueueConfig,
+        *,
+        indirect_area: int | None = None,
+        indirect_entries: int = 0,
+    ) -> Self: ...
+    @property
+    def free(self) -> int:
+        """Descriptors that are free."""
+    @property
+    def in_flight(self) -> int:
+        """Chains added and not popped."""
+    def add(
+        self, readable: Sequence[tuple[int, int]], writable: Sequence[tuple[int, int]]
+    ) -> int | None:
+        """Add one chain of (address, length) buffers and publish it.
+
+        Returns its token (the head descriptor), unique among chains in flight; None when there is
+        no room. Errors: ValueError for an empty chain or a zero length.
+        """
+    def should_notify(self) -> bool:
+        """Say whether the device wants a notification for what was added since the last call."""
+    def can_pop(self) -> bool:
+        """Say whether a used chain waits."""
+    def pop_used(self, limit: int = 256) -> list[tuple[int, int]]:
+        """Take used chains: (token, bytes written by the device). Errors: RingCorrupt."""
+    def enable_interrupts(self) -> bool:
+        """Ask for an interrupt at the next used chain; True when one waits already."""
+    def disable_interrupts(self) -> None:
+        """Ask for none."""
+
+@final
+class DeviceQueue:
+    """The device side of a split virtqueue, for device models in Python and for tests.
+
+    Every value the driver can change is read once and checked. Errors: RingCorrupt when the
+    driver broke the ring; the queue is unusable then.
+    """
+
+    def __new__(cls, memory: GuestMemory, config: QueueConfig) -> Self: ...
+    def pop(
+        self,
+    ) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]]] | None:
+        """Take the next available chain: (head, readable buffers, writable buffers)."""
+    def push(self, head: int, written: int) -> None:
+        """Give a chain back as used."""
+    def needs_interrupt(self) -> bool:
+        """Say whether the driver wants an interrupt for what was pushed since the last call."""
+    def enable_notifications(self) -> bool:
+        """Ask to be notified of the next available chain; True when one waits already."""
+    def disable_notifications(self) -> None:
+        """Ask for none."""
+
+@final
+class BlkDevice:
+    """A disk image and its request queues: the data path of virtio-blk (virtio 1.4, 5.2).
+
+    The image is a regular file or a block device node, locked while open: exclusively, or shared
+    when `read_only`. Each running queue has a thread that takes requests from the ring; an engine
+    executes them, several at a time, without the GIL.
+    Errors: ImageNotFound, ImageLocked, ImageDenied, BadSize (not a multiple of block_size, or 0).
+    """
+
+    def __new__(
+        cls,
+        path: str,
+        *,
+        read_only: bool = False,
+        serial: str = "",
+        block_size: int = 512,
+        seg_max: int = 126,
+        max_discard_sectors: int = 0x7FFFFF,
+        max_discard_seg: int = 32,
+        max_write_zeroes_sectors: int = 0x7FFFFF,
+        max_write_zeroes_seg: int = 32,
+        threads: int = 4,
+    ) -> Self: ...
+    @property
+    def capacity(self) -> int:
+        """Capacity in bytes."""
+    @property
+    def allocated(self) -> int:
+        """Bytes allocated for the image in its file system."""
+    @property
+    def image_read_only(self) -> bool:
+        """True when the image was opened read-only."""
+    @property
+    def is_block_node(self) -> bool:
+        """True when the image is a block device node."""
+    read_only: bool
+    """True while writes are refused. Setting False raises BlockReadOnly on a read-only image."""
+    write_back: bool
+    """True: writes are durable after a flush. False: each write is durable when it completes."""
+    def activate(self, driver_features: int) -> None:
+        """Take the negotiated features, for the queues started from now on."""
+    def start_queue(
+        self,
+        index: int,
+        memory: GuestMemory,
+        config: QueueConfig,
+        interrupt: Interrupt,
+        kick: int | None,
+    ) -> None:
+        """Start serving a queue. `kick` is the driver's eventfd (duplicated), if it has one."""
+    def kick(self, index: int) -> None:
+        """Look at a queue now: what QueueNotify and Notify do. Does nothing when not running."""
+    def request_stop(self, index: int) -> None:
+        """Begin to stop a queue: no more is taken; requests being executed finish."""
+    def is_stopped(self, index: int) -> bool:
+        """Say whether a queue is stopped (or never ran)."""
+    def join(self, index: int) -> None:
+        """Wait until a queue whose stop was requested is stopped."""
+    def resize(self, capacity: int) -> None:
+        """Change the size of the image and the capacity. Errors: NotResizable, BlockIOError."""
+    def flush(self) -> None:
+        """Make completed writes durable. Errors: BlockIOError."""
+    def stats(self) -> dict[str, tuple[int, int, int, int, int]]:
+        """Per type of request: (ok, io_errors, unsupported, bytes, busy_us)."""
+    @property
+    def in_flight(self) -> int:
+        """Requests being executed."""
+    @property
+    def malformed(self) -> int:
+        """Chains refused before execution."""
+    @property
+    def notifications(self) -> int:
+        """Notifications received by eventfd from drivers."""
+    def close(self) -> None:
+        """Stop all queues, wait for them, and release the image."""

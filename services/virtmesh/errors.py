@@ -1,0 +1,312 @@
+"""The exceptions of virtmesh, and how they travel over gRPC.
+
+    VirtmeshError
+    |-- DeviceNotFound            no device of that name
+    |-- DeviceNotReady            the kernel has not brought the device up
+    |-- DeviceLost                the device service went away, requests with it
+    |-- DeviceAttached            another driver has the device ("holder")
+    |-- NotAttached               the call needs the session of the attached driver
+    |-- ShuttingDown              the service is stopping
+    |-- ServiceUnavailable        nothing answers at the address
+    |-- MemoryRefused             guest memory or doorbells a device does not take
+    |   |-- MemoryMissing         none was handed over
+    |   |-- MemoryUnsealed        it could shrink under the device
+    |   |-- MemoryTooSmall        the file is shorter than the region
+    |   `-- BadDoorbell           not a non-blocking eventfd, or for a queue that is not there
+    |-- RegisterError             an access the register window refuses
+    |   |-- UnknownRegister       nothing is at that offset
+    |   |-- BadWidth              not a width of that register
+    |   |-- Misaligned            not a multiple of the width
+    |   |-- NotReadable           a write-only register
+    |   |-- NotWritable           a read-only register
+    |   |-- BadValue              the value does not fit
+    |   |-- NoSuchQueue           the device has no queue of that index
+    |   `-- DriverViolation       a write the specification forbids in this state
+    |-- ImageError                the image behind a disk
+    |   |-- ImageNotFound         there is none
+    |   |-- ImageLocked           another process has it
+    |   |-- ImageDenied           its permissions refuse
+    |   `-- BadSize               not a usable size ("size_bytes")
+    |-- BlockError                a request the disk did not carry out
+    |   |-- BlockIOError          VIRTIO_BLK_S_IOERR, or an error of the image
+    |   |-- BlockUnsupported      VIRTIO_BLK_S_UNSUPP
+    |   |-- BlockReadOnly         a write to a read-only disk
+    |   |-- PastEnd               behind the last byte of the disk
+    |   |-- Unaligned             a range that must be aligned to blocks
+    |   |-- WouldShrink           a resize would cut data off
+    |   `-- NotResizable          a block device node has the size it has
+    |-- DriverError               a driver and its device do not come together
+    |   |-- NotVirtio             wrong magic or version
+    |   |-- FeaturesRejected      feature negotiation failed
+    |   |-- QueueUnusable         a queue the driver needs is missing or too small
+    |   |-- RingCorrupt           the device broke the rules of the ring
+    |   `-- DeviceNeedsReset      the device set DEVICE_NEEDS_RESET
+    |-- BadStream                 messages out of order on a stream
+    |-- MessageTooLarge           one message over its limit
+    `-- BadMachine                a machine file or device tree that makes no sense
+
+Each class has one gRPC status code and one reason (the reason of google.rpc.ErrorInfo); the message
+of an exception never repeats that of its cause. `to_status` and `from_rpc_error` are inverse: a
+client catches the class that the service raised.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar, cast
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+DOMAIN = "virtmesh"
+DETAILS_KEY = "grpc-status-details-bin"
+DETAILS_LIMIT = 4096  # gRPC refuses metadata above 8 KiB; a message is never worth half of it
+
+Code = grpc.StatusCode
+
+
+class VirtmeshError(Exception):
+    """Any error of virtmesh. `metadata` holds facts for programs, such as {"holder": "kernel"}."""
+
+    code: ClassVar[grpc.StatusCode] = Code.INTERNAL
+    reason: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, message: str, **metadata: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata = {key: str(value) for key, value in metadata.items()}
+
+    def __init_subclass__(cls, code: grpc.StatusCode | None = None, reason: str = "") -> None:
+        """Give a class its code (its base's without one) and its reason (its name without one)."""
+        super().__init_subclass__()
+        cls.code = code or cls.code
+        cls.reason = reason or spell_reason(cls.__name__)
+        BY_REASON[cls.reason] = cls
+
+
+def spell_reason(name: str) -> str:
+    """Spell a class name as a reason: DeviceNotFound -> DEVICE_NOT_FOUND."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
+
+
+BY_REASON: dict[str, type[VirtmeshError]] = {}
+
+
+class DeviceNotFound(VirtmeshError, code=Code.NOT_FOUND):
+    """No device of that name."""
+
+
+class DeviceNotReady(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """The kernel has not brought the device up."""
+
+
+class DeviceLost(VirtmeshError, code=Code.UNAVAILABLE):
+    """The device service went away, requests with it."""
+
+
+class DeviceAttached(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """Another driver has the device ("holder")."""
+
+
+class NotAttached(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """The call needs the session of the attached driver."""
+
+
+class ShuttingDown(VirtmeshError, code=Code.UNAVAILABLE):
+    """The service is stopping."""
+
+
+class ServiceUnavailable(VirtmeshError, code=Code.UNAVAILABLE):
+    """Nothing answers at the address."""
+
+
+class MemoryRefused(VirtmeshError, code=Code.INVALID_ARGUMENT):
+    """Guest memory or doorbells a device does not take."""
+
+
+class MemoryMissing(MemoryRefused, code=Code.FAILED_PRECONDITION):
+    """None was handed over."""
+
+
+class MemoryUnsealed(MemoryRefused):
+    """It could shrink under the device."""
+
+
+class MemoryTooSmall(MemoryRefused):
+    """The file is shorter than the region."""
+
+
+class BadDoorbell(MemoryRefused):
+    """Not a non-blocking eventfd, or for a queue that is not there."""
+
+
+class RegisterError(VirtmeshError, code=Code.INVALID_ARGUMENT):
+    """An access the register window refuses."""
+
+
+class UnknownRegister(RegisterError, code=Code.OUT_OF_RANGE):
+    """Nothing is at that offset."""
+
+
+class BadWidth(RegisterError):
+    """Not a width of that register."""
+
+
+class Misaligned(RegisterError):
+    """Not a multiple of the width."""
+
+
+class NotReadable(RegisterError, code=Code.FAILED_PRECONDITION):
+    """A write-only register."""
+
+
+class NotWritable(RegisterError, code=Code.FAILED_PRECONDITION):
+    """A read-only register."""
+
+
+class BadValue(RegisterError):
+    """The value does not fit."""
+
+
+class NoSuchQueue(RegisterError, code=Code.OUT_OF_RANGE):
+    """The device has no queue of that index."""
+
+
+class DriverViolation(RegisterError, code=Code.FAILED_PRECONDITION):
+    """A write the specification forbids in this state."""
+
+
+class ImageError(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """The image behind a disk."""
+
+
+class ImageNotFound(ImageError, code=Code.NOT_FOUND):
+    """There is none."""
+
+
+class ImageLocked(ImageError):
+    """Another process has it."""
+
+
+class ImageDenied(ImageError, code=Code.PERMISSION_DENIED):
+    """Its permissions refuse."""
+
+
+class BadSize(ImageError, code=Code.INVALID_ARGUMENT):
+    """Not a usable size ("size_bytes")."""
+
+
+class BlockError(VirtmeshError, code=Code.INTERNAL):
+    """A request the disk did not carry out."""
+
+
+class BlockIOError(BlockError, reason="IO_ERROR"):
+    """VIRTIO_BLK_S_IOERR, or an error of the image."""
+
+
+class BlockUnsupported(BlockError, code=Code.UNIMPLEMENTED, reason="UNSUPPORTED"):
+    """VIRTIO_BLK_S_UNSUPP."""
+
+
+class BlockReadOnly(BlockError, code=Code.FAILED_PRECONDITION, reason="READ_ONLY"):
+    """A write to a read-only disk."""
+
+
+class PastEnd(BlockError, code=Code.OUT_OF_RANGE):
+    """Behind the last byte of the disk."""
+
+
+class Unaligned(BlockError, code=Code.INVALID_ARGUMENT):
+    """A range that must be aligned to blocks."""
+
+
+class WouldShrink(BlockError, code=Code.FAILED_PRECONDITION):
+    """A resize would cut data off."""
+
+
+class NotResizable(BlockError, code=Code.FAILED_PRECONDITION):
+    """A block device node has the size it has."""
+
+
+class DriverError(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """A driver and its device do not come together."""
+
+
+class NotVirtio(DriverError):
+    """Wrong magic or version."""
+
+
+class FeaturesRejected(DriverError):
+    """Feature negotiation failed."""
+
+
+class QueueUnusable(DriverError):
+    """A queue the driver needs is missing or too small."""
+
+
+class RingCorrupt(DriverError, code=Code.DATA_LOSS):
+    """The device broke the rules of the ring."""
+
+
+class DeviceNeedsReset(DriverError):
+    """The device set DEVICE_NEEDS_RESET."""
+
+
+class BadStream(VirtmeshError, code=Code.INVALID_ARGUMENT):
+    """Messages out of order on a stream."""
+
+
+class MessageTooLarge(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):
+    """One message over its limit."""
+
+
+class BadMachine(VirtmeshError, code=Code.INVALID_ARGUMENT):
+    """A machine file or device tree that makes no sense."""
+
+
+def to_status(error: VirtmeshError) -> status_pb2.Status:
+    """Put an error into a google.rpc.Status with one ErrorInfo."""
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    detail = any_pb2.Any()
+    detail.Pack(info)
+    number: int = error.code.value[0]
+    return status_pb2.Status(code=number, message=error.message[:DETAILS_LIMIT], details=[detail])
+
+
+def from_rpc_error(failure: grpc.RpcError, peer: str = "") -> VirtmeshError:
+    """Turn what gRPC raised into the exception that the service meant.
+
+    `peer` is the address called; it is named where nobody answered there.
+    """
+    call = cast("grpc.Call", failure)
+    details = call.details() or ""
+    for key, value in _metadata(call):
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            known = _from_status(status_pb2.Status.FromString(value))
+            if known is not None:
+                return known
+    code = call.code()
+    if code is Code.UNAVAILABLE:
+        where = f" at {peer}" if peer else ""
+        return ServiceUnavailable(f"no service answers{where}: {details}", address=peer)
+    if code is Code.RESOURCE_EXHAUSTED:
+        return MessageTooLarge(details)
+    if code is Code.UNIMPLEMENTED:
+        return BlockUnsupported(f"{peer or 'the service'} does not offer this call: {details}")
+    return VirtmeshError(f"{code.name if code else 'UNKNOWN'}: {details}")
+
+
+def _metadata(call: grpc.Call) -> list[tuple[str, str | bytes]]:
+    """Return the trailing metadata of a sync or asyncio call."""
+    return [(key, value) for key, value in call.trailing_metadata() or ()]
+
+
+def _from_status(status: status_pb2.Status) -> VirtmeshError | None:
+    """Find the exception that a status describes, if it is one of ours."""
+    for detail in status.details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            kind = BY_REASON.get(info.reason, VirtmeshError)
+            return kind(status.message, **dict(info.metadata))
+    return None
