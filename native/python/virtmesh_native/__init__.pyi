@@ -1,7 +1,9 @@
+# ruff: noqa: PYI021 - this stub is where the module is documented
 """The native half of virtmesh: rings in guest memory, and the block data path.
 
-Errors are raised as the classes of virtmesh.errors. Addresses are guest physical, sizes in bytes.
-Calls that may wait (join, flush, resize, close) release the GIL.
+Errors are raised as the classes of virtmesh.errors; ValueError and OverflowError are misuse by the
+caller. Addresses are guest physical, sizes in bytes. Calls that may wait (join, flush, resize, close)
+release the GIL.
 """
 
 from collections.abc import Sequence
@@ -13,7 +15,8 @@ class GuestMemory:
 
     `regions` are (descriptor, guest_address, size, file_offset). Descriptors are duplicated.
     Errors: MemoryUnsealed without F_SEAL_SHRINK; MemoryTooSmall when a file is shorter than its
-    region; MemoryRefused for no, overlapping, unaligned or too many (8) regions.
+    region; MemoryRefused for no, overlapping, unaligned or too many (8) regions, and for what is no
+    open descriptor.
     """
 
     def __new__(cls, regions: Sequence[tuple[int, int, int, int]]) -> Self: ...
@@ -30,7 +33,8 @@ class QueueConfig:
     """Where a split virtqueue is (virtio 1.4, 2.7), and what was negotiated for it.
 
     `size` is a power of two up to 32768; `descriptor_area` is aligned to 16, `driver_area` to 2,
-    `device_area` to 4.
+    `device_area` to 4. The queue that is made with it checks this, and that each area is inside one
+    region of guest memory.
     """
 
     def __new__(
@@ -49,7 +53,7 @@ class Interrupt:
     """InterruptStatus of one device, and how its raising is signalled. Lock-free.
 
     Raising sets the bits, counts, signals the call eventfd (if one is set) and makes `wake_fd`
-    readable (while `observed`).
+    readable (while `observed`). It never waits, whatever the driver does to its eventfd.
     """
 
     def __new__(cls) -> Self: ...
@@ -91,7 +95,7 @@ class DriverQueue:
 
     `indirect_area` is where indirect descriptor tables go (size * indirect_entries * 16 bytes,
     aligned to 16), or None for direct chains only.
-    Construction clears the rings.
+    Construction clears the rings. Errors: ValueError for a queue that can't be where `config` says.
     """
 
     def __new__(
@@ -114,7 +118,8 @@ class DriverQueue:
         """Add one chain of (address, length) buffers and publish it.
 
         Returns its token (the head descriptor), unique among chains in flight; None when there is
-        no room. Errors: ValueError for an empty chain or a zero length.
+        no room. Errors: ValueError for an empty chain or a zero length, for what is outside guest
+        memory, and for more buffers or bytes than any chain has; RingCorrupt.
         """
     def should_notify(self) -> bool:
         """Say whether the device wants a notification for what was added since the last call."""
@@ -132,7 +137,8 @@ class DeviceQueue:
     """The device side of a split virtqueue, for device models in Python and for tests.
 
     Every value the driver can change is read once and checked. Errors: RingCorrupt when the
-    driver broke the ring; the queue is unusable then.
+    driver broke the ring; the queue is unusable then. DriverViolation, at construction, for a queue
+    that can't be where `config` says.
     """
 
     def __new__(cls, memory: GuestMemory, config: QueueConfig) -> Self: ...
@@ -141,7 +147,7 @@ class DeviceQueue:
     ) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]]] | None:
         """Take the next available chain: (head, readable buffers, writable buffers)."""
     def push(self, head: int, written: int) -> None:
-        """Give a chain back as used."""
+        """Give a chain back as used. Errors: ValueError for one that is not held."""
     def needs_interrupt(self) -> bool:
         """Say whether the driver wants an interrupt for what was pushed since the last call."""
     def enable_notifications(self) -> bool:
@@ -156,7 +162,10 @@ class BlkDevice:
     The image is a regular file or a block device node, locked while open: exclusively, or shared
     when `read_only`. Each running queue has a thread that takes requests from the ring; an engine
     executes them, several at a time, without the GIL.
-    Errors: ImageNotFound, ImageLocked, ImageDenied, BadSize (not a multiple of block_size, or 0).
+    Once closed, kick, request_stop and join do nothing, and all else raises ValueError.
+    Errors: ImageNotFound, ImageLocked, ImageDenied, BadSize (not a multiple of block_size, or 0),
+    ImageError for what is no image; ValueError for a serial that is not at most 20 printable ASCII
+    characters, a block_size that is no power of two from 512 to 65536, or threads not from 1 to 64.
     """
 
     def __new__(
@@ -199,7 +208,11 @@ class BlkDevice:
         interrupt: Interrupt,
         kick: int | None,
     ) -> None:
-        """Start serving a queue. `kick` is the driver's eventfd (duplicated), if it has one."""
+        """Start serving a queue. `kick` is the driver's eventfd (duplicated), if it has one.
+
+        Errors: BadDoorbell; DriverViolation for a queue that can't be where `config` says;
+        NoSuchQueue for an index of 64 or more; ValueError for a queue that is not stopped.
+        """
     def kick(self, index: int) -> None:
         """Look at a queue now: what QueueNotify and Notify do. Does nothing when not running."""
     def request_stop(self, index: int) -> None:
@@ -209,9 +222,16 @@ class BlkDevice:
     def join(self, index: int) -> None:
         """Wait until a queue whose stop was requested is stopped."""
     def resize(self, capacity: int) -> None:
-        """Change the size of the image and the capacity. Errors: NotResizable, BlockIOError."""
+        """Change the size of the image and the capacity.
+
+        Errors: NotResizable, BlockReadOnly, BadSize, BlockIOError.
+        """
     def flush(self) -> None:
-        """Make completed writes durable. Errors: BlockIOError."""
+        """Make completed writes durable.
+
+        Errors: BlockIOError; once a flush failed, by request or by call, every later one fails too,
+        since the system forgets writes that it lost.
+        """
     def stats(self) -> dict[str, tuple[int, int, int, int, int]]:
         """Per type of request: (ok, io_errors, unsupported, bytes, busy_us)."""
     @property
@@ -223,5 +243,11 @@ class BlkDevice:
     @property
     def notifications(self) -> int:
         """Notifications received by eventfd from drivers."""
+    @property
+    def truncated(self) -> int:
+        """Requests that failed since the image is shorter than the disk: someone cut it off."""
+    @property
+    def flushes(self) -> int:
+        """Times the image was flushed, by request, for write-through, and by call."""
     def close(self) -> None:
         """Stop all queues, wait for them, and release the image."""

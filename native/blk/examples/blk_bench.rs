@@ -1,0 +1,96 @@
+//! What a request costs through ring, worker and engine, against the bare system call, in one
+//! interleaved run: `cargo run --release --example blk_bench`.
+//!
+//! Driver and device are two threads of one process; the image is in the page cache. Medians of the
+//! rounds; only ratios within one run mean anything.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Instant;
+
+use common::{Driver, Rig, Shape, header};
+use virtmesh_blk::request::{VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
+
+const BLOCK: usize = 4096;
+const BLOCKS: u64 = 16 << 10;
+const REQUESTS: u64 = 4000;
+const ROUNDS: usize = 21;
+
+/// Spreads the numbers 0, 1, 2... over the blocks.
+fn block_of(number: u64) -> u64 {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % BLOCKS
+}
+
+/// Nanoseconds per repetition.
+fn time(action: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    action();
+    start.elapsed().as_secs_f64() * 1e9 / REQUESTS as f64
+}
+
+fn system_calls(file: &File, write: bool) -> f64 {
+    let mut block = [1; BLOCK];
+    time(|| {
+        for number in 0..REQUESTS {
+            let offset = block_of(number) * BLOCK as u64;
+            if write {
+                file.write_all_at(&block, offset).unwrap();
+            } else {
+                file.read_exact_at(&mut block, offset).unwrap();
+            }
+        }
+    })
+}
+
+fn requests(driver: &mut Driver, write: bool, depth: u64) -> f64 {
+    let block = [1; BLOCK];
+    let (kind, output, input) = if write {
+        (VIRTIO_BLK_T_OUT, &block[..], 0)
+    } else {
+        (VIRTIO_BLK_T_IN, &[][..], BLOCK)
+    };
+    time(|| {
+        let (mut sent, mut done) = (0, 0);
+        while done < REQUESTS {
+            while sent < REQUESTS && sent - done < depth {
+                let sector = block_of(sent) * (BLOCK as u64 / 512);
+                driver.send(header(kind, sector), output, input).unwrap();
+                sent += 1;
+            }
+            done += driver.wait().len() as u64;
+        }
+    })
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn main() {
+    let rig = Rig::new(&vec![0; BLOCK * usize::try_from(BLOCKS).unwrap()], 4);
+    let shape = Shape {
+        size: 128,
+        event_idx: true,
+        indirect: true,
+    };
+    let mut driver = rig.with_driver(shape, 64);
+    println!("4 KiB random, page cache, {ROUNDS} rounds of {REQUESTS}: ns per request");
+    for (name, write) in [("read", false), ("write", true)] {
+        for depth in [1, 32] {
+            let (mut bare, mut through) = (Vec::new(), Vec::new());
+            for _ in 0..ROUNDS {
+                bare.push(system_calls(rig.file.as_file(), write));
+                through.push(requests(&mut driver, write, depth));
+            }
+            let (bare, through) = (median(bare), median(through));
+            let (ratio, iops) = (through / bare, 1e9 / through);
+            println!(
+                "{name:5} depth {depth:2}: {through:7.0} ({iops:8.0} IOPS), system call {bare:6.0}, ratio {ratio:5.2}"
+            );
+        }
+    }
+}

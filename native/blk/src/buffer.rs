@@ -1,0 +1,110 @@
+//! The data of a request: where it is in this process, ready for the system calls that move it.
+
+use virtmesh_ring::{GuestRam, MemoryError, Segments};
+
+/// Pieces of guest memory, in order. Keeps the memory mapped.
+///
+/// The driver may change the bytes at any time, so they are only moved, never looked at in place.
+#[derive(Debug)]
+pub struct Buffer {
+    segments: Segments,
+    pieces: Vec<libc::iovec>,
+    length: u64,
+    memory: GuestRam,
+}
+
+// SAFETY: the pointers are into the mapping that `memory` keeps, which belongs to no thread.
+unsafe impl Send for Buffer {}
+// SAFETY: as for Send; a shared Buffer hands out pointers only, and the bytes behind them are shared
+// with another process anyway.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    /// Translate segments; empty ones are left out.
+    ///
+    /// # Errors
+    /// When one is not inside guest memory.
+    pub fn new(memory: &GuestRam, mut segments: Segments) -> Result<Self, MemoryError> {
+        segments.retain(|segment| segment.len > 0);
+        let mut pieces = Vec::with_capacity(segments.len());
+        for segment in &segments {
+            memory.iovecs(segment.addr, u64::from(segment.len), &mut pieces)?;
+        }
+        // No overflow: a chain has at most 2^32 bytes.
+        let length = segments.iter().map(|segment| u64::from(segment.len)).sum();
+        Ok(Self {
+            segments,
+            pieces,
+            length,
+            memory: memory.clone(),
+        })
+    }
+
+    /// Bytes altogether.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// True when there are no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Segments of the chain that the bytes are in.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// The pieces, valid while the buffer lives.
+    #[must_use]
+    pub fn pieces(&self) -> &[libc::iovec] {
+        &self.pieces
+    }
+
+    /// Copy all of it out.
+    ///
+    /// # Errors
+    /// None that can happen: its bounds were checked when it was made.
+    pub fn to_vec(&self) -> Result<Vec<u8>, MemoryError> {
+        let mut copy = Vec::new();
+        for segment in &self.segments {
+            let start = copy.len();
+            copy.resize(start + segment.len as usize, 0);
+            self.memory.read(segment.addr, &mut copy[start..])?;
+        }
+        Ok(copy)
+    }
+
+    /// Copy bytes in, from the start; what does not fit is left out.
+    ///
+    /// # Errors
+    /// As for [`Buffer::to_vec`].
+    pub fn fill(&self, bytes: &[u8]) -> Result<(), MemoryError> {
+        let mut rest = bytes;
+        for segment in &self.segments {
+            let (now, later) = rest.split_at(rest.len().min(segment.len as usize));
+            self.memory.write(segment.addr, now)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Fill all of it with zeroes.
+    ///
+    /// # Errors
+    /// As for [`Buffer::to_vec`].
+    pub fn fill_zero(&self) -> Result<(), MemoryError> {
+        const ZEROES: [u8; 4096] = [0; 4096];
+        for segment in &self.segments {
+            for start in (0..segment.len).step_by(ZEROES.len()) {
+                let count = ZEROES.len().min((segment.len - start) as usize);
+                self.memory
+                    .write(segment.addr + u64::from(start), &ZEROES[..count])?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! The data path of one virtio-blk device: a disk, an engine, and the queues that run.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use virtmesh_device::{Interrupt, Kick, QUEUE_LIMIT};
+use virtmesh_ring::{ConfigError, GuestRam, QueueConfig};
+
+use crate::disk::Disk;
+use crate::engine::Engine;
+use crate::worker::Worker;
+
+/// Why a queue does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There can be no such queue.
+    #[error("there is no queue {index}: a device has at most {QUEUE_LIMIT}")]
+    NoSuchQueue {
+        /// The index.
+        index: usize,
+    },
+    /// It runs, or still stops.
+    #[error("queue {index} is not stopped")]
+    Running {
+        /// The index.
+        index: usize,
+    },
+    /// The device is closed.
+    #[error("the device is closed")]
+    Closed,
+    /// It can't be where it is said to be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The system refused.
+    #[error("the queue cannot be started: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// The data path of a device. Every method may be called from any thread.
+pub struct BlkDevice {
+    disk: Arc<Disk>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// None once closed.
+    engine: Option<Arc<dyn Engine>>,
+    queues: BTreeMap<usize, Arc<Worker>>,
+}
+
+impl BlkDevice {
+    /// Make one; no queue runs.
+    #[must_use]
+    pub fn new(disk: Disk, engine: Arc<dyn Engine>) -> Self {
+        let state = State {
+            engine: Some(engine),
+            queues: BTreeMap::new(),
+        };
+        Self {
+            disk: Arc::new(disk),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The disk.
+    #[must_use]
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Start serving a queue. `kick` is the driver's eventfd, if it has one.
+    ///
+    /// # Errors
+    /// Every variant of [`StartError`].
+    pub fn start_queue(
+        &self,
+        index: usize,
+        memory: &GuestRam,
+        config: QueueConfig,
+        interrupt: Arc<Interrupt>,
+        kick: Option<Kick>,
+    ) -> Result<(), StartError> {
+        if index >= QUEUE_LIMIT {
+            return Err(StartError::NoSuchQueue { index });
+        }
+        let mut state = self.lock();
+        let engine = Arc::clone(state.engine.as_ref().ok_or(StartError::Closed)?);
+        if state
+            .queues
+            .get(&index)
+            .is_some_and(|worker| !worker.is_stopped())
+        {
+            return Err(StartError::Running { index });
+        }
+        let disk = Arc::clone(&self.disk);
+        let worker = Worker::start(index, memory, config, interrupt, kick, disk, engine)?;
+        state.queues.insert(index, Arc::new(worker));
+        Ok(())
+    }
+
+    /// Look at a queue now. Does nothing when it does not run.
+    pub fn kick(&self, index: usize) {
+        if let Some(worker) = self.worker(index) {
+            worker.kick();
+        }
+    }
+
+    /// Begin to stop a queue: no more is taken, and what is being executed finishes.
+    pub fn request_stop(&self, index: usize) {
+        if let Some(worker) = self.worker(index) {
+            worker.request_stop();
+        }
+    }
+
+    /// True when a queue is stopped or never ran.
+    #[must_use]
+    pub fn is_stopped(&self, index: usize) -> bool {
+        self.worker(index).is_none_or(|worker| worker.is_stopped())
+    }
+
+    /// Wait until a queue whose stop was requested is stopped.
+    pub fn join(&self, index: usize) {
+        if let Some(worker) = self.worker(index) {
+            worker.join();
+        }
+    }
+
+    /// Requests being executed.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.lock()
+            .queues
+            .values()
+            .map(|worker| worker.in_flight())
+            .sum()
+    }
+
+    /// Stop all queues, wait for them, and end the engine's threads. The image stays open until the
+    /// device is dropped.
+    pub fn close(&self) {
+        let (engine, queues) = {
+            let mut state = self.lock();
+            (
+                state.engine.take(),
+                state.queues.values().cloned().collect::<Vec<_>>(),
+            )
+        };
+        for worker in &queues {
+            worker.request_stop();
+        }
+        for worker in &queues {
+            worker.join();
+        }
+        drop(engine);
+    }
+
+    /// The worker of a queue; the lock is not held while it is used, so that nothing waits for a join.
+    fn worker(&self, index: usize) -> Option<Arc<Worker>> {
+        self.lock().queues.get(&index).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for BlkDevice {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

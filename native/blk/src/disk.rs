@@ -1,0 +1,148 @@
+//! A disk: its image, what the driver agreed to, and the execution of one request.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::backend::Image;
+use crate::parse::{RangeLimits, Terms};
+use crate::request::{Operation, Request, SECTOR_SIZE, Status, VIRTIO_BLK_ID_BYTES};
+use crate::stats::Stats;
+
+/// What does not change while a disk is open.
+#[derive(Debug, Clone)]
+pub struct DiskOptions {
+    /// The device ID string: at most 20 bytes of printable ASCII.
+    pub serial: String,
+    /// Most data segments of a request.
+    pub seg_max: u32,
+    /// Limits of a DISCARD.
+    pub discard: RangeLimits,
+    /// Limits of a `WRITE_ZEROES`.
+    pub write_zeroes: RangeLimits,
+}
+
+/// A disk, shared by its queues and the engine.
+#[derive(Debug)]
+pub struct Disk {
+    /// Where the bytes are.
+    pub image: Image,
+    /// Counters.
+    pub stats: Stats,
+    options: DiskOptions,
+    id: [u8; VIRTIO_BLK_ID_BYTES],
+    features: AtomicU64,
+    read_only: AtomicBool,
+    write_back: AtomicBool,
+}
+
+impl Disk {
+    /// Make a disk of an image; write-back, and read-only when the image is.
+    ///
+    /// None when the serial is no device ID string.
+    #[must_use]
+    pub fn new(image: Image, options: DiskOptions) -> Option<Self> {
+        let serial = options.serial.as_bytes();
+        let printable = serial.iter().all(|byte| (b' '..=b'~').contains(byte));
+        let mut id = [0; VIRTIO_BLK_ID_BYTES];
+        id.get_mut(..serial.len())
+            .filter(|_| printable)?
+            .copy_from_slice(serial);
+        let read_only = AtomicBool::new(image.is_read_only());
+        Some(Self {
+            image,
+            stats: Stats::default(),
+            options,
+            id,
+            features: AtomicU64::new(0),
+            read_only,
+            write_back: AtomicBool::new(true),
+        })
+    }
+
+    /// What requests are held to now.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        Terms {
+            features: self.features.load(Ordering::SeqCst),
+            capacity: self.image.capacity() / SECTOR_SIZE,
+            read_only: self.read_only(),
+            seg_max: self.options.seg_max,
+            discard: self.options.discard,
+            write_zeroes: self.options.write_zeroes,
+        }
+    }
+
+    /// Take the negotiated features.
+    pub fn set_features(&self, features: u64) {
+        self.features.store(features, Ordering::SeqCst);
+    }
+
+    /// True while writes are refused.
+    #[must_use]
+    pub fn read_only(&self) -> bool {
+        self.read_only.load(Ordering::SeqCst)
+    }
+
+    /// Refuse or take writes from the next request on; false when the image does not allow it.
+    #[must_use]
+    pub fn set_read_only(&self, read_only: bool) -> bool {
+        let allowed = read_only || !self.image.is_read_only();
+        if allowed {
+            self.read_only.store(read_only, Ordering::SeqCst);
+        }
+        allowed
+    }
+
+    /// True when writes are durable after a flush; false when each is durable as it completes.
+    #[must_use]
+    pub fn write_back(&self) -> bool {
+        self.write_back.load(Ordering::SeqCst)
+    }
+
+    /// Choose between write-back and write-through.
+    pub fn set_write_back(&self, write_back: bool) {
+        self.write_back.store(write_back, Ordering::SeqCst);
+    }
+
+    /// Carry a request out; the outcome is for [`Request::answer`].
+    #[must_use]
+    pub fn execute(&self, request: &Request) -> Status {
+        let done = match &request.operation {
+            Operation::Refuse(status) => return *status,
+            Operation::Read { offset } => self.image.read(&request.writable, *offset),
+            Operation::Write { offset } => {
+                self.stable(|| self.image.write(&request.readable, *offset))
+            }
+            Operation::Flush => self.image.flush(),
+            Operation::Identify => request.writable.fill(&self.id).map_err(io::Error::other),
+            Operation::Discard(ranges) => self.stable(|| {
+                ranges
+                    .iter()
+                    .try_for_each(|range| self.image.discard(range.offset, range.length))
+            }),
+            Operation::WriteZeroes(ranges) => self.stable(|| {
+                ranges.iter().try_for_each(|range| {
+                    self.image
+                        .write_zeroes(range.offset, range.length, range.unmap)
+                })
+            }),
+        };
+        if done.is_ok() {
+            Status::Ok
+        } else {
+            Status::IoErr
+        }
+    }
+
+    /// Write, and make it durable if the disk is write-through all the while: the mode is read before
+    /// (virtio 1.4, 5.2.6.2, case 2 of "a write becomes stable").
+    fn stable(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let write_back = self.write_back();
+        write()?;
+        if write_back {
+            Ok(())
+        } else {
+            self.image.flush()
+        }
+    }
+}

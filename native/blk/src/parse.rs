@@ -1,0 +1,292 @@
+//! Parsing a chain into a request, or into its refusal.
+//!
+//! A request may be spread over descriptors in any way (virtio 1.4, 2.7.4.1): its header is the first
+//! 16 readable bytes, its status byte is the last writable byte, and its data is what lies between.
+
+use virtmesh_ring::{Chain, GuestRam, MemoryError, Segments};
+
+use crate::buffer::Buffer;
+use crate::request::{
+    Kind, Operation, Range, Ranges, Request, SECTOR_SIZE, Status, VIRTIO_BLK_ID_BYTES,
+};
+
+/// `seg_max` is in force (5.2.3).
+pub const VIRTIO_BLK_F_SEG_MAX: u64 = 1 << 2;
+/// FLUSH is in force (5.2.3).
+pub const VIRTIO_BLK_F_FLUSH: u64 = 1 << 9;
+/// DISCARD is in force (5.2.3).
+pub const VIRTIO_BLK_F_DISCARD: u64 = 1 << 13;
+/// `WRITE_ZEROES` is in force (5.2.3).
+pub const VIRTIO_BLK_F_WRITE_ZEROES: u64 = 1 << 14;
+
+/// The device may deallocate what it zeroes: `struct virtio_blk_discard_write_zeroes` (5.2.6).
+const FLAG_UNMAP: u32 = 1;
+/// Bytes of `le32 type, le32 reserved, le64 sector` (5.2.6).
+const HEADER_SIZE: usize = 16;
+/// Bytes of `le64 sector, le32 num_sectors, le32 flags` (5.2.6).
+const SEGMENT_SIZE: usize = 16;
+
+/// What requests are held to: what was negotiated, and how the disk is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// Negotiated feature bits.
+    pub features: u64,
+    /// Capacity in sectors.
+    pub capacity: u64,
+    /// True while writes are refused.
+    pub read_only: bool,
+    /// Most data segments of a request.
+    pub seg_max: u32,
+    /// Most sectors and segments of a DISCARD.
+    pub discard: RangeLimits,
+    /// Most sectors and segments of a `WRITE_ZEROES`.
+    pub write_zeroes: RangeLimits,
+}
+
+/// Limits of a DISCARD or `WRITE_ZEROES` (5.2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RangeLimits {
+    /// Most sectors of one segment.
+    pub max_sectors: u32,
+    /// Most segments of one request.
+    pub max_seg: u32,
+}
+
+/// The chain is no request: nothing can be answered, and the device needs a reset.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    /// There is no byte for the status.
+    #[error("request {head} has no status byte")]
+    NoStatus {
+        /// The chain.
+        head: u16,
+    },
+    /// A part lies outside guest memory.
+    #[error("request {head}: {cause}")]
+    OutsideMemory {
+        /// The chain.
+        head: u16,
+        /// Which part.
+        cause: MemoryError,
+    },
+}
+
+impl Request {
+    /// Parse a chain.
+    ///
+    /// Whatever can be answered becomes a request, perhaps one to refuse.
+    ///
+    /// # Errors
+    /// When it can't be answered.
+    pub fn parse(chain: &Chain, memory: &GuestRam, terms: &Terms) -> Result<Self, Malformed> {
+        let head = chain.head;
+        let outside = |cause| Malformed::OutsideMemory { head, cause };
+
+        let mut writable = chain.writable.clone();
+        let status_address = take_last_byte(&mut writable).ok_or(Malformed::NoStatus { head })?;
+        let mut readable = chain.readable.clone();
+        let header = take_header(&mut readable, memory).map_err(outside)?;
+        let readable = Buffer::new(memory, readable).map_err(outside)?;
+        let writable = Buffer::new(memory, writable).map_err(outside)?;
+
+        let (kind, operation) = match header {
+            None => (Kind::Other, Operation::Refuse(Status::IoErr)),
+            Some(header) => {
+                let operation = judge(&header, &readable, &writable, terms);
+                (header.kind, operation.unwrap_or_else(Operation::Refuse))
+            }
+        };
+        let memory = memory.clone();
+        Ok(Self {
+            head,
+            kind,
+            operation,
+            readable,
+            writable,
+            memory,
+            status_address,
+        })
+    }
+}
+
+/// The header, decoded (5.2.6). `reserved` is ignored: it once was the priority.
+struct Header {
+    kind: Kind,
+    sector: u64,
+}
+
+/// Decide what a request asks for, or which status refuses it.
+fn judge(
+    header: &Header,
+    readable: &Buffer,
+    writable: &Buffer,
+    terms: &Terms,
+) -> Result<Operation, Status> {
+    let negotiated = |feature| match terms.features & feature {
+        0 => Err(Status::Unsupp),
+        _ => Ok(()),
+    };
+    match header.kind {
+        Kind::In => {
+            refuse_if(!readable.is_empty())?;
+            let offset = check_data(header.sector, writable, terms)?;
+            Ok(Operation::Read { offset })
+        }
+        Kind::Out => {
+            // "A device MUST set the status byte to VIRTIO_BLK_S_IOERR for a write request if
+            // VIRTIO_BLK_F_RO is offered, and MUST NOT write any data" (5.2.6.2).
+            refuse_if(terms.read_only || !writable.is_empty())?;
+            let offset = check_data(header.sector, readable, terms)?;
+            Ok(Operation::Write { offset })
+        }
+        Kind::Flush => {
+            // Data is ignored: a driver SHOULD NOT include any (5.2.6.1).
+            negotiated(VIRTIO_BLK_F_FLUSH)?;
+            Ok(Operation::Flush)
+        }
+        Kind::GetId => {
+            refuse_if(!readable.is_empty() || writable.len() != VIRTIO_BLK_ID_BYTES as u64)?;
+            Ok(Operation::Identify)
+        }
+        Kind::Discard => {
+            negotiated(VIRTIO_BLK_F_DISCARD)?;
+            // "Unmap MUST be zero for discard commands", else UNSUPP (5.2.6.1, 5.2.6.2).
+            let ranges = check_ranges(readable, terms, terms.discard, 0)?;
+            refuse_if(terms.read_only || !writable.is_empty())?;
+            Ok(Operation::Discard(ranges))
+        }
+        Kind::WriteZeroes => {
+            negotiated(VIRTIO_BLK_F_WRITE_ZEROES)?;
+            let ranges = check_ranges(readable, terms, terms.write_zeroes, FLAG_UNMAP)?;
+            refuse_if(terms.read_only || !writable.is_empty())?;
+            Ok(Operation::WriteZeroes(ranges))
+        }
+        Kind::Other => Err(Status::Unsupp),
+    }
+}
+
+fn refuse_if(broken: bool) -> Result<(), Status> {
+    if broken { Err(Status::IoErr) } else { Ok(()) }
+}
+
+/// Check the data of IN or OUT and return where it starts on the disk, in bytes.
+fn check_data(sector: u64, data: &Buffer, terms: &Terms) -> Result<u64, Status> {
+    let negotiated = terms.features & VIRTIO_BLK_F_SEG_MAX != 0;
+    refuse_if(negotiated && data.segments() > terms.seg_max as usize)?;
+    refuse_if(!data.len().is_multiple_of(SECTOR_SIZE))?;
+    check_sectors(sector, data.len() / SECTOR_SIZE, terms)
+}
+
+/// Check that sectors are inside the capacity and return the offset of the first, in bytes.
+fn check_sectors(sector: u64, count: u64, terms: &Terms) -> Result<u64, Status> {
+    let left = terms.capacity.checked_sub(sector).ok_or(Status::IoErr)?;
+    refuse_if(count > left)?;
+    // No overflow: sector <= capacity, and the capacity is a file size divided by 512.
+    Ok(sector * SECTOR_SIZE)
+}
+
+/// Copy the segments of a DISCARD or `WRITE_ZEROES` out, and check them. `known_flags` are allowed.
+fn check_ranges(
+    data: &Buffer,
+    terms: &Terms,
+    limits: RangeLimits,
+    known_flags: u32,
+) -> Result<Ranges, Status> {
+    let count = data.len() / SEGMENT_SIZE as u64;
+    refuse_if(count == 0 || count > u64::from(limits.max_seg))?;
+    refuse_if(!data.len().is_multiple_of(SEGMENT_SIZE as u64))?;
+    let copy = data.to_vec().map_err(|_| Status::IoErr)?;
+    let segments = || {
+        copy.as_chunks::<SEGMENT_SIZE>()
+            .0
+            .iter()
+            .map(RangeSegment::decode)
+    };
+
+    // Unknown flags first: for them the specification demands UNSUPP (5.2.6.2).
+    if segments().any(|segment| segment.flags & !known_flags != 0) {
+        return Err(Status::Unsupp);
+    }
+    segments()
+        .map(|segment| {
+            refuse_if(segment.num_sectors > limits.max_sectors)?;
+            let count = u64::from(segment.num_sectors);
+            let offset = check_sectors(segment.sector, count, terms)?;
+            let unmap = segment.flags & FLAG_UNMAP != 0;
+            Ok(Range {
+                offset,
+                length: count * SECTOR_SIZE,
+                unmap,
+            })
+        })
+        .collect()
+}
+
+/// `struct virtio_blk_discard_write_zeroes`, decoded (5.2.6).
+struct RangeSegment {
+    sector: u64,
+    num_sectors: u32,
+    flags: u32,
+}
+
+impl RangeSegment {
+    fn decode(bytes: &[u8; SEGMENT_SIZE]) -> Self {
+        let [
+            s0,
+            s1,
+            s2,
+            s3,
+            s4,
+            s5,
+            s6,
+            s7,
+            n0,
+            n1,
+            n2,
+            n3,
+            f0,
+            f1,
+            f2,
+            f3,
+        ] = *bytes;
+        Self {
+            sector: u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
+            num_sectors: u32::from_le_bytes([n0, n1, n2, n3]),
+            flags: u32::from_le_bytes([f0, f1, f2, f3]),
+        }
+    }
+}
+
+/// Take the last byte off and return its address; None when there is none.
+fn take_last_byte(segments: &mut Segments) -> Option<u64> {
+    while let Some(last) = segments.last_mut() {
+        if let Some(rest) = last.len.checked_sub(1) {
+            last.len = rest;
+            // No overflow: the ring checked that the segment ends inside guest memory.
+            return Some(last.addr + u64::from(rest));
+        }
+        segments.pop();
+    }
+    None
+}
+
+/// Copy the header out and take it off; None when the readable bytes are fewer.
+fn take_header(segments: &mut Segments, memory: &GuestRam) -> Result<Option<Header>, MemoryError> {
+    let mut bytes = [0_u8; HEADER_SIZE];
+    let mut rest = &mut bytes[..];
+    for segment in segments.iter_mut() {
+        let (now, later) = rest.split_at_mut(rest.len().min(segment.len as usize));
+        memory.read(segment.addr, now)?;
+        #[expect(clippy::cast_possible_truncation, reason = "at most 16")]
+        let count = now.len() as u32;
+        // No overflow: the ring checked that the segment ends inside guest memory.
+        segment.addr += u64::from(count);
+        segment.len -= count;
+        rest = later;
+    }
+    let whole = rest.is_empty();
+    let [t0, t1, t2, t3, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = bytes;
+    let kind = Kind::from_type(u32::from_le_bytes([t0, t1, t2, t3]));
+    let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
+    Ok(whole.then_some(Header { kind, sector }))
+}

@@ -1,0 +1,201 @@
+//! One request: everything that is to be done, and how it is answered.
+//!
+//! A request is `struct virtio_blk_req` (virtio 1.4, 5.2.6), parsed whole from a chain
+//! ([`Request::parse`]) and never looked at in guest memory again.
+
+use smallvec::SmallVec;
+use virtmesh_ring::GuestRam;
+
+use crate::buffer::Buffer;
+
+/// Bytes of a sector: the unit of the protocol, whatever the block size (5.2.4).
+pub const SECTOR_SIZE: u64 = 512;
+/// Bytes of a device ID string (5.2.6).
+pub const VIRTIO_BLK_ID_BYTES: usize = 20;
+
+/// Read (5.2.6).
+pub const VIRTIO_BLK_T_IN: u32 = 0;
+/// Write (5.2.6).
+pub const VIRTIO_BLK_T_OUT: u32 = 1;
+/// Make completed writes durable (5.2.6).
+pub const VIRTIO_BLK_T_FLUSH: u32 = 4;
+/// Read the device ID string (5.2.6).
+pub const VIRTIO_BLK_T_GET_ID: u32 = 8;
+/// Give sectors up (5.2.6).
+pub const VIRTIO_BLK_T_DISCARD: u32 = 11;
+/// Fill sectors with zeroes (5.2.6).
+pub const VIRTIO_BLK_T_WRITE_ZEROES: u32 = 13;
+
+/// The type of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// [`VIRTIO_BLK_T_IN`]
+    In,
+    /// [`VIRTIO_BLK_T_OUT`]
+    Out,
+    /// [`VIRTIO_BLK_T_FLUSH`]
+    Flush,
+    /// [`VIRTIO_BLK_T_GET_ID`]
+    GetId,
+    /// [`VIRTIO_BLK_T_DISCARD`]
+    Discard,
+    /// [`VIRTIO_BLK_T_WRITE_ZEROES`]
+    WriteZeroes,
+    /// Any other.
+    Other,
+}
+
+impl Kind {
+    /// All types, in ascending order of their number.
+    pub const ALL: [Self; 7] = [
+        Self::In,
+        Self::Out,
+        Self::Flush,
+        Self::GetId,
+        Self::Discard,
+        Self::WriteZeroes,
+        Self::Other,
+    ];
+
+    /// Name in the specification, without `VIRTIO_BLK_T_`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::In => "IN",
+            Self::Out => "OUT",
+            Self::Flush => "FLUSH",
+            Self::GetId => "GET_ID",
+            Self::Discard => "DISCARD",
+            Self::WriteZeroes => "WRITE_ZEROES",
+            Self::Other => "OTHER",
+        }
+    }
+
+    pub(crate) const fn from_type(number: u32) -> Self {
+        match number {
+            VIRTIO_BLK_T_IN => Self::In,
+            VIRTIO_BLK_T_OUT => Self::Out,
+            VIRTIO_BLK_T_FLUSH => Self::Flush,
+            VIRTIO_BLK_T_GET_ID => Self::GetId,
+            VIRTIO_BLK_T_DISCARD => Self::Discard,
+            VIRTIO_BLK_T_WRITE_ZEROES => Self::WriteZeroes,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The status byte (5.2.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Status {
+    /// `VIRTIO_BLK_S_OK`
+    Ok = 0,
+    /// `VIRTIO_BLK_S_IOERR`: an error of the device or the driver.
+    IoErr = 1,
+    /// `VIRTIO_BLK_S_UNSUPP`: the device does not support the request.
+    Unsupp = 2,
+}
+
+/// A range to discard or to zero, in bytes, inside the capacity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub length: u64,
+    /// True when the storage may be given up (`WRITE_ZEROES`).
+    pub unmap: bool,
+}
+
+/// Ranges of one request; one is the rule.
+pub type Ranges = SmallVec<[Range; 1]>;
+
+/// What is to be done. Offsets are in bytes, and every range was inside the capacity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Fill the writable data from the disk.
+    Read {
+        /// First byte on the disk.
+        offset: u64,
+    },
+    /// Write the readable data to the disk.
+    Write {
+        /// First byte on the disk.
+        offset: u64,
+    },
+    /// Make completed writes durable.
+    Flush,
+    /// Fill the writable data with the device ID string.
+    Identify,
+    /// Give ranges up.
+    Discard(Ranges),
+    /// Fill ranges with zeroes.
+    WriteZeroes(Ranges),
+    /// Nothing but this answer.
+    Refuse(Status),
+}
+
+/// A parsed request.
+#[derive(Debug)]
+pub struct Request {
+    /// The chain, as it is given back.
+    pub head: u16,
+    /// Its type.
+    pub kind: Kind,
+    /// What is to be done.
+    pub operation: Operation,
+    /// Data for the device to read.
+    pub readable: Buffer,
+    /// Data for the device to write.
+    pub writable: Buffer,
+    pub(crate) memory: GuestRam,
+    pub(crate) status_address: u64,
+}
+
+/// A used chain: its head, and how many bytes were written to it from its first writable byte on.
+pub type Used = (u16, u32);
+
+impl Request {
+    /// True when the chain was too short for a header.
+    #[must_use]
+    pub fn is_headless(&self) -> bool {
+        self.kind == Kind::Other && self.operation == Operation::Refuse(Status::IoErr)
+    }
+
+    /// Bytes that count as transferred, discarded or zeroed.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match &self.operation {
+            Operation::Read { .. } | Operation::Identify => self.writable.len(),
+            Operation::Write { .. } => self.readable.len(),
+            Operation::Discard(ranges) | Operation::WriteZeroes(ranges) => {
+                ranges.iter().map(|range| range.length).sum()
+            }
+            Operation::Flush | Operation::Refuse(_) => 0,
+        }
+    }
+
+    /// Write the answer into the chain. Pushing the returned element publishes it.
+    #[must_use]
+    pub fn answer(&self, status: Status) -> Used {
+        // A used length covers all bytes before it, and the status byte is the last (2.7.8.2): so
+        // data that was not read is filled, or the driver could not rely on the status.
+        let filled = status == Status::Ok
+            && matches!(self.operation, Operation::Read { .. } | Operation::Identify);
+        let zeroed = if filled {
+            Ok(())
+        } else {
+            self.writable.fill_zero()
+        };
+        let written = self.memory.write(self.status_address, &[status as u8]);
+        debug_assert!(
+            zeroed.and(written).is_ok(),
+            "the bounds of every buffer were checked"
+        );
+        // A chain of 2^32 bytes is allowed, and its length does not fit; "at least" holds then too.
+        (
+            self.head,
+            u32::try_from(self.writable.len() + 1).unwrap_or(u32::MAX),
+        )
+    }
+}

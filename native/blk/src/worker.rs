@@ -1,0 +1,279 @@
+//! The thread of one running queue.
+//!
+//! Invariant: the thread alone takes chains (`Popper`); whoever completes a request gives its chain
+//! back under the lock of `Pusher`. `active` counts the thread itself and every chain it took that is
+//! not given back with its interrupt raised; at 0 the queue is stopped for good, and nothing touches
+//! the ring any more. Nothing here waits for the driver.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use virtmesh_device::{Event, Interrupt, Kick, wait_readable};
+use virtmesh_ring::{Chain, DeviceQueue, GuestRam, Popper, Pusher, QueueConfig};
+
+use crate::device::StartError;
+use crate::disk::Disk;
+use crate::engine::{Engine, Job, Sink};
+use crate::request::{Request, Used};
+
+/// Most chains taken at once. Their completions are published together when they are executed at
+/// once, so a larger batch makes the first of them wait longer.
+const BATCH: usize = 32;
+
+/// A queue that was started.
+pub struct Worker {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    index: usize,
+    pusher: Mutex<Pusher>,
+    interrupt: Arc<Interrupt>,
+    wake: Event,
+    stopping: AtomicBool,
+    active: AtomicUsize,
+    stopped: Mutex<()>,
+    stopped_changed: Condvar,
+}
+
+/// What the thread alone has.
+struct Taker {
+    shared: Arc<Shared>,
+    popper: Popper,
+    memory: GuestRam,
+    kick: Option<Kick>,
+    disk: Arc<Disk>,
+    engine: Arc<dyn Engine>,
+}
+
+impl Worker {
+    /// Start the thread of queue `index`. It looks at the ring at once.
+    ///
+    /// # Errors
+    /// When the queue can't be where `config` says, or the system has no threads left.
+    pub fn start(
+        index: usize,
+        memory: &GuestRam,
+        config: QueueConfig,
+        interrupt: Arc<Interrupt>,
+        kick: Option<Kick>,
+        disk: Arc<Disk>,
+        engine: Arc<dyn Engine>,
+    ) -> Result<Self, StartError> {
+        let (popper, pusher) = DeviceQueue::new(memory.clone(), config)?.split();
+        let shared = Arc::new(Shared {
+            index,
+            pusher: Mutex::new(pusher),
+            interrupt,
+            wake: Event::new()?,
+            stopping: AtomicBool::new(false),
+            active: AtomicUsize::new(1),
+            stopped: Mutex::new(()),
+            stopped_changed: Condvar::new(),
+        });
+        let taker = Taker {
+            shared: Arc::clone(&shared),
+            popper,
+            memory: memory.clone(),
+            kick,
+            disk,
+            engine,
+        };
+        thread::Builder::new()
+            .name(format!("blk-queue-{index}"))
+            .spawn(move || taker.run())?;
+        Ok(Self { shared })
+    }
+
+    /// Look at the queue now.
+    pub fn kick(&self) {
+        self.shared.wake.signal();
+    }
+
+    /// Begin to stop: no more chains are taken.
+    pub fn request_stop(&self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.wake.signal();
+    }
+
+    /// True when the thread has ended and every chain it took is given back.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.shared.active.load(Ordering::SeqCst) == 0
+    }
+
+    /// Requests being executed.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        // The thread itself counts as one, while it lives.
+        self.shared.active.load(Ordering::SeqCst).saturating_sub(1)
+    }
+
+    /// Wait until it is stopped.
+    pub fn join(&self) {
+        let mut guard = self
+            .shared
+            .stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while !self.is_stopped() {
+            let woken = self.shared.stopped_changed.wait(guard);
+            guard = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Shared {
+    fn pusher(&self) -> MutexGuard<'_, Pusher> {
+        self.pusher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publish used chains, and interrupt the driver if it wants that.
+    fn publish(&self, used: &[Used]) {
+        let mut pusher = self.pusher();
+        let wanted = pusher.push_batch(used).map(|()| pusher.needs_interrupt());
+        drop(pusher);
+        match wanted {
+            Ok(true) => self.interrupt.raise_used(self.index),
+            Ok(false) => self.interrupt.count_suppressed(),
+            Err(cause) => self.fail(&cause.to_string()),
+        }
+    }
+
+    /// Ask for a reset, and take no more chains.
+    fn fail(&self, reason: &str) {
+        self.interrupt
+            .set_fault(&format!("queue {}: {reason}", self.index));
+        self.stopping.store(true, Ordering::SeqCst);
+        self.wake.signal();
+    }
+
+    /// Count chains that were given back, or the end of the thread.
+    fn release(&self, count: usize) {
+        if self.active.fetch_sub(count, Ordering::SeqCst) == count {
+            // Whoever joins checks `active` under this lock, so it can't miss the notification.
+            let _guard = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+            self.stopped_changed.notify_all();
+        }
+    }
+}
+
+impl Sink for Shared {
+    fn complete(&self, used: &[Used]) {
+        // Whatever happens, they are not in flight any more: a stop must not wait for them forever.
+        if catch_unwind(AssertUnwindSafe(|| self.publish(used))).is_err() {
+            self.fail("internal error: completing a request panicked");
+        }
+        self.release(used.len());
+    }
+}
+
+impl Taker {
+    fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        match catch_unwind(AssertUnwindSafe(|| self.serve())) {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => shared.fail(&reason),
+            Err(_) => shared.fail("internal error: the queue's thread panicked"),
+        }
+        // Memory and engine are let go before anyone is told that the queue is stopped.
+        drop(self);
+        shared.release(1);
+    }
+
+    /// Take chains until told to stop. The error is the reason for a reset.
+    fn serve(&mut self) -> Result<(), String> {
+        let mut chains = Vec::with_capacity(BATCH);
+        while !self.is_stopping() {
+            self.popper.disable_notifications();
+            while !self.is_stopping() && self.take(&mut chains)? {}
+            let more = self
+                .popper
+                .enable_notifications()
+                .map_err(|cause| cause.to_string())?;
+            if !more && !self.is_stopping() {
+                self.wait()
+                    .map_err(|cause| format!("cannot wait for notifications: {cause}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Take a batch and submit it; false when there was none.
+    fn take(&mut self, chains: &mut Vec<Chain>) -> Result<bool, String> {
+        let taken = self.popper.pop_batch(BATCH, chains);
+        // Those before a bad chain are executed all the same.
+        let malformed = self.submit(chains);
+        taken
+            .map(|count| count > 0)
+            .map_err(|cause| cause.to_string())
+            .and_then(|more| malformed.map_or(Ok(more), Err))
+    }
+
+    /// Parse chains and have them executed. Returns why one was no request, if so.
+    fn submit(&self, chains: &mut Vec<Chain>) -> Option<String> {
+        if chains.is_empty() {
+            return None;
+        }
+        let started = Instant::now();
+        let terms = self.disk.terms();
+        let mut malformed = None;
+        let mut jobs = Vec::with_capacity(chains.len());
+        for chain in chains.drain(..) {
+            match Request::parse(&chain, &self.memory, &terms) {
+                Ok(request) => jobs.push(self.job(request, started)),
+                Err(cause) => {
+                    self.disk.stats.count_malformed();
+                    malformed = Some(cause.to_string());
+                }
+            }
+        }
+        let mut done = Vec::with_capacity(jobs.len());
+        let before = self.shared.active.fetch_add(jobs.len(), Ordering::SeqCst);
+        self.engine.submit(&mut jobs, before == 1, &mut done);
+        if !done.is_empty() {
+            self.shared.complete(&done);
+        }
+        malformed
+    }
+
+    fn job(&self, request: Request, started: Instant) -> Job {
+        if request.is_headless() {
+            self.disk.stats.count_malformed();
+        }
+        let sink = Arc::clone(&self.shared) as Arc<dyn Sink>;
+        Job {
+            request,
+            disk: Arc::clone(&self.disk),
+            sink,
+            started,
+        }
+    }
+
+    /// Wait until the queue is to be looked at, or to stop.
+    fn wait(&self) -> io::Result<()> {
+        let wake = &self.shared.wake;
+        let Some(kick) = &self.kick else {
+            wait_readable([wake.as_fd()])?;
+            wake.drain();
+            return Ok(());
+        };
+        let [woken, kicked] = wait_readable([wake.as_fd(), kick.as_fd()])?;
+        if woken {
+            wake.drain();
+        }
+        if kicked && kick.drain() {
+            self.disk.stats.count_notification();
+        }
+        Ok(())
+    }
+}

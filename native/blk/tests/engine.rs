@@ -1,0 +1,129 @@
+//! The pool of threads, without rings.
+
+mod common;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::{BASE, FEATURES, guest_ram, header, image_file, options};
+use virtmesh_blk::engine::{Job, Sink};
+use virtmesh_blk::request::{Request, Used, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN};
+use virtmesh_blk::{Disk, Engine, Image, SyncEngine};
+use virtmesh_ring::{Chain, Segment};
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// More than is executed on the thread of a queue.
+const LARGE: u32 = 128 << 10;
+
+fn disk() -> Arc<Disk> {
+    let file = image_file(&vec![1; 1 << 20]);
+    let disk = Disk::new(Image::open(file.path(), false, 512).unwrap(), options()).unwrap();
+    disk.set_features(FEATURES);
+    Arc::new(disk)
+}
+
+/// A request with `input` writable bytes of data.
+fn job(disk: &Arc<Disk>, kind: u32, input: u32, sink: Arc<dyn Sink>) -> Job {
+    let ram = guest_ram(1 << 20);
+    ram.write(BASE, &header(kind, 0)).unwrap();
+    let segment = |addr, len| [Segment { addr, len }].into_iter().collect();
+    let chain = Chain {
+        head: 0,
+        readable: segment(BASE, 16),
+        writable: segment(BASE + 16, input + 1),
+    };
+    Job {
+        request: Request::parse(&chain, &ram, &disk.terms()).unwrap(),
+        disk: Arc::clone(disk),
+        sink,
+        started: Instant::now(),
+    }
+}
+
+/// Counts completions.
+#[derive(Default)]
+struct Counter(AtomicUsize);
+
+impl Sink for Counter {
+    fn complete(&self, used: &[Used]) {
+        self.0.fetch_add(used.len(), Ordering::SeqCst);
+    }
+}
+
+/// Holds the thread that completes until told to go on.
+struct Gate {
+    open: Mutex<Receiver<()>>,
+    passed: Sender<bool>,
+}
+
+impl Sink for Gate {
+    fn complete(&self, _: &[Used]) {
+        let opened = self.open.lock().unwrap().recv_timeout(LIMIT).is_ok();
+        self.passed.send(opened).unwrap();
+    }
+}
+
+/// Opens a gate.
+struct Key(Mutex<Sender<()>>);
+
+impl Sink for Key {
+    fn complete(&self, _: &[Used]) {
+        let key = self.0.lock().unwrap();
+        (0..3).for_each(|_| key.send(()).unwrap());
+    }
+}
+
+#[test]
+fn flushes_never_keep_a_read_waiting() {
+    let (disk, engine) = (disk(), SyncEngine::new(2).unwrap());
+    let ((key, open), (passed, outcomes)) = (channel(), channel());
+    let gate = Arc::new(Gate {
+        open: Mutex::new(open),
+        passed,
+    });
+    let mut jobs: Vec<_> = (0..3)
+        .map(|_| {
+            job(
+                &disk,
+                VIRTIO_BLK_T_FLUSH,
+                0,
+                Arc::clone(&gate) as Arc<dyn Sink>,
+            )
+        })
+        .collect();
+    let key = Arc::new(Key(Mutex::new(key)));
+    jobs.push(job(&disk, VIRTIO_BLK_T_IN, LARGE, key));
+    engine.submit(&mut jobs, true, &mut Vec::new());
+    let opened: Vec<_> = (0..3).map(|_| outcomes.recv_timeout(LIMIT)).collect();
+    assert_eq!(opened, [Ok(true); 3]);
+}
+
+#[test]
+fn an_engine_that_is_dropped_executes_what_it_took() {
+    let (disk, engine) = (disk(), SyncEngine::new(3).unwrap());
+    let counter = Arc::new(Counter::default());
+    let mut jobs: Vec<_> = [(VIRTIO_BLK_T_FLUSH, 0), (VIRTIO_BLK_T_IN, LARGE)]
+        .into_iter()
+        .cycle()
+        .take(40)
+        .map(|(kind, input)| job(&disk, kind, input, Arc::clone(&counter) as Arc<dyn Sink>))
+        .collect();
+    let mut done = Vec::new();
+    engine.submit(&mut jobs, false, &mut done);
+    drop(engine);
+    assert_eq!((counter.0.load(Ordering::SeqCst), done.len()), (40, 0));
+}
+
+#[test]
+fn what_is_in_the_page_cache_is_executed_at_once() {
+    let (disk, engine) = (disk(), SyncEngine::new(1).unwrap());
+    let counter = Arc::new(Counter::default());
+    let sink = Arc::clone(&counter) as Arc<dyn Sink>;
+    let mut jobs = vec![job(&disk, VIRTIO_BLK_T_IN, 4096, sink)];
+    let mut done = Vec::new();
+    engine.submit(&mut jobs, false, &mut done);
+    assert_eq!(done, [(0, 4097)]);
+    assert_eq!(counter.0.load(Ordering::SeqCst), 0);
+}

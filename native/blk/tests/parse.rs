@@ -1,0 +1,416 @@
+//! Each rule by which a chain becomes a request or a refusal.
+
+mod common;
+
+use common::{BASE, FEATURES, guest_ram, header, range};
+use proptest::prelude::*;
+use virtmesh_blk::parse::{
+    Malformed, RangeLimits, Terms, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX,
+    VIRTIO_BLK_F_WRITE_ZEROES,
+};
+use virtmesh_blk::request::{
+    Kind, Operation, Range, Request, Status, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
+    VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
+};
+use virtmesh_ring::{Chain, GuestRam, Segment};
+
+const MEMORY: u64 = 1 << 20;
+/// Where the readable bytes are, and the writable ones.
+const OUTPUT: u64 = BASE;
+const INPUT: u64 = BASE + MEMORY / 2;
+
+const LIMITS: RangeLimits = RangeLimits {
+    max_sectors: 64,
+    max_seg: 2,
+};
+const TERMS: Terms = Terms {
+    features: FEATURES,
+    capacity: 100,
+    read_only: false,
+    seg_max: 4,
+    discard: LIMITS,
+    write_zeroes: LIMITS,
+};
+
+/// Lay bytes out from `address` on, in segments of the given lengths.
+fn segments(address: u64, lengths: &[u32]) -> Vec<Segment> {
+    lengths
+        .iter()
+        .scan(address, |next, &len| {
+            let addr = *next;
+            *next += u64::from(len);
+            Some(Segment { addr, len })
+        })
+        .collect()
+}
+
+fn chain(readable: &[u32], writable: &[u32]) -> Chain {
+    Chain {
+        head: 5,
+        readable: segments(OUTPUT, readable).into(),
+        writable: segments(INPUT, writable).into(),
+    }
+}
+
+/// Parse `output` followed by `input` writable bytes and a status byte.
+fn parse_with(output: &[u8], input: u32, terms: &Terms) -> Request {
+    let ram = guest_ram(MEMORY);
+    ram.write(OUTPUT, output).unwrap();
+    let readable = u32::try_from(output.len()).unwrap();
+    Request::parse(&chain(&[readable], &[input + 1]), &ram, terms).unwrap()
+}
+
+fn parse(kind: u32, sector: u64, output: &[u8], input: u32) -> Operation {
+    operation_with(kind, sector, output, input, &TERMS)
+}
+
+fn operation_with(kind: u32, sector: u64, output: &[u8], input: u32, terms: &Terms) -> Operation {
+    let output = [&header(kind, sector), output].concat();
+    parse_with(&output, input, terms).operation
+}
+
+const IOERR: Operation = Operation::Refuse(Status::IoErr);
+const UNSUPP: Operation = Operation::Refuse(Status::Unsupp);
+
+#[test]
+fn a_read_is_of_whole_sectors_inside_the_capacity() {
+    let cases = [
+        (0, 512, Operation::Read { offset: 0 }),
+        (99, 512, Operation::Read { offset: 99 * 512 }),
+        (100, 0, Operation::Read { offset: 51_200 }),
+        (99, 1024, IOERR),
+        (100, 512, IOERR),
+        (101, 0, IOERR),
+        (0, 511, IOERR),
+        (u64::MAX, 512, IOERR),
+        (u64::MAX / 512, 1024, IOERR),
+        (1 << 55, 512, IOERR),
+    ];
+    for (sector, length, expected) in cases {
+        let actual = parse(VIRTIO_BLK_T_IN, sector, &[], length);
+        assert_eq!(actual, expected, "sector {sector}, {length} bytes");
+    }
+}
+
+#[test]
+fn a_write_is_of_whole_sectors_inside_the_capacity() {
+    let cases = [
+        (0, 512, Operation::Write { offset: 0 }),
+        (99, 1024, IOERR),
+        (0, 100, IOERR),
+        (u64::MAX, 512, IOERR),
+    ];
+    for (sector, length, expected) in cases {
+        let actual = parse(VIRTIO_BLK_T_OUT, sector, &vec![0; length], 0);
+        assert_eq!(actual, expected, "sector {sector}, {length} bytes");
+    }
+}
+
+#[test]
+fn data_in_the_wrong_direction_is_an_error() {
+    let actual = [
+        parse(VIRTIO_BLK_T_IN, 0, &[0; 512], 512),
+        parse(VIRTIO_BLK_T_OUT, 0, &[0; 512], 512),
+        parse(VIRTIO_BLK_T_GET_ID, 0, &[0; 1], 20),
+        parse(VIRTIO_BLK_T_DISCARD, 0, &range(0, 1, 0), 1),
+        parse(VIRTIO_BLK_T_WRITE_ZEROES, 0, &range(0, 1, 0), 1),
+    ];
+    assert_eq!(actual, [IOERR, IOERR, IOERR, IOERR, IOERR]);
+}
+
+#[test]
+fn a_read_only_disk_refuses_what_writes_and_nothing_else() {
+    let terms = Terms {
+        read_only: true,
+        ..TERMS
+    };
+    let parse = |kind, output: &[u8], input| operation_with(kind, 0, output, input, &terms);
+    assert_eq!(parse(VIRTIO_BLK_T_OUT, &[0; 512], 0), IOERR);
+    assert_eq!(parse(VIRTIO_BLK_T_DISCARD, &range(0, 1, 0), 0), IOERR);
+    assert_eq!(parse(VIRTIO_BLK_T_WRITE_ZEROES, &range(0, 1, 0), 0), IOERR);
+    assert_eq!(
+        parse(VIRTIO_BLK_T_IN, &[], 512),
+        Operation::Read { offset: 0 }
+    );
+    assert_eq!(parse(VIRTIO_BLK_T_FLUSH, &[], 0), Operation::Flush);
+}
+
+#[test]
+fn what_was_not_negotiated_is_unsupported() {
+    let cases = [
+        (VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_T_FLUSH, vec![]),
+        (
+            VIRTIO_BLK_F_DISCARD,
+            VIRTIO_BLK_T_DISCARD,
+            range(0, 1, 0).to_vec(),
+        ),
+        (
+            VIRTIO_BLK_F_WRITE_ZEROES,
+            VIRTIO_BLK_T_WRITE_ZEROES,
+            range(0, 1, 0).to_vec(),
+        ),
+    ];
+    for (feature, kind, output) in cases {
+        let terms = Terms {
+            features: FEATURES & !feature,
+            ..TERMS
+        };
+        assert_eq!(
+            operation_with(kind, 0, &output, 0, &terms),
+            UNSUPP,
+            "type {kind}"
+        );
+    }
+}
+
+#[test]
+fn other_types_are_unsupported() {
+    // Legacy SCSI and BARRIER, GET_LIFETIME, SECURE_ERASE, ZONE_APPEND, and nonsense (5.2.6).
+    for kind in [2, 3, 10, 14, 15, 0x8000_0000, u32::MAX] {
+        let request = parse_with(&header(kind, 0), 512, &TERMS);
+        assert_eq!(
+            (request.kind, request.operation),
+            (Kind::Other, UNSUPP),
+            "type {kind}"
+        );
+    }
+}
+
+#[test]
+fn a_device_id_has_20_bytes() {
+    let operations = [19, 20, 21].map(|length| parse(VIRTIO_BLK_T_GET_ID, 0, &[], length));
+    assert_eq!(operations, [IOERR, Operation::Identify, IOERR]);
+}
+
+#[test]
+fn a_flush_may_carry_data_that_is_ignored() {
+    assert_eq!(
+        parse(VIRTIO_BLK_T_FLUSH, 7, &[1, 2, 3], 5),
+        Operation::Flush
+    );
+}
+
+#[test]
+fn more_segments_than_seg_max_are_refused_where_it_is_in_force() {
+    let ram = guest_ram(MEMORY);
+    ram.write(OUTPUT, &header(VIRTIO_BLK_T_IN, 0)).unwrap();
+    let chain = chain(&[16], &[128, 128, 128, 64, 64, 1]);
+    let unaware = Terms {
+        features: FEATURES & !VIRTIO_BLK_F_SEG_MAX,
+        ..TERMS
+    };
+    let parse = |terms| Request::parse(&chain, &ram, terms).unwrap().operation;
+    assert_eq!(
+        [parse(&TERMS), parse(&unaware)],
+        [IOERR, Operation::Read { offset: 0 }]
+    );
+}
+
+#[test]
+fn write_zeroes_takes_ranges_and_the_unmap_flag() {
+    let output = [range(1, 2, 0), range(90, 10, 1)].concat();
+    let expected = [
+        Range {
+            offset: 512,
+            length: 1024,
+            unmap: false,
+        },
+        Range {
+            offset: 90 * 512,
+            length: 5120,
+            unmap: true,
+        },
+    ];
+    let actual = parse(VIRTIO_BLK_T_WRITE_ZEROES, 0, &output, 0);
+    assert_eq!(
+        actual,
+        Operation::WriteZeroes(expected.into_iter().collect())
+    );
+}
+
+#[test]
+fn unknown_flags_are_unsupported_even_where_the_range_is_bad_too() {
+    let cases = [
+        (VIRTIO_BLK_T_DISCARD, range(0, 1, 1)),
+        (VIRTIO_BLK_T_DISCARD, range(0, 1, 2)),
+        (VIRTIO_BLK_T_WRITE_ZEROES, range(0, 1, 2)),
+        (VIRTIO_BLK_T_WRITE_ZEROES, range(0, 1, 1 << 31)),
+        (VIRTIO_BLK_T_WRITE_ZEROES, range(u64::MAX, u32::MAX, 3)),
+    ];
+    for (kind, output) in cases {
+        assert_eq!(
+            parse(kind, 0, &output, 0),
+            UNSUPP,
+            "type {kind}, {output:?}"
+        );
+    }
+}
+
+#[test]
+fn ranges_are_held_to_capacity_and_limits() {
+    let (good, last) = (range(0, 64, 0), range(99, 1, 0));
+    let cases = [
+        vec![],
+        good[..15].to_vec(),
+        [&good[..], &[0]].concat(),
+        [good, last, good].concat(),
+        range(0, 65, 0).to_vec(),
+        range(99, 2, 0).to_vec(),
+        range(u64::MAX, 1, 0).to_vec(),
+        [good, range(100, 1, 0)].concat(),
+    ];
+    for output in cases {
+        for kind in [VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_WRITE_ZEROES] {
+            assert_eq!(parse(kind, 0, &output, 0), IOERR, "type {kind}, {output:?}");
+        }
+    }
+    let discard = parse(VIRTIO_BLK_T_DISCARD, 0, &[good, last].concat(), 0);
+    assert!(matches!(discard, Operation::Discard(_)));
+}
+
+#[test]
+fn the_framing_does_not_matter() {
+    let ram = guest_ram(MEMORY);
+    let output = [&header(VIRTIO_BLK_T_OUT, 3)[..], &[7; 512]].concat();
+    ram.write(OUTPUT, &output).unwrap();
+    let framings: [&[u32]; 5] = [
+        &[528],
+        &[16, 512],
+        &[1, 15, 512],
+        &[4, 4, 8, 500, 12],
+        &[20, 508],
+    ];
+    for framing in framings {
+        let terms = Terms {
+            seg_max: 2,
+            ..TERMS
+        };
+        let request = Request::parse(&chain(framing, &[1]), &ram, &terms).unwrap();
+        assert_eq!(
+            request.operation,
+            Operation::Write { offset: 1536 },
+            "{framing:?}"
+        );
+        assert_eq!(request.readable.to_vec().unwrap(), [7; 512], "{framing:?}");
+    }
+}
+
+#[test]
+fn the_status_is_the_last_writable_byte() {
+    let ram = guest_ram(MEMORY);
+    ram.write(OUTPUT, &header(VIRTIO_BLK_T_IN, 0)).unwrap();
+    ram.write(INPUT, &[0xee; 600]).unwrap();
+    let request = Request::parse(&chain(&[16], &[500, 13]), &ram, &TERMS).unwrap();
+    request.writable.fill(&[1; 512]).unwrap();
+    let used = request.answer(Status::Ok);
+    let mut bytes = [0; 514];
+    ram.read(INPUT, &mut bytes).unwrap();
+    assert_eq!(used, (5, 513));
+    assert_eq!(
+        (&bytes[..512], bytes[512], bytes[513]),
+        (&[1; 512][..], 0, 0xee)
+    );
+}
+
+#[test]
+fn a_short_header_is_answered_as_an_error() {
+    let ram = guest_ram(MEMORY);
+    for readable in [&[][..], &[15], &[8, 7]] {
+        let request = Request::parse(&chain(readable, &[1]), &ram, &TERMS).unwrap();
+        assert_eq!(request.operation, IOERR);
+        assert!(request.is_headless());
+    }
+}
+
+#[test]
+fn without_a_status_byte_there_is_no_request() {
+    let ram = guest_ram(MEMORY);
+    let failure = Request::parse(&chain(&[16], &[]), &ram, &TERMS).unwrap_err();
+    assert!(matches!(failure, Malformed::NoStatus { head: 5 }));
+}
+
+#[test]
+fn the_header_is_copied_once() {
+    let ram = guest_ram(MEMORY);
+    ram.write(
+        OUTPUT,
+        &[&header(VIRTIO_BLK_T_WRITE_ZEROES, 0)[..], &range(1, 1, 0)].concat(),
+    )
+    .unwrap();
+    let request = Request::parse(&chain(&[32], &[1]), &ram, &TERMS).unwrap();
+    ram.write(OUTPUT, &[0xff; 32]).unwrap();
+    let expected = Range {
+        offset: 512,
+        length: 512,
+        unmap: false,
+    };
+    assert_eq!(
+        request.operation,
+        Operation::WriteZeroes([expected].into_iter().collect())
+    );
+}
+
+/// A chain over the first bytes of memory, in any framing.
+fn any_chain() -> impl Strategy<Value = Chain> {
+    let segment =
+        (BASE..BASE + MEMORY - 4096, 0..2048_u32).prop_map(|(addr, len)| Segment { addr, len });
+    let list = || prop::collection::vec(segment.clone(), 0..12);
+    (any::<u16>(), list(), list()).prop_map(|(head, readable, writable)| Chain {
+        head,
+        readable: readable.into(),
+        writable: writable.into(),
+    })
+}
+
+/// Every range a request acts on, as (offset, length).
+fn touched(request: &Request) -> Vec<(u64, u64)> {
+    match &request.operation {
+        Operation::Read { offset } => vec![(*offset, request.writable.len())],
+        Operation::Write { offset } => vec![(*offset, request.readable.len())],
+        Operation::Discard(ranges) | Operation::WriteZeroes(ranges) => ranges
+            .iter()
+            .map(|range| (range.offset, range.length))
+            .collect(),
+        Operation::Flush | Operation::Identify | Operation::Refuse(_) => vec![],
+    }
+}
+
+proptest! {
+    /// Whatever the driver writes, what comes out is inside the capacity or refused.
+    #[test]
+    fn garbage_stays_inside_the_capacity(
+        chain in any_chain(),
+        bytes in prop::collection::vec(any::<u8>(), 64),
+        kind in 0..16_u32,
+        features: u64,
+        capacity in 0..200_u64,
+    ) {
+        let ram = guest_ram(MEMORY);
+        if let Some(first) = chain.readable.first() {
+            ram.write(first.addr, &bytes).unwrap();
+            ram.write(first.addr, &kind.to_le_bytes()).unwrap();
+        }
+        let terms = Terms { features, capacity, ..TERMS };
+        if let Ok(request) = Request::parse(&chain, &ram, &terms) {
+            for (offset, length) in touched(&request) {
+                prop_assert!(offset + length <= capacity * 512);
+            }
+            check_answer(&ram, &chain, &request);
+        }
+    }
+}
+
+/// An answer covers all writable bytes and ends with the status.
+fn check_answer(ram: &GuestRam, chain: &Chain, request: &Request) {
+    let total: u32 = chain.writable.iter().map(|segment| segment.len).sum();
+    assert_eq!(request.answer(Status::IoErr), (chain.head, total));
+    let last = chain
+        .writable
+        .iter()
+        .rfind(|segment| segment.len > 0)
+        .unwrap();
+    let mut status = [0];
+    ram.read(last.addr + u64::from(last.len) - 1, &mut status)
+        .unwrap();
+    assert_eq!(status, [1]);
+}

@@ -1,0 +1,269 @@
+//! Eventfds: our own, and those that a driver hands over.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// What `/proc/self/fd/N` links to for an eventfd.
+const EVENTFD_LINK: &str = "anon_inode:[eventfd]";
+
+/// Why a descriptor is no doorbell.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorbellError {
+    /// The number is no open descriptor.
+    #[error("descriptor {0} is not open")]
+    NotOpen(RawFd),
+    /// It is open, and something else.
+    #[error("descriptor {descriptor} is {actual}, not an eventfd")]
+    NotEventfd {
+        /// The number.
+        descriptor: RawFd,
+        /// What it is, as /proc/self/fd has it.
+        actual: String,
+    },
+    /// It blocks: reads and writes of an honest driver's eventfd never wait.
+    #[error("eventfd {0} is blocking: make it with EFD_NONBLOCK")]
+    Blocking(RawFd),
+    /// The queue index is out of range.
+    #[error("there is no queue {queue}: a device has at most {limit}")]
+    NoSuchQueue {
+        /// The index.
+        queue: usize,
+        /// How many queues a device has at most.
+        limit: usize,
+    },
+    /// The system refused.
+    #[error("cannot take descriptor {descriptor}: {cause}")]
+    Refused {
+        /// The number.
+        descriptor: RawFd,
+        /// The refusal.
+        cause: io::Error,
+    },
+}
+
+/// An eventfd of our own, that no driver ever sees. Signalling and draining never wait.
+#[derive(Debug)]
+pub struct Event(OwnedFd);
+
+impl Event {
+    /// Make one, not signalled.
+    ///
+    /// # Errors
+    /// When the process or the system has no descriptor left.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: eventfd takes no pointers.
+        let descriptor = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call above made the descriptor, and nothing else owns it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+    }
+
+    /// Make it readable.
+    pub fn signal(&self) {
+        let one = 1_u64.to_ne_bytes();
+        // The only failure is EAGAIN at a full counter, and then it is readable already.
+        // SAFETY: the buffer is valid for its length.
+        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Make it unreadable.
+    pub fn drain(&self) {
+        drain(self.0.as_fd());
+    }
+}
+
+impl AsFd for Event {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A driver's eventfd by which it notifies a queue.
+#[derive(Debug)]
+pub struct Kick(OwnedFd);
+
+impl Kick {
+    /// Duplicate a driver's eventfd.
+    ///
+    /// # Errors
+    /// When it is not a non-blocking eventfd.
+    pub fn duplicate(descriptor: RawFd) -> Result<Self, DoorbellError> {
+        duplicate_eventfd(descriptor).map(Self)
+    }
+
+    /// Take the notifications; false when there was none.
+    #[must_use]
+    pub fn drain(&self) -> bool {
+        drain(self.0.as_fd())
+    }
+}
+
+impl AsFd for Kick {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A driver's eventfd by which it hears of interrupts.
+#[derive(Debug)]
+pub struct Call(OwnedFd);
+
+impl Call {
+    /// Duplicate a driver's eventfd.
+    ///
+    /// # Errors
+    /// When it is not a non-blocking eventfd.
+    pub fn duplicate(descriptor: RawFd) -> Result<Self, DoorbellError> {
+        duplicate_eventfd(descriptor).map(Self)
+    }
+}
+
+impl AsFd for Call {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Wait until one of the descriptors is readable, and say which are. Interrupted system calls are
+/// taken up again.
+///
+/// # Errors
+/// When the system has no memory for it.
+pub fn wait_readable<const N: usize>(descriptors: [BorrowedFd<'_>; N]) -> io::Result<[bool; N]> {
+    let mut polled = descriptors.map(|descriptor| libc::pollfd {
+        fd: descriptor.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    loop {
+        // SAFETY: the array is valid for its length, which fits (N is a handful).
+        let ready = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, -1) };
+        if ready >= 0 {
+            // Beside POLLIN, an eventfd that overflowed says POLLERR: that is for the reader too.
+            return Ok(polled.map(|entry| entry.revents != 0));
+        }
+        let cause = io::Error::last_os_error();
+        if cause.kind() != io::ErrorKind::Interrupted {
+            return Err(cause);
+        }
+    }
+}
+
+/// Read an eventfd without ever waiting, whatever its flags; false when it was not signalled.
+///
+/// One read is enough: a semaphore eventfd stays readable, which costs its driver's queue a look at
+/// the ring and no more.
+fn drain(descriptor: BorrowedFd<'_>) -> bool {
+    let mut counter = [0_u8; 8];
+    let buffer = libc::iovec {
+        iov_base: counter.as_mut_ptr().cast(),
+        iov_len: counter.len(),
+    };
+    // SAFETY: the buffer is valid for its length. Offset -1 reads as readv does, and RWF_NOWAIT
+    // makes it fail with EAGAIN where it would wait.
+    let length = unsafe {
+        libc::preadv2(
+            descriptor.as_raw_fd(),
+            &raw const buffer,
+            1,
+            -1,
+            libc::RWF_NOWAIT,
+        )
+    };
+    length == 8
+}
+
+/// Duplicate a descriptor after checking that it is a non-blocking eventfd.
+fn duplicate_eventfd(descriptor: RawFd) -> Result<OwnedFd, DoorbellError> {
+    // SAFETY: F_DUPFD_CLOEXEC takes no pointers; a number that is not open gives EBADF.
+    let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 0) };
+    if copy < 0 {
+        let cause = io::Error::last_os_error();
+        return Err(match cause.raw_os_error() {
+            Some(libc::EBADF) => DoorbellError::NotOpen(descriptor),
+            _ => DoorbellError::Refused { descriptor, cause },
+        });
+    }
+    // SAFETY: fcntl made the descriptor, and nothing else owns it.
+    let copy = unsafe { OwnedFd::from_raw_fd(copy) };
+    let link = fs::read_link(format!("/proc/self/fd/{}", copy.as_raw_fd()))
+        .map_err(|cause| DoorbellError::Refused { descriptor, cause })?;
+    if link.as_os_str() != EVENTFD_LINK {
+        let actual = link.to_string_lossy().into_owned();
+        return Err(DoorbellError::NotEventfd { descriptor, actual });
+    }
+    // SAFETY: F_GETFL takes no pointers.
+    let flags = unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_GETFL) };
+    if flags & libc::O_NONBLOCK == 0 {
+        return Err(DoorbellError::Blocking(descriptor));
+    }
+    Ok(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set_blocking(event: &Event) {
+        // SAFETY: F_SETFL takes no pointers.
+        assert_eq!(
+            unsafe { libc::fcntl(event.0.as_raw_fd(), libc::F_SETFL, 0) },
+            0
+        );
+    }
+
+    #[test]
+    fn a_drained_event_is_not_readable() {
+        let event = Event::new().unwrap();
+        event.signal();
+        event.signal();
+        event.drain();
+        assert!(!drain(event.as_fd()));
+    }
+
+    #[test]
+    fn waiting_says_which_descriptor_is_readable() {
+        let (quiet, loud) = (Event::new().unwrap(), Event::new().unwrap());
+        loud.signal();
+        assert_eq!(
+            wait_readable([quiet.as_fd(), loud.as_fd()]).unwrap(),
+            [false, true]
+        );
+    }
+
+    #[test]
+    fn a_blocking_eventfd_is_refused() {
+        let event = Event::new().unwrap();
+        set_blocking(&event);
+        let refusal = Kick::duplicate(event.0.as_raw_fd()).unwrap_err();
+        assert!(matches!(refusal, DoorbellError::Blocking(_)), "{refusal}");
+    }
+
+    #[test]
+    fn what_is_no_eventfd_is_refused() {
+        let file = fs::File::open("/dev/null").unwrap();
+        let refusal = Call::duplicate(file.as_raw_fd()).unwrap_err();
+        assert!(refusal.to_string().contains("/dev/null"), "{refusal}");
+    }
+
+    #[test]
+    fn a_closed_or_negative_descriptor_is_refused() {
+        for descriptor in [-1, i32::MIN, i32::MAX] {
+            let refusal = Kick::duplicate(descriptor).unwrap_err();
+            assert!(matches!(refusal, DoorbellError::NotOpen(_)), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn draining_does_not_wait_when_the_driver_made_the_eventfd_blocking_later() {
+        let event = Event::new().unwrap();
+        let kick = Kick::duplicate(event.0.as_raw_fd()).unwrap();
+        set_blocking(&event);
+        assert!(!kick.drain());
+        event.signal();
+        assert!(kick.drain());
+    }
+}

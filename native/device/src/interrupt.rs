@@ -1,0 +1,278 @@
+//! The interrupt of one device.
+//!
+//! Invariant: the bits are set before anything is signalled, so whoever wakes finds them. Bits,
+//! counters and fault are atomics or behind a lock of their own; the lock of a call eventfd is held
+//! while it is signalled, which never waits.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::eventfd::{Call, DoorbellError, Event};
+use crate::signaller::Signaller;
+
+/// `InterruptStatus` bit 0: the device has used a buffer (virtio 1.4, 4.2.2).
+pub const INTERRUPT_USED: u32 = 1;
+/// `InterruptStatus` bit 1: the configuration has changed (virtio 1.4, 4.2.2).
+pub const INTERRUPT_CONFIG: u32 = 2;
+/// Most queues of one device. The handover protocol carries doorbells for fewer.
+pub const QUEUE_LIMIT: usize = 64;
+
+/// `InterruptStatus` of one device, and how its raising is signalled. Safe to raise from any thread.
+#[derive(Debug)]
+pub struct Interrupt {
+    status: AtomicU32,
+    sequence: AtomicU64,
+    suppressed: AtomicU64,
+    observed: AtomicBool,
+    wake: Event,
+    fault: RwLock<Option<String>>,
+    signaller: Signaller,
+    calls: RwLock<[Option<Call>; QUEUE_LIMIT]>,
+    config_call: RwLock<Option<Call>>,
+}
+
+impl Interrupt {
+    /// Make one: nothing pending, no eventfds.
+    ///
+    /// # Errors
+    /// When there is no descriptor left for its wake eventfd.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            status: AtomicU32::new(0),
+            sequence: AtomicU64::new(0),
+            suppressed: AtomicU64::new(0),
+            observed: AtomicBool::new(false),
+            wake: Event::new()?,
+            fault: RwLock::new(None),
+            signaller: Signaller::new(),
+            calls: RwLock::new([const { None }; QUEUE_LIMIT]),
+            config_call: RwLock::new(None),
+        })
+    }
+
+    /// Pending bits: [`INTERRUPT_USED`], [`INTERRUPT_CONFIG`].
+    #[must_use]
+    pub fn status(&self) -> u32 {
+        self.status.load(Ordering::SeqCst)
+    }
+
+    /// Interrupts raised since creation.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence.load(Ordering::SeqCst)
+    }
+
+    /// Used-buffer interrupts not raised because the driver asked for none.
+    #[must_use]
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed.load(Ordering::Relaxed)
+    }
+
+    /// Count used-buffer interrupts that were not raised.
+    pub fn count_suppressed(&self) {
+        self.suppressed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Why the device needs a reset, if it does.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        read(&self.fault).clone()
+    }
+
+    /// The eventfd that is signalled while [`Interrupt::observed`].
+    #[must_use]
+    pub fn wake(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// True while someone watches the wake eventfd.
+    #[must_use]
+    pub fn observed(&self) -> bool {
+        self.observed.load(Ordering::SeqCst)
+    }
+
+    /// Say whether someone watches the wake eventfd.
+    pub fn set_observed(&self, observed: bool) {
+        self.observed.store(observed, Ordering::SeqCst);
+    }
+
+    /// Clear pending bits (`InterruptACK`; virtio 1.4, 4.2.2).
+    pub fn acknowledge(&self, bits: u32) {
+        self.status.fetch_and(!bits, Ordering::SeqCst);
+    }
+
+    /// Raise a used-buffer interrupt for a queue.
+    pub fn raise_used(&self, queue: usize) {
+        self.set_pending(INTERRUPT_USED);
+        if let Some(Some(call)) = read(&self.calls).get(queue) {
+            self.signaller.signal(call);
+        }
+        self.wake_observer();
+    }
+
+    /// Raise a configuration change interrupt.
+    pub fn raise_config(&self) {
+        self.set_pending(INTERRUPT_CONFIG);
+        if let Some(call) = &*read(&self.config_call) {
+            self.signaller.signal(call);
+        }
+        self.wake_observer();
+    }
+
+    /// Ask for a reset (virtio 1.4, 2.1.2): keeps the first reason, and raises a configuration
+    /// change interrupt.
+    pub fn set_fault(&self, reason: &str) {
+        write(&self.fault).get_or_insert_with(|| reason.to_owned());
+        self.raise_config();
+    }
+
+    /// Set or clear the eventfd of a queue, which is duplicated.
+    ///
+    /// # Errors
+    /// When it is not a non-blocking eventfd, or there can be no such queue.
+    pub fn set_call(&self, queue: usize, call: Option<RawFd>) -> Result<(), DoorbellError> {
+        let call = call.map(Call::duplicate).transpose()?;
+        let mut calls = write(&self.calls);
+        let slot = calls.get_mut(queue).ok_or(DoorbellError::NoSuchQueue {
+            queue,
+            limit: QUEUE_LIMIT,
+        })?;
+        *slot = call;
+        Ok(())
+    }
+
+    /// Set or clear the eventfd of configuration changes, which is duplicated.
+    ///
+    /// # Errors
+    /// When it is not a non-blocking eventfd.
+    pub fn set_config_call(&self, call: Option<RawFd>) -> Result<(), DoorbellError> {
+        *write(&self.config_call) = call.map(Call::duplicate).transpose()?;
+        Ok(())
+    }
+
+    /// Clear pending bits and fault; the eventfds stay.
+    pub fn reset(&self) {
+        *write(&self.fault) = None;
+        self.status.store(0, Ordering::SeqCst);
+    }
+
+    /// Set bits and count. The order matters to an observer: it reads the sequence first, so a
+    /// sequence it has seen never hides bits it has not.
+    fn set_pending(&self, bits: u32) {
+        self.status.fetch_or(bits, Ordering::SeqCst);
+        self.sequence.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Signal the wake eventfd. An observer that sets `observed` and then reads the sequence misses
+    /// nothing: both sides are sequentially consistent, so either it sees the new sequence or this
+    /// sees that it observes.
+    fn wake_observer(&self) {
+        if self.observed() {
+            self.wake.signal();
+        }
+    }
+}
+
+/// Take a lock for reading. The values are whole after a panic too: no writer leaves one half done.
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Take a lock for writing; see [`read`].
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    fn readable(event: &Event) -> bool {
+        let mut entry = libc::pollfd {
+            fd: event.as_fd().as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one valid entry.
+        unsafe { libc::poll(&raw mut entry, 1, 0) == 1 }
+    }
+
+    #[test]
+    fn raising_sets_bits_until_they_are_acknowledged() {
+        let interrupt = Interrupt::new().unwrap();
+        interrupt.raise_used(0);
+        interrupt.raise_config();
+        assert_eq!(interrupt.status(), INTERRUPT_USED | INTERRUPT_CONFIG);
+        interrupt.acknowledge(INTERRUPT_USED);
+        assert_eq!(interrupt.status(), INTERRUPT_CONFIG);
+        assert_eq!(interrupt.sequence(), 2);
+    }
+
+    #[test]
+    fn each_queue_has_its_own_eventfd() {
+        let interrupt = Interrupt::new().unwrap();
+        let (first, second) = (Event::new().unwrap(), Event::new().unwrap());
+        interrupt
+            .set_call(0, Some(first.as_fd().as_raw_fd()))
+            .unwrap();
+        interrupt
+            .set_call(1, Some(second.as_fd().as_raw_fd()))
+            .unwrap();
+        interrupt.raise_used(1);
+        assert_eq!((readable(&first), readable(&second)), (false, true));
+    }
+
+    #[test]
+    fn a_cleared_eventfd_is_not_signalled() {
+        let interrupt = Interrupt::new().unwrap();
+        let call = Event::new().unwrap();
+        interrupt
+            .set_call(0, Some(call.as_fd().as_raw_fd()))
+            .unwrap();
+        interrupt.set_call(0, None).unwrap();
+        interrupt.raise_used(0);
+        assert!(!readable(&call));
+    }
+
+    #[test]
+    fn a_queue_that_cannot_be_is_refused_or_ignored() {
+        let interrupt = Interrupt::new().unwrap();
+        let refusal = interrupt.set_call(QUEUE_LIMIT, None).unwrap_err();
+        assert!(matches!(refusal, DoorbellError::NoSuchQueue { .. }));
+        interrupt.raise_used(usize::MAX);
+        assert_eq!(interrupt.sequence(), 1);
+    }
+
+    #[test]
+    fn the_first_fault_is_kept_until_reset() {
+        let interrupt = Interrupt::new().unwrap();
+        let call = Event::new().unwrap();
+        interrupt
+            .set_config_call(Some(call.as_fd().as_raw_fd()))
+            .unwrap();
+        interrupt.set_fault("first");
+        interrupt.set_fault("second");
+        assert_eq!(interrupt.fault().as_deref(), Some("first"));
+        assert_eq!(interrupt.status(), INTERRUPT_CONFIG);
+        assert!(readable(&call));
+        interrupt.reset();
+        assert_eq!(
+            (interrupt.fault(), interrupt.status(), interrupt.sequence()),
+            (None, 0, 2)
+        );
+    }
+
+    #[test]
+    fn the_wake_eventfd_is_signalled_only_while_observed() {
+        let interrupt = Interrupt::new().unwrap();
+        interrupt.raise_used(0);
+        assert!(!readable(&interrupt.wake));
+        interrupt.set_observed(true);
+        interrupt.raise_used(0);
+        assert!(readable(&interrupt.wake));
+    }
+}

@@ -1,0 +1,288 @@
+//! The data path of virtio-blk.
+
+use std::collections::BTreeMap;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use virtmesh_blk::{Disk, DiskOptions, Image, Kind, RangeLimits, SyncEngine};
+use virtmesh_device::Kick;
+
+use crate::errors;
+use crate::interrupt::Interrupt;
+use crate::memory::GuestMemory;
+use crate::queue::QueueConfig;
+
+/// Block sizes that drivers know what to do with: powers of two, in bytes.
+const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 512..=65536;
+/// Threads of one engine.
+const THREADS: std::ops::RangeInclusive<usize> = 1..=64;
+
+/// Counters of one type of request: ok, I/O errors, unsupported, bytes, busy microseconds.
+type Counters = (u64, u64, u64, u64, u64);
+
+/// A disk image and its request queues.
+#[pyclass(module = "virtmesh_native", frozen)]
+pub struct BlkDevice {
+    /// None once closed.
+    device: Mutex<Option<Arc<virtmesh_blk::BlkDevice>>>,
+}
+
+impl BlkDevice {
+    fn open(&self) -> Option<Arc<virtmesh_blk::BlkDevice>> {
+        // Nothing panics while it is held.
+        self.device
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn device(&self) -> PyResult<Arc<virtmesh_blk::BlkDevice>> {
+        self.open()
+            .ok_or_else(|| PyValueError::new_err("the device is closed"))
+    }
+}
+
+#[pymethods]
+impl BlkDevice {
+    #[new]
+    #[pyo3(signature = (
+        path,
+        *,
+        read_only=false,
+        serial="",
+        block_size=512,
+        seg_max=126,
+        max_discard_sectors=0x007F_FFFF,
+        max_discard_seg=32,
+        max_write_zeroes_sectors=0x007F_FFFF,
+        max_write_zeroes_seg=32,
+        threads=4,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "Python passes them by keyword")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "arguments are extracted by value"
+    )]
+    fn new(
+        py: Python<'_>,
+        path: PathBuf,
+        read_only: bool,
+        serial: &str,
+        block_size: u32,
+        seg_max: u32,
+        max_discard_sectors: u32,
+        max_discard_seg: u32,
+        max_write_zeroes_sectors: u32,
+        max_write_zeroes_seg: u32,
+        threads: usize,
+    ) -> PyResult<Self> {
+        if !BLOCK_SIZES.contains(&block_size) || !block_size.is_power_of_two() {
+            let message = format!("block size {block_size}: give a power of two, 512 to 65536");
+            return Err(PyValueError::new_err(message));
+        }
+        if !THREADS.contains(&threads) {
+            return Err(PyValueError::new_err(format!(
+                "{threads} threads: give 1 to 64"
+            )));
+        }
+        let options = DiskOptions {
+            serial: serial.to_owned(),
+            seg_max,
+            discard: RangeLimits {
+                max_sectors: max_discard_sectors,
+                max_seg: max_discard_seg,
+            },
+            write_zeroes: RangeLimits {
+                max_sectors: max_write_zeroes_sectors,
+                max_seg: max_write_zeroes_seg,
+            },
+        };
+        let image = py
+            .detach(|| Image::open(&path, read_only, u64::from(block_size)))
+            .map_err(|error| errors::image(py, &error))?;
+        let disk = Disk::new(image, options).ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "serial {serial:?}: give at most 20 printable ASCII characters"
+            ))
+        })?;
+        let engine = Arc::new(SyncEngine::new(threads)?);
+        let device = Arc::new(virtmesh_blk::BlkDevice::new(disk, engine));
+        Ok(Self {
+            device: Mutex::new(Some(device)),
+        })
+    }
+
+    #[getter]
+    fn capacity(&self) -> PyResult<u64> {
+        Ok(self.device()?.disk().image.capacity())
+    }
+
+    #[getter]
+    fn allocated(&self, py: Python<'_>) -> PyResult<u64> {
+        let allocated = self.device()?.disk().image.allocated();
+        allocated.map_err(|error| errors::raise(py, "BlockIOError", &error.to_string()))
+    }
+
+    #[getter]
+    fn image_read_only(&self) -> PyResult<bool> {
+        Ok(self.device()?.disk().image.is_read_only())
+    }
+
+    #[getter]
+    fn is_block_node(&self) -> PyResult<bool> {
+        Ok(self.device()?.disk().image.is_block_node())
+    }
+
+    #[getter]
+    fn get_read_only(&self) -> PyResult<bool> {
+        Ok(self.device()?.disk().read_only())
+    }
+
+    #[setter]
+    fn set_read_only(&self, py: Python<'_>, read_only: bool) -> PyResult<()> {
+        if self.device()?.disk().set_read_only(read_only) {
+            return Ok(());
+        }
+        Err(errors::raise(
+            py,
+            "BlockReadOnly",
+            "the image was opened read-only",
+        ))
+    }
+
+    #[getter]
+    fn get_write_back(&self) -> PyResult<bool> {
+        Ok(self.device()?.disk().write_back())
+    }
+
+    #[setter]
+    fn set_write_back(&self, write_back: bool) -> PyResult<()> {
+        self.device()?.disk().set_write_back(write_back);
+        Ok(())
+    }
+
+    fn activate(&self, driver_features: u64) -> PyResult<()> {
+        self.device()?.disk().set_features(driver_features);
+        Ok(())
+    }
+
+    #[pyo3(signature = (index, memory, config, interrupt, kick))]
+    fn start_queue(
+        &self,
+        py: Python<'_>,
+        index: usize,
+        memory: &GuestMemory,
+        config: &QueueConfig,
+        interrupt: &Interrupt,
+        kick: Option<RawFd>,
+    ) -> PyResult<()> {
+        let kick = kick
+            .map(Kick::duplicate)
+            .transpose()
+            .map_err(|error| errors::doorbell(py, &error))?;
+        let interrupt = Arc::clone(&interrupt.inner);
+        self.device()?
+            .start_queue(index, &memory.ram, config.inner, interrupt, kick)
+            .map_err(|error| errors::start(py, &error))
+    }
+
+    fn kick(&self, index: usize) {
+        if let Some(device) = self.open() {
+            device.kick(index);
+        }
+    }
+
+    fn request_stop(&self, index: usize) {
+        if let Some(device) = self.open() {
+            device.request_stop(index);
+        }
+    }
+
+    fn is_stopped(&self, index: usize) -> bool {
+        self.open().is_none_or(|device| device.is_stopped(index))
+    }
+
+    fn join(&self, py: Python<'_>, index: usize) {
+        if let Some(device) = self.open() {
+            py.detach(|| device.join(index));
+        }
+    }
+
+    fn resize(&self, py: Python<'_>, capacity: u64) -> PyResult<()> {
+        let device = self.device()?;
+        py.detach(|| device.disk().image.resize(capacity))
+            .map_err(|error| errors::resize(py, &error))
+    }
+
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        let device = self.device()?;
+        py.detach(|| device.disk().image.flush()).map_err(|error| {
+            errors::raise(
+                py,
+                "BlockIOError",
+                &format!("the image cannot be flushed: {error}"),
+            )
+        })
+    }
+
+    fn stats(&self) -> PyResult<BTreeMap<&'static str, Counters>> {
+        let device = self.device()?;
+        let counters = Kind::ALL.map(|kind| {
+            let stats = device.disk().stats.of(kind);
+            let busy_us = u64::try_from(stats.busy.as_micros()).unwrap_or(u64::MAX);
+            (
+                kind.name(),
+                (
+                    stats.ok,
+                    stats.io_errors,
+                    stats.unsupported,
+                    stats.bytes,
+                    busy_us,
+                ),
+            )
+        });
+        Ok(counters.into())
+    }
+
+    #[getter]
+    fn in_flight(&self) -> PyResult<usize> {
+        Ok(self.device()?.in_flight())
+    }
+
+    #[getter]
+    fn malformed(&self) -> PyResult<u64> {
+        Ok(self.device()?.disk().stats.malformed())
+    }
+
+    #[getter]
+    fn notifications(&self) -> PyResult<u64> {
+        Ok(self.device()?.disk().stats.notifications())
+    }
+
+    #[getter]
+    fn truncated(&self) -> PyResult<u64> {
+        Ok(self.device()?.disk().image.truncated())
+    }
+
+    #[getter]
+    fn flushes(&self) -> PyResult<u64> {
+        Ok(self.device()?.disk().image.flushes())
+    }
+
+    fn close(&self, py: Python<'_>) {
+        let device = self
+            .device
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(device) = device {
+            py.detach(|| {
+                device.close();
+                drop(device);
+            });
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The interrupt of a device.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use crate::errors;
+
+/// `InterruptStatus` of one device, and how its raising is signalled.
+#[pyclass(module = "virtmesh_native", frozen)]
+pub struct Interrupt {
+    pub inner: Arc<virtmesh_device::Interrupt>,
+}
+
+#[pymethods]
+impl Interrupt {
+    #[new]
+    fn new() -> PyResult<Self> {
+        Ok(Self {
+            inner: Arc::new(virtmesh_device::Interrupt::new()?),
+        })
+    }
+
+    #[getter]
+    fn status(&self) -> u32 {
+        self.inner.status()
+    }
+
+    #[getter]
+    fn sequence(&self) -> u64 {
+        self.inner.sequence()
+    }
+
+    #[getter]
+    fn suppressed(&self) -> u64 {
+        self.inner.suppressed()
+    }
+
+    #[getter]
+    fn fault(&self) -> Option<String> {
+        self.inner.fault()
+    }
+
+    #[getter]
+    fn wake_fd(&self) -> RawFd {
+        self.inner.wake().as_raw_fd()
+    }
+
+    #[getter]
+    fn get_observed(&self) -> bool {
+        self.inner.observed()
+    }
+
+    #[setter]
+    fn set_observed(&self, observed: bool) {
+        self.inner.set_observed(observed);
+    }
+
+    fn acknowledge(&self, bits: u32) {
+        self.inner.acknowledge(bits);
+    }
+
+    fn raise_config(&self) {
+        self.inner.raise_config();
+    }
+
+    fn raise_used(&self, queue: usize) {
+        self.inner.raise_used(queue);
+    }
+
+    fn set_fault(&self, reason: &str) {
+        self.inner.set_fault(reason);
+    }
+
+    #[pyo3(signature = (queue, descriptor))]
+    fn set_call(&self, py: Python<'_>, queue: usize, descriptor: Option<RawFd>) -> PyResult<()> {
+        self.inner
+            .set_call(queue, descriptor)
+            .map_err(|error| errors::doorbell(py, &error))
+    }
+
+    #[pyo3(signature = (descriptor))]
+    fn set_config_call(&self, py: Python<'_>, descriptor: Option<RawFd>) -> PyResult<()> {
+        self.inner
+            .set_config_call(descriptor)
+            .map_err(|error| errors::doorbell(py, &error))
+    }
+
+    fn reset(&self) {
+        self.inner.reset();
+    }
+}

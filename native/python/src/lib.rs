@@ -1,0 +1,21 @@
+//! The Python module `virtmesh_native`: a thin binding, described in `__init__.pyi`.
+//!
+//! Numbers are checked as they come in, and what can wait releases the GIL.
+
+mod blk;
+mod errors;
+mod interrupt;
+mod memory;
+mod queue;
+
+#[pyo3::pymodule(name = "_native")]
+mod native {
+    #[pymodule_export]
+    use crate::blk::BlkDevice;
+    #[pymodule_export]
+    use crate::interrupt::Interrupt;
+    #[pymodule_export]
+    use crate::memory::GuestMemory;
+    #[pymodule_export]
+    use crate::queue::{DeviceQueue, DriverQueue, QueueConfig};
+}

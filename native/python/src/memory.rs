@@ -1,0 +1,90 @@
+//! Guest memory.
+
+use std::os::fd::{BorrowedFd, RawFd};
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use virtmesh_ring::{GuestRam, RegionSpec, RingMemory};
+
+use crate::errors;
+
+/// More regions than any guest memory has; `GuestRam::map` names its own limit.
+const REGIONS_TAKEN: usize = 64;
+
+/// Guest physical memory.
+#[pyclass(module = "virtmesh_native", frozen)]
+pub struct GuestMemory {
+    pub ram: GuestRam,
+}
+
+#[pymethods]
+impl GuestMemory {
+    #[new]
+    fn new(py: Python<'_>, regions: &Bound<'_, PyAny>) -> PyResult<Self> {
+        // Taken one by one, so that an endless or huge sequence costs nothing.
+        let regions = regions
+            .try_iter()?
+            .take(REGIONS_TAKEN)
+            .map(|region| region?.extract::<(RawFd, u64, u64, u64)>())
+            .collect::<PyResult<Vec<_>>>()?;
+        let specs = regions
+            .iter()
+            .map(|&(descriptor, guest_address, size, file_offset)| {
+                check_open(py, descriptor)?;
+                // SAFETY: it is open, and the caller keeps it open during the call, which holds the
+                // GIL.
+                let fd = unsafe { BorrowedFd::borrow_raw(descriptor) };
+                Ok(RegionSpec {
+                    fd,
+                    guest_address,
+                    size,
+                    file_offset,
+                })
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        let ram = GuestRam::map(&specs).map_err(|error| errors::memory(py, &error))?;
+        Ok(Self { ram })
+    }
+
+    #[getter]
+    fn size(&self) -> u64 {
+        self.ram.size()
+    }
+
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        address: u64,
+        length: u64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        // Before room is made for it.
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|_| self.ram.contains(address, length));
+        let Some(length) = length else {
+            let message = format!("a read at {address:#x} is outside guest memory");
+            return Err(errors::raise(py, "MemoryRefused", &message));
+        };
+        PyBytes::new_with(py, length, |bytes| {
+            self.ram
+                .read(address, bytes)
+                .map_err(|error| errors::memory(py, &error))
+        })
+    }
+
+    fn write(&self, py: Python<'_>, address: u64, data: &[u8]) -> PyResult<()> {
+        self.ram
+            .write(address, data)
+            .map_err(|error| errors::memory(py, &error))
+    }
+}
+
+/// Refuse a number that is no open descriptor.
+fn check_open(py: Python<'_>, descriptor: RawFd) -> PyResult<()> {
+    // SAFETY: F_GETFD takes no pointers; a number that is not open gives EBADF.
+    if descriptor < 0 || unsafe { libc::fcntl(descriptor, libc::F_GETFD) } < 0 {
+        let message = format!("descriptor {descriptor} is not open");
+        return Err(errors::raise(py, "MemoryRefused", &message));
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Split virtqueues, driver side and device side.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use virtmesh_ring::layout::MAX_QUEUE_SIZE;
+use virtmesh_ring::{Segment, Segments};
+
+use crate::errors;
+use crate::memory::GuestMemory;
+
+/// A buffer: guest address, length in bytes.
+type Piece = (u64, u32);
+/// A chain: head, readable buffers, writable buffers.
+type Pieces = (u16, Vec<Piece>, Vec<Piece>);
+
+/// Where a split virtqueue is, and what was negotiated for it.
+#[pyclass(module = "virtmesh_native", frozen)]
+pub struct QueueConfig {
+    pub inner: virtmesh_ring::QueueConfig,
+}
+
+#[pymethods]
+impl QueueConfig {
+    #[new]
+    #[pyo3(signature = (*, size, descriptor_area, driver_area, device_area, event_idx, indirect))]
+    fn new(
+        size: u16,
+        descriptor_area: u64,
+        driver_area: u64,
+        device_area: u64,
+        event_idx: bool,
+        indirect: bool,
+    ) -> Self {
+        let inner = virtmesh_ring::QueueConfig {
+            size,
+            descriptor_area,
+            driver_area,
+            device_area,
+            event_idx,
+            indirect,
+        };
+        Self { inner }
+    }
+}
+
+/// The driver side.
+#[pyclass(module = "virtmesh_native")]
+pub struct DriverQueue {
+    inner: virtmesh_ring::DriverQueue,
+}
+
+#[pymethods]
+impl DriverQueue {
+    #[new]
+    #[pyo3(signature = (memory, config, *, indirect_area=None, indirect_entries=0))]
+    fn new(
+        memory: &GuestMemory,
+        config: &QueueConfig,
+        indirect_area: Option<u64>,
+        indirect_entries: u16,
+    ) -> PyResult<Self> {
+        let ram = memory.ram.clone();
+        virtmesh_ring::DriverQueue::new(ram, config.inner, indirect_area, indirect_entries)
+            .map(|inner| Self { inner })
+            .map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    #[getter]
+    fn free(&self) -> u16 {
+        self.inner.free()
+    }
+
+    #[getter]
+    fn in_flight(&self) -> u16 {
+        self.inner.in_flight()
+    }
+
+    fn add(
+        &mut self,
+        py: Python<'_>,
+        readable: &Bound<'_, PyAny>,
+        writable: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<u16>> {
+        let (readable, writable) = (segments(readable)?, segments(writable)?);
+        self.inner
+            .add(&readable, &writable)
+            .map_err(|error| errors::ring(py, &error))
+    }
+
+    fn should_notify(&mut self) -> bool {
+        self.inner.should_notify()
+    }
+
+    fn can_pop(&self) -> bool {
+        self.inner.can_pop()
+    }
+
+    #[pyo3(signature = (limit=256))]
+    fn pop_used(&mut self, py: Python<'_>, limit: usize) -> PyResult<Vec<(u16, u32)>> {
+        let mut used = Vec::new();
+        match self.inner.pop_used_batch(limit, &mut used) {
+            // Those before the bad one are good; the error comes again at the next call.
+            Err(error) if used.is_empty() => Err(errors::corrupt(py, &error)),
+            _ => Ok(used),
+        }
+    }
+
+    fn enable_interrupts(&mut self) -> bool {
+        self.inner.enable_interrupts()
+    }
+
+    fn disable_interrupts(&mut self) {
+        self.inner.disable_interrupts();
+    }
+}
+
+/// The device side.
+#[pyclass(module = "virtmesh_native")]
+pub struct DeviceQueue {
+    inner: virtmesh_ring::DeviceQueue,
+}
+
+#[pymethods]
+impl DeviceQueue {
+    #[new]
+    fn new(py: Python<'_>, memory: &GuestMemory, config: &QueueConfig) -> PyResult<Self> {
+        virtmesh_ring::DeviceQueue::new(memory.ram.clone(), config.inner)
+            .map(|inner| Self { inner })
+            .map_err(|error| errors::config(py, &error))
+    }
+
+    fn pop(&mut self, py: Python<'_>) -> PyResult<Option<Pieces>> {
+        let chain = self
+            .inner
+            .pop()
+            .map_err(|error| errors::corrupt(py, &error))?;
+        Ok(chain.map(|chain| (chain.head, pieces(&chain.readable), pieces(&chain.writable))))
+    }
+
+    fn push(&mut self, py: Python<'_>, head: u16, written: u32) -> PyResult<()> {
+        self.inner
+            .push(head, written)
+            .map_err(|error| errors::ring(py, &error))
+    }
+
+    fn needs_interrupt(&mut self) -> bool {
+        self.inner.needs_interrupt()
+    }
+
+    fn enable_notifications(&mut self, py: Python<'_>) -> PyResult<bool> {
+        self.inner
+            .enable_notifications()
+            .map_err(|error| errors::corrupt(py, &error))
+    }
+
+    fn disable_notifications(&mut self) {
+        self.inner.disable_notifications();
+    }
+}
+
+/// Take a sequence of (address, length), at most one more than any chain has: the ring refuses it.
+fn segments(sequence: &Bound<'_, PyAny>) -> PyResult<Segments> {
+    sequence
+        .try_iter()?
+        .take(usize::from(MAX_QUEUE_SIZE) + 1)
+        .map(|piece| {
+            let (addr, len) = piece?.extract::<Piece>()?;
+            Ok(Segment { addr, len })
+        })
+        .collect()
+}
+
+fn pieces(segments: &[Segment]) -> Vec<Piece> {
+    segments
+        .iter()
+        .map(|segment| (segment.addr, segment.len))
+        .collect()
+}

@@ -1,0 +1,12 @@
+"""The native half of virtmesh; described in __init__.pyi."""
+
+from virtmesh_native._native import (
+    BlkDevice,
+    DeviceQueue,
+    DriverQueue,
+    GuestMemory,
+    Interrupt,
+    QueueConfig,
+)
+
+__all__ = ["BlkDevice", "DeviceQueue", "DriverQueue", "GuestMemory", "Interrupt", "QueueConfig"]

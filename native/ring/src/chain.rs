@@ -1,0 +1,28 @@
+//! A descriptor chain, parsed.
+
+use smallvec::SmallVec;
+
+/// One piece of a buffer in guest memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Guest address.
+    pub addr: u64,
+    /// Length in bytes, not 0.
+    pub len: u32,
+}
+
+/// Segments in the order of the chain. Short chains (most) need no allocation.
+pub type Segments = SmallVec<[Segment; 4]>;
+
+/// A chain the device took from the available ring: all of it checked, none of it in shared memory.
+///
+/// The buffers it names are shared memory still: copy out what is parsed, and parse the copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// First descriptor: the name under which the chain is given back.
+    pub head: u16,
+    /// What the device may read, all inside guest memory.
+    pub readable: Segments,
+    /// What the device may write, all inside guest memory.
+    pub writable: Segments,
+}

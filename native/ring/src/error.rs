@@ -1,0 +1,325 @@
+//! Everything that can go wrong, each with the facts of the case.
+//!
+//! ```text
+//! MemoryError     guest memory was refused, or an access left it
+//! ConfigError     a queue can't be where it is said to be
+//! RingError       the peer broke the rules of the ring, or this side misused it
+//! ```
+
+use std::io;
+
+use thiserror::Error;
+
+/// Guest memory was refused, or an access left it. Regions are numbered as they were given.
+#[derive(Debug, Error)]
+pub enum MemoryError {
+    /// No region was given.
+    #[error("guest memory has no regions")]
+    NoRegions,
+    /// More regions were given than are supported.
+    #[error("guest memory has {count} regions, at most {limit} are supported")]
+    TooManyRegions {
+        /// Regions given.
+        count: usize,
+        /// Regions supported.
+        limit: usize,
+    },
+    /// A region has no bytes.
+    #[error("region {region} is empty")]
+    Empty {
+        /// Which region.
+        region: usize,
+    },
+    /// An address, size or offset is not a multiple of 4096.
+    #[error("region {region}: {what} {value:#x} is not a multiple of 4096")]
+    Unaligned {
+        /// Which region.
+        region: usize,
+        /// Which of its fields.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// A region ends past the last address, or past the largest file offset.
+    #[error("region {region}: {what} {start:#x} plus size {size:#x} is too large")]
+    Overflow {
+        /// Which region.
+        region: usize,
+        /// Which of its fields.
+        what: &'static str,
+        /// Its value.
+        start: u64,
+        /// Size of the region in bytes.
+        size: u64,
+    },
+    /// Two regions share guest addresses.
+    #[error("regions {first} and {second} overlap")]
+    Overlap {
+        /// The region at the lower address.
+        first: usize,
+        /// The other.
+        second: usize,
+    },
+    /// The file could be made shorter, which would kill this process with SIGBUS.
+    #[error("region {region} is not sealed against shrinking (F_SEAL_SHRINK)")]
+    Unsealed {
+        /// Which region.
+        region: usize,
+    },
+    /// The file is shorter than the region needs.
+    #[error("region {region} needs a file of {required} bytes, it has {actual}")]
+    TooSmall {
+        /// Which region.
+        region: usize,
+        /// Bytes the file has.
+        actual: u64,
+        /// Bytes it needs: offset plus size.
+        required: u64,
+    },
+    /// The file could not be examined or mapped.
+    #[error("region {region} cannot be mapped")]
+    Map {
+        /// Which region.
+        region: usize,
+        /// Why.
+        source: io::Error,
+    },
+    /// An access is not wholly inside guest memory.
+    #[error("{length} bytes at {address:#x} are outside guest memory")]
+    OutOfBounds {
+        /// Guest address of the access.
+        address: u64,
+        /// Its length in bytes.
+        length: u64,
+    },
+    /// An atomic access is not aligned to its size.
+    #[error("an atomic access of {size} bytes at {address:#x} is not aligned")]
+    Misaligned {
+        /// Guest address of the access.
+        address: u64,
+        /// Its size in bytes.
+        size: u64,
+    },
+}
+
+/// A queue can't be where it is said to be (virtio 1.4, 2.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// The size is 0, more than 32768, or no power of two.
+    #[error("queue size {size} is not a power of two from 1 to 32768")]
+    BadSize {
+        /// The size asked for.
+        size: u16,
+    },
+    /// A part is not aligned as 2.7 demands.
+    #[error("the {part} at {address:#x} is not aligned to {alignment}")]
+    Misaligned {
+        /// Which part.
+        part: &'static str,
+        /// Its guest address.
+        address: u64,
+        /// What it has to be a multiple of, in bytes.
+        alignment: u64,
+    },
+    /// A part is not wholly inside one region of guest memory.
+    #[error("the {part}, {length} bytes at {address:#x}, is outside guest memory")]
+    OutsideMemory {
+        /// Which part.
+        part: &'static str,
+        /// Its guest address.
+        address: u64,
+        /// Its length in bytes.
+        length: u64,
+    },
+    /// Two parts share guest addresses.
+    #[error("the {first} and the {second} overlap")]
+    Overlap {
+        /// The part at the lower address.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// Room for indirect tables was given, but `VIRTIO_F_INDIRECT_DESC` was not negotiated.
+    #[error("an indirect area was given, but indirect descriptors were not negotiated")]
+    IndirectNotNegotiated,
+    /// Room for indirect tables was given, but the tables have no entries.
+    #[error("an indirect area was given, but its tables have no entries")]
+    NoIndirectEntries,
+}
+
+/// The peer broke the rules of the ring, or this side misused it.
+///
+/// `head` is the chain, by its first descriptor; `index` is a descriptor of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum RingError {
+    // What a driver can do wrong, as the device sees it.
+    /// More chains were made available than the queue has entries (2.7.6).
+    #[error("the available index jumped from {from} to {to}, the queue size is {size}")]
+    AvailIndexJumped {
+        /// Next chain the device would take.
+        from: u16,
+        /// What the driver wrote.
+        to: u16,
+        /// Queue size.
+        size: u16,
+    },
+    /// An entry of the available ring names no descriptor (2.7.6).
+    #[error("available entry {slot} names descriptor {head}, the queue size is {size}")]
+    HeadOutOfRange {
+        /// Entry of the available ring.
+        slot: u16,
+        /// What the driver wrote there.
+        head: u16,
+        /// Queue size.
+        size: u16,
+    },
+    /// A chain was made available that the device has not given back (2.7.13).
+    #[error("descriptor {head} was made available while the device holds its chain")]
+    HeadInFlight {
+        /// The chain.
+        head: u16,
+    },
+    /// `next` names no descriptor of its table (2.7.5).
+    #[error("chain {head}: descriptor {index} continues at {next}, its table has {entries}")]
+    NextOutOfRange {
+        /// The chain.
+        head: u16,
+        /// The descriptor with the bad `next`.
+        index: u16,
+        /// What the driver wrote.
+        next: u16,
+        /// Descriptors in the table.
+        entries: u32,
+    },
+    /// A chain has more buffers than the queue size: it is too long or loops (2.7.5.3.1).
+    #[error("chain {head} is longer than the queue size {size}, or loops")]
+    ChainTooLong {
+        /// The chain; for one being added, the first free descriptor.
+        head: u16,
+        /// Queue size.
+        size: u16,
+    },
+    /// The buffers of a chain exceed 2^32 bytes (2.7.5.2).
+    #[error("chain {head} has more than 2^32 bytes")]
+    ChainTooLarge {
+        /// The chain; for one being added, the first free descriptor.
+        head: u16,
+    },
+    /// A device-readable buffer follows a device-writable one (2.7.4.2).
+    #[error("chain {head}: descriptor {index} is device-readable after a device-writable one")]
+    ReadableAfterWritable {
+        /// The chain.
+        head: u16,
+        /// The device-readable descriptor.
+        index: u16,
+    },
+    /// A buffer is not wholly inside guest memory.
+    #[error("a buffer of chain {head}, {length} bytes at {address:#x}, is outside guest memory")]
+    BufferOutsideMemory {
+        /// The chain; for one being added, the first free descriptor.
+        head: u16,
+        /// Guest address of the buffer.
+        address: u64,
+        /// Its length in bytes.
+        length: u32,
+    },
+    /// An indirect descriptor without `VIRTIO_F_INDIRECT_DESC` (2.7.5.3.1).
+    #[error("chain {head}: descriptor {index} is indirect, which was not negotiated")]
+    IndirectNotNegotiated {
+        /// The chain.
+        head: u16,
+        /// The indirect descriptor.
+        index: u16,
+    },
+    /// An indirect descriptor that also continues (2.7.5.3.1).
+    #[error("chain {head}: descriptor {index} is both indirect and continued")]
+    IndirectWithNext {
+        /// The chain.
+        head: u16,
+        /// The indirect descriptor.
+        index: u16,
+    },
+    /// An indirect descriptor inside an indirect table (2.7.5.3.1).
+    #[error("chain {head}: entry {index} of an indirect table is itself indirect")]
+    IndirectNested {
+        /// The chain.
+        head: u16,
+        /// Entry of the table.
+        index: u16,
+    },
+    /// An indirect table has no entries, or a part of one (2.7.5.3).
+    #[error("chain {head}: an indirect table of {length} bytes is not whole descriptors")]
+    IndirectBadLength {
+        /// The chain.
+        head: u16,
+        /// Length of the table in bytes.
+        length: u32,
+    },
+    /// An indirect table is not wholly inside guest memory.
+    #[error("chain {head}: an indirect table, {length} bytes at {address:#x}, is outside memory")]
+    IndirectOutsideMemory {
+        /// The chain.
+        head: u16,
+        /// Guest address of the table.
+        address: u64,
+        /// Its length in bytes.
+        length: u32,
+    },
+
+    // What a device can do wrong, as the driver sees it.
+    /// More chains were used than are in flight (2.7.8).
+    #[error("the used index jumped from {from} to {to}, {in_flight} chains are in flight")]
+    UsedIndexJumped {
+        /// Next used entry the driver would take.
+        from: u16,
+        /// What the device wrote.
+        to: u16,
+        /// Chains in flight.
+        in_flight: u16,
+    },
+    /// A used entry names no descriptor (2.7.8).
+    #[error("used entry {slot} names descriptor {id}, the queue size is {size}")]
+    UsedIdOutOfRange {
+        /// Entry of the used ring.
+        slot: u16,
+        /// What the device wrote there.
+        id: u32,
+        /// Queue size.
+        size: u16,
+    },
+    /// A used entry names a chain that is not in flight (2.7.8).
+    #[error("used entry {slot} names chain {head}, which is not in flight")]
+    UsedIdNotInFlight {
+        /// Entry of the used ring.
+        slot: u16,
+        /// What the device wrote there.
+        head: u16,
+    },
+    /// The device claims to have written more than the chain can hold (2.7.8.2).
+    #[error("the device wrote {written} bytes into chain {head}, which holds {writable}")]
+    UsedLengthTooLarge {
+        /// The chain.
+        head: u16,
+        /// What the device claims.
+        written: u32,
+        /// Device-writable bytes of the chain.
+        writable: u64,
+    },
+
+    // Misuse by this side. Nothing was shown to the peer.
+    /// A chain was given back that the device does not hold.
+    #[error("chain {head} was given back, but the device does not hold it")]
+    NotInFlight {
+        /// The chain.
+        head: u16,
+    },
+    /// A chain without buffers was added.
+    #[error("a chain needs a buffer")]
+    EmptyChain,
+    /// A buffer without bytes was added.
+    #[error("a buffer needs bytes, the one at {address:#x} has none")]
+    EmptySegment {
+        /// Guest address of the buffer.
+        address: u64,
+    },
+}

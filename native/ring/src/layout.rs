@@ -1,0 +1,243 @@
+//! The split virtqueue in memory (virtio 1.4, 2.7), and where one queue is.
+
+use crate::error::ConfigError;
+use crate::memory::RingMemory;
+
+/// Largest queue size (2.7).
+pub const MAX_QUEUE_SIZE: u16 = 32768;
+
+/// The descriptor continues at `next` (2.7.5).
+pub const VIRTQ_DESC_F_NEXT: u16 = 1;
+/// The buffer is device-writable, otherwise device-readable (2.7.5).
+pub const VIRTQ_DESC_F_WRITE: u16 = 2;
+/// The buffer is a table of descriptors (2.7.5.3).
+pub const VIRTQ_DESC_F_INDIRECT: u16 = 4;
+/// The driver asks for no used buffer notifications (2.7.6).
+pub const VIRTQ_AVAIL_F_NO_INTERRUPT: u16 = 1;
+/// The device asks for no available buffer notifications (2.7.8).
+pub const VIRTQ_USED_F_NO_NOTIFY: u16 = 1;
+
+/// Bytes of one descriptor: `le64 addr, le32 len, le16 flags, le16 next` (2.7.5).
+pub const DESC_SIZE: u32 = 16;
+/// Most bytes a chain may describe (2.7.5.2).
+pub const MAX_CHAIN_BYTES: u64 = 1 << 32;
+
+/// Offset of `flags` in the available ring and in the used ring (2.7.6, 2.7.8).
+pub(crate) const RING_FLAGS: usize = 0;
+/// Offset of `idx` in the available ring and in the used ring.
+pub(crate) const RING_IDX: usize = 2;
+/// Offset of `ring[0]` in the available ring and in the used ring.
+const RING_ENTRIES: usize = 4;
+/// Bytes of `ring[i]` in the available ring: `le16 head`.
+const AVAIL_ELEM_SIZE: usize = 2;
+/// Bytes of `ring[i]` in the used ring: `le32 id, le32 len`.
+const USED_ELEM_SIZE: usize = 8;
+
+/// Offset of `desc[index]` in the descriptor area.
+pub(crate) const fn desc_offset(index: u16) -> usize {
+    DESC_SIZE as usize * index as usize
+}
+
+/// Offset of `ring[slot]` in the driver area; with the queue size for `slot`, of `used_event`.
+pub(crate) const fn avail_offset(slot: u16) -> usize {
+    RING_ENTRIES + AVAIL_ELEM_SIZE * slot as usize
+}
+
+/// Offset of `ring[slot]` in the device area; with the queue size for `slot`, of `avail_event`.
+pub(crate) const fn used_offset(slot: u16) -> usize {
+    RING_ENTRIES + USED_ELEM_SIZE * slot as usize
+}
+
+/// Bytes of the descriptor area (2.7).
+#[must_use]
+pub const fn descriptor_area_len(size: u16) -> u64 {
+    desc_offset(size) as u64
+}
+
+/// Bytes of the driver area, `used_event` included (2.7).
+#[must_use]
+pub const fn driver_area_len(size: u16) -> u64 {
+    avail_offset(size) as u64 + 2
+}
+
+/// Bytes of the device area, `avail_event` included (2.7).
+#[must_use]
+pub const fn device_area_len(size: u16) -> u64 {
+    used_offset(size) as u64 + 2
+}
+
+/// One descriptor, copied out of shared memory or about to be copied in (2.7.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Guest address of the buffer or table.
+    pub addr: u64,
+    /// Its length in bytes.
+    pub len: u32,
+    /// `VIRTQ_DESC_F_*`; other bits are ignored.
+    pub flags: u16,
+    /// The following descriptor of the chain, with `VIRTQ_DESC_F_NEXT`.
+    pub next: u16,
+}
+
+impl Descriptor {
+    /// Decode the two 64-bit words of a descriptor (values as loaded little-endian).
+    #[must_use]
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        let [addr, rest] = words;
+        let [l0, l1, l2, l3, f0, f1, n0, n1] = rest.to_le_bytes();
+        Self {
+            addr,
+            len: u32::from_le_bytes([l0, l1, l2, l3]),
+            flags: u16::from_le_bytes([f0, f1]),
+            next: u16::from_le_bytes([n0, n1]),
+        }
+    }
+
+    /// Encode as two 64-bit words.
+    #[must_use]
+    pub const fn to_words(self) -> [u64; 2] {
+        let rest = self.len as u64 | (self.flags as u64) << 32 | (self.next as u64) << 48;
+        [self.addr, rest]
+    }
+
+    pub(crate) const fn has(self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// Say whether the peer's event index lies among the last `added` entries before `new`, that is,
+/// whether it wants a notification (2.7.7.2, 2.7.10.1).
+///
+/// `added` may exceed 65535 when nobody asked for long: then every index lies among them.
+pub(crate) fn need_event(event: u16, new: u16, added: u32) -> bool {
+    u32::from(new.wrapping_sub(event).wrapping_sub(1)) < added
+}
+
+/// The event index that asks for no notification for as long as possible: half the index space away.
+///
+/// A peer adds at most the queue size (32768) before it hears from us, so the index may be met in one
+/// case only, the very last entry of a full queue of the largest size. Then a spurious notification
+/// follows, which both sides have to handle anyway.
+pub(crate) const fn never_event(next: u16) -> u16 {
+    next.wrapping_add(0x8000)
+}
+
+/// Where a split virtqueue is (virtio 1.4, 2.7), and what was negotiated for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// Entries: a power of two, 1 to 32768.
+    pub size: u16,
+    /// Guest address of the descriptor table, aligned to 16.
+    pub descriptor_area: u64,
+    /// Guest address of the available ring, aligned to 2.
+    pub driver_area: u64,
+    /// Guest address of the used ring, aligned to 4.
+    pub device_area: u64,
+    /// `VIRTIO_F_EVENT_IDX` was negotiated.
+    pub event_idx: bool,
+    /// `VIRTIO_F_INDIRECT_DESC` was negotiated.
+    pub indirect: bool,
+}
+
+/// A named stretch of guest memory, for checks.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    pub(crate) address: u64,
+    pub(crate) length: u64,
+    pub(crate) alignment: u64,
+}
+
+/// The three parts of a queue, resolved once and then held.
+#[derive(Clone)]
+pub(crate) struct Areas<A> {
+    pub(crate) descriptors: A,
+    pub(crate) driver: A,
+    pub(crate) device: A,
+}
+
+impl QueueConfig {
+    /// Check size, alignment, bounds and overlap.
+    ///
+    /// Each part has to lie in one region of guest memory.
+    ///
+    /// # Errors
+    /// The first rule that is broken.
+    pub fn validate<M: RingMemory>(&self, memory: &M) -> Result<(), ConfigError> {
+        self.resolve(memory).map(drop)
+    }
+
+    pub(crate) fn resolve<M: RingMemory>(&self, memory: &M) -> Result<Areas<M::Area>, ConfigError> {
+        // A power of two that fits 16 bits is at most 32768; 0 is none.
+        if !self.size.is_power_of_two() {
+            return Err(ConfigError::BadSize { size: self.size });
+        }
+        let [descriptors, driver, device] = self.parts();
+        let areas = Areas {
+            descriptors: descriptors.resolve(memory)?,
+            driver: driver.resolve(memory)?,
+            device: device.resolve(memory)?,
+        };
+        check_disjoint(&mut self.parts())?;
+        Ok(areas)
+    }
+
+    pub(crate) fn parts(&self) -> [Part; 3] {
+        let part = |name, address, length, alignment| Part {
+            name,
+            address,
+            length,
+            alignment,
+        };
+        let size = self.size;
+        [
+            part(
+                "descriptor area",
+                self.descriptor_area,
+                descriptor_area_len(size),
+                16,
+            ),
+            part("driver area", self.driver_area, driver_area_len(size), 2),
+            part("device area", self.device_area, device_area_len(size), 4),
+        ]
+    }
+}
+
+impl Part {
+    pub(crate) fn resolve<M: RingMemory>(&self, memory: &M) -> Result<M::Area, ConfigError> {
+        let Self {
+            name: part,
+            address,
+            length,
+            alignment,
+        } = *self;
+        if !address.is_multiple_of(alignment) {
+            return Err(ConfigError::Misaligned {
+                part,
+                address,
+                alignment,
+            });
+        }
+        memory
+            .area(address, length)
+            .ok_or(ConfigError::OutsideMemory {
+                part,
+                address,
+                length,
+            })
+    }
+}
+
+/// Check that parts, each inside guest memory (so that its end can't overflow), share no address.
+pub(crate) fn check_disjoint(parts: &mut [Part]) -> Result<(), ConfigError> {
+    parts.sort_unstable_by_key(|part| part.address);
+    for pair in parts.windows(2) {
+        if pair[0].address + pair[0].length > pair[1].address {
+            return Err(ConfigError::Overlap {
+                first: pair[0].name,
+                second: pair[1].name,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! What a ring needs of memory. [`GuestRam`] provides it; the loom tests provide another.
+//!
+//! The traits tell two kinds of access apart. *Shared words* (`flags`, `idx` and the event indexes) are
+//! read while the peer may be writing them: they carry an ordering. *Plain* accesses (descriptors and
+//! ring entries) are ordered by those words: an honest peer never touches them at the same time, and
+//! loom fails if it does. A dishonest one may, so that [`GuestRam`] makes them relaxed atomics.
+
+use std::sync::atomic::Ordering;
+
+mod guest_ram;
+mod region;
+
+pub use guest_ram::{GuestArea, GuestRam};
+pub use region::RegionSpec;
+
+/// Guest memory as the rings see it. Clones are the same memory.
+pub trait RingMemory: Clone {
+    /// A resolved part of a ring.
+    type Area: RingArea;
+
+    /// Resolve a part of a ring: `length` bytes at a guest address. None when they are not inside one
+    /// region. The area keeps its memory mapped.
+    fn area(&self, address: u64, length: u64) -> Option<Self::Area>;
+
+    /// Say whether `length` bytes at a guest address are all inside guest memory.
+    fn contains(&self, address: u64, length: u64) -> bool;
+
+    /// Copy a descriptor of an indirect table out, as two words, each byte read once. The address need
+    /// not be aligned (2.7.5.3 demands nothing). None when it is outside guest memory.
+    fn read_descriptor(&self, address: u64) -> Option<[u64; 2]>;
+
+    /// A sequentially consistent fence.
+    fn full_fence(&self);
+}
+
+/// A part of a ring. Values are little-endian in memory (1.4) and native here. Offsets are in bytes.
+///
+/// All of it panics on an offset outside the area or not aligned to the value: the rings derive
+/// offsets from their size, never from what a peer wrote.
+pub trait RingArea: Clone {
+    /// Load a shared word.
+    fn load(&self, offset: usize, order: Ordering) -> u16;
+    /// Store a shared word.
+    fn store(&self, offset: usize, value: u16, order: Ordering);
+    /// Plain read of 16 bits.
+    fn read_u16(&self, offset: usize) -> u16;
+    /// Plain write of 16 bits.
+    fn write_u16(&self, offset: usize, value: u16);
+    /// Plain read of 32 bits.
+    fn read_u32(&self, offset: usize) -> u32;
+    /// Plain write of 32 bits.
+    fn write_u32(&self, offset: usize, value: u32);
+    /// Plain read of a descriptor, as two words.
+    fn read_descriptor(&self, offset: usize) -> [u64; 2];
+    /// Plain write of a descriptor, as two words.
+    fn write_descriptor(&self, offset: usize, words: [u64; 2]);
+}

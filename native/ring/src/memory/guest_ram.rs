@@ -1,0 +1,334 @@
+//! Guest memory, over `vm-memory`: translation, copying, atomic words, and parts of rings.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+
+use smallvec::SmallVec;
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
+    MemoryRegionAddress, MmapRegion, VolatileSlice,
+};
+
+use super::region::{RegionSpec, check_ranges, map_region};
+use super::{RingArea, RingMemory};
+use crate::error::MemoryError;
+
+/// Guest physical memory, mapped shared. Clones are the same mapping, which lasts as long as any of
+/// them (or of the areas and slices made from it).
+#[derive(Debug, Clone)]
+pub struct GuestRam {
+    memory: Arc<GuestMemoryMmap>,
+}
+
+impl GuestRam {
+    /// Check and map 1 to 8 regions, in any order.
+    ///
+    /// # Errors
+    /// Every variant of [`MemoryError`] but `OutOfBounds` and `Misaligned`.
+    ///
+    /// # Panics
+    /// Never: what is unwrapped was checked before.
+    pub fn map(specs: &[RegionSpec<'_>]) -> Result<Self, MemoryError> {
+        check_ranges(specs)?;
+        let mut regions = specs
+            .iter()
+            .enumerate()
+            .map(|(index, spec)| map_region(index, spec))
+            .collect::<Result<Vec<_>, _>>()?;
+        regions.sort_unstable_by_key(GuestMemoryRegion::start_addr);
+        let memory = GuestMemoryMmap::from_regions(regions)
+            .expect("the ranges were found to be disjoint, and are sorted");
+        Ok(Self {
+            memory: Arc::new(memory),
+        })
+    }
+
+    /// Sum of the sizes of the regions, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.memory.iter().map(GuestMemoryRegion::len).sum()
+    }
+
+    /// The same memory for crates that build on `vm-memory`.
+    #[must_use]
+    pub fn as_vm_memory(&self) -> &GuestMemoryMmap {
+        &self.memory
+    }
+
+    /// Copy bytes out. The peer may be writing them: what comes out may be a mixture.
+    ///
+    /// # Errors
+    /// `OutOfBounds`; nothing was copied then.
+    pub fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        self.check(address, buffer.len() as u64)?;
+        self.memory
+            .read_slice(buffer, GuestAddress(address))
+            .map_err(|_| out_of_bounds(address, buffer.len() as u64))
+    }
+
+    /// Copy bytes in.
+    ///
+    /// # Errors
+    /// `OutOfBounds`; nothing was copied then.
+    pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), MemoryError> {
+        self.check(address, bytes.len() as u64)?;
+        self.memory
+            .write_slice(bytes, GuestAddress(address))
+            .map_err(|_| out_of_bounds(address, bytes.len() as u64))
+    }
+
+    /// Load a little-endian 16-bit word.
+    ///
+    /// # Errors
+    /// `OutOfBounds`, `Misaligned`.
+    pub fn load_u16(&self, address: u64, order: Ordering) -> Result<u16, MemoryError> {
+        Ok(u16::from_le(
+            self.word::<AtomicU16>(address)?.atomic_u16(0).load(order),
+        ))
+    }
+
+    /// Store a little-endian 16-bit word.
+    ///
+    /// # Errors
+    /// `OutOfBounds`, `Misaligned`.
+    pub fn store_u16(&self, address: u64, value: u16, order: Ordering) -> Result<(), MemoryError> {
+        self.word::<AtomicU16>(address)?
+            .atomic_u16(0)
+            .store(value.to_le(), order);
+        Ok(())
+    }
+
+    /// Load a little-endian 32-bit word.
+    ///
+    /// # Errors
+    /// `OutOfBounds`, `Misaligned`.
+    pub fn load_u32(&self, address: u64, order: Ordering) -> Result<u32, MemoryError> {
+        Ok(u32::from_le(
+            self.word::<AtomicU32>(address)?.atomic_u32(0).load(order),
+        ))
+    }
+
+    /// Store a little-endian 32-bit word.
+    ///
+    /// # Errors
+    /// `OutOfBounds`, `Misaligned`.
+    pub fn store_u32(&self, address: u64, value: u32, order: Ordering) -> Result<(), MemoryError> {
+        self.word::<AtomicU32>(address)?
+            .atomic_u32(0)
+            .store(value.to_le(), order);
+        Ok(())
+    }
+
+    /// Translate a buffer to where it is mapped: one slice, or more where it spans adjacent regions.
+    ///
+    /// # Errors
+    /// `OutOfBounds`.
+    pub fn slices(
+        &self,
+        address: u64,
+        length: u64,
+    ) -> Result<SmallVec<[VolatileSlice<'_>; 1]>, MemoryError> {
+        self.check(address, length)?;
+        let mut slices = SmallVec::new();
+        let (mut next, mut left) = (address, length);
+        while left > 0 {
+            let (region, offset, here) = self
+                .locate(next)
+                .ok_or_else(|| out_of_bounds(address, length))?;
+            let count = left.min(here);
+            let slice = region
+                .get_slice(MemoryRegionAddress(offset), to_usize(count))
+                .map_err(|_| out_of_bounds(address, length))?;
+            slices.push(slice);
+            next += count;
+            left -= count;
+        }
+        Ok(slices)
+    }
+
+    /// Translate a buffer to `iovec`s, appended to `iovecs`. They point into the mapping: keep a clone
+    /// of this memory for as long as they are used.
+    ///
+    /// # Errors
+    /// `OutOfBounds`; nothing was appended then.
+    pub fn iovecs(
+        &self,
+        address: u64,
+        length: u64,
+        iovecs: &mut Vec<libc::iovec>,
+    ) -> Result<(), MemoryError> {
+        iovecs.extend(
+            self.slices(address, length)?
+                .iter()
+                .map(|slice| libc::iovec {
+                    iov_base: slice.ptr_guard_mut().as_ptr().cast(),
+                    iov_len: slice.len(),
+                }),
+        );
+        Ok(())
+    }
+
+    /// The region an address is in, its offset there, and the bytes from there to the region's end.
+    fn locate(&self, address: u64) -> Option<(&GuestRegionMmap, u64, u64)> {
+        let region = self.memory.find_region(GuestAddress(address))?;
+        let offset = address - region.start_addr().0;
+        Some((region, offset, region.len() - offset))
+    }
+
+    fn check(&self, address: u64, length: u64) -> Result<(), MemoryError> {
+        if RingMemory::contains(self, address, length) {
+            Ok(())
+        } else {
+            Err(out_of_bounds(address, length))
+        }
+    }
+
+    /// The aligned word of type `T` at an address. Alignment keeps it inside one region.
+    fn word<T>(&self, address: u64) -> Result<GuestArea, MemoryError> {
+        let size = size_of::<T>() as u64;
+        if !address.is_multiple_of(size) {
+            return Err(MemoryError::Misaligned { address, size });
+        }
+        self.area(address, size)
+            .ok_or_else(|| out_of_bounds(address, size))
+    }
+}
+
+impl RingMemory for GuestRam {
+    type Area = GuestArea;
+
+    fn area(&self, address: u64, length: u64) -> Option<GuestArea> {
+        let (region, offset, here) = self.locate(address)?;
+        (length <= here).then(|| GuestArea {
+            mapping: region.get_mmap(),
+            offset: to_usize(offset),
+            length: to_usize(length),
+        })
+    }
+
+    fn contains(&self, address: u64, length: u64) -> bool {
+        let (mut next, mut left) = (address, length);
+        while left > 0 {
+            let Some((_, _, here)) = self.locate(next) else {
+                return false;
+            };
+            if left <= here {
+                return true;
+            }
+            // No overflow: a region's end was checked to be a valid address when it was mapped.
+            next += here;
+            left -= here;
+        }
+        true
+    }
+
+    fn read_descriptor(&self, address: u64) -> Option<[u64; 2]> {
+        if address.is_multiple_of(8)
+            && let Some(area) = self.area(address, 16)
+        {
+            return Some(area.read_descriptor(0));
+        }
+        let mut bytes = [0; 16];
+        self.read(address, &mut bytes).ok()?;
+        let (low, high) = bytes.split_at(8);
+        Some([low, high].map(|half| u64::from_le_bytes(half.try_into().expect("8 of 16 bytes"))))
+    }
+
+    fn full_fence(&self) {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// A part of [`GuestRam`] inside one region. Keeps the region mapped.
+#[derive(Debug, Clone)]
+pub struct GuestArea {
+    mapping: Arc<MmapRegion>,
+    offset: usize,
+    length: usize,
+}
+
+impl GuestArea {
+    /// A pointer to an aligned `T` at an offset.
+    fn pointer<T>(&self, offset: usize) -> *mut T {
+        let inside = offset
+            .checked_add(size_of::<T>())
+            .is_some_and(|end| end <= self.length);
+        assert!(
+            inside,
+            "offset {offset} is outside an area of {} bytes",
+            self.length
+        );
+        let pointer = self
+            .mapping
+            .as_ptr()
+            .wrapping_add(self.offset + offset)
+            .cast::<T>();
+        assert!(pointer.is_aligned(), "offset {offset} is not aligned");
+        pointer
+    }
+
+    fn atomic_u16(&self, offset: usize) -> &AtomicU16 {
+        // SAFETY: `pointer` checked bounds and alignment; the mapping outlives the borrow of `self`;
+        // all accesses to it in this process are atomic or volatile, and other processes' accesses
+        // are none that Rust could see.
+        unsafe { AtomicU16::from_ptr(self.pointer(offset)) }
+    }
+
+    fn atomic_u32(&self, offset: usize) -> &AtomicU32 {
+        // SAFETY: as for `atomic_u16`.
+        unsafe { AtomicU32::from_ptr(self.pointer(offset)) }
+    }
+
+    fn atomic_u64(&self, offset: usize) -> &AtomicU64 {
+        // SAFETY: as for `atomic_u16`.
+        unsafe { AtomicU64::from_ptr(self.pointer(offset)) }
+    }
+}
+
+impl RingArea for GuestArea {
+    fn load(&self, offset: usize, order: Ordering) -> u16 {
+        u16::from_le(self.atomic_u16(offset).load(order))
+    }
+
+    fn store(&self, offset: usize, value: u16, order: Ordering) {
+        self.atomic_u16(offset).store(value.to_le(), order);
+    }
+
+    fn read_u16(&self, offset: usize) -> u16 {
+        self.load(offset, Ordering::Relaxed)
+    }
+
+    fn write_u16(&self, offset: usize, value: u16) {
+        self.store(offset, value, Ordering::Relaxed);
+    }
+
+    fn read_u32(&self, offset: usize) -> u32 {
+        u32::from_le(self.atomic_u32(offset).load(Ordering::Relaxed))
+    }
+
+    fn write_u32(&self, offset: usize, value: u32) {
+        self.atomic_u32(offset)
+            .store(value.to_le(), Ordering::Relaxed);
+    }
+
+    fn read_descriptor(&self, offset: usize) -> [u64; 2] {
+        [offset, offset + 8].map(|at| u64::from_le(self.atomic_u64(at).load(Ordering::Relaxed)))
+    }
+
+    fn write_descriptor(&self, offset: usize, words: [u64; 2]) {
+        let [low, high] = words;
+        self.atomic_u64(offset)
+            .store(low.to_le(), Ordering::Relaxed);
+        self.atomic_u64(offset + 8)
+            .store(high.to_le(), Ordering::Relaxed);
+    }
+}
+
+fn out_of_bounds(address: u64, length: u64) -> MemoryError {
+    MemoryError::OutOfBounds { address, length }
+}
+
+/// Sizes and offsets inside a mapping fit `usize`: that was checked before it was mapped.
+pub(super) fn to_usize(value: u64) -> usize {
+    usize::try_from(value).expect("a size inside a mapping")
+}

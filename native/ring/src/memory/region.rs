@@ -1,0 +1,139 @@
+//! Regions of guest memory: what is accepted, and how it is mapped.
+//!
+//! A region is only accepted when nothing can make it fault later: the file is found sealed against
+//! shrinking *first*, and long enough *then*, so that the order leaves no gap. Known gap: memory of
+//! hugetlbfs can be punched by whoever holds the descriptor, and faults if the pool of huge pages is
+//! empty by then.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use vm_memory::mmap::MmapRegionError;
+use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap, MmapRegion};
+
+use super::guest_ram::to_usize;
+use crate::error::MemoryError;
+
+/// Most regions of one guest memory (vhost-user has the same limit).
+const MAX_REGIONS: usize = 8;
+/// What addresses, sizes and offsets are multiples of.
+const PAGE: u64 = 4096;
+
+/// One region of guest memory, as it is handed over.
+#[derive(Debug, Clone, Copy)]
+pub struct RegionSpec<'fd> {
+    /// A memfd sealed with `F_SEAL_SHRINK`. It is duplicated.
+    pub fd: BorrowedFd<'fd>,
+    /// Guest address of the first byte, a multiple of 4096.
+    pub guest_address: u64,
+    /// Size in bytes, a multiple of 4096, not 0.
+    pub size: u64,
+    /// Where in the file the region starts, a multiple of 4096.
+    pub file_offset: u64,
+}
+
+/// Check the numbers of all regions, before any is touched.
+pub(super) fn check_ranges(specs: &[RegionSpec<'_>]) -> Result<(), MemoryError> {
+    if specs.is_empty() {
+        return Err(MemoryError::NoRegions);
+    }
+    if specs.len() > MAX_REGIONS {
+        return Err(MemoryError::TooManyRegions {
+            count: specs.len(),
+            limit: MAX_REGIONS,
+        });
+    }
+    let mut ends = Vec::with_capacity(specs.len());
+    for (region, spec) in specs.iter().enumerate() {
+        ends.push((spec.guest_address, check_range(region, spec)?, region));
+    }
+    ends.sort_unstable();
+    for pair in ends.windows(2) {
+        let [(_, end, first), (start, _, second)] = [pair[0], pair[1]];
+        if end > start {
+            return Err(MemoryError::Overlap { first, second });
+        }
+    }
+    Ok(())
+}
+
+/// Check the numbers of one region; returns the guest address it ends before.
+fn check_range(region: usize, spec: &RegionSpec<'_>) -> Result<u64, MemoryError> {
+    let size = spec.size;
+    if size == 0 {
+        return Err(MemoryError::Empty { region });
+    }
+    let fields = [
+        ("guest address", spec.guest_address),
+        ("size", size),
+        ("file offset", spec.file_offset),
+    ];
+    for (what, value) in fields {
+        if !value.is_multiple_of(PAGE) {
+            return Err(MemoryError::Unaligned {
+                region,
+                what,
+                value,
+            });
+        }
+    }
+    let overflow = |what, start| MemoryError::Overflow {
+        region,
+        what,
+        start,
+        size,
+    };
+    // File offsets and mapping sizes are signed in the kernel's interface.
+    spec.file_offset
+        .checked_add(size)
+        .filter(|end| i64::try_from(*end).is_ok() && isize::try_from(size).is_ok())
+        .ok_or_else(|| overflow("file offset", spec.file_offset))?;
+    spec.guest_address
+        .checked_add(size)
+        .ok_or_else(|| overflow("guest address", spec.guest_address))
+}
+
+pub(super) fn map_region(
+    region: usize,
+    spec: &RegionSpec<'_>,
+) -> Result<GuestRegionMmap, MemoryError> {
+    let failed = |source| MemoryError::Map { region, source };
+    if !is_sealed_against_shrinking(spec.fd) {
+        return Err(MemoryError::Unsealed { region });
+    }
+    let file = File::from(spec.fd.try_clone_to_owned().map_err(failed)?);
+    let actual = file.metadata().map_err(failed)?.len();
+    let required = spec.file_offset + spec.size;
+    if actual < required {
+        return Err(MemoryError::TooSmall {
+            region,
+            actual,
+            required,
+        });
+    }
+    let mapping = MmapRegion::build(
+        Some(FileOffset::new(file, spec.file_offset)),
+        to_usize(spec.size),
+        libc::PROT_READ | libc::PROT_WRITE,
+        // Without MAP_NORESERVE, so that huge pages are reserved here and not missed at a later fault.
+        libc::MAP_SHARED,
+    )
+    .map_err(|error| failed(into_io(error)))?;
+    let region = GuestRegionMmap::new(mapping, GuestAddress(spec.guest_address));
+    Ok(region.expect("the end of the range was found to be a valid address"))
+}
+
+/// A file that knows no seals (not a memfd) counts as unsealed.
+fn is_sealed_against_shrinking(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: F_GET_SEALS takes no argument and touches no memory of this process.
+    let seals = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) };
+    seals >= 0 && seals & libc::F_SEAL_SHRINK != 0
+}
+
+fn into_io(error: MmapRegionError) -> io::Error {
+    match error {
+        MmapRegionError::Mmap(source) => source,
+        other => io::Error::other(other),
+    }
+}

@@ -1,0 +1,412 @@
+//! The ring code itself, model-checked by loom: every order of its memory accesses that the C11 memory
+//! model allows, within the bounds of each model.
+//!
+//! Run: `RUSTFLAGS="--cfg loom" cargo test -p virtmesh-ring --release --test loom`
+//!
+//! Shared words are loom atomics, so that a load may return any value the model allows. Plain data
+//! (descriptors, ring entries, the buffers) are loom cells, so that an access which is not ordered after
+//! the peer's fails the test.
+#![cfg(loom)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicU16, fence};
+use loom::sync::{Notify, mpsc};
+use loom::thread;
+use virtmesh_ring::layout::{descriptor_area_len, device_area_len, driver_area_len};
+use virtmesh_ring::{DeviceQueue, DriverQueue, QueueConfig, RingArea, RingMemory, Segment};
+
+const DRIVER_AREA: u64 = 0x1000;
+const DEVICE_AREA: u64 = 0x2000;
+const BUFFERS: u64 = 0x3000;
+/// Bound of the largest models: times a thread is interrupted where it need not be.
+const PREEMPTIONS: usize = 3;
+
+/// One value of guest memory.
+enum Cell {
+    Shared(AtomicU16),
+    Half(UnsafeCell<u16>),
+    Word(UnsafeCell<u32>),
+    Descriptor(UnsafeCell<[u64; 2]>),
+}
+
+/// Guest memory with one queue and one byte of buffer for each of its descriptors.
+#[derive(Clone)]
+struct Memory {
+    parts: [Area; 3],
+    buffers: Arc<[UnsafeCell<u8>]>,
+    fences: bool,
+}
+
+/// A part of the queue: the values in it by their offset.
+#[derive(Clone)]
+struct Area {
+    cells: Arc<HashMap<usize, Cell>>,
+}
+
+impl Memory {
+    fn new(size: u16, fences: bool) -> Self {
+        let count = usize::from(size);
+        let shared = |offset| (offset, Cell::Shared(AtomicU16::new(0)));
+        let area = |cells: Vec<(usize, Cell)>| Area {
+            cells: Arc::new(cells.into_iter().collect()),
+        };
+        let descriptors = (0..count)
+            .map(|index| (16 * index, Cell::Descriptor(UnsafeCell::new([0; 2]))))
+            .collect();
+        let mut driver: Vec<_> = (0..count)
+            .map(|slot| (4 + 2 * slot, Cell::Half(UnsafeCell::new(0))))
+            .collect();
+        driver.extend([0, 2, 4 + 2 * count].map(shared));
+        let mut device: Vec<_> = (0..2 * count)
+            .map(|half| (4 + 4 * half, Cell::Word(UnsafeCell::new(0))))
+            .collect();
+        device.extend([0, 2, 4 + 8 * count].map(shared));
+        Self {
+            parts: [area(descriptors), area(driver), area(device)],
+            buffers: (0..count).map(|_| UnsafeCell::new(0)).collect(),
+            fences,
+        }
+    }
+
+    fn get(&self, address: u64) -> u8 {
+        // SAFETY: loom checks that nobody writes at the same time.
+        self.buffers[usize::try_from(address - BUFFERS).unwrap()].with(|byte| unsafe { *byte })
+    }
+
+    fn set(&self, address: u64, value: u8) {
+        // SAFETY: loom checks that nobody reads or writes at the same time.
+        self.buffers[usize::try_from(address - BUFFERS).unwrap()]
+            .with_mut(|byte| unsafe { *byte = value });
+    }
+}
+
+impl RingMemory for Memory {
+    type Area = Area;
+
+    fn area(&self, address: u64, _length: u64) -> Option<Area> {
+        let part = [0, DRIVER_AREA, DEVICE_AREA]
+            .iter()
+            .position(|start| *start == address)?;
+        Some(self.parts[part].clone())
+    }
+
+    fn contains(&self, _address: u64, _length: u64) -> bool {
+        true
+    }
+
+    fn read_descriptor(&self, _address: u64) -> Option<[u64; 2]> {
+        None
+    }
+
+    fn full_fence(&self) {
+        if self.fences {
+            fence(Ordering::SeqCst);
+        }
+    }
+}
+
+macro_rules! plain {
+    ($self:ident, $offset:ident, $kind:ident) => {
+        match &$self.cells[&$offset] {
+            Cell::$kind(cell) => cell,
+            _ => panic!("no {} at {}", stringify!($kind), $offset),
+        }
+    };
+}
+
+impl RingArea for Area {
+    fn load(&self, offset: usize, order: Ordering) -> u16 {
+        plain!(self, offset, Shared).load(order)
+    }
+
+    fn store(&self, offset: usize, value: u16, order: Ordering) {
+        plain!(self, offset, Shared).store(value, order);
+    }
+
+    fn read_u16(&self, offset: usize) -> u16 {
+        // SAFETY: here and below, loom checks that nobody writes (or reads) at the same time.
+        plain!(self, offset, Half).with(|value| unsafe { *value })
+    }
+
+    fn write_u16(&self, offset: usize, value: u16) {
+        // SAFETY: as above.
+        plain!(self, offset, Half).with_mut(|place| unsafe { *place = value });
+    }
+
+    fn read_u32(&self, offset: usize) -> u32 {
+        // SAFETY: as above.
+        plain!(self, offset, Word).with(|value| unsafe { *value })
+    }
+
+    fn write_u32(&self, offset: usize, value: u32) {
+        // SAFETY: as above.
+        plain!(self, offset, Word).with_mut(|place| unsafe { *place = value });
+    }
+
+    fn read_descriptor(&self, offset: usize) -> [u64; 2] {
+        // SAFETY: as above.
+        plain!(self, offset, Descriptor).with(|value| unsafe { *value })
+    }
+
+    fn write_descriptor(&self, offset: usize, words: [u64; 2]) {
+        // SAFETY: as above.
+        plain!(self, offset, Descriptor).with_mut(|place| unsafe { *place = words });
+    }
+}
+
+/// Both sides of a fresh queue.
+fn queue(
+    size: u16,
+    event_idx: bool,
+    fences: bool,
+) -> (Memory, DriverQueue<Memory>, DeviceQueue<Memory>) {
+    assert!(descriptor_area_len(size) <= DRIVER_AREA);
+    assert!(DRIVER_AREA + driver_area_len(size) <= DEVICE_AREA);
+    assert!(DEVICE_AREA + device_area_len(size) <= BUFFERS);
+    let memory = Memory::new(size, fences);
+    let config = QueueConfig {
+        size,
+        descriptor_area: 0,
+        driver_area: DRIVER_AREA,
+        device_area: DEVICE_AREA,
+        event_idx,
+        indirect: false,
+    };
+    let driver = DriverQueue::new(memory.clone(), config, None, 0).unwrap();
+    let device = DeviceQueue::new(memory.clone(), config).unwrap();
+    (memory, driver, device)
+}
+
+fn buffer(index: u8) -> Segment {
+    Segment {
+        addr: BUFFERS + u64::from(index),
+        len: 1,
+    }
+}
+
+/// Add a chain of one writable byte that holds a question.
+fn ask(memory: &Memory, driver: &mut DriverQueue<Memory>, index: u8, question: u8) {
+    memory.set(BUFFERS + u64::from(index), question);
+    driver.add(&[], &[buffer(index)]).unwrap().unwrap();
+}
+
+/// Take a used chain, if there is one, and check the answer: the question plus 100.
+fn hear(memory: &Memory, driver: &mut DriverQueue<Memory>, index: u8, question: u8) -> bool {
+    let Some((_, written)) = driver.pop_used().unwrap() else {
+        return false;
+    };
+    assert_eq!(written, 1);
+    assert_eq!(memory.get(BUFFERS + u64::from(index)), question + 100);
+    true
+}
+
+/// Answer a chain, if there is one.
+fn serve(memory: &Memory, device: &mut DeviceQueue<Memory>) -> bool {
+    let Some(chain) = device.pop().unwrap() else {
+        return false;
+    };
+    let address = chain.writable[0].addr;
+    memory.set(address, memory.get(address) + 100);
+    device.push(chain.head, 1).unwrap();
+    true
+}
+
+/// Descriptors, entries and buffers are seen whole by the side they are published to.
+#[test]
+fn what_is_published_is_seen_whole() {
+    loom::model(|| {
+        let (memory, mut driver, mut device) = queue(2, false, true);
+        let theirs = memory.clone();
+        let peer = thread::spawn(move || {
+            serve(&theirs, &mut device);
+            serve(&theirs, &mut device);
+            device
+        });
+        ask(&memory, &mut driver, 0, 1);
+        ask(&memory, &mut driver, 1, 2);
+        let mut heard = u8::from(hear(&memory, &mut driver, 0, 1));
+        let mut device = peer.join().unwrap();
+        while serve(&memory, &mut device) {}
+        while heard < 2 {
+            assert!(hear(&memory, &mut driver, heard, heard + 1));
+            heard += 1;
+        }
+    });
+}
+
+/// A descriptor, an entry and a buffer that are used again are not seen as they were before.
+#[test]
+fn what_is_reused_is_not_seen_stale() {
+    loom::model(|| {
+        let (memory, mut driver, mut device) = queue(1, false, true);
+        ask(&memory, &mut driver, 0, 1);
+        let theirs = memory.clone();
+        let peer = thread::spawn(move || {
+            serve(&theirs, &mut device);
+            serve(&theirs, &mut device);
+            device
+        });
+        let mut question = 1;
+        for _ in 0..2 {
+            if hear(&memory, &mut driver, 0, question) {
+                question += 1;
+                ask(&memory, &mut driver, 0, question);
+            }
+        }
+        let mut device = peer.join().unwrap();
+        serve(&memory, &mut device);
+        assert!(hear(&memory, &mut driver, 0, question));
+    });
+}
+
+/// The halves of a device on two threads never mistake an honest driver's reuse of a head for an offer
+/// of a chain that they hold.
+#[test]
+fn halves_agree_on_what_they_hold() {
+    loom::model(|| {
+        let (memory, mut driver, device) = queue(1, false, true);
+        let (mut popper, mut pusher) = device.split();
+        ask(&memory, &mut driver, 0, 1);
+        let (sender, receiver) = mpsc::channel();
+        let popping = thread::spawn(move || {
+            for _ in 0..2 {
+                if let Some(chain) = popper.pop().unwrap() {
+                    sender.send(Some(chain)).unwrap();
+                }
+            }
+            sender.send(None).unwrap();
+        });
+        let theirs = memory.clone();
+        let pushing = thread::spawn(move || {
+            while let Some(chain) = receiver.recv().unwrap() {
+                let address = chain.writable[0].addr;
+                theirs.set(address, theirs.get(address) + 100);
+                pusher.push(chain.head, 1).unwrap();
+            }
+        });
+        if hear(&memory, &mut driver, 0, 1) {
+            ask(&memory, &mut driver, 0, 2);
+        }
+        popping.join().unwrap();
+        pushing.join().unwrap();
+    });
+}
+
+/// The device goes to sleep while the driver adds a chain: one of them has to notice.
+fn kick_race(event_idx: bool, fences: bool) {
+    loom::model(move || {
+        let (memory, mut driver, mut device) = queue(2, event_idx, fences);
+        device.disable_notifications();
+        let peer = thread::spawn(move || {
+            let sleeps = !device.enable_notifications().unwrap();
+            (device, sleeps)
+        });
+        ask(&memory, &mut driver, 0, 1);
+        let notified = driver.should_notify();
+        let (_, sleeps) = peer.join().unwrap();
+        assert!(notified || !sleeps, "a notification is lost");
+    });
+}
+
+/// The driver goes to sleep while the device uses a chain: one of them has to notice.
+fn interrupt_race(event_idx: bool, fences: bool) {
+    loom::model(move || {
+        let (memory, mut driver, mut device) = queue(2, event_idx, fences);
+        ask(&memory, &mut driver, 0, 1);
+        driver.disable_interrupts();
+        let theirs = memory.clone();
+        let peer = thread::spawn(move || {
+            assert!(serve(&theirs, &mut device));
+            device.needs_interrupt()
+        });
+        let sleeps = !driver.enable_interrupts();
+        let interrupted = peer.join().unwrap();
+        assert!(interrupted || !sleeps, "an interrupt is lost");
+    });
+}
+
+/// A whole conversation in which each side sleeps when it finds nothing: loom fails if both sleep.
+fn conversation(event_idx: bool) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(PREEMPTIONS);
+    model.check(move || {
+        let (memory, mut driver, mut device) = queue(2, event_idx, true);
+        let (kick, call) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (theirs, their_kick, their_call) = (memory.clone(), kick.clone(), call.clone());
+        let peer = thread::spawn(move || {
+            let mut served = 0;
+            while served < 2 {
+                device.disable_notifications();
+                if serve(&theirs, &mut device) {
+                    served += 1;
+                    if device.needs_interrupt() {
+                        their_call.notify();
+                    }
+                } else if !device.enable_notifications().unwrap() {
+                    their_kick.wait();
+                }
+            }
+        });
+        for question in 0..2 {
+            driver.disable_interrupts();
+            ask(&memory, &mut driver, question, question);
+            if driver.should_notify() {
+                kick.notify();
+            }
+            while !hear(&memory, &mut driver, question, question) {
+                if !driver.enable_interrupts() {
+                    call.wait();
+                }
+            }
+        }
+        peer.join().unwrap();
+    });
+}
+
+#[test]
+fn nobody_sleeps_for_ever_with_flags() {
+    conversation(false);
+}
+
+#[test]
+fn nobody_sleeps_for_ever_with_event_indexes() {
+    conversation(true);
+}
+
+#[test]
+fn no_notification_is_lost_with_flags() {
+    kick_race(false, true);
+}
+
+#[test]
+fn no_notification_is_lost_with_event_indexes() {
+    kick_race(true, true);
+}
+
+#[test]
+fn no_interrupt_is_lost_with_flags() {
+    interrupt_race(false, true);
+}
+
+#[test]
+fn no_interrupt_is_lost_with_event_indexes() {
+    interrupt_race(true, true);
+}
+
+/// The model finds what it is there to find.
+#[test]
+#[should_panic(expected = "a notification is lost")]
+fn notification_would_be_lost_without_fences() {
+    kick_race(true, false);
+}
+
+/// The model finds what it is there to find.
+#[test]
+#[should_panic(expected = "an interrupt is lost")]
+fn interrupt_would_be_lost_without_fences() {
+    interrupt_race(true, false);
+}
