@@ -1,0 +1,1 @@
+"""The host: one set of servicers that serves any device model."""

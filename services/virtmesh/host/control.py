@@ -1,0 +1,112 @@
+"""DeviceService: what the device is, who drives it, what it has done (virtmesh.device.v1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from virtmesh import __version__
+from virtmesh.api.device.v1 import device_pb2 as pb
+from virtmesh.api.device.v1 import device_pb2_grpc
+from virtmesh.errors import BadValue
+from virtmesh.host.counters import HostCounters, session_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import grpc.aio
+
+    from virtmesh.device import Device
+    from virtmesh.host.sessions import Sessions
+
+DRIVER_NAME_LIMIT = 128
+"""Longest driver_name, in characters (device.proto)."""
+
+
+class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
+    """DeviceService of one device. The two addresses are told to clients by Describe."""
+
+    def __init__(self, device: Device, sessions: Sessions, counters: HostCounters) -> None:
+        self._device = device
+        self._sessions = sessions
+        self._counters = counters
+        self.handover_socket: Path | None = None
+        self.metrics_address = ""
+
+    async def Describe(
+        self, request: pb.DescribeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.DescribeResponse:
+        """Say what the device is."""
+        description = self._device.description
+        return pb.DescribeResponse(
+            name=description.name,
+            kind=description.kind,
+            compatible=description.compatible,
+            virtio_device_id=description.virtio_device_id,
+            mmio_size_bytes=description.mmio_size_bytes,
+            queue_size_max=description.queue_size_max,
+            handover_socket=str(self.handover_socket or ""),
+            version=__version__,
+            services=description.services,
+            metrics_address=self.metrics_address,
+        )
+
+    async def Attach(
+        self, request: pb.AttachRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.AttachResponse:
+        """Claim the device for one driver."""
+        if not 1 <= len(request.driver_name) <= DRIVER_NAME_LIMIT:
+            raise BadValue(f"driver_name must have 1 to {DRIVER_NAME_LIMIT} characters")
+        session = await self._sessions.attach(request.driver_name, request.ticket)
+        return pb.AttachResponse(session_id=session.id)
+
+    async def Detach(
+        self, request: pb.DetachRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.DetachResponse:
+        """Give the device back."""
+        await self._sessions.detach(self._sessions.require(session_of(context)))
+        return pb.DetachResponse()
+
+    async def Reset(
+        self, request: pb.ResetRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ResetResponse:
+        """Reset the device, and wait until it is done."""
+        self._sessions.check(session_of(context))
+        self._device.begin_reset()
+        await self._device.reset_done()
+        return pb.ResetResponse()
+
+    async def GetStatus(
+        self, request: pb.GetStatusRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetStatusResponse:
+        """Say who drives the device and in which state it is."""
+        state = self._device.state
+        holder = self._sessions.holder
+        return pb.GetStatusResponse(
+            attached=holder is not None,
+            driver_name=holder.driver_name if holder else "",
+            device_status=state.device_status,
+            device_status_names=state.device_status_names,
+            driver_features=state.driver_features,
+            device_features=state.device_features,
+            fault=state.fault,
+        )
+
+    async def GetStats(
+        self, request: pb.GetStatsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetStatsResponse:
+        """Return the counters that every kind of device has."""
+        device, host = self._device.counters, self._counters
+        return pb.GetStatsResponse(
+            mmio_reads=host.mmio_reads,
+            mmio_writes=host.mmio_writes,
+            mmio_messages=host.mmio_messages,
+            mmio_errors=host.mmio_errors,
+            notifications_eventfd=device.notifications_eventfd,
+            notifications_mmio=device.notifications_mmio,
+            notifications_rpc=host.notifications_rpc,
+            interrupts=self._device.interrupt.sequence,
+            interrupts_suppressed=self._device.interrupt.suppressed,
+            requests=device.requests,
+            resets=device.resets,
+            attaches=self._sessions.attaches,
+        )

@@ -1,0 +1,30 @@
+"""What the host itself counts, and how it reads a call's session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from virtmesh.wire import SESSION_KEY
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+
+@dataclass
+class HostCounters:
+    """Counters since the service started (GetStatsResponse)."""
+
+    mmio_reads: int = 0
+    mmio_writes: int = 0
+    mmio_messages: int = 0
+    mmio_errors: int = 0
+    notifications_rpc: int = 0
+
+
+def session_of(context: grpc.aio.ServicerContext[Any, Any]) -> str | None:
+    """Return the session that a call names in its metadata."""
+    for key, value in context.invocation_metadata() or ():
+        if key == SESSION_KEY and isinstance(value, str):
+            return value
+    return None

@@ -1,0 +1,130 @@
+"""The host of one device: its planes, its server, and the order in which they start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from virtmesh.api.device.v1 import device_pb2, device_pb2_grpc
+from virtmesh.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
+from virtmesh.api.interrupt.v1 import interrupt_pb2, interrupt_pb2_grpc
+from virtmesh.api.register.v1 import register_pb2, register_pb2_grpc
+from virtmesh.host.control import ControlPlane
+from virtmesh.host.counters import HostCounters
+from virtmesh.host.handover import HandoverServer
+from virtmesh.host.interrupts import InterruptPlane
+from virtmesh.host.metrics import host_metrics
+from virtmesh.host.registers import DoorbellPlane, RegisterPlane
+from virtmesh.host.server import GRACE_SECONDS, Server
+from virtmesh.host.sessions import Sessions
+from virtmesh.metrics import MetricsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from prometheus_client import Metric
+
+    from virtmesh.device import Device
+
+log = structlog.get_logger(__name__)
+
+DRAIN_SECONDS = 30.0
+"""How long requests that are being executed may take to finish once the service stops."""
+SERVICES = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (device_pb2, "DeviceService"),
+        (register_pb2, "RegisterService"),
+        (doorbell_pb2, "DoorbellService"),
+        (interrupt_pb2, "InterruptService"),
+    )
+)
+"""Services that every device has."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a device is served. Without `handover` drivers can't attach."""
+
+    listen: Sequence[str]
+    handover: Path | None = None
+    metrics: str | None = None
+
+
+class Host:
+    """Serves one device, from `start` to `stop`; the device is closed then, whatever happened.
+
+    Errors of `start`: AddressTaken, ValueError for an address that is none, OSError for metrics.
+    """
+
+    def __init__(self, device: Device, addresses: Addresses) -> None:
+        self.device = device
+        self._wanted = addresses
+        self._server = Server(addresses.listen)
+        self._counters = HostCounters()
+        self._handovers = (
+            HandoverServer(addresses.handover, len(device.description.queue_size_max))
+            if addresses.handover
+            else None
+        )
+        self._sessions = Sessions(device, self._handovers)
+        self._interrupts = InterruptPlane(device)
+        self._control = ControlPlane(device, self._sessions, self._counters)
+        self._metrics: MetricsServer | None = None
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where the device is served, with the actual ports."""
+        return Addresses(
+            listen=tuple(self._server.addresses),
+            handover=self._wanted.handover,
+            metrics=self._metrics.address if self._metrics else None,
+        )
+
+    async def start(self) -> None:
+        """Serve. After an error, call `stop`."""
+        description = self.device.description
+        server = self._server.grpc
+        device_pb2_grpc.add_DeviceServiceServicer_to_server(self._control, server)
+        register_pb2_grpc.add_RegisterServiceServicer_to_server(
+            RegisterPlane(self.device, self._sessions, self._counters), server
+        )
+        doorbell_pb2_grpc.add_DoorbellServiceServicer_to_server(
+            DoorbellPlane(self.device, self._sessions, self._counters), server
+        )
+        interrupt_pb2_grpc.add_InterruptServiceServicer_to_server(self._interrupts, server)
+        self.device.add_services(server)
+        if self._handovers:
+            self._handovers.listen()
+            self._control.handover_socket = self._handovers.path.absolute()
+        if self._wanted.metrics:
+            self._metrics = MetricsServer(
+                self._wanted.metrics, self._collect, labels={"device": description.name}
+            )
+            self._control.metrics_address = self._metrics.address
+        await self._server.start((*SERVICES, *description.services))
+
+    async def stop(self) -> None:
+        """Finish what is being executed, then go: nothing of the service is left behind."""
+        await self._server.leave()
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._sessions.close()
+        except TimeoutError:
+            log.warning("requests did not finish; going without them", seconds=DRAIN_SECONDS)
+        self._interrupts.close()
+        await self._server.stop(GRACE_SECONDS)
+        if self._handovers:
+            self._handovers.close()
+        if self._metrics:
+            await asyncio.to_thread(self._metrics.close)
+        await asyncio.to_thread(self.device.close)
+
+    def _collect(self) -> Iterable[Metric]:
+        """Return every metric of the device, read now."""
+        yield from host_metrics(self.device, self._sessions, self._counters)
+        yield from self.device.metrics()

@@ -1,0 +1,89 @@
+"""InterruptService: the interrupt line as a stream (virtmesh.interrupt.v1).
+
+Raising happens on native threads. While somebody watches, it makes `wake_fd` readable; the loop
+then wakes every watcher. A watcher is registered before it reads its first snapshot, so an
+interrupt between the two wakes it; one that comes while it writes wakes it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from virtmesh.api.interrupt.v1 import interrupt_pb2 as pb
+from virtmesh.api.interrupt.v1 import interrupt_pb2_grpc
+from virtmesh.errors import ShuttingDown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import grpc.aio
+
+    from virtmesh.device import Device
+
+
+class InterruptPlane(interrupt_pb2_grpc.InterruptServiceServicer):
+    """The service of one device."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._watchers: set[asyncio.Event] = set()
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(device.interrupt.wake_fd, self._wake)
+
+    def close(self) -> None:
+        """End every stream."""
+        self._closed = True
+        self._loop.remove_reader(self._device.interrupt.wake_fd)
+        for watcher in self._watchers:
+            watcher.set()
+
+    async def Watch(  # type: ignore[override]  # the stubs know generators only
+        self, request: pb.WatchRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        """Stream the line: a snapshot, then a response after each interrupt, merged if need be."""
+        with self._watching() as news:
+            sent = -1
+            while not self._closed:
+                news.clear()
+                response = self._snapshot()
+                if response.sequence != sent:
+                    sent = response.sequence
+                    await context.write(response)
+                else:
+                    await news.wait()
+        raise ShuttingDown("the device service is stopping")
+
+    @contextmanager
+    def _watching(self) -> Iterator[asyncio.Event]:
+        """Register a watcher."""
+        news = asyncio.Event()
+        self._watchers.add(news)
+        self._device.interrupt.observed = True
+        try:
+            yield news
+        finally:
+            self._watchers.remove(news)
+            self._device.interrupt.observed = bool(self._watchers)
+
+    def _snapshot(self) -> pb.WatchResponse:
+        """Read the line. The sequence comes first: what is read after it is at least as new."""
+        interrupt = self._device.interrupt
+        sequence = interrupt.sequence
+        status = interrupt.status
+        return pb.WatchResponse(
+            sequence=sequence,
+            asserted=bool(status),
+            interrupt_status=status,
+            device_status=self._device.state.device_status,
+        )
+
+    def _wake(self) -> None:
+        """Wake the watchers."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._device.interrupt.wake_fd)
+        for watcher in self._watchers:
+            watcher.set()

@@ -1,0 +1,172 @@
+"""`virtmesh-device KIND`: serve one device.
+
+A kind is a module in virtmesh.devices with OPTIONS (click options) and `make(name, **options)`; a
+new one needs no change here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import structlog
+import uvloop
+
+from virtmesh import __version__, devices, logs, wire
+from virtmesh.errors import VirtmeshError
+from virtmesh.host.host import Addresses, Host
+from virtmesh.host.server import socket_path, wait_for_signal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from virtmesh.device import Device
+
+log = structlog.get_logger(__name__)
+
+NAME_PATTERN = r"[a-z][a-z0-9-]{0,30}"
+
+
+class Name(click.ParamType[str]):
+    """The name of a device on its machine."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the name."""
+        if not re.fullmatch(NAME_PATTERN, value):
+            self.fail(f"{value!r} is no name: use {NAME_PATTERN}", param, ctx)
+        return value
+
+
+class Address(click.ParamType[str]):
+    """An address to listen on."""
+
+    name = "address"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the address."""
+        try:
+            return wire.check_address(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+COMMON = (
+    click.Option(["--name"], required=True, type=Name(), help="Name on the machine, such as vda."),
+    click.Option(
+        ["--listen"],
+        required=True,
+        multiple=True,
+        type=Address(),
+        metavar="ADDRESS",
+        help="unix:PATH or HOST:PORT; may be repeated.",
+    ),
+    click.Option(
+        ["--handover"],
+        type=click.Path(path_type=Path),
+        help="Socket that takes drivers' memory  [default: first unix path + .handover]",
+    ),
+    click.Option(["--metrics"], metavar="HOST:PORT", help="Serve /metrics there; port 0: any."),
+    click.Option(
+        ["--log"],
+        type=click.Choice(logs.FORMATS),
+        default="text",
+        show_default=True,
+        help="Form of the log on stderr.",
+    ),
+)
+
+
+class Kinds(click.Group):
+    """The kinds of devices as commands, found in virtmesh.devices."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the kinds."""
+        names = (module.name for module in pkgutil.iter_modules(devices.__path__))
+        return sorted(name for name in names if is_kind(load(name)))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of a kind."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = load(cmd_name)
+        summary = (module.__doc__ or "").partition("\n")[0]
+        return click.Command(
+            cmd_name,
+            params=[*COMMON, *module.OPTIONS],
+            callback=serve(module.make),
+            short_help=summary,
+            help=summary,
+        )
+
+
+def load(name: str) -> ModuleType:
+    """Import a module of virtmesh.devices."""
+    return importlib.import_module(f"{devices.__name__}.{name}")
+
+
+def is_kind(module: ModuleType) -> bool:
+    """Say whether a module is a kind of device."""
+    return hasattr(module, "OPTIONS") and hasattr(module, "make")
+
+
+def serve(make: Callable[..., Device]) -> Callable[..., None]:
+    """Return what a kind's command does."""
+
+    def command(
+        *,
+        name: str,
+        listen: tuple[str, ...],
+        handover: Path | None,
+        metrics: str | None,
+        log: logs.Format,
+        **options: Any,
+    ) -> None:
+        logs.configure(log)
+        addresses = Addresses(listen, handover or default_handover(listen), metrics)
+        try:
+            uvloop.run(run(lambda: make(name, **options), addresses))
+        except (VirtmeshError, OSError, ValueError) as error:
+            message = " ".join(str(error).split())
+            click.echo(f"virtmesh-device: {message}", err=True)
+            sys.exit(1)
+
+    return command
+
+
+def default_handover(listen: tuple[str, ...]) -> Path | None:
+    """Return the handover socket beside the first unix socket, if there is one."""
+    for address in listen:
+        path = socket_path(address)
+        if path is not None:
+            return path.with_name(path.name + ".handover")
+    return None
+
+
+async def run(make: Callable[[], Device], addresses: Addresses) -> None:
+    """Make a device and serve it until a signal asks for the end."""
+    device = make()
+    host = Host(device, addresses)
+    try:
+        await host.start()
+        number = await wait_for_signal()
+        log.info("stopping", signal=number.name)
+    finally:
+        await host.stop()
+
+
+@click.command(cls=Kinds, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Serve one device of a machine."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""RegisterService and DoorbellService: register accesses and rings of the attached driver."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from virtmesh.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
+from virtmesh.api.register.v1 import register_pb2 as pb
+from virtmesh.api.register.v1 import register_pb2_grpc
+from virtmesh.errors import BadStream, NotAttached, RegisterError
+from virtmesh.host.counters import HostCounters, session_of
+from virtmesh.host.sessions import SESSION_ENDED
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    from virtmesh.device import Device
+    from virtmesh.host.sessions import Sessions
+
+BATCH_LIMIT = 4096
+"""Most accesses in one message (register.proto)."""
+RING_LIMIT = 64
+"""Most queues in one NotifyRequest (doorbell.proto)."""
+WRITE = 0x80
+"""Set in an op for a write (register.proto)."""
+
+
+class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
+    """RegisterService of one device."""
+
+    def __init__(self, device: Device, sessions: Sessions, counters: HostCounters) -> None:
+        self._device = device
+        self._sessions = sessions
+        self._counters = counters
+
+    async def Read(
+        self, request: pb.ReadRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ReadResponse:
+        """Read one register."""
+        self._sessions.check(session_of(context))
+        try:
+            value = self._device.read(request.offset, request.width_bytes)
+        except RegisterError:
+            self._counters.mmio_errors += 1
+            raise
+        self._counters.mmio_reads += 1
+        return pb.ReadResponse(value=value)
+
+    async def Write(
+        self, request: pb.WriteRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.WriteResponse:
+        """Write one register."""
+        self._sessions.check(session_of(context))
+        try:
+            self._device.write(request.offset, request.width_bytes, request.value)
+        except RegisterError:
+            self._counters.mmio_errors += 1
+            raise
+        self._counters.mmio_writes += 1
+        return pb.WriteResponse()
+
+    async def Access(  # type: ignore[override]  # the stubs know generators only
+        self,
+        request_iterator: object,
+        context: grpc.aio.ServicerContext[pb.AccessRequest, pb.AccessResponse],
+    ) -> None:
+        """Execute batches in order, each as one piece: nothing else runs on the loop meanwhile."""
+        session_id = session_of(context)
+        session = self._sessions.check(session_id)
+        if session is None:
+            await self._serve(session_id, context)
+            return
+        # The session ends the stream by cancelling this task of its own, which is not gRPC's.
+        task: asyncio.Task[object] = asyncio.ensure_future(self._serve(session_id, context))
+        session.streams.add(task)
+        try:
+            await task
+        except asyncio.CancelledError:
+            if session.ended:
+                raise NotAttached(SESSION_ENDED) from None
+            raise
+        finally:
+            session.streams.discard(task)
+
+    async def _serve(
+        self,
+        session_id: str | None,
+        context: grpc.aio.ServicerContext[pb.AccessRequest, pb.AccessResponse],
+    ) -> None:
+        """Answer batches until the client half-closes."""
+        while isinstance(request := await context.read(), pb.AccessRequest):
+            self._sessions.check(session_id)
+            await context.write(self._execute(request))
+
+    def _execute(self, request: pb.AccessRequest) -> pb.AccessResponse:
+        """Execute one batch. Errors: BadStream for columns that make no batch."""
+        count = len(request.offsets)
+        if count > BATCH_LIMIT or count != len(request.ops) or count != len(request.values):
+            raise BadStream(
+                f"a batch has three columns of one length, at most {BATCH_LIMIT}; this one has"
+                f" {count} offsets, {len(request.ops)} ops, {len(request.values)} values"
+            )
+        device, counters = self._device, self._counters
+        counters.mmio_messages += 1
+        response = pb.AccessResponse()
+        values: list[int] = []
+        writes = 0
+        try:
+            for offset, op, value in zip(request.offsets, request.ops, request.values, strict=True):
+                if op & WRITE:
+                    device.write(offset, op ^ WRITE, value)
+                    writes += 1
+                    values.append(0)
+                else:
+                    values.append(device.read(offset, op))
+        except RegisterError as error:
+            counters.mmio_errors += 1
+            response.error.index = len(values)
+            response.error.reason = error.reason
+            response.error.message = error.message
+        counters.mmio_writes += writes
+        counters.mmio_reads += len(values) - writes
+        response.values.extend(values)
+        return response
+
+
+class DoorbellPlane(doorbell_pb2_grpc.DoorbellServiceServicer):
+    """DoorbellService of one device."""
+
+    def __init__(self, device: Device, sessions: Sessions, counters: HostCounters) -> None:
+        self._device = device
+        self._sessions = sessions
+        self._counters = counters
+
+    async def Notify(
+        self,
+        request: doorbell_pb2.NotifyRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> doorbell_pb2.NotifyResponse:
+        """Ring queues."""
+        self._sessions.require(session_of(context))
+        if len(request.queues) > RING_LIMIT:
+            raise BadStream(f"{len(request.queues)} queues are more than {RING_LIMIT}")
+        for queue in request.queues:
+            self._device.notify(queue)
+            self._counters.notifications_rpc += 1
+        return doorbell_pb2.NotifyResponse()

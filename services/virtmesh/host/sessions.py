@@ -1,0 +1,150 @@
+"""Who drives the device: one driver at a time, from Attach to the end of its connection."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from virtmesh.device import Attachment
+from virtmesh.errors import DeviceAttached, MemoryMissing, NotAttached, ShuttingDown
+
+if TYPE_CHECKING:
+    from virtmesh.device import Device
+    from virtmesh.host.handover import Handover, HandoverServer
+
+log = structlog.get_logger(__name__)
+
+SESSION_ENDED = "this session has ended, the device is reset: attach again"
+
+
+@dataclass(eq=False)
+class Session:
+    """One attachment. `ended` turns true as soon as its driver may do no more."""
+
+    driver_name: str
+    handover: Handover
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    ended: bool = False
+    streams: set[asyncio.Task[object]] = field(default_factory=set)
+    """Tasks of streams that end with the session: they are cancelled."""
+
+
+class Sessions:
+    """The holder of a device, and how one becomes that.
+
+    Invariant: `_holder` is set from Attach until the device is reset and has forgotten the driver's
+    memory, so that no driver ever finds another one's requests in a device.
+    """
+
+    def __init__(self, device: Device, handovers: HandoverServer | None) -> None:
+        self._device = device
+        self._handovers = handovers
+        self._holder: Session | None = None
+        self._changing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self.attaches = 0
+
+    @property
+    def holder(self) -> Session | None:
+        """The session of the attached driver."""
+        return self._holder
+
+    def check(self, session_id: str | None) -> Session | None:
+        """Return the session that an access belongs to: None for anybody, with none attached.
+
+        Errors: NotAttached.
+        """
+        holder = self._holder
+        if holder is None and session_id is None:
+            return None
+        if holder is None or holder.ended:
+            raise NotAttached(SESSION_ENDED)
+        if session_id is None or not secrets.compare_digest(
+            holder.id.encode(), session_id.encode()
+        ):
+            raise NotAttached(
+                f"the device is attached to {holder.driver_name}; only its session may do this",
+                holder=holder.driver_name,
+            )
+        return holder
+
+    def require(self, session_id: str | None) -> Session:
+        """Return the session of the attached driver. Errors: NotAttached."""
+        session = self.check(session_id)
+        if session is None:
+            raise NotAttached("no driver is attached: attach first")
+        return session
+
+    async def attach(self, driver_name: str, ticket: str) -> Session:
+        """Give the device to a driver.
+
+        Errors: DeviceAttached, MemoryMissing, BadDoorbell, ShuttingDown.
+        """
+        async with self._changing:
+            if self._closed:
+                raise ShuttingDown("the device service is stopping")
+            if self._holder is not None:
+                raise DeviceAttached(
+                    f"the device is attached to {self._holder.driver_name}: stop that driver first",
+                    holder=self._holder.driver_name,
+                )
+            if self._handovers is None:
+                raise MemoryMissing("this service was started without a handover socket")
+            handover = self._handovers.find(ticket)
+            # Somebody may have driven the device by hand.
+            self._device.begin_reset()
+            await self._device.reset_done()
+            if handover.memory is None:
+                raise MemoryMissing("the driver closed its connection while it attached")
+            self._device.attach(
+                Attachment(driver_name, handover.memory, handover.doorbells, handover.config_call)
+            )
+            session = Session(driver_name, handover)
+            handover.attached = True
+            self._holder = session
+            self.attaches += 1
+        handover.gone.add_done_callback(lambda _: self._lose(session))
+        log.info("attached", driver=driver_name)
+        return session
+
+    async def detach(self, session: Session) -> None:
+        """Take the device back: what is being executed finishes, then it is reset and free."""
+        self._end(session)
+        async with self._changing:
+            if self._holder is not session:
+                return
+            self._device.begin_reset()
+            await self._device.reset_done()
+            self._device.detach()
+            if self._handovers is not None:
+                self._handovers.drop(session.handover)
+            self._holder = None
+        log.info("detached", driver=session.driver_name)
+
+    async def close(self) -> None:
+        """Take the device back from whoever has it, and give it to nobody any more."""
+        self._closed = True
+        if self._holder is not None:
+            await self.detach(self._holder)
+        await asyncio.gather(*self._tasks)
+
+    def _end(self, session: Session) -> None:
+        """Let a driver do no more."""
+        session.ended = True
+        for stream in session.streams:
+            stream.cancel()
+
+    def _lose(self, session: Session) -> None:
+        """Detach a driver whose connection is closed."""
+        if session.ended:
+            return
+        log.warning("the driver is gone", driver=session.driver_name)
+        self._end(session)
+        task = asyncio.create_task(self.detach(session), name="detach")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

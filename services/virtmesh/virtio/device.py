@@ -1,0 +1,131 @@
+"""What the transport knows of a virtio device: the seam between virtio-mmio and every model.
+
+A model sees guest memory, its interrupt and its options. Whoever implements `VirtioDevice` gets the
+register window, status and features (2.1, 2.2), queue set-up and resets from the transport.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from enum import IntFlag
+
+    import grpc.aio
+    from prometheus_client import Metric
+    from virtmesh_native import GuestMemory, Interrupt, QueueConfig
+
+    from virtmesh.registers import Register
+
+VIRTIO_VENDOR_ID = 0x4D56
+"""VendorID of every device of virtmesh: "VM", little-endian."""
+
+
+@dataclass(frozen=True)
+class SharedMemory:
+    """A shared memory region of a device (2.10): base address and length in bytes."""
+
+    base: int
+    length: int
+
+
+class VirtioDevice(Protocol):
+    """A virtio device behind a transport. Methods run on the event loop's thread.
+
+    None of them waits, but `join` and `close`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name on the machine, such as "vda"."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the model, such as "blk"."""
+
+    @property
+    def services(self) -> Sequence[str]:
+        """Full gRPC names of the services it offers to people."""
+
+    @property
+    def device_id(self) -> int:
+        """Virtio device ID (5)."""
+
+    @property
+    def family(self) -> type[IntFlag]:
+        """The feature bits of this kind of device."""
+
+    @property
+    def device_features(self) -> int:
+        """The features to offer now. May change; drivers see it after their next reset."""
+
+    @property
+    def queue_size_max(self) -> Sequence[int]:
+        """Largest size of each queue, in entries: powers of two."""
+
+    @property
+    def shared_memory(self) -> Mapping[int, SharedMemory]:
+        """The shared memory regions by their id (2.10)."""
+
+    @property
+    def config(self) -> Sequence[Register]:
+        """The configuration space, at offsets of the register window (2.5)."""
+
+    @property
+    def config_generation(self) -> int:
+        """Moves when the configuration changes by itself; counts modulo 2**32."""
+
+    @property
+    def interrupt(self) -> Interrupt:
+        """The interrupt line."""
+
+    @property
+    def notifications(self) -> int:
+        """Notifications received by eventfd."""
+
+    @property
+    def requests(self) -> int:
+        """Requests completed, whatever their outcome."""
+
+    def read_config(self, field: Register) -> int:
+        """Read a field of the configuration space."""
+
+    def write_config(self, field: Register, value: int) -> None:
+        """Write a field of the configuration space. Errors: BadValue, DriverViolation."""
+
+    def missing_feature(self, features: int) -> str:
+        """Name a feature without which this subset makes no sense; empty when it is valid."""
+
+    def negotiate(self, features: int) -> None:
+        """Take the features that were agreed on, at FEATURES_OK."""
+
+    def start_queue(
+        self, index: int, memory: GuestMemory, config: QueueConfig, kick: int | None
+    ) -> None:
+        """Serve a queue from now on. `kick` is the driver's eventfd, if it has one."""
+
+    def kick(self, index: int) -> None:
+        """Look at a queue now; does nothing when it is not served."""
+
+    def request_stop(self, index: int) -> None:
+        """Begin to stop a queue: no more is taken; what is being executed finishes."""
+
+    def is_stopped(self, index: int) -> bool:
+        """Say whether a queue is stopped, or never was served."""
+
+    def join(self, index: int) -> None:
+        """Wait until a queue whose stop was requested is stopped. Any thread may wait."""
+
+    def reset(self) -> None:
+        """Return to the state before `negotiate`; every queue is stopped by then."""
+
+    def add_services(self, server: grpc.aio.Server) -> None:
+        """Add the services of `services` to the server."""
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return the model's own metrics, read now."""
+
+    def close(self) -> None:
+        """Release everything. May wait."""

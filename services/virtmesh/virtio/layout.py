@@ -1,0 +1,49 @@
+"""Where the parts of a split virtqueue lie in guest memory (virtio 1.4, 2.7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DESCRIPTOR_BYTES = 16
+"""struct virtq_desc (2.7.5)."""
+AREA_ALIGNMENT = 64
+"""Alignment of each area: above the 16, 2 and 4 that 2.7 demands, so that the two sides never
+write to one cache line."""
+
+
+@dataclass(frozen=True)
+class QueueLayout:
+    """The areas of one queue: guest addresses; `size` in entries, `length` in bytes overall.
+
+    `indirect_area` holds `size` tables of `indirect_entries` descriptors each, or is None.
+    """
+
+    size: int
+    descriptor_area: int
+    driver_area: int
+    device_area: int
+    indirect_area: int | None
+    indirect_entries: int
+    length: int
+
+    @classmethod
+    def place(cls, base: int, size: int, indirect_entries: int = 0) -> QueueLayout:
+        """Lay a queue out from a guest address on."""
+        driver_area = _align(base + DESCRIPTOR_BYTES * size)
+        device_area = _align(driver_area + 6 + 2 * size)  # flags, idx, ring, used_event (2.7.6)
+        indirect_area = _align(device_area + 6 + 8 * size)  # flags, idx, ring, avail_event (2.7.8)
+        end = indirect_area + DESCRIPTOR_BYTES * indirect_entries * size
+        return cls(
+            size=size,
+            descriptor_area=base,
+            driver_area=driver_area,
+            device_area=device_area,
+            indirect_area=indirect_area if indirect_entries else None,
+            indirect_entries=indirect_entries,
+            length=end - base,
+        )
+
+
+def _align(address: int) -> int:
+    """Round an address up."""
+    return address + -address % AREA_ALIGNMENT

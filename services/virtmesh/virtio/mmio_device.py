@@ -1,0 +1,318 @@
+"""The device side of virtio over MMIO, version 2 (virtio 1.4, 4.2): from registers to a model.
+
+The register table is in mmio_registers, the order of initialisation in status, the registers of
+queues in mmio_queues. A reset doesn't wait: Status shows its old value until the model has let go
+of every queue, then 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from virtmesh.device import Description, DeviceCounters, DeviceState
+from virtmesh.errors import BadDoorbell, DriverViolation
+from virtmesh.registers import RegisterFile
+from virtmesh.virtio import mmio_registers as mmio
+from virtmesh.virtio.device import VIRTIO_VENDOR_ID, SharedMemory
+from virtmesh.virtio.features import FEATURE_WORDS, Feature, feature_names
+from virtmesh.virtio.metrics import transport_metrics
+from virtmesh.virtio.mmio_queues import Active, MmioQueues
+from virtmesh.virtio.status import Status, check_transition, spell, status_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import grpc.aio
+    from prometheus_client import Metric
+    from virtmesh_native import Interrupt
+
+    from virtmesh.device import Attachment
+    from virtmesh.registers import Register
+    from virtmesh.virtio.device import VirtioDevice
+
+log = structlog.get_logger(__name__)
+
+_WORD = 0xFFFF_FFFF
+_NO_REGION = SharedMemory(base=mmio.SHM_NONE, length=mmio.SHM_NONE)
+
+
+class VirtioMmio:
+    """A virtio device behind its register window. Implements virtmesh.device.Device."""
+
+    def __init__(self, model: VirtioDevice) -> None:
+        self._model = model
+        self._queues = MmioQueues(model)
+        self._attachment: Attachment | None = None
+        self._active: Active | None = None
+        self._status = Status(0)
+        self._resetting = False
+        self._offered = self._features_to_offer()
+        self._accepted = 0
+        self._device_features_sel = 0
+        self._driver_features_sel = 0
+        self._shm_sel = 0
+        self._resets = 0
+        self._notifications = 0
+        self._features_refused = 0
+        self._registers = RegisterFile(
+            (*mmio.REGISTERS, *model.config),
+            readers=self._readers() | self._queues.readers(),
+            writers=self._writers() | self._queues.writers(),
+        )
+
+    def _readers(self) -> dict[Register, Callable[[], int]]:
+        """Return what reads each register, but those of queues."""
+        model = self._model
+        return {
+            mmio.DEVICE_ID: lambda: model.device_id,
+            mmio.VENDOR_ID: lambda: VIRTIO_VENDOR_ID,
+            mmio.DEVICE_FEATURES: lambda: self._offered_now() >> 32 * self._device_features_sel,
+            mmio.INTERRUPT_STATUS: lambda: model.interrupt.status,
+            mmio.STATUS: self._read_status,
+            mmio.SHM_LEN_LOW: lambda: self._region.length,
+            mmio.SHM_LEN_HIGH: lambda: self._region.length >> 32,
+            mmio.SHM_BASE_LOW: lambda: self._region.base,
+            mmio.SHM_BASE_HIGH: lambda: self._region.base >> 32,
+            mmio.CONFIG_GENERATION: lambda: model.config_generation,
+        } | {field: partial(model.read_config, field) for field in model.config}
+
+    def _writers(self) -> dict[Register, Callable[[int], None]]:
+        """Return what writes each register, but those of queues."""
+        writers: dict[Register, Callable[[int], None]] = {
+            mmio.DEVICE_FEATURES_SEL: partial(setattr, self, "_device_features_sel"),
+            mmio.DRIVER_FEATURES_SEL: partial(setattr, self, "_driver_features_sel"),
+            mmio.DRIVER_FEATURES: self._write_driver_features,
+            mmio.QUEUE_NOTIFY: self._write_queue_notify,
+            mmio.INTERRUPT_ACK: self._write_interrupt_ack,
+            mmio.STATUS: self._write_status,
+            mmio.SHM_SEL: partial(setattr, self, "_shm_sel"),
+        }
+        return writers | {field: partial(self._write_config, field) for field in self._model.config}
+
+    # -- virtmesh.device.Device ---------------------------------------------------------------
+
+    @property
+    def description(self) -> Description:
+        """What the device is."""
+        return Description(
+            name=self._model.name,
+            kind=self._model.kind,
+            compatible=mmio.COMPATIBLE,
+            mmio_size_bytes=mmio.MMIO_SIZE,
+            virtio_device_id=self._model.device_id,
+            queue_size_max=tuple(self._model.queue_size_max),
+            services=tuple(self._model.services),
+        )
+
+    @property
+    def interrupt(self) -> Interrupt:
+        """The interrupt line."""
+        return self._model.interrupt
+
+    @property
+    def state(self) -> DeviceState:
+        """The state now."""
+        status = self._read_status()
+        return DeviceState(
+            device_status=status,
+            device_status_names=status_names(status),
+            driver_features=self._active.features if self._active else 0,
+            device_features=self._offered_now(),
+            fault=self.interrupt.fault or "",
+        )
+
+    @property
+    def counters(self) -> DeviceCounters:
+        """The counters now."""
+        return DeviceCounters(
+            notifications_eventfd=self._model.notifications,
+            notifications_mmio=self._notifications,
+            requests=self._model.requests,
+            resets=self._resets,
+        )
+
+    def read(self, offset: int, width: int) -> int:
+        """Read a register."""
+        return self._registers.read(offset, width)
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        """Write a register."""
+        self._settle()
+        self._registers.write(offset, width, value)
+
+    def notify(self, queue: int) -> None:
+        """Ring a queue. Errors: NoSuchQueue, DriverViolation before DRIVER_OK."""
+        self._queues.kick(queue)
+
+    def attach(self, attachment: Attachment) -> None:
+        """Take a driver's memory and doorbells; the device is reset. Errors: BadDoorbell."""
+        beyond = [queue for queue in attachment.doorbells if queue >= len(self._queues)]
+        if beyond:
+            raise BadDoorbell(
+                f"a doorbell is for queue {beyond[0]}; the device has {len(self._queues)} queues"
+            )
+        try:
+            for queue, doorbell in attachment.doorbells.items():
+                self.interrupt.set_call(queue, doorbell.call)
+            self.interrupt.set_config_call(attachment.config_call)
+        except BadDoorbell:
+            self._clear_calls()
+            raise
+        self._attachment = attachment
+
+    def begin_reset(self) -> None:
+        """Begin a reset: no more requests are taken, those being executed finish."""
+        self._resets += 1
+        if not self._resetting:
+            self._resetting = True
+            self._queues.request_stop()
+        self._settle()
+
+    async def reset_done(self) -> None:
+        """Wait until the reset that was begun is complete."""
+        while self._resetting:
+            await asyncio.to_thread(self._queues.join)
+            self._settle()
+
+    def detach(self) -> None:
+        """Forget the driver's memory and doorbells; the device is reset by then."""
+        self._clear_calls()
+        self._attachment = None
+
+    def add_services(self, server: grpc.aio.Server) -> None:
+        """Add the services of the model to the server."""
+        self._model.add_services(server)
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return the metrics of the transport and the model, read now."""
+        yield from transport_metrics(self._registers, self._features_refused)
+        yield from self._model.metrics()
+
+    def close(self) -> None:
+        """Release everything; the device is reset and detached by then."""
+        self._model.close()
+
+    # -- Status, features and resets ----------------------------------------------------------
+
+    def _read_status(self) -> int:
+        """Return the device status, after a look at whether a reset is complete."""
+        self._settle()
+        needs_reset = Status.DEVICE_NEEDS_RESET if self.interrupt.fault is not None else Status(0)
+        return self._status | needs_reset
+
+    def _write_status(self, value: int) -> None:
+        """Take the driver's progress (2.1, 3.1.1), or reset."""
+        if value == 0:
+            self.begin_reset()
+            return
+        self._refuse_while_resetting("Status")
+        target = check_transition(Status(self._read_status()), value)
+        gained = target & ~self._status
+        if self._status == 0:
+            self._offered = self._features_to_offer()
+        if gained & Status.FEATURES_OK and not self._negotiate():
+            target &= ~Status.FEATURES_OK
+        self._status = target
+        if gained & Status.DRIVER_OK:
+            self._queues.go_live()
+
+    def _offered_now(self) -> int:
+        """Return the offered features; they stand still while a driver is at work."""
+        return self._offered if self._status else self._features_to_offer()
+
+    def _features_to_offer(self) -> int:
+        """Return what the model offers, as a number: the complement of a flag lacks bits."""
+        return int(self._model.device_features)
+
+    def _negotiate(self) -> bool:
+        """Agree on the accepted features, or not: FEATURES_OK then reads back as 0 (2.2.2)."""
+        unknown = self._accepted & ~self._offered
+        missing = (
+            Feature.VIRTIO_F_VERSION_1.name
+            if not self._accepted & Feature.VIRTIO_F_VERSION_1
+            else self._model.missing_feature(self._accepted)
+        )
+        if unknown or missing:
+            self._features_refused += 1
+            log.warning(
+                "features refused",
+                not_offered=feature_names(unknown, self._model.family),
+                missing=missing,
+            )
+            return False
+        self._active = Active(self._accepted, self._attachment)
+        self._queues.activate(self._active)
+        self._model.negotiate(self._accepted)
+        return True
+
+    def _write_driver_features(self, value: int) -> None:
+        """Take 32 of the features that the driver accepts."""
+        self._refuse_while_resetting("DriverFeatures")
+        if self._status != Status.ACKNOWLEDGE | Status.DRIVER:
+            raise DriverViolation(
+                "DriverFeatures: features are accepted between DRIVER and FEATURES_OK (3.1.1);"
+                f" Status is {spell(self._status) if self._status else 0}"
+            )
+        shift = 32 * self._driver_features_sel
+        if self._driver_features_sel >= FEATURE_WORDS:
+            if value:
+                raise DriverViolation(
+                    f"DriverFeatures: no features are at DriverFeaturesSel"
+                    f" {self._driver_features_sel} (2.2)"
+                )
+            return
+        self._accepted = self._accepted & ~(_WORD << shift) | value << shift
+
+    def _settle(self) -> None:
+        """Complete a reset when no queue is served any more (2.4.1)."""
+        if not self._resetting or not self._queues.stopped:
+            return
+        self._queues.clear()
+        self._model.reset()
+        self.interrupt.reset()
+        self._active = None
+        self._accepted = 0
+        self._device_features_sel = self._driver_features_sel = self._shm_sel = 0
+        self._status = Status(0)
+        self._resetting = False
+
+    def _refuse_while_resetting(self, name: str) -> None:
+        """Refuse a write. Errors: DriverViolation."""
+        if self._resetting:
+            raise DriverViolation(f"{name}: a reset is under way until Status reads 0 (2.4)")
+
+    # -- The other registers ------------------------------------------------------------------
+
+    def _write_queue_notify(self, value: int) -> None:
+        """Ring a queue: without VIRTIO_F_NOTIFICATION_DATA the value is its index (4.2.3.3)."""
+        self._queues.kick(value)
+        self._notifications += 1
+
+    def _write_interrupt_ack(self, value: int) -> None:
+        """Clear pending events. Drivers must not set undefined bits (4.2.2.2)."""
+        undefined = value & ~mmio.INTERRUPT_BITS
+        if undefined:
+            raise DriverViolation(f"InterruptACK: {undefined:#x} are no events (4.2.2.2)")
+        self.interrupt.acknowledge(value)
+
+    def _write_config(self, field: Register, value: int) -> None:
+        """Write the configuration space; not before FEATURES_OK (3.1.1)."""
+        self._refuse_while_resetting(field.name)
+        if self._active is None:
+            raise DriverViolation(f"{field.name}: not written before FEATURES_OK (3.1.1)")
+        self._model.write_config(field, value)
+
+    @property
+    def _region(self) -> SharedMemory:
+        """The shared memory region that SHMSel selects (2.10)."""
+        return self._model.shared_memory.get(self._shm_sel, _NO_REGION)
+
+    def _clear_calls(self) -> None:
+        """Take back every eventfd of the driver."""
+        for queue in range(len(self._queues)):
+            self.interrupt.set_call(queue, None)
+        self.interrupt.set_config_call(None)

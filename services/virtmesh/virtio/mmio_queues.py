@@ -1,0 +1,284 @@
+"""The Queue registers of virtio over MMIO: set-up, start and reset of queues (virtio 1.4, 4.2.3.2).
+
+A queue is served from the moment when it is ready and the device is live. Stopping takes as long as
+what is being executed: until then QueueReady reads 1, since the device may still touch the queue,
+which it must not while QueueReady is 0 (4.2.2.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+from virtmesh_native import DeviceQueue, QueueConfig
+
+from virtmesh.errors import (
+    BadValue,
+    DriverViolation,
+    MemoryRefused,
+    NoSuchQueue,
+    RingCorrupt,
+    VirtmeshError,
+)
+from virtmesh.virtio import mmio_registers as mmio
+from virtmesh.virtio.features import Feature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from virtmesh_native import GuestMemory
+
+    from virtmesh.device import Attachment
+    from virtmesh.registers import Register
+    from virtmesh.virtio.device import VirtioDevice
+
+log = structlog.get_logger(__name__)
+
+_LOW = 0xFFFF_FFFF
+
+
+@dataclass(frozen=True)
+class Active:
+    """What exists from FEATURES_OK to the end of the next reset: features, and the driver's RAM."""
+
+    features: int
+    attachment: Attachment | None
+
+    def __contains__(self, feature: Feature) -> bool:
+        return bool(self.features & feature)
+
+
+@dataclass(frozen=True)
+class Ring:
+    """What exists while a queue is ready: where it is, checked, and the driver's kick eventfd."""
+
+    memory: GuestMemory
+    config: QueueConfig
+    kick: int | None
+
+
+@dataclass
+class MmioQueue:
+    """The registers of one queue: size in entries, areas as guest physical addresses."""
+
+    index: int
+    size_max: int
+    size: int = 0
+    descriptor_area: int = 0
+    driver_area: int = 0
+    device_area: int = 0
+    ring: Ring | None = None
+    """There while the queue is ready."""
+    stopping: bool = False
+    """The driver has stopped or reset the queue, and the device still holds it."""
+    resetting: bool = False
+    """The same, by QueueReset."""
+
+
+class MmioQueues:
+    """The queues of one device, and the registers through which the driver sets them up."""
+
+    def __init__(self, model: VirtioDevice) -> None:
+        self._model = model
+        self._queues = [MmioQueue(*pair) for pair in enumerate(model.queue_size_max)]
+        self._selector = 0
+        self._active: Active | None = None
+        self._live = False
+        self._closing = False
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def readers(self) -> dict[Register, Callable[[], int]]:
+        """Return what reads each of the registers."""
+        return {
+            mmio.QUEUE_SIZE_MAX: lambda: queue.size_max if (queue := self._selected) else 0,
+            mmio.QUEUE_READY: lambda: int(bool((queue := self._settled) and queue.ring)),
+            mmio.QUEUE_RESET: lambda: int(bool((queue := self._settled) and queue.resetting)),
+        }
+
+    def writers(self) -> dict[Register, Callable[[int], None]]:
+        """Return what writes each of the registers."""
+        return {
+            mmio.QUEUE_SEL: self._select,
+            mmio.QUEUE_SIZE: self._write_size,
+            mmio.QUEUE_READY: self._write_ready,
+            mmio.QUEUE_RESET: self._write_reset,
+            mmio.QUEUE_DESC_LOW: partial(self._write_area, "descriptor_area", 0),
+            mmio.QUEUE_DESC_HIGH: partial(self._write_area, "descriptor_area", 32),
+            mmio.QUEUE_DRIVER_LOW: partial(self._write_area, "driver_area", 0),
+            mmio.QUEUE_DRIVER_HIGH: partial(self._write_area, "driver_area", 32),
+            mmio.QUEUE_DEVICE_LOW: partial(self._write_area, "device_area", 0),
+            mmio.QUEUE_DEVICE_HIGH: partial(self._write_area, "device_area", 32),
+        }
+
+    def activate(self, active: Active) -> None:
+        """Allow set-up: features are negotiated."""
+        self._active = active
+
+    def go_live(self) -> None:
+        """Serve the queues that are ready, and from now on each that becomes ready."""
+        self._live = True
+        for queue in self._queues:
+            if queue.ring:
+                self._start(queue.index, queue.ring)
+
+    def kick(self, index: int) -> None:
+        """Look at a queue. Errors: NoSuchQueue, DriverViolation before DRIVER_OK (3.1.1)."""
+        if index >= len(self._queues):
+            raise NoSuchQueue(
+                f"queue {index} was notified; the device has {len(self._queues)} queues"
+            )
+        if not self._live:
+            raise DriverViolation(f"queue {index} was notified before DRIVER_OK (3.1.1)")
+        self._model.kick(index)
+
+    def request_stop(self) -> None:
+        """Begin to stop all queues, for a reset of the device."""
+        self._closing = True
+        self._live = False
+        for queue in self._queues:
+            self._model.request_stop(queue.index)
+
+    @property
+    def stopped(self) -> bool:
+        """True when no queue is served any more."""
+        return all(self._model.is_stopped(queue.index) for queue in self._queues)
+
+    def join(self) -> None:
+        """Wait until the queues that were asked to stop have stopped. Any thread may wait."""
+        for queue in self._queues:
+            self._model.join(queue.index)
+
+    def clear(self) -> None:
+        """Return to the state after a reset."""
+        self._queues = [MmioQueue(queue.index, queue.size_max) for queue in self._queues]
+        self._selector = 0
+        self._active = None
+        self._live = self._closing = False
+
+    @property
+    def _selected(self) -> MmioQueue | None:
+        """The queue that QueueSel selects, if there is one."""
+        return self._queues[self._selector] if self._selector < len(self._queues) else None
+
+    @property
+    def _settled(self) -> MmioQueue | None:
+        """The same, after a look at whether its stop is complete."""
+        queue = self._selected
+        if queue and queue.stopping and not self._closing and self._model.is_stopped(queue.index):
+            if queue.resetting:
+                self._queues[queue.index] = MmioQueue(queue.index, queue.size_max)  # 2.6.1.1.1
+            else:
+                queue.ring, queue.stopping = None, False
+        return self._selected
+
+    def _select(self, value: int) -> None:
+        """Select a queue; whether it exists shows in QueueSizeMax."""
+        self._selector = value
+
+    def _change(self, name: str) -> tuple[MmioQueue, Active]:
+        """Return the selected queue for a write. Errors: NoSuchQueue, DriverViolation."""
+        queue = self._settled
+        if queue is None:
+            raise NoSuchQueue(
+                f"{name}: queue {self._selector} is selected; the device has {len(self)} queues"
+            )
+        if self._closing:
+            raise DriverViolation(f"{name}: a reset is under way until Status reads 0 (2.4)")
+        if self._active is None:
+            raise DriverViolation(f"{name}: queues are set up after FEATURES_OK (3.1.1)")
+        if queue.stopping:
+            raise DriverViolation(
+                f"{name}: queue {queue.index} is being stopped until QueueReady reads 0 (4.2.2.2)"
+            )
+        return queue, self._active
+
+    def _change_idle(self, name: str) -> MmioQueue:
+        """Return the selected queue for a write that is forbidden while it is ready (4.2.2.2)."""
+        queue, _ = self._change(name)
+        if queue.ring:
+            raise DriverViolation(
+                f"{name}: queue {queue.index} is in use: write 0 to QueueReady first (4.2.2.2)"
+            )
+        return queue
+
+    def _write_size(self, value: int) -> None:
+        """Take the size of a queue: a power of two (2.7), at most QueueSizeMax (4.2.2.2)."""
+        queue = self._change_idle("QueueSize")
+        if not 0 < value <= queue.size_max or value & (value - 1):
+            raise DriverViolation(
+                f"QueueSize: {value} is no power of two from 1 to {queue.size_max} (2.7, 4.2.2.2)"
+            )
+        queue.size = value
+
+    def _write_area(self, area: str, shift: int, value: int) -> None:
+        """Take half of the address of an area."""
+        queue = self._change_idle(area)
+        kept: int = getattr(queue, area) & ~(_LOW << shift)
+        setattr(queue, area, kept | value << shift)
+
+    def _write_ready(self, value: int) -> None:
+        """Make a queue ready, or stop it."""
+        if value > 1:
+            raise BadValue(f"QueueReady: {value:#x} is neither 0 nor 1")
+        queue = self._settled
+        if value == 0 and (queue is None or queue.ring is None or queue.stopping):
+            return  # Drivers write 0 on their way out, whatever the state.
+        queue, active = self._change("QueueReady")
+        if value == 0:
+            self._stop(queue)
+        elif queue.ring is None:
+            ring = self._make_ring(queue, active)
+            if self._live:
+                self._start(queue.index, ring)
+            queue.ring = ring
+
+    def _write_reset(self, value: int) -> None:
+        """Reset a queue (2.6.1, 4.2.2.1)."""
+        if value > 1:
+            raise BadValue(f"QueueReset: {value:#x} is neither 0 nor 1")
+        queue, active = self._change("QueueReset")
+        if Feature.VIRTIO_F_RING_RESET not in active:
+            raise DriverViolation("QueueReset: VIRTIO_F_RING_RESET was not negotiated (4.2.2)")
+        if value == 1:
+            queue.resetting = True
+            self._stop(queue)
+
+    def _stop(self, queue: MmioQueue) -> None:
+        """Begin to stop a queue; readers of QueueReady and QueueReset see when it is done."""
+        queue.stopping = True
+        self._model.request_stop(queue.index)
+
+    def _make_ring(self, queue: MmioQueue, active: Active) -> Ring:
+        """Check what the driver wrote. Errors: DriverViolation for a queue that can't work."""
+        where = f"QueueReady: queue {queue.index}"
+        if queue.size == 0:
+            raise DriverViolation(f"{where}: QueueSize was not written (4.2.3.2)")
+        if active.attachment is None:
+            raise DriverViolation(f"{where}: no driver is attached, so there is no memory for it")
+        try:
+            config = QueueConfig(
+                size=queue.size,
+                descriptor_area=queue.descriptor_area,
+                driver_area=queue.driver_area,
+                device_area=queue.device_area,
+                event_idx=Feature.VIRTIO_F_EVENT_IDX in active,
+                indirect=Feature.VIRTIO_F_INDIRECT_DESC in active,
+            )
+            # The areas must be in the driver's memory; a queue made and dropped finds out.
+            DeviceQueue(active.attachment.memory, config)
+        except (DriverViolation, MemoryRefused, RingCorrupt, ValueError) as error:
+            raise DriverViolation(f"{where}: {error} (2.6)") from error
+        doorbell = active.attachment.doorbells.get(queue.index)
+        return Ring(active.attachment.memory, config, doorbell.kick if doorbell else None)
+
+    def _start(self, index: int, ring: Ring) -> None:
+        """Serve a queue. The ring is sound; what fails now is no driver's fault."""
+        try:
+            self._model.start_queue(index, ring.memory, ring.config, ring.kick)
+        except (VirtmeshError, ValueError, OSError) as error:
+            log.warning("a queue can't be served", queue=index, error=str(error))
+            self._model.interrupt.set_fault(f"queue {index} can't be served: {error}")

@@ -1,0 +1,92 @@
+"""A virtqueue, as its driver uses it: a native ring in shared memory, and a doorbell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from virtmesh_native import DriverQueue, QueueConfig
+
+from virtmesh.virtio.features import Feature
+from virtmesh.virtio.layout import QueueLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from virtmesh.bus import Bus
+    from virtmesh.virtio.header import VirtIOHeader
+
+Buffer = tuple[int, int]
+"""A buffer: guest address and length in bytes."""
+
+
+class VirtQueue:
+    """Virtqueue `index` with `size` entries, in pages of the bus's RAM.
+
+    With VIRTIO_F_INDIRECT_DESC, chains of up to `chain_max` buffers take one entry each.
+    """
+
+    def __init__(self, bus: Bus, index: int, layout: QueueLayout, features: int) -> None:
+        self.index = index
+        self.layout = layout
+        self._bus = bus
+        config = QueueConfig(
+            size=layout.size,
+            descriptor_area=layout.descriptor_area,
+            driver_area=layout.driver_area,
+            device_area=layout.device_area,
+            event_idx=bool(features & Feature.VIRTIO_F_EVENT_IDX),
+            indirect=layout.indirect_area is not None,
+        )
+        self._ring = DriverQueue(
+            bus.ram.guest_memory,
+            config,
+            indirect_area=layout.indirect_area,
+            indirect_entries=layout.indirect_entries,
+        )
+
+    @classmethod
+    async def set_up(
+        cls, header: VirtIOHeader, index: int, size: int, *, chain_max: int
+    ) -> VirtQueue:
+        """Make a queue and tell the device of it.
+
+        Errors: QueueUnusable; MemoryError when RAM has no room; DeviceLost.
+        """
+        indirect_entries = chain_max if header.has(Feature.VIRTIO_F_INDIRECT_DESC) else 0
+        length = QueueLayout.place(0, size, indirect_entries).length
+        base = header.bus.ram.pages.allocate(length)
+        queue = cls(
+            header.bus, index, QueueLayout.place(base, size, indirect_entries), header.features
+        )
+        await header.set_up_queue(index, queue.layout)
+        return queue
+
+    @property
+    def in_flight(self) -> int:
+        """Chains that the device has."""
+        return self._ring.in_flight
+
+    def add(self, readable: Sequence[Buffer], writable: Sequence[Buffer]) -> int | None:
+        """Add a chain of buffers; its token, or None when there is no room for it."""
+        return self._ring.add(readable, writable)
+
+    def notify(self) -> None:
+        """Ring the doorbell, if the device wants to hear of what was added."""
+        if self._ring.should_notify():
+            self._bus.notify(self.index)
+
+    def can_pop(self) -> bool:
+        """Say whether a used chain waits."""
+        return self._ring.can_pop()
+
+    def pop_used(self) -> list[tuple[int, int]]:
+        """Take used chains: (token, bytes that the device wrote). Errors: RingCorrupt."""
+        return self._ring.pop_used()
+
+    def enable_interrupts(self) -> bool:
+        """Ask for an interrupt at the next used chain; True when one waits already."""
+        return self._ring.enable_interrupts()
+
+    def disable_interrupts(self) -> None:
+        """Ask for none."""
+        self._ring.disable_interrupts()
