@@ -8,6 +8,7 @@
     |-- NotAttached               the call needs the session of the attached driver
     |-- ShuttingDown              the service is stopping
     |-- ServiceUnavailable        nothing answers at the address
+    |-- AddressTaken              a service can't listen at the address
     |-- MemoryRefused             guest memory or doorbells a device does not take
     |   |-- MemoryMissing         none was handed over
     |   |-- MemoryUnsealed        it could shrink under the device
@@ -119,6 +120,10 @@ class ShuttingDown(VirtmeshError, code=Code.UNAVAILABLE):
 
 class ServiceUnavailable(VirtmeshError, code=Code.UNAVAILABLE):
     """Nothing answers at the address."""
+
+
+class AddressTaken(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """A service can't listen at the address."""
 
 
 class MemoryRefused(VirtmeshError, code=Code.INVALID_ARGUMENT):

@@ -1,0 +1,95 @@
+"""Forwards the services that devices offer to people, so that one address is enough for a client.
+
+A call with the metadata "virtmesh-device: NAME" goes to that device, its messages untouched: only
+calls of the services in DescribeResponse.services, and those RPCs of DeviceService that change
+nothing. Registers, doorbells and attaching are not for strangers: the kernel drives the devices.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from virtmesh.api.device.v1 import device_pb2
+from virtmesh.api.device.v1.device_pb2_grpc import DeviceServiceStub
+from virtmesh.errors import DETAILS_KEY, BlockUnsupported, from_rpc_error
+from virtmesh.wire import DEVICE_KEY, open_channel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from virtmesh.kernel.kernel import Kernel
+
+READ_ONLY_METHODS = frozenset(
+    f"/virtmesh.device.v1.DeviceService/{method}"
+    for method in ("Describe", "GetStatus", "GetStats")
+)
+DESCRIBE_TIMEOUT_S = 10.0
+
+
+class Gateway(grpc.GenericRpcHandler):
+    """Handles the calls that name a device in their metadata."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        """Return the handler of a call, or None when it is not for a device."""
+        metadata: Mapping[str, Any] = dict(handler_call_details.invocation_metadata or ())
+        if DEVICE_KEY not in metadata:
+            return None
+        method, name = handler_call_details.method, str(metadata[DEVICE_KEY])
+
+        async def forward(messages: AsyncIterator[bytes], context: Any) -> None:
+            await self._forward(method, name, messages, context)
+
+        # On the wire a single message is a stream of one: this one shape serves every method.
+        return grpc.stream_stream_rpc_method_handler(forward)
+
+    async def close(self) -> None:
+        """Close the channels to the devices."""
+        for channel in self._channels.values():
+            await channel.close()
+
+    async def _forward(
+        self, method: str, name: str, messages: AsyncIterator[bytes], context: Any
+    ) -> None:
+        """Pass one call on. Errors: DeviceNotFound; BlockUnsupported; what the device answers."""
+        endpoint = self._kernel.device(name).node.endpoint
+        channel = self._channel(endpoint)
+        try:
+            await self._check_allowed(method, name, channel)
+            multicall: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
+            multicall = channel.stream_stream(method)
+            call = multicall(messages, timeout=context.time_remaining())
+            async for response in call:
+                await context.write(response)
+        except grpc.aio.AioRpcError as failure:
+            details = failure.trailing_metadata() or ()
+            known = tuple((key, value) for key, value in details if key == DETAILS_KEY)
+            if not known:
+                raise from_rpc_error(failure, endpoint) from failure
+            await context.abort(failure.code(), failure.details(), known)
+
+    async def _check_allowed(self, method: str, name: str, channel: grpc.aio.Channel) -> None:
+        """Refuse a call that is not for people."""
+        if method in READ_ONLY_METHODS:
+            return
+        about = await DeviceServiceStub(channel).Describe(
+            device_pb2.DescribeRequest(), timeout=DESCRIBE_TIMEOUT_S
+        )
+        service = method.removeprefix("/").rpartition("/")[0]
+        if service not in about.services:
+            offered = ", ".join(about.services) or "none"
+            raise BlockUnsupported(f"{method} is not forwarded: {name} offers {offered}")
+
+    def _channel(self, endpoint: str) -> grpc.aio.Channel:
+        """Return the channel to a device service."""
+        if endpoint not in self._channels:
+            self._channels[endpoint] = open_channel(endpoint)
+        return self._channels[endpoint]

@@ -1,0 +1,215 @@
+"""`virtmesh-kernel`: the kernel service of one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import structlog
+import uvloop
+
+from virtmesh import __version__, logs
+from virtmesh.api.kernel.v1 import block_device_pb2_grpc, kernel_pb2_grpc
+from virtmesh.devices.blk_options import Size
+from virtmesh.errors import BadMachine, VirtmeshError
+from virtmesh.host.main import Address
+from virtmesh.host.server import GRACE_SECONDS, Server, wait_for_signal
+from virtmesh.kernel import block_service, service
+from virtmesh.kernel.block_service import BlockDeviceService
+from virtmesh.kernel.devicetree import make_blob
+from virtmesh.kernel.gateway import Gateway
+from virtmesh.kernel.kernel import Kernel
+from virtmesh.kernel.metrics import collect
+from virtmesh.kernel.service import KernelService
+from virtmesh.kernel.settings import Settings
+from virtmesh.machine import (
+    DoorbellKind,
+    InterruptMode,
+    KernelEntry,
+    Machine,
+    check_memory,
+    load,
+)
+from virtmesh.metrics import MetricsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of the command line."""
+
+    machine: Path | None
+    dtb: Path | None
+    run_dir: Path
+    listen: tuple[str, ...]
+    metrics: str | None
+    doorbell: str | None
+    interrupts: str | None
+    memory: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the command line and the machine file come to."""
+
+    blob: bytes
+    settings: Settings
+    listen: Sequence[str]
+    metrics: str | None = None
+
+
+class KernelServer:
+    """A kernel and its front door, from `start` to `stop`. Errors: BadMachine; ValueError.
+
+    Errors of `start`: AddressTaken; OSError for metrics. After one, call `stop`.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.kernel = Kernel(plan.blob, plan.settings)
+        self._plan = plan
+        self._server = Server(plan.listen)
+        self._gateway = Gateway(self.kernel)
+        self._metrics: MetricsServer | None = None
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Where it listens; ports are the actual ones."""
+        return self._server.addresses
+
+    @property
+    def metrics_address(self) -> str:
+        """Where /metrics is, as HOST:PORT; empty without it."""
+        return self._metrics.address if self._metrics else ""
+
+    async def start(self) -> None:
+        """Serve, and begin to bring the devices up."""
+        grpc = self._server.grpc
+        kernel_pb2_grpc.add_KernelServiceServicer_to_server(KernelService(self.kernel), grpc)
+        block_device_pb2_grpc.add_BlockDeviceServiceServicer_to_server(
+            BlockDeviceService(self.kernel.block_device), grpc
+        )
+        grpc.add_generic_rpc_handlers((self._gateway,))
+        if self._plan.metrics:
+            self._metrics = MetricsServer(
+                self._plan.metrics,
+                lambda: collect(self.kernel),
+                labels={"machine": self.kernel.machine.name},
+            )
+            log.info("metrics", address=self._metrics.address)
+        await self._server.start((service.SERVICE, block_service.SERVICE))
+        self.kernel.start()
+
+    async def stop(self) -> None:
+        """Let calls under way finish, then give the devices back."""
+        async with AsyncExitStack() as steps:
+            if self._metrics:
+                steps.push_async_callback(asyncio.to_thread, self._metrics.close)
+            steps.push_async_callback(self._gateway.close)
+            steps.push_async_callback(self.kernel.stop)
+            await self._server.stop(GRACE_SECONDS)
+
+
+async def run(plan: Plan) -> None:
+    """Serve until a signal asks for the end."""
+    server = KernelServer(plan)
+    try:
+        await server.start()
+        number = await wait_for_signal()
+        log.info("stopping", signal=number.name)
+    finally:
+        await server.stop()
+
+
+def read_plan(options: Options) -> Plan:
+    """Read the machine file or the device tree. Errors: BadMachine; ValueError."""
+    if options.machine is not None:
+        machine = load(options.machine).resolve(options.run_dir)
+        blob = make_blob(machine)
+    else:
+        machine = Machine(kernel=KernelEntry(listen=()))
+        blob = _read_blob(options.dtb or Path())
+    listen = options.listen or machine.kernel.listen
+    if not listen:
+        raise BadMachine("a device tree names no address to listen on: add --listen unix:PATH")
+    settings = Settings(
+        doorbell=DoorbellKind(options.doorbell or machine.doorbell),
+        interrupts=InterruptMode(options.interrupts or machine.interrupts),
+        memory=None if options.memory is None else check_memory(options.memory),
+    )
+    return Plan(blob, settings, listen, options.metrics or machine.kernel.metrics)
+
+
+def _read_blob(path: Path) -> bytes:
+    """Read a flattened device tree."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadMachine(f"{path}: cannot be read: {error.strerror}") from error
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--machine", type=click.Path(path_type=Path), help="Machine file.")
+@click.option("--dtb", type=click.Path(path_type=Path), help="Flattened device tree instead.")
+@click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Folder of relative unix sockets  [default: the current one]",
+)
+@click.option(
+    "--listen",
+    multiple=True,
+    type=Address(),
+    metavar="ADDRESS",
+    help="unix:PATH or HOST:PORT; may be repeated  [default: as the machine file says]",
+)
+@click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics there; port 0: any.")
+@click.option(
+    "--doorbell",
+    type=click.Choice([kind.value for kind in DoorbellKind]),
+    help="How queues are rung  [default: as the machine file says, or eventfd]",
+)
+@click.option(
+    "--interrupts",
+    type=click.Choice([mode.value for mode in InterruptMode]),
+    help="How used buffers are noticed  [default: as the machine file says, or interrupt]",
+)
+@click.option("--memory", type=Size(), help="RAM of each driver  [default: as the machine says]")
+@click.option(
+    "--print-dtb",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the device tree there (for dtc, or QEMU) and end.",
+)
+@click.option(
+    "--log", "form", type=click.Choice(logs.FORMATS), default="text", help="Form of the log."
+)
+@click.version_option(__version__)
+def main(*, print_dtb: Path | None, form: logs.Format, **values: Any) -> None:
+    """Drive the devices of a machine, and serve them to clients."""
+    options = Options(**values)
+    if (options.machine is None) == (options.dtb is None):
+        raise click.UsageError("give either --machine FILE or --dtb FILE")
+    logs.configure(form)
+    try:
+        plan = read_plan(options)
+        if print_dtb is None:
+            uvloop.run(run(plan))
+        else:
+            print_dtb.write_bytes(plan.blob)
+    except (VirtmeshError, OSError, ValueError) as error:
+        click.echo(f"virtmesh-kernel: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Bringing a device up, keeping it up, and bringing it up again when it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from enum import Enum
+from typing import TYPE_CHECKING, NoReturn
+
+import structlog
+
+from virtmesh.drivers import find_driver
+from virtmesh.drivers.base import again
+from virtmesh.errors import (
+    DeviceAttached,
+    DeviceLost,
+    DeviceNotReady,
+    DriverError,
+    MemoryMissing,
+    ServiceUnavailable,
+    ShuttingDown,
+    VirtmeshError,
+)
+from virtmesh.grpc_bus import GrpcBus
+from virtmesh.ram import Ram
+from virtmesh.virtio.header import VirtIOHeader
+
+if TYPE_CHECKING:
+    from virtmesh.bus import Bus
+    from virtmesh.drivers.base import VirtIODriver
+    from virtmesh.kernel.devicetree import DeviceNode
+    from virtmesh.kernel.irq import IrqController
+    from virtmesh.kernel.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+PROBE_TIMEOUT_S = 30.0
+"""Longest time for initialising a device."""
+DRIVER_NAME = "virtmesh-kernel"
+"""What the holder of a device is called, after the name of the machine."""
+
+COMES_BACK = (DeviceLost, ServiceUnavailable, DeviceAttached, ShuttingDown, MemoryMissing)
+"""Errors that mend themselves when the device service, or its other driver, has moved on."""
+
+
+class ProbeState(Enum):
+    """How far the kernel is with a device (virtmesh.kernel.v1.ProbeState)."""
+
+    WAITING = 1
+    PROBING = 2
+    READY = 3
+    FAILED = 4
+
+
+PAUSES_S = {ProbeState.WAITING: (0.05, 2.0), ProbeState.FAILED: (1.0, 30.0)}
+"""First and longest pause before the next attempt, by the state of waiting."""
+
+
+class ProbedDevice:
+    """One device of the machine. `run` never ends by itself; cancelling it gives the device back.
+
+    `driver` is there from the end of the probe until the device fails or is lost.
+    """
+
+    def __init__(
+        self,
+        node: DeviceNode,
+        *,
+        machine: str,
+        ram_size: int,
+        settings: Settings,
+        irq: IrqController,
+    ) -> None:
+        self.node = node
+        self.state = ProbeState.WAITING
+        self.detail = "not tried yet"
+        self.device_id = 0
+        self.driver: VirtIODriver | None = None
+        self.attaches = 0
+        self._machine = machine
+        self._ram_size = ram_size
+        self._settings = settings
+        self._irq = irq
+        self._requests_before = 0
+        self._was_ready = False
+        self._changed = asyncio.Event()
+
+    @property
+    def requests(self) -> int:
+        """Requests completed since the kernel started."""
+        return self._requests_before + (self.driver.requests if self.driver else 0)
+
+    @property
+    def doorbell(self) -> str:
+        """How its queues are rung."""
+        return self._settings.doorbell.value
+
+    def ready_driver(self) -> VirtIODriver:
+        """Return the driver of a device that is in use. Errors: DeviceNotReady; DeviceLost."""
+        if self.driver is None or self.state is not ProbeState.READY:
+            raise DeviceNotReady(
+                f"{self.node.name} is not ready: {self.detail or self.state.name.lower()}",
+                state=self.state.name,
+            )
+        return self.driver
+
+    async def until(self, *states: ProbeState) -> None:
+        """Wait until the device is in one of the states."""
+        while self.state not in states:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def run(self) -> None:
+        """Bring the device up; when it is lost or fails, do so again, after a pause that grows."""
+        pause, before = 0.0, ProbeState.WAITING
+        while True:
+            try:
+                await self._serve()
+            except COMES_BACK as error:
+                self._move(ProbeState.WAITING, error.message)
+            except VirtmeshError as error:
+                self._move(ProbeState.FAILED, error.message)
+            except OSError as error:
+                self._move(ProbeState.FAILED, str(error))
+            first, longest = PAUSES_S[self.state]
+            afresh = self._was_ready or self.state is not before
+            pause = first if afresh else min(max(2 * pause, first), longest)
+            before = self.state
+            await asyncio.sleep(pause)
+
+    async def _serve(self) -> NoReturn:
+        """Attach, probe, and stay until the device is lost or fails: the error says which."""
+        self._was_ready = False
+        async with AsyncExitStack() as undo:
+            ram = undo.enter_context(Ram(self._ram_size))
+            bus = await GrpcBus.connect(
+                self.node.endpoint,
+                ram=ram,
+                driver_name=f"{self._machine} {DRIVER_NAME}",
+                doorbell=self._settings.doorbell,
+                handover=self.node.handover,
+            )
+            undo.push_async_callback(bus.close)
+            self.attaches += 1
+            self._move(ProbeState.PROBING, "being initialised")
+            driver = await self._probe(bus, undo)
+            self._was_ready = True
+            self._move(ProbeState.READY, "")
+            raise again(await driver.failed)
+
+    async def _probe(self, bus: Bus, undo: AsyncExitStack) -> VirtIODriver:
+        """Find the driver of an attached device and start it."""
+        if bus.name != self.node.name:
+            raise DriverError(
+                f"the device at {self.node.endpoint} is {bus.name}, not {self.node.name}:"
+                " mend its --name or the machine file"
+            )
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                self.device_id = (await VirtIOHeader(bus).probe()).device_id
+                kind = find_driver(self.node.compatible, self.device_id)
+                if kind is None:
+                    raise DriverError(f"no driver for virtio device ID {self.device_id}")
+                driver = kind(bus, self._settings.interrupts)
+                self._irq.connect(self.node.irq, driver.handle_irq)
+                undo.callback(self._irq.disconnect, self.node.irq)
+                bus.on_interrupt(lambda status: self._irq.dispatch(self.node.irq, status))
+                undo.push_async_callback(self._retire, driver)
+                await driver.start()
+        except TimeoutError:
+            raise ServiceUnavailable(
+                f"{self.node.name} is not initialised after {PROBE_TIMEOUT_S:g} s"
+            ) from None
+        self.driver = driver
+        return driver
+
+    async def _retire(self, driver: VirtIODriver) -> None:
+        """Stop a driver; what it has done stays counted."""
+        self.driver = None
+        self._requests_before += driver.requests
+        await driver.close()
+
+    def _move(self, state: ProbeState, detail: str) -> None:
+        """Change the state, and say so."""
+        if (state, detail) == (self.state, self.detail):
+            return
+        self.state, self.detail = state, detail
+        log.info("device", device=self.node.name, state=state.name, detail=detail)
+        self._changed.set()

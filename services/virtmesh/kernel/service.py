@@ -1,0 +1,51 @@
+"""KernelService: which devices the machine has, and how they fare."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from virtmesh.api.kernel.v1 import kernel_pb2 as pb
+from virtmesh.api.kernel.v1 import kernel_pb2_grpc
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from virtmesh.kernel.kernel import Kernel
+    from virtmesh.kernel.probe import ProbedDevice
+
+SERVICE = "virtmesh.kernel.v1.KernelService"
+
+
+class KernelService(kernel_pb2_grpc.KernelServiceServicer):
+    """Serves virtmesh.kernel.v1.KernelService."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    async def ListDevices(
+        self,
+        request: pb.ListDevicesRequest,
+        context: Any,
+    ) -> pb.ListDevicesResponse:
+        """List the devices, ascending by address."""
+        devices = [self._describe(device) for device in self._kernel.devices.values()]
+        return pb.ListDevicesResponse(machine=self._kernel.machine.name, devices=devices)
+
+    def _describe(self, device: ProbedDevice) -> pb.Device:
+        """Describe one device."""
+        node, driver = device.node, device.driver
+        return pb.Device(
+            name=node.name,
+            compatible=node.compatible[0] if node.compatible else "",
+            mmio_address=node.address,
+            irq=node.irq,
+            virtio_device_id=device.device_id,
+            state=pb.ProbeState.Value(f"PROBE_STATE_{device.state.name}"),
+            detail=device.detail,
+            driver=type(driver).__name__ if driver else "",
+            features=driver.features if driver else (),
+            doorbell=device.doorbell,
+            interrupts=self._kernel.irq.line(node.irq).handled,
+            requests=device.requests,
+            endpoint=node.endpoint,
+        )

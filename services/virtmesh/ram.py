@@ -1,0 +1,116 @@
+"""Guest RAM on the driver's side: a sealed memfd, and who uses which pages of it.
+
+Each attachment gets a RAM of its own. A device sees the memory of its own driver and nothing else,
+as behind an IOMMU with a domain for each device; and when a device is lost, its RAM is dropped
+whole, so no page that a dying device may still write to is ever used for anything else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from typing import TYPE_CHECKING, Self
+
+from virtmesh_native import GuestMemory
+
+from virtmesh.machine import RAM_ADDRESS
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+PAGE = mmap.PAGESIZE
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+"""No one can resize the file any more: neither side can kill the other with SIGBUS."""
+
+
+class Ram:
+    """Guest RAM of one attachment: `size` bytes from guest physical address `address`.
+
+    `descriptor` is the memfd; `guest_memory` maps it for rings, `view` for copies of data.
+    Errors: OSError when the system has not that much address space.
+    """
+
+    def __init__(self, size: int, address: int = RAM_ADDRESS) -> None:
+        self.size = size
+        self.address = address
+        self.descriptor = os.memfd_create("virtmesh-ram", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(self.descriptor, size)
+            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, SEALS)
+            self.guest_memory = GuestMemory([(self.descriptor, address, size, 0)])
+            self._map = mmap.mmap(self.descriptor, size)
+        except BaseException:
+            os.close(self.descriptor)
+            raise
+        self._view = memoryview(self._map)
+        self.pages = PageAllocator(address, size)
+
+    def view(self, address: int, length: int) -> memoryview:
+        """Return the bytes at a guest address, to be let go of before RAM is closed.
+
+        Errors: ValueError outside of RAM.
+        """
+        start = address - self.address
+        if not 0 <= start <= start + length <= self.size:
+            raise ValueError(f"{length} bytes at {address:#x} are not in RAM")
+        return self._view[start : start + length]
+
+    def close(self) -> None:
+        """Unmap RAM; the device's mapping is its own and stays until it lets go."""
+        self._view.release()
+        self._map.close()
+        os.close(self.descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class PageAllocator:
+    """Hands out pages of guest memory: first fit, and free neighbours become one."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self._free = [(address, size)]  # ascending, never touching one another
+        self._taken: dict[int, int] = {}
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes that are free, perhaps not in one piece."""
+        return sum(size for _, size in self._free)
+
+    def allocate(self, length: int) -> int:
+        """Return the address of at least `length` bytes, on a page.
+
+        Errors: ValueError for no length; MemoryError when no piece is large enough.
+        """
+        if length <= 0:
+            raise ValueError(f"{length} bytes can't be allocated")
+        size = length + -length % PAGE
+        for index, (address, room) in enumerate(self._free):
+            if room >= size:
+                rest = [(address + size, room - size)] if room > size else []
+                self._free[index : index + 1] = rest
+                self._taken[address] = size
+                return address
+        raise MemoryError(f"guest RAM has no {length} bytes in one piece: give the machine more")
+
+    def release(self, address: int) -> None:
+        """Give pages back. Errors: ValueError for an address that was not handed out."""
+        size = self._taken.pop(address, None)
+        if size is None:
+            raise ValueError(f"nothing is allocated at {address:#x}")
+        merged: list[tuple[int, int]] = []
+        for piece in sorted([*self._free, (address, size)]):
+            if merged and sum(merged[-1]) == piece[0]:
+                merged[-1] = (merged[-1][0], merged[-1][1] + piece[1])
+            else:
+                merged.append(piece)
+        self._free = merged

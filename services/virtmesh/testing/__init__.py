@@ -1,0 +1,1 @@
+"""Fakes that ship: for the tests of scripts, drivers and devices."""

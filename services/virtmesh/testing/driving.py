@@ -1,0 +1,83 @@
+"""Drivers at work, for tests: started on a device model in this process, or through its service."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from virtmesh.drivers import find_driver
+from virtmesh.errors import DriverError
+from virtmesh.grpc_bus import GrpcBus
+from virtmesh.host.host import Addresses, Host
+from virtmesh.machine import DoorbellKind, InterruptMode
+from virtmesh.ram import Ram
+from virtmesh.testing.local_bus import LocalBus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from virtmesh.bus import Bus
+    from virtmesh.device import Device
+    from virtmesh.drivers.base import VirtIODriver
+
+MEMORY = 16 << 20
+"""RAM of a driver, in bytes, unless told otherwise."""
+
+
+@asynccontextmanager
+async def drive_locally(
+    device: Device,
+    *,
+    doorbell: DoorbellKind = DoorbellKind.EVENTFD,
+    interrupts: InterruptMode = InterruptMode.INTERRUPT,
+    memory: int = MEMORY,
+) -> AsyncIterator[VirtIODriver]:
+    """Start the driver of a device model; the model stays its maker's to close."""
+    with Ram(memory) as ram:
+        bus = LocalBus(device, ram, doorbell)
+        async with _started(bus, device, interrupts) as driver:
+            yield driver
+
+
+@asynccontextmanager
+async def drive_over_grpc(
+    device: Device,
+    folder: Path,
+    *,
+    doorbell: DoorbellKind = DoorbellKind.EVENTFD,
+    interrupts: InterruptMode = InterruptMode.INTERRUPT,
+    memory: int = MEMORY,
+) -> AsyncIterator[VirtIODriver]:
+    """Serve a device on sockets in a folder, and start its driver; it closes the device."""
+    address = f"unix:{folder / 'device.sock'}"
+    host = Host(device, Addresses([address], folder / "handover.sock"))
+    await host.start()
+    try:
+        with Ram(memory) as ram:
+            bus = await GrpcBus.connect(address, ram=ram, driver_name="test", doorbell=doorbell)
+            async with _started(bus, device, interrupts) as driver:
+                yield driver
+    finally:
+        await host.stop()
+
+
+@asynccontextmanager
+async def _started(
+    bus: Bus, device: Device, interrupts: InterruptMode
+) -> AsyncIterator[VirtIODriver]:
+    """Start the driver of an attached device, and give both back at the end."""
+    try:
+        about = device.description
+        kind = find_driver((about.compatible,), about.virtio_device_id)
+        if kind is None:
+            raise DriverError(f"no driver for virtio device ID {about.virtio_device_id}")
+        driver = kind(bus, interrupts)
+        bus.on_interrupt(driver.handle_irq)
+        try:
+            await driver.start()
+            yield driver
+        finally:
+            await driver.close()
+    finally:
+        await bus.close()

@@ -1,0 +1,156 @@
+"""A bus to a device model in the same process: no sockets, no services, real shared memory.
+
+For tests of drivers and of device models, and for scripts that want a device at their fingertips:
+
+    device = devices.blk.make("vda", image=Path("disk.img"), ...)
+    with Ram(16 << 20) as ram:
+        bus = LocalBus(device, ram)
+        driver = VirtIOBlk(bus)
+        bus.on_interrupt(driver.handle_irq)
+        await driver.start()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from virtmesh.bus import BATCH_LIMIT, Access, Bus
+from virtmesh.device import Attachment
+from virtmesh.doorbells import CallDoorbell, Doorbell, EventfdDoorbell
+from virtmesh.errors import DeviceLost, RegisterError
+from virtmesh.handing_over import Doorbells
+from virtmesh.machine import DoorbellKind
+from virtmesh.virtio.mmio_registers import (
+    INTERRUPT_CONFIG_CHANGE,
+    INTERRUPT_USED_BUFFER,
+    QUEUE_NOTIFY,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from virtmesh.device import Device
+    from virtmesh.ram import Ram
+
+
+class LocalBus(Bus):
+    """An attachment to a device model in this process. Errors: BadDoorbell.
+
+    `trace` holds every access in order, with the value that was read or written: what a test looks
+    at to see what a driver did.
+    """
+
+    def __init__(
+        self, device: Device, ram: Ram, doorbell: DoorbellKind = DoorbellKind.EVENTFD
+    ) -> None:
+        self.name = device.description.name
+        self.ram = ram
+        self.vectored = doorbell is DoorbellKind.EVENTFD
+        self.lost: asyncio.Future[DeviceLost] = asyncio.get_running_loop().create_future()
+        self.trace: list[Access] = []
+        self._device = device
+        self._handler: Callable[[int], object] | None = None
+        self._doorbells = Doorbells()
+        self._readers: list[int] = []
+        if self.vectored:
+            self._doorbells = Doorbells.make(len(device.description.queue_size_max))
+        device.attach(
+            Attachment(
+                driver_name="local",
+                memory=ram.guest_memory,
+                doorbells=self._doorbells.queues,
+                config_call=self._doorbells.config_call,
+            )
+        )
+        self._doorbell = self._make_doorbell(doorbell)
+        self._listen()
+
+    async def access(self, batch: Sequence[Access]) -> list[int]:
+        """Execute accesses at once."""
+        if len(batch) > BATCH_LIMIT:
+            raise ValueError(f"{len(batch)} accesses do not fit a batch of {BATCH_LIMIT}")
+        self.check()
+        values = []
+        for index, one in enumerate(batch):
+            try:
+                values.append(self._execute(one))
+            except RegisterError as error:
+                raise type(error)(error.message, index=index) from error
+        return values
+
+    def notify(self, queue: int) -> None:
+        """Ring a queue."""
+        self._doorbell.ring(queue)
+
+    def on_interrupt(self, handler: Callable[[int], object]) -> None:
+        """Set the handler of interrupts."""
+        self._handler = handler
+
+    def lose(self, how: str = "a test took it away") -> None:
+        """Lose the device, as if its process had ended."""
+        if not self.lost.done():
+            self.lost.set_result(DeviceLost(f"{self.name} is lost: {how}", device=self.name))
+
+    async def close(self) -> None:
+        """Reset and detach the device."""
+        self.lose("it was given back")
+        self._doorbell.close()
+        loop = asyncio.get_running_loop()
+        for descriptor in self._readers:
+            loop.remove_reader(descriptor)
+        self._device.interrupt.observed = False
+        self._device.begin_reset()
+        await self._device.reset_done()
+        self._device.detach()
+        self._doorbells.close()
+
+    def _execute(self, one: Access) -> int:
+        """Execute one access."""
+        if one.value is not None:
+            self._device.write(one.offset, one.width, one.value)
+            self.trace.append(one)
+            return 0
+        value = self._device.read(one.offset, one.width)
+        self.trace.append(Access(one.offset, one.width, value))
+        return value
+
+    def _make_doorbell(self, kind: DoorbellKind) -> Doorbell:
+        """Make the doorbell of a kind."""
+        if kind is DoorbellKind.EVENTFD:
+            return EventfdDoorbell(
+                {queue: one.kick for queue, one in self._doorbells.queues.items()}
+            )
+
+        async def ring(queues: Sequence[int]) -> None:
+            for queue in queues:
+                if kind is DoorbellKind.RPC:
+                    self._device.notify(queue)
+                else:
+                    await self.access([Access(QUEUE_NOTIFY.offset, QUEUE_NOTIFY.size, queue)])
+
+        return CallDoorbell(ring, lambda error: self.lose(f"its doorbell failed: {error}"))
+
+    def _listen(self) -> None:
+        """Hear interrupts: by an eventfd for each cause, or by the one that says "look"."""
+        if self._doorbells.config_call is not None:
+            for one in self._doorbells.queues.values():
+                self._listen_to(one.call, lambda: INTERRUPT_USED_BUFFER)
+            self._listen_to(self._doorbells.config_call, lambda: INTERRUPT_CONFIG_CHANGE)
+            return
+        self._device.interrupt.observed = True
+        self._listen_to(self._device.interrupt.wake_fd, lambda: self._device.interrupt.status)
+
+    def _listen_to(self, descriptor: int, cause: Callable[[], int]) -> None:
+        """Call the handler when an eventfd is signalled."""
+
+        def signalled() -> None:
+            with suppress(BlockingIOError):
+                os.eventfd_read(descriptor)
+                if self._handler is not None and not self.lost.done():
+                    self._handler(cause())
+
+        asyncio.get_running_loop().add_reader(descriptor, signalled)
+        self._readers.append(descriptor)

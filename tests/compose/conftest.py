@@ -1,0 +1,135 @@
+"""The stack of docker-compose.yml, started once for the tests in this folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker
+import pytest
+from docker.errors import DockerException
+
+from virtmesh import wire
+from virtmesh.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from docker.models.containers import Container
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SCRIPTS = Path(sys.executable).parent
+BUILD_SECONDS = 1200
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+
+
+class Stack:
+    """A stack under a project name and on ports of its own, beside any other of this host."""
+
+    def __init__(self, client: docker.DockerClient, settings: Mapping[str, str]) -> None:
+        self.client = client
+        self.project = f"virtmesh-test-{uuid.uuid4().hex[:8]}"
+        self._mine: dict[str, str | list[str] | bool] = {"label": f"{PROJECT_LABEL}={self.project}"}
+        # An empty port is any free one.
+        ports = dict.fromkeys(("VIRTMESH_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT"), "")
+        self._environment = {
+            **os.environ,
+            **ports,
+            **settings,
+            "COMPOSE_PROJECT_NAME": self.project,
+        }
+
+    def run(self, *arguments: str) -> None:
+        """Run tools/stack.py on this stack; it says itself what goes wrong."""
+        subprocess.run(
+            [sys.executable, ROOT / "tools" / "stack.py", *arguments],
+            env=self._environment,
+            check=True,
+            timeout=BUILD_SECONDS,
+        )
+
+    def virtmesh(self, *arguments: str) -> str:
+        """Run the command `virtmesh` against the stack; return what it prints."""
+        done = subprocess.run(
+            [SCRIPTS / "virtmesh", "--address", self.address("kernel", 50051), *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+        return done.stdout
+
+    @property
+    def services(self) -> dict[str, Container]:
+        """The containers by service."""
+        found = self.client.containers.list(all=True, filters=self._mine)
+        return {container.labels[SERVICE_LABEL]: container for container in found}
+
+    def address(self, service: str, port: int) -> str:
+        """Return where a published port of a service is on this host."""
+        (binding,) = self.services[service].ports[f"{port}/tcp"] or [{}]
+        return f"{binding['HostIp']}:{binding['HostPort']}"
+
+    def wait_until_ready(self) -> None:
+        """Wait until the kernel service has brought up all its devices."""
+        with wire.open_sync_channel(self.address("kernel", 50051)) as channel:
+            kernel = kernel_pb2_grpc.KernelServiceStub(channel)
+
+            def ready() -> bool:
+                devices = kernel.ListDevices(kernel_pb2.ListDevicesRequest(), timeout=10).devices
+                return all(device.state == kernel_pb2.PROBE_STATE_READY for device in devices)
+
+            self.eventually(ready, "all devices are ready")
+
+    def get(self, service: str, port: int, path: str) -> Any:
+        """Ask a service over HTTP for some JSON."""
+        url = f"http://{self.address(service, port)}/{path}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)
+
+    def leftovers(self) -> list[str]:
+        """Return the ids of everything on this host that belongs to the stack."""
+        containers = self.client.containers.list(all=True, filters=self._mine)
+        volumes = self.client.volumes.list(filters=self._mine)
+        networks = self.client.networks.list(filters=self._mine)
+        return [str(thing.id) for thing in (*containers, *volumes, *networks)]
+
+    @staticmethod
+    def eventually(done: Callable[[], bool], what: str, seconds: float = 60) -> None:
+        """Ask until it is so: for what services tell only when they are asked."""
+        deadline = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """Connect to the Docker engine of this host."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except DockerException as error:
+        pytest.skip(f"no Docker engine answers: {error}")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def stack(engine: docker.DockerClient) -> Iterator[Stack]:
+    """Start the stack with a disk of 128 MiB, all services healthy and the disk in use."""
+    stack = Stack(engine, {"VIRTMESH_DISK_SIZE": "128M"})
+    try:
+        stack.run("up")
+        stack.wait_until_ready()
+        yield stack
+    finally:
+        stack.run("down", "--volumes")

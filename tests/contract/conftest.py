@@ -1,0 +1,114 @@
+"""One device, reached in two ways: called in this process, and through a real gRPC server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from virtmesh import wire
+from virtmesh.api.device.v1 import device_pb2, device_pb2_grpc
+from virtmesh.device import Attachment
+from virtmesh.devices.blk import BlkModel, BlkOptions
+from virtmesh.errors import from_rpc_error
+from virtmesh.handing_over import Doorbells, HandoverLine
+from virtmesh.host.host import Addresses, Host
+from virtmesh.ram import Ram
+from virtmesh.testing.script_driver import GrpcPlane, LocalPlane, ScriptDriver
+from virtmesh.virtio.mmio_device import VirtioMmio
+
+IMAGE_BYTES = 1 << 20
+QUEUES = 2
+QUEUE_SIZE_MAX = 16
+
+
+@dataclass
+class Served:
+    """A device service in this process, on sockets of its own."""
+
+    host: Host
+    address: str
+    handover: Path
+    channel: grpc.aio.Channel
+
+    @property
+    def control(self) -> device_pb2_grpc.DeviceServiceAsyncStub:
+        """A stub of DeviceService."""
+        return device_pb2_grpc.DeviceServiceStub(self.channel)
+
+    @asynccontextmanager
+    async def attached(self, name: str = "test") -> AsyncIterator[ScriptDriver]:
+        """Attach a driver for a while; at the end it hangs up."""
+        with Ram(1 << 20) as ram:
+            doorbells = Doorbells.make(QUEUES)
+            line = await HandoverLine.open(str(self.handover), ram, doorbells, timeout_s=10)
+            try:
+                request = device_pb2.AttachRequest(driver_name=name, ticket=line.ticket)
+                try:
+                    answer = await self.control.Attach(request)
+                except grpc.aio.AioRpcError as failure:
+                    raise from_rpc_error(failure) from failure
+                yield ScriptDriver(GrpcPlane(self.channel, answer.session_id), ram, doorbells)
+            finally:
+                line.close()
+                doorbells.close()
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """Make an image in which each sector says which it is."""
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"".join(i.to_bytes(8, "little") * 64 for i in range(IMAGE_BYTES // 512)))
+    return path
+
+
+@pytest.fixture
+def device(image: Path) -> Iterator[VirtioMmio]:
+    """Make a disk behind its register window."""
+    options = BlkOptions(image, queues=QUEUES, queue_size=QUEUE_SIZE_MAX, seg_max=14)
+    device = VirtioMmio(BlkModel("vda", options))
+    yield device
+    device.close()
+
+
+@pytest.fixture
+async def served(device: VirtioMmio, tmp_path: Path) -> AsyncIterator[Served]:
+    """Serve the disk by a real server, on a unix socket."""
+    handover = tmp_path / "vda.sock.handover"
+    address = f"unix:{tmp_path / 'vda.sock'}"
+    host = Host(device, Addresses([address], handover))
+    await host.start()
+    async with wire.open_channel(address) as channel:
+        yield Served(host, address, handover, channel)
+    await host.stop()
+
+
+@pytest.fixture
+async def local_driver(device: VirtioMmio) -> AsyncIterator[ScriptDriver]:
+    """Attach a driver in this process."""
+    with Ram(1 << 20) as ram:
+        doorbells = Doorbells.make(QUEUES)
+        device.attach(Attachment("test", ram.guest_memory, doorbells.queues, doorbells.config_call))
+        yield ScriptDriver(LocalPlane(device), ram, doorbells)
+        device.begin_reset()
+        await device.reset_done()
+        device.detach()
+        doorbells.close()
+
+
+@pytest.fixture
+async def grpc_driver(served: Served) -> AsyncIterator[ScriptDriver]:
+    """Attach a driver through the server."""
+    async with served.attached() as driver:
+        yield driver
+
+
+@pytest.fixture(params=["local", "grpc"])
+def driver(request: pytest.FixtureRequest) -> ScriptDriver:
+    """Attach a driver in both ways."""
+    driver: ScriptDriver = request.getfixturevalue(f"{request.param}_driver")
+    return driver

@@ -1,0 +1,107 @@
+"""BlockAdminService: what the owner of a disk does, and what its driver sees of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc.aio
+import pytest
+
+from virtmesh.api.block.v1 import block_pb2, block_pb2_grpc
+from virtmesh.errors import BadSize, VirtmeshError, WouldShrink, from_rpc_error
+from virtmesh.testing.script_driver import BlkRequest, signalled
+from virtmesh.virtio import blk
+from virtmesh.virtio import mmio_registers as mmio
+from virtmesh.virtio.blk import BlkFeature, RequestStatus
+from virtmesh.virtio.features import Feature
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.contract.conftest import Served
+
+PLAIN = Feature.VIRTIO_F_VERSION_1
+MIB = 1 << 20
+
+
+def admin(served: Served) -> block_pb2_grpc.BlockAdminServiceAsyncStub:
+    """Make a stub."""
+    stub: block_pb2_grpc.BlockAdminServiceAsyncStub = block_pb2_grpc.BlockAdminServiceStub(
+        served.channel
+    )
+    return stub
+
+
+async def test_a_resize_reaches_the_driver(served: Served, image: Path) -> None:
+    """The capacity grows, ConfigGeneration moves, the driver is interrupted."""
+    async with served.attached() as driver:
+        await driver.bring_up(PLAIN)
+        before = await driver.get(mmio.CONFIG_GENERATION)
+        answer = await admin(served).Resize(block_pb2.ResizeRequest(capacity_bytes=2 * MIB))
+        assert (answer.previous_capacity_bytes, answer.capacity_bytes) == (MIB, 2 * MIB)
+        config_call = driver.doorbells.config_call
+        assert config_call is not None
+        await signalled(config_call)
+        assert await driver.get(mmio.INTERRUPT_STATUS) == mmio.INTERRUPT_CONFIG_CHANGE
+        assert await driver.get(mmio.CONFIG_GENERATION) != before
+        assert await driver.get(blk.CAPACITY) == 2 * MIB // 512
+        assert (await driver.request(BlkRequest.read(2 * MIB // 512 - 1, 512)))[0] == 0
+    info = await admin(served).GetInfo(block_pb2.GetInfoRequest())
+    assert (info.capacity_bytes, info.image_path) == (2 * MIB, str(image))
+
+
+async def test_a_device_in_reset_is_not_interrupted(served: Served) -> None:
+    """No notification goes to a device that no driver has initialised (2.4.1)."""
+    await admin(served).Resize(block_pb2.ResizeRequest(capacity_bytes=2 * MIB))
+    assert served.host.device.interrupt.sequence == 0
+    info = await admin(served).GetInfo(block_pb2.GetInfoRequest())
+    assert (info.capacity_bytes, info.config_generation) == (2 * MIB, 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "error"), [(0, BadSize), (1000, BadSize), (MIB // 2, WouldShrink)]
+)
+async def test_bad_sizes_are_refused(served: Served, size: int, error: type[VirtmeshError]) -> None:
+    """A size is a multiple of the block size, and cuts nothing off unasked."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await admin(served).Resize(block_pb2.ResizeRequest(capacity_bytes=size))
+    assert isinstance(from_rpc_error(caught.value), error)
+
+
+async def test_shrinking_on_purpose(served: Served) -> None:
+    """What is cut off is gone: reading it fails."""
+    async with served.attached() as driver:
+        await driver.bring_up(PLAIN)
+        await admin(served).Resize(
+            block_pb2.ResizeRequest(capacity_bytes=MIB // 2, allow_shrink=True)
+        )
+        status, _ = await driver.request(BlkRequest.read(MIB // 512 - 1, 512))
+        assert status == RequestStatus.VIRTIO_BLK_S_IOERR
+
+
+async def test_read_only_from_the_next_request_on(served: Served) -> None:
+    """Writes fail at once; VIRTIO_BLK_F_RO is offered to the next initialisation (5.2.6.2)."""
+    async with served.attached() as driver:
+        await driver.bring_up(PLAIN)
+        await admin(served).SetReadOnly(block_pb2.SetReadOnlyRequest(read_only=True))
+        status, _ = await driver.request(BlkRequest.write(0, bytes(512)))
+        assert status == RequestStatus.VIRTIO_BLK_S_IOERR
+        assert not await driver.offered() & BlkFeature.VIRTIO_BLK_F_RO
+        await driver.reset()
+        assert await driver.offered() & BlkFeature.VIRTIO_BLK_F_RO
+        await admin(served).SetReadOnly(block_pb2.SetReadOnlyRequest(read_only=False))
+        await driver.bring_up(PLAIN)
+        assert (await driver.request(BlkRequest.write(0, bytes(512))))[0] == 0
+
+
+async def test_flush_and_stats(served: Served) -> None:
+    """The counters name each type of request."""
+    async with served.attached() as driver:
+        await driver.bring_up(PLAIN)
+        await driver.request(BlkRequest.write(0, bytes(1024)))
+        await driver.request(BlkRequest.read(0, 512))
+    await admin(served).Flush(block_pb2.FlushRequest())
+    stats = await admin(served).GetStats(block_pb2.GetStatsRequest())
+    found = {entry.type: (entry.ok, entry.bytes) for entry in stats.requests}
+    assert (found["IN"], found["OUT"]) == ((1, 512), (1, 1024))
+    assert [entry.type for entry in stats.requests] == sorted(found)
