@@ -1,0 +1,223 @@
+"""The asyncio face of the client: the same methods, awaited.
+
+Each operation runs the blocking face on a thread of its own, so that there is one implementation
+(and see transfer.py for why its streams block). Cancelling a task ends its call, and waits until
+nothing of it runs any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+
+from virtmesh_client.link import SCOPE, Scope
+from virtmesh_client.machine import Machine, connect
+from virtmesh_client.transfer import ignore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from virtmesh_client.disk import Disk
+    from virtmesh_client.models import CopyResult, DeviceInfo, DeviceStatus, DiskInfo, DiskStats
+    from virtmesh_client.transfer import Data, Progress
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+CANCEL_GRACE_SECONDS = 5.0
+"""How long a cancelled operation may take to end; only a stuck local file takes longer."""
+
+
+async def run(
+    function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Result:
+    """Run a blocking operation on a daemon thread; cancelling it cancels its calls."""
+    return await run_in(Scope(), function, *args, **kwargs)
+
+
+async def run_in(
+    scope: Scope,
+    function: Callable[Parameters, Result],
+    *args: Parameters.args,
+    **kwargs: Parameters.kwargs,
+) -> Result:
+    """Run one step of an operation whose calls belong to `scope`."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[Result] = loop.create_future()
+    context = contextvars.copy_context()
+    context.run(SCOPE.set, scope)
+
+    def put(setter: Callable[[Any], object], value: object) -> None:
+        if not outcome.done():
+            setter(value)
+
+    def settle(setter: Callable[[Any], object], value: object) -> None:
+        # The loop may be closed by the time an abandoned thread ends.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(put, setter, value)
+
+    def work() -> None:
+        try:
+            result = context.run(function, *args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - it is raised in the task
+            settle(outcome.set_exception, error)
+        else:
+            settle(outcome.set_result, result)
+
+    threading.Thread(target=work, name="virtmesh-client", daemon=True).start()
+    try:
+        return await asyncio.shield(outcome)
+    except asyncio.CancelledError:
+        scope.cancel()
+        await asyncio.wait([outcome], timeout=CANCEL_GRACE_SECONDS)
+        if outcome.done():
+            outcome.exception()  # seen: a cancelled task raises CancelledError, not this
+        raise
+
+
+class AsyncDisk:
+    """A disk; see `Disk` for the methods. Progress is reported on the thread that copies."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    @property
+    def name(self) -> str:
+        """Name of the disk."""
+        return self._disk.name
+
+    async def info(self) -> DiskInfo:
+        """Describe the disk and its image."""
+        return await run(self._disk.info)
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Read a range into memory."""
+        return await run(self._disk.read, offset, length)
+
+    async def read_into(self, offset: int, buffer: bytearray | memoryview) -> int:
+        """Fill a buffer from `offset` on; returns its size."""
+        return await run(self._disk.read_into, offset, buffer)
+
+    async def stream(
+        self, offset: int = 0, length: int | None = None, *, progress: Progress = ignore
+    ) -> AsyncIterator[bytes]:
+        """Read a range in pieces, in order."""
+        scope = Scope()
+        try:
+            parts = await run_in(scope, self._disk.stream, offset, length, progress=progress)
+            while (part := await run_in(scope, next, parts, None)) is not None:
+                yield part
+        finally:
+            scope.cancel()
+
+    async def write(
+        self, offset: int, data: Data | BinaryIO | Iterable[Data], *, progress: Progress = ignore
+    ) -> CopyResult:
+        """Write bytes, an iterable of bytes, or the rest of a binary file."""
+        return await run(self._disk.write, offset, data, progress=progress)
+
+    async def import_from(
+        self,
+        source: str | Path | BinaryIO,
+        *,
+        offset: int = 0,
+        flush: bool = True,
+        verify: bool = False,
+        progress: Progress = ignore,
+    ) -> CopyResult:
+        """Copy a file to the disk; with `verify` read it back and compare."""
+        return await run(
+            self._disk.import_from,
+            source,
+            offset=offset,
+            flush=flush,
+            verify=verify,
+            progress=progress,
+        )
+
+    async def export_to(
+        self,
+        target: str | Path | BinaryIO,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        overwrite: bool = False,
+        progress: Progress = ignore,
+    ) -> CopyResult:
+        """Copy the disk to a file, which gets its name when it is complete."""
+        return await run(
+            self._disk.export_to,
+            target,
+            offset=offset,
+            length=length,
+            overwrite=overwrite,
+            progress=progress,
+        )
+
+    async def flush(self) -> None:
+        """Make every completed write durable."""
+        await run(self._disk.flush)
+
+    async def discard(self, offset: int, length: int) -> None:
+        """Give a range up."""
+        await run(self._disk.discard, offset, length)
+
+    async def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
+        """Fill a range with zeroes."""
+        await run(self._disk.write_zeroes, offset, length, unmap=unmap)
+
+    async def resize(self, capacity: int, *, allow_shrink: bool = False) -> int:
+        """Change the capacity while the disk is in use; returns the capacity before."""
+        return await run(self._disk.resize, capacity, allow_shrink=allow_shrink)
+
+    async def set_read_only(self, read_only: bool = True) -> None:  # noqa: FBT001, FBT002 - as Disk
+        """Refuse writes from now on, or take them again."""
+        await run(self._disk.set_read_only, read_only)
+
+    async def stats(self) -> DiskStats:
+        """Return the counters of the disk and of its device service."""
+        return await run(self._disk.stats)
+
+    async def status(self) -> DeviceStatus:
+        """Say who drives the disk, and in which state the device is."""
+        return await run(self._disk.status)
+
+
+class AsyncMachine:
+    """A machine; close it, or use it in an `async with`."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    @property
+    def address(self) -> str:
+        """The address of the kernel."""
+        return self._machine.address
+
+    async def devices(self) -> list[DeviceInfo]:
+        """List the devices, in ascending order of address."""
+        return await run(self._machine.devices)
+
+    def disk(self, name: str) -> AsyncDisk:
+        """Return a disk; its first call says whether it exists."""
+        return AsyncDisk(self._machine.disk(name))
+
+    async def close(self) -> None:
+        """Close the connection; calls that run are cancelled."""
+        await run(self._machine.close)
+
+
+async def aconnect(address: str | None = None, *, timeout: float | None = None) -> AsyncMachine:  # noqa: ASYNC109 - for each call
+    """Connect to a machine as `connect` does; use it in an `async with`."""
+    return AsyncMachine(connect(address, timeout=timeout))

@@ -1,0 +1,67 @@
+"""`virtmesh devices` and `virtmesh completion`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+from click.shell_completion import get_completion_class
+
+from virtmesh_client.cli.settings import Settings, common
+from virtmesh_client.cli.show import show_json, show_table
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command()
+@common
+@click.pass_obj
+def devices(settings: Settings) -> None:
+    """List the devices of the machine."""
+    with settings.connect() as machine:
+        found = machine.devices()
+    if settings.json:
+        show_json(found)
+        return
+    show_table(
+        ("NAME", "STATE", "ADDRESS", "IRQ", "DRIVER", "DOORBELL", "REQUESTS", "INTERRUPTS", "WHY"),
+        [
+            (
+                device.name,
+                device.state,
+                f"{device.mmio_address:#x}",
+                device.irq,
+                device.driver or "-",
+                device.doorbell or "-",
+                device.requests,
+                device.interrupts,
+                device.detail,
+            )
+            for device in found
+        ],
+    )
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(SHELLS), required=False)
+@common
+@click.pass_obj
+def completion(settings: Settings, shell: str | None) -> None:
+    r"""Print the completion script of a shell.
+
+    \b
+    bash: eval "$(virtmesh completion bash)" in ~/.bashrc
+    zsh:  eval "$(virtmesh completion zsh)" in ~/.zshrc
+    fish: virtmesh completion fish > ~/.config/fish/completions/virtmesh.fish
+    """
+    name = shell or Path(os.environ.get("SHELL", "")).name
+    kind = get_completion_class(name) if name in SHELLS else None
+    if kind is None:
+        raise click.UsageError(f"name the shell: {', '.join(SHELLS)}")
+    root = click.get_current_context().find_root().command
+    source = kind(root, {}, "virtmesh", "_VIRTMESH_COMPLETE").source()
+    if settings.json:
+        show_json({"shell": name, "script": source})
+    else:
+        click.echo(source)

@@ -1,0 +1,58 @@
+"""Log files as they grow."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+POLL_SECONDS = 0.1
+LINE_LIMIT_BYTES = 64 << 10
+"""A longer line is shown in pieces."""
+
+
+class Tail:
+    """One log file, read as far as it has grown."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self._path = path
+        self._position = 0
+        self._rest = b""
+
+    def lines(self) -> list[str]:
+        """Return the lines that were completed since the last call."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                data = file.read(LINE_LIMIT_BYTES)
+        except FileNotFoundError:
+            return []
+        self._position += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LINE_LIMIT_BYTES:
+            lines.append(self._rest)
+            self._rest = b""
+        return [line.decode(errors="replace") for line in lines]
+
+
+async def follow(logs: Sequence[tuple[str, Path]], show: Callable[[str, str], object]) -> None:
+    """Show the lines of logs as they come, until cancelled; what is left is shown then."""
+    tails = [Tail(name, path) for name, path in logs]
+    try:
+        while True:
+            drain(tails, show)
+            await asyncio.sleep(POLL_SECONDS)
+    finally:
+        drain(tails, show)
+
+
+def drain(tails: Sequence[Tail], show: Callable[[str, str], object]) -> None:
+    """Show what is new in each log."""
+    for tail in tails:
+        while lines := tail.lines():
+            for line in lines:
+                show(tail.name, line)

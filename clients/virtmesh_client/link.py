@@ -1,0 +1,122 @@
+"""Calls to one kernel: errors as virtmesh's classes, and cancellable from another thread.
+
+Invariant: whoever makes a call on a thread is the only one to wait for it; `Scope.cancel` may be
+called from any thread, and makes every call of the scope, running or to come, end at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
+
+import grpc
+
+from virtmesh import wire
+from virtmesh.errors import ServiceUnavailable, VirtmeshError, from_rpc_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Response = TypeVar("Response")
+
+
+class Cancellable(Protocol):
+    """What a scope needs of a call."""
+
+    def cancel(self) -> object:
+        """End the call."""
+
+
+class Scope:
+    """The calls of one operation, so that another thread can cancel them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: set[Cancellable] = set()
+        self._cancelled = False
+
+    def add(self, call: Cancellable) -> None:
+        """Take a call in; it is cancelled at once when the scope is."""
+        with self._lock:
+            self._calls.add(call)
+            cancelled = self._cancelled
+        if cancelled:
+            call.cancel()
+
+    def remove(self, call: Cancellable) -> None:
+        """Let go of a call that ended."""
+        with self._lock:
+            self._calls.discard(call)
+
+    def cancel(self) -> None:
+        """Cancel every call of the scope."""
+        with self._lock:
+            self._cancelled = True
+            calls = list(self._calls)
+        for call in calls:
+            call.cancel()
+
+
+SCOPE: ContextVar[Scope | None] = ContextVar("virtmesh_scope", default=None)
+
+
+class Link:
+    """A channel to the kernel at `address`. Errors: ValueError for what is no address."""
+
+    def __init__(self, address: str, *, timeout: float | None = None) -> None:
+        self.address = address
+        self.timeout = timeout
+        """Limit for calls that answer once, in seconds; streams have none."""
+        self.channel = wire.open_sync_channel(address)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel; calls that run are cancelled."""
+        self.channel.close()
+
+    def ask(
+        self, method: grpc.UnaryUnaryMultiCallable[Any, Response], request: Any, device: str = ""
+    ) -> Response:
+        """Call a method that answers once; `device` routes it to that device's own service."""
+        metadata = ((wire.DEVICE_KEY, device),) if device else ()
+        with self.errors():
+            call = method.future(request, timeout=self.timeout, metadata=metadata)
+            with self.running(cast("Cancellable", call)):
+                return call.result()
+
+    @contextlib.contextmanager
+    def running(self, call: Cancellable) -> Iterator[None]:
+        """Own a call: whatever happens inside (Ctrl-C, an error), the call is over at the end."""
+        scope = SCOPE.get()
+        if scope is not None:
+            scope.add(call)
+        try:
+            yield
+        finally:
+            call.cancel()
+            if scope is not None:
+                scope.remove(call)
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise what gRPC raises inside as the class that the service meant."""
+        try:
+            yield
+        except grpc.FutureCancelledError:
+            raise VirtmeshError("the call was cancelled") from None
+        except grpc.RpcError as failure:
+            error = from_rpc_error(failure, self.address)
+            if isinstance(error, ServiceUnavailable):
+                # gRPC tells the story of every attempt; the last word of it is the cause.
+                cause = error.message.rpartition("error: ")[2]
+                error = ServiceUnavailable(
+                    f"no service answers at {self.address}: {cause}", address=self.address
+                )
+            raise error from None

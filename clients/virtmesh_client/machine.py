@@ -1,0 +1,83 @@
+"""One machine, blocking: its devices, behind the address of its kernel."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from virtmesh.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
+from virtmesh_client.address import find_address
+from virtmesh_client.disk import Disk
+from virtmesh_client.link import Link
+from virtmesh_client.models import DeviceInfo
+
+STATES = {
+    kernel_pb2.PROBE_STATE_WAITING: "waiting",
+    kernel_pb2.PROBE_STATE_PROBING: "probing",
+    kernel_pb2.PROBE_STATE_READY: "ready",
+    kernel_pb2.PROBE_STATE_FAILED: "failed",
+}
+
+
+class Machine:
+    """A machine. Safe for use by several threads; close it, or use it in a `with`."""
+
+    def __init__(self, address: str, *, timeout: float | None = None) -> None:
+        self._link = Link(address, timeout=timeout)
+        self._kernel = kernel_pb2_grpc.KernelServiceStub(self._link.channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def address(self) -> str:
+        """The address of the kernel."""
+        return self._link.address
+
+    @property
+    def name(self) -> str:
+        """Name of the machine. Errors: ServiceUnavailable."""
+        return self._list().machine
+
+    def devices(self) -> list[DeviceInfo]:
+        """List the devices, in ascending order of address. Errors: ServiceUnavailable."""
+        return [
+            DeviceInfo(
+                name=device.name,
+                state=STATES.get(device.state, "unknown"),
+                detail=device.detail,
+                compatible=device.compatible,
+                mmio_address=device.mmio_address,
+                irq=device.irq,
+                virtio_device_id=device.virtio_device_id,
+                driver=device.driver,
+                features=tuple(device.features),
+                doorbell=device.doorbell,
+                interrupts=device.interrupts,
+                requests=device.requests,
+                endpoint=device.endpoint,
+            )
+            for device in self._list().devices
+        ]
+
+    def disk(self, name: str) -> Disk:
+        """Return a disk; its first call says whether it exists."""
+        return Disk(self._link, name)
+
+    def close(self) -> None:
+        """Close the connection; calls that run are cancelled."""
+        self._link.close()
+
+    def _list(self) -> kernel_pb2.ListDevicesResponse:
+        return self._link.ask(self._kernel.ListDevices, kernel_pb2.ListDevicesRequest())
+
+
+def connect(address: str | None = None, *, timeout: float | None = None) -> Machine:
+    """Connect to a machine: at `address`, or the one `find_address` finds.
+
+    `timeout`, in seconds, limits calls that answer once. The connection is made by the first call.
+    Errors: ValueError for what is no address; ServiceUnavailable when no machine is found.
+    """
+    return Machine(find_address(address), timeout=timeout)
