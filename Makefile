@@ -1,0 +1,111 @@
+# `make help` lists what there is. Every target sets up first what it needs, into .venv and
+# native/target; nothing is installed on the system. What is set up already costs no time again.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+# Looked up before .venv leads the PATH.
+HOST_PYTHON := $(shell command -v $(PYTHON) || echo $(PYTHON))
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+CARGO := nice cargo
+MANIFEST := --manifest-path native/Cargo.toml --locked
+STACK := $(BIN)/python tools/stack.py
+SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh deploy/offline/*.sh)
+NATIVE_SOURCES := $(shell find native -name target -prune -o -name fuzz -prune -o -type f \
+	\( -name '*.rs' -o -name '*.toml' -o -name Cargo.lock -o -name '*.py' -o -name '*.pyi' \) -print)
+EXAMPLES := $(basename $(notdir $(wildcard native/*/examples/*_bench.rs)))
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-native test-python lint protos lock bench up down images clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
+
+setup: $(STAMPS)/native $(STAMPS)/package ## make .venv, with everything built and installed
+
+demo: setup ## start a machine, copy a real ext4 image through its disk and back
+	@tools/doctor.sh e2fsprogs
+	$(BIN)/python tools/demo.py
+
+test: test-native test-python ## run all tests (those of the containers where Docker answers)
+
+test-native: $(STAMPS)/host ## run the tests of the native workspace
+	$(CARGO) test $(MANIFEST) --workspace --quiet
+
+test-python: setup ## run pytest; PYTEST_ARGS='-k name' picks tests
+	@tools/doctor.sh e2fsprogs
+	@if tools/doctor.sh docker; then $(STACK) build; else echo 'tests/compose is left out'; fi
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: setup ## check style, types, protos, generated code, locks and compose file
+	@tools/doctor.sh clippy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	cargo fmt --manifest-path native/Cargo.toml --all --check
+	$(CARGO) clippy $(MANIFEST) --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/buf lint
+	$(BIN)/python tools/protos.py --check
+	$(BIN)/python tools/lock.py --check
+	for script in $(SHELL_SCRIPTS); do bash -n "$$script"; done
+	$(STACK) check
+
+protos: $(STAMPS)/dependencies ## generate the Python stubs from protos/
+	$(BIN)/buf lint
+	$(BIN)/python tools/protos.py
+
+lock: $(STAMPS)/dependencies ## lock the dependencies of pyproject.toml and native/Cargo.toml
+	command -v uv >/dev/null || $(BIN)/pip install --quiet uv
+	$(BIN)/python tools/lock.py
+	cargo metadata --manifest-path native/Cargo.toml --format-version 1 >/dev/null
+
+bench: setup ## run the benchmarks; they print ratios and assert nothing
+	for example in $(EXAMPLES); do $(CARGO) run $(MANIFEST) --release --quiet --example "$$example"; done
+	shopt -s nullglob; for bench in tests/bench/*.py; do $(BIN)/python "$$bench"; done
+
+up: $(STAMPS)/package ## build and start the stack of docker-compose.yml, wait until it is healthy
+	@tools/doctor.sh docker
+	$(STACK) up
+
+down: $(STAMPS)/package ## stop the stack; its disks stay
+	@tools/doctor.sh docker
+	$(STACK) down
+
+images: $(STAMPS)/package ## build the container images
+	@tools/doctor.sh docker
+	$(STACK) build
+
+clean: ## take away all that was built, .venv too
+	rm -rf $(VENV) build dist native/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# Says what the host lacks, and makes .venv.
+$(STAMPS)/host:
+	@PYTHON=$(HOST_PYTHON) tools/doctor.sh python cc cargo
+	@[ -x $(BIN)/pip ] || $(HOST_PYTHON) -m venv --clear $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/dependencies: requirements/dev.lock $(STAMPS)/host
+	$(BIN)/pip install --quiet --require-hashes --requirement $<
+	@touch $@
+
+$(STAMPS)/package: pyproject.toml $(STAMPS)/dependencies
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STAMPS)/native: $(NATIVE_SOURCES) $(STAMPS)/dependencies
+	rm -rf build/wheels
+	nice $(BIN)/maturin build --quiet --release --locked \
+		--manifest-path native/python/Cargo.toml --out build/wheels
+	$(BIN)/pip install --quiet --no-deps --no-index --force-reinstall build/wheels/*.whl
+	@touch $@
