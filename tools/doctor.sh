@@ -5,8 +5,9 @@
 # Exits 1 if anything of what was asked for is missing. $PYTHON is the Python to look at.
 set -euo pipefail
 
-readonly ROOT=$(cd "$(dirname "$0")/.." && pwd)
-readonly PYTHON=${PYTHON:-python3}
+ROOT=$(cd "$(dirname "$0")/.." && pwd)
+PYTHON=${PYTHON:-python3}
+readonly ROOT PYTHON
 missing=0
 
 report() {
@@ -49,9 +50,10 @@ check_cargo() {
 }
 
 check_clippy() {
-    cargo clippy --version >/dev/null 2>&1 && cargo fmt --version >/dev/null 2>&1 ||
+    if ! cargo clippy --version >/dev/null 2>&1 || ! cargo fmt --version >/dev/null 2>&1; then
         report "cargo clippy and cargo fmt: rustup component add clippy rustfmt," \
             "or apt-get install rust-web-clippy rustfmt-web"
+    fi
 }
 
 check_e2fsprogs() {

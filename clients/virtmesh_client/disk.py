@@ -12,7 +12,7 @@ from virtmesh.api.block.v1 import block_pb2, block_pb2_grpc
 from virtmesh.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh.api.kernel.v1 import block_device_pb2 as kernel_pb
 from virtmesh.api.kernel.v1 import block_device_pb2_grpc as kernel_rpc
-from virtmesh.errors import BlockIOError, BlockReadOnly, PastEnd
+from virtmesh.errors import BlockIOError, BlockReadOnly, DeviceLost, DeviceNotReady, PastEnd
 from virtmesh_client.export import new_file
 from virtmesh_client.models import (
     CopyResult,
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
     from virtmesh_client.link import Link
     from virtmesh_client.transfer import Data, Progress
+CONFIG_SECONDS = 5.0
+"""How long a driver may take to see a new capacity; another resize may come between."""
+CONFIG_POLL_SECONDS = 0.005
 
 
 class Disk:
@@ -194,10 +197,11 @@ class Disk:
     def resize(self, capacity: int, *, allow_shrink: bool = False) -> int:
         """Change the capacity while the disk is in use; returns the capacity before.
 
-        Errors: BadSize, WouldShrink, BlockReadOnly, NotResizable.
+        It returns when the driver has seen the change. Errors: BadSize, WouldShrink, BlockReadOnly, NotResizable.
         """
         request = block_pb2.ResizeRequest(capacity_bytes=capacity, allow_shrink=allow_shrink)
         response = self._link.ask(self._admin.Resize, request, self.name)
+        self._await_capacity(response.capacity_bytes)
         return response.previous_capacity_bytes
 
     def set_read_only(self, read_only: bool = True) -> None:  # noqa: FBT001, FBT002 - it is the value
@@ -243,6 +247,13 @@ class Disk:
         request = kernel_pb.IdentifyRequest(device=self.name)
         return self._link.ask(self._kernel.Identify, request)
 
+    def _await_capacity(self, capacity: int) -> None:
+        """Wait until the driver has handled the configuration change, if there is a driver."""
+        deadline = time.monotonic() + CONFIG_SECONDS
+        with contextlib.suppress(DeviceNotReady, DeviceLost):
+            while self._identify().capacity_bytes != capacity and time.monotonic() < deadline:
+                time.sleep(CONFIG_POLL_SECONDS)
+
     def _rest(self, offset: int) -> int:
         """Return the bytes from `offset` to the end. Errors: PastEnd."""
         capacity = self._identify().capacity_bytes
@@ -252,7 +263,7 @@ class Disk:
 
     def _check_room(self, offset: int, size: int) -> None:
         """Refuse what the disk would refuse on the way. Errors: PastEnd, BlockReadOnly."""
-        disk = self._identify()
+        disk = self.info()
         if disk.read_only:
             raise BlockReadOnly(f"{self.name} is read-only: nothing was written")
         if offset + size > disk.capacity_bytes:

@@ -83,13 +83,20 @@ class Supervisor:
             lock.release()
         return self._ready
 
+    def _tell(self, event: Event) -> None:
+        """Report; a reader that went away ends the machine, and never keeps it from stopping."""
+        try:
+            self._report(event)
+        except OSError:
+            self._stop.set()
+
     @property
     def _children(self) -> list[Child]:
         return [*self._devices, self._kernel]
 
     async def _work(self) -> None:
         """Start everything, then keep it alive until `stop`."""
-        self._report(Event("starting", f"starting {self._plan.name} in {self._plan.run_dir}"))
+        self._tell(Event("starting", f"starting {self._plan.name} in {self._plan.run_dir}"))
         for child in self._children:
             await child.start()
         self._save()
@@ -112,7 +119,7 @@ class Supervisor:
     async def _become_ready(self) -> None:
         """Wait until the kernel uses every device. Errors: BadMachine."""
         states = "the kernel does not answer"
-        self._report(Event("waiting", "waiting for the devices"))
+        self._tell(Event("waiting", "waiting for the devices"))
         machine = await aconnect(self._plan.kernel.address, timeout=self._wait)
         async with machine:
             try:
@@ -137,7 +144,7 @@ class Supervisor:
         self._ready = True
         self._status = "ready"
         self._save()
-        self._report(Event("ready", f"{self._plan.name} is ready at {self._plan.kernel.address}"))
+        self._tell(Event("ready", f"{self._plan.name} is ready at {self._plan.kernel.address}"))
 
     async def _keep(self, child: Child) -> None:
         """Restart a process whenever it ends. Errors: BadMachine, ServiceUnavailable."""
@@ -147,7 +154,7 @@ class Supervisor:
             how = f"{child.name} ended ({spell_exit(status)}): {child.last_line()}"
             if not self._ready:
                 raise BadMachine(f"{self._plan.name} does not start: {how}")
-            self._report(Event("died", how, child.name))
+            self._tell(Event("died", how, child.name))
             now = time.monotonic()
             while recent and now - recent[0] > RESTARTS_SECONDS:
                 recent.popleft()
@@ -158,24 +165,24 @@ class Supervisor:
                 )
                 if child is self._kernel:
                     raise ServiceUnavailable(message)
-                self._report(Event("gave-up", message, child.name))
+                self._tell(Event("gave-up", message, child.name))
                 return
             await asyncio.sleep(min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** len(recent)))
             recent.append(now)
             await child.start(again=True)
             self._save()
-            self._report(
+            self._tell(
                 Event("restarted", f"{child.name} is restarted (pid {child.pid})", child.name)
             )
 
     async def _stop_all(self) -> None:
         """Stop the kernel, so that it gives the devices back, then the devices."""
         self._status = "stopping"
-        self._report(Event("stopping", f"stopping {self._plan.name}"))
+        self._tell(Event("stopping", f"stopping {self._plan.name}"))
         await self._kernel.stop()
         await asyncio.gather(*(device.stop() for device in self._devices))
         clean(self._plan.run_dir)
-        self._report(Event("stopped", f"{self._plan.name} is stopped"))
+        self._tell(Event("stopped", f"{self._plan.name} is stopped"))
 
     def _save(self) -> None:
         """Write state.json."""
@@ -235,10 +242,11 @@ async def supervise(plan: Plan, wait: float, report: Callable[[Event], None]) ->
 
 
 def report_json(event: Event) -> None:
-    """Report to `virtmesh up --detach` while it listens, and to the log behind it after that."""
-    sys.stdout.write(json.dumps(asdict(event)) + "\n")
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()
+    """Report to `virtmesh up --detach` while it listens, and to the log behind it after that.
+
+    Errors: BrokenPipeError when it ended before the machine was ready.
+    """
+    os.write(sys.stdout.fileno(), json.dumps(asdict(event)).encode() + b"\n")
     if event.kind == "ready":
         # The pipe ends here: standard error is the supervisor's log.
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -251,7 +259,8 @@ def main(argv: list[str]) -> int:
         plan = make_plan(Path(file), Path(run_dir), name)
         asyncio.run(supervise(plan, float(wait), report_json))
     except VirtmeshError as error:
-        report_json(Event("failed", error.message))
+        with contextlib.suppress(BrokenPipeError):
+            report_json(Event("failed", error.message))
         return 1
     return 0
 

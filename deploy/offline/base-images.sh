@@ -3,12 +3,13 @@
 # but no registry of container images. `--help` says how to call it; README.md says what it makes.
 set -euo pipefail
 
-readonly ROOT=$(cd "$(dirname "$0")/../.." && pwd)
-readonly SUITE=bookworm
-readonly CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/virtmesh/debootstrap
+ROOT=$(cd "$(dirname "$0")/../.." && pwd)
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/virtmesh/debootstrap
 # Where the certificates that this host trusts stand in the images. Not the place that Debian's
 # ca-certificates package writes: installing it would take the host's own authorities out again.
-readonly CA_BUNDLE=/etc/ssl/host-ca-certificates.crt
+CA_BUNDLE=/etc/ssl/host-ca-certificates.crt
+SUITE=bookworm
+readonly ROOT CACHE CA_BUNDLE SUITE
 
 scratch=
 
@@ -150,7 +151,7 @@ build() {
 }
 
 main() {
-    local force= images=() image
+    local force='' images=() image
     while [ $# -gt 0 ]; do
         case $1 in
             --force) force=yes ;;

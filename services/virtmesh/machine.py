@@ -172,14 +172,15 @@ def parse_size(text: str | int) -> int:
         if text < 0:
             raise ValueError(f"{text} is no size: a size is not negative")
         return text
-    if match := re.fullmatch(
-        r"(0[xX][0-9a-fA-F]+)|(\d+) *(?:([KMGTkmgt])(?:i?B)?|B)?", text.strip()
-    ):
-        hexadecimal, decimal, unit = match.groups()
-        if hexadecimal:
-            return int(hexadecimal, 16)
-        return int(decimal) << (10 * " KMGT".index(unit.upper()) if unit else 0)
-    raise ValueError(f"{text!r} is no size: write 64M, 1GiB or a number of bytes")
+    written = re.fullmatch(
+        r"(0x[0-9a-f]+)|([0-9]+) *(?:([kmgt])?(?:i?b)?)", text.strip(), re.IGNORECASE | re.ASCII
+    )
+    if written is None:
+        raise ValueError(f"{text!r} is no size: write 64M, 1GiB or a number of bytes")
+    hexadecimal, decimal, unit = written.groups()
+    if hexadecimal:
+        return int(hexadecimal, 16)
+    return int(decimal) << (10 * " KMGT".index(unit.upper()) if unit else 0)
 
 
 def check_memory(size: int) -> int:

@@ -14,6 +14,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from virtmesh.errors import AddressTaken
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -67,7 +69,7 @@ class MetricsServer:
     ) -> None:
         """Serve at HOST:PORT; port 0 means any. Needs a running event loop.
 
-        Errors: ValueError for an address that is none; OSError when it can't be had.
+        Errors: ValueError for an address that is none; AddressTaken when it can't be had.
         """
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
@@ -78,9 +80,12 @@ class MetricsServer:
         )
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        self._server, self._thread = start_http_server(
-            int(port), addr=host.strip("[]"), registry=registry
-        )
+        try:
+            self._server, self._thread = start_http_server(
+                int(port), addr=host.strip("[]"), registry=registry
+            )
+        except OSError as error:
+            raise AddressTaken(f"{address}: metrics can't be there: {error.strerror}") from error
         self.address = f"{host}:{self._server.server_port}"
         """Where the page is, as HOST:PORT."""
 

@@ -59,7 +59,7 @@ class Awaited:
 def address(request: pytest.FixtureRequest) -> Iterator[str]:
     """Start a machine with the disk vda of 16 MiB."""
     if request.param == "processes":
-        yield request.getfixturevalue("machine").address
+        yield request.getfixturevalue("shared_address")
         return
     with FakeKernel(vda=SIZE) as kernel:
         yield kernel.address

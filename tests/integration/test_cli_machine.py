@@ -9,9 +9,9 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import SECONDS, Cli, eventually
 
 from virtmesh_client import rundir
+from virtmesh_client.testing import SECONDS, Cli, eventually
 
 if TYPE_CHECKING:
     import subprocess

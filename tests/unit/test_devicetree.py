@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -120,10 +121,8 @@ def test_damaged_blobs_raise_nothing_else(position: int, change: int) -> None:
     damaged = bytearray(BLOB)
     damaged[position] ^= change
 
-    try:
+    with suppress(BadMachine):
         parse_blob(bytes(damaged))
-    except BadMachine as error:
-        assert error.message.startswith("device tree: ")
 
 
 @given(st.binary(max_size=200))

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -120,7 +121,7 @@ async def test_call_doorbell_merges_rings() -> None:
         else:
             second.set()
 
-    doorbell = CallDoorbell(call, pytest.fail)
+    doorbell = CallDoorbell(call, lambda error: pytest.fail(str(error)))
     doorbell.ring(1)
     await settle()
     for queue in (3, 0, 3, 0):
@@ -180,7 +181,7 @@ def test_pages_are_never_handed_out_twice(steps: list[tuple[bool, int]]) -> None
             continue
         held[address] = number
         ranges = sorted((start, start + length) for start, length in held.items())
-        assert all(end <= start for (_, end), (start, _) in zip(ranges, ranges[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in pairwise(ranges))
         assert ranges[-1][1] <= total
     for address in held:
         pages.release(address)

@@ -4,6 +4,11 @@
 //! Driver and device are two threads of one process; the image is in the page cache. Medians of the
 //! rounds; only ratios within one run mean anything.
 
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "times and counts are far below 2^52"
+)]
+
 #[path = "../tests/common/mod.rs"]
 mod common;
 

@@ -6,30 +6,21 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{
-    BASE, DATA_MAX, Driver, PLAIN, Rig, Shape, UNWRITTEN, await_event, header, is_signalled, range,
-};
-use proptest::prelude::*;
+use common::{BASE, Driver, PLAIN, Rig, Shape, await_event, header, is_signalled, pattern, range};
 use virtmesh_blk::request::{
     VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN,
     VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
 use virtmesh_blk::{Kind, StartError};
 use virtmesh_device::Event;
-use virtmesh_ring::{QueueConfig, RingMemory, Segment};
+use virtmesh_ring::{QueueConfig, Segment};
 
 const OK: u8 = 0;
 const IOERR: u8 = 1;
 
-fn pattern(length: usize, seed: u8) -> Vec<u8> {
-    (0..length)
-        .map(|index| (index as u8).wrapping_mul(31).wrapping_add(seed))
-        .collect()
-}
-
 #[test]
 fn what_is_written_is_read_back() {
-    let rig = Rig::new(&[0; 64 << 10], 2);
+    let rig = Rig::new(&vec![0; 64 << 10], 2);
     let mut driver = rig.with_driver(PLAIN, 4);
     let data = pattern(4096, 7);
     let written = driver.ask(header(VIRTIO_BLK_T_OUT, 8), &data, 0);
@@ -180,11 +171,11 @@ fn many_requests_are_in_flight_at_once_and_all_come_back() {
 
 #[test]
 fn a_stop_with_requests_in_flight_gives_each_of_them_back_once() {
-    let rig = Rig::new(&[0; 1 << 20], 2);
+    let rig = Rig::new(&vec![0; 1 << 20], 2);
     for _ in 0..50 {
         let mut driver = rig.with_driver(Shape { size: 256, ..PLAIN }, 64);
         while driver
-            .send(header(VIRTIO_BLK_T_OUT, 0), &[1; 65536], 0)
+            .send(header(VIRTIO_BLK_T_OUT, 0), &[1; 16384], 0)
             .is_some()
         {}
         rig.device.request_stop(0);
@@ -346,135 +337,4 @@ fn notifications_by_eventfd_are_counted() {
         rig.device.disk().stats.notifications() > 0
     });
     assert!(counted);
-}
-
-#[test]
-fn a_ring_of_garbage_never_harms_more_than_its_queue() {
-    let rig = Rig::new(&[0; 8192], 2);
-    let mut seed = 1_u64;
-    for _ in 0..300 {
-        let driver = Driver::new(PLAIN, 1);
-        for address in (BASE..BASE + 4096).step_by(8) {
-            // A xorshift generator: small numbers and memory addresses are made likely.
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            let word = if seed & 1 == 0 {
-                seed % 64
-            } else {
-                BASE | seed % 65536
-            };
-            driver.ram.write(address, &word.to_le_bytes()).unwrap();
-        }
-        for area in [driver.config.driver_area, driver.config.device_area] {
-            driver.ram.write(area + 2, &16_u16.to_le_bytes()).unwrap();
-        }
-        rig.interrupt.reset();
-        rig.start(0, &driver);
-        driver.kick.signal();
-        rig.device.request_stop(0);
-        rig.device.join(0);
-        assert!(driver.ram.contains(BASE, 4096));
-    }
-    assert_eq!(rig.device.in_flight(), 0);
-}
-
-/// One step of a random program.
-#[derive(Debug, Clone)]
-enum Step {
-    Read {
-        sector: u64,
-        sectors: usize,
-    },
-    Write {
-        sector: u64,
-        sectors: usize,
-        seed: u8,
-    },
-    Zero {
-        sector: u64,
-        sectors: u32,
-        unmap: bool,
-    },
-    Flush,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let place = (0..256_u64, 0..64_usize);
-    prop_oneof![
-        place
-            .clone()
-            .prop_map(|(sector, sectors)| Step::Read { sector, sectors }),
-        (place.clone(), any::<u8>()).prop_map(|((sector, sectors), seed)| Step::Write {
-            sector,
-            sectors,
-            seed
-        }),
-        (place, any::<bool>()).prop_map(|((sector, sectors), unmap)| Step::Zero {
-            sector,
-            sectors: sectors as u32,
-            unmap
-        }),
-        Just(Step::Flush),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
-    /// Any program leaves disk and answers as a plain vector would.
-    #[test]
-    fn a_disk_behaves_as_a_vector(
-        steps in prop::collection::vec(step(), 1..60),
-        size in prop::sample::select(vec![4_u16, 16, 128]),
-        event_idx: bool,
-        indirect: bool,
-        threads in 1..4_usize,
-        write_back: bool,
-    ) {
-        const SECTORS: usize = 256;
-        let mut model = pattern(SECTORS * 512, 3);
-        let rig = Rig::new(&model, threads);
-        rig.device.disk().set_write_back(write_back);
-        let mut driver = rig.with_driver(Shape { size, event_idx, indirect }, 4);
-        for step in steps {
-            match step {
-                Step::Read { sector, sectors } => {
-                    let answer = driver.ask(header(VIRTIO_BLK_T_IN, sector), &[], sectors * 512);
-                    let start = sector as usize * 512;
-                    let expected = model.get(start..start + sectors * 512);
-                    prop_assert_eq!(answer.status, if expected.is_some() { OK } else { IOERR });
-                    if let Some(expected) = expected {
-                        prop_assert!(answer.data == expected);
-                    }
-                }
-                Step::Write { sector, sectors, seed } => {
-                    let data = pattern(sectors * 512, seed);
-                    prop_assert!(data.len() <= DATA_MAX);
-                    let answer = driver.ask(header(VIRTIO_BLK_T_OUT, sector), &data, 0);
-                    let start = sector as usize * 512;
-                    let target = model.get_mut(start..start + data.len());
-                    prop_assert_eq!(answer.status, if target.is_some() { OK } else { IOERR });
-                    if let Some(target) = target {
-                        target.copy_from_slice(&data);
-                    }
-                }
-                Step::Zero { sector, sectors, unmap } => {
-                    let segment = range(sector, sectors, unmap.into());
-                    let answer = driver.ask(header(VIRTIO_BLK_T_WRITE_ZEROES, 0), &segment, 0);
-                    let start = sector as usize * 512;
-                    let target = model.get_mut(start..start + sectors as usize * 512);
-                    prop_assert_eq!(answer.status, if target.is_some() { OK } else { IOERR });
-                    if let Some(target) = target {
-                        target.fill(0);
-                    }
-                }
-                Step::Flush => {
-                    let answer = driver.ask(header(VIRTIO_BLK_T_FLUSH, 0), &[], 0);
-                    prop_assert!(answer.status == OK && answer.status != UNWRITTEN);
-                }
-            }
-        }
-        prop_assert!(std::fs::read(rig.file.path()).unwrap() == model);
-    }
 }

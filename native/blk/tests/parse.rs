@@ -3,7 +3,6 @@
 mod common;
 
 use common::{BASE, FEATURES, guest_ram, header, range};
-use proptest::prelude::*;
 use virtmesh_blk::parse::{
     Malformed, RangeLimits, Terms, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX,
     VIRTIO_BLK_F_WRITE_ZEROES,
@@ -12,7 +11,7 @@ use virtmesh_blk::request::{
     Kind, Operation, Range, Request, Status, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
     VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
-use virtmesh_ring::{Chain, GuestRam, Segment};
+use virtmesh_ring::{Chain, Segment};
 
 const MEMORY: u64 = 1 << 20;
 /// Where the readable bytes are, and the writable ones.
@@ -348,69 +347,4 @@ fn the_header_is_copied_once() {
         request.operation,
         Operation::WriteZeroes([expected].into_iter().collect())
     );
-}
-
-/// A chain over the first bytes of memory, in any framing.
-fn any_chain() -> impl Strategy<Value = Chain> {
-    let segment =
-        (BASE..BASE + MEMORY - 4096, 0..2048_u32).prop_map(|(addr, len)| Segment { addr, len });
-    let list = || prop::collection::vec(segment.clone(), 0..12);
-    (any::<u16>(), list(), list()).prop_map(|(head, readable, writable)| Chain {
-        head,
-        readable: readable.into(),
-        writable: writable.into(),
-    })
-}
-
-/// Every range a request acts on, as (offset, length).
-fn touched(request: &Request) -> Vec<(u64, u64)> {
-    match &request.operation {
-        Operation::Read { offset } => vec![(*offset, request.writable.len())],
-        Operation::Write { offset } => vec![(*offset, request.readable.len())],
-        Operation::Discard(ranges) | Operation::WriteZeroes(ranges) => ranges
-            .iter()
-            .map(|range| (range.offset, range.length))
-            .collect(),
-        Operation::Flush | Operation::Identify | Operation::Refuse(_) => vec![],
-    }
-}
-
-proptest! {
-    /// Whatever the driver writes, what comes out is inside the capacity or refused.
-    #[test]
-    fn garbage_stays_inside_the_capacity(
-        chain in any_chain(),
-        bytes in prop::collection::vec(any::<u8>(), 64),
-        kind in 0..16_u32,
-        features: u64,
-        capacity in 0..200_u64,
-    ) {
-        let ram = guest_ram(MEMORY);
-        if let Some(first) = chain.readable.first() {
-            ram.write(first.addr, &bytes).unwrap();
-            ram.write(first.addr, &kind.to_le_bytes()).unwrap();
-        }
-        let terms = Terms { features, capacity, ..TERMS };
-        if let Ok(request) = Request::parse(&chain, &ram, &terms) {
-            for (offset, length) in touched(&request) {
-                prop_assert!(offset + length <= capacity * 512);
-            }
-            check_answer(&ram, &chain, &request);
-        }
-    }
-}
-
-/// An answer covers all writable bytes and ends with the status.
-fn check_answer(ram: &GuestRam, chain: &Chain, request: &Request) {
-    let total: u32 = chain.writable.iter().map(|segment| segment.len).sum();
-    assert_eq!(request.answer(Status::IoErr), (chain.head, total));
-    let last = chain
-        .writable
-        .iter()
-        .rfind(|segment| segment.len > 0)
-        .unwrap();
-    let mut status = [0];
-    ram.read(last.addr + u64::from(last.len) - 1, &mut status)
-        .unwrap();
-    assert_eq!(status, [1]);
 }

@@ -2,8 +2,8 @@
 """The native half of virtmesh: rings in guest memory, and the block data path.
 
 Errors are raised as the classes of virtmesh.errors; ValueError and OverflowError are misuse by the
-caller. Addresses are guest physical, sizes in bytes. Calls that may wait (join, flush, resize, close)
-release the GIL.
+caller. Addresses are guest physical, sizes in bytes. Calls that may wait (join, flush, resize,
+close) release the GIL.
 """
 
 from collections.abc import Sequence
@@ -162,7 +162,8 @@ class BlkDevice:
     The image is a regular file or a block device node, locked while open: exclusively, or shared
     when `read_only`. Each running queue has a thread that takes requests from the ring; an engine
     executes them, several at a time, without the GIL.
-    Once closed, kick, request_stop and join do nothing, and all else raises ValueError.
+    Once closed, kick, request_stop and join do nothing, is_stopped is True, and all else raises
+    ValueError.
     Errors: ImageNotFound, ImageLocked, ImageDenied, BadSize (not a multiple of block_size, or 0),
     ImageError for what is no image; ValueError for a serial that is not at most 20 printable ASCII
     characters, a block_size that is no power of two from 512 to 65536, or threads not from 1 to 64.

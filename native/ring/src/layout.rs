@@ -115,9 +115,8 @@ pub(crate) fn need_event(event: u16, new: u16, added: u32) -> bool {
 
 /// The event index that asks for no notification for as long as possible: half the index space away.
 ///
-/// A peer adds at most the queue size (32768) before it hears from us, so the index may be met in one
-/// case only, the very last entry of a full queue of the largest size. Then a spurious notification
-/// follows, which both sides have to handle anyway.
+/// A peer adds at most 32768 entries before it has to hear from us, one short of meeting the index. Met
+/// later, it brings a spurious notification, which both sides have to handle anyway (2.7.7.1, 2.7.10.2).
 pub(crate) const fn never_event(next: u16) -> u16 {
     next.wrapping_add(0x8000)
 }

@@ -19,9 +19,10 @@
 //!
 //! rust-vmm's `virtio_queue::Queue` was weighed and left out: it ends a bad chain silently where this
 //! project has to name the broken rule and ask for a reset; it has no driver side; it takes and
-//! returns chains through one `&mut`, where here one thread takes while others return; it looks up
-//! guest addresses at every access (see `examples/ring_bench.rs` for what that costs); and its memory
-//! is a concrete mapping, so that its fences can't be model-checked. `vm-memory` does serve.
+//! returns chains through one `&mut`, where here one thread takes while others return; and its memory
+//! is a concrete mapping, so that its fences can't be model-checked. Speed is no reason either way:
+//! `examples/ring_bench.rs` finds the two alike, with every buffer's bounds checked here. `vm-memory`
+//! does serve.
 
 pub mod chain;
 pub mod error;

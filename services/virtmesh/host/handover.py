@@ -34,7 +34,8 @@ from virtmesh.errors import (
     MessageTooLarge,
     VirtmeshError,
 )
-from virtmesh.host.server import SOCKET_UMASK, clear_stale_socket, remove_socket
+from virtmesh.host.server import SOCKET_UMASK, clear_stale_socket
+from virtmesh.wire import UNIX_PATH_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,6 +125,10 @@ class HandoverServer:
 
     def listen(self) -> None:
         """Take connections. Errors: AddressTaken."""
+        if len(os.fsencode(self.path)) > UNIX_PATH_LIMIT:
+            raise AddressTaken(
+                f"{self.path}: longer than {UNIX_PATH_LIMIT} bytes: choose a shorter --handover"
+            )
         clear_stale_socket(self.path, socket.SOCK_SEQPACKET)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         before = os.umask(SOCKET_UMASK)
@@ -163,9 +168,13 @@ class HandoverServer:
         """Listen no more, close every connection, remove the socket."""
         if self._socket is not None:
             self._loop.remove_reader(self._socket.fileno())
+            # Another service may have put its socket there; while this one is open, its inode
+            # number is nobody else's.
+            with suppress(FileNotFoundError):
+                if self.path.lstat().st_ino == self._inode:
+                    self.path.unlink()
             self._socket.close()
             self._socket = None
-            remove_socket(self.path, self._inode)
         for handover in list(self._connections):
             self.drop(handover)
 

@@ -58,7 +58,7 @@ class Addresses:
 class Host:
     """Serves one device, from `start` to `stop`; the device is closed then, whatever happened.
 
-    Errors of `start`: AddressTaken, ValueError for an address that is none, OSError for metrics.
+    Errors of `start`: AddressTaken; ValueError for an address that is none.
     """
 
     def __init__(self, device: Device, addresses: Addresses) -> None:

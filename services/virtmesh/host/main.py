@@ -20,7 +20,7 @@ import uvloop
 from virtmesh import __version__, devices, logs, wire
 from virtmesh.errors import VirtmeshError
 from virtmesh.host.host import Addresses, Host
-from virtmesh.host.server import socket_path, wait_for_signal
+from virtmesh.host.server import catch_signals, socket_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,11 +152,12 @@ def default_handover(listen: tuple[str, ...]) -> Path | None:
 
 async def run(make: Callable[[], Device], addresses: Addresses) -> None:
     """Make a device and serve it until a signal asks for the end."""
+    stop = catch_signals()
     device = make()
     host = Host(device, addresses)
     try:
         await host.start()
-        number = await wait_for_signal()
+        number = await stop
         log.info("stopping", signal=number.name)
     finally:
         await host.stop()

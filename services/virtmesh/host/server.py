@@ -46,7 +46,6 @@ class Server:
         self._wanted = [wire.check_address(address) for address in addresses]
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
-        self._sockets: list[tuple[Path, int]] = []
         self.grpc = grpc.aio.server(options=wire.SERVER_OPTIONS, interceptors=(ErrorInterceptor(),))
         self.addresses: list[str] = []
         """Where the server listens, once it is started; ports are the actual ones."""
@@ -71,11 +70,12 @@ class Server:
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace: float = GRACE_SECONDS) -> None:
-        """Take no more calls, give those under way `grace` seconds, and remove the sockets."""
+        """Take no more calls, and give those under way `grace` seconds.
+
+        Unix sockets go with the server: gRPC removes them.
+        """
         await self.leave()
         await self.grpc.stop(grace)
-        for path, inode in self._sockets:
-            remove_socket(path, inode)
 
     def _listen(self, address: str) -> str:
         """Listen at one address; return it with the actual port."""
@@ -91,10 +91,7 @@ class Server:
             ) from error
         finally:
             os.umask(before)
-        if path is not None:
-            self._sockets.append((path, path.stat().st_ino))
-            return address
-        return f"{address.rpartition(':')[0]}:{port}"
+        return f"{address.rpartition(':')[0]}:{port}" if path is None else address
 
 
 def socket_path(address: str) -> Path | None:
@@ -125,17 +122,11 @@ def clear_stale_socket(path: Path, kind: int = socket.SOCK_STREAM) -> None:
     raise AddressTaken(f"{path}: another service listens there: stop it or choose another path")
 
 
-def remove_socket(path: Path, inode: int) -> None:
-    """Remove a socket file, unless another service has put its own there meanwhile."""
-    try:
-        if path.lstat().st_ino == inode:
-            path.unlink()
-    except FileNotFoundError:
-        pass
+def catch_signals() -> asyncio.Future[signal.Signals]:
+    """Return what is done when SIGTERM or SIGINT arrives.
 
-
-async def wait_for_signal() -> signal.Signals:
-    """Wait for SIGTERM or SIGINT."""
+    Catch them before the service says that it serves: whoever reads that may send one at once.
+    """
     loop = asyncio.get_running_loop()
     arrived: asyncio.Future[signal.Signals] = loop.create_future()
 
@@ -145,4 +136,9 @@ async def wait_for_signal() -> signal.Signals:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, note, number)
-    return await arrived
+    return arrived
+
+
+async def wait_for_signal() -> signal.Signals:
+    """Wait for SIGTERM or SIGINT."""
+    return await catch_signals()

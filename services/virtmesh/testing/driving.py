@@ -33,11 +33,14 @@ async def drive_locally(
     interrupts: InterruptMode = InterruptMode.INTERRUPT,
     memory: int = MEMORY,
 ) -> AsyncIterator[VirtIODriver]:
-    """Start the driver of a device model; the model stays its maker's to close."""
-    with Ram(memory) as ram:
-        bus = LocalBus(device, ram, doorbell)
-        async with _started(bus, device, interrupts) as driver:
-            yield driver
+    """Start the driver of a device model; the device is closed at the end."""
+    try:
+        with Ram(memory) as ram:
+            bus = LocalBus(device, ram, doorbell)
+            async with _started(bus, device, interrupts) as driver:
+                yield driver
+    finally:
+        device.close()
 
 
 @asynccontextmanager
@@ -49,7 +52,7 @@ async def drive_over_grpc(
     interrupts: InterruptMode = InterruptMode.INTERRUPT,
     memory: int = MEMORY,
 ) -> AsyncIterator[VirtIODriver]:
-    """Serve a device on sockets in a folder, and start its driver; it closes the device."""
+    """Serve a device on sockets in a folder, and start its driver; the device is closed too."""
     address = f"unix:{folder / 'device.sock'}"
     host = Host(device, Addresses([address], folder / "handover.sock"))
     await host.start()

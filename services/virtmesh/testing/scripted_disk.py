@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from virtmesh.registers import Register
     from virtmesh.virtio.device import SharedMemory
 
-FEATURES = (
+FEATURES = int(
     Feature.VIRTIO_F_VERSION_1
     | Feature.VIRTIO_F_INDIRECT_DESC
     | Feature.VIRTIO_F_EVENT_IDX

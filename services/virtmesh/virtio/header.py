@@ -119,7 +119,7 @@ class VirtIOHeader:
         if missing:
             names = ", ".join(feature_names(missing, family))
             raise FeaturesRejected(f"the device does not offer {names}", missing=names)
-        accepted = offered & (wanted | required)
+        accepted = int(offered & (wanted | required))
         await self.bus.access(
             [
                 access

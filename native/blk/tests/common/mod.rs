@@ -67,6 +67,15 @@ pub fn options() -> DiskOptions {
     }
 }
 
+/// Bytes that differ from their neighbours, and from those of another seed.
+pub fn pattern(length: usize, seed: u8) -> Vec<u8> {
+    (0..=250)
+        .map(|byte: u8| byte ^ seed)
+        .cycle()
+        .take(length)
+        .collect()
+}
+
 /// A header of a request.
 pub fn header(kind: u32, sector: u64) -> [u8; 16] {
     let mut bytes = [0; 16];
@@ -104,7 +113,8 @@ pub const SLOT: u64 = 128 << 10;
 const STATUS_OFFSET: u64 = 16;
 const DATA_OFFSET: u64 = 4096;
 /// Most data of a request.
-pub const DATA_MAX: usize = (SLOT - DATA_OFFSET) as usize;
+pub const DATA_MAX: usize = 124 << 10;
+const _: () = assert!(DATA_MAX as u64 + DATA_OFFSET == SLOT);
 /// Bytes of guest memory that the rings have.
 const RINGS: u64 = 4 << 20;
 

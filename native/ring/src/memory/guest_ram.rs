@@ -1,12 +1,13 @@
 //! Guest memory, over `vm-memory`: translation, copying, atomic words, and parts of rings.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
 use smallvec::SmallVec;
 use vm_memory::{
     Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
-    MemoryRegionAddress, MmapRegion, VolatileSlice,
+    MemoryRegionAddress, MmapRegion, VolatileMemory, VolatileSlice,
 };
 
 use super::region::{RegionSpec, check_ranges, map_region};
@@ -17,7 +18,14 @@ use crate::error::MemoryError;
 /// them (or of the areas and slices made from it).
 #[derive(Debug, Clone)]
 pub struct GuestRam {
-    memory: Arc<GuestMemoryMmap>,
+    mapped: Arc<Mapped>,
+}
+
+#[derive(Debug)]
+struct Mapped {
+    memory: GuestMemoryMmap,
+    /// The guest addresses of the regions, adjacent ones joined: what bounds are checked against.
+    stretches: Vec<Range<u64>>,
 }
 
 impl GuestRam {
@@ -38,21 +46,22 @@ impl GuestRam {
         regions.sort_unstable_by_key(GuestMemoryRegion::start_addr);
         let memory = GuestMemoryMmap::from_regions(regions)
             .expect("the ranges were found to be disjoint, and are sorted");
+        let stretches = join_adjacent(&memory);
         Ok(Self {
-            memory: Arc::new(memory),
+            mapped: Arc::new(Mapped { memory, stretches }),
         })
     }
 
     /// Sum of the sizes of the regions, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.memory.iter().map(GuestMemoryRegion::len).sum()
+        self.as_vm_memory().iter().map(GuestMemoryRegion::len).sum()
     }
 
     /// The same memory for crates that build on `vm-memory`.
     #[must_use]
     pub fn as_vm_memory(&self) -> &GuestMemoryMmap {
-        &self.memory
+        &self.mapped.memory
     }
 
     /// Copy bytes out. The peer may be writing them: what comes out may be a mixture.
@@ -61,7 +70,7 @@ impl GuestRam {
     /// `OutOfBounds`; nothing was copied then.
     pub fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryError> {
         self.check(address, buffer.len() as u64)?;
-        self.memory
+        self.as_vm_memory()
             .read_slice(buffer, GuestAddress(address))
             .map_err(|_| out_of_bounds(address, buffer.len() as u64))
     }
@@ -72,7 +81,7 @@ impl GuestRam {
     /// `OutOfBounds`; nothing was copied then.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), MemoryError> {
         self.check(address, bytes.len() as u64)?;
-        self.memory
+        self.as_vm_memory()
             .write_slice(bytes, GuestAddress(address))
             .map_err(|_| out_of_bounds(address, bytes.len() as u64))
     }
@@ -170,7 +179,7 @@ impl GuestRam {
 
     /// The region an address is in, its offset there, and the bytes from there to the region's end.
     fn locate(&self, address: u64) -> Option<(&GuestRegionMmap, u64, u64)> {
-        let region = self.memory.find_region(GuestAddress(address))?;
+        let region = self.as_vm_memory().find_region(GuestAddress(address))?;
         let offset = address - region.start_addr().0;
         Some((region, offset, region.len() - offset))
     }
@@ -207,26 +216,22 @@ impl RingMemory for GuestRam {
     }
 
     fn contains(&self, address: u64, length: u64) -> bool {
-        let (mut next, mut left) = (address, length);
-        while left > 0 {
-            let Some((_, _, here)) = self.locate(next) else {
-                return false;
-            };
-            if left <= here {
-                return true;
-            }
-            // No overflow: a region's end was checked to be a valid address when it was mapped.
-            next += here;
-            left -= here;
-        }
-        true
+        let holds =
+            |stretch: &Range<u64>| stretch.contains(&address) && length <= stretch.end - address;
+        length == 0 || self.mapped.stretches.iter().any(holds)
     }
 
     fn read_descriptor(&self, address: u64) -> Option<[u64; 2]> {
-        if address.is_multiple_of(8)
-            && let Some(area) = self.area(address, 16)
-        {
-            return Some(area.read_descriptor(0));
+        let (region, offset, here) = self.locate(address)?;
+        if address.is_multiple_of(8) && here >= 16 {
+            // Not by way of an area: that would count a reference for each descriptor.
+            let slice = region.get_slice(MemoryRegionAddress(offset), 16).ok()?;
+            let load = |at| {
+                slice
+                    .get_atomic_ref::<AtomicU64>(at)
+                    .map(|word| word.load(Ordering::Relaxed))
+            };
+            return Some([load(0).ok()?, load(8).ok()?].map(u64::from_le));
         }
         let mut bytes = [0; 16];
         self.read(address, &mut bytes).ok()?;
@@ -322,6 +327,21 @@ impl RingArea for GuestArea {
         self.atomic_u64(offset + 8)
             .store(high.to_le(), Ordering::Relaxed);
     }
+}
+
+/// The guest addresses of regions, which are sorted and disjoint.
+fn join_adjacent(memory: &GuestMemoryMmap) -> Vec<Range<u64>> {
+    let mut stretches: Vec<Range<u64>> = Vec::new();
+    for region in memory.iter() {
+        let start = region.start_addr().0;
+        // No overflow: that was checked before it was mapped.
+        let end = start + region.len();
+        match stretches.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => stretches.push(start..end),
+        }
+    }
+    stretches
 }
 
 fn out_of_bounds(address: u64, length: u64) -> MemoryError {

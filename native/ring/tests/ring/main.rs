@@ -5,6 +5,7 @@
 
 mod bad_devices;
 mod bad_drivers;
+mod bad_tables;
 mod common;
 mod configs;
 mod garbage;

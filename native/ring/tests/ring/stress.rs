@@ -13,14 +13,14 @@ fn rig(size: u16, event_idx: bool, indirect: bool) -> Rig {
     Rig::at(ram(bytes), bytes, size, event_idx, indirect)
 }
 
-/// Two threads: the device takes and gives on one.
-fn run_two(size: u16, event_idx: bool, indirect: bool, chains: u64) {
+/// Two threads: the device takes and gives on one. Returns how often each slept: driver, device.
+fn run_two(size: u16, event_idx: bool, indirect: bool, chains: u64) -> (u64, u64) {
     let rig = rig(size, event_idx, indirect);
     let (kick, call) = (Bell::new(), Bell::new());
     let queue = rig.driver();
     let (mut popper, mut pusher) = rig.device().split();
-    thread::scope(|scope| {
-        scope.spawn(|| {
+    let slept = thread::scope(|scope| {
+        let device = scope.spawn(|| {
             take_chains(
                 &mut popper,
                 &kick,
@@ -28,11 +28,11 @@ fn run_two(size: u16, event_idx: bool, indirect: bool, chains: u64) {
                 |batch| {
                     give_back(&mut pusher, &rig.memory, &call, &batch);
                 },
-            );
+            )
         });
         let random = Random(0x9e37_79b9_7f4a_7c15 ^ u64::from(size));
         let (kick, call) = (&kick, &call);
-        DriverPeer {
+        let driver = DriverPeer {
             rig: rig.clone(),
             queue,
             kick,
@@ -40,9 +40,11 @@ fn run_two(size: u16, event_idx: bool, indirect: bool, chains: u64) {
             random,
         }
         .run(chains);
+        (driver, device.join().unwrap())
     });
     assert_eq!(pusher.next_used(), popper.next_avail());
     assert_eq!(u64::from(pusher.next_used()), chains % 0x1_0000);
+    slept
 }
 
 #[test]
@@ -65,10 +67,16 @@ fn nothing_is_lost_with_indirect_tables_and_event_indexes() {
     run_two(16, true, true, CHAINS);
 }
 
-/// With the smallest queue that holds these chains, both sides sleep at nearly every chain.
+/// With the smallest queue that holds these chains, both sides find nothing to do all the time.
 #[test]
 fn nothing_is_lost_when_everyone_sleeps() {
-    run_two(8, true, false, CHAINS / 5);
+    for event_idx in [false, true] {
+        let (driver, device) = run_two(8, event_idx, false, CHAINS / 5);
+        assert!(
+            driver > 0 && device > 0,
+            "slept {driver} and {device} times"
+        );
+    }
 }
 
 /// Three threads: one takes, one gives, as an engine with its own threads does.

@@ -8,155 +8,19 @@
 //! the peer's fails the test.
 #![cfg(loom)]
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+mod memory;
 
-use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicU16, fence};
+use std::sync::Arc;
+
 use loom::sync::{Notify, mpsc};
 use loom::thread;
 use virtmesh_ring::layout::{descriptor_area_len, device_area_len, driver_area_len};
-use virtmesh_ring::{DeviceQueue, DriverQueue, QueueConfig, RingArea, RingMemory, Segment};
+use virtmesh_ring::{DeviceQueue, DriverQueue, QueueConfig, Segment};
 
-const DRIVER_AREA: u64 = 0x1000;
-const DEVICE_AREA: u64 = 0x2000;
-const BUFFERS: u64 = 0x3000;
+use crate::memory::{BUFFERS, DEVICE_AREA, DRIVER_AREA, Memory};
+
 /// Bound of the largest models: times a thread is interrupted where it need not be.
 const PREEMPTIONS: usize = 3;
-
-/// One value of guest memory.
-enum Cell {
-    Shared(AtomicU16),
-    Half(UnsafeCell<u16>),
-    Word(UnsafeCell<u32>),
-    Descriptor(UnsafeCell<[u64; 2]>),
-}
-
-/// Guest memory with one queue and one byte of buffer for each of its descriptors.
-#[derive(Clone)]
-struct Memory {
-    parts: [Area; 3],
-    buffers: Arc<[UnsafeCell<u8>]>,
-    fences: bool,
-}
-
-/// A part of the queue: the values in it by their offset.
-#[derive(Clone)]
-struct Area {
-    cells: Arc<HashMap<usize, Cell>>,
-}
-
-impl Memory {
-    fn new(size: u16, fences: bool) -> Self {
-        let count = usize::from(size);
-        let shared = |offset| (offset, Cell::Shared(AtomicU16::new(0)));
-        let area = |cells: Vec<(usize, Cell)>| Area {
-            cells: Arc::new(cells.into_iter().collect()),
-        };
-        let descriptors = (0..count)
-            .map(|index| (16 * index, Cell::Descriptor(UnsafeCell::new([0; 2]))))
-            .collect();
-        let mut driver: Vec<_> = (0..count)
-            .map(|slot| (4 + 2 * slot, Cell::Half(UnsafeCell::new(0))))
-            .collect();
-        driver.extend([0, 2, 4 + 2 * count].map(shared));
-        let mut device: Vec<_> = (0..2 * count)
-            .map(|half| (4 + 4 * half, Cell::Word(UnsafeCell::new(0))))
-            .collect();
-        device.extend([0, 2, 4 + 8 * count].map(shared));
-        Self {
-            parts: [area(descriptors), area(driver), area(device)],
-            buffers: (0..count).map(|_| UnsafeCell::new(0)).collect(),
-            fences,
-        }
-    }
-
-    fn get(&self, address: u64) -> u8 {
-        // SAFETY: loom checks that nobody writes at the same time.
-        self.buffers[usize::try_from(address - BUFFERS).unwrap()].with(|byte| unsafe { *byte })
-    }
-
-    fn set(&self, address: u64, value: u8) {
-        // SAFETY: loom checks that nobody reads or writes at the same time.
-        self.buffers[usize::try_from(address - BUFFERS).unwrap()]
-            .with_mut(|byte| unsafe { *byte = value });
-    }
-}
-
-impl RingMemory for Memory {
-    type Area = Area;
-
-    fn area(&self, address: u64, _length: u64) -> Option<Area> {
-        let part = [0, DRIVER_AREA, DEVICE_AREA]
-            .iter()
-            .position(|start| *start == address)?;
-        Some(self.parts[part].clone())
-    }
-
-    fn contains(&self, _address: u64, _length: u64) -> bool {
-        true
-    }
-
-    fn read_descriptor(&self, _address: u64) -> Option<[u64; 2]> {
-        None
-    }
-
-    fn full_fence(&self) {
-        if self.fences {
-            fence(Ordering::SeqCst);
-        }
-    }
-}
-
-macro_rules! plain {
-    ($self:ident, $offset:ident, $kind:ident) => {
-        match &$self.cells[&$offset] {
-            Cell::$kind(cell) => cell,
-            _ => panic!("no {} at {}", stringify!($kind), $offset),
-        }
-    };
-}
-
-impl RingArea for Area {
-    fn load(&self, offset: usize, order: Ordering) -> u16 {
-        plain!(self, offset, Shared).load(order)
-    }
-
-    fn store(&self, offset: usize, value: u16, order: Ordering) {
-        plain!(self, offset, Shared).store(value, order);
-    }
-
-    fn read_u16(&self, offset: usize) -> u16 {
-        // SAFETY: here and below, loom checks that nobody writes (or reads) at the same time.
-        plain!(self, offset, Half).with(|value| unsafe { *value })
-    }
-
-    fn write_u16(&self, offset: usize, value: u16) {
-        // SAFETY: as above.
-        plain!(self, offset, Half).with_mut(|place| unsafe { *place = value });
-    }
-
-    fn read_u32(&self, offset: usize) -> u32 {
-        // SAFETY: as above.
-        plain!(self, offset, Word).with(|value| unsafe { *value })
-    }
-
-    fn write_u32(&self, offset: usize, value: u32) {
-        // SAFETY: as above.
-        plain!(self, offset, Word).with_mut(|place| unsafe { *place = value });
-    }
-
-    fn read_descriptor(&self, offset: usize) -> [u64; 2] {
-        // SAFETY: as above.
-        plain!(self, offset, Descriptor).with(|value| unsafe { *value })
-    }
-
-    fn write_descriptor(&self, offset: usize, words: [u64; 2]) {
-        // SAFETY: as above.
-        plain!(self, offset, Descriptor).with_mut(|place| unsafe { *place = words });
-    }
-}
 
 /// Both sides of a fresh queue.
 fn queue(
