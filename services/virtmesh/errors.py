@@ -42,6 +42,12 @@
     |   |-- QueueUnusable         a queue the driver needs is missing or too small
     |   |-- RingCorrupt           the device broke the rules of the ring
     |   `-- DeviceNeedsReset      the device set DEVICE_NEEDS_RESET
+    |-- InputError                an input event, or a script of them, that is not possible
+    |   |-- BadEvent              the device does not have it, or its value is out of range
+    |   |-- UnknownKey            no key of that name
+    |   |-- UntypableText         characters that the layout does not have
+    |   |-- BadRecording          a recording that does not parse ("line")
+    |   `-- WatcherTooSlow        a watcher that does not keep up is cut off
     |-- BadStream                 messages out of order on a stream
     |-- MessageTooLarge           one message over its limit
     `-- BadMachine                a machine file or device tree that makes no sense
@@ -256,6 +262,30 @@ class RingCorrupt(DriverError, code=Code.DATA_LOSS):
 
 class DeviceNeedsReset(DriverError):
     """The device set DEVICE_NEEDS_RESET."""
+
+
+class InputError(VirtmeshError, code=Code.INVALID_ARGUMENT):
+    """An input event, or a script of them, that is not possible."""
+
+
+class BadEvent(InputError):
+    """The device does not have it, or its value is out of range."""
+
+
+class UnknownKey(InputError):
+    """No key of that name."""
+
+
+class UntypableText(InputError):
+    """Characters that the layout does not have."""
+
+
+class BadRecording(InputError):
+    """A recording that does not parse ("line")."""
+
+
+class WatcherTooSlow(InputError, code=Code.RESOURCE_EXHAUSTED):
+    """A watcher that does not keep up is cut off."""
 
 
 class BadStream(VirtmeshError, code=Code.INVALID_ARGUMENT):
