@@ -57,6 +57,7 @@ lint: setup ## check style, types, protos, generated code, locks and compose fil
 	$(CARGO) clippy $(MANIFEST) --workspace --all-targets --quiet -- -D warnings
 	$(BIN)/buf lint
 	$(BIN)/python tools/protos.py --check
+	$(BIN)/python tools/input_codes.py --check
 	$(BIN)/python tools/lock.py --check
 	for script in $(SHELL_SCRIPTS); do bash -n "$$script"; done
 	$(STACK) check

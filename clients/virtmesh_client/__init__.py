@@ -16,6 +16,19 @@ from virtmesh import __version__, errors
 from virtmesh_client.address import find_address
 from virtmesh_client.aio import AsyncDisk, AsyncMachine, aconnect
 from virtmesh_client.disk import Disk
+from virtmesh_client.input import (
+    Event,
+    Injected,
+    Input,
+    InputInfo,
+    InputStats,
+    Played,
+    Received,
+    Recording,
+    load_recording,
+    save_recording,
+)
+from virtmesh_client.input.aio import AsyncInput
 from virtmesh_client.machine import Machine, connect
 from virtmesh_client.models import (
     CopyResult,
@@ -30,6 +43,7 @@ from virtmesh_client.models import (
 
 __all__ = [
     "AsyncDisk",
+    "AsyncInput",
     "AsyncMachine",
     "CopyResult",
     "DeviceCounters",
@@ -38,12 +52,22 @@ __all__ = [
     "Disk",
     "DiskInfo",
     "DiskStats",
+    "Event",
     "ImageInfo",
+    "Injected",
+    "Input",
+    "InputInfo",
+    "InputStats",
     "Machine",
+    "Played",
+    "Received",
+    "Recording",
     "RequestStats",
     "__version__",
     "aconnect",
     "connect",
     "errors",
     "find_address",
+    "load_recording",
+    "save_recording",
 ]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from virtmesh.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_client.address import find_address
 from virtmesh_client.disk import Disk
+from virtmesh_client.input.device import Input
 from virtmesh_client.link import Link
 from virtmesh_client.models import DeviceInfo
+
+if TYPE_CHECKING:
+    from virtmesh_client.input.models import Overflow
 
 STATES = {
     kernel_pb2.PROBE_STATE_WAITING: "waiting",
@@ -65,6 +69,15 @@ class Machine:
     def disk(self, name: str) -> Disk:
         """Return a disk; its first call says whether it exists."""
         return Disk(self._link, name)
+
+    def input(
+        self, name: str, *, overflow: Overflow = "wait", timeout: float | None = None
+    ) -> Input:
+        """Return an input device, with an injector of its own; close it, or use it in a `with`.
+
+        Its first call says whether it exists; `overflow` and `timeout` are explained at `Input`.
+        """
+        return Input(self._link, name, overflow=overflow, timeout=timeout)
 
     def close(self) -> None:
         """Close the connection; calls that run are cancelled."""

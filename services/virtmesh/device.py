@@ -116,6 +116,9 @@ class Device(Protocol):
     def add_services(self, server: grpc.aio.Server) -> None:
         """Add the services of `description.services` to the server."""
 
+    def end_streams(self) -> None:
+        """End the calls of those services that have no end of their own: the service stops."""
+
     def metrics(self) -> Iterable[Metric]:
         """Return the device's own metrics, read now."""
 

@@ -38,6 +38,8 @@ PAGE = 4096
 
 PATH_OPTIONS = frozenset({"image"})
 """Options of devices that are paths."""
+NAME_OR_PATH_OPTIONS = frozenset({"personality"})
+"""Options of devices that are the name of something built in, or a path: one that ends in .toml."""
 
 OptionValue = str | int | bool
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -268,7 +270,10 @@ def _options(table: _Table, base: Path) -> dict[str, OptionValue]:
                 key, "is no option: spell it as the command line does, without dashes before it"
             )
         value = table.value(key, (str, int, bool), None)
-        options[key] = str(base / value) if key in PATH_OPTIONS else value
+        is_path = key in PATH_OPTIONS or (
+            key in NAME_OR_PATH_OPTIONS and str(value).endswith(".toml")
+        )
+        options[key] = str(base / value) if is_path else value
     return options
 
 

@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING
 import pytest
 from docker.models.containers import Container
 
+from virtmesh import wire
+from virtmesh.api.input.v1 import input_pb2
+from virtmesh.api.input.v1.input_pb2_grpc import InputServiceStub
+from virtmesh.api.kernel.v1 import input_device_pb2
+from virtmesh.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
+from virtmesh.input_codes import code_of
+
 if TYPE_CHECKING:
     from tests.compose.conftest import Stack
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]  # the first one builds the images
 
-SERVICES = ["disk", "kernel", "prometheus"]
+SERVICES = ["disk", "kernel", "keyboard", "mouse", "prometheus", "tablet"]
 IMAGE_BYTES = 64 << 20
 
 
@@ -120,16 +127,45 @@ def test_prometheus_reaches_every_service(stack: Stack) -> None:
     def targets() -> dict[str, str]:
         answer = stack.get("prometheus", 9090, "api/v1/targets?state=active")
         return {
-            target["labels"]["job"]: target["health"] for target in answer["data"]["activeTargets"]
+            target["labels"]["instance"].split(":")[0]: target["health"]
+            for target in answer["data"]["activeTargets"]
         }
 
-    all_up = dict.fromkeys(("device", "kernel", "prometheus"), "up")
+    all_up = dict.fromkeys({*SERVICES, "localhost"} - {"prometheus"}, "up")
     stack.eventually(lambda: targets() == all_up, "all targets are up")
 
     answer = stack.get("prometheus", 9090, "api/v1/query?query=virtmesh_blk_capacity_bytes")
     (capacity,) = answer["data"]["result"]
     assert capacity["metric"]["device"] == "vda"
     assert int(capacity["value"][1]) == 128 << 20
+
+
+def test_keys_reach_the_kernel(stack: Stack) -> None:
+    """A key pressed in a container's keyboard, from outside, is what the driver receives."""
+    kind, key = code_of("KEY_A")
+    press = [input_pb2.Event(type=kind, code=key, value=value) for value in (1, 0)]
+    packets = [
+        input_pb2.InjectRequest(sequence=number, events=[event])
+        for number, event in enumerate(press)
+    ]
+    with wire.open_sync_channel(stack.address("kernel", 50051)) as channel:
+        watch = InputDeviceServiceStub(channel).Watch(
+            input_device_pb2.WatchRequest(device="keyboard"), timeout=60
+        )
+        start = next(watch).sequence
+
+        answers = InputServiceStub(channel).Inject(
+            iter(packets), metadata=((wire.DEVICE_KEY, "keyboard"),), timeout=60
+        )
+        accepted = [answer.outcome for answer in answers]
+        events: list[int] = []
+        for response in watch:
+            events += response.events
+            if response.sequence == start + 4:
+                break
+
+    assert accepted == [input_pb2.OUTCOME_ACCEPTED] * 2
+    assert events == [kind << 48 | key << 32 | 1, 0, kind << 48 | key << 32, 0]
 
 
 def test_grafana_has_the_dashboard(stack: Stack) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc.aio
@@ -75,16 +76,32 @@ def device(image: Path) -> Iterator[VirtioMmio]:
     device.close()
 
 
-@pytest.fixture
-async def served(device: VirtioMmio, tmp_path: Path) -> AsyncIterator[Served]:
-    """Serve the disk by a real server, on a unix socket."""
-    handover = tmp_path / "vda.sock.handover"
-    address = f"unix:{tmp_path / 'vda.sock'}"
+@asynccontextmanager
+async def serving(device: VirtioMmio, folder: Path) -> AsyncIterator[Served]:
+    """Serve a device by a real server, on a unix socket in a folder."""
+    name = device.description.name
+    handover = folder / f"{name}.sock.handover"
+    address = f"unix:{folder / name}.sock"
     host = Host(device, Addresses([address], handover))
     await host.start()
-    async with wire.open_channel(address) as channel:
-        yield Served(host, address, handover, channel)
-    await host.stop()
+    try:
+        async with wire.open_channel(address) as channel:
+            yield Served(host, address, handover, channel)
+    finally:
+        await host.stop()
+
+
+@pytest.fixture
+async def served(device: VirtioMmio, tmp_path: Path) -> AsyncIterator[Served]:
+    """Serve the disk."""
+    async with serving(device, tmp_path) as served:
+        yield served
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Callable[[VirtioMmio], AbstractAsyncContextManager[Served]]:
+    """Return what serves any device for a while."""
+    return partial(serving, folder=tmp_path)
 
 
 @pytest.fixture

@@ -44,6 +44,26 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("keyboard", "keyboard"), ("pad.toml", "{}/pad.toml"), ("/etc/pad.toml", "/etc/pad.toml")],
+)
+def test_a_personality_is_a_name_or_a_file(tmp_path: Path, written: str, read: str) -> None:
+    """What ends in .toml is a path, relative to the machine file."""
+    text = f"""
+[[devices]]
+name = "keyboard"
+kind = "input"
+[devices.options]
+personality = "{written}"
+"""
+
+    (device,) = load(write(tmp_path, text)).devices
+
+    assert device.options["personality"] == read.format(tmp_path)
+    assert device.arguments()[-2:] == ["--personality", read.format(tmp_path)]
+
+
 def test_whole_file_is_read(tmp_path: Path) -> None:
     """Every key ends up in its field, and slots that are not named are given."""
     machine = load(write(tmp_path, WHOLE))

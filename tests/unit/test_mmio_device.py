@@ -105,6 +105,9 @@ class StubbornModel:
     def add_services(self, server: grpc.aio.Server) -> None:
         """Add none."""
 
+    def end_streams(self) -> None:
+        """End none."""
+
     def metrics(self) -> Iterable[Metric]:
         """Return none."""
         return ()

@@ -26,6 +26,8 @@ MENDS: tuple[tuple[type[Exception], str], ...] = (
     (errors.PastEnd, "`virtmesh blk info` shows the size, `virtmesh blk resize` changes it"),
     (errors.WouldShrink, "--shrink allows it"),
     (errors.Unaligned, "`virtmesh blk info` shows the block size"),
+    (errors.BadEvent, "`virtmesh input info` shows what the device has"),
+    (errors.WatcherTooSlow, "watch again, and read faster than the events come"),
     (FileExistsError, "--force replaces a file"),
 )
 UNREACHABLE_MEND = "is the machine up? `virtmesh up` starts one, `virtmesh status` looks for it"

@@ -253,6 +253,9 @@ class BlkModel:
         """Add BlockAdminService to the server."""
         BlockAdmin(self).add_to(server)
 
+    def end_streams(self) -> None:
+        """Do nothing: every call of BlockAdminService ends by itself."""
+
     def metrics(self) -> Iterable[Metric]:
         """Return the metrics of the disk, read now."""
         return blk_metrics(self.disk)

@@ -16,7 +16,7 @@ from virtmesh.virtio.header import VirtIOHeader
 from virtmesh.virtio.mmio_registers import COMPATIBLE, INTERRUPT_CONFIG_CHANGE
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from enum import IntFlag
     from typing import Any
 
@@ -48,6 +48,8 @@ class VirtIODriver(ABC):
     """Feature bits of that kind of device."""
     wanted: ClassVar[int] = 0
     """Features of the kind that it uses where they are offered."""
+    poll_pause_s: ClassVar[float] = 0.0
+    """Pause between two looks at the queues in polling mode; 0 lets other tasks run, no more."""
 
     def __init__(self, bus: Bus, interrupts: InterruptMode = InterruptMode.INTERRUPT) -> None:
         self.bus = bus
@@ -89,11 +91,11 @@ class VirtIODriver(ABC):
                 self.wanted | TRANSPORT_FEATURES, Feature.VIRTIO_F_VERSION_1, self.family
             )
             await self.set_up()
-            self._spawn(self._serve_causes(), "interrupt work")
+            self._spawn(self._serve_causes, "interrupt work")
             if self.polling:
                 for queue in self.queues:
                     queue.disable_interrupts()
-                self._spawn(self._poll(), "polling")
+                self._spawn(self._poll, "polling")
             else:
                 for queue in self.queues:
                     queue.enable_interrupts()
@@ -116,6 +118,12 @@ class VirtIODriver(ABC):
     @abstractmethod
     def completed(self, queue: VirtQueue, token: int, written: int) -> None:
         """Complete a chain that the device has used. Errors: RingCorrupt."""
+
+    def popped(self, queue: VirtQueue) -> None:  # noqa: B027 - a hook, as `ready`
+        """Do what is to be done once for all chains that were completed together.
+
+        Errors: RingCorrupt.
+        """
 
     @abstractmethod
     def abandon(self, error: VirtmeshError) -> None:
@@ -172,6 +180,8 @@ class VirtIODriver(ABC):
             used = queue.pop_used()
             for token, written in used:
                 self.completed(queue, token, written)
+            if used:
+                self.popped(queue)
             completed += len(used)
             # Asking for the next interrupt and looking again, in this order, loses none.
             if not used and (self.polling or not queue.enable_interrupts()):
@@ -183,7 +193,7 @@ class VirtIODriver(ABC):
             self._added.clear()
             while self.in_flight and not self.failed.done():
                 self._pop_all()
-                await asyncio.sleep(0)
+                await asyncio.sleep(self.poll_pause_s)
 
     async def _serve_causes(self) -> None:
         """Acknowledge interrupts, and look at changes of the configuration."""
@@ -196,12 +206,12 @@ class VirtIODriver(ABC):
                 await self.header.check()
                 await self.config_changed()
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         """Run a part of the driver; when it breaks, the driver has failed."""
 
         async def guarded() -> None:
             try:
-                await work
+                await work()
             except VirtmeshError as error:
                 self.fail(error)
             except Exception:

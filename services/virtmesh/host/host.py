@@ -117,6 +117,7 @@ class Host:
         except TimeoutError:
             log.warning("requests did not finish; going without them", seconds=DRAIN_SECONDS)
         self._interrupts.close()
+        self.device.end_streams()
         await self._server.stop(GRACE_SECONDS)
         if self._handovers:
             self._handovers.close()

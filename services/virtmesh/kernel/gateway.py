@@ -67,8 +67,13 @@ class Gateway(grpc.GenericRpcHandler):
             multicall: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
             multicall = channel.stream_stream(method)
             call = multicall(messages, timeout=context.time_remaining())
-            async for response in call:
-                await context.write(response)
+            try:
+                async for response in call:
+                    await context.write(response)
+            finally:
+                # A client that dies in the middle of a write must not leave its call to the device
+                # behind: what ends there, such as holding keys, ends with the call.
+                call.cancel()
         except grpc.aio.AioRpcError as failure:
             details = failure.trailing_metadata() or ()
             known = tuple((key, value) for key, value in details if key == DETAILS_KEY)

@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from virtmesh.drivers.block_device import BlockDevice
-from virtmesh.errors import DeviceNotFound
+from virtmesh.drivers.input_device import InputDevice
+from virtmesh.errors import DeviceNotFound, DeviceNotReady
 from virtmesh.kernel.devicetree import parse_blob
 from virtmesh.kernel.irq import IrqController
 from virtmesh.kernel.probe import ProbedDevice
@@ -58,4 +59,13 @@ class Kernel:
         driver = self.device(name).ready_driver()
         if not isinstance(driver, BlockDevice):
             raise DeviceNotFound(f"{name} is no disk: it is driven by {type(driver).__name__}")
+        return driver
+
+    def input_device(self, name: str) -> InputDevice:
+        """Return an input device that is in use. Errors: DeviceNotFound; DeviceNotReady."""
+        driver = self.device(name).ready_driver()
+        if not isinstance(driver, InputDevice):
+            raise DeviceNotReady(
+                f"{name} is no input device: it is driven by {type(driver).__name__}"
+            )
         return driver

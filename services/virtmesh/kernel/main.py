@@ -14,15 +14,20 @@ import structlog
 import uvloop
 
 from virtmesh import __version__, logs
-from virtmesh.api.kernel.v1 import block_device_pb2_grpc, kernel_pb2_grpc
+from virtmesh.api.kernel.v1 import (
+    block_device_pb2_grpc,
+    input_device_pb2_grpc,
+    kernel_pb2_grpc,
+)
 from virtmesh.devices.blk_options import Size
 from virtmesh.errors import BadMachine, VirtmeshError
 from virtmesh.host.main import Address
 from virtmesh.host.server import GRACE_SECONDS, Server, wait_for_signal
-from virtmesh.kernel import block_service, service
+from virtmesh.kernel import block_service, input_service, service
 from virtmesh.kernel.block_service import BlockDeviceService
 from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.gateway import Gateway
+from virtmesh.kernel.input_service import InputDeviceService
 from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.metrics import collect
 from virtmesh.kernel.service import KernelService
@@ -78,6 +83,7 @@ class KernelServer:
         self._plan = plan
         self._server = Server(plan.listen)
         self._gateway = Gateway(self.kernel)
+        self._inputs = InputDeviceService(self.kernel.input_device)
         self._metrics: MetricsServer | None = None
 
     @property
@@ -97,6 +103,7 @@ class KernelServer:
         block_device_pb2_grpc.add_BlockDeviceServiceServicer_to_server(
             BlockDeviceService(self.kernel.block_device), grpc
         )
+        input_device_pb2_grpc.add_InputDeviceServiceServicer_to_server(self._inputs, grpc)
         grpc.add_generic_rpc_handlers((self._gateway,))
         if self._plan.metrics:
             self._metrics = MetricsServer(
@@ -105,7 +112,7 @@ class KernelServer:
                 labels={"machine": self.kernel.machine.name},
             )
             log.info("metrics", address=self._metrics.address)
-        await self._server.start((service.SERVICE, block_service.SERVICE))
+        await self._server.start((service.SERVICE, block_service.SERVICE, input_service.SERVICE))
         self.kernel.start()
 
     async def stop(self) -> None:
@@ -115,6 +122,7 @@ class KernelServer:
                 steps.push_async_callback(asyncio.to_thread, self._metrics.close)
             steps.push_async_callback(self._gateway.close)
             steps.push_async_callback(self.kernel.stop)
+            self._inputs.close()
             await self._server.stop(GRACE_SECONDS)
 
 

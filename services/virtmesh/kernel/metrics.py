@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from virtmesh.drivers.blk import VirtIOBlk
+from virtmesh.drivers.input import VirtIOInput
 from virtmesh.kernel.probe import ProbeState
 
 if TYPE_CHECKING:
@@ -38,6 +39,21 @@ def collect(kernel: Kernel) -> Iterable[Metric]:
     attaches = CounterMetricFamily(
         "virtmesh_kernel_attaches", "Times that a device was attached.", labels=["device"]
     )
+    events = CounterMetricFamily(
+        "virtmesh_kernel_input_events",
+        "Input events received, since the device was attached.",
+        labels=["device"],
+    )
+    malformed = CounterMetricFamily(
+        "virtmesh_kernel_input_malformed",
+        "Buffers that came back with anything but one event, since the device was attached.",
+        labels=["device"],
+    )
+    cut_off = CounterMetricFamily(
+        "virtmesh_kernel_input_watchers_cut_off",
+        "Readers of events that did not keep up, since the device was attached.",
+        labels=["device"],
+    )
     for name, device in kernel.devices.items():
         for one in ProbeState:
             state.add_metric([name, one.name.lower()], float(device.state is one))
@@ -46,6 +62,10 @@ def collect(kernel: Kernel) -> Iterable[Metric]:
         in_flight.add_metric([name], device.driver.in_flight if device.driver else 0)
         if isinstance(device.driver, VirtIOBlk):
             waits.add_metric([name], device.driver.slots.waits)
+        if isinstance(device.driver, VirtIOInput):
+            events.add_metric([name], device.driver.log.count)
+            malformed.add_metric([name], device.driver.malformed)
+            cut_off.add_metric([name], device.driver.log.cut_off)
     handled = CounterMetricFamily(
         "virtmesh_kernel_interrupts", "Interrupts handled.", labels=["irq"]
     )
@@ -55,4 +75,15 @@ def collect(kernel: Kernel) -> Iterable[Metric]:
     for line in kernel.irq.lines:
         handled.add_metric([str(line.irq)], line.handled)
         spurious.add_metric([str(line.irq)], line.spurious)
-    return state, in_flight, requests, waits, attaches, handled, spurious
+    return (
+        state,
+        in_flight,
+        requests,
+        waits,
+        events,
+        malformed,
+        cut_off,
+        attaches,
+        handled,
+        spurious,
+    )

@@ -12,30 +12,21 @@ any status, and says of any number of bytes that it wrote them.
 
 from __future__ import annotations
 
-import asyncio
-import os
 import struct
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh_native import DeviceQueue, Interrupt
-
-from virtmesh.errors import DriverViolation
+from virtmesh.testing.scripted_device import ScriptedDevice
 from virtmesh.virtio import blk
 from virtmesh.virtio.blk import BlkFeature, RequestStatus, RequestType
 from virtmesh.virtio.features import Feature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from enum import IntFlag
 
-    import grpc.aio
-    from prometheus_client import Metric
-    from virtmesh_native import GuestMemory, QueueConfig
-
     from virtmesh.registers import Register
-    from virtmesh.virtio.device import SharedMemory
+    from virtmesh.testing.scripted_device import Buffer
 
 FEATURES = int(
     Feature.VIRTIO_F_VERSION_1
@@ -74,16 +65,13 @@ class Request:
         return list(_SEGMENT.iter_unpack(self.out))
 
 
-class ScriptedDisk:
+class ScriptedDisk(ScriptedDevice):
     """Implements virtmesh.virtio.device.VirtioDevice. `config` sets fields of the configuration."""
 
     kind = "blk"
-    services: Sequence[str] = ()
     device_id = blk.VIRTIO_ID_BLOCK
     family: type[IntFlag] = BlkFeature
     config = blk.CONFIG
-    shared_memory: Mapping[int, SharedMemory] = {}
-    notifications = 0
 
     def __init__(  # noqa: PLR0913 - each is one trait of the disk
         self,
@@ -95,18 +83,13 @@ class ScriptedDisk:
         config: Mapping[Register, int] | None = None,
         hold: bool = False,
     ) -> None:
-        self.name = name
-        self.device_features = features
-        self.queue_size_max = queue_size_max
-        self.interrupt = Interrupt()
-        self.config_generation = 0
+        super().__init__(name, features, queue_size_max)
         self.hold = hold
         self.data = bytearray(sectors * blk.SECTOR)
         self.held: list[Request] = []
         """Requests that wait for `answer`."""
         self.seen: list[Request] = []
         """Every request that arrived."""
-        self.requests = 0
         self._fields = dict.fromkeys(blk.CONFIG, 0) | {
             blk.CAPACITY: sectors,
             blk.SIZE_MAX: 1 << 20,
@@ -119,14 +102,11 @@ class ScriptedDisk:
             blk.MAX_WRITE_ZEROES_SEG: 1,
             **(config or {}),
         }
-        self._rings: dict[int, tuple[DeviceQueue, GuestMemory, int | None]] = {}
-        self._news = asyncio.Event()
 
     async def arrived(self, count: int) -> list[Request]:
         """Wait until so many requests are held; return them, oldest first."""
         while len(self.held) < count:
-            self._news.clear()
-            await self._news.wait()
+            await self.until_more()
         return list(self.held)
 
     def answer(self, request: Request, *, status: int = 0, written: int | None = None) -> None:
@@ -136,17 +116,14 @@ class ScriptedDisk:
         """
         if request in self.held:
             self.held.remove(request)
-        ring, memory, _ = self._rings[request.queue]
+        memory = self.memory(request.queue)
         data = self._execute(request) if status == RequestStatus.VIRTIO_BLK_S_OK else b""
         reply = data.ljust(request.room, b"\0")[: request.room] + bytes([status])
         position = 0
         for address, length in request.writable:
             memory.write(address, reply[position : position + length])
             position += length
-        self.requests += 1
-        ring.push(request.head, len(reply) if written is None else written)
-        if ring.needs_interrupt():
-            self.interrupt.raise_used(request.queue)
+        self.give_back(request.queue, request.head, len(reply) if written is None else written)
 
     def resize(self, sectors: int) -> None:
         """Change the capacity, and tell the driver."""
@@ -160,80 +137,17 @@ class ScriptedDisk:
         """Read a field of the configuration space."""
         return self._fields[field]
 
-    def write_config(self, field: Register, value: int) -> None:
-        """Refuse: nothing is writable."""
-        raise DriverViolation(f"{field.name} is not writable")
-
-    def missing_feature(self, features: int) -> str:
-        """Miss none."""
-        return ""
-
-    def negotiate(self, features: int) -> None:
-        """Take any features."""
-
     def reset(self) -> None:
         """Forget every request."""
         self.held.clear()
 
-    def start_queue(
-        self, index: int, memory: GuestMemory, config: QueueConfig, kick: int | None
-    ) -> None:
-        """Serve a queue."""
-        self._rings[index] = DeviceQueue(memory, config), memory, kick
-        if kick is not None:
-            asyncio.get_running_loop().add_reader(kick, self._kicked, index, kick)
-
-    def kick(self, index: int) -> None:
-        """Take what a queue has."""
-        ring, memory, _ = self._rings[index]
-        while True:
-            while (chain := ring.pop()) is not None:
-                self._take(index, memory, *chain)
-            if not ring.enable_notifications():
-                break
-        self._news.set()
-
-    def request_stop(self, index: int) -> None:
-        """Stop a queue."""
-        _, _, kick = self._rings.pop(index, (None, None, None))
-        if kick is not None:
-            asyncio.get_running_loop().remove_reader(kick)
-
-    def is_stopped(self, index: int) -> bool:
-        """Say whether a queue is stopped."""
-        return index not in self._rings
-
-    def join(self, index: int) -> None:
-        """Do nothing: a queue stops at once."""
-
-    def add_services(self, server: grpc.aio.Server) -> None:
-        """Add none."""
-
-    def metrics(self) -> Iterable[Metric]:
-        """Return none."""
-        return ()
-
-    def close(self) -> None:
-        """Do nothing: nothing is held."""
-
-    def _kicked(self, index: int, kick: int) -> None:
-        """Hear a queue's eventfd."""
-        with suppress(BlockingIOError):
-            os.eventfd_read(kick)
-        self.kick(index)
-
-    def _take(
-        self,
-        queue: int,
-        memory: GuestMemory,
-        head: int,
-        readable: list[tuple[int, int]],
-        writable: list[tuple[int, int]],
+    def take(
+        self, queue: int, head: int, readable: Sequence[Buffer], writable: Sequence[Buffer]
     ) -> None:
         """Parse a chain; hold it, or answer it."""
-        sent = b"".join(memory.read(*buffer) for buffer in readable)
+        sent = b"".join(self.memory(queue).read(*buffer) for buffer in readable)
         kind, _, sector = struct.unpack("<IIQ", sent[:16])
-        request = Request(queue, head, kind, sector, sent[16:], writable)
+        request = Request(queue, head, kind, sector, sent[16:], list(writable))
         self.seen.append(request)
         if self.hold:
             self.held.append(request)

@@ -124,6 +124,9 @@ class VirtioDevice(Protocol):
     def add_services(self, server: grpc.aio.Server) -> None:
         """Add the services of `services` to the server."""
 
+    def end_streams(self) -> None:
+        """End the calls of those services that have no end of their own: the service stops."""
+
     def metrics(self) -> Iterable[Metric]:
         """Return the model's own metrics, read now."""
 

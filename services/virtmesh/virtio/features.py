@@ -48,7 +48,7 @@ def feature_names(features: int, family: type[IntFlag]) -> list[str]:
 def _name(bit: int, family: type[IntFlag]) -> str:
     """Name one feature bit."""
     for flags in (family, Feature):
-        name = flags(1 << bit).name
-        if name is not None and name in flags.__members__:
-            return name
+        for name, flag in flags.__members__.items():  # a kind may have none at all
+            if flag == 1 << bit:
+                return name
     return f"bit {bit}"

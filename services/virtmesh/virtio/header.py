@@ -203,12 +203,27 @@ class VirtIOHeader:
 
         Reads again while ConfigGeneration moves. Errors: DriverError when it never rests.
         """
-        parts = [part for field in fields for part in _parts(field)]
-        batch = [reading(CONFIG_GENERATION), *parts, reading(CONFIG_GENERATION)]
+        return (await self.read_selections([((), fields)]))[0]
+
+    async def read_selections(
+        self, queries: Sequence[tuple[Sequence[Access], Sequence[Register]]]
+    ) -> list[dict[Register, int]]:
+        """Read fields that depend on others: each query is writes that select, then the fields.
+
+        Everything read belongs together, as in `read_config`. Errors: as `read_config`.
+        """
+        batch = [reading(CONFIG_GENERATION)]
+        for selecting, fields in queries:
+            batch += [*selecting, *(part for field in fields for part in _parts(field))]
+        batch.append(reading(CONFIG_GENERATION))
         for _ in range(CONFIG_ATTEMPTS):
-            before, *read, after = await self.bus.access(batch)
-            if before == after:
-                return _join(fields, iter(read))
+            values = await self.bus.access(batch)
+            if values[0] == values[-1]:
+                # A write reads as 0; only what was read counts.
+                read = (
+                    v for v, one in zip(values[1:], batch[1:], strict=True) if one.value is None
+                )
+                return [_join(fields, read) for _, fields in queries]
         raise DriverError(f"the configuration of {self.bus.name} never stops changing")
 
     async def write_config(self, field: Register, value: int) -> None:

@@ -187,6 +187,10 @@ class VirtioMmio:
         """Add the services of the model to the server."""
         self._model.add_services(server)
 
+    def end_streams(self) -> None:
+        """End the endless calls of those services."""
+        self._model.end_streams()
+
     def metrics(self) -> Iterable[Metric]:
         """Return the metrics of the transport and the model, read now."""
         yield from transport_metrics(self._registers, self._features_refused)

@@ -265,7 +265,7 @@ class InjectRequest(_message.Message):
     sequence: _builtins.int
     """The injector's own number for the packet, ascending within a stream; answered in responses."""
     report_delivered: _builtins.bool
-    """True to be told when the driver has got the packet."""
+    """True to be told when the driver has got the packet, or when it is lost."""
     overflow: Global___Overflow.ValueType
     """What to do when the waiting room is full."""
     @_builtins.property

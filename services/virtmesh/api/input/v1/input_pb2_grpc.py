@@ -79,12 +79,16 @@ class InputServiceServicer:
 
     def Inject(self, request_iterator, context):
         """Inject takes packets and says what became of each: for every request, first a response
-        ACCEPTED (or REFUSED), then, when delivery was asked for, one DELIVERED. A packet is delivered
-        whole and in order, never mixed with those of other injectors. Keys that a stream holds are
-        released when it ends, however it ends. A key that several streams hold is pressed by the first
-        and released by the last.
+        ACCEPTED (or REFUSED), then, when delivery was asked for, one DELIVERED or LOST. A packet is
+        delivered in order, never mixed with those of other injectors, and whole where the driver's
+        queue can hold it. Keys and touches that a stream holds are released when it ends, however it
+        ends. A key that several streams hold is pressed by the first and released by the last; what
+        the others do with it in between is left out of their packets. The stream ends when everything
+        that the client sent has been answered.
         Errors: INVALID_ARGUMENT/BAD_EVENT (metadata "sequence", "index") for an event the device does
-        not have or a value out of its range: nothing of that packet was accepted.
+        not have or a value out of its range: nothing of that packet was accepted;
+        INVALID_ARGUMENT/BAD_STREAM when a sequence does not ascend; UNAVAILABLE/SHUTTING_DOWN. Packets
+        before the error stay accepted; their ends are not reported any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,8 +103,10 @@ class InputServiceServicer:
 
     def WatchOutput(self, request, context):
         """WatchOutput streams what the driver sends to the device (LEDs, sounds, repeat settings): first
-        a snapshot of the lights, then each packet of the driver, numbered. A watcher that falls more
-        than 1024 packets behind is cut off with RESOURCE_EXHAUSTED/WATCHER_TOO_SLOW.
+        a snapshot of the lights, then each packet of the driver, numbered. When the driver goes away,
+        its lights go out: a packet that the device makes. A watcher that falls more than 1024 packets
+        behind is cut off with RESOURCE_EXHAUSTED/WATCHER_TOO_SLOW (metadata "sequence": the last one
+        that it was sent).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,19 +40,25 @@ class InputServiceStub:
     """GetInfo describes the device: what it can send, and its lights."""
     Inject: _grpc.StreamStreamMultiCallable[_input_pb2.InjectRequest, _input_pb2.InjectResponse]
     """Inject takes packets and says what became of each: for every request, first a response
-    ACCEPTED (or REFUSED), then, when delivery was asked for, one DELIVERED. A packet is delivered
-    whole and in order, never mixed with those of other injectors. Keys that a stream holds are
-    released when it ends, however it ends. A key that several streams hold is pressed by the first
-    and released by the last.
+    ACCEPTED (or REFUSED), then, when delivery was asked for, one DELIVERED or LOST. A packet is
+    delivered in order, never mixed with those of other injectors, and whole where the driver's
+    queue can hold it. Keys and touches that a stream holds are released when it ends, however it
+    ends. A key that several streams hold is pressed by the first and released by the last; what
+    the others do with it in between is left out of their packets. The stream ends when everything
+    that the client sent has been answered.
     Errors: INVALID_ARGUMENT/BAD_EVENT (metadata "sequence", "index") for an event the device does
-    not have or a value out of its range: nothing of that packet was accepted.
+    not have or a value out of its range: nothing of that packet was accepted;
+    INVALID_ARGUMENT/BAD_STREAM when a sequence does not ascend; UNAVAILABLE/SHUTTING_DOWN. Packets
+    before the error stay accepted; their ends are not reported any more.
     """
     ReleaseAll: _grpc.UnaryUnaryMultiCallable[_input_pb2.ReleaseAllRequest, _input_pb2.ReleaseAllResponse]
     """ReleaseAll releases every key and touch that any injector holds."""
     WatchOutput: _grpc.UnaryStreamMultiCallable[_input_pb2.WatchOutputRequest, _input_pb2.WatchOutputResponse]
     """WatchOutput streams what the driver sends to the device (LEDs, sounds, repeat settings): first
-    a snapshot of the lights, then each packet of the driver, numbered. A watcher that falls more
-    than 1024 packets behind is cut off with RESOURCE_EXHAUSTED/WATCHER_TOO_SLOW.
+    a snapshot of the lights, then each packet of the driver, numbered. When the driver goes away,
+    its lights go out: a packet that the device makes. A watcher that falls more than 1024 packets
+    behind is cut off with RESOURCE_EXHAUSTED/WATCHER_TOO_SLOW (metadata "sequence": the last one
+    that it was sent).
     """
     GetStats: _grpc.UnaryUnaryMultiCallable[_input_pb2.GetStatsRequest, _input_pb2.GetStatsResponse]
     """GetStats returns the counters of the device."""
@@ -69,19 +75,25 @@ class InputServiceAsyncStub(InputServiceStub):
     """GetInfo describes the device: what it can send, and its lights."""
     Inject: _aio.StreamStreamMultiCallable[_input_pb2.InjectRequest, _input_pb2.InjectResponse]  # type: ignore[assignment]
     """Inject takes packets and says what became of each: for every request, first a response
-    ACCEPTED (or REFUSED), then, when delivery was asked for, one DELIVERED. A packet is delivered
-    whole and in order, never mixed with those of other injectors. Keys that a stream holds are
-    released when it ends, however it ends. A key that several streams hold is pressed by the first
-    and released by the last.
+    ACCEPTED (or REFUSED), then, when delivery was asked for, one DELIVERED or LOST. A packet is
+    delivered in order, never mixed with those of other injectors, and whole where the driver's
+    queue can hold it. Keys and touches that a stream holds are released when it ends, however it
+    ends. A key that several streams hold is pressed by the first and released by the last; what
+    the others do with it in between is left out of their packets. The stream ends when everything
+    that the client sent has been answered.
     Errors: INVALID_ARGUMENT/BAD_EVENT (metadata "sequence", "index") for an event the device does
-    not have or a value out of its range: nothing of that packet was accepted.
+    not have or a value out of its range: nothing of that packet was accepted;
+    INVALID_ARGUMENT/BAD_STREAM when a sequence does not ascend; UNAVAILABLE/SHUTTING_DOWN. Packets
+    before the error stay accepted; their ends are not reported any more.
     """
     ReleaseAll: _aio.UnaryUnaryMultiCallable[_input_pb2.ReleaseAllRequest, _input_pb2.ReleaseAllResponse]  # type: ignore[assignment]
     """ReleaseAll releases every key and touch that any injector holds."""
     WatchOutput: _aio.UnaryStreamMultiCallable[_input_pb2.WatchOutputRequest, _input_pb2.WatchOutputResponse]  # type: ignore[assignment]
     """WatchOutput streams what the driver sends to the device (LEDs, sounds, repeat settings): first
-    a snapshot of the lights, then each packet of the driver, numbered. A watcher that falls more
-    than 1024 packets behind is cut off with RESOURCE_EXHAUSTED/WATCHER_TOO_SLOW.
+    a snapshot of the lights, then each packet of the driver, numbered. When the driver goes away,
+    its lights go out: a packet that the device makes. A watcher that falls more than 1024 packets
+    behind is cut off with RESOURCE_EXHAUSTED/WATCHER_TOO_SLOW (metadata "sequence": the last one
+    that it was sent).
     """
     GetStats: _aio.UnaryUnaryMultiCallable[_input_pb2.GetStatsRequest, _input_pb2.GetStatsResponse]  # type: ignore[assignment]
     """GetStats returns the counters of the device."""
@@ -107,12 +119,16 @@ class InputServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_input_pb2.InjectResponse], _abc.AsyncIterator[_input_pb2.InjectResponse]]:
         """Inject takes packets and says what became of each: for every request, first a response
-        ACCEPTED (or REFUSED), then, when delivery was asked for, one DELIVERED. A packet is delivered
-        whole and in order, never mixed with those of other injectors. Keys that a stream holds are
-        released when it ends, however it ends. A key that several streams hold is pressed by the first
-        and released by the last.
+        ACCEPTED (or REFUSED), then, when delivery was asked for, one DELIVERED or LOST. A packet is
+        delivered in order, never mixed with those of other injectors, and whole where the driver's
+        queue can hold it. Keys and touches that a stream holds are released when it ends, however it
+        ends. A key that several streams hold is pressed by the first and released by the last; what
+        the others do with it in between is left out of their packets. The stream ends when everything
+        that the client sent has been answered.
         Errors: INVALID_ARGUMENT/BAD_EVENT (metadata "sequence", "index") for an event the device does
-        not have or a value out of its range: nothing of that packet was accepted.
+        not have or a value out of its range: nothing of that packet was accepted;
+        INVALID_ARGUMENT/BAD_STREAM when a sequence does not ascend; UNAVAILABLE/SHUTTING_DOWN. Packets
+        before the error stay accepted; their ends are not reported any more.
         """
 
     @_abc_1.abstractmethod
@@ -130,8 +146,10 @@ class InputServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_input_pb2.WatchOutputResponse], _abc.AsyncIterator[_input_pb2.WatchOutputResponse]]:
         """WatchOutput streams what the driver sends to the device (LEDs, sounds, repeat settings): first
-        a snapshot of the lights, then each packet of the driver, numbered. A watcher that falls more
-        than 1024 packets behind is cut off with RESOURCE_EXHAUSTED/WATCHER_TOO_SLOW.
+        a snapshot of the lights, then each packet of the driver, numbered. When the driver goes away,
+        its lights go out: a packet that the device makes. A watcher that falls more than 1024 packets
+        behind is cut off with RESOURCE_EXHAUSTED/WATCHER_TOO_SLOW (metadata "sequence": the last one
+        that it was sent).
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,38 @@
+"""Input devices: inject keys, text, pointers and touches; watch, record and replay.
+
+with virtmesh_client.connect() as machine, machine.input("keyboard") as keyboard:
+    keyboard.type("Grüße", layout="de")
+    keyboard.key("ctrl+alt+delete", wait="delivered")
+"""
+
+from virtmesh_client.input.device import Input
+from virtmesh_client.input.events import Event
+from virtmesh_client.input.files import load_recording, save_recording
+from virtmesh_client.input.models import (
+    Axis,
+    Injected,
+    InputInfo,
+    InputStats,
+    Output,
+    Played,
+    Received,
+)
+from virtmesh_client.input.recording import Recording
+from virtmesh_client.input.watch import EventWatch, OutputWatch
+
+__all__ = [
+    "Axis",
+    "Event",
+    "EventWatch",
+    "Injected",
+    "Input",
+    "InputInfo",
+    "InputStats",
+    "Output",
+    "OutputWatch",
+    "Played",
+    "Received",
+    "Recording",
+    "load_recording",
+    "save_recording",
+]

@@ -1,0 +1,386 @@
+"""One input device of a machine, blocking: press, type, move, touch, record, play, watch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields
+from itertools import islice
+from typing import TYPE_CHECKING, Self
+
+from virtmesh.api.input.v1 import input_pb2
+from virtmesh.api.input.v1.input_pb2_grpc import InputServiceStub
+from virtmesh.api.kernel.v1 import input_device_pb2
+from virtmesh.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
+from virtmesh.errors import BadEvent
+from virtmesh.input_codes import CODES, name_of
+from virtmesh_client.input import pointer
+from virtmesh_client.input.events import EV_ABS, EV_KEY, EV_LED, EV_REL, split_packets
+from virtmesh_client.input.injector import Injector
+from virtmesh_client.input.keys import press_chord, release_chord
+from virtmesh_client.input.models import Axis, InputInfo, InputStats, Played
+from virtmesh_client.input.names import button_code, led_code, parse_chord
+from virtmesh_client.input.recording import record
+from virtmesh_client.input.script import at, check, press_keys, undo
+from virtmesh_client.input.text import Layout, to_packets
+from virtmesh_client.input.touch import Touches
+from virtmesh_client.input.watch import EventWatch, OutputWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from virtmesh_client.input.batch import Batch
+    from virtmesh_client.input.events import Event, Packet
+    from virtmesh_client.input.models import Injected, Overflow, Wait
+    from virtmesh_client.input.pointer import Point
+    from virtmesh_client.input.recording import Recording
+    from virtmesh_client.input.script import Script
+    from virtmesh_client.link import Link
+
+CLICK_SECONDS = 0.02
+"""How long a click holds its button, and a tap its finger."""
+TAP_SECONDS = 0.05
+
+
+class Input:
+    """An input device, and one injector of it. Close it, or use it in a `with`.
+
+    Whatever this injector holds down is released when it is closed, and also when its process or
+    its connection dies. Every call that injects returns `Injected`: what became of its packets. A
+    call is checked as a whole before any of it is sent; its `wait` says when it returns.
+
+    `overflow` says what packets do that find the device's waiting room full; `timeout` is how many
+    seconds may pass without any progress while packets are waited for (without one, for ever).
+
+    Methods raise BadEvent, DeviceNotFound, DeviceNotReady, DeviceLost, ServiceUnavailable. When the
+    connection is cut, the error's `metadata` has "accepted" and "unanswered": the number of the
+    last packet known to be accepted, and that of the first whose fate is unknown.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        name: str,
+        *,
+        overflow: Overflow = "wait",
+        timeout: float | None = None,
+    ) -> None:
+        self.name = name
+        self._link = link
+        self._overflow: Overflow = overflow
+        self._timeout = timeout
+        self._device = InputServiceStub(link.channel)
+        self._kernel = InputDeviceServiceStub(link.channel)
+        self._injector = Injector(link, name)
+        self._info: InputInfo | None = None
+        self._position: Point | None = None
+        self._touches: Touches | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        self._forget()
+        self._injector.close(hurry=kind is not None)
+
+    def close(self) -> None:
+        """Release what this injector holds. The next call that injects begins anew.
+
+        Errors: what cut the connection, when packets that nobody waited for have no answer.
+        """
+        self._forget()
+        self._injector.close()
+
+    def info(self) -> InputInfo:
+        """Describe the device, and say which lights are on now."""
+        response = self._link.ask(self._device.GetInfo, input_pb2.GetInfoRequest(), self.name)
+        bus, vendor, product, version = (*response.ids, 0, 0, 0, 0)[:4]
+        self._info = InputInfo(
+            name=response.name,
+            serial=response.serial,
+            ids=(bus, vendor, product, version),
+            personality=response.personality,
+            properties=tuple(response.properties),
+            capabilities={row.type: frozenset(row.codes) for row in response.capabilities},
+            axes={
+                axis.code: Axis(axis.minimum, axis.maximum, axis.fuzz, axis.flat, axis.resolution)
+                for axis in response.axes
+            },
+            leds_on=tuple(response.leds_on),
+        )
+        return self._info
+
+    def stats(self) -> InputStats:
+        """Return the counters of the device."""
+        response = self._link.ask(self._device.GetStats, input_pb2.GetStatsRequest(), self.name)
+        names = [one.name for one in fields(InputStats)]
+        return InputStats(**{field: getattr(response, field) for field in names})
+
+    def inject(
+        self, events: Iterable[Event | tuple[str, int]], *, wait: Wait = "accepted"
+    ) -> Injected:
+        """Inject events, as they are or as names with values; SYN_REPORT divides packets."""
+        return self._run(at(0.0, split_packets(events)), wait)
+
+    def press(self, chord: str, *, wait: Wait = "accepted") -> Injected:
+        """Press keys, such as "ctrl+alt", and hold them until `release`. Errors: UnknownKey."""
+        return self._run(at(0.0, press_chord(parse_chord(chord))), wait)
+
+    def release(self, chord: str, *, wait: Wait = "accepted") -> Injected:
+        """Release keys, in the reverse order. Errors: UnknownKey."""
+        return self._run(at(0.0, release_chord(parse_chord(chord))), wait)
+
+    def key(
+        self,
+        chord: str,
+        *,
+        hold: float = 0.0,
+        count: int = 1,
+        interval: float = 0.0,
+        wait: Wait = "accepted",
+    ) -> Injected:
+        """Press and release a key or chord, such as "ctrl+alt+delete". Errors: UnknownKey."""
+        keys = parse_chord(chord)
+        return self._run(press_keys(keys, hold=hold, count=count, interval=interval), wait)
+
+    def type(
+        self,
+        text: str,
+        *,
+        layout: str = "us",
+        variant: str = "",
+        delay: float = 0.0,
+        wait: Wait = "accepted",
+    ) -> Injected:
+        """Type text on a keyboard layout of xkb, `delay` seconds from key to key.
+
+        Caps Lock and Num Lock are taken as the device's lights show them. Errors: UntypableText,
+        with every character that the layout does not have, before anything is typed.
+        """
+        info = self.info()
+        leds = [name_of(EV_LED, code) for code in info.leds_on]
+        keys = info.capabilities.get(EV_KEY, frozenset())
+        strokes = Layout(layout, variant, keys=keys, leds=leds).spell(text)
+        groups = enumerate(to_packets(strokes))
+        script = [timed for index, group in groups for timed in at(index * delay, group)]
+        return self._run(script, wait)
+
+    def move_rel(
+        self, dx: int, dy: int, *, duration: float = 0.0, wait: Wait = "accepted"
+    ) -> Injected:
+        """Move by a distance, in the device's units, evenly over `duration` seconds."""
+        return self._run(pointer.move_rel(dx, dy, duration), wait)
+
+    def move_to(
+        self, x: int, y: int, *, duration: float = 0.0, wait: Wait = "accepted"
+    ) -> Injected:
+        """Move to a point, in the device's units (see `point`).
+
+        Over `duration` seconds in a straight line from where this injector was; its first move
+        goes there at once, since nobody knows where the pointer is.
+        """
+        injected = self._run(pointer.move_abs(self._position, (x, y), duration), wait)
+        self._position = (x, y)
+        return injected
+
+    def path(
+        self, points: Iterable[Point], *, duration: float, wait: Wait = "accepted"
+    ) -> Injected:
+        """Move through points in the device's units, one after the other, evenly in time."""
+        places = list(points)
+        step = duration / max(1, len(places) - 1)
+        script = [(n * step, pointer.position(*place)) for n, place in enumerate(places)]
+        injected = self._run(script, wait)
+        self._position = places[-1] if places else self._position
+        return injected
+
+    def point(self, x: float, y: float) -> Point:
+        """Return the point at fractions (0.0 to 1.0) of the axes. Errors: BadEvent."""
+        info = self._known()
+        touch = info.has(EV_ABS, CODES["EV_ABS"]["ABS_MT_POSITION_X"])
+        names = ("ABS_MT_POSITION_X", "ABS_MT_POSITION_Y") if touch else ("ABS_X", "ABS_Y")
+        across, down = (info.axis(CODES["EV_ABS"][name]) for name in names)
+        return across.at(x), down.at(y)
+
+    def click(
+        self,
+        button: str = "left",
+        *,
+        count: int = 1,
+        hold: float = CLICK_SECONDS,
+        interval: float = 2 * CLICK_SECONDS,
+        wait: Wait = "accepted",
+    ) -> Injected:
+        """Click a button, `count=2` for a double click. Errors: UnknownKey."""
+        keys = [button_code(button)]
+        return self._run(press_keys(keys, hold=hold, count=count, interval=interval), wait)
+
+    def drag(
+        self,
+        to: Point,
+        *,
+        start: Point | None = None,
+        button: str = "left",
+        duration: float = 0.3,
+        wait: Wait = "accepted",
+    ) -> Injected:
+        """Drag with a button held: to a point, or by a distance where the device is a mouse.
+
+        `start` is where to press it, on an absolute device. Errors: UnknownKey.
+        """
+        code = button_code(button)
+        if self._known().has(EV_REL, CODES["EV_REL"]["REL_X"]):
+            if start is not None:
+                raise BadEvent(f"{self.name} is relative: drag by a distance, without a start")
+            script = pointer.drag(code, pointer.move_rel(*to, duration), first=[])
+            return self._run(script, wait)
+        start = start or self._position
+        if start is None:
+            raise BadEvent("nobody knows where the pointer is: move it first, or give a start")
+        move = pointer.move_abs(start, to, duration)
+        first = at(0.0, [pointer.position(*start)])
+        injected = self._run(pointer.drag(code, move, first=first), wait)
+        self._position = to
+        return injected
+
+    def scroll(
+        self,
+        notches: float,
+        *,
+        horizontal: float = 0.0,
+        interval: float = 0.0,
+        wait: Wait = "accepted",
+    ) -> Injected:
+        """Turn the wheels: up and right are positive; parts of notches where it has fine wheels."""
+        script = pointer.scroll(self._known(), (notches, horizontal), interval)
+        return self._run(script, wait)
+
+    def touch_down(self, x: int, y: int, *, slot: int = 0, wait: Wait = "accepted") -> Injected:
+        """Put a finger down, in the device's units (see `point`)."""
+        return self._touch(lambda fingers: at(0.0, [fingers.down(x, y, slot)]), wait)
+
+    def touch_move(self, x: int, y: int, *, slot: int = 0, wait: Wait = "accepted") -> Injected:
+        """Move a finger that is down."""
+        return self._touch(lambda fingers: at(0.0, [fingers.move(x, y, slot)]), wait)
+
+    def touch_up(self, *, slot: int = 0, wait: Wait = "accepted") -> Injected:
+        """Lift a finger."""
+        return self._touch(lambda fingers: at(0.0, [fingers.up(slot)]), wait)
+
+    def tap(
+        self,
+        x: int,
+        y: int,
+        *,
+        hold: float = TAP_SECONDS,
+        count: int = 1,
+        wait: Wait = "accepted",
+    ) -> Injected:
+        """Tap with one finger, `count=2` for a double tap."""
+        return self._touch(lambda fingers: fingers.tap(x, y, hold, count), wait)
+
+    def swipe(
+        self,
+        start: Point,
+        end: Point,
+        *,
+        duration: float = 0.3,
+        fingers: int = 1,
+        wait: Wait = "accepted",
+    ) -> Injected:
+        """Swipe from point to point, with fingers side by side."""
+        return self._touch(lambda down: down.swipe(start, end, duration, fingers), wait)
+
+    def release_all(self) -> list[str]:
+        """Release every key and touch that any injector holds; returns the names of the keys."""
+        request = input_pb2.ReleaseAllRequest()
+        response = self._link.ask(self._device.ReleaseAll, request, self.name)
+        self._touches = None
+        return [name_of(EV_KEY, code) for code in response.keys]
+
+    def set_led(self, led: str, on: bool = True) -> None:  # noqa: FBT001, FBT002 - it is the value
+        """Turn a light on or off, as the operating system does. Errors: UnknownKey."""
+        request = input_device_pb2.SetLedRequest(device=self.name, led=led_code(led), on=on)
+        self._link.ask(self._kernel.SetLed, request)
+
+    def watch(self, *, seconds: float | None = None) -> EventWatch:
+        """Follow what the driver receives; it is listening when this returns."""
+        return EventWatch(self._link, self.name, seconds)
+
+    def watch_output(self, *, seconds: float | None = None) -> OutputWatch:
+        """Follow what the driver sends to the device: lights, sounds, repeat settings."""
+        return OutputWatch(self._link, self.name, seconds)
+
+    def record(self, *, seconds: float | None = None, events: int | None = None) -> Recording:
+        """Record what the driver receives, for a time or a count of events (all injectors')."""
+        device = self.info()
+        with self.watch(seconds=seconds) as watch, self._link.running(watch):
+            return record(islice(watch, events), device)
+
+    def play(
+        self,
+        recording: Recording,
+        *,
+        speed: float = 1.0,
+        skip_missing: bool = False,
+        wait: Wait = "accepted",
+    ) -> Played:
+        """Replay a recording, on its own clock; a speed of 0 is as fast as possible.
+
+        Errors: BadEvent when the device does not have what was recorded, unless that is skipped.
+        """
+        info = self._known()
+        if skip_missing:
+            recording = recording.only(info)
+        script = recording.script(speed)
+        begin = time.monotonic()
+        drifts: list[float] = []
+        injected = self._run(script, wait, drifts)
+        return Played(
+            injected=injected,
+            seconds=time.monotonic() - begin,
+            skipped=len(recording.skipped),
+            drift_max_us=round(max(drifts, default=0.0) * 1e6),
+        )
+
+    def _forget(self) -> None:
+        """Know nothing of positions and fingers any more."""
+        self._position = None
+        self._touches = None
+
+    def _known(self) -> InputInfo:
+        """Return the description, which never changes except for the lights."""
+        return self._info or self.info()
+
+    def _touch(self, make: Callable[[Touches], Script], wait: Wait) -> Injected:
+        """Move fingers; they are where they were when that fails. Errors: BadEvent."""
+        fingers = self._touches.copy() if self._touches else Touches(self._known())
+        injected = self._run(make(fingers), wait)
+        self._touches = fingers
+        return injected
+
+    def _run(self, script: Script, wait: Wait, drifts: list[float] | None = None) -> Injected:
+        """Check a script, send each packet at its time, and wait for what was asked for."""
+        check(self._known(), script)
+        with self._injector.batch(wait, self._overflow, self._timeout) as batch:
+            sent: list[Packet] = []
+            try:
+                self._send(batch, script, sent, drifts)
+            except BaseException:
+                self._injector.let_go(undo(sent))
+                raise
+            finally:
+                if self._injector.is_cut:
+                    self._forget()
+            return self._injector.settle(batch)
+
+    def _send(
+        self, batch: Batch, script: Script, sent: list[Packet], drifts: list[float] | None
+    ) -> None:
+        """Send each packet at its time: against the clock, so that delays don't add up."""
+        start = time.monotonic()
+        for moment, packet in script:
+            batch.pause_until(start + moment)
+            self._injector.send(batch, packet)
+            sent.append(packet)
+            if drifts is not None:
+                drifts.append(time.monotonic() - start - moment)

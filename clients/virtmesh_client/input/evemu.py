@@ -1,0 +1,264 @@
+"""The text format of evemu (freedesktop.org): description of a device, and its events.
+
+Version 1.3, as evemu 2.7 writes it; 1.0 to 1.2 are read too. One fact a line, hexadecimal without
+0x where it says so, `#` begins a comment:
+
+    # EVEMU 1.3
+    N: name of the device
+    I: bus vendor product version       hexadecimal
+    P: 8 bytes                          hexadecimal; bits of the properties, 64 a line
+    B: type 8 bytes                     hexadecimal; bits of the codes, 64 a line; 00 are the types
+    A: code min max fuzz flat [res]     the code in hexadecimal; the resolution since 1.2
+    L: code state                       lights that are on, since 1.3; S: the same of switches
+    E: seconds.microseconds type code value    type and code in hexadecimal
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TextIO
+
+from virtmesh.input_codes import CODES, TYPES
+from virtmesh_client.input.events import EV_ABS, EV_SYN, Event
+from virtmesh_client.input.models import Axis, InputInfo
+from virtmesh_client.input.recording import LINE_MAX, EventReader, Recording, bad
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+VERSION = (1, 3)
+BITS_A_LINE = 64
+TYPE_BITS = 0
+"""The index of the `B:` lines that hold the types themselves: that of EV_SYN."""
+NUMBER = r"-?[0-9]{1,10}"
+HEX = r"[0-9a-fA-F]"
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    """Compile a line's pattern: {hex} and {int} are numbers; spaces are any white space."""
+    text = text.replace("{byte}", f"({HEX}{{1,2}})").replace("{hex}", f"({HEX}{{1,8}})")
+    return re.compile(text.replace("{int}", f"({NUMBER})").replace(" ", r"\s+"))
+
+
+BYTES = " {byte}" * 8
+IDS = pattern("{hex} {hex} {hex} {hex}")
+PROPERTY_BITS = pattern(BYTES.strip())
+CODE_BITS = pattern("{hex}" + BYTES)
+AXIS = pattern("{hex} {int} {int} {int} {int}(?: {int})?")
+STATE = pattern("{hex} {int}")
+EVENT = pattern(r"([0-9]{1,10})\.([0-9]{1,6}) {hex} {hex} {int}")
+
+
+@dataclass
+class Description:
+    """What the lines of a file say about its device."""
+
+    name: str = ""
+    ids: tuple[int, int, int, int] = (0, 0, 0, 0)
+    properties: list[int] = field(default_factory=list)
+    property_lines: int = 0
+    codes: dict[int, set[int]] = field(default_factory=dict)
+    code_lines: dict[int, int] = field(default_factory=dict)
+    axes: dict[int, Axis] = field(default_factory=dict)
+    leds_on: list[int] = field(default_factory=list)
+
+    def info(self) -> InputInfo | None:
+        """Return the description; None when the file has none."""
+        if not self.name and not self.codes:
+            return None
+        capabilities = {
+            kind: frozenset(codes) for kind, codes in self.codes.items() if kind != EV_SYN and codes
+        }
+        return InputInfo(
+            name=self.name,
+            serial="",
+            ids=self.ids,
+            personality="",
+            properties=tuple(self.properties),
+            capabilities=capabilities,
+            axes=self.axes,
+            leds_on=tuple(self.leds_on),
+        )
+
+
+def read_evemu(file: Iterable[str]) -> Recording:
+    """Read a description, events, or both. Errors: BadRecording with the number of the line."""
+    about = Description()
+    reader = EventReader()
+    for number, text in enumerate(file, start=1):
+        if len(text) > LINE_MAX:
+            raise bad(number, f"longer than {LINE_MAX} characters")
+        tag, content = split_line(number, text)
+        if tag == "E":
+            reader.add(number, *parse_event(number, content))
+        elif tag:
+            PARSERS[tag](number, content, about)
+    events = reader.finish()
+    device = about.info()
+    if device is None and not events:
+        raise bad(1, "neither a device nor an event: is this an evemu file?")
+    return Recording(events, device)
+
+
+def split_line(line: int, text: str) -> tuple[str, str]:
+    """Return tag and content of a line; nothing for a comment. Errors: BadRecording."""
+    text = text.strip()
+    if not text or text.startswith("#"):
+        return "", ""
+    tag, colon, content = text.partition(":")
+    if not colon or (tag != "E" and tag not in PARSERS):
+        raise bad(line, f"{text[:20]!r}: a line begins with N:, I:, P:, B:, A:, L:, S: or E:")
+    if tag != "N":
+        # A name may hold a #; elsewhere it begins a comment.
+        content = content.partition("#")[0]
+    return tag, content.strip()
+
+
+def match(line: int, form: re.Pattern[str], content: str, what: str) -> list[str]:
+    """Take a line apart. Errors: BadRecording."""
+    found = form.fullmatch(content)
+    if found is None:
+        raise bad(line, f"{content[:60]!r} is not {what}")
+    return [group or "0" for group in found.groups()]
+
+
+def parse_event(line: int, content: str) -> tuple[int, Event]:
+    """Read the content of an `E:` line. Errors: BadRecording."""
+    what = "SECONDS.MICROSECONDS TYPE CODE VALUE"
+    seconds, us, kind, code, value = match(line, EVENT, content, what)
+    # evemu reads the digits behind the point as a count of microseconds, not as a fraction.
+    return int(seconds) * 1_000_000 + int(us), Event(int(kind, 16), int(code, 16), int(value))
+
+
+def parse_name(_line: int, content: str, about: Description) -> None:
+    """Read an `N:` line."""
+    about.name = content
+
+
+def parse_ids(line: int, content: str, about: Description) -> None:
+    """Read an `I:` line. Errors: BadRecording."""
+    bus, vendor, product, version = (
+        int(number, 16) for number in match(line, IDS, content, "BUS VENDOR PRODUCT VERSION")
+    )
+    about.ids = (bus, vendor, product, version)
+
+
+def parse_properties(line: int, content: str, about: Description) -> None:
+    """Read a `P:` line. Errors: BadRecording."""
+    numbers = match(line, PROPERTY_BITS, content, "8 bytes")
+    about.properties += bits(numbers, about.property_lines)
+    about.property_lines += 1
+
+
+def parse_codes(line: int, content: str, about: Description) -> None:
+    """Read a `B:` line. Errors: BadRecording."""
+    index, *numbers = match(line, CODE_BITS, content, "TYPE and 8 bytes")
+    kind = int(index, 16)
+    if kind not in TYPES.values():
+        raise bad(line, f"no event type has the number {kind:#x}")
+    before = about.code_lines.get(kind, 0)
+    about.code_lines[kind] = before + 1
+    about.codes.setdefault(kind, set()).update(bits(numbers, before))
+
+
+def parse_axis(line: int, content: str, about: Description) -> None:
+    """Read an `A:` line. Errors: BadRecording."""
+    code, *numbers = match(line, AXIS, content, "CODE MIN MAX FUZZ FLAT RESOLUTION")
+    about.axes[int(code, 16)] = Axis(*map(int, numbers))
+
+
+def parse_led(line: int, content: str, about: Description) -> None:
+    """Read an `L:` line. Errors: BadRecording."""
+    code, state = match(line, STATE, content, "CODE STATE")
+    if int(state):
+        about.leds_on.append(int(code, 16))
+
+
+def parse_switch(line: int, content: str, _about: Description) -> None:
+    """Read an `S:` line, whose state says nothing here. Errors: BadRecording."""
+    match(line, STATE, content, "CODE STATE")
+
+
+PARSERS: dict[str, Callable[[int, str, Description], None]] = {
+    "N": parse_name,
+    "I": parse_ids,
+    "P": parse_properties,
+    "B": parse_codes,
+    "A": parse_axis,
+    "L": parse_led,
+    "S": parse_switch,
+}
+
+
+def bits(numbers: Iterable[str], before: int) -> list[int]:
+    """Return the numbers of the bits that are set, `before` lines having come already."""
+    word = int.from_bytes(bytes(int(number, 16) for number in numbers), "little")
+    return [before * BITS_A_LINE + bit for bit in range(BITS_A_LINE) if word >> bit & 1]
+
+
+def write_evemu(recording: Recording, file: TextIO) -> None:
+    """Write a recording; one without a device is described by its events. Errors: OSError."""
+    info = recording.device or guess(recording)
+    file.writelines(f"{line}\n" for line in (*describe(info), *spell_events(recording)))
+
+
+def describe(info: InputInfo) -> Iterator[str]:
+    """Describe a device."""
+    yield "# EVEMU {}.{}".format(*VERSION)
+    yield f"N: {' '.join(info.name.split()) or 'virtmesh'}"
+    yield "I: {:04x} {:04x} {:04x} {:04x}".format(*info.ids)
+    for line in spell_bits(info.properties, BITS_A_LINE):
+        yield f"P: {line}"
+    types = {EV_SYN, *info.capabilities}
+    for name, kind in TYPES.items():
+        codes = types if kind == TYPE_BITS else info.capabilities.get(kind, frozenset())
+        size = max(CODES.get(name, {"": 0}).values()) + 1
+        for line in spell_bits(codes, size):
+            yield f"B: {kind:02x} {line}"
+    for code, axis in sorted(info.axes.items()):
+        numbers = (axis.minimum, axis.maximum, axis.fuzz, axis.flat, axis.resolution)
+        yield f"A: {code:02x} {' '.join(map(str, numbers))}"
+    for code in info.leds_on:
+        yield f"L: {code:02x} 1"
+
+
+def spell_bits(numbers: Iterable[int], size: int) -> Iterator[str]:
+    """Spell a set of bits, 64 a line, at least `size` of them."""
+    numbers = set(numbers)
+    lines = -(-max(size, max(numbers, default=0) + 1) // BITS_A_LINE)
+    word = sum(1 << number for number in numbers)
+    for number in range(lines):
+        part = word >> number * BITS_A_LINE & (1 << BITS_A_LINE) - 1
+        yield part.to_bytes(BITS_A_LINE // 8, "little").hex(" ")
+
+
+def spell_events(recording: Recording) -> Iterator[str]:
+    """Spell the events, each with a comment for people."""
+    for timed in recording.events:
+        event = timed.event
+        seconds, us = divmod(timed.us, 1_000_000)
+        if event.is_report:
+            comment = "------------ SYN_REPORT (0) ----------"
+        else:
+            comment = f"{event.type_name} / {event.code_name:<20} {event.value}"
+        numbers = f"{event.type:04x} {event.code:04x} {event.value:04d}"
+        yield f"E: {seconds}.{us:06} {numbers}\t# {comment}"
+
+
+def guess(recording: Recording) -> InputInfo:
+    """Describe a device that could have sent these events."""
+    capabilities: dict[int, set[int]] = {}
+    axes: dict[int, Axis] = {}
+    for timed in recording.events:
+        event = timed.event
+        if event.type == EV_SYN:
+            continue
+        capabilities.setdefault(event.type, set()).add(event.code)
+        if event.type == EV_ABS:
+            old = axes.get(event.code, Axis(0, 1))
+            low, high = min(old.minimum, event.value), max(old.maximum, event.value)
+            axes[event.code] = Axis(low, high)
+    return Description(
+        name="virtmesh recording", codes=capabilities, axes=axes
+    ).info() or InputInfo("virtmesh recording", "", (0, 0, 0, 0), "", (), {}, {}, ())

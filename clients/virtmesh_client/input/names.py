@@ -1,0 +1,146 @@
+"""Names that people type: keys, buttons, chords.
+
+A key has the name of the kernel's header, with or without its prefix, in any case, with or without
+hyphens: "KEY_VOLUMEUP", "volumeup", "volume-up"; or one of the aliases below.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from virtmesh.errors import UnknownKey
+from virtmesh.input_codes import CODES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEYS = CODES["EV_KEY"]
+SUGGESTIONS = 3
+
+ALIASES = {
+    "ctrl": "KEY_LEFTCTRL",
+    "control": "KEY_LEFTCTRL",
+    "lctrl": "KEY_LEFTCTRL",
+    "rctrl": "KEY_RIGHTCTRL",
+    "shift": "KEY_LEFTSHIFT",
+    "lshift": "KEY_LEFTSHIFT",
+    "rshift": "KEY_RIGHTSHIFT",
+    "alt": "KEY_LEFTALT",
+    "lalt": "KEY_LEFTALT",
+    "ralt": "KEY_RIGHTALT",
+    "altgr": "KEY_RIGHTALT",
+    "super": "KEY_LEFTMETA",
+    "win": "KEY_LEFTMETA",
+    "windows": "KEY_LEFTMETA",
+    "cmd": "KEY_LEFTMETA",
+    "meta": "KEY_LEFTMETA",
+    "menu": "KEY_COMPOSE",
+    "return": "KEY_ENTER",
+    "escape": "KEY_ESC",
+    "del": "KEY_DELETE",
+    "ins": "KEY_INSERT",
+    "pgup": "KEY_PAGEUP",
+    "pgdn": "KEY_PAGEDOWN",
+    "pgdown": "KEY_PAGEDOWN",
+    "bksp": "KEY_BACKSPACE",
+    "caps": "KEY_CAPSLOCK",
+    "num": "KEY_NUMLOCK",
+    "scroll": "KEY_SCROLLLOCK",
+    "print": "KEY_SYSRQ",
+    "printscreen": "KEY_SYSRQ",
+    "prtsc": "KEY_SYSRQ",
+    "break": "KEY_PAUSE",
+    "plus": "KEY_KPPLUS",
+    "dash": "KEY_MINUS",
+    "equals": "KEY_EQUAL",
+    "period": "KEY_DOT",
+    "quote": "KEY_APOSTROPHE",
+    "backtick": "KEY_GRAVE",
+    "tilde": "KEY_GRAVE",
+    "less": "KEY_102ND",
+    " ": "KEY_SPACE",
+    "-": "KEY_MINUS",
+    "=": "KEY_EQUAL",
+    "[": "KEY_LEFTBRACE",
+    "]": "KEY_RIGHTBRACE",
+    ";": "KEY_SEMICOLON",
+    "'": "KEY_APOSTROPHE",
+    "`": "KEY_GRAVE",
+    "\\": "KEY_BACKSLASH",
+    ",": "KEY_COMMA",
+    ".": "KEY_DOT",
+    "/": "KEY_SLASH",
+}
+LED_ALIASES = {"numlock": "LED_NUML", "capslock": "LED_CAPSL", "scrolllock": "LED_SCROLLL"}
+
+
+def plain(name: str) -> str:
+    """Return a name without what people spell in several ways."""
+    return name.lower() if len(name) == 1 else name.lower().replace("_", "").replace("-", "")
+
+
+def spellings(prefix: str, codes: dict[str, int] = KEYS) -> Iterator[tuple[str, int]]:
+    """Spell every code of a prefix, with the prefix and without."""
+    for name, code in codes.items():
+        if name.startswith(prefix):
+            yield plain(name), code
+            yield plain(name.removeprefix(prefix)), code
+
+
+KEY_BY_NAME = {
+    **dict(spellings("BTN_")),
+    **dict(spellings("KEY_")),
+    **{alias: KEYS[name] for alias, name in ALIASES.items()},
+}
+"""A bare name that a key and a button share, such as "left", is the key's."""
+BUTTON_BY_NAME = {**KEY_BY_NAME, **dict(spellings("BTN_"))}
+LED_BY_NAME = {
+    **dict(spellings("LED_", CODES["EV_LED"])),
+    **{plain(name): CODES["EV_LED"][code] for name, code in LED_ALIASES.items()},
+}
+
+
+def key_code(name: str) -> int:
+    """Return the code of a key. Errors: UnknownKey, with the nearest names."""
+    return look_up(name, KEY_BY_NAME, "key")
+
+
+def button_code(name: str) -> int:
+    """Return the code of a button, such as "left". Errors: UnknownKey."""
+    return look_up(name, BUTTON_BY_NAME, "button")
+
+
+def led_code(name: str) -> int:
+    """Return the code of a light, such as "capslock". Errors: UnknownKey."""
+    return look_up(name, LED_BY_NAME, "light")
+
+
+def look_up(name: str, known: dict[str, int], what: str) -> int:
+    """Return the code of a name. Errors: UnknownKey."""
+    code = known.get(plain(name))
+    if code is not None:
+        return code
+    near = difflib.get_close_matches(plain(name), known, SUGGESTIONS)
+    hint = f": did you mean {' or '.join(near)}?" if near else ""
+    raise UnknownKey(f"no {what} is named {name!r}{hint}", name=name, nearest=",".join(near))
+
+
+def parse_chord(text: str) -> tuple[int, ...]:
+    """Return the codes of a chord, such as "ctrl+alt+delete", in the order of pressing.
+
+    Errors: UnknownKey, also for an empty part and for a key that stands twice.
+    """
+    names = [text] if len(text) == 1 else text.split("+")
+    codes: list[int] = []
+    for name in names:
+        if not name:
+            raise UnknownKey(
+                f"{text!r} has an empty part: write ctrl+alt+delete, and the key + as plus",
+                name=text,
+            )
+        code = key_code(name)
+        if code in codes:
+            raise UnknownKey(f"{text!r} holds {name!r} twice", name=name)
+        codes.append(code)
+    return tuple(codes)

@@ -1,0 +1,295 @@
+"""Recordings: what a driver received, with times, in a file that people can read and edit.
+
+JSON lines. The first says what was recorded from, each other one is one event:
+
+    {"virtmesh": "input recording", "version": 1, "device": {"name": "virtmesh keyboard", ...}}
+    {"us": 0, "type": "EV_KEY", "code": "KEY_A", "value": 1}
+    {"us": 0, "type": "EV_SYN", "code": "SYN_REPORT", "value": 0}
+
+Times are microseconds from the first event on. A type or code without a name is a number. A
+recording ends with a SYN_REPORT, as every packet does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
+
+from virtmesh.errors import BadEvent, BadRecording
+from virtmesh.input_codes import CODES, PROPERTIES, TYPES, name_of, type_name
+from virtmesh_client.input.events import EV_ABS, EV_SYN, REPORT, Event
+from virtmesh_client.input.models import Axis, InputInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from virtmesh_client.input.events import Packet
+    from virtmesh_client.input.models import Received
+    from virtmesh_client.input.script import Script
+
+MAGIC, VERSION = "input recording", 1
+NUMBER_MAX = 0xFFFF
+"""Types and codes have 16 bits, values are signed and have 32 (virtio 1.4, 5.8.6)."""
+VALUE_MIN, VALUE_MAX = -(1 << 31), (1 << 31) - 1
+TIME_MAX_US = 1 << 53
+"""About 285 years; what every JSON reader takes exactly."""
+LINE_MAX = 1 << 20
+"""Longest line that is read, in characters."""
+SYN_DROPPED = CODES["EV_SYN"]["SYN_DROPPED"]
+
+PROPERTY_NAMES = {number: name for name, number in PROPERTIES.items()}
+AXIS_FIELDS = ("minimum", "maximum", "fuzz", "flat", "resolution")
+
+
+@dataclass(frozen=True)
+class TimedEvent:
+    """One event of a recording, microseconds after its first one."""
+
+    us: int
+    event: Event
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A device's description and what it sent."""
+
+    events: tuple[TimedEvent, ...] = ()
+    device: InputInfo | None = None
+    skipped: tuple[str, ...] = field(default=(), compare=False)
+    """Names of the codes that were left out by `only`."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first event to the last."""
+        return self.events[-1].us / 1e6 if self.events else 0.0
+
+    def packets(self) -> Iterator[tuple[int, Packet]]:
+        """Return the packets, each with the time of its SYN_REPORT, in microseconds."""
+        events: list[Event] = []
+        for timed in self.events:
+            if timed.event != REPORT:
+                events.append(timed.event)
+            if timed.event.is_report:
+                yield timed.us, tuple(events)
+                events = []
+
+    def script(self, speed: float) -> Script:
+        """Return the packets with their times at a speed; 0 plays them without a pause.
+
+        Errors: BadEvent.
+        """
+        if not 0 <= speed < float("inf"):
+            raise BadEvent(
+                f"a speed of {speed:g} is not possible: choose 1 for the original, 0 for as fast as"
+                " possible"
+            )
+        scale = 1 / (speed * 1e6) if speed else 0.0
+        return [(us * scale, events) for us, events in self.packets()]
+
+    def only(self, info: InputInfo) -> Recording:
+        """Leave out what a device does not have, and packets of which nothing is left."""
+        kept: list[TimedEvent] = []
+        skipped: list[str] = []
+        packet: list[TimedEvent] = []
+        for timed in self.events:
+            packet.append(timed)
+            if timed.event.is_report:
+                left = [one for one in packet if one.event.is_report or info.has_event(one.event)]
+                if left[0] is not timed or len(packet) == 1:
+                    kept += left
+                skipped += [one.event.code_name for one in packet if one not in left]
+                packet = []
+        return Recording(tuple(kept), self.device, tuple(skipped))
+
+
+def record(received: Iterable[Received], device: InputInfo | None) -> Recording:
+    """Make a recording of what was received; a packet that is not complete yet is left out."""
+    events: list[TimedEvent] = []
+    complete = 0
+    start = 0
+    for one in received:
+        if not events:
+            start = one.time_us
+        events.append(TimedEvent(max(0, one.time_us - start), one.event))
+        if one.event.is_report:
+            complete = len(events)
+    return Recording(tuple(events[:complete]), device)
+
+
+def write_recording(recording: Recording, file: TextIO) -> None:
+    """Write a recording as JSON lines. Errors: OSError."""
+    header: dict[str, Any] = {"virtmesh": MAGIC, "version": VERSION}
+    if recording.device is not None:
+        header["device"] = spell_device(recording.device)
+    file.write(json.dumps(header, ensure_ascii=False) + "\n")
+    for timed in recording.events:
+        event = timed.event
+        line = {
+            "us": timed.us,
+            "type": spell(event.type_name, event.type),
+            "code": spell(event.code_name, event.code),
+            "value": event.value,
+        }
+        file.write(json.dumps(line) + "\n")
+
+
+def read_recording(file: Iterable[str]) -> Recording:
+    """Read JSON lines. Errors: BadRecording with the number of the line."""
+    device: InputInfo | None = None
+    reader = EventReader()
+    number = 0
+    for number, text in enumerate(file, start=1):
+        if len(text) > LINE_MAX:
+            raise bad(number, f"longer than {LINE_MAX} characters")
+        if number == 1:
+            device = parse_header(text)
+        elif text.strip():
+            reader.add(number, *parse_event(number, text))
+    if not number:
+        raise bad(1, "the file is empty")
+    return Recording(reader.finish(), device)
+
+
+class EventReader:
+    """Collects events that are read from a file, and checks their order and their packets."""
+
+    def __init__(self) -> None:
+        self._events: list[TimedEvent] = []
+        self._last_line = 0
+        self._start: int | None = None
+
+    def add(self, line: int, us: int, event: Event) -> None:
+        """Take the next event. Errors: BadRecording."""
+        if not (0 <= event.type <= NUMBER_MAX and 0 <= event.code <= NUMBER_MAX):
+            raise bad(line, f"type and code are 0 to {NUMBER_MAX}")
+        if not VALUE_MIN <= event.value <= VALUE_MAX:
+            raise bad(line, f"the value {event.value} does not fit 32 bits")
+        if not 0 <= us <= TIME_MAX_US:
+            raise bad(line, f"{us} us is no time")
+        if event.type == EV_SYN and event.code == SYN_DROPPED:
+            raise bad(line, "SYN_DROPPED: events were lost here when this was recorded")
+        if self._start is None:
+            self._start = us
+        us -= self._start
+        if us < (self._events[-1].us if self._events else 0):
+            raise bad(line, "the time goes back")
+        self._events.append(TimedEvent(us, event))
+        self._last_line = line
+
+    def finish(self) -> tuple[TimedEvent, ...]:
+        """Return the events. Errors: BadRecording when they end within a packet."""
+        if self._events and not self._events[-1].event.is_report:
+            raise bad(self._last_line, "the file ends within a packet: no SYN_REPORT follows")
+        return tuple(self._events)
+
+
+def bad(line: int, message: str) -> BadRecording:
+    """Return an error that names its line."""
+    return BadRecording(f"line {line}: {message}", line=line)
+
+
+def parse_header(text: str) -> InputInfo | None:
+    """Read the first line. Errors: BadRecording."""
+    header = parse_object(1, text)
+    if header.get("virtmesh") != MAGIC:
+        raise bad(1, f'not a recording: it begins with {{"virtmesh": "{MAGIC}", ...}}')
+    if header.get("version") != VERSION:
+        raise bad(1, f"version {header.get('version')!r} is not known: this reads {VERSION}")
+    device = header.get("device")
+    try:
+        return parse_device(device) if device is not None else None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise bad(1, f"the device makes no sense: {error!r}") from None
+
+
+def parse_event(line: int, text: str) -> tuple[int, Event]:
+    """Read one event. Errors: BadRecording."""
+    content = parse_object(line, text)
+    extra = set(content) ^ {"us", "type", "code", "value"}
+    if extra:
+        raise bad(
+            line, f"an event has us, type, code and value; look at {', '.join(sorted(extra))}"
+        )
+    kind = number_of(line, content["type"], TYPES, "type")
+    codes = CODES.get(type_name(kind), {})
+    code = number_of(line, content["code"], codes, "code")
+    numbers = [content["us"], content["value"]]
+    if any(type(number) is not int for number in numbers):
+        raise bad(line, "us and value are whole numbers")
+    return content["us"], Event(kind, code, content["value"])
+
+
+def parse_object(line: int, text: str) -> dict[str, Any]:
+    """Read a JSON object. Errors: BadRecording."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise bad(line, f"not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise bad(line, "not a JSON object")
+    return content
+
+
+def number_of(line: int, value: object, known: dict[str, int], what: str) -> int:
+    """Return the number of a name, or a number as it is. Errors: BadRecording."""
+    if type(value) is int:
+        return value
+    if isinstance(value, str) and value in known:
+        return known[value]
+    raise bad(line, f"no {what} is named {value!r}")
+
+
+def spell(name: str, number: int) -> str | int:
+    """Spell a number by its name, where it has one."""
+    return name if name[0].isalpha() else number
+
+
+def spell_device(info: InputInfo) -> dict[str, Any]:
+    """Describe a device, with names."""
+    return {
+        "name": info.name,
+        "serial": info.serial,
+        "ids": list(info.ids),
+        "personality": info.personality,
+        "properties": [PROPERTY_NAMES.get(number, number) for number in info.properties],
+        "capabilities": {
+            type_name(kind): [spell(name_of(kind, code), code) for code in sorted(codes)]
+            for kind, codes in sorted(info.capabilities.items())
+        },
+        "axes": {
+            name_of(EV_ABS, code): {name: getattr(axis, name) for name in AXIS_FIELDS}
+            for code, axis in sorted(info.axes.items())
+        },
+    }
+
+
+def parse_device(content: dict[str, Any]) -> InputInfo:
+    """Read a description. Errors: AttributeError, KeyError, TypeError, ValueError."""
+    bus, vendor, product, version = (int(number) for number in content["ids"])
+    capabilities = {
+        TYPES.get(kind) or int(kind, 0): frozenset(
+            known(name, CODES.get(kind, {})) for name in names
+        )
+        for kind, names in content["capabilities"].items()
+    }
+    return InputInfo(
+        name=str(content["name"]),
+        serial=str(content["serial"]),
+        ids=(bus, vendor, product, version),
+        personality=str(content["personality"]),
+        properties=tuple(known(name, PROPERTIES) for name in content["properties"]),
+        capabilities=capabilities,
+        axes={
+            known(name, CODES["EV_ABS"]): Axis(**{part: int(axis[part]) for part in AXIS_FIELDS})
+            for name, axis in content["axes"].items()
+        },
+        leds_on=(),
+    )
+
+
+def known(value: object, names: dict[str, int]) -> int:
+    """Return the number of a name, or a number as it is. Errors: KeyError, ValueError."""
+    if isinstance(value, str) and not value[:1].isdigit():
+        return names[value]
+    return int(str(value), 0)

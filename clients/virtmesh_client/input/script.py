@@ -1,0 +1,91 @@
+"""Scripts: packets with the time of each, made by pure functions and played on one clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from virtmesh.errors import BadEvent
+from virtmesh.input_codes import CODES
+from virtmesh_client.input.events import EV_ABS, EV_KEY, Event, close_packet
+from virtmesh_client.input.keys import press_chord, release_chord
+from virtmesh_client.input.models import TRACKING_ENDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from virtmesh_client.input.events import Packet
+    from virtmesh_client.input.models import InputInfo
+
+Timed = tuple[float, "Packet"]
+"""Seconds from the beginning, and the packet."""
+Script = list[Timed]
+
+EVENTS_MAX = 1024
+"""Most events of a packet, its SYN_REPORT among them (input.proto, InjectRequest)."""
+ABS_MT_SLOT = CODES["EV_ABS"]["ABS_MT_SLOT"]
+ABS_MT_TRACKING_ID = CODES["EV_ABS"]["ABS_MT_TRACKING_ID"]
+
+
+def at(seconds: float, packets: Iterable[Packet]) -> Script:
+    """Play packets at one moment, one after the other."""
+    return [(seconds, packet) for packet in packets]
+
+
+def later(script: Script, seconds: float) -> Script:
+    """Begin a script later."""
+    return [(moment + seconds, packet) for moment, packet in script]
+
+
+def press_keys(keys: Sequence[int], *, hold: float, count: int, interval: float) -> Script:
+    """Press a chord `count` times, each for `hold` seconds, `interval` seconds between them.
+
+    Errors: BadEvent for a count that is no count.
+    """
+    if count < 1:
+        raise BadEvent(f"{count} times is not possible: choose 1 or more")
+    period = hold + interval
+    return [
+        timed
+        for number in range(count)
+        for timed in (
+            *at(number * period, press_chord(keys)),
+            *at(number * period + hold, release_chord(keys)),
+        )
+    ]
+
+
+def check(info: InputInfo, script: Script) -> None:
+    """Refuse a script that the device would refuse, before any of it is sent. Errors: BadEvent."""
+    for moment, packet in script:
+        if not 0.0 <= moment < float("inf"):
+            raise BadEvent(f"{moment} seconds is no time")
+        if len(close_packet(packet)) > EVENTS_MAX:
+            raise BadEvent(f"a packet of {len(packet)} events is too large: {EVENTS_MAX} at most")
+        for event in packet[:-1]:
+            info.check(event)
+        if packet and not packet[-1].is_report:
+            info.check(packet[-1])
+
+
+def undo(packets: Iterable[Packet]) -> list[Packet]:
+    """Return what releases the keys and touches that these packets leave down."""
+    keys: dict[int, None] = {}
+    slots: dict[int, None] = {}
+    slot = 0
+    for packet in packets:
+        for event in packet:
+            if event.type == EV_KEY:
+                keys.pop(event.code, None)
+                if event.value:
+                    keys[event.code] = None
+            elif event.type == EV_ABS and event.code == ABS_MT_SLOT:
+                slot = event.value
+            elif event.type == EV_ABS and event.code == ABS_MT_TRACKING_ID:
+                slots.pop(slot, None)
+                if event.value != TRACKING_ENDS:
+                    slots[slot] = None
+    ends = [
+        (Event(EV_ABS, ABS_MT_SLOT, one), Event(EV_ABS, ABS_MT_TRACKING_ID, TRACKING_ENDS))
+        for one in slots
+    ]
+    return [*ends, *release_chord(list(keys))]

@@ -1,0 +1,126 @@
+"""Streams that say what happens: what the driver received, and what it sent to the device."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+
+import grpc
+
+from virtmesh import wire
+from virtmesh.api.input.v1 import input_pb2
+from virtmesh.api.input.v1.input_pb2_grpc import InputServiceStub
+from virtmesh.api.kernel.v1 import input_device_pb2
+from virtmesh.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
+from virtmesh.errors import DeviceLost
+from virtmesh_client.input.events import Event
+from virtmesh_client.input.models import Output, Received
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from virtmesh_client.link import Cancellable, Link
+
+Item = TypeVar("Item")
+
+
+class Watch(Generic[Item]):
+    """A stream that is established: nothing that happens from now on is missed.
+
+    Iterate it; close it, or use it in a `with`. It ends at the time limit it was given, or when it
+    is closed from another thread. Errors: DeviceLost, WatcherTooSlow.
+    """
+
+    def __init__(self, link: Link, call: Any, device: str) -> None:
+        self._link = link
+        self._call = call
+        self._device = device
+        self._messages: Iterator[Any] = iter(call)
+        self._items: deque[Item] = deque()
+        self._closed = False
+        with link.errors():
+            try:
+                snapshot = next(self._messages)
+            except StopIteration:
+                raise DeviceLost(f"{device} ended the stream before it began") from None
+            except BaseException:
+                self.close()
+                raise
+        self.sequence: int = snapshot.sequence
+        """The number of the last event or packet before the stream."""
+        self._begin(snapshot)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        while not self._items:
+            self._items.extend(self._take(self._receive()))
+        return self._items.popleft()
+
+    def close(self) -> None:
+        """End the stream."""
+        self._closed = True
+        cast("Cancellable", self._call).cancel()
+
+    cancel = close
+
+    def _receive(self) -> Any:
+        """Return the next message. Errors: StopIteration at the end; what ended the stream."""
+        with self._link.errors():
+            try:
+                return next(self._messages)
+            except grpc.RpcError as failure:
+                code = cast("grpc.Call", failure).code()
+                if self._closed or code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise StopIteration from None
+                raise
+
+    def _begin(self, snapshot: Any) -> None:
+        """Take the snapshot."""
+
+    def _take(self, message: Any) -> Iterator[Item]:
+        """Take a message apart."""
+        raise NotImplementedError
+
+
+class EventWatch(Watch[Received]):
+    """What the driver of a device received, one event at a time."""
+
+    def __init__(self, link: Link, device: str, seconds: float | None) -> None:
+        stub = InputDeviceServiceStub(link.channel)
+        call = stub.Watch(input_device_pb2.WatchRequest(device=device), timeout=seconds)
+        super().__init__(link, call, device)
+
+    def _take(self, message: input_device_pb2.WatchResponse) -> Iterator[Received]:
+        first = message.sequence - len(message.events) + 1
+        for index, (word, time_us) in enumerate(zip(message.events, message.times_us, strict=True)):
+            yield Received(first + index, time_us, Event.unpack(word))
+
+
+class OutputWatch(Watch[Output]):
+    """What the driver sent to the device: lights, sounds, repeat settings."""
+
+    leds_on: tuple[int, ...]
+    """The lights that were on when the stream began."""
+
+    def __init__(self, link: Link, device: str, seconds: float | None) -> None:
+        call = InputServiceStub(link.channel).WatchOutput(
+            input_pb2.WatchOutputRequest(),
+            timeout=seconds,
+            metadata=((wire.DEVICE_KEY, device),),
+        )
+        super().__init__(link, call, device)
+
+    def _begin(self, snapshot: input_pb2.WatchOutputResponse) -> None:
+        self.leds_on = tuple(snapshot.leds_on)
+
+    def _take(self, message: input_pb2.WatchOutputResponse) -> Iterator[Output]:
+        events = tuple(Event(one.type, one.code, one.value) for one in message.events)
+        yield Output(message.sequence, events, tuple(message.leds_on))
