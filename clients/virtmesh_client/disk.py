@@ -204,7 +204,7 @@ class Disk:
         self._await_capacity(response.capacity_bytes)
         return response.previous_capacity_bytes
 
-    def set_read_only(self, read_only: bool = True) -> None:  # noqa: FBT001, FBT002 - it is the value
+    def set_read_only(self, read_only: bool = True) -> None:  # noqa: FBT001, FBT002 - the value
         """Refuse writes from now on, or take them again. Errors: BlockReadOnly."""
         request = block_pb2.SetReadOnlyRequest(read_only=read_only)
         self._link.ask(self._admin.SetReadOnly, request, self.name)

@@ -93,7 +93,7 @@ def test_a_disk_that_does_not_start_says_why_in_one_line(
     """The device's own last line; everything else is stopped."""
     image = cli.folder / "disk.img"
     {
-        "missing": lambda: None,
+        "missing": cli.folder.touch,
         "odd": lambda: image.write_bytes(b"x" * 1000),
         "folder": image.mkdir,
     }[prepare]()

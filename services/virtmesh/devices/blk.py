@@ -1,6 +1,6 @@
 """The virtio block device (virtio 1.4, 5.2): configuration and features of a disk.
 
-https://docs.oasis-open.org/virtio/virtio/v1.4/virtio-v1.4.html#x1-3100002
+https://docs.oasis-open.org/virtio/virtio/v1.4/virtio-v1.4.html
 
 Requests are parsed and executed by virtmesh_native.BlkDevice; its threads never come here.
 

@@ -104,9 +104,9 @@ class ProbedDevice:
             )
         return self.driver
 
-    async def until(self, *states: ProbeState) -> None:
-        """Wait until the device is in one of the states."""
-        while self.state not in states:
+    async def until(self, *states: ProbeState, detail: str = "") -> None:
+        """Wait until the device is in one of the states, with a detail that has these words."""
+        while self.state not in states or detail not in self.detail:
             self._changed.clear()
             await self._changed.wait()
 
