@@ -25,6 +25,7 @@ from virtmesh_client.models import (
 )
 from virtmesh_client.transfer import (
     Feed,
+    account,
     file_pieces,
     ignore,
     pieces,
@@ -170,10 +171,15 @@ class Disk:
                 write = stack.enter_context(new_file(Path(target), overwrite=overwrite)).write
             else:
                 write = writer(target)
-            for part in parts:
-                write(part)
-                digest.update(part)
-                done += len(part)
+            try:
+                for part in parts:
+                    write(part)
+                    digest.update(part)
+                    done += len(part)
+            except BaseException as error:
+                # The target fails here, and Ctrl-C strikes anywhere.
+                account(error, "read", done, length, offset)
+                raise
         return CopyResult(done, time.monotonic() - begin, digest.hexdigest())
 
     def flush(self) -> None:
@@ -197,7 +203,8 @@ class Disk:
     def resize(self, capacity: int, *, allow_shrink: bool = False) -> int:
         """Change the capacity while the disk is in use; returns the capacity before.
 
-        It returns when the driver has seen the change. Errors: BadSize, WouldShrink, BlockReadOnly, NotResizable.
+        It returns when the driver has seen the change. Errors: BadSize, WouldShrink,
+        BlockReadOnly, NotResizable.
         """
         request = block_pb2.ResizeRequest(capacity_bytes=capacity, allow_shrink=allow_shrink)
         response = self._link.ask(self._admin.Resize, request, self.name)

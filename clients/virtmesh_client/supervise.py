@@ -122,7 +122,7 @@ class Supervisor:
         why = "the kernel does not answer"
         try:
             async with asyncio.timeout(self._wait):
-                while why := await self._ask_why_not():
+                while why := await self._ask_why_not():  # noqa: ASYNC110 - of another process
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise BadMachine(

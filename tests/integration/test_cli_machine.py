@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from virtmesh_client.testing import SECONDS, Cli, eventually
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable
 
     import virtmesh_client
 
@@ -82,21 +84,16 @@ def test_a_second_up_says_that_the_machine_runs(cli: Cli, machine: virtmesh_clie
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        ("missing", "no such image"),
-        ("odd", "multiple of 512"),
-        ("folder", "disk.img"),
+        pytest.param(Path.absolute, "no such image", id="missing"),
+        pytest.param(lambda image: image.write_bytes(b"x" * 1000), "multiple of 512", id="odd"),
+        pytest.param(Path.mkdir, "disk.img", id="folder"),
     ],
 )
 def test_a_disk_that_does_not_start_says_why_in_one_line(
-    cli: Cli, prepare: str, words: str
+    cli: Cli, prepare: Callable[[Path], object], words: str
 ) -> None:
     """The device's own last line; everything else is stopped."""
-    image = cli.folder / "disk.img"
-    {
-        "missing": cli.folder.touch,
-        "odd": lambda: image.write_bytes(b"x" * 1000),
-        "folder": image.mkdir,
-    }[prepare]()
+    prepare(cli.folder / "disk.img")
     result = cli("up", "-d", "--disk", "disk.img")
     assert result.returncode == 1
     last = result.stderr.splitlines()[-1]

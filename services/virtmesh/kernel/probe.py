@@ -122,6 +122,9 @@ class ProbedDevice:
                 self._move(ProbeState.FAILED, error.message)
             except OSError as error:
                 self._move(ProbeState.FAILED, str(error))
+            except Exception:
+                log.exception("a fault of the kernel", device=self.node.name)
+                self._move(ProbeState.FAILED, "a fault of the kernel; its log says more")
             first, longest = PAUSES_S[self.state]
             afresh = self._was_ready or self.state is not before
             pause = first if afresh else min(max(2 * pause, first), longest)
