@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,11 @@ import click
 import structlog
 import uvloop
 
-from virtmesh import __version__, devices, logs, wire
+from virtmesh import __version__, devices, logs
 from virtmesh.errors import VirtmeshError
 from virtmesh.host.host import Addresses, Host
 from virtmesh.host.server import catch_signals, socket_path
+from virtmesh.option_types import Address, Name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,34 +29,6 @@ if TYPE_CHECKING:
     from virtmesh.device import Device
 
 log = structlog.get_logger(__name__)
-
-NAME_PATTERN = r"[a-z][a-z0-9-]{0,30}"
-
-
-class Name(click.ParamType[str]):
-    """The name of a device on its machine."""
-
-    name = "name"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check the name."""
-        if not re.fullmatch(NAME_PATTERN, value):
-            self.fail(f"{value!r} is no name: use {NAME_PATTERN}", param, ctx)
-        return value
-
-
-class Address(click.ParamType[str]):
-    """An address to listen on."""
-
-    name = "address"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check the address."""
-        try:
-            return wire.check_address(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
 
 COMMON = (
     click.Option(["--name"], required=True, type=Name(), help="Name on the machine, such as vda."),
