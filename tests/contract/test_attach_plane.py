@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from tests.contract.conftest import Served
 
+    from virtmesh.virtio.mmio_device import VirtioMmio
+
 PLAIN = Feature.VIRTIO_F_VERSION_1
 READ_MAGIC = register_pb2.AccessRequest(offsets=[0], ops=[4], values=[0])
 
@@ -114,6 +116,35 @@ async def test_detach_gives_the_device_back(served: Served) -> None:
             await driver.get(mmio.STATUS)
         again = served.control.Detach(device_pb2.DetachRequest(), metadata=plane.metadata)
         assert isinstance(await raised(again), NotAttached)
+
+
+async def test_a_detach_whose_caller_gives_up_is_completed(
+    served: Served, device: VirtioMmio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver may die while it waits for Detach: the device becomes free all the same."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    reset_done = device.reset_done
+
+    async def held() -> None:
+        begun.set()
+        await go_on.wait()
+        await reset_done()
+
+    async with served.attached() as driver:
+        await driver.bring_up(PLAIN)
+        plane = driver.plane
+        assert isinstance(plane, GrpcPlane)
+        monkeypatch.setattr(device, "reset_done", held)
+        call = served.control.Detach(device_pb2.DetachRequest(), metadata=plane.metadata)
+        await begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    go_on.set()
+    async with asyncio.timeout(10):
+        await until_free(served)
+    async with served.attached("next"):
+        pass
 
 
 async def test_only_the_holder_touches_the_device(served: Served) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
 
 from virtmesh.api.block.v1 import block_pb2, block_pb2_grpc
+from virtmesh.devices.blk import BlkModel
 from virtmesh.errors import BadSize, VirtmeshError, WouldShrink, from_rpc_error
 from virtmesh.testing.script_driver import BlkRequest, signalled
 from virtmesh.virtio import blk
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.contract.conftest import Served
+
+    from virtmesh.virtio.mmio_device import VirtioMmio
 
 PLAIN = Feature.VIRTIO_F_VERSION_1
 MIB = 1 << 20
@@ -48,6 +53,35 @@ async def test_a_resize_reaches_the_driver(served: Served, image: Path) -> None:
         assert (await driver.request(BlkRequest.read(2 * MIB // 512 - 1, 512)))[0] == 0
     info = await admin(served).GetInfo(block_pb2.GetInfoRequest())
     assert (info.capacity_bytes, info.image_path) == (2 * MIB, str(image))
+
+
+async def test_a_resize_whose_caller_gives_up_reaches_the_driver(
+    served: Served, device: VirtioMmio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resize that has begun can't be taken back, so the driver must learn of it."""
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop, resize = asyncio.get_running_loop(), BlkModel.resize
+
+    def held(model: BlkModel, capacity: int, *, allow_shrink: bool) -> int:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(10)
+        return resize(model, capacity, allow_shrink=allow_shrink)
+
+    monkeypatch.setattr(BlkModel, "resize", held)
+    async with served.attached() as driver:
+        await driver.bring_up(PLAIN)
+        call = admin(served).Resize(block_pb2.ResizeRequest(capacity_bytes=2 * MIB))
+        await begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        go_on.set()
+        config_call = driver.doorbells.config_call
+        assert config_call is not None
+        async with asyncio.timeout(10):
+            await signalled(config_call)
+        assert await driver.get(blk.CAPACITY) == 2 * MIB // 512
+    assert device.interrupt.sequence == 1
 
 
 async def test_a_device_in_reset_is_not_interrupted(served: Served) -> None:
