@@ -118,7 +118,9 @@ impl Reads {
     fn submit(&self) {
         let sink = Arc::new(Reads(Arc::clone(&self.0)));
         let read = job(&self.0.disk, VIRTIO_BLK_T_IN, LARGE, sink);
-        self.0.engine.submit(&mut vec![read], false, &mut Vec::new());
+        self.0
+            .engine
+            .submit(&mut vec![read], false, &mut Vec::new());
     }
 }
 
