@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -111,6 +112,19 @@ async def test_shrinking_on_purpose(served: Served) -> None:
         )
         status, _ = await driver.request(BlkRequest.read(MIB // 512 - 1, 512))
         assert status == RequestStatus.VIRTIO_BLK_S_IOERR
+
+
+async def test_an_image_that_was_cut_off_shows_in_the_metrics(
+    served: Served, device: VirtioMmio, image: Path
+) -> None:
+    """The driver gets I/O errors; who runs the disk sees why."""
+    async with served.attached() as driver:
+        await driver.bring_up(PLAIN)
+        os.truncate(image, MIB // 2)
+        status, _ = await driver.request(BlkRequest.write(MIB // 512 - 1, bytes(512)))
+        assert status == RequestStatus.VIRTIO_BLK_S_IOERR
+    samples = {sample.name: sample.value for one in device.metrics() for sample in one.samples}
+    assert samples["virtmesh_blk_truncated_total"] == 1
 
 
 async def test_read_only_from_the_next_request_on(served: Served) -> None:

@@ -7,6 +7,7 @@ new one needs no change here.
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 from pathlib import Path
@@ -132,7 +133,9 @@ async def run(make: Callable[[], Device], addresses: Addresses) -> None:
         number = await stop
         log.info("stopping", signal=number.name)
     finally:
-        await host.stop()
+        if not await host.stop():
+            sys.stderr.flush()
+            os._exit(1)  # threads that wait for storage, or for a hostile driver, end with it
 
 
 @click.command(cls=Kinds, context_settings={"help_option_names": ["-h", "--help"]})

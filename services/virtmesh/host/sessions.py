@@ -123,11 +123,15 @@ class Sessions:
     async def close(self) -> None:
         """Take the device back from whoever has it, and give it to nobody any more."""
         self._closed = True
-        async with self._changing:  # An Attach under way ends first.
-            holder = self._holder
-        if holder is not None:
-            await self.detach(holder)
-        await asyncio.gather(*self._tasks)
+        try:
+            async with self._changing:  # An Attach under way ends first.
+                holder = self._holder
+            if holder is not None:
+                await self.detach(holder)
+            await asyncio.gather(*self._tasks)
+        finally:
+            for task in self._tasks:  # Some are left when the wait was given up.
+                task.cancel()
 
     def _end(self, session: Session) -> None:
         """Let a driver do no more."""
