@@ -94,6 +94,8 @@ class Disk:
         """Read a range in pieces, in order; without a length to the end. Errors: PastEnd."""
         if length is None:
             length = self._rest(offset)
+        elif length == 0:
+            self._rest(offset)  # nothing of a disk that is not there is an error all the same
         if length == 0:
             return iter(())
         request = kernel_pb.ReadRequest(device=self.name, offset_bytes=offset, length_bytes=length)

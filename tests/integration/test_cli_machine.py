@@ -73,12 +73,14 @@ def test_a_machine_file_is_started(cli: Cli) -> None:
 
 
 def test_a_second_up_says_that_the_machine_runs(cli: Cli, machine: virtmesh_client.Machine) -> None:
-    """And does not touch it."""
+    """And does not touch it, nor the machine file that its kernel is restarted from."""
+    before = (cli.run_dir / "machine.toml").read_text()
     second = cli("up", "-d", "--disk", "other.img,size=4M")
     assert second.returncode == 1
     assert "runs in" in second.stderr.splitlines()[-1]
     assert "virtmesh down" in second.stderr.splitlines()[-1]
     assert machine.devices()[0].state == "ready"
+    assert (cli.run_dir / "machine.toml").read_text() == before
 
 
 @pytest.mark.parametrize(

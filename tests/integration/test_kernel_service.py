@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -49,6 +50,7 @@ from virtmesh.kernel.probe import ProbeState
 from virtmesh.kernel.settings import Settings
 from virtmesh.machine import DeviceEntry, DoorbellKind, Machine
 from virtmesh.ram import Ram
+from virtmesh.testing.scripted_disk import ScriptedDisk
 from virtmesh.virtio.mmio_device import VirtioMmio
 
 SIZE = 16 << 20
@@ -410,3 +412,97 @@ async def test_metrics_tell_of_devices_and_interrupts(world: World) -> None:
         assert 'virtmesh_kernel_device_state{device="vda",machine="test",state="ready"} 1.0' in page
         assert 'virtmesh_kernel_requests_total{device="vda",machine="test"}' in page
         assert 'virtmesh_kernel_interrupts_total{irq="1",machine="test"}' in page
+
+
+SOON_S = 4.0
+"""Limit for what must not wait for a time-out: less than the grace of a service that stops."""
+
+
+@asynccontextmanager
+async def serving_model(folder: Path, model: ScriptedDisk) -> AsyncIterator[None]:
+    """Serve a disk that does what the test says."""
+    host = Host(
+        VirtioMmio(model),
+        Addresses([f"unix:{folder}/{model.name}.sock"], folder / f"{model.name}.handover"),
+    )
+    await host.start()
+    try:
+        yield
+    finally:
+        await host.stop()
+
+
+async def test_a_write_under_way_is_finished_when_the_kernel_stops(tmp_path: Path) -> None:
+    """Its client is gone already; the device answers while the kernel gives it back."""
+    model = ScriptedDisk()
+    async with serving_model(tmp_path, model):
+        async with serving(tmp_path) as world:
+            await world.ready()
+            model.hold = True
+            disk = world.server.kernel.block_device("vda")
+            write = asyncio.create_task(disk.write(0, b"x" * 512))
+            (request,) = await model.arrived(1)
+            write.cancel()
+            await asyncio.gather(write, return_exceptions=True)
+
+            stop = asyncio.create_task(world.server.kernel.stop())
+            await asyncio.sleep(0.1)
+            assert not stop.done()
+            model.answer(request)
+
+            async with asyncio.timeout(SOON_S):
+                await stop
+        assert model.data[:512] == b"x" * 512
+
+
+async def test_a_device_that_broke_is_not_called_ready_while_it_is_given_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Giving it back may take its time; clients hear at once why it is of no use."""
+    model = ScriptedDisk()
+    device = world.server.kernel.device("vda")
+    closing, closed = asyncio.Event(), asyncio.Event()
+    close = GrpcBus.close
+
+    async def slow(bus: GrpcBus) -> None:
+        closing.set()
+        await closed.wait()
+        await close(bus)
+
+    monkeypatch.setattr(GrpcBus, "close", slow)
+    async with serving_model(world.folder, model):
+        await world.ready()
+        device.ready_driver().fail(DeviceLost("it broke"))
+        await closing.wait()
+
+        try:
+            with pytest.raises(DeviceNotReady, match="not ready: it broke"):
+                device.ready_driver()
+            assert device.state is ProbeState.WAITING
+        finally:
+            closed.set()
+
+
+def is_mapped(inode: int) -> bool:
+    """Say whether this process, in which drivers and devices are, maps a memfd."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    return any(int(line.split()[4]) == inode for line in maps if "/memfd:virtmesh-ram" in line)
+
+
+async def test_a_lost_device_leaves_no_ram_behind(world: World) -> None:
+    """It is unmapped at once: not some day, when Python looks for cycles."""
+    gc.disable()
+    try:
+        async with world.device():
+            await world.ready()
+            await world.write(0, [b"x" * 4096])
+            ram = world.server.kernel.device("vda").ready_driver().bus.ram
+            inode = os.fstat(ram.descriptor).st_ino
+            assert is_mapped(inode)
+        await world.server.kernel.device("vda").until(ProbeState.WAITING)
+
+        async with asyncio.timeout(SOON_S):
+            while is_mapped(inode):  # noqa: ASYNC110 - the system tells nobody
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 ROW = 16
 """Bytes of one row of a hex dump."""
-FILE_WIDTH = 1000
+WIDEST = 1000
+"""Widest table."""
 
 
 def show_json(value: object) -> None:
@@ -52,9 +53,12 @@ def show_facts(facts: Iterable[tuple[str, object]]) -> None:
 
 
 def show(table: Table) -> None:
-    """Print a table: as wide as the terminal, or as its content when it goes to a file."""
-    width = None if sys.stdout.isatty() else FILE_WIDTH
-    console = Console(file=sys.stdout, width=width, highlight=False)
+    """Print a table as wide as its content.
+
+    What is wider than the terminal is for the terminal to wrap: folded into its column, an address
+    could not be copied any more.
+    """
+    console = Console(file=sys.stdout, width=WIDEST, highlight=False)
     with console.capture() as capture:
         console.print(table)
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))

@@ -116,10 +116,8 @@ class ProbedDevice:
         while True:
             try:
                 await self._serve()
-            except COMES_BACK as error:
-                self._move(ProbeState.WAITING, error.message)
             except VirtmeshError as error:
-                self._move(ProbeState.FAILED, error.message)
+                self._give_up(error)
             except OSError as error:
                 self._move(ProbeState.FAILED, str(error))
             except Exception:
@@ -149,7 +147,11 @@ class ProbedDevice:
             driver = await self._probe(bus, undo)
             self._was_ready = True
             self._move(ProbeState.READY, "")
-            raise again(await driver.failed)
+            # Shielded: a kernel that stops cancels this task, not the driver's own future.
+            error = await asyncio.shield(driver.failed)
+            # Before the device is given back, which takes its time: it is of no use from here on.
+            self._give_up(error)
+            raise again(error)
 
     async def _probe(self, bus: Bus, undo: AsyncExitStack) -> VirtIODriver:
         """Find the driver of an attached device and start it."""
@@ -182,6 +184,11 @@ class ProbedDevice:
         self.driver = None
         self._requests_before += driver.requests
         await driver.close()
+
+    def _give_up(self, error: VirtmeshError) -> None:
+        """Note that a device can't be used, and whether that mends itself."""
+        comes_back = isinstance(error, COMES_BACK)
+        self._move(ProbeState.WAITING if comes_back else ProbeState.FAILED, error.message)
 
     def _move(self, state: ProbeState, detail: str) -> None:
         """Change the state, and say so."""
