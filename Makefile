@@ -42,6 +42,8 @@ test: test-native test-python ## run all tests (those of the containers where Do
 
 test-native: $(STAMPS)/host ## run the tests of the native workspace
 	$(CARGO) test $(MANIFEST) --workspace --quiet
+	RUSTFLAGS='--cfg loom' $(CARGO) test $(MANIFEST) --target-dir native/target/loom \
+		--package virtmesh-ring --release --test loom --quiet
 
 test-python: setup ## run pytest; PYTEST_ARGS='-k name' picks tests
 	@tools/doctor.sh e2fsprogs

@@ -51,15 +51,17 @@ class Tour:
         """Begin a part of the tour."""
         self.console.print(f"\n[bold cyan]{title}[/]")
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, show: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         """Show a command, run it, show what it prints. Errors: Broken when it fails."""
         shown = [Path(command[0]).name, *command[1:]]
         self.console.print(f"[green]$[/] {shlex.join(shown)}", markup=True)
         result = subprocess.run(
             command, cwd=self.folder, capture_output=True, text=True, check=False
         )
-        for text in (result.stdout, result.stderr):
-            if text.strip():
+        for text in (result.stderr, result.stdout):
+            if text.strip() and (show or result.returncode):
                 self.console.print(text.rstrip(), markup=False, style="dim")
         if check and result.returncode:
             raise Broken(f"{shown[0]} ended with exit status {result.returncode}")
@@ -143,7 +145,8 @@ def prove(tour: Tour, image: Path, imported: dict[str, Any], exported: dict[str,
 def summarise(tour: Tour, imported: dict[str, Any], exported: dict[str, Any]) -> None:
     """Show what it took."""
     tour.step("5. What it took")
-    stats = tour.ask("blk", "stats", DISK)
+    # What it says is the table below.
+    stats = json.loads(tour.run(VIRTMESH, "blk", "stats", DISK, "--json", show=False).stdout)
     device = stats["device"]
     table = Table("What", "Count", box=None, pad_edge=False, header_style="bold")
     table.columns[1].justify = "right"

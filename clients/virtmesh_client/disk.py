@@ -25,6 +25,7 @@ from virtmesh_client.models import (
 )
 from virtmesh_client.transfer import (
     Feed,
+    account,
     file_pieces,
     ignore,
     pieces,
@@ -93,6 +94,8 @@ class Disk:
         """Read a range in pieces, in order; without a length to the end. Errors: PastEnd."""
         if length is None:
             length = self._rest(offset)
+        elif length == 0:
+            self._rest(offset)  # nothing of a disk that is not there is an error all the same
         if length == 0:
             return iter(())
         request = kernel_pb.ReadRequest(device=self.name, offset_bytes=offset, length_bytes=length)
@@ -170,10 +173,15 @@ class Disk:
                 write = stack.enter_context(new_file(Path(target), overwrite=overwrite)).write
             else:
                 write = writer(target)
-            for part in parts:
-                write(part)
-                digest.update(part)
-                done += len(part)
+            try:
+                for part in parts:
+                    write(part)
+                    digest.update(part)
+                    done += len(part)
+            except BaseException as error:
+                # The target fails here, and Ctrl-C strikes anywhere.
+                account(error, "read", done, length, offset)
+                raise
         return CopyResult(done, time.monotonic() - begin, digest.hexdigest())
 
     def flush(self) -> None:
@@ -197,14 +205,15 @@ class Disk:
     def resize(self, capacity: int, *, allow_shrink: bool = False) -> int:
         """Change the capacity while the disk is in use; returns the capacity before.
 
-        It returns when the driver has seen the change. Errors: BadSize, WouldShrink, BlockReadOnly, NotResizable.
+        It returns when the driver has seen the change. Errors: BadSize, WouldShrink,
+        BlockReadOnly, NotResizable.
         """
         request = block_pb2.ResizeRequest(capacity_bytes=capacity, allow_shrink=allow_shrink)
         response = self._link.ask(self._admin.Resize, request, self.name)
         self._await_capacity(response.capacity_bytes)
         return response.previous_capacity_bytes
 
-    def set_read_only(self, read_only: bool = True) -> None:  # noqa: FBT001, FBT002 - it is the value
+    def set_read_only(self, read_only: bool = True) -> None:  # noqa: FBT001, FBT002 - the value
         """Refuse writes from now on, or take them again. Errors: BlockReadOnly."""
         request = block_pb2.SetReadOnlyRequest(read_only=read_only)
         self._link.ask(self._admin.SetReadOnly, request, self.name)

@@ -65,9 +65,13 @@ def new_file(target: Path, *, overwrite: bool) -> Iterator[SparseFile]:
     Errors: FileExistsError when it is there and `overwrite` is false; OSError.
     """
     check_target(target, overwrite=overwrite)
-    scratch = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.partial")
+    scratch = target.with_name(f".virtmesh-{secrets.token_hex(8)}.partial")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    descriptor = os.open(scratch, flags, 0o666)
+    try:
+        descriptor = os.open(scratch, flags, 0o666)
+    except OSError as error:
+        error.filename = str(target)  # the name that the caller knows
+        raise
     try:
         try:
             file = SparseFile(descriptor)
@@ -87,7 +91,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     if target.exists() and not target.is_file():
-        raise FileExistsError(errno.EEXIST, "not a regular file", str(target))
+        raise OSError(errno.EINVAL, "not a regular file: export to - and redirect it", str(target))
     if not overwrite and os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 HOST_MODULES = (
     "virtmesh_native",
-    "fdt",
     "grpc_health",
     "grpc_reflection",
     "prometheus_client",

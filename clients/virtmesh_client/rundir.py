@@ -90,7 +90,7 @@ def default(name: str) -> Path:
 def prepare(folder: Path) -> None:
     """Make a run folder that only this user can enter.
 
-    Errors: BadMachine when another user owns it, or can replace it.
+    Errors: BadMachine when another user owns it, or can replace it, or when it is no run folder.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     about = folder.stat()
@@ -106,6 +106,11 @@ def prepare(folder: Path) -> None:
                 f"others can replace {folder}, since they may write into {parent}: choose another"
                 " with --run-dir"
             )
+    if not (folder / LOCK).exists():
+        # Files are replaced in a run folder, and sockets removed: never those of anything else.
+        if any(folder.iterdir()):
+            raise BadMachine(f"{folder} holds other files: choose a new folder with --run-dir")
+        (folder / LOCK).touch(mode=0o600)
 
 
 class Lock:

@@ -118,33 +118,35 @@ class Supervisor:
 
     async def _become_ready(self) -> None:
         """Wait until the kernel uses every device. Errors: BadMachine."""
-        states = "the kernel does not answer"
         self._tell(Event("waiting", "waiting for the devices"))
-        machine = await aconnect(self._plan.kernel.address, timeout=self._wait)
-        async with machine:
-            try:
-                async with asyncio.timeout(self._wait):
-                    while True:
-                        with contextlib.suppress(ServiceUnavailable):
-                            devices = await machine.devices()
-                            unready = [one for one in devices if one.state != "ready"]
-                            if not unready:
-                                break
-                            states = "; ".join(
-                                f"{one.name} is {one.state}: {one.detail}" for one in unready
-                            )
-                            if any(one.state == "failed" for one in unready):
-                                raise BadMachine(f"{self._plan.name} does not start: {states}")
-                        await asyncio.sleep(POLL_SECONDS)
-            except TimeoutError:
-                raise BadMachine(
-                    f"{self._plan.name} is not ready after {self._wait:g} seconds ({states}):"
-                    f" see the logs in {self._plan.run_dir}, or allow more with --wait"
-                ) from None
+        why = "the kernel does not answer"
+        try:
+            async with asyncio.timeout(self._wait):
+                while why := await self._ask_why_not():  # noqa: ASYNC110 - of another process
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise BadMachine(
+                f"{self._plan.name} is not ready after {self._wait:g} seconds ({why}): see the"
+                f" logs in {self._plan.run_dir}, or allow more with --wait"
+            ) from None
         self._ready = True
         self._status = "ready"
         self._save()
         self._tell(Event("ready", f"{self._plan.name} is ready at {self._plan.kernel.address}"))
+
+    async def _ask_why_not(self) -> str:
+        """Return why the machine is not ready; nothing when it is. Errors: BadMachine."""
+        # A connection that failed once waits before it tries again; a new one does not.
+        async with await aconnect(self._plan.kernel.address, timeout=self._wait) as machine:
+            try:
+                devices = await machine.devices()
+            except ServiceUnavailable as error:
+                return error.message
+        unready = [one for one in devices if one.state != "ready"]
+        why = "; ".join(f"{one.name} is {one.state}: {one.detail}" for one in unready)
+        if any(one.state == "failed" for one in unready):
+            raise BadMachine(f"{self._plan.name} does not start: {why}")
+        return why
 
     async def _keep(self, child: Child) -> None:
         """Restart a process whenever it ends. Errors: BadMachine, ServiceUnavailable."""

@@ -52,8 +52,7 @@ class Cli:
         self, *arguments: object, stdin: int = subprocess.DEVNULL
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Start a command line, its output in pipes; it ends with the body."""
-        process = subprocess.Popen(
-            # Our own module, with the arguments of the test.
+        process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "virtmesh_client", *map(str, arguments)],
             cwd=self.folder,
             env={**os.environ, "VIRTMESH_RUN_DIR": str(self.run_dir), **self.environment},

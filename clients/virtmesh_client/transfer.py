@@ -76,7 +76,12 @@ def remaining(source: BinaryIO) -> int | None:
 
 
 def account(error: BaseException, verb: str, done: int, total: int | None, offset: int) -> None:
-    """Tell an error how far its copy came: as facts for programs, and as a note for people."""
+    """Tell an error how far its copy came: as facts for programs, and as a note for people.
+
+    What was told first stays: it is from where the error came.
+    """
+    if getattr(error, "__notes__", None):
+        return
     of = f" of {total}" if total is not None else ""
     note = f"{done}{of} bytes are {verb}, from offset {offset} on"
     if verb == "written":

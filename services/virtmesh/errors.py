@@ -68,7 +68,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "virtmesh"
 DETAILS_KEY = "grpc-status-details-bin"
-DETAILS_LIMIT = 4096  # gRPC refuses metadata above 8 KiB; a message is never worth half of it
+DETAILS_LIMIT = 1024
+"""Most bytes of a message that travels. It travels twice, percent-encoded (up to three times as
+long) and in the details (base64), and gRPC may refuse metadata above 8 KiB."""
 
 Code = grpc.StatusCode
 
@@ -306,7 +308,12 @@ def to_status(error: VirtmeshError) -> status_pb2.Status:
     detail = any_pb2.Any()
     detail.Pack(info)
     number: int = error.code.value[0]
-    return status_pb2.Status(code=number, message=error.message[:DETAILS_LIMIT], details=[detail])
+    return status_pb2.Status(code=number, message=cut(error.message), details=[detail])
+
+
+def cut(message: str) -> str:
+    """Cut a message to what may travel."""
+    return message.encode(errors="replace")[:DETAILS_LIMIT].decode(errors="ignore")
 
 
 def from_rpc_error(failure: grpc.RpcError, peer: str = "") -> VirtmeshError:

@@ -55,6 +55,8 @@ log = structlog.get_logger(__name__)
 
 CONTROL_TIMEOUT_S = 10.0
 """Longest wait for an answer of the control plane."""
+DETACH_TIMEOUT_S = 3.0
+"""Longest wait for a device that is given back; hanging up frees it all the same."""
 OUTSTANDING_LIMIT = 64
 """Most batches that travel at once; further ones wait their turn."""
 DOORBELL_QUEUES = 32
@@ -165,7 +167,7 @@ class GrpcBus(Bus):
         if not self.lost.done():
             with suppress(grpc.RpcError):
                 await self._control.Detach(
-                    device_pb2.DetachRequest(), metadata=self._metadata, timeout=CONTROL_TIMEOUT_S
+                    device_pb2.DetachRequest(), metadata=self._metadata, timeout=DETACH_TIMEOUT_S
                 )
         self._lose("it was given back")
         for task in self._tasks:

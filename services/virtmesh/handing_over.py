@@ -89,9 +89,9 @@ class HandoverLine:
             packet, descriptors = describe(ram, doorbells)
             try:
                 connection.connect(path)
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: what no path can hold
                 raise ServiceUnavailable(
-                    f"nobody takes memory at {path}: {error.strerror}", address=path
+                    f"nobody takes memory at {path!r}: {error}", address=path
                 ) from error
             try:
                 socket.send_fds(connection, [packet], descriptors)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 Format = Literal["text", "json"]
 FORMATS: tuple[Format, ...] = ("text", "json")
+TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+"""Tracebacks as data, without local variables: those hold tickets, sessions and data of disks."""
 
 
 def configure(form: Format, *, debug: bool = False) -> None:
@@ -29,10 +33,12 @@ def configure(form: Format, *, debug: bool = False) -> None:
     ]
     last: Processor
     if form == "json":
-        shared.append(structlog.processors.dict_tracebacks)
+        shared.append(TRACEBACKS)
         last = structlog.processors.JSONRenderer()
     else:
-        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        last = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],

@@ -21,6 +21,8 @@ from virtmesh.wire import check_address
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+NAME_PATTERN = r"[a-z][a-z0-9-]{0,30}"
+"""Names of devices and machines, as a regular expression."""
 RAM_ADDRESS = 0x8000_0000
 """Guest physical address of the first byte of RAM."""
 MMIO_ADDRESS = 0x1000_1000
@@ -334,7 +336,7 @@ class _Table:
         value = self.value(key, (str,), default)
         if value is None:
             raise self.bad(key, "is missing")
-        if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", value):
+        if not re.fullmatch(NAME_PATTERN, value):
             raise self.bad(
                 key,
                 f"is {value!r}: write a lower-case letter, then at most 30 of a-z, 0-9 and -",

@@ -57,7 +57,12 @@ class Ram:
         return self._view[start : start + length]
 
     def close(self) -> None:
-        """Unmap RAM; the device's mapping is its own and stays until it lets go."""
+        """Unmap RAM; the device's mapping is its own and stays until it lets go.
+
+        Rings that use it keep it mapped for as long as they live.
+        """
+        # Who held RAM may be part of a cycle, which is collected late: let go here and now.
+        del self.guest_memory
         self._view.release()
         self._map.close()
         os.close(self.descriptor)

@@ -30,6 +30,8 @@ UNIX_PATH_LIMIT = 107
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.minimal_stack", 1),
     ("grpc.enable_retries", 0),
+    # A new channel connects at once, instead of sharing the backoff of one that failed before.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
     ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 100),

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import docker
 import pytest
-from docker.errors import DockerException
 
 from virtmesh import wire
 from virtmesh.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
@@ -114,11 +113,12 @@ class Stack:
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
     """Connect to the Docker engine of this host."""
-    try:
-        client = docker.from_env()
-        client.ping()
-    except DockerException as error:
-        pytest.skip(f"no Docker engine answers: {error}")
+    doctor = subprocess.run(
+        [ROOT / "tools" / "doctor.sh", "docker"], capture_output=True, text=True, check=False
+    )
+    if doctor.returncode != 0:
+        pytest.skip("; ".join(doctor.stderr.splitlines()))
+    client = docker.from_env()
     yield client
     client.close()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
 
+from virtmesh import wire
 from virtmesh.api.device.v1 import device_pb2
 from virtmesh.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh.api.register.v1 import register_pb2, register_pb2_grpc
@@ -21,6 +23,7 @@ from virtmesh.errors import (
     VirtmeshError,
     from_rpc_error,
 )
+from virtmesh.host import host
 from virtmesh.testing.script_driver import BlkRequest, GrpcPlane
 from virtmesh.virtio import mmio_registers as mmio
 from virtmesh.virtio.features import Feature
@@ -29,8 +32,11 @@ from virtmesh.wire import MESSAGE_LIMIT_BYTES, SESSION_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+    from pathlib import Path
 
     from tests.contract.conftest import Served
+
+    from virtmesh.virtio.mmio_device import VirtioMmio
 
 PLAIN = Feature.VIRTIO_F_VERSION_1
 READ_MAGIC = register_pb2.AccessRequest(offsets=[0], ops=[4], values=[0])
@@ -114,6 +120,61 @@ async def test_detach_gives_the_device_back(served: Served) -> None:
             await driver.get(mmio.STATUS)
         again = served.control.Detach(device_pb2.DetachRequest(), metadata=plane.metadata)
         assert isinstance(await raised(again), NotAttached)
+
+
+async def test_a_detach_whose_caller_gives_up_is_completed(
+    served: Served, device: VirtioMmio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver may die while it waits for Detach: the device becomes free all the same."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    reset_done = device.reset_done
+
+    async def held() -> None:
+        begun.set()
+        await go_on.wait()
+        await reset_done()
+
+    async with served.attached() as driver:
+        await driver.bring_up(PLAIN)
+        plane = driver.plane
+        assert isinstance(plane, GrpcPlane)
+        monkeypatch.setattr(device, "reset_done", held)
+        call = served.control.Detach(device_pb2.DetachRequest(), metadata=plane.metadata)
+        await begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    go_on.set()
+    async with asyncio.timeout(10):
+        await until_free(served)
+    async with served.attached("next"):
+        pass
+
+
+async def test_a_drain_that_is_given_up_leaves_nothing_behind(
+    served: Served, device: VirtioMmio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for the requests of a driver ends with the service."""
+    begun = asyncio.Event()
+
+    async def held() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(host, "DRAIN_SECONDS", 0.05)
+    address, handover = f"unix:{tmp_path / 'own.sock'}", tmp_path / "own.handover"
+    service = host.Host(device, host.Addresses([address], handover))
+    await service.start()
+    async with wire.open_channel(address) as channel:
+        own = replace(served, host=service, address=address, handover=handover, channel=channel)
+        async with own.attached() as driver:
+            await driver.bring_up(PLAIN)
+            monkeypatch.setattr(device, "reset_done", held)
+        await begun.wait()
+        drained = await service.stop()
+    await asyncio.sleep(0)
+    assert not drained
+    assert "detach" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
 async def test_only_the_holder_touches_the_device(served: Served) -> None:

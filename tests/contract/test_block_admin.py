@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
 from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
 
 from virtmesh.api.block.v1 import block_pb2, block_pb2_grpc
+from virtmesh.devices.blk import BlkModel
 from virtmesh.errors import BadSize, VirtmeshError, WouldShrink, from_rpc_error
 from virtmesh.testing.script_driver import BlkRequest, signalled
 from virtmesh.virtio import blk
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.contract.conftest import Served
+
+    from virtmesh.virtio.mmio_device import VirtioMmio
 
 PLAIN = Feature.VIRTIO_F_VERSION_1
 MIB = 1 << 20
@@ -50,6 +56,35 @@ async def test_a_resize_reaches_the_driver(served: Served, image: Path) -> None:
     assert (info.capacity_bytes, info.image_path) == (2 * MIB, str(image))
 
 
+async def test_a_resize_whose_caller_gives_up_reaches_the_driver(
+    served: Served, device: VirtioMmio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resize that has begun can't be taken back, so the driver must learn of it."""
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop, resize = asyncio.get_running_loop(), BlkModel.resize
+
+    def held(model: BlkModel, capacity: int, *, allow_shrink: bool) -> int:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(10)
+        return resize(model, capacity, allow_shrink=allow_shrink)
+
+    monkeypatch.setattr(BlkModel, "resize", held)
+    async with served.attached() as driver:
+        await driver.bring_up(PLAIN)
+        call = admin(served).Resize(block_pb2.ResizeRequest(capacity_bytes=2 * MIB))
+        await begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        go_on.set()
+        config_call = driver.doorbells.config_call
+        assert config_call is not None
+        async with asyncio.timeout(10):
+            await signalled(config_call)
+        assert await driver.get(blk.CAPACITY) == 2 * MIB // 512
+    assert device.interrupt.sequence == 1
+
+
 async def test_a_device_in_reset_is_not_interrupted(served: Served) -> None:
     """No notification goes to a device that no driver has initialised (2.4.1)."""
     await admin(served).Resize(block_pb2.ResizeRequest(capacity_bytes=2 * MIB))
@@ -77,6 +112,19 @@ async def test_shrinking_on_purpose(served: Served) -> None:
         )
         status, _ = await driver.request(BlkRequest.read(MIB // 512 - 1, 512))
         assert status == RequestStatus.VIRTIO_BLK_S_IOERR
+
+
+async def test_an_image_that_was_cut_off_shows_in_the_metrics(
+    served: Served, device: VirtioMmio, image: Path
+) -> None:
+    """The driver gets I/O errors; who runs the disk sees why."""
+    async with served.attached() as driver:
+        await driver.bring_up(PLAIN)
+        os.truncate(image, MIB // 2)
+        status, _ = await driver.request(BlkRequest.write(MIB // 512 - 1, bytes(512)))
+        assert status == RequestStatus.VIRTIO_BLK_S_IOERR
+    samples = {sample.name: sample.value for one in device.metrics() for sample in one.samples}
+    assert samples["virtmesh_blk_truncated_total"] == 1
 
 
 async def test_read_only_from_the_next_request_on(served: Served) -> None:

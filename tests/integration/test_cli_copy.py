@@ -79,13 +79,16 @@ def test_a_device_killed_during_an_import_is_told_with_what_is_written(
     assert cli("blk", "import", "vda", source, "--verify").returncode == 0
 
 
-def test_ctrl_c_during_an_export_leaves_no_file(cli: Cli, machine: virtmesh_client.Machine) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_export_that_is_stopped_leaves_no_file(
+    cli: Cli, machine: virtmesh_client.Machine, number: signal.Signals
+) -> None:
     """Neither the final name nor a temporary one."""
     machine.disk("vda").resize(4 << 30)
     machine.disk("vda").write(0, b"x" * PIECE)
     with cli.spawn("blk", "export", "vda", "out.img") as process:
         eventually(lambda: any(path.stat().st_size for path in cli.folder.glob(".*.partial")))
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130
     assert b"virtmesh: interrupted; " in err

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from virtmesh_client.testing import SECONDS, Cli, eventually
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Callable
 
     import virtmesh_client
 
@@ -71,32 +73,29 @@ def test_a_machine_file_is_started(cli: Cli) -> None:
 
 
 def test_a_second_up_says_that_the_machine_runs(cli: Cli, machine: virtmesh_client.Machine) -> None:
-    """And does not touch it."""
+    """And does not touch it, nor the machine file that its kernel is restarted from."""
+    before = (cli.run_dir / "machine.toml").read_text()
     second = cli("up", "-d", "--disk", "other.img,size=4M")
     assert second.returncode == 1
     assert "runs in" in second.stderr.splitlines()[-1]
     assert "virtmesh down" in second.stderr.splitlines()[-1]
     assert machine.devices()[0].state == "ready"
+    assert (cli.run_dir / "machine.toml").read_text() == before
 
 
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        ("missing", "no such image"),
-        ("odd", "multiple of 512"),
-        ("folder", "disk.img"),
+        pytest.param(Path.absolute, "no such image", id="missing"),
+        pytest.param(lambda image: image.write_bytes(b"x" * 1000), "multiple of 512", id="odd"),
+        pytest.param(Path.mkdir, "disk.img", id="folder"),
     ],
 )
 def test_a_disk_that_does_not_start_says_why_in_one_line(
-    cli: Cli, prepare: str, words: str
+    cli: Cli, prepare: Callable[[Path], object], words: str
 ) -> None:
     """The device's own last line; everything else is stopped."""
-    image = cli.folder / "disk.img"
-    {
-        "missing": lambda: None,
-        "odd": lambda: image.write_bytes(b"x" * 1000),
-        "folder": image.mkdir,
-    }[prepare]()
+    prepare(cli.folder / "disk.img")
     result = cli("up", "-d", "--disk", "disk.img")
     assert result.returncode == 1
     last = result.stderr.splitlines()[-1]

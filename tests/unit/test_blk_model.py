@@ -106,6 +106,22 @@ def test_the_layout_has_no_holes() -> None:
     assert offset == 0x100 + 60
 
 
+def test_capacity_and_generation_move_together(image: Path) -> None:
+    """A driver reads the capacity in halves: a new half never comes with the old generation."""
+    model = BlkModel("vda", BlkOptions(image))
+    cylinders = model.read_config(blk.CYLINDERS)
+    seen = [(model.config_generation, model.read_config(blk.CAPACITY))]
+    model.resize(128 * MIB, allow_shrink=False)
+    seen.append((model.config_generation, model.read_config(blk.CAPACITY)))
+    assert model.read_config(blk.CYLINDERS) == cylinders
+    model.announce_change()
+    seen.append((model.config_generation, model.read_config(blk.CAPACITY)))
+    assert model.read_config(blk.CYLINDERS) > cylinders
+    model.close()
+    before, after = 64 * MIB // blk.SECTOR, 128 * MIB // blk.SECTOR
+    assert seen == [(0, before), (0, before), (1, after)]
+
+
 def test_the_geometry_of_a_large_disk_is_capped(tmp_path: Path) -> None:
     """More cylinders than ATA can say are not said."""
     path = tmp_path / "large.img"
@@ -199,6 +215,16 @@ def test_creating_with_a_bad_size(tmp_path: Path) -> None:
     with pytest.raises(BadSize):
         make_disk(path, size=1000)
     assert not path.exists()
+
+
+def test_an_image_that_its_disk_would_refuse_is_not_created(tmp_path: Path) -> None:
+    """A size that is no multiple of the block size leaves no file behind to stumble over."""
+    path = tmp_path / "disk.img"
+    with pytest.raises(BadSize, match="4096"):
+        make_disk(path, size=4096 + 512, block_size=4096)
+    assert not path.exists()
+    make_disk(path, size=8192, block_size=4096)
+    assert path.stat().st_size == 8192
 
 
 def test_creating_what_the_file_system_can_not_hold(tmp_path: Path) -> None:

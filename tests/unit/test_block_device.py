@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtmesh.drivers.block_device import WINDOW, BlockDevice
+from virtmesh.drivers.block_device import WINDOW
 from virtmesh.errors import (
     BlockIOError,
     BlockReadOnly,
@@ -18,75 +18,9 @@ from virtmesh.errors import (
     Unaligned,
     VirtmeshError,
 )
+from virtmesh.testing.memory_disk import MemoryDisk
 
 BLOCKS = 64
-
-
-class MemoryDisk(BlockDevice):
-    """A disk in a bytearray that lets other tasks run inside every request."""
-
-    features: list[str] = []  # noqa: RUF012 - a constant of this fake
-    queue_count = 1
-
-    def __init__(self, block_size: int = 512, request_size_max: int = 2048) -> None:
-        super().__init__()
-        self.name = "mem"
-        self.serial = ""
-        self.write_back = False
-        self.read_only = False
-        self.block_size = block_size
-        self.capacity = BLOCKS * block_size
-        self.request_size_max = request_size_max
-        self.discard_size_max = 4 * block_size
-        self.write_zeroes_size_max = 4 * block_size
-        self.data = bytearray(random.Random(1).randbytes(self.capacity))  # noqa: S311 - a pattern
-        self.log: list[tuple[str, int, int]] = []
-        self.running = 0
-        self.peak = 0
-        self.gate: asyncio.Event | None = None
-        self.begun = asyncio.Event()
-        self.bad_blocks: set[int] = set()
-
-    async def read_block(self, block_id: int, buf: memoryview | bytearray) -> None:
-        """Read blocks."""
-        start = await self._request("read", block_id, len(buf))
-        buf[:] = self.data[start : start + len(buf)]
-
-    async def write_block(self, block_id: int, buf: memoryview | bytes | bytearray) -> None:
-        """Write blocks."""
-        start = await self._request("write", block_id, len(buf))
-        self.data[start : start + len(buf)] = buf
-
-    async def discard_block(self, block_id: int, count: int) -> None:
-        """Discard blocks."""
-        await self._request("discard", block_id, count * self.block_size)
-
-    async def zero_block(self, block_id: int, count: int, *, unmap: bool) -> None:
-        """Zero blocks."""
-        length = count * self.block_size
-        start = await self._request("unmap" if unmap else "zero", block_id, length)
-        self.data[start : start + length] = bytes(length)
-
-    async def flush(self) -> None:
-        """Do nothing."""
-
-    def handle_irq(self, status: int) -> bool:
-        """Have none."""
-        return bool(status)
-
-    async def _request(self, kind: str, block_id: int, length: int) -> int:
-        assert length % self.block_size == 0
-        self.log.append((kind, block_id, length // self.block_size))
-        self.running += 1
-        self.begun.set()
-        self.peak = max(self.peak, self.running)
-        try:
-            await (self.gate.wait() if self.gate else asyncio.sleep(0))
-            if self.bad_blocks & set(range(block_id, block_id + length // self.block_size)):
-                raise BlockIOError("a bad block")
-        finally:
-            self.running -= 1
-        return block_id * self.block_size
 
 
 ranges = st.tuples(st.integers(0, BLOCKS * 512), st.integers(0, 9000)).map(

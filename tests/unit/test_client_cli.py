@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from virtmesh.testing.fake_kernel import FakeKernel
 from virtmesh_client.cli.main import run
+from virtmesh_client.cli.show import show_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +57,37 @@ def test_devices_are_listed(shell: Shell) -> None:
     status, out, _ = shell("devices")
     assert status == 0
     assert out.splitlines()[1].split()[:4] == ["vda", "ready", "0x10001000", "1"]
+
+
+@pytest.mark.usefixtures("kernel")
+def test_facts_fit_a_terminal(shell: Shell) -> None:
+    """Each feature has a line: all of them together are wider than any terminal."""
+    status, out, _ = shell("blk", "info", "vda")
+    assert status == 0
+    features = [line.split()[-1] for line in out.splitlines() if "_F_" in line]
+    assert len(features) > 1
+    assert all(line.count("_F_") <= 1 for line in out.splitlines())
+
+
+def test_a_table_keeps_addresses_whole_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """So that they can be copied."""
+    address = f"unix:/run/{'long/' * 20}vda.sock"
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    show_table(("NAME", "ADDRESS"), [("vda", address)])
+    assert address in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("kernel")
+def test_nothing_of_a_disk_that_is_not_there_is_an_error(shell: Shell, tmp_path: Path) -> None:
+    """Not an empty file."""
+    target = tmp_path / "out.img"
+    status, _, err = shell("blk", "export", "vdz", target, "--length", "0")
+    assert status == 1
+    assert "vdz" in err
+    assert not target.exists()
 
 
 @pytest.mark.usefixtures("kernel")

@@ -89,6 +89,25 @@ def test_a_file_that_appears_during_the_copy_stays(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_name_of_any_length_and_script_is_a_target(tmp_path: Path) -> None:
+    """As long as the file system takes it: 255 bytes."""
+    target = tmp_path / ("\N{SNOWMAN}" * 85)
+    with new_file(target, overwrite=False) as file:
+        file.write(b"x")
+    assert target.read_bytes() == b"x"
+
+
+def test_a_folder_that_is_missing_is_told_with_the_name_of_the_target(tmp_path: Path) -> None:
+    """Not with that of the temporary file."""
+    target = tmp_path / "none" / "disk.img"
+    with (
+        pytest.raises(FileNotFoundError) as caught,
+        new_file(target, overwrite=False),
+    ):
+        pytest.fail("the body must not run")
+    assert caught.value.filename == str(target)
+
+
 def test_a_folder_is_no_target(tmp_path: Path) -> None:
     """Not even with overwrite."""
     with pytest.raises(IsADirectoryError), new_file(tmp_path, overwrite=True):
@@ -98,7 +117,7 @@ def test_a_folder_is_no_target(tmp_path: Path) -> None:
 def test_a_device_node_is_no_target() -> None:
     """It is never replaced by a file."""
     with (
-        pytest.raises(FileExistsError, match="not a regular file"),
+        pytest.raises(OSError, match="not a regular file"),
         new_file(Path("/dev/null"), overwrite=True),
     ):
         pytest.fail("the body must not run")

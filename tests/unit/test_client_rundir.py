@@ -93,6 +93,18 @@ def test_a_run_folder_that_others_can_replace_is_refused(tmp_path: Path) -> None
         rundir.prepare(parent / "demo")
 
 
+def test_a_folder_of_other_things_is_no_run_folder(tmp_path: Path) -> None:
+    """Its files and sockets would be replaced and removed; a run folder is used again."""
+    folder = tmp_path / "run"
+    rundir.prepare(folder)
+    (folder / "vda.log").touch()
+    rundir.prepare(folder)
+    (folder / rundir.LOCK).unlink()
+    with pytest.raises(BadMachine, match="holds other files"):
+        rundir.prepare(folder)
+    assert (folder / "vda.log").exists()
+
+
 def test_a_folder_has_one_machine(tmp_path: Path) -> None:
     """The lock ends with its holder."""
     lock = rundir.Lock(tmp_path)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from virtmesh.registers import Register
 
 IN, OUT = RequestType.VIRTIO_BLK_T_IN, RequestType.VIRTIO_BLK_T_OUT
+SOON_S = 10.0
+"""Limit for what must not take forever."""
 PLAIN = FEATURES & ~int(Feature.VIRTIO_F_INDIRECT_DESC)
 
 
@@ -377,3 +379,26 @@ async def test_polling_asks_for_no_interrupts() -> None:
 
         assert model.interrupt.sequence == before
         assert driver.requests == 51
+
+
+async def test_a_device_that_freezes_while_it_is_initialised_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The one who waits can give up: telling a frozen device so is tried for a moment only."""
+    with Ram(4 << 20) as ram:
+        bus = LocalBus(VirtioMmio(ScriptedDisk()), ram)
+        driver = VirtIOBlk(bus)
+
+        async def freeze(_batch: object) -> list[int]:
+            await asyncio.Event().wait()
+            return []
+
+        with monkeypatch.context() as frozen:
+            frozen.setattr(bus, "access", freeze)
+            async with asyncio.timeout(SOON_S):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.01):
+                        await driver.start()
+
+        assert driver.failed.done()
+        await bus.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import weakref
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -74,6 +75,23 @@ async def test_failed_pool_fails_everyone() -> None:
         await waiting
     with pytest.raises(DeviceLost):
         await pool.take()
+
+
+async def test_failed_pool_lets_go_of_everything() -> None:
+    """What it held, and what is given back to it later, is nobody's any more."""
+    things = [Ram(PAGE), Ram(PAGE)]
+    free, taken = map(weakref.ref, things)
+    pool = Pool(things)
+    given_back = things.pop()
+    await pool.take()
+    for ram in (things.pop(), given_back):
+        ram.close()
+
+    pool.fail(lambda: DeviceLost("gone"))
+    pool.give(given_back)
+    del ram, given_back
+
+    assert (free(), taken()) == (None, None)
 
 
 async def test_window_runs_a_bounded_number_at_once() -> None:

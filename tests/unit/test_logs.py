@@ -6,6 +6,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+from virtmesh import logs
+
 SCRIPT = """
 import logging, structlog, sys
 from virtmesh import logs
@@ -13,6 +17,7 @@ logs.configure(sys.argv[1])
 structlog.get_logger("test").info("it happened", device="vda")
 structlog.get_logger("test").debug("a detail")
 logging.getLogger("library").warning("from a %s", "library")
+secret = "a-ticket"
 try:
     1 / 0
 except ZeroDivisionError:
@@ -27,6 +32,14 @@ def log(form: str) -> list[str]:
     )
     assert done.stdout == ""
     return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("form", logs.FORMATS)
+def test_tracebacks_do_not_tell_values(form: logs.Format) -> None:
+    """Local variables hold tickets, sessions and data of disks: none of it belongs in a log."""
+    text = "\n".join(log(form))
+    assert "ZeroDivisionError" in text
+    assert "a-ticket" not in text
 
 
 def test_json_lines_are_json() -> None:

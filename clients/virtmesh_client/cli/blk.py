@@ -57,7 +57,7 @@ def info(settings: Settings, device: str) -> None:
             ("largest request", spell_size(disk.request_size_max_bytes)),
             ("image", f"{disk.image.path} ({allocated} allocated)"),
             ("config generation", disk.image.config_generation),
-            ("features", " ".join(disk.features) or "-"),
+            ("features", "\n".join(disk.features) or "-"),
         ]
     )
 

@@ -24,7 +24,7 @@ from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.follow import follow
 from virtmesh_client.plan import Plan, check_host, disk_machine, make_plan
 from virtmesh_client.stop import stop_machine
-from virtmesh_client.supervise import Event, supervise
+from virtmesh_client.supervise import Event, supervise, take_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +51,13 @@ run_dir_option = click.option(
 @run_dir_option
 @click.option("--name", help="Name of the machine, and of its run folder.")
 @click.option("-d", "--detach", is_flag=True, help="Return when the machine is ready.")
-@click.option("--wait", default=30.0, show_default=True, help="Seconds until it must be ready.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds until it must be ready.",
+)
 @common
 @click.pass_obj
 def up(
@@ -87,6 +93,8 @@ def choose(
         run_dir = (run_dir or rundir.default(name)).absolute()
         text = disk_machine(name, disks)
         rundir.prepare(run_dir)
+        # A machine that runs reads its file again when its kernel is restarted.
+        take_folder(run_dir).release()
         made = run_dir / DEFAULT_FILE.name
         made.write_text(text)
         machine_file.load(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,15 @@ def run(arguments: Sequence[str]) -> int:
     return fail.OK
 
 
+def interrupt(_number: int, _frame: object) -> None:
+    """Treat a signal as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line of this process."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Their default would leave a half copy behind; under nohup the second stays ignored.
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, interrupt)
     raise SystemExit(run(sys.argv[1:]))

@@ -8,12 +8,16 @@ from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 ROW = 16
+"""Bytes of one row of a hex dump."""
+WIDEST = 1000
+"""Widest table."""
 
 
 def show_json(value: object) -> None:
@@ -29,13 +33,13 @@ def plain(value: object) -> Any:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; to a pipe it is as wide as its content."""
+    """Print a table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=not sys.stdout.isatty())
+        table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    console().print(table)
+        table.add_row(*(escape(str(cell)) for cell in row))
+    show(table)
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
@@ -44,14 +48,20 @@ def show_facts(facts: Iterable[tuple[str, object]]) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(name, str(value))
-    console().print(table)
+        table.add_row(name, escape(str(value)))
+    show(table)
 
 
-def console() -> Console:
-    """Return a console on standard output; nothing printed to a pipe is cut to a width."""
-    width = None if sys.stdout.isatty() else 1000
-    return Console(file=sys.stdout, width=width, markup=False, highlight=False, soft_wrap=False)
+def show(table: Table) -> None:
+    """Print a table as wide as its content.
+
+    What is wider than the terminal is for the terminal to wrap: folded into its column, an address
+    could not be copied any more.
+    """
+    console = Console(file=sys.stdout, width=WIDEST, highlight=False)
+    with console.capture() as capture:
+        console.print(table)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
 
 def hexdump(parts: Iterable[bytes], offset: int) -> Iterator[str]:

@@ -254,7 +254,8 @@ impl Image {
         let _alone = self.growth.write().unwrap_or_else(PoisonError::into_inner);
         self.file.set_len(size)?;
         self.capacity.store(size, Ordering::Release);
-        Ok(self.file.sync_data()?)
+        // Not `sync_data` itself: it would use up the one report of writes that are lost.
+        Ok(self.flush()?)
     }
 
     /// Check that the file still reaches `end`.
@@ -330,6 +331,11 @@ mod tests {
         image.flush().unwrap_err();
         image.file = healthy;
         let failure = image.flush().unwrap_err();
+        assert!(
+            failure.to_string().contains("earlier flush failed"),
+            "{failure}"
+        );
+        let failure = image.resize(1024).unwrap_err();
         assert!(
             failure.to_string().contains("earlier flush failed"),
             "{failure}"

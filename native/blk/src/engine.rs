@@ -21,6 +21,9 @@ use crate::request::{Operation, Request, Status, Used};
 /// Reads are asked of the page cache only (`RWF_NOWAIT`), so they never wait for the storage; for
 /// writes, see [`SyncEngine`].
 const INLINE_LIMIT: u64 = 64 << 10;
+/// Most fast jobs that are taken while a slow one could be: so that reads and writes, however many
+/// come, never keep a flush waiting for ever.
+const PATIENCE: u32 = 32;
 
 /// Where the completions of jobs go: the queue they came from.
 pub trait Sink: Send + Sync {
@@ -120,6 +123,8 @@ struct Queues {
     fast: VecDeque<Job>,
     slow: VecDeque<Job>,
     slow_running: usize,
+    /// Fast jobs taken since a slow one was.
+    passed: u32,
     closing: bool,
 }
 
@@ -211,12 +216,14 @@ impl Pool {
     fn take(&self) -> Option<(Job, bool)> {
         let mut queues = self.lock();
         loop {
-            if let Some(job) = queues.fast.pop_front() {
+            let may_be_slow = queues.slow_running < self.slow_limit && !queues.slow.is_empty();
+            let slow_first = may_be_slow && queues.passed >= PATIENCE;
+            if !slow_first && let Some(job) = queues.fast.pop_front() {
+                queues.passed = queues.passed.saturating_add(1);
                 return Some((job, false));
             }
-            if queues.slow_running < self.slow_limit
-                && let Some(job) = queues.slow.pop_front()
-            {
+            if may_be_slow && let Some(job) = queues.slow.pop_front() {
+                queues.passed = 0;
                 queues.slow_running += 1;
                 return Some((job, true));
             }

@@ -100,6 +100,62 @@ fn flushes_never_keep_a_read_waiting() {
     assert_eq!(opened, [Ok(true); 3]);
 }
 
+/// Submits a read for each that completes, until a flush has completed or patience ends.
+struct Load {
+    disk: Arc<Disk>,
+    engine: Arc<SyncEngine>,
+    reads: AtomicUsize,
+    flushed: Arc<Counter>,
+    ended: Sender<()>,
+}
+
+struct Reads(Arc<Load>);
+
+impl Reads {
+    const DEPTH: usize = 16;
+    const PATIENCE: usize = 2000;
+
+    fn submit(&self) {
+        let sink = Arc::new(Reads(Arc::clone(&self.0)));
+        let read = job(&self.0.disk, VIRTIO_BLK_T_IN, LARGE, sink);
+        self.0
+            .engine
+            .submit(&mut vec![read], false, &mut Vec::new());
+    }
+}
+
+impl Sink for Reads {
+    fn complete(&self, _: &[Used]) {
+        let flushed = self.0.flushed.0.load(Ordering::SeqCst) > 0;
+        if flushed || self.0.reads.fetch_add(1, Ordering::SeqCst) >= Self::PATIENCE {
+            let _ = self.0.ended.send(());
+        } else {
+            self.submit();
+        }
+    }
+}
+
+#[test]
+fn reads_never_keep_a_flush_waiting_for_ever() {
+    let (disk, engine) = (disk(), Arc::new(SyncEngine::new(2).unwrap()));
+    let (ended, end) = channel();
+    let flushed = Arc::new(Counter::default());
+    let load = Arc::new(Load {
+        disk: Arc::clone(&disk),
+        engine: Arc::clone(&engine),
+        reads: AtomicUsize::new(0),
+        flushed: Arc::clone(&flushed),
+        ended,
+    });
+    (0..Reads::DEPTH).for_each(|_| Reads(Arc::clone(&load)).submit());
+    let flush = job(&disk, VIRTIO_BLK_T_FLUSH, 0, flushed);
+    engine.submit(&mut vec![flush], false, &mut Vec::new());
+    for _ in 0..Reads::DEPTH {
+        end.recv_timeout(LIMIT).unwrap();
+    }
+    assert!(load.reads.load(Ordering::SeqCst) < Reads::PATIENCE);
+}
+
 #[test]
 fn an_engine_that_is_dropped_executes_what_it_took() {
     let (disk, engine) = (disk(), SyncEngine::new(3).unwrap());

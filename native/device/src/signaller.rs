@@ -37,7 +37,7 @@ impl Signaller {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            context: None,
+            context: Context::new().ok(),
         }
     }
 

@@ -249,6 +249,6 @@ class BlkDevice:
         """Requests that failed since the image is shorter than the disk: someone cut it off."""
     @property
     def flushes(self) -> int:
-        """Times the image was flushed, by request, for write-through, and by call."""
+        """Times the image was flushed, by request, for write-through, by resizes, and by call."""
     def close(self) -> None:
         """Stop all queues, wait for them, and release the image."""

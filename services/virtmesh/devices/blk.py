@@ -1,6 +1,6 @@
 """The virtio block device (virtio 1.4, 5.2): configuration and features of a disk.
 
-https://docs.oasis-open.org/virtio/virtio/v1.4/virtio-v1.4.html#x1-3100002
+https://docs.oasis-open.org/virtio/virtio/v1.4/virtio-v1.4.html
 
 Requests are parsed and executed by virtmesh_native.BlkDevice; its threads never come here.
 
@@ -115,6 +115,8 @@ class BlkModel:
             max_write_zeroes_seg=MAX_WRITE_ZEROES_SEG,
             threads=options.threads,
         )
+        self._capacity = self.disk.capacity
+        """The capacity as drivers see it: it moves together with the generation (2.5.1)."""
         physical = max(PHYSICAL_BLOCK // options.block_size, 1)
         self._fixed: dict[Register, int] = {
             blk.SIZE_MAX: options.size_max,
@@ -163,9 +165,9 @@ class BlkModel:
     def read_config(self, field: Register) -> int:
         """Read a field of the configuration space (5.2.4)."""
         if field is blk.CAPACITY:
-            return self.disk.capacity // blk.SECTOR
+            return self._capacity // blk.SECTOR
         if field is blk.CYLINDERS:
-            sectors = self.disk.capacity // blk.SECTOR
+            sectors = self._capacity // blk.SECTOR
             return min(sectors // (HEADS * TRACK_SECTORS), CYLINDERS_MAX)
         if field is blk.WRITEBACK:
             return int(self.disk.write_back)
@@ -231,6 +233,7 @@ class BlkModel:
 
     def announce_change(self) -> None:
         """Tell the driver that the configuration has changed (5.2.6.2). On the loop's thread."""
+        self._capacity = self.disk.capacity
         self.config_generation = self.config_generation + 1 & 0xFFFF_FFFF
         if self._features is not None:  # No notifications to a device in reset (2.4.1).
             self.interrupt.raise_config()
@@ -271,7 +274,7 @@ def make(name: str, *, size: int | None, **values: Any) -> VirtioMmio:
     Errors: click.BadParameter for options that make no sense; ImageError, with the mend.
     """
     options = check_options(**values)
-    if size is not None and create_image(options.image, size):
+    if size is not None and create_image(options.image, size, options.block_size):
         log.info("created an image", image=str(options.image), size_bytes=size)
     check_kind(options.image)
     try:

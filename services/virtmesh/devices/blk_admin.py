@@ -22,6 +22,7 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
     def __init__(self, model: BlkModel) -> None:
         self._model = model
         self._resizing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[int]] = set()
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Add the service to a server."""
@@ -48,14 +49,28 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
     ) -> pb.ResizeResponse:
         """Change the capacity, and tell the driver."""
         del context
-        async with self._resizing:  # "Would it shrink" and the resize are one step.
-            before = await asyncio.to_thread(
-                self._model.resize, request.capacity_bytes, allow_shrink=request.allow_shrink
-            )
-            self._model.announce_change()
+        # A resize that has begun can't be taken back: the driver has to learn of it, even if the
+        # caller gives up.
+        task = asyncio.create_task(self._resize(request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        before = await asyncio.shield(task)
         return pb.ResizeResponse(
             previous_capacity_bytes=before, capacity_bytes=self._model.disk.capacity
         )
+
+    async def _resize(self, request: pb.ResizeRequest) -> int:
+        """Resize, and tell the driver; returns the capacity before."""
+        async with self._resizing:  # "Would it shrink" and the resize are one step.
+            before = self._model.disk.capacity
+            try:
+                return await asyncio.to_thread(
+                    self._model.resize, request.capacity_bytes, allow_shrink=request.allow_shrink
+                )
+            finally:
+                # After an error too: the new size may be in force, and only not durable.
+                if self._model.disk.capacity != before:
+                    self._model.announce_change()
 
     async def Flush(
         self, request: pb.FlushRequest, context: grpc.aio.ServicerContext[Any, Any]

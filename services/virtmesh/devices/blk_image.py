@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def create_image(path: Path, size: int) -> bool:
+def create_image(path: Path, size: int, block_size: int = SECTOR) -> bool:
     """Create a sparse image of `size` bytes; return False when there is a file already.
 
     A file that is there is never touched; a new one that can't get its size is removed.
     Errors: BadSize, ImageError, ImageDenied, ImageNotFound (no such folder).
     """
-    if size <= 0 or size % SECTOR:
-        raise BadSize(f"{size} bytes is no size for a disk: choose a multiple of {SECTOR}")
+    if size <= 0 or size % block_size:
+        raise BadSize(f"{size} bytes is no size for a disk: choose a multiple of {block_size}")
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
     except FileExistsError:

@@ -37,6 +37,11 @@ def blk_metrics(disk: BlkDevice) -> Iterable[Metric]:
     yield CounterMetricFamily(
         "virtmesh_blk_malformed", "Chains refused before execution", value=disk.malformed
     )
+    yield CounterMetricFamily(
+        "virtmesh_blk_truncated",
+        "Requests that failed since the image is shorter than the disk: someone cut it off",
+        value=disk.truncated,
+    )
     for name, text, value in (
         ("virtmesh_blk_in_flight", "Requests being executed", disk.in_flight),
         ("virtmesh_blk_capacity_bytes", "Capacity of the disk", disk.capacity),

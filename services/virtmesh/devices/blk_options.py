@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from virtmesh.machine import parse_size
+from virtmesh.option_types import Size
 from virtmesh.virtio import blk
 
 SEG_MAX = 126
@@ -37,21 +37,6 @@ class BlkOptions:
     seg_max: int = SEG_MAX
     size_max: int = SIZE_MAX
     threads: int = 4
-
-
-class Size(click.ParamType[int]):
-    """A size on a command line, such as 64M."""
-
-    name = "size"
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """Return the bytes."""
-        try:
-            return parse_size(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 OPTIONS = (

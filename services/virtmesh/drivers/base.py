@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+GIVE_UP_S = 1.0
+"""Longest wait for a device that is told that its driver has given up: it may be hanging."""
 TRANSPORT_FEATURES = (
     Feature.VIRTIO_F_VERSION_1
     | Feature.VIRTIO_F_INDIRECT_DESC
@@ -161,6 +163,7 @@ class VirtIODriver(ABC):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.queues.clear()  # a ring keeps guest memory mapped
 
     def _pop_all(self) -> int:
         """Complete every used chain of every queue; return how many there were."""
@@ -222,8 +225,9 @@ class VirtIODriver(ABC):
 
     async def _give_up(self) -> None:
         """Tell the device, and everyone who waits, that initialisation has failed."""
-        with suppress(VirtmeshError):
-            await self.header.give_up()
+        with suppress(VirtmeshError, TimeoutError):
+            async with asyncio.timeout(GIVE_UP_S):
+                await self.header.give_up()
         await self.close()
 
     def _bus_lost(self, lost: asyncio.Future[DeviceLost]) -> None:

@@ -100,11 +100,14 @@ class BlkResp:
 
 @dataclass(frozen=True)
 class Slot:
-    """Guest memory for one request of one queue: data, then BlkReq and BlkResp."""
+    """Guest memory for one request of one queue: where its data lies, and its frame.
+
+    Data is apart from frames, so that it starts at a multiple of the block size.
+    """
 
     queue: VirtQueue
-    address: int
-    data_size: int
+    data: int
+    frame: int
 
     FRAME_SIZE = 32
     """Room for BlkReq and BlkResp, in bytes."""
@@ -112,18 +115,16 @@ class Slot:
     @property
     def request(self) -> Buffer:
         """Where BlkReq lies."""
-        return self.address + self.data_size, BlkReq.SIZE
+        return self.frame, BlkReq.SIZE
 
     @property
     def response(self) -> Buffer:
         """Where BlkResp lies."""
-        return self.address + self.data_size + BlkReq.SIZE, BlkResp.SIZE
+        return self.frame + BlkReq.SIZE, BlkResp.SIZE
 
     def segments(self, length: int, size: int) -> list[Buffer]:
         """Return the data as segments of at most `size` bytes."""
-        return [
-            (self.address + start, min(size, length - start)) for start in range(0, length, size)
-        ]
+        return [(self.data + start, min(size, length - start)) for start in range(0, length, size)]
 
 
 @dataclass
@@ -179,7 +180,8 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
             await self._request(BlkReq(RequestType.VIRTIO_BLK_T_GET_ID), into=memoryview(name))
         except BlockUnsupported:
             return
-        self.serial = name.split(b"\0")[0].decode("ascii", "replace")
+        text = name.split(b"\0")[0].decode("ascii", "replace")
+        self.serial = "".join(one if one.isprintable() else "?" for one in text)
 
     async def config_changed(self) -> None:
         """Read the capacity and the cache mode."""
@@ -310,10 +312,13 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
 
     def _cut_slots(self, queue: VirtQueue, count: int) -> Iterator[Slot]:
         """Cut slots out of RAM."""
-        size = self.request_size_max + Slot.FRAME_SIZE
-        base = self.bus.ram.pages.allocate(size * count)
+        pages = self.bus.ram.pages
+        data = pages.allocate(self.request_size_max * count)
+        frame = pages.allocate(Slot.FRAME_SIZE * count)
         for number in range(count):
-            yield Slot(queue, base + number * size, self.request_size_max)
+            yield Slot(
+                queue, data + number * self.request_size_max, frame + number * Slot.FRAME_SIZE
+            )
 
     async def _request_range(
         self, kind: RequestType, block_id: int, count: int, flags: int
@@ -345,7 +350,7 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         _copy_in(ram, slot.response, bytes([_UNWRITTEN]))
         readable, writable = [slot.request], [slot.response]
         if out is not None:
-            _copy_in(ram, (slot.address, len(out)), out)
+            _copy_in(ram, (slot.data, len(out)), out)
             readable += slot.segments(len(out), self._segment_size)
         if pending.into is not None:
             writable = slot.segments(len(pending.into), self._segment_size) + writable
@@ -364,7 +369,7 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         if written < len(into) + BlkResp.SIZE:
             # What lies behind the written bytes is left over from an earlier request (2.6.8.2).
             raise BlockIOError(f"the disk wrote {written} bytes of {len(into) + BlkResp.SIZE}")
-        with self.bus.ram.view(slot.address, len(into)) as data:
+        with self.bus.ram.view(slot.data, len(into)) as data:
             into[:] = data
 
     def _sector(self, block_id: int) -> int:

@@ -48,11 +48,13 @@ class Pool(Generic[T]):
             if not turn.done():
                 turn.set_result(thing)
                 return
-        self._free.append(thing)
+        if self._broken is None:
+            self._free.append(thing)
 
     def fail(self, error: Callable[[], VirtmeshError]) -> None:
-        """Let everyone who waits, or comes, fail with what `error` makes."""
+        """Let everyone who waits, or comes, fail with what `error` makes; let go of all things."""
         self._broken = error
+        self._free.clear()
         for turn in self._waiting:
             if not turn.done():
                 turn.set_exception(error())

@@ -56,7 +56,7 @@ class Addresses:
 
 
 class Host:
-    """Serves one device, from `start` to `stop`; the device is closed then, whatever happened.
+    """Serves one device, from `start` to `stop`; the device is closed then.
 
     Errors of `start`: AddressTaken; ValueError for an address that is none.
     """
@@ -108,14 +108,20 @@ class Host:
             self._control.metrics_address = self._metrics.address
         await self._server.start((*SERVICES, *description.services))
 
-    async def stop(self) -> None:
-        """Finish what is being executed, then go: nothing of the service is left behind."""
+    async def stop(self) -> bool:
+        """Finish what is being executed, then go: nothing of the service is left behind.
+
+        False when requests did not finish in time. The device is not closed then, since that would
+        wait for them: only the end of the process ends them.
+        """
         await self._server.leave()
+        drained = True
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self._sessions.close()
         except TimeoutError:
             log.warning("requests did not finish; going without them", seconds=DRAIN_SECONDS)
+            drained = False
         self._interrupts.close()
         self.device.end_streams()
         await self._server.stop(GRACE_SECONDS)
@@ -123,7 +129,9 @@ class Host:
             self._handovers.close()
         if self._metrics:
             await asyncio.to_thread(self._metrics.close)
-        await asyncio.to_thread(self.device.close)
+        if drained:
+            await asyncio.to_thread(self.device.close)
+        return drained
 
     def _collect(self) -> Iterable[Metric]:
         """Return every metric of the device, read now."""

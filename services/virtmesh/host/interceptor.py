@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from virtmesh.errors import DETAILS_KEY, DETAILS_LIMIT, VirtmeshError, to_status
+from virtmesh.errors import DETAILS_KEY, DETAILS_LIMIT, VirtmeshError, cut, to_status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -80,4 +80,4 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: VirtmeshErro
     """End a call with an error."""
     status = to_status(error).SerializeToString()
     metadata = ((DETAILS_KEY, status),) if len(status) <= DETAILS_LIMIT + 2048 else ()
-    await context.abort(error.code, error.message[:DETAILS_LIMIT], metadata)
+    await context.abort(error.code, cut(error.message), metadata)

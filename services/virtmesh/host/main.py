@@ -7,8 +7,8 @@ new one needs no change here.
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,11 @@ import click
 import structlog
 import uvloop
 
-from virtmesh import __version__, devices, logs, wire
+from virtmesh import __version__, devices, logs
 from virtmesh.errors import VirtmeshError
 from virtmesh.host.host import Addresses, Host
 from virtmesh.host.server import catch_signals, socket_path
+from virtmesh.option_types import Address, Name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,34 +30,6 @@ if TYPE_CHECKING:
     from virtmesh.device import Device
 
 log = structlog.get_logger(__name__)
-
-NAME_PATTERN = r"[a-z][a-z0-9-]{0,30}"
-
-
-class Name(click.ParamType[str]):
-    """The name of a device on its machine."""
-
-    name = "name"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check the name."""
-        if not re.fullmatch(NAME_PATTERN, value):
-            self.fail(f"{value!r} is no name: use {NAME_PATTERN}", param, ctx)
-        return value
-
-
-class Address(click.ParamType[str]):
-    """An address to listen on."""
-
-    name = "address"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check the address."""
-        try:
-            return wire.check_address(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
 
 COMMON = (
     click.Option(["--name"], required=True, type=Name(), help="Name on the machine, such as vda."),
@@ -160,7 +133,9 @@ async def run(make: Callable[[], Device], addresses: Addresses) -> None:
         number = await stop
         log.info("stopping", signal=number.name)
     finally:
-        await host.stop()
+        if not await host.stop():
+            sys.stderr.flush()
+            os._exit(1)  # threads that wait for storage, or for a hostile driver, end with it
 
 
 @click.command(cls=Kinds, context_settings={"help_option_names": ["-h", "--help"]})

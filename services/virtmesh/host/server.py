@@ -137,8 +137,3 @@ def catch_signals() -> asyncio.Future[signal.Signals]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, note, number)
     return arrived
-
-
-async def wait_for_signal() -> signal.Signals:
-    """Wait for SIGTERM or SIGINT."""
-    return await catch_signals()

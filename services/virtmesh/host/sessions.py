@@ -113,25 +113,25 @@ class Sessions:
         return session
 
     async def detach(self, session: Session) -> None:
-        """Take the device back: what is being executed finishes, then it is reset and free."""
+        """Take the device back: what is being executed finishes, then it is reset and free.
+
+        Once begun it is completed, even if whoever waits for it gives up.
+        """
         self._end(session)
-        async with self._changing:
-            if self._holder is not session:
-                return
-            self._device.begin_reset()
-            await self._device.reset_done()
-            self._device.detach()
-            if self._handovers is not None:
-                self._handovers.drop(session.handover)
-            self._holder = None
-        log.info("detached", driver=session.driver_name)
+        await asyncio.shield(self._begin_release(session))
 
     async def close(self) -> None:
         """Take the device back from whoever has it, and give it to nobody any more."""
         self._closed = True
-        if self._holder is not None:
-            await self.detach(self._holder)
-        await asyncio.gather(*self._tasks)
+        try:
+            async with self._changing:  # An Attach under way ends first.
+                holder = self._holder
+            if holder is not None:
+                await self.detach(holder)
+            await asyncio.gather(*self._tasks)
+        finally:
+            for task in self._tasks:  # Some are left when the wait was given up.
+                task.cancel()
 
     def _end(self, session: Session) -> None:
         """Let a driver do no more."""
@@ -145,6 +145,24 @@ class Sessions:
             return
         log.warning("the driver is gone", driver=session.driver_name)
         self._end(session)
-        task = asyncio.create_task(self.detach(session), name="detach")
+        self._begin_release(session)
+
+    def _begin_release(self, session: Session) -> asyncio.Task[None]:
+        """Release the device in a task of its own."""
+        task = asyncio.create_task(self._release(session), name="detach")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _release(self, session: Session) -> None:
+        """Reset the device, and make it free."""
+        async with self._changing:
+            if self._holder is not session:
+                return
+            self._device.begin_reset()
+            await self._device.reset_done()
+            self._device.detach()
+            if self._handovers is not None:
+                self._handovers.drop(session.handover)
+            self._holder = None
+        log.info("detached", driver=session.driver_name)

@@ -19,10 +19,8 @@ from virtmesh.api.kernel.v1 import (
     input_device_pb2_grpc,
     kernel_pb2_grpc,
 )
-from virtmesh.devices.blk_options import Size
 from virtmesh.errors import BadMachine, VirtmeshError
-from virtmesh.host.main import Address
-from virtmesh.host.server import GRACE_SECONDS, Server, wait_for_signal
+from virtmesh.host.server import GRACE_SECONDS, Server, catch_signals
 from virtmesh.kernel import block_service, input_service, service
 from virtmesh.kernel.block_service import BlockDeviceService
 from virtmesh.kernel.devicetree import make_blob
@@ -41,6 +39,7 @@ from virtmesh.machine import (
     load,
 )
 from virtmesh.metrics import MetricsServer
+from virtmesh.option_types import Address, Size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,10 +127,11 @@ class KernelServer:
 
 async def run(plan: Plan) -> None:
     """Serve until a signal asks for the end."""
+    stop = catch_signals()
     server = KernelServer(plan)
     try:
         await server.start()
-        number = await wait_for_signal()
+        number = await stop
         log.info("stopping", signal=number.name)
     finally:
         await server.stop()

@@ -104,9 +104,9 @@ class ProbedDevice:
             )
         return self.driver
 
-    async def until(self, *states: ProbeState) -> None:
-        """Wait until the device is in one of the states."""
-        while self.state not in states:
+    async def until(self, *states: ProbeState, detail: str = "") -> None:
+        """Wait until the device is in one of the states, with a detail that has these words."""
+        while self.state not in states or detail not in self.detail:
             self._changed.clear()
             await self._changed.wait()
 
@@ -116,12 +116,13 @@ class ProbedDevice:
         while True:
             try:
                 await self._serve()
-            except COMES_BACK as error:
-                self._move(ProbeState.WAITING, error.message)
             except VirtmeshError as error:
-                self._move(ProbeState.FAILED, error.message)
+                self._give_up(error)
             except OSError as error:
                 self._move(ProbeState.FAILED, str(error))
+            except Exception:
+                log.exception("a fault of the kernel", device=self.node.name)
+                self._move(ProbeState.FAILED, "a fault of the kernel; its log says more")
             first, longest = PAUSES_S[self.state]
             afresh = self._was_ready or self.state is not before
             pause = first if afresh else min(max(2 * pause, first), longest)
@@ -146,7 +147,11 @@ class ProbedDevice:
             driver = await self._probe(bus, undo)
             self._was_ready = True
             self._move(ProbeState.READY, "")
-            raise again(await driver.failed)
+            # Shielded: a kernel that stops cancels this task, not the driver's own future.
+            error = await asyncio.shield(driver.failed)
+            # Before the device is given back, which takes its time: it is of no use from here on.
+            self._give_up(error)
+            raise again(error)
 
     async def _probe(self, bus: Bus, undo: AsyncExitStack) -> VirtIODriver:
         """Find the driver of an attached device and start it."""
@@ -179,6 +184,11 @@ class ProbedDevice:
         self.driver = None
         self._requests_before += driver.requests
         await driver.close()
+
+    def _give_up(self, error: VirtmeshError) -> None:
+        """Note that a device can't be used, and whether that mends itself."""
+        comes_back = isinstance(error, COMES_BACK)
+        self._move(ProbeState.WAITING if comes_back else ProbeState.FAILED, error.message)
 
     def _move(self, state: ProbeState, detail: str) -> None:
         """Change the state, and say so."""

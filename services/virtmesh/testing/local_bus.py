@@ -99,8 +99,8 @@ class LocalBus(Bus):
         self.lose("it was given back")
         self._doorbell.close()
         loop = asyncio.get_running_loop()
-        for descriptor in self._readers:
-            loop.remove_reader(descriptor)
+        while self._readers:
+            loop.remove_reader(self._readers.pop())
         self._device.interrupt.observed = False
         self._device.begin_reset()
         await self._device.reset_done()

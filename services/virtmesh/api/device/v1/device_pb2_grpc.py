@@ -106,6 +106,8 @@ class DeviceServiceServicer:
         """Attach claims the device for one driver.
         Errors: FAILED_PRECONDITION/DEVICE_ATTACHED (metadata "holder") when another driver has it;
         FAILED_PRECONDITION/MEMORY_MISSING when the ticket is unknown or its connection is closed;
+        INVALID_ARGUMENT/BAD_DOORBELL for a descriptor that is no non-blocking eventfd, or a queue that
+        is not there; INVALID_ARGUMENT/BAD_VALUE for a driver name of the wrong length;
         UNAVAILABLE/SHUTTING_DOWN while the service stops.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -52,6 +52,8 @@ class DeviceServiceStub:
     """Attach claims the device for one driver.
     Errors: FAILED_PRECONDITION/DEVICE_ATTACHED (metadata "holder") when another driver has it;
     FAILED_PRECONDITION/MEMORY_MISSING when the ticket is unknown or its connection is closed;
+    INVALID_ARGUMENT/BAD_DOORBELL for a descriptor that is no non-blocking eventfd, or a queue that
+    is not there; INVALID_ARGUMENT/BAD_VALUE for a driver name of the wrong length;
     UNAVAILABLE/SHUTTING_DOWN while the service stops.
     """
     Detach: _grpc.UnaryUnaryMultiCallable[_device_pb2.DetachRequest, _device_pb2.DetachResponse]
@@ -92,6 +94,8 @@ class DeviceServiceAsyncStub(DeviceServiceStub):
     """Attach claims the device for one driver.
     Errors: FAILED_PRECONDITION/DEVICE_ATTACHED (metadata "holder") when another driver has it;
     FAILED_PRECONDITION/MEMORY_MISSING when the ticket is unknown or its connection is closed;
+    INVALID_ARGUMENT/BAD_DOORBELL for a descriptor that is no non-blocking eventfd, or a queue that
+    is not there; INVALID_ARGUMENT/BAD_VALUE for a driver name of the wrong length;
     UNAVAILABLE/SHUTTING_DOWN while the service stops.
     """
     Detach: _aio.UnaryUnaryMultiCallable[_device_pb2.DetachRequest, _device_pb2.DetachResponse]  # type: ignore[assignment]
@@ -141,6 +145,8 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Attach claims the device for one driver.
         Errors: FAILED_PRECONDITION/DEVICE_ATTACHED (metadata "holder") when another driver has it;
         FAILED_PRECONDITION/MEMORY_MISSING when the ticket is unknown or its connection is closed;
+        INVALID_ARGUMENT/BAD_DOORBELL for a descriptor that is no non-blocking eventfd, or a queue that
+        is not there; INVALID_ARGUMENT/BAD_VALUE for a driver name of the wrong length;
         UNAVAILABLE/SHUTTING_DOWN while the service stops.
         """
 

@@ -51,7 +51,9 @@ class DoorbellServiceServicer:
     def Notify(self, request, context):
         """Notify tells the device that queues have available buffers. It returns at once, before the
         buffers are used.
-        Errors: FAILED_PRECONDITION/NOT_ATTACHED; OUT_OF_RANGE/NO_SUCH_QUEUE.
+        Errors: FAILED_PRECONDITION/NOT_ATTACHED; OUT_OF_RANGE/NO_SUCH_QUEUE;
+        FAILED_PRECONDITION/DRIVER_VIOLATION before DRIVER_OK; INVALID_ARGUMENT/BAD_STREAM for more than
+        64 queues.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

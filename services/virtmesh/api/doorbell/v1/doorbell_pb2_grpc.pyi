@@ -38,7 +38,9 @@ class DoorbellServiceStub:
     Notify: _grpc.UnaryUnaryMultiCallable[_doorbell_pb2.NotifyRequest, _doorbell_pb2.NotifyResponse]
     """Notify tells the device that queues have available buffers. It returns at once, before the
     buffers are used.
-    Errors: FAILED_PRECONDITION/NOT_ATTACHED; OUT_OF_RANGE/NO_SUCH_QUEUE.
+    Errors: FAILED_PRECONDITION/NOT_ATTACHED; OUT_OF_RANGE/NO_SUCH_QUEUE;
+    FAILED_PRECONDITION/DRIVER_VIOLATION before DRIVER_OK; INVALID_ARGUMENT/BAD_STREAM for more than
+    64 queues.
     """
 
 @_typing.type_check_only
@@ -51,7 +53,9 @@ class DoorbellServiceAsyncStub(DoorbellServiceStub):
     Notify: _aio.UnaryUnaryMultiCallable[_doorbell_pb2.NotifyRequest, _doorbell_pb2.NotifyResponse]  # type: ignore[assignment]
     """Notify tells the device that queues have available buffers. It returns at once, before the
     buffers are used.
-    Errors: FAILED_PRECONDITION/NOT_ATTACHED; OUT_OF_RANGE/NO_SUCH_QUEUE.
+    Errors: FAILED_PRECONDITION/NOT_ATTACHED; OUT_OF_RANGE/NO_SUCH_QUEUE;
+    FAILED_PRECONDITION/DRIVER_VIOLATION before DRIVER_OK; INVALID_ARGUMENT/BAD_STREAM for more than
+    64 queues.
     """
 
 class DoorbellServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -67,7 +71,9 @@ class DoorbellServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_doorbell_pb2.NotifyResponse, _abc.Awaitable[_doorbell_pb2.NotifyResponse]]:
         """Notify tells the device that queues have available buffers. It returns at once, before the
         buffers are used.
-        Errors: FAILED_PRECONDITION/NOT_ATTACHED; OUT_OF_RANGE/NO_SUCH_QUEUE.
+        Errors: FAILED_PRECONDITION/NOT_ATTACHED; OUT_OF_RANGE/NO_SUCH_QUEUE;
+        FAILED_PRECONDITION/DRIVER_VIOLATION before DRIVER_OK; INVALID_ARGUMENT/BAD_STREAM for more than
+        64 queues.
         """
 
 def add_DoorbellServiceServicer_to_server(servicer: DoorbellServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
