@@ -99,6 +99,7 @@ $(STAMPS)/host:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/dependencies: requirements/dev.lock $(STAMPS)/host
+	@PYTHON=$(HOST_PYTHON) tools/doctor.sh xkb
 	$(BIN)/pip install --quiet --require-hashes --requirement $<
 	@touch $@
 

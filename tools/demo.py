@@ -1,10 +1,12 @@
-"""A tour of virtmesh, and a proof: a real file system through the whole machine and back.
+"""A tour of virtmesh, and a proof: a file system, text and clicks through a whole machine.
 
 Usage: python tools/demo.py [--size 64M] [--keep]
 
 It makes an ext4 image with files in it, starts a machine as separate processes, copies the image
 through client, kernel, registers and shared-memory queue to the disk's device, and checks what
-arrived. It needs mke2fs and e2fsck (e2fsprogs). Exit status 0 only when every check passed.
+arrived. Then it types a sentence on a German keyboard, moves and clicks, and compares what the
+drivers received. It needs mke2fs and e2fsck (e2fsprogs). Exit status 0 only when every check
+passed.
 """
 
 from __future__ import annotations
@@ -26,9 +28,40 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+import virtmesh_client
+from virtmesh_client.input.decode import Decoder
+
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 VIRTMESH = str(Path(sys.executable).parent / "virtmesh")
 DISK = "vda"
+MACHINE = """
+name = "demo"
+
+[[devices]]
+name = "vda"
+kind = "blk"
+[devices.options]
+image = "disk.img"
+size = "{mebibytes}M"
+serial = "demo"
+
+[[devices]]
+name = "keyboard"
+kind = "input"
+[devices.options]
+personality = "keyboard"
+
+[[devices]]
+name = "mouse"
+kind = "input"
+[devices.options]
+personality = "mouse"
+"""
+SENTENCE = 'Süße Grüße: "2 € für {[Äpfel]} ~ café \\o/"'
+LAYOUT = "de"
+MOVE = (120, -45)
+CLICKS = 2
+WATCH_SECONDS = 30.0
 SMALLEST = 64
 """Smallest image, in MiB."""
 SEED = 20260401
@@ -117,8 +150,9 @@ def make_image(tour: Tour, mebibytes: int) -> Path:
 
 def copy(tour: Tour, image: Path, mebibytes: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Start the machine and copy the image in and out; returns both reports."""
-    tour.step("2. A machine: one device process, one kernel process")
-    tour.run(VIRTMESH, "up", "--disk", f"disk.img,size={mebibytes}M,serial=demo", "--detach")
+    tour.step("2. A machine: a process for each device, and one for the kernel")
+    (tour.folder / "machine.toml").write_text(MACHINE.format(mebibytes=mebibytes))
+    tour.run(VIRTMESH, "up", "machine.toml", "--detach")
     tour.run(VIRTMESH, "devices")
     tour.run(VIRTMESH, "blk", "info", DISK)
 
@@ -178,6 +212,56 @@ def summarise(tour: Tour, imported: dict[str, Any], exported: dict[str, Any]) ->
     tour.check("every byte went through the queue", served.get("OUT", 0) >= imported["bytes"])
 
 
+def press_keys(tour: Tour) -> None:
+    """Type with Shift, AltGr and dead keys; check what the keyboard's driver received."""
+    tour.step("6. A sentence on a German keyboard")
+    with (
+        virtmesh_client.connect() as machine,
+        machine.input("keyboard").watch(seconds=WATCH_SECONDS) as watch,
+    ):
+        typed = tour.ask(
+            "input", "type", SENTENCE, "--layout", LAYOUT, "--wait", "delivered", "-d", "keyboard"
+        )
+        # Each packet is a key and its SYN_REPORT.
+        received = [one.event for _, one in zip(range(2 * typed["packets"]), watch, strict=False)]
+    text = Decoder(LAYOUT).read(received)
+    tour.check(f"the driver received {text!r}", passed=text == SENTENCE)
+    stats = tour.ask("input", "stats", "-d", "keyboard")
+    accepted, delivered = stats["packets_accepted"], stats["packets_delivered"]
+    tour.check(
+        f"{accepted} packets accepted, {delivered} delivered, none refused or lost",
+        passed=accepted == delivered == typed["packets"]
+        and not stats["packets_refused"] + stats["packets_lost"],
+    )
+
+
+def move_and_click(tour: Tour) -> None:
+    """Move and click; check what the mouse's driver received."""
+    tour.step("7. A mouse that moves and clicks")
+    with (
+        virtmesh_client.connect() as machine,
+        machine.input("mouse").watch(seconds=WATCH_SECONDS) as watch,
+    ):
+        moved = tour.ask("input", "move", *map(str, MOVE), "--duration", "0.2", "-d", "mouse")
+        tour.ask("input", "click", "--count", str(CLICKS), "--wait", "delivered", "-d", "mouse")
+        seen = []
+        clicks = 0
+        for received in watch:
+            seen.append(received.event)
+            clicks += str(received.event) == "BTN_LEFT 0"
+            if clicks == CLICKS:
+                break
+    distance = tuple(
+        sum(one.value for one in seen if one.code_name == name) for name in ("REL_X", "REL_Y")
+    )
+    tour.check(
+        f"the driver received a move by {distance} in {moved['packets']} packets",
+        passed=distance == MOVE,
+    )
+    presses = sum(str(one) == "BTN_LEFT 1" for one in seen)
+    tour.check(f"and {presses} presses and {clicks} releases", passed=presses == clicks == CLICKS)
+
+
 def travel(tour: Tour, mebibytes: int) -> None:
     """Make the whole tour, and stop the machine whatever happens."""
     tool("e2fsck")
@@ -186,8 +270,10 @@ def travel(tour: Tour, mebibytes: int) -> None:
         imported, exported = copy(tour, image, mebibytes)
         prove(tour, image, imported, exported)
         summarise(tour, imported, exported)
+        press_keys(tour)
+        move_and_click(tour)
     finally:
-        tour.step("6. The end")
+        tour.step("8. The end")
         tour.run(VIRTMESH, "down", check=False)
 
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Say what this host lacks for building virtmesh, one line each with the mend.
 #
-# Usage: tools/doctor.sh [python] [cc] [cargo] [clippy] [e2fsprogs] [docker]
+# Usage: tools/doctor.sh [python] [cc] [cargo] [clippy] [xkb] [e2fsprogs] [docker]
 # Exits 1 if anything of what was asked for is missing. $PYTHON is the Python to look at.
 set -euo pipefail
 
@@ -56,6 +56,19 @@ check_clippy() {
     fi
 }
 
+# What typing text by keyboard layout takes: to build the Python binding, and to run.
+check_xkb() {
+    local include
+    include=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_paths()["include"])' 2>/dev/null) || true
+    [ -f "$include/Python.h" ] || report "Python's C headers: apt-get install python3-dev"
+    if command -v cc >/dev/null; then
+        echo '#include <xkbcommon/xkbcommon.h>' | cc -E - >/dev/null 2>&1 ||
+            report "libxkbcommon's C headers: apt-get install libxkbcommon-dev"
+    fi
+    [ -f /usr/share/X11/xkb/rules/evdev ] || report "keyboard layouts: apt-get install xkb-data"
+    [ -f /usr/share/X11/locale/en_US.UTF-8/Compose ] || report "dead keys: apt-get install libx11-data"
+}
+
 check_e2fsprogs() {
     PATH=$PATH:/usr/sbin:/sbin command -v mke2fs >/dev/null ||
         report "mke2fs and e2fsck: apt-get install e2fsprogs"
@@ -70,7 +83,7 @@ check_docker() {
 
 for thing in "$@"; do
     case $thing in
-        python | cc | cargo | clippy | e2fsprogs | docker) "check_$thing" ;;
+        python | cc | cargo | clippy | xkb | e2fsprogs | docker) "check_$thing" ;;
         *) printf 'doctor.sh: %s is nothing it knows of\n' "$thing" >&2; exit 2 ;;
     esac
 done

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import socket
 import sys
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from virtmesh.errors import BadMachine
 from virtmesh.wire import UNIX_PATH_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 HOST_MODULES = (
     "virtmesh_native",
@@ -97,33 +98,54 @@ def pick_port(address: str, taken: set[int]) -> str:
             return f"{host}:{number}"
 
 
-def disk_machine(name: str, disks: Sequence[str]) -> str:
-    """Return the machine file for disks given as IMAGE[,size=64M][,ro][,OPTION=VALUE].
+def quick_machine(name: str, disks: Sequence[str], inputs: Sequence[str] = ()) -> str:
+    """Return the machine file for disks and input devices given on a command line.
 
+    A disk is IMAGE[,size=64M][,ro][,OPTION=VALUE], an input device PERSONALITY[,OPTION=VALUE].
     Errors: BadMachine.
     """
     lines = [f"name = {quote(name)}", "[kernel]", 'metrics = "127.0.0.1:0"']
-    if len(disks) > machine_file.SLOTS:
-        raise BadMachine(f"{len(disks)} disks: the machine has {machine_file.SLOTS} slots")
+    if len(disks) + len(inputs) > machine_file.SLOTS:
+        raise BadMachine(
+            f"{len(disks) + len(inputs)} devices: the machine has {machine_file.SLOTS} slots"
+        )
     for index, disk in enumerate(disks):
         image, *options = disk.split(",")
-        lines += [
-            "[[devices]]",
-            f'name = "vd{chr(ord("a") + index)}"',
-            'kind = "blk"',
-            'metrics = "127.0.0.1:0"',
-            "[devices.options]",
-            f"image = {quote(str(Path(image).absolute()))}",
-        ]
-        for option in options:
-            key, equals, value = option.partition("=")
-            if key in {"ro", "read-only"} and not equals:
-                lines.append("read-only = true")
-            elif equals and key and value:
-                lines.append(f"{quote(key)} = {quote(value)}")
-            else:
-                raise BadMachine(f"--disk {disk}: {option!r} is neither ro nor OPTION=VALUE")
+        lines += _table(f"vd{chr(ord('a') + index)}", "blk")
+        lines += [f"image = {quote(str(Path(image).absolute()))}", *_options(disk, options)]
+    used: Counter[str] = Counter()
+    for text in inputs:
+        personality, *options = text.split(",")
+        is_file = personality.endswith(".toml")
+        stem = Path(personality).stem if is_file else personality
+        used[stem] += 1
+        lines += _table(stem if used[stem] == 1 else f"{stem}-{used[stem]}", "input")
+        value = str(Path(personality).absolute()) if is_file else personality
+        lines += [f"personality = {quote(value)}", *_options(text, options)]
     return "\n".join(lines) + "\n"
+
+
+def _table(name: str, kind: str) -> list[str]:
+    """Return the head of a device's table."""
+    return [
+        "[[devices]]",
+        f"name = {quote(name)}",
+        f"kind = {quote(kind)}",
+        'metrics = "127.0.0.1:0"',
+        "[devices.options]",
+    ]
+
+
+def _options(text: str, options: Sequence[str]) -> Iterator[str]:
+    """Return the lines of the options of a device. Errors: BadMachine."""
+    for option in options:
+        key, equals, value = option.partition("=")
+        if key in {"ro", "read-only"} and not equals:
+            yield "read-only = true"
+        elif equals and key and value:
+            yield f"{quote(key)} = {quote(value)}"
+        else:
+            raise BadMachine(f"{text}: {option!r} is neither ro nor OPTION=VALUE")
 
 
 def quote(text: str) -> str:

@@ -24,7 +24,7 @@ def load(text: str, folder: Path) -> machine.Machine:
 
 def test_disks_become_a_machine(tmp_path: Path) -> None:
     """With the options of the device as they are spelt there."""
-    text = plan.disk_machine("demo", [f"{tmp_path}/a.img,size=64M,ro", "b.img,queues=4"])
+    text = plan.quick_machine("demo", [f"{tmp_path}/a.img,size=64M,ro", "b.img,queues=4"])
     made = load(text, tmp_path)
     assert (made.name, [one.name for one in made.devices]) == ("demo", ["vda", "vdb"])
     assert made.devices[0].options == {
@@ -38,21 +38,30 @@ def test_disks_become_a_machine(tmp_path: Path) -> None:
 def test_a_path_with_any_letters_stays_as_it_is(tmp_path: Path) -> None:
     """Quotes and backslashes do not end the string they are in."""
     image = f'{tmp_path}/a "quoted" \\ path \u00e9.img'
-    made = load(plan.disk_machine("demo", [image]), tmp_path)
+    made = load(plan.quick_machine("demo", [image]), tmp_path)
     assert made.devices[0].options["image"] == image
+
+
+def test_input_devices_become_a_machine(tmp_path: Path) -> None:
+    """Named after their personality, the second of its kind with a number."""
+    inputs = ["keyboard", "mouse,queue-size=4", "keyboard", f"{tmp_path}/pad.toml"]
+    made = load(plan.quick_machine("demo", ["a.img"], inputs), tmp_path)
+    assert [one.name for one in made.devices] == ["vda", "keyboard", "mouse", "keyboard-2", "pad"]
+    assert made.devices[2].options == {"personality": "mouse", "queue-size": "4"}
+    assert made.devices[4].options == {"personality": f"{tmp_path}/pad.toml"}
 
 
 @pytest.mark.parametrize("disk", ["a.img,size", "a.img,=3", "a.img,,ro", "a\nb.img"])
 def test_a_disk_that_makes_no_sense_is_refused(disk: str) -> None:
     """Before anything is written."""
     with pytest.raises(BadMachine):
-        plan.disk_machine("demo", [disk])
+        plan.quick_machine("demo", [disk])
 
 
-def test_more_disks_than_slots_are_refused() -> None:
+def test_more_devices_than_slots_are_refused() -> None:
     """The board has eight."""
     with pytest.raises(BadMachine, match="8 slots"):
-        plan.disk_machine("demo", ["a.img"] * 9)
+        plan.quick_machine("demo", ["a.img"] * 5, ["mouse"] * 4)
 
 
 def test_a_client_alone_can_not_host_and_says_what_to_install(

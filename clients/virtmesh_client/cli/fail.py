@@ -27,6 +27,7 @@ MENDS: tuple[tuple[type[Exception], str], ...] = (
     (errors.WouldShrink, "--shrink allows it"),
     (errors.Unaligned, "`virtmesh blk info` shows the block size"),
     (errors.BadEvent, "`virtmesh input info` shows what the device has"),
+    (errors.UnknownKey, "`virtmesh input info` lists the keys of the device"),
     (errors.WatcherTooSlow, "watch again, and read faster than the events come"),
     (FileExistsError, "--force replaces a file"),
 )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,12 +16,12 @@ from virtmesh_client.cli.input_common import (
     Place,
     has_keys,
     has_layout,
+    has_names,
     has_wheel,
     in_units,
     injecting,
     injector,
     is_absolute,
-    is_any,
     is_relative,
     is_touch,
     merge,
@@ -30,6 +31,9 @@ from virtmesh_client.cli.input_record import convert, play, record
 from virtmesh_client.cli.input_show import info, leds, release, stats, watch
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.input.names import button_code, parse_chord
+
+if TYPE_CHECKING:
+    from virtmesh_client.cli.input_common import Fits
 
 STANDARD = "-"
 NEGATIVE = {"ignore_unknown_options": True}
@@ -60,7 +64,7 @@ def type(
     """Type TEXT, or standard input for -, on a keyboard layout."""
     if text == STANDARD:
         text = sys.stdin.read()
-    with injector(settings, how, has_layout) as device:
+    with injector(settings, how, has_layout, "keyboard") as device:
         injected = device.type(text, layout=layout, variant=variant, delay=delay, wait=how.wait)
     report(settings, device.name, injected)
 
@@ -83,7 +87,7 @@ def key(
 ) -> None:
     """Press and release keys or chords: enter, f1, ctrl+alt+delete, volumeup."""
     codes = [code for chord in chords for code in parse_chord(chord)]
-    with injector(settings, how, has_keys(codes)) as device:
+    with injector(settings, how, has_keys(codes), "keyboard") as device:
         parts = [
             device.key(chord, hold=hold, count=count, interval=interval, wait=how.wait)
             for chord in chords
@@ -108,7 +112,7 @@ def event(settings: Settings, events: tuple[str, ...], how: Injecting) -> None:
             pairs.append((name, int(value or "0", 0)))
         except ValueError:
             raise click.UsageError(f"{text!r} is no event: write KEY_A=1") from None
-    with injector(settings, how, is_any) as device:
+    with injector(settings, how, has_names([name for name, _ in pairs])) as device:
         injected = device.inject(pairs, wait=how.wait)
     report(settings, device.name, injected)
 
@@ -127,7 +131,7 @@ def click_(
     """Click BUTTON: left, right, middle, side, extra."""
     code = button_code(button)
     fits = has_keys([code]) if place is None else is_absolute
-    with injector(settings, how, fits) as device:
+    with injector(settings, how, fits, "mouse" if place is None else "tablet") as device:
         parts = []
         if place is not None:
             parts.append(device.move_to(*in_units(device, place), wait=how.wait))
@@ -153,7 +157,7 @@ def move(
 ) -> None:
     """Move by X Y (a mouse), or to the point X Y (a tablet, with --to or as 50% 50%)."""
     absolute = absolute or is_fraction(x, y)
-    with injector(settings, how, is_absolute if absolute else is_relative) as device:
+    with injector(settings, how, *pointer(absolute)) as device:
         if absolute:
             injected = device.move_to(*in_units(device, (x, y)), duration=duration, wait=how.wait)
         else:
@@ -182,7 +186,7 @@ def drag(
     """Drag by X Y (a mouse), or --from a point to the point X Y (a tablet)."""
     if start is None and is_fraction(x, y):
         raise click.UsageError("say where the drag begins: --from X Y")
-    with injector(settings, how, is_absolute if start else is_relative) as device:
+    with injector(settings, how, *pointer(start is not None)) as device:
         injected = device.drag(
             in_units(device, (x, y)),
             start=in_units(device, start) if start else None,
@@ -204,7 +208,7 @@ def scroll(
     settings: Settings, notches: float, horizontal: float, interval: float, how: Injecting
 ) -> None:
     """Turn the wheel by NOTCHES: up is positive; 0.5 for half a notch of a fine wheel."""
-    with injector(settings, how, has_wheel) as device:
+    with injector(settings, how, has_wheel, "mouse") as device:
         injected = device.scroll(notches, horizontal=horizontal, interval=interval, wait=how.wait)
     report(settings, device.name, injected)
 
@@ -241,6 +245,11 @@ def touch(
                 start, in_units(device, end), duration=duration, fingers=fingers, wait=how.wait
             )
     report(settings, device.name, injected)
+
+
+def pointer(absolute: bool) -> tuple[Fits, str]:
+    """Say which devices fit a move, and which is the usual one."""
+    return (is_absolute, "tablet") if absolute else (is_relative, "mouse")
 
 
 def is_fraction(x: float, y: float) -> bool:

@@ -13,7 +13,7 @@ from virtmesh.errors import DeviceLost, DeviceNotFound, DeviceNotReady
 from virtmesh.input_codes import CODES
 from virtmesh_client.cli.settings import complete_device
 from virtmesh_client.cli.show import show_json
-from virtmesh_client.input.events import EV_ABS, EV_KEY, EV_LED, EV_REL
+from virtmesh_client.input.events import EV_ABS, EV_KEY, EV_LED, EV_REL, event
 from virtmesh_client.input.models import Injected, InputInfo
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ device_option = click.option(
     "-d",
     "--device",
     shell_complete=complete_device,
-    help="Input device  [default: the only one that fits]",
+    help="Input device  [default: the one that fits]",
 )
 
 INJECTING = (
@@ -97,6 +97,12 @@ def has_keys(codes: Sequence[int]) -> Fits:
     return lambda info: all(info.has(EV_KEY, code) for code in codes)
 
 
+def has_names(names: Sequence[str]) -> Fits:
+    """Fit devices that have all these events."""
+    events = [event(name, 0) for name in names]
+    return lambda info: all(info.has_event(one) for one in events if not one.is_report)
+
+
 def has_layout(info: InputInfo) -> bool:
     """Fit keyboards."""
     return info.has(EV_KEY, KEY["KEY_A"]) and info.has(EV_KEY, KEY["KEY_ENTER"])
@@ -137,8 +143,11 @@ def input_devices(machine: Machine) -> list[str]:
     return [one.name for one in machine.devices() if one.virtio_device_id == VIRTIO_INPUT]
 
 
-def choose(machine: Machine, name: str | None, fits: Fits) -> str:
-    """Return the device that is meant. Errors: DeviceNotFound; UsageError for several."""
+def choose(machine: Machine, name: str | None, fits: Fits, usual: str = "") -> str:
+    """Return the device that is meant; of several that fit, the one with the usual name.
+
+    Errors: DeviceNotFound; UsageError for several.
+    """
     if name is not None:
         return name
     names = input_devices(machine)
@@ -146,16 +155,18 @@ def choose(machine: Machine, name: str | None, fits: Fits) -> str:
         names = [one for one in names if fits(machine.input(one).info())]
     if not names:
         raise DeviceNotFound("the machine has no input device in use that can do this")
+    if usual in names:
+        return usual
     if len(names) > 1:
         raise click.UsageError(f"several devices can do this: --device {' or '.join(names)}")
     return names[0]
 
 
 @contextlib.contextmanager
-def injector(settings: Settings, how: Injecting, fits: Fits) -> Iterator[Input]:
+def injector(settings: Settings, how: Injecting, fits: Fits, usual: str = "") -> Iterator[Input]:
     """Open the device that is meant; what it holds is released at the end."""
     with settings.connect() as machine:
-        name = choose(machine, how.device, fits)
+        name = choose(machine, how.device, fits, usual)
         with machine.input(name, overflow=how.overflow, timeout=how.timeout) as device:
             yield device
 
@@ -167,8 +178,8 @@ def report(settings: Settings, device: str, injected: Injected, **facts: object)
     elif not settings.quiet and injected.outcome not in {"refused", "lost"}:
         more = "".join(f", {name.replace('_', ' ')} {value}" for name, value in facts.items())
         click.echo(
-            f"{device}: {injected.packets} packets {injected.outcome}"
-            f" ({injected.events} events){more}"
+            f"{device}: {plural(injected.packets, 'packet')} {injected.outcome}"
+            f" ({plural(injected.events, 'event')}){more}"
         )
     if injected.refused:
         raise DeviceNotReady(
@@ -179,6 +190,11 @@ def report(settings: Settings, device: str, injected: Injected, **facts: object)
         raise DeviceLost(
             f"{injected.lost} of {injected.packets} packets were lost with the driver of {device}"
         )
+
+
+def plural(count: int, what: str) -> str:
+    """Count things: "1 packet", "2 packets"."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def merge(parts: Sequence[Injected]) -> Injected:

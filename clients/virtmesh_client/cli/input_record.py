@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 from itertools import islice
 from pathlib import Path
@@ -34,6 +36,8 @@ from virtmesh_client.input.files import (
 from virtmesh_client.input.recording import record as make_recording
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from virtmesh_client.input import InputInfo, Received, Recording
 
 STANDARD = "-"
@@ -73,13 +77,25 @@ def record(
         with chosen.watch(seconds=seconds) as stream:
             if not settings.quiet and not settings.json:
                 click.echo(f"Recording {name} ... (interrupt to end)", err=True)
-            try:
+            with ending(stream.close):
                 received.extend(islice(stream, events))
-            except KeyboardInterrupt:
-                # The usual way to end a recording.
-                stream.close()
     recording = make_recording(received, about)
     save(settings, recording, file, overwrite=force, evemu=evemu)
+
+
+@contextlib.contextmanager
+def ending(end: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a stream in order, once: what it brought is kept."""
+
+    def stop(_number: int, _frame: object) -> None:
+        end()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def save(
@@ -137,7 +153,8 @@ def play(settings: Settings, file: str, speed: float, skip_missing: bool, how: I
         found = [info.has_event(one.event) for one in recording.events if not one.event.is_report]
         return any(found) if skip_missing else all(found)
 
-    with injector(settings, how, fits) as device:
+    usual = recording.device.personality if recording.device else ""
+    with injector(settings, how, fits, usual) as device:
         played = device.play(recording, speed=speed, skip_missing=skip_missing, wait=how.wait)
     report(
         settings,

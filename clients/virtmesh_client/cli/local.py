@@ -22,7 +22,7 @@ from virtmesh_client import rundir
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.follow import follow
-from virtmesh_client.plan import Plan, check_host, disk_machine, make_plan
+from virtmesh_client.plan import Plan, check_host, make_plan, quick_machine
 from virtmesh_client.stop import stop_machine
 from virtmesh_client.supervise import Event, supervise, take_folder
 
@@ -46,7 +46,14 @@ run_dir_option = click.option(
     "disks",
     multiple=True,
     metavar="IMAGE[,size=64M][,ro]",
-    help="A machine of disks instead of a machine file; size makes a missing image.",
+    help="Add a disk, instead of a machine file; size makes a missing image.",
+)
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="PERSONALITY",
+    help="Add a keyboard, mouse, tablet or multitouch, instead of a machine file.",
 )
 @run_dir_option
 @click.option("--name", help="Name of the machine, and of its run folder.")
@@ -64,6 +71,7 @@ def up(
     settings: Settings,
     machine: Path | None,
     disks: tuple[str, ...],
+    inputs: tuple[str, ...],
     run_dir: Path | None,
     name: str | None,
     detach: bool,
@@ -75,7 +83,7 @@ def up(
     Ctrl-C, and its logs are shown.
     """
     check_host()
-    file, name, run_dir = choose(machine, disks, name, run_dir)
+    file, name, run_dir = choose(machine, disks, inputs, name, run_dir)
     if detach:
         run_detached(settings, file, name, run_dir, wait)
     else:
@@ -83,15 +91,19 @@ def up(
 
 
 def choose(
-    file: Path | None, disks: tuple[str, ...], name: str | None, run_dir: Path | None
+    file: Path | None,
+    disks: tuple[str, ...],
+    inputs: tuple[str, ...],
+    name: str | None,
+    run_dir: Path | None,
 ) -> tuple[Path, str, Path]:
     """Return the machine file, the name and the run folder. Errors: BadMachine, UsageError."""
-    if file and disks:
-        raise click.UsageError("give a machine file or --disk, not both")
-    if disks:
+    if file and (disks or inputs):
+        raise click.UsageError("give a machine file, or --disk and --input, not both")
+    if disks or inputs:
         name = name or "virtmesh"
         run_dir = (run_dir or rundir.default(name)).absolute()
-        text = disk_machine(name, disks)
+        text = quick_machine(name, disks, inputs)
         rundir.prepare(run_dir)
         # A machine that runs reads its file again when its kernel is restarted.
         take_folder(run_dir).release()

@@ -377,6 +377,7 @@ class Input:
         self, batch: Batch, script: Script, sent: list[Packet], drifts: list[float] | None
     ) -> None:
         """Send each packet at its time: against the clock, so that delays don't add up."""
+        self._injector.open()
         start = time.monotonic()
         for moment, packet in script:
             batch.pause_until(start + moment)

@@ -212,6 +212,8 @@ def describe(info: InputInfo) -> Iterator[str]:
         yield f"P: {line}"
     types = {EV_SYN, *info.capabilities}
     for name, kind in TYPES.items():
+        if name not in CODES and kind not in info.capabilities:
+            continue  # EV_MAX and types without codes
         codes = types if kind == TYPE_BITS else info.capabilities.get(kind, frozenset())
         size = max(CODES.get(name, {"": 0}).values()) + 1
         for line in spell_bits(codes, size):

@@ -143,6 +143,14 @@ class Injector:
         self._stream: Stream | None = None
         self._sequence = 0
 
+    def open(self) -> None:
+        """Open the stream, so that the first packet does not wait for that.
+
+        Errors: what cut the one before, when packets that nobody waited for had no answer.
+        """
+        with self._lock:
+            self._opened()
+
     def close(self, *, hurry: bool = False) -> None:
         """End the stream: the device releases what it holds. The next packet opens another.
 

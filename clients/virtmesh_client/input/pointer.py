@@ -39,7 +39,7 @@ def moments(duration: float) -> Iterator[tuple[float, float]]:
         raise BadEvent(f"{duration} seconds is no duration")
     steps = max(1, round(duration / STEP_SECONDS))
     for step in range(1, steps + 1):
-        yield duration * step / steps, step / steps
+        yield duration * (step / steps), step / steps
 
 
 def move_rel(dx: int, dy: int, duration: float) -> Script:

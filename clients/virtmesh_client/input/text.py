@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from virtmesh.errors import BadEvent, UntypableText
+from virtmesh.errors import UntypableText
 from virtmesh_client.input.keys import press, release
 from virtmesh_client.input.names import KEYS
 
@@ -27,8 +27,8 @@ XKB_OFFSET = 8
 """An xkb keycode is the evdev code and this (X11 keeps 0 to 7 to itself)."""
 RULES, MODEL = "evdev", "pc105"
 MODIFIER_KEYSYMS = ("Shift_L", "ISO_Level3_Shift", "ISO_Level5_Shift")
-LOCKS = (("Caps Lock", "Caps_Lock", "LED_CAPSL"), ("Num Lock", "Num_Lock", "LED_NUML"))
-"""Name of an xkb light, the keysym that turns it on, and the light of the device."""
+LOCKS = (("LED_CAPSL", "Lock"), ("LED_NUML", "Mod2"))
+"""A light of the device, and the modifier that is locked while it is on."""
 EVERYDAY_KEYS = frozenset({*range(KEYS["KEY_ESC"], KEYS["KEY_SPACE"] + 1)})
 """The main block, which every keyboard has."""
 MODIFIER_COST = {KEYS["KEY_LEFTSHIFT"]: 2}
@@ -79,7 +79,11 @@ class Layout:
 
     def spell(self, text: str) -> list[Stroke]:
         """Return the keystrokes of a text. Errors: UntypableText, with every bad character."""
-        text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\n", ENTER)
+        text = text.replace("\r\n", "\n").replace("\n", ENTER)
+        if not self.strokes.keys() >= set(text):
+            # A letter and its accent may stand apart. Not always: what a layout has as it is would
+            # change too (U+2126 OHM SIGN would become a Greek letter).
+            text = unicodedata.normalize("NFC", text)
         missing = [letter for letter in dict.fromkeys(text) if letter not in self.strokes]
         if missing:
             spelt = ", ".join(f"{letter!r} (U+{ord(letter):04X})" for letter in missing)
@@ -134,17 +138,11 @@ class Layout:
     def _new_state(self) -> Any:
         """Return a keyboard state with the locks that the lights show."""
         state = self._keymap.state_new()
-        for light, keysym, led in LOCKS:
-            if led not in self._leds:
-                continue
-            for key in self._keys:
-                code = key + XKB_OFFSET
-                if self._xkb.keysym_get_name(state.key_get_one_sym(code)) == keysym:
-                    state.update_key(code, self._xkb.KeyDirection.XKB_KEY_DOWN)
-                    state.update_key(code, self._xkb.KeyDirection.XKB_KEY_UP)
-                    break
-            if not state.led_name_is_active(light):
-                raise BadEvent(f"{light} is on, and the layout {self.name} has no key for it")
+        locked = 0
+        for led, modifier in LOCKS:
+            if led in self._leds:
+                locked |= 1 << self._keymap.mod_get_index(modifier)
+        state.update_mask(0, 0, locked, 0, 0, 0)
         return state
 
 

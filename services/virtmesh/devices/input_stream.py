@@ -43,6 +43,8 @@ class InjectStream:
         """Packets whose end is still to be told."""
         self._complete = False
         """True when no packet comes any more."""
+        self._stopping = False
+        """True when nothing more is to be told."""
 
     async def run(self, closing: asyncio.Future[None]) -> None:
         """Serve the stream until its client has sent everything and knows what became of it.
@@ -57,6 +59,8 @@ class InjectStream:
                 self._injection.leave(self._holder)
                 await asyncio.wait({writer, closing}, return_when=asyncio.FIRST_COMPLETED)
             if closing.done():
+                reader.cancel()
+                await self._stop(writer)
                 raise ShuttingDown("the device service is stopping")
             await writer
             await reader
@@ -65,6 +69,14 @@ class InjectStream:
             writer.cancel()
             self._injection.leave(self._holder)
             await asyncio.gather(reader, writer, return_exceptions=True)
+
+    async def _stop(self, writer: asyncio.Task[None]) -> None:
+        """Release what the stream holds, and end its writing with the response under way."""
+        self._injection.leave(self._holder)
+        self._stopping = True
+        self._news.set()
+        # Not by cancelling: a call that is cancelled in a write can say nothing any more.
+        await asyncio.wait({writer})
 
     async def _read(self) -> None:
         """Offer each packet that comes. After an error, ends are not waited for any more."""
@@ -116,8 +128,10 @@ class InjectStream:
         self._news.set()
 
     async def _write(self) -> None:
-        """Write responses until all that is to be told is told."""
-        while self._outbox or self._unended > 0 or not self._complete:
+        """Write responses until all that is to be told is told, or the service stops."""
+        while not self._stopping and (
+            self._outbox or self._unended > 0 or not self._complete
+        ):
             if self._outbox:
                 await self._context.write(self._outbox.popleft())
                 self._room.set()
