@@ -3,6 +3,8 @@
 Usage: python input_circle.py [--device tablet] [--seconds 2]
 """
 
+# ruff: noqa: INP001, T201 - a script for people
+
 from __future__ import annotations
 
 import argparse

@@ -6,6 +6,8 @@ FILE is where the console of the system under test is logged. Without it, a smal
 script plays the system: it reads what the keyboard's driver received, as a login program would.
 """
 
+# ruff: noqa: INP001, T201 - a script for people
+
 from __future__ import annotations
 
 import argparse

@@ -3,6 +3,8 @@
 Usage: python input_replay.py FILE [--device mouse] [--speed 1.0] [--skip-missing]
 """
 
+# ruff: noqa: INP001, T201 - a script for people
+
 from __future__ import annotations
 
 import argparse

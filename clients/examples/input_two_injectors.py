@@ -3,6 +3,8 @@
 Usage: python input_two_injectors.py
 """
 
+# ruff: noqa: INP001, T201 - a script for people
+
 from __future__ import annotations
 
 import asyncio

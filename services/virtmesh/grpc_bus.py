@@ -8,7 +8,6 @@ device counts as lost, and everyone who waits for it hears that at once.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -37,6 +36,7 @@ from virtmesh.errors import (
     VirtmeshError,
     from_rpc_error,
 )
+from virtmesh.eventfd import drain
 from virtmesh.handing_over import Doorbells, HandoverLine
 from virtmesh.machine import DoorbellKind
 from virtmesh.virtio.mmio_registers import (
@@ -233,8 +233,7 @@ class GrpcBus(Bus):
         """Call the handler when an eventfd is signalled."""
 
         def signalled() -> None:
-            with suppress(BlockingIOError):
-                os.eventfd_read(descriptor)
+            if drain(descriptor):
                 self._interrupted(cause)
 
         loop = asyncio.get_running_loop()

@@ -2,15 +2,20 @@
 
 Usage: python tests/bench/input_replay.py [--seconds 5] [--speed 1.0]
 
-It plays a recording of a mouse that reports every 8 ms, through real processes. "Handed over" is how
-late each packet left the client, against the recording's own times; "received" compares the times at
-which the driver took the packets, the first one being in time. Nothing is asserted.
+It plays a recording of a mouse that reports every 8 ms, through real processes. "Handed over" is
+how late each packet left the client, against the recording's own times; "received" compares the
+times at which the driver took the packets, the first one being in time. "Bare timer" is a thread
+that only waits for the same moments: what this host allows at best. Nothing is asserted.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import threading
+import time
+
+from rich.console import Console
+from rich.table import Table
 
 import virtmesh_client
 from virtmesh_client.input.events import REPORT, event
@@ -36,6 +41,23 @@ def make_recording(seconds: float) -> Recording:
     return Recording(tuple(timed))
 
 
+def bare_timer(script: list[float]) -> list[int]:
+    """Wait for moments, and do nothing; returns how late each wait ended, in microseconds."""
+    never = threading.Event()
+    start = time.monotonic()
+    late = []
+    for moment in script:
+        never.wait(max(0.0, start + moment - time.monotonic()))
+        late.append(round((time.monotonic() - start - moment) * 1e6))
+    return late
+
+
+def row(name: str, late: list[int]) -> tuple[str, ...]:
+    """Return a row of the table."""
+    late = sorted(late)
+    return name, *(str(late[int((len(late) - 1) * part)]) for part in (0.0, 0.5, 0.99, 1.0))
+
+
 def main() -> None:
     """Play it, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -53,14 +75,16 @@ def main() -> None:
         ):
             played = mouse.play(recording, speed=arguments.speed, wait="delivered")
             times = [one.time_us for _, one in zip(recording.events, watch, strict=False)]
-    planned = [round(one.us / arguments.speed) for one in recording.events]
-    late = sorted(time - times[0] - plan for time, plan in zip(times, planned, strict=True))
-    print(f"{played.injected.packets} packets in {played.seconds:.3f} s at {arguments.speed:g}x")
-    print(f"handed over: at most {played.drift_max_us} us late")
-    print(
-        f"received: {late[0]} to {late[-1]} us, median {statistics.median(late):.0f} us,"
-        f" p99 {late[int(len(late) * 0.99)]} us"
-    )
+    moments = [moment for moment, _ in recording.script(arguments.speed)]
+    received = [
+        round(time_us - times[0] - moment * 1e6)
+        for time_us, moment in zip(times[::2], moments, strict=True)
+    ]
+    table = Table("late by (us)", "min", "median", "p99", "max", box=None)
+    table.add_row(*row("bare timer", bare_timer(moments)))
+    table.add_row("handed over", "", "", "", str(played.drift_max_us))
+    table.add_row(*row("received", received))
+    Console().print(f"{played.injected.packets} packets in {played.seconds:.3f} s", table, sep="\n")
 
 
 if __name__ == "__main__":

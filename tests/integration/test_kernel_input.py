@@ -15,10 +15,14 @@ import grpc.aio
 import pytest
 
 from virtmesh import wire
+from virtmesh.api.input.v1 import input_pb2
+from virtmesh.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh.api.kernel.v1 import input_device_pb2 as pb
 from virtmesh.api.kernel.v1 import kernel_pb2
 from virtmesh.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
 from virtmesh.api.kernel.v1.kernel_pb2_grpc import KernelServiceStub
+from virtmesh.devices.input import InputModel, InputOptions
+from virtmesh.devices.input_personality import load
 from virtmesh.drivers.event_log import EVENTS_KEPT, EventLog
 from virtmesh.errors import (
     BadEvent,
@@ -31,6 +35,7 @@ from virtmesh.errors import (
     from_rpc_error,
 )
 from virtmesh.host.host import Addresses, Host
+from virtmesh.host.server import GRACE_SECONDS
 from virtmesh.input_codes import code_of
 from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.main import KernelServer, Plan
@@ -239,6 +244,28 @@ async def test_watchers_do_not_hold_the_kernel_up(world: World) -> None:
 
         assert isinstance(await failure_of(stream.read()), ShuttingDown)
         await stopping
+
+
+async def test_streams_to_a_device_do_not_hold_the_kernel_up(world: World) -> None:
+    """Those are ended as well; what an injector held is released."""
+    model = InputModel("keyboard", InputOptions("keyboard"), load("keyboard"))
+    async with world.device(model):
+        device: Any = InputServiceStub(world.channel)
+        inject = device.Inject(metadata=((wire.DEVICE_KEY, "keyboard"),))
+        press = input_pb2.Event(type=KEY, code=KEY_A, value=1)
+        await inject.write(input_pb2.InjectRequest(sequence=1, events=[press]))
+        await inject.read()
+        lights = device.WatchOutput(
+            input_pb2.WatchOutputRequest(), metadata=((wire.DEVICE_KEY, "keyboard"),)
+        )
+        await lights.read()
+        async with asyncio.timeout(GRACE_SECONDS / 2):
+            stopping = asyncio.create_task(world.server.stop())
+
+            assert isinstance(await failure_of(inject.read()), ShuttingDown)
+            assert isinstance(await failure_of(lights.read()), ShuttingDown)
+            await stopping
+        assert model.injection.release_all() == []
 
 
 async def test_input_devices_are_listed_and_counted(world: World) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
@@ -40,6 +42,16 @@ LED, CAPS = code_of("LED_CAPSL")
 SIZE = 8
 SYN = (0, 0, 0)
 PRESS, RELEASE = (KEY, A, 1), (KEY, A, 0)
+
+
+def slot(number: int) -> Event:
+    """Choose a slot."""
+    return (*code_of("ABS_MT_SLOT"), number)
+
+
+def touch(number: int) -> Event:
+    """Begin a touch, or end it with -1."""
+    return (*code_of("ABS_MT_TRACKING_ID"), number)
 
 
 class NotingPlane(LocalPlane):
@@ -233,6 +245,30 @@ async def test_buffers_that_come_late_are_used_when_the_driver_rings(
     assert bench.device.counters.requests == 2
 
 
+async def test_a_doorbell_can_not_make_the_device_wait() -> None:
+    """A driver may give one eventfd for both queues, and clear its O_NONBLOCK at any time."""
+    doorbells = Doorbells.make(2)
+    kick = doorbells.queues[EVENTQ].kick
+    os.dup2(kick, doorbells.queues[STATUSQ].kick)
+    with Ram(1 << 20) as ram:
+        bench = Bench(ram, doorbells)
+        await bench.bring_up(post=0)
+        os.set_blocking(kick, True)
+        os.eventfd_write(kick, 1)
+        bench.poster.post()
+        await bench.inject(PRESS, SYN)
+        rescue = threading.Timer(5, os.eventfd_write, (kick, 1))
+        rescue.start()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        rescue.cancel()
+        assert bench.device.counters.notifications_eventfd == 1
+        assert bench.poster.take() == [PRESS, SYN]
+        await bench.driver.reset()
+        bench.device.detach()
+    doorbells.close()
+
+
 async def test_a_reset_in_the_middle_of_a_packet_that_is_split(bench: Bench) -> None:
     """The packet is lost with its driver, and said to be; the next one goes to the next driver."""
     await bench.bring_up()
@@ -250,6 +286,28 @@ async def test_a_reset_in_the_middle_of_a_packet_that_is_split(bench: Bench) -> 
     assert bench.reports[3:] == [(2, pb.OUTCOME_DELIVERED)]
     delivery = bench.model.injection.delivery
     assert (delivery.delivered, delivery.lost, delivery.split) == (1, 1, 1)
+
+
+async def test_touches_that_wait_keep_their_slot() -> None:
+    """The next driver starts at slot 0: it is told the one that its predecessor knew."""
+    doorbells = Doorbells.make(2)
+    with Ram(1 << 20) as ram:
+        bench = Bench(ram, doorbells, "multitouch")
+        await bench.bring_up(post=4)
+        await bench.inject(slot(3), touch(7), SYN)
+        assert bench.poster.take() == [slot(3), touch(7), SYN]
+        await bench.inject(touch(-1), SYN)
+        await bench.inject(touch(8), SYN)
+        await bench.bring_up(post=0)
+        await bench.bring_up()
+        await bench.inject(touch(-1), SYN)
+        got = [slot(3), touch(-1), SYN, touch(8), SYN, slot(3), touch(-1), SYN]
+        assert bench.poster.take() == got
+        injection = bench.model.injection
+        assert injection.events_accepted == injection.delivery.events_delivered == 11
+        await bench.driver.reset()
+        bench.device.detach()
+    doorbells.close()
 
 
 async def test_the_driver_can_reset_the_event_queue_alone(bench: Bench) -> None:
@@ -441,13 +499,13 @@ async def test_metrics(bench: Bench) -> None:
         for sample in metric.samples
     }
     assert found == {
-        ("virtmesh_input_packets_total", "accepted"): 1,
-        ("virtmesh_input_packets_total", "delivered"): 1,
-        ("virtmesh_input_packets_total", "refused"): 0,
-        ("virtmesh_input_packets_total", "lost"): 0,
-        ("virtmesh_input_packets_total", "split"): 0,
-        ("virtmesh_input_events_total", "accepted"): 2,
-        ("virtmesh_input_events_total", "delivered"): 2,
+        ("virtmesh_input_packets_accepted_total",): 1,
+        ("virtmesh_input_packets_delivered_total",): 1,
+        ("virtmesh_input_packets_refused_total",): 0,
+        ("virtmesh_input_packets_lost_total",): 0,
+        ("virtmesh_input_packets_split_total",): 0,
+        ("virtmesh_input_events_accepted_total",): 2,
+        ("virtmesh_input_events_delivered_total",): 2,
         ("virtmesh_input_output_events_total", "obeyed"): 1,
         ("virtmesh_input_output_events_total", "unknown"): 1,
         ("virtmesh_input_malformed_total", "event"): 0,

@@ -29,6 +29,8 @@ class Client:
         self.answers: list[pb.InjectResponse] = []
         self.reads = asyncio.Event()
         self.reads.set()
+        self.cut = 0
+        """Writes that were cancelled: after one, gRPC can send nothing more."""
 
     def send(self, sequence: int, code: int = A) -> None:
         """Send a packet that presses a key, and asks for its delivery."""
@@ -47,7 +49,11 @@ class Client:
 
     async def write(self, answer: pb.InjectResponse) -> None:
         """Take an answer."""
-        await self.reads.wait()
+        try:
+            await self.reads.wait()
+        except asyncio.CancelledError:
+            self.cut += 1
+            raise
         self.answers.append(answer)
 
 
@@ -134,3 +140,21 @@ async def test_a_stream_of_a_service_that_stops(bench: Bench) -> None:
     with pytest.raises(ShuttingDown):
         await bench.running
     assert bench.injection.accepted == 2
+
+
+async def test_a_service_that_stops_cuts_no_write(bench: Bench) -> None:
+    """Keys are released at once, the answer under way goes out, and then the error can."""
+    bench.client.reads.clear()
+    for sequence in range(3):
+        bench.client.send(sequence)
+    await bench.accepted(3)
+    bench.closing.set_result(None)
+    await bench.accepted(4)
+    assert not bench.running.done()
+    bench.client.send(3)
+    bench.client.reads.set()
+    with pytest.raises(ShuttingDown):
+        await bench.running
+    assert bench.client.cut == 0
+    assert [one.sequence for one in bench.client.answers] == [0]
+    assert bench.injection.accepted == 4

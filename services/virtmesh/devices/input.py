@@ -24,8 +24,6 @@ Threats and known gaps:
 from __future__ import annotations
 
 import asyncio
-import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -40,6 +38,7 @@ from virtmesh.devices.input_output import Output
 from virtmesh.devices.input_personality import Personality, load
 from virtmesh.devices.input_rings import EventRing, StatusRing
 from virtmesh.devices.input_service import SERVICE, InputService
+from virtmesh.eventfd import drain
 from virtmesh.virtio import input as virtio_input
 from virtmesh.virtio.features import Feature
 from virtmesh.virtio.input import EVENTQ, STATUSQ, InputFeature
@@ -171,8 +170,7 @@ class InputModel:
 
     def _kicked(self, index: int, kick: int) -> None:
         """Hear a queue's eventfd."""
-        with suppress(BlockingIOError):
-            os.eventfd_read(kick)
+        if drain(kick):
             self.notifications += 1
         self.kick(index)
 

@@ -52,6 +52,8 @@ class Packet:
     number: int
     events: Sequence[bytes]
     report: Callable[[int, Outcome.ValueType], None] | None = None
+    premise: bytes | None = None
+    """An event that says what the packet takes as said before: the slot of its touches."""
     written: int = 0
     """Events that the driver has got."""
 
@@ -75,6 +77,8 @@ class Delivery:
         self.split = 0
         """Packets delivered in parts."""
         self.events_delivered = 0
+        self.events_added = 0
+        """Premises that were put in front of packets, for drivers that did not get them before."""
 
     @property
     def waiting(self) -> int:
@@ -110,6 +114,8 @@ class Delivery:
         if self._waiting and self._waiting[0].written:
             self.lost += 1
             self._end(OUTCOME_LOST)
+        if self._waiting:
+            self._say_premise(self._waiting[0])
 
     def flush(self) -> bool:
         """Write what can be written now; True when there is more to take, in another call.
@@ -173,6 +179,13 @@ class Delivery:
         self.delivered += 1
         self._end(OUTCOME_DELIVERED)
         return True
+
+    def _say_premise(self, packet: Packet) -> None:
+        """Have a packet say what the driver that is gone knew; the next one doesn't."""
+        if packet.premise is not None:
+            packet.events, packet.premise = [packet.premise, *packet.events], None
+            self._events_waiting += 1
+            self.events_added += 1
 
     def _end(self, outcome: Outcome.ValueType) -> None:
         """Take the first packet out of the room, and say what became of it."""

@@ -21,6 +21,7 @@ import structlog
 from virtmesh.api.input.v1 import input_pb2 as pb
 from virtmesh.devices.input_checks import END
 from virtmesh.devices.input_delivery import Delivery, Packet
+from virtmesh.devices.input_held import ABS_MT_SLOT, EV_ABS
 from virtmesh.errors import RingCorrupt
 from virtmesh.virtio.input import EVENT, EVENTQ
 
@@ -62,13 +63,20 @@ class Injection:
         """Packets accepted; the number of the last one."""
         self.refused = 0
         """Packets refused since the room was full."""
-        self.events_accepted = 0
+        self._events_accepted = 0
         self._ledger = ledger
         self._interrupt = interrupt
+        self._slot: bytes | None = None
+        """The last event that was put into the room and chose a slot, if the driver can know it."""
         self._offers: deque[Offer] = deque()
         self._next_pump: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timed = (0, 0)
+
+    @property
+    def events_accepted(self) -> int:
+        """Events accepted, those that the device added among them."""
+        return self._events_accepted + self.delivery.events_added
 
     # -- From streams -----------------------------------------------------------------------------
 
@@ -112,6 +120,8 @@ class Injection:
         self.delivery.stop()
         # What the driver's slot is now depends on what it got.
         self._ledger.forget_slot()
+        if not self.delivery.waiting:
+            self._slot = None
         self.pump()
 
     def pump(self) -> None:
@@ -187,7 +197,10 @@ class Injection:
     ) -> int:
         """Put a packet into the waiting room; return its number."""
         self.accepted += 1
-        self.events_accepted += len(events)
+        self._events_accepted += len(events)
         data = [EVENT.pack(*event) for event in events]
-        self.delivery.put(Packet(self.accepted, data, report))
+        self.delivery.put(Packet(self.accepted, data, report, self._slot))
+        for event, packed in zip(events, data, strict=True):
+            if event[:2] == (EV_ABS, ABS_MT_SLOT):
+                self._slot = packed
         return self.accepted

@@ -25,22 +25,17 @@ def input_metrics(
 ) -> Iterable[Metric]:
     """Return the metrics of an input device, read now."""
     delivery = injection.delivery
-    packets = CounterMetricFamily(
-        "virtmesh_input_packets", "Packets, by what became of them", labels=["outcome"]
-    )
-    for outcome, count in (
-        ("accepted", injection.accepted),
-        ("delivered", delivery.delivered),
-        ("refused", injection.refused),
-        ("lost", delivery.lost),
-        ("split", delivery.split),
+    # Names, not labels: a packet is accepted and then delivered, so that a sum means nothing.
+    for name, what, count in (
+        ("packets_accepted", "Packets accepted", injection.accepted),
+        ("packets_delivered", "Packets delivered whole", delivery.delivered),
+        ("packets_refused", "Packets refused, the room being full", injection.refused),
+        ("packets_lost", "Packets lost with a driver that had a part", delivery.lost),
+        ("packets_split", "Packets delivered in parts", delivery.split),
+        ("events_accepted", "Events accepted, SYN_REPORT included", injection.events_accepted),
+        ("events_delivered", "Events delivered", delivery.events_delivered),
     ):
-        packets.add_metric([outcome], count)
-    events = CounterMetricFamily(
-        "virtmesh_input_events", "Events, SYN_REPORT included", labels=["outcome"]
-    )
-    events.add_metric(["accepted"], injection.events_accepted)
-    events.add_metric(["delivered"], delivery.events_delivered)
+        yield CounterMetricFamily(f"virtmesh_input_{name}", what, value=count)
     sent = CounterMetricFamily(
         "virtmesh_input_output_events", "Events that the driver sent", labels=["outcome"]
     )
@@ -51,7 +46,7 @@ def input_metrics(
     )
     malformed.add_metric(["event"], delivery.malformed)
     malformed.add_metric(["status"], output.malformed)
-    yield from (packets, events, sent, malformed)
+    yield from (sent, malformed)
     yield GaugeMetricFamily(
         "virtmesh_input_waiting_packets",
         "Packets that the driver has not got whole",

@@ -129,9 +129,7 @@ class InjectStream:
 
     async def _write(self) -> None:
         """Write responses until all that is to be told is told, or the service stops."""
-        while not self._stopping and (
-            self._outbox or self._unended > 0 or not self._complete
-        ):
+        while not self._stopping and (self._outbox or self._unended > 0 or not self._complete):
             if self._outbox:
                 await self._context.write(self._outbox.popleft())
                 self._room.set()

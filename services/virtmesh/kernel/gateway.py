@@ -7,6 +7,7 @@ nothing. Registers, doorbells and attaching are not for strangers: the kernel dr
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -14,7 +15,7 @@ import grpc.aio
 
 from virtmesh.api.device.v1 import device_pb2
 from virtmesh.api.device.v1.device_pb2_grpc import DeviceServiceStub
-from virtmesh.errors import DETAILS_KEY, BlockUnsupported, from_rpc_error
+from virtmesh.errors import DETAILS_KEY, BlockUnsupported, ShuttingDown, from_rpc_error
 from virtmesh.wire import DEVICE_KEY, open_channel
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Gateway(grpc.GenericRpcHandler):
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._streams: set[grpc.aio.StreamStreamCall[bytes, bytes]] = set()
+        """Calls that were answered and go on."""
+        self._stopping = False
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -51,6 +55,12 @@ class Gateway(grpc.GenericRpcHandler):
         # On the wire a single message is a stream of one: this one shape serves every method.
         return grpc.stream_stream_rpc_method_handler(forward)
 
+    def end_streams(self) -> None:
+        """End the streams, which have no end of their own: the kernel service is stopping."""
+        self._stopping = True
+        for call in self._streams:
+            call.cancel()
+
     async def close(self) -> None:
         """Close the channels to the devices."""
         for channel in self._channels.values():
@@ -59,7 +69,10 @@ class Gateway(grpc.GenericRpcHandler):
     async def _forward(
         self, method: str, name: str, messages: AsyncIterator[bytes], context: Any
     ) -> None:
-        """Pass one call on. Errors: DeviceNotFound; BlockUnsupported; what the device answers."""
+        """Pass one call on.
+
+        Errors: DeviceNotFound; BlockUnsupported; ShuttingDown; what the device answers.
+        """
         endpoint = self._kernel.device(name).node.endpoint
         channel = self._channel(endpoint)
         try:
@@ -69,8 +82,15 @@ class Gateway(grpc.GenericRpcHandler):
             call = multicall(messages, timeout=context.time_remaining())
             try:
                 async for response in call:
+                    self._streams.add(call)
                     await context.write(response)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if self._stopping and call in self._streams and not (task and task.cancelling()):
+                    raise ShuttingDown("the kernel service is stopping") from None
+                raise
             finally:
+                self._streams.discard(call)
                 # A client that dies in the middle of a write must not leave its call to the device
                 # behind: what ends there, such as holding keys, ends with the call.
                 call.cancel()

@@ -122,6 +122,7 @@ class KernelServer:
             steps.push_async_callback(self._gateway.close)
             steps.push_async_callback(self.kernel.stop)
             self._inputs.close()
+            self._gateway.end_streams()
             await self._server.stop(GRACE_SECONDS)
 
 

@@ -13,14 +13,13 @@ For tests of drivers and of device models, and for scripts that want a device at
 from __future__ import annotations
 
 import asyncio
-import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from virtmesh.bus import BATCH_LIMIT, Access, Bus
 from virtmesh.device import Attachment
 from virtmesh.doorbells import CallDoorbell, Doorbell, EventfdDoorbell
 from virtmesh.errors import DeviceLost, RegisterError
+from virtmesh.eventfd import drain
 from virtmesh.handing_over import Doorbells
 from virtmesh.machine import DoorbellKind
 from virtmesh.virtio.mmio_registers import (
@@ -147,10 +146,8 @@ class LocalBus(Bus):
         """Call the handler when an eventfd is signalled."""
 
         def signalled() -> None:
-            with suppress(BlockingIOError):
-                os.eventfd_read(descriptor)
-                if self._handler is not None and not self.lost.done():
-                    self._handler(cause())
+            if drain(descriptor) and self._handler is not None and not self.lost.done():
+                self._handler(cause())
 
         asyncio.get_running_loop().add_reader(descriptor, signalled)
         self._readers.append(descriptor)
