@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
-# A shell that starts the tests in the background has SIGINT ignored, and so would every process
-# that they start and press Ctrl-C in.
+# A shell that starts the tests in the background has SIGINT ignored, nohup has SIGHUP ignored, and
+# every process that the tests start, to send it just these, would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
