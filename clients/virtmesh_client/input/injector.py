@@ -81,13 +81,16 @@ class Stream:
         self._unanswered += 1
         self._requests.put(request)
 
-    def unclaimed(self) -> list[Sent]:
-        """Return the packets without an answer that nobody waits for; the lock is held."""
-        return [
+    def claim(self) -> list[Sent]:
+        """Return the packets without an answer that nobody waits for, once; the lock is held."""
+        lost = [
             packet
             for packet in self._open.values()
             if not packet.answered and packet.batch.wanted is Outcome.SENT
         ]
+        for packet in lost:
+            del self._open[packet.sequence]
+        return lost
 
     def close(self, seconds: float) -> None:
         """End the stream in order; when that takes longer than `seconds`, cut it."""
@@ -163,7 +166,7 @@ class Injector:
             return
         stream.close(0.0 if hurry else CLOSE_SECONDS)
         with self._lock:
-            lost = stream.unclaimed()
+            lost = stream.claim()
         if lost and not hurry:
             stream.error = stream.error or DeviceNotReady(
                 f"{self.device} does not take the packets"
@@ -242,7 +245,7 @@ class Injector:
         before = self._stream
         if before is None or before.ended:
             self._stream = None
-            if before is not None and (lost := before.unclaimed()):
+            if before is not None and (lost := before.claim()):
                 raise self._cut(before, lost)
             self._stream = Stream(self._link, self.device, self._lock)
         return cast("Stream", self._stream)
@@ -259,7 +262,8 @@ class Injector:
             if condition():
                 return
             if stream.ended:
-                raise self._cut(stream, batch.packets)
+                lost = {packet.sequence: packet for packet in [*stream.claim(), *batch.packets]}
+                raise self._cut(stream, [lost[sequence] for sequence in sorted(lost)])
             if stream.answers == answers:
                 raise account(
                     DeviceNotReady(
