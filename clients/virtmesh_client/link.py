@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 import grpc
 
 from virtmesh import wire
-from virtmesh.errors import ServiceUnavailable, VirtmeshError, from_rpc_error
+from virtmesh.errors import DeviceLost, ServiceUnavailable, VirtmeshError, from_rpc_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,9 +114,15 @@ class Link:
         except grpc.RpcError as failure:
             error = from_rpc_error(failure, self.address)
             if isinstance(error, ServiceUnavailable):
-                # gRPC tells the story of every attempt; the last word of it is the cause.
-                cause = error.message.rpartition("error: ")[2]
-                error = ServiceUnavailable(
-                    f"no service answers at {self.address}: {cause}", address=self.address
-                )
+                error = self._explain(error)
             raise error from None
+
+    def _explain(self, error: ServiceUnavailable) -> VirtmeshError:
+        """Say who does not answer: the kernel, or a device that it forwards calls to."""
+        # gRPC tells the story of every attempt; the last word of it is the cause.
+        address = error.metadata.get("address", self.address)
+        cause = error.message.rpartition("error: ")[2]
+        cause = cause.removeprefix(f"no service answers at {address}: ")
+        if address != self.address:
+            return DeviceLost(f"no device service answers at {address}: {cause}", address=address)
+        return ServiceUnavailable(f"no service answers at {address}: {cause}", address=address)

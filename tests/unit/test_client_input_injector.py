@@ -168,6 +168,15 @@ def test_a_cut_says_how_far_it_came(keyboard: Input, device: ScriptedDevice) -> 
     assert device.streams == 2
 
 
+def test_a_cut_between_two_packets_ends_the_call(keyboard: Input, device: ScriptedDevice) -> None:
+    """It does not go on with another stream: what the first one held is released."""
+    device.die_after = 3
+    with pytest.raises(DeviceLost) as caught:
+        keyboard.key("a", count=100, interval=0.002)
+    assert int(caught.value.metadata["last"]) < 200
+    assert device.streams == 1
+
+
 def test_a_cut_that_nobody_waited_for_is_told_by_the_next_call(
     keyboard: Input, device: ScriptedDevice
 ) -> None:

@@ -21,7 +21,7 @@ CLOSED = 141
 MENDS: tuple[tuple[type[Exception], str], ...] = (
     (errors.DeviceNotFound, "`virtmesh devices` lists them"),
     (errors.DeviceNotReady, "`virtmesh devices` says why"),
-    (errors.DeviceLost, "copy again when `virtmesh devices` says that it is back"),
+    (errors.DeviceLost, "try again when `virtmesh devices` says that it is back"),
     (errors.BlockReadOnly, "`virtmesh blk read-only DEVICE off` allows writes"),
     (errors.PastEnd, "`virtmesh blk info` shows the size, `virtmesh blk resize` changes it"),
     (errors.WouldShrink, "--shrink allows it"),

@@ -13,6 +13,7 @@ from virtmesh_client.input.models import Injected, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from virtmesh_client.input.injector import Stream
     from virtmesh_client.input.models import Overflow, Wait
 
 WANTED = {
@@ -54,6 +55,8 @@ class Batch:
         self.timeout = timeout
         self.packets: list[Sent] = []
         self.unsettled = 0
+        self.stream: Stream | None = None
+        """The stream that the packets go to, from the first one on."""
         self._wake = wake
         self._cancelled = threading.Event()
 

@@ -186,8 +186,12 @@ class Injector:
         Errors: what cut the stream, with an account of the packets; VirtmeshError when cancelled.
         """
         with self._lock:
-            stream = self._opened()
+            # A call belongs to one stream: what it held is released when that ends.
+            stream = batch.stream or self._opened()
+            batch.stream = stream
             self._await(lambda: not stream.full, stream, batch)
+            if stream.ended:
+                raise self._cut(stream, with_unclaimed(stream, batch))
             self._put(stream, batch, events)
 
     def settle(self, batch: Batch) -> Injected:
@@ -196,8 +200,8 @@ class Injector:
         Errors: as `send`; DeviceNotReady when there is no progress within its timeout.
         """
         with self._lock:
-            stream = self._stream
-            if stream is not None and batch.packets and batch.wanted is not Outcome.SENT:
+            stream = batch.stream
+            if stream is not None and batch.wanted is not Outcome.SENT:
                 self._await(lambda: not batch.unsettled, stream, batch)
             return batch.result(stream.waiting if stream else 0)
 
@@ -262,8 +266,7 @@ class Injector:
             if condition():
                 return
             if stream.ended:
-                lost = {packet.sequence: packet for packet in [*stream.claim(), *batch.packets]}
-                raise self._cut(stream, [lost[sequence] for sequence in sorted(lost)])
+                raise self._cut(stream, with_unclaimed(stream, batch))
             if stream.answers == answers:
                 raise account(
                     DeviceNotReady(
@@ -277,6 +280,12 @@ class Injector:
         cause = stream.error or VirtmeshError(f"{self.device} ended the stream")
         # A fresh one for each caller: the account is its own.
         return account(type(cause)(cause.message, **cause.metadata), packets)
+
+
+def with_unclaimed(stream: Stream, batch: Batch) -> list[Sent]:
+    """Return the packets of a batch, and those that nobody else will tell of, in order."""
+    lost = {packet.sequence: packet for packet in [*stream.claim(), *batch.packets]}
+    return [lost[sequence] for sequence in sorted(lost)]
 
 
 def account(error: VirtmeshError, packets: list[Sent]) -> VirtmeshError:
