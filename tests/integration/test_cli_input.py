@@ -290,6 +290,8 @@ BAD = [
     ("event REL_Q=1 -d mouse", 1, "BAD_EVENT", "did you mean"),
     ("event KEY_A=b -d keyboard", 2, "USAGE", "write KEY_A=1"),
     ("drag 5% 5%", 2, "USAGE", "--from X Y"),
+    ("touch 5% 5% --fingers 2", 2, "USAGE", "--to X Y"),
+    ("key +", 1, "UNKNOWN_KEY", "the key + as plus"),
     ("move 1 y", 2, "USAGE", "write 100 or 50%"),
     ("info", 2, "USAGE", "--device keyboard or mouse or"),
     ("info -d nobody", 1, "DEVICE_NOT_FOUND", "virtmesh devices"),

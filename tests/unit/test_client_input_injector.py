@@ -238,6 +238,26 @@ async def test_a_cancelled_call_stops_and_lets_go(address: str, device: Scripted
     assert device.events() == [(b, 1), (ctrl, 1), (a, 1), (a, 0), (ctrl, 0), (b, 0)]
 
 
+async def test_a_call_cancelled_while_it_waits_lets_go(
+    address: str, device: ScriptedDevice
+) -> None:
+    """What it has sent without an answer is released too."""
+    device.silent.set()
+    async with await virtmesh_client.aconnect(address) as machine:
+        keyboard = machine.input("keyboard")
+        task = asyncio.create_task(keyboard.press("ctrl+a"))
+        await asyncio.to_thread(lambda: [device.got.acquire(timeout=SECONDS) for _ in range(2)])
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        got = await asyncio.to_thread(lambda: device.got.acquire(timeout=2.0))
+        assert got, "nothing was released"
+        assert await asyncio.to_thread(lambda: device.got.acquire(timeout=SECONDS))
+        device.silent.clear()
+    ctrl, a = (KEYS[name] for name in ("KEY_LEFTCTRL", "KEY_A"))
+    assert device.events()[:4] == [(ctrl, 1), (a, 1), (a, 0), (ctrl, 0)]
+
+
 def test_several_threads_share_an_injector(keyboard: Input, device: ScriptedDevice) -> None:
     """Each call gets its own account."""
     with ThreadPoolExecutor(4) as pool:

@@ -44,6 +44,17 @@ def test_every_character_of_a_layout_arrives(name: str, *, caps: bool) -> None:
     assert decode(name, to_packets(layout.spell(text)), caps=caps) == text
 
 
+@pytest.mark.parametrize(("name", "variant"), [("de", "neo"), ("ca", "multix")])
+def test_a_modifier_that_ends_a_composition_is_not_pressed_in_one(name: str, variant: str) -> None:
+    """ISO_Level5_Shift makes libxkbcommon 1.5 forget the dead key: another letter would appear."""
+    layout = Layout(name, variant, keys=KEYS)
+    text = "".join(letter for letter in layout.strokes if letter.isprintable())
+    events = [
+        event for group in to_packets(layout.spell(text)) for packet in group for event in packet
+    ]
+    assert Decoder(name, variant).read(events) == text
+
+
 SENTENCES = {
     "us": "The quick brown fox; (jumps) over 13 {lazy} dogs! ~`|\\ \"'<>?/@#$%^&*_+-=",
     "de": 'Zwölf Boxkämpfer jagen Viktor über den großen Deich: 100 % @ € {[|]} \\ ~ é à "',

@@ -236,6 +236,8 @@ def touch(
     how: Injecting,
 ) -> None:
     """Tap at X Y, in units of the device or as 50% 50%; or swipe."""
+    if end is None and fingers > 1:
+        raise click.UsageError("one finger taps: several swipe, --to X Y")
     with injector(settings, how, is_touch) as device:
         start = in_units(device, (x, y))
         if end is None:

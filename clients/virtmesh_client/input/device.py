@@ -365,13 +365,13 @@ class Input:
             sent: list[Packet] = []
             try:
                 self._send(batch, script, sent, drifts)
+                return self._injector.settle(batch)
             except BaseException:
                 self._injector.let_go(undo(sent))
                 raise
             finally:
                 if self._injector.is_cut:
                     self._forget()
-            return self._injector.settle(batch)
 
     def _send(
         self, batch: Batch, script: Script, sent: list[Packet], drifts: list[float] | None

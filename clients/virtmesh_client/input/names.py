@@ -131,7 +131,7 @@ def parse_chord(text: str) -> tuple[int, ...]:
 
     Errors: UnknownKey, also for an empty part and for a key that stands twice.
     """
-    names = [text] if len(text) == 1 else text.split("+")
+    names = text.split("+")
     codes: list[int] = []
     for name in names:
         if not name:

@@ -107,7 +107,7 @@ class Layout:
                 keep_cheapest(dead, keysym, stroke)
                 keep_cheapest(starters, keysym, stroke)
         found: dict[str, Strokes] = {text: (stroke,) for text, stroke in direct.items()}
-        for text, pair in compositions(dead, starters):
+        for text, pair in compositions(dead, starters, self._keysyms(self._modifier_keys())):
             # A key of its own is better than two.
             if text not in direct and (text not in found or costs(pair) < costs(found[text])):
                 found[text] = pair
@@ -134,6 +134,11 @@ class Layout:
             for key in reversed(self._keys)
         }
         return [names[name] for name in MODIFIER_KEYSYMS if name in names]
+
+    def _keysyms(self, keys: Iterable[int]) -> dict[int, int]:
+        """Return what keys stand for when they are pressed alone."""
+        state = self._new_state()
+        return {key: state.key_get_one_sym(key + XKB_OFFSET) for key in keys}
 
     def _new_state(self) -> Any:
         """Return a keyboard state with the locks that the lights show."""
@@ -174,9 +179,13 @@ def costs(strokes: Strokes) -> list[tuple[int, int]]:
 
 
 def compositions(
-    dead: dict[int, Stroke], starters: dict[int, Stroke]
+    dead: dict[int, Stroke], starters: dict[int, Stroke], modifiers: dict[int, int]
 ) -> Iterator[tuple[str, Strokes]]:
-    """Compose each dead key with each key: the character, and both strokes."""
+    """Compose each dead key with each key: the character, and both strokes.
+
+    Modifiers pressed between the two are part of it: libxkbcommon before 1.6 ends a composition at
+    ISO_Level5_Shift.
+    """
     table = compose_table() if dead else None
     if table is None:
         return
@@ -185,6 +194,9 @@ def compositions(
     for first, second in itertools.product(dead, starters):
         state.reset()
         state.feed(first)
+        for key in starters[second].modifiers:
+            if key not in dead[first].modifiers:
+                state.feed(modifiers[key])
         state.feed(second)
         if state.get_status() is not xkb.ComposeStatus.XKB_COMPOSE_COMPOSED:
             continue
