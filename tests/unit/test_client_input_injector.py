@@ -201,6 +201,8 @@ def test_what_the_device_does_not_have_never_reaches_it(
     """Nothing of the call does."""
     with pytest.raises(BadEvent, match="KEY_Q"):
         keyboard.inject([("KEY_A", 1), ("SYN_REPORT", 0), ("KEY_Q", 1)])
+    with pytest.raises(BadEvent, match="KEY_Q"):
+        keyboard.key("a", "q")
     assert device.received == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import codecs
 import ctypes
 import ctypes.util
 import io
@@ -290,3 +291,11 @@ def test_a_file_is_not_replaced_unless_asked(tmp_path: Path) -> None:
     assert load_recording(path) == SAMPLE
     save_recording(Recording(), path, overwrite=True)
     assert load_recording(path) == Recording()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_recording(tmp_path: Path) -> None:
+    """Editors of other systems put it in front of text."""
+    path = tmp_path / "marked.jsonl"
+    save_recording(SAMPLE, path)
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert load_recording(path) == SAMPLE

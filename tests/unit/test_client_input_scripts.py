@@ -97,11 +97,18 @@ def test_a_coarse_wheel_turns_by_whole_notches() -> None:
 
 def test_a_chord_is_released_in_the_reverse_order() -> None:
     """After its hold time, as often as asked."""
-    script = press_keys([1, 2], hold=0.5, count=2, interval=0.25)
+    script = press_keys([[1, 2]], hold=0.5, count=2, interval=0.25)
     assert [(moment, packet[0].code, packet[0].value) for moment, packet in script] == [
         (0.0, 1, 1), (0.0, 2, 1), (0.5, 2, 0), (0.5, 1, 0),
         (0.75, 1, 1), (0.75, 2, 1), (1.25, 2, 0), (1.25, 1, 0),
     ]  # fmt: skip
+
+
+def test_chords_follow_each_other_at_the_interval() -> None:
+    """Each as often as asked, before the next."""
+    script = press_keys([[1], [2]], hold=0.0, count=2, interval=1.0)
+    pressed = [(moment, packet[0].code) for moment, packet in script if packet[0].value]
+    assert pressed == [(0.0, 1), (1.0, 1), (2.0, 2), (3.0, 2)]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def type(
 @input.command()
 @click.argument("chords", nargs=-1, required=True, metavar="KEY...")
 @click.option("--hold", type=SECONDS, default=0.0, help="Seconds to hold each.")
-@click.option("--count", type=click.IntRange(1), default=1, help="How many times.")
+@click.option("--count", type=click.IntRange(1), default=1, help="How many times each.")
 @click.option("--interval", type=SECONDS, default=0.0, help="Seconds between.")
 @injecting
 @common
@@ -88,11 +88,8 @@ def key(
     """Press and release keys or chords: enter, f1, ctrl+alt+delete, volumeup."""
     codes = [code for chord in chords for code in parse_chord(chord)]
     with injector(settings, how, has_keys(codes), "keyboard") as device:
-        parts = [
-            device.key(chord, hold=hold, count=count, interval=interval, wait=how.wait)
-            for chord in chords
-        ]
-    report(settings, device.name, merge(parts))
+        injected = device.key(*chords, hold=hold, count=count, interval=interval, wait=how.wait)
+    report(settings, device.name, injected)
 
 
 @input.command()

@@ -110,16 +110,15 @@ class AsyncInput:
 
     async def key(
         self,
-        chord: str,
-        *,
+        *chords: str,
         hold: float = 0.0,
         count: int = 1,
         interval: float = 0.0,
         wait: Wait = "accepted",
     ) -> Injected:
-        """Press and release a key or chord."""
+        """Press and release keys or chords."""
         call = self._device.key
-        return await run(call, chord, hold=hold, count=count, interval=interval, wait=wait)
+        return await run(call, *chords, hold=hold, count=count, interval=interval, wait=wait)
 
     async def type(
         self,

@@ -131,15 +131,14 @@ class Input:
 
     def key(
         self,
-        chord: str,
-        *,
+        *chords: str,
         hold: float = 0.0,
         count: int = 1,
         interval: float = 0.0,
         wait: Wait = "accepted",
     ) -> Injected:
-        """Press and release a key or chord, such as "ctrl+alt+delete". Errors: UnknownKey."""
-        keys = parse_chord(chord)
+        """Press and release keys or chords, such as "ctrl+alt+delete". Errors: UnknownKey."""
+        keys = [parse_chord(chord) for chord in chords]
         return self._run(press_keys(keys, hold=hold, count=count, interval=interval), wait)
 
     def type(
@@ -212,7 +211,7 @@ class Input:
     ) -> Injected:
         """Click a button, `count=2` for a double click. Errors: UnknownKey."""
         keys = [button_code(button)]
-        return self._run(press_keys(keys, hold=hold, count=count, interval=interval), wait)
+        return self._run(press_keys([keys], hold=hold, count=count, interval=interval), wait)
 
     def drag(
         self,

@@ -27,7 +27,7 @@ def load_recording(path: str | Path) -> Recording:
 def parse_recording(content: bytes, name: str) -> Recording:
     """Take the bytes of a recording apart. Errors: BadRecording."""
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # editors of other systems begin with a mark
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise BadRecording(f"{name}: line {line}: not UTF-8 text", line=line, file=name) from None

@@ -36,17 +36,20 @@ def later(script: Script, seconds: float) -> Script:
     return [(moment + seconds, packet) for moment, packet in script]
 
 
-def press_keys(keys: Sequence[int], *, hold: float, count: int, interval: float) -> Script:
-    """Press a chord `count` times, each for `hold` seconds, `interval` seconds between them.
+def press_keys(
+    chords: Sequence[Sequence[int]], *, hold: float, count: int, interval: float
+) -> Script:
+    """Press chords in turn, each `count` times for `hold` seconds, `interval` seconds between them.
 
     Errors: BadEvent for a count that is no count.
     """
     if count < 1:
         raise BadEvent(f"{count} times is not possible: choose 1 or more")
     period = hold + interval
+    presses = [keys for keys in chords for _ in range(count)]
     return [
         timed
-        for number in range(count)
+        for number, keys in enumerate(presses)
         for timed in (
             *at(number * period, press_chord(keys)),
             *at(number * period + hold, release_chord(keys)),
