@@ -163,9 +163,10 @@ main() {
     done
     check_host
     mirror=${DEBIAN_MIRROR:-$(mirror_of "$SUITE")}
-    mirror=${mirror:-http://deb.debian.org/debian}
+    [ -n "$mirror" ] || die "apt names no mirror of $SUITE on this host: set DEBIAN_MIRROR=URL"
     security=${DEBIAN_SECURITY_MIRROR:-$(mirror_of "$SUITE-security")}
-    security=${security:-http://deb.debian.org/debian-security}
+    [ -n "$security" ] ||
+        die "apt names no mirror of $SUITE-security on this host: set DEBIAN_SECURITY_MIRROR=URL"
     certificates=${CA_CERTIFICATES:-${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}
     [ -r "$certificates" ] || die "no certificates at $certificates: apt-get install ca-certificates"
     scratch=$(mktemp -d)
