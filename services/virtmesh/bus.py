@@ -101,5 +101,4 @@ def lost_again(lost: asyncio.Future[DeviceLost]) -> DeviceLost:
     """Make a fresh exception of the one that a lost bus holds: each raiser needs its own trace."""
     if lost.cancelled():
         return DeviceLost("the device was given back")
-    error = lost.result()
-    return DeviceLost(error.message, **error.metadata)
+    return lost.result().again()

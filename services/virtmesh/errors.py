@@ -60,7 +60,7 @@ client catches the class that the service raised.
 from __future__ import annotations
 
 import re
-from typing import ClassVar, cast
+from typing import ClassVar, Self, cast
 
 import grpc
 from google.protobuf import any_pb2
@@ -85,6 +85,10 @@ class VirtmeshError(Exception):
         super().__init__(message)
         self.message = message
         self.metadata = {key: str(value) for key, value in metadata.items()}
+
+    def again(self) -> Self:
+        """Make a fresh exception of one that several tasks raise: each needs its own trace."""
+        return type(self)(self.message, **self.metadata)
 
     def __init_subclass__(cls, code: grpc.StatusCode | None = None, reason: str = "") -> None:
         """Give a class its code (its base's without one) and its reason (its name without one)."""

@@ -271,7 +271,7 @@ class GrpcBus(Bus):
             self._answers.append(self._outgoing.get_nowait().answer)
         for answer in self._answers:
             if not answer.done():
-                answer.set_exception(DeviceLost(error.message, **error.metadata))
+                answer.set_exception(error.again())
         self._answers.clear()
 
 

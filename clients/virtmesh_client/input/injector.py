@@ -279,7 +279,7 @@ class Injector:
         """Return what ended a stream, with the account of packets that were under way."""
         cause = stream.error or VirtmeshError(f"{self.device} ended the stream")
         # A fresh one for each caller: the account is its own.
-        return account(type(cause)(cause.message, **cause.metadata), packets)
+        return account(cause.again(), packets)
 
 
 def with_unclaimed(stream: Stream, batch: Batch) -> list[Sent]:

@@ -234,8 +234,3 @@ class VirtIODriver(ABC):
         """Fail with the bus."""
         if not lost.cancelled():
             self.fail(lost.result())
-
-
-def again(error: VirtmeshError) -> VirtmeshError:
-    """Make a fresh exception of one that several tasks raise: each needs its own trace."""
-    return type(error)(error.message, **error.metadata)

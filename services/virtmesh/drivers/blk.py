@@ -15,10 +15,9 @@ import asyncio
 import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
-from virtmesh.drivers.base import VirtIODriver, again
+from virtmesh.drivers.base import VirtIODriver
 from virtmesh.drivers.block_device import BlockDevice
 from virtmesh.drivers.slots import Pool
 from virtmesh.errors import (
@@ -234,10 +233,10 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
 
     def abandon(self, error: VirtmeshError) -> None:
         """Fail every request, in flight or waiting for a slot."""
-        self.slots.fail(partial(again, error))
+        self.slots.fail(error.again)
         for pending in self._pending.values():
             if not pending.done.done():
-                pending.done.set_exception(again(error))
+                pending.done.set_exception(error.again())
         self._pending.clear()
 
     async def close(self) -> None:

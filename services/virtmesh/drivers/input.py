@@ -11,10 +11,9 @@ status queue, one event each.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
-from virtmesh.drivers.base import VirtIODriver, again
+from virtmesh.drivers.base import VirtIODriver
 from virtmesh.drivers.input_device import InputDevice
 from virtmesh.drivers.input_info import InputInfo, read_info
 from virtmesh.drivers.slots import Pool
@@ -110,11 +109,11 @@ class VirtIOInput(VirtIODriver, InputDevice):
     def abandon(self, error: VirtmeshError) -> None:
         """Fail every reader, once it is through with what came, and every order."""
         self._hand_out()
-        self.log.fail(partial(again, error))
-        self._slots.fail(partial(again, error))
+        self.log.fail(error.again)
+        self._slots.fail(error.again)
         for _, done in self._orders.values():
             if not done.done():
-                done.set_exception(again(error))
+                done.set_exception(error.again())
         self._orders.clear()
 
     async def close(self) -> None:

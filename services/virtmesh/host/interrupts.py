@@ -8,13 +8,13 @@ interrupt between the two wakes it; one that comes while it writes wakes it agai
 from __future__ import annotations
 
 import asyncio
-import os
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from virtmesh.api.interrupt.v1 import interrupt_pb2 as pb
 from virtmesh.api.interrupt.v1 import interrupt_pb2_grpc
 from virtmesh.errors import ShuttingDown
+from virtmesh.eventfd import drain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +83,6 @@ class InterruptPlane(interrupt_pb2_grpc.InterruptServiceServicer):
 
     def _wake(self) -> None:
         """Wake the watchers."""
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._device.interrupt.wake_fd)
+        drain(self._device.interrupt.wake_fd)
         for watcher in self._watchers:
             watcher.set()

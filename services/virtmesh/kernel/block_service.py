@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from virtmesh.api.kernel.v1 import block_device_pb2 as pb
 from virtmesh.api.kernel.v1 import block_device_pb2_grpc
-from virtmesh.drivers.base import again
 from virtmesh.drivers.block_device import split
 from virtmesh.errors import BadStream, MessageTooLarge, VirtmeshError
 from virtmesh.wire import CHUNK_LIMIT_BYTES
@@ -83,7 +82,7 @@ class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
         try:
             await write.run(request_iterator)
         except VirtmeshError as error:
-            failed = again(error)
+            failed = error.again()
             failed.metadata["written_bytes"] = str(write.written)
             raise failed from error
 

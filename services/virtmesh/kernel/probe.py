@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from virtmesh.drivers import find_driver
-from virtmesh.drivers.base import again
 from virtmesh.errors import (
     DeviceAttached,
     DeviceLost,
@@ -151,7 +150,7 @@ class ProbedDevice:
             error = await asyncio.shield(driver.failed)
             # Before the device is given back, which takes its time: it is of no use from here on.
             self._give_up(error)
-            raise again(error)
+            raise error.again()
 
     async def _probe(self, bus: Bus, undo: AsyncExitStack) -> VirtIODriver:
         """Find the driver of an attached device and start it."""
