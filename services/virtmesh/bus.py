@@ -26,11 +26,20 @@ BATCH_LIMIT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One register access: offset and width in bytes; a read without a value, else a write."""
+    """One register access: offset and width in bytes; a read without a value, else a write.
+
+    A read with `expect` is a guard: what follows it in its batch is executed only if the value
+    ANDed with the mask (first) is the expected one (second).
+    """
 
     offset: int
     width: int
     value: int | None = None
+    expect: tuple[int, int] | None = None
+
+    def met_by(self, value: int) -> bool:
+        """Say whether what follows is executed once this access has read a value."""
+        return self.expect is None or value & self.expect[0] == self.expect[1]
 
 
 def reading(register: Register, width: int | None = None) -> Access:
@@ -41,6 +50,11 @@ def reading(register: Register, width: int | None = None) -> Access:
 def writing(register: Register, value: int) -> Access:
     """Make the access that writes a register."""
     return Access(register.offset, register.size, value)
+
+
+def guarding(register: Register, mask: int, expected: int) -> Access:
+    """Make the guard that lets a batch go on while (register & mask) == expected."""
+    return Access(register.offset, register.widths[0], expect=(mask, expected))
 
 
 class Bus(ABC):
@@ -63,6 +77,7 @@ class Bus(ABC):
     async def access(self, batch: Sequence[Access]) -> list[int]:
         """Execute accesses in order, as one piece: the value read by each, 0 for a write.
 
+        A guard that is not met ends the batch: its value is the last one then.
         Errors: RegisterError classes, when the device refuses an access (those before it are
         executed, those behind it are not; metadata "index"); DeviceLost.
         """

@@ -7,7 +7,7 @@ served by the one host: registers, doorbells, interrupts, attachment, metrics, h
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -124,3 +124,19 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Release everything; the device is reset and detached by then. May wait."""
+
+
+@runtime_checkable
+class BurstDevice(Protocol):
+    """A device with registers that stand for many values: a FIFO behind one offset.
+
+    A run of equal accesses to such a register is handed over in one piece (what a CPU does with
+    `rep insb`). Either method returns None, having done nothing, where the accesses are to be done
+    one by one; neither raises.
+    """
+
+    def read_run(self, offset: int, width: int, count: int) -> Sequence[int] | None:
+        """Read a register `count` times."""
+
+    def write_run(self, offset: int, width: int, values: Sequence[int]) -> int | None:
+        """Write values to a register, one after the other; return how many: all of them."""

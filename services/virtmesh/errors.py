@@ -46,8 +46,9 @@
     |   |-- BadEvent              the device does not have it, or its value is out of range
     |   |-- UnknownKey            no key of that name
     |   |-- UntypableText         characters that the layout does not have
-    |   |-- BadRecording          a recording that does not parse ("line")
-    |   `-- WatcherTooSlow        a watcher that does not keep up is cut off
+    |   `-- BadRecording          a recording that does not parse ("line")
+    |-- LineFull                  input that a serial line has no room for ("room_bytes")
+    |-- WatcherTooSlow            a watcher that does not keep up is cut off
     |-- BadStream                 messages out of order on a stream
     |-- MessageTooLarge           one message over its limit
     `-- BadMachine                a machine file or device tree that makes no sense
@@ -290,7 +291,11 @@ class BadRecording(InputError):
     """A recording that does not parse ("line")."""
 
 
-class WatcherTooSlow(InputError, code=Code.RESOURCE_EXHAUSTED):
+class LineFull(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):
+    """Input that a serial line has no room for ("room_bytes")."""
+
+
+class WatcherTooSlow(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):
     """A watcher that does not keep up is cut off."""
 
 

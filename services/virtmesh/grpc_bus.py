@@ -63,6 +63,8 @@ DOORBELL_QUEUES = 32
 """Most queues that get eventfds: a packet carries at most 128 descriptors."""
 WRITE_OP = 0x80
 """Added to the width of a write (virtmesh.register.v1.AccessRequest.ops)."""
+GUARD_OP = 0x40
+"""Added to the width of a guard."""
 
 
 class GrpcBus(Bus):
@@ -286,11 +288,20 @@ class _Exchange:
 
     def request(self) -> register_pb2.AccessRequest:
         """Make the message of the batch."""
-        return register_pb2.AccessRequest(
-            offsets=[one.offset for one in self._batch],
-            ops=[one.width | (0 if one.value is None else WRITE_OP) for one in self._batch],
-            values=[one.value or 0 for one in self._batch],
-        )
+        offsets, ops, values = [], [], []
+        for one in self._batch:
+            offsets.append(one.offset)
+            if one.value is not None:
+                ops.append(one.width | WRITE_OP)
+                values.append(one.value)
+            elif one.expect is not None:
+                mask, expected = one.expect
+                ops.append(one.width | GUARD_OP)
+                values.append(mask << 32 | expected)
+            else:
+                ops.append(one.width)
+                values.append(0)
+        return register_pb2.AccessRequest(offsets=offsets, ops=ops, values=values)
 
     def result(self, response: register_pb2.AccessResponse) -> list[int]:
         """Check an answer. Errors: RegisterError classes; BadStream."""
@@ -299,12 +310,18 @@ class _Exchange:
             kind = BY_REASON.get(error.reason, RegisterError)
             raise kind(error.message, index=error.index)
         values = list(response.values)
-        if len(values) != len(self._batch):
-            raise BadStream(f"{len(values)} values answer {len(self._batch)} accesses")
-        for value, one in zip(values, self._batch, strict=True):
+        for value, one in zip(values, self._batch, strict=False):
             if value >> (8 * one.width):
                 raise BadStream(f"{value:#x} does not fit the {one.width} bytes that were read")
-        return values
+        if len(values) == len(self._batch) or self._ended_by_guard(values):
+            return values
+        raise BadStream(f"{len(values)} values answer {len(self._batch)} accesses")
+
+    def _ended_by_guard(self, values: list[int]) -> bool:
+        """Say whether the last value is that of a guard that was not met."""
+        if not 0 < len(values) < len(self._batch):
+            return False
+        return not self._batch[len(values) - 1].met_by(values[-1])
 
 
 async def _ask(call: Any, endpoint: str) -> Any:

@@ -121,6 +121,20 @@ impl Interrupt {
         self.wake_observer();
     }
 
+    /// Set the sources that hold a level-triggered line, for a device that is not a virtio device.
+    /// The line is asserted while there is one. Counts a rise of the line, and lets observers know of
+    /// every rise and fall; a source that joins others changes nothing for them. For one thread.
+    pub fn set_level(&self, sources: u32) {
+        let before = self.status.swap(sources, Ordering::SeqCst);
+        if (before == 0) == (sources == 0) {
+            return;
+        }
+        if sources != 0 {
+            self.sequence.fetch_add(1, Ordering::SeqCst);
+        }
+        self.wake_observer();
+    }
+
     /// Ask for a reset (virtio 1.4, 2.1.2): keeps the first reason, and raises a configuration
     /// change interrupt.
     pub fn set_fault(&self, reason: &str) {
@@ -210,6 +224,32 @@ mod tests {
         interrupt.acknowledge(INTERRUPT_USED);
         assert_eq!(interrupt.status(), INTERRUPT_CONFIG);
         assert_eq!(interrupt.sequence(), 2);
+    }
+
+    #[test]
+    fn a_level_is_asserted_while_there_is_a_source_and_counts_its_rises() {
+        let interrupt = Interrupt::new().unwrap();
+        interrupt.set_level(1);
+        interrupt.set_level(1 | 4);
+        interrupt.set_level(4);
+        assert_eq!((interrupt.status(), interrupt.sequence()), (4, 1));
+        interrupt.set_level(0);
+        assert_eq!((interrupt.status(), interrupt.sequence()), (0, 1));
+        interrupt.set_level(2);
+        assert_eq!((interrupt.status(), interrupt.sequence()), (2, 2));
+    }
+
+    #[test]
+    fn an_observer_of_a_level_is_woken_by_its_rise_and_by_its_fall() {
+        let interrupt = Interrupt::new().unwrap();
+        interrupt.set_observed(true);
+        interrupt.set_level(1);
+        assert!(readable(&interrupt.wake));
+        interrupt.wake.drain();
+        interrupt.set_level(1 | 2);
+        assert!(!readable(&interrupt.wake));
+        interrupt.set_level(0);
+        assert!(readable(&interrupt.wake));
     }
 
     #[test]

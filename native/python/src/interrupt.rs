@@ -69,6 +69,10 @@ impl Interrupt {
         self.inner.raise_used(queue);
     }
 
+    fn set_level(&self, sources: u32) {
+        self.inner.set_level(sources);
+    }
+
     fn set_fault(&self, reason: &str) {
         self.inner.set_fault(reason);
     }

@@ -45,13 +45,16 @@ class InterruptPlane(interrupt_pb2_grpc.InterruptServiceServicer):
         self, request: pb.WatchRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         """Stream the line: a snapshot, then a response after each interrupt, merged if need be."""
+        # The level of a virtio device's line says nothing: its interrupts are events.
+        level_triggered = not self._device.description.virtio_device_id
         with self._watching() as news:
-            sent = -1
+            sent: tuple[int, bool] | None = None
             while not self._closed:
                 news.clear()
                 response = self._snapshot()
-                if response.sequence != sent:
-                    sent = response.sequence
+                shown = (response.sequence, level_triggered and response.asserted)
+                if shown != sent:
+                    sent = shown
                     await context.write(response)
                 else:
                     await news.wait()

@@ -9,6 +9,7 @@ from virtmesh.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh.api.register.v1 import register_pb2 as pb
 from virtmesh.api.register.v1 import register_pb2_grpc
 from virtmesh.errors import BadStream, NotAttached, RegisterError
+from virtmesh.host.batch import BatchExecutor
 from virtmesh.host.counters import HostCounters, session_of
 from virtmesh.host.sessions import SESSION_ENDED
 
@@ -22,8 +23,6 @@ BATCH_LIMIT = 4096
 """Most accesses in one message (register.proto)."""
 RING_LIMIT = 64
 """Most queues in one NotifyRequest (doorbell.proto)."""
-WRITE = 0x80
-"""Set in an op for a write (register.proto)."""
 
 
 class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
@@ -33,6 +32,7 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
         self._device = device
         self._sessions = sessions
         self._counters = counters
+        self._executor = BatchExecutor(device)
 
     async def Read(
         self, request: pb.ReadRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -101,27 +101,17 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
                 f"a batch has three columns of one length, at most {BATCH_LIMIT}; this one has"
                 f" {count} offsets, {len(request.ops)} ops, {len(request.values)} values"
             )
-        device, counters = self._device, self._counters
+        done = self._executor.execute(request.offsets, request.ops, request.values)
+        counters = self._counters
         counters.mmio_messages += 1
-        response = pb.AccessResponse()
-        values: list[int] = []
-        writes = 0
-        try:
-            for offset, op, value in zip(request.offsets, request.ops, request.values, strict=True):
-                if op & WRITE:
-                    device.write(offset, op ^ WRITE, value)
-                    writes += 1
-                    values.append(0)
-                else:
-                    values.append(device.read(offset, op))
-        except RegisterError as error:
+        counters.mmio_writes += done.writes
+        counters.mmio_reads += len(done.values) - done.writes
+        response = pb.AccessResponse(values=done.values)
+        if done.error is not None:
             counters.mmio_errors += 1
-            response.error.index = len(values)
-            response.error.reason = error.reason
-            response.error.message = error.message
-        counters.mmio_writes += writes
-        counters.mmio_reads += len(values) - writes
-        response.values.extend(values)
+            response.error.index = len(done.values)
+            response.error.reason = done.error.reason
+            response.error.message = done.error.message
         return response
 
 

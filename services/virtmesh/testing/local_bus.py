@@ -75,9 +75,11 @@ class LocalBus(Bus):
         values = []
         for index, one in enumerate(batch):
             try:
-                values.append(self._execute(one))
+                values.append(value := self._execute(one))
             except RegisterError as error:
                 raise type(error)(error.message, index=index) from error
+            if not one.met_by(value):
+                break
         return values
 
     def notify(self, queue: int) -> None:

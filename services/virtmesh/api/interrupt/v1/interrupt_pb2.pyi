@@ -44,8 +44,8 @@ class WatchResponse(_message.Message):
     INTERRUPT_STATUS_FIELD_NUMBER: _builtins.int
     DEVICE_STATUS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Interrupts raised since the service started. It never goes back, and a step of more than 1
-    means that interrupts were merged into this response.
+    """Interrupts raised since the service started; for a level-triggered line, how often it rose. It
+    never goes back, and a step of more than 1 means that interrupts were merged into this response.
     """
     asserted: _builtins.bool
     """True while the line is asserted."""

@@ -50,8 +50,9 @@ class InterruptServiceServicer:
 
     def Watch(self, request, context):
         """Watch streams the line. The first response is a snapshot, sent at once; each later one follows
-        one or more interrupts. A watcher that reads slowly gets fewer responses, never stale ones:
-        interrupts that come while it is busy are merged, and the sequence numbers show how many.
+        one or more interrupts, or the fall of a level-triggered line. A watcher that reads slowly gets
+        fewer responses, never stale ones: interrupts that come while it is busy are merged, and the
+        sequence numbers show how many.
         It needs no session. The stream ends with UNAVAILABLE when the service stops.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

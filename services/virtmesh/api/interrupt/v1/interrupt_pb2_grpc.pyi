@@ -37,8 +37,9 @@ class InterruptServiceStub:
     def __new__(cls, channel: _aio.Channel) -> InterruptServiceAsyncStub: ...
     Watch: _grpc.UnaryStreamMultiCallable[_interrupt_pb2.WatchRequest, _interrupt_pb2.WatchResponse]
     """Watch streams the line. The first response is a snapshot, sent at once; each later one follows
-    one or more interrupts. A watcher that reads slowly gets fewer responses, never stale ones:
-    interrupts that come while it is busy are merged, and the sequence numbers show how many.
+    one or more interrupts, or the fall of a level-triggered line. A watcher that reads slowly gets
+    fewer responses, never stale ones: interrupts that come while it is busy are merged, and the
+    sequence numbers show how many.
     It needs no session. The stream ends with UNAVAILABLE when the service stops.
     """
 
@@ -51,8 +52,9 @@ class InterruptServiceAsyncStub(InterruptServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Watch: _aio.UnaryStreamMultiCallable[_interrupt_pb2.WatchRequest, _interrupt_pb2.WatchResponse]  # type: ignore[assignment]
     """Watch streams the line. The first response is a snapshot, sent at once; each later one follows
-    one or more interrupts. A watcher that reads slowly gets fewer responses, never stale ones:
-    interrupts that come while it is busy are merged, and the sequence numbers show how many.
+    one or more interrupts, or the fall of a level-triggered line. A watcher that reads slowly gets
+    fewer responses, never stale ones: interrupts that come while it is busy are merged, and the
+    sequence numbers show how many.
     It needs no session. The stream ends with UNAVAILABLE when the service stops.
     """
 
@@ -68,8 +70,9 @@ class InterruptServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_interrupt_pb2.WatchResponse], _abc.AsyncIterator[_interrupt_pb2.WatchResponse]]:
         """Watch streams the line. The first response is a snapshot, sent at once; each later one follows
-        one or more interrupts. A watcher that reads slowly gets fewer responses, never stale ones:
-        interrupts that come while it is busy are merged, and the sequence numbers show how many.
+        one or more interrupts, or the fall of a level-triggered line. A watcher that reads slowly gets
+        fewer responses, never stale ones: interrupts that come while it is busy are merged, and the
+        sequence numbers show how many.
         It needs no session. The stream ends with UNAVAILABLE when the service stops.
         """
 

@@ -132,12 +132,16 @@ class AccessRequest(_message.Message):
     @_builtins.property
     def ops(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Width of each access in bytes, with 0x80 added for a write: 4 is a read of 32 bits, 0x84 a
-        write of 32 bits.
+        write of 32 bits. With 0x40 added it is a guard: a read of at most 32 bits after which the batch
+        goes on only if the value is as expected. So a driver may send what to do next without waiting to
+        see whether it may: "while the transmitter is empty, write 16 characters", many times over.
         """
 
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The value of each write; 0 for reads."""
+        """The value of each write; 0 for reads; for guards mask << 32 | expected: the batch goes on if the
+        value that was read, ANDed with the mask, is the expected one.
+        """
 
     def __init__(
         self,
@@ -164,8 +168,9 @@ class AccessResponse(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The value of each executed read, 0 for each executed write. Shorter than the request when an
-        access was refused.
+        """The value of each executed read or guard, 0 for each executed write. Shorter than the request
+        when an access was refused; shorter without an error when the last value is that of a guard that
+        was not met.
         """
 
     @_builtins.property

@@ -85,8 +85,9 @@ class RegisterServiceServicer:
 
     def Access(self, request_iterator, context):
         """Access carries batches: each request is executed in order, as one piece, and answered by one
-        response, in the order of the requests. A refused access ends its batch (AccessError), not
-        the stream. The stream ends with FAILED_PRECONDITION/NOT_ATTACHED when its session ends.
+        response, in the order of the requests. A refused access ends its batch (AccessError), and so
+        does a guard that is not met; neither ends the stream. The stream ends with
+        FAILED_PRECONDITION/NOT_ATTACHED when its session ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
