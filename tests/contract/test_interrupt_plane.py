@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import grpc.aio
 import pytest
 
+from virtmesh import wire
 from virtmesh.api.device.v1 import device_pb2
 from virtmesh.api.interrupt.v1 import interrupt_pb2, interrupt_pb2_grpc
 from virtmesh.errors import ShuttingDown, from_rpc_error
@@ -103,10 +104,18 @@ async def test_the_line_is_observed_only_while_watched(served: Served, device: V
 
 
 async def test_streams_end_when_the_service_stops(served: Served) -> None:
-    """The end says that the service stops."""
-    stream = watch(served)
-    await next_of(stream)
+    """The end says that the service stops (to a blocking client: grpc.aio can lose the status)."""
+    loop, watching = asyncio.get_running_loop(), asyncio.Event()
+
+    def watch_to_the_end() -> None:
+        with wire.open_sync_channel(served.address) as channel:
+            stub = interrupt_pb2_grpc.InterruptServiceStub(channel)
+            for _ in stub.Watch(interrupt_pb2.WatchRequest()):
+                loop.call_soon_threadsafe(watching.set)
+
+    watcher = asyncio.create_task(asyncio.to_thread(watch_to_the_end))
+    await watching.wait()
     await served.host.stop()
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stream.read()
+    with pytest.raises(grpc.RpcError) as caught:
+        await watcher
     assert isinstance(from_rpc_error(caught.value), ShuttingDown)
