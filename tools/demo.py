@@ -1,12 +1,13 @@
-"""A tour of virtmesh, and a proof: a file system, text and clicks through a whole machine.
+"""A tour of virtmesh, and a proof: a file system, keys and a console through a whole machine.
 
 Usage: python tools/demo.py [--size 64M] [--keep]
 
 It makes an ext4 image with files in it, starts a machine as separate processes, copies the image
 through client, kernel, registers and shared-memory queue to the disk's device, and checks what
 arrived. Then it types a sentence on a German keyboard, moves and clicks, and compares what the
-drivers received. It needs mke2fs and e2fsck (e2fsprogs). Exit status 0 only when every check
-passed.
+drivers received. At last it reads the boot messages on the serial console, asks the kernel's
+monitor there, and sends bursts that overrun the port, or don't. It needs mke2fs and e2fsck
+(e2fsprogs). Exit status 0 only when every check passed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shlex
 import shutil
 import subprocess
@@ -23,13 +25,17 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 import virtmesh_client
 from virtmesh_client.input.decode import Decoder
+from virtmesh_client.serial.models import OLDEST
+
+if TYPE_CHECKING:
+    from virtmesh_client.serial import Serial
 
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 VIRTMESH = str(Path(sys.executable).parent / "virtmesh")
@@ -56,12 +62,20 @@ name = "mouse"
 kind = "input"
 [devices.options]
 personality = "mouse"
+
+[[devices]]
+name = "serial"
+kind = "uart"
 """
 SENTENCE = 'Süße Grüße: "2 € für {[Äpfel]} ~ café \\o/"'
 LAYOUT = "de"
 MOVE = (120, -45)
 CLICKS = 2
 WATCH_SECONDS = 30.0
+PROMPT = "virtmesh> "
+BURST = 64 << 10
+"""Bytes of a burst on the serial line."""
+SINK = re.compile(r"sink: received (\d+) sha256 ([0-9a-f]{64}) overruns (\d+)\r\n")
 SMALLEST = 64
 """Smallest image, in MiB."""
 SEED = 20260401
@@ -104,6 +118,10 @@ class Tour:
         """Run a virtmesh command with --json; returns what it says."""
         answer: dict[str, Any] = json.loads(self.run(VIRTMESH, *command, "--json").stdout)
         return answer
+
+    def show(self, text: str) -> None:
+        """Show what came over a serial line."""
+        self.console.print(text.replace("\r\n", "\n").strip(), markup=False, style="dim")
 
     def check(self, what: str, passed: bool) -> None:  # noqa: FBT001 - it is what is checked
         """Keep and show the outcome of a check."""
@@ -262,6 +280,59 @@ def move_and_click(tour: Tour) -> None:
     tour.check(f"and {presses} presses and {clicks} releases", passed=presses == clicks == CLICKS)
 
 
+def sit_down(tour: Tour) -> None:
+    """Read the boot messages, ask the monitor, and send bursts, on the serial console."""
+    tour.step("8. The serial console: boot messages, and a monitor to talk to")
+    with (
+        virtmesh_client.connect() as machine,
+        machine.serial("serial", since=OLDEST, timeout=WATCH_SECONDS) as console,
+    ):
+        boot = console.expect(PROMPT).text
+        tour.show(boot)
+        told = ", machine demo" in boot and "serial: driver NS16550a" in boot
+        tour.check("the boot messages are those of this machine", passed=told)
+        ready = ask_monitor(tour, console, "lsdev").count(" ready ")
+        tour.check(f"lsdev lists {ready} devices that are ready", passed=ready == 4)
+        block = ask_monitor(tour, console, "hexdump blk:vda 0x438 2")
+        # s_magic of the superblock, which is at byte 1024 of an ext4 file system.
+        tour.check("hexdump finds the magic number of ext4", passed="  53 ef " in block)
+
+        tour.step(f"9. The overrun: {BURST >> 10} KiB at once, from a sender that does not look")
+        for queue in ("off", "on"):
+            ask_monitor(tour, console, f"queue {queue}")
+            burst(tour, console, queue)
+
+
+def ask_monitor(tour: Tour, console: Serial, line: str) -> str:
+    """Enter a line at the monitor; show and return what it says."""
+    console.send_line(line)
+    console.expect(f"{line}\r\n")
+    answer = console.expect(PROMPT).text
+    tour.show(f"{PROMPT}{line}\r\n{answer}")
+    return answer
+
+
+def burst(tour: Tour, console: Serial, queue: str) -> None:
+    """Send a burst into the monitor's sink; check what arrived, and what the device counted."""
+    data = random.Random(SEED).randbytes(BURST)  # noqa: S311 - content, not a secret
+    before = console.stats().overruns
+    console.send_line(f"sink {BURST}")
+    console.expect(f"waiting for {BURST} bytes\r\n")
+    console.write(data, flow="none")
+    match = console.expect(SINK)
+    tour.show(match.after.decode())
+    received, digest = int(str(match.groups[0])), match.groups[1]
+    lost, overruns = BURST - received, console.stats().overruns - before
+    tour.check(
+        f"queue {queue}: {lost:,} bytes lost, the device counts {overruns:,} overruns",
+        passed=lost == overruns and (lost > 0 or queue == "on"),
+    )
+    if queue == "on":
+        same = digest == hashlib.sha256(data).hexdigest()
+        tour.check("and nothing is lost: the SHA-256 is equal", passed=same and not lost)
+    console.expect(PROMPT)
+
+
 def travel(tour: Tour, mebibytes: int) -> None:
     """Make the whole tour, and stop the machine whatever happens."""
     tool("e2fsck")
@@ -272,8 +343,9 @@ def travel(tour: Tour, mebibytes: int) -> None:
         summarise(tour, imported, exported)
         press_keys(tour)
         move_and_click(tour)
+        sit_down(tour)
     finally:
-        tour.step("8. The end")
+        tour.step("10. The end")
         tour.run(VIRTMESH, "down", check=False)
 
 

@@ -40,11 +40,23 @@ from virtmesh_client.models import (
     ImageInfo,
     RequestStats,
 )
+from virtmesh_client.serial import (
+    OLDEST,
+    Match,
+    Position,
+    Sent,
+    Serial,
+    SerialInfo,
+    SerialStats,
+)
+from virtmesh_client.serial.aio import AsyncSerial
 
 __all__ = [
+    "OLDEST",
     "AsyncDisk",
     "AsyncInput",
     "AsyncMachine",
+    "AsyncSerial",
     "CopyResult",
     "DeviceCounters",
     "DeviceInfo",
@@ -59,10 +71,16 @@ __all__ = [
     "InputInfo",
     "InputStats",
     "Machine",
+    "Match",
     "Played",
+    "Position",
     "Received",
     "Recording",
     "RequestStats",
+    "Sent",
+    "Serial",
+    "SerialInfo",
+    "SerialStats",
     "__version__",
     "aconnect",
     "connect",

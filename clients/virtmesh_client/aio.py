@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Self
 from virtmesh_client.input.aio import AsyncInput
 from virtmesh_client.link import Scope
 from virtmesh_client.machine import Machine, connect
+from virtmesh_client.serial.aio import AsyncSerial
+from virtmesh_client.serial.device import TIMEOUT_SECONDS
 from virtmesh_client.threads import run, run_in
 from virtmesh_client.transfer import ignore
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from virtmesh_client.disk import Disk
     from virtmesh_client.input.models import Overflow
     from virtmesh_client.models import CopyResult, DeviceInfo, DeviceStatus, DiskInfo, DiskStats
+    from virtmesh_client.serial.models import Position
     from virtmesh_client.transfer import Data, Progress
 
 
@@ -164,6 +167,17 @@ class AsyncMachine:
     ) -> AsyncInput:
         """Return an input device, with an injector of its own; close it, or use it in a `with`."""
         return AsyncInput(self._machine.input(name, overflow=overflow, timeout=timeout))
+
+    def serial(
+        self,
+        name: str = "serial",
+        *,
+        tail: int = 0,
+        since: Position | None = None,
+        timeout: float | None = TIMEOUT_SECONDS,
+    ) -> AsyncSerial:
+        """Return a serial port, with a terminal of its own; close it, or use it in a `with`."""
+        return AsyncSerial(self._machine.serial(name, tail=tail, since=since, timeout=timeout))
 
     async def close(self) -> None:
         """Close the connection; calls that run are cancelled."""

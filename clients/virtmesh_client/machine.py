@@ -10,9 +10,11 @@ from virtmesh_client.disk import Disk
 from virtmesh_client.input.device import Input
 from virtmesh_client.link import Link
 from virtmesh_client.models import DeviceInfo
+from virtmesh_client.serial.device import TIMEOUT_SECONDS, Serial
 
 if TYPE_CHECKING:
     from virtmesh_client.input.models import Overflow
+    from virtmesh_client.serial.models import Position
 
 STATES = {
     kernel_pb2.PROBE_STATE_WAITING: "waiting",
@@ -78,6 +80,21 @@ class Machine:
         Its first call says whether it exists; `overflow` and `timeout` are explained at `Input`.
         """
         return Input(self._link, name, overflow=overflow, timeout=timeout)
+
+    def serial(
+        self,
+        name: str = "serial",
+        *,
+        tail: int = 0,
+        since: Position | None = None,
+        timeout: float | None = TIMEOUT_SECONDS,
+    ) -> Serial:
+        """Return a serial port, with a terminal of its own; close it, or use it in a `with`.
+
+        The terminal begins with what the machine sends from when it is plugged in, with the last
+        `tail` bytes before that, or at a position. `timeout` is explained at `Serial`.
+        """
+        return Serial(self._link, name, tail=tail, since=since, timeout=timeout)
 
     def close(self) -> None:
         """Close the connection; calls that run are cancelled."""

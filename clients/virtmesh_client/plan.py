@@ -9,14 +9,16 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from virtmesh import machine as machine_file
 from virtmesh.errors import BadMachine
+from virtmesh.machine.file import PATH_OPTIONS
 from virtmesh.wire import UNIX_PATH_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 HOST_MODULES = (
     "virtmesh_native",
@@ -29,6 +31,13 @@ HOST_MODULES = (
 """What the extra `host` brings."""
 HANDOVER_SUFFIX = ".handover"
 """What `virtmesh-device` adds to its first unix address to make the handover socket's path."""
+
+
+DISK_FLAGS = {"ro": "read-only", "read-only": "read-only"}
+SERIAL_FLAGS = {"pace": "pace", "auto-flow": "auto-flow"}
+"""Options that need no value, as they are written and as the device has them."""
+SERIAL_NAME = "serial"
+"""Name of the serial port of a machine without a file."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +107,13 @@ def pick_port(address: str, taken: set[int]) -> str:
             return f"{host}:{number}"
 
 
-def quick_machine(name: str, disks: Sequence[str], inputs: Sequence[str] = ()) -> str:
-    """Return the machine file for disks and input devices given on a command line.
+def quick_machine(
+    name: str, disks: Sequence[str], inputs: Sequence[str] = (), serial: str | None = None
+) -> str:
+    """Return the machine file for devices given on a command line.
 
-    A disk is IMAGE[,size=64M][,ro][,OPTION=VALUE], an input device PERSONALITY[,OPTION=VALUE].
-    Errors: BadMachine.
+    A disk is IMAGE[,size=64M][,ro][,OPTION=VALUE], an input device PERSONALITY[,OPTION=VALUE], a
+    serial port [pace][,OPTION=VALUE] (None for no port). Errors: BadMachine.
     """
     lines = [f"name = {quote(name)}", "[kernel]", 'metrics = "127.0.0.1:0"']
     if len(disks) + len(inputs) > machine_file.SLOTS:
@@ -112,7 +123,8 @@ def quick_machine(name: str, disks: Sequence[str], inputs: Sequence[str] = ()) -
     for index, disk in enumerate(disks):
         image, *options = disk.split(",")
         lines += _table(f"vd{chr(ord('a') + index)}", "blk")
-        lines += [f"image = {quote(str(Path(image).absolute()))}", *_options(disk, options)]
+        lines += [f"image = {quote(str(Path(image).absolute()))}"]
+        lines += _options(disk, options, DISK_FLAGS)
     used: Counter[str] = Counter()
     for text in inputs:
         personality, *options = text.split(",")
@@ -122,6 +134,9 @@ def quick_machine(name: str, disks: Sequence[str], inputs: Sequence[str] = ()) -
         lines += _table(stem if used[stem] == 1 else f"{stem}-{used[stem]}", "input")
         value = str(Path(personality).absolute()) if is_file else personality
         lines += [f"personality = {quote(value)}", *_options(text, options)]
+    if serial is not None:
+        lines += _table(SERIAL_NAME, "uart")
+        lines += _options(serial, serial.split(",") if serial else [], SERIAL_FLAGS)
     return "\n".join(lines) + "\n"
 
 
@@ -136,16 +151,20 @@ def _table(name: str, kind: str) -> list[str]:
     ]
 
 
-def _options(text: str, options: Sequence[str]) -> Iterator[str]:
+def _options(
+    text: str, options: Sequence[str], flags: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
     """Return the lines of the options of a device. Errors: BadMachine."""
     for option in options:
         key, equals, value = option.partition("=")
-        if key in {"ro", "read-only"} and not equals:
-            yield "read-only = true"
+        if key in flags and not equals:
+            yield f"{flags[key]} = true"
         elif equals and key and value:
-            yield f"{quote(key)} = {quote(value)}"
+            path = key in PATH_OPTIONS
+            yield f"{quote(key)} = {quote(str(Path(value).absolute()) if path else value)}"
         else:
-            raise BadMachine(f"{text}: {option!r} is neither ro nor OPTION=VALUE")
+            words = " or ".join([*flags, "OPTION=VALUE"])
+            raise BadMachine(f"{text}: {option!r} makes no sense: write {words}")
 
 
 def quote(text: str) -> str:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 BATCH_LIMIT = 4096
 """Most accesses of one batch (virtmesh.register.v1)."""
+WRITE_OP = 0x80
+"""Added to the width of a write (virtmesh.register.v1.AccessRequest.ops)."""
+GUARD_OP = 0x40
+"""Added to the width of a guard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,24 @@ def writing(register: Register, value: int) -> Access:
 def guarding(register: Register, mask: int, expected: int) -> Access:
     """Make the guard that lets a batch go on while (register & mask) == expected."""
     return Access(register.offset, register.widths[0], expect=(mask, expected))
+
+
+def columns(batch: Sequence[Access]) -> tuple[list[int], list[int], list[int]]:
+    """Spell a batch as the offsets, ops and values of an AccessRequest."""
+    offsets, ops, values = [], [], []
+    for one in batch:
+        offsets.append(one.offset)
+        if one.value is not None:
+            ops.append(one.width | WRITE_OP)
+            values.append(one.value)
+        elif one.expect is not None:
+            mask, expected = one.expect
+            ops.append(one.width | GUARD_OP)
+            values.append(mask << 32 | expected)
+        else:
+            ops.append(one.width)
+            values.append(0)
+    return offsets, ops, values
 
 
 class Bus(ABC):

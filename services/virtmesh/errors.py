@@ -48,6 +48,7 @@
     |   |-- UntypableText         characters that the layout does not have
     |   `-- BadRecording          a recording that does not parse ("line")
     |-- LineFull                  input that a serial line has no room for ("room_bytes")
+    |-- ExpectTimeout             a serial line that did not bring what was waited for
     |-- WatcherTooSlow            a watcher that does not keep up is cut off
     |-- BadStream                 messages out of order on a stream
     |-- MessageTooLarge           one message over its limit
@@ -293,6 +294,10 @@ class BadRecording(InputError):
 
 class LineFull(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):
     """Input that a serial line has no room for ("room_bytes")."""
+
+
+class ExpectTimeout(VirtmeshError, code=Code.DEADLINE_EXCEEDED):
+    """A serial line that did not bring what was waited for."""
 
 
 class WatcherTooSlow(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):

@@ -24,7 +24,7 @@ from virtmesh.api.interrupt.v1 import interrupt_pb2
 from virtmesh.api.interrupt.v1.interrupt_pb2_grpc import InterruptServiceStub
 from virtmesh.api.register.v1 import register_pb2
 from virtmesh.api.register.v1.register_pb2_grpc import RegisterServiceStub
-from virtmesh.bus import BATCH_LIMIT, Access, Bus, writing
+from virtmesh.bus import BATCH_LIMIT, Access, Bus, columns, writing
 from virtmesh.doorbells import CallDoorbell, Doorbell, EventfdDoorbell
 from virtmesh.errors import (
     BY_REASON,
@@ -61,10 +61,6 @@ OUTSTANDING_LIMIT = 64
 """Most batches that travel at once; further ones wait their turn."""
 DOORBELL_QUEUES = 32
 """Most queues that get eventfds: a packet carries at most 128 descriptors."""
-WRITE_OP = 0x80
-"""Added to the width of a write (virtmesh.register.v1.AccessRequest.ops)."""
-GUARD_OP = 0x40
-"""Added to the width of a guard."""
 
 
 class GrpcBus(Bus):
@@ -288,19 +284,7 @@ class _Exchange:
 
     def request(self) -> register_pb2.AccessRequest:
         """Make the message of the batch."""
-        offsets, ops, values = [], [], []
-        for one in self._batch:
-            offsets.append(one.offset)
-            if one.value is not None:
-                ops.append(one.width | WRITE_OP)
-                values.append(one.value)
-            elif one.expect is not None:
-                mask, expected = one.expect
-                ops.append(one.width | GUARD_OP)
-                values.append(mask << 32 | expected)
-            else:
-                ops.append(one.width)
-                values.append(0)
+        offsets, ops, values = columns(self._batch)
         return register_pb2.AccessRequest(offsets=offsets, ops=ops, values=values)
 
     def result(self, response: register_pb2.AccessResponse) -> list[int]:
@@ -310,9 +294,12 @@ class _Exchange:
             kind = BY_REASON.get(error.reason, RegisterError)
             raise kind(error.message, index=error.index)
         values = list(response.values)
-        for value, one in zip(values, self._batch, strict=False):
+        last = len(values) - 1
+        for place, (value, one) in enumerate(zip(values, self._batch, strict=False)):
             if value >> (8 * one.width):
                 raise BadStream(f"{value:#x} does not fit the {one.width} bytes that were read")
+            if one.expect is not None and place < last and not one.met_by(value):
+                raise BadStream(f"it went on behind guard {place}, which {value:#x} does not meet")
         if len(values) == len(self._batch) or self._ended_by_guard(values):
             return values
         raise BadStream(f"{len(values)} values answer {len(self._batch)} accesses")

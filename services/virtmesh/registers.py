@@ -66,7 +66,8 @@ class Register:
 class RegisterFile:
     """The registers of one device, with what reads and writes them.
 
-    A readable register without a reader holds its reset value. Not for use by two threads.
+    A readable register without a reader holds its reset value. A read-only and a write-only
+    register may share an offset: the direction selects. Not for use by two threads.
     """
 
     def __init__(
@@ -78,14 +79,18 @@ class RegisterFile:
     ) -> None:
         self._readers = readers
         self._writers = writers
-        self._at: dict[int, Register] = {}
+        self._read_at: dict[int, Register] = {}
+        self._written_at: dict[int, Register] = {}
         for register in registers:
-            for offset in range(register.offset, register.offset + register.size):
-                if offset in self._at:
-                    raise ValueError(f"{register.name} overlaps {self._at[offset].name}")
-                self._at[offset] = register
+            if register.access is not Access.W:
+                _place(register, self._read_at)
+            if register.access is not Access.R:
+                _place(register, self._written_at)
             if "W" in register.access.value and register not in writers:
                 raise ValueError(f"{register.name} is writable and has no writer")
+        # An access in the other direction is refused by what is there.
+        self._read_at = self._written_at | self._read_at
+        self._written_at = self._read_at | self._written_at
         self.reads: Counter[str] = Counter()
         """Reads executed, by name of the register."""
         self.writes: Counter[str] = Counter()
@@ -101,7 +106,7 @@ class RegisterFile:
         Errors: BadWidth, UnknownRegister, Misaligned, NotReadable, and what the reader raises.
         """
         try:
-            register = self._find(offset, width)
+            register = self._find(self._read_at, offset, width)
             if "R" not in register.access.value:
                 raise NotReadable(f"{register.name} ({offset:#05x}) is write-only")
             reader = self._readers.get(register)
@@ -119,7 +124,7 @@ class RegisterFile:
         raises; a refused write changes nothing.
         """
         try:
-            register = self._find(offset, width)
+            register = self._find(self._written_at, offset, width)
             if "W" not in register.access.value:
                 raise NotWritable(f"{register.name} ({offset:#05x}) is read-only")
             if not 0 <= value < 1 << 8 * width:
@@ -130,11 +135,11 @@ class RegisterFile:
             raise
         self.writes[register.name] += 1
 
-    def _find(self, offset: int, width: int) -> Register:
+    def _find(self, table: Mapping[int, Register], offset: int, width: int) -> Register:
         """Return the register that an access means."""
         if width not in WIDTHS:
             raise BadWidth(f"an access can't be {width} bytes wide: use 1, 2, 4 or 8")
-        register = self._at.get(offset)
+        register = table.get(offset)
         if register is None:
             raise UnknownRegister(f"no register is at offset {offset:#05x}")
         if register.access is Access.RESERVED:
@@ -150,3 +155,11 @@ class RegisterFile:
         if offset % width:
             raise Misaligned(f"offset {offset:#05x} is not a multiple of the width, {width} bytes")
         return register
+
+
+def _place(register: Register, table: dict[int, Register]) -> None:
+    """Enter a register at each of its offsets. Errors: ValueError where another one is."""
+    for offset in range(register.offset, register.offset + register.size):
+        if offset in table:
+            raise ValueError(f"{register.name} overlaps {table[offset].name}")
+        table[offset] = register

@@ -17,6 +17,8 @@ from virtmesh.api.input.v1 import input_pb2
 from virtmesh.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh.api.kernel.v1 import input_device_pb2
 from virtmesh.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
+from virtmesh.api.uart.v1 import uart_pb2
+from virtmesh.api.uart.v1.uart_pb2_grpc import UartServiceStub
 from virtmesh.input_codes import code_of
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]  # the first one builds the images
 
-SERVICES = ["disk", "kernel", "keyboard", "mouse", "prometheus", "tablet"]
+SERVICES = ["disk", "kernel", "keyboard", "mouse", "prometheus", "serial", "tablet"]
 IMAGE_BYTES = 64 << 20
 
 
@@ -166,6 +168,24 @@ def test_keys_reach_the_kernel(stack: Stack) -> None:
 
     assert accepted == [input_pb2.OUTCOME_ACCEPTED] * 2
     assert events == [kind << 48 | key << 32 | 1, 0, kind << 48 | key << 32, 0]
+
+
+def test_the_console_answers(stack: Stack) -> None:
+    """The monitor of the kernel's container is reached over the serial port's container."""
+    requests = [
+        uart_pb2.OpenRequest(start=uart_pb2.Start(watch=True)),
+        uart_pb2.OpenRequest(input=uart_pb2.Input(data=b"lsdev\r")),
+    ]
+    with wire.open_sync_channel(stack.address("kernel", 50051)) as channel:
+        answers = UartServiceStub(channel).Open(
+            iter(requests), metadata=((wire.DEVICE_KEY, "serial"),), timeout=60
+        )
+        shown = b""
+        while b"tablet" not in shown:
+            shown += next(answers).output.data
+        answers.cancel()
+
+    assert b"VirtIOBlk" in shown
 
 
 def test_grafana_has_the_dashboard(stack: Stack) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from virtmesh import wire
 from virtmesh.api.device.v1 import device_pb2, device_pb2_grpc
-from virtmesh.device import Attachment
+from virtmesh.device import Attachment, Device
 from virtmesh.devices.blk import BlkModel, BlkOptions
 from virtmesh.errors import from_rpc_error
 from virtmesh.handing_over import Doorbells, HandoverLine
@@ -42,10 +42,12 @@ class Served:
         return device_pb2_grpc.DeviceServiceStub(self.channel)
 
     @asynccontextmanager
-    async def attached(self, name: str = "test") -> AsyncIterator[ScriptDriver]:
+    async def attached(
+        self, name: str = "test", queues: int = QUEUES
+    ) -> AsyncIterator[ScriptDriver]:
         """Attach a driver for a while; at the end it hangs up."""
         with Ram(1 << 20) as ram:
-            doorbells = Doorbells.make(QUEUES)
+            doorbells = Doorbells.make(queues)
             line = await HandoverLine.open(str(self.handover), ram, doorbells, timeout_s=10)
             try:
                 request = device_pb2.AttachRequest(driver_name=name, ticket=line.ticket)
@@ -77,7 +79,7 @@ def device(image: Path) -> Iterator[VirtioMmio]:
 
 
 @asynccontextmanager
-async def serving(device: VirtioMmio, folder: Path) -> AsyncIterator[Served]:
+async def serving(device: Device, folder: Path) -> AsyncIterator[Served]:
     """Serve a device by a real server, on a unix socket in a folder."""
     name = device.description.name
     handover = folder / f"{name}.sock.handover"
@@ -99,7 +101,7 @@ async def served(device: VirtioMmio, tmp_path: Path) -> AsyncIterator[Served]:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Callable[[VirtioMmio], AbstractAsyncContextManager[Served]]:
+def serve(tmp_path: Path) -> Callable[[Device], AbstractAsyncContextManager[Served]]:
     """Return what serves any device for a while."""
     return partial(serving, folder=tmp_path)
 

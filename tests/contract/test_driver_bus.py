@@ -12,13 +12,15 @@ import pytest
 
 from virtmesh.api.register.v1 import register_pb2 as pb
 from virtmesh.api.register.v1 import register_pb2_grpc
-from virtmesh.bus import BATCH_LIMIT, Access, Bus, reading, writing
+from virtmesh.bus import BATCH_LIMIT, Access, Bus, guarding, reading, writing
 from virtmesh.errors import (
     BadStream,
+    BadWidth,
     DeviceLost,
     DriverError,
     Misaligned,
     NotReadable,
+    RegisterError,
     ServiceUnavailable,
     UnknownRegister,
 )
@@ -126,6 +128,56 @@ async def test_errors_keep_their_class(bus: Bus, access: Access, error: type[Exc
         await bus.access([access])
 
 
+async def test_a_guard_that_is_met_lets_a_batch_go_on(bus: Bus) -> None:
+    """Only the bits of its mask are compared."""
+    values = await bus.access(
+        [
+            writing(mmio.STATUS, 3),
+            guarding(mmio.STATUS, 0x1, 0x1),
+            guarding(mmio.MAGIC_VALUE, 0xFFFF_FFFF, mmio.MMIO_MAGIC),
+            writing(mmio.STATUS, 0),
+        ]
+    )
+
+    assert values == [0, 3, mmio.MMIO_MAGIC, 0]
+    assert await bus.read(mmio.STATUS) == 0
+
+
+async def test_a_guard_that_is_not_met_ends_its_batch(bus: Bus) -> None:
+    """What it read is the last value; nothing behind it is executed, and the bus goes on."""
+    values = await bus.access(
+        [
+            writing(mmio.STATUS, 3),
+            guarding(mmio.STATUS, 0x4, 0x4),
+            writing(mmio.STATUS, 0),
+            reading(mmio.VERSION),
+        ]
+    )
+
+    assert values == [0, 3]
+    assert await bus.read(mmio.STATUS) == 3
+
+
+@pytest.mark.parametrize(
+    ("access", "error"),
+    [
+        (Access(mmio.MAGIC_VALUE.offset, 8, expect=(0, 0)), BadWidth),
+        (Access(mmio.MAGIC_VALUE.offset, 0, expect=(0, 0)), BadWidth),
+        (Access(mmio.QUEUE_NOTIFY.offset, 4, expect=(0, 0)), NotReadable),
+        (Access(0xFF0, 4, expect=(0, 0)), UnknownRegister),
+    ],
+)
+async def test_guards_that_are_no_reads_are_refused(
+    bus: Bus, access: Access, error: type[RegisterError]
+) -> None:
+    """A guard is a read like any other, of at most 32 bits."""
+    with pytest.raises(error) as caught:
+        await bus.access([reading(mmio.VERSION), access, writing(mmio.STATUS, 1)])
+
+    assert caught.value.metadata["index"] == "1"
+    assert await bus.read(mmio.STATUS) == 0
+
+
 async def test_batches_have_a_limit(bus: Bus) -> None:
     """A batch that no device takes is not sent."""
     with pytest.raises(ValueError, match="do not fit"):
@@ -224,6 +276,27 @@ async def test_answers_that_do_not_fit_are_refused(
     async with hostile(tmp_path, monkeypatch, answer) as bus:
         with pytest.raises(BadStream):
             await bus.read(mmio.STATUS)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param([], id="none"),
+        pytest.param([1], id="ends behind a guard that is met"),
+        pytest.param([0, 0], id="goes on behind one that is not"),
+        pytest.param([0, 0, 0], id="ignores it"),
+        pytest.param([1, 0], id="ends behind a read"),
+        pytest.param([1, 0, 0, 0], id="too many"),
+    ],
+)
+async def test_answers_that_end_where_no_guard_ends_them_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[int]
+) -> None:
+    """A batch of a guard and two reads has three values, or one that does not meet the guard."""
+    batch = [guarding(mmio.STATUS, 1, 1), reading(mmio.STATUS), reading(mmio.STATUS)]
+    async with hostile(tmp_path, monkeypatch, lambda _: [pb.AccessResponse(values=values)]) as bus:
+        with pytest.raises(BadStream):
+            await bus.access(batch)
 
 
 @pytest.mark.parametrize(

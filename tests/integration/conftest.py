@@ -23,7 +23,7 @@ def cli() -> Iterator[Cli]:
 @pytest.fixture
 def machine(cli: Cli) -> Iterator[virtmesh_client.Machine]:
     """Start a machine with the disk vda of 16 MiB, and connect to it."""
-    cli.up("--disk", "disk.img,size=16M")
+    cli.up("--no-serial", "--disk", "disk.img,size=16M")
     with virtmesh_client.connect(cli.state.address) as machine:
         yield machine
 
@@ -32,5 +32,5 @@ def machine(cli: Cli) -> Iterator[virtmesh_client.Machine]:
 def shared_address() -> Iterator[str]:
     """Start one machine like that for all tests of a module, which leave its disk as it was."""
     with own_folder() as cli:
-        cli.up("--disk", "disk.img,size=16M")
+        cli.up("--no-serial", "--disk", "disk.img,size=16M")
         yield cli.state.address

@@ -42,12 +42,12 @@ def test_a_machine_goes_up_and_down(cli: Cli) -> None:
     up = cli("up", "-d", "--disk", "disk.img,size=4M", "--json")
     assert up.returncode == 0, up.stderr
     state = json.loads(up.stdout)
-    assert [one["name"] for one in state["processes"]] == ["vda", "kernel"]
-    assert alive(cli.state) == ["supervisor", "vda", "kernel"]
+    assert [one["name"] for one in state["processes"]] == ["vda", "serial", "kernel"]
+    assert alive(cli.state) == ["supervisor", "vda", "serial", "kernel"]
     before = cli.state
 
     devices = cli("devices", "--json")
-    assert [one["state"] for one in json.loads(devices.stdout)] == ["ready"]
+    assert [one["state"] for one in json.loads(devices.stdout)] == ["ready", "ready"]
 
     down = cli("down")
     assert (down.returncode, down.stdout) == (0, "virtmesh is stopped\n")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from virtmesh import machine
 from virtmesh.errors import BadMachine
 from virtmesh_client import plan
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def load(text: str, folder: Path) -> machine.Machine:
@@ -49,6 +46,30 @@ def test_input_devices_become_a_machine(tmp_path: Path) -> None:
     assert [one.name for one in made.devices] == ["vda", "keyboard", "mouse", "keyboard-2", "pad"]
     assert made.devices[2].options == {"personality": "mouse", "queue-size": "4"}
     assert made.devices[4].options == {"personality": f"{tmp_path}/pad.toml"}
+
+
+def test_a_serial_port_becomes_a_part_of_the_machine(tmp_path: Path) -> None:
+    """With its options, those that need no value too; files are where they were typed."""
+    text = plan.quick_machine("demo", ["a.img"], (), "pace,scrollback=4M,log-file=out.log")
+    serial = load(text, tmp_path).devices[-1]
+    assert (serial.name, serial.kind) == ("serial", "uart")
+    assert serial.options == {
+        "pace": True,
+        "scrollback": "4M",
+        "log-file": str(Path("out.log").absolute()),
+    }
+
+
+def test_a_serial_port_needs_no_options(tmp_path: Path) -> None:
+    """It is all there is to a machine then."""
+    (serial,) = load(plan.quick_machine("demo", [], (), ""), tmp_path).devices
+    assert (serial.name, serial.options) == ("serial", {})
+
+
+def test_an_option_of_a_serial_port_that_makes_no_sense_is_refused() -> None:
+    """With what may be written."""
+    with pytest.raises(BadMachine, match="write pace or auto-flow or OPTION=VALUE"):
+        plan.quick_machine("demo", [], (), "fast")
 
 
 @pytest.mark.parametrize("disk", ["a.img,size", "a.img,=3", "a.img,,ro", "a\nb.img"])

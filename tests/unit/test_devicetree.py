@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,55 @@ def test_what_a_machine_says_is_found_again() -> None:
     assert vdb.handover is None
 
 
+PORTS = tuple(
+    DeviceEntry(
+        name=name, kind="uart", endpoint=f"unix:/run/{name}.sock", slot=port, options=options
+    )
+    for port, (name, options) in enumerate({"serial": {"reg-shift": 2}, "modem": {}}.items())
+)
+
+
+def test_a_serial_port_is_told_what_it_needs() -> None:
+    """Its node is that of the board, and has the properties that an NS16550A has."""
+    machine = replace(MACHINE, devices=(*MACHINE.devices, *PORTS))
+
+    serial, modem, *_ = parse_blob(make_blob(machine)).devices
+
+    assert (serial.name, serial.address, serial.size, serial.irq) == (
+        *("serial", 0x1000_0000, 0x100, 10),
+    )
+    assert serial.compatible == ("ns16550a",)
+    assert serial.properties["clock-frequency"] == 3_686_400
+    assert (serial.properties["reg-shift"], serial.properties["reg-io-width"]) == (2, 1)
+    assert (modem.address, modem.irq, modem.properties["reg-shift"]) == (0x1000_0100, 12, 0)
+
+
+def test_the_console_is_the_first_serial_port() -> None:
+    """/chosen says so; without a serial port there is no console."""
+    with_ports = parse_blob(make_blob(replace(MACHINE, devices=PORTS)))
+
+    assert with_ports.console == "serial"
+    assert parse_blob(BLOB).console == ""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "console"),
+    [
+        ({"stdout-path": strings("/soc/serial@10000100:115200n8")}, "modem"),
+        ({"stdout-path": strings("serial1")}, "modem"),
+        ({"stdout-path": strings("/soc/nowhere")}, "serial"),
+        ({}, "serial"),
+    ],
+)
+def test_the_console_is_where_stdout_path_says(chosen: dict[str, bytes], console: str) -> None:
+    """A path or an alias, with or without options; the first port when that is not one of ours."""
+    root = decode(make_blob(replace(MACHINE, devices=PORTS)))
+    root.children[0] = Node("chosen", chosen)
+    root.children.append(Node("aliases", {"serial1": strings("/soc/serial@10000100")}))
+
+    assert parse_blob(encode(root)).console == console
+
+
 def test_a_blob_of_another_writer_is_understood() -> None:
     """What dtc compiled is read here: other cell counts, several compatibles, a reservation."""
     found = parse_blob((DATA / "machine.dtb").read_bytes())
@@ -92,7 +142,7 @@ def test_a_blob_of_another_writer_is_understood() -> None:
 def test_dtc_has_nothing_to_say(tmp_path: Path) -> None:
     """The device tree compiler takes the blob without a warning."""
     path = tmp_path / "machine.dtb"
-    path.write_bytes(BLOB)
+    path.write_bytes(make_blob(replace(MACHINE, devices=(*MACHINE.devices, *PORTS))))
 
     done = subprocess.run(
         ["dtc", "-I", "dtb", "-O", "dts", str(path)], capture_output=True, text=True, check=True

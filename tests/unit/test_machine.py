@@ -121,7 +121,45 @@ def test_arguments_start_the_device(tmp_path: Path) -> None:
     ]
 
 
+def test_serial_ports_have_places_of_their_own(tmp_path: Path) -> None:
+    """They are where the board has them, and take no slot from the virtio devices."""
+    text = "".join(
+        f'[[devices]]\nname = "{name}"\nkind = "{kind}"\n'
+        for name, kind in (("serial", "uart"), ("vda", "blk"), ("modem", "uart"), ("vdb", "blk"))
+    )
+
+    serial, vda, modem, vdb = load(write(tmp_path, text)).devices
+
+    assert (serial.address, serial.irq) == (0x1000_0000, 10)
+    assert (modem.address, modem.irq) == (0x1000_0100, 12)
+    assert (vda.slot, vdb.slot) == (0, 1)
+
+
+def test_options_of_a_serial_port_are_told_to_its_driver(tmp_path: Path) -> None:
+    """What the driver can't find out stands in the device tree, whether written or not."""
+    text = PORT + '[devices.options]\nreg-shift = "2"\nreg-io-width = 4\n'
+
+    (serial,) = load(write(tmp_path, text)).devices
+
+    assert serial.properties() == {
+        "clock-frequency": 3_686_400,
+        "reg-shift": 2,
+        "reg-io-width": 4,
+    }
+    assert serial.arguments()[-4:] == ["--reg-shift", "2", "--reg-io-width", "4"]
+
+
 DEVICE = '[[devices]]\nname = "vda"\nkind = "blk"\n'
+
+
+def test_the_log_file_of_a_serial_port_is_relative_to_the_machine_file(tmp_path: Path) -> None:
+    """As every path among the options is: it does not depend on where the machine is started."""
+    (serial,) = load(write(tmp_path, PORT + '[devices.options]\nlog-file = "out.log"\n')).devices
+
+    assert serial.options == {"log-file": str(tmp_path / "out.log")}
+
+
+PORT = '[[devices]]\nname = "serial"\nkind = "uart"\n'
 
 
 @pytest.mark.parametrize(
@@ -150,7 +188,12 @@ DEVICE = '[[devices]]\nname = "vda"\nkind = "blk"\n'
         (DEVICE + "slot = -1", "slot must be from 0 to 7"),
         (DEVICE + 'endpoint = "10.0.0.1:1"', 'add handover = "PATH"'),
         (DEVICE + "optoins = 1", "did you mean options?"),
-        (DEVICE + "[devices.options]\nimage = [1]", "must be a string or a number"),
+        (DEVICE + "[devices.options]\nsize = [1]", "must be a string or a number"),
+        (DEVICE + "[devices.options]\nimage = 1", "options.image must be a string"),
+        (PORT + "slot = 0", "slot is for virtio-mmio devices: leave it out, a uart needs none"),
+        (PORT + "[devices.options]\nclock = true", "clock is True: write a number below 2^32"),
+        (PORT + "[devices.options]\nclock = -1", "clock is -1: write a number"),
+        (PORT + '[devices.options]\nreg-shift = "two"', "reg-shift is 'two': write a number"),
         (DEVICE + "[devices.options]\n--image = 1", "without dashes before it"),
     ],
 )
@@ -170,6 +213,14 @@ def test_more_devices_than_slots_are_refused(tmp_path: Path) -> None:
     text = "".join(f'[[devices]]\nname = "vd{n}"\nkind = "blk"\n' for n in range(9))
 
     with pytest.raises(BadMachine, match="more than the 8 devices"):
+        load(write(tmp_path, text))
+
+
+def test_more_serial_ports_than_places_are_refused(tmp_path: Path) -> None:
+    """The board has four."""
+    text = "".join(f'[[devices]]\nname = "s{n}"\nkind = "uart"\n' for n in range(5))
+
+    with pytest.raises(BadMachine, match="more than the 4 devices of kind uart"):
         load(write(tmp_path, text))
 
 

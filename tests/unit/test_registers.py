@@ -117,6 +117,26 @@ def test_overlapping_registers_make_no_table() -> None:
         RegisterFile((FIXED, FIXED), readers={}, writers={})
 
 
+def test_the_direction_selects_between_two_registers_of_one_offset() -> None:
+    """One is only read, the other only written."""
+    written: list[int] = []
+    shown = Register("Shown", 0x0, Access.R, "-", "a status", reset=7)
+    told = Register("Told", 0x0, Access.W, "-", "a command")
+    file = RegisterFile((shown, told), readers={}, writers={told: written.append})
+    file.write(0x0, 4, 5)
+    assert (file.read(0x0, 4), written) == (7, [5])
+    assert (file.reads, file.writes) == ({"Shown": 1}, {"Told": 1})
+
+
+@pytest.mark.parametrize("access", [Access.R, Access.W, Access.RW, Access.RESERVED])
+def test_a_register_shares_its_offset_with_none_of_its_own_direction(access: Access) -> None:
+    """One that is read and written, or reserved, has both directions for itself."""
+    first = Register("First", 0x0, Access.RW, "-", "both ways")
+    second = Register("Second", 0x0, access, "-", "in the way")
+    with pytest.raises(ValueError, match="Second overlaps First"):
+        RegisterFile((first, second), readers={}, writers={first: print, second: print})
+
+
 def test_a_writable_register_needs_a_writer() -> None:
     """Nothing is written into nowhere."""
     with pytest.raises(ValueError, match="no writer"):

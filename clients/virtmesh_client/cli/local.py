@@ -10,7 +10,7 @@ import json
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,14 @@ run_dir_option = click.option(
     metavar="PERSONALITY",
     help="Add a keyboard, mouse, tablet or multitouch, instead of a machine file.",
 )
+@click.option(
+    "--serial",
+    is_flag=False,
+    flag_value="",
+    metavar="[OPTION=VALUE,...]",
+    help="Options of the serial port, such as pace; without a machine file there is one always.",
+)
+@click.option("--no-serial", is_flag=True, help="Leave the serial port out.")
 @run_dir_option
 @click.option("--name", help="Name of the machine, and of its run folder.")
 @click.option("-d", "--detach", is_flag=True, help="Return when the machine is ready.")
@@ -72,6 +80,8 @@ def up(
     machine: Path | None,
     disks: tuple[str, ...],
     inputs: tuple[str, ...],
+    serial: str | None,
+    no_serial: bool,
     run_dir: Path | None,
     name: str | None,
     detach: bool,
@@ -83,27 +93,46 @@ def up(
     Ctrl-C, and its logs are shown.
     """
     check_host()
-    file, name, run_dir = choose(machine, disks, inputs, name, run_dir)
+    if no_serial and serial is not None:
+        raise click.UsageError("give --serial or --no-serial, not both")
+    quick = Quick(disks, inputs, serial, no_serial=no_serial)
+    file, name, run_dir = choose(machine, quick, name, run_dir)
     if detach:
         run_detached(settings, file, name, run_dir, wait)
     else:
         run_here(settings, make_plan(file, run_dir, name), wait)
 
 
+@dataclass(frozen=True)
+class Quick:
+    """A machine that is given on the command line, instead of a file."""
+
+    disks: tuple[str, ...]
+    inputs: tuple[str, ...]
+    serial: str | None
+    no_serial: bool
+
+    @property
+    def is_given(self) -> bool:
+        """True when there is any device."""
+        return bool(self.disks or self.inputs or self.serial is not None)
+
+    def spell(self, name: str) -> str:
+        """Return its machine file. Errors: BadMachine."""
+        serial = None if self.no_serial else self.serial or ""
+        return quick_machine(name, self.disks, self.inputs, serial)
+
+
 def choose(
-    file: Path | None,
-    disks: tuple[str, ...],
-    inputs: tuple[str, ...],
-    name: str | None,
-    run_dir: Path | None,
+    file: Path | None, quick: Quick, name: str | None, run_dir: Path | None
 ) -> tuple[Path, str, Path]:
     """Return the machine file, the name and the run folder. Errors: BadMachine, UsageError."""
-    if file and (disks or inputs):
-        raise click.UsageError("give a machine file, or --disk and --input, not both")
-    if disks or inputs:
+    if file and (quick.is_given or quick.no_serial):
+        raise click.UsageError("give a machine file, or --disk, --input and --serial, not both")
+    if quick.is_given:
         name = name or "virtmesh"
         run_dir = (run_dir or rundir.default(name)).absolute()
-        text = quick_machine(name, disks, inputs)
+        text = quick.spell(name)
         rundir.prepare(run_dir)
         # A machine that runs reads its file again when its kernel is restarted.
         take_folder(run_dir).release()
@@ -113,7 +142,8 @@ def choose(
         return made, name, run_dir
     if file is None and not DEFAULT_FILE.exists():
         raise click.UsageError(
-            "there is no machine.toml here: name a machine file, or give --disk IMAGE,size=64M"
+            "there is no machine.toml here: name a machine file, or give --disk IMAGE,size=64M,"
+            " --input or --serial"
         )
     file = (file or DEFAULT_FILE).absolute()
     name = name or machine_file.load(file).name

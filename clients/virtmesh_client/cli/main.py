@@ -12,9 +12,11 @@ import click
 from virtmesh import __version__
 from virtmesh_client.cli import fail
 from virtmesh_client.cli.blk import blk
+from virtmesh_client.cli.console import console
 from virtmesh_client.cli.input import input as input_group
 from virtmesh_client.cli.local import down, status, up
 from virtmesh_client.cli.machine import completion, devices
+from virtmesh_client.cli.serial import serial
 from virtmesh_client.cli.settings import Settings, common
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def cli() -> None:
     """Virtual hardware you can script, watch, break and restart."""
 
 
-for command in (up, down, status, devices, blk, input_group, completion):
+for command in (up, down, status, devices, blk, input_group, console, serial, completion):
     cli.add_command(command)
 
 

@@ -7,11 +7,11 @@ import inspect
 import pkgutil
 from functools import cache
 
-from virtmesh.drivers.base import VirtIODriver
+from virtmesh.drivers.base import Driver
 
 
 @cache
-def all_drivers() -> tuple[type[VirtIODriver], ...]:
+def all_drivers() -> tuple[type[Driver], ...]:
     """Return every driver of this package."""
     modules = [
         importlib.import_module(f"{__name__}.{module.name}")
@@ -21,14 +21,17 @@ def all_drivers() -> tuple[type[VirtIODriver], ...]:
         found
         for module in modules
         for _, found in inspect.getmembers(module, inspect.isclass)
-        if issubclass(found, VirtIODriver)
+        if issubclass(found, Driver)
         and not inspect.isabstract(found)
         and found.__module__ == module.__name__
     )
 
 
-def find_driver(compatible: tuple[str, ...], device_id: int) -> type[VirtIODriver] | None:
-    """Return the driver for a compatible string and a virtio device ID, if there is one."""
+def find_driver(compatible: tuple[str, ...], device_id: int = 0) -> type[Driver] | None:
+    """Return the driver for the compatible strings of a node, if there is one.
+
+    `device_id` is the virtio device ID; 0 for what is no virtio device.
+    """
     return next(
         (
             driver

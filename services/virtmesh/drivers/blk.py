@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from virtmesh.drivers.base import VirtIODriver
 from virtmesh.drivers.block_device import BlockDevice
 from virtmesh.drivers.slots import Pool
+from virtmesh.drivers.virtio import VirtIODriver
 from virtmesh.errors import (
     BlockIOError,
     BlockUnsupported,
@@ -29,6 +29,7 @@ from virtmesh.errors import (
     VirtmeshError,
 )
 from virtmesh.machine import InterruptMode
+from virtmesh.printable import printable
 from virtmesh.virtio import blk
 from virtmesh.virtio.blk import BlkFeature, RequestStatus, RequestType
 from virtmesh.virtio.features import Feature
@@ -166,6 +167,13 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         self._segment_size = 0
         self._pending: dict[tuple[int, int], _Pending] = {}
 
+    @property
+    def facts(self) -> list[str]:
+        """The size of the disk, and how it may be used."""
+        cache = "write-back" if self.write_back else "write-through"
+        access = "read-only" if self.read_only else cache
+        return [f"{self.capacity} bytes in blocks of {self.block_size}, {access}"]
+
     async def set_up(self) -> None:
         """Read what the disk is, and set its queues up."""
         await self._read_limits()
@@ -180,7 +188,7 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         except BlockUnsupported:
             return
         text = name.split(b"\0")[0].decode("ascii", "replace")
-        self.serial = "".join(one if one.isprintable() else "?" for one in text)
+        self.serial = printable(text)
 
     async def config_changed(self) -> None:
         """Read the capacity and the cache mode."""

@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from virtmesh.drivers.base import VirtIODriver
 from virtmesh.drivers.input_device import InputDevice
 from virtmesh.drivers.input_info import InputInfo, read_info
 from virtmesh.drivers.slots import Pool
+from virtmesh.drivers.virtio import VirtIODriver
 from virtmesh.errors import BadEvent, QueueUnusable, RingCorrupt, VirtmeshError
 from virtmesh.input_codes import TYPES, name_of
 from virtmesh.machine import InterruptMode
@@ -55,6 +55,11 @@ class VirtIOInput(VirtIODriver, InputDevice):
         self._received: list[int] = []
         self._slots: Pool[int] = Pool(())
         self._orders: dict[int, tuple[int, asyncio.Future[None]]] = {}
+
+    @property
+    def facts(self) -> list[str]:
+        """What the device calls itself."""
+        return [f"input: {self.info.name}"]
 
     async def set_up(self) -> None:
         """Read what the device is, set its queues up, and post a buffer for each entry."""

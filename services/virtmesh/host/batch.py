@@ -10,7 +10,7 @@ from virtmesh.device import BurstDevice
 from virtmesh.errors import BadWidth, RegisterError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from virtmesh.device import Device
 
@@ -43,29 +43,28 @@ class BatchExecutor:
         done = Done()
         try:
             if self._burst is None:
-                self._one_by_one(offsets, ops, values, done)
+                self._one_by_one(zip(offsets, ops, values, strict=True), done)
             else:
-                self._in_runs(self._burst, offsets, ops, values, done)
+                self._in_runs(self._burst, offsets, ops, list(values), done)
         except RegisterError as error:
             done.error = error
         return done
 
-    def _one_by_one(
-        self, offsets: Sequence[int], ops: Sequence[int], values: Sequence[int], done: Done
-    ) -> bool:
-        """Execute accesses; False when a guard ended them."""
-        device, results = self._device, done.values
-        for offset, op, value in zip(offsets, ops, values, strict=True):
-            if op & WRITE:
-                device.write(offset, op ^ WRITE, value)
-                done.writes += 1
-                results.append(0)
-            elif op & GUARD:
-                results.append(read := self._read_guarding(offset, op ^ GUARD))
-                if read & value >> 32 != value & 0xFFFF_FFFF:
-                    return False
-            else:
-                results.append(device.read(offset, op))
+    def _one_by_one(self, accesses: Iterable[tuple[int, int, int]], done: Done) -> bool:
+        """Execute accesses: offset, op, value of each; False when a guard ended them."""
+        return all(self._one(*access, done) for access in accesses)
+
+    def _one(self, offset: int, op: int, value: int, done: Done) -> bool:
+        """Execute an access; False when it is a guard that is not met."""
+        if op & WRITE:
+            self._device.write(offset, op ^ WRITE, value)
+            done.writes += 1
+            done.values.append(0)
+            return True
+        if op & GUARD:
+            done.values.append(read := self._read_guarding(offset, op ^ GUARD))
+            return read & value >> 32 == value & 0xFFFF_FFFF
+        done.values.append(self._device.read(offset, op))
         return True
 
     def _in_runs(
@@ -79,12 +78,15 @@ class BatchExecutor:
         """Execute accesses, handing runs of equal ones over in one piece."""
         start = 0
         for (offset, op), run in groupby(zip(offsets, ops, strict=True)):
-            end = start + sum(1 for _ in run)
-            if end - start > 1 and self._run(device, offset, op, values[start:end], done):
-                start = end
-                continue
-            span = slice(start, end)
-            if not self._one_by_one(offsets[span], ops[span], values[span], done):
+            end = start + len(list(run))
+            if end - start == 1:
+                goes_on = self._one(offset, op, values[start], done)
+            else:
+                equal = values[start:end]
+                goes_on = self._run(device, offset, op, equal, done) or self._one_by_one(
+                    ((offset, op, value) for value in equal), done
+                )
+            if not goes_on:
                 return
             start = end
 

@@ -1,21 +1,26 @@
 """The device tree of a machine: made from a machine file, and read back as a kernel reads it.
 
-The tree is like that of QEMU's RISC-V `virt` board: RAM at 0x8000_0000, virtio-mmio slots from
-0x1000_1000. Three properties say how to reach the service behind a node: `virtmesh,name`,
-`virtmesh,endpoint` and, where the device can't say it itself, `virtmesh,handover`.
+The tree is like that of QEMU's RISC-V `virt` board: RAM at 0x8000_0000, serial port at 0x1000_0000,
+virtio-mmio slots from 0x1000_1000; `stdout-path` of /chosen says where the console is. Three
+properties say how to reach the service behind a node: `virtmesh,name`, `virtmesh,endpoint` and,
+where the device can't say it itself, `virtmesh,handover`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from virtmesh.errors import BadMachine
 from virtmesh.kernel.fdt import Node, cells, cells64, decode, encode, strings
-from virtmesh.machine import MMIO_SIZE, RAM_ADDRESS, DeviceEntry, Machine, check_memory
-from virtmesh.virtio.mmio_registers import COMPATIBLE
+from virtmesh.machine import NAME_PATTERN, RAM_ADDRESS, DeviceEntry, Machine, check_memory
+from virtmesh.machine.board import PLATFORM
 from virtmesh.wire import check_address
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 INTERRUPT_PARENT = 1
 """Phandle of the interrupt controller."""
@@ -38,6 +43,8 @@ class DeviceNode:
     irq: int
     endpoint: str
     handover: str | None = None
+    properties: Mapping[str, int] = field(default_factory=dict)
+    """The properties of one cell, such as `clock-frequency`."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +55,13 @@ class FoundMachine:
     ram_address: int
     ram_size: int
     devices: tuple[DeviceNode, ...]
+    console: str = ""
+    """Name of the device that the console is on; empty without one."""
 
 
 def make_blob(machine: Machine) -> bytes:
     """Make the flattened device tree of a machine (one that is resolved)."""
+    devices = [_device(device) for device in machine.devices]
     soc = Node(
         "soc",
         {
@@ -60,8 +70,12 @@ def make_blob(machine: Machine) -> bytes:
             "compatible": strings("simple-bus"),
             "ranges": b"",
         },
-        [_plic(), *(_device(device) for device in machine.devices)],
+        [_plic(), *devices],
     )
+    consoles = [node for node in devices if _is_console(node.strings("compatible"))]
+    chosen = Node("chosen")
+    if consoles:
+        chosen.properties["stdout-path"] = strings(f"/{soc.name}/{consoles[0].name}")
     memory = Node(
         f"memory@{RAM_ADDRESS:x}",
         {"device_type": strings("memory"), "reg": cells64(RAM_ADDRESS, machine.memory)},
@@ -74,7 +88,7 @@ def make_blob(machine: Machine) -> bytes:
             "compatible": strings("riscv-virtio"),
             "model": strings(f"virtmesh,{machine.name}"),
         },
-        [memory, soc],
+        [chosen, memory, soc],
     )
     return encode(root)
 
@@ -87,27 +101,29 @@ def parse_blob(blob: bytes) -> FoundMachine:
     """
     root = decode(blob)
     ram: tuple[int, int] | None = None
-    devices = []
+    devices: list[tuple[str, DeviceNode]] = []
     for path, node, parent in root.walk():
         if parent is None:
             continue
         if node.strings("device_type") == ("memory",) and ram is None:
             ram = _reg(path, node, parent)
         if "virtmesh,endpoint" in node.properties:
-            devices.append(_found(path, node, parent))
+            devices.append((path, _found(path, node, parent)))
     if ram is None:
         raise BadMachine("device tree: it has no memory node")
     try:
         check_memory(ram[1])
     except ValueError as error:
         raise BadMachine(f"device tree: {error}") from error
-    _no_twins(devices)
+    devices.sort(key=lambda found: found[1].address)
+    _no_twins([device for _, device in devices])
     model = _one(root, "model", default="virtmesh")
     return FoundMachine(
         name=model.removeprefix("virtmesh,"),
         ram_address=ram[0],
         ram_size=ram[1],
-        devices=tuple(sorted(devices, key=lambda device: device.address)),
+        devices=tuple(device for _, device in devices),
+        console=_console(root, devices),
     )
 
 
@@ -129,13 +145,16 @@ def _plic() -> Node:
 
 def _device(device: DeviceEntry) -> Node:
     """Make the node of a device."""
+    place, family = device.place, device.family
+    properties = {name: cells(value) for name, value in device.properties().items()}
     node = Node(
-        f"virtio_mmio@{device.address:x}",
+        f"{family.node}@{place.address:x}",
         {
-            "compatible": strings(COMPATIBLE),
-            "reg": cells64(device.address, MMIO_SIZE),
-            "interrupts": cells(device.irq),
+            "compatible": strings(family.compatible),
+            "reg": cells64(place.address, place.size),
+            "interrupts": cells(place.irq),
             "interrupt-parent": cells(INTERRUPT_PARENT),
+            **properties,
             "virtmesh,name": strings(device.name),
             "virtmesh,endpoint": strings(device.endpoint),
         },
@@ -152,7 +171,7 @@ def _found(path: str, node: Node, parent: Node) -> DeviceNode:
     if len(interrupts) != 1:
         raise BadMachine(f"device tree: {path} must have one interrupt, it has {len(interrupts)}")
     name = _one(node, "virtmesh,name")
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
+    if not re.fullmatch(NAME_PATTERN, name):
         raise BadMachine(f"device tree: {path}: virtmesh,name is {name!r}: write one such as vda")
     endpoint = _one(node, "virtmesh,endpoint")
     try:
@@ -167,7 +186,30 @@ def _found(path: str, node: Node, parent: Node) -> DeviceNode:
         irq=interrupts[0],
         endpoint=endpoint,
         handover=_one(node, "virtmesh,handover", default="") or None,
+        properties={
+            key: int.from_bytes(value, "big")
+            for key, value in node.properties.items()
+            if len(value) == 4
+        },
     )
+
+
+def _is_console(compatible: tuple[str, ...]) -> bool:
+    """Say whether a node is one that a console can be on."""
+    return any(
+        family.is_console and family.compatible in compatible for family in PLATFORM.values()
+    )
+
+
+def _console(root: Node, devices: Sequence[tuple[str, DeviceNode]]) -> str:
+    """Find the console: stdout-path of /chosen (3.6), or else the first that may be one."""
+    children = {child.name: child for child in root.children}
+    stdout = _one(children.get("chosen", Node("chosen")), "stdout-path", default="")
+    path = stdout.partition(":")[0]
+    if not path.startswith("/"):
+        path = _one(children.get("aliases", Node("aliases")), path, default="")
+    able = [(place, one.name) for place, one in devices if _is_console(one.compatible)]
+    return dict(able).get(path, able[0][1] if able else "")
 
 
 def _reg(path: str, node: Node, parent: Node) -> tuple[int, int]:
@@ -209,13 +251,12 @@ def _one(node: Node, name: str, default: str | None = None) -> str:
     return found[0]
 
 
-def _no_twins(devices: list[DeviceNode]) -> None:
-    """Refuse devices that share a name, an interrupt, or a part of their windows."""
+def _no_twins(devices: Sequence[DeviceNode]) -> None:
+    """Refuse devices, by address, that share a name, an interrupt, or a part of their windows."""
     for key in ("name", "irq"):
         values = [getattr(device, key) for device in devices]
         if len(set(values)) < len(values):
             raise BadMachine(f"device tree: two devices share one {key}")
-    ordered = sorted(devices, key=lambda device: device.address)
-    for one, other in pairwise(ordered):
+    for one, other in pairwise(devices):
         if one.address + one.size > other.address:
             raise BadMachine(f"device tree: the windows of {one.name} and {other.name} overlap")

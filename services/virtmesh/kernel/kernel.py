@@ -3,48 +3,67 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from virtmesh import __version__
 from virtmesh.drivers.block_device import BlockDevice
 from virtmesh.drivers.input_device import InputDevice
 from virtmesh.errors import DeviceNotFound, DeviceNotReady
+from virtmesh.kernel.boot_log import BootLog
 from virtmesh.kernel.devicetree import parse_blob
 from virtmesh.kernel.irq import IrqController
-from virtmesh.kernel.probe import ProbedDevice
+from virtmesh.kernel.monitor import Monitor
+from virtmesh.kernel.probe import ProbedDevice, ProbeState
 
 if TYPE_CHECKING:
     from virtmesh.kernel.settings import Settings
 
 
 class Kernel:
-    """What runs on a machine described by a flattened device tree. Errors: BadMachine."""
+    """What runs on a machine described by a flattened device tree. Errors: BadMachine.
 
-    def __init__(self, blob: bytes, settings: Settings) -> None:
+    `source` says in the boot log where the tree comes from.
+    """
+
+    def __init__(self, blob: bytes, settings: Settings, source: str = "") -> None:
+        self.boot_log = BootLog()
         self.machine = parse_blob(blob)
         self.irq = IrqController()
         self.devices = {
             node.name: ProbedDevice(
                 node,
-                machine=self.machine.name,
-                ram_size=settings.memory or self.machine.ram_size,
+                machine=self.machine,
                 settings=settings,
                 irq=self.irq,
+                boot_log=self.boot_log,
             )
             for node in self.machine.devices
         }
+        self._describe(settings, f"{len(blob)} bytes{' from ' * bool(source)}{source}")
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to bring all devices up."""
+        """Begin to bring all devices up; the monitor waits for its console."""
         self._tasks = [
             asyncio.create_task(device.run(), name=name) for name, device in self.devices.items()
         ]
+        if self.machine.console:
+            monitor = Monitor(self, self.devices[self.machine.console])
+            self._tasks.append(asyncio.create_task(monitor.run(), name="monitor"))
 
     async def stop(self) -> None:
         """Give all devices back."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def settled(self, seconds: float) -> None:
+        """Wait until every device is ready or has failed, but not longer than that."""
+        done = (ProbeState.READY, ProbeState.FAILED)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(device.until(*done) for device in self.devices.values()))
 
     def device(self, name: str) -> ProbedDevice:
         """Return a device. Errors: DeviceNotFound."""
@@ -69,3 +88,16 @@ class Kernel:
                 f"{name} is no input device: it is driven by {type(driver).__name__}"
             )
         return driver
+
+    def _describe(self, settings: Settings, tree: str) -> None:
+        """Say in the boot log what the machine is made of."""
+        say, machine = self.boot_log.add, self.machine
+        say(f"virtmesh {__version__}, machine {machine.name}")
+        say(f"device tree: {tree}")
+        memory = settings.memory or machine.ram_size
+        say(f"memory: {memory >> 10} KiB at {machine.ram_address:#x} for each driver")
+        say(f"doorbells: {settings.doorbell.value}; used buffers: {settings.interrupts.value}")
+        for node in machine.devices:
+            kind = node.compatible[0] if node.compatible else "a node without a compatible string"
+            say(f"{node.name}: {kind} at {node.address:#x}, irq {node.irq}, {node.endpoint}")
+        say(f"console: {machine.console or 'none: the machine has no serial port'}")

@@ -69,6 +69,8 @@ class Plan:
     settings: Settings
     listen: Sequence[str]
     metrics: str | None = None
+    source: str = ""
+    """Where the device tree comes from, for the boot log."""
 
 
 class KernelServer:
@@ -78,7 +80,7 @@ class KernelServer:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.kernel = Kernel(plan.blob, plan.settings)
+        self.kernel = Kernel(plan.blob, plan.settings, plan.source)
         self._plan = plan
         self._server = Server(plan.listen)
         self._gateway = Gateway(self.kernel)
@@ -154,7 +156,8 @@ def read_plan(options: Options) -> Plan:
         interrupts=InterruptMode(options.interrupts or machine.interrupts),
         memory=None if options.memory is None else check_memory(options.memory),
     )
-    return Plan(blob, settings, listen, options.metrics or machine.kernel.metrics)
+    metrics = options.metrics or machine.kernel.metrics
+    return Plan(blob, settings, listen, metrics, str(options.machine or options.dtb))
 
 
 def _read_blob(path: Path) -> bytes:

@@ -21,13 +21,15 @@ from virtmesh.errors import (
     VirtmeshError,
 )
 from virtmesh.grpc_bus import GrpcBus
-from virtmesh.ram import Ram
+from virtmesh.ram import PAGE, Ram
 from virtmesh.virtio.header import VirtIOHeader
+from virtmesh.virtio.mmio_registers import COMPATIBLE
 
 if TYPE_CHECKING:
     from virtmesh.bus import Bus
-    from virtmesh.drivers.base import VirtIODriver
-    from virtmesh.kernel.devicetree import DeviceNode
+    from virtmesh.drivers.base import Driver
+    from virtmesh.kernel.boot_log import BootLog
+    from virtmesh.kernel.devicetree import DeviceNode, FoundMachine
     from virtmesh.kernel.irq import IrqController
     from virtmesh.kernel.settings import Settings
 
@@ -65,21 +67,22 @@ class ProbedDevice:
         self,
         node: DeviceNode,
         *,
-        machine: str,
-        ram_size: int,
+        machine: FoundMachine,
         settings: Settings,
         irq: IrqController,
+        boot_log: BootLog,
     ) -> None:
         self.node = node
         self.state = ProbeState.WAITING
         self.detail = "not tried yet"
         self.device_id = 0
-        self.driver: VirtIODriver | None = None
+        self.driver: Driver | None = None
         self.attaches = 0
-        self._machine = machine
-        self._ram_size = ram_size
+        self._machine = machine.name
+        self._ram_size = settings.memory or machine.ram_size
         self._settings = settings
         self._irq = irq
+        self._boot_log = boot_log
         self._requests_before = 0
         self._was_ready = False
         self._changed = asyncio.Event()
@@ -91,10 +94,15 @@ class ProbedDevice:
 
     @property
     def doorbell(self) -> str:
-        """How its queues are rung."""
-        return self._settings.doorbell.value
+        """How its queues are rung; empty for a device that has none."""
+        return self._settings.doorbell.value if self._is_virtio else ""
 
-    def ready_driver(self) -> VirtIODriver:
+    @property
+    def _is_virtio(self) -> bool:
+        """Whether a virtio header says what it is."""
+        return COMPATIBLE in self.node.compatible
+
+    def ready_driver(self) -> Driver:
         """Return the driver of a device that is in use. Errors: DeviceNotReady; DeviceLost."""
         if self.driver is None or self.state is not ProbeState.READY:
             raise DeviceNotReady(
@@ -108,6 +116,13 @@ class ProbedDevice:
         while self.state not in states or detail not in self.detail:
             self._changed.clear()
             await self._changed.wait()
+
+    async def next_driver(self, last: Driver | None) -> Driver:
+        """Wait until the device is in use by another driver than the last one."""
+        while self.state is not ProbeState.READY or self.driver in (None, last):
+            self._changed.clear()
+            await self._changed.wait()
+        return self.ready_driver()
 
     async def run(self) -> None:
         """Bring the device up; when it is lost or fails, do so again, after a pause that grows."""
@@ -132,7 +147,8 @@ class ProbedDevice:
         """Attach, probe, and stay until the device is lost or fails: the error says which."""
         self._was_ready = False
         async with AsyncExitStack() as undo:
-            ram = undo.enter_context(Ram(self._ram_size))
+            # What has no queues never looks at memory: attaching hands over a page all the same.
+            ram = undo.enter_context(Ram(self._ram_size if self._is_virtio else PAGE))
             bus = await GrpcBus.connect(
                 self.node.endpoint,
                 ram=ram,
@@ -145,6 +161,7 @@ class ProbedDevice:
             self._move(ProbeState.PROBING, "being initialised")
             driver = await self._probe(bus, undo)
             self._was_ready = True
+            self._introduce(driver)
             self._move(ProbeState.READY, "")
             # Shielded: a kernel that stops cancels this task, not the driver's own future.
             error = await asyncio.shield(driver.failed)
@@ -152,7 +169,7 @@ class ProbedDevice:
             self._give_up(error)
             raise error.again()
 
-    async def _probe(self, bus: Bus, undo: AsyncExitStack) -> VirtIODriver:
+    async def _probe(self, bus: Bus, undo: AsyncExitStack) -> Driver:
         """Find the driver of an attached device and start it."""
         if bus.name != self.node.name:
             raise DriverError(
@@ -161,11 +178,7 @@ class ProbedDevice:
             )
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                self.device_id = (await VirtIOHeader(bus).probe()).device_id
-                kind = find_driver(self.node.compatible, self.device_id)
-                if kind is None:
-                    raise DriverError(f"no driver for virtio device ID {self.device_id}")
-                driver = kind(bus, self._settings.interrupts)
+                driver = await self._find_driver(bus)
                 self._irq.connect(self.node.irq, driver.handle_irq)
                 undo.callback(self._irq.disconnect, self.node.irq)
                 bus.on_interrupt(lambda status: self._irq.dispatch(self.node.irq, status))
@@ -178,11 +191,39 @@ class ProbedDevice:
         self.driver = driver
         return driver
 
-    async def _retire(self, driver: VirtIODriver) -> None:
+    async def _find_driver(self, bus: Bus) -> Driver:
+        """Make the driver of an attached device. Errors: DriverError when there is none."""
+        node = self.node
+        what = " or ".join(node.compatible) or "a node without a compatible string"
+        if self._is_virtio:
+            self.device_id = (await VirtIOHeader(bus).probe()).device_id
+            what = f"virtio device ID {self.device_id}"
+        kind = find_driver(node.compatible, self.device_id)
+        if kind is None:
+            raise DriverError(f"no driver for {what}")
+        try:
+            return kind.from_node(bus, node.properties, self._settings)
+        except ValueError as error:
+            raise DriverError(f"the properties of its node are wrong: {error}") from error
+
+    async def _retire(self, driver: Driver) -> None:
         """Stop a driver; what it has done stays counted."""
         self.driver = None
         self._requests_before += driver.requests
         await driver.close()
+
+    def _introduce(self, driver: Driver) -> None:
+        """Say in the boot log what was found."""
+        name = self.node.name
+        kind = f"virtio device ID {self.device_id}, " if self._is_virtio else ""
+        self._boot_log.add(f"{name}: {kind}driver {type(driver).__name__}")
+        if driver.features:
+            self._boot_log.add(f"{name}: features {' '.join(driver.features)}")
+        if driver.queue_count:
+            queues = "1 queue" if driver.queue_count == 1 else f"{driver.queue_count} queues"
+            self._boot_log.add(f"{name}: {queues}, rung by {self.doorbell}")
+        for fact in driver.facts:
+            self._boot_log.add(f"{name}: {fact}")
 
     def _give_up(self, error: VirtmeshError) -> None:
         """Note that a device can't be used, and whether that mends itself."""
@@ -194,5 +235,6 @@ class ProbedDevice:
         if (state, detail) == (self.state, self.detail):
             return
         self.state, self.detail = state, detail
+        self._boot_log.add(f"{self.node.name}: {state.name.lower()}{': ' * bool(detail)}{detail}")
         log.info("device", device=self.node.name, state=state.name, detail=detail)
         self._changed.set()

@@ -9,6 +9,7 @@ from virtmesh.drivers import find_driver
 from virtmesh.errors import DriverError
 from virtmesh.grpc_bus import GrpcBus
 from virtmesh.host.host import Addresses, Host
+from virtmesh.kernel.settings import Settings
 from virtmesh.machine import DoorbellKind, InterruptMode
 from virtmesh.ram import Ram
 from virtmesh.testing.local_bus import LocalBus
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from virtmesh.bus import Bus
     from virtmesh.device import Device
-    from virtmesh.drivers.base import VirtIODriver
+    from virtmesh.drivers.base import Driver
 
 MEMORY = 16 << 20
 """RAM of a driver, in bytes, unless told otherwise."""
@@ -32,7 +33,7 @@ async def drive_locally(
     doorbell: DoorbellKind = DoorbellKind.EVENTFD,
     interrupts: InterruptMode = InterruptMode.INTERRUPT,
     memory: int = MEMORY,
-) -> AsyncIterator[VirtIODriver]:
+) -> AsyncIterator[Driver]:
     """Start the driver of a device model; the device is closed at the end."""
     try:
         with Ram(memory) as ram:
@@ -51,7 +52,7 @@ async def drive_over_grpc(
     doorbell: DoorbellKind = DoorbellKind.EVENTFD,
     interrupts: InterruptMode = InterruptMode.INTERRUPT,
     memory: int = MEMORY,
-) -> AsyncIterator[VirtIODriver]:
+) -> AsyncIterator[Driver]:
     """Serve a device on sockets in a folder, and start its driver; the device is closed too."""
     address = f"unix:{folder / 'device.sock'}"
     host = Host(device, Addresses([address], folder / "handover.sock"))
@@ -66,16 +67,14 @@ async def drive_over_grpc(
 
 
 @asynccontextmanager
-async def _started(
-    bus: Bus, device: Device, interrupts: InterruptMode
-) -> AsyncIterator[VirtIODriver]:
+async def _started(bus: Bus, device: Device, interrupts: InterruptMode) -> AsyncIterator[Driver]:
     """Start the driver of an attached device, and give both back at the end."""
     try:
         about = device.description
         kind = find_driver((about.compatible,), about.virtio_device_id)
         if kind is None:
-            raise DriverError(f"no driver for virtio device ID {about.virtio_device_id}")
-        driver = kind(bus, interrupts)
+            raise DriverError(f"no driver for {about.compatible}, ID {about.virtio_device_id}")
+        driver = kind.from_node(bus, {}, Settings(interrupts=interrupts))
         bus.on_interrupt(driver.handle_irq)
         try:
             await driver.start()

@@ -15,12 +15,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from virtmesh.bus import BATCH_LIMIT, Access, Bus
+from virtmesh.bus import BATCH_LIMIT, Access, Bus, columns
 from virtmesh.device import Attachment
 from virtmesh.doorbells import CallDoorbell, Doorbell, EventfdDoorbell
-from virtmesh.errors import DeviceLost, RegisterError
+from virtmesh.errors import DeviceLost
 from virtmesh.eventfd import drain
 from virtmesh.handing_over import Doorbells
+from virtmesh.host.batch import BatchExecutor
 from virtmesh.machine import DoorbellKind
 from virtmesh.virtio.mmio_registers import (
     INTERRUPT_CONFIG_CHANGE,
@@ -47,15 +48,17 @@ class LocalBus(Bus):
     ) -> None:
         self.name = device.description.name
         self.ram = ram
-        self.vectored = doorbell is DoorbellKind.EVENTFD
+        queues = len(device.description.queue_size_max)
+        self.vectored = doorbell is DoorbellKind.EVENTFD and queues > 0
         self.lost: asyncio.Future[DeviceLost] = asyncio.get_running_loop().create_future()
         self.trace: list[Access] = []
         self._device = device
+        self._executor = BatchExecutor(device)
         self._handler: Callable[[int], object] | None = None
         self._doorbells = Doorbells()
         self._readers: list[int] = []
         if self.vectored:
-            self._doorbells = Doorbells.make(len(device.description.queue_size_max))
+            self._doorbells = Doorbells.make(queues)
         device.attach(
             Attachment(
                 driver_name="local",
@@ -72,15 +75,14 @@ class LocalBus(Bus):
         if len(batch) > BATCH_LIMIT:
             raise ValueError(f"{len(batch)} accesses do not fit a batch of {BATCH_LIMIT}")
         self.check()
-        values = []
-        for index, one in enumerate(batch):
-            try:
-                values.append(value := self._execute(one))
-            except RegisterError as error:
-                raise type(error)(error.message, index=index) from error
-            if not one.met_by(value):
-                break
-        return values
+        done = self._executor.execute(*columns(batch))
+        for one, value in zip(batch, done.values, strict=False):
+            write = one.value is not None
+            self.trace.append(one if write else Access(one.offset, one.width, value))
+        if done.error is not None:
+            index = len(done.values)
+            raise type(done.error)(done.error.message, index=index) from done.error
+        return done.values
 
     def notify(self, queue: int) -> None:
         """Ring a queue."""
@@ -107,16 +109,6 @@ class LocalBus(Bus):
         await self._device.reset_done()
         self._device.detach()
         self._doorbells.close()
-
-    def _execute(self, one: Access) -> int:
-        """Execute one access."""
-        if one.value is not None:
-            self._device.write(one.offset, one.width, one.value)
-            self.trace.append(one)
-            return 0
-        value = self._device.read(one.offset, one.width)
-        self.trace.append(Access(one.offset, one.width, value))
-        return value
 
     def _make_doorbell(self, kind: DoorbellKind) -> Doorbell:
         """Make the doorbell of a kind."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily
 
+from virtmesh.register_metrics import register_metrics
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -16,22 +18,7 @@ if TYPE_CHECKING:
 
 def transport_metrics(registers: RegisterFile, features_refused: int) -> Iterable[Metric]:
     """Return the counters of a register file, and of refused negotiations."""
-    counted = (
-        ("virtmesh_register_reads", "Register reads", "register", registers.reads),
-        ("virtmesh_register_writes", "Register writes", "register", registers.writes),
-        ("virtmesh_register_refused", "Refused register accesses", "reason", registers.refused),
-        (
-            "virtmesh_register_reserved",
-            "Touches of reserved registers",
-            "register",
-            registers.reserved,
-        ),
-    )
-    for name, text, label, counts in counted:
-        family = CounterMetricFamily(name, text, labels=[label])
-        for value, count in sorted(counts.items()):
-            family.add_metric([value], count)
-        yield family
+    yield from register_metrics(registers)
     yield CounterMetricFamily(
         "virtmesh_features_refused", "Times FEATURES_OK was refused", value=features_refused
     )

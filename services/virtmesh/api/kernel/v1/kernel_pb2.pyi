@@ -124,7 +124,7 @@ class Device(_message.Message):
     irq: _builtins.int
     """Interrupt number."""
     virtio_device_id: _builtins.int
-    """Virtio device ID; 0 before the device is probed."""
+    """Virtio device ID; 0 before the device is probed, and for what is no virtio device."""
     state: Global___ProbeState.ValueType
     """How far the kernel is with the device."""
     detail: _builtins.str
@@ -132,7 +132,7 @@ class Device(_message.Message):
     driver: _builtins.str
     """Name of the driver, such as "VirtIOBlk"; empty before the device is probed."""
     doorbell: _builtins.str
-    """How queues are rung: "eventfd", "mmio" or "rpc"."""
+    """How queues are rung: "eventfd", "mmio" or "rpc"; empty for a device that has none."""
     interrupts: _builtins.int
     """Interrupts handled for this device."""
     requests: _builtins.int

@@ -1,0 +1,35 @@
+"""The machine: which devices it has, where they are, and how the kernel drives them.
+
+A machine file is TOML; docs/machine.md describes it. Paths among the options of a device are
+relative to the machine file, unix sockets to the run folder, so `load` resolves the first and
+`Machine.resolve` the second.
+"""
+
+from virtmesh.machine.board import RAM_ADDRESS, SLOTS
+from virtmesh.machine.file import load, parse
+from virtmesh.machine.model import (
+    DeviceEntry,
+    DoorbellKind,
+    InterruptMode,
+    KernelEntry,
+    Machine,
+    OptionValue,
+)
+from virtmesh.machine.sizes import check_memory, parse_size
+from virtmesh.machine.table import NAME_PATTERN
+
+__all__ = [
+    "NAME_PATTERN",
+    "RAM_ADDRESS",
+    "SLOTS",
+    "DeviceEntry",
+    "DoorbellKind",
+    "InterruptMode",
+    "KernelEntry",
+    "Machine",
+    "OptionValue",
+    "check_memory",
+    "load",
+    "parse",
+    "parse_size",
+]

@@ -1,0 +1,177 @@
+"""Reading machine files: TOML, checked key by key. docs/machine.md describes them."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from virtmesh.errors import BadMachine
+from virtmesh.machine.board import PLATFORM, SLOTS, VIRTIO, family_of
+from virtmesh.machine.model import (
+    DeviceEntry,
+    DoorbellKind,
+    InterruptMode,
+    KernelEntry,
+    Machine,
+    OptionValue,
+)
+from virtmesh.machine.sizes import check_memory
+from virtmesh.machine.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PATH_OPTIONS = frozenset({"image", "log-file"})
+"""Options of devices that are paths."""
+NAME_OR_PATH_OPTIONS = frozenset({"personality"})
+"""Options of devices that are the name of something built in, or a path: one that ends in .toml."""
+
+
+def load(path: Path | str) -> Machine:
+    """Read a machine file. Errors: BadMachine, naming the file, the key and the mend."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadMachine(f"{path}: no such machine file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadMachine(f"{path}: cannot be read: {error}") from error
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadMachine(f"{path}: not TOML: {error}") from error
+    return parse(document, source=str(path), base=path.absolute().parent)
+
+
+def parse(document: Mapping[str, Any], *, source: str, base: Path) -> Machine:
+    """Check a parsed machine file; paths among the options are relative to `base`.
+
+    Errors: BadMachine.
+    """
+    table = Table(document, source, "")
+    table.only("name", "memory", "doorbell", "interrupts", "kernel", "devices")
+    machine = Machine(
+        name=table.name("name", default="virtmesh"),
+        memory=_memory(table),
+        doorbell=table.choice("doorbell", DoorbellKind, DoorbellKind.EVENTFD),
+        interrupts=table.choice("interrupts", InterruptMode, InterruptMode.INTERRUPT),
+        kernel=_kernel(table.table("kernel")),
+    )
+    return replace(machine, devices=_devices(table, base))
+
+
+def _memory(table: Table) -> int:
+    """Check the size of the RAM."""
+    try:
+        return check_memory(table.size("memory", default=64 << 20))
+    except ValueError as error:
+        raise table.bad("memory", f"is wrong: {error}") from error
+
+
+def _kernel(table: Table) -> KernelEntry:
+    """Check the `[kernel]` table."""
+    table.only("listen", "metrics")
+    listen = table.value("listen", (str, list), "unix:kernel.sock")
+    if isinstance(listen, str):
+        listen = [listen]
+    if not listen or not all(isinstance(one, str) for one in listen):
+        raise table.bad(
+            "listen", 'must be one address or a list of them, such as ["unix:kernel.sock"]'
+        )
+    return KernelEntry(
+        listen=tuple(table.check_address("listen", one) for one in listen),
+        metrics=table.address("metrics", default=None),
+    )
+
+
+def _devices(table: Table, base: Path) -> tuple[DeviceEntry, ...]:
+    """Check every `[[devices]]` table, and give places to those that name none."""
+    tables = table.tables("devices")
+    wanted = [_slot(one) for one in tables]
+    free = {
+        family.compatible: iter(sorted(set(range(len(family.places))).difference(taken)))
+        for family, taken in ((VIRTIO, wanted), *((one, ()) for one in PLATFORM.values()))
+    }
+    devices = []
+    for one, slot in zip(tables, wanted, strict=True):
+        kind = one.name("kind")
+        family = family_of(kind)
+        given = next(free[family.compatible], None) if slot is None else slot
+        if given is None:
+            of_kind = f" of kind {kind}" if family is not VIRTIO else ""
+            raise table.bad(
+                "devices", f"has more than the {len(family.places)} devices{of_kind} of the board"
+            )
+        devices.append(_device(one, given, base))
+    _no_twins(devices, table)
+    return tuple(devices)
+
+
+def _slot(table: Table) -> int | None:
+    """Return the virtio-mmio slot that a device asks for."""
+    slot: int | None = table.value("slot", (int,), None)
+    if slot is None:
+        return None
+    kind = table.name("kind")
+    if family_of(kind) is not VIRTIO:
+        raise table.bad("slot", f"is for virtio-mmio devices: leave it out, a {kind} needs none")
+    if not 0 <= slot < SLOTS:
+        raise table.bad("slot", f"must be from 0 to {SLOTS - 1}")
+    return slot
+
+
+def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
+    """Check one `[[devices]]` table."""
+    table.only("name", "kind", "endpoint", "slot", "handover", "metrics", "options")
+    name = table.name("name")
+    kind = table.name("kind")
+    endpoint = table.address("endpoint", default=f"unix:{name}.sock")
+    handover = table.value("handover", (str,), None)
+    if endpoint is not None and not endpoint.startswith("unix:") and handover is None:
+        raise table.bad(
+            "endpoint", 'is not a unix socket: add handover = "PATH", the socket that takes memory'
+        )
+    entry = DeviceEntry(
+        name=name,
+        kind=kind,
+        endpoint=endpoint or "",
+        slot=slot,
+        handover=handover,
+        metrics=table.address("metrics", default=None),
+        options=_options(table.table("options"), base),
+    )
+    try:
+        entry.properties()
+    except ValueError as error:
+        raise table.bad("options", f"are wrong: {error}") from error
+    return entry
+
+
+def _options(table: Table, base: Path) -> dict[str, OptionValue]:
+    """Check the options of a device: plain values, paths made absolute."""
+    options: dict[str, OptionValue] = {}
+    for key in table.keys:
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", key):
+            raise table.bad(
+                key, "is no option: spell it as the command line does, without dashes before it"
+            )
+        is_path = key in PATH_OPTIONS
+        value = table.value(key, (str,) if is_path else (str, int, bool), None)
+        is_path |= key in NAME_OR_PATH_OPTIONS and str(value).endswith(".toml")
+        options[key] = str(base / value) if is_path else value
+    return options
+
+
+def _no_twins(devices: Sequence[DeviceEntry], table: Table) -> None:
+    """Refuse two devices of one name, one endpoint or one slot."""
+    in_slots = [device for device in devices if device.family is VIRTIO]
+    for key, sharers in (("name", devices), ("endpoint", devices), ("slot", in_slots)):
+        seen: set[object] = set()
+        for device in sharers:
+            value = getattr(device, key)
+            if value in seen:
+                raise table.bad("devices", f"has two devices of the {key} {value}")
+            seen.add(value)

@@ -1,0 +1,153 @@
+"""What a machine is: its devices, where they are, and how the kernel drives them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from virtmesh.errors import BadMachine
+from virtmesh.machine.board import family_of
+from virtmesh.wire import check_address
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from virtmesh.machine.board import Family, Place
+
+OptionValue = str | int | bool
+
+
+class DoorbellKind(StrEnum):
+    """How the kernel rings a queue."""
+
+    EVENTFD = "eventfd"
+    MMIO = "mmio"
+    RPC = "rpc"
+
+
+class InterruptMode(StrEnum):
+    """How the kernel learns of used buffers."""
+
+    INTERRUPT = "interrupt"
+    POLLING = "polling"
+
+
+@dataclass(frozen=True)
+class KernelEntry:
+    """The `[kernel]` table: the addresses of the kernel service and of its /metrics page."""
+
+    listen: tuple[str, ...] = ("unix:kernel.sock",)
+    metrics: str | None = None
+
+
+@dataclass(frozen=True)
+class DeviceEntry:
+    """One `[[devices]]` table. `slot` is its place among those of its family, from 0."""
+
+    name: str
+    kind: str
+    endpoint: str
+    slot: int
+    handover: str | None = None
+    metrics: str | None = None
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
+
+    @property
+    def family(self) -> Family:
+        """How it is found."""
+        return family_of(self.kind)
+
+    @property
+    def place(self) -> Place:
+        """Where it is on the board."""
+        return self.family.places[self.slot]
+
+    @property
+    def address(self) -> int:
+        """Guest physical address of the register window."""
+        return self.place.address
+
+    @property
+    def irq(self) -> int:
+        """Interrupt number."""
+        return self.place.irq
+
+    def properties(self) -> dict[str, int]:
+        """Return what its node tells the driver. Errors: ValueError for what is no number."""
+        return {
+            name: _cell(one.option, self.options.get(one.option, one.default))
+            for name, one in self.family.properties.items()
+        }
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of `virtmesh-device` that start this device."""
+        arguments = [self.kind, "--name", self.name, "--listen", self.endpoint]
+        for key, value in {"handover": self.handover, "metrics": self.metrics}.items():
+            if value is not None:
+                arguments += [f"--{key}", value]
+        for key, option in self.options.items():
+            if isinstance(option, bool):
+                arguments += [f"--{key}"] if option else []
+            else:
+                arguments += [f"--{key}", str(option)]
+        return arguments
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A whole machine. `memory` is the RAM of each device's driver, in bytes."""
+
+    name: str = "virtmesh"
+    memory: int = 64 << 20
+    doorbell: DoorbellKind = DoorbellKind.EVENTFD
+    interrupts: InterruptMode = InterruptMode.INTERRUPT
+    kernel: KernelEntry = field(default_factory=KernelEntry)
+    devices: tuple[DeviceEntry, ...] = ()
+
+    def resolve(self, run_dir: Path) -> Machine:
+        """Return the machine with its unix sockets placed in `run_dir`. Errors: BadMachine."""
+        place = _Placer(run_dir)
+        listen = tuple(place.address(one, "kernel.listen") for one in self.kernel.listen)
+        devices = tuple(
+            replace(
+                device,
+                endpoint=place.address(device.endpoint, f"devices.{device.name}.endpoint"),
+                handover=place.path(device.handover),
+            )
+            for device in self.devices
+        )
+        return replace(self, kernel=replace(self.kernel, listen=listen), devices=devices)
+
+
+def _cell(option: str, value: OptionValue) -> int:
+    """Return the value of an option as a cell of the device tree."""
+    try:
+        number = -1 if isinstance(value, bool) else int(str(value), 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1 << 32:
+        raise ValueError(f"{option} is {value!r}: write a number below 2^32")
+    return number
+
+
+class _Placer:
+    """Places unix sockets in the run folder."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir.absolute()
+
+    def address(self, address: str, key: str) -> str:
+        """Make the path of a unix address absolute."""
+        if not address.startswith("unix:"):
+            return address
+        placed = self.path(address.removeprefix("unix:").removeprefix("//"))
+        try:
+            return check_address(f"unix:{placed}")
+        except ValueError as error:
+            raise BadMachine(f"{key}: {error}") from error
+
+    def path(self, path: str | None) -> str | None:
+        """Make a path absolute."""
+        return None if path is None else str(self._run_dir / path)

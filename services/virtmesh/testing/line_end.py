@@ -1,0 +1,52 @@
+"""The far end of a serial line without a service: hears what the machine does, in the same process.
+
+end = LineEnd(device.chip.line)
+await end.until(5)
+assert end.heard == b"hello"
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from virtmesh.uart.port import Line, LineFormat, PortLines
+
+
+class LineEnd:
+    """A terminal (virtmesh.uart.port.Terminal) that keeps everything."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.heard = bytearray()
+        self.port_lines: list[PortLines] = []
+        self.formats: list[LineFormat] = []
+        self._news = asyncio.Event()
+        line.connect(self)
+
+    async def until(self, count: int) -> bytes:
+        """Wait until so many characters have been heard; return all of them."""
+        while len(self.heard) < count:
+            await self.news()
+        return bytes(self.heard)
+
+    async def news(self) -> None:
+        """Wait until the machine does something."""
+        self._news.clear()
+        await self._news.wait()
+
+    def output(self, characters: bytes) -> None:
+        """Hear characters."""
+        self.heard += characters
+        self._news.set()
+
+    def port_lines_changed(self, lines: PortLines) -> None:
+        """See lines move."""
+        self.port_lines.append(lines)
+        self._news.set()
+
+    def format_changed(self, line_format: LineFormat) -> None:
+        """Learn the format."""
+        self.formats.append(line_format)
+        self._news.set()
