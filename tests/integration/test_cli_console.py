@@ -146,7 +146,7 @@ def child_of(pid: int) -> int:
 
 def test_ctrl_c_and_escape_sequences_go_to_the_machine(cli: Cli) -> None:
     """Another key leaves, if asked; what is typed is not for the shell."""
-    with console(cli, "--escape", "ctrl-a") as child:
+    with console(cli, "--escape", "Ctrl-A") as child:
         child.send("abc\x03")
         child.expect_exact(PROMPT)
         child.send(LEAVE)
@@ -284,6 +284,8 @@ def test_pyserial_over_rfc2217(cli: Cli) -> None:
         (["--until", "("], "is no regular expression"),
         (["--rfc2217", "localhost"], "write HOST:PORT"),
         (["--pty", "x", "--rfc2217", "0"], "not both"),
+        (["--pty", "x", "--read-only"], "--read-only: not with --pty"),
+        (["--rfc2217", "0", "--log", "x", "--wait", "1"], "--log, --wait: not with"),
     ],
 )
 def test_wrong_usage_says_what_to_write(cli: Cli, options: list[str], words: str) -> None:

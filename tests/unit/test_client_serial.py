@@ -152,6 +152,22 @@ def test_read_returns_what_there_is_when_the_time_is_over(
     assert serial.read(timeout=0.0) == b""
 
 
+def test_a_read_of_nothing_waits_for_nothing(serial: Serial) -> None:
+    """And fewer than nothing is refused."""
+    assert serial.read(0, timeout=None) == b""
+    with pytest.raises(ValueError, match="0 or more"):
+        serial.read(-1)
+
+
+def test_a_tail_is_as_long_as_there_is_output(line: ScriptedLine, machine: Machine) -> None:
+    """However much is asked for; less than nothing is refused."""
+    line.say(b"all there is")
+    with machine.serial(tail=1 << 40) as serial:
+        assert serial.expect("is").before == b"all there "
+    with pytest.raises(ValueError, match="0 or more"):
+        machine.serial(tail=-1).open()
+
+
 def test_an_empty_pattern_is_refused(serial: Serial) -> None:
     """It would match at once."""
     with pytest.raises(ValueError, match="nothing to expect"):

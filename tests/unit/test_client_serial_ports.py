@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
+import sys
 import termios
 import threading
 from typing import TYPE_CHECKING
@@ -125,6 +127,27 @@ def is_cooked(path: str) -> bool:
     return echoes
 
 
+def unread(path: str) -> int:
+    """Open a pseudo-terminal for a moment; return how many bytes are there to be read."""
+    file = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    try:
+        return int.from_bytes(fcntl.ioctl(file, termios.FIONREAD, bytes(4)), sys.byteorder)
+    finally:
+        os.close(file)
+
+
+@pytest.mark.parametrize("written", [b"", b"x"])
+def test_output_that_a_user_did_not_read_is_not_for_the_next(
+    line: ScriptedLine, pty: PseudoTerminal, written: bytes
+) -> None:
+    """Whether he only read, or wrote and closed at once, as a shell's redirection does."""
+    with pyserial.Serial(pty.path, timeout=SECONDS) as port:
+        line.say(b"unread")
+        eventually(lambda: port.in_waiting == len(b"unread"))
+        port.write(written)
+    eventually(lambda: unread(pty.path) == 0)
+
+
 def test_a_pty_that_was_left_cooked_is_raw_again(line: ScriptedLine, pty: PseudoTerminal) -> None:
     """A shell's stty, for example, must not make it echo to the machine."""
     echo = Echo(line)
@@ -210,6 +233,19 @@ def test_a_client_that_dies_leaves_room_for_the_next(
             client.sendall(b"x")
             assert len(line.heard(number + 1)) == number + 1
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+def test_a_client_that_is_gone_before_it_is_served_leaves_no_terminal(
+    line: ScriptedLine, address: tuple[str, int]
+) -> None:
+    """A scan of ports, say: it resets the connection that it has made."""
+    for _ in range(8):
+        with socket.create_connection(address, timeout=SECONDS) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    with socket.create_connection(address, timeout=SECONDS) as client:
+        client.sendall(b"x")
+        assert line.heard(1) == b"x"
+        eventually(lambda: line.do(lambda device: device.far_end.watchers) == 1)
 
 
 def test_a_window_is_told_the_opposite_of_what_it_was_told() -> None:

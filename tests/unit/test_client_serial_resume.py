@@ -90,6 +90,15 @@ def test_what_left_the_scrollback_meanwhile_is_a_gap(
     assert take(watch, 2) == [Back(), Gap(100, 100)]
 
 
+def test_what_was_missed_of_the_next_life_is_a_gap(line: ScriptedLine, machine: Machine) -> None:
+    """When it has sent more than the scrollback holds before the terminal is there."""
+    line.say(b"x" * (SCROLLBACK + 100))
+    with machine.serial().watch(since=virtmesh_client.Position(7, "life before")) as watch:
+        restarted, gap = take(watch, 2)
+    assert isinstance(restarted, Restarted)
+    assert gap == Gap(100, 100)
+
+
 def restart(line: ScriptedLine) -> None:
     """Begin another life, with a prompt."""
     line.start()
@@ -161,6 +170,15 @@ def test_a_reader_that_does_not_read_loses_the_oldest_output() -> None:
         inbox.put(Output(number * size, bytes(size)))
     assert inbox.take() == Gap(2 * size, 2 * size)
     assert [inbox.take() for _ in range(4)][-1] == Output(5 * size, bytes(size))
+    assert not inbox
+
+
+def test_a_gap_that_nobody_read_of_is_not_forgotten() -> None:
+    """What was missed before is missed still."""
+    inbox = Inbox()
+    inbox.put(Gap(1000, 900))
+    inbox.put(Output(1000, bytes(LIMIT_BYTES)))
+    assert inbox.take() == Gap(1000 + LIMIT_BYTES, 900 + LIMIT_BYTES)
     assert not inbox
 
 

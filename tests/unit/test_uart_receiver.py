@@ -98,6 +98,14 @@ def test_changing_the_mode_clears_what_was_received(fifo: bool) -> None:  # noqa
     assert bench.device.uart_counters.discarded == 1
 
 
+def test_enabling_the_fifos_makes_room_for_what_waits() -> None:
+    """8.5, bit 0: the buffer is cleared; the line goes on without a further access."""
+    bench = make(fifo=False)
+    bench.send(b"abc")
+    bench.set(bench.registers.fcr, Fcr.ENABLE)
+    assert (bench.chip.receiver.level, bench.line.waiting) == (2, 0)
+
+
 def test_writing_fcr_without_a_change_of_mode_keeps_the_data() -> None:
     """8.5, bit 0: only a change of mode clears; the trigger level alone can be written."""
     bench = make(trigger=1)
@@ -124,6 +132,14 @@ def test_the_receiver_reset_clears_errors_of_what_it_clears() -> None:
     send_broken(bench, LineError.PARITY)
     bench.set(bench.registers.fcr, Fcr.ENABLE | Fcr.RESET_RECEIVER)
     assert bench.get(bench.registers.lsr) == Lsr.THRE | Lsr.TEMT
+
+
+def test_the_receiver_reset_keeps_an_overrun() -> None:
+    """Table I: INTR of receiver errors is reset by a read of LSR; an overrun has no character."""
+    bench = make(ier=0)
+    bench.send(bytes(17), flow=Flow.NONE)
+    bench.set(bench.registers.fcr, Fcr.ENABLE | Fcr.RESET_RECEIVER)
+    assert bench.get(bench.registers.lsr) == Lsr.OE | Lsr.THRE | Lsr.TEMT
 
 
 def test_other_bits_of_fcr_count_only_with_bit_0() -> None:
@@ -162,6 +178,16 @@ def test_in_character_mode_an_overrun_destroys_the_previous_character() -> None:
     assert bench.get(bench.registers.lsr) & (Lsr.OE | Lsr.DR) == Lsr.OE | Lsr.DR
     assert bench.read_all() == b"c"
     assert bench.device.uart_counters.overruns == 2
+
+
+def test_in_character_mode_a_character_with_an_error_can_overrun() -> None:
+    """8.4, bits 1 and 3: both are shown until LSR is read, whatever comes after."""
+    bench = make(ier=0, fifo=False)
+    bench.send(b"a", flow=Flow.NONE)
+    bench.send(b"b", LineError.FRAMING, Flow.NONE)
+    bench.send(b"c", flow=Flow.NONE)
+    assert bench.get(bench.registers.lsr) == Lsr.DR | Lsr.OE | Lsr.FE | Lsr.THRE | Lsr.TEMT
+    assert bench.read_all() == b"c"
 
 
 def test_an_overrun_is_indicated_as_soon_as_it_happens() -> None:

@@ -337,6 +337,18 @@ async def test_requests_out_of_order(desk: Desk, requests: list[pb.OpenRequest])
     assert (await desk.info()).watchers == 0
 
 
+async def test_a_request_that_is_no_message_ends_the_stream(desk: Desk) -> None:
+    """With an error, and the watcher with it: nothing that follows would be read."""
+    watch = pb.OpenRequest(start=pb.Start(watch=True)).SerializeToString()
+    async with grpc.aio.insecure_channel(desk.address) as channel:
+        call: Any = channel.stream_stream("/virtmesh.uart.v1.UartService/Open")()
+        await call.write(watch)
+        await call.read()
+        await call.write(b"\xff\xff")
+        assert await asyncio.wait_for(call.code(), 5) is not grpc.StatusCode.OK
+    await desk.until_watched_by(0)
+
+
 async def test_a_stream_that_never_begins(desk: Desk) -> None:
     """It ends in peace, or with the service."""
     one, two = desk.stub.Open(), desk.stub.Open()

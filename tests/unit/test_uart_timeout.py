@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from virtmesh.testing.chip_bench import ChipBench
-from virtmesh.uart.registers import Ier, Iir, Lsr
+from virtmesh.testing.chip_bench import TRIGGER_BITS, ChipBench
+from virtmesh.uart.registers import Fcr, Ier, Iir, Lsr
 
 
 def make(
@@ -101,6 +101,17 @@ def test_no_other_register_clears_the_timeout(register: str) -> None:
     assert bench.identify() is Iir.CHARACTER_TIMEOUT
 
 
+@pytest.mark.parametrize("fcr", [Fcr.ENABLE | Fcr.RESET_RECEIVER, 0])
+def test_clearing_the_fifo_clears_the_timeout(fcr: int) -> None:
+    """8.11, timeout A: at least one character is in the FIFO."""
+    bench = make(trigger=14, pace=True)
+    bench.send(b"a")
+    bench.pass_characters(6)
+    pending = bench.identify()
+    bench.set(bench.registers.fcr, fcr)
+    assert (pending, bench.identify(), bench.asserted) == (Iir.CHARACTER_TIMEOUT, Iir.NONE, False)
+
+
 def test_a_new_character_does_not_clear_a_timeout_that_has_come() -> None:
     """8.11, timeout C: only a read does."""
     bench = make(trigger=14, pace=True)
@@ -164,3 +175,42 @@ def test_unpaced_what_is_left_below_the_trigger_times_out() -> None:
     before = bench.identify()
     bench.clock.turn()
     assert (before, bench.identify()) == (Iir.NONE, Iir.CHARACTER_TIMEOUT)
+
+
+@pytest.mark.parametrize("pace", [False, True])
+def test_what_a_raised_trigger_leaves_below_it_times_out(pace: bool) -> None:  # noqa: FBT001
+    """8.11, timeout A: whatever was told of the characters before, they are in the FIFO."""
+    bench = make(trigger=4, pace=pace)
+    bench.send(b"abcd")
+    bench.pass_characters(4)
+    bench.set(bench.registers.fcr, Fcr.ENABLE | TRIGGER_BITS[14])
+    before = bench.identify()
+    bench.pass_characters(4)
+    bench.clock.turn()
+    assert (before, bench.identify()) == (Iir.NONE, Iir.CHARACTER_TIMEOUT)
+
+
+def test_writing_fcr_does_not_restart_the_timeout() -> None:
+    """8.11, timeout D: a new character or a read does."""
+    bench = make(trigger=14, pace=True)
+    bench.send(b"a")
+    bench.pass_characters(1 + 3.9)
+    bench.set(bench.registers.fcr, Fcr.ENABLE | TRIGGER_BITS[8])
+    bench.pass_characters(0.2)
+    assert bench.identify() is Iir.CHARACTER_TIMEOUT
+
+
+def test_a_line_that_stood_still_times_out_once_it_goes_on() -> None:
+    """8.11, timeout B: without a baud rate there are no character times; with one there are."""
+    bench = make(trigger=14, pace=True)
+    bench.send(b"ab")
+    bench.pass_characters(2)
+    bench.set_divisor(0)
+    bench.read(1)
+    bench.clock.advance(1000)
+    stood = bench.identify()
+    bench.set_divisor(24)
+    bench.pass_characters(3.99)
+    before = bench.identify()
+    bench.pass_characters(0.02)
+    assert (stood, before, bench.identify()) == (Iir.NONE, Iir.NONE, Iir.CHARACTER_TIMEOUT)

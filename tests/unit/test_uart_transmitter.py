@@ -103,6 +103,26 @@ def test_thre_is_not_delayed_after_two_characters_together() -> None:
     assert status(bench) == Lsr.THRE
 
 
+def test_what_was_together_before_the_last_thre_does_not_count() -> None:
+    """8.11, XMIT B: since the last THRE = 1."""
+    bench = make()
+    bench.write(b"abc")
+    bench.pass_characters(3)
+    bench.write(b"d")
+    bench.pass_characters(0.89)
+    assert status(bench) == Lsr(0)
+
+
+def test_enabling_thre_while_characters_wait_does_not_interrupt_yet() -> None:
+    """8.11, XMIT A: the interrupt occurs when the XMIT FIFO is empty."""
+    bench = make(ier=0)
+    bench.write(b"abc")
+    bench.set(bench.registers.ier, Ier.ETBEI)
+    before = bench.identify()
+    bench.pass_characters(2)
+    assert (before, bench.identify()) == (Iir.NONE, Iir.THR_EMPTY)
+
+
 def test_two_characters_apart_are_not_together() -> None:
     """8.11, XMIT B: the second one was alone in the FIFO, so that THRE is delayed once more."""
     bench = make()
@@ -183,6 +203,21 @@ def test_with_a_divisor_of_0_the_line_stands_still() -> None:
     assert (stood, bench.take_sent(), bench.read_all()) == ((b"", b""), b"a", b"b")
 
 
+def test_a_new_divisor_counts_for_what_is_under_way() -> None:
+    """8.3: upon loading either divisor latch, the baud counter is immediately loaded."""
+    bench = make(ier=Ier.ERBFI)
+    bench.set_divisor(0xFFFF)
+    bench.write(b"a")
+    bench.send(b"b")
+    bench.pass_characters(0.25)
+    bench.set_divisor(0)
+    bench.set_divisor(24)
+    bench.pass_characters(0.74)
+    before = (bench.take_sent(), bench.chip.receiver.level)
+    bench.pass_characters(0.02)
+    assert (before, bench.take_sent(), bench.read_all()) == ((b"", 0), b"a", b"b")
+
+
 def test_a_divisor_of_0_is_logged_once() -> None:
     """A driver that sets it again and again fills no log."""
     bench = make()
@@ -192,6 +227,14 @@ def test_a_divisor_of_0_is_logged_once() -> None:
     assert [one["event"] for one in logged] == ["the divisor is 0: there is no baud rate"]
 
 
+def test_a_slow_clock_is_not_taken_for_a_divisor_of_0() -> None:
+    """Less than half a baud rounds to 0; it is a baud rate all the same."""
+    bench = ChipBench(clock=100)
+    with capture_logs() as logged:
+        bench.set_divisor(24)
+    assert not logged
+
+
 def test_a_reset_cuts_off_what_is_being_sent() -> None:
     """6.0, MR: SOUT is marking; what was not sent is counted."""
     bench = make()
@@ -199,6 +242,15 @@ def test_a_reset_cuts_off_what_is_being_sent() -> None:
     bench.device.begin_reset()
     bench.pass_characters(10)
     assert (bench.take_sent(), bench.device.uart_counters.discarded) == (b"", 3)
+
+
+def test_a_reset_does_not_undo_what_was_sent_before_it() -> None:
+    """However late the event loop is: those characters had left the port."""
+    bench = make()
+    bench.write(b"abc")
+    bench.clock.jump(bench.character_seconds * 2.5)
+    bench.device.begin_reset()
+    assert (bench.take_sent(), bench.device.uart_counters.discarded) == (b"ab", 1)
 
 
 def test_a_break_is_sent_while_its_bit_is_set() -> None:

@@ -135,6 +135,8 @@ def console(
     ask = Ask(settings=settings, **asked)  # type: ignore[arg-type]
     if pty is not None and rfc2217 is not None:
         raise click.UsageError("--pty or --rfc2217, not both: run it twice")
+    if pty is not None or rfc2217 is not None:
+        refuse_what_is_for_one(ask)
     in_window = sys.stdin.isatty() and not ask.read_only
     if in_window and (ask.until or ask.wait):
         raise click.UsageError("--until and --wait are for input that ends: not in a window")
@@ -148,6 +150,17 @@ def console(
             run_window(machine, name, ask)
         else:
             run_pipes(machine, name, ask)
+
+
+def refuse_what_is_for_one(ask: Ask) -> None:
+    """Refuse options that a port for other programs can't keep. Errors: UsageError."""
+    options = {"--read-only": ask.read_only, "--log": ask.log, "--until": ask.until}
+    given = [name for name, value in {**options, "--wait": ask.wait}.items() if value]
+    if given:
+        raise click.UsageError(
+            f"{', '.join(given)}: not with --pty or --rfc2217, which pass everything on; run"
+            " another console for that"
+        )
 
 
 def plug_in(machine: Machine, name: str, ask: Ask, tail: int) -> Terminal:

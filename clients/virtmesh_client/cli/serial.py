@@ -16,6 +16,7 @@ from virtmesh_client.cli.copy import open_source, progress_bar
 from virtmesh_client.cli.serial_common import choose_port, device_option
 from virtmesh_client.cli.settings import SIZE, Settings, common
 from virtmesh_client.cli.show import show_facts, show_json
+from virtmesh_client.serial.outbox import CHUNK_BYTES
 from virtmesh_client.sizes import spell_size
 from virtmesh_client.transfer import file_pieces, remaining
 
@@ -177,11 +178,16 @@ def lines(settings: Settings, changes: tuple[str, ...], device: str | None) -> N
 @click.pass_obj
 def burst(settings: Settings, size: int, timeout: float, device: str | None) -> None:
     """Send SIZE random bytes without looking whether they are taken, and count the lost ones."""
-    data = os.urandom(size)
     begin = time.monotonic()
     with open_port(settings, device, timeout) as port:
-        sent = port.write(data, flow="none")
+        sent = port.write(noise(size), flow="none")
     report(settings, port.name, sent, seconds=round(time.monotonic() - begin, 3))
+
+
+def noise(size: int) -> Iterator[bytes]:
+    """Yield so many random bytes, in pieces of one message."""
+    for start in range(0, size, CHUNK_BYTES):
+        yield os.urandom(min(CHUNK_BYTES, size - start))
 
 
 def report(settings: Settings, device: str, sent: Sent, **facts: object) -> None:

@@ -53,7 +53,9 @@ class Key(click.ParamType[bytes]):
         text = str(value)
         if text.lower() == "none":
             return b""
-        control = re.fullmatch(r"(?:ctrl[-+]|C-|\^)([A-Za-z@\[\\\]^_])", text)
+        control = re.fullmatch(
+            r"(?:ctrl[-+]|c-|\^)([a-z@\[\\\]^_])", text, re.ASCII | re.IGNORECASE
+        )
         if control:
             return bytes([ord(control[1].upper()) & 0x1F])
         if len(text) != 1 or not text.isascii():

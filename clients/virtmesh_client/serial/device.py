@@ -114,7 +114,7 @@ class Serial:
     def unmatched(self) -> bytes:
         """What arrived, and neither `read` nor `expect` has taken."""
         if self._terminal is not None:
-            self._drain()
+            self._drain(self._plugged())
         return bytes(self._text)
 
     def info(self) -> SerialInfo:
@@ -185,13 +185,17 @@ class Serial:
     def read(self, size: int | None = None, *, timeout: float | None = None) -> bytes:
         """Return `size` bytes, fewer when the time is over; without a size what is there, or comes.
 
-        Errors: DeviceLost when nothing came since the service is gone.
+        Errors: DeviceLost when nothing came since the service is gone; ValueError: a negative size.
         """
+        if size is not None and size < 0:
+            raise ValueError(f"{size} bytes can't be read: ask for 0 or more, or for no size")
+        wanted = 1 if size is None else size
+        terminal = self._plugged()
         deadline = self._deadline(timeout)
         data = bytearray(self._text.take(len(self._text) if size is None else size))
-        while len(data) < (size or 1) and self._receive(deadline):
+        while len(data) < wanted and self._receive(terminal, deadline):
             data += self._text.take(len(self._text) if size is None else size - len(data))
-        if not data and (gone := self.gone):
+        if wanted and not data and (gone := self.gone):
             raise DeviceLost(f"{self.name} is gone: {gone}")
         return bytes(data)
 
@@ -205,12 +209,13 @@ class Serial:
         wanted = as_list(patterns)
         begin = time.monotonic()
         deadline = self._deadline(timeout)
-        self._drain()
+        terminal = self._plugged()
+        self._drain(terminal)
         while (match := self._text.find(wanted)) is None:
             self._text.trim()
-            if not self._receive(deadline):
+            if not self._receive(terminal, deadline):
                 raise self._unmet(spell(wanted), time.monotonic() - begin)
-            self._drain()
+            self._drain(terminal)
         return match
 
     def watch(self, *, tail: int = 0, since: Position | None = None) -> SerialWatch:
@@ -236,10 +241,12 @@ class Serial:
         seconds = self._timeout if timeout is None else timeout
         return None if seconds is None else time.monotonic() + seconds
 
-    def _receive(self, deadline: float | None) -> bool:
-        """Take the next event; False when the time is over."""
+    def _receive(self, terminal: Terminal, deadline: float | None) -> bool:
+        """Take the next event of the terminal that the call began with; False: the time is over.
+
+        Errors: VirtmeshError when it was closed meanwhile; what ended it.
+        """
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        terminal = self._plugged()
         event = terminal.next_event(left)
         if event is not None:
             self._note(event)
@@ -256,9 +263,9 @@ class Serial:
         elif isinstance(event, Restarted):
             self.restarts += 1
 
-    def _drain(self) -> None:
+    def _drain(self, terminal: Terminal) -> None:
         """Take what is there, as much as is searched at once."""
-        while not self._text.full and self._receive(0.0):
+        while not self._text.full and self._receive(terminal, 0.0):
             pass
 
     def _unmet(self, wanted: str, seconds: float) -> Exception:

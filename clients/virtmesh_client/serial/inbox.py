@@ -41,6 +41,9 @@ class Inbox:
             if isinstance(oldest, Output):
                 self._dropped += len(oldest.data)
                 self._resume_at = oldest.offset + len(oldest.data)
+            elif isinstance(oldest, Gap):
+                self._dropped += oldest.missed_bytes
+                self._resume_at = oldest.offset
 
     def purge(self) -> None:
         """Drop all output, as its reader asked for: that is no gap."""

@@ -1,7 +1,7 @@
 """A pseudo-terminal that is the serial port, for programs that open one: picocom, minicom, pexpect.
 
-The master is never closed, and nobody but its users holds the slave, so it is known whether anybody
-has it open: what the machine sends while nobody has is dropped, as by a real port. The slave is raw
+The master is never closed, and nobody but its users keeps the slave open, so it is known whether
+anybody has: what the machine sends while nobody has is dropped, as by a real port. The slave is raw
 whenever it is opened: bytes pass as they are.
 """
 
@@ -35,6 +35,8 @@ class PseudoTerminal(Files):
         self._master, slave = os.openpty()
         self.path = os.ttyname(slave)
         """Name of the slave, such as /dev/pts/7."""
+        self._given = False
+        """True when output was given to a user since it was tidied: he may not have read it."""
         self.dropped = 0
         """Bytes that came while nobody had it open."""
         tty.setraw(self._master)
@@ -51,16 +53,14 @@ class PseudoTerminal(Files):
 
     def read(self) -> bytes:
         """Wait for input, over any number of users; nothing when the wait ends."""
-        was_open = False
         while not self.ended:
             ready = self.ready(self._master, select.POLLIN)
             if ready & select.POLLIN:
                 with contextlib.suppress(BlockingIOError, InterruptedError):
                     return self._take()
             elif ready & HANG_UP:
-                self._tidy(flush=was_open)
+                self._tidy()
                 self.pause(CLOSED_SECONDS)
-            was_open = not ready & HANG_UP
         return b""
 
     def write(self, data: bytes) -> None:
@@ -74,6 +74,7 @@ class PseudoTerminal(Files):
             with contextlib.suppress(BlockingIOError):
                 try:
                     view = view[os.write(self._master, view) :]
+                    self._given = True
                 except OSError as error:
                     # Closed since it was asked: the next round drops it.
                     if error.errno != errno.EIO:
@@ -88,13 +89,23 @@ class PseudoTerminal(Files):
                 raise InterruptedError from None
             raise
 
-    def _tidy(self, *, flush: bool) -> None:
+    def _tidy(self) -> None:
         """Make it for the next user as it was for the first; nobody has it open."""
         with contextlib.suppress(termios.error):
             if termios.tcgetattr(self._master) != self._raw:
                 termios.tcsetattr(self._master, termios.TCSANOW, self._raw)
-            if flush:
-                termios.tcflush(self._master, termios.TCIOFLUSH)
+            if self._given:
+                self._given = False
+                self._forget_unread()
+
+    def _forget_unread(self) -> None:
+        """Drop what a user was given and did not read: only the slave's side can."""
+        with contextlib.suppress(OSError):
+            slave = os.open(self.path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+            try:
+                termios.tcflush(slave, termios.TCIFLUSH)
+            finally:
+                os.close(slave)
 
 
 class PtyPump(Pump):

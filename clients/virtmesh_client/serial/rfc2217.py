@@ -163,9 +163,10 @@ class Server:
     def _work(self, connection: socket.socket, files: Files, peer: str) -> None:
         """Serve one client to its end."""
         try:
-            terminal = self._plug_in()
-            self._tell(f"{peer} is connected")
-            Session(terminal, files).run()
+            # Closed here as well: a client that is gone already ends its session before it runs.
+            with contextlib.closing(self._plug_in()) as terminal:
+                self._tell(f"{peer} is connected")
+                Session(terminal, files).run()
             self._tell(f"{peer} is gone")
         except (OSError, VirtmeshError) as error:
             self._tell(f"{peer} is gone: {error}")

@@ -40,6 +40,8 @@ PASSING = (DeviceLost, DeviceNotReady, ServiceUnavailable, ShuttingDown, Watcher
 """What a terminal comes back from."""
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 1.0
+MOST_TAIL_BYTES = (1 << 32) - 1
+"""What the contract has room for; a scrollback is smaller."""
 OPEN_SECONDS = 30.0
 """How long the first stream may take to begin."""
 CLOSE_SECONDS = 1.0
@@ -60,7 +62,10 @@ class Waiter:
 
 
 class Terminal:
-    """One terminal. It is opened by `open`, and ended by `close` or by an error that stays."""
+    """One terminal. It is opened by `open`, and ended by `close` or by an error that stays.
+
+    Errors: ValueError for a beginning that no stream has.
+    """
 
     def __init__(
         self,
@@ -71,6 +76,8 @@ class Terminal:
         tail: int = 0,
         since: Position | None = None,
     ) -> None:
+        if tail < 0 or (since is not None and since.offset < 0):
+            raise ValueError("output begins at an offset, or with a tail, of 0 or more bytes")
         self.device = device
         self.gone: str | None = None
         """Why there is no stream now; None while there is one."""
@@ -78,7 +85,7 @@ class Terminal:
         """Where output goes on: behind what was taken in, read or not."""
         self._link = link
         self._watch = watch
-        self._tail = None if since else tail
+        self._tail = None if since else min(tail, MOST_TAIL_BYTES)
         self._lock = threading.Condition()
         self._inbox = Inbox()
         self._outbox = Outbox()
@@ -302,7 +309,7 @@ class Terminal:
             self._inbox.put(Back())
         if snapshot.restarted:
             self._inbox.put(Restarted(snapshot.epoch, snapshot.offset))
-        elif snapshot.missed_bytes:
+        if snapshot.missed_bytes:
             self._inbox.put(Gap(snapshot.offset, snapshot.missed_bytes))
         self._tail = None
         self.position = Position(snapshot.offset, snapshot.epoch)

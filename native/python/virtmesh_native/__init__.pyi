@@ -83,8 +83,8 @@ class Interrupt:
     def set_level(self, sources: int) -> None:
         """Set the sources (bits) that hold a level-triggered line: asserted while there is one.
 
-        `status` holds them, `sequence` counts the rises of the line; `wake_fd` is signalled by every
-        rise and fall. For devices that are not virtio devices, from one thread.
+        `status` holds them, `sequence` counts the rises of the line; every rise and fall signals
+        `wake_fd`. For devices that are not virtio devices, from one thread.
         """
     def set_fault(self, reason: str) -> None:
         """Ask for a reset: keeps the first reason, raises a configuration change interrupt."""

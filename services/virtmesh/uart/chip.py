@@ -12,7 +12,9 @@ Also:
   before a driver came up is not thrown away with the contents of the FIFO. In loopback too it
   waits.
 - Characters sent during a break do not reach the far end.
-- A reset leaves a word length of 5 bits (table I: LCR is 0), as on every 16550.
+- A reset leaves a word length of 5 bits (table I: LCR is 0), as on every 16550. A driver that never
+  writes LCR, since it counts on firmware that did, gets 5 of its 8 bits through.
+- DMA mode (FCR bit 3) has no effect: there are no RXRDY and TXRDY pins.
 - The line's errors are marked whatever the parity setting: the far end's format is not modelled.
 """
 
@@ -248,6 +250,7 @@ class Chip:
         if changed or (fcr & Fcr.ENABLE and fcr & Fcr.RESET_RECEIVER):
             self._listening = bool(self._ier & LISTENING)
         self._go_on()
+        self.receiver.keep_timer()
 
     def read_lcr(self) -> int:
         """Read LCR."""
@@ -311,6 +314,7 @@ class Chip:
 
     def reset(self) -> None:
         """Master reset (table I). The divisor stays, and so does what waits on the line."""
+        self.timeline.settle()
         self._ier = self._scr = 0
         self._listening = False
         self.receiver.reset()
@@ -372,6 +376,9 @@ class Chip:
 
     def _set(self) -> None:
         """Go on with a new format, of which the far end is told."""
+        if (factor := self._setting.stretch()) != 1:  # It counts at once (8.3).
+            self.timeline.stretch(factor)
+        self.receiver.keep_timer()
         if (told := self._setting.news()) is not None:
             self.line.format_changed(told)
         self._tell_lines()

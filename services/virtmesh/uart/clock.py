@@ -82,10 +82,12 @@ class Timeline:
         self._armed = due
         self._timer = None if due is None else self._clock.call_at(due, self._called)
 
-    def stop(self) -> None:
-        """Run nothing any more."""
+    def stretch(self, factor: float) -> None:
+        """Have all that is under way take so many times as long from now on."""
+        now = self.now
         for alarm in self._alarms:
-            alarm.cancel()
+            alarm.due = now + (alarm.due - now) * factor
+        self.arm()
 
     def _called(self) -> None:
         """Settle when the clock calls; a clock may be early by its resolution."""

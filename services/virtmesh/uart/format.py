@@ -87,6 +87,8 @@ class Setting:
         self._warned = False
         divisor = max(1, round(frequency / BAUD_CLOCKS / DEFAULT_BAUD))
         self.form = Format(frequency, divisor)
+        self._bit_seconds = BAUD_CLOCKS * divisor / frequency
+        """Time of a bit when the line last had a baud rate."""
         self._take(self.form)
         self._told = self.form.line_format
 
@@ -108,10 +110,17 @@ class Setting:
         if told == self._told or self.latch_selected:
             return None
         self._told = told
-        if not told.baud and not self._warned:
+        if not self.form.divisor and not self._warned:
             self._warned = True
             log.warning("the divisor is 0: there is no baud rate", stands_still=self._paced)
         return told
+
+    def stretch(self) -> float:
+        """Return how many times as long as before a bit takes; what stands still keeps its pace."""
+        before = self._bit_seconds
+        if self._paced:
+            self._bit_seconds = self.form.bit_seconds or before
+        return self._bit_seconds / before
 
     def _take(self, form: Format) -> None:
         """Take a format."""

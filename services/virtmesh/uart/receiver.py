@@ -225,6 +225,11 @@ class Receiver:
         else:
             self._alarm.soon()
 
+    def keep_timer(self) -> None:
+        """Wait for a timeout unless one is waited for: the trigger or the baud rate is new."""
+        if not self._alarm.is_set:
+            self.restart_timer()
+
     # -- Inside ---------------------------------------------------------------------------------
 
     def _reveal(self) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 
 from virtmesh.api.uart.v1 import uart_pb2 as pb
-from virtmesh.errors import BadStream, ShuttingDown, VirtmeshError, WatcherTooSlow
+from virtmesh.errors import BadStream, ShuttingDown, WatcherTooSlow
 from virtmesh.uart import messages
 
 if TYPE_CHECKING:
@@ -113,12 +113,11 @@ class OpenStream:
             request = await self.context.read()
             if request is grpc.aio.EOF:
                 return
-            if request.WhichOneof("request") != "start":
-                raise BadStream("the first request of a stream must be its start")
-            self._start(request.start)
+            self._start(request)
             while (request := await self.context.read()) is not grpc.aio.EOF:
                 await self._obey(request)
-        except VirtmeshError:
+        except Exception:
+            # Also what gRPC could not parse: nothing that follows it would be read.
             self._unplug()
             self._end()
             raise
@@ -126,9 +125,11 @@ class OpenStream:
             self._complete = True
             self.news.set()
 
-    def _start(self, start: pb.Start) -> None:
-        """Plug the terminal in. Errors: BadValue."""
-        far_end, line = self.far_end, self.far_end.line
+    def _start(self, request: pb.OpenRequest) -> None:
+        """Plug the terminal in. Errors: BadStream, BadValue."""
+        if request.WhichOneof("request") != "start":
+            raise BadStream("the first request of a stream must be its start")
+        start, far_end, line = request.start, self.far_end, self.far_end.line
         beginning = far_end.begin(start)
         if start.watch:
             self._watcher = far_end.watch(beginning.offset, self.news)
