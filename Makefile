@@ -27,7 +27,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-native test-python lint protos lock bench up down images clean
+.PHONY: help setup demo test test-native test-python lint dashboards protos lock bench up down images clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -43,7 +43,7 @@ test: test-native test-python ## run all tests (those of the containers where Do
 test-native: $(STAMPS)/host ## run the tests of the native workspace
 	$(CARGO) test $(MANIFEST) --workspace --quiet
 	RUSTFLAGS='--cfg loom' $(CARGO) test $(MANIFEST) --target-dir native/target/loom \
-		--package virtmesh-ring --release --test loom --quiet
+		--package virtmesh-ring --package virtmesh-device --release --test loom --quiet
 
 test-python: setup ## run pytest; PYTEST_ARGS='-k name' picks tests
 	@tools/doctor.sh e2fsprogs
@@ -60,9 +60,15 @@ lint: setup ## check style, types, protos, generated code, locks and compose fil
 	$(BIN)/buf lint
 	$(BIN)/python tools/protos.py --check
 	$(BIN)/python tools/input_codes.py --check
+	$(BIN)/python tools/metrics_table.py --check
+	$(BIN)/python -m tools.dashboards.make --check
 	$(BIN)/python tools/lock.py --check
 	for script in $(SHELL_SCRIPTS); do bash -n "$$script"; done
 	$(STACK) check
+
+dashboards: setup ## write the dashboards and the tables of docs/metrics.md
+	$(BIN)/python tools/metrics_table.py
+	$(BIN)/python -m tools.dashboards.make
 
 protos: $(STAMPS)/dependencies ## generate the Python stubs from protos/
 	$(BIN)/buf lint

@@ -184,6 +184,11 @@ class AsyncMachine:
         await run(self._machine.close)
 
 
-async def aconnect(address: str | None = None, *, timeout: float | None = None) -> AsyncMachine:  # noqa: ASYNC109 - for each call
+async def aconnect(
+    address: str | None = None,
+    *,
+    timeout: float | None = None,  # noqa: ASYNC109 - for each call
+    request_id: str = "",
+) -> AsyncMachine:
     """Connect to a machine as `connect` does; use it in an `async with`."""
-    return AsyncMachine(connect(address, timeout=timeout))
+    return AsyncMachine(connect(address, timeout=timeout, request_id=request_id))

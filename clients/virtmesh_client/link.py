@@ -15,6 +15,7 @@ import grpc
 
 from virtmesh import wire
 from virtmesh.errors import DeviceLost, ServiceUnavailable, VirtmeshError, from_rpc_error
+from virtmesh.request_id import REQUEST_ID_KEY, check_request_id, make_request_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,10 +64,17 @@ SCOPE: ContextVar[Scope | None] = ContextVar("virtmesh_scope", default=None)
 
 
 class Link:
-    """A channel to the kernel at `address`. Errors: ValueError for what is no address."""
+    """A channel to the kernel at `address`.
 
-    def __init__(self, address: str, *, timeout: float | None = None) -> None:
+    Errors: ValueError for what is no address, and for what is no identifier of requests.
+    """
+
+    def __init__(self, address: str, *, timeout: float | None = None, request_id: str = "") -> None:
+        if request_id and not check_request_id(request_id):
+            raise ValueError(f"{request_id!r} is no identifier: 1 to 64 letters, digits or . _ : -")
         self.address = address
+        self.request_id = request_id or make_request_id()
+        """What all calls are called in the logs of the services."""
         self.timeout = timeout
         """Limit for calls that answer once, in seconds; streams have none."""
         self.channel = wire.open_sync_channel(address)
@@ -81,13 +89,17 @@ class Link:
         """Close the channel; calls that run are cancelled."""
         self.channel.close()
 
+    def metadata(self, device: str = "") -> tuple[tuple[str, str], ...]:
+        """Return what a call carries; `device` routes it to that device's own service."""
+        identified = ((REQUEST_ID_KEY, self.request_id),)
+        return (*identified, (wire.DEVICE_KEY, device)) if device else identified
+
     def ask(
         self, method: grpc.UnaryUnaryMultiCallable[Any, Response], request: Any, device: str = ""
     ) -> Response:
         """Call a method that answers once; `device` routes it to that device's own service."""
-        metadata = ((wire.DEVICE_KEY, device),) if device else ()
         with self.errors():
-            call = method.future(request, timeout=self.timeout, metadata=metadata)
+            call = method.future(request, timeout=self.timeout, metadata=self.metadata(device))
             with self.running(cast("Cancellable", call)):
                 return call.result()
 

@@ -27,8 +27,8 @@ STATES = {
 class Machine:
     """A machine. Safe for use by several threads; close it, or use it in a `with`."""
 
-    def __init__(self, address: str, *, timeout: float | None = None) -> None:
-        self._link = Link(address, timeout=timeout)
+    def __init__(self, address: str, *, timeout: float | None = None, request_id: str = "") -> None:
+        self._link = Link(address, timeout=timeout, request_id=request_id)
         self._kernel = kernel_pb2_grpc.KernelServiceStub(self._link.channel)
 
     def __enter__(self) -> Self:
@@ -41,6 +41,11 @@ class Machine:
     def address(self) -> str:
         """The address of the kernel."""
         return self._link.address
+
+    @property
+    def link(self) -> Link:
+        """The connection, for what has functions of its own, such as virtmesh_client.trace."""
+        return self._link
 
     @property
     def name(self) -> str:
@@ -104,10 +109,15 @@ class Machine:
         return self._link.ask(self._kernel.ListDevices, kernel_pb2.ListDevicesRequest())
 
 
-def connect(address: str | None = None, *, timeout: float | None = None) -> Machine:
+def connect(
+    address: str | None = None, *, timeout: float | None = None, request_id: str = ""
+) -> Machine:
     """Connect to a machine: at `address`, or the one `find_address` finds.
 
     `timeout`, in seconds, limits calls that answer once. The connection is made by the first call.
-    Errors: ValueError for what is no address; ServiceUnavailable when no machine is found.
+    `request_id` is what the services call all requests in their logs: 1 to 64 letters, digits or
+    . _ : -; without one, each connection gets an identifier of its own.
+    Errors: ValueError for what is no address or no identifier; ServiceUnavailable when there is no
+    machine.
     """
-    return Machine(find_address(address), timeout=timeout)
+    return Machine(find_address(address), timeout=timeout, request_id=request_id)

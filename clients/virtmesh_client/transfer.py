@@ -131,7 +131,7 @@ def write_stream(
     written = 0
     try:
         with link.errors():
-            call = stub.Write(feed.requests())
+            call = stub.Write(feed.requests(), metadata=link.metadata())
             feed.call.set_result(cast("Cancellable", call))
             with link.running(cast("Cancellable", call)):
                 for response in call:
@@ -162,7 +162,7 @@ def read_stream(
     done = 0
     try:
         with link.errors():
-            call = stub.Read(request)
+            call = stub.Read(request, metadata=link.metadata())
             with link.running(cast("Cancellable", call)):
                 for response in call:
                     done += len(response.data)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from virtmesh_native import Recorder
+
     from virtmesh.ram import Ram
     from virtmesh.registers import Register
 
@@ -87,6 +89,10 @@ class Bus(ABC):
 
     name: str
     """Name of the device, for people."""
+    kind: str = ""
+    """Kind of the device (DescribeResponse.kind), as far as it is known."""
+    recorder: Recorder | None = None
+    """Where the driver's queues record what they do (virtmesh.trace.v1): set it before they are."""
     ram: Ram
     """The memory that the device sees."""
     vectored: bool

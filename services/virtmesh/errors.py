@@ -47,6 +47,8 @@
     |   |-- UnknownKey            no key of that name
     |   |-- UntypableText         characters that the layout does not have
     |   `-- BadRecording          a recording that does not parse ("line")
+    |-- BadTrace                  a saved trace that does not parse ("line", "file")
+    |-- TraceDiffers              a device that does not answer as in a trace ("differences")
     |-- LineFull                  input that a serial line has no room for ("room_bytes")
     |-- ExpectTimeout             a serial line that did not bring what was waited for
     |-- WatcherTooSlow            a watcher that does not keep up is cut off
@@ -290,6 +292,14 @@ class UntypableText(InputError):
 
 class BadRecording(InputError):
     """A recording that does not parse ("line")."""
+
+
+class BadTrace(VirtmeshError, code=Code.INVALID_ARGUMENT):
+    """A saved trace that does not parse, in metadata "line", or has nothing of what is wanted."""
+
+
+class TraceDiffers(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """A device that does not answer as one did in a saved trace, in metadata "differences"."""
 
 
 class LineFull(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):

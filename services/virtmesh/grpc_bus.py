@@ -103,6 +103,7 @@ class GrpcBus(Bus):
                 control.Describe(device_pb2.DescribeRequest(), timeout=CONTROL_TIMEOUT_S), endpoint
             )
             bus = cls(about.name, endpoint, ram)
+            bus.kind = about.kind
             doorbells = Doorbells()
             if doorbell is DoorbellKind.EVENTFD and about.queue_size_max:
                 doorbells = Doorbells.make(min(len(about.queue_size_max), DOORBELL_QUEUES))

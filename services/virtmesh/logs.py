@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from virtmesh.log_limit import LogLimit
+
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
@@ -17,6 +19,8 @@ TRACEBACKS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
 """Tracebacks as data, without local variables: those hold tickets, sessions and data of disks."""
+LIMIT = LogLimit()
+"""What is counted of this process's lines, and what limits them."""
 
 
 def configure(form: Format, *, debug: bool = False) -> None:
@@ -25,22 +29,24 @@ def configure(form: Format, *, debug: bool = False) -> None:
     Code logs by `structlog.get_logger(__name__)`; what libraries log joins in.
     """
     level = logging.DEBUG if debug else logging.INFO
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+    named: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
+    ]
+    dressed: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: Processor
     if form == "json":
-        shared.append(TRACEBACKS)
+        dressed.append(TRACEBACKS)
         last = structlog.processors.JSONRenderer()
     else:
         last = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
+        foreign_pre_chain=[*named, *dressed],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -49,7 +55,9 @@ def configure(form: Format, *, debug: bool = False) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *shared,
+            *named,
+            LIMIT,  # before the rest: a line that is left out costs little
+            *dressed,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import click
+from virtmesh_native import Recorder
 
 from virtmesh.machine import NAME_PATTERN, parse_size
 from virtmesh.wire import check_address
@@ -48,3 +49,12 @@ class Size(click.ParamType[int]):
             return parse_size(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Events(click.IntRange):
+    """How many events a flight recorder keeps."""
+
+    name = "events"
+
+    def __init__(self) -> None:
+        super().__init__(0, Recorder.CAPACITY_MAX)

@@ -142,6 +142,14 @@ def test_prometheus_reaches_every_service(stack: Stack) -> None:
     assert int(capacity["value"][1]) == 128 << 20
 
 
+def test_prometheus_has_the_rules(stack: Stack) -> None:
+    """Every group of recording and alert rules is loaded."""
+    answer = stack.get("prometheus", 9090, "api/v1/rules")
+
+    files = {group["file"].rpartition("/")[2] for group in answer["data"]["groups"]}
+    assert files == {"alerts.yml", "recording.yml"}
+
+
 def test_keys_reach_the_kernel(stack: Stack) -> None:
     """A key pressed in a container's keyboard, from outside, is what the driver receives."""
     kind, key = code_of("KEY_A")

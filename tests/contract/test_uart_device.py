@@ -196,10 +196,10 @@ async def test_metrics_tell_what_happened(port: UartDevice) -> None:
         ("virtmesh_uart_received_bytes_total",): 16,
         ("virtmesh_uart_transmitted_bytes_total",): 1,
         ("virtmesh_uart_overruns_total",): 4,
-        ("virtmesh_uart_fifo", "receive"): 16,
+        ("virtmesh_uart_fifo_bytes", "receive"): 16,
         ("virtmesh_uart_interrupts_total", "received_data"): 1,
         ("virtmesh_uart_scrollback_bytes",): 1,
-        ("virtmesh_register_writes_total", "IER"): 2,
+        ("virtmesh_register_accesses_total", "IER", "write"): 2,
     }
     assert {key: found[key] for key in wanted} == wanted
 
@@ -244,7 +244,7 @@ async def test_options_make_the_device(tmp_path: Path) -> None:
     values = {
         key: value
         for key, value in context.params.items()
-        if key not in {"name", "listen", "handover", "metrics", "log"}
+        if key not in {"name", "listen", "handover", "metrics", "log", "recorder"}
     }
     device = make("com1", **values)
     device.close()

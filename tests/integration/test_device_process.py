@@ -135,7 +135,7 @@ async def test_a_device_serves_health_reflection_and_metrics(
     assert samples["virtmesh_blk_capacity_bytes", "vda"] == 4 * MIB
     assert samples["virtmesh_attached", "vda"] == 1
     assert samples["virtmesh_notifications_total", "vda", "mmio"] == 1
-    assert samples["virtmesh_register_writes_total", "vda", "QueueNotify"] == 1
+    assert samples["virtmesh_register_accesses_total", "vda", "write", "QueueNotify"] == 1
     assert device.stop() == 0
 
 

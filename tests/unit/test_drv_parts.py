@@ -44,7 +44,7 @@ async def test_pool_serves_waiters_in_order() -> None:
     await asyncio.gather(first, second, newcomer)
 
     assert order == ["first", "second", "newcomer"]
-    assert pool.waits == 3
+    assert pool.waits.count == 3
 
 
 async def test_pool_loses_nothing_to_a_cancelled_waiter() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from virtmesh import errors, wire
 from virtmesh.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
-from virtmesh.host.interceptor import ErrorInterceptor
+from virtmesh.host.interceptor import CallInterceptor
 
 PROTOS = Path(__file__).parents[2] / "protos"
 
@@ -116,7 +116,7 @@ async def test_long_message_fits_grpc_metadata(tmp_path: Path, letter: str) -> N
             raise errors.DeviceNotFound(letter * 100_000)
 
     address = f"unix:{tmp_path}/service.sock"
-    server = grpc.aio.server(options=wire.SERVER_OPTIONS, interceptors=(ErrorInterceptor(),))
+    server = grpc.aio.server(options=wire.SERVER_OPTIONS, interceptors=(CallInterceptor(),))
     kernel_pb2_grpc.add_KernelServiceServicer_to_server(Service(), server)
     server.add_insecure_port(address)
     await server.start()

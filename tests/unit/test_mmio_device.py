@@ -255,7 +255,7 @@ async def test_refused_negotiations_and_accesses_are_counted(bench: Bench) -> No
         for metric in bench.device.metrics()
         for sample in metric.samples
     }
-    assert samples["virtmesh_features_refused_total",] == 1
+    assert samples["virtmesh_virtio_features_refused_total",] == 1
     assert samples["virtmesh_register_reserved_total", "QueuePFN"] == 1
     assert samples["virtmesh_register_refused_total", "UNKNOWN_REGISTER"] == 1
 

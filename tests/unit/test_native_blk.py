@@ -85,6 +85,21 @@ def test_requests_are_counted_by_type_and_outcome(rig: Rig) -> None:
     assert rig.disk.malformed == 0
 
 
+def test_every_completed_request_is_in_one_latency_bucket(rig: Rig) -> None:
+    """By type, whatever its outcome; there is one bucket more than there are bounds."""
+    rig.ask(IN, room=1024)
+    rig.ask(IN, 2**60, room=512)
+    rig.ask(FLUSH)
+
+    latencies = rig.disk.latencies()
+
+    assert {len(buckets) for buckets in latencies.values()} == {len(BlkDevice.latency_bounds) + 1}
+    assert {kind: sum(buckets) for kind, buckets in latencies.items() if any(buckets)} == {
+        "IN": 2,
+        "FLUSH": 1,
+    }
+
+
 def test_features_that_were_not_negotiated_are_unsupported(rig: Rig) -> None:
     """activate() says which were."""
     rig.disk.activate(0)

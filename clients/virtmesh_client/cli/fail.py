@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import click
 
@@ -51,6 +51,14 @@ class Failure:
     message: str
     status: int = ERROR
     metadata: dict[str, str] = field(default_factory=dict)
+
+    def of_request(self, request_id: str) -> Failure:
+        """Return the same, with what the services' logs call the request."""
+        return replace(
+            self,
+            message=f"{self.message}; request {request_id}",
+            metadata={**self.metadata, "request_id": request_id},
+        )
 
     @property
     def line(self) -> str:

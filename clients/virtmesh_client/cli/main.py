@@ -18,6 +18,8 @@ from virtmesh_client.cli.local import down, status, up
 from virtmesh_client.cli.machine import completion, devices
 from virtmesh_client.cli.serial import serial
 from virtmesh_client.cli.settings import Settings, common
+from virtmesh_client.cli.top import top
+from virtmesh_client.cli.trace import trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +54,19 @@ def cli() -> None:
     """Virtual hardware you can script, watch, break and restart."""
 
 
-for command in (up, down, status, devices, blk, input_group, console, serial, completion):
+for command in (
+    up,
+    down,
+    status,
+    devices,
+    blk,
+    input_group,
+    console,
+    serial,
+    trace,
+    top,
+    completion,
+):
     cli.add_command(command)
 
 
@@ -67,6 +81,8 @@ def run(arguments: Sequence[str]) -> int:
         return fail.CLOSED
     except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one line
         failure = fail.explain(error)
+        if settings.verbose:
+            failure = failure.of_request(settings.request_id)
         # When the command line could not be parsed, the option was perhaps not reached.
         wants_json = settings.json or "--json" in arguments
         click.echo(failure.json if wants_json else failure.line, err=True)

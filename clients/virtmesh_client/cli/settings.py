@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from virtmesh.errors import VirtmeshError
 from virtmesh.machine import parse_size
+from virtmesh.request_id import check_request_id, make_request_id
 from virtmesh_client.machine import Machine, connect
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class Settings:
     address: str | None = None
     json: bool = False
     quiet: bool = False
+    verbose: bool = False
+    request_id: str = field(default_factory=make_request_id)
+    """What the services call the requests of this command line in their logs."""
 
     @property
     def progress(self) -> bool:
@@ -39,9 +43,16 @@ class Settings:
     def connect(self, timeout: float | None = None) -> Machine:
         """Connect to the machine that is meant. Errors: ServiceUnavailable; UsageError."""
         try:
-            return connect(self.address, timeout=timeout)
+            return connect(self.address, timeout=timeout, request_id=self.request_id)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
+
+
+def identify(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Keep the identifier of the request. Errors: BadParameter."""
+    if value is not None and not check_request_id(value):
+        raise click.BadParameter("give 1 to 64 letters, digits, or . _ : -")
+    remember(context, parameter, value)
 
 
 def remember(context: click.Context, parameter: click.Parameter, value: object) -> None:
@@ -66,6 +77,21 @@ COMMON = (
         expose_value=False,
         callback=remember,
         help="Print no progress and no summary.",
+    ),
+    click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=remember,
+        help="Say in errors which request of the services' logs it was.",
+    ),
+    click.option(
+        "--request-id",
+        metavar="ID",
+        expose_value=False,
+        callback=identify,
+        help="What to call the request in the services' logs  [default: made up]",
     ),
 )
 

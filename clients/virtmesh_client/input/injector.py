@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
-from virtmesh import wire
 from virtmesh.api.input.v1 import input_pb2
 from virtmesh.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh.errors import DeviceNotReady, VirtmeshError
@@ -61,7 +60,7 @@ class Stream:
         self._unanswered = 0
         self._full = False
         self._call = InputServiceStub(link.channel).Inject(
-            iter(self._requests.get, None), metadata=((wire.DEVICE_KEY, device),)
+            iter(self._requests.get, None), metadata=link.metadata(device)
         )
         self._reader = threading.Thread(target=self._read, name="virtmesh-injector", daemon=True)
         self._reader.start()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import grpc
 
-from virtmesh import wire
 from virtmesh.api.input.v1 import input_pb2
 from virtmesh.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh.api.kernel.v1 import input_device_pb2
@@ -95,7 +94,8 @@ class EventWatch(Watch[Received]):
 
     def __init__(self, link: Link, device: str, seconds: float | None) -> None:
         stub = InputDeviceServiceStub(link.channel)
-        call = stub.Watch(input_device_pb2.WatchRequest(device=device), timeout=seconds)
+        request = input_device_pb2.WatchRequest(device=device)
+        call = stub.Watch(request, timeout=seconds, metadata=link.metadata())
         super().__init__(link, call, device)
 
     def _take(self, message: input_device_pb2.WatchResponse) -> Iterator[Received]:
@@ -114,7 +114,7 @@ class OutputWatch(Watch[Output]):
         call = InputServiceStub(link.channel).WatchOutput(
             input_pb2.WatchOutputRequest(),
             timeout=seconds,
-            metadata=((wire.DEVICE_KEY, device),),
+            metadata=link.metadata(device),
         )
         super().__init__(link, call, device)
 

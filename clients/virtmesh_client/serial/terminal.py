@@ -13,7 +13,6 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
-from virtmesh import wire
 from virtmesh.api.uart.v1 import uart_pb2 as pb
 from virtmesh.api.uart.v1.uart_pb2_grpc import UartServiceStub
 from virtmesh.errors import (
@@ -271,9 +270,8 @@ class Terminal:
         try:
             with self._link.errors():
                 stub = UartServiceStub(self._link.channel)
-                call = stub.Open(
-                    iter(requests.get, None), metadata=((wire.DEVICE_KEY, self.device),)
-                )
+                metadata = self._link.metadata(self.device)
+                call = stub.Open(iter(requests.get, None), metadata=metadata)
                 with self._lock:
                     self._call = cast("Cancellable", call)
                     if self._closed:

@@ -9,7 +9,9 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::Duration;
+
+use virtmesh_device::{EventKind, Recorder, TraceEvent, now};
 
 use crate::disk::Disk;
 use crate::request::{Operation, Request, Status, Used};
@@ -29,6 +31,11 @@ const PATIENCE: u32 = 32;
 pub trait Sink: Send + Sync {
     /// Give chains back to the driver. Called once for each job the engine took over.
     fn complete(&self, used: &[Used]);
+
+    /// The flight recorder of the device, and the index of this queue.
+    fn recorder(&self) -> Option<(&Recorder, usize)> {
+        None
+    }
 }
 
 /// A request on its way.
@@ -39,22 +46,49 @@ pub struct Job {
     pub disk: Arc<Disk>,
     /// Who waits for it.
     pub sink: Arc<dyn Sink>,
-    /// When it left its queue.
-    pub started: Instant,
+    /// When it left its queue ([`now`]).
+    pub started_ns: u64,
+    /// True once its execution has begun, and is recorded.
+    pub begun: bool,
 }
 
 impl Job {
-    /// Execute it, write the answer into its chain, and count it.
+    /// Execute it now, write the answer into its chain, and count it.
     #[must_use]
-    pub fn run(&self) -> Used {
-        // Nothing is left half-changed by a panic: a request touches atomics, files and guest memory.
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.disk.execute(&self.request)));
-        self.answer(outcome.unwrap_or(Status::IoErr))
+    pub fn run(&mut self) -> Used {
+        // Reading the clock costs ten times as much as recording.
+        let mut free_ns = self.sink.recorder().map_or(0, |_| now());
+        self.run_at(&mut free_ns)
     }
 
-    fn answer(&self, status: Status) -> Used {
+    /// The same, beginning when this thread was free; it is free again when this returns.
+    fn run_at(&mut self, free_ns: &mut u64) -> Used {
+        self.begin(*free_ns);
+        // Nothing is left half-changed by a panic: a request touches atomics, files and guest memory.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.disk.execute(&self.request)));
+        self.answer(outcome.unwrap_or(Status::IoErr), free_ns)
+    }
+
+    /// Record that it is being executed, once.
+    fn begin(&mut self, time_ns: u64) {
+        if !std::mem::replace(&mut self.begun, true) {
+            let (sector, bytes) = (self.request.sector(), self.request.bytes());
+            self.record(time_ns, EventKind::RequestStart, sector, bytes);
+        }
+    }
+
+    fn record(&self, time_ns: u64, kind: EventKind, value: u64, extra: u64) {
+        if let Some((recorder, queue)) = self.sink.recorder() {
+            let event = TraceEvent::of_chain(kind, queue, self.request.head, value, extra);
+            recorder.record_at(time_ns, [event.with_detail(self.request.kind.number())]);
+        }
+    }
+
+    fn answer(&self, status: Status, free_ns: &mut u64) -> Used {
         let used = self.request.answer(status);
-        let busy = self.started.elapsed();
+        *free_ns = now();
+        self.record(*free_ns, EventKind::RequestEnd, status as u64, 0);
+        let busy = Duration::from_nanos(free_ns.saturating_sub(self.started_ns));
         self.disk
             .stats
             .count(self.request.kind, status, self.request.bytes(), busy);
@@ -62,17 +96,18 @@ impl Job {
     }
 
     /// Try to execute it without waiting for the storage.
-    fn run_cached(&self) -> Option<Used> {
-        let data = &self.request.writable;
+    fn run_cached(&mut self, free_ns: &mut u64) -> Option<Used> {
+        let small = self.request.writable.len() <= INLINE_LIMIT;
         let done = match self.request.operation {
-            Operation::Read { offset } => {
-                data.len() <= INLINE_LIMIT && self.disk.image.read_cached(data, offset)
+            Operation::Read { offset } if small => {
+                self.begin(*free_ns);
+                self.disk.image.read_cached(&self.request.writable, offset)
             }
-            Operation::Identify => return Some(self.run()),
-            Operation::Refuse(_) if data.len() <= INLINE_LIMIT => return Some(self.run()),
+            Operation::Identify => return Some(self.run_at(free_ns)),
+            Operation::Refuse(_) if small => return Some(self.run_at(free_ns)),
             _ => false,
         };
-        done.then(|| self.answer(Status::Ok))
+        done.then(|| self.answer(Status::Ok, free_ns))
     }
 
     /// True for a small write that is not followed by a flush.
@@ -158,10 +193,11 @@ impl Engine for SyncEngine {
     fn submit(&self, jobs: &mut Vec<Job>, alone: bool, done: &mut Vec<Used>) {
         let alone = alone && jobs.len() == 1;
         let mut later = Vec::new();
-        for job in jobs.drain(..) {
-            match job.run_cached() {
+        let mut free_ns = jobs.first().map_or(0, |job| job.started_ns);
+        for mut job in jobs.drain(..) {
+            match job.run_cached(&mut free_ns) {
                 Some(used) => done.push(used),
-                None if alone && job.is_small_write() => done.push(job.run()),
+                None if alone && job.is_small_write() => done.push(job.run_at(&mut free_ns)),
                 None => later.push(job),
             }
         }
@@ -203,7 +239,7 @@ impl Pool {
 
     /// Execute jobs until the pool closes and none is left.
     fn serve(&self) {
-        while let Some((job, slow)) = self.take() {
+        while let Some((mut job, slow)) = self.take() {
             let used = job.run();
             job.sink.complete(&[used]);
             if slow {

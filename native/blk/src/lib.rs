@@ -45,4 +45,4 @@ pub use engine::{Engine, SyncEngine};
 pub use image_error::{ImageError, ResizeError};
 pub use parse::RangeLimits;
 pub use request::Kind;
-pub use stats::{KindStats, Stats};
+pub use stats::{KindStats, Stats, latency_bound};

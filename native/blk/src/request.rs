@@ -71,6 +71,20 @@ impl Kind {
         }
     }
 
+    /// Number in the specification; 127 for [`Kind::Other`].
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::In => 0,
+            Self::Out => 1,
+            Self::Flush => 4,
+            Self::GetId => 8,
+            Self::Discard => 11,
+            Self::WriteZeroes => 13,
+            Self::Other => 127,
+        }
+    }
+
     pub(crate) const fn from_type(number: u32) -> Self {
         match number {
             VIRTIO_BLK_T_IN => Self::In,
@@ -160,6 +174,19 @@ impl Request {
     #[must_use]
     pub fn is_headless(&self) -> bool {
         self.kind == Kind::Other && self.operation == Operation::Refuse(Status::IoErr)
+    }
+
+    /// First sector of the (first) range; 0 where there is none.
+    #[must_use]
+    pub fn sector(&self) -> u64 {
+        let offset = match &self.operation {
+            Operation::Read { offset } | Operation::Write { offset } => *offset,
+            Operation::Discard(ranges) | Operation::WriteZeroes(ranges) => {
+                ranges.first().map_or(0, |range| range.offset)
+            }
+            Operation::Flush | Operation::Identify | Operation::Refuse(_) => 0,
+        };
+        offset / SECTOR_SIZE
     }
 
     /// Bytes that count as transferred, discarded or zeroed.

@@ -20,11 +20,36 @@ pub struct KindStats {
     pub busy: Duration,
 }
 
+/// Bounds of the latency buckets: 1 us and 23 doublings, up to 8.4 s. Longer ones have a bucket of
+/// their own.
+pub const LATENCY_BOUNDS: usize = 24;
+/// Smallest bound, in nanoseconds.
+const FIRST_BOUND_NS: u64 = 1_000;
+
+/// Requests by the time they took: bucket `i` has those up to `latency_bound(i)`, above the one before.
+pub type Latencies = [u64; LATENCY_BOUNDS + 1];
+
+/// The upper bound of a bucket; the last bucket has none.
+#[must_use]
+pub fn latency_bound(bucket: usize) -> Option<Duration> {
+    // At most 1000 << 23.
+    (bucket < LATENCY_BOUNDS).then(|| Duration::from_nanos(FIRST_BOUND_NS << bucket))
+}
+
+/// The bucket of a time in nanoseconds.
+fn bucket_of(busy_ns: u64) -> usize {
+    // The smallest i with busy_ns <= FIRST_BOUND_NS << i.
+    let units = busy_ns.div_ceil(FIRST_BOUND_NS);
+    let doublings = u64::BITS - units.saturating_sub(1).leading_zeros();
+    (doublings as usize).min(LATENCY_BOUNDS)
+}
+
 #[derive(Debug, Default)]
 struct KindCounters {
     by_status: [AtomicU64; 3],
     bytes: AtomicU64,
     busy_ns: AtomicU64,
+    latencies: [AtomicU64; LATENCY_BOUNDS + 1],
 }
 
 /// Counters of a disk since it was opened.
@@ -43,6 +68,7 @@ impl Stats {
         // 2^64 ns are 584 years.
         let busy_ns = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
         counters.busy_ns.fetch_add(busy_ns, Ordering::Relaxed);
+        counters.latencies[bucket_of(busy_ns)].fetch_add(1, Ordering::Relaxed);
         if status == Status::Ok {
             counters.bytes.fetch_add(bytes, Ordering::Relaxed);
         }
@@ -73,6 +99,13 @@ impl Stats {
         }
     }
 
+    /// Requests of one type by the time from leaving the queue to completion.
+    #[must_use]
+    pub fn latencies(&self, kind: Kind) -> Latencies {
+        let buckets = &self.kinds[kind as usize].latencies;
+        std::array::from_fn(|bucket| buckets[bucket].load(Ordering::Relaxed))
+    }
+
     /// Chains refused before execution.
     #[must_use]
     pub fn malformed(&self) -> u64 {
@@ -83,5 +116,33 @@ impl Stats {
     #[must_use]
     pub fn notifications(&self) -> u64 {
         self.notifications.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_in_the_first_bucket_whose_bound_it_does_not_exceed() {
+        for bucket in 0..LATENCY_BOUNDS {
+            let bound = u64::try_from(latency_bound(bucket).unwrap().as_nanos()).unwrap();
+            assert_eq!(bucket_of(bound), bucket);
+            assert_eq!(bucket_of(bound + 1), bucket + 1);
+        }
+        assert_eq!((bucket_of(0), bucket_of(1)), (0, 0));
+        assert_eq!(bucket_of(u64::MAX), LATENCY_BOUNDS);
+        assert_eq!(latency_bound(LATENCY_BOUNDS), None);
+    }
+
+    #[test]
+    fn every_request_is_in_one_bucket_of_its_type() {
+        let stats = Stats::default();
+        stats.count(Kind::In, Status::Ok, 512, Duration::from_micros(3));
+        stats.count(Kind::In, Status::IoErr, 512, Duration::from_secs(60));
+        let latencies = stats.latencies(Kind::In);
+        assert_eq!((latencies[2], latencies[LATENCY_BOUNDS]), (1, 1));
+        assert_eq!(latencies.iter().sum::<u64>(), 2);
+        assert_eq!(stats.latencies(Kind::Out).iter().sum::<u64>(), 0);
     }
 }

@@ -11,10 +11,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
 
-use virtmesh_device::{Event, Interrupt, Kick, wait_readable};
-use virtmesh_ring::{Chain, DeviceQueue, GuestRam, Popper, Pusher, QueueConfig};
+use virtmesh_device::{
+    Event, EventKind, Interrupt, Kick, NOTIFY_WAY_EVENTFD, Recorder, TraceEvent, now, wait_readable,
+};
+use virtmesh_ring::{Chain, DeviceQueue, GuestRam, Popper, Pusher, QueueConfig, extent};
 
 use crate::device::StartError;
 use crate::disk::Disk;
@@ -135,13 +136,28 @@ impl Shared {
 
     /// Publish used chains, and interrupt the driver if it wants that.
     fn publish(&self, used: &[Used]) {
+        // Before the driver can see them, and once for the interrupt too.
+        let time_ns = self.interrupt.time();
+        self.record_chains(
+            time_ns,
+            used.iter().map(|&(head, written)| {
+                TraceEvent::of_chain(EventKind::Push, self.index, head, written.into(), 0)
+            }),
+        );
         let mut pusher = self.pusher();
         let wanted = pusher.push_batch(used).map(|()| pusher.needs_interrupt());
         drop(pusher);
         match wanted {
-            Ok(true) => self.interrupt.raise_used(self.index),
-            Ok(false) => self.interrupt.count_suppressed(),
+            Ok(true) => self.interrupt.raise_used_at(self.index, time_ns),
+            Ok(false) => self.interrupt.count_suppressed_at(self.index, time_ns),
             Err(cause) => self.fail(&cause.to_string()),
+        }
+    }
+
+    /// Record what happens to chains.
+    fn record_chains(&self, time_ns: u64, events: impl ExactSizeIterator<Item = TraceEvent>) {
+        if let Some(recorder) = self.interrupt.recorder() {
+            recorder.record_at(time_ns, events);
         }
     }
 
@@ -170,6 +186,11 @@ impl Sink for Shared {
             self.fail("internal error: completing a request panicked");
         }
         self.release(used.len());
+    }
+
+    fn recorder(&self) -> Option<(&Recorder, usize)> {
+        let recorder = self.interrupt.recorder()?;
+        Some((recorder, self.index))
     }
 }
 
@@ -224,13 +245,17 @@ impl Taker {
         if chains.is_empty() {
             return None;
         }
-        let started = Instant::now();
+        let (shared, started_ns) = (&self.shared, now());
+        shared.record_chains(
+            started_ns,
+            chains.iter().map(|chain| popped(shared.index, chain)),
+        );
         let terms = self.disk.terms();
         let mut malformed = None;
         let mut jobs = Vec::with_capacity(chains.len());
         for chain in chains.drain(..) {
             match Request::parse(&chain, &self.memory, &terms) {
-                Ok(request) => jobs.push(self.job(request, started)),
+                Ok(request) => jobs.push(self.job(request, started_ns)),
                 Err(cause) => {
                     self.disk.stats.count_malformed();
                     malformed = Some(cause.to_string());
@@ -246,7 +271,7 @@ impl Taker {
         malformed
     }
 
-    fn job(&self, request: Request, started: Instant) -> Job {
+    fn job(&self, request: Request, started_ns: u64) -> Job {
         if request.is_headless() {
             self.disk.stats.count_malformed();
         }
@@ -255,7 +280,8 @@ impl Taker {
             request,
             disk: Arc::clone(&self.disk),
             sink,
-            started,
+            started_ns,
+            begun: false,
         }
     }
 
@@ -273,7 +299,16 @@ impl Taker {
         }
         if kicked && kick.drain() {
             self.disk.stats.count_notification();
+            let notified = TraceEvent::on_queue(EventKind::Notify, self.shared.index);
+            let interrupt = &self.shared.interrupt;
+            interrupt.record(notified.with_detail(NOTIFY_WAY_EVENTFD));
         }
         Ok(())
     }
+}
+
+/// What is recorded of a chain that was taken: its descriptors and bytes.
+fn popped(queue: usize, chain: &Chain) -> TraceEvent {
+    let (descriptors, bytes) = extent(&chain.readable, &chain.writable);
+    TraceEvent::of_chain(EventKind::Pop, queue, chain.head, descriptors as u64, bytes)
 }

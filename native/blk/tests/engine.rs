@@ -5,12 +5,13 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{BASE, FEATURES, guest_ram, header, image_file, options};
 use virtmesh_blk::engine::{Job, Sink};
 use virtmesh_blk::request::{Request, Used, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN};
 use virtmesh_blk::{Disk, Engine, Image, SyncEngine};
+use virtmesh_device::now;
 use virtmesh_ring::{Chain, Segment};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -38,7 +39,8 @@ fn job(disk: &Arc<Disk>, kind: u32, input: u32, sink: Arc<dyn Sink>) -> Job {
         request: Request::parse(&chain, &ram, &disk.terms()).unwrap(),
         disk: Arc::clone(disk),
         sink,
-        started: Instant::now(),
+        started_ns: now(),
+        begun: false,
     }
 }
 

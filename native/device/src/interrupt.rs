@@ -7,21 +7,31 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::eventfd::{Call, DoorbellError, Event};
+use crate::recorder::{Recorder, now};
 use crate::signaller::Signaller;
+use crate::trace_event::{EventKind, TraceEvent};
 
 /// `InterruptStatus` bit 0: the device has used a buffer (virtio 1.4, 4.2.2).
 pub const INTERRUPT_USED: u32 = 1;
 /// `InterruptStatus` bit 1: the configuration has changed (virtio 1.4, 4.2.2).
 pub const INTERRUPT_CONFIG: u32 = 2;
+/// The same, as the detail of a recorded event.
+const CAUSE_USED: u8 = 1;
+/// The same, as the detail of a recorded event.
+const CAUSE_CONFIG: u8 = 2;
 /// Most queues of one device. The handover protocol carries doorbells for fewer.
 pub const QUEUE_LIMIT: usize = 64;
 
 /// `InterruptStatus` of one device, and how its raising is signalled. Safe to raise from any thread.
+///
+/// Whoever serves a device has its interrupt, so the device's flight recorder goes with it. What the
+/// interrupt itself does is recorded before it shows outside.
 #[derive(Debug)]
 pub struct Interrupt {
+    recorder: OnceLock<Arc<Recorder>>,
     status: AtomicU32,
     sequence: AtomicU64,
     suppressed: AtomicU64,
@@ -40,6 +50,7 @@ impl Interrupt {
     /// When there is no descriptor left for its wake eventfd.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
+            recorder: OnceLock::new(),
             status: AtomicU32::new(0),
             sequence: AtomicU64::new(0),
             suppressed: AtomicU64::new(0),
@@ -50,6 +61,35 @@ impl Interrupt {
             calls: RwLock::new([const { None }; QUEUE_LIMIT]),
             config_call: RwLock::new(None),
         })
+    }
+
+    /// Record to this recorder from now on; false when there is one already.
+    #[must_use]
+    pub fn record_to(&self, recorder: Arc<Recorder>) -> bool {
+        self.recorder.set(recorder).is_ok()
+    }
+
+    /// The flight recorder of the device, if there is one.
+    #[must_use]
+    pub fn recorder(&self) -> Option<&Arc<Recorder>> {
+        self.recorder.get()
+    }
+
+    /// Record an event that happens now.
+    pub fn record(&self, event: TraceEvent) {
+        self.record_at(self.time(), event);
+    }
+
+    fn record_at(&self, time_ns: u64, event: TraceEvent) {
+        if let Some(recorder) = self.recorder() {
+            recorder.record_at(time_ns, [event]);
+        }
+    }
+
+    /// The time for an event; 0 where nothing is recorded, since reading the clock costs most of it.
+    #[must_use]
+    pub fn time(&self) -> u64 {
+        self.recorder().map_or(0, |_| now())
     }
 
     /// Pending bits: [`INTERRUPT_USED`], [`INTERRUPT_CONFIG`].
@@ -70,8 +110,15 @@ impl Interrupt {
         self.suppressed.load(Ordering::Relaxed)
     }
 
-    /// Count used-buffer interrupts that were not raised.
-    pub fn count_suppressed(&self) {
+    /// Count used-buffer interrupts of a queue that were not raised.
+    pub fn count_suppressed(&self, queue: usize) {
+        self.count_suppressed_at(queue, self.time());
+    }
+
+    /// The same, recorded with a time read before.
+    pub fn count_suppressed_at(&self, queue: usize, time_ns: u64) {
+        let event = TraceEvent::on_queue(EventKind::InterruptSuppressed, queue);
+        self.record_at(time_ns, event);
         self.suppressed.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -100,11 +147,22 @@ impl Interrupt {
 
     /// Clear pending bits (`InterruptACK`; virtio 1.4, 4.2.2).
     pub fn acknowledge(&self, bits: u32) {
+        self.record(TraceEvent {
+            value: bits.into(),
+            ..TraceEvent::new(EventKind::Acknowledge)
+        });
         self.status.fetch_and(!bits, Ordering::SeqCst);
     }
 
     /// Raise a used-buffer interrupt for a queue.
     pub fn raise_used(&self, queue: usize) {
+        self.raise_used_at(queue, self.time());
+    }
+
+    /// The same, recorded with a time read before.
+    pub fn raise_used_at(&self, queue: usize, time_ns: u64) {
+        let event = TraceEvent::on_queue(EventKind::Interrupt, queue).with_detail(CAUSE_USED);
+        self.record_at(time_ns, event);
         self.set_pending(INTERRUPT_USED);
         if let Some(Some(call)) = read(&self.calls).get(queue) {
             self.signaller.signal(call);
@@ -114,6 +172,7 @@ impl Interrupt {
 
     /// Raise a configuration change interrupt.
     pub fn raise_config(&self) {
+        self.record(TraceEvent::new(EventKind::Interrupt).with_detail(CAUSE_CONFIG));
         self.set_pending(INTERRUPT_CONFIG);
         if let Some(call) = &*read(&self.config_call) {
             self.signaller.signal(call);
@@ -129,6 +188,11 @@ impl Interrupt {
         if (before == 0) == (sources == 0) {
             return;
         }
+        self.record(TraceEvent {
+            detail: u8::from(sources != 0),
+            value: sources.into(),
+            ..TraceEvent::new(EventKind::Level)
+        });
         if sources != 0 {
             self.sequence.fetch_add(1, Ordering::SeqCst);
         }
@@ -138,6 +202,9 @@ impl Interrupt {
     /// Ask for a reset (virtio 1.4, 2.1.2): keeps the first reason, and raises a configuration
     /// change interrupt.
     pub fn set_fault(&self, reason: &str) {
+        if let Some(recorder) = self.recorder() {
+            recorder.record_note(TraceEvent::new(EventKind::Fault), reason);
+        }
         write(&self.fault).get_or_insert_with(|| reason.to_owned());
         self.raise_config();
     }
@@ -168,6 +235,7 @@ impl Interrupt {
 
     /// Clear pending bits and fault; the eventfds stay.
     pub fn reset(&self) {
+        self.record(TraceEvent::new(EventKind::Reset));
         *write(&self.fault) = None;
         self.status.store(0, Ordering::SeqCst);
     }

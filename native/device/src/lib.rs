@@ -1,5 +1,5 @@
-//! What every native device needs beside its rings: the interrupt it raises, and the doorbells that
-//! wake it.
+//! What every native device needs beside its rings: the interrupt it raises, the doorbells that wake
+//! it, and the flight recorder that keeps what happened.
 //!
 //! A doorbell that came from a driver is an eventfd whose open file the driver shares. It may fill
 //! or drain the counter and may clear `O_NONBLOCK` at any time, so nothing here relies on the flag:
@@ -8,8 +8,13 @@
 
 mod eventfd;
 mod interrupt;
+mod recorder;
 mod signaller;
+mod sync;
+mod trace_event;
 
 pub use eventfd::{Call, DoorbellError, Event, Kick, wait_readable};
 pub use interrupt::{INTERRUPT_CONFIG, INTERRUPT_USED, Interrupt, QUEUE_LIMIT};
+pub use recorder::{CAPACITY_MAX, NOTE_BYTES, NOTES_KEPT, Page, Record, Recorder, now};
 pub use signaller::Signaller;
+pub use trace_event::{EventKind, NOTIFY_WAY_EVENTFD, SMALL_MAX, TraceEvent};

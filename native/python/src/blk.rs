@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use virtmesh_blk::{Disk, DiskOptions, Image, Kind, RangeLimits, SyncEngine};
+use virtmesh_blk::{Disk, DiskOptions, Image, Kind, RangeLimits, SyncEngine, latency_bound};
 use virtmesh_device::Kick;
 
 use crate::errors;
@@ -245,6 +245,20 @@ impl BlkDevice {
             )
         });
         Ok(counters.into())
+    }
+
+    #[classattr]
+    fn latency_bounds() -> Vec<f64> {
+        let bounds = (0..).map_while(latency_bound);
+        bounds.map(|bound| bound.as_secs_f64()).collect()
+    }
+
+    fn latencies(&self) -> PyResult<BTreeMap<&'static str, Vec<u64>>> {
+        let device = self.device()?;
+        let stats = &device.disk().stats;
+        Ok(Kind::ALL
+            .map(|kind| (kind.name(), stats.latencies(kind).to_vec()))
+            .into())
     }
 
     #[getter]

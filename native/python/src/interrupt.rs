@@ -3,9 +3,11 @@
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::errors;
+use crate::recorder::Recorder;
 
 /// `InterruptStatus` of one device, and how its raising is signalled.
 #[pyclass(module = "virtmesh_native", frozen)]
@@ -20,6 +22,24 @@ impl Interrupt {
         Ok(Self {
             inner: Arc::new(virtmesh_device::Interrupt::new()?),
         })
+    }
+
+    #[getter]
+    fn get_recorder(&self) -> Recorder {
+        let inner = self.inner.recorder().cloned();
+        Recorder {
+            inner: inner.unwrap_or_else(|| Arc::new(virtmesh_device::Recorder::new(0))),
+        }
+    }
+
+    #[setter]
+    fn set_recorder(&self, recorder: &Recorder) -> PyResult<()> {
+        if self.inner.record_to(Arc::clone(&recorder.inner)) {
+            return Ok(());
+        }
+        Err(PyValueError::new_err(
+            "the interrupt has a recorder, and keeps it",
+        ))
     }
 
     #[getter]

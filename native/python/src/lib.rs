@@ -7,6 +7,8 @@ mod errors;
 mod interrupt;
 mod memory;
 mod queue;
+mod queue_tape;
+mod recorder;
 
 #[pyo3::pymodule(name = "_native")]
 mod native {
@@ -18,4 +20,6 @@ mod native {
     use crate::memory::GuestMemory;
     #[pymodule_export]
     use crate::queue::{DeviceQueue, DriverQueue, QueueConfig};
+    #[pymodule_export]
+    use crate::recorder::Recorder;
 }

@@ -2,11 +2,14 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use virtmesh_device::EventKind;
 use virtmesh_ring::layout::MAX_QUEUE_SIZE;
 use virtmesh_ring::{Segment, Segments};
 
 use crate::errors;
 use crate::memory::GuestMemory;
+use crate::queue_tape::QueueTape;
+use crate::recorder::Recorder;
 
 /// A buffer: guest address, length in bytes.
 type Piece = (u64, u32);
@@ -47,21 +50,38 @@ impl QueueConfig {
 #[pyclass(module = "virtmesh_native")]
 pub struct DriverQueue {
     inner: virtmesh_ring::DriverQueue,
+    tape: QueueTape,
+    /// Chains were added since the device's wish was last looked at.
+    added: bool,
 }
 
 #[pymethods]
 impl DriverQueue {
     #[new]
-    #[pyo3(signature = (memory, config, *, indirect_area=None, indirect_entries=0))]
+    #[pyo3(signature = (
+        memory,
+        config,
+        *,
+        indirect_area=None,
+        indirect_entries=0,
+        recorder=None,
+        index=0,
+    ))]
     fn new(
         memory: &GuestMemory,
         config: &QueueConfig,
         indirect_area: Option<u64>,
         indirect_entries: u16,
+        recorder: Option<&Recorder>,
+        index: usize,
     ) -> PyResult<Self> {
         let ram = memory.ram.clone();
         virtmesh_ring::DriverQueue::new(ram, config.inner, indirect_area, indirect_entries)
-            .map(|inner| Self { inner })
+            .map(|inner| Self {
+                inner,
+                tape: QueueTape::new(recorder, index),
+                added: false,
+            })
             .map_err(|error| PyValueError::new_err(error.to_string()))
     }
 
@@ -82,13 +102,29 @@ impl DriverQueue {
         writable: &Bound<'_, PyAny>,
     ) -> PyResult<Option<u16>> {
         let (readable, writable) = (segments(readable)?, segments(writable)?);
-        self.inner
+        let time = self.tape.time(); // before the device can see the chain
+        let head = self
+            .inner
             .add(&readable, &writable)
-            .map_err(|error| errors::ring(py, &error))
+            .map_err(|error| errors::ring(py, &error))?;
+        if let Some(head) = head {
+            self.tape
+                .chain(EventKind::Add, time, head, &readable, &writable);
+            self.added = true;
+        }
+        Ok(head)
     }
 
     fn should_notify(&mut self) -> bool {
-        self.inner.should_notify()
+        let wanted = self.inner.should_notify();
+        if std::mem::take(&mut self.added) {
+            self.tape.queue(if wanted {
+                EventKind::Notify
+            } else {
+                EventKind::NotifySuppressed
+            });
+        }
+        wanted
     }
 
     fn can_pop(&self) -> bool {
@@ -98,7 +134,9 @@ impl DriverQueue {
     #[pyo3(signature = (limit=256))]
     fn pop_used(&mut self, py: Python<'_>, limit: usize) -> PyResult<Vec<(u16, u32)>> {
         let mut used = Vec::new();
-        match self.inner.pop_used_batch(limit, &mut used) {
+        let outcome = self.inner.pop_used_batch(limit, &mut used);
+        self.tape.used(EventKind::PopUsed, &used);
+        match outcome {
             // Those before the bad one are good; the error comes again at the next call.
             Err(error) if used.is_empty() => Err(errors::corrupt(py, &error)),
             _ => Ok(used),
@@ -118,14 +156,23 @@ impl DriverQueue {
 #[pyclass(module = "virtmesh_native")]
 pub struct DeviceQueue {
     inner: virtmesh_ring::DeviceQueue,
+    tape: QueueTape,
 }
 
 #[pymethods]
 impl DeviceQueue {
     #[new]
-    fn new(py: Python<'_>, memory: &GuestMemory, config: &QueueConfig) -> PyResult<Self> {
+    #[pyo3(signature = (memory, config, *, recorder=None, index=0))]
+    fn new(
+        py: Python<'_>,
+        memory: &GuestMemory,
+        config: &QueueConfig,
+        recorder: Option<&Recorder>,
+        index: usize,
+    ) -> PyResult<Self> {
+        let tape = QueueTape::new(recorder, index);
         virtmesh_ring::DeviceQueue::new(memory.ram.clone(), config.inner)
-            .map(|inner| Self { inner })
+            .map(|inner| Self { inner, tape })
             .map_err(|error| errors::config(py, &error))
     }
 
@@ -134,10 +181,17 @@ impl DeviceQueue {
             .inner
             .pop()
             .map_err(|error| errors::corrupt(py, &error))?;
+        if let Some(chain) = &chain {
+            let time = self.tape.time();
+            let (readable, writable) = (&chain.readable, &chain.writable);
+            self.tape
+                .chain(EventKind::Pop, time, chain.head, readable, writable);
+        }
         Ok(chain.map(|chain| (chain.head, pieces(&chain.readable), pieces(&chain.writable))))
     }
 
     fn push(&mut self, py: Python<'_>, head: u16, written: u32) -> PyResult<()> {
+        self.tape.used(EventKind::Push, &[(head, written)]); // before the driver can see it
         self.inner
             .push(head, written)
             .map_err(|error| errors::ring(py, &error))

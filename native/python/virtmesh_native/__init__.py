@@ -7,6 +7,15 @@ from virtmesh_native._native import (
     GuestMemory,
     Interrupt,
     QueueConfig,
+    Recorder,
 )
 
-__all__ = ["BlkDevice", "DeviceQueue", "DriverQueue", "GuestMemory", "Interrupt", "QueueConfig"]
+__all__ = [
+    "BlkDevice",
+    "DeviceQueue",
+    "DriverQueue",
+    "GuestMemory",
+    "Interrupt",
+    "QueueConfig",
+    "Recorder",
+]

@@ -7,7 +7,7 @@ close) release the GIL.
 """
 
 from collections.abc import Sequence
-from typing import Self, final
+from typing import ClassVar, Self, final
 
 @final
 class GuestMemory:
@@ -49,6 +49,68 @@ class QueueConfig:
     ) -> Self: ...
 
 @final
+class Recorder:
+    """A flight recorder: the last events of one side of one device (virtmesh.trace.v1).
+
+    Any thread records, without waiting; the oldest events are overwritten. `capacity` is rounded up
+    to a power of two; 0: it is off, and records nothing. Each event takes 40 bytes.
+    Errors: ValueError for a capacity above CAPACITY_MAX, for a kind of event that is none, and for
+    a detail or queue above 127.
+    """
+
+    CAPACITY_MAX: ClassVar[int]
+    PAGE_MAX: ClassVar[int]
+    """Most events of one page."""
+    def __new__(cls, capacity: int) -> Self: ...
+    @property
+    def capacity(self) -> int:
+        """Events that are kept."""
+    @property
+    def oldest(self) -> int:
+        """Number of the oldest event that is kept."""
+    @property
+    def next(self) -> int:
+        """Number of the next event."""
+    @staticmethod
+    def kinds() -> dict[str, int]:
+        """Return the number of each kind of event, by its name (EVENT_KIND_* of trace.proto)."""
+    def record(
+        self,
+        kind: int,
+        *,
+        detail: int = 0,
+        queue: int = 0,
+        token: int = 0,
+        value: int = 0,
+        extra: int = 0,
+        text: str | None = None,
+    ) -> None:
+        """Record an event that happens now; the columns of virtmesh.trace.v1.Page."""
+    def record_registers(
+        self,
+        time_ns: int,
+        offsets: list[int],
+        ops: list[int],
+        values: list[int],
+        results: list[int],
+    ) -> None:
+        """Record the executed accesses of a batch (virtmesh.register.v1) with the time it began.
+
+        `time_ns` is of time.monotonic_ns(). The shortest column, `results`, says how many they are.
+        """
+    def read(
+        self, from_sequence: int, limit: int
+    ) -> tuple[
+        int, int, tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes], list[tuple[int, str]]
+    ]:
+        """Read at most `limit` events (PAGE_MAX) from a number on, up to the first hole.
+
+        Returns the number of the first event, how many were lost before it, columns, and texts by
+        number. The columns are little-endian arrays: times (64 bits), kinds, details, queues (8),
+        tokens (32), values, extras (64).
+        """
+
+@final
 class Interrupt:
     """InterruptStatus of one device, and how its raising is signalled. Lock-free.
 
@@ -57,6 +119,9 @@ class Interrupt:
     """
 
     def __new__(cls) -> Self: ...
+    recorder: Recorder
+    """The flight recorder of the device, to which the native data path records as well: one that is
+    off until it is set. Set it once, before a queue starts. Errors: ValueError the second time."""
     @property
     def status(self) -> int:
         """Pending bits: 1 used buffer, 2 configuration change."""
@@ -100,7 +165,7 @@ class DriverQueue:
     """The driver side of a split virtqueue. Not for use by two threads at once.
 
     `indirect_area` is where indirect descriptor tables go (size * indirect_entries * 16 bytes,
-    aligned to 16), or None for direct chains only.
+    aligned to 16), or None for direct chains only. Events are recorded as those of queue `index`.
     Construction clears the rings. Errors: ValueError for a queue that can't be where `config` says.
     """
 
@@ -111,6 +176,8 @@ class DriverQueue:
         *,
         indirect_area: int | None = None,
         indirect_entries: int = 0,
+        recorder: Recorder | None = None,
+        index: int = 0,
     ) -> Self: ...
     @property
     def free(self) -> int:
@@ -144,10 +211,17 @@ class DeviceQueue:
 
     Every value the driver can change is read once and checked. Errors: RingCorrupt when the
     driver broke the ring; the queue is unusable then. DriverViolation, at construction, for a queue
-    that can't be where `config` says.
+    that can't be where `config` says. Events are recorded as those of queue `index`.
     """
 
-    def __new__(cls, memory: GuestMemory, config: QueueConfig) -> Self: ...
+    def __new__(
+        cls,
+        memory: GuestMemory,
+        config: QueueConfig,
+        *,
+        recorder: Recorder | None = None,
+        index: int = 0,
+    ) -> Self: ...
     def pop(
         self,
     ) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]]] | None:
@@ -241,6 +315,13 @@ class BlkDevice:
         """
     def stats(self) -> dict[str, tuple[int, int, int, int, int]]:
         """Per type of request: (ok, io_errors, unsupported, bytes, busy_us)."""
+    latency_bounds: ClassVar[Sequence[float]]
+    """Upper bounds of the buckets of `latencies`, in seconds, ascending."""
+    def latencies(self) -> dict[str, list[int]]:
+        """Per type of request: how many took so long, from leaving the queue to completion.
+
+        One number for each bound, and one for what took longer than the last.
+        """
     @property
     def in_flight(self) -> int:
         """Requests being executed."""

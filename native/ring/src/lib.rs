@@ -31,7 +31,7 @@ pub mod memory;
 pub mod split;
 mod sync;
 
-pub use chain::{Chain, Segment, Segments};
+pub use chain::{Chain, Segment, Segments, extent};
 pub use error::{ConfigError, MemoryError, RingError};
 pub use layout::QueueConfig;
 pub use memory::{GuestRam, RegionSpec, RingArea, RingMemory};

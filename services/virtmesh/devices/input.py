@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from virtmesh_native import Interrupt
 
+from virtmesh.api.trace.v1 import trace_pb2
 from virtmesh.devices.input_config import answers
 from virtmesh.devices.input_held import ABS_MT_SLOT, Ledger
 from virtmesh.devices.input_inject import Injection
@@ -134,10 +135,11 @@ class InputModel:
         self, index: int, memory: GuestMemory, config: QueueConfig, kick: int | None
     ) -> None:
         """Serve a queue from now on."""
+        recorder = self.interrupt.recorder
         if index == EVENTQ:
-            self.injection.start(EventRing(memory, config), self.options.queue_size)
+            self.injection.start(EventRing(memory, config, recorder), self.options.queue_size)
         else:
-            self.output.start(StatusRing(memory, config))
+            self.output.start(StatusRing(memory, config, recorder))
         self._kicks[index] = kick
         if kick is not None:
             asyncio.get_running_loop().add_reader(kick, self._kicked, index, kick)
@@ -172,6 +174,9 @@ class InputModel:
         """Hear a queue's eventfd."""
         if drain(kick):
             self.notifications += 1
+            self.interrupt.recorder.record(
+                trace_pb2.EVENT_KIND_NOTIFY, detail=trace_pb2.NOTIFY_WAY_EVENTFD, queue=index
+            )
         self.kick(index)
 
     # -- Counters, services, end ------------------------------------------------------------------

@@ -23,10 +23,12 @@ so; every other packet stays for the next driver.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from virtmesh.api.input.v1.input_pb2 import OUTCOME_DELIVERED, OUTCOME_LOST, Outcome
+from virtmesh.metric import LATENCY_BOUNDS, Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,6 +58,8 @@ class Packet:
     """An event that says what the packet takes as said before: the slot of its touches."""
     written: int = 0
     """Events that the driver has got."""
+    accepted: float = field(default_factory=monotonic)
+    """When it was made, in seconds of the monotonic clock."""
 
 
 class Delivery:
@@ -76,6 +80,8 @@ class Delivery:
         """Packets that a driver took a part of with it."""
         self.split = 0
         """Packets delivered in parts."""
+        self.durations = Histogram(LATENCY_BOUNDS)
+        """Seconds from accepting to delivering a packet whole."""
         self.events_delivered = 0
         self.events_added = 0
         """Premises that were put in front of packets, for drivers that did not get them before."""
@@ -84,6 +90,11 @@ class Delivery:
     def waiting(self) -> int:
         """Packets that are not delivered whole."""
         return len(self._waiting)
+
+    @property
+    def events_waiting(self) -> int:
+        """Events of those packets, with those that are delivered already."""
+        return self._events_waiting
 
     @property
     def malformed(self) -> int:
@@ -177,6 +188,7 @@ class Delivery:
         if packet.written < total:
             return False
         self.delivered += 1
+        self.durations.observe(monotonic() - packet.accepted)
         self._end(OUTCOME_DELIVERED)
         return True
 

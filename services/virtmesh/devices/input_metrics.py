@@ -1,12 +1,11 @@
-"""Metrics of an input device, made when a scraper asks."""
+"""Input devices."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
 from virtmesh.input_codes import TYPES, name_of
+from virtmesh.metric import counter, gauge, histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,41 +18,65 @@ if TYPE_CHECKING:
 
 EV_LED = TYPES["EV_LED"]
 
+# Names, not labels: a packet is accepted and then delivered, so that a sum means nothing.
+PACKETS_ACCEPTED = counter("virtmesh_input_packets_accepted", "Packets accepted.", "packets")
+PACKETS_DELIVERED = counter(
+    "virtmesh_input_packets_delivered", "Packets delivered whole.", "packets"
+)
+PACKETS_REFUSED = counter(
+    "virtmesh_input_packets_refused", "Packets refused, the room being full.", "packets"
+)
+PACKETS_LOST = counter(
+    "virtmesh_input_packets_lost", "Packets lost with a driver that had a part.", "packets"
+)
+PACKETS_SPLIT = counter("virtmesh_input_packets_split", "Packets delivered in parts.", "packets")
+EVENTS_ACCEPTED = counter(
+    "virtmesh_input_events_accepted", "Events accepted, SYN_REPORT included.", "events"
+)
+EVENTS_DELIVERED = counter("virtmesh_input_events_delivered", "Events delivered.", "events")
+DELIVERY = histogram(
+    "virtmesh_input_delivery_duration_seconds",
+    "Time from accepting a packet to its last event in a buffer of the driver.",
+)
+OUTPUT = counter(
+    "virtmesh_input_output_events",
+    "Events that the driver sent, such as lights. `outcome` is obeyed or unknown.",
+    "events",
+    "outcome",
+)
+MALFORMED = counter(
+    "virtmesh_input_malformed",
+    "Buffers that break the rules. `queue` is event or status.",
+    "buffers",
+    "queue",
+)
+WAITING_PACKETS = gauge(
+    "virtmesh_input_waiting_packets", "Packets that the driver has not got whole.", "packets"
+)
+WAITING_EVENTS = gauge(
+    "virtmesh_input_waiting_events", "Events of those packets, with those it has got.", "events"
+)
+LED = gauge(
+    "virtmesh_input_led", "1 while a light is on, by the name of its LED_* code.", "", "led"
+)
+
 
 def input_metrics(
     injection: Injection, output: Output, personality: Personality
 ) -> Iterable[Metric]:
     """Return the metrics of an input device, read now."""
     delivery = injection.delivery
-    # Names, not labels: a packet is accepted and then delivered, so that a sum means nothing.
-    for name, what, count in (
-        ("packets_accepted", "Packets accepted", injection.accepted),
-        ("packets_delivered", "Packets delivered whole", delivery.delivered),
-        ("packets_refused", "Packets refused, the room being full", injection.refused),
-        ("packets_lost", "Packets lost with a driver that had a part", delivery.lost),
-        ("packets_split", "Packets delivered in parts", delivery.split),
-        ("events_accepted", "Events accepted, SYN_REPORT included", injection.events_accepted),
-        ("events_delivered", "Events delivered", delivery.events_delivered),
-    ):
-        yield CounterMetricFamily(f"virtmesh_input_{name}", what, value=count)
-    sent = CounterMetricFamily(
-        "virtmesh_input_output_events", "Events that the driver sent", labels=["outcome"]
-    )
-    sent.add_metric(["obeyed"], output.events)
-    sent.add_metric(["unknown"], output.unknown)
-    malformed = CounterMetricFamily(
-        "virtmesh_input_malformed", "Buffers that break the rules", labels=["queue"]
-    )
-    malformed.add_metric(["event"], delivery.malformed)
-    malformed.add_metric(["status"], output.malformed)
-    yield from (sent, malformed)
-    yield GaugeMetricFamily(
-        "virtmesh_input_waiting_packets",
-        "Packets that the driver has not got whole",
-        value=delivery.waiting,
-    )
-    leds = GaugeMetricFamily("virtmesh_input_led", "1 while a light is on", labels=["led"])
+    yield PACKETS_ACCEPTED.one(injection.accepted)
+    yield PACKETS_DELIVERED.one(delivery.delivered)
+    yield PACKETS_REFUSED.one(injection.refused)
+    yield PACKETS_LOST.one(delivery.lost)
+    yield PACKETS_SPLIT.one(delivery.split)
+    yield EVENTS_ACCEPTED.one(injection.events_accepted)
+    yield EVENTS_DELIVERED.one(delivery.events_delivered)
+    yield DELIVERY.histograms([((), delivery.durations)])
+    yield OUTPUT.of([(("obeyed",), output.events), (("unknown",), output.unknown)])
+    yield MALFORMED.of([(("event",), delivery.malformed), (("status",), output.malformed)])
+    yield WAITING_PACKETS.one(delivery.waiting)
+    yield WAITING_EVENTS.one(delivery.events_waiting)
     lit = output.leds_on
-    for led in personality.codes.get(EV_LED, ()):
-        leds.add_metric([name_of(EV_LED, led)], led in lit)
-    yield leds
+    yield LED.of(((name_of(EV_LED, led),), led in lit) for led in personality.codes.get(EV_LED, ()))

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from virtmesh_native import DeviceQueue
 
-from virtmesh.virtio.input import EVENT
+from virtmesh.virtio.input import EVENT, EVENTQ, STATUSQ
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from virtmesh_native import GuestMemory, QueueConfig
+    from virtmesh_native import GuestMemory, QueueConfig, Recorder
 
     Pieces = Sequence[tuple[int, int]]
     """Buffers of a chain: address, length in bytes."""
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 class EventRing:
     """The event queue: buffers of the driver, each for one event."""
 
-    def __init__(self, memory: GuestMemory, config: QueueConfig) -> None:
+    def __init__(
+        self, memory: GuestMemory, config: QueueConfig, recorder: Recorder | None = None
+    ) -> None:
         self._memory = memory
-        self._queue = DeviceQueue(memory, config)
+        self._queue = DeviceQueue(memory, config, recorder=recorder, index=EVENTQ)
         self._held: deque[tuple[int, Pieces]] = deque()
         self.malformed = 0
         """Chains that were given back unused."""
@@ -80,9 +82,11 @@ class EventRing:
 class StatusRing:
     """The status queue: events of the driver, one in each chain."""
 
-    def __init__(self, memory: GuestMemory, config: QueueConfig) -> None:
+    def __init__(
+        self, memory: GuestMemory, config: QueueConfig, recorder: Recorder | None = None
+    ) -> None:
         self._memory = memory
-        self._queue = DeviceQueue(memory, config)
+        self._queue = DeviceQueue(memory, config, recorder=recorder, index=STATUSQ)
         self.malformed = 0
         """Chains without an event."""
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from virtmesh_native import Interrupt
 
+from virtmesh.api.trace.v1 import trace_pb2
 from virtmesh.device import Description, DeviceCounters, DeviceState
 from virtmesh.devices.uart_metrics import uart_metrics
 from virtmesh.devices.uart_options import OPTIONS, UartOptions, check_options
@@ -121,6 +122,7 @@ class UartDevice:
         """Reset the chip, which takes no time."""
         self._resets += 1
         self.chip.reset()
+        self.interrupt.recorder.record(trace_pb2.EVENT_KIND_RESET)
 
     async def reset_done(self) -> None:
         """Return: the reset is complete."""

@@ -15,6 +15,7 @@ import asyncio
 import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from virtmesh.drivers.block_device import BlockDevice
@@ -29,6 +30,7 @@ from virtmesh.errors import (
     VirtmeshError,
 )
 from virtmesh.machine import InterruptMode
+from virtmesh.metric import LATENCY_BOUNDS, Histogram
 from virtmesh.printable import printable
 from virtmesh.virtio import blk
 from virtmesh.virtio.blk import BlkFeature, RequestStatus, RequestType
@@ -137,6 +139,8 @@ class _Pending:
     done: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+    begun: float = field(default_factory=monotonic)
+    """When it was made, in seconds of the monotonic clock."""
 
 
 class VirtIOBlk(VirtIODriver, BlockDevice):
@@ -164,6 +168,8 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         self.serial = ""
         self.write_back = False
         self.slots: Pool[Slot] = Pool(())
+        self.durations = Histogram(LATENCY_BOUNDS)
+        """Seconds from making a request to its completion, without waiting for a slot."""
         self._segment_size = 0
         self._pending: dict[tuple[int, int], _Pending] = {}
 
@@ -229,6 +235,7 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         pending = self._pending.pop((queue.index, token), None)
         if pending is None:
             raise RingCorrupt(f"{self.name} used chain {token} of queue {queue.index} unasked")
+        self.durations.observe(monotonic() - pending.begun)
         try:
             self._take_outcome(pending, written)
         except VirtmeshError as error:

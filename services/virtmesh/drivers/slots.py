@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from virtmesh.metric import LATENCY_BOUNDS, Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,8 +24,8 @@ class Pool(Generic[T]):
         self._free = deque(things)
         self._waiting: deque[asyncio.Future[T]] = deque()
         self._broken: Callable[[], VirtmeshError] | None = None
-        self.waits = 0
-        """Times that a task had to wait."""
+        self.waits = Histogram(LATENCY_BOUNDS)
+        """Seconds that tasks had to wait: those that had to."""
 
     async def take(self) -> T:
         """Take a thing; wait for one when none is free. Errors: what `fail` was given."""
@@ -30,7 +33,7 @@ class Pool(Generic[T]):
             raise self._broken()
         if self._free:
             return self._free.popleft()
-        self.waits += 1
+        begun = monotonic()
         turn: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
@@ -40,6 +43,8 @@ class Pool(Generic[T]):
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self.give(turn.result())
             raise
+        finally:
+            self.waits.observe(monotonic() - begun)
 
     def give(self, thing: T) -> None:
         """Give a thing back."""

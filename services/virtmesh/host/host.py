@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
+from virtmesh_native import Recorder
 
+from virtmesh import logs
 from virtmesh.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh.api.interrupt.v1 import interrupt_pb2, interrupt_pb2_grpc
 from virtmesh.api.register.v1 import register_pb2, register_pb2_grpc
+from virtmesh.api.trace.v1 import trace_pb2, trace_pb2_grpc
+from virtmesh.errors import DeviceNotFound
 from virtmesh.host.control import ControlPlane
 from virtmesh.host.counters import HostCounters
 from virtmesh.host.handover import HandoverServer
@@ -21,6 +25,7 @@ from virtmesh.host.registers import DoorbellPlane, RegisterPlane
 from virtmesh.host.server import GRACE_SECONDS, Server
 from virtmesh.host.sessions import Sessions
 from virtmesh.metrics import MetricsServer
+from virtmesh.trace import EVENTS_DEFAULT, Traced, TracePlane
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,6 +46,7 @@ SERVICES = tuple(
         (register_pb2, "RegisterService"),
         (doorbell_pb2, "DoorbellService"),
         (interrupt_pb2, "InterruptService"),
+        (trace_pb2, "TraceService"),
     )
 )
 """Services that every device has."""
@@ -58,11 +64,17 @@ class Addresses:
 class Host:
     """Serves one device, from `start` to `stop`; the device is closed then.
 
+    Its last `recorder` events are kept (virtmesh.trace.v1); 0: none. A recorder that the device has
+    already stays.
     Errors of `start`: AddressTaken; ValueError for an address that is none.
     """
 
-    def __init__(self, device: Device, addresses: Addresses) -> None:
+    def __init__(
+        self, device: Device, addresses: Addresses, *, recorder: int = EVENTS_DEFAULT
+    ) -> None:
         self.device = device
+        if recorder and not device.interrupt.recorder.capacity:
+            device.interrupt.recorder = Recorder(recorder)
         self._wanted = addresses
         self._server = Server(addresses.listen)
         self._counters = HostCounters()
@@ -74,6 +86,7 @@ class Host:
         self._sessions = Sessions(device, self._handovers)
         self._interrupts = InterruptPlane(device)
         self._control = ControlPlane(device, self._sessions, self._counters)
+        self._trace = TracePlane(self._traced)
         self._metrics: MetricsServer | None = None
 
     @property
@@ -97,6 +110,7 @@ class Host:
             DoorbellPlane(self.device, self._sessions, self._counters), server
         )
         interrupt_pb2_grpc.add_InterruptServiceServicer_to_server(self._interrupts, server)
+        trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, server)
         self.device.add_services(server)
         if self._handovers:
             self._handovers.listen()
@@ -123,6 +137,7 @@ class Host:
             log.warning("requests did not finish; going without them", seconds=DRAIN_SECONDS)
             drained = False
         self._interrupts.close()
+        self._trace.close()
         self.device.end_streams()
         await self._server.stop(GRACE_SECONDS)
         if self._handovers:
@@ -133,7 +148,23 @@ class Host:
             await asyncio.to_thread(self.device.close)
         return drained
 
+    def _traced(self, name: str) -> Traced:
+        """Return the device's side. Errors: DeviceNotFound."""
+        about = self.device.description
+        if name not in {"", about.name}:
+            raise DeviceNotFound(f"this service is that of {about.name}, not of {name!r}")
+        return Traced(
+            recorder=self.device.interrupt.recorder,
+            side=trace_pb2.SIDE_DEVICE,
+            device=about.name,
+            kind=about.kind,
+            compatible=about.compatible,
+            virtio_device_id=about.virtio_device_id,
+        )
+
     def _collect(self) -> Iterable[Metric]:
         """Return every metric of the device, read now."""
         yield from host_metrics(self.device, self._sessions, self._counters)
+        yield from self._server.calls.metrics()
+        yield from logs.LIMIT.metrics()
         yield from self.device.metrics()

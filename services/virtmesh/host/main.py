@@ -21,7 +21,8 @@ from virtmesh import __version__, devices, logs
 from virtmesh.errors import VirtmeshError
 from virtmesh.host.host import Addresses, Host
 from virtmesh.host.server import catch_signals, socket_path
-from virtmesh.option_types import Address, Name
+from virtmesh.option_types import Address, Events, Name
+from virtmesh.trace import EVENTS_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,13 @@ COMMON = (
         help="Socket that takes drivers' memory  [default: first unix path + .handover]",
     ),
     click.Option(["--metrics"], metavar="HOST:PORT", help="Serve /metrics there; port 0: any."),
+    click.Option(
+        ["--recorder"],
+        type=Events(),
+        default=EVENTS_DEFAULT,
+        show_default=True,
+        help="Events that the flight recorder keeps, 40 bytes each; 0: off.",
+    ),
     click.Option(
         ["--log"],
         type=click.Choice(logs.FORMATS),
@@ -93,19 +101,20 @@ def is_kind(module: ModuleType) -> bool:
 def serve(make: Callable[..., Device]) -> Callable[..., None]:
     """Return what a kind's command does."""
 
-    def command(
+    def command(  # noqa: PLR0913 - the options of the command line
         *,
         name: str,
         listen: tuple[str, ...],
         handover: Path | None,
         metrics: str | None,
+        recorder: int,
         log: logs.Format,
         **options: Any,
     ) -> None:
         logs.configure(log)
         addresses = Addresses(listen, handover or default_handover(listen), metrics)
         try:
-            uvloop.run(run(lambda: make(name, **options), addresses))
+            uvloop.run(run(lambda: make(name, **options), addresses, recorder))
         except (VirtmeshError, OSError, ValueError) as error:
             message = " ".join(str(error).split())
             click.echo(f"virtmesh-device: {message}", err=True)
@@ -123,11 +132,11 @@ def default_handover(listen: tuple[str, ...]) -> Path | None:
     return None
 
 
-async def run(make: Callable[[], Device], addresses: Addresses) -> None:
+async def run(make: Callable[[], Device], addresses: Addresses, recorder: int) -> None:
     """Make a device and serve it until a signal asks for the end."""
     stop = catch_signals()
     device = make()
-    host = Host(device, addresses)
+    host = Host(device, addresses, recorder=recorder)
     try:
         await host.start()
         number = await stop

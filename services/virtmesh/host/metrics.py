@@ -1,12 +1,11 @@
-"""Metrics that every hosted device has."""
+"""Every device."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
-
 from virtmesh import __version__
+from virtmesh.metric import counter, gauge, info
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,39 +16,53 @@ if TYPE_CHECKING:
     from virtmesh.host.counters import HostCounters
     from virtmesh.host.sessions import Sessions
 
+DEVICE = info("virtmesh_device", "What the device is.", "kind", "compatible", "version")
+ATTACHED = gauge("virtmesh_attached", "1 while a driver is attached.", "")
+ATTACHES = counter("virtmesh_attaches", "Times that a driver attached.", "drivers")
+NEEDS_RESET = gauge("virtmesh_needs_reset", "1 while the device asks for a reset.", "")
+RESETS = counter("virtmesh_resets", "Resets.", "resets")
+REQUESTS = counter(
+    "virtmesh_requests",
+    "Requests completed, well or not: of input devices events, of serial ports characters.",
+    "requests",
+)
+REGISTER_MESSAGES = counter(
+    "virtmesh_register_messages", "Batches of register accesses on streams.", "messages"
+)
+NOTIFICATIONS = counter(
+    "virtmesh_notifications",
+    "Queue notifications received. `way` is eventfd, mmio (QueueNotify) or rpc.",
+    "notifications",
+    "way",
+)
+INTERRUPTS = counter(
+    "virtmesh_interrupts",
+    "Interrupts raised; of a line that is level-triggered, its rises.",
+    "interrupts",
+)
+INTERRUPTS_SUPPRESSED = counter(
+    "virtmesh_interrupts_suppressed",
+    "Used-buffer interrupts not raised, since the driver asked for none.",
+    "interrupts",
+)
+
 
 def host_metrics(device: Device, sessions: Sessions, host: HostCounters) -> Iterable[Metric]:
     """Return the metrics of the common planes, read now."""
-    state, counters, interrupt = device.state, device.counters, device.interrupt
-    description = device.description
-    yield InfoMetricFamily(
-        "virtmesh_device",
-        "What the device is",
-        value={"kind": description.kind, "version": __version__},
+    counters, interrupt, about = device.counters, device.interrupt, device.description
+    yield DEVICE.facts({"kind": about.kind, "compatible": about.compatible, "version": __version__})
+    yield ATTACHED.one(sessions.holder is not None)
+    yield ATTACHES.one(sessions.attaches)
+    yield NEEDS_RESET.one(bool(device.state.fault))
+    yield RESETS.one(counters.resets)
+    yield REQUESTS.one(counters.requests)
+    yield REGISTER_MESSAGES.one(host.mmio_messages)
+    yield NOTIFICATIONS.of(
+        [
+            (("eventfd",), counters.notifications_eventfd),
+            (("mmio",), counters.notifications_mmio),
+            (("rpc",), host.notifications_rpc),
+        ]
     )
-    notifications = CounterMetricFamily(
-        "virtmesh_notifications", "Queue notifications received", labels=["kind"]
-    )
-    notifications.add_metric(["eventfd"], counters.notifications_eventfd)
-    notifications.add_metric(["mmio"], counters.notifications_mmio)
-    notifications.add_metric(["rpc"], host.notifications_rpc)
-    yield notifications
-    for name, text, value in (
-        ("virtmesh_register_messages", "Register messages on streams", host.mmio_messages),
-        ("virtmesh_interrupts", "Interrupts raised", interrupt.sequence),
-        (
-            "virtmesh_interrupts_suppressed",
-            "Used-buffer interrupts not raised: the driver asked for none",
-            interrupt.suppressed,
-        ),
-        ("virtmesh_requests", "Requests completed, whatever their outcome", counters.requests),
-        ("virtmesh_resets", "Resets", counters.resets),
-        ("virtmesh_attaches", "Drivers that attached", sessions.attaches),
-    ):
-        yield CounterMetricFamily(name, text, value=value)
-    for name, text, level in (
-        ("virtmesh_attached", "1 while a driver is attached", sessions.holder is not None),
-        ("virtmesh_device_status", "Device status field", state.device_status),
-        ("virtmesh_needs_reset", "1 while the device asks for a reset", bool(state.fault)),
-    ):
-        yield GaugeMetricFamily(name, text, value=level)
+    yield INTERRUPTS.one(interrupt.sequence)
+    yield INTERRUPTS_SUPPRESSED.one(interrupt.suppressed)

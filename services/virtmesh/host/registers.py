@@ -9,9 +9,10 @@ from virtmesh.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh.api.register.v1 import register_pb2 as pb
 from virtmesh.api.register.v1 import register_pb2_grpc
 from virtmesh.errors import BadStream, NotAttached, RegisterError
-from virtmesh.host.batch import BatchExecutor
+from virtmesh.host.batch import WRITE, BatchExecutor
 from virtmesh.host.counters import HostCounters, session_of
 from virtmesh.host.sessions import SESSION_ENDED
+from virtmesh.host.tape import RegisterTape
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -33,18 +34,22 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
         self._sessions = sessions
         self._counters = counters
         self._executor = BatchExecutor(device)
+        self._tape = RegisterTape(device.interrupt.recorder)
 
     async def Read(
         self, request: pb.ReadRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ReadResponse:
         """Read one register."""
         self._sessions.check(session_of(context))
+        begun, offset, width = self._tape.now(), request.offset, request.width_bytes
         try:
-            value = self._device.read(request.offset, request.width_bytes)
-        except RegisterError:
+            value = self._device.read(offset, width)
+        except RegisterError as error:
             self._counters.mmio_errors += 1
+            self._tape.refused(offset, width & ~WRITE, 0, error)
             raise
         self._counters.mmio_reads += 1
+        self._tape.executed(begun, [offset], [width], [0], [value])
         return pb.ReadResponse(value=value)
 
     async def Write(
@@ -52,12 +57,15 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
     ) -> pb.WriteResponse:
         """Write one register."""
         self._sessions.check(session_of(context))
+        begun, offset, op = self._tape.now(), request.offset, request.width_bytes | WRITE
         try:
-            self._device.write(request.offset, request.width_bytes, request.value)
-        except RegisterError:
+            self._device.write(offset, request.width_bytes, request.value)
+        except RegisterError as error:
             self._counters.mmio_errors += 1
+            self._tape.refused(offset, op, request.value, error)
             raise
         self._counters.mmio_writes += 1
+        self._tape.executed(begun, [offset], [op], [request.value], [0])
         return pb.WriteResponse()
 
     async def Access(  # type: ignore[override]  # the stubs know generators only
@@ -101,7 +109,11 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
                 f"a batch has three columns of one length, at most {BATCH_LIMIT}; this one has"
                 f" {count} offsets, {len(request.ops)} ops, {len(request.values)} values"
             )
-        done = self._executor.execute(request.offsets, request.ops, request.values)
+        # Lists: they are read twice, and a column of protobuf costs four times as much to read.
+        offsets, ops, values = list(request.offsets), list(request.ops), list(request.values)
+        begun = self._tape.now()
+        done = self._executor.execute(offsets, ops, values)
+        self._tape.executed(begun, offsets, ops, values, done.values)
         counters = self._counters
         counters.mmio_messages += 1
         counters.mmio_writes += done.writes
@@ -109,7 +121,9 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
         response = pb.AccessResponse(values=done.values)
         if done.error is not None:
             counters.mmio_errors += 1
-            response.error.index = len(done.values)
+            index = len(done.values)
+            self._tape.refused(offsets[index], ops[index], values[index], done.error)
+            response.error.index = index
             response.error.reason = done.error.reason
             response.error.message = done.error.message
         return response

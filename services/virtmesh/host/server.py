@@ -22,7 +22,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from virtmesh.errors import AddressTaken
-from virtmesh.host.interceptor import ErrorInterceptor
+from virtmesh.host.interceptor import CallInterceptor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,12 +41,19 @@ class Server:
     Add services to `grpc`, then `start`, then `stop`; in between, clients find it healthy.
     """
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    def __init__(
+        self, addresses: Sequence[str], interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
+    ) -> None:
         """Prepare a server for `unix:PATH` and `HOST:PORT` addresses. Errors: ValueError."""
         self._wanted = [wire.check_address(address) for address in addresses]
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
-        self.grpc = grpc.aio.server(options=wire.SERVER_OPTIONS, interceptors=(ErrorInterceptor(),))
+        calls = CallInterceptor()
+        self.grpc = grpc.aio.server(
+            options=wire.SERVER_OPTIONS, interceptors=(calls, *interceptors)
+        )
+        self.calls = calls.counts
+        """What is counted of its calls."""
         self.addresses: list[str] = []
         """Where the server listens, once it is started; ports are the actual ones."""
 

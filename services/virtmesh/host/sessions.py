@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from virtmesh.api.trace.v1 import trace_pb2
 from virtmesh.device import Attachment
 from virtmesh.errors import DeviceAttached, MemoryMissing, NotAttached, ShuttingDown
 
@@ -108,6 +109,7 @@ class Sessions:
             handover.attached = True
             self._holder = session
             self.attaches += 1
+            self._record(trace_pb2.EVENT_KIND_ATTACH, driver_name)
         handover.gone.add_done_callback(lambda _: self._lose(session))
         log.info("attached", driver=driver_name)
         return session
@@ -132,6 +134,10 @@ class Sessions:
         finally:
             for task in self._tasks:  # Some are left when the wait was given up.
                 task.cancel()
+
+    def _record(self, kind: int, text: str | None) -> None:
+        """Record who comes and goes."""
+        self._device.interrupt.recorder.record(kind, text=text)
 
     def _end(self, session: Session) -> None:
         """Let a driver do no more."""
@@ -165,4 +171,5 @@ class Sessions:
             if self._handovers is not None:
                 self._handovers.drop(session.handover)
             self._holder = None
+            self._record(trace_pb2.EVENT_KIND_DETACH, None)
         log.info("detached", driver=session.driver_name)

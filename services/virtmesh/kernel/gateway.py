@@ -1,7 +1,7 @@
 """Forwards the services that devices offer to people, so that one address is enough for a client.
 
 A call with the metadata "virtmesh-device: NAME" goes to that device, its messages untouched: only
-calls of the services in DescribeResponse.services, and those RPCs of DeviceService that change
+calls of the services in DescribeResponse.services, and those RPCs of every device that change
 nothing. Registers, doorbells and attaching are not for strangers: the kernel drives the devices.
 """
 
@@ -16,22 +16,28 @@ import grpc.aio
 from virtmesh.api.device.v1 import device_pb2
 from virtmesh.api.device.v1.device_pb2_grpc import DeviceServiceStub
 from virtmesh.errors import DETAILS_KEY, BlockUnsupported, ShuttingDown, from_rpc_error
+from virtmesh.request_id import REQUEST_ID, REQUEST_ID_KEY
 from virtmesh.wire import DEVICE_KEY, open_channel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from virtmesh.kernel.kernel import Kernel
 
 READ_ONLY_METHODS = frozenset(
-    f"/virtmesh.device.v1.DeviceService/{method}"
-    for method in ("Describe", "GetStatus", "GetStats")
+    (
+        "/virtmesh.device.v1.DeviceService/Describe",
+        "/virtmesh.device.v1.DeviceService/GetStatus",
+        "/virtmesh.device.v1.DeviceService/GetStats",
+        "/virtmesh.trace.v1.TraceService/Read",
+        "/virtmesh.trace.v1.TraceService/Watch",
+    )
 )
 DESCRIBE_TIMEOUT_S = 10.0
 
 
-class Gateway(grpc.GenericRpcHandler):
-    """Handles the calls that name a device in their metadata."""
+class Gateway(grpc.aio.ServerInterceptor):
+    """Takes the calls that name a device in their metadata, before any service of the kernel."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -40,13 +46,17 @@ class Gateway(grpc.GenericRpcHandler):
         """Calls that were answered and go on."""
         self._stopping = False
 
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
-        """Return the handler of a call, or None when it is not for a device."""
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return the handler of a call."""
         metadata: Mapping[str, Any] = dict(handler_call_details.invocation_metadata or ())
         if DEVICE_KEY not in metadata:
-            return None
+            return await continuation(handler_call_details)
         method, name = handler_call_details.method, str(metadata[DEVICE_KEY])
 
         async def forward(messages: AsyncIterator[bytes], context: Any) -> None:
@@ -79,7 +89,12 @@ class Gateway(grpc.GenericRpcHandler):
             await self._check_allowed(method, name, channel)
             multicall: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
             multicall = channel.stream_stream(method)
-            call = multicall(messages, timeout=context.time_remaining())
+            request_id = REQUEST_ID.get()
+            call = multicall(
+                messages,
+                timeout=context.time_remaining(),
+                metadata=((REQUEST_ID_KEY, request_id),) if request_id else (),
+            )
             try:
                 async for response in call:
                     self._streams.add(call)

@@ -18,6 +18,7 @@ from virtmesh.kernel.probe import ProbedDevice, ProbeState
 
 if TYPE_CHECKING:
     from virtmesh.kernel.settings import Settings
+    from virtmesh.trace import Traced
 
 
 class Kernel:
@@ -72,6 +73,10 @@ class Kernel:
             known = ", ".join(self.devices) or "none at all"
             raise DeviceNotFound(f"{self.machine.name} has no device {name!r}: it has {known}")
         return found
+
+    def traced(self, name: str) -> Traced:
+        """Return the driver's side of a device, in use or not. Errors: DeviceNotFound."""
+        return self.device(name).traced
 
     def block_device(self, name: str) -> BlockDevice:
         """Return a disk that is in use. Errors: DeviceNotFound; DeviceNotReady."""

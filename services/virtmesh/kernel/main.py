@@ -13,12 +13,13 @@ import click
 import structlog
 import uvloop
 
-from virtmesh import __version__, logs
+from virtmesh import __version__, logs, trace
 from virtmesh.api.kernel.v1 import (
     block_device_pb2_grpc,
     input_device_pb2_grpc,
     kernel_pb2_grpc,
 )
+from virtmesh.api.trace.v1 import trace_pb2_grpc
 from virtmesh.errors import BadMachine, VirtmeshError
 from virtmesh.host.server import GRACE_SECONDS, Server, catch_signals
 from virtmesh.kernel import block_service, input_service, service
@@ -27,7 +28,7 @@ from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.gateway import Gateway
 from virtmesh.kernel.input_service import InputDeviceService
 from virtmesh.kernel.kernel import Kernel
-from virtmesh.kernel.metrics import collect
+from virtmesh.kernel.metrics import kernel_metrics
 from virtmesh.kernel.service import KernelService
 from virtmesh.kernel.settings import Settings
 from virtmesh.machine import (
@@ -39,10 +40,12 @@ from virtmesh.machine import (
     load,
 )
 from virtmesh.metrics import MetricsServer
-from virtmesh.option_types import Address, Size
+from virtmesh.option_types import Address, Events, Size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from prometheus_client import Metric
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +62,7 @@ class Options:
     doorbell: str | None
     interrupts: str | None
     memory: int | None
+    recorder: int
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,9 @@ class KernelServer:
     def __init__(self, plan: Plan) -> None:
         self.kernel = Kernel(plan.blob, plan.settings, plan.source)
         self._plan = plan
-        self._server = Server(plan.listen)
         self._gateway = Gateway(self.kernel)
+        self._server = Server(plan.listen, [self._gateway])
+        self._trace = trace.TracePlane(self.kernel.traced)
         self._inputs = InputDeviceService(self.kernel.input_device)
         self._metrics: MetricsServer | None = None
 
@@ -105,16 +110,24 @@ class KernelServer:
             BlockDeviceService(self.kernel.block_device), grpc
         )
         input_device_pb2_grpc.add_InputDeviceServiceServicer_to_server(self._inputs, grpc)
-        grpc.add_generic_rpc_handlers((self._gateway,))
+        trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, grpc)
         if self._plan.metrics:
             self._metrics = MetricsServer(
                 self._plan.metrics,
-                lambda: collect(self.kernel),
+                self._collect,
                 labels={"machine": self.kernel.machine.name},
             )
             log.info("metrics", address=self._metrics.address)
-        await self._server.start((service.SERVICE, block_service.SERVICE, input_service.SERVICE))
+        await self._server.start(
+            (service.SERVICE, block_service.SERVICE, input_service.SERVICE, trace.SERVICE)
+        )
         self.kernel.start()
+
+    def _collect(self) -> Iterable[Metric]:
+        """Return every metric of the kernel service, read now."""
+        yield from kernel_metrics(self.kernel)
+        yield from self._server.calls.metrics()
+        yield from logs.LIMIT.metrics()
 
     async def stop(self) -> None:
         """Let calls under way finish, then give the devices back."""
@@ -124,6 +137,7 @@ class KernelServer:
             steps.push_async_callback(self._gateway.close)
             steps.push_async_callback(self.kernel.stop)
             self._inputs.close()
+            self._trace.close()
             self._gateway.end_streams()
             await self._server.stop(GRACE_SECONDS)
 
@@ -155,6 +169,7 @@ def read_plan(options: Options) -> Plan:
         doorbell=DoorbellKind(options.doorbell or machine.doorbell),
         interrupts=InterruptMode(options.interrupts or machine.interrupts),
         memory=None if options.memory is None else check_memory(options.memory),
+        recorder=options.recorder,
     )
     metrics = options.metrics or machine.kernel.metrics
     return Plan(blob, settings, listen, metrics, str(options.machine or options.dtb))
@@ -196,6 +211,13 @@ def _read_blob(path: Path) -> bytes:
     help="How used buffers are noticed  [default: as the machine file says, or interrupt]",
 )
 @click.option("--memory", type=Size(), help="RAM of each driver  [default: as the machine says]")
+@click.option(
+    "--recorder",
+    type=Events(),
+    default=trace.EVENTS_DEFAULT,
+    show_default=True,
+    help="Events that each driver's flight recorder keeps, 40 bytes each; 0: off.",
+)
 @click.option(
     "--print-dtb",
     type=click.Path(path_type=Path),

@@ -8,7 +8,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
+from virtmesh_native import Recorder
 
+from virtmesh.api.trace.v1 import trace_pb2
 from virtmesh.drivers import find_driver
 from virtmesh.errors import (
     DeviceAttached,
@@ -22,6 +24,7 @@ from virtmesh.errors import (
 )
 from virtmesh.grpc_bus import GrpcBus
 from virtmesh.ram import PAGE, Ram
+from virtmesh.trace import Traced
 from virtmesh.virtio.header import VirtIOHeader
 from virtmesh.virtio.mmio_registers import COMPATIBLE
 
@@ -78,6 +81,8 @@ class ProbedDevice:
         self.device_id = 0
         self.driver: Driver | None = None
         self.attaches = 0
+        self.recorder = Recorder(settings.recorder)
+        self._kind = ""
         self._machine = machine.name
         self._ram_size = settings.memory or machine.ram_size
         self._settings = settings
@@ -96,6 +101,18 @@ class ProbedDevice:
     def doorbell(self) -> str:
         """How its queues are rung; empty for a device that has none."""
         return self._settings.doorbell.value if self._is_virtio else ""
+
+    @property
+    def traced(self) -> Traced:
+        """The driver's side of the device's dialogue."""
+        return Traced(
+            recorder=self.recorder,
+            side=trace_pb2.SIDE_DRIVER,
+            device=self.node.name,
+            kind=self._kind,
+            compatible=self.node.compatible[0] if self.node.compatible else "",
+            virtio_device_id=self.device_id,
+        )
 
     @property
     def _is_virtio(self) -> bool:
@@ -149,14 +166,18 @@ class ProbedDevice:
         async with AsyncExitStack() as undo:
             # What has no queues never looks at memory: attaching hands over a page all the same.
             ram = undo.enter_context(Ram(self._ram_size if self._is_virtio else PAGE))
+            driver_name = f"{self._machine} {DRIVER_NAME}"
             bus = await GrpcBus.connect(
                 self.node.endpoint,
                 ram=ram,
-                driver_name=f"{self._machine} {DRIVER_NAME}",
+                driver_name=driver_name,
                 doorbell=self._settings.doorbell,
                 handover=self.node.handover,
             )
             undo.push_async_callback(bus.close)
+            bus.recorder, self._kind = self.recorder, bus.kind
+            self.recorder.record(trace_pb2.EVENT_KIND_ATTACH, text=driver_name)
+            undo.push(self._left)
             self.attaches += 1
             self._move(ProbeState.PROBING, "being initialised")
             driver = await self._probe(bus, undo)
@@ -165,6 +186,7 @@ class ProbedDevice:
             self._move(ProbeState.READY, "")
             # Shielded: a kernel that stops cancels this task, not the driver's own future.
             error = await asyncio.shield(driver.failed)
+            self.recorder.record(trace_pb2.EVENT_KIND_FAULT, text=error.message)
             # Before the device is given back, which takes its time: it is of no use from here on.
             self._give_up(error)
             raise error.again()
@@ -181,7 +203,7 @@ class ProbedDevice:
                 driver = await self._find_driver(bus)
                 self._irq.connect(self.node.irq, driver.handle_irq)
                 undo.callback(self._irq.disconnect, self.node.irq)
-                bus.on_interrupt(lambda status: self._irq.dispatch(self.node.irq, status))
+                bus.on_interrupt(self._interrupted)
                 undo.push_async_callback(self._retire, driver)
                 await driver.start()
         except TimeoutError:
@@ -190,6 +212,15 @@ class ProbedDevice:
             ) from None
         self.driver = driver
         return driver
+
+    def _interrupted(self, status: int) -> None:
+        """Hand an interrupt to the controller."""
+        self.recorder.record(trace_pb2.EVENT_KIND_IRQ, value=status)
+        self._irq.dispatch(self.node.irq, status)
+
+    def _left(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Note that the device is given back, and why."""
+        self.recorder.record(trace_pb2.EVENT_KIND_DETACH, text=str(error) or None)
 
     async def _find_driver(self, bus: Bus) -> Driver:
         """Make the driver of an attached device. Errors: DriverError when there is none."""

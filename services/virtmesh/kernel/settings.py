@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from virtmesh.machine import DoorbellKind, InterruptMode
+from virtmesh.trace import EVENTS_DEFAULT
 
 
 @dataclass(frozen=True)
 class Settings:
     """The same for every device of a machine.
 
+    `recorder` is how many events are kept of each device's driver (virtmesh.trace.v1); 0: none.
     `memory` is the RAM of each device's driver in bytes; None: as much as the device tree says.
     """
 
     doorbell: DoorbellKind = DoorbellKind.EVENTFD
     interrupts: InterruptMode = InterruptMode.INTERRUPT
     memory: int | None = None
+    recorder: int = EVENTS_DEFAULT

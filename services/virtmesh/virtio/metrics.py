@@ -1,24 +1,45 @@
-"""Metrics of the register window of a virtio device."""
+"""Virtio devices, whatever their kind."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily
-
-from virtmesh.register_metrics import register_metrics
+from virtmesh.metric import counter, gauge
+from virtmesh.virtio.features import feature_names
+from virtmesh.virtio.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from enum import IntFlag
 
     from prometheus_client import Metric
 
-    from virtmesh.registers import RegisterFile
+    from virtmesh.device import DeviceState
+
+STATUS = gauge(
+    "virtmesh_virtio_status",
+    "1 while a bit of the device status field is set (virtio 1.4, 2.1).",
+    "",
+    "bit",
+)
+FEATURE = gauge(
+    "virtmesh_virtio_feature",
+    "1 for a feature bit that is negotiated, 0 for one that is only offered.",
+    "",
+    "feature",
+)
+FEATURES_REFUSED = counter(
+    "virtmesh_virtio_features_refused", "Times that FEATURES_OK was refused.", "refusals"
+)
 
 
-def transport_metrics(registers: RegisterFile, features_refused: int) -> Iterable[Metric]:
-    """Return the counters of a register file, and of refused negotiations."""
-    yield from register_metrics(registers)
-    yield CounterMetricFamily(
-        "virtmesh_features_refused", "Times FEATURES_OK was refused", value=features_refused
+def virtio_metrics(
+    state: DeviceState, family: type[IntFlag], features_refused: int
+) -> Iterable[Metric]:
+    """Return the metrics of the transport, read now."""
+    yield STATUS.of(((str(bit.name),), bool(state.device_status & bit)) for bit in Status)
+    agreed = set(feature_names(state.driver_features, family))
+    yield FEATURE.of(
+        ((name,), name in agreed) for name in feature_names(state.device_features, family)
     )
+    yield FEATURES_REFUSED.one(features_refused)

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from virtmesh.api.trace.v1 import trace_pb2
 from virtmesh.device import Description, DeviceCounters, DeviceState
 from virtmesh.errors import BadDoorbell, DriverViolation
+from virtmesh.register_metrics import register_metrics
 from virtmesh.registers import RegisterFile
 from virtmesh.virtio import mmio_registers as mmio
 from virtmesh.virtio.device import VIRTIO_VENDOR_ID, SharedMemory
 from virtmesh.virtio.features import FEATURE_WORDS, Feature, feature_names
-from virtmesh.virtio.metrics import transport_metrics
+from virtmesh.virtio.metrics import virtio_metrics
 from virtmesh.virtio.mmio_queues import Active, MmioQueues
 from virtmesh.virtio.status import Status, check_transition, spell, status_names
 
@@ -146,7 +148,7 @@ class VirtioMmio:
 
     def notify(self, queue: int) -> None:
         """Ring a queue. Errors: NoSuchQueue, DriverViolation before DRIVER_OK."""
-        self._queues.kick(queue)
+        self._queues.kick(queue, trace_pb2.NOTIFY_WAY_RPC)
 
     def attach(self, attachment: Attachment) -> None:
         """Take a driver's memory and doorbells; the device is reset. Errors: BadDoorbell."""
@@ -193,7 +195,8 @@ class VirtioMmio:
 
     def metrics(self) -> Iterable[Metric]:
         """Return the metrics of the transport and the model, read now."""
-        yield from transport_metrics(self._registers, self._features_refused)
+        yield from register_metrics(self._registers)
+        yield from virtio_metrics(self.state, self._model.family, self._features_refused)
         yield from self._model.metrics()
 
     def close(self) -> None:
@@ -220,6 +223,9 @@ class VirtioMmio:
             self._offered = self._features_to_offer()
         if gained & Status.FEATURES_OK and not self._negotiate():
             target &= ~Status.FEATURES_OK
+        self.interrupt.recorder.record(
+            trace_pb2.EVENT_KIND_STATUS, value=target, extra=self._status
+        )
         self._status = target
         if gained & Status.DRIVER_OK:
             self._queues.go_live()
@@ -293,7 +299,7 @@ class VirtioMmio:
 
     def _write_queue_notify(self, value: int) -> None:
         """Ring a queue: without VIRTIO_F_NOTIFICATION_DATA the value is its index (4.2.3.3)."""
-        self._queues.kick(value)
+        self._queues.kick(value, trace_pb2.NOTIFY_WAY_MMIO)
         self._notifications += 1
 
     def _write_interrupt_ack(self, value: int) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 from virtmesh_native import DeviceQueue, QueueConfig
 
+from virtmesh.api.trace.v1 import trace_pb2
 from virtmesh.errors import (
     BadValue,
     DriverViolation,
@@ -125,14 +126,19 @@ class MmioQueues:
             if queue.ring:
                 self._start(queue.index, queue.ring)
 
-    def kick(self, index: int) -> None:
-        """Look at a queue. Errors: NoSuchQueue, DriverViolation before DRIVER_OK (3.1.1)."""
+    def kick(self, index: int, way: trace_pb2.NotifyWay.ValueType) -> None:
+        """Look at a queue that was notified in this way.
+
+        Errors: NoSuchQueue, DriverViolation before DRIVER_OK (3.1.1).
+        """
         if index >= len(self._queues):
             raise NoSuchQueue(
                 f"queue {index} was notified; the device has {len(self._queues)} queues"
             )
         if not self._live:
             raise DriverViolation(f"queue {index} was notified before DRIVER_OK (3.1.1)")
+        recorder = self._model.interrupt.recorder
+        recorder.record(trace_pb2.EVENT_KIND_NOTIFY, detail=way, queue=index)
         self._model.kick(index)
 
     def request_stop(self) -> None:

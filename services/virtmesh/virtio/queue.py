@@ -28,6 +28,10 @@ class VirtQueue:
     def __init__(self, bus: Bus, index: int, layout: QueueLayout, features: int) -> None:
         self.index = index
         self.layout = layout
+        self.notifications = 0
+        """Times that the doorbell was rung."""
+        self.notifications_suppressed = 0
+        """Times that it was not, since the device asked for no notification."""
         self._bus = bus
         config = QueueConfig(
             size=layout.size,
@@ -42,6 +46,8 @@ class VirtQueue:
             config,
             indirect_area=layout.indirect_area,
             indirect_entries=layout.indirect_entries,
+            recorder=bus.recorder,
+            index=index,
         )
 
     @classmethod
@@ -73,7 +79,10 @@ class VirtQueue:
     def notify(self) -> None:
         """Ring the doorbell, if the device wants to hear of what was added."""
         if self._ring.should_notify():
+            self.notifications += 1
             self._bus.notify(self.index)
+        else:
+            self.notifications_suppressed += 1
 
     def can_pop(self) -> bool:
         """Say whether a used chain waits."""

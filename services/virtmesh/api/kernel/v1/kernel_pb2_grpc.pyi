@@ -30,9 +30,9 @@ class KernelServiceStub:
     """KernelService is the front door of a machine: which devices it has and how they fare.
 
     The kernel service also forwards the services that a device offers to people (those listed in
-    DescribeResponse.services, and the read-only RPCs of virtmesh.device.v1.DeviceService): a call
-    to the kernel's address with the metadata "virtmesh-device: NAME" reaches that device. So one
-    address is enough for a client.
+    DescribeResponse.services), the read-only RPCs of virtmesh.device.v1.DeviceService, and those of
+    virtmesh.trace.v1.TraceService: a call to the kernel's address with the metadata
+    "virtmesh-device: NAME" reaches that device. So one address is enough for a client.
     """
 
     @_typing.overload
@@ -47,9 +47,9 @@ class KernelServiceAsyncStub(KernelServiceStub):
     """KernelService is the front door of a machine: which devices it has and how they fare.
 
     The kernel service also forwards the services that a device offers to people (those listed in
-    DescribeResponse.services, and the read-only RPCs of virtmesh.device.v1.DeviceService): a call
-    to the kernel's address with the metadata "virtmesh-device: NAME" reaches that device. So one
-    address is enough for a client.
+    DescribeResponse.services), the read-only RPCs of virtmesh.device.v1.DeviceService, and those of
+    virtmesh.trace.v1.TraceService: a call to the kernel's address with the metadata
+    "virtmesh-device: NAME" reaches that device. So one address is enough for a client.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -60,9 +60,9 @@ class KernelServiceServicer(metaclass=_abc_1.ABCMeta):
     """KernelService is the front door of a machine: which devices it has and how they fare.
 
     The kernel service also forwards the services that a device offers to people (those listed in
-    DescribeResponse.services, and the read-only RPCs of virtmesh.device.v1.DeviceService): a call
-    to the kernel's address with the metadata "virtmesh-device: NAME" reaches that device. So one
-    address is enough for a client.
+    DescribeResponse.services), the read-only RPCs of virtmesh.device.v1.DeviceService, and those of
+    virtmesh.trace.v1.TraceService: a call to the kernel's address with the metadata
+    "virtmesh-device: NAME" reaches that device. So one address is enough for a client.
     """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,179 @@
+"""Samples of a machine: what the kernel service and each device count, read at one time.
+
+Latencies are those of requests in the driver's flight recorder, from `add` to `pop_used`: whatever
+the address, and whether or not /metrics can be reached. Of a busy disk they are a sample of the
+latest requests, not all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from virtmesh.api.device.v1 import device_pb2
+from virtmesh.api.device.v1.device_pb2_grpc import DeviceServiceStub
+from virtmesh.api.trace.v1 import trace_pb2
+from virtmesh.api.trace.v1.trace_pb2_grpc import TraceServiceStub
+from virtmesh.api.uart.v1 import uart_pb2
+from virtmesh.api.uart.v1.uart_pb2_grpc import UartServiceStub
+from virtmesh.errors import VirtmeshError
+from virtmesh.uart.registers import COMPATIBLE as UART
+from virtmesh.virtio.blk import VIRTIO_ID_BLOCK
+from virtmesh.virtio.input import VIRTIO_ID_INPUT
+from virtmesh_client.trace.events import read_page, read_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from virtmesh_client.machine import Machine
+    from virtmesh_client.models import DeviceInfo, DiskStats
+    from virtmesh_client.trace.events import Event
+
+EVENTS_MAX = 4096
+"""Most events of a recorder that are looked at for one sample."""
+OPEN_MAX = 4096
+"""Most requests whose beginning is remembered between samples."""
+
+
+@dataclass(frozen=True)
+class DeviceSample:
+    """One device at one time. Counters count since its service started."""
+
+    info: DeviceInfo
+    status: tuple[str, ...] = ()
+    """Names of the bits of its device status."""
+    fault: str = ""
+    counters: dict[str, int] = field(default_factory=dict)
+    """Counters that every device has (GetStatsResponse)."""
+    own: dict[str, int] = field(default_factory=dict)
+    """Counters of its kind; of a disk "IN ok", "IN bytes" and so on."""
+    latencies_ns: tuple[int, ...] = ()
+    """Ascending, of the latest requests since the sample before."""
+    gone: str = ""
+    """Why the device did not answer; empty when it did."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A machine at one time, in seconds of a steady clock."""
+
+    time: float
+    machine: str = ""
+    devices: tuple[DeviceSample, ...] = ()
+    gone: str = ""
+    """Why the machine did not answer; empty when it did."""
+
+
+class Sampler:
+    """Takes samples of a machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._link = machine.link
+        self._control = DeviceServiceStub(self._link.channel)
+        self._latencies: dict[str, Latencies] = {}
+
+    def take(self) -> Sample:
+        """Take a sample. A machine or device that does not answer is part of the sample."""
+        now = time.monotonic()
+        try:
+            name = self._machine.name
+            devices = tuple(map(self._device, self._machine.devices()))
+        except VirtmeshError as error:
+            return Sample(now, gone=error.message)
+        return Sample(now, name, devices)
+
+    def _device(self, info: DeviceInfo) -> DeviceSample:
+        """Take a sample of a device."""
+        try:
+            ask = self._link.ask
+            status = ask(self._control.GetStatus, device_pb2.GetStatusRequest(), info.name)
+            stats = ask(self._control.GetStats, device_pb2.GetStatsRequest(), info.name)
+            own, latencies = self._own(info)
+        except VirtmeshError as error:
+            return DeviceSample(info, gone=error.message)
+        return DeviceSample(
+            info,
+            status=tuple(status.device_status_names),
+            fault=status.fault,
+            counters={one.name: getattr(stats, one.name) for one in stats.DESCRIPTOR.fields},
+            own=own,
+            latencies_ns=latencies,
+        )
+
+    def _own(self, info: DeviceInfo) -> tuple[dict[str, int], tuple[int, ...]]:
+        """Return what devices of a kind count, and latencies where they are those of requests."""
+        if info.virtio_device_id == VIRTIO_ID_BLOCK:
+            latencies = self._latencies.setdefault(info.name, Latencies())
+            return disk_counters(self._machine.disk(info.name).stats()), self._read(
+                info.name, latencies
+            )
+        if info.virtio_device_id == VIRTIO_ID_INPUT:
+            return vars(self._machine.input(info.name).stats()), ()
+        if info.compatible == UART:
+            stub = UartServiceStub(self._link.channel)
+            stats = self._link.ask(stub.GetStats, uart_pb2.GetStatsRequest(), info.name)
+            return {one.name: getattr(stats, one.name) for one in stats.DESCRIPTOR.fields}, ()
+        return {}, ()
+
+    def _read(self, device: str, latencies: Latencies) -> tuple[int, ...]:
+        """Read the latest events of a driver's recorder."""
+        stub = TraceServiceStub(self._link.channel)
+        request = trace_pb2.ReadRequest(device=device, limit=1)
+        position = self._link.ask(stub.Read, request).position
+        request.from_sequence = latencies.begin(position.next_sequence)
+        request.limit = EVENTS_MAX
+        response = self._link.ask(stub.Read, request)
+        latencies.following = response.page.next_sequence
+        return latencies.of(read_page(read_source(response.source), response.page))
+
+
+class Latencies:
+    """Measures requests of one driver, from `add` to `pop_used`."""
+
+    def __init__(self) -> None:
+        self.following = 0
+        """Number of the next event that is of interest."""
+        self._open: OrderedDict[tuple[int, int], int] = OrderedDict()
+
+    def begin(self, end: int) -> int:
+        """Return the number of the first event to read of a recorder that stands at `end`.
+
+        When events are left out, what was in flight can have ended among them: it is forgotten, or
+        a later chain of the same token would seem to have begun with it.
+        """
+        latest = max(end - EVENTS_MAX, 0)
+        if latest <= self.following <= end:
+            return self.following
+        self._open.clear()  # too many events, or the kernel service was restarted
+        return latest
+
+    def of(self, events: Iterable[Event]) -> tuple[int, ...]:
+        """Return the latencies of requests that ended, ascending, in ns."""
+        found = []
+        for event in events:
+            key = (event.queue, event.token)
+            if event.kind == "add":
+                self._open[key] = event.time_ns
+                if len(self._open) > OPEN_MAX:
+                    self._open.popitem(last=False)
+            elif event.kind == "pop_used":
+                added = self._open.pop(key, None)
+                if added is not None:
+                    found.append(event.time_ns - added)
+            elif event.kind in {"attach", "lost"}:
+                self._open.clear()
+        return tuple(sorted(found))
+
+
+def disk_counters(stats: DiskStats) -> dict[str, int]:
+    """Flatten the counters of a disk."""
+    counters = {"in_flight": stats.in_flight, "malformed": stats.malformed, "errors": 0, "bytes": 0}
+    for row in stats.requests:
+        counters[f"{row.type} ok"] = row.ok
+        counters[f"{row.type} bytes"] = row.bytes
+        counters["errors"] += row.io_errors + row.unsupported
+        counters["bytes"] += row.bytes
+    return counters

@@ -1,0 +1,64 @@
+//! What a queue in Python records of itself.
+
+use std::sync::Arc;
+
+use virtmesh_device::{EventKind, TraceEvent, now};
+use virtmesh_ring::{Segment, extent};
+
+use crate::recorder::Recorder;
+
+/// The recorder of a queue, if it has one, and its index.
+pub struct QueueTape {
+    recorder: Option<Arc<virtmesh_device::Recorder>>,
+    index: usize,
+}
+
+impl QueueTape {
+    pub fn new(recorder: Option<&Recorder>, index: usize) -> Self {
+        let on = recorder.filter(|recorder| recorder.inner.capacity() > 0);
+        Self {
+            recorder: on.map(|recorder| Arc::clone(&recorder.inner)),
+            index,
+        }
+    }
+
+    /// The time, for an event that is recorded later; 0 without a recorder.
+    pub fn time(&self) -> u64 {
+        self.recorder.as_ref().map_or(0, |_| now())
+    }
+
+    /// Record an event of the queue itself.
+    pub fn queue(&self, kind: EventKind) {
+        if let Some(recorder) = &self.recorder {
+            recorder.record(TraceEvent::on_queue(kind, self.index));
+        }
+    }
+
+    /// Record a chain that is made available or taken.
+    pub fn chain(
+        &self,
+        kind: EventKind,
+        time: u64,
+        head: u16,
+        readable: &[Segment],
+        writable: &[Segment],
+    ) {
+        let Some(recorder) = &self.recorder else {
+            return;
+        };
+        let (descriptors, bytes) = extent(readable, writable);
+        let event = TraceEvent::of_chain(kind, self.index, head, descriptors as u64, bytes);
+        recorder.record_at(time, [event]);
+    }
+
+    /// Record chains that are given back or taken back, now.
+    pub fn used(&self, kind: EventKind, used: &[(u16, u32)]) {
+        let Some(recorder) = self.recorder.as_ref().filter(|_| !used.is_empty()) else {
+            return;
+        };
+        let events = used.iter().map(|&(head, written)| {
+            TraceEvent::of_chain(kind, self.index, head, written.into(), 0)
+        });
+        recorder.record_at(now(), events);
+    }
+}

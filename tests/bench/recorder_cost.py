@@ -1,0 +1,100 @@
+"""What the flight recorder costs: the disk's path with it and without, in one interleaved run.
+
+Usage: python tests/bench/recorder_cost.py [ROUNDS]
+
+Two device processes, one with its recorder and one without, and their two drivers in this process,
+likewise. What is measured is the CPU time of driver and device together: the latency on one
+CPU that has nothing else to do, whatever else the machine does. The ratio is the
+median of the rounds' ratios; the order within a round turns. The column "twice without" is what the
+method itself makes of two disks that are the same. Nothing is asserted.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import uvloop
+from rich.console import Console
+from rich.table import Table
+from virtmesh_native import Recorder
+
+from virtmesh.bus import reading
+from virtmesh.drivers.blk import VirtIOBlk
+from virtmesh.machine import DoorbellKind
+from virtmesh.testing.bench_disk import CALLS, BenchDisk, many_at_once, one_by_one
+from virtmesh.trace import EVENTS_DEFAULT
+from virtmesh.virtio.mmio_registers import STATUS
+
+ROUNDS = 60
+SIZE = 4096
+
+Way = Callable[[], Awaitable[object]]
+
+
+def ways(driver: VirtIOBlk) -> dict[str, Way]:
+    """Return what is measured: CALLS requests or batches each."""
+    buffer = bytearray(SIZE)
+    read = partial(driver.read_block, 8, buffer)
+    write = partial(driver.write_block, 8, buffer)
+    access = driver.bus.access
+    return {
+        "read 4 KiB, depth 32": partial(many_at_once, read),
+        "write 4 KiB, depth 32": partial(many_at_once, write),
+        "read 4 KiB, depth 1": partial(one_by_one, read),
+        "1 register on the stream": partial(one_by_one, lambda: access([reading(STATUS)])),
+        "64 registers in one batch": partial(one_by_one, lambda: access([reading(STATUS)] * 64)),
+    }
+
+
+async def measure(rounds: int) -> dict[str, list[dict[str, float]]]:
+    """Measure every way on every disk in turn, round after round."""
+    async with AsyncExitStack() as undo:
+        folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="virtmesh-bench-")))
+        disks = {}
+        for name, events in (("without", 0), ("again", 0), ("with", EVENTS_DEFAULT)):
+            disk = BenchDisk(folder, name, undo, f"--recorder={events}")
+            driver = await disk.drive(DoorbellKind.EVENTFD, Recorder(events))
+            disks[name] = disk, ways(driver)
+        costs: dict[str, list[dict[str, float]]] = {way: [] for way in disks["with"][1]}
+        order = list(disks)
+        for _ in range(rounds):
+            order.append(order.pop(0))
+            for way, rows in costs.items():
+                rows.append({name: await cost_of(way, *disks[name]) for name in order})
+        return costs
+
+
+async def cost_of(way: str, disk: BenchDisk, disk_ways: dict[str, Way]) -> float:
+    """Return microseconds of CPU for each request or batch."""
+    before = disk.cpu_us()
+    await disk_ways[way]()
+    return (disk.cpu_us() - before) / CALLS
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # waking another core costs more
+    costs = uvloop.run(measure(rounds))
+    table = Table(title=f"{rounds} interleaved rounds on one CPU")
+    for column in ("what", "CPU us without", "with / without", "twice without"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for way, rows in costs.items():
+        table.add_row(
+            way,
+            f"{statistics.median(row['without'] for row in rows):.1f}",
+            f"{statistics.median(row['with'] / row['without'] for row in rows):.3f}",
+            f"{statistics.median(row['again'] / row['without'] for row in rows):.3f}",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
