@@ -16,6 +16,7 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 CARGO := nice cargo
 MANIFEST := --manifest-path native/Cargo.toml --locked
+INTEROP := tests/interop/virtio-driver/Cargo.toml
 STACK := $(BIN)/python tools/stack.py
 SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh deploy/offline/*.sh)
 NATIVE_SOURCES := $(shell find native -name target -prune -o -name fuzz -prune -o -type f \
@@ -27,7 +28,8 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-native test-python lint dashboards protos lock bench up down images clean
+.PHONY: help setup demo test test-native test-python test-interop lint dashboards protos lock bench \
+	up down images clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -50,6 +52,11 @@ test-python: setup ## run pytest; PYTEST_ARGS='-k name' picks tests
 	@if tools/doctor.sh docker; then $(STACK) build; else echo 'tests/compose is left out'; fi
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+test-interop: setup ## boot real Linux guests (UML, QEMU) on the devices; takes minutes
+	@tools/doctor.sh guests
+	tools/guests.sh build/guests
+	VIRTMESH_GUESTS=build/guests $(BIN)/pytest tests/interop $(PYTEST_ARGS)
+
 lint: setup ## check style, types, protos, generated code, locks and compose file
 	@tools/doctor.sh clippy
 	$(BIN)/ruff check
@@ -57,6 +64,8 @@ lint: setup ## check style, types, protos, generated code, locks and compose fil
 	$(BIN)/mypy
 	cargo fmt --manifest-path native/Cargo.toml --all --check
 	$(CARGO) clippy $(MANIFEST) --workspace --all-targets --quiet -- -D warnings
+	cargo fmt --manifest-path $(INTEROP) --check
+	$(CARGO) clippy --manifest-path $(INTEROP) --locked --target-dir build/interop --quiet -- -D warnings
 	$(BIN)/buf lint
 	$(BIN)/python tools/protos.py --check
 	$(BIN)/python tools/input_codes.py --check

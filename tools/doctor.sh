@@ -1,7 +1,7 @@
 #!/bin/bash
 # Say what this host lacks for building virtmesh, one line each with the mend.
 #
-# Usage: tools/doctor.sh [python] [cc] [cargo] [clippy] [xkb] [e2fsprogs] [docker]
+# Usage: tools/doctor.sh [python] [cc] [cargo] [clippy] [xkb] [e2fsprogs] [docker] [guests]
 # Exits 1 if anything of what was asked for is missing. $PYTHON is the Python to look at.
 set -euo pipefail
 
@@ -81,9 +81,18 @@ check_docker() {
         report "a Docker engine that answers: systemctl start docker (and: adduser \$USER docker)"
 }
 
+check_guests() {
+    local pair
+    for pair in linux.uml:user-mode-linux qemu-system-x86_64:qemu-system-x86 cpio:cpio \
+        busybox:busybox-static mkfs.ext4:e2fsprogs fio:fio evtest:evtest; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "${pair%:*}" >/dev/null ||
+            report "${pair%:*}, for guests: apt-get install ${pair#*:}"
+    done
+}
+
 for thing in "$@"; do
     case $thing in
-        python | cc | cargo | clippy | xkb | e2fsprogs | docker) "check_$thing" ;;
+        python | cc | cargo | clippy | xkb | e2fsprogs | docker | guests) "check_$thing" ;;
         *) printf 'doctor.sh: %s is nothing it knows of\n' "$thing" >&2; exit 2 ;;
     esac
 done

@@ -21,6 +21,7 @@ STATES = {
     kernel_pb2.PROBE_STATE_PROBING: "probing",
     kernel_pb2.PROBE_STATE_READY: "ready",
     kernel_pb2.PROBE_STATE_FAILED: "failed",
+    kernel_pb2.PROBE_STATE_RESERVED: "reserved",
 }
 
 
@@ -69,6 +70,7 @@ class Machine:
                 interrupts=device.interrupts,
                 requests=device.requests,
                 endpoint=device.endpoint,
+                vhost_user_socket=device.vhost_user_socket,
             )
             for device in self._list().devices
         ]

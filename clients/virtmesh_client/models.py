@@ -11,9 +11,9 @@ class DeviceInfo:
 
     name: str
     state: str
-    """"waiting", "probing", "ready" or "failed"."""
+    """"waiting", "probing", "ready", "failed", or "reserved": left to guests."""
     detail: str
-    """Why the device is not ready; empty when it is."""
+    """Why the device is not ready; empty when it is, and when a guest drives it."""
     compatible: str
     mmio_address: int
     irq: int
@@ -24,6 +24,8 @@ class DeviceInfo:
     interrupts: int
     requests: int
     endpoint: str
+    vhost_user_socket: str = ""
+    """Path of the socket that takes front ends of guests; empty unless the device is reserved."""
 
 
 @dataclass(frozen=True)

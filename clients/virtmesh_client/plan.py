@@ -108,12 +108,18 @@ def pick_port(address: str, taken: set[int]) -> str:
 
 
 def quick_machine(
-    name: str, disks: Sequence[str], inputs: Sequence[str] = (), serial: str | None = None
+    name: str,
+    disks: Sequence[str],
+    inputs: Sequence[str] = (),
+    serial: str | None = None,
+    *,
+    vhost_user: bool = False,
 ) -> str:
     """Return the machine file for devices given on a command line.
 
     A disk is IMAGE[,size=64M][,ro][,OPTION=VALUE], an input device PERSONALITY[,OPTION=VALUE], a
-    serial port [pace][,OPTION=VALUE] (None for no port). Errors: BadMachine.
+    serial port [pace][,OPTION=VALUE] (None for no port). With `vhost_user`, disks and input devices
+    are left to guests. Errors: BadMachine.
     """
     lines = [f"name = {quote(name)}", "[kernel]", 'metrics = "127.0.0.1:0"']
     if len(disks) + len(inputs) > machine_file.SLOTS:
@@ -122,7 +128,7 @@ def quick_machine(
         )
     for index, disk in enumerate(disks):
         image, *options = disk.split(",")
-        lines += _table(f"vd{chr(ord('a') + index)}", "blk")
+        lines += _table(f"vd{chr(ord('a') + index)}", "blk", vhost_user=vhost_user)
         lines += [f"image = {quote(str(Path(image).absolute()))}"]
         lines += _options(disk, options, DISK_FLAGS)
     used: Counter[str] = Counter()
@@ -131,22 +137,24 @@ def quick_machine(
         is_file = personality.endswith(".toml")
         stem = Path(personality).stem if is_file else personality
         used[stem] += 1
-        lines += _table(stem if used[stem] == 1 else f"{stem}-{used[stem]}", "input")
+        device = stem if used[stem] == 1 else f"{stem}-{used[stem]}"
+        lines += _table(device, "input", vhost_user=vhost_user)
         value = str(Path(personality).absolute()) if is_file else personality
         lines += [f"personality = {quote(value)}", *_options(text, options)]
     if serial is not None:
-        lines += _table(SERIAL_NAME, "uart")
+        lines += _table(SERIAL_NAME, "uart", vhost_user=False)
         lines += _options(serial, serial.split(",") if serial else [], SERIAL_FLAGS)
     return "\n".join(lines) + "\n"
 
 
-def _table(name: str, kind: str) -> list[str]:
+def _table(name: str, kind: str, *, vhost_user: bool) -> list[str]:
     """Return the head of a device's table."""
     return [
         "[[devices]]",
         f"name = {quote(name)}",
         f"kind = {quote(kind)}",
         'metrics = "127.0.0.1:0"',
+        f"vhost-user = {str(vhost_user).lower()}",
         "[devices.options]",
     ]
 

@@ -117,7 +117,7 @@ class Supervisor:
             await asyncio.gather(stop, ready, *tasks, return_exceptions=True)
 
     async def _become_ready(self) -> None:
-        """Wait until the kernel uses every device. Errors: BadMachine."""
+        """Wait until every device is ready, or left to guests. Errors: BadMachine."""
         self._tell(Event("waiting", "waiting for the devices"))
         why = "the kernel does not answer"
         try:
@@ -142,7 +142,7 @@ class Supervisor:
                 devices = await machine.devices()
             except ServiceUnavailable as error:
                 return error.message
-        unready = [one for one in devices if one.state != "ready"]
+        unready = [one for one in devices if one.state not in {"ready", "reserved"}]
         why = "; ".join(f"{one.name} is {one.state}: {one.detail}" for one in unready)
         if any(one.state == "failed" for one in unready):
             raise BadMachine(f"{self._plan.name} does not start: {why}")

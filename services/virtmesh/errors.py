@@ -53,6 +53,10 @@
     |-- ExpectTimeout             a serial line that did not bring what was waited for
     |-- WatcherTooSlow            a watcher that does not keep up is cut off
     |-- BadStream                 messages out of order on a stream
+    |   `-- FrontEndViolation     a message that vhost-user forbids, or forbids just now
+    |-- GuestError                a guest that can't be booted
+    |   |-- GuestPartMissing      a kernel or a program that this host lacks
+    |   `-- GuestTimeout          it did not end in the time that it was given
     |-- MessageTooLarge           one message over its limit
     `-- BadMachine                a machine file or device tree that makes no sense
 
@@ -316,6 +320,22 @@ class WatcherTooSlow(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):
 
 class BadStream(VirtmeshError, code=Code.INVALID_ARGUMENT):
     """Messages out of order on a stream."""
+
+
+class FrontEndViolation(BadStream):
+    """A message that vhost-user forbids, or forbids in this state: its connection ends."""
+
+
+class GuestError(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """A guest that can't be booted."""
+
+
+class GuestPartMissing(GuestError):
+    """A kernel or a program that this host lacks."""
+
+
+class GuestTimeout(GuestError, code=Code.DEADLINE_EXCEEDED):
+    """It did not end in the time that it was given."""
 
 
 class MessageTooLarge(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):

@@ -17,14 +17,18 @@ from virtmesh.drivers.blk import VirtIOBlk
 from virtmesh.errors import BlockIOError, BlockReadOnly, DeviceLost, PastEnd
 from virtmesh.machine import DoorbellKind, InterruptMode
 from virtmesh.testing.driving import drive_locally, drive_over_grpc
+from virtmesh.virtio.features import Feature
 from virtmesh.virtio.mmio_device import VirtioMmio
 
 SIZE = 8 << 20
 WAYS = [
-    pytest.param((reach, doorbell, mode), id=f"{reach}-{doorbell.value}-{mode.value}")
+    pytest.param(
+        (reach, doorbell, mode, refused), id=f"{reach}-{doorbell.value}-{mode.value}-{ring}"
+    )
     for reach in ("local", "grpc")
     for doorbell in DoorbellKind
     for mode in InterruptMode
+    for ring, refused in (("packed", 0), ("split", Feature.VIRTIO_F_RING_PACKED))
 ]
 
 Drive = Callable[..., AbstractAsyncContextManager[tuple[VirtIOBlk, BlkModel]]]
@@ -52,16 +56,17 @@ def fill(image: Path, byte: bytes) -> None:
 @pytest.fixture(params=WAYS)
 def drive(request: pytest.FixtureRequest, image: Path, tmp_path: Path) -> Drive:
     """Return what starts a driver on a disk made of the given options."""
-    reach, doorbell, mode = request.param
+    reach, doorbell, mode, refused = request.param
 
     @asynccontextmanager
     async def start(**options: Any) -> AsyncIterator[tuple[VirtIOBlk, BlkModel]]:
         model = BlkModel("vda", BlkOptions(image, **options))
         device = VirtioMmio(model)
+        options = {"doorbell": doorbell, "interrupts": mode, "refused": refused}
         way = (
-            drive_locally(device, doorbell=doorbell, interrupts=mode)
+            drive_locally(device, **options)
             if reach == "local"
-            else drive_over_grpc(device, tmp_path, doorbell=doorbell, interrupts=mode)
+            else drive_over_grpc(device, tmp_path, **options)
         )
         async with way as driver:
             assert isinstance(driver, VirtIOBlk)

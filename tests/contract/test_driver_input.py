@@ -23,13 +23,17 @@ from virtmesh.input_codes import code_of
 from virtmesh.machine import DoorbellKind, InterruptMode
 from virtmesh.testing.driving import drive_locally, drive_over_grpc
 from virtmesh.testing.input_injector import Mark, lengths
+from virtmesh.virtio.features import Feature
 from virtmesh.virtio.mmio_device import VirtioMmio
 
 WAYS = [
-    pytest.param((reach, doorbell, mode), id=f"{reach}-{doorbell.value}-{mode.value}")
+    pytest.param(
+        (reach, doorbell, mode, refused), id=f"{reach}-{doorbell.value}-{mode.value}-{ring}"
+    )
     for reach in ("local", "grpc")
     for doorbell in DoorbellKind
     for mode in InterruptMode
+    for ring, refused in (("packed", 0), ("split", Feature.VIRTIO_F_RING_PACKED))
 ]
 REL, REL_X = code_of("REL_X")
 LED, CAPSL = code_of("LED_CAPSL")
@@ -42,7 +46,7 @@ Drive = Callable[..., AbstractAsyncContextManager[tuple[VirtIOInput, InputModel]
 @pytest.fixture(params=WAYS)
 def drive(request: pytest.FixtureRequest, tmp_path: Path) -> Drive:
     """Return what starts a driver on an input device made of the given options."""
-    reach, doorbell, mode = request.param
+    reach, doorbell, mode, refused = request.param
 
     @asynccontextmanager
     async def start(
@@ -50,10 +54,11 @@ def drive(request: pytest.FixtureRequest, tmp_path: Path) -> Drive:
     ) -> AsyncIterator[tuple[VirtIOInput, InputModel]]:
         model = InputModel("input", InputOptions(personality, **options), load(personality))
         device = VirtioMmio(model)
+        options = {"doorbell": doorbell, "interrupts": mode, "refused": refused}
         way = (
-            drive_locally(device, doorbell=doorbell, interrupts=mode)
+            drive_locally(device, **options)
             if reach == "local"
-            else drive_over_grpc(device, tmp_path, doorbell=doorbell, interrupts=mode)
+            else drive_over_grpc(device, tmp_path, **options)
         )
         async with way as driver:
             assert isinstance(driver, VirtIOInput)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Serve = Callable[[VirtioMmio], AbstractAsyncContextManager[Served]]
 
 PLAIN = int(Feature.VIRTIO_F_VERSION_1)
+PACKED = int(Feature.VIRTIO_F_RING_PACKED)
 EVENT_IDX = PLAIN | int(Feature.VIRTIO_F_EVENT_IDX)
 KEY, A = code_of("KEY_A")
 _, B = code_of("KEY_B")
@@ -378,7 +379,15 @@ def split_packets(events: Sequence[Event]) -> list[list[Event]]:
 
 
 @pytest.mark.parametrize(
-    ("features", "size"), [(EVENT_IDX, 64), (PLAIN, 64), (EVENT_IDX, 4), (PLAIN, 4)]
+    ("features", "size"),
+    [
+        (EVENT_IDX, 64),
+        (PLAIN, 64),
+        (EVENT_IDX, 4),
+        (PLAIN, 4),
+        (EVENT_IDX | PACKED, 63),
+        (PLAIN | PACKED, 3),
+    ],
 )
 async def test_nothing_is_lost_torn_or_out_of_order(serve: Serve, features: int, size: int) -> None:
     """100,000 events of 4 injectors, through a driver that pauses at random."""

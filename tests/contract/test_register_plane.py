@@ -25,6 +25,7 @@ from virtmesh.virtio.features import Feature
 from virtmesh.virtio.status import Status
 
 PLAIN = Feature.VIRTIO_F_VERSION_1 | BlkFeature.VIRTIO_BLK_F_FLUSH
+PACKED = PLAIN | Feature.VIRTIO_F_RING_PACKED
 ALL_ONES = 0xFFFF_FFFF
 
 
@@ -126,13 +127,13 @@ async def test_every_doorbell_rings(driver: ScriptDriver, by: str) -> None:
     "features",
     [
         PLAIN & ~Feature.VIRTIO_F_VERSION_1,
-        PLAIN | Feature.VIRTIO_F_RING_PACKED,
+        PLAIN | Feature.VIRTIO_F_IN_ORDER,
         PLAIN | BlkFeature.VIRTIO_BLK_F_ZONED,
         PLAIN | BlkFeature.VIRTIO_BLK_F_RO,
         int(PLAIN) | 1 << 50,
         int(PLAIN) | 1 << 63,
     ],
-    ids=["no VERSION_1", "RING_PACKED", "ZONED", "RO", "bit 50", "bit 63"],
+    ids=["no VERSION_1", "IN_ORDER", "ZONED", "RO", "bit 50", "bit 63"],
 )
 async def test_unacceptable_features_are_refused(driver: ScriptDriver, features: int) -> None:
     """FEATURES_OK reads back as 0 for a subset that the device can't serve (2.2.2)."""
@@ -170,11 +171,35 @@ async def test_features_stand_after_features_ok(driver: ScriptDriver) -> None:
 
 @pytest.mark.parametrize("size", [0, 3, 12, 32, ALL_ONES])
 async def test_queue_sizes_are_checked(driver: ScriptDriver, size: int) -> None:
-    """A queue size is a power of two up to QueueSizeMax (2.7, 4.2.2.2)."""
+    """The size of a split queue is a power of two up to QueueSizeMax (2.7, 4.2.2.2)."""
     await driver.reset()
     await driver.negotiate(PLAIN)
     with pytest.raises(DriverViolation):
         await driver.put(mmio.QUEUE_SIZE, size)
+
+
+@pytest.mark.parametrize("size", [0, 17, 32, ALL_ONES])
+async def test_packed_queue_sizes_are_checked(driver: ScriptDriver, size: int) -> None:
+    """The size of a packed queue is at most QueueSizeMax (4.2.2.2)."""
+    await driver.reset()
+    await driver.negotiate(PACKED)
+    with pytest.raises(DriverViolation):
+        await driver.put(mmio.QUEUE_SIZE, size)
+
+
+@pytest.mark.parametrize("size", [3, 5, 13, 16])
+@pytest.mark.parametrize("by", ["mmio", "rpc", "eventfd"])
+async def test_packed_queues_of_any_size_are_served(
+    driver: ScriptDriver, size: int, by: str
+) -> None:
+    """The size of a packed queue need not be a power of two (2.8.10.1)."""
+    await driver.reset()
+    await driver.negotiate(PACKED)
+    await driver.set_up_queue(0, size)
+    await driver.go()
+    for sector in range(2 * size):
+        answer = await driver.request(BlkRequest.read(sector, 512), by=by)
+        assert answer == (0, sector.to_bytes(8, "little") * 64)
 
 
 async def test_a_ready_queue_can_not_be_moved(driver: ScriptDriver) -> None:
@@ -203,6 +228,21 @@ async def test_bad_areas_are_refused(driver: ScriptDriver, register: Register, v
     with pytest.raises(DriverViolation):
         await driver.put(mmio.QUEUE_READY, 1)
     assert await driver.get(mmio.QUEUE_READY) == 0
+
+
+@pytest.mark.parametrize(
+    "register", [mmio.QUEUE_DESC_LOW, mmio.QUEUE_DRIVER_LOW, mmio.QUEUE_DEVICE_LOW]
+)
+async def test_event_suppression_has_to_be_aligned(
+    driver: ScriptDriver, register: Register
+) -> None:
+    """The areas of a packed queue are aligned to 16, 4 and 4 (2.8.10.1)."""
+    await driver.reset()
+    await driver.negotiate(PACKED)
+    await driver.place_queue(0, 8)
+    await driver.put(register, 2)
+    with pytest.raises(DriverViolation, match="aligned"):
+        await driver.put(mmio.QUEUE_READY, 1)
 
 
 async def test_a_queue_without_a_size_is_refused(driver: ScriptDriver) -> None:

@@ -21,7 +21,7 @@ from virtmesh.bus import Access, columns, guarding, reading, writing
 from virtmesh.device import BurstDevice, Device
 from virtmesh.devices.uart import UartDevice, UartOptions, make
 from virtmesh.errors import NoSuchQueue, NotWritable, from_rpc_error
-from virtmesh.host.main import main
+from virtmesh.host.main import main, take_addresses
 from virtmesh.uart.port import Flow
 from virtmesh.uart.registers import IIR_ID, Fcr, Ier, Iir, Layout, Lsr, Registers
 
@@ -244,8 +244,9 @@ async def test_options_make_the_device(tmp_path: Path) -> None:
     values = {
         key: value
         for key, value in context.params.items()
-        if key not in {"name", "listen", "handover", "metrics", "log", "recorder"}
+        if key not in {"name", "log", "recorder"}
     }
+    take_addresses(values)
     device = make("com1", **values)
     device.close()
     assert device.options.layout == Layout(2, 4)

@@ -60,6 +60,13 @@ def test_a_serial_port_becomes_a_part_of_the_machine(tmp_path: Path) -> None:
     }
 
 
+def test_disks_and_input_devices_are_left_to_guests_the_serial_port_is_not(tmp_path: Path) -> None:
+    """It is no virtio device, and the console of the kernel."""
+    text = plan.quick_machine("demo", ["a.img"], ["mouse"], "", vhost_user=True)
+    sockets = {one.name: one.vhost_user for one in load(text, tmp_path).devices}
+    assert sockets == {"vda": "vda.vhost-user", "mouse": "mouse.vhost-user", "serial": None}
+
+
 def test_a_serial_port_needs_no_options(tmp_path: Path) -> None:
     """It is all there is to a machine then."""
     (serial,) = load(plan.quick_machine("demo", [], (), ""), tmp_path).devices

@@ -101,6 +101,16 @@ def test_a_serial_port_is_told_what_it_needs() -> None:
     assert (modem.address, modem.irq, modem.properties["reg-shift"]) == (0x1000_0100, 12, 0)
 
 
+def test_a_device_for_guests_is_reserved() -> None:
+    """Its node says so; those of the others do not."""
+    vdb, vda = MACHINE.devices
+    machine = replace(MACHINE, devices=(replace(vdb, vhost_user="/run/vdb.vhost-user"), vda))
+
+    reserved = {one.name: one.reserved for one in parse_blob(make_blob(machine)).devices}
+
+    assert reserved == {"vda": False, "vdb": True}
+
+
 def test_the_console_is_the_first_serial_port() -> None:
     """/chosen says so; without a serial port there is no console."""
     with_ports = parse_blob(make_blob(replace(MACHINE, devices=PORTS)))

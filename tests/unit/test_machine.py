@@ -121,6 +121,18 @@ def test_arguments_start_the_device(tmp_path: Path) -> None:
     ]
 
 
+def test_a_device_for_guests_has_a_socket_for_them(tmp_path: Path) -> None:
+    """It is in the run folder, and the device is told of it; without the key there is none."""
+    text = DEVICE + "vhost-user = true\n" + DEVICE.replace("vda", "vdb") + "vhost-user = false\n"
+
+    lent, kept = load(write(tmp_path, text)).resolve(tmp_path).devices
+
+    assert lent.vhost_user == f"{tmp_path}/vda.vhost-user"
+    assert lent.arguments()[-2:] == ["--vhost-user", f"{tmp_path}/vda.vhost-user"]
+    assert kept.vhost_user is None
+    assert "--vhost-user" not in kept.arguments()
+
+
 def test_serial_ports_have_places_of_their_own(tmp_path: Path) -> None:
     """They are where the board has them, and take no slot from the virtio devices."""
     text = "".join(
@@ -191,6 +203,7 @@ PORT = '[[devices]]\nname = "serial"\nkind = "uart"\n'
         (DEVICE + "[devices.options]\nsize = [1]", "must be a string or a number"),
         (DEVICE + "[devices.options]\nimage = 1", "options.image must be a string"),
         (PORT + "slot = 0", "slot is for virtio-mmio devices: leave it out, a uart needs none"),
+        (PORT + "vhost-user = true", "is for virtio devices: leave it out, a uart is none"),
         (PORT + "[devices.options]\nclock = true", "clock is True: write a number below 2^32"),
         (PORT + "[devices.options]\nclock = -1", "clock is -1: write a number"),
         (PORT + '[devices.options]\nreg-shift = "two"', "reg-shift is 'two': write a number"),

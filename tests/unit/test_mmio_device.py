@@ -94,6 +94,10 @@ class StubbornModel:
         """Say whether the queue is held."""
         return index not in self.running
 
+    def queue_base(self, index: int) -> int:
+        """Say that it begins anew."""
+        return 0
+
     def join(self, index: int) -> None:
         """Wait for `let_go`."""
         assert index not in self.running or self._let_go.wait(10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 
 import pytest
 from virtmesh_native import DeviceQueue, DriverQueue, GuestMemory, QueueConfig
@@ -13,22 +14,28 @@ from virtmesh.testing.native_rig import BASE, DATA, QUEUE_SIZE, SIZE, make_confi
 AVAIL_IDX = BASE + 0x1002
 USED_IDX = BASE + 0x2002
 USED_ELEMENTS = BASE + 0x2004
+LAST_OF_DESCRIPTOR = struct.Struct("<HH")
+"""Buffer ID and flags of a packed descriptor (2.8.13), from byte 12 of it on."""
+AVAILABLE, USED = 0x0080, 0x8080
+"""Flags in the first lap of a packed ring (2.8.1)."""
+KINDS = pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
 
 
 class Pair:
     """Both sides of one queue."""
 
-    def __init__(self, config: QueueConfig | None = None) -> None:
+    def __init__(self, *, packed: bool) -> None:
         self.memory: GuestMemory = make_memory()
-        config = config or make_config()
+        config = make_config(packed=packed)
+        self.packed = packed
         self.driver = DriverQueue(self.memory, config)
         self.device = DeviceQueue(self.memory, config)
 
 
-@pytest.fixture
-def pair() -> Pair:
+@pytest.fixture(params=[False, True], ids=["split", "packed"])
+def pair(request: pytest.FixtureRequest) -> Pair:
     """Make both sides of a queue of 16."""
-    return Pair()
+    return Pair(packed=request.param)
 
 
 def test_a_chain_goes_there_and_back(pair: Pair) -> None:
@@ -130,9 +137,15 @@ def test_a_device_that_breaks_the_ring_is_found_out_after_its_good_chains(pair: 
     tokens = [pair.driver.add([(DATA, 1)], []) for _ in range(2)]
     pair.device.pop()
     pair.device.push(tokens[0] or 0, 0)
-    # The second used element names a descriptor that the queue does not have.
-    pair.memory.write(USED_ELEMENTS + 8, (999).to_bytes(4, "little"))
-    pair.memory.write(USED_IDX, (2).to_bytes(2, "little"))
+    # The second used chain has a name that the queue does not have.
+    for address, data in {
+        False: [
+            (USED_ELEMENTS + 8, (999).to_bytes(4, "little")),
+            (USED_IDX, (2).to_bytes(2, "little")),
+        ],
+        True: [(BASE + 16 + 12, LAST_OF_DESCRIPTOR.pack(999, USED))],
+    }[pair.packed]:
+        pair.memory.write(address, data)
     assert pair.driver.pop_used() == [(tokens[0], 0)]
     for _ in range(2):
         with pytest.raises(RingCorrupt, match="999"):
@@ -141,7 +154,12 @@ def test_a_device_that_breaks_the_ring_is_found_out_after_its_good_chains(pair: 
 
 def test_a_driver_that_breaks_the_ring_is_found_out(pair: Pair) -> None:
     """The device gets RingCorrupt, and again."""
-    pair.memory.write(AVAIL_IDX, (999).to_bytes(2, "little"))
+    pair.memory.write(
+        *{
+            False: (AVAIL_IDX, (999).to_bytes(2, "little")),
+            True: (BASE + 12, LAST_OF_DESCRIPTOR.pack(999, AVAILABLE)),
+        }[pair.packed]
+    )
     for _ in range(2):
         with pytest.raises(RingCorrupt, match="999"):
             pair.device.pop()
@@ -172,7 +190,7 @@ def test_a_chain_that_is_not_held_cannot_be_given_back(pair: Pair) -> None:
 )
 def test_a_queue_that_cannot_be_there_is_refused(changes: dict[str, int]) -> None:
     """As the driver's violation by the device, as a mistake by the driver."""
-    memory, config = make_memory(), make_config(**changes)
+    memory, config = make_memory(), make_config(packed=False, **changes)
     with pytest.raises(DriverViolation):
         DeviceQueue(memory, config)
     with pytest.raises(ValueError, match=r"\w"):
@@ -185,7 +203,69 @@ def test_a_size_beyond_16_bits_is_refused() -> None:
         make_config(size=65536)
 
 
-def test_indirect_tables_save_descriptors() -> None:
+@pytest.mark.parametrize(
+    "changes", [{"size": 0}, {"size": 32769}, {"driver_area": BASE + 0x1002}, {"driver_area": BASE}]
+)
+def test_a_packed_queue_that_cannot_be_there_is_refused(changes: dict[str, int]) -> None:
+    """As a split one; but the rules differ."""
+    memory, config = make_memory(), make_config(packed=True, **changes)
+    with pytest.raises(DriverViolation):
+        DeviceQueue(memory, config)
+    with pytest.raises(ValueError, match=r"\w"):
+        DriverQueue(memory, config)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+def test_a_packed_queue_may_have_any_size(size: int) -> None:
+    """Its laps end where the ring ends."""
+    memory, config = make_memory(), make_config(packed=True, size=size)
+    driver, device = DriverQueue(memory, config), DeviceQueue(memory, config)
+    for turn in range(3 * size):
+        token = driver.add([], [(DATA, 512)])
+        assert device.pop() == (token, [], [(DATA, 512)])
+        device.push(token or 0, turn)
+        assert driver.pop_used() == [(token, turn)]
+
+
+@KINDS
+def test_another_device_side_goes_on_where_the_first_one_ended(packed: bool) -> None:  # noqa: FBT001 - a parameter of pytest
+    """Its base says where: also in the middle of a lap."""
+    memory = make_memory()
+    driver = DriverQueue(memory, make_config(packed=packed))
+    base = None
+    for turn in range(3 * QUEUE_SIZE):
+        config = make_config(packed=packed) if base is None else resumed(base, packed=packed)
+        device = DeviceQueue(memory, config)
+        token = driver.add([(DATA, 1)], [(DATA, 512)])
+        assert device.pop() == (token, [(DATA, 1)], [(DATA, 512)])
+        device.push(token or 0, turn)
+        assert driver.pop_used() == [(token, turn)]
+        base = device.base
+
+
+def resumed(base: int, *, packed: bool) -> QueueConfig:
+    """Describe the same queue, to go on with."""
+    return QueueConfig(
+        size=QUEUE_SIZE,
+        descriptor_area=BASE,
+        driver_area=BASE + 0x1000,
+        device_area=BASE + 0x2000,
+        event_idx=True,
+        indirect=False,
+        packed=packed,
+        base=base,
+    )
+
+
+@pytest.mark.parametrize(("packed", "base"), [(False, 0x1_0000), (True, 0x8000_8010)])
+def test_a_base_outside_the_ring_is_refused(packed: bool, base: int) -> None:  # noqa: FBT001 - a parameter of pytest
+    """It is where no index is."""
+    with pytest.raises(DriverViolation, match="cannot go on"):
+        DeviceQueue(make_memory(), resumed(base, packed=packed))
+
+
+@KINDS
+def test_indirect_tables_save_descriptors(packed: bool) -> None:  # noqa: FBT001 - a parameter of pytest
     """A chain of three buffers takes one descriptor, and looks the same to the device."""
     memory = make_memory()
     config = QueueConfig(
@@ -195,6 +275,7 @@ def test_indirect_tables_save_descriptors() -> None:
         device_area=BASE + 0x2000,
         event_idx=False,
         indirect=True,
+        packed=packed,
     )
     driver = DriverQueue(memory, config, indirect_area=BASE + 0x3000, indirect_entries=3)
     device = DeviceQueue(memory, config)

@@ -23,15 +23,18 @@ from virtmesh.virtio.queue import VirtQueue
     base=st.integers(0, 1 << 40).map(lambda page: page * 4096),
     size=st.integers(0, 15).map(lambda exponent: 1 << exponent),
     indirect=st.integers(0, 64),
+    packed=st.booleans(),
 )
-def test_areas_are_aligned_and_disjoint(base: int, size: int, indirect: int) -> None:
-    """Each area has the size and at least the alignment that 2.7 demands."""
-    layout = QueueLayout.place(base, size, indirect)
+def test_areas_are_aligned_and_disjoint(
+    base: int, size: int, indirect: int, *, packed: bool
+) -> None:
+    """Each area has the size and at least the alignment that 2.7 and 2.8.10.1 demand."""
+    layout = QueueLayout.place(base, size, indirect, packed=packed)
 
     areas = [
         (layout.descriptor_area, 16 * size, 16),
-        (layout.driver_area, 6 + 2 * size, 2),
-        (layout.device_area, 6 + 8 * size, 4),
+        (layout.driver_area, 4 if packed else 6 + 2 * size, 4 if packed else 2),
+        (layout.device_area, 4 if packed else 6 + 8 * size, 4),
         (layout.indirect_area or base + layout.length, 16 * size * indirect, 16),
     ]
     position = base

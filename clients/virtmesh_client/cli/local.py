@@ -63,6 +63,9 @@ run_dir_option = click.option(
     help="Options of the serial port, such as pace; without a machine file there is one always.",
 )
 @click.option("--no-serial", is_flag=True, help="Leave the serial port out.")
+@click.option(
+    "--vhost-user", is_flag=True, help="Leave disks and input devices to `virtmesh guest`."
+)
 @run_dir_option
 @click.option("--name", help="Name of the machine, and of its run folder.")
 @click.option("-d", "--detach", is_flag=True, help="Return when the machine is ready.")
@@ -82,6 +85,7 @@ def up(
     inputs: tuple[str, ...],
     serial: str | None,
     no_serial: bool,
+    vhost_user: bool,
     run_dir: Path | None,
     name: str | None,
     detach: bool,
@@ -95,7 +99,7 @@ def up(
     check_host()
     if no_serial and serial is not None:
         raise click.UsageError("give --serial or --no-serial, not both")
-    quick = Quick(disks, inputs, serial, no_serial=no_serial)
+    quick = Quick(disks, inputs, serial, no_serial=no_serial, vhost_user=vhost_user)
     file, name, run_dir = choose(machine, quick, name, run_dir)
     if detach:
         run_detached(settings, file, name, run_dir, wait)
@@ -111,6 +115,7 @@ class Quick:
     inputs: tuple[str, ...]
     serial: str | None
     no_serial: bool
+    vhost_user: bool
 
     @property
     def is_given(self) -> bool:
@@ -120,7 +125,7 @@ class Quick:
     def spell(self, name: str) -> str:
         """Return its machine file. Errors: BadMachine."""
         serial = None if self.no_serial else self.serial or ""
-        return quick_machine(name, self.disks, self.inputs, serial)
+        return quick_machine(name, self.disks, self.inputs, serial, vhost_user=self.vhost_user)
 
 
 def choose(
@@ -129,6 +134,10 @@ def choose(
     """Return the machine file, the name and the run folder. Errors: BadMachine, UsageError."""
     if file and (quick.is_given or quick.no_serial):
         raise click.UsageError("give a machine file, or --disk, --input and --serial, not both")
+    if quick.vhost_user and not (quick.disks or quick.inputs):
+        raise click.UsageError(
+            "--vhost-user goes with --disk and --input: in a machine file write vhost-user = true"
+        )
     if quick.is_given:
         name = name or "virtmesh"
         run_dir = (run_dir or rundir.default(name)).absolute()

@@ -13,6 +13,7 @@ from virtmesh import __version__
 from virtmesh_client.cli import fail
 from virtmesh_client.cli.blk import blk
 from virtmesh_client.cli.console import console
+from virtmesh_client.cli.guest import guest
 from virtmesh_client.cli.input import input as input_group
 from virtmesh_client.cli.local import down, status, up
 from virtmesh_client.cli.machine import completion, devices
@@ -65,6 +66,7 @@ for command in (
     serial,
     trace,
     top,
+    guest,
     completion,
 ):
     cli.add_command(command)

@@ -109,6 +109,7 @@ fn main() {
         size: 128,
         event_idx: true,
         indirect: true,
+        packed: false,
     };
     let mut driver = rig.with_driver(shape, 64);
     println!("4 KiB random, page cache, {ROUNDS} rounds of {REQUESTS}: ns per request");

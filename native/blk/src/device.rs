@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use virtmesh_device::{Interrupt, Kick, QUEUE_LIMIT};
-use virtmesh_ring::{ConfigError, GuestRam, QueueConfig};
+use virtmesh_ring::{ConfigError, DeviceQueue, GuestRam, LogRegion, QueueConfig};
 
 use crate::disk::Disk;
 use crate::engine::Engine;
@@ -81,6 +81,22 @@ impl BlkDevice {
         interrupt: Arc<Interrupt>,
         kick: Option<Kick>,
     ) -> Result<(), StartError> {
+        self.start_logged_queue(index, memory, config, None, interrupt, kick)
+    }
+
+    /// The same with an in-flight log: see [`DeviceQueue::with_log`].
+    ///
+    /// # Errors
+    /// Every variant of [`StartError`].
+    pub fn start_logged_queue(
+        &self,
+        index: usize,
+        memory: &GuestRam,
+        config: QueueConfig,
+        log: Option<&LogRegion>,
+        interrupt: Arc<Interrupt>,
+        kick: Option<Kick>,
+    ) -> Result<(), StartError> {
         if index >= QUEUE_LIMIT {
             return Err(StartError::NoSuchQueue { index });
         }
@@ -93,8 +109,10 @@ impl BlkDevice {
         {
             return Err(StartError::Running { index });
         }
+        let mut queue = DeviceQueue::with_log(memory.clone(), config, log)?;
+        queue.allow_chains(self.disk.longest_chain());
         let disk = Arc::clone(&self.disk);
-        let worker = Worker::start(index, memory, config, interrupt, kick, disk, engine)?;
+        let worker = Worker::start(index, queue, memory, interrupt, kick, disk, engine)?;
         state.queues.insert(index, Arc::new(worker));
         Ok(())
     }
@@ -117,6 +135,13 @@ impl BlkDevice {
     #[must_use]
     pub fn is_stopped(&self, index: usize) -> bool {
         self.worker(index).is_none_or(|worker| worker.is_stopped())
+    }
+
+    /// Where a stopped queue can go on: the `base` of the `QueueConfig` to start it with. None while it
+    /// is not stopped, and when it never ran.
+    #[must_use]
+    pub fn queue_base(&self, index: usize) -> Option<u32> {
+        self.worker(index)?.base()
     }
 
     /// Wait until a queue whose stop was requested is stopped.

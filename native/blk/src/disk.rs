@@ -72,6 +72,14 @@ impl Disk {
         }
     }
 
+    /// Buffers of the longest chain that a driver may make for a request: header, data, status.
+    #[must_use]
+    pub fn longest_chain(&self) -> u16 {
+        u16::try_from(self.options.seg_max)
+            .unwrap_or(u16::MAX)
+            .saturating_add(2)
+    }
+
     /// Take the negotiated features.
     pub fn set_features(&self, features: u64) {
         self.features.store(features, Ordering::SeqCst);

@@ -241,7 +241,10 @@ impl Pool {
     fn serve(&self) {
         while let Some((mut job, slow)) = self.take() {
             let used = job.run();
-            job.sink.complete(&[used]);
+            // The request keeps guest memory mapped: it is let go of before its queue can be stopped.
+            let Job { sink, request, .. } = job;
+            drop(request);
+            sink.complete(&[used]);
             if slow {
                 self.end_slow();
             }

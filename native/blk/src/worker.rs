@@ -2,22 +2,21 @@
 //!
 //! Invariant: the thread alone takes chains (`Popper`); whoever completes a request gives its chain
 //! back under the lock of `Pusher`. `active` counts the thread itself and every chain it took that is
-//! not given back with its interrupt raised; at 0 the queue is stopped for good, and nothing touches
-//! the ring any more. Nothing here waits for the driver.
+//! not given back with its interrupt raised; at 0 the queue is stopped for good, the ring is let go of,
+//! and nothing touches it any more. Nothing here waits for the driver.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use virtmesh_device::{
     Event, EventKind, Interrupt, Kick, NOTIFY_WAY_EVENTFD, Recorder, TraceEvent, now, wait_readable,
 };
-use virtmesh_ring::{Chain, DeviceQueue, GuestRam, Popper, Pusher, QueueConfig, extent};
+use virtmesh_ring::{Chain, DeviceQueue, GuestRam, Popper, Pusher, extent};
 
-use crate::device::StartError;
 use crate::disk::Disk;
 use crate::engine::{Engine, Job, Sink};
 use crate::request::{Request, Used};
@@ -33,12 +32,16 @@ pub struct Worker {
 
 struct Shared {
     index: usize,
-    pusher: Mutex<Pusher>,
+    /// None once stopped: it keeps guest memory mapped.
+    pusher: Mutex<Option<Pusher>>,
     interrupt: Arc<Interrupt>,
     wake: Event,
     stopping: AtomicBool,
     active: AtomicUsize,
-    stopped: Mutex<()>,
+    /// The part of the ring's base that the popper knew when the thread ended.
+    popper_base: AtomicU32,
+    /// Where the queue can go on, once it is stopped.
+    stopped: Mutex<Option<u32>>,
     stopped_changed: Condvar,
 }
 
@@ -56,25 +59,26 @@ impl Worker {
     /// Start the thread of queue `index`. It looks at the ring at once.
     ///
     /// # Errors
-    /// When the queue can't be where `config` says, or the system has no threads left.
+    /// When the system has no threads left.
     pub fn start(
         index: usize,
+        queue: DeviceQueue,
         memory: &GuestRam,
-        config: QueueConfig,
         interrupt: Arc<Interrupt>,
         kick: Option<Kick>,
         disk: Arc<Disk>,
         engine: Arc<dyn Engine>,
-    ) -> Result<Self, StartError> {
-        let (popper, pusher) = DeviceQueue::new(memory.clone(), config)?.split();
+    ) -> io::Result<Self> {
+        let (popper, pusher) = queue.split();
         let shared = Arc::new(Shared {
             index,
-            pusher: Mutex::new(pusher),
+            pusher: Mutex::new(Some(pusher)),
             interrupt,
             wake: Event::new()?,
             stopping: AtomicBool::new(false),
             active: AtomicUsize::new(1),
-            stopped: Mutex::new(()),
+            popper_base: AtomicU32::new(0),
+            stopped: Mutex::new(None),
             stopped_changed: Condvar::new(),
         });
         let taker = Taker {
@@ -105,7 +109,13 @@ impl Worker {
     /// True when the thread has ended and every chain it took is given back.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.shared.active.load(Ordering::SeqCst) == 0
+        self.base().is_some()
+    }
+
+    /// Where the queue can go on, once stopped: see [`DeviceQueue::base`]. None before.
+    #[must_use]
+    pub fn base(&self) -> Option<u32> {
+        *self.shared.stopped()
     }
 
     /// Requests being executed.
@@ -117,21 +127,22 @@ impl Worker {
 
     /// Wait until it is stopped.
     pub fn join(&self) {
-        let mut guard = self
-            .shared
-            .stopped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        while !self.is_stopped() {
-            let woken = self.shared.stopped_changed.wait(guard);
-            guard = woken.unwrap_or_else(PoisonError::into_inner);
+        let mut stopped = self.shared.stopped();
+        while stopped.is_none() {
+            let woken = self.shared.stopped_changed.wait(stopped);
+            stopped = woken.unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
 impl Shared {
-    fn pusher(&self) -> MutexGuard<'_, Pusher> {
+    fn pusher(&self) -> MutexGuard<'_, Option<Pusher>> {
         self.pusher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopped(&self) -> MutexGuard<'_, Option<u32>> {
+        // Nothing panics while it is held.
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publish used chains, and interrupt the driver if it wants that.
@@ -144,9 +155,12 @@ impl Shared {
                 TraceEvent::of_chain(EventKind::Push, self.index, head, written.into(), 0)
             }),
         );
-        let mut pusher = self.pusher();
+        let mut held = self.pusher();
+        let Some(pusher) = held.as_mut() else {
+            return; // Not reached: what is given back here is counted in `active`.
+        };
         let wanted = pusher.push_batch(used).map(|()| pusher.needs_interrupt());
-        drop(pusher);
+        drop(held);
         match wanted {
             Ok(true) => self.interrupt.raise_used_at(self.index, time_ns),
             Ok(false) => self.interrupt.count_suppressed_at(self.index, time_ns),
@@ -172,8 +186,9 @@ impl Shared {
     /// Count chains that were given back, or the end of the thread.
     fn release(&self, count: usize) {
         if self.active.fetch_sub(count, Ordering::SeqCst) == count {
-            // Whoever joins checks `active` under this lock, so it can't miss the notification.
-            let _guard = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+            let pusher = self.pusher().take();
+            let base = pusher.map_or(0, |pusher| pusher.base());
+            *self.stopped() = Some(self.popper_base.load(Ordering::SeqCst) | base);
             self.stopped_changed.notify_all();
         }
     }
@@ -202,6 +217,8 @@ impl Taker {
             Ok(Err(reason)) => shared.fail(&reason),
             Err(_) => shared.fail("internal error: the queue's thread panicked"),
         }
+        let base = self.popper.base();
+        shared.popper_base.store(base, Ordering::SeqCst);
         // Memory and engine are let go before anyone is told that the queue is stopped.
         drop(self);
         shared.release(1);
@@ -210,6 +227,11 @@ impl Taker {
     /// Take chains until told to stop. The error is the reason for a reset.
     fn serve(&mut self) -> Result<(), String> {
         let mut chains = Vec::with_capacity(BATCH);
+        // What an earlier process took comes first, and is executed even if a stop comes at once: the
+        // base of a stopped queue says that nothing is in flight.
+        while self.popper.has_again() {
+            self.take(&mut chains)?;
+        }
         while !self.is_stopping() {
             self.popper.disable_notifications();
             while !self.is_stopping() && self.take(&mut chains)? {}

@@ -151,7 +151,9 @@ proptest! {
     #[test]
     fn a_disk_behaves_as_a_vector(
         steps in prop::collection::vec(step(), 1..60),
-        size in prop::sample::select(vec![4_u16, 16, 128]),
+        (size, packed) in prop::sample::select(vec![
+            (4_u16, false), (16, false), (128, false), (4, true), (13, true), (128, true),
+        ]),
         event_idx: bool,
         indirect: bool,
         threads in 1..4_usize,
@@ -160,7 +162,7 @@ proptest! {
         let mut expected = pattern(256 * 512, 3);
         let rig = Rig::new(&expected, threads);
         rig.device.disk().set_write_back(write_back);
-        let mut driver = rig.with_driver(Shape { size, event_idx, indirect }, 4);
+        let mut driver = rig.with_driver(Shape { size, event_idx, indirect, packed }, 4);
         for step in steps {
             prop_assert!(ask(&mut driver, &step) == model(&mut expected, &step), "{step:?}");
         }

@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// What `/proc/self/fd/N` links to for an eventfd.
 const EVENTFD_LINK: &str = "anon_inode:[eventfd]";
+/// How what it links to for a socket begins.
+const SOCKET_LINK: &str = "socket:[";
 
 /// Why a descriptor is no doorbell.
 #[derive(Debug, thiserror::Error)]
@@ -107,23 +109,28 @@ impl AsFd for Kick {
     }
 }
 
-/// A driver's eventfd by which it hears of interrupts.
+/// What a driver hears of interrupts by.
 #[derive(Debug)]
-pub struct Call(OwnedFd);
-
-impl Call {
-    /// Duplicate a driver's eventfd.
-    ///
-    /// # Errors
-    /// When it is not a non-blocking eventfd.
-    pub fn duplicate(descriptor: RawFd) -> Result<Self, DoorbellError> {
-        duplicate_eventfd(descriptor).map(Self)
-    }
+pub enum Call {
+    /// An eventfd: 1 is added.
+    Eventfd(OwnedFd),
+    /// A socket: eight bytes are sent. User-mode Linux can't wait for an eventfd.
+    Socket(OwnedFd),
 }
 
-impl AsFd for Call {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+impl Call {
+    /// Duplicate a driver's eventfd or socket.
+    ///
+    /// # Errors
+    /// When it is neither a non-blocking eventfd nor a socket.
+    pub fn duplicate(descriptor: RawFd) -> Result<Self, DoorbellError> {
+        match duplicate_eventfd(descriptor) {
+            Ok(copy) => Ok(Self::Eventfd(copy)),
+            Err(DoorbellError::NotEventfd { actual, .. }) if actual.starts_with(SOCKET_LINK) => {
+                duplicate(descriptor).map(Self::Socket)
+            }
+            Err(refusal) => Err(refusal),
+        }
     }
 }
 
@@ -174,8 +181,8 @@ fn drain(descriptor: BorrowedFd<'_>) -> bool {
     length == 8
 }
 
-/// Duplicate a descriptor after checking that it is a non-blocking eventfd.
-fn duplicate_eventfd(descriptor: RawFd) -> Result<OwnedFd, DoorbellError> {
+/// Duplicate a descriptor.
+fn duplicate(descriptor: RawFd) -> Result<OwnedFd, DoorbellError> {
     // SAFETY: F_DUPFD_CLOEXEC takes no pointers; a number that is not open gives EBADF.
     let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 0) };
     if copy < 0 {
@@ -186,7 +193,12 @@ fn duplicate_eventfd(descriptor: RawFd) -> Result<OwnedFd, DoorbellError> {
         });
     }
     // SAFETY: fcntl made the descriptor, and nothing else owns it.
-    let copy = unsafe { OwnedFd::from_raw_fd(copy) };
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Duplicate a descriptor, and check that it is a non-blocking eventfd.
+fn duplicate_eventfd(descriptor: RawFd) -> Result<OwnedFd, DoorbellError> {
+    let copy = duplicate(descriptor)?;
     let link = fs::read_link(format!("/proc/self/fd/{}", copy.as_raw_fd()))
         .map_err(|cause| DoorbellError::Refused { descriptor, cause })?;
     if link.as_os_str() != EVENTFD_LINK {

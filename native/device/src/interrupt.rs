@@ -209,10 +209,10 @@ impl Interrupt {
         self.raise_config();
     }
 
-    /// Set or clear the eventfd of a queue, which is duplicated.
+    /// Set or clear the eventfd or socket of a queue, which is duplicated.
     ///
     /// # Errors
-    /// When it is not a non-blocking eventfd, or there can be no such queue.
+    /// When it is neither a non-blocking eventfd nor a socket, or there can be no such queue.
     pub fn set_call(&self, queue: usize, call: Option<RawFd>) -> Result<(), DoorbellError> {
         let call = call.map(Call::duplicate).transpose()?;
         let mut calls = write(&self.calls);

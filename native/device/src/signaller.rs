@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -41,17 +41,26 @@ impl Signaller {
         }
     }
 
-    /// Add 1 to the eventfd.
+    /// Add 1 to the eventfd, or send it to the socket. The only failure is a full counter or buffer:
+    /// the driver has a signal waiting already.
     pub fn signal(&self, call: &Call) {
-        let signalled = self
-            .context
-            .as_ref()
-            .is_some_and(|context| context.signal(call).is_ok());
-        if !signalled {
-            let one = 1_u64.to_ne_bytes();
-            // A failure is EAGAIN at a full counter: the driver has a signal waiting already.
-            // SAFETY: the buffer is valid for its length.
-            unsafe { libc::write(call.as_fd().as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        let one = 1_u64.to_ne_bytes();
+        match call {
+            Call::Eventfd(eventfd) => {
+                let signalled = self
+                    .context
+                    .as_ref()
+                    .is_some_and(|context| context.signal(eventfd).is_ok());
+                if !signalled {
+                    // SAFETY: the buffer is valid for its length.
+                    unsafe { libc::write(eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+                }
+            }
+            Call::Socket(socket) => {
+                let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+                // SAFETY: the buffer is valid for its length.
+                unsafe { libc::send(socket.as_raw_fd(), one.as_ptr().cast(), one.len(), flags) };
+            }
         }
     }
 }
@@ -88,7 +97,7 @@ impl Context {
         })
     }
 
-    fn signal(&self, call: &Call) -> io::Result<()> {
+    fn signal(&self, eventfd: &OwnedFd) -> io::Result<()> {
         if self.submitted.fetch_add(1, Ordering::Relaxed) % COMPLETIONS == COMPLETIONS - 1 {
             self.take_completions();
         }
@@ -97,7 +106,7 @@ impl Context {
         block.aio_lio_opcode = IOCB_CMD_PREAD;
         block.aio_fildes = self.null.as_raw_fd().cast_unsigned();
         block.aio_flags = IOCB_FLAG_RESFD;
-        block.aio_resfd = call.as_fd().as_raw_fd().cast_unsigned();
+        block.aio_resfd = eventfd.as_raw_fd().cast_unsigned();
         let mut list = [&raw mut block];
         // SAFETY: the list holds one valid control block, which the kernel copies before it
         // returns; the read is of no bytes, so no buffer is needed.
@@ -135,6 +144,10 @@ impl Drop for Context {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
     use crate::eventfd::{Event, wait_readable};
 
@@ -166,6 +179,21 @@ mod tests {
         let (event, call) = event_and_call();
         Signaller { context: None }.signal(&call);
         assert_eq!(counter(&event), 1);
+    }
+
+    #[test]
+    fn a_socket_is_sent_eight_bytes_until_it_is_full_or_closed() {
+        let (mut driver, device) = UnixStream::pair().unwrap();
+        let call = Call::duplicate(device.as_raw_fd()).unwrap();
+        let signaller = Signaller::new();
+        for _ in 0..100_000 {
+            signaller.signal(&call);
+        }
+        let mut bytes = [0_u8; 8];
+        driver.read_exact(&mut bytes).unwrap();
+        assert_eq!(u64::from_ne_bytes(bytes), 1);
+        drop(driver);
+        signaller.signal(&call);
     }
 
     #[test]

@@ -184,8 +184,9 @@ impl BlkDevice {
             .transpose()
             .map_err(|error| errors::doorbell(py, &error))?;
         let interrupt = Arc::clone(&interrupt.inner);
+        let log = config.log.as_ref();
         self.device()?
-            .start_queue(index, &memory.ram, config.inner, interrupt, kick)
+            .start_logged_queue(index, &memory.ram, config.inner, log, interrupt, kick)
             .map_err(|error| errors::start(py, &error))
     }
 
@@ -203,6 +204,10 @@ impl BlkDevice {
 
     fn is_stopped(&self, index: usize) -> bool {
         self.open().is_none_or(|device| device.is_stopped(index))
+    }
+
+    fn queue_base(&self, index: usize) -> Option<u32> {
+        self.open()?.queue_base(index)
     }
 
     fn join(&self, py: Python<'_>, index: usize) {

@@ -4,16 +4,20 @@
 
 mod blk;
 mod errors;
+mod inflight;
 mod interrupt;
 mod memory;
 mod queue;
 mod queue_tape;
 mod recorder;
+mod vhost;
 
 #[pyo3::pymodule(name = "_native")]
 mod native {
     #[pymodule_export]
     use crate::blk::BlkDevice;
+    #[pymodule_export]
+    use crate::inflight::InFlightLog;
     #[pymodule_export]
     use crate::interrupt::Interrupt;
     #[pymodule_export]
@@ -22,4 +26,6 @@ mod native {
     use crate::queue::{DeviceQueue, DriverQueue, QueueConfig};
     #[pymodule_export]
     use crate::recorder::Recorder;
+    #[pymodule_export]
+    use crate::vhost::FrontEndMemory;
 }

@@ -21,29 +21,9 @@ pub struct GuestMemory {
 impl GuestMemory {
     #[new]
     fn new(py: Python<'_>, regions: &Bound<'_, PyAny>) -> PyResult<Self> {
-        // Taken one by one, so that an endless or huge sequence costs nothing.
-        let regions = regions
-            .try_iter()?
-            .take(REGIONS_TAKEN)
-            .map(|region| region?.extract::<(RawFd, u64, u64, u64)>())
-            .collect::<PyResult<Vec<_>>>()?;
-        let specs = regions
-            .iter()
-            .map(|&(descriptor, guest_address, size, file_offset)| {
-                check_open(py, descriptor)?;
-                // SAFETY: it is open, and the caller keeps it open during the call, which holds the
-                // GIL.
-                let fd = unsafe { BorrowedFd::borrow_raw(descriptor) };
-                Ok(RegionSpec {
-                    fd,
-                    guest_address,
-                    size,
-                    file_offset,
-                })
-            })
-            .collect::<PyResult<Vec<_>>>()?;
-        let ram = GuestRam::map(&specs).map_err(|error| errors::memory(py, &error))?;
-        Ok(Self { ram })
+        let ram = GuestRam::map(&region_specs(py, regions)?);
+        ram.map(|ram| Self { ram })
+            .map_err(|error| errors::memory(py, &error))
     }
 
     #[getter]
@@ -77,6 +57,31 @@ impl GuestMemory {
             .write(address, data)
             .map_err(|error| errors::memory(py, &error))
     }
+}
+
+/// Take a sequence of (descriptor, guest address, size, offset in the file).
+pub fn region_specs<'fd>(
+    py: Python<'fd>,
+    regions: &Bound<'_, PyAny>,
+) -> PyResult<Vec<RegionSpec<'fd>>> {
+    // Taken one by one, so that an endless or huge sequence costs nothing.
+    regions
+        .try_iter()?
+        .take(REGIONS_TAKEN)
+        .map(|region| {
+            let (descriptor, guest_address, size, file_offset) =
+                region?.extract::<(RawFd, u64, u64, u64)>()?;
+            check_open(py, descriptor)?;
+            // SAFETY: it is open, and the caller keeps it open during the call, which holds the GIL.
+            let fd = unsafe { BorrowedFd::borrow_raw(descriptor) };
+            Ok(RegionSpec {
+                fd,
+                guest_address,
+                size,
+                file_offset,
+            })
+        })
+        .collect()
 }
 
 /// Refuse a number that is no open descriptor.

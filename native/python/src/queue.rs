@@ -1,12 +1,13 @@
-//! Split virtqueues, driver side and device side.
+//! Virtqueues, driver side and device side.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use virtmesh_device::EventKind;
 use virtmesh_ring::layout::MAX_QUEUE_SIZE;
-use virtmesh_ring::{Segment, Segments};
+use virtmesh_ring::{LogRegion, Segment, Segments};
 
 use crate::errors;
+use crate::inflight::InFlightLog;
 use crate::memory::GuestMemory;
 use crate::queue_tape::QueueTape;
 use crate::recorder::Recorder;
@@ -16,16 +17,29 @@ type Piece = (u64, u32);
 /// A chain: head, readable buffers, writable buffers.
 type Pieces = (u16, Vec<Piece>, Vec<Piece>);
 
-/// Where a split virtqueue is, and what was negotiated for it.
+/// Where a virtqueue is, and what was negotiated for it.
 #[pyclass(module = "virtmesh_native", frozen)]
 pub struct QueueConfig {
     pub inner: virtmesh_ring::QueueConfig,
+    pub log: Option<LogRegion>,
 }
 
 #[pymethods]
 impl QueueConfig {
     #[new]
-    #[pyo3(signature = (*, size, descriptor_area, driver_area, device_area, event_idx, indirect))]
+    #[pyo3(signature = (
+        *,
+        size,
+        descriptor_area,
+        driver_area,
+        device_area,
+        event_idx,
+        indirect,
+        packed=false,
+        base=None,
+        log=None,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "Python passes them by keyword")]
     fn new(
         size: u16,
         descriptor_area: u64,
@@ -33,6 +47,9 @@ impl QueueConfig {
         device_area: u64,
         event_idx: bool,
         indirect: bool,
+        packed: bool,
+        base: Option<u32>,
+        log: Option<&InFlightLog>,
     ) -> Self {
         let inner = virtmesh_ring::QueueConfig {
             size,
@@ -41,8 +58,11 @@ impl QueueConfig {
             device_area,
             event_idx,
             indirect,
+            packed,
+            base,
         };
-        Self { inner }
+        let log = log.map(|log| log.region.clone());
+        Self { inner, log }
     }
 }
 
@@ -171,7 +191,7 @@ impl DeviceQueue {
         index: usize,
     ) -> PyResult<Self> {
         let tape = QueueTape::new(recorder, index);
-        virtmesh_ring::DeviceQueue::new(memory.ram.clone(), config.inner)
+        virtmesh_ring::DeviceQueue::with_log(memory.ram.clone(), config.inner, config.log.as_ref())
             .map(|inner| Self { inner, tape })
             .map_err(|error| errors::config(py, &error))
     }
@@ -195,6 +215,16 @@ impl DeviceQueue {
         self.inner
             .push(head, written)
             .map_err(|error| errors::ring(py, &error))
+    }
+
+    #[getter]
+    fn base(&self) -> u32 {
+        self.inner.base()
+    }
+
+    #[getter]
+    fn base_in_order(&self) -> u32 {
+        self.inner.base_in_order()
     }
 
     fn needs_interrupt(&mut self) -> bool {

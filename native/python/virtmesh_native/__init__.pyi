@@ -29,12 +29,34 @@ class GuestMemory:
         """Copy bytes in. Errors: MemoryRefused outside the regions."""
 
 @final
-class QueueConfig:
-    """Where a split virtqueue is (virtio 1.4, 2.7), and what was negotiated for it.
+class FrontEndMemory:
+    """Guest memory as a vhost-user front end hands it over: its files need not be sealed.
 
-    `size` is a power of two up to 32768; `descriptor_area` is aligned to 16, `driver_area` to 2,
-    `device_area` to 4. The queue that is made with it checks this, and that each area is inside one
-    region of guest memory.
+    `regions` and errors are those of GuestMemory, without MemoryUnsealed. A file that is made
+    shorter later loses its content, and nothing else happens. Keep this object for as long as
+    queues run on `guest_memory`.
+    """
+
+    def __new__(cls, regions: Sequence[tuple[int, int, int, int]]) -> Self: ...
+    @property
+    def guest_memory(self) -> GuestMemory:
+        """The memory, for queues."""
+    @property
+    def lost_fd(self) -> int:
+        """A non-blocking eventfd, readable once a file was found to be shorter than its region."""
+
+@final
+class QueueConfig:
+    """Where a virtqueue is (virtio 1.4, 2.7 and 2.8), and what was negotiated for it.
+
+    Of a split queue, `size` is a power of two up to 32768, and `driver_area` is aligned to 2; of a
+    `packed` one, `size` is 1 to 32768, and `driver_area` is aligned to 4. `descriptor_area` is
+    aligned to 16, `device_area` to 4. The queue that is made with it checks this, and that each
+    area is inside one region of guest memory.
+    `base` is where the device side goes on, as `DeviceQueue.base` or `BlkDevice.queue_base` gave
+    it; None for rings that the driver has just cleared. The driver side always begins anew.
+    With a `log`, the device side writes down what it takes and gives back. If the log is in use, it
+    first takes again what was in flight, and `base` does not count.
     """
 
     def __new__(
@@ -46,6 +68,9 @@ class QueueConfig:
         device_area: int,
         event_idx: bool,
         indirect: bool,
+        packed: bool = False,
+        base: int | None = None,
+        log: InFlightLog | None = None,
     ) -> Self: ...
 
 @final
@@ -111,6 +136,21 @@ class Recorder:
         """
 
 @final
+class InFlightLog:
+    """The in-flight log of one queue (vhost-user, "Inflight I/O tracking"), in memory of its own.
+
+    `address` in it is a multiple of 8; `capacity` is how many descriptors the log has room for: the
+    queue size, or more. A log that is all zeroes is not in use. The queue checks it.
+    """
+
+    def __new__(cls, memory: GuestMemory, address: int, capacity: int) -> Self: ...
+    @staticmethod
+    def length(capacity: int, *, packed: bool) -> int:
+        """Bytes of a log, a multiple of 64."""
+    def forget(self) -> None:
+        """Say that the log is not in use: its queue begins from a base. Errors: DriverViolation."""
+
+@final
 class Interrupt:
     """InterruptStatus of one device, and how its raising is signalled. Lock-free.
 
@@ -154,15 +194,15 @@ class Interrupt:
     def set_fault(self, reason: str) -> None:
         """Ask for a reset: keeps the first reason, raises a configuration change interrupt."""
     def set_call(self, queue: int, descriptor: int | None) -> None:
-        """Set or clear the eventfd of a queue (duplicated). Errors: BadDoorbell."""
+        """Set or clear the eventfd, or the socket, of a queue (duplicated). Errors: BadDoorbell."""
     def set_config_call(self, descriptor: int | None) -> None:
-        """Set or clear the eventfd of configuration changes (duplicated). Errors: BadDoorbell."""
+        """Set or clear the same of configuration changes (duplicated). Errors: BadDoorbell."""
     def reset(self) -> None:
         """Clear pending bits and fault; eventfds stay."""
 
 @final
 class DriverQueue:
-    """The driver side of a split virtqueue. Not for use by two threads at once.
+    """The driver side of a virtqueue. Not for use by two threads at once.
 
     `indirect_area` is where indirect descriptor tables go (size * indirect_entries * 16 bytes,
     aligned to 16), or None for direct chains only. Events are recorded as those of queue `index`.
@@ -190,9 +230,9 @@ class DriverQueue:
     ) -> int | None:
         """Add one chain of (address, length) buffers and publish it.
 
-        Returns its token (the head descriptor), unique among chains in flight; None when there is
-        no room. Errors: ValueError for an empty chain or a zero length, for what is outside guest
-        memory, and for more buffers or bytes than any chain has; RingCorrupt.
+        Returns its token, unique among chains in flight; None when there is no room. Errors:
+        ValueError for an empty chain or a zero length, for what is outside guest memory, and for
+        more buffers or bytes than any chain has; RingCorrupt.
         """
     def should_notify(self) -> bool:
         """Say whether the device wants a notification for what was added since the last call."""
@@ -207,7 +247,7 @@ class DriverQueue:
 
 @final
 class DeviceQueue:
-    """The device side of a split virtqueue, for device models in Python and for tests.
+    """The device side of a virtqueue, for device models in Python and for tests.
 
     Every value the driver can change is read once and checked. Errors: RingCorrupt when the
     driver broke the ring; the queue is unusable then. DriverViolation, at construction, for a queue
@@ -225,9 +265,21 @@ class DeviceQueue:
     def pop(
         self,
     ) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]]] | None:
-        """Take the next available chain: (head, readable buffers, writable buffers)."""
+        """Take the next available chain: (token, readable buffers, writable buffers)."""
     def push(self, head: int, written: int) -> None:
         """Give a chain back as used. Errors: ValueError for one that is not held."""
+    @property
+    def base(self) -> int:
+        """Where another device side goes on when this one ends (vhost-user: the vring base).
+
+        Good once all that was popped is pushed.
+        """
+    @property
+    def base_in_order(self) -> int:
+        """The same as if the chains that are held had not been popped.
+
+        For a device that pushes chains in the order in which it popped them.
+        """
     def needs_interrupt(self) -> bool:
         """Say whether the driver wants an interrupt for what was pushed since the last call."""
     def enable_notifications(self) -> bool:
@@ -300,6 +352,11 @@ class BlkDevice:
         """Begin to stop a queue: no more is taken; requests being executed finish."""
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped (or never ran)."""
+    def queue_base(self, index: int) -> int | None:
+        """Say where a stopped queue can go on, as in `DeviceQueue.base`.
+
+        None while it is not stopped, and when it never ran.
+        """
     def join(self, index: int) -> None:
         """Wait until a queue whose stop was requested is stopped."""
     def resize(self, capacity: int) -> None:

@@ -4,7 +4,8 @@
 //!
 //! A request is a block read: 16 bytes to read, 4096 and 1 to write. One thread plays both sides, so that
 //! no time goes into waking a CPU. The driver side is ours in all rows; the rows take turns in every
-//! round, so that a drifting clock hits all alike; the ratio is to `virtio-queue`.
+//! round, so that a drifting clock hits all alike. The ratios: the split ring to `virtio-queue`, and the
+//! packed ring to the split one.
 
 use std::fs::File;
 use std::io;
@@ -130,8 +131,8 @@ fn median(samples: &mut [f64]) -> f64 {
 fn main() -> Result<(), Failure> {
     println!("ns per request (driver and device side), medians of {ROUNDS} interleaved rounds");
     println!(
-        "{:<22} {:>9} {:>14} {:>7}",
-        "chains, batch", "virtmesh", "virtio-queue", "ratio"
+        "{:<14} {:>7} {:>13} {:>7} {:>8} {:>13}",
+        "chains, batch", "split", "virtio-queue", "ratio", "packed", "packed/split"
     );
     for (name, indirect, batch) in [
         ("direct, 1", false, 1),
@@ -147,17 +148,26 @@ fn main() -> Result<(), Failure> {
             device_area: BASE + 0x3000,
             event_idx: true,
             indirect,
+            packed: false,
+            base: None,
+        };
+        let packed_config = QueueConfig {
+            packed: true,
+            ..config
         };
         let tables = indirect.then_some(BASE + 0x1_0000);
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs, mut packed) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            let mut driver = DriverQueue::new(memory.clone(), config, tables, INDIRECT_ENTRIES)?;
-            let queue = DeviceQueue::new(memory.clone(), config)?;
-            let mut device = Ours {
-                queue,
-                used: Vec::new(),
-            };
-            ours.push(measure(&mut driver, &mut device, batch)?);
+            for (config, samples) in [(config, &mut ours), (packed_config, &mut packed)] {
+                let mut driver =
+                    DriverQueue::new(memory.clone(), config, tables, INDIRECT_ENTRIES)?;
+                let queue = DeviceQueue::new(memory.clone(), config)?;
+                let mut device = Ours {
+                    queue,
+                    used: Vec::new(),
+                };
+                samples.push(measure(&mut driver, &mut device, batch)?);
+            }
 
             let mut driver = DriverQueue::new(memory.clone(), config, tables, INDIRECT_ENTRIES)?;
             let mut device = Theirs {
@@ -166,10 +176,12 @@ fn main() -> Result<(), Failure> {
             };
             theirs.push(measure(&mut driver, &mut device, batch)?);
         }
-        let (ours, theirs) = (median(&mut ours), median(&mut theirs));
+        let [ours, theirs, packed] =
+            [&mut ours, &mut theirs, &mut packed].map(|samples| median(samples));
         println!(
-            "{name:<22} {ours:>9.0} {theirs:>14.0} {:>7.2}",
-            ours / theirs
+            "{name:<14} {ours:>7.0} {theirs:>13.0} {:>7.2} {packed:>8.0} {:>13.2}",
+            ours / theirs,
+            packed / ours
         );
     }
     Ok(())

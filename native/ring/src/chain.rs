@@ -14,12 +14,13 @@ pub struct Segment {
 /// Segments in the order of the chain. Short chains (most) need no allocation.
 pub type Segments = SmallVec<[Segment; 4]>;
 
-/// A chain the device took from the available ring: all of it checked, none of it in shared memory.
+/// A chain the device took from a ring: all of it checked, none of it in shared memory.
 ///
 /// The buffers it names are shared memory still: copy out what is parsed, and parse the copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
-    /// First descriptor: the name under which the chain is given back.
+    /// The name under which the chain is given back: its first descriptor in a split queue, its buffer
+    /// ID in a packed one.
     pub head: u16,
     /// What the device may read, all inside guest memory.
     pub readable: Segments,

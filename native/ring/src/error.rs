@@ -102,16 +102,36 @@ pub enum MemoryError {
     },
 }
 
-/// A queue can't be where it is said to be (virtio 1.4, 2.7).
+/// A queue can't be where it is said to be (virtio 1.4, 2.7 and 2.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ConfigError {
-    /// The size is 0, more than 32768, or no power of two.
+    /// The size of a split queue is 0, more than 32768, or no power of two.
     #[error("queue size {size} is not a power of two from 1 to 32768")]
     BadSize {
         /// The size asked for.
         size: u16,
     },
-    /// A part is not aligned as 2.7 demands.
+    /// The size of a packed queue is 0 or more than 32768.
+    #[error("queue size {size} is not from 1 to 32768")]
+    BadPackedSize {
+        /// The size asked for.
+        size: u16,
+    },
+    /// The index to go on from is none.
+    #[error("a split virtqueue cannot go on from index {base:#x}, which has more than 16 bits")]
+    BadBase {
+        /// The index asked for.
+        base: u32,
+    },
+    /// The positions to go on from are none, or further apart than the ring is long.
+    #[error("a packed virtqueue of size {size} cannot go on from base {base:#x}")]
+    BadPackedBase {
+        /// The base asked for.
+        base: u32,
+        /// Queue size.
+        size: u16,
+    },
+    /// A part is not aligned as 2.7 and 2.8 demand.
     #[error("the {part} at {address:#x} is not aligned to {alignment}")]
     Misaligned {
         /// Which part.
@@ -139,6 +159,20 @@ pub enum ConfigError {
         /// The other.
         second: &'static str,
     },
+    /// The in-flight log has room for fewer descriptors than the queue has.
+    #[error("the in-flight log has room for {capacity} descriptors, the queue size is {size}")]
+    LogTooSmall {
+        /// Queue size.
+        size: u16,
+        /// Descriptors that the log has room for.
+        capacity: u16,
+    },
+    /// The in-flight log can't be one of this queue.
+    #[error("the in-flight log cannot be used: {reason}")]
+    BadLog {
+        /// Why.
+        reason: &'static str,
+    },
     /// Room for indirect tables was given, but `VIRTIO_F_INDIRECT_DESC` was not negotiated.
     #[error("an indirect area was given, but indirect descriptors were not negotiated")]
     IndirectNotNegotiated,
@@ -149,7 +183,8 @@ pub enum ConfigError {
 
 /// The peer broke the rules of the ring, or this side misused it.
 ///
-/// `head` is the chain, by its first descriptor; `index` is a descriptor of it.
+/// `head` is the chain, by its first descriptor, which in a packed ring is an entry of the ring; `index`
+/// is a descriptor of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RingError {
     // What a driver can do wrong, as the device sees it.
@@ -191,12 +226,13 @@ pub enum RingError {
         /// Descriptors in the table.
         entries: u32,
     },
-    /// A chain has more buffers than the queue size: it is too long or loops (2.7.5.3.1).
-    #[error("chain {head} is longer than the queue size {size}, or loops")]
+    /// A chain has more buffers than the queue size (2.7.5.3.1), or than the device allows in an
+    /// indirect table: it is too long or loops.
+    #[error("chain {head} is longer than {size} buffers, or loops")]
     ChainTooLong {
         /// The chain; for one being added, the first free descriptor.
         head: u16,
-        /// Queue size.
+        /// Buffers it may have.
         size: u16,
     },
     /// The buffers of a chain exceed 2^32 bytes (2.7.5.2).
@@ -223,6 +259,50 @@ pub enum RingError {
         /// Its length in bytes.
         length: u32,
     },
+    /// More descriptors were made available than a packed ring has entries (2.8.17).
+    #[error(
+        "descriptor {index} was made available before the device used it, the queue size is {size}"
+    )]
+    RingOverrun {
+        /// Last descriptor of the chain.
+        index: u16,
+        /// Queue size.
+        size: u16,
+    },
+    /// A packed chain continues at a descriptor that is not available (2.8.6).
+    #[error("chain {head} continues at descriptor {index}, which is not available")]
+    ChainNotAvailable {
+        /// The chain.
+        head: u16,
+        /// The descriptor.
+        index: u16,
+    },
+    /// The buffer ID of a packed chain is not below the queue size (2.8.22).
+    #[error("descriptor {index} has buffer ID {id}, the queue size is {size}")]
+    BufferIdOutOfRange {
+        /// Last descriptor of the chain.
+        index: u16,
+        /// What the driver wrote there.
+        id: u16,
+        /// Queue size.
+        size: u16,
+    },
+    /// A packed chain was made available under the ID of one that the device has not given back.
+    #[error("descriptor {index} has buffer ID {id}, whose chain the device holds")]
+    BufferIdInFlight {
+        /// Last descriptor of the chain.
+        index: u16,
+        /// What the driver wrote there.
+        id: u16,
+    },
+    /// An indirect descriptor in a packed chain of direct ones (2.8.19).
+    #[error("chain {head}: descriptor {index} is indirect, those before it are not")]
+    IndirectInChain {
+        /// The chain.
+        head: u16,
+        /// The indirect descriptor.
+        index: u16,
+    },
     /// An indirect descriptor without `VIRTIO_F_INDIRECT_DESC` (2.7.5.3.1).
     #[error("chain {head}: descriptor {index} is indirect, which was not negotiated")]
     IndirectNotNegotiated {
@@ -231,7 +311,7 @@ pub enum RingError {
         /// The indirect descriptor.
         index: u16,
     },
-    /// An indirect descriptor that also continues (2.7.5.3.1).
+    /// An indirect descriptor that also continues (2.7.5.3.1, 2.8.19).
     #[error("chain {head}: descriptor {index} is both indirect and continued")]
     IndirectWithNext {
         /// The chain.

@@ -1,9 +1,9 @@
-//! The split virtqueue in memory (virtio 1.4, 2.7), and where one queue is.
+//! The split virtqueue in memory (virtio 1.4, 2.7), and what the packed one shares with it.
 
-use crate::error::ConfigError;
-use crate::memory::RingMemory;
+pub mod inflight;
+pub mod packed;
 
-/// Largest queue size (2.7).
+/// Largest queue size (2.7, 2.8).
 pub const MAX_QUEUE_SIZE: u16 = 32768;
 
 /// The descriptor continues at `next` (2.7.5).
@@ -17,7 +17,8 @@ pub const VIRTQ_AVAIL_F_NO_INTERRUPT: u16 = 1;
 /// The device asks for no available buffer notifications (2.7.8).
 pub const VIRTQ_USED_F_NO_NOTIFY: u16 = 1;
 
-/// Bytes of one descriptor: `le64 addr, le32 len, le16 flags, le16 next` (2.7.5).
+/// Bytes of one descriptor: `le64 addr, le32 len, le16 flags, le16 next` (2.7.5); as many when packed
+/// (2.8.13).
 pub const DESC_SIZE: u32 = 16;
 /// Most bytes a chain may describe (2.7.5.2).
 pub const MAX_CHAIN_BYTES: u64 = 1 << 32;
@@ -48,7 +49,7 @@ pub(crate) const fn used_offset(slot: u16) -> usize {
     RING_ENTRIES + USED_ELEM_SIZE * slot as usize
 }
 
-/// Bytes of the descriptor area (2.7).
+/// Bytes of the descriptor area (2.7, 2.8).
 #[must_use]
 pub const fn descriptor_area_len(size: u16) -> u64 {
     desc_offset(size) as u64
@@ -119,124 +120,4 @@ pub(crate) fn need_event(event: u16, new: u16, added: u32) -> bool {
 /// later, it brings a spurious notification, which both sides have to handle anyway (2.7.7.1, 2.7.10.2).
 pub(crate) const fn never_event(next: u16) -> u16 {
     next.wrapping_add(0x8000)
-}
-
-/// Where a split virtqueue is (virtio 1.4, 2.7), and what was negotiated for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueConfig {
-    /// Entries: a power of two, 1 to 32768.
-    pub size: u16,
-    /// Guest address of the descriptor table, aligned to 16.
-    pub descriptor_area: u64,
-    /// Guest address of the available ring, aligned to 2.
-    pub driver_area: u64,
-    /// Guest address of the used ring, aligned to 4.
-    pub device_area: u64,
-    /// `VIRTIO_F_EVENT_IDX` was negotiated.
-    pub event_idx: bool,
-    /// `VIRTIO_F_INDIRECT_DESC` was negotiated.
-    pub indirect: bool,
-}
-
-/// A named stretch of guest memory, for checks.
-#[derive(Clone, Copy)]
-pub(crate) struct Part {
-    pub(crate) name: &'static str,
-    pub(crate) address: u64,
-    pub(crate) length: u64,
-    pub(crate) alignment: u64,
-}
-
-/// The three parts of a queue, resolved once and then held.
-#[derive(Clone)]
-pub(crate) struct Areas<A> {
-    pub(crate) descriptors: A,
-    pub(crate) driver: A,
-    pub(crate) device: A,
-}
-
-impl QueueConfig {
-    /// Check size, alignment, bounds and overlap.
-    ///
-    /// Each part has to lie in one region of guest memory.
-    ///
-    /// # Errors
-    /// The first rule that is broken.
-    pub fn validate<M: RingMemory>(&self, memory: &M) -> Result<(), ConfigError> {
-        self.resolve(memory).map(drop)
-    }
-
-    pub(crate) fn resolve<M: RingMemory>(&self, memory: &M) -> Result<Areas<M::Area>, ConfigError> {
-        // A power of two that fits 16 bits is at most 32768; 0 is none.
-        if !self.size.is_power_of_two() {
-            return Err(ConfigError::BadSize { size: self.size });
-        }
-        let [descriptors, driver, device] = self.parts();
-        let areas = Areas {
-            descriptors: descriptors.resolve(memory)?,
-            driver: driver.resolve(memory)?,
-            device: device.resolve(memory)?,
-        };
-        check_disjoint(&mut self.parts())?;
-        Ok(areas)
-    }
-
-    pub(crate) fn parts(&self) -> [Part; 3] {
-        let part = |name, address, length, alignment| Part {
-            name,
-            address,
-            length,
-            alignment,
-        };
-        let size = self.size;
-        [
-            part(
-                "descriptor area",
-                self.descriptor_area,
-                descriptor_area_len(size),
-                16,
-            ),
-            part("driver area", self.driver_area, driver_area_len(size), 2),
-            part("device area", self.device_area, device_area_len(size), 4),
-        ]
-    }
-}
-
-impl Part {
-    pub(crate) fn resolve<M: RingMemory>(&self, memory: &M) -> Result<M::Area, ConfigError> {
-        let Self {
-            name: part,
-            address,
-            length,
-            alignment,
-        } = *self;
-        if !address.is_multiple_of(alignment) {
-            return Err(ConfigError::Misaligned {
-                part,
-                address,
-                alignment,
-            });
-        }
-        memory
-            .area(address, length)
-            .ok_or(ConfigError::OutsideMemory {
-                part,
-                address,
-                length,
-            })
-    }
-}
-
-/// Check that parts, each inside guest memory (so that its end can't overflow), share no address.
-pub(crate) fn check_disjoint(parts: &mut [Part]) -> Result<(), ConfigError> {
-    parts.sort_unstable_by_key(|part| part.address);
-    for pair in parts.windows(2) {
-        if pair[0].address + pair[0].length > pair[1].address {
-            return Err(ConfigError::Overlap {
-                first: pair[0].name,
-                second: pair[1].name,
-            });
-        }
-    }
-    Ok(())
 }

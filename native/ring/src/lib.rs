@@ -1,11 +1,14 @@
-//! Guest memory and virtqueues (virtio 1.4, 2.7), driver side and device side.
+//! Guest memory and virtqueues (virtio 1.4, 2.7 and 2.8), driver side and device side.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`memory`] | what a ring needs of memory, as a trait, and the mapped guest memory itself |
-//! | [`layout`] | constants and offsets of the specification; where one queue is |
+//! | [`layout`] | constants and offsets of the specification |
+//! | [`config`] | where one queue is, and of which kind |
 //! | [`chain`] | a descriptor chain, parsed |
-//! | [`split`] | the split virtqueue: [`DeviceQueue`] and [`DriverQueue`] |
+//! | [`device`], [`driver`] | the two sides, [`DeviceQueue`] and [`DriverQueue`], of either kind of queue |
+//! | `split`, `packed` | what the kinds differ in |
+//! | [`inflight`] | the log of what a device side took, for the one after it |
 //! | [`error`] | everything that can go wrong |
 //!
 //! # Threats
@@ -25,14 +28,26 @@
 //! does serve.
 
 pub mod chain;
+pub mod config;
+pub mod device;
+pub mod driver;
 pub mod error;
+mod held;
+pub mod inflight;
+mod kind;
 pub mod layout;
 pub mod memory;
-pub mod split;
+mod packed;
+mod shadow;
+mod split;
 mod sync;
+mod tables;
+mod walk;
 
 pub use chain::{Chain, Segment, Segments, extent};
+pub use config::QueueConfig;
+pub use device::{DeviceQueue, Popper, Pusher};
+pub use driver::DriverQueue;
 pub use error::{ConfigError, MemoryError, RingError};
-pub use layout::QueueConfig;
+pub use inflight::LogRegion;
 pub use memory::{GuestRam, RegionSpec, RingArea, RingMemory};
-pub use split::{DeviceQueue, DriverQueue, Popper, Pusher};

@@ -1,8 +1,8 @@
 //! What a ring needs of memory. [`GuestRam`] provides it; the loom tests provide another.
 //!
-//! The traits tell two kinds of access apart. *Shared words* (`flags`, `idx` and the event indexes) are
-//! read while the peer may be writing them: they carry an ordering. *Plain* accesses (descriptors and
-//! ring entries) are ordered by those words: an honest peer never touches them at the same time, and
+//! The traits tell two kinds of access apart. *Shared words* (`flags`, `idx` and the event indexes; of a
+//! packed ring, all of a descriptor but its address, and the event suppression structures) are read
+//! while the peer may be writing them: they carry an ordering. *Plain* accesses (the rest) are ordered by those words: an honest peer never touches them at the same time, and
 //! loom fails if it does. A dishonest one may, so that [`GuestRam`] makes them relaxed atomics.
 
 use std::sync::atomic::Ordering;
@@ -38,10 +38,18 @@ pub trait RingMemory: Clone {
 /// All of it panics on an offset outside the area or not aligned to the value: the rings derive
 /// offsets from their size, never from what a peer wrote.
 pub trait RingArea: Clone {
-    /// Load a shared word.
+    /// Load a shared word of 16 bits.
     fn load(&self, offset: usize, order: Ordering) -> u16;
-    /// Store a shared word.
+    /// Store a shared word of 16 bits.
     fn store(&self, offset: usize, value: u16, order: Ordering);
+    /// Load a shared word of 32 bits.
+    fn load_u32(&self, offset: usize, order: Ordering) -> u32;
+    /// Store a shared word of 32 bits.
+    fn store_u32(&self, offset: usize, value: u32, order: Ordering);
+    /// Load a shared word of 64 bits.
+    fn load_u64(&self, offset: usize, order: Ordering) -> u64;
+    /// Store a shared word of 64 bits.
+    fn store_u64(&self, offset: usize, value: u64, order: Ordering);
     /// Plain read of 16 bits.
     fn read_u16(&self, offset: usize) -> u16;
     /// Plain write of 16 bits.
@@ -50,6 +58,10 @@ pub trait RingArea: Clone {
     fn read_u32(&self, offset: usize) -> u32;
     /// Plain write of 32 bits.
     fn write_u32(&self, offset: usize, value: u32);
+    /// Plain read of 64 bits.
+    fn read_u64(&self, offset: usize) -> u64;
+    /// Plain write of 64 bits.
+    fn write_u64(&self, offset: usize, value: u64);
     /// Plain read of a descriptor, as two words.
     fn read_descriptor(&self, offset: usize) -> [u64; 2];
     /// Plain write of a descriptor, as two words.

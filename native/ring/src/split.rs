@@ -4,19 +4,16 @@
 //!
 //! | word | written by | published by |
 //! |---|---|---|
-//! | `desc[]`, `avail.ring[]`, indirect tables | [`DriverQueue`] | `avail.idx` (release, acquire) |
-//! | `avail.idx` | [`DriverQueue`] | itself |
-//! | `avail.flags`, `used_event` | [`DriverQueue`] | a full fence on both sides |
-//! | `used.ring[]`, buffers the device wrote | [`Pusher`] | `used.idx` (release, acquire) |
-//! | `used.idx` | [`Pusher`] | itself |
-//! | `used.flags`, `avail_event` | [`Popper`] | a full fence on both sides |
+//! | `desc[]`, `avail.ring[]`, indirect tables | [`DriverRing`] | `avail.idx` (release, acquire) |
+//! | `avail.idx` | [`DriverRing`] | itself |
+//! | `avail.flags`, `used_event` | [`DriverRing`] | a full fence on both sides |
+//! | `used.ring[]`, buffers the device wrote | [`UsedWriter`] | `used.idx` (release, acquire) |
+//! | `used.idx` | [`UsedWriter`] | itself |
+//! | `used.flags`, `avail_event` | [`AvailReader`] | a full fence on both sides |
 
 mod device;
 mod driver;
-mod heads;
-mod shadow;
-mod walk;
-mod writer;
+mod follow;
 
-pub use device::{DeviceQueue, Popper, Pusher};
-pub use driver::DriverQueue;
+pub(crate) use device::{AvailReader, UsedWriter, halves};
+pub(crate) use driver::DriverRing;

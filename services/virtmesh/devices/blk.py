@@ -68,6 +68,7 @@ OFFERED = (
     Feature.VIRTIO_F_INDIRECT_DESC
     | Feature.VIRTIO_F_EVENT_IDX
     | Feature.VIRTIO_F_VERSION_1
+    | Feature.VIRTIO_F_RING_PACKED
     | Feature.VIRTIO_F_RING_RESET
     | BlkFeature.VIRTIO_BLK_F_SIZE_MAX
     | BlkFeature.VIRTIO_BLK_F_SEG_MAX
@@ -202,6 +203,10 @@ class BlkModel:
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped."""
         return self.disk.is_stopped(index)
+
+    def queue_base(self, index: int) -> int:
+        """Return where a stopped queue can go on."""
+        return self.disk.queue_base(index) or 0
 
     def join(self, index: int) -> None:
         """Wait until a queue is stopped."""

@@ -62,6 +62,7 @@ OFFERED = (
     Feature.VIRTIO_F_INDIRECT_DESC
     | Feature.VIRTIO_F_EVENT_IDX
     | Feature.VIRTIO_F_VERSION_1
+    | Feature.VIRTIO_F_RING_PACKED
     | Feature.VIRTIO_F_RING_RESET
 )
 """Features of every input device; it has none of its own (5.8.3)."""
@@ -95,6 +96,9 @@ class InputModel:
         self._select = self._subsel = 0
         self._kicks: dict[int, int | None] = {}
         """Queues that are served, and their eventfds."""
+        self._rings: dict[int, EventRing | StatusRing] = {}
+        self._bases: dict[int, int] = {}
+        """Where queues that were stopped can go on."""
         self._service: InputService | None = None
 
     # -- Features and configuration space -----------------------------------------------------
@@ -137,9 +141,11 @@ class InputModel:
         """Serve a queue from now on."""
         recorder = self.interrupt.recorder
         if index == EVENTQ:
-            self.injection.start(EventRing(memory, config, recorder), self.options.queue_size)
+            self._rings[index] = ring = EventRing(memory, config, recorder)
+            self.injection.start(ring, self.options.queue_size)
         else:
-            self.output.start(StatusRing(memory, config, recorder))
+            self._rings[index] = status_ring = StatusRing(memory, config, recorder)
+            self.output.start(status_ring)
         self._kicks[index] = kick
         if kick is not None:
             asyncio.get_running_loop().add_reader(kick, self._kicked, index, kick)
@@ -158,6 +164,7 @@ class InputModel:
         kick = self._kicks.pop(index)
         if kick is not None:
             asyncio.get_running_loop().remove_reader(kick)
+        self._bases[index] = self._rings.pop(index).base
         if index == EVENTQ:
             self.injection.stop()
         else:
@@ -166,6 +173,10 @@ class InputModel:
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped."""
         return index not in self._kicks
+
+    def queue_base(self, index: int) -> int:
+        """Return where a stopped queue can go on."""
+        return self._bases.get(index, 0)
 
     def join(self, index: int) -> None:
         """Do nothing: a queue stops at once."""

@@ -41,6 +41,11 @@ class EventRing:
         """Buffers at hand."""
         return len(self._held)
 
+    @property
+    def base(self) -> int:
+        """Where another one goes on, with the buffers at hand: they were taken last, in order."""
+        return self._queue.base_in_order
+
     def take(self, limit: int) -> int:
         """Take available chains, at most so many; return how many there were."""
         for taken in range(limit):
@@ -89,6 +94,11 @@ class StatusRing:
         self._queue = DeviceQueue(memory, config, recorder=recorder, index=STATUSQ)
         self.malformed = 0
         """Chains without an event."""
+
+    @property
+    def base(self) -> int:
+        """Where another one goes on."""
+        return self._queue.base
 
     def take(self, limit: int) -> list[tuple[int, int, int]]:
         """Take events (type, code, value) of at most so many chains, and give these back."""

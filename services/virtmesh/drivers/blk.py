@@ -162,8 +162,14 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         | BlkFeature.VIRTIO_BLK_F_WRITE_ZEROES
     )
 
-    def __init__(self, bus: Bus, interrupts: InterruptMode = InterruptMode.INTERRUPT) -> None:
-        VirtIODriver.__init__(self, bus, interrupts)
+    def __init__(
+        self,
+        bus: Bus,
+        interrupts: InterruptMode = InterruptMode.INTERRUPT,
+        *,
+        refused: int = 0,
+    ) -> None:
+        VirtIODriver.__init__(self, bus, interrupts, refused=refused)
         BlockDevice.__init__(self)
         self.serial = ""
         self.write_back = False

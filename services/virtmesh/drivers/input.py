@@ -43,8 +43,14 @@ class VirtIOInput(VirtIODriver, InputDevice):
 
     info: InputInfo
 
-    def __init__(self, bus: Bus, interrupts: InterruptMode = InterruptMode.INTERRUPT) -> None:
-        VirtIODriver.__init__(self, bus, interrupts)
+    def __init__(
+        self,
+        bus: Bus,
+        interrupts: InterruptMode = InterruptMode.INTERRUPT,
+        *,
+        refused: int = 0,
+    ) -> None:
+        VirtIODriver.__init__(self, bus, interrupts, refused=refused)
         InputDevice.__init__(self)
         self.malformed = 0
         """Buffers that came back with anything but one event."""

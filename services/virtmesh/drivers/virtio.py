@@ -29,6 +29,7 @@ TRANSPORT_FEATURES = (
     Feature.VIRTIO_F_VERSION_1
     | Feature.VIRTIO_F_INDIRECT_DESC
     | Feature.VIRTIO_F_EVENT_IDX
+    | Feature.VIRTIO_F_RING_PACKED
     | Feature.VIRTIO_F_RING_RESET
 )
 """Features of the transport that every driver uses where they are offered."""
@@ -46,9 +47,17 @@ class VirtIODriver(Driver):
     poll_pause_s: ClassVar[float] = 0.0
     """Pause between two looks at the queues in polling mode; 0 lets other tasks run, no more."""
 
-    def __init__(self, bus: Bus, interrupts: InterruptMode = InterruptMode.INTERRUPT) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        interrupts: InterruptMode = InterruptMode.INTERRUPT,
+        *,
+        refused: int = 0,
+    ) -> None:
         super().__init__(bus)
         self.header = VirtIOHeader(bus)
+        self.refused = refused
+        """Features that it does without, though they are offered."""
         self.polling = interrupts is InterruptMode.POLLING
         self.queues: list[VirtQueue] = []
         self._added = asyncio.Event()
@@ -63,7 +72,7 @@ class VirtIODriver(Driver):
         settings: Settings,
     ) -> Self:
         """Make the driver of a virtio-mmio node, which has no properties for it."""
-        return cls(bus, settings.interrupts)
+        return cls(bus, settings.interrupts, refused=settings.refused)
 
     @property
     def features(self) -> list[str]:
@@ -87,7 +96,9 @@ class VirtIODriver(Driver):
         """
         try:
             await self.header.negotiate(
-                self.wanted | TRANSPORT_FEATURES, Feature.VIRTIO_F_VERSION_1, self.family
+                (self.wanted | TRANSPORT_FEATURES) & ~self.refused,
+                Feature.VIRTIO_F_VERSION_1,
+                self.family,
             )
             await self.set_up()
             self._spawn(self._serve_causes, "interrupt work")

@@ -31,6 +31,7 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
         self._counters = counters
         self.handover_socket: Path | None = None
         self.metrics_address = ""
+        self.vhost_user_socket: Path | None = None
 
     async def Describe(
         self, request: pb.DescribeRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -48,6 +49,7 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
             version=__version__,
             services=description.services,
             metrics_address=self.metrics_address,
+            vhost_user_socket=str(self.vhost_user_socket or ""),
         )
 
     async def Attach(

@@ -15,7 +15,7 @@ from virtmesh.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh.api.interrupt.v1 import interrupt_pb2, interrupt_pb2_grpc
 from virtmesh.api.register.v1 import register_pb2, register_pb2_grpc
 from virtmesh.api.trace.v1 import trace_pb2, trace_pb2_grpc
-from virtmesh.errors import DeviceNotFound
+from virtmesh.errors import DeviceNotFound, NotVirtio
 from virtmesh.host.control import ControlPlane
 from virtmesh.host.counters import HostCounters
 from virtmesh.host.handover import HandoverServer
@@ -24,6 +24,7 @@ from virtmesh.host.metrics import host_metrics
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
 from virtmesh.host.server import GRACE_SECONDS, Server
 from virtmesh.host.sessions import Sessions
+from virtmesh.host.vhost_server import Lender, VhostUserServer
 from virtmesh.metrics import MetricsServer
 from virtmesh.trace import EVENTS_DEFAULT, Traced, TracePlane
 
@@ -59,6 +60,9 @@ class Addresses:
     listen: Sequence[str]
     handover: Path | None = None
     metrics: str | None = None
+    vhost_user: Path | None = None
+    in_band: bool = False
+    """Offer in-band notifications to vhost-user front ends."""
 
 
 class Host:
@@ -66,7 +70,8 @@ class Host:
 
     Its last `recorder` events are kept (virtmesh.trace.v1); 0: none. A recorder that the device has
     already stays.
-    Errors of `start`: AddressTaken; ValueError for an address that is none.
+    Errors: NotVirtio for a device that no vhost-user front end can drive; of `start`, AddressTaken,
+    and ValueError for an address that is none.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class Host:
             else None
         )
         self._sessions = Sessions(device, self._handovers)
+        self._front_ends = self._front_end_server()
         self._interrupts = InterruptPlane(device)
         self._control = ControlPlane(device, self._sessions, self._counters)
         self._trace = TracePlane(self._traced)
@@ -96,6 +102,8 @@ class Host:
             listen=tuple(self._server.addresses),
             handover=self._wanted.handover,
             metrics=self._metrics.address if self._metrics else None,
+            vhost_user=self._wanted.vhost_user,
+            in_band=self._wanted.in_band,
         )
 
     async def start(self) -> None:
@@ -120,6 +128,9 @@ class Host:
                 self._wanted.metrics, self._collect, labels={"device": description.name}
             )
             self._control.metrics_address = self._metrics.address
+        if self._front_ends:
+            self._front_ends.listen()
+            self._control.vhost_user_socket = self._front_ends.path.absolute()
         await self._server.start((*SERVICES, *description.services))
 
     async def stop(self) -> bool:
@@ -133,6 +144,8 @@ class Host:
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self._sessions.close()
+                if self._front_ends:
+                    await self._front_ends.close()
         except TimeoutError:
             log.warning("requests did not finish; going without them", seconds=DRAIN_SECONDS)
             drained = False
@@ -161,6 +174,16 @@ class Host:
             compatible=about.compatible,
             virtio_device_id=about.virtio_device_id,
         )
+
+    def _front_end_server(self) -> VhostUserServer | None:
+        """Make the server of vhost-user front ends, if there is to be one."""
+        path = self._wanted.vhost_user
+        if path is None:
+            return None
+        if not isinstance(self.device, Lender):
+            kind = self.device.description.kind
+            raise NotVirtio(f"--vhost-user: {kind} is no virtio device: leave the option out")
+        return VhostUserServer(path, self.device, self._sessions, in_band=self._wanted.in_band)
 
     def _collect(self) -> Iterable[Metric]:
         """Return every metric of the device, read now."""

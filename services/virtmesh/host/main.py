@@ -47,6 +47,16 @@ COMMON = (
         type=click.Path(path_type=Path),
         help="Socket that takes drivers' memory  [default: first unix path + .handover]",
     ),
+    click.Option(
+        ["--vhost-user"],
+        type=click.Path(path_type=Path),
+        help="Socket that takes vhost-user front ends, such as those of QEMU and user-mode Linux.",
+    ),
+    click.Option(
+        ["--vhost-user-in-band"],
+        is_flag=True,
+        help="Offer them notifications in messages, for simulators: slow, each is a round trip.",
+    ),
     click.Option(["--metrics"], metavar="HOST:PORT", help="Serve /metrics there; port 0: any."),
     click.Option(
         ["--recorder"],
@@ -101,18 +111,9 @@ def is_kind(module: ModuleType) -> bool:
 def serve(make: Callable[..., Device]) -> Callable[..., None]:
     """Return what a kind's command does."""
 
-    def command(  # noqa: PLR0913 - the options of the command line
-        *,
-        name: str,
-        listen: tuple[str, ...],
-        handover: Path | None,
-        metrics: str | None,
-        recorder: int,
-        log: logs.Format,
-        **options: Any,
-    ) -> None:
+    def command(*, name: str, recorder: int, log: logs.Format, **options: Any) -> None:
         logs.configure(log)
-        addresses = Addresses(listen, handover or default_handover(listen), metrics)
+        addresses = take_addresses(options)
         try:
             uvloop.run(run(lambda: make(name, **options), addresses, recorder))
         except (VirtmeshError, OSError, ValueError) as error:
@@ -121,6 +122,18 @@ def serve(make: Callable[..., Device]) -> Callable[..., None]:
             sys.exit(1)
 
     return command
+
+
+def take_addresses(options: dict[str, Any]) -> Addresses:
+    """Take what says where to serve out of a command's options."""
+    listen = options.pop("listen")
+    return Addresses(
+        listen,
+        options.pop("handover") or default_handover(listen),
+        options.pop("metrics"),
+        options.pop("vhost_user"),
+        in_band=options.pop("vhost_user_in_band"),
+    )
 
 
 def default_handover(listen: tuple[str, ...]) -> Path | None:

@@ -27,7 +27,8 @@ class Session:
     """One attachment. `ended` turns true as soon as its driver may do no more."""
 
     driver_name: str
-    handover: Handover
+    handover: Handover | None = None
+    """What the driver handed over; None for one that came another way."""
     id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     ended: bool = False
     streams: set[asyncio.Task[object]] = field(default_factory=set)
@@ -87,31 +88,52 @@ class Sessions:
         Errors: DeviceAttached, MemoryMissing, BadDoorbell, ShuttingDown.
         """
         async with self._changing:
-            if self._closed:
-                raise ShuttingDown("the device service is stopping")
-            if self._holder is not None:
-                raise DeviceAttached(
-                    f"the device is attached to {self._holder.driver_name}: stop that driver first",
-                    holder=self._holder.driver_name,
-                )
+            self._check_free()
             if self._handovers is None:
                 raise MemoryMissing("this service was started without a handover socket")
             handover = self._handovers.find(ticket)
-            # Somebody may have driven the device by hand.
-            self._device.begin_reset()
-            await self._device.reset_done()
+            await self._clear()
             if handover.memory is None:
                 raise MemoryMissing("the driver closed its connection while it attached")
             self._device.attach(
                 Attachment(driver_name, handover.memory, handover.doorbells, handover.config_call)
             )
-            session = Session(driver_name, handover)
             handover.attached = True
-            self._holder = session
-            self.attaches += 1
-            self._record(trace_pb2.EVENT_KIND_ATTACH, driver_name)
+            session = self._hold(Session(driver_name, handover))
         handover.gone.add_done_callback(lambda _: self._lose(session))
-        log.info("attached", driver=driver_name)
+        return session
+
+    async def claim(self, driver_name: str) -> Session:
+        """Give the device to a driver that uses its model another way. Detach it when it goes.
+
+        Errors: DeviceAttached, ShuttingDown.
+        """
+        async with self._changing:
+            self._check_free()
+            await self._clear()
+            return self._hold(Session(driver_name))
+
+    def _check_free(self) -> None:
+        """Check that a driver can have the device. Errors: DeviceAttached, ShuttingDown."""
+        if self._closed:
+            raise ShuttingDown("the device service is stopping")
+        if self._holder is not None:
+            raise DeviceAttached(
+                f"the device is attached to {self._holder.driver_name}: stop that driver first",
+                holder=self._holder.driver_name,
+            )
+
+    async def _clear(self) -> None:
+        """Reset the device: somebody may have driven it by hand."""
+        self._device.begin_reset()
+        await self._device.reset_done()
+
+    def _hold(self, session: Session) -> Session:
+        """Make a session the holder."""
+        self._holder = session
+        self.attaches += 1
+        self._record(trace_pb2.EVENT_KIND_ATTACH, session.driver_name)
+        log.info("attached", driver=session.driver_name)
         return session
 
     async def detach(self, session: Session) -> None:
@@ -165,10 +187,9 @@ class Sessions:
         async with self._changing:
             if self._holder is not session:
                 return
-            self._device.begin_reset()
-            await self._device.reset_done()
+            await self._clear()
             self._device.detach()
-            if self._handovers is not None:
+            if self._handovers is not None and session.handover is not None:
                 self._handovers.drop(session.handover)
             self._holder = None
             self._record(trace_pb2.EVENT_KIND_DETACH, None)

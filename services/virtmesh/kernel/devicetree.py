@@ -45,6 +45,8 @@ class DeviceNode:
     handover: str | None = None
     properties: Mapping[str, int] = field(default_factory=dict)
     """The properties of one cell, such as `clock-frequency`."""
+    reserved: bool = False
+    """Left to guests: the property `status` is "reserved" (Devicetree Specification 0.4, 2.3.4)."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,8 @@ def _device(device: DeviceEntry) -> Node:
     )
     if device.handover is not None:
         node.properties["virtmesh,handover"] = strings(device.handover)
+    if device.vhost_user is not None:
+        node.properties["status"] = strings("reserved")
     return node
 
 
@@ -191,6 +195,7 @@ def _found(path: str, node: Node, parent: Node) -> DeviceNode:
             for key, value in node.properties.items()
             if len(value) == 4
         },
+        reserved=_one(node, "status", default="okay") == "reserved",
     )
 
 

@@ -15,6 +15,7 @@ from virtmesh.kernel.devicetree import parse_blob
 from virtmesh.kernel.irq import IrqController
 from virtmesh.kernel.monitor import Monitor
 from virtmesh.kernel.probe import ProbedDevice, ProbeState
+from virtmesh.kernel.reserved import ReservedDevice
 
 if TYPE_CHECKING:
     from virtmesh.kernel.settings import Settings
@@ -32,7 +33,7 @@ class Kernel:
         self.machine = parse_blob(blob)
         self.irq = IrqController()
         self.devices = {
-            node.name: ProbedDevice(
+            node.name: (ReservedDevice if node.reserved else ProbedDevice)(
                 node,
                 machine=self.machine,
                 settings=settings,
@@ -60,11 +61,15 @@ class Kernel:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def settled(self, seconds: float) -> None:
-        """Wait until every device is ready or has failed, but not longer than that."""
+        """Wait until every device is ready or has failed, but not longer than that.
+
+        Those that are left to guests are not waited for.
+        """
         done = (ProbeState.READY, ProbeState.FAILED)
+        mine = [device for device in self.devices.values() if not device.node.reserved]
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await asyncio.gather(*(device.until(*done) for device in self.devices.values()))
+                await asyncio.gather(*(device.until(*done) for device in mine))
 
     def device(self, name: str) -> ProbedDevice:
         """Return a device. Errors: DeviceNotFound."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STATE = gauge(
     "virtmesh_kernel_device_state",
-    "1 for the state that a device is in: waiting, probing, ready or failed.",
+    "1 for the state that a device is in: waiting, probing, ready, failed or reserved.",
     "",
     "device",
     "state",

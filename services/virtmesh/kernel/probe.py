@@ -54,6 +54,7 @@ class ProbeState(Enum):
     PROBING = 2
     READY = 3
     FAILED = 4
+    RESERVED = 5
 
 
 PAUSES_S = {ProbeState.WAITING: (0.05, 2.0), ProbeState.FAILED: (1.0, 30.0)}
@@ -79,6 +80,8 @@ class ProbedDevice:
         self.state = ProbeState.WAITING
         self.detail = "not tried yet"
         self.device_id = 0
+        self.vhost_user_socket = ""
+        """Path of the socket for guests, of a device that is reserved for them."""
         self.driver: Driver | None = None
         self.attaches = 0
         self.recorder = Recorder(settings.recorder)
@@ -96,6 +99,11 @@ class ProbedDevice:
     def requests(self) -> int:
         """Requests completed since the kernel started."""
         return self._requests_before + (self.driver.requests if self.driver else 0)
+
+    @property
+    def driver_name(self) -> str:
+        """Name of its driver; empty before the end of the probe."""
+        return type(self.driver).__name__ if self.driver else ""
 
     @property
     def doorbell(self) -> str:
@@ -140,6 +148,9 @@ class ProbedDevice:
             self._changed.clear()
             await self._changed.wait()
         return self.ready_driver()
+
+    async def look(self) -> None:
+        """Bring up to date what this kernel does not hear by itself: nothing, of its own."""
 
     async def run(self) -> None:
         """Bring the device up; when it is lost or fails, do so again, after a pause that grows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from virtmesh.api.kernel.v1 import kernel_pb2 as pb
@@ -28,7 +29,9 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
         context: Any,
     ) -> pb.ListDevicesResponse:
         """List the devices, ascending by address."""
-        devices = [self._describe(device) for device in self._kernel.devices.values()]
+        found = self._kernel.devices.values()
+        await asyncio.gather(*(device.look() for device in found))
+        devices = [self._describe(device) for device in found]
         return pb.ListDevicesResponse(machine=self._kernel.machine.name, devices=devices)
 
     def _describe(self, device: ProbedDevice) -> pb.Device:
@@ -42,10 +45,11 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
             virtio_device_id=device.device_id,
             state=pb.ProbeState.Value(f"PROBE_STATE_{device.state.name}"),
             detail=device.detail,
-            driver=type(driver).__name__ if driver else "",
+            driver=device.driver_name,
             features=driver.features if driver else (),
             doorbell=device.doorbell,
             interrupts=self._kernel.irq.line(node.irq).handled,
             requests=device.requests,
             endpoint=node.endpoint,
+            vhost_user_socket=device.vhost_user_socket,
         )

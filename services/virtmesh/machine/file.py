@@ -125,7 +125,7 @@ def _slot(table: Table) -> int | None:
 
 def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
     """Check one `[[devices]]` table."""
-    table.only("name", "kind", "endpoint", "slot", "handover", "metrics", "options")
+    table.only("name", "kind", "endpoint", "slot", "handover", "metrics", "vhost-user", "options")
     name = table.name("name")
     kind = table.name("kind")
     endpoint = table.address("endpoint", default=f"unix:{name}.sock")
@@ -134,6 +134,9 @@ def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
         raise table.bad(
             "endpoint", 'is not a unix socket: add handover = "PATH", the socket that takes memory'
         )
+    for_guests = table.value("vhost-user", (bool,), default=False)
+    if for_guests and family_of(kind) is not VIRTIO:
+        raise table.bad("vhost-user", f"is for virtio devices: leave it out, a {kind} is none")
     entry = DeviceEntry(
         name=name,
         kind=kind,
@@ -141,6 +144,7 @@ def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
         slot=slot,
         handover=handover,
         metrics=table.address("metrics", default=None),
+        vhost_user=f"{name}.vhost-user" if for_guests else None,
         options=_options(table.table("options"), base),
     )
     try:

@@ -52,6 +52,8 @@ class DeviceEntry:
     slot: int
     handover: str | None = None
     metrics: str | None = None
+    vhost_user: str | None = None
+    """Socket that takes the front ends of guests; the kernel leaves such a device to them."""
     options: Mapping[str, OptionValue] = field(default_factory=dict)
 
     @property
@@ -84,7 +86,12 @@ class DeviceEntry:
     def arguments(self) -> list[str]:
         """Return the arguments of `virtmesh-device` that start this device."""
         arguments = [self.kind, "--name", self.name, "--listen", self.endpoint]
-        for key, value in {"handover": self.handover, "metrics": self.metrics}.items():
+        places = {
+            "handover": self.handover,
+            "metrics": self.metrics,
+            "vhost-user": self.vhost_user,
+        }
+        for key, value in places.items():
             if value is not None:
                 arguments += [f"--{key}", value]
         for key, option in self.options.items():
@@ -115,6 +122,7 @@ class Machine:
                 device,
                 endpoint=place.address(device.endpoint, f"devices.{device.name}.endpoint"),
                 handover=place.path(device.handover),
+                vhost_user=place.path(device.vhost_user),
             )
             for device in self.devices
         )

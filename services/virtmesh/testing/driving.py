@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from virtmesh.drivers.base import Driver
 
 MEMORY = 16 << 20
-"""RAM of a driver, in bytes, unless told otherwise."""
+"""RAM of a driver, in bytes."""
 
 
 @asynccontextmanager
@@ -32,13 +32,13 @@ async def drive_locally(
     *,
     doorbell: DoorbellKind = DoorbellKind.EVENTFD,
     interrupts: InterruptMode = InterruptMode.INTERRUPT,
-    memory: int = MEMORY,
+    refused: int = 0,
 ) -> AsyncIterator[Driver]:
     """Start the driver of a device model; the device is closed at the end."""
     try:
-        with Ram(memory) as ram:
+        with Ram(MEMORY) as ram:
             bus = LocalBus(device, ram, doorbell)
-            async with _started(bus, device, interrupts) as driver:
+            async with _started(bus, device, interrupts, refused) as driver:
                 yield driver
     finally:
         device.close()
@@ -51,30 +51,32 @@ async def drive_over_grpc(
     *,
     doorbell: DoorbellKind = DoorbellKind.EVENTFD,
     interrupts: InterruptMode = InterruptMode.INTERRUPT,
-    memory: int = MEMORY,
+    refused: int = 0,
 ) -> AsyncIterator[Driver]:
     """Serve a device on sockets in a folder, and start its driver; the device is closed too."""
     address = f"unix:{folder / 'device.sock'}"
     host = Host(device, Addresses([address], folder / "handover.sock"))
     await host.start()
     try:
-        with Ram(memory) as ram:
+        with Ram(MEMORY) as ram:
             bus = await GrpcBus.connect(address, ram=ram, driver_name="test", doorbell=doorbell)
-            async with _started(bus, device, interrupts) as driver:
+            async with _started(bus, device, interrupts, refused) as driver:
                 yield driver
     finally:
         await host.stop()
 
 
 @asynccontextmanager
-async def _started(bus: Bus, device: Device, interrupts: InterruptMode) -> AsyncIterator[Driver]:
+async def _started(
+    bus: Bus, device: Device, interrupts: InterruptMode, refused: int
+) -> AsyncIterator[Driver]:
     """Start the driver of an attached device, and give both back at the end."""
     try:
         about = device.description
         kind = find_driver((about.compatible,), about.virtio_device_id)
         if kind is None:
             raise DriverError(f"no driver for {about.compatible}, ID {about.virtio_device_id}")
-        driver = kind.from_node(bus, {}, Settings(interrupts=interrupts))
+        driver = kind.from_node(bus, {}, Settings(interrupts=interrupts, refused=refused))
         bus.on_interrupt(driver.handle_irq)
         try:
             await driver.start()

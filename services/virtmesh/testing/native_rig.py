@@ -45,15 +45,24 @@ def make_memory() -> GuestMemory:
         os.close(descriptor)
 
 
-def make_config(**changes: int) -> QueueConfig:
-    """Describe a queue at the start of memory; `changes` are put over it."""
-    numbers = {
-        "size": QUEUE_SIZE,
-        "descriptor_area": BASE,
-        "driver_area": BASE + mmap.PAGESIZE,
-        "device_area": BASE + 2 * mmap.PAGESIZE,
-    }
-    return QueueConfig(**{**numbers, **changes}, event_idx=True, indirect=False)
+def make_config(
+    *,
+    size: int = QUEUE_SIZE,
+    descriptor_area: int = BASE,
+    driver_area: int = BASE + mmap.PAGESIZE,
+    device_area: int = BASE + 2 * mmap.PAGESIZE,
+    packed: bool = False,
+) -> QueueConfig:
+    """Describe a queue, at the start of memory unless told otherwise."""
+    return QueueConfig(
+        size=size,
+        descriptor_area=descriptor_area,
+        driver_area=driver_area,
+        device_area=device_area,
+        event_idx=True,
+        indirect=False,
+        packed=packed,
+    )
 
 
 def make_eventfd(flags: int = os.EFD_NONBLOCK) -> int:

@@ -181,7 +181,10 @@ class ScriptDriver:
         return await self.get(mmio.STATUS)
 
     async def place_queue(self, index: int, size: int) -> tuple[int, int, int]:
-        """Tell the device where a queue is; return its areas (2.6): each has pages of its own."""
+        """Tell the device where a queue is; return its areas (2.6): each has pages of its own.
+
+        They have room for a split queue; a packed one needs no more.
+        """
         sizes = (16 * size, 6 + 2 * size, 6 + 8 * size)
         descriptor_area, driver_area, device_area = map(self.ram.pages.allocate, sizes)
         await self.put(mmio.QUEUE_SEL, index)
@@ -205,6 +208,7 @@ class ScriptDriver:
             device_area=device_area,
             event_idx=bool(self._features & Feature.VIRTIO_F_EVENT_IDX),
             indirect=bool(self._features & Feature.VIRTIO_F_INDIRECT_DESC),
+            packed=bool(self._features & Feature.VIRTIO_F_RING_PACKED),
         )
         self.queues[index] = DriverQueue(self.ram.guest_memory, config)
         await self.put(mmio.QUEUE_READY, 1)

@@ -42,6 +42,7 @@ class ScriptedDevice(ABC):
         self.config_generation = 0
         self.requests = 0
         self._rings: dict[int, tuple[DeviceQueue, GuestMemory, int | None]] = {}
+        self._bases: dict[int, int] = {}
         self._news = asyncio.Event()
 
     @abstractmethod
@@ -98,9 +99,15 @@ class ScriptedDevice(ABC):
 
     def request_stop(self, index: int) -> None:
         """Stop a queue."""
-        _, _, kick = self._rings.pop(index, (None, None, None))
+        ring, _, kick = self._rings.pop(index, (None, None, None))
+        if ring is not None:
+            self._bases[index] = ring.base
         if kick is not None:
             asyncio.get_running_loop().remove_reader(kick)
+
+    def queue_base(self, index: int) -> int:
+        """Return where a stopped queue can go on."""
+        return self._bases.get(index, 0)
 
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped."""

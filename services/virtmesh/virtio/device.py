@@ -115,6 +115,9 @@ class VirtioDevice(Protocol):
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped, or never was served."""
 
+    def queue_base(self, index: int) -> int:
+        """Return where a stopped queue can go on: the `base` of its next QueueConfig."""
+
     def join(self, index: int) -> None:
         """Wait until a queue whose stop was requested is stopped. Any thread may wait."""
 

@@ -15,9 +15,9 @@ class Feature(IntFlag):
     """Reserved feature bits (6) that virtmesh knows."""
 
     VIRTIO_F_INDIRECT_DESC = 1 << 28
-    """Descriptors may refer to tables of descriptors (2.7.5.3)."""
+    """Descriptors may refer to tables of descriptors (2.7.5.3, 2.8.7)."""
     VIRTIO_F_EVENT_IDX = 1 << 29
-    """used_event and avail_event suppress notifications (2.7.7, 2.7.10)."""
+    """Notifications are asked for by where the ring gets to (2.7.7, 2.7.10, 2.8.10)."""
     VIRTIO_F_VERSION_1 = 1 << 32
     """Not a legacy device or driver."""
     VIRTIO_F_ACCESS_PLATFORM = 1 << 33

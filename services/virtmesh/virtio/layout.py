@@ -1,24 +1,28 @@
-"""Where the parts of a split virtqueue lie in guest memory (virtio 1.4, 2.7)."""
+"""Where the parts of a virtqueue lie in guest memory (virtio 1.4, 2.7 and 2.8)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 DESCRIPTOR_BYTES = 16
-"""struct virtq_desc (2.7.5)."""
+"""struct virtq_desc (2.7.5) and struct pvirtq_desc (2.8.13)."""
+EVENT_SUPPRESS_BYTES = 4
+"""struct pvirtq_event_suppress (2.8.14)."""
 AREA_ALIGNMENT = 64
-"""Alignment of each area: above the 16, 2 and 4 that 2.7 demands, so that the two sides never
-write to one cache line."""
+"""Alignment of each area: above the 16, 2 and 4 that 2.7 and 2.8 demand, so that the two sides
+never write to one cache line of two areas."""
 
 
 @dataclass(frozen=True)
 class QueueLayout:
     """The areas of one queue: guest addresses; `size` in entries, `length` in bytes overall.
 
-    `indirect_area` holds `size` tables of `indirect_entries` descriptors each, or is None.
+    `indirect_area` holds `size` tables of `indirect_entries` descriptors each, or is None. The
+    descriptor area of a `packed` queue is its ring; driver and device area hold event suppressions.
     """
 
     size: int
+    packed: bool
     descriptor_area: int
     driver_area: int
     device_area: int
@@ -27,14 +31,21 @@ class QueueLayout:
     length: int
 
     @classmethod
-    def place(cls, base: int, size: int, indirect_entries: int = 0) -> QueueLayout:
+    def place(
+        cls, base: int, size: int, indirect_entries: int = 0, *, packed: bool = False
+    ) -> QueueLayout:
         """Lay a queue out from a guest address on."""
+        driver_bytes = device_bytes = EVENT_SUPPRESS_BYTES
+        if not packed:
+            driver_bytes = 6 + 2 * size  # flags, idx, ring, used_event (2.7.6)
+            device_bytes = 6 + 8 * size  # flags, idx, ring, avail_event (2.7.8)
         driver_area = _align(base + DESCRIPTOR_BYTES * size)
-        device_area = _align(driver_area + 6 + 2 * size)  # flags, idx, ring, used_event (2.7.6)
-        indirect_area = _align(device_area + 6 + 8 * size)  # flags, idx, ring, avail_event (2.7.8)
+        device_area = _align(driver_area + driver_bytes)
+        indirect_area = _align(device_area + device_bytes)
         end = indirect_area + DESCRIPTOR_BYTES * indirect_entries * size
         return cls(
             size=size,
+            packed=packed,
             descriptor_area=base,
             driver_area=driver_area,
             device_area=device_area,

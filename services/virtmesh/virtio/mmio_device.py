@@ -49,6 +49,7 @@ class VirtioMmio:
         self._model = model
         self._queues = MmioQueues(model)
         self._attachment: Attachment | None = None
+        self._state_elsewhere: Callable[[], DeviceState] | None = None
         self._active: Active | None = None
         self._status = Status(0)
         self._resetting = False
@@ -116,8 +117,19 @@ class VirtioMmio:
         return self._model.interrupt
 
     @property
+    def model(self) -> VirtioDevice:
+        """The model, for another transport, while that one holds the device."""
+        return self._model
+
+    def lend(self, state: Callable[[], DeviceState] | None) -> None:
+        """Have another transport tell the state while it drives the model; None: no more."""
+        self._state_elsewhere = state
+
+    @property
     def state(self) -> DeviceState:
         """The state now."""
+        if self._state_elsewhere is not None:
+            return self._state_elsewhere()
         status = self._read_status()
         return DeviceState(
             device_status=status,

@@ -202,27 +202,30 @@ class MmioQueues:
             )
         return queue, self._active
 
-    def _change_idle(self, name: str) -> MmioQueue:
+    def _change_idle(self, name: str) -> tuple[MmioQueue, Active]:
         """Return the selected queue for a write that is forbidden while it is ready (4.2.2.2)."""
-        queue, _ = self._change(name)
+        queue, active = self._change(name)
         if queue.ring:
             raise DriverViolation(
                 f"{name}: queue {queue.index} is in use: write 0 to QueueReady first (4.2.2.2)"
             )
-        return queue
+        return queue, active
 
     def _write_size(self, value: int) -> None:
-        """Take the size of a queue: a power of two (2.7), at most QueueSizeMax (4.2.2.2)."""
-        queue = self._change_idle("QueueSize")
-        if not 0 < value <= queue.size_max or value & (value - 1):
-            raise DriverViolation(
-                f"QueueSize: {value} is no power of two from 1 to {queue.size_max} (2.7, 4.2.2.2)"
-            )
+        """Take the size of a queue, at most QueueSizeMax (4.2.2.2); of a split one, a power of two.
+
+        A packed queue may have any size (2.8.10.1).
+        """
+        queue, active = self._change_idle("QueueSize")
+        if not 0 < value <= queue.size_max:
+            raise DriverViolation(f"QueueSize: {value} is not from 1 to {queue.size_max} (4.2.2.2)")
+        if value & (value - 1) and Feature.VIRTIO_F_RING_PACKED not in active:
+            raise DriverViolation(f"QueueSize: {value} of a split queue is no power of two (2.7)")
         queue.size = value
 
     def _write_area(self, area: str, shift: int, value: int) -> None:
         """Take half of the address of an area."""
-        queue = self._change_idle(area)
+        queue, _ = self._change_idle(area)
         kept: int = getattr(queue, area) & ~(_LOW << shift)
         setattr(queue, area, kept | value << shift)
 
@@ -273,6 +276,7 @@ class MmioQueues:
                 device_area=queue.device_area,
                 event_idx=Feature.VIRTIO_F_EVENT_IDX in active,
                 indirect=Feature.VIRTIO_F_INDIRECT_DESC in active,
+                packed=Feature.VIRTIO_F_RING_PACKED in active,
             )
             # The areas must be in the driver's memory; a queue made and dropped finds out.
             DeviceQueue(active.attachment.memory, config)

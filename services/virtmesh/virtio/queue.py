@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from virtmesh_native import DriverQueue, QueueConfig
@@ -40,6 +41,7 @@ class VirtQueue:
             device_area=layout.device_area,
             event_idx=bool(features & Feature.VIRTIO_F_EVENT_IDX),
             indirect=layout.indirect_area is not None,
+            packed=layout.packed,
         )
         self._ring = DriverQueue(
             bus.ram.guest_memory,
@@ -59,11 +61,14 @@ class VirtQueue:
         Errors: QueueUnusable; MemoryError when RAM has no room; DeviceLost.
         """
         indirect_entries = chain_max if header.has(Feature.VIRTIO_F_INDIRECT_DESC) else 0
-        length = QueueLayout.place(0, size, indirect_entries).length
-        base = header.bus.ram.pages.allocate(length)
-        queue = cls(
-            header.bus, index, QueueLayout.place(base, size, indirect_entries), header.features
+        place = partial(
+            QueueLayout.place,
+            size=size,
+            indirect_entries=indirect_entries,
+            packed=header.has(Feature.VIRTIO_F_RING_PACKED),
         )
+        base = header.bus.ram.pages.allocate(place(0).length)
+        queue = cls(header.bus, index, place(base), header.features)
         await header.set_up_queue(index, queue.layout)
         return queue
 

@@ -99,12 +99,14 @@ pub struct Shape {
     pub size: u16,
     pub event_idx: bool,
     pub indirect: bool,
+    pub packed: bool,
 }
 
 pub const PLAIN: Shape = Shape {
     size: 64,
     event_idx: true,
     indirect: false,
+    packed: false,
 };
 
 /// Bytes each request has in guest memory, data included.
@@ -148,6 +150,8 @@ impl Driver {
             device_area: BASE + (2 << 20),
             event_idx: shape.event_idx,
             indirect: shape.indirect,
+            packed: shape.packed,
+            base: None,
         };
         let indirect = shape.indirect.then_some(BASE + (3 << 20));
         let queue = DriverQueue::new(ram.clone(), config, indirect, 8).unwrap();

@@ -299,6 +299,22 @@ impl RingArea for GuestArea {
         self.atomic_u16(offset).store(value.to_le(), order);
     }
 
+    fn load_u32(&self, offset: usize, order: Ordering) -> u32 {
+        u32::from_le(self.atomic_u32(offset).load(order))
+    }
+
+    fn store_u32(&self, offset: usize, value: u32, order: Ordering) {
+        self.atomic_u32(offset).store(value.to_le(), order);
+    }
+
+    fn load_u64(&self, offset: usize, order: Ordering) -> u64 {
+        u64::from_le(self.atomic_u64(offset).load(order))
+    }
+
+    fn store_u64(&self, offset: usize, value: u64, order: Ordering) {
+        self.atomic_u64(offset).store(value.to_le(), order);
+    }
+
     fn read_u16(&self, offset: usize) -> u16 {
         self.load(offset, Ordering::Relaxed)
     }
@@ -308,24 +324,29 @@ impl RingArea for GuestArea {
     }
 
     fn read_u32(&self, offset: usize) -> u32 {
-        u32::from_le(self.atomic_u32(offset).load(Ordering::Relaxed))
+        self.load_u32(offset, Ordering::Relaxed)
     }
 
     fn write_u32(&self, offset: usize, value: u32) {
-        self.atomic_u32(offset)
-            .store(value.to_le(), Ordering::Relaxed);
+        self.store_u32(offset, value, Ordering::Relaxed);
+    }
+
+    fn read_u64(&self, offset: usize) -> u64 {
+        self.load_u64(offset, Ordering::Relaxed)
+    }
+
+    fn write_u64(&self, offset: usize, value: u64) {
+        self.store_u64(offset, value, Ordering::Relaxed);
     }
 
     fn read_descriptor(&self, offset: usize) -> [u64; 2] {
-        [offset, offset + 8].map(|at| u64::from_le(self.atomic_u64(at).load(Ordering::Relaxed)))
+        [offset, offset + 8].map(|at| self.read_u64(at))
     }
 
     fn write_descriptor(&self, offset: usize, words: [u64; 2]) {
         let [low, high] = words;
-        self.atomic_u64(offset)
-            .store(low.to_le(), Ordering::Relaxed);
-        self.atomic_u64(offset + 8)
-            .store(high.to_le(), Ordering::Relaxed);
+        self.write_u64(offset, low);
+        self.write_u64(offset + 8, high);
     }
 }
 

@@ -1,131 +1,155 @@
-//! The device side of a split virtqueue, in two halves that may live on two threads.
-//!
-//! Invariant: there is one [`Popper`] and one [`Pusher`] per ring. The popper alone writes
-//! `used.flags` and `avail_event`; the pusher alone writes `used.ring` and `used.idx`. They share
-//! nothing but [`Heads`].
+//! The device's halves of a split virtqueue, which may live on two threads.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
-use super::heads::Heads;
-use super::walk::read_chain;
+use super::follow::read_chain;
 use crate::chain::Chain;
+use crate::config::{Areas, QueueConfig};
 use crate::error::{ConfigError, RingError};
+use crate::held::Held;
+use crate::inflight::{LogRegion, Shared, SplitLog};
 use crate::layout::{
-    Areas, QueueConfig, RING_FLAGS, RING_IDX, VIRTQ_AVAIL_F_NO_INTERRUPT, VIRTQ_USED_F_NO_NOTIFY,
-    avail_offset, need_event, never_event, used_offset,
+    RING_FLAGS, RING_IDX, VIRTQ_AVAIL_F_NO_INTERRUPT, VIRTQ_USED_F_NO_NOTIFY, avail_offset,
+    need_event, never_event, used_offset,
 };
-use crate::memory::{GuestRam, RingArea, RingMemory};
+use crate::memory::{RingArea, RingMemory};
+use crate::walk::Limits;
 
-/// Takes available chains, and says when it wants to hear of more.
-pub struct Popper<M: RingMemory = GuestRam> {
-    memory: M,
+/// Reads the available ring; writes `used.flags` and `avail_event`.
+pub(crate) struct AvailReader<M: RingMemory> {
     areas: Areas<M::Area>,
-    config: QueueConfig,
-    heads: Heads,
+    event_idx: bool,
+    limits: Limits,
+    held: Held,
+    log: Option<Shared<SplitLog<M::Area>>>,
+    /// Heads that an earlier device side took and did not give back.
+    again: VecDeque<u16>,
     /// Next entry of the available ring to take.
-    next_avail: u16,
+    next: u16,
     /// `avail.idx` as last read: entries before it are ours to take.
-    avail_idx: u16,
-    broken: Option<RingError>,
+    idx: u16,
 }
 
-impl<M: RingMemory> Popper<M> {
+/// Writes `used.ring` and `used.idx`.
+pub(crate) struct UsedWriter<M: RingMemory> {
+    areas: Areas<M::Area>,
+    size: u16,
+    event_idx: bool,
+    /// Next entry of the used ring to fill; `used.idx` once published.
+    next: u16,
+    log: Option<Shared<SplitLog<M::Area>>>,
+    /// What was written and not published, if there is a log.
+    batch: Vec<u16>,
+}
+
+/// Make both halves.
+pub(crate) fn halves<M: RingMemory>(
+    areas: &Areas<M::Area>,
+    config: &QueueConfig,
+    held: Held,
+    log: Option<&LogRegion<M>>,
+) -> Result<(AvailReader<M>, UsedWriter<M>), ConfigError> {
+    let mut next_avail = config.split_base()?;
+    // Any value will do: it is where the driver looks, and nothing else hangs on it.
+    let next_used = if config.base.is_none() && log.is_none() {
+        0
+    } else {
+        areas.device.load(RING_IDX, Ordering::Acquire)
+    };
+    let mut again = VecDeque::new();
+    let log = match log {
+        None => None,
+        Some(region) => {
+            let area = region.resolve(config)?;
+            let (log, heads) = SplitLog::open(area, config, region.capacity, next_used)?;
+            if let Some(heads) = heads {
+                next_avail = next_used;
+                for &head in &heads {
+                    held.take(head, 1);
+                    next_avail = next_avail.wrapping_add(1);
+                }
+                again = heads.into();
+            }
+            Some(Shared::new(log))
+        }
+    };
+    let QueueConfig {
+        size, event_idx, ..
+    } = *config;
+    let reader = AvailReader {
+        areas: areas.clone(),
+        event_idx,
+        limits: Limits::of(config),
+        held,
+        log: log.clone(),
+        again,
+        next: next_avail,
+        idx: next_avail,
+    };
+    let writer = UsedWriter {
+        areas: areas.clone(),
+        size,
+        event_idx,
+        next: next_used,
+        log,
+        batch: Vec::new(),
+    };
+    Ok((reader, writer))
+}
+
+impl<M: RingMemory> AvailReader<M> {
     /// Take the next available chain. None when there is none.
-    ///
-    /// # Errors
-    /// The rule the driver broke; from then on the same error always.
-    pub fn pop(&mut self) -> Result<Option<Chain>, RingError> {
-        self.guard(Self::take)
-    }
-
-    /// Take up to `max` available chains onto the end of `chains`; returns how many.
-    ///
-    /// # Errors
-    /// As [`pop`](Self::pop). Chains before the bad one are in `chains` and held by the device.
-    pub fn pop_batch(&mut self, max: usize, chains: &mut Vec<Chain>) -> Result<usize, RingError> {
-        for taken in 0..max {
-            match self.pop()? {
-                Some(chain) => chains.push(chain),
-                None => return Ok(taken),
-            }
-        }
-        Ok(max)
-    }
-
-    /// Ask to be notified of the next available chain. True when one waits already: then take it, and
-    /// don't wait for a notification, which may not come.
-    ///
-    /// # Errors
-    /// As [`pop`](Self::pop).
-    pub fn enable_notifications(&mut self) -> Result<bool, RingError> {
-        self.guard(|popper| {
-            if popper.config.event_idx {
-                popper.set_avail_event(popper.next_avail);
-            } else {
-                popper.areas.device.store(RING_FLAGS, 0, Ordering::Relaxed);
-            }
-            // Race: the driver publishes a chain and, seeing the old word, doesn't notify, while we
-            // see no chain and sleep. With this fence between our store and the load below, and the
-            // driver's between its store and its load (`DriverQueue::should_notify`), one of us sees
-            // the other.
-            popper.memory.full_fence();
-            Ok(popper.refresh()? > 0)
-        })
-    }
-
-    /// Ask for no notifications while chains are being taken anyway. A hint: some may still come.
-    pub fn disable_notifications(&mut self) {
-        if self.config.event_idx {
-            self.set_avail_event(never_event(self.next_avail));
-        } else {
-            self.areas
-                .device
-                .store(RING_FLAGS, VIRTQ_USED_F_NO_NOTIFY, Ordering::Relaxed);
-        }
-    }
-
-    /// Next entry of the available ring to take, free-running.
-    #[must_use]
-    pub fn next_avail(&self) -> u16 {
-        self.next_avail
-    }
-
-    /// Do something to a ring that is not broken; an error breaks it.
-    fn guard<T>(
-        &mut self,
-        action: impl FnOnce(&mut Self) -> Result<T, RingError>,
-    ) -> Result<T, RingError> {
-        match self.broken {
-            Some(error) => Err(error),
-            None => action(self).inspect_err(|error| self.broken = Some(*error)),
-        }
-    }
-
-    fn take(&mut self) -> Result<Option<Chain>, RingError> {
+    pub(crate) fn take(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
         // `avail.idx` is read once for all the chains it shows.
-        if self.next_avail == self.avail_idx && self.refresh()? == 0 {
+        if self.next == self.idx && !self.waiting()? {
             return Ok(None);
         }
-        let size = self.config.size;
-        let slot = self.next_avail % size;
+        let size = self.limits.size;
+        let slot = self.next % size;
         let head = self.areas.driver.read_u16(avail_offset(slot));
         if head >= size {
             return Err(RingError::HeadOutOfRange { slot, head, size });
         }
-        if !self.heads.take(head) {
+        if !self.held.take(head, 1) {
             return Err(RingError::HeadInFlight { head });
         }
-        let chain = read_chain(&self.memory, &self.areas.descriptors, &self.config, head)?;
-        self.next_avail = self.next_avail.wrapping_add(1);
+        let chain = self.read(memory, head)?;
+        if let Some(log) = &self.log {
+            log.lock().take(head);
+        }
+        self.next = self.next.wrapping_add(1);
         Ok(Some(chain))
     }
 
-    /// Read `avail.idx`; returns how many chains wait.
-    fn refresh(&mut self) -> Result<u16, RingError> {
+    /// Take the next chain that an earlier device side took. None when there is none.
+    pub(crate) fn take_again(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
+        self.again
+            .pop_front()
+            .map(|head| self.read(memory, head))
+            .transpose()
+    }
+
+    /// Say whether there is such a chain.
+    pub(crate) fn has_again(&self) -> bool {
+        !self.again.is_empty()
+    }
+
+    /// Allow longer chains in indirect tables.
+    pub(crate) fn allow(&mut self, buffers: u16) {
+        self.limits.allow(buffers);
+    }
+
+    fn read(&self, memory: &M, head: u16) -> Result<Chain, RingError> {
+        read_chain(memory, &self.areas.descriptors, self.limits, head)
+    }
+
+    /// Read `avail.idx`; true when a chain waits.
+    pub(crate) fn waiting(&mut self) -> Result<bool, RingError> {
         // Acquire pairs with the driver's release: what the index shows (ring entries, descriptors,
         // buffers) was written before it.
         let idx = self.areas.driver.load(RING_IDX, Ordering::Acquire);
-        let (from, size) = (self.next_avail, self.config.size);
+        let (from, size) = (self.next, self.limits.size);
         let waiting = idx.wrapping_sub(from);
         if waiting > size {
             return Err(RingError::AvailIndexJumped {
@@ -134,195 +158,89 @@ impl<M: RingMemory> Popper<M> {
                 size,
             });
         }
-        self.avail_idx = idx;
-        Ok(waiting)
+        self.idx = idx;
+        Ok(waiting > 0)
+    }
+
+    /// Ask for a notification of the next chain. A full fence has to follow.
+    pub(crate) fn ask(&self) {
+        if self.event_idx {
+            self.set_avail_event(self.next);
+        } else {
+            self.areas.device.store(RING_FLAGS, 0, Ordering::Relaxed);
+        }
+    }
+
+    /// Ask for no notifications.
+    pub(crate) fn refuse(&self) {
+        if self.event_idx {
+            self.set_avail_event(never_event(self.next));
+        } else {
+            self.areas
+                .device
+                .store(RING_FLAGS, VIRTQ_USED_F_NO_NOTIFY, Ordering::Relaxed);
+        }
+    }
+
+    /// The available index's part of a base.
+    pub(crate) fn base(&self) -> u32 {
+        self.next.into()
     }
 
     fn set_avail_event(&self, event: u16) {
-        let offset = used_offset(self.config.size);
+        let offset = used_offset(self.limits.size);
         self.areas.device.store(offset, event, Ordering::Relaxed);
     }
 }
 
-/// Gives chains back as used, and says when the driver wants to hear of it.
-pub struct Pusher<M: RingMemory = GuestRam> {
-    memory: M,
-    areas: Areas<M::Area>,
-    config: QueueConfig,
-    heads: Heads,
-    /// Next entry of the used ring to fill; `used.idx` once published.
-    next_used: u16,
-    /// Entries published since the driver's wish was last looked at.
-    added: u32,
-    broken: Option<RingError>,
-}
-
-impl<M: RingMemory> Pusher<M> {
-    /// Give a chain back, with the bytes written from its first device-writable byte on (2.7.8).
-    ///
-    /// # Errors
-    /// `NotInFlight`; nothing was published, and the same error follows always.
-    pub fn push(&mut self, head: u16, written: u32) -> Result<(), RingError> {
-        self.push_batch(&[(head, written)])
+impl<M: RingMemory> UsedWriter<M> {
+    /// Fill an entry of the used ring, without publishing it.
+    pub(crate) fn write(&mut self, head: u16, written: u32) {
+        // No entry is overwritten before an honest driver has read it: until then its descriptors are
+        // not free to be offered again, so that there are never more chains underway than entries.
+        let offset = used_offset(self.next % self.size);
+        self.areas.device.write_u32(offset, head.into());
+        self.areas.device.write_u32(offset + 4, written);
+        self.next = self.next.wrapping_add(1);
+        if self.log.is_some() {
+            self.batch.push(head);
+        }
     }
 
-    /// Give chains back in this order, published all at once.
-    ///
-    /// # Errors
-    /// As [`push`](Self::push); none of the batch was published.
-    pub fn push_batch(&mut self, used: &[(u16, u32)]) -> Result<(), RingError> {
-        if let Some(error) = self.broken {
-            return Err(error);
-        }
-        let (mut next, mut added) = (self.next_used, self.added);
-        for &(head, written) in used {
-            if !self.heads.give_back(head) {
-                let error = RingError::NotInFlight { head };
-                self.broken = Some(error);
-                return Err(error);
-            }
-            let offset = used_offset(next % self.config.size);
-            self.areas.device.write_u32(offset, head.into());
-            self.areas.device.write_u32(offset + 4, written);
-            next = next.wrapping_add(1);
-            added = added.saturating_add(1);
-        }
-        // Release: the entries, and what was written into the buffers, come before the index. No entry
-        // is overwritten before an honest driver has read it: until then its descriptors are not free
-        // to be offered again, so that there are never more chains underway than entries.
-        self.areas.device.store(RING_IDX, next, Ordering::Release);
-        self.next_used = next;
-        self.added = added;
-        Ok(())
+    /// Show the driver all that was written.
+    pub(crate) fn publish(&mut self) {
+        let Some(log) = &self.log else {
+            self.store_index();
+            return;
+        };
+        let mut log = log.lock();
+        log.prepare(&self.batch);
+        self.store_index();
+        log.finish(&self.batch, self.next);
+        self.batch.clear();
     }
 
-    /// Say whether the driver wants an interrupt for what was pushed since this was last asked
-    /// (2.7.7.2). Ask after pushing.
-    pub fn needs_interrupt(&mut self) -> bool {
-        let added = std::mem::take(&mut self.added);
-        if added == 0 {
-            return false;
-        }
-        // Race: the driver asks for interrupts, sees nothing used and sleeps, while we read its old
-        // wish and don't interrupt. With this fence between publishing and reading, and the driver's
-        // in `DriverQueue::enable_interrupts`, one of us sees the other.
-        self.memory.full_fence();
+    fn store_index(&self) {
+        // Release: the entries, and what was written into the buffers, come before the index.
+        self.areas
+            .device
+            .store(RING_IDX, self.next, Ordering::Release);
+    }
+
+    /// The base if chains are given back in order: each takes one entry of either ring.
+    pub(crate) fn base_in_order(&self) -> u32 {
+        self.next.into()
+    }
+
+    /// Say whether the driver asks for an interrupt of the last `added` entries. A full fence has to
+    /// come before.
+    pub(crate) fn asked(&self, added: u32) -> bool {
         let driver = &self.areas.driver;
-        if self.config.event_idx {
-            let event = driver.load(avail_offset(self.config.size), Ordering::Relaxed);
-            need_event(event, self.next_used, added)
+        if self.event_idx {
+            let event = driver.load(avail_offset(self.size), Ordering::Relaxed);
+            need_event(event, self.next, added)
         } else {
             driver.load(RING_FLAGS, Ordering::Relaxed) & VIRTQ_AVAIL_F_NO_INTERRUPT == 0
         }
-    }
-
-    /// Next entry of the used ring to fill, free-running.
-    #[must_use]
-    pub fn next_used(&self) -> u16 {
-        self.next_used
-    }
-}
-
-/// The device side of a split virtqueue: both halves, for one thread.
-pub struct DeviceQueue<M: RingMemory = GuestRam> {
-    popper: Popper<M>,
-    pusher: Pusher<M>,
-}
-
-impl<M: RingMemory> DeviceQueue<M> {
-    /// Begin at index 0 of rings that the driver has cleared. Writes nothing.
-    ///
-    /// # Errors
-    /// Those of [`QueueConfig::validate`].
-    pub fn new(memory: M, config: QueueConfig) -> Result<Self, ConfigError> {
-        let areas = config.resolve(&memory)?;
-        let heads = Heads::new(config.size);
-        let popper = Popper {
-            memory: memory.clone(),
-            areas: areas.clone(),
-            config,
-            heads: heads.clone(),
-            next_avail: 0,
-            avail_idx: 0,
-            broken: None,
-        };
-        let pusher = Pusher {
-            memory,
-            areas,
-            config,
-            heads,
-            next_used: 0,
-            added: 0,
-            broken: None,
-        };
-        Ok(Self { popper, pusher })
-    }
-
-    /// Take the halves apart.
-    #[must_use]
-    pub fn split(self) -> (Popper<M>, Pusher<M>) {
-        (self.popper, self.pusher)
-    }
-
-    /// See [`Popper::pop`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn pop(&mut self) -> Result<Option<Chain>, RingError> {
-        self.popper.pop()
-    }
-
-    /// See [`Popper::pop_batch`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn pop_batch(&mut self, max: usize, chains: &mut Vec<Chain>) -> Result<usize, RingError> {
-        self.popper.pop_batch(max, chains)
-    }
-
-    /// See [`Popper::enable_notifications`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn enable_notifications(&mut self) -> Result<bool, RingError> {
-        self.popper.enable_notifications()
-    }
-
-    /// See [`Popper::disable_notifications`].
-    pub fn disable_notifications(&mut self) {
-        self.popper.disable_notifications();
-    }
-
-    /// See [`Popper::next_avail`].
-    #[must_use]
-    pub fn next_avail(&self) -> u16 {
-        self.popper.next_avail()
-    }
-
-    /// See [`Pusher::push`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn push(&mut self, head: u16, written: u32) -> Result<(), RingError> {
-        self.pusher.push(head, written)
-    }
-
-    /// See [`Pusher::push_batch`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn push_batch(&mut self, used: &[(u16, u32)]) -> Result<(), RingError> {
-        self.pusher.push_batch(used)
-    }
-
-    /// See [`Pusher::needs_interrupt`].
-    pub fn needs_interrupt(&mut self) -> bool {
-        self.pusher.needs_interrupt()
-    }
-
-    /// See [`Pusher::next_used`].
-    #[must_use]
-    pub fn next_used(&self) -> u16 {
-        self.pusher.next_used()
     }
 }

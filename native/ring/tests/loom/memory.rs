@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicU16, fence};
+use loom::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, fence};
 use virtmesh_ring::{RingArea, RingMemory};
 
 pub const DRIVER_AREA: u64 = 0x1000;
@@ -15,8 +15,11 @@ pub const BUFFERS: u64 = 0x3000;
 /// One value of guest memory.
 enum Cell {
     Shared(AtomicU16),
+    Shared32(AtomicU32),
+    Shared64(AtomicU64),
     Half(UnsafeCell<u16>),
     Word(UnsafeCell<u32>),
+    Long(UnsafeCell<u64>),
     Descriptor(UnsafeCell<[u64; 2]>),
 }
 
@@ -63,6 +66,30 @@ impl Memory {
         }
     }
 
+    /// The same with a packed queue.
+    #[expect(
+        clippy::arc_with_non_send_sync,
+        reason = "loom runs its threads in turns on one"
+    )]
+    pub fn packed(size: u16, fences: bool) -> Self {
+        let count = usize::from(size);
+        let area = |cells: Vec<(usize, Cell)>| Area {
+            cells: Arc::new(cells.into_iter().collect()),
+        };
+        let descriptors = (0..count).flat_map(|index| {
+            [
+                (16 * index, Cell::Long(UnsafeCell::new(0))),
+                (16 * index + 8, Cell::Shared64(AtomicU64::new(0))),
+            ]
+        });
+        let events = || vec![(0, Cell::Shared32(AtomicU32::new(0)))];
+        Self {
+            parts: [area(descriptors.collect()), area(events()), area(events())],
+            buffers: (0..count).map(|_| UnsafeCell::new(0)).collect(),
+            fences,
+        }
+    }
+
     pub fn get(&self, address: u64) -> u8 {
         // SAFETY: loom checks that nobody writes at the same time.
         self.buffers[usize::try_from(address - BUFFERS).unwrap()].with(|byte| unsafe { *byte })
@@ -100,7 +127,7 @@ impl RingMemory for Memory {
     }
 }
 
-macro_rules! plain {
+macro_rules! cell {
     ($self:ident, $offset:ident, $kind:ident) => {
         match &$self.cells[&$offset] {
             Cell::$kind(cell) => cell,
@@ -111,40 +138,66 @@ macro_rules! plain {
 
 impl RingArea for Area {
     fn load(&self, offset: usize, order: Ordering) -> u16 {
-        plain!(self, offset, Shared).load(order)
+        cell!(self, offset, Shared).load(order)
     }
 
     fn store(&self, offset: usize, value: u16, order: Ordering) {
-        plain!(self, offset, Shared).store(value, order);
+        cell!(self, offset, Shared).store(value, order);
+    }
+
+    fn load_u32(&self, offset: usize, order: Ordering) -> u32 {
+        cell!(self, offset, Shared32).load(order)
+    }
+
+    fn store_u32(&self, offset: usize, value: u32, order: Ordering) {
+        cell!(self, offset, Shared32).store(value, order);
+    }
+
+    fn load_u64(&self, offset: usize, order: Ordering) -> u64 {
+        cell!(self, offset, Shared64).load(order)
+    }
+
+    fn store_u64(&self, offset: usize, value: u64, order: Ordering) {
+        cell!(self, offset, Shared64).store(value, order);
     }
 
     fn read_u16(&self, offset: usize) -> u16 {
         // SAFETY: here and below, loom checks that nobody writes (or reads) at the same time.
-        plain!(self, offset, Half).with(|value| unsafe { *value })
+        cell!(self, offset, Half).with(|value| unsafe { *value })
     }
 
     fn write_u16(&self, offset: usize, value: u16) {
         // SAFETY: as above.
-        plain!(self, offset, Half).with_mut(|place| unsafe { *place = value });
+        cell!(self, offset, Half).with_mut(|place| unsafe { *place = value });
     }
 
     fn read_u32(&self, offset: usize) -> u32 {
         // SAFETY: as above.
-        plain!(self, offset, Word).with(|value| unsafe { *value })
+        cell!(self, offset, Word).with(|value| unsafe { *value })
     }
 
     fn write_u32(&self, offset: usize, value: u32) {
         // SAFETY: as above.
-        plain!(self, offset, Word).with_mut(|place| unsafe { *place = value });
+        cell!(self, offset, Word).with_mut(|place| unsafe { *place = value });
+    }
+
+    fn read_u64(&self, offset: usize) -> u64 {
+        // SAFETY: as above.
+        cell!(self, offset, Long).with(|value| unsafe { *value })
+    }
+
+    fn write_u64(&self, offset: usize, value: u64) {
+        // SAFETY: as above.
+        cell!(self, offset, Long).with_mut(|place| unsafe { *place = value });
     }
 
     fn read_descriptor(&self, offset: usize) -> [u64; 2] {
         // SAFETY: as above.
-        plain!(self, offset, Descriptor).with(|value| unsafe { *value })
+        cell!(self, offset, Descriptor).with(|value| unsafe { *value })
     }
 
     fn write_descriptor(&self, offset: usize, words: [u64; 2]) {
         // SAFETY: as above.
-        plain!(self, offset, Descriptor).with_mut(|place| unsafe { *place = words });
+        cell!(self, offset, Descriptor).with_mut(|place| unsafe { *place = words });
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
+use virtmesh_ring::layout::packed::Word;
 use virtmesh_ring::layout::{Descriptor, descriptor_area_len, device_area_len, driver_area_len};
 use virtmesh_ring::{
     DeviceQueue, DriverQueue, GuestRam, QueueConfig, RegionSpec, RingArea, RingMemory, Segment,
@@ -86,6 +87,8 @@ impl Rig {
             device_area,
             event_idx,
             indirect,
+            packed: false,
+            base: None,
         };
         Self {
             memory,
@@ -94,6 +97,12 @@ impl Rig {
             data,
             end: BASE + bytes,
         }
+    }
+
+    /// The same as a packed queue, or not.
+    pub fn packed(mut self, packed: bool) -> Self {
+        self.config.packed = packed;
+        self
     }
 
     pub fn driver(&self) -> DriverQueue {
@@ -137,6 +146,27 @@ impl Rig {
             .area(address, 16)
             .unwrap()
             .write_descriptor(0, words);
+    }
+
+    /// Write a descriptor of a packed ring, or of an indirect table of one, at any address.
+    pub fn set_packed_at(&self, address: u64, addr: u64, len: u32, id: u16, flags: u16) {
+        let word = Word { len, id, flags };
+        let area = self.memory.area(address, 16).unwrap();
+        area.write_u64(0, addr);
+        area.store_u64(8, word.to_bits(), Ordering::Release);
+    }
+
+    /// Write an entry of a packed ring.
+    pub fn set_packed(&self, index: u16, addr: u64, len: u32, id: u16, flags: u16) {
+        let address = self.config.descriptor_area + 16 * u64::from(index);
+        self.set_packed_at(address, addr, len, id, flags);
+    }
+
+    /// Read an entry of a packed ring, without its address.
+    pub fn packed_word(&self, index: u16) -> Word {
+        let address = self.config.descriptor_area + 16 * u64::from(index);
+        let area = self.memory.area(address, 16).unwrap();
+        Word::from_bits(area.load_u64(8, Ordering::Acquire))
     }
 
     /// Make chains available from index 0 on, as a driver without checks would.

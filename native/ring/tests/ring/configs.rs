@@ -26,9 +26,61 @@ fn size_is_a_power_of_two() {
 }
 
 #[test]
+fn size_of_a_packed_queue_is_any() {
+    for size in [0, 32769, 65535] {
+        let refusal = validate(|config| {
+            config.packed = true;
+            config.size = size;
+        });
+        assert_eq!(refusal, Err(ConfigError::BadPackedSize { size }));
+    }
+    for size in [1, 3, 32767] {
+        let rig = Rig::new(size, true, true).packed(true);
+        assert_eq!(rig.config.validate(&rig.memory), Ok(()));
+    }
+}
+
+#[test]
 fn largest_queue_is_accepted() {
-    let rig = Rig::new(32768, true, true);
-    assert_eq!(rig.config.validate(&rig.memory), Ok(()));
+    for packed in [false, true] {
+        let rig = Rig::new(32768, true, true).packed(packed);
+        assert_eq!(rig.config.validate(&rig.memory), Ok(()));
+    }
+}
+
+#[test]
+fn event_suppression_is_aligned_to_4() {
+    let address = BASE + 0x1002;
+    let part = "driver area";
+    let expected = ConfigError::Misaligned {
+        part,
+        address,
+        alignment: 4,
+    };
+    let refusal = validate(|config| {
+        config.packed = true;
+        config.driver_area = address;
+    });
+    assert_eq!(refusal, Err(expected));
+}
+
+#[test]
+fn event_suppression_may_be_right_behind_the_ring() {
+    let accepted = validate(|config| {
+        config.packed = true;
+        config.driver_area = config.descriptor_area + 64;
+        config.device_area = config.driver_area + 4;
+    });
+    assert_eq!(accepted, Ok(()));
+}
+
+#[test]
+fn event_suppression_may_not_overlap_the_ring() {
+    let refusal = validate(|config| {
+        config.packed = true;
+        config.driver_area = config.descriptor_area + 60;
+    });
+    assert!(matches!(refusal, Err(ConfigError::Overlap { .. })));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use proptest::prelude::*;
+use virtmesh_ring::layout::packed::{VIRTQ_DESC_F_AVAIL, VIRTQ_DESC_F_USED};
 use virtmesh_ring::layout::{Descriptor, descriptor_area_len};
 use virtmesh_ring::{Chain, RingMemory, Segment};
 
@@ -29,6 +30,14 @@ fn descriptor() -> impl Strategy<Value = Descriptor> {
         flags,
         next,
     })
+}
+
+/// The flags that tell laps apart.
+const LAP_FLAGS: u16 = VIRTQ_DESC_F_AVAIL | VIRTQ_DESC_F_USED;
+
+/// Available in the first lap, mostly.
+fn packed_flags() -> impl Strategy<Value = u16> {
+    prop_oneof![19 => Just(VIRTQ_DESC_F_AVAIL), 1 => any::<u16>()]
 }
 
 fn check(rig: &Rig, chain: &Chain) {
@@ -95,12 +104,41 @@ proptest! {
         prop_assert_eq!(usize::from(driver.in_flight()), in_flight.len());
     }
 
+    /// A packed ring, written anew for every lap.
+    #[test]
+    fn garbage_in_a_packed_ring_is_an_error_or_a_valid_chain(
+        laps in prop::collection::vec(prop::collection::vec((descriptor(), packed_flags()), 15), 1..4),
+        tables in prop::collection::vec(descriptor(), 64),
+        event_idx: bool,
+        indirect: bool,
+    ) {
+        let rig = Rig::new(15, event_idx, indirect).packed(true);
+        rig.driver();
+        let mut device = rig.device();
+        for (index, d) in (0..).zip(&tables) {
+            rig.set_packed_at(rig.data.next_multiple_of(16) + 16 * index, d.addr, d.len, d.next, d.flags);
+        }
+        for (lap, descriptors) in (0..).zip(laps) {
+            for (index, (d, flags)) in (0..).zip(descriptors) {
+                // Available in this lap, mostly.
+                let flags = d.flags | if lap % 2 == 0 { flags } else { !flags & LAP_FLAGS };
+                rig.set_packed(index, d.addr, d.len, d.next, flags);
+            }
+            while let Ok(Some(chain)) = device.pop() {
+                check(&rig, &chain);
+                device.push(chain.head, 0).unwrap();
+                device.needs_interrupt();
+            }
+        }
+    }
+
     #[test]
     fn bytes_of_any_kind_are_an_error_or_a_valid_chain(
         bytes in prop::collection::vec(any::<u8>(), 512),
         event_idx: bool,
+        packed: bool,
     ) {
-        let rig = Rig::new(16, event_idx, true);
+        let rig = Rig::new(16, event_idx, true).packed(packed);
         rig.memory.write(BASE, &bytes).unwrap();
         let mut device = rig.device();
         while let Ok(Some(chain)) = device.pop() {

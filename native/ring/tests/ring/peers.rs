@@ -30,7 +30,7 @@ impl Random {
         self.0
     }
 
-    fn below(&mut self, bound: u32) -> u32 {
+    pub fn below(&mut self, bound: u32) -> u32 {
         u32::try_from(self.next() % u64::from(bound)).unwrap()
     }
 }

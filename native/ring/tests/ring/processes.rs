@@ -11,10 +11,12 @@ const CHAINS: u64 = 20_000;
 const SIZE: u16 = 32;
 /// Where the device process finds the numbers of its descriptors.
 const DESCRIPTORS: &str = "VIRTMESH_RING_TEST_DESCRIPTORS";
+/// Where it finds whether the ring is packed.
+const PACKED: &str = "VIRTMESH_RING_TEST_PACKED";
 
-fn rig(memory: &OwnedFd) -> Rig {
+fn rig(memory: &OwnedFd, packed: bool) -> Rig {
     let bytes = Rig::bytes(SIZE, data_bytes(SIZE));
-    Rig::at(map(memory, bytes), bytes, SIZE, true, true)
+    Rig::at(map(memory, bytes), bytes, SIZE, true, true).packed(packed)
 }
 
 /// Another number for a descriptor, one that a child process inherits.
@@ -28,9 +30,19 @@ fn inheritable(fd: &impl AsRawFd) -> OwnedFd {
 
 #[test]
 fn driver_and_device_may_be_two_processes() {
+    run(false);
+}
+
+#[test]
+fn driver_and_device_of_a_packed_ring_may_be_two_processes() {
+    run(true);
+}
+
+/// Play the driver to a device in another process.
+fn run(packed: bool) {
     let memory = memfd(Rig::bytes(SIZE, data_bytes(SIZE)), libc::F_SEAL_SHRINK);
     let (kick, call) = (Bell::new(), Bell::new());
-    let rig = rig(&memory);
+    let rig = rig(&memory, packed);
     let queue = rig.driver();
     let passed = [inheritable(&memory), inheritable(&kick), inheritable(&call)];
     let numbers = passed
@@ -45,6 +57,7 @@ fn driver_and_device_may_be_two_processes() {
             "--quiet",
         ])
         .env(DESCRIPTORS, numbers)
+        .env(PACKED, packed.to_string())
         .spawn()
         .unwrap();
     drop(passed);
@@ -61,7 +74,7 @@ fn driver_and_device_may_be_two_processes() {
 }
 
 #[test]
-#[ignore = "the device's half of driver_and_device_may_be_two_processes, which starts it"]
+#[ignore = "the device's half of the tests above, which start it"]
 fn device_process() {
     let numbers = env::var(DESCRIPTORS).expect("started by the other half");
     let adopted: Vec<OwnedFd> = numbers
@@ -72,7 +85,8 @@ fn device_process() {
         .collect();
     let [memory, kick, call] = <[OwnedFd; 3]>::try_from(adopted).unwrap();
     let (kick, call) = (Bell::from_fd(kick), Bell::from_fd(call));
-    let rig = rig(&memory);
+    let packed = env::var(PACKED).unwrap().parse().unwrap();
+    let rig = rig(&memory, packed);
     let (mut popper, mut pusher) = rig.device().split();
     take_chains(
         &mut popper,

@@ -71,8 +71,8 @@ struct World {
 }
 
 impl World {
-    fn new(size: u16, event_idx: bool, indirect: bool) -> Self {
-        let rig = Rig::new(size, event_idx, indirect);
+    fn new(size: u16, event_idx: bool, indirect: bool, packed: bool) -> Self {
+        let rig = Rig::new(size, event_idx, indirect).packed(packed);
         let (driver, device) = (rig.driver(), rig.device());
         Self {
             rig,
@@ -281,7 +281,7 @@ proptest! {
         indirect: bool,
         steps in prop::collection::vec(step(), 1..200),
     ) {
-        let mut world = World::new(1 << log_size, event_idx, indirect);
+        let mut world = World::new(1 << log_size, event_idx, indirect, false);
         for step in &steps {
             world.run(step);
         }
@@ -299,10 +299,53 @@ proptest! {
         before in 0_u16..40,
         steps in prop::collection::vec(step(), 200..400),
     ) {
-        let mut world = World::new(1 << log_size, event_idx, indirect);
+        let mut world = World::new(1 << log_size, event_idx, indirect, false);
         world.advance(u16::MAX - before);
         for step in &steps {
             world.run(step);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The model is the same: whatever a program does, both kinds of ring show it alike.
+    #[test]
+    fn packed_rings_do_what_the_model_does(
+        size in 1_u16..40,
+        event_idx: bool,
+        indirect: bool,
+        before in 0_u16..100,
+        steps in prop::collection::vec(step(), 1..300),
+    ) {
+        let mut world = World::new(size, event_idx, indirect, true);
+        world.advance(before);
+        for step in &steps {
+            world.run(step);
+        }
+    }
+}
+
+/// Chains of all lengths that fit, several laps of them, end where they have to.
+#[test]
+fn packed_rings_of_any_size_wrap_around() {
+    let sizes = (1..=67).chain([255, 256, 257, 1000, 4095, 32767, 32768]);
+    for size in sizes {
+        let mut world = World::new(size, true, false, true);
+        let (mut length, mut entries) = (1, 0);
+        while entries < 5 * u32::from(size) {
+            let lengths = vec![1; usize::from(length)];
+            world.run(&Step::Add {
+                readable: Vec::new(),
+                writable: lengths,
+            });
+            world.run(&Step::PopBatch { max: 9 });
+            world.run(&Step::PushAll);
+            world.run(&Step::PopUsedBatch { max: 9 });
+            entries += u32::from(length);
+            length = 1 + (length * 7 + 3) % size.min(100);
+        }
+        assert_eq!(world.driver.in_flight(), 0);
     }
 }

@@ -1,5 +1,6 @@
 //! Driver and device on their own threads: memory order, and no lost wakeup.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 
@@ -8,14 +9,16 @@ use crate::peers::{Bell, DriverPeer, Random, data_bytes, give_back, take_chains}
 
 const CHAINS: u64 = 100_000;
 
-fn rig(size: u16, event_idx: bool, indirect: bool) -> Rig {
+const SPLIT: bool = false;
+const PACKED: bool = true;
+
+fn rig(packed: bool, size: u16, event_idx: bool, indirect: bool) -> Rig {
     let bytes = Rig::bytes(size, data_bytes(size));
-    Rig::at(ram(bytes), bytes, size, event_idx, indirect)
+    Rig::at(ram(bytes), bytes, size, event_idx, indirect).packed(packed)
 }
 
 /// Two threads: the device takes and gives on one. Returns how often each slept: driver, device.
-fn run_two(size: u16, event_idx: bool, indirect: bool, chains: u64) -> (u64, u64) {
-    let rig = rig(size, event_idx, indirect);
+fn run_two(rig: &Rig, chains: u64) -> (u64, u64) {
     let (kick, call) = (Bell::new(), Bell::new());
     let queue = rig.driver();
     let (mut popper, mut pusher) = rig.device().split();
@@ -30,7 +33,7 @@ fn run_two(size: u16, event_idx: bool, indirect: bool, chains: u64) -> (u64, u64
                 },
             )
         });
-        let random = Random(0x9e37_79b9_7f4a_7c15 ^ u64::from(size));
+        let random = Random(0x9e37_79b9_7f4a_7c15 ^ u64::from(rig.config.size));
         let (kick, call) = (&kick, &call);
         let driver = DriverPeer {
             rig: rig.clone(),
@@ -42,36 +45,73 @@ fn run_two(size: u16, event_idx: bool, indirect: bool, chains: u64) -> (u64, u64
         .run(chains);
         (driver, device.join().unwrap())
     });
-    assert_eq!(pusher.next_used(), popper.next_avail());
-    assert_eq!(u64::from(pusher.next_used()), chains % 0x1_0000);
+    check_base(rig, popper.base() | pusher.base(), chains);
     slept
+}
+
+/// All that was taken is given back.
+fn check_base(rig: &Rig, base: u32, chains: u64) {
+    if rig.config.packed {
+        assert_eq!(base & 0xFFFF, base >> 16);
+    } else {
+        let used = rig.config.device_area + 2;
+        let used = rig.memory.load_u16(used, Ordering::Acquire).unwrap();
+        assert_eq!(base, u32::from(used));
+        assert_eq!(u64::from(base), chains % 0x1_0000);
+    }
 }
 
 #[test]
 fn nothing_is_lost_with_flags() {
-    run_two(64, false, false, CHAINS);
+    run_two(&rig(SPLIT, 64, false, false), CHAINS);
 }
 
 #[test]
 fn nothing_is_lost_with_event_indexes() {
-    run_two(64, true, false, CHAINS);
+    run_two(&rig(SPLIT, 64, true, false), CHAINS);
 }
 
 #[test]
 fn nothing_is_lost_with_indirect_tables_and_flags() {
-    run_two(16, false, true, CHAINS);
+    run_two(&rig(SPLIT, 16, false, true), CHAINS);
 }
 
 #[test]
 fn nothing_is_lost_with_indirect_tables_and_event_indexes() {
-    run_two(16, true, true, CHAINS);
+    run_two(&rig(SPLIT, 16, true, true), CHAINS);
+}
+
+#[test]
+fn nothing_is_lost_in_a_packed_ring_with_flags() {
+    run_two(&rig(PACKED, 67, false, false), CHAINS);
+}
+
+#[test]
+fn nothing_is_lost_in_a_packed_ring_with_event_indexes() {
+    run_two(&rig(PACKED, 67, true, false), CHAINS);
+}
+
+#[test]
+fn nothing_is_lost_in_a_packed_ring_with_indirect_tables_and_flags() {
+    run_two(&rig(PACKED, 15, false, true), CHAINS);
+}
+
+#[test]
+fn nothing_is_lost_in_a_packed_ring_with_indirect_tables_and_event_indexes() {
+    run_two(&rig(PACKED, 15, true, true), CHAINS);
 }
 
 /// With the smallest queue that holds these chains, both sides find nothing to do all the time.
 #[test]
 fn nothing_is_lost_when_everyone_sleeps() {
-    for event_idx in [false, true] {
-        let (driver, device) = run_two(8, event_idx, false, CHAINS / 5);
+    for (packed, size, event_idx) in [
+        (SPLIT, 8, false),
+        (SPLIT, 8, true),
+        (PACKED, 6, false),
+        (PACKED, 6, true),
+    ] {
+        let rig = rig(packed, size, event_idx, false);
+        let (driver, device) = run_two(&rig, CHAINS / 5);
         assert!(
             driver > 0 && device > 0,
             "slept {driver} and {device} times"
@@ -79,10 +119,18 @@ fn nothing_is_lost_when_everyone_sleeps() {
     }
 }
 
-/// Three threads: one takes, one gives, as an engine with its own threads does.
 #[test]
 fn nothing_is_lost_when_the_halves_are_apart() {
-    let rig = rig(32, true, true);
+    run_three(&rig(SPLIT, 32, true, true));
+}
+
+#[test]
+fn nothing_is_lost_when_the_halves_of_a_packed_ring_are_apart() {
+    run_three(&rig(PACKED, 33, true, true));
+}
+
+/// Three threads: one takes, one gives, as an engine with its own threads does.
+fn run_three(rig: &Rig) {
     let (kick, call) = (Bell::new(), Bell::new());
     let queue = rig.driver();
     let (mut popper, mut pusher) = rig.device().split();

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvirtmesh/device/v1/device.proto\x12\x12virtmesh.device.v1\"\x11\n\x0f\x44\x65scribeRequest\"\xe2\x01\n\x10\x44\x65scribeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x12\n\ncompatible\x18\x03 \x01(\t\x12\x18\n\x10virtio_device_id\x18\x04 \x01(\r\x12\x17\n\x0fmmio_size_bytes\x18\x05 \x01(\r\x12\x16\n\x0equeue_size_max\x18\x06 \x03(\r\x12\x17\n\x0fhandover_socket\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x10\n\x08services\x18\t \x03(\t\x12\x17\n\x0fmetrics_address\x18\n \x01(\t\"4\n\rAttachRequest\x12\x13\n\x0b\x64river_name\x18\x01 \x01(\t\x12\x0e\n\x06ticket\x18\x02 \x01(\t\"$\n\x0e\x41ttachResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x0f\n\rDetachRequest\"\x10\n\x0e\x44\x65tachResponse\"\x0e\n\x0cResetRequest\"\x0f\n\rResetResponse\"\x12\n\x10GetStatusRequest\"\xaf\x01\n\x11GetStatusResponse\x12\x10\n\x08\x61ttached\x18\x01 \x01(\x08\x12\x13\n\x0b\x64river_name\x18\x02 \x01(\t\x12\x15\n\rdevice_status\x18\x03 \x01(\r\x12\x1b\n\x13\x64\x65vice_status_names\x18\x04 \x03(\t\x12\x17\n\x0f\x64river_features\x18\x05 \x01(\x04\x12\x17\n\x0f\x64\x65vice_features\x18\x06 \x01(\x04\x12\r\n\x05\x66\x61ult\x18\x07 \x01(\t\"\x11\n\x0fGetStatsRequest\"\xa4\x02\n\x10GetStatsResponse\x12\x12\n\nmmio_reads\x18\x01 \x01(\x04\x12\x13\n\x0bmmio_writes\x18\x02 \x01(\x04\x12\x15\n\rmmio_messages\x18\x03 \x01(\x04\x12\x13\n\x0bmmio_errors\x18\x04 \x01(\x04\x12\x1d\n\x15notifications_eventfd\x18\x05 \x01(\x04\x12\x1a\n\x12notifications_mmio\x18\x06 \x01(\x04\x12\x19\n\x11notifications_rpc\x18\x07 \x01(\x04\x12\x12\n\ninterrupts\x18\x08 \x01(\x04\x12\x1d\n\x15interrupts_suppressed\x18\t \x01(\x04\x12\x10\n\x08requests\x18\n \x01(\x04\x12\x0e\n\x06resets\x18\x0b \x01(\x04\x12\x10\n\x08\x61ttaches\x18\x0c \x01(\x04\x32\x87\x04\n\rDeviceService\x12U\n\x08\x44\x65scribe\x12#.virtmesh.device.v1.DescribeRequest\x1a$.virtmesh.device.v1.DescribeResponse\x12O\n\x06\x41ttach\x12!.virtmesh.device.v1.AttachRequest\x1a\".virtmesh.device.v1.AttachResponse\x12O\n\x06\x44\x65tach\x12!.virtmesh.device.v1.DetachRequest\x1a\".virtmesh.device.v1.DetachResponse\x12L\n\x05Reset\x12 .virtmesh.device.v1.ResetRequest\x1a!.virtmesh.device.v1.ResetResponse\x12X\n\tGetStatus\x12$.virtmesh.device.v1.GetStatusRequest\x1a%.virtmesh.device.v1.GetStatusResponse\x12U\n\x08GetStats\x12#.virtmesh.device.v1.GetStatsRequest\x1a$.virtmesh.device.v1.GetStatsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvirtmesh/device/v1/device.proto\x12\x12virtmesh.device.v1\"\x11\n\x0f\x44\x65scribeRequest\"\xfd\x01\n\x10\x44\x65scribeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x12\n\ncompatible\x18\x03 \x01(\t\x12\x18\n\x10virtio_device_id\x18\x04 \x01(\r\x12\x17\n\x0fmmio_size_bytes\x18\x05 \x01(\r\x12\x16\n\x0equeue_size_max\x18\x06 \x03(\r\x12\x17\n\x0fhandover_socket\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x10\n\x08services\x18\t \x03(\t\x12\x17\n\x0fmetrics_address\x18\n \x01(\t\x12\x19\n\x11vhost_user_socket\x18\x0b \x01(\t\"4\n\rAttachRequest\x12\x13\n\x0b\x64river_name\x18\x01 \x01(\t\x12\x0e\n\x06ticket\x18\x02 \x01(\t\"$\n\x0e\x41ttachResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x0f\n\rDetachRequest\"\x10\n\x0e\x44\x65tachResponse\"\x0e\n\x0cResetRequest\"\x0f\n\rResetResponse\"\x12\n\x10GetStatusRequest\"\xaf\x01\n\x11GetStatusResponse\x12\x10\n\x08\x61ttached\x18\x01 \x01(\x08\x12\x13\n\x0b\x64river_name\x18\x02 \x01(\t\x12\x15\n\rdevice_status\x18\x03 \x01(\r\x12\x1b\n\x13\x64\x65vice_status_names\x18\x04 \x03(\t\x12\x17\n\x0f\x64river_features\x18\x05 \x01(\x04\x12\x17\n\x0f\x64\x65vice_features\x18\x06 \x01(\x04\x12\r\n\x05\x66\x61ult\x18\x07 \x01(\t\"\x11\n\x0fGetStatsRequest\"\xa4\x02\n\x10GetStatsResponse\x12\x12\n\nmmio_reads\x18\x01 \x01(\x04\x12\x13\n\x0bmmio_writes\x18\x02 \x01(\x04\x12\x15\n\rmmio_messages\x18\x03 \x01(\x04\x12\x13\n\x0bmmio_errors\x18\x04 \x01(\x04\x12\x1d\n\x15notifications_eventfd\x18\x05 \x01(\x04\x12\x1a\n\x12notifications_mmio\x18\x06 \x01(\x04\x12\x19\n\x11notifications_rpc\x18\x07 \x01(\x04\x12\x12\n\ninterrupts\x18\x08 \x01(\x04\x12\x1d\n\x15interrupts_suppressed\x18\t \x01(\x04\x12\x10\n\x08requests\x18\n \x01(\x04\x12\x0e\n\x06resets\x18\x0b \x01(\x04\x12\x10\n\x08\x61ttaches\x18\x0c \x01(\x04\x32\x87\x04\n\rDeviceService\x12U\n\x08\x44\x65scribe\x12#.virtmesh.device.v1.DescribeRequest\x1a$.virtmesh.device.v1.DescribeResponse\x12O\n\x06\x41ttach\x12!.virtmesh.device.v1.AttachRequest\x1a\".virtmesh.device.v1.AttachResponse\x12O\n\x06\x44\x65tach\x12!.virtmesh.device.v1.DetachRequest\x1a\".virtmesh.device.v1.DetachResponse\x12L\n\x05Reset\x12 .virtmesh.device.v1.ResetRequest\x1a!.virtmesh.device.v1.ResetResponse\x12X\n\tGetStatus\x12$.virtmesh.device.v1.GetStatusRequest\x1a%.virtmesh.device.v1.GetStatusResponse\x12U\n\x08GetStats\x12#.virtmesh.device.v1.GetStatsRequest\x1a$.virtmesh.device.v1.GetStatsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,27 +34,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBEREQUEST']._serialized_start=55
   _globals['_DESCRIBEREQUEST']._serialized_end=72
   _globals['_DESCRIBERESPONSE']._serialized_start=75
-  _globals['_DESCRIBERESPONSE']._serialized_end=301
-  _globals['_ATTACHREQUEST']._serialized_start=303
-  _globals['_ATTACHREQUEST']._serialized_end=355
-  _globals['_ATTACHRESPONSE']._serialized_start=357
-  _globals['_ATTACHRESPONSE']._serialized_end=393
-  _globals['_DETACHREQUEST']._serialized_start=395
-  _globals['_DETACHREQUEST']._serialized_end=410
-  _globals['_DETACHRESPONSE']._serialized_start=412
-  _globals['_DETACHRESPONSE']._serialized_end=428
-  _globals['_RESETREQUEST']._serialized_start=430
-  _globals['_RESETREQUEST']._serialized_end=444
-  _globals['_RESETRESPONSE']._serialized_start=446
-  _globals['_RESETRESPONSE']._serialized_end=461
-  _globals['_GETSTATUSREQUEST']._serialized_start=463
-  _globals['_GETSTATUSREQUEST']._serialized_end=481
-  _globals['_GETSTATUSRESPONSE']._serialized_start=484
-  _globals['_GETSTATUSRESPONSE']._serialized_end=659
-  _globals['_GETSTATSREQUEST']._serialized_start=661
-  _globals['_GETSTATSREQUEST']._serialized_end=678
-  _globals['_GETSTATSRESPONSE']._serialized_start=681
-  _globals['_GETSTATSRESPONSE']._serialized_end=973
-  _globals['_DEVICESERVICE']._serialized_start=976
-  _globals['_DEVICESERVICE']._serialized_end=1495
+  _globals['_DESCRIBERESPONSE']._serialized_end=328
+  _globals['_ATTACHREQUEST']._serialized_start=330
+  _globals['_ATTACHREQUEST']._serialized_end=382
+  _globals['_ATTACHRESPONSE']._serialized_start=384
+  _globals['_ATTACHRESPONSE']._serialized_end=420
+  _globals['_DETACHREQUEST']._serialized_start=422
+  _globals['_DETACHREQUEST']._serialized_end=437
+  _globals['_DETACHRESPONSE']._serialized_start=439
+  _globals['_DETACHRESPONSE']._serialized_end=455
+  _globals['_RESETREQUEST']._serialized_start=457
+  _globals['_RESETREQUEST']._serialized_end=471
+  _globals['_RESETRESPONSE']._serialized_start=473
+  _globals['_RESETRESPONSE']._serialized_end=488
+  _globals['_GETSTATUSREQUEST']._serialized_start=490
+  _globals['_GETSTATUSREQUEST']._serialized_end=508
+  _globals['_GETSTATUSRESPONSE']._serialized_start=511
+  _globals['_GETSTATUSRESPONSE']._serialized_end=686
+  _globals['_GETSTATSREQUEST']._serialized_start=688
+  _globals['_GETSTATSREQUEST']._serialized_end=705
+  _globals['_GETSTATSRESPONSE']._serialized_start=708
+  _globals['_GETSTATSRESPONSE']._serialized_end=1000
+  _globals['_DEVICESERVICE']._serialized_start=1003
+  _globals['_DEVICESERVICE']._serialized_end=1522
 # @@protoc_insertion_point(module_scope)

@@ -51,6 +51,7 @@ class DescribeResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SERVICES_FIELD_NUMBER: _builtins.int
     METRICS_ADDRESS_FIELD_NUMBER: _builtins.int
+    VHOST_USER_SOCKET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the device on its machine, such as "vda"."""
     kind: _builtins.str
@@ -69,6 +70,10 @@ class DescribeResponse(_message.Message):
     """Version of the service's software, such as "0.1.0"."""
     metrics_address: _builtins.str
     """Address of the /metrics page, as host:port; empty when there is none."""
+    vhost_user_socket: _builtins.str
+    """Path of the unix socket that takes vhost-user front ends, on the device's host. Empty when the
+    service was started without one.
+    """
     @_builtins.property
     def queue_size_max(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Largest size of each virtqueue, in entries, in the order of the queues."""
@@ -92,10 +97,11 @@ class DescribeResponse(_message.Message):
         version: _builtins.str = ...,
         services: _abc.Iterable[_builtins.str] | None = ...,
         metrics_address: _builtins.str = ...,
+        vhost_user_socket: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compatible", b"compatible", "handover_socket", b"handover_socket", "kind", b"kind", "metrics_address", b"metrics_address", "mmio_size_bytes", b"mmio_size_bytes", "name", b"name", "queue_size_max", b"queue_size_max", "services", b"services", "version", b"version", "virtio_device_id", b"virtio_device_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compatible", b"compatible", "handover_socket", b"handover_socket", "kind", b"kind", "metrics_address", b"metrics_address", "mmio_size_bytes", b"mmio_size_bytes", "name", b"name", "queue_size_max", b"queue_size_max", "services", b"services", "version", b"version", "vhost_user_socket", b"vhost_user_socket", "virtio_device_id", b"virtio_device_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,6 +35,8 @@ class _ProbeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProbeState
     """In use."""
     PROBE_STATE_FAILED: _ProbeState.ValueType  # 4
     """Not usable: no driver, feature negotiation failed, or the device asks for a reset."""
+    PROBE_STATE_RESERVED: _ProbeState.ValueType  # 5
+    """Left to guests, which drive the device over vhost-user; the kernel never attaches to it."""
 
 class ProbeState(_ProbeState, metaclass=_ProbeStateEnumTypeWrapper):
     """ProbeState is how far the kernel is with a device."""
@@ -49,6 +51,8 @@ PROBE_STATE_READY: ProbeState.ValueType  # 3
 """In use."""
 PROBE_STATE_FAILED: ProbeState.ValueType  # 4
 """Not usable: no driver, feature negotiation failed, or the device asks for a reset."""
+PROBE_STATE_RESERVED: ProbeState.ValueType  # 5
+"""Left to guests, which drive the device over vhost-user; the kernel never attaches to it."""
 Global___ProbeState: _TypeAlias = ProbeState  # noqa: Y015
 
 @_typing.final
@@ -115,6 +119,7 @@ class Device(_message.Message):
     INTERRUPTS_FIELD_NUMBER: _builtins.int
     REQUESTS_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
+    VHOST_USER_SOCKET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, such as "vda"."""
     compatible: _builtins.str
@@ -128,9 +133,11 @@ class Device(_message.Message):
     state: Global___ProbeState.ValueType
     """How far the kernel is with the device."""
     detail: _builtins.str
-    """Why the device is not ready; empty when it is."""
+    """Why the device is not ready; empty when it is, and when a guest drives it."""
     driver: _builtins.str
-    """Name of the driver, such as "VirtIOBlk"; empty before the device is probed."""
+    """Name of the driver, such as "VirtIOBlk"; empty before the device is probed. Of a reserved device:
+    the front end that has it; empty when none does.
+    """
     doorbell: _builtins.str
     """How queues are rung: "eventfd", "mmio" or "rpc"; empty for a device that has none."""
     interrupts: _builtins.int
@@ -139,6 +146,10 @@ class Device(_message.Message):
     """Requests completed for this device."""
     endpoint: _builtins.str
     """Address of the device service, as the kernel reaches it."""
+    vhost_user_socket: _builtins.str
+    """Path of the unix socket that takes vhost-user front ends, on the device's host. Empty for a
+    device that is not reserved.
+    """
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the negotiated features, such as "VIRTIO_BLK_F_FLUSH", ascending by bit."""
@@ -159,10 +170,11 @@ class Device(_message.Message):
         interrupts: _builtins.int = ...,
         requests: _builtins.int = ...,
         endpoint: _builtins.str = ...,
+        vhost_user_socket: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compatible", b"compatible", "detail", b"detail", "doorbell", b"doorbell", "driver", b"driver", "endpoint", b"endpoint", "features", b"features", "interrupts", b"interrupts", "irq", b"irq", "mmio_address", b"mmio_address", "name", b"name", "requests", b"requests", "state", b"state", "virtio_device_id", b"virtio_device_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compatible", b"compatible", "detail", b"detail", "doorbell", b"doorbell", "driver", b"driver", "endpoint", b"endpoint", "features", b"features", "interrupts", b"interrupts", "irq", b"irq", "mmio_address", b"mmio_address", "name", b"name", "requests", b"requests", "state", b"state", "vhost_user_socket", b"vhost_user_socket", "virtio_device_id", b"virtio_device_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,7 +23,7 @@ async def lsdev(shell: Shell) -> None:
             f"{device.node.address:#x}",
             device.node.irq,
             device.state.name.lower(),
-            type(device.driver).__name__ if device.driver else "-",
+            device.driver_name or "-",
             device.requests,
             device.detail,
         )

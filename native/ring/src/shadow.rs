@@ -2,18 +2,18 @@
 
 /// A chain the device may be working on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct InFlight {
+pub(crate) struct InFlight {
     /// Descriptors of the table it occupies: 1 for an indirect chain.
-    pub(super) count: u16,
+    pub(crate) count: u16,
     /// The last of them.
-    pub(super) tail: u16,
+    pub(crate) tail: u16,
     /// Device-writable bytes.
-    pub(super) writable: u64,
+    pub(crate) writable: u64,
 }
 
 /// Which descriptors are free, and which chains are in flight.
 #[derive(Debug)]
-pub(super) struct Shadow {
+pub(crate) struct Shadow {
     /// For each descriptor, the next one of its chain or of the free list. The last of either has a
     /// successor too, which is never followed: the counts say where to stop.
     next: Box<[u16]>,
@@ -26,7 +26,7 @@ pub(super) struct Shadow {
 }
 
 impl Shadow {
-    pub(super) fn new(size: u16) -> Self {
+    pub(crate) fn new(size: u16) -> Self {
         Self {
             next: (1..=size).collect(),
             chains: vec![None; size.into()].into(),
@@ -37,27 +37,27 @@ impl Shadow {
     }
 
     /// Descriptors that are free.
-    pub(super) fn free(&self) -> u16 {
+    pub(crate) fn free(&self) -> u16 {
         self.free
     }
 
     /// Chains in flight.
-    pub(super) fn in_flight(&self) -> u16 {
+    pub(crate) fn in_flight(&self) -> u16 {
         self.in_flight
     }
 
     /// The descriptor the next chain begins at, if there is room for one.
-    pub(super) fn head(&self) -> u16 {
+    pub(crate) fn head(&self) -> u16 {
         self.free_head
     }
 
     /// The free descriptor to use after `index`.
-    pub(super) fn after(&self, index: u16) -> u16 {
+    pub(crate) fn after(&self, index: u16) -> u16 {
         self.next[usize::from(index)]
     }
 
     /// Put the first `chain.count` free descriptors, which end at `chain.tail`, in flight.
-    pub(super) fn put_in_flight(&mut self, chain: InFlight) {
+    pub(crate) fn put_in_flight(&mut self, chain: InFlight) {
         let head = self.free_head;
         self.free_head = self.after(chain.tail);
         self.free -= chain.count;
@@ -66,12 +66,12 @@ impl Shadow {
     }
 
     /// The chain in flight that begins at `head` (below the queue size), if one does.
-    pub(super) fn get(&self, head: u16) -> Option<InFlight> {
+    pub(crate) fn get(&self, head: u16) -> Option<InFlight> {
         self.chains[usize::from(head)]
     }
 
     /// Take a chain that is in flight back, and free its descriptors.
-    pub(super) fn take_back(&mut self, head: u16, chain: InFlight) {
+    pub(crate) fn take_back(&mut self, head: u16, chain: InFlight) {
         self.chains[usize::from(head)] = None;
         self.next[usize::from(chain.tail)] = self.free_head;
         self.free_head = head;

@@ -1,34 +1,16 @@
-//! Writing a chain into the descriptor table, or into an indirect table (virtio 1.4, 2.7.5).
+//! The indirect tables of a driver (virtio 1.4, 2.7.5.3 and 2.8.7).
 
-use super::shadow::Shadow;
 use crate::chain::Segment;
+use crate::config::{Part, QueueConfig, check_disjoint};
 use crate::error::ConfigError;
-use crate::layout::{
-    DESC_SIZE, Descriptor, Part, QueueConfig, VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT,
-    VIRTQ_DESC_F_WRITE, check_disjoint, desc_offset,
-};
+use crate::layout::{DESC_SIZE, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE, desc_offset};
 use crate::memory::{RingArea, RingMemory};
 
-/// Write a chain into free descriptors from `head` on; returns the last one.
-pub(super) fn write_direct<A: RingArea>(
-    descriptors: &A,
-    shadow: &Shadow,
-    readable: &[Segment],
-    writable: &[Segment],
-) -> u16 {
-    let mut tail = shadow.head();
-    let mut index = tail;
-    for (segment, flags) in with_flags(readable, writable) {
-        let next = shadow.after(index);
-        descriptors.write_descriptor(desc_offset(index), encode(segment, flags, next));
-        tail = index;
-        index = next;
-    }
-    tail
-}
+/// Encodes a buffer with its flags as an entry of a table; the last argument is the entry after it.
+pub(crate) type Encode = fn(&Segment, u16, u16) -> [u64; 2];
 
 /// Room for one indirect table for each descriptor of the queue.
-pub(super) struct IndirectTables<A> {
+pub(crate) struct IndirectTables<A> {
     area: A,
     address: u64,
     /// Descriptors in each table, not 0.
@@ -37,7 +19,7 @@ pub(super) struct IndirectTables<A> {
 
 impl<A: RingArea> IndirectTables<A> {
     /// Find the tables in memory: `entries` descriptors for each entry of the queue.
-    pub(super) fn resolve<M: RingMemory<Area = A>>(
+    pub(crate) fn resolve<M: RingMemory<Area = A>>(
         memory: &M,
         config: &QueueConfig,
         address: u64,
@@ -66,20 +48,20 @@ impl<A: RingArea> IndirectTables<A> {
     }
 
     /// Say whether a chain of so many buffers goes into a table: it has to fit and to save descriptors.
-    pub(super) fn suit(&self, segments: u16) -> bool {
+    pub(crate) fn suit(&self, segments: u16) -> bool {
         (2..=self.entries).contains(&segments)
     }
 
-    /// Write a chain into the table of `head`, and make `head` refer to it.
-    pub(super) fn write(
+    /// Write a chain into the table of `name`; returns where it is.
+    pub(crate) fn write(
         &self,
-        descriptors: &A,
-        head: u16,
+        name: u16,
         readable: &[Segment],
         writable: &[Segment],
-    ) {
+        encode: Encode,
+    ) -> Segment {
         // Inside the area, whose length `resolve` computed in the same way.
-        let start = usize::from(head) * desc_offset(self.entries);
+        let start = usize::from(name) * desc_offset(self.entries);
         let mut index = 0;
         for (segment, flags) in with_flags(readable, writable) {
             let words = encode(segment, flags, index + 1);
@@ -87,17 +69,15 @@ impl<A: RingArea> IndirectTables<A> {
                 .write_descriptor(start + desc_offset(index), words);
             index += 1;
         }
-        let table = Segment {
+        Segment {
             addr: self.address + start as u64,
             len: u32::from(index) * DESC_SIZE,
-        };
-        let words = encode(&table, VIRTQ_DESC_F_INDIRECT, 0);
-        descriptors.write_descriptor(desc_offset(head), words);
+        }
     }
 }
 
 /// Each buffer of a chain, which has at least one, with its flags.
-fn with_flags<'a>(
+pub(crate) fn with_flags<'a>(
     readable: &'a [Segment],
     writable: &'a [Segment],
 ) -> impl Iterator<Item = (&'a Segment, u16)> {
@@ -113,16 +93,4 @@ fn with_flags<'a>(
         };
         (segment, flags | next)
     })
-}
-
-/// Encode a descriptor; `next` is left out where the flags don't call for it.
-fn encode(segment: &Segment, flags: u16, next: u16) -> [u64; 2] {
-    let continued = flags & VIRTQ_DESC_F_NEXT != 0;
-    let descriptor = Descriptor {
-        addr: segment.addr,
-        len: segment.len,
-        flags,
-        next: if continued { next } else { 0 },
-    };
-    descriptor.to_words()
 }

@@ -1,0 +1,29 @@
+#!/bin/busybox sh
+# The first process of a guest, in RAM: loads the modules of the kernel, and goes on from the disk
+# that $virtmesh_root names, or stays here. The kernel hands its parameters over as variables.
+/bin/busybox --install -s /bin
+export PATH=/sbin:/bin:/usr/sbin:/usr/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+
+for module in /modules/*.ko; do
+    insmod "$module" || echo "virtmesh guest: $module is not loaded"
+done
+
+if [ -n "$virtmesh_root" ]; then
+    disk=/dev/$virtmesh_root
+    tries=0
+    until [ -b "$disk" ] || [ "$tries" -eq 100 ]; do
+        tries=$((tries + 1))
+        sleep 0.1
+    done
+    if mount "$disk" /root 2>/dev/null && [ -x /root/sbin/init ]; then
+        umount /dev /sys /proc
+        exec switch_root /root /sbin/init
+    fi
+    umount /root 2>/dev/null
+    echo "virtmesh guest: $disk holds no root file system (virtmesh guest image makes one)"
+    unset virtmesh_root
+fi
+exec /sbin/init

@@ -1,0 +1,110 @@
+"""The files that a guest starts from: busybox, an init, modules, programs of this host."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from virtmesh.errors import GuestError
+from virtmesh_client.guest.host import find_program
+from virtmesh_client.guest.modules import Modules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from virtmesh_client.guest.host import Kernel
+
+FOLDERS = ("bin", "dev", "etc", "lib64", "mnt", "modules", "proc", "root", "sbin", "sys", "tmp")
+MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_input", "evdev", "crc32c_generic",
+           "ext4")  # fmt: skip
+"""What a guest loads, as far as its kernel has it as modules (ext4 asks for crc32c by name)."""
+
+
+def make_initramfs(file: Path, kernel: Kernel, programs: Sequence[Path]) -> None:
+    """Write the first root file system of a guest. Errors: GuestError; OSError."""
+    cpio = find_program("cpio", "cpio")
+    with tempfile.TemporaryDirectory() as scratch:
+        tree = Path(scratch)
+        _fill(tree, programs)
+        _install("init.sh", tree / "init")
+        loaded = Modules(kernel.modules).load_order(MODULES)
+        for number, (name, content) in enumerate(loaded.items()):
+            (tree / "modules" / f"{number:02}-{name}.ko").write_bytes(content)
+        names = "\0".join(sorted(str(path.relative_to(tree)) for path in tree.rglob("*")))
+        with file.open("wb") as out:
+            subprocess.run(  # noqa: S603 - a program of the system
+                [cpio, "--create", "--null", "--format=newc", "--owner=+0:+0", "--quiet"],
+                cwd=tree,
+                input=names.encode(),
+                stdout=out,
+                check=True,
+            )
+
+
+def make_image(file: Path, size: int, programs: Sequence[Path]) -> None:
+    """Make a disk image with an ext4 root file system of `size` bytes. Errors: GuestError; OSError.
+
+    It holds busybox and a shell for /sbin/init.
+    """
+    mke2fs = find_program("mke2fs", "e2fsprogs")
+    with tempfile.TemporaryDirectory() as scratch:
+        tree = Path(scratch)
+        _fill(tree, programs)
+        made = subprocess.run(  # noqa: S603 - a program of the system
+            [
+                mke2fs,
+                "-q",
+                "-t",
+                "ext4",
+                "-d",
+                tree,
+                "-E",
+                "root_owner=0:0",
+                file,
+                f"{size >> 10}k",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if made.returncode:
+        raise GuestError(f"{file}: mke2fs: {' '.join(made.stderr.split())}")
+
+
+def _fill(tree: Path, programs: Iterable[Path]) -> None:
+    """Put into a tree what every guest has."""
+    for name in FOLDERS:
+        (tree / name).mkdir()
+    shutil.copy(find_program("busybox", "busybox-static"), tree / "bin/busybox")
+    if libraries(tree / "bin/busybox"):
+        raise GuestError("busybox needs libraries: run apt-get install busybox-static")
+    _install("shell.sh", tree / "sbin/init")
+    for program in programs:
+        _copy(program, tree / "usr/bin" / program.name)
+        for library in libraries(program):
+            _copy(library, tree / library.relative_to("/"))
+
+
+def _install(name: str, to: Path) -> None:
+    """Write a script of this package."""
+    to.write_bytes(resources.files(__package__).joinpath(name).read_bytes())
+    to.chmod(0o755)
+
+
+def _copy(source: Path, to: Path) -> None:
+    """Copy a file, symbolic links followed."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, to)
+
+
+def libraries(program: Path) -> list[Path]:
+    """Return the shared libraries of a program, the dynamic linker among them."""
+    listed = subprocess.run(  # noqa: S603 - a program of the system
+        [find_program("ldd", "libc-bin"), program], capture_output=True, text=True, check=False
+    )
+    return [Path(found) for found in re.findall(r"(/\S+) \(0x", listed.stdout)]

@@ -1,0 +1,40 @@
+//! The in-flight log of a queue.
+
+use pyo3::prelude::*;
+use virtmesh_ring::LogRegion;
+use virtmesh_ring::layout::inflight::region_len;
+
+use crate::errors;
+use crate::memory::GuestMemory;
+
+/// Where the log of one queue is.
+#[pyclass(module = "virtmesh_native", frozen)]
+pub struct InFlightLog {
+    pub region: LogRegion,
+}
+
+#[pymethods]
+impl InFlightLog {
+    #[new]
+    fn new(memory: &GuestMemory, address: u64, capacity: u16) -> Self {
+        let memory = memory.ram.clone();
+        let region = LogRegion {
+            memory,
+            address,
+            capacity,
+        };
+        Self { region }
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (capacity, *, packed))]
+    fn length(capacity: u16, packed: bool) -> u64 {
+        region_len(packed, capacity)
+    }
+
+    fn forget(&self, py: Python<'_>) -> PyResult<()> {
+        self.region
+            .forget()
+            .map_err(|error| errors::config(py, &error))
+    }
+}

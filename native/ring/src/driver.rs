@@ -1,0 +1,314 @@
+//! The driver side of a virtqueue.
+//!
+//! What is shown to the device is never read back: which descriptors are free, and which belong to a
+//! chain, is known from a copy that the device can't reach.
+
+use crate::chain::Segment;
+use crate::config::QueueConfig;
+use crate::error::{ConfigError, RingError};
+use crate::kind::{Kind, either};
+use crate::layout::MAX_CHAIN_BYTES;
+use crate::memory::{GuestRam, RingMemory};
+use crate::shadow::{InFlight, Shadow};
+use crate::tables::IndirectTables;
+use crate::{packed, split};
+
+/// Adds chains, takes used ones back.
+pub struct DriverQueue<M: RingMemory = GuestRam> {
+    memory: M,
+    ring: Kind<split::DriverRing<M>, packed::DriverRing<M>>,
+    size: u16,
+    tables: Option<IndirectTables<M::Area>>,
+    shadow: Shadow,
+    /// Entries published since the device's wish was last looked at.
+    added: u32,
+    broken: Option<RingError>,
+}
+
+/// A used chain, as the device wrote it.
+pub(crate) struct Used {
+    /// Where it stands in the ring.
+    pub(crate) slot: u16,
+    /// Its name.
+    pub(crate) id: u32,
+    /// Bytes the device says it wrote.
+    pub(crate) written: u32,
+}
+
+impl<M: RingMemory> DriverQueue<M> {
+    /// Clear the rings and begin with them. Do this before the device learns of the queue.
+    ///
+    /// `indirect_area` is the guest address, aligned to 16, of `size * indirect_entries` descriptors
+    /// for indirect tables; None for direct chains only. Interrupts are asked for to begin with.
+    ///
+    /// # Errors
+    /// Those of [`QueueConfig::validate`], for the indirect area too; `IndirectNotNegotiated`;
+    /// `NoIndirectEntries`.
+    pub fn new(
+        memory: M,
+        config: QueueConfig,
+        indirect_area: Option<u64>,
+        indirect_entries: u16,
+    ) -> Result<Self, ConfigError> {
+        let areas = config.resolve(&memory)?;
+        let tables = indirect_area
+            .map(|address| IndirectTables::resolve(&memory, &config, address, indirect_entries))
+            .transpose()?;
+        let ring = if config.packed {
+            Kind::Packed(packed::DriverRing::new(&areas, &config))
+        } else {
+            Kind::Split(split::DriverRing::new(&areas, &config))
+        };
+        Ok(Self {
+            memory,
+            ring,
+            size: config.size,
+            tables,
+            shadow: Shadow::new(config.size),
+            added: 0,
+            broken: None,
+        })
+    }
+
+    /// Descriptors that are free.
+    #[must_use]
+    pub fn free(&self) -> u16 {
+        self.shadow.free()
+    }
+
+    /// Chains added and not taken back.
+    #[must_use]
+    pub fn in_flight(&self) -> u16 {
+        self.shadow.in_flight()
+    }
+
+    /// Add one chain and publish it. Returns its head, a token unique among chains in flight; None
+    /// when there is no room now.
+    ///
+    /// The table of an indirect chain is used where one fits and saves descriptors.
+    ///
+    /// # Errors
+    /// `EmptyChain`, `EmptySegment`, `ChainTooLong`, `ChainTooLarge`, `BufferOutsideMemory`: nothing
+    /// was added, and the queue stays usable. A broken queue returns what broke it.
+    pub fn add(
+        &mut self,
+        readable: &[Segment],
+        writable: &[Segment],
+    ) -> Result<Option<u16>, RingError> {
+        let head = self.place(readable, writable)?;
+        if head.is_some() {
+            either!(&mut self.ring, ring => ring.publish());
+        }
+        Ok(head)
+    }
+
+    /// Add chains (readable, writable) in order until one finds no room, and publish them all at once.
+    /// Their heads go onto the end of `heads`; returns how many were added.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add). The chains before the bad one were added, and are in `heads`.
+    pub fn add_batch<'a>(
+        &mut self,
+        chains: impl IntoIterator<Item = (&'a [Segment], &'a [Segment])>,
+        heads: &mut Vec<u16>,
+    ) -> Result<usize, RingError> {
+        let before = heads.len();
+        let mut outcome = Ok(());
+        for (readable, writable) in chains {
+            match self.place(readable, writable) {
+                Ok(Some(head)) => heads.push(head),
+                Ok(None) => break,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        let added = heads.len() - before;
+        if added > 0 {
+            either!(&mut self.ring, ring => ring.publish());
+        }
+        outcome.map(|()| added)
+    }
+
+    /// Say whether the device wants a notification for what was added since this was last asked
+    /// (2.7.10.1, 2.8.21.2). Ask after adding.
+    pub fn should_notify(&mut self) -> bool {
+        let added = std::mem::take(&mut self.added);
+        if added == 0 {
+            return false;
+        }
+        // Race: the device asks for notifications, sees no chain and sleeps, while we read its old wish
+        // and don't notify. With this fence between publishing and reading, and the device's in
+        // `Popper::enable_notifications`, one of us sees the other.
+        self.memory.full_fence();
+        either!(&self.ring, ring => ring.asked(added))
+    }
+
+    /// Say whether a used chain waits.
+    #[must_use]
+    pub fn can_pop(&self) -> bool {
+        either!(&self.ring, ring => ring.waiting())
+    }
+
+    /// Take the next used chain: its head, and the bytes the device wrote. None when there is none.
+    ///
+    /// # Errors
+    /// The rule the device broke; from then on the same error always.
+    pub fn pop_used(&mut self) -> Result<Option<(u16, u32)>, RingError> {
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
+        self.take().inspect_err(|error| self.broken = Some(*error))
+    }
+
+    /// Take up to `max` used chains onto the end of `used`; returns how many.
+    ///
+    /// # Errors
+    /// As [`pop_used`](Self::pop_used). Chains before the bad one are in `used`.
+    pub fn pop_used_batch(
+        &mut self,
+        max: usize,
+        used: &mut Vec<(u16, u32)>,
+    ) -> Result<usize, RingError> {
+        for taken in 0..max {
+            match self.pop_used()? {
+                Some(entry) => used.push(entry),
+                None => return Ok(taken),
+            }
+        }
+        Ok(max)
+    }
+
+    /// Ask for an interrupt at the next used chain. True when one waits already: then take it, and
+    /// don't wait for an interrupt, which may not come.
+    ///
+    /// With `VIRTIO_F_EVENT_IDX` this holds for one interrupt; ask again before each wait.
+    #[must_use]
+    pub fn enable_interrupts(&mut self) -> bool {
+        either!(&self.ring, ring => ring.ask());
+        // Race: the device uses a chain and, seeing the old wish, doesn't interrupt, while we see
+        // nothing used and sleep. With this fence between our store and the load below, and the
+        // device's in `Pusher::needs_interrupt`, one of us sees the other.
+        self.memory.full_fence();
+        self.can_pop()
+    }
+
+    /// Ask for no interrupts while used chains are being taken anyway. A hint: some may still come.
+    pub fn disable_interrupts(&mut self) {
+        either!(&self.ring, ring => ring.refuse());
+    }
+
+    /// Write a chain into the rings, without publishing it.
+    fn place(
+        &mut self,
+        readable: &[Segment],
+        writable: &[Segment],
+    ) -> Result<Option<u16>, RingError> {
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
+        let (segments, writable_bytes) = self.check(readable, writable)?;
+        let tables = self.tables.as_ref().filter(|tables| tables.suit(segments));
+        let count = if tables.is_some() { 1 } else { segments };
+        if count > self.shadow.free() {
+            return Ok(None);
+        }
+        let head = self.shadow.head();
+        // A packed chain takes one name, so that it ends at the name it begins with.
+        let mut tail = head;
+        match (&mut self.ring, tables) {
+            (Kind::Split(ring), Some(tables)) => {
+                let encode = split::DriverRing::<M>::table_entry;
+                ring.write_indirect(head, tables.write(head, readable, writable, encode));
+            }
+            (Kind::Packed(ring), Some(tables)) => {
+                let encode = packed::DriverRing::<M>::table_entry;
+                ring.write_indirect(head, tables.write(head, readable, writable, encode));
+            }
+            (Kind::Split(ring), None) => {
+                tail = ring.write_direct(&self.shadow, readable, writable);
+            }
+            (Kind::Packed(ring), None) => ring.write_direct(head, readable, writable),
+        }
+        self.shadow.put_in_flight(InFlight {
+            count,
+            tail,
+            writable: writable_bytes,
+        });
+        let entries = match &self.ring {
+            Kind::Split(_) => 1,
+            Kind::Packed(_) => count,
+        };
+        self.added = self.added.saturating_add(entries.into());
+        Ok(Some(head))
+    }
+
+    /// Check a chain to be added; returns its buffers and its device-writable bytes.
+    fn check(&self, readable: &[Segment], writable: &[Segment]) -> Result<(u16, u64), RingError> {
+        let (head, size) = (self.shadow.head(), self.size);
+        let segments = u16::try_from(readable.len().saturating_add(writable.len()))
+            .ok()
+            .filter(|segments| *segments <= size)
+            .ok_or(RingError::ChainTooLong { head, size })?;
+        if segments == 0 {
+            return Err(RingError::EmptyChain);
+        }
+        for &Segment {
+            addr: address,
+            len: length,
+        } in readable.iter().chain(writable)
+        {
+            if length == 0 {
+                return Err(RingError::EmptySegment { address });
+            }
+            if !self.memory.contains(address, length.into()) {
+                return Err(RingError::BufferOutsideMemory {
+                    head,
+                    address,
+                    length,
+                });
+            }
+        }
+        // No overflow: at most 32768 buffers below 2^32 each.
+        let bytes = |segments: &[Segment]| segments.iter().map(|s| u64::from(s.len)).sum::<u64>();
+        let writable_bytes = bytes(writable);
+        if bytes(readable) + writable_bytes > MAX_CHAIN_BYTES {
+            return Err(RingError::ChainTooLarge { head });
+        }
+        Ok((segments, writable_bytes))
+    }
+
+    fn take(&mut self) -> Result<Option<(u16, u32)>, RingError> {
+        let used = match &mut self.ring {
+            Kind::Split(ring) => ring.next_used(self.shadow.in_flight())?,
+            Kind::Packed(ring) => ring.next_used(),
+        };
+        let Some(Used { slot, id, written }) = used else {
+            return Ok(None);
+        };
+        let size = self.size;
+        let head = u16::try_from(id)
+            .ok()
+            .filter(|head| *head < size)
+            .ok_or(RingError::UsedIdOutOfRange { slot, id, size })?;
+        let chain = self
+            .shadow
+            .get(head)
+            .ok_or(RingError::UsedIdNotInFlight { slot, head })?;
+        let writable = chain.writable;
+        if u64::from(written) > writable {
+            return Err(RingError::UsedLengthTooLarge {
+                head,
+                written,
+                writable,
+            });
+        }
+        match &mut self.ring {
+            Kind::Split(ring) => ring.step(),
+            Kind::Packed(ring) => ring.step(chain.count),
+        }
+        self.shadow.take_back(head, chain);
+        Ok(Some((head, written)))
+    }
+}

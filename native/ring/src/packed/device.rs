@@ -1,0 +1,327 @@
+//! The device's halves of a packed virtqueue, which may live on two threads.
+//!
+//! Invariant: the used position never passes the available one, so that the writer overwrites only
+//! entries that the reader has copied out. The reader's check that the ring is not overrun keeps it so
+//! whatever the driver writes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::events::Events;
+use crate::chain::Chain;
+use crate::config::{Areas, QueueConfig};
+use crate::error::{ConfigError, RingError};
+use crate::held::Held;
+use crate::inflight::{LogRegion, LoggedChain, PackedLog, Shared, Taken};
+use crate::layout::packed::{Base, Position, WORD_OFFSET, Word, used_flags};
+use crate::layout::{
+    DESC_SIZE, VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE, desc_offset,
+};
+use crate::memory::{RingArea, RingMemory};
+use crate::sync::AtomicU32;
+use crate::walk::{Limits, Walk};
+
+/// Reads available descriptors.
+pub(crate) struct AvailReader<M: RingMemory> {
+    descriptors: M::Area,
+    events: Events<M::Area>,
+    limits: Limits,
+    held: Held,
+    log: Option<Shared<PackedLog<M::Area>>>,
+    /// Chains that an earlier device side took and did not give back.
+    again: VecDeque<LoggedChain>,
+    /// The descriptors of the chain that is being taken, if there is a log.
+    descriptors_taken: Vec<Taken>,
+    /// Next entry to take.
+    next: Position,
+    /// Entries taken, free-running.
+    taken: u32,
+    /// Entries given back, free-running: written by the writer.
+    given: Arc<AtomicU32>,
+}
+
+/// Writes used descriptors.
+pub(crate) struct UsedWriter<M: RingMemory> {
+    descriptors: M::Area,
+    events: Events<M::Area>,
+    size: u16,
+    log: Option<Shared<PackedLog<M::Area>>>,
+    /// Next entry to use.
+    next: Position,
+    /// The first word of a batch, which shows the driver all of it, and where it goes.
+    first: Option<(usize, u64)>,
+    /// Entries given back, free-running.
+    given: Arc<AtomicU32>,
+}
+
+/// Make both halves.
+pub(crate) fn halves<M: RingMemory>(
+    areas: &Areas<M::Area>,
+    config: &QueueConfig,
+    held: Held,
+    log: Option<&LogRegion<M>>,
+) -> Result<(AvailReader<M>, UsedWriter<M>), ConfigError> {
+    let mut base = Base::of(config)?;
+    let mut again = VecDeque::new();
+    let log = match log {
+        None => None,
+        Some(region) => {
+            let (area, ring) = (region.resolve(config)?, &areas.descriptors);
+            let (log, chains) = PackedLog::open(area, config, region.capacity, ring, &mut base)?;
+            for chain in &chains {
+                held.take(chain.id, chain.entries());
+            }
+            again = chains.into();
+            Some(Shared::new(log))
+        }
+    };
+    let QueueConfig {
+        size, event_idx, ..
+    } = *config;
+    let given = Arc::new(AtomicU32::new(0));
+    let reader = AvailReader {
+        descriptors: areas.descriptors.clone(),
+        events: Events::new(areas.device.clone(), size, event_idx),
+        limits: Limits::of(config),
+        held,
+        log: log.clone(),
+        again,
+        descriptors_taken: Vec::new(),
+        next: base.avail,
+        taken: base.between.into(),
+        given: Arc::clone(&given),
+    };
+    let writer = UsedWriter {
+        descriptors: areas.descriptors.clone(),
+        events: Events::new(areas.driver.clone(), size, event_idx),
+        size,
+        log,
+        next: base.used,
+        first: None,
+        given,
+    };
+    Ok((reader, writer))
+}
+
+impl<M: RingMemory> AvailReader<M> {
+    /// Take the next available chain. None when there is none.
+    pub(crate) fn take(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
+        let Some(first) = self.available() else {
+            return Ok(None);
+        };
+        let (size, head) = (self.limits.size, self.next.index);
+        let mut walk = Walk::new(memory, self.limits, head);
+        self.descriptors_taken.clear();
+        let (mut position, mut word, mut entries) = (self.next, first, 1);
+        loop {
+            let index = position.index;
+            // Of what the driver wrote before the first word, which was loaded with acquire.
+            let address = self.descriptors.read_u64(desc_offset(index));
+            if self.log.is_some() {
+                self.descriptors_taken.push((address, word));
+            }
+            if !self.add(&mut walk, (head, index), (address, word))? {
+                break;
+            }
+            // No endless loop, no overflow: `add` refuses a chain longer than the queue size.
+            entries += 1;
+            position = position.plus(1, size);
+            word = self.load(position, Ordering::Relaxed);
+            if !word.is_available(position.wrap) {
+                let index = position.index;
+                return Err(RingError::ChainNotAvailable { head, index });
+            }
+        }
+        self.hold(position.index, word.id, entries)?;
+        if let Some(log) = &self.log {
+            log.lock().take(word.id, &self.descriptors_taken);
+        }
+        self.next = self.next.plus(entries, size);
+        Ok(Some(walk.finish(word.id)))
+    }
+
+    /// Take the next chain that an earlier device side took. None when there is none.
+    pub(crate) fn take_again(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
+        let Some(LoggedChain { id, descriptors }) = self.again.pop_front() else {
+            return Ok(None);
+        };
+        let mut walk = Walk::new(memory, self.limits, 0);
+        for (index, taken) in (0..).zip(descriptors) {
+            if !self.add(&mut walk, (0, index), taken)? {
+                break;
+            }
+        }
+        Ok(Some(walk.finish(id)))
+    }
+
+    /// Say whether there is such a chain.
+    pub(crate) fn has_again(&self) -> bool {
+        !self.again.is_empty()
+    }
+
+    /// Allow longer chains in indirect tables.
+    pub(crate) fn allow(&mut self, buffers: u16) {
+        self.limits.allow(buffers);
+    }
+
+    /// Say whether a chain waits.
+    pub(crate) fn waiting(&self) -> bool {
+        self.available().is_some()
+    }
+
+    /// Ask for a notification of the next chain. A full fence has to follow.
+    pub(crate) fn ask(&self) {
+        self.events.ask(self.next);
+    }
+
+    /// Ask for no notifications.
+    pub(crate) fn refuse(&self) {
+        self.events.refuse();
+    }
+
+    /// The available position's part of a base.
+    pub(crate) fn base(&self) -> u32 {
+        self.next.to_bits().into()
+    }
+
+    /// The word of the next descriptor, if it is available.
+    fn available(&self) -> Option<Word> {
+        // Acquire pairs with the driver's release: what the word shows (the rest of the chain, buffers)
+        // was written before it.
+        let word = self.load(self.next, Ordering::Acquire);
+        word.is_available(self.next.wrap).then_some(word)
+    }
+
+    fn load(&self, position: Position, order: Ordering) -> Word {
+        let offset = desc_offset(position.index) + WORD_OFFSET;
+        Word::from_bits(self.descriptors.load_u64(offset, order))
+    }
+
+    /// Take a descriptor of the ring into a chain; false when it ends there.
+    fn add(
+        &self,
+        walk: &mut Walk<'_, M>,
+        (head, index): (u16, u16),
+        (address, word): Taken,
+    ) -> Result<bool, RingError> {
+        if word.has(VIRTQ_DESC_F_INDIRECT) {
+            self.check_indirect(head, index, word)?;
+            read_table(walk, address, word.len)?;
+            return Ok(false);
+        }
+        walk.add(index, address, word.len, word.has(VIRTQ_DESC_F_WRITE))?;
+        Ok(word.has(VIRTQ_DESC_F_NEXT))
+    }
+
+    fn check_indirect(&self, head: u16, index: u16, word: Word) -> Result<(), RingError> {
+        if !self.limits.indirect {
+            return Err(RingError::IndirectNotNegotiated { head, index });
+        }
+        if word.has(VIRTQ_DESC_F_NEXT) {
+            return Err(RingError::IndirectWithNext { head, index });
+        }
+        if index != head {
+            return Err(RingError::IndirectInChain { head, index });
+        }
+        // VIRTQ_DESC_F_WRITE is ignored here (2.8.7).
+        Ok(())
+    }
+
+    /// Check the ID in the last descriptor of a chain, and hold the chain.
+    fn hold(&mut self, index: u16, id: u16, entries: u16) -> Result<(), RingError> {
+        let size = self.limits.size;
+        if id >= size {
+            return Err(RingError::BufferIdOutOfRange { index, id, size });
+        }
+        let taken = self.taken.wrapping_add(entries.into());
+        // Relaxed: an honest driver makes an entry available again after it saw it used, which the
+        // writer published after counting it.
+        let given = self.given.load(Ordering::Relaxed);
+        if taken.wrapping_sub(given) > size.into() {
+            return Err(RingError::RingOverrun { index, size });
+        }
+        if !self.held.take(id, entries) {
+            return Err(RingError::BufferIdInFlight { index, id });
+        }
+        self.taken = taken;
+        Ok(())
+    }
+}
+
+impl<M: RingMemory> UsedWriter<M> {
+    /// Mark a chain of so many entries used, without publishing it; with a log, it is published.
+    pub(crate) fn write(&mut self, id: u16, entries: u16, written: u32) {
+        // The length means something only with the flag (2.8.4).
+        let write = if written > 0 { VIRTQ_DESC_F_WRITE } else { 0 };
+        let word = Word {
+            len: written,
+            id,
+            flags: write | used_flags(self.next.wrap),
+        };
+        let offset = desc_offset(self.next.index) + WORD_OFFSET;
+        // One writer: no read-modify-write is needed.
+        let given = self.given.load(Ordering::Relaxed);
+        self.given
+            .store(given.wrapping_add(entries.into()), Ordering::Relaxed);
+        if let Some(log) = &self.log {
+            let mut log = log.lock();
+            log.prepare(id);
+            self.descriptors
+                .store_u64(offset, word.to_bits(), Ordering::Release);
+            log.finish(id);
+        } else if self.first.is_none() {
+            self.first = Some((offset, word.to_bits()));
+        } else {
+            // The driver gets here only past the first word, whose release comes later; and a driver
+            // that reads ahead is served by this one.
+            self.descriptors
+                .store_u64(offset, word.to_bits(), Ordering::Release);
+        }
+        self.next = self.next.plus(entries, self.size);
+    }
+
+    /// Show the driver all that was written.
+    pub(crate) fn publish(&mut self) {
+        if let Some((offset, word)) = self.first.take() {
+            // Release: the other words, and what was written into the buffers, come before this one.
+            self.descriptors.store_u64(offset, word, Ordering::Release);
+        }
+    }
+
+    /// Say whether the driver asks for an interrupt of the last `added` entries. A full fence has to
+    /// come before.
+    pub(crate) fn asked(&self, added: u32) -> bool {
+        self.events.asked(self.next, added)
+    }
+
+    /// The used position's part of a base.
+    pub(crate) fn base(&self) -> u32 {
+        Base::used_part(self.next)
+    }
+
+    /// The base if chains are given back in order: what is next to be used is next to be taken.
+    pub(crate) fn base_in_order(&self) -> u32 {
+        self.base() | u32::from(self.next.to_bits())
+    }
+}
+
+/// Follow an indirect table, all of it (2.8.7): of its flags, only `VIRTQ_DESC_F_WRITE` has a meaning.
+fn read_table<M: RingMemory>(
+    walk: &mut Walk<'_, M>,
+    address: u64,
+    length: u32,
+) -> Result<(), RingError> {
+    let table = walk.enter_table(address, length)?;
+    let mut index = 0;
+    while u32::from(index) < table.entries {
+        // No overflow: the whole table was found inside guest memory.
+        let entry = address + u64::from(DESC_SIZE) * u64::from(index);
+        let [addr, rest] = walk.read(entry, &table)?;
+        let word = Word::from_bits(rest);
+        walk.add(index, addr, word.len, word.has(VIRTQ_DESC_F_WRITE))?;
+        // No endless loop, no overflow: `add` refuses a chain longer than the device allows.
+        index += 1;
+    }
+    Ok(())
+}

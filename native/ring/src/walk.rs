@@ -1,0 +1,163 @@
+//! Taking the buffers of a descriptor chain that a driver wrote (virtio 1.4, 2.7.5 and 2.8.5).
+//!
+//! Each descriptor is copied out once and judged by the copy. The walk ends: every descriptor counts
+//! against the queue size, which bounds the length of a chain (2.7.5.3.1, 2.8.17) and so catches loops.
+//! The descriptor that refers to an indirect table is no buffer and does not count; there can be only
+//! one.
+//!
+//! In an indirect table a device may allow more ([`Limits::table`]). 2.7.5.3.1 forbids chains longer than
+//! the queue size there too, but Linux goes by what the device says of itself: with a block device's
+//! `seg_max` it makes chains of `seg_max` + 2 buffers on any ring, however short.
+
+use crate::chain::{Chain, Segment, Segments};
+use crate::config::QueueConfig;
+use crate::error::RingError;
+use crate::layout::{DESC_SIZE, MAX_CHAIN_BYTES, MAX_QUEUE_SIZE};
+use crate::memory::RingMemory;
+
+/// How long a chain may be.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// The queue size.
+    pub(crate) size: u16,
+    /// `VIRTIO_F_INDIRECT_DESC` was negotiated.
+    pub(crate) indirect: bool,
+    /// Buffers of a chain in an indirect table, at most 32768.
+    pub(crate) table: u16,
+}
+
+impl Limits {
+    pub(crate) fn of(config: &QueueConfig) -> Self {
+        Self {
+            size: config.size,
+            indirect: config.indirect,
+            table: config.size,
+        }
+    }
+
+    /// Allow so many buffers in indirect tables, if that is more than the queue size.
+    pub(crate) fn allow(&mut self, buffers: u16) {
+        self.table = buffers.clamp(self.size, MAX_QUEUE_SIZE);
+    }
+}
+
+/// A chain while it is followed.
+pub(crate) struct Walk<'memory, M> {
+    memory: &'memory M,
+    /// Its first descriptor, by which errors name it.
+    head: u16,
+    readable: Segments,
+    writable: Segments,
+    /// Descriptors that there may be.
+    limit: u16,
+    limits: Limits,
+    /// Descriptors seen.
+    count: u16,
+    /// Bytes seen. No overflow: at most 32768 buffers below 2^32 each.
+    bytes: u64,
+    /// A device-writable descriptor was seen.
+    in_writable: bool,
+}
+
+/// An indirect table that is inside guest memory.
+pub(crate) struct Table {
+    /// Descriptors in it, not 0.
+    pub(crate) entries: u32,
+    /// The error for an entry that is outside memory all the same.
+    outside: RingError,
+}
+
+impl<'memory, M: RingMemory> Walk<'memory, M> {
+    pub(crate) fn new(memory: &'memory M, limits: Limits, head: u16) -> Self {
+        Self {
+            memory,
+            head,
+            readable: Segments::new(),
+            writable: Segments::new(),
+            limit: limits.size,
+            limits,
+            count: 0,
+            bytes: 0,
+            in_writable: false,
+        }
+    }
+
+    /// Check a buffer and take it into the chain.
+    ///
+    /// A buffer without bytes is left out, its address unchecked: no rule forbids one, and 2.7.4.1
+    /// forbids assumptions about the arrangement. It counts as a descriptor and for the order.
+    pub(crate) fn add(
+        &mut self,
+        index: u16,
+        address: u64,
+        length: u32,
+        writable: bool,
+    ) -> Result<(), RingError> {
+        let (head, size) = (self.head, self.limit);
+        if self.count == size {
+            return Err(RingError::ChainTooLong { head, size });
+        }
+        self.count += 1;
+        if self.in_writable && !writable {
+            return Err(RingError::ReadableAfterWritable { head, index });
+        }
+        self.in_writable = writable;
+        if length == 0 {
+            return Ok(());
+        }
+        self.bytes += u64::from(length);
+        if self.bytes > MAX_CHAIN_BYTES {
+            return Err(RingError::ChainTooLarge { head });
+        }
+        if !self.memory.contains(address, length.into()) {
+            return Err(RingError::BufferOutsideMemory {
+                head,
+                address,
+                length,
+            });
+        }
+        let buffers = if writable {
+            &mut self.writable
+        } else {
+            &mut self.readable
+        };
+        buffers.push(Segment {
+            addr: address,
+            len: length,
+        });
+        Ok(())
+    }
+
+    /// Go on in an indirect table, once it is checked where that is (2.7.5.3, 2.8.7).
+    pub(crate) fn enter_table(&mut self, address: u64, length: u32) -> Result<Table, RingError> {
+        let head = self.head;
+        let entries = length / DESC_SIZE;
+        if entries == 0 || !length.is_multiple_of(DESC_SIZE) {
+            return Err(RingError::IndirectBadLength { head, length });
+        }
+        let outside = RingError::IndirectOutsideMemory {
+            head,
+            address,
+            length,
+        };
+        if !self.memory.contains(address, length.into()) {
+            return Err(outside);
+        }
+        self.limit = self.limits.table;
+        Ok(Table { entries, outside })
+    }
+
+    /// Copy an entry of a table out.
+    pub(crate) fn read(&self, address: u64, table: &Table) -> Result<[u64; 2], RingError> {
+        self.memory.read_descriptor(address).ok_or(table.outside)
+    }
+
+    /// The chain, under the name by which it is given back.
+    pub(crate) fn finish(self, name: u16) -> Chain {
+        Chain {
+            head: name,
+            readable: self.readable,
+            writable: self.writable,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+"""A device that the kernel leaves to guests: a real kernel drives it, over vhost-user.
+
+Its node in the device tree has the status "reserved" (Devicetree Specification 0.4, 2.3.4). This
+kernel never attaches to it; it says who has it, and forwards what people ask of it.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import grpc.aio
+
+from virtmesh.api.device.v1 import device_pb2
+from virtmesh.api.device.v1.device_pb2_grpc import DeviceServiceStub
+from virtmesh.errors import DeviceNotReady, from_rpc_error
+from virtmesh.kernel.probe import ProbedDevice, ProbeState
+from virtmesh.wire import open_channel
+
+LOOK_TIMEOUT_S = 2.0
+"""How long the device service may take to say how it is."""
+
+
+class ReservedDevice(ProbedDevice):
+    """One device of the machine; `look` brings what it says up to date."""
+
+    _holder = ""
+
+    @property
+    def driver_name(self) -> str:
+        """Who drives it; empty: nobody."""
+        return self._holder
+
+    @property
+    def doorbell(self) -> str:
+        """Nothing: it is a matter of the guest."""
+        return ""
+
+    def ready_driver(self) -> NoReturn:
+        """Refuse: this kernel has no driver for it. Errors: DeviceNotReady."""
+        raise DeviceNotReady(
+            f"{self.node.name} is left to guests, so this kernel does not drive it: do it in the"
+            " guest, or take vhost-user out of the machine file",
+            state=self.state.name,
+        )
+
+    async def run(self) -> None:
+        """Look once; after that, when somebody wants to know."""
+        await self.look()
+
+    async def look(self) -> None:
+        """Ask the device service who has it."""
+        async with open_channel(self.node.endpoint) as channel:
+            stub = DeviceServiceStub(channel)
+            try:
+                about = await stub.Describe(device_pb2.DescribeRequest(), timeout=LOOK_TIMEOUT_S)
+                status = await stub.GetStatus(device_pb2.GetStatusRequest(), timeout=LOOK_TIMEOUT_S)
+            except grpc.aio.AioRpcError as failure:
+                self._holder = ""
+                error = from_rpc_error(failure, self.node.endpoint)
+                self._move(ProbeState.WAITING, error.message)
+                return
+        self.device_id, self._kind = about.virtio_device_id, about.kind
+        self.vhost_user_socket = about.vhost_user_socket
+        self._holder = status.driver_name
+        if self.vhost_user_socket:
+            self._move(ProbeState.RESERVED, "" if status.attached else "waits for a guest")
+        else:
+            self._move(ProbeState.FAILED, "its service has no --vhost-user socket for guests")

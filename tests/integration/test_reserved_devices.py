@@ -1,0 +1,71 @@
+"""Devices that a machine leaves to guests, driven here by the front end for tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from virtmesh.errors import DeviceNotReady
+from virtmesh_client import connect
+from virtmesh_client.testing import Cli
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def reserved(cli: Cli) -> Cli:
+    """Start a machine whose disk and keyboard are left to guests."""
+    cli.up("--vhost-user", "--disk", "disk.img,size=16M", "--input", "keyboard")
+    return cli
+
+
+def test_a_device_for_guests_waits_for_one(reserved: Cli) -> None:
+    """It is listed with the socket where it waits, and what it is."""
+    with connect(reserved.state.address) as machine:
+        disk, keyboard = machine.devices()
+
+    assert (disk.state, disk.detail, disk.driver) == ("reserved", "waits for a guest", "")
+    assert disk.vhost_user_socket == str(reserved.run_dir / "vda.vhost-user")
+    assert (disk.virtio_device_id, keyboard.virtio_device_id) == (2, 18)
+
+
+def test_the_kernel_service_does_not_drive_it_but_people_reach_it(reserved: Cli) -> None:
+    """Blocks are for the guest; the size, the counters and the keys are still ours."""
+    with connect(reserved.state.address) as machine:
+        disk = machine.disk("vda")
+        with pytest.raises(DeviceNotReady, match="vda is left to guests"):
+            disk.read(0, 512)
+        before = disk.resize(32 * MIB)
+        keyboard = machine.input("keyboard").info()
+
+    assert before == 16 * MIB
+    assert keyboard.name == "virtmesh keyboard"
+
+
+def test_a_service_that_is_gone_is_waited_for(reserved: Cli) -> None:
+    """A device whose service does not answer is not said to wait for guests."""
+    reserved.process("vda")
+    with connect(reserved.state.address) as machine:
+        endpoint = machine.devices()[0].endpoint.removeprefix("unix:")
+        (reserved.run_dir / endpoint).unlink()
+        disk = machine.devices()[0]
+
+    assert disk.state == "waiting"
+    assert disk.driver == ""
+
+
+def test_a_flag_for_guests_goes_with_quick_devices_only(cli: Cli) -> None:
+    """With a machine file it is refused, with the mend."""
+    ran = cli("up", "--vhost-user")
+
+    assert ran.returncode == 2
+    assert "vhost-user = true" in ran.stderr
+
+
+def test_no_device_for_guests_is_said(cli: Cli) -> None:
+    """`virtmesh guest` names what starts a machine for it."""
+    cli.up("--disk", "disk.img,size=16M")
+
+    ran = cli("guest", "uml")
+
+    assert ran.returncode == 1
+    assert "start it with virtmesh up --vhost-user" in ran.stderr
