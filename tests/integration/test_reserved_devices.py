@@ -14,7 +14,7 @@ MIB = 1 << 20
 @pytest.fixture
 def reserved(cli: Cli) -> Cli:
     """Start a machine whose disk and keyboard are left to guests."""
-    cli.up("--vhost-user", "--disk", "disk.img,size=16M", "--input", "keyboard")
+    cli.up("--vhost-user", "--no-serial", "--disk", "disk.img,size=16M", "--input", "keyboard")
     return cli
 
 

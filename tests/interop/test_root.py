@@ -18,7 +18,7 @@ def rooted(cli: Cli) -> Cli:
     """Start a machine whose disk vda has the root file system that `guest image` makes."""
     made = cli("guest", "image", "root.img")
     assert made.returncode == 0, made.stderr
-    cli.up("--vhost-user", "--disk", "root.img")
+    cli.up("--vhost-user", "--no-serial", "--disk", "root.img")
     return cli
 
 
