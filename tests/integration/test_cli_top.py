@@ -10,7 +10,9 @@ from collections.abc import Iterator
 import pexpect
 import pytest
 
+from virtmesh_client import connect
 from virtmesh_client.testing import SECONDS, Cli, own_folder
+from virtmesh_client.top import Sampler
 
 pytestmark = pytest.mark.processes
 
@@ -43,6 +45,14 @@ def test_once_prints_one_plain_table(machine: Cli) -> None:
     assert [disk.split()[:2], keyboard.split()[:2]] == [["vda", "ready"], ["keyboard", "ready"]]
     assert "VirtIOBlk DRIVER_OK" in details[0]
     assert "\x1b" not in result.stdout
+
+
+def test_each_device_is_sampled_at_its_own_time(machine: Cli) -> None:
+    """They are asked one after the other."""
+    with connect(machine.state.address) as connection:
+        disk, keyboard = Sampler(connection).take().devices
+    assert (disk.gone, keyboard.gone) == ("", "")
+    assert disk.time < keyboard.time
 
 
 def test_what_a_disk_does_is_counted(machine: Cli) -> None:

@@ -214,6 +214,7 @@ def test_a_replay_needs_a_device_for_itself(machine: Cli) -> None:
         (["--kinds", "nonsense"], 2, "register"),
         (["--since", "yesterday"], 2, "5s"),
         (["--follow", "--last", "3"], 2, "--since"),
+        (["--save", "both", "--perfetto", "./both"], 2, "give each its own"),
         (["replay", "bad.jsonl", "-d", "vda"], 1, "bad.jsonl: line 1: "),
     ],
 )

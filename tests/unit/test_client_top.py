@@ -54,14 +54,13 @@ def counters(**changed: int) -> dict[str, int]:
 def disk(own: int = 0, **changed: int) -> DeviceSample:
     """Make a sample of a disk that has moved some bytes."""
     totals = {"in_flight": 3, "malformed": 0, "errors": 0, "bytes": own, "IN ok": own // 512}
-    return DeviceSample(device(), ("DRIVER_OK",), "", counters(**changed), totals)
+    return DeviceSample(device(), 0.0, ("DRIVER_OK",), "", counters(**changed), totals)
 
 
 def row(before: DeviceSample, after: DeviceSample, seconds: float = 2.0) -> Row:
     """Return the only row of two samples."""
-    (found,) = rows_between(
-        Sample(10.0, "test", (before,)), Sample(10.0 + seconds, "test", (after,))
-    )
+    before, after = replace(before, time=10.0), replace(after, time=10.0 + seconds)
+    (found,) = rows_between(Sample(9.0, "test", (before,)), Sample(11.0, "test", (after,)))
     return found
 
 
@@ -85,6 +84,16 @@ def test_rates_are_per_second() -> None:
     assert found.in_flight == 3
 
 
+def test_each_device_has_rates_over_its_own_time() -> None:
+    """One that is slow to answer does not make those after it look busier."""
+    first, second = disk(), replace(disk(), info=device("vdb"))
+    done = counters(requests=20)
+    before = Sample(0.0, "test", (replace(first, time=0.0), replace(second, time=0.0)))
+    after = (replace(first, time=1.0, counters=done), replace(second, time=4.0, counters=done))
+    rows = rows_between(before, Sample(1.0, "test", after))
+    assert [one.requests for one in rows] == [20.0, 5.0]
+
+
 def test_a_device_that_counts_anew_has_no_rates_yet() -> None:
     """Its service was restarted."""
     found = row(disk(requests=100), disk(requests=1))
@@ -105,7 +114,7 @@ def test_a_device_that_is_new_has_no_rates_yet() -> None:
 
 def test_a_serial_port_moves_the_bytes_of_both_ways() -> None:
     """Received and transmitted."""
-    port = DeviceSample(device("serial", 0, "ns16550a"), counters=counters())
+    port = DeviceSample(device("serial", 0, "ns16550a"), 0.0, counters=counters())
     before = replace(port, own={"received": 0, "transmitted": 0})
     after = replace(port, own={"received": 10, "transmitted": 4})
     assert (row(before, after).bytes, row(before, after).kind) == (7.0, "uart")

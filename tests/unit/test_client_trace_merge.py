@@ -30,6 +30,13 @@ def test_a_batch_that_was_recorded_at_its_end_stands_where_it_began() -> None:
     assert list(merge([[status, *batch]], Clock())) == [*batch, status]
 
 
+def test_events_that_a_service_numbers_alike_keep_their_order() -> None:
+    """Nothing else tells them apart."""
+    first = Tape(DEVICE)("pop", at=1, token=2)
+    second = replace(first, token=1)
+    assert list(merge([[first, second]], Clock())) == [first, second]
+
+
 @given(st.lists(st.integers(0, 1 << 40), max_size=200), st.lists(st.integers(0, 1 << 40)))
 def test_everything_comes_out_once_and_in_order(here: list[int], there: list[int]) -> None:
     """Whatever the times of the sources."""

@@ -134,6 +134,7 @@ def trace(
         return
     chosen = Wanted(**wanted)
     check(chosen)
+    check_files(save, perfetto)
     settings = context.ensure_object(Settings)
     files = [one for one in (save, perfetto) if one is not None]
     with contextlib.ExitStack() as stack:
@@ -159,6 +160,12 @@ def check(wanted: Wanted) -> None:
         raise click.UsageError("--from has an end: leave --follow away")
     if wanted.follow and wanted.last is not None:
         raise click.UsageError("--last needs an end: use --since with --follow")
+
+
+def check_files(save: Path | None, perfetto: Path | None) -> None:
+    """Refuse one file for both forms: the last would replace the first. Errors: UsageError."""
+    if save and perfetto and save.resolve() == perfetto.resolve():
+        raise click.UsageError("--save and --perfetto name the same file: give each its own")
 
 
 def events_of(stack: contextlib.ExitStack, settings: Settings, wanted: Wanted) -> Iterator[Event]:

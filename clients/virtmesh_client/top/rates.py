@@ -51,12 +51,11 @@ class Row:
 
 def rows_between(before: Sample, after: Sample) -> list[Row]:
     """Return the devices of the later sample, with their rates."""
-    seconds = after.time - before.time
     known = {device.info.name: device for device in before.devices}
-    return [row_between(known.get(one.info.name), one, seconds) for one in after.devices]
+    return [row_between(known.get(one.info.name), one) for one in after.devices]
 
 
-def row_between(before: DeviceSample | None, after: DeviceSample, seconds: float) -> Row:
+def row_between(before: DeviceSample | None, after: DeviceSample) -> Row:
     """Return one device. Without a sample before, or a restart in between, it has no rates."""
     info = after.info
     base = Row(
@@ -71,7 +70,10 @@ def row_between(before: DeviceSample | None, after: DeviceSample, seconds: float
         p99_ns=percentile(after.latencies_ns, 99),
         why=after.fault or info.detail or after.gone,
     )
-    if before is None or after.gone or before.gone or seconds <= 0 or restarted(before, after):
+    if before is None or after.gone or before.gone or restarted(before, after):
+        return base
+    seconds = after.time - before.time
+    if seconds <= 0:
         return base
 
     def rate(*names: str) -> float:

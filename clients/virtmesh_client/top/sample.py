@@ -1,4 +1,4 @@
-"""Samples of a machine: what the kernel service and each device count, read at one time.
+"""Samples of a machine: what the kernel service and each device count, read one by one.
 
 Latencies are those of requests in the driver's flight recorder, from `add` to `pop_used`: whatever
 the address, and whether or not /metrics can be reached. Of a busy disk they are a sample of the
@@ -42,6 +42,8 @@ class DeviceSample:
     """One device at one time. Counters count since its service started."""
 
     info: DeviceInfo
+    time: float
+    """When its counters were read, in seconds of a steady clock: devices are asked one by one."""
     status: tuple[str, ...] = ()
     """Names of the bits of its device status."""
     fault: str = ""
@@ -57,9 +59,10 @@ class DeviceSample:
 
 @dataclass(frozen=True)
 class Sample:
-    """A machine at one time, in seconds of a steady clock."""
+    """A machine, from one device to the next."""
 
     time: float
+    """When it began to be read, in seconds of a steady clock."""
     machine: str = ""
     devices: tuple[DeviceSample, ...] = ()
     gone: str = ""
@@ -91,11 +94,13 @@ class Sampler:
             ask = self._link.ask
             status = ask(self._control.GetStatus, device_pb2.GetStatusRequest(), info.name)
             stats = ask(self._control.GetStats, device_pb2.GetStatsRequest(), info.name)
+            now = time.monotonic()
             own, latencies = self._own(info)
         except VirtmeshError as error:
-            return DeviceSample(info, gone=error.message)
+            return DeviceSample(info, time.monotonic(), gone=error.message)
         return DeviceSample(
             info,
+            now,
             status=tuple(status.device_status_names),
             fault=status.fault,
             counters={one.name: getattr(stats, one.name) for one in stats.DESCRIPTOR.fields},

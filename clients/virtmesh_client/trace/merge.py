@@ -60,15 +60,18 @@ def merge(streams: Iterable[Iterable[Event]], clock: Clock) -> Iterator[Event]:
 
 def _in_order(stream: Iterable[Event], clock: Clock) -> Iterator[tuple[Key, Event]]:
     """Sort the events of a source, which are in order but for a little."""
-    heap: list[tuple[Key, Event]] = []
-    for event in stream:
-        pair = (clock.key(event), event)
+    heap: list[tuple[Key, int, Event]] = []
+    for count, event in enumerate(stream):
+        # Two events have one key when a service numbers wrongly: events have no order themselves.
+        item = (clock.key(event), count, event)
         if len(heap) < REORDER_EVENTS:
-            heapq.heappush(heap, pair)
+            heapq.heappush(heap, item)
         else:
-            yield heapq.heappushpop(heap, pair)
+            key, _, earliest = heapq.heappushpop(heap, item)
+            yield key, earliest
     while heap:
-        yield heapq.heappop(heap)
+        key, _, earliest = heapq.heappop(heap)
+        yield key, earliest
 
 
 class LiveMerge:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from virtmesh.api.trace.v1 import trace_pb2 as pb
 from virtmesh.api.trace.v1.trace_pb2_grpc import TraceServiceStub
 from virtmesh.errors import BadStream, DeviceLost, ServiceUnavailable, ShuttingDown, VirtmeshError
-from virtmesh_client.trace.events import BACK, GONE, Event, Source, read_page, read_source
+from virtmesh_client.trace.events import BACK, GONE, LOST, Event, Source, read_page, read_source
 from virtmesh_client.trace.merge import Clock, LiveMerge, merge
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ TICK_S = 0.02
 """How often a live trace looks whether events have waited long enough."""
 RETRY_S = 0.5
 """Pause before a recorder that went away is tried again."""
+ASKS = 5
+"""How often a page without progress is asked for again: its first event is still being written."""
+ASK_S = 0.02
+"""Pause before that."""
 
 COMES_BACK = (DeviceLost, ServiceUnavailable, ShuttingDown)
 """What a recorder that may come back fails with."""
@@ -83,20 +87,31 @@ def _ask(link: Link, place: Place, from_sequence: int | None) -> pb.ReadResponse
 
 
 def _pages(link: Link, place: Place, response: pb.ReadResponse) -> Iterator[Event]:
-    """Read a recorder up to where it stood at the first answer."""
+    """Read a recorder up to where it stood at the first answer; what does not come is lost."""
     source, end = read_source(response.source), response.position.next_sequence
-    while response.page.times_ns and response.source.run_id == source.run_id:
-        for event in _take(source, response.page):
-            if event.sequence >= end:
-                return
-            yield event
-        if response.page.next_sequence >= end:
-            return
+    following, asks = response.position.oldest_sequence, ASKS
+    while following < end and response.source.run_id == source.run_id:
+        page = response.page
+        if page.times_ns and page.first_sequence >= end:
+            break  # all that was wanted is overwritten
+        if page.times_ns and page.next_sequence > following:
+            yield from (event for event in _take(source, page) if event.sequence < end)
+            following, asks = page.next_sequence, ASKS
+            if following >= end:
+                break
+        elif asks:
+            asks -= 1
+            time.sleep(ASK_S)
+        else:
+            break
         try:
-            response = _ask(link, place, response.page.next_sequence)
+            response = _ask(link, place, following)
         except COMES_BACK as error:
             yield _notice(place, GONE, error.message, source)
             return
+    if following < end:
+        lost = _notice(place, LOST, "", source)
+        yield replace(lost, sequence=end, value=end - following)
 
 
 def _take(source: Source, page: pb.Page) -> Iterator[Event]:

@@ -6,6 +6,7 @@ kernel never attaches to it; it says who has it, and forwards what people ask of
 
 from __future__ import annotations
 
+import asyncio
 from typing import NoReturn
 
 import grpc.aio
@@ -13,7 +14,7 @@ import grpc.aio
 from virtmesh.api.device.v1 import device_pb2
 from virtmesh.api.device.v1.device_pb2_grpc import DeviceServiceStub
 from virtmesh.errors import DeviceNotReady, from_rpc_error
-from virtmesh.kernel.probe import ProbedDevice, ProbeState
+from virtmesh.kernel.probe import PAUSES_S, ProbedDevice, ProbeState
 from virtmesh.wire import open_channel
 
 LOOK_TIMEOUT_S = 2.0
@@ -44,8 +45,13 @@ class ReservedDevice(ProbedDevice):
         )
 
     async def run(self) -> None:
-        """Look once; after that, when somebody wants to know."""
+        """Look until its service answers; after that, when somebody wants to know."""
+        pause, longest = PAUSES_S[ProbeState.WAITING]
         await self.look()
+        while self.state is ProbeState.WAITING:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
+            await self.look()
 
     async def look(self) -> None:
         """Ask the device service who has it."""
