@@ -26,7 +26,6 @@ from virtmesh_native import GuestMemory
 from virtmesh.api.memory.v1 import handover_pb2 as pb
 from virtmesh.device import Doorbell
 from virtmesh.errors import (
-    AddressTaken,
     BadDoorbell,
     BadStream,
     MemoryMissing,
@@ -34,8 +33,7 @@ from virtmesh.errors import (
     MessageTooLarge,
     VirtmeshError,
 )
-from virtmesh.host.server import SOCKET_UMASK, clear_stale_socket
-from virtmesh.wire import UNIX_PATH_LIMIT
+from virtmesh.host.unix_listener import UnixListener
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,30 +118,12 @@ class HandoverServer:
         self._pending_seconds = pending_seconds
         self._connections: set[Handover] = set()
         self._loop = asyncio.get_running_loop()
-        self._socket: socket.socket | None = None
-        self._inode = 0
+        self._listener: UnixListener | None = None
 
     def listen(self) -> None:
         """Take connections. Errors: AddressTaken."""
-        if len(os.fsencode(self.path)) > UNIX_PATH_LIMIT:
-            raise AddressTaken(
-                f"{self.path}: longer than {UNIX_PATH_LIMIT} bytes: choose a shorter --handover"
-            )
-        clear_stale_socket(self.path, socket.SOCK_SEQPACKET)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        before = os.umask(SOCKET_UMASK)
-        try:
-            listener.bind(str(self.path))
-        except OSError as error:
-            listener.close()
-            raise AddressTaken(f"{self.path}: {os.strerror(error.errno or 0)}") from error
-        finally:
-            os.umask(before)
-        listener.setblocking(False)  # noqa: FBT003 - as socket has it
-        listener.listen()
-        self._socket = listener
-        self._inode = self.path.stat().st_ino
-        self._loop.add_reader(listener.fileno(), self._accept, listener)
+        self._listener = UnixListener(self.path, socket.SOCK_SEQPACKET, option="--handover")
+        self._resume()
 
     def find(self, ticket: str) -> Handover:
         """Return what was handed over for a ticket. Errors: MemoryMissing."""
@@ -166,15 +146,11 @@ class HandoverServer:
 
     def close(self) -> None:
         """Listen no more, close every connection, remove the socket."""
-        if self._socket is not None:
-            self._loop.remove_reader(self._socket.fileno())
-            # Another service may have put its socket there; while this one is open, its inode
-            # number is nobody else's.
-            with suppress(FileNotFoundError):
-                if self.path.lstat().st_ino == self._inode:
-                    self.path.unlink()
-            self._socket.close()
-            self._socket = None
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener.socket.fileno())
+            self._listener.remove()
+            self._listener.close()
+            self._listener = None
         for handover in list(self._connections):
             self.drop(handover)
 
@@ -202,9 +178,10 @@ class HandoverServer:
         self._loop.call_later(self._pending_seconds, self._expire, handover)
 
     def _resume(self) -> None:
-        """Take connections again after a pause."""
-        if self._socket is not None:
-            self._loop.add_reader(self._socket.fileno(), self._accept, self._socket)
+        """Take connections, from the start or again after a pause."""
+        if self._listener is not None:
+            listener = self._listener.socket
+            self._loop.add_reader(listener.fileno(), self._accept, listener)
 
     def _expire(self, handover: Handover) -> None:
         """Close a connection that was not attached in time."""

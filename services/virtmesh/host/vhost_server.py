@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import structlog
 
-from virtmesh.errors import AddressTaken, VirtmeshError
-from virtmesh.host.server import SOCKET_UMASK, clear_stale_socket
+from virtmesh.errors import VirtmeshError
+from virtmesh.host.unix_listener import UnixListener
 from virtmesh.host.vhost_front_end import FrontEnd
 from virtmesh.host.vhost_socket import MessageSocket
-from virtmesh.wire import UNIX_PATH_LIMIT
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
@@ -59,8 +58,7 @@ class VhostUserServer:
         self._device = device
         self._sessions = sessions
         self._in_band = in_band
-        self._listener: socket.socket | None = None
-        self._inode = 0
+        self._listener: UnixListener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         """The one that takes connections, and one for each connection."""
         self._room = asyncio.Semaphore(CONNECTIONS_MAX)
@@ -70,34 +68,14 @@ class VhostUserServer:
 
     def listen(self) -> None:
         """Take front ends. Errors: AddressTaken."""
-        if len(os.fsencode(self.path)) > UNIX_PATH_LIMIT:
-            raise AddressTaken(
-                f"{self.path}: longer than {UNIX_PATH_LIMIT} bytes: choose a shorter --vhost-user"
-            )
-        clear_stale_socket(self.path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(SOCKET_UMASK)
-        try:
-            listener.bind(str(self.path))
-        except OSError as error:
-            listener.close()
-            raise AddressTaken(f"{self.path}: {os.strerror(error.errno or 0)}") from error
-        finally:
-            os.umask(before)
-        listener.setblocking(False)  # noqa: FBT003 - as socket has it
-        listener.listen()
-        self._listener = listener
-        self._inode = self.path.stat().st_ino
-        self._begin(self._serve(listener))
+        self._listener = UnixListener(self.path, option="--vhost-user")
+        self._begin(self._serve(self._listener.socket))
 
     async def close(self) -> None:
         """Take no more front ends, and remove the socket; the sessions are closed by then."""
         if self._listener is None:
             return
-        # Another service may have put its socket there.
-        with suppress(FileNotFoundError):
-            if self.path.lstat().st_ino == self._inode:
-                self.path.unlink()
+        self._listener.remove()
         for task in self._tasks:
             if task is not self._driving:  # That one ends by itself: its session did.
                 task.cancel()
