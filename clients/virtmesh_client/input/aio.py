@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
+from virtmesh_client.async_stream import AsyncStream
 from virtmesh_client.input.device import CLICK_SECONDS, TAP_SECONDS
-from virtmesh_client.link import Scope
-from virtmesh_client.threads import run, run_in
+from virtmesh_client.threads import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,28 +29,12 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-class AsyncWatch(Generic[Item]):
+class AsyncWatch(AsyncStream[Item]):
     """A stream that is established; see `Watch`. Cancelling a task that waits for it ends it."""
 
     def __init__(self, watch: Watch[Item]) -> None:
+        super().__init__(watch)
         self._watch = watch
-        self._scope = Scope()
-        self._scope.add(watch)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Item:
-        item = await run_in(self._scope, next, self._watch, None)
-        if item is None:
-            raise StopAsyncIteration
-        return item
 
     @property
     def sequence(self) -> int:

@@ -20,6 +20,7 @@ from virtmesh.errors import BadEvent, BadRecording
 from virtmesh.input_codes import CODES, PROPERTIES, TYPES, name_of, type_name
 from virtmesh_client.input.events import EV_ABS, EV_SYN, REPORT, Event
 from virtmesh_client.input.models import Axis, InputInfo
+from virtmesh_client.json_lines import parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -191,7 +192,7 @@ def bad(line: int, message: str) -> BadRecording:
 
 def parse_header(text: str) -> InputInfo | None:
     """Read the first line. Errors: BadRecording."""
-    header = parse_object(1, text)
+    header = parse_object(1, text, bad)
     if header.get("virtmesh") != MAGIC:
         raise bad(1, f'not a recording: it begins with {{"virtmesh": "{MAGIC}", ...}}')
     if header.get("version") != VERSION:
@@ -205,7 +206,7 @@ def parse_header(text: str) -> InputInfo | None:
 
 def parse_event(line: int, text: str) -> tuple[int, Event]:
     """Read one event. Errors: BadRecording."""
-    content = parse_object(line, text)
+    content = parse_object(line, text, bad)
     extra = set(content) ^ {"us", "type", "code", "value"}
     if extra:
         raise bad(
@@ -218,17 +219,6 @@ def parse_event(line: int, text: str) -> tuple[int, Event]:
     if any(type(number) is not int for number in numbers):
         raise bad(line, "us and value are whole numbers")
     return content["us"], Event(kind, code, content["value"])
-
-
-def parse_object(line: int, text: str) -> dict[str, Any]:
-    """Read a JSON object. Errors: BadRecording."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise bad(line, f"not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise bad(line, "not a JSON object")
-    return content
 
 
 def number_of(line: int, value: object, known: dict[str, int], what: str) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from virtmesh_client.link import Scope
-from virtmesh_client.threads import run, run_in
+from virtmesh_client.async_stream import AsyncStream
+from virtmesh_client.serial.models import Event
+from virtmesh_client.threads import run
 from virtmesh_client.transfer import ignore
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from virtmesh_client.serial.device import Serial
     from virtmesh_client.serial.models import (
         ErrorName,
-        Event,
         FlowName,
         Lines,
         Position,
@@ -28,28 +28,12 @@ if TYPE_CHECKING:
     from virtmesh_client.transfer import Progress
 
 
-class AsyncSerialWatch:
+class AsyncSerialWatch(AsyncStream[Event]):
     """What happens on a line; see `SerialWatch`. Cancelling a task that waits for it ends it."""
 
     def __init__(self, watch: SerialWatch) -> None:
+        super().__init__(watch)
         self._watch = watch
-        self._scope = Scope()
-        self._scope.add(watch)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        event = await run_in(self._scope, next, self._watch, None)
-        if event is None:
-            raise StopAsyncIteration
-        return event
 
     @property
     def position(self) -> Position:

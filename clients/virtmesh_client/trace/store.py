@@ -16,6 +16,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from virtmesh.errors import BadTrace
+from virtmesh_client.json_lines import parse_object
 from virtmesh_client.trace.events import ALWAYS, KINDS, Event, Source
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def read_trace(file: TextIO) -> Iterator[Event]:
         number += 1
         if len(text) > LINE_MAX:
             raise bad(number, f"longer than {LINE_MAX} characters")
-        content = parse_object(number, text)
+        content = parse_object(number, text, bad)
         if number == 1:
             check_header(content)
         elif "source" in content:
@@ -115,17 +116,6 @@ def read_trace(file: TextIO) -> Iterator[Event]:
 def bad(line: int, message: str) -> BadTrace:
     """Return an error that names its line."""
     return BadTrace(f"line {line}: {message}", line=line)
-
-
-def parse_object(line: int, text: str) -> dict[str, Any]:
-    """Read a JSON object. Errors: BadTrace."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise bad(line, f"not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise bad(line, "not a JSON object")
-    return content
 
 
 def check_header(content: dict[str, Any]) -> None:
