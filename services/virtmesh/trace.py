@@ -109,11 +109,14 @@ class TracePlane(trace_pb2_grpc.TraceServiceServicer):
             following = min(following, request.from_sequence)
         await context.write(pb.WatchResponse(source=self._source(traced), position=position))
         while not self._closed:
-            page = read_page(traced.recorder, following, PAGE_DEFAULT)
-            if page.kinds:  # What is lost is told with the next event.
-                following = page.next_sequence
-                await context.write(pb.WatchResponse(page=page))
-            await asyncio.sleep(0 if len(page.kinds) == PAGE_DEFAULT else PAUSE_S)
+            full = False
+            if following < traced.recorder.next:  # Without news no page is made.
+                page = read_page(traced.recorder, following, PAGE_DEFAULT)
+                if page.kinds:  # What is lost is told with the next event.
+                    following = page.next_sequence
+                    await context.write(pb.WatchResponse(page=page))
+                full = len(page.kinds) == PAGE_DEFAULT
+            await asyncio.sleep(0 if full else PAUSE_S)
         raise ShuttingDown("the service is stopping")
 
     def _source(self, traced: Traced) -> pb.Source:
