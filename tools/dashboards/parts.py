@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 DATASOURCE = models.DataSourceRef(type_val="prometheus", uid="prometheus")
 TAG = "virtmesh"
-WIDTH = 24
-"""Columns of Grafana's grid."""
 COLOURS = ("green", "orange", "red")
 
 WORDS = {

@@ -9,7 +9,6 @@ MCR_BITS = int(Mcr.DTR | Mcr.RTS | Mcr.OUT1 | Mcr.OUT2 | Mcr.LOOP)
 """Bits that the chip has; the others are permanently 0 (8.8)."""
 BOTH_EDGES = int(Msr.DCTS | Msr.DDSR | Msr.DDCD)
 """Deltas that are set by either edge of their line; TERI only by the trailing one."""
-DELTA_BITS = BOTH_EDGES | int(Msr.TERI)
 DELTA_SHIFT = 4
 """Distance of a line's bit from its delta."""
 LOOPED = ((Mcr.RTS, Msr.CTS), (Mcr.DTR, Msr.DSR), (Mcr.OUT1, Msr.RI), (Mcr.OUT2, Msr.DCD))
