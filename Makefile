@@ -55,7 +55,7 @@ test-python: setup ## run pytest; PYTEST_ARGS='-k name' picks tests
 test-interop: setup ## boot real Linux guests (UML, QEMU) on the devices; takes minutes
 	@tools/doctor.sh guests
 	tools/guests.sh build/guests
-	VIRTMESH_GUESTS=build/guests $(BIN)/pytest tests/interop $(PYTEST_ARGS)
+	VIRTMESH_GUESTS=build/guests $(BIN)/pytest tests/interop -o faulthandler_timeout=300 $(PYTEST_ARGS)
 
 lint: setup ## check style, types, protos, generated code, locks and compose file
 	@tools/doctor.sh clippy

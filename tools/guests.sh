@@ -4,7 +4,7 @@
 #
 # Usage: tools/guests.sh FOLDER
 # Needs no root: packages are fetched by apt-get and unpacked, not installed. Apt's lists are the
-# folder's own.
+# folder's own. Where the mirror has no backports, the system's QEMU has to do.
 set -euo pipefail
 
 folder=$1
@@ -36,7 +36,7 @@ if [ -z "$mirror" ]; then
     exit 1
 fi
 
-# fetch SOURCE PACKAGE...: download packages from a suite and unpack them.
+# fetch SUITE PACKAGE...: download packages from a suite and unpack them.
 fetch() {
     local suite=$1
     shift
@@ -45,7 +45,8 @@ fetch() {
     local options=(-o "Dir::Etc::SourceList=$root/apt/$suite.list" -o Dir::Etc::SourceParts=-
         -o "Dir::State::Lists=$root/apt/lists" -o "Dir::Cache=$root/apt/cache"
         -o APT::Sandbox::User= -o "APT::Default-Release=$suite")
-    apt-get "${options[@]}" --quiet --quiet update
+    # Lists that can't be had are a warning to apt-get, unless it is told otherwise.
+    apt-get "${options[@]}" --quiet --quiet --error-on=any update
     local package
     for package in "$@"; do
         if [ "$package" = linux-image-cloud-amd64 ]; then
@@ -63,7 +64,18 @@ fetch() {
 fetch "$VERSION_CODENAME" linux-image-cloud-amd64
 version=$(qemu-system-x86_64 --version | sed -nE 's/.*version ([0-9]+)\..*/\1/p')
 if [ "$version" -lt 8 ]; then
-    fetch "$VERSION_CODENAME-backports" qemu-system-x86 qemu-system-common qemu-system-data
-    fetch "$VERSION_CODENAME" seabios ipxe-qemu
+    set +e # Only while the status is looked at: errexit holds in the process of its own.
+    (
+        set -e
+        fetch "$VERSION_CODENAME" seabios ipxe-qemu
+        fetch "$VERSION_CODENAME-backports" qemu-system-x86 qemu-system-common qemu-system-data
+    )
+    status=$?
+    set -e
+    if [ "$status" -ne 0 ]; then
+        echo "guests.sh: no QEMU of $VERSION_CODENAME-backports to be had, so guests of the system's" \
+            "QEMU $version have no input devices" >&2
+        exit # Without the mark: the next run tries again.
+    fi
 fi
 touch "$root/complete"

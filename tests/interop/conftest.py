@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from virtmesh.errors import GuestError
+from virtmesh_client.guest.host import find_program
+from virtmesh_client.guest.machines import check_version
 from virtmesh_client.guest.testing import Boot, Guest, booted
 from virtmesh_client.testing import Cli, own_folder
 
@@ -37,8 +40,18 @@ def parts() -> Path:
 @pytest.fixture(scope="session")
 def qemu_options(parts: Path) -> tuple[str, ...]:
     """Return the options that name the kernel and QEMU."""
-    own = parts / "usr/bin/qemu-system-x86_64"
-    return ("--kernel", str(parts), *(("--qemu", str(own)) if own.exists() else ()))
+    own = own_qemu(parts)
+    return ("--kernel", str(parts), *(("--qemu", str(own)) if own else ()))
+
+
+@pytest.fixture(scope="session")
+def input_boot(boot: dict[str, Boot], parts: Path) -> Boot:
+    """Return what boots a guest with input devices, where QEMU can connect them."""
+    try:
+        check_version(own_qemu(parts) or find_program("qemu-system-x86_64", "qemu-system-x86"))
+    except GuestError as error:
+        pytest.skip(str(error))
+    return boot["qemu"]
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +72,12 @@ def cli() -> Iterator[Cli]:
 def boot(qemu_options: tuple[str, ...]) -> dict[str, Boot]:
     """Return what boots each kind of guest."""
     return {"uml": boot_uml, "qemu": partial(boot_qemu, qemu_options)}
+
+
+def own_qemu(parts: Path) -> Path | None:
+    """Return the QEMU among the parts, if the system's is too old."""
+    own = parts / "usr/bin/qemu-system-x86_64"
+    return own if own.exists() else None
 
 
 def boot_uml(cli: Cli, *options: str) -> AbstractContextManager[Guest]:

@@ -85,13 +85,13 @@ class Watch:
 
 
 @pytest.fixture(scope="module", params=["split", "packed"])
-def rig(request: pytest.FixtureRequest, shared: Cli, boot: dict[str, Boot]) -> Iterator[Rig]:
+def rig(request: pytest.FixtureRequest, shared: Cli, input_boot: Boot) -> Iterator[Rig]:
     """Boot a guest with a keyboard, a mouse and a tablet."""
     shared.up("--vhost-user", *(f"--input={name}" for name in DEVICES))
     options = ("--packed",) if request.param == "packed" else ()
     try:
         with (
-            boot["qemu"](shared, "--root", "none", "--with", "evtest", *options) as guest,
+            input_boot(shared, "--root", "none", "--with", "evtest", *options) as guest,
             connect(shared.state.address) as machine,
         ):
             yield Rig(guest, machine)

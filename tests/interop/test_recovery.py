@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import grpc
 import pytest
@@ -18,17 +19,42 @@ from virtmesh_client.testing import Cli, eventually
 KILLS = 10
 WRITES = 20
 """How many requests a service executes before it is killed."""
+QUEUES = 4
+"""Of the disk."""
 JOB = (
-    "fio --name=job --filename=/dev/vda --direct=1 --rw=randwrite --bsrange=4k-64k --size=48M"
-    " --verify=crc32c --verify_fatal=1 --ioengine=libaio --iodepth=8 --thread --rate=1m"
+    "fio --name=job --filename=/dev/vda --direct=1 --rw=randwrite --bsrange=4k-64k"
+    " --verify=crc32c --verify_fatal=1 --ioengine=libaio --iodepth=8 --thread"
 )
+ONE = "--size=48M --rate=1m"
 """The rate makes it outlast the kills."""
+EACH = (
+    f"--numjobs={QUEUES} --cpus_allowed=0-{QUEUES - 1} --cpus_allowed_policy=split"
+    " --size=12M --offset_increment=12M --rate=256k"
+)
+"""As much in all, by one thread on each processor, so on each queue."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of guest, and how many jobs write in it."""
+
+    options: tuple[str, ...]
+    job: str = ONE
+    jobs: int = 1
+
+
+KINDS = {
+    "split": Kind(()),
+    "packed": Kind(("--packed",)),
+    "packed, 4 queues": Kind(("--packed", "--cpus", "4", "--queues", "4"), EACH, QUEUES),
+}
 
 
 @contextmanager
 def service(cli: Cli) -> Iterator[subprocess.Popen[bytes]]:
     """Serve the disk; it is killed at the end."""
     options = ["--name", "vda", "--image", "disk.img", "--size", "64M"]
+    options += ["--queues", str(QUEUES)]
     places = ["--listen", "unix:vda.sock", "--vhost-user", "vda.vhost-user"]
     process = subprocess.Popen(
         [sys.executable, "-m", "virtmesh.host.main", "blk", *options, *places],
@@ -53,16 +79,16 @@ def writes(cli: Cli) -> int:
         return next(row.ok for row in stats.requests if row.type == "OUT")
 
 
-@pytest.mark.parametrize("rings", [(), ("--packed",)], ids=["split", "packed"])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_a_guest_outlives_the_kills_of_its_disk_service(
-    rings: tuple[str, ...], cli: Cli, boot: dict[str, Boot]
+    kind: Kind, cli: Cli, boot: dict[str, Boot]
 ) -> None:
     """Killed ten times under fio, the service goes on with what was in flight: no byte differs."""
-    options = ("--root", "none", "--with", "fio", "--blk-socket", "vda.vhost-user", *rings)
+    start = ("--root", "none", "--with", "fio", "--blk-socket", "vda.vhost-user")
     with service(cli) as first:
         eventually((cli.folder / "vda.vhost-user").exists)
-        with boot["qemu"](cli, *options) as guest:
-            guest.begin(JOB)
+        with boot["qemu"](cli, *start, *kind.options) as guest:
+            guest.begin(f"{JOB} {kind.job}")
             eventually(lambda: writes(cli) > WRITES)
             first.kill()
             first.wait()
@@ -72,4 +98,4 @@ def test_a_guest_outlives_the_kills_of_its_disk_service(
             with service(cli):
                 said = guest.finish(400)
 
-    assert "err= 0" in said
+    assert said.count("err= 0") == kind.jobs

@@ -71,6 +71,20 @@ def test_a_read_only_disk(image: Path) -> None:
     assert not features & (BlkFeature.VIRTIO_BLK_F_DISCARD | BlkFeature.VIRTIO_BLK_F_WRITE_ZEROES)
 
 
+def test_a_disk_without_some_features(image: Path) -> None:
+    """What is left out is not offered; the rest is."""
+    without = Feature.VIRTIO_F_RING_PACKED | BlkFeature.VIRTIO_BLK_F_DISCARD
+    whole = BlkModel("vda", BlkOptions(image))
+    offered = whole.device_features
+    whole.close()
+
+    less = BlkModel("vda", BlkOptions(image, without=without))
+    features = less.device_features
+    less.close()
+
+    assert features == offered & ~without
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -248,6 +262,7 @@ def test_creating_what_the_file_system_can_not_hold(tmp_path: Path) -> None:
         {"serial": "x" * 21},
         {"serial": "ä"},
         {"serial": "a\nb"},
+        {"without": int(BlkFeature.VIRTIO_BLK_F_FLUSH)},
     ],
 )
 def test_options_that_make_no_sense(image: Path, options: dict[str, object]) -> None:

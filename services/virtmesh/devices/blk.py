@@ -24,7 +24,13 @@ from virtmesh_native import BlkDevice, Interrupt
 from virtmesh.devices.blk_admin import SERVICE, BlockAdmin
 from virtmesh.devices.blk_image import add_mend, check_kind, create_image
 from virtmesh.devices.blk_metrics import blk_metrics
-from virtmesh.devices.blk_options import OPTIONS, BlkOptions, check_options
+from virtmesh.devices.blk_options import (
+    OFFERED,
+    OFFERED_WRITABLE,
+    OPTIONS,
+    BlkOptions,
+    check_options,
+)
 from virtmesh.errors import (
     BadSize,
     BadValue,
@@ -35,7 +41,6 @@ from virtmesh.errors import (
 )
 from virtmesh.virtio import blk
 from virtmesh.virtio.blk import BlkFeature
-from virtmesh.virtio.features import Feature
 from virtmesh.virtio.mmio_device import VirtioMmio
 
 if TYPE_CHECKING:
@@ -62,26 +67,6 @@ MAX_DISCARD_SECTORS = MAX_WRITE_ZEROES_SECTORS = 0x7FFFFF
 """Most sectors in one segment of a discard or write-zeroes: just under 4 GiB."""
 MAX_DISCARD_SEG = MAX_WRITE_ZEROES_SEG = 32
 """Most segments in one discard or write-zeroes."""
-
-
-OFFERED = (
-    Feature.VIRTIO_F_INDIRECT_DESC
-    | Feature.VIRTIO_F_EVENT_IDX
-    | Feature.VIRTIO_F_VERSION_1
-    | Feature.VIRTIO_F_RING_PACKED
-    | Feature.VIRTIO_F_RING_RESET
-    | BlkFeature.VIRTIO_BLK_F_SIZE_MAX
-    | BlkFeature.VIRTIO_BLK_F_SEG_MAX
-    | BlkFeature.VIRTIO_BLK_F_GEOMETRY
-    | BlkFeature.VIRTIO_BLK_F_BLK_SIZE
-    | BlkFeature.VIRTIO_BLK_F_FLUSH
-    | BlkFeature.VIRTIO_BLK_F_TOPOLOGY
-    | BlkFeature.VIRTIO_BLK_F_CONFIG_WCE
-    | BlkFeature.VIRTIO_BLK_F_MQ
-)
-"""Features of every disk."""
-OFFERED_WRITABLE = BlkFeature.VIRTIO_BLK_F_DISCARD | BlkFeature.VIRTIO_BLK_F_WRITE_ZEROES
-"""Features of a disk that takes writes."""
 
 
 class BlkModel:
@@ -146,7 +131,10 @@ class BlkModel:
     @property
     def device_features(self) -> int:
         """The features to offer now: a read-only disk has no discard (5.2.6.2)."""
-        return OFFERED | (BlkFeature.VIRTIO_BLK_F_RO if self.disk.read_only else OFFERED_WRITABLE)
+        offered = OFFERED | (
+            BlkFeature.VIRTIO_BLK_F_RO if self.disk.read_only else OFFERED_WRITABLE
+        )
+        return int(offered) & ~self.options.without
 
     def missing_feature(self, features: int) -> str:
         """Name a feature that the subset lacks: none, any subset makes a disk."""

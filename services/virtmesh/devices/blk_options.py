@@ -10,6 +10,9 @@ import click
 
 from virtmesh.option_types import Size
 from virtmesh.virtio import blk
+from virtmesh.virtio.blk import BlkFeature
+from virtmesh.virtio.features import Feature
+from virtmesh.virtio.without import without_option
 
 SEG_MAX = 126
 """Default of seg_max: with a header and a status byte, 128 descriptors."""
@@ -21,11 +24,32 @@ BLOCK_SIZE_MAX = 1 << 16
 """Largest block size, in bytes."""
 
 
+OFFERED = (
+    Feature.VIRTIO_F_INDIRECT_DESC
+    | Feature.VIRTIO_F_EVENT_IDX
+    | Feature.VIRTIO_F_VERSION_1
+    | Feature.VIRTIO_F_RING_PACKED
+    | Feature.VIRTIO_F_RING_RESET
+    | BlkFeature.VIRTIO_BLK_F_SIZE_MAX
+    | BlkFeature.VIRTIO_BLK_F_SEG_MAX
+    | BlkFeature.VIRTIO_BLK_F_GEOMETRY
+    | BlkFeature.VIRTIO_BLK_F_BLK_SIZE
+    | BlkFeature.VIRTIO_BLK_F_FLUSH
+    | BlkFeature.VIRTIO_BLK_F_TOPOLOGY
+    | BlkFeature.VIRTIO_BLK_F_CONFIG_WCE
+    | BlkFeature.VIRTIO_BLK_F_MQ
+)
+"""Features of every disk."""
+OFFERED_WRITABLE = BlkFeature.VIRTIO_BLK_F_DISCARD | BlkFeature.VIRTIO_BLK_F_WRITE_ZEROES
+"""Features of a disk that takes writes."""
+
+
 @dataclass(frozen=True)
 class BlkOptions:
     """What a disk is made of. Sizes are in bytes, `queue_size` in entries.
 
-    `size_max` and `seg_max` limit a segment and the number of segments of a request.
+    `size_max` and `seg_max` limit a segment and the number of segments of a request; `without` has
+    the bits of features that it does not offer.
     """
 
     image: Path
@@ -37,6 +61,7 @@ class BlkOptions:
     seg_max: int = SEG_MAX
     size_max: int = SIZE_MAX
     threads: int = 4
+    without: int = 0
 
 
 OPTIONS = (
@@ -87,6 +112,7 @@ OPTIONS = (
         show_default=True,
         help="Threads that execute requests.",
     ),
+    without_option(OFFERED | OFFERED_WRITABLE, BlkFeature),
 )
 """Options of `virtmesh-device blk`."""
 
@@ -106,6 +132,13 @@ def check_options(*, seg_max: int | None, **values: Any) -> BlkOptions:
         raise click.BadParameter(
             f"{size_max} is no multiple of the block size below 4 GiB",
             param_hint="--size-max",
+        )
+    writeback = BlkFeature.VIRTIO_BLK_F_CONFIG_WCE
+    if values["without"] & BlkFeature.VIRTIO_BLK_F_FLUSH and not values["without"] & writeback:
+        raise click.BadParameter(
+            "a disk that offers config_wce has to offer flush (5.2.5.2): leave both out, with"
+            " flush+config_wce",
+            param_hint="--without",
         )
     # A request has a header and a status byte beside its segments (5.2.6).
     if seg_max is not None and seg_max > queue_size - 2:

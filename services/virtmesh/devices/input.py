@@ -34,14 +34,13 @@ from virtmesh.devices.input_config import answers
 from virtmesh.devices.input_held import ABS_MT_SLOT, Ledger
 from virtmesh.devices.input_inject import Injection
 from virtmesh.devices.input_metrics import input_metrics
-from virtmesh.devices.input_options import OPTIONS, InputOptions, check_options
+from virtmesh.devices.input_options import OFFERED, OPTIONS, InputOptions, check_options
 from virtmesh.devices.input_output import Output
 from virtmesh.devices.input_personality import Personality, load
 from virtmesh.devices.input_rings import EventRing, StatusRing
 from virtmesh.devices.input_service import SERVICE, InputService
 from virtmesh.eventfd import drain
 from virtmesh.virtio import input as virtio_input
-from virtmesh.virtio.features import Feature
 from virtmesh.virtio.input import EVENTQ, STATUSQ, InputFeature
 from virtmesh.virtio.mmio_device import VirtioMmio
 
@@ -58,15 +57,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OPTIONS", "InputModel", "InputOptions", "make"]
 
-OFFERED = (
-    Feature.VIRTIO_F_INDIRECT_DESC
-    | Feature.VIRTIO_F_EVENT_IDX
-    | Feature.VIRTIO_F_VERSION_1
-    | Feature.VIRTIO_F_RING_PACKED
-    | Feature.VIRTIO_F_RING_RESET
-)
-"""Features of every input device; it has none of its own (5.8.3)."""
-
 
 class InputModel:
     """An input device. Implements virtmesh.virtio.device.VirtioDevice."""
@@ -75,7 +65,6 @@ class InputModel:
     services = (SERVICE,)
     device_id = virtio_input.VIRTIO_ID_INPUT
     family: type[IntFlag] = InputFeature
-    device_features = int(OFFERED)
     config = virtio_input.CONFIG
     config_generation = 0  # Nothing changes but what the driver itself selects.
     shared_memory: Mapping[int, SharedMemory] = {}
@@ -83,6 +72,7 @@ class InputModel:
     def __init__(self, name: str, options: InputOptions, personality: Personality) -> None:
         self.name = name
         self.options = options
+        self.device_features = int(OFFERED) & ~options.without
         self.personality = personality
         self.text = options.name_text or personality.name
         """The name that the driver reads."""

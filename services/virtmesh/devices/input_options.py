@@ -8,6 +8,9 @@ from typing import Any
 import click
 
 from virtmesh.devices.input_personality import built_in, check_text
+from virtmesh.virtio.features import Feature
+from virtmesh.virtio.input import InputFeature
+from virtmesh.virtio.without import without_option
 
 QUEUE_SIZE = 64
 """Default of queue_size: as many buffers as Linux posts."""
@@ -15,12 +18,23 @@ WAITING = 4096
 """Default of waiting, in packets."""
 
 
+OFFERED = (
+    Feature.VIRTIO_F_INDIRECT_DESC
+    | Feature.VIRTIO_F_EVENT_IDX
+    | Feature.VIRTIO_F_VERSION_1
+    | Feature.VIRTIO_F_RING_PACKED
+    | Feature.VIRTIO_F_RING_RESET
+)
+"""Features of every input device; it has none of its own (5.8.3)."""
+
+
 @dataclass(frozen=True)
 class InputOptions:
     """What an input device is made of.
 
     `personality` is a name or the path of a file, `name_text` the name that the driver reads (that
-    of the personality if it is empty), `queue_size` in entries, `waiting` in packets.
+    of the personality if it is empty), `queue_size` in entries, `waiting` in packets; `without` has
+    the bits of features that it does not offer.
     """
 
     personality: str
@@ -28,6 +42,7 @@ class InputOptions:
     name_text: str = ""
     queue_size: int = QUEUE_SIZE
     waiting: int = WAITING
+    without: int = 0
 
 
 OPTIONS = (
@@ -57,6 +72,7 @@ OPTIONS = (
         show_default=True,
         help="Most packets that wait for the driver.",
     ),
+    without_option(OFFERED, InputFeature),
 )
 """Options of `virtmesh-device input`."""
 
