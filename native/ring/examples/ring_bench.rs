@@ -4,8 +4,8 @@
 //!
 //! A request is a block read: 16 bytes to read, 4096 and 1 to write. One thread plays both sides, so that
 //! no time goes into waking a CPU. The driver side is ours in all rows; the rows take turns in every
-//! round, so that a drifting clock hits all alike. The ratios: the split ring to `virtio-queue`, and the
-//! packed ring to the split one.
+//! round, so that a drifting clock hits all alike. The ratios: the split ring to `virtio-queue`, the packed
+//! ring to the split one, and either with its in-flight log to the same without.
 
 use std::fs::File;
 use std::io;
@@ -13,16 +13,19 @@ use std::os::fd::{AsFd, FromRawFd};
 use std::time::Instant;
 
 use virtio_queue::{Queue, QueueT};
-use virtmesh_ring::{DeviceQueue, DriverQueue, GuestRam, QueueConfig, RegionSpec, Segment};
+use virtmesh_ring::{
+    DeviceQueue, DriverQueue, GuestRam, LogRegion, QueueConfig, RegionSpec, Segment,
+};
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 const BASE: u64 = 0x8000_0000;
 const SIZE: u64 = 1 << 20;
+const LOG: u64 = BASE + 0x4_0000;
 const DATA: u64 = BASE + 0x8_0000;
 const QUEUE_SIZE: u16 = 256;
 const INDIRECT_ENTRIES: u16 = 8;
-const REQUESTS: u32 = 20_000;
-const ROUNDS: usize = 25;
+const REQUESTS: u32 = 5_000;
+const ROUNDS: usize = 101;
 const BATCH: u32 = 16;
 
 type Failure = Box<dyn std::error::Error>;
@@ -123,16 +126,68 @@ fn measure(driver: &mut DriverQueue, device: &mut dyn Device, batch: u32) -> Res
     Ok(start.elapsed().as_secs_f64() * 1e9 / f64::from(REQUESTS / batch * batch))
 }
 
-fn median(samples: &mut [f64]) -> f64 {
+fn median(mut samples: Vec<f64>) -> f64 {
     samples.sort_unstable_by(f64::total_cmp);
     samples[samples.len() / 2]
+}
+
+/// The median of the rounds' ratios: what slows a whole round down is not in it.
+fn ratio(ours: &[f64], theirs: &[f64]) -> f64 {
+    let rounds = ours.iter().zip(theirs);
+    median(rounds.map(|(ours, theirs)| ours / theirs).collect())
+}
+
+/// Our rows of the table, in its order.
+#[derive(Clone, Copy)]
+struct Row {
+    packed: bool,
+    logged: bool,
+}
+
+const SPLIT: Row = Row {
+    packed: false,
+    logged: false,
+};
+const PACKED: Row = Row {
+    packed: true,
+    logged: false,
+};
+const ROWS: [Row; 4] = [
+    SPLIT,
+    PACKED,
+    Row {
+        logged: true,
+        ..SPLIT
+    },
+    Row {
+        logged: true,
+        ..PACKED
+    },
+];
+
+fn our_queue(memory: &GuestRam, config: QueueConfig, logged: bool) -> Result<DeviceQueue, Failure> {
+    let log = LogRegion {
+        memory: memory.clone(),
+        address: LOG,
+        capacity: config.size,
+    };
+    log.forget()?;
+    let log = logged.then_some(&log);
+    Ok(DeviceQueue::with_log(memory.clone(), config, log)?)
 }
 
 fn main() -> Result<(), Failure> {
     println!("ns per request (driver and device side), medians of {ROUNDS} interleaved rounds");
     println!(
-        "{:<14} {:>7} {:>13} {:>7} {:>8} {:>13}",
-        "chains, batch", "split", "virtio-queue", "ratio", "packed", "packed/split"
+        "{:<14} {:>7} {:>13} {:>7} {:>8} {:>13} {:>10} {:>11}",
+        "chains, batch",
+        "split",
+        "virtio-queue",
+        "ratio",
+        "packed",
+        "packed/split",
+        "split log",
+        "packed log"
     );
     for (name, indirect, batch) in [
         ("direct, 1", false, 1),
@@ -151,19 +206,16 @@ fn main() -> Result<(), Failure> {
             packed: false,
             base: None,
         };
-        let packed_config = QueueConfig {
-            packed: true,
-            ..config
-        };
         let tables = indirect.then_some(BASE + 0x1_0000);
-        let (mut ours, mut theirs, mut packed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ours = [const { Vec::new() }; ROWS.len()];
+        let mut theirs = Vec::new();
         for _ in 0..ROUNDS {
-            for (config, samples) in [(config, &mut ours), (packed_config, &mut packed)] {
+            for (Row { packed, logged }, samples) in ROWS.into_iter().zip(&mut ours) {
+                let config = QueueConfig { packed, ..config };
                 let mut driver =
                     DriverQueue::new(memory.clone(), config, tables, INDIRECT_ENTRIES)?;
-                let queue = DeviceQueue::new(memory.clone(), config)?;
                 let mut device = Ours {
-                    queue,
+                    queue: our_queue(&memory, config, logged)?,
                     used: Vec::new(),
                 };
                 samples.push(measure(&mut driver, &mut device, batch)?);
@@ -176,12 +228,16 @@ fn main() -> Result<(), Failure> {
             };
             theirs.push(measure(&mut driver, &mut device, batch)?);
         }
-        let [ours, theirs, packed] =
-            [&mut ours, &mut theirs, &mut packed].map(|samples| median(samples));
+        let [split, packed, split_log, packed_log] = &ours;
         println!(
-            "{name:<14} {ours:>7.0} {theirs:>13.0} {:>7.2} {packed:>8.0} {:>13.2}",
-            ours / theirs,
-            packed / ours
+            "{name:<14} {:>7.0} {:>13.0} {:>7.2} {:>8.0} {:>13.2} {:>10.2} {:>11.2}",
+            median(split.clone()),
+            median(theirs.clone()),
+            ratio(split, &theirs),
+            median(packed.clone()),
+            ratio(packed, split),
+            ratio(split_log, split),
+            ratio(packed_log, packed),
         );
     }
     Ok(())
