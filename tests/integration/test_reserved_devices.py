@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from virtmesh.errors import DeviceNotReady
+from virtmesh.testing.vhost_disk import VhostDisk
+from virtmesh.testing.vhost_front_end import VhostFrontEnd
+from virtmesh.virtio.blk import SECTOR
 from virtmesh_client import connect
+from virtmesh_client.models import DeviceInfo
 from virtmesh_client.testing import Cli
+from virtmesh_client.top.sample import DeviceSample, Sampler
 
+WRITES = 20
 MIB = 1 << 20
 
 
@@ -39,6 +47,33 @@ def test_the_kernel_service_does_not_drive_it_but_people_reach_it(reserved: Cli)
 
     assert before == 16 * MIB
     assert keyboard.name == "virtmesh keyboard"
+
+
+async def test_what_a_guest_does_is_shown(reserved: Cli) -> None:
+    """Who drives the disk, with which features, what it has done and how long that took."""
+    front_end = await VhostFrontEnd.connect(reserved.run_dir / "vda.vhost-user")
+    try:
+        await front_end.negotiate()
+        await front_end.share()
+        disk = VhostDisk(await front_end.start_ring())
+        for sector in range(WRITES):
+            await disk.write(sector, bytes(SECTOR))
+        info, sample = await asyncio.to_thread(look, reserved)
+    finally:
+        front_end.close()
+
+    assert info.driver.startswith("vhost-user front end ")
+    assert "VIRTIO_F_RING_PACKED" in info.features
+    assert "VIRTIO_BLK_F_FLUSH" in info.features
+    assert info.requests == WRITES
+    assert info.interrupts > 0
+    assert len(sample.latencies_ns) == WRITES
+
+
+def look(machine: Cli) -> tuple[DeviceInfo, DeviceSample]:
+    """Ask the kernel service about the disk, and take a sample of it as `virtmesh top` does."""
+    with connect(machine.state.address) as connection:
+        return connection.devices()[0], Sampler(connection).take().devices[0]
 
 
 def test_a_service_that_is_gone_is_waited_for(reserved: Cli) -> None:

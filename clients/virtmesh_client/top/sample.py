@@ -1,7 +1,8 @@
 """Samples of a machine: what the kernel service and each device count, read one by one.
 
 Latencies are those of requests in the driver's flight recorder, from `add` to `pop_used`: whatever
-the address, and whether or not /metrics can be reached. Of a busy disk they are a sample of the
+the address, and whether or not /metrics can be reached. A guest keeps no recorder: the disk that it
+drives says how long it had them, from `pop` to `push`. Of a busy disk they are a sample of the
 latest requests, not all.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from virtmesh.api.device.v1 import device_pb2
@@ -35,6 +37,12 @@ EVENTS_MAX = 4096
 """Most events of a recorder that are looked at for one sample."""
 OPEN_MAX = 4096
 """Most requests whose beginning is remembered between samples."""
+
+DRIVER_SIDE = ("add", "pop_used")
+DEVICE_SIDE = ("pop", "push")
+"""What a request begins and ends with on each side."""
+BREAKS = frozenset({"attach", "detach", "reset", "lost"})
+"""What ends all requests, or hides their ends."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +119,8 @@ class Sampler:
     def _own(self, info: DeviceInfo) -> tuple[dict[str, int], tuple[int, ...]]:
         """Return what devices of a kind count, and latencies where they are those of requests."""
         if info.virtio_device_id == VIRTIO_ID_BLOCK:
-            latencies = self._latencies.setdefault(info.name, Latencies())
-            return disk_counters(self._machine.disk(info.name).stats()), self._read(
-                info.name, latencies
-            )
+            counters = disk_counters(self._machine.disk(info.name).stats())
+            return counters, self._read(info)
         if info.virtio_device_id == VIRTIO_ID_INPUT:
             return vars(self._machine.input(info.name).stats()), ()
         if info.compatible == UART:
@@ -123,22 +129,25 @@ class Sampler:
             return {one.name: getattr(stats, one.name) for one in stats.DESCRIPTOR.fields}, ()
         return {}, ()
 
-    def _read(self, device: str, latencies: Latencies) -> tuple[int, ...]:
-        """Read the latest events of a driver's recorder."""
+    def _read(self, info: DeviceInfo) -> tuple[int, ...]:
+        """Read the latest events of a recorder: the driver's, or that of a disk of a guest's."""
+        side = DEVICE_SIDE if info.state == "reserved" else DRIVER_SIDE
+        latencies = self._latencies.setdefault(info.name, Latencies(*side))
         stub = TraceServiceStub(self._link.channel)
-        request = trace_pb2.ReadRequest(device=device, limit=1)
-        position = self._link.ask(stub.Read, request).position
-        request.from_sequence = latencies.begin(position.next_sequence)
+        ask = partial(self._link.ask, stub.Read, device=info.name if side is DEVICE_SIDE else "")
+        request = trace_pb2.ReadRequest(device=info.name, limit=1)
+        request.from_sequence = latencies.begin(ask(request).position.next_sequence)
         request.limit = EVENTS_MAX
-        response = self._link.ask(stub.Read, request)
+        response = ask(request)
         latencies.following = response.page.next_sequence
         return latencies.of(read_page(read_source(response.source), response.page))
 
 
 class Latencies:
-    """Measures requests of one driver, from `add` to `pop_used`."""
+    """Measures requests on one side, from one kind of event to another."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: str = "add", last: str = "pop_used") -> None:
+        self._first, self._last = first, last
         self.following = 0
         """Number of the next event that is of interest."""
         self._open: OrderedDict[tuple[int, int], int] = OrderedDict()
@@ -160,15 +169,15 @@ class Latencies:
         found = []
         for event in events:
             key = (event.queue, event.token)
-            if event.kind == "add":
+            if event.kind == self._first:
                 self._open[key] = event.time_ns
                 if len(self._open) > OPEN_MAX:
                     self._open.popitem(last=False)
-            elif event.kind == "pop_used":
+            elif event.kind == self._last:
                 added = self._open.pop(key, None)
                 if added is not None:
                     found.append(event.time_ns - added)
-            elif event.kind in {"attach", "lost"}:
+            elif event.kind in BREAKS:
                 self._open.clear()
         return tuple(sorted(found))
 

@@ -135,7 +135,9 @@ def kernel_metrics(kernel: Kernel) -> Iterable[Metric]:
         for one in ProbeState
     )
     yield ATTACHES.of(((name,), device.attaches) for name, device in devices.items())
-    yield REQUESTS.of(((name,), device.requests) for name, device in devices.items())
+    # What guests drive is counted by its own service alone.
+    mine = {name: device for name, device in devices.items() if not device.node.reserved}
+    yield REQUESTS.of(((name,), device.requests) for name, device in mine.items())
     yield from _queue_metrics(devices.values())
     disks = [
         (device.node.name, device.driver)

@@ -29,6 +29,8 @@ from virtmesh.virtio.header import VirtIOHeader
 from virtmesh.virtio.mmio_registers import COMPATIBLE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from virtmesh.bus import Bus
     from virtmesh.drivers.base import Driver
     from virtmesh.kernel.boot_log import BootLog
@@ -99,6 +101,16 @@ class ProbedDevice:
     def requests(self) -> int:
         """Requests completed since the kernel started."""
         return self._requests_before + (self.driver.requests if self.driver else 0)
+
+    @property
+    def interrupts(self) -> int:
+        """Interrupts handled since the kernel started."""
+        return self._irq.line(self.node.irq).handled
+
+    @property
+    def features(self) -> Sequence[str]:
+        """Names of the negotiated features, ascending by bit; none before the end of the probe."""
+        return self.driver.features if self.driver else ()
 
     @property
     def driver_name(self) -> str:

@@ -7,7 +7,7 @@ kernel never attaches to it; it says who has it, and forwards what people ask of
 from __future__ import annotations
 
 import asyncio
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import grpc.aio
 
@@ -15,8 +15,17 @@ from virtmesh.api.device.v1 import device_pb2
 from virtmesh.api.device.v1.device_pb2_grpc import DeviceServiceStub
 from virtmesh.errors import DeviceNotReady, from_rpc_error
 from virtmesh.kernel.probe import PAUSES_S, ProbedDevice, ProbeState
+from virtmesh.virtio.blk import VIRTIO_ID_BLOCK, BlkFeature
+from virtmesh.virtio.features import feature_names
+from virtmesh.virtio.input import VIRTIO_ID_INPUT, InputFeature
 from virtmesh.wire import open_channel
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from enum import IntFlag
+
+FAMILIES: dict[int, type[IntFlag]] = {VIRTIO_ID_BLOCK: BlkFeature, VIRTIO_ID_INPUT: InputFeature}
+"""The feature bits of each kind of device, by its device ID."""
 LOOK_TIMEOUT_S = 2.0
 """How long the device service may take to say how it is."""
 
@@ -24,12 +33,29 @@ LOOK_TIMEOUT_S = 2.0
 class ReservedDevice(ProbedDevice):
     """One device of the machine; `look` brings what it says up to date."""
 
-    _holder = ""
+    _status = device_pb2.GetStatusResponse()
+    _stats = device_pb2.GetStatsResponse()
 
     @property
     def driver_name(self) -> str:
         """Who drives it; empty: nobody."""
-        return self._holder
+        return self._status.driver_name
+
+    @property
+    def features(self) -> Sequence[str]:
+        """Names of the features that were negotiated with the guest, ascending by bit."""
+        family = FAMILIES.get(self.device_id)
+        return feature_names(self._status.driver_features, family) if family else ()
+
+    @property
+    def requests(self) -> int:
+        """Requests that its service has completed since it started."""
+        return self._stats.requests
+
+    @property
+    def interrupts(self) -> int:
+        """Interrupts that its service has raised since it started."""
+        return self._stats.interrupts
 
     @property
     def doorbell(self) -> str:
@@ -54,20 +80,22 @@ class ReservedDevice(ProbedDevice):
             await self.look()
 
     async def look(self) -> None:
-        """Ask the device service who has it."""
+        """Ask the device service who has it, and what it has done."""
+        timeout = LOOK_TIMEOUT_S
         async with open_channel(self.node.endpoint) as channel:
             stub = DeviceServiceStub(channel)
             try:
-                about = await stub.Describe(device_pb2.DescribeRequest(), timeout=LOOK_TIMEOUT_S)
-                status = await stub.GetStatus(device_pb2.GetStatusRequest(), timeout=LOOK_TIMEOUT_S)
+                about = await stub.Describe(device_pb2.DescribeRequest(), timeout=timeout)
+                status = await stub.GetStatus(device_pb2.GetStatusRequest(), timeout=timeout)
+                stats = await stub.GetStats(device_pb2.GetStatsRequest(), timeout=timeout)
             except grpc.aio.AioRpcError as failure:
-                self._holder = ""
+                self._status = device_pb2.GetStatusResponse()
                 error = from_rpc_error(failure, self.node.endpoint)
                 self._move(ProbeState.WAITING, error.message)
                 return
         self.device_id, self._kind = about.virtio_device_id, about.kind
         self.vhost_user_socket = about.vhost_user_socket
-        self._holder = status.driver_name
+        self._status, self._stats = status, stats
         if self.vhost_user_socket:
             self._move(ProbeState.RESERVED, "" if status.attached else "waits for a guest")
         else:

@@ -36,7 +36,7 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
 
     def _describe(self, device: ProbedDevice) -> pb.Device:
         """Describe one device."""
-        node, driver = device.node, device.driver
+        node = device.node
         return pb.Device(
             name=node.name,
             compatible=node.compatible[0] if node.compatible else "",
@@ -46,9 +46,9 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
             state=pb.ProbeState.Value(f"PROBE_STATE_{device.state.name}"),
             detail=device.detail,
             driver=device.driver_name,
-            features=driver.features if driver else (),
+            features=device.features,
             doorbell=device.doorbell,
-            interrupts=self._kernel.irq.line(node.irq).handled,
+            interrupts=device.interrupts,
             requests=device.requests,
             endpoint=node.endpoint,
             vhost_user_socket=device.vhost_user_socket,

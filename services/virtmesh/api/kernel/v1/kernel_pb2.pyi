@@ -141,9 +141,9 @@ class Device(_message.Message):
     doorbell: _builtins.str
     """How queues are rung: "eventfd", "mmio" or "rpc"; empty for a device that has none."""
     interrupts: _builtins.int
-    """Interrupts handled for this device."""
+    """Interrupts handled for this device. Of a reserved device: those that its service has raised."""
     requests: _builtins.int
-    """Requests completed for this device."""
+    """Requests completed for this device. Of a reserved device: those that its service has counted."""
     endpoint: _builtins.str
     """Address of the device service, as the kernel reaches it."""
     vhost_user_socket: _builtins.str
