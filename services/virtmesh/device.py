@@ -26,6 +26,8 @@ class Description:
     compatible: str
     mmio_size_bytes: int
     virtio_device_id: int = 0
+    reg_shift: int = 0
+    """Registers are `1 << reg_shift` bytes apart, of a device where that can be chosen."""
     queue_size_max: Sequence[int] = ()
     services: Sequence[str] = ()
     """Full gRPC names of the services the device offers to people."""

@@ -58,6 +58,7 @@ class Traced:
     kind: str
     compatible: str
     virtio_device_id: int
+    reg_shift: int = 0
 
     @property
     def position(self) -> pb.Position:
@@ -130,6 +131,7 @@ class TracePlane(trace_pb2_grpc.TraceServiceServicer):
             realtime_offset_ns=time.time_ns() - time.monotonic_ns(),
             boot_id=boot_id(),
             run_id=self._run_id,
+            reg_shift=traced.reg_shift,
         )
 
 

@@ -225,3 +225,17 @@ def test_what_is_wrong_is_said(machine: Cli, arguments: list[str], status: int, 
     assert result.returncode == status
     assert says in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_registers_of_a_serial_port_are_named_whatever_their_distance(cli: Cli) -> None:
+    """The port says how far apart they are."""
+    options = "[devices.options]\nreg-shift = 2"
+    text = f"name = 'apart'\n[[devices]]\nname = 'serial'\nkind = 'uart'\n{options}\n"
+    (cli.folder / "machine.toml").write_text(text)
+    cli.up("machine.toml")
+
+    told = cli("trace", "-d", "serial", "--kinds", "register").stdout
+
+    assert "-> LCR = " in told
+    assert "<- LSR = " in told
+    assert "[0x" not in told

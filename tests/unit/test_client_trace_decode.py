@@ -160,6 +160,18 @@ def test_registers_of_a_serial_port_share_places() -> None:
     ]
 
 
+def test_registers_of_a_serial_port_lie_apart_as_its_source_says() -> None:
+    """By reg-shift; one that no port has is taken for 0."""
+    port = dataclasses.replace(DEVICE, kind="uart", compatible="ns16550a", virtio_device_id=0)
+    apart, absurd = (Tape(dataclasses.replace(port, reg_shift=shift)) for shift in (2, 1 << 62))
+
+    assert spell(apart.read(5 << 2, 0x60, 4), apart.read(5, 0x60, 4)) == [
+        "drv <- LSR = 0x60 THRE|TEMT",
+        "drv <- [0x005] = 0x60",
+    ]
+    assert spell(absurd.read(5, 0x60, 1)) == ["drv <- LSR = 0x60 THRE|TEMT"]
+
+
 @pytest.mark.parametrize(
     ("kind", "text"), [("attach", "attach"), ("fault", "FAULT"), ("gone", "-- recorder gone")]
 )

@@ -98,6 +98,15 @@ def test_a_file_that_is_no_trace_is_refused_by_its_first_line(content: str) -> N
         list(read_trace(io.StringIO(content)))
 
 
+def test_a_trace_of_an_earlier_version_has_no_reg_shift() -> None:
+    """It is read as ever."""
+    event = Tape(DEVICE)("add")
+    header, source, line = save(event).splitlines()
+    facts = {name: value for name, value in json.loads(source).items() if name != "reg_shift"}
+
+    assert list(read_trace(io.StringIO("\n".join([header, json.dumps(facts), line])))) == [event]
+
+
 @pytest.mark.parametrize(
     "facts",
     [{"device": 7}, {"device": "\ud800"}, {"boot_id": "x" * 5000}, {"virtio_device_id": 0.5}],

@@ -49,6 +49,8 @@ class Source:
     """What to add to times to get the time since 1970-01-01 00:00 UTC."""
     boot_id: str = ""
     run_id: str = ""
+    reg_shift: int = 0
+    """Registers of a serial port are `1 << reg_shift` bytes apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def read_source(message: pb.Source) -> Source:
         realtime_offset_ns=message.realtime_offset_ns,
         boot_id=message.boot_id,
         run_id=message.run_id,
+        reg_shift=message.reg_shift,
     )
 
 

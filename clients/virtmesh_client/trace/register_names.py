@@ -102,7 +102,7 @@ class RegisterNames(Protocol):
 def names_for(source: Source) -> RegisterNames:
     """Return what names the registers of a device."""
     if source.compatible == uart.COMPATIBLE:
-        return UartNames()
+        return UartNames(source.reg_shift)
     return VirtioNames(source.virtio_device_id)
 
 
@@ -198,10 +198,12 @@ class VirtioNames:
 
 
 class UartNames:
-    """NS16550A, registers one byte apart (PC16550D data sheet, section 8)."""
+    """NS16550A, registers `1 << reg_shift` bytes apart (PC16550D data sheet, section 8)."""
 
-    def __init__(self) -> None:
-        registers = uart.Registers()
+    def __init__(self, reg_shift: int) -> None:
+        # One that no port has is that of a saved trace, or of a service that is not to be trusted.
+        layout = uart.Layout(reg_shift) if reg_shift in uart.REG_SHIFTS else uart.Layout()
+        registers = uart.Registers(layout)
         self._banks = (registers.main, registers.latch)
         self._dlab: bool | None = None
 

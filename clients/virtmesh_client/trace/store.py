@@ -44,7 +44,7 @@ LIMITS = {
 """What the numbers of an event are below (virtmesh.trace.v1.Page)."""
 NEEDED = frozenset({"of", "sequence", "time_ns", "kind"})
 EVENT_FIELDS = frozenset({"of", "kind", "text", *LIMITS})
-SOURCE_NUMBERS = frozenset({"virtio_device_id", "realtime_offset_ns"})
+SOURCE_NUMBERS = frozenset({"virtio_device_id", "realtime_offset_ns", "reg_shift"})
 SOURCE_FIELDS = frozenset(field.name for field in fields(Source))
 HALVES = re.compile("[\ud800-\udfff]")
 """Surrogates without their other half: no encoding has them."""
@@ -128,6 +128,7 @@ def check_header(content: dict[str, Any]) -> None:
 
 def parse_source(line: int, content: dict[str, Any]) -> Source:
     """Read a source. Errors: BadTrace."""
+    content = {"reg_shift": 0, **content}  # Earlier writers left it out.
     if wrong := SOURCE_FIELDS ^ set(content):
         raise bad(line, f"a source has {', '.join(sorted(SOURCE_FIELDS))}; look at {first(wrong)}")
     for name, value in content.items():

@@ -88,6 +88,7 @@ class UartDevice:
             kind="uart",
             compatible=COMPATIBLE,
             mmio_size_bytes=self.options.layout.size,
+            reg_shift=self.options.layout.reg_shift,
             services=(SERVICE,),
         )
 

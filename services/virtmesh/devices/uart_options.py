@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from virtmesh.option_types import Size
-from virtmesh.uart.registers import Layout
+from virtmesh.uart.registers import REG_SHIFTS, Layout
 from virtmesh.uart.scrollback import SCROLLBACK_BYTES
 
 FREQUENCY = 3_686_400
@@ -52,7 +52,7 @@ OPTIONS = (
     ),
     click.Option(
         ["--reg-shift"],
-        type=click.IntRange(0, 4),
+        type=click.IntRange(REG_SHIFTS[0], REG_SHIFTS[-1]),
         default=0,
         show_default=True,
         help="Registers are this power of two of bytes apart.",

@@ -173,6 +173,7 @@ class Host:
             kind=about.kind,
             compatible=about.compatible,
             virtio_device_id=about.virtio_device_id,
+            reg_shift=about.reg_shift,
         )
 
     def _front_end_server(self) -> VhostUserServer | None:

@@ -132,6 +132,7 @@ class ProbedDevice:
             kind=self._kind,
             compatible=self.node.compatible[0] if self.node.compatible else "",
             virtio_device_id=self.device_id,
+            reg_shift=self.node.properties.get("reg-shift", 0),
         )
 
     @property

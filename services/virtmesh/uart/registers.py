@@ -114,6 +114,10 @@ class Msr(IntFlag):
     DCD = 0x80
 
 
+REG_SHIFTS = range(5)
+"""Values of reg-shift that there are."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where the registers are: each `1 << reg_shift` bytes apart, `reg_io_width` bytes wide.
@@ -126,7 +130,7 @@ class Layout:
     reg_io_width: int = 1
 
     def __post_init__(self) -> None:
-        if self.reg_io_width not in (1, 2, 4) or not 0 <= self.reg_shift <= 4:
+        if self.reg_io_width not in (1, 2, 4) or self.reg_shift not in REG_SHIFTS:
             raise ValueError("reg-io-width is 1, 2 or 4 bytes, reg-shift from 0 to 4")
         if self.reg_io_width > 1 << self.reg_shift:
             raise ValueError(

@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dvirtmesh/trace/v1/trace.proto\x12\x11virtmesh.trace.v1\"Z\n\x0bReadRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x1a\n\rfrom_sequence\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05limit\x18\x03 \x01(\rB\x10\n\x0e_from_sequence\"\x8f\x01\n\x0cReadResponse\x12)\n\x06source\x18\x01 \x01(\x0b\x32\x19.virtmesh.trace.v1.Source\x12-\n\x08position\x18\x02 \x01(\x0b\x32\x1b.virtmesh.trace.v1.Position\x12%\n\x04page\x18\x03 \x01(\x0b\x32\x17.virtmesh.trace.v1.Page\"L\n\x0cWatchRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x1a\n\rfrom_sequence\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x10\n\x0e_from_sequence\"\x90\x01\n\rWatchResponse\x12)\n\x06source\x18\x01 \x01(\x0b\x32\x19.virtmesh.trace.v1.Source\x12-\n\x08position\x18\x02 \x01(\x0b\x32\x1b.virtmesh.trace.v1.Position\x12%\n\x04page\x18\x03 \x01(\x0b\x32\x17.virtmesh.trace.v1.Page\"\xb8\x01\n\x06Source\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12%\n\x04side\x18\x02 \x01(\x0e\x32\x17.virtmesh.trace.v1.Side\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x12\n\ncompatible\x18\x04 \x01(\t\x12\x18\n\x10virtio_device_id\x18\x05 \x01(\r\x12\x1a\n\x12realtime_offset_ns\x18\x06 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x07 \x01(\t\x12\x0e\n\x06run_id\x18\x08 \x01(\t\"L\n\x08Position\x12\x17\n\x0foldest_sequence\x18\x01 \x01(\x04\x12\x15\n\rnext_sequence\x18\x02 \x01(\x04\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\r\"\xfb\x01\n\x04Page\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x04\x12\x0c\n\x04lost\x18\x02 \x01(\x04\x12\x15\n\rnext_sequence\x18\x03 \x01(\x04\x12\x10\n\x08times_ns\x18\x04 \x03(\x06\x12+\n\x05kinds\x18\x05 \x03(\x0e\x32\x1c.virtmesh.trace.v1.EventKind\x12\x0f\n\x07\x64\x65tails\x18\x06 \x03(\r\x12\x0e\n\x06queues\x18\x07 \x03(\r\x12\x0e\n\x06tokens\x18\x08 \x03(\x07\x12\x0e\n\x06values\x18\t \x03(\x06\x12\x0e\n\x06\x65xtras\x18\n \x03(\x06\x12&\n\x05notes\x18\x0b \x03(\x0b\x32\x17.virtmesh.trace.v1.Note\"&\n\x04Note\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04text\x18\x02 \x01(\t*>\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSIDE_DEVICE\x10\x01\x12\x0f\n\x0bSIDE_DRIVER\x10\x02*\xde\x04\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45VENT_KIND_REGISTER_READ\x10\x01\x12\x1d\n\x19\x45VENT_KIND_REGISTER_WRITE\x10\x02\x12\x1b\n\x17\x45VENT_KIND_READ_REFUSED\x10\x03\x12\x1c\n\x18\x45VENT_KIND_WRITE_REFUSED\x10\x04\x12\x15\n\x11\x45VENT_KIND_NOTIFY\x10\x05\x12 \n\x1c\x45VENT_KIND_NOTIFY_SUPPRESSED\x10\x06\x12\x12\n\x0e\x45VENT_KIND_ADD\x10\x07\x12\x12\n\x0e\x45VENT_KIND_POP\x10\x08\x12\x1c\n\x18\x45VENT_KIND_REQUEST_START\x10\t\x12\x1a\n\x16\x45VENT_KIND_REQUEST_END\x10\n\x12\x13\n\x0f\x45VENT_KIND_PUSH\x10\x0b\x12\x17\n\x13\x45VENT_KIND_POP_USED\x10\x0c\x12\x18\n\x14\x45VENT_KIND_INTERRUPT\x10\r\x12#\n\x1f\x45VENT_KIND_INTERRUPT_SUPPRESSED\x10\x0e\x12\x14\n\x10\x45VENT_KIND_LEVEL\x10\x0f\x12\x1a\n\x16\x45VENT_KIND_ACKNOWLEDGE\x10\x10\x12\x12\n\x0e\x45VENT_KIND_IRQ\x10\x11\x12\x15\n\x11\x45VENT_KIND_STATUS\x10\x12\x12\x14\n\x10\x45VENT_KIND_RESET\x10\x13\x12\x15\n\x11\x45VENT_KIND_ATTACH\x10\x14\x12\x15\n\x11\x45VENT_KIND_DETACH\x10\x15\x12\x14\n\x10\x45VENT_KIND_FAULT\x10\x16*h\n\tNotifyWay\x12\x1a\n\x16NOTIFY_WAY_UNSPECIFIED\x10\x00\x12\x16\n\x12NOTIFY_WAY_EVENTFD\x10\x01\x12\x13\n\x0fNOTIFY_WAY_MMIO\x10\x02\x12\x12\n\x0eNOTIFY_WAY_RPC\x10\x03*\xb8\x02\n\rRefusalReason\x12\x1e\n\x1aREFUSAL_REASON_UNSPECIFIED\x10\x00\x12#\n\x1fREFUSAL_REASON_UNKNOWN_REGISTER\x10\x01\x12\x1c\n\x18REFUSAL_REASON_BAD_WIDTH\x10\x02\x12\x1d\n\x19REFUSAL_REASON_MISALIGNED\x10\x03\x12\x1f\n\x1bREFUSAL_REASON_NOT_READABLE\x10\x04\x12\x1f\n\x1bREFUSAL_REASON_NOT_WRITABLE\x10\x05\x12\x1c\n\x18REFUSAL_REASON_BAD_VALUE\x10\x06\x12 \n\x1cREFUSAL_REASON_NO_SUCH_QUEUE\x10\x07\x12#\n\x1fREFUSAL_REASON_DRIVER_VIOLATION\x10\x08\x32\xa5\x01\n\x0cTraceService\x12G\n\x04Read\x12\x1e.virtmesh.trace.v1.ReadRequest\x1a\x1f.virtmesh.trace.v1.ReadResponse\x12L\n\x05Watch\x12\x1f.virtmesh.trace.v1.WatchRequest\x1a .virtmesh.trace.v1.WatchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dvirtmesh/trace/v1/trace.proto\x12\x11virtmesh.trace.v1\"Z\n\x0bReadRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x1a\n\rfrom_sequence\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05limit\x18\x03 \x01(\rB\x10\n\x0e_from_sequence\"\x8f\x01\n\x0cReadResponse\x12)\n\x06source\x18\x01 \x01(\x0b\x32\x19.virtmesh.trace.v1.Source\x12-\n\x08position\x18\x02 \x01(\x0b\x32\x1b.virtmesh.trace.v1.Position\x12%\n\x04page\x18\x03 \x01(\x0b\x32\x17.virtmesh.trace.v1.Page\"L\n\x0cWatchRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x1a\n\rfrom_sequence\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x10\n\x0e_from_sequence\"\x90\x01\n\rWatchResponse\x12)\n\x06source\x18\x01 \x01(\x0b\x32\x19.virtmesh.trace.v1.Source\x12-\n\x08position\x18\x02 \x01(\x0b\x32\x1b.virtmesh.trace.v1.Position\x12%\n\x04page\x18\x03 \x01(\x0b\x32\x17.virtmesh.trace.v1.Page\"\xcb\x01\n\x06Source\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12%\n\x04side\x18\x02 \x01(\x0e\x32\x17.virtmesh.trace.v1.Side\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x12\n\ncompatible\x18\x04 \x01(\t\x12\x18\n\x10virtio_device_id\x18\x05 \x01(\r\x12\x1a\n\x12realtime_offset_ns\x18\x06 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\x07 \x01(\t\x12\x0e\n\x06run_id\x18\x08 \x01(\t\x12\x11\n\treg_shift\x18\t \x01(\r\"L\n\x08Position\x12\x17\n\x0foldest_sequence\x18\x01 \x01(\x04\x12\x15\n\rnext_sequence\x18\x02 \x01(\x04\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\r\"\xfb\x01\n\x04Page\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x04\x12\x0c\n\x04lost\x18\x02 \x01(\x04\x12\x15\n\rnext_sequence\x18\x03 \x01(\x04\x12\x10\n\x08times_ns\x18\x04 \x03(\x06\x12+\n\x05kinds\x18\x05 \x03(\x0e\x32\x1c.virtmesh.trace.v1.EventKind\x12\x0f\n\x07\x64\x65tails\x18\x06 \x03(\r\x12\x0e\n\x06queues\x18\x07 \x03(\r\x12\x0e\n\x06tokens\x18\x08 \x03(\x07\x12\x0e\n\x06values\x18\t \x03(\x06\x12\x0e\n\x06\x65xtras\x18\n \x03(\x06\x12&\n\x05notes\x18\x0b \x03(\x0b\x32\x17.virtmesh.trace.v1.Note\"&\n\x04Note\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04text\x18\x02 \x01(\t*>\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSIDE_DEVICE\x10\x01\x12\x0f\n\x0bSIDE_DRIVER\x10\x02*\xde\x04\n\tEventKind\x12\x1a\n\x16\x45VENT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45VENT_KIND_REGISTER_READ\x10\x01\x12\x1d\n\x19\x45VENT_KIND_REGISTER_WRITE\x10\x02\x12\x1b\n\x17\x45VENT_KIND_READ_REFUSED\x10\x03\x12\x1c\n\x18\x45VENT_KIND_WRITE_REFUSED\x10\x04\x12\x15\n\x11\x45VENT_KIND_NOTIFY\x10\x05\x12 \n\x1c\x45VENT_KIND_NOTIFY_SUPPRESSED\x10\x06\x12\x12\n\x0e\x45VENT_KIND_ADD\x10\x07\x12\x12\n\x0e\x45VENT_KIND_POP\x10\x08\x12\x1c\n\x18\x45VENT_KIND_REQUEST_START\x10\t\x12\x1a\n\x16\x45VENT_KIND_REQUEST_END\x10\n\x12\x13\n\x0f\x45VENT_KIND_PUSH\x10\x0b\x12\x17\n\x13\x45VENT_KIND_POP_USED\x10\x0c\x12\x18\n\x14\x45VENT_KIND_INTERRUPT\x10\r\x12#\n\x1f\x45VENT_KIND_INTERRUPT_SUPPRESSED\x10\x0e\x12\x14\n\x10\x45VENT_KIND_LEVEL\x10\x0f\x12\x1a\n\x16\x45VENT_KIND_ACKNOWLEDGE\x10\x10\x12\x12\n\x0e\x45VENT_KIND_IRQ\x10\x11\x12\x15\n\x11\x45VENT_KIND_STATUS\x10\x12\x12\x14\n\x10\x45VENT_KIND_RESET\x10\x13\x12\x15\n\x11\x45VENT_KIND_ATTACH\x10\x14\x12\x15\n\x11\x45VENT_KIND_DETACH\x10\x15\x12\x14\n\x10\x45VENT_KIND_FAULT\x10\x16*h\n\tNotifyWay\x12\x1a\n\x16NOTIFY_WAY_UNSPECIFIED\x10\x00\x12\x16\n\x12NOTIFY_WAY_EVENTFD\x10\x01\x12\x13\n\x0fNOTIFY_WAY_MMIO\x10\x02\x12\x12\n\x0eNOTIFY_WAY_RPC\x10\x03*\xb8\x02\n\rRefusalReason\x12\x1e\n\x1aREFUSAL_REASON_UNSPECIFIED\x10\x00\x12#\n\x1fREFUSAL_REASON_UNKNOWN_REGISTER\x10\x01\x12\x1c\n\x18REFUSAL_REASON_BAD_WIDTH\x10\x02\x12\x1d\n\x19REFUSAL_REASON_MISALIGNED\x10\x03\x12\x1f\n\x1bREFUSAL_REASON_NOT_READABLE\x10\x04\x12\x1f\n\x1bREFUSAL_REASON_NOT_WRITABLE\x10\x05\x12\x1c\n\x18REFUSAL_REASON_BAD_VALUE\x10\x06\x12 \n\x1cREFUSAL_REASON_NO_SUCH_QUEUE\x10\x07\x12#\n\x1fREFUSAL_REASON_DRIVER_VIOLATION\x10\x08\x32\xa5\x01\n\x0cTraceService\x12G\n\x04Read\x12\x1e.virtmesh.trace.v1.ReadRequest\x1a\x1f.virtmesh.trace.v1.ReadResponse\x12L\n\x05Watch\x12\x1f.virtmesh.trace.v1.WatchRequest\x1a .virtmesh.trace.v1.WatchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'virtmesh.trace.v1.trace_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SIDE']._serialized_start=1074
-  _globals['_SIDE']._serialized_end=1136
-  _globals['_EVENTKIND']._serialized_start=1139
-  _globals['_EVENTKIND']._serialized_end=1745
-  _globals['_NOTIFYWAY']._serialized_start=1747
-  _globals['_NOTIFYWAY']._serialized_end=1851
-  _globals['_REFUSALREASON']._serialized_start=1854
-  _globals['_REFUSALREASON']._serialized_end=2166
+  _globals['_SIDE']._serialized_start=1093
+  _globals['_SIDE']._serialized_end=1155
+  _globals['_EVENTKIND']._serialized_start=1158
+  _globals['_EVENTKIND']._serialized_end=1764
+  _globals['_NOTIFYWAY']._serialized_start=1766
+  _globals['_NOTIFYWAY']._serialized_end=1870
+  _globals['_REFUSALREASON']._serialized_start=1873
+  _globals['_REFUSALREASON']._serialized_end=2185
   _globals['_READREQUEST']._serialized_start=52
   _globals['_READREQUEST']._serialized_end=142
   _globals['_READRESPONSE']._serialized_start=145
@@ -48,13 +48,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHRESPONSE']._serialized_start=369
   _globals['_WATCHRESPONSE']._serialized_end=513
   _globals['_SOURCE']._serialized_start=516
-  _globals['_SOURCE']._serialized_end=700
-  _globals['_POSITION']._serialized_start=702
-  _globals['_POSITION']._serialized_end=778
-  _globals['_PAGE']._serialized_start=781
-  _globals['_PAGE']._serialized_end=1032
-  _globals['_NOTE']._serialized_start=1034
-  _globals['_NOTE']._serialized_end=1072
-  _globals['_TRACESERVICE']._serialized_start=2169
-  _globals['_TRACESERVICE']._serialized_end=2334
+  _globals['_SOURCE']._serialized_end=719
+  _globals['_POSITION']._serialized_start=721
+  _globals['_POSITION']._serialized_end=797
+  _globals['_PAGE']._serialized_start=800
+  _globals['_PAGE']._serialized_end=1051
+  _globals['_NOTE']._serialized_start=1053
+  _globals['_NOTE']._serialized_end=1091
+  _globals['_TRACESERVICE']._serialized_start=2188
+  _globals['_TRACESERVICE']._serialized_end=2353
 # @@protoc_insertion_point(module_scope)

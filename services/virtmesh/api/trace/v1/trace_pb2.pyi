@@ -419,6 +419,7 @@ class Source(_message.Message):
     REALTIME_OFFSET_NS_FIELD_NUMBER: _builtins.int
     BOOT_ID_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
+    REG_SHIFT_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """Name of the device, such as "vda"."""
     side: Global___Side.ValueType
@@ -445,6 +446,8 @@ class Source(_message.Message):
     """This run of the service's recorder, as a random name: with another one the numbers of events
     began at 0 again.
     """
+    reg_shift: _builtins.int
+    """Of a serial port: its registers are 2^N bytes apart (device tree property reg-shift)."""
     def __init__(
         self,
         *,
@@ -456,10 +459,11 @@ class Source(_message.Message):
         realtime_offset_ns: _builtins.int = ...,
         boot_id: _builtins.str = ...,
         run_id: _builtins.str = ...,
+        reg_shift: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "compatible", b"compatible", "device", b"device", "kind", b"kind", "realtime_offset_ns", b"realtime_offset_ns", "run_id", b"run_id", "side", b"side", "virtio_device_id", b"virtio_device_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "compatible", b"compatible", "device", b"device", "kind", b"kind", "realtime_offset_ns", b"realtime_offset_ns", "reg_shift", b"reg_shift", "run_id", b"run_id", "side", b"side", "virtio_device_id", b"virtio_device_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
