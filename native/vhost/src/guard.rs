@@ -21,9 +21,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use virtmesh_device::Event;
 
-/// Ranges that can be guarded at a time. A device has one front end, whose memory has at most 8
-/// regions, and two tables of them while they change.
-const SLOTS: usize = 64;
+/// Ranges that can be guarded at a time. A device has one front end, whose memory has at most 32
+/// regions, two tables of them while they change, and an in-flight log.
+const SLOTS: usize = 128;
 
 static TABLE: [Slot; SLOTS] = [const { Slot::new() }; SLOTS];
 static REGISTER: Mutex<()> = Mutex::new(());

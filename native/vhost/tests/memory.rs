@@ -1,7 +1,8 @@
 //! The memory of a front end: what is refused, what is mapped, and files that become shorter.
 
+use std::error::Error;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, FromRawFd};
 
 use virtmesh_device::wait_readable;
 use virtmesh_ring::{MemoryError, RegionSpec};
@@ -72,6 +73,43 @@ fn what_is_no_file_is_refused() {
     let null = File::open("/dev/null").unwrap();
     let refusal = FrontEndMemory::map(&[region(&null, 0, 1, 0)]).unwrap_err();
     assert!(matches!(refusal, MemoryError::Map { .. }), "{refusal}");
+}
+
+#[test]
+fn parts_of_huge_pages_are_refused() {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_HUGETLB | libc::MFD_HUGE_2MB;
+    // SAFETY: the name is a valid string.
+    let fd = unsafe { libc::memfd_create(c"huge".as_ptr(), flags) };
+    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the call above made the descriptor, and nothing else owns it.
+    let file = unsafe { File::from_raw_fd(fd) };
+    file.set_len(4 << 20).unwrap();
+    for spec in [region(&file, 0, 1, 0), region(&file, 0, 512, 1)] {
+        let refusal = FrontEndMemory::map(&[spec]).unwrap_err();
+        let cause = refusal.source().unwrap().to_string();
+        assert!(cause.contains("no multiple of 2097152"), "{cause}");
+    }
+}
+
+#[test]
+fn there_are_thirty_two_regions_at_most() {
+    let file = file(1);
+    let specs: Vec<_> = (0..33)
+        .map(|number| region(&file, number * PAGE, 1, 0))
+        .collect();
+    let memory = FrontEndMemory::map(&specs[..32]).unwrap();
+    assert_eq!(memory.ram().size(), 32 * PAGE);
+    let refusal = FrontEndMemory::map(&specs).unwrap_err();
+    assert!(
+        matches!(
+            refusal,
+            MemoryError::TooManyRegions {
+                count: 33,
+                limit: 32
+            }
+        ),
+        "{refusal}"
+    );
 }
 
 #[test]

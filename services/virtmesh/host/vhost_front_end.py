@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from virtmesh.api.trace.v1 import trace_pb2
 from virtmesh.device import DeviceState
-from virtmesh.errors import BadDoorbell, FrontEndViolation, RegisterError
+from virtmesh.errors import BadDoorbell, DriverViolation, FrontEndViolation, RegisterError
 from virtmesh.host import vhost_messages as vu
 from virtmesh.host.vhost_config import read_config, write_config
 from virtmesh.host.vhost_inflight import InFlightLogs, make_logs
@@ -32,6 +33,7 @@ from virtmesh.host.vhost_memory import GuestRegions
 from virtmesh.host.vhost_messages import ProtocolFeature, Request
 from virtmesh.host.vhost_notices import Notices
 from virtmesh.host.vhost_rings import Rings
+from virtmesh.host.vhost_socket import find_shape
 from virtmesh.virtio.features import Feature, feature_names
 from virtmesh.virtio.status import WRITABLE, Status, status_names
 
@@ -74,7 +76,11 @@ class FrontEnd:
         )
         self._protocol = ProtocolFeature(0)
         self._features: int | None = None
+        self._missing: str | None = Feature.VIRTIO_F_VERSION_1.name
+        """The feature without which there is no agreement."""
         self._status = Status(0)
+        self._told_status = Status(0)
+        """The status that was recorded last."""
         self._rings = Rings(model)
         self._notices = Notices(model, self._rings, connection.fail)
         self._handlers: dict[Request, Callable[[Any, Message], Awaitable[Payload | None]]] = {
@@ -84,7 +90,7 @@ class FrontEnd:
     @property
     def state(self) -> DeviceState:
         """The state of the device, as far as the front end tells it."""
-        status = int(self._status_now())
+        status = int(self._device_status)
         return DeviceState(
             device_status=status,
             device_status_names=status_names(status),
@@ -111,6 +117,7 @@ class FrontEnd:
         if answer is not None and (shape.replies or wanted):
             self._socket.send(request, vu.REPLY, answer.pack(), [])
         self._notices.tell_change()
+        self._record_status()
 
     def close(self) -> None:
         """Let go of everything of the front end; the device is reset by then."""
@@ -126,12 +133,12 @@ class FrontEnd:
 
     async def _set_features(self, payload: vu.U64, _: Message) -> None:
         features = payload.value & ~vu.VHOST_USER_F_PROTOCOL_FEATURES
-        self._check_features(features)
-        if not self._rings.any_started:
-            self._model.reset()
-            self._model.interrupt.reset()
-            self._model.negotiate(features)
-            self._features = self._rings.features = features
+        unknown = features & ~self._offered
+        if unknown:
+            names = ", ".join(feature_names(unknown, self._model.family))
+            raise FrontEndViolation(f"SET_FEATURES: not offered: {names}")
+        if not self._rings.any_running:
+            self._agree(features)
         elif features != self._features:
             raise FrontEndViolation("SET_FEATURES: the features change while a ring is started")
         if payload.value == features:
@@ -139,19 +146,22 @@ class FrontEnd:
             for index in range(len(self._rings)):
                 await self._rings.enable(index, on=True)
 
-    def _check_features(self, features: int) -> None:
-        """Check what was accepted."""
-        unknown = features & ~self._offered
-        if unknown:
-            names = ", ".join(feature_names(unknown, self._model.family))
-            raise FrontEndViolation(f"SET_FEATURES: not offered: {names}")
-        missing = (
+    def _agree(self, features: int) -> None:
+        """Agree on features; on none as long as one is missing.
+
+        crosvm tells its features piece by piece: that of the protocol, then 32 bits at a time.
+        """
+        self._model.reset()
+        self._model.interrupt.reset()
+        self._features = None
+        self._missing = (
             Feature.VIRTIO_F_VERSION_1.name
             if not features & Feature.VIRTIO_F_VERSION_1
             else self._model.missing_feature(features)
         )
-        if missing:
-            raise FrontEndViolation(f"SET_FEATURES: {missing} is needed")
+        if not self._missing:
+            self._model.negotiate(features)
+            self._features = self._rings.features = features
 
     async def _get_protocol_features(self, _: vu.Payload, __: Message) -> vu.U64:
         return vu.U64(self._protocol_offered)
@@ -166,7 +176,7 @@ class FrontEnd:
             raise FrontEndViolation(
                 "SET_PROTOCOL_FEATURES: INBAND_NOTIFICATIONS needs BACKEND_REQ and REPLY_ACK"
             )
-        if self._rings.any_started and protocol != self._protocol:
+        if self._rings.any_running and protocol != self._protocol:
             raise FrontEndViolation("SET_PROTOCOL_FEATURES: a ring is started")
         self._protocol = protocol
         self._notices.agree(protocol)
@@ -178,14 +188,14 @@ class FrontEnd:
         await self._rings.disable_all()
 
     async def _reset_device(self, _: vu.Payload, __: Message) -> None:
-        await self._rings.stop_all()
+        await self._rings.reset()
         self._model.reset()
         self._model.interrupt.reset()
         self._features = None
-        self._status = Status(0)
+        self._status = self._told_status = Status(0)  # A reset is recorded as such.
 
     async def _get_status(self, _: vu.Payload, __: Message) -> vu.U64:
-        return vu.U64(self._status_now())
+        return vu.U64(self._device_status)
 
     async def _set_status(self, payload: vu.U64, message: Message) -> None:
         unknown = payload.value & ~int(WRITABLE | Status.DEVICE_NEEDS_RESET)
@@ -201,18 +211,31 @@ class FrontEnd:
         if self._features is None:
             self._status &= ~Status.FEATURES_OK
 
-    def _status_now(self) -> Status:
-        """Return the device status: told, or else derived from what the front end did."""
-        status = self._status
-        if ProtocolFeature.STATUS not in self._protocol:
-            status = Status.ACKNOWLEDGE | Status.DRIVER
-            if self._features is not None:
-                status |= Status.FEATURES_OK
-            if self._rings.any_started:
-                status |= Status.DRIVER_OK
-        if self._model.interrupt.fault is not None:
-            status |= Status.DEVICE_NEEDS_RESET
+    @property
+    def _driver_status(self) -> Status:
+        """What the driver set of the status: told, or else derived from what the front end did."""
+        if ProtocolFeature.STATUS in self._protocol:
+            return self._status
+        status = Status.ACKNOWLEDGE | Status.DRIVER
+        if self._features is not None:
+            status |= Status.FEATURES_OK
+        if self._rings.any_started:
+            status |= Status.DRIVER_OK
         return status
+
+    @property
+    def _device_status(self) -> Status:
+        """The device status."""
+        broken = self._model.interrupt.fault is not None
+        return self._driver_status | (Status.DEVICE_NEEDS_RESET if broken else Status(0))
+
+    def _record_status(self) -> None:
+        """Record the status, if it changed."""
+        before, self._told_status = self._told_status, self._driver_status
+        if self._told_status != before:
+            self._model.interrupt.recorder.record(
+                trace_pb2.EVENT_KIND_STATUS, value=self._told_status, extra=before
+            )
 
     # -- Configuration space --------------------------------------------------------------------
 
@@ -221,6 +244,8 @@ class FrontEnd:
         return vu.Config(payload.offset, payload.flags, content)
 
     async def _set_config(self, payload: vu.Config, _: Message) -> None:
+        if payload.flags not in vu.CONFIG_FLAGS:
+            raise DriverViolation(f"SET_CONFIG: the flags {payload.flags:#x} have no meaning")
         write_config(self._model, payload.offset, payload.content)
 
     # -- Memory -----------------------------------------------------------------------------------
@@ -234,14 +259,14 @@ class FrontEnd:
         if len(set(payload.regions)) != len(payload.regions):
             raise FrontEndViolation("SET_MEM_TABLE: the same region twice")
         pairs = zip(payload.regions, message.descriptors, strict=True)
-        files = {region: os.dup(descriptor) for region, descriptor in pairs}
+        files = dict(pairs)
         await self._change_memory(lambda _: GuestRegions(files))
 
     async def _get_max_mem_slots(self, _: vu.Payload, __: Message) -> vu.U64:
-        return vu.U64(vu.REGIONS_MAX)
+        return vu.U64(vu.SLOTS_MAX)
 
     async def _add_mem_reg(self, payload: vu.SingleRegion, message: Message) -> None:
-        descriptor, region = os.dup(message.descriptors[0]), payload.region
+        descriptor, region = message.descriptors[0], payload.region
         await self._change_memory(
             lambda now: now.add(region, descriptor) if now else GuestRegions({region: descriptor})
         )
@@ -288,7 +313,7 @@ class FrontEnd:
             os.close(descriptor)
 
     async def _set_inflight_fd(self, payload: vu.Inflight, message: Message) -> None:
-        if self._rings.any_started:
+        if self._rings.any_running:
             raise FrontEndViolation("SET_INFLIGHT_FD: a ring is started")
         self._forget_logs()
         descriptor, rings = message.descriptors[0], len(self._rings)
@@ -319,9 +344,10 @@ class FrontEnd:
 
     async def _set_vring_kick(self, payload: vu.U64, message: Message) -> None:
         index = self._ring_of(payload, message)
-        self._rings.check_doorbell(index, first(message), "kick")
+        self._rings.check_doorbell(index, message.descriptor, "kick")
         self._check_startable()
-        await self._rings.start(index, message.take_descriptor(), polled=not message.descriptors)
+        polled = not message.descriptors
+        await self._rings.start(index, message.take_descriptor(), polled=polled)
 
     async def _vring_kick(self, payload: vu.VringState, _: Message) -> None:
         ring = self._rings[payload.index]
@@ -333,16 +359,18 @@ class FrontEnd:
     async def _set_vring_call(self, payload: vu.U64, message: Message) -> None:
         index = self._ring_of(payload, message)
         self._notices.end_in_band_call(index)
-        self._set_call(index, first(message))
+        self._set_call(index, message.descriptor)
 
     async def _set_vring_err(self, payload: vu.U64, message: Message) -> None:
         index = self._ring_of(payload, message)
-        self._rings.check_doorbell(index, first(message), "error descriptor")
+        self._rings.check_doorbell(index, message.descriptor, "error descriptor")
         self._rings.set_error(index, message.take_descriptor())
 
     async def _set_vring_enable(self, payload: vu.VringState, _: Message) -> None:
         if payload.num > 1:
             raise FrontEndViolation(f"SET_VRING_ENABLE: {payload.num} is neither 0 nor 1")
+        if payload.num and self._rings[payload.index].started:
+            self._check_startable()
         await self._rings.enable(payload.index, on=bool(payload.num))
 
     def _ring_of(self, payload: vu.U64, message: Message) -> int:
@@ -359,7 +387,7 @@ class FrontEnd:
     def _check_startable(self) -> None:
         """Check that a ring may be started at all."""
         if self._features is None:
-            raise FrontEndViolation("a ring is started before SET_FEATURES")
+            raise FrontEndViolation(f"a ring is started before SET_FEATURES with {self._missing}")
 
     def _set_call(self, index: int, descriptor: int | None) -> None:
         """Set what is signalled when a buffer is used."""
@@ -372,25 +400,3 @@ class FrontEnd:
 
     async def _set_backend_req_fd(self, _: vu.Payload, message: Message) -> None:
         self._notices.set_channel(message.descriptors.pop())
-
-
-def find_shape(message: Message) -> tuple[Request, vu.Shape]:
-    """Return which message it is; descriptors are counted. Errors: FrontEndViolation."""
-    if message.is_reply:
-        raise FrontEndViolation(f"message {message.request} is a reply to nothing")
-    try:
-        request = Request(message.request)
-    except ValueError:
-        raise FrontEndViolation(f"message {message.request} is not supported") from None
-    shape, count = vu.SHAPES[request], len(message.descriptors)
-    if count not in shape.descriptors:
-        raise FrontEndViolation(
-            f"{request.name} came with {count} descriptors; it has"
-            f" {shape.descriptors.start} to {shape.descriptors.stop - 1}"
-        )
-    return request, shape
-
-
-def first(message: Message) -> int | None:
-    """Return the descriptor of a message, which stays the message's."""
-    return message.descriptors[0] if message.descriptors else None

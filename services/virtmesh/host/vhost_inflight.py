@@ -88,8 +88,14 @@ def make_logs(asked: Inflight, rings: int, *, packed: bool) -> tuple[Inflight, i
     check(asked, rings)
     size = length(asked, packed=packed)
     descriptor = os.memfd_create("in-flight", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(descriptor, size)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+    try:
+        os.ftruncate(descriptor, size)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+    except OSError as error:
+        os.close(descriptor)
+        raise FrontEndViolation(
+            f"no in-flight log of {size} bytes can be made: {os.strerror(error.errno or 0)}"
+        ) from error
     return Inflight(size, 0, asked.num_queues, asked.queue_size), descriptor
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from virtmesh_native import FrontEndMemory
 
 from virtmesh.errors import FrontEndViolation, MemoryRefused
-from virtmesh.host.vhost_messages import REGIONS_MAX
+from virtmesh.host.vhost_messages import SLOTS_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from virtmesh.host.vhost_messages import MemoryRegion
 
@@ -30,9 +30,11 @@ class GuestRegions:
     """
 
     def __init__(self, files: Mapping[MemoryRegion, int]) -> None:
-        """Take the regions and their descriptors over, which are closed by `close`, and here."""
-        self._files = dict(files)
+        """Map the regions; the descriptors stay the caller's. Errors: FrontEndViolation."""
+        self._files: dict[MemoryRegion, int] = {}
         try:
+            for region, descriptor in files.items():
+                self._files[region] = os.dup(descriptor)
             self._check()
             self._memory = FrontEndMemory(
                 [
@@ -51,12 +53,10 @@ class GuestRegions:
         """Readable once a file turned out to be shorter than its region."""
 
     def add(self, region: MemoryRegion, descriptor: int) -> GuestRegions:
-        """Return these regions and one more, whose descriptor is taken over."""
-        files = self._duplicates()
-        if region in files:
-            close_all([descriptor, *files.values()])
+        """Return these regions and one more."""
+        if region in self._files:
             raise FrontEndViolation(f"the region at {region.guest_address:#x} was added before")
-        return GuestRegions({**files, region: descriptor})
+        return GuestRegions({**self._files, region: descriptor})
 
     def remove(self, region: MemoryRegion) -> GuestRegions | None:
         """Return these regions without one; None when it was the last.
@@ -75,9 +75,8 @@ class GuestRegions:
             )
         if len(self._files) == 1:
             return None
-        files = self._duplicates()
-        os.close(files.pop(found[0]))
-        return GuestRegions(files)
+        left = {region: self._files[region] for region in self._files if region not in found}
+        return GuestRegions(left)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -92,26 +91,16 @@ class GuestRegions:
 
     def close(self) -> None:
         """Close the files. The mapping lasts as long as somebody has it."""
-        close_all(self._files.values())
-        self._files = {}
-
-    def _duplicates(self) -> dict[MemoryRegion, int]:
-        """Duplicate the descriptors."""
-        return {region: os.dup(descriptor) for region, descriptor in self._files.items()}
+        while self._files:
+            os.close(self._files.popitem()[1])
 
     def _check(self) -> None:
         """Check the user addresses; the guest addresses are checked when they are mapped."""
-        if len(self._files) > REGIONS_MAX:
-            raise FrontEndViolation(f"more than {REGIONS_MAX} memory regions")
+        if len(self._files) > SLOTS_MAX:
+            raise FrontEndViolation(f"more than {SLOTS_MAX} memory regions")
         ranges = sorted(
             (region.user_address, region.user_address + region.size) for region in self._files
         )
         for (_, end), (start, _) in zip(ranges, [*ranges[1:], (END, END)], strict=True):
             if end > start:
                 raise FrontEndViolation(f"memory regions overlap at the user address {start:#x}")
-
-
-def close_all(descriptors: Iterable[int]) -> None:
-    """Close descriptors."""
-    for descriptor in descriptors:
-        os.close(descriptor)

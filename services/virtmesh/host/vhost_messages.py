@@ -26,9 +26,13 @@ FLAGS = VERSION | REPLY | NEED_REPLY
 VHOST_USER_F_PROTOCOL_FEATURES = 1 << 30
 """Device feature bit: protocol features can be negotiated."""
 REGIONS_MAX = 8
-"""Most regions of guest memory ("Multiple Memory regions description")."""
+"""Most regions of one message ("Multiple Memory regions description")."""
+SLOTS_MAX = 32
+"""Most regions of guest memory, which ADD_MEM_REG adds one by one."""
 CONFIG_MAX = 256
 """Largest configuration space that is read or written, in bytes (QEMU's limit)."""
+CONFIG_FLAGS = range(2)
+"""What SET_CONFIG is for: a write of the driver, or a migration; read-only fields are let be."""
 SIZE_MAX = 32768
 """Largest ring, in entries (virtio 1.4, 2.7)."""
 INVALID_FD = 1 << 8

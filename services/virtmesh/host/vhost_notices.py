@@ -47,6 +47,8 @@ class Notices:
 
     def agree(self, protocol: ProtocolFeature) -> None:
         """Take the protocol features: with in-band ones, calls are messages until a call is set."""
+        if protocol == self._protocol:
+            return
         self._protocol = protocol
         for ring in range(len(self._rings)):
             self.end_in_band_call(ring)

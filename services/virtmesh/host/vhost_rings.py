@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 Place = tuple["GuestMemory", int, int, int]
 """Memory of a ring, and the guest addresses of descriptor area, driver area and device area."""
 
-FLAGS_OFFSET = 14
-"""Where a packed descriptor has its flags (2.8.13)."""
-VIRTQ_DESC_F_USED = 1 << 15
-"""Flag of a packed descriptor (2.8.1)."""
+DESCRIPTOR_SIZE = 16
+"""Bytes of a packed descriptor, of which the last has the flag USED (2.8.13)."""
+USED = 1 << 7
+"""VIRTQ_DESC_F_USED in that byte (2.8.1)."""
 POLL_SECONDS = 0.001
 """How often a ring without a kick descriptor is looked at."""
 
@@ -64,6 +64,13 @@ class Ring:
     started: bool = False
     enabled: bool = False
     served: bool = False
+    taken_from: bool = False
+    """It was served since it was started: where it goes on is in `base`, and not in a log."""
+
+    @property
+    def running(self) -> bool:
+        """It is started and enabled, so that it can't be described anew."""
+        return self.started and self.enabled
 
 
 class Rings:
@@ -90,6 +97,15 @@ class Rings:
         """Whether a ring is started: the device is not suspended."""
         return any(ring.started for ring in self._rings)
 
+    @property
+    def any_running(self) -> bool:
+        """Whether a ring is started and enabled: what they all hang on can't change.
+
+        Some front ends (Cloud Hypervisor) only disable rings when the guest resets the device, and
+        then set them up anew.
+        """
+        return any(ring.running for ring in self._rings)
+
     # -- Description ----------------------------------------------------------------------------
 
     def set_size(self, index: int, size: int) -> None:
@@ -97,7 +113,7 @@ class Rings:
         ring = self[index]
         if not 0 < size <= SIZE_MAX:
             raise FrontEndViolation(f"ring {index}: {size} entries are not from 1 to {SIZE_MAX}")
-        if ring.started and size != ring.size:
+        if ring.running and size != ring.size:
             raise FrontEndViolation(f"ring {index} is started: its size can't change")
         ring.size = size
 
@@ -106,15 +122,16 @@ class Rings:
         ring = self[areas.index]
         if areas.flags:
             raise FrontEndViolation(f"ring {ring.index}: dirty pages are not logged")
-        if ring.started and areas != ring.areas:
+        if ring.running and areas != ring.areas:
             raise FrontEndViolation(f"ring {ring.index} is started: it can't move")
         ring.areas = areas
 
     def set_base(self, index: int, base: int) -> None:
         """Take the place where a ring goes on."""
         ring = self[index]
-        if ring.started:
+        if ring.running:
             raise FrontEndViolation(f"ring {index} is started: its base can't change")
+        self._forget_log(ring)
         ring.base = base
 
     def set_error(self, index: int, descriptor: int | None) -> None:
@@ -137,9 +154,11 @@ class Rings:
     async def start(self, index: int, kick: int | None, *, polled: bool = False) -> None:
         """Start a ring, or give it another kick eventfd, which is this object's then."""
         ring = self[index]
-        await self._halt(ring)
-        close_quietly(ring.kick)
-        ring.kick, ring.polled = kick, polled
+        before, ring.kick, ring.polled = ring.kick, kick, polled
+        try:
+            await self._halt(ring)
+        finally:
+            close_quietly(before)
         ring.started = True
         if self._place(ring) is None:
             raise FrontEndViolation(
@@ -151,10 +170,7 @@ class Rings:
         """Stop a ring; returns where it can go on."""
         ring = self[index]
         await self._halt(ring)
-        log = self._log(ring) if ring.started else None
-        if log is not None:
-            # From now on the base says it all, of this ring or of another in its place.
-            log.forget()
+        self._forget_log(ring)
         close_quietly(ring.kick)
         ring.kick, ring.started = None, False
         return ring.base or 0
@@ -172,11 +188,12 @@ class Rings:
         """Disable every ring."""
         await asyncio.gather(*(self.enable(ring.index, on=False) for ring in self._rings))
 
-    async def stop_all(self) -> None:
-        """Stop and disable every ring."""
+    async def reset(self) -> None:
+        """Stop and disable every ring, which then begins anew."""
         await self.disable_all()
         for ring in self._rings:
             await self.stop(ring.index)
+            ring.base = None
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
@@ -223,6 +240,16 @@ class Rings:
         """Return the in-flight log of a ring, if there is one: in use, it counts before `base`."""
         return None if self.logs is None else self.logs.of(ring.index, packed=self._packed)
 
+    def _forget_log(self, ring: Ring) -> None:
+        """Forget what is in flight, if the ring was served and is no more.
+
+        From then on the base says it all, of this ring or of another in its place.
+        """
+        log = self._log(ring) if ring.taken_from else None
+        if log is not None:
+            log.forget()
+        ring.taken_from = False
+
     def _place(self, ring: Ring) -> Place | None:
         """Return where a ring is; None before it is described, or while its memory is missing."""
         if self.memory is None or not ring.size or ring.areas is None:
@@ -237,7 +264,7 @@ class Rings:
     def _serve(self, ring: Ring) -> None:
         """Have the model serve a ring, if it is time and its memory is there."""
         place = self._place(ring)
-        if ring.served or not (ring.started and ring.enabled) or place is None:
+        if ring.served or not ring.running or place is None:
             return
         memory, descriptor_area, driver_area, device_area = place
         packed = self._packed
@@ -256,7 +283,7 @@ class Rings:
             self._model.start_queue(ring.index, memory, config, ring.kick)
         except (DriverViolation, MemoryRefused, RingCorrupt, ValueError) as error:
             raise FrontEndViolation(f"ring {ring.index} can't run: {error}") from error
-        ring.served = True
+        ring.served = ring.taken_from = True
         # Whoever served it before may have been killed between using a buffer and saying so.
         self._model.interrupt.raise_used(ring.index)
         if ring.polled and self._poll is None:
@@ -285,8 +312,12 @@ def is_fresh(ring: Ring, memory: GuestMemory, descriptor_area: int) -> bool:
     """Say whether a packed ring with base 0 was never used.
 
     Base 0 means that both wrap counters are 0: the second time around. User-mode Linux also sends
-    it for rings that it has just made, whose counters are 1 (virtio 1.4, 2.8.1). The first
-    descriptor tells them apart: one that was used has its USED flag from the time before.
+    it for rings that it has just made, whose counters are 1 (virtio 1.4, 2.8.1). Their descriptors
+    tell them apart: those of a new ring all lack USED. In a ring that comes to base 0, the chain
+    before it was used in a lap whose counter is 1, and no driver takes USED from there in this lap;
+    the other descriptors may lack it, since they may have been in the middle of chains.
     """
-    flags = memory.read(descriptor_area + FLAGS_OFFSET, 2)
-    return ring.base == 0 and not int.from_bytes(flags, "little") & VIRTQ_DESC_F_USED
+    if ring.base != 0:
+        return False
+    descriptors = memory.read(descriptor_area, DESCRIPTOR_SIZE * ring.size)
+    return not any(last & USED for last in descriptors[DESCRIPTOR_SIZE - 1 :: DESCRIPTOR_SIZE])

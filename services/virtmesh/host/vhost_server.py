@@ -141,8 +141,11 @@ class VhostUserServer:
             if front_end is not None:
                 front_end.close()
             self._driving = None
-        if not talk.cancelled():
-            talk.result()
+        try:
+            if not talk.cancelled():
+                talk.result()
+        finally:
+            del talk  # Its error would keep this frame, and with it the front end's memory.
 
 
 async def converse(front_end: FrontEnd, connection: MessageSocket, first: Message) -> None:

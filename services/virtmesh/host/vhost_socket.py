@@ -22,7 +22,10 @@ from virtmesh.host.vhost_messages import (
     PAYLOAD_LIMIT,
     REGIONS_MAX,
     REPLY,
+    SHAPES,
     VERSION,
+    Request,
+    Shape,
 )
 
 DESCRIPTORS_MAX = REGIONS_MAX
@@ -49,6 +52,11 @@ class Message:
     def is_reply(self) -> bool:
         """It answers a message of this side."""
         return bool(self.flags & REPLY)
+
+    @property
+    def descriptor(self) -> int | None:
+        """The first descriptor, which stays the message's; None without one."""
+        return self.descriptors[0] if self.descriptors else None
 
     def take_descriptor(self) -> int | None:
         """Return the first descriptor, which is the caller's from now on; None without one."""
@@ -116,6 +124,7 @@ class MessageSocket:
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()
+        self._failed = None  # Raised, it keeps the frames that it passed, and what they hold.
 
     async def _readable(self) -> None:
         """Wait until there is something to read."""
@@ -188,6 +197,26 @@ def check_header(message: Message, size: int) -> None:
         raise FrontEndViolation(
             f"message {message.request}: a payload of {size} bytes; the largest has {PAYLOAD_LIMIT}"
         )
+
+
+def find_shape(message: Message) -> tuple[Request, Shape]:
+    """Return which message of a front end it is; descriptors are counted.
+
+    Errors: FrontEndViolation.
+    """
+    if message.is_reply:
+        raise FrontEndViolation(f"message {message.request} is a reply to nothing")
+    try:
+        request = Request(message.request)
+    except ValueError:
+        raise FrontEndViolation(f"message {message.request} is not supported") from None
+    shape, count = SHAPES[request], len(message.descriptors)
+    if count not in shape.descriptors:
+        raise FrontEndViolation(
+            f"{request.name} came with {count} descriptors; it has"
+            f" {shape.descriptors.start} to {shape.descriptors.stop - 1}"
+        )
+    return request, shape
 
 
 def close_quietly(descriptor: int | None) -> None:

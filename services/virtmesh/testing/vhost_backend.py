@@ -104,7 +104,10 @@ class Backend:
 
 
 async def open_descriptors(backend: Backend) -> Counter[str]:
-    """Return what the open descriptors of this process are once a front end came and went."""
+    """Return what the open descriptors of this process are once a front end came and went.
+
+    There may be fewer than before: the event loops of earlier tests end some time.
+    """
     await backend.works()
     await backend.free()
     return await asyncio.to_thread(list_descriptors)

@@ -57,7 +57,7 @@ class Refused(Exception):
 
 @dataclass
 class FrontEndRam:
-    """Memory of the front end: a file, from an offset on. `sealed` seals it against shrinking."""
+    """Memory of the front end: a file, from an offset on, made unless its descriptor is given."""
 
     size: int = RAM_SIZE
     address: int = RAM_ADDRESS
@@ -66,8 +66,9 @@ class FrontEndRam:
     descriptor: int = -1
 
     def __post_init__(self) -> None:
-        self.descriptor = os.memfd_create("front-end", os.MFD_CLOEXEC)
-        os.ftruncate(self.descriptor, self.offset + self.size)
+        if self.descriptor < 0:
+            self.descriptor = os.memfd_create("front-end", os.MFD_CLOEXEC)
+            os.ftruncate(self.descriptor, self.offset + self.size)
         self._mapping = FrontEndMemory([(self.descriptor, self.address, self.size, self.offset)])
         self.memory: GuestMemory = self._mapping.guest_memory
         self._next = self.address
@@ -156,8 +157,13 @@ class FrontEndRing:
                 if used:
                     return used
                 if not self.queue.enable_interrupts():
-                    await readable(self.call)
-                    drain(self.call)
+                    await self.called()
+
+    async def called(self) -> None:
+        """Wait for a call."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            await readable(self.call)
+            drain(self.call)
 
     def close(self) -> None:
         """Close the doorbells."""
@@ -306,16 +312,21 @@ class VhostFrontEnd:
         await self.set_up_ring(ring, base=FIRST_PACKED_BASE if packed else 0)
         return ring
 
-    async def set_up_ring(self, ring: FrontEndRing, *, base: int) -> None:
-        """Describe a ring, and start it."""
+    async def set_up_ring(self, ring: FrontEndRing, *, base: int | None) -> None:
+        """Describe a ring, start and enable it."""
+        await self.describe_ring(ring, base=base)
+        await self.tell(Request.SET_VRING_ENABLE, vu.VringState(ring.index, 1))
+
+    async def describe_ring(self, ring: FrontEndRing, *, base: int | None) -> None:
+        """Describe a ring, and start it; a base of None is not told."""
         index = ring.index
         await self.tell(Request.SET_VRING_NUM, vu.VringState(index, ring.layout.size))
-        await self.tell(Request.SET_VRING_BASE, vu.VringState(index, base))
+        if base is not None:
+            await self.tell(Request.SET_VRING_BASE, vu.VringState(index, base))
         await self.tell(Request.SET_VRING_ADDR, ring.areas)
         await self.tell(Request.SET_VRING_CALL, vu.U64(index), [ring.call])
         await self.tell(Request.SET_VRING_ERR, vu.U64(index), [ring.error])
         await self.tell(Request.SET_VRING_KICK, vu.U64(index), [ring.kick])
-        await self.tell(Request.SET_VRING_ENABLE, vu.VringState(index, 1))
 
     async def stop_ring(self, ring: FrontEndRing) -> int:
         """Stop a ring; returns its base."""

@@ -232,15 +232,20 @@ impl<A: RingArea> PackedLog<A> {
         Ok(LoggedChain { id, descriptors })
     }
 
-    /// Write down a chain that was taken.
+    /// Write down a chain that was taken; false when the last one with its ID is not crossed out yet,
+    /// which a driver has not seen as used then.
     ///
     /// Killed before the last store: its entries are in the free list still, so that the chain is not in
     /// flight, and is found in the ring, behind those that are. Killed after it: it is taken again.
-    pub(crate) fn take(&mut self, id: u16, descriptors: &[Taken]) {
+    pub(crate) fn take(&mut self, id: u16, descriptors: &[Taken]) -> bool {
+        if self.chains[usize::from(id)].is_some() {
+            return false;
+        }
         let first = self.free_head;
         let (mut index, mut last) = (first, first);
         for (address, word) in descriptors {
-            // Inside the log: the ring holds at most as many descriptors as the log has entries.
+            // Inside the log: the reader found room for these descriptors in the ring, and the log, whose
+            // lock it has, has at least as many free entries as the ring.
             let entry = packed_entry(index);
             self.area
                 .store_u64(entry + PACKED_ADDR, *address, Ordering::Release);
@@ -258,6 +263,7 @@ impl<A: RingArea> PackedLog<A> {
         self.chains[usize::from(id)] = Some(Links { first, last, num });
         self.free_head = index;
         self.store_free_head();
+        true
     }
 
     /// Write down a chain that is about to be published as used: the old values tell how it was.

@@ -10,7 +10,9 @@ use vm_memory::{
     MemoryRegionAddress, MmapRegion, VolatileMemory, VolatileSlice,
 };
 
-use super::region::{RegionSpec, check_ranges, map_region};
+use super::region::{
+    MAX_REGIONS, MAX_UNSEALED_REGIONS, RegionSpec, check_file, check_ranges, map_region,
+};
 use super::{RingArea, RingMemory};
 use crate::error::MemoryError;
 
@@ -34,10 +36,26 @@ impl GuestRam {
     /// # Errors
     /// Every variant of [`MemoryError`] but `OutOfBounds` and `Misaligned`.
     ///
-    /// # Panics
-    /// Never: what is unwrapped was checked before.
     pub fn map(specs: &[RegionSpec<'_>]) -> Result<Self, MemoryError> {
-        check_ranges(specs)?;
+        check_ranges(specs, MAX_REGIONS)?;
+        for (region, spec) in specs.iter().enumerate() {
+            check_file(region, spec)?;
+        }
+        Self::map_checked(specs)
+    }
+
+    /// Map 1 to 32 regions of files that may become shorter: an access behind the end of one raises
+    /// SIGBUS, which the caller has to survive. Only their numbers are checked.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map), but `Unsealed` and `TooSmall`.
+    pub fn map_unsealed(specs: &[RegionSpec<'_>]) -> Result<Self, MemoryError> {
+        check_ranges(specs, MAX_UNSEALED_REGIONS)?;
+        Self::map_checked(specs)
+    }
+
+    /// Map regions whose ranges were checked, so that what is unwrapped here never fails.
+    fn map_checked(specs: &[RegionSpec<'_>]) -> Result<Self, MemoryError> {
         let mut regions = specs
             .iter()
             .enumerate()

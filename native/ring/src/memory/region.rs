@@ -15,8 +15,10 @@ use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap, MmapRegion};
 use super::guest_ram::to_usize;
 use crate::error::MemoryError;
 
-/// Most regions of one guest memory (vhost-user has the same limit).
-const MAX_REGIONS: usize = 8;
+/// Most regions of one guest memory.
+pub(super) const MAX_REGIONS: usize = 8;
+/// Most regions of memory that is not sealed: what a vhost-user front end may plug in.
+pub(super) const MAX_UNSEALED_REGIONS: usize = 32;
 /// What addresses, sizes and offsets are multiples of.
 const PAGE: u64 = 4096;
 
@@ -34,15 +36,13 @@ pub struct RegionSpec<'fd> {
 }
 
 /// Check the numbers of all regions, before any is touched.
-pub(super) fn check_ranges(specs: &[RegionSpec<'_>]) -> Result<(), MemoryError> {
+pub(super) fn check_ranges(specs: &[RegionSpec<'_>], limit: usize) -> Result<(), MemoryError> {
     if specs.is_empty() {
         return Err(MemoryError::NoRegions);
     }
-    if specs.len() > MAX_REGIONS {
-        return Err(MemoryError::TooManyRegions {
-            count: specs.len(),
-            limit: MAX_REGIONS,
-        });
+    if specs.len() > limit {
+        let count = specs.len();
+        return Err(MemoryError::TooManyRegions { count, limit });
     }
     let mut ends = Vec::with_capacity(specs.len());
     for (region, spec) in specs.iter().enumerate() {
@@ -94,16 +94,16 @@ fn check_range(region: usize, spec: &RegionSpec<'_>) -> Result<u64, MemoryError>
         .ok_or_else(|| overflow("guest address", spec.guest_address))
 }
 
-pub(super) fn map_region(
-    region: usize,
-    spec: &RegionSpec<'_>,
-) -> Result<GuestRegionMmap, MemoryError> {
-    let failed = |source| MemoryError::Map { region, source };
+/// Check that a file is sealed, and long enough.
+pub(super) fn check_file(region: usize, spec: &RegionSpec<'_>) -> Result<(), MemoryError> {
     if !is_sealed_against_shrinking(spec.fd) {
         return Err(MemoryError::Unsealed { region });
     }
-    let file = File::from(spec.fd.try_clone_to_owned().map_err(failed)?);
-    let actual = file.metadata().map_err(failed)?.len();
+    let failed = |source| MemoryError::Map { region, source };
+    let actual = duplicate(spec.fd)
+        .and_then(|file| file.metadata())
+        .map_err(failed)?
+        .len();
     let required = spec.file_offset + spec.size;
     if actual < required {
         return Err(MemoryError::TooSmall {
@@ -112,6 +112,16 @@ pub(super) fn map_region(
             required,
         });
     }
+    Ok(())
+}
+
+/// Map a region whose numbers were checked.
+pub(super) fn map_region(
+    region: usize,
+    spec: &RegionSpec<'_>,
+) -> Result<GuestRegionMmap, MemoryError> {
+    let failed = |source| MemoryError::Map { region, source };
+    let file = duplicate(spec.fd).map_err(failed)?;
     let mapping = MmapRegion::build(
         Some(FileOffset::new(file, spec.file_offset)),
         to_usize(spec.size),
@@ -122,6 +132,10 @@ pub(super) fn map_region(
     .map_err(|error| failed(into_io(error)))?;
     let region = GuestRegionMmap::new(mapping, GuestAddress(spec.guest_address));
     Ok(region.expect("the end of the range was found to be a valid address"))
+}
+
+fn duplicate(fd: BorrowedFd<'_>) -> io::Result<File> {
+    fd.try_clone_to_owned().map(File::from)
 }
 
 /// A file that knows no seals (not a memfd) counts as unsealed.

@@ -133,12 +133,15 @@ impl<M: RingMemory> AvailReader<M> {
                 return Err(RingError::ChainNotAvailable { head, index });
             }
         }
-        self.hold(position.index, word.id, entries)?;
-        if let Some(log) = &self.log {
-            log.lock().take(word.id, &self.descriptors_taken);
+        let (index, id) = (position.index, word.id);
+        self.hold(index, id, entries)?;
+        if let Some(log) = &self.log
+            && !log.lock().take(id, &self.descriptors_taken)
+        {
+            return Err(RingError::BufferIdInFlight { index, id });
         }
         self.next = self.next.plus(entries, size);
-        Ok(Some(walk.finish(word.id)))
+        Ok(Some(walk.finish(id)))
     }
 
     /// Take the next chain that an earlier device side took. None when there is none.
@@ -260,12 +263,14 @@ impl<M: RingMemory> UsedWriter<M> {
             flags: write | used_flags(self.next.wrap),
         };
         let offset = desc_offset(self.next.index) + WORD_OFFSET;
+        // Race: the reader takes these entries for free, while the log has none yet. So they are counted
+        // under the lock of the log, which the reader waits for before it writes a chain down.
+        let log = self.log.as_ref().map(Shared::lock);
         // One writer: no read-modify-write is needed.
         let given = self.given.load(Ordering::Relaxed);
         self.given
             .store(given.wrapping_add(entries.into()), Ordering::Relaxed);
-        if let Some(log) = &self.log {
-            let mut log = log.lock();
+        if let Some(mut log) = log {
             log.prepare(id);
             self.descriptors
                 .store_u64(offset, word.to_bits(), Ordering::Release);
