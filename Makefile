@@ -16,6 +16,8 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 CARGO := nice cargo
 MANIFEST := --manifest-path native/Cargo.toml --locked
+FUZZED := tests/vhost/test_any_front_end.py tests/vhost/test_messages.py
+FUZZ_ROUNDS ?= 10
 INTEROP := tests/interop/virtio-driver/Cargo.toml
 STACK := $(BIN)/python tools/stack.py
 SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh deploy/offline/*.sh)
@@ -28,7 +30,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-native test-python test-interop lint dashboards protos lock bench \
+.PHONY: help setup demo test test-native test-python test-interop fuzz lint dashboards protos lock bench \
 	up down images clean
 
 help: ## list the targets
@@ -56,6 +58,12 @@ test-interop: setup ## boot real Linux guests (UML, QEMU) on the devices; takes 
 	@tools/doctor.sh guests
 	tools/guests.sh build/guests
 	VIRTMESH_GUESTS=build/guests $(BIN)/pytest tests/interop -o faulthandler_timeout=300 $(PYTEST_ARGS)
+
+fuzz: setup ## attack rings, requests and vhost-user at random, for about half an hour
+	for round in $$(seq $(FUZZ_ROUNDS)); do \
+		$(CARGO) test $(MANIFEST) --release --quiet -p virtmesh-ring -p virtmesh-blk garbage; \
+	done
+	$(BIN)/pytest $(FUZZED) --hypothesis-profile=fuzz -o timeout=0 -o faulthandler_timeout=0 $(PYTEST_ARGS)
 
 lint: setup ## check style, types, protos, generated code, locks and compose file
 	@tools/doctor.sh clippy
