@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import lzma
-import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from virtmesh.errors import GuestError, GuestPartMissing, GuestTimeout
+from virtmesh.errors import GuestError, GuestPartMissing
+from virtmesh_client.guest.hardware import check_root
 from virtmesh_client.guest.host import Kernel, find_program, find_qemu_kernel
 from virtmesh_client.guest.machines import Boot, Hardware, qemu_command, uml_command
 from virtmesh_client.guest.modules import Modules
-from virtmesh_client.guest.run import run_guest
 
 BOOT = Boot(Kernel(Path("/kernel"), Path("/modules")), Path("/initramfs"), ("virtmesh_root=vda",))
 
@@ -115,21 +115,25 @@ def test_user_mode_linux_takes_disks_only() -> None:
         uml_command(Hardware(disks=(Path("/a:b"),)), BOOT)
 
 
-def test_all_processes_of_a_guest_end_with_it(tmp_path: Path) -> None:
-    """A helper that it leaves behind is killed too: its end of the pipe closes."""
-    fifo = tmp_path / "fifo"
-    subprocess.run(["mkfifo", fifo], check=True)
-    # The helper ignores SIGTERM, and keeps the pipe open for as long as it lives.
-    helper = f"(trap '' TERM; exec 3<>{fifo}; echo started >&3; cat {fifo} >/dev/null) & sleep 600"
+def test_a_script_has_two_more_lines_and_a_quiet_kernel() -> None:
+    """Its output and its exit status are files 3 and 4 of either kind of guest."""
+    boot = replace(BOOT, script=True)
 
-    with pytest.raises(GuestTimeout, match="still ran after"):
-        run_guest(["sh", "-c", helper], timeout=1)
+    uml = uml_command(Hardware(), boot)
+    qemu = qemu_command(Hardware(qemu="true"), boot)
 
-    lingering = subprocess.run(["pgrep", "-f", str(fifo)], check=False, capture_output=True)
-    assert lingering.stdout == b""
+    assert {"con1=null,fd:3", "con2=null,fd:4", "virtmesh_script=tty1,tty2", "quiet"} <= set(uml)
+    assert [word for word in qemu if word.startswith("file,")] == [
+        "file,id=line3,path=/dev/fd/3",
+        "file,id=line4,path=/dev/fd/4",
+    ]
+    assert "quiet virtmesh_script=ttyS1,ttyS2" in qemu[-1]
 
 
-def test_a_guest_that_fails_says_so() -> None:
-    """Its exit status is told."""
-    with pytest.raises(GuestError, match="ended with status 3"):
-        run_guest(["sh", "-c", "exit 3"])
+@pytest.mark.parametrize("root", ["vdc", "sda", "vda/../x", ""])
+def test_a_root_on_a_disk_that_the_guest_does_not_get_is_refused(root: str) -> None:
+    """The error names the disks that there are; a partition of one of them will do."""
+    check_root("vdb2", 2)
+
+    with pytest.raises(GuestError, match="its disks are vda to vdb"):
+        check_root(root, 2)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -16,7 +17,8 @@ import click
 
 from virtmesh.errors import GuestError
 from virtmesh_client.cli.settings import SIZE, Settings, common
-from virtmesh_client.guest.hardware import BLK, INPUT, check_sockets, sockets
+from virtmesh_client.cli.show import show_json
+from virtmesh_client.guest.hardware import BLK, INPUT, check_root, check_sockets, sockets
 from virtmesh_client.guest.host import (
     cache_folder,
     find_program,
@@ -24,7 +26,7 @@ from virtmesh_client.guest.host import (
     find_uml_kernel,
 )
 from virtmesh_client.guest.machines import Boot, Hardware, qemu_command, uml_command
-from virtmesh_client.guest.run import run_guest
+from virtmesh_client.guest.run import run_at_terminal, run_script
 from virtmesh_client.guest.tree import make_image, make_initramfs
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from virtmesh_client.guest.host import Kernel
 
 Function = TypeVar("Function", bound="Callable[..., None]")
+
+SCRIPT_BYTES = 16 << 20
+"""The longest script: it travels in the guest's RAM."""
 
 with_option = click.option(
     "--with",
@@ -60,7 +65,18 @@ COMMON = (
     ),
     click.option("--memory", type=SIZE, default="512M", show_default=True, help="RAM."),
     click.option("--append", metavar="TEXT", default="", help="More for the kernel command line."),
-    click.option("--timeout", type=click.FloatRange(min=0), help="Stop after so many seconds."),
+    click.option(
+        "--exec",
+        "script",
+        metavar="COMMAND",
+        help="Run a command in the guest, and exit with its status; standard output is its output.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="Stop after so many seconds.",
+    ),
     click.option("--print", "show", is_flag=True, help="Print the command, and do not run it."),
     common,
     click.pass_obj,
@@ -77,13 +93,38 @@ class Start:
     timeout: float | None
     show: bool
     """Only print the command."""
+    command: str | None
+    """What to run, instead of a shell."""
 
     @property
-    def parameters(self) -> tuple[str, ...]:
-        """What is added to the kernel's command line."""
-        size = shutil.get_terminal_size()
-        parameters = [f"virtmesh_root={self.root}"] if self.root != "none" else []
+    def script(self) -> bytes | None:
+        """What the guest's shell is to run; None for a shell on the terminal.
+
+        Without a terminal, standard input is the script. Errors: GuestError.
+        """
+        if self.command is not None:
+            return os.fsencode(self.command) + b"\n"
+        if sys.stdin.isatty():
+            return None
+        script = sys.stdin.buffer.read(SCRIPT_BYTES + 1)
+        if len(script) > SCRIPT_BYTES:
+            raise GuestError(
+                f"standard input has more than the {SCRIPT_BYTES >> 20} MiB that a script may have:"
+                " put data on a disk"
+            )
+        return script
+
+    def parameters(self, disks: int) -> tuple[str, ...]:
+        """Return what is added to the kernel's command line of a guest with so many disks.
+
+        Errors: GuestError for a root file system on a disk that it does not get.
+        """
+        parameters = []
+        if disks and self.root != "none":
+            check_root(self.root, disks)
+            parameters.append(f"virtmesh_root={self.root}")
         if sys.stdout.isatty():
+            size = shutil.get_terminal_size()
             parameters.append(f"virtmesh_size={size.lines}x{size.columns}")
         return (*parameters, *self.append.split())
 
@@ -99,7 +140,8 @@ def guest_options(function: Function) -> Function:
 def guest() -> None:
     """Boot real Linux on the devices that a machine leaves to guests.
 
-    `virtmesh up --vhost-user` starts such a machine. A guest ends when its shell does.
+    `virtmesh up --vhost-user` starts such a machine. A guest ends when its shell does. Without a
+    terminal, that shell reads standard input to its end, and its exit status is the command's.
     """
 
 
@@ -112,14 +154,19 @@ def uml(
     root: str,
     memory: int,
     append: str,
+    script: str | None,
     timeout: float | None,
     show: bool,
 ) -> None:
-    """Boot user-mode Linux: a Linux kernel as a plain process, with the disks."""
+    """Boot user-mode Linux: a Linux kernel as a plain process, with the disks.
+
+    While it boots Ctrl-C stops it, then Ctrl-] three times.
+    """
     if not disks:
         disks, _ = find_devices(settings)
     hardware = Hardware(disks=absolute(disks), memory=memory)
-    start(uml_command, hardware, find_uml_kernel(), Start(root, append, programs, timeout, show))
+    how = Start(root, append, programs, timeout, show, script)
+    start(uml_command, hardware, find_uml_kernel(), how)
 
 
 @guest.command()
@@ -158,12 +205,13 @@ def qemu(
     root: str,
     memory: int,
     append: str,
+    script: str | None,
     timeout: float | None,
     show: bool,
 ) -> None:
     """Boot a kernel of Debian's under QEMU, with the disks and input devices.
 
-    Ctrl-A X stops it.
+    While it boots Ctrl-C stops it, then Ctrl-A X or Ctrl-] three times.
     """
     if not disks and not inputs:
         disks, inputs = find_devices(settings)
@@ -177,7 +225,7 @@ def qemu(
         kvm=kvm,
         qemu=qemu,
     )
-    how = Start(root, append, programs, timeout, show)
+    how = Start(root, append, programs, timeout, show, script)
     start(qemu_command, hardware, find_qemu_kernel(folder), how)
 
 
@@ -194,10 +242,11 @@ def image(
     """Make a disk image with a small root file system: busybox, and a shell as its init."""
     if image.exists() and not force:
         raise FileExistsError(17, "there is such a file", str(image))
-    image.unlink(missing_ok=True)
     make_image(image, size, find_programs(programs))
-    if not settings.quiet and not settings.json:
-        click.echo(f"{image}: a root file system of {size >> 20} MiB", err=True)
+    if settings.json:
+        show_json({"image": str(image), "size_bytes": size})
+    elif not settings.quiet:
+        click.echo(f"{image}: a root file system of {size / (1 << 20):g} MiB", err=True)
 
 
 def find_devices(settings: Settings) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
@@ -221,21 +270,33 @@ def absolute(paths: tuple[Path, ...]) -> tuple[Path, ...]:
 
 def find_programs(names: tuple[str, ...]) -> list[Path]:
     """Return the programs that a guest gets. Errors: GuestPartMissing."""
-    return [find_program(name, "the package that has it") for name in names]
+    return [find_program(name) for name in names]
 
 
 def start(
     command: Callable[[Hardware, Boot], list[str]], hardware: Hardware, kernel: Kernel, how: Start
 ) -> None:
-    """Make the initramfs, and run the guest or print its command."""
+    """Make the initramfs, and run the guest or print its command.
+
+    Ends with the exit status of its script, if it has one.
+    """
+    parameters = how.parameters(len(hardware.disks))
     programs = find_programs(how.programs)
     if how.show:
+        if how.command is not None:
+            raise click.UsageError("--print shows what a terminal would run: not with --exec")
         file = cache_folder() / f"{kernel.image.name}.cpio"
         file.parent.mkdir(parents=True, exist_ok=True)
         make_initramfs(file, kernel, programs)
-        click.echo(shlex.join(command(hardware, Boot(kernel, file, how.parameters))))
+        click.echo(shlex.join(command(hardware, Boot(kernel, file, parameters))))
         return
+    script = how.script
     with tempfile.TemporaryDirectory(prefix="virtmesh-guest-") as folder:
         file = Path(folder) / "initramfs.cpio"
-        make_initramfs(file, kernel, programs)
-        run_guest(command(hardware, Boot(kernel, file, how.parameters)), how.timeout)
+        make_initramfs(file, kernel, programs, script)
+        boot = Boot(kernel, file, parameters, script=script is not None)
+        if script is None:
+            run_at_terminal(command(hardware, boot), how.timeout)
+            return
+        status = run_script(command(hardware, boot), how.timeout)
+    sys.exit(status)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -97,8 +98,17 @@ def interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def open_closed_files() -> None:
+    """Open what the caller has closed: Python has None for it."""
+    null = Path(os.devnull)
+    sys.stdin = sys.stdin or null.open()
+    sys.stdout = sys.stdout or null.open("w")
+    sys.stderr = sys.stderr or null.open("w")
+
+
 def main() -> None:
     """Run the command line of this process."""
+    open_closed_files()
     for number in (signal.SIGTERM, signal.SIGHUP):
         # Their default would leave a half copy behind; under nohup the second stays ignored.
         if signal.getsignal(number) == signal.SIG_DFL:

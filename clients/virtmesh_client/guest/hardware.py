@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ BLK = 2
 """Virtio device ID of a disk (virtio 1.4, 5)."""
 INPUT = 18
 """Virtio device ID of an input device."""
+DISK_NAME = re.compile(r"vd([a-z])\d*")
+"""How a guest calls its disks, and their partitions."""
 
 
 def sockets(devices: Iterable[DeviceInfo], device_id: int) -> tuple[Path, ...]:
@@ -29,6 +32,16 @@ def sockets(devices: Iterable[DeviceInfo], device_id: int) -> tuple[Path, ...]:
             check_free(device)
             found.append(Path(device.vhost_user_socket))
     return tuple(found)
+
+
+def check_root(root: str, disks: int) -> None:
+    """Refuse a root file system on a disk that the guest does not get. Errors: GuestError."""
+    match = DISK_NAME.fullmatch(root)
+    if match is None or ord(match[1]) - ord("a") >= disks:
+        last = f"vd{chr(ord('a') + disks - 1)}"
+        raise GuestError(
+            f"the guest gets no disk {root}: its disks are vda to {last}, or say --root none"
+        )
 
 
 def check_free(device: DeviceInfo) -> None:

@@ -25,11 +25,12 @@ class Kernel:
     modules: Path
 
 
-def find_program(name: str, package: str) -> Path:
+def find_program(name: str, package: str = "") -> Path:
     """Return the path of a program. Errors: GuestPartMissing, with the package that has it."""
     found = shutil.which(name) or shutil.which(name, path=SYSTEM_PATH)
     if found is None:
-        raise GuestPartMissing(f"{name} is not installed: run apt-get install {package}")
+        mend = f"run apt-get install {package}" if package else "install it, or give its path"
+        raise GuestPartMissing(f"there is no program {name!r} on this host: {mend}")
     return Path(found)
 
 

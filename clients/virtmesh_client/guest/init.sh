@@ -11,6 +11,7 @@ for module in /modules/*.ko; do
     insmod "$module" || echo "virtmesh guest: $module is not loaded"
 done
 
+root=
 if [ -n "$virtmesh_root" ]; then
     disk=/dev/$virtmesh_root
     tries=0
@@ -19,11 +20,23 @@ if [ -n "$virtmesh_root" ]; then
         sleep 0.1
     done
     if mount "$disk" /root 2>/dev/null && [ -x /root/sbin/init ]; then
-        umount /dev /sys /proc
-        exec switch_root /root /sbin/init
+        root=/root
+    else
+        umount /root 2>/dev/null
+        unset virtmesh_root
     fi
-    umount /root 2>/dev/null
+fi
+
+[ -z "$virtmesh_script" ] || stty -onlcr
+# The runner waits for this line: before it, nobody reads the console (console.py).
+echo "virtmesh guest: booted"
+if [ -n "$disk" ] && [ -z "$root" ]; then
     echo "virtmesh guest: $disk holds no root file system (virtmesh guest image makes one)"
-    unset virtmesh_root
+fi
+if [ -n "$virtmesh_script" ]; then
+    exec /sbin/script "$root"
+elif [ -n "$root" ]; then
+    umount /dev /sys /proc
+    exec switch_root /root /sbin/init
 fi
 exec /sbin/init

@@ -14,6 +14,9 @@ from virtmesh_client.guest.host import Kernel, find_program
 if TYPE_CHECKING:
     from pathlib import Path
 
+OUTPUT_FILE = 3
+STATUS_FILE = 4
+"""Files of a guest with a script: what the script prints, and its exit status in decimal."""
 QEMU_INPUT_TCG = 8
 """First version of QEMU that connects vhost-user input devices without KVM."""
 
@@ -42,12 +45,14 @@ class Boot:
     kernel: Kernel
     initramfs: Path
     parameters: tuple[str, ...] = field(default=())
+    script: bool = False
+    """Run the script of the initramfs: its output and its status have lines of their own."""
 
 
 def qemu_command(hardware: Hardware, boot: Boot) -> list[str]:
     """Return the command of a guest under QEMU, its console on the terminal.
 
-    Ctrl-C goes to the guest; Ctrl-A X ends it. Errors: GuestPartMissing.
+    Ctrl-C goes to the guest; Ctrl-A X ends it. Errors: GuestPartMissing; GuestError.
     """
     qemu = find_program(hardware.qemu, "qemu-system-x86")
     if hardware.inputs and not hardware.kvm:
@@ -63,6 +68,12 @@ def qemu_command(hardware: Hardware, boot: Boot) -> list[str]:
     command += ["-m", f"{hardware.memory}B", "-object", ram]
     command += ["-chardev", "stdio,id=console,mux=on,signal=off"]
     command += ["-serial", "chardev:console", "-mon", "chardev=console"]
+    parameters = boot.parameters
+    if boot.script:
+        for file in (OUTPUT_FILE, STATUS_FILE):
+            command += ["-chardev", f"file,id=line{file},path=/dev/fd/{file}"]
+            command += ["-serial", f"chardev:line{file}"]
+        parameters = ("quiet", "virtmesh_script=ttyS1,ttyS2", *parameters)
     packed = ",packed=on" if hardware.packed else ""
     for number, disk in enumerate(hardware.disks):
         # With reconnect a guest outlives a back end that is started again.
@@ -73,7 +84,7 @@ def qemu_command(hardware: Hardware, boot: Boot) -> list[str]:
         command += ["-chardev", f"socket,id=input{number},path={_spell(one)}"]
         command += ["-device", f"vhost-user-input-pci,chardev=input{number}" + packed]
     command += ["-kernel", str(boot.kernel.image), "-initrd", str(boot.initramfs)]
-    return [*command, "-append", " ".join(["console=ttyS0", "panic=-1", *boot.parameters])]
+    return [*command, "-append", " ".join(["console=ttyS0", "panic=-1", *parameters])]
 
 
 def uml_command(hardware: Hardware, boot: Boot) -> list[str]:
@@ -89,7 +100,11 @@ def uml_command(hardware: Hardware, boot: Boot) -> list[str]:
         if ":" in str(disk):
             raise GuestError(f"{disk}: user-mode Linux takes no path with a colon in it")
         command.append(f"virtio_uml.device={disk}:{BLK}")
-    return [*command, "con=null", "con0=fd:0,fd:1", "panic=-1", *boot.parameters]
+    command += ["con=null", "con0=fd:0,fd:1", "panic=-1"]
+    if boot.script:
+        command += [f"con1=null,fd:{OUTPUT_FILE}", f"con2=null,fd:{STATUS_FILE}"]
+        command += ["quiet", "virtmesh_script=tty1,tty2"]
+    return [*command, *boot.parameters]
 
 
 def check_version(qemu: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import subprocess
@@ -25,13 +27,21 @@ MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_input", "evdev", "
 """What a guest loads, as far as its kernel has it as modules (ext4 asks for crc32c by name)."""
 
 
-def make_initramfs(file: Path, kernel: Kernel, programs: Sequence[Path]) -> None:
-    """Write the first root file system of a guest. Errors: GuestError; OSError."""
+def make_initramfs(
+    file: Path, kernel: Kernel, programs: Sequence[Path], script: bytes | None = None
+) -> None:
+    """Write the first root file system of a guest. Errors: GuestError; OSError.
+
+    A script is run instead of /sbin/init when the command line of the kernel says so.
+    """
     cpio = find_program("cpio", "cpio")
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch)
         _fill(tree, programs)
         _install("init.sh", tree / "init")
+        if script is not None:
+            _install("script.sh", tree / "sbin/script")
+            (tree / "script").write_bytes(script)
         loaded = Modules(kernel.modules).load_order(MODULES)
         for number, (name, content) in enumerate(loaded.items()):
             (tree / "modules" / f"{number:02}-{name}.ko").write_bytes(content)
@@ -49,31 +59,34 @@ def make_initramfs(file: Path, kernel: Kernel, programs: Sequence[Path]) -> None
 def make_image(file: Path, size: int, programs: Sequence[Path]) -> None:
     """Make a disk image with an ext4 root file system of `size` bytes. Errors: GuestError; OSError.
 
-    It holds busybox and a shell for /sbin/init.
+    It holds busybox and a shell for /sbin/init. A file that is there is replaced when it is made.
     """
     mke2fs = find_program("mke2fs", "e2fsprogs")
+    if file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder: give a file", str(file))
+    if not file.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder: make it first", str(file.parent))
+    made = file.with_name(f".{file.name}.{os.getpid()}")
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch)
         _fill(tree, programs)
-        made = subprocess.run(  # noqa: S603 - a program of the system
-            [
-                mke2fs,
-                "-q",
-                "-t",
-                "ext4",
-                "-d",
-                tree,
-                "-E",
-                "root_owner=0:0",
-                file,
-                f"{size >> 10}k",
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if made.returncode:
-        raise GuestError(f"{file}: mke2fs: {' '.join(made.stderr.split())}")
+        try:
+            done = subprocess.run(  # noqa: S603 - a program of the system
+                [mke2fs, "-q", "-t", "ext4", "-d", tree, "-E", "root_owner=0:0", made,
+                 f"{size >> 10}k"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )  # fmt: skip
+            if done.returncode:
+                needed = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
+                raise GuestError(
+                    f"{file}: no file system of {size >> 10} KiB for files of {needed >> 10} KiB:"
+                    f" give more with --size (mke2fs: {done.stderr.strip().splitlines()[-1]})"
+                )
+            made.replace(file)
+        finally:
+            made.unlink(missing_ok=True)
 
 
 def _fill(tree: Path, programs: Iterable[Path]) -> None:

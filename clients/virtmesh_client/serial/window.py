@@ -69,11 +69,15 @@ def raw_window(file: int) -> Iterator[None]:
     before = termios.tcgetattr(file)
 
     def make_raw(*_signal: object) -> None:
-        tty.setraw(file, termios.TCSADRAIN)
+        # It stops us in the background; the next SIGCONT cuts it short, and comes here again.
+        with contextlib.suppress(termios.error):
+            tty.setraw(file, termios.TCSADRAIN)
 
-    handler = signal.signal(signal.SIGCONT, make_raw)
+    handler = signal.getsignal(signal.SIGCONT)
     try:
-        make_raw()
+        # Without a handler yet, so that it is taken up again when it stopped us.
+        tty.setraw(file, termios.TCSADRAIN)
+        signal.signal(signal.SIGCONT, make_raw)
         yield
     finally:
         signal.signal(signal.SIGCONT, handler)

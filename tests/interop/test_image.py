@@ -1,0 +1,51 @@
+"""`virtmesh guest image`, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from virtmesh_client.testing import Cli
+
+
+def test_an_image_that_is_too_small_leaves_everything_as_it_was(cli: Cli) -> None:
+    """The error says what its files take; the old image is kept, and nothing is left behind."""
+    (cli.folder / "root.img").write_text("old")
+
+    ran = cli("guest", "image", "root.img", "--size", "1M", "--force")
+
+    assert ran.returncode == 1
+    assert "no file system of 1024 KiB for files of" in ran.stderr
+    assert "give more with --size" in ran.stderr
+    assert (cli.folder / "root.img").read_text() == "old"
+    assert [path.name for path in cli.folder.iterdir()] == ["root.img"]
+
+
+def test_an_image_is_described_as_json(cli: Cli) -> None:
+    """Path and size."""
+    ran = cli("guest", "image", "root.img", "--size", "8M", "--json")
+
+    assert json.loads(ran.stdout) == {"image": "root.img", "size_bytes": 8 << 20}
+    assert (cli.folder / "root.img").stat().st_size == 8 << 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere/root.img",), "virtmesh: nowhere: no such folder: make it first\n"),
+        ((".", "--force"), "virtmesh: .: it is a folder: give a file\n"),
+        (
+            ("root.img", "--with", "no-such"),
+            "virtmesh: there is no program 'no-such' on this host: install it, or give its path\n",
+        ),
+    ],
+)
+def test_what_an_image_can_not_be_made_of_is_said(
+    arguments: tuple[str, ...], message: str, cli: Cli
+) -> None:
+    """In one line, with the mend; nothing is made."""
+    ran = cli("guest", "image", *arguments)
+
+    assert (ran.returncode, ran.stderr) == (1, message)
+    assert list(cli.folder.iterdir()) == []
