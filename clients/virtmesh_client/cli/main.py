@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -12,23 +13,43 @@ import click
 
 from virtmesh import __version__
 from virtmesh_client.cli import fail
-from virtmesh_client.cli.blk import blk
-from virtmesh_client.cli.console import console
-from virtmesh_client.cli.guest import guest
-from virtmesh_client.cli.input import input as input_group
-from virtmesh_client.cli.local import down, status, up
-from virtmesh_client.cli.machine import completion, devices
-from virtmesh_client.cli.serial import serial
 from virtmesh_client.cli.settings import Settings, common
-from virtmesh_client.cli.top import top
-from virtmesh_client.cli.trace import trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+COMMANDS = {
+    "blk": "blk",
+    "completion": "machine",
+    "console": "console",
+    "devices": "machine",
+    "down": "local",
+    "guest": "guest",
+    "input": "input",
+    "serial": "serial",
+    "status": "local",
+    "top": "top",
+    "trace": "trace",
+    "up": "local",
+}
+"""The modules of virtmesh_client.cli that have the commands: only what is called is imported."""
+
+
 class Root(click.Group):
     """The root command: it keeps Ctrl-C and closed pipes from click, which would flatten them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"virtmesh_client.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
@@ -54,23 +75,6 @@ class Root(click.Group):
 @common
 def cli() -> None:
     """Virtual hardware you can script, watch, break and restart."""
-
-
-for command in (
-    up,
-    down,
-    status,
-    devices,
-    blk,
-    input_group,
-    console,
-    serial,
-    trace,
-    top,
-    guest,
-    completion,
-):
-    cli.add_command(command)
 
 
 def run(arguments: Sequence[str]) -> int:
