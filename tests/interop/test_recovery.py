@@ -45,7 +45,6 @@ class Kind:
 
 KINDS = {
     "split": Kind(()),
-    "packed": Kind(("--packed",)),
     "packed, 4 queues": Kind(("--packed", "--cpus", "4", "--queues", "4"), EACH, QUEUES),
 }
 
