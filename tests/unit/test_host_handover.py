@@ -124,7 +124,7 @@ async def server(tmp_path: Path) -> AsyncIterator[HandoverServer]:
     server.listen()
     yield server
     server.close()
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 async def test_a_good_handover_gets_a_ticket(server: HandoverServer) -> None:
@@ -374,25 +374,31 @@ async def test_a_path_that_is_too_long(tmp_path: Path) -> None:
         HandoverServer(tmp_path / ("x" * 108), queues=2).listen()
 
 
-@settings(max_examples=50, deadline=None)
-@given(packet=st.binary(max_size=200), count=st.integers(0, 5))
-def test_garbage_is_answered_or_ended(packet: bytes, count: int) -> None:
+def test_garbage_is_answered_or_ended() -> None:
     """Whatever comes, the service goes on, and no descriptor is left open."""
 
-    async def send_garbage() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            server = HandoverServer(Path(folder) / "handover", queues=2)
-            server.listen()
-            descriptors = [memfd() for _ in range(count)]
-            with connected(server) as driver:
-                socket.send_fds(driver.socket, [packet], descriptors)
-                await driver.receive()
-            with connected(server) as driver:
-                assert (await driver.hand_over(good)).ticket
-            for descriptor in descriptors:
-                os.close(descriptor)
-            server.close()
+    @settings(max_examples=50, deadline=None)
+    @given(packet=st.binary(max_size=200), count=st.integers(0, 5))
+    def play(packet: bytes, count: int) -> None:
+        asyncio.run(send_garbage(packet, count))
 
     before = open_descriptors()
-    asyncio.run(send_garbage())
-    assert open_descriptors() == before
+    play()
+    # What earlier tests left can go meanwhile.
+    assert open_descriptors() <= before
+
+
+async def send_garbage(packet: bytes, count: int) -> None:
+    """Send a packet with descriptors to a service, which then takes a good one."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = HandoverServer(Path(folder) / "handover", queues=2)
+        server.listen()
+        descriptors = [memfd() for _ in range(count)]
+        with connected(server) as driver:
+            socket.send_fds(driver.socket, [packet], descriptors)
+            await driver.receive()
+        with connected(server) as driver:
+            assert (await driver.hand_over(good)).ticket
+        for descriptor in descriptors:
+            os.close(descriptor)
+        server.close()
