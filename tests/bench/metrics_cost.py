@@ -28,7 +28,6 @@ from typing import Any
 import grpc.aio
 import uvloop
 from rich.console import Console
-from rich.table import Table
 
 from virtmesh import wire
 from virtmesh.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
@@ -39,13 +38,13 @@ from virtmesh.host.interceptor import KINDS, CallInterceptor, abort
 from virtmesh.machine import DoorbellKind
 from virtmesh.metric import LATENCY_BOUNDS, Histogram
 from virtmesh.testing.bench_disk import BenchDisk, many_at_once, one_by_one
+from virtmesh.testing.bench_table import AGAIN, WITH, WITHOUT, cost_table
 from virtmesh.testing.prompt_services import PromptKernel, PromptRegisters
 from virtmesh.wire import open_channel
 
 ROUNDS = 40
 SCRAPES = 50
 SIZE = 4096
-WITHOUT, AGAIN, WITH = "without", "again", "with"
 
 Way = Callable[[], Awaitable[float]]
 
@@ -158,17 +157,7 @@ def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # waking another core costs more
     scrapes: list[tuple[float, int]] = []
     times = uvloop.run(measure(rounds, scrapes))
-    table = Table(title=f"{rounds} interleaved rounds on one CPU")
-    for column in ("what", "us without", "with / without", "twice without"):
-        table.add_column(column, justify="left" if column == "what" else "right")
-    for way, rows in times.items():
-        table.add_row(
-            way,
-            f"{statistics.median(row[WITHOUT] for row in rows):.1f}",
-            f"{statistics.median(row[WITH] / row[WITHOUT] for row in rows):.3f}",
-            f"{statistics.median(row[AGAIN] / row[WITHOUT] for row in rows):.3f}",
-        )
-    Console().print(table)
+    Console().print(cost_table(times, "us"))
     spent = statistics.median(milliseconds for milliseconds, _ in scrapes)
     Console().print(f"a scrape of a disk: {spent:.2f} ms, {scrapes[-1][1]} samples")
 

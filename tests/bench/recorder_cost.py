@@ -12,7 +12,6 @@ method itself makes of two disks that are the same. Nothing is asserted.
 from __future__ import annotations
 
 import os
-import statistics
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -22,13 +21,13 @@ from pathlib import Path
 
 import uvloop
 from rich.console import Console
-from rich.table import Table
 from virtmesh_native import Recorder
 
 from virtmesh.bus import reading
 from virtmesh.drivers.blk import VirtIOBlk
 from virtmesh.machine import DoorbellKind
 from virtmesh.testing.bench_disk import CALLS, BenchDisk, many_at_once, one_by_one
+from virtmesh.testing.bench_table import AGAIN, WITH, WITHOUT, cost_table
 from virtmesh.trace import EVENTS_DEFAULT
 from virtmesh.virtio.mmio_registers import STATUS
 
@@ -58,11 +57,11 @@ async def measure(rounds: int) -> dict[str, list[dict[str, float]]]:
     async with AsyncExitStack() as undo:
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="virtmesh-bench-")))
         disks = {}
-        for name, events in (("without", 0), ("again", 0), ("with", EVENTS_DEFAULT)):
+        for name, events in ((WITHOUT, 0), (AGAIN, 0), (WITH, EVENTS_DEFAULT)):
             disk = BenchDisk(folder, name, undo, f"--recorder={events}")
             driver = await disk.drive(DoorbellKind.EVENTFD, Recorder(events))
             disks[name] = disk, ways(driver)
-        costs: dict[str, list[dict[str, float]]] = {way: [] for way in disks["with"][1]}
+        costs: dict[str, list[dict[str, float]]] = {way: [] for way in disks[WITH][1]}
         order = list(disks)
         for _ in range(rounds):
             order.append(order.pop(0))
@@ -83,17 +82,7 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # waking another core costs more
     costs = uvloop.run(measure(rounds))
-    table = Table(title=f"{rounds} interleaved rounds on one CPU")
-    for column in ("what", "CPU us without", "with / without", "twice without"):
-        table.add_column(column, justify="left" if column == "what" else "right")
-    for way, rows in costs.items():
-        table.add_row(
-            way,
-            f"{statistics.median(row['without'] for row in rows):.1f}",
-            f"{statistics.median(row['with'] / row['without'] for row in rows):.3f}",
-            f"{statistics.median(row['again'] / row['without'] for row in rows):.3f}",
-        )
-    Console().print(table)
+    Console().print(cost_table(costs, "CPU us"))
 
 
 if __name__ == "__main__":
