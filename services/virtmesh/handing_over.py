@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from virtmesh.api.memory.v1 import handover_pb2 as pb
 from virtmesh.device import Doorbell
 from virtmesh.errors import BY_REASON, BadStream, DeviceLost, MemoryRefused, ServiceUnavailable
+from virtmesh.readiness import readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +97,7 @@ class HandoverLine:
             try:
                 socket.send_fds(connection, [packet], descriptors)
                 async with asyncio.timeout(timeout_s):
-                    await _readable(connection)
+                    await readable(connection)
                 answer = connection.recv(PACKET_LIMIT)
             except TimeoutError:
                 raise ServiceUnavailable(f"no answer from {path} in time", address=path) from None
@@ -160,20 +161,3 @@ def _ticket(answer: bytes, path: str) -> str:
     if not response.ticket:
         raise BadStream(f"{path}: the answer has no ticket")
     return response.ticket
-
-
-async def _readable(connection: socket.socket) -> None:
-    """Wait until a socket has something to read, or has ended."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(connection, _settle, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(connection)
-
-
-def _settle(ready: asyncio.Future[None]) -> None:
-    """Wake who waits, once."""
-    if not ready.done():
-        ready.set_result(None)

@@ -15,12 +15,12 @@ import pytest
 
 from virtmesh.host import vhost_messages as vu
 from virtmesh.host.vhost_messages import HEADER, ProtocolFeature, Request
+from virtmesh.readiness import readable
 from virtmesh.testing.vhost_backend import Backend, Reasons, open_descriptors, serve
 from virtmesh.testing.vhost_front_end import (
     WAIT_SECONDS,
     FrontEndRam,
     FrontEndRing,
-    readable,
 )
 from virtmesh.virtio.features import Feature
 from virtmesh.virtio.status import Status

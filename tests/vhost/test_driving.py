@@ -14,6 +14,7 @@ import pytest
 from virtmesh.host import vhost_messages as vu
 from virtmesh.host.vhost_messages import BackendRequest, ProtocolFeature, Request
 from virtmesh.host.vhost_rings import POLL_SECONDS
+from virtmesh.readiness import readable
 from virtmesh.testing.vhost_backend import MIB, QUEUES, Backend, serve
 from virtmesh.testing.vhost_disk import VhostDisk
 from virtmesh.testing.vhost_front_end import (
@@ -22,7 +23,6 @@ from virtmesh.testing.vhost_front_end import (
     FrontEndRam,
     FrontEndRing,
     Refused,
-    readable,
 )
 from virtmesh.virtio.blk import SECTOR, RequestStatus, RequestType
 from virtmesh.virtio.features import Feature

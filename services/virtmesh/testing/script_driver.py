@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,6 +25,8 @@ from virtmesh_native import DriverQueue, QueueConfig
 from virtmesh.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh.api.register.v1 import register_pb2, register_pb2_grpc
 from virtmesh.errors import from_rpc_error
+from virtmesh.eventfd import drain
+from virtmesh.readiness import readable
 from virtmesh.virtio import mmio_registers as mmio
 from virtmesh.virtio.blk import RequestType
 from virtmesh.virtio.features import Feature
@@ -276,12 +277,5 @@ class ScriptDriver:
 
 async def signalled(descriptor: int) -> None:
     """Wait for an eventfd, and drain it."""
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(descriptor, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(descriptor)
-    with suppress(BlockingIOError):
-        os.eventfd_read(descriptor)
+    await readable(descriptor)
+    drain(descriptor)

@@ -14,6 +14,7 @@ from virtmesh.eventfd import drain
 from virtmesh.host import vhost_messages as vu
 from virtmesh.host.vhost_messages import ProtocolFeature, Request
 from virtmesh.host.vhost_socket import Message, MessageSocket
+from virtmesh.readiness import readable
 from virtmesh.virtio.features import Feature
 from virtmesh.virtio.layout import QueueLayout
 
@@ -356,14 +357,3 @@ async def connect(path: Path) -> socket.socket:
     connection.setblocking(False)  # noqa: FBT003 - as socket has it
     await asyncio.get_running_loop().sock_connect(connection, str(path))
     return connection
-
-
-async def readable(descriptor: int) -> None:
-    """Wait until a descriptor can be read."""
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(descriptor, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(descriptor)
