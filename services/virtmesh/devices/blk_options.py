@@ -11,7 +11,7 @@ import click
 from virtmesh.option_types import Size
 from virtmesh.virtio import blk
 from virtmesh.virtio.blk import BlkFeature
-from virtmesh.virtio.features import Feature
+from virtmesh.virtio.features import TRANSPORT_FEATURES
 from virtmesh.virtio.without import without_option
 
 SEG_MAX = 126
@@ -25,11 +25,7 @@ BLOCK_SIZE_MAX = 1 << 16
 
 
 OFFERED = (
-    Feature.VIRTIO_F_INDIRECT_DESC
-    | Feature.VIRTIO_F_EVENT_IDX
-    | Feature.VIRTIO_F_VERSION_1
-    | Feature.VIRTIO_F_RING_PACKED
-    | Feature.VIRTIO_F_RING_RESET
+    TRANSPORT_FEATURES
     | BlkFeature.VIRTIO_BLK_F_SIZE_MAX
     | BlkFeature.VIRTIO_BLK_F_SEG_MAX
     | BlkFeature.VIRTIO_BLK_F_GEOMETRY

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from virtmesh.devices.input_personality import built_in, check_text
-from virtmesh.virtio.features import Feature
+from virtmesh.virtio.features import TRANSPORT_FEATURES
 from virtmesh.virtio.input import InputFeature
 from virtmesh.virtio.without import without_option
 
@@ -18,13 +18,7 @@ WAITING = 4096
 """Default of waiting, in packets."""
 
 
-OFFERED = (
-    Feature.VIRTIO_F_INDIRECT_DESC
-    | Feature.VIRTIO_F_EVENT_IDX
-    | Feature.VIRTIO_F_VERSION_1
-    | Feature.VIRTIO_F_RING_PACKED
-    | Feature.VIRTIO_F_RING_RESET
-)
+OFFERED = TRANSPORT_FEATURES
 """Features of every input device; it has none of its own (5.8.3)."""
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from virtmesh.drivers.base import Driver
 from virtmesh.errors import DriverError, RingCorrupt, VirtmeshError
 from virtmesh.machine import InterruptMode
-from virtmesh.virtio.features import Feature, feature_names
+from virtmesh.virtio.features import TRANSPORT_FEATURES, Feature, feature_names
 from virtmesh.virtio.header import VirtIOHeader
 from virtmesh.virtio.mmio_registers import COMPATIBLE, INTERRUPT_CONFIG_CHANGE
 
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
 
 GIVE_UP_S = 1.0
 """Longest wait for a device that is told that its driver has given up: it may be hanging."""
-TRANSPORT_FEATURES = (
-    Feature.VIRTIO_F_VERSION_1
-    | Feature.VIRTIO_F_INDIRECT_DESC
-    | Feature.VIRTIO_F_EVENT_IDX
-    | Feature.VIRTIO_F_RING_PACKED
-    | Feature.VIRTIO_F_RING_RESET
-)
-"""Features of the transport that every driver uses where they are offered."""
 
 
 class VirtIODriver(Driver):

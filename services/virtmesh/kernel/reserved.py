@@ -13,19 +13,16 @@ import grpc.aio
 
 from virtmesh.api.device.v1 import device_pb2
 from virtmesh.api.device.v1.device_pb2_grpc import DeviceServiceStub
+from virtmesh.drivers import find_driver
+from virtmesh.drivers.virtio import VirtIODriver
 from virtmesh.errors import DeviceNotReady, from_rpc_error
 from virtmesh.kernel.probe import PAUSES_S, ProbedDevice, ProbeState
-from virtmesh.virtio.blk import VIRTIO_ID_BLOCK, BlkFeature
 from virtmesh.virtio.features import feature_names
-from virtmesh.virtio.input import VIRTIO_ID_INPUT, InputFeature
 from virtmesh.wire import open_channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from enum import IntFlag
 
-FAMILIES: dict[int, type[IntFlag]] = {VIRTIO_ID_BLOCK: BlkFeature, VIRTIO_ID_INPUT: InputFeature}
-"""The feature bits of each kind of device, by its device ID."""
 LOOK_TIMEOUT_S = 2.0
 """How long the device service may take to say how it is."""
 
@@ -44,8 +41,10 @@ class ReservedDevice(ProbedDevice):
     @property
     def features(self) -> Sequence[str]:
         """Names of the features that were negotiated with the guest, ascending by bit."""
-        family = FAMILIES.get(self.device_id)
-        return feature_names(self._status.driver_features, family) if family else ()
+        kind = find_driver(self.node.compatible, self.device_id)
+        if kind is None or not issubclass(kind, VirtIODriver):
+            return ()
+        return feature_names(self._status.driver_features, kind.family)
 
     @property
     def requests(self) -> int:

@@ -40,6 +40,16 @@ class Feature(IntFlag):
     """Administration virtqueues (PCI only)."""
 
 
+TRANSPORT_FEATURES = (
+    Feature.VIRTIO_F_INDIRECT_DESC
+    | Feature.VIRTIO_F_EVENT_IDX
+    | Feature.VIRTIO_F_VERSION_1
+    | Feature.VIRTIO_F_RING_PACKED
+    | Feature.VIRTIO_F_RING_RESET
+)
+"""What the rings and the transport can do: every device offers it, every driver uses it."""
+
+
 def feature_names(features: int, family: type[IntFlag]) -> list[str]:
     """Name feature bits, ascending by bit; `family` has the bits of the kind of device."""
     return [_name(bit, family) for bit in range(features.bit_length()) if features >> bit & 1]
