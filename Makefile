@@ -16,13 +16,14 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 CARGO := nice cargo
 MANIFEST := --manifest-path native/Cargo.toml --locked
-FUZZED := tests/vhost/test_any_front_end.py tests/vhost/test_messages.py
+FUZZED := tests/vhost_user/test_any_front_end.py tests/vhost_user/test_messages.py
 FUZZ_ROUNDS ?= 10
 INTEROP := tests/interop/virtio-driver/Cargo.toml
 STACK := $(BIN)/python tools/stack.py
 SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh deploy/offline/*.sh)
 NATIVE_SOURCES := $(shell find native -name target -prune -o -name fuzz -prune -o -type f \
 	\( -name '*.rs' -o -name '*.toml' -o -name Cargo.lock -o -name '*.py' -o -name '*.pyi' \) -print)
+DISTRIBUTIONS := common clients services
 EXAMPLES := $(basename $(notdir $(wildcard native/*/examples/*_bench.rs)))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -77,14 +78,14 @@ lint: setup ## check style, types, protos, generated code, locks and compose fil
 	$(BIN)/buf lint
 	$(BIN)/python tools/protos.py --check
 	$(BIN)/python tools/input_codes.py --check
-	$(BIN)/python tools/metrics_table.py --check
+	$(BIN)/python -m tools.metrics_table --check
 	$(BIN)/python -m tools.dashboards.make --check
 	$(BIN)/python tools/lock.py --check
 	for script in $(SHELL_SCRIPTS); do bash -n "$$script"; done
 	$(STACK) check
 
 dashboards: setup ## write the dashboards and the tables of docs/metrics.md
-	$(BIN)/python tools/metrics_table.py
+	$(BIN)/python -m tools.metrics_table
 	$(BIN)/python -m tools.dashboards.make
 
 protos: $(STAMPS)/dependencies ## generate the Python stubs from protos/
@@ -126,8 +127,8 @@ $(STAMPS)/dependencies: requirements/dev.lock $(STAMPS)/host
 	$(BIN)/pip install --quiet --require-hashes --requirement $<
 	@touch $@
 
-$(STAMPS)/package: pyproject.toml $(STAMPS)/dependencies
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+$(STAMPS)/package: $(DISTRIBUTIONS:%=%/pyproject.toml) $(STAMPS)/dependencies
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation $(DISTRIBUTIONS:%=--editable ./%)
 	@touch $@
 
 $(STAMPS)/native: $(NATIVE_SOURCES) $(STAMPS)/dependencies

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+from pathlib import Path
 
 from hypothesis import settings
 
@@ -10,6 +12,11 @@ from hypothesis import settings
 # every process that the tests start, to send it just these, would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# Processes that tests start find tests/support as the tests themselves do.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
+)
 
 # A test must not fail because the machine is busy; pytest's own timeout bounds those that hang.
 settings.register_profile("virtmesh", deadline=None)

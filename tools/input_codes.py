@@ -1,4 +1,4 @@
-"""Write services/virtmesh/input_codes.py from the kernel's own headers, or check that it agrees.
+"""Write common/virtmesh_common/evdev.py from the kernel's own headers, or check that it agrees.
 
 Usage: python tools/input_codes.py [--check] [--headers FOLDER]
 
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "services" / "virtmesh" / "input_codes.py"
+TARGET = ROOT / "common" / "virtmesh_common" / "evdev.py"
 HEADERS = Path("/usr/include/linux")
 
 DEFINE = re.compile(r"^#define[ \t]+([A-Z][A-Z0-9_]*)[ \t]+(\w+)", re.MULTILINE)

@@ -22,21 +22,27 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
 HEADER = "# Made by `make lock` from pyproject.toml; do not edit. Requirements: sha256 "
 OLDEST_PYTHON = "3.11"
-OWN = "virtmesh-native"
+OWN = "virtmesh-"
+DISTRIBUTIONS = ("common", "clients", "services")
 BUILD_TOOLS = ("hatchling", "maturin")
 
 
 def read_requirements() -> dict[str, list[str]]:
     """Return the direct requirements of each lock, the lock that the others follow first."""
-    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    run = [
-        *project["project"]["dependencies"],
-        *project["project"]["optional-dependencies"]["host"],
-    ]
+    run = {
+        requirement
+        for folder in DISTRIBUTIONS
+        for requirement in read_toml(folder)["project"]["dependencies"]
+    }
     host = sorted(requirement for requirement in run if not requirement.startswith(OWN))
-    dev = sorted(project["dependency-groups"]["dev"])
+    dev = sorted(read_toml(".")["dependency-groups"]["dev"])
     build = [requirement for requirement in dev if requirement.startswith(BUILD_TOOLS)]
     return {"dev": sorted([*host, *dev]), "host": host, "build": build}
+
+
+def read_toml(folder: str) -> dict[str, Any]:
+    """Return the pyproject.toml of a folder."""
+    return tomllib.loads((ROOT / folder / "pyproject.toml").read_text())
 
 
 def make_header(requirements: list[str]) -> str:

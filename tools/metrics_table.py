@@ -1,6 +1,6 @@
 """Write the tables of docs/metrics.md from the definitions in the code, or check that they agree.
 
-Usage: python tools/metrics_table.py [--check]
+Usage: python -m tools.metrics_table [--check]
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from virtmesh.testing.metric_definitions import definitions_by_area
+from tests.support.metric_definitions import definitions_by_area
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 BEGIN = "<!-- made by tools/metrics_table.py: not edited by hand -->\n"

@@ -1,9 +1,9 @@
-"""Generate the Python stubs in services/virtmesh/api from protos/, or check that they agree.
+"""Generate the Python stubs in common/virtmesh_common/api from protos/, or check that they agree.
 
 Usage: python tools/protos.py [--check]
 
 protoc derives the import name of a stub from the path of its proto, which would be virtmesh.blk.v1;
-the stubs live in virtmesh.api, so that the code's own packages keep their names. Imports are
+the stubs live in virtmesh_common.api, so that the code's own packages keep their names. Imports are
 therefore rewritten after generation.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
-API = ROOT / "services" / "virtmesh" / "api"
+API = ROOT / "common" / "virtmesh_common" / "api"
 SCRIPTS = Path(sys.executable).parent
 OWN_IMPORT = re.compile(r"^(from|import) virtmesh\.", re.MULTILINE)
 PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
@@ -55,8 +55,8 @@ def generate(target: Path) -> None:
 
 
 def rewrite(text: str) -> str:
-    """Point the imports of one stub at virtmesh.api; names inside descriptors stay as they are."""
-    return OWN_IMPORT.sub(r"\1 virtmesh.api.", text)
+    """Point the imports of one stub at virtmesh_common.api; descriptors keep their names."""
+    return OWN_IMPORT.sub(r"\1 virtmesh_common.api.", text)
 
 
 def same(left: Path, right: Path) -> bool:
@@ -83,7 +83,8 @@ def main() -> int:
         if same(fresh, API):
             return 0
     print(
-        "services/virtmesh/api is stale: run `make protos` and commit the result", file=sys.stderr
+        "common/virtmesh_common/api is stale: run `make protos` and commit the result",
+        file=sys.stderr,
     )
     return 1
 

@@ -8,14 +8,13 @@
         print(disk.read(offset=1024, length=16).hex())
 
 `connect` gives the blocking face and `aconnect` the asyncio face of the same thing. Errors are the
-classes of `virtmesh.errors`; a copy that fails says in the error's `metadata` and notes how far it
-came.
+classes of `virtmesh_common.errors`; a copy that fails says in the error's `metadata` and notes how
+far it came.
 """
 
-from virtmesh import __version__, errors
 from virtmesh_client.address import find_address
-from virtmesh_client.aio import AsyncDisk, AsyncMachine, aconnect
-from virtmesh_client.disk import Disk
+from virtmesh_client.aio.machine import AsyncDisk, AsyncMachine, aconnect
+from virtmesh_client.blk.disk import Disk
 from virtmesh_client.input import (
     Event,
     Injected,
@@ -50,6 +49,7 @@ from virtmesh_client.serial import (
     SerialStats,
 )
 from virtmesh_client.serial.aio import AsyncSerial
+from virtmesh_common import __version__, errors
 
 __all__ = [
     "OLDEST",

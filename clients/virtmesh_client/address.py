@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from virtmesh.errors import ServiceUnavailable
-from virtmesh.wire import check_address
-from virtmesh_client import rundir
+from virtmesh_client.local import rundir
+from virtmesh_common.channel import check_address
+from virtmesh_common.errors import ServiceUnavailable
 
 VARIABLE = "VIRTMESH_ADDRESS"
 

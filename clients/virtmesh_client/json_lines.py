@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtmesh.errors import VirtmeshError
+    from virtmesh_common.errors import VirtmeshError
 
 
 def parse_object(line: int, text: str, bad: Callable[[int, str], VirtmeshError]) -> dict[str, Any]:

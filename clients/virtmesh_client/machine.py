@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from virtmesh.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_client.address import find_address
-from virtmesh_client.disk import Disk
+from virtmesh_client.blk.disk import Disk
+from virtmesh_client.channel import Link
 from virtmesh_client.input.device import Input
-from virtmesh_client.link import Link
 from virtmesh_client.models import DeviceInfo
 from virtmesh_client.serial.device import TIMEOUT_SECONDS, Serial
+from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 
 if TYPE_CHECKING:
     from virtmesh_client.input.models import Overflow

@@ -1,3 +1,1 @@
 """Virtual hardware you can script, watch, break and restart."""
-
-__version__ = "0.1.0"

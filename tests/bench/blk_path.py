@@ -21,12 +21,12 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from virtmesh.api.register.v1 import register_pb2
-from virtmesh.api.register.v1.register_pb2_grpc import RegisterServiceStub
-from virtmesh.bus import reading
+from tests.support.bench_disk import BenchDisk, many_at_once, one_by_one
+from virtmesh.attach.bus import reading
 from virtmesh.machine import DoorbellKind
-from virtmesh.testing.bench_disk import BenchDisk, many_at_once, one_by_one
-from virtmesh.virtio.mmio_registers import STATUS
+from virtmesh_common.api.register.v1 import register_pb2
+from virtmesh_common.api.register.v1.register_pb2_grpc import RegisterServiceStub
+from virtmesh_common.virtio.mmio import STATUS
 
 ROUNDS = 20
 SIZE = 4096

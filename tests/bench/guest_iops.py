@@ -24,8 +24,8 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from virtmesh_client.guest.testing import Guest, booted
-from virtmesh_client.testing import Cli, eventually, own_folder
+from tests.support.cli import Cli, eventually, own_folder
+from tests.support.guest import Guest, booted
 
 IMAGE_BYTES = 256 << 20
 MINE, PEER, PACKED = "split", "storage daemon", "packed"

@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-from virtmesh import wire
+from virtmesh_common.channel import DEVICE_KEY, make_server, open_channel
 
 # grpc after wire, which sets gRPC's environment.
 import grpc  # isort: skip
@@ -32,17 +32,17 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from virtmesh.api.input.v1 import input_pb2 as pb
-from virtmesh.api.input.v1.input_pb2_grpc import InputServiceStub
-from virtmesh.api.kernel.v1 import input_device_pb2, kernel_pb2
-from virtmesh.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
-from virtmesh.api.kernel.v1.kernel_pb2_grpc import KernelServiceStub
-from virtmesh.drivers.input import VirtIOInput
-from virtmesh.errors import ServiceUnavailable
-from virtmesh.grpc_bus import GrpcBus
-from virtmesh.input_codes import code_of
+from virtmesh.attach.grpc_bus import GrpcBus
+from virtmesh.attach.guest_ram import Ram
+from virtmesh.input.driver import VirtIOInput
 from virtmesh.machine import DoorbellKind
-from virtmesh.ram import Ram
+from virtmesh_common.api.input.v1 import input_pb2 as pb
+from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
+from virtmesh_common.api.kernel.v1 import input_device_pb2, kernel_pb2
+from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
+from virtmesh_common.api.kernel.v1.kernel_pb2_grpc import KernelServiceStub
+from virtmesh_common.errors import ServiceUnavailable
+from virtmesh_common.evdev import code_of
 
 ECHO = "/bench.Echo/Call"
 REL, REL_X = code_of("REL_X")
@@ -61,7 +61,7 @@ Way = Callable[[], Awaitable[int]]
 
 async def serve_echo(address: str) -> None:
     """Serve a call that returns what it is given, as a service of ours is served."""
-    server = wire.make_server()
+    server = make_server()
 
     async def answer(request: bytes, _: Any) -> bytes:
         return request
@@ -99,7 +99,7 @@ class Injector:
     """An open Inject stream. Responses are read as they come; `answered` says of which outcome."""
 
     def __init__(self, channel: Any, name: str, event: pb.Event) -> None:
-        self._stream: Any = InputServiceStub(channel).Inject(metadata=((wire.DEVICE_KEY, name),))
+        self._stream: Any = InputServiceStub(channel).Inject(metadata=((DEVICE_KEY, name),))
         self._event = event
         self._sequence = 0
         self._ends: asyncio.Queue[int] = asyncio.Queue()
@@ -228,7 +228,7 @@ async def connected(folder: Path) -> AsyncIterator[Bench]:
             stack.enter_context(process(*command))
         channels = {}
         for name in ("echo", "mouse", "kernel"):
-            channel = wire.open_channel(f"unix:{folder / name}.sock")
+            channel = open_channel(f"unix:{folder / name}.sock")
             channels[name] = await stack.enter_async_context(channel)
             await asyncio.wait_for(channel.channel_ready(), 30)
         ram = stack.enter_context(Ram(1 << 20))

@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 import virtmesh_client
+from tests.support.cli import own_folder
 from virtmesh_client.input.events import REPORT, event
 from virtmesh_client.input.recording import Recording, TimedEvent
-from virtmesh_client.testing import own_folder
 
 PERIOD_US = 8000
 MACHINE = """

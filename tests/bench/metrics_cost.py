@@ -29,18 +29,17 @@ import grpc.aio
 import uvloop
 from rich.console import Console
 
-from virtmesh import wire
-from virtmesh.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
-from virtmesh.api.register.v1 import register_pb2, register_pb2_grpc
-from virtmesh.drivers.blk import VirtIOBlk
-from virtmesh.errors import VirtmeshError
-from virtmesh.host.interceptor import KINDS, CallInterceptor, abort
+from tests.support.bench_disk import BenchDisk, many_at_once, one_by_one
+from tests.support.bench_table import AGAIN, WITH, WITHOUT, cost_table
+from tests.support.prompt_services import PromptKernel, PromptRegisters
+from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.machine import DoorbellKind
-from virtmesh.metric import LATENCY_BOUNDS, Histogram
-from virtmesh.testing.bench_disk import BenchDisk, many_at_once, one_by_one
-from virtmesh.testing.bench_table import AGAIN, WITH, WITHOUT, cost_table
-from virtmesh.testing.prompt_services import PromptKernel, PromptRegisters
-from virtmesh.wire import open_channel
+from virtmesh.rpc.interceptor import KINDS, CallInterceptor, abort
+from virtmesh.telemetry.definitions import LATENCY_BOUNDS, Histogram
+from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
+from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
+from virtmesh_common.channel import SERVER_OPTIONS, open_channel
+from virtmesh_common.errors import VirtmeshError
 
 ROUNDS = 40
 SCRAPES = 50
@@ -82,7 +81,7 @@ class NoHistogram(Histogram):
 async def call_ways(folder: Path, name: str, undo: AsyncExitStack) -> dict[str, Way]:
     """Serve calls with or without counting, and return what is timed."""
     interceptor = CallInterceptor() if name == WITH else Uncounted()
-    server = grpc.aio.server(options=wire.SERVER_OPTIONS, interceptors=(interceptor,))
+    server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(interceptor,))
     kernel_pb2_grpc.add_KernelServiceServicer_to_server(PromptKernel(), server)
     register_pb2_grpc.add_RegisterServiceServicer_to_server(PromptRegisters(), server)
     server.add_insecure_port(f"unix:{folder / name}.calls")

@@ -23,13 +23,13 @@ import uvloop
 from rich.console import Console
 from virtmesh_native import Recorder
 
-from virtmesh.bus import reading
-from virtmesh.drivers.blk import VirtIOBlk
+from tests.support.bench_disk import CALLS, BenchDisk, many_at_once, one_by_one
+from tests.support.bench_table import AGAIN, WITH, WITHOUT, cost_table
+from virtmesh.attach.bus import reading
+from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.machine import DoorbellKind
-from virtmesh.testing.bench_disk import CALLS, BenchDisk, many_at_once, one_by_one
-from virtmesh.testing.bench_table import AGAIN, WITH, WITHOUT, cost_table
-from virtmesh.trace import EVENTS_DEFAULT
-from virtmesh.virtio.mmio_registers import STATUS
+from virtmesh.telemetry.recorder import EVENTS_DEFAULT
+from virtmesh_common.virtio.mmio import STATUS
 
 ROUNDS = 60
 SIZE = 4096

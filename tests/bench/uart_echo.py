@@ -26,12 +26,12 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from virtmesh import wire
-from virtmesh.api.device.v1 import device_pb2
-from virtmesh.api.device.v1.device_pb2_grpc import DeviceServiceStub
-from virtmesh.api.uart.v1.uart_pb2_grpc import UartServiceStub
-from virtmesh.errors import ServiceUnavailable
-from virtmesh.testing.uart_desk import Terminal
+from tests.support.uart_clients import Terminal
+from virtmesh_common.api.device.v1 import device_pb2
+from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
+from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
+from virtmesh_common.channel import open_channel
+from virtmesh_common.errors import ServiceUnavailable
 
 CHUNK = 32 << 10
 KIB = 1 << 10
@@ -96,8 +96,8 @@ async def connect(
     """Start a device and its driver, and plug a terminal in."""
     address = f"unix:{folder / str(len(name))}.sock"
     start(processes, "serving", "virtmesh.host.main", "uart", "--name", "s", "--listen", address)
-    start(processes, "ready", "virtmesh.testing.uart_echo", address, *WAYS[name])
-    channel = await channels.enter_async_context(wire.open_channel(address))
+    start(processes, "ready", "tests.support.uart_echo", address, *WAYS[name])
+    channel = await channels.enter_async_context(open_channel(address))
     terminal = await Terminal.open(UartServiceStub(channel), watch=True)
     return Way(name, kib, terminal, DeviceServiceStub(channel))
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import docker
 import pytest
 
-from virtmesh import wire
-from virtmesh.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
+from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
+from virtmesh_common.channel import open_sync_channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -79,7 +79,7 @@ class Stack:
 
     def wait_until_ready(self) -> None:
         """Wait until the kernel service has brought up all its devices."""
-        with wire.open_sync_channel(self.address("kernel", 50051)) as channel:
+        with open_sync_channel(self.address("kernel", 50051)) as channel:
             kernel = kernel_pb2_grpc.KernelServiceStub(channel)
 
             def ready() -> bool:

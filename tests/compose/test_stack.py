@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 from docker.models.containers import Container
 
-from virtmesh import wire
-from virtmesh.api.input.v1 import input_pb2
-from virtmesh.api.input.v1.input_pb2_grpc import InputServiceStub
-from virtmesh.api.kernel.v1 import input_device_pb2
-from virtmesh.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
-from virtmesh.api.uart.v1 import uart_pb2
-from virtmesh.api.uart.v1.uart_pb2_grpc import UartServiceStub
-from virtmesh.input_codes import code_of
+from virtmesh_common.api.input.v1 import input_pb2
+from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
+from virtmesh_common.api.kernel.v1 import input_device_pb2
+from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
+from virtmesh_common.api.uart.v1 import uart_pb2
+from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
+from virtmesh_common.channel import DEVICE_KEY, open_sync_channel
+from virtmesh_common.evdev import code_of
 
 if TYPE_CHECKING:
     from tests.compose.conftest import Stack
@@ -158,14 +158,14 @@ def test_keys_reach_the_kernel(stack: Stack) -> None:
         input_pb2.InjectRequest(sequence=number, events=[event])
         for number, event in enumerate(press)
     ]
-    with wire.open_sync_channel(stack.address("kernel", 50051)) as channel:
+    with open_sync_channel(stack.address("kernel", 50051)) as channel:
         watch = InputDeviceServiceStub(channel).Watch(
             input_device_pb2.WatchRequest(device="keyboard"), timeout=60
         )
         start = next(watch).sequence
 
         answers = InputServiceStub(channel).Inject(
-            iter(packets), metadata=((wire.DEVICE_KEY, "keyboard"),), timeout=60
+            iter(packets), metadata=((DEVICE_KEY, "keyboard"),), timeout=60
         )
         accepted = [answer.outcome for answer in answers]
         events: list[int] = []
@@ -184,9 +184,9 @@ def test_the_console_answers(stack: Stack) -> None:
         uart_pb2.OpenRequest(start=uart_pb2.Start(watch=True)),
         uart_pb2.OpenRequest(input=uart_pb2.Input(data=b"lsdev\r")),
     ]
-    with wire.open_sync_channel(stack.address("kernel", 50051)) as channel:
+    with open_sync_channel(stack.address("kernel", 50051)) as channel:
         answers = UartServiceStub(channel).Open(
-            iter(requests), metadata=((wire.DEVICE_KEY, "serial"),), timeout=60
+            iter(requests), metadata=((DEVICE_KEY, "serial"),), timeout=60
         )
         shown = b""
         while b"tablet" not in shown:

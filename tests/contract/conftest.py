@@ -11,16 +11,16 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from virtmesh import wire
-from virtmesh.api.device.v1 import device_pb2, device_pb2_grpc
-from virtmesh.device import Attachment, Device
-from virtmesh.devices.blk import BlkModel, BlkOptions
-from virtmesh.errors import from_rpc_error
-from virtmesh.handing_over import Doorbells, HandoverLine
+from virtmesh.attach.client import Doorbells, HandoverLine
+from virtmesh.attach.guest_ram import Ram
+from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.host.host import Addresses, Host
-from virtmesh.ram import Ram
-from virtmesh.testing.script_driver import GrpcPlane, LocalPlane, ScriptDriver
+from virtmesh.mmio.device import Attachment, Device
+from virtmesh.testing.scripted_driver import GrpcPlane, LocalPlane, ScriptDriver
 from virtmesh.virtio.mmio_device import VirtioMmio
+from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
+from virtmesh_common.channel import open_channel
+from virtmesh_common.errors import from_rpc_error
 
 IMAGE_BYTES = 1 << 20
 QUEUES = 2
@@ -87,7 +87,7 @@ async def serving(device: Device, folder: Path) -> AsyncIterator[Served]:
     host = Host(device, Addresses([address], handover))
     await host.start()
     try:
-        async with wire.open_channel(address) as channel:
+        async with open_channel(address) as channel:
             yield Served(host, address, handover, channel)
     finally:
         await host.stop()

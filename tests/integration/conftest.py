@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import virtmesh_client
-from virtmesh_client.testing import Cli, own_folder
+from tests.support.cli import Cli, own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

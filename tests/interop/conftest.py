@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from virtmesh.errors import GuestError
+from tests.support.cli import Cli, own_folder
+from tests.support.guest import Boot, Guest, booted
 from virtmesh_client.guest.host import find_program
 from virtmesh_client.guest.machines import check_version
-from virtmesh_client.guest.testing import Boot, Guest, booted
-from virtmesh_client.testing import Cli, own_folder
+from virtmesh_common.errors import GuestError
 
 PARTS = "VIRTMESH_GUESTS"
 """Folder that tools/guests.sh has filled: a kernel, and QEMU where the system's is too old."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.support.cli import Cli
+from tests.support.guest import Boot, Guest
 from virtmesh_client import Machine, connect
-from virtmesh_client.guest.testing import Boot, Guest
-from virtmesh_client.testing import Cli
 
 MIB = 1 << 20
 TOOLS = ("--root", "none", "--with", "mkfs.ext4", "--with", "e2fsck", "--with", "fio",

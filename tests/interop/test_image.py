@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from virtmesh_client.testing import Cli
+from tests.support.cli import Cli
 
 
 def test_an_image_that_is_too_small_leaves_everything_as_it_was(cli: Cli) -> None:

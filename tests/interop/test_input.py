@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from virtmesh.input_codes import CODES, TYPES
+from tests.support.cli import Cli
+from tests.support.guest import Boot, Guest
 from virtmesh_client import Machine, connect
-from virtmesh_client.guest.testing import Boot, Guest
 from virtmesh_client.input.models import Axis
-from virtmesh_client.testing import Cli
+from virtmesh_common.evdev import CODES, TYPES
 
 EV_SYN, EV_KEY, EV_REL, EV_ABS, EV_LED = (
     TYPES[name] for name in ("EV_SYN", "EV_KEY", "EV_REL", "EV_ABS", "EV_LED")

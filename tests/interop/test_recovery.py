@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import grpc
 import pytest
 
-from virtmesh.api.block.v1 import block_pb2, block_pb2_grpc
-from virtmesh.wire import open_sync_channel
-from virtmesh_client.guest.testing import Boot
-from virtmesh_client.testing import Cli, eventually
+from tests.support.cli import Cli, eventually
+from tests.support.guest import Boot
+from virtmesh_common.api.block.v1 import block_pb2, block_pb2_grpc
+from virtmesh_common.channel import open_sync_channel
 
 KILLS = 10
 WRITES = 20

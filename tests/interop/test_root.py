@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cli import Cli, eventually
+from tests.support.guest import BOOT_SECONDS, Boot
 from virtmesh_client import connect
-from virtmesh_client.guest.testing import BOOT_SECONDS, Boot
-from virtmesh_client.testing import Cli, eventually
 
 KINDS = ("uml", "qemu")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cli import Cli
 from virtmesh_client import connect
-from virtmesh_client.testing import Cli
 
 CRATE = Path(__file__).parent / "virtio-driver"
 BUILD_SECONDS = 500

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
 from tools.dashboards import block, calls, input_devices, kernel, overview, uart
 
 if TYPE_CHECKING:

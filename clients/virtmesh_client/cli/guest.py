@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from virtmesh.errors import GuestError
 from virtmesh_client.cli.settings import SIZE, Settings, common
 from virtmesh_client.cli.show import show_json
 from virtmesh_client.guest.hardware import BLK, INPUT, check_root, check_sockets, sockets
@@ -28,6 +27,7 @@ from virtmesh_client.guest.host import (
 from virtmesh_client.guest.machines import Boot, Hardware, qemu_command, uml_command
 from virtmesh_client.guest.run import run_at_terminal, run_script
 from virtmesh_client.guest.tree import make_image, make_initramfs
+from virtmesh_common.errors import GuestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

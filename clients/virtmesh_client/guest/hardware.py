@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import GuestError
+from virtmesh_common.errors import GuestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

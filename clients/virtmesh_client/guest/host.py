@@ -9,7 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
-from virtmesh.errors import GuestPartMissing
+from virtmesh_common.errors import GuestPartMissing
 
 UML_MODULES = Path("/usr/lib/uml/modules")
 """Where Debian's user-mode-linux has its modules."""

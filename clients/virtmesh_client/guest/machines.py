@@ -7,9 +7,9 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import GuestError
 from virtmesh_client.guest.hardware import BLK
 from virtmesh_client.guest.host import Kernel, find_program
+from virtmesh_common.errors import GuestError
 
 if TYPE_CHECKING:
     from pathlib import Path

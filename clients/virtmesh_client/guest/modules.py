@@ -10,7 +10,7 @@ import lzma
 import re
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import GuestPartMissing
+from virtmesh_common.errors import GuestPartMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,13 +12,13 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import GuestError, GuestTimeout
-from virtmesh_client.child import spell_exit
-from virtmesh_client.guest import keeper
+from virtmesh.local.child import spell_exit
+from virtmesh_client.guest import reaper as keeper
 from virtmesh_client.guest.console import Booting, Console, Keys
 from virtmesh_client.guest.machines import OUTPUT_FILE, STATUS_FILE
 from virtmesh_client.guest.relay import NO_FILE, Flow, drain, relay
-from virtmesh_client.serial.window import raw_window, screen_restored
+from virtmesh_client.serial.raw_terminal import raw_window, screen_restored
+from virtmesh_common.errors import GuestError, GuestTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

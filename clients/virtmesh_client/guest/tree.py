@@ -12,9 +12,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import GuestError
 from virtmesh_client.guest.host import find_program
 from virtmesh_client.guest.modules import Modules
+from virtmesh_common.errors import GuestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

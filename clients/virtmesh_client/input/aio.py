@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from virtmesh_client.async_stream import AsyncStream
+from virtmesh_client.aio.stream import AsyncStream
+from virtmesh_client.aio.threads import run
 from virtmesh_client.input.device import CLICK_SECONDS, TAP_SECONDS
-from virtmesh_client.threads import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

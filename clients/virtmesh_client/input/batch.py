@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import VirtmeshError
 from virtmesh_client.input.models import Injected, Outcome
+from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh.input_codes import CODES
 from virtmesh_client.input.events import EV_KEY
 from virtmesh_client.input.text import XKB_OFFSET, compose_table, load_xkb, new_keymap
+from virtmesh_common.evdev import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,12 +7,6 @@ from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Self
 
-from virtmesh.api.input.v1 import input_pb2
-from virtmesh.api.input.v1.input_pb2_grpc import InputServiceStub
-from virtmesh.api.kernel.v1 import input_device_pb2
-from virtmesh.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
-from virtmesh.errors import BadEvent
-from virtmesh.input_codes import CODES, name_of
 from virtmesh_client.input import pointer
 from virtmesh_client.input.events import EV_ABS, EV_KEY, EV_LED, EV_REL, split_packets
 from virtmesh_client.input.injector import Injector
@@ -24,17 +18,23 @@ from virtmesh_client.input.script import at, check, press_keys, undo
 from virtmesh_client.input.text import Layout, to_packets
 from virtmesh_client.input.touch import Touches
 from virtmesh_client.input.watch import EventWatch, OutputWatch
+from virtmesh_common.api.input.v1 import input_pb2
+from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
+from virtmesh_common.api.kernel.v1 import input_device_pb2
+from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
+from virtmesh_common.errors import BadEvent
+from virtmesh_common.evdev import CODES, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from virtmesh_client.channel import Link
     from virtmesh_client.input.batch import Batch
     from virtmesh_client.input.events import Event, Packet
     from virtmesh_client.input.models import Injected, Overflow, Wait
     from virtmesh_client.input.pointer import Point
     from virtmesh_client.input.recording import Recording
     from virtmesh_client.input.script import Script
-    from virtmesh_client.link import Link
 
 CLICK_SECONDS = 0.02
 """How long a click holds its button, and a tap its finger."""

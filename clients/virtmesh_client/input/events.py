@@ -6,9 +6,9 @@ import difflib
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from virtmesh.api.input.v1 import input_pb2
-from virtmesh.errors import BadEvent
-from virtmesh.input_codes import CODES, TYPES, code_of, name_of, type_name
+from virtmesh_common.api.input.v1 import input_pb2
+from virtmesh_common.errors import BadEvent
+from virtmesh_common.evdev import CODES, TYPES, code_of, name_of, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -16,19 +16,19 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
-from virtmesh.api.input.v1 import input_pb2
-from virtmesh.api.input.v1.input_pb2_grpc import InputServiceStub
-from virtmesh.errors import DeviceNotReady, VirtmeshError
 from virtmesh_client.input.batch import Batch, Sent
 from virtmesh_client.input.events import close_packet, to_messages
 from virtmesh_client.input.models import Outcome
+from virtmesh_common.api.input.v1 import input_pb2
+from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
+from virtmesh_common.errors import DeviceNotReady, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from virtmesh_client.channel import Cancellable, Link
     from virtmesh_client.input.events import Packet
     from virtmesh_client.input.models import Injected, Overflow, Wait
-    from virtmesh_client.link import Cancellable, Link
 
 WINDOW = 1024
 """Packets without an answer at one time: a sender that has so many waits until half are left."""

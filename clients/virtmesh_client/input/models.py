@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
-from virtmesh.errors import BadEvent
-from virtmesh.input_codes import TYPES, name_of, type_name
 from virtmesh_client.input.events import EV_ABS, EV_KEY, Event
+from virtmesh_common.errors import BadEvent
+from virtmesh_common.evdev import TYPES, name_of, type_name
 
 Wait = Literal["none", "accepted", "delivered"]
 """When a call returns: at once, with its packets in the waiting room, or with the driver."""

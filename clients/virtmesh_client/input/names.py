@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import UnknownKey
-from virtmesh.input_codes import CODES
+from virtmesh_common.errors import UnknownKey
+from virtmesh_common.evdev import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

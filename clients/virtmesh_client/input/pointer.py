@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import BadEvent
-from virtmesh.input_codes import CODES
 from virtmesh_client.input.events import EV_ABS, EV_REL, Event
 from virtmesh_client.input.keys import press, release
 from virtmesh_client.input.script import at, later
+from virtmesh_common.errors import BadEvent
+from virtmesh_common.evdev import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,11 +16,11 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
-from virtmesh.errors import BadEvent, BadRecording
-from virtmesh.input_codes import CODES, PROPERTIES, TYPES, name_of, type_name
 from virtmesh_client.input.events import EV_ABS, EV_SYN, REPORT, Event
 from virtmesh_client.input.models import Axis, InputInfo
 from virtmesh_client.json_lines import parse_object
+from virtmesh_common.errors import BadEvent, BadRecording
+from virtmesh_common.evdev import CODES, PROPERTIES, TYPES, name_of, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import BadEvent
-from virtmesh.input_codes import CODES
 from virtmesh_client.input.events import EV_ABS, EV_KEY, Event, close_packet
 from virtmesh_client.input.keys import press_chord, release_chord
 from virtmesh_client.input.models import TRACKING_ENDS
+from virtmesh_common.errors import BadEvent
+from virtmesh_common.evdev import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from virtmesh.errors import UntypableText
 from virtmesh_client.input.keys import press, release
 from virtmesh_client.input.names import KEYS
+from virtmesh_common.errors import UntypableText
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import BadEvent
-from virtmesh.input_codes import CODES
 from virtmesh_client.input.events import EV_ABS, EV_KEY, Event
 from virtmesh_client.input.models import TRACKING_ENDS
 from virtmesh_client.input.pointer import between
+from virtmesh_common.errors import BadEvent
+from virtmesh_common.evdev import CODES
 
 if TYPE_CHECKING:
     from virtmesh_client.input.events import Packet

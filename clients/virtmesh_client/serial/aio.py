@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from virtmesh_client.async_stream import AsyncStream
+from virtmesh_client.aio.stream import AsyncStream
+from virtmesh_client.aio.threads import run
+from virtmesh_client.blk.transfer import ignore
 from virtmesh_client.serial.models import Event
-from virtmesh_client.threads import run
-from virtmesh_client.transfer import ignore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from virtmesh_client.blk.transfer import Progress
     from virtmesh_client.serial.device import Serial
     from virtmesh_client.serial.models import (
         ErrorName,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     )
     from virtmesh_client.serial.patterns import Match, Patterns
     from virtmesh_client.serial.watch import SerialWatch
-    from virtmesh_client.transfer import Progress
 
 
 class AsyncSerialWatch(AsyncStream[Event]):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
-from virtmesh import __version__
+from virtmesh_common import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable

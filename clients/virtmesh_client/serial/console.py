@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
-from virtmesh.errors import DeviceLost, ExpectTimeout
 from virtmesh_client.serial.models import Back, Gap, Gone, Output, Restarted
 from virtmesh_client.serial.patterns import Unmatched, spell
 from virtmesh_client.serial.pump import Pump
-from virtmesh_client.serial.window import Screen
+from virtmesh_client.serial.raw_terminal import Screen
+from virtmesh_common.errors import DeviceLost, ExpectTimeout
 
 if TYPE_CHECKING:
     import re

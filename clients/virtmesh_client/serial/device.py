@@ -5,21 +5,22 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Self
 
-from virtmesh.api.uart.v1 import uart_pb2 as pb
-from virtmesh.api.uart.v1.uart_pb2_grpc import UartServiceStub
-from virtmesh.errors import DeviceLost, DeviceNotReady, ExpectTimeout, VirtmeshError
-from virtmesh_client.serial.convert import from_lines, to_info, to_input, to_lines, to_stats
+from virtmesh_client.blk.transfer import ignore
+from virtmesh_client.serial.codecs import from_lines, to_info, to_input, to_lines, to_stats
 from virtmesh_client.serial.models import OLDEST, Gap, Output, Restarted, Sent
 from virtmesh_client.serial.outbox import CHUNK_BYTES
 from virtmesh_client.serial.patterns import Unmatched, as_list, spell
 from virtmesh_client.serial.terminal import Terminal
 from virtmesh_client.serial.watch import SerialWatch
-from virtmesh_client.transfer import ignore
+from virtmesh_common.api.uart.v1 import uart_pb2 as pb
+from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
+from virtmesh_common.errors import DeviceLost, DeviceNotReady, ExpectTimeout, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from virtmesh_client.link import Link
+    from virtmesh_client.blk.transfer import Progress
+    from virtmesh_client.channel import Link
     from virtmesh_client.serial.models import (
         ErrorName,
         Event,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     )
     from virtmesh_client.serial.outbox import Ticket
     from virtmesh_client.serial.patterns import Match, Patterns
-    from virtmesh_client.transfer import Progress
 
 TIMEOUT_SECONDS = 30.0
 """How long a call waits, unless told otherwise."""

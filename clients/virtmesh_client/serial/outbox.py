@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from virtmesh.api.uart.v1 import uart_pb2 as pb
+    from virtmesh_common.api.uart.v1 import uart_pb2 as pb
 
 CHUNK_BYTES = 64 << 10
 """Most input in one message (virtmesh.uart.v1.Input)."""

@@ -13,8 +13,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import VirtmeshError
-from virtmesh_client.serial.convert import to_input
+from virtmesh_client.serial.codecs import to_input
+from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,12 +11,12 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import VirtmeshError
+from virtmesh_client.serial.codecs import from_lines
 from virtmesh_client.serial.com_port import ComPort
-from virtmesh_client.serial.convert import from_lines
 from virtmesh_client.serial.models import LineFormat, Output, PortLines
 from virtmesh_client.serial.pump import Files, Pump
 from virtmesh_client.serial.telnet import COM_PORT, Asked, Break, Telnet
+from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

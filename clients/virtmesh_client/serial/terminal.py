@@ -13,9 +13,13 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
-from virtmesh.api.uart.v1 import uart_pb2 as pb
-from virtmesh.api.uart.v1.uart_pb2_grpc import UartServiceStub
-from virtmesh.errors import (
+from virtmesh_client.serial.codecs import to_format, to_port_lines
+from virtmesh_client.serial.inbox import Inbox
+from virtmesh_client.serial.models import Back, Gap, Gone, Output, Position, Restarted
+from virtmesh_client.serial.outbox import WINDOW, Outbox
+from virtmesh_common.api.uart.v1 import uart_pb2 as pb
+from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
+from virtmesh_common.errors import (
     DeviceLost,
     DeviceNotReady,
     ServiceUnavailable,
@@ -23,15 +27,11 @@ from virtmesh.errors import (
     VirtmeshError,
     WatcherTooSlow,
 )
-from virtmesh_client.serial.convert import to_format, to_port_lines
-from virtmesh_client.serial.inbox import Inbox
-from virtmesh_client.serial.models import Back, Gap, Gone, Output, Position, Restarted
-from virtmesh_client.serial.outbox import WINDOW, Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtmesh_client.link import Cancellable, Link
+    from virtmesh_client.channel import Cancellable, Link
     from virtmesh_client.serial.models import Event
     from virtmesh_client.serial.outbox import Ticket
 

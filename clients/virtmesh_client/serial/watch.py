@@ -9,7 +9,7 @@ from virtmesh_client.serial.terminal import Terminal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from virtmesh_client.link import Link
+    from virtmesh_client.channel import Link
     from virtmesh_client.serial.models import Event, Position
 
 

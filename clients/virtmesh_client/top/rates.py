@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from virtmesh.uart.registers import COMPATIBLE as UART
-from virtmesh.virtio.blk import VIRTIO_ID_BLOCK
-from virtmesh.virtio.input import VIRTIO_ID_INPUT
+from virtmesh_common.blk.spec import VIRTIO_ID_BLOCK
+from virtmesh_common.input.spec import VIRTIO_ID_INPUT
+from virtmesh_common.uart.spec import COMPATIBLE as UART
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from virtmesh.api.device.v1 import device_pb2
-from virtmesh.api.device.v1.device_pb2_grpc import DeviceServiceStub
-from virtmesh.api.trace.v1 import trace_pb2
-from virtmesh.api.trace.v1.trace_pb2_grpc import TraceServiceStub
-from virtmesh.api.uart.v1 import uart_pb2
-from virtmesh.api.uart.v1.uart_pb2_grpc import UartServiceStub
-from virtmesh.errors import VirtmeshError
-from virtmesh.uart.registers import COMPATIBLE as UART
-from virtmesh.virtio.blk import VIRTIO_ID_BLOCK
-from virtmesh.virtio.input import VIRTIO_ID_INPUT
 from virtmesh_client.trace.events import read_page, read_source
+from virtmesh_common.api.device.v1 import device_pb2
+from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
+from virtmesh_common.api.trace.v1 import trace_pb2
+from virtmesh_common.api.trace.v1.trace_pb2_grpc import TraceServiceStub
+from virtmesh_common.api.uart.v1 import uart_pb2
+from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
+from virtmesh_common.blk.spec import VIRTIO_ID_BLOCK
+from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.input.spec import VIRTIO_ID_INPUT
+from virtmesh_common.uart.spec import COMPATIBLE as UART
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,11 +11,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh.api.trace.v1 import trace_pb2 as pb
-from virtmesh.virtio.blk import RequestStatus, RequestType
-from virtmesh.virtio.status import status_names
 from virtmesh_client.trace.events import ALWAYS, GROUPS, LOST, Event
 from virtmesh_client.trace.register_names import interrupt_names, names_for
+from virtmesh_common.api.trace.v1 import trace_pb2 as pb
+from virtmesh_common.blk.spec import RequestStatus, RequestType
+from virtmesh_common.virtio.status import status_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from virtmesh.api.trace.v1 import trace_pb2 as pb
+from virtmesh_common.api.trace.v1 import trace_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

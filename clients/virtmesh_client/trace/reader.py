@@ -14,16 +14,22 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from virtmesh.api.trace.v1 import trace_pb2 as pb
-from virtmesh.api.trace.v1.trace_pb2_grpc import TraceServiceStub
-from virtmesh.errors import BadStream, DeviceLost, ServiceUnavailable, ShuttingDown, VirtmeshError
 from virtmesh_client.trace.events import BACK, GONE, LOST, Event, Source, read_page, read_source
 from virtmesh_client.trace.merge import Clock, LiveMerge, merge
+from virtmesh_common.api.trace.v1 import trace_pb2 as pb
+from virtmesh_common.api.trace.v1.trace_pb2_grpc import TraceServiceStub
+from virtmesh_common.errors import (
+    BadStream,
+    DeviceLost,
+    ServiceUnavailable,
+    ShuttingDown,
+    VirtmeshError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from virtmesh_client.link import Cancellable, Link
+    from virtmesh_client.channel import Cancellable, Link
 
 PAGE_EVENTS = 4096
 """Events of a page that is asked for."""

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from virtmesh.uart import registers as uart
-from virtmesh.virtio import blk, mmio_registers
-from virtmesh.virtio import input as virtio_input
-from virtmesh.virtio import mmio_registers as mmio
-from virtmesh.virtio.features import FEATURE_WORDS, feature_names
-from virtmesh.virtio.status import status_names
+from virtmesh_common.blk import spec as blk
+from virtmesh_common.input import spec as virtio_input
+from virtmesh_common.uart import spec as uart
+from virtmesh_common.virtio import mmio
+from virtmesh_common.virtio import mmio as mmio_registers
+from virtmesh_common.virtio.features import FEATURE_WORDS, feature_names
+from virtmesh_common.virtio.status import status_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from enum import IntFlag
 
-    from virtmesh.registers import Register
+    from virtmesh.mmio.register_file import Register
     from virtmesh_client.trace.events import Source
 
 DECIMAL_BELOW = 10

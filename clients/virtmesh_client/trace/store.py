@@ -15,9 +15,9 @@ import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from virtmesh.errors import BadTrace
 from virtmesh_client.json_lines import parse_object
 from virtmesh_client.trace.events import ALWAYS, KINDS, Event, Source
+from virtmesh_common.errors import BadTrace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

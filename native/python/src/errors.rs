@@ -1,4 +1,4 @@
-//! Errors, as the exceptions of `virtmesh.errors`.
+//! Errors, as the exceptions of `virtmesh_common.errors`.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use virtmesh_blk::{ImageError, ResizeError, StartError};
 use virtmesh_device::DoorbellError;
 use virtmesh_ring::{ConfigError, MemoryError, RingError};
 
-/// Make an exception of the class `name` of `virtmesh.errors`.
+/// Make an exception of the class `name` of `virtmesh_common.errors`.
 pub fn raise(py: Python<'_>, name: &str, message: &str) -> PyErr {
     raise_with(py, name, message, &[])
 }
@@ -18,7 +18,7 @@ pub fn raise(py: Python<'_>, name: &str, message: &str) -> PyErr {
 /// As [`raise`], with facts for programs.
 fn raise_with(py: Python<'_>, name: &str, message: &str, facts: &[(&str, u64)]) -> PyErr {
     let make = || {
-        let class = py.import("virtmesh.errors")?.getattr(name)?;
+        let class = py.import("virtmesh_common.errors")?.getattr(name)?;
         let keywords = PyDict::new(py);
         for (key, value) in facts {
             keywords.set_item(key, value)?;

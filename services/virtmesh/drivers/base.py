@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import structlog
 
-from virtmesh.errors import DeviceLost, DriverError, VirtmeshError
+from virtmesh_common.errors import DeviceLost, DriverError, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from typing import Any, Self
 
-    from virtmesh.bus import Bus
-    from virtmesh.kernel.settings import Settings
+    from virtmesh.attach.bus import Bus
+    from virtmesh.drivers.settings import Settings
 
 log = structlog.get_logger(__name__)
 

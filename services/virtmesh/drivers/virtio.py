@@ -8,19 +8,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from virtmesh.drivers.base import Driver
-from virtmesh.errors import DriverError, RingCorrupt, VirtmeshError
 from virtmesh.machine import InterruptMode
-from virtmesh.virtio.features import TRANSPORT_FEATURES, Feature, feature_names
-from virtmesh.virtio.header import VirtIOHeader
-from virtmesh.virtio.mmio_registers import COMPATIBLE, INTERRUPT_CONFIG_CHANGE
+from virtmesh.virtio.mmio_driver import VirtIOHeader
+from virtmesh_common.errors import DriverError, RingCorrupt, VirtmeshError
+from virtmesh_common.virtio.features import TRANSPORT_FEATURES, Feature, feature_names
+from virtmesh_common.virtio.mmio import COMPATIBLE, INTERRUPT_CONFIG_CHANGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from enum import IntFlag
     from typing import Self
 
-    from virtmesh.bus import Bus
-    from virtmesh.kernel.settings import Settings
+    from virtmesh.attach.bus import Bus
+    from virtmesh.drivers.settings import Settings
     from virtmesh.virtio.queue import VirtQueue
 
 GIVE_UP_S = 1.0

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from virtmesh.device import BurstDevice
-from virtmesh.errors import BadWidth, RegisterError
+from virtmesh.mmio.device import BurstDevice
+from virtmesh_common.errors import BadWidth, RegisterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from virtmesh.device import Device
+    from virtmesh.mmio.device import Device
 
 WRITE = 0x80
 """Set in an op for a write (register.proto)."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from virtmesh import __version__
-from virtmesh.api.device.v1 import device_pb2 as pb
-from virtmesh.api.device.v1 import device_pb2_grpc
-from virtmesh.errors import BadValue
 from virtmesh.host.counters import HostCounters, session_of
+from virtmesh_common import __version__
+from virtmesh_common.api.device.v1 import device_pb2 as pb
+from virtmesh_common.api.device.v1 import device_pb2_grpc
+from virtmesh_common.errors import BadValue
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import grpc.aio
 
-    from virtmesh.device import Device
-    from virtmesh.host.sessions import Sessions
+    from virtmesh.attach.sessions import Sessions
+    from virtmesh.mmio.device import Device
 
 DRIVER_NAME_LIMIT = 128
 """Longest driver_name, in characters (device.proto)."""

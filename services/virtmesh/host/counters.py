@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from virtmesh.wire import SESSION_KEY
+from virtmesh_common.channel import SESSION_KEY
 
 if TYPE_CHECKING:
     import grpc.aio

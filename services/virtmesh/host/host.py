@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING
 import structlog
 from virtmesh_native import Recorder
 
-from virtmesh import logs
-from virtmesh.api.device.v1 import device_pb2, device_pb2_grpc
-from virtmesh.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
-from virtmesh.api.interrupt.v1 import interrupt_pb2, interrupt_pb2_grpc
-from virtmesh.api.register.v1 import register_pb2, register_pb2_grpc
-from virtmesh.api.trace.v1 import trace_pb2, trace_pb2_grpc
-from virtmesh.errors import DeviceNotFound, NotVirtio
+from virtmesh.attach.server import HandoverServer
+from virtmesh.attach.sessions import Sessions
 from virtmesh.host.control import ControlPlane
 from virtmesh.host.counters import HostCounters
-from virtmesh.host.handover import HandoverServer
 from virtmesh.host.interrupts import InterruptPlane
 from virtmesh.host.metrics import host_metrics
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
-from virtmesh.host.server import GRACE_SECONDS, Server
-from virtmesh.host.sessions import Sessions
-from virtmesh.host.vhost_server import Lender, VhostUserServer
-from virtmesh.metrics import MetricsServer
-from virtmesh.trace import EVENTS_DEFAULT, Traced, TracePlane
+from virtmesh.rpc.server import GRACE_SECONDS, Server
+from virtmesh.telemetry import logging as logs
+from virtmesh.telemetry.exporter import MetricsServer
+from virtmesh.telemetry.recorder import EVENTS_DEFAULT, Traced, TracePlane
+from virtmesh.vhost_user.server import Lender, VhostUserServer
+from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
+from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
+from virtmesh_common.api.interrupt.v1 import interrupt_pb2, interrupt_pb2_grpc
+from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
+from virtmesh_common.api.trace.v1 import trace_pb2, trace_pb2_grpc
+from virtmesh_common.errors import DeviceNotFound, NotVirtio
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from virtmesh.device import Device
+    from virtmesh.mmio.device import Device
 
 log = structlog.get_logger(__name__)
 

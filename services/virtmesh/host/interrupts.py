@@ -11,17 +11,17 @@ import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from virtmesh.api.interrupt.v1 import interrupt_pb2 as pb
-from virtmesh.api.interrupt.v1 import interrupt_pb2_grpc
-from virtmesh.errors import ShuttingDown
-from virtmesh.eventfd import drain
+from virtmesh.attach.eventfd import drain
+from virtmesh_common.api.interrupt.v1 import interrupt_pb2 as pb
+from virtmesh_common.api.interrupt.v1 import interrupt_pb2_grpc
+from virtmesh_common.errors import ShuttingDown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import grpc.aio
 
-    from virtmesh.device import Device
+    from virtmesh.mmio.device import Device
 
 
 class InterruptPlane(interrupt_pb2_grpc.InterruptServiceServicer):

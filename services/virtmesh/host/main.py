@@ -1,14 +1,11 @@
 """`virtmesh-device KIND`: serve one device.
 
-A kind is a module in virtmesh.devices with OPTIONS (click options) and `make(name, **options)`; a
-new one needs no change here.
+The kinds are found (virtmesh.kinds); a new one needs no change here.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
-import pkgutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,18 +14,19 @@ import click
 import structlog
 import uvloop
 
-from virtmesh import __version__, devices, logs
-from virtmesh.errors import VirtmeshError
 from virtmesh.host.host import Addresses, Host
-from virtmesh.host.server import catch_signals, socket_path
-from virtmesh.option_types import Address, Events, Name
-from virtmesh.trace import EVENTS_DEFAULT
+from virtmesh.kinds import find_kind, kind_names
+from virtmesh.kinds.option_types import Address, Events, Name
+from virtmesh.rpc.server import catch_signals, socket_path
+from virtmesh.telemetry import logging as logs
+from virtmesh.telemetry.recorder import EVENTS_DEFAULT
+from virtmesh_common import __version__
+from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
 
-    from virtmesh.device import Device
+    from virtmesh.mmio.device import Device
 
 log = structlog.get_logger(__name__)
 
@@ -76,36 +74,24 @@ COMMON = (
 
 
 class Kinds(click.Group):
-    """The kinds of devices as commands, found in virtmesh.devices."""
+    """The kinds of devices as commands."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name the kinds."""
-        names = (module.name for module in pkgutil.iter_modules(devices.__path__))
-        return sorted(name for name in names if is_kind(load(name)))
+        return list(kind_names())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of a kind."""
-        if cmd_name not in self.list_commands(ctx):
+        if cmd_name not in kind_names():
             return None
-        module = load(cmd_name)
-        summary = (module.__doc__ or "").partition("\n")[0]
+        kind = find_kind(cmd_name)
         return click.Command(
             cmd_name,
-            params=[*COMMON, *module.OPTIONS],
-            callback=serve(module.make),
-            short_help=summary,
-            help=summary,
+            params=[*COMMON, *kind.options],
+            callback=serve(kind.make),
+            short_help=kind.title,
+            help=kind.title,
         )
-
-
-def load(name: str) -> ModuleType:
-    """Import a module of virtmesh.devices."""
-    return importlib.import_module(f"{devices.__name__}.{name}")
-
-
-def is_kind(module: ModuleType) -> bool:
-    """Say whether a module is a kind of device."""
-    return hasattr(module, "OPTIONS") and hasattr(module, "make")
 
 
 def serve(make: Callable[..., Device]) -> Callable[..., None]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh import __version__
-from virtmesh.metric import counter, gauge, info
+from virtmesh.telemetry.definitions import counter, gauge, info
+from virtmesh_common import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from prometheus_client import Metric
 
-    from virtmesh.device import Device
+    from virtmesh.attach.sessions import Sessions
     from virtmesh.host.counters import HostCounters
-    from virtmesh.host.sessions import Sessions
+    from virtmesh.mmio.device import Device
 
 DEVICE = info("virtmesh_device", "What the device is.", "kind", "compatible", "version")
 ATTACHED = gauge("virtmesh_attached", "1 while a driver is attached.", "")

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from virtmesh.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
-from virtmesh.api.register.v1 import register_pb2 as pb
-from virtmesh.api.register.v1 import register_pb2_grpc
-from virtmesh.errors import BadStream, NotAttached, RegisterError
+from virtmesh.attach.sessions import SESSION_ENDED
 from virtmesh.host.batch import WRITE, BatchExecutor
 from virtmesh.host.counters import HostCounters, session_of
-from virtmesh.host.sessions import SESSION_ENDED
-from virtmesh.host.tape import RegisterTape
+from virtmesh.host.register_recorder import RegisterTape
+from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
+from virtmesh_common.api.register.v1 import register_pb2 as pb
+from virtmesh_common.api.register.v1 import register_pb2_grpc
+from virtmesh_common.errors import BadStream, NotAttached, RegisterError
 
 if TYPE_CHECKING:
     import grpc.aio
 
-    from virtmesh.device import Device
-    from virtmesh.host.sessions import Sessions
+    from virtmesh.attach.sessions import Sessions
+    from virtmesh.mmio.device import Device
 
 BATCH_LIMIT = 4096
 """Most accesses in one message (register.proto)."""

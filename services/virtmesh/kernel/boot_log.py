@@ -11,7 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from virtmesh.printable import printable
+from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import BadMachine
 from virtmesh.kernel.fdt import Node, cells, cells64, decode, encode, strings
 from virtmesh.machine import NAME_PATTERN, RAM_ADDRESS, DeviceEntry, Machine, check_memory
 from virtmesh.machine.board import PLATFORM
-from virtmesh.wire import check_address
+from virtmesh_common.channel import check_address
+from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

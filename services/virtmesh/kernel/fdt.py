@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from virtmesh.errors import BadMachine
+from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

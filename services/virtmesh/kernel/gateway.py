@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from virtmesh.api.device.v1 import device_pb2
-from virtmesh.api.device.v1.device_pb2_grpc import DeviceServiceStub
-from virtmesh.errors import DETAILS_KEY, BlockUnsupported, ShuttingDown, from_rpc_error
-from virtmesh.request_id import REQUEST_ID, REQUEST_ID_KEY
-from virtmesh.wire import DEVICE_KEY, open_channel
+from virtmesh_common.api.device.v1 import device_pb2
+from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
+from virtmesh_common.channel import DEVICE_KEY, open_channel
+from virtmesh_common.errors import DETAILS_KEY, BlockUnsupported, ShuttingDown, from_rpc_error
+from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

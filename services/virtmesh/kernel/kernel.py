@@ -6,20 +6,20 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from virtmesh import __version__
-from virtmesh.drivers.block_device import BlockDevice
-from virtmesh.drivers.input_device import InputDevice
-from virtmesh.errors import DeviceNotFound, DeviceNotReady
+from virtmesh.blk.block_device import BlockDevice
+from virtmesh.input.input_device import InputDevice
 from virtmesh.kernel.boot_log import BootLog
 from virtmesh.kernel.devicetree import parse_blob
 from virtmesh.kernel.irq import IrqController
 from virtmesh.kernel.monitor import Monitor
 from virtmesh.kernel.probe import ProbedDevice, ProbeState
-from virtmesh.kernel.reserved import ReservedDevice
+from virtmesh.kernel.vhost_user_device import ReservedDevice
+from virtmesh_common import __version__
+from virtmesh_common.errors import DeviceNotFound, DeviceNotReady
 
 if TYPE_CHECKING:
-    from virtmesh.kernel.settings import Settings
-    from virtmesh.trace import Traced
+    from virtmesh.drivers.settings import Settings
+    from virtmesh.telemetry.recorder import Traced
 
 
 class Kernel:

@@ -13,24 +13,18 @@ import click
 import structlog
 import uvloop
 
-from virtmesh import __version__, logs, trace
-from virtmesh.api.kernel.v1 import (
-    block_device_pb2_grpc,
-    input_device_pb2_grpc,
-    kernel_pb2_grpc,
-)
-from virtmesh.api.trace.v1 import trace_pb2_grpc
-from virtmesh.errors import BadMachine, VirtmeshError
-from virtmesh.host.server import GRACE_SECONDS, Server, catch_signals
-from virtmesh.kernel import block_service, input_service, service
-from virtmesh.kernel.block_service import BlockDeviceService
+from virtmesh.blk import kernel_service as block_service
+from virtmesh.blk.kernel_service import BlockDeviceService
+from virtmesh.drivers.settings import Settings
+from virtmesh.input import kernel_service as input_service
+from virtmesh.input.kernel_service import InputDeviceService
+from virtmesh.kernel import service
 from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.gateway import Gateway
-from virtmesh.kernel.input_service import InputDeviceService
 from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.metrics import kernel_metrics
 from virtmesh.kernel.service import KernelService
-from virtmesh.kernel.settings import Settings
+from virtmesh.kinds.option_types import Address, Events, Size
 from virtmesh.machine import (
     DoorbellKind,
     InterruptMode,
@@ -39,8 +33,18 @@ from virtmesh.machine import (
     check_memory,
     load,
 )
-from virtmesh.metrics import MetricsServer
-from virtmesh.option_types import Address, Events, Size
+from virtmesh.rpc.server import GRACE_SECONDS, Server, catch_signals
+from virtmesh.telemetry import logging as logs
+from virtmesh.telemetry import recorder as trace
+from virtmesh.telemetry.exporter import MetricsServer
+from virtmesh_common import __version__
+from virtmesh_common.api.kernel.v1 import (
+    block_device_pb2_grpc,
+    input_device_pb2_grpc,
+    kernel_pb2_grpc,
+)
+from virtmesh_common.api.trace.v1 import trace_pb2_grpc
+from virtmesh_common.errors import BadMachine, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh.drivers.blk import VirtIOBlk
-from virtmesh.drivers.input import VirtIOInput
-from virtmesh.drivers.uart import NS16550a
+from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.drivers.virtio import VirtIODriver
+from virtmesh.input.driver import VirtIOInput
 from virtmesh.kernel.probe import ProbeState
-from virtmesh.metric import counter, gauge, histogram
+from virtmesh.telemetry.definitions import counter, gauge, histogram
+from virtmesh.uart.driver.driver import NS16550a
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 from virtmesh_native import Recorder
 
-from virtmesh.api.trace.v1 import trace_pb2
-from virtmesh.drivers import find_driver
-from virtmesh.errors import (
+from virtmesh.attach.grpc_bus import GrpcBus
+from virtmesh.attach.guest_ram import PAGE, Ram
+from virtmesh.kinds.finding import find_driver
+from virtmesh.telemetry.recorder import Traced
+from virtmesh.virtio.mmio_driver import VirtIOHeader
+from virtmesh_common.api.trace.v1 import trace_pb2
+from virtmesh_common.errors import (
     DeviceAttached,
     DeviceLost,
     DeviceNotReady,
@@ -22,21 +26,17 @@ from virtmesh.errors import (
     ShuttingDown,
     VirtmeshError,
 )
-from virtmesh.grpc_bus import GrpcBus
-from virtmesh.ram import PAGE, Ram
-from virtmesh.trace import Traced
-from virtmesh.virtio.header import VirtIOHeader
-from virtmesh.virtio.mmio_registers import COMPATIBLE
+from virtmesh_common.virtio.mmio import COMPATIBLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from virtmesh.bus import Bus
+    from virtmesh.attach.bus import Bus
     from virtmesh.drivers.base import Driver
+    from virtmesh.drivers.settings import Settings
     from virtmesh.kernel.boot_log import BootLog
     from virtmesh.kernel.devicetree import DeviceNode, FoundMachine
     from virtmesh.kernel.irq import IrqController
-    from virtmesh.kernel.settings import Settings
 
 log = structlog.get_logger(__name__)
 

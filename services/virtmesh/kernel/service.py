@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from virtmesh.api.kernel.v1 import kernel_pb2 as pb
-from virtmesh.api.kernel.v1 import kernel_pb2_grpc
+from virtmesh_common.api.kernel.v1 import kernel_pb2 as pb
+from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
 
 if TYPE_CHECKING:
     from typing import Any

@@ -15,8 +15,8 @@ from virtmesh.machine.model import (
     Machine,
     OptionValue,
 )
-from virtmesh.machine.sizes import check_memory, parse_size
 from virtmesh.machine.table import NAME_PATTERN
+from virtmesh_common.sizes import check_memory, parse_size
 
 __all__ = [
     "NAME_PATTERN",

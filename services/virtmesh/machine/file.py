@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from virtmesh.errors import BadMachine
 from virtmesh.machine.board import PLATFORM, SLOTS, VIRTIO, family_of
 from virtmesh.machine.model import (
     DeviceEntry,
@@ -18,8 +17,9 @@ from virtmesh.machine.model import (
     Machine,
     OptionValue,
 )
-from virtmesh.machine.sizes import check_memory
 from virtmesh.machine.table import Table
+from virtmesh_common.errors import BadMachine
+from virtmesh_common.sizes import check_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

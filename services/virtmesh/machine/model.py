@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import BadMachine
 from virtmesh.machine.board import family_of
-from virtmesh.wire import check_address
+from virtmesh_common.channel import check_address
+from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

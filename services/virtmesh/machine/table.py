@@ -7,9 +7,9 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from virtmesh.errors import BadMachine
-from virtmesh.machine.sizes import parse_size
-from virtmesh.wire import check_address
+from virtmesh_common.channel import check_address
+from virtmesh_common.errors import BadMachine
+from virtmesh_common.sizes import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

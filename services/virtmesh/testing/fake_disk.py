@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
-from virtmesh.errors import BlockReadOnly, DeviceLost, PastEnd, Unaligned
+from virtmesh_common.errors import BlockReadOnly, DeviceLost, PastEnd, Unaligned
 
 BLOCK_BYTES = 512
 

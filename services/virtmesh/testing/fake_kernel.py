@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 import grpc
 
-from virtmesh import wire
-from virtmesh.api.block.v1 import block_pb2 as block_pb
-from virtmesh.api.block.v1 import block_pb2_grpc as block_rpc
-from virtmesh.api.device.v1 import device_pb2 as device_pb
-from virtmesh.api.device.v1 import device_pb2_grpc as device_rpc
-from virtmesh.api.kernel.v1 import block_device_pb2 as disk_pb
-from virtmesh.api.kernel.v1 import block_device_pb2_grpc as disk_rpc
-from virtmesh.api.kernel.v1 import kernel_pb2 as kernel_pb
-from virtmesh.api.kernel.v1 import kernel_pb2_grpc as kernel_rpc
-from virtmesh.errors import (
+from virtmesh.testing.fake_disk import BLOCK_BYTES, FakeDisk
+from virtmesh_common.api.block.v1 import block_pb2 as block_pb
+from virtmesh_common.api.block.v1 import block_pb2_grpc as block_rpc
+from virtmesh_common.api.device.v1 import device_pb2 as device_pb
+from virtmesh_common.api.device.v1 import device_pb2_grpc as device_rpc
+from virtmesh_common.api.kernel.v1 import block_device_pb2 as disk_pb
+from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc as disk_rpc
+from virtmesh_common.api.kernel.v1 import kernel_pb2 as kernel_pb
+from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc as kernel_rpc
+from virtmesh_common.channel import CHUNK_LIMIT_BYTES, DEVICE_KEY, SERVER_OPTIONS
+from virtmesh_common.errors import (
     DETAILS_KEY,
     BadSize,
     BadStream,
@@ -36,7 +37,6 @@ from virtmesh.errors import (
     WouldShrink,
     to_status,
 )
-from virtmesh.testing.fake_disk import BLOCK_BYTES, FakeDisk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,7 +89,7 @@ class Disks(dict[str, FakeDisk]):
     def meant(self, context: grpc.ServicerContext) -> FakeDisk:
         """Return the disk that the metadata of a forwarded call names."""
         metadata = dict(context.invocation_metadata())
-        return self[str(metadata.get(wire.DEVICE_KEY, ""))]
+        return self[str(metadata.get(DEVICE_KEY, ""))]
 
 
 class _Kernel(kernel_rpc.KernelServiceServicer):
@@ -138,7 +138,7 @@ class _BlockDevice(disk_rpc.BlockDeviceServiceServicer):
             serial=f"fake-{disk.name}",
             write_back=True,
             queues=1,
-            request_size_max_bytes=wire.CHUNK_LIMIT_BYTES,
+            request_size_max_bytes=CHUNK_LIMIT_BYTES,
             features=["VIRTIO_BLK_F_FLUSH", "VIRTIO_F_VERSION_1"],
         )
 
@@ -151,9 +151,9 @@ class _BlockDevice(disk_rpc.BlockDeviceServiceServicer):
         start = request.offset_bytes
         length = request.length_bytes or max(0, len(disk.data) - start)
         disk.check(start, length)
-        for done in range(0, length, wire.CHUNK_LIMIT_BYTES):
+        for done in range(0, length, CHUNK_LIMIT_BYTES):
             disk.check_alive(done)
-            size = min(wire.CHUNK_LIMIT_BYTES, length - done)
+            size = min(CHUNK_LIMIT_BYTES, length - done)
             yield disk_pb.ReadResponse(data=disk.read(start + done, size))
 
     @streams
@@ -170,8 +170,8 @@ class _BlockDevice(disk_rpc.BlockDeviceServiceServicer):
         for request in requests:
             if request.WhichOneof("content") != "data":
                 raise BadStream("only the first message of a write is a header")
-            if len(request.data) > wire.CHUNK_LIMIT_BYTES:
-                raise MessageTooLarge(f"a message holds more than {wire.CHUNK_LIMIT_BYTES} bytes")
+            if len(request.data) > CHUNK_LIMIT_BYTES:
+                raise MessageTooLarge(f"a message holds more than {CHUNK_LIMIT_BYTES} bytes")
             disk.check_alive(done)
             disk.write(first.header.offset_bytes + done, request.data)
             done += len(request.data)
@@ -331,7 +331,7 @@ class FakeKernel:
         self.disks = Disks({name: FakeDisk(name, bytearray(size)) for name, size in sizes.items()})
         self._folder = tempfile.TemporaryDirectory(prefix="virtmesh-fake-")
         self.address = f"unix:{Path(self._folder.name) / 'kernel.sock'}"
-        self._server = grpc.server(ThreadPoolExecutor(CALLS_AT_ONCE), options=wire.SERVER_OPTIONS)
+        self._server = grpc.server(ThreadPoolExecutor(CALLS_AT_ONCE), options=SERVER_OPTIONS)
         kernel_rpc.add_KernelServiceServicer_to_server(_Kernel(name, self.disks), self._server)
         disk_rpc.add_BlockDeviceServiceServicer_to_server(_BlockDevice(self.disks), self._server)
         block_rpc.add_BlockAdminServiceServicer_to_server(_BlockAdmin(self.disks), self._server)

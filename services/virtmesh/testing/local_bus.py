@@ -15,15 +15,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from virtmesh.bus import BATCH_LIMIT, Access, Bus, columns
-from virtmesh.device import Attachment
-from virtmesh.doorbells import CallDoorbell, Doorbell, EventfdDoorbell
-from virtmesh.errors import DeviceLost
-from virtmesh.eventfd import drain
-from virtmesh.handing_over import Doorbells
+from virtmesh.attach.bus import BATCH_LIMIT, Access, Bus, columns
+from virtmesh.attach.client import Doorbells
+from virtmesh.attach.eventfd import drain
+from virtmesh.attach.notifier import CallDoorbell, Doorbell, EventfdDoorbell
 from virtmesh.host.batch import BatchExecutor
 from virtmesh.machine import DoorbellKind
-from virtmesh.virtio.mmio_registers import (
+from virtmesh.mmio.device import Attachment
+from virtmesh_common.errors import DeviceLost
+from virtmesh_common.virtio.mmio import (
     INTERRUPT_CONFIG_CHANGE,
     INTERRUPT_USED_BUFFER,
     QUEUE_NOTIFY,
@@ -32,8 +32,8 @@ from virtmesh.virtio.mmio_registers import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from virtmesh.device import Device
-    from virtmesh.ram import Ram
+    from virtmesh.attach.guest_ram import Ram
+    from virtmesh.mmio.device import Device
 
 
 class LocalBus(Bus):

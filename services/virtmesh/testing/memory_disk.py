@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 
-from virtmesh.drivers.block_device import BlockDevice
-from virtmesh.errors import BlockIOError
+from virtmesh.blk.block_device import BlockDevice
+from virtmesh_common.errors import BlockIOError
 
 
 class MemoryDisk(BlockDevice):

@@ -15,8 +15,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from virtmesh.errors import LineFull
 from virtmesh.uart.port import LINE_LIMIT, FarLines, Flow, LineError, LineFormat, PortLines
+from virtmesh_common.errors import LineFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtmesh.errors import VirtmeshError
+    from virtmesh_common.errors import VirtmeshError
 
 
 class MemoryTty:

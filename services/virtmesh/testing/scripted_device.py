@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh_native import DeviceQueue, Interrupt
 
-from virtmesh.errors import DriverViolation
+from virtmesh_common.errors import DriverViolation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from virtmesh_native import GuestMemory, QueueConfig
 
-    from virtmesh.registers import Register
+    from virtmesh.mmio.register_file import Register
     from virtmesh.virtio.device import SharedMemory
 
 Buffer = tuple[int, int]

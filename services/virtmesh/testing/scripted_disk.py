@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from virtmesh.testing.scripted_device import ScriptedDevice
-from virtmesh.virtio import blk
-from virtmesh.virtio.blk import BlkFeature, RequestStatus, RequestType
-from virtmesh.virtio.features import Feature
+from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.spec import BlkFeature, RequestStatus, RequestType
+from virtmesh_common.virtio.features import Feature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from enum import IntFlag
 
-    from virtmesh.registers import Register
+    from virtmesh.mmio.register_file import Register
     from virtmesh.testing.scripted_device import Buffer
 
 FEATURES = int(

@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from virtmesh.input_codes import code_of
 from virtmesh.testing.scripted_device import ScriptedDevice
-from virtmesh.virtio import input as layout
-from virtmesh.virtio.features import Feature
-from virtmesh.virtio.input import DEVIDS, EVENT, EVENTQ, STATUSQ, ConfigSelect, InputFeature
+from virtmesh_common.evdev import code_of
+from virtmesh_common.input import spec as layout
+from virtmesh_common.input.spec import DEVIDS, EVENT, EVENTQ, STATUSQ, ConfigSelect, InputFeature
+from virtmesh_common.virtio.features import Feature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from enum import IntFlag
 
-    from virtmesh.registers import Register
+    from virtmesh.mmio.register_file import Register
     from virtmesh.testing.scripted_device import Buffer
 
 FEATURES = int(Feature.VIRTIO_F_VERSION_1 | Feature.VIRTIO_F_EVENT_IDX)

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from virtmesh.host.server import Server
+from virtmesh.rpc.server import Server
 from virtmesh.testing.memory_line import MemoryLine
 from virtmesh.uart.counters import UartCounters
-from virtmesh.uart.far_end import FarEnd
-from virtmesh.uart.scrollback import SCROLLBACK_BYTES
+from virtmesh.uart.line.far_end import FarEnd
+from virtmesh.uart.line.scrollback import SCROLLBACK_BYTES
 from virtmesh.uart.service import SERVICE, UartService
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
-from virtmesh.api.uart.v1 import uart_pb2 as pb
-from virtmesh.api.uart.v1 import uart_pb2_grpc
-from virtmesh.uart import messages
+from virtmesh.uart.line import messages
+from virtmesh.uart.line.stream import OpenStream
 from virtmesh.uart.port import LINE_LIMIT
-from virtmesh.uart.stream import OpenStream
+from virtmesh_common.api.uart.v1 import uart_pb2 as pb
+from virtmesh_common.api.uart.v1 import uart_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from virtmesh.uart.counters import UartCounters
-    from virtmesh.uart.far_end import FarEnd
+    from virtmesh.uart.line.far_end import FarEnd
 
 SERVICE = "virtmesh.uart.v1.UartService"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh.metric import counter, gauge
-from virtmesh.virtio.features import feature_names
-from virtmesh.virtio.status import Status
+from virtmesh.telemetry.definitions import counter, gauge
+from virtmesh_common.virtio.features import feature_names
+from virtmesh_common.virtio.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from virtmesh.device import DeviceState
+    from virtmesh.mmio.device import DeviceState
 
 STATUS = gauge(
     "virtmesh_virtio_status",

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from virtmesh.api.trace.v1 import trace_pb2
-from virtmesh.device import Description, DeviceCounters, DeviceState
-from virtmesh.errors import BadDoorbell, DriverViolation
-from virtmesh.register_metrics import register_metrics
-from virtmesh.registers import RegisterFile
-from virtmesh.virtio import mmio_registers as mmio
+from virtmesh.mmio.device import Description, DeviceCounters, DeviceState
+from virtmesh.mmio.metrics import register_metrics
+from virtmesh.mmio.register_file import RegisterFile
 from virtmesh.virtio.device import VIRTIO_VENDOR_ID, SharedMemory
-from virtmesh.virtio.features import FEATURE_WORDS, Feature, feature_names
 from virtmesh.virtio.metrics import virtio_metrics
 from virtmesh.virtio.mmio_queues import Active, MmioQueues
-from virtmesh.virtio.status import Status, check_transition, spell, status_names
+from virtmesh_common.api.trace.v1 import trace_pb2
+from virtmesh_common.errors import BadDoorbell, DriverViolation
+from virtmesh_common.virtio import mmio
+from virtmesh_common.virtio.features import FEATURE_WORDS, Feature, feature_names
+from virtmesh_common.virtio.status import Status, check_transition, spell, status_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from virtmesh_native import Interrupt
 
-    from virtmesh.device import Attachment
-    from virtmesh.registers import Register
+    from virtmesh.mmio.device import Attachment
+    from virtmesh.mmio.register_file import Register
     from virtmesh.virtio.device import VirtioDevice
 
 log = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ _NO_REGION = SharedMemory(base=mmio.SHM_NONE, length=mmio.SHM_NONE)
 
 
 class VirtioMmio:
-    """A virtio device behind its register window. Implements virtmesh.device.Device."""
+    """A virtio device behind its register window. Implements virtmesh.mmio.device.Device."""
 
     def __init__(self, model: VirtioDevice) -> None:
         self._model = model
@@ -96,7 +96,7 @@ class VirtioMmio:
         }
         return writers | {field: partial(self._write_config, field) for field in self._model.config}
 
-    # -- virtmesh.device.Device ---------------------------------------------------------------
+    # -- virtmesh.mmio.device.Device ---------------------------------------------------------------
 
     @property
     def description(self) -> Description:

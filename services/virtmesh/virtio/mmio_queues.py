@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import structlog
 from virtmesh_native import DeviceQueue, QueueConfig
 
-from virtmesh.api.trace.v1 import trace_pb2
-from virtmesh.errors import (
+from virtmesh_common.api.trace.v1 import trace_pb2
+from virtmesh_common.errors import (
     BadValue,
     DriverViolation,
     MemoryRefused,
@@ -23,16 +23,16 @@ from virtmesh.errors import (
     RingCorrupt,
     VirtmeshError,
 )
-from virtmesh.virtio import mmio_registers as mmio
-from virtmesh.virtio.features import Feature
+from virtmesh_common.virtio import mmio
+from virtmesh_common.virtio.features import Feature
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from virtmesh_native import GuestMemory
 
-    from virtmesh.device import Attachment
-    from virtmesh.registers import Register
+    from virtmesh.mmio.device import Attachment
+    from virtmesh.mmio.register_file import Register
     from virtmesh.virtio.device import VirtioDevice
 
 log = structlog.get_logger(__name__)

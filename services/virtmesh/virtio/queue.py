@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from virtmesh_native import DriverQueue, QueueConfig
 
-from virtmesh.virtio.features import Feature
 from virtmesh.virtio.layout import QueueLayout
+from virtmesh_common.virtio.features import Feature
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from virtmesh.bus import Bus
-    from virtmesh.virtio.header import VirtIOHeader
+    from virtmesh.attach.bus import Bus
+    from virtmesh.virtio.mmio_driver import VirtIOHeader
 
 Buffer = tuple[int, int]
 """A buffer: guest address and length in bytes."""

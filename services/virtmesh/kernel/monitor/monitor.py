@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from virtmesh.errors import VirtmeshError
 from virtmesh.kernel.monitor.session import Session
 from virtmesh.kernel.monitor.tty import Tty
+from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from virtmesh.drivers.base import Driver

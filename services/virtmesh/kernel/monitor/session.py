@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from virtmesh import __version__
-from virtmesh.errors import VirtmeshError
 from virtmesh.kernel.monitor.command import BadCommand, Command, split
 from virtmesh.kernel.monitor.commands import all_commands
 from virtmesh.kernel.monitor.line_editor import LineEditor
 from virtmesh.kernel.monitor.screen import Screen
 from virtmesh.kernel.monitor.shell import Shell
 from virtmesh.kernel.monitor.typed import Typed
+from virtmesh_common import __version__
+from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence

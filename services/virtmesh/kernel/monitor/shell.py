@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh.printable import printable
+from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
     from virtmesh.kernel.kernel import Kernel

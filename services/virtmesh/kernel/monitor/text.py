@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from virtmesh.printable import printable
+from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virtmesh import __version__
 from virtmesh.kernel.monitor import commands
 from virtmesh.kernel.monitor.command import BadCommand, command
 from virtmesh.kernel.monitor.line_editor import CLEAR
 from virtmesh.kernel.monitor.text import table
 from virtmesh.kernel.probe import ProbeState
+from virtmesh_common import __version__
 
 if TYPE_CHECKING:
     from virtmesh.kernel.monitor.shell import Shell

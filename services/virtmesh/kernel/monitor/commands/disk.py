@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virtmesh.drivers.block_device import BlockDevice
+from virtmesh.blk.block_device import BlockDevice
 from virtmesh.kernel.monitor.command import BadCommand, command
 from virtmesh.kernel.monitor.text import HexDump
-from virtmesh.option_types import Size
+from virtmesh.kinds.option_types import Size
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virtmesh.drivers.event_log import EVENTS_KEPT
-from virtmesh.drivers.input_device import InputDevice
-from virtmesh.errors import VirtmeshError
-from virtmesh.input_codes import name_of, type_name
+from virtmesh.input.event_log import EVENTS_KEPT
+from virtmesh.input.input_device import InputDevice
 from virtmesh.kernel.monitor.command import BadCommand, command
+from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.evdev import name_of, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

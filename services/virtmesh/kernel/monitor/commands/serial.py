@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from virtmesh.kernel.monitor.command import BadCommand, command
-from virtmesh.option_types import Size
+from virtmesh.kinds.option_types import Size
 
 if TYPE_CHECKING:
     from virtmesh.kernel.monitor.shell import Shell

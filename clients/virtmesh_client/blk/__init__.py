@@ -1,0 +1,1 @@
+"""Disks: read, write, copy."""

@@ -1,0 +1,315 @@
+"""One disk of a machine, blocking. Offsets and lengths are in bytes, with any alignment."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from virtmesh_client.atomic_file import new_file
+from virtmesh_client.blk.transfer import (
+    Feed,
+    account,
+    file_pieces,
+    ignore,
+    pieces,
+    read_stream,
+    remaining,
+    write_stream,
+)
+from virtmesh_client.models import (
+    CopyResult,
+    DeviceCounters,
+    DeviceStatus,
+    DiskInfo,
+    DiskStats,
+    ImageInfo,
+    RequestStats,
+)
+from virtmesh_common.api.block.v1 import block_pb2, block_pb2_grpc
+from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
+from virtmesh_common.api.kernel.v1 import block_device_pb2 as kernel_pb
+from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc as kernel_rpc
+from virtmesh_common.errors import BlockIOError, BlockReadOnly, DeviceLost, DeviceNotReady, PastEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from virtmesh_client.blk.transfer import Data, Progress
+    from virtmesh_client.channel import Link
+CONFIG_SECONDS = 5.0
+"""How long a driver may take to see a new capacity; another resize may come between."""
+CONFIG_POLL_SECONDS = 0.005
+
+
+class Disk:
+    """A disk. Its methods raise DeviceNotFound, DeviceNotReady, DeviceLost, ServiceUnavailable.
+
+    A failed copy leaves in the error's `metadata` "written_bytes" or "read_bytes", "offset_bytes"
+    and (where known) "length_bytes", and the same in words as a note.
+    """
+
+    def __init__(self, link: Link, name: str) -> None:
+        self.name = name
+        self._link = link
+        self._kernel = kernel_rpc.BlockDeviceServiceStub(link.channel)
+        self._admin = block_pb2_grpc.BlockAdminServiceStub(link.channel)
+        self._device = device_pb2_grpc.DeviceServiceStub(link.channel)
+
+    def info(self) -> DiskInfo:
+        """Describe the disk and its image."""
+        disk = self._identify()
+        image = self._link.ask(self._admin.GetInfo, block_pb2.GetInfoRequest(), self.name)
+        return DiskInfo(
+            name=self.name,
+            capacity_bytes=disk.capacity_bytes,
+            block_size_bytes=disk.block_size_bytes,
+            read_only=disk.read_only or image.read_only,
+            serial=disk.serial,
+            write_back=disk.write_back,
+            queues=disk.queues,
+            request_size_max_bytes=disk.request_size_max_bytes,
+            features=tuple(disk.features),
+            image=ImageInfo(image.image_path, image.allocated_bytes, image.config_generation),
+        )
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read a range into memory. Errors: PastEnd."""
+        return b"".join(self.stream(offset, length))
+
+    def read_into(self, offset: int, buffer: bytearray | memoryview) -> int:
+        """Fill a buffer from `offset` on; returns its size. Errors: PastEnd."""
+        view = memoryview(buffer).cast("B")
+        position = 0
+        for piece in self.stream(offset, len(view)):
+            view[position : position + len(piece)] = piece
+            position += len(piece)
+        return position
+
+    def stream(
+        self, offset: int = 0, length: int | None = None, *, progress: Progress = ignore
+    ) -> Iterator[bytes]:
+        """Read a range in pieces, in order; without a length to the end. Errors: PastEnd."""
+        if length is None:
+            length = self._rest(offset)
+        elif length == 0:
+            self._rest(offset)  # nothing of a disk that is not there is an error all the same
+        if length == 0:
+            return iter(())
+        request = kernel_pb.ReadRequest(device=self.name, offset_bytes=offset, length_bytes=length)
+        return read_stream(self._link, self._kernel, request, progress)
+
+    def write(
+        self,
+        offset: int,
+        data: Data | BinaryIO | Iterable[Data],
+        *,
+        progress: Progress = ignore,
+    ) -> CopyResult:
+        """Write bytes, an iterable of bytes, or the rest of a binary file.
+
+        Errors: BlockReadOnly, PastEnd; the bytes are durable after `flush`.
+        """
+        total: int | None
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            total, parts = memoryview(data).nbytes, pieces(data)
+        elif hasattr(data, "read"):
+            file = cast("BinaryIO", data)
+            total = remaining(file)
+            parts = file_pieces(file, total)
+        else:
+            total, parts = None, pieces(data)
+        return self._write(offset, parts, total, progress)
+
+    def import_from(
+        self,
+        source: str | Path | BinaryIO,
+        *,
+        offset: int = 0,
+        flush: bool = True,
+        verify: bool = False,
+        progress: Progress = ignore,
+    ) -> CopyResult:
+        """Copy a file to the disk; with `verify` read it back and compare.
+
+        What cannot fit is refused before anything is written. Errors: PastEnd, BlockReadOnly;
+        BlockIOError when the disk returns other bytes; OSError of the source.
+        """
+        begin = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            if isinstance(source, (str, Path)):
+                source = stack.enter_context(Path(source).open("rb", buffering=0))
+            total = remaining(source)
+            self._check_room(offset, total or 0)
+            copy = self._write(offset, file_pieces(source, total), total, progress)
+        if flush:
+            self.flush()
+        if verify:
+            self._compare(offset, copy)
+        return CopyResult(copy.bytes, time.monotonic() - begin, copy.sha256, verify)
+
+    def export_to(
+        self,
+        target: str | Path | BinaryIO,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        overwrite: bool = False,
+        progress: Progress = ignore,
+    ) -> CopyResult:
+        """Copy the disk to a file, which gets its name when it is complete; zeroes become holes.
+
+        A binary file instead of a path is written as it is. Errors: FileExistsError without
+        `overwrite`; PastEnd; OSError of the target.
+        """
+        begin = time.monotonic()
+        digest, done = hashlib.sha256(), 0
+        with contextlib.ExitStack() as stack:
+            parts = self.stream(offset, length, progress=progress)
+            write: Callable[[bytes], None]
+            if isinstance(target, (str, Path)):
+                write = stack.enter_context(new_file(Path(target), overwrite=overwrite)).write
+            else:
+                write = writer(target)
+            try:
+                for part in parts:
+                    write(part)
+                    digest.update(part)
+                    done += len(part)
+            except BaseException as error:
+                # The target fails here, and Ctrl-C strikes anywhere.
+                account(error, "read", done, length, offset)
+                raise
+        return CopyResult(done, time.monotonic() - begin, digest.hexdigest())
+
+    def flush(self) -> None:
+        """Make every completed write durable. Errors: BlockIOError."""
+        self._link.ask(self._kernel.Flush, kernel_pb.FlushRequest(device=self.name))
+
+    def discard(self, offset: int, length: int) -> None:
+        """Give a range up. Errors: PastEnd, Unaligned, BlockUnsupported, BlockReadOnly."""
+        request = kernel_pb.DiscardRequest(
+            device=self.name, offset_bytes=offset, length_bytes=length
+        )
+        self._link.ask(self._kernel.Discard, request)
+
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
+        """Fill a range with zeroes; `unmap` may give its storage up. Errors: as discard."""
+        request = kernel_pb.WriteZeroesRequest(
+            device=self.name, offset_bytes=offset, length_bytes=length, unmap=unmap
+        )
+        self._link.ask(self._kernel.WriteZeroes, request)
+
+    def resize(self, capacity: int, *, allow_shrink: bool = False) -> int:
+        """Change the capacity while the disk is in use; returns the capacity before.
+
+        It returns when the driver has seen the change. Errors: BadSize, WouldShrink,
+        BlockReadOnly, NotResizable.
+        """
+        request = block_pb2.ResizeRequest(capacity_bytes=capacity, allow_shrink=allow_shrink)
+        response = self._link.ask(self._admin.Resize, request, self.name)
+        self._await_capacity(response.capacity_bytes)
+        return response.previous_capacity_bytes
+
+    def set_read_only(self, read_only: bool = True) -> None:  # noqa: FBT001, FBT002 - the value
+        """Refuse writes from now on, or take them again. Errors: BlockReadOnly."""
+        request = block_pb2.SetReadOnlyRequest(read_only=read_only)
+        self._link.ask(self._admin.SetReadOnly, request, self.name)
+
+    def stats(self) -> DiskStats:
+        """Return the counters of the disk and of its device service."""
+        disk = self._link.ask(self._admin.GetStats, block_pb2.GetStatsRequest(), self.name)
+        device = self._link.ask(self._device.GetStats, device_pb2.GetStatsRequest(), self.name)
+        return DiskStats(
+            requests=tuple(
+                RequestStats(
+                    type=row.type,
+                    ok=row.ok,
+                    io_errors=row.io_errors,
+                    unsupported=row.unsupported,
+                    bytes=row.bytes,
+                    busy_us=row.busy_us,
+                )
+                for row in disk.requests
+            ),
+            in_flight=disk.in_flight,
+            malformed=disk.malformed,
+            device=DeviceCounters(
+                **{name: getattr(device, name) for name in DeviceCounters.__dataclass_fields__}
+            ),
+        )
+
+    def status(self) -> DeviceStatus:
+        """Say who drives the disk, and in which state the device is."""
+        status = self._link.ask(self._device.GetStatus, device_pb2.GetStatusRequest(), self.name)
+        return DeviceStatus(
+            attached=status.attached,
+            driver_name=status.driver_name,
+            device_status=status.device_status,
+            device_status_names=tuple(status.device_status_names),
+            fault=status.fault,
+        )
+
+    def _identify(self) -> kernel_pb.IdentifyResponse:
+        request = kernel_pb.IdentifyRequest(device=self.name)
+        return self._link.ask(self._kernel.Identify, request)
+
+    def _await_capacity(self, capacity: int) -> None:
+        """Wait until the driver has handled the configuration change, if there is a driver."""
+        deadline = time.monotonic() + CONFIG_SECONDS
+        with contextlib.suppress(DeviceNotReady, DeviceLost):
+            while self._identify().capacity_bytes != capacity and time.monotonic() < deadline:
+                time.sleep(CONFIG_POLL_SECONDS)
+
+    def _rest(self, offset: int) -> int:
+        """Return the bytes from `offset` to the end. Errors: PastEnd."""
+        capacity = self._identify().capacity_bytes
+        if offset > capacity:
+            raise PastEnd(f"{self.name} has {capacity} bytes: offset {offset} is behind its end")
+        return capacity - offset
+
+    def _check_room(self, offset: int, size: int) -> None:
+        """Refuse what the disk would refuse on the way. Errors: PastEnd, BlockReadOnly."""
+        disk = self.info()
+        if disk.read_only:
+            raise BlockReadOnly(f"{self.name} is read-only: nothing was written")
+        if offset + size > disk.capacity_bytes:
+            raise PastEnd(
+                f"{size} bytes from offset {offset} on do not fit into {self.name}, which has"
+                f" {disk.capacity_bytes}: resize it to at least {offset + size} first;"
+                " nothing was written"
+            )
+
+    def _write(
+        self, offset: int, parts: Iterator[bytes], total: int | None, progress: Progress
+    ) -> CopyResult:
+        begin = time.monotonic()
+        header = kernel_pb.WriteHeader(device=self.name, offset_bytes=offset)
+        feed = Feed(header, parts, total)
+        write_stream(self._link, self._kernel, feed, progress)
+        return CopyResult(feed.sent, time.monotonic() - begin, feed.digest.hexdigest())
+
+    def _compare(self, offset: int, copy: CopyResult) -> None:
+        """Read a copy back. Errors: BlockIOError when it differs."""
+        digest = hashlib.sha256()
+        for part in self.stream(offset, copy.bytes):
+            digest.update(part)
+        if digest.hexdigest() != copy.sha256:
+            raise BlockIOError(
+                f"{self.name} returns other bytes than were written: do not trust this disk",
+                written_sha256=copy.sha256,
+                read_sha256=digest.hexdigest(),
+            )
+
+
+def writer(target: BinaryIO) -> Callable[[bytes], None]:
+    """Return a function that writes all of its bytes: raw files may take a part."""
+
+    def write(data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[target.write(view) or 0 :]
+
+    return write

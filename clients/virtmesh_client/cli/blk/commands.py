@@ -1,0 +1,191 @@
+"""`virtmesh blk`: what a person does to a disk."""
+
+# ruff: noqa: FBT001 - click hands each option over as a parameter
+
+from __future__ import annotations
+
+import click
+
+from virtmesh_client.cli.blk.copy import export, import_, read, write
+from virtmesh_client.cli.settings import SIZE, Settings, common, device_argument
+from virtmesh_client.cli.show import show_facts, show_json, show_table
+from virtmesh_client.sizes import spell_size
+
+
+@click.group()
+@common
+def blk() -> None:
+    """Use a disk: read, write, copy, resize, watch.
+
+    Offsets and lengths are in bytes: 4096, 0x1000, 64M, 1GiB.
+    """
+
+
+for command in (read, write, import_, export):
+    blk.add_command(command)
+
+
+def done(settings: Settings, message: str, **facts: object) -> None:
+    """Say that something is done."""
+    if settings.json:
+        show_json(facts)
+    elif not settings.quiet:
+        click.echo(message)
+
+
+@blk.command()
+@device_argument
+@common
+@click.pass_obj
+def info(settings: Settings, device: str) -> None:
+    """Describe a disk and its image."""
+    with settings.connect() as machine:
+        disk = machine.disk(device).info()
+    if settings.json:
+        show_json(disk)
+        return
+    allocated = spell_size(disk.image.allocated_bytes)
+    show_facts(
+        [
+            ("device", disk.name),
+            ("capacity", f"{disk.capacity_bytes} ({spell_size(disk.capacity_bytes)})"),
+            ("block size", disk.block_size_bytes),
+            ("read-only", "yes" if disk.read_only else "no"),
+            ("serial", disk.serial or "-"),
+            ("cache", "write-back" if disk.write_back else "write-through"),
+            ("queues", disk.queues),
+            ("largest request", spell_size(disk.request_size_max_bytes)),
+            ("image", f"{disk.image.path} ({allocated} allocated)"),
+            ("config generation", disk.image.config_generation),
+            ("features", "\n".join(disk.features) or "-"),
+        ]
+    )
+
+
+@blk.command()
+@device_argument
+@common
+@click.pass_obj
+def flush(settings: Settings, device: str) -> None:
+    """Make every completed write durable."""
+    with settings.connect() as machine:
+        machine.disk(device).flush()
+    done(settings, f"{device} is flushed", device=device)
+
+
+@blk.command()
+@device_argument
+@click.option("--offset", type=SIZE, required=True, help="First byte, a multiple of a block.")
+@click.option("--length", type=SIZE, required=True, help="Bytes, a multiple of a block.")
+@common
+@click.pass_obj
+def discard(settings: Settings, device: str, offset: int, length: int) -> None:
+    """Tell a disk that a range is not needed any more."""
+    with settings.connect() as machine:
+        machine.disk(device).discard(offset, length)
+    done(
+        settings,
+        f"{spell_size(length)} of {device} are discarded",
+        device=device,
+        offset_bytes=offset,
+        length_bytes=length,
+    )
+
+
+@blk.command()
+@device_argument
+@click.option("--offset", type=SIZE, required=True, help="First byte, a multiple of a block.")
+@click.option("--length", type=SIZE, required=True, help="Bytes, a multiple of a block.")
+@click.option("--unmap", is_flag=True, help="The storage may be given up.")
+@common
+@click.pass_obj
+def zero(settings: Settings, device: str, offset: int, length: int, unmap: bool) -> None:
+    """Fill a range with zeroes."""
+    with settings.connect() as machine:
+        machine.disk(device).write_zeroes(offset, length, unmap=unmap)
+    done(
+        settings,
+        f"{spell_size(length)} of {device} are zeroes",
+        device=device,
+        offset_bytes=offset,
+        length_bytes=length,
+    )
+
+
+@blk.command()
+@device_argument
+@click.argument("size", type=SIZE)
+@click.option("--shrink", is_flag=True, help="Allow a smaller size, which cuts data off.")
+@common
+@click.pass_obj
+def resize(settings: Settings, device: str, size: int, shrink: bool) -> None:
+    """Change the capacity of a disk while it is in use."""
+    with settings.connect() as machine:
+        before = machine.disk(device).resize(size, allow_shrink=shrink)
+    done(
+        settings,
+        f"{device} has {spell_size(size)} now, before {spell_size(before)}",
+        device=device,
+        previous_capacity_bytes=before,
+        capacity_bytes=size,
+    )
+
+
+@blk.command("read-only")
+@device_argument
+@click.argument("state", type=click.Choice(["on", "off"]), default="on")
+@common
+@click.pass_obj
+def read_only(settings: Settings, device: str, state: str) -> None:
+    """Make a disk refuse writes, or take them again with `off`."""
+    refuse = state == "on"
+    with settings.connect() as machine:
+        machine.disk(device).set_read_only(refuse)
+    verb = "refuses" if refuse else "takes"
+    done(settings, f"{device} {verb} writes", device=device, read_only=refuse)
+
+
+@blk.command()
+@device_argument
+@common
+@click.pass_obj
+def stats(settings: Settings, device: str) -> None:
+    """Show the counters of a disk and of its device service."""
+    with settings.connect() as machine:
+        counters = machine.disk(device).stats()
+    if settings.json:
+        show_json(counters)
+        return
+    show_table(
+        ("REQUEST", "OK", "IO ERRORS", "UNSUPPORTED", "BYTES", "MEAN TIME"),
+        [
+            (
+                row.type,
+                row.ok,
+                row.io_errors,
+                row.unsupported,
+                row.bytes,
+                f"{row.busy_us / max(1, row.ok + row.io_errors + row.unsupported):.1f} us",
+            )
+            for row in counters.requests
+        ],
+    )
+    click.echo()
+    both = counters.device
+    show_facts(
+        [
+            ("in flight", counters.in_flight),
+            ("malformed", counters.malformed),
+            ("register reads", both.mmio_reads),
+            ("register writes", both.mmio_writes),
+            ("register messages", both.mmio_messages),
+            ("register errors", both.mmio_errors),
+            ("notifications by eventfd", both.notifications_eventfd),
+            ("notifications by MMIO", both.notifications_mmio),
+            ("notifications by RPC", both.notifications_rpc),
+            ("interrupts", both.interrupts),
+            ("interrupts suppressed", both.interrupts_suppressed),
+            ("resets", both.resets),
+            ("attaches", both.attaches),
+        ]
+    )

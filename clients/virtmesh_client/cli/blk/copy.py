@@ -1,0 +1,222 @@
+"""`virtmesh blk read|write|import|export`: bytes between files, pipes and disks."""
+
+# ruff: noqa: FBT001, PLR0913, PLR0917 - click hands each option over as a parameter
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from virtmesh_client.blk.transfer import remaining
+from virtmesh_client.cli.settings import SIZE, Settings, common, device_argument
+from virtmesh_client.cli.show import hexdump, show_json
+from virtmesh_client.sizes import spell_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from virtmesh_client.models import CopyResult
+
+STANDARD = "-"
+JSON_READ_LIMIT = 16 << 20
+"""A read with --json is held in memory."""
+
+
+@contextlib.contextmanager
+def progress_bar(
+    settings: Settings, title: str, total: int | None
+) -> Iterator[Callable[[int], object]]:
+    """Show a bar on standard error while the body copies, if a person watches."""
+    if not settings.progress:
+        yield lambda _done: None
+        return
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+@contextlib.contextmanager
+def open_source(name: str) -> Iterator[BinaryIO]:
+    """Open a file, or standard input for "-", unbuffered."""
+    source: int | str = sys.stdin.fileno() if name == STANDARD else name
+    with open(source, "rb", buffering=0, closefd=name != STANDARD) as file:
+        yield cast("BinaryIO", file)
+
+
+def open_output() -> BinaryIO:
+    """Return standard output, unbuffered, for bytes."""
+    return cast("BinaryIO", open(sys.stdout.fileno(), "wb", buffering=0, closefd=False))
+
+
+def report(
+    settings: Settings, verb: str, device: str, copy: CopyResult, *, error: bool = False
+) -> None:
+    """Say what was copied; on standard error when the bytes are on standard output."""
+    facts = {
+        "device": device,
+        "bytes": copy.bytes,
+        "seconds": round(copy.seconds, 6),
+        "bytes_per_second": round(copy.bytes_per_second),
+        "sha256": copy.sha256,
+        "verified": copy.verified,
+    }
+    if settings.json and not error:
+        show_json(facts)
+    elif not settings.quiet and not (settings.json and error):
+        checked = ", read back and compared" if copy.verified else ""
+        click.echo(
+            f"{device}: {verb} {copy.bytes} bytes in {copy.seconds:.2f} s"
+            f" ({spell_size(copy.bytes_per_second)}/s), sha256 {copy.sha256}{checked}",
+            err=error,
+        )
+
+
+@click.command("import")
+@device_argument
+@click.argument("file", type=click.Path(allow_dash=True))
+@click.option("--offset", type=SIZE, default=0, help="First byte on the disk.")
+@click.option("--verify", is_flag=True, help="Read back and compare.")
+@click.option("--no-flush", is_flag=True, help="Leave the last writes to the next flush.")
+@common
+@click.pass_obj
+def import_(
+    settings: Settings,
+    device: str,
+    file: str,
+    offset: int,
+    verify: bool,
+    no_flush: bool,
+) -> None:
+    """Copy FILE, or standard input for -, to a disk."""
+    with (
+        open_source(file) as source,
+        settings.connect() as machine,
+        progress_bar(settings, f"import {device}", remaining(source)) as progress,
+    ):
+        copy = machine.disk(device).import_from(
+            source, offset=offset, flush=not no_flush, verify=verify, progress=progress
+        )
+    report(settings, "imported", device, copy)
+
+
+@click.command()
+@device_argument
+@click.argument("file", type=click.Path(allow_dash=True))
+@click.option("--offset", type=SIZE, default=0, help="First byte on the disk.")
+@click.option("--length", type=SIZE, help="Bytes; to the end without it.")
+@click.option("-f", "--force", is_flag=True, help="Replace FILE.")
+@common
+@click.pass_obj
+def export(
+    settings: Settings,
+    device: str,
+    file: str,
+    offset: int,
+    length: int | None,
+    force: bool,
+) -> None:
+    """Copy a disk to FILE, or standard output for -.
+
+    FILE gets its name when it is complete; runs of zeroes become holes.
+    """
+    target = open_output() if file == STANDARD else Path(file)
+    with settings.connect() as machine:
+        disk = machine.disk(device)
+        total = length
+        if total is None and settings.progress:
+            total = max(0, disk.info().capacity_bytes - offset)
+        with progress_bar(settings, f"export {device}", total) as progress:
+            copy = disk.export_to(
+                target, offset=offset, length=length, overwrite=force, progress=progress
+            )
+    report(settings, "exported", device, copy, error=file == STANDARD)
+
+
+@click.command()
+@device_argument
+@click.option("--offset", type=SIZE, default=0, help="First byte.")
+@click.option("--length", type=SIZE, help="Bytes; to the end without it (512 on a terminal).")
+@click.option("--hex/--raw", "as_hex", default=None, help="Hex dump (default on a terminal).")
+@common
+@click.pass_obj
+def read(
+    settings: Settings,
+    device: str,
+    offset: int,
+    length: int | None,
+    as_hex: bool | None,
+) -> None:
+    """Read a range to standard output."""
+    dump = sys.stdout.isatty() if as_hex is None else as_hex
+    if length is None and dump and sys.stdout.isatty():
+        length = 512
+    if settings.json and (length is None or length > JSON_READ_LIMIT):
+        raise click.UsageError(
+            f"--json holds what it reads: give a --length up to {spell_size(JSON_READ_LIMIT)}"
+        )
+    with settings.connect() as machine:
+        parts = machine.disk(device).stream(offset, length)
+        if settings.json:
+            data = b"".join(parts)
+            show_json(
+                {
+                    "device": device,
+                    "offset_bytes": offset,
+                    "length_bytes": len(data),
+                    "data_base64": base64.b64encode(data).decode(),
+                }
+            )
+        elif dump:
+            for line in hexdump(parts, offset):
+                click.echo(line)
+        else:
+            write_out(parts)
+
+
+def write_out(parts: Iterator[bytes]) -> None:
+    """Write bytes to standard output, which may take them in smaller pieces."""
+    output = open_output()
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            view = view[output.write(view) :]
+
+
+@click.command()
+@device_argument
+@click.argument("file", type=click.Path(allow_dash=True), default=STANDARD)
+@click.option("--offset", type=SIZE, required=True, help="First byte on the disk.")
+@common
+@click.pass_obj
+def write(settings: Settings, device: str, file: str, offset: int) -> None:
+    """Write FILE, or standard input, to a range of a disk; `blk flush` makes it durable."""
+    with (
+        open_source(file) as source,
+        settings.connect() as machine,
+        progress_bar(settings, f"write {device}", remaining(source)) as progress,
+    ):
+        copy = machine.disk(device).write(offset, source, progress=progress)
+    report(settings, "wrote", device, copy)

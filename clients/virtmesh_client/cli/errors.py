@@ -1,0 +1,123 @@
+"""What a failed command says: one line, with the mend, and the exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from dataclasses import dataclass, field, replace
+
+import click
+
+from virtmesh_common import errors
+
+OK = 0
+ERROR = 1
+USAGE = 2
+UNREACHABLE = 3
+INTERRUPTED = 130
+CLOSED = 141
+
+MENDS: tuple[tuple[type[Exception], str], ...] = (
+    (errors.DeviceNotFound, "`virtmesh devices` lists them"),
+    (errors.DeviceNotReady, "`virtmesh devices` says why"),
+    (errors.DeviceLost, "try again when `virtmesh devices` says that it is back"),
+    (errors.BlockReadOnly, "`virtmesh blk read-only DEVICE off` allows writes"),
+    (errors.PastEnd, "`virtmesh blk info` shows the size, `virtmesh blk resize` changes it"),
+    (errors.WouldShrink, "--shrink allows it"),
+    (errors.Unaligned, "`virtmesh blk info` shows the block size"),
+    (errors.BadEvent, "`virtmesh input info` shows what the device has"),
+    (errors.UnknownKey, "`virtmesh input info` lists the keys of the device"),
+    (errors.WatcherTooSlow, "watch again, and read faster than the events come"),
+    (FileExistsError, "--force replaces a file"),
+)
+UNREACHABLE_MEND = "is the machine up? `virtmesh up` starts one, `virtmesh status` looks for it"
+TRACEBACK_VARIABLE = "VIRTMESH_TRACEBACK"
+
+
+class Interrupted(Exception):
+    """Ctrl-C, with what the interrupted copy has to say."""
+
+
+class ClosedOutput(Exception):
+    """Nobody reads standard output any more."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failure as it is printed."""
+
+    reason: str
+    message: str
+    status: int = ERROR
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def of_request(self, request_id: str) -> Failure:
+        """Return the same, with what the services' logs call the request."""
+        return replace(
+            self,
+            message=f"{self.message}; request {request_id}",
+            metadata={**self.metadata, "request_id": request_id},
+        )
+
+    @property
+    def line(self) -> str:
+        """The line for people."""
+        return f"virtmesh: {self.message}"
+
+    @property
+    def json(self) -> str:
+        """The object for programs."""
+        content = {
+            "reason": self.reason,
+            "message": self.message,
+            "exit_status": self.status,
+            "metadata": self.metadata,
+        }
+        return json.dumps({"error": content})
+
+
+def explain(error: BaseException) -> Failure:
+    """Describe an error, its notes and its mend, in one line."""
+    if isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx else "virtmesh"
+        return Failure("USAGE", join(error.format_message(), f"see {command} --help"), USAGE)
+    if isinstance(error, click.ClickException):
+        return Failure("ERROR", join(error.format_message()))
+    if isinstance(error, (Interrupted, click.Abort)):
+        return Failure("INTERRUPTED", join("interrupted", *notes(error)), INTERRUPTED)
+    if isinstance(error, errors.VirtmeshError):
+        lost = isinstance(error, errors.ServiceUnavailable)
+        message = join(error.message, *notes(error), mend(error))
+        return Failure(error.reason, message, UNREACHABLE if lost else ERROR, error.metadata)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        message = f"{where}{error.strerror or error}"
+        return Failure("OS_ERROR", join(message, *notes(error), mend(error)))
+    if os.environ.get(TRACEBACK_VARIABLE):
+        traceback.print_exception(error)
+    return Failure(
+        "INTERNAL",
+        join(
+            f"internal error: {type(error).__name__}: {error}",
+            *notes(error),
+            f"{TRACEBACK_VARIABLE}=1 shows where; please report it",
+        ),
+    )
+
+
+def notes(error: BaseException) -> list[str]:
+    """Return the notes of an error: how far a copy came."""
+    return list(getattr(error, "__notes__", []))
+
+
+def mend(error: Exception) -> str:
+    """Return what to do about an error; empty when its message says it."""
+    if isinstance(error, errors.ServiceUnavailable):
+        return "" if "virtmesh up" in error.message else UNREACHABLE_MEND
+    return next((text for kind, text in MENDS if isinstance(error, kind)), "")
+
+
+def join(*parts: str) -> str:
+    """Join parts into one line."""
+    return "; ".join(" ".join(part.split()).rstrip(".") for part in parts if part)

@@ -1,0 +1,260 @@
+"""`virtmesh input`: press keys, type, move pointers, touch, watch, record, replay."""
+
+# ruff: noqa: A001, FBT001, PLR0913, PLR0917 - commands have the names that people type, and click
+# hands each option over as a parameter
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from virtmesh_client.cli.input.common import (
+    COORDINATE,
+    Injecting,
+    Place,
+    has_keys,
+    has_layout,
+    has_names,
+    has_wheel,
+    in_units,
+    injecting,
+    injector,
+    is_absolute,
+    is_relative,
+    is_touch,
+    merge,
+    report,
+)
+from virtmesh_client.cli.input.record import convert, play, record
+from virtmesh_client.cli.input.show import info, leds, release, stats, watch
+from virtmesh_client.cli.settings import Settings, common
+from virtmesh_client.input.names import button_code, parse_chord
+
+if TYPE_CHECKING:
+    from virtmesh_client.cli.input.common import Fits
+
+STANDARD = "-"
+NEGATIVE = {"ignore_unknown_options": True}
+"""Lets -5 stand for a number."""
+SECONDS = click.FloatRange(min=0)
+
+
+@click.group()
+@common
+def input() -> None:
+    """Press keys, type, move pointers, touch; watch, record, replay.
+
+    Keys held by a command are released when it ends, however it ends.
+    """
+
+
+@input.command()
+@click.argument("text")
+@click.option("-l", "--layout", default="us", show_default=True, help="Layout: us, de, fr, ...")
+@click.option("--variant", default="", help="Variant of the layout, such as nodeadkeys.")
+@click.option("--delay", type=SECONDS, default=0.0, help="Seconds from key to key.")
+@injecting
+@common
+@click.pass_obj
+def type(
+    settings: Settings, text: str, layout: str, variant: str, delay: float, how: Injecting
+) -> None:
+    """Type TEXT, or standard input for -, on a keyboard layout."""
+    if text == STANDARD:
+        text = sys.stdin.read()
+    with injector(settings, how, has_layout, "keyboard") as device:
+        injected = device.type(text, layout=layout, variant=variant, delay=delay, wait=how.wait)
+    report(settings, device.name, injected)
+
+
+@input.command()
+@click.argument("chords", nargs=-1, required=True, metavar="KEY...")
+@click.option("--hold", type=SECONDS, default=0.0, help="Seconds to hold each.")
+@click.option("--count", type=click.IntRange(1), default=1, help="How many times each.")
+@click.option("--interval", type=SECONDS, default=0.0, help="Seconds between.")
+@injecting
+@common
+@click.pass_obj
+def key(
+    settings: Settings,
+    chords: tuple[str, ...],
+    hold: float,
+    count: int,
+    interval: float,
+    how: Injecting,
+) -> None:
+    """Press and release keys or chords: enter, f1, ctrl+alt+delete, volumeup."""
+    codes = [code for chord in chords for code in parse_chord(chord)]
+    with injector(settings, how, has_keys(codes), "keyboard") as device:
+        injected = device.key(*chords, hold=hold, count=count, interval=interval, wait=how.wait)
+    report(settings, device.name, injected)
+
+
+@input.command()
+@click.argument("events", nargs=-1, required=True, metavar="NAME=VALUE...")
+@injecting
+@common
+@click.pass_obj
+def event(settings: Settings, events: tuple[str, ...], how: Injecting) -> None:
+    """Inject events as they are: KEY_A=1 SYN_REPORT KEY_A=0.
+
+    SYN_REPORT divides packets.
+    """
+    pairs = []
+    for text in events:
+        name, _, value = text.partition("=")
+        try:
+            pairs.append((name, int(value or "0", 0)))
+        except ValueError:
+            raise click.UsageError(f"{text!r} is no event: write KEY_A=1") from None
+    with injector(settings, how, has_names([name for name, _ in pairs])) as device:
+        injected = device.inject(pairs, wait=how.wait)
+    report(settings, device.name, injected)
+
+
+@input.command("click")
+@click.argument("button", default="left")
+@click.option("--count", type=click.IntRange(1), default=1, help="2 for a double click.")
+@click.option("--hold", type=SECONDS, default=0.02, show_default=True, help="Seconds to hold it.")
+@click.option("--at", "place", type=(COORDINATE, COORDINATE), help="Move there first: X Y.")
+@injecting
+@common
+@click.pass_obj
+def click_(
+    settings: Settings, button: str, count: int, hold: float, place: Place | None, how: Injecting
+) -> None:
+    """Click BUTTON: left, right, middle, side, extra."""
+    code = button_code(button)
+    fits = has_keys([code]) if place is None else is_absolute
+    with injector(settings, how, fits, "mouse" if place is None else "tablet") as device:
+        parts = []
+        if place is not None:
+            parts.append(device.move_to(*in_units(device, place), wait=how.wait))
+        parts.append(device.click(button, count=count, hold=hold, interval=2 * hold, wait=how.wait))
+    report(settings, device.name, merge(parts))
+
+
+@input.command(context_settings=NEGATIVE)
+@click.argument("x", type=COORDINATE)
+@click.argument("y", type=COORDINATE)
+@click.option("--to", "absolute", is_flag=True, help="Move to the point X Y, not by a distance.")
+@click.option("--duration", type=SECONDS, default=0.0, help="Seconds that the move takes.")
+@injecting
+@common
+@click.pass_obj
+def move(
+    settings: Settings,
+    x: float,
+    y: float,
+    absolute: bool,
+    duration: float,
+    how: Injecting,
+) -> None:
+    """Move by X Y (a mouse), or to the point X Y (a tablet, with --to or as 50% 50%)."""
+    absolute = absolute or is_fraction(x, y)
+    with injector(settings, how, *pointer(absolute)) as device:
+        if absolute:
+            injected = device.move_to(*in_units(device, (x, y)), duration=duration, wait=how.wait)
+        else:
+            injected = device.move_rel(int(x), int(y), duration=duration, wait=how.wait)
+    report(settings, device.name, injected)
+
+
+@input.command(context_settings=NEGATIVE)
+@click.argument("x", type=COORDINATE)
+@click.argument("y", type=COORDINATE)
+@click.option("--from", "start", type=(COORDINATE, COORDINATE), help="Where to press, on a tablet.")
+@click.option("--button", default="left", show_default=True, help="The button that is held.")
+@click.option("--duration", type=SECONDS, default=0.3, show_default=True, help="Seconds.")
+@injecting
+@common
+@click.pass_obj
+def drag(
+    settings: Settings,
+    x: float,
+    y: float,
+    start: Place | None,
+    button: str,
+    duration: float,
+    how: Injecting,
+) -> None:
+    """Drag by X Y (a mouse), or --from a point to the point X Y (a tablet)."""
+    if start is None and is_fraction(x, y):
+        raise click.UsageError("say where the drag begins: --from X Y")
+    with injector(settings, how, *pointer(start is not None)) as device:
+        injected = device.drag(
+            in_units(device, (x, y)),
+            start=in_units(device, start) if start else None,
+            button=button,
+            duration=duration,
+            wait=how.wait,
+        )
+    report(settings, device.name, injected)
+
+
+@input.command(context_settings=NEGATIVE)
+@click.argument("notches", type=float)
+@click.option("--horizontal", type=float, default=0.0, help="Notches to the right.")
+@click.option("--interval", type=SECONDS, default=0.0, help="Seconds between notches.")
+@injecting
+@common
+@click.pass_obj
+def scroll(
+    settings: Settings, notches: float, horizontal: float, interval: float, how: Injecting
+) -> None:
+    """Turn the wheel by NOTCHES: up is positive; 0.5 for half a notch of a fine wheel."""
+    with injector(settings, how, has_wheel, "mouse") as device:
+        injected = device.scroll(notches, horizontal=horizontal, interval=interval, wait=how.wait)
+    report(settings, device.name, injected)
+
+
+@input.command()
+@click.argument("x", type=COORDINATE)
+@click.argument("y", type=COORDINATE)
+@click.option("--to", "end", type=(COORDINATE, COORDINATE), help="Swipe to the point X Y.")
+@click.option("--fingers", type=click.IntRange(1), default=1, help="How many fingers swipe.")
+@click.option("--duration", type=SECONDS, default=0.3, show_default=True, help="Of a swipe.")
+@click.option("--hold", type=SECONDS, default=0.05, show_default=True, help="Of a tap.")
+@click.option("--count", type=click.IntRange(1), default=1, help="2 for a double tap.")
+@injecting
+@common
+@click.pass_obj
+def touch(
+    settings: Settings,
+    x: float,
+    y: float,
+    end: Place | None,
+    fingers: int,
+    duration: float,
+    hold: float,
+    count: int,
+    how: Injecting,
+) -> None:
+    """Tap at X Y, in units of the device or as 50% 50%; or swipe."""
+    if end is None and fingers > 1:
+        raise click.UsageError("one finger taps: several swipe, --to X Y")
+    with injector(settings, how, is_touch) as device:
+        start = in_units(device, (x, y))
+        if end is None:
+            injected = device.tap(*start, hold=hold, count=count, wait=how.wait)
+        else:
+            injected = device.swipe(
+                start, in_units(device, end), duration=duration, fingers=fingers, wait=how.wait
+            )
+    report(settings, device.name, injected)
+
+
+def pointer(absolute: bool) -> tuple[Fits, str]:
+    """Say which devices fit a move, and which is the usual one."""
+    return (is_absolute, "tablet") if absolute else (is_relative, "mouse")
+
+
+def is_fraction(x: float, y: float) -> bool:
+    """Say whether a place is given as fractions, which only absolute devices have."""
+    return isinstance(x, float) or isinstance(y, float)
+
+
+for command in (info, leds, release, stats, watch, record, play, convert):
+    input.add_command(command)

@@ -1,0 +1,245 @@
+"""What the commands of `virtmesh input` share: which device, how to wait, what to report."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from virtmesh_client.cli.settings import complete_device
+from virtmesh_client.cli.show import show_json
+from virtmesh_client.input.events import EV_ABS, EV_KEY, EV_LED, EV_REL, event
+from virtmesh_client.input.models import Injected, InputInfo
+from virtmesh_common.errors import DeviceLost, DeviceNotFound, DeviceNotReady
+from virtmesh_common.evdev import CODES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from virtmesh_client.cli.settings import Settings
+    from virtmesh_client.input import Input
+    from virtmesh_client.machine import Machine
+
+    Fits = Callable[[InputInfo], bool]
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+VIRTIO_INPUT = 18
+"""Virtio device ID of input devices (virtio 1.4, 5)."""
+ABS, REL, KEY = CODES["EV_ABS"], CODES["EV_REL"], CODES["EV_KEY"]
+
+
+@dataclass(frozen=True)
+class Injecting:
+    """The options of every command that injects."""
+
+    device: str | None
+    wait: Any
+    overflow: Any
+    timeout: float | None
+
+
+device_option = click.option(
+    "-d",
+    "--device",
+    shell_complete=complete_device,
+    help="Input device  [default: the one that fits]",
+)
+
+INJECTING = (
+    device_option,
+    click.option(
+        "--wait",
+        type=click.Choice(["none", "accepted", "delivered"]),
+        default="accepted",
+        show_default=True,
+        help="Return at once, with everything in the device's waiting room, or with the driver.",
+    ),
+    click.option(
+        "--overflow",
+        type=click.Choice(["wait", "refuse"]),
+        default="wait",
+        show_default=True,
+        help="What to do while the waiting room is full.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Longest time without any progress, in seconds  [default: no limit]",
+    ),
+)
+
+
+def injecting(function: Function) -> Function:
+    """Give a command the options of those that inject, as one argument `how`."""
+
+    @functools.wraps(function)
+    def command(
+        *args: object,
+        device: str | None,
+        wait: str,
+        overflow: str,
+        timeout: float | None,
+        **kwargs: object,
+    ) -> object:
+        return function(*args, how=Injecting(device, wait, overflow, timeout), **kwargs)
+
+    for option in reversed(INJECTING):
+        command = option(command)
+    return command  # type: ignore[return-value]
+
+
+def has_keys(codes: Sequence[int]) -> Fits:
+    """Fit devices that have all these keys or buttons."""
+    return lambda info: all(info.has(EV_KEY, code) for code in codes)
+
+
+def has_names(names: Sequence[str]) -> Fits:
+    """Fit devices that have all these events."""
+    events = [event(name, 0) for name in names]
+    return lambda info: all(info.has_event(one) for one in events if not one.is_report)
+
+
+def has_layout(info: InputInfo) -> bool:
+    """Fit keyboards."""
+    return info.has(EV_KEY, KEY["KEY_A"]) and info.has(EV_KEY, KEY["KEY_ENTER"])
+
+
+def is_relative(info: InputInfo) -> bool:
+    """Fit mice."""
+    return info.has(EV_REL, REL["REL_X"])
+
+
+def is_touch(info: InputInfo) -> bool:
+    """Fit multi-touch devices."""
+    return info.has(EV_ABS, ABS["ABS_MT_SLOT"])
+
+
+def is_absolute(info: InputInfo) -> bool:
+    """Fit tablets."""
+    return info.has(EV_ABS, ABS["ABS_X"]) and not is_touch(info)
+
+
+def has_wheel(info: InputInfo) -> bool:
+    """Fit devices with a wheel."""
+    return info.has(EV_REL, REL["REL_WHEEL"])
+
+
+def has_leds(info: InputInfo) -> bool:
+    """Fit devices with lights."""
+    return bool(info.capabilities.get(EV_LED))
+
+
+def is_any(_info: InputInfo) -> bool:
+    """Fit all of them."""
+    return True
+
+
+def input_devices(machine: Machine) -> list[str]:
+    """List the input devices that are in use."""
+    return [one.name for one in machine.devices() if one.virtio_device_id == VIRTIO_INPUT]
+
+
+def choose(machine: Machine, name: str | None, fits: Fits, usual: str = "") -> str:
+    """Return the device that is meant; of several that fit, the one with the usual name.
+
+    Errors: DeviceNotFound; UsageError for several.
+    """
+    if name is not None:
+        return name
+    names = input_devices(machine)
+    if len(names) > 1:
+        names = [one for one in names if fits(machine.input(one).info())]
+    if not names:
+        raise DeviceNotFound("the machine has no input device in use that can do this")
+    if usual in names:
+        return usual
+    if len(names) > 1:
+        raise click.UsageError(f"several devices can do this: --device {' or '.join(names)}")
+    return names[0]
+
+
+@contextlib.contextmanager
+def injector(settings: Settings, how: Injecting, fits: Fits, usual: str = "") -> Iterator[Input]:
+    """Open the device that is meant; what it holds is released at the end."""
+    with settings.connect() as machine:
+        name = choose(machine, how.device, fits, usual)
+        with machine.input(name, overflow=how.overflow, timeout=how.timeout) as device:
+            yield device
+
+
+def report(settings: Settings, device: str, injected: Injected, **facts: object) -> None:
+    """Say what became of packets. Errors: DeviceNotReady, DeviceLost when some did not arrive."""
+    if settings.json:
+        show_json({"device": device, **asdict(injected), **facts})
+    elif not settings.quiet and injected.outcome not in {"refused", "lost"}:
+        more = "".join(f", {name.replace('_', ' ')} {value}" for name, value in facts.items())
+        click.echo(
+            f"{device}: {plural(injected.packets, 'packet')} {injected.outcome}"
+            f" ({plural(injected.events, 'event')}){more}"
+        )
+    if injected.refused:
+        raise DeviceNotReady(
+            f"{injected.refused} of {injected.packets} packets were refused: the waiting room of"
+            f" {device} is full (--overflow wait waits for room)"
+        )
+    if injected.lost:
+        raise DeviceLost(
+            f"{injected.lost} of {injected.packets} packets were lost with the driver of {device}"
+        )
+
+
+def plural(count: int, what: str) -> str:
+    """Count things: "1 packet", "2 packets"."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def merge(parts: Sequence[Injected]) -> Injected:
+    """Sum up several calls."""
+    order = ("refused", "lost", "sent", "accepted", "delivered")
+    return Injected(
+        outcome=min((one.outcome for one in parts), key=order.index),
+        packets=sum(one.packets for one in parts),
+        events=sum(one.events for one in parts),
+        first=parts[0].first,
+        last=parts[-1].last,
+        device_packet=parts[-1].device_packet,
+        waiting=parts[-1].waiting,
+        refused=sum(one.refused for one in parts),
+        lost=sum(one.lost for one in parts),
+    )
+
+
+class Coordinate(click.ParamType[int | float]):
+    """A coordinate: 100 units of the device (int), or 50% of its axis (float, a fraction)."""
+
+    name = "coordinate"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | float:
+        """Return units or a fraction."""
+        text = str(value)
+        try:
+            return float(text[:-1]) / 100 if text.endswith("%") else int(text, 0)
+        except ValueError:
+            self.fail(f"{text!r} is no coordinate: write 100 or 50%", param, ctx)
+
+
+COORDINATE = Coordinate()
+Place = tuple[int | float, int | float]
+
+
+def in_units(device: Input, place: Place) -> tuple[int, int]:
+    """Turn fractions into units of the device. Errors: BadEvent."""
+    across, down = (value if isinstance(value, float) else 0.0 for value in place)
+    if not any(isinstance(value, float) for value in place):
+        return int(place[0]), int(place[1])
+    x, y = device.point(across, down)
+    return (
+        x if isinstance(place[0], float) else place[0],
+        y if isinstance(place[1], float) else place[1],
+    )

@@ -1,0 +1,1 @@
+"""`virtmesh serial` and `virtmesh console`."""

@@ -1,0 +1,156 @@
+"""`virtmesh top`: what each device of a machine is doing, again and again."""
+
+# ruff: noqa: FBT001 - click hands each option over as a parameter
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import sys
+import termios
+import time
+import tty
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from virtmesh_client.cli.settings import Settings, common
+from virtmesh_client.cli.show import WIDEST, show_json
+from virtmesh_client.cli.top.show import draw, spell_sample
+from virtmesh_client.cli.trace.commands import Duration
+from virtmesh_client.top import Sampler, rows_between
+from virtmesh_client.top.rates import SORTS, sort_rows
+from virtmesh_common.errors import ServiceUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from virtmesh_client.top import Row, Sample
+
+ANSWER_SECONDS = 2.0
+"""How long a machine may take to answer before it counts as gone."""
+INTERVAL_MIN = 0.1
+KEYS = "q quits, s sorts by something else"
+
+
+@click.command()
+@click.option(
+    "--interval", type=Duration(), default="1s", show_default=True, help="Time between samples."
+)
+@click.option("--once", is_flag=True, help="Print one plain table, over one interval, and end.")
+@click.option(
+    "--sort", "order", type=click.Choice(list(SORTS)), default="address", show_default=True
+)
+@common
+@click.pass_obj
+def top(settings: Settings, interval: float, once: bool, order: str) -> None:
+    """Show what each device is doing: rates, latencies, interrupts.
+
+    With --json one object for each interval, on a line of its own. Keys: q quits, s sorts.
+    """
+    if interval < INTERVAL_MIN:
+        raise click.BadParameter("0.1s is the shortest", param_hint="--interval")
+    if not (once or settings.json or sys.stdout.isatty()):
+        raise click.UsageError("standard output is no terminal: use --once or --json")
+    with settings.connect(timeout=ANSWER_SECONDS) as machine:
+        watch = Watch(Sampler(machine), interval, order)
+        if once:
+            show_once(settings, watch, machine.address)
+        elif settings.json:
+            for sample, rows in watch.samples():
+                sys.stdout.write(json.dumps(spell_sample(sample, rows)) + "\n")
+                sys.stdout.flush()
+        else:
+            show_live(watch, machine.address)
+
+
+class Watch:
+    """Samples at their times, with the rates between each two."""
+
+    def __init__(self, sampler: Sampler, interval: float, order: str) -> None:
+        self._sampler = sampler
+        self._interval = interval
+        self.order = order
+        self.keyboard: int | None = None
+        """Descriptor to listen to between samples."""
+        self.ended = False
+
+    def samples(self) -> Iterator[tuple[Sample, list[Row]]]:
+        """Return each sample with its rows; those of a machine that is gone are the last ones."""
+        before = self._sampler.take()
+        rows: list[Row] = rows_between(before, before)
+        while not self.ended:
+            due = time.monotonic() + self._interval
+            while not self.ended and (left := due - time.monotonic()) > 0:
+                if self._pause(left):
+                    yield before, sort_rows(rows, self.order)
+            if self.ended:
+                return
+            after = self._sampler.take()
+            if not after.gone:
+                rows = rows_between(before, after)
+                before = after
+            yield after, sort_rows(rows, self.order)
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait, or take a key; True when what is shown changes."""
+        heard = [] if self.keyboard is None else [self.keyboard]
+        ready, _, _ = select.select(heard, [], [], seconds)
+        if not ready or self.keyboard is None:
+            return False
+        keys = os.read(self.keyboard, 64)
+        if not keys:
+            self.keyboard = None  # the terminal is gone
+        self.ended = b"q" in keys.lower()
+        if b"s" in keys.lower():
+            orders = list(SORTS)
+            self.order = orders[(orders.index(self.order) + 1) % len(orders)]
+            return True
+        return False
+
+
+def show_once(settings: Settings, watch: Watch, address: str) -> None:
+    """Print one interval. Errors: ServiceUnavailable."""
+    sample, rows = next(watch.samples())
+    if settings.json:
+        show_json(spell_sample(sample, rows))
+    if sample.gone:
+        raise ServiceUnavailable(sample.gone, address=address)
+    if not settings.json:
+        console = Console(file=sys.stdout, width=WIDEST, highlight=False, color_system=None)
+        with console.capture() as capture:
+            console.print(draw(sample, rows, address, ""))
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+
+
+def show_live(watch: Watch, address: str) -> None:
+    """Draw on the terminal until q or Ctrl-C."""
+    console = Console(highlight=False)
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        listening(watch),
+        Live(console=console, screen=True, auto_refresh=False) as live,
+    ):
+        for sample, rows in watch.samples():
+            note = f"sorted by {watch.order}; {KEYS}"
+            live.update(draw(sample, rows, address, note), refresh=True)
+
+
+@contextlib.contextmanager
+def listening(watch: Watch) -> Iterator[None]:
+    """Have single keys read from the terminal, and give it back as it was."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+    watch.keyboard = descriptor
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

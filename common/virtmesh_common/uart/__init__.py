@@ -1,0 +1,1 @@
+"""What the data sheet of the NS16550A fixes."""

@@ -1,0 +1,182 @@
+"""The registers of the NS16550A, as data (PC16550D data sheet, section 8, table II).
+
+Eight places, shared by twelve registers: DLAB (LCR bit 7) and the direction of the access select.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+from virtmesh.mmio.register_file import Access, Register
+
+FIFO_SIZE = 16
+"""Characters that each FIFO holds."""
+PLACES = 8
+"""Register places of the window."""
+COMPATIBLE = "ns16550a"
+"""Compatible string of the device tree."""
+
+
+class Ier(IntFlag):
+    """Interrupt enable register (8.7)."""
+
+    ERBFI = 0x01
+    """Received data available, and character timeout."""
+    ETBEI = 0x02
+    """Transmitter holding register empty."""
+    ELSI = 0x04
+    """Receiver line status."""
+    EDSSI = 0x08
+    """Modem status."""
+
+
+class Iir(IntEnum):
+    """Interrupt identification: bits 3 to 0 of IIR (8.6, table IV), by falling priority."""
+
+    LINE_STATUS = 0x6
+    RECEIVED_DATA = 0x4
+    CHARACTER_TIMEOUT = 0xC
+    THR_EMPTY = 0x2
+    MODEM_STATUS = 0x0
+    NONE = 0x1
+
+
+IIR_ID = 0x0F
+"""Bits of IIR that identify the interrupt."""
+IIR_FIFO_ENABLED = 0xC0
+"""Bits of IIR that are set while the FIFOs are enabled."""
+
+
+class Fcr(IntFlag):
+    """FIFO control register (8.5)."""
+
+    ENABLE = 0x01
+    RESET_RECEIVER = 0x02
+    RESET_TRANSMITTER = 0x04
+    DMA_MODE = 0x08
+    TRIGGER_LOW = 0x40
+    TRIGGER_HIGH = 0x80
+
+
+TRIGGERS = (1, 4, 8, 14)
+"""Characters at which received data becomes available, by bits 7 and 6 of FCR."""
+
+
+class Lcr(IntFlag):
+    """Line control register (8.1)."""
+
+    WORD_LENGTH_LOW = 0x01
+    WORD_LENGTH_HIGH = 0x02
+    STOP_BITS = 0x04
+    PARITY_ENABLE = 0x08
+    EVEN_PARITY = 0x10
+    STICK_PARITY = 0x20
+    SET_BREAK = 0x40
+    DLAB = 0x80
+
+
+class Mcr(IntFlag):
+    """Modem control register (8.8)."""
+
+    DTR = 0x01
+    RTS = 0x02
+    OUT1 = 0x04
+    OUT2 = 0x08
+    LOOP = 0x10
+    AFE = 0x20
+    """Automatic flow control: of the 16550's successors (TL16C550C), where the device offers it."""
+
+
+class Lsr(IntFlag):
+    """Line status register (8.4)."""
+
+    DR = 0x01
+    OE = 0x02
+    PE = 0x04
+    FE = 0x08
+    BI = 0x10
+    THRE = 0x20
+    TEMT = 0x40
+    FIFO_ERROR = 0x80
+
+
+class Msr(IntFlag):
+    """Modem status register (8.9)."""
+
+    DCTS = 0x01
+    DDSR = 0x02
+    TERI = 0x04
+    DDCD = 0x08
+    CTS = 0x10
+    DSR = 0x20
+    RI = 0x40
+    DCD = 0x80
+
+
+REG_SHIFTS = range(5)
+"""Values of reg-shift that there are."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the registers are: each `1 << reg_shift` bytes apart, `reg_io_width` bytes wide.
+
+    As the properties of the device tree node: `reg-shift`, `reg-io-width`. A wider register holds
+    its eight bits at the bottom, zeroes above.
+    """
+
+    reg_shift: int = 0
+    reg_io_width: int = 1
+
+    def __post_init__(self) -> None:
+        if self.reg_io_width not in (1, 2, 4) or self.reg_shift not in REG_SHIFTS:
+            raise ValueError("reg-io-width is 1, 2 or 4 bytes, reg-shift from 0 to 4")
+        if self.reg_io_width > 1 << self.reg_shift:
+            raise ValueError(
+                f"registers of {self.reg_io_width} bytes overlap at a reg-shift of"
+                f" {self.reg_shift}: make that {self.reg_io_width.bit_length() - 1} or more"
+            )
+
+    @property
+    def size(self) -> int:
+        """Size of the window, in bytes."""
+        return PLACES << self.reg_shift
+
+    def register(  # noqa: PLR0913, PLR0917 - a row of the table, written as one
+        self, name: str, place: int, access: Access, clause: str, doc: str, reset: int = 0
+    ) -> Register:
+        """Make the register of a place."""
+        return Register(
+            name=name,
+            offset=place << self.reg_shift,
+            access=access,
+            clause=clause,
+            doc=doc,
+            size=self.reg_io_width,
+            widths=(self.reg_io_width,),
+            reset=reset,
+        )
+
+
+class Registers:
+    """The registers of one layout. `main` are those with DLAB 0, `latch` those with DLAB 1."""
+
+    def __init__(self, layout: Layout | None = None) -> None:
+        self.layout = layout or Layout()
+        one, r, w, rw = self.layout.register, Access.R, Access.W, Access.RW
+        self.rbr = one("RBR", 0, r, "8.0", "receiver buffer: the oldest character")
+        self.thr = one("THR", 0, w, "8.0", "transmitter holding: the next character to send")
+        self.ier = one("IER", 1, rw, "8.7", "interrupt enable (Ier)")
+        self.iir = one("IIR", 2, r, "8.6", "interrupt identification (Iir)", reset=0x01)
+        self.fcr = one("FCR", 2, w, "8.5", "FIFO control (Fcr)")
+        self.lcr = one("LCR", 3, rw, "8.1", "line control (Lcr)")
+        self.mcr = one("MCR", 4, rw, "8.8", "modem control (Mcr)")
+        self.lsr = one("LSR", 5, r, "8.4", "line status (Lsr)", reset=0x60)
+        self.msr = one("MSR", 6, r, "8.9", "modem status (Msr)")
+        self.scr = one("SCR", 7, rw, "8.10", "scratchpad: no effect")
+        self.dll = one("DLL", 0, rw, "8.3", "divisor latch, bits 7 to 0")
+        self.dlm = one("DLM", 1, rw, "8.3", "divisor latch, bits 15 to 8")
+        both = (self.iir, self.fcr, self.lcr, self.mcr, self.lsr, self.msr, self.scr)
+        self.main = (self.rbr, self.thr, self.ier, *both)
+        self.latch = (self.dll, self.dlm, *both)

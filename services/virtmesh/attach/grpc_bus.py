@@ -1,0 +1,322 @@
+"""A bus that reaches a device service: gRPC for registers, shared memory and eventfds for queues.
+
+Attaching: describe, hand memory and doorbells over, attach with the ticket, open the register
+stream (virtmesh.device.v1). Whichever part breaks first, the handover connection or a stream, the
+device counts as lost, and everyone who waits for it hears that at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import grpc
+import grpc.aio
+import structlog
+
+from virtmesh.attach.bus import BATCH_LIMIT, Access, Bus, columns, writing
+from virtmesh.attach.client import Doorbells, HandoverLine
+from virtmesh.attach.eventfd import drain
+from virtmesh.attach.notifier import CallDoorbell, Doorbell, EventfdDoorbell
+from virtmesh.machine import DoorbellKind
+from virtmesh_common.api.device.v1 import device_pb2
+from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
+from virtmesh_common.api.doorbell.v1 import doorbell_pb2
+from virtmesh_common.api.doorbell.v1.doorbell_pb2_grpc import DoorbellServiceStub
+from virtmesh_common.api.interrupt.v1 import interrupt_pb2
+from virtmesh_common.api.interrupt.v1.interrupt_pb2_grpc import InterruptServiceStub
+from virtmesh_common.api.register.v1 import register_pb2
+from virtmesh_common.api.register.v1.register_pb2_grpc import RegisterServiceStub
+from virtmesh_common.channel import SESSION_KEY, open_channel
+from virtmesh_common.errors import (
+    BY_REASON,
+    BadStream,
+    DeviceLost,
+    DriverError,
+    RegisterError,
+    ServiceUnavailable,
+    VirtmeshError,
+    from_rpc_error,
+)
+from virtmesh_common.virtio.mmio import (
+    INTERRUPT_CONFIG_CHANGE,
+    INTERRUPT_USED_BUFFER,
+    QUEUE_NOTIFY,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from virtmesh.attach.guest_ram import Ram
+
+log = structlog.get_logger(__name__)
+
+CONTROL_TIMEOUT_S = 10.0
+"""Longest wait for an answer of the control plane."""
+DETACH_TIMEOUT_S = 3.0
+"""Longest wait for a device that is given back; hanging up frees it all the same."""
+OUTSTANDING_LIMIT = 64
+"""Most batches that travel at once; further ones wait their turn."""
+DOORBELL_QUEUES = 32
+"""Most queues that get eventfds: a packet carries at most 128 descriptors."""
+
+
+class GrpcBus(Bus):
+    """An attachment to a device service. `connect` makes one."""
+
+    def __init__(self, name: str, endpoint: str, ram: Ram) -> None:
+        self.name = name
+        self.ram = ram
+        self.vectored = False
+        self.lost: asyncio.Future[DeviceLost] = asyncio.get_running_loop().create_future()
+        self._endpoint = endpoint
+        self._metadata: tuple[tuple[str, str], ...] = ()
+        self._resources = AsyncExitStack()
+        self._handler: Callable[[int], object] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._outgoing: asyncio.Queue[_Exchange] = asyncio.Queue()
+        self._answers: deque[asyncio.Future[register_pb2.AccessResponse]] = deque()
+        self._turns = asyncio.Semaphore(OUTSTANDING_LIMIT)
+
+    @classmethod
+    async def connect(
+        cls,
+        endpoint: str,
+        *,
+        ram: Ram,
+        driver_name: str,
+        doorbell: DoorbellKind,
+        handover: str | None = None,
+    ) -> Self:
+        """Attach to the device service at an address. `handover` overrides the path it reports.
+
+        Errors: ServiceUnavailable, DeviceAttached, ShuttingDown, MemoryRefused classes, DeviceLost,
+        DriverError when the service names no handover socket.
+        """
+        async with AsyncExitStack() as undo:
+            channel = open_channel(endpoint)
+            undo.push_async_callback(channel.close)
+            control = DeviceServiceStub(channel)
+            about = await _ask(
+                control.Describe(device_pb2.DescribeRequest(), timeout=CONTROL_TIMEOUT_S), endpoint
+            )
+            bus = cls(about.name, endpoint, ram)
+            bus.kind = about.kind
+            doorbells = Doorbells()
+            if doorbell is DoorbellKind.EVENTFD and about.queue_size_max:
+                doorbells = Doorbells.make(min(len(about.queue_size_max), DOORBELL_QUEUES))
+                undo.callback(doorbells.close)
+            path = handover or about.handover_socket
+            if not path:
+                raise DriverError(f"{about.name} takes no memory: start it with --handover PATH")
+            line = await HandoverLine.open(path, ram, doorbells, timeout_s=CONTROL_TIMEOUT_S)
+            undo.callback(line.close)
+            attach = device_pb2.AttachRequest(driver_name=driver_name, ticket=line.ticket)
+            attached = await _ask(control.Attach(attach, timeout=CONTROL_TIMEOUT_S), endpoint)
+            bus._metadata = ((SESSION_KEY, attached.session_id),)
+            bus._resources = undo.pop_all()
+        bus._start(channel, line, doorbells, doorbell)
+        return bus
+
+    def _start(
+        self,
+        channel: grpc.aio.Channel,
+        line: HandoverLine,
+        doorbells: Doorbells,
+        doorbell: DoorbellKind,
+    ) -> None:
+        """Open the streams, and listen to everything."""
+        self._control = DeviceServiceStub(channel)
+        line.watch(lambda: self._lose("its process ended, or it gave this driver up"))
+        stream = RegisterServiceStub(channel).Access(metadata=self._metadata)
+        self._spawn(self._send(stream), "register writer")
+        self._spawn(self._receive(stream), "register reader")
+        self._doorbell = self._make_doorbell(channel, doorbells, doorbell)
+        self._resources.callback(self._doorbell.close)
+        if doorbells.config_call is None:
+            self._spawn(self._watch(InterruptServiceStub(channel)), "interrupt stream")
+            return
+        self.vectored = True
+        for pair in doorbells.queues.values():
+            self._listen(pair.call, INTERRUPT_USED_BUFFER)
+        self._listen(doorbells.config_call, INTERRUPT_CONFIG_CHANGE)
+
+    async def access(self, batch: Sequence[Access]) -> list[int]:
+        """Send a batch and wait for its answer."""
+        if len(batch) > BATCH_LIMIT:
+            raise ValueError(f"{len(batch)} accesses do not fit a batch of {BATCH_LIMIT}")
+        async with self._turns:
+            self.check()
+            exchange = _Exchange(batch)
+            self._outgoing.put_nowait(exchange)
+            return exchange.result(await exchange.answer)
+
+    def notify(self, queue: int) -> None:
+        """Ring a queue, as the machine's setting says."""
+        self._doorbell.ring(queue)
+
+    def on_interrupt(self, handler: Callable[[int], object]) -> None:
+        """Set the handler of interrupts."""
+        self._handler = handler
+
+    async def close(self) -> None:
+        """Detach, and close everything. The device is reset when this returns."""
+        if not self.lost.done():
+            with suppress(grpc.RpcError):
+                await self._control.Detach(
+                    device_pb2.DetachRequest(), metadata=self._metadata, timeout=DETACH_TIMEOUT_S
+                )
+        self._lose("it was given back")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._resources.aclose()
+
+    def _make_doorbell(
+        self, channel: grpc.aio.Channel, doorbells: Doorbells, kind: DoorbellKind
+    ) -> Doorbell:
+        """Make the doorbell of the machine's setting."""
+        if doorbells.queues:
+            return EventfdDoorbell({queue: one.kick for queue, one in doorbells.queues.items()})
+        stub = DoorbellServiceStub(channel)
+
+        async def by_rpc(queues: Sequence[int]) -> None:
+            await _ask(
+                stub.Notify(doorbell_pb2.NotifyRequest(queues=queues), metadata=self._metadata),
+                self._endpoint,
+            )
+
+        async def by_mmio(queues: Sequence[int]) -> None:
+            await self.access([writing(QUEUE_NOTIFY, queue) for queue in queues])
+
+        call = by_rpc if kind is DoorbellKind.RPC else by_mmio
+        return CallDoorbell(call, lambda error: self._lose(f"its doorbell failed: {error}"))
+
+    async def _send(self, stream: Any) -> None:
+        """Write requests to the register stream.
+
+        Cancelling a task inside a write would cancel the whole stream, so no caller writes itself.
+        """
+        while True:
+            exchange = await self._outgoing.get()
+            if exchange.answer.done():
+                continue  # its caller gave up before it was sent
+            self._answers.append(exchange.answer)
+            await stream.write(exchange.request())
+
+    async def _receive(self, stream: Any) -> None:
+        """Give each answer to the oldest request that waits for one."""
+        while (response := await stream.read()) is not grpc.aio.EOF:
+            if not self._answers:
+                raise BadStream("it answered without being asked")
+            answer = self._answers.popleft()
+            if not answer.done():
+                answer.set_result(response)
+        raise BadStream("it ended the register stream")
+
+    async def _watch(self, stub: Any) -> None:
+        """Turn the interrupt stream into calls of the handler."""
+        stream = stub.Watch(interrupt_pb2.WatchRequest())
+        seen: int | None = None
+        while (response := await stream.read()) is not grpc.aio.EOF:
+            # An acknowledgement may clear the bits of an interrupt raised just behind the one it
+            # meant; its sequence number still shows that it was there.
+            if response.interrupt_status or (seen is not None and response.sequence != seen):
+                self._interrupted(response.interrupt_status)
+            seen = response.sequence
+        raise BadStream("it ended the interrupt stream")
+
+    def _listen(self, descriptor: int, cause: int) -> None:
+        """Call the handler when an eventfd is signalled."""
+
+        def signalled() -> None:
+            if drain(descriptor):
+                self._interrupted(cause)
+
+        loop = asyncio.get_running_loop()
+        loop.add_reader(descriptor, signalled)
+        self._resources.callback(loop.remove_reader, descriptor)
+
+    def _interrupted(self, cause: int) -> None:
+        """Call the handler."""
+        if self._handler is not None and not self.lost.done():
+            self._handler(cause)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a part of the bus; when it breaks, the device is lost."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except grpc.RpcError as failure:
+                self._lose(str(from_rpc_error(failure, self._endpoint)))
+            except (VirtmeshError, asyncio.InvalidStateError) as error:
+                self._lose(str(error))
+            except Exception:
+                log.exception("a fault of the bus", device=self.name, part=name)
+                self._lose("a fault of this bus; its log says more")
+
+        self._tasks.add(asyncio.create_task(guarded(), name=f"{self.name} {name}"))
+
+    def _lose(self, how: str) -> None:
+        """Declare the device lost, once, and tell everyone who waits."""
+        if self.lost.done():
+            return
+        error = DeviceLost(f"{self.name} is lost: {how}", device=self.name)
+        self.lost.set_result(error)
+        while not self._outgoing.empty():
+            self._answers.append(self._outgoing.get_nowait().answer)
+        for answer in self._answers:
+            if not answer.done():
+                answer.set_exception(error.again())
+        self._answers.clear()
+
+
+class _Exchange:
+    """A batch, and the future of its answer."""
+
+    def __init__(self, batch: Sequence[Access]) -> None:
+        self._batch = batch
+        self.answer: asyncio.Future[register_pb2.AccessResponse] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+    def request(self) -> register_pb2.AccessRequest:
+        """Make the message of the batch."""
+        offsets, ops, values = columns(self._batch)
+        return register_pb2.AccessRequest(offsets=offsets, ops=ops, values=values)
+
+    def result(self, response: register_pb2.AccessResponse) -> list[int]:
+        """Check an answer. Errors: RegisterError classes; BadStream."""
+        if response.HasField("error"):
+            error = response.error
+            kind = BY_REASON.get(error.reason, RegisterError)
+            raise kind(error.message, index=error.index)
+        values = list(response.values)
+        last = len(values) - 1
+        for place, (value, one) in enumerate(zip(values, self._batch, strict=False)):
+            if value >> (8 * one.width):
+                raise BadStream(f"{value:#x} does not fit the {one.width} bytes that were read")
+            if one.expect is not None and place < last and not one.met_by(value):
+                raise BadStream(f"it went on behind guard {place}, which {value:#x} does not meet")
+        if len(values) == len(self._batch) or self._ended_by_guard(values):
+            return values
+        raise BadStream(f"{len(values)} values answer {len(self._batch)} accesses")
+
+    def _ended_by_guard(self, values: list[int]) -> bool:
+        """Say whether the last value is that of a guard that was not met."""
+        if not 0 < len(values) < len(self._batch):
+            return False
+        return not self._batch[len(values) - 1].met_by(values[-1])
+
+
+async def _ask(call: Any, endpoint: str) -> Any:
+    """Await a call of the device service. Errors: what the service meant."""
+    try:
+        return await cast("grpc.aio.UnaryUnaryCall[Any, Any]", call)
+    except grpc.aio.AioRpcError as failure:
+        if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise ServiceUnavailable(f"no answer from {endpoint} in time") from failure
+        raise from_rpc_error(failure, endpoint) from failure

@@ -1,0 +1,78 @@
+"""How a driver rings queues: by eventfd, or by a call that merges rings."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from virtmesh_common.errors import VirtmeshError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+
+class Doorbell(Protocol):
+    """Rings queues. Ringing never waits."""
+
+    def ring(self, queue: int) -> None:
+        """Tell the device that a queue has available buffers."""
+
+    def close(self) -> None:
+        """Ring no more."""
+
+
+class EventfdDoorbell:
+    """Signals the kick eventfd of a queue. The descriptors stay their owner's."""
+
+    def __init__(self, kicks: Mapping[int, int]) -> None:
+        self._kicks = kicks
+
+    def ring(self, queue: int) -> None:
+        """Signal the eventfd."""
+        # A counter at its maximum refuses to go further; the device has a ring to see anyway.
+        with suppress(BlockingIOError):
+            os.eventfd_write(self._kicks[queue], 1)
+
+    def close(self) -> None:
+        """Do nothing: nothing is held."""
+
+
+class CallDoorbell:
+    """Rings by awaiting `call` with the queues to ring, one call at a time.
+
+    The call runs in a task of its own, so that a ring is not lost when the task that asked for it
+    is cancelled; rings that come meanwhile are merged into the next call. When a call fails,
+    `failed` gets the error and no more calls are made.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Sequence[int]], Awaitable[object]],
+        failed: Callable[[VirtmeshError], None],
+    ) -> None:
+        self._call = call
+        self._failed = failed
+        self._rung: set[int] = set()
+        self._news = asyncio.Event()
+        self._task = asyncio.create_task(self._run(), name="doorbell")
+
+    def ring(self, queue: int) -> None:
+        """Have the queue rung by the next call."""
+        self._rung.add(queue)
+        self._news.set()
+
+    def close(self) -> None:
+        """Ring no more."""
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        """Call for as long as there are rings."""
+        try:
+            while await self._news.wait():
+                self._news.clear()
+                queues, self._rung = sorted(self._rung), set()
+                await self._call(queues)
+        except VirtmeshError as error:
+            self._failed(error)

@@ -1,0 +1,294 @@
+"""The handover socket: takes a driver's memory and doorbells (virtmesh.memory.v1).
+
+What comes in is hostile until proven: packets and control data may be cut off, descriptors may be
+too many, too few, or not what they are said to be. Every descriptor that arrives is closed here, or
+belongs to a `Handover`, which closes it.
+
+Invariant: a connection is in `_connections` from `accept` until it is closed, and counts as pending
+until it is attached; it is closed once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from google.protobuf.message import DecodeError
+from virtmesh_native import GuestMemory
+
+from virtmesh.mmio.device import Doorbell
+from virtmesh.rpc.unix_listener import UnixListener
+from virtmesh_common.api.memory.v1 import handover_pb2 as pb
+from virtmesh_common.errors import (
+    BadDoorbell,
+    BadStream,
+    MemoryMissing,
+    MemoryRefused,
+    MessageTooLarge,
+    VirtmeshError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = structlog.get_logger(__name__)
+
+PACKET_LIMIT_BYTES = 64 << 10
+"""Largest packet (handover.proto)."""
+DESCRIPTOR_LIMIT = 128
+"""Most descriptors of a packet (handover.proto)."""
+REGION_LIMIT = 8
+"""Most regions of guest memory (handover.proto)."""
+PENDING_LIMIT = 8
+"""Most connections that are not attached; each holds descriptors of this process."""
+PENDING_SECONDS = 30.0
+"""How long a connection may take to be attached."""
+ACCEPT_PAUSE_SECONDS = 1.0
+"""How long no connection is taken after one could not be."""
+EVENTFD_LINK = "anon_inode:[eventfd]"
+
+
+class Handover:
+    """What one driver handed over, and the connection that says that it is alive."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.ticket = ""
+        self.memory: GuestMemory | None = None
+        self.doorbells: dict[int, Doorbell] = {}
+        self.config_call: int | None = None
+        self.attached = False
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the connection is closed, by either side."""
+        self._descriptors: Sequence[int] = ()
+
+    def own(self, descriptors: Sequence[int]) -> None:
+        """Take the descriptors of the request over: they are closed with the connection."""
+        self._descriptors = descriptors
+
+    def take(self, request: pb.HandoverRequest, queues: int) -> None:
+        """Check a request against the descriptors, and keep what it brings.
+
+        Errors: MemoryRefused and its subclasses.
+        """
+        descriptors = self._descriptors
+        check_indexes(request, len(descriptors))
+        self.doorbells = check_doorbells(request, descriptors, queues)
+        if request.HasField("config_call_index"):
+            self.config_call = descriptors[request.config_call_index]
+            check_eventfd(self.config_call, "the configuration change doorbell")
+        self.memory = GuestMemory(
+            [
+                (
+                    descriptors[region.descriptor_index],
+                    region.guest_address,
+                    region.size_bytes,
+                    region.offset_bytes,
+                )
+                for region in request.regions
+            ]
+        )
+        self.ticket = secrets.token_urlsafe(24)
+
+    def close(self) -> None:
+        """Close the connection and every descriptor."""
+        close_all(self._descriptors)
+        self._descriptors = ()
+        self.memory = None
+        self.connection.close()
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+
+class HandoverServer:
+    """One unix socket of the type SOCK_SEQPACKET. `queues` is how many queues the device has."""
+
+    def __init__(
+        self, path: Path, queues: int, *, pending_seconds: float = PENDING_SECONDS
+    ) -> None:
+        self.path = path
+        self._queues = queues
+        self._pending_seconds = pending_seconds
+        self._connections: set[Handover] = set()
+        self._loop = asyncio.get_running_loop()
+        self._listener: UnixListener | None = None
+
+    def listen(self) -> None:
+        """Take connections. Errors: AddressTaken."""
+        self._listener = UnixListener(self.path, socket.SOCK_SEQPACKET, option="--handover")
+        self._resume()
+
+    def find(self, ticket: str) -> Handover:
+        """Return what was handed over for a ticket. Errors: MemoryMissing."""
+        for handover in self._connections:
+            if handover.ticket and secrets.compare_digest(
+                handover.ticket.encode(), ticket.encode()
+            ):
+                return handover
+        raise MemoryMissing(
+            f"no memory was handed over for this ticket, or its connection is closed: connect to"
+            f" {self.path} and keep the connection"
+        )
+
+    def drop(self, handover: Handover) -> None:
+        """Close a connection."""
+        if handover in self._connections:
+            self._connections.remove(handover)
+            self._loop.remove_reader(handover.connection.fileno())
+            handover.close()
+
+    def close(self) -> None:
+        """Listen no more, close every connection, remove the socket."""
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener.socket.fileno())
+            self._listener.remove()
+            self._listener.close()
+            self._listener = None
+        for handover in list(self._connections):
+            self.drop(handover)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Take a connection."""
+        try:
+            connection, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            # Out of descriptors, most likely: without a pause the loop would do nothing else.
+            log.warning("can't take a connection", error=os.strerror(error.errno or 0))
+            self._loop.remove_reader(listener.fileno())
+            self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._resume)
+            return
+        connection.setblocking(False)  # noqa: FBT003 - as socket has it
+        handover = Handover(connection)
+        pending = sum(not other.attached for other in self._connections)
+        if pending >= PENDING_LIMIT:
+            refuse(handover, MemoryRefused(f"{pending} drivers are attaching already: try later"))
+            handover.close()
+            return
+        self._connections.add(handover)
+        self._loop.add_reader(connection.fileno(), self._read, handover)
+        self._loop.call_later(self._pending_seconds, self._expire, handover)
+
+    def _resume(self) -> None:
+        """Take connections, from the start or again after a pause."""
+        if self._listener is not None:
+            listener = self._listener.socket
+            self._loop.add_reader(listener.fileno(), self._accept, listener)
+
+    def _expire(self, handover: Handover) -> None:
+        """Close a connection that was not attached in time."""
+        if not handover.attached:
+            self.drop(handover)
+
+    def _read(self, handover: Handover) -> None:
+        """Read a packet: the request, or the end."""
+        try:
+            data, descriptors, flags, _ = socket.recv_fds(
+                handover.connection, PACKET_LIMIT_BYTES, DESCRIPTOR_LIMIT, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return
+        except OSError:
+            self.drop(handover)
+            return
+        if handover.ticket or not (data or descriptors):
+            # The end; or a packet after the request, which the protocol doesn't have.
+            close_all(descriptors)
+            self.drop(handover)
+            return
+        handover.own(descriptors)
+        try:
+            handover.take(parse(data, flags), self._queues)
+        except VirtmeshError as error:
+            log.info("refused a handover", reason=error.reason, message=error.message)
+            refuse(handover, error)
+            self.drop(handover)
+        else:
+            answer(handover, pb.HandoverResponse(ticket=handover.ticket))
+
+
+def parse(data: bytes, flags: int) -> pb.HandoverRequest:
+    """Parse a packet whole. Errors: MessageTooLarge, BadStream."""
+    if flags & socket.MSG_TRUNC:
+        raise MessageTooLarge(f"the packet is larger than {PACKET_LIMIT_BYTES} bytes")
+    if flags & socket.MSG_CTRUNC:
+        raise MessageTooLarge(
+            f"the packet has more than {DESCRIPTOR_LIMIT} descriptors, or this service has no room"
+            " for them"
+        )
+    try:
+        return pb.HandoverRequest.FromString(data)
+    except DecodeError as error:
+        raise BadStream("the packet is no HandoverRequest") from error
+
+
+def check_indexes(request: pb.HandoverRequest, count: int) -> None:
+    """Check that each descriptor is described. Errors: MemoryMissing, MemoryRefused."""
+    if not request.regions:
+        raise MemoryMissing("the request describes no memory: at least one region is needed")
+    if len(request.regions) > REGION_LIMIT:
+        raise MemoryRefused(f"{len(request.regions)} regions are more than {REGION_LIMIT}")
+    addresses = [region.guest_address for region in request.regions]
+    if addresses != sorted(addresses):
+        raise MemoryRefused("the regions are not in ascending order of guest_address")
+    used = {region.descriptor_index for region in request.regions}
+    for doorbell in request.doorbells:
+        used |= {doorbell.kick_index, doorbell.call_index}
+    if request.HasField("config_call_index"):
+        used.add(request.config_call_index)
+    if used != set(range(count)):
+        raise MemoryRefused(
+            f"{count} descriptors came; the request describes those with the indexes"
+            f" {', '.join(map(str, sorted(used)))}"
+        )
+
+
+def check_doorbells(
+    request: pb.HandoverRequest, descriptors: Sequence[int], queues: int
+) -> dict[int, Doorbell]:
+    """Return the doorbells by queue. Errors: BadDoorbell."""
+    doorbells: dict[int, Doorbell] = {}
+    for entry in request.doorbells:
+        if entry.queue >= queues:
+            raise BadDoorbell(f"a doorbell is for queue {entry.queue}; there are {queues} queues")
+        if entry.queue in doorbells:
+            raise BadDoorbell(f"queue {entry.queue} has two doorbells")
+        doorbell = Doorbell(descriptors[entry.kick_index], descriptors[entry.call_index])
+        check_eventfd(doorbell.kick, f"kick of queue {entry.queue}")
+        check_eventfd(doorbell.call, f"call of queue {entry.queue}")
+        doorbells[entry.queue] = doorbell
+    return doorbells
+
+
+def check_eventfd(descriptor: int, name: str) -> None:
+    """Check that a descriptor is a non-blocking eventfd. Errors: BadDoorbell."""
+    kind = Path(f"/proc/self/fd/{descriptor}").readlink()
+    if str(kind) != EVENTFD_LINK:
+        raise BadDoorbell(f"{name} is no eventfd but {kind}")
+    if not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_NONBLOCK:
+        raise BadDoorbell(f"{name} is blocking: make it with EFD_NONBLOCK")
+
+
+def refuse(handover: Handover, error: VirtmeshError) -> None:
+    """Answer with an error."""
+    answer(handover, pb.HandoverResponse(error_reason=error.reason, error_message=error.message))
+
+
+def answer(handover: Handover, response: pb.HandoverResponse) -> None:
+    """Send an answer; a driver that is gone, or takes none, gets none."""
+    with suppress(OSError):
+        handover.connection.send(response.SerializeToString(), socket.MSG_NOSIGNAL)
+
+
+def close_all(descriptors: Sequence[int]) -> None:
+    """Close descriptors."""
+    for descriptor in descriptors:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Disks: model, image, driver, and the services of both."""

@@ -1,0 +1,68 @@
+"""Disks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from virtmesh.telemetry.definitions import Histogram, counter, gauge, histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client import Metric
+    from virtmesh_native import BlkDevice
+
+REQUESTS = counter(
+    "virtmesh_blk_requests",
+    "Requests completed. `type` is the name in the specification without VIRTIO_BLK_T_, `outcome`"
+    " is ok, ioerr or unsupp.",
+    "requests",
+    "type",
+    "outcome",
+)
+DURATION = histogram(
+    "virtmesh_blk_request_duration_seconds",
+    "Time from leaving the queue to completion, by type.",
+    "type",
+)
+BYTES = counter(
+    "virtmesh_blk_transferred_bytes",
+    "Bytes read, written, discarded or zeroed by successful requests.",
+    "bytes",
+    "type",
+)
+MALFORMED = counter("virtmesh_blk_malformed", "Chains refused before execution.", "chains")
+TRUNCATED = counter(
+    "virtmesh_blk_truncated",
+    "Requests that failed since the image is shorter than the disk: someone cut it off.",
+    "requests",
+)
+IN_FLIGHT = gauge("virtmesh_blk_in_flight_requests", "Requests being executed.", "requests")
+CAPACITY = gauge("virtmesh_blk_capacity_bytes", "Capacity of the disk.", "bytes")
+ALLOCATED = gauge("virtmesh_blk_allocated_bytes", "Storage that the image takes.", "bytes")
+READ_ONLY = gauge("virtmesh_blk_read_only", "1 while writes are refused.", "")
+WRITE_BACK = gauge("virtmesh_blk_write_back", "1 while writes are volatile until a flush.", "")
+
+OUTCOMES = ("ok", "ioerr", "unsupp")
+
+
+def blk_metrics(disk: BlkDevice) -> Iterable[Metric]:
+    """Return the metrics of a disk, read now from its native counters."""
+    stats, latencies = sorted(disk.stats().items()), disk.latencies()
+    yield REQUESTS.of(
+        ((kind, outcome), count)
+        for kind, counts in stats
+        for outcome, count in zip(OUTCOMES, counts, strict=False)
+    )
+    yield DURATION.histograms(
+        ((kind,), Histogram.counted(disk.latency_bounds, latencies[kind], busy_us / 1e6))
+        for kind, (*_, busy_us) in stats
+    )
+    yield BYTES.of(((kind,), moved) for kind, (_, _, _, moved, _) in stats)
+    yield MALFORMED.one(disk.malformed)
+    yield TRUNCATED.one(disk.truncated)
+    yield IN_FLIGHT.one(disk.in_flight)
+    yield CAPACITY.one(disk.capacity)
+    yield ALLOCATED.one(disk.allocated)
+    yield READ_ONLY.one(disk.read_only)
+    yield WRITE_BACK.one(disk.write_back)

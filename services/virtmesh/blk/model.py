@@ -1,0 +1,276 @@
+"""The virtio block device (virtio 1.4, 5.2): configuration and features of a disk.
+
+https://docs.oasis-open.org/virtio/virtio/v1.4/virtio-v1.4.html
+
+Requests are parsed and executed by virtmesh_native.BlkDevice; its threads never come here.
+
+Threats and known gaps:
+- A driver writes anything to the rings and to the configuration: rings and requests are checked
+  natively, whole, before they are executed; registers are checked by their table.
+- A driver can fill the image and wear the storage under it: there are no quotas and no rate limits.
+- Whoever reaches the address of BlockAdminService can resize and lock the disk: it has no
+  authentication of its own, so listen on a unix socket or a private network.
+- The image belongs to the device while it is open (it is locked), but another program may ignore
+  the lock; a truncated image then gives I/O errors, not lost writes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from virtmesh_native import BlkDevice, Interrupt
+
+from virtmesh.blk.image import add_mend, check_kind, create_image
+from virtmesh.blk.metrics import blk_metrics
+from virtmesh.blk.options import (
+    OFFERED,
+    OFFERED_WRITABLE,
+    OPTIONS,
+    BlkOptions,
+    check_options,
+)
+from virtmesh.blk.service import SERVICE, BlockAdmin
+from virtmesh.virtio.mmio_device import VirtioMmio
+from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.spec import BlkFeature
+from virtmesh_common.errors import (
+    BadSize,
+    BadValue,
+    BlockReadOnly,
+    DriverViolation,
+    ImageError,
+    WouldShrink,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from enum import IntFlag
+
+    import grpc.aio
+    from prometheus_client import Metric
+    from virtmesh_native import GuestMemory, QueueConfig
+
+    from virtmesh.mmio.register_file import Register
+    from virtmesh.virtio.device import SharedMemory
+
+log = structlog.get_logger(__name__)
+
+__all__ = ["OPTIONS", "BlkModel", "BlkOptions", "make"]
+
+
+HEADS, TRACK_SECTORS, CYLINDERS_MAX = 16, 63, 16383
+"""The geometry that ATA disks report when they are larger than it can say."""
+PHYSICAL_BLOCK = 4096
+"""Smallest write that page caches and disks do without reading first, in bytes."""
+MAX_DISCARD_SECTORS = MAX_WRITE_ZEROES_SECTORS = 0x7FFFFF
+"""Most sectors in one segment of a discard or write-zeroes: just under 4 GiB."""
+MAX_DISCARD_SEG = MAX_WRITE_ZEROES_SEG = 32
+"""Most segments in one discard or write-zeroes."""
+
+
+class BlkModel:
+    """A disk. Implements virtmesh.virtio.device.VirtioDevice.
+
+    Errors: those of virtmesh_native.BlkDevice.
+    """
+
+    kind = "blk"
+    services = (SERVICE,)
+    device_id = blk.VIRTIO_ID_BLOCK
+    family: type[IntFlag] = BlkFeature
+    config = blk.CONFIG
+    shared_memory: Mapping[int, SharedMemory] = {}
+
+    def __init__(self, name: str, options: BlkOptions) -> None:
+        self.name = name
+        self.options = options
+        self.queue_size_max = (options.queue_size,) * options.queues
+        self.interrupt = Interrupt()
+        self.config_generation = 0
+        self._features: int | None = None
+        self.disk = BlkDevice(
+            str(options.image),
+            read_only=options.read_only,
+            serial=options.serial,
+            block_size=options.block_size,
+            seg_max=options.seg_max,
+            max_discard_sectors=MAX_DISCARD_SECTORS,
+            max_discard_seg=MAX_DISCARD_SEG,
+            max_write_zeroes_sectors=MAX_WRITE_ZEROES_SECTORS,
+            max_write_zeroes_seg=MAX_WRITE_ZEROES_SEG,
+            threads=options.threads,
+        )
+        self._capacity = self.disk.capacity
+        """The capacity as drivers see it: it moves together with the generation (2.5.1)."""
+        physical = max(PHYSICAL_BLOCK // options.block_size, 1)
+        self._fixed: dict[Register, int] = {
+            blk.SIZE_MAX: options.size_max,
+            blk.SEG_MAX: options.seg_max,
+            blk.HEADS: HEADS,
+            blk.SECTORS: TRACK_SECTORS,
+            blk.BLK_SIZE: options.block_size,
+            blk.PHYSICAL_BLOCK_EXP: physical.bit_length() - 1,
+            blk.ALIGNMENT_OFFSET: 0,
+            blk.MIN_IO_SIZE: physical,
+            blk.OPT_IO_SIZE: 0,
+            blk.UNUSED0: 0,
+            blk.NUM_QUEUES: options.queues,
+            blk.MAX_DISCARD_SECTORS: MAX_DISCARD_SECTORS,
+            blk.MAX_DISCARD_SEG: MAX_DISCARD_SEG,
+            blk.DISCARD_SECTOR_ALIGNMENT: max(options.block_size, PHYSICAL_BLOCK) // blk.SECTOR,
+            blk.MAX_WRITE_ZEROES_SECTORS: MAX_WRITE_ZEROES_SECTORS,
+            blk.MAX_WRITE_ZEROES_SEG: MAX_WRITE_ZEROES_SEG,
+            blk.WRITE_ZEROES_MAY_UNMAP: 1,
+            blk.UNUSED1: 0,
+        }
+        self.reset()
+
+    # -- Features and configuration space -----------------------------------------------------
+
+    @property
+    def device_features(self) -> int:
+        """The features to offer now: a read-only disk has no discard (5.2.6.2)."""
+        offered = OFFERED | (
+            BlkFeature.VIRTIO_BLK_F_RO if self.disk.read_only else OFFERED_WRITABLE
+        )
+        return int(offered) & ~self.options.without
+
+    def missing_feature(self, features: int) -> str:
+        """Name a feature that the subset lacks: none, any subset makes a disk."""
+        return ""
+
+    def negotiate(self, features: int) -> None:
+        """Take the features: without FLUSH each write is stable when it completes (5.2.5.2)."""
+        self._features = features
+        self.disk.activate(features)
+        self.disk.write_back = bool(features & BlkFeature.VIRTIO_BLK_F_FLUSH)
+
+    def reset(self) -> None:
+        """Forget the features; the cache mode after a reset is write-back."""
+        self._features = None
+        self.disk.write_back = True
+
+    def read_config(self, field: Register) -> int:
+        """Read a field of the configuration space (5.2.4)."""
+        if field is blk.CAPACITY:
+            return self._capacity // blk.SECTOR
+        if field is blk.CYLINDERS:
+            sectors = self._capacity // blk.SECTOR
+            return min(sectors // (HEADS * TRACK_SECTORS), CYLINDERS_MAX)
+        if field is blk.WRITEBACK:
+            return int(self.disk.write_back)
+        return self._fixed[field]
+
+    def write_config(self, field: Register, value: int) -> None:
+        """Write the one field that can be written: `writeback` (5.2.6.1)."""
+        if not (self._features or 0) & BlkFeature.VIRTIO_BLK_F_CONFIG_WCE:
+            raise DriverViolation(
+                f"{field.name}: VIRTIO_BLK_F_CONFIG_WCE was not negotiated (5.2.6.1)"
+            )
+        if value > 1:
+            raise BadValue(f"{field.name}: {value:#x} is neither 0 nor 1 (5.2.5)")
+        self.disk.write_back = bool(value)
+
+    # -- Queues ---------------------------------------------------------------------------------
+
+    def start_queue(
+        self, index: int, memory: GuestMemory, config: QueueConfig, kick: int | None
+    ) -> None:
+        """Serve a queue from now on."""
+        self.disk.start_queue(index, memory, config, self.interrupt, kick)
+
+    def kick(self, index: int) -> None:
+        """Look at a queue now."""
+        self.disk.kick(index)
+
+    def request_stop(self, index: int) -> None:
+        """Begin to stop a queue."""
+        self.disk.request_stop(index)
+
+    def is_stopped(self, index: int) -> bool:
+        """Say whether a queue is stopped."""
+        return self.disk.is_stopped(index)
+
+    def queue_base(self, index: int) -> int:
+        """Return where a stopped queue can go on."""
+        return self.disk.queue_base(index) or 0
+
+    def join(self, index: int) -> None:
+        """Wait until a queue is stopped."""
+        self.disk.join(index)
+
+    # -- What the owner does (BlockAdminService); these may wait, and run on any thread ----------
+
+    def resize(self, capacity: int, *, allow_shrink: bool) -> int:
+        """Change the size of the image; returns the size before. Call `announce_change` after.
+
+        Errors: BadSize, WouldShrink, BlockReadOnly, NotResizable, BlockIOError.
+        """
+        before = self.disk.capacity
+        if capacity == 0 or capacity % self.options.block_size:
+            raise BadSize(
+                f"{capacity} bytes is no size for {self.name}: choose a multiple of"
+                f" {self.options.block_size}, the block size",
+                size_bytes=capacity,
+            )
+        if self.disk.read_only:
+            raise BlockReadOnly(f"{self.name} is read-only, so its size stays")
+        if capacity < before and not allow_shrink:
+            raise WouldShrink(
+                f"{self.name} has {before} bytes; {capacity} would cut data off: allow shrinking if"
+                " you mean it"
+            )
+        self.disk.resize(capacity)
+        return before
+
+    def announce_change(self) -> None:
+        """Tell the driver that the configuration has changed (5.2.6.2). On the loop's thread."""
+        self._capacity = self.disk.capacity
+        self.config_generation = self.config_generation + 1 & 0xFFFF_FFFF
+        if self._features is not None:  # No notifications to a device in reset (2.4.1).
+            self.interrupt.raise_config()
+
+    # -- Counters, services, end ------------------------------------------------------------------
+
+    @property
+    def notifications(self) -> int:
+        """Notifications received by eventfd."""
+        return self.disk.notifications
+
+    @property
+    def requests(self) -> int:
+        """Requests completed, whatever their outcome."""
+        return sum(
+            ok + failed + unknown for ok, failed, unknown, _, _ in self.disk.stats().values()
+        )
+
+    def add_services(self, server: grpc.aio.Server) -> None:
+        """Add BlockAdminService to the server."""
+        BlockAdmin(self).add_to(server)
+
+    def end_streams(self) -> None:
+        """Do nothing: every call of BlockAdminService ends by itself."""
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return the metrics of the disk, read now."""
+        return blk_metrics(self.disk)
+
+    def close(self) -> None:
+        """Stop everything and release the image."""
+        self.disk.close()
+
+
+def make(name: str, *, size: int | None, **values: Any) -> VirtioMmio:
+    """Make a disk from the options of the command line.
+
+    Errors: click.BadParameter for options that make no sense; ImageError, with the mend.
+    """
+    options = check_options(**values)
+    if size is not None and create_image(options.image, size, options.block_size):
+        log.info("created an image", image=str(options.image), size_bytes=size)
+    check_kind(options.image)
+    try:
+        return VirtioMmio(BlkModel(name, options))
+    except ImageError as error:
+        raise add_mend(error, options.image, options.block_size) from error

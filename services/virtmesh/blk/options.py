@@ -1,0 +1,152 @@
+"""What a disk is made of, and its options on the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from virtmesh.kinds.feature_option import without_option
+from virtmesh.kinds.option_types import Size
+from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.spec import BlkFeature
+from virtmesh_common.virtio.features import TRANSPORT_FEATURES
+
+SEG_MAX = 126
+"""Default of seg_max: with a header and a status byte, 128 descriptors."""
+SIZE_MAX = 1 << 20
+"""Default of size_max, in bytes."""
+SIZE_MAX_LIMIT = (1 << 32) - 1
+"""Largest size_max that its field can say."""
+BLOCK_SIZE_MAX = 1 << 16
+"""Largest block size, in bytes."""
+
+
+OFFERED = (
+    TRANSPORT_FEATURES
+    | BlkFeature.VIRTIO_BLK_F_SIZE_MAX
+    | BlkFeature.VIRTIO_BLK_F_SEG_MAX
+    | BlkFeature.VIRTIO_BLK_F_GEOMETRY
+    | BlkFeature.VIRTIO_BLK_F_BLK_SIZE
+    | BlkFeature.VIRTIO_BLK_F_FLUSH
+    | BlkFeature.VIRTIO_BLK_F_TOPOLOGY
+    | BlkFeature.VIRTIO_BLK_F_CONFIG_WCE
+    | BlkFeature.VIRTIO_BLK_F_MQ
+)
+"""Features of every disk."""
+OFFERED_WRITABLE = BlkFeature.VIRTIO_BLK_F_DISCARD | BlkFeature.VIRTIO_BLK_F_WRITE_ZEROES
+"""Features of a disk that takes writes."""
+
+
+@dataclass(frozen=True)
+class BlkOptions:
+    """What a disk is made of. Sizes are in bytes, `queue_size` in entries.
+
+    `size_max` and `seg_max` limit a segment and the number of segments of a request; `without` has
+    the bits of features that it does not offer.
+    """
+
+    image: Path
+    read_only: bool = False
+    serial: str = ""
+    queues: int = 1
+    queue_size: int = 256
+    block_size: int = blk.SECTOR
+    seg_max: int = SEG_MAX
+    size_max: int = SIZE_MAX
+    threads: int = 4
+    without: int = 0
+
+
+OPTIONS = (
+    click.Option(
+        ["--image"],
+        required=True,
+        type=click.Path(path_type=Path),
+        help="File or block device node with the data.",
+    ),
+    click.Option(
+        ["--size"], type=Size(), help="Create the image with this size, sparse, if it is missing."
+    ),
+    click.Option(["--read-only"], is_flag=True, help="Refuse writes; open the image read-only."),
+    click.Option(["--serial"], default="", help="Identification, at most 20 ASCII characters."),
+    click.Option(
+        ["--queues"], type=click.IntRange(1, 64), default=1, show_default=True, help="Queues."
+    ),
+    click.Option(
+        ["--queue-size"],
+        type=click.IntRange(4, 32768),
+        default=256,
+        show_default=True,
+        help="Largest size of a queue, in entries: a power of two.",
+    ),
+    click.Option(
+        ["--block-size"],
+        type=Size(),
+        default=512,
+        show_default=True,
+        help="Logical block size in bytes: a power of two from 512 to 64K.",
+    ),
+    click.Option(
+        ["--seg-max"],
+        type=click.IntRange(min=1),
+        help="Most segments in a request  [default: 126, or queue size - 2 if that is less]",
+    ),
+    click.Option(
+        ["--size-max"],
+        type=Size(),
+        default=SIZE_MAX,
+        show_default=True,
+        help="Largest segment of a request, in bytes.",
+    ),
+    click.Option(
+        ["--threads"],
+        type=click.IntRange(1, 64),
+        default=4,
+        show_default=True,
+        help="Threads that execute requests.",
+    ),
+    without_option(OFFERED | OFFERED_WRITABLE, BlkFeature),
+)
+"""Options of `virtmesh-device blk`."""
+
+
+def check_options(*, seg_max: int | None, **values: Any) -> BlkOptions:
+    """Check what click can't. Errors: click.BadParameter."""
+    queue_size, block_size = values["queue_size"], values["block_size"]
+    serial, size_max = values["serial"], values["size_max"]
+    if queue_size & (queue_size - 1):
+        raise click.BadParameter(f"{queue_size} is no power of two", param_hint="--queue-size")
+    if block_size & (block_size - 1) or not blk.SECTOR <= block_size <= BLOCK_SIZE_MAX:
+        raise click.BadParameter(
+            f"{block_size} is no power of two from {blk.SECTOR} to {BLOCK_SIZE_MAX}",
+            param_hint="--block-size",
+        )
+    if not 0 < size_max <= SIZE_MAX_LIMIT or size_max % block_size:
+        raise click.BadParameter(
+            f"{size_max} is no multiple of the block size below 4 GiB",
+            param_hint="--size-max",
+        )
+    writeback = BlkFeature.VIRTIO_BLK_F_CONFIG_WCE
+    if values["without"] & BlkFeature.VIRTIO_BLK_F_FLUSH and not values["without"] & writeback:
+        raise click.BadParameter(
+            "a disk that offers config_wce has to offer flush (5.2.5.2): leave both out, with"
+            " flush+config_wce",
+            param_hint="--without",
+        )
+    # A request has a header and a status byte beside its segments (5.2.6).
+    if seg_max is not None and seg_max > queue_size - 2:
+        raise click.BadParameter(
+            f"{seg_max} segments don't fit a queue of {queue_size}: at most {queue_size - 2}",
+            param_hint="--seg-max",
+        )
+    if len(serial.encode()) > blk.VIRTIO_BLK_ID_BYTES or not (
+        serial.isascii() and serial.isprintable()
+    ):
+        raise click.BadParameter(
+            f"{serial!r} is not at most {blk.VIRTIO_BLK_ID_BYTES} printable ASCII characters",
+            param_hint="--serial",
+        )
+    return BlkOptions(seg_max=seg_max or min(SEG_MAX, queue_size - 2), **values)

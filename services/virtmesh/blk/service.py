@@ -1,0 +1,113 @@
+"""BlockAdminService: what the owner of a disk does to it from outside (virtmesh.block.v1)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from virtmesh_common.api.block.v1 import block_pb2 as pb
+from virtmesh_common.api.block.v1 import block_pb2_grpc
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+    from virtmesh.blk.model import BlkModel
+
+SERVICE = "virtmesh.block.v1.BlockAdminService"
+
+
+class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
+    """The service of one disk. What may wait runs on a thread of its own."""
+
+    def __init__(self, model: BlkModel) -> None:
+        self._model = model
+        self._resizing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[int]] = set()
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Add the service to a server."""
+        block_pb2_grpc.add_BlockAdminServiceServicer_to_server(self, server)
+
+    async def GetInfo(
+        self, request: pb.GetInfoRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetInfoResponse:
+        """Describe the disk and its image."""
+        del request, context
+        model = self._model
+        return pb.GetInfoResponse(
+            capacity_bytes=model.disk.capacity,
+            block_size_bytes=model.options.block_size,
+            read_only=model.disk.read_only,
+            serial=model.options.serial,
+            image_path=str(model.options.image),
+            allocated_bytes=model.disk.allocated,
+            config_generation=model.config_generation,
+        )
+
+    async def Resize(
+        self, request: pb.ResizeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ResizeResponse:
+        """Change the capacity, and tell the driver."""
+        del context
+        # A resize that has begun can't be taken back: the driver has to learn of it, even if the
+        # caller gives up.
+        task = asyncio.create_task(self._resize(request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        before = await asyncio.shield(task)
+        return pb.ResizeResponse(
+            previous_capacity_bytes=before, capacity_bytes=self._model.disk.capacity
+        )
+
+    async def _resize(self, request: pb.ResizeRequest) -> int:
+        """Resize, and tell the driver; returns the capacity before."""
+        async with self._resizing:  # "Would it shrink" and the resize are one step.
+            before = self._model.disk.capacity
+            try:
+                return await asyncio.to_thread(
+                    self._model.resize, request.capacity_bytes, allow_shrink=request.allow_shrink
+                )
+            finally:
+                # After an error too: the new size may be in force, and only not durable.
+                if self._model.disk.capacity != before:
+                    self._model.announce_change()
+
+    async def Flush(
+        self, request: pb.FlushRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.FlushResponse:
+        """Make completed writes durable."""
+        del request, context
+        await asyncio.to_thread(self._model.disk.flush)
+        return pb.FlushResponse()
+
+    async def SetReadOnly(
+        self, request: pb.SetReadOnlyRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.SetReadOnlyResponse:
+        """Refuse or take writes from the next request on."""
+        del context
+        self._model.disk.read_only = request.read_only
+        return pb.SetReadOnlyResponse()
+
+    async def GetStats(
+        self, request: pb.GetStatsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetStatsResponse:
+        """Return the counters of the disk."""
+        del request, context
+        disk = self._model.disk
+        return pb.GetStatsResponse(
+            requests=[
+                pb.RequestStats(
+                    type=kind,
+                    ok=ok,
+                    io_errors=io_errors,
+                    unsupported=unsupported,
+                    bytes=transferred,
+                    busy_us=busy_us,
+                )
+                for kind, (ok, io_errors, unsupported, transferred, busy_us) in sorted(
+                    disk.stats().items()
+                )
+            ],
+            in_flight=disk.in_flight,
+            malformed=disk.malformed,
+        )

@@ -1,1 +1,0 @@
-"""Device models, one file each: a module with OPTIONS and `make` is a kind of device."""

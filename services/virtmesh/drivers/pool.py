@@ -1,0 +1,66 @@
+"""A pool of equal things that tasks take and give back, first come, first served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from virtmesh.telemetry.definitions import LATENCY_BOUNDS, Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from virtmesh_common.errors import VirtmeshError
+
+T = TypeVar("T")
+
+
+class Pool(Generic[T]):
+    """Hands a thing given back straight to whoever waits longest, so no newcomer overtakes."""
+
+    def __init__(self, things: Iterable[T]) -> None:
+        self._free = deque(things)
+        self._waiting: deque[asyncio.Future[T]] = deque()
+        self._broken: Callable[[], VirtmeshError] | None = None
+        self.waits = Histogram(LATENCY_BOUNDS)
+        """Seconds that tasks had to wait: those that had to."""
+
+    async def take(self) -> T:
+        """Take a thing; wait for one when none is free. Errors: what `fail` was given."""
+        if self._broken is not None:
+            raise self._broken()
+        if self._free:
+            return self._free.popleft()
+        begun = monotonic()
+        turn: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            # The thing may have been handed over in the same moment as the cancellation.
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.give(turn.result())
+            raise
+        finally:
+            self.waits.observe(monotonic() - begun)
+
+    def give(self, thing: T) -> None:
+        """Give a thing back."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(thing)
+                return
+        if self._broken is None:
+            self._free.append(thing)
+
+    def fail(self, error: Callable[[], VirtmeshError]) -> None:
+        """Let everyone who waits, or comes, fail with what `error` makes; let go of all things."""
+        self._broken = error
+        self._free.clear()
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_exception(error())
+        self._waiting.clear()

@@ -1,0 +1,1 @@
+"""Input devices: model, delivery, injection, driver."""

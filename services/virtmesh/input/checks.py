@@ -1,0 +1,105 @@
+"""Whether a packet is one that the device can send (virtmesh.input.v1, InjectRequest)."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from virtmesh.input.held_keys import (
+    ABS_MT_TRACKING_ID,
+    EV_ABS,
+    EV_KEY,
+    NO_TOUCH,
+)
+from virtmesh_common.errors import BadEvent
+from virtmesh_common.evdev import CODES, TYPES, name_of, type_name
+
+if TYPE_CHECKING:
+    from virtmesh.input.held_keys import Event
+    from virtmesh.input.personality import Personality
+    from virtmesh_common.api.input.v1.input_pb2 import InjectRequest
+
+EVENTS_MAX = 1024
+"""Most events of a request."""
+LIST_MAX = 16
+"""Most names in a message."""
+EV_SYN, EV_SW = TYPES["EV_SYN"], TYPES["EV_SW"]
+SYN_REPORT = CODES["EV_SYN"]["SYN_REPORT"]
+END: Event = (EV_SYN, SYN_REPORT, 0)
+"""The event that ends a packet."""
+ANY = (-(1 << 31), (1 << 31) - 1)
+"""The range of a value that may be anything."""
+NOTHING = (1, 0)
+"""The range of an event that the device doesn't have."""
+DRIVERS = frozenset(TYPES[name] for name in ("EV_LED", "EV_SND", "EV_REP"))
+"""Types that the driver sends and the device takes."""
+
+
+class Checker:
+    """Checks packets against a personality. `name` is that of the device, for messages."""
+
+    def __init__(self, name: str, personality: Personality) -> None:
+        self._name = name
+        self._personality = personality
+        self._ranges = {
+            (kind, code): self._range(kind, code)
+            for kind, codes in personality.codes.items()
+            if kind not in DRIVERS
+            for code in codes
+        }
+
+    def check(self, request: InjectRequest) -> list[Event]:
+        """Return the events of a request, SYN_REPORT at the end.
+
+        Errors: BadEvent, with "sequence" and "index" of the event.
+        """
+        count = len(request.events)
+        if not 1 <= count <= EVENTS_MAX:
+            raise BadEvent(
+                f"a packet has 1 to {EVENTS_MAX} events, not {count}",
+                sequence=request.sequence,
+                index=min(count, EVENTS_MAX),
+            )
+        events = [(event.type, event.code, event.value) for event in request.events]
+        end = events.pop() if events[-1][:2] == END[:2] else END
+        for index, (kind, code, value) in enumerate(events):
+            low, high = self._ranges.get((kind, code), NOTHING)
+            if not low <= value <= high:
+                raise BadEvent(
+                    f"event {index} of packet {request.sequence}: {self._explain(kind, code)}",
+                    sequence=request.sequence,
+                    index=index,
+                )
+        return [*events, end]
+
+    def _range(self, kind: int, code: int) -> tuple[int, int]:
+        """Return the smallest and the largest value of an event."""
+        if kind == EV_ABS:
+            axis = self._personality.axes[code]
+            # The end of a touch is no position on the axis.
+            lowest = NO_TOUCH if code == ABS_MT_TRACKING_ID else axis.minimum
+            return min(lowest, axis.minimum), axis.maximum
+        if kind == EV_KEY:
+            return 0, 2  # released, pressed, repeated
+        return (0, 1) if kind == EV_SW else ANY
+
+    def _explain(self, kind: int, code: int) -> str:
+        """Say why an event is refused, and what would not be."""
+        if kind == EV_SYN:
+            return "of EV_SYN there is only SYN_REPORT, at the end of a packet: make two of it"
+        if (kind, code) in self._ranges:
+            low, high = self._ranges[kind, code]
+            return f"the value of {name_of(kind, code)} is from {low} to {high}"
+        if kind in DRIVERS:
+            return f"{type_name(kind)} is for the driver to send, not for {self._name}"
+        codes = self._personality.codes.get(kind, ())
+        if not codes:
+            kinds = (one for one in self._personality.codes if one not in DRIVERS)
+            has = ", ".join(type_name(one) for one in kinds)
+            return f"{self._name} has no {type_name(kind)}: it has {has}"
+        name = name_of(kind, code)
+        names = [name_of(kind, one) for one in codes]
+        if len(names) > LIST_MAX:
+            names = get_close_matches(name, names, n=3, cutoff=0)
+            return f"{self._name} has no {name}; the nearest that it has are {', '.join(names)}"
+        return f"{self._name} has no {name}: it has {', '.join(names)}"

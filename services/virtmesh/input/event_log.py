@@ -1,0 +1,136 @@
+"""The events of one input device, kept for any number of readers, each at its own pace.
+
+The last `kept` events lie in a ring. A reader is a number: how many events it is through with. What
+comes is never held back for a slow reader, so memory is bounded and readers know nothing of each
+other; one that is left behind is told so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+from typing import TYPE_CHECKING
+
+from virtmesh_common.errors import WatcherTooSlow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from virtmesh_common.errors import VirtmeshError
+
+EVENTS_KEPT = 65536
+"""Events a reader can be behind (virtmesh.kernel.v1.InputDeviceService.Watch)."""
+READ_MAX = 8192
+"""Most events of one read, unless told otherwise: 128 KiB as a message."""
+
+
+class EventLog:
+    """Events in the order in which they came, each with its time. `count` is how many came, ever.
+
+    An event is one u64: type << 48 | code << 32 | value. Runs on the event loop that made it.
+    """
+
+    def __init__(self, kept: int = EVENTS_KEPT) -> None:
+        self.kept = kept
+        self.count = 0
+        self.cut_off = 0
+        """Times that a reader was too slow."""
+        self._events = array("Q", bytes(8 * kept))
+        self._times = array("Q", bytes(8 * kept))
+        self.broken: Callable[[], VirtmeshError] | None = None
+        """Makes the error of readers that are through with what came; None while all is well."""
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def extend(self, events: Sequence[int]) -> None:
+        """Add events that came just now, and wake the readers."""
+        now_us = time.time_ns() // 1000
+        for number, event in enumerate(events, start=self.count):
+            self._events[number % self.kept] = event
+            self._times[number % self.kept] = now_us
+        self.count += len(events)
+        self.wake()
+
+    def fail(self, error: Callable[[], VirtmeshError]) -> None:
+        """Let readers fail with what `error` makes, once they are through with what came."""
+        self.broken = error
+        self.wake()
+
+    def reader(self) -> EventReader:
+        """Make a reader of what comes from now on."""
+        return EventReader(self)
+
+    async def news(self) -> None:
+        """Wait until there may be something new."""
+        news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(news)
+        try:
+            await news
+        finally:
+            self._waiting.discard(news)
+
+    def wake(self) -> None:
+        """Let everyone who waits look again."""
+        for news in self._waiting:
+            if not news.done():
+                news.set_result(None)
+
+    def slice(self, start: int, stop: int) -> tuple[array[int], array[int]]:
+        """Return events `start` to `stop` and their times, microseconds since the epoch.
+
+        All of them must be kept still.
+        """
+        first, end = start % self.kept, start % self.kept + stop - start
+        events, times = self._events[first:end], self._times[first:end]
+        if end > self.kept:
+            events += self._events[: end - self.kept]
+            times += self._times[: end - self.kept]
+        return events, times
+
+
+class EventReader:
+    """Reads a log from where it was when the reader was made. `sequence` is the events behind it.
+
+    When several tasks read by one reader, each event goes to one of them.
+    """
+
+    def __init__(self, log: EventLog) -> None:
+        self.sequence = log.count
+        self._log = log
+        self._stopped: Callable[[], VirtmeshError] | None = None
+
+    def is_empty(self) -> bool:
+        """Say whether nothing is to be read now."""
+        return self.sequence == self._log.count
+
+    def stop(self, error: Callable[[], VirtmeshError]) -> None:
+        """Let this reader read no more: it fails with what `error` makes, wherever it is."""
+        self._stopped = error
+        self._log.wake()
+
+    async def read(self, limit: int = READ_MAX) -> tuple[array[int], array[int]]:
+        """Return what has come, at most `limit` events, and the times; wait for the first.
+
+        Times are in microseconds since the epoch. Errors: WatcherTooSlow ("sequence": the number of
+        the last event read) when events were missed, now and ever after; what made the log fail;
+        what `stop` was given.
+        """
+        await self._until_news()
+        behind = self._log.count - self.sequence
+        if behind > self._log.kept:
+            self._log.cut_off += 1
+            raise WatcherTooSlow(
+                f"{behind} events behind, more than the {self._log.kept} that are kept:"
+                f" the last one read is number {self.sequence}",
+                sequence=self.sequence,
+            )
+        start, self.sequence = self.sequence, self.sequence + min(behind, limit)
+        return self._log.slice(start, self.sequence)
+
+    async def _until_news(self) -> None:
+        """Wait for something to read. Errors: what this reader or the log fails with."""
+        while self._stopped is None and self.is_empty() and self._log.broken is None:
+            await self._log.news()
+        error = self._stopped or (self._log.broken if self.is_empty() else None)
+        if error is not None:
+            raise error()

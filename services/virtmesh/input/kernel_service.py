@@ -1,0 +1,55 @@
+"""InputDeviceService: what the kernel's input drivers received, for any number of clients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from virtmesh_common.api.kernel.v1 import input_device_pb2 as pb
+from virtmesh_common.api.kernel.v1 import input_device_pb2_grpc
+from virtmesh_common.errors import ShuttingDown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from virtmesh.input.event_log import EventReader
+    from virtmesh.input.input_device import InputDevice
+
+SERVICE = "virtmesh.kernel.v1.InputDeviceService"
+
+
+class InputDeviceService(input_device_pb2_grpc.InputDeviceServiceServicer):
+    """Serves virtmesh.kernel.v1.InputDeviceService; `find` returns an input device by name.
+
+    A stream of events has no end of its own: `close` ends them all, so that the server can stop.
+    """
+
+    def __init__(self, find: Callable[[str], InputDevice]) -> None:
+        self._find = find
+        self._readers: set[EventReader] = set()
+
+    def close(self) -> None:
+        """End every stream."""
+        # Not by cancelling: a stream that is cancelled in a write can say nothing any more.
+        for reader in self._readers:
+            reader.stop(lambda: ShuttingDown("the kernel service is stopping"))
+
+    async def Watch(  # type: ignore[override]  # the stubs know generators only
+        self, request: pb.WatchRequest, context: Any
+    ) -> None:
+        """Stream events: whatever has come since the last message goes into the next."""
+        reader = self._find(request.device).watch()
+        self._readers.add(reader)
+        try:
+            await context.write(pb.WatchResponse(sequence=reader.sequence))
+            while True:
+                events, times_us = await reader.read()
+                await context.write(
+                    pb.WatchResponse(sequence=reader.sequence, events=events, times_us=times_us)
+                )
+        finally:
+            self._readers.discard(reader)
+
+    async def SetLed(self, request: pb.SetLedRequest, context: Any) -> pb.SetLedResponse:
+        """Turn a light on or off."""
+        await self._find(request.device).set_led(request.led, on=request.on)
+        return pb.SetLedResponse()

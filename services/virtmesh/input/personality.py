@@ -1,0 +1,218 @@
+"""Personalities: what an input device is, as data (virtmesh/input/personalities/NAME.toml).
+
+    name = "virtmesh keyboard"
+    ids = { bus = "BUS_VIRTUAL", vendor = 0x4D56, product = 1, version = 1 }
+    properties = ["INPUT_PROP_DIRECT"]
+    keys = ["KEY_ESC..KEY_KPDOT", "KEY_F11"]      # EV_KEY; A..B is every key between the two
+    relative = ["REL_X"]                          # EV_REL
+    misc = ["MSC_SCAN"]                           # EV_MSC
+    switches = ["SW_LID"]                         # EV_SW
+    leds = ["LED_CAPSL"]                          # EV_LED: the driver sends them
+    sounds = ["SND_BELL"]                         # EV_SND: the driver sends them
+    repeat = true                                 # EV_REP: the driver repeats keys
+    [absolute.ABS_X]                              # EV_ABS
+    minimum = 0
+    maximum = 32767
+    fuzz = 0                                      # these three are 0 when they are missing
+    flat = 0
+    resolution = 10
+
+Every name is one of virtmesh_common.evdev, which has them from the kernel's own headers.
+"""
+
+from __future__ import annotations
+
+import struct
+import tomllib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from virtmesh_common.evdev import BUSES, CODES, PROPERTIES, TYPES
+from virtmesh_common.input.spec import ABSINFO, DEVIDS, U_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+EV_KEY, EV_ABS, EV_REP = TYPES["EV_KEY"], TYPES["EV_ABS"], TYPES["EV_REP"]
+LISTS = {
+    "keys": "EV_KEY",
+    "relative": "EV_REL",
+    "misc": "EV_MSC",
+    "switches": "EV_SW",
+    "leds": "EV_LED",
+    "sounds": "EV_SND",
+}
+"""Keys of the file that list codes, with the type of those."""
+TABLES = ("name", "ids", "properties", "repeat", "absolute", *LISTS)
+IDS = ("bus", "vendor", "product", "version")
+SUFFIX = ".toml"
+
+
+@dataclass(frozen=True)
+class AbsRange:
+    """The range of an axis: struct virtio_input_absinfo."""
+
+    minimum: int
+    maximum: int
+    fuzz: int = 0
+    flat: int = 0
+    resolution: int = 0
+
+
+@dataclass(frozen=True)
+class Personality:
+    """What an input device can do, by numbers. Everything is ascending."""
+
+    kind: str
+    """Name of the personality, such as "keyboard"."""
+    name: str
+    ids: tuple[int, int, int, int]
+    """Bus type, vendor, product, version."""
+    properties: tuple[int, ...]
+    codes: Mapping[int, tuple[int, ...]]
+    """Codes by EV_* type; EV_SYN, which every device sends, is not among them."""
+    axes: Mapping[int, AbsRange]
+    """By ABS_* code."""
+
+
+def built_in() -> list[str]:
+    """Name the personalities that come with the package."""
+    folder = files("virtmesh.input") / "personalities"
+    return sorted(
+        entry.name.removesuffix(SUFFIX) for entry in folder.iterdir() if entry.name.endswith(SUFFIX)
+    )
+
+
+def load(which: str) -> Personality:
+    """Load a built-in personality by name, or a file by its path, which ends in ".toml".
+
+    Errors: ValueError, with the mend.
+    """
+    if which.endswith(SUFFIX):
+        path = Path(which)
+        kind = path.stem
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{which}: cannot be read: {error}") from error
+    elif which in built_in():
+        kind = which
+        entry = files("virtmesh.input") / "personalities" / f"{which}{SUFFIX}"
+        text = entry.read_text(encoding="utf-8")
+    else:
+        known = ", ".join(built_in())
+        raise ValueError(f"no personality {which!r}: choose {known}, or the path of a .toml file")
+    try:
+        return parse(kind, tomllib.loads(text))
+    except ValueError as error:  # TOMLDecodeError among them
+        raise ValueError(f"personality {which}: {error}") from error
+
+
+def parse(kind: str, document: Mapping[str, Any]) -> Personality:
+    """Check a personality. Errors: ValueError, naming the key and the mend."""
+    for key in document:
+        if key not in TABLES:
+            raise ValueError(f"{key} is unknown: {_suggest(key, TABLES)}")
+    codes = {}
+    for key, type_name in LISTS.items():
+        numbers = _expand(key, _strings(document, key), CODES[type_name])
+        if numbers:
+            codes[TYPES[type_name]] = numbers
+    axes = _axes(document.get("absolute", {}))
+    if axes:
+        codes[EV_ABS] = tuple(axes)
+    repeat = document.get("repeat", False)
+    if not isinstance(repeat, bool):
+        raise ValueError("repeat must be true or false")  # noqa: TRY004 - one error for a bad file
+    if repeat:
+        codes[EV_REP] = tuple(sorted(CODES["EV_REP"].values()))
+    if not codes:
+        raise ValueError(f"it can do nothing: add {', '.join((*LISTS, 'absolute'))}")
+    return Personality(
+        kind=kind,
+        name=check_text("name", document.get("name")),
+        ids=_ids(document.get("ids", {})),
+        properties=_expand("properties", _strings(document, "properties"), PROPERTIES),
+        codes=dict(sorted(codes.items())),
+        axes=axes,
+    )
+
+
+def check_text(key: str, text: object) -> str:
+    """Return a name or serial that `u` can hold. Errors: ValueError."""
+    if not isinstance(text, str) or not text.isprintable() or len(text.encode()) > U_SIZE:
+        raise ValueError(f"{key} must be printable text of at most {U_SIZE} bytes")
+    return text
+
+
+def _strings(document: Mapping[str, Any], key: str) -> list[str]:
+    """Return a list of strings. Errors: ValueError."""
+    found = document.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise ValueError(f"{key} must be a list of names")
+    return found
+
+
+def _expand(key: str, names: Iterable[str], known: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the numbers of names and of ranges of names. Errors: ValueError."""
+    named = set(known.values())
+    numbers: set[int] = set()
+    for entry in names:
+        first, dots, last = entry.partition("..")
+        start = _number(key, first, known)
+        end = _number(key, last, known) if dots else start
+        if end < start:
+            raise ValueError(f"{key}: {entry} is empty: {last} comes before {first}")
+        numbers.update(named.intersection(range(start, end + 1)))
+    return tuple(sorted(numbers))
+
+
+def _number(key: str, name: str, known: Mapping[str, int]) -> int:
+    """Return the number of a name. Errors: ValueError, with the nearest names."""
+    if name not in known:
+        raise ValueError(f"{key}: no {name!r}: {_suggest(name, known)}")
+    return known[name]
+
+
+def _axes(tables: object) -> dict[int, AbsRange]:
+    """Return the axes. Errors: ValueError."""
+    if not isinstance(tables, dict):
+        raise ValueError("absolute must be tables: write [absolute.ABS_X]")  # noqa: TRY004 - as above
+    axes = {}
+    for name, table in tables.items():
+        code = _number("absolute", name, CODES["EV_ABS"])
+        try:
+            axes[code] = AbsRange(**table)
+            ABSINFO.pack(*(vars(axes[code]).values()))
+        except (TypeError, ValueError, OverflowError, struct.error) as error:
+            raise ValueError(
+                f"absolute.{name} must have minimum and maximum, may have fuzz, flat and"
+                " resolution, all 32-bit numbers"
+            ) from error
+        if axes[code].minimum > axes[code].maximum:
+            raise ValueError(f"absolute.{name}: the minimum is greater than the maximum")
+    return dict(sorted(axes.items()))
+
+
+def _ids(table: object) -> tuple[int, int, int, int]:
+    """Return the IDs; those that are missing are 0. Errors: ValueError."""
+    if not isinstance(table, dict) or not set(table) <= set(IDS):
+        raise ValueError(f"ids must be a table with {', '.join(IDS)}")
+    bus = table.get("bus", "BUS_VIRTUAL")
+    numbers = [table.get(key, 0) for key in IDS[1:]]
+    ids = [_number("ids.bus", bus, BUSES) if isinstance(bus, str) else bus, *numbers]
+    try:
+        packed = DEVIDS.pack(*ids)
+    except struct.error as error:
+        raise ValueError("ids must be numbers of 16 bits, the bus one or a name") from error
+    bustype, vendor, product, version = DEVIDS.unpack(packed)
+    return bustype, vendor, product, version
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    """Say what was meant, perhaps."""
+    near = get_close_matches(name, list(known), n=3)
+    return f"did you mean {' or '.join(near)}?" if near else "see virtmesh_common.evdev for names"

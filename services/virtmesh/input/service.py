@@ -1,0 +1,127 @@
+"""InputService: what people and scripts do to an input device from outside (virtmesh.input.v1)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from virtmesh.input.checks import Checker
+from virtmesh.input.stream import InjectStream
+from virtmesh_common.api.input.v1 import input_pb2 as pb
+from virtmesh_common.api.input.v1 import input_pb2_grpc
+from virtmesh_common.errors import ShuttingDown
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc.aio
+
+    from virtmesh.input.model import InputModel
+    from virtmesh.input.output import Sent
+
+SERVICE = "virtmesh.input.v1.InputService"
+
+
+class InputService(input_pb2_grpc.InputServiceServicer):
+    """The service of one device."""
+
+    def __init__(self, model: InputModel) -> None:
+        self._model = model
+        self._checker = Checker(model.name, model.personality)
+        self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Add the service to a server."""
+        input_pb2_grpc.add_InputServiceServicer_to_server(self, server)
+
+    def end_streams(self) -> None:
+        """End every stream: the device service is stopping."""
+        if not self._closing.done():
+            self._closing.set_result(None)
+        self._model.output.wake_watchers()
+
+    async def GetInfo(
+        self, request: pb.GetInfoRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetInfoResponse:
+        """Describe the device."""
+        model = self._model
+        personality = model.personality
+        return pb.GetInfoResponse(
+            name=model.text,
+            serial=model.options.serial,
+            ids=personality.ids,
+            personality=personality.kind,
+            properties=personality.properties,
+            capabilities=[
+                pb.Capability(type=kind, codes=codes) for kind, codes in personality.codes.items()
+            ],
+            axes=[
+                pb.Axis(
+                    code=code,
+                    minimum=axis.minimum,
+                    maximum=axis.maximum,
+                    fuzz=axis.fuzz,
+                    flat=axis.flat,
+                    resolution=axis.resolution,
+                )
+                for code, axis in personality.axes.items()
+            ],
+            leds_on=model.output.leds_on,
+        )
+
+    async def Inject(  # type: ignore[override]  # the stubs know generators only
+        self,
+        request_iterator: AsyncIterator[pb.InjectRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> None:
+        """Take packets, and say what became of each."""
+        await InjectStream(self._model.injection, self._checker, context).run(self._closing)
+
+    async def ReleaseAll(
+        self, request: pb.ReleaseAllRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ReleaseAllResponse:
+        """Release every key and touch."""
+        return pb.ReleaseAllResponse(keys=self._model.injection.release_all())
+
+    async def WatchOutput(  # type: ignore[override]  # as for Inject
+        self, request: pb.WatchOutputRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        """Stream what the driver sends: a snapshot, then each packet."""
+        output = self._model.output
+        with output.watching() as watcher:
+            await context.write(
+                pb.WatchOutputResponse(sequence=output.packets, leds_on=output.leds_on)
+            )
+            while not self._closing.done():
+                sent = await watcher.read()
+                if sent is not None:
+                    await context.write(spell(sent))
+        raise ShuttingDown("the device service is stopping")
+
+    async def GetStats(
+        self, request: pb.GetStatsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetStatsResponse:
+        """Return the counters."""
+        injection, output = self._model.injection, self._model.output
+        delivery = injection.delivery
+        return pb.GetStatsResponse(
+            packets_accepted=injection.accepted,
+            packets_delivered=delivery.delivered,
+            packets_refused=injection.refused,
+            packets_lost=delivery.lost,
+            packets_waiting=delivery.waiting,
+            packets_split=delivery.split,
+            events_accepted=injection.events_accepted,
+            events_delivered=delivery.events_delivered,
+            events_output=output.events,
+            malformed=delivery.malformed + output.malformed,
+        )
+
+
+def spell(sent: Sent) -> pb.WatchOutputResponse:
+    """Put a packet of the driver into a message."""
+    return pb.WatchOutputResponse(
+        sequence=sent.sequence,
+        events=[pb.Event(type=kind, code=code, value=value) for kind, code, value in sent.events],
+        leds_on=sent.leds_on,
+    )

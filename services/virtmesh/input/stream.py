@@ -1,0 +1,138 @@
+"""One Inject stream: a task that reads packets, and one that writes what became of them.
+
+The reader stops while its client takes no responses, so that a stream holds few of them:
+OUTBOX_MAX, and one for each of its packets in the waiting room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+
+from virtmesh.input.held_keys import Holder
+from virtmesh.input.injection import Offer
+from virtmesh_common.api.input.v1 import input_pb2 as pb
+from virtmesh_common.errors import BadStream, ShuttingDown, VirtmeshError
+
+if TYPE_CHECKING:
+    from virtmesh.input.checks import Checker
+    from virtmesh.input.injection import Injection
+
+OUTBOX_MAX = 1024
+"""Responses that may wait for the client before the next packet is read."""
+ENDS = (pb.OUTCOME_DELIVERED, pb.OUTCOME_LOST)
+"""Outcomes after which nothing more becomes of a packet."""
+
+
+class InjectStream:
+    """An injector. What it holds is released when `run` ends, however it ends."""
+
+    def __init__(self, injection: Injection, checker: Checker, context: Any) -> None:
+        self._injection = injection
+        self._checker = checker
+        self._context = context
+        self._holder = Holder()
+        self._outbox: deque[pb.InjectResponse] = deque()
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._unended = 0
+        """Packets whose end is still to be told."""
+        self._complete = False
+        """True when no packet comes any more."""
+        self._stopping = False
+        """True when nothing more is to be told."""
+
+    async def run(self, closing: asyncio.Future[None]) -> None:
+        """Serve the stream until its client has sent everything and knows what became of it.
+
+        Errors: BadEvent, BadStream; ShuttingDown when `closing` is done.
+        """
+        reader = asyncio.create_task(self._read(), name="inject-read")
+        writer = asyncio.create_task(self._write(), name="inject-write")
+        try:
+            await asyncio.wait({reader, writer, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if reader.done():
+                self._injection.leave(self._holder)
+                await asyncio.wait({writer, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if closing.done():
+                reader.cancel()
+                await self._stop(writer)
+                raise ShuttingDown("the device service is stopping")
+            await writer
+            await reader
+        finally:
+            reader.cancel()
+            writer.cancel()
+            self._injection.leave(self._holder)
+            await asyncio.gather(reader, writer, return_exceptions=True)
+
+    async def _stop(self, writer: asyncio.Task[None]) -> None:
+        """Release what the stream holds, and end its writing with the response under way."""
+        self._injection.leave(self._holder)
+        self._stopping = True
+        self._news.set()
+        # Not by cancelling: a call that is cancelled in a write can say nothing any more.
+        await asyncio.wait({writer})
+
+    async def _read(self) -> None:
+        """Offer each packet that comes. After an error, ends are not waited for any more."""
+        last = -1
+        try:
+            while (request := await self._context.read()) is not grpc.aio.EOF:
+                if request.sequence <= last:
+                    raise BadStream(
+                        f"packet {request.sequence} came after {last}: sequence must ascend"
+                    )
+                last = request.sequence
+                await self._offer(request)
+                while len(self._outbox) >= OUTBOX_MAX:
+                    self._room.clear()
+                    await self._room.wait()
+        except VirtmeshError:
+            self._unended = 0
+            raise
+        finally:
+            self._complete = True
+            self._news.set()
+
+    async def _offer(self, request: pb.InjectRequest) -> None:
+        """Offer one packet. Errors: BadEvent."""
+        offer = Offer(
+            self._holder,
+            self._checker.check(request),
+            partial(self._report, request),
+            report_end=request.report_delivered,
+        )
+        await self._injection.offer(offer, refuse=request.overflow == pb.OVERFLOW_REFUSE)
+
+    def _report(
+        self, request: pb.InjectRequest, number: int, outcome: pb.Outcome.ValueType
+    ) -> None:
+        """Tell the client what became of a packet."""
+        if outcome in ENDS:
+            self._unended -= 1
+        elif outcome == pb.OUTCOME_ACCEPTED and request.report_delivered:
+            self._unended += 1
+        self._outbox.append(
+            pb.InjectResponse(
+                sequence=request.sequence,
+                outcome=outcome,
+                packet=number,
+                waiting=self._injection.delivery.waiting,
+            )
+        )
+        self._news.set()
+
+    async def _write(self) -> None:
+        """Write responses until all that is to be told is told, or the service stops."""
+        while not self._stopping and (self._outbox or self._unended > 0 or not self._complete):
+            if self._outbox:
+                await self._context.write(self._outbox.popleft())
+                self._room.set()
+            else:
+                self._news.clear()
+                await self._news.wait()

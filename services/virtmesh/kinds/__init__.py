@@ -1,0 +1,6 @@
+"""Kinds of devices: the record of one, how they are found, and the option types that they share."""
+
+from virtmesh.kinds.finding import all_kinds, find_kind, kind_names
+from virtmesh.kinds.record import DeviceKind
+
+__all__ = ["DeviceKind", "all_kinds", "find_kind", "kind_names"]

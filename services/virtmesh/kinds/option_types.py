@@ -1,0 +1,60 @@
+"""Types of command-line options that several services have."""
+
+from __future__ import annotations
+
+import re
+
+import click
+from virtmesh_native import Recorder
+
+from virtmesh.machine import NAME_PATTERN, parse_size
+from virtmesh_common.channel import check_address
+
+
+class Name(click.ParamType[str]):
+    """The name of a device on its machine."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the name."""
+        if not re.fullmatch(NAME_PATTERN, value):
+            self.fail(f"{value!r} is no name: use {NAME_PATTERN}", param, ctx)
+        return value
+
+
+class Address(click.ParamType[str]):
+    """An address to listen on."""
+
+    name = "address"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the address."""
+        try:
+            return check_address(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Size(click.ParamType[int]):
+    """A size on a command line, such as 64M."""
+
+    name = "size"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return the bytes."""
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Events(click.IntRange):
+    """How many events a flight recorder keeps."""
+
+    name = "events"
+
+    def __init__(self) -> None:
+        super().__init__(0, Recorder.CAPACITY_MAX)

@@ -1,0 +1,1 @@
+"""A machine as processes of this host: planned, started, supervised."""

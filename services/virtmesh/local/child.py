@@ -1,0 +1,108 @@
+"""One process of a machine: started in a session of its own, its output in a log file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections import deque
+from typing import TYPE_CHECKING
+
+from virtmesh_client.local.rundir import ProcessState, start_ticks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from virtmesh.local.plan import Command
+
+STOP_SECONDS = 10.0
+"""How long a process may take to stop before it is killed."""
+
+
+class Child:
+    """A process that is started, and started again."""
+
+    def __init__(self, command: Command, run_dir: Path) -> None:
+        self.command = command
+        self.log = run_dir / f"{command.name}.log"
+        self.restarts = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._start_ticks = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the device, or "kernel"."""
+        return self.command.name
+
+    @property
+    def pid(self) -> int:
+        """Process id; 0 before the start."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def state(self) -> ProcessState:
+        """What state.json says of it."""
+        return ProcessState(
+            name=self.command.name,
+            kind=self.command.kind,
+            pid=self.pid,
+            start_ticks=self._start_ticks,
+            address=self.command.address,
+            metrics=self.command.metrics,
+            log=str(self.log),
+            restarts=self.restarts,
+        )
+
+    async def start(self, *, again: bool = False) -> None:
+        """Start it. Ctrl-C in a terminal does not reach it: it stops when it is told to."""
+        with self.log.open("ab" if again else "wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.command.argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._start_ticks = start_ticks(self.pid) or 0
+        self.restarts += again
+
+    async def wait(self) -> int:
+        """Wait for its end; returns the exit status, negative for a signal."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was not started")
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """Stop it: SIGTERM, and SIGKILL for what is left after STOP_SECONDS."""
+        if self._process is None:
+            return
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+
+    def kill(self) -> None:
+        """Kill it and its whole session's process group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def last_line(self) -> str:
+        """Return the last line that it wrote."""
+        with self.log.open(errors="replace") as log:
+            lines = deque((line.strip() for line in log if line.strip()), maxlen=1)
+        return lines[0] if lines else "it wrote nothing"
+
+
+def spell_exit(status: int) -> str:
+    """Say how a process ended."""
+    if status >= 0:
+        return f"exit status {status}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-status).name
+    return f"signal {-status}"

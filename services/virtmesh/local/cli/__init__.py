@@ -1,0 +1,1 @@
+"""The commands of `virtmesh` that need the services on this host."""

@@ -1,0 +1,271 @@
+"""The supervisor of a machine: starts its processes, restarts those that die, stops them all.
+
+It runs inside `virtmesh up`, or as a process of its own (`python -m virtmesh.local.supervise`)
+for `virtmesh up --detach`, which then reports by one JSON object a line on its standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from virtmesh.local.child import Child, spell_exit
+from virtmesh.local.plan import Plan, make_plan
+from virtmesh_client.aio.machine import aconnect
+from virtmesh_client.local import rundir
+from virtmesh_common.errors import BadMachine, ServiceUnavailable, VirtmeshError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+POLL_SECONDS = 0.05
+"""How often the kernel is asked whether its devices are ready."""
+RESTARTS = 5
+RESTARTS_SECONDS = 60.0
+"""A process may be restarted RESTARTS times in RESTARTS_SECONDS."""
+FIRST_DELAY_SECONDS = 0.1
+LONGEST_DELAY_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something to tell the person at the terminal."""
+
+    kind: str
+    """"starting", "waiting", "ready", "died", "restarted", "gave-up", "stopping", "stopped"."""
+    message: str
+    name: str = ""
+    """The process it is about; empty for the machine."""
+
+
+class Supervisor:
+    """Runs one plan, once."""
+
+    def __init__(self, plan: Plan, *, wait: float, report: Callable[[Event], None]) -> None:
+        self._plan = plan
+        self._wait = wait
+        self._report = report
+        self._devices = [Child(command, plan.run_dir) for command in plan.devices]
+        self._kernel = Child(plan.kernel, plan.run_dir)
+        self._stop = asyncio.Event()
+        self._ready = False
+        self._status = "starting"
+
+    def stop(self) -> None:
+        """Begin to stop; asked a second time, kill."""
+        if self._stop.is_set():
+            for child in self._children:
+                child.kill()
+        self._stop.set()
+
+    async def run(self) -> bool:
+        """Run until `stop`; returns whether the machine became ready.
+
+        Errors: BadMachine when it runs already or does not start; ServiceUnavailable when the
+        kernel can't be kept alive.
+        """
+        lock = take_folder(self._plan.run_dir)
+        try:
+            try:
+                await self._work()
+            finally:
+                await self._stop_all()
+        finally:
+            lock.release()
+        return self._ready
+
+    def _tell(self, event: Event) -> None:
+        """Report; a reader that went away ends the machine, and never keeps it from stopping."""
+        try:
+            self._report(event)
+        except OSError:
+            self._stop.set()
+
+    @property
+    def _children(self) -> list[Child]:
+        return [*self._devices, self._kernel]
+
+    async def _work(self) -> None:
+        """Start everything, then keep it alive until `stop`."""
+        self._tell(Event("starting", f"starting {self._plan.name} in {self._plan.run_dir}"))
+        for child in self._children:
+            await child.start()
+        self._save()
+        stop = asyncio.create_task(self._stop.wait())
+        tasks = [asyncio.create_task(self._keep(child)) for child in self._children]
+        ready = asyncio.create_task(self._become_ready())
+        try:
+            waiting = {stop, ready, *tasks}
+            while stop in waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in sorted(done, key=[*tasks, ready, stop].index):
+                    task.result()
+                if stop in done:
+                    return
+        finally:
+            for task in (stop, ready, *tasks):
+                task.cancel()
+            await asyncio.gather(stop, ready, *tasks, return_exceptions=True)
+
+    async def _become_ready(self) -> None:
+        """Wait until every device is ready, or left to guests. Errors: BadMachine."""
+        self._tell(Event("waiting", "waiting for the devices"))
+        why = "the kernel does not answer"
+        try:
+            async with asyncio.timeout(self._wait):
+                while why := await self._ask_why_not():  # noqa: ASYNC110 - of another process
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise BadMachine(
+                f"{self._plan.name} is not ready after {self._wait:g} seconds ({why}): see the"
+                f" logs in {self._plan.run_dir}, or allow more with --wait"
+            ) from None
+        self._ready = True
+        self._status = "ready"
+        self._save()
+        self._tell(Event("ready", f"{self._plan.name} is ready at {self._plan.kernel.address}"))
+
+    async def _ask_why_not(self) -> str:
+        """Return why the machine is not ready; nothing when it is. Errors: BadMachine."""
+        # A connection that failed once waits before it tries again; a new one does not.
+        async with await aconnect(self._plan.kernel.address, timeout=self._wait) as machine:
+            try:
+                devices = await machine.devices()
+            except ServiceUnavailable as error:
+                return error.message
+        unready = [one for one in devices if one.state not in {"ready", "reserved"}]
+        why = "; ".join(f"{one.name} is {one.state}: {one.detail}" for one in unready)
+        if any(one.state == "failed" for one in unready):
+            raise BadMachine(f"{self._plan.name} does not start: {why}")
+        return why
+
+    async def _keep(self, child: Child) -> None:
+        """Restart a process whenever it ends. Errors: BadMachine, ServiceUnavailable."""
+        recent: deque[float] = deque()
+        while True:
+            status = await child.wait()
+            how = f"{child.name} ended ({spell_exit(status)}): {child.last_line()}"
+            if not self._ready:
+                raise BadMachine(f"{self._plan.name} does not start: {how}")
+            self._tell(Event("died", how, child.name))
+            now = time.monotonic()
+            while recent and now - recent[0] > RESTARTS_SECONDS:
+                recent.popleft()
+            if len(recent) == RESTARTS:
+                message = (
+                    f"{child.name} ended {RESTARTS + 1} times within {RESTARTS_SECONDS:g} seconds"
+                    f" and stays down: see {child.log}"
+                )
+                if child is self._kernel:
+                    raise ServiceUnavailable(message)
+                self._tell(Event("gave-up", message, child.name))
+                return
+            await asyncio.sleep(min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** len(recent)))
+            recent.append(now)
+            await child.start(again=True)
+            self._save()
+            self._tell(
+                Event("restarted", f"{child.name} is restarted (pid {child.pid})", child.name)
+            )
+
+    async def _stop_all(self) -> None:
+        """Stop the kernel, so that it gives the devices back, then the devices."""
+        self._status = "stopping"
+        self._tell(Event("stopping", f"stopping {self._plan.name}"))
+        await self._kernel.stop()
+        await asyncio.gather(*(device.stop() for device in self._devices))
+        clean(self._plan.run_dir)
+        self._tell(Event("stopped", f"{self._plan.name} is stopped"))
+
+    def _save(self) -> None:
+        """Write state.json."""
+        pid = os.getpid()
+        rundir.save(
+            rundir.State(
+                name=self._plan.name,
+                run_dir=str(self._plan.run_dir),
+                address=self._plan.kernel.address,
+                status=self._status,
+                supervisor=rundir.ProcessState(
+                    name="supervisor",
+                    kind="supervisor",
+                    pid=pid,
+                    start_ticks=rundir.start_ticks(pid) or 0,
+                ),
+                processes=tuple(child.state for child in self._children if child.pid),
+            )
+        )
+
+
+def take_folder(run_dir: Path) -> rundir.Lock:
+    """Take the run folder. Errors: BadMachine when a machine runs in it."""
+    state = rundir.load(run_dir)
+    try:
+        lock = rundir.Lock(run_dir)
+    except BlockingIOError:
+        who = f"{state.name} (pid {state.supervisor.pid})" if state else "a machine"
+        raise BadMachine(
+            f"{who} runs in {run_dir} already: stop it with `virtmesh down`, or start another"
+            " with --name or --run-dir"
+        ) from None
+    if state and state.alive:
+        lock.release()
+        pids = ", ".join(str(process.pid) for process in state.alive)
+        raise BadMachine(
+            f"processes of an earlier {state.name} still run (pid {pids}), their supervisor was"
+            " killed: stop them with `virtmesh down`"
+        )
+    return lock
+
+
+def clean(run_dir: Path) -> None:
+    """Remove sockets and state; logs stay."""
+    for path in run_dir.iterdir():
+        if path.is_socket() or path.name == rundir.STATE:
+            path.unlink(missing_ok=True)
+
+
+async def supervise(plan: Plan, wait: float, report: Callable[[Event], None]) -> bool:
+    """Run a plan until SIGINT or SIGTERM; see `Supervisor.run`."""
+    supervisor = Supervisor(plan, wait=wait, report=report)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, supervisor.stop)
+    return await supervisor.run()
+
+
+def report_json(event: Event) -> None:
+    """Report to `virtmesh up --detach` while it listens, and to the log behind it after that.
+
+    Errors: BrokenPipeError when it ended before the machine was ready.
+    """
+    os.write(sys.stdout.fileno(), json.dumps(asdict(event)).encode() + b"\n")
+    if event.kind == "ready":
+        # The pipe ends here: standard error is the supervisor's log.
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+def main(argv: list[str]) -> int:
+    """Supervise a machine: FILE RUN_DIR NAME WAIT."""
+    file, run_dir, name, wait = argv
+    try:
+        plan = make_plan(Path(file), Path(run_dir), name)
+        asyncio.run(supervise(plan, float(wait), report_json))
+    except VirtmeshError as error:
+        with contextlib.suppress(BrokenPipeError):
+            report_json(Event("failed", error.message))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Register windows: the table, its dispatcher, and the seam to a device model."""

@@ -1,0 +1,144 @@
+"""What the host knows of a device: the seam between host.py and every device model.
+
+A device model sees guest memory, its interrupt and nothing else. Whoever implements `Device` is
+served by the one host: registers, doorbells, interrupts, attachment, metrics, health.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import grpc.aio
+    from prometheus_client import Metric
+    from virtmesh_native import GuestMemory, Interrupt
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a device is; it never changes while the service runs (DescribeResponse)."""
+
+    name: str
+    kind: str
+    compatible: str
+    mmio_size_bytes: int
+    virtio_device_id: int = 0
+    reg_shift: int = 0
+    """Registers are `1 << reg_shift` bytes apart, of a device where that can be chosen."""
+    queue_size_max: Sequence[int] = ()
+    services: Sequence[str] = ()
+    """Full gRPC names of the services the device offers to people."""
+
+
+@dataclass(frozen=True)
+class Doorbell:
+    """The eventfds of one queue: the driver signals kick, the device signals call."""
+
+    kick: int
+    call: int
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """What a driver brings: its name, guest memory, and doorbells by queue (perhaps none)."""
+
+    driver_name: str
+    memory: GuestMemory
+    doorbells: Mapping[int, Doorbell] = field(default_factory=dict)
+    config_call: int | None = None
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """The state of a device, as GetStatus reports it."""
+
+    device_status: int = 0
+    device_status_names: Sequence[str] = ()
+    driver_features: int = 0
+    device_features: int = 0
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class DeviceCounters:
+    """Counters that every device has, since it was made (the host adds its own)."""
+
+    notifications_eventfd: int = 0
+    notifications_mmio: int = 0
+    requests: int = 0
+    resets: int = 0
+
+
+class Device(Protocol):
+    """A device with registers. All methods run on the event loop's thread and do not wait.
+
+    Reads and writes raise the RegisterError classes of virtmesh_common.errors.
+    """
+
+    @property
+    def description(self) -> Description:
+        """What the device is."""
+
+    @property
+    def interrupt(self) -> Interrupt:
+        """The interrupt line."""
+
+    @property
+    def state(self) -> DeviceState:
+        """The state now."""
+
+    @property
+    def counters(self) -> DeviceCounters:
+        """The counters now."""
+
+    def read(self, offset: int, width: int) -> int:
+        """Read a register: offset and width in bytes."""
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        """Write a register."""
+
+    def notify(self, queue: int) -> None:
+        """Ring a queue (the Notify RPC). Errors: NoSuchQueue."""
+
+    def attach(self, attachment: Attachment) -> None:
+        """Take a driver's memory and doorbells. Errors: BadDoorbell."""
+
+    def begin_reset(self) -> None:
+        """Begin a reset: no more requests are taken, those being executed finish."""
+
+    async def reset_done(self) -> None:
+        """Wait until the reset that was begun is complete."""
+
+    def detach(self) -> None:
+        """Forget the driver's memory and doorbells; the device is reset by then."""
+
+    def add_services(self, server: grpc.aio.Server) -> None:
+        """Add the services of `description.services` to the server."""
+
+    def end_streams(self) -> None:
+        """End the calls of those services that have no end of their own: the service stops."""
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return the device's own metrics, read now."""
+
+    def close(self) -> None:
+        """Release everything; the device is reset and detached by then. May wait."""
+
+
+@runtime_checkable
+class BurstDevice(Protocol):
+    """A device with registers that stand for many values: a FIFO behind one offset.
+
+    A run of equal accesses to such a register is handed over in one piece (what a CPU does with
+    `rep insb`). Either method returns None, having done nothing, where the accesses are to be done
+    one by one; neither raises.
+    """
+
+    def read_run(self, offset: int, width: int, count: int) -> Sequence[int] | None:
+        """Read a register `count` times."""
+
+    def write_run(self, offset: int, width: int, values: Sequence[int]) -> int | None:
+        """Write values to a register, one after the other; return how many: all of them."""

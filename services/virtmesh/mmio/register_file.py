@@ -1,0 +1,165 @@
+"""Registers as data, and the one dispatcher that reads the table.
+
+A device describes its window as a tuple of `Register`; a `RegisterFile` checks every access against
+it (width, alignment, existence, direction, value) before any code of the device runs, and counts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from virtmesh_common.errors import (
+    BadValue,
+    BadWidth,
+    Misaligned,
+    NotReadable,
+    NotWritable,
+    RegisterError,
+    UnknownRegister,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+WIDTHS = (1, 2, 4, 8)
+"""Widths an access can have at all, in bytes."""
+
+
+class Access(Enum):
+    """What a driver may do with a register."""
+
+    R = "R"
+    W = "W"
+    RW = "RW"
+    RESERVED = "reserved"
+    """Named by the specification, not implemented: touching it is counted and refused."""
+
+
+@dataclass(frozen=True)
+class Register:
+    """One register: where it is, how it may be accessed, what it holds after a reset.
+
+    `offset` and `size` are in bytes. `widths` are the widths an access may have: a register wider
+    than those is read in parts. Values are little-endian.
+    """
+
+    name: str
+    offset: int
+    access: Access
+    clause: str
+    doc: str
+    size: int = 4
+    widths: tuple[int, ...] = (4,)
+    reset: int = 0
+
+    def __post_init__(self) -> None:
+        if "W" in self.access.value and self.widths != (self.size,):
+            # A write in parts would need a rule for the value in between; no register has one.
+            raise ValueError(f"{self.name} is writable, so its only width must be its size")
+        if self.offset % max(self.widths) or any(self.size % width for width in self.widths):
+            raise ValueError(f"{self.name} at {self.offset:#x} can't be accessed by {self.widths}")
+
+
+class RegisterFile:
+    """The registers of one device, with what reads and writes them.
+
+    A readable register without a reader holds its reset value. A read-only and a write-only
+    register may share an offset: the direction selects. Not for use by two threads.
+    """
+
+    def __init__(
+        self,
+        registers: Iterable[Register],
+        *,
+        readers: Mapping[Register, Callable[[], int]],
+        writers: Mapping[Register, Callable[[int], None]],
+    ) -> None:
+        self._readers = readers
+        self._writers = writers
+        self._read_at: dict[int, Register] = {}
+        self._written_at: dict[int, Register] = {}
+        for register in registers:
+            if register.access is not Access.W:
+                _place(register, self._read_at)
+            if register.access is not Access.R:
+                _place(register, self._written_at)
+            if "W" in register.access.value and register not in writers:
+                raise ValueError(f"{register.name} is writable and has no writer")
+        # An access in the other direction is refused by what is there.
+        self._read_at = self._written_at | self._read_at
+        self._written_at = self._read_at | self._written_at
+        self.reads: Counter[str] = Counter()
+        """Reads executed, by name of the register."""
+        self.writes: Counter[str] = Counter()
+        """Writes executed, by name of the register."""
+        self.refused: Counter[str] = Counter()
+        """Accesses refused, by reason."""
+        self.reserved: Counter[str] = Counter()
+        """Touches of reserved registers, by name."""
+
+    def read(self, offset: int, width: int) -> int:
+        """Read a register, or the part of it that is at the offset.
+
+        Errors: BadWidth, UnknownRegister, Misaligned, NotReadable, and what the reader raises.
+        """
+        try:
+            register = self._find(self._read_at, offset, width)
+            if "R" not in register.access.value:
+                raise NotReadable(f"{register.name} ({offset:#05x}) is write-only")
+            reader = self._readers.get(register)
+            value = register.reset if reader is None else reader()
+        except RegisterError as error:
+            self.refused[error.reason] += 1
+            raise
+        self.reads[register.name] += 1
+        return value >> 8 * (offset - register.offset) & ((1 << 8 * width) - 1)
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        """Write a register.
+
+        Errors: BadWidth, UnknownRegister, Misaligned, NotWritable, BadValue, and what the writer
+        raises; a refused write changes nothing.
+        """
+        try:
+            register = self._find(self._written_at, offset, width)
+            if "W" not in register.access.value:
+                raise NotWritable(f"{register.name} ({offset:#05x}) is read-only")
+            if not 0 <= value < 1 << 8 * width:
+                raise BadValue(f"{value:#x} does not fit the {8 * width} bits of {register.name}")
+            self._writers[register](value)
+        except RegisterError as error:
+            self.refused[error.reason] += 1
+            raise
+        self.writes[register.name] += 1
+
+    def _find(self, table: Mapping[int, Register], offset: int, width: int) -> Register:
+        """Return the register that an access means."""
+        if width not in WIDTHS:
+            raise BadWidth(f"an access can't be {width} bytes wide: use 1, 2, 4 or 8")
+        register = table.get(offset)
+        if register is None:
+            raise UnknownRegister(f"no register is at offset {offset:#05x}")
+        if register.access is Access.RESERVED:
+            self.reserved[register.name] += 1
+            raise UnknownRegister(
+                f"{register.name} ({offset:#05x}) is reserved ({register.clause}): {register.doc}"
+            )
+        if width not in register.widths:
+            allowed = " or ".join(str(8 * allowed) for allowed in register.widths)
+            raise BadWidth(
+                f"{register.name} ({offset:#05x}) takes accesses of {allowed} bits, not {8 * width}"
+            )
+        if offset % width:
+            raise Misaligned(f"offset {offset:#05x} is not a multiple of the width, {width} bytes")
+        return register
+
+
+def _place(register: Register, table: dict[int, Register]) -> None:
+    """Enter a register at each of its offsets. Errors: ValueError where another one is."""
+    for offset in range(register.offset, register.offset + register.size):
+        if offset in table:
+            raise ValueError(f"{register.name} overlaps {table[offset].name}")
+        table[offset] = register

@@ -1,0 +1,1 @@
+"""The gRPC server that every service is: addresses, errors, health, counting."""

@@ -1,0 +1,65 @@
+"""Logs of services: one event a line on stderr, as text for people or as JSON for programs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from virtmesh.telemetry.log_rate_limit import LogLimit
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
+
+Format = Literal["text", "json"]
+FORMATS: tuple[Format, ...] = ("text", "json")
+TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+"""Tracebacks as data, without local variables: those hold tickets, sessions and data of disks."""
+LIMIT = LogLimit()
+"""What is counted of this process's lines, and what limits them."""
+
+
+def configure(form: Format, *, debug: bool = False) -> None:
+    """Send the events of this process to stderr.
+
+    Code logs by `structlog.get_logger(__name__)`; what libraries log joins in.
+    """
+    level = logging.DEBUG if debug else logging.INFO
+    named: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+    ]
+    dressed: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: Processor
+    if form == "json":
+        dressed.append(TRACEBACKS)
+        last = structlog.processors.JSONRenderer()
+    else:
+        last = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*named, *dressed],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *named,
+            LIMIT,  # before the rest: a line that is left out costs little
+            *dressed,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )

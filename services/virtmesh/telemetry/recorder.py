@@ -1,0 +1,175 @@
+"""TraceService: the flight recorders of a service, read page by page or live (virtmesh.trace.v1).
+
+A recorder's writers wake nobody: that would cost every event a look. So a watcher looks again and
+again, every PAUSE_S. It reads a page of bounded size in each turn of the event loop, and nothing is
+kept for it: one that is slow finds the oldest events overwritten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from virtmesh_common.api.trace.v1 import trace_pb2 as pb
+from virtmesh_common.api.trace.v1 import trace_pb2_grpc
+from virtmesh_common.errors import ShuttingDown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import grpc.aio
+    from virtmesh_native import Recorder
+
+SERVICE = pb.DESCRIPTOR.services_by_name["TraceService"].full_name
+EVENTS_DEFAULT = 65_536
+"""Events that a recorder keeps unless told otherwise: 2.5 MiB."""
+PAGE_DEFAULT, PAGE_MAX = 1024, 4096
+"""Events of a page: unless asked for, and at most (trace.proto)."""
+PAUSE_S = 0.02
+"""How long a watcher waits for more once it has read all there is."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+_COLUMNS = (
+    pb.Page.TIMES_NS_FIELD_NUMBER,
+    pb.Page.KINDS_FIELD_NUMBER,
+    pb.Page.DETAILS_FIELD_NUMBER,
+    pb.Page.QUEUES_FIELD_NUMBER,
+    pb.Page.TOKENS_FIELD_NUMBER,
+    pb.Page.VALUES_FIELD_NUMBER,
+    pb.Page.EXTRAS_FIELD_NUMBER,
+)
+"""Fields of the columns of Recorder.read, in its order."""
+_LENGTH_DELIMITED = 2
+"""Wire type of a packed field (https://protobuf.dev/programming-guides/encoding/)."""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """One side of one device: its recorder, and what it takes to decode its events."""
+
+    recorder: Recorder
+    side: pb.Side.ValueType
+    device: str
+    kind: str
+    compatible: str
+    virtio_device_id: int
+    reg_shift: int = 0
+
+    @property
+    def position(self) -> pb.Position:
+        """Where the recorder stands."""
+        recorder = self.recorder
+        return pb.Position(
+            oldest_sequence=recorder.oldest,
+            next_sequence=recorder.next,
+            capacity=recorder.capacity,
+        )
+
+
+class TracePlane(trace_pb2_grpc.TraceServiceServicer):
+    """TraceService of what `find` finds by the name of a device, or raises DeviceNotFound for."""
+
+    def __init__(self, find: Callable[[str], Traced]) -> None:
+        self._find = find
+        self._run_id = secrets.token_hex(8)
+        self._closed = False
+
+    def close(self) -> None:
+        """End every stream."""
+        self._closed = True
+
+    async def Read(
+        self, request: pb.ReadRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ReadResponse:
+        """Return a page of the past."""
+        traced = self._find(request.device)
+        position = traced.position
+        first = position.oldest_sequence
+        if request.HasField("from_sequence"):
+            first = request.from_sequence
+        limit = min(request.limit or PAGE_DEFAULT, PAGE_MAX)
+        return pb.ReadResponse(
+            source=self._source(traced),
+            position=position,
+            page=read_page(traced.recorder, first, limit),
+        )
+
+    async def Watch(  # type: ignore[override]  # the stubs know generators only
+        self, request: pb.WatchRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        """Stream events: where the recorder stands, then pages."""
+        traced = self._find(request.device)
+        position = traced.position
+        following = position.next_sequence
+        if request.HasField("from_sequence"):
+            following = min(following, request.from_sequence)
+        await context.write(pb.WatchResponse(source=self._source(traced), position=position))
+        while not self._closed:
+            full = False
+            if following < traced.recorder.next:  # Without news no page is made.
+                page = read_page(traced.recorder, following, PAGE_DEFAULT)
+                if page.kinds:  # What is lost is told with the next event.
+                    following = page.next_sequence
+                    await context.write(pb.WatchResponse(page=page))
+                full = len(page.kinds) == PAGE_DEFAULT
+            await asyncio.sleep(0 if full else PAUSE_S)
+        raise ShuttingDown("the service is stopping")
+
+    def _source(self, traced: Traced) -> pb.Source:
+        """Say where events are from."""
+        return pb.Source(
+            device=traced.device,
+            side=traced.side,
+            kind=traced.kind,
+            compatible=traced.compatible,
+            virtio_device_id=traced.virtio_device_id,
+            realtime_offset_ns=time.time_ns() - time.monotonic_ns(),
+            boot_id=boot_id(),
+            run_id=self._run_id,
+            reg_shift=traced.reg_shift,
+        )
+
+
+def read_page(recorder: Recorder, from_sequence: int, limit: int) -> pb.Page:
+    """Read a page. Its columns go in as they are: on the wire, packed fields are such arrays.
+
+    Kinds, details and queues are varints there; being below 128, each is one byte.
+    """
+    first, lost, columns, notes = recorder.read(from_sequence, limit)
+    page = pb.Page(
+        first_sequence=first,
+        lost=lost,
+        notes=[pb.Note(sequence=number, text=text) for number, text in notes],
+    )
+    page.MergeFromString(b"".join(map(_packed, _COLUMNS, columns)))
+    page.next_sequence = first + len(page.kinds)
+    return page
+
+
+def _packed(number: int, column: bytes) -> bytes:
+    """Make a packed field of a column."""
+    return bytes([number << 3 | _LENGTH_DELIMITED]) + _varint(len(column)) + column
+
+
+def _varint(number: int) -> bytes:
+    """Encode a number, seven bits in a byte, the lowest first."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+@cache
+def boot_id() -> str:
+    """Return the name of this boot of the host; empty where the system has none."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return ""

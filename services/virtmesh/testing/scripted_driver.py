@@ -1,0 +1,281 @@
+"""A driver as a script: for tests of devices, and for trying registers out one by one.
+
+    driver = ScriptDriver(plane, ram, doorbells)
+    await driver.reset()
+    await driver.negotiate(features)
+    await driver.set_up_queue(0, size=8)
+    await driver.go()
+    status, data = await driver.request(BlkRequest.read(sector=0, length=512))
+
+A `Plane` is how the registers are reached: `LocalPlane` in the same process, `GrpcPlane` through a
+device service. The script does one thing at a time and trusts its device; VirtIOHeader and
+VirtIOBlk in virtmesh.drivers are what real use needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from virtmesh_native import DriverQueue, QueueConfig
+
+from virtmesh.attach.asyncfd import readable
+from virtmesh.attach.eventfd import drain
+from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
+from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
+from virtmesh_common.blk.spec import RequestType
+from virtmesh_common.channel import SESSION_KEY
+from virtmesh_common.errors import from_rpc_error
+from virtmesh_common.virtio import mmio
+from virtmesh_common.virtio.features import Feature
+from virtmesh_common.virtio.status import Status
+
+# isort: split
+import grpc.aio
+
+if TYPE_CHECKING:
+    from virtmesh.attach.client import Doorbells
+    from virtmesh.attach.guest_ram import Ram
+    from virtmesh.mmio.device import Device
+    from virtmesh.mmio.register_file import Register
+
+DRIVEN = Status.ACKNOWLEDGE | Status.DRIVER
+NEGOTIATED = DRIVEN | Status.FEATURES_OK
+LIVE = NEGOTIATED | Status.DRIVER_OK
+
+
+class Plane(Protocol):
+    """How registers are reached. Errors: RegisterError classes, NotAttached."""
+
+    async def read(self, offset: int, width: int = 4) -> int:
+        """Read at an offset; the width is in bytes."""
+
+    async def write(self, offset: int, value: int, width: int = 4) -> None:
+        """Write at an offset; the width is in bytes."""
+
+    async def notify(self, queue: int) -> None:
+        """Ring a queue, but not by QueueNotify."""
+
+
+class LocalPlane:
+    """The registers of a device in this process."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    async def read(self, offset: int, width: int = 4) -> int:
+        """Read at an offset."""
+        return self._device.read(offset, width)
+
+    async def write(self, offset: int, value: int, width: int = 4) -> None:
+        """Write at an offset."""
+        self._device.write(offset, width, value)
+
+    async def notify(self, queue: int) -> None:
+        """Ring a queue."""
+        self._device.notify(queue)
+
+
+class GrpcPlane:
+    """The registers of a device service, by unary calls. `session` is that of Attach, or None."""
+
+    def __init__(self, channel: grpc.aio.Channel, session: str | None) -> None:
+        self.session = session
+        self.metadata = ((SESSION_KEY, session),) if session else ()
+        self._registers: register_pb2_grpc.RegisterServiceAsyncStub = (
+            register_pb2_grpc.RegisterServiceStub(channel)
+        )
+        self._doorbell: doorbell_pb2_grpc.DoorbellServiceAsyncStub = (
+            doorbell_pb2_grpc.DoorbellServiceStub(channel)
+        )
+
+    async def read(self, offset: int, width: int = 4) -> int:
+        """Read at an offset."""
+        request = register_pb2.ReadRequest(offset=offset, width_bytes=width)
+        try:
+            return (await self._registers.Read(request, metadata=self.metadata)).value
+        except grpc.aio.AioRpcError as failure:
+            raise from_rpc_error(failure) from failure
+
+    async def write(self, offset: int, value: int, width: int = 4) -> None:
+        """Write at an offset."""
+        request = register_pb2.WriteRequest(offset=offset, width_bytes=width, value=value)
+        try:
+            await self._registers.Write(request, metadata=self.metadata)
+        except grpc.aio.AioRpcError as failure:
+            raise from_rpc_error(failure) from failure
+
+    async def notify(self, queue: int) -> None:
+        """Ring a queue."""
+        request = doorbell_pb2.NotifyRequest(queues=[queue])
+        try:
+            await self._doorbell.Notify(request, metadata=self.metadata)
+        except grpc.aio.AioRpcError as failure:
+            raise from_rpc_error(failure) from failure
+
+
+@dataclass(frozen=True)
+class BlkRequest:
+    """A request to a disk (virtio 1.4, 5.2.6): what to send, and how many bytes come back."""
+
+    kind: RequestType
+    sector: int
+    sent: bytes = b""
+    expected: int = 0
+
+    @classmethod
+    def read(cls, sector: int, length: int) -> BlkRequest:
+        """Read `length` bytes."""
+        return cls(RequestType.VIRTIO_BLK_T_IN, sector, expected=length)
+
+    @classmethod
+    def write(cls, sector: int, data: bytes) -> BlkRequest:
+        """Write data."""
+        return cls(RequestType.VIRTIO_BLK_T_OUT, sector, sent=data)
+
+
+class ScriptDriver:
+    """Drives one device. `ram` and `doorbells` are those that were handed over."""
+
+    def __init__(self, plane: Plane, ram: Ram, doorbells: Doorbells) -> None:
+        self.plane = plane
+        self.ram = ram
+        self.doorbells = doorbells
+        self._features = 0
+        self.queues: dict[int, DriverQueue] = {}
+
+    async def get(self, register: Register) -> int:
+        """Read a register."""
+        return await self.plane.read(register.offset, register.widths[0])
+
+    async def put(self, register: Register, value: int) -> None:
+        """Write a register."""
+        await self.plane.write(register.offset, value, register.size)
+
+    async def reset(self) -> None:
+        """Reset the device, and wait until it says that it is (2.4.2)."""
+        await self.put(mmio.STATUS, 0)
+        while await self.get(mmio.STATUS):  # noqa: ASYNC110 - a reset has no event, only this
+            await asyncio.sleep(0)
+        self.queues.clear()
+
+    async def offered(self) -> int:
+        """Return the features that the device offers."""
+        words = []
+        for word in range(2):
+            await self.put(mmio.DEVICE_FEATURES_SEL, word)
+            words.append(await self.get(mmio.DEVICE_FEATURES))
+        return words[0] | words[1] << 32
+
+    async def negotiate(self, features: int) -> int:
+        """Accept features; return the status that reads back (3.1.1)."""
+        await self.put(mmio.STATUS, Status.ACKNOWLEDGE)
+        await self.put(mmio.STATUS, DRIVEN)
+        for word in range(2):
+            await self.put(mmio.DRIVER_FEATURES_SEL, word)
+            await self.put(mmio.DRIVER_FEATURES, features >> 32 * word & 0xFFFF_FFFF)
+        await self.put(mmio.STATUS, NEGOTIATED)
+        self._features = features
+        return await self.get(mmio.STATUS)
+
+    async def place_queue(self, index: int, size: int) -> tuple[int, int, int]:
+        """Tell the device where a queue is; return its areas (2.6): each has pages of its own.
+
+        They have room for a split queue; a packed one needs no more.
+        """
+        sizes = (16 * size, 6 + 2 * size, 6 + 8 * size)
+        descriptor_area, driver_area, device_area = map(self.ram.pages.allocate, sizes)
+        await self.put(mmio.QUEUE_SEL, index)
+        await self.put(mmio.QUEUE_SIZE, size)
+        for low, high, area in (
+            (mmio.QUEUE_DESC_LOW, mmio.QUEUE_DESC_HIGH, descriptor_area),
+            (mmio.QUEUE_DRIVER_LOW, mmio.QUEUE_DRIVER_HIGH, driver_area),
+            (mmio.QUEUE_DEVICE_LOW, mmio.QUEUE_DEVICE_HIGH, device_area),
+        ):
+            await self.put(low, area & 0xFFFF_FFFF)
+            await self.put(high, area >> 32)
+        return descriptor_area, driver_area, device_area
+
+    async def set_up_queue(self, index: int, size: int = 8) -> DriverQueue:
+        """Set a queue up, ready to be used."""
+        descriptor_area, driver_area, device_area = await self.place_queue(index, size)
+        config = QueueConfig(
+            size=size,
+            descriptor_area=descriptor_area,
+            driver_area=driver_area,
+            device_area=device_area,
+            event_idx=bool(self._features & Feature.VIRTIO_F_EVENT_IDX),
+            indirect=bool(self._features & Feature.VIRTIO_F_INDIRECT_DESC),
+            packed=bool(self._features & Feature.VIRTIO_F_RING_PACKED),
+        )
+        self.queues[index] = DriverQueue(self.ram.guest_memory, config)
+        await self.put(mmio.QUEUE_READY, 1)
+        return self.queues[index]
+
+    async def go(self) -> None:
+        """Set DRIVER_OK: the device is live."""
+        await self.put(mmio.STATUS, LIVE)
+
+    async def bring_up(self, features: int, queues: int = 1) -> None:
+        """Do all of the above."""
+        await self.reset()
+        await self.negotiate(features)
+        for index in range(queues):
+            await self.set_up_queue(index)
+        await self.go()
+
+    def add(self, request: BlkRequest, queue: int = 0) -> tuple[int, int, int]:
+        """Add a request without ringing; return its token, its address, and its length."""
+        header = struct.pack("<IIQ", request.kind, 0, request.sector)
+        length = len(header) + len(request.sent) + request.expected + 1
+        address = self.ram.pages.allocate(length)
+        self.ram.guest_memory.write(address, header + request.sent)
+        # A status that no device writes shows whether it wrote one.
+        self.ram.guest_memory.write(address + length - 1, b"\xff")
+        data = address + len(header)
+        sent = [(data, len(request.sent))] if request.sent else []
+        expected = [(data, request.expected)] if request.expected else []
+        token = self.queues[queue].add(
+            [(address, len(header)), *sent], [*expected, (address + length - 1, 1)]
+        )
+        if token is None:
+            raise RuntimeError(f"queue {queue} is full")
+        return token, address, length
+
+    async def request(
+        self, request: BlkRequest, queue: int = 0, *, by: str = "mmio"
+    ) -> tuple[int, bytes]:
+        """Send a request; return its status and what came back. `by`: mmio, rpc or eventfd."""
+        _, address, length = self.add(request, queue)
+        await self.ring(queue, by=by)
+        await self.used(queue)
+        self.queues[queue].pop_used()
+        answer = self.ram.guest_memory.read(
+            address + length - 1 - request.expected, request.expected
+        )
+        status = self.ram.guest_memory.read(address + length - 1, 1)[0]
+        self.ram.pages.release(address)
+        return status, answer
+
+    async def ring(self, queue: int, *, by: str) -> None:
+        """Ring a queue by "mmio", "rpc" or "eventfd"."""
+        if by == "mmio":
+            await self.put(mmio.QUEUE_NOTIFY, queue)
+        elif by == "rpc":
+            await self.plane.notify(queue)
+        else:
+            os.eventfd_write(self.doorbells.queues[queue].kick, 1)
+
+    async def used(self, queue: int = 0) -> None:
+        """Wait until the device has used a buffer: its eventfd says when to look."""
+        while not self.queues[queue].enable_interrupts():
+            await signalled(self.doorbells.queues[queue].call)
+
+
+async def signalled(descriptor: int) -> None:
+    """Wait for an eventfd, and drain it."""
+    await readable(descriptor)
+    drain(descriptor)

@@ -1,0 +1,1 @@
+"""The chip: registers, receiver, transmitter, modem lines, interrupts, clock."""

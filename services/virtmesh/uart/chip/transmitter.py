@@ -1,0 +1,187 @@
+"""The transmitter: holding register or FIFO, and shift register (PC16550D, 8.4, 8.5, 8.11)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from virtmesh_common.uart.spec import FIFO_SIZE, Fcr, Lsr
+
+if TYPE_CHECKING:
+    from virtmesh.uart.chip.clock import Timeline
+    from virtmesh.uart.chip.format import Format
+
+TOGETHER = 2
+"""Characters at once in the FIFO since it was last empty that do without the delay of THRE."""
+# Numbers, since operators of flags cost more than all else that is done with a character.
+THRE, TEMT = int(Lsr.THRE), int(Lsr.TEMT)
+LAST_STOP_BIT = 1
+"""Bits by which that delay is shorter than a character (8.11, XMIT B)."""
+
+
+class Outlet(Protocol):
+    """What the transmitter sends into."""
+
+    @property
+    def sending_format(self) -> Format | None:
+        """The format to send in; None when the line is not paced and a character takes no time."""
+
+    @property
+    def held(self) -> bool:
+        """True while the transmitter may not begin another character (auto flow control)."""
+
+    def shifted_out(self, characters: bytes) -> None:
+        """Take characters that are sent."""
+
+    def transmitter_changed(self) -> None:
+        """Learn that an interrupt may have come."""
+
+
+class Transmitter:
+    """Holds what is written until it is sent."""
+
+    def __init__(self, timeline: Timeline, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._shift_alarm = timeline.alarm(self._shifted)
+        self._empty_alarm = timeline.alarm(self._show_empty)
+        self._characters = bytearray()
+        self._shift: int | None = None
+        """The character that is being sent."""
+        self._hidden = False
+        """True while "empty" is not shown yet (8.11, XMIT B)."""
+        self._together = False
+        """True once two characters were in the FIFO since it was last shown empty."""
+        self.fifo_enabled = False
+        self.interrupting = False
+        """True while the THRE interrupt is pending, should it be enabled."""
+        self.overruns = 0
+        """Characters written while there was no room."""
+        self.discarded = 0
+
+    @property
+    def level(self) -> int:
+        """Characters that wait for the shift register."""
+        return len(self._characters)
+
+    @property
+    def empty(self) -> bool:
+        """THRE: the driver may write (8.4, bit 5)."""
+        return not self._characters and not self._hidden
+
+    @property
+    def idle(self) -> bool:
+        """True while nothing is held or being sent."""
+        return not self._characters and self._shift is None
+
+    @property
+    def status(self) -> int:
+        """Bits 5 and 6 of LSR."""
+        return (THRE if self.empty else 0) | (TEMT if self.idle else 0)
+
+    # -- The driver -----------------------------------------------------------------------------
+
+    def write(self, character: int) -> None:
+        """Take a character; it is lost when the FIFO is full, or destroys the one in THR."""
+        self.interrupting = False
+        self._hidden = False
+        self._empty_alarm.cancel()
+        if not self.fifo_enabled and self._characters:
+            self.overruns += 1
+            self._characters.clear()
+        if len(self._characters) < FIFO_SIZE:
+            self._characters.append(character)
+        else:
+            self.overruns += 1
+        self._together = self._together or len(self._characters) >= TOGETHER
+        self.go_on()
+
+    def write_at_once(self, characters: bytes) -> None:
+        """Send characters that take no time, as if written one after the other."""
+        self._outlet.shifted_out(characters)
+        self._show_empty()
+
+    def control(self, fcr: int) -> None:
+        """Take FCR (8.5)."""
+        enabled = bool(fcr & Fcr.ENABLE)
+        if enabled != self.fifo_enabled:
+            self.fifo_enabled = enabled
+            self._clear()
+            # The first interrupt after FCR0 has changed is immediate (8.11, XMIT B).
+            self._show_empty()
+        elif enabled and fcr & Fcr.RESET_TRANSMITTER and self._characters:
+            self._clear()
+            self._show_empty()
+
+    def enable(self, *, enabled: bool) -> None:
+        """Learn that ETBEI has changed: enabled while THRE is set, it causes an interrupt (8.4)."""
+        self.interrupting = enabled and self.empty
+
+    def acknowledge(self) -> None:
+        """Clear the interrupt: IIR was read and showed it (table IV)."""
+        self.interrupting = False
+
+    def reset(self) -> None:
+        """Return to the state of a master reset; the character being sent is cut off."""
+        self._clear()
+        self._shift_alarm.cancel()
+        self.discarded += self._shift is not None
+        self._shift = None
+        self._hidden = self._together = False
+        self._empty_alarm.cancel()
+        self.fifo_enabled = False
+        self.interrupting = False
+
+    def go_on(self) -> None:
+        """Send, if there is something to send and nothing that holds it back."""
+        while self._characters and self._shift is None and not self._outlet.held:
+            form = self._outlet.sending_format
+            if form is None:
+                self._outlet.shifted_out(self._load())
+            elif (bit := form.bit_seconds) is None:
+                return
+            else:
+                (self._shift,) = self._load()
+                self._shift_alarm.set(bit * form.character_bits)
+            if not self._characters:
+                self._emptied(form)
+
+    # -- Inside ---------------------------------------------------------------------------------
+
+    def _load(self) -> bytes:
+        """Take the next character to send."""
+        character = bytes(self._characters[:1])
+        del self._characters[0]
+        return character
+
+    def _shifted(self) -> None:
+        """Let go of the character that is sent."""
+        if self._shift is None:
+            return
+        character, self._shift = self._shift, None
+        self._outlet.shifted_out(bytes((character,)))
+        self.go_on()
+        self._outlet.transmitter_changed()
+
+    def _emptied(self, form: Format | None) -> None:
+        """Show that the FIFO is empty.
+
+        With a single character since it was last empty, this is delayed by a character time less
+        the last stop bit (8.11, XMIT B), so that a driver is not interrupted for each of two.
+        """
+        bit = form.bit_seconds if form else None
+        if form is None or bit is None or self._together or not self.fifo_enabled:
+            self._show_empty()
+            return
+        self._hidden = True
+        self._empty_alarm.set(bit * (form.character_bits - LAST_STOP_BIT))
+
+    def _show_empty(self) -> None:
+        """Set THRE, and with it the interrupt."""
+        self._hidden = self._together = False
+        self._empty_alarm.cancel()
+        self.interrupting = True
+        self._outlet.transmitter_changed()
+
+    def _clear(self) -> None:
+        """Throw away what is held."""
+        self.discarded += len(self._characters)
+        self._characters.clear()

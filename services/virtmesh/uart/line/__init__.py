@@ -1,0 +1,1 @@
+"""The line from the chip to the far end, and who is there."""

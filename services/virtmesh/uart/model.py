@@ -1,0 +1,200 @@
+"""The NS16550A serial port (National Semiconductor PC16550D data sheet, TL/C/8652, June 1995).
+
+Input goes: UartService (uart/service) -> the line (uart/line) -> the receiver (uart/receiver) ->
+its interrupt (uart/interrupts) -> a read of RBR (uart/window, uart/chip). Output goes: a write of
+THR -> the transmitter (uart/transmitter) -> the line -> the scrollback and whoever watches
+(uart/far_end). Everything runs on the event loop's thread, so that each step is one piece.
+
+Threats and known gaps:
+- A driver writes anything to the registers: each value is cut to the bits that the chip has. It can
+  throw input away, and stop it: input then waits in a bounded room. It can send without end: the
+  scrollback is bounded, a watcher that does not keep up is cut off, and the log file takes what the
+  disk takes.
+- Whoever reaches the address of UartService types on the machine's console: it has no
+  authentication of its own, so listen on a unix socket or a private network.
+- A driver that keeps its registers busy costs this process time: only `--pace` limits the rate.
+- With `--pace`, time is the event loop's. Characters that came due while it did something else
+  arrive together, so that a sender that does not look may overrun a FIFO that a real driver would
+  have emptied in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from virtmesh_native import Interrupt
+
+from virtmesh.mmio.device import Description, DeviceCounters, DeviceState
+from virtmesh.mmio.metrics import register_metrics
+from virtmesh.uart.chip.chip import Chip
+from virtmesh.uart.chip.register_window import Window
+from virtmesh.uart.counters import UartCounters
+from virtmesh.uart.line.far_end import FarEnd
+from virtmesh.uart.line.log_file import LogFile
+from virtmesh.uart.metrics import uart_metrics
+from virtmesh.uart.options import OPTIONS, UartOptions, check_options
+from virtmesh.uart.port import LineError
+from virtmesh.uart.service import SERVICE, UartService
+from virtmesh_common.api.trace.v1 import trace_pb2
+from virtmesh_common.errors import NoSuchQueue
+from virtmesh_common.uart.spec import COMPATIBLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import grpc.aio
+    from prometheus_client import Metric
+
+    from virtmesh.mmio.device import Attachment
+    from virtmesh.uart.chip.clock import Clock
+
+__all__ = ["OPTIONS", "UartDevice", "UartOptions", "make"]
+
+
+class UartDevice:
+    """A serial port. Implements virtmesh.mmio.device.Device and BurstDevice.
+
+    Time is that of the running event loop, unless there is a `clock`.
+    """
+
+    def __init__(self, name: str, options: UartOptions, clock: Clock | None = None) -> None:
+        self.name = name
+        self.options = options
+        self.interrupt = Interrupt()
+        self.chip = Chip(
+            self.interrupt,
+            clock or asyncio.get_running_loop(),
+            frequency=options.clock,
+            paced=options.pace,
+            auto_flow=options.auto_flow,
+        )
+        self.far_end = FarEnd(
+            self.chip.line,
+            options.scrollback,
+            LogFile(options.log_file) if options.log_file else None,
+        )
+        self._window = Window(self.chip, options.layout)
+        self._service: UartService | None = None
+        self._resets = 0
+
+    # -- virtmesh.mmio.device.Device -------------------------------------------------------------
+
+    @property
+    def description(self) -> Description:
+        """What the device is."""
+        return Description(
+            name=self.name,
+            kind="uart",
+            compatible=COMPATIBLE,
+            mmio_size_bytes=self.options.layout.size,
+            reg_shift=self.options.layout.reg_shift,
+            services=(SERVICE,),
+        )
+
+    @property
+    def state(self) -> DeviceState:
+        """The state: the chip has no status of its own."""
+        return DeviceState()
+
+    @property
+    def counters(self) -> DeviceCounters:
+        """The counters that every device has: each character is a request."""
+        moved = self.chip.receiver.received + self.chip.transmitted
+        return DeviceCounters(requests=moved, resets=self._resets)
+
+    def read(self, offset: int, width: int) -> int:
+        """Read a register."""
+        return self._window.read(offset, width)
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        """Write a register."""
+        self._window.write(offset, width, value)
+
+    def notify(self, queue: int) -> None:
+        """Refuse: there are no queues. Errors: NoSuchQueue."""
+        raise NoSuchQueue(f"queue {queue}: a serial port has no queues")
+
+    def attach(self, attachment: Attachment) -> None:
+        """Take a driver; the chip needs none of its memory."""
+        self.chip.line.attached = True
+
+    def begin_reset(self) -> None:
+        """Reset the chip, which takes no time."""
+        self._resets += 1
+        self.chip.reset()
+        self.interrupt.recorder.record(trace_pb2.EVENT_KIND_RESET)
+
+    async def reset_done(self) -> None:
+        """Return: the reset is complete."""
+
+    def detach(self) -> None:
+        """Forget the driver."""
+        self.chip.line.attached = False
+
+    def add_services(self, server: grpc.aio.Server) -> None:
+        """Add UartService to the server."""
+        self._service = UartService(self)
+        self._service.add_to(server)
+
+    def end_streams(self) -> None:
+        """End every stream of UartService: the device service is stopping."""
+        if self._service is not None:
+            self._service.end_streams()
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return the metrics of the device, read now."""
+        yield from register_metrics(*self._window.files)
+        yield from uart_metrics(self.chip, self.far_end)
+
+    def close(self) -> None:
+        """Complete the log file."""
+        self.far_end.close()
+
+    # -- virtmesh.mmio.device.BurstDevice --------------------------------------------------------
+
+    def read_run(self, offset: int, width: int, count: int) -> Sequence[int] | None:
+        """Read a register `count` times: in one piece if it is RBR."""
+        return self._window.read_run(offset, width, count)
+
+    def write_run(self, offset: int, width: int, values: Sequence[int]) -> int | None:
+        """Write values to a register: in one piece if it is THR."""
+        return self._window.write_run(offset, width, values)
+
+    # -- virtmesh.uart.service.SerialDevice -----------------------------------------------------
+
+    @property
+    def paced(self) -> bool:
+        """True when the baud rate paces the line."""
+        return self.options.pace
+
+    @property
+    def attached(self) -> bool:
+        """True while a driver is attached."""
+        return self.chip.line.attached
+
+    @property
+    def uart_counters(self) -> UartCounters:
+        """The counters of chip and line now."""
+        chip, receiver, line = self.chip, self.chip.receiver, self.chip.line
+        return UartCounters(
+            received=receiver.received,
+            transmitted=chip.transmitted,
+            overruns=receiver.overruns,
+            parity_errors=receiver.errors[LineError.PARITY],
+            framing_errors=receiver.errors[LineError.FRAMING],
+            breaks=receiver.errors[LineError.BREAK],
+            breaks_sent=chip.breaks_sent,
+            discarded=chip.discarded,
+            transmit_overruns=chip.transmitter.overruns,
+            refused_bytes=line.refused_bytes,
+            unattended_bytes=line.unattended_bytes,
+        )
+
+
+def make(name: str, **values: Any) -> UartDevice:
+    """Make a serial port from the options of the command line.
+
+    Errors: click.BadParameter for options that make no sense; OSError for a log file.
+    """
+    return UartDevice(name, check_options(**values))

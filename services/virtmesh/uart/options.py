@@ -1,0 +1,93 @@
+"""What a serial port is made of, and its options on the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from virtmesh.kinds.option_types import Size
+from virtmesh.uart.line.scrollback import SCROLLBACK_BYTES
+from virtmesh_common.uart.spec import REG_SHIFTS, Layout
+
+FREQUENCY = 3_686_400
+"""Default clock in Hz: that of QEMU's riscv virt board."""
+FREQUENCY_MAX = 24_000_000
+"""Fastest clock that the chip takes, in Hz (8.3)."""
+SCROLLBACK_MAX = 1 << 30
+"""Largest scrollback, in bytes."""
+
+
+@dataclass(frozen=True)
+class UartOptions:
+    """What a serial port is made of.
+
+    `clock` is its frequency in Hz, `scrollback` in bytes; output goes to `log_file` too.
+    """
+
+    layout: Layout = field(default_factory=Layout)
+    pace: bool = False
+    clock: int = FREQUENCY
+    auto_flow: bool = False
+    scrollback: int = SCROLLBACK_BYTES
+    log_file: Path | None = None
+
+
+OPTIONS = (
+    click.Option(["--pace"], is_flag=True, help="Have the line take the time of its baud rate."),
+    click.Option(
+        ["--clock"],
+        type=click.IntRange(1, FREQUENCY_MAX),
+        default=FREQUENCY,
+        show_default=True,
+        metavar="HZ",
+        help="Clock of the baud rate generator.",
+    ),
+    click.Option(
+        ["--auto-flow"],
+        is_flag=True,
+        help="Have AFE in MCR, as later chips: RTS and CTS are handled by the chip.",
+    ),
+    click.Option(
+        ["--reg-shift"],
+        type=click.IntRange(REG_SHIFTS[0], REG_SHIFTS[-1]),
+        default=0,
+        show_default=True,
+        help="Registers are this power of two of bytes apart.",
+    ),
+    click.Option(
+        ["--reg-io-width"],
+        type=click.Choice(["1", "2", "4"]),
+        default="1",
+        show_default=True,
+        help="Width of a register, in bytes.",
+    ),
+    click.Option(
+        ["--scrollback"],
+        type=Size(),
+        default=SCROLLBACK_BYTES,
+        show_default=True,
+        help="Output that is kept for who comes late, in bytes.",
+    ),
+    click.Option(
+        ["--log-file"],
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File to which all output is appended.",
+    ),
+)
+"""Options of `virtmesh-device uart`."""
+
+
+def check_options(*, reg_shift: int, reg_io_width: str | int, **values: Any) -> UartOptions:
+    """Check what click can't. Errors: click.BadParameter."""
+    try:
+        layout = Layout(reg_shift, int(reg_io_width))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--reg-io-width") from error
+    if not 0 < values["scrollback"] <= SCROLLBACK_MAX:
+        raise click.BadParameter(
+            f"{values['scrollback']} is not from 1 byte to 1 GiB", param_hint="--scrollback"
+        )
+    return UartOptions(layout=layout, **values)

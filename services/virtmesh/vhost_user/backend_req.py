@@ -1,0 +1,110 @@
+"""Requests of this side to a vhost-user front end ("Back-end communication").
+
+Each kind of request waits at most once: a front end that does not read finds, when it does, that
+something changed, and not how often. Requests that want an answer, those of in-band notifications,
+are not repeated before it is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from virtmesh.vhost_user.messages import HEADER, NEED_REPLY, U64, VERSION, VringState
+from virtmesh_common.errors import FrontEndViolation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from virtmesh.vhost_user.messages import BackendRequest
+
+Notice = tuple["BackendRequest", int | None]
+"""A request, and the index of the ring it is about."""
+
+ANSWER_BYTES = HEADER.size + U64.LAYOUT.size
+
+
+class BackendChannel:
+    """The socket that a front end gave for requests. `failed` gets the error that ends it."""
+
+    def __init__(self, descriptor: int, failed: Callable[[Exception], None]) -> None:
+        """Take the descriptor over. Errors: FrontEndViolation when it is no stream socket."""
+        try:
+            self._socket = socket.socket(fileno=descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            raise FrontEndViolation("the descriptor of SET_BACKEND_REQ_FD is no socket") from error
+        if self._socket.type != socket.SOCK_STREAM:
+            self._socket.close()
+            raise FrontEndViolation("the socket of SET_BACKEND_REQ_FD is no stream socket")
+        self._socket.setblocking(False)  # noqa: FBT003 - as socket has it
+        self._failed = failed
+        self._waiting: list[Notice] = []
+        self._unanswered: list[Notice] = []
+        self._answers = b""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket.fileno(), self._read)
+
+    def send(self, request: BackendRequest, ring: int | None = None) -> None:
+        """Send a request soon, once: with a ring, it wants an answer."""
+        if (request, ring) not in self._waiting:
+            self._waiting.append((request, ring))
+        self._flush()
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_writer(self._socket.fileno())
+            self._socket.close()
+
+    def _flush(self) -> None:
+        """Send what can be sent now."""
+        for notice in list(self._waiting):
+            if notice in self._unanswered:
+                continue
+            request, ring = notice
+            payload = b"" if ring is None else VringState(ring, 0).pack()
+            flags = VERSION if ring is None else VERSION | NEED_REPLY
+            try:
+                # A message this small is taken whole or not at all.
+                self._socket.send(
+                    HEADER.pack(request, flags, len(payload)) + payload, socket.MSG_NOSIGNAL
+                )
+            except BlockingIOError:
+                self._loop.add_writer(self._socket.fileno(), self._flush)
+                return
+            except OSError:
+                self.close()  # It reads no requests any more, which is its affair.
+                self._waiting.clear()
+                return
+            self._waiting.remove(notice)
+            if ring is not None:
+                self._unanswered.append(notice)
+        self._loop.remove_writer(self._socket.fileno())
+
+    def _read(self) -> None:
+        """Take answers."""
+        try:
+            data = self._socket.recv(ANSWER_BYTES - len(self._answers))
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        self._answers += data
+        if len(self._answers) < ANSWER_BYTES:
+            return
+        request, _, size = HEADER.unpack_from(self._answers)
+        self._answers = b""
+        answered = [notice for notice in self._unanswered if notice[0] == request]
+        if size != U64.LAYOUT.size or not answered:
+            self.close()
+            self._failed(FrontEndViolation(f"an answer to a request {request} that was not made"))
+            return
+        self._unanswered.remove(answered[0])
+        self._flush()

@@ -1,0 +1,402 @@
+"""One vhost-user front end at a device: what each of its messages does.
+
+It drives the same model as a virtio-mmio driver does, by other means: features, configuration space
+and rings come in messages instead of registers. A message that makes no sense ends the connection
+(FrontEndViolation); one that the device refuses, such as a write to a read-only field, is answered
+with failure, if an answer is wanted, and changes nothing.
+
+Why by hand, and in Python: see native/vhost; control messages are rare, and the path from a kick to
+a call is native.
+
+Threats and known gaps:
+- Guest memory may become shorter under the device: see FrontEndMemory.
+- A front end can fill the image and keep queues busy, as any driver can.
+- Dirty pages are not logged, so that a guest can't be migrated while it runs.
+- Addresses are never translated: VIRTIO_F_ACCESS_PLATFORM is not offered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from virtmesh.mmio.device import DeviceState
+from virtmesh.vhost_user import messages as vu
+from virtmesh.vhost_user.config import read_config, write_config
+from virtmesh.vhost_user.framing import find_shape
+from virtmesh.vhost_user.inflight import InFlightLogs, make_logs
+from virtmesh.vhost_user.memory import GuestRegions
+from virtmesh.vhost_user.messages import ProtocolFeature, Request
+from virtmesh.vhost_user.notifications import Notices
+from virtmesh.vhost_user.vrings import Rings
+from virtmesh_common.api.trace.v1 import trace_pb2
+from virtmesh_common.errors import BadDoorbell, DriverViolation, FrontEndViolation, RegisterError
+from virtmesh_common.virtio.features import Feature, feature_names
+from virtmesh_common.virtio.status import WRITABLE, Status, status_names
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from virtmesh.vhost_user.framing import Message, MessageSocket
+    from virtmesh.vhost_user.messages import Payload
+    from virtmesh.virtio.device import VirtioDevice
+
+log = structlog.get_logger(__name__)
+
+OFFERED = (
+    ProtocolFeature.MQ
+    | ProtocolFeature.REPLY_ACK
+    | ProtocolFeature.BACKEND_REQ
+    | ProtocolFeature.CONFIG
+    | ProtocolFeature.INFLIGHT_SHMFD
+    | ProtocolFeature.RESET_DEVICE
+    | ProtocolFeature.CONFIGURE_MEM_SLOTS
+    | ProtocolFeature.STATUS
+)
+"""Protocol features of every device."""
+WITHHELD = Feature.VIRTIO_F_RING_RESET
+"""Device features that the protocol has no messages for."""
+IN_BAND_NEEDS = ProtocolFeature.BACKEND_REQ | ProtocolFeature.REPLY_ACK
+FAILED = vu.U64(1)
+"""The answer to a message that was refused."""
+
+
+class FrontEnd:
+    """A front end that holds a device, until `close`. `in_band` offers in-band notifications."""
+
+    def __init__(self, model: VirtioDevice, connection: MessageSocket, *, in_band: bool) -> None:
+        self._model = model
+        self._socket = connection
+        self._offered = int(model.device_features) & ~int(WITHHELD)
+        self._protocol_offered = OFFERED | (
+            ProtocolFeature.INBAND_NOTIFICATIONS if in_band else ProtocolFeature(0)
+        )
+        self._protocol = ProtocolFeature(0)
+        self._features: int | None = None
+        self._missing: str | None = Feature.VIRTIO_F_VERSION_1.name
+        """The feature without which there is no agreement."""
+        self._status = Status(0)
+        self._told_status = Status(0)
+        """The status that was recorded last."""
+        self._rings = Rings(model)
+        self._notices = Notices(model, self._rings, connection.fail)
+        self._handlers: dict[Request, Callable[[Any, Message], Awaitable[Payload | None]]] = {
+            request: getattr(self, f"_{request.name.lower()}") for request in vu.SHAPES
+        }
+
+    @property
+    def state(self) -> DeviceState:
+        """The state of the device, as far as the front end tells it."""
+        status = int(self._device_status)
+        return DeviceState(
+            device_status=status,
+            device_status_names=status_names(status),
+            driver_features=self._features or 0,
+            device_features=self._offered,
+            fault=self._model.interrupt.fault or "",
+        )
+
+    async def handle(self, message: Message) -> None:
+        """Do what a message asks for, and answer it. Errors: FrontEndViolation."""
+        request, shape = find_shape(message)
+        needed = shape.feature
+        if needed not in self._protocol:
+            raise FrontEndViolation(f"{request.name} without {needed.name}, its protocol feature")
+        payload = shape.payload.parse(message.payload)
+        try:
+            answer = await self._handlers[request](payload, message)
+        except RegisterError as error:
+            log.info("refused a message", request=request.name, reason=error.message)
+            answer = FAILED
+        else:
+            answer = answer if shape.replies else vu.U64(0)
+        wanted = message.needs_reply and ProtocolFeature.REPLY_ACK in self._protocol
+        if answer is not None and (shape.replies or wanted):
+            self._socket.send(request, vu.REPLY, answer.pack(), [])
+        self._notices.tell_change()
+        self._record_status()
+
+    def close(self) -> None:
+        """Let go of everything of the front end; the device is reset by then."""
+        self._notices.close()
+        self._forget_memory()
+        self._forget_logs()
+        self._rings.close()
+
+    # -- Features and status --------------------------------------------------------------------
+
+    async def _get_features(self, _: vu.Payload, __: Message) -> vu.U64:
+        return vu.U64(self._offered | vu.VHOST_USER_F_PROTOCOL_FEATURES)
+
+    async def _set_features(self, payload: vu.U64, _: Message) -> None:
+        features = payload.value & ~vu.VHOST_USER_F_PROTOCOL_FEATURES
+        unknown = features & ~self._offered
+        if unknown:
+            names = ", ".join(feature_names(unknown, self._model.family))
+            raise FrontEndViolation(f"SET_FEATURES: not offered: {names}")
+        if not self._rings.any_running:
+            self._agree(features)
+        elif features != self._features:
+            raise FrontEndViolation("SET_FEATURES: the features change while a ring is started")
+        if payload.value == features:
+            # Without VHOST_USER_F_PROTOCOL_FEATURES there is no SET_VRING_ENABLE.
+            for index in range(len(self._rings)):
+                await self._rings.enable(index, on=True)
+
+    def _agree(self, features: int) -> None:
+        """Agree on features; on none as long as one is missing.
+
+        crosvm tells its features piece by piece: that of the protocol, then 32 bits at a time.
+        """
+        self._model.reset()
+        self._model.interrupt.reset()
+        self._features = None
+        self._missing = (
+            Feature.VIRTIO_F_VERSION_1.name
+            if not features & Feature.VIRTIO_F_VERSION_1
+            else self._model.missing_feature(features)
+        )
+        if not self._missing:
+            self._model.negotiate(features)
+            self._features = self._rings.features = features
+
+    async def _get_protocol_features(self, _: vu.Payload, __: Message) -> vu.U64:
+        return vu.U64(self._protocol_offered)
+
+    async def _set_protocol_features(self, payload: vu.U64, _: Message) -> None:
+        unknown = payload.value & ~int(self._protocol_offered)
+        if unknown:
+            raise FrontEndViolation(f"SET_PROTOCOL_FEATURES: {unknown:#x} are not offered")
+        protocol = ProtocolFeature(payload.value)
+        in_band = ProtocolFeature.INBAND_NOTIFICATIONS in protocol
+        if in_band and IN_BAND_NEEDS not in protocol:
+            raise FrontEndViolation(
+                "SET_PROTOCOL_FEATURES: INBAND_NOTIFICATIONS needs BACKEND_REQ and REPLY_ACK"
+            )
+        if self._rings.any_running and protocol != self._protocol:
+            raise FrontEndViolation("SET_PROTOCOL_FEATURES: a ring is started")
+        self._protocol = protocol
+        self._notices.agree(protocol)
+
+    async def _set_owner(self, _: vu.Payload, __: Message) -> None:
+        """Do nothing: the connection is the session."""
+
+    async def _reset_owner(self, _: vu.Payload, __: Message) -> None:
+        await self._rings.disable_all()
+
+    async def _reset_device(self, _: vu.Payload, __: Message) -> None:
+        await self._rings.reset()
+        self._model.reset()
+        self._model.interrupt.reset()
+        self._features = None
+        self._status = self._told_status = Status(0)  # A reset is recorded as such.
+
+    async def _get_status(self, _: vu.Payload, __: Message) -> vu.U64:
+        return vu.U64(self._device_status)
+
+    async def _set_status(self, payload: vu.U64, message: Message) -> None:
+        unknown = payload.value & ~int(WRITABLE | Status.DEVICE_NEEDS_RESET)
+        if unknown:
+            raise FrontEndViolation(
+                f"SET_STATUS: {unknown:#x} are no bits that a driver sets (2.1)"
+            )
+        if payload.value == 0:
+            await self._reset_device(payload, message)
+            return
+        # Front ends set the bits as they come to know of them, so that no order is checked.
+        self._status = Status(payload.value & WRITABLE)
+        if self._features is None:
+            self._status &= ~Status.FEATURES_OK
+
+    @property
+    def _driver_status(self) -> Status:
+        """What the driver set of the status: told, or else derived from what the front end did."""
+        if ProtocolFeature.STATUS in self._protocol:
+            return self._status
+        status = Status.ACKNOWLEDGE | Status.DRIVER
+        if self._features is not None:
+            status |= Status.FEATURES_OK
+        if self._rings.any_started:
+            status |= Status.DRIVER_OK
+        return status
+
+    @property
+    def _device_status(self) -> Status:
+        """The device status."""
+        broken = self._model.interrupt.fault is not None
+        return self._driver_status | (Status.DEVICE_NEEDS_RESET if broken else Status(0))
+
+    def _record_status(self) -> None:
+        """Record the status, if it changed."""
+        before, self._told_status = self._told_status, self._driver_status
+        if self._told_status != before:
+            self._model.interrupt.recorder.record(
+                trace_pb2.EVENT_KIND_STATUS, value=self._told_status, extra=before
+            )
+
+    # -- Configuration space --------------------------------------------------------------------
+
+    async def _get_config(self, payload: vu.Config, _: Message) -> vu.Config:
+        content = read_config(self._model, payload.offset, len(payload.content))
+        return vu.Config(payload.offset, payload.flags, content)
+
+    async def _set_config(self, payload: vu.Config, _: Message) -> None:
+        if payload.flags not in vu.CONFIG_FLAGS:
+            raise DriverViolation(f"SET_CONFIG: the flags {payload.flags:#x} have no meaning")
+        write_config(self._model, payload.offset, payload.content)
+
+    # -- Memory -----------------------------------------------------------------------------------
+
+    async def _set_mem_table(self, payload: vu.MemoryTable, message: Message) -> None:
+        if len(message.descriptors) != len(payload.regions):
+            raise FrontEndViolation(
+                f"SET_MEM_TABLE: {len(message.descriptors)} descriptors came for"
+                f" {len(payload.regions)} regions"
+            )
+        if len(set(payload.regions)) != len(payload.regions):
+            raise FrontEndViolation("SET_MEM_TABLE: the same region twice")
+        pairs = zip(payload.regions, message.descriptors, strict=True)
+        files = dict(pairs)
+        await self._change_memory(lambda _: GuestRegions(files))
+
+    async def _get_max_mem_slots(self, _: vu.Payload, __: Message) -> vu.U64:
+        return vu.U64(vu.SLOTS_MAX)
+
+    async def _add_mem_reg(self, payload: vu.SingleRegion, message: Message) -> None:
+        descriptor, region = message.descriptors[0], payload.region
+        await self._change_memory(
+            lambda now: now.add(region, descriptor) if now else GuestRegions({region: descriptor})
+        )
+
+    async def _rem_mem_reg(self, payload: vu.SingleRegion, _: Message) -> None:
+        if self._rings.memory is None:
+            raise FrontEndViolation("REM_MEM_REG: there is no memory region")
+        await self._change_memory(lambda now: now.remove(payload.region) if now else None)
+
+    async def _change_memory(
+        self, change: Callable[[GuestRegions | None], GuestRegions | None]
+    ) -> None:
+        """Put other memory in the place of the present one; rings wait meanwhile."""
+        async with self._rings.held():
+            changed = change(self._rings.memory)
+            self._forget_memory()
+            self._rings.memory = changed
+            if changed is not None:
+                asyncio.get_running_loop().add_reader(changed.lost, self._lose_memory)
+
+    def _forget_memory(self) -> None:
+        """Let go of the memory; no ring is served."""
+        if self._rings.memory is not None:
+            asyncio.get_running_loop().remove_reader(self._rings.memory.lost)
+            self._rings.memory.close()
+            self._rings.memory = None
+
+    def _lose_memory(self) -> None:
+        """End the connection of a front end that made its memory shorter."""
+        if self._rings.memory is not None:
+            asyncio.get_running_loop().remove_reader(self._rings.memory.lost)
+        self._socket.fail(FrontEndViolation("a file with guest memory was made shorter"))
+
+    # -- In-flight log ----------------------------------------------------------------------------
+
+    async def _get_inflight_fd(self, payload: vu.Inflight, message: Message) -> None:
+        # Before the features are agreed on, make room for either kind of ring.
+        features = self._offered if self._features is None else self._features
+        packed = bool(features & Feature.VIRTIO_F_RING_PACKED)
+        made, descriptor = make_logs(payload, len(self._rings), packed=packed)
+        try:
+            self._socket.send(message.request, vu.REPLY, made.pack(), [descriptor])
+        finally:
+            os.close(descriptor)
+
+    async def _set_inflight_fd(self, payload: vu.Inflight, message: Message) -> None:
+        if self._rings.any_running:
+            raise FrontEndViolation("SET_INFLIGHT_FD: a ring is started")
+        self._forget_logs()
+        descriptor, rings = message.descriptors[0], len(self._rings)
+        self._rings.logs = InFlightLogs(payload, descriptor, rings, self._socket.fail)
+
+    def _forget_logs(self) -> None:
+        """Let go of the in-flight logs; no ring is served."""
+        if self._rings.logs is not None:
+            self._rings.logs.close()
+            self._rings.logs = None
+
+    # -- Rings ------------------------------------------------------------------------------------
+
+    async def _get_queue_num(self, _: vu.Payload, __: Message) -> vu.U64:
+        return vu.U64(len(self._rings))
+
+    async def _set_vring_num(self, payload: vu.VringState, _: Message) -> None:
+        self._rings.set_size(payload.index, payload.num)
+
+    async def _set_vring_addr(self, payload: vu.VringAddress, _: Message) -> None:
+        self._rings.set_areas(payload)
+
+    async def _set_vring_base(self, payload: vu.VringState, _: Message) -> None:
+        self._rings.set_base(payload.index, payload.num)
+
+    async def _get_vring_base(self, payload: vu.VringState, _: Message) -> vu.VringState:
+        return vu.VringState(payload.index, await self._rings.stop(payload.index))
+
+    async def _set_vring_kick(self, payload: vu.U64, message: Message) -> None:
+        index = self._ring_of(payload, message)
+        self._rings.check_doorbell(index, message.descriptor, "kick")
+        self._check_startable()
+        polled = not message.descriptors
+        await self._rings.start(index, message.take_descriptor(), polled=polled)
+
+    async def _vring_kick(self, payload: vu.VringState, _: Message) -> None:
+        ring = self._rings[payload.index]
+        if not ring.started:
+            self._check_startable()
+            await self._rings.start(payload.index, None)
+        self._rings.kick(payload.index)
+
+    async def _set_vring_call(self, payload: vu.U64, message: Message) -> None:
+        index = self._ring_of(payload, message)
+        self._notices.end_in_band_call(index)
+        self._set_call(index, message.descriptor)
+
+    async def _set_vring_err(self, payload: vu.U64, message: Message) -> None:
+        index = self._ring_of(payload, message)
+        self._rings.check_doorbell(index, message.descriptor, "error descriptor")
+        self._rings.set_error(index, message.take_descriptor())
+
+    async def _set_vring_enable(self, payload: vu.VringState, _: Message) -> None:
+        if payload.num > 1:
+            raise FrontEndViolation(f"SET_VRING_ENABLE: {payload.num} is neither 0 nor 1")
+        if payload.num and self._rings[payload.index].started:
+            self._check_startable()
+        await self._rings.enable(payload.index, on=bool(payload.num))
+
+    def _ring_of(self, payload: vu.U64, message: Message) -> int:
+        """Return the ring that a message with perhaps a descriptor is for."""
+        index, without = payload.value & 0xFF, bool(payload.value & vu.INVALID_FD)
+        name = Request(message.request).name
+        if payload.value >> 9:
+            raise FrontEndViolation(f"{name}: {payload.value:#x} has bits that mean nothing")
+        if without == bool(message.descriptors):
+            came = "came with" if message.descriptors else "lacks"
+            raise FrontEndViolation(f"{name} {came} a descriptor, and says otherwise")
+        return self._rings[index].index
+
+    def _check_startable(self) -> None:
+        """Check that a ring may be started at all."""
+        if self._features is None:
+            raise FrontEndViolation(f"a ring is started before SET_FEATURES with {self._missing}")
+
+    def _set_call(self, index: int, descriptor: int | None) -> None:
+        """Set what is signalled when a buffer is used."""
+        try:
+            if descriptor is not None:
+                os.set_blocking(descriptor, False)
+            self._model.interrupt.set_call(index, descriptor)
+        except (BadDoorbell, OSError) as error:
+            raise FrontEndViolation(f"ring {index}: {error}") from error
+
+    async def _set_backend_req_fd(self, _: vu.Payload, message: Message) -> None:
+        self._notices.set_channel(message.descriptors.pop())

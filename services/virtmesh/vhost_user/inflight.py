@@ -1,0 +1,118 @@
+"""The in-flight logs of a front end's rings: made here, kept by the front end, used natively.
+
+They say which buffers this service took and did not use, and outlive it: a front end that finds its
+back end gone connects to the next one, and hands the logs over again ("Inflight I/O tracking").
+What is written into them, and in which order, is in native/ring (`inflight`).
+
+How the regions of the rings lie in the memory is this side's affair: one behind the other, as long
+as the kind of ring and the size that was asked for demand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from virtmesh_native import FrontEndMemory, InFlightLog
+
+from virtmesh.vhost_user.messages import SIZE_MAX, Inflight
+from virtmesh_common.errors import FrontEndViolation, MemoryRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAGE = 4096
+"""What sizes of shared memory are multiples of, in bytes."""
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+"""Nobody can change the size of the file."""
+
+
+class InFlightLogs:
+    """The logs of one front end, mapped. `failed` gets the error that ends its connection."""
+
+    def __init__(
+        self,
+        description: Inflight,
+        descriptor: int,
+        rings: int,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Map the logs; the descriptor stays the caller's. Errors: FrontEndViolation."""
+        check(description, rings)
+        # No more than any logs need, whatever the file has.
+        needed = length(description, packed=True)
+        size = min(description.mmap_size, needed)
+        try:
+            self._mapping = FrontEndMemory([(descriptor, 0, size, description.mmap_offset)])
+        except MemoryRefused as error:
+            raise FrontEndViolation(f"its in-flight log can't be used: {error.message}") from error
+        self._memory = self._mapping.guest_memory
+        self._description = description
+        self._failed = failed
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._mapping.lost_fd, self._lose)
+
+    def of(self, ring: int, *, packed: bool) -> InFlightLog | None:
+        """Return the log of a ring; None when the front end keeps none for it.
+
+        Errors: FrontEndViolation when it is not all there.
+        """
+        if ring >= self._description.num_queues:
+            return None
+        capacity = self._description.queue_size
+        each = InFlightLog.length(capacity, packed=packed)
+        address, size = ring * each, self._description.mmap_size
+        if address + each > size:
+            raise FrontEndViolation(
+                f"the in-flight log of ring {ring} ends behind its {size} bytes"
+            )
+        return InFlightLog(self._memory, address, capacity)
+
+    def close(self) -> None:
+        """Let go of the logs, which stay as they are; no ring is served."""
+        self._loop.remove_reader(self._mapping.lost_fd)
+
+    def _lose(self) -> None:
+        """End the connection of a front end that made its file shorter."""
+        self._loop.remove_reader(self._mapping.lost_fd)
+        self._failed(FrontEndViolation("the file with the in-flight log was made shorter"))
+
+
+def make_logs(asked: Inflight, rings: int, *, packed: bool) -> tuple[Inflight, int]:
+    """Make memory for logs; returns its description and descriptor, which is the caller's.
+
+    Errors: FrontEndViolation.
+    """
+    check(asked, rings)
+    size = length(asked, packed=packed)
+    descriptor = os.memfd_create("in-flight", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(descriptor, size)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+    except OSError as error:
+        os.close(descriptor)
+        raise FrontEndViolation(
+            f"no in-flight log of {size} bytes can be made: {os.strerror(error.errno or 0)}"
+        ) from error
+    return Inflight(size, 0, asked.num_queues, asked.queue_size), descriptor
+
+
+def length(description: Inflight, *, packed: bool) -> int:
+    """Return the bytes of all logs, in whole pages."""
+    each = InFlightLog.length(description.queue_size, packed=packed)
+    total = description.num_queues * each
+    return total + -total % PAGE
+
+
+def check(description: Inflight, rings: int) -> None:
+    """Check the numbers of rings and of entries. Errors: FrontEndViolation."""
+    if not 1 <= description.num_queues <= rings:
+        raise FrontEndViolation(
+            f"an in-flight log of {description.num_queues} rings; the device has {rings}"
+        )
+    if not 1 <= description.queue_size <= SIZE_MAX:
+        raise FrontEndViolation(
+            f"an in-flight log of {description.queue_size} entries; 1 to {SIZE_MAX} are possible"
+        )

@@ -1,0 +1,107 @@
+"""A disk in a process of its own, driven from this one, and its requests timed: for benchmarks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from virtmesh.attach.grpc_bus import GrpcBus
+from virtmesh.attach.guest_ram import Ram
+from virtmesh.blk.driver import VirtIOBlk
+from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
+from virtmesh_common.channel import open_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AsyncExitStack
+    from pathlib import Path
+
+    import grpc.aio
+    from virtmesh_native import Recorder
+
+    from virtmesh.machine import DoorbellKind
+
+    Call = Callable[[], Awaitable[object]]
+
+CALLS = 200
+"""Requests timed at a time."""
+DEPTH = 32
+"""Requests under way at a time."""
+IMAGE_BYTES = 16 << 20
+RAM_BYTES = 16 << 20
+START_S = 20
+CPUCLOCK_SCHED = 2
+"""Exact CPU time (Linux, posix-timers.h)."""
+
+
+class BenchDisk:
+    """A device process with an image of its own; `options` go to its command line."""
+
+    def __init__(self, folder: Path, name: str, undo: AsyncExitStack, *options: str) -> None:
+        self.address = f"unix:{folder / name}.sock"
+        self.image = folder / f"{name}.img"
+        self.image.write_bytes(os.urandom(IMAGE_BYTES))
+        self._undo = undo
+        device = [sys.executable, "-m", "virtmesh.host.main", "blk", "--name=vda"]
+        self._process = subprocess.Popen(
+            [*device, f"--listen={self.address}", f"--image={self.image}", *options],
+            stderr=subprocess.DEVNULL,
+        )
+        undo.callback(self._process.wait)
+        undo.callback(self._process.terminate)
+
+    def cpu_us(self) -> float:
+        """Return the CPU time that this process and the device's have used, in microseconds."""
+        # The clock of another process, as clock_getcpuclockid(3) makes it.
+        device = ~self._process.pid << 3 | CPUCLOCK_SCHED
+        return (time.process_time_ns() + time.clock_gettime_ns(device)) / 1e3
+
+    async def channel(self) -> grpc.aio.Channel:
+        """Connect as soon as the service answers."""
+        channel = await self._undo.enter_async_context(open_channel(self.address))
+        await asyncio.wait_for(channel.channel_ready(), START_S)
+        return channel
+
+    async def metrics_address(self) -> str:
+        """Return where /metrics is, as HOST:PORT."""
+        stub = device_pb2_grpc.DeviceServiceStub(await self.channel())
+        about: device_pb2.DescribeResponse = await stub.Describe(device_pb2.DescribeRequest())
+        return about.metrics_address
+
+    async def drive(self, doorbell: DoorbellKind, recorder: Recorder | None = None) -> VirtIOBlk:
+        """Attach, and bring the driver up; it records to `recorder`."""
+        await self.channel()
+        ram = self._undo.enter_context(Ram(RAM_BYTES))
+        bus = await GrpcBus.connect(self.address, ram=ram, driver_name="bench", doorbell=doorbell)
+        bus.recorder = recorder
+        self._undo.push_async_callback(bus.close)
+        driver = VirtIOBlk(bus)
+        bus.on_interrupt(driver.handle_irq)
+        await driver.start()
+        self._undo.push_async_callback(driver.close)
+        return driver
+
+
+async def one_by_one(call: Call) -> float:
+    """Return microseconds for each call, one after the other."""
+    begin = time.perf_counter()
+    for _ in range(CALLS):
+        await call()
+    return (time.perf_counter() - begin) / CALLS * 1e6
+
+
+async def many_at_once(call: Call) -> float:
+    """Return microseconds for each call, with DEPTH tasks at work."""
+    pending = iter(range(CALLS))
+
+    async def worker() -> None:
+        for _ in pending:
+            await call()
+
+    begin = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(DEPTH)))
+    return (time.perf_counter() - begin) / CALLS * 1e6

@@ -1,0 +1,107 @@
+"""The command `virtmesh` for tests: machines of real processes, each in a folder of its own.
+
+with own_folder() as virtmesh:
+virtmesh.up("--disk", "disk.img,size=16M")
+assert virtmesh("blk", "info", "vda", "--json").returncode == 0
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from virtmesh_client.local import rundir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SECONDS = 30.0
+"""Limit for whatever is waited for."""
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Ask until it is so; each question is a call to a service or a look at a file."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("it did not happen in time")
+
+
+@dataclass
+class Cli:
+    """The command `virtmesh`, with a run folder of its own."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def run_dir(self) -> Path:
+        """Run folder of the machine."""
+        return self.folder / "run"
+
+    @contextlib.contextmanager
+    def spawn(
+        self, *arguments: object, stdin: int = subprocess.DEVNULL
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a command line, its output in pipes; it ends with the body."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "virtmesh_client", *map(str, arguments)],
+            cwd=self.folder,
+            env={**os.environ, "VIRTMESH_RUN_DIR": str(self.run_dir), **self.environment},
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def __call__(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run a command line to its end."""
+        with self.spawn(*arguments) as process:
+            out, err = process.communicate(timeout=SECONDS)
+            return subprocess.CompletedProcess(
+                process.args, process.returncode, out.decode(), err.decode()
+            )
+
+    @property
+    def state(self) -> rundir.State:
+        """The state of the machine that runs."""
+        state = rundir.load(self.run_dir)
+        if state is None:
+            raise LookupError(f"no machine runs in {self.run_dir}")
+        return state
+
+    def process(self, name: str) -> rundir.ProcessState:
+        """One process of the machine, as it is now."""
+        return next(one for one in self.state.processes if one.name == name)
+
+    def up(self, *arguments: object) -> None:
+        """Start a machine in the background. Errors: RuntimeError with what it said."""
+        result = self("up", "--detach", *arguments)
+        if result.returncode:
+            raise RuntimeError(result.stderr)
+
+
+@contextlib.contextmanager
+def own_folder() -> Iterator[Cli]:
+    """Make a folder, short enough for sockets; stop what still runs in it at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="vm-"))
+    cli = Cli(folder)
+    try:
+        yield cli
+    finally:
+        if rundir.load(cli.run_dir):
+            cli("down")
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,87 @@
+"""Drivers at work, for tests: started on a device model in this process, or through its service."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from virtmesh.attach.grpc_bus import GrpcBus
+from virtmesh.attach.guest_ram import Ram
+from virtmesh.drivers.settings import Settings
+from virtmesh.host.host import Addresses, Host
+from virtmesh.kinds.finding import find_driver
+from virtmesh.machine import DoorbellKind, InterruptMode
+from virtmesh.testing.local_bus import LocalBus
+from virtmesh_common.errors import DriverError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from virtmesh.attach.bus import Bus
+    from virtmesh.drivers.base import Driver
+    from virtmesh.mmio.device import Device
+
+MEMORY = 16 << 20
+"""RAM of a driver, in bytes."""
+
+
+@asynccontextmanager
+async def drive_locally(
+    device: Device,
+    *,
+    doorbell: DoorbellKind = DoorbellKind.EVENTFD,
+    interrupts: InterruptMode = InterruptMode.INTERRUPT,
+    refused: int = 0,
+) -> AsyncIterator[Driver]:
+    """Start the driver of a device model; the device is closed at the end."""
+    try:
+        with Ram(MEMORY) as ram:
+            bus = LocalBus(device, ram, doorbell)
+            async with _started(bus, device, interrupts, refused) as driver:
+                yield driver
+    finally:
+        device.close()
+
+
+@asynccontextmanager
+async def drive_over_grpc(
+    device: Device,
+    folder: Path,
+    *,
+    doorbell: DoorbellKind = DoorbellKind.EVENTFD,
+    interrupts: InterruptMode = InterruptMode.INTERRUPT,
+    refused: int = 0,
+) -> AsyncIterator[Driver]:
+    """Serve a device on sockets in a folder, and start its driver; the device is closed too."""
+    address = f"unix:{folder / 'device.sock'}"
+    host = Host(device, Addresses([address], folder / "handover.sock"))
+    await host.start()
+    try:
+        with Ram(MEMORY) as ram:
+            bus = await GrpcBus.connect(address, ram=ram, driver_name="test", doorbell=doorbell)
+            async with _started(bus, device, interrupts, refused) as driver:
+                yield driver
+    finally:
+        await host.stop()
+
+
+@asynccontextmanager
+async def _started(
+    bus: Bus, device: Device, interrupts: InterruptMode, refused: int
+) -> AsyncIterator[Driver]:
+    """Start the driver of an attached device, and give both back at the end."""
+    try:
+        about = device.description
+        kind = find_driver((about.compatible,), about.virtio_device_id)
+        if kind is None:
+            raise DriverError(f"no driver for {about.compatible}, ID {about.virtio_device_id}")
+        driver = kind.from_node(bus, {}, Settings(interrupts=interrupts, refused=refused))
+        bus.on_interrupt(driver.handle_irq)
+        try:
+            await driver.start()
+            yield driver
+        finally:
+            await driver.close()
+    finally:
+        await bus.close()

@@ -1,0 +1,43 @@
+"""Services that answer at once, with nothing in it: for tests and benchmarks of what is around."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from virtmesh_common import channel  # noqa: F401 - sets gRPC's environment
+
+import grpc.aio  # isort: skip
+
+from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
+from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
+
+
+class PromptKernel(kernel_pb2_grpc.KernelServiceServicer):
+    """Has no devices; raises `error`, if there is one, instead of saying so."""
+
+    error: Exception | None = None
+
+    async def ListDevices(self, request: Any, context: Any) -> kernel_pb2.ListDevicesResponse:
+        """List no devices."""
+        if self.error is not None:
+            raise self.error
+        return kernel_pb2.ListDevicesResponse()
+
+
+class PromptRegisters(register_pb2_grpc.RegisterServiceServicer):
+    """Registers that hold 0, and batches that read nothing."""
+
+    async def Read(self, request: Any, context: Any) -> register_pb2.ReadResponse:
+        """Read 0."""
+        return register_pb2.ReadResponse()
+
+    async def Write(self, request: Any, context: Any) -> register_pb2.WriteResponse:
+        """Forget what is written."""
+        return register_pb2.WriteResponse()
+
+    async def Access(  # type: ignore[override]  # the stubs know generators only
+        self, request_iterator: Any, context: Any
+    ) -> None:
+        """Answer each batch."""
+        while await context.read() is not grpc.aio.EOF:
+            await context.write(register_pb2.AccessResponse())

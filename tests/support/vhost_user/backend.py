@@ -1,0 +1,148 @@
+"""A disk that listens for vhost-user front ends, in this process, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.support.vhost_user.disk import VhostDisk
+from tests.support.vhost_user.front_end import VhostFrontEnd
+from virtmesh.blk.image import create_image
+from virtmesh.blk.model import BlkModel, BlkOptions
+from virtmesh.host.host import Addresses, Host
+from virtmesh.virtio.mmio_device import VirtioMmio
+from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
+from virtmesh_common.blk.spec import SECTOR
+from virtmesh_common.channel import open_channel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc.aio
+
+    from tests.support.vhost_user.front_end import FrontEndRing
+
+MIB = 1 << 20
+QUEUES = 16
+
+Reasons = Callable[[], str]
+"""Says why connections ended, as the log has it."""
+
+
+@dataclass
+class Backend:
+    """A disk of 1 MiB with 16 queues, and its vhost-user socket."""
+
+    host: Host
+    model: BlkModel
+    device: VirtioMmio
+    folder: Path
+    path: Path
+    channel: grpc.aio.Channel
+
+    @property
+    def address(self) -> str:
+        """Where its gRPC services are."""
+        return f"unix:{self.folder / 'device.sock'}"
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[VhostFrontEnd]:
+        """Connect a front end, and close it at the end without a word."""
+        front_end = await VhostFrontEnd.connect(self.path)
+        try:
+            yield front_end
+        finally:
+            front_end.close()
+
+    @asynccontextmanager
+    async def ready(self, without: int = 0) -> AsyncIterator[VhostFrontEnd]:
+        """Connect a front end that has agreed on features, but some, and shared its memory."""
+        async with self.connected() as front_end:
+            await front_end.negotiate(without=without)
+            await front_end.share()
+            yield front_end
+
+    @asynccontextmanager
+    async def driven(
+        self, *, size: int = 64, without: int = 0
+    ) -> AsyncIterator[tuple[VhostFrontEnd, FrontEndRing]]:
+        """Connect a front end with a running ring."""
+        async with self.ready(without) as front_end:
+            yield front_end, await front_end.start_ring(size=size)
+
+    async def works(self) -> bool:
+        """Say whether it serves the next front end: write a sector, and read it back."""
+        async with self.driven() as (_, ring):
+            disk = VhostDisk(ring)
+            data = bytes([0x5A]) * SECTOR
+            await disk.write(7, data)
+            return await disk.read(7) == data
+
+    async def status(self) -> device_pb2.GetStatusResponse:
+        """Ask who has the device."""
+        return await self._control.GetStatus(device_pb2.GetStatusRequest())
+
+    async def attaches(self) -> int:
+        """Ask how many drivers attached."""
+        return (await self._control.GetStats(device_pb2.GetStatsRequest())).attaches
+
+    @property
+    def _control(self) -> device_pb2_grpc.DeviceServiceAsyncStub:
+        """A stub of DeviceService."""
+        return device_pb2_grpc.DeviceServiceStub(self.channel)
+
+    async def free(self) -> None:
+        """Wait until nobody has the device."""
+        attached = True
+        while attached:
+            attached = (await self.status()).attached
+
+
+async def open_descriptors(backend: Backend) -> Counter[str]:
+    """Return what the open descriptors of this process are once a front end came and went.
+
+    There may be fewer than before: the event loops of earlier tests end some time.
+    """
+    await backend.works()
+    await backend.free()
+    return await asyncio.to_thread(list_descriptors)
+
+
+def list_descriptors() -> Counter[str]:
+    """Return what the open descriptors of this process are."""
+    found: Counter[str] = Counter()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the folder itself
+            found[str(entry.readlink()).partition(":[")[0]] += 1
+    return found
+
+
+@asynccontextmanager
+async def serve(
+    folder: Path, *, path: Path | None = None, in_band: bool = False
+) -> AsyncIterator[Backend]:
+    """Serve a disk in a folder."""
+    image, path = folder / "disk.img", path or folder / "vhost.sock"
+    create_image(image, MIB)
+    model = BlkModel("vda", BlkOptions(image, queues=QUEUES))
+    device = VirtioMmio(model)
+    addresses = Addresses(
+        [f"unix:{folder / 'device.sock'}"],
+        folder / "handover.sock",
+        vhost_user=path,
+        in_band=in_band,
+    )
+    host = Host(device, addresses)
+    try:
+        await host.start()
+        async with open_channel(addresses.listen[0]) as channel:
+            backend = Backend(host, model, device, folder, path, channel)
+            await backend.status()  # connected: descriptors can be counted from now on
+            yield backend
+    finally:
+        await host.stop()

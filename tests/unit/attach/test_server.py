@@ -1,0 +1,404 @@
+"""The handover socket, against drivers of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import gc
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from virtmesh.attach.server import DESCRIPTOR_LIMIT, PACKET_LIMIT_BYTES, HandoverServer
+from virtmesh_common.api.memory.v1 import handover_pb2 as pb
+from virtmesh_common.errors import AddressTaken, MemoryMissing
+
+PAGE = 4096
+SEALS = fcntl.F_SEAL_SHRINK
+Fill = Callable[[pb.HandoverRequest, list[int]], None]
+
+
+def memfd(size: int = PAGE, seals: int = SEALS) -> int:
+    """Make memory to hand over."""
+    descriptor = os.memfd_create("test", os.MFD_ALLOW_SEALING)
+    os.ftruncate(descriptor, size)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    return descriptor
+
+
+def add_region(
+    request: pb.HandoverRequest, descriptors: list[int], descriptor: int, **fields: int
+) -> None:
+    """Add a region of one page, or as the fields say."""
+    values = {"size_bytes": PAGE, "descriptor_index": len(descriptors)} | fields
+    request.regions.add(**values)
+    descriptors.append(descriptor)
+
+
+def add_doorbell(
+    request: pb.HandoverRequest, descriptors: list[int], queue: int, kick: int, call: int
+) -> None:
+    """Add a doorbell."""
+    index = len(descriptors)
+    request.doorbells.add(queue=queue, kick_index=index, call_index=index + 1)
+    descriptors += [kick, call]
+
+
+def eventfd(flags: int = os.EFD_NONBLOCK) -> int:
+    """Make a doorbell."""
+    return os.eventfd(0, flags)
+
+
+def good(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer memory, two doorbells, and one for configuration changes."""
+    add_region(request, descriptors, memfd())
+    add_doorbell(request, descriptors, 0, eventfd(), eventfd())
+    add_doorbell(request, descriptors, 1, eventfd(), eventfd())
+    request.config_call_index = len(descriptors)
+    descriptors.append(eventfd())
+
+
+def open_descriptors() -> int:
+    """Count the descriptors of this process, without those of garbage of other tests."""
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+class Driver:
+    """A driver's end of one connection, with nothing checked."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        self.socket.connect(str(path))
+
+    async def receive(self) -> bytes:
+        """Return the next packet, empty at the end."""
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_reader(self.socket, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(self.socket)
+        return self.socket.recv(PACKET_LIMIT_BYTES)
+
+    async def hand_over(self, fill: Fill) -> pb.HandoverResponse:
+        """Send what `fill` makes; return the answer."""
+        request = pb.HandoverRequest()
+        descriptors: list[int] = []
+        try:
+            fill(request, descriptors)
+            return await self.send(request.SerializeToString(), descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    async def send(self, packet: bytes, descriptors: list[int]) -> pb.HandoverResponse:
+        """Send a packet; return the answer."""
+        socket.send_fds(self.socket, [packet], descriptors)
+        return pb.HandoverResponse.FromString(await self.receive())
+
+
+@contextmanager
+def connected(server: HandoverServer) -> Iterator[Driver]:
+    """Connect for a while."""
+    driver = Driver(server.path)
+    try:
+        yield driver
+    finally:
+        driver.socket.close()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[HandoverServer]:
+    """Listen; and check at the end that no descriptor was left open."""
+    before = open_descriptors()
+    server = HandoverServer(tmp_path / "handover", queues=2)
+    server.listen()
+    yield server
+    server.close()
+    assert open_descriptors() <= before
+
+
+async def test_a_good_handover_gets_a_ticket(server: HandoverServer) -> None:
+    """Memory and doorbells can be found by the ticket, until the driver hangs up."""
+    with connected(server) as driver:
+        answer = await driver.hand_over(good)
+        handover = server.find(answer.ticket)
+        assert handover.memory is not None
+        assert (handover.memory.size, sorted(handover.doorbells)) == (PAGE, [0, 1])
+    await handover.gone
+    with pytest.raises(MemoryMissing):
+        server.find(answer.ticket)
+
+
+def unsealed(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer memory that could shrink."""
+    add_region(request, descriptors, memfd(seals=fcntl.F_SEAL_GROW))
+
+
+def plain_file(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer a file, which is no memfd."""
+    with tempfile.TemporaryFile() as file:
+        file.truncate(PAGE)
+        add_region(request, descriptors, os.dup(file.fileno()))
+
+
+def pipe(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer a pipe, which is no memory."""
+    reader, writer = os.pipe()
+    os.close(writer)
+    add_region(request, descriptors, reader)
+
+
+def too_small(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """End the file before the region."""
+    add_region(request, descriptors, memfd(), offset_bytes=PAGE)
+
+
+def overflowing(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """End the region behind the last address."""
+    add_region(request, descriptors, memfd(), guest_address=(1 << 64) - PAGE, size_bytes=2 * PAGE)
+
+
+def unaligned(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer less than a page."""
+    add_region(request, descriptors, memfd(), size_bytes=100)
+
+
+def empty_region(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer nothing."""
+    add_region(request, descriptors, memfd(), size_bytes=0)
+
+
+def overlapping(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer two regions at one address."""
+    add_region(request, descriptors, memfd())
+    add_region(request, descriptors, memfd())
+
+
+def descending(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer regions out of order."""
+    add_region(request, descriptors, memfd(), guest_address=PAGE)
+    add_region(request, descriptors, memfd(), guest_address=0)
+
+
+def many_regions(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer more than eight regions."""
+    for index in range(9):
+        add_region(request, descriptors, memfd(), guest_address=index * PAGE)
+
+
+def no_memory(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer doorbells alone."""
+    add_doorbell(request, descriptors, 0, eventfd(), eventfd())
+
+
+def index_beyond(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Describe a descriptor that does not come."""
+    add_region(request, descriptors, memfd(), descriptor_index=5)
+
+
+def one_too_many(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Send a descriptor that is not described."""
+    add_region(request, descriptors, memfd())
+    descriptors.append(eventfd())
+
+
+def blocking_kick(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer an eventfd on which the device could wait."""
+    add_region(request, descriptors, memfd())
+    add_doorbell(request, descriptors, 0, eventfd(0), eventfd())
+
+
+def call_is_memory(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer memory for an eventfd."""
+    add_region(request, descriptors, memfd())
+    add_doorbell(request, descriptors, 0, eventfd(), memfd())
+
+
+def no_such_queue(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Ring a third queue of two."""
+    add_region(request, descriptors, memfd())
+    add_doorbell(request, descriptors, 2, eventfd(), eventfd())
+
+
+def two_doorbells(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Give a queue two doorbells."""
+    add_region(request, descriptors, memfd())
+    for _ in range(2):
+        add_doorbell(request, descriptors, 0, eventfd(), eventfd())
+
+
+def config_call_is_memory(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer memory for an eventfd."""
+    add_region(request, descriptors, memfd())
+    request.config_call_index = 0
+
+
+@pytest.mark.parametrize(
+    ("fill", "reason"),
+    [
+        (unsealed, "MEMORY_UNSEALED"),
+        (plain_file, "MEMORY_UNSEALED"),
+        (pipe, "MEMORY_UNSEALED"),
+        (too_small, "MEMORY_TOO_SMALL"),
+        (overflowing, "MEMORY_REFUSED"),
+        (unaligned, "MEMORY_REFUSED"),
+        (empty_region, "MEMORY_REFUSED"),
+        (overlapping, "MEMORY_REFUSED"),
+        (descending, "MEMORY_REFUSED"),
+        (many_regions, "MEMORY_REFUSED"),
+        (no_memory, "MEMORY_MISSING"),
+        (index_beyond, "MEMORY_REFUSED"),
+        (one_too_many, "MEMORY_REFUSED"),
+        (blocking_kick, "BAD_DOORBELL"),
+        (call_is_memory, "BAD_DOORBELL"),
+        (no_such_queue, "BAD_DOORBELL"),
+        (two_doorbells, "BAD_DOORBELL"),
+        (config_call_is_memory, "BAD_DOORBELL"),
+    ],
+)
+async def test_bad_handovers_are_refused(server: HandoverServer, fill: Fill, reason: str) -> None:
+    """Each gets its reason in words, no ticket, and the end of the connection."""
+    with connected(server) as driver:
+        answer = await driver.hand_over(fill)
+        assert (answer.error_reason, answer.ticket) == (reason, "")
+        assert answer.error_message
+        assert await driver.receive() == b""
+
+
+@pytest.mark.parametrize(
+    ("packet", "count", "reason"),
+    [
+        (b"x" * (PACKET_LIMIT_BYTES + 1), 0, "MESSAGE_TOO_LARGE"),
+        (b"x", DESCRIPTOR_LIMIT + 1, "MESSAGE_TOO_LARGE"),
+        (b"\xff\xff\xff", 3, "BAD_STREAM"),
+    ],
+    ids=["long packet", "many descriptors", "no message"],
+)
+async def test_packets_that_are_cut_off_are_refused(
+    server: HandoverServer, packet: bytes, count: int, reason: str
+) -> None:
+    """What arrived of their descriptors is closed: the fixture counts."""
+    descriptor = eventfd()
+    with connected(server) as driver:
+        answer = await driver.send(packet, [descriptor] * count)
+        assert answer.error_reason == reason
+    os.close(descriptor)
+
+
+async def test_a_second_packet_ends_the_connection(server: HandoverServer) -> None:
+    """The connection is unused after the request; descriptors that come are closed."""
+    with connected(server) as driver:
+        await driver.hand_over(good)
+        descriptor = eventfd()
+        socket.send_fds(driver.socket, [b"more"], [descriptor])
+        os.close(descriptor)
+        assert await driver.receive() == b""
+
+
+async def test_pending_connections_are_bounded(server: HandoverServer) -> None:
+    """The ninth is refused; it can come when another has left."""
+    drivers = [Driver(server.path) for _ in range(8)]
+    answers = [await driver.hand_over(good) for driver in drivers]
+    with connected(server) as ninth:
+        refusal = pb.HandoverResponse.FromString(await ninth.receive())
+        assert refusal.error_reason == "MEMORY_REFUSED"
+    left = server.find(answers[0].ticket)
+    drivers[0].socket.close()
+    await left.gone
+    with connected(server) as ninth:
+        assert (await ninth.hand_over(good)).ticket
+    for driver in drivers:
+        driver.socket.close()
+
+
+async def test_who_does_not_attach_in_time_is_disconnected(tmp_path: Path) -> None:
+    """Holding a place costs a place only for a while."""
+    server = HandoverServer(tmp_path / "handover", queues=2, pending_seconds=0.01)
+    server.listen()
+    with connected(server) as silent:
+        assert await silent.receive() == b""
+    server.close()
+
+
+async def test_the_socket_is_for_owner_and_group(server: HandoverServer) -> None:
+    """Nobody else can hand memory over."""
+    assert server.path.stat().st_mode & 0o777 == 0o660
+
+
+async def test_a_live_socket_is_not_taken_over(server: HandoverServer) -> None:
+    """A second service on the same path is refused, the first goes on."""
+    with pytest.raises(AddressTaken, match="another service listens"):
+        HandoverServer(server.path, queues=2).listen()
+    with connected(server) as driver:
+        assert (await driver.hand_over(good)).ticket
+
+
+async def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+    """A service that was killed leaves its socket; the next one takes the path."""
+    path = tmp_path / "handover"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dead:
+        dead.bind(str(path))
+    server = HandoverServer(path, queues=2)
+    server.listen()
+    with connected(server) as driver:
+        assert (await driver.hand_over(good)).ticket
+    server.close()
+    assert not path.exists()
+
+
+async def test_the_socket_of_a_successor_is_left(tmp_path: Path) -> None:
+    """Who stops removes its own socket, not one that came after it."""
+    path = tmp_path / "handover"
+    server = HandoverServer(path, queues=2)
+    server.listen()
+    path.unlink()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as successor:
+        successor.bind(str(path))
+        server.close()
+    assert path.is_socket()
+
+
+async def test_a_path_that_is_too_long(tmp_path: Path) -> None:
+    """The error says which option to change."""
+    with pytest.raises(AddressTaken, match="choose a shorter --handover"):
+        HandoverServer(tmp_path / ("x" * 108), queues=2).listen()
+
+
+def test_garbage_is_answered_or_ended() -> None:
+    """Whatever comes, the service goes on, and no descriptor is left open."""
+
+    @settings(max_examples=50, deadline=None)
+    @given(packet=st.binary(max_size=200), count=st.integers(0, 5))
+    def play(packet: bytes, count: int) -> None:
+        asyncio.run(send_garbage(packet, count))
+
+    before = open_descriptors()
+    play()
+    # What earlier tests left can go meanwhile.
+    assert open_descriptors() <= before
+
+
+async def send_garbage(packet: bytes, count: int) -> None:
+    """Send a packet with descriptors to a service, which then takes a good one."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = HandoverServer(Path(folder) / "handover", queues=2)
+        server.listen()
+        descriptors = [memfd() for _ in range(count)]
+        with connected(server) as driver:
+            socket.send_fds(driver.socket, [packet], descriptors)
+            await driver.receive()
+        with connected(server) as driver:
+            assert (await driver.hand_over(good)).ticket
+        for descriptor in descriptors:
+            os.close(descriptor)
+        server.close()

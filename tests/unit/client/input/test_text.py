@@ -1,0 +1,143 @@
+"""Text by keyboard layout, decoded by an xkb state of its own, as a driver's side would."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from virtmesh_client.input.decode import Decoder
+from virtmesh_client.input.events import EV_KEY
+from virtmesh_client.input.text import Layout, to_packets
+from virtmesh_common.errors import UntypableText
+from virtmesh_common.evdev import CODES, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from virtmesh_client.input.events import Packet
+
+KEYS = frozenset(code for name, code in CODES["EV_KEY"].items() if name.startswith("KEY_"))
+KEY = CODES["EV_KEY"]
+
+
+def decode(name: str, groups: Iterable[Iterable[Packet]], *, caps: bool = False) -> str:
+    """Read packets as the driver's side would."""
+    events = [event for group in groups for packet in group for event in packet]
+    return Decoder(name, caps=caps).read(events)
+
+
+def layout_of(name: str, **lights: bool) -> Layout:
+    """Return a layout of a keyboard with all keys."""
+    leds = [f"LED_{led.upper()}" for led, on in lights.items() if on]
+    return Layout(name, keys=KEYS, leds=leds)
+
+
+@pytest.mark.parametrize("caps", [False, True], ids=["plain", "caps-lock"])
+@pytest.mark.parametrize("name", ["us", "de", "fr", "gb", "es", "gr", "ru", "ch", "pl", "cz"])
+def test_every_character_of_a_layout_arrives(name: str, *, caps: bool) -> None:
+    """All printable ones, dead keys and AltGr among them, whatever Caps Lock says."""
+    layout = layout_of(name, capsl=caps)
+    text = "".join(letter for letter in layout.strokes if letter.isprintable())
+    assert len(text) > 90
+    assert decode(name, to_packets(layout.spell(text)), caps=caps) == text
+
+
+@pytest.mark.parametrize(("name", "variant"), [("de", "neo"), ("ca", "multix")])
+def test_a_modifier_that_ends_a_composition_is_not_pressed_in_one(name: str, variant: str) -> None:
+    """ISO_Level5_Shift makes libxkbcommon 1.5 forget the dead key: another letter would appear."""
+    layout = Layout(name, variant, keys=KEYS)
+    text = "".join(letter for letter in layout.strokes if letter.isprintable())
+    events = [
+        event for group in to_packets(layout.spell(text)) for packet in group for event in packet
+    ]
+    assert Decoder(name, variant).read(events) == text
+
+
+SENTENCES = {
+    "us": "The quick brown fox; (jumps) over 13 {lazy} dogs! ~`|\\ \"'<>?/@#$%^&*_+-=",
+    "de": 'Zwölf Boxkämpfer jagen Viktor über den großen Deich: 100 % @ € {[|]} \\ ~ é à "',
+    "fr": "Dès Noël, où un zéphyr haï me vêt de glaçons : «à» 50 € @ # {[|]} \\ ~ ù Ê ô",
+}
+
+
+@pytest.mark.parametrize(("name", "sample"), SENTENCES.items(), ids=SENTENCES)
+def test_sentences_arrive(name: str, sample: str) -> None:
+    """What people write in their language."""
+    layout = layout_of(name)
+    assert decode(name, to_packets(layout.spell(sample))) == sample
+
+
+@pytest.mark.parametrize("name", ["us", "de", "fr"])
+def test_nothing_stays_pressed(name: str) -> None:
+    """Every key that goes down comes up."""
+    layout = layout_of(name)
+    down: set[int] = set()
+    for group in to_packets(layout.spell("aA{é" if name != "us" else "aA{B")):
+        for packet in group:
+            for event in packet:
+                (down.add if event.value else down.remove)(event.code)
+    assert not down
+
+
+def test_shift_stays_pressed_within_a_word() -> None:
+    """As a person types it."""
+    packets = [packet for group in to_packets(layout_of("us").spell("AB")) for packet in group]
+    names = [f"{name_of(EV_KEY, event.code)} {event.value}" for (event,) in packets]
+    assert names == [
+        "KEY_LEFTSHIFT 1", "KEY_A 1", "KEY_A 0", "KEY_B 1", "KEY_B 0", "KEY_LEFTSHIFT 0",
+    ]  # fmt: skip
+
+
+def test_keys_that_every_keyboard_has_are_preferred() -> None:
+    """Those of the main block to keypad, media keys and the key that Americans lack."""
+    layout = layout_of("us")
+    for letter in "1</(+*":
+        (stroke,) = layout.strokes[letter]
+        assert stroke.key <= KEY["KEY_SPACE"], letter
+
+
+def test_lines_end_with_enter() -> None:
+    """However the text ends them."""
+    strokes = layout_of("us").spell("a\nb\r\nc\rd\t")
+    enters = [stroke.key for stroke in strokes if stroke.key == KEY["KEY_ENTER"]]
+    assert len(enters) == 3
+    assert strokes[-1].key == KEY["KEY_TAB"]
+
+
+def test_combining_marks_are_typed_as_one_character() -> None:
+    """Text may spell é as e and an accent."""
+    layout = layout_of("fr")
+    assert layout.spell("e\u0301") == layout.spell("\u00e9")
+
+
+def test_all_characters_that_are_missing_are_listed() -> None:
+    """Once each, in order, with their numbers, before anything is typed."""
+    with pytest.raises(UntypableText) as caught:
+        layout_of("us").spell("a漢éb漢")
+    assert "'漢' (U+6F22), 'é' (U+00E9)" in caught.value.message
+    assert caught.value.metadata["characters"] == "漢é"
+
+
+def test_a_keyboard_types_only_what_its_keys_give() -> None:
+    """One without a right Alt has no AltGr level."""
+    small = Layout("de", keys=KEYS - {KEY["KEY_RIGHTALT"]})
+    with pytest.raises(UntypableText, match=r"\{"):
+        small.spell("a{b")
+
+
+@pytest.mark.parametrize("name", ["klingon", "", "us,de", "../../etc/passwd"])
+def test_a_layout_that_is_not_there_is_refused(name: str) -> None:
+    """With where to look."""
+    with pytest.raises(UntypableText, match=r"evdev\.lst"):
+        layout_of(name)
+
+
+def test_without_xkbcommon_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Everything else works without it."""
+    monkeypatch.setitem(sys.modules, "xkbcommon", None)
+    with pytest.raises(UntypableText, match=r"virtmesh\[input\]"):
+        layout_of("us")

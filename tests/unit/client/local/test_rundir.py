@@ -1,0 +1,162 @@
+"""Run folders, the state in them, and how the client finds a machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from virtmesh_client import find_address
+from virtmesh_client.local import rundir
+from virtmesh_common.errors import BadMachine, ServiceUnavailable
+
+
+@pytest.fixture(autouse=True)
+def _no_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide the machines of the person who runs the tests."""
+    for name in ("VIRTMESH_ADDRESS", rundir.VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+
+def make_state(name: str, pid: int | None = None) -> rundir.State:
+    """Save and return the state of a machine whose supervisor is `pid` (this process)."""
+    folder = rundir.default(name)
+    rundir.prepare(folder)
+    pid = os.getpid() if pid is None else pid
+    state = rundir.State(
+        name=name,
+        run_dir=str(folder),
+        address=f"unix:{folder}/kernel.sock",
+        status="ready",
+        supervisor=rundir.ProcessState(
+            name="supervisor", kind="supervisor", pid=pid, start_ticks=rundir.start_ticks(pid) or 0
+        ),
+    )
+    rundir.save(state)
+    return state
+
+
+def test_a_state_is_read_as_it_was_saved() -> None:
+    """Through JSON and back."""
+    state = make_state("demo")
+    assert rundir.load(Path(state.run_dir)) == state
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', "null", '{"supervisor": 3}'])
+def test_a_state_that_makes_no_sense_is_none(tmp_path: Path, text: str) -> None:
+    """A damaged file does not stop anyone from starting a machine."""
+    (tmp_path / rundir.STATE).write_text(text)
+    assert rundir.load(tmp_path) is None
+
+
+def test_a_reused_pid_is_another_process() -> None:
+    """A pid alone is never trusted: the start time must agree."""
+    mine = make_state("demo").supervisor
+    assert mine.alive
+    assert not replace(mine, start_ticks=mine.start_ticks + 1).alive
+
+
+def test_a_process_that_ended_is_not_alive_even_as_a_zombie() -> None:
+    """A zombie has a pid and a start time, but runs no more."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert rundir.start_ticks(process.pid) is None
+
+
+def test_a_run_folder_is_for_its_user_alone(tmp_path: Path) -> None:
+    """Sockets in it are reached by nobody else."""
+    folder = tmp_path / "a" / "b"
+    rundir.prepare(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_run_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    """Someone could replace the sockets."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(BadMachine, match="others may write"):
+        rundir.prepare(folder)
+
+
+def test_a_run_folder_that_others_can_replace_is_refused(tmp_path: Path) -> None:
+    """A parent that all may write to, without the sticky bit."""
+    parent = tmp_path / "open"
+    parent.mkdir()
+    parent.chmod(0o777)
+    with pytest.raises(BadMachine, match="others can replace"):
+        rundir.prepare(parent / "demo")
+
+
+def test_a_folder_of_other_things_is_no_run_folder(tmp_path: Path) -> None:
+    """Its files and sockets would be replaced and removed; a run folder is used again."""
+    folder = tmp_path / "run"
+    rundir.prepare(folder)
+    (folder / "vda.log").touch()
+    rundir.prepare(folder)
+    (folder / rundir.LOCK).unlink()
+    with pytest.raises(BadMachine, match="holds other files"):
+        rundir.prepare(folder)
+    assert (folder / "vda.log").exists()
+
+
+def test_a_folder_has_one_machine(tmp_path: Path) -> None:
+    """The lock ends with its holder."""
+    lock = rundir.Lock(tmp_path)
+    with pytest.raises(BlockingIOError):
+        rundir.Lock(tmp_path)
+    lock.release()
+    rundir.Lock(tmp_path).release()
+
+
+def test_an_address_given_is_the_one_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the environment, before what runs here."""
+    make_state("demo")
+    monkeypatch.setenv("VIRTMESH_ADDRESS", "other:1")
+    assert find_address("here:2") == "here:2"
+    assert find_address() == "other:1"
+
+
+def test_the_only_machine_that_runs_is_the_one_used() -> None:
+    """Without an address."""
+    state = make_state("demo")
+    assert find_address() == state.address
+
+
+def test_a_machine_that_stopped_is_not_found() -> None:
+    """State that a killed supervisor left does not count."""
+    state = make_state("demo")
+    gone = replace(state.supervisor, start_ticks=1)
+    rundir.save(replace(state, supervisor=gone))
+    with pytest.raises(ServiceUnavailable, match="no machine runs here: start one"):
+        find_address()
+
+
+def test_of_several_machines_one_must_be_chosen() -> None:
+    """The error names them, and how to choose."""
+    make_state("one")
+    make_state("two")
+    with pytest.raises(ServiceUnavailable, match=r"one at unix:.*two at unix:.*--address"):
+        find_address()
+
+
+def test_the_run_folder_of_the_environment_is_the_only_one_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """$VIRTMESH_RUN_DIR is the folder of one machine."""
+    make_state("one")
+    chosen = make_state("two")
+    monkeypatch.setenv(rundir.VARIABLE, chosen.run_dir)
+    assert find_address() == chosen.address
+
+
+def test_the_state_file_has_a_version() -> None:
+    """For readers of later versions."""
+    state = make_state("demo")
+    assert json.loads((Path(state.run_dir) / rundir.STATE).read_text())["version"] == 1

@@ -1,0 +1,136 @@
+"""An exception that a service raises is the exception that its client catches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from tests.support import ROOT
+from virtmesh.rpc.interceptor import CallInterceptor
+from virtmesh_common import errors
+from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
+from virtmesh_common.channel import SERVER_OPTIONS, make_server, open_channel
+
+PROTOS = ROOT / "protos"
+
+
+def tree(base: type[errors.VirtmeshError]) -> Iterator[type[errors.VirtmeshError]]:
+    """Walk the exception tree."""
+    for kind in base.__subclasses__():
+        yield kind
+        yield from tree(kind)
+
+
+class Raiser(kernel_pb2_grpc.KernelServiceServicer):
+    """A service that fails as it is told."""
+
+    def __init__(self, error: errors.VirtmeshError) -> None:
+        self.error = error
+
+    async def ListDevices(
+        self, request: Any, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> kernel_pb2.ListDevicesResponse:
+        """Abort as every service does."""
+        status = errors.to_status(self.error)
+        await context.abort(
+            self.error.code,
+            self.error.message,
+            ((errors.DETAILS_KEY, status.SerializeToString()),),
+        )
+        return kernel_pb2.ListDevicesResponse()
+
+
+@pytest.mark.parametrize("kind", list(tree(errors.VirtmeshError)), ids=lambda kind: kind.reason)
+async def test_error_survives_grpc(kind: type[errors.VirtmeshError], tmp_path: Path) -> None:
+    """Class, message, code and metadata arrive as they were raised."""
+    server = make_server()
+    address = f"unix:{tmp_path}/s"
+    kernel_pb2_grpc.add_KernelServiceServicer_to_server(
+        Raiser(kind("disk «ä» is gone", holder="kernel")), server
+    )
+    server.add_insecure_port(address)
+    await server.start()
+    async with open_channel(address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await kernel_pb2_grpc.KernelServiceStub(channel).ListDevices(
+                kernel_pb2.ListDevicesRequest()
+            )
+    await server.stop(None)
+
+    error = errors.from_rpc_error(caught.value, address)
+
+    assert type(error) is kind
+    assert error.message == "disk «ä» is gone"
+    assert error.metadata == {"holder": "kernel"}
+    assert caught.value.code() is kind.code
+
+
+async def test_silence_names_the_address(tmp_path: Path) -> None:
+    """Where no service answers, the error says where."""
+    address = f"unix:{tmp_path}/nobody"
+    async with open_channel(address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await kernel_pb2_grpc.KernelServiceStub(channel).ListDevices(
+                kernel_pb2.ListDevicesRequest()
+            )
+
+    error = errors.from_rpc_error(caught.value, address)
+
+    assert type(error) is errors.ServiceUnavailable
+    assert address in error.message
+
+
+def test_every_reason_in_the_protos_exists() -> None:
+    """The protos promise CODE/REASON pairs; each is one class with that very code."""
+    text = "\n".join(path.read_text() for path in PROTOS.rglob("*.proto"))
+    codes = "|".join(code.name for code in grpc.StatusCode)
+    promised = set(re.findall(rf"\b({codes})/([A-Z_]+)\b", text))
+
+    wrong = {
+        f"{code}/{reason}"
+        for code, reason in promised
+        if reason not in errors.BY_REASON or errors.BY_REASON[reason].code.name != code
+    }
+
+    assert len(promised) > 20
+    assert not wrong
+
+
+def test_reasons_are_unique() -> None:
+    """No two classes share a reason."""
+    kinds = list(tree(errors.VirtmeshError))
+
+    assert len({kind.reason for kind in kinds}) == len(kinds)
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "\N{SNOWMAN}", "\N{SNAKE}"])
+async def test_long_message_fits_grpc_metadata(tmp_path: Path, letter: str) -> None:
+    """A message is cut where gRPC would refuse the whole answer, in any script."""
+
+    class Service(kernel_pb2_grpc.KernelServiceServicer):
+        async def ListDevices(self, request: Any, context: Any) -> Any:
+            raise errors.DeviceNotFound(letter * 100_000)
+
+    address = f"unix:{tmp_path}/service.sock"
+    server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(CallInterceptor(),))
+    kernel_pb2_grpc.add_KernelServiceServicer_to_server(Service(), server)
+    server.add_insecure_port(address)
+    await server.start()
+    async with open_channel(address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await kernel_pb2_grpc.KernelServiceStub(channel).ListDevices(
+                kernel_pb2.ListDevicesRequest()
+            )
+    await server.stop(None)
+
+    error = errors.from_rpc_error(caught.value, address)
+
+    assert type(error) is errors.DeviceNotFound
+    assert error.message
+    assert set(error.message) == {letter}

@@ -1,0 +1,294 @@
+"""The machine file: what it says, and what it is told when it makes no sense."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from virtmesh.machine import DoorbellKind, InterruptMode, load, parse_size
+from virtmesh_common.errors import BadMachine
+
+WHOLE = """
+name = "demo"
+memory = "32M"
+doorbell = "rpc"
+interrupts = "polling"
+[kernel]
+listen = ["unix:kernel.sock", "127.0.0.1:5000"]
+metrics = "127.0.0.1:0"
+[[devices]]
+name = "vda"
+kind = "blk"
+slot = 3
+metrics = "127.0.0.1:9100"
+[devices.options]
+image = "disks/vda.img"
+size = "64M"
+read-only = true
+queues = 2
+[[devices]]
+name = "vdb"
+kind = "blk"
+endpoint = "10.0.0.1:5001"
+handover = "vdb.handover"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    """Write a machine file."""
+    path = folder / "machine.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("keyboard", "keyboard"), ("pad.toml", "{}/pad.toml"), ("/etc/pad.toml", "/etc/pad.toml")],
+)
+def test_a_personality_is_a_name_or_a_file(tmp_path: Path, written: str, read: str) -> None:
+    """What ends in .toml is a path, relative to the machine file."""
+    text = f"""
+[[devices]]
+name = "keyboard"
+kind = "input"
+[devices.options]
+personality = "{written}"
+"""
+
+    (device,) = load(write(tmp_path, text)).devices
+
+    assert device.options["personality"] == read.format(tmp_path)
+    assert device.arguments()[-2:] == ["--personality", read.format(tmp_path)]
+
+
+def test_whole_file_is_read(tmp_path: Path) -> None:
+    """Every key ends up in its field, and slots that are not named are given."""
+    machine = load(write(tmp_path, WHOLE))
+
+    assert machine.name == "demo"
+    assert machine.memory == 32 << 20
+    assert machine.doorbell is DoorbellKind.RPC
+    assert machine.interrupts is InterruptMode.POLLING
+    assert machine.kernel.listen == ("unix:kernel.sock", "127.0.0.1:5000")
+    assert machine.kernel.metrics == "127.0.0.1:0"
+    vda, vdb = machine.devices
+    assert (vda.slot, vda.address, vda.irq) == (3, 0x1000_4000, 4)
+    assert (vdb.slot, vdb.address, vdb.irq) == (0, 0x1000_1000, 1)
+    assert vda.options["image"] == str(tmp_path / "disks/vda.img")
+
+
+def test_empty_file_is_a_machine_without_devices(tmp_path: Path) -> None:
+    """Everything has a default."""
+    machine = load(write(tmp_path, ""))
+
+    assert machine.name == "virtmesh"
+    assert machine.memory == 64 << 20
+    assert machine.kernel.listen == ("unix:kernel.sock",)
+    assert machine.devices == ()
+
+
+def test_resolve_places_sockets_in_the_run_folder(tmp_path: Path) -> None:
+    """Relative unix sockets become absolute; other addresses stay."""
+    machine = load(write(tmp_path, WHOLE)).resolve(tmp_path / "run")
+
+    run = tmp_path / "run"
+    assert machine.kernel.listen == (f"unix:{run}/kernel.sock", "127.0.0.1:5000")
+    assert machine.devices[0].endpoint == f"unix:{run}/vda.sock"
+    assert machine.devices[1].endpoint == "10.0.0.1:5001"
+    assert machine.devices[1].handover == f"{run}/vdb.handover"
+
+
+def test_absolute_sockets_stay(tmp_path: Path) -> None:
+    """A path that is absolute is not moved."""
+    text = '[[devices]]\nname = "vda"\nkind = "blk"\nendpoint = "unix:/run/x/vda.sock"\n'
+
+    machine = load(write(tmp_path, text)).resolve(tmp_path)
+
+    assert machine.devices[0].endpoint == "unix:/run/x/vda.sock"
+
+
+def test_arguments_start_the_device(tmp_path: Path) -> None:
+    """The arguments are those of virtmesh-device; a flag that is true stands alone."""
+    vda = load(write(tmp_path, WHOLE)).resolve(tmp_path).devices[0]
+
+    assert vda.arguments() == [
+        *("blk", "--name", "vda", "--listen", f"unix:{tmp_path}/vda.sock"),
+        *("--metrics", "127.0.0.1:9100", "--image", f"{tmp_path}/disks/vda.img"),
+        *("--size", "64M", "--read-only", "--queues", "2"),
+    ]
+
+
+def test_a_device_for_guests_has_a_socket_for_them(tmp_path: Path) -> None:
+    """It is in the run folder, and the device is told of it; without the key there is none."""
+    text = DEVICE + "vhost-user = true\n" + DEVICE.replace("vda", "vdb") + "vhost-user = false\n"
+
+    lent, kept = load(write(tmp_path, text)).resolve(tmp_path).devices
+
+    assert lent.vhost_user == f"{tmp_path}/vda.vhost-user"
+    assert lent.arguments()[-2:] == ["--vhost-user", f"{tmp_path}/vda.vhost-user"]
+    assert kept.vhost_user is None
+    assert "--vhost-user" not in kept.arguments()
+
+
+def test_serial_ports_have_places_of_their_own(tmp_path: Path) -> None:
+    """They are where the board has them, and take no slot from the virtio devices."""
+    text = "".join(
+        f'[[devices]]\nname = "{name}"\nkind = "{kind}"\n'
+        for name, kind in (("serial", "uart"), ("vda", "blk"), ("modem", "uart"), ("vdb", "blk"))
+    )
+
+    serial, vda, modem, vdb = load(write(tmp_path, text)).devices
+
+    assert (serial.address, serial.irq) == (0x1000_0000, 10)
+    assert (modem.address, modem.irq) == (0x1000_0100, 12)
+    assert (vda.slot, vdb.slot) == (0, 1)
+
+
+def test_options_of_a_serial_port_are_told_to_its_driver(tmp_path: Path) -> None:
+    """What the driver can't find out stands in the device tree, whether written or not."""
+    text = PORT + '[devices.options]\nreg-shift = "2"\nreg-io-width = 4\n'
+
+    (serial,) = load(write(tmp_path, text)).devices
+
+    assert serial.properties() == {
+        "clock-frequency": 3_686_400,
+        "reg-shift": 2,
+        "reg-io-width": 4,
+    }
+    assert serial.arguments()[-4:] == ["--reg-shift", "2", "--reg-io-width", "4"]
+
+
+DEVICE = '[[devices]]\nname = "vda"\nkind = "blk"\n'
+
+
+def test_the_log_file_of_a_serial_port_is_relative_to_the_machine_file(tmp_path: Path) -> None:
+    """As every path among the options is: it does not depend on where the machine is started."""
+    (serial,) = load(write(tmp_path, PORT + '[devices.options]\nlog-file = "out.log"\n')).devices
+
+    assert serial.options == {"log-file": str(tmp_path / "out.log")}
+
+
+PORT = '[[devices]]\nname = "serial"\nkind = "uart"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [
+        ("memroy = 1", "memroy is unknown: did you mean memory?"),
+        ("zzz = 1", "zzz is unknown: known are name"),
+        ("not toml", "not TOML"),
+        ("memory = 1000", "memory is wrong: 1000 bytes of RAM: choose a multiple of 4K"),
+        ('memory = "much"', "write 64M, 1GiB or a number of bytes"),
+        ("memory = true", "memory must be a string or a number"),
+        ("memory = -4096", "a size is not negative"),
+        ('doorbell = "bell"', "choose eventfd or mmio or rpc"),
+        ('interrupts = "none"', "choose interrupt or polling"),
+        ('name = "Demo"', "write a lower-case letter"),
+        ("kernel = 1", "kernel must be a table"),
+        ("devices = 1", "devices must be a list"),
+        ("devices = [1]", "write [[devices]]"),
+        ('[kernel]\nlisten = "nowhere"', "write unix:PATH or HOST:PORT"),
+        ('[kernel]\nlisten = "unix:"', "names no socket"),
+        ("[kernel]\nlisten = []", "must be one address or a list"),
+        ('[[devices]]\nkind = "blk"', "devices[0].name is missing"),
+        ('[[devices]]\nname = "vda"', "devices[0].kind is missing"),
+        (DEVICE + DEVICE, "two devices of the name vda"),
+        (DEVICE + "slot = 8", "slot must be from 0 to 7"),
+        (DEVICE + "slot = -1", "slot must be from 0 to 7"),
+        (DEVICE + 'endpoint = "10.0.0.1:1"', 'add handover = "PATH"'),
+        (DEVICE + "optoins = 1", "did you mean options?"),
+        (DEVICE + "[devices.options]\nsize = [1]", "must be a string or a number"),
+        (DEVICE + "[devices.options]\nimage = 1", "options.image must be a string"),
+        (PORT + "slot = 0", "slot is for virtio-mmio devices: leave it out, a uart needs none"),
+        (PORT + "vhost-user = true", "is for virtio devices: leave it out, a uart is none"),
+        (PORT + "[devices.options]\nclock = true", "clock is True: write a number below 2^32"),
+        (PORT + "[devices.options]\nclock = -1", "clock is -1: write a number"),
+        (PORT + '[devices.options]\nreg-shift = "two"', "reg-shift is 'two': write a number"),
+        (DEVICE + "[devices.options]\n--image = 1", "without dashes before it"),
+    ],
+)
+def test_nonsense_is_refused_with_the_mend(tmp_path: Path, text: str, mend: str) -> None:
+    """The error names the file and says what to write instead."""
+    path = write(tmp_path, text)
+
+    with pytest.raises(BadMachine) as caught:
+        load(path)
+
+    assert str(path) in caught.value.message
+    assert mend in caught.value.message
+
+
+def test_more_devices_than_slots_are_refused(tmp_path: Path) -> None:
+    """The board has eight slots."""
+    text = "".join(f'[[devices]]\nname = "vd{n}"\nkind = "blk"\n' for n in range(9))
+
+    with pytest.raises(BadMachine, match="more than the 8 devices"):
+        load(write(tmp_path, text))
+
+
+def test_more_serial_ports_than_places_are_refused(tmp_path: Path) -> None:
+    """The board has four."""
+    text = "".join(f'[[devices]]\nname = "s{n}"\nkind = "uart"\n' for n in range(5))
+
+    with pytest.raises(BadMachine, match="more than the 4 devices of kind uart"):
+        load(write(tmp_path, text))
+
+
+def test_two_devices_of_one_slot_are_refused(tmp_path: Path) -> None:
+    """A slot takes one device."""
+    text = "".join(f'[[devices]]\nname = "vd{n}"\nkind = "blk"\nslot = 2\n' for n in range(2))
+
+    with pytest.raises(BadMachine, match="two devices of the slot 2"):
+        load(write(tmp_path, text))
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    """There is no machine file."""
+    with pytest.raises(BadMachine, match="no such machine file"):
+        load(tmp_path / "none.toml")
+
+
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
+    """A folder is no machine file, and neither are bytes that are no text."""
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe")
+
+    for path in (tmp_path, binary):
+        with pytest.raises(BadMachine, match="cannot be read"):
+            load(path)
+
+
+def test_too_long_socket_path_is_refused(tmp_path: Path) -> None:
+    """A unix socket's path has a limit; the error says which key and what to do."""
+    machine = load(write(tmp_path, DEVICE))
+
+    with pytest.raises(BadMachine, match=r"choose a shorter folder"):
+        machine.resolve(tmp_path / ("x" * 120))
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        *(("0", 0), ("512", 512), ("512B", 512), ("1K", 1024), ("64M", 64 << 20)),
+        *(("1GiB", 1 << 30), ("2 TiB", 2 << 40), ("0x1000", 4096), ("1kb", 1024)),
+    ],
+)
+def test_sizes_are_powers_of_1024(text: str, size: int) -> None:
+    """Units are binary, whatever their spelling."""
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "M", "1.5G", "-1", "1X", "1 000", "0x", "٣"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    """The error says how to write one."""
+    with pytest.raises(ValueError, match="is no size"):
+        parse_size(text)
+
+
+@given(st.integers(min_value=0, max_value=1 << 60))
+def test_plain_numbers_are_bytes(number: int) -> None:
+    """A number means itself, written or not."""
+    assert parse_size(number) == parse_size(str(number)) == number

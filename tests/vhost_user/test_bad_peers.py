@@ -1,0 +1,94 @@
+"""Front ends that stall, come in numbers, take no answers, or answer what nobody asked."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.support.vhost_user.backend import Backend, Reasons, open_descriptors
+from virtmesh.vhost_user import framing as vhost_socket
+from virtmesh.vhost_user import messages as vu
+from virtmesh.vhost_user import server as vhost_server
+from virtmesh.vhost_user.messages import HEADER, BackendRequest, Request
+
+QUESTION = HEADER.pack(Request.GET_FEATURES, vu.VERSION, 0)
+AT_ONCE = 0.01
+"""A limit, in seconds, that is over soon."""
+
+
+async def test_who_stalls_in_a_first_message_keeps_nobody_waiting(backend: Backend) -> None:
+    """The device is given to whoever has said something whole."""
+    async with backend.connected() as stalled:
+        stalled.connection.sendall(QUESTION[:5])
+        assert await backend.works()
+
+
+async def test_who_says_nothing_is_sent_away(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection costs descriptors of the service."""
+    monkeypatch.setattr(vhost_server, "FIRST_MESSAGE_SECONDS", AT_ONCE)
+    async with backend.connected() as silent:
+        assert await silent.lost()
+
+
+async def test_who_has_the_device_and_stalls_in_a_message_loses_it(
+    backend: Backend, reasons: Reasons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of a message has to come within a time; between messages there is no limit."""
+    async with backend.driven() as (front_end, _):
+        monkeypatch.setattr(vhost_socket, "MESSAGE_SECONDS", AT_ONCE)
+        front_end.connection.sendall(QUESTION[:5])
+        assert await front_end.lost()
+        monkeypatch.undo()
+    assert "did not come within" in reasons()
+    assert await backend.works()
+
+
+async def test_a_connection_above_the_limit_waits_for_another_to_end(backend: Backend) -> None:
+    """There are only so many at a time."""
+    async with AsyncExitStack() as stack:
+        for _ in range(vhost_server.CONNECTIONS_MAX - 1):
+            await stack.enter_async_context(backend.connected())
+        async with backend.connected():
+            late = await stack.enter_async_context(backend.connected())
+            late.post(Request.GET_FEATURES)
+        assert (await late.answer()).request == Request.GET_FEATURES
+
+
+async def test_who_takes_no_answers_loses_the_connection(
+    backend: Backend, reasons: Reasons
+) -> None:
+    """Answers are not kept for it."""
+    loop = asyncio.get_running_loop()
+    async with backend.connected() as front_end:
+        with pytest.raises(ConnectionError):
+            await loop.sock_sendall(front_end.connection, QUESTION * 1_000_000)
+    assert "does not take its answers" in reasons()
+    assert await backend.works()
+
+
+async def test_an_answer_to_no_request_ends_the_connection(
+    backend: Backend, reasons: Reasons
+) -> None:
+    """Requests of the device are answered once, and only those that want it."""
+    async with backend.driven() as (front_end, _):
+        await front_end.take_requests()
+        assert front_end.requests is not None
+        front_end.requests.send(BackendRequest.VRING_CALL, vu.REPLY, vu.U64(0).pack(), [])
+        assert await front_end.lost()
+    assert "a request 4 that was not made" in reasons()
+    assert await backend.works()
+
+
+async def test_a_hundred_front_ends_leave_nothing_behind(backend: Backend) -> None:
+    """Each shares memory, has logs made, drives a ring, and goes without a word."""
+    before = await open_descriptors(backend)
+    for _ in range(100):
+        async with backend.ready() as front_end:
+            await front_end.take_logs()
+            await front_end.take_requests()
+            await front_end.start_ring()
+    assert not await open_descriptors(backend) - before
