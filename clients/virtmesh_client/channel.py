@@ -63,7 +63,7 @@ class Scope:
 SCOPE: ContextVar[Scope | None] = ContextVar("virtmesh_scope", default=None)
 
 
-class Link:
+class KernelChannel:
     """A channel to the kernel at `address`.
 
     Errors: ValueError for what is no address, and for what is no identifier of requests.
@@ -77,7 +77,7 @@ class Link:
         """What all calls are called in the logs of the services."""
         self.timeout = timeout
         """Limit for calls that answer once, in seconds; streams have none."""
-        self.channel = open_sync_channel(address)
+        self.grpc = open_sync_channel(address)
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +87,7 @@ class Link:
 
     def close(self) -> None:
         """Close the channel; calls that run are cancelled."""
-        self.channel.close()
+        self.grpc.close()
 
     def metadata(self, device: str = "") -> tuple[tuple[str, str], ...]:
         """Return what a call carries; `device` routes it to that device's own service."""

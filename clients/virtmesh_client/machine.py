@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.address import find_address
 from virtmesh_client.blk.disk import Disk
-from virtmesh_client.channel import Link
+from virtmesh_client.channel import KernelChannel
 from virtmesh_client.input.device import Input
 from virtmesh_client.models import DeviceInfo
 from virtmesh_client.serial.device import TIMEOUT_SECONDS, Serial
@@ -29,8 +29,8 @@ class Machine:
     """A machine. Safe for use by several threads; close it, or use it in a `with`."""
 
     def __init__(self, address: str, *, timeout: float | None = None, request_id: str = "") -> None:
-        self._link = Link(address, timeout=timeout, request_id=request_id)
-        self._kernel = kernel_pb2_grpc.KernelServiceStub(self._link.channel)
+        self._channel = KernelChannel(address, timeout=timeout, request_id=request_id)
+        self._kernel = kernel_pb2_grpc.KernelServiceStub(self._channel.grpc)
 
     def __enter__(self) -> Self:
         return self
@@ -41,12 +41,12 @@ class Machine:
     @property
     def address(self) -> str:
         """The address of the kernel."""
-        return self._link.address
+        return self._channel.address
 
     @property
-    def link(self) -> Link:
+    def channel(self) -> KernelChannel:
         """The connection, for what has functions of its own, such as virtmesh_client.trace."""
-        return self._link
+        return self._channel
 
     @property
     def name(self) -> str:
@@ -77,7 +77,7 @@ class Machine:
 
     def disk(self, name: str) -> Disk:
         """Return a disk; its first call says whether it exists."""
-        return Disk(self._link, name)
+        return Disk(self._channel, name)
 
     def input(
         self, name: str, *, overflow: Overflow = "wait", timeout: float | None = None
@@ -86,7 +86,7 @@ class Machine:
 
         Its first call says whether it exists; `overflow` and `timeout` are explained at `Input`.
         """
-        return Input(self._link, name, overflow=overflow, timeout=timeout)
+        return Input(self._channel, name, overflow=overflow, timeout=timeout)
 
     def serial(
         self,
@@ -101,14 +101,14 @@ class Machine:
         The terminal begins with what the machine sends from when it is plugged in, with the last
         `tail` bytes before that, or at a position. `timeout` is explained at `Serial`.
         """
-        return Serial(self._link, name, tail=tail, since=since, timeout=timeout)
+        return Serial(self._channel, name, tail=tail, since=since, timeout=timeout)
 
     def close(self) -> None:
         """Close the connection; calls that run are cancelled."""
-        self._link.close()
+        self._channel.close()
 
     def _list(self) -> kernel_pb2.ListDevicesResponse:
-        return self._link.ask(self._kernel.ListDevices, kernel_pb2.ListDevicesRequest())
+        return self._channel.ask(self._kernel.ListDevices, kernel_pb2.ListDevicesRequest())
 
 
 def connect(

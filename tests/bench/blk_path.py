@@ -21,7 +21,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.support.bench_disk import BenchDisk, many_at_once, one_by_one
+from tests.support.disk_process import DiskProcess, many_at_once, one_by_one
 from virtmesh.attach.bus import reading
 from virtmesh.machine import DoorbellKind
 from virtmesh_common.api.register.v1 import register_pb2
@@ -38,9 +38,9 @@ Way = Callable[[], Awaitable[float]]
 
 async def register_ways(folder: Path, undo: AsyncExitStack) -> dict[str, Way]:
     """Read registers: by unary calls of a device without a driver, and in batches."""
-    stub = RegisterServiceStub(await BenchDisk(folder, "registers", undo).channel())
+    stub = RegisterServiceStub(await DiskProcess(folder, "registers", undo).channel())
     request = register_pb2.ReadRequest(offset=STATUS.offset, width_bytes=4)
-    bus = (await BenchDisk(folder, "batches", undo).drive(DoorbellKind.EVENTFD)).bus
+    bus = (await DiskProcess(folder, "batches", undo).drive(DoorbellKind.EVENTFD)).bus
     return {
         BASE: partial(one_by_one, lambda: stub.Read(request)),
         "1 register on the stream": partial(one_by_one, lambda: bus.access([reading(STATUS)])),
@@ -52,7 +52,7 @@ async def register_ways(folder: Path, undo: AsyncExitStack) -> dict[str, Way]:
 
 async def disk_ways(folder: Path, doorbell: DoorbellKind, undo: AsyncExitStack) -> dict[str, Way]:
     """Read and write blocks, the queue rung one way."""
-    driver = await BenchDisk(folder, doorbell, undo).drive(doorbell)
+    driver = await DiskProcess(folder, doorbell, undo).drive(doorbell)
     buffer = bytearray(SIZE)
     read = partial(driver.read_block, 8, buffer)
     write = partial(driver.write_block, 8, buffer)

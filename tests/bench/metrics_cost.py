@@ -29,8 +29,8 @@ import grpc.aio
 import uvloop
 from rich.console import Console
 
-from tests.support.bench_disk import BenchDisk, many_at_once, one_by_one
 from tests.support.bench_table import AGAIN, WITH, WITHOUT, cost_table
+from tests.support.disk_process import DiskProcess, many_at_once, one_by_one
 from tests.support.prompt_services import PromptKernel, PromptRegisters
 from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.machine import DoorbellKind
@@ -133,7 +133,7 @@ async def measure(
     """Time every way in turn, round after round; then scrape the disk."""
     async with AsyncExitStack() as undo:
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="virtmesh-bench-")))
-        disk = BenchDisk(folder, "disk", undo, "--metrics=127.0.0.1:0")
+        disk = DiskProcess(folder, "disk", undo, "--metrics=127.0.0.1:0")
         driver = await disk.drive(DoorbellKind.EVENTFD)
         address = await disk.metrics_address()
         sets = {

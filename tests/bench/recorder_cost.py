@@ -23,8 +23,8 @@ import uvloop
 from rich.console import Console
 from virtmesh_native import Recorder
 
-from tests.support.bench_disk import CALLS, BenchDisk, many_at_once, one_by_one
 from tests.support.bench_table import AGAIN, WITH, WITHOUT, cost_table
+from tests.support.disk_process import CALLS, DiskProcess, many_at_once, one_by_one
 from virtmesh.attach.bus import reading
 from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.machine import DoorbellKind
@@ -58,7 +58,7 @@ async def measure(rounds: int) -> dict[str, list[dict[str, float]]]:
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="virtmesh-bench-")))
         disks = {}
         for name, events in ((WITHOUT, 0), (AGAIN, 0), (WITH, EVENTS_DEFAULT)):
-            disk = BenchDisk(folder, name, undo, f"--recorder={events}")
+            disk = DiskProcess(folder, name, undo, f"--recorder={events}")
             driver = await disk.drive(DoorbellKind.EVENTFD, Recorder(events))
             disks[name] = disk, ways(driver)
         costs: dict[str, list[dict[str, float]]] = {way: [] for way in disks[WITH][1]}
@@ -70,7 +70,7 @@ async def measure(rounds: int) -> dict[str, list[dict[str, float]]]:
         return costs
 
 
-async def cost_of(way: str, disk: BenchDisk, disk_ways: dict[str, Way]) -> float:
+async def cost_of(way: str, disk: DiskProcess, disk_ways: dict[str, Way]) -> float:
     """Return microseconds of CPU for each request or batch."""
     before = disk.cpu_us()
     await disk_ways[way]()

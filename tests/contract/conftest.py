@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from virtmesh.attach.client import Doorbells, HandoverLine
+from virtmesh.attach.client import AttachConnection, AttachmentEventfds
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.host.host import Addresses, Host
@@ -47,8 +47,8 @@ class Served:
     ) -> AsyncIterator[ScriptDriver]:
         """Attach a driver for a while; at the end it hangs up."""
         with Ram(1 << 20) as ram:
-            doorbells = Doorbells.make(queues)
-            line = await HandoverLine.open(str(self.handover), ram, doorbells, timeout_s=10)
+            doorbells = AttachmentEventfds.make(queues)
+            line = await AttachConnection.open(str(self.handover), ram, doorbells, timeout_s=10)
             try:
                 request = device_pb2.AttachRequest(driver_name=name, ticket=line.ticket)
                 try:
@@ -110,7 +110,7 @@ def serve(tmp_path: Path) -> Callable[[Device], AbstractAsyncContextManager[Serv
 async def local_driver(device: VirtioMmio) -> AsyncIterator[ScriptDriver]:
     """Attach a driver in this process."""
     with Ram(1 << 20) as ram:
-        doorbells = Doorbells.make(QUEUES)
+        doorbells = AttachmentEventfds.make(QUEUES)
         device.attach(Attachment("test", ram.guest_memory, doorbells.queues, doorbells.config_call))
         yield ScriptDriver(LocalPlane(device), ram, doorbells)
         device.begin_reset()

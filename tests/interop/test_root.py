@@ -187,7 +187,7 @@ def test_a_script_that_stops_the_guest_has_no_status(rooted: Cli) -> None:
 
 
 def test_a_guest_whose_runner_is_killed_leaves_the_disk_to_the_next(rooted: Cli) -> None:
-    """User-mode Linux ends, and so do its helpers and its keeper."""
+    """User-mode Linux ends, and so do its helpers and its reaper."""
     disk = os.fsencode(f"virtio_uml.device={rooted.run_dir}")
     with (
         connect(rooted.state.address) as machine,

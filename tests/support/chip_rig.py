@@ -10,8 +10,8 @@ from virtmesh.uart.port import Flow, LineError
 from virtmesh_common.uart.spec import IIR_ID, TRIGGERS, Fcr, Ier, Iir, Lcr, Lsr, Registers
 
 if TYPE_CHECKING:
-    from virtmesh.mmio.register_file import Register
     from virtmesh.uart.port import LineFormat, PortLines
+    from virtmesh_common.registers import Register
 
 EIGHT_BITS = int(Lcr.WORD_LENGTH_LOW | Lcr.WORD_LENGTH_HIGH)
 """LCR for 8 data bits, no parity, one stop bit."""
@@ -24,7 +24,7 @@ TRIGGER_BITS = {level: index << 6 for index, level in enumerate(TRIGGERS)}
 """Bits 7 and 6 of FCR for each trigger level (8.5)."""
 
 
-class ChipBench:
+class ChipRig:
     """One serial port. Implements virtmesh.uart.port.Terminal and Writer."""
 
     def __init__(self, **options: Any) -> None:

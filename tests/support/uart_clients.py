@@ -144,7 +144,7 @@ class Client:
 
 
 @dataclass
-class Desk(Client):
+class LineClients(Client):
     """A client of a line without a device, and what serves it."""
 
     line: MemoryLine
@@ -153,10 +153,10 @@ class Desk(Client):
 
 
 @asynccontextmanager
-async def serving_desk(folder: Path, scrollback_bytes: int) -> AsyncIterator[Desk]:
+async def serving_desk(folder: Path, scrollback_bytes: int) -> AsyncIterator[LineClients]:
     """Serve a line in this event loop for a while."""
     address = f"unix:{folder / 's'}"
     line = MemoryLine()
     device = ScriptedSerial(line, FarEnd(line, scrollback_bytes))
     async with serving_device(device, address) as service, open_channel(address) as channel:
-        yield Desk(UartServiceStub(channel), address, line, device.far_end, service)
+        yield LineClients(UartServiceStub(channel), address, line, device.far_end, service)

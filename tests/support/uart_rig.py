@@ -63,7 +63,7 @@ class HangingBus(LocalBus):
 
 
 @dataclass
-class Bench:
+class Rig:
     """A driver that may be started, and its port."""
 
     device: UartDevice
@@ -81,7 +81,7 @@ async def bench(
     properties: Mapping[str, int] | None = None,
     *,
     queue_bytes: int = 1024,
-) -> AsyncIterator[Bench]:
+) -> AsyncIterator[Rig]:
     """Attach a driver to a port, the true one if none is given."""
     device = device or UartDevice("serial", UartOptions())
     with Ram(PAGE) as ram:
@@ -92,7 +92,7 @@ async def bench(
             driver = NS16550a.from_node(bus, properties, Settings())
         bus.on_interrupt(driver.handle_irq)
         try:
-            yield Bench(device, bus, driver)
+            yield Rig(device, bus, driver)
         finally:
             bus.hanging = False
             await driver.close()
@@ -102,7 +102,7 @@ async def bench(
 @asynccontextmanager
 async def started(
     device: UartDevice | None = None, *, queue_bytes: int = 1024
-) -> AsyncIterator[Bench]:
+) -> AsyncIterator[Rig]:
     """Start a driver."""
     async with bench(device, queue_bytes=queue_bytes) as one:
         await one.driver.start()

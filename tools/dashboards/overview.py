@@ -144,7 +144,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Notifications",
-                    "Doorbells that devices heard.",
+                    "AttachmentEventfds that devices heard.",
                     "ops",
                     [("machine_device:virtmesh_notifications:rate1m{$sel}", "{{device}}")],
                 ),

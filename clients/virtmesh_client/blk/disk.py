@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from virtmesh_client.blk.transfer import Data, Progress
-    from virtmesh_client.channel import Link
+    from virtmesh_client.channel import KernelChannel
 CONFIG_SECONDS = 5.0
 """How long a driver may take to see a new capacity; another resize may come between."""
 CONFIG_POLL_SECONDS = 0.005
@@ -51,17 +51,17 @@ class Disk:
     and (where known) "length_bytes", and the same in words as a note.
     """
 
-    def __init__(self, link: Link, name: str) -> None:
+    def __init__(self, channel: KernelChannel, name: str) -> None:
         self.name = name
-        self._link = link
-        self._kernel = kernel_rpc.BlockDeviceServiceStub(link.channel)
-        self._admin = block_pb2_grpc.BlockAdminServiceStub(link.channel)
-        self._device = device_pb2_grpc.DeviceServiceStub(link.channel)
+        self._channel = channel
+        self._kernel = kernel_rpc.BlockDeviceServiceStub(channel.grpc)
+        self._admin = block_pb2_grpc.BlockAdminServiceStub(channel.grpc)
+        self._device = device_pb2_grpc.DeviceServiceStub(channel.grpc)
 
     def info(self) -> DiskInfo:
         """Describe the disk and its image."""
         disk = self._identify()
-        image = self._link.ask(self._admin.GetInfo, block_pb2.GetInfoRequest(), self.name)
+        image = self._channel.ask(self._admin.GetInfo, block_pb2.GetInfoRequest(), self.name)
         return DiskInfo(
             name=self.name,
             capacity_bytes=disk.capacity_bytes,
@@ -99,7 +99,7 @@ class Disk:
         if length == 0:
             return iter(())
         request = kernel_pb.ReadRequest(device=self.name, offset_bytes=offset, length_bytes=length)
-        return read_stream(self._link, self._kernel, request, progress)
+        return read_stream(self._channel, self._kernel, request, progress)
 
     def write(
         self,
@@ -186,21 +186,21 @@ class Disk:
 
     def flush(self) -> None:
         """Make every completed write durable. Errors: BlockIOError."""
-        self._link.ask(self._kernel.Flush, kernel_pb.FlushRequest(device=self.name))
+        self._channel.ask(self._kernel.Flush, kernel_pb.FlushRequest(device=self.name))
 
     def discard(self, offset: int, length: int) -> None:
         """Give a range up. Errors: PastEnd, Unaligned, BlockUnsupported, BlockReadOnly."""
         request = kernel_pb.DiscardRequest(
             device=self.name, offset_bytes=offset, length_bytes=length
         )
-        self._link.ask(self._kernel.Discard, request)
+        self._channel.ask(self._kernel.Discard, request)
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
         """Fill a range with zeroes; `unmap` may give its storage up. Errors: as discard."""
         request = kernel_pb.WriteZeroesRequest(
             device=self.name, offset_bytes=offset, length_bytes=length, unmap=unmap
         )
-        self._link.ask(self._kernel.WriteZeroes, request)
+        self._channel.ask(self._kernel.WriteZeroes, request)
 
     def resize(self, capacity: int, *, allow_shrink: bool = False) -> int:
         """Change the capacity while the disk is in use; returns the capacity before.
@@ -209,19 +209,19 @@ class Disk:
         BlockReadOnly, NotResizable.
         """
         request = block_pb2.ResizeRequest(capacity_bytes=capacity, allow_shrink=allow_shrink)
-        response = self._link.ask(self._admin.Resize, request, self.name)
+        response = self._channel.ask(self._admin.Resize, request, self.name)
         self._await_capacity(response.capacity_bytes)
         return response.previous_capacity_bytes
 
     def set_read_only(self, read_only: bool = True) -> None:  # noqa: FBT001, FBT002 - the value
         """Refuse writes from now on, or take them again. Errors: BlockReadOnly."""
         request = block_pb2.SetReadOnlyRequest(read_only=read_only)
-        self._link.ask(self._admin.SetReadOnly, request, self.name)
+        self._channel.ask(self._admin.SetReadOnly, request, self.name)
 
     def stats(self) -> DiskStats:
         """Return the counters of the disk and of its device service."""
-        disk = self._link.ask(self._admin.GetStats, block_pb2.GetStatsRequest(), self.name)
-        device = self._link.ask(self._device.GetStats, device_pb2.GetStatsRequest(), self.name)
+        disk = self._channel.ask(self._admin.GetStats, block_pb2.GetStatsRequest(), self.name)
+        device = self._channel.ask(self._device.GetStats, device_pb2.GetStatsRequest(), self.name)
         return DiskStats(
             requests=tuple(
                 RequestStats(
@@ -243,7 +243,7 @@ class Disk:
 
     def status(self) -> DeviceStatus:
         """Say who drives the disk, and in which state the device is."""
-        status = self._link.ask(self._device.GetStatus, device_pb2.GetStatusRequest(), self.name)
+        status = self._channel.ask(self._device.GetStatus, device_pb2.GetStatusRequest(), self.name)
         return DeviceStatus(
             attached=status.attached,
             driver_name=status.driver_name,
@@ -254,7 +254,7 @@ class Disk:
 
     def _identify(self) -> kernel_pb.IdentifyResponse:
         request = kernel_pb.IdentifyRequest(device=self.name)
-        return self._link.ask(self._kernel.Identify, request)
+        return self._channel.ask(self._kernel.Identify, request)
 
     def _await_capacity(self, capacity: int) -> None:
         """Wait until the driver has handled the configuration change, if there is a driver."""
@@ -288,7 +288,7 @@ class Disk:
         begin = time.monotonic()
         header = kernel_pb.WriteHeader(device=self.name, offset_bytes=offset)
         feed = Feed(header, parts, total)
-        write_stream(self._link, self._kernel, feed, progress)
+        write_stream(self._channel, self._kernel, feed, progress)
         return CopyResult(feed.sent, time.monotonic() - begin, feed.digest.hexdigest())
 
     def _compare(self, offset: int, copy: CopyResult) -> None:

@@ -20,7 +20,7 @@ from virtmesh_common.errors import BlockIOError, VirtmeshError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from virtmesh_client.channel import Cancellable, Link
+    from virtmesh_client.channel import Cancellable, KernelChannel
     from virtmesh_common.api.kernel.v1.block_device_pb2_grpc import BlockDeviceServiceStub
 
     Data = bytes | bytearray | memoryview
@@ -125,15 +125,15 @@ class Feed:
 
 
 def write_stream(
-    link: Link, stub: BlockDeviceServiceStub, feed: Feed, progress: Progress = ignore
+    channel: KernelChannel, stub: BlockDeviceServiceStub, feed: Feed, progress: Progress = ignore
 ) -> None:
     """Write all that a feed has. Any error says what is written and what is not."""
     written = 0
     try:
-        with link.errors():
-            call = stub.Write(feed.requests(), metadata=link.metadata())
+        with channel.errors():
+            call = stub.Write(feed.requests(), metadata=channel.metadata())
             feed.call.set_result(cast("Cancellable", call))
-            with link.running(cast("Cancellable", call)):
+            with channel.running(cast("Cancellable", call)):
                 for response in call:
                     written = response.written_bytes
                     progress(written)
@@ -153,7 +153,7 @@ def check_count(verb: str, done: int, meant: int) -> None:
 
 
 def read_stream(
-    link: Link,
+    channel: KernelChannel,
     stub: BlockDeviceServiceStub,
     request: kernel_pb.ReadRequest,
     progress: Progress,
@@ -161,9 +161,9 @@ def read_stream(
     """Read a range in pieces of at most 1 MiB. Any error says how much was read."""
     done = 0
     try:
-        with link.errors():
-            call = stub.Read(request, metadata=link.metadata())
-            with link.running(cast("Cancellable", call)):
+        with channel.errors():
+            call = stub.Read(request, metadata=channel.metadata())
+            with channel.running(cast("Cancellable", call)):
                 for response in call:
                     done += len(response.data)
                     yield response.data

@@ -1,4 +1,4 @@
-"""What a failed command says: one line, with the mend, and the exit status."""
+"""What a failed command says: one line, with what to do, and the exit status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNREACHABLE = 3
 INTERRUPTED = 130
 CLOSED = 141
 
-MENDS: tuple[tuple[type[Exception], str], ...] = (
+HINTS: tuple[tuple[type[Exception], str], ...] = (
     (errors.DeviceNotFound, "`virtmesh devices` lists them"),
     (errors.DeviceNotReady, "`virtmesh devices` says why"),
     (errors.DeviceLost, "try again when `virtmesh devices` says that it is back"),
@@ -31,7 +31,7 @@ MENDS: tuple[tuple[type[Exception], str], ...] = (
     (errors.WatcherTooSlow, "watch again, and read faster than the events come"),
     (FileExistsError, "--force replaces a file"),
 )
-UNREACHABLE_MEND = "is the machine up? `virtmesh up` starts one, `virtmesh status` looks for it"
+UNREACHABLE_HINT = "is the machine up? `virtmesh up` starts one, `virtmesh status` looks for it"
 TRACEBACK_VARIABLE = "VIRTMESH_TRACEBACK"
 
 
@@ -78,7 +78,7 @@ class Failure:
 
 
 def explain(error: BaseException) -> Failure:
-    """Describe an error, its notes and its mend, in one line."""
+    """Describe an error, its notes and a hint, in one line."""
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "virtmesh"
         return Failure("USAGE", join(error.format_message(), f"see {command} --help"), USAGE)
@@ -88,12 +88,12 @@ def explain(error: BaseException) -> Failure:
         return Failure("INTERRUPTED", join("interrupted", *notes(error)), INTERRUPTED)
     if isinstance(error, errors.VirtmeshError):
         lost = isinstance(error, errors.ServiceUnavailable)
-        message = join(error.message, *notes(error), mend(error))
+        message = join(error.message, *notes(error), hint(error))
         return Failure(error.reason, message, UNREACHABLE if lost else ERROR, error.metadata)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{error.strerror or error}"
-        return Failure("OS_ERROR", join(message, *notes(error), mend(error)))
+        return Failure("OS_ERROR", join(message, *notes(error), hint(error)))
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(error)
     return Failure(
@@ -111,11 +111,11 @@ def notes(error: BaseException) -> list[str]:
     return list(getattr(error, "__notes__", []))
 
 
-def mend(error: Exception) -> str:
+def hint(error: Exception) -> str:
     """Return what to do about an error; empty when its message says it."""
     if isinstance(error, errors.ServiceUnavailable):
-        return "" if "virtmesh up" in error.message else UNREACHABLE_MEND
-    return next((text for kind, text in MENDS if isinstance(error, kind)), "")
+        return "" if "virtmesh up" in error.message else UNREACHABLE_HINT
+    return next((text for kind, text in HINTS if isinstance(error, kind)), "")
 
 
 def join(*parts: str) -> str:

@@ -1,9 +1,9 @@
-"""Runs a guest, and ends all of it when its runner is gone: `keeper.py LEASE CONSOLE COMMAND...`.
+"""Runs a guest, and ends all of it when its runner is gone: `reaper.py LEASE CONSOLE COMMAND...`.
 
 A runner can be killed. User-mode Linux does not end with its console, and SIGTERM may hang it while
 the console is hung up: somebody has to be there who waits, and kills. LEASE is a pipe whose other
 end the runner holds open for as long as the guest may run. CONSOLE is the terminal that the guest
-leads a session on; further files are those of the keeper. The exit status is the guest's.
+leads a session on; further files are those of the reaper. The exit status is the guest's.
 
 It is a program of its own, and imports next to nothing: it takes no time worth speaking of.
 """
@@ -19,7 +19,7 @@ from contextlib import suppress
 STOP_SECONDS = 5.0
 """How long a guest may take to end after SIGTERM."""
 NOT_MINE = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-"""Signals that would end the keeper before its guest."""
+"""Signals that would end the reaper before its guest."""
 RESET = (*NOT_MINE, signal.SIGPIPE, signal.SIGXFSZ)
 """What Python, nohup or a shell may have had ignored."""
 

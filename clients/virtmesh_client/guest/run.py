@@ -1,6 +1,6 @@
 """Running a guest, at a terminal or with a script, and ending all of it.
 
-The guest leads a session on its console (console.py). Its keeper (keeper.py) ends all of it, when
+The guest leads a session on its console (console.py). Its reaper (reaper.py) ends all of it, when
 we want it and when we are gone.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from virtmesh.local.child import spell_exit
-from virtmesh_client.guest import reaper as keeper
+from virtmesh_client.guest import reaper
 from virtmesh_client.guest.console import Booting, Console, Keys
 from virtmesh_client.guest.machines import OUTPUT_FILE, STATUS_FILE
 from virtmesh_client.guest.relay import NO_FILE, Flow, drain, relay
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 STATUS_BYTES = 3
 """What an exit status takes in decimal."""
 LEASE_FILE = STATUS_FILE + 1
-"""File of the keeper, whose other end we hold open for as long as the guest may run."""
-KEEPER = (sys.executable, "-I", "-S", keeper.__file__, str(LEASE_FILE))
+"""File of the reaper, whose other end we hold open for as long as the guest may run."""
+KEEPER = (sys.executable, "-I", "-S", reaper.__file__, str(LEASE_FILE))
 
 
 @dataclass
 class Process:
-    """A guest that runs: its keeper, which ends when and as it does."""
+    """A guest that runs: its reaper, which ends when and as it does."""
 
     pid: int
     handle: int

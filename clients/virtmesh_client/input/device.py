@@ -28,7 +28,7 @@ from virtmesh_common.evdev import CODES, name_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from virtmesh_client.channel import Link
+    from virtmesh_client.channel import KernelChannel
     from virtmesh_client.input.batch import Batch
     from virtmesh_client.input.events import Event, Packet
     from virtmesh_client.input.models import Injected, Overflow, Wait
@@ -58,19 +58,19 @@ class Input:
 
     def __init__(
         self,
-        link: Link,
+        channel: KernelChannel,
         name: str,
         *,
         overflow: Overflow = "wait",
         timeout: float | None = None,
     ) -> None:
         self.name = name
-        self._link = link
+        self._channel = channel
         self._overflow: Overflow = overflow
         self._timeout = timeout
-        self._device = InputServiceStub(link.channel)
-        self._kernel = InputDeviceServiceStub(link.channel)
-        self._injector = Injector(link, name)
+        self._device = InputServiceStub(channel.grpc)
+        self._kernel = InputDeviceServiceStub(channel.grpc)
+        self._injector = Injector(channel, name)
         self._info: InputInfo | None = None
         self._position: Point | None = None
         self._touches: Touches | None = None
@@ -92,7 +92,7 @@ class Input:
 
     def info(self) -> InputInfo:
         """Describe the device, and say which lights are on now."""
-        response = self._link.ask(self._device.GetInfo, input_pb2.GetInfoRequest(), self.name)
+        response = self._channel.ask(self._device.GetInfo, input_pb2.GetInfoRequest(), self.name)
         bus, vendor, product, version = (*response.ids, 0, 0, 0, 0)[:4]
         self._info = InputInfo(
             name=response.name,
@@ -111,7 +111,7 @@ class Input:
 
     def stats(self) -> InputStats:
         """Return the counters of the device."""
-        response = self._link.ask(self._device.GetStats, input_pb2.GetStatsRequest(), self.name)
+        response = self._channel.ask(self._device.GetStats, input_pb2.GetStatsRequest(), self.name)
         names = [one.name for one in fields(InputStats)]
         return InputStats(**{field: getattr(response, field) for field in names})
 
@@ -292,27 +292,27 @@ class Input:
     def release_all(self) -> list[str]:
         """Release every key and touch that any injector holds; returns the names of the keys."""
         request = input_pb2.ReleaseAllRequest()
-        response = self._link.ask(self._device.ReleaseAll, request, self.name)
+        response = self._channel.ask(self._device.ReleaseAll, request, self.name)
         self._touches = None
         return [name_of(EV_KEY, code) for code in response.keys]
 
     def set_led(self, led: str, on: bool = True) -> None:  # noqa: FBT001, FBT002 - it is the value
         """Turn a light on or off, as the operating system does. Errors: UnknownKey."""
         request = input_device_pb2.SetLedRequest(device=self.name, led=led_code(led), on=on)
-        self._link.ask(self._kernel.SetLed, request)
+        self._channel.ask(self._kernel.SetLed, request)
 
     def watch(self, *, seconds: float | None = None) -> EventWatch:
         """Follow what the driver receives; it is listening when this returns."""
-        return EventWatch(self._link, self.name, seconds)
+        return EventWatch(self._channel, self.name, seconds)
 
     def watch_output(self, *, seconds: float | None = None) -> OutputWatch:
         """Follow what the driver sends to the device: lights, sounds, repeat settings."""
-        return OutputWatch(self._link, self.name, seconds)
+        return OutputWatch(self._channel, self.name, seconds)
 
     def record(self, *, seconds: float | None = None, events: int | None = None) -> Recording:
         """Record what the driver receives, for a time or a count of events (all injectors')."""
         device = self.info()
-        with self.watch(seconds=seconds) as watch, self._link.running(watch):
+        with self.watch(seconds=seconds) as watch, self._channel.running(watch):
             return record(islice(watch, events), device)
 
     def play(

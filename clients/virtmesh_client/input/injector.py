@@ -26,7 +26,7 @@ from virtmesh_common.errors import DeviceNotReady, VirtmeshError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from virtmesh_client.channel import Cancellable, Link
+    from virtmesh_client.channel import Cancellable, KernelChannel
     from virtmesh_client.input.events import Packet
     from virtmesh_client.input.models import Injected, Overflow, Wait
 
@@ -47,20 +47,20 @@ OVERFLOWS = {"wait": input_pb2.OVERFLOW_WAIT, "refuse": input_pb2.OVERFLOW_REFUS
 class Stream:
     """One Inject call."""
 
-    def __init__(self, link: Link, device: str, lock: threading.Condition) -> None:
+    def __init__(self, channel: KernelChannel, device: str, lock: threading.Condition) -> None:
         self.error: VirtmeshError | None = None
         self.ended = False
         self.waiting = 0
         self.answers = 0
         """Responses so far: whether there is progress."""
         self._lock = lock
-        self._link = link
+        self._channel = channel
         self._requests: SimpleQueue[input_pb2.InjectRequest | None] = SimpleQueue()
         self._open: dict[int, Sent] = {}
         self._unanswered = 0
         self._full = False
-        self._call = InputServiceStub(link.channel).Inject(
-            iter(self._requests.get, None), metadata=link.metadata(device)
+        self._call = InputServiceStub(channel.grpc).Inject(
+            iter(self._requests.get, None), metadata=channel.metadata(device)
         )
         self._reader = threading.Thread(target=self._read, name="virtmesh-injector", daemon=True)
         self._reader.start()
@@ -102,7 +102,7 @@ class Stream:
         """Settle packets until the stream ends."""
         error: VirtmeshError | None = None
         try:
-            with self._link.errors():
+            with self._channel.errors():
                 for response in self._call:
                     with self._lock:
                         self._settle(response)
@@ -138,9 +138,9 @@ class Stream:
 class Injector:
     """Sends packets to one device, under numbers that ascend over all its streams."""
 
-    def __init__(self, link: Link, device: str) -> None:
+    def __init__(self, channel: KernelChannel, device: str) -> None:
         self.device = device
-        self._link = link
+        self._channel = channel
         self._lock = threading.Condition()
         self._stream: Stream | None = None
         self._sequence = 0
@@ -176,7 +176,7 @@ class Injector:
     def batch(self, wait: Wait, overflow: Overflow, timeout: float | None) -> Iterator[Batch]:
         """Collect the packets of one call, which another thread may cancel."""
         batch = Batch(wait, overflow, timeout, wake=self._wake)
-        with self._link.running(batch):
+        with self._channel.running(batch):
             yield batch
 
     def send(self, batch: Batch, events: Packet) -> None:
@@ -250,7 +250,7 @@ class Injector:
             self._stream = None
             if before is not None and (lost := before.claim()):
                 raise self._cut(before, lost)
-            self._stream = Stream(self._link, self.device, self._lock)
+            self._stream = Stream(self._channel, self.device, self._lock)
         return cast("Stream", self._stream)
 
     def _await(self, condition: Callable[[], bool], stream: Stream, batch: Batch) -> None:

@@ -18,7 +18,7 @@ from virtmesh_common.errors import DeviceLost
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from virtmesh_client.channel import Cancellable, Link
+    from virtmesh_client.channel import Cancellable, KernelChannel
 
 Item = TypeVar("Item")
 
@@ -30,14 +30,14 @@ class Watch(Generic[Item]):
     is closed from another thread. Errors: DeviceLost, WatcherTooSlow.
     """
 
-    def __init__(self, link: Link, call: Any, device: str) -> None:
-        self._link = link
+    def __init__(self, channel: KernelChannel, call: Any, device: str) -> None:
+        self._channel = channel
         self._call = call
         self._device = device
         self._messages: Iterator[Any] = iter(call)
         self._items: deque[Item] = deque()
         self._closed = False
-        with link.errors():
+        with channel.errors():
             try:
                 snapshot = next(self._messages)
             except StopIteration:
@@ -72,7 +72,7 @@ class Watch(Generic[Item]):
 
     def _receive(self) -> Any:
         """Return the next message. Errors: StopIteration at the end; what ended the stream."""
-        with self._link.errors():
+        with self._channel.errors():
             try:
                 return next(self._messages)
             except grpc.RpcError as failure:
@@ -92,11 +92,11 @@ class Watch(Generic[Item]):
 class EventWatch(Watch[Received]):
     """What the driver of a device received, one event at a time."""
 
-    def __init__(self, link: Link, device: str, seconds: float | None) -> None:
-        stub = InputDeviceServiceStub(link.channel)
+    def __init__(self, channel: KernelChannel, device: str, seconds: float | None) -> None:
+        stub = InputDeviceServiceStub(channel.grpc)
         request = input_device_pb2.WatchRequest(device=device)
-        call = stub.Watch(request, timeout=seconds, metadata=link.metadata())
-        super().__init__(link, call, device)
+        call = stub.Watch(request, timeout=seconds, metadata=channel.metadata())
+        super().__init__(channel, call, device)
 
     def _take(self, message: input_device_pb2.WatchResponse) -> Iterator[Received]:
         first = message.sequence - len(message.events) + 1
@@ -110,13 +110,13 @@ class OutputWatch(Watch[Output]):
     leds_on: tuple[int, ...]
     """The lights that were on when the stream began."""
 
-    def __init__(self, link: Link, device: str, seconds: float | None) -> None:
-        call = InputServiceStub(link.channel).WatchOutput(
+    def __init__(self, channel: KernelChannel, device: str, seconds: float | None) -> None:
+        call = InputServiceStub(channel.grpc).WatchOutput(
             input_pb2.WatchOutputRequest(),
             timeout=seconds,
-            metadata=link.metadata(device),
+            metadata=channel.metadata(device),
         )
-        super().__init__(link, call, device)
+        super().__init__(channel, call, device)
 
     def _begin(self, snapshot: input_pb2.WatchOutputResponse) -> None:
         self.leds_on = tuple(snapshot.leds_on)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from virtmesh_client.blk.transfer import Progress
-    from virtmesh_client.channel import Link
+    from virtmesh_client.channel import KernelChannel
     from virtmesh_client.serial.models import (
         ErrorName,
         Event,
@@ -54,7 +54,7 @@ class Serial:
 
     def __init__(
         self,
-        link: Link,
+        channel: KernelChannel,
         name: str,
         *,
         tail: int = 0,
@@ -66,8 +66,8 @@ class Serial:
         """How often the service began a new life; `expect` goes on with its new text."""
         self.missed_bytes = 0
         """Bytes that the machine sent and this terminal did not get."""
-        self._link = link
-        self._stub = UartServiceStub(link.channel)
+        self._channel = channel
+        self._stub = UartServiceStub(channel.grpc)
         self._tail = tail
         self._since = since
         self._timeout = timeout
@@ -119,11 +119,11 @@ class Serial:
 
     def info(self) -> SerialInfo:
         """Say how the port is set, and how its lines stand."""
-        return to_info(self._link.ask(self._stub.GetInfo, pb.GetInfoRequest(), self.name))
+        return to_info(self._channel.ask(self._stub.GetInfo, pb.GetInfoRequest(), self.name))
 
     def stats(self) -> SerialStats:
         """Return the counters of the device."""
-        return to_stats(self._link.ask(self._stub.GetStats, pb.GetStatsRequest(), self.name))
+        return to_stats(self._channel.ask(self._stub.GetStats, pb.GetStatsRequest(), self.name))
 
     def write(
         self,
@@ -180,7 +180,7 @@ class Serial:
     ) -> Lines:
         """Set modem lines of the far end; those that are None stay. Returns all of them."""
         request = pb.SetLinesRequest(lines=from_lines(cts=cts, dsr=dsr, ri=ri, dcd=dcd))
-        return to_lines(self._link.ask(self._stub.SetLines, request, self.name).lines)
+        return to_lines(self._channel.ask(self._stub.SetLines, request, self.name).lines)
 
     def read(self, size: int | None = None, *, timeout: float | None = None) -> bytes:
         """Return `size` bytes, fewer when the time is over; without a size what is there, or comes.
@@ -220,11 +220,11 @@ class Serial:
 
     def watch(self, *, tail: int = 0, since: Position | None = None) -> SerialWatch:
         """Follow the line by a terminal of its own: output, gaps, restarts, lines, format."""
-        return SerialWatch(self._link, self.name, tail=tail, since=since)
+        return SerialWatch(self._channel, self.name, tail=tail, since=since)
 
     def plug_in(self) -> Terminal:
         """Return a new terminal at the far end, plugged in, for who carries bytes (pump.py)."""
-        terminal = Terminal(self._link, self.name, tail=self._tail, since=self._since)
+        terminal = Terminal(self._channel, self.name, tail=self._tail, since=self._since)
         terminal.open()
         return terminal
 

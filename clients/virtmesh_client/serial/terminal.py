@@ -31,7 +31,7 @@ from virtmesh_common.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtmesh_client.channel import Cancellable, Link
+    from virtmesh_client.channel import Cancellable, KernelChannel
     from virtmesh_client.serial.models import Event
     from virtmesh_client.serial.outbox import Ticket
 
@@ -68,7 +68,7 @@ class Terminal:
 
     def __init__(
         self,
-        link: Link,
+        channel: KernelChannel,
         device: str,
         *,
         watch: bool = True,
@@ -82,7 +82,7 @@ class Terminal:
         """Why there is no stream now; None while there is one."""
         self.position = since or Position(0)
         """Where output goes on: behind what was taken in, read or not."""
-        self._link = link
+        self._channel = channel
         self._watch = watch
         self._tail = None if since else min(tail, MOST_TAIL_BYTES)
         self._lock = threading.Condition()
@@ -130,7 +130,7 @@ class Terminal:
         Errors: what ended the terminal; VirtmeshError when the call, or the terminal, is cancelled.
         """
         waiter = Waiter(self._wake)
-        with self._link.running(waiter), self._lock:
+        with self._channel.running(waiter), self._lock:
             self._lock.wait_for(lambda: condition() or self._ended or waiter.cancelled, seconds)
             if condition():
                 return True
@@ -268,9 +268,9 @@ class Terminal:
         requests.put(pb.OpenRequest(start=self._start()))
         began = False
         try:
-            with self._link.errors():
-                stub = UartServiceStub(self._link.channel)
-                metadata = self._link.metadata(self.device)
+            with self._channel.errors():
+                stub = UartServiceStub(self._channel.grpc)
+                metadata = self._channel.metadata(self.device)
                 call = stub.Open(iter(requests.get, None), metadata=metadata)
                 with self._lock:
                     self._call = cast("Cancellable", call)

@@ -9,7 +9,7 @@ from virtmesh_client.serial.terminal import Terminal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from virtmesh_client.channel import Link
+    from virtmesh_client.channel import KernelChannel
     from virtmesh_client.serial.models import Event, Position
 
 
@@ -21,9 +21,9 @@ class SerialWatch:
     """
 
     def __init__(
-        self, link: Link, device: str, *, tail: int = 0, since: Position | None = None
+        self, channel: KernelChannel, device: str, *, tail: int = 0, since: Position | None = None
     ) -> None:
-        self._terminal = Terminal(link, device, tail=tail, since=since)
+        self._terminal = Terminal(channel, device, tail=tail, since=since)
         self._terminal.open()
 
     def __enter__(self) -> Self:

@@ -82,8 +82,8 @@ class Sampler:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._link = machine.link
-        self._control = DeviceServiceStub(self._link.channel)
+        self._channel = machine.channel
+        self._control = DeviceServiceStub(self._channel.grpc)
         self._latencies: dict[str, Latencies] = {}
 
     def take(self) -> Sample:
@@ -99,7 +99,7 @@ class Sampler:
     def _device(self, info: DeviceInfo) -> DeviceSample:
         """Take a sample of a device."""
         try:
-            ask = self._link.ask
+            ask = self._channel.ask
             status = ask(self._control.GetStatus, device_pb2.GetStatusRequest(), info.name)
             stats = ask(self._control.GetStats, device_pb2.GetStatsRequest(), info.name)
             now = time.monotonic()
@@ -124,8 +124,8 @@ class Sampler:
         if info.virtio_device_id == VIRTIO_ID_INPUT:
             return vars(self._machine.input(info.name).stats()), ()
         if info.compatible == UART:
-            stub = UartServiceStub(self._link.channel)
-            stats = self._link.ask(stub.GetStats, uart_pb2.GetStatsRequest(), info.name)
+            stub = UartServiceStub(self._channel.grpc)
+            stats = self._channel.ask(stub.GetStats, uart_pb2.GetStatsRequest(), info.name)
             return {one.name: getattr(stats, one.name) for one in stats.DESCRIPTOR.fields}, ()
         return {}, ()
 
@@ -133,8 +133,8 @@ class Sampler:
         """Read the latest events of a recorder: the driver's, or that of a disk of a guest's."""
         side = DEVICE_SIDE if info.state == "reserved" else DRIVER_SIDE
         latencies = self._latencies.setdefault(info.name, Latencies(*side))
-        stub = TraceServiceStub(self._link.channel)
-        ask = partial(self._link.ask, stub.Read, device=info.name if side is DEVICE_SIDE else "")
+        stub = TraceServiceStub(self._channel.grpc)
+        ask = partial(self._channel.ask, stub.Read, device=info.name if side is DEVICE_SIDE else "")
         request = trace_pb2.ReadRequest(device=info.name, limit=1)
         request.from_sequence = latencies.begin(ask(request).position.next_sequence)
         request.limit = EVENTS_MAX

@@ -29,7 +29,7 @@ from virtmesh_common.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from virtmesh_client.channel import Cancellable, Link
+    from virtmesh_client.channel import Cancellable, KernelChannel
 
 PAGE_EVENTS = 4096
 """Events of a page that is asked for."""
@@ -69,7 +69,7 @@ def places(devices: Iterable[str]) -> list[Place]:
     return [Place(device, side) for device in devices for side in ("driver", "device")]
 
 
-def read_traces(link: Link, devices: Sequence[str]) -> Iterator[Event]:
+def read_traces(channel: KernelChannel, devices: Sequence[str]) -> Iterator[Event]:
     """Read what the recorders of devices hold now, by time.
 
     Reading is lazy: what a busy recorder overwrites meanwhile is reported as lost. A recorder that
@@ -78,7 +78,7 @@ def read_traces(link: Link, devices: Sequence[str]) -> Iterator[Event]:
     streams: list[Iterable[Event]] = []
     for place in places(devices):
         try:
-            streams.append(_pages(link, place, _ask(link, place, None)))
+            streams.append(_pages(channel, place, _ask(channel, place, None)))
         except COMES_BACK as error:
             if not place.route:
                 raise  # the kernel service itself
@@ -86,13 +86,13 @@ def read_traces(link: Link, devices: Sequence[str]) -> Iterator[Event]:
     return merge(streams, Clock())
 
 
-def _ask(link: Link, place: Place, from_sequence: int | None) -> pb.ReadResponse:
+def _ask(channel: KernelChannel, place: Place, from_sequence: int | None) -> pb.ReadResponse:
     """Ask for a page."""
     request = pb.ReadRequest(device=place.device, from_sequence=from_sequence, limit=PAGE_EVENTS)
-    return link.ask(TraceServiceStub(link.channel).Read, request, place.route)
+    return channel.ask(TraceServiceStub(channel.grpc).Read, request, place.route)
 
 
-def _pages(link: Link, place: Place, response: pb.ReadResponse) -> Iterator[Event]:
+def _pages(channel: KernelChannel, place: Place, response: pb.ReadResponse) -> Iterator[Event]:
     """Read a recorder up to where it stood at the first answer; what does not come is lost."""
     source, end = read_source(response.source), response.position.next_sequence
     following, asks = response.position.oldest_sequence, ASKS
@@ -111,7 +111,7 @@ def _pages(link: Link, place: Place, response: pb.ReadResponse) -> Iterator[Even
         else:
             break
         try:
-            response = _ask(link, place, following)
+            response = _ask(channel, place, following)
         except COMES_BACK as error:
             yield _notice(place, GONE, error.message, source)
             return
@@ -138,14 +138,18 @@ def _notice(place: Place, kind: str, text: str, source: Source | None = None) ->
 
 
 def follow_traces(
-    link: Link, devices: Sequence[str], *, past: bool = False, stop: threading.Event | None = None
+    channel: KernelChannel,
+    devices: Sequence[str],
+    *,
+    past: bool = False,
+    stop: threading.Event | None = None,
 ) -> Iterator[Event]:
     """Return events as they are recorded, by time, until `stop` is set; with `past` the kept ones.
 
     Recorders that go away are waited for: events GONE and BACK say so. Errors: DeviceNotFound.
     """
     stop = stop or threading.Event()
-    pump = _Pump(link, stop)
+    pump = _Pump(channel, stop)
     live = LiveMerge(Clock(), WAIT_S)
     try:
         pump.start(places(devices), past=past)
@@ -161,8 +165,8 @@ def follow_traces(
 class _Pump:
     """The threads that read the streams, and the queue that they fill."""
 
-    def __init__(self, link: Link, stop: threading.Event) -> None:
-        self._link = link
+    def __init__(self, channel: KernelChannel, stop: threading.Event) -> None:
+        self._channel = channel
         self._stop = stop
         self._queue: queue.Queue[list[Event] | VirtmeshError] = queue.Queue(PAGES_WAITING)
         self._threads: list[threading.Thread] = []
@@ -220,10 +224,10 @@ class _Pump:
 
     def _watch(self, place: Place, cursor: _Cursor) -> None:
         """Read one stream. Errors: what ended it."""
-        stub = TraceServiceStub(self._link.channel)
+        stub = TraceServiceStub(self._channel.grpc)
         request = pb.WatchRequest(device=place.device, from_sequence=cursor.following)
-        with self._link.errors():
-            call: Any = stub.Watch(request, metadata=self._link.metadata(place.route))
+        with self._channel.errors():
+            call: Any = stub.Watch(request, metadata=self._channel.metadata(place.route))
             with self._lock:
                 self._calls[place] = cast("Cancellable", call)
             if self._stop.is_set():

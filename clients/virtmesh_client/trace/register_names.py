@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from enum import IntFlag
 
-    from virtmesh.mmio.register_file import Register
     from virtmesh_client.trace.events import Source
+    from virtmesh_common.registers import Register
 
 DECIMAL_BELOW = 10
 """Smaller numbers look the same in both."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from functools import partial
 
-from virtmesh.mmio.register_file import Access, Register
+from virtmesh_common.registers import Access, Register
 from virtmesh_common.virtio.mmio import MMIO_CONFIG
 
 VIRTIO_ID_BLOCK = 2

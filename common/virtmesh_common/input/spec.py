@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from enum import IntEnum, IntFlag
 
-from virtmesh.mmio.register_file import Access, Register
+from virtmesh_common.registers import Access, Register
 from virtmesh_common.virtio.mmio import MMIO_CONFIG
 
 VIRTIO_ID_INPUT = 18

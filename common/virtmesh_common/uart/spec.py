@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-from virtmesh.mmio.register_file import Access, Register
+from virtmesh_common.registers import Access, Register
 
 FIFO_SIZE = 16
 """Characters that each FIFO holds."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from virtmesh.mmio.register_file import Access, Register
+from virtmesh_common.registers import Access, Register
 
 MMIO_MAGIC = 0x74726976
 """MagicValue: "virt", little-endian."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from virtmesh_native import Recorder
 
     from virtmesh.attach.guest_ram import Ram
-    from virtmesh.mmio.register_file import Register
+    from virtmesh_common.registers import Register
 
 BATCH_LIMIT = 4096
 """Most accesses of one batch (virtmesh.register.v1)."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 
 from virtmesh.attach.asyncfd import readable
-from virtmesh.mmio.device import Doorbell
+from virtmesh.mmio.device import QueueEventfds
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 from virtmesh_common.errors import (
     BY_REASON,
@@ -39,21 +39,21 @@ def make_eventfd() -> int:
 
 
 @dataclass
-class Doorbells:
+class AttachmentEventfds:
     """The eventfds of one attachment: a pair for each queue, one for configuration changes."""
 
-    queues: dict[int, Doorbell] = field(default_factory=dict)
+    queues: dict[int, QueueEventfds] = field(default_factory=dict)
     config_call: int | None = None
 
     @classmethod
-    def make(cls, queues: int) -> Doorbells:
+    def make(cls, queues: int) -> AttachmentEventfds:
         """Make the eventfds for this many queues. Errors: OSError without descriptors."""
         doorbells = cls()
         try:
             for queue in range(queues):
                 kick = make_eventfd()
                 try:
-                    doorbells.queues[queue] = Doorbell(kick=kick, call=make_eventfd())
+                    doorbells.queues[queue] = QueueEventfds(kick=kick, call=make_eventfd())
                 except OSError:
                     os.close(kick)
                     raise
@@ -73,7 +73,7 @@ class Doorbells:
         self.queues, self.config_call = {}, None
 
 
-class HandoverLine:
+class AttachConnection:
     """An accepted handover. It lasts as long as the attachment: closing it gives the device up."""
 
     def __init__(self, connection: socket.socket, ticket: str) -> None:
@@ -82,8 +82,8 @@ class HandoverLine:
 
     @classmethod
     async def open(
-        cls, path: str, ram: Ram, doorbells: Doorbells, *, timeout_s: float
-    ) -> HandoverLine:
+        cls, path: str, ram: Ram, doorbells: AttachmentEventfds, *, timeout_s: float
+    ) -> AttachConnection:
         """Hand memory and doorbells over, and wait for the ticket.
 
         Errors: ServiceUnavailable when nobody answers; MemoryRefused classes as the device says;
@@ -138,7 +138,7 @@ class HandoverLine:
         self._connection.close()
 
 
-def describe(ram: Ram, doorbells: Doorbells) -> tuple[bytes, list[int]]:
+def describe(ram: Ram, doorbells: AttachmentEventfds) -> tuple[bytes, list[int]]:
     """Make the packet of a handover, and the descriptors that go with it."""
     descriptors = [ram.descriptor]
     request = pb.HandoverRequest()

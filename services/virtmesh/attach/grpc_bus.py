@@ -17,9 +17,9 @@ import grpc.aio
 import structlog
 
 from virtmesh.attach.bus import BATCH_LIMIT, Access, Bus, columns, writing
-from virtmesh.attach.client import Doorbells, HandoverLine
+from virtmesh.attach.client import AttachConnection, AttachmentEventfds
 from virtmesh.attach.eventfd import drain
-from virtmesh.attach.notifier import CallDoorbell, Doorbell, EventfdDoorbell
+from virtmesh.attach.notifier import CallNotifier, EventfdNotifier, Notifier
 from virtmesh.machine import DoorbellKind
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
@@ -104,14 +104,14 @@ class GrpcBus(Bus):
             )
             bus = cls(about.name, endpoint, ram)
             bus.kind = about.kind
-            doorbells = Doorbells()
+            doorbells = AttachmentEventfds()
             if doorbell is DoorbellKind.EVENTFD and about.queue_size_max:
-                doorbells = Doorbells.make(min(len(about.queue_size_max), DOORBELL_QUEUES))
+                doorbells = AttachmentEventfds.make(min(len(about.queue_size_max), DOORBELL_QUEUES))
                 undo.callback(doorbells.close)
             path = handover or about.handover_socket
             if not path:
                 raise DriverError(f"{about.name} takes no memory: start it with --handover PATH")
-            line = await HandoverLine.open(path, ram, doorbells, timeout_s=CONTROL_TIMEOUT_S)
+            line = await AttachConnection.open(path, ram, doorbells, timeout_s=CONTROL_TIMEOUT_S)
             undo.callback(line.close)
             attach = device_pb2.AttachRequest(driver_name=driver_name, ticket=line.ticket)
             attached = await _ask(control.Attach(attach, timeout=CONTROL_TIMEOUT_S), endpoint)
@@ -123,8 +123,8 @@ class GrpcBus(Bus):
     def _start(
         self,
         channel: grpc.aio.Channel,
-        line: HandoverLine,
-        doorbells: Doorbells,
+        line: AttachConnection,
+        doorbells: AttachmentEventfds,
         doorbell: DoorbellKind,
     ) -> None:
         """Open the streams, and listen to everything."""
@@ -175,11 +175,11 @@ class GrpcBus(Bus):
         await self._resources.aclose()
 
     def _make_doorbell(
-        self, channel: grpc.aio.Channel, doorbells: Doorbells, kind: DoorbellKind
-    ) -> Doorbell:
+        self, channel: grpc.aio.Channel, doorbells: AttachmentEventfds, kind: DoorbellKind
+    ) -> Notifier:
         """Make the doorbell of the machine's setting."""
         if doorbells.queues:
-            return EventfdDoorbell({queue: one.kick for queue, one in doorbells.queues.items()})
+            return EventfdNotifier({queue: one.kick for queue, one in doorbells.queues.items()})
         stub = DoorbellServiceStub(channel)
 
         async def by_rpc(queues: Sequence[int]) -> None:
@@ -192,7 +192,7 @@ class GrpcBus(Bus):
             await self.access([writing(QUEUE_NOTIFY, queue) for queue in queues])
 
         call = by_rpc if kind is DoorbellKind.RPC else by_mmio
-        return CallDoorbell(call, lambda error: self._lose(f"its doorbell failed: {error}"))
+        return CallNotifier(call, lambda error: self._lose(f"its doorbell failed: {error}"))
 
     async def _send(self, stream: Any) -> None:
         """Write requests to the register stream.

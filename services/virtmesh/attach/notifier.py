@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 
-class Doorbell(Protocol):
+class Notifier(Protocol):
     """Rings queues. Ringing never waits."""
 
     def ring(self, queue: int) -> None:
@@ -23,7 +23,7 @@ class Doorbell(Protocol):
         """Ring no more."""
 
 
-class EventfdDoorbell:
+class EventfdNotifier:
     """Signals the kick eventfd of a queue. The descriptors stay their owner's."""
 
     def __init__(self, kicks: Mapping[int, int]) -> None:
@@ -39,7 +39,7 @@ class EventfdDoorbell:
         """Do nothing: nothing is held."""
 
 
-class CallDoorbell:
+class CallNotifier:
     """Rings by awaiting `call` with the queues to ring, one call at a time.
 
     The call runs in a task of its own, so that a ring is not lost when the task that asked for it

@@ -23,7 +23,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from virtmesh_native import GuestMemory
 
-from virtmesh.mmio.device import Doorbell
+from virtmesh.mmio.device import QueueEventfds
 from virtmesh.rpc.unix_listener import UnixListener
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 from virtmesh_common.errors import (
@@ -62,7 +62,7 @@ class Handover:
         self.connection = connection
         self.ticket = ""
         self.memory: GuestMemory | None = None
-        self.doorbells: dict[int, Doorbell] = {}
+        self.doorbells: dict[int, QueueEventfds] = {}
         self.config_call: int | None = None
         self.attached = False
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -253,15 +253,15 @@ def check_indexes(request: pb.HandoverRequest, count: int) -> None:
 
 def check_doorbells(
     request: pb.HandoverRequest, descriptors: Sequence[int], queues: int
-) -> dict[int, Doorbell]:
+) -> dict[int, QueueEventfds]:
     """Return the doorbells by queue. Errors: BadDoorbell."""
-    doorbells: dict[int, Doorbell] = {}
+    doorbells: dict[int, QueueEventfds] = {}
     for entry in request.doorbells:
         if entry.queue >= queues:
             raise BadDoorbell(f"a doorbell is for queue {entry.queue}; there are {queues} queues")
         if entry.queue in doorbells:
             raise BadDoorbell(f"queue {entry.queue} has two doorbells")
-        doorbell = Doorbell(descriptors[entry.kick_index], descriptors[entry.call_index])
+        doorbell = QueueEventfds(descriptors[entry.kick_index], descriptors[entry.call_index])
         check_eventfd(doorbell.kick, f"kick of queue {entry.queue}")
         check_eventfd(doorbell.call, f"call of queue {entry.queue}")
         doorbells[entry.queue] = doorbell

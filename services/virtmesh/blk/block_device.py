@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from virtmesh.blk.range_lock import RangeLock
-from virtmesh.drivers.bounded_gather import run_window
+from virtmesh.drivers.bounded_gather import bounded_gather
 from virtmesh_common.errors import BlockReadOnly, BlockUnsupported, PastEnd, Unaligned
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class BlockDevice(ABC):
         self.check_range(offset, length)
         first, end = self._blocks_around(offset, length)
         buffer = memoryview(bytearray(end - first))
-        await run_window(
+        await bounded_gather(
             (
                 partial(self.read_block, (first + start) // self.block_size, buffer[start:stop])
                 for start, stop in split(0, end - first, self.request_size_max)
@@ -196,7 +196,7 @@ class BlockDevice(ABC):
     async def _in_turn(self, pieces: Iterator[Piece], start: int, end: int) -> None:
         """Run the pieces of a change while holding its blocks."""
         async with self._ranges.hold(start, end):
-            await run_window(pieces, WINDOW)
+            await bounded_gather(pieces, WINDOW)
 
     async def _finish(self, change: Coroutine[Any, Any, None]) -> None:
         """Run a change to its end, whatever becomes of the caller.

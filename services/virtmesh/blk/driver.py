@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from virtmesh.attach.bus import Bus
     from virtmesh.attach.guest_ram import Ram
-    from virtmesh.mmio.register_file import Register
     from virtmesh.virtio.queue import Buffer
+    from virtmesh_common.registers import Register
 
 QUEUES_MAX = 4
 """Most queues used: Python keeps no more of them busy."""

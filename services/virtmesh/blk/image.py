@@ -56,7 +56,7 @@ def check_kind(path: Path) -> None:
         raise ImageError(f"{path}: no image: name a regular file or a block device node")
 
 
-def add_mend(error: ImageError, path: Path, block_size: int) -> ImageError:
+def add_hint(error: ImageError, path: Path, block_size: int) -> ImageError:
     """Return the error in words that say what to do about it."""
     match error:
         case ImageNotFound():

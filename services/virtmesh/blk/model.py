@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from virtmesh_native import BlkDevice, Interrupt
 
-from virtmesh.blk.image import add_mend, check_kind, create_image
+from virtmesh.blk.image import add_hint, check_kind, create_image
 from virtmesh.blk.metrics import blk_metrics
 from virtmesh.blk.options import (
     OFFERED,
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from virtmesh_native import GuestMemory, QueueConfig
 
-    from virtmesh.mmio.register_file import Register
     from virtmesh.virtio.device import SharedMemory
+    from virtmesh_common.registers import Register
 
 log = structlog.get_logger(__name__)
 
@@ -273,4 +273,4 @@ def make(name: str, *, size: int | None, **values: Any) -> VirtioMmio:
     try:
         return VirtioMmio(BlkModel(name, options))
     except ImageError as error:
-        raise add_mend(error, options.image, options.block_size) from error
+        raise add_hint(error, options.image, options.block_size) from error

@@ -16,7 +16,7 @@ Piece = Callable[[], Coroutine[Any, Any, None]]
 """A piece of work that has not begun."""
 
 
-async def run_window(work: Iterable[Piece], limit: int) -> None:
+async def bounded_gather(work: Iterable[Piece], limit: int) -> None:
     """Run all pieces, at most `limit` at once; the next begins when one is done.
 
     After an error no more begin; when those that run are through, the first error is raised.

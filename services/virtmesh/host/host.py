@@ -20,7 +20,7 @@ from virtmesh.rpc.server import GRACE_SECONDS, Server
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.exporter import MetricsServer
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT, Traced, TracePlane
-from virtmesh.vhost_user.server import Lender, VhostUserServer
+from virtmesh.vhost_user.server import ReportsState, VhostUserServer
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh_common.api.interrupt.v1 import interrupt_pb2, interrupt_pb2_grpc
@@ -181,7 +181,7 @@ class Host:
         path = self._wanted.vhost_user
         if path is None:
             return None
-        if not isinstance(self.device, Lender):
+        if not isinstance(self.device, ReportsState):
             kind = self.device.description.kind
             raise NotVirtio(f"--vhost-user: {kind} is no virtio device: leave the option out")
         return VhostUserServer(path, self.device, self._sessions, in_band=self._wanted.in_band)

@@ -21,7 +21,7 @@ REASONS = {
 """Numbers of the reasons of virtmesh_common.errors."""
 
 
-class RegisterTape:
+class RegisterRecorder:
     """Records accesses, in columns as virtmesh.register.v1.AccessRequest has them."""
 
     def __init__(self, recorder: Recorder) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from virtmesh.attach.sessions import SESSION_ENDED
 from virtmesh.host.batch import WRITE, BatchExecutor
 from virtmesh.host.counters import HostCounters, session_of
-from virtmesh.host.register_recorder import RegisterTape
+from virtmesh.host.register_recorder import RegisterRecorder
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh_common.api.register.v1 import register_pb2 as pb
 from virtmesh_common.api.register.v1 import register_pb2_grpc
@@ -34,7 +34,7 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
         self._sessions = sessions
         self._counters = counters
         self._executor = BatchExecutor(device)
-        self._tape = RegisterTape(device.interrupt.recorder)
+        self._tape = RegisterRecorder(device.interrupt.recorder)
 
     async def Read(
         self, request: pb.ReadRequest, context: grpc.aio.ServicerContext[Any, Any]

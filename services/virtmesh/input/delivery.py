@@ -54,7 +54,7 @@ class Packet:
     number: int
     events: Sequence[bytes]
     report: Callable[[int, Outcome.ValueType], None] | None = None
-    premise: bytes | None = None
+    slot_prefix: bytes | None = None
     """An event that says what the packet takes as said before: the slot of its touches."""
     written: int = 0
     """Events that the driver has got."""
@@ -194,8 +194,8 @@ class Delivery:
 
     def _say_premise(self, packet: Packet) -> None:
         """Have a packet say what the driver that is gone knew; the next one doesn't."""
-        if packet.premise is not None:
-            packet.events, packet.premise = [packet.premise, *packet.events], None
+        if packet.slot_prefix is not None:
+            packet.events, packet.slot_prefix = [packet.slot_prefix, *packet.events], None
             self._events_waiting += 1
             self.events_added += 1
 

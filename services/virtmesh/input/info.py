@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from virtmesh.attach.bus import Access
-    from virtmesh.mmio.register_file import Register
     from virtmesh.virtio.mmio_driver import VirtIOHeader
+    from virtmesh_common.registers import Register
 
     Selector = tuple[ConfigSelect, int]
     """A value of `select`, and one of `subsel`."""

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from virtmesh_native import GuestMemory, QueueConfig
 
-    from virtmesh.mmio.register_file import Register
     from virtmesh.virtio.device import SharedMemory
+    from virtmesh_common.registers import Register
 
 __all__ = ["OPTIONS", "InputModel", "InputOptions", "make"]
 

@@ -13,7 +13,7 @@ from virtmesh.kernel.devicetree import parse_blob
 from virtmesh.kernel.irq import IrqController
 from virtmesh.kernel.monitor import Monitor
 from virtmesh.kernel.probe import ProbedDevice, ProbeState
-from virtmesh.kernel.vhost_user_device import ReservedDevice
+from virtmesh.kernel.vhost_user_device import VhostUserDevice
 from virtmesh_common import __version__
 from virtmesh_common.errors import DeviceNotFound, DeviceNotReady
 
@@ -33,7 +33,7 @@ class Kernel:
         self.machine = parse_blob(blob)
         self.irq = IrqController()
         self.devices = {
-            node.name: (ReservedDevice if node.reserved else ProbedDevice)(
+            node.name: (VhostUserDevice if node.reserved else ProbedDevice)(
                 node,
                 machine=self.machine,
                 settings=settings,

@@ -27,7 +27,7 @@ LOOK_TIMEOUT_S = 2.0
 """How long the device service may take to say how it is."""
 
 
-class ReservedDevice(ProbedDevice):
+class VhostUserDevice(ProbedDevice):
     """One device of the machine; `look` brings what it says up to date."""
 
     _status = device_pb2.GetStatusResponse()

@@ -2,16 +2,75 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import click
+    from prometheus_client import Metric
 
     from virtmesh.drivers.base import Driver
+    from virtmesh.kinds.kernel_service import KernelServiceFactory
     from virtmesh.mmio.device import Device
+    from virtmesh.telemetry.definitions import Definition
+    from virtmesh_common.registers import Register
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one device sits: guest physical address and size of its window, interrupt number."""
+
+    address: int
+    size: int
+    irq: int
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property of the device tree node that is an option of the device, and its default."""
+
+    option: str
+    default: int
+
+
+@dataclass(frozen=True)
+class Platform:
+    """How a device that is no virtio device is found: by a node of its own in the device tree."""
+
+    compatible: str
+    node: str
+    """Name of its nodes, before the unit address."""
+    places: Sequence[Place]
+    """Where devices of the kind sit, in order."""
+    properties: Mapping[str, Property] = field(default_factory=lambda: MappingProxyType({}))
+    is_console: bool = False
+    """True for what a kernel can have its console on."""
+
+
+@dataclass(frozen=True)
+class RequestNames:
+    """Names of the requests of a device, for traces (EVENT_KIND_REQUEST_START and _END)."""
+
+    types: Mapping[int, str]
+    statuses: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+    without_sector: frozenset[int] = frozenset()
+    """Types whose `value` is no sector."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a device in `virtmesh top`: a metric, and what it is called there.
+
+    A counter is shown as a rate, a gauge as it is. `labels` picks series of the metric; their
+    values are added up.
+    """
+
+    label: str
+    metric: Definition
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True)
@@ -26,5 +85,27 @@ class DeviceKind:
     title: str
     """One line for people, with the specification that the device follows."""
     make: Callable[..., Device]
-    options: Sequence[click.Option]
+    options: Sequence[click.Option] = ()
+    path_options: frozenset[str] = frozenset()
+    """Options that are paths: in a machine file, relative to it."""
+    name_or_path_options: frozenset[str] = frozenset()
+    """Options that are the name of something built in, or a path: one that ends in .toml."""
+    virtio_device_id: int = 0
+    """Virtio device ID (virtio 1.4, 5); 0 for what is no virtio device."""
+    platform: Platform | None = None
+    """How the device is found; None for a virtio device, which sits in a virtio-mmio slot."""
+    registers: Sequence[Register] = ()
+    """The window of a platform device; the configuration space of a virtio device, from 0."""
+    requests: RequestNames | None = None
     driver: type[Driver] | None = None
+    """The kernel's driver."""
+    kernel_services: Sequence[KernelServiceFactory] = ()
+    """What the kernel service offers to clients for devices of the kind."""
+    driver_metrics: Callable[[Mapping[str, Driver]], Iterable[Metric]] | None = None
+    """The metrics of the drivers of the kind, by name of the device, read now."""
+    metrics: Sequence[Definition] = ()
+    """The metrics of the device service, beside those of every device."""
+    figures: Sequence[Figure] = ()
+    """What `virtmesh top` shows of the device."""
+    dashboard: str = ""
+    """The module that draws the dashboard of the kind; empty: one is generated of its metrics."""

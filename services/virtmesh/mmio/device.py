@@ -34,7 +34,7 @@ class Description:
 
 
 @dataclass(frozen=True)
-class Doorbell:
+class QueueEventfds:
     """The eventfds of one queue: the driver signals kick, the device signals call."""
 
     kick: int
@@ -47,7 +47,7 @@ class Attachment:
 
     driver_name: str
     memory: GuestMemory
-    doorbells: Mapping[int, Doorbell] = field(default_factory=dict)
+    doorbells: Mapping[int, QueueEventfds] = field(default_factory=dict)
     config_call: int | None = None
 
 

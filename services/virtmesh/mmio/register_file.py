@@ -1,14 +1,12 @@
-"""Registers as data, and the one dispatcher that reads the table.
+"""The one dispatcher that reads a table of registers (virtmesh_common.registers).
 
-A device describes its window as a tuple of `Register`; a `RegisterFile` checks every access against
-it (width, alignment, existence, direction, value) before any code of the device runs, and counts.
+A `RegisterFile` checks every access against the table
+(width, alignment, existence, direction, value) before any code of the device runs, and counts.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from virtmesh_common.errors import (
@@ -20,47 +18,12 @@ from virtmesh_common.errors import (
     RegisterError,
     UnknownRegister,
 )
+from virtmesh_common.registers import WIDTHS, Access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-WIDTHS = (1, 2, 4, 8)
-"""Widths an access can have at all, in bytes."""
-
-
-class Access(Enum):
-    """What a driver may do with a register."""
-
-    R = "R"
-    W = "W"
-    RW = "RW"
-    RESERVED = "reserved"
-    """Named by the specification, not implemented: touching it is counted and refused."""
-
-
-@dataclass(frozen=True)
-class Register:
-    """One register: where it is, how it may be accessed, what it holds after a reset.
-
-    `offset` and `size` are in bytes. `widths` are the widths an access may have: a register wider
-    than those is read in parts. Values are little-endian.
-    """
-
-    name: str
-    offset: int
-    access: Access
-    clause: str
-    doc: str
-    size: int = 4
-    widths: tuple[int, ...] = (4,)
-    reset: int = 0
-
-    def __post_init__(self) -> None:
-        if "W" in self.access.value and self.widths != (self.size,):
-            # A write in parts would need a rule for the value in between; no register has one.
-            raise ValueError(f"{self.name} is writable, so its only width must be its size")
-        if self.offset % max(self.widths) or any(self.size % width for width in self.widths):
-            raise ValueError(f"{self.name} at {self.offset:#x} can't be accessed by {self.widths}")
+    from virtmesh_common.registers import Register
 
 
 class RegisterFile:

@@ -16,9 +16,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from virtmesh.attach.bus import BATCH_LIMIT, Access, Bus, columns
-from virtmesh.attach.client import Doorbells
+from virtmesh.attach.client import AttachmentEventfds
 from virtmesh.attach.eventfd import drain
-from virtmesh.attach.notifier import CallDoorbell, Doorbell, EventfdDoorbell
+from virtmesh.attach.notifier import CallNotifier, EventfdNotifier, Notifier
 from virtmesh.host.batch import BatchExecutor
 from virtmesh.machine import DoorbellKind
 from virtmesh.mmio.device import Attachment
@@ -55,10 +55,10 @@ class LocalBus(Bus):
         self._device = device
         self._executor = BatchExecutor(device)
         self._handler: Callable[[int], object] | None = None
-        self._doorbells = Doorbells()
+        self._doorbells = AttachmentEventfds()
         self._readers: list[int] = []
         if self.vectored:
-            self._doorbells = Doorbells.make(queues)
+            self._doorbells = AttachmentEventfds.make(queues)
         device.attach(
             Attachment(
                 driver_name="local",
@@ -110,10 +110,10 @@ class LocalBus(Bus):
         self._device.detach()
         self._doorbells.close()
 
-    def _make_doorbell(self, kind: DoorbellKind) -> Doorbell:
+    def _make_doorbell(self, kind: DoorbellKind) -> Notifier:
         """Make the doorbell of a kind."""
         if kind is DoorbellKind.EVENTFD:
-            return EventfdDoorbell(
+            return EventfdNotifier(
                 {queue: one.kick for queue, one in self._doorbells.queues.items()}
             )
 
@@ -124,7 +124,7 @@ class LocalBus(Bus):
                 else:
                     await self.access([Access(QUEUE_NOTIFY.offset, QUEUE_NOTIFY.size, queue)])
 
-        return CallDoorbell(ring, lambda error: self.lose(f"its doorbell failed: {error}"))
+        return CallNotifier(ring, lambda error: self.lose(f"its doorbell failed: {error}"))
 
     def _listen(self) -> None:
         """Hear interrupts: by an eventfd for each cause, or by the one that says "look"."""

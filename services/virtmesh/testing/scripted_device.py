@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from virtmesh_native import GuestMemory, QueueConfig
 
-    from virtmesh.mmio.register_file import Register
     from virtmesh.virtio.device import SharedMemory
+    from virtmesh_common.registers import Register
 
 Buffer = tuple[int, int]
 """A buffer: guest address and length in bytes."""

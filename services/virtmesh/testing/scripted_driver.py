@@ -37,10 +37,10 @@ from virtmesh_common.virtio.status import Status
 import grpc.aio
 
 if TYPE_CHECKING:
-    from virtmesh.attach.client import Doorbells
+    from virtmesh.attach.client import AttachmentEventfds
     from virtmesh.attach.guest_ram import Ram
     from virtmesh.mmio.device import Device
-    from virtmesh.mmio.register_file import Register
+    from virtmesh_common.registers import Register
 
 DRIVEN = Status.ACKNOWLEDGE | Status.DRIVER
 NEGOTIATED = DRIVEN | Status.FEATURES_OK
@@ -140,7 +140,7 @@ class BlkRequest:
 class ScriptDriver:
     """Drives one device. `ram` and `doorbells` are those that were handed over."""
 
-    def __init__(self, plane: Plane, ram: Ram, doorbells: Doorbells) -> None:
+    def __init__(self, plane: Plane, ram: Ram, doorbells: AttachmentEventfds) -> None:
         self.plane = plane
         self.ram = ram
         self.doorbells = doorbells

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from enum import IntFlag
 
-    from virtmesh.mmio.register_file import Register
     from virtmesh.testing.scripted_device import Buffer
+    from virtmesh_common.registers import Register
 
 FEATURES = int(Feature.VIRTIO_F_VERSION_1 | Feature.VIRTIO_F_EVENT_IDX)
 """What a scripted input device offers, unless told otherwise."""

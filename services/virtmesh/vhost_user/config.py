@@ -9,8 +9,8 @@ from virtmesh_common.errors import DriverViolation, FrontEndViolation
 from virtmesh_common.virtio.mmio import MMIO_CONFIG
 
 if TYPE_CHECKING:
-    from virtmesh.mmio.register_file import Register
     from virtmesh.virtio.device import VirtioDevice
+    from virtmesh_common.registers import Register
 
 
 def read_config(model: VirtioDevice, offset: int, size: int) -> bytes:

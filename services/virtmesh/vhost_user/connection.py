@@ -30,7 +30,7 @@ from virtmesh.vhost_user.framing import find_shape
 from virtmesh.vhost_user.inflight import InFlightLogs, make_logs
 from virtmesh.vhost_user.memory import GuestRegions
 from virtmesh.vhost_user.messages import ProtocolFeature, Request
-from virtmesh.vhost_user.notifications import Notices
+from virtmesh.vhost_user.notifications import FrontEndNotifier
 from virtmesh.vhost_user.vrings import Rings
 from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.errors import BadDoorbell, DriverViolation, FrontEndViolation, RegisterError
@@ -82,7 +82,7 @@ class FrontEnd:
         self._told_status = Status(0)
         """The status that was recorded last."""
         self._rings = Rings(model)
-        self._notices = Notices(model, self._rings, connection.fail)
+        self._notices = FrontEndNotifier(model, self._rings, connection.fail)
         self._handlers: dict[Request, Callable[[Any, Message], Awaitable[Payload | None]]] = {
             request: getattr(self, f"_{request.name.lower()}") for request in vu.SHAPES
         }

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-class Notices:
+class FrontEndNotifier:
     """The notices of a model to a front end. `failed` gets the error that ends the connection."""
 
     def __init__(

@@ -39,21 +39,23 @@ ACCEPT_PAUSE_SECONDS = 1.0
 
 
 @runtime_checkable
-class Lender(Protocol):
+class ReportsState(Protocol):
     """A device whose model another transport can drive, while that one holds the device."""
 
     @property
     def model(self) -> VirtioDevice:
         """The model."""
 
-    def lend(self, state: Callable[[], DeviceState] | None) -> None:
+    def set_state_source(self, state: Callable[[], DeviceState] | None) -> None:
         """Have another transport tell the state; None: no more."""
 
 
 class VhostUserServer:
     """One listening unix stream socket. `in_band` offers in-band notifications."""
 
-    def __init__(self, path: Path, device: Lender, sessions: Sessions, *, in_band: bool) -> None:
+    def __init__(
+        self, path: Path, device: ReportsState, sessions: Sessions, *, in_band: bool
+    ) -> None:
         self.path = path
         self._device = device
         self._sessions = sessions
@@ -129,7 +131,7 @@ class VhostUserServer:
         self._driving = asyncio.current_task()
         try:
             front_end = FrontEnd(self._device.model, connection, in_band=self._in_band)
-            self._device.lend(lambda: front_end.state)
+            self._device.set_state_source(lambda: front_end.state)
             # A task of its own, which ends when the session does.
             talk = asyncio.create_task(converse(front_end, connection, first))
             session.streams.add(talk)
@@ -137,7 +139,7 @@ class VhostUserServer:
             session.streams.discard(talk)
         finally:
             await self._sessions.detach(session)
-            self._device.lend(None)
+            self._device.set_state_source(None)
             if front_end is not None:
                 front_end.close()
             self._driving = None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from virtmesh_native import GuestMemory, Interrupt, QueueConfig
 
-    from virtmesh.mmio.register_file import Register
+    from virtmesh_common.registers import Register
 
 VIRTIO_VENDOR_ID = 0x4D56
 """VendorID of every device of virtmesh: "VM", little-endian."""

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from virtmesh_native import Interrupt
 
     from virtmesh.mmio.device import Attachment
-    from virtmesh.mmio.register_file import Register
     from virtmesh.virtio.device import VirtioDevice
+    from virtmesh_common.registers import Register
 
 log = structlog.get_logger(__name__)
 
@@ -121,7 +121,7 @@ class VirtioMmio:
         """The model, for another transport, while that one holds the device."""
         return self._model
 
-    def lend(self, state: Callable[[], DeviceState] | None) -> None:
+    def set_state_source(self, state: Callable[[], DeviceState] | None) -> None:
         """Have another transport tell the state while it drives the model; None: no more."""
         self._state_elsewhere = state
 

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from enum import IntFlag
 
     from virtmesh.attach.bus import Bus
-    from virtmesh.mmio.register_file import Register
     from virtmesh.virtio.layout import QueueLayout
+    from virtmesh_common.registers import Register
 
 FEATURE_WORDS_USED = 2
 """Words of feature bits that drivers look at: every feature known here is below bit 64."""

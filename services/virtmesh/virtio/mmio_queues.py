@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from virtmesh_native import GuestMemory
 
     from virtmesh.mmio.device import Attachment
-    from virtmesh.mmio.register_file import Register
     from virtmesh.virtio.device import VirtioDevice
+    from virtmesh_common.registers import Register
 
 log = structlog.get_logger(__name__)
 

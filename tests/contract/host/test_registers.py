@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from virtmesh.mmio.register_file import Register
 from virtmesh.testing.scripted_driver import DRIVEN, NEGOTIATED, BlkRequest, ScriptDriver, signalled
 from virtmesh.virtio.device import VIRTIO_VENDOR_ID
 from virtmesh_common.blk import spec as blk
@@ -20,6 +19,7 @@ from virtmesh_common.errors import (
     UnknownRegister,
     VirtmeshError,
 )
+from virtmesh_common.registers import Register
 from virtmesh_common.virtio import mmio
 from virtmesh_common.virtio.features import Feature
 from virtmesh_common.virtio.status import Status

@@ -47,7 +47,7 @@ ACCEPTED, DELIVERED, REFUSED = pb.OUTCOME_ACCEPTED, pb.OUTCOME_DELIVERED, pb.OUT
 
 
 @dataclass
-class InputDesk:
+class InputRig:
     """An input device service in this process, and the model it serves."""
 
     served: Served
@@ -106,15 +106,15 @@ class Driver:
 
 
 @asynccontextmanager
-async def opened(serve: Serve, kind: str, **options: Any) -> AsyncIterator[InputDesk]:
+async def opened(serve: Serve, kind: str, **options: Any) -> AsyncIterator[InputRig]:
     """Serve an input device for a while."""
     model = InputModel("dev", InputOptions(kind, **options), load(kind))
     async with serve(VirtioMmio(model)) as served:
-        yield InputDesk(served, model)
+        yield InputRig(served, model)
 
 
 @pytest.fixture
-async def desk(serve: Serve) -> AsyncIterator[InputDesk]:
+async def desk(serve: Serve) -> AsyncIterator[InputRig]:
     """Serve a keyboard."""
     async with opened(serve, "keyboard", serial="K1", waiting=WAITING) as desk:
         yield desk
@@ -149,7 +149,7 @@ async def error_of(call: Any) -> VirtmeshError:
     pytest.fail("the call ended without an error")
 
 
-async def test_the_device_says_what_it_is(desk: InputDesk) -> None:
+async def test_the_device_says_what_it_is(desk: InputRig) -> None:
     """Names, numbers, and the lights."""
     info = await desk.inputs.GetInfo(pb.GetInfoRequest())
     assert (info.name, info.serial, info.personality) == ("virtmesh keyboard", "K1", "keyboard")
@@ -160,7 +160,7 @@ async def test_the_device_says_what_it_is(desk: InputDesk) -> None:
     assert not info.leds_on
 
 
-async def test_a_packet_is_accepted_then_delivered(desk: InputDesk) -> None:
+async def test_a_packet_is_accepted_then_delivered(desk: InputRig) -> None:
     """Each packet has a number of its own; who asks for no delivery hears of none."""
     async with desk.driven() as driver:
         stream = desk.inputs.Inject()
@@ -177,7 +177,7 @@ async def test_a_packet_is_accepted_then_delivered(desk: InputDesk) -> None:
         assert await driver.take(4) == [(KEY, A, 1), SYN, (KEY, A, 0), SYN]
 
 
-async def test_a_stream_ends_when_its_last_packet_is_delivered(desk: InputDesk) -> None:
+async def test_a_stream_ends_when_its_last_packet_is_delivered(desk: InputRig) -> None:
     """A client that is done sending waits for the driver, without holding the keys."""
     stream = desk.inputs.Inject()
     await stream.write(press(1, report_delivered=True))
@@ -189,7 +189,7 @@ async def test_a_stream_ends_when_its_last_packet_is_delivered(desk: InputDesk) 
         assert await driver.take(4) == [(KEY, A, 1), SYN, (KEY, A, 0), SYN]
 
 
-async def test_the_keys_of_a_stream_that_is_cut_are_released(desk: InputDesk) -> None:
+async def test_the_keys_of_a_stream_that_is_cut_are_released(desk: InputRig) -> None:
     """Newest first, a packet for each."""
     async with desk.driven() as driver:
         stream = desk.inputs.Inject()
@@ -201,7 +201,7 @@ async def test_the_keys_of_a_stream_that_is_cut_are_released(desk: InputDesk) ->
     assert got == [(KEY, C, 0), SYN, (KEY, B, 0), SYN, (KEY, A, 0), SYN]
 
 
-async def test_a_key_that_two_streams_hold(desk: InputDesk) -> None:
+async def test_a_key_that_two_streams_hold(desk: InputRig) -> None:
     """It is up when the last of them ends."""
     async with desk.driven() as driver:
         one, two = desk.inputs.Inject(), desk.inputs.Inject()
@@ -215,7 +215,7 @@ async def test_a_key_that_two_streams_hold(desk: InputDesk) -> None:
         assert await driver.take(4) == [(KEY, B, 0), SYN, (KEY, A, 0), SYN]
 
 
-async def test_release_all(desk: InputDesk) -> None:
+async def test_release_all(desk: InputRig) -> None:
     """Whoever holds them."""
     async with desk.driven() as driver:
         stream = desk.inputs.Inject()
@@ -227,7 +227,7 @@ async def test_release_all(desk: InputDesk) -> None:
         stream.cancel()
 
 
-async def test_a_bad_event_ends_the_stream(desk: InputDesk) -> None:
+async def test_a_bad_event_ends_the_stream(desk: InputRig) -> None:
     """Packets before it stand, and their acceptance is told; its own is not accepted."""
     async with desk.driven() as driver:
         stream = desk.inputs.Inject()
@@ -241,7 +241,7 @@ async def test_a_bad_event_ends_the_stream(desk: InputDesk) -> None:
     assert "it has EV_KEY, EV_MSC" in error.message
 
 
-async def test_sequences_ascend(desk: InputDesk) -> None:
+async def test_sequences_ascend(desk: InputRig) -> None:
     """A script that resumes after a cut must know what it sends."""
     stream = desk.inputs.Inject()
     await stream.write(press(3))
@@ -249,7 +249,7 @@ async def test_sequences_ascend(desk: InputDesk) -> None:
     assert isinstance(await error_of(stream), BadStream)
 
 
-async def test_a_million_events_without_a_driver(desk: InputDesk) -> None:
+async def test_a_million_events_without_a_driver(desk: InputRig) -> None:
     """What the room doesn't hold is refused: no more memory is taken however much is sent."""
     events = [(KEY, A, 2)] * 1000
     stream = desk.inputs.Inject()
@@ -265,7 +265,7 @@ async def test_a_million_events_without_a_driver(desk: InputDesk) -> None:
     stream.cancel()
 
 
-async def test_an_injector_that_waits_for_room(desk: InputDesk) -> None:
+async def test_an_injector_that_waits_for_room(desk: InputRig) -> None:
     """It is told nothing until there is room; then everything arrives."""
     stream = desk.inputs.Inject()
     for sequence in range(WAITING + 1):
@@ -280,7 +280,7 @@ async def test_an_injector_that_waits_for_room(desk: InputDesk) -> None:
     stream.cancel()
 
 
-async def test_lights_reach_watchers(desk: InputDesk) -> None:
+async def test_lights_reach_watchers(desk: InputRig) -> None:
     """A snapshot, then every packet; without its driver a keyboard is dark."""
     async with desk.driven() as driver:
         await driver.light(CAPS, 1)
@@ -303,7 +303,7 @@ async def test_lights_reach_watchers(desk: InputDesk) -> None:
     assert stats.events_output == 3
 
 
-async def test_a_service_that_stops_ends_its_streams(desk: InputDesk) -> None:
+async def test_a_service_that_stops_ends_its_streams(desk: InputRig) -> None:
     """At once: nobody waits for an injector or a watcher to go."""
     inject = desk.inputs.Inject()
     await inject.write(press(1))
@@ -333,7 +333,7 @@ def packets_of(injector: int) -> Iterator[list[Event]]:
         sent += length
 
 
-async def inject(desk: InputDesk, injector: int) -> list[int]:
+async def inject(desk: InputRig, injector: int) -> list[int]:
     """Send the packets of an injector; return the numbers of those that were delivered."""
     stream = desk.inputs.Inject()
 

@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import ROOT
-from virtmesh.attach.client import Doorbells, HandoverLine
+from virtmesh.attach.client import AttachConnection, AttachmentEventfds
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.testing.scripted_driver import BlkRequest, GrpcPlane, ScriptDriver
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
@@ -97,9 +97,9 @@ async def attached(address: str, name: str = "test") -> AsyncIterator[ScriptDriv
     async with open_channel(address) as channel:
         control: device_pb2_grpc.DeviceServiceAsyncStub = device_pb2_grpc.DeviceServiceStub(channel)
         description = await control.Describe(device_pb2.DescribeRequest())
-        doorbells = Doorbells.make(1)
+        doorbells = AttachmentEventfds.make(1)
         with Ram(8 * MIB) as ram:
-            line = await HandoverLine.open(
+            line = await AttachConnection.open(
                 description.handover_socket, ram, doorbells, timeout_s=10
             )
             try:

@@ -34,7 +34,7 @@ from virtmesh_common.virtio.features import Feature
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from virtmesh.mmio.register_file import Register
+    from virtmesh_common.registers import Register
 
 IN, OUT = RequestType.VIRTIO_BLK_T_IN, RequestType.VIRTIO_BLK_T_OUT
 SOON_S = 10.0

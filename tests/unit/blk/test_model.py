@@ -11,9 +11,8 @@ from typing import Any
 import click
 import pytest
 
-from virtmesh.blk.image import add_mend, create_image
+from virtmesh.blk.image import add_hint, create_image
 from virtmesh.blk.model import BlkModel, BlkOptions, make
-from virtmesh.mmio.register_file import Register
 from virtmesh_common.blk import spec as blk
 from virtmesh_common.blk.spec import BlkFeature
 from virtmesh_common.errors import (
@@ -24,6 +23,7 @@ from virtmesh_common.errors import (
     ImageNotFound,
     VirtmeshError,
 )
+from virtmesh_common.registers import Register
 from virtmesh_common.virtio.features import Feature
 
 MIB = 1 << 20
@@ -273,6 +273,6 @@ def test_options_that_make_no_sense(image: Path, options: dict[str, object]) -> 
 
 def test_permission_denied_names_both_ways_out(image: Path) -> None:
     """Whoever may only read can have a read-only disk."""
-    mended = add_mend(ImageDenied("denied"), image, 512)
+    mended = add_hint(ImageDenied("denied"), image, 512)
     assert isinstance(mended, ImageDenied)
     assert "--read-only" in mended.message

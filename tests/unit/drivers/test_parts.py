@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtmesh.attach.guest_ram import PAGE, SEALS, PageAllocator, Ram
-from virtmesh.attach.notifier import CallDoorbell
-from virtmesh.drivers.bounded_gather import run_window
+from virtmesh.attach.notifier import CallNotifier
+from virtmesh.drivers.bounded_gather import bounded_gather
 from virtmesh.drivers.pool import Pool
 from virtmesh_common.errors import BlockIOError, DeviceLost, VirtmeshError
 
@@ -106,7 +106,7 @@ async def test_window_runs_a_bounded_number_at_once() -> None:
         running -= 1
         done += 1
 
-    await run_window((piece for _ in range(50)), 4)
+    await bounded_gather((piece for _ in range(50)), 4)
 
     assert (peak, done) == (4, 50)
 
@@ -122,7 +122,7 @@ async def test_window_begins_nothing_after_an_error() -> None:
             raise BlockIOError("two")
 
     with pytest.raises(BlockIOError, match="two"):
-        await run_window((partial(piece, number) for number in range(50)), 2)
+        await bounded_gather((partial(piece, number) for number in range(50)), 2)
     assert len(begun) < 6
 
 
@@ -139,7 +139,7 @@ async def test_call_doorbell_merges_rings() -> None:
         else:
             second.set()
 
-    doorbell = CallDoorbell(call, lambda error: pytest.fail(str(error)))
+    doorbell = CallNotifier(call, lambda error: pytest.fail(str(error)))
     doorbell.ring(1)
     await settle()
     for queue in (3, 0, 3, 0):
@@ -158,7 +158,7 @@ async def test_call_doorbell_reports_failure() -> None:
     async def call(_: Sequence[int]) -> None:
         raise DeviceLost("gone")
 
-    CallDoorbell(call, failure.set_result).ring(0)
+    CallNotifier(call, failure.set_result).ring(0)
 
     assert isinstance(await failure, DeviceLost)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from virtmesh.host.batch import GUARD, WRITE, BatchExecutor, Done
 from virtmesh.mmio.device import Device
-from virtmesh.mmio.register_file import Access, Register, RegisterFile
+from virtmesh.mmio.register_file import RegisterFile
 from virtmesh_common.errors import (
     BadWidth,
     NotReadable,
@@ -19,6 +19,7 @@ from virtmesh_common.errors import (
     RegisterError,
     UnknownRegister,
 )
+from virtmesh_common.registers import Access, Register
 
 FIFO = Register("FIFO", 0x0, Access.RW, "-", "numbers, first in, first out", size=1, widths=(1,))
 LEVEL = Register("LEVEL", 0x1, Access.R, "-", "how many there are", size=1, widths=(1,))

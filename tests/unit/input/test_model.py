@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.input_poster import EventPoster
-from virtmesh.attach.client import Doorbells
+from virtmesh.attach.client import AttachmentEventfds
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.input.held_keys import Event, Holder
 from virtmesh.input.injection import Offer
@@ -71,10 +71,10 @@ class NotingPlane(LocalPlane):
         await super().write(offset, value, width)
 
 
-class Bench:
+class Rig:
     """A device of 8 entries and 16 packets, and a driver of it."""
 
-    def __init__(self, ram: Ram, doorbells: Doorbells, kind: str = "keyboard") -> None:
+    def __init__(self, ram: Ram, doorbells: AttachmentEventfds, kind: str = "keyboard") -> None:
         options = InputOptions(kind, queue_size=SIZE, waiting=16)
         self.model = InputModel("dev", options, load(kind))
         self.device = VirtioMmio(self.model)
@@ -129,11 +129,11 @@ class Bench:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def bench() -> AsyncIterator[Rig]:
     """Make a bench."""
-    doorbells = Doorbells.make(2)
+    doorbells = AttachmentEventfds.make(2)
     with Ram(1 << 20) as ram:
-        bench = Bench(ram, doorbells)
+        bench = Rig(ram, doorbells)
         yield bench
         bench.device.begin_reset()
         await bench.device.reset_done()
@@ -145,7 +145,7 @@ async def bench() -> AsyncIterator[Bench]:
 # -- Configuration ----------------------------------------------------------------------------
 
 
-async def test_the_configuration_by_registers(bench: Bench) -> None:
+async def test_the_configuration_by_registers(bench: Rig) -> None:
     """A driver selects, looks at the size, and reads bytes, half words and words."""
     await bench.bring_up()
     name = await bench.read(ConfigSelect.VIRTIO_INPUT_CFG_ID_NAME, 0)
@@ -163,7 +163,7 @@ async def test_the_configuration_by_registers(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("select", "subsel"), [(0, 0), (1, 1), (3, 9), (0x11, 0), (0x11, 3), (0x12, 0), (255, 255)]
 )
-async def test_what_is_not_there_has_size_0(bench: Bench, select: int, subsel: int) -> None:
+async def test_what_is_not_there_has_size_0(bench: Rig, select: int, subsel: int) -> None:
     """A device MUST set size to zero if it does not support the combination (5.8.5.2)."""
     await bench.bring_up()
     await bench.read(ConfigSelect.VIRTIO_INPUT_CFG_ID_NAME, 0)
@@ -184,7 +184,7 @@ async def test_what_is_not_there_has_size_0(bench: Bench, select: int, subsel: i
     ],
 )
 async def test_nothing_else_can_be_written(
-    bench: Bench, offset: int, width: int, value: int, error: type[RegisterError]
+    bench: Rig, offset: int, width: int, value: int, error: type[RegisterError]
 ) -> None:
     """Only select and subsel, a byte each (5.8.5.1); a refused write changes nothing."""
     await bench.bring_up()
@@ -196,14 +196,14 @@ async def test_nothing_else_can_be_written(
     assert await bench.driver.get(layout.SIZE) == 1
 
 
-async def test_nothing_is_selected_before_features_ok(bench: Bench) -> None:
+async def test_nothing_is_selected_before_features_ok(bench: Rig) -> None:
     """A driver must not write the configuration before FEATURES_OK (3.1.1)."""
     await bench.driver.reset()
     with pytest.raises(DriverViolation):
         await bench.driver.put(layout.SELECT, 1)
 
 
-async def test_a_reset_selects_nothing(bench: Bench) -> None:
+async def test_a_reset_selects_nothing(bench: Rig) -> None:
     """The next driver finds select and subsel at 0."""
     await bench.bring_up()
     await bench.read(ConfigSelect.VIRTIO_INPUT_CFG_EV_BITS, LED)
@@ -216,7 +216,7 @@ async def test_a_reset_selects_nothing(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("features", FEATURES)
-async def test_an_event_interrupts_the_driver(bench: Bench, features: int) -> None:
+async def test_an_event_interrupts_the_driver(bench: Rig, features: int) -> None:
     """A packet is written at once, whole, with one interrupt."""
     await bench.bring_up(features)
     bench.poster.queue.enable_interrupts()
@@ -231,7 +231,7 @@ async def test_an_event_interrupts_the_driver(bench: Bench, features: int) -> No
 @pytest.mark.parametrize("features", FEATURES)
 @pytest.mark.parametrize("by", ["eventfd", "mmio", "rpc"])
 async def test_buffers_that_come_late_are_used_when_the_driver_rings(
-    bench: Bench, features: int, by: str
+    bench: Rig, features: int, by: str
 ) -> None:
     """By every doorbell; events that came before the driver are kept for it."""
     await bench.inject(PRESS, SYN)
@@ -247,11 +247,11 @@ async def test_buffers_that_come_late_are_used_when_the_driver_rings(
 
 async def test_a_doorbell_can_not_make_the_device_wait() -> None:
     """A driver may give one eventfd for both queues, and clear its O_NONBLOCK at any time."""
-    doorbells = Doorbells.make(2)
+    doorbells = AttachmentEventfds.make(2)
     kick = doorbells.queues[EVENTQ].kick
     os.dup2(kick, doorbells.queues[STATUSQ].kick)
     with Ram(1 << 20) as ram:
-        bench = Bench(ram, doorbells)
+        bench = Rig(ram, doorbells)
         await bench.bring_up(post=0)
         os.set_blocking(kick, True)
         os.eventfd_write(kick, 1)
@@ -269,7 +269,7 @@ async def test_a_doorbell_can_not_make_the_device_wait() -> None:
     doorbells.close()
 
 
-async def test_a_reset_in_the_middle_of_a_packet_that_is_split(bench: Bench) -> None:
+async def test_a_reset_in_the_middle_of_a_packet_that_is_split(bench: Rig) -> None:
     """The packet is lost with its driver, and said to be; the next one goes to the next driver."""
     await bench.bring_up()
     await bench.inject(*[PRESS, RELEASE] * 5, SYN)
@@ -290,9 +290,9 @@ async def test_a_reset_in_the_middle_of_a_packet_that_is_split(bench: Bench) -> 
 
 async def test_touches_that_wait_keep_their_slot() -> None:
     """The next driver starts at slot 0: it is told the one that its predecessor knew."""
-    doorbells = Doorbells.make(2)
+    doorbells = AttachmentEventfds.make(2)
     with Ram(1 << 20) as ram:
-        bench = Bench(ram, doorbells, "multitouch")
+        bench = Rig(ram, doorbells, "multitouch")
         await bench.bring_up(post=4)
         await bench.inject(slot(3), touch(7), SYN)
         assert bench.poster.take() == [slot(3), touch(7), SYN]
@@ -310,7 +310,7 @@ async def test_touches_that_wait_keep_their_slot() -> None:
     doorbells.close()
 
 
-async def test_the_driver_can_reset_the_event_queue_alone(bench: Bench) -> None:
+async def test_the_driver_can_reset_the_event_queue_alone(bench: Rig) -> None:
     """Nothing is delivered until it is set up again; the status queue goes on (2.6.1)."""
     await bench.bring_up(PLAIN | int(Feature.VIRTIO_F_RING_RESET))
     await bench.driver.put(mmio.QUEUE_SEL, EVENTQ)
@@ -327,7 +327,7 @@ async def test_the_driver_can_reset_the_event_queue_alone(bench: Bench) -> None:
     assert poster.take() == [PRESS, SYN]
 
 
-async def test_a_broken_event_queue_asks_for_a_reset(bench: Bench) -> None:
+async def test_a_broken_event_queue_asks_for_a_reset(bench: Rig) -> None:
     """DEVICE_NEEDS_RESET, and no packet is lost by it."""
     await bench.bring_up(post=0)
     await bench.inject(PRESS, SYN)
@@ -339,7 +339,7 @@ async def test_a_broken_event_queue_asks_for_a_reset(bench: Bench) -> None:
     assert bench.poster.take() == [PRESS, SYN]
 
 
-async def test_a_broken_status_queue_asks_for_a_reset(bench: Bench) -> None:
+async def test_a_broken_status_queue_asks_for_a_reset(bench: Rig) -> None:
     """DEVICE_NEEDS_RESET there too; events go on meanwhile."""
     await bench.bring_up()
     forge_index(bench, STATUSQ)
@@ -349,14 +349,14 @@ async def test_a_broken_status_queue_asks_for_a_reset(bench: Bench) -> None:
     assert bench.poster.take() == [PRESS, SYN]
 
 
-def forge_index(bench: Bench, index: int) -> None:
+def forge_index(bench: Rig, index: int) -> None:
     """Move the index of a queue's driver area further than the queue is long."""
     area = bench.plane.driver_areas[index]
     bench.driver.ram.guest_memory.write(area + 2, (SIZE + 1).to_bytes(2, "little"))
 
 
 async def test_a_driver_that_posts_too_few_is_not_waited_for_long(
-    bench: Bench,
+    bench: Rig,
 ) -> None:
     """A timer splits the packet when no more buffers come."""
     await bench.bring_up(post=2)
@@ -370,7 +370,7 @@ async def test_a_driver_that_posts_too_few_is_not_waited_for_long(
 # -- Injection --------------------------------------------------------------------------------
 
 
-async def test_a_full_room_refuses_or_makes_wait(bench: Bench) -> None:
+async def test_a_full_room_refuses_or_makes_wait(bench: Rig) -> None:
     """Who waits is served in turn, and nobody overtakes who waits."""
     for _ in range(16):
         await bench.inject(SYN)
@@ -392,7 +392,7 @@ async def test_a_full_room_refuses_or_makes_wait(bench: Bench) -> None:
     assert (injection.accepted, injection.refused) == (18, 2)
 
 
-async def test_who_stops_waiting_is_not_accepted(bench: Bench) -> None:
+async def test_who_stops_waiting_is_not_accepted(bench: Rig) -> None:
     """A stream that ends while it waits leaves its turn to the next."""
     for _ in range(16):
         await bench.inject(SYN)
@@ -406,7 +406,7 @@ async def test_who_stops_waiting_is_not_accepted(bench: Bench) -> None:
     assert bench.model.injection.accepted == 17
 
 
-async def test_releases_find_room_always(bench: Bench) -> None:
+async def test_releases_find_room_always(bench: Rig) -> None:
     """What a stream holds is released, whether or not the room is full."""
     await bench.inject(PRESS, SYN)
     for _ in range(15):
@@ -423,7 +423,7 @@ async def test_releases_find_room_always(bench: Bench) -> None:
     assert got == [PRESS, SYN, *[SYN] * 15, RELEASE, SYN]
 
 
-async def test_release_all_says_which_keys_were_held(bench: Bench) -> None:
+async def test_release_all_says_which_keys_were_held(bench: Rig) -> None:
     """The stream that held them releases nothing more."""
     await bench.bring_up()
     await bench.inject(PRESS, SYN)
@@ -437,7 +437,7 @@ async def test_release_all_says_which_keys_were_held(bench: Bench) -> None:
 # -- Lights and other orders ------------------------------------------------------------------
 
 
-async def test_lights_reach_watchers(bench: Bench) -> None:
+async def test_lights_reach_watchers(bench: Rig) -> None:
     """One packet for each buffer, numbered, with the lights that are on then."""
     await bench.bring_up()
     with bench.model.output.watching() as watcher:
@@ -452,7 +452,7 @@ async def test_lights_reach_watchers(bench: Bench) -> None:
     assert bench.model.output.events == 4
 
 
-async def test_what_the_device_does_not_have_goes_no_further(bench: Bench) -> None:
+async def test_what_the_device_does_not_have_goes_no_further(bench: Rig) -> None:
     """Lights that aren't there, types that only the device sends, and nonsense are counted."""
     await bench.bring_up()
     await bench.order((LED, 9, 1), (KEY, A, 1), SYN, (0xFFFF, 0xFFFF, -1))
@@ -460,7 +460,7 @@ async def test_what_the_device_does_not_have_goes_no_further(bench: Bench) -> No
     assert (output.packets, output.events, output.unknown, output.leds_on) == (0, 0, 4, ())
 
 
-async def test_the_lights_go_out_with_the_driver(bench: Bench) -> None:
+async def test_the_lights_go_out_with_the_driver(bench: Rig) -> None:
     """Watchers see it as a packet."""
     await bench.bring_up()
     await bench.order((LED, CAPS, 1))
@@ -471,7 +471,7 @@ async def test_the_lights_go_out_with_the_driver(bench: Bench) -> None:
     assert (sent.sequence, sent.events, sent.leds_on) == (2, ((LED, CAPS, 0),), ())
 
 
-async def test_a_watcher_that_does_not_keep_up_is_cut_off(bench: Bench) -> None:
+async def test_a_watcher_that_does_not_keep_up_is_cut_off(bench: Rig) -> None:
     """It gets what it has room for, then the error; others go on."""
     await bench.bring_up()
     output = bench.model.output
@@ -488,7 +488,7 @@ async def test_a_watcher_that_does_not_keep_up_is_cut_off(bench: Bench) -> None:
     assert caught.value.metadata == {"sequence": str(BACKLOG_MAX)}
 
 
-async def test_metrics(bench: Bench) -> None:
+async def test_metrics(bench: Rig) -> None:
     """Every counter has a metric."""
     await bench.bring_up()
     await bench.inject(PRESS, SYN)

@@ -57,7 +57,7 @@ class Client:
         self.answers.append(answer)
 
 
-class Bench:
+class Rig:
     """A stream, without a driver."""
 
     def __init__(self) -> None:
@@ -76,15 +76,15 @@ class Bench:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+async def bench() -> AsyncIterator[Rig]:
     """Make a bench."""
-    bench = Bench()
+    bench = Rig()
     yield bench
     bench.running.cancel()
     await asyncio.wait([bench.running])
 
 
-async def test_a_client_that_reads_no_answers_is_not_read_on(bench: Bench) -> None:
+async def test_a_client_that_reads_no_answers_is_not_read_on(bench: Rig) -> None:
     """The outbox is full: what the client sends stays where it is."""
     bench.client.reads.clear()
     for sequence in range(2 * OUTBOX_MAX):
@@ -96,14 +96,14 @@ async def test_a_client_that_reads_no_answers_is_not_read_on(bench: Bench) -> No
     assert len(bench.client.answers) == 2 * OUTBOX_MAX
 
 
-async def test_a_stream_without_packets_ends_at_once(bench: Bench) -> None:
+async def test_a_stream_without_packets_ends_at_once(bench: Rig) -> None:
     """There is nothing to tell."""
     bench.client.done()
     await bench.running
     assert bench.client.answers == []
 
 
-async def test_a_client_that_is_done_is_told_the_rest(bench: Bench) -> None:
+async def test_a_client_that_is_done_is_told_the_rest(bench: Rig) -> None:
     """Its keys are released behind its packets; the stream stays open for their ends."""
     bench.client.send(1)
     bench.client.done()
@@ -112,7 +112,7 @@ async def test_a_client_that_is_done_is_told_the_rest(bench: Bench) -> None:
     assert [one.outcome for one in bench.client.answers] == [pb.OUTCOME_ACCEPTED]
 
 
-async def test_after_an_error_ends_are_not_waited_for(bench: Bench) -> None:
+async def test_after_an_error_ends_are_not_waited_for(bench: Rig) -> None:
     """What was accepted is told, then the error; the keys are released."""
     bench.client.send(1)
     bench.client.send(2, code=0x2FE)
@@ -122,7 +122,7 @@ async def test_after_an_error_ends_are_not_waited_for(bench: Bench) -> None:
     assert bench.injection.accepted == 2
 
 
-async def test_a_stream_that_is_cut_off_in_a_write(bench: Bench) -> None:
+async def test_a_stream_that_is_cut_off_in_a_write(bench: Rig) -> None:
     """Its keys are released, though its client takes nothing."""
     bench.client.reads.clear()
     bench.client.send(1)
@@ -132,7 +132,7 @@ async def test_a_stream_that_is_cut_off_in_a_write(bench: Bench) -> None:
     assert bench.injection.accepted == 2
 
 
-async def test_a_stream_of_a_service_that_stops(bench: Bench) -> None:
+async def test_a_stream_of_a_service_that_stops(bench: Rig) -> None:
     """It ends with an error, and its keys are released."""
     bench.client.send(1)
     await bench.accepted(1)
@@ -142,7 +142,7 @@ async def test_a_stream_of_a_service_that_stops(bench: Bench) -> None:
     assert bench.injection.accepted == 2
 
 
-async def test_a_service_that_stops_cuts_no_write(bench: Bench) -> None:
+async def test_a_service_that_stops_cuts_no_write(bench: Rig) -> None:
     """Keys are released at once, the answer under way goes out, and then the error can."""
     bench.client.reads.clear()
     for sequence in range(3):

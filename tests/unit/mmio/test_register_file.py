@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtmesh.mmio.register_file import WIDTHS, Access, Register, RegisterFile
+from virtmesh.mmio.register_file import RegisterFile
 from virtmesh_common.errors import (
     BadValue,
     BadWidth,
@@ -18,6 +18,7 @@ from virtmesh_common.errors import (
     RegisterError,
     UnknownRegister,
 )
+from virtmesh_common.registers import WIDTHS, Access, Register
 
 FIXED = Register("Fixed", 0x0, Access.R, "-", "a constant", reset=0x1122_3344)
 ONLY_WRITTEN = Register("OnlyWritten", 0x4, Access.W, "-", "a command")

@@ -10,7 +10,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from tests.support.uart_clients import Desk, Terminal, read_all, serving_desk
+from tests.support.uart_clients import LineClients, Terminal, read_all, serving_desk
 from virtmesh.uart.port import LINE_LIMIT, FarLines, LineError, LineFormat, PortLines
 from virtmesh_common.api.uart.v1 import uart_pb2 as pb
 from virtmesh_common.errors import (
@@ -27,7 +27,7 @@ KEPT = 64 << 10
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+async def desk(tmp_path: Path) -> AsyncIterator[LineClients]:
     """Serve a line."""
     async with serving_desk(tmp_path, KEPT) as desk:
         yield desk
@@ -45,7 +45,7 @@ async def error_of(call: Any) -> VirtmeshError:
 # -- Calls --------------------------------------------------------------------------------------
 
 
-async def test_the_port_says_how_it_stands(desk: Desk) -> None:
+async def test_the_port_says_how_it_stands(desk: LineClients) -> None:
     """GetInfo: format, lines, offsets, who is there."""
     desk.line.set_format(LineFormat(9600, 7, "E", 4))
     desk.line.move(PortLines(dtr=True, rts=True, out2=True))
@@ -64,7 +64,7 @@ async def test_the_port_says_how_it_stands(desk: Desk) -> None:
     )
 
 
-async def test_lines_that_are_absent_stay(desk: Desk) -> None:
+async def test_lines_that_are_absent_stay(desk: LineClients) -> None:
     """Also those that are set to false are present."""
     one = await desk.stub.SetLines(pb.SetLinesRequest(lines=pb.Lines(cts=False, ri=True)))
     assert one.lines == pb.Lines(cts=False, dsr=True, ri=True, dcd=True)
@@ -73,7 +73,7 @@ async def test_lines_that_are_absent_stay(desk: Desk) -> None:
     assert desk.line.port.lines == FarLines(cts=False, dsr=True, ri=True, dcd=False)
 
 
-async def test_a_write_is_on_the_line_when_it_returns(desk: Desk) -> None:
+async def test_a_write_is_on_the_line_when_it_returns(desk: LineClients) -> None:
     """It says how much waits there."""
     desk.line.port.take(3)
     answer = await desk.stub.Write(pb.WriteRequest(input=pb.Input(data=b"hello")))
@@ -81,7 +81,7 @@ async def test_a_write_is_on_the_line_when_it_returns(desk: Desk) -> None:
     assert desk.line.port.heard == b"hel"
 
 
-async def test_a_write_that_is_bad_or_does_not_look(desk: Desk) -> None:
+async def test_a_write_that_is_bad_or_does_not_look(desk: LineClients) -> None:
     """As on a stream: the error goes with its character, and what finds no room is lost."""
     desk.line.port.take(2)
     bad = pb.Input(data=b"a", error=pb.LINE_ERROR_PARITY)
@@ -93,7 +93,7 @@ async def test_a_write_that_is_bad_or_does_not_look(desk: Desk) -> None:
     assert desk.line.port.errors == [(0, LineError.PARITY)]
 
 
-async def test_a_write_without_room_takes_nothing(desk: Desk) -> None:
+async def test_a_write_without_room_takes_nothing(desk: LineClients) -> None:
     """It says how much room there is, and the refused bytes are counted."""
     desk.line.port.take(0)
     await desk.stub.Write(pb.WriteRequest(input=pb.Input(data=bytes(LINE_LIMIT - 4))))
@@ -115,7 +115,7 @@ IMPOSSIBLE = [
 
 
 @pytest.mark.parametrize("impossible", IMPOSSIBLE)
-async def test_input_that_is_not_possible(desk: Desk, impossible: pb.Input) -> None:
+async def test_input_that_is_not_possible(desk: LineClients, impossible: pb.Input) -> None:
     """A call and a stream refuse it, and nothing of it reaches the line."""
     error = await error_of(desk.stub.Write(pb.WriteRequest(input=impossible)))
     terminal = await desk.open(watch=True)
@@ -125,7 +125,7 @@ async def test_input_that_is_not_possible(desk: Desk, impossible: pb.Input) -> N
     assert desk.line.port.heard == b""
 
 
-async def test_a_write_of_nothing(desk: Desk) -> None:
+async def test_a_write_of_nothing(desk: LineClients) -> None:
     """Nothing happens."""
     answer = await desk.stub.Write(pb.WriteRequest())
     terminal = await desk.open()
@@ -139,7 +139,7 @@ async def test_a_write_of_nothing(desk: Desk) -> None:
 # -- Input ----------------------------------------------------------------------------------------
 
 
-async def test_a_stream_ends_when_all_its_input_is_taken(desk: Desk) -> None:
+async def test_a_stream_ends_when_all_its_input_is_taken(desk: LineClients) -> None:
     """It is told how much has left the line, and not before it has."""
     desk.line.port.take(4)
     terminal = await desk.open()
@@ -151,7 +151,7 @@ async def test_a_stream_ends_when_all_its_input_is_taken(desk: Desk) -> None:
     assert await terminal.call.read() is grpc.aio.EOF
 
 
-async def test_a_writer_that_does_not_look_overruns(desk: Desk) -> None:
+async def test_a_writer_that_does_not_look_overruns(desk: LineClients) -> None:
     """It is told how many of its characters were lost."""
     desk.line.port.take(3)
     terminal = await desk.open()
@@ -160,7 +160,7 @@ async def test_a_writer_that_does_not_look_overruns(desk: Desk) -> None:
     assert desk.line.port.heard == b"hel"
 
 
-async def test_errors_travel_with_their_characters(desk: Desk) -> None:
+async def test_errors_travel_with_their_characters(desk: LineClients) -> None:
     """A break is one character; the others mark those that they came with."""
     terminal = await desk.open()
     await terminal.send(b"a")
@@ -179,7 +179,7 @@ async def test_errors_travel_with_their_characters(desk: Desk) -> None:
     ]
 
 
-async def test_modem_lines_of_a_stream(desk: Desk) -> None:
+async def test_modem_lines_of_a_stream(desk: LineClients) -> None:
     """In their order among its input."""
     terminal = await desk.open()
     await terminal.call.write(pb.OpenRequest(lines=pb.Lines(dcd=False)))
@@ -188,7 +188,7 @@ async def test_modem_lines_of_a_stream(desk: Desk) -> None:
     assert desk.line.port.lines == FarLines(dcd=False)
 
 
-async def test_ten_thousand_tiny_writes(desk: Desk) -> None:
+async def test_ten_thousand_tiny_writes(desk: LineClients) -> None:
     """All arrive in order; what became of them is told in fewer messages."""
     terminal = await desk.open()
     sent = bytes(i % 251 for i in range(10_000))
@@ -206,7 +206,7 @@ async def test_ten_thousand_tiny_writes(desk: Desk) -> None:
     assert answers[-1] == len(sent)
 
 
-async def test_a_writer_waits_while_the_line_has_no_room(desk: Desk) -> None:
+async def test_a_writer_waits_while_the_line_has_no_room(desk: LineClients) -> None:
     """However much a client sends, the service holds a bounded part of it; all arrives."""
     desk.line.port.take(0)
     terminal = await desk.open()
@@ -234,7 +234,7 @@ async def test_a_writer_waits_while_the_line_has_no_room(desk: Desk) -> None:
     assert desk.line.port.heard == b"".join(chunks)
 
 
-async def test_writers_take_turns(desk: Desk) -> None:
+async def test_writers_take_turns(desk: LineClients) -> None:
     """Each message arrives in one piece; each writer's come in order."""
     terminals = [await desk.open() for _ in range(4)]
 
@@ -254,7 +254,7 @@ async def test_writers_take_turns(desk: Desk) -> None:
 # -- The end --------------------------------------------------------------------------------------
 
 
-async def test_a_client_that_goes_leaves_its_input_on_the_line(desk: Desk) -> None:
+async def test_a_client_that_goes_leaves_its_input_on_the_line(desk: LineClients) -> None:
     """As on a real line; it is no watcher any more."""
     desk.line.port.take(0)
     terminal = await desk.open(watch=True)
@@ -267,7 +267,7 @@ async def test_a_client_that_goes_leaves_its_input_on_the_line(desk: Desk) -> No
     assert desk.line.port.heard == b"last words"
 
 
-async def test_a_service_that_stops_ends_its_streams(desk: Desk) -> None:
+async def test_a_service_that_stops_ends_its_streams(desk: LineClients) -> None:
     """Watchers, writers that wait for room, and those that wait for their input to be taken."""
     desk.line.port.take(0)
     watcher = await desk.open(watch=True)
@@ -283,7 +283,7 @@ async def test_a_service_that_stops_ends_its_streams(desk: Desk) -> None:
     assert (await desk.info()).watchers == 0
 
 
-async def test_a_service_that_stops_sends_what_the_machine_has_sent(desk: Desk) -> None:
+async def test_a_service_that_stops_sends_what_the_machine_has_sent(desk: LineClients) -> None:
     """The last words of a machine are worth reading."""
     terminal = await desk.open(watch=True)
     words = bytes(i % 251 for i in range(200_000))
@@ -294,7 +294,7 @@ async def test_a_service_that_stops_sends_what_the_machine_has_sent(desk: Desk) 
     assert rest == words
 
 
-async def test_a_service_that_stops_lets_a_slow_watcher_know(desk: Desk) -> None:
+async def test_a_service_that_stops_lets_a_slow_watcher_know(desk: LineClients) -> None:
     """No write is cut: when it reads on, it gets the rest, and learns why there is no more."""
     async with desk.lazy() as slow:
         for _ in range(75):
@@ -307,7 +307,7 @@ async def test_a_service_that_stops_lets_a_slow_watcher_know(desk: Desk) -> None
     assert len(rest) == 75 * 4096
 
 
-async def test_an_error_ends_a_stream_that_has_input_on_the_line(desk: Desk) -> None:
+async def test_an_error_ends_a_stream_that_has_input_on_the_line(desk: LineClients) -> None:
     """What is on the line stays there; the error is not kept back until that is taken."""
     desk.line.port.take(0)
     terminal = await desk.open(watch=True)
@@ -327,7 +327,7 @@ async def test_an_error_ends_a_stream_that_has_input_on_the_line(desk: Desk) -> 
         [pb.OpenRequest(start=pb.Start(watch=True)), pb.OpenRequest()],
     ],
 )
-async def test_requests_out_of_order(desk: Desk, requests: list[pb.OpenRequest]) -> None:
+async def test_requests_out_of_order(desk: LineClients, requests: list[pb.OpenRequest]) -> None:
     """A stream begins with its one start; every request holds something."""
     terminal = Terminal(desk.stub.Open())
     for request in requests:
@@ -337,7 +337,7 @@ async def test_requests_out_of_order(desk: Desk, requests: list[pb.OpenRequest])
     assert (await desk.info()).watchers == 0
 
 
-async def test_a_request_that_is_no_message_ends_the_stream(desk: Desk) -> None:
+async def test_a_request_that_is_no_message_ends_the_stream(desk: LineClients) -> None:
     """With an error, and the watcher with it: nothing that follows would be read."""
     watch = pb.OpenRequest(start=pb.Start(watch=True)).SerializeToString()
     async with grpc.aio.insecure_channel(desk.address) as channel:
@@ -349,7 +349,7 @@ async def test_a_request_that_is_no_message_ends_the_stream(desk: Desk) -> None:
     await desk.until_watched_by(0)
 
 
-async def test_a_stream_that_never_begins(desk: Desk) -> None:
+async def test_a_stream_that_never_begins(desk: LineClients) -> None:
     """It ends in peace, or with the service."""
     one, two = desk.stub.Open(), desk.stub.Open()
     await one.done_writing()

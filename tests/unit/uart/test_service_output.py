@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.uart_clients import Desk, Terminal, read_all, serving_desk
+from tests.support.uart_clients import LineClients, Terminal, read_all, serving_desk
 from virtmesh.uart.line.scrollback import HEADROOM_BYTES
 from virtmesh.uart.line.stream import CHUNK_BYTES
 from virtmesh.uart.port import LineFormat, PortLines
@@ -21,7 +21,7 @@ EVERYTHING = bytes(range(256))
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+async def desk(tmp_path: Path) -> AsyncIterator[LineClients]:
     """Serve a line."""
     async with serving_desk(tmp_path, KEPT) as desk:
         yield desk
@@ -30,7 +30,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 # -- Where a stream begins ------------------------------------------------------------------------
 
 
-async def test_without_an_offset_output_begins_now(desk: Desk) -> None:
+async def test_without_an_offset_output_begins_now(desk: LineClients) -> None:
     """The snapshot says how the line stands."""
     desk.line.say(b"before")
     terminal = await desk.open(watch=True)
@@ -46,7 +46,7 @@ async def test_without_an_offset_output_begins_now(desk: Desk) -> None:
     assert await terminal.output(5) == b"after"
 
 
-async def test_a_client_resumes_at_its_offset(desk: Desk) -> None:
+async def test_a_client_resumes_at_its_offset(desk: LineClients) -> None:
     """Nothing is lost, and nothing is sent twice."""
     desk.line.say(b"before and after")
     terminal = await desk.open(watch=True, offset=6, epoch=desk.far_end.epoch)
@@ -56,7 +56,7 @@ async def test_a_client_resumes_at_its_offset(desk: Desk) -> None:
     assert await terminal.output(10) == b" and after"
 
 
-async def test_a_client_that_comes_too_late_is_told_what_it_missed(desk: Desk) -> None:
+async def test_a_client_that_comes_too_late_is_told_what_it_missed(desk: LineClients) -> None:
     """Output begins with the oldest byte that is kept."""
     desk.line.say(bytes(100) + b"x" * KEPT)
     terminal = await desk.open(watch=True, offset=40)
@@ -64,7 +64,7 @@ async def test_a_client_that_comes_too_late_is_told_what_it_missed(desk: Desk) -
     assert await terminal.output(KEPT) == b"x" * KEPT
 
 
-async def test_an_offset_of_another_life(desk: Desk) -> None:
+async def test_an_offset_of_another_life(desk: LineClients) -> None:
     """Output begins with the oldest byte of this one; any offset may come from another life."""
     desk.line.say(b"anew")
     terminal = await desk.open(watch=True, offset=1 << 40, epoch="another")
@@ -73,7 +73,7 @@ async def test_an_offset_of_another_life(desk: Desk) -> None:
     assert await terminal.output(4) == b"anew"
 
 
-async def test_what_is_missed_of_a_new_life(desk: Desk) -> None:
+async def test_what_is_missed_of_a_new_life(desk: LineClients) -> None:
     """It is counted from that life's beginning."""
     desk.line.say(bytes(KEPT + 7))
     terminal = await desk.open(watch=True, offset=50, epoch="another")
@@ -82,7 +82,7 @@ async def test_what_is_missed_of_a_new_life(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("tail", "wanted"), [(3, b"end"), (0, b""), (1000, b"to the end")])
-async def test_the_tail_of_the_scrollback(desk: Desk, tail: int, wanted: bytes) -> None:
+async def test_the_tail_of_the_scrollback(desk: LineClients, tail: int, wanted: bytes) -> None:
     """At most as many bytes as are kept."""
     desk.line.say(b"to the end")
     terminal = await desk.open(watch=True, tail_bytes=tail)
@@ -90,7 +90,7 @@ async def test_the_tail_of_the_scrollback(desk: Desk, tail: int, wanted: bytes) 
     assert await terminal.output(len(wanted) + 1) == wanted + b"!"
 
 
-async def test_a_tail_is_no_more_than_the_scrollback(desk: Desk) -> None:
+async def test_a_tail_is_no_more_than_the_scrollback(desk: LineClients) -> None:
     """Older bytes are no part of it, though some of them may still be there."""
     desk.line.say(bytes(KEPT + 100))
     terminal = await desk.open(watch=True, tail_bytes=KEPT + 50)
@@ -98,7 +98,7 @@ async def test_a_tail_is_no_more_than_the_scrollback(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("start", [{"offset": 5}, {"offset": 1, "tail_bytes": 1}])
-async def test_a_beginning_that_makes_no_sense(desk: Desk, start: dict[str, Any]) -> None:
+async def test_a_beginning_that_makes_no_sense(desk: LineClients, start: dict[str, Any]) -> None:
     """An offset not yet written; an offset and a tail."""
     desk.line.say(b"four")
     terminal = Terminal(desk.stub.Open())
@@ -110,7 +110,7 @@ async def test_a_beginning_that_makes_no_sense(desk: Desk, start: dict[str, Any]
 # -- Output ---------------------------------------------------------------------------------------
 
 
-async def test_every_byte_passes_untouched(desk: Desk) -> None:
+async def test_every_byte_passes_untouched(desk: LineClients) -> None:
     """In both directions: what is no UTF-8, zeroes, controls."""
     terminal = await desk.open(watch=True)
     desk.line.say(EVERYTHING)
@@ -119,7 +119,7 @@ async def test_every_byte_passes_untouched(desk: Desk) -> None:
     assert await desk.line.heard(256) == EVERYTHING
 
 
-async def test_small_outputs_of_one_turn_are_one_message(desk: Desk) -> None:
+async def test_small_outputs_of_one_turn_are_one_message(desk: LineClients) -> None:
     """A driver that writes a character at a time does not cost a message for each."""
     terminal = await desk.open(watch=True)
     for byte in EVERYTHING:
@@ -127,7 +127,7 @@ async def test_small_outputs_of_one_turn_are_one_message(desk: Desk) -> None:
     assert [piece async for piece in terminal.pieces(256)] == [EVERYTHING]
 
 
-async def test_a_watcher_that_lags_gets_bigger_messages(desk: Desk) -> None:
+async def test_a_watcher_that_lags_gets_bigger_messages(desk: LineClients) -> None:
     """As big as they may be."""
     terminal = await desk.open(watch=True)
     desk.line.say(bytes(KEPT + HEADROOM_BYTES))
@@ -135,7 +135,7 @@ async def test_a_watcher_that_lags_gets_bigger_messages(desk: Desk) -> None:
     assert sizes == [CHUNK_BYTES] * 5
 
 
-async def test_who_does_not_watch_gets_no_output(desk: Desk) -> None:
+async def test_who_does_not_watch_gets_no_output(desk: LineClients) -> None:
     """Only what became of its input, and no news of the port."""
     terminal = await desk.open()
     desk.line.say(b"output")
@@ -148,7 +148,7 @@ async def test_who_does_not_watch_gets_no_output(desk: Desk) -> None:
     assert (await desk.info()).watchers == 0
 
 
-async def test_watchers_hear_of_the_port_in_its_latest_state(desk: Desk) -> None:
+async def test_watchers_hear_of_the_port_in_its_latest_state(desk: LineClients) -> None:
     """Changes of one turn are merged."""
     terminal = await desk.open(watch=True)
     for dtr in (True, False, True):
@@ -167,7 +167,7 @@ async def test_watchers_hear_of_the_port_in_its_latest_state(desk: Desk) -> None
     assert again == pb.OpenResponse(output=pb.Output(offset=1, data=b"?"))
 
 
-async def test_a_watcher_goes_on_when_its_input_has_ended(desk: Desk) -> None:
+async def test_a_watcher_goes_on_when_its_input_has_ended(desk: LineClients) -> None:
     """Half-closed, it is sent output until it goes."""
     terminal = await desk.open(watch=True)
     await terminal.send(b"x")
@@ -192,7 +192,7 @@ def sayings(total: int) -> Iterator[bytes]:
 TOTAL = 4 << 20
 
 
-async def test_a_watcher_that_stops_reading_is_cut_off(desk: Desk) -> None:
+async def test_a_watcher_that_stops_reading_is_cut_off(desk: LineClients) -> None:
     """With the offset of what it was not sent; the others get everything."""
     quick = await desk.open(watch=True)
     got = bytearray()
@@ -210,7 +210,7 @@ async def test_a_watcher_that_stops_reading_is_cut_off(desk: Desk) -> None:
     assert got.startswith(had)
 
 
-async def test_who_begins_with_the_oldest_byte_is_not_cut_off(desk: Desk) -> None:
+async def test_who_begins_with_the_oldest_byte_is_not_cut_off(desk: LineClients) -> None:
     """Though the machine goes on sending before it has read anything."""
     desk.line.say(b"x" * 3 * KEPT)
     terminal = await desk.open(watch=True, offset=0)

@@ -12,14 +12,14 @@ import pytest
 from prometheus_client import Metric
 from virtmesh_native import GuestMemory, Interrupt, QueueConfig
 
-from virtmesh.attach.client import Doorbells
+from virtmesh.attach.client import AttachmentEventfds
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.mmio.device import Attachment
-from virtmesh.mmio.register_file import Register
 from virtmesh.testing.scripted_driver import LIVE, LocalPlane, ScriptDriver
 from virtmesh.virtio.device import SharedMemory
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.errors import BadDoorbell, DriverViolation, VirtmeshError
+from virtmesh_common.registers import Register
 from virtmesh_common.virtio import mmio
 from virtmesh_common.virtio.features import Feature
 from virtmesh_common.virtio.status import Status
@@ -120,10 +120,10 @@ class StubbornModel:
         """Release nothing."""
 
 
-class Bench:
+class Rig:
     """A model, its transport, and a driver of it."""
 
-    def __init__(self, ram: Ram, doorbells: Doorbells) -> None:
+    def __init__(self, ram: Ram, doorbells: AttachmentEventfds) -> None:
         self.model = StubbornModel()
         self.device = VirtioMmio(self.model)
         self.device.attach(Attachment("test", ram.guest_memory, doorbells.queues))
@@ -131,15 +131,15 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterable[Bench]:
+def bench() -> Iterable[Rig]:
     """Make a bench."""
-    doorbells = Doorbells.make(2)
+    doorbells = AttachmentEventfds.make(2)
     with Ram(1 << 20) as ram:
-        yield Bench(ram, doorbells)
+        yield Rig(ram, doorbells)
     doorbells.close()
 
 
-async def test_status_shows_its_old_value_until_the_reset_is_done(bench: Bench) -> None:
+async def test_status_shows_its_old_value_until_the_reset_is_done(bench: Rig) -> None:
     """A driver that polls Status sees 0 only when no queue is touched any more (2.4.1)."""
     await bench.driver.bring_up(FEATURES)
     await bench.driver.put(mmio.STATUS, 0)
@@ -149,7 +149,7 @@ async def test_status_shows_its_old_value_until_the_reset_is_done(bench: Bench) 
     assert bench.model.resets == 2  # of the driver's first reset, and of this one
 
 
-async def test_nothing_is_set_up_while_a_reset_is_under_way(bench: Bench) -> None:
+async def test_nothing_is_set_up_while_a_reset_is_under_way(bench: Rig) -> None:
     """Writes that would start something are refused; acknowledging and resetting again are not."""
     await bench.driver.bring_up(FEATURES)
     await bench.driver.put(mmio.STATUS, 0)
@@ -167,7 +167,7 @@ async def test_nothing_is_set_up_while_a_reset_is_under_way(bench: Bench) -> Non
     assert await bench.driver.get(mmio.STATUS) == 0
 
 
-async def test_reset_done_waits_for_the_queues(bench: Bench) -> None:
+async def test_reset_done_waits_for_the_queues(bench: Rig) -> None:
     """The loop runs on meanwhile."""
     await bench.driver.bring_up(FEATURES)
     bench.device.begin_reset()
@@ -179,7 +179,7 @@ async def test_reset_done_waits_for_the_queues(bench: Bench) -> None:
     assert bench.device.state.device_status == 0
 
 
-async def test_queue_reset_reads_1_while_it_lasts(bench: Bench) -> None:
+async def test_queue_reset_reads_1_while_it_lasts(bench: Rig) -> None:
     """QueueReset and QueueReady read 1 until the device has let go, then both 0 (4.2.2.1)."""
     await bench.driver.bring_up(FEATURES)
     await bench.driver.put(mmio.QUEUE_RESET, 1)
@@ -193,7 +193,7 @@ async def test_queue_reset_reads_1_while_it_lasts(bench: Bench) -> None:
     assert await bench.driver.get(mmio.QUEUE_READY) == 0
 
 
-async def test_a_stopped_queue_reads_as_ready_while_it_is_touched(bench: Bench) -> None:
+async def test_a_stopped_queue_reads_as_ready_while_it_is_touched(bench: Rig) -> None:
     """A device must not touch a queue whose QueueReady is 0 (4.2.2.1)."""
     await bench.driver.bring_up(FEATURES)
     await bench.driver.put(mmio.QUEUE_READY, 0)
@@ -202,7 +202,7 @@ async def test_a_stopped_queue_reads_as_ready_while_it_is_touched(bench: Bench) 
     assert await bench.driver.get(mmio.QUEUE_READY) == 0
 
 
-async def test_queues_start_at_driver_ok_or_when_ready_after_it(bench: Bench) -> None:
+async def test_queues_start_at_driver_ok_or_when_ready_after_it(bench: Rig) -> None:
     """Nothing is served before DRIVER_OK (2.1.2)."""
     await bench.driver.reset()
     await bench.driver.negotiate(FEATURES)
@@ -214,7 +214,7 @@ async def test_queues_start_at_driver_ok_or_when_ready_after_it(bench: Bench) ->
     assert bench.model.running == {0, 1}
 
 
-async def test_a_queue_that_can_not_be_served_asks_for_a_reset(bench: Bench) -> None:
+async def test_a_queue_that_can_not_be_served_asks_for_a_reset(bench: Rig) -> None:
     """What fails in the device at DRIVER_OK is no error of the write: it is DEVICE_NEEDS_RESET."""
     bench.model.start_error = VirtmeshError("no more threads")
     await bench.driver.bring_up(FEATURES)
@@ -222,7 +222,7 @@ async def test_a_queue_that_can_not_be_served_asks_for_a_reset(bench: Bench) -> 
     assert "no more threads" in bench.device.state.fault
 
 
-async def test_a_queue_needs_memory(bench: Bench) -> None:
+async def test_a_queue_needs_memory(bench: Rig) -> None:
     """By hand, without a driver's memory, no queue becomes ready."""
     bench.device.detach()
     await bench.driver.reset()
@@ -231,7 +231,7 @@ async def test_a_queue_needs_memory(bench: Bench) -> None:
         await bench.driver.set_up_queue(0)
 
 
-async def test_features_stand_still_while_a_driver_is_at_work(bench: Bench) -> None:
+async def test_features_stand_still_while_a_driver_is_at_work(bench: Rig) -> None:
     """A change of what is offered shows after the next reset."""
     await bench.driver.reset()
     await bench.driver.put(mmio.STATUS, Status.ACKNOWLEDGE)
@@ -241,14 +241,14 @@ async def test_features_stand_still_while_a_driver_is_at_work(bench: Bench) -> N
     assert await bench.driver.offered() == FEATURES | 1 << 3
 
 
-async def test_shared_memory_regions(bench: Bench) -> None:
+async def test_shared_memory_regions(bench: Rig) -> None:
     """Length and base of the region that SHMSel selects (2.10)."""
     registers = (mmio.SHM_LEN_LOW, mmio.SHM_LEN_HIGH, mmio.SHM_BASE_LOW, mmio.SHM_BASE_HIGH)
     await bench.driver.put(mmio.SHM_SEL, 7)
     assert [await bench.driver.get(register) for register in registers] == [0x1_0002, 0, 0, 0x100]
 
 
-async def test_refused_negotiations_and_accesses_are_counted(bench: Bench) -> None:
+async def test_refused_negotiations_and_accesses_are_counted(bench: Rig) -> None:
     """The metrics show what a driver did wrong."""
     await bench.driver.reset()
     await bench.driver.negotiate(0)
@@ -264,7 +264,7 @@ async def test_refused_negotiations_and_accesses_are_counted(bench: Bench) -> No
     assert samples["virtmesh_register_refused_total", "UNKNOWN_REGISTER"] == 1
 
 
-def test_doorbells_of_queues_that_are_not_there(bench: Bench) -> None:
+def test_doorbells_of_queues_that_are_not_there(bench: Rig) -> None:
     """They are refused, and none is kept."""
     bench.device.detach()
     doorbell = bench.driver.doorbells.queues[0]

@@ -10,7 +10,6 @@ import pytest
 from virtmesh.attach.bus import Access
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.machine import DoorbellKind
-from virtmesh.mmio.register_file import Register
 from virtmesh.testing.local_bus import LocalBus
 from virtmesh.testing.scripted_disk import FEATURES, ScriptedDisk
 from virtmesh.virtio import mmio_driver as header
@@ -26,6 +25,7 @@ from virtmesh_common.errors import (
     NotVirtio,
     QueueUnusable,
 )
+from virtmesh_common.registers import Register
 from virtmesh_common.virtio import mmio
 from virtmesh_common.virtio.features import Feature
 from virtmesh_common.virtio.status import Status

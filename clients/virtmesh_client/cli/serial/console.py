@@ -147,7 +147,7 @@ def console(
         elif rfc2217 is not None:
             run_rfc2217(machine, name, ask, rfc2217)
         elif in_window:
-            run_window(machine, name, ask)
+            bounded_gather(machine, name, ask)
         else:
             run_pipes(machine, name, ask)
 
@@ -186,7 +186,7 @@ def options(ask: Ask, escape: bytes | None, ending: Ending) -> Iterator[Options]
         yield Options(escape=escape, log=log, tell=tell, ending=ending)
 
 
-def run_window(machine: Machine, name: str, ask: Ask) -> None:
+def bounded_gather(machine: Machine, name: str, ask: Ask) -> None:
     """Be a person's window until the key that leaves."""
     source, target = sys.stdin.fileno(), sys.stdout.fileno()
     terminal = plug_in(machine, name, ask, TAIL_BYTES)

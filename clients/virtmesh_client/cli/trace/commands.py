@@ -177,11 +177,11 @@ def events_of(stack: contextlib.ExitStack, settings: Settings, wanted: Wanted) -
     machine = stack.enter_context(settings.connect())
     devices = list(dict.fromkeys(wanted.devices)) or [one.name for one in machine.devices()]
     if not wanted.follow:
-        return read_traces(machine.link, devices)
+        return read_traces(machine.channel, devices)
     stop = threading.Event()
     stack.enter_context(ending(stop.set))
     past = wanted.since is not None
-    return follow_traces(machine.link, devices, past=past, stop=stop)
+    return follow_traces(machine.channel, devices, past=past, stop=stop)
 
 
 def choose(wanted: Wanted, events: Iterable[Event]) -> Iterator[Line]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from virtmesh_client.channel import Link
+from virtmesh_client.channel import KernelChannel
 from virtmesh_client.trace.reader import ASKS, read_traces
 from virtmesh_common.api.trace.v1 import trace_pb2 as pb
 from virtmesh_common.api.trace.v1 import trace_pb2_grpc as rpc
@@ -70,21 +70,21 @@ def recorder() -> ScriptedRecorder:
 
 
 @pytest.fixture
-def link(recorder: ScriptedRecorder, tmp_path: Path) -> Iterator[Link]:
+def channel(recorder: ScriptedRecorder, tmp_path: Path) -> Iterator[KernelChannel]:
     """Serve it as a kernel would, and connect."""
     address = f"unix:{tmp_path / 's'}"
     server = grpc.server(ThreadPoolExecutor(2), options=SERVER_OPTIONS)
     rpc.add_TraceServiceServicer_to_server(recorder, server)
     server.add_insecure_port(address)
     server.start()
-    with Link(address) as link:
-        yield link
+    with KernelChannel(address) as channel:
+        yield channel
     server.stop(grace=None).wait()
 
 
-def read(link: Link) -> list[tuple[str, int, int]]:
+def read(channel: KernelChannel) -> list[tuple[str, int, int]]:
     """Return kind, number and value of everything that is read."""
-    events = read_traces(link, ["vda"])
+    events = read_traces(channel, ["vda"])
     return [(one.kind, one.sequence, one.value) for one in events]
 
 
@@ -94,12 +94,12 @@ def registers(*numbers: int) -> list[tuple[str, int, int]]:
 
 
 def test_an_event_that_is_still_being_written_is_waited_for(
-    link: Link, recorder: ScriptedRecorder
+    channel: KernelChannel, recorder: ScriptedRecorder
 ) -> None:
     """The page before it ends there, and the next ones are empty for a moment."""
     pages = iter([page(0, 3), page(3, 3), page(3, 3), page(3, END)])
     recorder.answer = lambda _: next(pages)
-    assert read(link) == registers(0, 1, 2, 3, 4, 5)
+    assert read(channel) == registers(0, 1, 2, 3, 4, 5)
     assert recorder.asked == [0, 3, 3, 3]
 
 
@@ -108,23 +108,27 @@ def test_an_event_that_is_still_being_written_is_waited_for(
     [lambda first: page(first, first), lambda first: page(first, END, following=first)],
     ids=["empty", "does not advance"],
 )
-def test_what_does_not_come_is_lost(link: Link, recorder: ScriptedRecorder, stuck: Answer) -> None:
+def test_what_does_not_come_is_lost(
+    channel: KernelChannel, recorder: ScriptedRecorder, stuck: Answer
+) -> None:
     """It is asked for a few times, not for ever."""
     recorder.answer = lambda first: stuck(first) if first else page(0, 3)
-    assert read(link) == [*registers(0, 1, 2), ("lost", END, 3)]
+    assert read(channel) == [*registers(0, 1, 2), ("lost", END, 3)]
     assert recorder.asked == [0, *[3] * (ASKS + 1)]
 
 
-def test_what_is_overwritten_meanwhile_is_lost(link: Link, recorder: ScriptedRecorder) -> None:
+def test_what_is_overwritten_meanwhile_is_lost(
+    channel: KernelChannel, recorder: ScriptedRecorder
+) -> None:
     """All that is left is newer than the reading."""
     recorder.answer = lambda first: page(9, 12, lost=9 - first) if first else page(0, 3)
-    assert read(link) == [*registers(0, 1, 2), ("lost", END, 3)]
+    assert read(channel) == [*registers(0, 1, 2), ("lost", END, 3)]
 
 
 def test_what_a_service_forgot_when_it_was_restarted_is_lost(
-    link: Link, recorder: ScriptedRecorder
+    channel: KernelChannel, recorder: ScriptedRecorder
 ) -> None:
     """Its new events have the same numbers, and are others."""
     recorder.answer = lambda first: page(first, first + 3)
     recorder.run_ids = {1: "second"}
-    assert read(link) == [*registers(0, 1, 2), ("lost", END, 3)]
+    assert read(channel) == [*registers(0, 1, 2), ("lost", END, 3)]

@@ -25,7 +25,7 @@ from virtmesh_common import __version__
 from virtmesh_common.errors import DeviceLost
 
 
-class Desk:
+class ConsoleRig:
     """Someone at the console of a machine without devices."""
 
     def __init__(self) -> None:
@@ -41,9 +41,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def sitting() -> AsyncIterator[Desk]:
+async def sitting() -> AsyncIterator[ConsoleRig]:
     """Run a session, up to its first prompt."""
-    desk = Desk()
+    desk = ConsoleRig()
     running = asyncio.create_task(desk.session.run())
     try:
         await desk.tty.until(PROMPT)
@@ -54,7 +54,7 @@ async def sitting() -> AsyncIterator[Desk]:
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
+async def desk() -> AsyncIterator[ConsoleRig]:
     """Sit down at a console."""
     async with sitting() as desk:
         yield desk
@@ -71,7 +71,7 @@ def extra(monkeypatch: pytest.MonkeyPatch) -> dict[str, Command]:
 
 async def test_boot_messages_come_before_the_banner_and_the_prompt() -> None:
     """Also those from before the console was there; lines end as terminals want it."""
-    desk = Desk()
+    desk = ConsoleRig()
     running = asyncio.create_task(desk.session.run())
 
     seen = await desk.tty.until(PROMPT)
@@ -88,7 +88,7 @@ async def test_boot_messages_come_before_the_banner_and_the_prompt() -> None:
     assert "\n" not in seen.replace("\r\n", "")
 
 
-async def test_what_the_kernel_says_appears_above_the_line_being_typed(desk: Desk) -> None:
+async def test_what_the_kernel_says_appears_above_the_line_being_typed(desk: ConsoleRig) -> None:
     """The line is erased, and shown again behind the message."""
     await desk.tty.type("lsd")
     await desk.tty.until("lsd")
@@ -100,7 +100,7 @@ async def test_what_the_kernel_says_appears_above_the_line_being_typed(desk: Des
     assert "NAME" in await desk.tty.until(PROMPT)
 
 
-async def test_help_names_every_command(desk: Desk) -> None:
+async def test_help_names_every_command(desk: ConsoleRig) -> None:
     """And `help COMMAND` says how it is used."""
     shown = await desk.ask("help")
     about = await desk.ask("help blk")
@@ -110,7 +110,7 @@ async def test_help_names_every_command(desk: Desk) -> None:
     assert "..." not in shown
 
 
-async def test_plain_commands_answer(desk: Desk) -> None:
+async def test_plain_commands_answer(desk: ConsoleRig) -> None:
     """A machine without devices has these."""
     assert await desk.ask("uname") == f"virtmesh {__version__} test\r\n"
     assert await desk.ask("version") == await desk.ask("uname")
@@ -144,7 +144,7 @@ async def test_plain_commands_answer(desk: Desk) -> None:
         ("queue maybe", "queue: Invalid value for"),
     ],
 )
-async def test_mistakes_are_answered_in_one_line(desk: Desk, line: str, shown: str) -> None:
+async def test_mistakes_are_answered_in_one_line(desk: ConsoleRig, line: str, shown: str) -> None:
     """With the mend; and the next line is read."""
     answer = await desk.ask(line)
 
@@ -152,7 +152,7 @@ async def test_mistakes_are_answered_in_one_line(desk: Desk, line: str, shown: s
     assert answer.count("\r\n") == 1
 
 
-async def test_cancel_ends_a_command(desk: Desk, extra: dict[str, Command]) -> None:
+async def test_cancel_ends_a_command(desk: ConsoleRig, extra: dict[str, Command]) -> None:
     """What was typed before ^C is dropped with it, what comes behind is for the next prompt."""
     ended = asyncio.Event()
 
@@ -176,7 +176,7 @@ async def test_cancel_ends_a_command(desk: Desk, extra: dict[str, Command]) -> N
     assert (await desk.tty.until(PROMPT)).startswith("uname\r\nvirtmesh")
 
 
-async def test_what_is_typed_ahead_is_done_afterwards(desk: Desk) -> None:
+async def test_what_is_typed_ahead_is_done_afterwards(desk: ConsoleRig) -> None:
     """One command at a time, in order, each behind its own prompt."""
     await desk.tty.type("uname\ruptime\rversion\r")
 
@@ -185,7 +185,7 @@ async def test_what_is_typed_ahead_is_done_afterwards(desk: Desk) -> None:
     assert [one.split("\r\n")[0] for one in transcript] == ["uname", "uptime", "version"]
 
 
-async def test_typing_ahead_has_a_bound(desk: Desk, extra: dict[str, Command]) -> None:
+async def test_typing_ahead_has_a_bound(desk: ConsoleRig, extra: dict[str, Command]) -> None:
     """More than that waits in the driver and on the line, and is done all the same."""
     go = asyncio.Event()
 
@@ -209,7 +209,7 @@ async def test_typing_ahead_has_a_bound(desk: Desk, extra: dict[str, Command]) -
     assert (await desk.tty.until(f"{__version__} test\r\n")).startswith(PROMPT)
 
 
-async def test_echo_can_be_turned_off(desk: Desk) -> None:
+async def test_echo_can_be_turned_off(desk: ConsoleRig) -> None:
     """Then only the prompt, line ends and answers are shown."""
     await desk.ask("echo off")
 
@@ -219,7 +219,7 @@ async def test_echo_can_be_turned_off(desk: Desk) -> None:
 
 
 async def test_a_fault_of_a_command_does_not_end_the_session(
-    desk: Desk, extra: dict[str, Command]
+    desk: ConsoleRig, extra: dict[str, Command]
 ) -> None:
     """It is shown and logged, and the next command works."""
 
@@ -234,7 +234,9 @@ async def test_a_fault_of_a_command_does_not_end_the_session(
     assert (await desk.ask("uname")).startswith("virtmesh")
 
 
-async def test_a_command_that_loses_a_device_says_so(desk: Desk, extra: dict[str, Command]) -> None:
+async def test_a_command_that_loses_a_device_says_so(
+    desk: ConsoleRig, extra: dict[str, Command]
+) -> None:
     """Another device than the console, which goes on."""
 
     @command()
@@ -248,7 +250,7 @@ async def test_a_command_that_loses_a_device_says_so(desk: Desk, extra: dict[str
 
 
 async def test_what_a_device_says_can_not_move_the_cursor(
-    desk: Desk, extra: dict[str, Command]
+    desk: ConsoleRig, extra: dict[str, Command]
 ) -> None:
     """Errors may quote a device service: control characters are shown as question marks."""
 
@@ -262,7 +264,7 @@ async def test_what_a_device_says_can_not_move_the_cursor(
     assert await desk.ask("lose") == "lose: vda: ?]0;owned??[2J?1m, grüße\r\n"
 
 
-async def test_many_short_lines_do_not_keep_the_kernel_from_its_work(desk: Desk) -> None:
+async def test_many_short_lines_do_not_keep_the_kernel_from_its_work(desk: ConsoleRig) -> None:
     """Others run between any two of them, however fast they come."""
     running, turns = True, 0
 
@@ -283,7 +285,7 @@ async def test_many_short_lines_do_not_keep_the_kernel_from_its_work(desk: Desk)
 
 async def test_the_session_ends_with_its_tty() -> None:
     """Whether it waits for a line or runs a command: the error is that of the tty."""
-    desk = Desk()
+    desk = ConsoleRig()
     running = asyncio.create_task(desk.session.run())
     await desk.tty.until(PROMPT)
 
@@ -309,7 +311,7 @@ async def test_a_tty_lost_under_a_command_ends_the_session(
             ended.set()
 
     extra["forever"] = forever
-    desk = Desk()
+    desk = ConsoleRig()
     running = asyncio.create_task(desk.session.run())
     await desk.tty.type("forever\r")
     await desk.tty.until("waiting\r\n")
@@ -321,7 +323,7 @@ async def test_a_tty_lost_under_a_command_ends_the_session(
     assert ended.is_set()
 
 
-async def test_a_console_that_takes_nothing_does_not_delay_the_kernel(desk: Desk) -> None:
+async def test_a_console_that_takes_nothing_does_not_delay_the_kernel(desk: ConsoleRig) -> None:
     """Lines are dropped, and when it goes on, it is told how many."""
     desk.tty.open_for_output.clear()
     for number in range(5000):
@@ -334,7 +336,7 @@ async def test_a_console_that_takes_nothing_does_not_delay_the_kernel(desk: Desk
     assert "lines are lost" in await desk.tty.until("line 4999\r\n")
 
 
-async def test_queue_switches_the_kernel_queue(desk: Desk) -> None:
+async def test_queue_switches_the_kernel_queue(desk: ConsoleRig) -> None:
     """Of the serial port that the console is on."""
     await desk.ask("queue off")
     off = desk.tty.kernel_queue
@@ -343,7 +345,7 @@ async def test_queue_switches_the_kernel_queue(desk: Desk) -> None:
     assert (off, desk.tty.kernel_queue) == (False, True)
 
 
-async def test_sink_takes_any_bytes_and_tells_their_hash(desk: Desk) -> None:
+async def test_sink_takes_any_bytes_and_tells_their_hash(desk: ConsoleRig) -> None:
     """^C, escapes and what is no UTF-8 among them; what comes behind is for the next prompt."""
     data = bytes(range(256)) * 40
     await desk.tty.type(f"sink {len(data)}\r")
@@ -360,7 +362,9 @@ async def test_sink_takes_any_bytes_and_tells_their_hash(desk: Desk) -> None:
     assert (await desk.tty.until(PROMPT)).startswith("uname\r\nvirtmesh")
 
 
-async def test_sink_ends_when_no_more_comes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sink_ends_when_no_more_comes(
+    desk: ConsoleRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It tells what has come."""
     monkeypatch.setattr(serial, "SILENCE_S", 0.01)
 
@@ -373,7 +377,7 @@ async def test_sink_ends_when_no_more_comes(desk: Desk, monkeypatch: pytest.Monk
     )
 
 
-async def test_the_end_of_the_line_is_not_for_the_sink(desk: Desk) -> None:
+async def test_the_end_of_the_line_is_not_for_the_sink(desk: ConsoleRig) -> None:
     """Whoever ends lines with CR LF gets the hash of the bytes behind them."""
     await desk.tty.type("sink 3\r\nabc")
 
@@ -381,7 +385,9 @@ async def test_the_end_of_the_line_is_not_for_the_sink(desk: Desk) -> None:
     assert f"received 3 sha256 {digest}" in await desk.tty.until("overruns")
 
 
-async def test_sink_does_not_wait_for_ever(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sink_does_not_wait_for_ever(
+    desk: ConsoleRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody sends anything."""
     monkeypatch.setattr(serial, "FIRST_S", 0.01)
 
@@ -389,7 +395,7 @@ async def test_sink_does_not_wait_for_ever(desk: Desk, monkeypatch: pytest.Monke
     assert f"received 0 sha256 {digest}" in await desk.ask("sink 100")
 
 
-async def test_the_boot_log_is_held_back_while_a_sink_runs(desk: Desk) -> None:
+async def test_the_boot_log_is_held_back_while_a_sink_runs(desk: ConsoleRig) -> None:
     """A script finds its lines as they were promised."""
     await desk.tty.type("sink 3\r")
     await desk.tty.until("bytes\r\n")

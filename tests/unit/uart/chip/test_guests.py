@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.chip_rig import ChipBench
+from tests.support.chip_rig import ChipRig
 from virtmesh_common.uart.spec import FIFO_SIZE, Fcr, Ier, Iir, Lcr, Lsr, Mcr, Msr
 
 DATA, IER, IIR, FCR, LCR, MCR, LSR, MSR, SCR = 0, 1, 2, 2, 3, 4, 5, 6, 7
@@ -28,7 +28,7 @@ class Guest:
     """Accesses by offset."""
 
     def __init__(self, *, pace: bool = False) -> None:
-        self.bench = ChipBench(pace=pace)
+        self.bench = ChipRig(pace=pace)
 
     def read(self, offset: int) -> int:
         """Read a byte."""

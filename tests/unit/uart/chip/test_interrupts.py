@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from tests.support.chip_rig import ChipBench
+from tests.support.chip_rig import ChipRig
 from virtmesh.uart.chip.interrupts import Sources
 from virtmesh.uart.port import FarLines, LineError
 from virtmesh_common.uart.spec import Iir
@@ -18,7 +18,7 @@ PAIRS = [
 ]
 
 
-def make_pending(bench: ChipBench, source: Sources) -> None:
+def make_pending(bench: ChipRig, source: Sources) -> None:
     """Have a source pending; the interrupts are still disabled. THRE is pending once enabled."""
     if source is Sources.LINE_STATUS:
         bench.send(b"!", LineError.FRAMING)
@@ -31,7 +31,7 @@ def make_pending(bench: ChipBench, source: Sources) -> None:
         bench.line.set_lines(FarLines(cts=False))
 
 
-def service(bench: ChipBench, source: Sources) -> None:
+def service(bench: ChipRig, source: Sources) -> None:
     """Do what clears a source (table IV, interrupt reset control)."""
     registers = bench.registers
     if source is Sources.LINE_STATUS:
@@ -46,9 +46,9 @@ def service(bench: ChipBench, source: Sources) -> None:
         bench.get(registers.msr)
 
 
-def pending(*sources: Sources) -> ChipBench:
+def pending(*sources: Sources) -> ChipRig:
     """Make a port with these sources pending and enabled."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.set_up(ier=0, trigger=TRIGGER)
     bench.get(bench.registers.lsr)
     for source in sources:
@@ -127,7 +127,7 @@ def test_reading_iir_keeps_thre_while_it_shows_another(shown: Sources) -> None:
 
 def test_writing_thr_clears_the_thre_interrupt() -> None:
     """Table IV: or writing into the transmitter holding register."""
-    bench = ChipBench(pace=True)
+    bench = ChipRig(pace=True)
     bench.set_up()
     bench.write(b"ab")
     assert bench.identify() is Iir.NONE
@@ -136,7 +136,7 @@ def test_writing_thr_clears_the_thre_interrupt() -> None:
 
 def test_enabling_thre_while_the_register_is_empty_interrupts() -> None:
     """8.4, bit 5: it causes an interrupt when the THRE interrupt enable is set high."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.set_up(ier=0)
     bench.set(bench.registers.ier, Sources.THR_EMPTY.value.enable)
     assert bench.identify() is Iir.THR_EMPTY
@@ -151,7 +151,7 @@ def test_enabling_thre_while_the_register_is_empty_interrupts() -> None:
 @pytest.mark.parametrize("error", [LineError.PARITY, LineError.FRAMING, LineError.BREAK])
 def test_each_line_error_is_a_line_status_interrupt(error: LineError) -> None:
     """8.4, note: bits 1 through 4 produce a receiver line status interrupt."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.set_up()
     bench.send(b"" if error is LineError.BREAK else b"x", error)
     assert bench.identify() is Iir.LINE_STATUS
@@ -159,7 +159,7 @@ def test_each_line_error_is_a_line_status_interrupt(error: LineError) -> None:
 
 def test_the_line_is_a_level_and_its_rises_are_counted() -> None:
     """6.0, INTR: high whenever an enabled interrupt has an active condition."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.set_up(ier=Sources.RECEIVED_DATA.value.enable)
     bench.send(b"a")
     bench.send(b"b")
@@ -172,7 +172,7 @@ def test_the_line_is_a_level_and_its_rises_are_counted() -> None:
 
 def test_out2_does_not_gate_the_interrupt() -> None:
     """8.8, bit 3: OUT 2 is a user-designated output; what PC boards do with it is not the chip."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.set_up()
     bench.send(b"a")
     assert not bench.get(bench.registers.mcr)
@@ -181,7 +181,7 @@ def test_out2_does_not_gate_the_interrupt() -> None:
 
 def test_a_refill_from_several_messages_does_not_release_the_line() -> None:
     """Unpaced, there is no time between a read and the next character in which INTR could fall."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.set_up(ier=Sources.RECEIVED_DATA.value.enable, trigger=TRIGGER)
     for _ in range(30):
         bench.send(b"ab")

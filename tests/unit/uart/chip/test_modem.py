@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.chip_rig import ALL_INTERRUPTS, ChipBench
+from tests.support.chip_rig import ALL_INTERRUPTS, ChipRig
 from virtmesh.uart.port import FarLines, Flow, LineError, PortLines
 from virtmesh_common.uart.spec import Ier, Iir, Lsr, Mcr, Msr
 
@@ -24,9 +24,9 @@ OUTPUTS = [
 
 
 @pytest.fixture
-def bench() -> ChipBench:
+def bench() -> ChipRig:
     """Make a port whose far end asserts nothing, with nothing to tell of."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.set_up(ier=Ier.EDSSI)
     bench.line.set_lines(OFF)
     bench.get(bench.registers.msr)
@@ -36,7 +36,7 @@ def bench() -> ChipBench:
 
 @pytest.mark.parametrize(("lines", "bit", "delta"), LINES)
 def test_msr_shows_a_line_and_its_change(
-    bench: ChipBench, lines: FarLines, bit: Msr, delta: Msr
+    bench: ChipRig, lines: FarLines, bit: Msr, delta: Msr
 ) -> None:
     """8.9: bits 4 to 7 are the current state; bits 0, 1 and 3 tell of a change of state."""
     bench.line.set_lines(lines)
@@ -45,7 +45,7 @@ def test_msr_shows_a_line_and_its_change(
     assert (on, bench.get(bench.registers.msr)) == (bit | delta, delta)
 
 
-def test_ri_tells_of_its_trailing_edge_only(bench: ChipBench) -> None:
+def test_ri_tells_of_its_trailing_edge_only(bench: ChipRig) -> None:
     """8.9, bit 2: TERI: RI has changed from a low to a high state, that is, ringing has ended."""
     bench.line.set_lines(FarLines(cts=False, dsr=False, ri=True, dcd=False))
     ringing = (bench.get(bench.registers.msr), bench.identify())
@@ -55,7 +55,7 @@ def test_ri_tells_of_its_trailing_edge_only(bench: ChipBench) -> None:
     assert bench.get(bench.registers.msr) == Msr.TERI
 
 
-def test_reading_msr_resets_the_deltas(bench: ChipBench) -> None:
+def test_reading_msr_resets_the_deltas(bench: ChipRig) -> None:
     """8.9: reset to logic 0 whenever the CPU reads MSR."""
     bench.line.set_lines(FarLines())
     first, second = bench.get(bench.registers.msr), bench.get(bench.registers.msr)
@@ -63,7 +63,7 @@ def test_reading_msr_resets_the_deltas(bench: ChipBench) -> None:
 
 
 @pytest.mark.parametrize("lines", [lines for lines, _, _ in LINES])
-def test_each_change_is_a_modem_status_interrupt(bench: ChipBench, lines: FarLines) -> None:
+def test_each_change_is_a_modem_status_interrupt(bench: ChipRig, lines: FarLines) -> None:
     """8.9, note: whenever bit 0, 1, 2 or 3 is set, a modem status interrupt is generated."""
     bench.line.set_lines(lines)
     assert (bench.identify(), bench.asserted) == (Iir.MODEM_STATUS, True)
@@ -71,7 +71,7 @@ def test_each_change_is_a_modem_status_interrupt(bench: ChipBench, lines: FarLin
     assert (bench.identify(), bench.asserted) == (Iir.NONE, False)
 
 
-def test_a_line_that_comes_back_has_changed(bench: ChipBench) -> None:
+def test_a_line_that_comes_back_has_changed(bench: ChipRig) -> None:
     """8.9, bit 0: has changed state since the last time it was read."""
     bench.line.set_lines(FarLines())
     bench.line.set_lines(OFF)
@@ -79,7 +79,7 @@ def test_a_line_that_comes_back_has_changed(bench: ChipBench) -> None:
 
 
 @pytest.mark.parametrize(("bit", "lines"), OUTPUTS)
-def test_mcr_drives_the_outputs(bench: ChipBench, bit: Mcr, lines: PortLines) -> None:
+def test_mcr_drives_the_outputs(bench: ChipRig, bit: Mcr, lines: PortLines) -> None:
     """8.8, bits 0 to 3."""
     bench.set(bench.registers.mcr, bit)
     bench.set(bench.registers.mcr, 0)
@@ -90,13 +90,13 @@ def test_mcr_drives_the_outputs(bench: ChipBench, bit: Mcr, lines: PortLines) ->
 
 
 @pytest.mark.parametrize(("output", "input_"), LOOPED)
-def test_in_loopback_the_outputs_are_the_inputs(bench: ChipBench, output: Mcr, input_: Msr) -> None:
+def test_in_loopback_the_outputs_are_the_inputs(bench: ChipRig, output: Mcr, input_: Msr) -> None:
     """8.9, bits 4 to 7: with loop set, equivalent to RTS, DTR, OUT 1 and OUT 2 in MCR."""
     bench.set(bench.registers.mcr, Mcr.LOOP | output)
     assert bench.get(bench.registers.msr) & 0xF0 == input_
 
 
-def test_in_loopback_the_inputs_are_disconnected(bench: ChipBench) -> None:
+def test_in_loopback_the_inputs_are_disconnected(bench: ChipRig) -> None:
     """8.8, bit 4: the four modem control inputs are disconnected."""
     bench.set(bench.registers.mcr, Mcr.LOOP)
     bench.line.set_lines(FarLines(ri=True))
@@ -105,7 +105,7 @@ def test_in_loopback_the_inputs_are_disconnected(bench: ChipBench) -> None:
     assert (looped, bench.get(bench.registers.msr) & 0xF0) == (0, 0xF0)
 
 
-def test_in_loopback_the_outputs_are_inactive(bench: ChipBench) -> None:
+def test_in_loopback_the_outputs_are_inactive(bench: ChipRig) -> None:
     """8.8, bit 4: the modem control output pins are forced to their inactive state."""
     bench.set(bench.registers.mcr, 0x0F)
     bench.set(bench.registers.mcr, 0x1F)
@@ -116,7 +116,7 @@ def test_in_loopback_the_outputs_are_inactive(bench: ChipBench) -> None:
     ("output", "delta"), [(Mcr.RTS, Msr.DCTS), (Mcr.DTR, Msr.DDSR), (Mcr.OUT2, Msr.DDCD)]
 )
 def test_in_loopback_modem_interrupts_come_from_mcr(
-    bench: ChipBench, output: Mcr, delta: Msr
+    bench: ChipRig, output: Mcr, delta: Msr
 ) -> None:
     """8.8, bit 4: their sources are now the lower four bits of MCR."""
     bench.set(bench.registers.mcr, Mcr.LOOP)
@@ -125,7 +125,7 @@ def test_in_loopback_modem_interrupts_come_from_mcr(
     assert bench.get(bench.registers.msr) & 0x0F == delta
 
 
-def test_in_loopback_ri_tells_of_its_trailing_edge(bench: ChipBench) -> None:
+def test_in_loopback_ri_tells_of_its_trailing_edge(bench: ChipRig) -> None:
     """8.9, bits 2 and 6: RI is OUT 1."""
     bench.set(bench.registers.mcr, Mcr.LOOP | Mcr.OUT1)
     bench.get(bench.registers.msr)
@@ -136,7 +136,7 @@ def test_in_loopback_ri_tells_of_its_trailing_edge(bench: ChipBench) -> None:
 @pytest.mark.parametrize("fifo", [False, True])
 def test_in_loopback_what_is_sent_is_received(fifo: bool) -> None:  # noqa: FBT001
     """8.8, bit 4: the output of the shift register is looped back; SOUT is marking."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.set_up(fifo=fifo, ier=Ier.ERBFI)
     bench.set(bench.registers.mcr, Mcr.LOOP)
     received = []
@@ -149,7 +149,7 @@ def test_in_loopback_what_is_sent_is_received(fifo: bool) -> None:  # noqa: FBT0
 
 def test_in_loopback_the_receiver_can_overrun() -> None:
     """8.8, bit 4: receiver and transmitter interrupts are fully operational."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.set_up(ier=ALL_INTERRUPTS)
     bench.set(bench.registers.mcr, Mcr.LOOP)
     bench.write(bytes(17))
@@ -159,7 +159,7 @@ def test_in_loopback_the_receiver_can_overrun() -> None:
 
 def test_paced_loopback_takes_a_character_time() -> None:
     """8.8, bit 4: what the shift register has put out is received."""
-    bench = ChipBench(pace=True)
+    bench = ChipRig(pace=True)
     bench.set_up(ier=0)
     bench.set(bench.registers.mcr, Mcr.LOOP)
     bench.write(b"a")
@@ -171,7 +171,7 @@ def test_paced_loopback_takes_a_character_time() -> None:
 
 def test_in_loopback_a_sender_that_looks_waits() -> None:
     """8.8, bit 4: SIN is disconnected; what waits for room is kept until it is connected."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.set_up()
     bench.set(bench.registers.mcr, Mcr.LOOP)
     bench.send(b"abc")
@@ -183,7 +183,7 @@ def test_in_loopback_a_sender_that_looks_waits() -> None:
 @pytest.mark.parametrize("error", [LineError.NONE, LineError.PARITY])
 def test_in_loopback_a_sender_that_does_not_look_is_not_heard(error: LineError) -> None:
     """8.8, bit 4: SIN is disconnected; the characters are counted as thrown away."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.set_up()
     bench.set(bench.registers.ier, 0)
     bench.set(bench.registers.mcr, Mcr.LOOP)
@@ -195,6 +195,6 @@ def test_in_loopback_a_sender_that_does_not_look_is_not_heard(error: LineError) 
 
 def test_linux_finds_a_uart_by_its_loopback() -> None:
     """The 8250 driver's probe: in loopback, OUT2 and RTS read as DCD and CTS."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.set(bench.registers.mcr, Mcr.LOOP | Mcr.OUT2 | Mcr.RTS)
     assert bench.get(bench.registers.msr) & 0xF0 == Msr.DCD | Msr.CTS

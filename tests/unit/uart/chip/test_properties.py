@@ -8,14 +8,14 @@ from dataclasses import asdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.chip_rig import EIGHT_BITS, ChipBench
+from tests.support.chip_rig import EIGHT_BITS, ChipRig
 from virtmesh.host.batch import WRITE, BatchExecutor
 from virtmesh.uart.chip.interrupts import BY_PRIORITY
 from virtmesh.uart.port import LINE_LIMIT, FarLines, Flow, LineError
 from virtmesh_common.errors import LineFull, RegisterError
 from virtmesh_common.uart.spec import FIFO_SIZE, IIR_ID, Fcr, Iir, Lcr, Lsr, Mcr
 
-Action = Callable[[ChipBench], object]
+Action = Callable[[ChipRig], object]
 
 ENOUGH = 40
 """Character times in which FIFOs are full, or empty, and time out."""
@@ -24,7 +24,7 @@ ENOUGH = 40
 def sending(size: int, error: LineError, flow: Flow) -> Action:
     """Put input on the line."""
 
-    def act(bench: ChipBench) -> object:
+    def act(bench: ChipRig) -> object:
         try:
             bench.send(bytes(index & 0xFF for index in range(size)), error, flow)
         except LineFull:
@@ -37,7 +37,7 @@ def sending(size: int, error: LineError, flow: Flow) -> Action:
 def accessing(offset: int, value: int | None) -> Action:
     """Read or write a register."""
 
-    def act(bench: ChipBench) -> object:
+    def act(bench: ChipRig) -> object:
         try:
             if value is None:
                 return bench.device.read(offset, 1)
@@ -74,7 +74,7 @@ anything = st.lists(
 )
 
 
-def check(bench: ChipBench) -> None:
+def check(bench: ChipRig) -> None:
     """Check what holds between any two accesses."""
     chip, line = bench.chip, bench.line
     receiver, transmitter = chip.receiver, chip.transmitter
@@ -104,7 +104,7 @@ def test_no_sequence_breaks_the_chip(
 
     In the end, nothing lies in the receiver that its driver is not told of.
     """
-    bench = ChipBench(pace=pace, auto_flow=auto_flow)
+    bench = ChipRig(pace=pace, auto_flow=auto_flow)
     for act in actions:
         act(bench)
         check(bench)
@@ -126,7 +126,7 @@ def test_a_sender_that_looks_is_heard_whole(
     sizes: list[int],
 ) -> None:
     """Whatever the pace, what is sent is read, in order, and nothing else."""
-    bench = ChipBench(pace=pace)
+    bench = ChipRig(pace=pace)
     bench.set_up(trigger=8)
     bench.set_divisor(baud_divisor)
     sent, received = bytearray(), bytearray()
@@ -178,7 +178,7 @@ runs = st.lists(
 )
 
 
-def state_of(bench: ChipBench) -> dict[str, object]:
+def state_of(bench: ChipRig) -> dict[str, object]:
     """Return all that can be seen of a port, without touching it."""
     chip = bench.chip
     return {
@@ -195,7 +195,7 @@ def state_of(bench: ChipBench) -> dict[str, object]:
     }
 
 
-def play(bench: ChipBench, what: str, count: int, *, in_runs: bool) -> list[int]:
+def play(bench: ChipRig, what: str, count: int, *, in_runs: bool) -> list[int]:
     """Do equal accesses as one batch, or each as a batch of its own."""
     executor = BatchExecutor(bench.device)
     offset, op = {"read": (0, 1), "write": (0, 1 | WRITE), "look": (5, 1)}[what]
@@ -214,7 +214,7 @@ def test_a_run_has_the_effects_of_single_accesses(
     accesses_in_order: list[tuple[str, int]],
 ) -> None:
     """Values, FIFOs, counters, interrupts and timeouts are the same, in one piece or one by one."""
-    benches = [ChipBench(pace=pace, auto_flow=auto_flow) for _ in range(2)]
+    benches = [ChipRig(pace=pace, auto_flow=auto_flow) for _ in range(2)]
     for act in preparation:
         for bench in benches:
             act(bench)

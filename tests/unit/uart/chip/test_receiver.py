@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.chip_rig import TRIGGER_BITS, ChipBench
+from tests.support.chip_rig import TRIGGER_BITS, ChipRig
 from virtmesh.uart.port import Flow, LineError
 from virtmesh_common.uart.spec import FIFO_SIZE, Fcr, Ier, Iir, Lsr
 
@@ -18,14 +18,14 @@ ERRORS = [
 
 def make(
     *, trigger: int = 1, ier: int = Ier.ERBFI, fifo: bool = True, pace: bool = False
-) -> ChipBench:
+) -> ChipRig:
     """Make a port that a driver has set up."""
-    bench = ChipBench(pace=pace)
+    bench = ChipRig(pace=pace)
     bench.set_up(trigger=trigger, ier=ier, fifo=fifo)
     return bench
 
 
-def send_broken(bench: ChipBench, error: LineError, data: bytes = b"x") -> None:
+def send_broken(bench: ChipRig, error: LineError, data: bytes = b"x") -> None:
     """Send a character with an error."""
     bench.send(b"" if error is LineError.BREAK else data, error)
 

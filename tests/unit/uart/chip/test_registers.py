@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.chip_rig import EIGHT_BITS, ChipBench
+from tests.support.chip_rig import EIGHT_BITS, ChipRig
 from virtmesh.uart.port import FarLines, LineFormat
 from virtmesh_common.errors import (
     BadValue,
@@ -20,9 +20,9 @@ DLAB = int(Lcr.DLAB)
 
 
 @pytest.fixture
-def bench() -> ChipBench:
+def bench() -> ChipRig:
     """Make a port as it comes out of a master reset."""
-    return ChipBench()
+    return ChipRig()
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def bench() -> ChipBench:
     [("ier", 0), ("iir", 0x01), ("lcr", 0), ("mcr", 0), ("lsr", 0x60), ("msr", 0xB0), ("scr", 0)],
 )
 def test_master_reset_puts_the_registers_into_their_reset_state(
-    bench: ChipBench, name: str, value: int
+    bench: ChipRig, name: str, value: int
 ) -> None:
     """Table I: IIR 01, LSR 60, the others 0; MSR bits 7 to 4 are driven by the input signals."""
     bench.set_up()
@@ -42,7 +42,7 @@ def test_master_reset_puts_the_registers_into_their_reset_state(
     assert not bench.asserted
 
 
-def test_master_reset_leaves_the_divisor_latches(bench: ChipBench) -> None:
+def test_master_reset_leaves_the_divisor_latches(bench: ChipRig) -> None:
     """6.0, MR: all registers are cleared, except the divisor latches."""
     bench.set_divisor(0x1234)
     bench.device.begin_reset()
@@ -50,7 +50,7 @@ def test_master_reset_leaves_the_divisor_latches(bench: ChipBench) -> None:
     assert (bench.get(bench.registers.dll), bench.get(bench.registers.dlm)) == (0x34, 0x12)
 
 
-def test_dlab_gives_access_to_the_divisor_latches(bench: ChipBench) -> None:
+def test_dlab_gives_access_to_the_divisor_latches(bench: ChipRig) -> None:
     """8.1, bit 7: high to access the divisor latches, low to access RBR, THR and IER."""
     registers = bench.registers
     bench.set(registers.ier, Ier.ELSI)
@@ -63,7 +63,7 @@ def test_dlab_gives_access_to_the_divisor_latches(bench: ChipBench) -> None:
     assert bench.take_sent() == b""
 
 
-def test_the_divisor_latch_does_not_reach_the_receiver(bench: ChipBench) -> None:
+def test_the_divisor_latch_does_not_reach_the_receiver(bench: ChipRig) -> None:
     """8.1, bit 7: with DLAB the first place is no receiver buffer, so that nothing is read."""
     bench.set_up()
     bench.send(b"a")
@@ -73,7 +73,7 @@ def test_the_divisor_latch_does_not_reach_the_receiver(bench: ChipBench) -> None
     assert bench.read_all() == b"a"
 
 
-def test_the_scratchpad_holds_any_byte(bench: ChipBench) -> None:
+def test_the_scratchpad_holds_any_byte(bench: ChipRig) -> None:
     """8.10: it does not control the UART in any way."""
     for value in range(256):
         bench.set(bench.registers.scr, value)
@@ -83,14 +83,14 @@ def test_the_scratchpad_holds_any_byte(bench: ChipBench) -> None:
 @pytest.mark.parametrize(
     ("name", "kept"), [("ier", 0x0F), ("mcr", 0x1F), ("lcr", 0xFF), ("scr", 0xFF)]
 )
-def test_bits_that_the_chip_does_not_have_are_zero(bench: ChipBench, name: str, kept: int) -> None:
+def test_bits_that_the_chip_does_not_have_are_zero(bench: ChipRig, name: str, kept: int) -> None:
     """8.7: IER bits 4 to 7 are always 0. 8.8: MCR bits 5 to 7 are permanently 0."""
     register = getattr(bench.registers, name)
     bench.set(register, 0xFF)
     assert bench.get(register) == kept
 
 
-def test_iir_shows_whether_the_fifos_are_enabled(bench: ChipBench) -> None:
+def test_iir_shows_whether_the_fifos_are_enabled(bench: ChipRig) -> None:
     """8.6: bits 6 and 7 are set when FCR0 = 1, bits 4 and 5 are always 0."""
     before = bench.get(bench.registers.iir)
     bench.set(bench.registers.fcr, 0x01)
@@ -100,7 +100,7 @@ def test_iir_shows_whether_the_fifos_are_enabled(bench: ChipBench) -> None:
 
 
 @pytest.mark.parametrize("name", ["lsr", "msr"])
-def test_status_registers_are_read_only(bench: ChipBench, name: str) -> None:
+def test_status_registers_are_read_only(bench: ChipRig, name: str) -> None:
     """8.4: LSR is for reads only; what a write does at the factory is not offered."""
     with pytest.raises(NotWritable, match="read-only"):
         bench.set(getattr(bench.registers, name), 0xFF)
@@ -112,7 +112,7 @@ def test_status_registers_are_read_only(bench: ChipBench, name: str) -> None:
     [(0, 2, BadWidth), (0, 4, BadWidth), (0, 3, BadWidth), (8, 1, UnknownRegister)],
 )
 def test_bad_accesses_are_refused_and_counted(
-    bench: ChipBench, offset: int, width: int, error: type[RegisterError]
+    bench: ChipRig, offset: int, width: int, error: type[RegisterError]
 ) -> None:
     """A width that no register has, or a place that is not there."""
     with pytest.raises(error):
@@ -128,7 +128,7 @@ def test_bad_accesses_are_refused_and_counted(
     assert refused == {error.reason: 2}
 
 
-def test_a_value_beyond_the_register_is_refused(bench: ChipBench) -> None:
+def test_a_value_beyond_the_register_is_refused(bench: ChipRig) -> None:
     """A byte holds 255."""
     with pytest.raises(BadValue):
         bench.device.write(7, 1, 256)
@@ -139,7 +139,7 @@ def test_a_value_beyond_the_register_is_refused(bench: ChipBench) -> None:
 )
 def test_registers_can_be_apart_and_wide(shift: int, width: int) -> None:
     """reg-shift spreads the places, reg-io-width is the one width of an access."""
-    bench = ChipBench(layout=Layout(shift, width))
+    bench = ChipRig(layout=Layout(shift, width))
     bench.device.write(7 << shift, width, 0x5A)
     assert bench.device.read(7 << shift, width) == 0x5A
     assert bench.device.description.mmio_size_bytes == 8 << shift
@@ -149,7 +149,7 @@ def test_registers_can_be_apart_and_wide(shift: int, width: int) -> None:
 
 def test_the_upper_bits_of_a_wide_register_mean_nothing() -> None:
     """They are ignored when written, and read as 0."""
-    bench = ChipBench(layout=Layout(2, 4))
+    bench = ChipRig(layout=Layout(2, 4))
     bench.set(bench.registers.scr, 0xDEAD_BE5A)
     bench.set(bench.registers.lcr, 0xFFFF_FF03)
     bench.set(bench.registers.thr, 0xFFFF_FF41)
@@ -159,7 +159,7 @@ def test_the_upper_bits_of_a_wide_register_mean_nothing() -> None:
 
 def test_runs_on_wide_registers_are_runs_of_bytes() -> None:
     """Both ways, in one piece; the upper bits mean nothing here too."""
-    bench = ChipBench(layout=Layout(2, 4))
+    bench = ChipRig(layout=Layout(2, 4))
     bench.set_up()
     bench.send(bytes(range(100)))
     read = bench.device.read_run(0, 4, 100)
@@ -171,19 +171,19 @@ def test_runs_on_wide_registers_are_runs_of_bytes() -> None:
 
 def test_places_between_spread_registers_hold_nothing() -> None:
     """With a reg-shift of 2, offset 1 belongs to no register of one byte."""
-    bench = ChipBench(layout=Layout(2, 1))
+    bench = ChipRig(layout=Layout(2, 1))
     with pytest.raises(UnknownRegister):
         bench.device.read(1, 1)
 
 
 def test_wide_registers_are_accessed_aligned() -> None:
     """An access begins where its register does."""
-    bench = ChipBench(layout=Layout(2, 4))
+    bench = ChipRig(layout=Layout(2, 4))
     with pytest.raises(Misaligned):
         bench.device.read(2, 4)
 
 
-def test_what_is_only_written_is_not_read_back(bench: ChipBench) -> None:
+def test_what_is_only_written_is_not_read_back(bench: ChipRig) -> None:
     """Table II: THR and FCR are write only; a read of their places is one of RBR, and of IIR."""
     bench.set_up(ier=0)
     bench.send(b"r")
@@ -211,7 +211,7 @@ def test_what_is_only_written_is_not_read_back(bench: ChipBench) -> None:
     ],
 )
 def test_the_line_control_register_sets_the_format(
-    bench: ChipBench, lcr: int, data_bits: int, parity: str, stop_half_bits: int
+    bench: ChipRig, lcr: int, data_bits: int, parity: str, stop_half_bits: int
 ) -> None:
     """8.1: bits 0 and 1 the length, 2 the stop bits (1.5 for 5 bits), 3 to 5 the parity."""
     bench.set(bench.registers.lcr, lcr)
@@ -223,19 +223,19 @@ def test_the_line_control_register_sets_the_format(
 @pytest.mark.parametrize(
     ("divisor", "baud"), [(1, 230400), (2, 115200), (24, 9600), (2096, 110), (0xFFFF, 4), (0, 0)]
 )
-def test_the_divisor_sets_the_baud_rate(bench: ChipBench, divisor: int, baud: int) -> None:
+def test_the_divisor_sets_the_baud_rate(bench: ChipRig, divisor: int, baud: int) -> None:
     """8.3: divisor = frequency / (baud rate x 16). With 0 there is no baud rate."""
     bench.set_divisor(divisor)
     assert bench.chip.format.baud == baud
 
 
-def test_the_far_end_is_told_a_divisor_when_it_is_complete(bench: ChipBench) -> None:
+def test_the_far_end_is_told_a_divisor_when_it_is_complete(bench: ChipRig) -> None:
     """While DLAB is set, the divisor may be half written."""
     bench.set_divisor(0x0102)
     assert bench.told == [LineFormat(893, 5, "N", 2)]
 
 
-def test_the_word_length_cuts_characters(bench: ChipBench) -> None:
+def test_the_word_length_cuts_characters(bench: ChipRig) -> None:
     """8.1: bits 0 and 1 are the number of bits in each transmitted or received character."""
     bench.set_up(lcr=0x02)
     bench.write(b"\xc1\x7f")
@@ -245,7 +245,7 @@ def test_the_word_length_cuts_characters(bench: ChipBench) -> None:
 
 def test_a_reset_discards_what_was_received_and_keeps_what_waits() -> None:
     """What is on the line has not arrived: it comes to the next driver."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.set_up(trigger=14)
     bench.send(bytes(range(20)))
     bench.device.begin_reset()
@@ -256,7 +256,7 @@ def test_a_reset_discards_what_was_received_and_keeps_what_waits() -> None:
 
 def test_what_was_sent_before_the_driver_came_is_all_there() -> None:
     """A sender that waits for room also waits for somebody who listens."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.send(bytes(range(100)))
     bench.device.begin_reset()
     bench.set(bench.registers.mcr, Mcr.LOOP)
@@ -268,13 +268,13 @@ def test_what_was_sent_before_the_driver_came_is_all_there() -> None:
     assert bench.device.uart_counters.discarded == 0
 
 
-def test_the_lines_of_the_far_end_outlive_a_reset(bench: ChipBench) -> None:
+def test_the_lines_of_the_far_end_outlive_a_reset(bench: ChipRig) -> None:
     """Table I, note 2: MSR bits 7 to 4 are driven by the input signals; the deltas are cleared."""
     bench.line.set_lines(FarLines(cts=False, ri=True))
     bench.device.begin_reset()
     assert bench.get(bench.registers.msr) == 0xE0
 
 
-def test_lsr_bit_7_is_zero_in_character_mode(bench: ChipBench) -> None:
+def test_lsr_bit_7_is_zero_in_character_mode(bench: ChipRig) -> None:
     """8.4, bit 7: in the 16450 mode this is a 0."""
     assert not bench.get(bench.registers.lsr) & Lsr.FIFO_ERROR

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.chip_rig import TRIGGER_BITS, ChipBench
+from tests.support.chip_rig import TRIGGER_BITS, ChipRig
 from virtmesh_common.uart.spec import Fcr, Ier, Iir, Lsr
 
 
 def make(
     *, trigger: int = 1, ier: int = Ier.ERBFI, fifo: bool = True, pace: bool = False
-) -> ChipBench:
+) -> ChipRig:
     """Make a port that a driver has set up."""
-    bench = ChipBench(pace=pace)
+    bench = ChipRig(pace=pace)
     bench.set_up(trigger=trigger, ier=ier, fifo=fifo)
     return bench
 
@@ -33,7 +33,7 @@ def test_a_timeout_comes_after_four_character_times() -> None:
 )
 def test_a_timeout_counts_the_bits_of_the_format(lcr: int, bits: float) -> None:
     """8.11, timeout A and B: start, data, parity and both stop bits, at the baud rate."""
-    bench = ChipBench(pace=True)
+    bench = ChipRig(pace=True)
     bench.set_up(trigger=14, ier=Ier.ERBFI, lcr=lcr)
     bench.send(b"a")
     bench.pass_characters(bits / 10 * 4.99)
@@ -44,7 +44,7 @@ def test_a_timeout_counts_the_bits_of_the_format(lcr: int, bits: float) -> None:
 
 def test_the_longest_wait_is_160_ms_at_300_baud() -> None:
     """8.11, timeout A: at most 160 ms at 300 baud with a character of 12 bits."""
-    bench = ChipBench(pace=True)
+    bench = ChipRig(pace=True)
     bench.set_up(trigger=14, ier=Ier.ERBFI, lcr=0x0F)
     bench.set_divisor(768)
     bench.send(b"a")

@@ -5,21 +5,21 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from tests.support.chip_rig import EIGHT_BITS, ChipBench
+from tests.support.chip_rig import EIGHT_BITS, ChipRig
 from virtmesh.uart.port import FarLines, LineFormat, PortLines
 from virtmesh_common.uart.spec import FIFO_SIZE, Fcr, Ier, Iir, Lcr, Lsr, Mcr
 
 
-def make(*, ier: int = Ier.ETBEI, fifo: bool = True, pace: bool = True) -> ChipBench:
+def make(*, ier: int = Ier.ETBEI, fifo: bool = True, pace: bool = True) -> ChipRig:
     """Make a port that a driver has set up, its first THRE interrupt acknowledged."""
-    bench = ChipBench(pace=pace)
+    bench = ChipRig(pace=pace)
     bench.set_up(ier=ier, fifo=fifo)
     bench.get(bench.registers.iir)
     bench.told.clear()
     return bench
 
 
-def status(bench: ChipBench) -> Lsr:
+def status(bench: ChipRig) -> Lsr:
     """Read THRE and TEMT."""
     return Lsr(bench.get(bench.registers.lsr)) & (Lsr.THRE | Lsr.TEMT)
 
@@ -229,7 +229,7 @@ def test_a_divisor_of_0_is_logged_once() -> None:
 
 def test_a_slow_clock_is_not_taken_for_a_divisor_of_0() -> None:
     """Less than half a baud rounds to 0; it is a baud rate all the same."""
-    bench = ChipBench(clock=100)
+    bench = ChipRig(clock=100)
     with capture_logs() as logged:
         bench.set_divisor(24)
     assert not logged
@@ -287,7 +287,7 @@ def test_all_bytes_pass() -> None:
 
 def test_the_chip_has_no_automatic_flow_control_of_its_own() -> None:
     """8.8: bits 5 through 7 of MCR are permanently 0, unless the device is told to have AFE."""
-    plain, later = ChipBench(), ChipBench(auto_flow=True)
+    plain, later = ChipRig(), ChipRig(auto_flow=True)
     for bench in (plain, later):
         bench.set(bench.registers.mcr, Mcr.AFE)
     assert [bench.get(bench.registers.mcr) for bench in (plain, later)] == [0, Mcr.AFE]
@@ -296,7 +296,7 @@ def test_the_chip_has_no_automatic_flow_control_of_its_own() -> None:
 @pytest.mark.parametrize("pace", [False, True])
 def test_without_cts_the_transmitter_stops_after_its_character(pace: bool) -> None:  # noqa: FBT001
     """TL16C550C, auto-CTS: the transmitter sends the next character only while CTS is active."""
-    bench = ChipBench(auto_flow=True, pace=pace)
+    bench = ChipRig(auto_flow=True, pace=pace)
     bench.set_up(ier=0)
     bench.set(bench.registers.mcr, Mcr.AFE)
     bench.line.set_lines(FarLines(cts=False))
@@ -314,7 +314,7 @@ def test_without_cts_the_transmitter_stops_after_its_character(pace: bool) -> No
 )
 def test_rts_follows_the_receive_fifo(trigger: int, off_at: int, on_at: int) -> None:
     """TL16C550C, auto-RTS: inactive at the trigger level (14: full), active again when emptied."""
-    bench = ChipBench(auto_flow=True)
+    bench = ChipRig(auto_flow=True)
     bench.set_up(ier=0, trigger=trigger)
     bench.get(bench.registers.lsr)
     bench.set(bench.registers.mcr, Mcr.AFE | Mcr.RTS)
@@ -330,7 +330,7 @@ def test_rts_follows_the_receive_fifo(trigger: int, off_at: int, on_at: int) -> 
 
 def test_a_sender_that_looks_stops_at_rts() -> None:
     """A writer that waits for room honours automatic RTS; nothing is lost."""
-    bench = ChipBench(auto_flow=True)
+    bench = ChipRig(auto_flow=True)
     bench.set_up(trigger=4)
     bench.set(bench.registers.mcr, Mcr.AFE | Mcr.RTS)
     bench.send(bytes(range(100)))

@@ -7,7 +7,7 @@ from unittest.mock import AsyncMock, patch
 
 import pytest
 
-from tests.support.uart_rig import REGISTERS, Bench, Liar, Lie, bench, read, started
+from tests.support.uart_rig import REGISTERS, Liar, Lie, Rig, bench, read, started
 from virtmesh.attach.bus import Access
 from virtmesh.drivers.settings import Settings
 from virtmesh.kinds.finding import find_driver
@@ -22,7 +22,7 @@ from virtmesh_common.uart.spec import FIFO_SIZE, Ier, Iir, Layout, Lsr
 TEXT = bytes(range(200))
 
 
-async def raw_of(one: Bench) -> NS16550aRaw:
+async def raw_of(one: Rig) -> NS16550aRaw:
     """Set the registers up, FIFOs on, interrupts as `take` needs them."""
     raw = NS16550aRaw(one.bus)
     await raw.set_line(LineSetting())

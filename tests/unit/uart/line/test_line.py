@@ -6,22 +6,22 @@ import asyncio
 
 import pytest
 
-from tests.support.chip_rig import ChipBench
+from tests.support.chip_rig import ChipRig
 from virtmesh.uart.line.line import LOW_WATER, PATIENCE_SECONDS, TURN
 from virtmesh.uart.port import LINE_LIMIT, Flow, LineError
 from virtmesh_common.errors import LineFull
 from virtmesh_common.uart.spec import FIFO_SIZE, Ier, Lsr
 
 
-def make(*, ier: int = Ier.ERBFI, trigger: int = 8, pace: bool = False) -> ChipBench:
+def make(*, ier: int = Ier.ERBFI, trigger: int = 8, pace: bool = False) -> ChipRig:
     """Make a port that a driver has set up."""
-    bench = ChipBench(pace=pace)
+    bench = ChipRig(pace=pace)
     bench.set_up(ier=ier, trigger=trigger)
     bench.get(bench.registers.lsr)
     return bench
 
 
-def drain(bench: ChipBench, most: int) -> bytes:
+def drain(bench: ChipRig, most: int) -> bytes:
     """Read at most so many characters in one piece."""
     read = bench.chip.read_run(min(most, bench.line.waiting + bench.chip.receiver.level))
     assert read is not None
@@ -33,7 +33,7 @@ def drain(bench: ChipBench, most: int) -> bytes:
 
 def test_input_waits_for_a_driver_in_a_bounded_room() -> None:
     """What does not fit is refused whole; both are counted."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.send(bytes(LINE_LIMIT - 1))
     with pytest.raises(LineFull, match="room for 1 of") as caught:
         bench.send(b"ab")
@@ -45,7 +45,7 @@ def test_input_waits_for_a_driver_in_a_bounded_room() -> None:
 
 def test_input_that_comes_to_an_attached_driver_is_not_unattended() -> None:
     """Only what nobody was there for is counted."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.send(b"before")
     bench.line.attached = True
     bench.send(b"after")
@@ -54,7 +54,7 @@ def test_input_that_comes_to_an_attached_driver_is_not_unattended() -> None:
 
 def test_nothing_is_nothing() -> None:
     """Input without characters puts nothing on the line."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.send(b"")
     assert bench.line.waiting == 0
 
@@ -75,7 +75,7 @@ async def test_a_writer_waits_for_room() -> None:
 
 async def test_writers_are_served_in_turn() -> None:
     """One that has much to send does not keep another one out."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.send(bytes(LINE_LIMIT))
     first = asyncio.create_task(bench.line.send(b"1" * LINE_LIMIT))
     second = asyncio.create_task(bench.line.send(b"2" * LINE_LIMIT))
@@ -100,7 +100,7 @@ async def test_a_message_that_fits_is_not_torn() -> None:
 
 async def test_nobody_overtakes_a_writer_that_waits() -> None:
     """While one waits for its turn, input at once is refused, however small."""
-    bench = ChipBench()
+    bench = ChipRig()
     bench.send(bytes(LINE_LIMIT))
     waiting = asyncio.create_task(bench.line.send(b"x"))
     await asyncio.sleep(0)
@@ -114,7 +114,7 @@ async def test_nobody_overtakes_a_writer_that_waits() -> None:
 
 async def test_a_cancelled_writer_leaves_what_it_has_sent_and_the_next_has_its_turn() -> None:
     """As on a real line: what is under way arrives."""
-    bench = ChipBench()
+    bench = ChipRig()
     first = asyncio.create_task(bench.line.send(b"1" * (LINE_LIMIT + 5)))
     second = asyncio.create_task(bench.line.send(b"2" * 5))
     await asyncio.sleep(0)
@@ -214,7 +214,7 @@ async def test_a_writer_is_told_what_was_taken_and_what_was_lost() -> None:
 
 async def test_a_writer_is_told_nothing_while_its_input_waits() -> None:
     """Sent is not taken."""
-    bench = ChipBench()
+    bench = ChipRig()
     await bench.line.send(b"abc", writer=bench)
     before = bench.taken_characters
     bench.set_up()

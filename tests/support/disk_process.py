@@ -38,7 +38,7 @@ CPUCLOCK_SCHED = 2
 """Exact CPU time (Linux, posix-timers.h)."""
 
 
-class BenchDisk:
+class DiskProcess:
     """A device process with an image of its own; `options` go to its command line."""
 
     def __init__(self, folder: Path, name: str, undo: AsyncExitStack, *options: str) -> None:
