@@ -222,7 +222,7 @@ async def test_memory_can_be_taken_away_with_requests_in_flight(backend: Backend
         assert backend.model.requests == 20
 
 
-# -- Eventfds ---------------------------------------------------------------------------------------
+# -- Eventfds --------------------------------------------------------------------------------------
 
 
 async def test_a_ring_with_a_kick_descriptor_is_not_polled(
