@@ -1,6 +1,7 @@
 """The kind `blk`."""
 
 from virtmesh.blk.driver import VirtIOBlk
+from virtmesh.blk.figures import FIGURES, REQUEST_NAMES
 from virtmesh.blk.model import make
 from virtmesh.blk.options import OPTIONS
 from virtmesh.kinds.record import DeviceKind
@@ -11,4 +12,6 @@ KIND = DeviceKind(
     make=make,
     options=OPTIONS,
     driver=VirtIOBlk,
+    requests=REQUEST_NAMES,
+    figures=FIGURES,
 )

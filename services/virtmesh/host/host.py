@@ -16,6 +16,7 @@ from virtmesh.host.counters import HostCounters
 from virtmesh.host.interrupts import InterruptPlane
 from virtmesh.host.metrics import host_metrics
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
+from virtmesh.kinds import find_kind, kind_names
 from virtmesh.rpc.server import GRACE_SECONDS, Server
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.exporter import MetricsServer
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from virtmesh.kinds import DeviceKind
     from virtmesh.mmio.device import Device
 
 log = structlog.get_logger(__name__)
@@ -91,7 +93,9 @@ class Host:
         self._sessions = Sessions(device, self._handovers)
         self._front_ends = self._front_end_server()
         self._interrupts = InterruptPlane(device)
-        self._control = ControlPlane(device, self._sessions, self._counters)
+        kind = known_kind(device.description.kind)
+        self._control = ControlPlane(device, self._sessions, self._counters, kind)
+        self._control.collect = self._collect
         self._trace = TracePlane(self._traced)
         self._metrics: MetricsServer | None = None
 
@@ -192,3 +196,8 @@ class Host:
         yield from self._server.calls.metrics()
         yield from logs.LIMIT.metrics()
         yield from self.device.metrics()
+
+
+def known_kind(name: str) -> DeviceKind | None:
+    """Return the record of a kind; None for a device that has none."""
+    return find_kind(name) if name in kind_names() else None

@@ -1,6 +1,7 @@
 """The kind `input`."""
 
 from virtmesh.input.driver import VirtIOInput
+from virtmesh.input.figures import FIGURES
 from virtmesh.input.model import make
 from virtmesh.input.options import OPTIONS
 from virtmesh.kinds.record import DeviceKind
@@ -11,4 +12,5 @@ KIND = DeviceKind(
     make=make,
     options=OPTIONS,
     driver=VirtIOInput,
+    figures=FIGURES,
 )

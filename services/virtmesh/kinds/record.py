@@ -97,8 +97,8 @@ class DeviceKind:
     platform: Platform | None = None
     """How the device is found; None for a virtio device, which sits in a virtio-mmio slot."""
     registers: Sequence[Register] = ()
-    """The window of a platform device; the configuration space of a virtio device. Offsets are those
-    of the window: a configuration space begins at MMIO_CONFIG."""
+    """The window of a platform device; the configuration space of a virtio device, which begins at
+    offset 0x100 of its window."""
     requests: RequestNames | None = None
     driver: type[Driver] | None = None
     """The kernel's driver."""

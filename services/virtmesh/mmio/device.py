@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from enum import IntFlag
 
     import grpc.aio
     from prometheus_client import Metric
     from virtmesh_native import GuestMemory, Interrupt
+
+    from virtmesh_common.registers import Register
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class Description:
     queue_size_max: Sequence[int] = ()
     services: Sequence[str] = ()
     """Full gRPC names of the services the device offers to people."""
+    registers: Sequence[Register] = ()
+    """The window as this device has it; of a virtio device its configuration space."""
+    family: type[IntFlag] | None = None
+    """The feature bits of this kind of virtio device."""
 
 
 @dataclass(frozen=True)

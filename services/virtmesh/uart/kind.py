@@ -2,6 +2,7 @@
 
 from virtmesh.kinds.record import DeviceKind
 from virtmesh.uart.driver.driver import NS16550a
+from virtmesh.uart.figures import FIGURES
 from virtmesh.uart.model import make
 from virtmesh.uart.options import OPTIONS
 
@@ -11,4 +12,5 @@ KIND = DeviceKind(
     make=make,
     options=OPTIONS,
     driver=NS16550a,
+    figures=FIGURES,
 )

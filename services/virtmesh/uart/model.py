@@ -74,7 +74,9 @@ class UartDevice:
             options.scrollback,
             LogFile(options.log_file) if options.log_file else None,
         )
-        self._window = Window(self.chip, options.layout)
+        self._window = Window(
+            self.chip, options.layout, auto_flow=options.auto_flow, interrupt=self.interrupt
+        )
         self._service: UartService | None = None
         self._resets = 0
 
@@ -90,6 +92,7 @@ class UartDevice:
             mmio_size_bytes=self.options.layout.size,
             reg_shift=self.options.layout.reg_shift,
             services=(SERVICE,),
+            registers=self._window.table,
         )
 
     @property

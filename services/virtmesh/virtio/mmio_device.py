@@ -16,6 +16,7 @@ import structlog
 from virtmesh.mmio.device import Description, DeviceCounters, DeviceState
 from virtmesh.mmio.metrics import register_metrics
 from virtmesh.mmio.register_file import RegisterFile
+from virtmesh.mmio.reserved_bits import ReservedBits
 from virtmesh.virtio.device import VIRTIO_VENDOR_ID, SharedMemory
 from virtmesh.virtio.metrics import virtio_metrics
 from virtmesh.virtio.mmio_queues import Active, MmioQueues
@@ -65,6 +66,7 @@ class VirtioMmio:
             (*mmio.REGISTERS, *model.config),
             readers=self._readers() | self._queues.readers(),
             writers=self._writers() | self._queues.writers(),
+            reserved_bits=ReservedBits(model.interrupt),
         )
 
     def _readers(self) -> dict[Register, Callable[[], int]]:
@@ -109,6 +111,8 @@ class VirtioMmio:
             virtio_device_id=self._model.device_id,
             queue_size_max=tuple(self._model.queue_size_max),
             services=tuple(self._model.services),
+            registers=tuple(self._model.config),
+            family=self._model.family,
         )
 
     @property
