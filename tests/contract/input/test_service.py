@@ -14,6 +14,7 @@ import grpc.aio
 import pytest
 
 from tests.support.input_poster import Event, EventPoster
+from virtmesh.input.kind import KIND
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
 from virtmesh.testing.scripted_driver import ScriptDriver, signalled
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.contract.conftest import Served
 
-    Serve = Callable[[VirtioMmio], AbstractAsyncContextManager[Served]]
+    Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 PLAIN = int(Feature.VIRTIO_F_VERSION_1)
 PACKED = int(Feature.VIRTIO_F_RING_PACKED)
@@ -109,7 +110,7 @@ class Driver:
 async def opened(serve: Serve, kind: str, **options: Any) -> AsyncIterator[InputRig]:
     """Serve an input device for a while."""
     model = InputModel("dev", InputOptions(kind, **options), load(kind))
-    async with serve(VirtioMmio(model)) as served:
+    async with serve(VirtioMmio(model), KIND) as served:
         yield InputRig(served, model)
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import Ram
+from virtmesh.blk.kind import KIND
 from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.drivers.settings import Settings
 from virtmesh.host.host import Addresses, Host
@@ -138,9 +139,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def serving_disk(folder: Path, name: str, **options: Any) -> AsyncIterator[BlkModel]:
     """Serve a disk for a while, on an image that is made when it is missing."""
     model = BlkModel(name, BlkOptions(make_image(folder / f"{name}.img"), **options))
-    host = Host(
-        VirtioMmio(model), Addresses([f"unix:{folder}/{name}.sock"], folder / f"{name}.handover")
-    )
+    addresses = Addresses([f"unix:{folder}/{name}.sock"], folder / f"{name}.handover")
+    host = Host(VirtioMmio(model), addresses, KIND)
     await host.start()
     try:
         yield model
