@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::backend::Image;
+use crate::image::Image;
 use crate::parse::{RangeLimits, Terms};
 use crate::request::{Operation, Request, SECTOR_SIZE, Status, VIRTIO_BLK_ID_BYTES};
 use crate::stats::Stats;

@@ -5,7 +5,7 @@
 //! | [`parse`] | parse a chain whole into a request |
 //! | [`request`] | a request, and its answer |
 //! | [`buffer`] | the data of a request in guest memory |
-//! | [`backend`] | the image: a raw file or a block device node |
+//! | [`image`] | the image: a raw file or a block device node |
 //! | [`transfer`] | moving bytes between the two |
 //! | [`disk`] | execute one request |
 //! | [`engine`] | execute many at a time |
@@ -26,11 +26,11 @@
 //! | others on the host | image used twice | `flock`; who does not look at locks is not kept out |
 //! | storage | lost writes | after one failed flush every later flush fails |
 
-pub mod backend;
 pub mod buffer;
 pub mod device;
 pub mod disk;
 pub mod engine;
+pub mod image;
 mod image_error;
 pub mod parse;
 pub mod request;
@@ -38,10 +38,10 @@ pub mod stats;
 pub mod transfer;
 pub mod worker;
 
-pub use backend::Image;
 pub use device::{BlkDevice, StartError};
 pub use disk::{Disk, DiskOptions};
 pub use engine::{Engine, SyncEngine};
+pub use image::Image;
 pub use image_error::{ImageError, ResizeError};
 pub use parse::RangeLimits;
 pub use request::Kind;

@@ -8,7 +8,7 @@ mod inflight;
 mod interrupt;
 mod memory;
 mod queue;
-mod queue_tape;
+mod queue_recorder;
 mod recorder;
 mod vhost;
 

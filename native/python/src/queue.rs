@@ -9,7 +9,7 @@ use virtmesh_ring::{LogRegion, Segment, Segments};
 use crate::errors;
 use crate::inflight::InFlightLog;
 use crate::memory::GuestMemory;
-use crate::queue_tape::QueueTape;
+use crate::queue_recorder::QueueTape;
 use crate::recorder::Recorder;
 
 /// A buffer: guest address, length in bytes.

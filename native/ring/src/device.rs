@@ -4,12 +4,12 @@
 //! writes what the device wants to be notified of; the pusher alone marks chains used. They share the
 //! record of what the device holds, and for a packed ring the count of what was given back.
 
-use crate::chain::Chain;
 use crate::config::QueueConfig;
+use crate::descriptor_chain::Chain;
 use crate::error::{ConfigError, RingError};
-use crate::held::Held;
+use crate::format::{Kind, either};
 use crate::inflight::LogRegion;
-use crate::kind::{Kind, either};
+use crate::inflight_heads::Held;
 use crate::memory::{GuestRam, RingMemory};
 use crate::{packed, split};
 

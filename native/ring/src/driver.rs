@@ -3,14 +3,14 @@
 //! What is shown to the device is never read back: which descriptors are free, and which belong to a
 //! chain, is known from a copy that the device can't reach.
 
-use crate::chain::Segment;
 use crate::config::QueueConfig;
+use crate::descriptor_chain::Segment;
 use crate::error::{ConfigError, RingError};
-use crate::kind::{Kind, either};
+use crate::format::{Kind, either};
+use crate::indirect::IndirectTables;
 use crate::layout::MAX_CHAIN_BYTES;
 use crate::memory::{GuestRam, RingMemory};
 use crate::shadow::{InFlight, Shadow};
-use crate::tables::IndirectTables;
 use crate::{packed, split};
 
 /// Adds chains, takes used ones back.

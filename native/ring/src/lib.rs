@@ -5,7 +5,7 @@
 //! | [`memory`] | what a ring needs of memory, as a trait, and the mapped guest memory itself |
 //! | [`layout`] | constants and offsets of the specification |
 //! | [`config`] | where one queue is, and of which kind |
-//! | [`chain`] | a descriptor chain, parsed |
+//! | [`descriptor_chain`] | a descriptor chain, parsed |
 //! | [`device`], [`driver`] | the two sides, [`DeviceQueue`] and [`DriverQueue`], of either kind of queue |
 //! | `split`, `packed` | what the kinds differ in |
 //! | [`inflight`] | the log of what a device side took, for the one after it |
@@ -27,25 +27,25 @@
 //! `examples/ring_bench.rs` finds the two alike, with every buffer's bounds checked here. `vm-memory`
 //! does serve.
 
-pub mod chain;
+mod chain_builder;
 pub mod config;
+pub mod descriptor_chain;
 pub mod device;
 pub mod driver;
 pub mod error;
-mod held;
+mod format;
+mod indirect;
 pub mod inflight;
-mod kind;
+mod inflight_heads;
 pub mod layout;
 pub mod memory;
 mod packed;
 mod shadow;
 mod split;
 mod sync;
-mod tables;
-mod walk;
 
-pub use chain::{Chain, Segment, Segments, extent};
 pub use config::QueueConfig;
+pub use descriptor_chain::{Chain, Segment, Segments, extent};
 pub use device::{DeviceQueue, Popper, Pusher};
 pub use driver::DriverQueue;
 pub use error::{ConfigError, MemoryError, RingError};

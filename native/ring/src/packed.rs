@@ -15,7 +15,7 @@
 
 mod device;
 mod driver;
-mod events;
+mod event_suppression;
 
 pub(crate) use device::{AvailReader, UsedWriter, halves};
 pub(crate) use driver::DriverRing;

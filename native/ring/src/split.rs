@@ -11,9 +11,9 @@
 //! | `used.idx` | [`UsedWriter`] | itself |
 //! | `used.flags`, `avail_event` | [`AvailReader`] | a full fence on both sides |
 
+mod chain;
 mod device;
 mod driver;
-mod follow;
 
 pub(crate) use device::{AvailReader, UsedWriter, halves};
 pub(crate) use driver::DriverRing;

@@ -8,19 +8,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::events::Events;
-use crate::chain::Chain;
+use super::event_suppression::Events;
+use crate::chain_builder::{Limits, Walk};
 use crate::config::{Areas, QueueConfig};
+use crate::descriptor_chain::Chain;
 use crate::error::{ConfigError, RingError};
-use crate::held::Held;
 use crate::inflight::{LogRegion, LoggedChain, PackedLog, Shared, Taken};
+use crate::inflight_heads::Held;
 use crate::layout::packed::{Base, Position, WORD_OFFSET, Word, used_flags};
 use crate::layout::{
     DESC_SIZE, VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE, desc_offset,
 };
 use crate::memory::{RingArea, RingMemory};
 use crate::sync::AtomicU32;
-use crate::walk::{Limits, Walk};
 
 /// Reads available descriptors.
 pub(crate) struct AvailReader<M: RingMemory> {

@@ -2,14 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use super::events::Events;
-use crate::chain::Segment;
+use super::event_suppression::Events;
 use crate::config::{Areas, QueueConfig};
+use crate::descriptor_chain::Segment;
 use crate::driver::Used;
+use crate::indirect::with_flags;
 use crate::layout::packed::{EventSuppress, Position, WORD_OFFSET, Word, available_flags};
 use crate::layout::{VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_WRITE, desc_offset};
 use crate::memory::{RingArea, RingMemory};
-use crate::tables::with_flags;
 
 /// Writes available descriptors, reads used ones.
 pub(crate) struct DriverRing<M: RingMemory> {

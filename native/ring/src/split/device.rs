@@ -3,18 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
-use super::follow::read_chain;
-use crate::chain::Chain;
+use super::chain::read_chain;
+use crate::chain_builder::Limits;
 use crate::config::{Areas, QueueConfig};
+use crate::descriptor_chain::Chain;
 use crate::error::{ConfigError, RingError};
-use crate::held::Held;
 use crate::inflight::{LogRegion, Shared, SplitLog};
+use crate::inflight_heads::Held;
 use crate::layout::{
     RING_FLAGS, RING_IDX, VIRTQ_AVAIL_F_NO_INTERRUPT, VIRTQ_USED_F_NO_NOTIFY, avail_offset,
     need_event, never_event, used_offset,
 };
 use crate::memory::{RingArea, RingMemory};
-use crate::walk::Limits;
 
 /// Reads the available ring; writes `used.flags` and `avail_event`.
 pub(crate) struct AvailReader<M: RingMemory> {

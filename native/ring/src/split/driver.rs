@@ -4,10 +4,11 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::chain::Segment;
 use crate::config::{Areas, QueueConfig};
+use crate::descriptor_chain::Segment;
 use crate::driver::Used;
 use crate::error::RingError;
+use crate::indirect::with_flags;
 use crate::layout::{
     Descriptor, RING_FLAGS, RING_IDX, VIRTQ_AVAIL_F_NO_INTERRUPT, VIRTQ_DESC_F_INDIRECT,
     VIRTQ_DESC_F_NEXT, VIRTQ_USED_F_NO_NOTIFY, avail_offset, desc_offset, need_event, never_event,
@@ -15,7 +16,6 @@ use crate::layout::{
 };
 use crate::memory::{RingArea, RingMemory};
 use crate::shadow::Shadow;
-use crate::tables::with_flags;
 
 /// Writes descriptor table and available ring, reads the used ring.
 pub(crate) struct DriverRing<M: RingMemory> {

@@ -13,7 +13,7 @@ use virtmesh_ring::layout::inflight::region_len;
 use virtmesh_ring::{Chain, DeviceQueue, DriverQueue, GuestRam, LogRegion, Segment};
 
 use crate::common::{BASE, Rig, ram};
-use crate::mortal::{Budget, Killed, Mortal};
+use crate::killable_memory::{Budget, Killed, Mortal};
 use crate::peers::Random;
 
 const STEPS: usize = 120;

@@ -5,19 +5,19 @@
 
 mod bad_devices;
 mod bad_drivers;
-mod bad_tables;
+mod bad_indirect_tables;
 mod common;
 mod configs;
 mod garbage;
 mod guest_ram;
 mod inflight_kills;
 mod inflight_logs;
-mod mortal;
+mod killable_memory;
+mod model;
 mod notifications;
 mod packed_devices;
 mod packed_drivers;
 mod peers;
 mod processes;
-mod programs;
 mod resuming;
 mod stress;

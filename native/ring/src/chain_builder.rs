@@ -9,8 +9,8 @@
 //! the queue size there too, but Linux goes by what the device says of itself: with a block device's
 //! `seg_max` it makes chains of `seg_max` + 2 buffers on any ring, however short.
 
-use crate::chain::{Chain, Segment, Segments};
 use crate::config::QueueConfig;
+use crate::descriptor_chain::{Chain, Segment, Segments};
 use crate::error::RingError;
 use crate::layout::{DESC_SIZE, MAX_CHAIN_BYTES, MAX_QUEUE_SIZE};
 use crate::memory::RingMemory;

@@ -1,7 +1,7 @@
 //! The indirect tables of a driver (virtio 1.4, 2.7.5.3 and 2.8.7).
 
-use crate::chain::Segment;
 use crate::config::{Part, QueueConfig, check_disjoint};
+use crate::descriptor_chain::Segment;
 use crate::error::ConfigError;
 use crate::layout::{DESC_SIZE, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE, desc_offset};
 use crate::memory::{RingArea, RingMemory};

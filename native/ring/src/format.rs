@@ -10,8 +10,8 @@ pub(crate) enum Kind<S, P> {
 macro_rules! either {
     ($kind:expr, $ring:ident => $action:expr) => {
         match $kind {
-            $crate::kind::Kind::Split($ring) => $action,
-            $crate::kind::Kind::Packed($ring) => $action,
+            $crate::format::Kind::Split($ring) => $action,
+            $crate::format::Kind::Packed($ring) => $action,
         }
     };
 }

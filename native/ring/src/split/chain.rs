@@ -1,12 +1,12 @@
 //! Following a descriptor chain by `next` (virtio 1.4, 2.7.5).
 
-use crate::chain::Chain;
+use crate::chain_builder::{Limits, Walk};
+use crate::descriptor_chain::Chain;
 use crate::error::RingError;
 use crate::layout::{
     Descriptor, VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE, desc_offset,
 };
 use crate::memory::{RingArea, RingMemory};
-use crate::walk::{Limits, Walk};
 
 /// Copy the chain at `head` (below the queue size) out of shared memory.
 pub(super) fn read_chain<M: RingMemory>(
