@@ -110,7 +110,7 @@ impl BlkDevice {
             return Err(StartError::Running { index });
         }
         let mut queue = DeviceQueue::with_log(memory.clone(), config, log)?;
-        queue.allow_chains(self.disk.longest_chain());
+        queue.allow_indirect_buffers(self.disk.max_chain_buffers());
         let disk = Arc::clone(&self.disk);
         let worker = Worker::start(index, queue, memory, interrupt, kick, disk, engine)?;
         state.queues.insert(index, Arc::new(worker));

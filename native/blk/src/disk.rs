@@ -4,7 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::image::Image;
-use crate::parse::{RangeLimits, Terms};
+use crate::parse::{RangeLimits, RequestLimits};
 use crate::request::{Operation, Request, SECTOR_SIZE, Status, VIRTIO_BLK_ID_BYTES};
 use crate::stats::Stats;
 
@@ -61,8 +61,8 @@ impl Disk {
 
     /// What requests are held to now.
     #[must_use]
-    pub fn terms(&self) -> Terms {
-        Terms {
+    pub fn request_limits(&self) -> RequestLimits {
+        RequestLimits {
             features: self.features.load(Ordering::SeqCst),
             capacity: self.image.capacity() / SECTOR_SIZE,
             read_only: self.read_only(),
@@ -74,7 +74,7 @@ impl Disk {
 
     /// Buffers of the longest chain that a driver may make for a request: header, data, status.
     #[must_use]
-    pub fn longest_chain(&self) -> u16 {
+    pub fn max_chain_buffers(&self) -> u16 {
         u16::try_from(self.options.seg_max)
             .unwrap_or(u16::MAX)
             .saturating_add(2)
@@ -119,16 +119,16 @@ impl Disk {
             Operation::Refuse(status) => return *status,
             Operation::Read { offset } => self.image.read(&request.writable, *offset),
             Operation::Write { offset } => {
-                self.stable(|| self.image.write(&request.readable, *offset))
+                self.make_stable(|| self.image.write(&request.readable, *offset))
             }
             Operation::Flush => self.image.flush(),
             Operation::Identify => request.writable.fill(&self.id).map_err(io::Error::other),
-            Operation::Discard(ranges) => self.stable(|| {
+            Operation::Discard(ranges) => self.make_stable(|| {
                 ranges
                     .iter()
                     .try_for_each(|range| self.image.discard(range.offset, range.length))
             }),
-            Operation::WriteZeroes(ranges) => self.stable(|| {
+            Operation::WriteZeroes(ranges) => self.make_stable(|| {
                 ranges.iter().try_for_each(|range| {
                     self.image
                         .write_zeroes(range.offset, range.length, range.unmap)
@@ -144,7 +144,7 @@ impl Disk {
 
     /// Write, and make it durable if the disk is write-through all the while: the mode is read before
     /// (virtio 1.4, 5.2.6.2, case 2 of "a write becomes stable").
-    fn stable(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    fn make_stable(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let write_back = self.write_back();
         write()?;
         if write_back {

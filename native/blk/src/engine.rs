@@ -25,10 +25,10 @@ use crate::request::{Operation, Request, Status, Used};
 const INLINE_LIMIT: u64 = 64 << 10;
 /// Most fast jobs that are taken while a slow one could be: so that reads and writes, however many
 /// come, never keep a flush waiting for ever.
-const PATIENCE: u32 = 32;
+const MAX_FAST_BEFORE_SLOW: u32 = 32;
 
 /// Where the completions of jobs go: the queue they came from.
-pub trait Sink: Send + Sync {
+pub trait CompletionSink: Send + Sync {
     /// Give chains back to the driver. Called once for each job the engine took over.
     fn complete(&self, used: &[Used]);
 
@@ -45,7 +45,7 @@ pub struct Job {
     /// The disk it is for.
     pub disk: Arc<Disk>,
     /// Who waits for it.
-    pub sink: Arc<dyn Sink>,
+    pub sink: Arc<dyn CompletionSink>,
     /// When it left its queue ([`now`]).
     pub started_ns: u64,
     /// True once its execution has begun, and is recorded.
@@ -80,7 +80,10 @@ impl Job {
     fn record(&self, time_ns: u64, kind: EventKind, value: u64, extra: u64) {
         if let Some((recorder, queue)) = self.sink.recorder() {
             let event = TraceEvent::of_chain(kind, queue, self.request.head, value, extra);
-            recorder.record_at(time_ns, [event.with_detail(self.request.kind.number())]);
+            recorder.record_at(
+                time_ns,
+                [event.with_detail(self.request.request_type.number())],
+            );
         }
     }
 
@@ -89,9 +92,12 @@ impl Job {
         *free_ns = now();
         self.record(*free_ns, EventKind::RequestEnd, status as u64, 0);
         let busy = Duration::from_nanos(free_ns.saturating_sub(self.started_ns));
-        self.disk
-            .stats
-            .count(self.request.kind, status, self.request.bytes(), busy);
+        self.disk.stats.count(
+            self.request.request_type,
+            status,
+            self.request.bytes(),
+            busy,
+        );
         used
     }
 
@@ -256,7 +262,7 @@ impl Pool {
         let mut queues = self.lock();
         loop {
             let may_be_slow = queues.slow_running < self.slow_limit && !queues.slow.is_empty();
-            let slow_first = may_be_slow && queues.passed >= PATIENCE;
+            let slow_first = may_be_slow && queues.passed >= MAX_FAST_BEFORE_SLOW;
             if !slow_first && let Some(job) = queues.fast.pop_front() {
                 queues.passed = queues.passed.saturating_add(1);
                 return Some((job, false));

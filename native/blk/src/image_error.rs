@@ -21,7 +21,7 @@ pub enum ImageError {
         path: PathBuf,
     },
     /// Its permissions refuse.
-    #[error("{}: {cause}: {}", .path.display(), mend_denied(*read_only))]
+    #[error("{}: {cause}: {}", .path.display(), hint_denied(*read_only))]
     Denied {
         /// Path of the image.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum ImageError {
         actual: &'static str,
     },
     /// It has no bytes, or not a whole number of blocks.
-    #[error("{}: {size} bytes {}", .path.display(), mend_size(*size, *block_size, .path))]
+    #[error("{}: {size} bytes {}", .path.display(), hint_size(*size, *block_size, .path))]
     BadSize {
         /// Path of the image.
         path: PathBuf,
@@ -100,7 +100,7 @@ pub(crate) fn check_type(path: &Path, metadata: &fs::Metadata) -> Result<bool, I
     })
 }
 
-fn mend_denied(read_only: bool) -> &'static str {
+fn hint_denied(read_only: bool) -> &'static str {
     if read_only {
         "let the service read it"
     } else {
@@ -108,7 +108,7 @@ fn mend_denied(read_only: bool) -> &'static str {
     }
 }
 
-fn mend_size(size: u64, block_size: u64, path: &Path) -> String {
+fn hint_size(size: u64, block_size: u64, path: &Path) -> String {
     let enlarged = size.max(1).div_ceil(block_size).saturating_mul(block_size);
     let path = path.display();
     format!(

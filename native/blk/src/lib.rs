@@ -44,5 +44,5 @@ pub use engine::{Engine, SyncEngine};
 pub use image::Image;
 pub use image_error::{ImageError, ResizeError};
 pub use parse::RangeLimits;
-pub use request::Kind;
-pub use stats::{KindStats, Stats, latency_bound};
+pub use request::RequestType;
+pub use stats::{RequestStats, Stats, latency_bound};

@@ -7,7 +7,7 @@ use virtmesh_ring::{Chain, GuestRam, MemoryError, Segments};
 
 use crate::buffer::Buffer;
 use crate::request::{
-    Kind, Operation, Range, Ranges, Request, SECTOR_SIZE, Status, VIRTIO_BLK_ID_BYTES,
+    Operation, Range, Ranges, Request, RequestType, SECTOR_SIZE, Status, VIRTIO_BLK_ID_BYTES,
 };
 
 /// `seg_max` is in force (5.2.3).
@@ -28,7 +28,7 @@ const SEGMENT_SIZE: usize = 16;
 
 /// What requests are held to: what was negotiated, and how the disk is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub struct RequestLimits {
     /// Negotiated feature bits.
     pub features: u64,
     /// Capacity in sectors.
@@ -54,7 +54,7 @@ pub struct RangeLimits {
 
 /// The chain is no request: nothing can be answered, and the device needs a reset.
 #[derive(Debug, thiserror::Error)]
-pub enum Malformed {
+pub enum MalformedChain {
     /// There is no byte for the status.
     #[error("request {head} has no status byte")]
     NoStatus {
@@ -78,28 +78,36 @@ impl Request {
     ///
     /// # Errors
     /// When it can't be answered.
-    pub fn parse(chain: &Chain, memory: &GuestRam, terms: &Terms) -> Result<Self, Malformed> {
+    pub fn parse(
+        chain: &Chain,
+        memory: &GuestRam,
+        limits: &RequestLimits,
+    ) -> Result<Self, MalformedChain> {
         let head = chain.head;
-        let outside = |cause| Malformed::OutsideMemory { head, cause };
+        let outside = |cause| MalformedChain::OutsideMemory { head, cause };
 
         let mut writable = chain.writable.clone();
-        let status_address = take_last_byte(&mut writable).ok_or(Malformed::NoStatus { head })?;
+        let status_address =
+            take_last_byte(&mut writable).ok_or(MalformedChain::NoStatus { head })?;
         let mut readable = chain.readable.clone();
         let header = take_header(&mut readable, memory).map_err(outside)?;
         let readable = Buffer::new(memory, readable).map_err(outside)?;
         let writable = Buffer::new(memory, writable).map_err(outside)?;
 
-        let (kind, operation) = match header {
-            None => (Kind::Other, Operation::Refuse(Status::IoErr)),
+        let (request_type, operation) = match header {
+            None => (RequestType::Other, Operation::Refuse(Status::IoErr)),
             Some(header) => {
-                let operation = judge(&header, &readable, &writable, terms);
-                (header.kind, operation.unwrap_or_else(Operation::Refuse))
+                let operation = validate(&header, &readable, &writable, limits);
+                (
+                    header.request_type,
+                    operation.unwrap_or_else(Operation::Refuse),
+                )
             }
         };
         let memory = memory.clone();
         Ok(Self {
             head,
-            kind,
+            request_type,
             operation,
             readable,
             writable,
@@ -111,57 +119,57 @@ impl Request {
 
 /// The header, decoded (5.2.6). `reserved` is ignored: it once was the priority.
 struct Header {
-    kind: Kind,
+    request_type: RequestType,
     sector: u64,
 }
 
 /// Decide what a request asks for, or which status refuses it.
-fn judge(
+fn validate(
     header: &Header,
     readable: &Buffer,
     writable: &Buffer,
-    terms: &Terms,
+    limits: &RequestLimits,
 ) -> Result<Operation, Status> {
-    let negotiated = |feature| match terms.features & feature {
+    let negotiated = |feature| match limits.features & feature {
         0 => Err(Status::Unsupp),
         _ => Ok(()),
     };
-    match header.kind {
-        Kind::In => {
+    match header.request_type {
+        RequestType::In => {
             refuse_if(!readable.is_empty())?;
-            let offset = check_data(header.sector, writable, terms)?;
+            let offset = check_data(header.sector, writable, limits)?;
             Ok(Operation::Read { offset })
         }
-        Kind::Out => {
+        RequestType::Out => {
             // "A device MUST set the status byte to VIRTIO_BLK_S_IOERR for a write request if
             // VIRTIO_BLK_F_RO is offered, and MUST NOT write any data" (5.2.6.2).
-            refuse_if(terms.read_only || !writable.is_empty())?;
-            let offset = check_data(header.sector, readable, terms)?;
+            refuse_if(limits.read_only || !writable.is_empty())?;
+            let offset = check_data(header.sector, readable, limits)?;
             Ok(Operation::Write { offset })
         }
-        Kind::Flush => {
+        RequestType::Flush => {
             // Data is ignored: a driver SHOULD NOT include any (5.2.6.1).
             negotiated(VIRTIO_BLK_F_FLUSH)?;
             Ok(Operation::Flush)
         }
-        Kind::GetId => {
+        RequestType::GetId => {
             refuse_if(!readable.is_empty() || writable.len() != VIRTIO_BLK_ID_BYTES as u64)?;
             Ok(Operation::Identify)
         }
-        Kind::Discard => {
+        RequestType::Discard => {
             negotiated(VIRTIO_BLK_F_DISCARD)?;
             // "Unmap MUST be zero for discard commands", else UNSUPP (5.2.6.1, 5.2.6.2).
-            let ranges = check_ranges(readable, terms, terms.discard, 0)?;
-            refuse_if(terms.read_only || !writable.is_empty())?;
+            let ranges = check_ranges(readable, limits, limits.discard, 0)?;
+            refuse_if(limits.read_only || !writable.is_empty())?;
             Ok(Operation::Discard(ranges))
         }
-        Kind::WriteZeroes => {
+        RequestType::WriteZeroes => {
             negotiated(VIRTIO_BLK_F_WRITE_ZEROES)?;
-            let ranges = check_ranges(readable, terms, terms.write_zeroes, FLAG_UNMAP)?;
-            refuse_if(terms.read_only || !writable.is_empty())?;
+            let ranges = check_ranges(readable, limits, limits.write_zeroes, FLAG_UNMAP)?;
+            refuse_if(limits.read_only || !writable.is_empty())?;
             Ok(Operation::WriteZeroes(ranges))
         }
-        Kind::Other => Err(Status::Unsupp),
+        RequestType::Other => Err(Status::Unsupp),
     }
 }
 
@@ -170,16 +178,16 @@ fn refuse_if(broken: bool) -> Result<(), Status> {
 }
 
 /// Check the data of IN or OUT and return where it starts on the disk, in bytes.
-fn check_data(sector: u64, data: &Buffer, terms: &Terms) -> Result<u64, Status> {
-    let negotiated = terms.features & VIRTIO_BLK_F_SEG_MAX != 0;
-    refuse_if(negotiated && data.segments() > terms.seg_max as usize)?;
+fn check_data(sector: u64, data: &Buffer, limits: &RequestLimits) -> Result<u64, Status> {
+    let negotiated = limits.features & VIRTIO_BLK_F_SEG_MAX != 0;
+    refuse_if(negotiated && data.segments() > limits.seg_max as usize)?;
     refuse_if(!data.len().is_multiple_of(SECTOR_SIZE))?;
-    check_sectors(sector, data.len() / SECTOR_SIZE, terms)
+    check_sectors(sector, data.len() / SECTOR_SIZE, limits)
 }
 
 /// Check that sectors are inside the capacity and return the offset of the first, in bytes.
-fn check_sectors(sector: u64, count: u64, terms: &Terms) -> Result<u64, Status> {
-    let left = terms.capacity.checked_sub(sector).ok_or(Status::IoErr)?;
+fn check_sectors(sector: u64, count: u64, limits: &RequestLimits) -> Result<u64, Status> {
+    let left = limits.capacity.checked_sub(sector).ok_or(Status::IoErr)?;
     refuse_if(count > left)?;
     // No overflow: sector <= capacity, and the capacity is a file size divided by 512.
     Ok(sector * SECTOR_SIZE)
@@ -188,12 +196,12 @@ fn check_sectors(sector: u64, count: u64, terms: &Terms) -> Result<u64, Status> 
 /// Copy the segments of a DISCARD or `WRITE_ZEROES` out, and check them. `known_flags` are allowed.
 fn check_ranges(
     data: &Buffer,
-    terms: &Terms,
-    limits: RangeLimits,
+    limits: &RequestLimits,
+    range_limits: RangeLimits,
     known_flags: u32,
 ) -> Result<Ranges, Status> {
     let count = data.len() / SEGMENT_SIZE as u64;
-    refuse_if(count == 0 || count > u64::from(limits.max_seg))?;
+    refuse_if(count == 0 || count > u64::from(range_limits.max_seg))?;
     refuse_if(!data.len().is_multiple_of(SEGMENT_SIZE as u64))?;
     let copy = data.to_vec().map_err(|_| Status::IoErr)?;
     let segments = || {
@@ -209,9 +217,9 @@ fn check_ranges(
     }
     segments()
         .map(|segment| {
-            refuse_if(segment.num_sectors > limits.max_sectors)?;
+            refuse_if(segment.num_sectors > range_limits.max_sectors)?;
             let count = u64::from(segment.num_sectors);
-            let offset = check_sectors(segment.sector, count, terms)?;
+            let offset = check_sectors(segment.sector, count, limits)?;
             let unmap = segment.flags & FLAG_UNMAP != 0;
             Ok(Range {
                 offset,
@@ -286,7 +294,10 @@ fn take_header(segments: &mut Segments, memory: &GuestRam) -> Result<Option<Head
     }
     let whole = rest.is_empty();
     let [t0, t1, t2, t3, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = bytes;
-    let kind = Kind::from_type(u32::from_le_bytes([t0, t1, t2, t3]));
+    let request_type = RequestType::from_number(u32::from_le_bytes([t0, t1, t2, t3]));
     let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
-    Ok(whole.then_some(Header { kind, sector }))
+    Ok(whole.then_some(Header {
+        request_type,
+        sector,
+    }))
 }

@@ -28,7 +28,7 @@ pub const VIRTIO_BLK_T_WRITE_ZEROES: u32 = 13;
 
 /// The type of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum RequestType {
     /// [`VIRTIO_BLK_T_IN`]
     In,
     /// [`VIRTIO_BLK_T_OUT`]
@@ -45,7 +45,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl RequestType {
     /// All types, in ascending order of their number.
     pub const ALL: [Self; 7] = [
         Self::In,
@@ -71,7 +71,7 @@ impl Kind {
         }
     }
 
-    /// Number in the specification; 127 for [`Kind::Other`].
+    /// Number in the specification; 127 for [`RequestType::Other`].
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
@@ -85,7 +85,7 @@ impl Kind {
         }
     }
 
-    pub(crate) const fn from_type(number: u32) -> Self {
+    pub(crate) const fn from_number(number: u32) -> Self {
         match number {
             VIRTIO_BLK_T_IN => Self::In,
             VIRTIO_BLK_T_OUT => Self::Out,
@@ -155,7 +155,7 @@ pub struct Request {
     /// The chain, as it is given back.
     pub head: u16,
     /// Its type.
-    pub kind: Kind,
+    pub request_type: RequestType,
     /// What is to be done.
     pub operation: Operation,
     /// Data for the device to read.
@@ -172,8 +172,9 @@ pub type Used = (u16, u32);
 impl Request {
     /// True when the chain was too short for a header.
     #[must_use]
-    pub fn is_headless(&self) -> bool {
-        self.kind == Kind::Other && self.operation == Operation::Refuse(Status::IoErr)
+    pub fn lacks_header(&self) -> bool {
+        self.request_type == RequestType::Other
+            && self.operation == Operation::Refuse(Status::IoErr)
     }
 
     /// First sector of the (first) range; 0 where there is none.

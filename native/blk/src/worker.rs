@@ -1,7 +1,7 @@
 //! The thread of one running queue.
 //!
-//! Invariant: the thread alone takes chains (`Popper`); whoever completes a request gives its chain
-//! back under the lock of `Pusher`. `active` counts the thread itself and every chain it took that is
+//! Invariant: the thread alone takes chains (`AvailConsumer`); whoever completes a request gives its chain
+//! back under the lock of `UsedProducer`. `active` counts the thread itself and every chain it took that is
 //! not given back with its interrupt raised; at 0 the queue is stopped for good, the ring is let go of,
 //! and nothing touches it any more. Nothing here waits for the driver.
 
@@ -13,12 +13,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use virtmesh_device::{
-    Event, EventKind, Interrupt, Kick, NOTIFY_WAY_EVENTFD, Recorder, TraceEvent, now, wait_readable,
+    EventFd, EventKind, Interrupt, Kick, NOTIFY_WAY_EVENTFD, Recorder, TraceEvent, now,
+    wait_readable,
 };
-use virtmesh_ring::{Chain, DeviceQueue, GuestRam, Popper, Pusher, extent};
+use virtmesh_ring::{AvailConsumer, Chain, DeviceQueue, GuestRam, UsedProducer, chain_totals};
 
 use crate::disk::Disk;
-use crate::engine::{Engine, Job, Sink};
+use crate::engine::{CompletionSink, Engine, Job};
 use crate::request::{Request, Used};
 
 /// Most chains taken at once. Their completions are published together when they are executed at
@@ -33,22 +34,22 @@ pub struct Worker {
 struct Shared {
     index: usize,
     /// None once stopped: it keeps guest memory mapped.
-    pusher: Mutex<Option<Pusher>>,
+    producer: Mutex<Option<UsedProducer>>,
     interrupt: Arc<Interrupt>,
-    wake: Event,
+    wake: EventFd,
     stopping: AtomicBool,
     active: AtomicUsize,
-    /// The part of the ring's base that the popper knew when the thread ended.
-    popper_base: AtomicU32,
+    /// The part of the ring's base that the consumer knew when the thread ended.
+    consumer_base: AtomicU32,
     /// Where the queue can go on, once it is stopped.
     stopped: Mutex<Option<u32>>,
     stopped_changed: Condvar,
 }
 
 /// What the thread alone has.
-struct Taker {
+struct QueueThread {
     shared: Arc<Shared>,
-    popper: Popper,
+    consumer: AvailConsumer,
     memory: GuestRam,
     kick: Option<Kick>,
     disk: Arc<Disk>,
@@ -69,21 +70,21 @@ impl Worker {
         disk: Arc<Disk>,
         engine: Arc<dyn Engine>,
     ) -> io::Result<Self> {
-        let (popper, pusher) = queue.split();
+        let (consumer, producer) = queue.split();
         let shared = Arc::new(Shared {
             index,
-            pusher: Mutex::new(Some(pusher)),
+            producer: Mutex::new(Some(producer)),
             interrupt,
-            wake: Event::new()?,
+            wake: EventFd::new()?,
             stopping: AtomicBool::new(false),
             active: AtomicUsize::new(1),
-            popper_base: AtomicU32::new(0),
+            consumer_base: AtomicU32::new(0),
             stopped: Mutex::new(None),
             stopped_changed: Condvar::new(),
         });
-        let taker = Taker {
+        let thread = QueueThread {
             shared: Arc::clone(&shared),
-            popper,
+            consumer,
             memory: memory.clone(),
             kick,
             disk,
@@ -91,7 +92,7 @@ impl Worker {
         };
         thread::Builder::new()
             .name(format!("blk-queue-{index}"))
-            .spawn(move || taker.run())?;
+            .spawn(move || thread.run())?;
         Ok(Self { shared })
     }
 
@@ -136,8 +137,8 @@ impl Worker {
 }
 
 impl Shared {
-    fn pusher(&self) -> MutexGuard<'_, Option<Pusher>> {
-        self.pusher.lock().unwrap_or_else(PoisonError::into_inner)
+    fn producer(&self) -> MutexGuard<'_, Option<UsedProducer>> {
+        self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stopped(&self) -> MutexGuard<'_, Option<u32>> {
@@ -155,11 +156,13 @@ impl Shared {
                 TraceEvent::of_chain(EventKind::Push, self.index, head, written.into(), 0)
             }),
         );
-        let mut held = self.pusher();
-        let Some(pusher) = held.as_mut() else {
+        let mut held = self.producer();
+        let Some(producer) = held.as_mut() else {
             return; // Not reached: what is given back here is counted in `active`.
         };
-        let wanted = pusher.push_batch(used).map(|()| pusher.needs_interrupt());
+        let wanted = producer
+            .push_batch(used)
+            .map(|()| producer.needs_interrupt());
         drop(held);
         match wanted {
             Ok(true) => self.interrupt.raise_used_at(self.index, time_ns),
@@ -186,15 +189,15 @@ impl Shared {
     /// Count chains that were given back, or the end of the thread.
     fn release(&self, count: usize) {
         if self.active.fetch_sub(count, Ordering::SeqCst) == count {
-            let pusher = self.pusher().take();
-            let base = pusher.map_or(0, |pusher| pusher.base());
-            *self.stopped() = Some(self.popper_base.load(Ordering::SeqCst) | base);
+            let producer = self.producer().take();
+            let base = producer.map_or(0, |producer| producer.base());
+            *self.stopped() = Some(self.consumer_base.load(Ordering::SeqCst) | base);
             self.stopped_changed.notify_all();
         }
     }
 }
 
-impl Sink for Shared {
+impl CompletionSink for Shared {
     fn complete(&self, used: &[Used]) {
         // Whatever happens, they are not in flight any more: a stop must not wait for them forever.
         if catch_unwind(AssertUnwindSafe(|| self.publish(used))).is_err() {
@@ -209,7 +212,7 @@ impl Sink for Shared {
     }
 }
 
-impl Taker {
+impl QueueThread {
     fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         match catch_unwind(AssertUnwindSafe(|| self.serve())) {
@@ -217,8 +220,8 @@ impl Taker {
             Ok(Err(reason)) => shared.fail(&reason),
             Err(_) => shared.fail("internal error: the queue's thread panicked"),
         }
-        let base = self.popper.base();
-        shared.popper_base.store(base, Ordering::SeqCst);
+        let base = self.consumer.base();
+        shared.consumer_base.store(base, Ordering::SeqCst);
         // Memory and engine are let go before anyone is told that the queue is stopped.
         drop(self);
         shared.release(1);
@@ -229,14 +232,14 @@ impl Taker {
         let mut chains = Vec::with_capacity(BATCH);
         // What an earlier process took comes first, and is executed even if a stop comes at once: the
         // base of a stopped queue says that nothing is in flight.
-        while self.popper.has_again() {
+        while self.consumer.has_resubmits() {
             self.take(&mut chains)?;
         }
         while !self.is_stopping() {
-            self.popper.disable_notifications();
+            self.consumer.disable_notifications();
             while !self.is_stopping() && self.take(&mut chains)? {}
             let more = self
-                .popper
+                .consumer
                 .enable_notifications()
                 .map_err(|cause| cause.to_string())?;
             if !more && !self.is_stopping() {
@@ -253,7 +256,7 @@ impl Taker {
 
     /// Take a batch and submit it; false when there was none.
     fn take(&mut self, chains: &mut Vec<Chain>) -> Result<bool, String> {
-        let taken = self.popper.pop_batch(BATCH, chains);
+        let taken = self.consumer.pop_batch(BATCH, chains);
         // Those before a bad chain are executed all the same.
         let malformed = self.submit(chains);
         taken
@@ -272,11 +275,11 @@ impl Taker {
             started_ns,
             chains.iter().map(|chain| popped(shared.index, chain)),
         );
-        let terms = self.disk.terms();
+        let limits = self.disk.request_limits();
         let mut malformed = None;
         let mut jobs = Vec::with_capacity(chains.len());
         for chain in chains.drain(..) {
-            match Request::parse(&chain, &self.memory, &terms) {
+            match Request::parse(&chain, &self.memory, &limits) {
                 Ok(request) => jobs.push(self.job(request, started_ns)),
                 Err(cause) => {
                     self.disk.stats.count_malformed();
@@ -294,10 +297,10 @@ impl Taker {
     }
 
     fn job(&self, request: Request, started_ns: u64) -> Job {
-        if request.is_headless() {
+        if request.lacks_header() {
             self.disk.stats.count_malformed();
         }
-        let sink = Arc::clone(&self.shared) as Arc<dyn Sink>;
+        let sink = Arc::clone(&self.shared) as Arc<dyn CompletionSink>;
         Job {
             request,
             disk: Arc::clone(&self.disk),
@@ -331,6 +334,6 @@ impl Taker {
 
 /// What is recorded of a chain that was taken: its descriptors and bytes.
 fn popped(queue: usize, chain: &Chain) -> TraceEvent {
-    let (descriptors, bytes) = extent(&chain.readable, &chain.writable);
+    let (descriptors, bytes) = chain_totals(&chain.readable, &chain.writable);
     TraceEvent::of_chain(EventKind::Pop, queue, chain.head, descriptors as u64, bytes)
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::{BASE, Driver, PLAIN, Rig, guest_ram, options};
 use proptest::prelude::*;
-use virtmesh_blk::parse::Terms;
+use virtmesh_blk::parse::RequestLimits;
 use virtmesh_blk::request::{Operation, Request, Status};
 use virtmesh_ring::{Chain, GuestRam, RingMemory, Segment};
 
@@ -82,7 +82,7 @@ proptest! {
             ram.write(first.addr, &kind.to_le_bytes()).unwrap();
         }
         let limits = options();
-        let terms = Terms {
+        let limits = RequestLimits {
             features,
             capacity,
             read_only: false,
@@ -90,7 +90,7 @@ proptest! {
             discard: limits.discard,
             write_zeroes: limits.write_zeroes,
         };
-        if let Ok(request) = Request::parse(&chain, &ram, &terms) {
+        if let Ok(request) = Request::parse(&chain, &ram, &limits) {
             for (offset, length) in touched(&request) {
                 prop_assert!(offset + length <= capacity * 512);
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use common::{BASE, Driver, PLAIN, Rig, Shape, await_event, header};
 use virtmesh_blk::request::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
-use virtmesh_blk::{Kind, StartError};
+use virtmesh_blk::{RequestType, StartError};
 use virtmesh_ring::layout::Descriptor;
 use virtmesh_ring::{GuestRam, QueueConfig};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
@@ -50,7 +50,10 @@ fn a_stopped_queue_goes_on_from_its_base() {
         while answered < sent {
             answered += driver.wait().len();
         }
-        assert_eq!(rig.device.disk().stats.of(Kind::Flush).ok, sent as u64);
+        assert_eq!(
+            rig.device.disk().stats.of(RequestType::Flush).ok,
+            sent as u64
+        );
     }
 }
 

@@ -11,7 +11,7 @@ const SOCKET_LINK: &str = "socket:[";
 
 /// Why a descriptor is no doorbell.
 #[derive(Debug, thiserror::Error)]
-pub enum DoorbellError {
+pub enum EventfdError {
     /// The number is no open descriptor.
     #[error("descriptor {0} is not open")]
     NotOpen(RawFd),
@@ -46,9 +46,9 @@ pub enum DoorbellError {
 
 /// An eventfd of our own, that no driver ever sees. Signalling and draining never wait.
 #[derive(Debug)]
-pub struct Event(OwnedFd);
+pub struct EventFd(OwnedFd);
 
-impl Event {
+impl EventFd {
     /// Make one, not signalled.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl Event {
     }
 }
 
-impl AsFd for Event {
+impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -92,7 +92,7 @@ impl Kick {
     ///
     /// # Errors
     /// When it is not a non-blocking eventfd.
-    pub fn duplicate(descriptor: RawFd) -> Result<Self, DoorbellError> {
+    pub fn duplicate(descriptor: RawFd) -> Result<Self, EventfdError> {
         duplicate_eventfd(descriptor).map(Self)
     }
 
@@ -123,10 +123,10 @@ impl Call {
     ///
     /// # Errors
     /// When it is neither a non-blocking eventfd nor a socket.
-    pub fn duplicate(descriptor: RawFd) -> Result<Self, DoorbellError> {
+    pub fn duplicate(descriptor: RawFd) -> Result<Self, EventfdError> {
         match duplicate_eventfd(descriptor) {
             Ok(copy) => Ok(Self::Eventfd(copy)),
-            Err(DoorbellError::NotEventfd { actual, .. }) if actual.starts_with(SOCKET_LINK) => {
+            Err(EventfdError::NotEventfd { actual, .. }) if actual.starts_with(SOCKET_LINK) => {
                 duplicate(descriptor).map(Self::Socket)
             }
             Err(refusal) => Err(refusal),
@@ -182,14 +182,14 @@ fn drain(descriptor: BorrowedFd<'_>) -> bool {
 }
 
 /// Duplicate a descriptor.
-fn duplicate(descriptor: RawFd) -> Result<OwnedFd, DoorbellError> {
+fn duplicate(descriptor: RawFd) -> Result<OwnedFd, EventfdError> {
     // SAFETY: F_DUPFD_CLOEXEC takes no pointers; a number that is not open gives EBADF.
     let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 0) };
     if copy < 0 {
         let cause = io::Error::last_os_error();
         return Err(match cause.raw_os_error() {
-            Some(libc::EBADF) => DoorbellError::NotOpen(descriptor),
-            _ => DoorbellError::Refused { descriptor, cause },
+            Some(libc::EBADF) => EventfdError::NotOpen(descriptor),
+            _ => EventfdError::Refused { descriptor, cause },
         });
     }
     // SAFETY: fcntl made the descriptor, and nothing else owns it.
@@ -197,18 +197,18 @@ fn duplicate(descriptor: RawFd) -> Result<OwnedFd, DoorbellError> {
 }
 
 /// Duplicate a descriptor, and check that it is a non-blocking eventfd.
-fn duplicate_eventfd(descriptor: RawFd) -> Result<OwnedFd, DoorbellError> {
+fn duplicate_eventfd(descriptor: RawFd) -> Result<OwnedFd, EventfdError> {
     let copy = duplicate(descriptor)?;
     let link = fs::read_link(format!("/proc/self/fd/{}", copy.as_raw_fd()))
-        .map_err(|cause| DoorbellError::Refused { descriptor, cause })?;
+        .map_err(|cause| EventfdError::Refused { descriptor, cause })?;
     if link.as_os_str() != EVENTFD_LINK {
         let actual = link.to_string_lossy().into_owned();
-        return Err(DoorbellError::NotEventfd { descriptor, actual });
+        return Err(EventfdError::NotEventfd { descriptor, actual });
     }
     // SAFETY: F_GETFL takes no pointers.
     let flags = unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_GETFL) };
     if flags & libc::O_NONBLOCK == 0 {
-        return Err(DoorbellError::Blocking(descriptor));
+        return Err(EventfdError::Blocking(descriptor));
     }
     Ok(copy)
 }
@@ -217,7 +217,7 @@ fn duplicate_eventfd(descriptor: RawFd) -> Result<OwnedFd, DoorbellError> {
 mod tests {
     use super::*;
 
-    fn set_blocking(event: &Event) {
+    fn set_blocking(event: &EventFd) {
         // SAFETY: F_SETFL takes no pointers.
         let result = unsafe { libc::fcntl(event.0.as_raw_fd(), libc::F_SETFL, 0) };
         assert_eq!(result, 0);
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_drained_event_is_not_readable() {
-        let event = Event::new().unwrap();
+        let event = EventFd::new().unwrap();
         event.signal();
         event.signal();
         event.drain();
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn waiting_says_which_descriptor_is_readable() {
-        let (quiet, loud) = (Event::new().unwrap(), Event::new().unwrap());
+        let (quiet, loud) = (EventFd::new().unwrap(), EventFd::new().unwrap());
         loud.signal();
         assert_eq!(
             wait_readable([quiet.as_fd(), loud.as_fd()]).unwrap(),
@@ -244,10 +244,10 @@ mod tests {
 
     #[test]
     fn a_blocking_eventfd_is_refused() {
-        let event = Event::new().unwrap();
+        let event = EventFd::new().unwrap();
         set_blocking(&event);
         let refusal = Kick::duplicate(event.0.as_raw_fd()).unwrap_err();
-        assert!(matches!(refusal, DoorbellError::Blocking(_)), "{refusal}");
+        assert!(matches!(refusal, EventfdError::Blocking(_)), "{refusal}");
     }
 
     #[test]
@@ -261,13 +261,13 @@ mod tests {
     fn a_closed_or_negative_descriptor_is_refused() {
         for descriptor in [-1, i32::MIN, i32::MAX] {
             let refusal = Kick::duplicate(descriptor).unwrap_err();
-            assert!(matches!(refusal, DoorbellError::NotOpen(_)), "{refusal}");
+            assert!(matches!(refusal, EventfdError::NotOpen(_)), "{refusal}");
         }
     }
 
     #[test]
     fn draining_does_not_wait_when_the_driver_made_the_eventfd_blocking_later() {
-        let event = Event::new().unwrap();
+        let event = EventFd::new().unwrap();
         let kick = Kick::duplicate(event.0.as_raw_fd()).unwrap();
         set_blocking(&event);
         assert!(!kick.drain());

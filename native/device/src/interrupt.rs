@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::eventfd::{Call, DoorbellError, Event};
+use crate::eventfd::{Call, EventFd, EventfdError};
 use crate::recorder::{Recorder, now};
 use crate::signaller::Signaller;
 use crate::trace_event::{EventKind, TraceEvent};
@@ -36,7 +36,7 @@ pub struct Interrupt {
     sequence: AtomicU64,
     suppressed: AtomicU64,
     observed: AtomicBool,
-    wake: Event,
+    wake: EventFd,
     fault: RwLock<Option<String>>,
     signaller: Signaller,
     calls: RwLock<[Option<Call>; QUEUE_LIMIT]>,
@@ -55,7 +55,7 @@ impl Interrupt {
             sequence: AtomicU64::new(0),
             suppressed: AtomicU64::new(0),
             observed: AtomicBool::new(false),
-            wake: Event::new()?,
+            wake: EventFd::new()?,
             fault: RwLock::new(None),
             signaller: Signaller::new(),
             calls: RwLock::new([const { None }; QUEUE_LIMIT]),
@@ -213,10 +213,10 @@ impl Interrupt {
     ///
     /// # Errors
     /// When it is neither a non-blocking eventfd nor a socket, or there can be no such queue.
-    pub fn set_call(&self, queue: usize, call: Option<RawFd>) -> Result<(), DoorbellError> {
+    pub fn set_call(&self, queue: usize, call: Option<RawFd>) -> Result<(), EventfdError> {
         let call = call.map(Call::duplicate).transpose()?;
         let mut calls = write(&self.calls);
-        let slot = calls.get_mut(queue).ok_or(DoorbellError::NoSuchQueue {
+        let slot = calls.get_mut(queue).ok_or(EventfdError::NoSuchQueue {
             queue,
             limit: QUEUE_LIMIT,
         })?;
@@ -228,7 +228,7 @@ impl Interrupt {
     ///
     /// # Errors
     /// When it is not a non-blocking eventfd.
-    pub fn set_config_call(&self, call: Option<RawFd>) -> Result<(), DoorbellError> {
+    pub fn set_config_call(&self, call: Option<RawFd>) -> Result<(), EventfdError> {
         *write(&self.config_call) = call.map(Call::duplicate).transpose()?;
         Ok(())
     }
@@ -273,7 +273,7 @@ mod tests {
 
     use super::*;
 
-    fn readable(event: &Event) -> bool {
+    fn readable(event: &EventFd) -> bool {
         let mut entry = libc::pollfd {
             fd: event.as_fd().as_raw_fd(),
             events: libc::POLLIN,
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn each_queue_has_its_own_eventfd() {
         let interrupt = Interrupt::new().unwrap();
-        let (first, second) = (Event::new().unwrap(), Event::new().unwrap());
+        let (first, second) = (EventFd::new().unwrap(), EventFd::new().unwrap());
         interrupt
             .set_call(0, Some(first.as_fd().as_raw_fd()))
             .unwrap();
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn a_cleared_eventfd_is_not_signalled() {
         let interrupt = Interrupt::new().unwrap();
-        let call = Event::new().unwrap();
+        let call = EventFd::new().unwrap();
         interrupt
             .set_call(0, Some(call.as_fd().as_raw_fd()))
             .unwrap();
@@ -350,7 +350,7 @@ mod tests {
     fn a_queue_that_cannot_be_is_refused_or_ignored() {
         let interrupt = Interrupt::new().unwrap();
         let refusal = interrupt.set_call(QUEUE_LIMIT, None).unwrap_err();
-        assert!(matches!(refusal, DoorbellError::NoSuchQueue { .. }));
+        assert!(matches!(refusal, EventfdError::NoSuchQueue { .. }));
         interrupt.raise_used(usize::MAX);
         assert_eq!(interrupt.sequence(), 1);
     }
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn the_first_fault_is_kept_until_reset() {
         let interrupt = Interrupt::new().unwrap();
-        let call = Event::new().unwrap();
+        let call = EventFd::new().unwrap();
         interrupt
             .set_config_call(Some(call.as_fd().as_raw_fd()))
             .unwrap();

@@ -64,7 +64,7 @@ struct Slot {
 }
 
 /// What a reader finds in a slot.
-enum Found {
+enum SlotContent {
     /// The event.
     Whole(Record),
     /// A newer one.
@@ -180,8 +180,10 @@ impl Recorder {
         };
         while page.next() < end && page.records.len() < limit {
             match self.find(page.next()) {
-                Found::Whole(record) => page.records.push(record),
-                Found::Pending if page.next() >= self.abandoned.load(Ordering::Acquire) => break,
+                SlotContent::Whole(record) => page.records.push(record),
+                SlotContent::Pending if page.next() >= self.abandoned.load(Ordering::Acquire) => {
+                    break;
+                }
                 // A hole: it is counted at the beginning of a page.
                 _ if page.records.is_empty() => page.first += 1,
                 _ => break,
@@ -230,24 +232,24 @@ impl Recorder {
     }
 
     /// Copy the event of a number out of its slot.
-    fn find(&self, number: u64) -> Found {
+    fn find(&self, number: u64) -> SlotContent {
         let Some(slot) = self.slot(number) else {
-            return Found::Overwritten;
+            return SlotContent::Overwritten;
         };
         let written = 2 * number + 2;
         // Acquire pairs with the release of `write`: the words are there.
         let stamp = slot.stamp.load(Ordering::Acquire);
         if stamp < written {
-            return Found::Pending;
+            return SlotContent::Pending;
         }
         let [time_ns, packed, value, extra] =
             std::array::from_fn(|index| slot.words[index].load(Ordering::Relaxed));
         fence(Ordering::Acquire); // See `write`.
         if stamp > written || slot.stamp.load(Ordering::Relaxed) != written {
-            return Found::Overwritten;
+            return SlotContent::Overwritten;
         }
-        TraceEvent::unpack(packed, value, extra).map_or(Found::Overwritten, |event| {
-            Found::Whole(Record { time_ns, event })
+        TraceEvent::unpack(packed, value, extra).map_or(SlotContent::Overwritten, |event| {
+            SlotContent::Whole(Record { time_ns, event })
         })
     }
 

@@ -149,15 +149,15 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::eventfd::{Event, wait_readable};
+    use crate::eventfd::{EventFd, wait_readable};
 
-    fn event_and_call() -> (Event, Call) {
-        let event = Event::new().unwrap();
+    fn event_and_call() -> (EventFd, Call) {
+        let event = EventFd::new().unwrap();
         let call = Call::duplicate(event.as_fd().as_raw_fd()).unwrap();
         (event, call)
     }
 
-    fn counter(event: &Event) -> u64 {
+    fn counter(event: &EventFd) -> u64 {
         let mut bytes = [0_u8; 8];
         // SAFETY: the buffer is valid for its length.
         unsafe { libc::read(event.as_fd().as_raw_fd(), bytes.as_mut_ptr().cast(), 8) };

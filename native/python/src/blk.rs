@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use virtmesh_blk::{Disk, DiskOptions, Image, Kind, RangeLimits, SyncEngine, latency_bound};
+use virtmesh_blk::{Disk, DiskOptions, Image, RangeLimits, RequestType, SyncEngine, latency_bound};
 use virtmesh_device::Kick;
 
 use crate::errors;
@@ -182,7 +182,7 @@ impl BlkDevice {
         let kick = kick
             .map(Kick::duplicate)
             .transpose()
-            .map_err(|error| errors::doorbell(py, &error))?;
+            .map_err(|error| errors::eventfd(py, &error))?;
         let interrupt = Arc::clone(&interrupt.inner);
         let log = config.log.as_ref();
         self.device()?
@@ -235,11 +235,11 @@ impl BlkDevice {
 
     fn stats(&self) -> PyResult<BTreeMap<&'static str, Counters>> {
         let device = self.device()?;
-        let counters = Kind::ALL.map(|kind| {
-            let stats = device.disk().stats.of(kind);
+        let counters = RequestType::ALL.map(|request_type| {
+            let stats = device.disk().stats.of(request_type);
             let busy_us = u64::try_from(stats.busy.as_micros()).unwrap_or(u64::MAX);
             (
-                kind.name(),
+                request_type.name(),
                 (
                     stats.ok,
                     stats.io_errors,
@@ -261,8 +261,8 @@ impl BlkDevice {
     fn latencies(&self) -> PyResult<BTreeMap<&'static str, Vec<u64>>> {
         let device = self.device()?;
         let stats = &device.disk().stats;
-        Ok(Kind::ALL
-            .map(|kind| (kind.name(), stats.latencies(kind).to_vec()))
+        Ok(RequestType::ALL
+            .map(|request_type| (request_type.name(), stats.latencies(request_type).to_vec()))
             .into())
     }
 

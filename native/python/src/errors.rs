@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use virtmesh_blk::{ImageError, ResizeError, StartError};
-use virtmesh_device::DoorbellError;
+use virtmesh_device::EventfdError;
 use virtmesh_ring::{ConfigError, MemoryError, RingError};
 
 /// Make an exception of the class `name` of `virtmesh.errors`.
@@ -51,7 +51,7 @@ pub fn memory(py: Python<'_>, error: &MemoryError) -> PyErr {
 }
 
 /// A descriptor that is no doorbell.
-pub fn doorbell(py: Python<'_>, error: &DoorbellError) -> PyErr {
+pub fn eventfd(py: Python<'_>, error: &EventfdError) -> PyErr {
     raise(py, "BadDoorbell", &chain(error))
 }
 

@@ -101,14 +101,14 @@ impl Interrupt {
     fn set_call(&self, py: Python<'_>, queue: usize, descriptor: Option<RawFd>) -> PyResult<()> {
         self.inner
             .set_call(queue, descriptor)
-            .map_err(|error| errors::doorbell(py, &error))
+            .map_err(|error| errors::eventfd(py, &error))
     }
 
     #[pyo3(signature = (descriptor))]
     fn set_config_call(&self, py: Python<'_>, descriptor: Option<RawFd>) -> PyResult<()> {
         self.inner
             .set_config_call(descriptor)
-            .map_err(|error| errors::doorbell(py, &error))
+            .map_err(|error| errors::eventfd(py, &error))
     }
 
     fn reset(&self) {

@@ -9,7 +9,7 @@ use virtmesh_ring::{LogRegion, Segment, Segments};
 use crate::errors;
 use crate::inflight::InFlightLog;
 use crate::memory::GuestMemory;
-use crate::queue_recorder::QueueTape;
+use crate::queue_recorder::QueueRecorder;
 use crate::recorder::Recorder;
 
 /// A buffer: guest address, length in bytes.
@@ -70,7 +70,7 @@ impl QueueConfig {
 #[pyclass(module = "virtmesh_native")]
 pub struct DriverQueue {
     inner: virtmesh_ring::DriverQueue,
-    tape: QueueTape,
+    recorder: QueueRecorder,
     /// Chains were added since the device's wish was last looked at.
     added: bool,
 }
@@ -99,7 +99,7 @@ impl DriverQueue {
         virtmesh_ring::DriverQueue::new(ram, config.inner, indirect_area, indirect_entries)
             .map(|inner| Self {
                 inner,
-                tape: QueueTape::new(recorder, index),
+                recorder: QueueRecorder::new(recorder, index),
                 added: false,
             })
             .map_err(|error| PyValueError::new_err(error.to_string()))
@@ -122,14 +122,14 @@ impl DriverQueue {
         writable: &Bound<'_, PyAny>,
     ) -> PyResult<Option<u16>> {
         let (readable, writable) = (segments(readable)?, segments(writable)?);
-        let time = self.tape.time(); // before the device can see the chain
+        let time = self.recorder.time(); // before the device can see the chain
         let head = self
             .inner
             .add(&readable, &writable)
             .map_err(|error| errors::ring(py, &error))?;
         if let Some(head) = head {
-            self.tape
-                .chain(EventKind::Add, time, head, &readable, &writable);
+            self.recorder
+                .record_chain(EventKind::Add, time, head, &readable, &writable);
             self.added = true;
         }
         Ok(head)
@@ -138,7 +138,7 @@ impl DriverQueue {
     fn should_notify(&mut self) -> bool {
         let wanted = self.inner.should_notify();
         if std::mem::take(&mut self.added) {
-            self.tape.queue(if wanted {
+            self.recorder.record_event(if wanted {
                 EventKind::Notify
             } else {
                 EventKind::NotifySuppressed
@@ -155,7 +155,7 @@ impl DriverQueue {
     fn pop_used(&mut self, py: Python<'_>, limit: usize) -> PyResult<Vec<(u16, u32)>> {
         let mut used = Vec::new();
         let outcome = self.inner.pop_used_batch(limit, &mut used);
-        self.tape.used(EventKind::PopUsed, &used);
+        self.recorder.record_used(EventKind::PopUsed, &used);
         match outcome {
             // Those before the bad one are good; the error comes again at the next call.
             Err(error) if used.is_empty() => Err(errors::corrupt(py, &error)),
@@ -176,7 +176,7 @@ impl DriverQueue {
 #[pyclass(module = "virtmesh_native")]
 pub struct DeviceQueue {
     inner: virtmesh_ring::DeviceQueue,
-    tape: QueueTape,
+    recorder: QueueRecorder,
 }
 
 #[pymethods]
@@ -190,9 +190,9 @@ impl DeviceQueue {
         recorder: Option<&Recorder>,
         index: usize,
     ) -> PyResult<Self> {
-        let tape = QueueTape::new(recorder, index);
+        let recorder = QueueRecorder::new(recorder, index);
         virtmesh_ring::DeviceQueue::with_log(memory.ram.clone(), config.inner, config.log.as_ref())
-            .map(|inner| Self { inner, tape })
+            .map(|inner| Self { inner, recorder })
             .map_err(|error| errors::config(py, &error))
     }
 
@@ -202,16 +202,17 @@ impl DeviceQueue {
             .pop()
             .map_err(|error| errors::corrupt(py, &error))?;
         if let Some(chain) = &chain {
-            let time = self.tape.time();
+            let time = self.recorder.time();
             let (readable, writable) = (&chain.readable, &chain.writable);
-            self.tape
-                .chain(EventKind::Pop, time, chain.head, readable, writable);
+            self.recorder
+                .record_chain(EventKind::Pop, time, chain.head, readable, writable);
         }
         Ok(chain.map(|chain| (chain.head, pieces(&chain.readable), pieces(&chain.writable))))
     }
 
     fn push(&mut self, py: Python<'_>, head: u16, written: u32) -> PyResult<()> {
-        self.tape.used(EventKind::Push, &[(head, written)]); // before the driver can see it
+        self.recorder
+            .record_used(EventKind::Push, &[(head, written)]); // before the driver can see it
         self.inner
             .push(head, written)
             .map_err(|error| errors::ring(py, &error))

@@ -5,7 +5,7 @@
 //! The descriptor that refers to an indirect table is no buffer and does not count; there can be only
 //! one.
 //!
-//! In an indirect table a device may allow more ([`Limits::table`]). 2.7.5.3.1 forbids chains longer than
+//! In an indirect table a device may allow more ([`ChainLimits::indirect_buffers`]). 2.7.5.3.1 forbids chains longer than
 //! the queue size there too, but Linux goes by what the device says of itself: with a block device's
 //! `seg_max` it makes chains of `seg_max` + 2 buffers on any ring, however short.
 
@@ -17,40 +17,40 @@ use crate::memory::RingMemory;
 
 /// How long a chain may be.
 #[derive(Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct ChainLimits {
     /// The queue size.
     pub(crate) size: u16,
     /// `VIRTIO_F_INDIRECT_DESC` was negotiated.
     pub(crate) indirect: bool,
     /// Buffers of a chain in an indirect table, at most 32768.
-    pub(crate) table: u16,
+    pub(crate) indirect_buffers: u16,
 }
 
-impl Limits {
-    pub(crate) fn of(config: &QueueConfig) -> Self {
+impl ChainLimits {
+    pub(crate) fn from_config(config: &QueueConfig) -> Self {
         Self {
             size: config.size,
             indirect: config.indirect,
-            table: config.size,
+            indirect_buffers: config.size,
         }
     }
 
     /// Allow so many buffers in indirect tables, if that is more than the queue size.
-    pub(crate) fn allow(&mut self, buffers: u16) {
-        self.table = buffers.clamp(self.size, MAX_QUEUE_SIZE);
+    pub(crate) fn allow_indirect_buffers(&mut self, buffers: u16) {
+        self.indirect_buffers = buffers.clamp(self.size, MAX_QUEUE_SIZE);
     }
 }
 
 /// A chain while it is followed.
-pub(crate) struct Walk<'memory, M> {
+pub(crate) struct ChainBuilder<'memory, M> {
     memory: &'memory M,
     /// Its first descriptor, by which errors name it.
     head: u16,
     readable: Segments,
     writable: Segments,
     /// Descriptors that there may be.
-    limit: u16,
-    limits: Limits,
+    max_buffers: u16,
+    limits: ChainLimits,
     /// Descriptors seen.
     count: u16,
     /// Bytes seen. No overflow: at most 32768 buffers below 2^32 each.
@@ -60,21 +60,21 @@ pub(crate) struct Walk<'memory, M> {
 }
 
 /// An indirect table that is inside guest memory.
-pub(crate) struct Table {
+pub(crate) struct IndirectTable {
     /// Descriptors in it, not 0.
     pub(crate) entries: u32,
     /// The error for an entry that is outside memory all the same.
     outside: RingError,
 }
 
-impl<'memory, M: RingMemory> Walk<'memory, M> {
-    pub(crate) fn new(memory: &'memory M, limits: Limits, head: u16) -> Self {
+impl<'memory, M: RingMemory> ChainBuilder<'memory, M> {
+    pub(crate) fn new(memory: &'memory M, limits: ChainLimits, head: u16) -> Self {
         Self {
             memory,
             head,
             readable: Segments::new(),
             writable: Segments::new(),
-            limit: limits.size,
+            max_buffers: limits.size,
             limits,
             count: 0,
             bytes: 0,
@@ -93,7 +93,7 @@ impl<'memory, M: RingMemory> Walk<'memory, M> {
         length: u32,
         writable: bool,
     ) -> Result<(), RingError> {
-        let (head, size) = (self.head, self.limit);
+        let (head, size) = (self.head, self.max_buffers);
         if self.count == size {
             return Err(RingError::ChainTooLong { head, size });
         }
@@ -129,7 +129,11 @@ impl<'memory, M: RingMemory> Walk<'memory, M> {
     }
 
     /// Go on in an indirect table, once it is checked where that is (2.7.5.3, 2.8.7).
-    pub(crate) fn enter_table(&mut self, address: u64, length: u32) -> Result<Table, RingError> {
+    pub(crate) fn enter_table(
+        &mut self,
+        address: u64,
+        length: u32,
+    ) -> Result<IndirectTable, RingError> {
         let head = self.head;
         let entries = length / DESC_SIZE;
         if entries == 0 || !length.is_multiple_of(DESC_SIZE) {
@@ -143,12 +147,12 @@ impl<'memory, M: RingMemory> Walk<'memory, M> {
         if !self.memory.contains(address, length.into()) {
             return Err(outside);
         }
-        self.limit = self.limits.table;
-        Ok(Table { entries, outside })
+        self.max_buffers = self.limits.indirect_buffers;
+        Ok(IndirectTable { entries, outside })
     }
 
     /// Copy an entry of a table out.
-    pub(crate) fn read(&self, address: u64, table: &Table) -> Result<[u64; 2], RingError> {
+    pub(crate) fn read(&self, address: u64, table: &IndirectTable) -> Result<[u64; 2], RingError> {
         self.memory.read_descriptor(address).ok_or(table.outside)
     }
 

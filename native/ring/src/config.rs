@@ -26,9 +26,9 @@ pub struct QueueConfig {
     pub base: Option<u32>,
 }
 
-/// A named stretch of guest memory, for checks.
+/// A named range of guest memory, for checks.
 #[derive(Clone, Copy)]
-pub(crate) struct Part {
+pub(crate) struct AreaSpec {
     pub(crate) name: &'static str,
     pub(crate) address: u64,
     pub(crate) length: u64,
@@ -61,13 +61,13 @@ impl QueueConfig {
 
     pub(crate) fn resolve<M: RingMemory>(&self, memory: &M) -> Result<Areas<M::Area>, ConfigError> {
         self.check_size()?;
-        let [descriptors, driver, device] = self.parts();
+        let [descriptors, driver, device] = self.area_specs();
         let areas = Areas {
             descriptors: descriptors.resolve(memory)?,
             driver: driver.resolve(memory)?,
             device: device.resolve(memory)?,
         };
-        check_disjoint(&mut self.parts())?;
+        check_disjoint(&mut self.area_specs())?;
         Ok(areas)
     }
 
@@ -77,8 +77,8 @@ impl QueueConfig {
         u16::try_from(base).map_err(|_| ConfigError::BadBase { base })
     }
 
-    pub(crate) fn parts(&self) -> [Part; 3] {
-        let part = |name, address, length, alignment| Part {
+    pub(crate) fn area_specs(&self) -> [AreaSpec; 3] {
+        let part = |name, address, length, alignment| AreaSpec {
             name,
             address,
             length,
@@ -125,7 +125,7 @@ impl QueueConfig {
     }
 }
 
-impl Part {
+impl AreaSpec {
     pub(crate) fn resolve<M: RingMemory>(&self, memory: &M) -> Result<M::Area, ConfigError> {
         let Self {
             name: part,
@@ -151,7 +151,7 @@ impl Part {
 }
 
 /// Check that parts, each inside guest memory (so that its end can't overflow), share no address.
-pub(crate) fn check_disjoint(parts: &mut [Part]) -> Result<(), ConfigError> {
+pub(crate) fn check_disjoint(parts: &mut [AreaSpec]) -> Result<(), ConfigError> {
     parts.sort_unstable_by_key(|part| part.address);
     for pair in parts.windows(2) {
         if pair[0].address + pair[0].length > pair[1].address {

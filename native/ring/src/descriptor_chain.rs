@@ -30,7 +30,7 @@ pub struct Chain {
 
 /// How many buffers a chain has, and how many bytes.
 #[must_use]
-pub fn extent(readable: &[Segment], writable: &[Segment]) -> (usize, u64) {
+pub fn chain_totals(readable: &[Segment], writable: &[Segment]) -> (usize, u64) {
     let segments = readable.iter().chain(writable);
     // No overflow: at most 32768 buffers below 2^32 each.
     let bytes = segments.map(|segment| u64::from(segment.len)).sum();

@@ -1,34 +1,34 @@
 //! The device side of a virtqueue, in two halves that may live on two threads.
 //!
-//! Invariant: there is one [`Popper`] and one [`Pusher`] per ring. The popper alone takes chains and
-//! writes what the device wants to be notified of; the pusher alone marks chains used. They share the
+//! Invariant: there is one [`AvailConsumer`] and one [`UsedProducer`] per ring. The consumer alone takes chains and
+//! writes what the device wants to be notified of; the producer alone marks chains used. They share the
 //! record of what the device holds, and for a packed ring the count of what was given back.
 
 use crate::config::QueueConfig;
 use crate::descriptor_chain::Chain;
 use crate::error::{ConfigError, RingError};
-use crate::format::{Kind, either};
+use crate::format::{RingFormat, with_format};
 use crate::inflight::LogRegion;
-use crate::inflight_heads::Held;
+use crate::inflight_heads::InflightHeads;
 use crate::memory::{GuestRam, RingMemory};
 use crate::{packed, split};
 
 /// Takes available chains, and says when it wants to hear of more.
-pub struct Popper<M: RingMemory = GuestRam> {
+pub struct AvailConsumer<M: RingMemory = GuestRam> {
     memory: M,
-    ring: Kind<split::AvailReader<M>, packed::AvailReader<M>>,
+    ring: RingFormat<split::AvailReader<M>, packed::AvailReader<M>>,
     broken: Option<RingError>,
 }
 
-impl<M: RingMemory> Popper<M> {
+impl<M: RingMemory> AvailConsumer<M> {
     /// Take the next available chain. None when there is none.
     ///
     /// # Errors
     /// The rule the driver broke; from then on the same error always.
     pub fn pop(&mut self) -> Result<Option<Chain>, RingError> {
-        self.guard(|popper| {
-            either!(&mut popper.ring, ring => match ring.take_again(&popper.memory)? {
-                None => ring.take(&popper.memory),
+        self.guard(|consumer| {
+            with_format!(&mut consumer.ring, ring => match ring.pop_resubmit(&consumer.memory)? {
+                None => ring.pop(&consumer.memory),
                 again => Ok(again),
             })
         })
@@ -37,14 +37,14 @@ impl<M: RingMemory> Popper<M> {
     /// Say whether chains are left that an earlier device side took and did not give back (of a queue
     /// with an in-flight log). They come first.
     #[must_use]
-    pub fn has_again(&self) -> bool {
-        either!(&self.ring, ring => ring.has_again())
+    pub fn has_resubmits(&self) -> bool {
+        with_format!(&self.ring, ring => ring.has_resubmits())
     }
 
     /// Allow chains in indirect tables of so many buffers, though the ring be shorter: as many as the
     /// device's own limits let a driver make.
-    pub fn allow_chains(&mut self, buffers: u16) {
-        either!(&mut self.ring, ring => ring.allow(buffers));
+    pub fn allow_indirect_buffers(&mut self, buffers: u16) {
+        with_format!(&mut self.ring, ring => ring.allow_indirect_buffers(buffers));
     }
 
     /// Take up to `max` available chains onto the end of `chains`; returns how many.
@@ -67,30 +67,30 @@ impl<M: RingMemory> Popper<M> {
     /// # Errors
     /// As [`pop`](Self::pop).
     pub fn enable_notifications(&mut self) -> Result<bool, RingError> {
-        self.guard(|popper| {
-            either!(&popper.ring, ring => ring.ask());
+        self.guard(|consumer| {
+            with_format!(&consumer.ring, ring => ring.enable_notifications());
             // Race: the driver publishes a chain and, seeing the old wish, doesn't notify, while we
             // see no chain and sleep. With this fence between our store and the load below, and the
             // driver's between its store and its load (`DriverQueue::should_notify`), one of us sees
             // the other.
-            popper.memory.full_fence();
-            let waiting = match &mut popper.ring {
-                Kind::Split(ring) => ring.waiting()?,
-                Kind::Packed(ring) => ring.waiting(),
+            consumer.memory.full_fence();
+            let waiting = match &mut consumer.ring {
+                RingFormat::Split(ring) => ring.has_available()?,
+                RingFormat::Packed(ring) => ring.has_available(),
             };
-            Ok(waiting || popper.has_again())
+            Ok(waiting || consumer.has_resubmits())
         })
     }
 
     /// Ask for no notifications while chains are being taken anyway. A hint: some may still come.
     pub fn disable_notifications(&mut self) {
-        either!(&self.ring, ring => ring.refuse());
+        with_format!(&self.ring, ring => ring.disable_notifications());
     }
 
     /// This half's part of [`DeviceQueue::base`], which joins both parts by bitwise or.
     #[must_use]
     pub fn base(&self) -> u32 {
-        either!(&self.ring, ring => ring.base())
+        with_format!(&self.ring, ring => ring.base())
     }
 
     /// Do something to a ring that is not broken; an error breaks it.
@@ -106,16 +106,16 @@ impl<M: RingMemory> Popper<M> {
 }
 
 /// Gives chains back as used, and says when the driver wants to hear of it.
-pub struct Pusher<M: RingMemory = GuestRam> {
+pub struct UsedProducer<M: RingMemory = GuestRam> {
     memory: M,
-    ring: Kind<split::UsedWriter<M>, packed::UsedWriter<M>>,
-    held: Held,
+    ring: RingFormat<split::UsedWriter<M>, packed::UsedWriter<M>>,
+    inflight_heads: InflightHeads,
     /// Entries published since the driver's wish was last looked at.
     added: u32,
     broken: Option<RingError>,
 }
 
-impl<M: RingMemory> Pusher<M> {
+impl<M: RingMemory> UsedProducer<M> {
     /// Give a chain back, with the bytes written from its first device-writable byte on (2.7.8, 2.8.4).
     ///
     /// # Errors
@@ -135,18 +135,18 @@ impl<M: RingMemory> Pusher<M> {
         }
         let mut added = self.added;
         for &(head, written) in used {
-            let Some(entries) = self.held.give_back(head) else {
+            let Some(entries) = self.inflight_heads.remove(head) else {
                 let error = RingError::NotInFlight { head };
                 self.broken = Some(error);
                 return Err(error);
             };
             match &mut self.ring {
-                Kind::Split(ring) => ring.write(head, written),
-                Kind::Packed(ring) => ring.write(head, entries, written),
+                RingFormat::Split(ring) => ring.write(head, written),
+                RingFormat::Packed(ring) => ring.write(head, entries, written),
             }
             added = added.saturating_add(entries.into());
         }
-        either!(&mut self.ring, ring => ring.publish());
+        with_format!(&mut self.ring, ring => ring.publish());
         self.added = added;
         Ok(())
     }
@@ -162,29 +162,29 @@ impl<M: RingMemory> Pusher<M> {
         // wish and don't interrupt. With this fence between publishing and reading, and the driver's
         // in `DriverQueue::enable_interrupts`, one of us sees the other.
         self.memory.full_fence();
-        either!(&self.ring, ring => ring.asked(added))
+        with_format!(&self.ring, ring => ring.needs_interrupt(added))
     }
 
     /// This half's part of [`DeviceQueue::base`]: none for a split ring, which holds its used index.
     #[must_use]
     pub fn base(&self) -> u32 {
         match &self.ring {
-            Kind::Split(_) => 0,
-            Kind::Packed(ring) => ring.base(),
+            RingFormat::Split(_) => 0,
+            RingFormat::Packed(ring) => ring.base(),
         }
     }
 
     /// See [`DeviceQueue::base_in_order`].
     #[must_use]
     pub fn base_in_order(&self) -> u32 {
-        either!(&self.ring, ring => ring.base_in_order())
+        with_format!(&self.ring, ring => ring.base_in_order())
     }
 }
 
 /// The device side of a virtqueue: both halves, for one thread.
 pub struct DeviceQueue<M: RingMemory = GuestRam> {
-    popper: Popper<M>,
-    pusher: Pusher<M>,
+    consumer: AvailConsumer<M>,
+    producer: UsedProducer<M>,
 }
 
 impl<M: RingMemory> DeviceQueue<M> {
@@ -208,33 +208,33 @@ impl<M: RingMemory> DeviceQueue<M> {
         log: Option<&LogRegion<M>>,
     ) -> Result<Self, ConfigError> {
         let areas = config.resolve(&memory)?;
-        let held = Held::new(config.size);
+        let inflight_heads = InflightHeads::new(config.size);
         let (reader, writer) = if config.packed {
-            let (reader, writer) = packed::halves(&areas, &config, held.clone(), log)?;
-            (Kind::Packed(reader), Kind::Packed(writer))
+            let (reader, writer) = packed::halves(&areas, &config, inflight_heads.clone(), log)?;
+            (RingFormat::Packed(reader), RingFormat::Packed(writer))
         } else {
-            let (reader, writer) = split::halves(&areas, &config, held.clone(), log)?;
-            (Kind::Split(reader), Kind::Split(writer))
+            let (reader, writer) = split::halves(&areas, &config, inflight_heads.clone(), log)?;
+            (RingFormat::Split(reader), RingFormat::Split(writer))
         };
-        let popper = Popper {
+        let consumer = AvailConsumer {
             memory: memory.clone(),
             ring: reader,
             broken: None,
         };
-        let pusher = Pusher {
+        let producer = UsedProducer {
             memory,
             ring: writer,
-            held,
+            inflight_heads,
             added: 0,
             broken: None,
         };
-        Ok(Self { popper, pusher })
+        Ok(Self { consumer, producer })
     }
 
     /// Take the halves apart.
     #[must_use]
-    pub fn split(self) -> (Popper<M>, Pusher<M>) {
-        (self.popper, self.pusher)
+    pub fn split(self) -> (AvailConsumer<M>, UsedProducer<M>) {
+        (self.consumer, self.producer)
     }
 
     /// Where another device side goes on when this one ends, once all that it took is given back: the
@@ -243,68 +243,68 @@ impl<M: RingMemory> DeviceQueue<M> {
     /// counter in its highest bit.
     #[must_use]
     pub fn base(&self) -> u32 {
-        self.popper.base() | self.pusher.base()
+        self.consumer.base() | self.producer.base()
     }
 
     /// The same as if the chains that the device holds had not been taken. For a device that gives
     /// chains back in the order in which it took them.
     #[must_use]
     pub fn base_in_order(&self) -> u32 {
-        self.pusher.base_in_order()
+        self.producer.base_in_order()
     }
 
-    /// See [`Popper::pop`].
+    /// See [`AvailConsumer::pop`].
     ///
     /// # Errors
     /// As there.
     pub fn pop(&mut self) -> Result<Option<Chain>, RingError> {
-        self.popper.pop()
+        self.consumer.pop()
     }
 
-    /// See [`Popper::allow_chains`].
-    pub fn allow_chains(&mut self, buffers: u16) {
-        self.popper.allow_chains(buffers);
+    /// See [`AvailConsumer::allow_indirect_buffers`].
+    pub fn allow_indirect_buffers(&mut self, buffers: u16) {
+        self.consumer.allow_indirect_buffers(buffers);
     }
 
-    /// See [`Popper::pop_batch`].
+    /// See [`AvailConsumer::pop_batch`].
     ///
     /// # Errors
     /// As there.
     pub fn pop_batch(&mut self, max: usize, chains: &mut Vec<Chain>) -> Result<usize, RingError> {
-        self.popper.pop_batch(max, chains)
+        self.consumer.pop_batch(max, chains)
     }
 
-    /// See [`Popper::enable_notifications`].
+    /// See [`AvailConsumer::enable_notifications`].
     ///
     /// # Errors
     /// As there.
     pub fn enable_notifications(&mut self) -> Result<bool, RingError> {
-        self.popper.enable_notifications()
+        self.consumer.enable_notifications()
     }
 
-    /// See [`Popper::disable_notifications`].
+    /// See [`AvailConsumer::disable_notifications`].
     pub fn disable_notifications(&mut self) {
-        self.popper.disable_notifications();
+        self.consumer.disable_notifications();
     }
 
-    /// See [`Pusher::push`].
+    /// See [`UsedProducer::push`].
     ///
     /// # Errors
     /// As there.
     pub fn push(&mut self, head: u16, written: u32) -> Result<(), RingError> {
-        self.pusher.push(head, written)
+        self.producer.push(head, written)
     }
 
-    /// See [`Pusher::push_batch`].
+    /// See [`UsedProducer::push_batch`].
     ///
     /// # Errors
     /// As there.
     pub fn push_batch(&mut self, used: &[(u16, u32)]) -> Result<(), RingError> {
-        self.pusher.push_batch(used)
+        self.producer.push_batch(used)
     }
 
-    /// See [`Pusher::needs_interrupt`].
+    /// See [`UsedProducer::needs_interrupt`].
     pub fn needs_interrupt(&mut self) -> bool {
-        self.pusher.needs_interrupt()
+        self.producer.needs_interrupt()
     }
 }

@@ -6,17 +6,17 @@
 use crate::config::QueueConfig;
 use crate::descriptor_chain::Segment;
 use crate::error::{ConfigError, RingError};
-use crate::format::{Kind, either};
+use crate::format::{RingFormat, with_format};
 use crate::indirect::IndirectTables;
 use crate::layout::MAX_CHAIN_BYTES;
 use crate::memory::{GuestRam, RingMemory};
-use crate::shadow::{InFlight, Shadow};
+use crate::shadow::{InFlightChain, Shadow};
 use crate::{packed, split};
 
 /// Adds chains, takes used ones back.
 pub struct DriverQueue<M: RingMemory = GuestRam> {
     memory: M,
-    ring: Kind<split::DriverRing<M>, packed::DriverRing<M>>,
+    ring: RingFormat<split::DriverRing<M>, packed::DriverRing<M>>,
     size: u16,
     tables: Option<IndirectTables<M::Area>>,
     shadow: Shadow,
@@ -55,9 +55,9 @@ impl<M: RingMemory> DriverQueue<M> {
             .map(|address| IndirectTables::resolve(&memory, &config, address, indirect_entries))
             .transpose()?;
         let ring = if config.packed {
-            Kind::Packed(packed::DriverRing::new(&areas, &config))
+            RingFormat::Packed(packed::DriverRing::new(&areas, &config))
         } else {
-            Kind::Split(split::DriverRing::new(&areas, &config))
+            RingFormat::Split(split::DriverRing::new(&areas, &config))
         };
         Ok(Self {
             memory,
@@ -95,9 +95,9 @@ impl<M: RingMemory> DriverQueue<M> {
         readable: &[Segment],
         writable: &[Segment],
     ) -> Result<Option<u16>, RingError> {
-        let head = self.place(readable, writable)?;
+        let head = self.write_chain(readable, writable)?;
         if head.is_some() {
-            either!(&mut self.ring, ring => ring.publish());
+            with_format!(&mut self.ring, ring => ring.publish());
         }
         Ok(head)
     }
@@ -115,7 +115,7 @@ impl<M: RingMemory> DriverQueue<M> {
         let before = heads.len();
         let mut outcome = Ok(());
         for (readable, writable) in chains {
-            match self.place(readable, writable) {
+            match self.write_chain(readable, writable) {
                 Ok(Some(head)) => heads.push(head),
                 Ok(None) => break,
                 Err(error) => {
@@ -126,7 +126,7 @@ impl<M: RingMemory> DriverQueue<M> {
         }
         let added = heads.len() - before;
         if added > 0 {
-            either!(&mut self.ring, ring => ring.publish());
+            with_format!(&mut self.ring, ring => ring.publish());
         }
         outcome.map(|()| added)
     }
@@ -140,15 +140,15 @@ impl<M: RingMemory> DriverQueue<M> {
         }
         // Race: the device asks for notifications, sees no chain and sleeps, while we read its old wish
         // and don't notify. With this fence between publishing and reading, and the device's in
-        // `Popper::enable_notifications`, one of us sees the other.
+        // `AvailConsumer::enable_notifications`, one of us sees the other.
         self.memory.full_fence();
-        either!(&self.ring, ring => ring.asked(added))
+        with_format!(&self.ring, ring => ring.needs_notification(added))
     }
 
     /// Say whether a used chain waits.
     #[must_use]
     pub fn can_pop(&self) -> bool {
-        either!(&self.ring, ring => ring.waiting())
+        with_format!(&self.ring, ring => ring.has_used())
     }
 
     /// Take the next used chain: its head, and the bytes the device wrote. None when there is none.
@@ -186,21 +186,21 @@ impl<M: RingMemory> DriverQueue<M> {
     /// With `VIRTIO_F_EVENT_IDX` this holds for one interrupt; ask again before each wait.
     #[must_use]
     pub fn enable_interrupts(&mut self) -> bool {
-        either!(&self.ring, ring => ring.ask());
+        with_format!(&self.ring, ring => ring.enable_interrupts());
         // Race: the device uses a chain and, seeing the old wish, doesn't interrupt, while we see
         // nothing used and sleep. With this fence between our store and the load below, and the
-        // device's in `Pusher::needs_interrupt`, one of us sees the other.
+        // device's in `UsedProducer::needs_interrupt`, one of us sees the other.
         self.memory.full_fence();
         self.can_pop()
     }
 
     /// Ask for no interrupts while used chains are being taken anyway. A hint: some may still come.
     pub fn disable_interrupts(&mut self) {
-        either!(&self.ring, ring => ring.refuse());
+        with_format!(&self.ring, ring => ring.disable_interrupts());
     }
 
     /// Write a chain into the rings, without publishing it.
-    fn place(
+    fn write_chain(
         &mut self,
         readable: &[Segment],
         writable: &[Segment],
@@ -209,7 +209,7 @@ impl<M: RingMemory> DriverQueue<M> {
             return Err(error);
         }
         let (segments, writable_bytes) = self.check(readable, writable)?;
-        let tables = self.tables.as_ref().filter(|tables| tables.suit(segments));
+        let tables = self.tables.as_ref().filter(|tables| tables.fits(segments));
         let count = if tables.is_some() { 1 } else { segments };
         if count > self.shadow.free() {
             return Ok(None);
@@ -218,27 +218,27 @@ impl<M: RingMemory> DriverQueue<M> {
         // A packed chain takes one name, so that it ends at the name it begins with.
         let mut tail = head;
         match (&mut self.ring, tables) {
-            (Kind::Split(ring), Some(tables)) => {
+            (RingFormat::Split(ring), Some(tables)) => {
                 let encode = split::DriverRing::<M>::table_entry;
                 ring.write_indirect(head, tables.write(head, readable, writable, encode));
             }
-            (Kind::Packed(ring), Some(tables)) => {
+            (RingFormat::Packed(ring), Some(tables)) => {
                 let encode = packed::DriverRing::<M>::table_entry;
                 ring.write_indirect(head, tables.write(head, readable, writable, encode));
             }
-            (Kind::Split(ring), None) => {
+            (RingFormat::Split(ring), None) => {
                 tail = ring.write_direct(&self.shadow, readable, writable);
             }
-            (Kind::Packed(ring), None) => ring.write_direct(head, readable, writable),
+            (RingFormat::Packed(ring), None) => ring.write_direct(head, readable, writable),
         }
-        self.shadow.put_in_flight(InFlight {
+        self.shadow.allocate(InFlightChain {
             count,
             tail,
             writable: writable_bytes,
         });
         let entries = match &self.ring {
-            Kind::Split(_) => 1,
-            Kind::Packed(_) => count,
+            RingFormat::Split(_) => 1,
+            RingFormat::Packed(_) => count,
         };
         self.added = self.added.saturating_add(entries.into());
         Ok(Some(head))
@@ -281,8 +281,8 @@ impl<M: RingMemory> DriverQueue<M> {
 
     fn take(&mut self) -> Result<Option<(u16, u32)>, RingError> {
         let used = match &mut self.ring {
-            Kind::Split(ring) => ring.next_used(self.shadow.in_flight())?,
-            Kind::Packed(ring) => ring.next_used(),
+            RingFormat::Split(ring) => ring.next_used(self.shadow.in_flight())?,
+            RingFormat::Packed(ring) => ring.next_used(),
         };
         let Some(Used { slot, id, written }) = used else {
             return Ok(None);
@@ -305,10 +305,10 @@ impl<M: RingMemory> DriverQueue<M> {
             });
         }
         match &mut self.ring {
-            Kind::Split(ring) => ring.step(),
-            Kind::Packed(ring) => ring.step(chain.count),
+            RingFormat::Split(ring) => ring.advance_used(),
+            RingFormat::Packed(ring) => ring.advance_used(chain.count),
         }
-        self.shadow.take_back(head, chain);
+        self.shadow.release(head, chain);
         Ok(Some((head, written)))
     }
 }

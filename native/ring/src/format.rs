@@ -1,19 +1,19 @@
 //! One of the two kinds of virtqueue.
 
 /// The split or the packed form of a part of a queue.
-pub(crate) enum Kind<S, P> {
+pub(crate) enum RingFormat<S, P> {
     Split(S),
     Packed(P),
 }
 
 /// Do the same with either form.
-macro_rules! either {
+macro_rules! with_format {
     ($kind:expr, $ring:ident => $action:expr) => {
         match $kind {
-            $crate::format::Kind::Split($ring) => $action,
-            $crate::format::Kind::Packed($ring) => $action,
+            $crate::format::RingFormat::Split($ring) => $action,
+            $crate::format::RingFormat::Packed($ring) => $action,
         }
     };
 }
 
-pub(crate) use either;
+pub(crate) use with_format;

@@ -1,6 +1,6 @@
 //! The indirect tables of a driver (virtio 1.4, 2.7.5.3 and 2.8.7).
 
-use crate::config::{Part, QueueConfig, check_disjoint};
+use crate::config::{AreaSpec, QueueConfig, check_disjoint};
 use crate::descriptor_chain::Segment;
 use crate::error::ConfigError;
 use crate::layout::{DESC_SIZE, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE, desc_offset};
@@ -31,14 +31,14 @@ impl<A: RingArea> IndirectTables<A> {
         if entries == 0 {
             return Err(ConfigError::NoIndirectEntries);
         }
-        let tables = Part {
+        let tables = AreaSpec {
             name: "indirect area",
             address,
             length: u64::from(config.size) * u64::from(entries) * u64::from(DESC_SIZE),
             alignment: u64::from(DESC_SIZE),
         };
         let area = tables.resolve(memory)?;
-        let [descriptors, driver, device] = config.parts();
+        let [descriptors, driver, device] = config.area_specs();
         check_disjoint(&mut [descriptors, driver, device, tables])?;
         Ok(Self {
             area,
@@ -48,7 +48,7 @@ impl<A: RingArea> IndirectTables<A> {
     }
 
     /// Say whether a chain of so many buffers goes into a table: it has to fit and to save descriptors.
-    pub(crate) fn suit(&self, segments: u16) -> bool {
+    pub(crate) fn fits(&self, segments: u16) -> bool {
         (2..=self.entries).contains(&segments)
     }
 

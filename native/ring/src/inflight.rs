@@ -12,8 +12,8 @@
 //! a release: neither compiler nor processor moves an earlier store behind it.
 //!
 //! Invariant: the log and the used ring are only changed together, under the lock of the log. The
-//! popper, which takes a chain, would otherwise mark a head as in flight that the driver offered anew
-//! while the pusher, on another thread, is about to cross out its last use.
+//! consumer, which takes a chain, would otherwise mark a head as in flight that the driver offered anew
+//! while the producer, on another thread, is about to cross out its last use.
 //!
 //! # Threats
 //!
@@ -26,7 +26,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::config::{Part, QueueConfig};
+use crate::config::{AreaSpec, QueueConfig};
 use crate::error::ConfigError;
 use crate::layout::inflight::{VERSION_OFFSET, region_len};
 use crate::memory::{GuestRam, RingArea, RingMemory};
@@ -34,7 +34,7 @@ use crate::memory::{GuestRam, RingArea, RingMemory};
 mod packed;
 mod split;
 
-pub(crate) use packed::{LoggedChain, PackedLog, Taken};
+pub(crate) use packed::{LoggedChain, PackedDescriptor, PackedLog};
 pub(crate) use split::SplitLog;
 
 /// Where the log of one queue is: a queue region, in memory that need not be the guest's.
@@ -71,8 +71,8 @@ impl<M: RingMemory> LogRegion<M> {
             .resolve(&self.memory)
     }
 
-    fn part(&self, length: u64) -> Part {
-        Part {
+    fn part(&self, length: u64) -> AreaSpec {
+        AreaSpec {
             name: "in-flight log",
             address: self.address,
             length,
@@ -82,9 +82,9 @@ impl<M: RingMemory> LogRegion<M> {
 }
 
 /// A log that both halves of a device queue have.
-pub(crate) struct Shared<L>(Arc<Mutex<L>>);
+pub(crate) struct SharedLog<L>(Arc<Mutex<L>>);
 
-impl<L> Shared<L> {
+impl<L> SharedLog<L> {
     pub(crate) fn new(log: L) -> Self {
         Self(Arc::new(Mutex::new(log)))
     }
@@ -95,7 +95,7 @@ impl<L> Shared<L> {
     }
 }
 
-impl<L> Clone for Shared<L> {
+impl<L> Clone for SharedLog<L> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }

@@ -45,8 +45,8 @@ mod split;
 mod sync;
 
 pub use config::QueueConfig;
-pub use descriptor_chain::{Chain, Segment, Segments, extent};
-pub use device::{DeviceQueue, Popper, Pusher};
+pub use descriptor_chain::{Chain, Segment, Segments, chain_totals};
+pub use device::{AvailConsumer, DeviceQueue, UsedProducer};
 pub use driver::DriverQueue;
 pub use error::{ConfigError, MemoryError, RingError};
 pub use inflight::LogRegion;

@@ -2,7 +2,7 @@
 
 /// A chain the device may be working on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct InFlight {
+pub(crate) struct InFlightChain {
     /// Descriptors of the table it occupies: 1 for an indirect chain.
     pub(crate) count: u16,
     /// The last of them.
@@ -18,7 +18,7 @@ pub(crate) struct Shadow {
     /// successor too, which is never followed: the counts say where to stop.
     next: Box<[u16]>,
     /// For each descriptor, the chain that begins there, if one does.
-    chains: Box<[Option<InFlight>]>,
+    chains: Box<[Option<InFlightChain>]>,
     /// First of the free list.
     free_head: u16,
     free: u16,
@@ -57,7 +57,7 @@ impl Shadow {
     }
 
     /// Put the first `chain.count` free descriptors, which end at `chain.tail`, in flight.
-    pub(crate) fn put_in_flight(&mut self, chain: InFlight) {
+    pub(crate) fn allocate(&mut self, chain: InFlightChain) {
         let head = self.free_head;
         self.free_head = self.after(chain.tail);
         self.free -= chain.count;
@@ -66,12 +66,12 @@ impl Shadow {
     }
 
     /// The chain in flight that begins at `head` (below the queue size), if one does.
-    pub(crate) fn get(&self, head: u16) -> Option<InFlight> {
+    pub(crate) fn get(&self, head: u16) -> Option<InFlightChain> {
         self.chains[usize::from(head)]
     }
 
     /// Take a chain that is in flight back, and free its descriptors.
-    pub(crate) fn take_back(&mut self, head: u16, chain: InFlight) {
+    pub(crate) fn release(&mut self, head: u16, chain: InFlightChain) {
         self.chains[usize::from(head)] = None;
         self.next[usize::from(chain.tail)] = self.free_head;
         self.free_head = head;

@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
-use virtmesh_device::Event;
+use virtmesh_device::EventFd;
 use virtmesh_ring::{GuestRam, MemoryError, RegionSpec};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
@@ -28,7 +28,7 @@ pub struct FrontEndMemory {
     // Dropped in this order: a range is crossed out before it can be unmapped.
     _guards: Vec<Guard>,
     ram: GuestRam,
-    lost: Arc<Event>,
+    lost: Arc<EventFd>,
 }
 
 impl FrontEndMemory {
@@ -50,7 +50,7 @@ impl FrontEndMemory {
         // The system chooses the places, since huge pages have to be aligned to their size.
         let ram = GuestRam::map_unsealed(&whole)?;
         let failed = |region| move |source| MemoryError::Map { region, source };
-        let lost = Arc::new(Event::new().map_err(failed(0))?);
+        let lost = Arc::new(EventFd::new().map_err(failed(0))?);
         let mut guards = Vec::with_capacity(whole.len());
         for (index, region) in whole.iter().enumerate() {
             guards.push(guard(&ram, region, &lost).map_err(failed(index))?);
@@ -127,7 +127,7 @@ fn check_huge_pages(file: &File, region: &RegionSpec<'_>) -> io::Result<()> {
 }
 
 /// Guard a region that `ram` mapped.
-fn guard(ram: &GuestRam, region: &RegionSpec<'_>, lost: &Arc<Event>) -> io::Result<Guard> {
+fn guard(ram: &GuestRam, region: &RegionSpec<'_>, lost: &Arc<EventFd>) -> io::Result<Guard> {
     let place = ram
         .as_vm_memory()
         .get_host_address(GuestAddress(region.guest_address))

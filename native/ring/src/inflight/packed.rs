@@ -19,7 +19,7 @@ use crate::layout::packed::{Base, Position, WORD_OFFSET, Word};
 use crate::memory::RingArea;
 
 /// A descriptor of the ring, as it was taken: address, and the rest.
-pub(crate) type Taken = (u64, Word);
+pub(crate) type PackedDescriptor = (u64, Word);
 
 /// The log, in use.
 pub(crate) struct PackedLog<A> {
@@ -49,7 +49,7 @@ pub(crate) struct LoggedChain {
     /// Its buffer ID.
     pub(crate) id: u16,
     /// Its descriptors, at least one.
-    pub(crate) descriptors: Vec<Taken>,
+    pub(crate) descriptors: Vec<PackedDescriptor>,
 }
 
 impl LoggedChain {
@@ -96,11 +96,11 @@ impl<A: RingArea> PackedLog<A> {
         };
         match version {
             0 => {
-                log.begin(base)?;
+                log.initialize(base)?;
                 Ok((log, Vec::new()))
             }
             VERSION if desc_num == capacity => {
-                log.settle(ring, free_head, old_free_head)?;
+                log.resolve_last_used(ring, free_head, old_free_head)?;
                 let chains = log.recover()?;
                 // No overflow: `recover` found at most as many descriptors as the ring has.
                 base.between = log.chains.iter().flatten().map(|chain| chain.num).sum();
@@ -113,7 +113,7 @@ impl<A: RingArea> PackedLog<A> {
         }
     }
 
-    fn begin(&mut self, base: &Base) -> Result<(), ConfigError> {
+    fn initialize(&mut self, base: &Base) -> Result<(), ConfigError> {
         // What is in flight is counted from the used position on.
         if base.between != 0 {
             return refuse("it is new, but chains are in flight");
@@ -129,7 +129,7 @@ impl<A: RingArea> PackedLog<A> {
 
     /// Decide whether the last chain that was to be used was published: then that is completed, else it
     /// is undone.
-    fn settle(&mut self, ring: &A, free: u16, old_free: u16) -> Result<(), ConfigError> {
+    fn resolve_last_used(&mut self, ring: &A, free: u16, old_free: u16) -> Result<(), ConfigError> {
         let [idx, old_idx, wraps, _] = load_four(&self.area, USED);
         let [wrap, old_wrap] = wraps.to_le_bytes().map(|byte| byte != 0);
         let position = |index, wrap| Position { index, wrap };
@@ -193,7 +193,7 @@ impl<A: RingArea> PackedLog<A> {
             };
             entry.seen = true;
             if entry.inflight {
-                self.set_crossed_out(index);
+                self.clear_inflight(index);
             }
             self.next[usize::from(index)] = entry.next;
             index = entry.next;
@@ -237,7 +237,7 @@ impl<A: RingArea> PackedLog<A> {
     ///
     /// Killed before the last store: its entries are in the free list still, so that the chain is not in
     /// flight, and is found in the ring, behind those that are. Killed after it: it is taken again.
-    pub(crate) fn take(&mut self, id: u16, descriptors: &[Taken]) -> bool {
+    pub(crate) fn mark_inflight(&mut self, id: u16, descriptors: &[PackedDescriptor]) -> bool {
         if self.chains[usize::from(id)].is_some() {
             return false;
         }
@@ -270,7 +270,7 @@ impl<A: RingArea> PackedLog<A> {
     ///
     /// Killed before it is published: its place in the ring has an available descriptor still, so that
     /// this is undone.
-    pub(crate) fn prepare(&mut self, id: u16) {
+    pub(crate) fn before_publish(&mut self, id: u16) {
         let Some(Links { first, last, num }) = self.chains[usize::from(id)] else {
             return;
         };
@@ -288,15 +288,15 @@ impl<A: RingArea> PackedLog<A> {
     ///
     /// Killed before the last store: its place in the ring has no available descriptor of the old lap,
     /// so that this is completed. Each of the words is stored whole, so that there is no half of it.
-    pub(crate) fn finish(&mut self, id: u16) {
+    pub(crate) fn after_publish(&mut self, id: u16) {
         if let Some(Links { first, .. }) = self.chains[usize::from(id)].take() {
-            self.set_crossed_out(first);
+            self.clear_inflight(first);
         }
         self.store_free_head();
         self.store_used(self.used);
     }
 
-    fn set_crossed_out(&self, index: u16) {
+    fn clear_inflight(&self, index: u16) {
         let offset = packed_entry(index) + INFLIGHT;
         self.area.store(offset, 0, Ordering::Release);
     }
@@ -324,7 +324,7 @@ impl<A: RingArea> PackedLog<A> {
         );
     }
 
-    fn descriptor(&self, index: u16) -> Taken {
+    fn descriptor(&self, index: u16) -> PackedDescriptor {
         let entry = packed_entry(index);
         let [id, flags, low, high] = load_four(&self.area, entry + PACKED_WORD);
         let len = u32::from(low) | u32::from(high) << 16;

@@ -39,7 +39,7 @@ impl<A: RingArea> SplitLog<A> {
     ) -> Result<(Self, Option<Vec<u16>>), ConfigError> {
         let [version, desc_num, last_batch_head, logged_idx] = load_four(&area, VERSION_OFFSET);
         match version {
-            0 => Ok((Self::begin(area, config, capacity, used_idx)?, None)),
+            0 => Ok((Self::initialize(area, config, capacity, used_idx)?, None)),
             VERSION if desc_num == capacity => {
                 let mut log = Self {
                     area,
@@ -56,7 +56,7 @@ impl<A: RingArea> SplitLog<A> {
         }
     }
 
-    fn begin(
+    fn initialize(
         area: A,
         config: &QueueConfig,
         capacity: u16,
@@ -121,7 +121,7 @@ impl<A: RingArea> SplitLog<A> {
     ///
     /// Killed before the second store: the chain is not in flight, and is found in the available ring,
     /// behind those that are. Killed after it: it is taken again.
-    pub(crate) fn take(&mut self, head: u16) {
+    pub(crate) fn mark_inflight(&mut self, head: u16) {
         let counter = split_entry(head) + COUNTER;
         self.area
             .store_u64(counter, self.counter, Ordering::Release);
@@ -130,7 +130,7 @@ impl<A: RingArea> SplitLog<A> {
     }
 
     /// Write down a batch that is about to be published. Until it is, nothing of this counts.
-    pub(crate) fn prepare(&mut self, batch: &[u16]) {
+    pub(crate) fn before_publish(&mut self, batch: &[u16]) {
         for &head in batch {
             let next = split_entry(head) + SPLIT_NEXT;
             self.area
@@ -144,8 +144,8 @@ impl<A: RingArea> SplitLog<A> {
     /// Cross out a batch that was published; `used_idx` is the index in the used ring now.
     ///
     /// Killed before the last store: the index differs from that of the ring, and tells how many of the
-    /// list that `prepare` wrote have to be crossed out. Killed after it: they are.
-    pub(crate) fn finish(&mut self, batch: &[u16], used_idx: u16) {
+    /// list that `before_publish` wrote have to be crossed out. Killed after it: they are.
+    pub(crate) fn after_publish(&mut self, batch: &[u16], used_idx: u16) {
         for &head in batch {
             self.set_inflight(head, false);
         }

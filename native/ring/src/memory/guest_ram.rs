@@ -27,7 +27,7 @@ pub struct GuestRam {
 struct Mapped {
     memory: GuestMemoryMmap,
     /// The guest addresses of the regions, adjacent ones joined: what bounds are checked against.
-    stretches: Vec<Range<u64>>,
+    contiguous: Vec<Range<u64>>,
 }
 
 impl GuestRam {
@@ -64,9 +64,9 @@ impl GuestRam {
         regions.sort_unstable_by_key(GuestMemoryRegion::start_addr);
         let memory = GuestMemoryMmap::from_regions(regions)
             .expect("the ranges were found to be disjoint, and are sorted");
-        let stretches = join_adjacent(&memory);
+        let contiguous = join_adjacent(&memory);
         Ok(Self {
-            mapped: Arc::new(Mapped { memory, stretches }),
+            mapped: Arc::new(Mapped { memory, contiguous }),
         })
     }
 
@@ -234,9 +234,8 @@ impl RingMemory for GuestRam {
     }
 
     fn contains(&self, address: u64, length: u64) -> bool {
-        let holds =
-            |stretch: &Range<u64>| stretch.contains(&address) && length <= stretch.end - address;
-        length == 0 || self.mapped.stretches.iter().any(holds)
+        let holds = |range: &Range<u64>| range.contains(&address) && length <= range.end - address;
+        length == 0 || self.mapped.contiguous.iter().any(holds)
     }
 
     fn read_descriptor(&self, address: u64) -> Option<[u64; 2]> {
@@ -370,17 +369,17 @@ impl RingArea for GuestArea {
 
 /// The guest addresses of regions, which are sorted and disjoint.
 fn join_adjacent(memory: &GuestMemoryMmap) -> Vec<Range<u64>> {
-    let mut stretches: Vec<Range<u64>> = Vec::new();
+    let mut contiguous: Vec<Range<u64>> = Vec::new();
     for region in memory.iter() {
         let start = region.start_addr().0;
         // No overflow: that was checked before it was mapped.
         let end = start + region.len();
-        match stretches.last_mut() {
+        match contiguous.last_mut() {
             Some(last) if last.end == start => last.end = end,
-            _ => stretches.push(start..end),
+            _ => contiguous.push(start..end),
         }
     }
-    stretches
+    contiguous
 }
 
 fn out_of_bounds(address: u64, length: u64) -> MemoryError {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::event_suppression::Events;
+use super::event_suppression::EventSuppressArea;
 use crate::config::{Areas, QueueConfig};
 use crate::descriptor_chain::Segment;
 use crate::driver::Used;
@@ -14,8 +14,8 @@ use crate::memory::{RingArea, RingMemory};
 /// Writes available descriptors, reads used ones.
 pub(crate) struct DriverRing<M: RingMemory> {
     descriptors: M::Area,
-    ours: Events<M::Area>,
-    theirs: Events<M::Area>,
+    driver_events: EventSuppressArea<M::Area>,
+    device_events: EventSuppressArea<M::Area>,
     size: u16,
     /// Next entry to make available.
     next: Position,
@@ -44,8 +44,8 @@ impl<M: RingMemory> DriverRing<M> {
         }
         Self {
             descriptors: areas.descriptors.clone(),
-            ours: Events::new(areas.driver.clone(), size, event_idx),
-            theirs: Events::new(areas.device.clone(), size, event_idx),
+            driver_events: EventSuppressArea::new(areas.driver.clone(), size, event_idx),
+            device_events: EventSuppressArea::new(areas.device.clone(), size, event_idx),
             size,
             next: Position::START,
             first: None,
@@ -66,14 +66,14 @@ impl<M: RingMemory> DriverRing<M> {
             }
         }
         if let Some(place) = head {
-            self.offer(place);
+            self.make_available(place);
         }
     }
 
     /// Write a chain that is an indirect table, without publishing it.
     pub(crate) fn write_indirect(&mut self, id: u16, table: Segment) {
         let place = self.write(id, table, VIRTQ_DESC_F_INDIRECT);
-        self.offer(place);
+        self.make_available(place);
     }
 
     /// Encode an entry of an indirect table: of the flags, only `VIRTQ_DESC_F_WRITE` is valid (2.8.7).
@@ -97,12 +97,12 @@ impl<M: RingMemory> DriverRing<M> {
 
     /// Say whether the device asks to be notified of the last `added` entries. A full fence has to come
     /// before.
-    pub(crate) fn asked(&self, added: u32) -> bool {
-        self.theirs.asked(self.next, added)
+    pub(crate) fn needs_notification(&self, added: u32) -> bool {
+        self.device_events.is_wanted(self.next, added)
     }
 
     /// Say whether a used chain waits.
-    pub(crate) fn waiting(&self) -> bool {
+    pub(crate) fn has_used(&self) -> bool {
         self.used().is_some()
     }
 
@@ -119,18 +119,18 @@ impl<M: RingMemory> DriverRing<M> {
     }
 
     /// Step over a used chain of so many entries.
-    pub(crate) fn step(&mut self, entries: u16) {
+    pub(crate) fn advance_used(&mut self, entries: u16) {
         self.next_used = self.next_used.plus(entries, self.size);
     }
 
     /// Ask for an interrupt at the next used chain. A full fence has to follow.
-    pub(crate) fn ask(&self) {
-        self.ours.ask(self.next_used);
+    pub(crate) fn enable_interrupts(&self) {
+        self.driver_events.enable(self.next_used);
     }
 
     /// Ask for no interrupts.
-    pub(crate) fn refuse(&self) {
-        self.ours.refuse();
+    pub(crate) fn disable_interrupts(&self) {
+        self.driver_events.disable();
     }
 
     /// Write the address of the next entry; returns its word, and where that goes.
@@ -147,7 +147,7 @@ impl<M: RingMemory> DriverRing<M> {
     }
 
     /// Make a chain available whose other words are written: now, or with the batch it begins.
-    fn offer(&mut self, place: (usize, u64)) {
+    fn make_available(&mut self, place: (usize, u64)) {
         if self.first.is_none() {
             self.first = Some(place);
         } else {

@@ -9,13 +9,13 @@ use crate::layout::packed::{
 use crate::memory::RingArea;
 
 /// An event suppression structure: written by one side, read by the other.
-pub(super) struct Events<A> {
+pub(super) struct EventSuppressArea<A> {
     area: A,
     size: u16,
     event_idx: bool,
 }
 
-impl<A: RingArea> Events<A> {
+impl<A: RingArea> EventSuppressArea<A> {
     pub(super) fn new(area: A, size: u16, event_idx: bool) -> Self {
         Self {
             area,
@@ -25,7 +25,7 @@ impl<A: RingArea> Events<A> {
     }
 
     /// Ask to be notified when the descriptor at `next` changes hands, or any.
-    pub(super) fn ask(&self, next: Position) {
+    pub(super) fn enable(&self, next: Position) {
         self.store(if self.event_idx {
             EventSuppress {
                 desc: next.to_bits(),
@@ -40,7 +40,7 @@ impl<A: RingArea> Events<A> {
     }
 
     /// Ask for no notifications.
-    pub(super) fn refuse(&self) {
+    pub(super) fn disable(&self) {
         self.store(EventSuppress {
             desc: 0,
             flags: RING_EVENT_FLAGS_DISABLE,
@@ -51,7 +51,7 @@ impl<A: RingArea> Events<A> {
     ///
     /// What the specification gives no meaning asks for everything: one notification too many harms
     /// nobody. `added` may exceed two laps when nobody asked for long: then every entry is among them.
-    pub(super) fn asked(&self, new: Position, added: u32) -> bool {
+    pub(super) fn is_wanted(&self, new: Position, added: u32) -> bool {
         let EventSuppress { desc, flags } =
             EventSuppress::from_bits(self.area.load_u32(0, Ordering::Relaxed));
         match flags {

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use super::chain::read_chain;
-use crate::chain_builder::Limits;
+use crate::chain_builder::ChainLimits;
 use crate::config::{Areas, QueueConfig};
 use crate::descriptor_chain::Chain;
 use crate::error::{ConfigError, RingError};
-use crate::inflight::{LogRegion, Shared, SplitLog};
-use crate::inflight_heads::Held;
+use crate::inflight::{LogRegion, SharedLog, SplitLog};
+use crate::inflight_heads::InflightHeads;
 use crate::layout::{
     RING_FLAGS, RING_IDX, VIRTQ_AVAIL_F_NO_INTERRUPT, VIRTQ_USED_F_NO_NOTIFY, avail_offset,
     need_event, never_event, used_offset,
@@ -20,11 +20,11 @@ use crate::memory::{RingArea, RingMemory};
 pub(crate) struct AvailReader<M: RingMemory> {
     areas: Areas<M::Area>,
     event_idx: bool,
-    limits: Limits,
-    held: Held,
-    log: Option<Shared<SplitLog<M::Area>>>,
+    limits: ChainLimits,
+    inflight_heads: InflightHeads,
+    log: Option<SharedLog<SplitLog<M::Area>>>,
     /// Heads that an earlier device side took and did not give back.
-    again: VecDeque<u16>,
+    resubmits: VecDeque<u16>,
     /// Next entry of the available ring to take.
     next: u16,
     /// `avail.idx` as last read: entries before it are ours to take.
@@ -38,7 +38,7 @@ pub(crate) struct UsedWriter<M: RingMemory> {
     event_idx: bool,
     /// Next entry of the used ring to fill; `used.idx` once published.
     next: u16,
-    log: Option<Shared<SplitLog<M::Area>>>,
+    log: Option<SharedLog<SplitLog<M::Area>>>,
     /// What was written and not published, if there is a log.
     batch: Vec<u16>,
 }
@@ -47,7 +47,7 @@ pub(crate) struct UsedWriter<M: RingMemory> {
 pub(crate) fn halves<M: RingMemory>(
     areas: &Areas<M::Area>,
     config: &QueueConfig,
-    held: Held,
+    inflight_heads: InflightHeads,
     log: Option<&LogRegion<M>>,
 ) -> Result<(AvailReader<M>, UsedWriter<M>), ConfigError> {
     let mut next_avail = config.split_base()?;
@@ -57,7 +57,7 @@ pub(crate) fn halves<M: RingMemory>(
     } else {
         areas.device.load(RING_IDX, Ordering::Acquire)
     };
-    let mut again = VecDeque::new();
+    let mut resubmits = VecDeque::new();
     let log = match log {
         None => None,
         Some(region) => {
@@ -66,12 +66,12 @@ pub(crate) fn halves<M: RingMemory>(
             if let Some(heads) = heads {
                 next_avail = next_used;
                 for &head in &heads {
-                    held.take(head, 1);
+                    inflight_heads.insert(head, 1);
                     next_avail = next_avail.wrapping_add(1);
                 }
-                again = heads.into();
+                resubmits = heads.into();
             }
-            Some(Shared::new(log))
+            Some(SharedLog::new(log))
         }
     };
     let QueueConfig {
@@ -80,10 +80,10 @@ pub(crate) fn halves<M: RingMemory>(
     let reader = AvailReader {
         areas: areas.clone(),
         event_idx,
-        limits: Limits::of(config),
-        held,
+        limits: ChainLimits::from_config(config),
+        inflight_heads,
         log: log.clone(),
-        again,
+        resubmits,
         next: next_avail,
         idx: next_avail,
     };
@@ -100,9 +100,9 @@ pub(crate) fn halves<M: RingMemory>(
 
 impl<M: RingMemory> AvailReader<M> {
     /// Take the next available chain. None when there is none.
-    pub(crate) fn take(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
+    pub(crate) fn pop(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
         // `avail.idx` is read once for all the chains it shows.
-        if self.next == self.idx && !self.waiting()? {
+        if self.next == self.idx && !self.has_available()? {
             return Ok(None);
         }
         let size = self.limits.size;
@@ -111,33 +111,33 @@ impl<M: RingMemory> AvailReader<M> {
         if head >= size {
             return Err(RingError::HeadOutOfRange { slot, head, size });
         }
-        if !self.held.take(head, 1) {
+        if !self.inflight_heads.insert(head, 1) {
             return Err(RingError::HeadInFlight { head });
         }
         let chain = self.read(memory, head)?;
         if let Some(log) = &self.log {
-            log.lock().take(head);
+            log.lock().mark_inflight(head);
         }
         self.next = self.next.wrapping_add(1);
         Ok(Some(chain))
     }
 
     /// Take the next chain that an earlier device side took. None when there is none.
-    pub(crate) fn take_again(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
-        self.again
+    pub(crate) fn pop_resubmit(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
+        self.resubmits
             .pop_front()
             .map(|head| self.read(memory, head))
             .transpose()
     }
 
     /// Say whether there is such a chain.
-    pub(crate) fn has_again(&self) -> bool {
-        !self.again.is_empty()
+    pub(crate) fn has_resubmits(&self) -> bool {
+        !self.resubmits.is_empty()
     }
 
     /// Allow longer chains in indirect tables.
-    pub(crate) fn allow(&mut self, buffers: u16) {
-        self.limits.allow(buffers);
+    pub(crate) fn allow_indirect_buffers(&mut self, buffers: u16) {
+        self.limits.allow_indirect_buffers(buffers);
     }
 
     fn read(&self, memory: &M, head: u16) -> Result<Chain, RingError> {
@@ -145,7 +145,7 @@ impl<M: RingMemory> AvailReader<M> {
     }
 
     /// Read `avail.idx`; true when a chain waits.
-    pub(crate) fn waiting(&mut self) -> Result<bool, RingError> {
+    pub(crate) fn has_available(&mut self) -> Result<bool, RingError> {
         // Acquire pairs with the driver's release: what the index shows (ring entries, descriptors,
         // buffers) was written before it.
         let idx = self.areas.driver.load(RING_IDX, Ordering::Acquire);
@@ -163,7 +163,7 @@ impl<M: RingMemory> AvailReader<M> {
     }
 
     /// Ask for a notification of the next chain. A full fence has to follow.
-    pub(crate) fn ask(&self) {
+    pub(crate) fn enable_notifications(&self) {
         if self.event_idx {
             self.set_avail_event(self.next);
         } else {
@@ -172,7 +172,7 @@ impl<M: RingMemory> AvailReader<M> {
     }
 
     /// Ask for no notifications.
-    pub(crate) fn refuse(&self) {
+    pub(crate) fn disable_notifications(&self) {
         if self.event_idx {
             self.set_avail_event(never_event(self.next));
         } else {
@@ -214,9 +214,9 @@ impl<M: RingMemory> UsedWriter<M> {
             return;
         };
         let mut log = log.lock();
-        log.prepare(&self.batch);
+        log.before_publish(&self.batch);
         self.store_index();
-        log.finish(&self.batch, self.next);
+        log.after_publish(&self.batch, self.next);
         self.batch.clear();
     }
 
@@ -234,7 +234,7 @@ impl<M: RingMemory> UsedWriter<M> {
 
     /// Say whether the driver asks for an interrupt of the last `added` entries. A full fence has to
     /// come before.
-    pub(crate) fn asked(&self, added: u32) -> bool {
+    pub(crate) fn needs_interrupt(&self, added: u32) -> bool {
         let driver = &self.areas.driver;
         if self.event_idx {
             let event = driver.load(avail_offset(self.size), Ordering::Relaxed);

@@ -59,14 +59,14 @@ impl<M: RingMemory> DriverRing<M> {
             tail = index;
             index = next;
         }
-        self.offer(head);
+        self.make_available(head);
         tail
     }
 
     /// Write a chain that is an indirect table, without publishing it.
     pub(crate) fn write_indirect(&mut self, head: u16, table: Segment) {
         self.write(head, Self::table_entry(&table, VIRTQ_DESC_F_INDIRECT, 0));
-        self.offer(head);
+        self.make_available(head);
     }
 
     /// Encode a descriptor; `next` is left out where the flags don't call for it.
@@ -91,7 +91,7 @@ impl<M: RingMemory> DriverRing<M> {
 
     /// Say whether the device asks to be notified of the last `added` entries. A full fence has to come
     /// before.
-    pub(crate) fn asked(&self, added: u32) -> bool {
+    pub(crate) fn needs_notification(&self, added: u32) -> bool {
         let device = &self.areas.device;
         if self.event_idx {
             let event = device.load(used_offset(self.size), Ordering::Relaxed);
@@ -102,7 +102,7 @@ impl<M: RingMemory> DriverRing<M> {
     }
 
     /// Say whether a used chain waits.
-    pub(crate) fn waiting(&self) -> bool {
+    pub(crate) fn has_used(&self) -> bool {
         self.last_used != self.used_idx || self.load_used_idx() != self.last_used
     }
 
@@ -122,12 +122,12 @@ impl<M: RingMemory> DriverRing<M> {
     }
 
     /// Step over a used chain.
-    pub(crate) fn step(&mut self) {
+    pub(crate) fn advance_used(&mut self) {
         self.last_used = self.last_used.wrapping_add(1);
     }
 
     /// Ask for an interrupt at the next used chain. A full fence has to follow.
-    pub(crate) fn ask(&self) {
+    pub(crate) fn enable_interrupts(&self) {
         if self.event_idx {
             self.set_used_event(self.last_used);
         } else {
@@ -136,7 +136,7 @@ impl<M: RingMemory> DriverRing<M> {
     }
 
     /// Ask for no interrupts.
-    pub(crate) fn refuse(&self) {
+    pub(crate) fn disable_interrupts(&self) {
         if self.event_idx {
             self.set_used_event(never_event(self.last_used));
         } else {
@@ -152,7 +152,7 @@ impl<M: RingMemory> DriverRing<M> {
             .write_descriptor(desc_offset(index), words);
     }
 
-    fn offer(&mut self, head: u16) {
+    fn make_available(&mut self, head: u16) {
         let slot = self.next % self.size;
         self.areas.driver.write_u16(avail_offset(slot), head);
         self.next = self.next.wrapping_add(1);

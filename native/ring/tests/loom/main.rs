@@ -22,42 +22,42 @@ use crate::memory::{BUFFERS, DEVICE_AREA, DRIVER_AREA, Memory};
 /// Bound of the largest models: times a thread is interrupted where it need not be.
 const PREEMPTIONS: usize = 3;
 
-/// A kind of queue.
+/// A format of queue, and whether its fences are kept.
 #[derive(Clone, Copy)]
-struct Kind {
+struct Format {
     packed: bool,
     event_idx: bool,
     fences: bool,
 }
 
-const SPLIT: Kind = Kind {
+const SPLIT: Format = Format {
     packed: false,
     event_idx: false,
     fences: true,
 };
-const SPLIT_EVENTS: Kind = Kind {
+const SPLIT_EVENTS: Format = Format {
     event_idx: true,
     ..SPLIT
 };
-const PACKED: Kind = Kind {
+const PACKED: Format = Format {
     packed: true,
     ..SPLIT
 };
-const PACKED_EVENTS: Kind = Kind {
+const PACKED_EVENTS: Format = Format {
     event_idx: true,
     ..PACKED
 };
 
 /// Both sides of a fresh queue.
-fn queue(size: u16, kind: Kind) -> (Memory, DriverQueue<Memory>, DeviceQueue<Memory>) {
+fn queue(size: u16, format: Format) -> (Memory, DriverQueue<Memory>, DeviceQueue<Memory>) {
     assert!(descriptor_area_len(size) <= DRIVER_AREA);
     assert!(DRIVER_AREA + driver_area_len(size) <= DEVICE_AREA);
     assert!(DEVICE_AREA + device_area_len(size) <= BUFFERS);
-    let Kind {
+    let Format {
         packed,
         event_idx,
         fences,
-    } = kind;
+    } = format;
     let memory = if packed {
         Memory::packed(size, fences)
     } else {
@@ -113,9 +113,9 @@ fn serve(memory: &Memory, device: &mut DeviceQueue<Memory>) -> bool {
 }
 
 /// Descriptors, entries and buffers are seen whole by the side they are published to.
-fn what_is_published_is_seen_whole(kind: Kind) {
+fn what_is_published_is_seen_whole(format: Format) {
     loom::model(move || {
-        let (memory, mut driver, mut device) = queue(2, kind);
+        let (memory, mut driver, mut device) = queue(2, format);
         let theirs = memory.clone();
         let peer = thread::spawn(move || {
             serve(&theirs, &mut device);
@@ -135,9 +135,9 @@ fn what_is_published_is_seen_whole(kind: Kind) {
 }
 
 /// A descriptor, an entry and a buffer that are used again are not seen as they were before.
-fn what_is_reused_is_not_seen_stale(kind: Kind) {
+fn what_is_reused_is_not_seen_stale(format: Format) {
     loom::model(move || {
-        let (memory, mut driver, mut device) = queue(1, kind);
+        let (memory, mut driver, mut device) = queue(1, format);
         ask(&memory, &mut driver, 0, 1);
         let theirs = memory.clone();
         let peer = thread::spawn(move || {
@@ -160,15 +160,15 @@ fn what_is_reused_is_not_seen_stale(kind: Kind) {
 
 /// The halves of a device on two threads never mistake an honest driver's reuse of a head for an offer
 /// of a chain that they hold.
-fn halves_agree_on_what_they_hold(kind: Kind) {
+fn halves_agree_on_what_they_hold(format: Format) {
     loom::model(move || {
-        let (memory, mut driver, device) = queue(1, kind);
-        let (mut popper, mut pusher) = device.split();
+        let (memory, mut driver, device) = queue(1, format);
+        let (mut consumer, mut producer) = device.split();
         ask(&memory, &mut driver, 0, 1);
         let (sender, receiver) = mpsc::channel();
         let popping = thread::spawn(move || {
             for _ in 0..2 {
-                if let Some(chain) = popper.pop().unwrap() {
+                if let Some(chain) = consumer.pop().unwrap() {
                     sender.send(Some(chain)).unwrap();
                 }
             }
@@ -179,7 +179,7 @@ fn halves_agree_on_what_they_hold(kind: Kind) {
             while let Some(chain) = receiver.recv().unwrap() {
                 let address = chain.writable[0].addr;
                 theirs.set(address, theirs.get(address) + 100);
-                pusher.push(chain.head, 1).unwrap();
+                producer.push(chain.head, 1).unwrap();
             }
         });
         if hear(&memory, &mut driver, 0, 1) {
@@ -191,9 +191,9 @@ fn halves_agree_on_what_they_hold(kind: Kind) {
 }
 
 /// The device goes to sleep while the driver adds a chain: one of them has to notice.
-fn kick_race(kind: Kind) {
+fn kick_race(format: Format) {
     loom::model(move || {
-        let (memory, mut driver, mut device) = queue(2, kind);
+        let (memory, mut driver, mut device) = queue(2, format);
         device.disable_notifications();
         let peer = thread::spawn(move || {
             let sleeps = !device.enable_notifications().unwrap();
@@ -207,9 +207,9 @@ fn kick_race(kind: Kind) {
 }
 
 /// The driver goes to sleep while the device uses a chain: one of them has to notice.
-fn interrupt_race(kind: Kind) {
+fn interrupt_race(format: Format) {
     loom::model(move || {
-        let (memory, mut driver, mut device) = queue(2, kind);
+        let (memory, mut driver, mut device) = queue(2, format);
         ask(&memory, &mut driver, 0, 1);
         driver.disable_interrupts();
         let theirs = memory.clone();
@@ -224,11 +224,11 @@ fn interrupt_race(kind: Kind) {
 }
 
 /// A whole conversation in which each side sleeps when it finds nothing: loom fails if both sleep.
-fn conversation(kind: Kind) {
+fn conversation(format: Format) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(PREEMPTIONS);
     model.check(move || {
-        let (memory, mut driver, mut device) = queue(2, kind);
+        let (memory, mut driver, mut device) = queue(2, format);
         let (kick, call) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (theirs, their_kick, their_call) = (memory.clone(), kick.clone(), call.clone());
         let peer = thread::spawn(move || {
@@ -323,13 +323,13 @@ fn packed_batches_are_seen_in_order() {
     });
 }
 
-/// One model for each kind of queue.
+/// One model for each format of queue.
 macro_rules! models {
-    ($model:ident: $($name:ident $kind:expr),+ $(,)?) => {
+    ($model:ident: $($name:ident $format:expr),+ $(,)?) => {
         $(
             #[test]
             fn $name() {
-                $model($kind);
+                $model($format);
             }
         )+
     };
@@ -394,9 +394,9 @@ fn packed_interrupt_would_be_lost_without_fences() {
     interrupt_race(without_fences(PACKED_EVENTS));
 }
 
-fn without_fences(kind: Kind) -> Kind {
-    Kind {
+fn without_fences(format: Format) -> Format {
+    Format {
         fences: false,
-        ..kind
+        ..format
     }
 }

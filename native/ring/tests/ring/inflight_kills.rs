@@ -13,7 +13,7 @@ use virtmesh_ring::layout::inflight::region_len;
 use virtmesh_ring::{Chain, DeviceQueue, DriverQueue, GuestRam, LogRegion, Segment};
 
 use crate::common::{BASE, Rig, ram};
-use crate::killable_memory::{Budget, Killed, Mortal};
+use crate::killable_memory::{KillableMemory, Killed, StoreBudget};
 use crate::peers::Random;
 
 const STEPS: usize = 120;
@@ -63,17 +63,17 @@ impl World {
     }
 
     fn run(&mut self, stores: u32) {
-        let budget = Budget::of(stores);
-        let mortal = |ram: &GuestRam| Mortal {
+        let budget = StoreBudget::of(stores);
+        let killable = |ram: &GuestRam| KillableMemory {
             ram: ram.clone(),
             budget: budget.clone(),
         };
         let region = LogRegion {
-            memory: mortal(&self.log),
+            memory: killable(&self.log),
             address: BASE,
             capacity: self.capacity,
         };
-        let memory = mortal(&self.rig.memory);
+        let memory = killable(&self.rig.memory);
         let mut device = DeviceQueue::with_log(memory, self.rig.config, Some(&region)).unwrap();
         // Those that the driver saw used are not in flight, whatever the last life came to.
         self.collect();
@@ -126,7 +126,7 @@ impl World {
     }
 
     /// Give some chains back, in one batch, out of order.
-    fn give_back(&mut self, device: &mut DeviceQueue<Mortal>) {
+    fn give_back(&mut self, device: &mut DeviceQueue<KillableMemory>) {
         let count = 1 + self.random.below(3);
         let mut left = self.taken.clone();
         let mut batch = Vec::new();
@@ -159,7 +159,7 @@ fn kill_everywhere(packed: bool, indirect: bool, size: u16, capacity: u16, seed:
         let mut world = World::new(packed, indirect, size, capacity, seed);
         let survived = world.live(stores);
         world.live(stores % 29);
-        assert!(world.live(Budget::ENDLESS));
+        assert!(world.live(StoreBudget::ENDLESS));
         assert_eq!(world.used, world.added);
         assert!(world.buffers.is_empty());
         if survived {

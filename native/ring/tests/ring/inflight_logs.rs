@@ -60,7 +60,7 @@ fn a_queue_with_a_log_that_is_not_in_use_begins_where_it_is_told() {
     for packed in [false, true] {
         let logged = Logged::new(packed);
         let device = logged.device().unwrap();
-        assert!(!device.split().0.has_again());
+        assert!(!device.split().0.has_resubmits());
     }
 }
 
@@ -71,8 +71,8 @@ fn a_forgotten_log_has_nothing_in_flight() {
         assert_eq!(logged.take(3).len(), 3);
         logged.log.forget().unwrap();
         logged.rig.driver();
-        let (popper, _) = logged.device().unwrap().split();
-        assert!(!popper.has_again());
+        let (consumer, _) = logged.device().unwrap().split();
+        assert!(!consumer.has_resubmits());
     }
 }
 
@@ -129,7 +129,7 @@ fn a_device_may_allow_longer_chains_in_tables() {
             rig.offer(&[0]);
         }
         let mut device = rig.device();
-        device.allow_chains(longest);
+        device.allow_indirect_buffers(longest);
         let outcome = device.pop().map(|chain| chain.unwrap().readable.len());
         let expected = if entries <= longest {
             Ok(usize::from(entries))

@@ -21,15 +21,15 @@ fn rig(packed: bool, size: u16, event_idx: bool, indirect: bool) -> Rig {
 fn run_two(rig: &Rig, chains: u64) -> (u64, u64) {
     let (kick, call) = (Bell::new(), Bell::new());
     let queue = rig.driver();
-    let (mut popper, mut pusher) = rig.device().split();
+    let (mut consumer, mut producer) = rig.device().split();
     let slept = thread::scope(|scope| {
         let device = scope.spawn(|| {
             take_chains(
-                &mut popper,
+                &mut consumer,
                 &kick,
                 usize::try_from(chains).unwrap(),
                 |batch| {
-                    give_back(&mut pusher, &rig.memory, &call, &batch);
+                    give_back(&mut producer, &rig.memory, &call, &batch);
                 },
             )
         });
@@ -45,7 +45,7 @@ fn run_two(rig: &Rig, chains: u64) -> (u64, u64) {
         .run(chains);
         (driver, device.join().unwrap())
     });
-    check_base(rig, popper.base() | pusher.base(), chains);
+    check_base(rig, consumer.base() | producer.base(), chains);
     slept
 }
 
@@ -133,19 +133,19 @@ fn nothing_is_lost_when_the_halves_of_a_packed_ring_are_apart() {
 fn run_three(rig: &Rig) {
     let (kick, call) = (Bell::new(), Bell::new());
     let queue = rig.driver();
-    let (mut popper, mut pusher) = rig.device().split();
+    let (mut consumer, mut producer) = rig.device().split();
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(|| {
             let chains = usize::try_from(CHAINS).unwrap();
-            take_chains(&mut popper, &kick, chains, |batch| {
+            take_chains(&mut consumer, &kick, chains, |batch| {
                 sender.send(batch).unwrap();
             });
             drop(sender);
         });
         scope.spawn(|| {
             for batch in receiver {
-                give_back(&mut pusher, &rig.memory, &call, &batch);
+                give_back(&mut producer, &rig.memory, &call, &batch);
             }
         });
         let (kick, call) = (&kick, &call);
