@@ -1,4 +1,4 @@
-//! Parsing a chain into a request, or into its refusal.
+//! Parses a chain into a request, or into the status that refuses it.
 //!
 //! A request may be spread over descriptors in any way (virtio 1.4, 2.7.4.1): its header is the first
 //! 16 readable bytes, its status byte is the last writable byte, and its data is what lies between.
@@ -10,13 +10,13 @@ use crate::request::{
     Operation, Range, Ranges, Request, RequestType, SECTOR_SIZE, Status, VIRTIO_BLK_ID_BYTES,
 };
 
-/// `seg_max` is in force (5.2.3).
+/// `seg_max` applies (5.2.3).
 pub const VIRTIO_BLK_F_SEG_MAX: u64 = 1 << 2;
-/// FLUSH is in force (5.2.3).
+/// FLUSH requests are supported (5.2.3).
 pub const VIRTIO_BLK_F_FLUSH: u64 = 1 << 9;
-/// DISCARD is in force (5.2.3).
+/// DISCARD requests are supported (5.2.3).
 pub const VIRTIO_BLK_F_DISCARD: u64 = 1 << 13;
-/// `WRITE_ZEROES` is in force (5.2.3).
+/// `WRITE_ZEROES` requests are supported (5.2.3).
 pub const VIRTIO_BLK_F_WRITE_ZEROES: u64 = 1 << 14;
 
 /// The device may deallocate what it zeroes: `struct virtio_blk_discard_write_zeroes` (5.2.6).
@@ -26,7 +26,7 @@ const HEADER_SIZE: usize = 16;
 /// Bytes of `le64 sector, le32 num_sectors, le32 flags` (5.2.6).
 const SEGMENT_SIZE: usize = 16;
 
-/// What requests are held to: what was negotiated, and how the disk is now.
+/// The limits that requests are validated against: negotiated features and the state of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestLimits {
     /// Negotiated feature bits.
@@ -52,10 +52,10 @@ pub struct RangeLimits {
     pub max_seg: u32,
 }
 
-/// The chain is no request: nothing can be answered, and the device needs a reset.
+/// A chain that is not a request: no status can be written, and the device needs a reset.
 #[derive(Debug, thiserror::Error)]
 pub enum MalformedChain {
-    /// There is no byte for the status.
+    /// The chain has no device-writable byte for the status.
     #[error("request {head} has no status byte")]
     NoStatus {
         /// The chain.
@@ -74,10 +74,10 @@ pub enum MalformedChain {
 impl Request {
     /// Parse a chain.
     ///
-    /// Whatever can be answered becomes a request, perhaps one to refuse.
+    /// Every chain with a status byte becomes a request, perhaps one to refuse.
     ///
     /// # Errors
-    /// When it can't be answered.
+    /// If no status can be written.
     pub fn parse(
         chain: &Chain,
         memory: &GuestRam,
@@ -123,7 +123,7 @@ struct Header {
     sector: u64,
 }
 
-/// Decide what a request asks for, or which status refuses it.
+/// Validate a request. Returns its operation, or the status that refuses it.
 fn validate(
     header: &Header,
     readable: &Buffer,
@@ -193,7 +193,7 @@ fn check_sectors(sector: u64, count: u64, limits: &RequestLimits) -> Result<u64,
     Ok(sector * SECTOR_SIZE)
 }
 
-/// Copy the segments of a DISCARD or `WRITE_ZEROES` out, and check them. `known_flags` are allowed.
+/// Copy out and check the segments of a DISCARD or `WRITE_ZEROES`. `known_flags` are allowed.
 fn check_ranges(
     data: &Buffer,
     limits: &RequestLimits,
@@ -211,7 +211,7 @@ fn check_ranges(
             .map(RangeSegment::decode)
     };
 
-    // Unknown flags first: for them the specification demands UNSUPP (5.2.6.2).
+    // Unknown flags are checked first: for them the specification requires UNSUPP (5.2.6.2).
     if segments().any(|segment| segment.flags & !known_flags != 0) {
         return Err(Status::Unsupp);
     }
@@ -265,7 +265,7 @@ impl RangeSegment {
     }
 }
 
-/// Take the last byte off and return its address; None when there is none.
+/// Remove the last byte and return its address. None if there is none.
 fn take_last_byte(segments: &mut Segments) -> Option<u64> {
     while let Some(last) = segments.last_mut() {
         if let Some(rest) = last.len.checked_sub(1) {
@@ -278,7 +278,7 @@ fn take_last_byte(segments: &mut Segments) -> Option<u64> {
     None
 }
 
-/// Copy the header out and take it off; None when the readable bytes are fewer.
+/// Copy out and remove the header. None if there are fewer readable bytes.
 fn take_header(segments: &mut Segments, memory: &GuestRam) -> Result<Option<Header>, MemoryError> {
     let mut bytes = [0_u8; HEADER_SIZE];
     let mut rest = &mut bytes[..];

@@ -1,7 +1,7 @@
-//! One request: everything that is to be done, and how it is answered.
+//! One request: its operation, its buffers, and its completion.
 //!
-//! A request is `struct virtio_blk_req` (virtio 1.4, 5.2.6), parsed whole from a chain
-//! ([`Request::parse`]) and never looked at in guest memory again.
+//! A request is `struct virtio_blk_req` (virtio 1.4, 5.2.6). It is parsed whole from a chain
+//! ([`Request::parse`]); its header is never read from guest memory again.
 
 use smallvec::SmallVec;
 use virtmesh_ring::GuestRam;
@@ -21,7 +21,7 @@ pub const VIRTIO_BLK_T_OUT: u32 = 1;
 pub const VIRTIO_BLK_T_FLUSH: u32 = 4;
 /// Read the device ID string (5.2.6).
 pub const VIRTIO_BLK_T_GET_ID: u32 = 8;
-/// Give sectors up (5.2.6).
+/// Discard sectors (5.2.6).
 pub const VIRTIO_BLK_T_DISCARD: u32 = 11;
 /// Fill sectors with zeroes (5.2.6).
 pub const VIRTIO_BLK_T_WRITE_ZEROES: u32 = 13;
@@ -117,14 +117,14 @@ pub struct Range {
     pub offset: u64,
     /// Number of bytes.
     pub length: u64,
-    /// True when the storage may be given up (`WRITE_ZEROES`).
+    /// True if the storage may be deallocated (`WRITE_ZEROES`).
     pub unmap: bool,
 }
 
-/// Ranges of one request; one is the rule.
+/// Ranges of one request, usually one.
 pub type Ranges = SmallVec<[Range; 1]>;
 
-/// What is to be done. Offsets are in bytes, and every range was inside the capacity.
+/// The operation to execute. Offsets are in bytes, and every range was inside the capacity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
     /// Fill the writable data from the disk.
@@ -141,22 +141,22 @@ pub enum Operation {
     Flush,
     /// Fill the writable data with the device ID string.
     Identify,
-    /// Give ranges up.
+    /// Discard ranges.
     Discard(Ranges),
     /// Fill ranges with zeroes.
     WriteZeroes(Ranges),
-    /// Nothing but this answer.
+    /// Execute nothing, and complete with this status.
     Refuse(Status),
 }
 
 /// A parsed request.
 #[derive(Debug)]
 pub struct Request {
-    /// The chain, as it is given back.
+    /// The head of its chain.
     pub head: u16,
     /// Its type.
     pub request_type: RequestType,
-    /// What is to be done.
+    /// The operation to execute.
     pub operation: Operation,
     /// Data for the device to read.
     pub readable: Buffer,
@@ -170,7 +170,7 @@ pub struct Request {
 pub type Used = (u16, u32);
 
 impl Request {
-    /// True when the chain was too short for a header.
+    /// True if the chain was too short for a header.
     #[must_use]
     pub fn lacks_header(&self) -> bool {
         self.request_type == RequestType::Other
@@ -203,11 +203,11 @@ impl Request {
         }
     }
 
-    /// Write the answer into the chain. Pushing the returned element publishes it.
+    /// Write the status into the chain. Returns the used element to push.
     #[must_use]
-    pub fn answer(&self, status: Status) -> Used {
-        // A used length covers all bytes before it, and the status byte is the last (2.7.8.2): so
-        // data that was not read is filled, or the driver could not rely on the status.
+    pub fn complete(&self, status: Status) -> Used {
+        // A used length covers all bytes before it, and the status byte is the last (2.7.8.2). So data
+        // that was not read is zeroed; otherwise the driver could not rely on the status.
         let filled = status == Status::Ok
             && matches!(self.operation, Operation::Read { .. } | Operation::Identify);
         let zeroed = if filled {

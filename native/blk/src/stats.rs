@@ -1,4 +1,4 @@
-//! Counters of a disk, read at any time from any thread.
+//! Counters of a disk. Any thread may read them at any time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -74,7 +74,7 @@ impl Stats {
         }
     }
 
-    /// Count a chain that is no request.
+    /// Count a chain that is not a request.
     pub fn count_malformed(&self) {
         self.malformed.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,9 +1,9 @@
 //! The thread of one running queue.
 //!
-//! Invariant: the thread alone takes chains (`AvailConsumer`); whoever completes a request gives its chain
-//! back under the lock of `UsedProducer`. `active` counts the thread itself and every chain it took that is
-//! not given back with its interrupt raised; at 0 the queue is stopped for good, the ring is let go of,
-//! and nothing touches it any more. Nothing here waits for the driver.
+//! Invariant: only the thread pops chains (`AvailConsumer`). The thread that completes a request pushes
+//! its chain under the lock of the `UsedProducer`. `active` counts the thread itself and every popped
+//! chain that is not pushed with its interrupt raised. At 0 the queue is stopped for good: the ring is
+//! dropped, and nothing accesses it any more. Nothing here waits for the driver.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -22,8 +22,8 @@ use crate::disk::Disk;
 use crate::engine::{CompletionSink, Engine, Job};
 use crate::request::{Request, Used};
 
-/// Most chains taken at once. Their completions are published together when they are executed at
-/// once, so a larger batch makes the first of them wait longer.
+/// Most chains popped at once. If they are executed at once, their completions are published together,
+/// so a larger batch delays the first of them.
 const BATCH: usize = 32;
 
 /// A queue that was started.
@@ -46,7 +46,7 @@ struct Shared {
     stopped_changed: Condvar,
 }
 
-/// What the thread alone has.
+/// The state that only the thread accesses.
 struct QueueThread {
     shared: Arc<Shared>,
     consumer: AvailConsumer,
@@ -57,7 +57,7 @@ struct QueueThread {
 }
 
 impl Worker {
-    /// Start the thread of queue `index`. It looks at the ring at once.
+    /// Start the thread of queue `index`. It reads the ring at once.
     ///
     /// # Errors
     /// When the system has no threads left.
@@ -96,18 +96,18 @@ impl Worker {
         Ok(Self { shared })
     }
 
-    /// Look at the queue now.
+    /// Notify the queue.
     pub fn kick(&self) {
         self.shared.wake.signal();
     }
 
-    /// Begin to stop: no more chains are taken.
+    /// Request a stop: no more chains are popped.
     pub fn request_stop(&self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.wake.signal();
     }
 
-    /// True when the thread has ended and every chain it took is given back.
+    /// True if the thread has ended and every popped chain is pushed.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.base().is_some()
@@ -148,7 +148,7 @@ impl Shared {
 
     /// Publish used chains, and interrupt the driver if it wants that.
     fn publish(&self, used: &[Used]) {
-        // Before the driver can see them, and once for the interrupt too.
+        // Read before the driver can see them, and used for the interrupt too.
         let time_ns = self.interrupt.time();
         self.record_chains(
             time_ns,
@@ -156,14 +156,14 @@ impl Shared {
                 TraceEvent::of_chain(EventKind::Push, self.index, head, written.into(), 0)
             }),
         );
-        let mut held = self.producer();
-        let Some(producer) = held.as_mut() else {
-            return; // Not reached: what is given back here is counted in `active`.
+        let mut guard = self.producer();
+        let Some(producer) = guard.as_mut() else {
+            return; // Not reached: chains pushed here are counted in `active`.
         };
         let wanted = producer
             .push_batch(used)
             .map(|()| producer.needs_interrupt());
-        drop(held);
+        drop(guard);
         match wanted {
             Ok(true) => self.interrupt.raise_used_at(self.index, time_ns),
             Ok(false) => self.interrupt.count_suppressed_at(self.index, time_ns),
@@ -171,14 +171,14 @@ impl Shared {
         }
     }
 
-    /// Record what happens to chains.
+    /// Record events of chains.
     fn record_chains(&self, time_ns: u64, events: impl ExactSizeIterator<Item = TraceEvent>) {
         if let Some(recorder) = self.interrupt.recorder() {
             recorder.record_at(time_ns, events);
         }
     }
 
-    /// Ask for a reset, and take no more chains.
+    /// Set `DEVICE_NEEDS_RESET`, and pop no more chains.
     fn fail(&self, reason: &str) {
         self.interrupt
             .set_fault(&format!("queue {}: {reason}", self.index));
@@ -186,7 +186,7 @@ impl Shared {
         self.wake.signal();
     }
 
-    /// Count chains that were given back, or the end of the thread.
+    /// Subtract pushed chains, or the thread itself, from `active`.
     fn release(&self, count: usize) {
         if self.active.fetch_sub(count, Ordering::SeqCst) == count {
             let producer = self.producer().take();
@@ -199,7 +199,7 @@ impl Shared {
 
 impl CompletionSink for Shared {
     fn complete(&self, used: &[Used]) {
-        // Whatever happens, they are not in flight any more: a stop must not wait for them forever.
+        // Even after a panic they are not in flight any more: a stop must not wait for them forever.
         if catch_unwind(AssertUnwindSafe(|| self.publish(used))).is_err() {
             self.fail("internal error: completing a request panicked");
         }
@@ -222,16 +222,16 @@ impl QueueThread {
         }
         let base = self.consumer.base();
         shared.consumer_base.store(base, Ordering::SeqCst);
-        // Memory and engine are let go before anyone is told that the queue is stopped.
+        // Memory and engine are dropped before the queue is reported as stopped.
         drop(self);
         shared.release(1);
     }
 
-    /// Take chains until told to stop. The error is the reason for a reset.
+    /// Pop chains until a stop is requested. The error is the reason for a reset.
     fn serve(&mut self) -> Result<(), String> {
         let mut chains = Vec::with_capacity(BATCH);
-        // What an earlier process took comes first, and is executed even if a stop comes at once: the
-        // base of a stopped queue says that nothing is in flight.
+        // Resubmitted chains come first, and are executed even if a stop is requested at once: the base
+        // of a stopped queue means that nothing is in flight.
         while self.consumer.has_resubmits() {
             self.take(&mut chains)?;
         }
@@ -254,10 +254,10 @@ impl QueueThread {
         self.shared.stopping.load(Ordering::SeqCst)
     }
 
-    /// Take a batch and submit it; false when there was none.
+    /// Pop a batch and submit it. False if no chain was available.
     fn take(&mut self, chains: &mut Vec<Chain>) -> Result<bool, String> {
         let taken = self.consumer.pop_batch(BATCH, chains);
-        // Those before a bad chain are executed all the same.
+        // Chains before a malformed one are still executed.
         let malformed = self.submit(chains);
         taken
             .map(|count| count > 0)
@@ -265,7 +265,7 @@ impl QueueThread {
             .and_then(|more| malformed.map_or(Ok(more), Err))
     }
 
-    /// Parse chains and have them executed. Returns why one was no request, if so.
+    /// Parse chains and submit them. Returns an error text if one was not a request.
     fn submit(&self, chains: &mut Vec<Chain>) -> Option<String> {
         if chains.is_empty() {
             return None;
@@ -310,7 +310,7 @@ impl QueueThread {
         }
     }
 
-    /// Wait until the queue is to be looked at, or to stop.
+    /// Wait for a notification or a stop.
     fn wait(&self) -> io::Result<()> {
         let wake = &self.shared.wake;
         let Some(kick) = &self.kick else {
@@ -332,7 +332,7 @@ impl QueueThread {
     }
 }
 
-/// What is recorded of a chain that was taken: its descriptors and bytes.
+/// The event of a popped chain: the number of its buffers and bytes.
 fn popped(queue: usize, chain: &Chain) -> TraceEvent {
     let (descriptors, bytes) = chain_totals(&chain.readable, &chain.writable);
     TraceEvent::of_chain(EventKind::Pop, queue, chain.head, descriptors as u64, bytes)

@@ -1,4 +1,4 @@
-//! The pool of threads, without rings.
+//! The engine and its thread pool, without rings.
 
 mod common;
 

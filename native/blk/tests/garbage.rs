@@ -1,4 +1,4 @@
-//! Whatever a driver puts into memory, it harms nothing but its own queue.
+//! Random bytes from a driver affect only its own queue.
 
 mod common;
 
@@ -102,7 +102,7 @@ proptest! {
 /// An answer covers all writable bytes and ends with the status.
 fn check_answer(ram: &GuestRam, chain: &Chain, request: &Request) {
     let total: u32 = chain.writable.iter().map(|segment| segment.len).sum();
-    assert_eq!(request.answer(Status::IoErr), (chain.head, total));
+    assert_eq!(request.complete(Status::IoErr), (chain.head, total));
     let last = chain
         .writable
         .iter()

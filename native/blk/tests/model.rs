@@ -1,4 +1,4 @@
-//! Whole programs of requests, against plain memory.
+//! Sequences of requests, compared with a plain byte array.
 
 mod common;
 

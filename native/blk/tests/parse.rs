@@ -1,4 +1,4 @@
-//! Each rule by which a chain becomes a request or a refusal.
+//! Each rule by which a chain is parsed into a request or refused.
 
 mod common;
 
@@ -307,7 +307,7 @@ fn the_status_is_the_last_writable_byte() {
     ram.write(INPUT, &[0xee; 600]).unwrap();
     let request = Request::parse(&chain(&[16], &[500, 13]), &ram, &LIMITS).unwrap();
     request.writable.fill(&[1; 512]).unwrap();
-    let used = request.answer(Status::Ok);
+    let used = request.complete(Status::Ok);
     let mut bytes = [0; 514];
     ram.read(INPUT, &mut bytes).unwrap();
     assert_eq!(used, (5, 513));

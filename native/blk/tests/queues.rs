@@ -1,4 +1,4 @@
-//! Queues that start, stop, and start again: where they are, and what is left of them.
+//! Queues that start, stop and restart.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Eventfds: our own, and those that a driver hands over.
+//! Eventfds: the device's own, and those that a driver hands over.
 
 use std::fs;
 use std::io;
@@ -6,16 +6,16 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// What `/proc/self/fd/N` links to for an eventfd.
 const EVENTFD_LINK: &str = "anon_inode:[eventfd]";
-/// How what it links to for a socket begins.
+/// The prefix of what it links to for a socket.
 const SOCKET_LINK: &str = "socket:[";
 
-/// Why a descriptor is no doorbell.
+/// A descriptor was refused as kick or call of a queue.
 #[derive(Debug, thiserror::Error)]
 pub enum EventfdError {
-    /// The number is no open descriptor.
+    /// The number is not an open descriptor.
     #[error("descriptor {0} is not open")]
     NotOpen(RawFd),
-    /// It is open, and something else.
+    /// It is open, but not an eventfd.
     #[error("descriptor {descriptor} is {actual}, not an eventfd")]
     NotEventfd {
         /// The number.
@@ -23,7 +23,7 @@ pub enum EventfdError {
         /// What it is, as /proc/self/fd has it.
         actual: String,
     },
-    /// It blocks: reads and writes of an honest driver's eventfd never wait.
+    /// It has no `O_NONBLOCK`: reads and writes could wait.
     #[error("eventfd {0} is blocking: make it with EFD_NONBLOCK")]
     Blocking(RawFd),
     /// The queue index is out of range.
@@ -34,17 +34,17 @@ pub enum EventfdError {
         /// How many queues a device has at most.
         limit: usize,
     },
-    /// The system refused.
-    #[error("cannot take descriptor {descriptor}: {cause}")]
+    /// A system call failed.
+    #[error("descriptor {descriptor} cannot be duplicated: {cause}")]
     Refused {
         /// The number.
         descriptor: RawFd,
-        /// The refusal.
+        /// The error of the system call.
         cause: io::Error,
     },
 }
 
-/// An eventfd of our own, that no driver ever sees. Signalling and draining never wait.
+/// An eventfd of the device's own, which no driver has. Signalling and draining never wait.
 #[derive(Debug)]
 pub struct EventFd(OwnedFd);
 
@@ -96,7 +96,7 @@ impl Kick {
         duplicate_eventfd(descriptor).map(Self)
     }
 
-    /// Take the notifications; false when there was none.
+    /// Consume the notifications. False if there was none.
     #[must_use]
     pub fn drain(&self) -> bool {
         drain(self.0.as_fd())
@@ -109,7 +109,7 @@ impl AsFd for Kick {
     }
 }
 
-/// What a driver hears of interrupts by.
+/// The descriptor by which a driver is told of interrupts.
 #[derive(Debug)]
 pub enum Call {
     /// An eventfd: 1 is added.
@@ -134,11 +134,10 @@ impl Call {
     }
 }
 
-/// Wait until one of the descriptors is readable, and say which are. Interrupted system calls are
-/// taken up again.
+/// Wait until a descriptor is readable. Returns which are. Interrupted system calls are repeated.
 ///
 /// # Errors
-/// When the system has no memory for it.
+/// If the system has no memory for it.
 pub fn wait_readable<const N: usize>(descriptors: [BorrowedFd<'_>; N]) -> io::Result<[bool; N]> {
     let mut polled = descriptors.map(|descriptor| libc::pollfd {
         fd: descriptor.as_raw_fd(),
@@ -149,7 +148,7 @@ pub fn wait_readable<const N: usize>(descriptors: [BorrowedFd<'_>; N]) -> io::Re
         // SAFETY: the array is valid for its length, which fits (N is a handful).
         let ready = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, -1) };
         if ready >= 0 {
-            // Beside POLLIN, an eventfd that overflowed says POLLERR: that is for the reader too.
+            // An eventfd that overflowed reports POLLERR beside POLLIN: it counts as readable.
             return Ok(polled.map(|entry| entry.revents != 0));
         }
         let cause = io::Error::last_os_error();
@@ -159,11 +158,10 @@ pub fn wait_readable<const N: usize>(descriptors: [BorrowedFd<'_>; N]) -> io::Re
     }
 }
 
-/// Read an eventfd without ever waiting, whatever its flags; false when it was not signalled.
+/// Read an eventfd without waiting, whatever its flags. False if it was not signalled.
 ///
-/// One read is enough: a semaphore eventfd stays readable, which costs its driver's queue a look at
-/// the ring and no more. Where the system has no `RWF_NOWAIT` for eventfds (Linux before 5.8), the
-/// flags decide.
+/// One read is enough: a semaphore eventfd stays readable, which costs one more read of the ring.
+/// Without `RWF_NOWAIT` for eventfds (Linux before 5.8), the file's flags decide whether it waits.
 fn drain(descriptor: BorrowedFd<'_>) -> bool {
     let descriptor = descriptor.as_raw_fd();
     let mut counter = [0_u8; 8];

@@ -1,8 +1,8 @@
 //! The interrupt of one device.
 //!
-//! Invariant: the bits are set before anything is signalled, so whoever wakes finds them. Bits,
-//! counters and fault are atomics or behind a lock of their own; the lock of a call eventfd is held
-//! while it is signalled, which never waits.
+//! Invariant: the bits are set before anything is signalled, so every woken observer finds them. Bits,
+//! counters and fault are atomics or have a lock of their own. The lock of a call eventfd is held while
+//! it is signalled, which never waits.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
@@ -18,17 +18,17 @@ use crate::trace_event::{EventKind, TraceEvent};
 pub const INTERRUPT_USED: u32 = 1;
 /// `InterruptStatus` bit 1: the configuration has changed (virtio 1.4, 4.2.2).
 pub const INTERRUPT_CONFIG: u32 = 2;
-/// The same, as the detail of a recorded event.
+/// [`INTERRUPT_USED`] as the detail of a recorded event.
 const CAUSE_USED: u8 = 1;
-/// The same, as the detail of a recorded event.
+/// [`INTERRUPT_CONFIG`] as the detail of a recorded event.
 const CAUSE_CONFIG: u8 = 2;
-/// Most queues of one device. The handover protocol carries doorbells for fewer.
+/// Most queues of one device. The attach protocol carries eventfds for fewer.
 pub const QUEUE_LIMIT: usize = 64;
 
 /// `InterruptStatus` of one device, and how its raising is signalled. Safe to raise from any thread.
 ///
-/// Whoever serves a device has its interrupt, so the device's flight recorder goes with it. What the
-/// interrupt itself does is recorded before it shows outside.
+/// Every part that serves a device has its interrupt, so the interrupt also carries the device's flight
+/// recorder. Events of the interrupt are recorded before they are visible outside.
 #[derive(Debug)]
 pub struct Interrupt {
     recorder: OnceLock<Arc<Recorder>>,
@@ -63,7 +63,7 @@ impl Interrupt {
         })
     }
 
-    /// Record to this recorder from now on; false when there is one already.
+    /// Set the recorder. False if there is one already.
     #[must_use]
     pub fn record_to(&self, recorder: Arc<Recorder>) -> bool {
         self.recorder.set(recorder).is_ok()
@@ -86,7 +86,7 @@ impl Interrupt {
         }
     }
 
-    /// The time for an event; 0 where nothing is recorded, since reading the clock costs most of it.
+    /// The time for an event. 0 without a recorder: reading the clock is most of the cost.
     #[must_use]
     pub fn time(&self) -> u64 {
         self.recorder().map_or(0, |_| now())
@@ -104,7 +104,7 @@ impl Interrupt {
         self.sequence.load(Ordering::SeqCst)
     }
 
-    /// Used-buffer interrupts not raised because the driver asked for none.
+    /// Used-buffer interrupts not raised because the driver suppressed them.
     #[must_use]
     pub fn suppressed(&self) -> u64 {
         self.suppressed.load(Ordering::Relaxed)
@@ -115,7 +115,7 @@ impl Interrupt {
         self.count_suppressed_at(queue, self.time());
     }
 
-    /// The same, recorded with a time read before.
+    /// Like the method above, with the time of an earlier clock reading.
     pub fn count_suppressed_at(&self, queue: usize, time_ns: u64) {
         let event = TraceEvent::on_queue(EventKind::InterruptSuppressed, queue);
         self.record_at(time_ns, event);
@@ -159,7 +159,7 @@ impl Interrupt {
         self.raise_used_at(queue, self.time());
     }
 
-    /// The same, recorded with a time read before.
+    /// Like the method above, with the time of an earlier clock reading.
     pub fn raise_used_at(&self, queue: usize, time_ns: u64) {
         let event = TraceEvent::on_queue(EventKind::Interrupt, queue).with_detail(CAUSE_USED);
         self.record_at(time_ns, event);
@@ -180,9 +180,9 @@ impl Interrupt {
         self.wake_observer();
     }
 
-    /// Set the sources that hold a level-triggered line, for a device that is not a virtio device.
-    /// The line is asserted while there is one. Counts a rise of the line, and lets observers know of
-    /// every rise and fall; a source that joins others changes nothing for them. For one thread.
+    /// Set the sources (bits) of a level-triggered line, for a device that is not a virtio device. The
+    /// line is asserted while a source is set. Counts each rise of the line, and wakes observers at each
+    /// rise and fall. Not for use by two threads at once.
     pub fn set_level(&self, sources: u32) {
         let before = self.status.swap(sources, Ordering::SeqCst);
         if (before == 0) == (sources == 0) {
@@ -199,7 +199,7 @@ impl Interrupt {
         self.wake_observer();
     }
 
-    /// Ask for a reset (virtio 1.4, 2.1.2): keeps the first reason, and raises a configuration
+    /// Set `DEVICE_NEEDS_RESET` (virtio 1.4, 2.1.2): keeps the first reason, and raises a configuration
     /// change interrupt.
     pub fn set_fault(&self, reason: &str) {
         if let Some(recorder) = self.recorder() {
@@ -212,7 +212,7 @@ impl Interrupt {
     /// Set or clear the eventfd or socket of a queue, which is duplicated.
     ///
     /// # Errors
-    /// When it is neither a non-blocking eventfd nor a socket, or there can be no such queue.
+    /// If it is neither a non-blocking eventfd nor a socket, or the queue is out of range.
     pub fn set_call(&self, queue: usize, call: Option<RawFd>) -> Result<(), EventfdError> {
         let call = call.map(Call::duplicate).transpose()?;
         let mut calls = write(&self.calls);

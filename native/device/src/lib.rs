@@ -1,10 +1,9 @@
-//! What every native device needs beside its rings: the interrupt it raises, the doorbells that wake
-//! it, and the flight recorder that keeps what happened.
+//! What native devices share beside the rings: the interrupt, the eventfds of a driver, and the flight
+//! recorder.
 //!
-//! A doorbell that came from a driver is an eventfd whose open file the driver shares. It may fill
-//! or drain the counter and may clear `O_NONBLOCK` at any time, so nothing here relies on the flag:
-//! [`Kick`] is read with `RWF_NOWAIT`, [`Call`] is signalled by the kernel ([`Signaller`]). Neither
-//! can make the device wait.
+//! The driver shares the open file of an eventfd that it handed over. It may fill or drain the counter
+//! and may clear `O_NONBLOCK` at any time, so nothing here relies on the flag: [`Kick`] is read with
+//! `RWF_NOWAIT`, [`Call`] is signalled by the kernel ([`Signaller`]). Neither can make the device wait.
 
 mod eventfd;
 mod interrupt;

@@ -1,4 +1,4 @@
-//! The flight recorder: what is kept, what is lost, and that both are told.
+//! The flight recorder: which events are kept, which are lost, and that readers are told both.
 
 use std::sync::Barrier;
 use std::thread;

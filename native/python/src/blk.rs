@@ -149,7 +149,7 @@ impl BlkDevice {
         Err(errors::raise(
             py,
             "BlockReadOnly",
-            "the image was opened read-only",
+            "the image was opened read-only: open it writable to allow writes",
         ))
     }
 

@@ -1,6 +1,6 @@
 //! The Python module `virtmesh_native`: a thin binding, described in `__init__.pyi`.
 //!
-//! Numbers are checked as they come in, and what can wait releases the GIL.
+//! Arguments are checked here, and calls that may wait release the GIL.
 
 mod blk;
 mod errors;

@@ -17,7 +17,7 @@ type Piece = (u64, u32);
 /// A chain: head, readable buffers, writable buffers.
 type Pieces = (u16, Vec<Piece>, Vec<Piece>);
 
-/// Where a virtqueue is, and what was negotiated for it.
+/// The size, addresses and negotiated features of a virtqueue.
 #[pyclass(module = "virtmesh_native", frozen)]
 pub struct QueueConfig {
     pub inner: virtmesh_ring::QueueConfig,
@@ -71,7 +71,7 @@ impl QueueConfig {
 pub struct DriverQueue {
     inner: virtmesh_ring::DriverQueue,
     recorder: QueueRecorder,
-    /// Chains were added since the device's wish was last looked at.
+    /// Chains were added since `should_notify` was last called.
     added: bool,
 }
 
@@ -157,7 +157,7 @@ impl DriverQueue {
         let outcome = self.inner.pop_used_batch(limit, &mut used);
         self.recorder.record_used(EventKind::PopUsed, &used);
         match outcome {
-            // Those before the bad one are good; the error comes again at the next call.
+            // Chains before the bad entry are valid; the next call returns the error again.
             Err(error) if used.is_empty() => Err(errors::corrupt(py, &error)),
             _ => Ok(used),
         }
@@ -243,7 +243,8 @@ impl DeviceQueue {
     }
 }
 
-/// Take a sequence of (address, length), at most one more than any chain has: the ring refuses it.
+/// Convert a sequence of (address, length). It stops at one more than any chain has, which the ring
+/// refuses.
 fn segments(sequence: &Bound<'_, PyAny>) -> PyResult<Segments> {
     sequence
         .try_iter()?

@@ -1,4 +1,4 @@
-//! What a queue in Python records of itself.
+//! Records the events of a queue that Python uses.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use virtmesh_ring::{Segment, chain_totals};
 
 use crate::recorder::Recorder;
 
-/// The recorder of a queue, if it has one, and its index.
+/// The recorder of a queue, if it has one, and the index of the queue.
 pub struct QueueRecorder {
     recorder: Option<Arc<virtmesh_device::Recorder>>,
     index: usize,
@@ -34,7 +34,7 @@ impl QueueRecorder {
         }
     }
 
-    /// Record a chain that is made available or taken.
+    /// Record a chain that is added or popped.
     pub fn record_chain(
         &self,
         kind: EventKind,
@@ -51,7 +51,7 @@ impl QueueRecorder {
         recorder.record_at(time, [event]);
     }
 
-    /// Record chains that are given back or taken back, now.
+    /// Record chains that are pushed or popped as used, now.
     pub fn record_used(&self, kind: EventKind, used: &[(u16, u32)]) {
         let Some(recorder) = self.recorder.as_ref().filter(|_| !used.is_empty()) else {
             return;

@@ -1,10 +1,10 @@
-//! Where one queue is, and the checks of that.
+//! The configuration of one queue, and its checks.
 
 use crate::error::ConfigError;
 use crate::layout::{self, MAX_QUEUE_SIZE, packed};
 use crate::memory::RingMemory;
 
-/// Where a virtqueue is (virtio 1.4, 2.7 and 2.8), and what was negotiated for it.
+/// The size, addresses and negotiated features of a virtqueue (virtio 1.4, 2.7 and 2.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueConfig {
     /// Entries, 1 to 32768; of a split queue, a power of two.
@@ -21,12 +21,13 @@ pub struct QueueConfig {
     pub indirect: bool,
     /// `VIRTIO_F_RING_PACKED` was negotiated.
     pub packed: bool,
-    /// Where the device side goes on, as [`DeviceQueue::base`](crate::DeviceQueue::base) gave it; None
-    /// for rings that the driver has just cleared. The driver side always begins anew.
+    /// The vring base from which the device side continues, as returned by
+    /// [`DeviceQueue::base`](crate::DeviceQueue::base). None for rings that the driver has just cleared.
+    /// The driver side ignores it.
     pub base: Option<u32>,
 }
 
-/// A named range of guest memory, for checks.
+/// A named area of guest memory with the alignment that it needs.
 #[derive(Clone, Copy)]
 pub(crate) struct AreaSpec {
     pub(crate) name: &'static str,
@@ -35,7 +36,7 @@ pub(crate) struct AreaSpec {
     pub(crate) alignment: u64,
 }
 
-/// The three parts of a queue, resolved once and then held.
+/// The three areas of a queue, resolved to mapped memory.
 #[derive(Clone)]
 pub(crate) struct Areas<A> {
     pub(crate) descriptors: A,
@@ -46,10 +47,10 @@ pub(crate) struct Areas<A> {
 impl QueueConfig {
     /// Check size, alignment, bounds, overlap and base.
     ///
-    /// Each part has to lie in one region of guest memory.
+    /// Each area has to lie in one region of guest memory.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first check that fails.
     pub fn validate<M: RingMemory>(&self, memory: &M) -> Result<(), ConfigError> {
         self.resolve(memory)?;
         if self.packed {
@@ -117,7 +118,7 @@ impl QueueConfig {
                 _ => Err(ConfigError::BadPackedSize { size }),
             };
         }
-        // A power of two that fits 16 bits is at most 32768; 0 is none.
+        // A power of two that fits 16 bits is at most 32768, and 0 is not a power of two.
         if size.is_power_of_two() {
             return Ok(());
         }
@@ -150,7 +151,7 @@ impl AreaSpec {
     }
 }
 
-/// Check that parts, each inside guest memory (so that its end can't overflow), share no address.
+/// Check that no two areas overlap. Each is inside guest memory, so its end can't overflow.
 pub(crate) fn check_disjoint(parts: &mut [AreaSpec]) -> Result<(), ConfigError> {
     parts.sort_unstable_by_key(|part| part.address);
     for pair in parts.windows(2) {

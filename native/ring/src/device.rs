@@ -1,8 +1,8 @@
-//! The device side of a virtqueue, in two halves that may live on two threads.
+//! The device side of a virtqueue, in two halves that may run on two threads.
 //!
-//! Invariant: there is one [`AvailConsumer`] and one [`UsedProducer`] per ring. The consumer alone takes chains and
-//! writes what the device wants to be notified of; the producer alone marks chains used. They share the
-//! record of what the device holds, and for a packed ring the count of what was given back.
+//! Invariant: there is one [`AvailConsumer`] and one [`UsedProducer`] per ring. Only the consumer pops
+//! chains and writes the device's notification suppression; only the producer marks chains used. They
+//! share the set of heads in flight, and for a packed ring the count of used entries.
 
 use crate::config::QueueConfig;
 use crate::descriptor_chain::Chain;
@@ -13,7 +13,7 @@ use crate::inflight_heads::InflightHeads;
 use crate::memory::{GuestRam, RingMemory};
 use crate::{packed, split};
 
-/// Takes available chains, and says when it wants to hear of more.
+/// Pops available chains, and enables or disables available buffer notifications.
 pub struct AvailConsumer<M: RingMemory = GuestRam> {
     memory: M,
     ring: RingFormat<split::AvailReader<M>, packed::AvailReader<M>>,
@@ -21,10 +21,10 @@ pub struct AvailConsumer<M: RingMemory = GuestRam> {
 }
 
 impl<M: RingMemory> AvailConsumer<M> {
-    /// Take the next available chain. None when there is none.
+    /// Pop the next available chain. None if there is none.
     ///
     /// # Errors
-    /// The rule the driver broke; from then on the same error always.
+    /// The first violation by the driver; every later call returns it again.
     pub fn pop(&mut self) -> Result<Option<Chain>, RingError> {
         self.guard(|consumer| {
             with_format!(&mut consumer.ring, ring => match ring.pop_resubmit(&consumer.memory)? {
@@ -34,23 +34,23 @@ impl<M: RingMemory> AvailConsumer<M> {
         })
     }
 
-    /// Say whether chains are left that an earlier device side took and did not give back (of a queue
-    /// with an in-flight log). They come first.
+    /// True if chains are left to resubmit: an earlier device side popped them and did not push them,
+    /// by the in-flight log. [`pop`](Self::pop) returns them first.
     #[must_use]
     pub fn has_resubmits(&self) -> bool {
         with_format!(&self.ring, ring => ring.has_resubmits())
     }
 
-    /// Allow chains in indirect tables of so many buffers, though the ring be shorter: as many as the
-    /// device's own limits let a driver make.
+    /// Allow up to `buffers` in an indirect table, even if the ring is shorter: the number that the
+    /// device's own limits allow a driver.
     pub fn allow_indirect_buffers(&mut self, buffers: u16) {
         with_format!(&mut self.ring, ring => ring.allow_indirect_buffers(buffers));
     }
 
-    /// Take up to `max` available chains onto the end of `chains`; returns how many.
+    /// Pop up to `max` available chains and append them to `chains`. Returns their number.
     ///
     /// # Errors
-    /// As [`pop`](Self::pop). Chains before the bad one are in `chains` and held by the device.
+    /// Those of [`pop`](Self::pop). Chains before the malformed one are in `chains` and in flight.
     pub fn pop_batch(&mut self, max: usize, chains: &mut Vec<Chain>) -> Result<usize, RingError> {
         for taken in 0..max {
             match self.pop()? {
@@ -61,18 +61,18 @@ impl<M: RingMemory> AvailConsumer<M> {
         Ok(max)
     }
 
-    /// Ask to be notified of the next available chain. True when one waits already: then take it, and
-    /// don't wait for a notification, which may not come.
+    /// Enable the notification of the next available chain. True if a chain is available already: then
+    /// pop it, and don't wait for a notification, which may not come.
     ///
     /// # Errors
-    /// As [`pop`](Self::pop).
+    /// Those of [`pop`](Self::pop).
     pub fn enable_notifications(&mut self) -> Result<bool, RingError> {
         self.guard(|consumer| {
             with_format!(&consumer.ring, ring => ring.enable_notifications());
-            // Race: the driver publishes a chain and, seeing the old wish, doesn't notify, while we
-            // see no chain and sleep. With this fence between our store and the load below, and the
-            // driver's between its store and its load (`DriverQueue::should_notify`), one of us sees
-            // the other.
+            // Race: the driver publishes a chain and, seeing the old suppression, doesn't notify, while
+            // we see no chain and sleep. With this fence between our store and the load below, and
+            // the driver's between its store and its load (`DriverQueue::should_notify`), one of us
+            // sees the other.
             consumer.memory.full_fence();
             let waiting = match &mut consumer.ring {
                 RingFormat::Split(ring) => ring.has_available()?,
@@ -82,7 +82,7 @@ impl<M: RingMemory> AvailConsumer<M> {
         })
     }
 
-    /// Ask for no notifications while chains are being taken anyway. A hint: some may still come.
+    /// Disable notifications while chains are being popped anyway. This is a hint: some may still come.
     pub fn disable_notifications(&mut self) {
         with_format!(&self.ring, ring => ring.disable_notifications());
     }
@@ -93,7 +93,7 @@ impl<M: RingMemory> AvailConsumer<M> {
         with_format!(&self.ring, ring => ring.base())
     }
 
-    /// Do something to a ring that is not broken; an error breaks it.
+    /// Run an action unless the ring is broken. An error breaks it.
     fn guard<T>(
         &mut self,
         action: impl FnOnce(&mut Self) -> Result<T, RingError>,
@@ -105,30 +105,31 @@ impl<M: RingMemory> AvailConsumer<M> {
     }
 }
 
-/// Gives chains back as used, and says when the driver wants to hear of it.
+/// Marks chains used, and tells when the driver wants an interrupt.
 pub struct UsedProducer<M: RingMemory = GuestRam> {
     memory: M,
     ring: RingFormat<split::UsedWriter<M>, packed::UsedWriter<M>>,
     inflight_heads: InflightHeads,
-    /// Entries published since the driver's wish was last looked at.
+    /// Entries published since the driver's interrupt suppression was last read.
     added: u32,
     broken: Option<RingError>,
 }
 
 impl<M: RingMemory> UsedProducer<M> {
-    /// Give a chain back, with the bytes written from its first device-writable byte on (2.7.8, 2.8.4).
+    /// Mark a chain used. `written` counts the bytes written from its first device-writable byte on
+    /// (2.7.8, 2.8.4).
     ///
     /// # Errors
-    /// `NotInFlight`; nothing was published, and the same error follows always.
+    /// `NotInFlight`. Nothing was published, and every later call returns the same error.
     pub fn push(&mut self, head: u16, written: u32) -> Result<(), RingError> {
         self.push_batch(&[(head, written)])
     }
 
-    /// Give chains back in this order, published all at once.
+    /// Mark chains used in this order, and publish them all at once.
     ///
     /// # Errors
-    /// As [`push`](Self::push); none of the batch was published, unless there is an in-flight log: then
-    /// those before the bad one may be.
+    /// Those of [`push`](Self::push). None of the batch was published. Only with an in-flight log those
+    /// before the refused one may be.
     pub fn push_batch(&mut self, used: &[(u16, u32)]) -> Result<(), RingError> {
         if let Some(error) = self.broken {
             return Err(error);
@@ -151,15 +152,15 @@ impl<M: RingMemory> UsedProducer<M> {
         Ok(())
     }
 
-    /// Say whether the driver wants an interrupt for what was pushed since this was last asked
-    /// (2.7.7.2, 2.8.10). Ask after pushing.
+    /// True if the driver wants an interrupt for the chains pushed since the last call (2.7.7.2, 2.8.10).
+    /// Call it after pushing.
     pub fn needs_interrupt(&mut self) -> bool {
         let added = std::mem::take(&mut self.added);
         if added == 0 {
             return false;
         }
-        // Race: the driver asks for interrupts, sees nothing used and sleeps, while we read its old
-        // wish and don't interrupt. With this fence between publishing and reading, and the driver's
+        // Race: the driver enables interrupts, sees nothing used and sleeps, while we read its old
+        // suppression and don't interrupt. With this fence between publishing and reading, and the driver's
         // in `DriverQueue::enable_interrupts`, one of us sees the other.
         self.memory.full_fence();
         with_format!(&self.ring, ring => ring.needs_interrupt(added))
@@ -188,8 +189,8 @@ pub struct DeviceQueue<M: RingMemory = GuestRam> {
 }
 
 impl<M: RingMemory> DeviceQueue<M> {
-    /// Begin with rings that the driver has cleared, or go on from `config.base` (and, with a split
-    /// ring, from the used index in it). Writes nothing.
+    /// Start on rings that the driver has cleared, or continue from `config.base` (and, with a split
+    /// ring, from the used index in the ring). Writes nothing to the rings.
     ///
     /// # Errors
     /// Those of [`QueueConfig::validate`].
@@ -197,8 +198,8 @@ impl<M: RingMemory> DeviceQueue<M> {
         Self::with_log(memory, config, None)
     }
 
-    /// The same with an in-flight log. With one that is in use, chains that an earlier device side took
-    /// and did not give back are taken first, and `config.base` does not count. Mends the log.
+    /// Start with an in-flight log. If the log is in use, the chains that an earlier device side popped
+    /// and did not push are resubmitted first, and `config.base` is ignored. Repairs the log.
     ///
     /// # Errors
     /// Those of [`QueueConfig::validate`], `LogTooSmall`, `BadLog`.
@@ -231,23 +232,23 @@ impl<M: RingMemory> DeviceQueue<M> {
         Ok(Self { consumer, producer })
     }
 
-    /// Take the halves apart.
+    /// Split into the two halves.
     #[must_use]
     pub fn split(self) -> (AvailConsumer<M>, UsedProducer<M>) {
         (self.consumer, self.producer)
     }
 
-    /// Where another device side goes on when this one ends, once all that it took is given back: the
-    /// vring base of vhost-user. Of a split ring, the next available index; of a packed one, the next
-    /// available position in the low half and the next used one in the high half, each with its wrap
-    /// counter in its highest bit.
+    /// The vring base (vhost-user) from which another device side continues. It is valid once every
+    /// popped chain is pushed. Split ring: the next available index. Packed ring: the next available
+    /// position in the low half and the next used position in the high half, each with its wrap counter
+    /// in its highest bit.
     #[must_use]
     pub fn base(&self) -> u32 {
         self.consumer.base() | self.producer.base()
     }
 
-    /// The same as if the chains that the device holds had not been taken. For a device that gives
-    /// chains back in the order in which it took them.
+    /// The vring base that makes the next device side pop the chains in flight again. Only for a device
+    /// that pushes chains in the order in which it popped them.
     #[must_use]
     pub fn base_in_order(&self) -> u32 {
         self.producer.base_in_order()
@@ -256,7 +257,7 @@ impl<M: RingMemory> DeviceQueue<M> {
     /// See [`AvailConsumer::pop`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of the method above.
     pub fn pop(&mut self) -> Result<Option<Chain>, RingError> {
         self.consumer.pop()
     }
@@ -269,7 +270,7 @@ impl<M: RingMemory> DeviceQueue<M> {
     /// See [`AvailConsumer::pop_batch`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of the method above.
     pub fn pop_batch(&mut self, max: usize, chains: &mut Vec<Chain>) -> Result<usize, RingError> {
         self.consumer.pop_batch(max, chains)
     }
@@ -277,7 +278,7 @@ impl<M: RingMemory> DeviceQueue<M> {
     /// See [`AvailConsumer::enable_notifications`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of the method above.
     pub fn enable_notifications(&mut self) -> Result<bool, RingError> {
         self.consumer.enable_notifications()
     }
@@ -290,7 +291,7 @@ impl<M: RingMemory> DeviceQueue<M> {
     /// See [`UsedProducer::push`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of the method above.
     pub fn push(&mut self, head: u16, written: u32) -> Result<(), RingError> {
         self.producer.push(head, written)
     }
@@ -298,7 +299,7 @@ impl<M: RingMemory> DeviceQueue<M> {
     /// See [`UsedProducer::push_batch`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of the method above.
     pub fn push_batch(&mut self, used: &[(u16, u32)]) -> Result<(), RingError> {
         self.producer.push_batch(used)
     }

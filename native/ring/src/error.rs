@@ -1,9 +1,9 @@
-//! Everything that can go wrong, each with the facts of the case.
+//! The errors of this crate. Each variant carries the values that its message names.
 //!
 //! ```text
 //! MemoryError     guest memory was refused, or an access left it
-//! ConfigError     a queue can't be where it is said to be
-//! RingError       the peer broke the rules of the ring, or this side misused it
+//! ConfigError     the configuration of a queue is refused
+//! RingError       the peer violated the specification, or this side misused the queue
 //! ```
 
 use std::io;
@@ -14,10 +14,10 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum MemoryError {
     /// No region was given.
-    #[error("guest memory has no regions")]
+    #[error("guest memory has no regions: give at least one")]
     NoRegions,
     /// More regions were given than are supported.
-    #[error("guest memory has {count} regions, at most {limit} are supported")]
+    #[error("guest memory has {count} regions: give at most {limit}")]
     TooManyRegions {
         /// Regions given.
         count: usize,
@@ -25,7 +25,7 @@ pub enum MemoryError {
         limit: usize,
     },
     /// A region has no bytes.
-    #[error("region {region} is empty")]
+    #[error("region {region} is empty: give a size that is a multiple of 4096")]
     Empty {
         /// Which region.
         region: usize,
@@ -53,21 +53,21 @@ pub enum MemoryError {
         size: u64,
     },
     /// Two regions share guest addresses.
-    #[error("regions {first} and {second} overlap")]
+    #[error("regions {first} and {second} overlap: give disjoint guest addresses")]
     Overlap {
         /// The region at the lower address.
         first: usize,
         /// The other.
         second: usize,
     },
-    /// The file could be made shorter, which would kill this process with SIGBUS.
-    #[error("region {region} is not sealed against shrinking (F_SEAL_SHRINK)")]
+    /// The file can shrink: an access past its end would kill this process with SIGBUS.
+    #[error("region {region} is not sealed against shrinking: add F_SEAL_SHRINK to its memfd")]
     Unsealed {
         /// Which region.
         region: usize,
     },
     /// The file is shorter than the region needs.
-    #[error("region {region} needs a file of {required} bytes, it has {actual}")]
+    #[error("region {region} needs a file of {required} bytes, but its file has {actual}")]
     TooSmall {
         /// Which region.
         region: usize,
@@ -93,7 +93,7 @@ pub enum MemoryError {
         length: u64,
     },
     /// An atomic access is not aligned to its size.
-    #[error("an atomic access of {size} bytes at {address:#x} is not aligned")]
+    #[error("an atomic access of {size} bytes at {address:#x} is not aligned to its size")]
     Misaligned {
         /// Guest address of the access.
         address: u64,
@@ -102,7 +102,7 @@ pub enum MemoryError {
     },
 }
 
-/// A queue can't be where it is said to be (virtio 1.4, 2.7 and 2.8).
+/// The configuration of a queue is refused (virtio 1.4, 2.7 and 2.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ConfigError {
     /// The size of a split queue is 0, more than 32768, or no power of two.
@@ -117,44 +117,46 @@ pub enum ConfigError {
         /// The size asked for.
         size: u16,
     },
-    /// The index to go on from is none.
-    #[error("a split virtqueue cannot go on from index {base:#x}, which has more than 16 bits")]
+    /// The base of a split queue is not an index of 16 bits.
+    #[error(
+        "a split virtqueue cannot go on from vring base {base:#x}, which has more than 16 bits"
+    )]
     BadBase {
         /// The index asked for.
         base: u32,
     },
-    /// The positions to go on from are none, or further apart than the ring is long.
-    #[error("a packed virtqueue of size {size} cannot go on from base {base:#x}")]
+    /// A position in the base of a packed queue is outside the ring, or the two are more than one lap apart.
+    #[error("a packed virtqueue of size {size} cannot go on from vring base {base:#x}")]
     BadPackedBase {
         /// The base asked for.
         base: u32,
         /// Queue size.
         size: u16,
     },
-    /// A part is not aligned as 2.7 and 2.8 demand.
+    /// An area is not aligned as 2.7 and 2.8 require.
     #[error("the {part} at {address:#x} is not aligned to {alignment}")]
     Misaligned {
-        /// Which part.
+        /// Which area.
         part: &'static str,
         /// Its guest address.
         address: u64,
-        /// What it has to be a multiple of, in bytes.
+        /// The required alignment in bytes.
         alignment: u64,
     },
-    /// A part is not wholly inside one region of guest memory.
+    /// An area is not wholly inside one region of guest memory.
     #[error("the {part}, {length} bytes at {address:#x}, is outside guest memory")]
     OutsideMemory {
-        /// Which part.
+        /// Which area.
         part: &'static str,
         /// Its guest address.
         address: u64,
         /// Its length in bytes.
         length: u64,
     },
-    /// Two parts share guest addresses.
+    /// Two areas share guest addresses.
     #[error("the {first} and the {second} overlap")]
     Overlap {
-        /// The part at the lower address.
+        /// The area at the lower address.
         first: &'static str,
         /// The other.
         second: &'static str,
@@ -167,27 +169,27 @@ pub enum ConfigError {
         /// Descriptors that the log has room for.
         capacity: u16,
     },
-    /// The in-flight log can't be one of this queue.
+    /// The content of the in-flight log is not valid for this queue.
     #[error("the in-flight log cannot be used: {reason}")]
     BadLog {
         /// Why.
         reason: &'static str,
     },
     /// Room for indirect tables was given, but `VIRTIO_F_INDIRECT_DESC` was not negotiated.
-    #[error("an indirect area was given, but indirect descriptors were not negotiated")]
+    #[error("an indirect area was given, but VIRTIO_F_INDIRECT_DESC was not negotiated")]
     IndirectNotNegotiated,
     /// Room for indirect tables was given, but the tables have no entries.
     #[error("an indirect area was given, but its tables have no entries")]
     NoIndirectEntries,
 }
 
-/// The peer broke the rules of the ring, or this side misused it.
+/// The peer violated the specification of the ring, or this side misused the queue.
 ///
 /// `head` is the chain, by its first descriptor, which in a packed ring is an entry of the ring; `index`
 /// is a descriptor of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RingError {
-    // What a driver can do wrong, as the device sees it.
+    // Violations by the driver, found by the device side.
     /// More chains were made available than the queue has entries (2.7.6).
     #[error("the available index jumped from {from} to {to}, the queue size is {size}")]
     AvailIndexJumped {
@@ -208,7 +210,7 @@ pub enum RingError {
         /// Queue size.
         size: u16,
     },
-    /// A chain was made available that the device has not given back (2.7.13).
+    /// A chain was made available while it is in flight (2.7.13).
     #[error("descriptor {head} was made available while the device holds its chain")]
     HeadInFlight {
         /// The chain.
@@ -227,7 +229,7 @@ pub enum RingError {
         entries: u32,
     },
     /// A chain has more buffers than the queue size (2.7.5.3.1), or than the device allows in an
-    /// indirect table: it is too long or loops.
+    /// indirect table. A chain that loops ends here too.
     #[error("chain {head} is longer than {size} buffers, or loops")]
     ChainTooLong {
         /// The chain; for one being added, the first free descriptor.
@@ -287,7 +289,7 @@ pub enum RingError {
         /// Queue size.
         size: u16,
     },
-    /// A packed chain was made available under the ID of one that the device has not given back.
+    /// A packed chain was made available with the buffer ID of a chain that is in flight.
     #[error("descriptor {index} has buffer ID {id}, whose chain the device holds")]
     BufferIdInFlight {
         /// Last descriptor of the chain.
@@ -304,7 +306,9 @@ pub enum RingError {
         index: u16,
     },
     /// An indirect descriptor without `VIRTIO_F_INDIRECT_DESC` (2.7.5.3.1).
-    #[error("chain {head}: descriptor {index} is indirect, which was not negotiated")]
+    #[error(
+        "chain {head}: descriptor {index} is indirect, but VIRTIO_F_INDIRECT_DESC was not negotiated"
+    )]
     IndirectNotNegotiated {
         /// The chain.
         head: u16,
@@ -327,8 +331,10 @@ pub enum RingError {
         /// Entry of the table.
         index: u16,
     },
-    /// An indirect table has no entries, or a part of one (2.7.5.3).
-    #[error("chain {head}: an indirect table of {length} bytes is not whole descriptors")]
+    /// The length of an indirect table is 0 or not a multiple of 16 (2.7.5.3).
+    #[error(
+        "chain {head}: the length of an indirect table, {length} bytes, is not a positive multiple of 16"
+    )]
     IndirectBadLength {
         /// The chain.
         head: u16,
@@ -346,7 +352,7 @@ pub enum RingError {
         length: u32,
     },
 
-    // What a device can do wrong, as the driver sees it.
+    // Violations by the device, found by the driver side.
     /// More chains were used than are in flight (2.7.8).
     #[error("the used index jumped from {from} to {to}, {in_flight} chains are in flight")]
     UsedIndexJumped {
@@ -386,7 +392,7 @@ pub enum RingError {
         writable: u64,
     },
 
-    // Misuse by this side. Nothing was shown to the peer.
+    // Misuse by this side. Nothing was published to the peer.
     /// A chain was given back that the device does not hold.
     #[error("chain {head} was given back, but the device does not hold it")]
     NotInFlight {
@@ -394,10 +400,10 @@ pub enum RingError {
         head: u16,
     },
     /// A chain without buffers was added.
-    #[error("a chain needs a buffer")]
+    #[error("a chain without buffers cannot be added: give at least one")]
     EmptyChain,
     /// A buffer without bytes was added.
-    #[error("a buffer needs bytes, the one at {address:#x} has none")]
+    #[error("the buffer at {address:#x} has length 0: give at least 1 byte")]
     EmptySegment {
         /// Guest address of the buffer.
         address: u64,

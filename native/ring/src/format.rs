@@ -1,12 +1,12 @@
-//! One of the two kinds of virtqueue.
+//! The two ring formats: split (virtio 1.4, 2.7) and packed (2.8).
 
-/// The split or the packed form of a part of a queue.
+/// A part of a queue in the split or in the packed format.
 pub(crate) enum RingFormat<S, P> {
     Split(S),
     Packed(P),
 }
 
-/// Do the same with either form.
+/// Evaluate the same expression for either format.
 macro_rules! with_format {
     ($kind:expr, $ring:ident => $action:expr) => {
         match $kind {

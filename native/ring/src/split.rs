@@ -1,6 +1,6 @@
 //! The split virtqueue (virtio 1.4, 2.7).
 //!
-//! Who writes what in shared memory, and under which ordering the other side sees it:
+//! Who writes each word in shared memory, and which ordering publishes it to the other side:
 //!
 //! | word | written by | published by |
 //! |---|---|---|

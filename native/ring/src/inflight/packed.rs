@@ -1,9 +1,9 @@
-//! The in-flight log of a packed queue, which keeps the descriptors themselves: in the ring they are
-//! overwritten by used ones of other chains.
+//! The in-flight log of a packed queue. It keeps copies of the descriptors: in the ring they are
+//! overwritten by used descriptors of other chains.
 //!
-//! Each used chain is published and crossed out by itself. Of a batch, later words are written before
-//! the first one; killed in between, they would stay in the ring, where the driver would take them for
-//! used as soon as another chain is used in the first one's place.
+//! Each used chain is published and cleared on its own. In a batch, later words are stored before the
+//! first one. If the process were killed in between, they would stay in the ring, and the driver would
+//! take them for used as soon as another chain is used in the place of the first.
 
 use std::sync::atomic::Ordering;
 
@@ -18,7 +18,7 @@ use crate::layout::inflight::{
 use crate::layout::packed::{Base, Position, WORD_OFFSET, Word};
 use crate::memory::RingArea;
 
-/// A descriptor of the ring, as it was taken: address, and the rest.
+/// A ring descriptor that was popped: its address and its other fields.
 pub(crate) type PackedDescriptor = (u64, Word);
 
 /// The log, in use.
@@ -26,7 +26,7 @@ pub(crate) struct PackedLog<A> {
     area: A,
     capacity: u16,
     size: u16,
-    /// The number of the next chain that is taken.
+    /// The `counter` of the next chain that is popped.
     counter: u64,
     /// For each entry, the next one of its chain or of the free list, which ends at `capacity`.
     next: Box<[u16]>,
@@ -72,10 +72,11 @@ struct Entry {
 }
 
 impl<A: RingArea> PackedLog<A> {
-    /// Begin with a log, or go on with one in use: then returns the chains in flight, in the order in
-    /// which they were taken, and `base` is where the ring goes on. `ring` is the descriptor area.
+    /// Initialize an unused log, or recover one in use. Then returns the chains in flight, in the order in
+    /// which they were popped, and sets `base` to where the ring continues. `ring` is the descriptor
+    /// area.
     ///
-    /// Whatever is repaired is repaired again if this process ends meanwhile.
+    /// Recovery is idempotent: if this process is killed meanwhile, the next one repeats it.
     pub(crate) fn open(
         area: A,
         config: &QueueConfig,
@@ -122,13 +123,12 @@ impl<A: RingArea> PackedLog<A> {
             store_four(&self.area, packed_entry(index), [0, *next, 0, 0]);
         }
         self.store_used(self.used);
-        // The last store makes it a log.
+        // This last store marks the log in use.
         self.store_free_head();
         Ok(())
     }
 
-    /// Decide whether the last chain that was to be used was published: then that is completed, else it
-    /// is undone.
+    /// Complete the last `before_publish` if its chain was published, and undo it if not.
     fn resolve_last_used(&mut self, ring: &A, free: u16, old_free: u16) -> Result<(), ConfigError> {
         let [idx, old_idx, wraps, _] = load_four(&self.area, USED);
         let [wrap, old_wrap] = wraps.to_le_bytes().map(|byte| byte != 0);
@@ -153,7 +153,7 @@ impl<A: RingArea> PackedLog<A> {
         Ok(())
     }
 
-    /// Find the free entries and the chains in flight, oldest first.
+    /// Read the free list and the chains in flight. Returns the chains, oldest first.
     fn recover(&mut self) -> Result<Vec<LoggedChain>, ConfigError> {
         let mut entries: Vec<_> = (0..self.capacity).map(|index| self.read(index)).collect();
         self.walk_free(&mut entries)?;
@@ -181,7 +181,7 @@ impl<A: RingArea> PackedLog<A> {
         Ok(found.into_iter().map(|(_, chain)| chain).collect())
     }
 
-    /// Follow the free list; what is in it is not in flight.
+    /// Follow the free list. Its entries are not in flight.
     fn walk_free(&mut self, entries: &mut [Entry]) -> Result<(), ConfigError> {
         let mut index = self.free_head;
         while index != self.capacity {
@@ -232,11 +232,12 @@ impl<A: RingArea> PackedLog<A> {
         Ok(LoggedChain { id, descriptors })
     }
 
-    /// Write down a chain that was taken; false when the last one with its ID is not crossed out yet,
-    /// which a driver has not seen as used then.
+    /// Log a chain that was popped. False if the previous chain with its buffer ID is not cleared yet: an
+    /// honest driver has not seen that one as used.
     ///
-    /// Killed before the last store: its entries are in the free list still, so that the chain is not in
-    /// flight, and is found in the ring, behind those that are. Killed after it: it is taken again.
+    /// Killed before the last store: its entries are still in the free list, so the chain is not in
+    /// flight, and the next device side finds it in the ring, behind those that are. Killed after it: the
+    /// chain is resubmitted.
     pub(crate) fn mark_inflight(&mut self, id: u16, descriptors: &[PackedDescriptor]) -> bool {
         if self.chains[usize::from(id)].is_some() {
             return false;
@@ -266,10 +267,10 @@ impl<A: RingArea> PackedLog<A> {
         true
     }
 
-    /// Write down a chain that is about to be published as used: the old values tell how it was.
+    /// Log a chain that is about to be published as used. The old values are kept to undo this.
     ///
-    /// Killed before it is published: its place in the ring has an available descriptor still, so that
-    /// this is undone.
+    /// Killed before it is published: its place in the ring still has an available descriptor, so
+    /// recovery undoes this.
     pub(crate) fn before_publish(&mut self, id: u16) {
         let Some(Links { first, last, num }) = self.chains[usize::from(id)] else {
             return;
@@ -284,10 +285,10 @@ impl<A: RingArea> PackedLog<A> {
         self.store_used(old);
     }
 
-    /// Cross out a chain that was published.
+    /// Clear the entry of a chain that was published.
     ///
     /// Killed before the last store: its place in the ring has no available descriptor of the old lap,
-    /// so that this is completed. Each of the words is stored whole, so that there is no half of it.
+    /// so recovery completes this. Each word is stored whole, so a half-stored word can't occur.
     pub(crate) fn after_publish(&mut self, id: u16) {
         if let Some(Links { first, .. }) = self.chains[usize::from(id)].take() {
             self.clear_inflight(first);

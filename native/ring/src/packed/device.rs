@@ -1,4 +1,4 @@
-//! The device's halves of a packed virtqueue, which may live on two threads.
+//! The device's halves of a packed virtqueue, which may run on two threads.
 //!
 //! Invariant: the used position never passes the available one, so that the writer overwrites only
 //! entries that the reader has copied out. The reader's check that the ring is not overrun keeps it so
@@ -29,15 +29,15 @@ pub(crate) struct AvailReader<M: RingMemory> {
     limits: ChainLimits,
     inflight_heads: InflightHeads,
     log: Option<SharedLog<PackedLog<M::Area>>>,
-    /// Chains that an earlier device side took and did not give back.
+    /// Chains that an earlier device side popped and did not push, oldest first.
     resubmits: VecDeque<LoggedChain>,
-    /// The descriptors of the chain that is being taken, if there is a log.
+    /// The descriptors of the chain that is being popped. Kept only if there is a log.
     chain_descriptors: Vec<PackedDescriptor>,
-    /// Next entry to take.
+    /// Next entry to pop.
     next: Position,
-    /// Entries taken, free-running.
+    /// Entries popped, free-running.
     entries_taken: u32,
-    /// Entries given back, free-running: written by the writer.
+    /// Entries used, free-running. Written by the writer.
     entries_used: Arc<AtomicU32>,
 }
 
@@ -49,9 +49,9 @@ pub(crate) struct UsedWriter<M: RingMemory> {
     log: Option<SharedLog<PackedLog<M::Area>>>,
     /// Next entry to use.
     next: Position,
-    /// The first word of a batch, which shows the driver all of it, and where it goes.
+    /// Offset and value of the first word of a batch. Storing it publishes the batch to the driver.
     first: Option<(usize, u64)>,
-    /// Entries given back, free-running.
+    /// Entries used, free-running.
     entries_used: Arc<AtomicU32>,
 }
 
@@ -105,7 +105,7 @@ pub(crate) fn halves<M: RingMemory>(
 }
 
 impl<M: RingMemory> AvailReader<M> {
-    /// Take the next available chain. None when there is none.
+    /// Pop the next available chain. None if there is none.
     pub(crate) fn pop(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
         let Some(first) = self.available() else {
             return Ok(None);
@@ -116,7 +116,7 @@ impl<M: RingMemory> AvailReader<M> {
         let (mut position, mut word, mut entries) = (self.next, first, 1);
         loop {
             let index = position.index;
-            // Of what the driver wrote before the first word, which was loaded with acquire.
+            // The driver wrote this before the first word, which was loaded with acquire.
             let address = self.descriptors.read_u64(desc_offset(index));
             if self.log.is_some() {
                 self.chain_descriptors.push((address, word));
@@ -144,7 +144,7 @@ impl<M: RingMemory> AvailReader<M> {
         Ok(Some(builder.finish(id)))
     }
 
-    /// Take the next chain that an earlier device side took. None when there is none.
+    /// Pop the next chain to resubmit. None if there is none.
     pub(crate) fn pop_resubmit(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
         let Some(LoggedChain { id, descriptors }) = self.resubmits.pop_front() else {
             return Ok(None);
@@ -158,27 +158,27 @@ impl<M: RingMemory> AvailReader<M> {
         Ok(Some(builder.finish(id)))
     }
 
-    /// Say whether there is such a chain.
+    /// True if a chain is left to resubmit.
     pub(crate) fn has_resubmits(&self) -> bool {
         !self.resubmits.is_empty()
     }
 
-    /// Allow longer chains in indirect tables.
+    /// Allow up to `buffers` in an indirect table.
     pub(crate) fn allow_indirect_buffers(&mut self, buffers: u16) {
         self.limits.allow_indirect_buffers(buffers);
     }
 
-    /// Say whether a chain waits.
+    /// True if a chain is available.
     pub(crate) fn has_available(&self) -> bool {
         self.available().is_some()
     }
 
-    /// Ask for a notification of the next chain. A full fence has to follow.
+    /// Enable the notification of the next chain. A full fence has to follow.
     pub(crate) fn enable_notifications(&self) {
         self.events.enable(self.next);
     }
 
-    /// Ask for no notifications.
+    /// Disable notifications.
     pub(crate) fn disable_notifications(&self) {
         self.events.disable();
     }
@@ -201,7 +201,7 @@ impl<M: RingMemory> AvailReader<M> {
         Word::from_bits(self.descriptors.load_u64(offset, order))
     }
 
-    /// Take a descriptor of the ring into a chain; false when it ends there.
+    /// Add a ring descriptor to a chain. False if the chain ends there.
     fn add(
         &self,
         builder: &mut ChainBuilder<'_, M>,
@@ -231,7 +231,7 @@ impl<M: RingMemory> AvailReader<M> {
         Ok(())
     }
 
-    /// Check the ID in the last descriptor of a chain, and hold the chain.
+    /// Check the buffer ID in the last descriptor of a chain, and mark the chain in flight.
     fn hold(&mut self, index: u16, id: u16, entries: u16) -> Result<(), RingError> {
         let size = self.limits.size;
         if id >= size {
@@ -253,7 +253,7 @@ impl<M: RingMemory> AvailReader<M> {
 }
 
 impl<M: RingMemory> UsedWriter<M> {
-    /// Mark a chain of so many entries used, without publishing it; with a log, it is published.
+    /// Mark a chain of `entries` used. It is published at once with a log, by `publish` without one.
     pub(crate) fn write(&mut self, id: u16, entries: u16, written: u32) {
         // The length means something only with the flag (2.8.4).
         let write = if written > 0 { VIRTQ_DESC_F_WRITE } else { 0 };
@@ -263,8 +263,8 @@ impl<M: RingMemory> UsedWriter<M> {
             flags: write | used_flags(self.next.wrap),
         };
         let offset = desc_offset(self.next.index) + WORD_OFFSET;
-        // Race: the reader takes these entries for free, while the log has none yet. So they are counted
-        // under the lock of the log, which the reader waits for before it writes a chain down.
+        // Race: the reader sees these entries as free while the log has no free entry yet. So they are
+        // counted under the lock of the log, which the reader takes before it logs a chain.
         let log = self.log.as_ref().map(SharedLog::lock);
         // One writer: no read-modify-write is needed.
         let entries_used = self.entries_used.load(Ordering::Relaxed);
@@ -286,7 +286,7 @@ impl<M: RingMemory> UsedWriter<M> {
         self.next = self.next.plus(entries, self.size);
     }
 
-    /// Show the driver all that was written.
+    /// Publish the used chains to the driver.
     pub(crate) fn publish(&mut self) {
         if let Some((offset, word)) = self.first.take() {
             // Release: the other words, and what was written into the buffers, come before this one.
@@ -294,8 +294,7 @@ impl<M: RingMemory> UsedWriter<M> {
         }
     }
 
-    /// Say whether the driver asks for an interrupt of the last `added` entries. A full fence has to
-    /// come before.
+    /// True if the driver wants an interrupt for the last `added` entries. A full fence has to precede.
     pub(crate) fn needs_interrupt(&self, added: u32) -> bool {
         self.events.is_wanted(self.next, added)
     }
@@ -311,7 +310,7 @@ impl<M: RingMemory> UsedWriter<M> {
     }
 }
 
-/// Follow an indirect table, all of it (2.8.7): of its flags, only `VIRTQ_DESC_F_WRITE` has a meaning.
+/// Read a whole indirect table (2.8.7). Of its flags, only `VIRTQ_DESC_F_WRITE` has a meaning.
 fn read_table<M: RingMemory>(
     builder: &mut ChainBuilder<'_, M>,
     address: u64,

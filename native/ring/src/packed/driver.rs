@@ -11,7 +11,7 @@ use crate::layout::packed::{EventSuppress, Position, WORD_OFFSET, Word, availabl
 use crate::layout::{VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_WRITE, desc_offset};
 use crate::memory::{RingArea, RingMemory};
 
-/// Writes available descriptors, reads used ones.
+/// Writes available descriptors, and reads used ones.
 pub(crate) struct DriverRing<M: RingMemory> {
     descriptors: M::Area,
     driver_events: EventSuppressArea<M::Area>,
@@ -19,14 +19,14 @@ pub(crate) struct DriverRing<M: RingMemory> {
     size: u16,
     /// Next entry to make available.
     next: Position,
-    /// The first word of a batch, which shows the device all of it, and where it goes.
+    /// Offset and value of the first word of a batch. Storing it publishes the batch to the device.
     first: Option<(usize, u64)>,
     /// Next entry that the device will use.
     next_used: Position,
 }
 
 impl<M: RingMemory> DriverRing<M> {
-    /// Bring the ring to its first state: nothing available, nothing used, notifications wanted.
+    /// Initialize the ring: nothing available, nothing used, notifications enabled.
     pub(crate) fn new(areas: &Areas<M::Area>, config: &QueueConfig) -> Self {
         let QueueConfig {
             size, event_idx, ..
@@ -86,7 +86,7 @@ impl<M: RingMemory> DriverRing<M> {
         [segment.addr, word.to_bits()]
     }
 
-    /// Show the device all chains written so far.
+    /// Publish the written chains to the device.
     pub(crate) fn publish(&mut self) {
         if let Some(place) = self.first.take() {
             // Release: the other words, the addresses, and what is in the buffers come before this one
@@ -95,18 +95,17 @@ impl<M: RingMemory> DriverRing<M> {
         }
     }
 
-    /// Say whether the device asks to be notified of the last `added` entries. A full fence has to come
-    /// before.
+    /// True if the device wants a notification of the last `added` entries. A full fence has to precede.
     pub(crate) fn needs_notification(&self, added: u32) -> bool {
         self.device_events.is_wanted(self.next, added)
     }
 
-    /// Say whether a used chain waits.
+    /// True if a used chain is waiting to be popped.
     pub(crate) fn has_used(&self) -> bool {
         self.used().is_some()
     }
 
-    /// The next used chain, if there is one, as the device wrote it.
+    /// Read the next used descriptor as the device wrote it, if there is one.
     pub(crate) fn next_used(&self) -> Option<Used> {
         let word = self.used()?;
         let written = word.has(VIRTQ_DESC_F_WRITE);
@@ -118,22 +117,22 @@ impl<M: RingMemory> DriverRing<M> {
         })
     }
 
-    /// Step over a used chain of so many entries.
+    /// Advance past a used chain of `entries`.
     pub(crate) fn advance_used(&mut self, entries: u16) {
         self.next_used = self.next_used.plus(entries, self.size);
     }
 
-    /// Ask for an interrupt at the next used chain. A full fence has to follow.
+    /// Enable the interrupt for the next used chain. A full fence has to follow.
     pub(crate) fn enable_interrupts(&self) {
         self.driver_events.enable(self.next_used);
     }
 
-    /// Ask for no interrupts.
+    /// Disable interrupts.
     pub(crate) fn disable_interrupts(&self) {
         self.driver_events.disable();
     }
 
-    /// Write the address of the next entry; returns its word, and where that goes.
+    /// Write the address of the next entry. Returns the offset and the value of its word, not stored yet.
     fn write(&mut self, id: u16, segment: Segment, flags: u16) -> (usize, u64) {
         let offset = desc_offset(self.next.index);
         self.descriptors.write_u64(offset, segment.addr);
@@ -146,7 +145,8 @@ impl<M: RingMemory> DriverRing<M> {
         (offset + WORD_OFFSET, word.to_bits())
     }
 
-    /// Make a chain available whose other words are written: now, or with the batch it begins.
+    /// Make a chain available whose other words are stored: at once, or by `publish` if it is the first
+    /// of its batch.
     fn make_available(&mut self, place: (usize, u64)) {
         if self.first.is_none() {
             self.first = Some(place);

@@ -1,4 +1,4 @@
-//! Following a descriptor chain by `next` (virtio 1.4, 2.7.5).
+//! Reads a descriptor chain by its `next` fields (virtio 1.4, 2.7.5).
 
 use crate::chain_builder::{ChainBuilder, ChainLimits};
 use crate::descriptor_chain::Chain;
@@ -38,7 +38,7 @@ pub(super) fn read_chain<M: RingMemory>(
     }
 }
 
-/// Follow an indirect table from its first entry (2.7.5.3).
+/// Read the chain in an indirect table, from its first entry on (2.7.5.3).
 fn read_table<M: RingMemory>(
     builder: &mut ChainBuilder<'_, M>,
     head: u16,
@@ -70,7 +70,7 @@ fn add<M: RingMemory>(
     builder.add(index, descriptor.addr, descriptor.len, writable)
 }
 
-/// Where the chain goes on, in a table of `entries`.
+/// The next descriptor of the chain, in a table of `entries`; None at its end.
 fn next(
     head: u16,
     index: u16,

@@ -1,4 +1,4 @@
-//! The device's halves of a split virtqueue, which may live on two threads.
+//! The device's halves of a split virtqueue, which may run on two threads.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -23,11 +23,11 @@ pub(crate) struct AvailReader<M: RingMemory> {
     limits: ChainLimits,
     inflight_heads: InflightHeads,
     log: Option<SharedLog<SplitLog<M::Area>>>,
-    /// Heads that an earlier device side took and did not give back.
+    /// Heads that an earlier device side popped and did not push, oldest first.
     resubmits: VecDeque<u16>,
-    /// Next entry of the available ring to take.
+    /// Next entry of the available ring to pop.
     next: u16,
-    /// `avail.idx` as last read: entries before it are ours to take.
+    /// `avail.idx` as last read: entries before it may be popped.
     idx: u16,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct UsedWriter<M: RingMemory> {
     /// Next entry of the used ring to fill; `used.idx` once published.
     next: u16,
     log: Option<SharedLog<SplitLog<M::Area>>>,
-    /// What was written and not published, if there is a log.
+    /// Heads written and not published. Kept only if there is a log.
     batch: Vec<u16>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn halves<M: RingMemory>(
     log: Option<&LogRegion<M>>,
 ) -> Result<(AvailReader<M>, UsedWriter<M>), ConfigError> {
     let mut next_avail = config.split_base()?;
-    // Any value will do: it is where the driver looks, and nothing else hangs on it.
+    // Any value is valid: it is where the driver reads next, and nothing else depends on it.
     let next_used = if config.base.is_none() && log.is_none() {
         0
     } else {
@@ -99,7 +99,7 @@ pub(crate) fn halves<M: RingMemory>(
 }
 
 impl<M: RingMemory> AvailReader<M> {
-    /// Take the next available chain. None when there is none.
+    /// Pop the next available chain. None if there is none.
     pub(crate) fn pop(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
         // `avail.idx` is read once for all the chains it shows.
         if self.next == self.idx && !self.has_available()? {
@@ -122,7 +122,7 @@ impl<M: RingMemory> AvailReader<M> {
         Ok(Some(chain))
     }
 
-    /// Take the next chain that an earlier device side took. None when there is none.
+    /// Pop the next chain to resubmit. None if there is none.
     pub(crate) fn pop_resubmit(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
         self.resubmits
             .pop_front()
@@ -130,12 +130,12 @@ impl<M: RingMemory> AvailReader<M> {
             .transpose()
     }
 
-    /// Say whether there is such a chain.
+    /// True if a chain is left to resubmit.
     pub(crate) fn has_resubmits(&self) -> bool {
         !self.resubmits.is_empty()
     }
 
-    /// Allow longer chains in indirect tables.
+    /// Allow up to `buffers` in an indirect table.
     pub(crate) fn allow_indirect_buffers(&mut self, buffers: u16) {
         self.limits.allow_indirect_buffers(buffers);
     }
@@ -144,7 +144,7 @@ impl<M: RingMemory> AvailReader<M> {
         read_chain(memory, &self.areas.descriptors, self.limits, head)
     }
 
-    /// Read `avail.idx`; true when a chain waits.
+    /// Read `avail.idx`. True if a chain is available.
     pub(crate) fn has_available(&mut self) -> Result<bool, RingError> {
         // Acquire pairs with the driver's release: what the index shows (ring entries, descriptors,
         // buffers) was written before it.
@@ -162,7 +162,7 @@ impl<M: RingMemory> AvailReader<M> {
         Ok(waiting > 0)
     }
 
-    /// Ask for a notification of the next chain. A full fence has to follow.
+    /// Enable the notification of the next chain. A full fence has to follow.
     pub(crate) fn enable_notifications(&self) {
         if self.event_idx {
             self.set_avail_event(self.next);
@@ -171,7 +171,7 @@ impl<M: RingMemory> AvailReader<M> {
         }
     }
 
-    /// Ask for no notifications.
+    /// Disable notifications.
     pub(crate) fn disable_notifications(&self) {
         if self.event_idx {
             self.set_avail_event(never_event(self.next));
@@ -197,7 +197,7 @@ impl<M: RingMemory> UsedWriter<M> {
     /// Fill an entry of the used ring, without publishing it.
     pub(crate) fn write(&mut self, head: u16, written: u32) {
         // No entry is overwritten before an honest driver has read it: until then its descriptors are
-        // not free to be offered again, so that there are never more chains underway than entries.
+        // not free to be made available again, so there are never more chains in flight than entries.
         let offset = used_offset(self.next % self.size);
         self.areas.device.write_u32(offset, head.into());
         self.areas.device.write_u32(offset + 4, written);
@@ -207,7 +207,7 @@ impl<M: RingMemory> UsedWriter<M> {
         }
     }
 
-    /// Show the driver all that was written.
+    /// Publish the written entries to the driver.
     pub(crate) fn publish(&mut self) {
         let Some(log) = &self.log else {
             self.store_index();
@@ -232,8 +232,7 @@ impl<M: RingMemory> UsedWriter<M> {
         self.next.into()
     }
 
-    /// Say whether the driver asks for an interrupt of the last `added` entries. A full fence has to
-    /// come before.
+    /// True if the driver wants an interrupt for the last `added` entries. A full fence has to precede.
     pub(crate) fn needs_interrupt(&self, added: u32) -> bool {
         let driver = &self.areas.driver;
         if self.event_idx {

@@ -1,4 +1,4 @@
-//! Guest memory with a queue in it, and hands to write a ring the wrong way.
+//! Guest memory with a queue in it, and helpers that write malformed rings.
 
 use std::fs::File;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};

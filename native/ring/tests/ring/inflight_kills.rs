@@ -1,10 +1,10 @@
-//! A device side that is killed at any store, and the one after it, by the in-flight log.
+//! Recovery by the in-flight log after a kill at any store.
 //!
-//! A life of a device side is a program of steps, of the driver's and of its own. It is run again and
-//! again, killed at its first store, at its second one, and so on; the next life is killed soon after,
-//! while it mends the log; the third one ends the program. Whatever was killed: each chain is used
-//! exactly once, and what was in flight comes first, in the order in which it was taken, with the
-//! buffers it had.
+//! A device side executes a list of steps, of the driver and of its own. The list is repeated with a kill
+//! at the first store, at the second one, and so on. The second device side is killed soon after, while
+//! it repairs the log. The third one completes the list. In every case each chain is used exactly once,
+//! and the chains in flight are resubmitted first, in the order in which they were popped, with the same
+//! buffers.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -1,4 +1,4 @@
-//! In-flight logs as a front end may hand them over.
+//! In-flight logs with the content that a front end may hand over.
 
 use virtmesh_ring::layout::inflight::region_len;
 use virtmesh_ring::{ConfigError, DeviceQueue, GuestRam, LogRegion, QueueConfig, RingError};
@@ -29,7 +29,7 @@ impl Logged {
         DeviceQueue::with_log(self.rig.memory.clone(), self.rig.config, Some(&self.log))
     }
 
-    /// Take so many chains of one buffer, and end.
+    /// Pop `count` chains of one buffer, and end.
     fn take(&self, count: usize) -> Vec<u16> {
         let mut driver = self.rig.driver();
         let mut device = self.device().unwrap();
@@ -183,7 +183,7 @@ fn a_log_of_another_version_or_size_is_refused() {
     }
 }
 
-/// `used_idx` far from the ring's, or a last batch with an entry that is none.
+/// `used_idx` far from the ring's, or a last batch with an entry out of range.
 #[test]
 fn a_split_log_with_a_last_batch_that_can_not_be_is_refused() {
     for (offset, value) in [(14, 0xFF00_u16), (14, 0xFFFF)] {

@@ -1,4 +1,4 @@
-//! Guest memory whose user is killed after so many stores: nothing after them happens.
+//! Guest memory that kills its user after a number of stores.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use virtmesh_ring::memory::GuestArea;
 use virtmesh_ring::{GuestRam, RingArea, RingMemory};
 
-/// How many stores are left; shared by all memory of one process.
+/// The number of stores left, shared by all memory of one process.
 #[derive(Clone)]
 pub struct StoreBudget(Arc<AtomicU32>);
 
-/// What unwinds the stack instead of ending the process.
+/// The panic payload that stands for the end of the process.
 pub struct Killed;
 
 impl StoreBudget {

@@ -1,4 +1,4 @@
-//! The rings as their users see them.
+//! Tests of the public API of the rings.
 
 // `tests/loom.rs` has what runs under loom.
 #![cfg(not(loom))]

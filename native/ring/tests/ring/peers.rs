@@ -1,8 +1,8 @@
 //! A driver and a device that check each other's bytes, and sleep on real eventfds.
 //!
-//! A chain carries a seed and bytes made from it, in buffers of random sizes. The device checks them and
-//! answers with bytes made from the seed; the driver checks those. A stale or torn byte, a chain that is
-//! lost, and a wakeup that is lost all fail: the last by the time limit of every sleep.
+//! A chain carries a seed and bytes derived from it, in buffers of random sizes. The device checks them
+//! and answers with bytes derived from the seed; the driver checks those. A stale or torn byte, a lost
+//! chain and a lost wakeup each fail the test, the last by the time limit of every sleep.
 
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::time::Duration;

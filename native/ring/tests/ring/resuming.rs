@@ -1,4 +1,4 @@
-//! A device side that goes on where another one ended (vhost-user: the vring base).
+//! A device side that continues from the vring base of an earlier one.
 
 use virtmesh_ring::{ConfigError, DeviceQueue, DriverQueue, QueueConfig};
 
@@ -9,7 +9,7 @@ fn rig(packed: bool) -> Rig {
     Rig::new(4, true, false).packed(packed)
 }
 
-/// Put so many chains of one buffer through a queue.
+/// Pass `count` chains of one buffer through a queue.
 fn turns(rig: &Rig, driver: &mut DriverQueue, device: &mut DeviceQueue, count: u32) {
     for turn in 0..count {
         let head = driver.add(&[], &[rig.segment(0, 8)]).unwrap().unwrap();
@@ -19,7 +19,7 @@ fn turns(rig: &Rig, driver: &mut DriverQueue, device: &mut DeviceQueue, count: u
     }
 }
 
-/// Another device side, that begins at a base.
+/// Another device side, which continues from a base.
 fn resumed(rig: &Rig, base: u32) -> DeviceQueue {
     let config = QueueConfig {
         base: Some(base),
