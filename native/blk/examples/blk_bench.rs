@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use common::{BASE, Driver, Rig, Shape, header};
-use virtmesh_blk::request::{VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
+use virtmesh_blk::spec::{VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
 use virtmesh_device::{Interrupt, Kick, Recorder};
 use virtmesh_ring::DriverQueue;
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::image::Image;
 use crate::parse::{RangeLimits, RequestLimits};
-use crate::request::{Operation, Request, SECTOR_SIZE, Status, VIRTIO_BLK_ID_BYTES};
+use crate::request::{Operation, Request, SECTOR_SIZE, Status};
+use crate::spec::VIRTIO_BLK_ID_BYTES;
 use crate::stats::Stats;
 
 /// Options that do not change while a disk is open.

@@ -11,6 +11,7 @@
 //! | [`engine`] | executes many requests at a time |
 //! | [`worker`] | the thread of one queue: pops chains, pushes them, raises interrupts |
 //! | [`device`] | the queues of one device |
+//! | [`spec`] | constants of the specification |
 //! | [`stats`] | counters |
 //!
 //! # Threats
@@ -34,6 +35,7 @@ pub mod image;
 mod image_error;
 pub mod parse;
 pub mod request;
+pub mod spec;
 pub mod stats;
 pub mod transfer;
 pub mod worker;

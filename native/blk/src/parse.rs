@@ -6,21 +6,12 @@
 use virtmesh_ring::{Chain, GuestRam, MemoryError, Segments};
 
 use crate::buffer::Buffer;
-use crate::request::{
-    Operation, Range, Ranges, Request, RequestType, SECTOR_SIZE, Status, VIRTIO_BLK_ID_BYTES,
+use crate::request::{Operation, Range, Ranges, Request, RequestType, SECTOR_SIZE, Status};
+use crate::spec::{
+    VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_WRITE_ZEROES,
+    VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
 };
 
-/// `seg_max` applies (5.2.3).
-pub const VIRTIO_BLK_F_SEG_MAX: u64 = 1 << 2;
-/// FLUSH requests are supported (5.2.3).
-pub const VIRTIO_BLK_F_FLUSH: u64 = 1 << 9;
-/// DISCARD requests are supported (5.2.3).
-pub const VIRTIO_BLK_F_DISCARD: u64 = 1 << 13;
-/// `WRITE_ZEROES` requests are supported (5.2.3).
-pub const VIRTIO_BLK_F_WRITE_ZEROES: u64 = 1 << 14;
-
-/// The device may deallocate what it zeroes: `struct virtio_blk_discard_write_zeroes` (5.2.6).
-const FLAG_UNMAP: u32 = 1;
 /// Bytes of `le32 type, le32 reserved, le64 sector` (5.2.6).
 const HEADER_SIZE: usize = 16;
 /// Bytes of `le64 sector, le32 num_sectors, le32 flags` (5.2.6).
@@ -165,7 +156,12 @@ fn validate(
         }
         RequestType::WriteZeroes => {
             negotiated(VIRTIO_BLK_F_WRITE_ZEROES)?;
-            let ranges = check_ranges(readable, limits, limits.write_zeroes, FLAG_UNMAP)?;
+            let ranges = check_ranges(
+                readable,
+                limits,
+                limits.write_zeroes,
+                VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
+            )?;
             refuse_if(limits.read_only || !writable.is_empty())?;
             Ok(Operation::WriteZeroes(ranges))
         }
@@ -220,7 +216,7 @@ fn check_ranges(
             refuse_if(segment.num_sectors > range_limits.max_sectors)?;
             let count = u64::from(segment.num_sectors);
             let offset = check_sectors(segment.sector, count, limits)?;
-            let unmap = segment.flags & FLAG_UNMAP != 0;
+            let unmap = segment.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP != 0;
             Ok(Range {
                 offset,
                 length: count * SECTOR_SIZE,

@@ -7,25 +7,14 @@ use smallvec::SmallVec;
 use virtmesh_ring::GuestRam;
 
 use crate::buffer::Buffer;
+use crate::spec::{
+    VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD,
+    VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
+    VIRTIO_BLK_T_WRITE_ZEROES,
+};
 
 /// Bytes of a sector: the unit of the protocol, whatever the block size (5.2.4).
 pub const SECTOR_SIZE: u64 = 512;
-/// Bytes of a device ID string (5.2.6).
-pub const VIRTIO_BLK_ID_BYTES: usize = 20;
-
-/// Read (5.2.6).
-pub const VIRTIO_BLK_T_IN: u32 = 0;
-/// Write (5.2.6).
-pub const VIRTIO_BLK_T_OUT: u32 = 1;
-/// Make completed writes durable (5.2.6).
-pub const VIRTIO_BLK_T_FLUSH: u32 = 4;
-/// Read the device ID string (5.2.6).
-pub const VIRTIO_BLK_T_GET_ID: u32 = 8;
-/// Discard sectors (5.2.6).
-pub const VIRTIO_BLK_T_DISCARD: u32 = 11;
-/// Fill sectors with zeroes (5.2.6).
-pub const VIRTIO_BLK_T_WRITE_ZEROES: u32 = 13;
-
 /// The type of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestType {
@@ -73,16 +62,18 @@ impl RequestType {
 
     /// Number in the specification; 127 for [`RequestType::Other`].
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the largest type is 13")]
     pub const fn number(self) -> u8 {
-        match self {
-            Self::In => 0,
-            Self::Out => 1,
-            Self::Flush => 4,
-            Self::GetId => 8,
-            Self::Discard => 11,
-            Self::WriteZeroes => 13,
+        let number = match self {
+            Self::In => VIRTIO_BLK_T_IN,
+            Self::Out => VIRTIO_BLK_T_OUT,
+            Self::Flush => VIRTIO_BLK_T_FLUSH,
+            Self::GetId => VIRTIO_BLK_T_GET_ID,
+            Self::Discard => VIRTIO_BLK_T_DISCARD,
+            Self::WriteZeroes => VIRTIO_BLK_T_WRITE_ZEROES,
             Self::Other => 127,
-        }
+        };
+        number as u8
     }
 
     pub(crate) const fn from_number(number: u32) -> Self {
@@ -103,11 +94,11 @@ impl RequestType {
 #[repr(u8)]
 pub enum Status {
     /// `VIRTIO_BLK_S_OK`
-    Ok = 0,
+    Ok = VIRTIO_BLK_S_OK,
     /// `VIRTIO_BLK_S_IOERR`: an error of the device or the driver.
-    IoErr = 1,
+    IoErr = VIRTIO_BLK_S_IOERR,
     /// `VIRTIO_BLK_S_UNSUPP`: the device does not support the request.
-    Unsupp = 2,
+    Unsupp = VIRTIO_BLK_S_UNSUPP,
 }
 
 /// A range to discard or to zero, in bytes, inside the capacity.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use common::{BASE, FEATURES, guest_ram, header, image_file, options};
 use virtmesh_blk::engine::{CompletionSink, Job};
-use virtmesh_blk::request::{Request, Used, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN};
+use virtmesh_blk::request::{Request, Used};
+use virtmesh_blk::spec::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN};
 use virtmesh_blk::{Disk, Engine, Image, SyncEngine};
 use virtmesh_device::now;
 use virtmesh_ring::{Chain, Segment};

@@ -5,7 +5,7 @@ mod common;
 use common::{Answer, Driver, PLAIN, Rig, Shape, header, pattern, range};
 use proptest::prelude::*;
 use virtmesh_blk::RequestType;
-use virtmesh_blk::request::{
+use virtmesh_blk::spec::{
     VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
 

@@ -3,13 +3,12 @@
 mod common;
 
 use common::{BASE, FEATURES, guest_ram, header, range};
-use virtmesh_blk::parse::{
-    MalformedChain, RangeLimits, RequestLimits, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH,
-    VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_WRITE_ZEROES,
-};
-use virtmesh_blk::request::{
-    Operation, Range, Request, RequestType, Status, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
-    VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
+use virtmesh_blk::parse::{MalformedChain, RangeLimits, RequestLimits};
+use virtmesh_blk::request::{Operation, Range, Request, RequestType, Status};
+use virtmesh_blk::spec::{
+    VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_WRITE_ZEROES,
+    VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN,
+    VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
 use virtmesh_ring::{Chain, Segment};
 

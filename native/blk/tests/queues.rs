@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use common::{BASE, Driver, PLAIN, Rig, Shape, await_event, header};
-use virtmesh_blk::request::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
+use virtmesh_blk::spec::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
 use virtmesh_blk::{RequestType, StartError};
 use virtmesh_ring::layout::Descriptor;
 use virtmesh_ring::{GuestRam, QueueConfig};

@@ -15,12 +15,12 @@ use crate::signaller::Signaller;
 use crate::trace_event::{EventKind, TraceEvent};
 
 /// `InterruptStatus` bit 0: the device has used a buffer (virtio 1.4, 4.2.2).
-pub const INTERRUPT_USED: u32 = 1;
+pub const INTERRUPT_USED_BUFFER: u32 = 1;
 /// `InterruptStatus` bit 1: the configuration has changed (virtio 1.4, 4.2.2).
-pub const INTERRUPT_CONFIG: u32 = 2;
-/// [`INTERRUPT_USED`] as the detail of a recorded event.
+pub const INTERRUPT_CONFIG_CHANGE: u32 = 2;
+/// [`INTERRUPT_USED_BUFFER`] as the detail of a recorded event.
 const CAUSE_USED: u8 = 1;
-/// [`INTERRUPT_CONFIG`] as the detail of a recorded event.
+/// [`INTERRUPT_CONFIG_CHANGE`] as the detail of a recorded event.
 const CAUSE_CONFIG: u8 = 2;
 /// Most queues of one device. The attach protocol carries eventfds for fewer.
 pub const QUEUE_LIMIT: usize = 64;
@@ -92,7 +92,7 @@ impl Interrupt {
         self.recorder().map_or(0, |_| now())
     }
 
-    /// Pending bits: [`INTERRUPT_USED`], [`INTERRUPT_CONFIG`].
+    /// Pending bits: [`INTERRUPT_USED_BUFFER`], [`INTERRUPT_CONFIG_CHANGE`].
     #[must_use]
     pub fn status(&self) -> u32 {
         self.status.load(Ordering::SeqCst)
@@ -163,7 +163,7 @@ impl Interrupt {
     pub fn raise_used_at(&self, queue: usize, time_ns: u64) {
         let event = TraceEvent::on_queue(EventKind::Interrupt, queue).with_detail(CAUSE_USED);
         self.record_at(time_ns, event);
-        self.set_pending(INTERRUPT_USED);
+        self.set_pending(INTERRUPT_USED_BUFFER);
         if let Some(Some(call)) = read(&self.calls).get(queue) {
             self.signaller.signal(call);
         }
@@ -173,7 +173,7 @@ impl Interrupt {
     /// Raise a configuration change interrupt.
     pub fn raise_config(&self) {
         self.record(TraceEvent::new(EventKind::Interrupt).with_detail(CAUSE_CONFIG));
-        self.set_pending(INTERRUPT_CONFIG);
+        self.set_pending(INTERRUPT_CONFIG_CHANGE);
         if let Some(call) = &*read(&self.config_call) {
             self.signaller.signal(call);
         }
@@ -288,9 +288,12 @@ mod tests {
         let interrupt = Interrupt::new().unwrap();
         interrupt.raise_used(0);
         interrupt.raise_config();
-        assert_eq!(interrupt.status(), INTERRUPT_USED | INTERRUPT_CONFIG);
-        interrupt.acknowledge(INTERRUPT_USED);
-        assert_eq!(interrupt.status(), INTERRUPT_CONFIG);
+        assert_eq!(
+            interrupt.status(),
+            INTERRUPT_USED_BUFFER | INTERRUPT_CONFIG_CHANGE
+        );
+        interrupt.acknowledge(INTERRUPT_USED_BUFFER);
+        assert_eq!(interrupt.status(), INTERRUPT_CONFIG_CHANGE);
         assert_eq!(interrupt.sequence(), 2);
     }
 
@@ -365,7 +368,7 @@ mod tests {
         interrupt.set_fault("first");
         interrupt.set_fault("second");
         assert_eq!(interrupt.fault().as_deref(), Some("first"));
-        assert_eq!(interrupt.status(), INTERRUPT_CONFIG);
+        assert_eq!(interrupt.status(), INTERRUPT_CONFIG_CHANGE);
         assert!(readable(&call));
         interrupt.reset();
         assert_eq!(

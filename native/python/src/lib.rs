@@ -10,6 +10,7 @@ mod memory;
 mod queue;
 mod queue_recorder;
 mod recorder;
+mod spec;
 mod vhost;
 
 #[pyo3::pymodule(name = "_native")]
@@ -26,6 +27,8 @@ mod native {
     use crate::queue::{DeviceQueue, DriverQueue, QueueConfig};
     #[pymodule_export]
     use crate::recorder::Recorder;
+    #[pymodule_export]
+    use crate::spec::spec_constants;
     #[pymodule_export]
     use crate::vhost::FrontEndMemory;
 }

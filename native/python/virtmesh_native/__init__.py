@@ -10,6 +10,7 @@ from virtmesh_native._native import (
     Interrupt,
     QueueConfig,
     Recorder,
+    spec_constants,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "Interrupt",
     "QueueConfig",
     "Recorder",
+    "spec_constants",
 ]

@@ -396,3 +396,11 @@ class BlkDevice:
         """Times the image was flushed, by request, for write-through, by resizes, and by call."""
     def close(self) -> None:
         """Stop all queues, wait for them, and release the image."""
+
+def spec_constants() -> dict[str, int]:
+    """Return the constants of the specification that the native code uses, by name.
+
+    They are VIRTIO_BLK_F_* (as masks), VIRTIO_BLK_T_*, VIRTIO_BLK_S_*, VIRTQ_DESC_F_*,
+    VIRTQ_AVAIL_F_*, VIRTQ_USED_F_*, RING_EVENT_FLAGS_*, INTERRUPT_* (bits of InterruptStatus) and
+    single ones of virtio-blk. The table is made from the constants themselves.
+    """

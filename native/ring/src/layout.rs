@@ -1,21 +1,25 @@
 //! Constants and memory layout of the split virtqueue (virtio 1.4, 2.7), and what both formats share.
 
+use crate::spec_constants;
+
 pub mod inflight;
 pub mod packed;
 
 /// Largest queue size (2.7, 2.8).
 pub const MAX_QUEUE_SIZE: u16 = 32768;
 
-/// The descriptor continues at `next` (2.7.5).
-pub const VIRTQ_DESC_F_NEXT: u16 = 1;
-/// The buffer is device-writable, otherwise device-readable (2.7.5).
-pub const VIRTQ_DESC_F_WRITE: u16 = 2;
-/// The buffer is a table of descriptors (2.7.5.3).
-pub const VIRTQ_DESC_F_INDIRECT: u16 = 4;
-/// The driver disables used buffer notifications (2.7.6).
-pub const VIRTQ_AVAIL_F_NO_INTERRUPT: u16 = 1;
-/// The device disables available buffer notifications (2.7.8).
-pub const VIRTQ_USED_F_NO_NOTIFY: u16 = 1;
+spec_constants! {
+    /// The descriptor continues at `next` (2.7.5).
+    pub const VIRTQ_DESC_F_NEXT: u16 = 1;
+    /// The buffer is device-writable, otherwise device-readable (2.7.5).
+    pub const VIRTQ_DESC_F_WRITE: u16 = 2;
+    /// The buffer is a table of descriptors (2.7.5.3).
+    pub const VIRTQ_DESC_F_INDIRECT: u16 = 4;
+    /// The driver disables used buffer notifications (2.7.6).
+    pub const VIRTQ_AVAIL_F_NO_INTERRUPT: u16 = 1;
+    /// The device disables available buffer notifications (2.7.8).
+    pub const VIRTQ_USED_F_NO_NOTIFY: u16 = 1;
+}
 
 /// Bytes of one descriptor: `le64 addr, le32 len, le16 flags, le16 next` (2.7.5); as many when packed
 /// (2.8.13).

@@ -40,6 +40,7 @@ pub mod layout;
 pub mod memory;
 mod packed;
 mod shadow;
+mod spec;
 mod split;
 mod sync;
 

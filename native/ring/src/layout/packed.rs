@@ -2,18 +2,21 @@
 
 use crate::config::QueueConfig;
 use crate::error::ConfigError;
+use crate::spec_constants;
 
-/// Equals the wrap counter of the lap in which the driver made the descriptor available (2.8.1).
-pub const VIRTQ_DESC_F_AVAIL: u16 = 1 << 7;
-/// Equals the wrap counter of the lap in which the device used the descriptor (2.8.1).
-pub const VIRTQ_DESC_F_USED: u16 = 1 << 15;
+spec_constants! {
+    /// Equals the wrap counter of the lap in which the driver made the descriptor available (2.8.1).
+    pub const VIRTQ_DESC_F_AVAIL: u16 = 1 << 7;
+    /// Equals the wrap counter of the lap in which the device used the descriptor (2.8.1).
+    pub const VIRTQ_DESC_F_USED: u16 = 1 << 15;
 
-/// Enable all notifications (2.8.10).
-pub const RING_EVENT_FLAGS_ENABLE: u16 = 0;
-/// Disable all notifications (2.8.10).
-pub const RING_EVENT_FLAGS_DISABLE: u16 = 1;
-/// Enable the notification of one descriptor, with `VIRTIO_F_EVENT_IDX` (2.8.10).
-pub const RING_EVENT_FLAGS_DESC: u16 = 2;
+    /// Enable all notifications (2.8.10).
+    pub const RING_EVENT_FLAGS_ENABLE: u16 = 0;
+    /// Disable all notifications (2.8.10).
+    pub const RING_EVENT_FLAGS_DISABLE: u16 = 1;
+    /// Enable the notification of one descriptor, with `VIRTIO_F_EVENT_IDX` (2.8.10).
+    pub const RING_EVENT_FLAGS_DESC: u16 = 2;
+}
 /// The bits of `flags` that are not reserved (2.8.14).
 const RING_EVENT_FLAGS_MASK: u16 = 3;
 
