@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use virtmesh_device::{Interrupt, Kick, QUEUE_LIMIT};
-use virtmesh_ring::{ConfigError, DeviceQueue, GuestRam, LogRegion, QueueConfig};
+use virtmesh_ring::{ConfigError, DeviceQueue, GuestRam, LogRegion, QueueConfig, RingState};
 
 use crate::disk::Disk;
 use crate::engine::Engine;
@@ -137,11 +137,11 @@ impl BlkDevice {
         self.worker(index).is_none_or(|worker| worker.is_stopped())
     }
 
-    /// The vring base of a stopped queue: the `base` of the `QueueConfig` to restart it with. None while
-    /// it is not stopped, and if it was never started.
+    /// The state of a stopped queue: that of the `QueueConfig` to restart it with. None while it is not
+    /// stopped, and if it was never started.
     #[must_use]
-    pub fn queue_base(&self, index: usize) -> Option<u32> {
-        self.worker(index)?.base()
+    pub fn queue_state(&self, index: usize) -> Option<RingState> {
+        self.worker(index)?.state()
     }
 
     /// Wait until a queue whose stop was requested is stopped.

@@ -8,15 +8,17 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use virtmesh_device::{
     EventFd, EventKind, Interrupt, Kick, NOTIFY_WAY_EVENTFD, Recorder, TraceEvent, now,
     wait_readable,
 };
-use virtmesh_ring::{AvailConsumer, Chain, DeviceQueue, GuestRam, UsedProducer, chain_totals};
+use virtmesh_ring::{
+    AvailConsumer, AvailState, Chain, DeviceQueue, GuestRam, RingState, UsedProducer, chain_totals,
+};
 
 use crate::disk::Disk;
 use crate::engine::{CompletionSink, Engine, Job};
@@ -39,10 +41,10 @@ struct Shared {
     wake: EventFd,
     stopping: AtomicBool,
     active: AtomicUsize,
-    /// The part of the ring's base that the consumer knew when the thread ended.
-    consumer_base: AtomicU32,
-    /// Where the queue can go on, once it is stopped.
-    stopped: Mutex<Option<u32>>,
+    /// The available half of the ring's state, once the thread has ended.
+    avail_state: OnceLock<AvailState>,
+    /// The state from which the queue continues, once it is stopped.
+    stopped: Mutex<Option<RingState>>,
     stopped_changed: Condvar,
 }
 
@@ -78,7 +80,7 @@ impl Worker {
             wake: EventFd::new()?,
             stopping: AtomicBool::new(false),
             active: AtomicUsize::new(1),
-            consumer_base: AtomicU32::new(0),
+            avail_state: OnceLock::new(),
             stopped: Mutex::new(None),
             stopped_changed: Condvar::new(),
         });
@@ -110,12 +112,12 @@ impl Worker {
     /// True if the thread has ended and every popped chain is pushed.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.base().is_some()
+        self.state().is_some()
     }
 
-    /// Where the queue can go on, once stopped: see [`DeviceQueue::base`]. None before.
+    /// The state from which the queue continues: see [`DeviceQueue::state`]. None until it is stopped.
     #[must_use]
-    pub fn base(&self) -> Option<u32> {
+    pub fn state(&self) -> Option<RingState> {
         *self.shared.stopped()
     }
 
@@ -141,7 +143,7 @@ impl Shared {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stopped(&self) -> MutexGuard<'_, Option<u32>> {
+    fn stopped(&self) -> MutexGuard<'_, Option<RingState>> {
         // Nothing panics while it is held.
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -189,9 +191,12 @@ impl Shared {
     /// Subtract pushed chains, or the thread itself, from `active`.
     fn release(&self, count: usize) {
         if self.active.fetch_sub(count, Ordering::SeqCst) == count {
-            let producer = self.producer().take();
-            let base = producer.map_or(0, |producer| producer.base());
-            *self.stopped() = Some(self.consumer_base.load(Ordering::SeqCst) | base);
+            let (producer, avail) = (self.producer().take(), self.avail_state.get());
+            // Both are there: only the last release takes the producer, and the thread, which counts
+            // too, has set its half before its own release.
+            *self.stopped() = producer
+                .zip(avail)
+                .map(|(producer, avail)| producer.state(*avail));
             self.stopped_changed.notify_all();
         }
     }
@@ -220,8 +225,8 @@ impl QueueThread {
             Ok(Err(reason)) => shared.fail(&reason),
             Err(_) => shared.fail("internal error: the queue's thread panicked"),
         }
-        let base = self.consumer.base();
-        shared.consumer_base.store(base, Ordering::SeqCst);
+        // Set once: this thread alone does it.
+        let _ = shared.avail_state.set(self.consumer.state());
         // Memory and engine are dropped before the queue is reported as stopped.
         drop(self);
         shared.release(1);
@@ -230,7 +235,7 @@ impl QueueThread {
     /// Pop chains until a stop is requested. The error is the reason for a reset.
     fn serve(&mut self) -> Result<(), String> {
         let mut chains = Vec::with_capacity(BATCH);
-        // Resubmitted chains come first, and are executed even if a stop is requested at once: the base
+        // Resubmitted chains come first, and are executed even if a stop is requested at once: the state
         // of a stopped queue means that nothing is in flight.
         while self.consumer.has_resubmits() {
             self.take(&mut chains)?;

@@ -27,7 +27,7 @@ fn a_stopped_queue_goes_on_from_its_base() {
             },
             8,
         );
-        assert_eq!(rig.device.queue_base(0), None);
+        assert_eq!(rig.device.queue_state(0), None);
         let (mut sent, mut answered) = (0, 0);
         for _ in 0..100 {
             while driver.send(header(VIRTIO_BLK_T_FLUSH, 0), &[], 0).is_some() {
@@ -35,10 +35,10 @@ fn a_stopped_queue_goes_on_from_its_base() {
             }
             rig.device.request_stop(0);
             rig.device.join(0);
-            let base = rig.device.queue_base(0);
-            assert!(base.is_some());
+            let state = rig.device.queue_state(0);
+            assert!(state.is_some());
             let config = QueueConfig {
-                base,
+                state,
                 ..driver.config
             };
             rig.device
@@ -108,7 +108,7 @@ fn a_stopped_queue_keeps_no_guest_memory_mapped() {
     rig.device.join(0);
     drop(driver);
     assert!(!is_mapped(inode));
-    assert!(rig.device.queue_base(0).is_some());
+    assert!(rig.device.queue_state(0).is_some());
 }
 
 /// Linux makes chains of `seg_max` + 2 buffers in indirect tables on any ring.

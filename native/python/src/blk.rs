@@ -14,6 +14,7 @@ use crate::errors;
 use crate::interrupt::Interrupt;
 use crate::memory::GuestMemory;
 use crate::queue::QueueConfig;
+use crate::ring_state::RingState;
 
 /// Block sizes that drivers know what to do with: powers of two, in bytes.
 const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 512..=65536;
@@ -185,8 +186,11 @@ impl BlkDevice {
             .map_err(|error| errors::eventfd(py, &error))?;
         let interrupt = Arc::clone(&interrupt.inner);
         let log = config.log.as_ref();
+        let config = config
+            .for_device()
+            .map_err(|error| errors::config(py, &error))?;
         self.device()?
-            .start_logged_queue(index, &memory.ram, config.inner, log, interrupt, kick)
+            .start_logged_queue(index, &memory.ram, config, log, interrupt, kick)
             .map_err(|error| errors::start(py, &error))
     }
 
@@ -206,8 +210,13 @@ impl BlkDevice {
         self.open().is_none_or(|device| device.is_stopped(index))
     }
 
+    fn queue_state(&self, index: usize) -> Option<RingState> {
+        let inner = self.open()?.queue_state(index)?;
+        Some(RingState { inner })
+    }
+
     fn queue_base(&self, index: usize) -> Option<u32> {
-        self.open()?.queue_base(index)
+        Some(self.open()?.queue_state(index)?.vring_base())
     }
 
     fn join(&self, py: Python<'_>, index: usize) {

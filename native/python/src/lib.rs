@@ -10,6 +10,7 @@ mod memory;
 mod queue;
 mod queue_recorder;
 mod recorder;
+mod ring_state;
 mod spec;
 mod vhost;
 
@@ -27,6 +28,8 @@ mod native {
     use crate::queue::{DeviceQueue, DriverQueue, QueueConfig};
     #[pymodule_export]
     use crate::recorder::Recorder;
+    #[pymodule_export]
+    use crate::ring_state::RingState;
     #[pymodule_export]
     use crate::spec::spec_constants;
     #[pymodule_export]

@@ -4,13 +4,14 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use virtmesh_device::EventKind;
 use virtmesh_ring::layout::MAX_QUEUE_SIZE;
-use virtmesh_ring::{LogRegion, Segment, Segments};
+use virtmesh_ring::{ConfigError, LogRegion, Segment, Segments};
 
 use crate::errors;
 use crate::inflight::InFlightLog;
 use crate::memory::GuestMemory;
 use crate::queue_recorder::QueueRecorder;
 use crate::recorder::Recorder;
+use crate::ring_state::RingState;
 
 /// A buffer: guest address, length in bytes.
 type Piece = (u64, u32);
@@ -20,7 +21,10 @@ type Pieces = (u16, Vec<Piece>, Vec<Piece>);
 /// The size, addresses and negotiated features of a virtqueue.
 #[pyclass(module = "virtmesh_native", frozen)]
 pub struct QueueConfig {
-    pub inner: virtmesh_ring::QueueConfig,
+    /// The configuration without a `base`.
+    inner: virtmesh_ring::QueueConfig,
+    /// The vring base, which is checked when the device side is made.
+    base: Option<u32>,
     pub log: Option<LogRegion>,
 }
 
@@ -37,6 +41,7 @@ impl QueueConfig {
         indirect,
         packed=false,
         base=None,
+        state=None,
         log=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python passes them by keyword")]
@@ -49,8 +54,14 @@ impl QueueConfig {
         indirect: bool,
         packed: bool,
         base: Option<u32>,
+        state: Option<&RingState>,
         log: Option<&InFlightLog>,
-    ) -> Self {
+    ) -> PyResult<Self> {
+        if base.is_some() && state.is_some() {
+            return Err(PyValueError::new_err(
+                "base and state are both given: give one of them",
+            ));
+        }
         let inner = virtmesh_ring::QueueConfig {
             size,
             descriptor_area,
@@ -59,10 +70,22 @@ impl QueueConfig {
             event_idx,
             indirect,
             packed,
-            base,
+            state: state.map(|state| state.inner),
         };
         let log = log.map(|log| log.region.clone());
-        Self { inner, log }
+        Ok(Self { inner, base, log })
+    }
+}
+
+impl QueueConfig {
+    /// The configuration for a device side, which continues from the base.
+    pub fn for_device(&self) -> Result<virtmesh_ring::QueueConfig, ConfigError> {
+        let mut config = self.inner;
+        if let Some(base) = self.base {
+            let state = virtmesh_ring::RingState::from_vring_base(config.packed, base)?;
+            config.state = Some(state);
+        }
+        Ok(config)
     }
 }
 
@@ -191,7 +214,12 @@ impl DeviceQueue {
         index: usize,
     ) -> PyResult<Self> {
         let recorder = QueueRecorder::new(recorder, index);
-        virtmesh_ring::DeviceQueue::with_log(memory.ram.clone(), config.inner, config.log.as_ref())
+        config
+            .for_device()
+            .and_then(|inner| {
+                let (memory, log) = (memory.ram.clone(), config.log.as_ref());
+                virtmesh_ring::DeviceQueue::with_log(memory, inner, log)
+            })
             .map(|inner| Self { inner, recorder })
             .map_err(|error| errors::config(py, &error))
     }
@@ -219,13 +247,25 @@ impl DeviceQueue {
     }
 
     #[getter]
+    fn state(&self) -> RingState {
+        let inner = self.inner.state();
+        RingState { inner }
+    }
+
+    #[getter]
+    fn state_in_order(&self) -> RingState {
+        let inner = self.inner.state_in_order();
+        RingState { inner }
+    }
+
+    #[getter]
     fn base(&self) -> u32 {
-        self.inner.base()
+        self.inner.state().vring_base()
     }
 
     #[getter]
     fn base_in_order(&self) -> u32 {
-        self.inner.base_in_order()
+        self.inner.state_in_order().vring_base()
     }
 
     fn needs_interrupt(&mut self) -> bool {

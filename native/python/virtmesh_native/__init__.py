@@ -10,6 +10,7 @@ from virtmesh_native._native import (
     Interrupt,
     QueueConfig,
     Recorder,
+    RingState,
     spec_constants,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "Interrupt",
     "QueueConfig",
     "Recorder",
+    "RingState",
     "spec_constants",
 ]

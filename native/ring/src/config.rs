@@ -3,6 +3,7 @@
 use crate::error::ConfigError;
 use crate::layout::{self, MAX_QUEUE_SIZE, packed};
 use crate::memory::RingMemory;
+use crate::state::{PackedStart, RingState, split_start};
 
 /// The size, addresses and negotiated features of a virtqueue (virtio 1.4, 2.7 and 2.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,10 +22,10 @@ pub struct QueueConfig {
     pub indirect: bool,
     /// `VIRTIO_F_RING_PACKED` was negotiated.
     pub packed: bool,
-    /// The vring base from which the device side continues, as returned by
-    /// [`DeviceQueue::base`](crate::DeviceQueue::base). None for rings that the driver has just cleared.
+    /// The state from which the device side continues, as returned by
+    /// [`DeviceQueue::state`](crate::DeviceQueue::state). None for rings that the driver has just cleared.
     /// The driver side ignores it.
-    pub base: Option<u32>,
+    pub state: Option<RingState>,
 }
 
 /// A named area of guest memory with the alignment that it needs.
@@ -45,7 +46,7 @@ pub(crate) struct Areas<A> {
 }
 
 impl QueueConfig {
-    /// Check size, alignment, bounds, overlap and base.
+    /// Check size, alignment, bounds, overlap and state.
     ///
     /// Each area has to lie in one region of guest memory.
     ///
@@ -54,9 +55,9 @@ impl QueueConfig {
     pub fn validate<M: RingMemory>(&self, memory: &M) -> Result<(), ConfigError> {
         self.resolve(memory)?;
         if self.packed {
-            packed::Base::of(self).map(drop)
+            PackedStart::from_config(self).map(drop)
         } else {
-            self.split_base().map(drop)
+            split_start(self).map(drop)
         }
     }
 
@@ -70,12 +71,6 @@ impl QueueConfig {
         };
         check_disjoint(&mut self.area_specs())?;
         Ok(areas)
-    }
-
-    /// Next entry of a split queue's available ring for the device to take.
-    pub(crate) fn split_base(&self) -> Result<u16, ConfigError> {
-        let base = self.base.unwrap_or(0);
-        u16::try_from(base).map_err(|_| ConfigError::BadBase { base })
     }
 
     pub(crate) fn area_specs(&self) -> [AreaSpec; 3] {

@@ -11,6 +11,7 @@ use crate::format::{RingFormat, with_format};
 use crate::inflight::LogRegion;
 use crate::inflight_heads::InflightHeads;
 use crate::memory::{GuestRam, RingMemory};
+use crate::state::{AvailState, RingState};
 use crate::{packed, split};
 
 /// Pops available chains, and enables or disables available buffer notifications.
@@ -87,10 +88,10 @@ impl<M: RingMemory> AvailConsumer<M> {
         with_format!(&self.ring, ring => ring.disable_notifications());
     }
 
-    /// This half's part of [`DeviceQueue::base`], which joins both parts by bitwise or.
+    /// The available half of the ring's state, for [`UsedProducer::state`].
     #[must_use]
-    pub fn base(&self) -> u32 {
-        with_format!(&self.ring, ring => ring.base())
+    pub fn state(&self) -> AvailState {
+        with_format!(&self.ring, ring => ring.state())
     }
 
     /// Run an action unless the ring is broken. An error breaks it.
@@ -166,19 +167,22 @@ impl<M: RingMemory> UsedProducer<M> {
         with_format!(&self.ring, ring => ring.needs_interrupt(added))
     }
 
-    /// This half's part of [`DeviceQueue::base`]: none for a split ring, which holds its used index.
+    /// The state of the ring, with the available half of the same queue: see [`DeviceQueue::state`].
     #[must_use]
-    pub fn base(&self) -> u32 {
+    pub fn state(&self, avail: AvailState) -> RingState {
         match &self.ring {
-            RingFormat::Split(_) => 0,
-            RingFormat::Packed(ring) => ring.base(),
+            // The used index stays in the ring itself.
+            RingFormat::Split(_) => RingState::Split {
+                next_avail: avail.index,
+            },
+            RingFormat::Packed(ring) => ring.state(avail),
         }
     }
 
-    /// See [`DeviceQueue::base_in_order`].
+    /// See [`DeviceQueue::state_in_order`].
     #[must_use]
-    pub fn base_in_order(&self) -> u32 {
-        with_format!(&self.ring, ring => ring.base_in_order())
+    pub fn state_in_order(&self) -> RingState {
+        with_format!(&self.ring, ring => ring.state_in_order())
     }
 }
 
@@ -189,7 +193,7 @@ pub struct DeviceQueue<M: RingMemory = GuestRam> {
 }
 
 impl<M: RingMemory> DeviceQueue<M> {
-    /// Start on rings that the driver has cleared, or continue from `config.base` (and, with a split
+    /// Start on rings that the driver has cleared, or continue from `config.state` (and, with a split
     /// ring, from the used index in the ring). Writes nothing to the rings.
     ///
     /// # Errors
@@ -199,7 +203,7 @@ impl<M: RingMemory> DeviceQueue<M> {
     }
 
     /// Start with an in-flight log. If the log is in use, the chains that an earlier device side popped
-    /// and did not push are resubmitted first, and `config.base` is ignored. Repairs the log.
+    /// and did not push are resubmitted first, and `config.state` is ignored. Repairs the log.
     ///
     /// # Errors
     /// Those of [`QueueConfig::validate`], `LogTooSmall`, `BadLog`.
@@ -238,20 +242,18 @@ impl<M: RingMemory> DeviceQueue<M> {
         (self.consumer, self.producer)
     }
 
-    /// The vring base (vhost-user) from which another device side continues. It is valid once every
-    /// popped chain is pushed. Split ring: the next available index. Packed ring: the next available
-    /// position in the low half and the next used position in the high half, each with its wrap counter
-    /// in its highest bit.
+    /// The state from which another device side continues. It is valid once every popped chain is
+    /// pushed.
     #[must_use]
-    pub fn base(&self) -> u32 {
-        self.consumer.base() | self.producer.base()
+    pub fn state(&self) -> RingState {
+        self.producer.state(self.consumer.state())
     }
 
-    /// The vring base that makes the next device side pop the chains in flight again. Only for a device
-    /// that pushes chains in the order in which it popped them.
+    /// The state that makes the next device side pop the chains in flight again. Only for a device that
+    /// pushes chains in the order in which it popped them.
     #[must_use]
-    pub fn base_in_order(&self) -> u32 {
-        self.producer.base_in_order()
+    pub fn state_in_order(&self) -> RingState {
+        self.producer.state_in_order()
     }
 
     /// See [`AvailConsumer::pop`].

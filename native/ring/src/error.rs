@@ -4,12 +4,15 @@
 //! MemoryError     guest memory was refused, or an access left it
 //! ConfigError     the configuration of a queue is refused
 //! RingError       the peer violated the specification, or this side misused the queue
+//! StateError      bytes are not a ring state
 //! ```
 
 mod config;
 mod memory;
 mod ring;
+mod state;
 
 pub use config::ConfigError;
 pub use memory::MemoryError;
 pub use ring::RingError;
+pub use state::StateError;

@@ -8,6 +8,7 @@
 //! | [`descriptor_chain`] | a descriptor chain copied out of the ring and checked |
 //! | [`device`], [`driver`] | [`DeviceQueue`] and [`DriverQueue`], for both ring formats |
 //! | `split`, `packed` | the format-specific halves |
+//! | `state` | [`RingState`]: where another device side continues |
 //! | [`inflight`] | the in-flight log, by which a restarted device resubmits chains |
 //! | [`error`] | the error types |
 //!
@@ -42,12 +43,14 @@ mod packed;
 mod shadow;
 mod spec;
 mod split;
+mod state;
 mod sync;
 
 pub use config::QueueConfig;
 pub use descriptor_chain::{Chain, Segment, Segments, chain_totals};
 pub use device::{AvailConsumer, DeviceQueue, UsedProducer};
 pub use driver::DriverQueue;
-pub use error::{ConfigError, MemoryError, RingError};
+pub use error::{ConfigError, MemoryError, RingError, StateError};
 pub use inflight::LogRegion;
 pub use memory::{GuestRam, RegionSpec, RingArea, RingMemory};
+pub use state::{AvailState, RingState};

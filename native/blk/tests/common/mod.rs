@@ -151,7 +151,7 @@ impl Driver {
             event_idx: shape.event_idx,
             indirect: shape.indirect,
             packed: shape.packed,
-            base: None,
+            state: None,
         };
         let indirect = shape.indirect.then_some(BASE + (3 << 20));
         let queue = DriverQueue::new(ram.clone(), config, indirect, 8).unwrap();

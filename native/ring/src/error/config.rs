@@ -33,6 +33,15 @@ pub enum ConfigError {
         /// Queue size.
         size: u16,
     },
+    /// The state is that of the other ring format.
+    #[error(
+        "a {} virtqueue cannot go on from the state of a {} one",
+        format_name(*packed), format_name(!*packed)
+    )]
+    FormatMismatch {
+        /// The format of the queue: true for packed.
+        packed: bool,
+    },
     /// An area is not aligned as 2.7 and 2.8 require.
     #[error("the {part} at {address:#x} is not aligned to {alignment}")]
     Misaligned {
@@ -81,4 +90,8 @@ pub enum ConfigError {
     /// Room for indirect tables was given, but the tables have no entries.
     #[error("an indirect area was given, but its tables have no entries")]
     NoIndirectEntries,
+}
+
+fn format_name(packed: bool) -> &'static str {
+    if packed { "packed" } else { "split" }
 }

@@ -15,8 +15,9 @@ use crate::layout::inflight::{
     COUNTER, FREE_HEAD, INFLIGHT, PACKED_ADDR, PACKED_NEXT, PACKED_WORD, USED, VERSION,
     VERSION_OFFSET, load_four, packed_entry, store_four,
 };
-use crate::layout::packed::{Base, Position, WORD_OFFSET, Word};
+use crate::layout::packed::{Position, WORD_OFFSET, Word};
 use crate::memory::RingArea;
+use crate::state::PackedStart;
 
 /// A ring descriptor that was popped: its address and its other fields.
 pub(crate) type PackedDescriptor = (u64, Word);
@@ -73,7 +74,7 @@ struct Entry {
 
 impl<A: RingArea> PackedLog<A> {
     /// Initialize an unused log, or recover one in use. Then returns the chains in flight, in the order in
-    /// which they were popped, and sets `base` to where the ring continues. `ring` is the descriptor
+    /// which they were popped, and sets `start` to where the ring continues. `ring` is the descriptor
     /// area.
     ///
     /// Recovery is idempotent: if this process is killed meanwhile, the next one repeats it.
@@ -82,7 +83,7 @@ impl<A: RingArea> PackedLog<A> {
         config: &QueueConfig,
         capacity: u16,
         ring: &A,
-        base: &mut Base,
+        start: &mut PackedStart,
     ) -> Result<(Self, Vec<LoggedChain>), ConfigError> {
         let [version, desc_num, free_head, old_free_head] = load_four(&area, VERSION_OFFSET);
         let mut log = Self {
@@ -93,20 +94,20 @@ impl<A: RingArea> PackedLog<A> {
             next: (1..=capacity).collect(),
             chains: vec![None; config.size.into()].into(),
             free_head: 0,
-            used: base.used,
+            used: start.used,
         };
         match version {
             0 => {
-                log.initialize(base)?;
+                log.initialize(start)?;
                 Ok((log, Vec::new()))
             }
             VERSION if desc_num == capacity => {
                 log.resolve_last_used(ring, free_head, old_free_head)?;
                 let chains = log.recover()?;
                 // No overflow: `recover` found at most as many descriptors as the ring has.
-                base.between = log.chains.iter().flatten().map(|chain| chain.num).sum();
-                base.used = log.used;
-                base.avail = log.used.plus(base.between, log.size);
+                start.in_flight = log.chains.iter().flatten().map(|chain| chain.num).sum();
+                start.used = log.used;
+                start.avail = log.used.plus(start.in_flight, log.size);
                 Ok((log, chains))
             }
             VERSION => refuse("it was made for another queue size"),
@@ -114,9 +115,9 @@ impl<A: RingArea> PackedLog<A> {
         }
     }
 
-    fn initialize(&mut self, base: &Base) -> Result<(), ConfigError> {
+    fn initialize(&mut self, start: &PackedStart) -> Result<(), ConfigError> {
         // What is in flight is counted from the used position on.
-        if base.between != 0 {
+        if start.in_flight != 0 {
             return refuse("it is new, but chains are in flight");
         }
         for (index, next) in (0..self.capacity).zip(&self.next) {

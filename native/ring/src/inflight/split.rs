@@ -10,6 +10,7 @@ use crate::layout::inflight::{
     split_entry, store_four,
 };
 use crate::memory::RingArea;
+use crate::state::split_start;
 
 /// The log, in use.
 pub(crate) struct SplitLog<A> {
@@ -63,7 +64,7 @@ impl<A: RingArea> SplitLog<A> {
         used_idx: u16,
     ) -> Result<Self, ConfigError> {
         // What is in flight is counted from the used index on.
-        if config.split_base()? != used_idx {
+        if split_start(config)? != used_idx {
             return refuse("it is new, but chains are in flight");
         }
         for index in 0..capacity {

@@ -1,7 +1,5 @@
 //! Constants and memory layout of the packed virtqueue (virtio 1.4, 2.8).
 
-use crate::config::QueueConfig;
-use crate::error::ConfigError;
 use crate::spec_constants;
 
 spec_constants! {
@@ -25,8 +23,6 @@ pub const EVENT_AREA_LEN: u64 = 4;
 
 /// The bit of a 16-bit position that holds the wrap counter (2.8.14).
 const WRAP_BIT: u16 = 1 << 15;
-/// Where the used position is in a base; the available one is at 0.
-const BASE_USED_SHIFT: u32 = 16;
 
 /// Offset in a descriptor of the word that holds `len`, `id` and `flags`; `addr` is at 0 (2.8.13).
 pub(crate) const WORD_OFFSET: usize = 8;
@@ -97,7 +93,7 @@ pub(crate) const fn used_flags(wrap: bool) -> u16 {
 }
 
 /// A ring entry and the wrap counter of its lap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Position {
     /// Entry, below the queue size.
     pub index: u16,
@@ -142,59 +138,24 @@ impl Position {
         }
     }
 
+    /// Decode. The index is at most 32767, and not checked against a queue size.
+    #[must_use]
+    pub const fn decode(bits: u16) -> Self {
+        Self {
+            index: bits & !WRAP_BIT,
+            wrap: bits & WRAP_BIT != 0,
+        }
+    }
+
     /// Decode; None when the index is not below the queue size.
     #[must_use]
     pub const fn from_bits(bits: u16, size: u16) -> Option<Self> {
-        let position = Self {
-            index: bits & !WRAP_BIT,
-            wrap: bits & WRAP_BIT != 0,
-        };
+        let position = Self::decode(bits);
         if position.index < size {
             Some(position)
         } else {
             None
         }
-    }
-}
-
-/// Where the device side of a packed queue begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Base {
-    /// Next entry to take.
-    pub(crate) avail: Position,
-    /// Next entry to use.
-    pub(crate) used: Position,
-    /// Entries between them: of chains an earlier device side took and did not give back.
-    pub(crate) between: u16,
-}
-
-impl Base {
-    /// Decode the base of a packed queue.
-    pub(crate) fn of(config: &QueueConfig) -> Result<Self, ConfigError> {
-        let Some(base) = config.base else {
-            return Ok(Self {
-                avail: Position::START,
-                used: Position::START,
-                between: 0,
-            });
-        };
-        let (size, bits) = (config.size, base.to_le_bytes());
-        let [avail, used] = [[bits[0], bits[1]], [bits[2], bits[3]]]
-            .map(|half| Position::from_bits(u16::from_le_bytes(half), size));
-        let refusal = ConfigError::BadPackedBase { base, size };
-        let (avail, used) = avail.zip(used).ok_or(refusal)?;
-        let between = avail.since(used, size);
-        let between = u16::try_from(between).ok().filter(|count| *count <= size);
-        Ok(Self {
-            avail,
-            used,
-            between: between.ok_or(refusal)?,
-        })
-    }
-
-    /// The used position's part of an encoded base.
-    pub(crate) fn used_part(used: Position) -> u32 {
-        u32::from(used.to_bits()) << BASE_USED_SHIFT
     }
 }
 

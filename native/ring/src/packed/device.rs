@@ -15,11 +15,12 @@ use crate::descriptor_chain::Chain;
 use crate::error::{ConfigError, RingError};
 use crate::inflight::{LogRegion, LoggedChain, PackedDescriptor, PackedLog, SharedLog};
 use crate::inflight_heads::InflightHeads;
-use crate::layout::packed::{Base, Position, WORD_OFFSET, Word, used_flags};
+use crate::layout::packed::{Position, WORD_OFFSET, Word, used_flags};
 use crate::layout::{
     DESC_SIZE, VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE, desc_offset,
 };
 use crate::memory::{RingArea, RingMemory};
+use crate::state::{AvailState, PackedStart, RingState};
 use crate::sync::AtomicU32;
 
 /// Reads available descriptors.
@@ -62,13 +63,13 @@ pub(crate) fn halves<M: RingMemory>(
     inflight_heads: InflightHeads,
     log: Option<&LogRegion<M>>,
 ) -> Result<(AvailReader<M>, UsedWriter<M>), ConfigError> {
-    let mut base = Base::of(config)?;
+    let mut start = PackedStart::from_config(config)?;
     let mut resubmits = VecDeque::new();
     let log = match log {
         None => None,
         Some(region) => {
             let (area, ring) = (region.resolve(config)?, &areas.descriptors);
-            let (log, chains) = PackedLog::open(area, config, region.capacity, ring, &mut base)?;
+            let (log, chains) = PackedLog::open(area, config, region.capacity, ring, &mut start)?;
             for chain in &chains {
                 inflight_heads.insert(chain.id, chain.entries());
             }
@@ -88,8 +89,8 @@ pub(crate) fn halves<M: RingMemory>(
         log: log.clone(),
         resubmits,
         chain_descriptors: Vec::new(),
-        next: base.avail,
-        entries_taken: base.between.into(),
+        next: start.avail,
+        entries_taken: start.in_flight.into(),
         entries_used: Arc::clone(&entries_used),
     };
     let writer = UsedWriter {
@@ -97,7 +98,7 @@ pub(crate) fn halves<M: RingMemory>(
         events: EventSuppressArea::new(areas.driver.clone(), size, event_idx),
         size,
         log,
-        next: base.used,
+        next: start.used,
         first: None,
         entries_used,
     };
@@ -183,9 +184,10 @@ impl<M: RingMemory> AvailReader<M> {
         self.events.disable();
     }
 
-    /// The available position's part of a base.
-    pub(crate) fn base(&self) -> u32 {
-        self.next.to_bits().into()
+    /// The available half of the ring's state.
+    pub(crate) fn state(&self) -> AvailState {
+        let Position { index, wrap } = self.next;
+        AvailState { index, wrap }
     }
 
     /// The word of the next descriptor, if it is available.
@@ -299,14 +301,21 @@ impl<M: RingMemory> UsedWriter<M> {
         self.events.is_wanted(self.next, added)
     }
 
-    /// The used position's part of a base.
-    pub(crate) fn base(&self) -> u32 {
-        Base::used_part(self.next)
+    /// The ring's state.
+    pub(crate) fn state(&self, avail: AvailState) -> RingState {
+        let AvailState { index, wrap } = avail;
+        RingState::Packed {
+            avail: Position { index, wrap },
+            used: self.next,
+        }
     }
 
-    /// The base if chains are given back in order: what is next to be used is next to be taken.
-    pub(crate) fn base_in_order(&self) -> u32 {
-        self.base() | u32::from(self.next.to_bits())
+    /// The state if chains are pushed in order: the next entry to use is the next one to pop.
+    pub(crate) fn state_in_order(&self) -> RingState {
+        RingState::Packed {
+            avail: self.next,
+            used: self.next,
+        }
     }
 }
 

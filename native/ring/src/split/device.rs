@@ -15,6 +15,7 @@ use crate::layout::{
     need_event, never_event, used_offset,
 };
 use crate::memory::{RingArea, RingMemory};
+use crate::state::{AvailState, RingState, split_start};
 
 /// Reads the available ring; writes `used.flags` and `avail_event`.
 pub(crate) struct AvailReader<M: RingMemory> {
@@ -50,9 +51,9 @@ pub(crate) fn halves<M: RingMemory>(
     inflight_heads: InflightHeads,
     log: Option<&LogRegion<M>>,
 ) -> Result<(AvailReader<M>, UsedWriter<M>), ConfigError> {
-    let mut next_avail = config.split_base()?;
+    let mut next_avail = split_start(config)?;
     // Any value is valid: it is where the driver reads next, and nothing else depends on it.
-    let next_used = if config.base.is_none() && log.is_none() {
+    let next_used = if config.state.is_none() && log.is_none() {
         0
     } else {
         areas.device.load(RING_IDX, Ordering::Acquire)
@@ -182,9 +183,12 @@ impl<M: RingMemory> AvailReader<M> {
         }
     }
 
-    /// The available index's part of a base.
-    pub(crate) fn base(&self) -> u32 {
-        self.next.into()
+    /// The available half of the ring's state.
+    pub(crate) fn state(&self) -> AvailState {
+        AvailState {
+            index: self.next,
+            wrap: false,
+        }
     }
 
     fn set_avail_event(&self, event: u16) {
@@ -227,9 +231,11 @@ impl<M: RingMemory> UsedWriter<M> {
             .store(RING_IDX, self.next, Ordering::Release);
     }
 
-    /// The base if chains are given back in order: each takes one entry of either ring.
-    pub(crate) fn base_in_order(&self) -> u32 {
-        self.next.into()
+    /// The state if chains are pushed in order: each takes one entry of either ring.
+    pub(crate) fn state_in_order(&self) -> RingState {
+        RingState::Split {
+            next_avail: self.next,
+        }
     }
 
     /// True if the driver wants an interrupt for the last `added` entries. A full fence has to precede.

@@ -66,7 +66,7 @@ fn queue(size: u16, format: Format) -> (Memory, DriverQueue<Memory>, DeviceQueue
         event_idx,
         indirect: false,
         packed,
-        base: None,
+        state: None,
     };
     let driver = DriverQueue::new(memory.clone(), config, None, 0).unwrap();
     let device = DeviceQueue::new(memory.clone(), config).unwrap();

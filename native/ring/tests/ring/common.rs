@@ -88,7 +88,7 @@ impl Rig {
             event_idx,
             indirect,
             packed: false,
-            base: None,
+            state: None,
         };
         Self {
             memory,

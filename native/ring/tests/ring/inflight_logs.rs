@@ -1,7 +1,9 @@
 //! In-flight logs with the content that a front end may hand over.
 
 use virtmesh_ring::layout::inflight::region_len;
-use virtmesh_ring::{ConfigError, DeviceQueue, GuestRam, LogRegion, QueueConfig, RingError};
+use virtmesh_ring::{
+    ConfigError, DeviceQueue, GuestRam, LogRegion, QueueConfig, RingError, RingState,
+};
 
 use crate::common::{BASE, Rig, ram};
 use crate::peers::Random;
@@ -77,12 +79,12 @@ fn a_forgotten_log_has_nothing_in_flight() {
 }
 
 #[test]
-fn a_base_does_not_count_beside_a_log_in_use() {
+fn a_state_is_ignored_beside_a_log_in_use() {
     for packed in [false, true] {
         let logged = Logged::new(packed);
         let heads = logged.take(3);
         let config = QueueConfig {
-            base: Some(0),
+            state: Some(RingState::from_vring_base(packed, 0).unwrap()),
             ..logged.rig.config
         };
         let memory = logged.rig.memory.clone();
@@ -145,7 +147,7 @@ fn a_device_may_allow_longer_chains_in_tables() {
 fn chains_in_flight_without_a_log_are_refused_with_a_new_one() {
     for (packed, base) in [(false, 1), (true, 0x8000_8001)] {
         let mut logged = Logged::new(packed);
-        logged.rig.config.base = Some(base);
+        logged.rig.config.state = Some(RingState::from_vring_base(packed, base).unwrap());
         assert_bad(&logged);
     }
 }

@@ -20,4 +20,5 @@ mod packed_drivers;
 mod peers;
 mod processes;
 mod resuming;
+mod ring_state;
 mod stress;
