@@ -11,6 +11,7 @@ use virtmesh_blk::{Disk, DiskOptions, Image, RangeLimits, RequestType, SyncEngin
 use virtmesh_device::Kick;
 
 use crate::errors;
+use crate::exceptions::Exception;
 use crate::interrupt::Interrupt;
 use crate::memory::GuestMemory;
 use crate::queue::QueueConfig;
@@ -124,7 +125,7 @@ impl BlkDevice {
     #[getter]
     fn allocated(&self, py: Python<'_>) -> PyResult<u64> {
         let allocated = self.device()?.disk().image.allocated();
-        allocated.map_err(|error| errors::raise(py, "BlockIOError", &error.to_string()))
+        allocated.map_err(|error| errors::raise(py, Exception::BlockIOError, &error.to_string()))
     }
 
     #[getter]
@@ -149,7 +150,7 @@ impl BlkDevice {
         }
         Err(errors::raise(
             py,
-            "BlockReadOnly",
+            Exception::BlockReadOnly,
             "the image was opened read-only: open it writable to allow writes",
         ))
     }
@@ -236,7 +237,7 @@ impl BlkDevice {
         py.detach(|| device.disk().image.flush()).map_err(|error| {
             errors::raise(
                 py,
-                "BlockIOError",
+                Exception::BlockIOError,
                 &format!("the image cannot be flushed: {error}"),
             )
         })

@@ -4,6 +4,7 @@
 
 mod blk;
 mod errors;
+mod exceptions;
 mod inflight;
 mod interrupt;
 mod memory;
@@ -16,6 +17,8 @@ mod vhost;
 
 #[pyo3::pymodule(name = "_native")]
 mod native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use crate::blk::BlkDevice;
     #[pymodule_export]
@@ -34,4 +37,9 @@ mod native {
     use crate::spec::spec_constants;
     #[pymodule_export]
     use crate::vhost::FrontEndMemory;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::exceptions::load(module.py())
+    }
 }

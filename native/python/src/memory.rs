@@ -7,6 +7,7 @@ use pyo3::types::PyBytes;
 use virtmesh_ring::{GuestRam, RegionSpec, RingMemory};
 
 use crate::errors;
+use crate::exceptions::Exception;
 
 /// More regions than any guest memory has. `GuestRam::map` checks its own limit.
 const REGIONS_TAKEN: usize = 64;
@@ -44,7 +45,7 @@ impl GuestMemory {
         let Some(checked) = checked else {
             let message =
                 format!("a read of {length} bytes at {address:#x} is outside guest memory");
-            return Err(errors::raise(py, "MemoryRefused", &message));
+            return Err(errors::raise(py, Exception::MemoryRefused, &message));
         };
         PyBytes::new_with(py, checked, |bytes| {
             self.ram
@@ -90,7 +91,7 @@ fn check_open(py: Python<'_>, descriptor: RawFd) -> PyResult<()> {
     // SAFETY: F_GETFD takes no pointers; a number that is not open gives EBADF.
     if descriptor < 0 || unsafe { libc::fcntl(descriptor, libc::F_GETFD) } < 0 {
         let message = format!("descriptor {descriptor} is not open");
-        return Err(errors::raise(py, "MemoryRefused", &message));
+        return Err(errors::raise(py, Exception::MemoryRefused, &message));
     }
     Ok(())
 }

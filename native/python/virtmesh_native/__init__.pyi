@@ -1,9 +1,9 @@
 # ruff: noqa: PYI021 - this stub is where the module is documented
 """The native half of virtmesh: rings in guest memory, and the block data path.
 
-Errors are raised as the classes of virtmesh.errors; ValueError and OverflowError are misuse by the
-caller. Addresses are guest physical, sizes in bytes. Calls that may wait (join, flush, resize,
-close) release the GIL.
+Errors are raised as the classes of virtmesh_native.errors; ValueError and OverflowError are misuse
+by the caller. Addresses are guest physical, sizes in bytes. Calls that may wait (join, flush,
+resize, close) release the GIL.
 """
 
 from collections.abc import Sequence
