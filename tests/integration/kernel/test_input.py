@@ -17,6 +17,7 @@ import pytest
 from virtmesh.drivers.settings import Settings
 from virtmesh.host.host import Addresses, Host
 from virtmesh.input.event_log import EVENTS_KEPT, EventLog
+from virtmesh.input.kind import KIND
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
 from virtmesh.kernel.devicetree import make_blob
@@ -73,6 +74,7 @@ class World:
             Addresses(
                 [f"unix:{self.folder}/{model.name}.sock"], self.folder / f"{model.name}.handover"
             ),
+            KIND if isinstance(model, InputModel) else None,
         )
         await host.start()
         try:
