@@ -22,14 +22,9 @@ from virtmesh_native import BlkDevice, Interrupt
 
 from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, BlkOptions
 from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.errors import BadSize, BlockReadOnly, WouldShrink
 from virtmesh_common.blk.spec import BlkFeature
-from virtmesh_common.errors import (
-    BadSize,
-    BadValue,
-    BlockReadOnly,
-    DriverViolation,
-    WouldShrink,
-)
+from virtmesh_common.errors import BadValue, DriverViolation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

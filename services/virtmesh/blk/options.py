@@ -15,8 +15,8 @@ from virtmesh.kinds.feature_option import without_option
 from virtmesh.kinds.option_types import Size
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.errors import ImageError
 from virtmesh_common.blk.spec import BlkFeature
-from virtmesh_common.errors import ImageError
 
 log = structlog.get_logger(__name__)
 

@@ -15,8 +15,9 @@ from virtmesh.blk.model import BlkModel
 from virtmesh.testing.scripted_driver import BlkRequest, signalled
 from virtmesh_common.api.block.v1 import block_pb2, block_pb2_grpc
 from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.errors import BadSize, WouldShrink
 from virtmesh_common.blk.spec import BlkFeature, RequestStatus
-from virtmesh_common.errors import BadSize, VirtmeshError, WouldShrink, from_rpc_error
+from virtmesh_common.errors import VirtmeshError, from_rpc_error
 from virtmesh_common.virtio import mmio
 from virtmesh_common.virtio.features import Feature
 

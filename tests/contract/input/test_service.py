@@ -21,8 +21,9 @@ from virtmesh.testing.scripted_driver import ScriptDriver, signalled
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
-from virtmesh_common.errors import BadEvent, BadStream, ShuttingDown, VirtmeshError, from_rpc_error
+from virtmesh_common.errors import BadStream, ShuttingDown, VirtmeshError, from_rpc_error
 from virtmesh_common.evdev import code_of
+from virtmesh_common.input.errors import BadEvent
 from virtmesh_common.input.spec import EVENT, EVENTQ, STATUSQ
 from virtmesh_common.virtio.features import Feature
 

@@ -26,7 +26,8 @@ from virtmesh.uart.model import UartDevice, UartOptions
 from virtmesh.uart.port import LINE_LIMIT
 from virtmesh_common.api.uart.v1 import uart_pb2 as pb
 from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
-from virtmesh_common.errors import LineFull, ShuttingDown, WatcherTooSlow, from_rpc_error
+from virtmesh_common.errors import ShuttingDown, WatcherTooSlow, from_rpc_error
+from virtmesh_common.uart.errors import LineFull
 from virtmesh_common.uart.spec import FIFO_SIZE, Ier, Lcr, Lsr, Mcr, Msr, Registers
 
 if TYPE_CHECKING:

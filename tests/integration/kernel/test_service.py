@@ -37,19 +37,17 @@ from virtmesh_common.api.kernel.v1.block_device_pb2_grpc import BlockDeviceServi
 from virtmesh_common.api.kernel.v1.kernel_pb2_grpc import KernelServiceStub
 from virtmesh_common.api.register.v1 import register_pb2
 from virtmesh_common.api.register.v1.register_pb2_grpc import RegisterServiceStub
+from virtmesh_common.blk.errors import BlockReadOnly, PastEnd, Unaligned
 from virtmesh_common.channel import open_channel
 from virtmesh_common.errors import (
     BadStream,
-    BlockReadOnly,
-    BlockUnsupported,
     DeviceAttached,
     DeviceLost,
     DeviceNotFound,
     DeviceNotReady,
     MessageTooLarge,
-    PastEnd,
+    NotOffered,
     ServiceUnavailable,
-    Unaligned,
     VirtmeshError,
     from_rpc_error,
 )
@@ -236,12 +234,12 @@ Call = Callable[[World], Any]
         ),
         (
             lambda w: DeviceServiceStub(w.channel).Reset(device_pb2.ResetRequest(), metadata=VDA),
-            BlockUnsupported,
+            NotOffered,
             "is not forwarded",
         ),
         (
             lambda w: RegisterServiceStub(w.channel).Read(register_pb2.ReadRequest(), metadata=VDA),
-            BlockUnsupported,
+            NotOffered,
             "is not forwarded",
         ),
         (
