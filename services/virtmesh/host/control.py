@@ -13,7 +13,7 @@ from virtmesh_common.errors import BadValue
 from virtmesh_common.interface_message import encode_interface
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     import grpc.aio
@@ -28,7 +28,7 @@ DRIVER_NAME_LIMIT = 128
 
 
 class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
-    """DeviceService of one device. The two addresses are told to clients by Describe."""
+    """DeviceService of one device. Describe tells clients the addresses and services."""
 
     def __init__(
         self,
@@ -46,6 +46,8 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
         self.handover_socket: Path | None = None
         self.metrics_address = ""
         self.vhost_user_socket: Path | None = None
+        self.services: Sequence[str] = ()
+        """Full gRPC names of what the kind of the device offers to people."""
 
     async def Describe(
         self, request: pb.DescribeRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -61,7 +63,7 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
             queue_size_max=description.queue_size_max,
             handover_socket=str(self.handover_socket or ""),
             version=__version__,
-            services=description.services,
+            services=self.services,
             metrics_address=self.metrics_address,
             vhost_user_socket=str(self.vhost_user_socket or ""),
         )
