@@ -22,6 +22,8 @@ from virtmesh_common.registers import WIDTHS, Access, Field, Register
 if TYPE_CHECKING:
     from collections.abc import Sequence, Sized
 
+MESSAGE_MAX = 1 << 16
+"""Longest message, in bytes."""
 NAME_MAX = 80
 """Longest name, in characters."""
 TEXT_MAX = 500
@@ -123,6 +125,8 @@ def encode_register(register: Register) -> pb.Register:
 
 def parse_interface(message: pb.Interface) -> Interface:
     """Return what a message says. Errors: ValueError for what is out of bounds, or no interface."""
+    if message.ByteSize() > MESSAGE_MAX:
+        raise ValueError(f"{message.ByteSize()} bytes are more than {MESSAGE_MAX}")
     registers = parse_registers(message.registers)
     at_most(message.features, FEATURES_MAX, "feature bits")
     at_most(message.request_types, REQUESTS_MAX, "request types")
@@ -239,9 +243,8 @@ def check_places(registers: Sequence[Register]) -> None:
     """Refuse two registers of one bank that one access would mean. Errors: ValueError."""
     taken: dict[tuple[int, str], dict[str, str]] = {}
     for register in registers:
-        ways = "RW" if register.access is Access.RESERVED else register.access.value
         for offset in range(register.offset, register.offset + register.size):
-            for way in ways:
+            for way in register.directions:
                 there = taken.setdefault((offset, way), {})
                 for bank, other in there.items():
                     if bank == register.bank or not bank or not register.bank:

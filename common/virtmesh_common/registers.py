@@ -98,6 +98,11 @@ class Register:
         # Equal registers have these in common; the fields are too much to hash at each access.
         return hash((self.name, self.offset))
 
+    @property
+    def directions(self) -> str:
+        """"R", "W" or "RW": accesses that mean this register, if only to be refused."""
+        return "RW" if self.access is Access.RESERVED else self.access.value
+
     @cached_property
     def reserved_bits(self) -> int:
         """The bits that fields mark as reserved."""

@@ -15,10 +15,10 @@ from virtmesh_common.interface import (
     RegisterSpace,
     RequestType,
 )
+from virtmesh_common.virtio.features import feature_bits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from enum import IntFlag
 
     from prometheus_client import Metric
 
@@ -42,7 +42,7 @@ def make_interface(about: Description, kind: DeviceKind | None) -> Interface:
         kind=about.kind,
         space=RegisterSpace.VIRTIO_CONFIG if about.virtio_device_id else RegisterSpace.WINDOW,
         registers=tuple(sorted(registers, key=place)),
-        features=feature_bits(about.family) if about.family else (),
+        features=tuple(sorted(feature_bits(about.family).items())) if about.family else (),
     )
     return interface if kind is None else add_kind(interface, kind)
 
@@ -65,12 +65,6 @@ def add_kind(interface: Interface, kind: DeviceKind) -> Interface:
 def place(register: Register) -> tuple[str, int]:
     """Return what registers are sorted by."""
     return register.bank, register.offset
-
-
-def feature_bits(family: type[IntFlag]) -> tuple[tuple[int, str], ...]:
-    """Return the numbers and names of feature bits."""
-    members = family.__members__.items()
-    return tuple(sorted((flag.bit_length() - 1, name) for name, flag in members))
 
 
 def request_types(requests: RequestNames) -> tuple[RequestType, ...]:
