@@ -27,6 +27,7 @@ COMMANDS = {
     "devices": "machine",
     "guest": "guest",
     "input": "input.commands",
+    "registers": "registers",
     "serial": "serial.commands",
     "top": "top.commands",
     "trace": "trace.commands",
