@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from virtmesh_common.registers import Field, Register
 
-COLUMNS = ("OFFSET", "BITS", "ACCESS", "NAME", "MEANING", "CLAUSE")
+COLUMNS = ("OFFSET", "BITS", "ACCESS", "CLAUSE", "NAME", "MEANING")
+VALUES_MAX = 16
+"""Most values of a field that the table has; an object has them all."""
 
 
 @click.command()
@@ -59,31 +61,29 @@ def window_of(interface: Interface) -> Sequence[Register]:
 
 
 def spell_rows(table: Iterable[Register]) -> Iterator[tuple[str, ...]]:
-    """Spell registers, each with its fields below it."""
+    """Spell registers, each with its fields below it, and those with their values."""
     for one in table:
-        bank = f"{one.name} ({one.bank})" if one.bank else one.name
-        yield (
-            f"{one.offset:#05x}",
-            str(8 * one.size),
-            "-" if one.access is Access.RESERVED else one.access.value,
-            bank,
-            one.doc,
-            one.clause,
-        )
+        access = "-" if one.access is Access.RESERVED else one.access.value
+        name = f"{one.name} ({one.bank})" if one.bank else one.name
+        yield (f"{one.offset:#05x}", str(8 * one.size), access, one.clause, name, one.doc)
         for field in one.fields:
-            yield ("", spell_bits(field), "", f"  {field.name}", spell_meaning(field), "")
+            yield from spell_field(field)
+
+
+def spell_field(field: Field) -> Iterator[tuple[str, ...]]:
+    """Spell a field, and its values."""
+    count = len(field.values)
+    few = count <= VALUES_MAX
+    meaning = field.doc if few else f"one of {count} values: --json has them"
+    yield ("", spell_bits(field), "", "", f"  {field.name}", meaning)
+    for value, name in field.values if few else ():
+        yield ("", "", "", "", f"    {value:#x}", name)
 
 
 def spell_bits(field: Field) -> str:
     """Spell which bits a field has: [7] or [31:8]."""
     last = field.low + field.width - 1
     return f"[{last}:{field.low}]" if field.width > 1 else f"[{last}]"
-
-
-def spell_meaning(field: Field) -> str:
-    """Spell what a field means, and its values."""
-    values = ", ".join(f"{value:#x} {name}" for value, name in field.values)
-    return "; ".join(filter(None, (field.doc, values)))
 
 
 def spell_interface(name: str, interface: Interface) -> dict[str, Any]:

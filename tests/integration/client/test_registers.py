@@ -28,11 +28,11 @@ def test_the_window_of_a_disk_is_shown(machine: Cli) -> None:
     assert result.returncode == 0
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[0][0] == "vda"
-    assert lines[1] == ["OFFSET", "BITS", "ACCESS", "NAME", "MEANING", "CLAUSE"]
-    assert ["0x070", "32", "RW", "Status"] in [line[:4] for line in lines]
+    assert lines[1] == ["OFFSET", "BITS", "ACCESS", "CLAUSE", "NAME", "MEANING"]
+    assert ["0x070", "32", "RW", "4.2.2", "Status"] in [line[:5] for line in lines]
     assert ["[2]", "DRIVER_OK"] in [line[:2] for line in lines]
     assert ["[31:8]", "reserved"] in [line[:2] for line in lines]
-    assert ["0x100", "64", "R", "capacity"] in [line[:4] for line in lines]
+    assert ["0x100", "64", "R", "5.2.4", "capacity"] in [line[:5] for line in lines]
     assert "\x1b" not in result.stdout
 
 
