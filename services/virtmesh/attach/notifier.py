@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+
+class DoorbellKind(StrEnum):
+    """How a driver rings a queue: its eventfd, the register QueueNotify, or the Notify RPC."""
+
+    EVENTFD = "eventfd"
+    MMIO = "mmio"
+    RPC = "rpc"
 
 
 class Notifier(Protocol):

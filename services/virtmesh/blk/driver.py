@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from virtmesh.blk.block_device import BlockDevice
 from virtmesh.drivers.pool import Pool
+from virtmesh.drivers.settings import InterruptMode
 from virtmesh.drivers.virtio import VirtIODriver
-from virtmesh.machine import InterruptMode
 from virtmesh.telemetry.definitions import LATENCY_BOUNDS, Histogram
 from virtmesh.virtio.queue import VirtQueue
 from virtmesh_common.blk import spec as blk
@@ -140,7 +140,6 @@ class _Pending:
 class VirtIOBlk(VirtIODriver, BlockDevice):
     """A virtio disk."""
 
-    device_id = blk.VIRTIO_ID_BLOCK
     family = BlkFeature
     wanted = (
         BlkFeature.VIRTIO_BLK_F_SIZE_MAX

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from virtmesh.machine import DoorbellKind, InterruptMode
+from virtmesh.attach.notifier import DoorbellKind
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT
+
+
+class InterruptMode(StrEnum):
+    """How a driver learns of used buffers."""
+
+    INTERRUPT = "interrupt"
+    POLLING = "polling"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from virtmesh.kinds.record import DeviceKind, Place, Platform, Property
 from virtmesh.telemetry.definitions import definitions_in
-from virtmesh.uart import metrics
+from virtmesh.uart import driver_metrics, metrics
 from virtmesh.uart.driver.driver import NS16550a
 from virtmesh.uart.options import OPTIONS, make
 from virtmesh.uart.service import UartService
@@ -35,5 +35,6 @@ KIND = DeviceKind(
     services=(UartService,),
     collect=lambda port: metrics.uart_metrics(port.chip, port.far_end),
     driver=NS16550a,
-    metrics=definitions_in(metrics),
+    driver_metrics=driver_metrics.uart_driver_metrics,
+    metrics=(*definitions_in(metrics), *definitions_in(driver_metrics)),
 )

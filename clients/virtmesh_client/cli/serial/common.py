@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virtmesh.machine.board import PLATFORM
 from virtmesh_client.cli.settings import complete_device
 from virtmesh_common.errors import DeviceNotFound
+from virtmesh_common.uart.spec import COMPATIBLE
 
 if TYPE_CHECKING:
     from virtmesh_client.machine import Machine
 
-CONSOLES = {family.compatible for family in PLATFORM.values() if family.is_console}
+CONSOLES = {COMPATIBLE}
 """Compatible strings of serial ports."""
 USUAL = "serial"
 """The port that is taken of several."""
