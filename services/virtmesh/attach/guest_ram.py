@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Self
 
 from virtmesh_native import GuestMemory
 
+from virtmesh_common.memory_map import RAM_ADDRESS
+
 if TYPE_CHECKING:
     from types import TracebackType
 
 PAGE = mmap.PAGESIZE
-RAM_ADDRESS = 0x8000_0000
-"""Guest physical address of the first byte of RAM, as on QEMU's RISC-V `virt` board."""
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 """No one can resize the file any more: neither side can kill the other with SIGBUS."""
 

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 
 class DoorbellKind(StrEnum):
-    """How a driver rings a queue: its eventfd, the register QueueNotify, or the Notify RPC."""
+    """How a driver rings a queue."""
 
     EVENTFD = "eventfd"
+    """Through the kick eventfd of the queue, on one host."""
     MMIO = "mmio"
+    """By writing QueueNotify, as a batch of the register stream."""
     RPC = "rpc"
+    """By the Notify RPC."""
 
 
 class Notifier(Protocol):

@@ -19,8 +19,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from virtmesh.blk.block_device import BlockDevice
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.drivers.pool import Pool
-from virtmesh.drivers.settings import InterruptMode
 from virtmesh.drivers.virtio import VirtIODriver
 from virtmesh.telemetry.definitions import LATENCY_BOUNDS, Histogram
 from virtmesh.virtio.queue import VirtQueue

@@ -22,5 +22,5 @@ KIND = DeviceKind(
     driver=VirtIOBlk,
     kernel_services=(BlockDeviceService,),
     driver_metrics=driver_metrics.blk_driver_metrics,
-    metrics=(*definitions_in(metrics), *definitions_in(driver_metrics)),
+    metrics=definitions_in(metrics),
 )

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from virtmesh.attach.notifier import DoorbellKind
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT
-
-
-class InterruptMode(StrEnum):
-    """How a driver learns of used buffers."""
-
-    INTERRUPT = "interrupt"
-    POLLING = "polling"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.drivers.pool import Pool
-from virtmesh.drivers.settings import InterruptMode
 from virtmesh.drivers.virtio import VirtIODriver
 from virtmesh.input.info import InputInfo, read_info
 from virtmesh.input.input_device import InputDevice

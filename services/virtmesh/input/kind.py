@@ -22,5 +22,5 @@ KIND = DeviceKind(
     driver=VirtIOInput,
     kernel_services=(InputDeviceService,),
     driver_metrics=driver_metrics.input_driver_metrics,
-    metrics=(*definitions_in(metrics), *definitions_in(driver_metrics)),
+    metrics=definitions_in(metrics),
 )

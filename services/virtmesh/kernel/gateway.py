@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 READ_ONLY_METHODS = frozenset(
     (
         "/virtmesh.device.v1.DeviceService/Describe",
+        "/virtmesh.device.v1.DeviceService/DescribeInterface",
         "/virtmesh.device.v1.DeviceService/GetStatus",
         "/virtmesh.device.v1.DeviceService/GetStats",
         "/virtmesh.trace.v1.TraceService/Read",

@@ -66,12 +66,14 @@ class Figure:
     """One number of a device in `virtmesh top`: a metric, and what it is called there.
 
     A counter is shown as a rate, a gauge as it is. `labels` picks series of the metric; their
-    values are added up.
+    values are added up. A kind has each label once.
     """
 
     label: str
     metric: Definition
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    is_total: bool = False
+    """True for a counter that is shown as it is: what should be 0, such as errors."""
 
 
 def no_metrics(_source: object) -> Iterable[Metric]:
@@ -101,8 +103,8 @@ class DeviceKind:
     platform: Platform | None = None
     """How the device is found; None for a virtio device, which sits in a virtio-mmio slot."""
     registers: Sequence[Register] = ()
-    """The window of a platform device; the configuration space of a virtio device, which begins at
-    offset 0x100 of its window."""
+    """The window of a platform device; the configuration space of a virtio device. Offsets are
+    those of the window: a configuration space begins at MMIO_CONFIG."""
     requests: RequestNames | None = None
     services: Sequence[DeviceServiceFactory] = ()
     """What the device service offers to people, beside the services of every device."""
@@ -115,7 +117,7 @@ class DeviceKind:
     driver_metrics: Callable[[Mapping[str, Any]], Iterable[Metric]] = no_metrics
     """The metrics of the kernel's drivers of the kind, by name of the device, read now."""
     metrics: Sequence[Definition] = ()
-    """The definitions of what `collect` and `driver_metrics` return."""
+    """The definitions of what `collect` returns."""
     figures: Sequence[Figure] = ()
     """What `virtmesh top` shows of the device."""
     dashboard: str = ""

@@ -6,10 +6,11 @@ relative to the machine file, unix sockets to the run folder, so `load` resolves
 """
 
 from virtmesh.attach.notifier import DoorbellKind
-from virtmesh.drivers.settings import InterruptMode
-from virtmesh.machine.board import RAM_ADDRESS, SLOTS
+from virtmesh.drivers.interrupt_mode import InterruptMode
+from virtmesh.machine.board import SLOTS
 from virtmesh.machine.file import load, parse
 from virtmesh.machine.model import DeviceEntry, KernelEntry, Machine, OptionValue
+from virtmesh_common.memory_map import RAM_ADDRESS
 from virtmesh_common.names import NAME_PATTERN
 from virtmesh_common.sizes import check_memory, parse_size
 

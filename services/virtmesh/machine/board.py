@@ -8,12 +8,9 @@ their own, and tell the driver what it can't find out by properties of their dev
 
 from __future__ import annotations
 
-from virtmesh.attach.guest_ram import RAM_ADDRESS
 from virtmesh.kinds import find_kind
 from virtmesh.kinds.record import Place, Platform
 from virtmesh_common.virtio.mmio import COMPATIBLE
-
-__all__ = ["RAM_ADDRESS", "SLOTS", "VIRTIO", "platform_of"]
 
 MMIO_ADDRESS = 0x1000_1000
 """Guest physical address of virtio-mmio slot 0."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from virtmesh.attach.notifier import DoorbellKind
-from virtmesh.drivers.settings import InterruptMode
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.kinds import find_kind, kind_names
 from virtmesh.machine.board import SLOTS, VIRTIO, platform_of
 from virtmesh.machine.model import DeviceEntry, KernelEntry, Machine, OptionValue

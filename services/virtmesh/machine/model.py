@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from virtmesh.attach.notifier import DoorbellKind
-from virtmesh.drivers.settings import InterruptMode
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.machine.board import platform_of
 from virtmesh_common.channel import check_address
 from virtmesh_common.errors import BadMachine

@@ -36,5 +36,5 @@ KIND = DeviceKind(
     collect=lambda port: metrics.uart_metrics(port.chip, port.far_end),
     driver=NS16550a,
     driver_metrics=driver_metrics.uart_driver_metrics,
-    metrics=(*definitions_in(metrics), *definitions_in(driver_metrics)),
+    metrics=definitions_in(metrics),
 )
