@@ -19,21 +19,15 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from virtmesh.blk.block_device import BlockDevice
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.drivers.pool import Pool
 from virtmesh.drivers.virtio import VirtIODriver
-from virtmesh.machine import InterruptMode
 from virtmesh.telemetry.definitions import LATENCY_BOUNDS, Histogram
 from virtmesh.virtio.queue import VirtQueue
 from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.errors import BlockIOError, BlockUnsupported
 from virtmesh_common.blk.spec import BlkFeature, RequestStatus, RequestType
-from virtmesh_common.errors import (
-    BlockIOError,
-    BlockUnsupported,
-    DriverError,
-    QueueUnusable,
-    RingCorrupt,
-    VirtmeshError,
-)
+from virtmesh_common.errors import DriverError, QueueUnusable, RingCorrupt, VirtmeshError
 from virtmesh_common.printable import printable
 from virtmesh_common.virtio.features import Feature
 
