@@ -5,7 +5,8 @@ Usage: python -m tests.bench.write_walk [--list]
 Client, kernel service and device run in this process, over real sockets, memory and rings. After a
 first write, which pays for what is made only once, `sys.setprofile` notes every Python function of
 the project that a second write of the same 4 MiB enters, on any thread. Functions of virtmesh's own
-packages count, once each; generated stubs, the standard library and gRPC do not.
+packages count, once each; generated stubs, the standard library and gRPC do not. A task factory
+counts the asyncio tasks of services and device; gRPC makes some of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -42,7 +43,8 @@ def names(code: CodeType) -> tuple[str, str] | None:
     package = next((number for number, part in enumerate(parts) if part in PACKAGES), None)
     if package is None or "site-packages" in parts or "api" in parts:
         return None
-    return "/".join(parts[package:]), code.co_qualname
+    # A comprehension, a lambda and a nested function are read with the function around them.
+    return "/".join(parts[package:]), code.co_qualname.partition(".<locals>")[0]
 
 
 class Walk:
@@ -68,8 +70,15 @@ class Walk:
             self.entered.add(frame.f_code)
 
 
-async def walk() -> list[tuple[str, str]]:
-    """Serve a machine of one disk, write twice, and return what the second write entered."""
+async def walk() -> tuple[list[tuple[str, str]], int]:
+    """Serve a machine of one disk, write twice; return what the second write entered, and tasks."""
+    tasks = 0
+
+    def make_task(loop: asyncio.AbstractEventLoop, work: Any) -> asyncio.Task[Any]:
+        nonlocal tasks
+        tasks += 1
+        return asyncio.Task(work, loop=loop)
+
     with tempfile.TemporaryDirectory(prefix="virtmesh-walk-") as name:
         folder = Path(name)
         image = folder / "vda.img"
@@ -88,24 +97,27 @@ async def walk() -> list[tuple[str, str]]:
         with virtmesh_client.connect(address) as client:
             disk = client.disk("vda")
             await asyncio.to_thread(disk.write, 0, bytes(SIZE))
+            asyncio.get_running_loop().set_task_factory(make_task)
             noted.start()
             await asyncio.to_thread(disk.write, 0, bytes(SIZE))
             found = noted.stop()
+            made = tasks
         await server.stop()
         await host.stop()
-        return found
+        return found, made
 
 
 def main() -> None:
     """Print the numbers; with --list each file with its functions."""
-    found = asyncio.run(walk())
+    found, tasks = asyncio.run(walk())
     files = sorted({file for file, _ in found})
     console = Console(highlight=False)
     if "--list" in sys.argv[1:]:
         for file in files:
             console.print(file, *(f"\n    {name}" for at, name in found if at == file), sep="")
     console.print(
-        f"one write of {SIZE >> 20} MiB enters {len(found)} functions in {len(files)} files"
+        f"one write of {SIZE >> 20} MiB enters {len(found)} functions in {len(files)} files,"
+        f" and makes {tasks} tasks"
     )
 
 

@@ -2,7 +2,7 @@
 
 A driver implements `begin`, which gives one request to the device as soon as there is a slot for
 it. Everything else is here. A range is cut into requests, and they begin one after the other: the
-slots are the only limit of what is in flight (see slots.py). Who changes a range holds its blocks
+slots are the only limit of what is in flight (see request.py). Who changes a range holds its blocks
 until the device is through with them, so that concurrent writers of the same block never undo one
 another, and writes of the same range keep their order.
 """
@@ -13,14 +13,8 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from virtmesh.blk.operation import Operation
 from virtmesh.blk.range_lock import RangeLock
-from virtmesh.blk.request import (
-    WRITE_ZEROES_FLAG_UNMAP,
-    range_request,
-    read_request,
-    write_request,
-)
+from virtmesh.blk.request import WRITE_ZEROES_FLAG_UNMAP, BlkReq, range_request
 from virtmesh_common.blk.spec import SECTOR, RequestType
 from virtmesh_common.errors import (
     BlockReadOnly,
@@ -33,7 +27,28 @@ from virtmesh_common.errors import (
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator
 
-    from virtmesh.blk.request import Request
+IN, OUT = RequestType.VIRTIO_BLK_T_IN, RequestType.VIRTIO_BLK_T_OUT
+
+
+class Operation:
+    """One operation on a disk, such as a write of 1 MiB, and the requests of it in flight."""
+
+    def __init__(self) -> None:
+        self.error: VirtmeshError | None = None
+        """The first error. After it no more requests begin."""
+        self.wanted = True
+        """False once nobody waits for it: the caller's memory must not be written any more."""
+        self.in_flight = 0
+        """Requests that have begun, or are about to, and have not ended."""
+        self.idle: asyncio.Future[None] | None = None
+        """Done when nothing is in flight, if the caller waits for that."""
+
+    def ended(self, error: VirtmeshError | None = None) -> None:
+        """Note the end of a request, and wake the caller after the last one."""
+        self.error = self.error or error
+        self.in_flight -= 1
+        if self.in_flight == 0 and self.idle is not None and not self.idle.done():
+            self.idle.set_result(None)
 
 
 class BlockDevice(ABC):
@@ -76,10 +91,10 @@ class BlockDevice(ABC):
         """Queues in use."""
 
     @abstractmethod
-    async def begin(self, request: Request, operation: Operation) -> None:
+    async def begin(self, request: BlkReq, operation: Operation) -> None:
         """Give a request to the device, as soon as there is a slot for it.
 
-        The operation hears when the device has the request, and when it gives the request back.
+        `operation.ended` is called once when the request ends, unless this raises an error.
         Errors: DeviceLost, DeviceNeedsReset and RingCorrupt when the device can't be used.
         """
 
@@ -94,7 +109,7 @@ class BlockDevice(ABC):
         `status` is the bits of InterruptStatus; returns False when nothing was to be done.
         """
 
-    async def run(self, requests: Iterable[Request]) -> None:
+    async def run(self, requests: Iterable[BlkReq]) -> None:
         """Carry requests out. They begin in order, each as soon as there is a slot.
 
         After an error no more begin; the first error is raised when those in flight have ended.
@@ -105,29 +120,34 @@ class BlockDevice(ABC):
         operation = Operation()
         try:
             for request in requests:
-                await self.begin(request, operation)
+                operation.in_flight += 1
+                try:
+                    await self.begin(request, operation)
+                except VirtmeshError as error:
+                    operation.ended(error)
                 if operation.error is not None:
                     break
-        except VirtmeshError as error:
-            operation.error = operation.error or error
-        except BaseException:
+            if operation.in_flight:
+                operation.idle = asyncio.get_running_loop().create_future()
+                await operation.idle
+        finally:
             operation.wanted = False
-            raise
-        await operation.finished()
+        if operation.error is not None:
+            raise operation.error
 
     async def read_block(self, block_id: int, buf: memoryview | bytearray) -> None:
         """Read consecutive blocks into a buffer of whole blocks, at most one request's worth.
 
         Errors: as `run`.
         """
-        await self.run([read_request(self._sector(block_id), memoryview(buf))])
+        await self.run([BlkReq(IN, self._sector(block_id), into=memoryview(buf))])
 
     async def write_block(self, block_id: int, buf: memoryview | bytes | bytearray) -> None:
         """Write consecutive blocks from a buffer of whole blocks, at most one request's worth.
 
         It neither waits for other writers of these blocks nor holds them up. Errors: as `run`.
         """
-        await self.run([write_request(self._sector(block_id), memoryview(buf))])
+        await self.run([BlkReq(OUT, self._sector(block_id), out=memoryview(buf))])
 
     async def read(self, offset: int, length: int) -> memoryview:
         """Read a range. Errors: PastEnd; as `run`."""
@@ -135,7 +155,7 @@ class BlockDevice(ABC):
         first, end = self._blocks_around(offset, length)
         buffer = memoryview(bytearray(end - first))
         await self.run(
-            read_request((first + start) // SECTOR, buffer[start:stop])
+            BlkReq(IN, (first + start) // SECTOR, into=buffer[start:stop])
             for start, stop in split(0, end - first, self.request_size_max)
         )
         return buffer[offset - first : offset - first + length]
@@ -205,34 +225,33 @@ class BlockDevice(ABC):
 
     async def _write(self, offset: int, view: memoryview) -> None:
         """Write a range. Of blocks that are written in part, the rest is read first."""
+        if not view:
+            return
         first, end = self._blocks_around(offset, len(view))
         async with self._ranges.hold(first, end):
-            edges = await self._read_edges(offset, offset + len(view))
-            for at, block in edges.items():
-                start, stop = max(at, offset), min(at + len(block), offset + len(view))
-                block[start - at : stop - at] = view[start - offset : stop - offset]
+            edges = await self._merge_edges(offset, view) if end - first > len(view) else {}
             await self.run(self._write_requests(offset, view, edges))
 
-    async def _read_edges(self, start: int, end: int) -> dict[int, memoryview]:
-        """Read the blocks that a range covers in part, one at each end at most, by their offset."""
-        partial = [at - at % self.block_size for at in (start, end) if at % self.block_size]
-        if start == end:
-            return {}
-        edges = {at: memoryview(bytearray(self.block_size)) for at in partial}
-        if edges:
-            await self.run(read_request(at // SECTOR, block) for at, block in edges.items())
+    async def _merge_edges(self, offset: int, view: memoryview) -> dict[int, memoryview]:
+        """Return the blocks that a write covers in part, as they will be, by their offset."""
+        size, end = self.block_size, offset + len(view)
+        edges = {at - at % size: memoryview(bytearray(size)) for at in (offset, end) if at % size}
+        await self.run(BlkReq(IN, at // SECTOR, into=block) for at, block in edges.items())
+        for at, block in edges.items():
+            start, stop = max(at, offset), min(at + size, end)
+            block[start - at : stop - at] = view[start - offset : stop - offset]
         return edges
 
     def _write_requests(
         self, offset: int, view: memoryview, edges: dict[int, memoryview]
-    ) -> Iterator[Request]:
+    ) -> Iterator[BlkReq]:
         """Make the requests of a write: the blocks at its edges, and the whole ones between."""
         for at, block in edges.items():
-            yield write_request(at // SECTOR, block)
+            yield BlkReq(OUT, at // SECTOR, out=block)
         first = offset + -offset % self.block_size
         end = offset + len(view)
         for start, stop in split(first, end - end % self.block_size, self.request_size_max):
-            yield write_request(start // SECTOR, view[start - offset : stop - offset])
+            yield BlkReq(OUT, start // SECTOR, out=view[start - offset : stop - offset])
 
     async def _change_range(
         self, offset: int, length: int, kind: RequestType, size_max: int, flags: int = 0

@@ -3,8 +3,8 @@
 https://docs.oasis-open.org/virtio/virtio/v1.4/virtio-v1.4.html
 
 A request is a chain of three parts: `BlkReq`, which the device reads; the data; and `BlkResp`, one
-byte that the device writes. They lie in a slot (see slots.py). `begin` puts a request into a slot,
-and `completed` gives the slot back.
+byte that the device writes. They lie in a slot (see request.py). `begin` puts a request into a
+slot, and `completed` gives the slot back.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh.blk.block_device import BlockDevice
 from virtmesh.blk.limits import read_limits
-from virtmesh.blk.request import BlkReq, BlkResp, Request
-from virtmesh.blk.slots import SLOTS_MAX, Slot, make_slots
+from virtmesh.blk.request import SLOTS_MAX, BlkReq, BlkResp, Slot, make_slots
 from virtmesh.drivers.pool import Pool
 from virtmesh.drivers.virtio import VirtIODriver
 from virtmesh.machine import InterruptMode
@@ -39,8 +38,8 @@ from virtmesh_common.virtio.features import Feature
 if TYPE_CHECKING:
     from virtmesh.attach.bus import Bus
     from virtmesh.attach.guest_ram import Ram
+    from virtmesh.blk.block_device import Operation
     from virtmesh.blk.limits import Limits
-    from virtmesh.blk.operation import Operation
     from virtmesh.virtio.queue import Buffer
 
 QUEUE_SIZE_MAX = 128
@@ -56,7 +55,7 @@ class _InFlight:
     """A request that the device has, its slot, and the operation that it is part of."""
 
     slot: Slot
-    request: Request
+    request: BlkReq
     operation: Operation
     begun: float = field(default_factory=monotonic)
     """When it was made, in seconds of the monotonic clock."""
@@ -121,9 +120,9 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
     async def ready(self) -> None:
         """Ask the disk for its name."""
         name = bytearray(blk.VIRTIO_BLK_ID_BYTES)
-        head = BlkReq(RequestType.VIRTIO_BLK_T_GET_ID)
+        request = BlkReq(RequestType.VIRTIO_BLK_T_GET_ID, into=memoryview(name))
         try:
-            await self.run([Request(head, into=memoryview(name))])
+            await self.run([request])
         except BlockUnsupported:
             return
         text = name.split(b"\0")[0].decode("ascii", "replace")
@@ -142,10 +141,10 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         """Make every completed write durable."""
         # Without FLUSH the disk is write-through: a write that is complete is durable (5.2.6.2).
         if self.header.has(BlkFeature.VIRTIO_BLK_F_FLUSH):
-            await self.run([Request(BlkReq(RequestType.VIRTIO_BLK_T_FLUSH))])
+            await self.run([BlkReq(RequestType.VIRTIO_BLK_T_FLUSH)])
         self.bus.check()
 
-    async def begin(self, request: Request, operation: Operation) -> None:
+    async def begin(self, request: BlkReq, operation: Operation) -> None:
         """Give a request to the device, as soon as there is a slot for it."""
         slot = await self.slots.take()
         try:
@@ -153,7 +152,6 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         except BaseException:
             self.slots.give(slot)
             raise
-        operation.begun()
         self._in_flight[slot.queue.index, token] = _InFlight(slot, request, operation)
         self.notify(slot.queue)
 
@@ -213,12 +211,12 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
             raise QueueUnusable(f"queue {index} has {offered} entries: a request needs 3")
         return size
 
-    def _add(self, slot: Slot, request: Request) -> int:
+    def _add(self, slot: Slot, request: BlkReq) -> int:
         """Write a request to its slot and add it to the ring: its token."""
         ram = self.bus.ram
-        _copy_in(ram, slot.request, request.head.encode())
-        _copy_in(ram, slot.response, bytes([BlkResp.UNWRITTEN]))
-        readable, writable = [slot.request], [slot.response]
+        _copy_in(ram, slot.head, request.encode())
+        _copy_in(ram, slot.status, bytes([BlkResp.UNWRITTEN]))
+        readable, writable = [slot.head], [slot.status]
         if request.out is not None:
             _copy_in(ram, (slot.data, len(request.out)), request.out)
             readable += slot.segments(len(request.out), self._segment_size)
@@ -232,8 +230,8 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
     def _take_outcome(self, done: _InFlight, written: int) -> None:
         """Check what the device wrote, and copy the data out. Errors: BlockError classes."""
         slot, into = done.slot, done.request.into
-        with self.bus.ram.view(*slot.response) as status:
-            BlkResp(status[0]).check(done.request.head)
+        with self.bus.ram.view(*slot.status) as status:
+            BlkResp(status[0]).check(done.request)
         if into is None or not done.operation.wanted:
             return
         if written < len(into) + BlkResp.SIZE:

@@ -1,16 +1,33 @@
-"""One request to a disk: struct virtio_blk_req (virtio 1.4, 5.2.6), and the caller's memory.
+"""Requests to a disk (struct virtio_blk_req, virtio 1.4, 5.2.6), and slots of guest memory.
 
 https://docs.oasis-open.org/virtio/virtio/v1.4/virtio-v1.4.html
+
+A request waits in one place only, for a slot. A queue has as many slots as its ring takes at worst,
+so whoever has a slot never finds the ring full. `Pool` hands slots out first come, first served,
+and an operation waits for one slot at a time: so a long operation takes turns with all others, and
+a short one waits for one completion, not for the end of the long one. A slot stays busy until the
+device gives its request back, even when the caller is gone: the device never writes to memory that
+serves someone else.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from virtmesh.drivers.pool import Pool
 from virtmesh_common.blk.spec import RequestStatus, RequestType
 from virtmesh_common.errors import BlockIOError, BlockUnsupported
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from virtmesh.attach.guest_ram import PageAllocator
+    from virtmesh.virtio.queue import Buffer, VirtQueue
+
+SLOTS_MAX = 32
+"""Most requests in flight on one queue."""
 _HEADER = struct.Struct("<IIQ")
 _SEGMENT = struct.Struct("<QII")
 """struct virtio_blk_discard_write_zeroes: sector, num_sectors, flags (5.2.6)."""
@@ -20,15 +37,19 @@ WRITE_ZEROES_FLAG_UNMAP = 1
 
 @dataclass(frozen=True)
 class BlkReq:
-    """The head of struct virtio_blk_req: type, reserved, sector (5.2.6)."""
+    """The head of struct virtio_blk_req (type, reserved, sector; 5.2.6), and the caller's data."""
 
     type: RequestType
     sector: int = 0
+    out: memoryview | None = None
+    """Bytes that go to the disk."""
+    into: memoryview | None = None
+    """Memory for the bytes that come from the disk."""
 
     SIZE = _HEADER.size
 
     def encode(self) -> bytes:
-        """Lay it out for the device."""
+        """Lay the head out for the device."""
         return _HEADER.pack(self.type, 0, self.sector)
 
 
@@ -54,27 +75,48 @@ class BlkResp:
         raise BlockIOError(f"the disk answered {what} with the unknown status {self.status}")
 
 
-@dataclass(frozen=True)
-class Request:
-    """A request that has no slot yet."""
-
-    head: BlkReq
-    out: memoryview | None = None
-    """Bytes that go to the disk."""
-    into: memoryview | None = None
-    """Memory for the bytes that come from the disk."""
-
-
-def read_request(sector: int, into: memoryview) -> Request:
-    """Make a request that fills `into` from a sector on."""
-    return Request(BlkReq(RequestType.VIRTIO_BLK_T_IN, sector), into=into)
-
-
-def write_request(sector: int, out: memoryview) -> Request:
-    """Make a request that writes `out` from a sector on."""
-    return Request(BlkReq(RequestType.VIRTIO_BLK_T_OUT, sector), out=out)
-
-
-def range_request(kind: RequestType, sector: int, sectors: int, flags: int = 0) -> Request:
+def range_request(kind: RequestType, sector: int, sectors: int, flags: int = 0) -> BlkReq:
     """Make a request to discard or zero a range."""
-    return Request(BlkReq(kind), out=memoryview(_SEGMENT.pack(sector, sectors, flags)))
+    return BlkReq(kind, out=memoryview(_SEGMENT.pack(sector, sectors, flags)))
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Guest memory for one request of one queue: where its data, its BlkReq and its BlkResp lie.
+
+    Data is apart from the rest, so that it starts at a multiple of the block size.
+    """
+
+    queue: VirtQueue
+    data: int
+    head: Buffer
+    status: Buffer
+
+    FRAME_SIZE = 32
+    """Room for BlkReq and BlkResp, in bytes."""
+
+    def segments(self, length: int, size: int) -> list[Buffer]:
+        """Return the data as segments of at most `size` bytes."""
+        return [(self.data + start, min(size, length - start)) for start in range(0, length, size)]
+
+
+def make_slots(
+    pages: PageAllocator, counts: Sequence[tuple[VirtQueue, int]], data_size: int
+) -> Pool[Slot]:
+    """Make slots with `data_size` bytes of data each: for each queue, how many it gets.
+
+    Slots of the queues come in turn, so that requests spread over the queues. Errors: MemoryError.
+    """
+    slots = [list(_cut(pages, queue, count, data_size)) for queue, count in counts]
+    longest = max(map(len, slots))
+    return Pool(one[turn] for turn in range(longest) for one in slots if turn < len(one))
+
+
+def _cut(pages: PageAllocator, queue: VirtQueue, count: int, data_size: int) -> Iterator[Slot]:
+    """Cut the slots of one queue out of RAM."""
+    data = pages.allocate(data_size * count)
+    frames = pages.allocate(Slot.FRAME_SIZE * count)
+    for number in range(count):
+        head = frames + number * Slot.FRAME_SIZE, BlkReq.SIZE
+        status = head[0] + BlkReq.SIZE, BlkResp.SIZE
+        yield Slot(queue, data + number * data_size, head, status)

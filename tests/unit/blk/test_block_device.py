@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.scripted_blk import driving, small_disk
-from virtmesh.blk.slots import SLOTS_MAX
+from virtmesh.blk.request import SLOTS_MAX
 from virtmesh_common.blk.spec import RequestType
 from virtmesh_common.errors import (
     BlockIOError,

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.scripted_blk import driving
-from virtmesh.blk.kernel_service import BlockDeviceService
+from virtmesh.blk.kernel_service import READ_AHEAD, READ_CHUNK, WRITE_AHEAD, BlockDeviceService
 from virtmesh.blk.limits import DATA_MAX
-from virtmesh.blk.streams import READ_AHEAD, READ_CHUNK, WRITE_AHEAD
 from virtmesh.testing.scripted_disk import ScriptedDisk
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as pb
 from virtmesh_common.blk import spec as blk
