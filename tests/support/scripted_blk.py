@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from virtmesh.attach.guest_ram import Ram
+from virtmesh.attach.notifier import DoorbellKind
 from virtmesh.blk.driver import VirtIOBlk
-from virtmesh.machine import DoorbellKind, InterruptMode
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.testing.local_bus import LocalBus
 from virtmesh.testing.scripted_disk import ScriptedDisk
 from virtmesh.virtio.mmio_device import VirtioMmio

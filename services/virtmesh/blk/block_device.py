@@ -15,14 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from virtmesh.blk.range_lock import RangeLock
 from virtmesh.blk.request import WRITE_ZEROES_FLAG_UNMAP, BlkReq, range_request
+from virtmesh_common.blk.errors import BlockReadOnly, BlockUnsupported, PastEnd, Unaligned
 from virtmesh_common.blk.spec import SECTOR, RequestType
-from virtmesh_common.errors import (
-    BlockReadOnly,
-    BlockUnsupported,
-    PastEnd,
-    Unaligned,
-    VirtmeshError,
-)
+from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator

@@ -18,20 +18,15 @@ from typing import TYPE_CHECKING
 from virtmesh.blk.block_device import BlockDevice
 from virtmesh.blk.limits import read_limits
 from virtmesh.blk.request import SLOTS_MAX, BlkReq, BlkResp, Slot, make_slots
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.drivers.pool import Pool
 from virtmesh.drivers.virtio import VirtIODriver
-from virtmesh.machine import InterruptMode
 from virtmesh.telemetry.definitions import LATENCY_BOUNDS, Histogram
 from virtmesh.virtio.queue import VirtQueue
 from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.errors import BlockIOError, BlockUnsupported
 from virtmesh_common.blk.spec import BlkFeature, RequestType
-from virtmesh_common.errors import (
-    BlockIOError,
-    BlockUnsupported,
-    QueueUnusable,
-    RingCorrupt,
-    VirtmeshError,
-)
+from virtmesh_common.errors import QueueUnusable, RingCorrupt, VirtmeshError
 from virtmesh_common.printable import printable
 from virtmesh_common.virtio.features import Feature
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from virtmesh.drivers.pool import Pool
+from virtmesh_common.blk.errors import BlockIOError, BlockUnsupported
 from virtmesh_common.blk.spec import RequestStatus, RequestType
-from virtmesh_common.errors import BlockIOError, BlockUnsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

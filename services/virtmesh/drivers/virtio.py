@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from virtmesh.drivers.base import Driver
-from virtmesh.machine import InterruptMode
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.virtio.mmio_driver import VirtIOHeader
 from virtmesh_common.errors import DriverError, RingCorrupt, VirtmeshError
 from virtmesh_common.virtio.features import TRANSPORT_FEATURES, Feature, feature_names

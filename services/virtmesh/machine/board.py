@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-RAM_ADDRESS = 0x8000_0000
-"""Guest physical address of the first byte of RAM."""
 MMIO_ADDRESS = 0x1000_1000
 """Guest physical address of virtio-mmio slot 0."""
 MMIO_SIZE = 0x1000

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from virtmesh.attach.notifier import DoorbellKind
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.machine.board import PLATFORM, SLOTS, VIRTIO, family_of
 from virtmesh.machine.model import (
     DeviceEntry,
-    DoorbellKind,
-    InterruptMode,
     KernelEntry,
     Machine,
     OptionValue,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from virtmesh.attach.notifier import DoorbellKind
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.machine.board import family_of
 from virtmesh_common.channel import check_address
 from virtmesh_common.errors import BadMachine
@@ -17,21 +18,6 @@ if TYPE_CHECKING:
     from virtmesh.machine.board import Family, Place
 
 OptionValue = str | int | bool
-
-
-class DoorbellKind(StrEnum):
-    """How the kernel rings a queue."""
-
-    EVENTFD = "eventfd"
-    MMIO = "mmio"
-    RPC = "rpc"
-
-
-class InterruptMode(StrEnum):
-    """How the kernel learns of used buffers."""
-
-    INTERRUPT = "interrupt"
-    POLLING = "polling"
 
 
 @dataclass(frozen=True)

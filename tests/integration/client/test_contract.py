@@ -22,14 +22,8 @@ from virtmesh_client import (
     Machine,
     Serial,
 )
-from virtmesh_common.errors import (
-    BlockReadOnly,
-    DeviceNotFound,
-    PastEnd,
-    Unaligned,
-    VirtmeshError,
-    WouldShrink,
-)
+from virtmesh_common.blk.errors import BlockReadOnly, PastEnd, Unaligned, WouldShrink
+from virtmesh_common.errors import DeviceNotFound, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from tests.support.scripted_blk import driving, small_disk
 from virtmesh.blk.request import SLOTS_MAX
-from virtmesh_common.blk.spec import RequestType
-from virtmesh_common.errors import (
+from virtmesh_common.blk.errors import (
     BlockIOError,
     BlockReadOnly,
     BlockUnsupported,
     PastEnd,
     Unaligned,
-    VirtmeshError,
 )
+from virtmesh_common.blk.spec import RequestType
+from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from virtmesh.testing.scripted_disk import ScriptedDisk

@@ -15,7 +15,7 @@ from virtmesh.blk.limits import DATA_MAX
 from virtmesh.testing.scripted_disk import ScriptedDisk
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as pb
 from virtmesh_common.blk import spec as blk
-from virtmesh_common.errors import BlockIOError
+from virtmesh_common.blk.errors import BlockIOError
 
 BLOCKS = 24
 PIECE = READ_CHUNK
