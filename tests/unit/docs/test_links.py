@@ -29,6 +29,8 @@ BASES = (
 SUFFIXES = {".py", ".rs", ".proto", ".md", ".toml", ".sh", ".json", ".yml", ".lock", ".pyi"}
 MADE = ("build/", "dist/", "files/", "native/target", "native/fuzz", ".venv/")
 """Beginnings of paths that are made by commands, and are not in the repository."""
+GLUE = {"lib.rs", "mod.rs", "sync.rs"}
+"""Source files of crates that only put others together."""
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
@@ -105,6 +107,24 @@ def test_the_code_map_names_what_the_files_have() -> None:
 
     assert len(rows) > 200
     assert {row: lost for row in rows if (lost := lost_names(CODE.findall(row)))} == {}
+
+
+def test_the_code_map_is_complete() -> None:
+    """Every module of the packages, and every source file of the native crates, has a row."""
+    named = {file for row in code_map() for token in CODE.findall(row) for file in files_of(token)}
+
+    assert [str(file.relative_to(ROOT)) for file in sources() if file not in named] == []
+
+
+def sources() -> list[Path]:
+    """Return the files that the code map must name."""
+    patterns = ("common/virtmesh_common", "services/virtmesh", "clients/virtmesh_client")
+    python = [file for folder in patterns for file in (ROOT / folder).rglob("*.py")]
+    rust = [file for file in (ROOT / "native").glob("*/src/**/*.rs") if file.name not in GLUE]
+    return sorted(
+        [file for file in python if not file.name.startswith("__") and "api" not in file.parts]
+        + rust
+    )
 
 
 def code_map() -> Iterator[str]:

@@ -10,8 +10,6 @@ from tools.imports import Graph, find_faults, read_graph, show_faults
 
 KNOWN = {
     "circle of packages: virtmesh.local, virtmesh_client",
-    "circle of modules: virtmesh.blk.model, virtmesh.blk.service",
-    "circle of modules: virtmesh.input.model, virtmesh.input.service",
     (
         "circle of modules: virtmesh.kernel.kernel, virtmesh.kernel.monitor,"
         " virtmesh.kernel.monitor.command, virtmesh.kernel.monitor.commands,"
