@@ -2,7 +2,7 @@
 
 from virtmesh.kinds.record import DeviceKind, Place, Platform, Property
 from virtmesh.telemetry.definitions import definitions_in
-from virtmesh.uart import metrics
+from virtmesh.uart import driver_metrics, metrics
 from virtmesh.uart.driver.driver import NS16550a
 from virtmesh.uart.figures import FIGURES
 from virtmesh.uart.options import OPTIONS, make
@@ -36,6 +36,7 @@ KIND = DeviceKind(
     services=(UartService,),
     collect=lambda port: metrics.uart_metrics(port.chip, port.far_end),
     driver=NS16550a,
+    driver_metrics=driver_metrics.uart_driver_metrics,
     metrics=definitions_in(metrics),
     figures=FIGURES,
 )
