@@ -18,7 +18,6 @@ KNOWN = {
     "native/ring/tests/loom/main.rs",
     "services/virtmesh/blk/driver.py",
     "tests/contract/input/test_service.py",
-    "tests/integration/kernel/test_service.py",
     "tests/unit/blk/test_driver.py",
     "tests/unit/input/test_model.py",
 }
