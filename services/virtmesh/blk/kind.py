@@ -2,6 +2,7 @@
 
 from virtmesh.blk import driver_metrics, metrics
 from virtmesh.blk.driver import VirtIOBlk
+from virtmesh.blk.figures import FIGURES, REQUEST_NAMES
 from virtmesh.blk.kernel_service import BlockDeviceService
 from virtmesh.blk.options import OPTIONS, make
 from virtmesh.blk.service import BlockAdmin
@@ -23,4 +24,6 @@ KIND = DeviceKind(
     kernel_services=(BlockDeviceService,),
     driver_metrics=driver_metrics.blk_driver_metrics,
     metrics=definitions_in(metrics),
+    requests=REQUEST_NAMES,
+    figures=FIGURES,
 )

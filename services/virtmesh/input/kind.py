@@ -2,6 +2,7 @@
 
 from virtmesh.input import driver_metrics, metrics
 from virtmesh.input.driver import VirtIOInput
+from virtmesh.input.figures import FIGURES
 from virtmesh.input.kernel_service import InputDeviceService
 from virtmesh.input.options import OPTIONS, make
 from virtmesh.input.service import InputService
@@ -23,4 +24,5 @@ KIND = DeviceKind(
     kernel_services=(InputDeviceService,),
     driver_metrics=driver_metrics.input_driver_metrics,
     metrics=definitions_in(metrics),
+    figures=FIGURES,
 )

@@ -1,4 +1,4 @@
-"""`virtmesh up`, `virtmesh down` and `virtmesh status`: a whole machine as local processes."""
+"""`virtmesh up`: a whole machine as local processes."""
 
 # ruff: noqa: FBT001, PLR0913, PLR0917 - click hands each option over as a parameter
 
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import click
 
 from virtmesh import machine as machine_file
+from virtmesh.local import run_folder
 from virtmesh.local.plan import Plan, check_host, make_plan, quick_machine
-from virtmesh.local.supervise import Event, supervise, take_folder
+from virtmesh.local.supervise import Event, supervise
+from virtmesh_client.cli.local import run_dir_option, show_state
 from virtmesh_client.cli.settings import Settings, common
-from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.local import rundir
-from virtmesh_client.local.stop import stop_machine
 from virtmesh_client.tail import follow
 from virtmesh_common.errors import BadMachine
 
@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = Path("machine.toml")
 SUPERVISOR_LOG = "supervisor.log"
-
-run_dir_option = click.option(
-    "--run-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help=f"Folder for sockets, logs and state (${rundir.VARIABLE}).",
-)
 
 
 @click.command()
@@ -161,9 +155,9 @@ def choose(
         name = name or "virtmesh"
         run_dir = (run_dir or rundir.default(name)).absolute()
         text = quick.spell(name)
-        rundir.prepare(run_dir)
+        run_folder.prepare(run_dir)
         # A machine that runs reads its file again when its kernel is restarted.
-        take_folder(run_dir).release()
+        run_folder.take(run_dir).release()
         made = run_dir / DEFAULT_FILE.name
         made.write_text(text)
         machine_file.load(made)
@@ -176,7 +170,7 @@ def choose(
     file = (file or DEFAULT_FILE).absolute()
     name = name or machine_file.load(file).name
     run_dir = (run_dir or rundir.default(name)).absolute()
-    rundir.prepare(run_dir)
+    run_folder.prepare(run_dir)
     return file, name, run_dir
 
 
@@ -242,7 +236,10 @@ def run_detached(settings: Settings, file: Path, name: str, run_dir: Path, wait:
         raise BadMachine(f"the supervisor ended: see {run_dir / SUPERVISOR_LOG}")
     # It goes on without us; nobody waits for it here.
     supervisor.returncode = 0
-    show_state(settings, rundir.load(run_dir))
+    state = rundir.load(run_dir)
+    if state is None:
+        raise BadMachine("the machine stopped as soon as it was ready: see its logs")
+    show_state(settings, state)
 
 
 def watch(settings: Settings, events: Iterable[bytes]) -> Event:
@@ -255,88 +252,3 @@ def watch(settings: Settings, events: Iterable[bytes]) -> Event:
         if not settings.json and not settings.quiet:
             click.echo(last.message, err=True)
     return last
-
-
-def show_state(settings: Settings, state: rundir.State | None) -> None:
-    """Show a machine and its processes."""
-    if state is None:
-        raise BadMachine("the machine stopped as soon as it was ready: see its logs")
-    if settings.json:
-        show_json(state)
-        return
-    if settings.quiet:
-        return
-    show_facts(
-        [
-            ("machine", f"{state.name} ({state.status})"),
-            ("address", state.address),
-            ("run folder", state.run_dir),
-        ]
-    )
-    click.echo()
-    show_table(
-        ("PROCESS", "KIND", "PID", "RESTARTS", "METRICS", "ADDRESS"),
-        [
-            (
-                one.name,
-                one.kind,
-                one.pid if one.alive else "dead",
-                one.restarts,
-                f"http://{one.metrics}/metrics" if one.metrics else "-",
-                one.address or "-",
-            )
-            for one in (state.supervisor, *state.processes)
-        ],
-    )
-
-
-@click.command()
-@common
-@click.pass_obj
-def status(settings: Settings) -> None:
-    """Show the machines that `virtmesh up` runs here, and their processes."""
-    states = rundir.running()
-    if settings.json:
-        show_json(states)
-        return
-    if not states:
-        click.echo("no machine runs here: `virtmesh up` starts one")
-    for number, state in enumerate(states):
-        if number:
-            click.echo()
-        show_state(settings, state)
-
-
-@click.command()
-@click.argument("name", required=False)
-@run_dir_option
-@click.option("--all", "everything", is_flag=True, help="Stop every machine of this user.")
-@common
-@click.pass_obj
-def down(settings: Settings, name: str | None, run_dir: Path | None, everything: bool) -> None:
-    """Stop the machine that `virtmesh up` started (NAME, when there are several)."""
-    states = find(name, run_dir)
-    if len(states) > 1 and not everything:
-        names = ", ".join(state.name for state in states)
-        raise click.UsageError(f"several machines run here ({names}): name one, or give --all")
-    killed = {state.name: stop_machine(state) for state in states}
-    if settings.json:
-        show_json([{"name": state.name, "killed": killed[state.name]} for state in states])
-    elif not states:
-        click.echo("nothing to stop")
-    for state in [] if settings.json or settings.quiet else states:
-        forced = f"; {', '.join(killed[state.name])} had to be killed" if killed[state.name] else ""
-        click.echo(f"{state.name} is stopped{forced}")
-
-
-def find(name: str | None, run_dir: Path | None) -> list[rundir.State]:
-    """Return the machines that are meant. Errors: BadMachine."""
-    if run_dir:
-        state = rundir.load(run_dir.absolute())
-        return [state] if state else []
-    states = rundir.running()
-    if name:
-        states = [state for state in states if state.name == name]
-        if not states:
-            raise BadMachine(f"no machine {name} runs here: `virtmesh status` lists them")
-    return states
