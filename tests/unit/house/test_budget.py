@@ -16,7 +16,6 @@ EXCEPTIONS = {
 KNOWN = {
     "services/virtmesh/blk/driver.py",
     "tests/contract/input/test_service.py",
-    "tests/integration/kernel/test_service.py",
     "tests/unit/blk/test_driver.py",
     "tests/unit/input/test_model.py",
 }
