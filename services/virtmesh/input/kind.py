@@ -17,7 +17,7 @@ KIND = DeviceKind(
     virtio_device_id=spec.VIRTIO_ID_INPUT,
     registers=spec.CONFIG,
     services=(InputService,),
-    collect=lambda model: metrics.input_metrics(model.injection, model.output, model.personality),
+    collect=metrics.input_metrics,
     driver=VirtIOInput,
     metrics=definitions_in(metrics),
 )

@@ -11,29 +11,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import structlog
-
 from virtmesh.input.checks import DRIVERS
-from virtmesh_common.errors import RingCorrupt, WatcherTooSlow
+from virtmesh_common.errors import WatcherTooSlow
 from virtmesh_common.evdev import TYPES
-from virtmesh_common.input.spec import STATUSQ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from virtmesh_native import Interrupt
-
     from virtmesh.input.held_keys import Event
     from virtmesh.input.personality import Personality
-    from virtmesh.input.rings import StatusRing
-
-log = structlog.get_logger(__name__)
 
 EV_LED = TYPES["EV_LED"]
 BACKLOG_MAX = 1024
 """Most packets that a watcher may be behind."""
-TAKE_MAX = 1024
-"""Chains taken in one look at the queue: the event loop has other things to do."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +58,9 @@ class Watcher:
 
 
 class Output:
-    """The status queue of a device, its lights, and its watchers."""
+    """What the driver of one device sent: the lights that are on, and the watchers."""
 
-    def __init__(self, personality: Personality, interrupt: Interrupt) -> None:
+    def __init__(self, personality: Personality) -> None:
         self.packets = 0
         """Packets of the driver; the number of the last one."""
         self.events = 0
@@ -83,10 +73,6 @@ class Output:
             if kind in DRIVERS
             for code in codes
         }
-        self._interrupt = interrupt
-        self._ring: StatusRing | None = None
-        self._malformed_before = 0
-        self._next_pump: asyncio.Handle | None = None
         self._leds: set[int] = set()
         self._watchers: set[Watcher] = set()
 
@@ -94,11 +80,6 @@ class Output:
     def leds_on(self) -> tuple[int, ...]:
         """LED_* codes of the lights that are on, ascending."""
         return tuple(sorted(self._leds))
-
-    @property
-    def malformed(self) -> int:
-        """Chains of the status queue without an event."""
-        return self._malformed_before + (self._ring.malformed if self._ring else 0)
 
     @contextmanager
     def watching(self) -> Iterator[Watcher]:
@@ -115,16 +96,6 @@ class Output:
         for watcher in self._watchers:
             watcher.news.set()
 
-    def start(self, ring: StatusRing) -> None:
-        """Listen to a driver."""
-        self._ring = ring
-        self.pump()
-
-    def stop(self) -> None:
-        """Forget the driver."""
-        self._malformed_before = self.malformed
-        self._ring = None
-
     def lights_off(self) -> None:
         """Turn every light off, as if the driver had: it is gone."""
         events = tuple((EV_LED, led, 0) for led in self.leds_on)
@@ -132,31 +103,7 @@ class Output:
             self._leds.clear()
             self._publish(events)
 
-    def pump(self) -> None:
-        """Take what the driver sent."""
-        ring = self._ring
-        if ring is None:
-            return
-        try:
-            for event in ring.take(TAKE_MAX):
-                self._take(event)
-            more = ring.wake_me()
-        except RingCorrupt as error:
-            log.warning("the driver broke the status queue", error=error.message)
-            self.stop()
-            self._interrupt.set_fault(f"status queue: {error.message}")
-            return
-        if ring.needs_interrupt():
-            self._interrupt.raise_used(STATUSQ)
-        if more and self._next_pump is None:
-            self._next_pump = asyncio.get_running_loop().call_soon(self._pump_again)
-
-    def _pump_again(self) -> None:
-        """Go on after the event loop has had its turn."""
-        self._next_pump = None
-        self.pump()
-
-    def _take(self, event: Event) -> None:
+    def take(self, event: Event) -> None:
         """Obey an event of the driver."""
         kind, code, value = event
         if (kind, code) not in self._known:

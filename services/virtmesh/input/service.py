@@ -105,18 +105,17 @@ class InputService(input_pb2_grpc.InputServiceServicer):
     ) -> pb.GetStatsResponse:
         """Return the counters."""
         injection, output = self._model.injection, self._model.output
-        delivery = injection.delivery
         return pb.GetStatsResponse(
             packets_accepted=injection.accepted,
-            packets_delivered=delivery.delivered,
+            packets_delivered=injection.delivered,
             packets_refused=injection.refused,
-            packets_lost=delivery.lost,
-            packets_waiting=delivery.waiting,
-            packets_split=delivery.split,
+            packets_lost=injection.lost,
+            packets_waiting=injection.waiting,
+            packets_split=injection.split,
             events_accepted=injection.events_accepted,
-            events_delivered=delivery.events_delivered,
+            events_delivered=injection.events_delivered,
             events_output=output.events,
-            malformed=delivery.malformed + output.malformed,
+            malformed=sum(one.malformed for one in self._model.counters),
         )
 
 

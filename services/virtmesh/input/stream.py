@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
-from virtmesh.input.held_keys import Holder
+from virtmesh.input.held_keys import InjectorState
 from virtmesh.input.injection import Offer
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.errors import BadStream, ShuttingDown, VirtmeshError
@@ -35,7 +35,7 @@ class InjectStream:
         self._injection = injection
         self._checker = checker
         self._context = context
-        self._holder = Holder()
+        self._state = InjectorState()
         self._outbox: deque[pb.InjectResponse] = deque()
         self._news = asyncio.Event()
         self._room = asyncio.Event()
@@ -56,7 +56,7 @@ class InjectStream:
         try:
             await asyncio.wait({reader, writer, closing}, return_when=asyncio.FIRST_COMPLETED)
             if reader.done():
-                self._injection.leave(self._holder)
+                self._injection.leave(self._state)
                 await asyncio.wait({writer, closing}, return_when=asyncio.FIRST_COMPLETED)
             if closing.done():
                 reader.cancel()
@@ -67,12 +67,12 @@ class InjectStream:
         finally:
             reader.cancel()
             writer.cancel()
-            self._injection.leave(self._holder)
+            self._injection.leave(self._state)
             await asyncio.gather(reader, writer, return_exceptions=True)
 
     async def _stop(self, writer: asyncio.Task[None]) -> None:
         """Release what the stream holds, and end its writing with the response under way."""
-        self._injection.leave(self._holder)
+        self._injection.leave(self._state)
         self._stopping = True
         self._news.set()
         # Not by cancelling: a call that is cancelled in a write can say nothing any more.
@@ -102,7 +102,7 @@ class InjectStream:
     async def _offer(self, request: pb.InjectRequest) -> None:
         """Offer one packet. Errors: BadEvent."""
         offer = Offer(
-            self._holder,
+            self._state,
             self._checker.check(request),
             partial(self._report, request),
             report_end=request.report_delivered,
@@ -122,7 +122,7 @@ class InjectStream:
                 sequence=request.sequence,
                 outcome=outcome,
                 packet=number,
-                waiting=self._injection.delivery.waiting,
+                waiting=self._injection.waiting,
             )
         )
         self._news.set()
