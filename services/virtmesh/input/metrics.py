@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EV_LED = TYPES["EV_LED"]
 
-# Names, not labels: a packet is accepted and then delivered, so that a sum means nothing.
+# A name each, not a label: a packet is accepted and later delivered, so a sum would mean nothing.
 PACKETS_ACCEPTED = counter("virtmesh_input_packets_accepted", "Packets accepted.", "packets")
 PACKETS_DELIVERED = counter(
     "virtmesh_input_packets_delivered", "Packets delivered whole.", "packets"

@@ -1,6 +1,6 @@
-"""What the driver sends to an input device: lights, sounds, repeat settings, and who watches them.
+"""What the driver sends to an input device (lights, sounds, repeat settings), and its watchers.
 
-An event that the device doesn't have is counted and goes no further: a driver may send anything.
+A driver may send anything: an event that the device does not have is only counted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from virtmesh.input.checks import DRIVERS
+from virtmesh.input.checks import DRIVER_TYPES
 from virtmesh_common.errors import WatcherTooSlow
 from virtmesh_common.evdev import TYPES
 
@@ -28,7 +28,7 @@ BACKLOG_MAX = 1024
 
 @dataclass(frozen=True)
 class Sent:
-    """One packet of the driver, and the lights that are on after it."""
+    """One numbered packet of the driver, and the LED_* codes of the lights that are on after it."""
 
     sequence: int
     events: tuple[Event, ...]
@@ -37,19 +37,23 @@ class Sent:
 
 @dataclass(eq=False)
 class Watcher:
-    """Somebody who gets every packet."""
+    """A client that gets every packet."""
 
     backlog: deque[Sent] = field(default_factory=deque)
     cut_off: int | None = None
-    """Number of the first packet that found no room, for one who did not keep up."""
+    """Number of the first packet that found no room in `backlog`; None while there is room."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def read(self) -> Sent | None:
-        """Wait for the next packet; None when it has to look around. Errors: WatcherTooSlow."""
+        """Wait for the next packet; return None after `wake_watchers`.
+
+        Errors: WatcherTooSlow, when every packet before `cut_off` is read.
+        """
         if not self.backlog:
             if self.cut_off is not None:
                 raise WatcherTooSlow(
-                    f"more than {BACKLOG_MAX} packets behind: cut off before packet {self.cut_off}",
+                    f"more than {BACKLOG_MAX} packets were not read in time: the stream ends before"
+                    f" packet {self.cut_off}. Open another one, and read it as packets come",
                     sequence=self.cut_off - 1,
                 )
             self.news.clear()
@@ -66,11 +70,11 @@ class Output:
         self.events = 0
         """Events of the driver that the device has."""
         self.unknown = 0
-        """Events of the driver that the device doesn't have."""
+        """Events of the driver that the device does not have."""
         self._known = {
             (kind, code)
             for kind, codes in personality.codes.items()
-            if kind in DRIVERS
+            if kind in DRIVER_TYPES
             for code in codes
         }
         self._leds: set[int] = set()
@@ -92,19 +96,19 @@ class Output:
             self._watchers.remove(watcher)
 
     def wake_watchers(self) -> None:
-        """Have every watcher look around."""
+        """Let every watcher that waits return from `read`."""
         for watcher in self._watchers:
             watcher.news.set()
 
     def lights_off(self) -> None:
-        """Turn every light off, as if the driver had: it is gone."""
+        """Turn every light off, as if the driver had done it: the driver is gone."""
         events = tuple((EV_LED, led, 0) for led in self.leds_on)
         if events:
             self._leds.clear()
             self._publish(events)
 
     def take(self, event: Event) -> None:
-        """Obey an event of the driver."""
+        """Execute an event of the driver."""
         kind, code, value = event
         if (kind, code) not in self._known:
             self.unknown += 1
@@ -115,7 +119,7 @@ class Output:
         self._publish((event,))
 
     def _publish(self, events: tuple[Event, ...]) -> None:
-        """Give a packet its number, and to every watcher."""
+        """Give a packet its number, and give it to every watcher."""
         self.packets += 1
         sent = Sent(self.packets, events, self.leds_on)
         for watcher in self._watchers:

@@ -1,4 +1,4 @@
-"""InputService: what people and scripts do to an input device from outside (virtmesh.input.v1)."""
+"""InputService: injecting input and watching lights (virtmesh.input.v1)."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ class InputService(input_pb2_grpc.InputServiceServicer):
         request_iterator: AsyncIterator[pb.InjectRequest],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> None:
-        """Take packets, and say what became of each."""
+        """Take packets, and report the outcomes of each."""
         await InjectStream(self._model.injection, self._checker, context).run(self._closing)
 
     async def ReleaseAll(
         self, request: pb.ReleaseAllRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ReleaseAllResponse:
-        """Release every key and touch."""
+        """Release every key and touch, whoever holds it."""
         return pb.ReleaseAllResponse(keys=self._model.injection.release_all())
 
     async def WatchOutput(  # type: ignore[override]  # as for Inject
@@ -97,7 +97,7 @@ class InputService(input_pb2_grpc.InputServiceServicer):
             while not self._closing.done():
                 sent = await watcher.read()
                 if sent is not None:
-                    await context.write(spell(sent))
+                    await context.write(to_message(sent))
         raise ShuttingDown("the device service is stopping")
 
     async def GetStats(
@@ -119,7 +119,7 @@ class InputService(input_pb2_grpc.InputServiceServicer):
         )
 
 
-def spell(sent: Sent) -> pb.WatchOutputResponse:
+def to_message(sent: Sent) -> pb.WatchOutputResponse:
     """Put a packet of the driver into a message."""
     return pb.WatchOutputResponse(
         sequence=sent.sequence,
