@@ -58,6 +58,12 @@ class Request:
         return self.chain.writable_bytes - 1
 
     @property
+    def sectors(self) -> range:
+        """The sectors that a read or a write touches."""
+        size = len(self.out) or self.room
+        return range(self.sector, self.sector + size // blk.SECTOR)
+
+    @property
     def segments(self) -> list[tuple[int, int, int]]:
         """The (sector, sectors, flags) of a discard or write-zeroes."""
         return list(_SEGMENT.iter_unpack(self.out))
@@ -88,6 +94,8 @@ class ScriptedDisk(ScriptedDevice):
         """Requests that wait for `answer`."""
         self.seen: list[Request] = []
         """Every request that arrived."""
+        self.bad_sectors: set[int] = set()
+        """A request that touches one of them, and is not held, fails with IOERR."""
         self._fields = dict.fromkeys(blk.CONFIG, 0) | {
             blk.CAPACITY: sectors,
             blk.SIZE_MAX: 1 << 20,
@@ -143,6 +151,8 @@ class ScriptedDisk(ScriptedDevice):
         self.seen.append(request)
         if self.hold:
             self.held.append(request)
+        elif self.bad_sectors.intersection(request.sectors):
+            self.answer(request, status=RequestStatus.VIRTIO_BLK_S_IOERR)
         else:
             self.answer(request)
 
