@@ -1,8 +1,8 @@
 """The device side of virtio over MMIO, version 2 (virtio 1.4, 4.2): from registers to a model.
 
-The register table is in mmio_registers, the order of initialisation in status, the registers of
-queues in mmio_queues. A reset doesn't wait: Status shows its old value until the model has let go
-of every queue, then 0.
+The register table is virtmesh_common.virtio.mmio, the order of initialisation is in
+virtmesh_common.virtio.status, the registers of queues are in mmio_queues. Writing 0 to Status does
+not wait for the reset: Status reads as its old value until every queue is stopped, then as 0.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class VirtioMmio:
         )
 
     def _readers(self) -> dict[Register, Callable[[], int]]:
-        """Return what reads each register, but those of queues."""
+        """Return the reader of each register, without those of queues."""
         model = self._model
         return {
             mmio.DEVICE_ID: lambda: model.device_id,
@@ -83,7 +83,7 @@ class VirtioMmio:
         } | {field: partial(model.read_config, field) for field in model.config}
 
     def _writers(self) -> dict[Register, Callable[[int], None]]:
-        """Return what writes each register, but those of queues."""
+        """Return the writer of each register, without those of queues."""
         writers: dict[Register, Callable[[int], None]] = {
             mmio.DEVICE_FEATURES_SEL: partial(setattr, self, "_device_features_sel"),
             mmio.DRIVER_FEATURES_SEL: partial(setattr, self, "_driver_features_sel"),
@@ -99,7 +99,7 @@ class VirtioMmio:
 
     @property
     def description(self) -> Description:
-        """What the device is."""
+        """Names, numbers and sizes of the device."""
         return Description(
             name=self._model.name,
             kind=self._model.kind,
@@ -127,7 +127,7 @@ class VirtioMmio:
         return (self._registers,)
 
     def set_state_source(self, state: Callable[[], DeviceState] | None) -> None:
-        """Have another transport tell the state while it drives the model; None: no more."""
+        """Let another transport report the state while it drives the model; None: let this one."""
         self._state_elsewhere = state
 
     @property
@@ -164,7 +164,7 @@ class VirtioMmio:
         self._registers.write(offset, width, value)
 
     def notify(self, queue: int) -> None:
-        """Ring a queue. Errors: NoSuchQueue, DriverViolation before DRIVER_OK."""
+        """Notify a queue. Errors: NoSuchQueue, DriverViolation before DRIVER_OK."""
         self._queues.kick(queue, trace_pb2.NOTIFY_WAY_RPC)
 
     def attach(self, attachment: Attachment) -> None:
@@ -172,7 +172,7 @@ class VirtioMmio:
         beyond = [queue for queue in attachment.doorbells if queue >= len(self._queues)]
         if beyond:
             raise BadDoorbell(
-                f"a doorbell is for queue {beyond[0]}; the device has {len(self._queues)} queues"
+                f"an eventfd is for queue {beyond[0]}; the device has {len(self._queues)} queues"
             )
         try:
             for queue, doorbell in attachment.doorbells.items():
@@ -209,13 +209,13 @@ class VirtioMmio:
     # -- Status, features and resets ----------------------------------------------------------
 
     def _read_status(self) -> int:
-        """Return the device status, after a look at whether a reset is complete."""
+        """Return the device status. A reset that is complete shows here first."""
         self._settle()
         needs_reset = Status.DEVICE_NEEDS_RESET if self.interrupt.fault is not None else Status(0)
         return self._status | needs_reset
 
     def _write_status(self, value: int) -> None:
-        """Take the driver's progress (2.1, 3.1.1), or reset."""
+        """Take the next step of initialisation (2.1, 3.1.1), or begin a reset."""
         if value == 0:
             self.begin_reset()
             return
@@ -234,15 +234,15 @@ class VirtioMmio:
             self._queues.go_live()
 
     def _offered_now(self) -> int:
-        """Return the offered features; they stand still while a driver is at work."""
+        """Return the offered features. They do not change while a driver uses the device."""
         return self._offered if self._status else self._features_to_offer()
 
     def _features_to_offer(self) -> int:
-        """Return what the model offers, as a number: the complement of a flag lacks bits."""
+        """Return what the model offers, as a plain number: ~ of an IntFlag loses unknown bits."""
         return int(self._model.device_features)
 
     def _negotiate(self) -> bool:
-        """Agree on the accepted features, or not: FEATURES_OK then reads back as 0 (2.2.2)."""
+        """Negotiate. False if the features are refused: FEATURES_OK then reads as 0 (2.2.2)."""
         unknown = self._accepted & ~self._offered
         missing = (
             Feature.VIRTIO_F_VERSION_1.name
@@ -296,12 +296,14 @@ class VirtioMmio:
     def _refuse_while_resetting(self, name: str) -> None:
         """Refuse a write. Errors: DriverViolation."""
         if self._resetting:
-            raise DriverViolation(f"{name}: a reset is under way until Status reads 0 (2.4)")
+            raise DriverViolation(
+                f"{name} was written during a reset: wait until Status reads 0 (2.4)"
+            )
 
     # -- The other registers ------------------------------------------------------------------
 
     def _write_queue_notify(self, value: int) -> None:
-        """Ring a queue: without VIRTIO_F_NOTIFICATION_DATA the value is its index (4.2.3.3)."""
+        """Notify a queue: without VIRTIO_F_NOTIFICATION_DATA the value is its index (4.2.3.3)."""
         self._queues.kick(value, trace_pb2.NOTIFY_WAY_MMIO)
         self._notifications += 1
 
@@ -309,14 +311,14 @@ class VirtioMmio:
         """Clear pending events. Drivers must not set undefined bits (4.2.2.2)."""
         undefined = value & ~mmio.INTERRUPT_BITS
         if undefined:
-            raise DriverViolation(f"InterruptACK: {undefined:#x} are no events (4.2.2.2)")
+            raise DriverViolation(f"InterruptACK: bits {undefined:#x} are undefined (4.2.2.2)")
         self.interrupt.acknowledge(value)
 
     def _write_config(self, field: Register, value: int) -> None:
         """Write the configuration space; not before FEATURES_OK (3.1.1)."""
         self._refuse_while_resetting(field.name)
         if self._active is None:
-            raise DriverViolation(f"{field.name}: not written before FEATURES_OK (3.1.1)")
+            raise DriverViolation(f"{field.name} was written before FEATURES_OK (3.1.1)")
         self._model.write_config(field, value)
 
     @property
@@ -325,7 +327,7 @@ class VirtioMmio:
         return self._model.shared_memory.get(self._shm_sel, _NO_REGION)
 
     def _clear_calls(self) -> None:
-        """Take back every eventfd of the driver."""
+        """Forget every eventfd of the driver."""
         for queue in range(len(self._queues)):
             self.interrupt.set_call(queue, None)
         self.interrupt.set_config_call(None)

@@ -1,7 +1,7 @@
-"""The driver's side of virtio over MMIO: probing, initialisation, configuration (virtio 1.4, 4.2).
+"""The driver side of virtio over MMIO: probing, initialisation, configuration (virtio 1.4, 4.2).
 
-The counterpart of mmio_device.py. A batch of accesses is executed as one piece, so each batch that
-uses a selector register sets it first: tasks can't see each other's selections.
+The device side is mmio_device.py. A device executes a batch of accesses with no others in between.
+Each batch that uses a selector register sets it first, so tasks do not disturb each other.
 """
 
 from __future__ import annotations
@@ -56,18 +56,18 @@ if TYPE_CHECKING:
     from virtmesh_common.registers import Register
 
 FEATURE_WORDS_USED = 2
-"""Words of feature bits that drivers look at: every feature known here is below bit 64."""
+"""Words of feature bits that drivers read: every feature known here is below bit 64."""
 RESET_TIMEOUT_S = 10.0
-"""Longest wait for a reset: a device finishes what it executes first."""
+"""Longest wait for a reset: a device first finishes the requests that it executes."""
 RESET_POLL_S = 0.002
-"""Pause between two looks at a reset that lasts."""
+"""Pause between two reads of Status during a reset."""
 CONFIG_ATTEMPTS = 64
 """Reads of a configuration that keeps changing, before the driver gives up."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What the first registers say: DeviceID and VendorID."""
+    """The values of DeviceID and VendorID."""
 
     device_id: int
     vendor_id: int
@@ -83,7 +83,7 @@ class VirtIOHeader:
         self._status = Status(0)
 
     async def probe(self) -> Identity:
-        """Say which device is there (4.2.3.1.1). Errors: NotVirtio; DeviceLost."""
+        """Return which device is there (4.2.3.1.1). Errors: NotVirtio; DeviceLost."""
         magic, version, device_id, vendor_id = await self.bus.access(
             [reading(one) for one in (MAGIC_VALUE, VERSION, DEVICE_ID, VENDOR_ID)]
         )
@@ -92,7 +92,7 @@ class VirtIOHeader:
         if version != MMIO_VERSION:
             raise NotVirtio(f"Version is {version}: only version {MMIO_VERSION} is driven")
         if device_id == 0:
-            raise NotVirtio("DeviceID is 0: a slot without a device")
+            raise NotVirtio("DeviceID is 0: there is no device in this slot")
         return Identity(device_id, vendor_id)
 
     async def reset(self) -> None:
@@ -133,7 +133,7 @@ class VirtIOHeader:
         await self._raise_status(Status.FEATURES_OK)
         if not await self.bus.read(STATUS) & Status.FEATURES_OK:
             names = ", ".join(feature_names(accepted, family))
-            raise FeaturesRejected(f"the device refuses this choice of features: {names}")
+            raise FeaturesRejected(f"the device refuses these features: {names}")
         self.features = accepted
         return accepted
 
@@ -142,7 +142,7 @@ class VirtIOHeader:
         return bool(self.features & feature)
 
     async def go_live(self) -> None:
-        """Set DRIVER_OK: from now on the device works (3.1.1, step 8).
+        """Set DRIVER_OK: the device is live from now on (3.1.1, step 8).
 
         Errors: DeviceNeedsReset when it refuses; DeviceLost.
         """
@@ -150,13 +150,15 @@ class VirtIOHeader:
         await self.check()
 
     async def give_up(self) -> None:
-        """Set FAILED (2.1), so that whoever looks sees that the driver has given up."""
+        """Set FAILED: the driver has given up on the device (2.1)."""
         await self._raise_status(Status.FAILED)
 
     async def check(self) -> None:
-        """Look whether the device still works. Errors: DeviceNeedsReset; DeviceLost."""
+        """Check that the device works. Errors: DeviceNeedsReset; DeviceLost."""
         if await self.bus.read(STATUS) & Status.DEVICE_NEEDS_RESET:
-            raise DeviceNeedsReset(f"{self.bus.name} has set DEVICE_NEEDS_RESET")
+            raise DeviceNeedsReset(
+                f"{self.bus.name} has set DEVICE_NEEDS_RESET: only a reset makes it work again"
+            )
 
     async def acknowledge(self, bits: int) -> None:
         """Acknowledge interrupts (4.2.3.4)."""
@@ -168,7 +170,7 @@ class VirtIOHeader:
         return size
 
     async def set_up_queue(self, index: int, layout: QueueLayout) -> None:
-        """Tell the device where a queue is, and that it may be used (4.2.3.2).
+        """Write the addresses of a queue, and make it ready (4.2.3.2).
 
         Errors: QueueUnusable when it is in use already or the device does not take it.
         """
@@ -224,14 +226,16 @@ class VirtIOHeader:
                     v for v, one in zip(values[1:], batch[1:], strict=True) if one.value is None
                 )
                 return [_join(fields, read) for _, fields in queries]
-        raise DriverError(f"the configuration of {self.bus.name} never stops changing")
+        raise DriverError(
+            f"the configuration of {self.bus.name} changed during each of {CONFIG_ATTEMPTS} reads"
+        )
 
     async def write_config(self, field: Register, value: int) -> None:
         """Write one field of the configuration."""
         await self.bus.write(field, value)
 
     async def _raise_status(self, bit: Status) -> None:
-        """Set one more bit of Status; the driver never clears one but by a reset (2.1.1)."""
+        """Set one more bit of Status. Only a reset clears bits (2.1.1)."""
         self._status |= bit
         await self.bus.write(STATUS, self._status)
 
@@ -250,7 +254,7 @@ class VirtIOHeader:
         """Read until the last value of a batch is 0."""
         try:
             async with asyncio.timeout(RESET_TIMEOUT_S):
-                # The register is the only sign: a device raises no interrupt for it.
+                # There is no interrupt for the end of a reset: only the register shows it.
                 while (await self.bus.access(batch))[-1]:  # noqa: ASYNC110 - as said
                     await asyncio.sleep(RESET_POLL_S)
         except TimeoutError:

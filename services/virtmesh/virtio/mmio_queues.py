@@ -53,7 +53,7 @@ class Active:
 
 @dataclass(frozen=True)
 class Ring:
-    """What exists while a queue is ready: where it is, checked, and the driver's kick eventfd."""
+    """What exists while a queue is ready: its checked place in memory, and the kick eventfd."""
 
     memory: GuestMemory
     config: QueueConfig
@@ -71,7 +71,7 @@ class MmioQueue:
     driver_area: int = 0
     device_area: int = 0
     ring: Ring | None = None
-    """There while the queue is ready."""
+    """Set while the queue is ready."""
     stopping: bool = False
     """The driver has stopped or reset the queue, and the device still holds it."""
     resetting: bool = False
@@ -93,7 +93,7 @@ class MmioQueues:
         return len(self._queues)
 
     def readers(self) -> dict[Register, Callable[[], int]]:
-        """Return what reads each of the registers."""
+        """Return the reader of each register."""
         return {
             mmio.QUEUE_SIZE_MAX: lambda: queue.size_max if (queue := self._selected) else 0,
             mmio.QUEUE_READY: lambda: int(bool((queue := self._settled) and queue.ring)),
@@ -101,7 +101,7 @@ class MmioQueues:
         }
 
     def writers(self) -> dict[Register, Callable[[int], None]]:
-        """Return what writes each of the registers."""
+        """Return the writer of each register."""
         return {
             mmio.QUEUE_SEL: self._select,
             mmio.QUEUE_SIZE: self._write_size,
@@ -127,7 +127,7 @@ class MmioQueues:
                 self._start(queue.index, queue.ring)
 
     def kick(self, index: int, way: trace_pb2.NotifyWay.ValueType) -> None:
-        """Look at a queue that was notified in this way.
+        """Let the model look at a queue that was notified in this way.
 
         Errors: NoSuchQueue, DriverViolation before DRIVER_OK (3.1.1).
         """
@@ -172,7 +172,7 @@ class MmioQueues:
 
     @property
     def _settled(self) -> MmioQueue | None:
-        """The same, after a look at whether its stop is complete."""
+        """The same. A stop that is complete shows here first."""
         queue = self._selected
         if queue and queue.stopping and not self._closing and self._model.is_stopped(queue.index):
             if queue.resetting:
@@ -182,7 +182,7 @@ class MmioQueues:
         return self._selected
 
     def _select(self, value: int) -> None:
-        """Select a queue; whether it exists shows in QueueSizeMax."""
+        """Select a queue. If it does not exist, QueueSizeMax reads 0."""
         self._selector = value
 
     def _change(self, name: str) -> tuple[MmioQueue, Active]:
@@ -193,12 +193,15 @@ class MmioQueues:
                 f"{name}: queue {self._selector} is selected; the device has {len(self)} queues"
             )
         if self._closing:
-            raise DriverViolation(f"{name}: a reset is under way until Status reads 0 (2.4)")
+            raise DriverViolation(
+                f"{name} was written during a reset: wait until Status reads 0 (2.4)"
+            )
         if self._active is None:
-            raise DriverViolation(f"{name}: queues are set up after FEATURES_OK (3.1.1)")
+            raise DriverViolation(f"{name} was written before FEATURES_OK (3.1.1)")
         if queue.stopping:
             raise DriverViolation(
-                f"{name}: queue {queue.index} is being stopped until QueueReady reads 0 (4.2.2.2)"
+                f"{name}: queue {queue.index} is being stopped: wait until QueueReady reads 0"
+                " (4.2.2.2)"
             )
         return queue, self._active
 
@@ -220,7 +223,9 @@ class MmioQueues:
         if not 0 < value <= queue.size_max:
             raise DriverViolation(f"QueueSize: {value} is not from 1 to {queue.size_max} (4.2.2.2)")
         if value & (value - 1) and Feature.VIRTIO_F_RING_PACKED not in active:
-            raise DriverViolation(f"QueueSize: {value} of a split queue is no power of two (2.7)")
+            raise DriverViolation(
+                f"QueueSize: {value} is not a power of two, as a split queue needs (2.7)"
+            )
         queue.size = value
 
     def _write_area(self, area: str, shift: int, value: int) -> None:
@@ -262,12 +267,12 @@ class MmioQueues:
         self._model.request_stop(queue.index)
 
     def _make_ring(self, queue: MmioQueue, active: Active) -> Ring:
-        """Check what the driver wrote. Errors: DriverViolation for a queue that can't work."""
+        """Check the registers of a queue. Errors: DriverViolation for values that can't work."""
         where = f"QueueReady: queue {queue.index}"
         if queue.size == 0:
-            raise DriverViolation(f"{where}: QueueSize was not written (4.2.3.2)")
+            raise DriverViolation(f"{where}: write QueueSize first (4.2.3.2)")
         if active.attachment is None:
-            raise DriverViolation(f"{where}: no driver is attached, so there is no memory for it")
+            raise DriverViolation(f"{where}: no driver is attached, so the queue has no memory")
         try:
             config = QueueConfig(
                 size=queue.size,
@@ -278,7 +283,7 @@ class MmioQueues:
                 indirect=Feature.VIRTIO_F_INDIRECT_DESC in active,
                 packed=Feature.VIRTIO_F_RING_PACKED in active,
             )
-            # The areas must be in the driver's memory; a queue made and dropped finds out.
+            # A native queue checks that its areas are in the driver's memory: make one, drop it.
             DeviceQueue(active.attachment.memory, config)
         except (DriverViolation, MemoryRefused, RingCorrupt, ValueError) as error:
             raise DriverViolation(f"{where}: {error} (2.6)") from error
@@ -286,9 +291,11 @@ class MmioQueues:
         return Ring(active.attachment.memory, config, doorbell.kick if doorbell else None)
 
     def _start(self, index: int, ring: Ring) -> None:
-        """Serve a queue. The ring is sound; what fails now is no driver's fault."""
+        """Serve a queue. Its ring is checked; a failure now is not the driver's."""
         try:
             self._model.start_queue(index, ring.memory, ring.config, ring.kick)
         except (VirtmeshError, ValueError, OSError) as error:
-            log.warning("a queue can't be served", queue=index, error=str(error))
+            log.warning(
+                "a queue can't be served: the device needs a reset", queue=index, error=str(error)
+            )
             self._model.interrupt.set_fault(f"queue {index} can't be served: {error}")
