@@ -15,7 +15,7 @@ from virtmesh_client.input import xkb
 from virtmesh_client.input.keys import press, release
 from virtmesh_client.input.layouts import compose_table, new_keymap
 from virtmesh_client.input.names import KEYS
-from virtmesh_common.errors import UntypableText
+from virtmesh_common.input.errors import UntypableText
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -19,8 +19,7 @@ import structlog
 from virtmesh.attach.bus import BATCH_LIMIT, Access, Bus, columns, writing
 from virtmesh.attach.client import AttachConnection, AttachmentEventfds
 from virtmesh.attach.eventfd import drain
-from virtmesh.attach.notifier import CallNotifier, EventfdNotifier, Notifier
-from virtmesh.machine import DoorbellKind
+from virtmesh.attach.notifier import CallNotifier, DoorbellKind, EventfdNotifier, Notifier
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2

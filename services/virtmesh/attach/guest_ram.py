@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from virtmesh_native import GuestMemory
 
-from virtmesh.machine import RAM_ADDRESS
+from virtmesh_common.memory_map import RAM_ADDRESS
 
 if TYPE_CHECKING:
     from types import TracebackType

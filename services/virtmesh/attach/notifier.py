@@ -5,12 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+
+class DoorbellKind(StrEnum):
+    """How a driver rings a queue."""
+
+    EVENTFD = "eventfd"
+    """Through the kick eventfd of the queue, on one host."""
+    MMIO = "mmio"
+    """By writing QueueNotify, as a batch of the register stream."""
+    RPC = "rpc"
+    """By the Notify RPC."""
 
 
 class Notifier(Protocol):

@@ -17,7 +17,6 @@ Threats and known gaps:
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from virtmesh.vhost_user import messages as vu
 from virtmesh.vhost_user.config import read_config, write_config
 from virtmesh.vhost_user.framing import find_shape
 from virtmesh.vhost_user.inflight import InFlightLogs, make_logs
-from virtmesh.vhost_user.memory import GuestRegions
+from virtmesh.vhost_user.memory_slots import MemorySlots
 from virtmesh.vhost_user.messages import ProtocolFeature, Request
 from virtmesh.vhost_user.notifications import FrontEndNotifier
 from virtmesh.vhost_user.vrings import Rings
@@ -82,6 +81,7 @@ class FrontEnd:
         self._told_status = Status(0)
         """The status that was recorded last."""
         self._rings = Rings(model)
+        self._memory = MemorySlots(self._rings, connection.fail)
         self._notices = FrontEndNotifier(model, self._rings, connection.fail)
         self._handlers: dict[Request, Callable[[Any, Message], Awaitable[Payload | None]]] = {
             request: getattr(self, f"_{request.name.lower()}") for request in vu.SHAPES
@@ -122,7 +122,7 @@ class FrontEnd:
     def close(self) -> None:
         """Let go of everything of the front end; the device is reset by then."""
         self._notices.close()
-        self._forget_memory()
+        self._memory.close()
         self._forget_logs()
         self._rings.close()
 
@@ -251,54 +251,16 @@ class FrontEnd:
     # -- Memory -----------------------------------------------------------------------------------
 
     async def _set_mem_table(self, payload: vu.MemoryTable, message: Message) -> None:
-        if len(message.descriptors) != len(payload.regions):
-            raise FrontEndViolation(
-                f"SET_MEM_TABLE: {len(message.descriptors)} descriptors came for"
-                f" {len(payload.regions)} regions"
-            )
-        if len(set(payload.regions)) != len(payload.regions):
-            raise FrontEndViolation("SET_MEM_TABLE: the same region twice")
-        pairs = zip(payload.regions, message.descriptors, strict=True)
-        files = dict(pairs)
-        await self._change_memory(lambda _: GuestRegions(files))
+        await self._memory.set_table(payload.regions, message.descriptors)
 
     async def _get_max_mem_slots(self, _: vu.Payload, __: Message) -> vu.U64:
         return vu.U64(vu.SLOTS_MAX)
 
     async def _add_mem_reg(self, payload: vu.SingleRegion, message: Message) -> None:
-        descriptor, region = message.descriptors[0], payload.region
-        await self._change_memory(
-            lambda now: now.add(region, descriptor) if now else GuestRegions({region: descriptor})
-        )
+        await self._memory.add(payload.region, message.descriptors[0])
 
     async def _rem_mem_reg(self, payload: vu.SingleRegion, _: Message) -> None:
-        if self._rings.memory is None:
-            raise FrontEndViolation("REM_MEM_REG: there is no memory region")
-        await self._change_memory(lambda now: now.remove(payload.region) if now else None)
-
-    async def _change_memory(
-        self, change: Callable[[GuestRegions | None], GuestRegions | None]
-    ) -> None:
-        """Put other memory in the place of the present one; rings wait meanwhile."""
-        async with self._rings.held():
-            changed = change(self._rings.memory)
-            self._forget_memory()
-            self._rings.memory = changed
-            if changed is not None:
-                asyncio.get_running_loop().add_reader(changed.lost, self._lose_memory)
-
-    def _forget_memory(self) -> None:
-        """Let go of the memory; no ring is served."""
-        if self._rings.memory is not None:
-            asyncio.get_running_loop().remove_reader(self._rings.memory.lost)
-            self._rings.memory.close()
-            self._rings.memory = None
-
-    def _lose_memory(self) -> None:
-        """End the connection of a front end that made its memory shorter."""
-        if self._rings.memory is not None:
-            asyncio.get_running_loop().remove_reader(self._rings.memory.lost)
-        self._socket.fail(FrontEndViolation("a file with guest memory was made shorter"))
+        await self._memory.remove(payload.region)
 
     # -- In-flight log ----------------------------------------------------------------------------
 

@@ -17,11 +17,13 @@ import pytest
 from virtmesh.drivers.settings import Settings
 from virtmesh.host.host import Addresses, Host
 from virtmesh.input.event_log import EVENTS_KEPT, EventLog
+from virtmesh.input.kernel_service import as_input_device
+from virtmesh.input.kind import KIND
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
+from virtmesh.kernel.device import ProbeState
 from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.main import KernelServer, Plan
-from virtmesh.kernel.probe import ProbeState
 from virtmesh.machine import DeviceEntry, Machine
 from virtmesh.rpc.server import GRACE_SECONDS
 from virtmesh.testing.scripted_disk import ScriptedDisk
@@ -36,16 +38,17 @@ from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServi
 from virtmesh_common.api.kernel.v1.kernel_pb2_grpc import KernelServiceStub
 from virtmesh_common.channel import DEVICE_KEY, open_channel
 from virtmesh_common.errors import (
-    BadEvent,
     DeviceLost,
     DeviceNotFound,
     DeviceNotReady,
     ShuttingDown,
     VirtmeshError,
     WatcherTooSlow,
+    WrongKind,
     from_rpc_error,
 )
 from virtmesh_common.evdev import code_of
+from virtmesh_common.input.errors import BadEvent
 
 KEY, KEY_A = code_of("KEY_A")
 LED, CAPSL = code_of("LED_CAPSL")
@@ -73,6 +76,7 @@ class World:
             Addresses(
                 [f"unix:{self.folder}/{model.name}.sock"], self.folder / f"{model.name}.handover"
             ),
+            KIND if isinstance(model, InputModel) else None,
         )
         await host.start()
         try:
@@ -154,7 +158,7 @@ async def test_a_slow_watcher_is_cut_off_and_others_are_not(world: World) -> Non
     """The error has the number of the last event it was sent; a new watcher is welcome."""
     model = ScriptedInput()
     async with world.device(model):
-        driver = world.server.kernel.input_device("keyboard")
+        driver = as_input_device("keyboard", world.server.kernel.driver("keyboard"))
         driver.log = EventLog(kept=16)
         slow = await world.watch()
         model.send(PRESS)
@@ -174,7 +178,7 @@ async def test_a_watcher_that_stands_still_costs_nothing(world: World) -> None:
     """What it does not take is not queued for it: it is cut off when it goes on."""
     model = ScriptedInput(queue_size_max=(1024, 64))
     async with world.device(model):
-        log = world.server.kernel.input_device("keyboard").log
+        log = as_input_device("keyboard", world.server.kernel.driver("keyboard")).log
         still, reader = await world.watch(), log.reader()
         in_transit = 4 << 20  # what gRPC takes of a stream that nobody reads
         while log.count < 3 * EVENTS_KEPT + in_transit // 16:
@@ -213,7 +217,7 @@ async def test_the_wrong_device_is_refused(world: World) -> None:
         for name, error, why in (
             ("mouse", DeviceNotFound, "test has no device 'mouse'"),
             ("keyboard", DeviceNotReady, "keyboard is not ready"),
-            ("vda", DeviceNotReady, "vda is no input device: it is driven by VirtIOBlk"),
+            ("vda", WrongKind, "vda is no input device: it is driven by VirtIOBlk"),
         ):
             failure = await failure_of(world.watch(name))
             assert type(failure) is error

@@ -12,12 +12,13 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from virtmesh.blk.kind import KIND
 from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.drivers.settings import Settings
 from virtmesh.host.host import Addresses, Host
+from virtmesh.kernel.device import ProbeState
 from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.main import KernelServer, Plan
-from virtmesh.kernel.probe import ProbeState
 from virtmesh.machine import DeviceEntry, Machine
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.kernel.v1 import block_device_pb2
@@ -84,7 +85,8 @@ class World:
         os.close(os.open(image, os.O_CREAT))
         os.truncate(image, SIZE)
         device = VirtioMmio(BlkModel("vda", BlkOptions(image)))
-        host = Host(device, Addresses([f"unix:{self.folder}/vda.sock"], self.folder / "handover"))
+        addresses = Addresses([f"unix:{self.folder}/vda.sock"], self.folder / "handover")
+        host = Host(device, addresses, KIND)
         await host.start()
         yield host
         await host.stop()

@@ -56,9 +56,16 @@ SUPERVISOR_LOG = "supervisor.log"
     metavar="[OPTION=VALUE,...]",
     help="Options of the serial port, such as pace; without a machine file there is one always.",
 )
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="KIND[,name=NAME][,OPTION=VALUE]",
+    help="Add a device of any kind (`virtmesh-device --help`), instead of a machine file.",
+)
 @click.option("--no-serial", is_flag=True, help="Leave the serial port out.")
 @click.option(
-    "--vhost-user", is_flag=True, help="Leave disks and input devices to `virtmesh guest`."
+    "--vhost-user", is_flag=True, help="Leave disks, input and other virtio devices to guests."
 )
 @run_dir_option
 @click.option("--name", help="Name of the machine, and of its run folder.")
@@ -78,6 +85,7 @@ def up(
     disks: tuple[str, ...],
     inputs: tuple[str, ...],
     serial: str | None,
+    devices: tuple[str, ...],
     no_serial: bool,
     vhost_user: bool,
     run_dir: Path | None,
@@ -93,7 +101,7 @@ def up(
     check_host()
     if no_serial and serial is not None:
         raise click.UsageError("give --serial or --no-serial, not both")
-    quick = Quick(disks, inputs, serial, no_serial=no_serial, vhost_user=vhost_user)
+    quick = Quick(disks, inputs, serial, devices, no_serial=no_serial, vhost_user=vhost_user)
     file, name, run_dir = choose(machine, quick, name, run_dir)
     if detach:
         run_detached(settings, file, name, run_dir, wait)
@@ -108,18 +116,26 @@ class Quick:
     disks: tuple[str, ...]
     inputs: tuple[str, ...]
     serial: str | None
+    devices: tuple[str, ...]
     no_serial: bool
     vhost_user: bool
 
     @property
     def is_given(self) -> bool:
         """True when there is any device."""
-        return bool(self.disks or self.inputs or self.serial is not None)
+        return bool(self.disks or self.inputs or self.devices or self.serial is not None)
 
     def spell(self, name: str) -> str:
         """Return its machine file. Errors: BadMachine."""
         serial = None if self.no_serial else self.serial or ""
-        return quick_machine(name, self.disks, self.inputs, serial, vhost_user=self.vhost_user)
+        return quick_machine(
+            name,
+            self.disks,
+            self.inputs,
+            serial,
+            devices=self.devices,
+            vhost_user=self.vhost_user,
+        )
 
 
 def choose(
@@ -127,10 +143,13 @@ def choose(
 ) -> tuple[Path, str, Path]:
     """Return the machine file, the name and the run folder. Errors: BadMachine, UsageError."""
     if file and (quick.is_given or quick.no_serial):
-        raise click.UsageError("give a machine file, or --disk, --input and --serial, not both")
-    if quick.vhost_user and not (quick.disks or quick.inputs):
         raise click.UsageError(
-            "--vhost-user goes with --disk and --input: in a machine file write vhost-user = true"
+            "give a machine file, or --disk, --input, --serial and --device, not both"
+        )
+    if quick.vhost_user and not (quick.disks or quick.inputs or quick.devices):
+        raise click.UsageError(
+            "--vhost-user goes with --disk, --input and --device: in a machine file write"
+            " vhost-user = true"
         )
     if quick.is_given:
         name = name or "virtmesh"
@@ -146,7 +165,7 @@ def choose(
     if file is None and not DEFAULT_FILE.exists():
         raise click.UsageError(
             "there is no machine.toml here: name a machine file, or give --disk IMAGE,size=64M,"
-            " --input or --serial"
+            " --input, --serial or --device"
         )
     file = (file or DEFAULT_FILE).absolute()
     name = name or machine_file.load(file).name

@@ -1,0 +1,346 @@
+//! The image of a disk: a raw file or a block device node.
+//!
+//! Other processes can change the file at any time. A lock keeps out those that honour locks. Every write
+//! checks that the file is still as long as the disk: writes to a truncated image fail, and do not
+//! silently grow it again with a hole where data was.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use crate::buffer::Buffer;
+use crate::image_error::{ImageError, ResizeError, check_type, explain_open};
+use crate::transfer::{Direction, read_cached, transfer};
+
+/// `BLKDISCARD` of `linux/fs.h`: `_IO(0x12, 119)`.
+const BLKDISCARD: libc::Ioctl = 0x1277;
+/// Zeroes to write where the file system has no call for it.
+static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+
+/// An open, locked image.
+#[derive(Debug)]
+pub struct Image {
+    file: File,
+    read_only: bool,
+    is_block_node: bool,
+    block_size: u64,
+    capacity: AtomicU64,
+    /// Locked shared by every operation that could grow the file, exclusively by resize: a write that
+    /// was checked against the old size must not be executed after the file shrank.
+    growth: RwLock<()>,
+    /// Requests that failed because the file is shorter than the disk.
+    truncated: AtomicU64,
+    flushes: AtomicU64,
+    /// Set by a failed flush and never cleared: the kernel reports lost writes once and forgets them, so
+    /// a later flush would succeed although data is lost.
+    writes_lost: AtomicBool,
+}
+
+impl Image {
+    /// Open and lock an image: exclusively, or shared when `read_only`.
+    ///
+    /// # Errors
+    /// Every variant of [`ImageError`].
+    pub fn open(path: &Path, read_only: bool, block_size: u64) -> Result<Self, ImageError> {
+        let explain = |cause: io::Error| explain_open(path, read_only, cause);
+        // Checked before it is opened: opening a device that is not a disk can have side effects.
+        let is_block_node = check_type(path, &fs::metadata(path).map_err(explain)?)?;
+        let mut options = OpenOptions::new();
+        // Without O_NONBLOCK, opening a FIFO that replaced the file would wait. With O_EXCL, a block
+        // device that is mounted or opened so elsewhere is refused.
+        let exclusive = if is_block_node && !read_only {
+            libc::O_EXCL
+        } else {
+            0
+        };
+        options
+            .read(true)
+            .write(!read_only)
+            .custom_flags(libc::O_NONBLOCK | exclusive);
+        let mut file = options.open(path).map_err(explain)?;
+        let metadata = file.metadata().map_err(explain)?;
+        let is_block_node = check_type(path, &metadata)?;
+
+        let locked = if read_only {
+            file.try_lock_shared()
+        } else {
+            file.try_lock()
+        };
+        locked.map_err(|failure| match failure {
+            TryLockError::WouldBlock => ImageError::Locked { path: path.into() },
+            TryLockError::Error(cause) => explain(cause),
+        })?;
+
+        let size = if is_block_node {
+            file.seek(SeekFrom::End(0)).map_err(explain)?
+        } else {
+            metadata.len()
+        };
+        if size == 0 || !size.is_multiple_of(block_size) {
+            return Err(ImageError::BadSize {
+                path: path.into(),
+                size,
+                block_size,
+            });
+        }
+        Ok(Self {
+            file,
+            read_only,
+            is_block_node,
+            block_size,
+            capacity: AtomicU64::new(size),
+            growth: RwLock::new(()),
+            truncated: AtomicU64::new(0),
+            flushes: AtomicU64::new(0),
+            writes_lost: AtomicBool::new(false),
+        })
+    }
+
+    /// Capacity in bytes.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.capacity.load(Ordering::Acquire)
+    }
+
+    /// True when it was opened read-only.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// True when it is a block device node.
+    #[must_use]
+    pub fn is_block_node(&self) -> bool {
+        self.is_block_node
+    }
+
+    /// Requests that failed because the file was truncated by another process.
+    #[must_use]
+    pub fn truncated(&self) -> u64 {
+        self.truncated.load(Ordering::Relaxed)
+    }
+
+    /// Times the image was flushed, for requests and otherwise.
+    #[must_use]
+    pub fn flushes(&self) -> u64 {
+        self.flushes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes allocated in the file system; for a block device node, its capacity.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn allocated(&self) -> io::Result<u64> {
+        if self.is_block_node {
+            return Ok(self.capacity());
+        }
+        // st_blocks counts in 512 bytes, whatever the file system.
+        Ok(self.file.metadata()?.blocks() * 512)
+    }
+
+    /// Fill a buffer from the image.
+    ///
+    /// # Errors
+    /// Those of the system; `UnexpectedEof` when the file ends before.
+    pub fn read(&self, buffer: &Buffer, offset: u64) -> io::Result<()> {
+        // SAFETY: the pieces of a buffer are valid while it lives.
+        let result = unsafe { transfer(&self.file, Direction::Read, buffer.pieces(), offset) };
+        if let Err(cause) = &result
+            && cause.kind() == io::ErrorKind::UnexpectedEof
+        {
+            self.truncated.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Fill a buffer from the image if it is in the page cache; false when it is not, or not whole.
+    #[must_use]
+    pub fn read_cached(&self, buffer: &Buffer, offset: u64) -> bool {
+        // SAFETY: the pieces of a buffer are valid while it lives.
+        unsafe { read_cached(&self.file, buffer.pieces(), buffer.len(), offset) }
+    }
+
+    /// Write a buffer to the image.
+    ///
+    /// # Errors
+    /// Those of the system; `UnexpectedEof`, with nothing written, when the file ends before.
+    pub fn write(&self, buffer: &Buffer, offset: u64) -> io::Result<()> {
+        let _shared = self.growth.read().unwrap_or_else(PoisonError::into_inner);
+        self.check_end(offset + buffer.len())?;
+        // SAFETY: the pieces of a buffer are valid while it lives.
+        unsafe { transfer(&self.file, Direction::Write, buffer.pieces(), offset) }
+    }
+
+    /// Discard a range. What it reads as afterwards is not specified.
+    ///
+    /// # Errors
+    /// Those of the system. A file system without discard is not an error.
+    pub fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
+        let discarded = if self.is_block_node {
+            let range = [offset, length];
+            // SAFETY: BLKDISCARD takes two 64-bit numbers.
+            retry(|| unsafe { libc::ioctl(self.file.as_raw_fd(), BLKDISCARD, range.as_ptr()) })
+        } else {
+            self.check_end(offset + length)?;
+            self.fallocate(libc::FALLOC_FL_PUNCH_HOLE, offset, length)
+        };
+        // "The device MAY deallocate" (5.2.6.2): without file system support, nothing is done.
+        discarded.or_else(|cause| {
+            if is_unsupported(&cause) {
+                Ok(())
+            } else {
+                Err(cause)
+            }
+        })
+    }
+
+    /// Fill a range with zeroes. `unmap` allows to deallocate its storage.
+    ///
+    /// # Errors
+    /// Those of the system; `UnexpectedEof` when the file ends before.
+    pub fn write_zeroes(&self, offset: u64, length: u64, unmap: bool) -> io::Result<()> {
+        let _shared = self.growth.read().unwrap_or_else(PoisonError::into_inner);
+        self.check_end(offset + length)?;
+        let mode = if unmap {
+            libc::FALLOC_FL_PUNCH_HOLE
+        } else {
+            libc::FALLOC_FL_ZERO_RANGE
+        };
+        self.fallocate(mode, offset, length).or_else(|cause| {
+            // A block device refuses with EINVAL what is not aligned to its own blocks.
+            if is_unsupported(&cause) || cause.kind() == io::ErrorKind::InvalidInput {
+                self.write_zero_blocks(offset, length)
+            } else {
+                Err(cause)
+            }
+        })
+    }
+
+    /// Make completed writes durable.
+    ///
+    /// # Errors
+    /// Those of the system; after the first one, every later flush fails too.
+    pub fn flush(&self) -> io::Result<()> {
+        if self.writes_lost.load(Ordering::SeqCst) {
+            return Err(io::Error::other(
+                "an earlier flush failed: writes were lost, check the storage and reopen the image",
+            ));
+        }
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        self.file
+            .sync_data()
+            .inspect_err(|_| self.writes_lost.store(true, Ordering::SeqCst))
+    }
+
+    /// Change the size of the file, and the capacity with it.
+    ///
+    /// # Errors
+    /// Every variant of [`ResizeError`].
+    pub fn resize(&self, size: u64) -> Result<(), ResizeError> {
+        if self.is_block_node {
+            return Err(ResizeError::NotResizable);
+        }
+        if self.read_only {
+            return Err(ResizeError::ReadOnly);
+        }
+        if size == 0 || !size.is_multiple_of(self.block_size) {
+            return Err(ResizeError::BadSize {
+                size,
+                block_size: self.block_size,
+            });
+        }
+        let _alone = self.growth.write().unwrap_or_else(PoisonError::into_inner);
+        self.file.set_len(size)?;
+        self.capacity.store(size, Ordering::Release);
+        // Not `sync_data` itself: it would consume the only report of lost writes.
+        Ok(self.flush()?)
+    }
+
+    /// Check that the file still reaches `end`.
+    fn check_end(&self, end: u64) -> io::Result<()> {
+        // A write to a block device never makes it longer, and fails by itself past the end.
+        if self.is_block_node || self.file.metadata()?.len() >= end {
+            return Ok(());
+        }
+        self.truncated.fetch_add(1, Ordering::Relaxed);
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn fallocate(&self, mode: libc::c_int, offset: u64, length: u64) -> io::Result<()> {
+        // A length of 0 is refused by fallocate, and there is nothing to do.
+        if length == 0 {
+            return Ok(());
+        }
+        // No overflow: the range is inside the capacity, which is a file size.
+        let (start, length) = (offset.cast_signed(), length.cast_signed());
+        let mode = mode | libc::FALLOC_FL_KEEP_SIZE;
+        // SAFETY: fallocate takes no pointers.
+        retry(|| unsafe { libc::fallocate(self.file.as_raw_fd(), mode, start, length) })
+    }
+
+    fn write_zero_blocks(&self, offset: u64, length: u64) -> io::Result<()> {
+        let (mut start, mut left) = (offset, length);
+        while left > 0 {
+            let chunk = &ZEROES
+                [..usize::try_from(left).map_or(ZEROES.len(), |left| left.min(ZEROES.len()))];
+            self.file.write_all_at(chunk, start)?;
+            start += chunk.len() as u64;
+            left -= chunk.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Repeat a system call while signals interrupt it.
+fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<()> {
+    loop {
+        if call() == 0 {
+            return Ok(());
+        }
+        let cause = io::Error::last_os_error();
+        if cause.kind() != io::ErrorKind::Interrupted {
+            return Err(cause);
+        }
+    }
+}
+
+fn is_unsupported(cause: &io::Error) -> bool {
+    matches!(
+        cause.raw_os_error(),
+        Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::ENOTTY)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    #[test]
+    fn after_a_failed_flush_every_later_flush_fails() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(512).unwrap();
+        let mut image = Image::open(file.path(), false, 512).unwrap();
+        image.flush().unwrap();
+        // A pipe can't be flushed.
+        let (_, pipe) = io::pipe().unwrap();
+        let healthy = std::mem::replace(&mut image.file, File::from(OwnedFd::from(pipe)));
+        image.flush().unwrap_err();
+        image.file = healthy;
+        let failure = image.flush().unwrap_err();
+        assert!(
+            failure.to_string().contains("earlier flush failed"),
+            "{failure}"
+        );
+        let failure = image.resize(1024).unwrap_err();
+        assert!(
+            failure.to_string().contains("earlier flush failed"),
+            "{failure}"
+        );
+    }
+}
