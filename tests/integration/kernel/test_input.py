@@ -17,12 +17,13 @@ import pytest
 from virtmesh.drivers.settings import Settings
 from virtmesh.host.host import Addresses, Host
 from virtmesh.input.event_log import EVENTS_KEPT, EventLog
+from virtmesh.input.kernel_service import as_input_device
 from virtmesh.input.kind import KIND
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
+from virtmesh.kernel.device import ProbeState
 from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.main import KernelServer, Plan
-from virtmesh.kernel.probe import ProbeState
 from virtmesh.machine import DeviceEntry, Machine
 from virtmesh.rpc.server import GRACE_SECONDS
 from virtmesh.testing.scripted_disk import ScriptedDisk
@@ -157,7 +158,7 @@ async def test_a_slow_watcher_is_cut_off_and_others_are_not(world: World) -> Non
     """The error has the number of the last event it was sent; a new watcher is welcome."""
     model = ScriptedInput()
     async with world.device(model):
-        driver = world.server.kernel.input_device("keyboard")
+        driver = as_input_device("keyboard", world.server.kernel.driver("keyboard"))
         driver.log = EventLog(kept=16)
         slow = await world.watch()
         model.send(PRESS)
@@ -177,7 +178,7 @@ async def test_a_watcher_that_stands_still_costs_nothing(world: World) -> None:
     """What it does not take is not queued for it: it is cut off when it goes on."""
     model = ScriptedInput(queue_size_max=(1024, 64))
     async with world.device(model):
-        log = world.server.kernel.input_device("keyboard").log
+        log = as_input_device("keyboard", world.server.kernel.driver("keyboard")).log
         still, reader = await world.watch(), log.reader()
         in_transit = 4 << 20  # what gRPC takes of a stream that nobody reads
         while log.count < 3 * EVENTS_KEPT + in_transit // 16:
