@@ -137,7 +137,7 @@ class FrontEnd:
         unknown = features & ~self._offered
         if unknown:
             names = ", ".join(feature_names(unknown, self._model.family))
-            raise FrontEndViolation(f"SET_FEATURES: not offered by the device: {names}")
+            raise FrontEndViolation(f"SET_FEATURES: not offered: {names}")
         if not self._rings.any_running:
             self._agree(features)
         elif features != self._features:
