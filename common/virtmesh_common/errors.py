@@ -31,6 +31,7 @@
     |   |-- QueueUnusable         a queue the driver needs is missing or too small
     |   |-- RingCorrupt           the device broke the rules of the ring
     |   `-- DeviceNeedsReset      the device set DEVICE_NEEDS_RESET
+    |-- BadInterface              a device's description of itself that does not parse
     |-- BadTrace                  a saved trace that does not parse ("line", "file")
     |-- TraceDiffers              a device that does not answer as in a trace ("differences")
     |-- WatcherTooSlow            a watcher that does not keep up is cut off
@@ -224,6 +225,10 @@ class RingCorrupt(DriverError, code=Code.DATA_LOSS):
 
 class DeviceNeedsReset(DriverError):
     """The device set DEVICE_NEEDS_RESET."""
+
+
+class BadInterface(VirtmeshError, code=Code.INVALID_ARGUMENT):
+    """A device's description of itself that does not parse, or is out of bounds."""
 
 
 class BadTrace(VirtmeshError, code=Code.INVALID_ARGUMENT):

@@ -144,7 +144,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Notifications",
-                    "AttachmentEventfds that devices heard.",
+                    "Doorbells that devices heard.",
                     "ops",
                     [("machine_device:virtmesh_notifications:rate1m{$sel}", "{{device}}")],
                 ),

@@ -59,7 +59,6 @@ class _InFlight:
 class VirtIOBlk(VirtIODriver, BlockDevice):
     """A virtio disk."""
 
-    device_id = blk.VIRTIO_ID_BLOCK
     family = BlkFeature
     wanted = (
         BlkFeature.VIRTIO_BLK_F_SIZE_MAX

@@ -12,7 +12,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from virtmesh.blk.block_device import split
+from virtmesh.blk.block_device import BlockDevice, split
+from virtmesh.kinds.service import wrong_kind
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as pb
 from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc
 from virtmesh_common.channel import CHUNK_LIMIT_BYTES
@@ -21,7 +22,8 @@ from virtmesh_common.errors import BadStream, MessageTooLarge, VirtmeshError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from virtmesh.blk.block_device import BlockDevice
+    import grpc.aio
+
 
 SERVICE = "virtmesh.kernel.v1.BlockDeviceService"
 READ_CHUNK = 512 << 10
@@ -33,10 +35,23 @@ WRITE_AHEAD = 4
 
 
 class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
-    """Serves virtmesh.kernel.v1.BlockDeviceService; `find` returns a disk by name."""
+    """Serves virtmesh.kernel.v1.BlockDeviceService; `find` returns the driver of a device."""
 
-    def __init__(self, find: Callable[[str], BlockDevice]) -> None:
-        self._find = find
+    name = SERVICE
+
+    def __init__(self, find: Callable[[str], object]) -> None:
+        self._find_driver = find
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Add the service to a server."""
+        block_device_pb2_grpc.add_BlockDeviceServiceServicer_to_server(self, server)
+
+    def end_streams(self) -> None:
+        """Do nothing: every call ends by itself."""
+
+    def _find(self, name: str) -> BlockDevice:
+        """Return a disk that is in use. Errors: DeviceNotFound; DeviceNotReady; WrongKind."""
+        return as_disk(name, self._find_driver(name))
 
     async def Identify(self, request: pb.IdentifyRequest, context: Any) -> pb.IdentifyResponse:
         """Describe a disk."""
@@ -86,6 +101,13 @@ class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
         disk = self._find(request.device)
         await disk.write_zeroes(request.offset_bytes, request.length_bytes, unmap=request.unmap)
         return pb.WriteZeroesResponse()
+
+
+def as_disk(name: str, driver: object) -> BlockDevice:
+    """Return a driver that is one of a disk. Errors: WrongKind."""
+    if not isinstance(driver, BlockDevice):
+        raise wrong_kind(name, driver, "disk")
+    return driver
 
 
 async def _send_range(disk: BlockDevice, start: int, length: int, context: Any) -> None:

@@ -22,7 +22,7 @@ from virtmesh.virtio.queue import VirtQueue
 from virtmesh_common.errors import QueueUnusable, RingCorrupt, VirtmeshError
 from virtmesh_common.evdev import TYPES, name_of
 from virtmesh_common.input.errors import BadEvent
-from virtmesh_common.input.spec import EVENT, EVENTQ, STATUSQ, VIRTIO_ID_INPUT, InputFeature
+from virtmesh_common.input.spec import EVENT, EVENTQ, STATUSQ, InputFeature
 
 if TYPE_CHECKING:
     from virtmesh.attach.bus import Bus
@@ -37,7 +37,6 @@ EV_LED = TYPES["EV_LED"]
 class VirtIOInput(VirtIODriver, InputDevice):
     """A virtio keyboard, mouse, tablet or touch screen. `info` says which, once it is started."""
 
-    device_id = VIRTIO_ID_INPUT
     family = InputFeature
     # An event may come at any time, so polling never ends: as often as a fast USB mouse is asked.
     poll_pause_s = 0.001

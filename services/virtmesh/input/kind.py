@@ -1,7 +1,9 @@
 """The kind `input`."""
 
-from virtmesh.input import metrics
+from virtmesh.input import driver_metrics, metrics
 from virtmesh.input.driver import VirtIOInput
+from virtmesh.input.figures import FIGURES
+from virtmesh.input.kernel_service import InputDeviceService
 from virtmesh.input.options import OPTIONS, make
 from virtmesh.input.service import InputService
 from virtmesh.kinds.record import DeviceKind
@@ -19,5 +21,8 @@ KIND = DeviceKind(
     services=(InputService,),
     collect=lambda model: metrics.input_metrics(model.injection, model.output, model.personality),
     driver=VirtIOInput,
+    kernel_services=(InputDeviceService,),
+    driver_metrics=driver_metrics.input_driver_metrics,
     metrics=definitions_in(metrics),
+    figures=FIGURES,
 )

@@ -117,7 +117,7 @@ class DeviceKind:
     driver_metrics: Callable[[Mapping[str, Any]], Iterable[Metric]] = no_metrics
     """The metrics of the kernel's drivers of the kind, by name of the device, read now."""
     metrics: Sequence[Definition] = ()
-    """The definitions of what `collect` and `driver_metrics` return."""
+    """The definitions of what `collect` returns."""
     figures: Sequence[Figure] = ()
     """What `virtmesh top` shows of the device."""
     dashboard: str = ""

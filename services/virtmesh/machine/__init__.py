@@ -9,14 +9,9 @@ from virtmesh.attach.notifier import DoorbellKind
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.machine.board import SLOTS
 from virtmesh.machine.file import load, parse
-from virtmesh.machine.model import (
-    DeviceEntry,
-    KernelEntry,
-    Machine,
-    OptionValue,
-)
-from virtmesh.machine.table import NAME_PATTERN
+from virtmesh.machine.model import DeviceEntry, KernelEntry, Machine, OptionValue
 from virtmesh_common.memory_map import RAM_ADDRESS
+from virtmesh_common.names import NAME_PATTERN
 from virtmesh_common.sizes import check_memory, parse_size
 
 __all__ = [

@@ -69,7 +69,9 @@ class UartDevice:
             options.scrollback,
             LogFile(options.log_file) if options.log_file else None,
         )
-        self._window = Window(self.chip, options.layout)
+        self._window = Window(
+            self.chip, options.layout, auto_flow=options.auto_flow, interrupt=self.interrupt
+        )
         self._resets = 0
 
     # -- virtmesh.mmio.device.Device -------------------------------------------------------------
@@ -83,6 +85,7 @@ class UartDevice:
             compatible=COMPATIBLE,
             mmio_size_bytes=self.options.layout.size,
             reg_shift=self.options.layout.reg_shift,
+            registers=self._window.table,
         )
 
     @property

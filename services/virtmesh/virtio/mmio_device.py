@@ -15,6 +15,7 @@ import structlog
 
 from virtmesh.mmio.device import Description, DeviceCounters, DeviceState
 from virtmesh.mmio.register_file import RegisterFile
+from virtmesh.mmio.reserved_bits import ReservedBits
 from virtmesh.virtio.device import VIRTIO_VENDOR_ID, SharedMemory
 from virtmesh.virtio.mmio_queues import Active, MmioQueues
 from virtmesh_common.api.trace.v1 import trace_pb2
@@ -62,6 +63,7 @@ class VirtioMmio:
             (*mmio.REGISTERS, *model.config),
             readers=self._readers() | self._queues.readers(),
             writers=self._writers() | self._queues.writers(),
+            reserved_bits=ReservedBits(model.interrupt),
         )
 
     def _readers(self) -> dict[Register, Callable[[], int]]:
@@ -105,6 +107,8 @@ class VirtioMmio:
             mmio_size_bytes=mmio.MMIO_SIZE,
             virtio_device_id=self._model.device_id,
             queue_size_max=tuple(self._model.queue_size_max),
+            registers=tuple(self._model.config),
+            family=self._model.family,
         )
 
     @property

@@ -38,11 +38,9 @@ from virtmesh_common.errors import DriverViolation, RingCorrupt
 from virtmesh_common.virtio.features import TRANSPORT_FEATURES, Feature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from enum import IntFlag
 
-    import grpc.aio
-    from prometheus_client import Metric
     from virtmesh_native import GuestMemory, QueueConfig
 
     from virtmesh.virtio.device import SharedMemory
@@ -71,7 +69,6 @@ class QueueDevice(ABC):
     config: Sequence[Register] = ()
     config_generation = 0
     shared_memory: Mapping[int, SharedMemory] = {}
-    services: Sequence[str] = ()
 
     def __init__(
         self, name: str, queue_size_max: Sequence[int], features: int = TRANSPORT_FEATURES
@@ -248,15 +245,3 @@ class QueueDevice(ABC):
     def requests(self) -> int:
         """Requests completed, whatever their outcome."""
         return sum(one.requests for one in self.counters)
-
-    # -- Services and metrics: the kind of device has them, a model has none ----------------------
-
-    def add_services(self, server: grpc.aio.Server) -> None:
-        """Add none."""
-
-    def end_streams(self) -> None:
-        """Do nothing: there are none."""
-
-    def metrics(self) -> Iterable[Metric]:
-        """Return none of the model's own."""
-        return ()

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.world import World, failure_of, serving
 from virtmesh.input.event_log import EVENTS_KEPT, EventLog
+from virtmesh.input.kernel_service import as_input_device
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
 from virtmesh.rpc.server import GRACE_SECONDS
@@ -113,7 +114,7 @@ async def test_a_slow_watcher_is_cut_off_and_others_are_not(world: World) -> Non
     """The error has the number of the last event it was sent; a new watcher is welcome."""
     model = ScriptedInput()
     async with using(world, model):
-        driver = world.server.kernel.input_device("keyboard")
+        driver = as_input_device("keyboard", world.server.kernel.driver("keyboard"))
         driver.log = EventLog(kept=16)
         slow = await watch(world)
         model.send(PRESS)
@@ -133,7 +134,7 @@ async def test_a_watcher_that_stands_still_costs_nothing(world: World) -> None:
     """What it does not take is not queued for it: it is cut off when it goes on."""
     model = ScriptedInput(queue_size_max=(1024, 64))
     async with using(world, model):
-        log = world.server.kernel.input_device("keyboard").log
+        log = as_input_device("keyboard", world.server.kernel.driver("keyboard")).log
         still, reader = await watch(world), log.reader()
         in_transit = 4 << 20  # what gRPC takes of a stream that nobody reads
         while log.count < 3 * EVENTS_KEPT + in_transit // 16:

@@ -21,8 +21,9 @@ from tests.support.world import (
 )
 from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import Ram
+from virtmesh.blk.kernel_service import as_disk
 from virtmesh.blk.model import BlkModel, BlkOptions
-from virtmesh.kernel.probe import ProbeState
+from virtmesh.kernel.device import ProbeState
 from virtmesh.machine import DoorbellKind
 from virtmesh.testing.scripted_disk import ScriptedDisk
 from virtmesh.virtio.mmio_device import VirtioMmio
@@ -111,7 +112,7 @@ async def test_a_write_under_way_is_finished_when_the_kernel_stops(tmp_path: Pat
         async with serving(tmp_path, KINDS) as world:
             await world.ready("vda")
             model.hold = True
-            disk = world.server.kernel.block_device("vda")
+            disk = as_disk("vda", world.server.kernel.driver("vda"))
             write = asyncio.create_task(disk.write(0, b"x" * 512))
             (request,) = await model.arrived(1)
             write.cancel()

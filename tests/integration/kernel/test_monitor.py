@@ -19,13 +19,14 @@ from virtmesh.attach.guest_ram import PAGE
 from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.drivers.settings import Settings
 from virtmesh.host.host import Addresses, Host
+from virtmesh.input.kernel_service import as_input_device
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
+from virtmesh.kernel.device import ProbeState
 from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.fdt import decode, encode, strings
 from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.main import KernelServer, Plan
-from virtmesh.kernel.probe import ProbeState
 from virtmesh.machine import DeviceEntry, Machine
 from virtmesh.mmio.device import Device
 from virtmesh.uart.model import UartDevice, UartOptions
@@ -190,7 +191,7 @@ async def test_events_are_followed_until_they_are_cancelled(running: World) -> N
         await terminal.until(PROMPT)
         await terminal.send(b"events\r")
         await terminal.until("events\r\n")
-        keyboard = running.server.kernel.input_device("keyboard")
+        keyboard = as_input_device("keyboard", running.server.kernel.driver("keyboard"))
         while not keyboard.log._waiting:  # noqa: ASYNC110 - the log tells nobody of its readers
             await asyncio.sleep(0)
         async for _ in inputs.Inject(iter([packet]), metadata=((DEVICE_KEY, "keyboard"),)):

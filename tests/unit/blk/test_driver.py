@@ -102,8 +102,7 @@ async def test_a_status_that_was_not_written_is_no_success() -> None:
     async with driving(model) as driver:
         write = asyncio.create_task(driver.write(0, bytes(512)))
         (request,) = await model.arrived(1)
-        request.writable = []
-        model.answer(request)
+        request.chain.push(1)
 
         with pytest.raises(BlockIOError, match="unknown status 255"):
             await write
@@ -165,7 +164,7 @@ async def test_segments_respect_the_limits(
 
         assert bytes(await driver.read(100, len(data))) == data
         for request in model.seen:
-            *segments, status = request.writable
+            *segments, status = request.chain.writable
             assert status[1] == 1
             assert len(segments) <= seg_max
             assert all(length <= size_max for _, length in segments)
@@ -335,7 +334,7 @@ async def test_queues_share_the_work() -> None:
         await asyncio.gather(*reads)
 
         assert driver.queue_count == 4
-        assert sorted(request.queue for request in model.seen) == [0, 0, 1, 1, 2, 2, 3, 3]
+        assert sorted(request.chain.queue for request in model.seen) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 async def test_polling_asks_for_no_interrupts() -> None:

@@ -14,8 +14,6 @@ EXCEPTIONS = {
 }
 """Files that may be longer, each with its reason."""
 KNOWN = {
-    "native/ring/src/error.rs",
-    "native/ring/tests/loom/main.rs",
     "services/virtmesh/blk/driver.py",
     "tests/contract/input/test_service.py",
     "tests/integration/kernel/test_service.py",

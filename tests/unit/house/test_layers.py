@@ -10,17 +10,7 @@ from tools.imports import Graph, find_faults, read_graph, show_faults
 
 KNOWN = {
     "circle of packages: virtmesh.local, virtmesh_client",
-    "circle of modules: virtmesh.blk.model, virtmesh.blk.service",
-    "circle of modules: virtmesh.input.model, virtmesh.input.service",
-    (
-        "circle of modules: virtmesh.kernel.kernel, virtmesh.kernel.monitor,"
-        " virtmesh.kernel.monitor.command, virtmesh.kernel.monitor.commands,"
-        " virtmesh.kernel.monitor.monitor, virtmesh.kernel.monitor.session,"
-        " virtmesh.kernel.monitor.shell"
-    ),
     "circle of modules: virtmesh_client.input.batch, virtmesh_client.input.injector",
-    "arrow that points upward: virtmesh.kinds.option_types -> virtmesh.machine",
-    "arrow that points upward: virtmesh_client.cli.serial.common -> virtmesh.machine.board",
     "arrow that points upward: virtmesh_client.cli.settings -> virtmesh.machine",
     "arrow that points upward: virtmesh_client.cli.trace.commands -> virtmesh.local.cli.replay",
     "arrow that points upward: virtmesh_client.guest.run -> virtmesh.local.child",

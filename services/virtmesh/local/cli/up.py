@@ -1,4 +1,4 @@
-"""`virtmesh up`, `virtmesh down` and `virtmesh status`: a whole machine as local processes."""
+"""`virtmesh up`: a whole machine as local processes."""
 
 # ruff: noqa: FBT001, PLR0913, PLR0917 - click hands each option over as a parameter
 
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import click
 
 from virtmesh import machine as machine_file
+from virtmesh.local import run_folder
 from virtmesh.local.plan import Plan, check_host, make_plan, quick_machine
-from virtmesh.local.supervise import Event, supervise, take_folder
+from virtmesh.local.supervise import Event, supervise
+from virtmesh_client.cli.local import run_dir_option, show_state
 from virtmesh_client.cli.settings import Settings, common
-from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.local import rundir
-from virtmesh_client.local.stop import stop_machine
 from virtmesh_client.tail import follow
 from virtmesh_common.errors import BadMachine
 
@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = Path("machine.toml")
 SUPERVISOR_LOG = "supervisor.log"
-
-run_dir_option = click.option(
-    "--run-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help=f"Folder for sockets, logs and state (${rundir.VARIABLE}).",
-)
 
 
 @click.command()
@@ -62,9 +56,16 @@ run_dir_option = click.option(
     metavar="[OPTION=VALUE,...]",
     help="Options of the serial port, such as pace; without a machine file there is one always.",
 )
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="KIND[,name=NAME][,OPTION=VALUE]",
+    help="Add a device of any kind (`virtmesh-device --help`), instead of a machine file.",
+)
 @click.option("--no-serial", is_flag=True, help="Leave the serial port out.")
 @click.option(
-    "--vhost-user", is_flag=True, help="Leave disks and input devices to `virtmesh guest`."
+    "--vhost-user", is_flag=True, help="Leave disks, input and other virtio devices to guests."
 )
 @run_dir_option
 @click.option("--name", help="Name of the machine, and of its run folder.")
@@ -84,6 +85,7 @@ def up(
     disks: tuple[str, ...],
     inputs: tuple[str, ...],
     serial: str | None,
+    devices: tuple[str, ...],
     no_serial: bool,
     vhost_user: bool,
     run_dir: Path | None,
@@ -99,7 +101,7 @@ def up(
     check_host()
     if no_serial and serial is not None:
         raise click.UsageError("give --serial or --no-serial, not both")
-    quick = Quick(disks, inputs, serial, no_serial=no_serial, vhost_user=vhost_user)
+    quick = Quick(disks, inputs, serial, devices, no_serial=no_serial, vhost_user=vhost_user)
     file, name, run_dir = choose(machine, quick, name, run_dir)
     if detach:
         run_detached(settings, file, name, run_dir, wait)
@@ -114,18 +116,26 @@ class Quick:
     disks: tuple[str, ...]
     inputs: tuple[str, ...]
     serial: str | None
+    devices: tuple[str, ...]
     no_serial: bool
     vhost_user: bool
 
     @property
     def is_given(self) -> bool:
         """True when there is any device."""
-        return bool(self.disks or self.inputs or self.serial is not None)
+        return bool(self.disks or self.inputs or self.devices or self.serial is not None)
 
     def spell(self, name: str) -> str:
         """Return its machine file. Errors: BadMachine."""
         serial = None if self.no_serial else self.serial or ""
-        return quick_machine(name, self.disks, self.inputs, serial, vhost_user=self.vhost_user)
+        return quick_machine(
+            name,
+            self.disks,
+            self.inputs,
+            serial,
+            devices=self.devices,
+            vhost_user=self.vhost_user,
+        )
 
 
 def choose(
@@ -133,18 +143,21 @@ def choose(
 ) -> tuple[Path, str, Path]:
     """Return the machine file, the name and the run folder. Errors: BadMachine, UsageError."""
     if file and (quick.is_given or quick.no_serial):
-        raise click.UsageError("give a machine file, or --disk, --input and --serial, not both")
-    if quick.vhost_user and not (quick.disks or quick.inputs):
         raise click.UsageError(
-            "--vhost-user goes with --disk and --input: in a machine file write vhost-user = true"
+            "give a machine file, or --disk, --input, --serial and --device, not both"
+        )
+    if quick.vhost_user and not (quick.disks or quick.inputs or quick.devices):
+        raise click.UsageError(
+            "--vhost-user goes with --disk, --input and --device: in a machine file write"
+            " vhost-user = true"
         )
     if quick.is_given:
         name = name or "virtmesh"
         run_dir = (run_dir or rundir.default(name)).absolute()
         text = quick.spell(name)
-        rundir.prepare(run_dir)
+        run_folder.prepare(run_dir)
         # A machine that runs reads its file again when its kernel is restarted.
-        take_folder(run_dir).release()
+        run_folder.take(run_dir).release()
         made = run_dir / DEFAULT_FILE.name
         made.write_text(text)
         machine_file.load(made)
@@ -152,12 +165,12 @@ def choose(
     if file is None and not DEFAULT_FILE.exists():
         raise click.UsageError(
             "there is no machine.toml here: name a machine file, or give --disk IMAGE,size=64M,"
-            " --input or --serial"
+            " --input, --serial or --device"
         )
     file = (file or DEFAULT_FILE).absolute()
     name = name or machine_file.load(file).name
     run_dir = (run_dir or rundir.default(name)).absolute()
-    rundir.prepare(run_dir)
+    run_folder.prepare(run_dir)
     return file, name, run_dir
 
 
@@ -223,7 +236,10 @@ def run_detached(settings: Settings, file: Path, name: str, run_dir: Path, wait:
         raise BadMachine(f"the supervisor ended: see {run_dir / SUPERVISOR_LOG}")
     # It goes on without us; nobody waits for it here.
     supervisor.returncode = 0
-    show_state(settings, rundir.load(run_dir))
+    state = rundir.load(run_dir)
+    if state is None:
+        raise BadMachine("the machine stopped as soon as it was ready: see its logs")
+    show_state(settings, state)
 
 
 def watch(settings: Settings, events: Iterable[bytes]) -> Event:
@@ -236,88 +252,3 @@ def watch(settings: Settings, events: Iterable[bytes]) -> Event:
         if not settings.json and not settings.quiet:
             click.echo(last.message, err=True)
     return last
-
-
-def show_state(settings: Settings, state: rundir.State | None) -> None:
-    """Show a machine and its processes."""
-    if state is None:
-        raise BadMachine("the machine stopped as soon as it was ready: see its logs")
-    if settings.json:
-        show_json(state)
-        return
-    if settings.quiet:
-        return
-    show_facts(
-        [
-            ("machine", f"{state.name} ({state.status})"),
-            ("address", state.address),
-            ("run folder", state.run_dir),
-        ]
-    )
-    click.echo()
-    show_table(
-        ("PROCESS", "KIND", "PID", "RESTARTS", "METRICS", "ADDRESS"),
-        [
-            (
-                one.name,
-                one.kind,
-                one.pid if one.alive else "dead",
-                one.restarts,
-                f"http://{one.metrics}/metrics" if one.metrics else "-",
-                one.address or "-",
-            )
-            for one in (state.supervisor, *state.processes)
-        ],
-    )
-
-
-@click.command()
-@common
-@click.pass_obj
-def status(settings: Settings) -> None:
-    """Show the machines that `virtmesh up` runs here, and their processes."""
-    states = rundir.running()
-    if settings.json:
-        show_json(states)
-        return
-    if not states:
-        click.echo("no machine runs here: `virtmesh up` starts one")
-    for number, state in enumerate(states):
-        if number:
-            click.echo()
-        show_state(settings, state)
-
-
-@click.command()
-@click.argument("name", required=False)
-@run_dir_option
-@click.option("--all", "everything", is_flag=True, help="Stop every machine of this user.")
-@common
-@click.pass_obj
-def down(settings: Settings, name: str | None, run_dir: Path | None, everything: bool) -> None:
-    """Stop the machine that `virtmesh up` started (NAME, when there are several)."""
-    states = find(name, run_dir)
-    if len(states) > 1 and not everything:
-        names = ", ".join(state.name for state in states)
-        raise click.UsageError(f"several machines run here ({names}): name one, or give --all")
-    killed = {state.name: stop_machine(state) for state in states}
-    if settings.json:
-        show_json([{"name": state.name, "killed": killed[state.name]} for state in states])
-    elif not states:
-        click.echo("nothing to stop")
-    for state in [] if settings.json or settings.quiet else states:
-        forced = f"; {', '.join(killed[state.name])} had to be killed" if killed[state.name] else ""
-        click.echo(f"{state.name} is stopped{forced}")
-
-
-def find(name: str | None, run_dir: Path | None) -> list[rundir.State]:
-    """Return the machines that are meant. Errors: BadMachine."""
-    if run_dir:
-        state = rundir.load(run_dir.absolute())
-        return [state] if state else []
-    states = rundir.running()
-    if name:
-        states = [state for state in states if state.name == name]
-        if not states:
-            raise BadMachine(f"no machine {name} runs here: `virtmesh status` lists them")
-    return states
