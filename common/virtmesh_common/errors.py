@@ -53,7 +53,6 @@ that of a kind it does not know, arrives as a VirtmeshError with the reason and 
 from __future__ import annotations
 
 import re
-from importlib import import_module
 from typing import Self, cast
 
 import grpc
@@ -325,13 +324,3 @@ def _from_status(status: status_pb2.Status) -> VirtmeshError | None:
                 error.code = CODES.get(status.code, Code.UNKNOWN)
             return error
     return None
-
-
-def __getattr__(name: str) -> type[VirtmeshError]:
-    """Return a class of disks by its old place, which native code of an older build looks at."""
-    found: type[VirtmeshError] | None = getattr(
-        import_module("virtmesh_common.blk.errors"), name, None
-    )
-    if found is None:
-        raise AttributeError(name)
-    return found

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from virtmesh_client.input import xkb
-from virtmesh_common.errors import UntypableText
+from virtmesh_common.input.errors import UntypableText
 
 RULES, MODEL = "evdev", "pc105"
 KNOWN_LAYOUT = "us"

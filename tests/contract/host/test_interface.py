@@ -74,10 +74,15 @@ async def test_figures_follow_what_the_device_does(
     assert after["errors"] == 0
 
 
+class UnknownInput(ScriptedInput):
+    """A device of a kind that nobody has a record of."""
+
+    kind = "never-heard-of"
+
+
 async def test_a_device_without_a_record_says_what_is_known(serve: Serve) -> None:
     """Its registers and features; it has no figures."""
-    model = ScriptedInput(name="odd")
-    model.kind = "never-heard-of"
+    model = UnknownInput(name="odd")
     async with serve(VirtioMmio(model)) as served:
         interface = await interface_of(served)
         assert (interface.kind, interface.title) == ("never-heard-of", "")
