@@ -99,7 +99,7 @@ class VirtioMmio:
 
     @property
     def description(self) -> Description:
-        """What the device is."""
+        """Names, numbers and sizes of the device."""
         return Description(
             name=self._model.name,
             kind=self._model.kind,
@@ -172,7 +172,7 @@ class VirtioMmio:
         beyond = [queue for queue in attachment.doorbells if queue >= len(self._queues)]
         if beyond:
             raise BadDoorbell(
-                f"a doorbell is for queue {beyond[0]}; the device has {len(self._queues)} queues"
+                f"an eventfd is for queue {beyond[0]}; the device has {len(self._queues)} queues"
             )
         try:
             for queue, doorbell in attachment.doorbells.items():
@@ -296,7 +296,9 @@ class VirtioMmio:
     def _refuse_while_resetting(self, name: str) -> None:
         """Refuse a write during a reset. Errors: DriverViolation."""
         if self._resetting:
-            raise DriverViolation(f"{name}: a reset is under way until Status reads 0 (2.4)")
+            raise DriverViolation(
+                f"{name} was written during a reset: wait until Status reads 0 (2.4)"
+            )
 
     # -- The other registers ------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The driver's side of virtio over MMIO: probing, initialisation, configuration (virtio 1.4, 4.2).
+"""The driver side of virtio over MMIO: probing, initialisation, configuration (virtio 1.4, 4.2).
 
 The counterpart of mmio_device.py. A batch of accesses is executed as one piece. A batch that uses a
 selector register writes it first, so tasks do not see each other's selections.
@@ -67,7 +67,7 @@ CONFIG_ATTEMPTS = 64
 
 @dataclass(frozen=True)
 class Identity:
-    """What the first registers say: DeviceID and VendorID."""
+    """The values of DeviceID and VendorID."""
 
     device_id: int
     vendor_id: int
@@ -133,7 +133,7 @@ class VirtIOHeader:
         await self._raise_status(Status.FEATURES_OK)
         if not await self.bus.read(STATUS) & Status.FEATURES_OK:
             names = ", ".join(feature_names(accepted, family))
-            raise FeaturesRejected(f"the device refuses this choice of features: {names}")
+            raise FeaturesRejected(f"the device refuses these features: {names}")
         self.features = accepted
         return accepted
 
@@ -225,7 +225,9 @@ class VirtIOHeader:
                     v for v, one in zip(values[1:], batch[1:], strict=True) if one.value is None
                 )
                 return [_join(fields, read) for _, fields in queries]
-        raise DriverError(f"the configuration of {self.bus.name} never stops changing")
+        raise DriverError(
+            f"the configuration of {self.bus.name} changed during each of {CONFIG_ATTEMPTS} reads"
+        )
 
     async def write_config(self, field: Register, value: int) -> None:
         """Write one field of the configuration."""

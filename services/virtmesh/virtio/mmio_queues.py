@@ -93,7 +93,7 @@ class MmioQueues:
         return len(self._queues)
 
     def readers(self) -> dict[Register, Callable[[], int]]:
-        """Return what reads each of the registers."""
+        """Return the reader of each register."""
         return {
             mmio.QUEUE_SIZE_MAX: lambda: queue.size_max if (queue := self._selected) else 0,
             mmio.QUEUE_READY: lambda: int(bool((queue := self._settled) and queue.ready)),
@@ -101,7 +101,7 @@ class MmioQueues:
         }
 
     def writers(self) -> dict[Register, Callable[[int], None]]:
-        """Return what writes each of the registers."""
+        """Return the writer of each register."""
         return {
             mmio.QUEUE_SEL: self._select,
             mmio.QUEUE_SIZE: self._write_size,
@@ -193,12 +193,15 @@ class MmioQueues:
                 f"{name}: queue {self._selector} is selected; the device has {len(self)} queues"
             )
         if self._closing:
-            raise DriverViolation(f"{name}: a reset is under way until Status reads 0 (2.4)")
+            raise DriverViolation(
+                f"{name} was written during a reset: wait until Status reads 0 (2.4)"
+            )
         if self._active is None:
-            raise DriverViolation(f"{name}: queues are set up after FEATURES_OK (3.1.1)")
+            raise DriverViolation(f"{name} was written before FEATURES_OK (3.1.1)")
         if queue.stopping:
             raise DriverViolation(
-                f"{name}: queue {queue.index} is being stopped until QueueReady reads 0 (4.2.2.2)"
+                f"{name}: queue {queue.index} is being stopped: wait until QueueReady reads 0"
+                " (4.2.2.2)"
             )
         return queue, self._active
 
@@ -267,7 +270,7 @@ class MmioQueues:
         """Check the registers of a queue. Errors: DriverViolation if it can't work."""
         where = f"QueueReady: queue {queue.index}"
         if queue.size == 0:
-            raise DriverViolation(f"{where}: QueueSize was not written (4.2.3.2)")
+            raise DriverViolation(f"{where}: write QueueSize first (4.2.3.2)")
         if active.attachment is None:
             raise DriverViolation(
                 f"{where}: no driver is attached, so it has no memory: attach first"
@@ -294,5 +297,7 @@ class MmioQueues:
         try:
             self._model.start_queue(index, ready.memory, ready.config, ready.kick)
         except (VirtmeshError, ValueError, OSError) as error:
-            log.warning("a queue can't be served", queue=index, error=str(error))
+            log.warning(
+                "a queue can't be served: the device needs a reset", queue=index, error=str(error)
+            )
             self._model.interrupt.set_fault(f"queue {index} can't be served: {error}")

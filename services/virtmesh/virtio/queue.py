@@ -1,4 +1,4 @@
-"""A virtqueue, as its driver uses it: a native ring in shared memory, and a doorbell."""
+"""The driver side of a virtqueue: a native ring in shared memory, and its notifications."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Buffer = tuple[int, int]
 
 
 class VirtQueue:
-    """Virtqueue `index` with `size` entries, in pages of the bus's RAM.
+    """Virtqueue `index` of a device, in pages of the bus's RAM.
 
     With VIRTIO_F_INDIRECT_DESC, chains of up to `chain_max` buffers take one entry each.
     """
