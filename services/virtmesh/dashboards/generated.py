@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from virtmesh.dashboards.board import Board, Panel, Row, quantiles, rate
-from virtmesh.telemetry.definitions import Kind
+from virtmesh.telemetry.definitions import MetricType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ COMMON = Row(
 
 def generated_board(kind: str, title: str, metrics: Sequence[Definition]) -> Board:
     """Return a board with a panel for each metric of a kind, below what every device measures."""
-    panels = [_panel(metric) for metric in metrics if metric.kind is not Kind.INFO]
+    panels = [_panel(metric) for metric in metrics if metric.kind is not MetricType.INFO]
     return Board(
         uid=f"virtmesh-{kind}",
         title=f"virtmesh: {kind}",
@@ -81,10 +81,10 @@ def _panel(metric: Definition) -> Panel:
     title = name.removeprefix("virtmesh_").removesuffix("_total").replace("_", " ")
     title = title[:1].upper() + title[1:]
     meaning = metric.meaning if metric.meaning.endswith(".") else f"{metric.meaning}."
-    if metric.kind is Kind.HISTOGRAM:
+    if metric.kind is MetricType.HISTOGRAM:
         unit = UNITS.get(metric.unit, "short")
         return Panel(title, meaning, unit, quantiles(f"{name}_bucket", by, legend))
-    if metric.kind is Kind.COUNTER:
+    if metric.kind is MetricType.COUNTER:
         unit = RATE_UNITS.get(metric.unit, "ops")
         return Panel(title, meaning, unit, [rate(name, legend, by)])
     return Panel(title, meaning, UNITS.get(metric.unit, "short"), [(f"{name}{{$sel}}", legend)])

@@ -1,4 +1,4 @@
-"""A kernel for the tests of its services."""
+"""A kernel of two disks, for the tests that need no other devices."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kernel_rig import World, serving
+from tests.support.world import World, serving
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    """Serve a kernel; none of its devices is there yet."""
-    async with serving(tmp_path) as world:
+    """Serve a kernel of two disks; neither of them is there yet."""
+    async with serving(tmp_path, {"vda": "blk", "vdb": "blk"}) as world:
         yield world

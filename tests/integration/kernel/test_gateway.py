@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.kernel_rig import World, failure_of
+from tests.support.world import World, failure_of
 from virtmesh.host.control import ControlPlane
 from virtmesh.kernel.device import ProbeState
 from virtmesh_common.api.block.v1 import block_pb2
@@ -51,8 +51,8 @@ async def test_many_calls_describe_the_device_once(
     world: World, described: Callable[[], int]
 ) -> None:
     """One after the other and at the same time; those that change nothing need no Describe."""
-    async with world.device():
-        await world.ready()
+    async with world.serve_disk():
+        await world.ready("vda")
         described()
 
         await DeviceServiceStub(world.channel).GetStats(device_pb2.GetStatsRequest(), metadata=VDA)
@@ -68,12 +68,12 @@ async def test_a_device_that_starts_again_is_asked_again(
     world: World, described: Callable[[], int]
 ) -> None:
     """Once, though a call that needs no Describe was the first to reach it."""
-    async with world.device():
-        await world.ready()
+    async with world.serve_disk():
+        await world.ready("vda")
         await get_info(world)
     await world.server.kernel.device("vda").until(ProbeState.WAITING)
-    async with world.device():
-        await world.ready()
+    async with world.serve_disk():
+        await world.ready("vda")
         described()
 
         await DeviceServiceStub(world.channel).GetStats(device_pb2.GetStatsRequest(), metadata=VDA)
@@ -87,8 +87,8 @@ async def test_a_call_that_the_device_does_not_offer_is_refused(
     world: World, described: Callable[[], int]
 ) -> None:
     """It is no error of disks. The device is asked each time: it may have started again."""
-    async with world.device():
-        await world.ready()
+    async with world.serve_disk():
+        await world.ready("vda")
         await get_info(world)
         described()
         keys: Any = InputServiceStub(world.channel)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.support.kernel_rig import (
-    SIZE,
+from tests.support.world import (
+    DISK_BYTES,
     World,
     failure_of,
 )
@@ -33,13 +35,14 @@ from virtmesh_common.errors import (
     VirtmeshError,
 )
 
+SIZE = DISK_BYTES
 VDA = (("virtmesh-device", "vda"),)
 
 
 async def test_devices_are_listed_with_their_state(world: World) -> None:
     """One that is used says by whom and how; one that is not there says why."""
-    async with world.device():
-        await world.ready()
+    async with world.serve_disk():
+        await world.ready("vda")
         stub: Any = KernelServiceStub(world.channel)
         answer = await stub.ListDevices(kernel_pb2.ListDevicesRequest())
 
@@ -58,8 +61,8 @@ async def test_devices_are_listed_with_their_state(world: World) -> None:
 
 async def test_a_disk_is_identified(world: World) -> None:
     """What the driver knows of the disk."""
-    async with world.device(serial="S1", queues=3, block_size=4096):
-        await world.ready()
+    async with world.serve_disk(serial="S1", queues=3, block_size=4096):
+        await world.ready("vda")
         info = await world.disks.Identify(pb.IdentifyRequest(device="vda"))
 
         assert (info.capacity_bytes, info.block_size_bytes) == (SIZE, 4096)
@@ -72,8 +75,8 @@ async def test_streams_carry_any_range(world: World) -> None:
     pieces = [os.urandom(size) for size in (1, 513, 1 << 20, 0, 77_777, 1 << 20, 3)]
     data = b"".join(pieces)
 
-    async with world.device():
-        await world.ready()
+    async with world.serve_disk():
+        await world.ready("vda")
         progress = await world.write(12_345, pieces)
         await world.disks.Flush(pb.FlushRequest(device="vda"))
 
@@ -84,16 +87,16 @@ async def test_streams_carry_any_range(world: World) -> None:
 
 async def test_an_empty_write_is_answered(world: World) -> None:
     """A header and nothing else is a write of nothing."""
-    async with world.device():
-        await world.ready()
+    async with world.serve_disk():
+        await world.ready("vda")
 
         assert await world.write(0, []) == [0]
 
 
 async def test_ranges_are_discarded_and_zeroed(world: World) -> None:
     """Both read as zeroes afterwards."""
-    async with world.device():
-        await world.ready()
+    async with world.serve_disk():
+        await world.ready("vda")
         await world.write(0, [b"x" * 8192])
         await world.disks.WriteZeroes(pb.WriteZeroesRequest(device="vda", length_bytes=4096))
         await world.disks.Discard(
@@ -159,8 +162,8 @@ async def test_bad_calls_get_clear_errors(
     world: World, call: Call, error: type[VirtmeshError], why: str
 ) -> None:
     """The class of the error travels, and its message says what is wrong."""
-    async with world.device():
-        await world.ready()
+    async with world.serve_disk():
+        await world.ready("vda")
 
         failure = await failure_of(call(world))
 
@@ -181,8 +184,8 @@ async def test_writes_out_of_order_are_refused(
     world: World, messages: list[pb.WriteRequest]
 ) -> None:
     """First a header, and only one."""
-    async with world.device():
-        await world.ready()
+    async with world.serve_disk():
+        await world.ready("vda")
 
         async def write() -> None:
             async for _ in world.disks.Write(iter(messages)):
@@ -193,8 +196,8 @@ async def test_writes_out_of_order_are_refused(
 
 async def test_a_read_only_disk_refuses_writes(world: World) -> None:
     """The error says that nothing was written."""
-    async with world.device(read_only=True):
-        await world.ready()
+    async with world.serve_disk(read_only=True):
+        await world.ready("vda")
 
         failure = await failure_of(world.write(0, [b"x"]))
 
@@ -206,8 +209,8 @@ async def test_a_failed_write_says_how_far_it_came(world: World) -> None:
     """What was written without gaps is in the error, and is on the disk."""
     pieces = [b"1" * (1 << 20)] * 3
 
-    async with world.device():
-        await world.ready()
+    async with world.serve_disk():
+        await world.ready("vda")
         failure = await failure_of(world.write(SIZE - (2 << 20), pieces))
 
         assert isinstance(failure, PastEnd)
@@ -217,8 +220,8 @@ async def test_a_failed_write_says_how_far_it_came(world: World) -> None:
 
 async def test_people_reach_a_device_through_the_kernel(world: World) -> None:
     """Administration and read-only control are forwarded; a resize is seen by the driver."""
-    async with world.device():
-        await world.ready()
+    async with world.serve_disk():
+        await world.ready("vda")
         admin: Any = BlockAdminServiceStub(world.channel)
         control: Any = DeviceServiceStub(world.channel)
 
@@ -227,3 +230,16 @@ async def test_people_reach_a_device_through_the_kernel(world: World) -> None:
 
         assert (status.attached, status.driver_name) == (True, "test virtmesh-kernel")
         assert (resized.previous_capacity_bytes, resized.capacity_bytes) == (SIZE, 2 * SIZE)
+
+
+async def test_metrics_tell_of_devices_and_interrupts(world: World) -> None:
+    """The page has the state of each device, its requests, and the lines."""
+    async with world.serve_disk():
+        await world.ready("vda")
+        await world.read(0, 4096)
+        address = f"http://{world.server.metrics_address}/metrics"
+        page = await asyncio.to_thread(lambda: urllib.request.urlopen(address).read().decode())
+
+        assert 'virtmesh_kernel_device_state{device="vda",machine="test",state="ready"} 1.0' in page
+        assert 'virtmesh_kernel_requests_total{device="vda",machine="test"}' in page
+        assert 'virtmesh_kernel_interrupts_total{irq="1",machine="test"}' in page
