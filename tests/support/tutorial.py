@@ -89,11 +89,15 @@ class Reader:
         assert done.returncode == 0, f"{command}: exit status {done.returncode}\n{done.stdout}"
         return done.stdout
 
-    def follow(self, step: Step) -> None:
-        """Type a command of the page. Errors: AssertionError when it prints something else."""
+    def follow(self, step: Step) -> str:
+        """Type a command of the page; return what it prints.
+
+        Errors: AssertionError when that is not what the page says.
+        """
         printed = self.type(step.command)
         checker = doctest.OutputChecker()
         wanted = step.output
         assert checker.check_output(wanted, printed, LOOSE), (
             f"line {step.line}: $ {step.command}\nwanted:\n{wanted}\nprinted:\n{printed}"
         )
+        return printed
