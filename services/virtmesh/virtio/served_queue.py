@@ -179,7 +179,10 @@ class ServedQueue:
     def pop(self) -> Chain | None:
         """Take the next available chain, if there is one."""
         popped = self._ring.pop()
-        return None if popped is None else Chain(self, *popped)
+        if popped is None:
+            return None
+        token, readable, writable = popped
+        return Chain(self, token, readable, writable)
 
     def give_back(self, token: int, written: int) -> None:
         """Give a chain back as used, and interrupt the driver if it asks for that."""
