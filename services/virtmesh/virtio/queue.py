@@ -30,9 +30,9 @@ class VirtQueue:
         self.index = index
         self.layout = layout
         self.notifications = 0
-        """Notifications sent to the device."""
+        """Notifications sent."""
         self.notifications_suppressed = 0
-        """Notifications not sent, since the device asked for none."""
+        """Notifications not sent, because the device asked for none."""
         self._bus = bus
         config = QueueConfig(
             size=layout.size,
@@ -56,9 +56,9 @@ class VirtQueue:
     async def set_up(
         cls, header: VirtIOHeader, index: int, size: int, *, chain_max: int
     ) -> VirtQueue:
-        """Make a queue and set it up on the device.
+        """Make a queue of `size` entries and set it up in the device.
 
-        Errors: QueueUnusable; MemoryError when RAM has no room; DeviceLost.
+        Errors: QueueUnusable; MemoryError if RAM has no room; DeviceLost.
         """
         indirect_entries = chain_max if header.has(Feature.VIRTIO_F_INDIRECT_DESC) else 0
         place = partial(
@@ -74,15 +74,15 @@ class VirtQueue:
 
     @property
     def in_flight(self) -> int:
-        """Chains that the device has."""
+        """Chains that were added and not used yet."""
         return self._ring.in_flight
 
     def add(self, readable: Sequence[Buffer], writable: Sequence[Buffer]) -> int | None:
-        """Add a chain of buffers; return its token, or None when there is no room for it."""
+        """Add a chain of buffers. Return its token, or None if the queue has no room for it."""
         return self._ring.add(readable, writable)
 
     def notify(self) -> None:
-        """Notify the device of the chains that were added, if it asks for that."""
+        """Notify the device of the added chains, if it wants to be notified."""
         if self._ring.should_notify():
             self.notifications += 1
             self._bus.notify(self.index)
@@ -90,7 +90,7 @@ class VirtQueue:
             self.notifications_suppressed += 1
 
     def can_pop(self) -> bool:
-        """Say whether there is a used chain to pop."""
+        """Return True if a used chain waits."""
         return self._ring.can_pop()
 
     def pop_used(self) -> list[tuple[int, int]]:
@@ -98,7 +98,7 @@ class VirtQueue:
         return self._ring.pop_used()
 
     def enable_interrupts(self) -> bool:
-        """Ask for an interrupt at the next used chain; return True if one is there already."""
+        """Ask for an interrupt at the next used chain. Return True if one waits already."""
         return self._ring.enable_interrupts()
 
     def disable_interrupts(self) -> None:

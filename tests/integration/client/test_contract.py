@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import virtmesh_client
-from virtmesh.testing.fake_kernel import FakeKernel
 from virtmesh_client import (
     AsyncDisk,
     AsyncInput,
@@ -22,6 +21,7 @@ from virtmesh_client import (
     Machine,
     Serial,
 )
+from virtmesh_client.testing import FakeKernel
 from virtmesh_common.blk.errors import BlockReadOnly, PastEnd, Unaligned, WouldShrink
 from virtmesh_common.errors import DeviceNotFound, VirtmeshError
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from virtmesh.testing.fake_kernel import FakeKernel
 from virtmesh_client.cli.main import COMMANDS
+from virtmesh_client.testing import FakeKernel
 
 FROM_SERVICES = re.compile(r"^\s*(from virtmesh[. ]|import virtmesh($|[. ,]))", re.MULTILINE)
 

@@ -8,7 +8,6 @@ import threading
 from typing import assert_type
 
 import virtmesh_client
-from virtmesh.testing.fake_kernel import FakeKernel
 from virtmesh_client import (
     AsyncDisk,
     AsyncInput,
@@ -24,6 +23,7 @@ from virtmesh_client import (
 )
 from virtmesh_client.aio.threads import THREADS
 from virtmesh_client.input.aio import AsyncWatch
+from virtmesh_client.testing import FakeKernel
 
 CALLS = 200
 

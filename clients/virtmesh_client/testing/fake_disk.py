@@ -14,26 +14,30 @@ BLOCK_BYTES = 512
 
 @dataclass
 class FakeDisk:
-    """A disk in memory, and the faults that it plays."""
+    """A disk in memory, and the faults that it plays: set them while it is served."""
 
     name: str
     data: bytearray
+    """What is on it: look at it, or change it."""
     read_only: bool = False
     lose_after_bytes: int | None = None
-    """The device goes away when a stream has copied so much; None: it never does."""
+    """Bytes after which a stream loses the device; None: it never does."""
     corrupt: bool = False
     """Reads return other bytes than were written."""
     requests: Counter[str] = field(default_factory=Counter)
+    """Requests that it carried out, by type: IN, OUT, FLUSH, DISCARD, WRITE_ZEROES."""
     transferred: Counter[str] = field(default_factory=Counter)
+    """Bytes of these requests, by type."""
     generation: int = 0
+    """How often it was resized."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self, offset: int, length: int) -> None:
         """Refuse a range that is not on the disk. Errors: PastEnd."""
         if offset + length > len(self.data):
             raise PastEnd(
-                f"{length} bytes from offset {offset} on end behind the {len(self.data)} bytes of"
-                f" {self.name}"
+                f"{self.name} ends at byte {len(self.data)}:"
+                f" {length} bytes at offset {offset} are not on it"
             )
 
     def check_writable(self) -> None:
@@ -44,7 +48,9 @@ class FakeDisk:
     def check_aligned(self, *values: int) -> None:
         """Refuse what is not a multiple of a block. Errors: Unaligned."""
         if any(value % BLOCK_BYTES for value in values):
-            raise Unaligned(f"offset and length must be multiples of {BLOCK_BYTES} bytes")
+            raise Unaligned(
+                f"offset and length must be multiples of the block size, {BLOCK_BYTES} bytes"
+            )
 
     def check_alive(self, done: int) -> None:
         """Play the loss of the device. Errors: DeviceLost."""

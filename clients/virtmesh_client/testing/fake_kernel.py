@@ -1,10 +1,7 @@
-"""A kernel service with disks in memory: for testing scripts without devices, Rust or files.
-
-    with FakeKernel(vda=64 << 20) as kernel:
-        machine = virtmesh_client.connect(kernel.address)
+"""A kernel service with disks in memory: for testing scripts without devices, Rust or images.
 
 It serves the contract of virtmesh.kernel.v1, and for each disk what a kernel forwards to the
-device: BlockAdminService and DeviceService. Faults are set on the disks: `kernel.disks["vda"]`.
+device: BlockAdminService and DeviceService.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 import grpc
 
-from virtmesh.testing.fake_disk import BLOCK_BYTES, FakeDisk
+from virtmesh_client.testing.fake_disk import BLOCK_BYTES, FakeDisk
 from virtmesh_common.api.block.v1 import block_pb2 as block_pb
 from virtmesh_common.api.block.v1 import block_pb2_grpc as block_rpc
 from virtmesh_common.api.device.v1 import device_pb2 as device_pb
@@ -92,6 +89,8 @@ class Disks(dict[str, FakeDisk]):
 
 
 class _Kernel(kernel_rpc.KernelServiceServicer):
+    """Serves KernelService."""
+
     def __init__(self, name: str, disks: Disks) -> None:
         self._name = name
         self._disks = disks
@@ -121,6 +120,8 @@ class _Kernel(kernel_rpc.KernelServiceServicer):
 
 
 class _BlockDevice(disk_rpc.BlockDeviceServiceServicer):
+    """Serves BlockDeviceService."""
+
     def __init__(self, disks: Disks) -> None:
         self._disks = disks
 
@@ -170,7 +171,9 @@ class _BlockDevice(disk_rpc.BlockDeviceServiceServicer):
             if request.WhichOneof("content") != "data":
                 raise BadStream("only the first message of a write is a header")
             if len(request.data) > CHUNK_LIMIT_BYTES:
-                raise MessageTooLarge(f"a message holds more than {CHUNK_LIMIT_BYTES} bytes")
+                raise MessageTooLarge(
+                    f"{len(request.data)} bytes in one message: send at most {CHUNK_LIMIT_BYTES}"
+                )
             disk.check_alive(done)
             disk.write(first.header.offset_bytes + done, request.data)
             done += len(request.data)
@@ -214,6 +217,8 @@ class _BlockDevice(disk_rpc.BlockDeviceServiceServicer):
 
 
 class _BlockAdmin(block_rpc.BlockAdminServiceServicer):
+    """Serves BlockAdminService for the disk that the metadata names."""
+
     def __init__(self, disks: Disks) -> None:
         self._disks = disks
 
@@ -242,9 +247,13 @@ class _BlockAdmin(block_rpc.BlockAdminServiceServicer):
         before, size = len(disk.data), request.capacity_bytes
         disk.check_writable()
         if size == 0 or size % BLOCK_BYTES:
-            raise BadSize(f"{size} is no size: it must be a multiple of {BLOCK_BYTES}, not 0")
+            raise BadSize(
+                f"{size} bytes is no size of a disk: give a multiple of {BLOCK_BYTES} that is not 0"
+            )
         if size < before and not request.allow_shrink:
-            raise WouldShrink(f"{disk.name} has {before} bytes: {size} would cut data off")
+            raise WouldShrink(
+                f"{disk.name} has {before} bytes, and {size} would cut data off: allow it to shrink"
+            )
         disk.data[size:] = bytes(max(0, size - before))
         disk.generation += 1
         return block_pb.ResizeResponse(previous_capacity_bytes=before, capacity_bytes=size)
@@ -324,7 +333,15 @@ class _Device(device_rpc.DeviceServiceServicer):
 
 
 class FakeKernel:
-    """A kernel service on a unix socket of its own, with one disk for each `name=size`."""
+    """A kernel service on a unix socket of its own, with one disk for each `name=size` in bytes.
+
+    `disks` has them by name: tests look at their data, and set their faults.
+
+    Example:
+        with FakeKernel(vda=1 << 20) as kernel, virtmesh_client.connect(kernel.address) as machine:
+            machine.disk("vda").write(0, b"boot")
+            assert kernel.disks["vda"].data[:4] == b"boot"
+    """
 
     def __init__(self, *, name: str = "fake", **sizes: int) -> None:
         self.disks = Disks({name: FakeDisk(name, bytearray(size)) for name, size in sizes.items()})
