@@ -1,4 +1,4 @@
-"""InputDeviceService: what the kernel's input drivers received, for any number of clients."""
+"""InputDeviceService: the events that the kernel's input drivers receive, for any client."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SERVICE = "virtmesh.kernel.v1.InputDeviceService"
 
 
 class InputDeviceService(input_device_pb2_grpc.InputDeviceServiceServicer):
-    """Serves virtmesh.kernel.v1.InputDeviceService; `find` returns the driver of a device.
+    """Serves virtmesh.kernel.v1.InputDeviceService. `find` returns the driver of a device.
 
-    A stream of events has no end of its own: `end_streams` ends them all, so that the server can
+    A stream of events never ends by itself: `end_streams` ends them all, so that the server can
     stop.
     """
 
@@ -39,14 +39,14 @@ class InputDeviceService(input_device_pb2_grpc.InputDeviceServiceServicer):
 
     def end_streams(self) -> None:
         """End every stream."""
-        # Not by cancelling: a stream that is cancelled in a write can say nothing any more.
+        # Not by cancelling: after a cancelled write gRPC can write nothing more, not even an error.
         for reader in self._readers:
             reader.stop(lambda: ShuttingDown("the kernel service is stopping"))
 
     async def Watch(  # type: ignore[override]  # the stubs know generators only
         self, request: pb.WatchRequest, context: Any
     ) -> None:
-        """Stream events: whatever has come since the last message goes into the next."""
+        """Stream events: each message has all that came since the last one."""
         reader = self._find(request.device).watch()
         self._readers.add(reader)
         try:

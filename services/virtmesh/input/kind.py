@@ -1,6 +1,7 @@
 """The kind `input`."""
 
 from virtmesh.input import driver_metrics, metrics
+from virtmesh.input.dashboard import BOARD
 from virtmesh.input.driver import VirtIOInput
 from virtmesh.input.figures import FIGURES
 from virtmesh.input.kernel_service import InputDeviceService
@@ -19,10 +20,11 @@ KIND = DeviceKind(
     virtio_device_id=spec.VIRTIO_ID_INPUT,
     registers=spec.CONFIG,
     services=(InputService,),
-    collect=lambda model: metrics.input_metrics(model.injection, model.output, model.personality),
+    collect=metrics.input_metrics,
     driver=VirtIOInput,
     kernel_services=(InputDeviceService,),
     driver_metrics=driver_metrics.input_driver_metrics,
     metrics=definitions_in(metrics),
+    dashboard=BOARD,
     figures=FIGURES,
 )

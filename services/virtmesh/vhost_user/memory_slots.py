@@ -1,7 +1,7 @@
 """The messages that change a front end's memory: a whole table, or one region at a time.
 
-A change maps all regions anew. Every ring stops before it and goes on after it, so that no ring
-ever touches memory that is being replaced.
+A change maps all regions again. Every ring pauses meanwhile, so no ring accesses memory that is
+being replaced.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from virtmesh.vhost_user.messages import MemoryRegion
-    from virtmesh.vhost_user.vrings import Rings
+    from virtmesh.vhost_user.vrings import Vrings
 
 
 class MemorySlots:
     """The memory of one front end, which its rings use. `failed` gets the error that ends it.
 
-    Descriptors of a message stay the message's. Errors of the changes: FrontEndViolation.
+    Messages keep their descriptors. Errors of the changes: FrontEndViolation.
     """
 
-    def __init__(self, rings: Rings, failed: Callable[[FrontEndViolation], None]) -> None:
+    def __init__(self, rings: Vrings, failed: Callable[[FrontEndViolation], None]) -> None:
         self._rings = rings
         self._failed = failed
 
@@ -53,7 +53,7 @@ class MemorySlots:
         await self._change(lambda now: now.remove(region) if now else None)
 
     def close(self) -> None:
-        """Let go of the memory; no ring is served by then."""
+        """Release the memory. No ring may be served."""
         if self._rings.memory is not None:
             asyncio.get_running_loop().remove_reader(self._rings.memory.lost)
             self._rings.memory.close()
@@ -61,7 +61,7 @@ class MemorySlots:
 
     async def _change(self, change: Callable[[GuestRegions | None], GuestRegions | None]) -> None:
         """Replace the regions while no ring is served."""
-        async with self._rings.held():
+        async with self._rings.paused():
             changed = change(self._rings.memory)
             self.close()
             self._rings.memory = changed

@@ -46,9 +46,12 @@ if TYPE_CHECKING:
     from virtmesh.virtio.device import SharedMemory
     from virtmesh_common.registers import Register
 
-__all__ = ["Chain", "MalformedChain", "QueueDevice", "ServedQueue"]
+__all__ = ["Chain", "MalformedChain", "QueueCounters", "QueueDevice", "ServedQueue"]
 
 log = structlog.get_logger(__name__)
+
+CHAINS_PER_TURN = 1024
+"""Most chains that a model takes in one turn of the event loop, unless it says otherwise."""
 
 
 class QueueDevice(ABC):
@@ -64,8 +67,7 @@ class QueueDevice(ABC):
     """The feature bits of the kind of device; those of the transport if it has none of its own."""
     queue_names: Sequence[str] = ()
     """What messages call the queues, by index."""
-    chains_per_turn = 1024
-    """Most chains taken in one turn of the event loop."""
+    chains_per_turn = CHAINS_PER_TURN
     config: Sequence[Register] = ()
     config_generation = 0
     shared_memory: Mapping[int, SharedMemory] = {}
