@@ -28,7 +28,13 @@ STATES = {
 
 
 class Machine:
-    """A machine. Safe for use by several threads; close it, or use it in a `with`."""
+    """A connection to a machine. Several threads may use it. Close it, or use it in a `with`.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            for device in machine.devices():
+                print(device.name, device.state)
+    """
 
     def __init__(self, address: str, *, timeout: float | None = None, request_id: str = "") -> None:
         self._channel = KernelChannel(address, timeout=timeout, request_id=request_id)

@@ -1,10 +1,10 @@
-"""Input devices for asyncio: the methods of `Input`, awaited (see aio/face.py)."""
+"""Input devices for asyncio: the methods of `Input`, awaited (see aio/proxy.py)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from virtmesh_client.aio.face import ClosingFace, awaited, awaited_as
+from virtmesh_client.aio.proxy import ClosingProxy, awaited, awaited_as
 from virtmesh_client.aio.stream import AsyncStream
 from virtmesh_client.input.device import Input
 
@@ -31,7 +31,7 @@ class AsyncWatch(AsyncStream[Item]):
         self._watch.close()
 
 
-class AsyncInput(ClosingFace[Input]):
+class AsyncInput(ClosingProxy[Input]):
     """An input device, and one injector of it; see `Input` for the methods.
 
     Cancelling a call ends it before its next packet, and releases what it holds down.

@@ -1,10 +1,10 @@
-"""Serial ports for asyncio: the methods of `Serial`, awaited (see aio/face.py)."""
+"""Serial ports for asyncio: the methods of `Serial`, awaited (see aio/proxy.py)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from virtmesh_client.aio.face import ClosingFace, awaited, awaited_as
+from virtmesh_client.aio.proxy import ClosingProxy, awaited, awaited_as
 from virtmesh_client.aio.stream import AsyncStream
 from virtmesh_client.aio.threads import run
 from virtmesh_client.serial.device import Serial
@@ -32,7 +32,7 @@ class AsyncSerialWatch(AsyncStream[Event]):
         await run(self._watch.close)
 
 
-class AsyncSerial(ClosingFace[Serial]):
+class AsyncSerial(ClosingProxy[Serial]):
     """A serial port, and one terminal at the far end of its line; see `Serial` for the methods.
 
     Cancelling a call ends it; input that was sent stays sent.
