@@ -17,22 +17,22 @@ if TYPE_CHECKING:
         Injected,
         InputInfo,
         InputStats,
-        Output,
+        OutputPacket,
         Played,
         Received,
         Wait,
     )
     from virtmesh_client.input.pointer import Point
     from virtmesh_client.input.recording import Recording
-    from virtmesh_client.input.watch import Watch
+    from virtmesh_client.input.watch import InputWatch
 
 Item = TypeVar("Item")
 
 
 class AsyncWatch(AsyncStream[Item]):
-    """A stream that is established; see `Watch`. Cancelling a task that waits for it ends it."""
+    """An open stream; see `InputWatch`. Cancelling a task that waits for it ends the stream."""
 
-    def __init__(self, watch: Watch[Item]) -> None:
+    def __init__(self, watch: InputWatch[Item]) -> None:
         super().__init__(watch)
         self._watch = watch
 
@@ -230,7 +230,7 @@ class AsyncInput:
         """Follow what the driver receives."""
         return AsyncWatch(await run(self._device.watch, seconds=seconds))
 
-    async def watch_output(self, *, seconds: float | None = None) -> AsyncWatch[Output]:
+    async def watch_output(self, *, seconds: float | None = None) -> AsyncWatch[OutputPacket]:
         """Follow what the driver sends to the device."""
         return AsyncWatch(await run(self._device.watch_output, seconds=seconds))
 
