@@ -17,7 +17,7 @@ from virtmesh_client.guest import reaper
 from virtmesh_client.guest.console import Booting, Console, Keys
 from virtmesh_client.guest.machines import OUTPUT_FILE, STATUS_FILE
 from virtmesh_client.guest.relay import NO_FILE, Flow, drain, relay
-from virtmesh_client.serial.raw_terminal import raw_window, screen_restored
+from virtmesh_client.serial.raw_terminal import raw_terminal, terminal_restored
 from virtmesh_common.errors import GuestError, GuestTimeout
 
 if TYPE_CHECKING:
@@ -51,11 +51,11 @@ def run_at_terminal(command: Sequence[str], timeout: float | None = None) -> Non
     """
     source, target = sys.stdin.fileno(), sys.stdout.fileno()
     with contextlib.ExitStack() as window, Console(target) as console:
-        screen = window.enter_context(screen_restored(target))
+        screen = window.enter_context(terminal_restored(target))
         keys = Flow(NO_FILE, console.master, Keys())
 
         def take_keys() -> None:
-            window.enter_context(raw_window(source))
+            window.enter_context(raw_terminal(source))
             keys.source = source
 
         look = Booting(take_keys)

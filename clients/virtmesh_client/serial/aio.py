@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from virtmesh_client.aio.stream import AsyncStream
 from virtmesh_client.aio.threads import run
 from virtmesh_client.blk.transfer import ignore
-from virtmesh_client.serial.models import Event
+from virtmesh_client.serial.models import SerialEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from virtmesh_client.serial.watch import SerialWatch
 
 
-class AsyncSerialWatch(AsyncStream[Event]):
+class AsyncSerialWatch(AsyncStream[SerialEvent]):
     """What happens on a line; see `SerialWatch`. Cancelling a task that waits for it ends it."""
 
     def __init__(self, watch: SerialWatch) -> None:

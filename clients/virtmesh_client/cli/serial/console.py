@@ -1,4 +1,4 @@
-"""`virtmesh console`: a person's window, a script's pipes, a pseudo-terminal, or a TCP port."""
+"""`virtmesh console`: on a terminal, on pipes, as a pseudo-terminal, or as a TCP server."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ import click
 
 from virtmesh_client.cli.serial.common import KEY, choose_port, device_option, spell_key
 from virtmesh_client.cli.settings import SIZE, Settings, common
-from virtmesh_client.serial.console import Console, Ending, Options
+from virtmesh_client.serial.console import ConsoleOptions, ConsolePump, EndCondition
 from virtmesh_client.serial.models import OLDEST
-from virtmesh_client.serial.pty import PseudoTerminal, PtyPump, linked
-from virtmesh_client.serial.pump import Files
-from virtmesh_client.serial.raw_terminal import raw_window, screen_restored
-from virtmesh_client.serial.rfc2217 import Server
+from virtmesh_client.serial.pty import PseudoTerminal, PtyPump, symlink_kept
+from virtmesh_client.serial.pump import FilePair
+from virtmesh_client.serial.raw_terminal import raw_terminal, terminal_restored
+from virtmesh_client.serial.rfc2217 import Rfc2217Server
 from virtmesh_common.errors import DeviceLost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from virtmesh_client.machine import Machine
-    from virtmesh_client.serial.terminal import Terminal
+    from virtmesh_client.serial.terminal import SerialTerminal
 
 TAIL_BYTES = 4096
-"""What a person is shown of what came before."""
+"""Size of the earlier output that a console on a terminal shows first."""
 QUIET_SECONDS = 1.0
+"""How long a script waits without output before it ends."""
 UNTIL_SECONDS = 30.0
-"""How long a script waits in silence, without a pattern and with one."""
+"""How long a script with --until waits without output before it fails."""
 NO_FILE = -1
 LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
-class Ask:
-    """What the command line asks for."""
+class ConsoleArguments:
+    """The options of the command line."""
 
     settings: Settings
     escape: bytes
@@ -51,7 +52,7 @@ class Ask:
     wait: float | None
 
 
-class Regex(click.ParamType["re.Pattern[str]"]):
+class RegexType(click.ParamType["re.Pattern[str]"]):
     """A regular expression."""
 
     name = "regex"
@@ -59,15 +60,15 @@ class Regex(click.ParamType["re.Pattern[str]"]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> re.Pattern[str]:
-        """Compile it."""
+        """Return the compiled expression."""
         try:
             return re.compile(str(value))
         except re.error as error:
-            self.fail(f"{value!r} is no regular expression: {error}", param, ctx)
+            self.fail(f"{value!r} is not a regular expression: {error}", param, ctx)
 
 
-class HostPort(click.ParamType[tuple[str, int]]):
-    """Where to listen: HOST:PORT, or PORT on this host alone; port 0 takes a free one."""
+class HostPortType(click.ParamType[tuple[str, int]]):
+    """An address to listen on: HOST:PORT, or PORT for this host only. Port 0 is any free port."""
 
     name = "host:port"
 
@@ -77,7 +78,7 @@ class HostPort(click.ParamType[tuple[str, int]]):
         """Return host and port."""
         host, _, port = str(value).rpartition(":")
         if not port.isdecimal() or int(port) > 0xFFFF:
-            self.fail(f"{value!r} is no address: write HOST:PORT, or PORT", param, ctx)
+            self.fail(f"{value!r} is not an address: write HOST:PORT, or PORT", param, ctx)
         return host.strip("[]") or LOOPBACK, int(port)
 
 
@@ -88,33 +89,39 @@ class HostPort(click.ParamType[tuple[str, int]]):
     type=KEY,
     default="ctrl-]",
     show_default=True,
-    help="Key that leaves: ctrl-a, ^A, or none.",
+    help="Key that leaves the console: ctrl-a, ^A, or none.",
 )
-@click.option("--tail", type=SIZE, help="Begin with the last bytes  [default in a window: 4K]")
-@click.option("--from-start", is_flag=True, help="Begin with the oldest byte that is kept.")
+@click.option(
+    "--tail", type=SIZE, help="Show so much earlier output first  [default on a terminal: 4K]"
+)
+@click.option(
+    "--from-start", is_flag=True, help="Show all earlier output that the service still has first."
+)
 @click.option(
     "--log",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Append what the machine sends to a file.",
+    help="Append the output of the machine to a file.",
 )
-@click.option("--read-only", is_flag=True, help="Send nothing.")
-@click.option("--until", type=Regex(), help="End when the machine has sent this.")
+@click.option("--read-only", is_flag=True, help="Send nothing to the machine.")
+@click.option(
+    "--until", type=RegexType(), help="End when the output matches this regular expression."
+)
 @click.option(
     "--wait",
     type=click.FloatRange(min=0, min_open=True),
-    help="Seconds of silence that end it  [default without a window: 1, with --until 30]",
+    help="End after so many seconds without output  [default on pipes: 1, with --until 30]",
 )
 @click.option(
     "--pty",
     is_flag=False,
     flag_value="",
     metavar="[LINK]",
-    help="Make a pseudo-terminal of it, for picocom, minicom, pexpect; with a link to it.",
+    help="Make a pseudo-terminal for picocom, minicom or pexpect, and a symbolic link to it.",
 )
 @click.option(
     "--rfc2217",
-    type=HostPort(),
-    help="Make a TCP port of it, for pyserial's rfc2217:// and for telnet.",
+    type=HostPortType(),
+    help="Serve a TCP port for pyserial's rfc2217:// and for telnet.",
 )
 @common
 @click.pass_obj
@@ -128,127 +135,140 @@ def console(
 ) -> None:
     """Talk to the machine on its serial console.
 
-    In a window every key goes to the machine, Ctrl-C too; Ctrl-] leaves. Without a window,
-    standard input is sent, and the command ends after it, when the machine is silent or has sent
-    what --until says.
+    On a terminal, every key goes to the machine, Ctrl-C too; Ctrl-] leaves the console. On pipes,
+    the command sends standard input. It ends after that, when the machine is silent or its output
+    matches --until.
     """
-    ask = Ask(settings=settings, **asked)  # type: ignore[arg-type]
+    arguments = ConsoleArguments(settings=settings, **asked)  # type: ignore[arg-type]
     if pty is not None and rfc2217 is not None:
-        raise click.UsageError("--pty or --rfc2217, not both: run it twice")
+        raise click.UsageError("give --pty or --rfc2217, not both: for both, run the command twice")
     if pty is not None or rfc2217 is not None:
-        refuse_what_is_for_one(ask)
-    in_window = sys.stdin.isatty() and not ask.read_only
-    if in_window and (ask.until or ask.wait):
-        raise click.UsageError("--until and --wait are for input that ends: not in a window")
+        refuse_console_options(arguments)
+    in_window = sys.stdin.isatty() and not arguments.read_only
+    if in_window and (arguments.until or arguments.wait):
+        raise click.UsageError(
+            "--until and --wait do not work on a terminal, where input never ends: redirect"
+            " standard input"
+        )
     with settings.connect() as machine:
         name = choose_port(machine, device)
         if pty is not None:
-            run_pty(machine, name, ask, Path(pty) if pty else None)
+            run_pty(machine, name, arguments, Path(pty) if pty else None)
         elif rfc2217 is not None:
-            run_rfc2217(machine, name, ask, rfc2217)
+            run_rfc2217(machine, name, arguments, rfc2217)
         elif in_window:
-            bounded_gather(machine, name, ask)
+            run_terminal(machine, name, arguments)
         else:
-            run_pipes(machine, name, ask)
+            run_pipes(machine, name, arguments)
 
 
-def refuse_what_is_for_one(ask: Ask) -> None:
-    """Refuse options that a port for other programs can't keep. Errors: UsageError."""
-    options = {"--read-only": ask.read_only, "--log": ask.log, "--until": ask.until}
-    given = [name for name, value in {**options, "--wait": ask.wait}.items() if value]
+def refuse_console_options(arguments: ConsoleArguments) -> None:
+    """Refuse options that do not work with --pty and --rfc2217. Errors: UsageError."""
+    options = {
+        "--read-only": arguments.read_only,
+        "--log": arguments.log,
+        "--until": arguments.until,
+    }
+    given = [name for name, value in {**options, "--wait": arguments.wait}.items() if value]
     if given:
         raise click.UsageError(
-            f"{', '.join(given)}: not with --pty or --rfc2217, which pass everything on; run"
-            " another console for that"
+            f"{', '.join(given)} can't be used with --pty or --rfc2217, which pass all bytes on:"
+            " run another console for that"
         )
 
 
-def plug_in(machine: Machine, name: str, ask: Ask, tail: int) -> Terminal:
-    """Return an open terminal that begins where it was asked to."""
-    since = OLDEST if ask.from_start else None
-    return machine.serial(name, tail=tail if ask.tail is None else ask.tail, since=since).plug_in()
+def plug_in(machine: Machine, name: str, arguments: ConsoleArguments, tail: int) -> SerialTerminal:
+    """Return a connected terminal that begins where the options say."""
+    since = OLDEST if arguments.from_start else None
+    return machine.serial(
+        name, tail=tail if arguments.tail is None else arguments.tail, since=since
+    ).plug_in()
 
 
 @contextlib.contextmanager
-def options(ask: Ask, escape: bytes | None, ending: Ending) -> Iterator[Options]:
-    """Return how a console behaves; its log is open meanwhile."""
+def options(
+    arguments: ConsoleArguments, escape: bytes | None, ending: EndCondition
+) -> Iterator[ConsoleOptions]:
+    """Yield the options of a console. Its log is open while the body runs."""
     line_end = "\r\n" if escape is not None else "\n"
 
     def tell(line: str) -> None:
-        if not ask.settings.quiet:
+        if not arguments.settings.quiet:
             sys.stderr.write(f"{line_end if escape else ''}[{line}]{line_end}")
             sys.stderr.flush()
 
     with contextlib.ExitStack() as stack:
         log: BinaryIO | None = None
-        if ask.log is not None:
-            log = stack.enter_context(ask.log.open("ab", buffering=0))
-        yield Options(escape=escape, log=log, tell=tell, ending=ending)
+        if arguments.log is not None:
+            log = stack.enter_context(arguments.log.open("ab", buffering=0))
+        yield ConsoleOptions(escape=escape, log=log, tell=tell, ending=ending)
 
 
-def bounded_gather(machine: Machine, name: str, ask: Ask) -> None:
-    """Be a person's window until the key that leaves."""
+def run_terminal(machine: Machine, name: str, arguments: ConsoleArguments) -> None:
+    """Run the console on the user's terminal until the escape key."""
     source, target = sys.stdin.fileno(), sys.stdout.fileno()
-    terminal = plug_in(machine, name, ask, TAIL_BYTES)
+    terminal = plug_in(machine, name, arguments, TAIL_BYTES)
     with (
-        options(ask, ask.escape, Ending()) as how,
-        contextlib.closing(Files(source, target)) as files,
-        screen_restored(target) as screen,
-        raw_window(source),
+        options(arguments, arguments.escape, EndCondition()) as how,
+        contextlib.closing(FilePair(source, target)) as files,
+        terminal_restored(target) as screen,
+        raw_terminal(source),
     ):
-        leave = f"{spell_key(ask.escape)} leaves" if ask.escape else "no key leaves"
-        how.tell(f"{name}: {leave}")
-        Console(terminal, files, how, screen).run()
+        key = spell_key(arguments.escape) if arguments.escape else "no key"
+        how.tell(f"{name}: {key} leaves the console")
+        ConsolePump(terminal, files, how, screen).run()
 
 
-def run_pipes(machine: Machine, name: str, ask: Ask) -> None:
-    """Send standard input, print what the machine sends. Errors: DeviceLost when not all of it."""
-    quiet = ask.wait
-    if quiet is None and not ask.read_only:
-        quiet = UNTIL_SECONDS if ask.until else QUIET_SECONDS
-    source = NO_FILE if ask.read_only else sys.stdin.fileno()
-    terminal = plug_in(machine, name, ask, 0)
+def run_pipes(machine: Machine, name: str, arguments: ConsoleArguments) -> None:
+    """Send standard input, and print the output. Errors: DeviceLost if some of it was lost."""
+    quiet = arguments.wait
+    if quiet is None and not arguments.read_only:
+        quiet = UNTIL_SECONDS if arguments.until else QUIET_SECONDS
+    source = NO_FILE if arguments.read_only else sys.stdin.fileno()
+    terminal = plug_in(machine, name, arguments, 0)
     with (
-        options(ask, None, Ending(ask.until, quiet)) as how,
-        contextlib.closing(Files(source, sys.stdout.fileno())) as files,
+        options(arguments, None, EndCondition(arguments.until, quiet)) as how,
+        contextlib.closing(FilePair(source, sys.stdout.fileno())) as files,
     ):
-        session = Console(terminal, files, how)
+        session = ConsolePump(terminal, files, how)
         session.run()
     if session.uncertain or session.missed:
         raise DeviceLost(
-            f"{name} went away meanwhile: {session.uncertain} characters of the input may be lost,"
-            f" {session.missed} bytes of its output are missing"
+            f"the connection to {name} was lost meanwhile: {session.uncertain} characters of the"
+            f" input may be lost, {session.missed} bytes of the output are missing"
         )
 
 
-def run_pty(machine: Machine, name: str, ask: Ask, link: Path | None) -> None:
-    """Be a pseudo-terminal until Ctrl-C, which is its usual end."""
-    terminal = plug_in(machine, name, ask, 0)
+def run_pty(machine: Machine, name: str, arguments: ConsoleArguments, link: Path | None) -> None:
+    """Serve a pseudo-terminal until Ctrl-C."""
+    terminal = plug_in(machine, name, arguments, 0)
     with (
         contextlib.closing(PseudoTerminal()) as files,
-        linked(link, files.path),
+        symlink_kept(link, files.path),
         contextlib.suppress(KeyboardInterrupt),
     ):
         shown = str(link) if link else files.path
         click.echo(
             json.dumps({"device": name, "pty": files.path, "link": str(link or "")})
-            if ask.settings.json
+            if arguments.settings.json
             else shown
         )
         PtyPump(terminal, files).run()
 
 
-def run_rfc2217(machine: Machine, name: str, ask: Ask, address: tuple[str, int]) -> None:
-    """Be a TCP port until Ctrl-C, which is its usual end."""
+def run_rfc2217(
+    machine: Machine, name: str, arguments: ConsoleArguments, address: tuple[str, int]
+) -> None:
+    """Serve a TCP port until Ctrl-C."""
 
     def tell(line: str) -> None:
-        if not ask.settings.quiet:
+        if not arguments.settings.quiet:
             click.echo(line, err=True)
 
-    server = Server(address, lambda: plug_in(machine, name, ask, 0), tell)
+    server = Rfc2217Server(address, lambda: plug_in(machine, name, arguments, 0), tell)
     host, port = server.address
     url = f"rfc2217://{f'[{host}]' if ':' in host else host}:{port}"
     facts = {"device": name, "host": host, "port": port, "url": url}
-    click.echo(json.dumps(facts) if ask.settings.json else url)
+    click.echo(json.dumps(facts) if arguments.settings.json else url)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
