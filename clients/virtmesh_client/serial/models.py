@@ -134,7 +134,7 @@ class Sent:
 
     Example:
         with virtmesh_client.connect() as machine, machine.serial() as serial:
-            sent = serial.write(b"hello")
+            sent = serial.send_line("help")
         assert (sent.characters, sent.overrun) == (5, 0)
     """
 
