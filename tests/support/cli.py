@@ -76,7 +76,7 @@ class Cli:
             )
 
     @property
-    def state(self) -> rundir.State:
+    def state(self) -> rundir.MachineState:
         """The state of the machine that runs."""
         state = rundir.load(self.run_dir)
         if state is None:

@@ -190,7 +190,7 @@ class Supervisor:
         """Write state.json."""
         pid = os.getpid()
         rundir.save(
-            rundir.State(
+            rundir.MachineState(
                 name=self._plan.name,
                 run_dir=str(self._plan.run_dir),
                 address=self._plan.kernel.address,
@@ -206,11 +206,11 @@ class Supervisor:
         )
 
 
-def take_folder(run_dir: Path) -> rundir.Lock:
+def take_folder(run_dir: Path) -> rundir.RunFolderLock:
     """Take the run folder. Errors: BadMachine when a machine runs in it."""
     state = rundir.load(run_dir)
     try:
-        lock = rundir.Lock(run_dir)
+        lock = rundir.RunFolderLock(run_dir)
     except BlockingIOError:
         who = f"{state.name} (pid {state.supervisor.pid})" if state else "a machine"
         raise BadMachine(

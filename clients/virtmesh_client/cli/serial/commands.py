@@ -159,7 +159,9 @@ def lines(settings: Settings, changes: tuple[str, ...], device: str | None) -> N
     for change in changes:
         name, _, state = change.partition("=")
         if name not in LINES or state not in {"on", "off"}:
-            raise click.UsageError(f"{change!r} is not LINE=on|off, LINE one of {', '.join(LINES)}")
+            raise click.UsageError(
+                f"{change!r} does not set a line: write {'|'.join(LINES)}=on|off"
+            )
         wanted[name] = state == "on"
     with settings.connect() as machine:
         port = machine.serial(choose_port(machine, device))

@@ -238,7 +238,7 @@ def watch(settings: Settings, events: Iterable[bytes]) -> Event:
     return last
 
 
-def show_state(settings: Settings, state: rundir.State | None) -> None:
+def show_state(settings: Settings, state: rundir.MachineState | None) -> None:
     """Show a machine and its processes."""
     if state is None:
         raise BadMachine("the machine stopped as soon as it was ready: see its logs")
@@ -310,7 +310,7 @@ def down(settings: Settings, name: str | None, run_dir: Path | None, everything:
         click.echo(f"{state.name} is stopped{forced}")
 
 
-def find(name: str | None, run_dir: Path | None) -> list[rundir.State]:
+def find(name: str | None, run_dir: Path | None) -> list[rundir.MachineState]:
     """Return the machines that are meant. Errors: BadMachine."""
     if run_dir:
         state = rundir.load(run_dir.absolute())

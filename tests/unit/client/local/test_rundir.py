@@ -24,12 +24,12 @@ def _no_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
 
 
-def make_state(name: str, pid: int | None = None) -> rundir.State:
+def make_state(name: str, pid: int | None = None) -> rundir.MachineState:
     """Save and return the state of a machine whose supervisor is `pid` (this process)."""
     folder = rundir.default(name)
     rundir.prepare(folder)
     pid = os.getpid() if pid is None else pid
-    state = rundir.State(
+    state = rundir.MachineState(
         name=name,
         run_dir=str(folder),
         address=f"unix:{folder}/kernel.sock",
@@ -81,7 +81,7 @@ def test_a_run_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "open"
     folder.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(BadMachine, match="others may write"):
+    with pytest.raises(BadMachine, match="other users may write"):
         rundir.prepare(folder)
 
 
@@ -90,7 +90,7 @@ def test_a_run_folder_that_others_can_replace_is_refused(tmp_path: Path) -> None
     parent = tmp_path / "open"
     parent.mkdir()
     parent.chmod(0o777)
-    with pytest.raises(BadMachine, match="others can replace"):
+    with pytest.raises(BadMachine, match="other users can replace"):
         rundir.prepare(parent / "demo")
 
 
@@ -101,18 +101,18 @@ def test_a_folder_of_other_things_is_no_run_folder(tmp_path: Path) -> None:
     (folder / "vda.log").touch()
     rundir.prepare(folder)
     (folder / rundir.LOCK).unlink()
-    with pytest.raises(BadMachine, match="holds other files"):
+    with pytest.raises(BadMachine, match="has other files"):
         rundir.prepare(folder)
     assert (folder / "vda.log").exists()
 
 
 def test_a_folder_has_one_machine(tmp_path: Path) -> None:
     """The lock ends with its holder."""
-    lock = rundir.Lock(tmp_path)
+    lock = rundir.RunFolderLock(tmp_path)
     with pytest.raises(BlockingIOError):
-        rundir.Lock(tmp_path)
+        rundir.RunFolderLock(tmp_path)
     lock.release()
-    rundir.Lock(tmp_path).release()
+    rundir.RunFolderLock(tmp_path).release()
 
 
 def test_an_address_given_is_the_one_used(monkeypatch: pytest.MonkeyPatch) -> None:
