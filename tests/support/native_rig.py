@@ -76,7 +76,7 @@ def is_readable(descriptor: int, seconds: float = 0) -> bool:
 
 
 @dataclass
-class Rig:
+class NativeRig:
     """A disk with one running queue, and its driver."""
 
     disk: BlkDevice

@@ -35,7 +35,7 @@ class PrometheusError(Exception):
 
 
 @dataclass(frozen=True)
-class Job:
+class ScrapeJob:
     """What is scraped under one name: HOST:PORT addresses, and labels that their series get."""
 
     name: str
@@ -72,7 +72,7 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def running(jobs: Sequence[Job], rules: Sequence[Path]) -> Iterator[Prometheus]:
+def running(jobs: Sequence[ScrapeJob], rules: Sequence[Path]) -> Iterator[Prometheus]:
     """Run Prometheus with a folder of its own, on a loopback port. Errors: PrometheusError."""
     with tempfile.TemporaryDirectory(prefix="prometheus-") as name:
         folder = Path(name)
@@ -100,7 +100,7 @@ def running(jobs: Sequence[Job], rules: Sequence[Path]) -> Iterator[Prometheus]:
             process.wait()
 
 
-def _config(jobs: Sequence[Job], rules: Sequence[Path]) -> dict[str, Any]:
+def _config(jobs: Sequence[ScrapeJob], rules: Sequence[Path]) -> dict[str, Any]:
     """Return the configuration."""
     return {
         "global": {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": f"{SCRAPE_S}s"},

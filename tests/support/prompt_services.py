@@ -12,7 +12,7 @@ from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
 
 
-class PromptKernel(kernel_pb2_grpc.KernelServiceServicer):
+class EmptyKernel(kernel_pb2_grpc.KernelServiceServicer):
     """Has no devices; raises `error`, if there is one, instead of saying so."""
 
     error: Exception | None = None
@@ -24,7 +24,7 @@ class PromptKernel(kernel_pb2_grpc.KernelServiceServicer):
         return kernel_pb2.ListDevicesResponse()
 
 
-class PromptRegisters(register_pb2_grpc.RegisterServiceServicer):
+class ZeroRegisters(register_pb2_grpc.RegisterServiceServicer):
     """Registers that hold 0, and batches that read nothing."""
 
     async def Read(self, request: Any, context: Any) -> register_pb2.ReadResponse:

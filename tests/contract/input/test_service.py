@@ -16,7 +16,7 @@ import pytest
 from tests.support.input_poster import Event, EventPoster
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
-from virtmesh.testing.scripted_driver import ScriptDriver, signalled
+from virtmesh.testing.scripted_driver import ScriptedDriver, signalled
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
@@ -77,7 +77,7 @@ class InputRig:
 class Driver:
     """A driver that takes events when it is asked for them."""
 
-    script: ScriptDriver
+    script: ScriptedDriver
     poster: EventPoster
 
     async def take(self, count: int) -> list[Event]:

@@ -52,7 +52,7 @@ class ConnectionLost(Exception):
     """The back end closed the connection."""
 
 
-class Refused(Exception):
+class RequestFailed(Exception):
     """The back end answered with failure."""
 
 
@@ -228,11 +228,11 @@ class VhostFrontEnd:
         payload: vu.Payload | bytes = b"",
         descriptors: Sequence[int] = (),
     ) -> None:
-        """Send a message, and wait until it is done, with REPLY_ACK. Errors: Refused."""
+        """Send a message, and wait until it is done, with REPLY_ACK. Errors: RequestFailed."""
         acknowledged = ProtocolFeature.REPLY_ACK in self.protocol
         self.post(request, payload, descriptors, vu.NEED_REPLY if acknowledged else 0)
         if acknowledged and vu.U64.parse((await self.answer()).payload).value:
-            raise Refused(request.name)
+            raise RequestFailed(request.name)
 
     async def next_request(self) -> Message:
         """Wait for a request of the back end, and say yes to it. Errors: ConnectionLost."""

@@ -13,7 +13,7 @@ START_SECONDS = 60.0
 """How long a service may take to start or to end."""
 
 
-class DiskProcess:
+class VhostDiskProcess:
     """A disk of 1 MiB in a folder; its image outlives the process."""
 
     def __init__(self, folder: Path) -> None:

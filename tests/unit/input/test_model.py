@@ -18,7 +18,7 @@ from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.output import BACKLOG_MAX
 from virtmesh.input.personality import load
 from virtmesh.mmio.device import Attachment
-from virtmesh.testing.scripted_driver import LocalPlane, ScriptDriver, signalled
+from virtmesh.testing.scripted_driver import LocalRegisters, ScriptedDriver, signalled
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.errors import (
@@ -54,7 +54,7 @@ def touch(number: int) -> Event:
     return (*code_of("ABS_MT_TRACKING_ID"), number)
 
 
-class NotingPlane(LocalPlane):
+class NotingPlane(LocalRegisters):
     """Notes where the driver areas are, by queue."""
 
     def __init__(self, device: VirtioMmio) -> None:
@@ -82,7 +82,7 @@ class Rig:
             Attachment("test", ram.guest_memory, doorbells.queues, doorbells.config_call)
         )
         self.plane = NotingPlane(self.device)
-        self.driver = ScriptDriver(self.plane, ram, doorbells)
+        self.driver = ScriptedDriver(self.plane, ram, doorbells)
         self.holder = Holder()
         self.reports: list[tuple[int, pb.Outcome.ValueType]] = []
         self.poster: EventPoster
