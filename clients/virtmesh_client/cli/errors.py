@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import traceback
 from dataclasses import dataclass, field, replace
 
 import click
 
 from virtmesh_common import errors
+from virtmesh_common.blk import errors as blk
+from virtmesh_common.input import errors as input_errors
 
 OK = 0
 ERROR = 1
@@ -22,16 +25,19 @@ HINTS: tuple[tuple[type[Exception], str], ...] = (
     (errors.DeviceNotFound, "`virtmesh devices` lists the devices"),
     (errors.DeviceNotReady, "`virtmesh devices` shows the state of the device"),
     (errors.DeviceLost, "try again when `virtmesh devices` shows that the device is ready"),
-    (errors.BlockReadOnly, "`virtmesh blk read-only DEVICE off` allows writes"),
-    (errors.PastEnd, "`virtmesh blk info` shows the size, `virtmesh blk resize` changes it"),
-    (errors.WouldShrink, "--shrink allows it"),
-    (errors.Unaligned, "`virtmesh blk info` shows the block size"),
-    (errors.BadEvent, "`virtmesh input info` shows what the device has"),
-    (errors.UnknownKey, "`virtmesh input info` lists the keys of the device"),
+    (blk.BlockReadOnly, "`virtmesh blk read-only DEVICE off` allows writes"),
+    (blk.PastEnd, "`virtmesh blk info` shows the size, `virtmesh blk resize` changes it"),
+    (blk.WouldShrink, "--shrink allows it"),
+    (blk.Unaligned, "`virtmesh blk info` shows the block size"),
+    (input_errors.BadEvent, "`virtmesh input info` shows what the device has"),
+    (input_errors.UnknownKey, "`virtmesh input info` lists the keys of the device"),
     (errors.WatcherTooSlow, "watch again, and read faster than the events arrive"),
     (FileExistsError, "--force replaces a file"),
 )
 UNREACHABLE_HINT = "does the machine run? `virtmesh status` shows it, `virtmesh up` starts one"
+UNIX_MODULES = frozenset({"fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"})
+SYSTEM_MODULES = frozenset({"os", "select", "signal", "socket"})
+"""Modules of Python that have less in them on some systems."""
 TRACEBACK_VARIABLE = "VIRTMESH_TRACEBACK"
 
 
@@ -94,6 +100,15 @@ def explain(error: BaseException) -> Failure:
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{error.strerror or error}"
         return Failure("OS_ERROR", join(message, *notes(error), hint(error)))
+    return explain_unexpected(error)
+
+
+def explain_unexpected(error: BaseException) -> Failure:
+    """Describe an error that no command means to raise: this system lacks something, or a bug."""
+    missing = missing_in_python(error)
+    if missing:
+        where = f"Python on {sys.platform} does not have"
+        return Failure("UNSUPPORTED", f"this needs {missing}, which {where}: run it on Linux")
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(error)
     return Failure(
@@ -104,6 +119,16 @@ def explain(error: BaseException) -> Failure:
             f"please report it; with {TRACEBACK_VARIABLE}=1 it prints a traceback",
         ),
     )
+
+
+def missing_in_python(error: BaseException) -> str:
+    """Return what the Python of this system does not have; empty for any other error."""
+    if isinstance(error, ModuleNotFoundError) and error.name in UNIX_MODULES:
+        return f"the module {error.name}"
+    if not isinstance(error, AttributeError):
+        return ""
+    module = getattr(error.obj, "__name__", "")
+    return f"{module}.{error.name}" if module in SYSTEM_MODULES else ""
 
 
 def notes(error: BaseException) -> list[str]:

@@ -26,7 +26,6 @@ from virtmesh_client.guest.prerequisites import (
     find_qemu_kernel,
     find_uml_kernel,
 )
-from virtmesh_client.guest.run import run_at_terminal, run_script
 from virtmesh_client.guest.tree import make_image, make_initramfs
 from virtmesh_common.errors import GuestError
 
@@ -309,6 +308,9 @@ def start(
         make_initramfs(file, kernel, programs)
         click.echo(shlex.join(command(config, BootConfig(kernel, file, parameters))))
         return
+    # Guests need Linux; the rest of the command line does not.
+    from virtmesh_client.guest.run import run_at_terminal, run_script  # noqa: PLC0415
+
     script = how.script
     with tempfile.TemporaryDirectory(prefix="virtmesh-guest-") as folder:
         file = Path(folder) / "initramfs.cpio"

@@ -12,11 +12,11 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh.local.child import spell_exit
 from virtmesh_client.guest import reaper
 from virtmesh_client.guest.command_lines import OUTPUT_FILE, STATUS_FILE
 from virtmesh_client.guest.console import BootDetector, GuestConsole, StopKeyDetector
 from virtmesh_client.guest.relay import NO_FILE, Relay, drain_relays, run_relays
+from virtmesh_client.local.exit_status import spell_exit
 from virtmesh_client.serial.raw_terminal import raw_terminal, terminal_restored
 from virtmesh_common.errors import GuestError, GuestTimeout
 

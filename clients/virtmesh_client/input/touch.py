@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from virtmesh_client.input.events import EV_ABS, EV_KEY, Event
 from virtmesh_client.input.models import TRACKING_ENDS
 from virtmesh_client.input.pointer import line_points
-from virtmesh_common.errors import BadEvent
 from virtmesh_common.evdev import CODES
+from virtmesh_common.input.errors import BadEvent
 
 if TYPE_CHECKING:
     from virtmesh_client.input.events import Packet
@@ -122,8 +122,8 @@ class Touches:
         free = [one for one in range(slots.minimum, slots.maximum + 1) if one not in self._down]
         if not 1 <= count <= len(free):
             raise BadEvent(
-                f"{self._info.name} has room for {len(free)} more fingers, not for {count}: lift"
-                " some, or choose fewer"
+                f"{self._info.name} can take {len(free)} more fingers, not {count}: choose 1 to"
+                f" {len(free)}"
             )
         return free[:count]
 

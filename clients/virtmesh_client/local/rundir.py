@@ -1,23 +1,21 @@
-"""The run folder of a machine that `virtmesh up` started. It has sockets, logs and state.json."""
+"""The run folder of a machine that `virtmesh up` started: its sockets, logs and state.json.
+
+`virtmesh.local.run_folder` makes and writes it.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import stat
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from virtmesh_common.errors import BadMachine
-
 VARIABLE = "VIRTMESH_RUN_DIR"
 STATE = "state.json"
-LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -91,60 +89,6 @@ def default(name: str) -> Path:
     return Path(given).absolute() if given else base() / name
 
 
-def prepare(folder: Path) -> None:
-    """Make a run folder that only this user can enter.
-
-    Errors: BadMachine if another user owns the folder or can replace it, or if it has other files.
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    about = folder.stat()
-    if about.st_uid != os.geteuid():
-        raise BadMachine(f"{folder} belongs to another user: choose another folder with --run-dir")
-    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise BadMachine(f"other users may write into {folder}: run chmod 700 {folder}")
-    for parent in folder.parents:
-        about = parent.stat()
-        open_to_all = about.st_mode & stat.S_IWOTH and not about.st_mode & stat.S_ISVTX
-        if open_to_all or about.st_uid not in {0, os.geteuid()}:
-            raise BadMachine(
-                f"other users can replace {folder}, since they may write into {parent}: choose"
-                " another folder with --run-dir"
-            )
-    if not (folder / LOCK).exists():
-        # Files and sockets in a run folder get replaced and removed, so it must have no others.
-        if any(folder.iterdir()):
-            raise BadMachine(
-                f"{folder} is not a run folder and has other files: choose a new folder with"
-                " --run-dir"
-            )
-        (folder / LOCK).touch(mode=0o600)
-
-
-class RunFolderLock:
-    """The lock of a run folder. The kernel releases it when the process that has it ends."""
-
-    def __init__(self, folder: Path) -> None:
-        """Take the lock. Errors: BlockingIOError if another process has it."""
-        self._descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BaseException:
-            os.close(self._descriptor)
-            raise
-
-    def release(self) -> None:
-        """Release the lock."""
-        os.close(self._descriptor)
-
-
-def save(state: MachineState) -> None:
-    """Write state.json atomically."""
-    folder = Path(state.run_dir)
-    scratch = folder / f".{STATE}.{os.getpid()}"
-    scratch.write_text(json.dumps({"version": 1, **asdict(state)}, indent=2) + "\n")
-    scratch.replace(folder / STATE)
-
-
 def load(folder: Path) -> MachineState | None:
     """Read state.json; None if it does not exist or is not valid."""
     try:
@@ -169,3 +113,10 @@ def running() -> list[MachineState]:
             folders = []
     states = [state for folder in folders if (state := load(folder))]
     return [state for state in states if state.alive]
+
+
+def clean(folder: Path) -> None:
+    """Remove sockets and state; logs stay."""
+    for path in folder.iterdir():
+        if path.is_socket() or path.name == STATE:
+            path.unlink(missing_ok=True)

@@ -10,7 +10,8 @@ from virtmesh_client.serial.models import Disconnected, Gap, Output, Reconnected
 from virtmesh_client.serial.patterns import UnmatchedText, spell
 from virtmesh_client.serial.pump import Pump
 from virtmesh_client.serial.raw_terminal import ScreenTracker
-from virtmesh_common.errors import DeviceLost, ExpectTimeout
+from virtmesh_common.errors import DeviceLost
+from virtmesh_common.uart.errors import ExpectTimeout
 
 if TYPE_CHECKING:
     import re

@@ -21,11 +21,12 @@ from virtmesh.rpc.server import catch_signals, socket_path
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT
 from virtmesh_common import __version__
-from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.errors import BadMachine, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from virtmesh.kinds import DeviceKind
     from virtmesh.mmio.device import Device
 
 log = structlog.get_logger(__name__)
@@ -84,24 +85,39 @@ class Kinds(click.Group):
         """Return the command of a kind."""
         if cmd_name not in kind_names():
             return None
-        kind = find_kind(cmd_name)
+        try:
+            kind = find_kind(cmd_name)
+        except BadMachine as error:
+            return Broken(cmd_name, str(error))
         return click.Command(
             cmd_name,
             params=[*COMMON, *kind.options],
-            callback=serve(kind.make),
+            callback=serve(kind),
             short_help=kind.title,
             help=kind.title,
         )
 
 
-def serve(make: Callable[..., Device]) -> Callable[..., None]:
+class Broken(click.Command):
+    """The command of a kind whose package is broken: it takes anything, and says what is wrong."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, short_help="can't be used: its package is broken", help=why)
+        self.why = why
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse. Errors: ClickException."""
+        raise click.ClickException(self.why)
+
+
+def serve(kind: DeviceKind) -> Callable[..., None]:
     """Return what a kind's command does."""
 
     def command(*, name: str, recorder: int, log: logs.Format, **options: Any) -> None:
         logs.configure(log)
         addresses = take_addresses(options)
         try:
-            uvloop.run(run(lambda: make(name, **options), addresses, recorder))
+            uvloop.run(run(kind, lambda: kind.make(name, **options), addresses, recorder))
         except (VirtmeshError, OSError, ValueError) as error:
             message = " ".join(str(error).split())
             click.echo(f"virtmesh-device: {message}", err=True)
@@ -131,11 +147,13 @@ def default_handover(listen: tuple[str, ...]) -> Path | None:
     return None
 
 
-async def run(make: Callable[[], Device], addresses: Addresses, recorder: int) -> None:
-    """Make a device and serve it until a signal asks for the end."""
+async def run(
+    kind: DeviceKind, make: Callable[[], Device], addresses: Addresses, recorder: int
+) -> None:
+    """Make a device of a kind and serve it until a signal asks for the end."""
     stop = catch_signals()
     device = make()
-    host = Host(device, addresses, recorder=recorder)
+    host = Host(device, addresses, kind, recorder=recorder)
     try:
         await host.start()
         number = await stop

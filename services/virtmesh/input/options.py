@@ -1,50 +1,24 @@
-"""What an input device is made of, and its options on the command line."""
+"""The options of an input device on the command line, and the device that is made of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from virtmesh.input.personality import built_in, check_text
+from virtmesh.input.model import InputModel
+from virtmesh.input.personality import built_in, check_text, load
+from virtmesh.input.settings import OFFERED, QUEUE_SIZE, WAITING, InputOptions
 from virtmesh.kinds.feature_option import without_option
+from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.input.spec import InputFeature
-from virtmesh_common.virtio.features import TRANSPORT_FEATURES
-
-QUEUE_SIZE = 64
-"""Default of queue_size: as many buffers as Linux posts."""
-WAITING = 4096
-"""Default of waiting, in packets."""
-
-
-OFFERED = TRANSPORT_FEATURES
-"""Features of every input device; it has none of its own (5.8.3)."""
-
-
-@dataclass(frozen=True)
-class InputOptions:
-    """What an input device is made of.
-
-    `personality` is a name or the path of a file, `name_text` the name that the driver reads (that
-    of the personality if it is empty), `queue_size` in entries, `waiting` in packets; `without` has
-    the bits of features that it does not offer.
-    """
-
-    personality: str
-    serial: str = ""
-    name_text: str = ""
-    queue_size: int = QUEUE_SIZE
-    waiting: int = WAITING
-    without: int = 0
-
 
 OPTIONS = (
     click.Option(
         ["--personality"],
         required=True,
         metavar="NAME|FILE",
-        help=f"What it is: {', '.join(built_in())}, or the path of a .toml file.",
+        help=f"Kind of input device: {', '.join(built_in())}, or the path of a .toml file.",
     ),
     click.Option(["--serial"], default="", help="Serial number, at most 128 bytes."),
     click.Option(
@@ -64,7 +38,7 @@ OPTIONS = (
         type=click.IntRange(1, 1 << 20),
         default=WAITING,
         show_default=True,
-        help="Most packets that wait for the driver.",
+        help="Most packets that wait for the driver; later ones are refused or made to wait.",
     ),
     without_option(OFFERED, InputFeature),
 )
@@ -75,11 +49,28 @@ def check_options(**values: Any) -> InputOptions:
     """Check what click can't. Errors: click.BadParameter."""
     queue_size = values["queue_size"]
     if queue_size & (queue_size - 1):
-        raise click.BadParameter(f"{queue_size} is no power of two", param_hint="--queue-size")
+        smaller = 1 << queue_size.bit_length() - 1
+        raise click.BadParameter(
+            f"{queue_size} is not a power of two: choose {smaller} or {2 * smaller}",
+            param_hint="--queue-size",
+        )
     for key in ("serial", "name_text"):
         hint = f"--{key.replace('_', '-')}"
         try:
-            check_text("it", values[key])
+            check_text("the text", values[key])
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint=hint) from error
     return InputOptions(**values)
+
+
+def make(name: str, **values: Any) -> VirtioMmio:
+    """Make an input device from the options of the command line.
+
+    Errors: click.BadParameter for options that make no sense, and for a bad personality.
+    """
+    options = check_options(**values)
+    try:
+        personality = load(options.personality)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--personality") from error
+    return VirtioMmio(InputModel(name, options, personality))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import json
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +20,8 @@ from virtmesh_client import AsyncInput, Event, Input
 from virtmesh_client.input.decode import Decoder
 from virtmesh_client.input.events import REPORT, event
 from virtmesh_client.input.text import Layout
-from virtmesh_common.errors import BadEvent, DeviceNotFound, UntypableText
+from virtmesh_common.errors import DeviceNotFound
+from virtmesh_common.input.errors import BadEvent, UntypableText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -320,3 +324,22 @@ def test_an_error_is_one_line_with_its_mend(
     assert mend in error["message"]
     assert "\n" not in error["message"]
     assert result.stdout == ""
+
+
+def test_text_is_typed_from_a_system_that_is_no_unix(cli: Cli, machine: Machine) -> None:
+    """The client needs nothing of Unix for it, nor the services."""
+    command = ("--address", cli.state.address, "input", "type", "--layout", "de", "Grüße", "-d")
+    with machine.input("keyboard").watch(seconds=20) as watch:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.support.other_system", *command, "keyboard"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        machine.input("keyboard").key("f24")
+        events = list(
+            itertools.takewhile(lambda event: event != LAST, (one.event for one in watch))
+        )
+    assert Decoder("de").read(events) == "Grüße"

@@ -11,7 +11,8 @@ import pytest
 
 from tests.support import ROOT
 from virtmesh.input.config import bitmap
-from virtmesh.input.model import InputModel, InputOptions, make
+from virtmesh.input.model import InputModel, InputOptions
+from virtmesh.input.options import make
 from virtmesh.input.personality import built_in, load, parse
 from virtmesh_common.evdev import CODES, KERNEL, TYPES, code_of, name_of, type_name
 from virtmesh_common.input import spec as layout
@@ -163,28 +164,31 @@ def test_a_personality_is_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "can do nothing"),
-        ('keys = ["KEY_A"]', "name must be printable text"),
-        ('name = 5\nkeys = ["KEY_A"]', "name must be printable text"),
-        ('name = "\\n"\nkeys = ["KEY_A"]', "name must be printable text"),
+        ("", "it has no events: add one of keys"),
+        ('keys = ["KEY_A"]', "name is None: it must be printable"),
+        ('name = 5\nkeys = ["KEY_A"]', "name is 5: it must be printable"),
+        ('name = "\\n"\nkeys = ["KEY_A"]', "name is .*: it must be printable"),
         (f'name = "{"n" * 129}"\nkeys = ["KEY_A"]', "at most 128 bytes"),
-        ('name = "n"\nkey = ["KEY_A"]', "key is unknown: did you mean keys"),
-        ('name = "n"\nkeys = "KEY_A"', "keys must be a list of names"),
-        ('name = "n"\nkeys = [30]', "keys must be a list of names"),
+        ('name = "n"\nkey = ["KEY_A"]', "there is no key key: did you mean keys"),
+        ('name = "n"\nkeys = "KEY_A"', "keys is 'KEY_A': it must be a list of names"),
+        ('name = "n"\nkeys = [30]', "keys is .30.: it must be a list of names"),
         ('name = "n"\nkeys = ["KEY_AA"]', "no 'KEY_AA': did you mean KEY_A"),
         ('name = "n"\nkeys = ["KEY_B..KEY_A"]', "is empty: KEY_A comes before KEY_B"),
         ('name = "n"\nkeys = ["KEY_A.."]', "no ''"),
-        ('name = "n"\nrelative = ["KEY_A"]', "relative: no 'KEY_A'"),
+        ('name = "n"\nrelative = ["KEY_A"]', "relative: there is no 'KEY_A'"),
         ('name = "n"\nabsolute = 1', "absolute must be tables"),
         ('name = "n"\nabsolute.ABS_X = 1', "absolute.ABS_X must have minimum and maximum"),
         ('name = "n"\nabsolute.ABS_X.minimum = 1', "absolute.ABS_X must have minimum and maximum"),
-        ('name = "n"\nabsolute.ABS_X = {minimum = 1, maximum = 0}', "the minimum is greater"),
+        (
+            'name = "n"\nabsolute.ABS_X = {minimum = 1, maximum = 0}',
+            "minimum 1 is greater than maximum 0",
+        ),
         ('name = "n"\nabsolute.ABS_X = {minimum = 0, maximum = 0x80000000}', "32-bit numbers"),
         ('name = "n"\nabsolute.ABS_X = {minimum = 0, maximum = "1"}', "32-bit numbers"),
         ('name = "n"\nabsolute.ABS_X = {minimum = 0, maximum = 1, mid = 1}', "absolute.ABS_X must"),
-        ('name = "n"\nrepeat = 1', "repeat must be true or false"),
+        ('name = "n"\nrepeat = 1', "repeat is 1: write true or false"),
         ('name = "n"\nrepeat = true\nids = 1', "ids must be a table"),
-        ('name = "n"\nrepeat = true\nids.bus = "BUS_US"', "ids.bus: no 'BUS_US'"),
+        ('name = "n"\nrepeat = true\nids.bus = "BUS_US"', "ids.bus: there is no 'BUS_US'"),
         ('name = "n"\nrepeat = true\nids.vendor = 0x10000', "16 bits"),
         ('name = "n', "personality"),
     ],

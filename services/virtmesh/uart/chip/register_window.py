@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from virtmesh.mmio.register_file import RegisterFile
+from virtmesh.mmio.reserved_bits import ReservedBits
 from virtmesh.uart.chip.format import BYTE
 from virtmesh_common.uart.spec import Layout, Registers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from virtmesh_native import Interrupt
 
     from virtmesh.uart.chip.chip import Chip
 
@@ -17,8 +20,17 @@ if TYPE_CHECKING:
 class Window:
     """The registers of one chip. DLAB selects one of two tables; the places are the same."""
 
-    def __init__(self, chip: Chip, layout: Layout) -> None:
-        table = Registers(layout)
+    def __init__(
+        self,
+        chip: Chip,
+        layout: Layout,
+        *,
+        auto_flow: bool = False,
+        interrupt: Interrupt | None = None,
+    ) -> None:
+        table = Registers(layout, auto_flow=auto_flow)
+        self.table = table.table
+        """Every register, whatever DLAB says."""
         self._chip = chip
         self._data = table.rbr
         self._largest = (1 << 8 * layout.reg_io_width) - 1
@@ -44,8 +56,11 @@ class Window:
             table.dll: chip.write_dll,
             table.dlm: chip.write_dlm,
         }
-        self._main = RegisterFile(table.main, readers=readers, writers=writers)
-        self._latch = RegisterFile(table.latch, readers=readers, writers=writers)
+        reserved_bits = ReservedBits(interrupt)
+        self._main, self._latch = (
+            RegisterFile(bank, readers=readers, writers=writers, reserved_bits=reserved_bits)
+            for bank in (table.main, table.latch)
+        )
         self._thr = table.thr
 
     @property
