@@ -1,7 +1,7 @@
-"""A kernel service with disks in memory: for testing scripts without devices, Rust or images.
+"""A kernel service with disks in memory, for tests of scripts. It needs no devices and no images.
 
-It serves the contract of virtmesh.kernel.v1, and for each disk what a kernel forwards to the
-device: BlockAdminService and DeviceService.
+It serves virtmesh.kernel.v1 and, for each disk, the services to which a kernel forwards calls:
+BlockAdminService and DeviceService.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class _BlockDevice(disk_rpc.BlockDeviceServiceServicer):
         done = 0
         for request in requests:
             if request.WhichOneof("content") != "data":
-                raise BadStream("only the first message of a write is a header")
+                raise BadStream("a write has a second header: send only data after the first one")
             if len(request.data) > CHUNK_LIMIT_BYTES:
                 raise MessageTooLarge(
                     f"{len(request.data)} bytes in one message: send at most {CHUNK_LIMIT_BYTES}"
@@ -248,7 +248,8 @@ class _BlockAdmin(block_rpc.BlockAdminServiceServicer):
         disk.check_writable()
         if size == 0 or size % BLOCK_BYTES:
             raise BadSize(
-                f"{size} bytes is no size of a disk: give a multiple of {BLOCK_BYTES} that is not 0"
+                f"a capacity of {size} bytes is not valid: choose a multiple of {BLOCK_BYTES}"
+                " greater than 0"
             )
         if size < before and not request.allow_shrink:
             raise WouldShrink(
