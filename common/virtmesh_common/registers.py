@@ -100,7 +100,7 @@ class Register:
 
     @property
     def directions(self) -> str:
-        """ "R", "W" or "RW": accesses that mean this register, if only to be refused."""
+        """Return the accesses that mean this register, if only to be refused: "R", "W" or "RW"."""
         return "RW" if self.access is Access.RESERVED else self.access.value
 
     @cached_property

@@ -13,7 +13,6 @@ from virtmesh_common.errors import VirtmeshError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtmesh_client.input.injector import Stream
     from virtmesh_client.input.models import Overflow, Wait
 
 WANTED = {
@@ -55,8 +54,6 @@ class Batch:
         self.timeout = timeout
         self.packets: list[Sent] = []
         self.unsettled = 0
-        self.stream: Stream | None = None
-        """The stream that the packets go to, from the first one on."""
         self._wake = wake
         self._cancelled = threading.Event()
 

@@ -15,6 +15,7 @@ import threading
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
+from weakref import WeakKeyDictionary
 
 from virtmesh_client.input.batch import Batch, Sent
 from virtmesh_client.input.events import close_packet, to_messages
@@ -143,6 +144,8 @@ class Injector:
         self._channel = channel
         self._lock = threading.Condition()
         self._stream: Stream | None = None
+        self._streams: WeakKeyDictionary[Batch, Stream] = WeakKeyDictionary()
+        """The stream of each call, from its first packet on."""
         self._sequence = 0
 
     def open(self) -> None:
@@ -186,8 +189,8 @@ class Injector:
         """
         with self._lock:
             # A call belongs to one stream: what it held is released when that ends.
-            stream = batch.stream or self._opened()
-            batch.stream = stream
+            stream = self._streams.get(batch) or self._opened()
+            self._streams[batch] = stream
             self._await(lambda: not stream.full, stream, batch)
             if stream.ended:
                 raise self._cut(stream, with_unclaimed(stream, batch))
@@ -199,7 +202,7 @@ class Injector:
         Errors: as `send`; DeviceNotReady when there is no progress within its timeout.
         """
         with self._lock:
-            stream = batch.stream
+            stream = self._streams.get(batch)
             if stream is not None and batch.wanted is not Outcome.SENT:
                 self._await(lambda: not batch.unsettled, stream, batch)
             return batch.result(stream.waiting if stream else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from virtmesh.telemetry.definitions import Kind
+from virtmesh.telemetry.definitions import PrometheusType
 from virtmesh_common.api.device.v1 import interface_pb2 as pb
 from virtmesh_common.interface import (
     FigureInfo,
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from virtmesh_common.registers import Register
 
 TYPES = {
-    Kind.COUNTER: MetricType.COUNTER,
-    Kind.GAUGE: MetricType.GAUGE,
-    Kind.HISTOGRAM: MetricType.HISTOGRAM,
-    Kind.INFO: MetricType.INFO,
+    PrometheusType.COUNTER: MetricType.COUNTER,
+    PrometheusType.GAUGE: MetricType.GAUGE,
+    PrometheusType.HISTOGRAM: MetricType.HISTOGRAM,
+    PrometheusType.INFO: MetricType.INFO,
 }
 
 
