@@ -11,20 +11,19 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .NOTPARALLEL:
 
 PYTHON ?= python3
-PYTEST_ARGS ?=
 # Looked up before .venv leads the PATH.
 HOST_PYTHON := $(shell command -v $(PYTHON) || echo $(PYTHON))
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
-# What the host must have, for tools/doctor.sh: to run virtmesh, and for all else.
-RUNNING := python cc cargo text
 SAY = @printf '\n== %s\n'
 CARGO := nice cargo
 MANIFEST := --manifest-path native/Cargo.toml --locked
 FUZZED := tests/vhost_user/test_any_front_end.py tests/vhost_user/test_messages.py
 FUZZ_ROUNDS ?= 10
+# Tests without clocks of their own: they run on all processors at once.
+PARALLEL := tests/unit tests/contract
 INTEROP := tests/interop/virtio-driver/Cargo.toml
 STACK := $(BIN)/python tools/stack.py
 SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh deploy/offline/*.sh)
@@ -63,13 +62,18 @@ test-native: needs-setup ## run the tests of the native workspace
 test-python: needs-test setup ## run pytest; PYTEST_ARGS='-k name' picks tests
 	@if tools/doctor.sh docker; then $(STACK) build; else echo 'tests/compose is left out'; fi
 	$(SAY) "Python: all tests take about ten minutes; PYTEST_ARGS='tests/unit' takes one or two"
+ifdef PYTEST_ARGS
 	$(BIN)/pytest $(PYTEST_ARGS)
+else
+	$(BIN)/pytest --numprocesses=auto $(PARALLEL)
+	$(BIN)/pytest $(PARALLEL:%=--ignore=%)
+endif
 
 test-interop: needs-guests setup ## boot real Linux guests (UML, QEMU) on the devices; takes minutes
 	tools/guests.sh build/guests
 	VIRTMESH_GUESTS=build/guests $(BIN)/pytest tests/interop -o faulthandler_timeout=300 $(PYTEST_ARGS)
 
-test-install: needs-docker wheels ## install into empty Debian containers: the client, and make demo
+test-install: needs-install wheels ## install into empty Debian containers: the client, and make demo
 	VIRTMESH_WHEELS=dist $(BIN)/pytest tests/install -o timeout=1800 -o faulthandler_timeout=1800 \
 		$(PYTEST_ARGS)
 
@@ -119,27 +123,30 @@ wheels: setup ## build the four distributions as wheels, into dist/
 	cp build/wheels/*.whl dist/
 	for folder in $(DISTRIBUTIONS); do (cd $$folder && python -m hatchling build -t wheel -d $(CURDIR)/dist); done
 
-up: needs-docker setup ## build and start the stack of docker-compose.yml, wait until it is healthy
+up: needs-stack $(STAMPS)/development $(STAMPS)/package ## build and start the stack of docker-compose.yml, wait until it is healthy
 	$(STACK) up
 
-down: needs-docker setup ## stop the stack; its disks stay
+down: needs-stack $(STAMPS)/development $(STAMPS)/package ## stop the stack; its disks stay
 	$(STACK) down
 
-images: needs-docker setup ## build the container images
+images: needs-stack $(STAMPS)/development $(STAMPS)/package ## build the container images
 	$(STACK) build
 
 clean: ## take away all that was built, .venv too
 	rm -rf $(VENV) build dist native/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# What the host lacks for a target, asked for all at once before anything is built.
-needs-setup needs-test needs-guests needs-docker needs-lint needs-demo: needs-%:
-	@PYTHON=$(HOST_PYTHON) tools/doctor.sh --install $(RUNNING) $(NEEDS_$*)
+# What the host must have for a target, in the words of tools/doctor.sh. It is asked for all at once,
+# before anything is built.
+NEEDS_setup := python cc cargo text
+NEEDS_demo := $(NEEDS_setup) e2fsprogs
+NEEDS_test := $(NEEDS_setup) e2fsprogs
+NEEDS_guests := $(NEEDS_test) guests
+NEEDS_lint := $(NEEDS_setup) clippy
+NEEDS_install := $(NEEDS_setup) docker
+NEEDS_stack := python docker
 
-NEEDS_demo := e2fsprogs
-NEEDS_test := e2fsprogs
-NEEDS_guests := e2fsprogs guests
-NEEDS_docker := docker
-NEEDS_lint := clippy
+$(addprefix needs-,setup demo test guests lint install stack): needs-%:
+	@PYTHON=$(HOST_PYTHON) tools/doctor.sh --install $(NEEDS_$*)
 
 $(STAMPS)/venv:
 	$(SAY) "making $(VENV) with $(HOST_PYTHON)"

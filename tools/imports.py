@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh_native",),
     ("virtmesh_client",),
     ("virtmesh.telemetry",),
-    ("virtmesh.rpc",),
+    ("virtmesh.rpc", "virtmesh.dashboards"),
     ("virtmesh.mmio",),
     ("virtmesh.attach",),
     ("virtmesh.virtio",),

@@ -100,7 +100,7 @@ class Register:
 
     @property
     def directions(self) -> str:
-        """Return the accesses that mean this register, if only to be refused: "R", "W" or "RW"."""
+        """Accesses that mean this register, if only to be refused: "R", "W" or "RW"."""
         return "RW" if self.access is Access.RESERVED else self.access.value
 
     @cached_property

@@ -32,8 +32,8 @@ def install_client(debian: EmptyDebian) -> None:
     debian.run("test ! -e /usr/include/python3.11/Python.h")
     debian.run("python3 -m venv /opt/client")
     debian.run(
-        "/opt/client/bin/pip install --quiet --only-binary :all: --find-links /wheels"
-        " virtmesh-client"
+        "/opt/client/bin/pip install --quiet --only-binary :all:"
+        " /wheels/virtmesh_common-*.whl /wheels/virtmesh_client-*.whl"
     )
 
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "down": "local",
     "guest": "guest",
     "input": "input.commands",
+    "registers": "registers",
     "serial": "serial.commands",
     "status": "local",
     "top": "top.commands",

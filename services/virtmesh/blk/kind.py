@@ -1,6 +1,7 @@
 """The kind `blk`."""
 
 from virtmesh.blk import driver_metrics, metrics
+from virtmesh.blk.dashboard import BOARD
 from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.blk.figures import FIGURES, REQUEST_NAMES
 from virtmesh.blk.kernel_service import BlockDeviceService
@@ -24,6 +25,7 @@ KIND = DeviceKind(
     kernel_services=(BlockDeviceService,),
     driver_metrics=driver_metrics.blk_driver_metrics,
     metrics=definitions_in(metrics),
+    dashboard=BOARD,
     requests=REQUEST_NAMES,
     figures=FIGURES,
 )

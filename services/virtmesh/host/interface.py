@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from virtmesh.telemetry.definitions import PrometheusType
+from virtmesh.telemetry import definitions
 from virtmesh_common.api.device.v1 import interface_pb2 as pb
 from virtmesh_common.interface import (
     FigureInfo,
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from virtmesh_common.registers import Register
 
 TYPES = {
-    PrometheusType.COUNTER: MetricType.COUNTER,
-    PrometheusType.GAUGE: MetricType.GAUGE,
-    PrometheusType.HISTOGRAM: MetricType.HISTOGRAM,
-    PrometheusType.INFO: MetricType.INFO,
+    definitions.MetricType.COUNTER: MetricType.COUNTER,
+    definitions.MetricType.GAUGE: MetricType.GAUGE,
+    definitions.MetricType.HISTOGRAM: MetricType.HISTOGRAM,
+    definitions.MetricType.INFO: MetricType.INFO,
 }
 
 

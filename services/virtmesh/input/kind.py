@@ -1,6 +1,7 @@
 """The kind `input`."""
 
 from virtmesh.input import driver_metrics, metrics
+from virtmesh.input.dashboard import BOARD
 from virtmesh.input.driver import VirtIOInput
 from virtmesh.input.figures import FIGURES
 from virtmesh.input.kernel_service import InputDeviceService
@@ -24,5 +25,6 @@ KIND = DeviceKind(
     kernel_services=(InputDeviceService,),
     driver_metrics=driver_metrics.input_driver_metrics,
     metrics=definitions_in(metrics),
+    dashboard=BOARD,
     figures=FIGURES,
 )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import click
     from prometheus_client import Metric
 
+    from virtmesh.dashboards.board import Board
     from virtmesh.drivers.base import Driver
     from virtmesh.kinds.service import DeviceServiceFactory, KernelServiceFactory
     from virtmesh.mmio.device import Device
@@ -120,5 +121,5 @@ class DeviceKind:
     """The definitions of what `collect` returns."""
     figures: Sequence[Figure] = ()
     """What `virtmesh top` shows of the device."""
-    dashboard: str = ""
-    """The module that draws the dashboard of the kind; empty: one is generated of its metrics."""
+    dashboard: Board | None = None
+    """The dashboard of the kind; None: one is generated from `metrics`."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     """Values of the labels, in the order in which the metric states their names."""
 
 
-class PrometheusType(Enum):
+class MetricType(Enum):
     """Types of metrics (Prometheus text format 0.0.4), and the suffix of a name of that type."""
 
     COUNTER = "counter", "_total"
@@ -41,11 +41,11 @@ class PrometheusType(Enum):
         self.suffix = suffix
 
 
-FAMILIES: dict[PrometheusType, type[Any]] = {
-    PrometheusType.COUNTER: CounterMetricFamily,
-    PrometheusType.GAUGE: GaugeMetricFamily,
-    PrometheusType.HISTOGRAM: HistogramMetricFamily,
-    PrometheusType.INFO: InfoMetricFamily,
+FAMILIES: dict[MetricType, type[Any]] = {
+    MetricType.COUNTER: CounterMetricFamily,
+    MetricType.GAUGE: GaugeMetricFamily,
+    MetricType.HISTOGRAM: HistogramMetricFamily,
+    MetricType.INFO: InfoMetricFamily,
 }
 
 
@@ -53,7 +53,7 @@ FAMILIES: dict[PrometheusType, type[Any]] = {
 class Definition:
     """One metric. `unit` is a base unit of Prometheus or what is counted. `name` has no suffix."""
 
-    kind: PrometheusType
+    kind: MetricType
     name: str
     meaning: str
     unit: str
@@ -142,22 +142,22 @@ LATENCY_BOUNDS = powers_of_two(16e-6, 20)
 
 def counter(name: str, meaning: str, unit: str, *labels: str) -> Definition:
     """Define a counter. Its name on the page has the suffix _total."""
-    return Definition(PrometheusType.COUNTER, name, meaning, unit, labels)
+    return Definition(MetricType.COUNTER, name, meaning, unit, labels)
 
 
 def gauge(name: str, meaning: str, unit: str, *labels: str) -> Definition:
     """Define a gauge."""
-    return Definition(PrometheusType.GAUGE, name, meaning, unit, labels)
+    return Definition(MetricType.GAUGE, name, meaning, unit, labels)
 
 
 def histogram(name: str, meaning: str, *labels: str) -> Definition:
     """Define a histogram of times in seconds."""
-    return Definition(PrometheusType.HISTOGRAM, name, meaning, "seconds", labels)
+    return Definition(MetricType.HISTOGRAM, name, meaning, "seconds", labels)
 
 
 def info(name: str, meaning: str, *labels: str) -> Definition:
     """Define an info metric: a gauge that is always 1. Its name has the suffix _info."""
-    return Definition(PrometheusType.INFO, name, meaning, "", labels)
+    return Definition(MetricType.INFO, name, meaning, "", labels)
 
 
 def definitions_in(module: ModuleType) -> tuple[Definition, ...]:

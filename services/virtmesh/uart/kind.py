@@ -3,6 +3,7 @@
 from virtmesh.kinds.record import DeviceKind, Place, Platform, Property
 from virtmesh.telemetry.definitions import definitions_in
 from virtmesh.uart import driver_metrics, metrics
+from virtmesh.uart.dashboard import BOARD
 from virtmesh.uart.driver.driver import NS16550a
 from virtmesh.uart.figures import FIGURES
 from virtmesh.uart.options import OPTIONS, make
@@ -38,5 +39,6 @@ KIND = DeviceKind(
     driver=NS16550a,
     driver_metrics=driver_metrics.uart_driver_metrics,
     metrics=definitions_in(metrics),
+    dashboard=BOARD,
     figures=FIGURES,
 )

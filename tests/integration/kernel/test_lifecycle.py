@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -36,18 +35,12 @@ from virtmesh_common.errors import (
 
 SIZE = DISK_BYTES
 VDA = (("virtmesh-device", "vda"),)
-KINDS = {"vda": "blk", "vdb": "blk"}
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    """Serve a kernel of two disks; neither of them is there yet."""
-    async with serving(tmp_path, KINDS) as world:
-        yield world
 
 
 SOON_S = 4.0
 """Limit for what must not wait for a time-out: less than the grace of a service that stops."""
+
+KINDS = {"vda": "blk", "vdb": "blk"}
 
 
 async def test_a_device_that_comes_back_is_used_again(world: World) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import urllib.request
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from tests.support.world import (
     DISK_BYTES,
     World,
     failure_of,
-    serving,
 )
 from virtmesh_common.api.block.v1 import block_pb2
 from virtmesh_common.api.block.v1.block_pb2_grpc import BlockAdminServiceStub
@@ -39,14 +37,6 @@ from virtmesh_common.errors import (
 
 SIZE = DISK_BYTES
 VDA = (("virtmesh-device", "vda"),)
-KINDS = {"vda": "blk", "vdb": "blk"}
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    """Serve a kernel of two disks; neither of them is there yet."""
-    async with serving(tmp_path, KINDS) as world:
-        yield world
 
 
 async def test_devices_are_listed_with_their_state(world: World) -> None:

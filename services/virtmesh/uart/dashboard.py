@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.dashboards.parts import NUMBER, Board, Panel, Row, rate
+from virtmesh.dashboards.board import NUMBER, Board, Panel, Row, rate
 
 BOARD = Board(
     uid="virtmesh-uart",

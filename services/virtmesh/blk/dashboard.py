@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.dashboards.parts import (
+from virtmesh.dashboards.board import (
     HEAT,
     NUMBER,
     Board,

@@ -1,12 +1,8 @@
-"""What all dashboards are made of: panels and rows as data, and how the SDK spells them.
-
-Expressions have words for what most of them need (WORDS), such as
-rate(virtmesh_interrupts_total{$sel}[$rate]).
-"""
+"""How Grafana's SDK spells a board: needs the extra `dashboards` of the distribution."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
 from typing import TYPE_CHECKING, Any
 
 from grafana_foundation_sdk.builders import (
@@ -18,14 +14,17 @@ from grafana_foundation_sdk.builders import (
     statetimeline,
     timeseries,
 )
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as common_models
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from virtmesh.dashboards.board import HEAT, LINES, NUMBER, STATES
 
+if TYPE_CHECKING:
     from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    from virtmesh.dashboards.board import Board, Panel
 
 DATASOURCE = models.DataSourceRef(type_val="prometheus", uid="prometheus")
 TAG = "virtmesh"
@@ -39,10 +38,6 @@ WORDS = {
 }
 """Selectors of the chosen devices, machines, and services of machines; the time rates are over."""
 
-Query = tuple[str, str]
-"""An expression, and the legend of its series."""
-
-LINES, NUMBER, STATES, HEAT = "lines", "number", "states", "heat"
 BUILDERS: dict[str, Any] = {
     LINES: timeseries.Panel,
     NUMBER: stat.Panel,
@@ -51,94 +46,36 @@ BUILDERS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One panel. `limits` are the values from which on it is orange, and red; 0 to 2 of them."""
-
-    title: str
-    meaning: str
-    unit: str
-    queries: Sequence[Query]
-    look: str = LINES
-    width: int = 8
-    height: int = 7
-    limits: Sequence[float] = ()
-    names: dict[str, str] = field(default_factory=dict)
-    """Words for values, such as 0 and 1."""
-    reversed: bool = False
-    """Red below the limit instead of above."""
+def render(board: Board) -> str:
+    """Return the JSON of a dashboard, as Grafana takes it."""
+    return json.dumps(build(board), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
 
 
-@dataclass(frozen=True)
-class Row:
-    """Panels under one heading."""
-
-    title: str
-    panels: Sequence[Panel]
-
-
-@dataclass(frozen=True)
-class Board:
-    """A dashboard. `devices` chooses what the variable lists: a query of label_values."""
-
-    uid: str
-    title: str
-    meaning: str
-    rows: Sequence[Row]
-    machines: str = "label_values(virtmesh_kernel_device_state, machine)"
-    devices: str = 'label_values(virtmesh_device_info{machine=~"$machine"}, device)'
-
-    def build(self) -> Dashboard:
-        """Return the dashboard as the SDK's model."""
-        board = (
-            dashboard.Dashboard(self.title)
-            .uid(self.uid)
-            .description(self.meaning)
-            .tags([TAG])
-            .readonly()
-            .refresh("5s")
-            .time("now-15m", "now")
-            .timezone("browser")
-            .tooltip(models.DashboardCursorSync.CROSSHAIR)
-            .link(_links())
-            .with_variable(_variable("machine", "Machine", self.machines))
-        )
-        if self.devices:
-            board = board.with_variable(_variable("device", "Device", self.devices))
-        for row in self.rows:
-            board = board.with_row(dashboard.Row(row.title))
-            for panel in row.panels:
-                board = board.with_panel(_panel(panel))
-        built = board.build()
-        for number, made in enumerate(built.panels or (), start=1):
-            made.id_val = number
-        return built
-
-
-def quantiles(bucket: str, by: str, legend: str, chosen: str = "$sel") -> list[Query]:
-    """Return the median and the 99th percentile of a histogram, by labels."""
-    rates = f"sum by (machine, {by}, le) (rate({bucket}{{{chosen}}}[$rate]))"
-    return [
-        (f"histogram_quantile({quantile}, {rates})", f"{legend} p{round(100 * quantile)}")
-        for quantile in (0.5, 0.99)
-    ]
-
-
-def rate(metric: str, legend: str, by: str = "device", chosen: str = "$sel") -> Query:
-    """Return how often something happens in a second, by labels."""
-    return f"sum by (machine, {by}) (rate({metric}{{{chosen}}}[$rate]))", legend
-
-
-def rate_or_zero(metric: str, legend: str, by: str) -> Query:
-    """Return the same for what may never have happened: a zero for each device then."""
-    expression, _ = rate(metric, legend, f"device, {by}")
-    return f"{expression} or sum by (machine, device) (virtmesh_attached{{$sel}}) * 0", legend
-
-
-def share(part: str, rest: str, legend: str) -> Query:
-    """Return which part of the sum of two rates the first one is, by device."""
-    (one, _), (other, _) = rate(part, legend), rate(rest, legend)
-    return f"{one} / ({one} + {other})", legend
+def build(content: Board) -> Dashboard:
+    """Return a dashboard as the model of the SDK."""
+    board = (
+        dashboard.Dashboard(content.title)
+        .uid(content.uid)
+        .description(content.meaning)
+        .tags([TAG])
+        .readonly()
+        .refresh("5s")
+        .time("now-15m", "now")
+        .timezone("browser")
+        .tooltip(models.DashboardCursorSync.CROSSHAIR)
+        .link(_links())
+        .with_variable(_variable("machine", "Machine", content.machines))
+    )
+    if content.devices:
+        board = board.with_variable(_variable("device", "Device", content.devices))
+    for row in content.rows:
+        board = board.with_row(dashboard.Row(row.title))
+        for panel in row.panels:
+            board = board.with_panel(_panel(panel))
+    built = board.build()
+    for number, made in enumerate(built.panels or (), start=1):
+        made.id_val = number
+    return built
 
 
 def _spell(expression: str) -> str:
