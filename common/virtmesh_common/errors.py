@@ -3,6 +3,8 @@
     VirtmeshError
     |-- DeviceNotFound            no device of that name
     |-- DeviceNotReady            the kernel has not brought the device up
+    |-- WrongKind                 the device is of another kind than the call is for
+    |-- NotOffered                the service does not offer the call
     |-- DeviceLost                the device service went away, requests with it
     |-- DeviceAttached            another driver has the device ("holder")
     |-- NotAttached               the call needs the session of the attached driver
@@ -23,34 +25,14 @@
     |   |-- BadValue              the value does not fit
     |   |-- NoSuchQueue           the device has no queue of that index
     |   `-- DriverViolation       a write the specification forbids in this state
-    |-- ImageError                the image behind a disk
-    |   |-- ImageNotFound         there is none
-    |   |-- ImageLocked           another process has it
-    |   |-- ImageDenied           its permissions refuse
-    |   `-- BadSize               not a usable size ("size_bytes")
-    |-- BlockError                a request the disk did not carry out
-    |   |-- BlockIOError          VIRTIO_BLK_S_IOERR, or an error of the image
-    |   |-- BlockUnsupported      VIRTIO_BLK_S_UNSUPP
-    |   |-- BlockReadOnly         a write to a read-only disk
-    |   |-- PastEnd               behind the last byte of the disk
-    |   |-- Unaligned             a range that must be aligned to blocks
-    |   |-- WouldShrink           a resize would cut data off
-    |   `-- NotResizable          a block device node has the size it has
     |-- DriverError               a driver and its device do not come together
     |   |-- NotVirtio             wrong magic or version
     |   |-- FeaturesRejected      feature negotiation failed
     |   |-- QueueUnusable         a queue the driver needs is missing or too small
     |   |-- RingCorrupt           the device broke the rules of the ring
     |   `-- DeviceNeedsReset      the device set DEVICE_NEEDS_RESET
-    |-- InputError                an input event, or a script of them, that is not possible
-    |   |-- BadEvent              the device does not have it, or its value is out of range
-    |   |-- UnknownKey            no key of that name
-    |   |-- UntypableText         characters that the layout does not have
-    |   `-- BadRecording          a recording that does not parse ("line")
     |-- BadTrace                  a saved trace that does not parse ("line", "file")
     |-- TraceDiffers              a device that does not answer as in a trace ("differences")
-    |-- LineFull                  input that a serial line has no room for ("room_bytes")
-    |-- ExpectTimeout             a serial line that did not bring what was waited for
     |-- WatcherTooSlow            a watcher that does not keep up is cut off
     |-- BadStream                 messages out of order on a stream
     |   `-- FrontEndViolation     a message that vhost-user forbids, or forbids just now
@@ -58,17 +40,20 @@
     |   |-- GuestPartMissing      a kernel or a program that this host lacks
     |   `-- GuestTimeout          it did not end in the time that it was given
     |-- MessageTooLarge           one message over its limit
-    `-- BadMachine                a machine file or device tree that makes no sense
+    |-- BadMachine                a machine file or device tree that makes no sense
+    `-- ...                       of each kind of device: virtmesh_common.blk.errors, input, uart
 
 Each class has one gRPC status code and one reason (the reason of google.rpc.ErrorInfo); the message
 of an exception never repeats that of its cause. `to_status` and `from_rpc_error` are inverse: a
-client catches the class that the service raised.
+client catches the class that the service raised. A class that the client has not imported, such as
+that of a kind it does not know, arrives as a VirtmeshError with the reason and code of that class.
 """
 
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Self, cast
+from importlib import import_module
+from typing import Self, cast
 
 import grpc
 from google.protobuf import any_pb2
@@ -86,8 +71,8 @@ Code = grpc.StatusCode
 class VirtmeshError(Exception):
     """Any error of virtmesh. `metadata` holds facts for programs, such as {"holder": "kernel"}."""
 
-    code: ClassVar[grpc.StatusCode] = Code.INTERNAL
-    reason: ClassVar[str] = "INTERNAL"
+    code: grpc.StatusCode = Code.INTERNAL
+    reason: str = "INTERNAL"
 
     def __init__(self, message: str, **metadata: object) -> None:
         super().__init__(message)
@@ -96,7 +81,9 @@ class VirtmeshError(Exception):
 
     def again(self) -> Self:
         """Make a fresh exception of one that several tasks raise: each needs its own trace."""
-        return type(self)(self.message, **self.metadata)
+        fresh = type(self)(self.message, **self.metadata)
+        fresh.code, fresh.reason = self.code, self.reason
+        return fresh
 
     def __init_subclass__(cls, code: grpc.StatusCode | None = None, reason: str = "") -> None:
         """Give a class its code (its base's without one) and its reason (its name without one)."""
@@ -112,6 +99,11 @@ def spell_reason(name: str) -> str:
 
 
 BY_REASON: dict[str, type[VirtmeshError]] = {}
+"""The classes that are imported, by their reasons."""
+REASON = re.compile("[A-Z][A-Z0-9_]{0,62}")
+"""What a reason looks like (google.rpc.ErrorInfo)."""
+CODES = {code.value[0]: code for code in Code}
+"""The gRPC status codes by their numbers."""
 
 
 class DeviceNotFound(VirtmeshError, code=Code.NOT_FOUND):
@@ -120,6 +112,14 @@ class DeviceNotFound(VirtmeshError, code=Code.NOT_FOUND):
 
 class DeviceNotReady(VirtmeshError, code=Code.FAILED_PRECONDITION):
     """The kernel has not brought the device up."""
+
+
+class WrongKind(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """The device is of another kind than the call is for."""
+
+
+class NotOffered(VirtmeshError, code=Code.UNIMPLEMENTED):
+    """The service does not offer the call."""
 
 
 class DeviceLost(VirtmeshError, code=Code.UNAVAILABLE):
@@ -202,58 +202,6 @@ class DriverViolation(RegisterError, code=Code.FAILED_PRECONDITION):
     """A write the specification forbids in this state."""
 
 
-class ImageError(VirtmeshError, code=Code.FAILED_PRECONDITION):
-    """The image behind a disk."""
-
-
-class ImageNotFound(ImageError, code=Code.NOT_FOUND):
-    """There is none."""
-
-
-class ImageLocked(ImageError):
-    """Another process has it."""
-
-
-class ImageDenied(ImageError, code=Code.PERMISSION_DENIED):
-    """Its permissions refuse."""
-
-
-class BadSize(ImageError, code=Code.INVALID_ARGUMENT):
-    """Not a usable size ("size_bytes")."""
-
-
-class BlockError(VirtmeshError, code=Code.INTERNAL):
-    """A request the disk did not carry out."""
-
-
-class BlockIOError(BlockError, reason="IO_ERROR"):
-    """VIRTIO_BLK_S_IOERR, or an error of the image."""
-
-
-class BlockUnsupported(BlockError, code=Code.UNIMPLEMENTED, reason="UNSUPPORTED"):
-    """VIRTIO_BLK_S_UNSUPP."""
-
-
-class BlockReadOnly(BlockError, code=Code.FAILED_PRECONDITION, reason="READ_ONLY"):
-    """A write to a read-only disk."""
-
-
-class PastEnd(BlockError, code=Code.OUT_OF_RANGE):
-    """Behind the last byte of the disk."""
-
-
-class Unaligned(BlockError, code=Code.INVALID_ARGUMENT):
-    """A range that must be aligned to blocks."""
-
-
-class WouldShrink(BlockError, code=Code.FAILED_PRECONDITION):
-    """A resize would cut data off."""
-
-
-class NotResizable(BlockError, code=Code.FAILED_PRECONDITION):
-    """A block device node has the size it has."""
-
-
 class DriverError(VirtmeshError, code=Code.FAILED_PRECONDITION):
     """A driver and its device do not come together."""
 
@@ -278,40 +226,12 @@ class DeviceNeedsReset(DriverError):
     """The device set DEVICE_NEEDS_RESET."""
 
 
-class InputError(VirtmeshError, code=Code.INVALID_ARGUMENT):
-    """An input event, or a script of them, that is not possible."""
-
-
-class BadEvent(InputError):
-    """The device does not have it, or its value is out of range."""
-
-
-class UnknownKey(InputError):
-    """No key of that name."""
-
-
-class UntypableText(InputError):
-    """Characters that the layout does not have."""
-
-
-class BadRecording(InputError):
-    """A recording that does not parse ("line")."""
-
-
 class BadTrace(VirtmeshError, code=Code.INVALID_ARGUMENT):
     """A saved trace that does not parse, in metadata "line", or has nothing of what is wanted."""
 
 
 class TraceDiffers(VirtmeshError, code=Code.FAILED_PRECONDITION):
     """A device that does not answer as one did in a saved trace, in metadata "differences"."""
-
-
-class LineFull(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):
-    """Input that a serial line has no room for ("room_bytes")."""
-
-
-class ExpectTimeout(VirtmeshError, code=Code.DEADLINE_EXCEEDED):
-    """A serial line that did not bring what was waited for."""
 
 
 class WatcherTooSlow(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):
@@ -379,7 +299,7 @@ def from_rpc_error(failure: grpc.RpcError, peer: str = "") -> VirtmeshError:
     if code is Code.RESOURCE_EXHAUSTED:
         return MessageTooLarge(details)
     if code is Code.UNIMPLEMENTED:
-        return BlockUnsupported(f"{peer or 'the service'} does not offer this call: {details}")
+        return NotOffered(f"{peer or 'the service'} does not offer this call: {details}")
     return VirtmeshError(f"{code.name if code else 'UNKNOWN'}: {details}")
 
 
@@ -393,6 +313,20 @@ def _from_status(status: status_pb2.Status) -> VirtmeshError | None:
     for detail in status.details:
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info) and info.domain == DOMAIN:
-            kind = BY_REASON.get(info.reason, VirtmeshError)
-            return kind(status.message, **dict(info.metadata))
+            kind = BY_REASON.get(info.reason)
+            error = (kind or VirtmeshError)(status.message, **dict(info.metadata))
+            if kind is None and REASON.fullmatch(info.reason):
+                error.reason = info.reason
+                error.code = CODES.get(status.code, Code.UNKNOWN)
+            return error
     return None
+
+
+def __getattr__(name: str) -> type[VirtmeshError]:
+    """Return a class of disks by its old place, which native code of an older build looks at."""
+    found: type[VirtmeshError] | None = getattr(
+        import_module("virtmesh_common.blk.errors"), name, None
+    )
+    if found is None:
+        raise AttributeError(name)
+    return found

@@ -13,8 +13,10 @@ import pytest
 
 from virtmesh.attach.client import AttachConnection, AttachmentEventfds
 from virtmesh.attach.guest_ram import Ram
+from virtmesh.blk.kind import KIND as BLK
 from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.host.host import Addresses, Host
+from virtmesh.kinds import DeviceKind
 from virtmesh.mmio.device import Attachment, Device
 from virtmesh.testing.scripted_driver import GrpcPlane, LocalPlane, ScriptDriver
 from virtmesh.virtio.mmio_device import VirtioMmio
@@ -79,12 +81,14 @@ def device(image: Path) -> Iterator[VirtioMmio]:
 
 
 @asynccontextmanager
-async def serving(device: Device, folder: Path) -> AsyncIterator[Served]:
+async def serving(
+    device: Device, kind: DeviceKind | None = None, *, folder: Path
+) -> AsyncIterator[Served]:
     """Serve a device by a real server, on a unix socket in a folder."""
     name = device.description.name
     handover = folder / f"{name}.sock.handover"
     address = f"unix:{folder / name}.sock"
-    host = Host(device, Addresses([address], handover))
+    host = Host(device, Addresses([address], handover), kind)
     await host.start()
     try:
         async with open_channel(address) as channel:
@@ -96,12 +100,12 @@ async def serving(device: Device, folder: Path) -> AsyncIterator[Served]:
 @pytest.fixture
 async def served(device: VirtioMmio, tmp_path: Path) -> AsyncIterator[Served]:
     """Serve the disk."""
-    async with serving(device, tmp_path) as served:
+    async with serving(device, BLK, folder=tmp_path) as served:
         yield served
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Callable[[Device], AbstractAsyncContextManager[Served]]:
+def serve(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Served]]:
     """Return what serves any device for a while."""
     return partial(serving, folder=tmp_path)
 

@@ -13,6 +13,7 @@ from tests.support.vhost_user.front_end import FrontEndRing, VhostFrontEnd
 from virtmesh.host.host import Addresses, Host
 from virtmesh.input.held_keys import Event, Holder
 from virtmesh.input.injection import Offer
+from virtmesh.input.kind import KIND
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
 from virtmesh.vhost_user import messages as vu
@@ -76,7 +77,8 @@ async def keyboard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     model = InputModel("keyboard", InputOptions("keyboard"), load("keyboard"))
     path = tmp_path / "vhost.sock"
     listen = [f"unix:{tmp_path / 'device.sock'}"]
-    host = Host(VirtioMmio(model), Addresses(listen, tmp_path / "hand.sock", vhost_user=path))
+    addresses = Addresses(listen, tmp_path / "hand.sock", vhost_user=path)
+    host = Host(VirtioMmio(model), addresses, KIND)
     await host.start()
     keyboard = Keyboard(model, path)
     await keyboard.connect(request.param)

@@ -32,7 +32,8 @@ from virtmesh_common.api.block.v1 import block_pb2, block_pb2_grpc
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as kernel_pb
 from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc as kernel_rpc
-from virtmesh_common.errors import BlockIOError, BlockReadOnly, DeviceLost, DeviceNotReady, PastEnd
+from virtmesh_common.blk.errors import BlockIOError, BlockReadOnly, PastEnd
+from virtmesh_common.errors import DeviceLost, DeviceNotReady
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -14,8 +14,9 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as kernel_pb
+from virtmesh_common.blk.errors import BlockIOError
 from virtmesh_common.channel import CHUNK_LIMIT_BYTES
-from virtmesh_common.errors import BlockIOError, VirtmeshError
+from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

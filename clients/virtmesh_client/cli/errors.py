@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 import click
 
 from virtmesh_common import errors
+from virtmesh_common.blk import errors as blk
+from virtmesh_common.input import errors as input_errors
 
 OK = 0
 ERROR = 1
@@ -22,12 +24,12 @@ HINTS: tuple[tuple[type[Exception], str], ...] = (
     (errors.DeviceNotFound, "`virtmesh devices` lists them"),
     (errors.DeviceNotReady, "`virtmesh devices` says why"),
     (errors.DeviceLost, "try again when `virtmesh devices` says that it is back"),
-    (errors.BlockReadOnly, "`virtmesh blk read-only DEVICE off` allows writes"),
-    (errors.PastEnd, "`virtmesh blk info` shows the size, `virtmesh blk resize` changes it"),
-    (errors.WouldShrink, "--shrink allows it"),
-    (errors.Unaligned, "`virtmesh blk info` shows the block size"),
-    (errors.BadEvent, "`virtmesh input info` shows what the device has"),
-    (errors.UnknownKey, "`virtmesh input info` lists the keys of the device"),
+    (blk.BlockReadOnly, "`virtmesh blk read-only DEVICE off` allows writes"),
+    (blk.PastEnd, "`virtmesh blk info` shows the size, `virtmesh blk resize` changes it"),
+    (blk.WouldShrink, "--shrink allows it"),
+    (blk.Unaligned, "`virtmesh blk info` shows the block size"),
+    (input_errors.BadEvent, "`virtmesh input info` shows what the device has"),
+    (input_errors.UnknownKey, "`virtmesh input info` lists the keys of the device"),
     (errors.WatcherTooSlow, "watch again, and read faster than the events come"),
     (FileExistsError, "--force replaces a file"),
 )

@@ -22,8 +22,8 @@ from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.api.kernel.v1 import input_device_pb2
 from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
-from virtmesh_common.errors import BadEvent
 from virtmesh_common.evdev import CODES, name_of
+from virtmesh_common.input.errors import BadEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

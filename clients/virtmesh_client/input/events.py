@@ -7,8 +7,8 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from virtmesh_common.api.input.v1 import input_pb2
-from virtmesh_common.errors import BadEvent
 from virtmesh_common.evdev import CODES, TYPES, code_of, name_of, type_name
+from virtmesh_common.input.errors import BadEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

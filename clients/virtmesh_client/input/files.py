@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from virtmesh_client.atomic_file import new_file
 from virtmesh_client.input.evemu import read_evemu, write_evemu
 from virtmesh_client.input.recording import read_recording, write_recording
-from virtmesh_common.errors import BadRecording
+from virtmesh_common.input.errors import BadRecording
 
 if TYPE_CHECKING:
     from virtmesh_client.input.recording import Recording

@@ -7,8 +7,8 @@ from enum import IntEnum
 from typing import Literal
 
 from virtmesh_client.input.events import EV_ABS, EV_KEY, Event
-from virtmesh_common.errors import BadEvent
 from virtmesh_common.evdev import TYPES, name_of, type_name
+from virtmesh_common.input.errors import BadEvent
 
 Wait = Literal["none", "accepted", "delivered"]
 """When a call returns: at once, with its packets in the waiting room, or with the driver."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from virtmesh_common.errors import UnknownKey
 from virtmesh_common.evdev import CODES
+from virtmesh_common.input.errors import UnknownKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from virtmesh_client.input.events import EV_ABS, EV_REL, Event
 from virtmesh_client.input.keys import press, release
 from virtmesh_client.input.script import at, later
-from virtmesh_common.errors import BadEvent
 from virtmesh_common.evdev import CODES
+from virtmesh_common.input.errors import BadEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from virtmesh_client.input.events import EV_ABS, EV_SYN, REPORT, Event
 from virtmesh_client.input.models import Axis, InputInfo
 from virtmesh_client.json_lines import parse_object
-from virtmesh_common.errors import BadEvent, BadRecording
 from virtmesh_common.evdev import CODES, PROPERTIES, TYPES, name_of, type_name
+from virtmesh_common.input.errors import BadEvent, BadRecording
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from virtmesh_client.input.events import EV_ABS, EV_KEY, Event, close_packet
 from virtmesh_client.input.keys import press_chord, release_chord
 from virtmesh_client.input.models import TRACKING_ENDS
-from virtmesh_common.errors import BadEvent
 from virtmesh_common.evdev import CODES
+from virtmesh_common.input.errors import BadEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from virtmesh_client.input.keys import press, release
 from virtmesh_client.input.names import KEYS
-from virtmesh_common.errors import UntypableText
+from virtmesh_common.input.errors import UntypableText
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

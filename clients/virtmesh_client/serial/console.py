@@ -10,7 +10,8 @@ from virtmesh_client.serial.models import Back, Gap, Gone, Output, Restarted
 from virtmesh_client.serial.patterns import Unmatched, spell
 from virtmesh_client.serial.pump import Pump
 from virtmesh_client.serial.raw_terminal import Screen
-from virtmesh_common.errors import DeviceLost, ExpectTimeout
+from virtmesh_common.errors import DeviceLost
+from virtmesh_common.uart.errors import ExpectTimeout
 
 if TYPE_CHECKING:
     import re

@@ -14,7 +14,8 @@ from virtmesh_client.serial.terminal import Terminal
 from virtmesh_client.serial.watch import SerialWatch
 from virtmesh_common.api.uart.v1 import uart_pb2 as pb
 from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
-from virtmesh_common.errors import DeviceLost, DeviceNotReady, ExpectTimeout, VirtmeshError
+from virtmesh_common.errors import DeviceLost, DeviceNotReady, VirtmeshError
+from virtmesh_common.uart.errors import ExpectTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use common::{BASE, Driver, Rig, Shape, header};
-use virtmesh_blk::request::{VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
+use virtmesh_blk::spec::{VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
 use virtmesh_device::{Interrupt, Kick, Recorder};
 use virtmesh_ring::DriverQueue;
 
@@ -103,8 +103,8 @@ fn serve(rig: &Rig, driver: &mut Driver, interrupt: &Arc<Interrupt>) {
 
 fn main() {
     let rig = Rig::new(&vec![0; BLOCK * usize::try_from(BLOCKS).unwrap()], 4);
-    let taped = Arc::new(Interrupt::new().unwrap());
-    assert!(taped.record_to(Arc::new(Recorder::new(EVENTS))));
+    let recorded = Arc::new(Interrupt::new().unwrap());
+    assert!(recorded.record_to(Arc::new(Recorder::new(EVENTS))));
     let shape = Shape {
         size: 128,
         event_idx: true,
@@ -121,7 +121,7 @@ fn main() {
                 through.push(requests(&mut driver, write, depth));
                 // In the order ABBA, so that neither gains from its place.
                 let [with, without, again, once_more] =
-                    [&taped, &rig.interrupt, &rig.interrupt, &taped].map(|interrupt| {
+                    [&recorded, &rig.interrupt, &rig.interrupt, &recorded].map(|interrupt| {
                         serve(&rig, &mut driver, interrupt);
                         requests(&mut driver, write, depth)
                     });

@@ -1,10 +1,10 @@
-//! The data of a request: where it is in this process, ready for the system calls that move it.
+//! The data buffers of a request, translated to addresses of this process for system calls.
 
 use virtmesh_ring::{GuestRam, MemoryError, Segments};
 
-/// Pieces of guest memory, in order. Keeps the memory mapped.
+/// Buffers in guest memory, in order. Keeps the memory mapped.
 ///
-/// The driver may change the bytes at any time, so they are only moved, never looked at in place.
+/// The driver may change the bytes at any time, so they are only copied, never parsed in place.
 #[derive(Debug)]
 pub struct Buffer {
     segments: Segments,
@@ -40,7 +40,7 @@ impl Buffer {
         })
     }
 
-    /// Bytes altogether.
+    /// Total length in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.length
@@ -52,7 +52,7 @@ impl Buffer {
         self.length == 0
     }
 
-    /// Segments of the chain that the bytes are in.
+    /// Number of segments of the chain.
     #[must_use]
     pub fn segments(&self) -> usize {
         self.segments.len()
@@ -67,7 +67,7 @@ impl Buffer {
     /// Copy all of it out.
     ///
     /// # Errors
-    /// None that can happen: its bounds were checked when it was made.
+    /// None in practice: its bounds were checked when it was made.
     pub fn to_vec(&self) -> Result<Vec<u8>, MemoryError> {
         let mut copy = Vec::new();
         for segment in &self.segments {
@@ -78,10 +78,10 @@ impl Buffer {
         Ok(copy)
     }
 
-    /// Copy bytes in, from the start; what does not fit is left out.
+    /// Copy bytes in, from the start. Bytes that do not fit are left out.
     ///
     /// # Errors
-    /// As for [`Buffer::to_vec`].
+    /// Those of [`Buffer::to_vec`].
     pub fn fill(&self, bytes: &[u8]) -> Result<(), MemoryError> {
         let mut rest = bytes;
         for segment in &self.segments {
@@ -95,7 +95,7 @@ impl Buffer {
     /// Fill all of it with zeroes.
     ///
     /// # Errors
-    /// As for [`Buffer::to_vec`].
+    /// Those of [`Buffer::to_vec`].
     pub fn fill_zero(&self) -> Result<(), MemoryError> {
         const ZEROES: [u8; 4096] = [0; 4096];
         for segment in &self.segments {

@@ -1,27 +1,27 @@
-//! The data path of one virtio-blk device: a disk, an engine, and the queues that run.
+//! The data path of one virtio-blk device: its disk, its engine, and its running queues.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use virtmesh_device::{Interrupt, Kick, QUEUE_LIMIT};
-use virtmesh_ring::{ConfigError, DeviceQueue, GuestRam, LogRegion, QueueConfig};
+use virtmesh_ring::{ConfigError, DeviceQueue, GuestRam, LogRegion, QueueConfig, RingState};
 
 use crate::disk::Disk;
 use crate::engine::Engine;
 use crate::worker::Worker;
 
-/// Why a queue does not start.
+/// A queue was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// There can be no such queue.
+    /// The index is out of range.
     #[error("there is no queue {index}: a device has at most {QUEUE_LIMIT}")]
     NoSuchQueue {
         /// The index.
         index: usize,
     },
-    /// It runs, or still stops.
-    #[error("queue {index} is not stopped")]
+    /// The queue is running, or is still stopping.
+    #[error("queue {index} is not stopped: request a stop and wait for it first")]
     Running {
         /// The index.
         index: usize,
@@ -29,10 +29,10 @@ pub enum StartError {
     /// The device is closed.
     #[error("the device is closed")]
     Closed,
-    /// It can't be where it is said to be.
+    /// The configuration of the queue is refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The system refused.
+    /// A system call failed.
     #[error("the queue cannot be started: {0}")]
     Io(#[from] io::Error),
 }
@@ -50,7 +50,7 @@ struct State {
 }
 
 impl BlkDevice {
-    /// Make one; no queue runs.
+    /// Make a device without running queues.
     #[must_use]
     pub fn new(disk: Disk, engine: Arc<dyn Engine>) -> Self {
         let state = State {
@@ -84,7 +84,7 @@ impl BlkDevice {
         self.start_logged_queue(index, memory, config, None, interrupt, kick)
     }
 
-    /// The same with an in-flight log: see [`DeviceQueue::with_log`].
+    /// Start serving a queue with an in-flight log: see [`DeviceQueue::with_log`].
     ///
     /// # Errors
     /// Every variant of [`StartError`].
@@ -110,38 +110,38 @@ impl BlkDevice {
             return Err(StartError::Running { index });
         }
         let mut queue = DeviceQueue::with_log(memory.clone(), config, log)?;
-        queue.allow_chains(self.disk.longest_chain());
+        queue.allow_indirect_buffers(self.disk.max_chain_buffers());
         let disk = Arc::clone(&self.disk);
         let worker = Worker::start(index, queue, memory, interrupt, kick, disk, engine)?;
         state.queues.insert(index, Arc::new(worker));
         Ok(())
     }
 
-    /// Look at a queue now. Does nothing when it does not run.
+    /// Notify a queue. Does nothing if it is not running.
     pub fn kick(&self, index: usize) {
         if let Some(worker) = self.worker(index) {
             worker.kick();
         }
     }
 
-    /// Begin to stop a queue: no more is taken, and what is being executed finishes.
+    /// Request a stop: no more chains are popped; requests being executed finish.
     pub fn request_stop(&self, index: usize) {
         if let Some(worker) = self.worker(index) {
             worker.request_stop();
         }
     }
 
-    /// True when a queue is stopped or never ran.
+    /// True if a queue is stopped or was never started.
     #[must_use]
     pub fn is_stopped(&self, index: usize) -> bool {
         self.worker(index).is_none_or(|worker| worker.is_stopped())
     }
 
-    /// Where a stopped queue can go on: the `base` of the `QueueConfig` to start it with. None while it
-    /// is not stopped, and when it never ran.
+    /// The state of a stopped queue: that of the `QueueConfig` to restart it with. None while it is not
+    /// stopped, and if it was never started.
     #[must_use]
-    pub fn queue_base(&self, index: usize) -> Option<u32> {
-        self.worker(index)?.base()
+    pub fn queue_state(&self, index: usize) -> Option<RingState> {
+        self.worker(index)?.state()
     }
 
     /// Wait until a queue whose stop was requested is stopped.
@@ -180,7 +180,7 @@ impl BlkDevice {
         drop(engine);
     }
 
-    /// The worker of a queue; the lock is not held while it is used, so that nothing waits for a join.
+    /// The worker of a queue. The lock is released before it is used, so nothing waits for a join.
     fn worker(&self, index: usize) -> Option<Arc<Worker>> {
         self.lock().queues.get(&index).cloned()
     }

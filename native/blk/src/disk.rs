@@ -1,14 +1,15 @@
-//! A disk: its image, what the driver agreed to, and the execution of one request.
+//! A disk: its image, the negotiated features, and the execution of one request.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::backend::Image;
-use crate::parse::{RangeLimits, Terms};
-use crate::request::{Operation, Request, SECTOR_SIZE, Status, VIRTIO_BLK_ID_BYTES};
+use crate::image::Image;
+use crate::parse::{RangeLimits, RequestLimits};
+use crate::request::{Operation, Request, SECTOR_SIZE, Status};
+use crate::spec::VIRTIO_BLK_ID_BYTES;
 use crate::stats::Stats;
 
-/// What does not change while a disk is open.
+/// Options that do not change while a disk is open.
 #[derive(Debug, Clone)]
 pub struct DiskOptions {
     /// The device ID string: at most 20 bytes of printable ASCII.
@@ -24,7 +25,7 @@ pub struct DiskOptions {
 /// A disk, shared by its queues and the engine.
 #[derive(Debug)]
 pub struct Disk {
-    /// Where the bytes are.
+    /// The image that holds the data.
     pub image: Image,
     /// Counters.
     pub stats: Stats,
@@ -36,9 +37,9 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Make a disk of an image; write-back, and read-only when the image is.
+    /// Make a disk of an image. It is write-back, and read-only if the image is.
     ///
-    /// None when the serial is no device ID string.
+    /// None if the serial is not a valid device ID string.
     #[must_use]
     pub fn new(image: Image, options: DiskOptions) -> Option<Self> {
         let serial = options.serial.as_bytes();
@@ -59,10 +60,10 @@ impl Disk {
         })
     }
 
-    /// What requests are held to now.
+    /// The limits that requests are validated against now.
     #[must_use]
-    pub fn terms(&self) -> Terms {
-        Terms {
+    pub fn request_limits(&self) -> RequestLimits {
+        RequestLimits {
             features: self.features.load(Ordering::SeqCst),
             capacity: self.image.capacity() / SECTOR_SIZE,
             read_only: self.read_only(),
@@ -74,13 +75,13 @@ impl Disk {
 
     /// Buffers of the longest chain that a driver may make for a request: header, data, status.
     #[must_use]
-    pub fn longest_chain(&self) -> u16 {
+    pub fn max_chain_buffers(&self) -> u16 {
         u16::try_from(self.options.seg_max)
             .unwrap_or(u16::MAX)
             .saturating_add(2)
     }
 
-    /// Take the negotiated features.
+    /// Set the negotiated features.
     pub fn set_features(&self, features: u64) {
         self.features.store(features, Ordering::SeqCst);
     }
@@ -91,7 +92,7 @@ impl Disk {
         self.read_only.load(Ordering::SeqCst)
     }
 
-    /// Refuse or take writes from the next request on; false when the image does not allow it.
+    /// Refuse or allow writes from the next request on. False if the image does not allow writes.
     #[must_use]
     pub fn set_read_only(&self, read_only: bool) -> bool {
         let allowed = read_only || !self.image.is_read_only();
@@ -112,23 +113,23 @@ impl Disk {
         self.write_back.store(write_back, Ordering::SeqCst);
     }
 
-    /// Carry a request out; the outcome is for [`Request::answer`].
+    /// Execute a request. The status is for [`Request::complete`].
     #[must_use]
     pub fn execute(&self, request: &Request) -> Status {
         let done = match &request.operation {
             Operation::Refuse(status) => return *status,
             Operation::Read { offset } => self.image.read(&request.writable, *offset),
             Operation::Write { offset } => {
-                self.stable(|| self.image.write(&request.readable, *offset))
+                self.make_stable(|| self.image.write(&request.readable, *offset))
             }
             Operation::Flush => self.image.flush(),
             Operation::Identify => request.writable.fill(&self.id).map_err(io::Error::other),
-            Operation::Discard(ranges) => self.stable(|| {
+            Operation::Discard(ranges) => self.make_stable(|| {
                 ranges
                     .iter()
                     .try_for_each(|range| self.image.discard(range.offset, range.length))
             }),
-            Operation::WriteZeroes(ranges) => self.stable(|| {
+            Operation::WriteZeroes(ranges) => self.make_stable(|| {
                 ranges.iter().try_for_each(|range| {
                     self.image
                         .write_zeroes(range.offset, range.length, range.unmap)
@@ -142,9 +143,9 @@ impl Disk {
         }
     }
 
-    /// Write, and make it durable if the disk is write-through all the while: the mode is read before
-    /// (virtio 1.4, 5.2.6.2, case 2 of "a write becomes stable").
-    fn stable(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    /// Write, and flush if the disk is write-through. The mode is read before the write (virtio 1.4,
+    /// 5.2.6.2, case 2 of "a write becomes stable").
+    fn make_stable(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let write_back = self.write_back();
         write()?;
         if write_back {

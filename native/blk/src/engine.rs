@@ -1,8 +1,7 @@
-//! Executing requests: the seam for engines, and the one that uses a pool of threads.
+//! Execution of requests: the trait of engines, and the engine that uses a pool of threads.
 //!
-//! Invariant: a job that an engine took over is completed exactly once, whatever happens to it. A
-//! panic while it is executed becomes `VIRTIO_BLK_S_IOERR`, and an engine that is dropped first
-//! executes what it took.
+//! Invariant: every job that was submitted is completed exactly once. A panic during its execution
+//! becomes `VIRTIO_BLK_S_IOERR`, and an engine that is dropped executes its pending jobs first.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,18 +17,17 @@ use crate::request::{Operation, Request, Status, Used};
 
 /// Largest read or write that may be executed on the thread of its queue, in bytes.
 ///
-/// Handing a request to the pool costs two wake-ups: a lone 4 KiB read takes 39 us by way of the pool
-/// and 19 us without, a lone write 44 us and 21 us (medians of `examples/blk_bench.rs` on 2 cores).
-/// Reads are asked of the page cache only (`RWF_NOWAIT`), so they never wait for the storage; for
-/// writes, see [`SyncEngine`].
+/// The pool costs two wake-ups per request: a single 4 KiB read takes 39 us on the pool and 19 us on the
+/// thread of the queue, a single write 44 us and 21 us (medians of `examples/blk_bench.rs` on 2 cores).
+/// Such reads use the page cache only (`RWF_NOWAIT`), so they never wait for the storage. For writes,
+/// see [`SyncEngine`].
 const INLINE_LIMIT: u64 = 64 << 10;
-/// Most fast jobs that are taken while a slow one could be: so that reads and writes, however many
-/// come, never keep a flush waiting for ever.
-const PATIENCE: u32 = 32;
+/// Most fast jobs that start before a waiting slow one: reads and writes never starve a flush.
+const MAX_FAST_BEFORE_SLOW: u32 = 32;
 
-/// Where the completions of jobs go: the queue they came from.
-pub trait Sink: Send + Sync {
-    /// Give chains back to the driver. Called once for each job the engine took over.
+/// Receives the completions of jobs: the queue that they came from.
+pub trait CompletionSink: Send + Sync {
+    /// Push used chains. Called once for each submitted job.
     fn complete(&self, used: &[Used]);
 
     /// The flight recorder of the device, and the index of this queue.
@@ -38,22 +36,22 @@ pub trait Sink: Send + Sync {
     }
 }
 
-/// A request on its way.
+/// A request that is submitted to an engine.
 pub struct Job {
     /// The request.
     pub request: Request,
     /// The disk it is for.
     pub disk: Arc<Disk>,
-    /// Who waits for it.
-    pub sink: Arc<dyn Sink>,
-    /// When it left its queue ([`now`]).
+    /// Receives its completion.
+    pub sink: Arc<dyn CompletionSink>,
+    /// When it was popped from its queue ([`now`]).
     pub started_ns: u64,
-    /// True once its execution has begun, and is recorded.
+    /// True once its execution was recorded as started.
     pub begun: bool,
 }
 
 impl Job {
-    /// Execute it now, write the answer into its chain, and count it.
+    /// Execute it now, write the result into its chain, and count it.
     #[must_use]
     pub fn run(&mut self) -> Used {
         // Reading the clock costs ten times as much as recording.
@@ -61,12 +59,13 @@ impl Job {
         self.run_at(&mut free_ns)
     }
 
-    /// The same, beginning when this thread was free; it is free again when this returns.
+    /// Like [`Job::run`]. `free_ns` is the time since which this thread is free; it is updated to the
+    /// time of completion.
     fn run_at(&mut self, free_ns: &mut u64) -> Used {
         self.begin(*free_ns);
-        // Nothing is left half-changed by a panic: a request touches atomics, files and guest memory.
+        // A panic leaves no half-changed state: a request touches atomics, files and guest memory.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.disk.execute(&self.request)));
-        self.answer(outcome.unwrap_or(Status::IoErr), free_ns)
+        self.complete(outcome.unwrap_or(Status::IoErr), free_ns)
     }
 
     /// Record that it is being executed, once.
@@ -80,18 +79,24 @@ impl Job {
     fn record(&self, time_ns: u64, kind: EventKind, value: u64, extra: u64) {
         if let Some((recorder, queue)) = self.sink.recorder() {
             let event = TraceEvent::of_chain(kind, queue, self.request.head, value, extra);
-            recorder.record_at(time_ns, [event.with_detail(self.request.kind.number())]);
+            recorder.record_at(
+                time_ns,
+                [event.with_detail(self.request.request_type.number())],
+            );
         }
     }
 
-    fn answer(&self, status: Status, free_ns: &mut u64) -> Used {
-        let used = self.request.answer(status);
+    fn complete(&self, status: Status, free_ns: &mut u64) -> Used {
+        let used = self.request.complete(status);
         *free_ns = now();
         self.record(*free_ns, EventKind::RequestEnd, status as u64, 0);
         let busy = Duration::from_nanos(free_ns.saturating_sub(self.started_ns));
-        self.disk
-            .stats
-            .count(self.request.kind, status, self.request.bytes(), busy);
+        self.disk.stats.count(
+            self.request.request_type,
+            status,
+            self.request.bytes(),
+            busy,
+        );
         used
     }
 
@@ -107,7 +112,7 @@ impl Job {
             Operation::Refuse(_) if small => return Some(self.run_at(free_ns)),
             _ => false,
         };
-        done.then(|| self.answer(Status::Ok, free_ns))
+        done.then(|| self.complete(Status::Ok, free_ns))
     }
 
     /// True for a small write that is not followed by a flush.
@@ -117,7 +122,7 @@ impl Job {
             && self.disk.write_back()
     }
 
-    /// True for what may take long, however little data it moves.
+    /// True for jobs that may take long, however little data they move.
     fn is_slow(&self) -> bool {
         match self.request.operation {
             Operation::Flush | Operation::Discard(_) | Operation::WriteZeroes(_) => true,
@@ -129,17 +134,17 @@ impl Job {
 
 /// Executes jobs.
 pub trait Engine: Send + Sync {
-    /// Take all of `jobs`. What was executed at once is appended to `done`, for the caller to give
-    /// back; the rest completes later, through its sink, in any order.
+    /// Take all of `jobs`. Jobs that were executed at once are appended to `done`, for the caller to
+    /// push; the others complete later, through their sink, in any order.
     ///
-    /// `alone` says that the caller has no other jobs in flight.
+    /// `alone` tells that the caller has no other jobs in flight.
     fn submit(&self, jobs: &mut Vec<Job>, alone: bool, done: &mut Vec<Used>);
 }
 
-/// Blocking system calls on a pool of threads.
+/// Executes blocking system calls on a pool of threads.
 ///
-/// What the page cache answers is executed at once, and so is a small write while nothing else is in
-/// flight: there is nobody behind it whom it could keep waiting if the kernel makes it wait.
+/// Reads that hit the page cache are executed at once, on the caller's thread. So is a small write while
+/// no other request is in flight: if the kernel makes it wait, no other request waits behind it.
 pub struct SyncEngine {
     pool: Arc<Pool>,
     threads: Vec<JoinHandle<()>>,
@@ -148,8 +153,8 @@ pub struct SyncEngine {
 struct Pool {
     queues: Mutex<Queues>,
     filled: Condvar,
-    /// Threads that may execute slow jobs at a time: one less than there are, so that flushes never
-    /// keep reads and writes waiting.
+    /// Threads that may execute slow jobs at a time: one less than there are, so flushes never block
+    /// reads and writes.
     slow_limit: usize,
 }
 
@@ -158,8 +163,8 @@ struct Queues {
     fast: VecDeque<Job>,
     slow: VecDeque<Job>,
     slow_running: usize,
-    /// Fast jobs taken since a slow one was.
-    passed: u32,
+    /// Fast jobs started since the last slow one.
+    fast_since_slow: u32,
     closing: bool,
 }
 
@@ -175,7 +180,7 @@ impl SyncEngine {
             filled: Condvar::new(),
             slow_limit: (threads - 1).max(1),
         });
-        // Made before its threads, so that those that started are ended if one can't be.
+        // Made before its threads: if one can't be started, dropping this ends the others.
         let mut engine = Self {
             pool,
             threads: Vec::with_capacity(threads),
@@ -210,7 +215,7 @@ impl Drop for SyncEngine {
         self.pool.lock().closing = true;
         self.pool.filled.notify_all();
         for thread in self.threads.drain(..) {
-            // It can't have panicked: all it runs is caught.
+            // It can't have panicked: panics in jobs are caught.
             let _ = thread.join();
         }
     }
@@ -241,7 +246,7 @@ impl Pool {
     fn serve(&self) {
         while let Some((mut job, slow)) = self.take() {
             let used = job.run();
-            // The request keeps guest memory mapped: it is let go of before its queue can be stopped.
+            // The request keeps guest memory mapped, so it is dropped before its queue can be stopped.
             let Job { sink, request, .. } = job;
             drop(request);
             sink.complete(&[used]);
@@ -251,18 +256,18 @@ impl Pool {
         }
     }
 
-    /// Wait for a job; None when the pool closes and none is left.
+    /// Wait for a job. None if the pool is closing and no job is left.
     fn take(&self) -> Option<(Job, bool)> {
         let mut queues = self.lock();
         loop {
             let may_be_slow = queues.slow_running < self.slow_limit && !queues.slow.is_empty();
-            let slow_first = may_be_slow && queues.passed >= PATIENCE;
+            let slow_first = may_be_slow && queues.fast_since_slow >= MAX_FAST_BEFORE_SLOW;
             if !slow_first && let Some(job) = queues.fast.pop_front() {
-                queues.passed = queues.passed.saturating_add(1);
+                queues.fast_since_slow = queues.fast_since_slow.saturating_add(1);
                 return Some((job, false));
             }
             if may_be_slow && let Some(job) = queues.slow.pop_front() {
-                queues.passed = 0;
+                queues.fast_since_slow = 0;
                 queues.slow_running += 1;
                 return Some((job, true));
             }
@@ -278,7 +283,7 @@ impl Pool {
 
     fn end_slow(&self) {
         self.lock().slow_running -= 1;
-        // A slow job may have been left waiting at the limit.
+        // A slow job may be waiting because of the limit.
         self.filled.notify_one();
     }
 

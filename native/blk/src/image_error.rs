@@ -1,36 +1,36 @@
-//! Why an image can't be used, or not resized; each message says what to do.
+//! Errors of opening and resizing an image. Each message says what to do.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-/// Why an image can't be used. The path is in every message.
+/// An image was not opened. The path is in every message.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// There is none.
+    /// The image does not exist.
     #[error("{}: no such image", .path.display())]
     NotFound {
         /// Path of the image.
         path: PathBuf,
     },
-    /// Another process has it.
-    #[error("{}: locked by another process: stop the one that uses it", .path.display())]
+    /// Another process has locked the image.
+    #[error("{}: locked by another process: stop that process or use a copy of the image", .path.display())]
     Locked {
         /// Path of the image.
         path: PathBuf,
     },
-    /// Its permissions refuse.
-    #[error("{}: {cause}: {}", .path.display(), mend_denied(*read_only))]
+    /// The permissions do not allow it.
+    #[error("{}: {cause}: {}", .path.display(), hint_denied(*read_only))]
     Denied {
         /// Path of the image.
         path: PathBuf,
         /// True when it was to be opened read-only.
         read_only: bool,
-        /// The refusal.
+        /// The error of the system call.
         cause: io::Error,
     },
-    /// It is something else.
+    /// It is neither a regular file nor a block device.
     #[error("{} is {actual}: give a raw image file or a block device", .path.display())]
     NotAnImage {
         /// Path of the image.
@@ -38,8 +38,8 @@ pub enum ImageError {
         /// What it is.
         actual: &'static str,
     },
-    /// It has no bytes, or not a whole number of blocks.
-    #[error("{}: {size} bytes {}", .path.display(), mend_size(*size, *block_size, .path))]
+    /// Its size is 0 or not a multiple of the block size.
+    #[error("{}: {size} bytes {}", .path.display(), hint_size(*size, *block_size, .path))]
     BadSize {
         /// Path of the image.
         path: PathBuf,
@@ -48,39 +48,41 @@ pub enum ImageError {
         /// Block size in bytes.
         block_size: u64,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("{}: {cause}", .path.display())]
     Io {
         /// Path of the image.
         path: PathBuf,
-        /// The refusal.
+        /// The error of the system call.
         cause: io::Error,
     },
 }
 
-/// Why a disk did not change its size.
+/// A disk was not resized.
 #[derive(Debug, thiserror::Error)]
 pub enum ResizeError {
-    /// A block device node has the size it has.
-    #[error("a block device cannot be resized from here")]
+    /// The size of a block device node can't be changed.
+    #[error("the image is a block device, which cannot be resized here: resize the device itself")]
     NotResizable,
     /// The image was opened read-only.
-    #[error("the image was opened read-only")]
+    #[error("the image was opened read-only: open it writable to resize it")]
     ReadOnly,
-    /// No bytes, or not a whole number of blocks.
-    #[error("{size} bytes is not a multiple of {block_size} bytes, or 0")]
+    /// The size is 0 or not a multiple of the block size.
+    #[error(
+        "{size} bytes is 0 or not a multiple of the block size: give a multiple of {block_size}"
+    )]
     BadSize {
         /// The size in bytes.
         size: u64,
         /// Block size in bytes.
         block_size: u64,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("the image cannot be resized: {0}")]
     Io(#[from] io::Error),
 }
 
-/// Say whether it is a block device node; refuse what is neither that nor a regular file.
+/// True for a block device node, false for a regular file. Anything else is refused.
 pub(crate) fn check_type(path: &Path, metadata: &fs::Metadata) -> Result<bool, ImageError> {
     let kind = metadata.file_type();
     let actual = if kind.is_file() || kind.is_block_device() {
@@ -100,7 +102,7 @@ pub(crate) fn check_type(path: &Path, metadata: &fs::Metadata) -> Result<bool, I
     })
 }
 
-fn mend_denied(read_only: bool) -> &'static str {
+fn hint_denied(read_only: bool) -> &'static str {
     if read_only {
         "let the service read it"
     } else {
@@ -108,15 +110,13 @@ fn mend_denied(read_only: bool) -> &'static str {
     }
 }
 
-fn mend_size(size: u64, block_size: u64, path: &Path) -> String {
+fn hint_size(size: u64, block_size: u64, path: &Path) -> String {
     let enlarged = size.max(1).div_ceil(block_size).saturating_mul(block_size);
     let path = path.display();
-    format!(
-        "is not a multiple of {block_size}, or 0: enlarge it with truncate -s {enlarged} {path}"
-    )
+    format!("is 0 or not a multiple of {block_size}: enlarge it with truncate -s {enlarged} {path}")
 }
 
-/// Explain why an image could not be opened or examined.
+/// Convert an error of opening or examining an image.
 pub(crate) fn explain_open(path: &Path, read_only: bool, cause: io::Error) -> ImageError {
     let path = path.to_owned();
     match cause.kind() {

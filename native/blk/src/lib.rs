@@ -2,47 +2,49 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`parse`] | parse a chain whole into a request |
-//! | [`request`] | a request, and its answer |
+//! | [`parse`] | parses a whole chain into a request |
+//! | [`request`] | a request and its completion |
 //! | [`buffer`] | the data of a request in guest memory |
-//! | [`backend`] | the image: a raw file or a block device node |
-//! | [`transfer`] | moving bytes between the two |
-//! | [`disk`] | execute one request |
-//! | [`engine`] | execute many at a time |
-//! | [`worker`] | the thread of one queue: take chains, give them back, interrupt |
+//! | [`image`] | the image: a raw file or a block device node |
+//! | [`transfer`] | system calls that move bytes between the two |
+//! | [`disk`] | the disk: options, features, execution of one request |
+//! | [`engine`] | executes many requests at a time |
+//! | [`worker`] | the thread of one queue: pops chains, pushes them, raises interrupts |
 //! | [`device`] | the queues of one device |
+//! | [`spec`] | constants of the specification |
 //! | [`stats`] | counters |
 //!
 //! # Threats
 //!
 //! | from | threat | answer |
 //! |---|---|---|
-//! | driver | bad chains, addresses, lengths, ring indexes | checked by `virtmesh-ring`; a broken ring asks for a reset |
-//! | driver | bad requests | parsed whole before anything is done; answered IOERR or UNSUPP, or a reset asked for |
+//! | driver | bad chains, addresses, lengths, ring indexes | checked by `virtmesh-ring`; a broken ring sets `DEVICE_NEEDS_RESET` |
+//! | driver | bad requests | parsed whole before execution; completed with IOERR or UNSUPP, or `DEVICE_NEEDS_RESET` is set |
 //! | driver | memory changed while a request runs | every value is read once; data is only moved |
-//! | driver | doorbells filled, drained, made blocking | never waited for (`virtmesh-device`) |
+//! | driver | eventfds filled, drained, made blocking | the device never waits for one (`virtmesh-device`) |
 //! | driver | requests that take long (4 GiB of data, many flushes) | other queues go on; a stop waits for the requests that run |
-//! | others on the host | image cut off, or grown | requests past its end fail; it is never grown by a write. A cut between that check and the write can grow it back |
-//! | others on the host | image used twice | `flock`; who does not look at locks is not kept out |
+//! | others on the host | image truncated or grown | requests past its end fail; no write grows it. A truncation between that check and the write can grow it back |
+//! | others on the host | image used twice | `flock`; programs that ignore locks are not kept out |
 //! | storage | lost writes | after one failed flush every later flush fails |
 
-pub mod backend;
 pub mod buffer;
 pub mod device;
 pub mod disk;
 pub mod engine;
+pub mod image;
 mod image_error;
 pub mod parse;
 pub mod request;
+pub mod spec;
 pub mod stats;
 pub mod transfer;
 pub mod worker;
 
-pub use backend::Image;
 pub use device::{BlkDevice, StartError};
 pub use disk::{Disk, DiskOptions};
 pub use engine::{Engine, SyncEngine};
+pub use image::Image;
 pub use image_error::{ImageError, ResizeError};
 pub use parse::RangeLimits;
-pub use request::Kind;
-pub use stats::{KindStats, Stats, latency_bound};
+pub use request::RequestType;
+pub use stats::{RequestStats, Stats, latency_bound};

@@ -1,4 +1,4 @@
-//! Parsing a chain into a request, or into its refusal.
+//! Parses a chain into a request, or into the status that refuses it.
 //!
 //! A request may be spread over descriptors in any way (virtio 1.4, 2.7.4.1): its header is the first
 //! 16 readable bytes, its status byte is the last writable byte, and its data is what lies between.
@@ -6,29 +6,20 @@
 use virtmesh_ring::{Chain, GuestRam, MemoryError, Segments};
 
 use crate::buffer::Buffer;
-use crate::request::{
-    Kind, Operation, Range, Ranges, Request, SECTOR_SIZE, Status, VIRTIO_BLK_ID_BYTES,
+use crate::request::{Operation, Range, Ranges, Request, RequestType, SECTOR_SIZE, Status};
+use crate::spec::{
+    VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_WRITE_ZEROES,
+    VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
 };
 
-/// `seg_max` is in force (5.2.3).
-pub const VIRTIO_BLK_F_SEG_MAX: u64 = 1 << 2;
-/// FLUSH is in force (5.2.3).
-pub const VIRTIO_BLK_F_FLUSH: u64 = 1 << 9;
-/// DISCARD is in force (5.2.3).
-pub const VIRTIO_BLK_F_DISCARD: u64 = 1 << 13;
-/// `WRITE_ZEROES` is in force (5.2.3).
-pub const VIRTIO_BLK_F_WRITE_ZEROES: u64 = 1 << 14;
-
-/// The device may deallocate what it zeroes: `struct virtio_blk_discard_write_zeroes` (5.2.6).
-const FLAG_UNMAP: u32 = 1;
 /// Bytes of `le32 type, le32 reserved, le64 sector` (5.2.6).
 const HEADER_SIZE: usize = 16;
 /// Bytes of `le64 sector, le32 num_sectors, le32 flags` (5.2.6).
 const SEGMENT_SIZE: usize = 16;
 
-/// What requests are held to: what was negotiated, and how the disk is now.
+/// The limits that requests are validated against: negotiated features and the state of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub struct RequestLimits {
     /// Negotiated feature bits.
     pub features: u64,
     /// Capacity in sectors.
@@ -52,10 +43,10 @@ pub struct RangeLimits {
     pub max_seg: u32,
 }
 
-/// The chain is no request: nothing can be answered, and the device needs a reset.
+/// A chain that is not a request: no status can be written, and the device needs a reset.
 #[derive(Debug, thiserror::Error)]
-pub enum Malformed {
-    /// There is no byte for the status.
+pub enum MalformedChain {
+    /// The chain has no device-writable byte for the status.
     #[error("request {head} has no status byte")]
     NoStatus {
         /// The chain.
@@ -74,32 +65,40 @@ pub enum Malformed {
 impl Request {
     /// Parse a chain.
     ///
-    /// Whatever can be answered becomes a request, perhaps one to refuse.
+    /// Every chain with a status byte becomes a request, perhaps one to refuse.
     ///
     /// # Errors
-    /// When it can't be answered.
-    pub fn parse(chain: &Chain, memory: &GuestRam, terms: &Terms) -> Result<Self, Malformed> {
+    /// If no status can be written.
+    pub fn parse(
+        chain: &Chain,
+        memory: &GuestRam,
+        limits: &RequestLimits,
+    ) -> Result<Self, MalformedChain> {
         let head = chain.head;
-        let outside = |cause| Malformed::OutsideMemory { head, cause };
+        let outside = |cause| MalformedChain::OutsideMemory { head, cause };
 
         let mut writable = chain.writable.clone();
-        let status_address = take_last_byte(&mut writable).ok_or(Malformed::NoStatus { head })?;
+        let status_address =
+            take_last_byte(&mut writable).ok_or(MalformedChain::NoStatus { head })?;
         let mut readable = chain.readable.clone();
         let header = take_header(&mut readable, memory).map_err(outside)?;
         let readable = Buffer::new(memory, readable).map_err(outside)?;
         let writable = Buffer::new(memory, writable).map_err(outside)?;
 
-        let (kind, operation) = match header {
-            None => (Kind::Other, Operation::Refuse(Status::IoErr)),
+        let (request_type, operation) = match header {
+            None => (RequestType::Other, Operation::Refuse(Status::IoErr)),
             Some(header) => {
-                let operation = judge(&header, &readable, &writable, terms);
-                (header.kind, operation.unwrap_or_else(Operation::Refuse))
+                let operation = validate(&header, &readable, &writable, limits);
+                (
+                    header.request_type,
+                    operation.unwrap_or_else(Operation::Refuse),
+                )
             }
         };
         let memory = memory.clone();
         Ok(Self {
             head,
-            kind,
+            request_type,
             operation,
             readable,
             writable,
@@ -111,57 +110,62 @@ impl Request {
 
 /// The header, decoded (5.2.6). `reserved` is ignored: it once was the priority.
 struct Header {
-    kind: Kind,
+    request_type: RequestType,
     sector: u64,
 }
 
-/// Decide what a request asks for, or which status refuses it.
-fn judge(
+/// Validate a request. Returns its operation, or the status that refuses it.
+fn validate(
     header: &Header,
     readable: &Buffer,
     writable: &Buffer,
-    terms: &Terms,
+    limits: &RequestLimits,
 ) -> Result<Operation, Status> {
-    let negotiated = |feature| match terms.features & feature {
+    let negotiated = |feature| match limits.features & feature {
         0 => Err(Status::Unsupp),
         _ => Ok(()),
     };
-    match header.kind {
-        Kind::In => {
+    match header.request_type {
+        RequestType::In => {
             refuse_if(!readable.is_empty())?;
-            let offset = check_data(header.sector, writable, terms)?;
+            let offset = check_data(header.sector, writable, limits)?;
             Ok(Operation::Read { offset })
         }
-        Kind::Out => {
+        RequestType::Out => {
             // "A device MUST set the status byte to VIRTIO_BLK_S_IOERR for a write request if
             // VIRTIO_BLK_F_RO is offered, and MUST NOT write any data" (5.2.6.2).
-            refuse_if(terms.read_only || !writable.is_empty())?;
-            let offset = check_data(header.sector, readable, terms)?;
+            refuse_if(limits.read_only || !writable.is_empty())?;
+            let offset = check_data(header.sector, readable, limits)?;
             Ok(Operation::Write { offset })
         }
-        Kind::Flush => {
+        RequestType::Flush => {
             // Data is ignored: a driver SHOULD NOT include any (5.2.6.1).
             negotiated(VIRTIO_BLK_F_FLUSH)?;
             Ok(Operation::Flush)
         }
-        Kind::GetId => {
+        RequestType::GetId => {
             refuse_if(!readable.is_empty() || writable.len() != VIRTIO_BLK_ID_BYTES as u64)?;
             Ok(Operation::Identify)
         }
-        Kind::Discard => {
+        RequestType::Discard => {
             negotiated(VIRTIO_BLK_F_DISCARD)?;
             // "Unmap MUST be zero for discard commands", else UNSUPP (5.2.6.1, 5.2.6.2).
-            let ranges = check_ranges(readable, terms, terms.discard, 0)?;
-            refuse_if(terms.read_only || !writable.is_empty())?;
+            let ranges = check_ranges(readable, limits, limits.discard, 0)?;
+            refuse_if(limits.read_only || !writable.is_empty())?;
             Ok(Operation::Discard(ranges))
         }
-        Kind::WriteZeroes => {
+        RequestType::WriteZeroes => {
             negotiated(VIRTIO_BLK_F_WRITE_ZEROES)?;
-            let ranges = check_ranges(readable, terms, terms.write_zeroes, FLAG_UNMAP)?;
-            refuse_if(terms.read_only || !writable.is_empty())?;
+            let ranges = check_ranges(
+                readable,
+                limits,
+                limits.write_zeroes,
+                VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
+            )?;
+            refuse_if(limits.read_only || !writable.is_empty())?;
             Ok(Operation::WriteZeroes(ranges))
         }
-        Kind::Other => Err(Status::Unsupp),
+        RequestType::Other => Err(Status::Unsupp),
     }
 }
 
@@ -170,30 +174,30 @@ fn refuse_if(broken: bool) -> Result<(), Status> {
 }
 
 /// Check the data of IN or OUT and return where it starts on the disk, in bytes.
-fn check_data(sector: u64, data: &Buffer, terms: &Terms) -> Result<u64, Status> {
-    let negotiated = terms.features & VIRTIO_BLK_F_SEG_MAX != 0;
-    refuse_if(negotiated && data.segments() > terms.seg_max as usize)?;
+fn check_data(sector: u64, data: &Buffer, limits: &RequestLimits) -> Result<u64, Status> {
+    let negotiated = limits.features & VIRTIO_BLK_F_SEG_MAX != 0;
+    refuse_if(negotiated && data.segments() > limits.seg_max as usize)?;
     refuse_if(!data.len().is_multiple_of(SECTOR_SIZE))?;
-    check_sectors(sector, data.len() / SECTOR_SIZE, terms)
+    check_sectors(sector, data.len() / SECTOR_SIZE, limits)
 }
 
 /// Check that sectors are inside the capacity and return the offset of the first, in bytes.
-fn check_sectors(sector: u64, count: u64, terms: &Terms) -> Result<u64, Status> {
-    let left = terms.capacity.checked_sub(sector).ok_or(Status::IoErr)?;
+fn check_sectors(sector: u64, count: u64, limits: &RequestLimits) -> Result<u64, Status> {
+    let left = limits.capacity.checked_sub(sector).ok_or(Status::IoErr)?;
     refuse_if(count > left)?;
     // No overflow: sector <= capacity, and the capacity is a file size divided by 512.
     Ok(sector * SECTOR_SIZE)
 }
 
-/// Copy the segments of a DISCARD or `WRITE_ZEROES` out, and check them. `known_flags` are allowed.
+/// Copy out and check the segments of a DISCARD or `WRITE_ZEROES`. `known_flags` are allowed.
 fn check_ranges(
     data: &Buffer,
-    terms: &Terms,
-    limits: RangeLimits,
+    limits: &RequestLimits,
+    range_limits: RangeLimits,
     known_flags: u32,
 ) -> Result<Ranges, Status> {
     let count = data.len() / SEGMENT_SIZE as u64;
-    refuse_if(count == 0 || count > u64::from(limits.max_seg))?;
+    refuse_if(count == 0 || count > u64::from(range_limits.max_seg))?;
     refuse_if(!data.len().is_multiple_of(SEGMENT_SIZE as u64))?;
     let copy = data.to_vec().map_err(|_| Status::IoErr)?;
     let segments = || {
@@ -203,16 +207,16 @@ fn check_ranges(
             .map(RangeSegment::decode)
     };
 
-    // Unknown flags first: for them the specification demands UNSUPP (5.2.6.2).
+    // Unknown flags are checked first: for them the specification requires UNSUPP (5.2.6.2).
     if segments().any(|segment| segment.flags & !known_flags != 0) {
         return Err(Status::Unsupp);
     }
     segments()
         .map(|segment| {
-            refuse_if(segment.num_sectors > limits.max_sectors)?;
+            refuse_if(segment.num_sectors > range_limits.max_sectors)?;
             let count = u64::from(segment.num_sectors);
-            let offset = check_sectors(segment.sector, count, terms)?;
-            let unmap = segment.flags & FLAG_UNMAP != 0;
+            let offset = check_sectors(segment.sector, count, limits)?;
+            let unmap = segment.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP != 0;
             Ok(Range {
                 offset,
                 length: count * SECTOR_SIZE,
@@ -257,7 +261,7 @@ impl RangeSegment {
     }
 }
 
-/// Take the last byte off and return its address; None when there is none.
+/// Remove the last byte and return its address. None if there is none.
 fn take_last_byte(segments: &mut Segments) -> Option<u64> {
     while let Some(last) = segments.last_mut() {
         if let Some(rest) = last.len.checked_sub(1) {
@@ -270,7 +274,7 @@ fn take_last_byte(segments: &mut Segments) -> Option<u64> {
     None
 }
 
-/// Copy the header out and take it off; None when the readable bytes are fewer.
+/// Copy out and remove the header. None if there are fewer readable bytes.
 fn take_header(segments: &mut Segments, memory: &GuestRam) -> Result<Option<Header>, MemoryError> {
     let mut bytes = [0_u8; HEADER_SIZE];
     let mut rest = &mut bytes[..];
@@ -286,7 +290,10 @@ fn take_header(segments: &mut Segments, memory: &GuestRam) -> Result<Option<Head
     }
     let whole = rest.is_empty();
     let [t0, t1, t2, t3, _, _, _, _, s0, s1, s2, s3, s4, s5, s6, s7] = bytes;
-    let kind = Kind::from_type(u32::from_le_bytes([t0, t1, t2, t3]));
+    let request_type = RequestType::from_number(u32::from_le_bytes([t0, t1, t2, t3]));
     let sector = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
-    Ok(whole.then_some(Header { kind, sector }))
+    Ok(whole.then_some(Header {
+        request_type,
+        sector,
+    }))
 }

@@ -1,34 +1,23 @@
-//! One request: everything that is to be done, and how it is answered.
+//! One request: its operation, its buffers, and its completion.
 //!
-//! A request is `struct virtio_blk_req` (virtio 1.4, 5.2.6), parsed whole from a chain
-//! ([`Request::parse`]) and never looked at in guest memory again.
+//! A request is `struct virtio_blk_req` (virtio 1.4, 5.2.6). It is parsed whole from a chain
+//! ([`Request::parse`]); its header is never read from guest memory again.
 
 use smallvec::SmallVec;
 use virtmesh_ring::GuestRam;
 
 use crate::buffer::Buffer;
+use crate::spec::{
+    VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD,
+    VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
+    VIRTIO_BLK_T_WRITE_ZEROES,
+};
 
 /// Bytes of a sector: the unit of the protocol, whatever the block size (5.2.4).
 pub const SECTOR_SIZE: u64 = 512;
-/// Bytes of a device ID string (5.2.6).
-pub const VIRTIO_BLK_ID_BYTES: usize = 20;
-
-/// Read (5.2.6).
-pub const VIRTIO_BLK_T_IN: u32 = 0;
-/// Write (5.2.6).
-pub const VIRTIO_BLK_T_OUT: u32 = 1;
-/// Make completed writes durable (5.2.6).
-pub const VIRTIO_BLK_T_FLUSH: u32 = 4;
-/// Read the device ID string (5.2.6).
-pub const VIRTIO_BLK_T_GET_ID: u32 = 8;
-/// Give sectors up (5.2.6).
-pub const VIRTIO_BLK_T_DISCARD: u32 = 11;
-/// Fill sectors with zeroes (5.2.6).
-pub const VIRTIO_BLK_T_WRITE_ZEROES: u32 = 13;
-
 /// The type of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum RequestType {
     /// [`VIRTIO_BLK_T_IN`]
     In,
     /// [`VIRTIO_BLK_T_OUT`]
@@ -45,7 +34,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl RequestType {
     /// All types, in ascending order of their number.
     pub const ALL: [Self; 7] = [
         Self::In,
@@ -71,21 +60,23 @@ impl Kind {
         }
     }
 
-    /// Number in the specification; 127 for [`Kind::Other`].
+    /// Number in the specification; 127 for [`RequestType::Other`].
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the largest type is 13")]
     pub const fn number(self) -> u8 {
-        match self {
-            Self::In => 0,
-            Self::Out => 1,
-            Self::Flush => 4,
-            Self::GetId => 8,
-            Self::Discard => 11,
-            Self::WriteZeroes => 13,
+        let number = match self {
+            Self::In => VIRTIO_BLK_T_IN,
+            Self::Out => VIRTIO_BLK_T_OUT,
+            Self::Flush => VIRTIO_BLK_T_FLUSH,
+            Self::GetId => VIRTIO_BLK_T_GET_ID,
+            Self::Discard => VIRTIO_BLK_T_DISCARD,
+            Self::WriteZeroes => VIRTIO_BLK_T_WRITE_ZEROES,
             Self::Other => 127,
-        }
+        };
+        number as u8
     }
 
-    pub(crate) const fn from_type(number: u32) -> Self {
+    pub(crate) const fn from_number(number: u32) -> Self {
         match number {
             VIRTIO_BLK_T_IN => Self::In,
             VIRTIO_BLK_T_OUT => Self::Out,
@@ -103,11 +94,11 @@ impl Kind {
 #[repr(u8)]
 pub enum Status {
     /// `VIRTIO_BLK_S_OK`
-    Ok = 0,
+    Ok = VIRTIO_BLK_S_OK,
     /// `VIRTIO_BLK_S_IOERR`: an error of the device or the driver.
-    IoErr = 1,
+    IoErr = VIRTIO_BLK_S_IOERR,
     /// `VIRTIO_BLK_S_UNSUPP`: the device does not support the request.
-    Unsupp = 2,
+    Unsupp = VIRTIO_BLK_S_UNSUPP,
 }
 
 /// A range to discard or to zero, in bytes, inside the capacity.
@@ -117,14 +108,14 @@ pub struct Range {
     pub offset: u64,
     /// Number of bytes.
     pub length: u64,
-    /// True when the storage may be given up (`WRITE_ZEROES`).
+    /// True if the storage may be deallocated (`WRITE_ZEROES`).
     pub unmap: bool,
 }
 
-/// Ranges of one request; one is the rule.
+/// Ranges of one request, usually one.
 pub type Ranges = SmallVec<[Range; 1]>;
 
-/// What is to be done. Offsets are in bytes, and every range was inside the capacity.
+/// The operation to execute. Offsets are in bytes, and every range was inside the capacity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
     /// Fill the writable data from the disk.
@@ -141,22 +132,22 @@ pub enum Operation {
     Flush,
     /// Fill the writable data with the device ID string.
     Identify,
-    /// Give ranges up.
+    /// Discard ranges.
     Discard(Ranges),
     /// Fill ranges with zeroes.
     WriteZeroes(Ranges),
-    /// Nothing but this answer.
+    /// Execute nothing, and complete with this status.
     Refuse(Status),
 }
 
 /// A parsed request.
 #[derive(Debug)]
 pub struct Request {
-    /// The chain, as it is given back.
+    /// The head of its chain.
     pub head: u16,
     /// Its type.
-    pub kind: Kind,
-    /// What is to be done.
+    pub request_type: RequestType,
+    /// The operation to execute.
     pub operation: Operation,
     /// Data for the device to read.
     pub readable: Buffer,
@@ -170,10 +161,11 @@ pub struct Request {
 pub type Used = (u16, u32);
 
 impl Request {
-    /// True when the chain was too short for a header.
+    /// True if the chain was too short for a header.
     #[must_use]
-    pub fn is_headless(&self) -> bool {
-        self.kind == Kind::Other && self.operation == Operation::Refuse(Status::IoErr)
+    pub fn lacks_header(&self) -> bool {
+        self.request_type == RequestType::Other
+            && self.operation == Operation::Refuse(Status::IoErr)
     }
 
     /// First sector of the (first) range; 0 where there is none.
@@ -202,11 +194,11 @@ impl Request {
         }
     }
 
-    /// Write the answer into the chain. Pushing the returned element publishes it.
+    /// Write the status into the chain. Returns the used element to push.
     #[must_use]
-    pub fn answer(&self, status: Status) -> Used {
-        // A used length covers all bytes before it, and the status byte is the last (2.7.8.2): so
-        // data that was not read is filled, or the driver could not rely on the status.
+    pub fn complete(&self, status: Status) -> Used {
+        // A used length covers all bytes before it, and the status byte is the last (2.7.8.2). So data
+        // that was not read is zeroed; otherwise the driver could not rely on the status.
         let filled = status == Status::Ok
             && matches!(self.operation, Operation::Read { .. } | Operation::Identify);
         let zeroed = if filled {

@@ -1,13 +1,13 @@
-//! Counters of a disk, read at any time from any thread.
+//! Counters of a disk. Any thread may read them at any time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::request::{Kind, Status};
+use crate::request::{RequestType, Status};
 
 /// Counters of one type of request, as they were at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct KindStats {
+pub struct RequestStats {
     /// Completed with `VIRTIO_BLK_S_OK`.
     pub ok: u64,
     /// Completed with `VIRTIO_BLK_S_IOERR`.
@@ -45,7 +45,7 @@ fn bucket_of(busy_ns: u64) -> usize {
 }
 
 #[derive(Debug, Default)]
-struct KindCounters {
+struct TypeCounters {
     by_status: [AtomicU64; 3],
     bytes: AtomicU64,
     busy_ns: AtomicU64,
@@ -55,15 +55,15 @@ struct KindCounters {
 /// Counters of a disk since it was opened.
 #[derive(Debug, Default)]
 pub struct Stats {
-    kinds: [KindCounters; Kind::ALL.len()],
+    by_type: [TypeCounters; RequestType::ALL.len()],
     malformed: AtomicU64,
     notifications: AtomicU64,
 }
 
 impl Stats {
     /// Count a completed request. `bytes` counts when it succeeded.
-    pub fn count(&self, kind: Kind, status: Status, bytes: u64, busy: Duration) {
-        let counters = &self.kinds[kind as usize];
+    pub fn count(&self, request_type: RequestType, status: Status, bytes: u64, busy: Duration) {
+        let counters = &self.by_type[request_type as usize];
         counters.by_status[status as usize].fetch_add(1, Ordering::Relaxed);
         // 2^64 ns are 584 years.
         let busy_ns = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
@@ -74,7 +74,7 @@ impl Stats {
         }
     }
 
-    /// Count a chain that is no request.
+    /// Count a chain that is not a request.
     pub fn count_malformed(&self) {
         self.malformed.fetch_add(1, Ordering::Relaxed);
     }
@@ -86,11 +86,11 @@ impl Stats {
 
     /// Counters of one type of request.
     #[must_use]
-    pub fn of(&self, kind: Kind) -> KindStats {
-        let counters = &self.kinds[kind as usize];
+    pub fn of(&self, request_type: RequestType) -> RequestStats {
+        let counters = &self.by_type[request_type as usize];
         let of_status =
             |status: Status| counters.by_status[status as usize].load(Ordering::Relaxed);
-        KindStats {
+        RequestStats {
             ok: of_status(Status::Ok),
             io_errors: of_status(Status::IoErr),
             unsupported: of_status(Status::Unsupp),
@@ -101,8 +101,8 @@ impl Stats {
 
     /// Requests of one type by the time from leaving the queue to completion.
     #[must_use]
-    pub fn latencies(&self, kind: Kind) -> Latencies {
-        let buckets = &self.kinds[kind as usize].latencies;
+    pub fn latencies(&self, request_type: RequestType) -> Latencies {
+        let buckets = &self.by_type[request_type as usize].latencies;
         std::array::from_fn(|bucket| buckets[bucket].load(Ordering::Relaxed))
     }
 
@@ -138,11 +138,11 @@ mod tests {
     #[test]
     fn every_request_is_in_one_bucket_of_its_type() {
         let stats = Stats::default();
-        stats.count(Kind::In, Status::Ok, 512, Duration::from_micros(3));
-        stats.count(Kind::In, Status::IoErr, 512, Duration::from_secs(60));
-        let latencies = stats.latencies(Kind::In);
+        stats.count(RequestType::In, Status::Ok, 512, Duration::from_micros(3));
+        stats.count(RequestType::In, Status::IoErr, 512, Duration::from_secs(60));
+        let latencies = stats.latencies(RequestType::In);
         assert_eq!((latencies[2], latencies[LATENCY_BOUNDS]), (1, 1));
         assert_eq!(latencies.iter().sum::<u64>(), 2);
-        assert_eq!(stats.latencies(Kind::Out).iter().sum::<u64>(), 0);
+        assert_eq!(stats.latencies(RequestType::Out).iter().sum::<u64>(), 0);
     }
 }

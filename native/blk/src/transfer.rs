@@ -1,4 +1,4 @@
-//! Moving bytes between guest memory and a file, all of them or none that counts.
+//! System calls that move bytes between guest memory and a file. A short transfer is an error.
 
 use std::fs::File;
 use std::io;
@@ -17,7 +17,7 @@ pub enum Direction {
     Write,
 }
 
-/// Move all bytes of `pieces`, going on after partial transfers and interruptions.
+/// Move all bytes of `pieces`. Continues after partial transfers and interruptions.
 ///
 /// # Errors
 /// Those of the system; `UnexpectedEof` when the file ends before. Some bytes may be moved then.
@@ -63,7 +63,7 @@ pub unsafe fn transfer(
     Ok(())
 }
 
-/// Read all bytes of `pieces` from the page cache; false when that would wait for the storage. Some
+/// Read all bytes of `pieces` from the page cache. False if that would wait for the storage; some
 /// bytes may be moved then.
 ///
 /// # Safety

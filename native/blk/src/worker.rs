@@ -1,28 +1,31 @@
 //! The thread of one running queue.
 //!
-//! Invariant: the thread alone takes chains (`Popper`); whoever completes a request gives its chain
-//! back under the lock of `Pusher`. `active` counts the thread itself and every chain it took that is
-//! not given back with its interrupt raised; at 0 the queue is stopped for good, the ring is let go of,
-//! and nothing touches it any more. Nothing here waits for the driver.
+//! Invariant: only the thread pops chains (`AvailConsumer`). The thread that completes a request pushes
+//! its chain under the lock of the `UsedProducer`. `active` counts the thread itself and every popped
+//! chain that is not pushed with its interrupt raised. At 0 the queue is stopped for good: the ring is
+//! dropped, and nothing accesses it any more. Nothing here waits for the driver.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use virtmesh_device::{
-    Event, EventKind, Interrupt, Kick, NOTIFY_WAY_EVENTFD, Recorder, TraceEvent, now, wait_readable,
+    EventFd, EventKind, Interrupt, Kick, NOTIFY_WAY_EVENTFD, Recorder, TraceEvent, now,
+    wait_readable,
 };
-use virtmesh_ring::{Chain, DeviceQueue, GuestRam, Popper, Pusher, extent};
+use virtmesh_ring::{
+    AvailConsumer, AvailState, Chain, DeviceQueue, GuestRam, RingState, UsedProducer, chain_totals,
+};
 
 use crate::disk::Disk;
-use crate::engine::{Engine, Job, Sink};
+use crate::engine::{CompletionSink, Engine, Job};
 use crate::request::{Request, Used};
 
-/// Most chains taken at once. Their completions are published together when they are executed at
-/// once, so a larger batch makes the first of them wait longer.
+/// Most chains popped at once. If they are executed at once, their completions are published together,
+/// so a larger batch delays the first of them.
 const BATCH: usize = 32;
 
 /// A queue that was started.
@@ -33,22 +36,22 @@ pub struct Worker {
 struct Shared {
     index: usize,
     /// None once stopped: it keeps guest memory mapped.
-    pusher: Mutex<Option<Pusher>>,
+    producer: Mutex<Option<UsedProducer>>,
     interrupt: Arc<Interrupt>,
-    wake: Event,
+    wake: EventFd,
     stopping: AtomicBool,
     active: AtomicUsize,
-    /// The part of the ring's base that the popper knew when the thread ended.
-    popper_base: AtomicU32,
-    /// Where the queue can go on, once it is stopped.
-    stopped: Mutex<Option<u32>>,
+    /// The available half of the ring's state, once the thread has ended.
+    avail_state: OnceLock<AvailState>,
+    /// The state from which the queue continues, once it is stopped.
+    stopped: Mutex<Option<RingState>>,
     stopped_changed: Condvar,
 }
 
-/// What the thread alone has.
-struct Taker {
+/// The state that only the thread accesses.
+struct QueueThread {
     shared: Arc<Shared>,
-    popper: Popper,
+    consumer: AvailConsumer,
     memory: GuestRam,
     kick: Option<Kick>,
     disk: Arc<Disk>,
@@ -56,7 +59,7 @@ struct Taker {
 }
 
 impl Worker {
-    /// Start the thread of queue `index`. It looks at the ring at once.
+    /// Start the thread of queue `index`. It reads the ring at once.
     ///
     /// # Errors
     /// When the system has no threads left.
@@ -69,21 +72,21 @@ impl Worker {
         disk: Arc<Disk>,
         engine: Arc<dyn Engine>,
     ) -> io::Result<Self> {
-        let (popper, pusher) = queue.split();
+        let (consumer, producer) = queue.split();
         let shared = Arc::new(Shared {
             index,
-            pusher: Mutex::new(Some(pusher)),
+            producer: Mutex::new(Some(producer)),
             interrupt,
-            wake: Event::new()?,
+            wake: EventFd::new()?,
             stopping: AtomicBool::new(false),
             active: AtomicUsize::new(1),
-            popper_base: AtomicU32::new(0),
+            avail_state: OnceLock::new(),
             stopped: Mutex::new(None),
             stopped_changed: Condvar::new(),
         });
-        let taker = Taker {
+        let thread = QueueThread {
             shared: Arc::clone(&shared),
-            popper,
+            consumer,
             memory: memory.clone(),
             kick,
             disk,
@@ -91,30 +94,30 @@ impl Worker {
         };
         thread::Builder::new()
             .name(format!("blk-queue-{index}"))
-            .spawn(move || taker.run())?;
+            .spawn(move || thread.run())?;
         Ok(Self { shared })
     }
 
-    /// Look at the queue now.
+    /// Notify the queue.
     pub fn kick(&self) {
         self.shared.wake.signal();
     }
 
-    /// Begin to stop: no more chains are taken.
+    /// Request a stop: no more chains are popped.
     pub fn request_stop(&self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.wake.signal();
     }
 
-    /// True when the thread has ended and every chain it took is given back.
+    /// True if the thread has ended and every popped chain is pushed.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.base().is_some()
+        self.state().is_some()
     }
 
-    /// Where the queue can go on, once stopped: see [`DeviceQueue::base`]. None before.
+    /// The state from which the queue continues: see [`DeviceQueue::state`]. None until it is stopped.
     #[must_use]
-    pub fn base(&self) -> Option<u32> {
+    pub fn state(&self) -> Option<RingState> {
         *self.shared.stopped()
     }
 
@@ -136,18 +139,18 @@ impl Worker {
 }
 
 impl Shared {
-    fn pusher(&self) -> MutexGuard<'_, Option<Pusher>> {
-        self.pusher.lock().unwrap_or_else(PoisonError::into_inner)
+    fn producer(&self) -> MutexGuard<'_, Option<UsedProducer>> {
+        self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stopped(&self) -> MutexGuard<'_, Option<u32>> {
+    fn stopped(&self) -> MutexGuard<'_, Option<RingState>> {
         // Nothing panics while it is held.
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publish used chains, and interrupt the driver if it wants that.
     fn publish(&self, used: &[Used]) {
-        // Before the driver can see them, and once for the interrupt too.
+        // Read before the driver can see them, and used for the interrupt too.
         let time_ns = self.interrupt.time();
         self.record_chains(
             time_ns,
@@ -155,12 +158,14 @@ impl Shared {
                 TraceEvent::of_chain(EventKind::Push, self.index, head, written.into(), 0)
             }),
         );
-        let mut held = self.pusher();
-        let Some(pusher) = held.as_mut() else {
-            return; // Not reached: what is given back here is counted in `active`.
+        let mut guard = self.producer();
+        let Some(producer) = guard.as_mut() else {
+            return; // Not reached: chains pushed here are counted in `active`.
         };
-        let wanted = pusher.push_batch(used).map(|()| pusher.needs_interrupt());
-        drop(held);
+        let wanted = producer
+            .push_batch(used)
+            .map(|()| producer.needs_interrupt());
+        drop(guard);
         match wanted {
             Ok(true) => self.interrupt.raise_used_at(self.index, time_ns),
             Ok(false) => self.interrupt.count_suppressed_at(self.index, time_ns),
@@ -168,14 +173,14 @@ impl Shared {
         }
     }
 
-    /// Record what happens to chains.
+    /// Record events of chains.
     fn record_chains(&self, time_ns: u64, events: impl ExactSizeIterator<Item = TraceEvent>) {
         if let Some(recorder) = self.interrupt.recorder() {
             recorder.record_at(time_ns, events);
         }
     }
 
-    /// Ask for a reset, and take no more chains.
+    /// Set `DEVICE_NEEDS_RESET`, and pop no more chains.
     fn fail(&self, reason: &str) {
         self.interrupt
             .set_fault(&format!("queue {}: {reason}", self.index));
@@ -183,20 +188,23 @@ impl Shared {
         self.wake.signal();
     }
 
-    /// Count chains that were given back, or the end of the thread.
+    /// Subtract pushed chains, or the thread itself, from `active`.
     fn release(&self, count: usize) {
         if self.active.fetch_sub(count, Ordering::SeqCst) == count {
-            let pusher = self.pusher().take();
-            let base = pusher.map_or(0, |pusher| pusher.base());
-            *self.stopped() = Some(self.popper_base.load(Ordering::SeqCst) | base);
+            let (producer, avail) = (self.producer().take(), self.avail_state.get());
+            // Both are there: only the last release takes the producer, and the thread, which counts
+            // too, has set its half before its own release.
+            *self.stopped() = producer
+                .zip(avail)
+                .map(|(producer, avail)| producer.state(*avail));
             self.stopped_changed.notify_all();
         }
     }
 }
 
-impl Sink for Shared {
+impl CompletionSink for Shared {
     fn complete(&self, used: &[Used]) {
-        // Whatever happens, they are not in flight any more: a stop must not wait for them forever.
+        // Even after a panic they are not in flight any more: a stop must not wait for them forever.
         if catch_unwind(AssertUnwindSafe(|| self.publish(used))).is_err() {
             self.fail("internal error: completing a request panicked");
         }
@@ -209,7 +217,7 @@ impl Sink for Shared {
     }
 }
 
-impl Taker {
+impl QueueThread {
     fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         match catch_unwind(AssertUnwindSafe(|| self.serve())) {
@@ -217,26 +225,26 @@ impl Taker {
             Ok(Err(reason)) => shared.fail(&reason),
             Err(_) => shared.fail("internal error: the queue's thread panicked"),
         }
-        let base = self.popper.base();
-        shared.popper_base.store(base, Ordering::SeqCst);
-        // Memory and engine are let go before anyone is told that the queue is stopped.
+        // Set once: this thread alone does it.
+        let _ = shared.avail_state.set(self.consumer.state());
+        // Memory and engine are dropped before the queue is reported as stopped.
         drop(self);
         shared.release(1);
     }
 
-    /// Take chains until told to stop. The error is the reason for a reset.
+    /// Pop chains until a stop is requested. The error is the reason for a reset.
     fn serve(&mut self) -> Result<(), String> {
         let mut chains = Vec::with_capacity(BATCH);
-        // What an earlier process took comes first, and is executed even if a stop comes at once: the
-        // base of a stopped queue says that nothing is in flight.
-        while self.popper.has_again() {
+        // Resubmitted chains come first, and are executed even if a stop is requested at once: the state
+        // of a stopped queue means that nothing is in flight.
+        while self.consumer.has_resubmits() {
             self.take(&mut chains)?;
         }
         while !self.is_stopping() {
-            self.popper.disable_notifications();
+            self.consumer.disable_notifications();
             while !self.is_stopping() && self.take(&mut chains)? {}
             let more = self
-                .popper
+                .consumer
                 .enable_notifications()
                 .map_err(|cause| cause.to_string())?;
             if !more && !self.is_stopping() {
@@ -251,10 +259,10 @@ impl Taker {
         self.shared.stopping.load(Ordering::SeqCst)
     }
 
-    /// Take a batch and submit it; false when there was none.
+    /// Pop a batch and submit it. False if no chain was available.
     fn take(&mut self, chains: &mut Vec<Chain>) -> Result<bool, String> {
-        let taken = self.popper.pop_batch(BATCH, chains);
-        // Those before a bad chain are executed all the same.
+        let taken = self.consumer.pop_batch(BATCH, chains);
+        // Chains before a malformed one are still executed.
         let malformed = self.submit(chains);
         taken
             .map(|count| count > 0)
@@ -262,7 +270,7 @@ impl Taker {
             .and_then(|more| malformed.map_or(Ok(more), Err))
     }
 
-    /// Parse chains and have them executed. Returns why one was no request, if so.
+    /// Parse chains and submit them. Returns an error text if one was not a request.
     fn submit(&self, chains: &mut Vec<Chain>) -> Option<String> {
         if chains.is_empty() {
             return None;
@@ -272,11 +280,11 @@ impl Taker {
             started_ns,
             chains.iter().map(|chain| popped(shared.index, chain)),
         );
-        let terms = self.disk.terms();
+        let limits = self.disk.request_limits();
         let mut malformed = None;
         let mut jobs = Vec::with_capacity(chains.len());
         for chain in chains.drain(..) {
-            match Request::parse(&chain, &self.memory, &terms) {
+            match Request::parse(&chain, &self.memory, &limits) {
                 Ok(request) => jobs.push(self.job(request, started_ns)),
                 Err(cause) => {
                     self.disk.stats.count_malformed();
@@ -294,10 +302,10 @@ impl Taker {
     }
 
     fn job(&self, request: Request, started_ns: u64) -> Job {
-        if request.is_headless() {
+        if request.lacks_header() {
             self.disk.stats.count_malformed();
         }
-        let sink = Arc::clone(&self.shared) as Arc<dyn Sink>;
+        let sink = Arc::clone(&self.shared) as Arc<dyn CompletionSink>;
         Job {
             request,
             disk: Arc::clone(&self.disk),
@@ -307,7 +315,7 @@ impl Taker {
         }
     }
 
-    /// Wait until the queue is to be looked at, or to stop.
+    /// Wait for a notification or a stop.
     fn wait(&self) -> io::Result<()> {
         let wake = &self.shared.wake;
         let Some(kick) = &self.kick else {
@@ -329,8 +337,8 @@ impl Taker {
     }
 }
 
-/// What is recorded of a chain that was taken: its descriptors and bytes.
+/// The event of a popped chain: the number of its buffers and bytes.
 fn popped(queue: usize, chain: &Chain) -> TraceEvent {
-    let (descriptors, bytes) = extent(&chain.readable, &chain.writable);
+    let (descriptors, bytes) = chain_totals(&chain.readable, &chain.writable);
     TraceEvent::of_chain(EventKind::Pop, queue, chain.head, descriptors as u64, bytes)
 }

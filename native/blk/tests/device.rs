@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{BASE, Driver, PLAIN, Rig, Shape, await_event, header, is_signalled, pattern, range};
-use virtmesh_blk::request::{
+use virtmesh_blk::spec::{
     VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN,
     VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
-use virtmesh_blk::{Kind, StartError};
-use virtmesh_device::Event;
+use virtmesh_blk::{RequestType, StartError};
+use virtmesh_device::EventFd;
 use virtmesh_ring::Segment;
 
 const OK: u8 = 0;
@@ -87,8 +87,8 @@ fn write_zeroes_and_discard_act_on_their_ranges() {
     expected[8 * 512..9 * 512].fill(0);
     assert_eq!((zeroed.status, discarded.status), (OK, OK));
     assert_eq!(read.data, expected);
-    let bytes =
-        [Kind::WriteZeroes, Kind::Discard].map(|kind| rig.device.disk().stats.of(kind).bytes);
+    let bytes = [RequestType::WriteZeroes, RequestType::Discard]
+        .map(|kind| rig.device.disk().stats.of(kind).bytes);
     assert_eq!(bytes, [3 * 512, 4 * 512]);
 }
 
@@ -177,14 +177,14 @@ fn many_requests_are_in_flight_at_once_and_all_come_back() {
         rig.device.request_stop(0);
         rig.device.join(0);
     }
-    assert_eq!(rig.device.disk().stats.of(Kind::Flush).ok, 4000);
+    assert_eq!(rig.device.disk().stats.of(RequestType::Flush).ok, 4000);
 }
 
 #[test]
 fn a_broken_ring_asks_for_a_reset_and_stops_the_queue() {
     let rig = Rig::new(&[6; 512], 1);
     let driver = rig.with_driver(PLAIN, 1);
-    let config_call = Event::new().unwrap();
+    let config_call = EventFd::new().unwrap();
     rig.interrupt
         .set_config_call(Some(config_call.as_fd().as_raw_fd()))
         .unwrap();

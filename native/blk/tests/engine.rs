@@ -1,4 +1,4 @@
-//! The pool of threads, without rings.
+//! The engine and its thread pool, without rings.
 
 mod common;
 
@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{BASE, FEATURES, guest_ram, header, image_file, options};
-use virtmesh_blk::engine::{Job, Sink};
-use virtmesh_blk::request::{Request, Used, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN};
+use virtmesh_blk::engine::{CompletionSink, Job};
+use virtmesh_blk::request::{Request, Used};
+use virtmesh_blk::spec::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN};
 use virtmesh_blk::{Disk, Engine, Image, SyncEngine};
 use virtmesh_device::now;
 use virtmesh_ring::{Chain, Segment};
@@ -26,7 +27,7 @@ fn disk() -> Arc<Disk> {
 }
 
 /// A request with `input` writable bytes of data.
-fn job(disk: &Arc<Disk>, kind: u32, input: u32, sink: Arc<dyn Sink>) -> Job {
+fn job(disk: &Arc<Disk>, kind: u32, input: u32, sink: Arc<dyn CompletionSink>) -> Job {
     let ram = guest_ram(1 << 20);
     ram.write(BASE, &header(kind, 0)).unwrap();
     let segment = |addr, len| [Segment { addr, len }].into_iter().collect();
@@ -36,7 +37,7 @@ fn job(disk: &Arc<Disk>, kind: u32, input: u32, sink: Arc<dyn Sink>) -> Job {
         writable: segment(BASE + 16, input + 1),
     };
     Job {
-        request: Request::parse(&chain, &ram, &disk.terms()).unwrap(),
+        request: Request::parse(&chain, &ram, &disk.request_limits()).unwrap(),
         disk: Arc::clone(disk),
         sink,
         started_ns: now(),
@@ -48,7 +49,7 @@ fn job(disk: &Arc<Disk>, kind: u32, input: u32, sink: Arc<dyn Sink>) -> Job {
 #[derive(Default)]
 struct Counter(AtomicUsize);
 
-impl Sink for Counter {
+impl CompletionSink for Counter {
     fn complete(&self, used: &[Used]) {
         self.0.fetch_add(used.len(), Ordering::SeqCst);
     }
@@ -60,7 +61,7 @@ struct Gate {
     passed: Sender<bool>,
 }
 
-impl Sink for Gate {
+impl CompletionSink for Gate {
     fn complete(&self, _: &[Used]) {
         let opened = self.open.lock().unwrap().recv_timeout(LIMIT).is_ok();
         self.passed.send(opened).unwrap();
@@ -70,7 +71,7 @@ impl Sink for Gate {
 /// Opens a gate.
 struct Key(Mutex<Sender<()>>);
 
-impl Sink for Key {
+impl CompletionSink for Key {
     fn complete(&self, _: &[Used]) {
         let key = self.0.lock().unwrap();
         (0..3).for_each(|_| key.send(()).unwrap());
@@ -91,7 +92,7 @@ fn flushes_never_keep_a_read_waiting() {
                 &disk,
                 VIRTIO_BLK_T_FLUSH,
                 0,
-                Arc::clone(&gate) as Arc<dyn Sink>,
+                Arc::clone(&gate) as Arc<dyn CompletionSink>,
             )
         })
         .collect();
@@ -115,7 +116,7 @@ struct Reads(Arc<Load>);
 
 impl Reads {
     const DEPTH: usize = 16;
-    const PATIENCE: usize = 2000;
+    const READ_LIMIT: usize = 2000;
 
     fn submit(&self) {
         let sink = Arc::new(Reads(Arc::clone(&self.0)));
@@ -126,10 +127,10 @@ impl Reads {
     }
 }
 
-impl Sink for Reads {
+impl CompletionSink for Reads {
     fn complete(&self, _: &[Used]) {
         let flushed = self.0.flushed.0.load(Ordering::SeqCst) > 0;
-        if flushed || self.0.reads.fetch_add(1, Ordering::SeqCst) >= Self::PATIENCE {
+        if flushed || self.0.reads.fetch_add(1, Ordering::SeqCst) >= Self::READ_LIMIT {
             let _ = self.0.ended.send(());
         } else {
             self.submit();
@@ -155,7 +156,7 @@ fn reads_never_keep_a_flush_waiting_for_ever() {
     for _ in 0..Reads::DEPTH {
         end.recv_timeout(LIMIT).unwrap();
     }
-    assert!(load.reads.load(Ordering::SeqCst) < Reads::PATIENCE);
+    assert!(load.reads.load(Ordering::SeqCst) < Reads::READ_LIMIT);
 }
 
 #[test]
@@ -166,7 +167,14 @@ fn an_engine_that_is_dropped_executes_what_it_took() {
         .into_iter()
         .cycle()
         .take(40)
-        .map(|(kind, input)| job(&disk, kind, input, Arc::clone(&counter) as Arc<dyn Sink>))
+        .map(|(kind, input)| {
+            job(
+                &disk,
+                kind,
+                input,
+                Arc::clone(&counter) as Arc<dyn CompletionSink>,
+            )
+        })
         .collect();
     let mut done = Vec::new();
     engine.submit(&mut jobs, false, &mut done);
@@ -178,7 +186,7 @@ fn an_engine_that_is_dropped_executes_what_it_took() {
 fn what_is_in_the_page_cache_is_executed_at_once() {
     let (disk, engine) = (disk(), SyncEngine::new(1).unwrap());
     let counter = Arc::new(Counter::default());
-    let sink = Arc::clone(&counter) as Arc<dyn Sink>;
+    let sink = Arc::clone(&counter) as Arc<dyn CompletionSink>;
     let mut jobs = vec![job(&disk, VIRTIO_BLK_T_IN, 4096, sink)];
     let mut done = Vec::new();
     engine.submit(&mut jobs, false, &mut done);

@@ -1,10 +1,10 @@
-//! Whatever a driver puts into memory, it harms nothing but its own queue.
+//! Random bytes from a driver affect only its own queue.
 
 mod common;
 
 use common::{BASE, Driver, PLAIN, Rig, guest_ram, options};
 use proptest::prelude::*;
-use virtmesh_blk::parse::Terms;
+use virtmesh_blk::parse::RequestLimits;
 use virtmesh_blk::request::{Operation, Request, Status};
 use virtmesh_ring::{Chain, GuestRam, RingMemory, Segment};
 
@@ -82,7 +82,7 @@ proptest! {
             ram.write(first.addr, &kind.to_le_bytes()).unwrap();
         }
         let limits = options();
-        let terms = Terms {
+        let limits = RequestLimits {
             features,
             capacity,
             read_only: false,
@@ -90,7 +90,7 @@ proptest! {
             discard: limits.discard,
             write_zeroes: limits.write_zeroes,
         };
-        if let Ok(request) = Request::parse(&chain, &ram, &terms) {
+        if let Ok(request) = Request::parse(&chain, &ram, &limits) {
             for (offset, length) in touched(&request) {
                 prop_assert!(offset + length <= capacity * 512);
             }
@@ -102,7 +102,7 @@ proptest! {
 /// An answer covers all writable bytes and ends with the status.
 fn check_answer(ram: &GuestRam, chain: &Chain, request: &Request) {
     let total: u32 = chain.writable.iter().map(|segment| segment.len).sum();
-    assert_eq!(request.answer(Status::IoErr), (chain.head, total));
+    assert_eq!(request.complete(Status::IoErr), (chain.head, total));
     let last = chain
         .writable
         .iter()

@@ -1,4 +1,4 @@
-//! The image: opening, locking, and what is done to the file.
+//! The image: opening, locking, and operations on the file.
 
 mod common;
 

@@ -1,11 +1,11 @@
-//! Whole programs of requests, against plain memory.
+//! Sequences of requests, compared with a plain byte array.
 
 mod common;
 
 use common::{Answer, Driver, PLAIN, Rig, Shape, header, pattern, range};
 use proptest::prelude::*;
-use virtmesh_blk::Kind;
-use virtmesh_blk::request::{
+use virtmesh_blk::RequestType;
+use virtmesh_blk::spec::{
     VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
 
@@ -35,7 +35,7 @@ fn queues_work_side_by_side() {
         .flat_map(|seed| pattern(SHARE, seed))
         .collect();
     assert!(std::fs::read(rig.file.path()).unwrap() == expected);
-    let stats = rig.device.disk().stats.of(Kind::Out);
+    let stats = rig.device.disk().stats.of(RequestType::Out);
     assert_eq!((stats.bytes, stats.io_errors), ((QUEUES * SHARE) as u64, 0));
 }
 

@@ -1,15 +1,14 @@
-//! Each rule by which a chain becomes a request or a refusal.
+//! Each rule by which a chain is parsed into a request or refused.
 
 mod common;
 
 use common::{BASE, FEATURES, guest_ram, header, range};
-use virtmesh_blk::parse::{
-    Malformed, RangeLimits, Terms, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX,
-    VIRTIO_BLK_F_WRITE_ZEROES,
-};
-use virtmesh_blk::request::{
-    Kind, Operation, Range, Request, Status, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
-    VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
+use virtmesh_blk::parse::{MalformedChain, RangeLimits, RequestLimits};
+use virtmesh_blk::request::{Operation, Range, Request, RequestType, Status};
+use virtmesh_blk::spec::{
+    VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_WRITE_ZEROES,
+    VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN,
+    VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
 use virtmesh_ring::{Chain, Segment};
 
@@ -18,17 +17,17 @@ const MEMORY: u64 = 1 << 20;
 const OUTPUT: u64 = BASE;
 const INPUT: u64 = BASE + MEMORY / 2;
 
-const LIMITS: RangeLimits = RangeLimits {
+const RANGE_LIMITS: RangeLimits = RangeLimits {
     max_sectors: 64,
     max_seg: 2,
 };
-const TERMS: Terms = Terms {
+const LIMITS: RequestLimits = RequestLimits {
     features: FEATURES,
     capacity: 100,
     read_only: false,
     seg_max: 4,
-    discard: LIMITS,
-    write_zeroes: LIMITS,
+    discard: RANGE_LIMITS,
+    write_zeroes: RANGE_LIMITS,
 };
 
 /// Lay bytes out from `address` on, in segments of the given lengths.
@@ -52,20 +51,26 @@ fn chain(readable: &[u32], writable: &[u32]) -> Chain {
 }
 
 /// Parse `output` followed by `input` writable bytes and a status byte.
-fn parse_with(output: &[u8], input: u32, terms: &Terms) -> Request {
+fn parse_with(output: &[u8], input: u32, limits: &RequestLimits) -> Request {
     let ram = guest_ram(MEMORY);
     ram.write(OUTPUT, output).unwrap();
     let readable = u32::try_from(output.len()).unwrap();
-    Request::parse(&chain(&[readable], &[input + 1]), &ram, terms).unwrap()
+    Request::parse(&chain(&[readable], &[input + 1]), &ram, limits).unwrap()
 }
 
 fn parse(kind: u32, sector: u64, output: &[u8], input: u32) -> Operation {
-    operation_with(kind, sector, output, input, &TERMS)
+    operation_with(kind, sector, output, input, &LIMITS)
 }
 
-fn operation_with(kind: u32, sector: u64, output: &[u8], input: u32, terms: &Terms) -> Operation {
+fn operation_with(
+    kind: u32,
+    sector: u64,
+    output: &[u8],
+    input: u32,
+    limits: &RequestLimits,
+) -> Operation {
     let output = [&header(kind, sector), output].concat();
-    parse_with(&output, input, terms).operation
+    parse_with(&output, input, limits).operation
 }
 
 const IOERR: Operation = Operation::Refuse(Status::IoErr);
@@ -119,11 +124,11 @@ fn data_in_the_wrong_direction_is_an_error() {
 
 #[test]
 fn a_read_only_disk_refuses_what_writes_and_nothing_else() {
-    let terms = Terms {
+    let limits = RequestLimits {
         read_only: true,
-        ..TERMS
+        ..LIMITS
     };
-    let parse = |kind, output: &[u8], input| operation_with(kind, 0, output, input, &terms);
+    let parse = |kind, output: &[u8], input| operation_with(kind, 0, output, input, &limits);
     assert_eq!(parse(VIRTIO_BLK_T_OUT, &[0; 512], 0), IOERR);
     assert_eq!(parse(VIRTIO_BLK_T_DISCARD, &range(0, 1, 0), 0), IOERR);
     assert_eq!(parse(VIRTIO_BLK_T_WRITE_ZEROES, &range(0, 1, 0), 0), IOERR);
@@ -150,12 +155,12 @@ fn what_was_not_negotiated_is_unsupported() {
         ),
     ];
     for (feature, kind, output) in cases {
-        let terms = Terms {
+        let limits = RequestLimits {
             features: FEATURES & !feature,
-            ..TERMS
+            ..LIMITS
         };
         assert_eq!(
-            operation_with(kind, 0, &output, 0, &terms),
+            operation_with(kind, 0, &output, 0, &limits),
             UNSUPP,
             "type {kind}"
         );
@@ -166,10 +171,10 @@ fn what_was_not_negotiated_is_unsupported() {
 fn other_types_are_unsupported() {
     // Legacy SCSI and BARRIER, GET_LIFETIME, SECURE_ERASE, ZONE_APPEND, and nonsense (5.2.6).
     for kind in [2, 3, 10, 14, 15, 0x8000_0000, u32::MAX] {
-        let request = parse_with(&header(kind, 0), 512, &TERMS);
+        let request = parse_with(&header(kind, 0), 512, &LIMITS);
         assert_eq!(
-            (request.kind, request.operation),
-            (Kind::Other, UNSUPP),
+            (request.request_type, request.operation),
+            (RequestType::Other, UNSUPP),
             "type {kind}"
         );
     }
@@ -194,13 +199,13 @@ fn more_segments_than_seg_max_are_refused_where_it_is_in_force() {
     let ram = guest_ram(MEMORY);
     ram.write(OUTPUT, &header(VIRTIO_BLK_T_IN, 0)).unwrap();
     let chain = chain(&[16], &[128, 128, 128, 64, 64, 1]);
-    let unaware = Terms {
+    let unaware = RequestLimits {
         features: FEATURES & !VIRTIO_BLK_F_SEG_MAX,
-        ..TERMS
+        ..LIMITS
     };
-    let parse = |terms| Request::parse(&chain, &ram, terms).unwrap().operation;
+    let parse = |limits| Request::parse(&chain, &ram, limits).unwrap().operation;
     assert_eq!(
-        [parse(&TERMS), parse(&unaware)],
+        [parse(&LIMITS), parse(&unaware)],
         [IOERR, Operation::Read { offset: 0 }]
     );
 }
@@ -280,11 +285,11 @@ fn the_framing_does_not_matter() {
         &[20, 508],
     ];
     for framing in framings {
-        let terms = Terms {
+        let limits = RequestLimits {
             seg_max: 2,
-            ..TERMS
+            ..LIMITS
         };
-        let request = Request::parse(&chain(framing, &[1]), &ram, &terms).unwrap();
+        let request = Request::parse(&chain(framing, &[1]), &ram, &limits).unwrap();
         assert_eq!(
             request.operation,
             Operation::Write { offset: 1536 },
@@ -299,9 +304,9 @@ fn the_status_is_the_last_writable_byte() {
     let ram = guest_ram(MEMORY);
     ram.write(OUTPUT, &header(VIRTIO_BLK_T_IN, 0)).unwrap();
     ram.write(INPUT, &[0xee; 600]).unwrap();
-    let request = Request::parse(&chain(&[16], &[500, 13]), &ram, &TERMS).unwrap();
+    let request = Request::parse(&chain(&[16], &[500, 13]), &ram, &LIMITS).unwrap();
     request.writable.fill(&[1; 512]).unwrap();
-    let used = request.answer(Status::Ok);
+    let used = request.complete(Status::Ok);
     let mut bytes = [0; 514];
     ram.read(INPUT, &mut bytes).unwrap();
     assert_eq!(used, (5, 513));
@@ -315,17 +320,17 @@ fn the_status_is_the_last_writable_byte() {
 fn a_short_header_is_answered_as_an_error() {
     let ram = guest_ram(MEMORY);
     for readable in [&[][..], &[15], &[8, 7]] {
-        let request = Request::parse(&chain(readable, &[1]), &ram, &TERMS).unwrap();
+        let request = Request::parse(&chain(readable, &[1]), &ram, &LIMITS).unwrap();
         assert_eq!(request.operation, IOERR);
-        assert!(request.is_headless());
+        assert!(request.lacks_header());
     }
 }
 
 #[test]
 fn without_a_status_byte_there_is_no_request() {
     let ram = guest_ram(MEMORY);
-    let failure = Request::parse(&chain(&[16], &[]), &ram, &TERMS).unwrap_err();
-    assert!(matches!(failure, Malformed::NoStatus { head: 5 }));
+    let failure = Request::parse(&chain(&[16], &[]), &ram, &LIMITS).unwrap_err();
+    assert!(matches!(failure, MalformedChain::NoStatus { head: 5 }));
 }
 
 #[test]
@@ -336,7 +341,7 @@ fn the_header_is_copied_once() {
         &[&header(VIRTIO_BLK_T_WRITE_ZEROES, 0)[..], &range(1, 1, 0)].concat(),
     )
     .unwrap();
-    let request = Request::parse(&chain(&[32], &[1]), &ram, &TERMS).unwrap();
+    let request = Request::parse(&chain(&[32], &[1]), &ram, &LIMITS).unwrap();
     ram.write(OUTPUT, &[0xff; 32]).unwrap();
     let expected = Range {
         offset: 512,

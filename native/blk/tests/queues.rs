@@ -1,4 +1,4 @@
-//! Queues that start, stop, and start again: where they are, and what is left of them.
+//! Queues that start, stop and restart.
 
 mod common;
 
@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use common::{BASE, Driver, PLAIN, Rig, Shape, await_event, header};
-use virtmesh_blk::request::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
-use virtmesh_blk::{Kind, StartError};
+use virtmesh_blk::spec::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
+use virtmesh_blk::{RequestType, StartError};
 use virtmesh_ring::layout::Descriptor;
 use virtmesh_ring::{GuestRam, QueueConfig};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
@@ -27,7 +27,7 @@ fn a_stopped_queue_goes_on_from_its_base() {
             },
             8,
         );
-        assert_eq!(rig.device.queue_base(0), None);
+        assert_eq!(rig.device.queue_state(0), None);
         let (mut sent, mut answered) = (0, 0);
         for _ in 0..100 {
             while driver.send(header(VIRTIO_BLK_T_FLUSH, 0), &[], 0).is_some() {
@@ -35,10 +35,10 @@ fn a_stopped_queue_goes_on_from_its_base() {
             }
             rig.device.request_stop(0);
             rig.device.join(0);
-            let base = rig.device.queue_base(0);
-            assert!(base.is_some());
+            let state = rig.device.queue_state(0);
+            assert!(state.is_some());
             let config = QueueConfig {
-                base,
+                state,
                 ..driver.config
             };
             rig.device
@@ -50,7 +50,10 @@ fn a_stopped_queue_goes_on_from_its_base() {
         while answered < sent {
             answered += driver.wait().len();
         }
-        assert_eq!(rig.device.disk().stats.of(Kind::Flush).ok, sent as u64);
+        assert_eq!(
+            rig.device.disk().stats.of(RequestType::Flush).ok,
+            sent as u64
+        );
     }
 }
 
@@ -105,7 +108,7 @@ fn a_stopped_queue_keeps_no_guest_memory_mapped() {
     rig.device.join(0);
     drop(driver);
     assert!(!is_mapped(inode));
-    assert!(rig.device.queue_base(0).is_some());
+    assert!(rig.device.queue_state(0).is_some());
 }
 
 /// Linux makes chains of `seg_max` + 2 buffers in indirect tables on any ring.

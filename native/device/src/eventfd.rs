@@ -1,4 +1,4 @@
-//! Eventfds: our own, and those that a driver hands over.
+//! Eventfds: the device's own, and those that a driver hands over.
 
 use std::fs;
 use std::io;
@@ -6,16 +6,16 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// What `/proc/self/fd/N` links to for an eventfd.
 const EVENTFD_LINK: &str = "anon_inode:[eventfd]";
-/// How what it links to for a socket begins.
+/// The prefix of what it links to for a socket.
 const SOCKET_LINK: &str = "socket:[";
 
-/// Why a descriptor is no doorbell.
+/// A descriptor was refused as kick or call of a queue.
 #[derive(Debug, thiserror::Error)]
-pub enum DoorbellError {
-    /// The number is no open descriptor.
+pub enum EventfdError {
+    /// The number is not an open descriptor.
     #[error("descriptor {0} is not open")]
     NotOpen(RawFd),
-    /// It is open, and something else.
+    /// It is open, but not an eventfd.
     #[error("descriptor {descriptor} is {actual}, not an eventfd")]
     NotEventfd {
         /// The number.
@@ -23,7 +23,7 @@ pub enum DoorbellError {
         /// What it is, as /proc/self/fd has it.
         actual: String,
     },
-    /// It blocks: reads and writes of an honest driver's eventfd never wait.
+    /// It has no `O_NONBLOCK`: reads and writes could wait.
     #[error("eventfd {0} is blocking: make it with EFD_NONBLOCK")]
     Blocking(RawFd),
     /// The queue index is out of range.
@@ -34,21 +34,21 @@ pub enum DoorbellError {
         /// How many queues a device has at most.
         limit: usize,
     },
-    /// The system refused.
-    #[error("cannot take descriptor {descriptor}: {cause}")]
+    /// A system call failed.
+    #[error("descriptor {descriptor} cannot be duplicated: {cause}")]
     Refused {
         /// The number.
         descriptor: RawFd,
-        /// The refusal.
+        /// The error of the system call.
         cause: io::Error,
     },
 }
 
-/// An eventfd of our own, that no driver ever sees. Signalling and draining never wait.
+/// An eventfd of the device's own, which no driver has. Signalling and draining never wait.
 #[derive(Debug)]
-pub struct Event(OwnedFd);
+pub struct EventFd(OwnedFd);
 
-impl Event {
+impl EventFd {
     /// Make one, not signalled.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl Event {
     }
 }
 
-impl AsFd for Event {
+impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -92,11 +92,11 @@ impl Kick {
     ///
     /// # Errors
     /// When it is not a non-blocking eventfd.
-    pub fn duplicate(descriptor: RawFd) -> Result<Self, DoorbellError> {
+    pub fn duplicate(descriptor: RawFd) -> Result<Self, EventfdError> {
         duplicate_eventfd(descriptor).map(Self)
     }
 
-    /// Take the notifications; false when there was none.
+    /// Consume the notifications. False if there was none.
     #[must_use]
     pub fn drain(&self) -> bool {
         drain(self.0.as_fd())
@@ -109,7 +109,7 @@ impl AsFd for Kick {
     }
 }
 
-/// What a driver hears of interrupts by.
+/// The descriptor by which a driver is told of interrupts.
 #[derive(Debug)]
 pub enum Call {
     /// An eventfd: 1 is added.
@@ -123,10 +123,10 @@ impl Call {
     ///
     /// # Errors
     /// When it is neither a non-blocking eventfd nor a socket.
-    pub fn duplicate(descriptor: RawFd) -> Result<Self, DoorbellError> {
+    pub fn duplicate(descriptor: RawFd) -> Result<Self, EventfdError> {
         match duplicate_eventfd(descriptor) {
             Ok(copy) => Ok(Self::Eventfd(copy)),
-            Err(DoorbellError::NotEventfd { actual, .. }) if actual.starts_with(SOCKET_LINK) => {
+            Err(EventfdError::NotEventfd { actual, .. }) if actual.starts_with(SOCKET_LINK) => {
                 duplicate(descriptor).map(Self::Socket)
             }
             Err(refusal) => Err(refusal),
@@ -134,11 +134,10 @@ impl Call {
     }
 }
 
-/// Wait until one of the descriptors is readable, and say which are. Interrupted system calls are
-/// taken up again.
+/// Wait until a descriptor is readable. Returns which are. Interrupted system calls are repeated.
 ///
 /// # Errors
-/// When the system has no memory for it.
+/// If the system has no memory for it.
 pub fn wait_readable<const N: usize>(descriptors: [BorrowedFd<'_>; N]) -> io::Result<[bool; N]> {
     let mut polled = descriptors.map(|descriptor| libc::pollfd {
         fd: descriptor.as_raw_fd(),
@@ -149,7 +148,7 @@ pub fn wait_readable<const N: usize>(descriptors: [BorrowedFd<'_>; N]) -> io::Re
         // SAFETY: the array is valid for its length, which fits (N is a handful).
         let ready = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, -1) };
         if ready >= 0 {
-            // Beside POLLIN, an eventfd that overflowed says POLLERR: that is for the reader too.
+            // An eventfd that overflowed reports POLLERR beside POLLIN: it counts as readable.
             return Ok(polled.map(|entry| entry.revents != 0));
         }
         let cause = io::Error::last_os_error();
@@ -159,11 +158,10 @@ pub fn wait_readable<const N: usize>(descriptors: [BorrowedFd<'_>; N]) -> io::Re
     }
 }
 
-/// Read an eventfd without ever waiting, whatever its flags; false when it was not signalled.
+/// Read an eventfd without waiting, whatever its flags. False if it was not signalled.
 ///
-/// One read is enough: a semaphore eventfd stays readable, which costs its driver's queue a look at
-/// the ring and no more. Where the system has no `RWF_NOWAIT` for eventfds (Linux before 5.8), the
-/// flags decide.
+/// One read is enough: a semaphore eventfd stays readable, which costs one more read of the ring.
+/// Without `RWF_NOWAIT` for eventfds (Linux before 5.8), the file's flags decide whether it waits.
 fn drain(descriptor: BorrowedFd<'_>) -> bool {
     let descriptor = descriptor.as_raw_fd();
     let mut counter = [0_u8; 8];
@@ -182,14 +180,14 @@ fn drain(descriptor: BorrowedFd<'_>) -> bool {
 }
 
 /// Duplicate a descriptor.
-fn duplicate(descriptor: RawFd) -> Result<OwnedFd, DoorbellError> {
+fn duplicate(descriptor: RawFd) -> Result<OwnedFd, EventfdError> {
     // SAFETY: F_DUPFD_CLOEXEC takes no pointers; a number that is not open gives EBADF.
     let copy = unsafe { libc::fcntl(descriptor, libc::F_DUPFD_CLOEXEC, 0) };
     if copy < 0 {
         let cause = io::Error::last_os_error();
         return Err(match cause.raw_os_error() {
-            Some(libc::EBADF) => DoorbellError::NotOpen(descriptor),
-            _ => DoorbellError::Refused { descriptor, cause },
+            Some(libc::EBADF) => EventfdError::NotOpen(descriptor),
+            _ => EventfdError::Refused { descriptor, cause },
         });
     }
     // SAFETY: fcntl made the descriptor, and nothing else owns it.
@@ -197,18 +195,18 @@ fn duplicate(descriptor: RawFd) -> Result<OwnedFd, DoorbellError> {
 }
 
 /// Duplicate a descriptor, and check that it is a non-blocking eventfd.
-fn duplicate_eventfd(descriptor: RawFd) -> Result<OwnedFd, DoorbellError> {
+fn duplicate_eventfd(descriptor: RawFd) -> Result<OwnedFd, EventfdError> {
     let copy = duplicate(descriptor)?;
     let link = fs::read_link(format!("/proc/self/fd/{}", copy.as_raw_fd()))
-        .map_err(|cause| DoorbellError::Refused { descriptor, cause })?;
+        .map_err(|cause| EventfdError::Refused { descriptor, cause })?;
     if link.as_os_str() != EVENTFD_LINK {
         let actual = link.to_string_lossy().into_owned();
-        return Err(DoorbellError::NotEventfd { descriptor, actual });
+        return Err(EventfdError::NotEventfd { descriptor, actual });
     }
     // SAFETY: F_GETFL takes no pointers.
     let flags = unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_GETFL) };
     if flags & libc::O_NONBLOCK == 0 {
-        return Err(DoorbellError::Blocking(descriptor));
+        return Err(EventfdError::Blocking(descriptor));
     }
     Ok(copy)
 }
@@ -217,7 +215,7 @@ fn duplicate_eventfd(descriptor: RawFd) -> Result<OwnedFd, DoorbellError> {
 mod tests {
     use super::*;
 
-    fn set_blocking(event: &Event) {
+    fn set_blocking(event: &EventFd) {
         // SAFETY: F_SETFL takes no pointers.
         let result = unsafe { libc::fcntl(event.0.as_raw_fd(), libc::F_SETFL, 0) };
         assert_eq!(result, 0);
@@ -225,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_drained_event_is_not_readable() {
-        let event = Event::new().unwrap();
+        let event = EventFd::new().unwrap();
         event.signal();
         event.signal();
         event.drain();
@@ -234,7 +232,7 @@ mod tests {
 
     #[test]
     fn waiting_says_which_descriptor_is_readable() {
-        let (quiet, loud) = (Event::new().unwrap(), Event::new().unwrap());
+        let (quiet, loud) = (EventFd::new().unwrap(), EventFd::new().unwrap());
         loud.signal();
         assert_eq!(
             wait_readable([quiet.as_fd(), loud.as_fd()]).unwrap(),
@@ -244,10 +242,10 @@ mod tests {
 
     #[test]
     fn a_blocking_eventfd_is_refused() {
-        let event = Event::new().unwrap();
+        let event = EventFd::new().unwrap();
         set_blocking(&event);
         let refusal = Kick::duplicate(event.0.as_raw_fd()).unwrap_err();
-        assert!(matches!(refusal, DoorbellError::Blocking(_)), "{refusal}");
+        assert!(matches!(refusal, EventfdError::Blocking(_)), "{refusal}");
     }
 
     #[test]
@@ -261,13 +259,13 @@ mod tests {
     fn a_closed_or_negative_descriptor_is_refused() {
         for descriptor in [-1, i32::MIN, i32::MAX] {
             let refusal = Kick::duplicate(descriptor).unwrap_err();
-            assert!(matches!(refusal, DoorbellError::NotOpen(_)), "{refusal}");
+            assert!(matches!(refusal, EventfdError::NotOpen(_)), "{refusal}");
         }
     }
 
     #[test]
     fn draining_does_not_wait_when_the_driver_made_the_eventfd_blocking_later() {
-        let event = Event::new().unwrap();
+        let event = EventFd::new().unwrap();
         let kick = Kick::duplicate(event.0.as_raw_fd()).unwrap();
         set_blocking(&event);
         assert!(!kick.drain());

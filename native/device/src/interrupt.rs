@@ -1,34 +1,34 @@
 //! The interrupt of one device.
 //!
-//! Invariant: the bits are set before anything is signalled, so whoever wakes finds them. Bits,
-//! counters and fault are atomics or behind a lock of their own; the lock of a call eventfd is held
-//! while it is signalled, which never waits.
+//! Invariant: the bits are set before anything is signalled, so every woken observer finds them. Bits,
+//! counters and fault are atomics or have a lock of their own. The lock of a call eventfd is held while
+//! it is signalled, which never waits.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::eventfd::{Call, DoorbellError, Event};
+use crate::eventfd::{Call, EventFd, EventfdError};
 use crate::recorder::{Recorder, now};
 use crate::signaller::Signaller;
 use crate::trace_event::{EventKind, TraceEvent};
 
 /// `InterruptStatus` bit 0: the device has used a buffer (virtio 1.4, 4.2.2).
-pub const INTERRUPT_USED: u32 = 1;
+pub const INTERRUPT_USED_BUFFER: u32 = 1;
 /// `InterruptStatus` bit 1: the configuration has changed (virtio 1.4, 4.2.2).
-pub const INTERRUPT_CONFIG: u32 = 2;
-/// The same, as the detail of a recorded event.
+pub const INTERRUPT_CONFIG_CHANGE: u32 = 2;
+/// [`INTERRUPT_USED_BUFFER`] as the detail of a recorded event.
 const CAUSE_USED: u8 = 1;
-/// The same, as the detail of a recorded event.
+/// [`INTERRUPT_CONFIG_CHANGE`] as the detail of a recorded event.
 const CAUSE_CONFIG: u8 = 2;
-/// Most queues of one device. The handover protocol carries doorbells for fewer.
+/// Most queues of one device. The attach protocol carries eventfds for fewer.
 pub const QUEUE_LIMIT: usize = 64;
 
 /// `InterruptStatus` of one device, and how its raising is signalled. Safe to raise from any thread.
 ///
-/// Whoever serves a device has its interrupt, so the device's flight recorder goes with it. What the
-/// interrupt itself does is recorded before it shows outside.
+/// Every part that serves a device has its interrupt, so the interrupt also carries the device's flight
+/// recorder. Events of the interrupt are recorded before they are visible outside.
 #[derive(Debug)]
 pub struct Interrupt {
     recorder: OnceLock<Arc<Recorder>>,
@@ -36,7 +36,7 @@ pub struct Interrupt {
     sequence: AtomicU64,
     suppressed: AtomicU64,
     observed: AtomicBool,
-    wake: Event,
+    wake: EventFd,
     fault: RwLock<Option<String>>,
     signaller: Signaller,
     calls: RwLock<[Option<Call>; QUEUE_LIMIT]>,
@@ -55,7 +55,7 @@ impl Interrupt {
             sequence: AtomicU64::new(0),
             suppressed: AtomicU64::new(0),
             observed: AtomicBool::new(false),
-            wake: Event::new()?,
+            wake: EventFd::new()?,
             fault: RwLock::new(None),
             signaller: Signaller::new(),
             calls: RwLock::new([const { None }; QUEUE_LIMIT]),
@@ -63,7 +63,7 @@ impl Interrupt {
         })
     }
 
-    /// Record to this recorder from now on; false when there is one already.
+    /// Set the recorder. False if there is one already.
     #[must_use]
     pub fn record_to(&self, recorder: Arc<Recorder>) -> bool {
         self.recorder.set(recorder).is_ok()
@@ -86,13 +86,13 @@ impl Interrupt {
         }
     }
 
-    /// The time for an event; 0 where nothing is recorded, since reading the clock costs most of it.
+    /// The time for an event. 0 without a recorder: reading the clock is most of the cost.
     #[must_use]
     pub fn time(&self) -> u64 {
         self.recorder().map_or(0, |_| now())
     }
 
-    /// Pending bits: [`INTERRUPT_USED`], [`INTERRUPT_CONFIG`].
+    /// Pending bits: [`INTERRUPT_USED_BUFFER`], [`INTERRUPT_CONFIG_CHANGE`].
     #[must_use]
     pub fn status(&self) -> u32 {
         self.status.load(Ordering::SeqCst)
@@ -104,7 +104,7 @@ impl Interrupt {
         self.sequence.load(Ordering::SeqCst)
     }
 
-    /// Used-buffer interrupts not raised because the driver asked for none.
+    /// Used-buffer interrupts not raised because the driver suppressed them.
     #[must_use]
     pub fn suppressed(&self) -> u64 {
         self.suppressed.load(Ordering::Relaxed)
@@ -115,7 +115,7 @@ impl Interrupt {
         self.count_suppressed_at(queue, self.time());
     }
 
-    /// The same, recorded with a time read before.
+    /// Like the method above, with the time of an earlier clock reading.
     pub fn count_suppressed_at(&self, queue: usize, time_ns: u64) {
         let event = TraceEvent::on_queue(EventKind::InterruptSuppressed, queue);
         self.record_at(time_ns, event);
@@ -159,11 +159,11 @@ impl Interrupt {
         self.raise_used_at(queue, self.time());
     }
 
-    /// The same, recorded with a time read before.
+    /// Like the method above, with the time of an earlier clock reading.
     pub fn raise_used_at(&self, queue: usize, time_ns: u64) {
         let event = TraceEvent::on_queue(EventKind::Interrupt, queue).with_detail(CAUSE_USED);
         self.record_at(time_ns, event);
-        self.set_pending(INTERRUPT_USED);
+        self.set_pending(INTERRUPT_USED_BUFFER);
         if let Some(Some(call)) = read(&self.calls).get(queue) {
             self.signaller.signal(call);
         }
@@ -173,16 +173,16 @@ impl Interrupt {
     /// Raise a configuration change interrupt.
     pub fn raise_config(&self) {
         self.record(TraceEvent::new(EventKind::Interrupt).with_detail(CAUSE_CONFIG));
-        self.set_pending(INTERRUPT_CONFIG);
+        self.set_pending(INTERRUPT_CONFIG_CHANGE);
         if let Some(call) = &*read(&self.config_call) {
             self.signaller.signal(call);
         }
         self.wake_observer();
     }
 
-    /// Set the sources that hold a level-triggered line, for a device that is not a virtio device.
-    /// The line is asserted while there is one. Counts a rise of the line, and lets observers know of
-    /// every rise and fall; a source that joins others changes nothing for them. For one thread.
+    /// Set the sources (bits) of a level-triggered line, for a device that is not a virtio device. The
+    /// line is asserted while a source is set. Counts each rise of the line, and wakes observers at each
+    /// rise and fall. Not for use by two threads at once.
     pub fn set_level(&self, sources: u32) {
         let before = self.status.swap(sources, Ordering::SeqCst);
         if (before == 0) == (sources == 0) {
@@ -199,7 +199,7 @@ impl Interrupt {
         self.wake_observer();
     }
 
-    /// Ask for a reset (virtio 1.4, 2.1.2): keeps the first reason, and raises a configuration
+    /// Set `DEVICE_NEEDS_RESET` (virtio 1.4, 2.1.2): keeps the first reason, and raises a configuration
     /// change interrupt.
     pub fn set_fault(&self, reason: &str) {
         if let Some(recorder) = self.recorder() {
@@ -212,11 +212,11 @@ impl Interrupt {
     /// Set or clear the eventfd or socket of a queue, which is duplicated.
     ///
     /// # Errors
-    /// When it is neither a non-blocking eventfd nor a socket, or there can be no such queue.
-    pub fn set_call(&self, queue: usize, call: Option<RawFd>) -> Result<(), DoorbellError> {
+    /// If it is neither a non-blocking eventfd nor a socket, or the queue is out of range.
+    pub fn set_call(&self, queue: usize, call: Option<RawFd>) -> Result<(), EventfdError> {
         let call = call.map(Call::duplicate).transpose()?;
         let mut calls = write(&self.calls);
-        let slot = calls.get_mut(queue).ok_or(DoorbellError::NoSuchQueue {
+        let slot = calls.get_mut(queue).ok_or(EventfdError::NoSuchQueue {
             queue,
             limit: QUEUE_LIMIT,
         })?;
@@ -228,7 +228,7 @@ impl Interrupt {
     ///
     /// # Errors
     /// When it is not a non-blocking eventfd.
-    pub fn set_config_call(&self, call: Option<RawFd>) -> Result<(), DoorbellError> {
+    pub fn set_config_call(&self, call: Option<RawFd>) -> Result<(), EventfdError> {
         *write(&self.config_call) = call.map(Call::duplicate).transpose()?;
         Ok(())
     }
@@ -273,7 +273,7 @@ mod tests {
 
     use super::*;
 
-    fn readable(event: &Event) -> bool {
+    fn readable(event: &EventFd) -> bool {
         let mut entry = libc::pollfd {
             fd: event.as_fd().as_raw_fd(),
             events: libc::POLLIN,
@@ -288,9 +288,12 @@ mod tests {
         let interrupt = Interrupt::new().unwrap();
         interrupt.raise_used(0);
         interrupt.raise_config();
-        assert_eq!(interrupt.status(), INTERRUPT_USED | INTERRUPT_CONFIG);
-        interrupt.acknowledge(INTERRUPT_USED);
-        assert_eq!(interrupt.status(), INTERRUPT_CONFIG);
+        assert_eq!(
+            interrupt.status(),
+            INTERRUPT_USED_BUFFER | INTERRUPT_CONFIG_CHANGE
+        );
+        interrupt.acknowledge(INTERRUPT_USED_BUFFER);
+        assert_eq!(interrupt.status(), INTERRUPT_CONFIG_CHANGE);
         assert_eq!(interrupt.sequence(), 2);
     }
 
@@ -323,7 +326,7 @@ mod tests {
     #[test]
     fn each_queue_has_its_own_eventfd() {
         let interrupt = Interrupt::new().unwrap();
-        let (first, second) = (Event::new().unwrap(), Event::new().unwrap());
+        let (first, second) = (EventFd::new().unwrap(), EventFd::new().unwrap());
         interrupt
             .set_call(0, Some(first.as_fd().as_raw_fd()))
             .unwrap();
@@ -337,7 +340,7 @@ mod tests {
     #[test]
     fn a_cleared_eventfd_is_not_signalled() {
         let interrupt = Interrupt::new().unwrap();
-        let call = Event::new().unwrap();
+        let call = EventFd::new().unwrap();
         interrupt
             .set_call(0, Some(call.as_fd().as_raw_fd()))
             .unwrap();
@@ -350,7 +353,7 @@ mod tests {
     fn a_queue_that_cannot_be_is_refused_or_ignored() {
         let interrupt = Interrupt::new().unwrap();
         let refusal = interrupt.set_call(QUEUE_LIMIT, None).unwrap_err();
-        assert!(matches!(refusal, DoorbellError::NoSuchQueue { .. }));
+        assert!(matches!(refusal, EventfdError::NoSuchQueue { .. }));
         interrupt.raise_used(usize::MAX);
         assert_eq!(interrupt.sequence(), 1);
     }
@@ -358,14 +361,14 @@ mod tests {
     #[test]
     fn the_first_fault_is_kept_until_reset() {
         let interrupt = Interrupt::new().unwrap();
-        let call = Event::new().unwrap();
+        let call = EventFd::new().unwrap();
         interrupt
             .set_config_call(Some(call.as_fd().as_raw_fd()))
             .unwrap();
         interrupt.set_fault("first");
         interrupt.set_fault("second");
         assert_eq!(interrupt.fault().as_deref(), Some("first"));
-        assert_eq!(interrupt.status(), INTERRUPT_CONFIG);
+        assert_eq!(interrupt.status(), INTERRUPT_CONFIG_CHANGE);
         assert!(readable(&call));
         interrupt.reset();
         assert_eq!(

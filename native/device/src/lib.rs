@@ -1,10 +1,9 @@
-//! What every native device needs beside its rings: the interrupt it raises, the doorbells that wake
-//! it, and the flight recorder that keeps what happened.
+//! What native devices share beside the rings: the interrupt, the eventfds of a driver, and the flight
+//! recorder.
 //!
-//! A doorbell that came from a driver is an eventfd whose open file the driver shares. It may fill
-//! or drain the counter and may clear `O_NONBLOCK` at any time, so nothing here relies on the flag:
-//! [`Kick`] is read with `RWF_NOWAIT`, [`Call`] is signalled by the kernel ([`Signaller`]). Neither
-//! can make the device wait.
+//! The driver shares the open file of an eventfd that it handed over. It may fill or drain the counter
+//! and may clear `O_NONBLOCK` at any time, so nothing here relies on the flag: [`Kick`] is read with
+//! `RWF_NOWAIT`, [`Call`] is signalled by the kernel ([`Signaller`]). Neither can make the device wait.
 
 mod eventfd;
 mod interrupt;
@@ -13,8 +12,8 @@ mod signaller;
 mod sync;
 mod trace_event;
 
-pub use eventfd::{Call, DoorbellError, Event, Kick, wait_readable};
-pub use interrupt::{INTERRUPT_CONFIG, INTERRUPT_USED, Interrupt, QUEUE_LIMIT};
+pub use eventfd::{Call, EventFd, EventfdError, Kick, wait_readable};
+pub use interrupt::{INTERRUPT_CONFIG_CHANGE, INTERRUPT_USED_BUFFER, Interrupt, QUEUE_LIMIT};
 pub use recorder::{CAPACITY_MAX, NOTE_BYTES, NOTES_KEPT, Page, Record, Recorder, now};
 pub use signaller::Signaller;
 pub use trace_event::{EventKind, NOTIFY_WAY_EVENTFD, SMALL_MAX, TraceEvent};

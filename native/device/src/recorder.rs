@@ -1,13 +1,13 @@
 //! The flight recorder: the last events of one device, in a ring in memory.
 //!
-//! Any thread writes, and never waits: it claims a number, and writes the slot of that number under
-//! a stamp (a sequence lock per slot, all atomics). Readers copy a slot, and look whether its stamp
-//! is still that of the number they want; nothing they do is seen by writers.
+//! Any thread writes without waiting: it claims a number, and writes the slot of that number under a
+//! stamp (a sequence lock per slot, all atomics). A reader copies a slot, and checks that its stamp is
+//! still that of the wanted number. Readers never affect writers.
 //!
-//! Invariant: the words of a slot are written only by the thread that moved its stamp to "being
-//! written", and it moves the stamp on when it is done. A thread that finds its slot being written
-//! (another was interrupted there for a whole turn of the ring), or already newer, gives its event
-//! up; `abandoned` tells readers not to wait for it.
+//! Invariant: only the thread that moved a stamp to "being written" writes the words of that slot, and it
+//! advances the stamp when it is done. A thread that finds its slot being written (another thread was
+//! interrupted there for a whole turn of the ring) or already newer abandons its event; `abandoned`
+//! tells readers not to wait for it.
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::sync::{AtomicU64, fence};
 use crate::trace_event::TraceEvent;
 
-/// Largest capacity: 40 MiB.
+/// Largest capacity in events: 40 MiB.
 pub const CAPACITY_MAX: usize = 1 << 20;
 /// Events whose texts are kept.
 pub const NOTES_KEPT: usize = 64;
@@ -33,7 +33,7 @@ pub struct Record {
     pub event: TraceEvent,
 }
 
-/// A run of events without holes.
+/// Consecutive events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// Number of the first event.
@@ -63,8 +63,8 @@ struct Slot {
     words: [AtomicU64; 4],
 }
 
-/// What a reader finds in a slot.
-enum Found {
+/// The content of a slot, as a reader finds it.
+enum SlotContent {
     /// The event.
     Whole(Record),
     /// A newer one.
@@ -79,7 +79,7 @@ pub struct Recorder {
     slots: Box<[Slot]>,
     /// Number of the next event.
     next: AtomicU64,
-    /// One more than the highest number that was given up.
+    /// One more than the highest number that was abandoned.
     abandoned: AtomicU64,
     notes: Mutex<VecDeque<(u64, String)>>,
 }
@@ -148,8 +148,8 @@ impl Recorder {
         }
     }
 
-    /// Record an event with a text, which is cut to [`NOTE_BYTES`]. Takes a lock for the text: for
-    /// what is rare.
+    /// Record an event with a text, which is cut to [`NOTE_BYTES`]. Takes a lock for the text, so use it
+    /// for rare events only.
     pub fn record_note(&self, event: TraceEvent, text: &str) {
         if self.slots.is_empty() {
             return;
@@ -162,7 +162,7 @@ impl Recorder {
             }
             notes.push_back((number, cut(text).to_owned()));
         }
-        // After its text, so that nobody finds the event without it.
+        // Written after its text, so no reader finds the event without it.
         self.write(number, now(), event);
     }
 
@@ -180,8 +180,10 @@ impl Recorder {
         };
         while page.next() < end && page.records.len() < limit {
             match self.find(page.next()) {
-                Found::Whole(record) => page.records.push(record),
-                Found::Pending if page.next() >= self.abandoned.load(Ordering::Acquire) => break,
+                SlotContent::Whole(record) => page.records.push(record),
+                SlotContent::Pending if page.next() >= self.abandoned.load(Ordering::Acquire) => {
+                    break;
+                }
                 // A hole: it is counted at the beginning of a page.
                 _ if page.records.is_empty() => page.first += 1,
                 _ => break,
@@ -196,7 +198,7 @@ impl Recorder {
         page
     }
 
-    /// Take numbers.
+    /// Claim numbers.
     fn claim(&self, count: u64) -> u64 {
         self.next.fetch_add(count, Ordering::AcqRel)
     }
@@ -208,7 +210,7 @@ impl Recorder {
         };
         let writing = 2 * number + 1;
         let before = slot.stamp.load(Ordering::Relaxed);
-        // Acquire: the words of the event before this one are written before ours are.
+        // Acquire: the words of the previous event are written before ours.
         let ours = before % 2 == 0
             && before < writing
             && slot
@@ -219,8 +221,8 @@ impl Recorder {
             self.abandon(number);
             return;
         }
-        // Race: a reader copies words of ours as those of the event before. With this fence between
-        // stamp and words, and the one between words and stamp in `find`, it sees our stamp then.
+        // Race: a reader copies our words as those of the previous event. With this fence between stamp
+        // and words, and the one between words and stamp in `find`, it sees our stamp in that case.
         fence(Ordering::Release);
         let words = [time_ns, event.pack(), event.value, event.extra];
         for (place, word) in slot.words.iter().zip(words) {
@@ -230,28 +232,28 @@ impl Recorder {
     }
 
     /// Copy the event of a number out of its slot.
-    fn find(&self, number: u64) -> Found {
+    fn find(&self, number: u64) -> SlotContent {
         let Some(slot) = self.slot(number) else {
-            return Found::Overwritten;
+            return SlotContent::Overwritten;
         };
         let written = 2 * number + 2;
         // Acquire pairs with the release of `write`: the words are there.
         let stamp = slot.stamp.load(Ordering::Acquire);
         if stamp < written {
-            return Found::Pending;
+            return SlotContent::Pending;
         }
         let [time_ns, packed, value, extra] =
             std::array::from_fn(|index| slot.words[index].load(Ordering::Relaxed));
         fence(Ordering::Acquire); // See `write`.
         if stamp > written || slot.stamp.load(Ordering::Relaxed) != written {
-            return Found::Overwritten;
+            return SlotContent::Overwritten;
         }
-        TraceEvent::unpack(packed, value, extra).map_or(Found::Overwritten, |event| {
-            Found::Whole(Record { time_ns, event })
+        TraceEvent::unpack(packed, value, extra).map_or(SlotContent::Overwritten, |event| {
+            SlotContent::Whole(Record { time_ns, event })
         })
     }
 
-    /// Let readers know that a number's event will not come.
+    /// Tell readers that the event of a number will not come.
     fn abandon(&self, number: u64) {
         self.abandoned.fetch_max(number + 1, Ordering::AcqRel);
     }
@@ -279,7 +281,7 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
-/// The first [`NOTE_BYTES`] of a text, without half characters.
+/// The first [`NOTE_BYTES`] of a text, cut at a character boundary.
 fn cut(text: &str) -> &str {
     let longest = NOTE_BYTES.min(text.len());
     let end = (0..=longest).rev().find(|&end| text.is_char_boundary(end));

@@ -1,10 +1,10 @@
-//! Signalling a driver's eventfd without ever waiting for it.
+//! Signals a driver's eventfd without ever waiting for the driver.
 //!
 //! `write` to an eventfd waits at a full counter unless `O_NONBLOCK` is set; the flag belongs to the
 //! open file, which the driver shares and may clear between our check and our write, and
 //! `RWF_NOWAIT` does not exist for writes to eventfds. So the kernel signals for us: an asynchronous
-//! read of nothing from /dev/null ends at once and, with `IOCB_FLAG_RESFD`, adds 1 to an eventfd by
-//! the kernel's own never-waiting path. It costs 0.5 us more than a write.
+//! read of 0 bytes from /dev/null completes at once and, with `IOCB_FLAG_RESFD`, adds 1 to an eventfd
+//! on a kernel path that never waits. It costs 0.5 us more than a write.
 
 use std::fs::File;
 use std::io;
@@ -15,14 +15,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::eventfd::Call;
 
-/// Completions the kernel keeps for us before they have to be taken.
+/// Completions that the kernel stores before they have to be consumed.
 const COMPLETIONS: u32 = 64;
 /// `IOCB_CMD_PREAD` of `linux/aio_abi.h`.
 const IOCB_CMD_PREAD: u16 = 0;
 /// `IOCB_FLAG_RESFD` of `linux/aio_abi.h`.
 const IOCB_FLAG_RESFD: u32 = 1;
 
-/// `struct io_event` of `linux/aio_abi.h`: data, obj, res, res2. Nothing in it is of use here.
+/// `struct io_event` of `linux/aio_abi.h`: data, obj, res, res2. Its content is not used here.
 type IoEvent = [u64; 4];
 
 /// Signals eventfds. Without kernel AIO (not built in, or forbidden) it falls back to `write`, and a
@@ -84,7 +84,7 @@ impl Context {
     fn new() -> io::Result<Self> {
         let null = File::open("/dev/null")?;
         let mut id: libc::c_ulong = 0;
-        // Twice the number that is ever left, so that threads racing to take them find room.
+        // Twice the number that is ever left unconsumed, so racing threads find room.
         // SAFETY: id is valid for a write.
         let result = unsafe { libc::syscall(libc::SYS_io_setup, 2 * COMPLETIONS, &raw mut id) };
         if result < 0 {
@@ -120,7 +120,7 @@ impl Context {
 
     fn take_completions(&self) {
         let mut events = [MaybeUninit::<IoEvent>::uninit(); COMPLETIONS as usize];
-        // With a minimum of 0 it returns what there is; nothing is to be learned from it.
+        // With a minimum of 0 it returns the stored completions. Their content is not needed.
         // SAFETY: the kernel writes at most the given number of events into the array.
         unsafe {
             libc::syscall(
@@ -149,15 +149,15 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::eventfd::{Event, wait_readable};
+    use crate::eventfd::{EventFd, wait_readable};
 
-    fn event_and_call() -> (Event, Call) {
-        let event = Event::new().unwrap();
+    fn event_and_call() -> (EventFd, Call) {
+        let event = EventFd::new().unwrap();
         let call = Call::duplicate(event.as_fd().as_raw_fd()).unwrap();
         (event, call)
     }
 
-    fn counter(event: &Event) -> u64 {
+    fn counter(event: &EventFd) -> u64 {
         let mut bytes = [0_u8; 8];
         // SAFETY: the buffer is valid for its length.
         unsafe { libc::read(event.as_fd().as_raw_fd(), bytes.as_mut_ptr().cast(), 8) };

@@ -1,4 +1,4 @@
-//! What a flight recorder records: the kinds of events, and an event packed into words.
+//! Events of the flight recorder: their kinds, and how an event is packed into words.
 
 /// Define [`EventKind`] and the table of its names from one list.
 macro_rules! kinds {
@@ -93,7 +93,7 @@ impl TraceEvent {
     /// An event of a queue.
     #[must_use]
     pub fn on_queue(kind: EventKind, queue: usize) -> Self {
-        // Devices have at most 64 queues; whoever asks for more did not get it.
+        // Devices have at most 64 queues; a larger index was refused before.
         let queue = u8::try_from(queue).unwrap_or(SMALL_MAX).min(SMALL_MAX);
         Self {
             queue,
@@ -112,7 +112,7 @@ impl TraceEvent {
         }
     }
 
-    /// The same with a detail, cut to [`SMALL_MAX`].
+    /// This event with a detail, limited to [`SMALL_MAX`].
     #[must_use]
     pub fn with_detail(self, detail: u8) -> Self {
         Self {
@@ -127,7 +127,7 @@ impl TraceEvent {
         u64::from_le_bytes([self.kind as u8, self.detail, self.queue, 0, t0, t1, t2, t3])
     }
 
-    /// The inverse of [`TraceEvent::pack`]; None for a word that is none of ours.
+    /// The inverse of [`TraceEvent::pack`]; None for a word that is not a packed event.
     pub(crate) fn unpack(word: u64, value: u64, extra: u64) -> Option<Self> {
         let [kind, detail, queue, _, t0, t1, t2, t3] = word.to_le_bytes();
         Some(Self {

@@ -1,11 +1,11 @@
-//! The flight recorder: what is kept, what is lost, and that both are told.
+//! The flight recorder: which events are kept, which are lost, and that readers are told both.
 
 use std::sync::Barrier;
 use std::thread;
 
 use virtmesh_device::{
-    EventKind, INTERRUPT_USED, Interrupt, NOTE_BYTES, NOTES_KEPT, Recorder, SMALL_MAX, TraceEvent,
-    now,
+    EventKind, INTERRUPT_USED_BUFFER, Interrupt, NOTE_BYTES, NOTES_KEPT, Recorder, SMALL_MAX,
+    TraceEvent, now,
 };
 
 fn event(value: u64) -> TraceEvent {
@@ -192,7 +192,7 @@ fn an_interrupt_records_what_it_does() {
     assert!(!interrupt.record_to(std::sync::Arc::clone(&recorder)));
     interrupt.raise_used(3);
     interrupt.count_suppressed(2);
-    interrupt.acknowledge(INTERRUPT_USED);
+    interrupt.acknowledge(INTERRUPT_USED_BUFFER);
     interrupt.set_fault("broken");
     interrupt.reset();
     interrupt.set_level(4);

@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use virtmesh_blk::{Disk, DiskOptions, Image, Kind, RangeLimits, SyncEngine, latency_bound};
+use virtmesh_blk::{Disk, DiskOptions, Image, RangeLimits, RequestType, SyncEngine, latency_bound};
 use virtmesh_device::Kick;
 
 use crate::errors;
+use crate::exceptions::Exception;
 use crate::interrupt::Interrupt;
 use crate::memory::GuestMemory;
 use crate::queue::QueueConfig;
+use crate::ring_state::RingState;
 
 /// Block sizes that drivers know what to do with: powers of two, in bytes.
 const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 512..=65536;
@@ -123,7 +125,7 @@ impl BlkDevice {
     #[getter]
     fn allocated(&self, py: Python<'_>) -> PyResult<u64> {
         let allocated = self.device()?.disk().image.allocated();
-        allocated.map_err(|error| errors::raise(py, "BlockIOError", &error.to_string()))
+        allocated.map_err(|error| errors::raise(py, Exception::BlockIOError, &error.to_string()))
     }
 
     #[getter]
@@ -148,8 +150,8 @@ impl BlkDevice {
         }
         Err(errors::raise(
             py,
-            "BlockReadOnly",
-            "the image was opened read-only",
+            Exception::BlockReadOnly,
+            "the image was opened read-only: open it writable to allow writes",
         ))
     }
 
@@ -182,11 +184,14 @@ impl BlkDevice {
         let kick = kick
             .map(Kick::duplicate)
             .transpose()
-            .map_err(|error| errors::doorbell(py, &error))?;
+            .map_err(|error| errors::eventfd(py, &error))?;
         let interrupt = Arc::clone(&interrupt.inner);
         let log = config.log.as_ref();
+        let config = config
+            .for_device()
+            .map_err(|error| errors::config(py, &error))?;
         self.device()?
-            .start_logged_queue(index, &memory.ram, config.inner, log, interrupt, kick)
+            .start_logged_queue(index, &memory.ram, config, log, interrupt, kick)
             .map_err(|error| errors::start(py, &error))
     }
 
@@ -206,8 +211,13 @@ impl BlkDevice {
         self.open().is_none_or(|device| device.is_stopped(index))
     }
 
+    fn queue_state(&self, index: usize) -> Option<RingState> {
+        let inner = self.open()?.queue_state(index)?;
+        Some(RingState { inner })
+    }
+
     fn queue_base(&self, index: usize) -> Option<u32> {
-        self.open()?.queue_base(index)
+        Some(self.open()?.queue_state(index)?.vring_base())
     }
 
     fn join(&self, py: Python<'_>, index: usize) {
@@ -227,7 +237,7 @@ impl BlkDevice {
         py.detach(|| device.disk().image.flush()).map_err(|error| {
             errors::raise(
                 py,
-                "BlockIOError",
+                Exception::BlockIOError,
                 &format!("the image cannot be flushed: {error}"),
             )
         })
@@ -235,11 +245,11 @@ impl BlkDevice {
 
     fn stats(&self) -> PyResult<BTreeMap<&'static str, Counters>> {
         let device = self.device()?;
-        let counters = Kind::ALL.map(|kind| {
-            let stats = device.disk().stats.of(kind);
+        let counters = RequestType::ALL.map(|request_type| {
+            let stats = device.disk().stats.of(request_type);
             let busy_us = u64::try_from(stats.busy.as_micros()).unwrap_or(u64::MAX);
             (
-                kind.name(),
+                request_type.name(),
                 (
                     stats.ok,
                     stats.io_errors,
@@ -261,8 +271,8 @@ impl BlkDevice {
     fn latencies(&self) -> PyResult<BTreeMap<&'static str, Vec<u64>>> {
         let device = self.device()?;
         let stats = &device.disk().stats;
-        Ok(Kind::ALL
-            .map(|kind| (kind.name(), stats.latencies(kind).to_vec()))
+        Ok(RequestType::ALL
+            .map(|request_type| (request_type.name(), stats.latencies(request_type).to_vec()))
             .into())
     }
 

@@ -1,34 +1,22 @@
-//! Errors, as the exceptions of `virtmesh_common.errors`.
+//! Converts the errors of the native code to the exceptions of `virtmesh_native.errors`.
 
 use std::error::Error;
 use std::fmt::Write;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use virtmesh_blk::{ImageError, ResizeError, StartError};
-use virtmesh_device::DoorbellError;
+use virtmesh_device::EventfdError;
 use virtmesh_ring::{ConfigError, MemoryError, RingError};
 
-/// Make an exception of the class `name` of `virtmesh_common.errors`.
-pub fn raise(py: Python<'_>, name: &str, message: &str) -> PyErr {
-    raise_with(py, name, message, &[])
+use crate::exceptions::Exception;
+
+/// Make an exception.
+pub fn raise(py: Python<'_>, class: Exception, message: &str) -> PyErr {
+    class.make(py, message, &[])
 }
 
-/// As [`raise`], with facts for programs.
-fn raise_with(py: Python<'_>, name: &str, message: &str, facts: &[(&str, u64)]) -> PyErr {
-    let make = || {
-        let class = py.import("virtmesh_common.errors")?.getattr(name)?;
-        let keywords = PyDict::new(py);
-        for (key, value) in facts {
-            keywords.set_item(key, value)?;
-        }
-        class.call((message,), Some(&keywords))
-    };
-    make().map_or_else(|failure| failure, PyErr::from_value)
-}
-
-/// An error and what caused it, in one line.
+/// The text of an error and of its causes, in one line.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -40,27 +28,27 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Guest memory that was refused.
+/// Convert the refusal of guest memory.
 pub fn memory(py: Python<'_>, error: &MemoryError) -> PyErr {
-    let name = match error {
-        MemoryError::Unsealed { .. } => "MemoryUnsealed",
-        MemoryError::TooSmall { .. } => "MemoryTooSmall",
-        _ => "MemoryRefused",
+    let class = match error {
+        MemoryError::Unsealed { .. } => Exception::MemoryUnsealed,
+        MemoryError::TooSmall { .. } => Exception::MemoryTooSmall,
+        _ => Exception::MemoryRefused,
     };
-    raise(py, name, &chain(error))
+    raise(py, class, &chain(error))
 }
 
-/// A descriptor that is no doorbell.
-pub fn doorbell(py: Python<'_>, error: &DoorbellError) -> PyErr {
-    raise(py, "BadDoorbell", &chain(error))
+/// Convert the refusal of a kick or call descriptor.
+pub fn eventfd(py: Python<'_>, error: &EventfdError) -> PyErr {
+    raise(py, Exception::BadDoorbell, &chain(error))
 }
 
-/// A queue that can't be where its driver says.
+/// Convert the refusal of a queue's configuration.
 pub fn config(py: Python<'_>, error: &ConfigError) -> PyErr {
-    raise(py, "DriverViolation", &chain(error))
+    raise(py, Exception::DriverViolation, &chain(error))
 }
 
-/// A broken ring, or a chain that can't be added.
+/// Convert a violation by the peer, or misuse of a queue.
 pub fn ring(py: Python<'_>, error: &RingError) -> PyErr {
     match error {
         RingError::EmptyChain
@@ -73,44 +61,46 @@ pub fn ring(py: Python<'_>, error: &RingError) -> PyErr {
     }
 }
 
-/// A ring broken by the other side.
+/// Convert a violation by the peer.
 pub fn corrupt(py: Python<'_>, error: &RingError) -> PyErr {
-    raise(py, "RingCorrupt", &chain(error))
+    raise(py, Exception::RingCorrupt, &chain(error))
 }
 
-/// An image that can't be used.
+/// Convert the refusal of an image.
 pub fn image(py: Python<'_>, error: &ImageError) -> PyErr {
     let message = chain(error);
     match error {
-        ImageError::NotFound { .. } => raise(py, "ImageNotFound", &message),
-        ImageError::Locked { .. } => raise(py, "ImageLocked", &message),
-        ImageError::Denied { .. } => raise(py, "ImageDenied", &message),
+        ImageError::NotFound { .. } => raise(py, Exception::ImageNotFound, &message),
+        ImageError::Locked { .. } => raise(py, Exception::ImageLocked, &message),
+        ImageError::Denied { .. } => raise(py, Exception::ImageDenied, &message),
         ImageError::BadSize { size, .. } => {
-            raise_with(py, "BadSize", &message, &[("size_bytes", *size)])
+            Exception::BadSize.make(py, &message, &[("size_bytes", *size)])
         }
-        ImageError::NotAnImage { .. } | ImageError::Io { .. } => raise(py, "ImageError", &message),
+        ImageError::NotAnImage { .. } | ImageError::Io { .. } => {
+            raise(py, Exception::ImageError, &message)
+        }
     }
 }
 
-/// A disk that did not change its size.
+/// Convert the refusal of a resize.
 pub fn resize(py: Python<'_>, error: &ResizeError) -> PyErr {
     let message = chain(error);
     match error {
-        ResizeError::NotResizable => raise(py, "NotResizable", &message),
-        ResizeError::ReadOnly => raise(py, "BlockReadOnly", &message),
+        ResizeError::NotResizable => raise(py, Exception::NotResizable, &message),
+        ResizeError::ReadOnly => raise(py, Exception::BlockReadOnly, &message),
         ResizeError::BadSize { size, .. } => {
-            raise_with(py, "BadSize", &message, &[("size_bytes", *size)])
+            Exception::BadSize.make(py, &message, &[("size_bytes", *size)])
         }
-        ResizeError::Io(_) => raise(py, "BlockIOError", &message),
+        ResizeError::Io(_) => raise(py, Exception::BlockIOError, &message),
     }
 }
 
-/// A queue that did not start.
+/// Convert the refusal to start a queue.
 pub fn start(py: Python<'_>, error: &StartError) -> PyErr {
     match error {
-        StartError::NoSuchQueue { .. } => raise(py, "NoSuchQueue", &chain(error)),
+        StartError::NoSuchQueue { .. } => raise(py, Exception::NoSuchQueue, &chain(error)),
         StartError::Config(cause) => config(py, cause),
         StartError::Running { .. } | StartError::Closed => PyValueError::new_err(chain(error)),
-        StartError::Io(_) => raise(py, "VirtmeshError", &chain(error)),
+        StartError::Io(_) => raise(py, Exception::VirtmeshError, &chain(error)),
     }
 }

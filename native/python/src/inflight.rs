@@ -7,7 +7,7 @@ use virtmesh_ring::layout::inflight::region_len;
 use crate::errors;
 use crate::memory::GuestMemory;
 
-/// Where the log of one queue is.
+/// The location of the in-flight log of one queue.
 #[pyclass(module = "virtmesh_native", frozen)]
 pub struct InFlightLog {
     pub region: LogRegion,

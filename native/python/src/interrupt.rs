@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use crate::errors;
 use crate::recorder::Recorder;
 
-/// `InterruptStatus` of one device, and how its raising is signalled.
+/// `InterruptStatus` of one device, and the eventfds that signal it.
 #[pyclass(module = "virtmesh_native", frozen)]
 pub struct Interrupt {
     pub inner: Arc<virtmesh_device::Interrupt>,
@@ -38,7 +38,7 @@ impl Interrupt {
             return Ok(());
         }
         Err(PyValueError::new_err(
-            "the interrupt has a recorder, and keeps it",
+            "the interrupt has a recorder already: set it once, before a queue starts",
         ))
     }
 
@@ -101,14 +101,14 @@ impl Interrupt {
     fn set_call(&self, py: Python<'_>, queue: usize, descriptor: Option<RawFd>) -> PyResult<()> {
         self.inner
             .set_call(queue, descriptor)
-            .map_err(|error| errors::doorbell(py, &error))
+            .map_err(|error| errors::eventfd(py, &error))
     }
 
     #[pyo3(signature = (descriptor))]
     fn set_config_call(&self, py: Python<'_>, descriptor: Option<RawFd>) -> PyResult<()> {
         self.inner
             .set_config_call(descriptor)
-            .map_err(|error| errors::doorbell(py, &error))
+            .map_err(|error| errors::eventfd(py, &error))
     }
 
     fn reset(&self) {

@@ -1,19 +1,24 @@
 //! The Python module `virtmesh_native`: a thin binding, described in `__init__.pyi`.
 //!
-//! Numbers are checked as they come in, and what can wait releases the GIL.
+//! Arguments are checked here, and calls that may wait release the GIL.
 
 mod blk;
 mod errors;
+mod exceptions;
 mod inflight;
 mod interrupt;
 mod memory;
 mod queue;
-mod queue_tape;
+mod queue_recorder;
 mod recorder;
+mod ring_state;
+mod spec;
 mod vhost;
 
 #[pyo3::pymodule(name = "_native")]
 mod native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use crate::blk::BlkDevice;
     #[pymodule_export]
@@ -27,5 +32,14 @@ mod native {
     #[pymodule_export]
     use crate::recorder::Recorder;
     #[pymodule_export]
+    use crate::ring_state::RingState;
+    #[pymodule_export]
+    use crate::spec::spec_constants;
+    #[pymodule_export]
     use crate::vhost::FrontEndMemory;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::exceptions::load(module.py())
+    }
 }

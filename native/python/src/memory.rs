@@ -7,8 +7,9 @@ use pyo3::types::PyBytes;
 use virtmesh_ring::{GuestRam, RegionSpec, RingMemory};
 
 use crate::errors;
+use crate::exceptions::Exception;
 
-/// More regions than any guest memory has; `GuestRam::map` names its own limit.
+/// More regions than any guest memory has. `GuestRam::map` checks its own limit.
 const REGIONS_TAKEN: usize = 64;
 
 /// Guest physical memory.
@@ -37,15 +38,16 @@ impl GuestMemory {
         address: u64,
         length: u64,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        // Before room is made for it.
-        let length = usize::try_from(length)
+        // Checked before memory is allocated for it.
+        let checked = usize::try_from(length)
             .ok()
             .filter(|_| self.ram.contains(address, length));
-        let Some(length) = length else {
-            let message = format!("a read at {address:#x} is outside guest memory");
-            return Err(errors::raise(py, "MemoryRefused", &message));
+        let Some(checked) = checked else {
+            let message =
+                format!("a read of {length} bytes at {address:#x} is outside guest memory");
+            return Err(errors::raise(py, Exception::MemoryRefused, &message));
         };
-        PyBytes::new_with(py, length, |bytes| {
+        PyBytes::new_with(py, checked, |bytes| {
             self.ram
                 .read(address, bytes)
                 .map_err(|error| errors::memory(py, &error))
@@ -59,12 +61,12 @@ impl GuestMemory {
     }
 }
 
-/// Take a sequence of (descriptor, guest address, size, offset in the file).
+/// Convert a sequence of (descriptor, guest address, size, offset in the file).
 pub fn region_specs<'fd>(
     py: Python<'fd>,
     regions: &Bound<'_, PyAny>,
 ) -> PyResult<Vec<RegionSpec<'fd>>> {
-    // Taken one by one, so that an endless or huge sequence costs nothing.
+    // Converted one by one, so an endless or huge sequence costs nothing.
     regions
         .try_iter()?
         .take(REGIONS_TAKEN)
@@ -84,12 +86,12 @@ pub fn region_specs<'fd>(
         .collect()
 }
 
-/// Refuse a number that is no open descriptor.
+/// Refuse a number that is not an open descriptor.
 fn check_open(py: Python<'_>, descriptor: RawFd) -> PyResult<()> {
     // SAFETY: F_GETFD takes no pointers; a number that is not open gives EBADF.
     if descriptor < 0 || unsafe { libc::fcntl(descriptor, libc::F_GETFD) } < 0 {
         let message = format!("descriptor {descriptor} is not open");
-        return Err(errors::raise(py, "MemoryRefused", &message));
+        return Err(errors::raise(py, Exception::MemoryRefused, &message));
     }
     Ok(())
 }

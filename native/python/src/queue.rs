@@ -4,23 +4,27 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use virtmesh_device::EventKind;
 use virtmesh_ring::layout::MAX_QUEUE_SIZE;
-use virtmesh_ring::{LogRegion, Segment, Segments};
+use virtmesh_ring::{ConfigError, LogRegion, Segment, Segments};
 
 use crate::errors;
 use crate::inflight::InFlightLog;
 use crate::memory::GuestMemory;
-use crate::queue_tape::QueueTape;
+use crate::queue_recorder::QueueRecorder;
 use crate::recorder::Recorder;
+use crate::ring_state::RingState;
 
 /// A buffer: guest address, length in bytes.
 type Piece = (u64, u32);
 /// A chain: head, readable buffers, writable buffers.
 type Pieces = (u16, Vec<Piece>, Vec<Piece>);
 
-/// Where a virtqueue is, and what was negotiated for it.
+/// The size, addresses and negotiated features of a virtqueue.
 #[pyclass(module = "virtmesh_native", frozen)]
 pub struct QueueConfig {
-    pub inner: virtmesh_ring::QueueConfig,
+    /// The configuration without a `base`.
+    inner: virtmesh_ring::QueueConfig,
+    /// The vring base, which is checked when the device side is made.
+    base: Option<u32>,
     pub log: Option<LogRegion>,
 }
 
@@ -37,6 +41,7 @@ impl QueueConfig {
         indirect,
         packed=false,
         base=None,
+        state=None,
         log=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python passes them by keyword")]
@@ -49,8 +54,14 @@ impl QueueConfig {
         indirect: bool,
         packed: bool,
         base: Option<u32>,
+        state: Option<&RingState>,
         log: Option<&InFlightLog>,
-    ) -> Self {
+    ) -> PyResult<Self> {
+        if base.is_some() && state.is_some() {
+            return Err(PyValueError::new_err(
+                "base and state are both given: give one of them",
+            ));
+        }
         let inner = virtmesh_ring::QueueConfig {
             size,
             descriptor_area,
@@ -59,10 +70,22 @@ impl QueueConfig {
             event_idx,
             indirect,
             packed,
-            base,
+            state: state.map(|state| state.inner),
         };
         let log = log.map(|log| log.region.clone());
-        Self { inner, log }
+        Ok(Self { inner, base, log })
+    }
+}
+
+impl QueueConfig {
+    /// The configuration for a device side, which continues from the base.
+    pub fn for_device(&self) -> Result<virtmesh_ring::QueueConfig, ConfigError> {
+        let mut config = self.inner;
+        if let Some(base) = self.base {
+            let state = virtmesh_ring::RingState::from_vring_base(config.packed, base)?;
+            config.state = Some(state);
+        }
+        Ok(config)
     }
 }
 
@@ -70,8 +93,8 @@ impl QueueConfig {
 #[pyclass(module = "virtmesh_native")]
 pub struct DriverQueue {
     inner: virtmesh_ring::DriverQueue,
-    tape: QueueTape,
-    /// Chains were added since the device's wish was last looked at.
+    recorder: QueueRecorder,
+    /// Chains were added since `should_notify` was last called.
     added: bool,
 }
 
@@ -99,7 +122,7 @@ impl DriverQueue {
         virtmesh_ring::DriverQueue::new(ram, config.inner, indirect_area, indirect_entries)
             .map(|inner| Self {
                 inner,
-                tape: QueueTape::new(recorder, index),
+                recorder: QueueRecorder::new(recorder, index),
                 added: false,
             })
             .map_err(|error| PyValueError::new_err(error.to_string()))
@@ -122,14 +145,14 @@ impl DriverQueue {
         writable: &Bound<'_, PyAny>,
     ) -> PyResult<Option<u16>> {
         let (readable, writable) = (segments(readable)?, segments(writable)?);
-        let time = self.tape.time(); // before the device can see the chain
+        let time = self.recorder.time(); // before the device can see the chain
         let head = self
             .inner
             .add(&readable, &writable)
             .map_err(|error| errors::ring(py, &error))?;
         if let Some(head) = head {
-            self.tape
-                .chain(EventKind::Add, time, head, &readable, &writable);
+            self.recorder
+                .record_chain(EventKind::Add, time, head, &readable, &writable);
             self.added = true;
         }
         Ok(head)
@@ -138,7 +161,7 @@ impl DriverQueue {
     fn should_notify(&mut self) -> bool {
         let wanted = self.inner.should_notify();
         if std::mem::take(&mut self.added) {
-            self.tape.queue(if wanted {
+            self.recorder.record_event(if wanted {
                 EventKind::Notify
             } else {
                 EventKind::NotifySuppressed
@@ -155,9 +178,9 @@ impl DriverQueue {
     fn pop_used(&mut self, py: Python<'_>, limit: usize) -> PyResult<Vec<(u16, u32)>> {
         let mut used = Vec::new();
         let outcome = self.inner.pop_used_batch(limit, &mut used);
-        self.tape.used(EventKind::PopUsed, &used);
+        self.recorder.record_used(EventKind::PopUsed, &used);
         match outcome {
-            // Those before the bad one are good; the error comes again at the next call.
+            // Chains before the bad entry are valid; the next call returns the error again.
             Err(error) if used.is_empty() => Err(errors::corrupt(py, &error)),
             _ => Ok(used),
         }
@@ -176,7 +199,7 @@ impl DriverQueue {
 #[pyclass(module = "virtmesh_native")]
 pub struct DeviceQueue {
     inner: virtmesh_ring::DeviceQueue,
-    tape: QueueTape,
+    recorder: QueueRecorder,
 }
 
 #[pymethods]
@@ -190,9 +213,14 @@ impl DeviceQueue {
         recorder: Option<&Recorder>,
         index: usize,
     ) -> PyResult<Self> {
-        let tape = QueueTape::new(recorder, index);
-        virtmesh_ring::DeviceQueue::with_log(memory.ram.clone(), config.inner, config.log.as_ref())
-            .map(|inner| Self { inner, tape })
+        let recorder = QueueRecorder::new(recorder, index);
+        config
+            .for_device()
+            .and_then(|inner| {
+                let (memory, log) = (memory.ram.clone(), config.log.as_ref());
+                virtmesh_ring::DeviceQueue::with_log(memory, inner, log)
+            })
+            .map(|inner| Self { inner, recorder })
             .map_err(|error| errors::config(py, &error))
     }
 
@@ -202,29 +230,42 @@ impl DeviceQueue {
             .pop()
             .map_err(|error| errors::corrupt(py, &error))?;
         if let Some(chain) = &chain {
-            let time = self.tape.time();
+            let time = self.recorder.time();
             let (readable, writable) = (&chain.readable, &chain.writable);
-            self.tape
-                .chain(EventKind::Pop, time, chain.head, readable, writable);
+            self.recorder
+                .record_chain(EventKind::Pop, time, chain.head, readable, writable);
         }
         Ok(chain.map(|chain| (chain.head, pieces(&chain.readable), pieces(&chain.writable))))
     }
 
     fn push(&mut self, py: Python<'_>, head: u16, written: u32) -> PyResult<()> {
-        self.tape.used(EventKind::Push, &[(head, written)]); // before the driver can see it
+        self.recorder
+            .record_used(EventKind::Push, &[(head, written)]); // before the driver can see it
         self.inner
             .push(head, written)
             .map_err(|error| errors::ring(py, &error))
     }
 
     #[getter]
+    fn state(&self) -> RingState {
+        let inner = self.inner.state();
+        RingState { inner }
+    }
+
+    #[getter]
+    fn state_in_order(&self) -> RingState {
+        let inner = self.inner.state_in_order();
+        RingState { inner }
+    }
+
+    #[getter]
     fn base(&self) -> u32 {
-        self.inner.base()
+        self.inner.state().vring_base()
     }
 
     #[getter]
     fn base_in_order(&self) -> u32 {
-        self.inner.base_in_order()
+        self.inner.state_in_order().vring_base()
     }
 
     fn needs_interrupt(&mut self) -> bool {
@@ -242,7 +283,8 @@ impl DeviceQueue {
     }
 }
 
-/// Take a sequence of (address, length), at most one more than any chain has: the ring refuses it.
+/// Convert a sequence of (address, length). It stops at one more than any chain has, which the ring
+/// refuses.
 fn segments(sequence: &Bound<'_, PyAny>) -> PyResult<Segments> {
     sequence
         .try_iter()?

@@ -126,7 +126,7 @@ impl Recorder {
     }
 }
 
-/// Check what all events have.
+/// Make an event of the fields that all events have, checked.
 pub fn event(kind: u8, detail: u8, queue: u8) -> PyResult<TraceEvent> {
     match EventKind::from_number(kind) {
         Some(kind) if detail <= SMALL_MAX && queue <= SMALL_MAX => Ok(TraceEvent {
@@ -135,9 +135,11 @@ pub fn event(kind: u8, detail: u8, queue: u8) -> PyResult<TraceEvent> {
             ..TraceEvent::new(kind)
         }),
         Some(_) => Err(PyValueError::new_err(format!(
-            "detail {detail} and queue {queue}: neither may be above {SMALL_MAX}"
+            "detail {detail}, queue {queue}: neither may be above {SMALL_MAX}"
         ))),
-        None => Err(PyValueError::new_err(format!("no kind of event is {kind}"))),
+        None => Err(PyValueError::new_err(format!(
+            "event kind {kind} does not exist: give one of Recorder.kinds()"
+        ))),
     }
 }
 

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::errors;
 use crate::memory::{GuestMemory, region_specs};
 
-/// Guest memory from files that may become shorter.
+/// Guest memory from files that may shrink.
 #[pyclass(module = "virtmesh_native", frozen)]
 pub struct FrontEndMemory {
     inner: virtmesh_vhost::FrontEndMemory,

@@ -10,6 +10,8 @@ from virtmesh_native._native import (
     Interrupt,
     QueueConfig,
     Recorder,
+    RingState,
+    spec_constants,
 )
 
 __all__ = [
@@ -22,4 +24,6 @@ __all__ = [
     "Interrupt",
     "QueueConfig",
     "Recorder",
+    "RingState",
+    "spec_constants",
 ]

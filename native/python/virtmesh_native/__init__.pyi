@@ -1,7 +1,7 @@
 # ruff: noqa: PYI021 - this stub is where the module is documented
 """The native half of virtmesh: rings in guest memory, and the block data path.
 
-Errors are raised as the classes of virtmesh_common.errors; ValueError and OverflowError are misuse
+Errors are raised as the classes of virtmesh_native.errors; ValueError and OverflowError are misuse
 by the caller. Addresses are guest physical, sizes in bytes. Calls that may wait (join, flush,
 resize, close) release the GIL.
 """
@@ -32,8 +32,8 @@ class GuestMemory:
 class FrontEndMemory:
     """Guest memory as a vhost-user front end hands it over: its files need not be sealed.
 
-    `regions` and errors are those of GuestMemory, without MemoryUnsealed. A file that is made
-    shorter later loses its content, and nothing else happens. Keep this object for as long as
+    `regions` and errors are those of GuestMemory, without MemoryUnsealed. If a file shrinks later,
+    its memory reads as zeroes, and nothing else happens. Keep this object for as long as
     queues run on `guest_memory`.
     """
 
@@ -47,16 +47,17 @@ class FrontEndMemory:
 
 @final
 class QueueConfig:
-    """Where a virtqueue is (virtio 1.4, 2.7 and 2.8), and what was negotiated for it.
+    """Size, addresses and negotiated features of a virtqueue (virtio 1.4, 2.7 and 2.8).
 
     Of a split queue, `size` is a power of two up to 32768, and `driver_area` is aligned to 2; of a
     `packed` one, `size` is 1 to 32768, and `driver_area` is aligned to 4. `descriptor_area` is
     aligned to 16, `device_area` to 4. The queue that is made with it checks this, and that each
     area is inside one region of guest memory.
-    `base` is where the device side goes on, as `DeviceQueue.base` or `BlkDevice.queue_base` gave
-    it; None for rings that the driver has just cleared. The driver side always begins anew.
-    With a `log`, the device side writes down what it takes and gives back. If the log is in use, it
-    first takes again what was in flight, and `base` does not count.
+    `state` is where the device side continues, as returned by `DeviceQueue.state` or
+    `BlkDevice.queue_state`; `base` is the same as a vring base. With neither, the driver has just
+    cleared the rings. The driver side ignores both. Errors: ValueError if both are given.
+    With a `log`, the device side logs the chains that it pops and pushes. If the log is in use, the
+    chains in flight are resubmitted first, and `state` and `base` are ignored.
     """
 
     def __new__(
@@ -70,8 +71,61 @@ class QueueConfig:
         indirect: bool,
         packed: bool = False,
         base: int | None = None,
+        state: RingState | None = None,
         log: InFlightLog | None = None,
     ) -> Self: ...
+
+@final
+class RingState:
+    """Where a device side continues on a ring: the state that an earlier one left.
+
+    `next_avail` is the next index to pop, `next_used` the next one to use; a packed ring has a wrap
+    counter for each. A split ring keeps its used index in the ring itself, so `next_used`,
+    `avail_wrap` and `used_wrap` are None. Two states are equal if format and fields are.
+    """
+
+    VERSION: ClassVar[int]
+    """The version that `to_bytes` writes and `from_bytes` reads."""
+    @staticmethod
+    def initial(*, packed: bool) -> RingState:
+        """Return the state of a ring that its driver has just cleared."""
+    @staticmethod
+    def from_vring_base(value: int, *, packed: bool, size: int | None = None) -> RingState:
+        """Decode a vring base of vhost-user (SET_VRING_BASE, GET_VRING_BASE).
+
+        With a `size`, it is checked against a ring of that many descriptors. Errors:
+        DriverViolation for a split base of more than 16 bits, and for a packed one outside the
+        ring or with positions more than one lap apart.
+        """
+    @staticmethod
+    def from_bytes(data: bytes) -> RingState:
+        """Decode what `to_bytes` returned. Errors: ValueError for any other bytes."""
+    def to_bytes(self) -> bytes:
+        """Encode: 8 bytes, little-endian, with a version."""
+    @property
+    def packed(self) -> bool:
+        """True for the state of a packed ring."""
+    @property
+    def next_avail(self) -> int:
+        """Next index to pop."""
+    @property
+    def next_used(self) -> int | None:
+        """Next index to use, of a packed ring."""
+    @property
+    def avail_wrap(self) -> bool | None:
+        """Wrap counter of the next index to pop, of a packed ring."""
+    @property
+    def used_wrap(self) -> bool | None:
+        """Wrap counter of the next index to use, of a packed ring."""
+    @property
+    def vring_base(self) -> int:
+        """The vring base of vhost-user.
+
+        Split ring: the next available index. Packed ring: bits 0 to 14 are the next available
+        index, bit 15 its wrap counter, bits 16 to 30 the next used index, bit 31 its wrap counter.
+        """
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class Recorder:
@@ -148,11 +202,11 @@ class InFlightLog:
     def length(capacity: int, *, packed: bool) -> int:
         """Bytes of a log, a multiple of 64."""
     def forget(self) -> None:
-        """Say that the log is not in use: its queue begins from a base. Errors: DriverViolation."""
+        """Mark the log unused: its queue starts from its state. Errors: DriverViolation."""
 
 @final
 class Interrupt:
-    """InterruptStatus of one device, and how its raising is signalled. Lock-free.
+    """InterruptStatus of one device, and the eventfds that signal it. Lock-free.
 
     Raising sets the bits, counts, signals the call eventfd (if one is set) and makes `wake_fd`
     readable (while `observed`). It never waits, whatever the driver does to its eventfd.
@@ -192,7 +246,7 @@ class Interrupt:
         `wake_fd`. For devices that are not virtio devices, from one thread.
         """
     def set_fault(self, reason: str) -> None:
-        """Ask for a reset: keeps the first reason, raises a configuration change interrupt."""
+        """Set DEVICE_NEEDS_RESET: keeps the first reason, raises a configuration interrupt."""
     def set_call(self, queue: int, descriptor: int | None) -> None:
         """Set or clear the eventfd, or the socket, of a queue (duplicated). Errors: BadDoorbell."""
     def set_config_call(self, descriptor: int | None) -> None:
@@ -206,7 +260,7 @@ class DriverQueue:
 
     `indirect_area` is where indirect descriptor tables go (size * indirect_entries * 16 bytes,
     aligned to 16), or None for direct chains only. Events are recorded as those of queue `index`.
-    Construction clears the rings. Errors: ValueError for a queue that can't be where `config` says.
+    Construction clears the rings. Errors: ValueError for a `config` that is refused.
     """
 
     def __new__(
@@ -235,23 +289,23 @@ class DriverQueue:
         more buffers or bytes than any chain has; RingCorrupt.
         """
     def should_notify(self) -> bool:
-        """Say whether the device wants a notification for what was added since the last call."""
+        """Say whether the device wants a notification for chains added since the last call."""
     def can_pop(self) -> bool:
-        """Say whether a used chain waits."""
+        """Say whether a used chain is waiting to be popped."""
     def pop_used(self, limit: int = 256) -> list[tuple[int, int]]:
-        """Take used chains: (token, bytes written by the device). Errors: RingCorrupt."""
+        """Pop used chains: (token, bytes written by the device). Errors: RingCorrupt."""
     def enable_interrupts(self) -> bool:
-        """Ask for an interrupt at the next used chain; True when one waits already."""
+        """Enable the interrupt for the next used chain; True if one waits already."""
     def disable_interrupts(self) -> None:
-        """Ask for none."""
+        """Disable interrupts. A hint: some may still come."""
 
 @final
 class DeviceQueue:
     """The device side of a virtqueue, for device models in Python and for tests.
 
     Every value the driver can change is read once and checked. Errors: RingCorrupt when the
-    driver broke the ring; the queue is unusable then. DriverViolation, at construction, for a queue
-    that can't be where `config` says. Events are recorded as those of queue `index`.
+    driver violated the ring's rules; the queue is unusable then. DriverViolation, at construction,
+    for a `config` that is refused. Events are recorded as those of queue `index`.
     """
 
     def __new__(
@@ -265,27 +319,33 @@ class DeviceQueue:
     def pop(
         self,
     ) -> tuple[int, list[tuple[int, int]], list[tuple[int, int]]] | None:
-        """Take the next available chain: (token, readable buffers, writable buffers)."""
+        """Pop the next available chain: (token, readable buffers, writable buffers)."""
     def push(self, head: int, written: int) -> None:
-        """Give a chain back as used. Errors: ValueError for one that is not held."""
+        """Mark a chain used. Errors: ValueError for one that is not in flight."""
     @property
-    def base(self) -> int:
-        """Where another device side goes on when this one ends (vhost-user: the vring base).
+    def state(self) -> RingState:
+        """The state from which another device side continues.
 
-        Good once all that was popped is pushed.
+        It is valid once every popped chain is pushed.
         """
     @property
-    def base_in_order(self) -> int:
-        """The same as if the chains that are held had not been popped.
+    def state_in_order(self) -> RingState:
+        """The state that makes the next device side pop the chains in flight again.
 
         For a device that pushes chains in the order in which it popped them.
         """
+    @property
+    def base(self) -> int:
+        """The vring base of `state`."""
+    @property
+    def base_in_order(self) -> int:
+        """The vring base of `state_in_order`."""
     def needs_interrupt(self) -> bool:
-        """Say whether the driver wants an interrupt for what was pushed since the last call."""
+        """Say whether the driver wants an interrupt for chains pushed since the last call."""
     def enable_notifications(self) -> bool:
-        """Ask to be notified of the next available chain; True when one waits already."""
+        """Enable the notification of the next available chain; True if one waits already."""
     def disable_notifications(self) -> None:
-        """Ask for none."""
+        """Disable notifications. A hint: some may still come."""
 
 @final
 class BlkDevice:
@@ -332,7 +392,7 @@ class BlkDevice:
     write_back: bool
     """True: writes are durable after a flush. False: each write is durable when it completes."""
     def activate(self, driver_features: int) -> None:
-        """Take the negotiated features, for the queues started from now on."""
+        """Set the negotiated features, for the queues started from now on."""
     def start_queue(
         self,
         index: int,
@@ -343,20 +403,22 @@ class BlkDevice:
     ) -> None:
         """Start serving a queue. `kick` is the driver's eventfd (duplicated), if it has one.
 
-        Errors: BadDoorbell; DriverViolation for a queue that can't be where `config` says;
+        Errors: BadDoorbell; DriverViolation for a `config` that is refused;
         NoSuchQueue for an index of 64 or more; ValueError for a queue that is not stopped.
         """
     def kick(self, index: int) -> None:
-        """Look at a queue now: what QueueNotify and Notify do. Does nothing when not running."""
+        """Notify a queue, as QueueNotify and Notify do. Does nothing if it is not running."""
     def request_stop(self, index: int) -> None:
-        """Begin to stop a queue: no more is taken; requests being executed finish."""
+        """Request a stop: no more chains are popped; requests being executed finish."""
     def is_stopped(self, index: int) -> bool:
-        """Say whether a queue is stopped (or never ran)."""
-    def queue_base(self, index: int) -> int | None:
-        """Say where a stopped queue can go on, as in `DeviceQueue.base`.
+        """Say whether a queue is stopped or was never started."""
+    def queue_state(self, index: int) -> RingState | None:
+        """Return the state from which a stopped queue continues, as in `DeviceQueue.state`.
 
-        None while it is not stopped, and when it never ran.
+        None while it is not stopped, and if it was never started.
         """
+    def queue_base(self, index: int) -> int | None:
+        """Return the vring base of `queue_state`."""
     def join(self, index: int) -> None:
         """Wait until a queue whose stop was requested is stopped."""
     def resize(self, capacity: int) -> None:
@@ -390,9 +452,17 @@ class BlkDevice:
         """Notifications received by eventfd from drivers."""
     @property
     def truncated(self) -> int:
-        """Requests that failed since the image is shorter than the disk: someone cut it off."""
+        """Requests that failed because the image was truncated by another process."""
     @property
     def flushes(self) -> int:
         """Times the image was flushed, by request, for write-through, by resizes, and by call."""
     def close(self) -> None:
         """Stop all queues, wait for them, and release the image."""
+
+def spec_constants() -> dict[str, int]:
+    """Return the constants of the specification that the native code uses, by name.
+
+    They are VIRTIO_BLK_F_* (as masks), VIRTIO_BLK_T_*, VIRTIO_BLK_S_*, VIRTQ_DESC_F_*,
+    VIRTQ_AVAIL_F_*, VIRTQ_USED_F_*, RING_EVENT_FLAGS_*, INTERRUPT_* (bits of InterruptStatus) and
+    single ones of virtio-blk. The table is made from the constants themselves.
+    """

@@ -204,7 +204,7 @@ fn main() -> Result<(), Failure> {
             event_idx: true,
             indirect,
             packed: false,
-            base: None,
+            state: None,
         };
         let tables = indirect.then_some(BASE + 0x1_0000);
         let mut ours = [const { Vec::new() }; ROWS.len()];

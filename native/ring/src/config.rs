@@ -1,10 +1,11 @@
-//! Where one queue is, and the checks of that.
+//! The configuration of one queue, and its checks.
 
 use crate::error::ConfigError;
 use crate::layout::{self, MAX_QUEUE_SIZE, packed};
 use crate::memory::RingMemory;
+use crate::state::{PackedStart, RingState, split_start};
 
-/// Where a virtqueue is (virtio 1.4, 2.7 and 2.8), and what was negotiated for it.
+/// The size, addresses and negotiated features of a virtqueue (virtio 1.4, 2.7 and 2.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueConfig {
     /// Entries, 1 to 32768; of a split queue, a power of two.
@@ -21,21 +22,22 @@ pub struct QueueConfig {
     pub indirect: bool,
     /// `VIRTIO_F_RING_PACKED` was negotiated.
     pub packed: bool,
-    /// Where the device side goes on, as [`DeviceQueue::base`](crate::DeviceQueue::base) gave it; None
-    /// for rings that the driver has just cleared. The driver side always begins anew.
-    pub base: Option<u32>,
+    /// The state from which the device side continues, as returned by
+    /// [`DeviceQueue::state`](crate::DeviceQueue::state). None for rings that the driver has just cleared.
+    /// The driver side ignores it.
+    pub state: Option<RingState>,
 }
 
-/// A named stretch of guest memory, for checks.
+/// A named area of guest memory with the alignment that it needs.
 #[derive(Clone, Copy)]
-pub(crate) struct Part {
+pub(crate) struct AreaSpec {
     pub(crate) name: &'static str,
     pub(crate) address: u64,
     pub(crate) length: u64,
     pub(crate) alignment: u64,
 }
 
-/// The three parts of a queue, resolved once and then held.
+/// The three areas of a queue, resolved to mapped memory.
 #[derive(Clone)]
 pub(crate) struct Areas<A> {
     pub(crate) descriptors: A,
@@ -44,41 +46,35 @@ pub(crate) struct Areas<A> {
 }
 
 impl QueueConfig {
-    /// Check size, alignment, bounds, overlap and base.
+    /// Check size, alignment, bounds, overlap and state.
     ///
-    /// Each part has to lie in one region of guest memory.
+    /// Each area has to lie in one region of guest memory.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first check that fails.
     pub fn validate<M: RingMemory>(&self, memory: &M) -> Result<(), ConfigError> {
         self.resolve(memory)?;
         if self.packed {
-            packed::Base::of(self).map(drop)
+            PackedStart::from_config(self).map(drop)
         } else {
-            self.split_base().map(drop)
+            split_start(self).map(drop)
         }
     }
 
     pub(crate) fn resolve<M: RingMemory>(&self, memory: &M) -> Result<Areas<M::Area>, ConfigError> {
         self.check_size()?;
-        let [descriptors, driver, device] = self.parts();
+        let [descriptors, driver, device] = self.area_specs();
         let areas = Areas {
             descriptors: descriptors.resolve(memory)?,
             driver: driver.resolve(memory)?,
             device: device.resolve(memory)?,
         };
-        check_disjoint(&mut self.parts())?;
+        check_disjoint(&mut self.area_specs())?;
         Ok(areas)
     }
 
-    /// Next entry of a split queue's available ring for the device to take.
-    pub(crate) fn split_base(&self) -> Result<u16, ConfigError> {
-        let base = self.base.unwrap_or(0);
-        u16::try_from(base).map_err(|_| ConfigError::BadBase { base })
-    }
-
-    pub(crate) fn parts(&self) -> [Part; 3] {
-        let part = |name, address, length, alignment| Part {
+    pub(crate) fn area_specs(&self) -> [AreaSpec; 3] {
+        let part = |name, address, length, alignment| AreaSpec {
             name,
             address,
             length,
@@ -117,7 +113,7 @@ impl QueueConfig {
                 _ => Err(ConfigError::BadPackedSize { size }),
             };
         }
-        // A power of two that fits 16 bits is at most 32768; 0 is none.
+        // A power of two that fits 16 bits is at most 32768, and 0 is not a power of two.
         if size.is_power_of_two() {
             return Ok(());
         }
@@ -125,7 +121,7 @@ impl QueueConfig {
     }
 }
 
-impl Part {
+impl AreaSpec {
     pub(crate) fn resolve<M: RingMemory>(&self, memory: &M) -> Result<M::Area, ConfigError> {
         let Self {
             name: part,
@@ -150,8 +146,8 @@ impl Part {
     }
 }
 
-/// Check that parts, each inside guest memory (so that its end can't overflow), share no address.
-pub(crate) fn check_disjoint(parts: &mut [Part]) -> Result<(), ConfigError> {
+/// Check that no two areas overlap. Each is inside guest memory, so its end can't overflow.
+pub(crate) fn check_disjoint(parts: &mut [AreaSpec]) -> Result<(), ConfigError> {
     parts.sort_unstable_by_key(|part| part.address);
     for pair in parts.windows(2) {
         if pair[0].address + pair[0].length > pair[1].address {

@@ -1,56 +1,57 @@
-//! The device side of a virtqueue, in two halves that may live on two threads.
+//! The device side of a virtqueue, in two halves that may run on two threads.
 //!
-//! Invariant: there is one [`Popper`] and one [`Pusher`] per ring. The popper alone takes chains and
-//! writes what the device wants to be notified of; the pusher alone marks chains used. They share the
-//! record of what the device holds, and for a packed ring the count of what was given back.
+//! Invariant: there is one [`AvailConsumer`] and one [`UsedProducer`] per ring. Only the consumer pops
+//! chains and writes the device's notification suppression; only the producer marks chains used. They
+//! share the set of heads in flight, and for a packed ring the count of used entries.
 
-use crate::chain::Chain;
 use crate::config::QueueConfig;
+use crate::descriptor_chain::Chain;
 use crate::error::{ConfigError, RingError};
-use crate::held::Held;
+use crate::format::{RingFormat, with_format};
 use crate::inflight::LogRegion;
-use crate::kind::{Kind, either};
+use crate::inflight_heads::InflightHeads;
 use crate::memory::{GuestRam, RingMemory};
+use crate::state::{AvailState, RingState};
 use crate::{packed, split};
 
-/// Takes available chains, and says when it wants to hear of more.
-pub struct Popper<M: RingMemory = GuestRam> {
+/// Pops available chains, and enables or disables available buffer notifications.
+pub struct AvailConsumer<M: RingMemory = GuestRam> {
     memory: M,
-    ring: Kind<split::AvailReader<M>, packed::AvailReader<M>>,
+    ring: RingFormat<split::AvailReader<M>, packed::AvailReader<M>>,
     broken: Option<RingError>,
 }
 
-impl<M: RingMemory> Popper<M> {
-    /// Take the next available chain. None when there is none.
+impl<M: RingMemory> AvailConsumer<M> {
+    /// Pop the next available chain. None if there is none.
     ///
     /// # Errors
-    /// The rule the driver broke; from then on the same error always.
+    /// The first violation by the driver; every later call returns it again.
     pub fn pop(&mut self) -> Result<Option<Chain>, RingError> {
-        self.guard(|popper| {
-            either!(&mut popper.ring, ring => match ring.take_again(&popper.memory)? {
-                None => ring.take(&popper.memory),
+        self.guard(|consumer| {
+            with_format!(&mut consumer.ring, ring => match ring.pop_resubmit(&consumer.memory)? {
+                None => ring.pop(&consumer.memory),
                 again => Ok(again),
             })
         })
     }
 
-    /// Say whether chains are left that an earlier device side took and did not give back (of a queue
-    /// with an in-flight log). They come first.
+    /// True if chains are left to resubmit: an earlier device side popped them and did not push them,
+    /// by the in-flight log. [`pop`](Self::pop) returns them first.
     #[must_use]
-    pub fn has_again(&self) -> bool {
-        either!(&self.ring, ring => ring.has_again())
+    pub fn has_resubmits(&self) -> bool {
+        with_format!(&self.ring, ring => ring.has_resubmits())
     }
 
-    /// Allow chains in indirect tables of so many buffers, though the ring be shorter: as many as the
-    /// device's own limits let a driver make.
-    pub fn allow_chains(&mut self, buffers: u16) {
-        either!(&mut self.ring, ring => ring.allow(buffers));
+    /// Allow up to `buffers` in an indirect table, even if the ring is shorter: the number that the
+    /// device's own limits allow a driver.
+    pub fn allow_indirect_buffers(&mut self, buffers: u16) {
+        with_format!(&mut self.ring, ring => ring.allow_indirect_buffers(buffers));
     }
 
-    /// Take up to `max` available chains onto the end of `chains`; returns how many.
+    /// Pop up to `max` available chains and append them to `chains`. Returns their number.
     ///
     /// # Errors
-    /// As [`pop`](Self::pop). Chains before the bad one are in `chains` and held by the device.
+    /// Those of [`pop`](Self::pop). Chains before the malformed one are in `chains` and in flight.
     pub fn pop_batch(&mut self, max: usize, chains: &mut Vec<Chain>) -> Result<usize, RingError> {
         for taken in 0..max {
             match self.pop()? {
@@ -61,39 +62,39 @@ impl<M: RingMemory> Popper<M> {
         Ok(max)
     }
 
-    /// Ask to be notified of the next available chain. True when one waits already: then take it, and
-    /// don't wait for a notification, which may not come.
+    /// Enable the notification of the next available chain. True if a chain is available already: then
+    /// pop it, and don't wait for a notification, which may not come.
     ///
     /// # Errors
-    /// As [`pop`](Self::pop).
+    /// Those of [`pop`](Self::pop).
     pub fn enable_notifications(&mut self) -> Result<bool, RingError> {
-        self.guard(|popper| {
-            either!(&popper.ring, ring => ring.ask());
-            // Race: the driver publishes a chain and, seeing the old wish, doesn't notify, while we
-            // see no chain and sleep. With this fence between our store and the load below, and the
-            // driver's between its store and its load (`DriverQueue::should_notify`), one of us sees
-            // the other.
-            popper.memory.full_fence();
-            let waiting = match &mut popper.ring {
-                Kind::Split(ring) => ring.waiting()?,
-                Kind::Packed(ring) => ring.waiting(),
+        self.guard(|consumer| {
+            with_format!(&consumer.ring, ring => ring.enable_notifications());
+            // Race: the driver publishes a chain and, seeing the old suppression, doesn't notify, while
+            // we see no chain and sleep. With this fence between our store and the load below, and
+            // the driver's between its store and its load (`DriverQueue::should_notify`), one of us
+            // sees the other.
+            consumer.memory.full_fence();
+            let waiting = match &mut consumer.ring {
+                RingFormat::Split(ring) => ring.has_available()?,
+                RingFormat::Packed(ring) => ring.has_available(),
             };
-            Ok(waiting || popper.has_again())
+            Ok(waiting || consumer.has_resubmits())
         })
     }
 
-    /// Ask for no notifications while chains are being taken anyway. A hint: some may still come.
+    /// Disable notifications while chains are being popped anyway. This is a hint: some may still come.
     pub fn disable_notifications(&mut self) {
-        either!(&self.ring, ring => ring.refuse());
+        with_format!(&self.ring, ring => ring.disable_notifications());
     }
 
-    /// This half's part of [`DeviceQueue::base`], which joins both parts by bitwise or.
+    /// The available half of the ring's state, for [`UsedProducer::state`].
     #[must_use]
-    pub fn base(&self) -> u32 {
-        either!(&self.ring, ring => ring.base())
+    pub fn state(&self) -> AvailState {
+        with_format!(&self.ring, ring => ring.state())
     }
 
-    /// Do something to a ring that is not broken; an error breaks it.
+    /// Run an action unless the ring is broken. An error breaks it.
     fn guard<T>(
         &mut self,
         action: impl FnOnce(&mut Self) -> Result<T, RingError>,
@@ -105,91 +106,95 @@ impl<M: RingMemory> Popper<M> {
     }
 }
 
-/// Gives chains back as used, and says when the driver wants to hear of it.
-pub struct Pusher<M: RingMemory = GuestRam> {
+/// Marks chains used, and tells when the driver wants an interrupt.
+pub struct UsedProducer<M: RingMemory = GuestRam> {
     memory: M,
-    ring: Kind<split::UsedWriter<M>, packed::UsedWriter<M>>,
-    held: Held,
-    /// Entries published since the driver's wish was last looked at.
+    ring: RingFormat<split::UsedWriter<M>, packed::UsedWriter<M>>,
+    inflight_heads: InflightHeads,
+    /// Entries published since the driver's interrupt suppression was last read.
     added: u32,
     broken: Option<RingError>,
 }
 
-impl<M: RingMemory> Pusher<M> {
-    /// Give a chain back, with the bytes written from its first device-writable byte on (2.7.8, 2.8.4).
+impl<M: RingMemory> UsedProducer<M> {
+    /// Mark a chain used. `written` counts the bytes written from its first device-writable byte on
+    /// (2.7.8, 2.8.4).
     ///
     /// # Errors
-    /// `NotInFlight`; nothing was published, and the same error follows always.
+    /// `NotInFlight`. Nothing was published, and every later call returns the same error.
     pub fn push(&mut self, head: u16, written: u32) -> Result<(), RingError> {
         self.push_batch(&[(head, written)])
     }
 
-    /// Give chains back in this order, published all at once.
+    /// Mark chains used in this order, and publish them all at once.
     ///
     /// # Errors
-    /// As [`push`](Self::push); none of the batch was published, unless there is an in-flight log: then
-    /// those before the bad one may be.
+    /// Those of [`push`](Self::push). None of the batch was published. Only with an in-flight log those
+    /// before the refused one may be.
     pub fn push_batch(&mut self, used: &[(u16, u32)]) -> Result<(), RingError> {
         if let Some(error) = self.broken {
             return Err(error);
         }
         let mut added = self.added;
         for &(head, written) in used {
-            let Some(entries) = self.held.give_back(head) else {
+            let Some(entries) = self.inflight_heads.remove(head) else {
                 let error = RingError::NotInFlight { head };
                 self.broken = Some(error);
                 return Err(error);
             };
             match &mut self.ring {
-                Kind::Split(ring) => ring.write(head, written),
-                Kind::Packed(ring) => ring.write(head, entries, written),
+                RingFormat::Split(ring) => ring.write(head, written),
+                RingFormat::Packed(ring) => ring.write(head, entries, written),
             }
             added = added.saturating_add(entries.into());
         }
-        either!(&mut self.ring, ring => ring.publish());
+        with_format!(&mut self.ring, ring => ring.publish());
         self.added = added;
         Ok(())
     }
 
-    /// Say whether the driver wants an interrupt for what was pushed since this was last asked
-    /// (2.7.7.2, 2.8.10). Ask after pushing.
+    /// True if the driver wants an interrupt for the chains pushed since the last call (2.7.7.2, 2.8.10).
+    /// Call it after pushing.
     pub fn needs_interrupt(&mut self) -> bool {
         let added = std::mem::take(&mut self.added);
         if added == 0 {
             return false;
         }
-        // Race: the driver asks for interrupts, sees nothing used and sleeps, while we read its old
-        // wish and don't interrupt. With this fence between publishing and reading, and the driver's
+        // Race: the driver enables interrupts, sees nothing used and sleeps, while we read its old
+        // suppression and don't interrupt. With this fence between publishing and reading, and the driver's
         // in `DriverQueue::enable_interrupts`, one of us sees the other.
         self.memory.full_fence();
-        either!(&self.ring, ring => ring.asked(added))
+        with_format!(&self.ring, ring => ring.needs_interrupt(added))
     }
 
-    /// This half's part of [`DeviceQueue::base`]: none for a split ring, which holds its used index.
+    /// The state of the ring, with the available half of the same queue: see [`DeviceQueue::state`].
     #[must_use]
-    pub fn base(&self) -> u32 {
+    pub fn state(&self, avail: AvailState) -> RingState {
         match &self.ring {
-            Kind::Split(_) => 0,
-            Kind::Packed(ring) => ring.base(),
+            // The used index stays in the ring itself.
+            RingFormat::Split(_) => RingState::Split {
+                next_avail: avail.index,
+            },
+            RingFormat::Packed(ring) => ring.state(avail),
         }
     }
 
-    /// See [`DeviceQueue::base_in_order`].
+    /// See [`DeviceQueue::state_in_order`].
     #[must_use]
-    pub fn base_in_order(&self) -> u32 {
-        either!(&self.ring, ring => ring.base_in_order())
+    pub fn state_in_order(&self) -> RingState {
+        with_format!(&self.ring, ring => ring.state_in_order())
     }
 }
 
 /// The device side of a virtqueue: both halves, for one thread.
 pub struct DeviceQueue<M: RingMemory = GuestRam> {
-    popper: Popper<M>,
-    pusher: Pusher<M>,
+    consumer: AvailConsumer<M>,
+    producer: UsedProducer<M>,
 }
 
 impl<M: RingMemory> DeviceQueue<M> {
-    /// Begin with rings that the driver has cleared, or go on from `config.base` (and, with a split
-    /// ring, from the used index in it). Writes nothing.
+    /// Start on rings that the driver has cleared, or continue from `config.state` (and, with a split
+    /// ring, from the used index in the ring). Writes nothing to the rings.
     ///
     /// # Errors
     /// Those of [`QueueConfig::validate`].
@@ -197,8 +202,8 @@ impl<M: RingMemory> DeviceQueue<M> {
         Self::with_log(memory, config, None)
     }
 
-    /// The same with an in-flight log. With one that is in use, chains that an earlier device side took
-    /// and did not give back are taken first, and `config.base` does not count. Mends the log.
+    /// Start with an in-flight log. If the log is in use, the chains that an earlier device side popped
+    /// and did not push are resubmitted first, and `config.state` is ignored. Repairs the log.
     ///
     /// # Errors
     /// Those of [`QueueConfig::validate`], `LogTooSmall`, `BadLog`.
@@ -208,103 +213,101 @@ impl<M: RingMemory> DeviceQueue<M> {
         log: Option<&LogRegion<M>>,
     ) -> Result<Self, ConfigError> {
         let areas = config.resolve(&memory)?;
-        let held = Held::new(config.size);
+        let inflight_heads = InflightHeads::new(config.size);
         let (reader, writer) = if config.packed {
-            let (reader, writer) = packed::halves(&areas, &config, held.clone(), log)?;
-            (Kind::Packed(reader), Kind::Packed(writer))
+            let (reader, writer) = packed::halves(&areas, &config, inflight_heads.clone(), log)?;
+            (RingFormat::Packed(reader), RingFormat::Packed(writer))
         } else {
-            let (reader, writer) = split::halves(&areas, &config, held.clone(), log)?;
-            (Kind::Split(reader), Kind::Split(writer))
+            let (reader, writer) = split::halves(&areas, &config, inflight_heads.clone(), log)?;
+            (RingFormat::Split(reader), RingFormat::Split(writer))
         };
-        let popper = Popper {
+        let consumer = AvailConsumer {
             memory: memory.clone(),
             ring: reader,
             broken: None,
         };
-        let pusher = Pusher {
+        let producer = UsedProducer {
             memory,
             ring: writer,
-            held,
+            inflight_heads,
             added: 0,
             broken: None,
         };
-        Ok(Self { popper, pusher })
+        Ok(Self { consumer, producer })
     }
 
-    /// Take the halves apart.
+    /// Split into the two halves.
     #[must_use]
-    pub fn split(self) -> (Popper<M>, Pusher<M>) {
-        (self.popper, self.pusher)
+    pub fn split(self) -> (AvailConsumer<M>, UsedProducer<M>) {
+        (self.consumer, self.producer)
     }
 
-    /// Where another device side goes on when this one ends, once all that it took is given back: the
-    /// vring base of vhost-user. Of a split ring, the next available index; of a packed one, the next
-    /// available position in the low half and the next used one in the high half, each with its wrap
-    /// counter in its highest bit.
+    /// The state from which another device side continues. It is valid once every popped chain is
+    /// pushed.
     #[must_use]
-    pub fn base(&self) -> u32 {
-        self.popper.base() | self.pusher.base()
+    pub fn state(&self) -> RingState {
+        self.producer.state(self.consumer.state())
     }
 
-    /// The same as if the chains that the device holds had not been taken. For a device that gives
-    /// chains back in the order in which it took them.
+    /// The state that makes the next device side pop the chains in flight again. Only for a device that
+    /// pushes chains in the order in which it popped them.
     #[must_use]
-    pub fn base_in_order(&self) -> u32 {
-        self.pusher.base_in_order()
+    pub fn state_in_order(&self) -> RingState {
+        self.producer.state_in_order()
     }
 
-    /// See [`Popper::pop`].
+    /// See [`AvailConsumer::pop`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of the method above.
     pub fn pop(&mut self) -> Result<Option<Chain>, RingError> {
-        self.popper.pop()
+        self.consumer.pop()
     }
 
-    /// See [`Popper::allow_chains`].
-    pub fn allow_chains(&mut self, buffers: u16) {
-        self.popper.allow_chains(buffers);
+    /// See [`AvailConsumer::allow_indirect_buffers`].
+    pub fn allow_indirect_buffers(&mut self, buffers: u16) {
+        self.consumer.allow_indirect_buffers(buffers);
     }
 
-    /// See [`Popper::pop_batch`].
+    /// See [`AvailConsumer::pop_batch`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of the method above.
     pub fn pop_batch(&mut self, max: usize, chains: &mut Vec<Chain>) -> Result<usize, RingError> {
-        self.popper.pop_batch(max, chains)
+        self.consumer.pop_batch(max, chains)
     }
 
-    /// See [`Popper::enable_notifications`].
+    /// See [`AvailConsumer::enable_notifications`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of the method above.
     pub fn enable_notifications(&mut self) -> Result<bool, RingError> {
-        self.popper.enable_notifications()
+        self.consumer.enable_notifications()
     }
 
-    /// See [`Popper::disable_notifications`].
+    /// See [`AvailConsumer::disable_notifications`].
     pub fn disable_notifications(&mut self) {
-        self.popper.disable_notifications();
+        self.consumer.disable_notifications();
     }
 
-    /// See [`Pusher::push`].
+    /// See [`UsedProducer::push`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of the method above.
     pub fn push(&mut self, head: u16, written: u32) -> Result<(), RingError> {
-        self.pusher.push(head, written)
+        self.producer.push(head, written)
     }
 
-    /// See [`Pusher::push_batch`].
+    /// See [`UsedProducer::push_batch`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of the method above.
     pub fn push_batch(&mut self, used: &[(u16, u32)]) -> Result<(), RingError> {
-        self.pusher.push_batch(used)
+        self.producer.push_batch(used)
     }
 
-    /// See [`Pusher::needs_interrupt`].
+    /// See [`UsedProducer::needs_interrupt`].
     pub fn needs_interrupt(&mut self) -> bool {
-        self.pusher.needs_interrupt()
+        self.producer.needs_interrupt()
     }
 }

@@ -1,45 +1,45 @@
 //! The driver side of a virtqueue.
 //!
-//! What is shown to the device is never read back: which descriptors are free, and which belong to a
-//! chain, is known from a copy that the device can't reach.
+//! What is published to the device is never read back. The free list and the chains in flight are
+//! kept in a private copy that the device can't reach.
 
-use crate::chain::Segment;
 use crate::config::QueueConfig;
+use crate::descriptor_chain::Segment;
 use crate::error::{ConfigError, RingError};
-use crate::kind::{Kind, either};
+use crate::format::{RingFormat, with_format};
+use crate::indirect::IndirectTables;
 use crate::layout::MAX_CHAIN_BYTES;
 use crate::memory::{GuestRam, RingMemory};
-use crate::shadow::{InFlight, Shadow};
-use crate::tables::IndirectTables;
+use crate::shadow::{InFlightChain, Shadow};
 use crate::{packed, split};
 
-/// Adds chains, takes used ones back.
+/// Adds chains, and pops used ones.
 pub struct DriverQueue<M: RingMemory = GuestRam> {
     memory: M,
-    ring: Kind<split::DriverRing<M>, packed::DriverRing<M>>,
+    ring: RingFormat<split::DriverRing<M>, packed::DriverRing<M>>,
     size: u16,
     tables: Option<IndirectTables<M::Area>>,
     shadow: Shadow,
-    /// Entries published since the device's wish was last looked at.
+    /// Entries published since the device's notification suppression was last read.
     added: u32,
     broken: Option<RingError>,
 }
 
 /// A used chain, as the device wrote it.
 pub(crate) struct Used {
-    /// Where it stands in the ring.
+    /// Its entry in the ring.
     pub(crate) slot: u16,
-    /// Its name.
+    /// Its head, as the device wrote it.
     pub(crate) id: u32,
     /// Bytes the device says it wrote.
     pub(crate) written: u32,
 }
 
 impl<M: RingMemory> DriverQueue<M> {
-    /// Clear the rings and begin with them. Do this before the device learns of the queue.
+    /// Clear the rings. Do this before the device is told of the queue. Interrupts are enabled.
     ///
     /// `indirect_area` is the guest address, aligned to 16, of `size * indirect_entries` descriptors
-    /// for indirect tables; None for direct chains only. Interrupts are asked for to begin with.
+    /// for indirect tables; None for direct chains only.
     ///
     /// # Errors
     /// Those of [`QueueConfig::validate`], for the indirect area too; `IndirectNotNegotiated`;
@@ -55,9 +55,9 @@ impl<M: RingMemory> DriverQueue<M> {
             .map(|address| IndirectTables::resolve(&memory, &config, address, indirect_entries))
             .transpose()?;
         let ring = if config.packed {
-            Kind::Packed(packed::DriverRing::new(&areas, &config))
+            RingFormat::Packed(packed::DriverRing::new(&areas, &config))
         } else {
-            Kind::Split(split::DriverRing::new(&areas, &config))
+            RingFormat::Split(split::DriverRing::new(&areas, &config))
         };
         Ok(Self {
             memory,
@@ -76,16 +76,16 @@ impl<M: RingMemory> DriverQueue<M> {
         self.shadow.free()
     }
 
-    /// Chains added and not taken back.
+    /// Chains added and not popped.
     #[must_use]
     pub fn in_flight(&self) -> u16 {
         self.shadow.in_flight()
     }
 
-    /// Add one chain and publish it. Returns its head, a token unique among chains in flight; None
-    /// when there is no room now.
+    /// Add one chain and publish it. Returns its head, which is unique among the chains in flight; None
+    /// if the ring is full.
     ///
-    /// The table of an indirect chain is used where one fits and saves descriptors.
+    /// An indirect table is used if the chain fits into one and it saves descriptors.
     ///
     /// # Errors
     /// `EmptyChain`, `EmptySegment`, `ChainTooLong`, `ChainTooLarge`, `BufferOutsideMemory`: nothing
@@ -95,18 +95,18 @@ impl<M: RingMemory> DriverQueue<M> {
         readable: &[Segment],
         writable: &[Segment],
     ) -> Result<Option<u16>, RingError> {
-        let head = self.place(readable, writable)?;
+        let head = self.write_chain(readable, writable)?;
         if head.is_some() {
-            either!(&mut self.ring, ring => ring.publish());
+            with_format!(&mut self.ring, ring => ring.publish());
         }
         Ok(head)
     }
 
-    /// Add chains (readable, writable) in order until one finds no room, and publish them all at once.
-    /// Their heads go onto the end of `heads`; returns how many were added.
+    /// Add chains (readable, writable) in order until the ring is full, and publish them all at once.
+    /// Appends their heads to `heads` and returns their number.
     ///
     /// # Errors
-    /// As [`add`](Self::add). The chains before the bad one were added, and are in `heads`.
+    /// Those of [`add`](Self::add). The chains before the refused one were added, and are in `heads`.
     pub fn add_batch<'a>(
         &mut self,
         chains: impl IntoIterator<Item = (&'a [Segment], &'a [Segment])>,
@@ -115,7 +115,7 @@ impl<M: RingMemory> DriverQueue<M> {
         let before = heads.len();
         let mut outcome = Ok(());
         for (readable, writable) in chains {
-            match self.place(readable, writable) {
+            match self.write_chain(readable, writable) {
                 Ok(Some(head)) => heads.push(head),
                 Ok(None) => break,
                 Err(error) => {
@@ -126,35 +126,35 @@ impl<M: RingMemory> DriverQueue<M> {
         }
         let added = heads.len() - before;
         if added > 0 {
-            either!(&mut self.ring, ring => ring.publish());
+            with_format!(&mut self.ring, ring => ring.publish());
         }
         outcome.map(|()| added)
     }
 
-    /// Say whether the device wants a notification for what was added since this was last asked
-    /// (2.7.10.1, 2.8.21.2). Ask after adding.
+    /// True if the device wants a notification for the chains added since the last call (2.7.10.1,
+    /// 2.8.21.2). Call it after adding.
     pub fn should_notify(&mut self) -> bool {
         let added = std::mem::take(&mut self.added);
         if added == 0 {
             return false;
         }
-        // Race: the device asks for notifications, sees no chain and sleeps, while we read its old wish
-        // and don't notify. With this fence between publishing and reading, and the device's in
-        // `Popper::enable_notifications`, one of us sees the other.
+        // Race: the device enables notifications, sees no chain and sleeps, while we read its old
+        // suppression and don't notify. With this fence between publishing and reading, and the device's in
+        // `AvailConsumer::enable_notifications`, one of us sees the other.
         self.memory.full_fence();
-        either!(&self.ring, ring => ring.asked(added))
+        with_format!(&self.ring, ring => ring.needs_notification(added))
     }
 
-    /// Say whether a used chain waits.
+    /// True if a used chain is waiting to be popped.
     #[must_use]
     pub fn can_pop(&self) -> bool {
-        either!(&self.ring, ring => ring.waiting())
+        with_format!(&self.ring, ring => ring.has_used())
     }
 
-    /// Take the next used chain: its head, and the bytes the device wrote. None when there is none.
+    /// Pop the next used chain: its head, and the bytes the device wrote. None if there is none.
     ///
     /// # Errors
-    /// The rule the device broke; from then on the same error always.
+    /// The first violation by the device; every later call returns it again.
     pub fn pop_used(&mut self) -> Result<Option<(u16, u32)>, RingError> {
         if let Some(error) = self.broken {
             return Err(error);
@@ -162,10 +162,10 @@ impl<M: RingMemory> DriverQueue<M> {
         self.take().inspect_err(|error| self.broken = Some(*error))
     }
 
-    /// Take up to `max` used chains onto the end of `used`; returns how many.
+    /// Pop up to `max` used chains and append them to `used`. Returns their number.
     ///
     /// # Errors
-    /// As [`pop_used`](Self::pop_used). Chains before the bad one are in `used`.
+    /// Those of [`pop_used`](Self::pop_used). Chains before the bad entry are in `used`.
     pub fn pop_used_batch(
         &mut self,
         max: usize,
@@ -180,27 +180,27 @@ impl<M: RingMemory> DriverQueue<M> {
         Ok(max)
     }
 
-    /// Ask for an interrupt at the next used chain. True when one waits already: then take it, and
-    /// don't wait for an interrupt, which may not come.
+    /// Enable the interrupt for the next used chain. True if a used chain waits already: then pop it,
+    /// and don't wait for an interrupt, which may not come.
     ///
-    /// With `VIRTIO_F_EVENT_IDX` this holds for one interrupt; ask again before each wait.
+    /// With `VIRTIO_F_EVENT_IDX` this enables one interrupt; call it again before each wait.
     #[must_use]
     pub fn enable_interrupts(&mut self) -> bool {
-        either!(&self.ring, ring => ring.ask());
-        // Race: the device uses a chain and, seeing the old wish, doesn't interrupt, while we see
+        with_format!(&self.ring, ring => ring.enable_interrupts());
+        // Race: the device uses a chain and, seeing the old suppression, doesn't interrupt, while we see
         // nothing used and sleep. With this fence between our store and the load below, and the
-        // device's in `Pusher::needs_interrupt`, one of us sees the other.
+        // device's in `UsedProducer::needs_interrupt`, one of us sees the other.
         self.memory.full_fence();
         self.can_pop()
     }
 
-    /// Ask for no interrupts while used chains are being taken anyway. A hint: some may still come.
+    /// Disable interrupts while used chains are being popped anyway. This is a hint: some may still come.
     pub fn disable_interrupts(&mut self) {
-        either!(&self.ring, ring => ring.refuse());
+        with_format!(&self.ring, ring => ring.disable_interrupts());
     }
 
     /// Write a chain into the rings, without publishing it.
-    fn place(
+    fn write_chain(
         &mut self,
         readable: &[Segment],
         writable: &[Segment],
@@ -209,42 +209,42 @@ impl<M: RingMemory> DriverQueue<M> {
             return Err(error);
         }
         let (segments, writable_bytes) = self.check(readable, writable)?;
-        let tables = self.tables.as_ref().filter(|tables| tables.suit(segments));
+        let tables = self.tables.as_ref().filter(|tables| tables.fits(segments));
         let count = if tables.is_some() { 1 } else { segments };
         if count > self.shadow.free() {
             return Ok(None);
         }
         let head = self.shadow.head();
-        // A packed chain takes one name, so that it ends at the name it begins with.
+        // A packed chain takes one buffer ID, so its first and last ID are the same.
         let mut tail = head;
         match (&mut self.ring, tables) {
-            (Kind::Split(ring), Some(tables)) => {
+            (RingFormat::Split(ring), Some(tables)) => {
                 let encode = split::DriverRing::<M>::table_entry;
                 ring.write_indirect(head, tables.write(head, readable, writable, encode));
             }
-            (Kind::Packed(ring), Some(tables)) => {
+            (RingFormat::Packed(ring), Some(tables)) => {
                 let encode = packed::DriverRing::<M>::table_entry;
                 ring.write_indirect(head, tables.write(head, readable, writable, encode));
             }
-            (Kind::Split(ring), None) => {
+            (RingFormat::Split(ring), None) => {
                 tail = ring.write_direct(&self.shadow, readable, writable);
             }
-            (Kind::Packed(ring), None) => ring.write_direct(head, readable, writable),
+            (RingFormat::Packed(ring), None) => ring.write_direct(head, readable, writable),
         }
-        self.shadow.put_in_flight(InFlight {
+        self.shadow.allocate(InFlightChain {
             count,
             tail,
             writable: writable_bytes,
         });
         let entries = match &self.ring {
-            Kind::Split(_) => 1,
-            Kind::Packed(_) => count,
+            RingFormat::Split(_) => 1,
+            RingFormat::Packed(_) => count,
         };
         self.added = self.added.saturating_add(entries.into());
         Ok(Some(head))
     }
 
-    /// Check a chain to be added; returns its buffers and its device-writable bytes.
+    /// Check a chain to be added. Returns the number of its buffers and of its device-writable bytes.
     fn check(&self, readable: &[Segment], writable: &[Segment]) -> Result<(u16, u64), RingError> {
         let (head, size) = (self.shadow.head(), self.size);
         let segments = u16::try_from(readable.len().saturating_add(writable.len()))
@@ -281,8 +281,8 @@ impl<M: RingMemory> DriverQueue<M> {
 
     fn take(&mut self) -> Result<Option<(u16, u32)>, RingError> {
         let used = match &mut self.ring {
-            Kind::Split(ring) => ring.next_used(self.shadow.in_flight())?,
-            Kind::Packed(ring) => ring.next_used(),
+            RingFormat::Split(ring) => ring.next_used(self.shadow.in_flight())?,
+            RingFormat::Packed(ring) => ring.next_used(),
         };
         let Some(Used { slot, id, written }) = used else {
             return Ok(None);
@@ -305,10 +305,10 @@ impl<M: RingMemory> DriverQueue<M> {
             });
         }
         match &mut self.ring {
-            Kind::Split(ring) => ring.step(),
-            Kind::Packed(ring) => ring.step(chain.count),
+            RingFormat::Split(ring) => ring.advance_used(),
+            RingFormat::Packed(ring) => ring.advance_used(chain.count),
         }
-        self.shadow.take_back(head, chain);
+        self.shadow.release(head, chain);
         Ok(Some((head, written)))
     }
 }

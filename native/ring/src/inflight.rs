@@ -1,32 +1,32 @@
-//! The in-flight log of a queue: which chains the device took and did not give back, written where it
-//! outlives the process (vhost-user, "Inflight I/O tracking", whose names and layout are kept).
+//! The in-flight log of a queue: which chains the device popped and did not push, in memory that
+//! outlives the process (vhost-user, "Inflight I/O tracking"; its names and layout are used here).
 //!
-//! A device side that begins with a log in use first takes again, in their old order, the chains that
-//! the log has in flight, and then goes on behind them: nothing is lost, and no chain is given back
-//! twice. A chain may be *executed* twice, when its device side ended between the two.
+//! A device side that starts with a log in use first resubmits the chains that the log has in flight, in
+//! their old order, and then continues after them. No chain is lost, and none is pushed twice. A chain
+//! may be *executed* twice, if its device side was killed between execution and push.
 //!
 //! # How it survives a kill at any instruction
 //!
-//! A killed process leaves its stores as far as it came, in the order of its instructions. So the order
-//! of stores is all that counts, and every store to the log, and the one that publishes used chains, is
-//! a release: neither compiler nor processor moves an earlier store behind it.
+//! A killed process leaves a prefix of its stores, in program order. So only the order of the stores
+//! matters. Every store to the log, and the store that publishes used chains, is a release: neither
+//! compiler nor processor moves an earlier store behind it.
 //!
-//! Invariant: the log and the used ring are only changed together, under the lock of the log. The
-//! popper, which takes a chain, would otherwise mark a head as in flight that the driver offered anew
-//! while the pusher, on another thread, is about to cross out its last use.
+//! Invariant: the log and the used ring are only changed together, under the lock of the log. Otherwise
+//! the consumer could mark a head in flight that the driver made available again, while the producer, on
+//! another thread, is about to clear the entry of its previous use.
 //!
 //! # Threats
 //!
-//! The front end maps the log too. It is written from private copies and read only at the beginning,
-//! once, with every index and count checked; what can't be is refused ([`ConfigError::BadLog`]).
+//! The front end maps the log too. The log is written from private copies. It is read once, at start,
+//! and every index and count is checked; invalid content is refused ([`ConfigError::BadLog`]).
 //!
-//! Numbers are little-endian here, in the specification they are of native byte order: the same on
-//! every host this runs on.
+//! Numbers are little-endian here and of native byte order in the specification, which is the same on
+//! every supported host.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::config::{Part, QueueConfig};
+use crate::config::{AreaSpec, QueueConfig};
 use crate::error::ConfigError;
 use crate::layout::inflight::{VERSION_OFFSET, region_len};
 use crate::memory::{GuestRam, RingArea, RingMemory};
@@ -34,10 +34,10 @@ use crate::memory::{GuestRam, RingArea, RingMemory};
 mod packed;
 mod split;
 
-pub(crate) use packed::{LoggedChain, PackedLog, Taken};
+pub(crate) use packed::{LoggedChain, PackedDescriptor, PackedLog};
 pub(crate) use split::SplitLog;
 
-/// Where the log of one queue is: a queue region, in memory that need not be the guest's.
+/// The location of the log of one queue (a "queue region"), in guest memory or in other memory.
 #[derive(Debug, Clone)]
 pub struct LogRegion<M: RingMemory = GuestRam> {
     /// The memory it is in.
@@ -49,19 +49,19 @@ pub struct LogRegion<M: RingMemory = GuestRam> {
 }
 
 impl<M: RingMemory> LogRegion<M> {
-    /// Forget what is in flight: the next device side begins from the base it is given.
+    /// Mark the log unused: the next device side starts from the base that it is given.
     ///
     /// # Errors
     /// `Misaligned`, `OutsideMemory`.
     pub fn forget(&self) -> Result<(), ConfigError> {
-        // Version 0 is a log not in use.
+        // Version 0 means that the log is not in use.
         self.part(VERSION_OFFSET as u64 + 2)
             .resolve(&self.memory)?
             .store(VERSION_OFFSET, 0, Ordering::Release);
         Ok(())
     }
 
-    /// Find the log of a queue.
+    /// Resolve the memory of the log.
     pub(crate) fn resolve(&self, config: &QueueConfig) -> Result<M::Area, ConfigError> {
         let (size, capacity) = (config.size, self.capacity);
         if size > capacity {
@@ -71,8 +71,8 @@ impl<M: RingMemory> LogRegion<M> {
             .resolve(&self.memory)
     }
 
-    fn part(&self, length: u64) -> Part {
-        Part {
+    fn part(&self, length: u64) -> AreaSpec {
+        AreaSpec {
             name: "in-flight log",
             address: self.address,
             length,
@@ -81,21 +81,21 @@ impl<M: RingMemory> LogRegion<M> {
     }
 }
 
-/// A log that both halves of a device queue have.
-pub(crate) struct Shared<L>(Arc<Mutex<L>>);
+/// A log that both halves of a device queue share.
+pub(crate) struct SharedLog<L>(Arc<Mutex<L>>);
 
-impl<L> Shared<L> {
+impl<L> SharedLog<L> {
     pub(crate) fn new(log: L) -> Self {
         Self(Arc::new(Mutex::new(log)))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, L> {
-        // What panics while it is held ends the queue.
+        // A panic while it is held ends the queue.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<L> Clone for Shared<L> {
+impl<L> Clone for SharedLog<L> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }

@@ -1,4 +1,6 @@
-//! The split virtqueue in memory (virtio 1.4, 2.7), and what the packed one shares with it.
+//! Constants and memory layout of the split virtqueue (virtio 1.4, 2.7), and what both formats share.
+
+use crate::spec_constants;
 
 pub mod inflight;
 pub mod packed;
@@ -6,16 +8,18 @@ pub mod packed;
 /// Largest queue size (2.7, 2.8).
 pub const MAX_QUEUE_SIZE: u16 = 32768;
 
-/// The descriptor continues at `next` (2.7.5).
-pub const VIRTQ_DESC_F_NEXT: u16 = 1;
-/// The buffer is device-writable, otherwise device-readable (2.7.5).
-pub const VIRTQ_DESC_F_WRITE: u16 = 2;
-/// The buffer is a table of descriptors (2.7.5.3).
-pub const VIRTQ_DESC_F_INDIRECT: u16 = 4;
-/// The driver asks for no used buffer notifications (2.7.6).
-pub const VIRTQ_AVAIL_F_NO_INTERRUPT: u16 = 1;
-/// The device asks for no available buffer notifications (2.7.8).
-pub const VIRTQ_USED_F_NO_NOTIFY: u16 = 1;
+spec_constants! {
+    /// The descriptor continues at `next` (2.7.5).
+    pub const VIRTQ_DESC_F_NEXT: u16 = 1;
+    /// The buffer is device-writable, otherwise device-readable (2.7.5).
+    pub const VIRTQ_DESC_F_WRITE: u16 = 2;
+    /// The buffer is a table of descriptors (2.7.5.3).
+    pub const VIRTQ_DESC_F_INDIRECT: u16 = 4;
+    /// The driver disables used buffer notifications (2.7.6).
+    pub const VIRTQ_AVAIL_F_NO_INTERRUPT: u16 = 1;
+    /// The device disables available buffer notifications (2.7.8).
+    pub const VIRTQ_USED_F_NO_NOTIFY: u16 = 1;
+}
 
 /// Bytes of one descriptor: `le64 addr, le32 len, le16 flags, le16 next` (2.7.5); as many when packed
 /// (2.8.13).
@@ -106,18 +110,19 @@ impl Descriptor {
     }
 }
 
-/// Say whether the peer's event index lies among the last `added` entries before `new`, that is,
-/// whether it wants a notification (2.7.7.2, 2.7.10.1).
+/// True if the peer's event index lies among the last `added` entries before `new`: then the peer wants
+/// a notification (2.7.7.2, 2.7.10.1).
 ///
-/// `added` may exceed 65535 when nobody asked for long: then every index lies among them.
+/// `added` may exceed 65535 if this was not called for long; then it covers every index.
 pub(crate) fn need_event(event: u16, new: u16, added: u32) -> bool {
     u32::from(new.wrapping_sub(event).wrapping_sub(1)) < added
 }
 
-/// The event index that asks for no notification for as long as possible: half the index space away.
+/// The event index that suppresses notifications for as long as possible: half the index space away.
 ///
-/// A peer adds at most 32768 entries before it has to hear from us, one short of meeting the index. Met
-/// later, it brings a spurious notification, which both sides have to handle anyway (2.7.7.1, 2.7.10.2).
+/// A peer adds at most 32768 entries before it needs entries back from us, one short of reaching the
+/// index. If it reaches the index later, it sends a spurious notification, which both sides have to
+/// handle anyway (2.7.7.1, 2.7.10.2).
 pub(crate) const fn never_event(next: u16) -> u16 {
     next.wrapping_add(0x8000)
 }

@@ -1,9 +1,11 @@
-//! What a ring needs of memory. [`GuestRam`] provides it; the loom tests provide another.
+//! The memory access that rings need, as traits. [`GuestRam`] implements them; the loom tests have
+//! their own implementation.
 //!
-//! The traits tell two kinds of access apart. *Shared words* (`flags`, `idx` and the event indexes; of a
-//! packed ring, all of a descriptor but its address, and the event suppression structures) are read
-//! while the peer may be writing them: they carry an ordering. *Plain* accesses (the rest) are ordered by those words: an honest peer never touches them at the same time, and
-//! loom fails if it does. A dishonest one may, so that [`GuestRam`] makes them relaxed atomics.
+//! The traits distinguish two kinds of access. *Shared words* (`flags`, `idx` and the event indexes; of a
+//! packed ring, every field of a descriptor but its address, and the event suppression structures) are
+//! read while the peer may be writing them: each access has an ordering. *Plain* accesses (the rest) are
+//! ordered by those words: an honest peer never accesses them at the same time, and loom fails if it
+//! does. A dishonest peer may, so [`GuestRam`] makes them relaxed atomics.
 
 use std::sync::atomic::Ordering;
 
@@ -15,14 +17,14 @@ pub use region::RegionSpec;
 
 /// Guest memory as the rings see it. Clones are the same memory.
 pub trait RingMemory: Clone {
-    /// A resolved part of a ring.
+    /// A resolved area of a ring.
     type Area: RingArea;
 
-    /// Resolve a part of a ring: `length` bytes at a guest address. None when they are not inside one
+    /// Resolve an area of a ring: `length` bytes at a guest address. None if they are not inside one
     /// region. The area keeps its memory mapped.
     fn area(&self, address: u64, length: u64) -> Option<Self::Area>;
 
-    /// Say whether `length` bytes at a guest address are all inside guest memory.
+    /// True if `length` bytes at a guest address are all inside guest memory.
     fn contains(&self, address: u64, length: u64) -> bool;
 
     /// Copy a descriptor of an indirect table out, as two words, each byte read once. The address need
@@ -33,10 +35,10 @@ pub trait RingMemory: Clone {
     fn full_fence(&self);
 }
 
-/// A part of a ring. Values are little-endian in memory (1.4) and native here. Offsets are in bytes.
+/// An area of a ring. Values are little-endian in memory (1.4) and native here. Offsets are in bytes.
 ///
-/// All of it panics on an offset outside the area or not aligned to the value: the rings derive
-/// offsets from their size, never from what a peer wrote.
+/// Every method panics on an offset outside the area or not aligned to the value. The rings derive
+/// offsets from the queue size, never from values that a peer wrote.
 pub trait RingArea: Clone {
     /// Load a shared word of 16 bits.
     fn load(&self, offset: usize, order: Ordering) -> u16;

@@ -1,6 +1,6 @@
 //! The packed virtqueue (virtio 1.4, 2.8).
 //!
-//! Who writes what in shared memory, and under which ordering the other side sees it:
+//! Who writes each word in shared memory, and which ordering publishes it to the other side:
 //!
 //! | word | written by | published by |
 //! |---|---|---|
@@ -10,12 +10,12 @@
 //! | the driver's event suppression | [`DriverRing`] | a full fence on both sides |
 //! | the device's event suppression | [`AvailReader`] | a full fence on both sides |
 //!
-//! An entry of the ring changes hands by its word: whoever finds the flags of its own lap there, and not
-//! yet taken, owns the entry.
+//! The word of a ring entry passes its ownership: the side that finds the flags of its current lap there,
+//! in an entry that it has not consumed yet, owns the entry.
 
 mod device;
 mod driver;
-mod events;
+mod event_suppression;
 
 pub(crate) use device::{AvailReader, UsedWriter, halves};
 pub(crate) use driver::DriverRing;

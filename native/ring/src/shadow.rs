@@ -1,9 +1,9 @@
-//! What the driver remembers of its descriptors, out of the device's reach.
+//! The driver's private copy of its descriptor state, which the device can't reach.
 
-/// A chain the device may be working on.
+/// A chain that was added and not popped as used yet.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct InFlight {
-    /// Descriptors of the table it occupies: 1 for an indirect chain.
+pub(crate) struct InFlightChain {
+    /// Ring descriptors that it occupies: 1 for an indirect chain.
     pub(crate) count: u16,
     /// The last of them.
     pub(crate) tail: u16,
@@ -14,11 +14,11 @@ pub(crate) struct InFlight {
 /// Which descriptors are free, and which chains are in flight.
 #[derive(Debug)]
 pub(crate) struct Shadow {
-    /// For each descriptor, the next one of its chain or of the free list. The last of either has a
-    /// successor too, which is never followed: the counts say where to stop.
+    /// For each descriptor, the next one of its chain or of the free list. The last one has a successor
+    /// too, which is never followed: the counts bound every traversal.
     next: Box<[u16]>,
     /// For each descriptor, the chain that begins there, if one does.
-    chains: Box<[Option<InFlight>]>,
+    chains: Box<[Option<InFlightChain>]>,
     /// First of the free list.
     free_head: u16,
     free: u16,
@@ -56,8 +56,9 @@ impl Shadow {
         self.next[usize::from(index)]
     }
 
-    /// Put the first `chain.count` free descriptors, which end at `chain.tail`, in flight.
-    pub(crate) fn put_in_flight(&mut self, chain: InFlight) {
+    /// Move the first `chain.count` free descriptors, which end at `chain.tail`, from the free list to
+    /// a chain in flight.
+    pub(crate) fn allocate(&mut self, chain: InFlightChain) {
         let head = self.free_head;
         self.free_head = self.after(chain.tail);
         self.free -= chain.count;
@@ -66,12 +67,12 @@ impl Shadow {
     }
 
     /// The chain in flight that begins at `head` (below the queue size), if one does.
-    pub(crate) fn get(&self, head: u16) -> Option<InFlight> {
+    pub(crate) fn get(&self, head: u16) -> Option<InFlightChain> {
         self.chains[usize::from(head)]
     }
 
-    /// Take a chain that is in flight back, and free its descriptors.
-    pub(crate) fn take_back(&mut self, head: u16, chain: InFlight) {
+    /// Return the descriptors of a chain in flight to the free list.
+    pub(crate) fn release(&mut self, head: u16, chain: InFlightChain) {
         self.chains[usize::from(head)] = None;
         self.next[usize::from(chain.tail)] = self.free_head;
         self.free_head = head;

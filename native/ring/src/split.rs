@@ -1,6 +1,6 @@
 //! The split virtqueue (virtio 1.4, 2.7).
 //!
-//! Who writes what in shared memory, and under which ordering the other side sees it:
+//! Who writes each word in shared memory, and which ordering publishes it to the other side:
 //!
 //! | word | written by | published by |
 //! |---|---|---|
@@ -11,9 +11,9 @@
 //! | `used.idx` | [`UsedWriter`] | itself |
 //! | `used.flags`, `avail_event` | [`AvailReader`] | a full fence on both sides |
 
+mod chain;
 mod device;
 mod driver;
-mod follow;
 
 pub(crate) use device::{AvailReader, UsedWriter, halves};
 pub(crate) use driver::DriverRing;

@@ -19,7 +19,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use virtmesh_device::Event;
+use virtmesh_device::EventFd;
 
 /// Ranges that can be guarded at a time. A device has one front end, whose memory has at most 32
 /// regions, two tables of them while they change, and an in-flight log.
@@ -52,7 +52,7 @@ unsafe impl Send for Previous {}
 pub struct Guard {
     slot: usize,
     /// Kept open for the handler.
-    _event: Arc<Event>,
+    _event: Arc<EventFd>,
 }
 
 impl Guard {
@@ -60,7 +60,7 @@ impl Guard {
     ///
     /// # Errors
     /// When no slot is free, or the system takes no signal handler.
-    pub fn new(range: &Range<usize>, event: Arc<Event>) -> io::Result<Self> {
+    pub fn new(range: &Range<usize>, event: Arc<EventFd>) -> io::Result<Self> {
         let installed = HANDLER.get_or_init(install).as_ref();
         installed.map_err(|&code| io::Error::from_raw_os_error(code))?;
         let _lock = lock();

@@ -3,16 +3,16 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`memory`] | guest memory as a front end hands it over |
-//! | `guard` | what keeps a file that is made shorter from killing this process |
+//! | `guard` | the SIGBUS handler for files that shrink |
 //!
 //! # Who does what
 //!
-//! Messages are rare, so that Python parses them (`virtmesh.host.vhost_*`), by a table, over asyncio.
-//! From a kick to the call nothing passes through it: queues run on the same rings and data paths as
-//! behind virtio-mmio, and a kick or call eventfd is the same to them, whichever way it came.
+//! Messages are rare, so Python parses them, by a table, over asyncio. Between a kick and the call no
+//! Python runs: queues use the same rings and data paths as behind virtio-mmio, with the same kick and
+//! call eventfds.
 //!
-//! The in-flight log is written where chains are taken and given back, in `virtmesh_ring::inflight`; its
-//! memory is a front end's too, and mapped as such.
+//! The in-flight log is written where chains are popped and pushed, in `virtmesh_ring::inflight`. Its
+//! memory is handed over by the front end too, and mapped by this crate.
 //!
 //! # Why not the crates `vhost` and `vhost-user-backend`
 //!

@@ -1,9 +1,9 @@
 //! Guest memory as a vhost-user front end hands it over.
 //!
 //! Its files need not be sealed: QEMU seals those of `memory-backend-memfd` unless told not to, but
-//! not those of other memory back ends, and user-mode Linux uses a plain file. A file is checked to be
-//! long enough when it is mapped; one that is made shorter later costs its front end the connection,
-//! and nobody else anything (see `guard`).
+//! not those of other memory back ends, and user-mode Linux uses a plain file. The size of a
+//! file is checked when it is mapped. If the file shrinks later, the connection of its front end is
+//! closed, and nothing else is affected (see `guard`).
 //!
 //! Known gap: memory of hugetlbfs whose size or offset is no multiple of its page size is refused.
 
@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
-use virtmesh_device::Event;
+use virtmesh_device::EventFd;
 use virtmesh_ring::{GuestRam, MemoryError, RegionSpec};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
@@ -28,14 +28,14 @@ pub struct FrontEndMemory {
     // Dropped in this order: a range is crossed out before it can be unmapped.
     _guards: Vec<Guard>,
     ram: GuestRam,
-    lost: Arc<Event>,
+    lost: Arc<EventFd>,
 }
 
 impl FrontEndMemory {
     /// Check and map 1 to 32 regions, in any order. Their files need not be sealed, nor stay open.
     ///
-    /// A size need not be a multiple of 4096 (the crate `virtio-driver` maps just what its rings take):
-    /// whole pages are mapped, and what is behind the end in the last one reaches nobody.
+    /// A size need not be a multiple of 4096 (the crate `virtio-driver` maps just the bytes of its rings).
+    /// Whole pages are mapped; bytes past the end of the file in the last page are not shared.
     ///
     /// # Errors
     /// Those of [`GuestRam::map`] but `Unsealed`.
@@ -43,14 +43,14 @@ impl FrontEndMemory {
         let mut whole = Vec::with_capacity(regions.len());
         for (index, region) in regions.iter().enumerate() {
             check_file(index, region)?;
-            // It fits: the check bounds the size by the largest file offset.
+            // No overflow: the check limits the size to the largest file offset.
             let size = region.size.next_multiple_of(PAGE);
             whole.push(RegionSpec { size, ..*region });
         }
         // The system chooses the places, since huge pages have to be aligned to their size.
         let ram = GuestRam::map_unsealed(&whole)?;
         let failed = |region| move |source| MemoryError::Map { region, source };
-        let lost = Arc::new(Event::new().map_err(failed(0))?);
+        let lost = Arc::new(EventFd::new().map_err(failed(0))?);
         let mut guards = Vec::with_capacity(whole.len());
         for (index, region) in whole.iter().enumerate() {
             guards.push(guard(&ram, region, &lost).map_err(failed(index))?);
@@ -68,14 +68,14 @@ impl FrontEndMemory {
         &self.ram
     }
 
-    /// Readable once a file was found to be shorter than its region: the memory holds zeroes then.
+    /// Readable once a file was found shorter than its region. The memory reads as zeroes then.
     #[must_use]
     pub fn lost(&self) -> BorrowedFd<'_> {
         (*self.lost).as_fd()
     }
 }
 
-/// Check that a file is one, and long enough.
+/// Check that a descriptor is a regular file of sufficient size.
 fn check_file(index: usize, region: &RegionSpec<'_>) -> Result<(), MemoryError> {
     let failed = |source| MemoryError::Map {
         region: index,
@@ -84,7 +84,9 @@ fn check_file(index: usize, region: &RegionSpec<'_>) -> Result<(), MemoryError> 
     let file = File::from(region.fd.try_clone_to_owned().map_err(failed)?);
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(failed(io::Error::other("it is no regular file")));
+        return Err(failed(io::Error::other(
+            "it is no regular file: give a memfd or a file",
+        )));
     }
     let overflow = |what, start| MemoryError::Overflow {
         region: index,
@@ -107,7 +109,7 @@ fn check_file(index: usize, region: &RegionSpec<'_>) -> Result<(), MemoryError> 
     check_huge_pages(&file, region).map_err(failed)
 }
 
-/// Refuse parts of huge pages: they can't be mapped, or not be unmapped again.
+/// Refuse parts of huge pages: they can't be mapped, or can't be unmapped.
 fn check_huge_pages(file: &File, region: &RegionSpec<'_>) -> io::Result<()> {
     let mut system = MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: the descriptor is open, and the structure is valid.
@@ -122,12 +124,12 @@ fn check_huge_pages(file: &File, region: &RegionSpec<'_>) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(format!(
-        "its size or offset is no multiple of {page}, its huge page"
+        "its size or offset is no multiple of {page}, the size of its huge pages"
     )))
 }
 
 /// Guard a region that `ram` mapped.
-fn guard(ram: &GuestRam, region: &RegionSpec<'_>, lost: &Arc<Event>) -> io::Result<Guard> {
+fn guard(ram: &GuestRam, region: &RegionSpec<'_>, lost: &Arc<EventFd>) -> io::Result<Guard> {
     let place = ram
         .as_vm_memory()
         .get_host_address(GuestAddress(region.guest_address))

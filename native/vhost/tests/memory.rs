@@ -1,4 +1,4 @@
-//! The memory of a front end: what is refused, what is mapped, and files that become shorter.
+//! The memory of a front end: refused regions, mapped regions, and files that shrink.
 
 use std::error::Error;
 use std::fs::File;

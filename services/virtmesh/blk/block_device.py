@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from virtmesh.blk.range_lock import RangeLock
 from virtmesh.drivers.bounded_gather import bounded_gather
-from virtmesh_common.errors import BlockReadOnly, BlockUnsupported, PastEnd, Unaligned
+from virtmesh_common.blk.errors import BlockReadOnly, BlockUnsupported, PastEnd, Unaligned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

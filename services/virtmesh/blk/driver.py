@@ -25,15 +25,9 @@ from virtmesh.machine import InterruptMode
 from virtmesh.telemetry.definitions import LATENCY_BOUNDS, Histogram
 from virtmesh.virtio.queue import VirtQueue
 from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.errors import BlockIOError, BlockUnsupported
 from virtmesh_common.blk.spec import BlkFeature, RequestStatus, RequestType
-from virtmesh_common.errors import (
-    BlockIOError,
-    BlockUnsupported,
-    DriverError,
-    QueueUnusable,
-    RingCorrupt,
-    VirtmeshError,
-)
+from virtmesh_common.errors import DriverError, QueueUnusable, RingCorrupt, VirtmeshError
 from virtmesh_common.printable import printable
 from virtmesh_common.virtio.features import Feature
 

@@ -6,8 +6,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from virtmesh_common.blk.errors import BadSize, ImageDenied, ImageError, ImageLocked, ImageNotFound
 from virtmesh_common.blk.spec import SECTOR
-from virtmesh_common.errors import BadSize, ImageDenied, ImageError, ImageLocked, ImageNotFound
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,14 +1,23 @@
 """The kind `blk`."""
 
+from virtmesh.blk import metrics
 from virtmesh.blk.driver import VirtIOBlk
-from virtmesh.blk.model import make
-from virtmesh.blk.options import OPTIONS
+from virtmesh.blk.options import OPTIONS, make
+from virtmesh.blk.service import BlockAdmin
 from virtmesh.kinds.record import DeviceKind
+from virtmesh.telemetry.definitions import definitions_in
+from virtmesh_common.blk import spec
 
 KIND = DeviceKind(
     name="blk",
     title="The virtio block device (virtio 1.4, 5.2): configuration and features of a disk.",
     make=make,
     options=OPTIONS,
+    path_options=frozenset({"image"}),
+    virtio_device_id=spec.VIRTIO_ID_BLOCK,
+    registers=spec.CONFIG,
+    services=(BlockAdmin,),
+    collect=lambda model: metrics.blk_metrics(model.disk),
     driver=VirtIOBlk,
+    metrics=definitions_in(metrics),
 )

@@ -16,48 +16,26 @@ Threats and known gaps:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import structlog
 from virtmesh_native import BlkDevice, Interrupt
 
-from virtmesh.blk.image import add_hint, check_kind, create_image
-from virtmesh.blk.metrics import blk_metrics
-from virtmesh.blk.options import (
-    OFFERED,
-    OFFERED_WRITABLE,
-    OPTIONS,
-    BlkOptions,
-    check_options,
-)
-from virtmesh.blk.service import SERVICE, BlockAdmin
-from virtmesh.virtio.mmio_device import VirtioMmio
+from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, BlkOptions
 from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.errors import BadSize, BlockReadOnly, WouldShrink
 from virtmesh_common.blk.spec import BlkFeature
-from virtmesh_common.errors import (
-    BadSize,
-    BadValue,
-    BlockReadOnly,
-    DriverViolation,
-    ImageError,
-    WouldShrink,
-)
+from virtmesh_common.errors import BadValue, DriverViolation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from enum import IntFlag
 
-    import grpc.aio
-    from prometheus_client import Metric
     from virtmesh_native import GuestMemory, QueueConfig
 
     from virtmesh.virtio.device import SharedMemory
     from virtmesh_common.registers import Register
 
-log = structlog.get_logger(__name__)
-
-__all__ = ["OPTIONS", "BlkModel", "BlkOptions", "make"]
-
+__all__ = ["BlkModel", "BlkOptions"]
 
 HEADS, TRACK_SECTORS, CYLINDERS_MAX = 16, 63, 16383
 """The geometry that ATA disks report when they are larger than it can say."""
@@ -76,7 +54,6 @@ class BlkModel:
     """
 
     kind = "blk"
-    services = (SERVICE,)
     device_id = blk.VIRTIO_ID_BLOCK
     family: type[IntFlag] = BlkFeature
     config = blk.CONFIG
@@ -231,7 +208,7 @@ class BlkModel:
         if self._features is not None:  # No notifications to a device in reset (2.4.1).
             self.interrupt.raise_config()
 
-    # -- Counters, services, end ------------------------------------------------------------------
+    # -- Counters, end ------------------------------------------------------------------
 
     @property
     def notifications(self) -> int:
@@ -245,32 +222,6 @@ class BlkModel:
             ok + failed + unknown for ok, failed, unknown, _, _ in self.disk.stats().values()
         )
 
-    def add_services(self, server: grpc.aio.Server) -> None:
-        """Add BlockAdminService to the server."""
-        BlockAdmin(self).add_to(server)
-
-    def end_streams(self) -> None:
-        """Do nothing: every call of BlockAdminService ends by itself."""
-
-    def metrics(self) -> Iterable[Metric]:
-        """Return the metrics of the disk, read now."""
-        return blk_metrics(self.disk)
-
     def close(self) -> None:
         """Stop everything and release the image."""
         self.disk.close()
-
-
-def make(name: str, *, size: int | None, **values: Any) -> VirtioMmio:
-    """Make a disk from the options of the command line.
-
-    Errors: click.BadParameter for options that make no sense; ImageError, with the mend.
-    """
-    options = check_options(**values)
-    if size is not None and create_image(options.image, size, options.block_size):
-        log.info("created an image", image=str(options.image), size_bytes=size)
-    check_kind(options.image)
-    try:
-        return VirtioMmio(BlkModel(name, options))
-    except ImageError as error:
-        raise add_hint(error, options.image, options.block_size) from error

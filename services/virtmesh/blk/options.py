@@ -1,63 +1,29 @@
-"""What a disk is made of, and its options on the command line."""
+"""The options of a disk on the command line, and the disk that is made of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 
+from virtmesh.blk.image import add_hint, check_kind, create_image
+from virtmesh.blk.model import BlkModel
+from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, SEG_MAX, SIZE_MAX, BlkOptions
 from virtmesh.kinds.feature_option import without_option
 from virtmesh.kinds.option_types import Size
+from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.errors import ImageError
 from virtmesh_common.blk.spec import BlkFeature
-from virtmesh_common.virtio.features import TRANSPORT_FEATURES
 
-SEG_MAX = 126
-"""Default of seg_max: with a header and a status byte, 128 descriptors."""
-SIZE_MAX = 1 << 20
-"""Default of size_max, in bytes."""
+log = structlog.get_logger(__name__)
+
 SIZE_MAX_LIMIT = (1 << 32) - 1
 """Largest size_max that its field can say."""
 BLOCK_SIZE_MAX = 1 << 16
 """Largest block size, in bytes."""
-
-
-OFFERED = (
-    TRANSPORT_FEATURES
-    | BlkFeature.VIRTIO_BLK_F_SIZE_MAX
-    | BlkFeature.VIRTIO_BLK_F_SEG_MAX
-    | BlkFeature.VIRTIO_BLK_F_GEOMETRY
-    | BlkFeature.VIRTIO_BLK_F_BLK_SIZE
-    | BlkFeature.VIRTIO_BLK_F_FLUSH
-    | BlkFeature.VIRTIO_BLK_F_TOPOLOGY
-    | BlkFeature.VIRTIO_BLK_F_CONFIG_WCE
-    | BlkFeature.VIRTIO_BLK_F_MQ
-)
-"""Features of every disk."""
-OFFERED_WRITABLE = BlkFeature.VIRTIO_BLK_F_DISCARD | BlkFeature.VIRTIO_BLK_F_WRITE_ZEROES
-"""Features of a disk that takes writes."""
-
-
-@dataclass(frozen=True)
-class BlkOptions:
-    """What a disk is made of. Sizes are in bytes, `queue_size` in entries.
-
-    `size_max` and `seg_max` limit a segment and the number of segments of a request; `without` has
-    the bits of features that it does not offer.
-    """
-
-    image: Path
-    read_only: bool = False
-    serial: str = ""
-    queues: int = 1
-    queue_size: int = 256
-    block_size: int = blk.SECTOR
-    seg_max: int = SEG_MAX
-    size_max: int = SIZE_MAX
-    threads: int = 4
-    without: int = 0
 
 
 OPTIONS = (
@@ -150,3 +116,18 @@ def check_options(*, seg_max: int | None, **values: Any) -> BlkOptions:
             param_hint="--serial",
         )
     return BlkOptions(seg_max=seg_max or min(SEG_MAX, queue_size - 2), **values)
+
+
+def make(name: str, *, size: int | None, **values: Any) -> VirtioMmio:
+    """Make a disk from the options of the command line.
+
+    Errors: click.BadParameter for options that make no sense; ImageError, with the mend.
+    """
+    options = check_options(**values)
+    if size is not None and create_image(options.image, size, options.block_size):
+        log.info("created an image", image=str(options.image), size_bytes=size)
+    check_kind(options.image)
+    try:
+        return VirtioMmio(BlkModel(name, options))
+    except ImageError as error:
+        raise add_hint(error, options.image, options.block_size) from error

@@ -19,6 +19,8 @@ SERVICE = "virtmesh.block.v1.BlockAdminService"
 class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
     """The service of one disk. What may wait runs on a thread of its own."""
 
+    name = SERVICE
+
     def __init__(self, model: BlkModel) -> None:
         self._model = model
         self._resizing = asyncio.Lock()
@@ -27,6 +29,9 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
     def add_to(self, server: grpc.aio.Server) -> None:
         """Add the service to a server."""
         block_pb2_grpc.add_BlockAdminServiceServicer_to_server(self, server)
+
+    def end_streams(self) -> None:
+        """Do nothing: every call ends by itself."""
 
     async def GetInfo(
         self, request: pb.GetInfoRequest, context: grpc.aio.ServicerContext[Any, Any]

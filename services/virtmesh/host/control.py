@@ -11,6 +11,7 @@ from virtmesh_common.api.device.v1 import device_pb2_grpc
 from virtmesh_common.errors import BadValue
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import grpc.aio
@@ -23,7 +24,7 @@ DRIVER_NAME_LIMIT = 128
 
 
 class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
-    """DeviceService of one device. The two addresses are told to clients by Describe."""
+    """DeviceService of one device. Describe tells clients the addresses and services."""
 
     def __init__(self, device: Device, sessions: Sessions, counters: HostCounters) -> None:
         self._device = device
@@ -32,6 +33,8 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
         self.handover_socket: Path | None = None
         self.metrics_address = ""
         self.vhost_user_socket: Path | None = None
+        self.services: Sequence[str] = ()
+        """Full gRPC names of what the kind of the device offers to people."""
 
     async def Describe(
         self, request: pb.DescribeRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -47,7 +50,7 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
             queue_size_max=description.queue_size_max,
             handover_socket=str(self.handover_socket or ""),
             version=__version__,
-            services=description.services,
+            services=self.services,
             metrics_address=self.metrics_address,
             vhost_user_socket=str(self.vhost_user_socket or ""),
         )

@@ -14,7 +14,7 @@ from virtmesh.attach.sessions import Sessions
 from virtmesh.host.control import ControlPlane
 from virtmesh.host.counters import HostCounters
 from virtmesh.host.interrupts import InterruptPlane
-from virtmesh.host.metrics import host_metrics
+from virtmesh.host.metrics import device_metrics, host_metrics
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
 from virtmesh.rpc.server import GRACE_SECONDS, Server
 from virtmesh.telemetry import logging as logs
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from virtmesh.kinds.record import DeviceKind
+    from virtmesh.kinds.service import KindService
     from virtmesh.mmio.device import Device
 
 log = structlog.get_logger(__name__)
@@ -70,14 +72,22 @@ class Host:
 
     Its last `recorder` events are kept (virtmesh.trace.v1); 0: none. A recorder that the device has
     already stays.
+    `kind` says what the device offers beside what every device does; None: nothing.
     Errors: NotVirtio for a device that no vhost-user front end can drive; of `start`, AddressTaken,
     and ValueError for an address that is none.
     """
 
     def __init__(
-        self, device: Device, addresses: Addresses, *, recorder: int = EVENTS_DEFAULT
+        self,
+        device: Device,
+        addresses: Addresses,
+        kind: DeviceKind | None = None,
+        *,
+        recorder: int = EVENTS_DEFAULT,
     ) -> None:
         self.device = device
+        self._kind = kind
+        self._services: Sequence[KindService] = ()
         if recorder and not device.interrupt.recorder.capacity:
             device.interrupt.recorder = Recorder(recorder)
         self._wanted = addresses
@@ -119,7 +129,8 @@ class Host:
         )
         interrupt_pb2_grpc.add_InterruptServiceServicer_to_server(self._interrupts, server)
         trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, server)
-        self.device.add_services(server)
+        for service in self._make_services():
+            service.add_to(server)
         if self._handovers:
             self._handovers.listen()
             self._control.handover_socket = self._handovers.path.absolute()
@@ -131,7 +142,7 @@ class Host:
         if self._front_ends:
             self._front_ends.listen()
             self._control.vhost_user_socket = self._front_ends.path.absolute()
-        await self._server.start((*SERVICES, *description.services))
+        await self._server.start((*SERVICES, *self._control.services))
 
     async def stop(self) -> bool:
         """Finish what is being executed, then go: nothing of the service is left behind.
@@ -151,7 +162,8 @@ class Host:
             drained = False
         self._interrupts.close()
         self._trace.close()
-        self.device.end_streams()
+        for service in self._services:
+            service.end_streams()
         await self._server.stop(GRACE_SECONDS)
         if self._handovers:
             self._handovers.close()
@@ -160,6 +172,13 @@ class Host:
         if drained:
             await asyncio.to_thread(self.device.close)
         return drained
+
+    def _make_services(self) -> Sequence[KindService]:
+        """Make the services of the kind."""
+        kind, model = self._kind, self.device.model
+        self._services = tuple(make(model) for make in kind.services) if kind else ()
+        self._control.services = tuple(service.name for service in self._services)
+        return self._services
 
     def _traced(self, name: str) -> Traced:
         """Return the device's side. Errors: DeviceNotFound."""
@@ -191,4 +210,6 @@ class Host:
         yield from host_metrics(self.device, self._sessions, self._counters)
         yield from self._server.calls.metrics()
         yield from logs.LIMIT.metrics()
-        yield from self.device.metrics()
+        yield from device_metrics(self.device)
+        if self._kind:
+            yield from self._kind.collect(self.device.model)

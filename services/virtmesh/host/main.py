@@ -26,6 +26,7 @@ from virtmesh_common.errors import VirtmeshError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from virtmesh.kinds import DeviceKind
     from virtmesh.mmio.device import Device
 
 log = structlog.get_logger(__name__)
@@ -88,20 +89,20 @@ class Kinds(click.Group):
         return click.Command(
             cmd_name,
             params=[*COMMON, *kind.options],
-            callback=serve(kind.make),
+            callback=serve(kind),
             short_help=kind.title,
             help=kind.title,
         )
 
 
-def serve(make: Callable[..., Device]) -> Callable[..., None]:
+def serve(kind: DeviceKind) -> Callable[..., None]:
     """Return what a kind's command does."""
 
     def command(*, name: str, recorder: int, log: logs.Format, **options: Any) -> None:
         logs.configure(log)
         addresses = take_addresses(options)
         try:
-            uvloop.run(run(lambda: make(name, **options), addresses, recorder))
+            uvloop.run(run(kind, lambda: kind.make(name, **options), addresses, recorder))
         except (VirtmeshError, OSError, ValueError) as error:
             message = " ".join(str(error).split())
             click.echo(f"virtmesh-device: {message}", err=True)
@@ -131,11 +132,13 @@ def default_handover(listen: tuple[str, ...]) -> Path | None:
     return None
 
 
-async def run(make: Callable[[], Device], addresses: Addresses, recorder: int) -> None:
-    """Make a device and serve it until a signal asks for the end."""
+async def run(
+    kind: DeviceKind, make: Callable[[], Device], addresses: Addresses, recorder: int
+) -> None:
+    """Make a device of a kind and serve it until a signal asks for the end."""
     stop = catch_signals()
     device = make()
-    host = Host(device, addresses, recorder=recorder)
+    host = Host(device, addresses, kind, recorder=recorder)
     try:
         await host.start()
         number = await stop

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from virtmesh.mmio.metrics import register_metrics
 from virtmesh.telemetry.definitions import counter, gauge, info
+from virtmesh.virtio.metrics import virtio_metrics
+from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common import __version__
 
 if TYPE_CHECKING:
@@ -66,3 +69,10 @@ def host_metrics(device: Device, sessions: Sessions, host: HostCounters) -> Iter
     )
     yield INTERRUPTS.one(interrupt.sequence)
     yield INTERRUPTS_SUPPRESSED.one(interrupt.suppressed)
+
+
+def device_metrics(device: Device) -> Iterable[Metric]:
+    """Return the metrics of the register window and of the transport, read now."""
+    yield from register_metrics(*device.register_files)
+    if isinstance(device, VirtioMmio):
+        yield from virtio_metrics(device)

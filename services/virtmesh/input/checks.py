@@ -11,8 +11,8 @@ from virtmesh.input.held_keys import (
     EV_KEY,
     NO_TOUCH,
 )
-from virtmesh_common.errors import BadEvent
 from virtmesh_common.evdev import CODES, TYPES, name_of, type_name
+from virtmesh_common.input.errors import BadEvent
 
 if TYPE_CHECKING:
     from virtmesh.input.held_keys import Event

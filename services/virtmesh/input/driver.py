@@ -19,8 +19,9 @@ from virtmesh.input.info import InputInfo, read_info
 from virtmesh.input.input_device import InputDevice
 from virtmesh.machine import InterruptMode
 from virtmesh.virtio.queue import VirtQueue
-from virtmesh_common.errors import BadEvent, QueueUnusable, RingCorrupt, VirtmeshError
+from virtmesh_common.errors import QueueUnusable, RingCorrupt, VirtmeshError
 from virtmesh_common.evdev import TYPES, name_of
+from virtmesh_common.input.errors import BadEvent
 from virtmesh_common.input.spec import EVENT, EVENTQ, STATUSQ, VIRTIO_ID_INPUT, InputFeature
 
 if TYPE_CHECKING:

@@ -24,45 +24,38 @@ Threats and known gaps:
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
 from virtmesh_native import Interrupt
 
 from virtmesh.attach.eventfd import drain
 from virtmesh.input.config import answers
 from virtmesh.input.held_keys import ABS_MT_SLOT, Ledger
 from virtmesh.input.injection import Injection
-from virtmesh.input.metrics import input_metrics
-from virtmesh.input.options import OFFERED, OPTIONS, InputOptions, check_options
 from virtmesh.input.output import Output
-from virtmesh.input.personality import Personality, load
 from virtmesh.input.rings import EventRing, StatusRing
-from virtmesh.input.service import SERVICE, InputService
-from virtmesh.virtio.mmio_device import VirtioMmio
+from virtmesh.input.settings import OFFERED, InputOptions
 from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.input import spec as virtio_input
 from virtmesh_common.input.spec import EVENTQ, STATUSQ, InputFeature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from enum import IntFlag
 
-    import grpc.aio
-    from prometheus_client import Metric
     from virtmesh_native import GuestMemory, QueueConfig
 
+    from virtmesh.input.personality import Personality
     from virtmesh.virtio.device import SharedMemory
     from virtmesh_common.registers import Register
 
-__all__ = ["OPTIONS", "InputModel", "InputOptions", "make"]
+__all__ = ["InputModel", "InputOptions"]
 
 
 class InputModel:
     """An input device. Implements virtmesh.virtio.device.VirtioDevice."""
 
     kind = "input"
-    services = (SERVICE,)
     device_id = virtio_input.VIRTIO_ID_INPUT
     family: type[IntFlag] = InputFeature
     config = virtio_input.CONFIG
@@ -89,7 +82,6 @@ class InputModel:
         self._rings: dict[int, EventRing | StatusRing] = {}
         self._bases: dict[int, int] = {}
         """Where queues that were stopped can go on."""
-        self._service: InputService | None = None
 
     # -- Features and configuration space -----------------------------------------------------
 
@@ -180,39 +172,12 @@ class InputModel:
             )
         self.kick(index)
 
-    # -- Counters, services, end ------------------------------------------------------------------
+    # -- Counters, end ------------------------------------------------------------------
 
     @property
     def requests(self) -> int:
         """Events delivered and events taken: each is a request of the driver."""
         return self.injection.delivery.events_delivered + self.output.events
 
-    def add_services(self, server: grpc.aio.Server) -> None:
-        """Add InputService to the server."""
-        self._service = InputService(self)
-        self._service.add_to(server)
-
-    def end_streams(self) -> None:
-        """End every stream of InputService: the device service is stopping."""
-        if self._service is not None:
-            self._service.end_streams()
-
-    def metrics(self) -> Iterable[Metric]:
-        """Return the metrics of the device, read now."""
-        return input_metrics(self.injection, self.output, self.personality)
-
     def close(self) -> None:
         """Do nothing: nothing is held when the queues are stopped."""
-
-
-def make(name: str, **values: Any) -> VirtioMmio:
-    """Make an input device from the options of the command line.
-
-    Errors: click.BadParameter for options that make no sense, and for a bad personality.
-    """
-    options = check_options(**values)
-    try:
-        personality = load(options.personality)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--personality") from error
-    return VirtioMmio(InputModel(name, options, personality))

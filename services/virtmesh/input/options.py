@@ -1,43 +1,17 @@
-"""What an input device is made of, and its options on the command line."""
+"""The options of an input device on the command line, and the device that is made of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from virtmesh.input.personality import built_in, check_text
+from virtmesh.input.model import InputModel
+from virtmesh.input.personality import built_in, check_text, load
+from virtmesh.input.settings import OFFERED, QUEUE_SIZE, WAITING, InputOptions
 from virtmesh.kinds.feature_option import without_option
+from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.input.spec import InputFeature
-from virtmesh_common.virtio.features import TRANSPORT_FEATURES
-
-QUEUE_SIZE = 64
-"""Default of queue_size: as many buffers as Linux posts."""
-WAITING = 4096
-"""Default of waiting, in packets."""
-
-
-OFFERED = TRANSPORT_FEATURES
-"""Features of every input device; it has none of its own (5.8.3)."""
-
-
-@dataclass(frozen=True)
-class InputOptions:
-    """What an input device is made of.
-
-    `personality` is a name or the path of a file, `name_text` the name that the driver reads (that
-    of the personality if it is empty), `queue_size` in entries, `waiting` in packets; `without` has
-    the bits of features that it does not offer.
-    """
-
-    personality: str
-    serial: str = ""
-    name_text: str = ""
-    queue_size: int = QUEUE_SIZE
-    waiting: int = WAITING
-    without: int = 0
-
 
 OPTIONS = (
     click.Option(
@@ -83,3 +57,16 @@ def check_options(**values: Any) -> InputOptions:
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint=hint) from error
     return InputOptions(**values)
+
+
+def make(name: str, **values: Any) -> VirtioMmio:
+    """Make an input device from the options of the command line.
+
+    Errors: click.BadParameter for options that make no sense, and for a bad personality.
+    """
+    options = check_options(**values)
+    try:
+        personality = load(options.personality)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--personality") from error
+    return VirtioMmio(InputModel(name, options, personality))

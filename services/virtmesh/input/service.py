@@ -25,6 +25,8 @@ SERVICE = "virtmesh.input.v1.InputService"
 class InputService(input_pb2_grpc.InputServiceServicer):
     """The service of one device."""
 
+    name = SERVICE
+
     def __init__(self, model: InputModel) -> None:
         self._model = model
         self._checker = Checker(model.name, model.personality)

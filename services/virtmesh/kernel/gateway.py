@@ -16,7 +16,7 @@ import grpc.aio
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
 from virtmesh_common.channel import DEVICE_KEY, open_channel
-from virtmesh_common.errors import DETAILS_KEY, BlockUnsupported, ShuttingDown, from_rpc_error
+from virtmesh_common.errors import DETAILS_KEY, NotOffered, ShuttingDown, from_rpc_error
 from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 READ_ONLY_METHODS = frozenset(
     (
         "/virtmesh.device.v1.DeviceService/Describe",
+        "/virtmesh.device.v1.DeviceService/DescribeInterface",
         "/virtmesh.device.v1.DeviceService/GetStatus",
         "/virtmesh.device.v1.DeviceService/GetStats",
         "/virtmesh.trace.v1.TraceService/Read",
@@ -81,7 +82,7 @@ class Gateway(grpc.aio.ServerInterceptor):
     ) -> None:
         """Pass one call on.
 
-        Errors: DeviceNotFound; BlockUnsupported; ShuttingDown; what the device answers.
+        Errors: DeviceNotFound; NotOffered; ShuttingDown; what the device answers.
         """
         endpoint = self._kernel.device(name).node.endpoint
         channel = self._channel(endpoint)
@@ -126,7 +127,7 @@ class Gateway(grpc.aio.ServerInterceptor):
         service = method.removeprefix("/").rpartition("/")[0]
         if service not in about.services:
             offered = ", ".join(about.services) or "none"
-            raise BlockUnsupported(f"{method} is not forwarded: {name} offers {offered}")
+            raise NotOffered(f"{method} is not forwarded: {name} offers {offered}")
 
     def _channel(self, endpoint: str) -> grpc.aio.Channel:
         """Return the channel to a device service."""

@@ -15,7 +15,7 @@ from virtmesh.kernel.monitor import Monitor
 from virtmesh.kernel.probe import ProbedDevice, ProbeState
 from virtmesh.kernel.vhost_user_device import VhostUserDevice
 from virtmesh_common import __version__
-from virtmesh_common.errors import DeviceNotFound, DeviceNotReady
+from virtmesh_common.errors import DeviceNotFound, WrongKind
 
 if TYPE_CHECKING:
     from virtmesh.drivers.settings import Settings
@@ -84,19 +84,17 @@ class Kernel:
         return self.device(name).traced
 
     def block_device(self, name: str) -> BlockDevice:
-        """Return a disk that is in use. Errors: DeviceNotFound; DeviceNotReady."""
+        """Return a disk that is in use. Errors: DeviceNotFound; DeviceNotReady; WrongKind."""
         driver = self.device(name).ready_driver()
         if not isinstance(driver, BlockDevice):
-            raise DeviceNotFound(f"{name} is no disk: it is driven by {type(driver).__name__}")
+            raise WrongKind(f"{name} is no disk: it is driven by {type(driver).__name__}")
         return driver
 
     def input_device(self, name: str) -> InputDevice:
-        """Return an input device that is in use. Errors: DeviceNotFound; DeviceNotReady."""
+        """Return an input device in use. Errors: DeviceNotFound; DeviceNotReady; WrongKind."""
         driver = self.device(name).ready_driver()
         if not isinstance(driver, InputDevice):
-            raise DeviceNotReady(
-                f"{name} is no input device: it is driven by {type(driver).__name__}"
-            )
+            raise WrongKind(f"{name} is no input device: it is driven by {type(driver).__name__}")
         return driver
 
     def _describe(self, settings: Settings, tree: str) -> None:

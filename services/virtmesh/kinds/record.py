@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
 
     import click
     from prometheus_client import Metric
 
     from virtmesh.drivers.base import Driver
-    from virtmesh.kinds.kernel_service import KernelServiceFactory
+    from virtmesh.kinds.service import DeviceServiceFactory, KernelServiceFactory
     from virtmesh.mmio.device import Device
     from virtmesh.telemetry.definitions import Definition
     from virtmesh_common.registers import Register
@@ -65,12 +66,19 @@ class Figure:
     """One number of a device in `virtmesh top`: a metric, and what it is called there.
 
     A counter is shown as a rate, a gauge as it is. `labels` picks series of the metric; their
-    values are added up.
+    values are added up. A kind has each label once.
     """
 
     label: str
     metric: Definition
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    is_total: bool = False
+    """True for a counter that is shown as it is: what should be 0, such as errors."""
+
+
+def no_metrics(_source: object) -> Iterable[Metric]:
+    """Return the metrics of a kind that has none of its own."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -95,16 +103,21 @@ class DeviceKind:
     platform: Platform | None = None
     """How the device is found; None for a virtio device, which sits in a virtio-mmio slot."""
     registers: Sequence[Register] = ()
-    """The window of a platform device; the configuration space of a virtio device, from 0."""
+    """The window of a platform device; the configuration space of a virtio device. Offsets are
+    those of the window: a configuration space begins at MMIO_CONFIG."""
     requests: RequestNames | None = None
+    services: Sequence[DeviceServiceFactory] = ()
+    """What the device service offers to people, beside the services of every device."""
+    collect: Callable[[Any], Iterable[Metric]] = no_metrics
+    """The metrics of a device, read now. It gets the model."""
     driver: type[Driver] | None = None
     """The kernel's driver."""
     kernel_services: Sequence[KernelServiceFactory] = ()
     """What the kernel service offers to clients for devices of the kind."""
-    driver_metrics: Callable[[Mapping[str, Driver]], Iterable[Metric]] | None = None
-    """The metrics of the drivers of the kind, by name of the device, read now."""
+    driver_metrics: Callable[[Mapping[str, Any]], Iterable[Metric]] = no_metrics
+    """The metrics of the kernel's drivers of the kind, by name of the device, read now."""
     metrics: Sequence[Definition] = ()
-    """The metrics of the device service, beside those of every device."""
+    """The definitions of what `collect` and `driver_metrics` return."""
     figures: Sequence[Figure] = ()
     """What `virtmesh top` shows of the device."""
     dashboard: str = ""

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    import grpc.aio
-    from prometheus_client import Metric
     from virtmesh_native import GuestMemory, Interrupt
+
+    from virtmesh.mmio.register_file import RegisterFile
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,6 @@ class Description:
     reg_shift: int = 0
     """Registers are `1 << reg_shift` bytes apart, of a device where that can be chosen."""
     queue_size_max: Sequence[int] = ()
-    services: Sequence[str] = ()
-    """Full gRPC names of the services the device offers to people."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +81,14 @@ class Device(Protocol):
         """What the device is."""
 
     @property
+    def model(self) -> object:
+        """The model: what the services and metrics of its kind look at."""
+
+    @property
+    def register_files(self) -> Sequence[RegisterFile]:
+        """The register files of its window: they count accesses."""
+
+    @property
     def interrupt(self) -> Interrupt:
         """The interrupt line."""
 
@@ -114,15 +120,6 @@ class Device(Protocol):
 
     def detach(self) -> None:
         """Forget the driver's memory and doorbells; the device is reset by then."""
-
-    def add_services(self, server: grpc.aio.Server) -> None:
-        """Add the services of `description.services` to the server."""
-
-    def end_streams(self) -> None:
-        """End the calls of those services that have no end of their own: the service stops."""
-
-    def metrics(self) -> Iterable[Metric]:
-        """Return the device's own metrics, read now."""
 
     def close(self) -> None:
         """Release everything; the device is reset and detached by then. May wait."""

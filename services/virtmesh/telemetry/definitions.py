@@ -20,6 +20,7 @@ from prometheus_client.core import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from types import ModuleType
 
     from prometheus_client import Metric
 
@@ -154,3 +155,8 @@ def histogram(name: str, meaning: str, *labels: str) -> Definition:
 def info(name: str, meaning: str, *labels: str) -> Definition:
     """State an information: a gauge that is always 1; its name gets the suffix _info."""
     return Definition(Kind.INFO, name, meaning, "", labels)
+
+
+def definitions_in(module: ModuleType) -> tuple[Definition, ...]:
+    """Return the metrics that a module states, in their order."""
+    return tuple(value for value in vars(module).values() if isinstance(value, Definition))

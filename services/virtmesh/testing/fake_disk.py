@@ -6,7 +6,8 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
-from virtmesh_common.errors import BlockReadOnly, DeviceLost, PastEnd, Unaligned
+from virtmesh_common.blk.errors import BlockReadOnly, PastEnd, Unaligned
+from virtmesh_common.errors import DeviceLost
 
 BLOCK_BYTES = 512
 

@@ -26,15 +26,14 @@ from virtmesh_common.api.kernel.v1 import block_device_pb2 as disk_pb
 from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc as disk_rpc
 from virtmesh_common.api.kernel.v1 import kernel_pb2 as kernel_pb
 from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc as kernel_rpc
+from virtmesh_common.blk.errors import BadSize, WouldShrink
 from virtmesh_common.channel import CHUNK_LIMIT_BYTES, DEVICE_KEY, SERVER_OPTIONS
 from virtmesh_common.errors import (
     DETAILS_KEY,
-    BadSize,
     BadStream,
     DeviceNotFound,
     MessageTooLarge,
     VirtmeshError,
-    WouldShrink,
     to_status,
 )
 

@@ -6,7 +6,7 @@ import asyncio
 import random
 
 from virtmesh.blk.block_device import BlockDevice
-from virtmesh_common.errors import BlockIOError
+from virtmesh_common.blk.errors import BlockIOError
 
 
 class MemoryDisk(BlockDevice):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from virtmesh.uart.port import LINE_LIMIT, FarLines, Flow, LineError, LineFormat, PortLines
-from virtmesh_common.errors import LineFull
+from virtmesh_common.uart.errors import LineFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

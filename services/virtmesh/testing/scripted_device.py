@@ -14,10 +14,8 @@ from virtmesh_native import DeviceQueue, Interrupt
 from virtmesh_common.errors import DriverViolation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    import grpc.aio
-    from prometheus_client import Metric
     from virtmesh_native import GuestMemory, QueueConfig
 
     from virtmesh.virtio.device import SharedMemory
@@ -30,7 +28,6 @@ Buffer = tuple[int, int]
 class ScriptedDevice(ABC):
     """The part of virtmesh.virtio.device.VirtioDevice that is the same for all of them."""
 
-    services: Sequence[str] = ()
     shared_memory: Mapping[int, SharedMemory] = {}
     notifications = 0
 
@@ -115,16 +112,6 @@ class ScriptedDevice(ABC):
 
     def join(self, index: int) -> None:
         """Do nothing: a queue stops at once."""
-
-    def add_services(self, server: grpc.aio.Server) -> None:
-        """Add none."""
-
-    def end_streams(self) -> None:
-        """Do nothing: there are none."""
-
-    def metrics(self) -> Iterable[Metric]:
-        """Return none."""
-        return ()
 
     def close(self) -> None:
         """Do nothing: nothing is held."""

@@ -1,14 +1,39 @@
 """The kind `uart`."""
 
-from virtmesh.kinds.record import DeviceKind
+from virtmesh.kinds.record import DeviceKind, Place, Platform, Property
+from virtmesh.telemetry.definitions import definitions_in
+from virtmesh.uart import metrics
 from virtmesh.uart.driver.driver import NS16550a
-from virtmesh.uart.model import make
-from virtmesh.uart.options import OPTIONS
+from virtmesh.uart.options import OPTIONS, make
+from virtmesh.uart.service import UartService
+from virtmesh.uart.settings import FREQUENCY
+from virtmesh_common.uart import spec
+
+PLATFORM = Platform(
+    compatible=spec.COMPATIBLE,
+    node="serial",
+    # The board has one, on interrupt 10; 11 is that of its clock, so more ports pass it over.
+    places=tuple(
+        Place(0x1000_0000 + port * 0x100, 0x100, irq) for port, irq in enumerate((10, 12, 13, 14))
+    ),
+    properties={
+        "clock-frequency": Property("clock", FREQUENCY),
+        "reg-shift": Property("reg-shift", 0),
+        "reg-io-width": Property("reg-io-width", 1),
+    },
+    is_console=True,
+)
+"""Where serial ports are on QEMU's RISC-V `virt` board, and what their nodes tell the driver."""
 
 KIND = DeviceKind(
     name="uart",
     title="The NS16550A serial port (PC16550D data sheet).",
     make=make,
     options=OPTIONS,
+    path_options=frozenset({"log-file"}),
+    platform=PLATFORM,
+    services=(UartService,),
+    collect=lambda port: metrics.uart_metrics(port.chip, port.far_end),
     driver=NS16550a,
+    metrics=definitions_in(metrics),
 )

@@ -21,35 +21,30 @@ Threats and known gaps:
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from virtmesh_native import Interrupt
 
 from virtmesh.mmio.device import Description, DeviceCounters, DeviceState
-from virtmesh.mmio.metrics import register_metrics
 from virtmesh.uart.chip.chip import Chip
 from virtmesh.uart.chip.register_window import Window
 from virtmesh.uart.counters import UartCounters
 from virtmesh.uart.line.far_end import FarEnd
 from virtmesh.uart.line.log_file import LogFile
-from virtmesh.uart.metrics import uart_metrics
-from virtmesh.uart.options import OPTIONS, UartOptions, check_options
 from virtmesh.uart.port import LineError
-from virtmesh.uart.service import SERVICE, UartService
+from virtmesh.uart.settings import UartOptions
 from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.errors import NoSuchQueue
 from virtmesh_common.uart.spec import COMPATIBLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    import grpc.aio
-    from prometheus_client import Metric
+    from collections.abc import Sequence
 
     from virtmesh.mmio.device import Attachment
+    from virtmesh.mmio.register_file import RegisterFile
     from virtmesh.uart.chip.clock import Clock
 
-__all__ = ["OPTIONS", "UartDevice", "UartOptions", "make"]
+__all__ = ["UartDevice", "UartOptions"]
 
 
 class UartDevice:
@@ -75,7 +70,6 @@ class UartDevice:
             LogFile(options.log_file) if options.log_file else None,
         )
         self._window = Window(self.chip, options.layout)
-        self._service: UartService | None = None
         self._resets = 0
 
     # -- virtmesh.mmio.device.Device -------------------------------------------------------------
@@ -89,8 +83,17 @@ class UartDevice:
             compatible=COMPATIBLE,
             mmio_size_bytes=self.options.layout.size,
             reg_shift=self.options.layout.reg_shift,
-            services=(SERVICE,),
         )
+
+    @property
+    def model(self) -> UartDevice:
+        """The device itself: no transport stands before it."""
+        return self
+
+    @property
+    def register_files(self) -> Sequence[RegisterFile]:
+        """Both register files: with DLAB set, another one is in force."""
+        return self._window.files
 
     @property
     def state(self) -> DeviceState:
@@ -131,21 +134,6 @@ class UartDevice:
     def detach(self) -> None:
         """Forget the driver."""
         self.chip.line.attached = False
-
-    def add_services(self, server: grpc.aio.Server) -> None:
-        """Add UartService to the server."""
-        self._service = UartService(self)
-        self._service.add_to(server)
-
-    def end_streams(self) -> None:
-        """End every stream of UartService: the device service is stopping."""
-        if self._service is not None:
-            self._service.end_streams()
-
-    def metrics(self) -> Iterable[Metric]:
-        """Return the metrics of the device, read now."""
-        yield from register_metrics(*self._window.files)
-        yield from uart_metrics(self.chip, self.far_end)
 
     def close(self) -> None:
         """Complete the log file."""
@@ -190,11 +178,3 @@ class UartDevice:
             refused_bytes=line.refused_bytes,
             unattended_bytes=line.unattended_bytes,
         )
-
-
-def make(name: str, **values: Any) -> UartDevice:
-    """Make a serial port from the options of the command line.
-
-    Errors: click.BadParameter for options that make no sense; OSError for a log file.
-    """
-    return UartDevice(name, check_options(**values))

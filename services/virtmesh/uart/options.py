@@ -1,8 +1,7 @@
-"""What a serial port is made of, and its options on the command line."""
+"""The options of a serial port on the command line, and the port that is made of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +9,14 @@ import click
 
 from virtmesh.kinds.option_types import Size
 from virtmesh.uart.line.scrollback import SCROLLBACK_BYTES
+from virtmesh.uart.model import UartDevice
+from virtmesh.uart.settings import FREQUENCY, UartOptions
 from virtmesh_common.uart.spec import REG_SHIFTS, Layout
 
-FREQUENCY = 3_686_400
-"""Default clock in Hz: that of QEMU's riscv virt board."""
 FREQUENCY_MAX = 24_000_000
 """Fastest clock that the chip takes, in Hz (8.3)."""
 SCROLLBACK_MAX = 1 << 30
 """Largest scrollback, in bytes."""
-
-
-@dataclass(frozen=True)
-class UartOptions:
-    """What a serial port is made of.
-
-    `clock` is its frequency in Hz, `scrollback` in bytes; output goes to `log_file` too.
-    """
-
-    layout: Layout = field(default_factory=Layout)
-    pace: bool = False
-    clock: int = FREQUENCY
-    auto_flow: bool = False
-    scrollback: int = SCROLLBACK_BYTES
-    log_file: Path | None = None
-
 
 OPTIONS = (
     click.Option(["--pace"], is_flag=True, help="Have the line take the time of its baud rate."),
@@ -91,3 +74,11 @@ def check_options(*, reg_shift: int, reg_io_width: str | int, **values: Any) -> 
             f"{values['scrollback']} is not from 1 byte to 1 GiB", param_hint="--scrollback"
         )
     return UartOptions(layout=layout, **values)
+
+
+def make(name: str, **values: Any) -> UartDevice:
+    """Make a serial port from the options of the command line.
+
+    Errors: click.BadParameter for options that make no sense; OSError for a log file.
+    """
+    return UartDevice(name, check_options(**values))

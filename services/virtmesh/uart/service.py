@@ -50,6 +50,8 @@ class SerialDevice(Protocol):
 class UartService(uart_pb2_grpc.UartServiceServicer):
     """The service of one device."""
 
+    name = SERVICE
+
     def __init__(self, device: SerialDevice) -> None:
         self._device = device
         self._far_end = device.far_end

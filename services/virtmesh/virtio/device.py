@@ -1,6 +1,7 @@
 """What the transport knows of a virtio device: the seam between virtio-mmio and every model.
 
-A model sees guest memory, its interrupt and its options. Whoever implements `VirtioDevice` gets the
+A model sees guest memory, its interrupt line and its observer (the recorder of that line): no
+gRPC, no command line, no Prometheus. Whoever implements `VirtioDevice` gets the
 register window, status and features (2.1, 2.2), queue set-up and resets from the transport.
 """
 
@@ -10,11 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from enum import IntFlag
 
-    import grpc.aio
-    from prometheus_client import Metric
     from virtmesh_native import GuestMemory, Interrupt, QueueConfig
 
     from virtmesh_common.registers import Register
@@ -44,10 +43,6 @@ class VirtioDevice(Protocol):
     @property
     def kind(self) -> str:
         """Name of the model, such as "blk"."""
-
-    @property
-    def services(self) -> Sequence[str]:
-        """Full gRPC names of the services it offers to people."""
 
     @property
     def device_id(self) -> int:
@@ -123,15 +118,6 @@ class VirtioDevice(Protocol):
 
     def reset(self) -> None:
         """Return to the state before `negotiate`; every queue is stopped by then."""
-
-    def add_services(self, server: grpc.aio.Server) -> None:
-        """Add the services of `services` to the server."""
-
-    def end_streams(self) -> None:
-        """End the calls of those services that have no end of their own: the service stops."""
-
-    def metrics(self) -> Iterable[Metric]:
-        """Return the model's own metrics, read now."""
 
     def close(self) -> None:
         """Release everything. May wait."""

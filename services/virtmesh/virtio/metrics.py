@@ -10,11 +10,10 @@ from virtmesh_common.virtio.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from enum import IntFlag
 
     from prometheus_client import Metric
 
-    from virtmesh.mmio.device import DeviceState
+    from virtmesh.virtio.mmio_device import VirtioMmio
 
 STATUS = gauge(
     "virtmesh_virtio_status",
@@ -33,13 +32,12 @@ FEATURES_REFUSED = counter(
 )
 
 
-def virtio_metrics(
-    state: DeviceState, family: type[IntFlag], features_refused: int
-) -> Iterable[Metric]:
+def virtio_metrics(device: VirtioMmio) -> Iterable[Metric]:
     """Return the metrics of the transport, read now."""
+    state, family = device.state, device.model.family
     yield STATUS.of(((str(bit.name),), bool(state.device_status & bit)) for bit in Status)
     agreed = set(feature_names(state.driver_features, family))
     yield FEATURE.of(
         ((name,), name in agreed) for name in feature_names(state.device_features, family)
     )
-    yield FEATURES_REFUSED.one(features_refused)
+    yield FEATURES_REFUSED.one(device.features_refused)

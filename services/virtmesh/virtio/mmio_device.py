@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from virtmesh.mmio.device import Description, DeviceCounters, DeviceState
-from virtmesh.mmio.metrics import register_metrics
 from virtmesh.mmio.register_file import RegisterFile
 from virtmesh.virtio.device import VIRTIO_VENDOR_ID, SharedMemory
-from virtmesh.virtio.metrics import virtio_metrics
 from virtmesh.virtio.mmio_queues import Active, MmioQueues
 from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.errors import BadDoorbell, DriverViolation
@@ -26,10 +24,8 @@ from virtmesh_common.virtio.features import FEATURE_WORDS, Feature, feature_name
 from virtmesh_common.virtio.status import Status, check_transition, spell, status_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
-    import grpc.aio
-    from prometheus_client import Metric
     from virtmesh_native import Interrupt
 
     from virtmesh.mmio.device import Attachment
@@ -60,7 +56,8 @@ class VirtioMmio:
         self._shm_sel = 0
         self._resets = 0
         self._notifications = 0
-        self._features_refused = 0
+        self.features_refused = 0
+        """Times that FEATURES_OK was refused."""
         self._registers = RegisterFile(
             (*mmio.REGISTERS, *model.config),
             readers=self._readers() | self._queues.readers(),
@@ -108,7 +105,6 @@ class VirtioMmio:
             mmio_size_bytes=mmio.MMIO_SIZE,
             virtio_device_id=self._model.device_id,
             queue_size_max=tuple(self._model.queue_size_max),
-            services=tuple(self._model.services),
         )
 
     @property
@@ -118,8 +114,13 @@ class VirtioMmio:
 
     @property
     def model(self) -> VirtioDevice:
-        """The model, for another transport, while that one holds the device."""
+        """The model behind the window. Another transport drives it while it holds the device."""
         return self._model
+
+    @property
+    def register_files(self) -> Sequence[RegisterFile]:
+        """The one register file of the window."""
+        return (self._registers,)
 
     def set_state_source(self, state: Callable[[], DeviceState] | None) -> None:
         """Have another transport tell the state while it drives the model; None: no more."""
@@ -197,20 +198,6 @@ class VirtioMmio:
         self._clear_calls()
         self._attachment = None
 
-    def add_services(self, server: grpc.aio.Server) -> None:
-        """Add the services of the model to the server."""
-        self._model.add_services(server)
-
-    def end_streams(self) -> None:
-        """End the endless calls of those services."""
-        self._model.end_streams()
-
-    def metrics(self) -> Iterable[Metric]:
-        """Return the metrics of the transport and the model, read now."""
-        yield from register_metrics(self._registers)
-        yield from virtio_metrics(self.state, self._model.family, self._features_refused)
-        yield from self._model.metrics()
-
     def close(self) -> None:
         """Release everything; the device is reset and detached by then."""
         self._model.close()
@@ -259,7 +246,7 @@ class VirtioMmio:
             else self._model.missing_feature(self._accepted)
         )
         if unknown or missing:
-            self._features_refused += 1
+            self.features_refused += 1
             log.warning(
                 "features refused",
                 not_offered=feature_names(unknown, self._model.family),

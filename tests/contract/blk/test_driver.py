@@ -17,7 +17,8 @@ from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.machine import DoorbellKind, InterruptMode
 from virtmesh.virtio.mmio_device import VirtioMmio
-from virtmesh_common.errors import BlockIOError, BlockReadOnly, DeviceLost, PastEnd
+from virtmesh_common.blk.errors import BlockIOError, BlockReadOnly, PastEnd
+from virtmesh_common.errors import DeviceLost
 from virtmesh_common.virtio.features import Feature
 
 SIZE = 8 << 20

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import grpc.aio
 import pytest
 
+from virtmesh.blk.kind import KIND
 from virtmesh.blk.model import BlkModel
 from virtmesh.testing.scripted_driver import BlkRequest, signalled
 from virtmesh_common.api.block.v1 import block_pb2, block_pb2_grpc
 from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.errors import BadSize, WouldShrink
 from virtmesh_common.blk.spec import BlkFeature, RequestStatus
-from virtmesh_common.errors import BadSize, VirtmeshError, WouldShrink, from_rpc_error
+from virtmesh_common.errors import VirtmeshError, from_rpc_error
 from virtmesh_common.virtio import mmio
 from virtmesh_common.virtio.features import Feature
 
@@ -122,7 +124,8 @@ async def test_an_image_that_was_cut_off_shows_in_the_metrics(
         os.truncate(image, MIB // 2)
         status, _ = await driver.request(BlkRequest.write(MIB // 512 - 1, bytes(512)))
         assert status == RequestStatus.VIRTIO_BLK_S_IOERR
-    samples = {sample.name: sample.value for one in device.metrics() for sample in one.samples}
+    metrics = KIND.collect(device.model)
+    samples = {sample.name: sample.value for one in metrics for sample in one.samples}
     assert samples["virtmesh_blk_truncated_total"] == 1
 
 

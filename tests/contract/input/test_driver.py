@@ -22,8 +22,8 @@ from virtmesh.input.personality import built_in, load
 from virtmesh.machine import DoorbellKind, InterruptMode
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.input.v1.input_pb2 import OUTCOME_ACCEPTED, OUTCOME_DELIVERED
-from virtmesh_common.errors import BadEvent
 from virtmesh_common.evdev import code_of
+from virtmesh_common.input.errors import BadEvent
 from virtmesh_common.virtio.features import Feature
 
 WAYS = [

@@ -14,14 +14,16 @@ import grpc.aio
 import pytest
 
 from tests.support.input_poster import Event, EventPoster
+from virtmesh.input.kind import KIND
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
 from virtmesh.testing.scripted_driver import ScriptDriver, signalled
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
-from virtmesh_common.errors import BadEvent, BadStream, ShuttingDown, VirtmeshError, from_rpc_error
+from virtmesh_common.errors import BadStream, ShuttingDown, VirtmeshError, from_rpc_error
 from virtmesh_common.evdev import code_of
+from virtmesh_common.input.errors import BadEvent
 from virtmesh_common.input.spec import EVENT, EVENTQ, STATUSQ
 from virtmesh_common.virtio.features import Feature
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from tests.contract.conftest import Served
 
-    Serve = Callable[[VirtioMmio], AbstractAsyncContextManager[Served]]
+    Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 PLAIN = int(Feature.VIRTIO_F_VERSION_1)
 PACKED = int(Feature.VIRTIO_F_RING_PACKED)
@@ -109,7 +111,7 @@ class Driver:
 async def opened(serve: Serve, kind: str, **options: Any) -> AsyncIterator[InputRig]:
     """Serve an input device for a while."""
     model = InputModel("dev", InputOptions(kind, **options), load(kind))
-    async with serve(VirtioMmio(model)) as served:
+    async with serve(VirtioMmio(model), KIND) as served:
         yield InputRig(served, model)
 
 

@@ -15,8 +15,11 @@ import pytest
 
 from virtmesh.attach.bus import Access, columns, guarding, reading, writing
 from virtmesh.host.main import main, take_addresses
-from virtmesh.mmio.device import BurstDevice, Device
-from virtmesh.uart.model import UartDevice, UartOptions, make
+from virtmesh.host.metrics import device_metrics
+from virtmesh.mmio.device import BurstDevice
+from virtmesh.uart.kind import KIND
+from virtmesh.uart.model import UartDevice, UartOptions
+from virtmesh.uart.options import make
 from virtmesh.uart.port import Flow
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.interrupt.v1 import interrupt_pb2
@@ -54,10 +57,10 @@ async def port() -> AsyncIterator[UartDevice]:
 
 @pytest.fixture
 async def served(
-    port: UartDevice, serve: Callable[[Device], AbstractAsyncContextManager[Served]]
+    port: UartDevice, serve: Callable[..., AbstractAsyncContextManager[Served]]
 ) -> AsyncIterator[Served]:
     """Serve it."""
-    async with serve(port) as served:
+    async with serve(port, KIND) as served:
         yield served
 
 
@@ -190,7 +193,7 @@ async def test_metrics_tell_what_happened(port: UartDevice) -> None:
     port.write(REGISTERS.thr.offset, 1, 0x41)
     found = {
         (sample.name, *sample.labels.values()): sample.value
-        for metric in port.metrics()
+        for metric in (*device_metrics(port), *KIND.collect(port))
         for sample in metric.samples
     }
     wanted = {

@@ -20,21 +20,22 @@ from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.machine import DoorbellKind
 from virtmesh.uart.driver.raw import NS16550aRaw
+from virtmesh.uart.kind import KIND
 from virtmesh.uart.line.scrollback import HEADROOM_BYTES
 from virtmesh.uart.model import UartDevice, UartOptions
 from virtmesh.uart.port import LINE_LIMIT
 from virtmesh_common.api.uart.v1 import uart_pb2 as pb
 from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
-from virtmesh_common.errors import LineFull, ShuttingDown, WatcherTooSlow, from_rpc_error
+from virtmesh_common.errors import ShuttingDown, WatcherTooSlow, from_rpc_error
+from virtmesh_common.uart.errors import LineFull
 from virtmesh_common.uart.spec import FIFO_SIZE, Ier, Lcr, Lsr, Mcr, Msr, Registers
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from tests.contract.conftest import Served
-    from virtmesh.mmio.device import Device
 
-    Serve = Callable[[Device], AbstractAsyncContextManager[Served]]
+    Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 REGISTERS = Registers()
 BITS_8 = int(Lcr.WORD_LENGTH_LOW | Lcr.WORD_LENGTH_HIGH)
@@ -100,7 +101,7 @@ class Port(Client):
 async def opened(serve: Serve, **options: Any) -> AsyncIterator[Port]:
     """Serve a serial device for a while."""
     made_of = UartOptions(scrollback=KEPT, **options)
-    async with serve(UartDevice("serial", made_of)) as served:
+    async with serve(UartDevice("serial", made_of), KIND) as served:
         yield Port(UartServiceStub(served.channel), served.address, served)
 
 

@@ -13,14 +13,8 @@ import pytest
 import virtmesh_client
 from virtmesh.testing.fake_kernel import FakeKernel
 from virtmesh_client import AsyncDisk, AsyncMachine, Disk, Machine
-from virtmesh_common.errors import (
-    BlockReadOnly,
-    DeviceNotFound,
-    PastEnd,
-    Unaligned,
-    VirtmeshError,
-    WouldShrink,
-)
+from virtmesh_common.blk.errors import BlockReadOnly, PastEnd, Unaligned, WouldShrink
+from virtmesh_common.errors import DeviceNotFound, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,8 @@ from virtmesh_client import AsyncInput, Event, Input
 from virtmesh_client.input.decode import Decoder
 from virtmesh_client.input.events import REPORT, event
 from virtmesh_client.input.text import Layout
-from virtmesh_common.errors import BadEvent, DeviceNotFound, UntypableText
+from virtmesh_common.errors import DeviceNotFound
+from virtmesh_common.input.errors import BadEvent, UntypableText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

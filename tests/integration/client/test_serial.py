@@ -14,7 +14,7 @@ import pytest
 import virtmesh_client
 from tests.support import ROOT
 from tests.support.cli import SECONDS, Cli, own_folder
-from virtmesh_common.errors import ExpectTimeout
+from virtmesh_common.uart.errors import ExpectTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

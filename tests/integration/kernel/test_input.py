@@ -17,6 +17,7 @@ import pytest
 from virtmesh.drivers.settings import Settings
 from virtmesh.host.host import Addresses, Host
 from virtmesh.input.event_log import EVENTS_KEPT, EventLog
+from virtmesh.input.kind import KIND
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
 from virtmesh.kernel.devicetree import make_blob
@@ -36,16 +37,17 @@ from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServi
 from virtmesh_common.api.kernel.v1.kernel_pb2_grpc import KernelServiceStub
 from virtmesh_common.channel import DEVICE_KEY, open_channel
 from virtmesh_common.errors import (
-    BadEvent,
     DeviceLost,
     DeviceNotFound,
     DeviceNotReady,
     ShuttingDown,
     VirtmeshError,
     WatcherTooSlow,
+    WrongKind,
     from_rpc_error,
 )
 from virtmesh_common.evdev import code_of
+from virtmesh_common.input.errors import BadEvent
 
 KEY, KEY_A = code_of("KEY_A")
 LED, CAPSL = code_of("LED_CAPSL")
@@ -73,6 +75,7 @@ class World:
             Addresses(
                 [f"unix:{self.folder}/{model.name}.sock"], self.folder / f"{model.name}.handover"
             ),
+            KIND if isinstance(model, InputModel) else None,
         )
         await host.start()
         try:
@@ -213,7 +216,7 @@ async def test_the_wrong_device_is_refused(world: World) -> None:
         for name, error, why in (
             ("mouse", DeviceNotFound, "test has no device 'mouse'"),
             ("keyboard", DeviceNotReady, "keyboard is not ready"),
-            ("vda", DeviceNotReady, "vda is no input device: it is driven by VirtIOBlk"),
+            ("vda", WrongKind, "vda is no input device: it is driven by VirtIOBlk"),
         ):
             failure = await failure_of(world.watch(name))
             assert type(failure) is error

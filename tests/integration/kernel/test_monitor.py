@@ -25,6 +25,7 @@ from virtmesh.kernel.fdt import decode, encode, strings
 from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.main import KernelServer, Plan
 from virtmesh.kernel.probe import ProbeState
+from virtmesh.kinds import find_kind
 from virtmesh.machine import DeviceEntry, Machine
 from virtmesh.mmio.device import Device
 from virtmesh.uart.model import UartDevice, UartOptions
@@ -99,7 +100,7 @@ class World:
         """Serve a device for a while."""
         device = self.make(name)
         addresses = Addresses([f"unix:{self.folder}/{name}.sock"], self.folder / f"{name}.handover")
-        host = Host(device, addresses)
+        host = Host(device, addresses, find_kind(device.description.kind))
         await host.start()
         try:
             yield device

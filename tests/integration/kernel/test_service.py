@@ -17,6 +17,7 @@ import pytest
 
 from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import Ram
+from virtmesh.blk.kind import KIND
 from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.drivers.settings import Settings
 from virtmesh.host.host import Addresses, Host
@@ -36,19 +37,17 @@ from virtmesh_common.api.kernel.v1.block_device_pb2_grpc import BlockDeviceServi
 from virtmesh_common.api.kernel.v1.kernel_pb2_grpc import KernelServiceStub
 from virtmesh_common.api.register.v1 import register_pb2
 from virtmesh_common.api.register.v1.register_pb2_grpc import RegisterServiceStub
+from virtmesh_common.blk.errors import BlockReadOnly, PastEnd, Unaligned
 from virtmesh_common.channel import open_channel
 from virtmesh_common.errors import (
     BadStream,
-    BlockReadOnly,
-    BlockUnsupported,
     DeviceAttached,
     DeviceLost,
     DeviceNotFound,
     DeviceNotReady,
     MessageTooLarge,
-    PastEnd,
+    NotOffered,
     ServiceUnavailable,
-    Unaligned,
     VirtmeshError,
     from_rpc_error,
 )
@@ -138,9 +137,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def serving_disk(folder: Path, name: str, **options: Any) -> AsyncIterator[BlkModel]:
     """Serve a disk for a while, on an image that is made when it is missing."""
     model = BlkModel(name, BlkOptions(make_image(folder / f"{name}.img"), **options))
-    host = Host(
-        VirtioMmio(model), Addresses([f"unix:{folder}/{name}.sock"], folder / f"{name}.handover")
-    )
+    addresses = Addresses([f"unix:{folder}/{name}.sock"], folder / f"{name}.handover")
+    host = Host(VirtioMmio(model), addresses, KIND)
     await host.start()
     try:
         yield model
@@ -236,12 +234,12 @@ Call = Callable[[World], Any]
         ),
         (
             lambda w: DeviceServiceStub(w.channel).Reset(device_pb2.ResetRequest(), metadata=VDA),
-            BlockUnsupported,
+            NotOffered,
             "is not forwarded",
         ),
         (
             lambda w: RegisterServiceStub(w.channel).Read(register_pb2.ReadRequest(), metadata=VDA),
-            BlockUnsupported,
+            NotOffered,
             "is not forwarded",
         ),
         (

@@ -12,6 +12,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from virtmesh.blk.kind import KIND
 from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.drivers.settings import Settings
 from virtmesh.host.host import Addresses, Host
@@ -84,7 +85,8 @@ class World:
         os.close(os.open(image, os.O_CREAT))
         os.truncate(image, SIZE)
         device = VirtioMmio(BlkModel("vda", BlkOptions(image)))
-        host = Host(device, Addresses([f"unix:{self.folder}/vda.sock"], self.folder / "handover"))
+        addresses = Addresses([f"unix:{self.folder}/vda.sock"], self.folder / "handover")
+        host = Host(device, addresses, KIND)
         await host.start()
         yield host
         await host.stop()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tests.support.vhost_user.disk import VhostDisk
 from tests.support.vhost_user.front_end import VhostFrontEnd
 from virtmesh.blk.image import create_image
+from virtmesh.blk.kind import KIND
 from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.host.host import Addresses, Host
 from virtmesh.virtio.mmio_device import VirtioMmio
@@ -137,7 +138,7 @@ async def serve(
         vhost_user=path,
         in_band=in_band,
     )
-    host = Host(device, addresses)
+    host = Host(device, addresses, KIND)
     try:
         await host.start()
         async with open_channel(addresses.listen[0]) as channel:

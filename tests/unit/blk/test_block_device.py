@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from virtmesh.blk.block_device import WINDOW
 from virtmesh.testing.memory_disk import MemoryDisk
-from virtmesh_common.errors import (
+from virtmesh_common.blk.errors import (
     BlockIOError,
     BlockReadOnly,
     BlockUnsupported,
     PastEnd,
     Unaligned,
-    VirtmeshError,
 )
+from virtmesh_common.errors import VirtmeshError
 
 BLOCKS = 64
 

@@ -16,11 +16,9 @@ from virtmesh.testing.local_bus import LocalBus
 from virtmesh.testing.scripted_disk import FEATURES, ScriptedDisk
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.errors import BlockIOError, BlockReadOnly, BlockUnsupported
 from virtmesh_common.blk.spec import BlkFeature, RequestType
 from virtmesh_common.errors import (
-    BlockIOError,
-    BlockReadOnly,
-    BlockUnsupported,
     DeviceLost,
     DeviceNeedsReset,
     DriverError,

@@ -11,7 +11,7 @@ import pytest
 from virtmesh.blk.kernel_service import READ_AHEAD, READ_CHUNK, WRITE_AHEAD, BlockDeviceService
 from virtmesh.testing.memory_disk import MemoryDisk
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as pb
-from virtmesh_common.errors import BlockIOError
+from virtmesh_common.blk.errors import BlockIOError
 
 BLOCKS = 24
 PIECE = READ_CHUNK

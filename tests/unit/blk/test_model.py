@@ -12,17 +12,12 @@ import click
 import pytest
 
 from virtmesh.blk.image import add_hint, create_image
-from virtmesh.blk.model import BlkModel, BlkOptions, make
+from virtmesh.blk.model import BlkModel, BlkOptions
+from virtmesh.blk.options import make
 from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.errors import BadSize, ImageDenied, ImageError, ImageLocked, ImageNotFound
 from virtmesh_common.blk.spec import BlkFeature
-from virtmesh_common.errors import (
-    BadSize,
-    ImageDenied,
-    ImageError,
-    ImageLocked,
-    ImageNotFound,
-    VirtmeshError,
-)
+from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.registers import Register
 from virtmesh_common.virtio.features import Feature
 

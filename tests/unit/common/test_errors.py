@@ -5,19 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
+from google.rpc import error_details_pb2
 
 from tests.support import ROOT
 from virtmesh.rpc.interceptor import CallInterceptor
 from virtmesh_common import errors
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
+from virtmesh_common.blk import errors as blk
 from virtmesh_common.channel import SERVER_OPTIONS, make_server, open_channel
+from virtmesh_common.input import errors as input_errors
+from virtmesh_common.uart import errors as uart
 
 PROTOS = ROOT / "protos"
+KINDS = (blk, input_errors, uart)
+"""The modules that add the classes of a kind to the tree."""
 
 
 def tree(base: type[errors.VirtmeshError]) -> Iterator[type[errors.VirtmeshError]]:
@@ -69,6 +76,64 @@ async def test_error_survives_grpc(kind: type[errors.VirtmeshError], tmp_path: P
     assert error.message == "disk «ä» is gone"
     assert error.metadata == {"holder": "kernel"}
     assert caught.value.code() is kind.code
+
+
+def rpc_error(reason: str, code: grpc.StatusCode) -> grpc.aio.AioRpcError:
+    """Make what gRPC raises for an error of a class that is not imported here."""
+    status = errors.to_status(errors.VirtmeshError("the pool is dry", level="0"))
+    info = error_details_pb2.ErrorInfo()
+    status.details[0].Unpack(info)
+    info.reason = reason
+    status.details[0].Pack(info)
+    status.code = code.value[0]
+    metadata = grpc.aio.Metadata((errors.DETAILS_KEY, status.SerializeToString()))
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), metadata, status.message)
+
+
+def test_an_error_of_an_unknown_class_keeps_its_reason() -> None:
+    """A kind that the client has not heard of: message, reason, code and facts arrive."""
+    failure = rpc_error("POOL_EMPTY", grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+    error = errors.from_rpc_error(failure)
+
+    for one in (error, error.again()):
+        assert type(one) is errors.VirtmeshError
+        assert (one.reason, one.code) == ("POOL_EMPTY", grpc.StatusCode.RESOURCE_EXHAUSTED)
+        assert (one.message, one.metadata) == ("the pool is dry", {"level": "0"})
+    assert errors.VirtmeshError("of another").reason == "INTERNAL"
+
+
+@pytest.mark.parametrize("reason", ["", "x", "RED\x1b[31m", "A" * 64])
+def test_a_reason_that_is_none_is_not_taken(reason: str) -> None:
+    """It would reach terminals and logs."""
+    error = errors.from_rpc_error(rpc_error(reason, grpc.StatusCode.INTERNAL))
+
+    assert (error.reason, error.message) == ("INTERNAL", "the pool is dry")
+
+
+def test_a_call_that_nobody_offers() -> None:
+    """GRPC itself answers UNIMPLEMENTED, without details: the call is not offered."""
+    failure = grpc.aio.AioRpcError(
+        grpc.StatusCode.UNIMPLEMENTED, grpc.aio.Metadata(), grpc.aio.Metadata(), "Method not found!"
+    )
+
+    error = errors.from_rpc_error(failure, "unix:/keyboard.sock")
+
+    assert type(error) is errors.NotOffered
+    assert "unix:/keyboard.sock does not offer this call" in error.message
+
+
+@pytest.mark.parametrize("module", KINDS, ids=lambda module: module.__name__)
+def test_the_classes_of_a_kind_are_in_a_module_of_its_own(module: ModuleType) -> None:
+    """Every class that the module defines is drawn in its docstring."""
+    own = [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__
+    ]
+
+    assert own
+    assert all(f"-- {name} " in (module.__doc__ or "") for name in own)
 
 
 async def test_silence_names_the_address(tmp_path: Path) -> None:

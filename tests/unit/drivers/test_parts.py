@@ -17,7 +17,8 @@ from virtmesh.attach.guest_ram import PAGE, SEALS, PageAllocator, Ram
 from virtmesh.attach.notifier import CallNotifier
 from virtmesh.drivers.bounded_gather import bounded_gather
 from virtmesh.drivers.pool import Pool
-from virtmesh_common.errors import BlockIOError, DeviceLost, VirtmeshError
+from virtmesh_common.blk.errors import BlockIOError
+from virtmesh_common.errors import DeviceLost, VirtmeshError
 
 
 async def settle() -> None:

@@ -8,8 +8,8 @@ from virtmesh.input.checks import EVENTS_MAX, Checker
 from virtmesh.input.held_keys import Event
 from virtmesh.input.personality import load
 from virtmesh_common.api.input.v1 import input_pb2 as pb
-from virtmesh_common.errors import BadEvent
 from virtmesh_common.evdev import code_of
+from virtmesh_common.input.errors import BadEvent
 
 SYN = (0, 0, 0)
 

@@ -17,7 +17,6 @@ from virtmesh.testing.local_bus import LocalBus
 from virtmesh.testing.scripted_input import Event, ScriptedInput, bitmap
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.errors import (
-    BadEvent,
     DeviceLost,
     DeviceNeedsReset,
     DriverError,
@@ -25,6 +24,7 @@ from virtmesh_common.errors import (
     RingCorrupt,
 )
 from virtmesh_common.evdev import code_of
+from virtmesh_common.input.errors import BadEvent
 from virtmesh_common.input.spec import ABSINFO, DEVIDS, EVENT, EVENTQ, STATUSQ, ConfigSelect
 from virtmesh_common.virtio.features import Feature
 

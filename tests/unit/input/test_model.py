@@ -14,6 +14,7 @@ from virtmesh.attach.client import AttachmentEventfds
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.input.held_keys import Event, Holder
 from virtmesh.input.injection import Offer
+from virtmesh.input.kind import KIND
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.output import BACKLOG_MAX
 from virtmesh.input.personality import load
@@ -495,7 +496,7 @@ async def test_metrics(bench: Rig) -> None:
     await bench.order((LED, CAPS, 1), SYN)
     found = {
         (sample.name, *sample.labels.values()): sample.value
-        for metric in bench.model.metrics()
+        for metric in KIND.collect(bench.model)
         for sample in metric.samples
     }
     delivery = "virtmesh_input_delivery_duration_seconds"

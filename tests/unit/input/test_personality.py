@@ -11,7 +11,8 @@ import pytest
 
 from tests.support import ROOT
 from virtmesh.input.config import bitmap
-from virtmesh.input.model import InputModel, InputOptions, make
+from virtmesh.input.model import InputModel, InputOptions
+from virtmesh.input.options import make
 from virtmesh.input.personality import built_in, load, parse
 from virtmesh_common.evdev import CODES, KERNEL, TYPES, code_of, name_of, type_name
 from virtmesh_common.input import spec as layout

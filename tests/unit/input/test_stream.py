@@ -15,8 +15,9 @@ from virtmesh.input.injection import Injection
 from virtmesh.input.personality import load
 from virtmesh.input.stream import OUTBOX_MAX, InjectStream
 from virtmesh_common.api.input.v1 import input_pb2 as pb
-from virtmesh_common.errors import BadEvent, ShuttingDown
+from virtmesh_common.errors import ShuttingDown
 from virtmesh_common.evdev import code_of
+from virtmesh_common.input.errors import BadEvent
 
 KEY, A = code_of("KEY_A")
 

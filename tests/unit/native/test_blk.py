@@ -26,16 +26,14 @@ from tests.support.native_rig import (
     make_eventfd,
     make_memory,
 )
-from virtmesh_common.errors import (
-    BadDoorbell,
+from virtmesh_common.blk.errors import (
     BadSize,
     BlockReadOnly,
-    DriverViolation,
     ImageError,
     ImageLocked,
     ImageNotFound,
-    NoSuchQueue,
 )
+from virtmesh_common.errors import BadDoorbell, DriverViolation, NoSuchQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

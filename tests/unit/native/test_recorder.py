@@ -8,16 +8,9 @@ import pytest
 from virtmesh_native import DeviceQueue, DriverQueue, Interrupt, Recorder
 
 from tests.support.native_rig import DATA, HEADER, make_config, make_memory
+from tests.support.recorded import rows
 from virtmesh.telemetry.recorder import read_page
 from virtmesh_common.api.trace.v1 import trace_pb2 as pb
-
-
-def rows(recorder: Recorder) -> list[tuple[str, int, int, int, int, int]]:
-    """Return all events: kind, detail, queue, token, value, extra."""
-    page = read_page(recorder, 0, 4096)
-    columns = (page.details, page.queues, page.tokens, page.values, page.extras)
-    names = [pb.EventKind.Name(kind).removeprefix("EVENT_KIND_") for kind in page.kinds]
-    return list(zip(names, *columns, strict=True))
 
 
 def test_every_column_survives_with_its_largest_value() -> None:

@@ -13,14 +13,8 @@ import pytest
 from tests.support.uart_clients import LineClients, Terminal, read_all, serving_desk
 from virtmesh.uart.port import LINE_LIMIT, FarLines, LineError, LineFormat, PortLines
 from virtmesh_common.api.uart.v1 import uart_pb2 as pb
-from virtmesh_common.errors import (
-    BadStream,
-    BadValue,
-    LineFull,
-    ShuttingDown,
-    VirtmeshError,
-    from_rpc_error,
-)
+from virtmesh_common.errors import BadStream, BadValue, ShuttingDown, VirtmeshError, from_rpc_error
+from virtmesh_common.uart.errors import LineFull
 
 KEPT = 64 << 10
 """Size of the scrollback, in bytes."""

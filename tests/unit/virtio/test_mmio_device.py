@@ -7,13 +7,12 @@ import threading
 from collections.abc import Iterable, Mapping
 from enum import IntFlag
 
-import grpc.aio
 import pytest
-from prometheus_client import Metric
 from virtmesh_native import GuestMemory, Interrupt, QueueConfig
 
 from virtmesh.attach.client import AttachmentEventfds
 from virtmesh.attach.guest_ram import Ram
+from virtmesh.host.metrics import device_metrics
 from virtmesh.mmio.device import Attachment
 from virtmesh.testing.scripted_driver import LIVE, LocalPlane, ScriptDriver
 from virtmesh.virtio.device import SharedMemory
@@ -105,16 +104,6 @@ class StubbornModel:
     def reset(self) -> None:
         """Count it."""
         self.resets += 1
-
-    def add_services(self, server: grpc.aio.Server) -> None:
-        """Add none."""
-
-    def end_streams(self) -> None:
-        """End none."""
-
-    def metrics(self) -> Iterable[Metric]:
-        """Return none."""
-        return ()
 
     def close(self) -> None:
         """Release nothing."""
@@ -256,7 +245,7 @@ async def test_refused_negotiations_and_accesses_are_counted(bench: Rig) -> None
         await bench.driver.get(mmio.QUEUE_PFN)
     samples = {
         (sample.name, *sample.labels.values()): sample.value
-        for metric in bench.device.metrics()
+        for metric in device_metrics(bench.device)
         for sample in metric.samples
     }
     assert samples["virtmesh_virtio_features_refused_total",] == 1

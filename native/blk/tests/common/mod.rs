@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::NamedTempFile;
 use virtmesh_blk::{BlkDevice, Disk, DiskOptions, Image, RangeLimits, SyncEngine};
-use virtmesh_device::{Event, Interrupt, Kick};
+use virtmesh_device::{EventFd, Interrupt, Kick};
 use virtmesh_ring::{DriverQueue, GuestRam, QueueConfig, RegionSpec, Segment};
 
 /// `VIRTIO_BLK_F_*` that the tests negotiate: `SEG_MAX`, FLUSH, DISCARD, `WRITE_ZEROES`.
@@ -125,8 +125,8 @@ pub struct Driver {
     pub queue: DriverQueue,
     pub ram: GuestRam,
     pub config: QueueConfig,
-    pub kick: Event,
-    pub call: Event,
+    pub kick: EventFd,
+    pub call: EventFd,
     free: Vec<u64>,
     slots: Vec<u64>,
 }
@@ -151,7 +151,7 @@ impl Driver {
             event_idx: shape.event_idx,
             indirect: shape.indirect,
             packed: shape.packed,
-            base: None,
+            state: None,
         };
         let indirect = shape.indirect.then_some(BASE + (3 << 20));
         let queue = DriverQueue::new(ram.clone(), config, indirect, 8).unwrap();
@@ -159,8 +159,8 @@ impl Driver {
             queue,
             ram,
             config,
-            kick: Event::new().unwrap(),
-            call: Event::new().unwrap(),
+            kick: EventFd::new().unwrap(),
+            call: EventFd::new().unwrap(),
             free: (0..slots).map(|slot| BASE + RINGS + slot * SLOT).collect(),
             slots: vec![0; usize::from(shape.size)],
         }
@@ -245,7 +245,7 @@ impl Driver {
 }
 
 /// Wait until an event is signalled, and drain it. A hang is a failed test.
-pub fn await_event(event: &Event) {
+pub fn await_event(event: &EventFd) {
     assert!(
         is_signalled(event, Duration::from_secs(20)),
         "no event in 20 s"
@@ -253,7 +253,7 @@ pub fn await_event(event: &Event) {
     event.drain();
 }
 
-pub fn is_signalled(event: &Event, limit: Duration) -> bool {
+pub fn is_signalled(event: &EventFd, limit: Duration) -> bool {
     let mut entry = libc::pollfd {
         fd: event.as_fd().as_raw_fd(),
         events: libc::POLLIN,

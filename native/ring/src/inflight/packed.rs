@@ -1,9 +1,9 @@
-//! The in-flight log of a packed queue, which keeps the descriptors themselves: in the ring they are
-//! overwritten by used ones of other chains.
+//! The in-flight log of a packed queue. It keeps copies of the descriptors: in the ring they are
+//! overwritten by used descriptors of other chains.
 //!
-//! Each used chain is published and crossed out by itself. Of a batch, later words are written before
-//! the first one; killed in between, they would stay in the ring, where the driver would take them for
-//! used as soon as another chain is used in the first one's place.
+//! Each used chain is published and cleared on its own. In a batch, later words are stored before the
+//! first one. If the process were killed in between, they would stay in the ring, and the driver would
+//! take them for used as soon as another chain is used in the place of the first.
 
 use std::sync::atomic::Ordering;
 
@@ -15,18 +15,19 @@ use crate::layout::inflight::{
     COUNTER, FREE_HEAD, INFLIGHT, PACKED_ADDR, PACKED_NEXT, PACKED_WORD, USED, VERSION,
     VERSION_OFFSET, load_four, packed_entry, store_four,
 };
-use crate::layout::packed::{Base, Position, WORD_OFFSET, Word};
+use crate::layout::packed::{Position, WORD_OFFSET, Word};
 use crate::memory::RingArea;
+use crate::state::PackedStart;
 
-/// A descriptor of the ring, as it was taken: address, and the rest.
-pub(crate) type Taken = (u64, Word);
+/// A ring descriptor that was popped: its address and its other fields.
+pub(crate) type PackedDescriptor = (u64, Word);
 
 /// The log, in use.
 pub(crate) struct PackedLog<A> {
     area: A,
     capacity: u16,
     size: u16,
-    /// The number of the next chain that is taken.
+    /// The `counter` of the next chain that is popped.
     counter: u64,
     /// For each entry, the next one of its chain or of the free list, which ends at `capacity`.
     next: Box<[u16]>,
@@ -49,7 +50,7 @@ pub(crate) struct LoggedChain {
     /// Its buffer ID.
     pub(crate) id: u16,
     /// Its descriptors, at least one.
-    pub(crate) descriptors: Vec<Taken>,
+    pub(crate) descriptors: Vec<PackedDescriptor>,
 }
 
 impl LoggedChain {
@@ -72,16 +73,17 @@ struct Entry {
 }
 
 impl<A: RingArea> PackedLog<A> {
-    /// Begin with a log, or go on with one in use: then returns the chains in flight, in the order in
-    /// which they were taken, and `base` is where the ring goes on. `ring` is the descriptor area.
+    /// Initialize an unused log, or recover one in use. Then returns the chains in flight, in the order in
+    /// which they were popped, and sets `start` to where the ring continues. `ring` is the descriptor
+    /// area.
     ///
-    /// Whatever is repaired is repaired again if this process ends meanwhile.
+    /// Recovery is idempotent: if this process is killed meanwhile, the next one repeats it.
     pub(crate) fn open(
         area: A,
         config: &QueueConfig,
         capacity: u16,
         ring: &A,
-        base: &mut Base,
+        start: &mut PackedStart,
     ) -> Result<(Self, Vec<LoggedChain>), ConfigError> {
         let [version, desc_num, free_head, old_free_head] = load_four(&area, VERSION_OFFSET);
         let mut log = Self {
@@ -92,20 +94,20 @@ impl<A: RingArea> PackedLog<A> {
             next: (1..=capacity).collect(),
             chains: vec![None; config.size.into()].into(),
             free_head: 0,
-            used: base.used,
+            used: start.used,
         };
         match version {
             0 => {
-                log.begin(base)?;
+                log.initialize(start)?;
                 Ok((log, Vec::new()))
             }
             VERSION if desc_num == capacity => {
-                log.settle(ring, free_head, old_free_head)?;
+                log.resolve_last_used(ring, free_head, old_free_head)?;
                 let chains = log.recover()?;
                 // No overflow: `recover` found at most as many descriptors as the ring has.
-                base.between = log.chains.iter().flatten().map(|chain| chain.num).sum();
-                base.used = log.used;
-                base.avail = log.used.plus(base.between, log.size);
+                start.in_flight = log.chains.iter().flatten().map(|chain| chain.num).sum();
+                start.used = log.used;
+                start.avail = log.used.plus(start.in_flight, log.size);
                 Ok((log, chains))
             }
             VERSION => refuse("it was made for another queue size"),
@@ -113,23 +115,22 @@ impl<A: RingArea> PackedLog<A> {
         }
     }
 
-    fn begin(&mut self, base: &Base) -> Result<(), ConfigError> {
+    fn initialize(&mut self, start: &PackedStart) -> Result<(), ConfigError> {
         // What is in flight is counted from the used position on.
-        if base.between != 0 {
+        if start.in_flight != 0 {
             return refuse("it is new, but chains are in flight");
         }
         for (index, next) in (0..self.capacity).zip(&self.next) {
             store_four(&self.area, packed_entry(index), [0, *next, 0, 0]);
         }
         self.store_used(self.used);
-        // The last store makes it a log.
+        // This last store marks the log in use.
         self.store_free_head();
         Ok(())
     }
 
-    /// Decide whether the last chain that was to be used was published: then that is completed, else it
-    /// is undone.
-    fn settle(&mut self, ring: &A, free: u16, old_free: u16) -> Result<(), ConfigError> {
+    /// Complete the last `before_publish` if its chain was published, and undo it if not.
+    fn resolve_last_used(&mut self, ring: &A, free: u16, old_free: u16) -> Result<(), ConfigError> {
         let [idx, old_idx, wraps, _] = load_four(&self.area, USED);
         let [wrap, old_wrap] = wraps.to_le_bytes().map(|byte| byte != 0);
         let position = |index, wrap| Position { index, wrap };
@@ -153,7 +154,7 @@ impl<A: RingArea> PackedLog<A> {
         Ok(())
     }
 
-    /// Find the free entries and the chains in flight, oldest first.
+    /// Read the free list and the chains in flight. Returns the chains, oldest first.
     fn recover(&mut self) -> Result<Vec<LoggedChain>, ConfigError> {
         let mut entries: Vec<_> = (0..self.capacity).map(|index| self.read(index)).collect();
         self.walk_free(&mut entries)?;
@@ -181,7 +182,7 @@ impl<A: RingArea> PackedLog<A> {
         Ok(found.into_iter().map(|(_, chain)| chain).collect())
     }
 
-    /// Follow the free list; what is in it is not in flight.
+    /// Follow the free list. Its entries are not in flight.
     fn walk_free(&mut self, entries: &mut [Entry]) -> Result<(), ConfigError> {
         let mut index = self.free_head;
         while index != self.capacity {
@@ -193,7 +194,7 @@ impl<A: RingArea> PackedLog<A> {
             };
             entry.seen = true;
             if entry.inflight {
-                self.set_crossed_out(index);
+                self.clear_inflight(index);
             }
             self.next[usize::from(index)] = entry.next;
             index = entry.next;
@@ -232,12 +233,13 @@ impl<A: RingArea> PackedLog<A> {
         Ok(LoggedChain { id, descriptors })
     }
 
-    /// Write down a chain that was taken; false when the last one with its ID is not crossed out yet,
-    /// which a driver has not seen as used then.
+    /// Log a chain that was popped. False if the previous chain with its buffer ID is not cleared yet: an
+    /// honest driver has not seen that one as used.
     ///
-    /// Killed before the last store: its entries are in the free list still, so that the chain is not in
-    /// flight, and is found in the ring, behind those that are. Killed after it: it is taken again.
-    pub(crate) fn take(&mut self, id: u16, descriptors: &[Taken]) -> bool {
+    /// Killed before the last store: its entries are still in the free list, so the chain is not in
+    /// flight, and the next device side finds it in the ring, behind those that are. Killed after it: the
+    /// chain is resubmitted.
+    pub(crate) fn mark_inflight(&mut self, id: u16, descriptors: &[PackedDescriptor]) -> bool {
         if self.chains[usize::from(id)].is_some() {
             return false;
         }
@@ -266,11 +268,11 @@ impl<A: RingArea> PackedLog<A> {
         true
     }
 
-    /// Write down a chain that is about to be published as used: the old values tell how it was.
+    /// Log a chain that is about to be published as used. The old values are kept to undo this.
     ///
-    /// Killed before it is published: its place in the ring has an available descriptor still, so that
-    /// this is undone.
-    pub(crate) fn prepare(&mut self, id: u16) {
+    /// Killed before it is published: its place in the ring still has an available descriptor, so
+    /// recovery undoes this.
+    pub(crate) fn before_publish(&mut self, id: u16) {
         let Some(Links { first, last, num }) = self.chains[usize::from(id)] else {
             return;
         };
@@ -284,19 +286,19 @@ impl<A: RingArea> PackedLog<A> {
         self.store_used(old);
     }
 
-    /// Cross out a chain that was published.
+    /// Clear the entry of a chain that was published.
     ///
     /// Killed before the last store: its place in the ring has no available descriptor of the old lap,
-    /// so that this is completed. Each of the words is stored whole, so that there is no half of it.
-    pub(crate) fn finish(&mut self, id: u16) {
+    /// so recovery completes this. Each word is stored whole, so a half-stored word can't occur.
+    pub(crate) fn after_publish(&mut self, id: u16) {
         if let Some(Links { first, .. }) = self.chains[usize::from(id)].take() {
-            self.set_crossed_out(first);
+            self.clear_inflight(first);
         }
         self.store_free_head();
         self.store_used(self.used);
     }
 
-    fn set_crossed_out(&self, index: u16) {
+    fn clear_inflight(&self, index: u16) {
         let offset = packed_entry(index) + INFLIGHT;
         self.area.store(offset, 0, Ordering::Release);
     }
@@ -324,7 +326,7 @@ impl<A: RingArea> PackedLog<A> {
         );
     }
 
-    fn descriptor(&self, index: u16) -> Taken {
+    fn descriptor(&self, index: u16) -> PackedDescriptor {
         let entry = packed_entry(index);
         let [id, flags, low, high] = load_four(&self.area, entry + PACKED_WORD);
         let len = u32::from(low) | u32::from(high) << 16;

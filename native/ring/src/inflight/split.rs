@@ -10,11 +10,12 @@ use crate::layout::inflight::{
     split_entry, store_four,
 };
 use crate::memory::RingArea;
+use crate::state::split_start;
 
 /// The log, in use.
 pub(crate) struct SplitLog<A> {
     area: A,
-    /// The number of the next chain that is taken.
+    /// The `counter` of the next chain that is popped.
     counter: u64,
     last_batch_head: u16,
 }
@@ -27,10 +28,10 @@ struct Entry {
 }
 
 impl<A: RingArea> SplitLog<A> {
-    /// Begin with a log, or go on with one in use: then returns the heads in flight, in the order in
-    /// which they were taken. `used_idx` is the index in the used ring.
+    /// Initialize an unused log, or recover one in use. Then returns the heads in flight, in the order in
+    /// which they were popped. `used_idx` is the index in the used ring.
     ///
-    /// Whatever is repaired is repaired again if this process ends meanwhile.
+    /// Recovery is idempotent: if this process is killed meanwhile, the next one repeats it.
     pub(crate) fn open(
         area: A,
         config: &QueueConfig,
@@ -39,7 +40,7 @@ impl<A: RingArea> SplitLog<A> {
     ) -> Result<(Self, Option<Vec<u16>>), ConfigError> {
         let [version, desc_num, last_batch_head, logged_idx] = load_four(&area, VERSION_OFFSET);
         match version {
-            0 => Ok((Self::begin(area, config, capacity, used_idx)?, None)),
+            0 => Ok((Self::initialize(area, config, capacity, used_idx)?, None)),
             VERSION if desc_num == capacity => {
                 let mut log = Self {
                     area,
@@ -56,20 +57,20 @@ impl<A: RingArea> SplitLog<A> {
         }
     }
 
-    fn begin(
+    fn initialize(
         area: A,
         config: &QueueConfig,
         capacity: u16,
         used_idx: u16,
     ) -> Result<Self, ConfigError> {
         // What is in flight is counted from the used index on.
-        if config.split_base()? != used_idx {
+        if split_start(config)? != used_idx {
             return refuse("it is new, but chains are in flight");
         }
         for index in 0..capacity {
             store_four(&area, split_entry(index), [0; 4]);
         }
-        // The last store makes it a log.
+        // This last store marks the log in use.
         store_four(&area, VERSION_OFFSET, [VERSION, capacity, 0, used_idx]);
         Ok(Self {
             area,
@@ -78,8 +79,8 @@ impl<A: RingArea> SplitLog<A> {
         })
     }
 
-    /// Cross out the last batch, if it was published but perhaps not crossed out; returns what is in
-    /// flight then, oldest first.
+    /// Clear the entries of the last batch if it was published but perhaps not cleared. Returns the heads
+    /// in flight after that, oldest first.
     fn recover(&mut self, size: u16, capacity: u16, batch: u16) -> Result<Vec<u16>, ConfigError> {
         let mut entries: Vec<_> = (0..capacity).map(|index| self.read(index)).collect();
         if entries[usize::from(size)..]
@@ -89,8 +90,8 @@ impl<A: RingArea> SplitLog<A> {
             return refuse("it has descriptors in flight that the queue does not have");
         }
         let mut head = self.last_batch_head;
-        // With nothing in flight there is nothing to cross out, and the index may be any: of another
-        // ring, for example.
+        // With nothing in flight there is nothing to clear, and the index may have any value: that of
+        // another ring, for example.
         let batch = if entries.iter().any(|entry| entry.inflight) {
             batch
         } else {
@@ -117,11 +118,11 @@ impl<A: RingArea> SplitLog<A> {
         Ok(heads.into_iter().map(|(_, head)| head).collect())
     }
 
-    /// Write down a chain that was taken.
+    /// Log a chain that was popped.
     ///
-    /// Killed before the second store: the chain is not in flight, and is found in the available ring,
-    /// behind those that are. Killed after it: it is taken again.
-    pub(crate) fn take(&mut self, head: u16) {
+    /// Killed before the second store: the chain is not in flight, and the next device side finds it in
+    /// the available ring, behind those that are. Killed after it: the chain is resubmitted.
+    pub(crate) fn mark_inflight(&mut self, head: u16) {
         let counter = split_entry(head) + COUNTER;
         self.area
             .store_u64(counter, self.counter, Ordering::Release);
@@ -129,8 +130,8 @@ impl<A: RingArea> SplitLog<A> {
         self.set_inflight(head, true);
     }
 
-    /// Write down a batch that is about to be published. Until it is, nothing of this counts.
-    pub(crate) fn prepare(&mut self, batch: &[u16]) {
+    /// Log a batch that is about to be published. It has no effect until the batch is published.
+    pub(crate) fn before_publish(&mut self, batch: &[u16]) {
         for &head in batch {
             let next = split_entry(head) + SPLIT_NEXT;
             self.area
@@ -141,11 +142,12 @@ impl<A: RingArea> SplitLog<A> {
             .store(LAST_BATCH_HEAD, self.last_batch_head, Ordering::Release);
     }
 
-    /// Cross out a batch that was published; `used_idx` is the index in the used ring now.
+    /// Clear the entries of a batch that was published. `used_idx` is the index in the used ring now.
     ///
-    /// Killed before the last store: the index differs from that of the ring, and tells how many of the
-    /// list that `prepare` wrote have to be crossed out. Killed after it: they are.
-    pub(crate) fn finish(&mut self, batch: &[u16], used_idx: u16) {
+    /// Killed before the last store: the index differs from that of the ring, and the difference is the
+    /// number of entries to clear from the list that `before_publish` wrote. Killed after it: all are
+    /// cleared.
+    pub(crate) fn after_publish(&mut self, batch: &[u16], used_idx: u16) {
         for &head in batch {
             self.set_inflight(head, false);
         }
@@ -153,7 +155,7 @@ impl<A: RingArea> SplitLog<A> {
     }
 
     fn set_inflight(&self, head: u16, inflight: bool) {
-        // Not `next`, by which a batch is found that is being crossed out.
+        // This must not change `next`, by which recovery finds the batch that is being cleared.
         let offset = split_entry(head) + INFLIGHT;
         self.area.store(offset, inflight.into(), Ordering::Release);
     }

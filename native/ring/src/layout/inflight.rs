@@ -6,7 +6,7 @@ use crate::memory::RingArea;
 
 /// The one version there is; 0 is a region that is not in use.
 pub(crate) const VERSION: u16 = 1;
-/// What regions are aligned to, in bytes.
+/// Alignment of regions in bytes.
 const REGION_ALIGNMENT: u64 = 64;
 
 /// Offset of `version`; the word of 64 bits there also holds `desc_num` and two indexes: of
@@ -53,7 +53,7 @@ pub(crate) const fn packed_entry(index: u16) -> usize {
     PACKED_ENTRIES + PACKED_ENTRY * index as usize
 }
 
-/// Bytes of the region of one queue with so many descriptors.
+/// Bytes of the region of one queue with `capacity` descriptors.
 #[must_use]
 pub const fn region_len(packed: bool, capacity: u16) -> u64 {
     let length = if packed {

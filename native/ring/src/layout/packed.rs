@@ -1,19 +1,20 @@
-//! The packed virtqueue in memory (virtio 1.4, 2.8).
+//! Constants and memory layout of the packed virtqueue (virtio 1.4, 2.8).
 
-use crate::config::QueueConfig;
-use crate::error::ConfigError;
+use crate::spec_constants;
 
-/// Made available in a lap whose wrap counter is 1 (2.8.1).
-pub const VIRTQ_DESC_F_AVAIL: u16 = 1 << 7;
-/// Used in a lap whose wrap counter is 1 (2.8.1).
-pub const VIRTQ_DESC_F_USED: u16 = 1 << 15;
+spec_constants! {
+    /// Equals the wrap counter of the lap in which the driver made the descriptor available (2.8.1).
+    pub const VIRTQ_DESC_F_AVAIL: u16 = 1 << 7;
+    /// Equals the wrap counter of the lap in which the device used the descriptor (2.8.1).
+    pub const VIRTQ_DESC_F_USED: u16 = 1 << 15;
 
-/// Notify of everything (2.8.10).
-pub const RING_EVENT_FLAGS_ENABLE: u16 = 0;
-/// Notify of nothing (2.8.10).
-pub const RING_EVENT_FLAGS_DISABLE: u16 = 1;
-/// Notify of one descriptor, with `VIRTIO_F_EVENT_IDX` (2.8.10).
-pub const RING_EVENT_FLAGS_DESC: u16 = 2;
+    /// Enable all notifications (2.8.10).
+    pub const RING_EVENT_FLAGS_ENABLE: u16 = 0;
+    /// Disable all notifications (2.8.10).
+    pub const RING_EVENT_FLAGS_DISABLE: u16 = 1;
+    /// Enable the notification of one descriptor, with `VIRTIO_F_EVENT_IDX` (2.8.10).
+    pub const RING_EVENT_FLAGS_DESC: u16 = 2;
+}
 /// The bits of `flags` that are not reserved (2.8.14).
 const RING_EVENT_FLAGS_MASK: u16 = 3;
 
@@ -22,13 +23,11 @@ pub const EVENT_AREA_LEN: u64 = 4;
 
 /// The bit of a 16-bit position that holds the wrap counter (2.8.14).
 const WRAP_BIT: u16 = 1 << 15;
-/// Where the used position is in a base; the available one is at 0.
-const BASE_USED_SHIFT: u32 = 16;
 
 /// Offset in a descriptor of the word that holds `len`, `id` and `flags`; `addr` is at 0 (2.8.13).
 pub(crate) const WORD_OFFSET: usize = 8;
 
-/// A descriptor without its `addr` (2.8.13): all that has to be seen at once.
+/// The `len`, `id` and `flags` of a descriptor (2.8.13), which are stored and loaded as one word.
 ///
 /// The specification orders `flags` after the rest. One aligned access of 8 bytes to all three keeps
 /// that order whichever way the peer writes or reads them, and reads each of them once.
@@ -36,7 +35,7 @@ pub(crate) const WORD_OFFSET: usize = 8;
 pub struct Word {
     /// Bytes of the buffer or table; of a used chain, bytes written.
     pub len: u32,
-    /// Buffer ID: the name of the chain, in its last descriptor.
+    /// Buffer ID of the chain. Valid in its last descriptor.
     pub id: u16,
     /// `VIRTQ_DESC_F_*`; other bits are ignored.
     pub flags: u16,
@@ -64,12 +63,12 @@ impl Word {
         self.flags & flag != 0
     }
 
-    /// Say whether the driver made it available in the lap of this wrap counter (2.8.1).
+    /// True if the driver made it available in the lap with this wrap counter (2.8.1).
     pub(crate) const fn is_available(self, wrap: bool) -> bool {
         self.has(VIRTQ_DESC_F_AVAIL) == wrap && self.has(VIRTQ_DESC_F_USED) != wrap
     }
 
-    /// Say whether the device used it in the lap of this wrap counter (2.8.1).
+    /// True if the device used it in the lap with this wrap counter (2.8.1).
     pub(crate) const fn is_used(self, wrap: bool) -> bool {
         self.has(VIRTQ_DESC_F_AVAIL) == wrap && self.has(VIRTQ_DESC_F_USED) == wrap
     }
@@ -93,8 +92,8 @@ pub(crate) const fn used_flags(wrap: bool) -> u16 {
     }
 }
 
-/// An entry of the ring in one of two laps that follow each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A ring entry and the wrap counter of its lap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Position {
     /// Entry, below the queue size.
     pub index: u16,
@@ -103,13 +102,13 @@ pub struct Position {
 }
 
 impl Position {
-    /// Where both sides begin (2.8.1).
+    /// The initial position of both sides (2.8.1).
     pub const START: Self = Self {
         index: 0,
         wrap: true,
     };
 
-    /// The position so many entries on, at most the queue size.
+    /// The position `entries` further on. `entries` is at most the queue size.
     pub(crate) const fn plus(self, entries: u16, size: u16) -> Self {
         // No overflow: the index is below 32768, and `entries` is at most that.
         let index = self.index + entries;
@@ -139,13 +138,19 @@ impl Position {
         }
     }
 
+    /// Decode. The index is at most 32767, and not checked against a queue size.
+    #[must_use]
+    pub const fn decode(bits: u16) -> Self {
+        Self {
+            index: bits & !WRAP_BIT,
+            wrap: bits & WRAP_BIT != 0,
+        }
+    }
+
     /// Decode; None when the index is not below the queue size.
     #[must_use]
     pub const fn from_bits(bits: u16, size: u16) -> Option<Self> {
-        let position = Self {
-            index: bits & !WRAP_BIT,
-            wrap: bits & WRAP_BIT != 0,
-        };
+        let position = Self::decode(bits);
         if position.index < size {
             Some(position)
         } else {
@@ -154,51 +159,10 @@ impl Position {
     }
 }
 
-/// Where the device side of a packed queue begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Base {
-    /// Next entry to take.
-    pub(crate) avail: Position,
-    /// Next entry to use.
-    pub(crate) used: Position,
-    /// Entries between them: of chains an earlier device side took and did not give back.
-    pub(crate) between: u16,
-}
-
-impl Base {
-    /// Decode the base of a packed queue.
-    pub(crate) fn of(config: &QueueConfig) -> Result<Self, ConfigError> {
-        let Some(base) = config.base else {
-            return Ok(Self {
-                avail: Position::START,
-                used: Position::START,
-                between: 0,
-            });
-        };
-        let (size, bits) = (config.size, base.to_le_bytes());
-        let [avail, used] = [[bits[0], bits[1]], [bits[2], bits[3]]]
-            .map(|half| Position::from_bits(u16::from_le_bytes(half), size));
-        let refusal = ConfigError::BadPackedBase { base, size };
-        let (avail, used) = avail.zip(used).ok_or(refusal)?;
-        let between = avail.since(used, size);
-        let between = u16::try_from(between).ok().filter(|count| *count <= size);
-        Ok(Self {
-            avail,
-            used,
-            between: between.ok_or(refusal)?,
-        })
-    }
-
-    /// The used position's part of an encoded base.
-    pub(crate) fn used_part(used: Position) -> u32 {
-        u32::from(used.to_bits()) << BASE_USED_SHIFT
-    }
-}
-
-/// An event suppression structure (2.8.14): what one side wants to be notified of.
+/// An event suppression structure (2.8.14): which notifications one side wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventSuppress {
-    /// Which descriptor, with `RING_EVENT_FLAGS_DESC`: a position as in [`Position::to_bits`].
+    /// The descriptor for `RING_EVENT_FLAGS_DESC`, encoded as by [`Position::to_bits`].
     pub desc: u16,
     /// `RING_EVENT_FLAGS_*`; other bits are ignored.
     pub flags: u16,

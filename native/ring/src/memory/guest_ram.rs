@@ -1,4 +1,4 @@
-//! Guest memory, over `vm-memory`: translation, copying, atomic words, and parts of rings.
+//! Guest memory, on top of `vm-memory`: translation, copies, atomic words, and areas of rings.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ pub struct GuestRam {
 #[derive(Debug)]
 struct Mapped {
     memory: GuestMemoryMmap,
-    /// The guest addresses of the regions, adjacent ones joined: what bounds are checked against.
-    stretches: Vec<Range<u64>>,
+    /// The guest addresses of the regions, with adjacent ones joined. Bounds are checked against these.
+    contiguous: Vec<Range<u64>>,
 }
 
 impl GuestRam {
@@ -44,17 +44,17 @@ impl GuestRam {
         Self::map_checked(specs)
     }
 
-    /// Map 1 to 32 regions of files that may become shorter: an access behind the end of one raises
-    /// SIGBUS, which the caller has to survive. Only their numbers are checked.
+    /// Map 1 to 32 regions of files that may shrink. An access past the end of such a file raises SIGBUS,
+    /// which the caller has to handle. Only the ranges are checked.
     ///
     /// # Errors
-    /// As [`map`](Self::map), but `Unsealed` and `TooSmall`.
+    /// Those of [`map`](Self::map) except `Unsealed` and `TooSmall`.
     pub fn map_unsealed(specs: &[RegionSpec<'_>]) -> Result<Self, MemoryError> {
         check_ranges(specs, MAX_UNSEALED_REGIONS)?;
         Self::map_checked(specs)
     }
 
-    /// Map regions whose ranges were checked, so that what is unwrapped here never fails.
+    /// Map regions whose ranges were checked, so the `expect` here never fails.
     fn map_checked(specs: &[RegionSpec<'_>]) -> Result<Self, MemoryError> {
         let mut regions = specs
             .iter()
@@ -64,9 +64,9 @@ impl GuestRam {
         regions.sort_unstable_by_key(GuestMemoryRegion::start_addr);
         let memory = GuestMemoryMmap::from_regions(regions)
             .expect("the ranges were found to be disjoint, and are sorted");
-        let stretches = join_adjacent(&memory);
+        let contiguous = join_adjacent(&memory);
         Ok(Self {
-            mapped: Arc::new(Mapped { memory, stretches }),
+            mapped: Arc::new(Mapped { memory, contiguous }),
         })
     }
 
@@ -82,7 +82,7 @@ impl GuestRam {
         &self.mapped.memory
     }
 
-    /// Copy bytes out. The peer may be writing them: what comes out may be a mixture.
+    /// Copy bytes out. If the peer is writing them, the copy may mix old and new bytes.
     ///
     /// # Errors
     /// `OutOfBounds`; nothing was copied then.
@@ -234,15 +234,14 @@ impl RingMemory for GuestRam {
     }
 
     fn contains(&self, address: u64, length: u64) -> bool {
-        let holds =
-            |stretch: &Range<u64>| stretch.contains(&address) && length <= stretch.end - address;
-        length == 0 || self.mapped.stretches.iter().any(holds)
+        let holds = |range: &Range<u64>| range.contains(&address) && length <= range.end - address;
+        length == 0 || self.mapped.contiguous.iter().any(holds)
     }
 
     fn read_descriptor(&self, address: u64) -> Option<[u64; 2]> {
         let (region, offset, here) = self.locate(address)?;
         if address.is_multiple_of(8) && here >= 16 {
-            // Not by way of an area: that would count a reference for each descriptor.
+            // An area would count a reference for each descriptor, so none is made here.
             let slice = region.get_slice(MemoryRegionAddress(offset), 16).ok()?;
             let load = |at| {
                 slice
@@ -262,7 +261,7 @@ impl RingMemory for GuestRam {
     }
 }
 
-/// A part of [`GuestRam`] inside one region. Keeps the region mapped.
+/// An area of [`GuestRam`] inside one region. Keeps the region mapped.
 #[derive(Debug, Clone)]
 pub struct GuestArea {
     mapping: Arc<MmapRegion>,
@@ -370,17 +369,17 @@ impl RingArea for GuestArea {
 
 /// The guest addresses of regions, which are sorted and disjoint.
 fn join_adjacent(memory: &GuestMemoryMmap) -> Vec<Range<u64>> {
-    let mut stretches: Vec<Range<u64>> = Vec::new();
+    let mut contiguous: Vec<Range<u64>> = Vec::new();
     for region in memory.iter() {
         let start = region.start_addr().0;
         // No overflow: that was checked before it was mapped.
         let end = start + region.len();
-        match stretches.last_mut() {
+        match contiguous.last_mut() {
             Some(last) if last.end == start => last.end = end,
-            _ => stretches.push(start..end),
+            _ => contiguous.push(start..end),
         }
     }
-    stretches
+    contiguous
 }
 
 fn out_of_bounds(address: u64, length: u64) -> MemoryError {

@@ -1,9 +1,9 @@
-//! Regions of guest memory: what is accepted, and how it is mapped.
+//! Regions of guest memory: their checks, and how they are mapped.
 //!
-//! A region is only accepted when nothing can make it fault later: the file is found sealed against
-//! shrinking *first*, and long enough *then*, so that the order leaves no gap. Known gap: memory of
-//! hugetlbfs can be punched by whoever holds the descriptor, and faults if the pool of huge pages is
-//! empty by then.
+//! A region is accepted only if nothing can make it fault later. The seal against shrinking is checked
+//! *first* and the file size *second*; in this order the file can't shrink after the check. Known gap:
+//! any holder of the descriptor can punch holes into hugetlbfs memory, which then faults if the pool of
+//! huge pages is empty.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +19,7 @@ use crate::error::MemoryError;
 pub(super) const MAX_REGIONS: usize = 8;
 /// Most regions of memory that is not sealed: what a vhost-user front end may plug in.
 pub(super) const MAX_UNSEALED_REGIONS: usize = 32;
-/// What addresses, sizes and offsets are multiples of.
+/// Addresses, sizes and offsets are multiples of this.
 const PAGE: u64 = 4096;
 
 /// One region of guest memory, as it is handed over.
@@ -35,7 +35,7 @@ pub struct RegionSpec<'fd> {
     pub file_offset: u64,
 }
 
-/// Check the numbers of all regions, before any is touched.
+/// Check the ranges of all regions, before any file is touched.
 pub(super) fn check_ranges(specs: &[RegionSpec<'_>], limit: usize) -> Result<(), MemoryError> {
     if specs.is_empty() {
         return Err(MemoryError::NoRegions);
@@ -58,7 +58,7 @@ pub(super) fn check_ranges(specs: &[RegionSpec<'_>], limit: usize) -> Result<(),
     Ok(())
 }
 
-/// Check the numbers of one region; returns the guest address it ends before.
+/// Check the ranges of one region. Returns the guest address after its last byte.
 fn check_range(region: usize, spec: &RegionSpec<'_>) -> Result<u64, MemoryError> {
     let size = spec.size;
     if size == 0 {
@@ -115,7 +115,7 @@ pub(super) fn check_file(region: usize, spec: &RegionSpec<'_>) -> Result<(), Mem
     Ok(())
 }
 
-/// Map a region whose numbers were checked.
+/// Map a region whose ranges were checked.
 pub(super) fn map_region(
     region: usize,
     spec: &RegionSpec<'_>,
@@ -138,7 +138,7 @@ fn duplicate(fd: BorrowedFd<'_>) -> io::Result<File> {
     fd.try_clone_to_owned().map(File::from)
 }
 
-/// A file that knows no seals (not a memfd) counts as unsealed.
+/// A file that does not support seals (not a memfd) counts as unsealed.
 fn is_sealed_against_shrinking(fd: BorrowedFd<'_>) -> bool {
     // SAFETY: F_GET_SEALS takes no argument and touches no memory of this process.
     let seals = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) };

@@ -1,4 +1,4 @@
-//! The device's halves of a packed virtqueue, which may live on two threads.
+//! The device's halves of a packed virtqueue, which may run on two threads.
 //!
 //! Invariant: the used position never passes the available one, so that the writer overwrites only
 //! entries that the reader has copied out. The reader's check that the ring is not overrun keeps it so
@@ -8,120 +8,121 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::events::Events;
-use crate::chain::Chain;
+use super::event_suppression::EventSuppressArea;
+use crate::chain_builder::{ChainBuilder, ChainLimits};
 use crate::config::{Areas, QueueConfig};
+use crate::descriptor_chain::Chain;
 use crate::error::{ConfigError, RingError};
-use crate::held::Held;
-use crate::inflight::{LogRegion, LoggedChain, PackedLog, Shared, Taken};
-use crate::layout::packed::{Base, Position, WORD_OFFSET, Word, used_flags};
+use crate::inflight::{LogRegion, LoggedChain, PackedDescriptor, PackedLog, SharedLog};
+use crate::inflight_heads::InflightHeads;
+use crate::layout::packed::{Position, WORD_OFFSET, Word, used_flags};
 use crate::layout::{
     DESC_SIZE, VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE, desc_offset,
 };
 use crate::memory::{RingArea, RingMemory};
+use crate::state::{AvailState, PackedStart, RingState};
 use crate::sync::AtomicU32;
-use crate::walk::{Limits, Walk};
 
 /// Reads available descriptors.
 pub(crate) struct AvailReader<M: RingMemory> {
     descriptors: M::Area,
-    events: Events<M::Area>,
-    limits: Limits,
-    held: Held,
-    log: Option<Shared<PackedLog<M::Area>>>,
-    /// Chains that an earlier device side took and did not give back.
-    again: VecDeque<LoggedChain>,
-    /// The descriptors of the chain that is being taken, if there is a log.
-    descriptors_taken: Vec<Taken>,
-    /// Next entry to take.
+    events: EventSuppressArea<M::Area>,
+    limits: ChainLimits,
+    inflight_heads: InflightHeads,
+    log: Option<SharedLog<PackedLog<M::Area>>>,
+    /// Chains that an earlier device side popped and did not push, oldest first.
+    resubmits: VecDeque<LoggedChain>,
+    /// The descriptors of the chain that is being popped. Kept only if there is a log.
+    chain_descriptors: Vec<PackedDescriptor>,
+    /// Next entry to pop.
     next: Position,
-    /// Entries taken, free-running.
-    taken: u32,
-    /// Entries given back, free-running: written by the writer.
-    given: Arc<AtomicU32>,
+    /// Entries popped, free-running.
+    entries_taken: u32,
+    /// Entries used, free-running. Written by the writer.
+    entries_used: Arc<AtomicU32>,
 }
 
 /// Writes used descriptors.
 pub(crate) struct UsedWriter<M: RingMemory> {
     descriptors: M::Area,
-    events: Events<M::Area>,
+    events: EventSuppressArea<M::Area>,
     size: u16,
-    log: Option<Shared<PackedLog<M::Area>>>,
+    log: Option<SharedLog<PackedLog<M::Area>>>,
     /// Next entry to use.
     next: Position,
-    /// The first word of a batch, which shows the driver all of it, and where it goes.
+    /// Offset and value of the first word of a batch. Storing it publishes the batch to the driver.
     first: Option<(usize, u64)>,
-    /// Entries given back, free-running.
-    given: Arc<AtomicU32>,
+    /// Entries used, free-running.
+    entries_used: Arc<AtomicU32>,
 }
 
 /// Make both halves.
 pub(crate) fn halves<M: RingMemory>(
     areas: &Areas<M::Area>,
     config: &QueueConfig,
-    held: Held,
+    inflight_heads: InflightHeads,
     log: Option<&LogRegion<M>>,
 ) -> Result<(AvailReader<M>, UsedWriter<M>), ConfigError> {
-    let mut base = Base::of(config)?;
-    let mut again = VecDeque::new();
+    let mut start = PackedStart::from_config(config)?;
+    let mut resubmits = VecDeque::new();
     let log = match log {
         None => None,
         Some(region) => {
             let (area, ring) = (region.resolve(config)?, &areas.descriptors);
-            let (log, chains) = PackedLog::open(area, config, region.capacity, ring, &mut base)?;
+            let (log, chains) = PackedLog::open(area, config, region.capacity, ring, &mut start)?;
             for chain in &chains {
-                held.take(chain.id, chain.entries());
+                inflight_heads.insert(chain.id, chain.entries());
             }
-            again = chains.into();
-            Some(Shared::new(log))
+            resubmits = chains.into();
+            Some(SharedLog::new(log))
         }
     };
     let QueueConfig {
         size, event_idx, ..
     } = *config;
-    let given = Arc::new(AtomicU32::new(0));
+    let entries_used = Arc::new(AtomicU32::new(0));
     let reader = AvailReader {
         descriptors: areas.descriptors.clone(),
-        events: Events::new(areas.device.clone(), size, event_idx),
-        limits: Limits::of(config),
-        held,
+        events: EventSuppressArea::new(areas.device.clone(), size, event_idx),
+        limits: ChainLimits::from_config(config),
+        inflight_heads,
         log: log.clone(),
-        again,
-        descriptors_taken: Vec::new(),
-        next: base.avail,
-        taken: base.between.into(),
-        given: Arc::clone(&given),
+        resubmits,
+        chain_descriptors: Vec::new(),
+        next: start.avail,
+        entries_taken: start.in_flight.into(),
+        entries_used: Arc::clone(&entries_used),
     };
     let writer = UsedWriter {
         descriptors: areas.descriptors.clone(),
-        events: Events::new(areas.driver.clone(), size, event_idx),
+        events: EventSuppressArea::new(areas.driver.clone(), size, event_idx),
         size,
         log,
-        next: base.used,
+        next: start.used,
         first: None,
-        given,
+        entries_used,
     };
     Ok((reader, writer))
 }
 
 impl<M: RingMemory> AvailReader<M> {
-    /// Take the next available chain. None when there is none.
-    pub(crate) fn take(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
+    /// Pop the next available chain. None if there is none.
+    pub(crate) fn pop(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
         let Some(first) = self.available() else {
             return Ok(None);
         };
         let (size, head) = (self.limits.size, self.next.index);
-        let mut walk = Walk::new(memory, self.limits, head);
-        self.descriptors_taken.clear();
+        let mut builder = ChainBuilder::new(memory, self.limits, head);
+        self.chain_descriptors.clear();
         let (mut position, mut word, mut entries) = (self.next, first, 1);
         loop {
             let index = position.index;
-            // Of what the driver wrote before the first word, which was loaded with acquire.
+            // The driver wrote this before the first word, which was loaded with acquire.
             let address = self.descriptors.read_u64(desc_offset(index));
             if self.log.is_some() {
-                self.descriptors_taken.push((address, word));
+                self.chain_descriptors.push((address, word));
             }
-            if !self.add(&mut walk, (head, index), (address, word))? {
+            if !self.add(&mut builder, (head, index), (address, word))? {
                 break;
             }
             // No endless loop, no overflow: `add` refuses a chain longer than the queue size.
@@ -136,56 +137,57 @@ impl<M: RingMemory> AvailReader<M> {
         let (index, id) = (position.index, word.id);
         self.hold(index, id, entries)?;
         if let Some(log) = &self.log
-            && !log.lock().take(id, &self.descriptors_taken)
+            && !log.lock().mark_inflight(id, &self.chain_descriptors)
         {
             return Err(RingError::BufferIdInFlight { index, id });
         }
         self.next = self.next.plus(entries, size);
-        Ok(Some(walk.finish(id)))
+        Ok(Some(builder.finish(id)))
     }
 
-    /// Take the next chain that an earlier device side took. None when there is none.
-    pub(crate) fn take_again(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
-        let Some(LoggedChain { id, descriptors }) = self.again.pop_front() else {
+    /// Pop the next chain to resubmit. None if there is none.
+    pub(crate) fn pop_resubmit(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
+        let Some(LoggedChain { id, descriptors }) = self.resubmits.pop_front() else {
             return Ok(None);
         };
-        let mut walk = Walk::new(memory, self.limits, 0);
+        let mut builder = ChainBuilder::new(memory, self.limits, 0);
         for (index, taken) in (0..).zip(descriptors) {
-            if !self.add(&mut walk, (0, index), taken)? {
+            if !self.add(&mut builder, (0, index), taken)? {
                 break;
             }
         }
-        Ok(Some(walk.finish(id)))
+        Ok(Some(builder.finish(id)))
     }
 
-    /// Say whether there is such a chain.
-    pub(crate) fn has_again(&self) -> bool {
-        !self.again.is_empty()
+    /// True if a chain is left to resubmit.
+    pub(crate) fn has_resubmits(&self) -> bool {
+        !self.resubmits.is_empty()
     }
 
-    /// Allow longer chains in indirect tables.
-    pub(crate) fn allow(&mut self, buffers: u16) {
-        self.limits.allow(buffers);
+    /// Allow up to `buffers` in an indirect table.
+    pub(crate) fn allow_indirect_buffers(&mut self, buffers: u16) {
+        self.limits.allow_indirect_buffers(buffers);
     }
 
-    /// Say whether a chain waits.
-    pub(crate) fn waiting(&self) -> bool {
+    /// True if a chain is available.
+    pub(crate) fn has_available(&self) -> bool {
         self.available().is_some()
     }
 
-    /// Ask for a notification of the next chain. A full fence has to follow.
-    pub(crate) fn ask(&self) {
-        self.events.ask(self.next);
+    /// Enable the notification of the next chain. A full fence has to follow.
+    pub(crate) fn enable_notifications(&self) {
+        self.events.enable(self.next);
     }
 
-    /// Ask for no notifications.
-    pub(crate) fn refuse(&self) {
-        self.events.refuse();
+    /// Disable notifications.
+    pub(crate) fn disable_notifications(&self) {
+        self.events.disable();
     }
 
-    /// The available position's part of a base.
-    pub(crate) fn base(&self) -> u32 {
-        self.next.to_bits().into()
+    /// The available half of the ring's state.
+    pub(crate) fn state(&self) -> AvailState {
+        let Position { index, wrap } = self.next;
+        AvailState { index, wrap }
     }
 
     /// The word of the next descriptor, if it is available.
@@ -201,19 +203,19 @@ impl<M: RingMemory> AvailReader<M> {
         Word::from_bits(self.descriptors.load_u64(offset, order))
     }
 
-    /// Take a descriptor of the ring into a chain; false when it ends there.
+    /// Add a ring descriptor to a chain. False if the chain ends there.
     fn add(
         &self,
-        walk: &mut Walk<'_, M>,
+        builder: &mut ChainBuilder<'_, M>,
         (head, index): (u16, u16),
-        (address, word): Taken,
+        (address, word): PackedDescriptor,
     ) -> Result<bool, RingError> {
         if word.has(VIRTQ_DESC_F_INDIRECT) {
             self.check_indirect(head, index, word)?;
-            read_table(walk, address, word.len)?;
+            read_table(builder, address, word.len)?;
             return Ok(false);
         }
-        walk.add(index, address, word.len, word.has(VIRTQ_DESC_F_WRITE))?;
+        builder.add(index, address, word.len, word.has(VIRTQ_DESC_F_WRITE))?;
         Ok(word.has(VIRTQ_DESC_F_NEXT))
     }
 
@@ -231,29 +233,29 @@ impl<M: RingMemory> AvailReader<M> {
         Ok(())
     }
 
-    /// Check the ID in the last descriptor of a chain, and hold the chain.
+    /// Check the buffer ID in the last descriptor of a chain, and mark the chain in flight.
     fn hold(&mut self, index: u16, id: u16, entries: u16) -> Result<(), RingError> {
         let size = self.limits.size;
         if id >= size {
             return Err(RingError::BufferIdOutOfRange { index, id, size });
         }
-        let taken = self.taken.wrapping_add(entries.into());
+        let taken = self.entries_taken.wrapping_add(entries.into());
         // Relaxed: an honest driver makes an entry available again after it saw it used, which the
         // writer published after counting it.
-        let given = self.given.load(Ordering::Relaxed);
-        if taken.wrapping_sub(given) > size.into() {
+        let entries_used = self.entries_used.load(Ordering::Relaxed);
+        if taken.wrapping_sub(entries_used) > size.into() {
             return Err(RingError::RingOverrun { index, size });
         }
-        if !self.held.take(id, entries) {
+        if !self.inflight_heads.insert(id, entries) {
             return Err(RingError::BufferIdInFlight { index, id });
         }
-        self.taken = taken;
+        self.entries_taken = taken;
         Ok(())
     }
 }
 
 impl<M: RingMemory> UsedWriter<M> {
-    /// Mark a chain of so many entries used, without publishing it; with a log, it is published.
+    /// Mark a chain of `entries` used. It is published at once with a log, by `publish` without one.
     pub(crate) fn write(&mut self, id: u16, entries: u16, written: u32) {
         // The length means something only with the flag (2.8.4).
         let write = if written > 0 { VIRTQ_DESC_F_WRITE } else { 0 };
@@ -263,18 +265,18 @@ impl<M: RingMemory> UsedWriter<M> {
             flags: write | used_flags(self.next.wrap),
         };
         let offset = desc_offset(self.next.index) + WORD_OFFSET;
-        // Race: the reader takes these entries for free, while the log has none yet. So they are counted
-        // under the lock of the log, which the reader waits for before it writes a chain down.
-        let log = self.log.as_ref().map(Shared::lock);
+        // Race: the reader sees these entries as free while the log has no free entry yet. So they are
+        // counted under the lock of the log, which the reader takes before it logs a chain.
+        let log = self.log.as_ref().map(SharedLog::lock);
         // One writer: no read-modify-write is needed.
-        let given = self.given.load(Ordering::Relaxed);
-        self.given
-            .store(given.wrapping_add(entries.into()), Ordering::Relaxed);
+        let entries_used = self.entries_used.load(Ordering::Relaxed);
+        self.entries_used
+            .store(entries_used.wrapping_add(entries.into()), Ordering::Relaxed);
         if let Some(mut log) = log {
-            log.prepare(id);
+            log.before_publish(id);
             self.descriptors
                 .store_u64(offset, word.to_bits(), Ordering::Release);
-            log.finish(id);
+            log.after_publish(id);
         } else if self.first.is_none() {
             self.first = Some((offset, word.to_bits()));
         } else {
@@ -286,7 +288,7 @@ impl<M: RingMemory> UsedWriter<M> {
         self.next = self.next.plus(entries, self.size);
     }
 
-    /// Show the driver all that was written.
+    /// Publish the used chains to the driver.
     pub(crate) fn publish(&mut self) {
         if let Some((offset, word)) = self.first.take() {
             // Release: the other words, and what was written into the buffers, come before this one.
@@ -294,37 +296,43 @@ impl<M: RingMemory> UsedWriter<M> {
         }
     }
 
-    /// Say whether the driver asks for an interrupt of the last `added` entries. A full fence has to
-    /// come before.
-    pub(crate) fn asked(&self, added: u32) -> bool {
-        self.events.asked(self.next, added)
+    /// True if the driver wants an interrupt for the last `added` entries. A full fence has to precede.
+    pub(crate) fn needs_interrupt(&self, added: u32) -> bool {
+        self.events.is_wanted(self.next, added)
     }
 
-    /// The used position's part of a base.
-    pub(crate) fn base(&self) -> u32 {
-        Base::used_part(self.next)
+    /// The ring's state.
+    pub(crate) fn state(&self, avail: AvailState) -> RingState {
+        let AvailState { index, wrap } = avail;
+        RingState::Packed {
+            avail: Position { index, wrap },
+            used: self.next,
+        }
     }
 
-    /// The base if chains are given back in order: what is next to be used is next to be taken.
-    pub(crate) fn base_in_order(&self) -> u32 {
-        self.base() | u32::from(self.next.to_bits())
+    /// The state if chains are pushed in order: the next entry to use is the next one to pop.
+    pub(crate) fn state_in_order(&self) -> RingState {
+        RingState::Packed {
+            avail: self.next,
+            used: self.next,
+        }
     }
 }
 
-/// Follow an indirect table, all of it (2.8.7): of its flags, only `VIRTQ_DESC_F_WRITE` has a meaning.
+/// Read a whole indirect table (2.8.7). Of its flags, only `VIRTQ_DESC_F_WRITE` has a meaning.
 fn read_table<M: RingMemory>(
-    walk: &mut Walk<'_, M>,
+    builder: &mut ChainBuilder<'_, M>,
     address: u64,
     length: u32,
 ) -> Result<(), RingError> {
-    let table = walk.enter_table(address, length)?;
+    let table = builder.enter_table(address, length)?;
     let mut index = 0;
     while u32::from(index) < table.entries {
         // No overflow: the whole table was found inside guest memory.
         let entry = address + u64::from(DESC_SIZE) * u64::from(index);
-        let [addr, rest] = walk.read(entry, &table)?;
+        let [addr, rest] = builder.read(entry, &table)?;
         let word = Word::from_bits(rest);
-        walk.add(index, addr, word.len, word.has(VIRTQ_DESC_F_WRITE))?;
+        builder.add(index, addr, word.len, word.has(VIRTQ_DESC_F_WRITE))?;
         // No endless loop, no overflow: `add` refuses a chain longer than the device allows.
         index += 1;
     }

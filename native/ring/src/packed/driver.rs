@@ -2,31 +2,31 @@
 
 use std::sync::atomic::Ordering;
 
-use super::events::Events;
-use crate::chain::Segment;
+use super::event_suppression::EventSuppressArea;
 use crate::config::{Areas, QueueConfig};
+use crate::descriptor_chain::Segment;
 use crate::driver::Used;
+use crate::indirect::with_flags;
 use crate::layout::packed::{EventSuppress, Position, WORD_OFFSET, Word, available_flags};
 use crate::layout::{VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_WRITE, desc_offset};
 use crate::memory::{RingArea, RingMemory};
-use crate::tables::with_flags;
 
-/// Writes available descriptors, reads used ones.
+/// Writes available descriptors, and reads used ones.
 pub(crate) struct DriverRing<M: RingMemory> {
     descriptors: M::Area,
-    ours: Events<M::Area>,
-    theirs: Events<M::Area>,
+    driver_events: EventSuppressArea<M::Area>,
+    device_events: EventSuppressArea<M::Area>,
     size: u16,
     /// Next entry to make available.
     next: Position,
-    /// The first word of a batch, which shows the device all of it, and where it goes.
+    /// Offset and value of the first word of a batch. Storing it publishes the batch to the device.
     first: Option<(usize, u64)>,
     /// Next entry that the device will use.
     next_used: Position,
 }
 
 impl<M: RingMemory> DriverRing<M> {
-    /// Bring the ring to its first state: nothing available, nothing used, notifications wanted.
+    /// Initialize the ring: nothing available, nothing used, notifications enabled.
     pub(crate) fn new(areas: &Areas<M::Area>, config: &QueueConfig) -> Self {
         let QueueConfig {
             size, event_idx, ..
@@ -44,8 +44,8 @@ impl<M: RingMemory> DriverRing<M> {
         }
         Self {
             descriptors: areas.descriptors.clone(),
-            ours: Events::new(areas.driver.clone(), size, event_idx),
-            theirs: Events::new(areas.device.clone(), size, event_idx),
+            driver_events: EventSuppressArea::new(areas.driver.clone(), size, event_idx),
+            device_events: EventSuppressArea::new(areas.device.clone(), size, event_idx),
             size,
             next: Position::START,
             first: None,
@@ -66,14 +66,14 @@ impl<M: RingMemory> DriverRing<M> {
             }
         }
         if let Some(place) = head {
-            self.offer(place);
+            self.make_available(place);
         }
     }
 
     /// Write a chain that is an indirect table, without publishing it.
     pub(crate) fn write_indirect(&mut self, id: u16, table: Segment) {
         let place = self.write(id, table, VIRTQ_DESC_F_INDIRECT);
-        self.offer(place);
+        self.make_available(place);
     }
 
     /// Encode an entry of an indirect table: of the flags, only `VIRTQ_DESC_F_WRITE` is valid (2.8.7).
@@ -86,7 +86,7 @@ impl<M: RingMemory> DriverRing<M> {
         [segment.addr, word.to_bits()]
     }
 
-    /// Show the device all chains written so far.
+    /// Publish the written chains to the device.
     pub(crate) fn publish(&mut self) {
         if let Some(place) = self.first.take() {
             // Release: the other words, the addresses, and what is in the buffers come before this one
@@ -95,18 +95,17 @@ impl<M: RingMemory> DriverRing<M> {
         }
     }
 
-    /// Say whether the device asks to be notified of the last `added` entries. A full fence has to come
-    /// before.
-    pub(crate) fn asked(&self, added: u32) -> bool {
-        self.theirs.asked(self.next, added)
+    /// True if the device wants a notification of the last `added` entries. A full fence has to precede.
+    pub(crate) fn needs_notification(&self, added: u32) -> bool {
+        self.device_events.is_wanted(self.next, added)
     }
 
-    /// Say whether a used chain waits.
-    pub(crate) fn waiting(&self) -> bool {
+    /// True if a used chain is waiting to be popped.
+    pub(crate) fn has_used(&self) -> bool {
         self.used().is_some()
     }
 
-    /// The next used chain, if there is one, as the device wrote it.
+    /// Read the next used descriptor as the device wrote it, if there is one.
     pub(crate) fn next_used(&self) -> Option<Used> {
         let word = self.used()?;
         let written = word.has(VIRTQ_DESC_F_WRITE);
@@ -118,22 +117,22 @@ impl<M: RingMemory> DriverRing<M> {
         })
     }
 
-    /// Step over a used chain of so many entries.
-    pub(crate) fn step(&mut self, entries: u16) {
+    /// Advance past a used chain of `entries`.
+    pub(crate) fn advance_used(&mut self, entries: u16) {
         self.next_used = self.next_used.plus(entries, self.size);
     }
 
-    /// Ask for an interrupt at the next used chain. A full fence has to follow.
-    pub(crate) fn ask(&self) {
-        self.ours.ask(self.next_used);
+    /// Enable the interrupt for the next used chain. A full fence has to follow.
+    pub(crate) fn enable_interrupts(&self) {
+        self.driver_events.enable(self.next_used);
     }
 
-    /// Ask for no interrupts.
-    pub(crate) fn refuse(&self) {
-        self.ours.refuse();
+    /// Disable interrupts.
+    pub(crate) fn disable_interrupts(&self) {
+        self.driver_events.disable();
     }
 
-    /// Write the address of the next entry; returns its word, and where that goes.
+    /// Write the address of the next entry. Returns the offset and the value of its word, not stored yet.
     fn write(&mut self, id: u16, segment: Segment, flags: u16) -> (usize, u64) {
         let offset = desc_offset(self.next.index);
         self.descriptors.write_u64(offset, segment.addr);
@@ -146,8 +145,9 @@ impl<M: RingMemory> DriverRing<M> {
         (offset + WORD_OFFSET, word.to_bits())
     }
 
-    /// Make a chain available whose other words are written: now, or with the batch it begins.
-    fn offer(&mut self, place: (usize, u64)) {
+    /// Make a chain available whose other words are stored: at once, or by `publish` if it is the first
+    /// of its batch.
+    fn make_available(&mut self, place: (usize, u64)) {
         if self.first.is_none() {
             self.first = Some(place);
         } else {

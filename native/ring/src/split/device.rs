@@ -1,33 +1,34 @@
-//! The device's halves of a split virtqueue, which may live on two threads.
+//! The device's halves of a split virtqueue, which may run on two threads.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
-use super::follow::read_chain;
-use crate::chain::Chain;
+use super::chain::read_chain;
+use crate::chain_builder::ChainLimits;
 use crate::config::{Areas, QueueConfig};
+use crate::descriptor_chain::Chain;
 use crate::error::{ConfigError, RingError};
-use crate::held::Held;
-use crate::inflight::{LogRegion, Shared, SplitLog};
+use crate::inflight::{LogRegion, SharedLog, SplitLog};
+use crate::inflight_heads::InflightHeads;
 use crate::layout::{
     RING_FLAGS, RING_IDX, VIRTQ_AVAIL_F_NO_INTERRUPT, VIRTQ_USED_F_NO_NOTIFY, avail_offset,
     need_event, never_event, used_offset,
 };
 use crate::memory::{RingArea, RingMemory};
-use crate::walk::Limits;
+use crate::state::{AvailState, RingState, split_start};
 
 /// Reads the available ring; writes `used.flags` and `avail_event`.
 pub(crate) struct AvailReader<M: RingMemory> {
     areas: Areas<M::Area>,
     event_idx: bool,
-    limits: Limits,
-    held: Held,
-    log: Option<Shared<SplitLog<M::Area>>>,
-    /// Heads that an earlier device side took and did not give back.
-    again: VecDeque<u16>,
-    /// Next entry of the available ring to take.
+    limits: ChainLimits,
+    inflight_heads: InflightHeads,
+    log: Option<SharedLog<SplitLog<M::Area>>>,
+    /// Heads that an earlier device side popped and did not push, oldest first.
+    resubmits: VecDeque<u16>,
+    /// Next entry of the available ring to pop.
     next: u16,
-    /// `avail.idx` as last read: entries before it are ours to take.
+    /// `avail.idx` as last read: entries before it may be popped.
     idx: u16,
 }
 
@@ -38,8 +39,8 @@ pub(crate) struct UsedWriter<M: RingMemory> {
     event_idx: bool,
     /// Next entry of the used ring to fill; `used.idx` once published.
     next: u16,
-    log: Option<Shared<SplitLog<M::Area>>>,
-    /// What was written and not published, if there is a log.
+    log: Option<SharedLog<SplitLog<M::Area>>>,
+    /// Heads written and not published. Kept only if there is a log.
     batch: Vec<u16>,
 }
 
@@ -47,17 +48,17 @@ pub(crate) struct UsedWriter<M: RingMemory> {
 pub(crate) fn halves<M: RingMemory>(
     areas: &Areas<M::Area>,
     config: &QueueConfig,
-    held: Held,
+    inflight_heads: InflightHeads,
     log: Option<&LogRegion<M>>,
 ) -> Result<(AvailReader<M>, UsedWriter<M>), ConfigError> {
-    let mut next_avail = config.split_base()?;
-    // Any value will do: it is where the driver looks, and nothing else hangs on it.
-    let next_used = if config.base.is_none() && log.is_none() {
+    let mut next_avail = split_start(config)?;
+    // Any value is valid: it is where the driver reads next, and nothing else depends on it.
+    let next_used = if config.state.is_none() && log.is_none() {
         0
     } else {
         areas.device.load(RING_IDX, Ordering::Acquire)
     };
-    let mut again = VecDeque::new();
+    let mut resubmits = VecDeque::new();
     let log = match log {
         None => None,
         Some(region) => {
@@ -66,12 +67,12 @@ pub(crate) fn halves<M: RingMemory>(
             if let Some(heads) = heads {
                 next_avail = next_used;
                 for &head in &heads {
-                    held.take(head, 1);
+                    inflight_heads.insert(head, 1);
                     next_avail = next_avail.wrapping_add(1);
                 }
-                again = heads.into();
+                resubmits = heads.into();
             }
-            Some(Shared::new(log))
+            Some(SharedLog::new(log))
         }
     };
     let QueueConfig {
@@ -80,10 +81,10 @@ pub(crate) fn halves<M: RingMemory>(
     let reader = AvailReader {
         areas: areas.clone(),
         event_idx,
-        limits: Limits::of(config),
-        held,
+        limits: ChainLimits::from_config(config),
+        inflight_heads,
         log: log.clone(),
-        again,
+        resubmits,
         next: next_avail,
         idx: next_avail,
     };
@@ -99,10 +100,10 @@ pub(crate) fn halves<M: RingMemory>(
 }
 
 impl<M: RingMemory> AvailReader<M> {
-    /// Take the next available chain. None when there is none.
-    pub(crate) fn take(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
+    /// Pop the next available chain. None if there is none.
+    pub(crate) fn pop(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
         // `avail.idx` is read once for all the chains it shows.
-        if self.next == self.idx && !self.waiting()? {
+        if self.next == self.idx && !self.has_available()? {
             return Ok(None);
         }
         let size = self.limits.size;
@@ -111,41 +112,41 @@ impl<M: RingMemory> AvailReader<M> {
         if head >= size {
             return Err(RingError::HeadOutOfRange { slot, head, size });
         }
-        if !self.held.take(head, 1) {
+        if !self.inflight_heads.insert(head, 1) {
             return Err(RingError::HeadInFlight { head });
         }
         let chain = self.read(memory, head)?;
         if let Some(log) = &self.log {
-            log.lock().take(head);
+            log.lock().mark_inflight(head);
         }
         self.next = self.next.wrapping_add(1);
         Ok(Some(chain))
     }
 
-    /// Take the next chain that an earlier device side took. None when there is none.
-    pub(crate) fn take_again(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
-        self.again
+    /// Pop the next chain to resubmit. None if there is none.
+    pub(crate) fn pop_resubmit(&mut self, memory: &M) -> Result<Option<Chain>, RingError> {
+        self.resubmits
             .pop_front()
             .map(|head| self.read(memory, head))
             .transpose()
     }
 
-    /// Say whether there is such a chain.
-    pub(crate) fn has_again(&self) -> bool {
-        !self.again.is_empty()
+    /// True if a chain is left to resubmit.
+    pub(crate) fn has_resubmits(&self) -> bool {
+        !self.resubmits.is_empty()
     }
 
-    /// Allow longer chains in indirect tables.
-    pub(crate) fn allow(&mut self, buffers: u16) {
-        self.limits.allow(buffers);
+    /// Allow up to `buffers` in an indirect table.
+    pub(crate) fn allow_indirect_buffers(&mut self, buffers: u16) {
+        self.limits.allow_indirect_buffers(buffers);
     }
 
     fn read(&self, memory: &M, head: u16) -> Result<Chain, RingError> {
         read_chain(memory, &self.areas.descriptors, self.limits, head)
     }
 
-    /// Read `avail.idx`; true when a chain waits.
-    pub(crate) fn waiting(&mut self) -> Result<bool, RingError> {
+    /// Read `avail.idx`. True if a chain is available.
+    pub(crate) fn has_available(&mut self) -> Result<bool, RingError> {
         // Acquire pairs with the driver's release: what the index shows (ring entries, descriptors,
         // buffers) was written before it.
         let idx = self.areas.driver.load(RING_IDX, Ordering::Acquire);
@@ -162,8 +163,8 @@ impl<M: RingMemory> AvailReader<M> {
         Ok(waiting > 0)
     }
 
-    /// Ask for a notification of the next chain. A full fence has to follow.
-    pub(crate) fn ask(&self) {
+    /// Enable the notification of the next chain. A full fence has to follow.
+    pub(crate) fn enable_notifications(&self) {
         if self.event_idx {
             self.set_avail_event(self.next);
         } else {
@@ -171,8 +172,8 @@ impl<M: RingMemory> AvailReader<M> {
         }
     }
 
-    /// Ask for no notifications.
-    pub(crate) fn refuse(&self) {
+    /// Disable notifications.
+    pub(crate) fn disable_notifications(&self) {
         if self.event_idx {
             self.set_avail_event(never_event(self.next));
         } else {
@@ -182,9 +183,12 @@ impl<M: RingMemory> AvailReader<M> {
         }
     }
 
-    /// The available index's part of a base.
-    pub(crate) fn base(&self) -> u32 {
-        self.next.into()
+    /// The available half of the ring's state.
+    pub(crate) fn state(&self) -> AvailState {
+        AvailState {
+            index: self.next,
+            wrap: false,
+        }
     }
 
     fn set_avail_event(&self, event: u16) {
@@ -197,7 +201,7 @@ impl<M: RingMemory> UsedWriter<M> {
     /// Fill an entry of the used ring, without publishing it.
     pub(crate) fn write(&mut self, head: u16, written: u32) {
         // No entry is overwritten before an honest driver has read it: until then its descriptors are
-        // not free to be offered again, so that there are never more chains underway than entries.
+        // not free to be made available again, so there are never more chains in flight than entries.
         let offset = used_offset(self.next % self.size);
         self.areas.device.write_u32(offset, head.into());
         self.areas.device.write_u32(offset + 4, written);
@@ -207,16 +211,16 @@ impl<M: RingMemory> UsedWriter<M> {
         }
     }
 
-    /// Show the driver all that was written.
+    /// Publish the written entries to the driver.
     pub(crate) fn publish(&mut self) {
         let Some(log) = &self.log else {
             self.store_index();
             return;
         };
         let mut log = log.lock();
-        log.prepare(&self.batch);
+        log.before_publish(&self.batch);
         self.store_index();
-        log.finish(&self.batch, self.next);
+        log.after_publish(&self.batch, self.next);
         self.batch.clear();
     }
 
@@ -227,14 +231,15 @@ impl<M: RingMemory> UsedWriter<M> {
             .store(RING_IDX, self.next, Ordering::Release);
     }
 
-    /// The base if chains are given back in order: each takes one entry of either ring.
-    pub(crate) fn base_in_order(&self) -> u32 {
-        self.next.into()
+    /// The state if chains are pushed in order: each takes one entry of either ring.
+    pub(crate) fn state_in_order(&self) -> RingState {
+        RingState::Split {
+            next_avail: self.next,
+        }
     }
 
-    /// Say whether the driver asks for an interrupt of the last `added` entries. A full fence has to
-    /// come before.
-    pub(crate) fn asked(&self, added: u32) -> bool {
+    /// True if the driver wants an interrupt for the last `added` entries. A full fence has to precede.
+    pub(crate) fn needs_interrupt(&self, added: u32) -> bool {
         let driver = &self.areas.driver;
         if self.event_idx {
             let event = driver.load(avail_offset(self.size), Ordering::Relaxed);

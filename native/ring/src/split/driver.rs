@@ -4,10 +4,11 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::chain::Segment;
 use crate::config::{Areas, QueueConfig};
+use crate::descriptor_chain::Segment;
 use crate::driver::Used;
 use crate::error::RingError;
+use crate::indirect::with_flags;
 use crate::layout::{
     Descriptor, RING_FLAGS, RING_IDX, VIRTQ_AVAIL_F_NO_INTERRUPT, VIRTQ_DESC_F_INDIRECT,
     VIRTQ_DESC_F_NEXT, VIRTQ_USED_F_NO_NOTIFY, avail_offset, desc_offset, need_event, never_event,
@@ -15,7 +16,6 @@ use crate::layout::{
 };
 use crate::memory::{RingArea, RingMemory};
 use crate::shadow::Shadow;
-use crate::tables::with_flags;
 
 /// Writes descriptor table and available ring, reads the used ring.
 pub(crate) struct DriverRing<M: RingMemory> {
@@ -24,14 +24,14 @@ pub(crate) struct DriverRing<M: RingMemory> {
     event_idx: bool,
     /// `avail.idx` once published.
     next: u16,
-    /// Next entry of the used ring to take.
+    /// Next entry of the used ring to pop.
     last_used: u16,
-    /// `used.idx` as last read: entries before it are ours to take.
+    /// `used.idx` as last read: entries before it may be popped.
     used_idx: u16,
 }
 
 impl<M: RingMemory> DriverRing<M> {
-    /// Bring the rings to their first state.
+    /// Initialize the rings.
     pub(crate) fn new(areas: &Areas<M::Area>, config: &QueueConfig) -> Self {
         clear(areas, config.size);
         Self {
@@ -44,7 +44,7 @@ impl<M: RingMemory> DriverRing<M> {
         }
     }
 
-    /// Write a chain into the free descriptors, without publishing it; returns the last one.
+    /// Write a chain into free descriptors without publishing it. Returns the last descriptor.
     pub(crate) fn write_direct(
         &mut self,
         shadow: &Shadow,
@@ -59,17 +59,17 @@ impl<M: RingMemory> DriverRing<M> {
             tail = index;
             index = next;
         }
-        self.offer(head);
+        self.make_available(head);
         tail
     }
 
     /// Write a chain that is an indirect table, without publishing it.
     pub(crate) fn write_indirect(&mut self, head: u16, table: Segment) {
         self.write(head, Self::table_entry(&table, VIRTQ_DESC_F_INDIRECT, 0));
-        self.offer(head);
+        self.make_available(head);
     }
 
-    /// Encode a descriptor; `next` is left out where the flags don't call for it.
+    /// Encode a descriptor. `next` is 0 without `VIRTQ_DESC_F_NEXT`.
     pub(crate) fn table_entry(segment: &Segment, flags: u16, next: u16) -> [u64; 2] {
         let continued = flags & VIRTQ_DESC_F_NEXT != 0;
         let descriptor = Descriptor {
@@ -81,7 +81,7 @@ impl<M: RingMemory> DriverRing<M> {
         descriptor.to_words()
     }
 
-    /// Show the device all chains written so far.
+    /// Publish the written chains to the device.
     pub(crate) fn publish(&self) {
         // Release: descriptors, ring entries and what is in the buffers come before the index (2.7.13.3.1).
         self.areas
@@ -89,9 +89,8 @@ impl<M: RingMemory> DriverRing<M> {
             .store(RING_IDX, self.next, Ordering::Release);
     }
 
-    /// Say whether the device asks to be notified of the last `added` entries. A full fence has to come
-    /// before.
-    pub(crate) fn asked(&self, added: u32) -> bool {
+    /// True if the device wants a notification of the last `added` entries. A full fence has to precede.
+    pub(crate) fn needs_notification(&self, added: u32) -> bool {
         let device = &self.areas.device;
         if self.event_idx {
             let event = device.load(used_offset(self.size), Ordering::Relaxed);
@@ -101,12 +100,12 @@ impl<M: RingMemory> DriverRing<M> {
         }
     }
 
-    /// Say whether a used chain waits.
-    pub(crate) fn waiting(&self) -> bool {
+    /// True if a used chain is waiting to be popped.
+    pub(crate) fn has_used(&self) -> bool {
         self.last_used != self.used_idx || self.load_used_idx() != self.last_used
     }
 
-    /// The next used chain, if there is one, as the device wrote it.
+    /// Read the next used entry as the device wrote it, if there is one.
     pub(crate) fn next_used(&mut self, in_flight: u16) -> Result<Option<Used>, RingError> {
         // `used.idx` is read once for all the entries it shows.
         if self.last_used == self.used_idx && !self.refresh(in_flight)? {
@@ -121,13 +120,13 @@ impl<M: RingMemory> DriverRing<M> {
         }))
     }
 
-    /// Step over a used chain.
-    pub(crate) fn step(&mut self) {
+    /// Advance past one used entry.
+    pub(crate) fn advance_used(&mut self) {
         self.last_used = self.last_used.wrapping_add(1);
     }
 
-    /// Ask for an interrupt at the next used chain. A full fence has to follow.
-    pub(crate) fn ask(&self) {
+    /// Enable the interrupt for the next used chain. A full fence has to follow.
+    pub(crate) fn enable_interrupts(&self) {
         if self.event_idx {
             self.set_used_event(self.last_used);
         } else {
@@ -135,8 +134,8 @@ impl<M: RingMemory> DriverRing<M> {
         }
     }
 
-    /// Ask for no interrupts.
-    pub(crate) fn refuse(&self) {
+    /// Disable interrupts.
+    pub(crate) fn disable_interrupts(&self) {
         if self.event_idx {
             self.set_used_event(never_event(self.last_used));
         } else {
@@ -152,13 +151,13 @@ impl<M: RingMemory> DriverRing<M> {
             .write_descriptor(desc_offset(index), words);
     }
 
-    fn offer(&mut self, head: u16) {
+    fn make_available(&mut self, head: u16) {
         let slot = self.next % self.size;
         self.areas.driver.write_u16(avail_offset(slot), head);
         self.next = self.next.wrapping_add(1);
     }
 
-    /// Read `used.idx`; true when a used chain waits.
+    /// Read `used.idx`. True if a used chain waits.
     fn refresh(&mut self, in_flight: u16) -> Result<bool, RingError> {
         let (from, to) = (self.last_used, self.load_used_idx());
         let waiting = to.wrapping_sub(from);
@@ -185,8 +184,8 @@ impl<M: RingMemory> DriverRing<M> {
     }
 }
 
-/// Nothing available, nothing used, notifications wanted (the driver has to clear `used.flags` too:
-/// 2.7.10.1).
+/// Clear the rings: nothing available, nothing used, notifications enabled (the driver has to clear
+/// `used.flags` too: 2.7.10.1).
 fn clear<A: RingArea>(areas: &Areas<A>, size: u16) {
     for index in 0..size {
         areas

@@ -1,4 +1,4 @@
-//! What the driver says to each way a device can break the ring, and to its own mistakes.
+//! The driver's error for each violation by a device, and for misuse of the driver side.
 
 use virtmesh_ring::{DriverQueue, RingError, Segment};
 

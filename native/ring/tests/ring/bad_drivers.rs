@@ -1,4 +1,4 @@
-//! What the device says to each way a driver can break the ring.
+//! The device's error for each violation by a driver.
 
 use proptest::prelude::*;
 use virtmesh_ring::layout::{VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE};

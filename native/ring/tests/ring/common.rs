@@ -1,4 +1,4 @@
-//! Guest memory with a queue in it, and hands to write a ring the wrong way.
+//! Guest memory with a queue in it, and helpers that write malformed rings.
 
 use std::fs::File;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -88,7 +88,7 @@ impl Rig {
             event_idx,
             indirect,
             packed: false,
-            base: None,
+            state: None,
         };
         Self {
             memory,

@@ -1,4 +1,4 @@
-//! Where a queue may be.
+//! Which queue configurations are accepted.
 
 use virtmesh_ring::{ConfigError, DeviceQueue, DriverQueue, QueueConfig};
 

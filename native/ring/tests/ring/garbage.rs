@@ -1,4 +1,4 @@
-//! Rings full of garbage: an error or a valid chain, and never a panic.
+//! Random bytes in rings give an error or a valid chain, never a panic.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

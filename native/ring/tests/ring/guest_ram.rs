@@ -1,4 +1,4 @@
-//! Which memory is accepted, and what may be reached in it.
+//! Which memory is accepted, and which accesses are inside it.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;

@@ -1,10 +1,10 @@
-//! A device side that is killed at any store, and the one after it, by the in-flight log.
+//! Recovery by the in-flight log after a kill at any store.
 //!
-//! A life of a device side is a program of steps, of the driver's and of its own. It is run again and
-//! again, killed at its first store, at its second one, and so on; the next life is killed soon after,
-//! while it mends the log; the third one ends the program. Whatever was killed: each chain is used
-//! exactly once, and what was in flight comes first, in the order in which it was taken, with the
-//! buffers it had.
+//! A device side executes a list of steps, of the driver and of its own. The list is repeated with a kill
+//! at the first store, at the second one, and so on. The second device side is killed soon after, while
+//! it repairs the log. The third one completes the list. In every case each chain is used exactly once,
+//! and the chains in flight are resubmitted first, in the order in which they were popped, with the same
+//! buffers.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -13,7 +13,7 @@ use virtmesh_ring::layout::inflight::region_len;
 use virtmesh_ring::{Chain, DeviceQueue, DriverQueue, GuestRam, LogRegion, Segment};
 
 use crate::common::{BASE, Rig, ram};
-use crate::mortal::{Budget, Killed, Mortal};
+use crate::killable_memory::{KillableMemory, Killed, StoreBudget};
 use crate::peers::Random;
 
 const STEPS: usize = 120;
@@ -63,17 +63,17 @@ impl World {
     }
 
     fn run(&mut self, stores: u32) {
-        let budget = Budget::of(stores);
-        let mortal = |ram: &GuestRam| Mortal {
+        let budget = StoreBudget::of(stores);
+        let killable = |ram: &GuestRam| KillableMemory {
             ram: ram.clone(),
             budget: budget.clone(),
         };
         let region = LogRegion {
-            memory: mortal(&self.log),
+            memory: killable(&self.log),
             address: BASE,
             capacity: self.capacity,
         };
-        let memory = mortal(&self.rig.memory);
+        let memory = killable(&self.rig.memory);
         let mut device = DeviceQueue::with_log(memory, self.rig.config, Some(&region)).unwrap();
         // Those that the driver saw used are not in flight, whatever the last life came to.
         self.collect();
@@ -126,7 +126,7 @@ impl World {
     }
 
     /// Give some chains back, in one batch, out of order.
-    fn give_back(&mut self, device: &mut DeviceQueue<Mortal>) {
+    fn give_back(&mut self, device: &mut DeviceQueue<KillableMemory>) {
         let count = 1 + self.random.below(3);
         let mut left = self.taken.clone();
         let mut batch = Vec::new();
@@ -159,7 +159,7 @@ fn kill_everywhere(packed: bool, indirect: bool, size: u16, capacity: u16, seed:
         let mut world = World::new(packed, indirect, size, capacity, seed);
         let survived = world.live(stores);
         world.live(stores % 29);
-        assert!(world.live(Budget::ENDLESS));
+        assert!(world.live(StoreBudget::ENDLESS));
         assert_eq!(world.used, world.added);
         assert!(world.buffers.is_empty());
         if survived {

@@ -1,7 +1,9 @@
-//! In-flight logs as a front end may hand them over.
+//! In-flight logs with the content that a front end may hand over.
 
 use virtmesh_ring::layout::inflight::region_len;
-use virtmesh_ring::{ConfigError, DeviceQueue, GuestRam, LogRegion, QueueConfig, RingError};
+use virtmesh_ring::{
+    ConfigError, DeviceQueue, GuestRam, LogRegion, QueueConfig, RingError, RingState,
+};
 
 use crate::common::{BASE, Rig, ram};
 use crate::peers::Random;
@@ -29,7 +31,7 @@ impl Logged {
         DeviceQueue::with_log(self.rig.memory.clone(), self.rig.config, Some(&self.log))
     }
 
-    /// Take so many chains of one buffer, and end.
+    /// Pop `count` chains of one buffer, and end.
     fn take(&self, count: usize) -> Vec<u16> {
         let mut driver = self.rig.driver();
         let mut device = self.device().unwrap();
@@ -60,7 +62,7 @@ fn a_queue_with_a_log_that_is_not_in_use_begins_where_it_is_told() {
     for packed in [false, true] {
         let logged = Logged::new(packed);
         let device = logged.device().unwrap();
-        assert!(!device.split().0.has_again());
+        assert!(!device.split().0.has_resubmits());
     }
 }
 
@@ -71,18 +73,18 @@ fn a_forgotten_log_has_nothing_in_flight() {
         assert_eq!(logged.take(3).len(), 3);
         logged.log.forget().unwrap();
         logged.rig.driver();
-        let (popper, _) = logged.device().unwrap().split();
-        assert!(!popper.has_again());
+        let (consumer, _) = logged.device().unwrap().split();
+        assert!(!consumer.has_resubmits());
     }
 }
 
 #[test]
-fn a_base_does_not_count_beside_a_log_in_use() {
+fn a_state_is_ignored_beside_a_log_in_use() {
     for packed in [false, true] {
         let logged = Logged::new(packed);
         let heads = logged.take(3);
         let config = QueueConfig {
-            base: Some(0),
+            state: Some(RingState::from_vring_base(packed, 0).unwrap()),
             ..logged.rig.config
         };
         let memory = logged.rig.memory.clone();
@@ -129,7 +131,7 @@ fn a_device_may_allow_longer_chains_in_tables() {
             rig.offer(&[0]);
         }
         let mut device = rig.device();
-        device.allow_chains(longest);
+        device.allow_indirect_buffers(longest);
         let outcome = device.pop().map(|chain| chain.unwrap().readable.len());
         let expected = if entries <= longest {
             Ok(usize::from(entries))
@@ -145,7 +147,7 @@ fn a_device_may_allow_longer_chains_in_tables() {
 fn chains_in_flight_without_a_log_are_refused_with_a_new_one() {
     for (packed, base) in [(false, 1), (true, 0x8000_8001)] {
         let mut logged = Logged::new(packed);
-        logged.rig.config.base = Some(base);
+        logged.rig.config.state = Some(RingState::from_vring_base(packed, base).unwrap());
         assert_bad(&logged);
     }
 }
@@ -183,7 +185,7 @@ fn a_log_of_another_version_or_size_is_refused() {
     }
 }
 
-/// `used_idx` far from the ring's, or a last batch with an entry that is none.
+/// `used_idx` far from the ring's, or a last batch with an entry out of range.
 #[test]
 fn a_split_log_with_a_last_batch_that_can_not_be_is_refused() {
     for (offset, value) in [(14, 0xFF00_u16), (14, 0xFFFF)] {

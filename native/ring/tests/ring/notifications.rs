@@ -1,4 +1,4 @@
-//! Who is told of what, with flags and with event indexes (virtio 1.4, 2.7.7, 2.7.10, 2.8.10).
+//! Which notifications are sent, with flags and with event indexes (virtio 1.4, 2.7.7, 2.7.10, 2.8.10).
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! What the driver says to each way a device can break a packed ring.
+//! The driver's error for each violation by a device in a packed ring.
 
 use proptest::prelude::*;
 use virtmesh_ring::layout::VIRTQ_DESC_F_WRITE;

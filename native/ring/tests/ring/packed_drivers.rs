@@ -1,4 +1,4 @@
-//! What the device says to each way a driver can break a packed ring.
+//! The device's error for each violation by a driver in a packed ring.
 
 use std::sync::atomic::Ordering;
 

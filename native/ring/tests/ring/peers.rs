@@ -1,13 +1,13 @@
 //! A driver and a device that check each other's bytes, and sleep on real eventfds.
 //!
-//! A chain carries a seed and bytes made from it, in buffers of random sizes. The device checks them and
-//! answers with bytes made from the seed; the driver checks those. A stale or torn byte, a chain that is
-//! lost, and a wakeup that is lost all fail: the last by the time limit of every sleep.
+//! A chain carries a seed and bytes derived from it, in buffers of random sizes. The device checks them
+//! and answers with bytes derived from the seed; the driver checks those. A stale or torn byte, a lost
+//! chain and a lost wakeup each fail the test, the last by the time limit of every sleep.
 
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::time::Duration;
 
-use virtmesh_ring::{Chain, DriverQueue, GuestRam, Popper, Pusher, Segment};
+use virtmesh_ring::{AvailConsumer, Chain, DriverQueue, GuestRam, Segment, UsedProducer};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::common::Rig;
@@ -205,19 +205,19 @@ pub fn answer(memory: &GuestRam, chain: &Chain) -> u32 {
 /// The taking half of the device: hands every chain to `serve`, sleeping when there is none, until
 /// `chains` were taken. Returns how often it slept.
 pub fn take_chains(
-    popper: &mut Popper,
+    consumer: &mut AvailConsumer,
     kick: &Bell,
     chains: usize,
     mut serve: impl FnMut(Vec<Chain>),
 ) -> u64 {
     let (mut taken, mut sleeps) = (0, 0);
     while taken < chains {
-        popper.disable_notifications();
+        consumer.disable_notifications();
         let mut batch = Vec::new();
-        taken += popper.pop_batch(16, &mut batch).unwrap();
+        taken += consumer.pop_batch(16, &mut batch).unwrap();
         if !batch.is_empty() {
             serve(batch);
-        } else if !popper.enable_notifications().unwrap() {
+        } else if !consumer.enable_notifications().unwrap() {
             kick.wait("device");
             sleeps += 1;
         }
@@ -226,13 +226,13 @@ pub fn take_chains(
 }
 
 /// The giving half of the device: answer a batch and interrupt if that is wanted.
-pub fn give_back(pusher: &mut Pusher, memory: &GuestRam, call: &Bell, batch: &[Chain]) {
+pub fn give_back(producer: &mut UsedProducer, memory: &GuestRam, call: &Bell, batch: &[Chain]) {
     let used: Vec<_> = batch
         .iter()
         .map(|chain| (chain.head, answer(memory, chain)))
         .collect();
-    pusher.push_batch(&used).unwrap();
-    if pusher.needs_interrupt() {
+    producer.push_batch(&used).unwrap();
+    if producer.needs_interrupt() {
         call.ring();
     }
 }

@@ -87,13 +87,13 @@ fn device_process() {
     let (kick, call) = (Bell::from_fd(kick), Bell::from_fd(call));
     let packed = env::var(PACKED).unwrap().parse().unwrap();
     let rig = rig(&memory, packed);
-    let (mut popper, mut pusher) = rig.device().split();
+    let (mut consumer, mut producer) = rig.device().split();
     take_chains(
-        &mut popper,
+        &mut consumer,
         &kick,
         usize::try_from(CHAINS).unwrap(),
         |batch| {
-            give_back(&mut pusher, &rig.memory, &call, &batch);
+            give_back(&mut producer, &rig.memory, &call, &batch);
         },
     );
 }

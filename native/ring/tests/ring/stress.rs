@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 
+use virtmesh_ring::RingState;
+
 use crate::common::{Rig, ram};
 use crate::peers::{Bell, DriverPeer, Random, data_bytes, give_back, take_chains};
 
@@ -21,15 +23,15 @@ fn rig(packed: bool, size: u16, event_idx: bool, indirect: bool) -> Rig {
 fn run_two(rig: &Rig, chains: u64) -> (u64, u64) {
     let (kick, call) = (Bell::new(), Bell::new());
     let queue = rig.driver();
-    let (mut popper, mut pusher) = rig.device().split();
+    let (mut consumer, mut producer) = rig.device().split();
     let slept = thread::scope(|scope| {
         let device = scope.spawn(|| {
             take_chains(
-                &mut popper,
+                &mut consumer,
                 &kick,
                 usize::try_from(chains).unwrap(),
                 |batch| {
-                    give_back(&mut pusher, &rig.memory, &call, &batch);
+                    give_back(&mut producer, &rig.memory, &call, &batch);
                 },
             )
         });
@@ -45,19 +47,20 @@ fn run_two(rig: &Rig, chains: u64) -> (u64, u64) {
         .run(chains);
         (driver, device.join().unwrap())
     });
-    check_base(rig, popper.base() | pusher.base(), chains);
+    check_state(rig, producer.state(consumer.state()), chains);
     slept
 }
 
-/// All that was taken is given back.
-fn check_base(rig: &Rig, base: u32, chains: u64) {
+/// Every popped chain was pushed.
+fn check_state(rig: &Rig, state: RingState, chains: u64) {
     if rig.config.packed {
-        assert_eq!(base & 0xFFFF, base >> 16);
+        assert_eq!(state.next_used(), Some(state.next_avail()));
+        assert_eq!(state.used_wrap(), state.avail_wrap());
     } else {
         let used = rig.config.device_area + 2;
         let used = rig.memory.load_u16(used, Ordering::Acquire).unwrap();
-        assert_eq!(base, u32::from(used));
-        assert_eq!(u64::from(base), chains % 0x1_0000);
+        assert_eq!(state.next_avail(), used);
+        assert_eq!(u64::from(state.next_avail()), chains % 0x1_0000);
     }
 }
 
@@ -133,19 +136,19 @@ fn nothing_is_lost_when_the_halves_of_a_packed_ring_are_apart() {
 fn run_three(rig: &Rig) {
     let (kick, call) = (Bell::new(), Bell::new());
     let queue = rig.driver();
-    let (mut popper, mut pusher) = rig.device().split();
+    let (mut consumer, mut producer) = rig.device().split();
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(|| {
             let chains = usize::try_from(CHAINS).unwrap();
-            take_chains(&mut popper, &kick, chains, |batch| {
+            take_chains(&mut consumer, &kick, chains, |batch| {
                 sender.send(batch).unwrap();
             });
             drop(sender);
         });
         scope.spawn(|| {
             for batch in receiver {
-                give_back(&mut pusher, &rig.memory, &call, &batch);
+                give_back(&mut producer, &rig.memory, &call, &batch);
             }
         });
         let (kick, call) = (&kick, &call);

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from virtmesh.uart.port import LINE_LIMIT, FarLines, Flow, LineError, Port
-from virtmesh_common.errors import LineFull
+from virtmesh_common.uart.errors import LineFull
 
 if TYPE_CHECKING:
     from virtmesh.uart.chip.clock import Timeline

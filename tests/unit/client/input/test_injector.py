@@ -16,8 +16,9 @@ from virtmesh_client.input.injector import WINDOW
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.api.input.v1 import input_pb2_grpc as rpc
 from virtmesh_common.channel import SERVER_OPTIONS
-from virtmesh_common.errors import DETAILS_KEY, BadEvent, DeviceLost, DeviceNotReady, to_status
+from virtmesh_common.errors import DETAILS_KEY, DeviceLost, DeviceNotReady, to_status
 from virtmesh_common.evdev import CODES
+from virtmesh_common.input.errors import BadEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,8 +24,8 @@ from virtmesh_client.input.recording import (
     record,
     write_recording,
 )
-from virtmesh_common.errors import BadEvent, BadRecording
 from virtmesh_common.evdev import CODES
+from virtmesh_common.input.errors import BadEvent, BadRecording
 
 DATA = Path(__file__).parent / "data"
 EVEMU = DATA / "mouse.evemu"

@@ -9,8 +9,8 @@ from virtmesh_client.input.events import EV_ABS, EV_KEY, EV_REL, Event, event
 from virtmesh_client.input.models import Axis, InputInfo
 from virtmesh_client.input.script import check, press_keys, undo
 from virtmesh_client.input.touch import Touches
-from virtmesh_common.errors import BadEvent
 from virtmesh_common.evdev import CODES
+from virtmesh_common.input.errors import BadEvent
 
 ABS, KEY, REL = CODES["EV_ABS"], CODES["EV_KEY"], CODES["EV_REL"]
 LEFT = KEY["BTN_LEFT"]

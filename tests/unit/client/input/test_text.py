@@ -10,8 +10,8 @@ import pytest
 from virtmesh_client.input.decode import Decoder
 from virtmesh_client.input.events import EV_KEY
 from virtmesh_client.input.text import Layout, to_packets
-from virtmesh_common.errors import UntypableText
 from virtmesh_common.evdev import CODES, name_of
+from virtmesh_common.input.errors import UntypableText
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,13 +18,8 @@ from virtmesh_client import OLDEST, AsyncSerial, Serial
 from virtmesh_client.serial import Output
 from virtmesh_client.serial.outbox import WINDOW
 from virtmesh_client.serial.patterns import KEPT_BYTES
-from virtmesh_common.errors import (
-    BadValue,
-    DeviceNotReady,
-    ExpectTimeout,
-    ServiceUnavailable,
-    VirtmeshError,
-)
+from virtmesh_common.errors import BadValue, DeviceNotReady, ServiceUnavailable, VirtmeshError
+from virtmesh_common.uart.errors import ExpectTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

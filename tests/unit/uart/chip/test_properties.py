@@ -12,7 +12,8 @@ from tests.support.chip_rig import EIGHT_BITS, ChipRig
 from virtmesh.host.batch import WRITE, BatchExecutor
 from virtmesh.uart.chip.interrupts import BY_PRIORITY
 from virtmesh.uart.port import LINE_LIMIT, FarLines, Flow, LineError
-from virtmesh_common.errors import LineFull, RegisterError
+from virtmesh_common.errors import RegisterError
+from virtmesh_common.uart.errors import LineFull
 from virtmesh_common.uart.spec import FIFO_SIZE, IIR_ID, Fcr, Iir, Lcr, Lsr, Mcr
 
 Action = Callable[[ChipRig], object]

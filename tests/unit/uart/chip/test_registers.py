@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.chip_rig import EIGHT_BITS, ChipRig
+from virtmesh.host.metrics import device_metrics
 from virtmesh.uart.port import FarLines, LineFormat
 from virtmesh_common.errors import (
     BadValue,
@@ -121,7 +122,7 @@ def test_bad_accesses_are_refused_and_counted(
         bench.device.write(offset, width, 0)
     refused = {
         sample.labels["reason"]: sample.value
-        for metric in bench.device.metrics()
+        for metric in device_metrics(bench.device)
         for sample in metric.samples
         if sample.name == "virtmesh_register_refused_total"
     }

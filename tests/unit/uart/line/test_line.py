@@ -9,7 +9,7 @@ import pytest
 from tests.support.chip_rig import ChipRig
 from virtmesh.uart.line.line import LOW_WATER, PATIENCE_SECONDS, TURN
 from virtmesh.uart.port import LINE_LIMIT, Flow, LineError
-from virtmesh_common.errors import LineFull
+from virtmesh_common.uart.errors import LineFull
 from virtmesh_common.uart.spec import FIFO_SIZE, Ier, Lsr
 
 

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from virtmesh_common.api.device.v1 import interface_pb2 as _interface_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -106,6 +107,47 @@ class DescribeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DescribeResponse: _TypeAlias = DescribeResponse  # noqa: Y015
+
+@_typing.final
+class DescribeInterfaceRequest(_message.Message):
+    """DescribeInterfaceRequest asks how to name and to show what the device does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeInterfaceRequest: _TypeAlias = DescribeInterfaceRequest  # noqa: Y015
+
+@_typing.final
+class DescribeInterfaceResponse(_message.Message):
+    """DescribeInterfaceResponse says how to name and to show what the device does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERFACE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def interface(self) -> _interface_pb2.Interface:
+        """The interface of the device. Parts that the service does not know are empty."""
+
+    def __init__(
+        self,
+        *,
+        interface: _interface_pb2.Interface | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interface", b"interface"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interface", b"interface"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeInterfaceResponse: _TypeAlias = DescribeInterfaceResponse  # noqa: Y015
 
 @_typing.final
 class AttachRequest(_message.Message):
@@ -323,6 +365,7 @@ class GetStatsResponse(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     RESETS_FIELD_NUMBER: _builtins.int
     ATTACHES_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
     mmio_reads: _builtins.int
     """Register reads."""
     mmio_writes: _builtins.int
@@ -347,6 +390,10 @@ class GetStatsResponse(_message.Message):
     """Resets, by the driver, by Reset, and by losing the driver."""
     attaches: _builtins.int
     """Attachments."""
+    @_builtins.property
+    def figures(self) -> _containers.RepeatedCompositeFieldContainer[_interface_pb2.FigureValue]:
+        """Values of the figures of the device's Interface, in their order."""
+
     def __init__(
         self,
         *,
@@ -362,10 +409,11 @@ class GetStatsResponse(_message.Message):
         requests: _builtins.int = ...,
         resets: _builtins.int = ...,
         attaches: _builtins.int = ...,
+        figures: _abc.Iterable[_interface_pb2.FigureValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attaches", b"attaches", "interrupts", b"interrupts", "interrupts_suppressed", b"interrupts_suppressed", "mmio_errors", b"mmio_errors", "mmio_messages", b"mmio_messages", "mmio_reads", b"mmio_reads", "mmio_writes", b"mmio_writes", "notifications_eventfd", b"notifications_eventfd", "notifications_mmio", b"notifications_mmio", "notifications_rpc", b"notifications_rpc", "requests", b"requests", "resets", b"resets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attaches", b"attaches", "figures", b"figures", "interrupts", b"interrupts", "interrupts_suppressed", b"interrupts_suppressed", "mmio_errors", b"mmio_errors", "mmio_messages", b"mmio_messages", "mmio_reads", b"mmio_reads", "mmio_writes", b"mmio_writes", "notifications_eventfd", b"notifications_eventfd", "notifications_mmio", b"notifications_mmio", "notifications_rpc", b"notifications_rpc", "requests", b"requests", "resets", b"resets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -52,6 +52,11 @@ class DeviceServiceStub:
                 request_serializer=virtmesh_dot_device_dot_v1_dot_device__pb2.DescribeRequest.SerializeToString,
                 response_deserializer=virtmesh_dot_device_dot_v1_dot_device__pb2.DescribeResponse.FromString,
                 _registered_method=True)
+        self.DescribeInterface = channel.unary_unary(
+                '/virtmesh.device.v1.DeviceService/DescribeInterface',
+                request_serializer=virtmesh_dot_device_dot_v1_dot_device__pb2.DescribeInterfaceRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_device_dot_v1_dot_device__pb2.DescribeInterfaceResponse.FromString,
+                _registered_method=True)
         self.Attach = channel.unary_unary(
                 '/virtmesh.device.v1.DeviceService/Attach',
                 request_serializer=virtmesh_dot_device_dot_v1_dot_device__pb2.AttachRequest.SerializeToString,
@@ -102,6 +107,15 @@ class DeviceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeInterface(self, request, context):
+        """DescribeInterface says how to name and to show what the device does: its registers with their
+        fields, its requests, features, metrics and figures. It never changes while the service runs
+        and needs no session.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Attach(self, request, context):
         """Attach claims the device for one driver.
         Errors: FAILED_PRECONDITION/DEVICE_ATTACHED (metadata "holder") when another driver has it;
@@ -139,7 +153,7 @@ class DeviceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStats(self, request, context):
-        """GetStats returns the counters that every kind of device has.
+        """GetStats returns the counters that every kind of device has, and the figures of this kind.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,6 +166,11 @@ def add_DeviceServiceServicer_to_server(servicer, server):
                     servicer.Describe,
                     request_deserializer=virtmesh_dot_device_dot_v1_dot_device__pb2.DescribeRequest.FromString,
                     response_serializer=virtmesh_dot_device_dot_v1_dot_device__pb2.DescribeResponse.SerializeToString,
+            ),
+            'DescribeInterface': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeInterface,
+                    request_deserializer=virtmesh_dot_device_dot_v1_dot_device__pb2.DescribeInterfaceRequest.FromString,
+                    response_serializer=virtmesh_dot_device_dot_v1_dot_device__pb2.DescribeInterfaceResponse.SerializeToString,
             ),
             'Attach': grpc.unary_unary_rpc_method_handler(
                     servicer.Attach,
@@ -219,6 +238,33 @@ class DeviceService:
             '/virtmesh.device.v1.DeviceService/Describe',
             virtmesh_dot_device_dot_v1_dot_device__pb2.DescribeRequest.SerializeToString,
             virtmesh_dot_device_dot_v1_dot_device__pb2.DescribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeInterface(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.device.v1.DeviceService/DescribeInterface',
+            virtmesh_dot_device_dot_v1_dot_device__pb2.DescribeInterfaceRequest.SerializeToString,
+            virtmesh_dot_device_dot_v1_dot_device__pb2.DescribeInterfaceResponse.FromString,
             options,
             channel_credentials,
             insecure,

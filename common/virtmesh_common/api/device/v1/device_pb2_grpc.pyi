@@ -48,6 +48,11 @@ class DeviceServiceStub:
     def __new__(cls, channel: _aio.Channel) -> DeviceServiceAsyncStub: ...
     Describe: _grpc.UnaryUnaryMultiCallable[_device_pb2.DescribeRequest, _device_pb2.DescribeResponse]
     """Describe says what the device is. It never changes while the service runs and needs no session."""
+    DescribeInterface: _grpc.UnaryUnaryMultiCallable[_device_pb2.DescribeInterfaceRequest, _device_pb2.DescribeInterfaceResponse]
+    """DescribeInterface says how to name and to show what the device does: its registers with their
+    fields, its requests, features, metrics and figures. It never changes while the service runs
+    and needs no session.
+    """
     Attach: _grpc.UnaryUnaryMultiCallable[_device_pb2.AttachRequest, _device_pb2.AttachResponse]
     """Attach claims the device for one driver.
     Errors: FAILED_PRECONDITION/DEVICE_ATTACHED (metadata "holder") when another driver has it;
@@ -68,7 +73,7 @@ class DeviceServiceStub:
     GetStatus: _grpc.UnaryUnaryMultiCallable[_device_pb2.GetStatusRequest, _device_pb2.GetStatusResponse]
     """GetStatus says who drives the device and in which state it is."""
     GetStats: _grpc.UnaryUnaryMultiCallable[_device_pb2.GetStatsRequest, _device_pb2.GetStatsResponse]
-    """GetStats returns the counters that every kind of device has."""
+    """GetStats returns the counters that every kind of device has, and the figures of this kind."""
 
 @_typing.type_check_only
 class DeviceServiceAsyncStub(DeviceServiceStub):
@@ -90,6 +95,11 @@ class DeviceServiceAsyncStub(DeviceServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Describe: _aio.UnaryUnaryMultiCallable[_device_pb2.DescribeRequest, _device_pb2.DescribeResponse]  # type: ignore[assignment]
     """Describe says what the device is. It never changes while the service runs and needs no session."""
+    DescribeInterface: _aio.UnaryUnaryMultiCallable[_device_pb2.DescribeInterfaceRequest, _device_pb2.DescribeInterfaceResponse]  # type: ignore[assignment]
+    """DescribeInterface says how to name and to show what the device does: its registers with their
+    fields, its requests, features, metrics and figures. It never changes while the service runs
+    and needs no session.
+    """
     Attach: _aio.UnaryUnaryMultiCallable[_device_pb2.AttachRequest, _device_pb2.AttachResponse]  # type: ignore[assignment]
     """Attach claims the device for one driver.
     Errors: FAILED_PRECONDITION/DEVICE_ATTACHED (metadata "holder") when another driver has it;
@@ -110,7 +120,7 @@ class DeviceServiceAsyncStub(DeviceServiceStub):
     GetStatus: _aio.UnaryUnaryMultiCallable[_device_pb2.GetStatusRequest, _device_pb2.GetStatusResponse]  # type: ignore[assignment]
     """GetStatus says who drives the device and in which state it is."""
     GetStats: _aio.UnaryUnaryMultiCallable[_device_pb2.GetStatsRequest, _device_pb2.GetStatsResponse]  # type: ignore[assignment]
-    """GetStats returns the counters that every kind of device has."""
+    """GetStats returns the counters that every kind of device has, and the figures of this kind."""
 
 class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
     """DeviceService is the control plane of one device service: what the device is, who drives it, and
@@ -135,6 +145,17 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_device_pb2.DescribeResponse, _abc.Awaitable[_device_pb2.DescribeResponse]]:
         """Describe says what the device is. It never changes while the service runs and needs no session."""
+
+    @_abc_1.abstractmethod
+    def DescribeInterface(
+        self,
+        request: _device_pb2.DescribeInterfaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_device_pb2.DescribeInterfaceResponse, _abc.Awaitable[_device_pb2.DescribeInterfaceResponse]]:
+        """DescribeInterface says how to name and to show what the device does: its registers with their
+        fields, its requests, features, metrics and figures. It never changes while the service runs
+        and needs no session.
+        """
 
     @_abc_1.abstractmethod
     def Attach(
@@ -185,6 +206,6 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _device_pb2.GetStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_device_pb2.GetStatsResponse, _abc.Awaitable[_device_pb2.GetStatsResponse]]:
-        """GetStats returns the counters that every kind of device has."""
+        """GetStats returns the counters that every kind of device has, and the figures of this kind."""
 
 def add_DeviceServiceServicer_to_server(servicer: DeviceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -31,7 +31,8 @@ class BlockDeviceServiceStub:
     atomically with respect to its other clients, and splits what is larger than the device takes.
 
     Every RPC can fail with NOT_FOUND/DEVICE_NOT_FOUND, FAILED_PRECONDITION/DEVICE_NOT_READY,
-    OUT_OF_RANGE/PAST_END, UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
+    FAILED_PRECONDITION/WRONG_KIND when the device is no disk, OUT_OF_RANGE/PAST_END,
+    UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
     """
 
     def __init__(self, channel):
@@ -78,7 +79,8 @@ class BlockDeviceServiceServicer:
     atomically with respect to its other clients, and splits what is larger than the device takes.
 
     Every RPC can fail with NOT_FOUND/DEVICE_NOT_FOUND, FAILED_PRECONDITION/DEVICE_NOT_READY,
-    OUT_OF_RANGE/PAST_END, UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
+    FAILED_PRECONDITION/WRONG_KIND when the device is no disk, OUT_OF_RANGE/PAST_END,
+    UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
     """
 
     def Identify(self, request, context):
@@ -176,7 +178,8 @@ class BlockDeviceService:
     atomically with respect to its other clients, and splits what is larger than the device takes.
 
     Every RPC can fail with NOT_FOUND/DEVICE_NOT_FOUND, FAILED_PRECONDITION/DEVICE_NOT_READY,
-    OUT_OF_RANGE/PAST_END, UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
+    FAILED_PRECONDITION/WRONG_KIND when the device is no disk, OUT_OF_RANGE/PAST_END,
+    UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
     """
 
     @staticmethod

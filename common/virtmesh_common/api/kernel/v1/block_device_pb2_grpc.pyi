@@ -32,7 +32,8 @@ class BlockDeviceServiceStub:
     atomically with respect to its other clients, and splits what is larger than the device takes.
 
     Every RPC can fail with NOT_FOUND/DEVICE_NOT_FOUND, FAILED_PRECONDITION/DEVICE_NOT_READY,
-    OUT_OF_RANGE/PAST_END, UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
+    FAILED_PRECONDITION/WRONG_KIND when the device is no disk, OUT_OF_RANGE/PAST_END,
+    UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
     """
 
     @_typing.overload
@@ -68,7 +69,8 @@ class BlockDeviceServiceAsyncStub(BlockDeviceServiceStub):
     atomically with respect to its other clients, and splits what is larger than the device takes.
 
     Every RPC can fail with NOT_FOUND/DEVICE_NOT_FOUND, FAILED_PRECONDITION/DEVICE_NOT_READY,
-    OUT_OF_RANGE/PAST_END, UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
+    FAILED_PRECONDITION/WRONG_KIND when the device is no disk, OUT_OF_RANGE/PAST_END,
+    UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -100,7 +102,8 @@ class BlockDeviceServiceServicer(metaclass=_abc_1.ABCMeta):
     atomically with respect to its other clients, and splits what is larger than the device takes.
 
     Every RPC can fail with NOT_FOUND/DEVICE_NOT_FOUND, FAILED_PRECONDITION/DEVICE_NOT_READY,
-    OUT_OF_RANGE/PAST_END, UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
+    FAILED_PRECONDITION/WRONG_KIND when the device is no disk, OUT_OF_RANGE/PAST_END,
+    UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
     """
 
     @_abc_1.abstractmethod

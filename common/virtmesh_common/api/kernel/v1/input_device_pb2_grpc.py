@@ -56,8 +56,9 @@ class InputDeviceServiceServicer:
         receives. Every watcher gets every event. One that falls more than 65536 events behind is cut
         off with RESOURCE_EXHAUSTED/WATCHER_TOO_SLOW and the number of the last event it was sent; the
         others notice nothing.
-        Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/DEVICE_NOT_READY when it is no input
-        device that is in use; UNAVAILABLE/DEVICE_LOST when it goes away.
+        Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/DEVICE_NOT_READY when it is not in
+        use; FAILED_PRECONDITION/WRONG_KIND when it is no input device; UNAVAILABLE/DEVICE_LOST when it
+        goes away.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,8 +38,9 @@ class InputDeviceServiceStub:
     receives. Every watcher gets every event. One that falls more than 65536 events behind is cut
     off with RESOURCE_EXHAUSTED/WATCHER_TOO_SLOW and the number of the last event it was sent; the
     others notice nothing.
-    Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/DEVICE_NOT_READY when it is no input
-    device that is in use; UNAVAILABLE/DEVICE_LOST when it goes away.
+    Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/DEVICE_NOT_READY when it is not in
+    use; FAILED_PRECONDITION/WRONG_KIND when it is no input device; UNAVAILABLE/DEVICE_LOST when it
+    goes away.
     """
     SetLed: _grpc.UnaryUnaryMultiCallable[_input_device_pb2.SetLedRequest, _input_device_pb2.SetLedResponse]
     """SetLed turns a light of the device on or off, as a kernel does (EV_LED on the status queue).
@@ -56,8 +57,9 @@ class InputDeviceServiceAsyncStub(InputDeviceServiceStub):
     receives. Every watcher gets every event. One that falls more than 65536 events behind is cut
     off with RESOURCE_EXHAUSTED/WATCHER_TOO_SLOW and the number of the last event it was sent; the
     others notice nothing.
-    Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/DEVICE_NOT_READY when it is no input
-    device that is in use; UNAVAILABLE/DEVICE_LOST when it goes away.
+    Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/DEVICE_NOT_READY when it is not in
+    use; FAILED_PRECONDITION/WRONG_KIND when it is no input device; UNAVAILABLE/DEVICE_LOST when it
+    goes away.
     """
     SetLed: _aio.UnaryUnaryMultiCallable[_input_device_pb2.SetLedRequest, _input_device_pb2.SetLedResponse]  # type: ignore[assignment]
     """SetLed turns a light of the device on or off, as a kernel does (EV_LED on the status queue).
@@ -77,8 +79,9 @@ class InputDeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         receives. Every watcher gets every event. One that falls more than 65536 events behind is cut
         off with RESOURCE_EXHAUSTED/WATCHER_TOO_SLOW and the number of the last event it was sent; the
         others notice nothing.
-        Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/DEVICE_NOT_READY when it is no input
-        device that is in use; UNAVAILABLE/DEVICE_LOST when it goes away.
+        Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/DEVICE_NOT_READY when it is not in
+        use; FAILED_PRECONDITION/WRONG_KIND when it is no input device; UNAVAILABLE/DEVICE_LOST when it
+        goes away.
         """
 
     @_abc_1.abstractmethod

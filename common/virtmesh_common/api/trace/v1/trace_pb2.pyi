@@ -81,15 +81,14 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     EVENT_KIND_POP: _EventKind.ValueType  # 8
     """Device side: a chain was taken. Token, value, extra: as ADD."""
     EVENT_KIND_REQUEST_START: _EventKind.ValueType  # 9
-    """Device side: a request began to be executed (virtio-blk). Token: the chain. Detail: its type
-    (virtio 1.4, 5.2.6: 0 IN, 1 OUT, 4 FLUSH, 8 GET_ID, 11 DISCARD, 13 WRITE_ZEROES), 127 for
-    another one. Value: first sector (of the first range). Extra: bytes read, written, discarded or
-    zeroed.
+    """Device side: a request began to be executed. Token: the chain. Detail: its type, 127 for one
+    that the device does not know. Value: of a type that has one, the first sector (of the first
+    range). Extra: bytes read, written, discarded or zeroed. DeviceService.DescribeInterface names
+    types and statuses; those of a disk are in virtio 1.4, 5.2.6 (0 IN, 1 OUT, 4 FLUSH, 8 GET_ID,
+    11 DISCARD, 13 WRITE_ZEROES; 0 OK, 1 IOERR, 2 UNSUPP).
     """
     EVENT_KIND_REQUEST_END: _EventKind.ValueType  # 10
-    """Device side: a request was executed. Token and detail: as REQUEST_START. Value: the status byte
-    (virtio 1.4, 5.2.6: 0 OK, 1 IOERR, 2 UNSUPP).
-    """
+    """Device side: a request was executed. Token and detail: as REQUEST_START. Value: its status."""
     EVENT_KIND_PUSH: _EventKind.ValueType  # 11
     """Device side: a chain was given back. Token: the chain. Value: bytes written to it."""
     EVENT_KIND_POP_USED: _EventKind.ValueType  # 12
@@ -119,6 +118,10 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     EVENT_KIND_FAULT: _EventKind.ValueType  # 22
     """Both sides: something broke: the device asks for a reset, or the driver gave the device up. Text:
     the reason.
+    """
+    EVENT_KIND_RESERVED_BITS: _EventKind.ValueType  # 23
+    """Device side: a write set bits that the register reserves; they were ignored. Token, detail and
+    value: as REGISTER_WRITE. Extra: the reserved bits that were set.
     """
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
@@ -156,15 +159,14 @@ bytes, readable and writable together.
 EVENT_KIND_POP: EventKind.ValueType  # 8
 """Device side: a chain was taken. Token, value, extra: as ADD."""
 EVENT_KIND_REQUEST_START: EventKind.ValueType  # 9
-"""Device side: a request began to be executed (virtio-blk). Token: the chain. Detail: its type
-(virtio 1.4, 5.2.6: 0 IN, 1 OUT, 4 FLUSH, 8 GET_ID, 11 DISCARD, 13 WRITE_ZEROES), 127 for
-another one. Value: first sector (of the first range). Extra: bytes read, written, discarded or
-zeroed.
+"""Device side: a request began to be executed. Token: the chain. Detail: its type, 127 for one
+that the device does not know. Value: of a type that has one, the first sector (of the first
+range). Extra: bytes read, written, discarded or zeroed. DeviceService.DescribeInterface names
+types and statuses; those of a disk are in virtio 1.4, 5.2.6 (0 IN, 1 OUT, 4 FLUSH, 8 GET_ID,
+11 DISCARD, 13 WRITE_ZEROES; 0 OK, 1 IOERR, 2 UNSUPP).
 """
 EVENT_KIND_REQUEST_END: EventKind.ValueType  # 10
-"""Device side: a request was executed. Token and detail: as REQUEST_START. Value: the status byte
-(virtio 1.4, 5.2.6: 0 OK, 1 IOERR, 2 UNSUPP).
-"""
+"""Device side: a request was executed. Token and detail: as REQUEST_START. Value: its status."""
 EVENT_KIND_PUSH: EventKind.ValueType  # 11
 """Device side: a chain was given back. Token: the chain. Value: bytes written to it."""
 EVENT_KIND_POP_USED: EventKind.ValueType  # 12
@@ -194,6 +196,10 @@ EVENT_KIND_DETACH: EventKind.ValueType  # 21
 EVENT_KIND_FAULT: EventKind.ValueType  # 22
 """Both sides: something broke: the device asks for a reset, or the driver gave the device up. Text:
 the reason.
+"""
+EVENT_KIND_RESERVED_BITS: EventKind.ValueType  # 23
+"""Device side: a write set bits that the register reserves; they were ignored. Token, detail and
+value: as REGISTER_WRITE. Extra: the reserved bits that were set.
 """
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 

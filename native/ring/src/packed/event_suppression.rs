@@ -1,4 +1,4 @@
-//! What one side wants to be notified of (virtio 1.4, 2.8.10).
+//! The event suppression structures: which notifications each side wants (virtio 1.4, 2.8.10).
 
 use std::sync::atomic::Ordering;
 
@@ -8,14 +8,14 @@ use crate::layout::packed::{
 };
 use crate::memory::RingArea;
 
-/// An event suppression structure: written by one side, read by the other.
-pub(super) struct Events<A> {
+/// An event suppression structure in shared memory. One side writes it, the other reads it.
+pub(super) struct EventSuppressArea<A> {
     area: A,
     size: u16,
     event_idx: bool,
 }
 
-impl<A: RingArea> Events<A> {
+impl<A: RingArea> EventSuppressArea<A> {
     pub(super) fn new(area: A, size: u16, event_idx: bool) -> Self {
         Self {
             area,
@@ -24,8 +24,8 @@ impl<A: RingArea> Events<A> {
         }
     }
 
-    /// Ask to be notified when the descriptor at `next` changes hands, or any.
-    pub(super) fn ask(&self, next: Position) {
+    /// Enable the notification for the descriptor at `next`; without `VIRTIO_F_EVENT_IDX`, for all.
+    pub(super) fn enable(&self, next: Position) {
         self.store(if self.event_idx {
             EventSuppress {
                 desc: next.to_bits(),
@@ -39,19 +39,19 @@ impl<A: RingArea> Events<A> {
         });
     }
 
-    /// Ask for no notifications.
-    pub(super) fn refuse(&self) {
+    /// Disable notifications.
+    pub(super) fn disable(&self) {
         self.store(EventSuppress {
             desc: 0,
             flags: RING_EVENT_FLAGS_DISABLE,
         });
     }
 
-    /// Say whether the peer asks to be notified of the last `added` entries before `new`.
+    /// True if the peer wants a notification of the last `added` entries before `new`.
     ///
-    /// What the specification gives no meaning asks for everything: one notification too many harms
-    /// nobody. `added` may exceed two laps when nobody asked for long: then every entry is among them.
-    pub(super) fn asked(&self, new: Position, added: u32) -> bool {
+    /// Reserved values count as enabled: a spurious notification is harmless. `added` may exceed two
+    /// laps if this was not called for long; then it covers every entry.
+    pub(super) fn is_wanted(&self, new: Position, added: u32) -> bool {
         let EventSuppress { desc, flags } =
             EventSuppress::from_bits(self.area.load_u32(0, Ordering::Relaxed));
         match flags {

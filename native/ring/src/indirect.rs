@@ -1,12 +1,12 @@
-//! The indirect tables of a driver (virtio 1.4, 2.7.5.3 and 2.8.7).
+//! The indirect descriptor tables of a driver (virtio 1.4, 2.7.5.3 and 2.8.7).
 
-use crate::chain::Segment;
-use crate::config::{Part, QueueConfig, check_disjoint};
+use crate::config::{AreaSpec, QueueConfig, check_disjoint};
+use crate::descriptor_chain::Segment;
 use crate::error::ConfigError;
 use crate::layout::{DESC_SIZE, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE, desc_offset};
 use crate::memory::{RingArea, RingMemory};
 
-/// Encodes a buffer with its flags as an entry of a table; the last argument is the entry after it.
+/// Encodes a buffer with its flags as a table entry. The last argument is the index of the next entry.
 pub(crate) type Encode = fn(&Segment, u16, u16) -> [u64; 2];
 
 /// Room for one indirect table for each descriptor of the queue.
@@ -18,7 +18,7 @@ pub(crate) struct IndirectTables<A> {
 }
 
 impl<A: RingArea> IndirectTables<A> {
-    /// Find the tables in memory: `entries` descriptors for each entry of the queue.
+    /// Resolve the memory of the tables: `entries` descriptors for each entry of the queue.
     pub(crate) fn resolve<M: RingMemory<Area = A>>(
         memory: &M,
         config: &QueueConfig,
@@ -31,14 +31,14 @@ impl<A: RingArea> IndirectTables<A> {
         if entries == 0 {
             return Err(ConfigError::NoIndirectEntries);
         }
-        let tables = Part {
+        let tables = AreaSpec {
             name: "indirect area",
             address,
             length: u64::from(config.size) * u64::from(entries) * u64::from(DESC_SIZE),
             alignment: u64::from(DESC_SIZE),
         };
         let area = tables.resolve(memory)?;
-        let [descriptors, driver, device] = config.parts();
+        let [descriptors, driver, device] = config.area_specs();
         check_disjoint(&mut [descriptors, driver, device, tables])?;
         Ok(Self {
             area,
@@ -47,21 +47,21 @@ impl<A: RingArea> IndirectTables<A> {
         })
     }
 
-    /// Say whether a chain of so many buffers goes into a table: it has to fit and to save descriptors.
-    pub(crate) fn suit(&self, segments: u16) -> bool {
+    /// True if a chain of `segments` buffers fits into a table and saves ring descriptors there.
+    pub(crate) fn fits(&self, segments: u16) -> bool {
         (2..=self.entries).contains(&segments)
     }
 
-    /// Write a chain into the table of `name`; returns where it is.
+    /// Write a chain into the table of `head`. Returns the address and length of the table.
     pub(crate) fn write(
         &self,
-        name: u16,
+        head: u16,
         readable: &[Segment],
         writable: &[Segment],
         encode: Encode,
     ) -> Segment {
         // Inside the area, whose length `resolve` computed in the same way.
-        let start = usize::from(name) * desc_offset(self.entries);
+        let start = usize::from(head) * desc_offset(self.entries);
         let mut index = 0;
         for (segment, flags) in with_flags(readable, writable) {
             let words = encode(segment, flags, index + 1);
@@ -76,7 +76,7 @@ impl<A: RingArea> IndirectTables<A> {
     }
 }
 
-/// Each buffer of a chain, which has at least one, with its flags.
+/// Iterate over the buffers of a chain with their descriptor flags. The chain has at least one buffer.
 pub(crate) fn with_flags<'a>(
     readable: &'a [Segment],
     writable: &'a [Segment],

@@ -1,21 +1,21 @@
-//! Following a descriptor chain by `next` (virtio 1.4, 2.7.5).
+//! Reads a descriptor chain by its `next` fields (virtio 1.4, 2.7.5).
 
-use crate::chain::Chain;
+use crate::chain_builder::{ChainBuilder, ChainLimits};
+use crate::descriptor_chain::Chain;
 use crate::error::RingError;
 use crate::layout::{
     Descriptor, VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE, desc_offset,
 };
 use crate::memory::{RingArea, RingMemory};
-use crate::walk::{Limits, Walk};
 
 /// Copy the chain at `head` (below the queue size) out of shared memory.
 pub(super) fn read_chain<M: RingMemory>(
     memory: &M,
     descriptors: &M::Area,
-    limits: Limits,
+    limits: ChainLimits,
     head: u16,
 ) -> Result<Chain, RingError> {
-    let mut walk = Walk::new(memory, limits, head);
+    let mut builder = ChainBuilder::new(memory, limits, head);
     let mut index = head;
     loop {
         let descriptor = Descriptor::from_words(descriptors.read_descriptor(desc_offset(index)));
@@ -27,33 +27,33 @@ pub(super) fn read_chain<M: RingMemory>(
                 return Err(RingError::IndirectWithNext { head, index });
             }
             // VIRTQ_DESC_F_WRITE is ignored here (2.7.5.3.2).
-            read_table(&mut walk, head, descriptor)?;
-            return Ok(walk.finish(head));
+            read_table(&mut builder, head, descriptor)?;
+            return Ok(builder.finish(head));
         }
-        add(&mut walk, index, descriptor)?;
+        add(&mut builder, index, descriptor)?;
         match next(head, index, descriptor, limits.size.into())? {
             Some(next) => index = next,
-            None => return Ok(walk.finish(head)),
+            None => return Ok(builder.finish(head)),
         }
     }
 }
 
-/// Follow an indirect table from its first entry (2.7.5.3).
+/// Read the chain in an indirect table, from its first entry on (2.7.5.3).
 fn read_table<M: RingMemory>(
-    walk: &mut Walk<'_, M>,
+    builder: &mut ChainBuilder<'_, M>,
     head: u16,
     reference: Descriptor,
 ) -> Result<(), RingError> {
-    let table = walk.enter_table(reference.addr, reference.len)?;
+    let table = builder.enter_table(reference.addr, reference.len)?;
     let mut index = 0;
     loop {
         // No overflow: the whole table was found inside guest memory.
         let entry = reference.addr + desc_offset(index) as u64;
-        let descriptor = Descriptor::from_words(walk.read(entry, &table)?);
+        let descriptor = Descriptor::from_words(builder.read(entry, &table)?);
         if descriptor.has(VIRTQ_DESC_F_INDIRECT) {
             return Err(RingError::IndirectNested { head, index });
         }
-        add(walk, index, descriptor)?;
+        add(builder, index, descriptor)?;
         match next(head, index, descriptor, table.entries)? {
             Some(next) => index = next,
             None => return Ok(()),
@@ -62,15 +62,15 @@ fn read_table<M: RingMemory>(
 }
 
 fn add<M: RingMemory>(
-    walk: &mut Walk<'_, M>,
+    builder: &mut ChainBuilder<'_, M>,
     index: u16,
     descriptor: Descriptor,
 ) -> Result<(), RingError> {
     let writable = descriptor.has(VIRTQ_DESC_F_WRITE);
-    walk.add(index, descriptor.addr, descriptor.len, writable)
+    builder.add(index, descriptor.addr, descriptor.len, writable)
 }
 
-/// Where the chain goes on, in a table of `entries`.
+/// The next descriptor of the chain, in a table of `entries`; None at its end.
 fn next(
     head: u16,
     index: u16,

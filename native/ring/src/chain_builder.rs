@@ -1,56 +1,56 @@
-//! Taking the buffers of a descriptor chain that a driver wrote (virtio 1.4, 2.7.5 and 2.8.5).
+//! Builds a checked chain from the descriptors that a driver wrote (virtio 1.4, 2.7.5 and 2.8.5).
 //!
-//! Each descriptor is copied out once and judged by the copy. The walk ends: every descriptor counts
-//! against the queue size, which bounds the length of a chain (2.7.5.3.1, 2.8.17) and so catches loops.
-//! The descriptor that refers to an indirect table is no buffer and does not count; there can be only
-//! one.
+//! Each descriptor is copied out once, and the copy is checked. Every descriptor counts against the queue
+//! size, which bounds the length of a chain (2.7.5.3.1, 2.8.17), so a chain that loops ends with an error.
+//! The descriptor that refers to an indirect table is not a buffer and does not count; a chain has at
+//! most one.
 //!
-//! In an indirect table a device may allow more ([`Limits::table`]). 2.7.5.3.1 forbids chains longer than
-//! the queue size there too, but Linux goes by what the device says of itself: with a block device's
-//! `seg_max` it makes chains of `seg_max` + 2 buffers on any ring, however short.
+//! A device may allow more buffers in an indirect table ([`ChainLimits::indirect_buffers`]). 2.7.5.3.1
+//! forbids chains longer than the queue size there too, but Linux uses the limits of the device instead:
+//! with a block device's `seg_max` it makes chains of `seg_max` + 2 buffers on a ring of any size.
 
-use crate::chain::{Chain, Segment, Segments};
 use crate::config::QueueConfig;
+use crate::descriptor_chain::{Chain, Segment, Segments};
 use crate::error::RingError;
 use crate::layout::{DESC_SIZE, MAX_CHAIN_BYTES, MAX_QUEUE_SIZE};
 use crate::memory::RingMemory;
 
 /// How long a chain may be.
 #[derive(Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct ChainLimits {
     /// The queue size.
     pub(crate) size: u16,
     /// `VIRTIO_F_INDIRECT_DESC` was negotiated.
     pub(crate) indirect: bool,
     /// Buffers of a chain in an indirect table, at most 32768.
-    pub(crate) table: u16,
+    pub(crate) indirect_buffers: u16,
 }
 
-impl Limits {
-    pub(crate) fn of(config: &QueueConfig) -> Self {
+impl ChainLimits {
+    pub(crate) fn from_config(config: &QueueConfig) -> Self {
         Self {
             size: config.size,
             indirect: config.indirect,
-            table: config.size,
+            indirect_buffers: config.size,
         }
     }
 
-    /// Allow so many buffers in indirect tables, if that is more than the queue size.
-    pub(crate) fn allow(&mut self, buffers: u16) {
-        self.table = buffers.clamp(self.size, MAX_QUEUE_SIZE);
+    /// Allow `buffers` in an indirect table if that is more than the queue size.
+    pub(crate) fn allow_indirect_buffers(&mut self, buffers: u16) {
+        self.indirect_buffers = buffers.clamp(self.size, MAX_QUEUE_SIZE);
     }
 }
 
-/// A chain while it is followed.
-pub(crate) struct Walk<'memory, M> {
+/// A chain under construction.
+pub(crate) struct ChainBuilder<'memory, M> {
     memory: &'memory M,
-    /// Its first descriptor, by which errors name it.
+    /// The first descriptor, by which errors name the chain.
     head: u16,
     readable: Segments,
     writable: Segments,
-    /// Descriptors that there may be.
-    limit: u16,
-    limits: Limits,
+    /// Most descriptors of the chain, in the table that is being read.
+    max_buffers: u16,
+    limits: ChainLimits,
     /// Descriptors seen.
     count: u16,
     /// Bytes seen. No overflow: at most 32768 buffers below 2^32 each.
@@ -59,22 +59,22 @@ pub(crate) struct Walk<'memory, M> {
     in_writable: bool,
 }
 
-/// An indirect table that is inside guest memory.
-pub(crate) struct Table {
+/// An indirect table whose bounds were checked.
+pub(crate) struct IndirectTable {
     /// Descriptors in it, not 0.
     pub(crate) entries: u32,
-    /// The error for an entry that is outside memory all the same.
+    /// The error if an entry cannot be read.
     outside: RingError,
 }
 
-impl<'memory, M: RingMemory> Walk<'memory, M> {
-    pub(crate) fn new(memory: &'memory M, limits: Limits, head: u16) -> Self {
+impl<'memory, M: RingMemory> ChainBuilder<'memory, M> {
+    pub(crate) fn new(memory: &'memory M, limits: ChainLimits, head: u16) -> Self {
         Self {
             memory,
             head,
             readable: Segments::new(),
             writable: Segments::new(),
-            limit: limits.size,
+            max_buffers: limits.size,
             limits,
             count: 0,
             bytes: 0,
@@ -82,10 +82,10 @@ impl<'memory, M: RingMemory> Walk<'memory, M> {
         }
     }
 
-    /// Check a buffer and take it into the chain.
+    /// Check a buffer and add it to the chain.
     ///
-    /// A buffer without bytes is left out, its address unchecked: no rule forbids one, and 2.7.4.1
-    /// forbids assumptions about the arrangement. It counts as a descriptor and for the order.
+    /// A buffer of length 0 is left out and its address is not checked: no rule forbids one, and 2.7.4.1
+    /// forbids assumptions about the arrangement. It still counts as a descriptor and for the order.
     pub(crate) fn add(
         &mut self,
         index: u16,
@@ -93,7 +93,7 @@ impl<'memory, M: RingMemory> Walk<'memory, M> {
         length: u32,
         writable: bool,
     ) -> Result<(), RingError> {
-        let (head, size) = (self.head, self.limit);
+        let (head, size) = (self.head, self.max_buffers);
         if self.count == size {
             return Err(RingError::ChainTooLong { head, size });
         }
@@ -128,8 +128,12 @@ impl<'memory, M: RingMemory> Walk<'memory, M> {
         Ok(())
     }
 
-    /// Go on in an indirect table, once it is checked where that is (2.7.5.3, 2.8.7).
-    pub(crate) fn enter_table(&mut self, address: u64, length: u32) -> Result<Table, RingError> {
+    /// Check the bounds of an indirect table and continue the chain in it (2.7.5.3, 2.8.7).
+    pub(crate) fn enter_table(
+        &mut self,
+        address: u64,
+        length: u32,
+    ) -> Result<IndirectTable, RingError> {
         let head = self.head;
         let entries = length / DESC_SIZE;
         if entries == 0 || !length.is_multiple_of(DESC_SIZE) {
@@ -143,19 +147,19 @@ impl<'memory, M: RingMemory> Walk<'memory, M> {
         if !self.memory.contains(address, length.into()) {
             return Err(outside);
         }
-        self.limit = self.limits.table;
-        Ok(Table { entries, outside })
+        self.max_buffers = self.limits.indirect_buffers;
+        Ok(IndirectTable { entries, outside })
     }
 
-    /// Copy an entry of a table out.
-    pub(crate) fn read(&self, address: u64, table: &Table) -> Result<[u64; 2], RingError> {
+    /// Copy a table entry out of shared memory.
+    pub(crate) fn read(&self, address: u64, table: &IndirectTable) -> Result<[u64; 2], RingError> {
         self.memory.read_descriptor(address).ok_or(table.outside)
     }
 
-    /// The chain, under the name by which it is given back.
-    pub(crate) fn finish(self, name: u16) -> Chain {
+    /// Return the chain with the head that identifies it in the used ring.
+    pub(crate) fn finish(self, head: u16) -> Chain {
         Chain {
-            head: name,
+            head,
             readable: self.readable,
             writable: self.writable,
         }

@@ -1,4 +1,4 @@
-//! What the device says to each way a driver can break an indirect table (virtio 1.4, 2.7.5.3).
+//! The device's error for each malformed indirect table (virtio 1.4, 2.7.5.3).
 
 use virtmesh_ring::layout::{
     Descriptor, VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE,

@@ -1,8 +1,8 @@
 //! The image of a disk: a raw file or a block device node.
 //!
-//! Others can do anything to a file: a lock keeps out those who look at it, and every write checks
-//! that the file is still as long as the disk, so that an image cut off under the disk gives errors
-//! and is not silently grown again, with a hole where data was.
+//! Other processes can change the file at any time. A lock keeps out those that honour locks. Every write
+//! checks that the file is still as long as the disk: writes to a truncated image fail, and do not
+//! silently grow it again with a hole where data was.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
@@ -18,7 +18,7 @@ use crate::transfer::{Direction, read_cached, transfer};
 
 /// `BLKDISCARD` of `linux/fs.h`: `_IO(0x12, 119)`.
 const BLKDISCARD: libc::Ioctl = 0x1277;
-/// Zeroes to write where the file system can't make them itself.
+/// Zeroes to write where the file system has no call for it.
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 
 /// An open, locked image.
@@ -29,14 +29,14 @@ pub struct Image {
     is_block_node: bool,
     block_size: u64,
     capacity: AtomicU64,
-    /// Held by whatever could make the file longer, and by resize alone: a write that was checked
-    /// against the old size must not land after the file was made shorter.
+    /// Locked shared by every operation that could grow the file, exclusively by resize: a write that
+    /// was checked against the old size must not be executed after the file shrank.
     growth: RwLock<()>,
-    /// Requests that failed since the file is shorter than the disk.
+    /// Requests that failed because the file is shorter than the disk.
     truncated: AtomicU64,
     flushes: AtomicU64,
-    /// Set by a failed flush, for good: the kernel reports lost writes once and forgets them, so a
-    /// later flush that succeeds would be a lie.
+    /// Set by a failed flush and never cleared: the kernel reports lost writes once and forgets them, so
+    /// a later flush would succeed although data is lost.
     writes_lost: AtomicBool,
 }
 
@@ -47,11 +47,11 @@ impl Image {
     /// Every variant of [`ImageError`].
     pub fn open(path: &Path, read_only: bool, block_size: u64) -> Result<Self, ImageError> {
         let explain = |cause: io::Error| explain_open(path, read_only, cause);
-        // Before it is opened: opening a device that is no disk can have effects.
+        // Checked before it is opened: opening a device that is not a disk can have side effects.
         let is_block_node = check_type(path, &fs::metadata(path).map_err(explain)?)?;
         let mut options = OpenOptions::new();
-        // Without O_NONBLOCK, a FIFO that took the file's place would hang us here. With O_EXCL, a
-        // block device is refused that is mounted or has another such user.
+        // Without O_NONBLOCK, opening a FIFO that replaced the file would wait. With O_EXCL, a block
+        // device that is mounted or opened so elsewhere is refused.
         let exclusive = if is_block_node && !read_only {
             libc::O_EXCL
         } else {
@@ -118,7 +118,7 @@ impl Image {
         self.is_block_node
     }
 
-    /// Requests that failed since someone cut the file off.
+    /// Requests that failed because the file was truncated by another process.
     #[must_use]
     pub fn truncated(&self) -> u64 {
         self.truncated.load(Ordering::Relaxed)
@@ -175,10 +175,10 @@ impl Image {
         unsafe { transfer(&self.file, Direction::Write, buffer.pieces(), offset) }
     }
 
-    /// Give a range up: what it reads as afterwards is not specified.
+    /// Discard a range. What it reads as afterwards is not specified.
     ///
     /// # Errors
-    /// Those of the system; that it can't discard is none.
+    /// Those of the system. A file system without discard is not an error.
     pub fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
         let discarded = if self.is_block_node {
             let range = [offset, length];
@@ -188,7 +188,7 @@ impl Image {
             self.check_end(offset + length)?;
             self.fallocate(libc::FALLOC_FL_PUNCH_HOLE, offset, length)
         };
-        // "The device MAY deallocate" (5.2.6.2): a file system that can't does not have to.
+        // "The device MAY deallocate" (5.2.6.2): without file system support, nothing is done.
         discarded.or_else(|cause| {
             if is_unsupported(&cause) {
                 Ok(())
@@ -198,7 +198,7 @@ impl Image {
         })
     }
 
-    /// Fill a range with zeroes; `unmap` allows to give its storage up.
+    /// Fill a range with zeroes. `unmap` allows to deallocate its storage.
     ///
     /// # Errors
     /// Those of the system; `UnexpectedEof` when the file ends before.
@@ -213,7 +213,7 @@ impl Image {
         self.fallocate(mode, offset, length).or_else(|cause| {
             // A block device refuses with EINVAL what is not aligned to its own blocks.
             if is_unsupported(&cause) || cause.kind() == io::ErrorKind::InvalidInput {
-                self.write_zeroes_by_hand(offset, length)
+                self.write_zero_blocks(offset, length)
             } else {
                 Err(cause)
             }
@@ -226,7 +226,9 @@ impl Image {
     /// Those of the system; after the first one, every later flush fails too.
     pub fn flush(&self) -> io::Result<()> {
         if self.writes_lost.load(Ordering::SeqCst) {
-            return Err(io::Error::other("an earlier flush failed: writes are lost"));
+            return Err(io::Error::other(
+                "an earlier flush failed: writes were lost, check the storage and reopen the image",
+            ));
         }
         self.flushes.fetch_add(1, Ordering::Relaxed);
         self.file
@@ -254,7 +256,7 @@ impl Image {
         let _alone = self.growth.write().unwrap_or_else(PoisonError::into_inner);
         self.file.set_len(size)?;
         self.capacity.store(size, Ordering::Release);
-        // Not `sync_data` itself: it would use up the one report of writes that are lost.
+        // Not `sync_data` itself: it would consume the only report of lost writes.
         Ok(self.flush()?)
     }
 
@@ -280,7 +282,7 @@ impl Image {
         retry(|| unsafe { libc::fallocate(self.file.as_raw_fd(), mode, start, length) })
     }
 
-    fn write_zeroes_by_hand(&self, offset: u64, length: u64) -> io::Result<()> {
+    fn write_zero_blocks(&self, offset: u64, length: u64) -> io::Result<()> {
         let (mut start, mut left) = (offset, length);
         while left > 0 {
             let chunk = &ZEROES
@@ -293,7 +295,7 @@ impl Image {
     }
 }
 
-/// Make a system call again while a signal interrupts it.
+/// Repeat a system call while signals interrupt it.
 fn retry(mut call: impl FnMut() -> libc::c_int) -> io::Result<()> {
     loop {
         if call() == 0 {

@@ -1,4 +1,4 @@
-//! Guest memory whose user is killed after so many stores: nothing after them happens.
+//! Guest memory that kills its user after a number of stores.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use virtmesh_ring::memory::GuestArea;
 use virtmesh_ring::{GuestRam, RingArea, RingMemory};
 
-/// How many stores are left; shared by all memory of one process.
+/// The number of stores left, shared by all memory of one process.
 #[derive(Clone)]
-pub struct Budget(Arc<AtomicU32>);
+pub struct StoreBudget(Arc<AtomicU32>);
 
-/// What unwinds the stack instead of ending the process.
+/// The panic payload that stands for the end of the process.
 pub struct Killed;
 
-impl Budget {
+impl StoreBudget {
     pub const ENDLESS: u32 = u32::MAX;
 
     pub fn of(stores: u32) -> Self {
@@ -37,23 +37,23 @@ impl Budget {
 }
 
 #[derive(Clone)]
-pub struct Mortal {
+pub struct KillableMemory {
     pub ram: GuestRam,
-    pub budget: Budget,
+    pub budget: StoreBudget,
 }
 
 #[derive(Clone)]
-pub struct MortalArea {
+pub struct KillableArea {
     area: GuestArea,
-    budget: Budget,
+    budget: StoreBudget,
 }
 
-impl RingMemory for Mortal {
-    type Area = MortalArea;
+impl RingMemory for KillableMemory {
+    type Area = KillableArea;
 
-    fn area(&self, address: u64, length: u64) -> Option<MortalArea> {
+    fn area(&self, address: u64, length: u64) -> Option<KillableArea> {
         let (area, budget) = (self.ram.area(address, length)?, self.budget.clone());
-        Some(MortalArea { area, budget })
+        Some(KillableArea { area, budget })
     }
 
     fn contains(&self, address: u64, length: u64) -> bool {
@@ -69,7 +69,7 @@ impl RingMemory for Mortal {
     }
 }
 
-impl RingArea for MortalArea {
+impl RingArea for KillableArea {
     fn load(&self, offset: usize, order: Ordering) -> u16 {
         self.area.load(offset, order)
     }

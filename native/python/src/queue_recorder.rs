@@ -1,19 +1,19 @@
-//! What a queue in Python records of itself.
+//! Records the events of a queue that Python uses.
 
 use std::sync::Arc;
 
 use virtmesh_device::{EventKind, TraceEvent, now};
-use virtmesh_ring::{Segment, extent};
+use virtmesh_ring::{Segment, chain_totals};
 
 use crate::recorder::Recorder;
 
-/// The recorder of a queue, if it has one, and its index.
-pub struct QueueTape {
+/// The recorder of a queue, if it has one, and the index of the queue.
+pub struct QueueRecorder {
     recorder: Option<Arc<virtmesh_device::Recorder>>,
     index: usize,
 }
 
-impl QueueTape {
+impl QueueRecorder {
     pub fn new(recorder: Option<&Recorder>, index: usize) -> Self {
         let on = recorder.filter(|recorder| recorder.inner.capacity() > 0);
         Self {
@@ -28,14 +28,14 @@ impl QueueTape {
     }
 
     /// Record an event of the queue itself.
-    pub fn queue(&self, kind: EventKind) {
+    pub fn record_event(&self, kind: EventKind) {
         if let Some(recorder) = &self.recorder {
             recorder.record(TraceEvent::on_queue(kind, self.index));
         }
     }
 
-    /// Record a chain that is made available or taken.
-    pub fn chain(
+    /// Record a chain that is added or popped.
+    pub fn record_chain(
         &self,
         kind: EventKind,
         time: u64,
@@ -46,13 +46,13 @@ impl QueueTape {
         let Some(recorder) = &self.recorder else {
             return;
         };
-        let (descriptors, bytes) = extent(readable, writable);
+        let (descriptors, bytes) = chain_totals(readable, writable);
         let event = TraceEvent::of_chain(kind, self.index, head, descriptors as u64, bytes);
         recorder.record_at(time, [event]);
     }
 
-    /// Record chains that are given back or taken back, now.
-    pub fn used(&self, kind: EventKind, used: &[(u16, u32)]) {
+    /// Record chains that are pushed or popped as used, now.
+    pub fn record_used(&self, kind: EventKind, used: &[(u16, u32)]) {
         let Some(recorder) = self.recorder.as_ref().filter(|_| !used.is_empty()) else {
             return;
         };

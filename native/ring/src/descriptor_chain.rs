@@ -1,8 +1,8 @@
-//! A descriptor chain, parsed.
+//! A descriptor chain, copied out of the ring and checked.
 
 use smallvec::SmallVec;
 
-/// One piece of a buffer in guest memory.
+/// One buffer of a chain, in guest memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
     /// Guest address.
@@ -14,23 +14,23 @@ pub struct Segment {
 /// Segments in the order of the chain. Short chains (most) need no allocation.
 pub type Segments = SmallVec<[Segment; 4]>;
 
-/// A chain the device took from a ring: all of it checked, none of it in shared memory.
+/// A chain that the device popped. The descriptors are checked copies.
 ///
-/// The buffers it names are shared memory still: copy out what is parsed, and parse the copy.
+/// The buffers themselves stay in shared memory. Copy out what is to be parsed, and parse the copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
-    /// The name under which the chain is given back: its first descriptor in a split queue, its buffer
-    /// ID in a packed one.
+    /// Identifies the chain in the used ring: the index of its first descriptor in a split queue, its
+    /// buffer ID in a packed one.
     pub head: u16,
-    /// What the device may read, all inside guest memory.
+    /// Device-readable buffers, all inside guest memory.
     pub readable: Segments,
-    /// What the device may write, all inside guest memory.
+    /// Device-writable buffers, all inside guest memory.
     pub writable: Segments,
 }
 
-/// How many buffers a chain has, and how many bytes.
+/// Count the buffers of a chain and their bytes.
 #[must_use]
-pub fn extent(readable: &[Segment], writable: &[Segment]) -> (usize, u64) {
+pub fn chain_totals(readable: &[Segment], writable: &[Segment]) -> (usize, u64) {
     let segments = readable.iter().chain(writable);
     // No overflow: at most 32768 buffers below 2^32 each.
     let bytes = segments.map(|segment| u64::from(segment.len)).sum();

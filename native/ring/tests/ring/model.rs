@@ -1,4 +1,4 @@
-//! Random programs on both sides, against a model that is obviously right.
+//! Random operations on both sides, compared with a simple reference model.
 
 use std::collections::VecDeque;
 

@@ -1,0 +1,75 @@
+"""The exceptions of disks. virtmesh_common.errors says how they travel over gRPC.
+
+VirtmeshError
+|-- ImageError                the image behind a disk
+|   |-- ImageNotFound         there is none
+|   |-- ImageLocked           another process has it
+|   |-- ImageDenied           its permissions refuse
+|   `-- BadSize               not a usable size ("size_bytes")
+`-- BlockError                a request the disk did not carry out
+|-- BlockIOError          VIRTIO_BLK_S_IOERR, or an error of the image
+|-- BlockUnsupported      VIRTIO_BLK_S_UNSUPP
+|-- BlockReadOnly         a write to a read-only disk
+|-- PastEnd               behind the last byte of the disk
+|-- Unaligned             a range that must be aligned to blocks
+|-- WouldShrink           a resize would cut data off
+`-- NotResizable          a block device node has the size it has
+"""
+
+from __future__ import annotations
+
+from grpc import StatusCode as Code
+
+from virtmesh_common.errors import VirtmeshError
+
+
+class ImageError(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """The image behind a disk."""
+
+
+class ImageNotFound(ImageError, code=Code.NOT_FOUND):
+    """There is none."""
+
+
+class ImageLocked(ImageError):
+    """Another process has it."""
+
+
+class ImageDenied(ImageError, code=Code.PERMISSION_DENIED):
+    """Its permissions refuse."""
+
+
+class BadSize(ImageError, code=Code.INVALID_ARGUMENT):
+    """Not a usable size ("size_bytes")."""
+
+
+class BlockError(VirtmeshError, code=Code.INTERNAL):
+    """A request the disk did not carry out."""
+
+
+class BlockIOError(BlockError, reason="IO_ERROR"):
+    """VIRTIO_BLK_S_IOERR, or an error of the image."""
+
+
+class BlockUnsupported(BlockError, code=Code.UNIMPLEMENTED, reason="UNSUPPORTED"):
+    """VIRTIO_BLK_S_UNSUPP."""
+
+
+class BlockReadOnly(BlockError, code=Code.FAILED_PRECONDITION, reason="READ_ONLY"):
+    """A write to a read-only disk."""
+
+
+class PastEnd(BlockError, code=Code.OUT_OF_RANGE):
+    """Behind the last byte of the disk."""
+
+
+class Unaligned(BlockError, code=Code.INVALID_ARGUMENT):
+    """A range that must be aligned to blocks."""
+
+
+class WouldShrink(BlockError, code=Code.FAILED_PRECONDITION):
+    """A resize would cut data off."""
+
+
+class NotResizable(BlockError, code=Code.FAILED_PRECONDITION):
+    """A block device node has the size it has."""

@@ -1,0 +1,45 @@
+"""The exceptions that the native code raises.
+
+_native imports this module once, when it is imported itself, and looks each class up then: a class
+that is missing here fails the import of virtmesh_native.
+"""
+
+from virtmesh_common.blk.errors import (
+    BadSize,
+    BlockIOError,
+    BlockReadOnly,
+    ImageDenied,
+    ImageError,
+    ImageLocked,
+    ImageNotFound,
+    NotResizable,
+)
+from virtmesh_common.errors import (
+    BadDoorbell,
+    DriverViolation,
+    MemoryRefused,
+    MemoryTooSmall,
+    MemoryUnsealed,
+    NoSuchQueue,
+    RingCorrupt,
+    VirtmeshError,
+)
+
+__all__ = [
+    "BadDoorbell",
+    "BadSize",
+    "BlockIOError",
+    "BlockReadOnly",
+    "DriverViolation",
+    "ImageDenied",
+    "ImageError",
+    "ImageLocked",
+    "ImageNotFound",
+    "MemoryRefused",
+    "MemoryTooSmall",
+    "MemoryUnsealed",
+    "NoSuchQueue",
+    "NotResizable",
+    "RingCorrupt",
+    "VirtmeshError",
+]

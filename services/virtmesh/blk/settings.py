@@ -1,0 +1,53 @@
+"""What a disk is made of, and the features that it offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from virtmesh_common.blk import spec as blk
+from virtmesh_common.blk.spec import BlkFeature
+from virtmesh_common.virtio.features import TRANSPORT_FEATURES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SEG_MAX = 126
+"""Default of seg_max: with a header and a status byte, 128 descriptors."""
+SIZE_MAX = 1 << 20
+"""Default of size_max, in bytes."""
+
+OFFERED = (
+    TRANSPORT_FEATURES
+    | BlkFeature.VIRTIO_BLK_F_SIZE_MAX
+    | BlkFeature.VIRTIO_BLK_F_SEG_MAX
+    | BlkFeature.VIRTIO_BLK_F_GEOMETRY
+    | BlkFeature.VIRTIO_BLK_F_BLK_SIZE
+    | BlkFeature.VIRTIO_BLK_F_FLUSH
+    | BlkFeature.VIRTIO_BLK_F_TOPOLOGY
+    | BlkFeature.VIRTIO_BLK_F_CONFIG_WCE
+    | BlkFeature.VIRTIO_BLK_F_MQ
+)
+"""Features of every disk."""
+OFFERED_WRITABLE = BlkFeature.VIRTIO_BLK_F_DISCARD | BlkFeature.VIRTIO_BLK_F_WRITE_ZEROES
+"""Features of a disk that takes writes."""
+
+
+@dataclass(frozen=True)
+class BlkOptions:
+    """What a disk is made of. Sizes are in bytes, `queue_size` in entries.
+
+    `size_max` and `seg_max` limit a segment and the number of segments of a request; `without` has
+    the bits of features that it does not offer.
+    """
+
+    image: Path
+    read_only: bool = False
+    serial: str = ""
+    queues: int = 1
+    queue_size: int = 256
+    block_size: int = blk.SECTOR
+    seg_max: int = SEG_MAX
+    size_max: int = SIZE_MAX
+    threads: int = 4
+    without: int = 0
