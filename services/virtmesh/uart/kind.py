@@ -33,7 +33,7 @@ KIND = DeviceKind(
     path_options=frozenset({"log-file"}),
     platform=PLATFORM,
     services=(UartService,),
-    collect=lambda port: metrics.uart_metrics(port.chip, port.far_end),
+    collect=lambda port: metrics.uart_metrics(port.chip, port.line, port.far_end),
     driver=NS16550a,
     metrics=definitions_in(metrics),
 )
