@@ -251,7 +251,7 @@ class Chip:
         self._update_rts()
         self.receiver.keep_timer()
         if new_mode:
-            # What was received is gone, and its interrupt with it, even if the line brings more now.
+            # What was received is gone, and its interrupt with it, even if more comes at once.
             self.show_interrupts()
 
     def read_lcr(self) -> int:
