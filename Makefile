@@ -1,23 +1,29 @@
 # `make help` lists what there is. Every target sets up first what it needs, into .venv and
-# native/target; nothing is installed on the system. What is set up already costs no time again.
+# native/target. Debian packages that are missing are named all at once; root, or who has sudo, gets
+# them installed, and is asked first on a terminal. NO_INSTALL=1 installs nothing on the system.
+# What is set up already costs no time again.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
+# The steps of a target are in order: what it needs comes first.
+.NOTPARALLEL:
 
 PYTHON ?= python3
-PYTEST_ARGS ?=
 # Looked up before .venv leads the PATH.
 HOST_PYTHON := $(shell command -v $(PYTHON) || echo $(PYTHON))
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
+SAY = @printf '\n== %s\n'
 CARGO := nice cargo
 MANIFEST := --manifest-path native/Cargo.toml --locked
 FUZZED := tests/vhost_user/test_any_front_end.py tests/vhost_user/test_messages.py
 FUZZ_ROUNDS ?= 10
+# Tests without clocks of their own: they run on all processors at once.
+PARALLEL := tests/unit tests/contract
 INTEROP := tests/interop/virtio-driver/Cargo.toml
 STACK := $(BIN)/python tools/stack.py
 SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh deploy/offline/*.sh)
@@ -31,34 +37,45 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-native test-python test-interop fuzz lint dashboards protos lock bench \
-	up down images clean
+.PHONY: help setup run-setup demo test test-native test-python test-interop test-install fuzz lint \
+	dashboards protos lock wheels bench up down images clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
-setup: $(STAMPS)/native $(STAMPS)/package ## make .venv, with everything built and installed
+setup: needs-setup $(STAMPS)/development run-setup ## make .venv, with everything built and installed
 
-demo: setup ## start a machine, copy a real ext4 image through its disk and back
-	@tools/doctor.sh e2fsprogs
+# What it takes to run virtmesh, without the tools of its development.
+run-setup: $(STAMPS)/running $(STAMPS)/native $(STAMPS)/package
+
+demo: needs-demo run-setup ## start a machine, copy a real ext4 image through its disk and back
 	$(BIN)/python tools/demo.py
 
-test: test-native test-python ## run all tests (those of the containers where Docker answers)
+test: needs-test test-native test-python ## run all tests (those of the containers where Docker answers)
 
-test-native: $(STAMPS)/host ## run the tests of the native workspace
+test-native: needs-setup ## run the tests of the native workspace
+	$(SAY) "Rust: building the tests takes a few minutes the first time"
 	$(CARGO) test $(MANIFEST) --workspace --quiet
 	RUSTFLAGS='--cfg loom' $(CARGO) test $(MANIFEST) --target-dir native/target/loom \
 		--package virtmesh-ring --package virtmesh-device --release --test loom --quiet
 
-test-python: setup ## run pytest; PYTEST_ARGS='-k name' picks tests
-	@tools/doctor.sh e2fsprogs
+test-python: needs-test setup ## run pytest; PYTEST_ARGS='-k name' picks tests
 	@if tools/doctor.sh docker; then $(STACK) build; else echo 'tests/compose is left out'; fi
+	$(SAY) "Python: all tests take about ten minutes; PYTEST_ARGS='tests/unit' takes one or two"
+ifdef PYTEST_ARGS
 	$(BIN)/pytest $(PYTEST_ARGS)
+else
+	$(BIN)/pytest --numprocesses=auto $(PARALLEL)
+	$(BIN)/pytest $(PARALLEL:%=--ignore=%)
+endif
 
-test-interop: setup ## boot real Linux guests (UML, QEMU) on the devices; takes minutes
-	@tools/doctor.sh guests
+test-interop: needs-guests setup ## boot real Linux guests (UML, QEMU) on the devices; takes minutes
 	tools/guests.sh build/guests
 	VIRTMESH_GUESTS=build/guests $(BIN)/pytest tests/interop -o faulthandler_timeout=300 $(PYTEST_ARGS)
+
+test-install: needs-install wheels ## install into empty Debian containers: the client, and make demo
+	VIRTMESH_WHEELS=dist $(BIN)/pytest tests/install -o timeout=1800 -o faulthandler_timeout=1800 \
+		$(PYTEST_ARGS)
 
 fuzz: setup ## attack rings, requests and vhost-user at random, for about half an hour
 	for round in $$(seq $(FUZZ_ROUNDS)); do \
@@ -66,8 +83,7 @@ fuzz: setup ## attack rings, requests and vhost-user at random, for about half a
 	done
 	$(BIN)/pytest $(FUZZED) --hypothesis-profile=fuzz -o timeout=0 -o faulthandler_timeout=0 $(PYTEST_ARGS)
 
-lint: setup ## check style, types, protos, generated code, locks and compose file
-	@tools/doctor.sh clippy
+lint: needs-lint setup ## check style, types, protos, generated code, locks and compose file
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -79,6 +95,7 @@ lint: setup ## check style, types, protos, generated code, locks and compose fil
 	$(BIN)/python tools/protos.py --check
 	$(BIN)/python tools/input_codes.py --check
 	$(BIN)/python -m tools.metrics_table --check
+	$(BIN)/python -m tools.errors_table --check
 	$(BIN)/python -m tools.dashboards.make --check
 	$(BIN)/python tools/lock.py --check
 	for script in $(SHELL_SCRIPTS); do bash -n "$$script"; done
@@ -88,11 +105,11 @@ dashboards: setup ## write the dashboards and the tables of docs/metrics.md
 	$(BIN)/python -m tools.metrics_table
 	$(BIN)/python -m tools.dashboards.make
 
-protos: $(STAMPS)/dependencies ## generate the Python stubs from protos/
+protos: needs-setup $(STAMPS)/development ## generate the Python stubs from protos/
 	$(BIN)/buf lint
 	$(BIN)/python tools/protos.py
 
-lock: $(STAMPS)/dependencies ## lock the dependencies of pyproject.toml and native/Cargo.toml
+lock: needs-setup $(STAMPS)/development ## lock the dependencies of pyproject.toml and native/Cargo.toml
 	command -v uv >/dev/null || $(BIN)/pip install --quiet uv
 	$(BIN)/python tools/lock.py
 	cargo metadata --manifest-path native/Cargo.toml --format-version 1 >/dev/null
@@ -101,39 +118,58 @@ bench: setup ## run the benchmarks; they print ratios and assert nothing
 	for example in $(EXAMPLES); do $(CARGO) run $(MANIFEST) --release --quiet --example "$$example"; done
 	shopt -s nullglob; for bench in tests/bench/*.py; do $(BIN)/python "$$bench"; done
 
-up: $(STAMPS)/package ## build and start the stack of docker-compose.yml, wait until it is healthy
-	@tools/doctor.sh docker
+wheels: setup ## build the four distributions as wheels, into dist/
+	rm -rf dist && mkdir dist
+	cp build/wheels/*.whl dist/
+	for folder in $(DISTRIBUTIONS); do (cd $$folder && python -m hatchling build -t wheel -d $(CURDIR)/dist); done
+
+up: needs-stack $(STAMPS)/development $(STAMPS)/package ## build and start the stack of docker-compose.yml, wait until it is healthy
 	$(STACK) up
 
-down: $(STAMPS)/package ## stop the stack; its disks stay
-	@tools/doctor.sh docker
+down: needs-stack $(STAMPS)/development $(STAMPS)/package ## stop the stack; its disks stay
 	$(STACK) down
 
-images: $(STAMPS)/package ## build the container images
-	@tools/doctor.sh docker
+images: needs-stack $(STAMPS)/development $(STAMPS)/package ## build the container images
 	$(STACK) build
 
 clean: ## take away all that was built, .venv too
 	rm -rf $(VENV) build dist native/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# Says what the host lacks, and makes .venv.
-$(STAMPS)/host:
-	@PYTHON=$(HOST_PYTHON) tools/doctor.sh python cc cargo
+# What the host must have for a target, in the words of tools/doctor.sh. It is asked for all at once,
+# before anything is built.
+NEEDS_setup := python cc cargo text
+NEEDS_demo := $(NEEDS_setup) e2fsprogs
+NEEDS_test := $(NEEDS_setup) e2fsprogs
+NEEDS_guests := $(NEEDS_test) guests
+NEEDS_lint := $(NEEDS_setup) clippy
+NEEDS_install := $(NEEDS_setup) docker
+NEEDS_stack := python docker
+
+$(addprefix needs-,setup demo test guests lint install stack): needs-%:
+	@PYTHON=$(HOST_PYTHON) tools/doctor.sh --install $(NEEDS_$*)
+
+$(STAMPS)/venv:
+	$(SAY) "making $(VENV) with $(HOST_PYTHON)"
 	@[ -x $(BIN)/pip ] || $(HOST_PYTHON) -m venv --clear $(VENV)
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/dependencies: requirements/dev.lock $(STAMPS)/host
-	@PYTHON=$(HOST_PYTHON) tools/doctor.sh xkb
-	$(BIN)/pip install --quiet --require-hashes --requirement $<
+$(STAMPS)/running: requirements/host.lock requirements/build.lock $(STAMPS)/venv
+	$(SAY) "fetching the Python packages to run virtmesh (a quarter of a minute)"
+	@$(BIN)/pip install --quiet --require-hashes $(patsubst %,--requirement %,$(filter %.lock,$^))
 	@touch $@
 
-$(STAMPS)/package: $(DISTRIBUTIONS:%=%/pyproject.toml) $(STAMPS)/dependencies
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation $(DISTRIBUTIONS:%=--editable ./%)
+$(STAMPS)/development: requirements/dev.lock $(STAMPS)/venv
+	$(SAY) "fetching the Python packages to test and check it (half a minute)"
+	@$(BIN)/pip install --quiet --require-hashes --requirement $<
+	@touch $@; [ -e $(STAMPS)/running ] || touch $(STAMPS)/running
+
+$(STAMPS)/package: $(DISTRIBUTIONS:%=%/pyproject.toml) $(STAMPS)/running
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation $(DISTRIBUTIONS:%=--editable ./%)
 	@touch $@
 
-$(STAMPS)/native: $(NATIVE_SOURCES) $(STAMPS)/dependencies
-	rm -rf build/wheels
-	nice $(BIN)/maturin build --quiet --release --locked \
-		--manifest-path native/python/Cargo.toml --out build/wheels
-	$(BIN)/pip install --quiet --no-deps --no-index --force-reinstall build/wheels/*.whl
+$(STAMPS)/native: $(NATIVE_SOURCES) $(STAMPS)/running
+	$(SAY) "building the native extension in Rust (a minute or two the first time)"
+	@rm -rf build/wheels
+	@nice $(BIN)/maturin build --release --locked --manifest-path native/python/Cargo.toml --out build/wheels
+	@$(BIN)/pip install --quiet --no-deps --no-index --force-reinstall build/wheels/*.whl
 	@touch $@

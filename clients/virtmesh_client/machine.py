@@ -8,6 +8,7 @@ from virtmesh_client.address import find_address
 from virtmesh_client.blk.disk import Disk
 from virtmesh_client.channel import KernelChannel
 from virtmesh_client.input.device import Input
+from virtmesh_client.interface import read_interface
 from virtmesh_client.models import DeviceInfo
 from virtmesh_client.serial.device import TIMEOUT_SECONDS, Serial
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
@@ -15,6 +16,7 @@ from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 if TYPE_CHECKING:
     from virtmesh_client.input.models import Overflow
     from virtmesh_client.serial.models import Position
+    from virtmesh_common.interface import Interface
 
 STATES = {
     kernel_pb2.PROBE_STATE_WAITING: "waiting",
@@ -74,6 +76,13 @@ class Machine:
             )
             for device in self._list().devices
         ]
+
+    def interface(self, name: str) -> Interface:
+        """Return how a device describes itself: registers, requests, features, metrics, figures.
+
+        It works for devices of any kind. Errors: DeviceNotFound, DeviceLost, BadInterface.
+        """
+        return read_interface(self._channel, name)
 
     def disk(self, name: str) -> Disk:
         """Return a disk; its first call says whether it exists."""

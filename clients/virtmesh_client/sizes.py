@@ -1,4 +1,4 @@
-"""Sizes for people. `virtmesh.machine.parse_size` is the way back."""
+"""Sizes for people. `virtmesh_common.sizes.parse_size` is the way back."""
 
 from __future__ import annotations
 

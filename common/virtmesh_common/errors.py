@@ -31,6 +31,7 @@
     |   |-- QueueUnusable         a queue the driver needs is missing or too small
     |   |-- RingCorrupt           the device broke the rules of the ring
     |   `-- DeviceNeedsReset      the device set DEVICE_NEEDS_RESET
+    |-- BadInterface              a device's description of itself that does not parse
     |-- BadTrace                  a saved trace that does not parse ("line", "file")
     |-- TraceDiffers              a device that does not answer as in a trace ("differences")
     |-- WatcherTooSlow            a watcher that does not keep up is cut off
@@ -52,7 +53,6 @@ that of a kind it does not know, arrives as a VirtmeshError with the reason and 
 from __future__ import annotations
 
 import re
-from importlib import import_module
 from typing import Self, cast
 
 import grpc
@@ -226,6 +226,10 @@ class DeviceNeedsReset(DriverError):
     """The device set DEVICE_NEEDS_RESET."""
 
 
+class BadInterface(VirtmeshError, code=Code.INVALID_ARGUMENT):
+    """A device's description of itself that does not parse, or is out of bounds."""
+
+
 class BadTrace(VirtmeshError, code=Code.INVALID_ARGUMENT):
     """A saved trace that does not parse, in metadata "line", or has nothing of what is wanted."""
 
@@ -320,13 +324,3 @@ def _from_status(status: status_pb2.Status) -> VirtmeshError | None:
                 error.code = CODES.get(status.code, Code.UNKNOWN)
             return error
     return None
-
-
-def __getattr__(name: str) -> type[VirtmeshError]:
-    """Return a class of disks by its old place, which native code of an older build looks at."""
-    found: type[VirtmeshError] | None = getattr(
-        import_module("virtmesh_common.blk.errors"), name, None
-    )
-    if found is None:
-        raise AttributeError(name)
-    return found

@@ -117,7 +117,7 @@ def engine() -> Iterator[docker.DockerClient]:
         [ROOT / "tools" / "doctor.sh", "docker"], capture_output=True, text=True, check=False
     )
     if doctor.returncode != 0:
-        pytest.skip("; ".join(doctor.stderr.splitlines()))
+        pytest.skip("; ".join(line.strip() for line in doctor.stderr.splitlines()))
     client = docker.from_env()
     yield client
     client.close()

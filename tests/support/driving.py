@@ -9,7 +9,7 @@ from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.drivers.settings import Settings
 from virtmesh.host.host import Addresses, Host
-from virtmesh.kinds.finding import find_driver
+from virtmesh.kinds import kind_of
 from virtmesh.machine import DoorbellKind, InterruptMode
 from virtmesh.testing.local_bus import LocalBus
 from virtmesh_common.errors import DriverError
@@ -73,10 +73,10 @@ async def _started(
     """Start the driver of an attached device, and give both back at the end."""
     try:
         about = device.description
-        kind = find_driver((about.compatible,), about.virtio_device_id)
-        if kind is None:
+        kind = kind_of((about.compatible,), about.virtio_device_id)
+        if kind is None or kind.driver is None:
             raise DriverError(f"no driver for {about.compatible}, ID {about.virtio_device_id}")
-        driver = kind.from_node(bus, {}, Settings(interrupts=interrupts, refused=refused))
+        driver = kind.driver.from_node(bus, {}, Settings(interrupts=interrupts, refused=refused))
         bus.on_interrupt(driver.handle_irq)
         try:
             await driver.start()

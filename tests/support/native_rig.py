@@ -45,13 +45,14 @@ def make_memory() -> GuestMemory:
         os.close(descriptor)
 
 
-def make_config(
+def make_config(  # noqa: PLR0913 - each is one field of it
     *,
     size: int = QUEUE_SIZE,
     descriptor_area: int = BASE,
     driver_area: int = BASE + mmap.PAGESIZE,
     device_area: int = BASE + 2 * mmap.PAGESIZE,
     packed: bool = False,
+    base: int | None = None,
 ) -> QueueConfig:
     """Describe a queue, at the start of memory unless told otherwise."""
     return QueueConfig(
@@ -62,6 +63,7 @@ def make_config(
         event_idx=True,
         indirect=False,
         packed=packed,
+        base=base,
     )
 
 

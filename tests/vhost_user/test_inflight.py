@@ -7,7 +7,14 @@ import os
 from dataclasses import replace
 
 import pytest
-from virtmesh_native import DeviceQueue, DriverQueue, FrontEndMemory, InFlightLog, QueueConfig
+from virtmesh_native import (
+    DeviceQueue,
+    DriverQueue,
+    FrontEndMemory,
+    InFlightLog,
+    Interrupt,
+    QueueConfig,
+)
 
 from tests.support.native_rig import BASE, DATA, QUEUE_SIZE, make_memory
 from tests.support.vhost_user.backend import MIB, QUEUES, Backend, Reasons
@@ -18,11 +25,12 @@ from tests.support.vhost_user.front_end import (
     FrontEndRing,
     VhostFrontEnd,
 )
-from virtmesh.input.rings import EventRing
+from virtmesh.input.event_buffers import EventBuffers
 from virtmesh.vhost_user import messages as vu
 from virtmesh.vhost_user.messages import ProtocolFeature, Request
+from virtmesh.virtio.queue_device import QueueCounters, ServedQueue
 from virtmesh_common.blk.spec import SECTOR, RequestStatus, RequestType
-from virtmesh_common.input.spec import EVENT
+from virtmesh_common.input.spec import EVENT, EVENTQ
 from virtmesh_common.virtio.features import Feature
 
 KINDS = {"packed": 0, "split": int(Feature.VIRTIO_F_RING_PACKED)}
@@ -153,10 +161,15 @@ def test_buffers_for_events_are_at_hand_again(*, packed: bool) -> None:
     )
     driver = DriverQueue(memory, config)
     tokens = [driver.add([], [(DATA + 8 * number, EVENT.size)]) for number in range(4)]
-    first = EventRing(memory, config)
+
+    def serve() -> EventBuffers:
+        queue = ServedQueue(EVENTQ, memory, config, Interrupt(), QueueCounters())
+        return EventBuffers(queue, QUEUE_SIZE)
+
+    first = serve()
     assert first.take(9) == 4
     first.write([EVENT.pack(1, 30, 1)])
-    second = EventRing(memory, config)
+    second = serve()
     assert second.take(9) == 3
     second.write([EVENT.pack(1, 30 + number, 1) for number in range(1, 4)])
     assert driver.pop_used() == [(token, EVENT.size) for token in tokens]

@@ -11,7 +11,7 @@ import pytest
 from tests.support.input_poster import EventPoster
 from tests.support.vhost_user.front_end import FrontEndRing, VhostFrontEnd
 from virtmesh.host.host import Addresses, Host
-from virtmesh.input.held_keys import Event, Holder
+from virtmesh.input.held_keys import Event, InjectorState
 from virtmesh.input.injection import Offer
 from virtmesh.input.kind import KIND
 from virtmesh.input.model import InputModel, InputOptions
@@ -39,7 +39,7 @@ class Keyboard:
         self.front_end: VhostFrontEnd
         self.ring: FrontEndRing
         self._model = model
-        self._holder = Holder()
+        self._injector = InjectorState()
         self._poster: EventPoster
 
     async def connect(self, without: int) -> None:
@@ -61,7 +61,7 @@ class Keyboard:
 
     async def send(self, *events: Event) -> list[Event]:
         """Have the device send a packet; returns what arrives."""
-        offer = Offer(self._holder, (*events, SYN), lambda *_: None, report_end=True)
+        offer = Offer(self._injector, (*events, SYN), lambda *_: None, report_end=True)
         await self._model.injection.offer(offer, refuse=False)
         arrived: list[Event] = []
         while len(arrived) <= len(events):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.dashboards.parts import NUMBER, Board, Panel, Query, Row, quantiles, rate
+from virtmesh.dashboards.board import NUMBER, Board, Panel, Query, Row, quantiles, rate
 
 METHOD = "{{grpc_method}}"
 SERVED = "{{instance}}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.dashboards.parts import STATES, Board, Panel, Row, quantiles, rate
+from virtmesh.dashboards.board import STATES, Board, Panel, Row, quantiles, rate
 
 STATUS_BITS = 'virtmesh_virtio_status{$sel,bit=~"DRIVER_OK|FAILED|DEVICE_NEEDS_RESET"}'
 IN_FLIGHT = "virtmesh_kernel_in_flight_tokens{$sel}"

@@ -1,4 +1,6 @@
-"""Write deploy/grafana/dashboards from the descriptions in this folder, or check that they agree.
+"""Write deploy/grafana/dashboards, or check that it is up to date.
+
+A kind of device has its dashboard in its package; those of the whole machine are in this folder.
 
 Usage: python -m tools.dashboards.make [--check]
 """
@@ -6,32 +8,23 @@ Usage: python -m tools.dashboards.make [--check]
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-
-from tools.dashboards import block, calls, input_devices, kernel, overview, uart
-
-if TYPE_CHECKING:
-    from tools.dashboards.parts import Board
+from tools.dashboards import calls, kernel, overview
+from virtmesh.dashboards.render import render
+from virtmesh.kinds.dashboard import board_of
+from virtmesh.kinds.finding import find_kind, packages
 
 TARGET = Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "dashboards"
+PREFIX = "virtmesh-"
+"""Begins the uid of every dashboard."""
+KINDS = [find_kind(name) for name, package in packages().items() if package.startswith("virtmesh.")]
+"""The kinds of the distribution: not those of other packages that happen to be on the path."""
 BOARDS = {
-    "overview.json": overview.BOARD,
-    "block.json": block.BOARD,
-    "input.json": input_devices.BOARD,
-    "uart.json": uart.BOARD,
-    "kernel.json": kernel.BOARD,
-    "grpc.json": calls.BOARD,
+    f"{board.uid.removeprefix(PREFIX)}.json": board
+    for board in (overview.BOARD, kernel.BOARD, calls.BOARD, *map(board_of, KINDS))
 }
-
-
-def render(board: Board) -> str:
-    """Return the JSON of a dashboard."""
-    return json.dumps(board.build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
 
 
 def main() -> int:
@@ -49,9 +42,7 @@ def main() -> int:
     there = {path.name: path.read_text() for path in TARGET.glob("*.json")}
     wrong = sorted(name for name in there | fresh if there.get(name) != fresh.get(name))
     for name in wrong:
-        print(
-            f"{name} is not what tools/dashboards makes: run this without --check", file=sys.stderr
-        )
+        print(f"{name} is out of date: run this without --check", file=sys.stderr)
     return 1 if wrong else 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.dashboards.parts import NUMBER, STATES, Board, Panel, Row, quantiles, rate
+from virtmesh.dashboards.board import NUMBER, STATES, Board, Panel, Row, quantiles, rate
 
 FIRING = 'ALERTS{alertname=~"Virtmesh.*",alertstate="firing"}'
 
@@ -144,7 +144,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Notifications",
-                    "AttachmentEventfds that devices heard.",
+                    "Doorbells that devices heard.",
                     "ops",
                     [("machine_device:virtmesh_notifications:rate1m{$sel}", "{{device}}")],
                 ),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from virtmesh_client.aio.threads import run_in
 from virtmesh_client.channel import Cancellable, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Item = TypeVar("Item")
 Given_co = TypeVar("Given_co", covariant=True)
@@ -41,7 +42,8 @@ class AsyncStream(ABC, Generic[Item]):
         return self
 
     async def __anext__(self) -> Item:
-        item = await run_in(self._scope, next, self._stream, None)
+        step: Callable[[], Item | None] = partial(next, self._stream, None)
+        item = await run_in(self._scope, step, waits=True)
         if item is None:
             raise StopAsyncIteration
         return item

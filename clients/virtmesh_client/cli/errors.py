@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import traceback
 from dataclasses import dataclass, field, replace
 
@@ -34,6 +35,9 @@ HINTS: tuple[tuple[type[Exception], str], ...] = (
     (FileExistsError, "--force replaces a file"),
 )
 UNREACHABLE_HINT = "is the machine up? `virtmesh up` starts one, `virtmesh status` looks for it"
+UNIX_MODULES = frozenset({"fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"})
+SYSTEM_MODULES = frozenset({"os", "select", "signal", "socket"})
+"""Modules of Python that have less in them on some systems."""
 TRACEBACK_VARIABLE = "VIRTMESH_TRACEBACK"
 
 
@@ -96,6 +100,15 @@ def explain(error: BaseException) -> Failure:
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{error.strerror or error}"
         return Failure("OS_ERROR", join(message, *notes(error), hint(error)))
+    return explain_unexpected(error)
+
+
+def explain_unexpected(error: BaseException) -> Failure:
+    """Describe an error that no command means to raise: this system lacks something, or a bug."""
+    missing = missing_in_python(error)
+    if missing:
+        where = f"Python on {sys.platform} does not have"
+        return Failure("UNSUPPORTED", f"this needs {missing}, which {where}: run it on Linux")
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(error)
     return Failure(
@@ -106,6 +119,16 @@ def explain(error: BaseException) -> Failure:
             f"{TRACEBACK_VARIABLE}=1 shows where; please report it",
         ),
     )
+
+
+def missing_in_python(error: BaseException) -> str:
+    """Return what the Python of this system does not have; empty for any other error."""
+    if isinstance(error, ModuleNotFoundError) and error.name in UNIX_MODULES:
+        return f"the module {error.name}"
+    if not isinstance(error, AttributeError):
+        return ""
+    module = getattr(error.obj, "__name__", "")
+    return f"{module}.{error.name}" if module in SYSTEM_MODULES else ""
 
 
 def notes(error: BaseException) -> list[str]:

@@ -25,7 +25,6 @@ from virtmesh_client.guest.host import (
     find_uml_kernel,
 )
 from virtmesh_client.guest.machines import Boot, Hardware, qemu_command, uml_command
-from virtmesh_client.guest.run import run_at_terminal, run_script
 from virtmesh_client.guest.tree import make_image, make_initramfs
 from virtmesh_common.errors import GuestError
 
@@ -290,6 +289,9 @@ def start(
         make_initramfs(file, kernel, programs)
         click.echo(shlex.join(command(hardware, Boot(kernel, file, parameters))))
         return
+    # Guests need Linux; the rest of the command line does not.
+    from virtmesh_client.guest.run import run_at_terminal, run_script  # noqa: PLC0415
+
     script = how.script
     with tempfile.TemporaryDirectory(prefix="virtmesh-guest-") as folder:
         file = Path(folder) / "initramfs.cpio"

@@ -6,13 +6,13 @@ import importlib
 import os
 import signal
 import sys
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from virtmesh_client.cli import errors as fail
+from virtmesh_client.cli.added import AddedCommands
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_common import __version__
 
@@ -25,40 +25,32 @@ COMMANDS = {
     "completion": "machine",
     "console": "serial.console",
     "devices": "machine",
+    "down": "local",
     "guest": "guest",
     "input": "input.commands",
+    "registers": "registers",
     "serial": "serial.commands",
+    "status": "local",
     "top": "top.commands",
     "trace": "trace.commands",
 }
 """The modules of virtmesh_client.cli that have the commands: only what is called is imported."""
-HOST_COMMANDS = ("down", "status", "up")
-"""Commands of the distribution `virtmesh`, which has the services."""
-ENTRY_POINTS = "virtmesh_client.commands"
-"""The group of entry points by which other distributions add commands."""
 
 
-class Root(click.Group):
+class Root(AddedCommands):
     """The root command: it keeps Ctrl-C and closed pipes from click, which would flatten them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name the commands."""
-        return sorted({*COMMANDS, *HOST_COMMANDS, *added_commands()})
+        return sorted({*COMMANDS, *super().list_commands(ctx)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        command: click.Command
         if cmd_name in COMMANDS:
             module = importlib.import_module(f"virtmesh_client.cli.{COMMANDS[cmd_name]}")
-            command = getattr(module, cmd_name)
+            command: click.Command = getattr(module, cmd_name)
             return command
-        added = added_commands()
-        if cmd_name in added:
-            command = added[cmd_name].load()
-            return command
-        if cmd_name in HOST_COMMANDS:
-            return missing_command(cmd_name)
-        return None
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
@@ -73,29 +65,6 @@ class Root(click.Group):
         except BrokenPipeError:
             raise fail.ClosedOutput from None
         return result
-
-
-def added_commands() -> dict[str, EntryPoint]:
-    """Return the commands that other distributions add, by name."""
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-
-
-def missing_command(name: str) -> click.Command:
-    """Make the command that says what it takes to have it."""
-
-    def refuse() -> None:
-        raise click.ClickException(
-            f"virtmesh {name} runs devices on this host, which takes more than the client:"
-            " pip install virtmesh"
-        )
-
-    return click.Command(
-        name,
-        callback=refuse,
-        context_settings={"ignore_unknown_options": True},
-        help="Not installed here: pip install virtmesh.",
-        params=[click.Argument(["arguments"], nargs=-1, expose_value=False)],
-    )
 
 
 @click.group(
@@ -145,8 +114,9 @@ def open_closed_files() -> None:
 def main() -> None:
     """Run the command line of this process."""
     open_closed_files()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
         # Their default would leave a half copy behind; under nohup the second stays ignored.
-        if signal.getsignal(number) == signal.SIG_DFL:
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, interrupt)
     raise SystemExit(run(sys.argv[1:]))

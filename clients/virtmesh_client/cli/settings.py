@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from virtmesh.machine import parse_size
 from virtmesh_client.machine import Machine, connect
 from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.request_id import check_request_id, make_request_id
+from virtmesh_common.sizes import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable

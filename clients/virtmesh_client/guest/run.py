@@ -12,11 +12,11 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh.local.child import spell_exit
 from virtmesh_client.guest import reaper
 from virtmesh_client.guest.console import Booting, Console, Keys
 from virtmesh_client.guest.machines import OUTPUT_FILE, STATUS_FILE
 from virtmesh_client.guest.relay import NO_FILE, Flow, drain, relay
+from virtmesh_client.local.exit_status import spell_exit
 from virtmesh_client.serial.raw_terminal import raw_window, screen_restored
 from virtmesh_common.errors import GuestError, GuestTimeout
 

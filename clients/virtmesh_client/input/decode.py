@@ -1,14 +1,15 @@
 """Keys as text, as the driver's side sees them: an xkb state of its own, dead keys included.
 
-It shares nothing with `text.py` but the keymap, so it is a proof of what was typed.
+It shares nothing with `text.py` but the keymap and the binding, so it is a proof of what was typed.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from virtmesh_client.input import xkb
 from virtmesh_client.input.events import EV_KEY
-from virtmesh_client.input.text import XKB_OFFSET, compose_table, load_xkb, new_keymap
+from virtmesh_client.input.layouts import compose_table, new_keymap
 from virtmesh_common.evdev import CODES
 
 if TYPE_CHECKING:
@@ -25,10 +26,9 @@ class Decoder:
 
     def __init__(self, layout: str, variant: str = "", *, caps: bool = False) -> None:
         self.text = ""
-        self._xkb = load_xkb()
-        self._state = new_keymap(layout, variant).state_new()
+        self._state = xkb.State(new_keymap(layout, variant))
         table = compose_table()
-        self._compose = table.compose_state_new() if table is not None else None
+        self._compose = xkb.ComposeState(table) if table is not None else None
         if caps:
             self._key(KEY_CAPSLOCK, PRESSED)
             self._key(KEY_CAPSLOCK, RELEASED)
@@ -46,23 +46,21 @@ class Decoder:
 
     def _key(self, code: int, value: int) -> None:
         """Press, repeat or release a key."""
-        keycode = code + XKB_OFFSET
         if value:
-            self.text += self._composed(keycode)
-        if value in {RELEASED, PRESSED}:
-            way = self._xkb.KeyDirection
-            self._state.update_key(keycode, way.XKB_KEY_DOWN if value else way.XKB_KEY_UP)
+            self.text += self._composed(code)
+        if value == PRESSED:
+            self._state.press(code)
+        elif value == RELEASED:
+            self._state.release(code)
 
-    def _composed(self, keycode: int) -> str:
+    def _composed(self, code: int) -> str:
         """Return what a key types, with the dead key before it."""
-        alone: str = self._state.key_get_string(keycode)
+        alone = self._state.text(code)
         if self._compose is None:
             return alone
-        result = self._compose.feed(self._state.key_get_one_sym(keycode))
-        if result is self._xkb.ComposeFeedResult.XKB_COMPOSE_FEED_IGNORED:
+        if not self._compose.feed(self._state.keysym(code)):
             return ""
-        status = self._compose.get_status()
-        if status is self._xkb.ComposeStatus.XKB_COMPOSE_COMPOSED:
-            together: str = self._compose.get_utf8()
-            return together
-        return alone if status is self._xkb.ComposeStatus.XKB_COMPOSE_NOTHING else ""
+        status = self._compose.status
+        if status is xkb.ComposeStatus.COMPOSED:
+            return self._compose.text()
+        return alone if status is xkb.ComposeStatus.NOTHING else ""

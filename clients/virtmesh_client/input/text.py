@@ -6,15 +6,14 @@ on a keyboard state in memory, and noting what appears. So it holds for whatever
 
 from __future__ import annotations
 
-import functools
 import itertools
-import os
 import unicodedata
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from virtmesh_client.input import xkb
 from virtmesh_client.input.keys import press, release
+from virtmesh_client.input.layouts import compose_table, new_keymap
 from virtmesh_client.input.names import KEYS
 from virtmesh_common.input.errors import UntypableText
 
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 
     from virtmesh_client.input.events import Packet
 
-XKB_OFFSET = 8
-"""An xkb keycode is the evdev code and this (X11 keeps 0 to 7 to itself)."""
-RULES, MODEL = "evdev", "pc105"
 MODIFIER_KEYSYMS = ("Shift_L", "ISO_Level3_Shift", "ISO_Level5_Shift")
 LOCKS = (("LED_CAPSL", "Lock"), ("LED_NUML", "Mod2"))
 """A light of the device, and the modifier that is locked while it is on."""
@@ -38,8 +34,6 @@ EXTRA_KEY_COST = {KEYS["KEY_102ND"]: 3}
 FAR_COST = 20
 ENTER = "\r"
 """What xkb calls the character of the Enter key."""
-COMPOSE_FILE = Path("en_US.UTF-8") / "Compose"
-LOCALE_FOLDERS = ("/usr/share/X11/locale", "/usr/local/share/X11/locale")
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,6 @@ class Layout:
         self, layout: str, variant: str = "", *, keys: frozenset[int], leds: Iterable[str] = ()
     ) -> None:
         self.name = f"{layout}({variant})" if variant else layout
-        self._xkb = load_xkb()
         self._keymap = new_keymap(layout, variant)
         self._keys = sorted(keys)
         self._leds = frozenset(leds)
@@ -103,7 +96,7 @@ class Layout:
             if text:
                 keep_cheapest(direct, text, stroke)
                 keep_cheapest(starters, keysym, stroke)
-            elif self._xkb.keysym_get_name(keysym).startswith("dead_"):
+            elif xkb.keysym_name(keysym).startswith("dead_"):
                 keep_cheapest(dead, keysym, stroke)
                 keep_cheapest(starters, keysym, stroke)
         found: dict[str, Strokes] = {text: (stroke,) for text, stroke in direct.items()}
@@ -120,34 +113,28 @@ class Layout:
             for modifiers in itertools.combinations(held, count):
                 state = self._new_state()
                 for key in modifiers:
-                    state.update_key(key + XKB_OFFSET, self._xkb.KeyDirection.XKB_KEY_DOWN)
+                    state.press(key)
                 for key in self._keys:
-                    keysym = state.key_get_one_sym(key + XKB_OFFSET)
-                    text = state.key_get_string(key + XKB_OFFSET)
+                    keysym = state.keysym(key)
+                    text = state.text(key)
                     yield Stroke(key, modifiers), keysym, text if len(text) == 1 else ""
 
     def _modifier_keys(self) -> list[int]:
         """Return a key for each modifier that chooses a level, as far as there are any."""
         state = self._new_state()
-        names = {
-            self._xkb.keysym_get_name(state.key_get_one_sym(key + XKB_OFFSET)): key
-            for key in reversed(self._keys)
-        }
+        names = {xkb.keysym_name(state.keysym(key)): key for key in reversed(self._keys)}
         return [names[name] for name in MODIFIER_KEYSYMS if name in names]
 
     def _keysyms(self, keys: Iterable[int]) -> dict[int, int]:
         """Return what keys stand for when they are pressed alone."""
         state = self._new_state()
-        return {key: state.key_get_one_sym(key + XKB_OFFSET) for key in keys}
+        return {key: state.keysym(key) for key in keys}
 
-    def _new_state(self) -> Any:
+    def _new_state(self) -> xkb.State:
         """Return a keyboard state with the locks that the lights show."""
-        state = self._keymap.state_new()
-        locked = 0
-        for led, modifier in LOCKS:
-            if led in self._leds:
-                locked |= 1 << self._keymap.mod_get_index(modifier)
-        state.update_mask(0, 0, locked, 0, 0, 0)
+        state = xkb.State(self._keymap)
+        lit = (modifier for led, modifier in LOCKS if led in self._leds)
+        state.lock(sum(map(self._keymap.modifier, lit)))
         return state
 
 
@@ -189,8 +176,7 @@ def compositions(
     table = compose_table() if dead else None
     if table is None:
         return
-    xkb = load_xkb()
-    state = table.compose_state_new()
+    state = xkb.ComposeState(table)
     for first, second in itertools.product(dead, starters):
         state.reset()
         state.feed(first)
@@ -198,66 +184,8 @@ def compositions(
             if key not in dead[first].modifiers:
                 state.feed(modifiers[key])
         state.feed(second)
-        if state.get_status() is not xkb.ComposeStatus.XKB_COMPOSE_COMPOSED:
+        if state.status is not xkb.ComposeStatus.COMPOSED:
             continue
-        text = state.get_utf8()
+        text = state.text()
         if len(text) == 1:
             yield text, (dead[first], starters[second])
-
-
-def load_xkb() -> Any:
-    """Return the binding of libxkbcommon. Errors: UntypableText, with the mend."""
-    try:
-        from xkbcommon import xkb  # noqa: PLC0415 - an extra, and only text needs it
-    except ImportError as error:
-        raise UntypableText(
-            f"typing text needs libxkbcommon ({error}): apt-get install libxkbcommon-dev xkb-data"
-            " gcc python3-dev, then pip install 'virtmesh[input]'; `key` and raw events need no"
-            " layout"
-        ) from None
-    return xkb
-
-
-@functools.cache
-def context() -> Any:
-    """Return the xkb context; it reads the system's layouts, not those of a user's home."""
-    xkb = load_xkb()
-    made = xkb.Context(no_environment_names=True)
-    # What goes wrong is raised; libxkbcommon would print it too.
-    made.set_log_fn(lambda *_: None)
-    return made
-
-
-@functools.lru_cache(maxsize=16)
-def new_keymap(layout: str, variant: str) -> Any:
-    """Compile a keymap. Errors: UntypableText."""
-    xkb = load_xkb()
-    try:
-        # A comma would make several layouts of it, with keys to switch between them.
-        if layout and "," not in layout + variant:
-            return context().keymap_new_from_names(
-                rules=RULES, model=MODEL, layout=layout, variant=variant
-            )
-    except xkb.XKBKeymapCreationFailure:
-        pass
-    name = f"{layout}({variant})" if variant else layout
-    raise UntypableText(
-        f"xkb knows no layout {name!r}: write us, de, fr, ..."
-        " (/usr/share/X11/xkb/rules/evdev.lst lists layouts and variants)",
-        layout=name,
-    )
-
-
-@functools.cache
-def compose_table() -> Any | None:
-    """Load the compose table of the system, None where there is none.
-
-    By path: by locale, libxkbcommon would prefer the table in a user's home, which says nothing
-    about the system that is typed to.
-    """
-    folders = (os.environ.get("XLOCALEDIR", ""), *LOCALE_FOLDERS)
-    for folder in filter(None, folders):
-        path = Path(folder) / COMPOSE_FILE
-        if path.is_file():
-            return context().compose_table_new_from_buffer(path.read_bytes(), "en_US.UTF-8")
-    return None

@@ -1,23 +1,21 @@
-"""The run folder of a machine started by `virtmesh up`: its sockets, logs and state.json."""
+"""The run folder of a machine that `virtmesh up` started: its sockets, logs and state.json.
+
+`virtmesh.local.run_folder` makes and writes it.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import stat
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from virtmesh_common.errors import BadMachine
-
 VARIABLE = "VIRTMESH_RUN_DIR"
 STATE = "state.json"
-LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -87,57 +85,6 @@ def default(name: str) -> Path:
     return Path(told).absolute() if told else base() / name
 
 
-def prepare(folder: Path) -> None:
-    """Make a run folder that only this user can enter.
-
-    Errors: BadMachine when another user owns it, or can replace it, or when it is no run folder.
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    about = folder.stat()
-    if about.st_uid != os.geteuid():
-        raise BadMachine(f"{folder} belongs to another user: choose another with --run-dir")
-    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise BadMachine(f"others may write into {folder}: run chmod 700 {folder}")
-    for parent in folder.parents:
-        about = parent.stat()
-        open_to_all = about.st_mode & stat.S_IWOTH and not about.st_mode & stat.S_ISVTX
-        if open_to_all or about.st_uid not in {0, os.geteuid()}:
-            raise BadMachine(
-                f"others can replace {folder}, since they may write into {parent}: choose another"
-                " with --run-dir"
-            )
-    if not (folder / LOCK).exists():
-        # Files are replaced in a run folder, and sockets removed: never those of anything else.
-        if any(folder.iterdir()):
-            raise BadMachine(f"{folder} holds other files: choose a new folder with --run-dir")
-        (folder / LOCK).touch(mode=0o600)
-
-
-class Lock:
-    """The right to run a machine in a folder; it ends with the process that holds it."""
-
-    def __init__(self, folder: Path) -> None:
-        """Take it. Errors: BlockingIOError when another process has it."""
-        self._descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BaseException:
-            os.close(self._descriptor)
-            raise
-
-    def release(self) -> None:
-        """Give it back."""
-        os.close(self._descriptor)
-
-
-def save(state: State) -> None:
-    """Write state.json, whole or not at all."""
-    folder = Path(state.run_dir)
-    scratch = folder / f".{STATE}.{os.getpid()}"
-    scratch.write_text(json.dumps({"version": 1, **asdict(state)}, indent=2) + "\n")
-    scratch.replace(folder / STATE)
-
-
 def load(folder: Path) -> State | None:
     """Read state.json; None when there is none that makes sense."""
     try:
@@ -162,3 +109,10 @@ def running() -> list[State]:
             folders = []
     states = [state for folder in folders if (state := load(folder))]
     return [state for state in states if state.alive]
+
+
+def clean(folder: Path) -> None:
+    """Remove sockets and state; logs stay."""
+    for path in folder.iterdir():
+        if path.is_socket() or path.name == STATE:
+            path.unlink(missing_ok=True)

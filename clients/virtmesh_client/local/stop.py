@@ -9,7 +9,6 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from virtmesh.local.supervise import clean
 from virtmesh_client.local import rundir
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def stop_machine(state: State) -> list[str]:
         if not stop_processes(group, PROCESS_SECONDS):
             killed += [one.name for one in group]
     with contextlib.suppress(FileNotFoundError):
-        clean(Path(state.run_dir))
+        rundir.clean(Path(state.run_dir))
     return killed
 
 

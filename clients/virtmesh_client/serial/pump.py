@@ -37,7 +37,9 @@ class Files:
     def __init__(self, source: int, target: int) -> None:
         self._source = source
         self._target = target
-        self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._woken, self._wake = os.pipe()
+        for end in (self._woken, self._wake):
+            os.set_blocking(end, False)
         self._ended = False
 
     @property

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from virtmesh_common.blk.spec import VIRTIO_ID_BLOCK
-from virtmesh_common.input.spec import VIRTIO_ID_INPUT
-from virtmesh_common.uart.spec import COMPATIBLE as UART
+from virtmesh_common.interface import FigureInfo, MetricType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,8 +13,6 @@ if TYPE_CHECKING:
     from virtmesh_client.top.sample import DeviceSample, Sample
 
 NOTIFICATIONS = ("notifications_eventfd", "notifications_mmio", "notifications_rpc")
-LEVELS = frozenset({"in_flight", "packets_waiting", "waiting_bytes"})
-"""Numbers of samples that go up and down: they have no rate."""
 MMIO = ("mmio_reads", "mmio_writes")
 
 
@@ -40,11 +36,13 @@ class Row:
     notifications: float | None = None
     mmio: float | None = None
     kind: str = ""
-    """"blk", "input", "uart" or empty."""
+    """Kind of the device; empty when it does not describe itself."""
+    figures: tuple[FigureInfo, ...] = ()
+    """What its kind has to show."""
     own: dict[str, float] = field(default_factory=dict)
-    """Rates of the counters of its kind, per second."""
-    totals: dict[str, int] = field(default_factory=dict)
-    """Those counters as they are."""
+    """Rates of those that are counters, per second, by label."""
+    totals: dict[str, float] = field(default_factory=dict)
+    """All of them as they are."""
     why: str = ""
     """What is wrong with it; empty when nothing is."""
 
@@ -63,9 +61,10 @@ def row_between(before: DeviceSample | None, after: DeviceSample) -> Row:
         state="lost" if after.gone else info.state,
         driver=info.driver,
         status=after.status,
-        kind=kind_of(after),
+        kind=after.kind,
+        figures=after.figures,
         totals=after.own,
-        in_flight=after.own.get("in_flight"),
+        in_flight=in_flight(after),
         p50_ns=percentile(after.latencies_ns, 50),
         p99_ns=percentile(after.latencies_ns, 99),
         why=after.fault or info.detail or after.gone,
@@ -80,9 +79,9 @@ def row_between(before: DeviceSample | None, after: DeviceSample) -> Row:
         return sum(after.counters[name] - before.counters[name] for name in names) / seconds
 
     own = {
-        name: (value - before.own.get(name, 0)) / seconds
-        for name, value in after.own.items()
-        if name not in LEVELS
+        one.label: (after.own[one.label] - before.own.get(one.label, 0)) / seconds
+        for one in after.figures
+        if one.type is MetricType.COUNTER and one.label in after.own
     }
     raised, suppressed = rate("interrupts"), rate("interrupts_suppressed")
     due = raised + suppressed
@@ -90,7 +89,7 @@ def row_between(before: DeviceSample | None, after: DeviceSample) -> Row:
         **{
             **vars(base),
             "requests": rate("requests"),
-            "bytes": bytes_of(base.kind, own),
+            "bytes": bytes_of(after, own),
             "interrupts": raised,
             "interrupts_suppressed": suppressed / due if due else None,
             "notifications": rate(*NOTIFICATIONS),
@@ -105,19 +104,27 @@ def restarted(before: DeviceSample, after: DeviceSample) -> bool:
     return any(after.counters[name] < count for name, count in before.counters.items())
 
 
-def kind_of(device: DeviceSample) -> str:
-    """Return the kind of a device."""
-    if device.info.compatible == UART:
-        return "uart"
-    kinds = {VIRTIO_ID_BLOCK: "blk", VIRTIO_ID_INPUT: "input"}
-    return kinds.get(device.info.virtio_device_id, "")
+def moves_bytes(figure: FigureInfo) -> bool:
+    """Say whether a figure is part of what BYTES/s shows."""
+    return figure.type is MetricType.COUNTER and figure.unit == "bytes" and not figure.is_total
 
 
-def bytes_of(kind: str, own: dict[str, float]) -> float | None:
+def counts_in_flight(figure: FigureInfo) -> bool:
+    """Say whether a figure is part of what FLT shows: requests that are being executed."""
+    return figure.type is MetricType.GAUGE and figure.unit == "requests"
+
+
+def bytes_of(device: DeviceSample, rates: dict[str, float]) -> float | None:
     """Return the bytes that a device moves, per second, where it moves bytes."""
-    if kind == "uart":
-        return own["received"] + own["transmitted"]
-    return own.get("bytes")
+    found = [rates[one.label] for one in device.figures if moves_bytes(one) and one.label in rates]
+    return sum(found) if found else None
+
+
+def in_flight(device: DeviceSample) -> int | None:
+    """Return the requests that are being executed, where a device counts them."""
+    own = device.own
+    found = [own[one.label] for one in device.figures if counts_in_flight(one) and one.label in own]
+    return int(sum(found)) if found else None
 
 
 def percentile(values: Sequence[int], percent: int) -> int | None:

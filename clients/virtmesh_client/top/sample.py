@@ -1,43 +1,45 @@
 """Samples of a machine: what the kernel service and each device count, read one by one.
 
 Latencies are those of requests in the driver's flight recorder, from `add` to `pop_used`: whatever
-the address, and whether or not /metrics can be reached. A guest keeps no recorder: the disk that it
-drives says how long it had them, from `pop` to `push`. Of a busy disk they are a sample of the
+the address, and whether or not /metrics can be reached. A guest keeps no recorder: the device that
+it drives says how long it had them, from `pop` to `push`. Of a busy device they are a sample of the
 latest requests, not all.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from virtmesh_client.interface import Interface, read_interface
 from virtmesh_client.trace.events import read_page, read_source
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
 from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.api.trace.v1.trace_pb2_grpc import TraceServiceStub
-from virtmesh_common.api.uart.v1 import uart_pb2
-from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
-from virtmesh_common.blk.spec import VIRTIO_ID_BLOCK
-from virtmesh_common.errors import VirtmeshError
-from virtmesh_common.input.spec import VIRTIO_ID_INPUT
-from virtmesh_common.uart.spec import COMPATIBLE as UART
+from virtmesh_common.errors import DeviceLost, ServiceUnavailable, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from virtmesh_client.machine import Machine
-    from virtmesh_client.models import DeviceInfo, DiskStats
+    from virtmesh_client.models import DeviceInfo
     from virtmesh_client.trace.events import Event
+    from virtmesh_common.interface import FigureInfo
 
 EVENTS_MAX = 4096
 """Most events of a recorder that are looked at for one sample."""
 OPEN_MAX = 4096
 """Most requests whose beginning is remembered between samples."""
 
+COUNTERS = tuple(
+    one.name for one in device_pb2.GetStatsResponse.DESCRIPTOR.fields if one.name != "figures"
+)
+"""Counters that every device has."""
 DRIVER_SIDE = ("add", "pop_used")
 DEVICE_SIDE = ("pop", "push")
 """What a request begins and ends with on each side."""
@@ -57,8 +59,11 @@ class DeviceSample:
     fault: str = ""
     counters: dict[str, int] = field(default_factory=dict)
     """Counters that every device has (GetStatsResponse)."""
-    own: dict[str, int] = field(default_factory=dict)
-    """Counters of its kind; of a disk "IN ok", "IN bytes" and so on."""
+    kind: str = ""
+    figures: tuple[FigureInfo, ...] = ()
+    """What its kind has to show."""
+    own: dict[str, float] = field(default_factory=dict)
+    """The values of those, by label."""
     latencies_ns: tuple[int, ...] = ()
     """Ascending, of the latest requests since the sample before."""
     gone: str = ""
@@ -85,6 +90,7 @@ class Sampler:
         self._channel = machine.channel
         self._control = DeviceServiceStub(self._channel.grpc)
         self._latencies: dict[str, Latencies] = {}
+        self._interfaces: dict[str, Interface] = {}
 
     def take(self) -> Sample:
         """Take a sample. A machine or device that does not answer is part of the sample."""
@@ -103,34 +109,39 @@ class Sampler:
             status = ask(self._control.GetStatus, device_pb2.GetStatusRequest(), info.name)
             stats = ask(self._control.GetStats, device_pb2.GetStatsRequest(), info.name)
             now = time.monotonic()
-            own, latencies = self._own(info)
+            interface = self._interface(info.name)
+            latencies = self._read(info) if interface.request_types else ()
         except VirtmeshError as error:
+            self._interfaces.pop(info.name, None)  # what comes back can be another version
             return DeviceSample(info, time.monotonic(), gone=error.message)
         return DeviceSample(
             info,
             now,
             status=tuple(status.device_status_names),
             fault=status.fault,
-            counters={one.name: getattr(stats, one.name) for one in stats.DESCRIPTOR.fields},
-            own=own,
+            counters={name: getattr(stats, name) for name in COUNTERS},
+            kind=interface.kind,
+            figures=interface.figures,
+            own=values_of(interface, stats),
             latencies_ns=latencies,
         )
 
-    def _own(self, info: DeviceInfo) -> tuple[dict[str, int], tuple[int, ...]]:
-        """Return what devices of a kind count, and latencies where they are those of requests."""
-        if info.virtio_device_id == VIRTIO_ID_BLOCK:
-            counters = disk_counters(self._machine.disk(info.name).stats())
-            return counters, self._read(info)
-        if info.virtio_device_id == VIRTIO_ID_INPUT:
-            return vars(self._machine.input(info.name).stats()), ()
-        if info.compatible == UART:
-            stub = UartServiceStub(self._channel.grpc)
-            stats = self._channel.ask(stub.GetStats, uart_pb2.GetStatsRequest(), info.name)
-            return {one.name: getattr(stats, one.name) for one in stats.DESCRIPTOR.fields}, ()
-        return {}, ()
+    def _interface(self, device: str) -> Interface:
+        """Return how a device describes itself; of one that does not, nothing.
+
+        Errors: DeviceLost, ServiceUnavailable.
+        """
+        if device not in self._interfaces:
+            try:
+                self._interfaces[device] = read_interface(self._channel, device)
+            except (DeviceLost, ServiceUnavailable):
+                raise
+            except VirtmeshError:
+                self._interfaces[device] = Interface()  # too old, or not to be trusted
+        return self._interfaces[device]
 
     def _read(self, info: DeviceInfo) -> tuple[int, ...]:
-        """Read the latest events of a recorder: the driver's, or that of a disk of a guest's."""
+        """Read the latest events of a recorder: the driver's, or of a guest's device its own."""
         side = DEVICE_SIDE if info.state == "reserved" else DRIVER_SIDE
         latencies = self._latencies.setdefault(info.name, Latencies(*side))
         stub = TraceServiceStub(self._channel.grpc)
@@ -182,12 +193,11 @@ class Latencies:
         return tuple(sorted(found))
 
 
-def disk_counters(stats: DiskStats) -> dict[str, int]:
-    """Flatten the counters of a disk."""
-    counters = {"in_flight": stats.in_flight, "malformed": stats.malformed, "errors": 0, "bytes": 0}
-    for row in stats.requests:
-        counters[f"{row.type} ok"] = row.ok
-        counters[f"{row.type} bytes"] = row.bytes
-        counters["errors"] += row.io_errors + row.unsupported
-        counters["bytes"] += row.bytes
-    return counters
+def values_of(interface: Interface, stats: device_pb2.GetStatsResponse) -> dict[str, float]:
+    """Return the values of figures, by label; those that are no numbers are left out."""
+    known = {one.label for one in interface.figures}
+    return {
+        one.label: one.value
+        for one in stats.figures
+        if one.label in known and math.isfinite(one.value)
+    }

@@ -11,18 +11,25 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh_client.trace.events import ALWAYS, GROUPS, LOST, Event
-from virtmesh_client.trace.register_names import interrupt_names, names_for
+from virtmesh_client.faces import find_face, interface_of
+from virtmesh_client.trace.events import ACCESSES, ALWAYS, GROUPS, LOST, RESERVED_BITS, Event
+from virtmesh_client.trace.register_names import (
+    MAY_DIFFER,
+    VirtioNames,
+    WindowNames,
+    interrupt_names,
+)
 from virtmesh_common.api.trace.v1 import trace_pb2 as pb
-from virtmesh_common.blk.spec import RequestStatus, RequestType
+from virtmesh_common.interface import RequestType
+from virtmesh_common.virtio import mmio
 from virtmesh_common.virtio.status import status_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from virtmesh_client.trace.events import Source
     from virtmesh_client.trace.register_names import RegisterNames
 
-SECTOR = 512
 FLIGHTS_MAX = 65_536
 """Most chains whose beginning is remembered."""
 GUARD = 0x40
@@ -32,9 +39,6 @@ WAYS: dict[int, str] = {
     pb.NOTIFY_WAY_MMIO: " by QueueNotify",
     pb.NOTIFY_WAY_RPC: " by call",
 }
-REQUEST_TYPES = {one.value: one.name.removeprefix("VIRTIO_BLK_T_") for one in RequestType}
-REQUEST_STATUSES = {one.value: one.name.removeprefix("VIRTIO_BLK_S_") for one in RequestStatus}
-SECTORLESS = frozenset({RequestType.VIRTIO_BLK_T_FLUSH, RequestType.VIRTIO_BLK_T_GET_ID})
 
 
 @dataclass(frozen=True)
@@ -51,27 +55,66 @@ class Spelled:
     """A register's name and its value in words."""
 
 
+class Naming:
+    """What a device's registers and requests are called, as it says or as its kind is known."""
+
+    def __init__(self, source: Source) -> None:
+        interface = interface_of(source)
+        self.registers = register_names(source)
+        self._types = {one.number: one for one in interface.request_types}
+        self._statuses = dict(interface.request_statuses)
+
+    def request_type(self, number: int) -> RequestType:
+        """Return a type of requests; the values of one that has no name are no sectors."""
+        return self._types.get(number) or RequestType(number, f"type {number}")
+
+    def request_status(self, number: int) -> str:
+        """Name an outcome."""
+        return self._statuses.get(number, f"status {number}")
+
+
+def register_names(source: Source) -> RegisterNames:
+    """Return what names the registers of a device."""
+    interface, face = interface_of(source), find_face(source.kind)
+    if face.names:
+        return face.names(interface)
+    if source.compatible == mmio.COMPATIBLE or source.virtio_device_id:
+        return VirtioNames(interface)
+    return WindowNames(interface.registers)
+
+
+def may_differ(source: Source) -> Mapping[str, str]:
+    """Return the registers that a replay need not find as they were, and why."""
+    return {**MAY_DIFFER, **find_face(source.kind).may_differ}
+
+
 class Decoder:
     """Spells the events of a machine. Hand in all of them, in order, shown or not."""
 
     def __init__(self) -> None:
-        self._names: dict[str, RegisterNames] = {}
+        self._naming: dict[str, Naming] = {}
         self._flights: OrderedDict[tuple[str, int, int], tuple[int, str]] = OrderedDict()
 
     def spell(self, event: Event) -> Spelled:
         """Return an event in words."""
-        if event.kind in GROUPS["register"]:
-            return self._register(event)
+        if event.kind in ACCESSES:
+            return self._access(event)
+        if event.kind == RESERVED_BITS:
+            return self._reserved_bits(event)
         actor = "drv" if event.source.side == "driver" else "dev"
         self._learn(event)
-        return Spelled(actor, spell_event(event), self._since_add(event))
+        if event.kind in GROUPS["request"]:
+            text = spell_request(event, self._naming_of(event))
+        else:
+            text = spell_event(event)
+        return Spelled(actor, text, self._since_add(event))
 
-    def _register(self, event: Event) -> Spelled:
+    def _access(self, event: Event) -> Spelled:
         """Spell a register access."""
         write = event.kind.startswith("write") or event.kind.endswith("write")
         refused = event.kind.endswith("refused")
         value = event.value if write or not refused else None
-        names = self._names_of(event)
+        names = self._naming_of(event).registers
         if refused:
             # It changed nothing: look, but do not learn.
             name, _ = names.spell(event.token, event.detail & ~GUARD, None, write=write)
@@ -85,23 +128,29 @@ class Decoder:
             text += f" refused: {printable(event.text) or spell_reason(event.extra)}"
         return Spelled("drv ->" if write else "drv <-", text, None, name, meaning)
 
-    def _names_of(self, event: Event) -> RegisterNames:
-        """Return what names the registers of a device."""
+    def _reserved_bits(self, event: Event) -> Spelled:
+        """Spell what a write set that has no effect."""
+        names = self._naming_of(event).registers
+        name, _ = names.spell(event.token, event.detail, None, write=True)
+        return Spelled("dev", f"{name}: reserved bits {event.extra:#x} ignored", None, name)
+
+    def _naming_of(self, event: Event) -> Naming:
+        """Return what names the registers and requests of a device."""
         device = event.source.device
-        if device not in self._names:
-            self._names[device] = names_for(event.source)
-        return self._names[device]
+        if device not in self._naming:
+            self._naming[device] = Naming(event.source)
+        return self._naming[device]
 
     def _learn(self, event: Event) -> None:
         """Keep what later events refer to."""
         device = event.source.device
         if event.source.side == "device":
             if event.kind in {"reset", "attach"}:
-                self._names_of(event).reset()
+                self._naming_of(event).registers.reset()
             elif event.kind == LOST:
-                self._names_of(event).forget()
+                self._naming_of(event).registers.forget()
             elif event.kind in ALWAYS:
-                self._names.pop(device, None)
+                self._naming.pop(device, None)
         elif event.kind == "add":
             key = (device, event.queue, event.token)
             self._flights[key] = (event.time_ns, event.source.boot_id)
@@ -174,17 +223,15 @@ def _chain_given(event: Event) -> str:
     return f"{chain(event)} ({plural(event.value, 'byte')} written)"
 
 
-def _request_start(event: Event) -> str:
-    kind = REQUEST_TYPES.get(event.detail, f"type {event.detail}")
-    where = "" if event.detail in SECTORLESS else f" sector {event.value}"
+def spell_request(event: Event, naming: Naming) -> str:
+    """Spell the beginning or the end of a request."""
+    kind = naming.request_type(event.detail)
+    request = f"q{event.queue} request #{event.token} {kind.name}"
+    if event.kind == "request_end":
+        return f"{request} -> {naming.request_status(event.value)}"
+    where = f" sector {event.value}" if kind.has_sector else ""
     size = f", {plural(event.extra, 'byte')}" if event.extra else ""
-    return f"q{event.queue} request #{event.token} {kind}{where}{size}"
-
-
-def _request_end(event: Event) -> str:
-    kind = REQUEST_TYPES.get(event.detail, f"type {event.detail}")
-    status = REQUEST_STATUSES.get(event.value, f"status {event.value}")
-    return f"q{event.queue} request #{event.token} {kind} -> {status}"
+    return f"{request}{where}{size}"
 
 
 def _status(event: Event) -> str:
@@ -211,8 +258,6 @@ SPELLERS: dict[str, Callable[[Event], str]] = {
     "notify_suppressed": lambda event: f"q{event.queue} notify suppressed",
     "add": _chain_taken,
     "pop": _chain_taken,
-    "request_start": _request_start,
-    "request_end": _request_end,
     "push": _chain_given,
     "pop_used": _chain_given,
     "interrupt": _interrupt,

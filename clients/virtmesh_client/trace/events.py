@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,8 @@ from virtmesh_common.api.trace.v1 import trace_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from virtmesh_common.interface import Interface
 
 SIDES = {pb.SIDE_DEVICE: "device", pb.SIDE_DRIVER: "driver"}
 
@@ -21,8 +23,12 @@ GONE = "gone"
 BACK = "back"
 """Kind of an event that says that it can be read again; its events are numbered from 0."""
 
+ACCESSES = ("register_read", "register_write", "read_refused", "write_refused")
+"""Kinds that are accesses of registers."""
+RESERVED_BITS = "reserved_bits"
+"""Kind of an event that says that a write before it set reserved bits."""
 GROUPS = {
-    "register": ("register_read", "register_write", "read_refused", "write_refused"),
+    "register": (*ACCESSES, RESERVED_BITS),
     "queue": ("add", "pop", "push", "pop_used"),
     "request": ("request_start", "request_end"),
     "notify": ("notify", "notify_suppressed"),
@@ -51,6 +57,8 @@ class Source:
     run_id: str = ""
     reg_shift: int = 0
     """Registers of a serial port are `1 << reg_shift` bytes apart."""
+    interface: Interface | None = field(default=None, compare=False, repr=False)
+    """How the device describes itself; None where it does not, or was not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +88,8 @@ def kind_name(number: int) -> str:
     return str(known.name).removeprefix("EVENT_KIND_").lower()
 
 
-def read_source(message: pb.Source) -> Source:
-    """Return what a service says about itself."""
+def read_source(message: pb.Source, interface: Interface | None = None) -> Source:
+    """Return what a service says about itself; `interface` is that of the device."""
     return Source(
         device=message.device,
         side=SIDES.get(message.side, "unknown"),
@@ -92,6 +100,7 @@ def read_source(message: pb.Source) -> Source:
         boot_id=message.boot_id,
         run_id=message.run_id,
         reg_shift=message.reg_shift,
+        interface=interface,
     )
 
 

@@ -8,17 +8,20 @@ meanwhile is counted as lost: nothing grows.
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import threading
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from virtmesh_client.interface import read_interface
 from virtmesh_client.trace.events import BACK, GONE, LOST, Event, Source, read_page, read_source
 from virtmesh_client.trace.merge import Clock, LiveMerge, merge
 from virtmesh_common.api.trace.v1 import trace_pb2 as pb
 from virtmesh_common.api.trace.v1.trace_pb2_grpc import TraceServiceStub
 from virtmesh_common.errors import (
+    BadInterface,
     BadStream,
     DeviceLost,
     ServiceUnavailable,
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from virtmesh_client.channel import Cancellable, KernelChannel
+    from virtmesh_common.interface import Interface
+
+log = logging.getLogger(__name__)
 
 PAGE_EVENTS = 4096
 """Events of a page that is asked for."""
@@ -86,6 +92,22 @@ def read_traces(channel: KernelChannel, devices: Sequence[str]) -> Iterator[Even
     return merge(streams, Clock())
 
 
+def _describe(channel: KernelChannel, place: Place) -> Interface | None:
+    """Ask how a device describes itself; None where nothing is to be learnt from it.
+
+    A driver's side needs no names of the device.
+    """
+    if not place.route:
+        return None
+    try:
+        return read_interface(channel, place.device)
+    except BadInterface as error:
+        log.warning("%s; its trace is shown without the names", error.message)
+    except VirtmeshError:
+        pass  # An earlier version has no such call, and whoever is gone is reported as gone.
+    return None
+
+
 def _ask(channel: KernelChannel, place: Place, from_sequence: int | None) -> pb.ReadResponse:
     """Ask for a page."""
     request = pb.ReadRequest(device=place.device, from_sequence=from_sequence, limit=PAGE_EVENTS)
@@ -94,7 +116,8 @@ def _ask(channel: KernelChannel, place: Place, from_sequence: int | None) -> pb.
 
 def _pages(channel: KernelChannel, place: Place, response: pb.ReadResponse) -> Iterator[Event]:
     """Read a recorder up to where it stood at the first answer; what does not come is lost."""
-    source, end = read_source(response.source), response.position.next_sequence
+    source = read_source(response.source, _describe(channel, place))
+    end = response.position.next_sequence
     following, asks = response.position.oldest_sequence, ASKS
     while following < end and response.source.run_id == source.run_id:
         page = response.page
@@ -237,7 +260,7 @@ class _Pump:
                     self._put(list(_take(cursor.known, response.page)))
                     cursor.following = response.page.next_sequence
                     continue
-                renumbered = cursor.begin(response)
+                renumbered = cursor.begin(response, _describe(self._channel, place))
                 if cursor.gone:
                     self._put([_notice(place, BACK, "", cursor.source)])
                     cursor.gone = False
@@ -261,9 +284,9 @@ class _Cursor:
             raise BadStream("a trace began without saying where it is from")
         return self.source
 
-    def begin(self, response: pb.WatchResponse) -> bool:
+    def begin(self, response: pb.WatchResponse, interface: Interface | None) -> bool:
         """Take the beginning of a stream; True when it is another run, numbered anew."""
-        before, self.source = self.source, read_source(response.source)
+        before, self.source = self.source, read_source(response.source, interface)
         if before is not None and self.source.run_id != before.run_id:
             self.following = 0
             return True

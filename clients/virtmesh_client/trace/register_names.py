@@ -1,6 +1,6 @@
 """Register accesses in words: what a device's window has at an offset, and what the value means.
 
-Some registers depend on others that were written before (selectors, DLAB). Where a trace begins in
+Some registers depend on others that were written before (selectors, banks). Where a trace begins in
 the middle of a dialogue those are not known, and the name says so: DeviceFeatures[?].
 """
 
@@ -8,35 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from virtmesh_common.blk import spec as blk
-from virtmesh_common.input import spec as virtio_input
-from virtmesh_common.uart import spec as uart
+from virtmesh_common.interface import Interface, RegisterSpace
 from virtmesh_common.virtio import mmio
-from virtmesh_common.virtio import mmio as mmio_registers
-from virtmesh_common.virtio.features import FEATURE_WORDS, feature_names
+from virtmesh_common.virtio.features import FEATURE_WORDS, name_features
 from virtmesh_common.virtio.status import status_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from enum import IntFlag
+    from collections.abc import Iterable, Mapping
 
-    from virtmesh_client.trace.events import Source
-    from virtmesh_common.registers import Register
+    from virtmesh_common.registers import Field, Register
 
 DECIMAL_BELOW = 10
 """Smaller numbers look the same in both."""
-
-BYTE_MAX = 0xFF
-"""Largest value that a serial port sends or receives; a saved trace can say anything."""
-DEVICE_NAMES = {2: "block device", 18: "input device"}
-"""Virtio device IDs (virtio 1.4, 5)."""
-FAMILIES: dict[int, tuple[type[IntFlag] | None, tuple[Register, ...]]] = {
-    blk.VIRTIO_ID_BLOCK: (blk.BlkFeature, blk.CONFIG),
-    virtio_input.VIRTIO_ID_INPUT: (virtio_input.InputFeature, virtio_input.CONFIG),
-}
-"""Feature bits and configuration space by virtio device ID."""
-NO_FAMILY: tuple[type[IntFlag] | None, tuple[Register, ...]] = (None, ())
-"""Those of a device that is not known."""
 INTERRUPT_NAMES = {
     mmio.INTERRUPT_USED_BUFFER: "used buffer",
     mmio.INTERRUPT_CONFIG_CHANGE: "configuration change",
@@ -44,13 +27,13 @@ INTERRUPT_NAMES = {
 
 BY_QUEUE = frozenset(
     register.name
-    for register in mmio_registers.REGISTERS
+    for register in mmio.REGISTERS
     if register.name.startswith("Queue") and register not in {mmio.QUEUE_SEL, mmio.QUEUE_NOTIFY}
 )
 """Registers of the queue that QueueSel selects."""
 BY_REGION = frozenset(
     register.name
-    for register in mmio_registers.REGISTERS
+    for register in mmio.REGISTERS
     if register.name.startswith("SHM") and register is not mmio.SHM_SEL
 )
 """Registers of the region that SHMSel selects."""
@@ -67,21 +50,8 @@ DECIMAL = frozenset({*SELECTORS.values(), "QueueSizeMax", "QueueSize", "QueueNot
 MAY_DIFFER = {
     "ConfigGeneration": "it counts what happened to that device before",
     "InterruptStatus": "requests are not replayed, so nothing is used",
-    "RBR": "it holds what the far end of the line sent",
-    "IIR": "it depends on the far end of the line",
-    "LSR": "it depends on the far end of the line",
-    "MSR": "it depends on the far end of the line",
 }
-"""Registers whose values depend on more than the accesses before, and why."""
-UART_FLAGS: dict[str, type[IntFlag]] = {
-    "IER": uart.Ier,
-    "FCR": uart.Fcr,
-    "LCR": uart.Lcr,
-    "MCR": uart.Mcr,
-    "LSR": uart.Lsr,
-    "MSR": uart.Msr,
-}
-"""Registers of the serial port that are made of bits."""
+"""Registers of virtio over MMIO whose values depend on more than the accesses before, and why."""
 
 
 class RegisterNames(Protocol):
@@ -100,13 +70,6 @@ class RegisterNames(Protocol):
         """Note that accesses are missing: what selects is not known any more."""
 
 
-def names_for(source: Source) -> RegisterNames:
-    """Return what names the registers of a device."""
-    if source.compatible == uart.COMPATIBLE:
-        return UartNames(source.reg_shift)
-    return VirtioNames(source.virtio_device_id)
-
-
 def spell_number(value: int) -> str:
     """Spell a number as programmers do."""
     return str(value) if value < DECIMAL_BELOW else f"{value:#x}"
@@ -118,6 +81,28 @@ def spell_bits(value: int, names: Iterable[str]) -> str:
     return f"{value:#x} {named}" if named else spell_number(value)
 
 
+def spell_fields(register: Register, value: int) -> str:
+    """Spell the value of a whole register by its fields; that of a single field stands alone."""
+    fields = [one for one in register.fields if not one.reserved]
+    if not fields or value >> 8 * register.size:
+        return spell_number(value)
+    reserved = value & register.reserved_bits
+    if len(fields) == 1 and not reserved:
+        alone = fields[0].of(value)
+        return fields[0].value_name(alone) or spell_number(alone)
+    parts = [part for part in (spell_field(one, one.of(value)) for one in fields) if part]
+    return spell_bits(value, [*parts, f"reserved={reserved:#x}"] if reserved else parts)
+
+
+def spell_field(field: Field, value: int) -> str:
+    """Spell a field; empty for bits that are not set."""
+    if field.width == 1 and not field.values:
+        return field.name if value else ""
+    if name := field.value_name(value):
+        return f"{field.name}={name}"
+    return f"{field.name}={spell_number(value)}" if value else ""
+
+
 def interrupt_names(bits: int) -> str:
     """Name the bits of InterruptStatus."""
     left = bits & ~mmio.INTERRUPT_BITS
@@ -126,26 +111,74 @@ def interrupt_names(bits: int) -> str:
 
 
 def known_value(register: Register, value: int) -> str:
-    """Spell a value that has a name of its own; empty when it has none."""
+    """Spell a value of virtio over MMIO that has a name of its own; empty when it has none."""
     if register in {mmio.INTERRUPT_STATUS, mmio.INTERRUPT_ACK}:
         return f"{spell_number(value)} ({interrupt_names(value)})"
     if register is mmio.MAGIC_VALUE and value == mmio.MMIO_MAGIC:
         return f'{value:#x} "virt"'
-    if register is mmio.DEVICE_ID and value in DEVICE_NAMES:
-        return f"{value} ({DEVICE_NAMES[value]})"
-    if register is virtio_input.SELECT and value in list(virtio_input.ConfigSelect):
-        return virtio_input.ConfigSelect(value).name
+    if register is mmio.DEVICE_ID and (name := mmio.DEVICE_ID_FIELDS[0].value_name(value)):
+        return f"{value} ({name})"
     return ""
 
 
-class VirtioNames:
-    """Virtio over MMIO (virtio 1.4, 4.2.2)."""
+class WindowNames:
+    """The registers that a device describes: names by place and direction, values by fields."""
 
-    def __init__(self, device_id: int) -> None:
-        self._family, config = FAMILIES.get(device_id, NO_FAMILY)
+    def __init__(self, registers: Iterable[Register]) -> None:
+        self._at: dict[tuple[int, str], list[Register]] = {}
+        for register in registers:
+            for offset in range(register.offset, register.offset + register.size):
+                for way in register.directions:
+                    self._at.setdefault((offset, way), []).append(register)
+        self.bank: str | None = None
+        """The bank that is in force; None while that is not known."""
+
+    def spell(self, offset: int, width: int, value: int | None, *, write: bool) -> tuple[str, str]:
+        """Name a register and its value."""
+        found = self.find(offset, write=write)
+        name = "/".join(sorted(spell_place(one, offset, width) for one in found))
+        if value is None:
+            return name or spell_offset(offset), ""
+        if len(found) == 1 and width >= found[0].size and offset == found[0].offset:
+            return name, spell_fields(found[0], value)
+        return name or spell_offset(offset), spell_number(value)
+
+    def find(self, offset: int, *, write: bool) -> list[Register]:
+        """Return the registers that an access can mean: several where the bank is not known."""
+        found = self._at.get((offset, "W" if write else "R"), [])
+        if self.bank is None:
+            return found
+        return [one for one in found if one.bank in {"", self.bank}]
+
+    def reset(self) -> None:
+        """Note that the device was reset."""
+
+    def forget(self) -> None:
+        """Note that accesses are missing."""
+
+
+def spell_place(register: Register, offset: int, width: int) -> str:
+    """Name a register, or the part of it that an access means."""
+    part = offset - register.offset
+    return f"{register.name}+{part}" if part or width < register.size else register.name
+
+
+def spell_offset(offset: int) -> str:
+    """Name a place where no register is known."""
+    return f"[{offset:#05x}]"
+
+
+class VirtioNames:
+    """Virtio over MMIO (virtio 1.4, 4.2.2), and the configuration space that a device describes."""
+
+    def __init__(self, interface: Interface) -> None:
+        self._features: Mapping[int, str] | None = None
+        if interface.space is RegisterSpace.VIRTIO_CONFIG:
+            self._features = interface.feature_names
+        config = [one for one in interface.registers if one.offset >= mmio.MMIO_CONFIG]
         self._at = {
             offset: register
-            for register in (*mmio_registers.REGISTERS, *config)
+            for register in (*mmio.REGISTERS, *config)
             for offset in range(register.offset, register.offset + register.size)
         }
         self._selected: dict[str, int] = {}
@@ -155,20 +188,18 @@ class VirtioNames:
         register = self._at.get(offset)
         if register is None:
             where = offset - mmio.MMIO_CONFIG
-            name = f"config[{where:#x}]" if where >= 0 else f"[{offset:#05x}]"
+            name = f"config[{where:#x}]" if where >= 0 else spell_offset(offset)
             return name, "" if value is None else spell_number(value)
-        name, part = register.name, offset - register.offset
-        shown = name
+        name, whole = register.name, width == register.size
+        shown = spell_place(register, offset, width)
         if name in SELECTORS:
             selected = self._selected.get(SELECTORS[name])
             shown = f"{name}[{'?' if selected is None else selected}]"
-        elif part or width < register.size:
-            shown = f"{name}+{part}"
         if value is None:
             return shown, ""
         if write and name in SELECTORS.values():
             self._selected[name] = value
-        return shown, self._meaning(register, value, write=write)
+        return shown, self._meaning(register, value, write=write, whole=whole)
 
     def reset(self) -> None:
         """Selectors are 0 after a reset."""
@@ -178,68 +209,22 @@ class VirtioNames:
         """Selectors may have been written."""
         self._selected = {}
 
-    def _meaning(self, register: Register, value: int, *, write: bool) -> str:
+    def _meaning(self, register: Register, value: int, *, write: bool, whole: bool) -> str:
         """Spell a value."""
         name = register.name
         if register is mmio.STATUS:
             return "|".join(status_names(value)) or ("0 (reset)" if write else "0")
         if register in {mmio.DEVICE_FEATURES, mmio.DRIVER_FEATURES}:
-            return self._features(value, self._selected.get(SELECTORS[name]))
-        return known_value(register, value) or (
-            str(value) if name in DECIMAL else spell_number(value)
-        )
+            return self._feature_word(value, self._selected.get(SELECTORS[name]))
+        if name in DECIMAL:
+            return str(value)
+        spelled = known_value(register, value)
+        return spelled or (spell_fields(register, value) if whole else spell_number(value))
 
-    def _features(self, value: int, word: int | None) -> str:
+    def _feature_word(self, value: int, word: int | None) -> str:
         """Spell a word of feature bits."""
-        if word is None or self._family is None:
+        if word is None or self._features is None:
             return f"{value:#x}"
         if word >= FEATURE_WORDS:
             return spell_number(value)
-        return spell_bits(value, feature_names(value << 32 * word, self._family))
-
-
-class UartNames:
-    """NS16550A, registers `1 << reg_shift` bytes apart (PC16550D data sheet, section 8)."""
-
-    def __init__(self, reg_shift: int) -> None:
-        # One that no port has is that of a saved trace, or of a service that is not to be trusted.
-        layout = uart.Layout(reg_shift) if reg_shift in uart.REG_SHIFTS else uart.Layout()
-        registers = uart.Registers(layout)
-        self._banks = (registers.main, registers.latch)
-        self._dlab: bool | None = None
-
-    def spell(self, offset: int, width: int, value: int | None, *, write: bool) -> tuple[str, str]:
-        """Name a register and its value."""
-        name = self._name(offset, write=write)
-        if value is None:
-            return name, ""
-        if write and name == "LCR":
-            self._dlab = bool(value & uart.Lcr.DLAB)
-        if name in UART_FLAGS:
-            flags = UART_FLAGS[name]
-            return name, spell_bits(value, [str(one.name) for one in flags if value & one])
-        if name == "IIR" and value & uart.IIR_ID in list(uart.Iir):
-            return name, f"{value:#x} {uart.Iir(value & uart.IIR_ID).name}"
-        if name in {"RBR", "THR"} and value <= BYTE_MAX:
-            return name, f"{value:#04x} {chr(value)!r}"
-        return name, spell_number(value)
-
-    def reset(self) -> None:
-        """DLAB is 0 after a reset."""
-        self._dlab = False
-
-    def forget(self) -> None:
-        """DLAB may have been written."""
-        self._dlab = None
-
-    def _name(self, offset: int, *, write: bool) -> str:
-        """Name a register."""
-        way = "W" if write else "R"
-        banks = self._banks if self._dlab is None else (self._banks[self._dlab],)
-        found = {
-            register.name
-            for bank in banks
-            for register in bank
-            if register.offset == offset and way in register.access.value
-        }
-        return "/".join(sorted(found)) or f"[{offset:#05x}]"
+        return spell_bits(value, name_features(value << 32 * word, self._features))

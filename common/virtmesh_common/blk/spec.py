@@ -5,10 +5,11 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 from functools import partial
 
-from virtmesh_common.registers import Access, Register
+from virtmesh_common.registers import Access, Field, Register, named_values
+from virtmesh_common.virtio.ids import VirtioId
 from virtmesh_common.virtio.mmio import MMIO_CONFIG
 
-VIRTIO_ID_BLOCK = 2
+VIRTIO_ID_BLOCK = int(VirtioId.BLOCK)
 """Device ID (5.2.1)."""
 SECTOR = 512
 """Bytes in a sector, the unit of the protocol, whatever the block size (5.2.5)."""
@@ -54,11 +55,32 @@ class RequestStatus(IntEnum):
     VIRTIO_BLK_S_UNSUPP = 2
 
 
-def _field(name: str, offset: int, size: int, doc: str, access: Access = Access.R) -> Register:
+TYPE_NAMES = dict(named_values(RequestType, "VIRTIO_BLK_T_"))
+STATUS_NAMES = dict(named_values(RequestStatus, "VIRTIO_BLK_S_"))
+"""Names for traces, by number."""
+SECTORLESS = frozenset({int(RequestType.VIRTIO_BLK_T_FLUSH), int(RequestType.VIRTIO_BLK_T_GET_ID)})
+"""Types whose `sector` has no meaning."""
+
+
+def _field(  # noqa: PLR0913 - a row of the table, written as one
+    name: str,
+    offset: int,
+    size: int,
+    doc: str,
+    *,
+    access: Access = Access.R,
+    fields: tuple[Field, ...] = (),
+) -> Register:
     """Make one field of the configuration space: 64-bit fields are read in two halves (4.2.2.2)."""
+    widths = (min(size, 4),)
     return Register(
-        name, MMIO_CONFIG + offset, access, "5.2.4", doc, size=size, widths=(min(size, 4),)
+        name, MMIO_CONFIG + offset, access, "5.2.4", doc, size=size, widths=widths, fields=fields
     )
+
+
+def _flag(name: str, off: str, on: str) -> tuple[Field, ...]:
+    """Make the fields of a byte that is 0 or 1; the others of its values are not used."""
+    return (Field(name, 0, 8, values=((0, off), (1, on))),)
 
 
 _le64 = partial(_field, size=8)
@@ -81,7 +103,13 @@ ALIGNMENT_OFFSET = _u8(
 )
 MIN_IO_SIZE = _le16("topology.min_io_size", 26, doc="Suggested smallest I/O, in blocks (TOPOLOGY)")
 OPT_IO_SIZE = _le32("topology.opt_io_size", 28, doc="Suggested largest I/O, in blocks (TOPOLOGY)")
-WRITEBACK = _u8("writeback", 32, doc="1: volatile cache (CONFIG_WCE)", access=Access.RW)
+WRITEBACK = _u8(
+    "writeback",
+    32,
+    doc="1: volatile cache (CONFIG_WCE)",
+    access=Access.RW,
+    fields=_flag("writeback", "write-through", "write-back"),
+)
 UNUSED0 = _u8("unused0", 33, doc="Padding")
 NUM_QUEUES = _le16("num_queues", 34, doc="Number of queues (MQ)")
 MAX_DISCARD_SECTORS = _le32(
@@ -98,7 +126,10 @@ MAX_WRITE_ZEROES_SEG = _le32(
     "max_write_zeroes_seg", 52, doc="Most segments of a request (WRITE_ZEROES)"
 )
 WRITE_ZEROES_MAY_UNMAP = _u8(
-    "write_zeroes_may_unmap", 56, doc="1: a request can give storage up (WRITE_ZEROES)"
+    "write_zeroes_may_unmap",
+    56,
+    doc="1: a request can give storage up (WRITE_ZEROES)",
+    fields=_flag("write_zeroes_may_unmap", "no", "yes"),
 )
 UNUSED1 = Register("unused1", MMIO_CONFIG + 57, Access.R, "5.2.4", "Padding", size=3, widths=(1,))
 

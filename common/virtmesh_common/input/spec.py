@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from enum import IntEnum, IntFlag
 
-from virtmesh_common.registers import Access, Register
+from virtmesh_common.registers import Access, Field, Register, named_values
+from virtmesh_common.virtio.ids import VirtioId
 from virtmesh_common.virtio.mmio import MMIO_CONFIG
 
-VIRTIO_ID_INPUT = 18
+VIRTIO_ID_INPUT = int(VirtioId.INPUT)
 """Device ID (5.8.1)."""
 EVENTQ = 0
 """Index of the queue that takes events to the driver (5.8.2)."""
@@ -35,7 +36,16 @@ class ConfigSelect(IntEnum):
 U_SIZE = 128
 """Bytes of `u`: the longest name, and the bitmap of the largest code, KEY_MAX (5.8.4)."""
 
-SELECT = Register("select", MMIO_CONFIG, Access.RW, "5.8.4", "What to ask for", size=1, widths=(1,))
+SELECT = Register(
+    "select",
+    MMIO_CONFIG,
+    Access.RW,
+    "5.8.4",
+    "What to ask for",
+    size=1,
+    widths=(1,),
+    fields=(Field("select", 0, 8, values=named_values(ConfigSelect)),),
+)
 SUBSEL = Register(
     "subsel", MMIO_CONFIG + 1, Access.RW, "5.8.4", "Event type or axis", size=1, widths=(1,)
 )

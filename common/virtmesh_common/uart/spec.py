@@ -8,7 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-from virtmesh_common.registers import Access, Register
+from virtmesh_common.registers import (
+    Access,
+    Field,
+    Register,
+    fill_reserved,
+    flag_fields,
+    named_values,
+)
 
 FIFO_SIZE = 16
 """Characters that each FIFO holds."""
@@ -114,6 +121,37 @@ class Msr(IntFlag):
     DCD = 0x80
 
 
+DIVISOR_LATCH, MAIN = "DLAB=1", "DLAB=0"
+"""Banks: DLL and DLM share their places with RBR, THR and IER."""
+BITS = 8
+"""Bits of a register. Of one that is accessed by more, those above are zeroes."""
+
+IER_FIELDS = flag_fields(
+    Ier,
+    BITS,
+    {
+        Ier.ERBFI: "Enable received data available interrupt, and character timeout",
+        Ier.ETBEI: "Enable transmitter holding register empty interrupt",
+        Ier.ELSI: "Enable receiver line status interrupt",
+        Ier.EDSSI: "Enable modem status interrupt",
+    },
+)
+IIR_FIELDS = fill_reserved(
+    (
+        Field("ID", 0, 4, values=named_values(Iir), doc="The interrupt of the highest priority"),
+        Field("FIFOS_ENABLED", 6, 2, doc="3 while the FIFOs are enabled"),
+    ),
+    BITS,
+)
+FCR_FIELDS = flag_fields(Fcr, BITS)
+LCR_FIELDS = flag_fields(Lcr, BITS)
+MCR_FIELDS = flag_fields(Mcr, BITS, {Mcr.AFE: "Automatic flow control, of the TL16C550C"})
+MCR_FIELDS_NO_AFE = fill_reserved(
+    (one for one in MCR_FIELDS if not one.reserved and one.name != Mcr.AFE.name), BITS
+)
+LSR_FIELDS = flag_fields(Lsr, BITS)
+MSR_FIELDS = flag_fields(Msr, BITS)
+
 REG_SHIFTS = range(5)
 """Values of reg-shift that there are."""
 
@@ -143,8 +181,17 @@ class Layout:
         """Size of the window, in bytes."""
         return PLACES << self.reg_shift
 
-    def register(  # noqa: PLR0913, PLR0917 - a row of the table, written as one
-        self, name: str, place: int, access: Access, clause: str, doc: str, reset: int = 0
+    def register(  # noqa: PLR0913 - a row of the table, written as one
+        self,
+        name: str,
+        place: int,
+        access: Access,
+        clause: str,
+        doc: str,
+        *,
+        reset: int = 0,
+        fields: tuple[Field, ...] = (),
+        bank: str = "",
     ) -> Register:
         """Make the register of a place."""
         return Register(
@@ -156,27 +203,39 @@ class Layout:
             size=self.reg_io_width,
             widths=(self.reg_io_width,),
             reset=reset,
+            fields=fields,
+            bank=bank,
         )
 
 
 class Registers:
-    """The registers of one layout. `main` are those with DLAB 0, `latch` those with DLAB 1."""
+    """The registers of one layout. `main` are those with DLAB 0, `latch` those with DLAB 1.
 
-    def __init__(self, layout: Layout | None = None) -> None:
+    `auto_flow`: MCR has AFE, as the successors of the chip do; its bit is reserved otherwise.
+    """
+
+    def __init__(self, layout: Layout | None = None, *, auto_flow: bool = False) -> None:
         self.layout = layout or Layout()
         one, r, w, rw = self.layout.register, Access.R, Access.W, Access.RW
-        self.rbr = one("RBR", 0, r, "8.0", "receiver buffer: the oldest character")
-        self.thr = one("THR", 0, w, "8.0", "transmitter holding: the next character to send")
-        self.ier = one("IER", 1, rw, "8.7", "interrupt enable (Ier)")
-        self.iir = one("IIR", 2, r, "8.6", "interrupt identification (Iir)", reset=0x01)
-        self.fcr = one("FCR", 2, w, "8.5", "FIFO control (Fcr)")
-        self.lcr = one("LCR", 3, rw, "8.1", "line control (Lcr)")
-        self.mcr = one("MCR", 4, rw, "8.8", "modem control (Mcr)")
-        self.lsr = one("LSR", 5, r, "8.4", "line status (Lsr)", reset=0x60)
-        self.msr = one("MSR", 6, r, "8.9", "modem status (Msr)")
+        mcr = MCR_FIELDS if auto_flow else MCR_FIELDS_NO_AFE
+        self.rbr = one("RBR", 0, r, "8.0", "receiver buffer: the oldest character", bank=MAIN)
+        self.thr = one("THR", 0, w, "8.0", "transmitter holding: the next to send", bank=MAIN)
+        self.ier = one("IER", 1, rw, "8.7", "interrupt enable", fields=IER_FIELDS, bank=MAIN)
+        self.iir = one("IIR", 2, r, "8.6", "interrupt identification", reset=1, fields=IIR_FIELDS)
+        self.fcr = one("FCR", 2, w, "8.5", "FIFO control", fields=FCR_FIELDS)
+        self.lcr = one("LCR", 3, rw, "8.1", "line control", fields=LCR_FIELDS)
+        self.mcr = one("MCR", 4, rw, "8.8", "modem control", fields=mcr)
+        self.lsr = one("LSR", 5, r, "8.4", "line status", reset=0x60, fields=LSR_FIELDS)
+        self.msr = one("MSR", 6, r, "8.9", "modem status", fields=MSR_FIELDS)
         self.scr = one("SCR", 7, rw, "8.10", "scratchpad: no effect")
-        self.dll = one("DLL", 0, rw, "8.3", "divisor latch, bits 7 to 0")
-        self.dlm = one("DLM", 1, rw, "8.3", "divisor latch, bits 15 to 8")
+        self.dll = one("DLL", 0, rw, "8.3", "divisor latch, bits 7 to 0", bank=DIVISOR_LATCH)
+        self.dlm = one("DLM", 1, rw, "8.3", "divisor latch, bits 15 to 8", bank=DIVISOR_LATCH)
         both = (self.iir, self.fcr, self.lcr, self.mcr, self.lsr, self.msr, self.scr)
         self.main = (self.rbr, self.thr, self.ier, *both)
         self.latch = (self.dll, self.dlm, *both)
+
+    @property
+    def table(self) -> tuple[Register, ...]:
+        """All of them, ascending by offset."""
+        registers = dict.fromkeys((*self.main, *self.latch))
+        return tuple(sorted(registers, key=lambda register: register.offset))

@@ -7,6 +7,10 @@ virtmesh_common.blk.spec.
 from __future__ import annotations
 
 from enum import IntFlag
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FEATURE_WORDS = 4
 """Words of 32 feature bits that the specification allots (2.2: bits 0 to 127)."""
@@ -53,13 +57,24 @@ TRANSPORT_FEATURES = (
 
 def feature_names(features: int, family: type[IntFlag]) -> list[str]:
     """Name feature bits, ascending by bit; `family` has the bits of the kind of device."""
-    return [_name(bit, family) for bit in range(features.bit_length()) if features >> bit & 1]
+    return name_features(features, feature_bits(family))
 
 
-def _name(bit: int, family: type[IntFlag]) -> str:
+def feature_bits(family: type[IntFlag]) -> dict[int, str]:
+    """Return the names of the feature bits of a kind of device, by number of the bit."""
+    # By __members__: a kind may have none at all.
+    return {int(flag).bit_length() - 1: name for name, flag in family.__members__.items()}
+
+
+def name_features(features: int, names: Mapping[int, str]) -> list[str]:
+    """Name feature bits, ascending by bit; `names` has those of the kind, by number of the bit."""
+    return [_name(bit, names) for bit in range(features.bit_length()) if features >> bit & 1]
+
+
+def _name(bit: int, names: Mapping[int, str]) -> str:
     """Name one feature bit."""
-    for flags in (family, Feature):
-        for name, flag in flags.__members__.items():  # a kind may have none at all
-            if flag == 1 << bit:
-                return name
-    return f"bit {bit}"
+    return names.get(bit) or TRANSPORT_NAMES.get(bit) or f"bit {bit}"
+
+
+TRANSPORT_NAMES = feature_bits(Feature)
+"""Names of the feature bits of every device, by number of the bit."""

@@ -11,20 +11,24 @@ class Status(IntFlag):
     """Bits of the device status field (2.1)."""
 
     ACKNOWLEDGE = 1
-    """The driver side has found the device."""
     DRIVER = 2
-    """It knows how to drive it."""
     DRIVER_OK = 4
-    """The driver is set up; the device is live."""
     FEATURES_OK = 8
-    """Feature negotiation is complete."""
     SUSPEND = 16
-    """The device is suspended; reserved here, since VIRTIO_F_SUSPEND is not offered."""
     DEVICE_NEEDS_RESET = 64
-    """The device met an error it can't recover from. Only the device sets it."""
     FAILED = 128
-    """The driver has given up on the device."""
 
+
+STATUS_DOCS: dict[IntFlag, str] = {
+    Status.ACKNOWLEDGE: "The driver side has found the device",
+    Status.DRIVER: "It knows how to drive it",
+    Status.DRIVER_OK: "The driver is set up; the device is live",
+    Status.FEATURES_OK: "Feature negotiation is complete",
+    Status.SUSPEND: "The device is suspended: refused here, VIRTIO_F_SUSPEND is not offered",
+    Status.DEVICE_NEEDS_RESET: "An error that it can't recover from. Only the device sets it",
+    Status.FAILED: "The driver has given up on the device",
+}
+"""What the bits mean."""
 
 _FOUND = Status.ACKNOWLEDGE
 _DRIVEN = _FOUND | Status.DRIVER

@@ -51,6 +51,7 @@ kinds! {
     Attach = 20 "ATTACH",
     Detach = 21 "DETACH",
     Fault = 22 "FAULT",
+    ReservedBits = 23 "RESERVED_BITS",
 }
 
 /// A notification came by the queue's eventfd (`NotifyWay` of trace.proto).

@@ -1,4 +1,4 @@
-"""Waiting for a descriptor in the event loop."""
+"""Waits in the event loop until a file descriptor is readable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 async def readable(file: int | socket.socket) -> None:
-    """Wait until a descriptor has something to read, or has ended. For one waiter at a time."""
+    """Wait until a descriptor is readable or at its end. One task at a time may wait for it."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(file, ready.set)

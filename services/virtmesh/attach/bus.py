@@ -1,7 +1,7 @@
 """The bus: a driver's view of one attached device, wherever that device runs.
 
-A driver reads and writes registers in batches, rings queues, hears interrupts, and owns the RAM
-that the device sees. `GrpcBus` (virtmesh.attach.grpc_bus) reaches a device service, `LocalBus`
+A driver reads and writes registers in batches, notifies queues, receives interrupts, and owns the
+RAM that the device sees. `GrpcBus` (virtmesh.attach.grpc_bus) reaches a device service, `LocalBus`
 (virtmesh.testing) a device model in the same process; drivers can't tell them apart.
 """
 
@@ -44,7 +44,7 @@ class Access:
     expect: tuple[int, int] | None = None
 
     def met_by(self, value: int) -> bool:
-        """Say whether what follows is executed once this access has read a value."""
+        """Return True if the batch continues after this access has read `value`."""
         return self.expect is None or value & self.expect[0] == self.expect[1]
 
 
@@ -64,7 +64,7 @@ def guarding(register: Register, mask: int, expected: int) -> Access:
 
 
 def columns(batch: Sequence[Access]) -> tuple[list[int], list[int], list[int]]:
-    """Spell a batch as the offsets, ops and values of an AccessRequest."""
+    """Return a batch as the offsets, ops and values of an AccessRequest."""
     offsets, ops, values = [], [], []
     for one in batch:
         offsets.append(one.offset)
@@ -90,16 +90,16 @@ class Bus(ABC):
     name: str
     """Name of the device, for people."""
     kind: str = ""
-    """Kind of the device (DescribeResponse.kind), as far as it is known."""
+    """Kind of the device (DescribeResponse.kind); empty if the bus was not told."""
     recorder: Recorder | None = None
-    """Where the driver's queues record what they do (virtmesh.trace.v1): set it before they are."""
+    """Flight recorder of the driver's queues. Set it before making queues."""
     ram: Ram
     """The memory that the device sees."""
     vectored: bool
-    """True when each cause of interrupts has a line of its own, so that nothing needs to be read
-    from InterruptStatus or acknowledged for used buffers."""
+    """True if each cause of interrupts has an eventfd of its own: for used buffers, InterruptStatus
+    then need not be read, and InterruptACK need not be written."""
     lost: asyncio.Future[DeviceLost]
-    """Done when the device is gone; its result says how."""
+    """Done when the device is lost. The result says why."""
 
     @abstractmethod
     async def access(self, batch: Sequence[Access]) -> list[int]:
@@ -112,36 +112,36 @@ class Bus(ABC):
 
     @abstractmethod
     def notify(self, queue: int) -> None:
-        """Ring a queue. Returns at once; rings that come while one travels are merged."""
+        """Notify a queue. Returns at once. Notifications during another one are merged."""
 
     @abstractmethod
     def on_interrupt(self, handler: Callable[[int], object]) -> None:
-        """Have interrupts handled: the handler gets the bits of InterruptStatus that are news.
+        """Set the handler of interrupts. It gets the bits of InterruptStatus that were raised.
 
-        Every raising of the line is followed by a call; several can be merged into one.
+        The handler is called after every interrupt; interrupts can be merged into one call.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Give the device back, reset, and let go of everything. The RAM stays its owner's."""
+        """Detach: the device is reset, and the bus is closed. The RAM stays open."""
 
     async def read(self, register: Register) -> int:
-        """Read one register. Errors: as `access`."""
+        """Read one register. Errors: RegisterError classes; DeviceLost."""
         (value,) = await self.access([reading(register)])
         return value
 
     async def write(self, register: Register, value: int) -> None:
-        """Write one register. Errors: as `access`."""
+        """Write one register. Errors: RegisterError classes; DeviceLost."""
         await self.access([writing(register, value)])
 
     def check(self) -> None:
-        """Raise DeviceLost once the device is gone."""
+        """Check that the device is not lost. Errors: DeviceLost."""
         if self.lost.done():
             raise lost_again(self.lost)
 
 
 def lost_again(lost: asyncio.Future[DeviceLost]) -> DeviceLost:
-    """Make a fresh exception of the one that a lost bus holds: each raiser needs its own trace."""
+    """Return a new exception for a lost bus: each one that is raised needs its own traceback."""
     if lost.cancelled():
-        return DeviceLost("the device was given back")
+        return DeviceLost("this driver has detached from the device: attach again")
     return lost.result().again()

@@ -1,4 +1,4 @@
-"""The driver's half of the handover protocol: memory and doorbells go to a device.
+"""The driver's half of the handover protocol: it passes memory and eventfds to a device.
 
 See protos/virtmesh/memory/v1/handover.proto.
 """
@@ -34,7 +34,7 @@ PACKET_LIMIT = 64 << 10
 
 
 def make_eventfd() -> int:
-    """Make the kind of eventfd that devices take."""
+    """Make an eventfd that devices accept: non-blocking. Errors: OSError."""
     return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
 
@@ -47,34 +47,37 @@ class AttachmentEventfds:
 
     @classmethod
     def make(cls, queues: int) -> AttachmentEventfds:
-        """Make the eventfds for this many queues. Errors: OSError without descriptors."""
-        doorbells = cls()
+        """Make the eventfds for `queues` queues. Errors: OSError if no descriptors are left."""
+        eventfds = cls()
         try:
             for queue in range(queues):
                 kick = make_eventfd()
                 try:
-                    doorbells.queues[queue] = QueueEventfds(kick=kick, call=make_eventfd())
+                    eventfds.queues[queue] = QueueEventfds(kick=kick, call=make_eventfd())
                 except OSError:
                     os.close(kick)
                     raise
-            doorbells.config_call = make_eventfd()
+            eventfds.config_call = make_eventfd()
         except OSError:
-            doorbells.close()
+            eventfds.close()
             raise
-        return doorbells
+        return eventfds
 
     def close(self) -> None:
-        """Close them."""
-        for doorbell in self.queues.values():
-            os.close(doorbell.kick)
-            os.close(doorbell.call)
+        """Close all of them."""
+        for pair in self.queues.values():
+            os.close(pair.kick)
+            os.close(pair.call)
         if self.config_call is not None:
             os.close(self.config_call)
         self.queues, self.config_call = {}, None
 
 
 class AttachConnection:
-    """An accepted handover. It lasts as long as the attachment: closing it gives the device up."""
+    """The connection over which memory was handed over.
+
+    The attachment lasts as long as this connection; closing it detaches the driver.
+    """
 
     def __init__(self, connection: socket.socket, ticket: str) -> None:
         self._connection = connection
@@ -82,23 +85,24 @@ class AttachConnection:
 
     @classmethod
     async def open(
-        cls, path: str, ram: Ram, doorbells: AttachmentEventfds, *, timeout_s: float
+        cls, path: str, ram: Ram, eventfds: AttachmentEventfds, *, timeout_s: float
     ) -> AttachConnection:
-        """Hand memory and doorbells over, and wait for the ticket.
+        """Hand memory and eventfds over, and wait for the ticket.
 
-        Errors: ServiceUnavailable when nobody answers; MemoryRefused classes as the device says;
-        BadStream for an answer that is none; DeviceLost when the device hangs up.
+        `path` is the handover socket. Errors: ServiceUnavailable if nobody listens or the answer
+        is late; MemoryRefused classes if the device refuses; BadStream for an answer that is not a
+        HandoverResponse; DeviceLost if the device closes the connection.
         """
         connection = socket.socket(
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         )
         try:
-            packet, descriptors = describe(ram, doorbells)
+            packet, descriptors = make_packet(ram, eventfds)
             try:
                 connection.connect(path)
             except (OSError, ValueError) as error:  # ValueError: what no path can hold
                 raise ServiceUnavailable(
-                    f"nobody takes memory at {path!r}: {error}", address=path
+                    f"can't connect to the handover socket {path!r}: {error}", address=path
                 ) from error
             try:
                 socket.send_fds(connection, [packet], descriptors)
@@ -106,64 +110,70 @@ class AttachConnection:
                     await readable(connection)
                 answer = connection.recv(PACKET_LIMIT)
             except TimeoutError:
-                raise ServiceUnavailable(f"no answer from {path} in time", address=path) from None
+                raise ServiceUnavailable(
+                    f"{path}: no answer within {timeout_s:g} s", address=path
+                ) from None
             except OSError as error:
-                raise DeviceLost(f"{path}: the device hung up: {error.strerror}") from error
+                raise DeviceLost(
+                    f"{path}: the device closed the connection: {error.strerror}"
+                ) from error
             return cls(connection, _ticket(answer, path))
         except BaseException:
             connection.close()
             raise
 
     def watch(self, ended: Callable[[], None]) -> None:
-        """Call `ended` once, when the device's end of the line is gone."""
+        """Call `ended` once, when the device has closed its end of the connection."""
         loop = asyncio.get_running_loop()
 
         def look() -> None:
             try:
                 if self._connection.recv(PACKET_LIMIT):
-                    return  # the protocol has no further packets; one changes nothing
+                    return  # The protocol has no further packets: ignore one.
             except BlockingIOError:
                 return
             except OSError:
-                pass  # a reset connection is as gone as a closed one
+                pass  # A reset connection has ended like a closed one.
             loop.remove_reader(self._connection)
             ended()
 
         loop.add_reader(self._connection, look)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection: the device detaches this driver."""
         if self._connection.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._connection)
         self._connection.close()
 
 
-def describe(ram: Ram, doorbells: AttachmentEventfds) -> tuple[bytes, list[int]]:
-    """Make the packet of a handover, and the descriptors that go with it."""
+def make_packet(ram: Ram, eventfds: AttachmentEventfds) -> tuple[bytes, list[int]]:
+    """Return the packet of a handover, and the descriptors to send with it."""
     descriptors = [ram.descriptor]
     request = pb.HandoverRequest()
     request.regions.add(guest_address=ram.address, size_bytes=ram.size, descriptor_index=0)
-    for queue, doorbell in doorbells.queues.items():
+    for queue, pair in eventfds.queues.items():
         kick_index = len(descriptors)
         request.doorbells.add(queue=queue, kick_index=kick_index, call_index=kick_index + 1)
-        descriptors += [doorbell.kick, doorbell.call]
-    if doorbells.config_call is not None:
+        descriptors += [pair.kick, pair.call]
+    if eventfds.config_call is not None:
         request.config_call_index = len(descriptors)
-        descriptors.append(doorbells.config_call)
+        descriptors.append(eventfds.config_call)
     return request.SerializeToString(), descriptors
 
 
 def _ticket(answer: bytes, path: str) -> str:
-    """Read the device's answer."""
+    """Return the ticket of an answer. Errors: as `AttachConnection.open`."""
     if not answer:
-        raise DeviceLost(f"{path}: the device hung up without an answer")
+        raise DeviceLost(f"{path}: the device closed the connection without an answer")
     try:
         response = pb.HandoverResponse.FromString(answer)
     except DecodeError as error:
-        raise BadStream(f"{path}: the answer is no HandoverResponse") from error
+        raise BadStream(
+            f"{path}: the answer is not a HandoverResponse: name the handover socket of a device"
+        ) from error
     if response.error_reason:
         kind = BY_REASON.get(response.error_reason, MemoryRefused)
         raise kind(response.error_message)
     if not response.ticket:
-        raise BadStream(f"{path}: the answer has no ticket")
+        raise BadStream(f"{path}: the answer has neither a ticket nor an error")
     return response.ticket

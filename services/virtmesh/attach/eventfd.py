@@ -10,10 +10,10 @@ COUNTER_BYTES = 8
 
 
 def drain(descriptor: int) -> bool:
-    """Read an eventfd without ever waiting; False when it was not signalled.
+    """Read an eventfd without ever waiting. Return False if it was not signalled.
 
-    O_NONBLOCK is no help: it belongs to the open file, so that whoever shares it can clear it at
-    any time, and empty the counter between the moment when it was readable and the read.
+    O_NONBLOCK does not help: it belongs to the open file, so the process that shares the file can
+    clear it at any time, and can empty the counter after poll reported it and before the read.
     """
     counter = [bytearray(COUNTER_BYTES)]
     try:
@@ -23,7 +23,7 @@ def drain(descriptor: int) -> bool:
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:
             raise
-    # Linux before 5.8 has no RWF_NOWAIT for eventfds: there the flags decide.
+    # Linux before 5.8 has no RWF_NOWAIT for eventfds: O_NONBLOCK has to do.
     try:
         os.eventfd_read(descriptor)
     except BlockingIOError:

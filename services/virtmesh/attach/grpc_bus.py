@@ -1,8 +1,8 @@
 """A bus that reaches a device service: gRPC for registers, shared memory and eventfds for queues.
 
-Attaching: describe, hand memory and doorbells over, attach with the ticket, open the register
-stream (virtmesh.device.v1). Whichever part breaks first, the handover connection or a stream, the
-device counts as lost, and everyone who waits for it hears that at once.
+To attach: Describe, hand memory and eventfds over, Attach with the ticket, open the register stream
+(virtmesh.device.v1). When the handover connection or a stream ends, the device is lost, and every
+waiting call fails at once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import structlog
 from virtmesh.attach.bus import BATCH_LIMIT, Access, Bus, columns, writing
 from virtmesh.attach.client import AttachConnection, AttachmentEventfds
 from virtmesh.attach.eventfd import drain
-from virtmesh.attach.notifier import CallNotifier, EventfdNotifier, Notifier
-from virtmesh.machine import DoorbellKind
+from virtmesh.attach.notifier import CallNotifier, DoorbellKind, EventfdNotifier, Notifier
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2
@@ -56,11 +55,11 @@ log = structlog.get_logger(__name__)
 CONTROL_TIMEOUT_S = 10.0
 """Longest wait for an answer of the control plane."""
 DETACH_TIMEOUT_S = 3.0
-"""Longest wait for a device that is given back; hanging up frees it all the same."""
+"""Longest wait for Detach; closing the connection detaches as well."""
 OUTSTANDING_LIMIT = 64
-"""Most batches that travel at once; further ones wait their turn."""
+"""Most batches without an answer; further ones wait for an answer."""
 DOORBELL_QUEUES = 32
-"""Most queues that get eventfds: a packet carries at most 128 descriptors."""
+"""Most queues that get eventfds: a handover packet carries at most 128 descriptors."""
 
 
 class GrpcBus(Bus):
@@ -104,49 +103,55 @@ class GrpcBus(Bus):
             )
             bus = cls(about.name, endpoint, ram)
             bus.kind = about.kind
-            doorbells = AttachmentEventfds()
+            eventfds = AttachmentEventfds()
             if doorbell is DoorbellKind.EVENTFD and about.queue_size_max:
-                doorbells = AttachmentEventfds.make(min(len(about.queue_size_max), DOORBELL_QUEUES))
-                undo.callback(doorbells.close)
+                eventfds = AttachmentEventfds.make(min(len(about.queue_size_max), DOORBELL_QUEUES))
+                undo.callback(eventfds.close)
             path = handover or about.handover_socket
             if not path:
-                raise DriverError(f"{about.name} takes no memory: start it with --handover PATH")
-            line = await AttachConnection.open(path, ram, doorbells, timeout_s=CONTROL_TIMEOUT_S)
-            undo.callback(line.close)
-            attach = device_pb2.AttachRequest(driver_name=driver_name, ticket=line.ticket)
+                raise DriverError(
+                    f"{about.name} has no handover socket: start its service with --handover PATH"
+                )
+            connection = await AttachConnection.open(
+                path, ram, eventfds, timeout_s=CONTROL_TIMEOUT_S
+            )
+            undo.callback(connection.close)
+            attach = device_pb2.AttachRequest(driver_name=driver_name, ticket=connection.ticket)
             attached = await _ask(control.Attach(attach, timeout=CONTROL_TIMEOUT_S), endpoint)
             bus._metadata = ((SESSION_KEY, attached.session_id),)
             bus._resources = undo.pop_all()
-        bus._start(channel, line, doorbells, doorbell)
+        bus._start(channel, connection, eventfds, doorbell)
         return bus
 
     def _start(
         self,
         channel: grpc.aio.Channel,
-        line: AttachConnection,
-        doorbells: AttachmentEventfds,
+        connection: AttachConnection,
+        eventfds: AttachmentEventfds,
         doorbell: DoorbellKind,
     ) -> None:
-        """Open the streams, and listen to everything."""
+        """Open the streams, and watch the connection and the eventfds."""
         self._control = DeviceServiceStub(channel)
-        line.watch(lambda: self._lose("its process ended, or it gave this driver up"))
+        connection.watch(lambda: self._lose("its process ended, or it detached this driver"))
         stream = RegisterServiceStub(channel).Access(metadata=self._metadata)
         self._spawn(self._send(stream), "register writer")
         self._spawn(self._receive(stream), "register reader")
-        self._doorbell = self._make_doorbell(channel, doorbells, doorbell)
-        self._resources.callback(self._doorbell.close)
-        if doorbells.config_call is None:
+        self._notifier = self._make_notifier(channel, eventfds, doorbell)
+        self._resources.callback(self._notifier.close)
+        if eventfds.config_call is None:
             self._spawn(self._watch(InterruptServiceStub(channel)), "interrupt stream")
             return
         self.vectored = True
-        for pair in doorbells.queues.values():
+        for pair in eventfds.queues.values():
             self._listen(pair.call, INTERRUPT_USED_BUFFER)
-        self._listen(doorbells.config_call, INTERRUPT_CONFIG_CHANGE)
+        self._listen(eventfds.config_call, INTERRUPT_CONFIG_CHANGE)
 
     async def access(self, batch: Sequence[Access]) -> list[int]:
         """Send a batch and wait for its answer."""
         if len(batch) > BATCH_LIMIT:
-            raise ValueError(f"{len(batch)} accesses do not fit a batch of {BATCH_LIMIT}")
+            raise ValueError(
+                f"{len(batch)} accesses do not fit a batch of {BATCH_LIMIT}: send several batches"
+            )
         async with self._turns:
             self.check()
             exchange = _Exchange(batch)
@@ -154,8 +159,8 @@ class GrpcBus(Bus):
             return exchange.result(await exchange.answer)
 
     def notify(self, queue: int) -> None:
-        """Ring a queue, as the machine's setting says."""
-        self._doorbell.ring(queue)
+        """Notify a queue in the way that was chosen when the bus was connected."""
+        self._notifier.ring(queue)
 
     def on_interrupt(self, handler: Callable[[int], object]) -> None:
         """Set the handler of interrupts."""
@@ -168,18 +173,18 @@ class GrpcBus(Bus):
                 await self._control.Detach(
                     device_pb2.DetachRequest(), metadata=self._metadata, timeout=DETACH_TIMEOUT_S
                 )
-        self._lose("it was given back")
+        self._lose("this driver detached")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._resources.aclose()
 
-    def _make_doorbell(
-        self, channel: grpc.aio.Channel, doorbells: AttachmentEventfds, kind: DoorbellKind
+    def _make_notifier(
+        self, channel: grpc.aio.Channel, eventfds: AttachmentEventfds, kind: DoorbellKind
     ) -> Notifier:
-        """Make the doorbell of the machine's setting."""
-        if doorbells.queues:
-            return EventfdNotifier({queue: one.kick for queue, one in doorbells.queues.items()})
+        """Make what notifies queues in the chosen way."""
+        if eventfds.queues:
+            return EventfdNotifier({queue: pair.kick for queue, pair in eventfds.queues.items()})
         stub = DoorbellServiceStub(channel)
 
         async def by_rpc(queues: Sequence[int]) -> None:
@@ -192,37 +197,37 @@ class GrpcBus(Bus):
             await self.access([writing(QUEUE_NOTIFY, queue) for queue in queues])
 
         call = by_rpc if kind is DoorbellKind.RPC else by_mmio
-        return CallNotifier(call, lambda error: self._lose(f"its doorbell failed: {error}"))
+        return CallNotifier(call, lambda error: self._lose(f"a notification failed: {error}"))
 
     async def _send(self, stream: Any) -> None:
         """Write requests to the register stream.
 
-        Cancelling a task inside a write would cancel the whole stream, so no caller writes itself.
+        Callers do not write themselves: a task that is cancelled inside a write cancels the stream.
         """
         while True:
             exchange = await self._outgoing.get()
             if exchange.answer.done():
-                continue  # its caller gave up before it was sent
+                continue  # Its caller was cancelled before it was sent.
             self._answers.append(exchange.answer)
             await stream.write(exchange.request())
 
     async def _receive(self, stream: Any) -> None:
-        """Give each answer to the oldest request that waits for one."""
+        """Pass each answer to the oldest request without one."""
         while (response := await stream.read()) is not grpc.aio.EOF:
             if not self._answers:
-                raise BadStream("it answered without being asked")
+                raise BadStream("it sent an answer on the register stream without a request")
             answer = self._answers.popleft()
             if not answer.done():
                 answer.set_result(response)
         raise BadStream("it ended the register stream")
 
     async def _watch(self, stub: Any) -> None:
-        """Turn the interrupt stream into calls of the handler."""
+        """Call the handler for each response of the interrupt stream that shows an interrupt."""
         stream = stub.Watch(interrupt_pb2.WatchRequest())
         seen: int | None = None
         while (response := await stream.read()) is not grpc.aio.EOF:
-            # An acknowledgement may clear the bits of an interrupt raised just behind the one it
-            # meant; its sequence number still shows that it was there.
+            # An acknowledgement can also clear the bits of the next interrupt. Its sequence number
+            # still shows that it was raised.
             if response.interrupt_status or (seen is not None and response.sequence != seen):
                 self._interrupted(response.interrupt_status)
             seen = response.sequence
@@ -245,7 +250,7 @@ class GrpcBus(Bus):
             self._handler(cause)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run a part of the bus; when it breaks, the device is lost."""
+        """Run a part of the bus in a task. When it fails, the device is lost."""
 
         async def guarded() -> None:
             try:
@@ -256,12 +261,12 @@ class GrpcBus(Bus):
                 self._lose(str(error))
             except Exception:
                 log.exception("a fault of the bus", device=self.name, part=name)
-                self._lose("a fault of this bus; its log says more")
+                self._lose("a fault of the driver's bus; the log of the driver says more")
 
         self._tasks.add(asyncio.create_task(guarded(), name=f"{self.name} {name}"))
 
     def _lose(self, how: str) -> None:
-        """Declare the device lost, once, and tell everyone who waits."""
+        """Declare the device lost, once, and fail every request that waits."""
         if self.lost.done():
             return
         error = DeviceLost(f"{self.name} is lost: {how}", device=self.name)
@@ -275,7 +280,7 @@ class GrpcBus(Bus):
 
 
 class _Exchange:
-    """A batch, and the future of its answer."""
+    """A batch that was sent or waits to be sent, and the future of its answer."""
 
     def __init__(self, batch: Sequence[Access]) -> None:
         self._batch = batch
@@ -298,25 +303,27 @@ class _Exchange:
         last = len(values) - 1
         for place, (value, one) in enumerate(zip(values, self._batch, strict=False)):
             if value >> (8 * one.width):
-                raise BadStream(f"{value:#x} does not fit the {one.width} bytes that were read")
+                raise BadStream(f"a read of {one.width} bytes returned {value:#x}, which is wider")
             if one.expect is not None and place < last and not one.met_by(value):
-                raise BadStream(f"it went on behind guard {place}, which {value:#x} does not meet")
+                raise BadStream(f"it executed accesses after guard {place}, which {value:#x} fails")
         if len(values) == len(self._batch) or self._ended_by_guard(values):
             return values
-        raise BadStream(f"{len(values)} values answer {len(self._batch)} accesses")
+        raise BadStream(f"{len(values)} values came for a batch of {len(self._batch)} accesses")
 
     def _ended_by_guard(self, values: list[int]) -> bool:
-        """Say whether the last value is that of a guard that was not met."""
+        """Return True if the last value is that of a guard that failed."""
         if not 0 < len(values) < len(self._batch):
             return False
         return not self._batch[len(values) - 1].met_by(values[-1])
 
 
 async def _ask(call: Any, endpoint: str) -> Any:
-    """Await a call of the device service. Errors: what the service meant."""
+    """Await a call of the device service. Errors: the class that the service raised."""
     try:
         return await cast("grpc.aio.UnaryUnaryCall[Any, Any]", call)
     except grpc.aio.AioRpcError as failure:
         if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            raise ServiceUnavailable(f"no answer from {endpoint} in time") from failure
+            raise ServiceUnavailable(
+                f"{endpoint}: no answer within {CONTROL_TIMEOUT_S:g} s", address=endpoint
+            ) from failure
         raise from_rpc_error(failure, endpoint) from failure

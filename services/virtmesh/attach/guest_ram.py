@@ -1,8 +1,8 @@
-"""Guest RAM on the driver's side: a sealed memfd, and who uses which pages of it.
+"""Guest RAM on the driver's side: a sealed memfd, and the allocation of its pages.
 
-Each attachment gets a RAM of its own. A device sees the memory of its own driver and nothing else,
-as behind an IOMMU with a domain for each device; and when a device is lost, its RAM is dropped
-whole, so no page that a dying device may still write to is ever used for anything else.
+Each attachment has a RAM of its own. A device sees the memory of its own driver and nothing else,
+as behind an IOMMU with a domain for each device. When a device is lost, its whole RAM is dropped:
+a page that the device may still write to is never used again.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Self
 
 from virtmesh_native import GuestMemory
 
-from virtmesh.machine import RAM_ADDRESS
+from virtmesh_common.memory_map import RAM_ADDRESS
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 PAGE = mmap.PAGESIZE
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-"""No one can resize the file any more: neither side can kill the other with SIGBUS."""
+"""The size of the file can't change any more, so neither side can kill the other by SIGBUS."""
 
 
 class Ram:
     """Guest RAM of one attachment: `size` bytes from guest physical address `address`.
 
     `descriptor` is the memfd; `guest_memory` maps it for rings, `view` for copies of data.
-    Errors: OSError when the system has not that much address space.
+    Errors: OSError if the system can't provide or map that much memory.
     """
 
     def __init__(self, size: int, address: int = RAM_ADDRESS) -> None:
@@ -47,21 +47,24 @@ class Ram:
         self.pages = PageAllocator(address, size)
 
     def view(self, address: int, length: int) -> memoryview:
-        """Return the bytes at a guest address, to be let go of before RAM is closed.
+        """Return the bytes at a guest address. Release the view before RAM is closed.
 
-        Errors: ValueError outside of RAM.
+        Errors: ValueError if the range is not in RAM.
         """
         start = address - self.address
         if not 0 <= start <= start + length <= self.size:
-            raise ValueError(f"{length} bytes at {address:#x} are not in RAM")
+            raise ValueError(
+                f"{length} bytes at {address:#x} are not in RAM, which has {self.size} bytes from"
+                f" {self.address:#x} on"
+            )
         return self._view[start : start + length]
 
     def close(self) -> None:
-        """Unmap RAM; the device's mapping is its own and stays until it lets go.
+        """Unmap RAM. The device keeps its own mapping until it is detached.
 
-        Rings that use it keep it mapped for as long as they live.
+        A ring that uses this RAM keeps it mapped for as long as the ring exists.
         """
-        # Who held RAM may be part of a cycle, which is collected late: let go here and now.
+        # An object in a reference cycle may refer to this RAM and be collected late: unmap it now.
         del self.guest_memory
         self._view.release()
         self._map.close()
@@ -80,24 +83,24 @@ class Ram:
 
 
 class PageAllocator:
-    """Hands out pages of guest memory: first fit, and free neighbours become one."""
+    """Allocates pages of guest memory: first fit; adjacent free pieces are merged."""
 
     def __init__(self, address: int, size: int) -> None:
-        self._free = [(address, size)]  # ascending, never touching one another
+        self._free = [(address, size)]  # ascending, never adjacent
         self._taken: dict[int, int] = {}
 
     @property
     def free_bytes(self) -> int:
-        """Bytes that are free, perhaps not in one piece."""
+        """Free bytes, in all pieces together."""
         return sum(size for _, size in self._free)
 
     def allocate(self, length: int) -> int:
         """Return the address of at least `length` bytes, on a page.
 
-        Errors: ValueError for no length; MemoryError when no piece is large enough.
+        Errors: ValueError for a length below 1; MemoryError if no free piece is large enough.
         """
         if length <= 0:
-            raise ValueError(f"{length} bytes can't be allocated")
+            raise ValueError(f"{length} bytes can't be allocated: ask for 1 or more")
         size = length + -length % PAGE
         for index, (address, room) in enumerate(self._free):
             if room >= size:
@@ -105,13 +108,15 @@ class PageAllocator:
                 self._free[index : index + 1] = rest
                 self._taken[address] = size
                 return address
-        raise MemoryError(f"guest RAM has no {length} bytes in one piece: give the machine more")
+        raise MemoryError(
+            f"guest RAM has no {length} free bytes in one piece: give the machine more memory"
+        )
 
     def release(self, address: int) -> None:
-        """Give pages back. Errors: ValueError for an address that was not handed out."""
+        """Free what `allocate` returned. Errors: ValueError for any other address."""
         size = self._taken.pop(address, None)
         if size is None:
-            raise ValueError(f"nothing is allocated at {address:#x}")
+            raise ValueError(f"nothing is allocated at {address:#x}, so it can't be released")
         merged: list[tuple[int, int]] = []
         for piece in sorted([*self._free, (address, size)]):
             if merged and sum(merged[-1]) == piece[0]:

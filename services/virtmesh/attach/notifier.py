@@ -1,10 +1,11 @@
-"""How a driver rings queues: by eventfd, or by a call that merges rings."""
+"""How a driver notifies queues: by eventfd, or by a call that merges notifications."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from contextlib import suppress
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from virtmesh_common.errors import VirtmeshError
@@ -13,38 +14,49 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 
+class DoorbellKind(StrEnum):
+    """How a driver rings a queue."""
+
+    EVENTFD = "eventfd"
+    """Through the kick eventfd of the queue, on one host."""
+    MMIO = "mmio"
+    """By writing QueueNotify, as a batch of the register stream."""
+    RPC = "rpc"
+    """By the Notify RPC."""
+
+
 class Notifier(Protocol):
-    """Rings queues. Ringing never waits."""
+    """Notifies queues. Notifying never waits."""
 
     def ring(self, queue: int) -> None:
         """Tell the device that a queue has available buffers."""
 
     def close(self) -> None:
-        """Ring no more."""
+        """Stop notifying."""
 
 
 class EventfdNotifier:
-    """Signals the kick eventfd of a queue. The descriptors stay their owner's."""
+    """Signals the kick eventfd of a queue. It does not own the descriptors."""
 
     def __init__(self, kicks: Mapping[int, int]) -> None:
         self._kicks = kicks
 
     def ring(self, queue: int) -> None:
         """Signal the eventfd."""
-        # A counter at its maximum refuses to go further; the device has a ring to see anyway.
+        # A counter at its maximum can't be increased; the device has a signal to see anyway.
         with suppress(BlockingIOError):
             os.eventfd_write(self._kicks[queue], 1)
 
     def close(self) -> None:
-        """Do nothing: nothing is held."""
+        """Do nothing: the descriptors belong to others."""
 
 
 class CallNotifier:
-    """Rings by awaiting `call` with the queues to ring, one call at a time.
+    """Notifies by awaiting `call` with the indexes of the queues, one call at a time.
 
-    The call runs in a task of its own, so that a ring is not lost when the task that asked for it
-    is cancelled; rings that come meanwhile are merged into the next call. When a call fails,
-    `failed` gets the error and no more calls are made.
+    Calls run in a task of their own, so a notification is not lost if the task that made it is
+    cancelled. Notifications during a call are merged into the next one. When a call fails, `failed`
+    gets the error and no more calls are made.
     """
 
     def __init__(
@@ -59,16 +71,16 @@ class CallNotifier:
         self._task = asyncio.create_task(self._run(), name="doorbell")
 
     def ring(self, queue: int) -> None:
-        """Have the queue rung by the next call."""
+        """Add the queue to the next call."""
         self._rung.add(queue)
         self._news.set()
 
     def close(self) -> None:
-        """Ring no more."""
+        """Stop notifying."""
         self._task.cancel()
 
     async def _run(self) -> None:
-        """Call for as long as there are rings."""
+        """Call whenever queues were added."""
         try:
             while await self._news.wait():
                 self._news.clear()

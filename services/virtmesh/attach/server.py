@@ -1,8 +1,8 @@
-"""The handover socket: takes a driver's memory and doorbells (virtmesh.memory.v1).
+"""The handover socket: receives a driver's memory and eventfds (virtmesh.memory.v1).
 
-What comes in is hostile until proven: packets and control data may be cut off, descriptors may be
-too many, too few, or not what they are said to be. Every descriptor that arrives is closed here, or
-belongs to a `Handover`, which closes it.
+Input is hostile until it is checked: packets and control data can be truncated, and descriptors can
+be too many, too few, or not what the request says. Every received descriptor is closed here, or is
+owned by a `Handover`, which closes it.
 
 Invariant: a connection is in `_connections` from `accept` until it is closed, and counts as pending
 until it is attached; it is closed once.
@@ -47,16 +47,16 @@ DESCRIPTOR_LIMIT = 128
 REGION_LIMIT = 8
 """Most regions of guest memory (handover.proto)."""
 PENDING_LIMIT = 8
-"""Most connections that are not attached; each holds descriptors of this process."""
+"""Most connections that are not attached yet; each one holds descriptors of this process."""
 PENDING_SECONDS = 30.0
-"""How long a connection may take to be attached."""
+"""Time in which a connection must be attached."""
 ACCEPT_PAUSE_SECONDS = 1.0
-"""How long no connection is taken after one could not be."""
+"""Pause after a connection could not be accepted."""
 EVENTFD_LINK = "anon_inode:[eventfd]"
 
 
 class Handover:
-    """What one driver handed over, and the connection that says that it is alive."""
+    """What one driver handed over, and the connection whose end says that the driver is gone."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -70,13 +70,13 @@ class Handover:
         self._descriptors: Sequence[int] = ()
 
     def own(self, descriptors: Sequence[int]) -> None:
-        """Take the descriptors of the request over: they are closed with the connection."""
+        """Take ownership of the received descriptors: they are closed with the connection."""
         self._descriptors = descriptors
 
     def take(self, request: pb.HandoverRequest, queues: int) -> None:
-        """Check a request against the descriptors, and keep what it brings.
+        """Check a request against the descriptors, map its memory and make the ticket.
 
-        Errors: MemoryRefused and its subclasses.
+        Errors: MemoryRefused, MemoryMissing, MemoryUnsealed, MemoryTooSmall, BadDoorbell.
         """
         descriptors = self._descriptors
         check_indexes(request, len(descriptors))
@@ -108,7 +108,7 @@ class Handover:
 
 
 class HandoverServer:
-    """One unix socket of the type SOCK_SEQPACKET. `queues` is how many queues the device has."""
+    """A unix socket of the type SOCK_SEQPACKET. `queues` is the number of queues of the device."""
 
     def __init__(
         self, path: Path, queues: int, *, pending_seconds: float = PENDING_SECONDS
@@ -121,20 +121,20 @@ class HandoverServer:
         self._listener: UnixListener | None = None
 
     def listen(self) -> None:
-        """Take connections. Errors: AddressTaken."""
+        """Begin to accept connections. Errors: AddressTaken."""
         self._listener = UnixListener(self.path, socket.SOCK_SEQPACKET, option="--handover")
         self._resume()
 
     def find(self, ticket: str) -> Handover:
-        """Return what was handed over for a ticket. Errors: MemoryMissing."""
+        """Return what was handed over for a ticket. Errors: MemoryMissing if there is nothing."""
         for handover in self._connections:
             if handover.ticket and secrets.compare_digest(
                 handover.ticket.encode(), ticket.encode()
             ):
                 return handover
         raise MemoryMissing(
-            f"no memory was handed over for this ticket, or its connection is closed: connect to"
-            f" {self.path} and keep the connection"
+            "no memory was handed over for this ticket, or its connection is closed: hand memory"
+            f" over at {self.path}, and keep the connection open"
         )
 
     def drop(self, handover: Handover) -> None:
@@ -145,7 +145,7 @@ class HandoverServer:
             handover.close()
 
     def close(self) -> None:
-        """Listen no more, close every connection, remove the socket."""
+        """Stop listening, close every connection and remove the socket."""
         if self._listener is not None:
             self._loop.remove_reader(self._listener.socket.fileno())
             self._listener.remove()
@@ -155,14 +155,14 @@ class HandoverServer:
             self.drop(handover)
 
     def _accept(self, listener: socket.socket) -> None:
-        """Take a connection."""
+        """Accept one connection."""
         try:
             connection, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
         except OSError as error:
-            # Out of descriptors, most likely: without a pause the loop would do nothing else.
-            log.warning("can't take a connection", error=os.strerror(error.errno or 0))
+            # Most likely no descriptors are left. Without a pause the loop would do nothing else.
+            log.warning("can't accept a connection", error=os.strerror(error.errno or 0))
             self._loop.remove_reader(listener.fileno())
             self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._resume)
             return
@@ -170,7 +170,12 @@ class HandoverServer:
         handover = Handover(connection)
         pending = sum(not other.attached for other in self._connections)
         if pending >= PENDING_LIMIT:
-            refuse(handover, MemoryRefused(f"{pending} drivers are attaching already: try later"))
+            refuse(
+                handover,
+                MemoryRefused(
+                    f"{pending} drivers are attaching already, and more can't wait: try again later"
+                ),
+            )
             handover.close()
             return
         self._connections.add(handover)
@@ -178,7 +183,7 @@ class HandoverServer:
         self._loop.call_later(self._pending_seconds, self._expire, handover)
 
     def _resume(self) -> None:
-        """Take connections, from the start or again after a pause."""
+        """Accept connections, at the start or again after a pause."""
         if self._listener is not None:
             listener = self._listener.socket
             self._loop.add_reader(listener.fileno(), self._accept, listener)
@@ -189,7 +194,7 @@ class HandoverServer:
             self.drop(handover)
 
     def _read(self, handover: Handover) -> None:
-        """Read a packet: the request, or the end."""
+        """Read a packet: the request, or the end of the connection."""
         try:
             data, descriptors, flags, _ = socket.recv_fds(
                 handover.connection, PACKET_LIMIT_BYTES, DESCRIPTOR_LIMIT, socket.MSG_CMSG_CLOEXEC
@@ -200,7 +205,7 @@ class HandoverServer:
             self.drop(handover)
             return
         if handover.ticket or not (data or descriptors):
-            # The end; or a packet after the request, which the protocol doesn't have.
+            # The end, or a packet after the request, which the protocol does not allow.
             close_all(descriptors)
             self.drop(handover)
             return
@@ -216,29 +221,36 @@ class HandoverServer:
 
 
 def parse(data: bytes, flags: int) -> pb.HandoverRequest:
-    """Parse a packet whole. Errors: MessageTooLarge, BadStream."""
+    """Parse one packet. Errors: MessageTooLarge for a truncated one; BadStream."""
     if flags & socket.MSG_TRUNC:
-        raise MessageTooLarge(f"the packet is larger than {PACKET_LIMIT_BYTES} bytes")
+        raise MessageTooLarge(
+            f"the packet is larger than {PACKET_LIMIT_BYTES} bytes: describe fewer doorbells"
+        )
     if flags & socket.MSG_CTRUNC:
         raise MessageTooLarge(
-            f"the packet has more than {DESCRIPTOR_LIMIT} descriptors, or this service has no room"
-            " for them"
+            f"the packet has more than {DESCRIPTOR_LIMIT} descriptors, or this service has no free"
+            " descriptors: send fewer, or try again later"
         )
     try:
         return pb.HandoverRequest.FromString(data)
     except DecodeError as error:
-        raise BadStream("the packet is no HandoverRequest") from error
+        raise BadStream("the packet does not parse as a HandoverRequest") from error
 
 
 def check_indexes(request: pb.HandoverRequest, count: int) -> None:
-    """Check that each descriptor is described. Errors: MemoryMissing, MemoryRefused."""
+    """Check the regions, and that the indexes match the descriptors one to one.
+
+    Errors: MemoryMissing, MemoryRefused.
+    """
     if not request.regions:
         raise MemoryMissing("the request describes no memory: at least one region is needed")
     if len(request.regions) > REGION_LIMIT:
-        raise MemoryRefused(f"{len(request.regions)} regions are more than {REGION_LIMIT}")
+        raise MemoryRefused(
+            f"{len(request.regions)} regions came: at most {REGION_LIMIT} are allowed"
+        )
     addresses = [region.guest_address for region in request.regions]
     if addresses != sorted(addresses):
-        raise MemoryRefused("the regions are not in ascending order of guest_address")
+        raise MemoryRefused("the regions are not in ascending order of guest_address: sort them")
     used = {region.descriptor_index for region in request.regions}
     for doorbell in request.doorbells:
         used |= {doorbell.kick_index, doorbell.call_index}
@@ -246,8 +258,8 @@ def check_indexes(request: pb.HandoverRequest, count: int) -> None:
         used.add(request.config_call_index)
     if used != set(range(count)):
         raise MemoryRefused(
-            f"{count} descriptors came; the request describes those with the indexes"
-            f" {', '.join(map(str, sorted(used)))}"
+            f"{count} descriptors came, and the request uses the indexes"
+            f" {', '.join(map(str, sorted(used)))}: use each descriptor"
         )
 
 
@@ -258,9 +270,11 @@ def check_doorbells(
     doorbells: dict[int, QueueEventfds] = {}
     for entry in request.doorbells:
         if entry.queue >= queues:
-            raise BadDoorbell(f"a doorbell is for queue {entry.queue}; there are {queues} queues")
+            raise BadDoorbell(
+                f"a doorbell is for queue {entry.queue}, and the device has {queues} queues"
+            )
         if entry.queue in doorbells:
-            raise BadDoorbell(f"queue {entry.queue} has two doorbells")
+            raise BadDoorbell(f"queue {entry.queue} has two doorbells: send one")
         doorbell = QueueEventfds(descriptors[entry.kick_index], descriptors[entry.call_index])
         check_eventfd(doorbell.kick, f"kick of queue {entry.queue}")
         check_eventfd(doorbell.call, f"call of queue {entry.queue}")
@@ -272,9 +286,9 @@ def check_eventfd(descriptor: int, name: str) -> None:
     """Check that a descriptor is a non-blocking eventfd. Errors: BadDoorbell."""
     kind = Path(f"/proc/self/fd/{descriptor}").readlink()
     if str(kind) != EVENTFD_LINK:
-        raise BadDoorbell(f"{name} is no eventfd but {kind}")
+        raise BadDoorbell(f"{name} is {kind}, not an eventfd")
     if not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_NONBLOCK:
-        raise BadDoorbell(f"{name} is blocking: make it with EFD_NONBLOCK")
+        raise BadDoorbell(f"{name} is a blocking eventfd: make it with EFD_NONBLOCK")
 
 
 def refuse(handover: Handover, error: VirtmeshError) -> None:
@@ -283,7 +297,7 @@ def refuse(handover: Handover, error: VirtmeshError) -> None:
 
 
 def answer(handover: Handover, response: pb.HandoverResponse) -> None:
-    """Send an answer; a driver that is gone, or takes none, gets none."""
+    """Send an answer. A driver that has gone, or does not read, does not get it."""
     with suppress(OSError):
         handover.connection.send(response.SerializeToString(), socket.MSG_NOSIGNAL)
 

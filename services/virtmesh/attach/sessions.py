@@ -1,4 +1,4 @@
-"""Who drives the device: one driver at a time, from Attach to the end of its connection."""
+"""The sessions of a device: one driver at a time, from Attach to the end of its connection."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-SESSION_ENDED = "this session has ended, the device is reset: attach again"
+SESSION_ENDED = "this session has ended and the device is reset: attach again"
 
 
 @dataclass(eq=False)
 class Session:
-    """One attachment. `ended` turns true as soon as its driver may do no more."""
+    """One attachment. `ended` is True as soon as its driver may not use the device any more."""
 
     driver_name: str
     handover: Handover | None = None
-    """What the driver handed over; None for one that came another way."""
+    """What the driver handed over; None for a vhost-user front end."""
     id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     ended: bool = False
     streams: set[asyncio.Task[object]] = field(default_factory=set)
-    """Tasks of streams that end with the session: they are cancelled."""
+    """Tasks of streams that are cancelled when the session ends."""
 
 
 class Sessions:
-    """The holder of a device, and how one becomes that.
+    """Decides which driver holds a device.
 
-    Invariant: `_holder` is set from Attach until the device is reset and has forgotten the driver's
-    memory, so that no driver ever finds another one's requests in a device.
+    Invariant: `_holder` is set from Attach until the device is reset and has dropped the driver's
+    memory, so no driver finds requests of another one in the device.
     """
 
     def __init__(self, device: Device, handovers: HandoverServer | None) -> None:
@@ -57,9 +57,9 @@ class Sessions:
         return self._holder
 
     def check(self, session_id: str | None) -> Session | None:
-        """Return the session that an access belongs to: None for anybody, with none attached.
+        """Return the session that may access the device now; None if no driver is attached.
 
-        Errors: NotAttached.
+        `session_id` is what the caller sent. Errors: NotAttached if it is not the holder's.
         """
         holder = self._holder
         if holder is None and session_id is None:
@@ -70,7 +70,8 @@ class Sessions:
             holder.id.encode(), session_id.encode()
         ):
             raise NotAttached(
-                f"the device is attached to {holder.driver_name}; only its session may do this",
+                f"the device is attached to {holder.driver_name}, and this call lacks its session:"
+                " detach that driver, then attach",
                 holder=holder.driver_name,
             )
         return holder
@@ -83,38 +84,42 @@ class Sessions:
         return session
 
     async def attach(self, driver_name: str, ticket: str) -> Session:
-        """Give the device to a driver.
+        """Attach a driver. The device is reset before.
 
         Errors: DeviceAttached, MemoryMissing, BadDoorbell, ShuttingDown.
         """
         async with self._changing:
             self._check_free()
             if self._handovers is None:
-                raise MemoryMissing("this service was started without a handover socket")
+                raise MemoryMissing(
+                    "this service has no handover socket: start it with --handover PATH"
+                )
             handover = self._handovers.find(ticket)
-            await self._clear()
+            await self._reset_device()
             if handover.memory is None:
-                raise MemoryMissing("the driver closed its connection while it attached")
+                raise MemoryMissing(
+                    "the driver closed its handover connection before it was attached"
+                )
             self._device.attach(
                 Attachment(driver_name, handover.memory, handover.doorbells, handover.config_call)
             )
             handover.attached = True
-            session = self._hold(Session(driver_name, handover))
+            session = self._set_holder(Session(driver_name, handover))
         handover.gone.add_done_callback(lambda _: self._lose(session))
         return session
 
     async def claim(self, driver_name: str) -> Session:
-        """Give the device to a driver that uses its model another way. Detach it when it goes.
+        """Attach a driver that uses the model by another transport. Detach it when it goes.
 
         Errors: DeviceAttached, ShuttingDown.
         """
         async with self._changing:
             self._check_free()
-            await self._clear()
-            return self._hold(Session(driver_name))
+            await self._reset_device()
+            return self._set_holder(Session(driver_name))
 
     def _check_free(self) -> None:
-        """Check that a driver can have the device. Errors: DeviceAttached, ShuttingDown."""
+        """Check that no driver is attached. Errors: DeviceAttached, ShuttingDown."""
         if self._closed:
             raise ShuttingDown("the device service is stopping")
         if self._holder is not None:
@@ -123,12 +128,12 @@ class Sessions:
                 holder=self._holder.driver_name,
             )
 
-    async def _clear(self) -> None:
-        """Reset the device: somebody may have driven it by hand."""
+    async def _reset_device(self) -> None:
+        """Reset the device. Without a driver, anybody may have written to its registers."""
         self._device.begin_reset()
         await self._device.reset_done()
 
-    def _hold(self, session: Session) -> Session:
+    def _set_holder(self, session: Session) -> Session:
         """Make a session the holder."""
         self._holder = session
         self.attaches += 1
@@ -137,15 +142,15 @@ class Sessions:
         return session
 
     async def detach(self, session: Session) -> None:
-        """Take the device back: what is being executed finishes, then it is reset and free.
+        """Detach a driver: requests being executed finish, then the device is reset and free.
 
-        Once begun it is completed, even if whoever waits for it gives up.
+        It is completed even if the caller is cancelled.
         """
         self._end(session)
         await asyncio.shield(self._begin_release(session))
 
     async def close(self) -> None:
-        """Take the device back from whoever has it, and give it to nobody any more."""
+        """Detach the driver, and refuse every further one."""
         self._closed = True
         try:
             async with self._changing:  # An Attach under way ends first.
@@ -154,15 +159,15 @@ class Sessions:
                 await self.detach(holder)
             await asyncio.gather(*self._tasks)
         finally:
-            for task in self._tasks:  # Some are left when the wait was given up.
+            for task in self._tasks:  # Some are left if this call was cancelled.
                 task.cancel()
 
     def _record(self, kind: int, text: str | None) -> None:
-        """Record who comes and goes."""
+        """Record that a driver attached or detached."""
         self._device.interrupt.recorder.record(kind, text=text)
 
     def _end(self, session: Session) -> None:
-        """Let a driver do no more."""
+        """End a session: its driver may not use the device any more."""
         session.ended = True
         for stream in session.streams:
             stream.cancel()
@@ -171,12 +176,12 @@ class Sessions:
         """Detach a driver whose connection is closed."""
         if session.ended:
             return
-        log.warning("the driver is gone", driver=session.driver_name)
+        log.warning("the driver closed its connection", driver=session.driver_name)
         self._end(session)
         self._begin_release(session)
 
     def _begin_release(self, session: Session) -> asyncio.Task[None]:
-        """Release the device in a task of its own."""
+        """Begin to release the device, in a task of its own."""
         task = asyncio.create_task(self._release(session), name="detach")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -187,7 +192,7 @@ class Sessions:
         async with self._changing:
             if self._holder is not session:
                 return
-            await self._clear()
+            await self._reset_device()
             self._device.detach()
             if self._handovers is not None and session.handover is not None:
                 self._handovers.drop(session.handover)

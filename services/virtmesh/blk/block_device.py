@@ -1,28 +1,49 @@
 """Block devices: whole blocks, as a driver moves them, and any range of bytes on top of that.
 
-A driver implements the block methods; `BlockDevice` adds the ranged ones. They split what is larger
-than one request, keep several requests in flight, and read and rewrite blocks that are written in
-part, under a lock, so that concurrent writers of neighbouring bytes never undo one another.
+A driver implements `begin`, which gives one request to the device as soon as there is a slot for
+it. Everything else is here. A range is cut into requests, and they begin one after the other: the
+slots are the only limit of what is in flight (see request.py). Who changes a range holds its blocks
+until the device is through with them, so that concurrent writers of the same block never undo one
+another, and writes of the same range keep their order.
 """
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from virtmesh.blk.range_lock import RangeLock
-from virtmesh.drivers.bounded_gather import bounded_gather
+from virtmesh.blk.request import WRITE_ZEROES_FLAG_UNMAP, BlkReq, range_request
 from virtmesh_common.blk.errors import BlockReadOnly, BlockUnsupported, PastEnd, Unaligned
+from virtmesh_common.blk.spec import SECTOR, RequestType
+from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Coroutine, Iterable, Iterator
 
-    from virtmesh.drivers.bounded_gather import Piece
+IN, OUT = RequestType.VIRTIO_BLK_T_IN, RequestType.VIRTIO_BLK_T_OUT
 
-WINDOW = 16
-"""Most requests in flight for one call."""
+
+class Operation:
+    """One operation on a disk, such as a write of 1 MiB, and the requests of it in flight."""
+
+    def __init__(self) -> None:
+        self.error: VirtmeshError | None = None
+        """The first error. After it no more requests begin."""
+        self.wanted = True
+        """False once nobody waits for it: the caller's memory must not be written any more."""
+        self.in_flight = 0
+        """Requests that have begun, or are about to, and have not ended."""
+        self.idle: asyncio.Future[None] | None = None
+        """Done when nothing is in flight, if the caller waits for that."""
+
+    def ended(self, error: VirtmeshError | None = None) -> None:
+        """Note the end of a request, and wake the caller after the last one."""
+        self.error = self.error or error
+        self.in_flight -= 1
+        if self.in_flight == 0 and self.idle is not None and not self.idle.done():
+            self.idle.set_result(None)
 
 
 class BlockDevice(ABC):
@@ -33,13 +54,15 @@ class BlockDevice(ABC):
     capacity: int
     """Size of the disk; a resize changes it."""
     block_size: int
-    """Size of a block."""
+    """Size of a block; a power of two, at least 512."""
     request_size_max: int
     """Most bytes that one request moves; a multiple of the block size."""
     discard_size_max: int
     """Most bytes that one discard takes; 0 when the disk has no discard."""
     write_zeroes_size_max: int
     """Most bytes that one write-zeroes takes; 0 when the disk has none."""
+    may_unmap: bool
+    """True if a write-zeroes may give the storage up."""
     read_only: bool
     """True when writes are refused."""
     write_back: bool
@@ -49,7 +72,8 @@ class BlockDevice(ABC):
 
     def __init__(self) -> None:
         self._ranges = RangeLock()
-        self._writing: set[asyncio.Task[None]] = set()
+        self._changes: set[asyncio.Task[None]] = set()
+        """Writes, discards and write-zeroes under way."""
 
     @property
     @abstractmethod
@@ -62,30 +86,16 @@ class BlockDevice(ABC):
         """Queues in use."""
 
     @abstractmethod
-    async def read_block(self, block_id: int, buf: memoryview | bytearray) -> None:
-        """Read consecutive blocks into a buffer of whole blocks, at most one request's worth.
+    async def begin(self, request: BlkReq, operation: Operation) -> None:
+        """Give a request to the device, as soon as there is a slot for it.
 
-        Errors: BlockIOError; DeviceLost, DeviceNeedsReset and RingCorrupt when the device fails.
+        `operation.ended` is called once when the request ends, unless this raises an error.
+        Errors: DeviceLost, DeviceNeedsReset and RingCorrupt when the device can't be used.
         """
-
-    @abstractmethod
-    async def write_block(self, block_id: int, buf: memoryview | bytes | bytearray) -> None:
-        """Write consecutive blocks from a buffer of whole blocks, at most one request's worth.
-
-        Errors: as `read_block`.
-        """
-
-    @abstractmethod
-    async def discard_block(self, block_id: int, count: int) -> None:
-        """Give blocks up, at most `discard_size_max` bytes. Errors: as `read_block`."""
-
-    @abstractmethod
-    async def zero_block(self, block_id: int, count: int, *, unmap: bool) -> None:
-        """Zero blocks, at most `write_zeroes_size_max` bytes. Errors: as `read_block`."""
 
     @abstractmethod
     async def flush(self) -> None:
-        """Make every completed write durable. Errors: as `read_block`."""
+        """Make every completed write durable. Errors: as `run`."""
 
     @abstractmethod
     def handle_irq(self, status: int) -> bool:
@@ -94,40 +104,85 @@ class BlockDevice(ABC):
         `status` is the bits of InterruptStatus; returns False when nothing was to be done.
         """
 
+    async def run(self, requests: Iterable[BlkReq]) -> None:
+        """Carry requests out. They begin in order, each as soon as there is a slot.
+
+        After an error no more begin; the first error is raised when those in flight have ended.
+        A cancelled caller leaves those in flight to the device.
+        Errors: BlockIOError; BlockUnsupported; DeviceLost, DeviceNeedsReset and RingCorrupt when
+        the device can't be used any more.
+        """
+        operation = Operation()
+        try:
+            for request in requests:
+                operation.in_flight += 1
+                try:
+                    await self.begin(request, operation)
+                except VirtmeshError as error:
+                    operation.ended(error)
+                if operation.error is not None:
+                    break
+            if operation.in_flight:
+                operation.idle = asyncio.get_running_loop().create_future()
+                await operation.idle
+        finally:
+            operation.wanted = False
+        if operation.error is not None:
+            raise operation.error
+
+    async def read_block(self, block_id: int, buf: memoryview | bytearray) -> None:
+        """Read consecutive blocks into a buffer of whole blocks, at most one request's worth.
+
+        Errors: as `run`.
+        """
+        await self.run([BlkReq(IN, self._sector(block_id), into=memoryview(buf))])
+
+    async def write_block(self, block_id: int, buf: memoryview | bytes | bytearray) -> None:
+        """Write consecutive blocks from a buffer of whole blocks, at most one request's worth.
+
+        It neither waits for other writers of these blocks nor holds them up. Errors: as `run`.
+        """
+        await self.run([BlkReq(OUT, self._sector(block_id), out=memoryview(buf))])
+
     async def read(self, offset: int, length: int) -> memoryview:
-        """Read a range. Errors: PastEnd; as `read_block`."""
+        """Read a range. Errors: PastEnd; as `run`."""
         self.check_range(offset, length)
         first, end = self._blocks_around(offset, length)
         buffer = memoryview(bytearray(end - first))
-        await bounded_gather(
-            (
-                partial(self.read_block, (first + start) // self.block_size, buffer[start:stop])
-                for start, stop in split(0, end - first, self.request_size_max)
-            ),
-            WINDOW,
+        await self.run(
+            BlkReq(IN, (first + start) // SECTOR, into=buffer[start:stop])
+            for start, stop in split(0, end - first, self.request_size_max)
         )
         return buffer[offset - first : offset - first + length]
 
     async def write(self, offset: int, data: memoryview | bytes | bytearray) -> None:
         """Write a range. Once begun, it goes on to its end even if the caller is cancelled.
 
-        Errors: BlockReadOnly; PastEnd; as `read_block`. After an error a part may be written.
+        Errors: BlockReadOnly; PastEnd; as `run`. After an error a part may be written.
+        """
+        await asyncio.shield(self.begin_write(offset, data))
+
+    def begin_write(self, offset: int, data: memoryview | bytes | bytearray) -> asyncio.Task[None]:
+        """Begin to write a range; the task ends with the write, and must not be cancelled.
+
+        Writes of the same blocks are carried out in the order in which they begin.
+        Errors: BlockReadOnly; PastEnd. Of the task: as `run`.
         """
         self._check_writable()
         view = memoryview(data).cast("B")
         self.check_range(offset, len(view))
-        await self._finish(self._write(offset, view))
+        return self._change(self._write(offset, view))
 
     async def discard(self, offset: int, length: int) -> None:
         """Give a range of whole blocks up; what it reads as afterwards is open.
 
-        Errors: BlockReadOnly; BlockUnsupported; Unaligned; PastEnd; as `read_block`.
+        Errors: BlockReadOnly; BlockUnsupported; Unaligned; PastEnd; as `run`.
         """
         self._check_writable()
         if not self.discard_size_max:
             raise BlockUnsupported(f"{self.name} has no discard")
-        self._check_blocks(offset, length)
-        await self._each(offset, length, self.discard_size_max, self.discard_block)
+        kind = RequestType.VIRTIO_BLK_T_DISCARD
+        await self._change_range(offset, length, kind, self.discard_size_max)
 
     async def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         """Fill a range of whole blocks with zeroes; with `unmap` its storage may be given up.
@@ -137,83 +192,81 @@ class BlockDevice(ABC):
         self._check_writable()
         if not self.write_zeroes_size_max:
             raise BlockUnsupported(f"{self.name} has no write-zeroes")
-        self._check_blocks(offset, length)
-        zero = partial(self.zero_block, unmap=unmap)
-        await self._each(offset, length, self.write_zeroes_size_max, zero)
+        kind = RequestType.VIRTIO_BLK_T_WRITE_ZEROES
+        flags = WRITE_ZEROES_FLAG_UNMAP if unmap and self.may_unmap else 0
+        await self._change_range(offset, length, kind, self.write_zeroes_size_max, flags)
 
     async def settle(self) -> None:
-        """Wait until the writes of cancelled callers are through."""
-        while self._writing:
-            await asyncio.wait(self._writing)
+        """Wait until every change that has begun is through, those of cancelled callers too."""
+        while self._changes:
+            await asyncio.wait(self._changes)
 
-    async def _each(
-        self,
-        offset: int,
-        length: int,
-        size_max: int,
-        change: Callable[[int, int], Coroutine[Any, Any, None]],
-    ) -> None:
-        """Change a range of whole blocks piece by piece: first block and count of each."""
-        size = self.block_size
-        pieces = (
-            partial(change, start // size, (stop - start) // size)
-            for start, stop in split(offset, offset + length, size_max)
-        )
-        await self._finish(self._in_turn(pieces, offset, offset + length))
+    def _change(self, change: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Carry a change out in a task of its own, which no caller cancels.
 
-    async def _write(self, offset: int, view: memoryview) -> None:
-        """Write a range, its partial blocks by reading and rewriting them."""
-        first, end = self._blocks_around(offset, len(view))
-        await self._in_turn(self._write_pieces(offset, view), first, end)
-
-    def _write_pieces(self, offset: int, view: memoryview) -> Iterator[Piece]:
-        """Make the pieces of a write: a partial block, whole blocks, a partial block."""
-        end = offset + len(view)
-        position = offset
-        while position < end:
-            behind = position % self.block_size
-            if behind or end - position < self.block_size:
-                stop = min(end, position - behind + self.block_size)
-                yield partial(self._rewrite, position, view[position - offset : stop - offset])
-            else:
-                whole = end - end % self.block_size
-                stop = min(whole, position + self.request_size_max)
-                yield partial(
-                    self.write_block,
-                    position // self.block_size,
-                    view[position - offset : stop - offset],
-                )
-            position = stop
-
-    async def _rewrite(self, offset: int, part: memoryview) -> None:
-        """Change a part of one block; the caller holds the block."""
-        block_id, behind = divmod(offset, self.block_size)
-        block = bytearray(self.block_size)
-        await self.read_block(block_id, block)
-        block[behind : behind + len(part)] = part
-        await self.write_block(block_id, block)
-
-    async def _in_turn(self, pieces: Iterator[Piece], start: int, end: int) -> None:
-        """Run the pieces of a change while holding its blocks."""
-        async with self._ranges.hold(start, end):
-            await bounded_gather(pieces, WINDOW)
-
-    async def _finish(self, change: Coroutine[Any, Any, None]) -> None:
-        """Run a change to its end, whatever becomes of the caller.
-
-        Its blocks stay held until the device is through with them: otherwise the next writer could
-        be overtaken by a request that is still on its way.
+        A change that has begun ends whole, and its blocks stay held until the device is through
+        with them: otherwise a request that is still in flight could overtake the next writer.
         """
         task = asyncio.create_task(change)
-        self._writing.add(task)
-        task.add_done_callback(self._finished)
-        await asyncio.shield(task)
+        self._changes.add(task)
+        task.add_done_callback(self._changed)
+        return task
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        """Forget a change; its error, if nobody waits for it any more, is nobody's."""
-        self._writing.discard(task)
+    def _changed(self, task: asyncio.Task[None]) -> None:
+        """Forget a change. If its caller is gone, nobody needs to hear of its error."""
+        self._changes.discard(task)
         if not task.cancelled():
             task.exception()
+
+    async def _write(self, offset: int, view: memoryview) -> None:
+        """Write a range. Of blocks that are written in part, the rest is read first."""
+        if not view:
+            return
+        first, end = self._blocks_around(offset, len(view))
+        async with self._ranges.hold(first, end):
+            edges = await self._merge_edges(offset, view) if end - first > len(view) else {}
+            await self.run(self._write_requests(offset, view, edges))
+
+    async def _merge_edges(self, offset: int, view: memoryview) -> dict[int, memoryview]:
+        """Return the blocks that a write covers in part, as they will be, by their offset."""
+        size, end = self.block_size, offset + len(view)
+        edges = {at - at % size: memoryview(bytearray(size)) for at in (offset, end) if at % size}
+        await self.run(BlkReq(IN, at // SECTOR, into=block) for at, block in edges.items())
+        for at, block in edges.items():
+            start, stop = max(at, offset), min(at + size, end)
+            block[start - at : stop - at] = view[start - offset : stop - offset]
+        return edges
+
+    def _write_requests(
+        self, offset: int, view: memoryview, edges: dict[int, memoryview]
+    ) -> Iterator[BlkReq]:
+        """Make the requests of a write: the blocks at its edges, and the whole ones between."""
+        for at, block in edges.items():
+            yield BlkReq(OUT, at // SECTOR, out=block)
+        first = offset + -offset % self.block_size
+        end = offset + len(view)
+        for start, stop in split(first, end - end % self.block_size, self.request_size_max):
+            yield BlkReq(OUT, start // SECTOR, out=view[start - offset : stop - offset])
+
+    async def _change_range(
+        self, offset: int, length: int, kind: RequestType, size_max: int, flags: int = 0
+    ) -> None:
+        """Discard or zero a range of whole blocks, at most `size_max` bytes at a time."""
+        self._check_blocks(offset, length)
+        requests = (
+            range_request(kind, start // SECTOR, (stop - start) // SECTOR, flags)
+            for start, stop in split(offset, offset + length, size_max)
+        )
+
+        async def change() -> None:
+            async with self._ranges.hold(offset, offset + length):
+                await self.run(requests)
+
+        await asyncio.shield(self._change(change()))
+
+    def _sector(self, block_id: int) -> int:
+        """Return the sector of a block: the protocol counts 512 bytes, whatever the block size."""
+        return block_id * (self.block_size // SECTOR)
 
     def _blocks_around(self, offset: int, length: int) -> tuple[int, int]:
         """Return the range of the blocks that a range touches."""

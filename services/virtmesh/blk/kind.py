@@ -1,7 +1,10 @@
 """The kind `blk`."""
 
-from virtmesh.blk import metrics
+from virtmesh.blk import driver_metrics, metrics
+from virtmesh.blk.dashboard import BOARD
 from virtmesh.blk.driver import VirtIOBlk
+from virtmesh.blk.figures import FIGURES, REQUEST_NAMES
+from virtmesh.blk.kernel_service import BlockDeviceService
 from virtmesh.blk.options import OPTIONS, make
 from virtmesh.blk.service import BlockAdmin
 from virtmesh.kinds.record import DeviceKind
@@ -19,5 +22,10 @@ KIND = DeviceKind(
     services=(BlockAdmin,),
     collect=lambda model: metrics.blk_metrics(model.disk),
     driver=VirtIOBlk,
+    kernel_services=(BlockDeviceService,),
+    driver_metrics=driver_metrics.blk_driver_metrics,
     metrics=definitions_in(metrics),
+    dashboard=BOARD,
+    requests=REQUEST_NAMES,
+    figures=FIGURES,
 )

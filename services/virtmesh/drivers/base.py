@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -25,11 +25,6 @@ class Driver(ABC):
 
     Runs on the event loop that made it.
     """
-
-    compatible: ClassVar[str]
-    """Compatible string of the nodes it drives."""
-    device_id: ClassVar[int] = 0
-    """Virtio device ID that it drives (virtio 1.4, 5); 0 for what is no virtio device."""
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from virtmesh.machine import DoorbellKind, InterruptMode
+from virtmesh.attach.notifier import DoorbellKind
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT
 
 

@@ -8,11 +8,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from virtmesh.drivers.base import Driver
-from virtmesh.machine import InterruptMode
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.virtio.mmio_driver import VirtIOHeader
 from virtmesh_common.errors import DriverError, RingCorrupt, VirtmeshError
 from virtmesh_common.virtio.features import TRANSPORT_FEATURES, Feature, feature_names
-from virtmesh_common.virtio.mmio import COMPATIBLE, INTERRUPT_CONFIG_CHANGE
+from virtmesh_common.virtio.mmio import INTERRUPT_CONFIG_CHANGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +30,6 @@ GIVE_UP_S = 1.0
 class VirtIODriver(Driver):
     """A driver of one virtio device."""
 
-    compatible: ClassVar[str] = COMPATIBLE
-    device_id: ClassVar[int]
     family: ClassVar[type[IntFlag]]
     """Feature bits of that kind of device."""
     wanted: ClassVar[int] = 0

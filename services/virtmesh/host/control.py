@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from virtmesh.host.counters import HostCounters, session_of
+from virtmesh.host.interface import figure_values, make_interface
 from virtmesh_common import __version__
 from virtmesh_common.api.device.v1 import device_pb2 as pb
 from virtmesh_common.api.device.v1 import device_pb2_grpc
 from virtmesh_common.errors import BadValue
+from virtmesh_common.interface_message import encode_interface
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     import grpc.aio
+    from prometheus_client import Metric
 
     from virtmesh.attach.sessions import Sessions
+    from virtmesh.kinds.record import DeviceKind
     from virtmesh.mmio.device import Device
 
 DRIVER_NAME_LIMIT = 128
@@ -26,10 +30,19 @@ DRIVER_NAME_LIMIT = 128
 class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
     """DeviceService of one device. Describe tells clients the addresses and services."""
 
-    def __init__(self, device: Device, sessions: Sessions, counters: HostCounters) -> None:
+    def __init__(
+        self,
+        device: Device,
+        sessions: Sessions,
+        counters: HostCounters,
+        kind: DeviceKind | None = None,
+    ) -> None:
         self._device = device
         self._sessions = sessions
         self._counters = counters
+        self._kind = kind
+        self.collect: Callable[[], Iterable[Metric]] = tuple
+        """Returns the metrics of the device, read now."""
         self.handover_socket: Path | None = None
         self.metrics_address = ""
         self.vhost_user_socket: Path | None = None
@@ -54,6 +67,13 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
             metrics_address=self.metrics_address,
             vhost_user_socket=str(self.vhost_user_socket or ""),
         )
+
+    async def DescribeInterface(
+        self, request: pb.DescribeInterfaceRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.DescribeInterfaceResponse:
+        """Say how to name and to show what the device does."""
+        interface = make_interface(self._device.description, self._kind)
+        return pb.DescribeInterfaceResponse(interface=encode_interface(interface))
 
     async def Attach(
         self, request: pb.AttachRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -99,7 +119,7 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
     async def GetStats(
         self, request: pb.GetStatsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.GetStatsResponse:
-        """Return the counters that every kind of device has."""
+        """Return the counters that every kind of device has, and the figures of this one."""
         device, host = self._device.counters, self._counters
         return pb.GetStatsResponse(
             mmio_reads=host.mmio_reads,
@@ -114,4 +134,5 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
             requests=device.requests,
             resets=device.resets,
             attaches=self._sessions.attaches,
+            figures=figure_values(self._kind, self.collect()),
         )

@@ -101,7 +101,8 @@ class Host:
         self._sessions = Sessions(device, self._handovers)
         self._front_ends = self._front_end_server()
         self._interrupts = InterruptPlane(device)
-        self._control = ControlPlane(device, self._sessions, self._counters)
+        self._control = ControlPlane(device, self._sessions, self._counters, kind)
+        self._control.collect = self._collect
         self._trace = TracePlane(self._traced)
         self._metrics: MetricsServer | None = None
 

@@ -21,7 +21,7 @@ from virtmesh.rpc.server import catch_signals, socket_path
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT
 from virtmesh_common import __version__
-from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.errors import BadMachine, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,10 @@ class Kinds(click.Group):
         """Return the command of a kind."""
         if cmd_name not in kind_names():
             return None
-        kind = find_kind(cmd_name)
+        try:
+            kind = find_kind(cmd_name)
+        except BadMachine as error:
+            return Broken(cmd_name, str(error))
         return click.Command(
             cmd_name,
             params=[*COMMON, *kind.options],
@@ -93,6 +96,18 @@ class Kinds(click.Group):
             short_help=kind.title,
             help=kind.title,
         )
+
+
+class Broken(click.Command):
+    """The command of a kind whose package is broken: it takes anything, and says what is wrong."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(name, short_help="can't be used: its package is broken", help=why)
+        self.why = why
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse. Errors: ClickException."""
+        raise click.ClickException(self.why)
 
 
 def serve(kind: DeviceKind) -> Callable[..., None]:

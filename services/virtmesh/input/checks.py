@@ -1,4 +1,4 @@
-"""Whether a packet is one that the device can send (virtmesh.input.v1, InjectRequest)."""
+"""Checks that a packet is one that the device can send (virtmesh.input.v1, InjectRequest)."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ SYN_REPORT = CODES["EV_SYN"]["SYN_REPORT"]
 END: Event = (EV_SYN, SYN_REPORT, 0)
 """The event that ends a packet."""
 ANY = (-(1 << 31), (1 << 31) - 1)
-"""The range of a value that may be anything."""
+"""The range of a value without limits: any 32 bits."""
 NOTHING = (1, 0)
-"""The range of an event that the device doesn't have."""
-DRIVERS = frozenset(TYPES[name] for name in ("EV_LED", "EV_SND", "EV_REP"))
+"""The range of an event that the device does not have: empty."""
+DRIVER_TYPES = frozenset(TYPES[name] for name in ("EV_LED", "EV_SND", "EV_REP"))
 """Types that the driver sends and the device takes."""
 
 
 class Checker:
-    """Checks packets against a personality. `name` is that of the device, for messages."""
+    """Checks packets against a personality. Messages call the device `name`."""
 
     def __init__(self, name: str, personality: Personality) -> None:
         self._name = name
@@ -44,7 +44,7 @@ class Checker:
         self._ranges = {
             (kind, code): self._range(kind, code)
             for kind, codes in personality.codes.items()
-            if kind not in DRIVERS
+            if kind not in DRIVER_TYPES
             for code in codes
         }
 
@@ -65,8 +65,9 @@ class Checker:
         for index, (kind, code, value) in enumerate(events):
             low, high = self._ranges.get((kind, code), NOTHING)
             if not low <= value <= high:
+                why = self._explain(kind, code, value)
                 raise BadEvent(
-                    f"event {index} of packet {request.sequence}: {self._explain(kind, code)}",
+                    f"event {index} of packet {request.sequence}: {why}",
                     sequence=request.sequence,
                     index=index,
                 )
@@ -83,18 +84,18 @@ class Checker:
             return 0, 2  # released, pressed, repeated
         return (0, 1) if kind == EV_SW else ANY
 
-    def _explain(self, kind: int, code: int) -> str:
-        """Say why an event is refused, and what would not be."""
+    def _explain(self, kind: int, code: int, value: int) -> str:
+        """Return why an event is refused, and what would be accepted."""
         if kind == EV_SYN:
-            return "of EV_SYN there is only SYN_REPORT, at the end of a packet: make two of it"
+            return "SYN_REPORT ends a packet, so it stands at its end only: send two packets"
         if (kind, code) in self._ranges:
             low, high = self._ranges[kind, code]
-            return f"the value of {name_of(kind, code)} is from {low} to {high}"
-        if kind in DRIVERS:
+            return f"{name_of(kind, code)} is from {low} to {high}, not {value}"
+        if kind in DRIVER_TYPES:
             return f"{type_name(kind)} is for the driver to send, not for {self._name}"
         codes = self._personality.codes.get(kind, ())
         if not codes:
-            kinds = (one for one in self._personality.codes if one not in DRIVERS)
+            kinds = (one for one in self._personality.codes if one not in DRIVER_TYPES)
             has = ", ".join(type_name(one) for one in kinds)
             return f"{self._name} has no {type_name(kind)}: it has {has}"
         name = name_of(kind, code)

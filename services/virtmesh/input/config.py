@@ -1,4 +1,4 @@
-"""The configuration of an input device: what `size` and `u` hold for a selection (5.8.4)."""
+"""The configuration space of an input device: `size` and `u` for each selection (5.8.4)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Selection = tuple[int, int]
 def answers(personality: Personality, name: str, serial: str) -> dict[Selection, bytes]:
     """Return the bytes of `u` for every selection that is supported; the length is `size`.
 
-    A selection that is not there has size 0 (5.8.5.2), and so has an empty name, serial or bitmap.
+    A selection that is missing has size 0 (5.8.5.2). So has an empty name, serial or bitmap.
     """
     found: dict[Selection, bytes] = {
         (ConfigSelect.VIRTIO_INPUT_CFG_ID_NAME, 0): name.encode(),
@@ -36,7 +36,7 @@ def answers(personality: Personality, name: str, serial: str) -> dict[Selection,
 
 
 def bitmap(numbers: Iterable[int]) -> bytes:
-    """Set the bits of these numbers, bit 0 first; no zero bytes at the end."""
+    """Return a bitmap with these bits set, bit 0 first, without zero bytes at its end."""
     bits = 0
     for number in numbers:
         bits |= 1 << number

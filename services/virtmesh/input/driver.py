@@ -2,10 +2,10 @@
 
 https://docs.oasis-open.org/virtio/virtio/v1.4/virtio-v1.4.html
 
-The event queue is full of buffers of one event each before the device goes live. A buffer that
-comes back is read and posted again at once, in the interrupt handler: whoever reads events, and how
-fast, is nothing the device ever notices. Orders to the device, such as lights, go through the
-status queue, one event each.
+Before the device goes live, the event queue is filled with buffers of one event each. The interrupt
+handler reads a buffer that comes back and posts it again at once, so that slow readers of events
+never slow the device down. Orders to the device, such as lights, go through the status queue, one
+event each.
 """
 
 from __future__ import annotations
@@ -13,33 +13,32 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.drivers.pool import Pool
 from virtmesh.drivers.virtio import VirtIODriver
 from virtmesh.input.info import InputInfo, read_info
 from virtmesh.input.input_device import InputDevice
-from virtmesh.machine import InterruptMode
 from virtmesh.virtio.queue import VirtQueue
 from virtmesh_common.errors import QueueUnusable, RingCorrupt, VirtmeshError
 from virtmesh_common.evdev import TYPES, name_of
 from virtmesh_common.input.errors import BadEvent
-from virtmesh_common.input.spec import EVENT, EVENTQ, STATUSQ, VIRTIO_ID_INPUT, InputFeature
+from virtmesh_common.input.spec import EVENT, EVENTQ, STATUSQ, InputFeature
 
 if TYPE_CHECKING:
     from virtmesh.attach.bus import Bus
 
 EVENTQ_SIZE_MAX = 1024
-"""Most entries of the event queue used: the longest packet that devices of ours send."""
+"""Most entries of the event queue that are used: the longest packet that our devices send."""
 STATUSQ_SIZE_MAX = 16
-"""Most entries of the status queue used, each an order under way."""
+"""Most entries of the status queue that are used: orders under way."""
 EV_LED = TYPES["EV_LED"]
 
 
 class VirtIOInput(VirtIODriver, InputDevice):
-    """A virtio keyboard, mouse, tablet or touch screen. `info` says which, once it is started."""
+    """A virtio keyboard, mouse, tablet or touch screen. `info` is there once it is started."""
 
-    device_id = VIRTIO_ID_INPUT
     family = InputFeature
-    # An event may come at any time, so polling never ends: as often as a fast USB mouse is asked.
+    # An event may come at any time, so polling never ends. A fast USB mouse is polled as often.
     poll_pause_s = 0.001
 
     info: InputInfo
@@ -54,7 +53,7 @@ class VirtIOInput(VirtIODriver, InputDevice):
         VirtIODriver.__init__(self, bus, interrupts, refused=refused)
         InputDevice.__init__(self)
         self.malformed = 0
-        """Buffers that came back with anything but one event."""
+        """Buffers that came back with more or less than one event."""
         self._buffers = 0
         self._memory = memoryview(b"")
         self._posted: dict[int, int] = {}
@@ -65,11 +64,11 @@ class VirtIOInput(VirtIODriver, InputDevice):
 
     @property
     def facts(self) -> list[str]:
-        """What the device calls itself."""
+        """The name that the device reports."""
         return [f"input: {self.info.name}"]
 
     async def set_up(self) -> None:
-        """Read what the device is, set its queues up, and post a buffer for each entry."""
+        """Read the configuration, set the queues up, and post a buffer for each entry."""
         self.info = await read_info(self.header)
         self._eventq = await self._set_up_queue(EVENTQ, EVENTQ_SIZE_MAX)
         self._statusq = await self._set_up_queue(STATUSQ, STATUSQ_SIZE_MAX)
@@ -82,7 +81,7 @@ class VirtIOInput(VirtIODriver, InputDevice):
         self._slots = Pool(base + n * EVENT.size for n in range(self._statusq.layout.size))
 
     async def ready(self) -> None:
-        """Tell the device of the buffers: before it was live it could not be told (3.1.1)."""
+        """Notify the device of its buffers: before DRIVER_OK that is forbidden (3.1.1)."""
         self.notify(self._eventq)
 
     async def set_led(self, led: int, *, on: bool) -> None:
@@ -90,27 +89,29 @@ class VirtIOInput(VirtIODriver, InputDevice):
         lights = self.info.codes.get(EV_LED, frozenset())
         if led not in lights:
             has = ", ".join(name_of(EV_LED, one) for one in sorted(lights)) or "none"
-            raise BadEvent(f"{self.name} has no light {led}: it has {has}")
+            raise BadEvent(f"{self.name} has no light with code {led}; its lights are: {has}")
         await self._order(EV_LED, led, int(on))
 
     def completed(self, queue: VirtQueue, token: int, written: int) -> None:
-        """Take an event out of its buffer, or let an order's task go on."""
+        """Read the event of a buffer, or complete an order."""
         if queue is self._statusq:
             self._obeyed(token)
             return
         number = self._posted.pop(token, None)
         if number is None:
-            raise RingCorrupt(f"{self.name} used buffer {token} of the event queue unasked")
+            raise RingCorrupt(
+                f"{self.name} used buffer {token} of the event queue, which it does not have"
+            )
         self._returned.append(number)
         if written != EVENT.size:
-            # The rest would be left over from an earlier event (2.7.8.2).
+            # What was not written is left over from an earlier event (2.7.8.2).
             self.malformed += 1
             return
         kind, code, value = EVENT.unpack_from(self._memory, number * EVENT.size)
         self._received.append(kind << 48 | code << 32 | value & 0xFFFF_FFFF)
 
     def popped(self, queue: VirtQueue) -> None:
-        """Post the buffers again, then wake the readers."""
+        """Post the buffers again, then give the events to the readers."""
         if queue is self._eventq:
             for number in self._returned:
                 self._post(number)
@@ -119,7 +120,7 @@ class VirtIOInput(VirtIODriver, InputDevice):
             self._hand_out()
 
     def abandon(self, error: VirtmeshError) -> None:
-        """Fail every reader, once it is through with what came, and every order."""
+        """Fail every order, and every reader once it has read what came."""
         self._hand_out()
         self.log.fail(error.again)
         self._slots.fail(error.again)
@@ -129,7 +130,7 @@ class VirtIOInput(VirtIODriver, InputDevice):
         self._orders.clear()
 
     async def close(self) -> None:
-        """Stop, and let go of RAM."""
+        """Stop, and release the view of RAM."""
         await super().close()
         self._memory.release()
 
@@ -137,22 +138,27 @@ class VirtIOInput(VirtIODriver, InputDevice):
         """Set a queue up. Errors: QueueUnusable."""
         offered = await self.header.queue_size_max(index)
         if not offered:
-            raise QueueUnusable(f"{self.name} has no queue {index}: an input device has two")
+            raise QueueUnusable(
+                f"{self.name} has no queue {index}; an input device has queues {EVENTQ} and"
+                f" {STATUSQ} (5.8.2)"
+            )
         size = min(1 << offered.bit_length() - 1, size_max)
         queue = await VirtQueue.set_up(self.header, index, size, chain_max=1)
         self.queues.append(queue)
         return queue
 
     def _post(self, number: int) -> None:
-        """Give a buffer to the device. Errors: RingCorrupt."""
+        """Post a buffer. Errors: RingCorrupt."""
         address = self._buffers + number * EVENT.size
         token = self._eventq.add([], [(address, EVENT.size)])
         if token is None:
-            raise RingCorrupt(f"the event queue of {self.name} has no room for its own buffers")
+            raise RingCorrupt(
+                f"the event queue of {self.name} is full, although buffer {number} is not in it"
+            )
         self._posted[token] = number
 
     def _hand_out(self) -> None:
-        """Give the readers what was received."""
+        """Give the readers the events that were received."""
         received, self._received = self._received, []
         if received:
             self.log.extend(received)
@@ -171,19 +177,23 @@ class VirtIOInput(VirtIODriver, InputDevice):
         await done
 
     def _send(self, slot: int, kind: int, code: int, value: int) -> int:
-        """Write an event to its slot and add it to the status queue: its token."""
+        """Write an event to its slot, add it to the status queue, and return its token."""
         with self.bus.ram.view(slot, EVENT.size) as buffer:
             EVENT.pack_into(buffer, 0, kind, code, value)
         token = self._statusq.add([(slot, EVENT.size)], [])
         if token is None:
-            raise RingCorrupt(f"the status queue of {self.name} has no room for a slot")
+            raise RingCorrupt(
+                f"the status queue of {self.name} is full, although slot {slot:#x} is not in it"
+            )
         return token
 
     def _obeyed(self, token: int) -> None:
-        """Let the task of an order go on, and give its slot to the next."""
+        """Complete an order, and give its slot to the next."""
         slot, done = self._orders.pop(token, (0, None))
         if done is None:
-            raise RingCorrupt(f"{self.name} used buffer {token} of the status queue unasked")
+            raise RingCorrupt(
+                f"{self.name} used buffer {token} of the status queue, which it does not have"
+            )
         if not done.done():
             done.set_result(None)
         self._slots.give(slot)

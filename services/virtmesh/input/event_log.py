@@ -1,8 +1,8 @@
 """The events of one input device, kept for any number of readers, each at its own pace.
 
-The last `kept` events lie in a ring. A reader is a number: how many events it is through with. What
-comes is never held back for a slow reader, so memory is bounded and readers know nothing of each
-other; one that is left behind is told so.
+A ring holds the last `kept` events. A reader is a number: how many events it has read. New events
+never wait for a slow reader, so memory is bounded and readers do not affect each other. A reader
+that misses events gets an error.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from virtmesh_common.errors import VirtmeshError
 
 EVENTS_KEPT = 65536
-"""Events a reader can be behind (virtmesh.kernel.v1.InputDeviceService.Watch)."""
+"""Most events a reader can be behind (virtmesh.kernel.v1.InputDeviceService.Watch)."""
 READ_MAX = 8192
 """Most events of one read, unless told otherwise: 128 KiB as a message."""
 
 
 class EventLog:
-    """Events in the order in which they came, each with its time. `count` is how many came, ever.
+    """Events in the order in which they came, each with its time. `count` is how many came so far.
 
     An event is one u64: type << 48 | code << 32 | value. Runs on the event loop that made it.
     """
@@ -39,11 +39,11 @@ class EventLog:
         self._events = array("Q", bytes(8 * kept))
         self._times = array("Q", bytes(8 * kept))
         self.broken: Callable[[], VirtmeshError] | None = None
-        """Makes the error of readers that are through with what came; None while all is well."""
+        """Makes the error of readers that have read everything; None while the device works."""
         self._waiting: set[asyncio.Future[None]] = set()
 
     def extend(self, events: Sequence[int]) -> None:
-        """Add events that came just now, and wake the readers."""
+        """Add events with the time of now, and wake the readers."""
         now_us = time.time_ns() // 1000
         for number, event in enumerate(events, start=self.count):
             self._events[number % self.kept] = event
@@ -52,16 +52,16 @@ class EventLog:
         self.wake()
 
     def fail(self, error: Callable[[], VirtmeshError]) -> None:
-        """Let readers fail with what `error` makes, once they are through with what came."""
+        """Let readers fail with the error that `error` makes, once they have read everything."""
         self.broken = error
         self.wake()
 
     def reader(self) -> EventReader:
-        """Make a reader of what comes from now on."""
+        """Make a reader of the events that come from now on."""
         return EventReader(self)
 
     async def news(self) -> None:
-        """Wait until there may be something new."""
+        """Wait until there may be new events."""
         news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(news)
         try:
@@ -70,7 +70,7 @@ class EventLog:
             self._waiting.discard(news)
 
     def wake(self) -> None:
-        """Let everyone who waits look again."""
+        """Wake everyone who waits in `news`."""
         for news in self._waiting:
             if not news.done():
                 news.set_result(None)
@@ -78,7 +78,7 @@ class EventLog:
     def slice(self, start: int, stop: int) -> tuple[array[int], array[int]]:
         """Return events `start` to `stop` and their times, microseconds since the epoch.
 
-        All of them must be kept still.
+        The caller knows that all of them are still kept.
         """
         first, end = start % self.kept, start % self.kept + stop - start
         events, times = self._events[first:end], self._times[first:end]
@@ -89,7 +89,7 @@ class EventLog:
 
 
 class EventReader:
-    """Reads a log from where it was when the reader was made. `sequence` is the events behind it.
+    """Reads a log from where it was when the reader was made. `sequence` counts the events read.
 
     When several tasks read by one reader, each event goes to one of them.
     """
@@ -100,35 +100,35 @@ class EventReader:
         self._stopped: Callable[[], VirtmeshError] | None = None
 
     def is_empty(self) -> bool:
-        """Say whether nothing is to be read now."""
+        """Say whether `read` would wait."""
         return self.sequence == self._log.count
 
     def stop(self, error: Callable[[], VirtmeshError]) -> None:
-        """Let this reader read no more: it fails with what `error` makes, wherever it is."""
+        """Let every `read` fail from now on with the error that `error` makes."""
         self._stopped = error
         self._log.wake()
 
     async def read(self, limit: int = READ_MAX) -> tuple[array[int], array[int]]:
-        """Return what has come, at most `limit` events, and the times; wait for the first.
+        """Return the events that have come, at most `limit`, and their times; wait for the first.
 
         Times are in microseconds since the epoch. Errors: WatcherTooSlow ("sequence": the number of
-        the last event read) when events were missed, now and ever after; what made the log fail;
-        what `stop` was given.
+        the last event read) once events were missed, for every later call too; the errors that
+        were given to `EventLog.fail` and `stop`.
         """
         await self._until_news()
         behind = self._log.count - self.sequence
         if behind > self._log.kept:
             self._log.cut_off += 1
             raise WatcherTooSlow(
-                f"{behind} events behind, more than the {self._log.kept} that are kept:"
-                f" the last one read is number {self.sequence}",
+                f"{behind} events behind, and {self._log.kept} are kept: events after number"
+                f" {self.sequence} are lost. Watch again, and read as events come",
                 sequence=self.sequence,
             )
         start, self.sequence = self.sequence, self.sequence + min(behind, limit)
         return self._log.slice(start, self.sequence)
 
     async def _until_news(self) -> None:
-        """Wait for something to read. Errors: what this reader or the log fails with."""
+        """Wait for something to read. Errors: those given to `stop` and `EventLog.fail`."""
         while self._stopped is None and self.is_empty() and self._log.broken is None:
             await self._log.news()
         error = self._stopped or (self._log.broken if self.is_empty() else None)

@@ -1,13 +1,13 @@
-"""The ledger of what is held: which stream holds which keys and touches.
+"""What is held on one device: which injectors hold which keys and touches.
 
-Several streams press the keys of one device. The driver sees a key pressed by the first that holds
-it and released by the last; what the others do with it in between is left out of their packets. A
-touch belongs to the stream that began it last; its end by any other one is left out. When a stream
-ends, what it holds is released, the newest first, each in a packet of its own.
+Several injectors press the keys of one device. The driver sees a key pressed by the first that
+holds it and released by the last; what the others do with it in between is left out of their
+packets. A touch belongs to the injector that began it last; its end by any other one is left out.
+When an injector leaves, what it holds is released, the newest first, each in a packet of its own.
 
-Touches follow multi-touch protocol B, in which ABS_MT_SLOT says once whom the events after it are
-about. Each stream has a slot of its own here, and ABS_MT_SLOT is added where the packet of another
-stream came in between. https://docs.kernel.org/input/multi-touch-protocol.html
+Touches follow multi-touch protocol B: ABS_MT_SLOT chooses the touch that the events after it
+describe. Each injector has a slot of its own here, and ABS_MT_SLOT is added where the packet of
+another one came in between. https://docs.kernel.org/input/multi-touch-protocol.html
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Event = tuple[int, int, int]
 """Type, code, value."""
-Hold = tuple[int, int]
+KeyOrTouch = tuple[int, int]
 """A key: (EV_KEY, its code). A touch: (EV_ABS, its slot)."""
 
 EV_KEY, EV_ABS = TYPES["EV_KEY"], TYPES["EV_ABS"]
@@ -34,24 +34,25 @@ RELEASED, PRESSED = 0, 1
 NO_TOUCH = -1
 """The ABS_MT_TRACKING_ID that ends a touch."""
 FIRST_SLOT = 0
-"""The slot that events are about when none was chosen."""
+"""The slot that events describe when none was chosen."""
 
 
-class Holder:
-    """A stream, as the ledger sees it: what it holds, oldest first, and its slot."""
+class InjectorState:
+    """One injector: what it holds, oldest first, and its slot."""
 
     def __init__(self) -> None:
-        self.held: dict[Hold, None] = {}
+        self.held: dict[KeyOrTouch, None] = {}
         self.slot = FIRST_SLOT
 
 
-class Ledger:
+class HeldKeys:
     """What is held on one device. `has_slots` is true for devices that speak protocol B."""
 
     def __init__(self, *, has_slots: bool) -> None:
         self._has_slots = has_slots
-        self._holders: dict[Hold, dict[Holder, None]] = {}
+        self._holders: dict[KeyOrTouch, dict[InjectorState, None]] = {}
         self._slot: int | None = FIRST_SLOT
+        """The slot that the driver was told last; None if that is not known."""
 
     @property
     def keys(self) -> list[int]:
@@ -59,84 +60,86 @@ class Ledger:
         return sorted(number for kind, number in self._holders if kind == EV_KEY)
 
     def forget_slot(self) -> None:
-        """Take the driver's slot for unknown: the next packet with touches says it again."""
+        """Take the driver's slot for unknown: the next packet with touches chooses it again."""
         self._slot = None
 
-    def apply(self, holder: Holder, events: Iterable[Event]) -> list[Event]:
-        """Note what a stream does; return what the driver is to see of it."""
+    def apply(self, injector: InjectorState, events: Iterable[Event]) -> list[Event]:
+        """Note what an injector does; return the events that the driver is to see."""
         seen: list[Event] = []
         for event in events:
             kind, code, value = event
             if kind == EV_KEY:
-                if self._key(holder, (EV_KEY, code), value):
+                if self._key(injector, (EV_KEY, code), value):
                     seen.append(event)
             elif kind == EV_ABS and self._has_slots and (code == ABS_MT_SLOT or code in ABS_MT):
-                seen += self._touch(holder, event)
+                seen += self._touch(injector, event)
             else:
                 seen.append(event)
         return seen
 
-    def release(self, holder: Holder) -> list[list[Event]]:
-        """Let go of everything that a stream holds; return a packet for each release to send."""
+    def release(self, injector: InjectorState) -> list[list[Event]]:
+        """Release everything that an injector holds; return a packet for each release to send."""
         return [
-            self._end_of(hold) for hold in reversed(list(holder.held)) if self._let_go(holder, hold)
+            self._end_of(one)
+            for one in reversed(list(injector.held))
+            if self._release(injector, one)
         ]
 
     def release_all(self) -> list[list[Event]]:
-        """Let go of everything; return a packet for each, the newest first."""
+        """Release everything; return a packet for each, the newest first."""
         packets = []
-        for hold in reversed(list(self._holders)):
-            for holder in self._holders.pop(hold):
-                del holder.held[hold]
-            packets.append(self._end_of(hold))
+        for one in reversed(list(self._holders)):
+            for injector in self._holders.pop(one):
+                del injector.held[one]
+            packets.append(self._end_of(one))
         return packets
 
-    def _key(self, holder: Holder, hold: Hold, value: int) -> bool:
-        """Note what a stream does with a key; False when the driver is not to see it."""
-        others = self._holders.get(hold, {})
-        if value == PRESSED and hold not in holder.held:
-            self._take(holder, hold)
-            return len(self._holders[hold]) == 1
-        if value == RELEASED and hold in holder.held:
-            return self._let_go(holder, hold)
-        # Pressed again, released without being pressed, repeated: the driver's matter, but a key
-        # that is another's stays as it is.
+    def _key(self, injector: InjectorState, key: KeyOrTouch, value: int) -> bool:
+        """Note what an injector does with a key; False when the driver is not to see it."""
+        others = self._holders.get(key, {})
+        if value == PRESSED and key not in injector.held:
+            self._hold(injector, key)
+            return len(self._holders[key]) == 1
+        if value == RELEASED and key in injector.held:
+            return self._release(injector, key)
+        # Pressed again, repeated, or released without being pressed: the driver sees it as it is.
+        # But a key that another injector holds is not released.
         return value != RELEASED or not others
 
-    def _touch(self, holder: Holder, event: Event) -> Sequence[Event]:
-        """Note an event of a touch; return what the driver is to see of it."""
+    def _touch(self, injector: InjectorState, event: Event) -> Sequence[Event]:
+        """Note an event of a touch; return the events that the driver is to see."""
         _, code, value = event
         if code == ABS_MT_SLOT:
-            holder.slot = self._slot = value
+            injector.slot = self._slot = value
             return [event]
-        hold = (EV_ABS, holder.slot)
+        touch = (EV_ABS, injector.slot)
         if code == ABS_MT_TRACKING_ID and value != NO_TOUCH:
-            for other in self._holders.pop(hold, {}):
-                del other.held[hold]
-            self._take(holder, hold)
-        elif code == ABS_MT_TRACKING_ID and hold in self._holders and hold not in holder.held:
+            for other in self._holders.pop(touch, {}):
+                del other.held[touch]
+            self._hold(injector, touch)
+        elif code == ABS_MT_TRACKING_ID and touch in self._holders and touch not in injector.held:
             return []
-        elif code == ABS_MT_TRACKING_ID and hold in holder.held:
-            self._let_go(holder, hold)
-        return [*self._choose(holder.slot), event]
+        elif code == ABS_MT_TRACKING_ID and touch in injector.held:
+            self._release(injector, touch)
+        return [*self._choose(injector.slot), event]
 
-    def _take(self, holder: Holder, hold: Hold) -> None:
-        """Note that a stream holds something."""
-        holder.held[hold] = None
-        self._holders.setdefault(hold, {})[holder] = None
+    def _hold(self, injector: InjectorState, one: KeyOrTouch) -> None:
+        """Note that an injector holds something."""
+        injector.held[one] = None
+        self._holders.setdefault(one, {})[injector] = None
 
-    def _let_go(self, holder: Holder, hold: Hold) -> bool:
-        """Note that a stream holds something no more; True when nobody else does."""
-        del holder.held[hold]
-        holders = self._holders[hold]
-        del holders[holder]
+    def _release(self, injector: InjectorState, one: KeyOrTouch) -> bool:
+        """Note that an injector holds something no more; True when nobody else does."""
+        del injector.held[one]
+        holders = self._holders[one]
+        del holders[injector]
         if not holders:
-            del self._holders[hold]
+            del self._holders[one]
         return not holders
 
-    def _end_of(self, hold: Hold) -> list[Event]:
+    def _end_of(self, one: KeyOrTouch) -> list[Event]:
         """Make the events of a release."""
-        kind, number = hold
+        kind, number = one
         if kind == EV_KEY:
             return [(EV_KEY, number, RELEASED)]
         return [*self._choose(number), (EV_ABS, ABS_MT_TRACKING_ID, NO_TOUCH)]

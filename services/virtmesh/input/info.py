@@ -1,7 +1,7 @@
-"""What an input device says that it is: its configuration, read whole (virtio 1.4, 5.8.4).
+"""Reads the whole configuration of an input device (virtio 1.4, 5.8.4).
 
-Each piece is behind a selector. All sizes are read first and then the pieces that are there, so a
-device takes a few round trips, however much it can do.
+Each piece has a selector. All sizes are read first, then the pieces whose size is not 0. So a few
+round trips are enough, whatever the device has.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ async def read_info(header: VirtIOHeader) -> InputInfo:
         [
             (ConfigSelect.VIRTIO_INPUT_CFG_ABS_INFO, axis)
             for axis in sorted(codes.get(EV_ABS, ()))
-            if axis <= 0xFF  # what subsel can say
+            if axis <= 0xFF  # subsel has 8 bits
         ],
     )
     return InputInfo(
@@ -109,7 +109,9 @@ async def _read(header: VirtIOHeader, selectors: Sequence[Selector]) -> dict[Sel
     }
     for selector, size in there.items():
         if size > U.size:
-            raise DriverError(f"the size of {_spell(selector)} is {size}: {U.size} is all there is")
+            raise DriverError(
+                f"the device reports {size} bytes of {_spell(selector)}; the union has {U.size}"
+            )
     windows = [_window(size) for size in there.values()]
     pieces = await header.read_selections(
         [(_select(selector), (window,)) for selector, window in zip(there, windows, strict=True)]
@@ -127,7 +129,7 @@ def _select(selector: Selector) -> list[Access]:
 
 
 def _window(size: int) -> Register:
-    """Return the first bytes of the union, as many as are needed."""
+    """Return the first bytes of the union: as many as `size`, in whole accesses."""
     return replace(U, size=size + -size % max(U.widths))
 
 
@@ -141,7 +143,7 @@ def _bits_of(bitmap: bytes) -> frozenset[int]:
 def _unpack(layout: struct.Struct, data: bytes, what: str) -> Iterable[int]:
     """Unpack a piece of fixed size. Errors: DriverError."""
     if len(data) != layout.size:
-        raise DriverError(f"the size of {what} is {len(data)}, not {layout.size}")
+        raise DriverError(f"the device reports {len(data)} bytes of {what}; it has {layout.size}")
     return layout.unpack(data)
 
 

@@ -1,12 +1,18 @@
-"""Injection: many streams, one order of packets, and word of what became of each.
+"""Injection: each packet, from the stream that offers it to the driver's buffers, and its outcome.
 
-A packet is accepted in one step on the event loop: noted in the ledger, numbered, put into the
-waiting room, reported. So its place in the order is fixed, and no other packet gets between its
-events. Streams that wait for room queue up: the first to come is the first to be served, and
-nobody gets in front of them.
+A packet is accepted in one step on the event loop: its keys are noted, it gets its number and its
+place in the waiting room, and its stream is told. So its place in the order is fixed, and no other
+packet gets between its events. Streams that wait for room form a queue: the first to come is the
+first to be served, and nobody overtakes them.
 
 The releases that the device adds when a stream ends always find room. They are few: each needs a
-press that was accepted, so that at most as many wait as the device has keys and touches.
+press that was accepted, so at most as many wait as the device has keys and touches.
+
+No packet overtakes another, and none begins before the one in front is written to its end, so that
+packets are neither mixed nor reordered, also where they are split (event_buffers says when they
+are). The specification would allow to drop them (5.8.6.2). When a driver goes away with a part of a
+packet, that part can't be taken back: the packet is lost, and its stream is told so. Every other
+packet stays for the next driver.
 """
 
 from __future__ import annotations
@@ -14,39 +20,42 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING
 
-import structlog
-
 from virtmesh.input.checks import END
-from virtmesh.input.delivery import Delivery, Packet
+from virtmesh.input.event_buffers import EventBuffers
 from virtmesh.input.held_keys import ABS_MT_SLOT, EV_ABS
+from virtmesh.telemetry.definitions import LATENCY_BOUNDS, Histogram
+from virtmesh.virtio.queue_device import CHAINS_PER_TURN
 from virtmesh_common.api.input.v1 import input_pb2 as pb
-from virtmesh_common.errors import RingCorrupt
-from virtmesh_common.input.spec import EVENT, EVENTQ
+from virtmesh_common.input.spec import EVENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from virtmesh_native import Interrupt
+    from virtmesh.input.held_keys import Event, HeldKeys, InjectorState
+    from virtmesh.virtio.queue_device import ServedQueue
 
-    from virtmesh.input.held_keys import Event, Holder, Ledger
-    from virtmesh.input.rings import EventRing
+    Report = Callable[[int, pb.Outcome.ValueType], None]
+    """Is told the number of a packet (0 if it is refused), and what became of it."""
 
-log = structlog.get_logger(__name__)
+EVENTS_PER_PACKET = 16
+"""The room holds so many events for each packet that it holds."""
+PACKET_EVENTS_MAX = 1024 + 2
+"""Events of the longest packet: with SYN_REPORT, and the ABS_MT_SLOT that the device adds."""
 
 
 @dataclass(eq=False)
 class Offer:
-    """A packet that wants to be accepted.
+    """A packet that a stream wants to have accepted.
 
-    `report` is told the number of the packet (0: refused), and what became of it: once, and with
-    `report_end` once more at its end.
+    `report` is called once, and with `report_end` once more at the packet's end.
     """
 
-    holder: Holder
+    injector: InjectorState
     events: Sequence[Event]
-    report: Callable[[int, pb.Outcome.ValueType], None]
+    report: Report
     report_end: bool = False
     turn: asyncio.Future[None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -54,37 +63,82 @@ class Offer:
     """Done when the packet is accepted; cancelled when its stream waits no more."""
 
 
-class Injection:
-    """The way of packets from streams to the driver."""
+@dataclass(eq=False, slots=True)
+class Packet:
+    """A packet in the waiting room, as the driver gets it. `report` is called once, at its end."""
 
-    def __init__(self, ledger: Ledger, packets_max: int, interrupt: Interrupt) -> None:
-        self.delivery = Delivery(packets_max)
+    number: int
+    events: Sequence[bytes]
+    report: Report | None
+    slot_prefix: bytes | None
+    """ABS_MT_SLOT event to send first if the driver that received the previous one is gone."""
+    written: int = 0
+    """Events that the driver has received."""
+    accepted: float = field(default_factory=monotonic)
+    """When it was accepted, in seconds of the monotonic clock."""
+
+
+class Injection:
+    """The packets of one device, and the one owner of each from its acceptance to its outcome.
+
+    `look` has the event queue looked at, which calls `deliver`; it does nothing without a driver.
+    """
+
+    def __init__(self, held_keys: HeldKeys, packets_max: int, look: Callable[[], None]) -> None:
         self.accepted = 0
         """Packets accepted; the number of the last one."""
         self.refused = 0
         """Packets refused since the room was full."""
-        self._events_accepted = 0
-        self._ledger = ledger
-        self._interrupt = interrupt
-        self._slot: bytes | None = None
-        """The last event that was put into the room and chose a slot, if the driver can know it."""
+        self.delivered = 0
+        """Packets delivered whole."""
+        self.lost = 0
+        """Packets of which a driver had a part when it went away."""
+        self.split = 0
+        """Packets delivered in parts."""
+        self.events_accepted = 0
+        """Events accepted, those that the device added among them."""
+        self.events_delivered = 0
+        self.durations = Histogram(LATENCY_BOUNDS)
+        """Seconds from accepting to delivering a packet whole."""
+        self._held_keys = held_keys
+        self._packets_max = packets_max
+        self._events_max = max(packets_max * EVENTS_PER_PACKET, PACKET_EVENTS_MAX)
+        self._look = look
         self._offers: deque[Offer] = deque()
-        self._next_pump: asyncio.Handle | None = None
+        self._waiting: deque[Packet] = deque()
+        self._events_waiting = 0
+        self._slot: bytes | None = None
+        """The last ABS_MT_SLOT event that came into the room, if the driver can know it."""
+        self._buffers: EventBuffers | None = None
+        """There while a driver is."""
         self._timer: asyncio.TimerHandle | None = None
         self._timed = (0, 0)
+        """The progress when the timer was started."""
 
     @property
-    def events_accepted(self) -> int:
-        """Events accepted, those that the device added among them."""
-        return self._events_accepted + self.delivery.events_added
+    def waiting(self) -> int:
+        """Packets that are not delivered whole."""
+        return len(self._waiting)
+
+    @property
+    def events_waiting(self) -> int:
+        """Events of those packets, with those that are delivered already."""
+        return self._events_waiting
+
+    def fits(self, events: int) -> bool:
+        """Say whether a packet of so many events finds room."""
+        return (
+            len(self._waiting) < self._packets_max
+            and self._events_waiting + events <= self._events_max
+        )
 
     # -- From streams -----------------------------------------------------------------------------
 
     async def offer(self, offer: Offer, *, refuse: bool) -> None:
         """Accept a packet: at once, or when there is room, unless it is to be refused then."""
-        if not self._offers and self.delivery.fits(len(offer.events)):
+        if not self._offers and self.fits(len(offer.events)):
             self._accept(offer)
-            self.pump()
+            self._look()
         elif refuse:
             self.refused += 1
             offer.report(0, pb.OUTCOME_REFUSED)
@@ -95,74 +149,19 @@ class Injection:
             except asyncio.CancelledError:
                 if offer in self._offers:
                     self._offers.remove(offer)
-                self.pump()  # who comes next may need less room
+                if self._accept_waiting():  # who comes next may need less room
+                    self._look()
                 raise
 
-    def leave(self, holder: Holder) -> None:
+    def leave(self, injector: InjectorState) -> None:
         """Release what a stream holds: it has ended."""
-        self._add(self._ledger.release(holder))
+        self._add(self._held_keys.release(injector))
 
     def release_all(self) -> list[int]:
         """Release everything; return the codes of the keys that were held."""
-        keys = self._ledger.keys
-        self._add(self._ledger.release_all())
+        keys = self._held_keys.keys
+        self._add(self._held_keys.release_all())
         return keys
-
-    # -- To the driver ----------------------------------------------------------------------------
-
-    def start(self, ring: EventRing, size_max: int) -> None:
-        """Deliver to a driver, whose queue has at most so many entries."""
-        self.delivery.start(ring, size_max)
-        self.pump()
-
-    def stop(self) -> None:
-        """Forget the driver; what it has not begun to get waits for the next."""
-        self.delivery.stop()
-        # What the driver's slot is now depends on what it got.
-        self._ledger.forget_slot()
-        if not self.delivery.waiting:
-            self._slot = None
-        self.pump()
-
-    def pump(self) -> None:
-        """Deliver and accept until nothing moves; interrupt the driver if it wants that."""
-        try:
-            more = self.delivery.flush()
-            while self._accept_waiting():
-                more = self.delivery.flush()
-        except RingCorrupt as error:
-            log.warning("the driver broke the event queue", error=error.message)
-            self.stop()
-            self._interrupt.set_fault(f"event queue: {error.message}")
-            return
-        if self.delivery.needs_interrupt():
-            self._interrupt.raise_used(EVENTQ)
-        if more and self._next_pump is None:
-            self._next_pump = asyncio.get_running_loop().call_soon(self._pump_again)
-        self._watch_patience()
-
-    def _pump_again(self) -> None:
-        """Go on after the event loop has had its turn."""
-        self._next_pump = None
-        self.pump()
-
-    def _watch_patience(self) -> None:
-        """Keep a timer while a packet waits for more buffers than there are."""
-        seconds, progress = self.delivery.patience, self.delivery.progress
-        if self._timer is not None and (seconds is None or progress != self._timed):
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None and seconds is not None:
-            self._timed = progress
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._lose_patience)
-
-    def _lose_patience(self) -> None:
-        """Deliver in parts: no more buffers came."""
-        self._timer = None
-        self.delivery.give_up_waiting()
-        self.pump()
-
-    # -- In between -------------------------------------------------------------------------------
 
     def _accept_waiting(self) -> bool:
         """Accept packets of streams that wait, as far as there is room; False when none was."""
@@ -170,7 +169,7 @@ class Injection:
         while self._offers:
             offer = self._offers[0]
             if not offer.turn.cancelled():
-                if not self.delivery.fits(len(offer.events)):
+                if not self.fits(len(offer.events)):
                     break
                 self._accept(offer)
                 offer.turn.set_result(None)
@@ -179,7 +178,7 @@ class Injection:
 
     def _accept(self, offer: Offer) -> None:
         """Accept a packet."""
-        events = self._ledger.apply(offer.holder, offer.events)
+        events = self._held_keys.apply(offer.injector, offer.events)
         number = self._put(events, offer.report if offer.report_end else None)
         offer.report(number, pb.OUTCOME_ACCEPTED)
 
@@ -188,19 +187,126 @@ class Injection:
         for events in packets:
             self._put([*events, END], None)
         if packets:
-            self.pump()
+            self._look()
 
-    def _put(
-        self,
-        events: Sequence[Event],
-        report: Callable[[int, pb.Outcome.ValueType], None] | None,
-    ) -> int:
-        """Put a packet into the waiting room; return its number."""
+    def _put(self, events: Sequence[Event], report: Report | None) -> int:
+        """Put a packet into the waiting room; return its number. Its place is fixed now."""
         self.accepted += 1
-        self._events_accepted += len(events)
+        self.events_accepted += len(events)
+        self._events_waiting += len(events)
         data = [EVENT.pack(*event) for event in events]
-        self.delivery.put(Packet(self.accepted, data, report, self._slot))
+        self._waiting.append(Packet(self.accepted, data, report, self._slot))
         for event, packed in zip(events, data, strict=True):
             if event[:2] == (EV_ABS, ABS_MT_SLOT):
                 self._slot = packed
         return self.accepted
+
+    # -- To the driver ----------------------------------------------------------------------------
+
+    def start(self, queue: ServedQueue, size_max: int) -> None:
+        """Deliver to a driver, whose queue has at most so many entries."""
+        self._buffers = EventBuffers(queue, size_max)
+
+    def stop(self) -> None:
+        """Forget the driver. A packet of which it has a part is lost; the others wait."""
+        self._buffers = None
+        if self._waiting and self._waiting[0].written:
+            self.lost += 1
+            self._end(pb.OUTCOME_LOST)
+        if self._waiting:
+            self._repeat_slot(self._waiting[0])
+        else:
+            self._slot = None
+        # What the driver's slot is now depends on what it got.
+        self._held_keys.forget_slot()
+        self._accept_waiting()
+        self._watch_patience()
+
+    def deliver(self) -> bool:
+        """Deliver and accept until nothing moves; True when there is more for another turn.
+
+        Errors: RingCorrupt.
+        """
+        more = self._flush()
+        while self._accept_waiting():
+            more = self._flush()
+        self._watch_patience()
+        return more
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds to wait for another buffer until `give_up_waiting`; None when nothing waits."""
+        if self._buffers is None or not self._waiting:
+            return None
+        return self._buffers.patience(len(self._waiting[0].events))
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Something that changes when a buffer comes or a packet goes."""
+        return self.delivered + self.lost, self._buffers.held if self._buffers else 0
+
+    def give_up_waiting(self) -> None:
+        """Deliver in parts: no more buffers came."""
+        self._timer = None
+        if self._buffers is not None:
+            self._buffers.give_up_waiting()
+            self._look()
+
+    def _flush(self) -> bool:
+        """Write what can be written now; True when there are more chains to take."""
+        buffers = self._buffers
+        budget = CHAINS_PER_TURN
+        while buffers is not None:
+            budget -= buffers.take(budget)
+            while self._waiting and self._write(buffers, self._waiting[0]):
+                pass
+            if budget == 0:
+                return True
+            if not self._waiting:
+                # Buffers can wait in the ring until there is an event for them.
+                buffers.queue.disable_notifications()
+                return False
+            if not buffers.queue.enable_notifications():
+                return False
+        return False
+
+    def _write(self, buffers: EventBuffers, packet: Packet) -> bool:
+        """Write a packet as far as that is possible; True when it is written to its end."""
+        begin, total = packet.written, len(packet.events)
+        share = buffers.share(total - begin, begun=begin > 0)
+        if not share:
+            return False
+        buffers.write(packet.events[begin : begin + share])
+        packet.written += share
+        self.events_delivered += share
+        if packet.written < total:
+            self.split += not begin
+            return False
+        self.delivered += 1
+        self.durations.observe(monotonic() - packet.accepted)
+        self._end(pb.OUTCOME_DELIVERED)
+        return True
+
+    def _repeat_slot(self, packet: Packet) -> None:
+        """Begin a packet with the slot that only the driver that is gone was told."""
+        if packet.slot_prefix is not None:
+            packet.events, packet.slot_prefix = [packet.slot_prefix, *packet.events], None
+            self._events_waiting += 1
+            self.events_accepted += 1
+
+    def _end(self, outcome: pb.Outcome.ValueType) -> None:
+        """Take the first packet out of the room, and report what became of it."""
+        packet = self._waiting.popleft()
+        self._events_waiting -= len(packet.events)
+        if packet.report is not None:
+            packet.report(packet.number, outcome)
+
+    def _watch_patience(self) -> None:
+        """Keep a timer while a packet waits for more buffers than there are."""
+        seconds, progress = self.patience, self.progress
+        if self._timer is not None and (seconds is None or progress != self._timed):
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None and seconds is not None:
+            self._timed = progress
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.give_up_waiting)

@@ -1,4 +1,4 @@
-"""Input devices: what the kernel has from a keyboard, a mouse or a tablet, whatever its driver.
+"""Input devices as the kernel sees them: a keyboard, mouse or tablet, whatever its driver.
 
 An event is one u64: type << 48 | code << 32 | value, the value as its 32 bits.
 """
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class InputDevice(ABC):
-    """A source of input events. A driver adds what it receives to `log`.
+    """A source of input events. A driver adds the events that it receives to `log`.
 
-    `read_event` and `is_empty` are one reader's view, that of the device itself; `watch` makes
-    further readers, and each of them gets every event.
+    `read_event` and `is_empty` share one reader. `watch` makes more readers, and each of them gets
+    every event.
     """
 
     name: str
@@ -31,24 +31,24 @@ class InputDevice(ABC):
 
     @abstractmethod
     def handle_irq(self, status: int) -> bool:
-        """Handle an interrupt: take the events that have come, wake who waits for them.
+        """Handle an interrupt: take the events that have come, and wake their readers.
 
-        `status` is the bits of InterruptStatus; returns False when nothing was to be done.
+        `status` has the bits of InterruptStatus. Returns False when there was nothing to do.
         """
 
     @abstractmethod
     async def set_led(self, led: int, *, on: bool) -> None:
-        """Turn a light on or off; returns when the device has taken the order.
+        """Turn a light on or off; return when the device has taken the order.
 
         `led` is a LED_* code. Errors: BadEvent when the device has no such light; DeviceLost,
         DeviceNeedsReset and RingCorrupt when the device fails.
         """
 
     async def read_event(self) -> int:
-        """Return the next event; wait for it. Each event goes to one caller.
+        """Wait for the next event, and return it. Each event goes to one caller.
 
-        Errors: WatcherTooSlow once when events were missed, after which it goes on with the next
-        that comes; DeviceLost, DeviceNeedsReset and RingCorrupt when the device fails.
+        Errors: WatcherTooSlow, once, when events were missed: the next call returns an event that
+        came after them; DeviceLost, DeviceNeedsReset and RingCorrupt when the device fails.
         """
         try:
             events, _ = await self._reader.read(limit=1)
@@ -62,5 +62,5 @@ class InputDevice(ABC):
         return self._reader.is_empty()
 
     def watch(self) -> EventReader:
-        """Return a reader of every event that comes from now on."""
+        """Return a reader of the events that come from now on."""
         return self.log.reader()

@@ -1,7 +1,10 @@
 """The kind `input`."""
 
-from virtmesh.input import metrics
+from virtmesh.input import driver_metrics, metrics
+from virtmesh.input.dashboard import BOARD
 from virtmesh.input.driver import VirtIOInput
+from virtmesh.input.figures import FIGURES
+from virtmesh.input.kernel_service import InputDeviceService
 from virtmesh.input.options import OPTIONS, make
 from virtmesh.input.service import InputService
 from virtmesh.kinds.record import DeviceKind
@@ -17,7 +20,11 @@ KIND = DeviceKind(
     virtio_device_id=spec.VIRTIO_ID_INPUT,
     registers=spec.CONFIG,
     services=(InputService,),
-    collect=lambda model: metrics.input_metrics(model.injection, model.output, model.personality),
+    collect=metrics.input_metrics,
     driver=VirtIOInput,
+    kernel_services=(InputDeviceService,),
+    driver_metrics=driver_metrics.input_driver_metrics,
     metrics=definitions_in(metrics),
+    dashboard=BOARD,
+    figures=FIGURES,
 )

@@ -12,13 +12,11 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from virtmesh.input.injection import Injection
-    from virtmesh.input.output import Output
-    from virtmesh.input.personality import Personality
+    from virtmesh.input.model import InputModel
 
 EV_LED = TYPES["EV_LED"]
 
-# Names, not labels: a packet is accepted and then delivered, so that a sum means nothing.
+# A name each, not a label: a packet is accepted and later delivered, so a sum would mean nothing.
 PACKETS_ACCEPTED = counter("virtmesh_input_packets_accepted", "Packets accepted.", "packets")
 PACKETS_DELIVERED = counter(
     "virtmesh_input_packets_delivered", "Packets delivered whole.", "packets"
@@ -61,22 +59,21 @@ LED = gauge(
 )
 
 
-def input_metrics(
-    injection: Injection, output: Output, personality: Personality
-) -> Iterable[Metric]:
+def input_metrics(model: InputModel) -> Iterable[Metric]:
     """Return the metrics of an input device, read now."""
-    delivery = injection.delivery
+    injection, output = model.injection, model.output
     yield PACKETS_ACCEPTED.one(injection.accepted)
-    yield PACKETS_DELIVERED.one(delivery.delivered)
+    yield PACKETS_DELIVERED.one(injection.delivered)
     yield PACKETS_REFUSED.one(injection.refused)
-    yield PACKETS_LOST.one(delivery.lost)
-    yield PACKETS_SPLIT.one(delivery.split)
+    yield PACKETS_LOST.one(injection.lost)
+    yield PACKETS_SPLIT.one(injection.split)
     yield EVENTS_ACCEPTED.one(injection.events_accepted)
-    yield EVENTS_DELIVERED.one(delivery.events_delivered)
-    yield DELIVERY.histograms([((), delivery.durations)])
+    yield EVENTS_DELIVERED.one(injection.events_delivered)
+    yield DELIVERY.histograms([((), injection.durations)])
     yield OUTPUT.of([(("obeyed",), output.events), (("unknown",), output.unknown)])
-    yield MALFORMED.of([(("event",), delivery.malformed), (("status",), output.malformed)])
-    yield WAITING_PACKETS.one(delivery.waiting)
-    yield WAITING_EVENTS.one(delivery.events_waiting)
-    lit = output.leds_on
-    yield LED.of(((name_of(EV_LED, led),), led in lit) for led in personality.codes.get(EV_LED, ()))
+    events, statuses = model.counters
+    yield MALFORMED.of([(("event",), events.malformed), (("status",), statuses.malformed)])
+    yield WAITING_PACKETS.one(injection.waiting)
+    yield WAITING_EVENTS.one(injection.events_waiting)
+    lights = model.personality.codes.get(EV_LED, ())
+    yield LED.of(((name_of(EV_LED, led),), led in output.leds_on) for led in lights)

@@ -18,7 +18,7 @@ OPTIONS = (
         ["--personality"],
         required=True,
         metavar="NAME|FILE",
-        help=f"What it is: {', '.join(built_in())}, or the path of a .toml file.",
+        help=f"Kind of input device: {', '.join(built_in())}, or the path of a .toml file.",
     ),
     click.Option(["--serial"], default="", help="Serial number, at most 128 bytes."),
     click.Option(
@@ -38,7 +38,7 @@ OPTIONS = (
         type=click.IntRange(1, 1 << 20),
         default=WAITING,
         show_default=True,
-        help="Most packets that wait for the driver.",
+        help="Most packets that wait for the driver; later ones are refused or made to wait.",
     ),
     without_option(OFFERED, InputFeature),
 )
@@ -49,11 +49,15 @@ def check_options(**values: Any) -> InputOptions:
     """Check what click can't. Errors: click.BadParameter."""
     queue_size = values["queue_size"]
     if queue_size & (queue_size - 1):
-        raise click.BadParameter(f"{queue_size} is no power of two", param_hint="--queue-size")
+        smaller = 1 << queue_size.bit_length() - 1
+        raise click.BadParameter(
+            f"{queue_size} is not a power of two: choose {smaller} or {2 * smaller}",
+            param_hint="--queue-size",
+        )
     for key in ("serial", "name_text"):
         hint = f"--{key.replace('_', '-')}"
         try:
-            check_text("it", values[key])
+            check_text("the text", values[key])
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint=hint) from error
     return InputOptions(**values)

@@ -1,4 +1,4 @@
-"""Personalities: what an input device is, as data (virtmesh/input/personalities/NAME.toml).
+"""Personalities: what an input device has, as data (virtmesh/input/personalities/NAME.toml).
 
     name = "virtmesh keyboard"
     ids = { bus = "BUS_VIRTUAL", vendor = 0x4D56, product = 1, version = 1 }
@@ -45,7 +45,7 @@ LISTS = {
     "leds": "EV_LED",
     "sounds": "EV_SND",
 }
-"""Keys of the file that list codes, with the type of those."""
+"""Keys of the file that list codes, and the EV_* type of the codes."""
 TABLES = ("name", "ids", "properties", "repeat", "absolute", *LISTS)
 IDS = ("bus", "vendor", "product", "version")
 SUFFIX = ".toml"
@@ -64,7 +64,7 @@ class AbsRange:
 
 @dataclass(frozen=True)
 class Personality:
-    """What an input device can do, by numbers. Everything is ascending."""
+    """What an input device has, as numbers in ascending order."""
 
     kind: str
     """Name of the personality, such as "keyboard"."""
@@ -89,7 +89,7 @@ def built_in() -> list[str]:
 def load(which: str) -> Personality:
     """Load a built-in personality by name, or a file by its path, which ends in ".toml".
 
-    Errors: ValueError, with the mend.
+    Errors: ValueError; its message says what to change.
     """
     if which.endswith(SUFFIX):
         path = Path(which)
@@ -97,14 +97,16 @@ def load(which: str) -> Personality:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{which}: cannot be read: {error}") from error
+            raise ValueError(f"{which} can't be read: {error}") from error
     elif which in built_in():
         kind = which
         entry = files("virtmesh.input") / "personalities" / f"{which}{SUFFIX}"
         text = entry.read_text(encoding="utf-8")
     else:
         known = ", ".join(built_in())
-        raise ValueError(f"no personality {which!r}: choose {known}, or the path of a .toml file")
+        raise ValueError(
+            f"there is no personality {which!r}: choose {known}, or the path of a .toml file"
+        )
     try:
         return parse(kind, tomllib.loads(text))
     except ValueError as error:  # TOMLDecodeError among them
@@ -112,10 +114,10 @@ def load(which: str) -> Personality:
 
 
 def parse(kind: str, document: Mapping[str, Any]) -> Personality:
-    """Check a personality. Errors: ValueError, naming the key and the mend."""
+    """Check a personality. Errors: ValueError; its message names the key and what to change."""
     for key in document:
         if key not in TABLES:
-            raise ValueError(f"{key} is unknown: {_suggest(key, TABLES)}")
+            raise ValueError(f"there is no key {key}: {_suggest(key, TABLES)}")
     codes = {}
     for key, type_name in LISTS.items():
         numbers = _expand(key, _strings(document, key), CODES[type_name])
@@ -126,11 +128,11 @@ def parse(kind: str, document: Mapping[str, Any]) -> Personality:
         codes[EV_ABS] = tuple(axes)
     repeat = document.get("repeat", False)
     if not isinstance(repeat, bool):
-        raise ValueError("repeat must be true or false")  # noqa: TRY004 - one error for a bad file
+        raise ValueError(f"repeat is {repeat!r}: write true or false")  # noqa: TRY004 - one error for a bad file
     if repeat:
         codes[EV_REP] = tuple(sorted(CODES["EV_REP"].values()))
     if not codes:
-        raise ValueError(f"it can do nothing: add {', '.join((*LISTS, 'absolute'))}")
+        raise ValueError(f"it has no events: add one of {', '.join((*LISTS, 'absolute'))}")
     return Personality(
         kind=kind,
         name=check_text("name", document.get("name")),
@@ -144,7 +146,7 @@ def parse(kind: str, document: Mapping[str, Any]) -> Personality:
 def check_text(key: str, text: object) -> str:
     """Return a name or serial that `u` can hold. Errors: ValueError."""
     if not isinstance(text, str) or not text.isprintable() or len(text.encode()) > U_SIZE:
-        raise ValueError(f"{key} must be printable text of at most {U_SIZE} bytes")
+        raise ValueError(f"{key} is {text!r:.200}: it must be printable, at most {U_SIZE} bytes")
     return text
 
 
@@ -152,7 +154,7 @@ def _strings(document: Mapping[str, Any], key: str) -> list[str]:
     """Return a list of strings. Errors: ValueError."""
     found = document.get(key, [])
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise ValueError(f"{key} must be a list of names")
+        raise ValueError(f"{key} is {found!r:.200}: it must be a list of names")
     return found
 
 
@@ -173,7 +175,7 @@ def _expand(key: str, names: Iterable[str], known: Mapping[str, int]) -> tuple[i
 def _number(key: str, name: str, known: Mapping[str, int]) -> int:
     """Return the number of a name. Errors: ValueError, with the nearest names."""
     if name not in known:
-        raise ValueError(f"{key}: no {name!r}: {_suggest(name, known)}")
+        raise ValueError(f"{key}: there is no {name!r}: {_suggest(name, known)}")
     return known[name]
 
 
@@ -193,7 +195,10 @@ def _axes(tables: object) -> dict[int, AbsRange]:
                 " resolution, all 32-bit numbers"
             ) from error
         if axes[code].minimum > axes[code].maximum:
-            raise ValueError(f"absolute.{name}: the minimum is greater than the maximum")
+            raise ValueError(
+                f"absolute.{name}: minimum {axes[code].minimum} is greater than maximum"
+                f" {axes[code].maximum}"
+            )
     return dict(sorted(axes.items()))
 
 
@@ -213,6 +218,6 @@ def _ids(table: object) -> tuple[int, int, int, int]:
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:
-    """Say what was meant, perhaps."""
+    """Return names that are near, as a question."""
     near = get_close_matches(name, list(known), n=3)
     return f"did you mean {' or '.join(near)}?" if near else "see virtmesh_common.evdev for names"

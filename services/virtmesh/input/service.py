@@ -1,4 +1,4 @@
-"""InputService: what people and scripts do to an input device from outside (virtmesh.input.v1)."""
+"""InputService: injecting input and watching lights (virtmesh.input.v1)."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ class InputService(input_pb2_grpc.InputServiceServicer):
         request_iterator: AsyncIterator[pb.InjectRequest],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> None:
-        """Take packets, and say what became of each."""
+        """Take packets, and report the outcomes of each."""
         await InjectStream(self._model.injection, self._checker, context).run(self._closing)
 
     async def ReleaseAll(
         self, request: pb.ReleaseAllRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ReleaseAllResponse:
-        """Release every key and touch."""
+        """Release every key and touch, whoever holds it."""
         return pb.ReleaseAllResponse(keys=self._model.injection.release_all())
 
     async def WatchOutput(  # type: ignore[override]  # as for Inject
@@ -97,7 +97,7 @@ class InputService(input_pb2_grpc.InputServiceServicer):
             while not self._closing.done():
                 sent = await watcher.read()
                 if sent is not None:
-                    await context.write(spell(sent))
+                    await context.write(to_message(sent))
         raise ShuttingDown("the device service is stopping")
 
     async def GetStats(
@@ -105,22 +105,21 @@ class InputService(input_pb2_grpc.InputServiceServicer):
     ) -> pb.GetStatsResponse:
         """Return the counters."""
         injection, output = self._model.injection, self._model.output
-        delivery = injection.delivery
         return pb.GetStatsResponse(
             packets_accepted=injection.accepted,
-            packets_delivered=delivery.delivered,
+            packets_delivered=injection.delivered,
             packets_refused=injection.refused,
-            packets_lost=delivery.lost,
-            packets_waiting=delivery.waiting,
-            packets_split=delivery.split,
+            packets_lost=injection.lost,
+            packets_waiting=injection.waiting,
+            packets_split=injection.split,
             events_accepted=injection.events_accepted,
-            events_delivered=delivery.events_delivered,
+            events_delivered=injection.events_delivered,
             events_output=output.events,
-            malformed=delivery.malformed + output.malformed,
+            malformed=sum(one.malformed for one in self._model.counters),
         )
 
 
-def spell(sent: Sent) -> pb.WatchOutputResponse:
+def to_message(sent: Sent) -> pb.WatchOutputResponse:
     """Put a packet of the driver into a message."""
     return pb.WatchOutputResponse(
         sequence=sent.sequence,

@@ -1,4 +1,4 @@
-"""What an input device is made of, and the features that it offers."""
+"""The settings of an input device, and the features that it offers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ OFFERED = TRANSPORT_FEATURES
 
 @dataclass(frozen=True)
 class InputOptions:
-    """What an input device is made of.
+    """The settings of an input device.
 
-    `personality` is a name or the path of a file, `name_text` the name that the driver reads (that
-    of the personality if it is empty), `queue_size` in entries, `waiting` in packets; `without` has
-    the bits of features that it does not offer.
+    `personality` is a name or the path of a file. `name_text` is the name that the driver reads; if
+    it is empty, the personality's. `queue_size` is in entries, `waiting` in packets. `without` has
+    the feature bits that the device does not offer.
     """
 
     personality: str

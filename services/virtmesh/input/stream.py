@@ -1,7 +1,7 @@
-"""One Inject stream: a task that reads packets, and one that writes what became of them.
+"""One Inject stream: a task that reads packets, and one that writes their outcomes.
 
-The reader stops while its client takes no responses, so that a stream holds few of them:
-OUTBOX_MAX, and one for each of its packets in the waiting room.
+The reader stops while its client takes no responses. So a stream holds few of them: OUTBOX_MAX, and
+one for each of its packets in the waiting room.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
-from virtmesh.input.held_keys import Holder
+from virtmesh.input.held_keys import InjectorState
 from virtmesh.input.injection import Offer
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.errors import BadStream, ShuttingDown, VirtmeshError
@@ -25,29 +25,29 @@ if TYPE_CHECKING:
 OUTBOX_MAX = 1024
 """Responses that may wait for the client before the next packet is read."""
 ENDS = (pb.OUTCOME_DELIVERED, pb.OUTCOME_LOST)
-"""Outcomes after which nothing more becomes of a packet."""
+"""The outcomes that are the last of a packet."""
 
 
 class InjectStream:
-    """An injector. What it holds is released when `run` ends, however it ends."""
+    """A stream of an injector. The keys it holds are released when `run` ends, however it ends."""
 
     def __init__(self, injection: Injection, checker: Checker, context: Any) -> None:
         self._injection = injection
         self._checker = checker
         self._context = context
-        self._holder = Holder()
+        self._state = InjectorState()
         self._outbox: deque[pb.InjectResponse] = deque()
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._unended = 0
-        """Packets whose end is still to be told."""
+        """Packets whose last outcome is still to be written."""
         self._complete = False
-        """True when no packet comes any more."""
+        """True when the client sends no more packets."""
         self._stopping = False
-        """True when nothing more is to be told."""
+        """True when no more responses are written."""
 
     async def run(self, closing: asyncio.Future[None]) -> None:
-        """Serve the stream until its client has sent everything and knows what became of it.
+        """Serve the stream until its client has sent everything and has every outcome.
 
         Errors: BadEvent, BadStream; ShuttingDown when `closing` is done.
         """
@@ -56,7 +56,7 @@ class InjectStream:
         try:
             await asyncio.wait({reader, writer, closing}, return_when=asyncio.FIRST_COMPLETED)
             if reader.done():
-                self._injection.leave(self._holder)
+                self._injection.leave(self._state)
                 await asyncio.wait({writer, closing}, return_when=asyncio.FIRST_COMPLETED)
             if closing.done():
                 reader.cancel()
@@ -67,25 +67,26 @@ class InjectStream:
         finally:
             reader.cancel()
             writer.cancel()
-            self._injection.leave(self._holder)
+            self._injection.leave(self._state)
             await asyncio.gather(reader, writer, return_exceptions=True)
 
     async def _stop(self, writer: asyncio.Task[None]) -> None:
-        """Release what the stream holds, and end its writing with the response under way."""
-        self._injection.leave(self._holder)
+        """Release what the stream holds, and let the response under way be the last."""
+        self._injection.leave(self._state)
         self._stopping = True
         self._news.set()
-        # Not by cancelling: a call that is cancelled in a write can say nothing any more.
+        # Not by cancelling: after a cancelled write gRPC can write nothing more, not even an error.
         await asyncio.wait({writer})
 
     async def _read(self) -> None:
-        """Offer each packet that comes. After an error, ends are not waited for any more."""
+        """Offer each packet that comes. An error ends the wait for outcomes."""
         last = -1
         try:
             while (request := await self._context.read()) is not grpc.aio.EOF:
                 if request.sequence <= last:
                     raise BadStream(
-                        f"packet {request.sequence} came after {last}: sequence must ascend"
+                        f"packet {request.sequence} came after packet {last}: number the packets of"
+                        " a stream in ascending order"
                     )
                 last = request.sequence
                 await self._offer(request)
@@ -102,7 +103,7 @@ class InjectStream:
     async def _offer(self, request: pb.InjectRequest) -> None:
         """Offer one packet. Errors: BadEvent."""
         offer = Offer(
-            self._holder,
+            self._state,
             self._checker.check(request),
             partial(self._report, request),
             report_end=request.report_delivered,
@@ -112,7 +113,7 @@ class InjectStream:
     def _report(
         self, request: pb.InjectRequest, number: int, outcome: pb.Outcome.ValueType
     ) -> None:
-        """Tell the client what became of a packet."""
+        """Add a response for the outcome of a packet."""
         if outcome in ENDS:
             self._unended -= 1
         elif outcome == pb.OUTCOME_ACCEPTED and request.report_delivered:
@@ -122,13 +123,13 @@ class InjectStream:
                 sequence=request.sequence,
                 outcome=outcome,
                 packet=number,
-                waiting=self._injection.delivery.waiting,
+                waiting=self._injection.waiting,
             )
         )
         self._news.set()
 
     async def _write(self) -> None:
-        """Write responses until all that is to be told is told, or the service stops."""
+        """Write responses until every outcome is written, or the service stops."""
         while not self._stopping and (self._outbox or self._unended > 0 or not self._complete):
             if self._outbox:
                 await self._context.write(self._outbox.popleft())

@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from virtmesh.kernel.fdt import Node, cells, cells64, decode, encode, strings
+from virtmesh.kinds import kind_of
 from virtmesh.machine import NAME_PATTERN, RAM_ADDRESS, DeviceEntry, Machine, check_memory
-from virtmesh.machine.board import PLATFORM
 from virtmesh_common.channel import check_address
 from virtmesh_common.errors import BadMachine
 
@@ -147,12 +147,12 @@ def _plic() -> Node:
 
 def _device(device: DeviceEntry) -> Node:
     """Make the node of a device."""
-    place, family = device.place, device.family
+    place, platform = device.place, device.platform
     properties = {name: cells(value) for name, value in device.properties().items()}
     node = Node(
-        f"{family.node}@{place.address:x}",
+        f"{platform.node}@{place.address:x}",
         {
-            "compatible": strings(family.compatible),
+            "compatible": strings(platform.compatible),
             "reg": cells64(place.address, place.size),
             "interrupts": cells(place.irq),
             "interrupt-parent": cells(INTERRUPT_PARENT),
@@ -201,9 +201,8 @@ def _found(path: str, node: Node, parent: Node) -> DeviceNode:
 
 def _is_console(compatible: tuple[str, ...]) -> bool:
     """Say whether a node is one that a console can be on."""
-    return any(
-        family.is_console and family.compatible in compatible for family in PLATFORM.values()
-    )
+    kind = kind_of(compatible)
+    return kind is not None and kind.platform is not None and kind.platform.is_console
 
 
 def _console(root: Node, devices: Sequence[tuple[str, DeviceNode]]) -> str:

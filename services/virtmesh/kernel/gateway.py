@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
-from virtmesh_common.api.device.v1 import device_pb2
-from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
-from virtmesh_common.channel import DEVICE_KEY, open_channel
+from virtmesh.kernel.device_channel import DeviceChannel
+from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.errors import DETAILS_KEY, NotOffered, ShuttingDown, from_rpc_error
 from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY
 
@@ -34,7 +33,6 @@ READ_ONLY_METHODS = frozenset(
         "/virtmesh.trace.v1.TraceService/Watch",
     )
 )
-DESCRIBE_TIMEOUT_S = 10.0
 
 
 class Gateway(grpc.aio.ServerInterceptor):
@@ -42,7 +40,8 @@ class Gateway(grpc.aio.ServerInterceptor):
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channels: dict[str, DeviceChannel] = {}
+        """By endpoint: no more than the machine has devices."""
         self._streams: set[grpc.aio.StreamStreamCall[bytes, bytes]] = set()
         """Calls that were answered and go on."""
         self._stopping = False
@@ -84,12 +83,12 @@ class Gateway(grpc.aio.ServerInterceptor):
 
         Errors: DeviceNotFound; NotOffered; ShuttingDown; what the device answers.
         """
-        endpoint = self._kernel.device(name).node.endpoint
-        channel = self._channel(endpoint)
+        channel = self._channel(self._kernel.device(name).node.endpoint)
+        channel.check_connection()
         try:
             await self._check_allowed(method, name, channel)
             multicall: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
-            multicall = channel.stream_stream(method)
+            multicall = channel.grpc.stream_stream(method)
             request_id = REQUEST_ID.get()
             call = multicall(
                 messages,
@@ -114,23 +113,20 @@ class Gateway(grpc.aio.ServerInterceptor):
             details = failure.trailing_metadata() or ()
             known = tuple((key, value) for key, value in details if key == DETAILS_KEY)
             if not known:
-                raise from_rpc_error(failure, endpoint) from failure
+                raise from_rpc_error(failure, channel.endpoint) from failure
             await context.abort(failure.code(), failure.details(), known)
 
-    async def _check_allowed(self, method: str, name: str, channel: grpc.aio.Channel) -> None:
-        """Refuse a call that is not for people."""
+    async def _check_allowed(self, method: str, name: str, channel: DeviceChannel) -> None:
+        """Refuse a call that is not for people. Errors: NotOffered; AioRpcError."""
         if method in READ_ONLY_METHODS:
             return
-        about = await DeviceServiceStub(channel).Describe(
-            device_pb2.DescribeRequest(), timeout=DESCRIBE_TIMEOUT_S
-        )
         service = method.removeprefix("/").rpartition("/")[0]
-        if service not in about.services:
-            offered = ", ".join(about.services) or "none"
+        if not await channel.find_service(service):
+            offered = ", ".join(channel.services) or "none"
             raise NotOffered(f"{method} is not forwarded: {name} offers {offered}")
 
-    def _channel(self, endpoint: str) -> grpc.aio.Channel:
+    def _channel(self, endpoint: str) -> DeviceChannel:
         """Return the channel to a device service."""
         if endpoint not in self._channels:
-            self._channels[endpoint] = open_channel(endpoint)
+            self._channels[endpoint] = DeviceChannel(endpoint)
         return self._channels[endpoint]

@@ -6,19 +6,20 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from virtmesh.blk.block_device import BlockDevice
-from virtmesh.input.input_device import InputDevice
 from virtmesh.kernel.boot_log import BootLog
+from virtmesh.kernel.device import ProbeState
 from virtmesh.kernel.devicetree import parse_blob
 from virtmesh.kernel.irq import IrqController
-from virtmesh.kernel.monitor import Monitor
-from virtmesh.kernel.probe import ProbedDevice, ProbeState
+from virtmesh.kernel.probe import ProbedDevice
 from virtmesh.kernel.vhost_user_device import VhostUserDevice
 from virtmesh_common import __version__
-from virtmesh_common.errors import DeviceNotFound, WrongKind
+from virtmesh_common.errors import DeviceNotFound
 
 if TYPE_CHECKING:
+    from virtmesh.drivers.base import Driver
     from virtmesh.drivers.settings import Settings
+    from virtmesh.kernel.device import MachineDevice
+    from virtmesh.kernel.devicetree import DeviceNode
     from virtmesh.telemetry.recorder import Traced
 
 
@@ -32,27 +33,15 @@ class Kernel:
         self.boot_log = BootLog()
         self.machine = parse_blob(blob)
         self.irq = IrqController()
-        self.devices = {
-            node.name: (VhostUserDevice if node.reserved else ProbedDevice)(
-                node,
-                machine=self.machine,
-                settings=settings,
-                irq=self.irq,
-                boot_log=self.boot_log,
-            )
-            for node in self.machine.devices
-        }
+        self.devices = {node.name: self._device(node, settings) for node in self.machine.devices}
         self._describe(settings, f"{len(blob)} bytes{' from ' * bool(source)}{source}")
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to bring all devices up; the monitor waits for its console."""
+        """Begin to bring all devices up."""
         self._tasks = [
             asyncio.create_task(device.run(), name=name) for name, device in self.devices.items()
         ]
-        if self.machine.console:
-            monitor = Monitor(self, self.devices[self.machine.console])
-            self._tasks.append(asyncio.create_task(monitor.run(), name="monitor"))
 
     async def stop(self) -> None:
         """Give all devices back."""
@@ -71,7 +60,7 @@ class Kernel:
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*(device.until(*done) for device in mine))
 
-    def device(self, name: str) -> ProbedDevice:
+    def device(self, name: str) -> MachineDevice:
         """Return a device. Errors: DeviceNotFound."""
         found = self.devices.get(name)
         if found is None:
@@ -83,19 +72,21 @@ class Kernel:
         """Return the driver's side of a device, in use or not. Errors: DeviceNotFound."""
         return self.device(name).traced
 
-    def block_device(self, name: str) -> BlockDevice:
-        """Return a disk that is in use. Errors: DeviceNotFound; DeviceNotReady; WrongKind."""
-        driver = self.device(name).ready_driver()
-        if not isinstance(driver, BlockDevice):
-            raise WrongKind(f"{name} is no disk: it is driven by {type(driver).__name__}")
-        return driver
+    def driver(self, name: str) -> Driver:
+        """Return the driver of a device that is in use. Errors: DeviceNotFound; DeviceNotReady."""
+        return self.device(name).ready_driver()
 
-    def input_device(self, name: str) -> InputDevice:
-        """Return an input device in use. Errors: DeviceNotFound; DeviceNotReady; WrongKind."""
-        driver = self.device(name).ready_driver()
-        if not isinstance(driver, InputDevice):
-            raise WrongKind(f"{name} is no input device: it is driven by {type(driver).__name__}")
-        return driver
+    def _device(self, node: DeviceNode, settings: Settings) -> MachineDevice:
+        """Make the device of a node."""
+        if node.reserved:
+            return VhostUserDevice(node, self.boot_log, settings.recorder)
+        return ProbedDevice(
+            node,
+            machine=self.machine,
+            settings=settings,
+            irq=self.irq,
+            boot_log=self.boot_log,
+        )
 
     def _describe(self, settings: Settings, tree: str) -> None:
         """Say in the boot log what the machine is made of."""

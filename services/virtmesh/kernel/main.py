@@ -13,17 +13,15 @@ import click
 import structlog
 import uvloop
 
-from virtmesh.blk import kernel_service as block_service
-from virtmesh.blk.kernel_service import BlockDeviceService
 from virtmesh.drivers.settings import Settings
-from virtmesh.input import kernel_service as input_service
-from virtmesh.input.kernel_service import InputDeviceService
 from virtmesh.kernel import service
 from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.gateway import Gateway
 from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.metrics import kernel_metrics
+from virtmesh.kernel.monitor import Monitor
 from virtmesh.kernel.service import KernelService
+from virtmesh.kinds import all_kinds, broken_kinds
 from virtmesh.kinds.option_types import Address, Events, Size
 from virtmesh.machine import (
     DoorbellKind,
@@ -38,11 +36,7 @@ from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
 from virtmesh.telemetry.exporter import MetricsServer
 from virtmesh_common import __version__
-from virtmesh_common.api.kernel.v1 import (
-    block_device_pb2_grpc,
-    input_device_pb2_grpc,
-    kernel_pb2_grpc,
-)
+from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2_grpc
 from virtmesh_common.errors import BadMachine, VirtmeshError
 
@@ -93,7 +87,10 @@ class KernelServer:
         self._gateway = Gateway(self.kernel)
         self._server = Server(plan.listen, [self._gateway])
         self._trace = trace.TracePlane(self.kernel.traced)
-        self._inputs = InputDeviceService(self.kernel.input_device)
+        self._of_kinds = [
+            make(self.kernel.driver) for one in all_kinds() for make in one.kernel_services
+        ]
+        self._monitor: asyncio.Task[None] | None = None
         self._metrics: MetricsServer | None = None
 
     @property
@@ -110,10 +107,10 @@ class KernelServer:
         """Serve, and begin to bring the devices up."""
         grpc = self._server.grpc
         kernel_pb2_grpc.add_KernelServiceServicer_to_server(KernelService(self.kernel), grpc)
-        block_device_pb2_grpc.add_BlockDeviceServiceServicer_to_server(
-            BlockDeviceService(self.kernel.block_device), grpc
-        )
-        input_device_pb2_grpc.add_InputDeviceServiceServicer_to_server(self._inputs, grpc)
+        for of_kind in self._of_kinds:
+            of_kind.add_to(grpc)
+        for name, why in broken_kinds().items():
+            log.warning("a kind of device can't be used", kind=name, why=why)
         trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, grpc)
         if self._plan.metrics:
             self._metrics = MetricsServer(
@@ -122,10 +119,12 @@ class KernelServer:
                 labels={"machine": self.kernel.machine.name},
             )
             log.info("metrics", address=self._metrics.address)
-        await self._server.start(
-            (service.SERVICE, block_service.SERVICE, input_service.SERVICE, trace.SERVICE)
-        )
+        names = (service.SERVICE, *(one.name for one in self._of_kinds), trace.SERVICE)
+        await self._server.start(names)
         self.kernel.start()
+        if console := self.kernel.machine.console:
+            monitor = Monitor(self.kernel, self.kernel.device(console))
+            self._monitor = asyncio.create_task(monitor.run(), name="monitor")
 
     def _collect(self) -> Iterable[Metric]:
         """Return every metric of the kernel service, read now."""
@@ -140,10 +139,18 @@ class KernelServer:
                 steps.push_async_callback(asyncio.to_thread, self._metrics.close)
             steps.push_async_callback(self._gateway.close)
             steps.push_async_callback(self.kernel.stop)
-            self._inputs.close()
+            steps.push_async_callback(self._stop_monitor)
+            for of_kind in self._of_kinds:
+                of_kind.end_streams()
             self._trace.close()
             self._gateway.end_streams()
             await self._server.stop(GRACE_SECONDS)
+
+    async def _stop_monitor(self) -> None:
+        """End the session at the console."""
+        if self._monitor:
+            self._monitor.cancel()
+            await asyncio.gather(self._monitor, return_exceptions=True)
 
 
 async def run(plan: Plan) -> None:

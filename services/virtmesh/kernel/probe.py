@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from enum import Enum
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
-from virtmesh_native import Recorder
 
 from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import PAGE, Ram
-from virtmesh.kinds.finding import find_driver
-from virtmesh.telemetry.recorder import Traced
+from virtmesh.kernel.device import PAUSES_S, MachineDevice, ProbeState
+from virtmesh.kinds import broken_kinds, kind_of
 from virtmesh.virtio.mmio_driver import VirtIOHeader
 from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.errors import (
@@ -49,21 +47,7 @@ COMES_BACK = (DeviceLost, ServiceUnavailable, DeviceAttached, ShuttingDown, Memo
 """Errors that mend themselves when the device service, or its other driver, has moved on."""
 
 
-class ProbeState(Enum):
-    """How far the kernel is with a device (virtmesh.kernel.v1.ProbeState)."""
-
-    WAITING = 1
-    PROBING = 2
-    READY = 3
-    FAILED = 4
-    RESERVED = 5
-
-
-PAUSES_S = {ProbeState.WAITING: (0.05, 2.0), ProbeState.FAILED: (1.0, 30.0)}
-"""First and longest pause before the next attempt, by the state of waiting."""
-
-
-class ProbedDevice:
+class ProbedDevice(MachineDevice):
     """One device of the machine. `run` never ends by itself; cancelling it gives the device back.
 
     `driver` is there from the end of the probe until the device fails or is lost.
@@ -78,24 +62,13 @@ class ProbedDevice:
         irq: IrqController,
         boot_log: BootLog,
     ) -> None:
-        self.node = node
-        self.state = ProbeState.WAITING
-        self.detail = "not tried yet"
-        self.device_id = 0
-        self.vhost_user_socket = ""
-        """Path of the socket for guests, of a device that is reserved for them."""
-        self.driver: Driver | None = None
-        self.attaches = 0
-        self.recorder = Recorder(settings.recorder)
-        self._kind = ""
+        super().__init__(node, boot_log, settings.recorder)
         self._machine = machine.name
         self._ram_size = settings.memory or machine.ram_size
         self._settings = settings
         self._irq = irq
-        self._boot_log = boot_log
         self._requests_before = 0
         self._was_ready = False
-        self._changed = asyncio.Event()
 
     @property
     def requests(self) -> int:
@@ -123,19 +96,6 @@ class ProbedDevice:
         return self._settings.doorbell.value if self._is_virtio else ""
 
     @property
-    def traced(self) -> Traced:
-        """The driver's side of the device's dialogue."""
-        return Traced(
-            recorder=self.recorder,
-            side=trace_pb2.SIDE_DRIVER,
-            device=self.node.name,
-            kind=self._kind,
-            compatible=self.node.compatible[0] if self.node.compatible else "",
-            virtio_device_id=self.device_id,
-            reg_shift=self.node.properties.get("reg-shift", 0),
-        )
-
-    @property
     def _is_virtio(self) -> bool:
         """Whether a virtio header says what it is."""
         return COMPATIBLE in self.node.compatible
@@ -149,21 +109,8 @@ class ProbedDevice:
             )
         return self.driver
 
-    async def until(self, *states: ProbeState, detail: str = "") -> None:
-        """Wait until the device is in one of the states, with a detail that has these words."""
-        while self.state not in states or detail not in self.detail:
-            self._changed.clear()
-            await self._changed.wait()
-
-    async def next_driver(self, last: Driver | None) -> Driver:
-        """Wait until the device is in use by another driver than the last one."""
-        while self.state is not ProbeState.READY or self.driver in (None, last):
-            self._changed.clear()
-            await self._changed.wait()
-        return self.ready_driver()
-
     async def look(self) -> None:
-        """Bring up to date what this kernel does not hear by itself: nothing, of its own."""
+        """Do nothing: the kernel hears of what it drives by itself."""
 
     async def run(self) -> None:
         """Bring the device up; when it is lost or fails, do so again, after a pause that grows."""
@@ -199,7 +146,7 @@ class ProbedDevice:
                 handover=self.node.handover,
             )
             undo.push_async_callback(bus.close)
-            bus.recorder, self._kind = self.recorder, bus.kind
+            bus.recorder, self.kind = self.recorder, bus.kind
             self.recorder.record(trace_pb2.EVENT_KIND_ATTACH, text=driver_name)
             undo.push(self._left)
             self.attaches += 1
@@ -253,11 +200,12 @@ class ProbedDevice:
         if self._is_virtio:
             self.device_id = (await VirtIOHeader(bus).probe()).device_id
             what = f"virtio device ID {self.device_id}"
-        kind = find_driver(node.compatible, self.device_id)
-        if kind is None:
-            raise DriverError(f"no driver for {what}")
+        kind = kind_of(node.compatible, self.device_id)
+        if kind is None or kind.driver is None:
+            why = broken_kinds().get(bus.kind)
+            raise DriverError(f"no driver for {what}{f': {why}' if why else ''}")
         try:
-            return kind.from_node(bus, node.properties, self._settings)
+            return kind.driver.from_node(bus, node.properties, self._settings)
         except ValueError as error:
             raise DriverError(f"the properties of its node are wrong: {error}") from error
 
@@ -284,12 +232,3 @@ class ProbedDevice:
         """Note that a device can't be used, and whether that mends itself."""
         comes_back = isinstance(error, COMES_BACK)
         self._move(ProbeState.WAITING if comes_back else ProbeState.FAILED, error.message)
-
-    def _move(self, state: ProbeState, detail: str) -> None:
-        """Change the state, and say so."""
-        if (state, detail) == (self.state, self.detail):
-            return
-        self.state, self.detail = state, detail
-        self._boot_log.add(f"{self.node.name}: {state.name.lower()}{': ' * bool(detail)}{detail}")
-        log.info("device", device=self.node.name, state=state.name, detail=detail)
-        self._changed.set()

@@ -11,8 +11,8 @@ from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
 if TYPE_CHECKING:
     from typing import Any
 
+    from virtmesh.kernel.device import MachineDevice
     from virtmesh.kernel.kernel import Kernel
-    from virtmesh.kernel.probe import ProbedDevice
 
 SERVICE = "virtmesh.kernel.v1.KernelService"
 
@@ -34,7 +34,7 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
         devices = [self._describe(device) for device in found]
         return pb.ListDevicesResponse(machine=self._kernel.machine.name, devices=devices)
 
-    def _describe(self, device: ProbedDevice) -> pb.Device:
+    def _describe(self, device: MachineDevice) -> pb.Device:
         """Describe one device."""
         node = device.node
         return pb.Device(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 import grpc.aio
 
 from virtmesh.drivers.virtio import VirtIODriver
-from virtmesh.kernel.probe import PAUSES_S, ProbedDevice, ProbeState
-from virtmesh.kinds.finding import find_driver
+from virtmesh.kernel.device import PAUSES_S, MachineDevice, ProbeState
+from virtmesh.kinds import kind_of
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
 from virtmesh_common.channel import open_channel
@@ -23,15 +23,20 @@ from virtmesh_common.virtio.features import feature_names
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from virtmesh.kernel.boot_log import BootLog
+    from virtmesh.kernel.devicetree import DeviceNode
+
 LOOK_TIMEOUT_S = 2.0
 """How long the device service may take to say how it is."""
 
 
-class VhostUserDevice(ProbedDevice):
-    """One device of the machine; `look` brings what it says up to date."""
+class VhostUserDevice(MachineDevice):
+    """A device that guests drive; `look` refreshes what it says."""
 
-    _status = device_pb2.GetStatusResponse()
-    _stats = device_pb2.GetStatsResponse()
+    def __init__(self, node: DeviceNode, boot_log: BootLog, events: int) -> None:
+        super().__init__(node, boot_log, events)
+        self._status = device_pb2.GetStatusResponse()
+        self._stats = device_pb2.GetStatsResponse()
 
     @property
     def driver_name(self) -> str:
@@ -41,10 +46,10 @@ class VhostUserDevice(ProbedDevice):
     @property
     def features(self) -> Sequence[str]:
         """Names of the features that were negotiated with the guest, ascending by bit."""
-        kind = find_driver(self.node.compatible, self.device_id)
-        if kind is None or not issubclass(kind, VirtIODriver):
+        kind = kind_of(self.node.compatible, self.device_id)
+        if kind is None or kind.driver is None or not issubclass(kind.driver, VirtIODriver):
             return ()
-        return feature_names(self._status.driver_features, kind.family)
+        return feature_names(self._status.driver_features, kind.driver.family)
 
     @property
     def requests(self) -> int:
@@ -92,7 +97,7 @@ class VhostUserDevice(ProbedDevice):
                 error = from_rpc_error(failure, self.node.endpoint)
                 self._move(ProbeState.WAITING, error.message)
                 return
-        self.device_id, self._kind = about.virtio_device_id, about.kind
+        self.device_id, self.kind = about.virtio_device_id, about.kind
         self.vhost_user_socket = about.vhost_user_socket
         self._status, self._stats = status, stats
         if self.vhost_user_socket:

@@ -1,8 +1,11 @@
 """Finding kinds, by one rule: a kind is a package with a module `kind` that holds a `KIND`.
 
 The package is `virtmesh.NAME` or, anywhere on Python's path, `virtmesh_NAME`; NAME is the name of
-the kind. A process that is started in an environment finds what that environment has: an installed
-package, or a folder in PYTHONPATH.
+the kind, where an underscore stands for a dash. A process finds what its environment has: an
+installed package, or a folder in PYTHONPATH.
+
+A package that can't be imported, or whose `KIND` is no kind, is broken. It takes no other kind with
+it: `find_kind` says what is wrong with it, `all_kinds` leaves it out.
 """
 
 from __future__ import annotations
@@ -16,16 +19,17 @@ from typing import TYPE_CHECKING
 import virtmesh
 from virtmesh.kinds.record import DeviceKind
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.virtio.mmio import COMPATIBLE
 
 if TYPE_CHECKING:
-    from virtmesh.drivers.base import Driver
+    from collections.abc import Mapping
 
 PREFIX = "virtmesh_"
 """Begins the names of packages outside `virtmesh`."""
 
 
 @cache
-def packages() -> dict[str, str]:
+def packages() -> Mapping[str, str]:
     """Return the names of the packages that are kinds, by name of the kind, without importing any.
 
     Where two packages have the name, the one inside `virtmesh` wins, then the first on the path.
@@ -33,10 +37,10 @@ def packages() -> dict[str, str]:
     found: dict[str, str] = {}
     for module in pkgutil.iter_modules(virtmesh.__path__):
         if has_kind(module):
-            found.setdefault(module.name, f"{virtmesh.__name__}.{module.name}")
+            found.setdefault(kind_name(module.name), f"{virtmesh.__name__}.{module.name}")
     for module in pkgutil.iter_modules():
         if module.name.startswith(PREFIX) and has_kind(module):
-            found.setdefault(module.name.removeprefix(PREFIX), module.name)
+            found.setdefault(kind_name(module.name.removeprefix(PREFIX)), module.name)
     return dict(sorted(found.items()))
 
 
@@ -49,39 +53,60 @@ def has_kind(module: pkgutil.ModuleInfo) -> bool:
     return any((Path(folder) / "kind.py").is_file() for folder in folders)
 
 
+def kind_name(package: str) -> str:
+    """Return the name of the kind of a package, without its prefix."""
+    return package.replace("_", "-")
+
+
 def kind_names() -> tuple[str, ...]:
     """Return the names of all kinds, sorted; nothing is imported."""
     return tuple(packages())
 
 
-@cache
 def find_kind(name: str) -> DeviceKind:
-    """Return a kind. Errors: BadMachine when there is none of that name, or it is no kind."""
-    package = packages().get(name)
-    if package is None:
+    """Return a kind. Errors: BadMachine for a name that no kind has, and for a broken kind."""
+    if name not in packages():
         raise BadMachine(f"no kind of device is named {name!r}: there are {', '.join(packages())}")
-    kind = getattr(importlib.import_module(f"{package}.kind"), "KIND", None)
-    if not isinstance(kind, DeviceKind) or kind.name != name:
-        raise BadMachine(f"{package}.kind: KIND must be a DeviceKind with the name {name!r}")
-    return kind
+    found = load(name)
+    if isinstance(found, str):
+        raise BadMachine(found)
+    return found
 
 
 def all_kinds() -> tuple[DeviceKind, ...]:
-    """Return every kind, in the order of their names. Errors: BadMachine."""
-    return tuple(find_kind(name) for name in packages())
+    """Return every kind that is not broken, in the order of their names."""
+    return tuple(kind for name in packages() if isinstance(kind := load(name), DeviceKind))
 
 
-def find_driver(compatible: tuple[str, ...], device_id: int = 0) -> type[Driver] | None:
-    """Return the driver for the compatible strings of a node, if there is one.
+def broken_kinds() -> Mapping[str, str]:
+    """Return what is wrong with each broken kind, by its name."""
+    return {name: why for name in packages() if isinstance(why := load(name), str)}
 
-    `device_id` is the virtio device ID; 0 for what is no virtio device. Errors: BadMachine.
+
+def kind_of(compatible: tuple[str, ...], virtio_device_id: int = 0) -> DeviceKind | None:
+    """Return the kind of the device that a node with these compatible strings stands for, if any.
+
+    `virtio_device_id` is what a virtio device says of itself; 0 for what is no virtio device.
     """
-    drivers = (kind.driver for kind in all_kinds() if kind.driver is not None)
-    return next(
-        (
-            driver
-            for driver in drivers
-            if driver.compatible in compatible and driver.device_id == device_id
-        ),
-        None,
-    )
+    return next((kind for kind in all_kinds() if _is_of(kind, compatible, virtio_device_id)), None)
+
+
+def _is_of(kind: DeviceKind, compatible: tuple[str, ...], virtio_device_id: int) -> bool:
+    """Say whether a device is of a kind."""
+    if kind.platform is not None:
+        return kind.platform.compatible in compatible
+    return COMPATIBLE in compatible and kind.virtio_device_id == virtio_device_id
+
+
+@cache
+def load(name: str) -> DeviceKind | str:
+    """Import the package of a kind; return the kind, or what is wrong with its package."""
+    module = f"{packages()[name]}.kind"
+    try:
+        kind = getattr(importlib.import_module(module), "KIND", None)
+    except Exception as error:  # noqa: BLE001 - whatever the package raises, it is broken
+        why = f"{type(error).__name__}: {error}"
+        return f"the kind {name} can't be used: importing {module} fails with {why}"
+    if not isinstance(kind, DeviceKind) or kind.name != name:
+        return f"the kind {name} can't be used: {module}.KIND must be a DeviceKind named {name!r}"
+    return kind

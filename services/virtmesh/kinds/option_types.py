@@ -7,8 +7,9 @@ import re
 import click
 from virtmesh_native import Recorder
 
-from virtmesh.machine import NAME_PATTERN, parse_size
 from virtmesh_common.channel import check_address
+from virtmesh_common.names import NAME_PATTERN
+from virtmesh_common.sizes import parse_size
 
 
 class Name(click.ParamType[str]):

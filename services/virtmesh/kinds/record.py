@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import click
     from prometheus_client import Metric
 
+    from virtmesh.dashboards.board import Board
     from virtmesh.drivers.base import Driver
     from virtmesh.kinds.service import DeviceServiceFactory, KernelServiceFactory
     from virtmesh.mmio.device import Device
@@ -117,8 +118,8 @@ class DeviceKind:
     driver_metrics: Callable[[Mapping[str, Any]], Iterable[Metric]] = no_metrics
     """The metrics of the kernel's drivers of the kind, by name of the device, read now."""
     metrics: Sequence[Definition] = ()
-    """The definitions of what `collect` and `driver_metrics` return."""
+    """The definitions of what `collect` returns."""
     figures: Sequence[Figure] = ()
     """What `virtmesh top` shows of the device."""
-    dashboard: str = ""
-    """The module that draws the dashboard of the kind; empty: one is generated of its metrics."""
+    dashboard: Board | None = None
+    """The dashboard of the kind; None: one is generated from `metrics`."""

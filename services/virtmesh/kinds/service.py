@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from virtmesh_common.errors import WrongKind
+
 if TYPE_CHECKING:
     import grpc.aio
 
@@ -30,8 +32,14 @@ DeviceServiceFactory = Callable[[Any], KindService]
 FindDriver = Callable[[str], "Driver"]
 """Returns the driver of a device that is in use, by name.
 
-Errors: DeviceNotFound; DeviceNotReady. A driver of another kind is the service's to refuse.
+Errors: DeviceNotFound; DeviceNotReady. A driver of another kind is the service's to refuse, with
+the error that `wrong_kind` makes.
 """
 
 KernelServiceFactory = Callable[[FindDriver], KindService]
 """Makes a service of the kernel, on top of its drivers."""
+
+
+def wrong_kind(name: str, driver: object, wanted: str) -> WrongKind:
+    """Make the error for a device whose driver is not what a service is for, such as a disk."""
+    return WrongKind(f"{name} is no {wanted}: it is driven by {type(driver).__name__}")

@@ -97,12 +97,3 @@ class Child:
         with self.log.open(errors="replace") as log:
             lines = deque((line.strip() for line in log if line.strip()), maxlen=1)
         return lines[0] if lines else "it wrote nothing"
-
-
-def spell_exit(status: int) -> str:
-    """Say how a process ended."""
-    if status >= 0:
-        return f"exit status {status}"
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-status).name
-    return f"signal {-status}"

@@ -9,16 +9,15 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from virtmesh import machine as machine_file
-from virtmesh.machine.file import PATH_OPTIONS
+from virtmesh.kinds import DeviceKind, find_kind
 from virtmesh_common.channel import UNIX_PATH_LIMIT
 from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 HOST_MODULES = (
     "virtmesh_native",
@@ -33,11 +32,12 @@ HANDOVER_SUFFIX = ".handover"
 """What `virtmesh-device` adds to its first unix address to make the handover socket's path."""
 
 
-DISK_FLAGS = {"ro": "read-only", "read-only": "read-only"}
-SERIAL_FLAGS = {"pace": "pace", "auto-flow": "auto-flow"}
-"""Options that need no value, as they are written and as the device has them."""
+SHORT_FLAGS = {"blk": {"ro": "read-only"}}
+"""Shorter names of options that need no value, by kind of device."""
 SERIAL_NAME = "serial"
 """Name of the serial port of a machine without a file."""
+NAME_KEY = "name="
+"""Begins what names a device on a command line."""
 
 
 @dataclass(frozen=True)
@@ -107,44 +107,70 @@ def pick_port(address: str, taken: set[int]) -> str:
             return f"{host}:{number}"
 
 
-def quick_machine(
+def quick_machine(  # noqa: PLR0913 - each is an option of `virtmesh up`
     name: str,
     disks: Sequence[str],
     inputs: Sequence[str] = (),
     serial: str | None = None,
     *,
+    devices: Sequence[str] = (),
     vhost_user: bool = False,
 ) -> str:
     """Return the machine file for devices given on a command line.
 
     A disk is IMAGE[,size=64M][,ro][,OPTION=VALUE], an input device PERSONALITY[,OPTION=VALUE], a
-    serial port [pace][,OPTION=VALUE] (None for no port). With `vhost_user`, disks and input devices
-    are left to guests. Errors: BadMachine.
+    serial port [pace][,OPTION=VALUE] (None for no port), any other device
+    KIND[,name=NAME][,OPTION=VALUE]. With `vhost_user`, virtio devices are left to guests.
+    Errors: BadMachine.
     """
     lines = [f"name = {quote(name)}", "[kernel]", 'metrics = "127.0.0.1:0"']
-    if len(disks) + len(inputs) > machine_file.SLOTS:
-        raise BadMachine(
-            f"{len(disks) + len(inputs)} devices: the machine has {machine_file.SLOTS} slots"
-        )
+    others = [_split(text) for text in devices]
+    on_slots = len(disks) + len(inputs) + sum(kind.platform is None for kind, *_ in others)
+    if on_slots > machine_file.SLOTS:
+        raise BadMachine(f"{on_slots} devices: the machine has {machine_file.SLOTS} slots")
+    names = _Names()
     for index, disk in enumerate(disks):
         image, *options = disk.split(",")
-        lines += _table(f"vd{chr(ord('a') + index)}", "blk", vhost_user=vhost_user)
+        lines += _table(names.take(f"vd{chr(ord('a') + index)}"), "blk", vhost_user=vhost_user)
         lines += [f"image = {quote(str(Path(image).absolute()))}"]
-        lines += _options(disk, options, DISK_FLAGS)
-    used: Counter[str] = Counter()
+        lines += _options(disk, options, find_kind("blk"))
     for text in inputs:
         personality, *options = text.split(",")
         is_file = personality.endswith(".toml")
         stem = Path(personality).stem if is_file else personality
-        used[stem] += 1
-        device = stem if used[stem] == 1 else f"{stem}-{used[stem]}"
-        lines += _table(device, "input", vhost_user=vhost_user)
+        lines += _table(names.take(stem), "input", vhost_user=vhost_user)
         value = str(Path(personality).absolute()) if is_file else personality
-        lines += [f"personality = {quote(value)}", *_options(text, options)]
+        lines += [f"personality = {quote(value)}", *_options(text, options, find_kind("input"))]
     if serial is not None:
-        lines += _table(SERIAL_NAME, "uart", vhost_user=False)
-        lines += _options(serial, serial.split(",") if serial else [], SERIAL_FLAGS)
+        lines += _table(names.take(SERIAL_NAME), "uart", vhost_user=False)
+        lines += _options(serial, serial.split(",") if serial else [], find_kind("uart"))
+    for text, (kind, given, options) in zip(devices, others, strict=True):
+        left = vhost_user and kind.platform is None
+        lines += _table(given or names.take(kind.name), kind.name, vhost_user=left)
+        lines += _options(text, options, kind)
     return "\n".join(lines) + "\n"
+
+
+class _Names:
+    """Names for devices: the second of a name gets a number."""
+
+    def __init__(self) -> None:
+        self._used: Counter[str] = Counter()
+
+    def take(self, name: str) -> str:
+        """Return a name that is free."""
+        self._used[name] += 1
+        return name if self._used[name] == 1 else f"{name}-{self._used[name]}"
+
+
+def _split(text: str) -> tuple[DeviceKind, str, list[str]]:
+    """Split KIND[,name=NAME][,OPTION=VALUE] into kind, name and options. Errors: BadMachine."""
+    kind, *options = text.split(",")
+    names = [option for option in options if option.startswith(NAME_KEY)]
+    if len(names) > 1:
+        raise BadMachine(f"{text}: it has {len(names)} names: give it one")
+    name = names[0].removeprefix(NAME_KEY) if names else ""
+    return find_kind(kind), name, [option for option in options if option not in names]
 
 
 def _table(name: str, kind: str, *, vhost_user: bool) -> list[str]:
@@ -159,17 +185,22 @@ def _table(name: str, kind: str, *, vhost_user: bool) -> list[str]:
     ]
 
 
-def _options(
-    text: str, options: Sequence[str], flags: Mapping[str, str] = MappingProxyType({})
-) -> Iterator[str]:
+def _options(text: str, options: Sequence[str], kind: DeviceKind) -> Iterator[str]:
     """Return the lines of the options of a device. Errors: BadMachine."""
+    flags = SHORT_FLAGS.get(kind.name, {}) | {
+        name: name
+        for option in kind.options
+        if option.is_flag
+        for name in (long.removeprefix("--") for long in option.opts)
+    }
     for option in options:
         key, equals, value = option.partition("=")
         if key in flags and not equals:
             yield f"{flags[key]} = true"
         elif equals and key and value:
-            path = key in PATH_OPTIONS
-            yield f"{quote(key)} = {quote(str(Path(value).absolute()) if path else value)}"
+            is_path = key in kind.path_options
+            is_path |= key in kind.name_or_path_options and value.endswith(".toml")
+            yield f"{quote(key)} = {quote(str(Path(value).absolute()) if is_path else value)}"
         else:
             words = " or ".join([*flags, "OPTION=VALUE"])
             raise BadMachine(f"{text}: {option!r} makes no sense: write {words}")

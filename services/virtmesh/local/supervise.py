@@ -18,10 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from virtmesh.local.child import Child, spell_exit
+from virtmesh.local import run_folder
+from virtmesh.local.child import Child
 from virtmesh.local.plan import Plan, make_plan
 from virtmesh_client.aio.machine import aconnect
 from virtmesh_client.local import rundir
+from virtmesh_client.local.exit_status import spell_exit
 from virtmesh_common.errors import BadMachine, ServiceUnavailable, VirtmeshError
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ class Supervisor:
         Errors: BadMachine when it runs already or does not start; ServiceUnavailable when the
         kernel can't be kept alive.
         """
-        lock = take_folder(self._plan.run_dir)
+        lock = run_folder.take(self._plan.run_dir)
         try:
             try:
                 await self._work()
@@ -183,13 +185,13 @@ class Supervisor:
         self._tell(Event("stopping", f"stopping {self._plan.name}"))
         await self._kernel.stop()
         await asyncio.gather(*(device.stop() for device in self._devices))
-        clean(self._plan.run_dir)
+        rundir.clean(self._plan.run_dir)
         self._tell(Event("stopped", f"{self._plan.name} is stopped"))
 
     def _save(self) -> None:
         """Write state.json."""
         pid = os.getpid()
-        rundir.save(
+        run_folder.save(
             rundir.State(
                 name=self._plan.name,
                 run_dir=str(self._plan.run_dir),
@@ -204,34 +206,6 @@ class Supervisor:
                 processes=tuple(child.state for child in self._children if child.pid),
             )
         )
-
-
-def take_folder(run_dir: Path) -> rundir.Lock:
-    """Take the run folder. Errors: BadMachine when a machine runs in it."""
-    state = rundir.load(run_dir)
-    try:
-        lock = rundir.Lock(run_dir)
-    except BlockingIOError:
-        who = f"{state.name} (pid {state.supervisor.pid})" if state else "a machine"
-        raise BadMachine(
-            f"{who} runs in {run_dir} already: stop it with `virtmesh down`, or start another"
-            " with --name or --run-dir"
-        ) from None
-    if state and state.alive:
-        lock.release()
-        pids = ", ".join(str(process.pid) for process in state.alive)
-        raise BadMachine(
-            f"processes of an earlier {state.name} still run (pid {pids}), their supervisor was"
-            " killed: stop them with `virtmesh down`"
-        )
-    return lock
-
-
-def clean(run_dir: Path) -> None:
-    """Remove sockets and state; logs stay."""
-    for path in run_dir.iterdir():
-        if path.is_socket() or path.name == rundir.STATE:
-            path.unlink(missing_ok=True)
 
 
 async def supervise(plan: Plan, wait: float, report: Callable[[Event], None]) -> bool:

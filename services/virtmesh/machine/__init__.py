@@ -5,17 +5,13 @@ relative to the machine file, unix sockets to the run folder, so `load` resolves
 `Machine.resolve` the second.
 """
 
-from virtmesh.machine.board import RAM_ADDRESS, SLOTS
+from virtmesh.attach.notifier import DoorbellKind
+from virtmesh.drivers.interrupt_mode import InterruptMode
+from virtmesh.machine.board import SLOTS
 from virtmesh.machine.file import load, parse
-from virtmesh.machine.model import (
-    DeviceEntry,
-    DoorbellKind,
-    InterruptMode,
-    KernelEntry,
-    Machine,
-    OptionValue,
-)
-from virtmesh.machine.table import NAME_PATTERN
+from virtmesh.machine.model import DeviceEntry, KernelEntry, Machine, OptionValue
+from virtmesh_common.memory_map import RAM_ADDRESS
+from virtmesh_common.names import NAME_PATTERN
 from virtmesh_common.sizes import check_memory, parse_size
 
 __all__ = [

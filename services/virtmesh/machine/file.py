@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from virtmesh.machine.board import PLATFORM, SLOTS, VIRTIO, family_of
-from virtmesh.machine.model import (
-    DeviceEntry,
-    DoorbellKind,
-    InterruptMode,
-    KernelEntry,
-    Machine,
-    OptionValue,
-)
+from virtmesh.attach.notifier import DoorbellKind
+from virtmesh.drivers.interrupt_mode import InterruptMode
+from virtmesh.kinds import find_kind, kind_names
+from virtmesh.machine.board import SLOTS, VIRTIO, platform_of
+from virtmesh.machine.model import DeviceEntry, KernelEntry, Machine, OptionValue
 from virtmesh.machine.table import Table
 from virtmesh_common.errors import BadMachine
 from virtmesh_common.sizes import check_memory
@@ -24,10 +21,7 @@ from virtmesh_common.sizes import check_memory
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PATH_OPTIONS = frozenset({"image", "log-file"})
-"""Options of devices that are paths."""
-NAME_OR_PATH_OPTIONS = frozenset({"personality"})
-"""Options of devices that are the name of something built in, or a path: one that ends in .toml."""
+    from virtmesh.kinds import DeviceKind
 
 
 def load(path: Path | str) -> Machine:
@@ -90,24 +84,35 @@ def _kernel(table: Table) -> KernelEntry:
 def _devices(table: Table, base: Path) -> tuple[DeviceEntry, ...]:
     """Check every `[[devices]]` table, and give places to those that name none."""
     tables = table.tables("devices")
+    kinds = [_kind(one) for one in tables]
     wanted = [_slot(one) for one in tables]
     free = {
-        family.compatible: iter(sorted(set(range(len(family.places))).difference(taken)))
-        for family, taken in ((VIRTIO, wanted), *((one, ()) for one in PLATFORM.values()))
+        platform.node: iter(sorted(set(range(len(platform.places))).difference(taken)))
+        for platform, taken in ((VIRTIO, wanted), *((platform_of(kind), ()) for kind in kinds))
+        if platform is not VIRTIO or taken is wanted
     }
     devices = []
-    for one, slot in zip(tables, wanted, strict=True):
-        kind = one.name("kind")
-        family = family_of(kind)
-        given = next(free[family.compatible], None) if slot is None else slot
+    for one, kind, slot in zip(tables, kinds, wanted, strict=True):
+        platform = platform_of(kind)
+        given = next(free[platform.node], None) if slot is None else slot
         if given is None:
-            of_kind = f" of kind {kind}" if family is not VIRTIO else ""
+            of_kind = f" of kind {kind}" if platform is not VIRTIO else ""
             raise table.bad(
-                "devices", f"has more than the {len(family.places)} devices{of_kind} of the board"
+                "devices", f"has more than the {len(platform.places)} devices{of_kind} of the board"
             )
         devices.append(_device(one, given, base))
     _no_twins(devices, table)
     return tuple(devices)
+
+
+def _kind(table: Table) -> str:
+    """Return the kind of a device."""
+    kind = table.name("kind")
+    if kind not in kind_names():
+        near = get_close_matches(kind, kind_names(), n=1)
+        mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(kind_names())}"
+        raise table.bad("kind", f"is {kind!r}, and no kind of device has that name: {mend}")
+    return kind
 
 
 def _slot(table: Table) -> int | None:
@@ -116,7 +121,7 @@ def _slot(table: Table) -> int | None:
     if slot is None:
         return None
     kind = table.name("kind")
-    if family_of(kind) is not VIRTIO:
+    if platform_of(kind) is not VIRTIO:
         raise table.bad("slot", f"is for virtio-mmio devices: leave it out, a {kind} needs none")
     if not 0 <= slot < SLOTS:
         raise table.bad("slot", f"must be from 0 to {SLOTS - 1}")
@@ -135,7 +140,7 @@ def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
             "endpoint", 'is not a unix socket: add handover = "PATH", the socket that takes memory'
         )
     for_guests = table.value("vhost-user", (bool,), default=False)
-    if for_guests and family_of(kind) is not VIRTIO:
+    if for_guests and platform_of(kind) is not VIRTIO:
         raise table.bad("vhost-user", f"is for virtio devices: leave it out, a {kind} is none")
     entry = DeviceEntry(
         name=name,
@@ -145,7 +150,7 @@ def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
         handover=handover,
         metrics=table.address("metrics", default=None),
         vhost_user=f"{name}.vhost-user" if for_guests else None,
-        options=_options(table.table("options"), base),
+        options=_options(table.table("options"), base, find_kind(kind)),
     )
     try:
         entry.properties()
@@ -154,7 +159,7 @@ def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
     return entry
 
 
-def _options(table: Table, base: Path) -> dict[str, OptionValue]:
+def _options(table: Table, base: Path, kind: DeviceKind) -> dict[str, OptionValue]:
     """Check the options of a device: plain values, paths made absolute."""
     options: dict[str, OptionValue] = {}
     for key in table.keys:
@@ -162,16 +167,16 @@ def _options(table: Table, base: Path) -> dict[str, OptionValue]:
             raise table.bad(
                 key, "is no option: spell it as the command line does, without dashes before it"
             )
-        is_path = key in PATH_OPTIONS
+        is_path = key in kind.path_options
         value = table.value(key, (str,) if is_path else (str, int, bool), None)
-        is_path |= key in NAME_OR_PATH_OPTIONS and str(value).endswith(".toml")
+        is_path |= key in kind.name_or_path_options and str(value).endswith(".toml")
         options[key] = str(base / value) if is_path else value
     return options
 
 
 def _no_twins(devices: Sequence[DeviceEntry], table: Table) -> None:
     """Refuse two devices of one name, one endpoint or one slot."""
-    in_slots = [device for device in devices if device.family is VIRTIO]
+    in_slots = [device for device in devices if device.platform is VIRTIO]
     for key, sharers in (("name", devices), ("endpoint", devices), ("slot", in_slots)):
         seen: set[object] = set()
         for device in sharers:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from virtmesh.machine.board import family_of
+from virtmesh.attach.notifier import DoorbellKind
+from virtmesh.drivers.interrupt_mode import InterruptMode
+from virtmesh.machine.board import platform_of
 from virtmesh_common.channel import check_address
 from virtmesh_common.errors import BadMachine
 
@@ -14,24 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from virtmesh.machine.board import Family, Place
+    from virtmesh.kinds.record import Place, Platform
 
 OptionValue = str | int | bool
-
-
-class DoorbellKind(StrEnum):
-    """How the kernel rings a queue."""
-
-    EVENTFD = "eventfd"
-    MMIO = "mmio"
-    RPC = "rpc"
-
-
-class InterruptMode(StrEnum):
-    """How the kernel learns of used buffers."""
-
-    INTERRUPT = "interrupt"
-    POLLING = "polling"
 
 
 @dataclass(frozen=True)
@@ -44,7 +30,7 @@ class KernelEntry:
 
 @dataclass(frozen=True)
 class DeviceEntry:
-    """One `[[devices]]` table. `slot` is its place among those of its family, from 0."""
+    """One `[[devices]]` table. `slot` is its place among those of its platform, from 0."""
 
     name: str
     kind: str
@@ -57,14 +43,14 @@ class DeviceEntry:
     options: Mapping[str, OptionValue] = field(default_factory=dict)
 
     @property
-    def family(self) -> Family:
-        """How it is found."""
-        return family_of(self.kind)
+    def platform(self) -> Platform:
+        """How it is found. Errors: BadMachine for a kind that is not there."""
+        return platform_of(self.kind)
 
     @property
     def place(self) -> Place:
         """Where it is on the board."""
-        return self.family.places[self.slot]
+        return self.platform.places[self.slot]
 
     @property
     def address(self) -> int:
@@ -80,7 +66,7 @@ class DeviceEntry:
         """Return what its node tells the driver. Errors: ValueError for what is no number."""
         return {
             name: _cell(one.option, self.options.get(one.option, one.default))
-            for name, one in self.family.properties.items()
+            for name, one in self.platform.properties.items()
         }
 
     def arguments(self) -> list[str]:

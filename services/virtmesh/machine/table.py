@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from virtmesh_common.channel import check_address
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.names import NAME_PATTERN
 from virtmesh_common.sizes import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-NAME_PATTERN = r"[a-z][a-z0-9-]{0,30}"
-"""Names of devices and machines, as a regular expression."""
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 

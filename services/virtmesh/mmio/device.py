@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from enum import IntFlag
 
     from virtmesh_native import GuestMemory, Interrupt
 
     from virtmesh.mmio.register_file import RegisterFile
+    from virtmesh_common.registers import Register
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class Description:
     reg_shift: int = 0
     """Registers are `1 << reg_shift` bytes apart, of a device where that can be chosen."""
     queue_size_max: Sequence[int] = ()
+    registers: Sequence[Register] = ()
+    """The window as this device has it; of a virtio device its configuration space."""
+    family: type[IntFlag] | None = None
+    """The feature bits of this kind of virtio device."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,12 @@ RESERVED = counter(
     "accesses",
     "register",
 )
+RESERVED_BITS = counter(
+    "virtmesh_register_reserved_bits_writes",
+    "Writes that set reserved bits of a register, which have no effect.",
+    "writes",
+    "register",
+)
 
 
 def register_metrics(*files: RegisterFile) -> Iterable[Metric]:
@@ -48,3 +54,7 @@ def register_metrics(*files: RegisterFile) -> Iterable[Metric]:
     )
     yield REFUSED.of(((reason,), count) for reason, count in sorted(refused.items()))
     yield RESERVED.of(((register,), count) for register, count in sorted(reserved.items()))
+    # Files of one window can share what they count here.
+    tallies = dict.fromkeys(file.reserved_bits for file in files)
+    bits = sum((one.writes for one in tallies), Counter[str]())
+    yield RESERVED_BITS.of(((register,), count) for register, count in sorted(bits.items()))

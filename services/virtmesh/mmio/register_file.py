@@ -2,6 +2,7 @@
 
 A `RegisterFile` checks every access against the table
 (width, alignment, existence, direction, value) before any code of the device runs, and counts.
+Reserved bits of a write reach that code, which ignores them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from virtmesh.mmio.reserved_bits import ReservedBits
 from virtmesh_common.errors import (
     BadValue,
     BadWidth,
@@ -30,7 +32,8 @@ class RegisterFile:
     """The registers of one device, with what reads and writes them.
 
     A readable register without a reader holds its reset value. A read-only and a write-only
-    register may share an offset: the direction selects. Not for use by two threads.
+    register may share an offset: the direction selects. `reserved_bits` is told of writes that set
+    them. Not for use by two threads.
     """
 
     def __init__(
@@ -39,7 +42,9 @@ class RegisterFile:
         *,
         readers: Mapping[Register, Callable[[], int]],
         writers: Mapping[Register, Callable[[int], None]],
+        reserved_bits: ReservedBits | None = None,
     ) -> None:
+        self.reserved_bits = reserved_bits or ReservedBits()
         self._readers = readers
         self._writers = writers
         self._read_at: dict[int, Register] = {}
@@ -97,6 +102,8 @@ class RegisterFile:
             self.refused[error.reason] += 1
             raise
         self.writes[register.name] += 1
+        if value & register.reserved_bits:
+            self.reserved_bits.note(register, value)
 
     def _find(self, table: Mapping[int, Register], offset: int, width: int) -> Register:
         """Return the register that an access means."""

@@ -3,7 +3,7 @@
 Usage: python -m virtmesh.rpc.healthcheck [--timeout SECONDS] ADDRESS
 
 Exits 0 if the standard health service at ADDRESS (`unix:PATH` or `HOST:PORT`) answers SERVING; else
-it says in one line what it found instead and exits 1, or 2 if the address is none.
+it prints in one line what it found and exits 1. It exits 2 for an invalid address.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ TIMEOUT_SECONDS = 3.0
 
 
 def find_fault(address: str, timeout: float = TIMEOUT_SECONDS) -> str:
-    """Return what is wrong with the service at the address, or nothing.
+    """Return what is wrong with the service at the address; empty if it is healthy.
 
-    The service has `timeout` seconds to answer. Errors: ValueError if the address is none.
+    The service has `timeout` seconds to answer. Errors: ValueError for an invalid address.
     """
     with open_sync_channel(address) as channel:
         health = health_pb2_grpc.HealthStub(channel)

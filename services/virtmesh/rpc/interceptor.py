@@ -1,8 +1,8 @@
-"""What every call of every service goes through: counting, its identifier in the log, errors.
+"""What every call passes: it is counted, its identifier is logged, exceptions become statuses.
 
-A VirtmeshError ends its call with the class's code, the message, and a google.rpc.Status in the
-trailing metadata. Any other exception is a fault of the service: it is logged here, and the client
-learns only that there was one.
+A VirtmeshError ends its call with the code of its class, its message, and a google.rpc.Status in
+the trailing metadata. Any other exception is a fault of the service: it is logged with a traceback,
+and the client is told only that there was one.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Call:
         self._streams = streams
 
     async def serve(self, request: Any, context: Any) -> Any:
-        """Run the behaviour; end the call with an error if need be, and count how it ended."""
+        """Run the method, turn its exception into a status, and count how the call ended."""
         counts = self._counts
         counts.started += 1
         begun = monotonic()
@@ -134,7 +134,7 @@ class Call:
             counts.durations.observe(monotonic() - begun)
 
     def _counting(self, request: Any, context: Any) -> tuple[Any, CountingContext]:
-        """Have the messages of a stream counted."""
+        """Wrap the requests and the context of a stream, so that messages are counted."""
         if hasattr(request, "__aiter__"):
             request = CountingIterable(request, self._counts)
         else:
@@ -142,19 +142,19 @@ class Call:
         return request, CountingContext(context, self._counts)
 
     def _log(self, code: str, error: str = "") -> None:
-        """Log a call that its client gave an identifier, so that it can be found."""
+        """Log a call if its client sent an identifier."""
         counts, request_id = self._counts, self._request_id
         if not request_id:
             return
         if code != OK:
             log.info("call", method=self._method, code=code, error=cut(error))
-        elif counts.last_logged != request_id:  # who polls says nothing new
+        elif counts.last_logged != request_id:  # One line is enough for a client that polls.
             counts.last_logged = request_id
             log.info("call", method=self._method, code=code)
 
 
 class CountingContext:
-    """The context of a stream, which counts its messages; everything else is the context's own."""
+    """The context of a stream that counts messages; all else is forwarded to the real context."""
 
     def __init__(self, context: grpc.aio.ServicerContext[Any, Any], counts: MethodCounts) -> None:
         self._context = context
@@ -177,7 +177,7 @@ class CountingContext:
 
 
 class CountingIterable:
-    """The requests of a stream, for a method that iterates over them: they are counted."""
+    """The requests of a stream, counted while a method iterates over them."""
 
     def __init__(self, requests: AsyncIterable[Any], counts: MethodCounts) -> None:
         self._requests = requests
@@ -190,7 +190,7 @@ class CountingIterable:
 
 
 def find_request_id(metadata: Iterable[tuple[str, Any]] | None) -> str:
-    """Return the identifier that a client gave its call; empty for none, and for what is none."""
+    """Return the identifier that a client sent with its call; empty if it is missing or invalid."""
     for key, value in metadata or ():
         if key == REQUEST_ID_KEY:
             return check_request_id(value)
@@ -198,7 +198,7 @@ def find_request_id(metadata: Iterable[tuple[str, Any]] | None) -> str:
 
 
 def name_of(code: Any) -> str:
-    """Name the status that a call was aborted with: grpc.aio keeps a code or its number."""
+    """Return the name of a status. grpc.aio reports it as a code or as a number."""
     for status in grpc.StatusCode:
         if code is status or code == status.value[0]:
             return status.name

@@ -1,7 +1,7 @@
 """Calls of gRPC servers.
 
 The names are those that gRPC's own Prometheus interceptors use, so that dashboards for those fit.
-A label never holds what a client made up: methods that this build does not know share one name.
+A label never holds text of a client: methods that this build does not know share one label.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ DURATION = histogram(
 OPEN = gauge("grpc_server_open_calls", "Calls under way: of streams, those open.", "calls", *METHOD)
 
 UNKNOWN = "other"
-"""What a method is called that this build does not know."""
+"""Label of methods that this build does not know."""
 UNARY = "unary"
 
 
 @dataclass
 class MethodCounts:
-    """What is counted of one method."""
+    """Counters of one method."""
 
     labels: tuple[str, str, str]
     started: int = 0
@@ -54,17 +54,17 @@ class MethodCounts:
     handled: Counter[str] = field(default_factory=Counter)
     """Calls ended, by name of the status code."""
     last_logged: str = ""
-    """Identifier of the last call that is in the log as one that went well."""
+    """Identifier of the last successful call that was logged."""
     durations: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS))
 
     @property
     def is_unary(self) -> bool:
-        """Whether there is one request and one answer; a stream's time means nothing."""
+        """True for one request and one answer. The duration of a stream means nothing."""
         return self.labels[0] == UNARY
 
 
 class CallCounts:
-    """Counts the calls of one server. For its event loop."""
+    """Counts the calls of one server. Use it on the event loop of that server only."""
 
     def __init__(self) -> None:
         self._methods: dict[str, MethodCounts] = {}

@@ -1,6 +1,6 @@
 """A gRPC server from start to end: addresses, health, reflection, graceful shutdown.
 
-Devices and the kernel are served by this one class; what they differ in is their services.
+The device services and the kernel service all use this class, each with services of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh_common.channel import SERVER_OPTIONS, check_address
 
-# grpc.aio after wire, which sets gRPC's environment.
+# grpc.aio after virtmesh_common.channel, which sets gRPC's environment.
 import grpc.aio  # isort: skip
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -38,7 +38,7 @@ SOCKET_UMASK = 0o117
 class Server:
     """One gRPC server.
 
-    Add services to `grpc`, then `start`, then `stop`; in between, clients find it healthy.
+    Add services to `grpc`, then call `start`, then `stop`. In between its health is SERVING.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Server:
         calls = CallInterceptor()
         self.grpc = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(calls, *interceptors))
         self.calls = calls.counts
-        """What is counted of its calls."""
+        """Counters of its calls."""
         self.addresses: list[str] = []
         """Where the server listens, once it is started; ports are the actual ones."""
 
@@ -71,13 +71,13 @@ class Server:
         log.info("serving", addresses=self.addresses)
 
     async def leave(self) -> None:
-        """Tell the health service's clients that this service is going."""
+        """Set the health to NOT_SERVING: the service is about to stop."""
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace: float = GRACE_SECONDS) -> None:
-        """Take no more calls, and give those under way `grace` seconds.
+        """Refuse new calls, and give those under way `grace` seconds to finish.
 
-        Unix sockets go with the server: gRPC removes them.
+        gRPC removes the unix sockets of the server.
         """
         await self.leave()
         await self.grpc.stop(grace)
@@ -92,7 +92,7 @@ class Server:
             port = self.grpc.add_insecure_port(address)
         except RuntimeError as error:
             raise AddressTaken(
-                f"{address}: can't listen there: is the address free, and may this user use it?"
+                f"{address}: can't listen there: choose an address that is free, and allowed to you"
             ) from error
         finally:
             os.umask(before)
@@ -113,24 +113,24 @@ def clear_stale_socket(path: Path, kind: int = socket.SOCK_STREAM) -> None:
             raise AddressTaken(f"{path}: no such folder: create {path.parent}") from None
         return
     if not stat.S_ISSOCK(mode):
-        raise AddressTaken(f"{path} is there and is no socket: choose another path or remove it")
+        raise AddressTaken(f"{path} exists and is no socket: choose another path or remove it")
     with socket.socket(socket.AF_UNIX, kind) as probe:
         probe.settimeout(0)
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
-            log.info("removing the socket of a service that is gone", path=str(path))
+            log.info("removing the socket of a service that does not run any more", path=str(path))
             path.unlink(missing_ok=True)
             return
         except OSError as error:
-            raise AddressTaken(f"{path}: {os.strerror(error.errno or 0)}") from error
+            raise AddressTaken(f"{path}: can't connect: {os.strerror(error.errno or 0)}") from error
     raise AddressTaken(f"{path}: another service listens there: stop it or choose another path")
 
 
 def catch_signals() -> asyncio.Future[signal.Signals]:
-    """Return what is done when SIGTERM or SIGINT arrives.
+    """Return a future that is done when SIGTERM or SIGINT arrives.
 
-    Catch them before the service says that it serves: whoever reads that may send one at once.
+    Call it before the service logs that it serves: who reads that may send a signal at once.
     """
     loop = asyncio.get_running_loop()
     arrived: asyncio.Future[signal.Signals] = loop.create_future()

@@ -1,4 +1,4 @@
-"""A listening unix socket at a path of its own, which no other service's socket is taken for."""
+"""A listening unix socket that never removes the socket of another service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class UnixListener:
-    """Listens from the start, without blocking. `option` names the path on the command line.
+    """A non-blocking socket that listens from the start.
+
+    `option` is the command-line option that sets the path, for messages.
 
     Errors: AddressTaken.
     """
@@ -24,7 +26,7 @@ class UnixListener:
     def __init__(self, path: Path, kind: int = socket.SOCK_STREAM, *, option: str) -> None:
         if len(os.fsencode(path)) > UNIX_PATH_LIMIT:
             raise AddressTaken(
-                f"{path}: longer than {UNIX_PATH_LIMIT} bytes: choose a shorter {option}"
+                f"{path} is longer than {UNIX_PATH_LIMIT} bytes: choose a shorter {option}"
             )
         clear_stale_socket(path, kind)
         self.socket = socket.socket(socket.AF_UNIX, kind)
@@ -33,7 +35,7 @@ class UnixListener:
             self.socket.bind(str(path))
         except OSError as error:
             self.socket.close()
-            raise AddressTaken(f"{path}: {os.strerror(error.errno or 0)}") from error
+            raise AddressTaken(f"{path}: can't listen: {os.strerror(error.errno or 0)}") from error
         finally:
             os.umask(before)
         self.socket.setblocking(False)  # noqa: FBT003 - as socket has it
@@ -42,15 +44,15 @@ class UnixListener:
         self._inode = path.stat().st_ino
 
     def remove(self) -> None:
-        """Remove the socket's path; call it before `close`.
+        """Remove the path of this socket. Call it before `close`.
 
-        Another service may have put its socket there; while this one is open, its inode number is
-        nobody else's.
+        Another service may have put its own socket there. While this one is open, no other file
+        has its inode number.
         """
         with suppress(FileNotFoundError):
             if self._path.lstat().st_ino == self._inode:
                 self._path.unlink()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self.socket.close()

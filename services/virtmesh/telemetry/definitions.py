@@ -1,6 +1,6 @@
-"""Metrics as data: what one is called, counts and means; collectors only add the values.
+"""Metrics as data: name, type, unit, labels and meaning. Collectors add the values.
 
-An area states its metrics as module constants. `docs/metrics.md` is made from them.
+A package defines its metrics as constants of a module. `docs/metrics.md` is made from them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     """Values of the labels, in the order in which the metric states their names."""
 
 
-class Kind(Enum):
-    """Types of metrics (Prometheus text format 0.0.4), and the suffix that each puts on a name."""
+class MetricType(Enum):
+    """Types of metrics (Prometheus text format 0.0.4), and the suffix of a name of that type."""
 
     COUNTER = "counter", "_total"
     GAUGE = "gauge", ""
@@ -41,19 +41,19 @@ class Kind(Enum):
         self.suffix = suffix
 
 
-FAMILIES: dict[Kind, type[Any]] = {
-    Kind.COUNTER: CounterMetricFamily,
-    Kind.GAUGE: GaugeMetricFamily,
-    Kind.HISTOGRAM: HistogramMetricFamily,
-    Kind.INFO: InfoMetricFamily,
+FAMILIES: dict[MetricType, type[Any]] = {
+    MetricType.COUNTER: CounterMetricFamily,
+    MetricType.GAUGE: GaugeMetricFamily,
+    MetricType.HISTOGRAM: HistogramMetricFamily,
+    MetricType.INFO: InfoMetricFamily,
 }
 
 
 @dataclass(frozen=True)
 class Definition:
-    """One metric. `unit` is a base unit of Prometheus or what is counted; `name` has no suffix."""
+    """One metric. `unit` is a base unit of Prometheus or what is counted. `name` has no suffix."""
 
-    kind: Kind
+    kind: MetricType
     name: str
     meaning: str
     unit: str
@@ -61,7 +61,7 @@ class Definition:
 
     @property
     def full_name(self) -> str:
-        """Name on the page."""
+        """Name on the /metrics page."""
         return self.name + self.kind.suffix
 
     def of(self, rows: Iterable[tuple[Labels, float]]) -> Metric:
@@ -77,7 +77,7 @@ class Definition:
         return self.of([((), value)])
 
     def facts(self, values: Mapping[str, str]) -> Metric:
-        """Return the information: the labels are the facts."""
+        """Return an info metric: its labels are the given values."""
         result: Metric = InfoMetricFamily(self.name, self.meaning, value=dict(values))
         return result
 
@@ -95,7 +95,7 @@ class Definition:
 
 
 class Histogram:
-    """Counts values by size: in fixed buckets, by their upper bounds, ascending. For one thread."""
+    """Counts values in buckets. `bounds` are upper bounds, ascending. Use it on one thread only."""
 
     __slots__ = ("_bounds", "_counts", "sum")
 
@@ -106,7 +106,7 @@ class Histogram:
 
     @classmethod
     def counted(cls, bounds: Sequence[float], counts: Sequence[int], total: float) -> Histogram:
-        """Make one of what something else has counted: one number more than there are bounds."""
+        """Make a histogram of counts: one for each bound, and one for larger values."""
         histogram = cls(bounds)
         histogram._counts = list(counts)
         histogram.sum = total
@@ -123,13 +123,16 @@ class Histogram:
         self.sum += value
 
     def buckets(self) -> list[tuple[str, int]]:
-        """Return the cumulative counts by upper bound, as Prometheus wants them."""
+        """Return (upper bound, cumulative count) of each bucket, in the form of Prometheus."""
         names = [*(f"{bound:.9g}" for bound in self._bounds), "+Inf"]
         return list(zip(names, accumulate(self._counts), strict=True))
 
 
 def powers_of_two(first: float, count: int) -> tuple[float, ...]:
-    """Return bounds that double: quantiles are known to within a factor of two."""
+    """Return `count` bounds from `first` on, each twice the one before.
+
+    Quantiles are then known to a factor of two.
+    """
     return tuple(first * 2**step for step in range(count))
 
 
@@ -138,25 +141,25 @@ LATENCY_BOUNDS = powers_of_two(16e-6, 20)
 
 
 def counter(name: str, meaning: str, unit: str, *labels: str) -> Definition:
-    """State a counter; its name gets the suffix _total."""
-    return Definition(Kind.COUNTER, name, meaning, unit, labels)
+    """Define a counter. Its name on the page has the suffix _total."""
+    return Definition(MetricType.COUNTER, name, meaning, unit, labels)
 
 
 def gauge(name: str, meaning: str, unit: str, *labels: str) -> Definition:
-    """State a gauge."""
-    return Definition(Kind.GAUGE, name, meaning, unit, labels)
+    """Define a gauge."""
+    return Definition(MetricType.GAUGE, name, meaning, unit, labels)
 
 
 def histogram(name: str, meaning: str, *labels: str) -> Definition:
-    """State a histogram of times in seconds."""
-    return Definition(Kind.HISTOGRAM, name, meaning, "seconds", labels)
+    """Define a histogram of times in seconds."""
+    return Definition(MetricType.HISTOGRAM, name, meaning, "seconds", labels)
 
 
 def info(name: str, meaning: str, *labels: str) -> Definition:
-    """State an information: a gauge that is always 1; its name gets the suffix _info."""
-    return Definition(Kind.INFO, name, meaning, "", labels)
+    """Define an info metric: a gauge that is always 1. Its name has the suffix _info."""
+    return Definition(MetricType.INFO, name, meaning, "", labels)
 
 
 def definitions_in(module: ModuleType) -> tuple[Definition, ...]:
-    """Return the metrics that a module states, in their order."""
+    """Return the metrics that a module defines, in their order."""
     return tuple(value for value in vars(module).values() if isinstance(value, Definition))

@@ -1,7 +1,7 @@
 """Serves /metrics to Prometheus: counters are read when somebody asks, never counted twice.
 
-The page is served by a thread, so that a slow scraper holds nobody up; what it shows is collected
-on the event loop, so that collectors may read the state of the service without locks.
+A thread serves the page, so a slow scraper delays nothing else. Values are collected on the event
+loop, so collectors read the state of the service without locks.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class LoopCollector(Collector):
         return future.result(COLLECT_TIMEOUT_SECONDS)
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: registering this collector must not run it."""
+        """Return nothing: the registry must not collect when this collector is registered."""
         return ()
 
     async def _gather(self) -> list[Metric]:
@@ -69,11 +69,11 @@ class MetricsServer:
     ) -> None:
         """Serve at HOST:PORT; port 0 means any. Needs a running event loop.
 
-        Errors: ValueError for an address that is none; AddressTaken when it can't be had.
+        Errors: ValueError for an invalid address; AddressTaken if it can't be listened at.
         """
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
-            raise ValueError(f"{address!r} is no address for metrics: write HOST:PORT")
+            raise ValueError(f"{address!r} is not an address for metrics: write HOST:PORT")
         registry = CollectorRegistry()
         registry.register(
             LoopCollector(collect, labels=labels or {}, loop=asyncio.get_running_loop())
@@ -85,12 +85,14 @@ class MetricsServer:
                 int(port), addr=host.strip("[]"), registry=registry
             )
         except OSError as error:
-            raise AddressTaken(f"{address}: metrics can't be there: {error.strerror}") from error
+            raise AddressTaken(
+                f"{address}: can't serve metrics there: {error.strerror}: choose another address"
+            ) from error
         self.address = f"{host}:{self._server.server_port}"
         """Where the page is, as HOST:PORT."""
 
     def close(self) -> None:
-        """Serve no more. May wait for a page being served: call it off the event loop."""
+        """Stop serving. Waits for a page that is being served: do not call it on the event loop."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

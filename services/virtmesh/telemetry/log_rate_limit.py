@@ -1,8 +1,8 @@
-"""The lines of the log: how many there were, and a limit for those that come again and again.
+"""Counts the lines of the log, and limits lines that repeat.
 
-Drivers and clients can make a service say the same thing without end. Each kind of line, by logger
-and event, may come `BURST` times in a period; then it is left out until the period ends, and the
-next one says how many were.
+Drivers and clients can make a service log the same event without end. Lines are told apart by
+logger and event. Each may come `BURST` times in a period. Further ones are left out, and the next
+line after the period says how many.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ SUPPRESSED = counter(
 )
 
 BURST = 20
-"""Lines of one kind that may come in one period."""
+"""Lines with the same logger and event that are written in one period."""
 PERIOD_S = 10.0
 KINDS_MAX = 1024
-"""Kinds of lines that are told apart. Events are constants, so that there are fewer."""
+"""Most pairs of logger and event that are counted. Events are constants: there are fewer."""
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 @dataclass
-class Kind:
-    """Lines of one logger and event, in one period."""
+class LineCounts:
+    """Counts of one logger and event, in one period."""
 
     begun: float
     lines: int = 0
@@ -52,19 +52,19 @@ class Kind:
 
 
 class LogLimit:
-    """Counts lines, and leaves out those that are too many: a processor of structlog.
+    """Counts lines and drops those above the limit. It is a processor of structlog.
 
-    For the lines of one process, whatever thread they come from: a race costs a line's count.
+    All threads of a process share one. Two threads at the same time may miscount by a line.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._kinds: dict[tuple[str, str], Kind] = {}
+        self._kinds: dict[tuple[str, str], LineCounts] = {}
         self._lines = Counter(dict.fromkeys(LEVELS, 0))
         self._suppressed = 0
 
     def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-        """Let a line pass. Errors: structlog.DropEvent for one too many."""
+        """Return the line if it is to be written. Errors: structlog.DropEvent if it is left out."""
         kind = self._kind_of(event)
         kind.lines += 1
         if kind.lines > BURST:
@@ -81,15 +81,15 @@ class LogLimit:
         yield LINES.of(((level,), self._lines[level]) for level in LEVELS)
         yield SUPPRESSED.one(self._suppressed)
 
-    def _kind_of(self, event: EventDict) -> Kind:
-        """Return what is counted of such lines, in the period that it is now."""
+    def _kind_of(self, event: EventDict) -> LineCounts:
+        """Return the counts of lines like this one, in the current period."""
         key = str(event.get("logger", "")), str(event.get("event", ""))
         now = self._clock()
         kind = self._kinds.get(key)
         if kind is None:
             if len(self._kinds) >= KINDS_MAX:
                 self._kinds.clear()
-            kind = self._kinds[key] = Kind(now)
+            kind = self._kinds[key] = LineCounts(now)
         elif now - kind.begun >= PERIOD_S:
             kind.begun, kind.lines = now, 0
         return kind

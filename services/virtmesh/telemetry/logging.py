@@ -1,4 +1,4 @@
-"""Logs of services: one event a line on stderr, as text for people or as JSON for programs."""
+"""Logs of services: one event a line on standard error, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ FORMATS: tuple[Format, ...] = ("text", "json")
 TRACEBACKS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
-"""Tracebacks as data, without local variables: those hold tickets, sessions and data of disks."""
+"""Tracebacks as data, without local variables, which hold tickets, sessions and data of disks."""
 LIMIT = LogLimit()
-"""What is counted of this process's lines, and what limits them."""
+"""Counts and limits the lines of this process."""
 
 
 def configure(form: Format, *, debug: bool = False) -> None:
-    """Send the events of this process to stderr.
+    """Write the log of this process to standard error, in the given form.
 
-    Code logs by `structlog.get_logger(__name__)`; what libraries log joins in.
+    Code logs by `structlog.get_logger(__name__)`. Lines of libraries get the same form.
     """
     level = logging.DEBUG if debug else logging.INFO
     named: list[Processor] = [
@@ -56,7 +56,7 @@ def configure(form: Format, *, debug: bool = False) -> None:
         processors=[
             structlog.stdlib.filter_by_level,
             *named,
-            LIMIT,  # before the rest: a line that is left out costs little
+            LIMIT,  # First, so that a line that is left out costs little.
             *dressed,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],

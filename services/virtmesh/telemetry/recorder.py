@@ -1,8 +1,8 @@
-"""TraceService: the flight recorders of a service, read page by page or live (virtmesh.trace.v1).
+"""TraceService: the flight recorders of a service, read by page or watched (virtmesh.trace.v1).
 
-A recorder's writers wake nobody: that would cost every event a look. So a watcher looks again and
-again, every PAUSE_S. It reads a page of bounded size in each turn of the event loop, and nothing is
-kept for it: one that is slow finds the oldest events overwritten.
+Writers do not wake watchers, because that would make every event more expensive. A watcher polls
+every PAUSE_S seconds and reads one page of bounded size in each turn of the event loop. Nothing is
+buffered for it: a slow watcher finds the oldest events overwritten, and is told how many.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TraceService"].full_name
 EVENTS_DEFAULT = 65_536
-"""Events that a recorder keeps unless told otherwise: 2.5 MiB."""
+"""Default capacity of a recorder, in events: 2.5 MiB."""
 PAGE_DEFAULT, PAGE_MAX = 1024, 4096
-"""Events of a page: unless asked for, and at most (trace.proto)."""
+"""Events of a page: the default, and the maximum (trace.proto)."""
 PAUSE_S = 0.02
-"""How long a watcher waits for more once it has read all there is."""
+"""Pause of a watcher that has read every event."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _COLUMNS = (
@@ -50,7 +50,7 @@ _LENGTH_DELIMITED = 2
 
 @dataclass(frozen=True)
 class Traced:
-    """One side of one device: its recorder, and what it takes to decode its events."""
+    """The recorder of one side of one device, and what is needed to decode its events."""
 
     recorder: Recorder
     side: pb.Side.ValueType
@@ -62,7 +62,7 @@ class Traced:
 
     @property
     def position(self) -> pb.Position:
-        """Where the recorder stands."""
+        """The oldest and the next sequence number of the recorder, and its capacity."""
         recorder = self.recorder
         return pb.Position(
             oldest_sequence=recorder.oldest,
@@ -72,7 +72,7 @@ class Traced:
 
 
 class TracePlane(trace_pb2_grpc.TraceServiceServicer):
-    """TraceService of what `find` finds by the name of a device, or raises DeviceNotFound for."""
+    """Serves TraceService. `find` returns what is traced of a device, or raises DeviceNotFound."""
 
     def __init__(self, find: Callable[[str], Traced]) -> None:
         self._find = find
@@ -86,7 +86,7 @@ class TracePlane(trace_pb2_grpc.TraceServiceServicer):
     async def Read(
         self, request: pb.ReadRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ReadResponse:
-        """Return a page of the past."""
+        """Return one page of recorded events."""
         traced = self._find(request.device)
         position = traced.position
         first = position.oldest_sequence
@@ -102,7 +102,7 @@ class TracePlane(trace_pb2_grpc.TraceServiceServicer):
     async def Watch(  # type: ignore[override]  # the stubs know generators only
         self, request: pb.WatchRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        """Stream events: where the recorder stands, then pages."""
+        """Stream events: first the position of the recorder, then pages."""
         traced = self._find(request.device)
         position = traced.position
         following = position.next_sequence
@@ -111,9 +111,9 @@ class TracePlane(trace_pb2_grpc.TraceServiceServicer):
         await context.write(pb.WatchResponse(source=self._source(traced), position=position))
         while not self._closed:
             full = False
-            if following < traced.recorder.next:  # Without news no page is made.
+            if following < traced.recorder.next:  # Without new events no page is made.
                 page = read_page(traced.recorder, following, PAGE_DEFAULT)
-                if page.kinds:  # What is lost is told with the next event.
+                if page.kinds:  # A loss is reported with the next event.
                     following = page.next_sequence
                     await context.write(pb.WatchResponse(page=page))
                 full = len(page.kinds) == PAGE_DEFAULT
@@ -121,7 +121,7 @@ class TracePlane(trace_pb2_grpc.TraceServiceServicer):
         raise ShuttingDown("the service is stopping")
 
     def _source(self, traced: Traced) -> pb.Source:
-        """Say where events are from."""
+        """Return the source of the events of a recorder."""
         return pb.Source(
             device=traced.device,
             side=traced.side,
@@ -136,9 +136,10 @@ class TracePlane(trace_pb2_grpc.TraceServiceServicer):
 
 
 def read_page(recorder: Recorder, from_sequence: int, limit: int) -> pb.Page:
-    """Read a page. Its columns go in as they are: on the wire, packed fields are such arrays.
+    """Read a page. The columns are copied into the message unchanged.
 
-    Kinds, details and queues are varints there; being below 128, each is one byte.
+    They have the wire format of packed fields: kinds, details and queues are varints below 128, so
+    each is one byte.
     """
     first, lost, columns, notes = recorder.read(from_sequence, limit)
     page = pb.Page(
@@ -152,12 +153,12 @@ def read_page(recorder: Recorder, from_sequence: int, limit: int) -> pb.Page:
 
 
 def _packed(number: int, column: bytes) -> bytes:
-    """Make a packed field of a column."""
+    """Return a column as a packed field."""
     return bytes([number << 3 | _LENGTH_DELIMITED]) + _varint(len(column)) + column
 
 
 def _varint(number: int) -> bytes:
-    """Encode a number, seven bits in a byte, the lowest first."""
+    """Encode a number as a varint: seven bits in a byte, the lowest first."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)
@@ -168,7 +169,7 @@ def _varint(number: int) -> bytes:
 
 @cache
 def boot_id() -> str:
-    """Return the name of this boot of the host; empty where the system has none."""
+    """Return the identifier of this boot of the host; empty if the system has none."""
     try:
         return BOOT_ID.read_text().strip()
     except OSError:

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 from virtmesh.attach.bus import BATCH_LIMIT, Access, Bus, columns
 from virtmesh.attach.client import AttachmentEventfds
 from virtmesh.attach.eventfd import drain
-from virtmesh.attach.notifier import CallNotifier, EventfdNotifier, Notifier
+from virtmesh.attach.notifier import CallNotifier, DoorbellKind, EventfdNotifier, Notifier
 from virtmesh.host.batch import BatchExecutor
-from virtmesh.machine import DoorbellKind
 from virtmesh.mmio.device import Attachment
 from virtmesh_common.errors import DeviceLost
 from virtmesh_common.virtio.mmio import (

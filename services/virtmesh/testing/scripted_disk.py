@@ -1,7 +1,7 @@
 """A disk whose every answer a test decides: for drivers, and for what drivers do with bad devices.
 
-It keeps its data in a bytearray, holds requests back when told to, answers them in any order, with
-any status, and says of any number of bytes that it wrote them.
+It keeps its data in a bytearray. It holds requests back when told to, answers them in any order and
+with any status, and reports any number of bytes as written.
 
     model = ScriptedDisk(hold=True)
     bus = LocalBus(VirtioMmio(model), ram)
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from enum import IntFlag
 
-    from virtmesh.testing.scripted_device import Buffer
+    from virtmesh.virtio.queue_device import Chain
     from virtmesh_common.registers import Register
 
 FEATURES = int(
@@ -47,17 +47,21 @@ _SEGMENT = struct.Struct("<QII")
 class Request:
     """A request that arrived: its type (a RequestType, if there is one), sector and data."""
 
-    queue: int
-    head: int
+    chain: Chain
     type: int
     sector: int
     out: bytes
-    writable: list[tuple[int, int]]
 
     @property
     def room(self) -> int:
-        """Bytes that the driver wants, but for the status."""
-        return sum(length for _, length in self.writable) - 1
+        """Bytes that the driver wants, without the status."""
+        return self.chain.writable_bytes - 1
+
+    @property
+    def sectors(self) -> range:
+        """The sectors that a read or a write touches."""
+        size = len(self.out) or self.room
+        return range(self.sector, self.sector + size // blk.SECTOR)
 
     @property
     def segments(self) -> list[tuple[int, int, int]]:
@@ -66,7 +70,7 @@ class Request:
 
 
 class ScriptedDisk(ScriptedDevice):
-    """Implements virtmesh.virtio.device.VirtioDevice. `config` sets fields of the configuration."""
+    """A virtio disk. `config` sets fields of the configuration space."""
 
     kind = "blk"
     device_id = blk.VIRTIO_ID_BLOCK
@@ -90,6 +94,8 @@ class ScriptedDisk(ScriptedDevice):
         """Requests that wait for `answer`."""
         self.seen: list[Request] = []
         """Every request that arrived."""
+        self.bad_sectors: set[int] = set()
+        """A request that touches one of them, and is not held, fails with IOERR."""
         self._fields = dict.fromkeys(blk.CONFIG, 0) | {
             blk.CAPACITY: sectors,
             blk.SIZE_MAX: 1 << 20,
@@ -110,20 +116,16 @@ class ScriptedDisk(ScriptedDevice):
         return list(self.held)
 
     def answer(self, request: Request, *, status: int = 0, written: int | None = None) -> None:
-        """Carry a request out, if the status is 0, and give it back.
+        """Execute a request if the status is 0, and give it back.
 
-        `written` is what the disk says it wrote; the truth, if None.
+        `written` is the number of bytes that the disk reports as written; None: the true one.
         """
         if request in self.held:
             self.held.remove(request)
-        memory = self.memory(request.queue)
         data = self._execute(request) if status == RequestStatus.VIRTIO_BLK_S_OK else b""
         reply = data.ljust(request.room, b"\0")[: request.room] + bytes([status])
-        position = 0
-        for address, length in request.writable:
-            memory.write(address, reply[position : position + length])
-            position += length
-        self.give_back(request.queue, request.head, len(reply) if written is None else written)
+        request.chain.write(reply)
+        request.chain.push(len(reply) if written is None else written)
 
     def resize(self, sectors: int) -> None:
         """Change the capacity, and tell the driver."""
@@ -141,21 +143,21 @@ class ScriptedDisk(ScriptedDevice):
         """Forget every request."""
         self.held.clear()
 
-    def take(
-        self, queue: int, head: int, readable: Sequence[Buffer], writable: Sequence[Buffer]
-    ) -> None:
+    def take(self, chain: Chain) -> None:
         """Parse a chain; hold it, or answer it."""
-        sent = b"".join(self.memory(queue).read(*buffer) for buffer in readable)
+        sent = chain.read(chain.readable_bytes)
         kind, _, sector = struct.unpack("<IIQ", sent[:16])
-        request = Request(queue, head, kind, sector, sent[16:], list(writable))
+        request = Request(chain, kind, sector, sent[16:])
         self.seen.append(request)
         if self.hold:
             self.held.append(request)
+        elif self.bad_sectors.intersection(request.sectors):
+            self.answer(request, status=RequestStatus.VIRTIO_BLK_S_IOERR)
         else:
             self.answer(request)
 
     def _execute(self, request: Request) -> bytes:
-        """Carry a request out; return the data for the driver."""
+        """Execute a request; return the data for the driver."""
         start = request.sector * blk.SECTOR
         match request.type:
             case RequestType.VIRTIO_BLK_T_IN:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from virtmesh.testing.scripted_device import ScriptedDevice
 from virtmesh_common.evdev import code_of
 from virtmesh_common.input import spec as layout
-from virtmesh_common.input.spec import DEVIDS, EVENT, EVENTQ, STATUSQ, ConfigSelect, InputFeature
+from virtmesh_common.input.spec import DEVIDS, EVENT, EVENTQ, ConfigSelect, InputFeature
 from virtmesh_common.virtio.features import Feature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from enum import IntFlag
 
-    from virtmesh.testing.scripted_device import Buffer
+    from virtmesh.virtio.queue_device import Chain
     from virtmesh_common.registers import Register
 
 FEATURES = int(Feature.VIRTIO_F_VERSION_1 | Feature.VIRTIO_F_EVENT_IDX)
@@ -51,9 +51,9 @@ def keyboard() -> Pieces:
 
 
 class ScriptedInput(ScriptedDevice):
-    """Implements virtmesh.virtio.device.VirtioDevice.
+    """A virtio input device.
 
-    `sizes` overrides what the field `size` says; `hold` keeps orders until `obey`.
+    `sizes` overrides the values of the field `size`; `hold` keeps orders until `obey`.
     """
 
     kind = "input"
@@ -78,8 +78,8 @@ class ScriptedInput(ScriptedDevice):
         self._pieces = keyboard() if pieces is None else pieces
         self._sizes = sizes or {}
         self._selected = (0, 0)
-        self._posted: deque[tuple[int, Buffer]] = deque()
-        self._held: deque[int] = deque()
+        self._posted: deque[Chain] = deque()
+        self._held: deque[Chain] = deque()
 
     @property
     def posted(self) -> int:
@@ -103,30 +103,27 @@ class ScriptedInput(ScriptedDevice):
             self.send_raw(EVENT.pack(*event))
 
     def send_raw(self, data: bytes, *, written: int | None = None) -> None:
-        """Fill a buffer with anything; `written` is what the device says of it, the truth if None.
+        """Fill a buffer with anything, as far as it has room.
 
-        Errors: IndexError when none is posted.
+        `written` is the number of bytes that the device reports as written; None: all of `data`.
+        Errors: IndexError when no buffer is posted.
         """
-        head, (address, length) = self._posted.popleft()
-        self.memory(EVENTQ).write(address, data[:length])
-        self.give_back(EVENTQ, head, len(data) if written is None else written)
+        chain = self._posted.popleft()
+        chain.write(data[: chain.writable_bytes])
+        chain.push(len(data) if written is None else written)
 
     def obey(self) -> None:
         """Give the oldest order back."""
-        self.give_back(STATUSQ, self._held.popleft(), 0)
+        self._held.popleft().push()
 
-    def take(
-        self, queue: int, head: int, readable: Sequence[Buffer], writable: Sequence[Buffer]
-    ) -> None:
+    def take(self, chain: Chain) -> None:
         """Keep a buffer for events; take an order."""
-        if queue == EVENTQ:
-            (buffer,) = writable
-            self._posted.append((head, buffer))
+        if chain.queue == EVENTQ:
+            self._posted.append(chain)
             return
-        (buffer,) = readable
-        kind, code, value = EVENT.unpack(self.memory(queue).read(*buffer))
+        kind, code, value = EVENT.unpack(chain.read(EVENT.size))
         self.orders.append((kind, code, value))
-        self._held.append(head)
+        self._held.append(chain)
         if not self.hold:
             self.obey()
 

@@ -2,8 +2,10 @@
 
 from virtmesh.kinds.record import DeviceKind, Place, Platform, Property
 from virtmesh.telemetry.definitions import definitions_in
-from virtmesh.uart import metrics
+from virtmesh.uart import driver_metrics, metrics
+from virtmesh.uart.dashboard import BOARD
 from virtmesh.uart.driver.driver import NS16550a
+from virtmesh.uart.figures import FIGURES
 from virtmesh.uart.options import OPTIONS, make
 from virtmesh.uart.service import UartService
 from virtmesh.uart.settings import FREQUENCY
@@ -35,5 +37,8 @@ KIND = DeviceKind(
     services=(UartService,),
     collect=lambda port: metrics.uart_metrics(port.chip, port.line, port.far_end),
     driver=NS16550a,
+    driver_metrics=driver_metrics.uart_driver_metrics,
     metrics=definitions_in(metrics),
+    dashboard=BOARD,
+    figures=FIGURES,
 )

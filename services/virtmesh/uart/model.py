@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from virtmesh_native import Interrupt
 
 from virtmesh.mmio.device import Description, DeviceCounters, DeviceState
+from virtmesh.mmio.reserved_bits import ReservedBits
 from virtmesh.uart.chip.chip import Chip
 from virtmesh.uart.chip.clock import Timeline
 from virtmesh.uart.counters import UartCounters
@@ -39,7 +40,7 @@ from virtmesh.uart.register_window import RegisterWindow
 from virtmesh.uart.settings import UartOptions
 from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.errors import NoSuchQueue
-from virtmesh_common.uart.spec import COMPATIBLE
+from virtmesh_common.uart.spec import COMPATIBLE, Registers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +76,12 @@ class UartDevice:
             options.scrollback,
             LogFile(options.log_file) if options.log_file else None,
         )
-        self._window = RegisterWindow(self.chip, self.line, timeline, options.layout)
+        self._window = RegisterWindow(
+            self.chip,
+            self.line,
+            Registers(options.layout, auto_flow=options.auto_flow),
+            ReservedBits(self.interrupt),
+        )
         self._resets = 0
 
     # -- virtmesh.mmio.device.Device -------------------------------------------------------------
@@ -89,6 +95,7 @@ class UartDevice:
             compatible=COMPATIBLE,
             mmio_size_bytes=self.options.layout.size,
             reg_shift=self.options.layout.reg_shift,
+            registers=self._window.table,
         )
 
     @property

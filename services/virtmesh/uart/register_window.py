@@ -10,28 +10,29 @@ from typing import TYPE_CHECKING
 
 from virtmesh.mmio.register_file import RegisterFile
 from virtmesh.uart.chip.format import BYTE
-from virtmesh_common.uart.spec import Registers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from virtmesh.mmio.reserved_bits import ReservedBits
     from virtmesh.uart.chip.chip import Chip
-    from virtmesh.uart.chip.clock import Timeline
     from virtmesh.uart.line.line import SerialLine
-    from virtmesh_common.uart.spec import Layout
+    from virtmesh_common.uart.spec import Registers
 
 
 class RegisterWindow:
     """The registers of one chip. DLAB selects one of two tables; the places are the same."""
 
-    def __init__(self, chip: Chip, line: SerialLine, timeline: Timeline, layout: Layout) -> None:
-        table = Registers(layout)
+    def __init__(
+        self, chip: Chip, line: SerialLine, table: Registers, reserved_bits: ReservedBits
+    ) -> None:
+        self.table = table.table
+        """Every register, whatever DLAB says."""
         self._chip = chip
         self._line = line
-        self._timeline = timeline
         self._rbr = table.rbr
         self._thr = table.thr
-        self._largest = (1 << 8 * layout.reg_io_width) - 1
+        self._largest = (1 << 8 * table.layout.reg_io_width) - 1
         readers = {
             table.rbr: self._read_rbr,
             table.ier: chip.read_ier,
@@ -54,8 +55,10 @@ class RegisterWindow:
             table.dll: chip.write_dll,
             table.dlm: chip.write_dlm,
         }
-        self._main = RegisterFile(table.main, readers=readers, writers=writers)
-        self._latch = RegisterFile(table.latch, readers=readers, writers=writers)
+        self._main, self._latch = (
+            RegisterFile(bank, readers=readers, writers=writers, reserved_bits=reserved_bits)
+            for bank in (table.main, table.latch)
+        )
 
     @property
     def files(self) -> tuple[RegisterFile, RegisterFile]:
@@ -67,7 +70,7 @@ class RegisterWindow:
 
         Errors: BadWidth, UnknownRegister, Misaligned, NotReadable.
         """
-        self._timeline.run_due()
+        self._line.timeline.run_due()
         value = self._selected.read(offset, width)
         if self._chip.changed:
             self._line.settle()
@@ -78,7 +81,7 @@ class RegisterWindow:
 
         Errors: BadWidth, UnknownRegister, Misaligned, NotWritable, BadValue.
         """
-        self._timeline.run_due()
+        self._line.timeline.run_due()
         self._selected.write(offset, width, value)
         if self._chip.changed:
             self._line.settle()
@@ -87,7 +90,7 @@ class RegisterWindow:
         """Read RBR at most `count` times in one piece; nothing of another register."""
         if not self._is_data(offset, width):
             return b""
-        self._timeline.run_due()
+        self._line.timeline.run_due()
         if read := self._line.read_run(count):
             self._main.reads[self._rbr.name] += len(read)
         return read
@@ -100,7 +103,7 @@ class RegisterWindow:
         """
         if not self._is_data(offset, width) or max(values) > self._largest or min(values) < 0:
             return 0
-        self._timeline.run_due()
+        self._line.timeline.run_due()
         characters = bytes(values) if width == 1 else bytes(value & BYTE for value in values)
         if written := self._chip.write_run(characters):
             self._main.writes[self._thr.name] += written

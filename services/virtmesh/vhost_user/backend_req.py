@@ -1,8 +1,8 @@
-"""Requests of this side to a vhost-user front end ("Back-end communication").
+"""Requests of the back end to a vhost-user front end ("Back-end communication").
 
-Each kind of request waits at most once: a front end that does not read finds, when it does, that
-something changed, and not how often. Requests that want an answer, those of in-band notifications,
-are not repeated before it is there.
+Each request waits at most once to be sent: a front end that reads late learns that something
+changed, but not how often. In-band notifications want an answer, and are not repeated before it
+arrives.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
     from virtmesh.vhost_user.messages import BackendRequest
 
-Notice = tuple["BackendRequest", int | None]
-"""A request, and the index of the ring it is about."""
+Outgoing = tuple["BackendRequest", int | None]
+"""A request, and the index of the ring that it is about."""
 
 ANSWER_BYTES = HEADER.size + U64.LAYOUT.size
 
 
 class BackendChannel:
-    """The socket that a front end gave for requests. `failed` gets the error that ends it."""
+    """The socket that a front end sent for requests. `failed` gets the error that ends it."""
 
     def __init__(self, descriptor: int, failed: Callable[[Exception], None]) -> None:
-        """Take the descriptor over. Errors: FrontEndViolation when it is no stream socket."""
+        """Take ownership of the descriptor. Errors: FrontEndViolation if it is no stream socket."""
         try:
             self._socket = socket.socket(fileno=descriptor)
         except OSError as error:
@@ -41,14 +41,14 @@ class BackendChannel:
             raise FrontEndViolation("the socket of SET_BACKEND_REQ_FD is no stream socket")
         self._socket.setblocking(False)  # noqa: FBT003 - as socket has it
         self._failed = failed
-        self._waiting: list[Notice] = []
-        self._unanswered: list[Notice] = []
+        self._waiting: list[Outgoing] = []
+        self._unanswered: list[Outgoing] = []
         self._answers = b""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket.fileno(), self._read)
 
     def send(self, request: BackendRequest, ring: int | None = None) -> None:
-        """Send a request soon, once: with a ring, it wants an answer."""
+        """Send a request, unless it waits to be sent already. With a ring it wants an answer."""
         if (request, ring) not in self._waiting:
             self._waiting.append((request, ring))
         self._flush()
@@ -61,15 +61,15 @@ class BackendChannel:
             self._socket.close()
 
     def _flush(self) -> None:
-        """Send what can be sent now."""
-        for notice in list(self._waiting):
-            if notice in self._unanswered:
+        """Send the waiting requests that the socket takes now."""
+        for one in list(self._waiting):
+            if one in self._unanswered:
                 continue
-            request, ring = notice
+            request, ring = one
             payload = b"" if ring is None else VringState(ring, 0).pack()
             flags = VERSION if ring is None else VERSION | NEED_REPLY
             try:
-                # A message this small is taken whole or not at all.
+                # A message this small is sent whole or not at all.
                 self._socket.send(
                     HEADER.pack(request, flags, len(payload)) + payload, socket.MSG_NOSIGNAL
                 )
@@ -77,16 +77,16 @@ class BackendChannel:
                 self._loop.add_writer(self._socket.fileno(), self._flush)
                 return
             except OSError:
-                self.close()  # It reads no requests any more, which is its affair.
+                self.close()  # The front end has closed its end: it wants no requests.
                 self._waiting.clear()
                 return
-            self._waiting.remove(notice)
+            self._waiting.remove(one)
             if ring is not None:
-                self._unanswered.append(notice)
+                self._unanswered.append(one)
         self._loop.remove_writer(self._socket.fileno())
 
     def _read(self) -> None:
-        """Take answers."""
+        """Read an answer."""
         try:
             data = self._socket.recv(ANSWER_BYTES - len(self._answers))
         except BlockingIOError:
@@ -101,7 +101,7 @@ class BackendChannel:
             return
         request, _, size = HEADER.unpack_from(self._answers)
         self._answers = b""
-        answered = [notice for notice in self._unanswered if notice[0] == request]
+        answered = [one for one in self._unanswered if one[0] == request]
         if size != U64.LAYOUT.size or not answered:
             self.close()
             self._failed(FrontEndViolation(f"an answer to a request {request} that was not made"))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def read_config(model: VirtioDevice, offset: int, size: int) -> bytes:
-    """Return a part of the space; what no field covers is 0. Errors: FrontEndViolation."""
+    """Return a part of the space. Bytes that no field covers are 0. Errors: FrontEndViolation."""
     check_range(offset, size)
     space = bytearray(CONFIG_MAX)
     for field in model.config:
@@ -27,8 +27,8 @@ def read_config(model: VirtioDevice, offset: int, size: int) -> bytes:
 def write_config(model: VirtioDevice, offset: int, content: bytes) -> None:
     """Write the writable fields that lie in a part of the space.
 
-    QEMU writes the space of an input device whole: what is read-only in it is let be.
-    Errors: FrontEndViolation; DriverViolation without such a field, and what the model raises.
+    QEMU writes the whole space of an input device: its read-only fields are ignored.
+    Errors: FrontEndViolation; DriverViolation if no field is writable; BadValue of the model.
     """
     check_range(offset, len(content))
     written = False
@@ -53,5 +53,6 @@ def check_range(offset: int, size: int) -> None:
     """Check a part of the space. Errors: FrontEndViolation."""
     if offset + size > CONFIG_MAX:
         raise FrontEndViolation(
-            f"{size} bytes at offset {offset} of a configuration space of {CONFIG_MAX}"
+            f"{size} bytes at offset {offset} end behind the configuration space of {CONFIG_MAX}"
+            " bytes"
         )

@@ -1,23 +1,21 @@
-"""One vhost-user front end at a device: what each of its messages does.
+"""One vhost-user front end of a device: what each of its messages does.
 
-It drives the same model as a virtio-mmio driver does, by other means: features, configuration space
-and rings come in messages instead of registers. A message that makes no sense ends the connection
-(FrontEndViolation); one that the device refuses, such as a write to a read-only field, is answered
-with failure, if an answer is wanted, and changes nothing.
+It drives the same model as a virtio-mmio driver: features, configuration space and rings come in
+messages instead of registers. A message that breaks the protocol ends the connection
+(FrontEndViolation). A message that the device refuses, such as a write to a read-only field,
+changes nothing; if the front end wants an answer, it is told of the failure.
 
-Why by hand, and in Python: see native/vhost; control messages are rare, and the path from a kick to
-a call is native.
+Control messages are rare, so they are handled in Python. The path from a kick to a call is native.
 
 Threats and known gaps:
-- Guest memory may become shorter under the device: see FrontEndMemory.
-- A front end can fill the image and keep queues busy, as any driver can.
-- Dirty pages are not logged, so that a guest can't be migrated while it runs.
+- The file behind guest memory can become shorter while it is mapped: see FrontEndMemory.
+- A front end can fill the image and keep queues busy, like any driver.
+- Dirty pages are not logged, so a running guest can't be migrated.
 - Addresses are never translated: VIRTIO_F_ACCESS_PLATFORM is not offered.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +26,10 @@ from virtmesh.vhost_user import messages as vu
 from virtmesh.vhost_user.config import read_config, write_config
 from virtmesh.vhost_user.framing import find_shape
 from virtmesh.vhost_user.inflight import InFlightLogs, make_logs
-from virtmesh.vhost_user.memory import GuestRegions
+from virtmesh.vhost_user.memory_slots import MemorySlots
 from virtmesh.vhost_user.messages import ProtocolFeature, Request
 from virtmesh.vhost_user.notifications import FrontEndNotifier
-from virtmesh.vhost_user.vrings import Rings
+from virtmesh.vhost_user.vrings import Vrings
 from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.errors import BadDoorbell, DriverViolation, FrontEndViolation, RegisterError
 from virtmesh_common.virtio.features import Feature, feature_names
@@ -65,7 +63,7 @@ FAILED = vu.U64(1)
 
 
 class FrontEnd:
-    """A front end that holds a device, until `close`. `in_band` offers in-band notifications."""
+    """A front end that holds a device until `close`. `in_band` offers in-band notifications."""
 
     def __init__(self, model: VirtioDevice, connection: MessageSocket, *, in_band: bool) -> None:
         self._model = model
@@ -77,19 +75,20 @@ class FrontEnd:
         self._protocol = ProtocolFeature(0)
         self._features: int | None = None
         self._missing: str | None = Feature.VIRTIO_F_VERSION_1.name
-        """The feature without which there is no agreement."""
+        """A required feature that the front end has not accepted; None once all are accepted."""
         self._status = Status(0)
-        self._told_status = Status(0)
-        """The status that was recorded last."""
-        self._rings = Rings(model)
-        self._notices = FrontEndNotifier(model, self._rings, connection.fail)
+        self._recorded_status = Status(0)
+        """The status that the flight recorder got last."""
+        self._rings = Vrings(model)
+        self._memory = MemorySlots(self._rings, connection.fail)
+        self._notifier = FrontEndNotifier(model, self._rings, connection.fail)
         self._handlers: dict[Request, Callable[[Any, Message], Awaitable[Payload | None]]] = {
             request: getattr(self, f"_{request.name.lower()}") for request in vu.SHAPES
         }
 
     @property
     def state(self) -> DeviceState:
-        """The state of the device, as far as the front end tells it."""
+        """The state of the device, as the front end has set it."""
         status = int(self._device_status)
         return DeviceState(
             device_status=status,
@@ -100,11 +99,13 @@ class FrontEnd:
         )
 
     async def handle(self, message: Message) -> None:
-        """Do what a message asks for, and answer it. Errors: FrontEndViolation."""
+        """Execute a message and answer it. Errors: FrontEndViolation."""
         request, shape = find_shape(message)
         needed = shape.feature
         if needed not in self._protocol:
-            raise FrontEndViolation(f"{request.name} without {needed.name}, its protocol feature")
+            raise FrontEndViolation(
+                f"{request.name} without {needed.name}, the protocol feature that it needs"
+            )
         payload = shape.payload.parse(message.payload)
         try:
             answer = await self._handlers[request](payload, message)
@@ -116,13 +117,13 @@ class FrontEnd:
         wanted = message.needs_reply and ProtocolFeature.REPLY_ACK in self._protocol
         if answer is not None and (shape.replies or wanted):
             self._socket.send(request, vu.REPLY, answer.pack(), [])
-        self._notices.tell_change()
+        self._notifier.tell_change()
         self._record_status()
 
     def close(self) -> None:
-        """Let go of everything of the front end; the device is reset by then."""
-        self._notices.close()
-        self._forget_memory()
+        """Release everything of the front end. The device must be reset."""
+        self._notifier.close()
+        self._memory.close()
         self._forget_logs()
         self._rings.close()
 
@@ -147,9 +148,9 @@ class FrontEnd:
                 await self._rings.enable(index, on=True)
 
     def _agree(self, features: int) -> None:
-        """Agree on features; on none as long as one is missing.
+        """Negotiate features, unless a required one is missing.
 
-        crosvm tells its features piece by piece: that of the protocol, then 32 bits at a time.
+        crosvm sends its features in pieces: the one of the protocol, then 32 bits at a time.
         """
         self._model.reset()
         self._model.interrupt.reset()
@@ -179,7 +180,7 @@ class FrontEnd:
         if self._rings.any_running and protocol != self._protocol:
             raise FrontEndViolation("SET_PROTOCOL_FEATURES: a ring is started")
         self._protocol = protocol
-        self._notices.agree(protocol)
+        self._notifier.agree(protocol)
 
     async def _set_owner(self, _: vu.Payload, __: Message) -> None:
         """Do nothing: the connection is the session."""
@@ -192,7 +193,7 @@ class FrontEnd:
         self._model.reset()
         self._model.interrupt.reset()
         self._features = None
-        self._status = self._told_status = Status(0)  # A reset is recorded as such.
+        self._status = self._recorded_status = Status(0)  # A reset is recorded as such.
 
     async def _get_status(self, _: vu.Payload, __: Message) -> vu.U64:
         return vu.U64(self._device_status)
@@ -206,14 +207,14 @@ class FrontEnd:
         if payload.value == 0:
             await self._reset_device(payload, message)
             return
-        # Front ends set the bits as they come to know of them, so that no order is checked.
+        # Front ends set the bits when they learn of them, so the order is not checked.
         self._status = Status(payload.value & WRITABLE)
         if self._features is None:
             self._status &= ~Status.FEATURES_OK
 
     @property
     def _driver_status(self) -> Status:
-        """What the driver set of the status: told, or else derived from what the front end did."""
+        """The bits that the driver set: as sent, or else derived from what the front end did."""
         if ProtocolFeature.STATUS in self._protocol:
             return self._status
         status = Status.ACKNOWLEDGE | Status.DRIVER
@@ -231,10 +232,10 @@ class FrontEnd:
 
     def _record_status(self) -> None:
         """Record the status, if it changed."""
-        before, self._told_status = self._told_status, self._driver_status
-        if self._told_status != before:
+        before, self._recorded_status = self._recorded_status, self._driver_status
+        if self._recorded_status != before:
             self._model.interrupt.recorder.record(
-                trace_pb2.EVENT_KIND_STATUS, value=self._told_status, extra=before
+                trace_pb2.EVENT_KIND_STATUS, value=self._recorded_status, extra=before
             )
 
     # -- Configuration space --------------------------------------------------------------------
@@ -251,59 +252,21 @@ class FrontEnd:
     # -- Memory -----------------------------------------------------------------------------------
 
     async def _set_mem_table(self, payload: vu.MemoryTable, message: Message) -> None:
-        if len(message.descriptors) != len(payload.regions):
-            raise FrontEndViolation(
-                f"SET_MEM_TABLE: {len(message.descriptors)} descriptors came for"
-                f" {len(payload.regions)} regions"
-            )
-        if len(set(payload.regions)) != len(payload.regions):
-            raise FrontEndViolation("SET_MEM_TABLE: the same region twice")
-        pairs = zip(payload.regions, message.descriptors, strict=True)
-        files = dict(pairs)
-        await self._change_memory(lambda _: GuestRegions(files))
+        await self._memory.set_table(payload.regions, message.descriptors)
 
     async def _get_max_mem_slots(self, _: vu.Payload, __: Message) -> vu.U64:
         return vu.U64(vu.SLOTS_MAX)
 
     async def _add_mem_reg(self, payload: vu.SingleRegion, message: Message) -> None:
-        descriptor, region = message.descriptors[0], payload.region
-        await self._change_memory(
-            lambda now: now.add(region, descriptor) if now else GuestRegions({region: descriptor})
-        )
+        await self._memory.add(payload.region, message.descriptors[0])
 
     async def _rem_mem_reg(self, payload: vu.SingleRegion, _: Message) -> None:
-        if self._rings.memory is None:
-            raise FrontEndViolation("REM_MEM_REG: there is no memory region")
-        await self._change_memory(lambda now: now.remove(payload.region) if now else None)
-
-    async def _change_memory(
-        self, change: Callable[[GuestRegions | None], GuestRegions | None]
-    ) -> None:
-        """Put other memory in the place of the present one; rings wait meanwhile."""
-        async with self._rings.held():
-            changed = change(self._rings.memory)
-            self._forget_memory()
-            self._rings.memory = changed
-            if changed is not None:
-                asyncio.get_running_loop().add_reader(changed.lost, self._lose_memory)
-
-    def _forget_memory(self) -> None:
-        """Let go of the memory; no ring is served."""
-        if self._rings.memory is not None:
-            asyncio.get_running_loop().remove_reader(self._rings.memory.lost)
-            self._rings.memory.close()
-            self._rings.memory = None
-
-    def _lose_memory(self) -> None:
-        """End the connection of a front end that made its memory shorter."""
-        if self._rings.memory is not None:
-            asyncio.get_running_loop().remove_reader(self._rings.memory.lost)
-        self._socket.fail(FrontEndViolation("a file with guest memory was made shorter"))
+        await self._memory.remove(payload.region)
 
     # -- In-flight log ----------------------------------------------------------------------------
 
     async def _get_inflight_fd(self, payload: vu.Inflight, message: Message) -> None:
-        # Before the features are agreed on, make room for either kind of ring.
+        # Before features are negotiated, make room for both ring formats.
         features = self._offered if self._features is None else self._features
         packed = bool(features & Feature.VIRTIO_F_RING_PACKED)
         made, descriptor = make_logs(payload, len(self._rings), packed=packed)
@@ -320,12 +283,12 @@ class FrontEnd:
         self._rings.logs = InFlightLogs(payload, descriptor, rings, self._socket.fail)
 
     def _forget_logs(self) -> None:
-        """Let go of the in-flight logs; no ring is served."""
+        """Release the in-flight logs. No ring may be served."""
         if self._rings.logs is not None:
             self._rings.logs.close()
             self._rings.logs = None
 
-    # -- Rings ------------------------------------------------------------------------------------
+    # -- Rings -------------------------------------------------------------------------------------
 
     async def _get_queue_num(self, _: vu.Payload, __: Message) -> vu.U64:
         return vu.U64(len(self._rings))
@@ -358,7 +321,7 @@ class FrontEnd:
 
     async def _set_vring_call(self, payload: vu.U64, message: Message) -> None:
         index = self._ring_of(payload, message)
-        self._notices.end_in_band_call(index)
+        self._notifier.end_in_band_call(index)
         self._set_call(index, message.descriptor)
 
     async def _set_vring_err(self, payload: vu.U64, message: Message) -> None:
@@ -374,23 +337,23 @@ class FrontEnd:
         await self._rings.enable(payload.index, on=bool(payload.num))
 
     def _ring_of(self, payload: vu.U64, message: Message) -> int:
-        """Return the ring that a message with perhaps a descriptor is for."""
+        """Return the index of the ring that a message with an optional descriptor is about."""
         index, without = payload.value & 0xFF, bool(payload.value & vu.INVALID_FD)
         name = Request(message.request).name
         if payload.value >> 9:
-            raise FrontEndViolation(f"{name}: {payload.value:#x} has bits that mean nothing")
+            raise FrontEndViolation(f"{name}: {payload.value:#x} has bits without a meaning")
         if without == bool(message.descriptors):
             came = "came with" if message.descriptors else "lacks"
-            raise FrontEndViolation(f"{name} {came} a descriptor, and says otherwise")
+            raise FrontEndViolation(f"{name} {came} a descriptor, but its payload says otherwise")
         return self._rings[index].index
 
     def _check_startable(self) -> None:
-        """Check that a ring may be started at all."""
+        """Check that features are negotiated, so that rings may be started."""
         if self._features is None:
             raise FrontEndViolation(f"a ring is started before SET_FEATURES with {self._missing}")
 
     def _set_call(self, index: int, descriptor: int | None) -> None:
-        """Set what is signalled when a buffer is used."""
+        """Set the call descriptor of a ring."""
         try:
             if descriptor is not None:
                 os.set_blocking(descriptor, False)
@@ -399,4 +362,4 @@ class FrontEnd:
             raise FrontEndViolation(f"ring {index}: {error}") from error
 
     async def _set_backend_req_fd(self, _: vu.Payload, message: Message) -> None:
-        self._notices.set_channel(message.descriptors.pop())
+        self._notifier.set_channel(message.descriptors.pop())

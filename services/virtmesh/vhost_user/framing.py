@@ -1,8 +1,8 @@
-"""Messages over a unix stream socket, with descriptors: framing, for either end of vhost-user.
+"""Framing of vhost-user: messages with descriptors over a unix stream socket, for either end.
 
-Bytes that come in are hostile: sizes are bounded before anything is read for them, and descriptors
-belong to the first byte of their message ("Communication"). Every descriptor that arrives is in a
-`Message`, whose receiver closes it.
+Received bytes are hostile: a size is checked before anything of that size is read. Descriptors
+belong to the first byte of their message ("Communication"). Every received descriptor is in a
+`Message`, which its receiver closes.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from virtmesh_common.errors import FrontEndViolation
 DESCRIPTORS_MAX = REGIONS_MAX
 """Most descriptors of a message."""
 MESSAGE_SECONDS = 30.0
-"""How long the rest of a message may take once it has begun."""
+"""Time in which the rest of a message must arrive."""
 
 
 @dataclass
 class Message:
-    """One message as it came: payload unparsed, descriptors open."""
+    """One received message: its payload is not parsed, its descriptors are open."""
 
     request: int
     flags: int = VERSION
@@ -55,11 +55,11 @@ class Message:
 
     @property
     def descriptor(self) -> int | None:
-        """The first descriptor, which stays the message's; None without one."""
+        """The first descriptor, which the message keeps; None if there is none."""
         return self.descriptors[0] if self.descriptors else None
 
     def take_descriptor(self) -> int | None:
-        """Return the first descriptor, which is the caller's from now on; None without one."""
+        """Return the first descriptor, which the caller owns from now on; None if there is none."""
         return self.descriptors.pop(0) if self.descriptors else None
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class Message:
 
 
 class MessageSocket:
-    """One end of a connection. For one reader; writing never waits."""
+    """One end of a connection. One task may read. Writing never waits."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)  # noqa: FBT003 - as socket has it
@@ -78,9 +78,9 @@ class MessageSocket:
         self._waiting: asyncio.Future[None] | None = None
 
     async def receive(self) -> Message | None:
-        """Wait for a message; None at the end of the connection.
+        """Wait for a message. Return None at the end of the connection.
 
-        Errors: FrontEndViolation for what is none, and what was given to `fail`.
+        Errors: FrontEndViolation for a malformed message; the exception that `fail` was given.
         """
         head = Message(0)
         try:
@@ -102,7 +102,7 @@ class MessageSocket:
         return head
 
     def send(self, request: int, flags: int, payload: bytes, descriptors: list[int]) -> None:
-        """Send a message. Errors: FrontEndViolation when the other side takes none."""
+        """Send a message. Errors: FrontEndViolation if the other side does not read it."""
         data = HEADER.pack(request, flags | VERSION, len(payload)) + payload
         try:
             sent = socket.send_fds(self._socket, [data], descriptors, socket.MSG_NOSIGNAL)
@@ -124,7 +124,7 @@ class MessageSocket:
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()
-        self._failed = None  # Raised, it keeps the frames that it passed, and what they hold.
+        self._failed = None  # Its traceback would keep frames, and the objects in them, alive.
 
     async def _readable(self) -> None:
         """Wait until there is something to read."""
@@ -146,7 +146,7 @@ class MessageSocket:
             self._waiting.set_result(None)
 
     async def _rest(self, head: Message, size: int) -> bytes:
-        """Read exactly so many bytes more."""
+        """Read exactly `size` more bytes."""
         data = b""
         while len(data) < size:
             before = len(head.descriptors)
@@ -156,19 +156,19 @@ class MessageSocket:
                     f"the connection ended {size - len(data)} bytes before a message did"
                 )
             if len(head.descriptors) != before:
-                raise FrontEndViolation("descriptors came behind the first byte of a message")
+                raise FrontEndViolation("descriptors came after the first byte of a message")
             data += piece
         return data
 
     async def _piece(self, head: Message, size: int) -> bytes:
-        """Wait for some bytes; descriptors go to `head`. Empty at the end of the connection."""
+        """Wait for at most `size` bytes; empty at the end. Descriptors are added to `head`."""
         while True:
             await self._readable()
             with suppress(BlockingIOError):
                 return self._read(head, size)
 
     def _read(self, head: Message, size: int) -> bytes:
-        """Read some bytes; descriptors go to `head`. Empty at the end of the connection."""
+        """Read at most `size` bytes; empty at the end. Descriptors are added to `head`."""
         descriptors = array.array("i")
         room = socket.CMSG_SPACE(DESCRIPTORS_MAX * descriptors.itemsize)
         try:
@@ -181,7 +181,7 @@ class MessageSocket:
         head.descriptors.extend(descriptors)
         if flags & socket.MSG_CTRUNC:
             raise FrontEndViolation(
-                f"more than {DESCRIPTORS_MAX} descriptors came, or there is no room for them"
+                f"more than {DESCRIPTORS_MAX} descriptors came, or this service has none left"
             )
         return data
 
@@ -195,14 +195,14 @@ def check_header(message: Message, size: int) -> None:
         )
     if size > PAYLOAD_LIMIT:
         raise FrontEndViolation(
-            f"message {message.request}: a payload of {size} bytes; the largest has {PAYLOAD_LIMIT}"
+            f"message {message.request}: a payload of {size} bytes; the limit is {PAYLOAD_LIMIT}"
         )
 
 
 def find_shape(message: Message) -> tuple[Request, Shape]:
-    """Return which message of a front end it is; descriptors are counted.
+    """Return which message of a front end this is, and its shape.
 
-    Errors: FrontEndViolation.
+    Errors: FrontEndViolation if it is none, or has a wrong number of descriptors.
     """
     if message.is_reply:
         raise FrontEndViolation(f"message {message.request} is a reply to nothing")

@@ -1,11 +1,11 @@
 """The in-flight logs of a front end's rings: made here, kept by the front end, used natively.
 
-They say which buffers this service took and did not use, and outlive it: a front end that finds its
-back end gone connects to the next one, and hands the logs over again ("Inflight I/O tracking").
-What is written into them, and in which order, is in native/ring (`inflight`).
+They record which chains this service popped and did not push, and they outlive it: when a back end
+is gone, the front end connects to the next one and sends the logs again ("Inflight I/O tracking").
+native/ring (`inflight`) says what is written into them, in which order.
 
-How the regions of the rings lie in the memory is this side's affair: one behind the other, as long
-as the kind of ring and the size that was asked for demand.
+The back end chooses the layout: the region of each ring follows the one before. Its length depends
+on the ring format and on the number of entries.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PAGE = 4096
-"""What sizes of shared memory are multiples of, in bytes."""
+"""Sizes of shared memory are multiples of this, in bytes."""
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 """Nobody can change the size of the file."""
 
@@ -39,9 +39,9 @@ class InFlightLogs:
         rings: int,
         failed: Callable[[Exception], None],
     ) -> None:
-        """Map the logs; the descriptor stays the caller's. Errors: FrontEndViolation."""
+        """Map the logs. The caller keeps the descriptor. Errors: FrontEndViolation."""
         check(description, rings)
-        # No more than any logs need, whatever the file has.
+        # Map no more than the logs need, whatever the size of the file is.
         needed = length(description, packed=True)
         size = min(description.mmap_size, needed)
         try:
@@ -55,9 +55,9 @@ class InFlightLogs:
         self._loop.add_reader(self._mapping.lost_fd, self._lose)
 
     def of(self, ring: int, *, packed: bool) -> InFlightLog | None:
-        """Return the log of a ring; None when the front end keeps none for it.
+        """Return the log of a ring; None if the front end has none for it.
 
-        Errors: FrontEndViolation when it is not all there.
+        Errors: FrontEndViolation if the log is longer than the file.
         """
         if ring >= self._description.num_queues:
             return None
@@ -71,7 +71,7 @@ class InFlightLogs:
         return InFlightLog(self._memory, address, capacity)
 
     def close(self) -> None:
-        """Let go of the logs, which stay as they are; no ring is served."""
+        """Unmap the logs, which keep their content. No ring may be served."""
         self._loop.remove_reader(self._mapping.lost_fd)
 
     def _lose(self) -> None:
@@ -81,7 +81,7 @@ class InFlightLogs:
 
 
 def make_logs(asked: Inflight, rings: int, *, packed: bool) -> tuple[Inflight, int]:
-    """Make memory for logs; returns its description and descriptor, which is the caller's.
+    """Make memory for logs. Return its description and its descriptor, which the caller owns.
 
     Errors: FrontEndViolation.
     """

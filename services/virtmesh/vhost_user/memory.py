@@ -1,7 +1,7 @@
-"""The memory of a vhost-user front end: its regions, and the two addresses that each byte has.
+"""The memory of a vhost-user front end: its regions and their two kinds of addresses.
 
-Rings are named by user addresses (of the front end's process), everything in them by guest
-addresses ("Memory access").
+Messages give the addresses of rings as user addresses, those of the front end's process.
+Descriptors have guest addresses ("Memory access").
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from virtmesh.vhost_user.messages import MemoryRegion
 
 END = 1 << 64
-"""Behind the last address."""
+"""The first number that is not an address."""
 
 
 class GuestRegions:
-    """The regions at one time, mapped. A change makes a new object: `make`, `add`, `remove`.
+    """The mapped regions. It never changes: `add` and `remove` return a new object.
 
-    Files stay open, since a change maps all of them anew.
+    Files stay open, because a change maps all of them again.
     """
 
     def __init__(self, files: Mapping[MemoryRegion, int]) -> None:
-        """Map the regions; the descriptors stay the caller's. Errors: FrontEndViolation."""
+        """Map the regions. The caller keeps the descriptors. Errors: FrontEndViolation."""
         self._files: dict[MemoryRegion, int] = {}
         try:
             for region, descriptor in files.items():
@@ -50,18 +50,18 @@ class GuestRegions:
             raise
         self.guest_memory = self._memory.guest_memory
         self.lost = self._memory.lost_fd
-        """Readable once a file turned out to be shorter than its region."""
+        """A descriptor that is readable once a file was found to be shorter than its region."""
 
     def add(self, region: MemoryRegion, descriptor: int) -> GuestRegions:
-        """Return these regions and one more."""
+        """Return these regions and one more. Errors: FrontEndViolation."""
         if region in self._files:
             raise FrontEndViolation(f"the region at {region.guest_address:#x} was added before")
         return GuestRegions({**self._files, region: descriptor})
 
     def remove(self, region: MemoryRegion) -> GuestRegions | None:
-        """Return these regions without one; None when it was the last.
+        """Return these regions without one; None if it was the last.
 
-        It is named by its addresses and size; the offset does not count.
+        Addresses and size identify it; the offset does not count. Errors: FrontEndViolation.
         """
         found = [
             known
@@ -90,12 +90,12 @@ class GuestRegions:
         return None
 
     def close(self) -> None:
-        """Close the files. The mapping lasts as long as somebody has it."""
+        """Close the files. The mapping lasts as long as something uses it."""
         while self._files:
             os.close(self._files.popitem()[1])
 
     def _check(self) -> None:
-        """Check the user addresses; the guest addresses are checked when they are mapped."""
+        """Check the user addresses; mapping checks the guest addresses."""
         if len(self._files) > SLOTS_MAX:
             raise FrontEndViolation(f"more than {SLOTS_MAX} memory regions")
         ranges = sorted(

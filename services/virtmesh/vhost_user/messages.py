@@ -1,7 +1,7 @@
-"""The messages of vhost-user, as data: numbers, payloads, descriptors, and what they presuppose.
+"""The messages of vhost-user as data: numbers, payloads, descriptors, required features.
 
-https://qemu-project.gitlab.io/qemu/interop/vhost-user.html, named as there. A payload is parsed
-whole into a frozen object before anything is done with it. Numbers are in native byte order.
+https://qemu-project.gitlab.io/qemu/interop/vhost-user.html has the names. A payload is parsed whole
+into a frozen object before it is used. Numbers are in native byte order.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SLOTS_MAX = 32
 CONFIG_MAX = 256
 """Largest configuration space that is read or written, in bytes (QEMU's limit)."""
 CONFIG_FLAGS = range(2)
-"""What SET_CONFIG is for: a write of the driver, or a migration; read-only fields are let be."""
+"""Flags of SET_CONFIG: a write of the driver, or a migration. Read-only fields are ignored."""
 SIZE_MAX = 32768
 """Largest ring, in entries (virtio 1.4, 2.7)."""
 INVALID_FD = 1 << 8
@@ -87,7 +87,7 @@ class Request(IntEnum):
 
 
 class BackendRequest(IntEnum):
-    """VHOST_USER_BACKEND_*: what this side may send ("Back-end message types")."""
+    """VHOST_USER_BACKEND_*: what a back end may send ("Back-end message types")."""
 
     CONFIG_CHANGE_MSG = 2
     VRING_CALL = 4
@@ -181,7 +181,7 @@ class MemoryTable(Payload):
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Parse a table; room behind the last region that counts is let be."""
+        """Parse a table. Bytes behind its last region are ignored."""
         if len(data) < cls.LAYOUT.size:
             raise FrontEndViolation(f"a payload of {len(data)} bytes holds no MemoryTable")
         count, _ = cls.LAYOUT.unpack_from(data)
@@ -231,7 +231,7 @@ class Config(Payload):
 class Inflight(Payload):
     """An inflight description: size and offset in bytes, rings, entries of each.
 
-    On the wire it has the padding of a C structure: QEMU sends it so, and takes no other.
+    On the wire it has the padding of a C structure: QEMU sends and accepts only this form.
     """
 
     LAYOUT = struct.Struct("=QQHH4x")
@@ -243,15 +243,15 @@ class Inflight(Payload):
 
 @dataclass(frozen=True)
 class Shape:
-    """What a message looks like, and what it presupposes."""
+    """What a message looks like, and the protocol feature that it needs."""
 
     payload: type[Payload] = Payload
     descriptors: range = range(1)
-    """How many descriptors may come along."""
+    """Allowed numbers of descriptors."""
     feature: ProtocolFeature = field(default_factory=lambda: ProtocolFeature(0))
-    """Has to be negotiated for it."""
+    """The protocol feature that must be negotiated."""
     replies: bool = False
-    """It has an answer of its own, so that NEED_REPLY changes nothing."""
+    """It is always answered, so NEED_REPLY changes nothing."""
 
 
 _ONE = range(1, 2)
@@ -285,12 +285,12 @@ SHAPES: dict[Request, Shape] = {
     Request.VRING_KICK: Shape(VringState, feature=ProtocolFeature.INBAND_NOTIFICATIONS),
     Request.GET_MAX_MEM_SLOTS: Shape(feature=_MEM_SLOTS, replies=True),
     Request.ADD_MEM_REG: Shape(SingleRegion, _ONE, _MEM_SLOTS),
-    # A descriptor may come along from front ends that do it wrong; it is closed.
+    # Some front ends wrongly send a descriptor: it is closed.
     Request.REM_MEM_REG: Shape(SingleRegion, _PERHAPS_ONE, _MEM_SLOTS),
     Request.SET_STATUS: Shape(U64, feature=ProtocolFeature.STATUS),
     Request.GET_STATUS: Shape(feature=ProtocolFeature.STATUS, replies=True),
 }
-"""Every message that is taken."""
+"""Every message that is supported."""
 
 PAYLOAD_LIMIT = max(
     MemoryTable.LAYOUT.size + REGIONS_MAX * MemoryRegion.LAYOUT.size,

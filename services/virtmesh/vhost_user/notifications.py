@@ -1,8 +1,7 @@
-"""What a device tells a vhost-user front end of its own accord.
+"""Notifications of a device to a vhost-user front end.
 
-That a buffer was used, in a message, where in-band notifications were agreed on; that the
-configuration changed; that a ring broke. The native side signals eventfds of this object, and the
-event loop sends on.
+A used buffer (as a message, if in-band notifications were negotiated), a changed configuration, a
+broken ring. The native code signals eventfds of this object, and the event loop sends the messages.
 """
 
 from __future__ import annotations
@@ -20,33 +19,33 @@ from virtmesh.vhost_user.messages import BackendRequest, ProtocolFeature
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtmesh.vhost_user.vrings import Rings
+    from virtmesh.vhost_user.vrings import Vrings
     from virtmesh.virtio.device import VirtioDevice
 
 log = structlog.get_logger(__name__)
 
 
 class FrontEndNotifier:
-    """The notices of a model to a front end. `failed` gets the error that ends the connection."""
+    """Sends notifications of a model. `failed` gets the error that ends the connection."""
 
     def __init__(
-        self, model: VirtioDevice, rings: Rings, failed: Callable[[Exception], None]
+        self, model: VirtioDevice, rings: Vrings, failed: Callable[[Exception], None]
     ) -> None:
         self._model = model
         self._rings = rings
         self._failed = failed
         self._protocol = ProtocolFeature(0)
-        self._told_generation = model.config_generation
+        self._reported_generation = model.config_generation
         self._channel: BackendChannel | None = None
         self._calls: dict[int, int] = {}
-        """Eventfds that stand for calls in messages, by ring."""
+        """Eventfds of the rings whose calls are sent as messages, by index."""
         self._loop = asyncio.get_running_loop()
         self._changed = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._loop.add_reader(self._changed, self._notice)
         model.interrupt.set_config_call(self._changed)
 
     def agree(self, protocol: ProtocolFeature) -> None:
-        """Take the protocol features: with in-band ones, calls are messages until a call is set."""
+        """Take the protocol features. With in-band notifications, calls are messages by default."""
         if protocol == self._protocol:
             return
         self._protocol = protocol
@@ -59,22 +58,22 @@ class FrontEndNotifier:
                 self._model.interrupt.set_call(ring, call)
 
     def set_channel(self, descriptor: int) -> None:
-        """Take the socket for requests over. Errors: FrontEndViolation."""
+        """Take ownership of the socket for requests. Errors: FrontEndViolation."""
         if self._channel is not None:
             self._channel.close()
         self._channel = BackendChannel(descriptor, self._failed)
 
     def tell_change(self) -> None:
-        """Tell of a changed configuration; not while the device is suspended."""
+        """Report a changed configuration, unless the device is suspended."""
         generation = self._model.config_generation
-        if generation == self._told_generation or not self._rings.any_started:
+        if generation == self._reported_generation or not self._rings.any_started:
             return
         if self._channel is not None and ProtocolFeature.CONFIG in self._protocol:
-            self._told_generation = generation
+            self._reported_generation = generation
             self._channel.send(BackendRequest.CONFIG_CHANGE_MSG)
 
     def end_in_band_call(self, ring: int) -> None:
-        """Tell of used buffers by messages no more."""
+        """Stop sending calls of a ring as messages."""
         call = self._calls.pop(ring, None)
         if call is not None:
             self._model.interrupt.set_call(ring, None)
@@ -82,7 +81,7 @@ class FrontEndNotifier:
             os.close(call)
 
     def close(self) -> None:
-        """Tell nothing any more."""
+        """Stop all notifications, and close the descriptors."""
         for ring in list(self._calls):
             self.end_in_band_call(ring)
         self._model.interrupt.set_config_call(None)
@@ -92,13 +91,13 @@ class FrontEndNotifier:
             self._channel.close()
 
     def _call(self, ring: int, call: int) -> None:
-        """Tell that a buffer was used."""
+        """Report a used buffer."""
         drain(call)
         if self._channel is not None:
             self._channel.send(BackendRequest.VRING_CALL, ring)
 
     def _notice(self) -> None:
-        """Hear from the model that its configuration changed, or that a ring broke."""
+        """Report that the configuration changed, or that a ring broke."""
         drain(self._changed)
         fault = self._model.interrupt.fault
         if fault is not None:

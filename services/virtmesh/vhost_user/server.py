@@ -1,7 +1,7 @@
-"""The vhost-user socket of a device: takes one front end after the other.
+"""The vhost-user socket of a device: serves one front end after the other.
 
-A front end holds the device from its first message to the end of its connection; until it goes, the
-next one waits. While a driver is attached another way, it is turned away.
+A front end holds the device from its first message to the end of its connection; the next one waits
+until then. While another driver is attached, front ends are refused.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FIRST_MESSAGE_SECONDS = 30.0
-"""How long a connection may say nothing at first."""
+"""Time in which the first message must arrive."""
 CONNECTIONS_MAX = 8
-"""Most connections at a time; each holds descriptors of this process."""
+"""Most connections at a time; each one holds descriptors of this process."""
 ACCEPT_PAUSE_SECONDS = 1.0
-"""How long no connection is taken after one could not be."""
+"""Pause after a connection could not be accepted."""
 
 
 @runtime_checkable
 class ReportsState(Protocol):
-    """A device whose model another transport can drive, while that one holds the device."""
+    """A device whose model another transport can drive while it holds the device."""
 
     @property
     def model(self) -> VirtioDevice:
         """The model."""
 
     def set_state_source(self, state: Callable[[], DeviceState] | None) -> None:
-        """Have another transport tell the state; None: no more."""
+        """Set who reports the state instead of this device; None: the device itself."""
 
 
 class VhostUserServer:
@@ -62,43 +62,43 @@ class VhostUserServer:
         self._in_band = in_band
         self._listener: UnixListener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        """The one that takes connections, and one for each connection."""
+        """The task that accepts connections, and one for each connection."""
         self._room = asyncio.Semaphore(CONNECTIONS_MAX)
         self._turn = asyncio.Lock()
-        """Who has it drives the device, or tries to."""
+        """Held by the connection that drives the device."""
         self._driving: asyncio.Task[None] | None = None
 
     def listen(self) -> None:
-        """Take front ends. Errors: AddressTaken."""
+        """Begin to accept front ends. Errors: AddressTaken."""
         self._listener = UnixListener(self.path, option="--vhost-user")
         self._begin(self._serve(self._listener.socket))
 
     async def close(self) -> None:
-        """Take no more front ends, and remove the socket; the sessions are closed by then."""
+        """Accept no more front ends, and remove the socket. The sessions must be closed."""
         if self._listener is None:
             return
         self._listener.remove()
         for task in self._tasks:
-            if task is not self._driving:  # That one ends by itself: its session did.
+            if task is not self._driving:  # It ends by itself, because its session has ended.
                 task.cancel()
         await asyncio.wait(self._tasks)
         self._listener.close()
         self._listener = None
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
-        """Do something in a task of its own."""
+        """Run a coroutine in a task."""
         task = asyncio.create_task(work, name="vhost-user")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, listener: socket.socket) -> None:
-        """Take connections; those above the limit wait in the backlog."""
+        """Accept connections. Those above the limit wait in the backlog."""
         loop = asyncio.get_running_loop()
         while await self._room.acquire():
             try:
                 connection, _ = await loop.sock_accept(listener)
             except OSError as error:
-                log.warning("can't take a front end", error=os.strerror(error.errno or 0))
+                log.warning("can't accept a front end", error=os.strerror(error.errno or 0))
                 self._room.release()
                 await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
             else:
@@ -114,18 +114,18 @@ class VhostUserServer:
                     async with self._turn:
                         await self._drive(connection, message)
         except TimeoutError:
-            log.warning("a front end said nothing", seconds=FIRST_MESSAGE_SECONDS)
+            log.warning("a front end sent no message", seconds=FIRST_MESSAGE_SECONDS)
         except VirtmeshError as error:
             log.warning("the connection to a front end ends", reason=error.message)
         except Exception:
-            # A fault of this service; the next front end may do better.
+            # A fault of this service. The next front end may not cause it.
             log.exception("the connection to a front end ends")
         finally:
             connection.close()
             self._room.release()
 
     async def _drive(self, connection: MessageSocket, first: Message) -> None:
-        """Give the device to a front end until it goes."""
+        """Let a front end drive the device until its connection ends."""
         session = await self._sessions.claim(f"vhost-user front end {self.path.absolute()}")
         front_end: FrontEnd | None = None
         self._driving = asyncio.current_task()
@@ -147,7 +147,7 @@ class VhostUserServer:
             if not talk.cancelled():
                 talk.result()
         finally:
-            del talk  # Its error would keep this frame, and with it the front end's memory.
+            del talk  # Its traceback would keep this frame, and the front end's memory, alive.
 
 
 async def converse(front_end: FrontEnd, connection: MessageSocket, first: Message) -> None:

@@ -1,8 +1,8 @@
-"""The rings of a vhost-user device, from their description to their service ("Ring states").
+"""The rings of a vhost-user device: how they are described, started and served ("Ring states").
 
-A ring is served while it is started, enabled, and its memory is there. Serving is the model's: on
-threads of its own, or on the event loop. A ring that stops first finishes what it took, so that
-nobody touches guest memory afterwards, and nothing is lost or done twice.
+The model serves a ring while it is started, enabled and in guest memory, on threads of its own or
+on the event loop. A ring that stops finishes the chains that it took. After that nothing accesses
+guest memory, and no request is lost or executed twice.
 """
 
 from __future__ import annotations
@@ -37,48 +37,48 @@ if TYPE_CHECKING:
     from virtmesh.vhost_user.messages import VringAddress
     from virtmesh.virtio.device import VirtioDevice
 
-Place = tuple["GuestMemory", int, int, int]
-"""Memory of a ring, and the guest addresses of descriptor area, driver area and device area."""
+RingAreas = tuple["GuestMemory", int, int, int]
+"""Guest memory of a ring, and the guest addresses of its descriptor, driver and device area."""
 
 DESCRIPTOR_SIZE = 16
 """Bytes of a packed descriptor, of which the last has the flag USED (2.8.13)."""
 USED = 1 << 7
 """VIRTQ_DESC_F_USED in that byte (2.8.1)."""
 POLL_SECONDS = 0.001
-"""How often a ring without a kick descriptor is looked at."""
+"""Period in which a ring without a kick descriptor is polled."""
 
 
 @dataclass
-class Ring:
-    """One ring: as described, and its state. Addresses are user addresses."""
+class Vring:
+    """One ring: its description and its state. Addresses are user addresses."""
 
     index: int
     size: int = 0
     areas: VringAddress | None = None
     base: int | None = None
-    """Where it goes on, as messages have it; None: where the driver begins."""
+    """The vring base from which it continues; None: from the beginning."""
     kick: int | None = None
     error: int | None = None
     polled: bool = False
-    """There is nothing to hear of buffers by."""
+    """It has no kick descriptor, so it is polled."""
     started: bool = False
     enabled: bool = False
     served: bool = False
-    taken_from: bool = False
-    """It was served since it was started: where it goes on is in `base`, and not in a log."""
+    was_served: bool = False
+    """It was served after it was started: `base` says where it continues, and not the log."""
 
     @property
     def running(self) -> bool:
-        """It is started and enabled, so that it can't be described anew."""
+        """True if it is started and enabled: its description can't change then."""
         return self.started and self.enabled
 
 
-class Rings:
-    """The rings of one front end, on the queues of a model. Errors: FrontEndViolation."""
+class Vrings:
+    """The rings of one front end, on the queues of a model. All methods raise FrontEndViolation."""
 
     def __init__(self, model: VirtioDevice) -> None:
         self._model = model
-        self._rings = [Ring(index) for index in range(len(model.queue_size_max))]
+        self._rings = [Vring(index) for index in range(len(model.queue_size_max))]
         self._poll: asyncio.TimerHandle | None = None
         self.memory: GuestRegions | None = None
         self.logs: InFlightLogs | None = None
@@ -87,29 +87,29 @@ class Rings:
     def __len__(self) -> int:
         return len(self._rings)
 
-    def __getitem__(self, index: int) -> Ring:
+    def __getitem__(self, index: int) -> Vring:
         if index >= len(self._rings):
             raise FrontEndViolation(f"ring {index}: the device has {len(self._rings)}")
         return self._rings[index]
 
     @property
     def any_started(self) -> bool:
-        """Whether a ring is started: the device is not suspended."""
+        """True if a ring is started: the device is not suspended."""
         return any(ring.started for ring in self._rings)
 
     @property
     def any_running(self) -> bool:
-        """Whether a ring is started and enabled: what they all hang on can't change.
+        """True if a ring is started and enabled: features and logs can't change then.
 
         Some front ends (Cloud Hypervisor) only disable rings when the guest resets the device, and
-        then set them up anew.
+        set them up again afterwards.
         """
         return any(ring.running for ring in self._rings)
 
     # -- Description ----------------------------------------------------------------------------
 
     def set_size(self, index: int, size: int) -> None:
-        """Take the size of a ring, in entries."""
+        """Set the size of a ring, in entries."""
         ring = self[index]
         if not 0 < size <= SIZE_MAX:
             raise FrontEndViolation(f"ring {index}: {size} entries are not from 1 to {SIZE_MAX}")
@@ -118,7 +118,7 @@ class Rings:
         ring.size = size
 
     def set_areas(self, areas: VringAddress) -> None:
-        """Take the addresses of a ring."""
+        """Set the addresses of a ring."""
         ring = self[areas.index]
         if areas.flags:
             raise FrontEndViolation(f"ring {ring.index}: dirty pages are not logged")
@@ -127,7 +127,7 @@ class Rings:
         ring.areas = areas
 
     def set_base(self, index: int, base: int) -> None:
-        """Take the place where a ring goes on."""
+        """Set the vring base from which a ring continues."""
         ring = self[index]
         if ring.running:
             raise FrontEndViolation(f"ring {index} is started: its base can't change")
@@ -135,13 +135,13 @@ class Rings:
         ring.base = base
 
     def set_error(self, index: int, descriptor: int | None) -> None:
-        """Take the eventfd that is signalled when a ring breaks; it is this object's then."""
+        """Set the eventfd that is signalled when a ring breaks. This object owns it from now on."""
         ring = self[index]
         close_quietly(ring.error)
         ring.error = descriptor
 
     def check_doorbell(self, index: int, descriptor: int | None, name: str) -> None:
-        """Check a descriptor that should be an eventfd, and make it one that never waits."""
+        """Make a descriptor non-blocking, and check that it is an eventfd."""
         if descriptor is not None:
             os.set_blocking(descriptor, False)
             try:
@@ -152,24 +152,25 @@ class Rings:
     # -- States ---------------------------------------------------------------------------------
 
     async def start(self, index: int, kick: int | None, *, polled: bool = False) -> None:
-        """Start a ring, or give it another kick eventfd, which is this object's then."""
+        """Start a ring, or give it another kick eventfd, which this object owns from now on."""
         ring = self[index]
         before, ring.kick, ring.polled = ring.kick, kick, polled
         try:
-            await self._halt(ring)
+            await self._pause(ring)
         finally:
             close_quietly(before)
         ring.started = True
-        if self._place(ring) is None:
+        if self._find_areas(ring) is None:
             raise FrontEndViolation(
-                f"ring {index} is started before its size, its addresses, or memory there"
+                f"ring {index} is started before its size, its addresses, or memory there: send"
+                " SET_VRING_NUM, SET_VRING_ADDR and the memory table first"
             )
         self._serve(ring)
 
     async def stop(self, index: int) -> int:
-        """Stop a ring; returns where it can go on."""
+        """Stop a ring. Return the vring base from which it can continue."""
         ring = self[index]
-        await self._halt(ring)
+        await self._pause(ring)
         self._forget_log(ring)
         close_quietly(ring.kick)
         ring.kick, ring.started = None, False
@@ -182,45 +183,45 @@ class Rings:
         if on:
             self._serve(ring)
         else:
-            await self._halt(ring)
+            await self._pause(ring)
 
     async def disable_all(self) -> None:
         """Disable every ring."""
         await asyncio.gather(*(self.enable(ring.index, on=False) for ring in self._rings))
 
     async def reset(self) -> None:
-        """Stop and disable every ring, which then begins anew."""
+        """Stop and disable every ring. Each starts from the beginning afterwards."""
         await self.disable_all()
         for ring in self._rings:
             await self.stop(ring.index)
             ring.base = None
 
     @asynccontextmanager
-    async def held(self) -> AsyncIterator[None]:
-        """Serve no ring for the time being: memory changes."""
-        await asyncio.gather(*(self._halt(ring) for ring in self._rings))
+    async def paused(self) -> AsyncIterator[None]:
+        """Pause every ring while guest memory changes."""
+        await asyncio.gather(*(self._pause(ring) for ring in self._rings))
         yield
         for ring in self._rings:
             self._serve(ring)
 
     def kick(self, index: int) -> None:
-        """Look at a ring now, if it is served."""
+        """Notify the model of a ring, if it is served."""
         if self[index].served:
             self._model.kick(index)
 
     def signal_errors(self) -> None:
-        """Tell the front end that a ring broke."""
+        """Signal the error eventfds: a ring broke."""
         for ring in self._rings:
             if ring.error is not None:
                 with suppress(OSError):
                     os.eventfd_write(ring.error, 1)
 
     def without_error_descriptor(self) -> list[int]:
-        """Return the started rings whose front end hears of errors another way."""
+        """Return the indexes of started rings that have no error eventfd."""
         return [ring.index for ring in self._rings if ring.started and ring.error is None]
 
     def close(self) -> None:
-        """Close every descriptor; the rings are stopped by then."""
+        """Close every descriptor. The rings must be stopped."""
         if self._poll is not None:
             self._poll.cancel()
         for ring in self._rings:
@@ -233,25 +234,25 @@ class Rings:
 
     @property
     def _packed(self) -> bool:
-        """Whether the rings are packed."""
+        """True if the rings are packed."""
         return bool(self.features & Feature.VIRTIO_F_RING_PACKED)
 
-    def _log(self, ring: Ring) -> InFlightLog | None:
-        """Return the in-flight log of a ring, if there is one: in use, it counts before `base`."""
+    def _log(self, ring: Vring) -> InFlightLog | None:
+        """Return the in-flight log of a ring, if there is one. A log in use overrides `base`."""
         return None if self.logs is None else self.logs.of(ring.index, packed=self._packed)
 
-    def _forget_log(self, ring: Ring) -> None:
-        """Forget what is in flight, if the ring was served and is no more.
+    def _forget_log(self, ring: Vring) -> None:
+        """Clear the in-flight log of a ring that was served and is not any more.
 
-        From then on the base says it all, of this ring or of another in its place.
+        From then on its base alone says where it continues.
         """
-        log = self._log(ring) if ring.taken_from else None
+        log = self._log(ring) if ring.was_served else None
         if log is not None:
             log.forget()
-        ring.taken_from = False
+        ring.was_served = False
 
-    def _place(self, ring: Ring) -> Place | None:
-        """Return where a ring is; None before it is described, or while its memory is missing."""
+    def _find_areas(self, ring: Vring) -> RingAreas | None:
+        """Return the areas of a ring; None if it is not described, or its memory is missing."""
         if self.memory is None or not ring.size or ring.areas is None:
             return None
         to_guest = self.memory.to_guest
@@ -261,12 +262,12 @@ class Rings:
             return None
         return self.memory.guest_memory, descriptor_area, driver_area, device_area
 
-    def _serve(self, ring: Ring) -> None:
-        """Have the model serve a ring, if it is time and its memory is there."""
-        place = self._place(ring)
-        if ring.served or not ring.running or place is None:
+    def _serve(self, ring: Vring) -> None:
+        """Have the model serve a ring, if it is started, enabled and in guest memory."""
+        areas = self._find_areas(ring)
+        if ring.served or not ring.running or areas is None:
             return
-        memory, descriptor_area, driver_area, device_area = place
+        memory, descriptor_area, driver_area, device_area = areas
         packed = self._packed
         try:
             config = QueueConfig(
@@ -283,14 +284,14 @@ class Rings:
             self._model.start_queue(ring.index, memory, config, ring.kick)
         except (DriverViolation, MemoryRefused, RingCorrupt, ValueError) as error:
             raise FrontEndViolation(f"ring {ring.index} can't run: {error}") from error
-        ring.served = ring.taken_from = True
-        # Whoever served it before may have been killed between using a buffer and saying so.
+        ring.served = ring.was_served = True
+        # Another back end may have been killed after it used a buffer and before it signalled that.
         self._model.interrupt.raise_used(ring.index)
         if ring.polled and self._poll is None:
-            self._poll = asyncio.get_running_loop().call_later(POLL_SECONDS, self._look)
+            self._poll = asyncio.get_running_loop().call_later(POLL_SECONDS, self._poll_rings)
 
-    async def _halt(self, ring: Ring) -> None:
-        """Have the model finish what it took from a ring, and let go of it."""
+    async def _pause(self, ring: Vring) -> None:
+        """Have the model finish the chains that it took from a ring, and stop serving it."""
         if not ring.served:
             return
         self._model.request_stop(ring.index)
@@ -299,23 +300,27 @@ class Rings:
         ring.base = self._model.queue_base(ring.index)
         ring.served = False
 
-    def _look(self) -> None:
-        """Look at the rings that have no kick eventfd."""
+    def _poll_rings(self) -> None:
+        """Notify the model of the rings that have no kick eventfd."""
         polled = [ring for ring in self._rings if ring.served and ring.polled]
         for ring in polled:
             self._model.kick(ring.index)
-        again = asyncio.get_running_loop().call_later(POLL_SECONDS, self._look) if polled else None
+        again = (
+            asyncio.get_running_loop().call_later(POLL_SECONDS, self._poll_rings)
+            if polled
+            else None
+        )
         self._poll = again
 
 
-def is_fresh(ring: Ring, memory: GuestMemory, descriptor_area: int) -> bool:
-    """Say whether a packed ring with base 0 was never used.
+def is_fresh(ring: Vring, memory: GuestMemory, descriptor_area: int) -> bool:
+    """Return True if a packed ring with base 0 was never used.
 
-    Base 0 means that both wrap counters are 0: the second time around. User-mode Linux also sends
-    it for rings that it has just made, whose counters are 1 (virtio 1.4, 2.8.1). Their descriptors
-    tell them apart: those of a new ring all lack USED. In a ring that comes to base 0, the chain
-    before it was used in a lap whose counter is 1, and no driver takes USED from there in this lap;
-    the other descriptors may lack it, since they may have been in the middle of chains.
+    Base 0 means that both wrap counters are 0: the ring is in its second lap. User-mode Linux also
+    sends it for new rings, whose counters are 1 (virtio 1.4, 2.8.1). The descriptors tell the two
+    apart: in a new ring none has the flag USED. In a ring that has come to base 0, the device used
+    the last chain in a lap with counter 1, and no driver clears USED there in this lap. Other
+    descriptors may lack USED, because they were in the middle of chains.
     """
     if ring.base != 0:
         return False

@@ -1,1 +1,1 @@
-"""Virtio 1.4: what its text fixes (registers, status, features), and the mmio transport."""
+"""Virtio 1.4: the mmio transport, virtqueues, and the base of device models."""

@@ -1,8 +1,8 @@
-"""What the transport knows of a virtio device: the seam between virtio-mmio and every model.
+"""The interface between a transport and the model of a virtio device.
 
-A model sees guest memory, its interrupt line and its observer (the recorder of that line): no
-gRPC, no command line, no Prometheus. Whoever implements `VirtioDevice` gets the
-register window, status and features (2.1, 2.2), queue set-up and resets from the transport.
+A model sees guest memory, its interrupt line and its observer (the recorder of that line): no gRPC,
+no command line, no Prometheus. The transport does the rest: register window, status and features
+(2.1, 2.2), queue set-up, resets. Most models derive from virtmesh.virtio.queue_device.QueueDevice.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SharedMemory:
 class VirtioDevice(Protocol):
     """A virtio device behind a transport. Methods run on the event loop's thread.
 
-    None of them waits, but `join` and `close`.
+    Only `join` and `close` may wait.
     """
 
     @property
@@ -54,7 +54,7 @@ class VirtioDevice(Protocol):
 
     @property
     def device_features(self) -> int:
-        """The features to offer now. May change; drivers see it after their next reset."""
+        """The features to offer now. A driver sees a change after its next reset."""
 
     @property
     def queue_size_max(self) -> Sequence[int]:
@@ -70,7 +70,7 @@ class VirtioDevice(Protocol):
 
     @property
     def config_generation(self) -> int:
-        """Moves when the configuration changes by itself; counts modulo 2**32."""
+        """Grows when the device changes the configuration itself; modulo 2**32."""
 
     @property
     def interrupt(self) -> Interrupt:
@@ -91,10 +91,10 @@ class VirtioDevice(Protocol):
         """Write a field of the configuration space. Errors: BadValue, DriverViolation."""
 
     def missing_feature(self, features: int) -> str:
-        """Name a feature without which this subset makes no sense; empty when it is valid."""
+        """Name a feature that this subset needs and lacks; empty for a valid subset."""
 
     def negotiate(self, features: int) -> None:
-        """Take the features that were agreed on, at FEATURES_OK."""
+        """Take the negotiated features, at FEATURES_OK."""
 
     def start_queue(
         self, index: int, memory: GuestMemory, config: QueueConfig, kick: int | None
@@ -102,16 +102,16 @@ class VirtioDevice(Protocol):
         """Serve a queue from now on. `kick` is the driver's eventfd, if it has one."""
 
     def kick(self, index: int) -> None:
-        """Look at a queue now; does nothing when it is not served."""
+        """Look for available chains now. Does nothing if the queue is not served."""
 
     def request_stop(self, index: int) -> None:
-        """Begin to stop a queue: no more is taken; what is being executed finishes."""
+        """Begin to stop a queue: no more chains are taken; requests being executed finish."""
 
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped, or never was served."""
 
     def queue_base(self, index: int) -> int:
-        """Return where a stopped queue can go on: the `base` of its next QueueConfig."""
+        """Return the state of a stopped queue: the `base` of its next QueueConfig."""
 
     def join(self, index: int) -> None:
         """Wait until a queue whose stop was requested is stopped. Any thread may wait."""

@@ -1,4 +1,4 @@
-"""Where the parts of a virtqueue lie in guest memory (virtio 1.4, 2.7 and 2.8)."""
+"""The layout of a virtqueue in guest memory (virtio 1.4, 2.7 and 2.8)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ DESCRIPTOR_BYTES = 16
 EVENT_SUPPRESS_BYTES = 4
 """struct pvirtq_event_suppress (2.8.14)."""
 AREA_ALIGNMENT = 64
-"""Alignment of each area: above the 16, 2 and 4 that 2.7 and 2.8 demand, so that the two sides
-never write to one cache line of two areas."""
+"""Alignment of each area, in bytes. 2.7 and 2.8 require 16, 2 and 4. With 64, driver and device
+never write to the same cache line."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class QueueLayout:
     def place(
         cls, base: int, size: int, indirect_entries: int = 0, *, packed: bool = False
     ) -> QueueLayout:
-        """Lay a queue out from a guest address on."""
+        """Lay out a queue from guest address `base` on."""
         driver_bytes = device_bytes = EVENT_SUPPRESS_BYTES
         if not packed:
             driver_bytes = 6 + 2 * size  # flags, idx, ring, used_event (2.7.6)

@@ -1,8 +1,8 @@
 """The device side of virtio over MMIO, version 2 (virtio 1.4, 4.2): from registers to a model.
 
-The register table is in mmio_registers, the order of initialisation in status, the registers of
-queues in mmio_queues. A reset doesn't wait: Status shows its old value until the model has let go
-of every queue, then 0.
+The register table and the order of initialisation are in virtmesh_common.virtio (mmio, status), the
+registers of queues in mmio_queues. Beginning a reset does not wait: Status shows its old value
+until the model has stopped every queue, then 0.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import structlog
 
 from virtmesh.mmio.device import Description, DeviceCounters, DeviceState
 from virtmesh.mmio.register_file import RegisterFile
+from virtmesh.mmio.reserved_bits import ReservedBits
 from virtmesh.virtio.device import VIRTIO_VENDOR_ID, SharedMemory
 from virtmesh.virtio.mmio_queues import Active, MmioQueues
 from virtmesh_common.api.trace.v1 import trace_pb2
@@ -62,10 +63,11 @@ class VirtioMmio:
             (*mmio.REGISTERS, *model.config),
             readers=self._readers() | self._queues.readers(),
             writers=self._writers() | self._queues.writers(),
+            reserved_bits=ReservedBits(model.interrupt),
         )
 
     def _readers(self) -> dict[Register, Callable[[], int]]:
-        """Return what reads each register, but those of queues."""
+        """Return the reader of each register, except those of queues."""
         model = self._model
         return {
             mmio.DEVICE_ID: lambda: model.device_id,
@@ -81,7 +83,7 @@ class VirtioMmio:
         } | {field: partial(model.read_config, field) for field in model.config}
 
     def _writers(self) -> dict[Register, Callable[[int], None]]:
-        """Return what writes each register, but those of queues."""
+        """Return the writer of each register, except those of queues."""
         writers: dict[Register, Callable[[int], None]] = {
             mmio.DEVICE_FEATURES_SEL: partial(setattr, self, "_device_features_sel"),
             mmio.DRIVER_FEATURES_SEL: partial(setattr, self, "_driver_features_sel"),
@@ -97,7 +99,7 @@ class VirtioMmio:
 
     @property
     def description(self) -> Description:
-        """What the device is."""
+        """Names, numbers and sizes of the device."""
         return Description(
             name=self._model.name,
             kind=self._model.kind,
@@ -105,6 +107,8 @@ class VirtioMmio:
             mmio_size_bytes=mmio.MMIO_SIZE,
             virtio_device_id=self._model.device_id,
             queue_size_max=tuple(self._model.queue_size_max),
+            registers=tuple(self._model.config),
+            family=self._model.family,
         )
 
     @property
@@ -123,7 +127,7 @@ class VirtioMmio:
         return (self._registers,)
 
     def set_state_source(self, state: Callable[[], DeviceState] | None) -> None:
-        """Have another transport tell the state while it drives the model; None: no more."""
+        """Set who reports the state while another transport drives the model; None: this object."""
         self._state_elsewhere = state
 
     @property
@@ -160,15 +164,15 @@ class VirtioMmio:
         self._registers.write(offset, width, value)
 
     def notify(self, queue: int) -> None:
-        """Ring a queue. Errors: NoSuchQueue, DriverViolation before DRIVER_OK."""
+        """Notify a queue. Errors: NoSuchQueue; DriverViolation before DRIVER_OK."""
         self._queues.kick(queue, trace_pb2.NOTIFY_WAY_RPC)
 
     def attach(self, attachment: Attachment) -> None:
-        """Take a driver's memory and doorbells; the device is reset. Errors: BadDoorbell."""
+        """Take a driver's memory and eventfds. The device must be reset. Errors: BadDoorbell."""
         beyond = [queue for queue in attachment.doorbells if queue >= len(self._queues)]
         if beyond:
             raise BadDoorbell(
-                f"a doorbell is for queue {beyond[0]}; the device has {len(self._queues)} queues"
+                f"an eventfd is for queue {beyond[0]}; the device has {len(self._queues)} queues"
             )
         try:
             for queue, doorbell in attachment.doorbells.items():
@@ -180,7 +184,7 @@ class VirtioMmio:
         self._attachment = attachment
 
     def begin_reset(self) -> None:
-        """Begin a reset: no more requests are taken, those being executed finish."""
+        """Begin a reset: no more chains are popped, requests being executed finish."""
         self._resets += 1
         if not self._resetting:
             self._resetting = True
@@ -194,24 +198,24 @@ class VirtioMmio:
             self._settle()
 
     def detach(self) -> None:
-        """Forget the driver's memory and doorbells; the device is reset by then."""
+        """Drop the driver's memory and eventfds. The device must be reset."""
         self._clear_calls()
         self._attachment = None
 
     def close(self) -> None:
-        """Release everything; the device is reset and detached by then."""
+        """Release everything. The device must be reset and detached."""
         self._model.close()
 
     # -- Status, features and resets ----------------------------------------------------------
 
     def _read_status(self) -> int:
-        """Return the device status, after a look at whether a reset is complete."""
+        """Return the device status. A reset is completed first, if every queue has stopped."""
         self._settle()
         needs_reset = Status.DEVICE_NEEDS_RESET if self.interrupt.fault is not None else Status(0)
         return self._status | needs_reset
 
     def _write_status(self, value: int) -> None:
-        """Take the driver's progress (2.1, 3.1.1), or reset."""
+        """Set status bits (2.1, 3.1.1), or reset the device if the value is 0."""
         if value == 0:
             self.begin_reset()
             return
@@ -230,15 +234,15 @@ class VirtioMmio:
             self._queues.go_live()
 
     def _offered_now(self) -> int:
-        """Return the offered features; they stand still while a driver is at work."""
+        """Return the offered features. They do not change between two resets."""
         return self._offered if self._status else self._features_to_offer()
 
     def _features_to_offer(self) -> int:
-        """Return what the model offers, as a number: the complement of a flag lacks bits."""
+        """Return the features of the model as an int: ~ of an IntFlag loses unnamed bits."""
         return int(self._model.device_features)
 
     def _negotiate(self) -> bool:
-        """Agree on the accepted features, or not: FEATURES_OK then reads back as 0 (2.2.2)."""
+        """Return True if the accepted features are valid; else FEATURES_OK reads as 0 (2.2.2)."""
         unknown = self._accepted & ~self._offered
         missing = (
             Feature.VIRTIO_F_VERSION_1.name
@@ -259,7 +263,7 @@ class VirtioMmio:
         return True
 
     def _write_driver_features(self, value: int) -> None:
-        """Take 32 of the features that the driver accepts."""
+        """Set 32 of the features that the driver accepts."""
         self._refuse_while_resetting("DriverFeatures")
         if self._status != Status.ACKNOWLEDGE | Status.DRIVER:
             raise DriverViolation(
@@ -277,7 +281,7 @@ class VirtioMmio:
         self._accepted = self._accepted & ~(_WORD << shift) | value << shift
 
     def _settle(self) -> None:
-        """Complete a reset when no queue is served any more (2.4.1)."""
+        """Complete a reset, if one was begun and every queue has stopped (2.4.1)."""
         if not self._resetting or not self._queues.stopped:
             return
         self._queues.clear()
@@ -290,14 +294,16 @@ class VirtioMmio:
         self._resetting = False
 
     def _refuse_while_resetting(self, name: str) -> None:
-        """Refuse a write. Errors: DriverViolation."""
+        """Refuse a write during a reset. Errors: DriverViolation."""
         if self._resetting:
-            raise DriverViolation(f"{name}: a reset is under way until Status reads 0 (2.4)")
+            raise DriverViolation(
+                f"{name} was written during a reset: wait until Status reads 0 (2.4)"
+            )
 
     # -- The other registers ------------------------------------------------------------------
 
     def _write_queue_notify(self, value: int) -> None:
-        """Ring a queue: without VIRTIO_F_NOTIFICATION_DATA the value is its index (4.2.3.3)."""
+        """Notify a queue: without VIRTIO_F_NOTIFICATION_DATA the value is its index (4.2.3.3)."""
         self._queues.kick(value, trace_pb2.NOTIFY_WAY_MMIO)
         self._notifications += 1
 
@@ -305,14 +311,14 @@ class VirtioMmio:
         """Clear pending events. Drivers must not set undefined bits (4.2.2.2)."""
         undefined = value & ~mmio.INTERRUPT_BITS
         if undefined:
-            raise DriverViolation(f"InterruptACK: {undefined:#x} are no events (4.2.2.2)")
+            raise DriverViolation(f"InterruptACK: the bits {undefined:#x} are no events (4.2.2.2)")
         self.interrupt.acknowledge(value)
 
     def _write_config(self, field: Register, value: int) -> None:
         """Write the configuration space; not before FEATURES_OK (3.1.1)."""
         self._refuse_while_resetting(field.name)
         if self._active is None:
-            raise DriverViolation(f"{field.name}: not written before FEATURES_OK (3.1.1)")
+            raise DriverViolation(f"{field.name}: can't be written before FEATURES_OK (3.1.1)")
         self._model.write_config(field, value)
 
     @property
@@ -321,7 +327,7 @@ class VirtioMmio:
         return self._model.shared_memory.get(self._shm_sel, _NO_REGION)
 
     def _clear_calls(self) -> None:
-        """Take back every eventfd of the driver."""
+        """Remove every call eventfd of the driver."""
         for queue in range(len(self._queues)):
             self.interrupt.set_call(queue, None)
         self.interrupt.set_config_call(None)

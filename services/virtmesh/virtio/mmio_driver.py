@@ -1,7 +1,7 @@
-"""The driver's side of virtio over MMIO: probing, initialisation, configuration (virtio 1.4, 4.2).
+"""The driver side of virtio over MMIO: probing, initialisation, configuration (virtio 1.4, 4.2).
 
-The counterpart of mmio_device.py. A batch of accesses is executed as one piece, so each batch that
-uses a selector register sets it first: tasks can't see each other's selections.
+The counterpart of mmio_device.py. A batch of accesses is executed as one piece. A batch that uses a
+selector register writes it first, so tasks do not see each other's selections.
 """
 
 from __future__ import annotations
@@ -56,18 +56,18 @@ if TYPE_CHECKING:
     from virtmesh_common.registers import Register
 
 FEATURE_WORDS_USED = 2
-"""Words of feature bits that drivers look at: every feature known here is below bit 64."""
+"""Words of feature bits that drivers use: every known feature is below bit 64."""
 RESET_TIMEOUT_S = 10.0
-"""Longest wait for a reset: a device finishes what it executes first."""
+"""Longest wait for a reset: a device finishes the requests being executed first."""
 RESET_POLL_S = 0.002
-"""Pause between two looks at a reset that lasts."""
+"""Pause between two reads of Status during a reset."""
 CONFIG_ATTEMPTS = 64
-"""Reads of a configuration that keeps changing, before the driver gives up."""
+"""Most reads of a configuration that keeps changing."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What the first registers say: DeviceID and VendorID."""
+    """The values of DeviceID and VendorID."""
 
     device_id: int
     vendor_id: int
@@ -83,16 +83,16 @@ class VirtIOHeader:
         self._status = Status(0)
 
     async def probe(self) -> Identity:
-        """Say which device is there (4.2.3.1.1). Errors: NotVirtio; DeviceLost."""
+        """Return which device this is (4.2.3.1.1). Errors: NotVirtio; DeviceLost."""
         magic, version, device_id, vendor_id = await self.bus.access(
             [reading(one) for one in (MAGIC_VALUE, VERSION, DEVICE_ID, VENDOR_ID)]
         )
         if magic != MMIO_MAGIC:
             raise NotVirtio(f"MagicValue is {magic:#x}, not {MMIO_MAGIC:#x}")
         if version != MMIO_VERSION:
-            raise NotVirtio(f"Version is {version}: only version {MMIO_VERSION} is driven")
+            raise NotVirtio(f"Version is {version}: only version {MMIO_VERSION} is supported")
         if device_id == 0:
-            raise NotVirtio("DeviceID is 0: a slot without a device")
+            raise NotVirtio("DeviceID is 0: the slot is without a device")
         return Identity(device_id, vendor_id)
 
     async def reset(self) -> None:
@@ -133,49 +133,49 @@ class VirtIOHeader:
         await self._raise_status(Status.FEATURES_OK)
         if not await self.bus.read(STATUS) & Status.FEATURES_OK:
             names = ", ".join(feature_names(accepted, family))
-            raise FeaturesRejected(f"the device refuses this choice of features: {names}")
+            raise FeaturesRejected(f"the device refuses these features: {names}")
         self.features = accepted
         return accepted
 
     def has(self, feature: IntFlag) -> bool:
-        """Say whether a feature was negotiated."""
+        """Return True if a feature was negotiated."""
         return bool(self.features & feature)
 
     async def go_live(self) -> None:
-        """Set DRIVER_OK: from now on the device works (3.1.1, step 8).
+        """Set DRIVER_OK: from now on the device is live (3.1.1, step 8).
 
-        Errors: DeviceNeedsReset when it refuses; DeviceLost.
+        Errors: DeviceNeedsReset if it can't work; DeviceLost.
         """
         await self._raise_status(Status.DRIVER_OK)
         await self.check()
 
     async def give_up(self) -> None:
-        """Set FAILED (2.1), so that whoever looks sees that the driver has given up."""
+        """Set FAILED: the driver has given the device up (2.1)."""
         await self._raise_status(Status.FAILED)
 
     async def check(self) -> None:
-        """Look whether the device still works. Errors: DeviceNeedsReset; DeviceLost."""
+        """Check that the device still works. Errors: DeviceNeedsReset; DeviceLost."""
         if await self.bus.read(STATUS) & Status.DEVICE_NEEDS_RESET:
-            raise DeviceNeedsReset(f"{self.bus.name} has set DEVICE_NEEDS_RESET")
+            raise DeviceNeedsReset(f"{self.bus.name} has set DEVICE_NEEDS_RESET: reset it")
 
     async def acknowledge(self, bits: int) -> None:
         """Acknowledge interrupts (4.2.3.4)."""
         await self.bus.write(INTERRUPT_ACK, bits)
 
     async def queue_size_max(self, index: int) -> int:
-        """Return the largest size of a queue, in entries; 0 when there is none of that index."""
+        """Return the largest size of a queue, in entries; 0 if there is no queue of that index."""
         _, size = await self.bus.access([writing(QUEUE_SEL, index), reading(QUEUE_SIZE_MAX)])
         return size
 
     async def set_up_queue(self, index: int, layout: QueueLayout) -> None:
-        """Tell the device where a queue is, and that it may be used (4.2.3.2).
+        """Write the size and the areas of a queue, and make it ready (4.2.3.2).
 
-        Errors: QueueUnusable when it is in use already or the device does not take it.
+        Errors: QueueUnusable if it is ready already, or the device does not make it ready.
         """
         select = writing(QUEUE_SEL, index)
         _, ready = await self.bus.access([select, reading(QUEUE_READY)])
         if ready:
-            raise QueueUnusable(f"queue {index} is in use already")
+            raise QueueUnusable(f"queue {index} is in use already: reset the device first")
         batch = [select, writing(QUEUE_SIZE, layout.size)]
         for low, high, area in (
             (QUEUE_DESC_LOW, QUEUE_DESC_HIGH, layout.descriptor_area),
@@ -185,7 +185,7 @@ class VirtIOHeader:
             batch += [writing(low, area & 0xFFFF_FFFF), writing(high, area >> 32)]
         *_, ready = await self.bus.access([*batch, writing(QUEUE_READY, 1), reading(QUEUE_READY)])
         if not ready:
-            raise QueueUnusable(f"the device does not take queue {index}")
+            raise QueueUnusable(f"queue {index} was set up, and the device did not make it ready")
 
     async def reset_queue(self, index: int) -> None:
         """Reset one queue (2.6.1); needs VIRTIO_F_RING_RESET.
@@ -201,16 +201,17 @@ class VirtIOHeader:
     async def read_config(self, fields: Sequence[Register]) -> dict[Register, int]:
         """Read fields of the configuration that belong together (2.5.1, 4.2.2.2).
 
-        Reads again while ConfigGeneration moves. Errors: DriverError when it never rests.
+        Reads again while ConfigGeneration changes. Errors: DriverError if it never stops changing.
         """
         return (await self.read_selections([((), fields)]))[0]
 
     async def read_selections(
         self, queries: Sequence[tuple[Sequence[Access], Sequence[Register]]]
     ) -> list[dict[Register, int]]:
-        """Read fields that depend on others: each query is writes that select, then the fields.
+        """Read fields that depend on selectors: each query is (writes that select, fields to read).
 
-        Everything read belongs together, as in `read_config`. Errors: as `read_config`.
+        All values are of one configuration, as in `read_config`. Errors: DriverError if it never
+        stops changing; DeviceLost.
         """
         batch = [reading(CONFIG_GENERATION)]
         for selecting, fields in queries:
@@ -219,19 +220,21 @@ class VirtIOHeader:
         for _ in range(CONFIG_ATTEMPTS):
             values = await self.bus.access(batch)
             if values[0] == values[-1]:
-                # A write reads as 0; only what was read counts.
+                # The value of a write is 0: leave it out.
                 read = (
                     v for v, one in zip(values[1:], batch[1:], strict=True) if one.value is None
                 )
                 return [_join(fields, read) for _, fields in queries]
-        raise DriverError(f"the configuration of {self.bus.name} never stops changing")
+        raise DriverError(
+            f"the configuration of {self.bus.name} changed during each of {CONFIG_ATTEMPTS} reads"
+        )
 
     async def write_config(self, field: Register, value: int) -> None:
         """Write one field of the configuration."""
         await self.bus.write(field, value)
 
     async def _raise_status(self, bit: Status) -> None:
-        """Set one more bit of Status; the driver never clears one but by a reset (2.1.1)."""
+        """Set one more bit of Status. Only a reset clears bits (2.1.1)."""
         self._status |= bit
         await self.bus.write(STATUS, self._status)
 
@@ -250,7 +253,7 @@ class VirtIOHeader:
         """Read until the last value of a batch is 0."""
         try:
             async with asyncio.timeout(RESET_TIMEOUT_S):
-                # The register is the only sign: a device raises no interrupt for it.
+                # Only the register shows it: a device raises no interrupt for it.
                 while (await self.bus.access(batch))[-1]:  # noqa: ASYNC110 - as said
                     await asyncio.sleep(RESET_POLL_S)
         except TimeoutError:
@@ -260,14 +263,14 @@ class VirtIOHeader:
 
 
 def _parts(field: Register) -> Iterator[Access]:
-    """Split the read of a field into accesses that its register allows."""
+    """Split the read of a field into accesses of its widest allowed width."""
     width = max(field.widths)
     for start in range(0, field.size, width):
         yield Access(field.offset + start, width)
 
 
 def _join(fields: Sequence[Register], read: Iterator[int]) -> dict[Register, int]:
-    """Put the parts of fields together again, little-endian."""
+    """Join the parts of fields, little-endian."""
     return {
         field: sum(next(read) << 8 * (part.offset - field.offset) for part in _parts(field))
         for field in fields

@@ -1,8 +1,8 @@
 """The Queue registers of virtio over MMIO: set-up, start and reset of queues (virtio 1.4, 4.2.3.2).
 
-A queue is served from the moment when it is ready and the device is live. Stopping takes as long as
-what is being executed: until then QueueReady reads 1, since the device may still touch the queue,
-which it must not while QueueReady is 0 (4.2.2.1).
+A queue is served while it is ready and the device is live (DRIVER_OK). Stopping takes until the
+requests being executed are complete. QueueReady reads 1 until then, because the device may still
+access the queue, which it must not do while QueueReady is 0 (4.2.2.1).
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Active:
 
 
 @dataclass(frozen=True)
-class Ring:
-    """What exists while a queue is ready: where it is, checked, and the driver's kick eventfd."""
+class ReadyQueue:
+    """What exists while QueueReady is 1: checked configuration, and the driver's kick eventfd."""
 
     memory: GuestMemory
     config: QueueConfig
@@ -70,12 +70,12 @@ class MmioQueue:
     descriptor_area: int = 0
     driver_area: int = 0
     device_area: int = 0
-    ring: Ring | None = None
-    """There while the queue is ready."""
+    ready: ReadyQueue | None = None
+    """Set while QueueReady is 1."""
     stopping: bool = False
-    """The driver has stopped or reset the queue, and the device still holds it."""
+    """The driver has stopped or reset the queue, and the device still executes requests of it."""
     resetting: bool = False
-    """The same, by QueueReset."""
+    """The driver has reset the queue, and the reset is not complete."""
 
 
 class MmioQueues:
@@ -93,15 +93,15 @@ class MmioQueues:
         return len(self._queues)
 
     def readers(self) -> dict[Register, Callable[[], int]]:
-        """Return what reads each of the registers."""
+        """Return the reader of each register."""
         return {
             mmio.QUEUE_SIZE_MAX: lambda: queue.size_max if (queue := self._selected) else 0,
-            mmio.QUEUE_READY: lambda: int(bool((queue := self._settled) and queue.ring)),
+            mmio.QUEUE_READY: lambda: int(bool((queue := self._settled) and queue.ready)),
             mmio.QUEUE_RESET: lambda: int(bool((queue := self._settled) and queue.resetting)),
         }
 
     def writers(self) -> dict[Register, Callable[[int], None]]:
-        """Return what writes each of the registers."""
+        """Return the writer of each register."""
         return {
             mmio.QUEUE_SEL: self._select,
             mmio.QUEUE_SIZE: self._write_size,
@@ -123,11 +123,11 @@ class MmioQueues:
         """Serve the queues that are ready, and from now on each that becomes ready."""
         self._live = True
         for queue in self._queues:
-            if queue.ring:
-                self._start(queue.index, queue.ring)
+            if queue.ready:
+                self._start(queue.index, queue.ready)
 
     def kick(self, index: int, way: trace_pb2.NotifyWay.ValueType) -> None:
-        """Look at a queue that was notified in this way.
+        """Pass a notification of a queue to the model. `way` is for the recorder.
 
         Errors: NoSuchQueue, DriverViolation before DRIVER_OK (3.1.1).
         """
@@ -172,17 +172,17 @@ class MmioQueues:
 
     @property
     def _settled(self) -> MmioQueue | None:
-        """The same, after a look at whether its stop is complete."""
+        """The selected queue, with its stop completed if the model has stopped it."""
         queue = self._selected
         if queue and queue.stopping and not self._closing and self._model.is_stopped(queue.index):
             if queue.resetting:
                 self._queues[queue.index] = MmioQueue(queue.index, queue.size_max)  # 2.6.1.1.1
             else:
-                queue.ring, queue.stopping = None, False
+                queue.ready, queue.stopping = None, False
         return self._selected
 
     def _select(self, value: int) -> None:
-        """Select a queue; whether it exists shows in QueueSizeMax."""
+        """Select a queue. QueueSizeMax reads 0 if it does not exist."""
         self._selector = value
 
     def _change(self, name: str) -> tuple[MmioQueue, Active]:
@@ -193,26 +193,29 @@ class MmioQueues:
                 f"{name}: queue {self._selector} is selected; the device has {len(self)} queues"
             )
         if self._closing:
-            raise DriverViolation(f"{name}: a reset is under way until Status reads 0 (2.4)")
+            raise DriverViolation(
+                f"{name} was written during a reset: wait until Status reads 0 (2.4)"
+            )
         if self._active is None:
-            raise DriverViolation(f"{name}: queues are set up after FEATURES_OK (3.1.1)")
+            raise DriverViolation(f"{name} was written before FEATURES_OK (3.1.1)")
         if queue.stopping:
             raise DriverViolation(
-                f"{name}: queue {queue.index} is being stopped until QueueReady reads 0 (4.2.2.2)"
+                f"{name}: queue {queue.index} is being stopped: wait until QueueReady reads 0"
+                " (4.2.2.2)"
             )
         return queue, self._active
 
     def _change_idle(self, name: str) -> tuple[MmioQueue, Active]:
         """Return the selected queue for a write that is forbidden while it is ready (4.2.2.2)."""
         queue, active = self._change(name)
-        if queue.ring:
+        if queue.ready:
             raise DriverViolation(
                 f"{name}: queue {queue.index} is in use: write 0 to QueueReady first (4.2.2.2)"
             )
         return queue, active
 
     def _write_size(self, value: int) -> None:
-        """Take the size of a queue, at most QueueSizeMax (4.2.2.2); of a split one, a power of two.
+        """Set the size of a queue: at most QueueSizeMax (4.2.2.2); a power of two if it is split.
 
         A packed queue may have any size (2.8.10.1).
         """
@@ -220,11 +223,13 @@ class MmioQueues:
         if not 0 < value <= queue.size_max:
             raise DriverViolation(f"QueueSize: {value} is not from 1 to {queue.size_max} (4.2.2.2)")
         if value & (value - 1) and Feature.VIRTIO_F_RING_PACKED not in active:
-            raise DriverViolation(f"QueueSize: {value} of a split queue is no power of two (2.7)")
+            raise DriverViolation(
+                f"QueueSize: {value} is no power of two, as split queues need (2.7)"
+            )
         queue.size = value
 
     def _write_area(self, area: str, shift: int, value: int) -> None:
-        """Take half of the address of an area."""
+        """Set one half of the address of an area."""
         queue, _ = self._change_idle(area)
         kept: int = getattr(queue, area) & ~(_LOW << shift)
         setattr(queue, area, kept | value << shift)
@@ -234,16 +239,16 @@ class MmioQueues:
         if value > 1:
             raise BadValue(f"QueueReady: {value:#x} is neither 0 nor 1")
         queue = self._settled
-        if value == 0 and (queue is None or queue.ring is None or queue.stopping):
-            return  # Drivers write 0 on their way out, whatever the state.
+        if value == 0 and (queue is None or queue.ready is None or queue.stopping):
+            return  # Drivers write 0 in any state when they stop.
         queue, active = self._change("QueueReady")
         if value == 0:
             self._stop(queue)
-        elif queue.ring is None:
-            ring = self._make_ring(queue, active)
+        elif queue.ready is None:
+            ready = self._make_ready(queue, active)
             if self._live:
-                self._start(queue.index, ring)
-            queue.ring = ring
+                self._start(queue.index, ready)
+            queue.ready = ready
 
     def _write_reset(self, value: int) -> None:
         """Reset a queue (2.6.1, 4.2.2.1)."""
@@ -257,17 +262,19 @@ class MmioQueues:
             self._stop(queue)
 
     def _stop(self, queue: MmioQueue) -> None:
-        """Begin to stop a queue; readers of QueueReady and QueueReset see when it is done."""
+        """Begin to stop a queue. QueueReady and QueueReset show when it is complete."""
         queue.stopping = True
         self._model.request_stop(queue.index)
 
-    def _make_ring(self, queue: MmioQueue, active: Active) -> Ring:
-        """Check what the driver wrote. Errors: DriverViolation for a queue that can't work."""
+    def _make_ready(self, queue: MmioQueue, active: Active) -> ReadyQueue:
+        """Check the registers of a queue. Errors: DriverViolation if it can't work."""
         where = f"QueueReady: queue {queue.index}"
         if queue.size == 0:
-            raise DriverViolation(f"{where}: QueueSize was not written (4.2.3.2)")
+            raise DriverViolation(f"{where}: write QueueSize first (4.2.3.2)")
         if active.attachment is None:
-            raise DriverViolation(f"{where}: no driver is attached, so there is no memory for it")
+            raise DriverViolation(
+                f"{where}: no driver is attached, so it has no memory: attach first"
+            )
         try:
             config = QueueConfig(
                 size=queue.size,
@@ -278,17 +285,19 @@ class MmioQueues:
                 indirect=Feature.VIRTIO_F_INDIRECT_DESC in active,
                 packed=Feature.VIRTIO_F_RING_PACKED in active,
             )
-            # The areas must be in the driver's memory; a queue made and dropped finds out.
+            # Making a queue checks that its areas are in the driver's memory.
             DeviceQueue(active.attachment.memory, config)
         except (DriverViolation, MemoryRefused, RingCorrupt, ValueError) as error:
             raise DriverViolation(f"{where}: {error} (2.6)") from error
         doorbell = active.attachment.doorbells.get(queue.index)
-        return Ring(active.attachment.memory, config, doorbell.kick if doorbell else None)
+        return ReadyQueue(active.attachment.memory, config, doorbell.kick if doorbell else None)
 
-    def _start(self, index: int, ring: Ring) -> None:
-        """Serve a queue. The ring is sound; what fails now is no driver's fault."""
+    def _start(self, index: int, ready: ReadyQueue) -> None:
+        """Have the model serve a queue. It was checked: a failure now is not the driver's fault."""
         try:
-            self._model.start_queue(index, ring.memory, ring.config, ring.kick)
+            self._model.start_queue(index, ready.memory, ready.config, ready.kick)
         except (VirtmeshError, ValueError, OSError) as error:
-            log.warning("a queue can't be served", queue=index, error=str(error))
+            log.warning(
+                "a queue can't be served: the device needs a reset", queue=index, error=str(error)
+            )
             self._model.interrupt.set_fault(f"queue {index} can't be served: {error}")

@@ -1,4 +1,4 @@
-"""A virtqueue, as its driver uses it: a native ring in shared memory, and a doorbell."""
+"""The driver side of a virtqueue: a native ring in shared memory, and its notifications."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Buffer = tuple[int, int]
 
 
 class VirtQueue:
-    """Virtqueue `index` with `size` entries, in pages of the bus's RAM.
+    """Virtqueue `index` of a device, in pages of the bus's RAM.
 
     With VIRTIO_F_INDIRECT_DESC, chains of up to `chain_max` buffers take one entry each.
     """
@@ -30,9 +30,9 @@ class VirtQueue:
         self.index = index
         self.layout = layout
         self.notifications = 0
-        """Times that the doorbell was rung."""
+        """Notifications sent."""
         self.notifications_suppressed = 0
-        """Times that it was not, since the device asked for no notification."""
+        """Notifications not sent, because the device asked for none."""
         self._bus = bus
         config = QueueConfig(
             size=layout.size,
@@ -56,9 +56,9 @@ class VirtQueue:
     async def set_up(
         cls, header: VirtIOHeader, index: int, size: int, *, chain_max: int
     ) -> VirtQueue:
-        """Make a queue and tell the device of it.
+        """Make a queue of `size` entries and set it up in the device.
 
-        Errors: QueueUnusable; MemoryError when RAM has no room; DeviceLost.
+        Errors: QueueUnusable; MemoryError if RAM has no room; DeviceLost.
         """
         indirect_entries = chain_max if header.has(Feature.VIRTIO_F_INDIRECT_DESC) else 0
         place = partial(
@@ -74,15 +74,15 @@ class VirtQueue:
 
     @property
     def in_flight(self) -> int:
-        """Chains that the device has."""
+        """Chains that were added and not used yet."""
         return self._ring.in_flight
 
     def add(self, readable: Sequence[Buffer], writable: Sequence[Buffer]) -> int | None:
-        """Add a chain of buffers; its token, or None when there is no room for it."""
+        """Add a chain of buffers. Return its token, or None if the queue has no room for it."""
         return self._ring.add(readable, writable)
 
     def notify(self) -> None:
-        """Ring the doorbell, if the device wants to hear of what was added."""
+        """Notify the device of the added chains, if it wants to be notified."""
         if self._ring.should_notify():
             self.notifications += 1
             self._bus.notify(self.index)
@@ -90,17 +90,17 @@ class VirtQueue:
             self.notifications_suppressed += 1
 
     def can_pop(self) -> bool:
-        """Say whether a used chain waits."""
+        """Return True if a used chain waits."""
         return self._ring.can_pop()
 
     def pop_used(self) -> list[tuple[int, int]]:
-        """Take used chains: (token, bytes that the device wrote). Errors: RingCorrupt."""
+        """Pop used chains: (token, bytes that the device wrote). Errors: RingCorrupt."""
         return self._ring.pop_used()
 
     def enable_interrupts(self) -> bool:
-        """Ask for an interrupt at the next used chain; True when one waits already."""
+        """Ask for an interrupt at the next used chain. Return True if one waits already."""
         return self._ring.enable_interrupts()
 
     def disable_interrupts(self) -> None:
-        """Ask for none."""
+        """Ask for no interrupts."""
         self._ring.disable_interrupts()

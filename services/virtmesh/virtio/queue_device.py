@@ -38,19 +38,20 @@ from virtmesh_common.errors import DriverViolation, RingCorrupt
 from virtmesh_common.virtio.features import TRANSPORT_FEATURES, Feature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from enum import IntFlag
 
-    import grpc.aio
-    from prometheus_client import Metric
     from virtmesh_native import GuestMemory, QueueConfig
 
     from virtmesh.virtio.device import SharedMemory
     from virtmesh_common.registers import Register
 
-__all__ = ["Chain", "MalformedChain", "QueueDevice", "ServedQueue"]
+__all__ = ["Chain", "MalformedChain", "QueueCounters", "QueueDevice", "ServedQueue"]
 
 log = structlog.get_logger(__name__)
+
+CHAINS_PER_TURN = 1024
+"""Most chains that a model takes in one turn of the event loop, unless it says otherwise."""
 
 
 class QueueDevice(ABC):
@@ -66,12 +67,10 @@ class QueueDevice(ABC):
     """The feature bits of the kind of device; those of the transport if it has none of its own."""
     queue_names: Sequence[str] = ()
     """What messages call the queues, by index."""
-    chains_per_turn = 1024
-    """Most chains taken in one turn of the event loop."""
+    chains_per_turn = CHAINS_PER_TURN
     config: Sequence[Register] = ()
     config_generation = 0
     shared_memory: Mapping[int, SharedMemory] = {}
-    services: Sequence[str] = ()
 
     def __init__(
         self, name: str, queue_size_max: Sequence[int], features: int = TRANSPORT_FEATURES
@@ -248,15 +247,3 @@ class QueueDevice(ABC):
     def requests(self) -> int:
         """Requests completed, whatever their outcome."""
         return sum(one.requests for one in self.counters)
-
-    # -- Services and metrics: the kind of device has them, a model has none ----------------------
-
-    def add_services(self, server: grpc.aio.Server) -> None:
-        """Add none."""
-
-    def end_streams(self) -> None:
-        """Do nothing: there are none."""
-
-    def metrics(self) -> Iterable[Metric]:
-        """Return none of the model's own."""
-        return ()

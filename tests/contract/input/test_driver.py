@@ -14,7 +14,7 @@ import pytest
 from tests.support.driving import drive_locally, drive_over_grpc
 from tests.support.input_injector import Mark, lengths
 from virtmesh.input.driver import VirtIOInput
-from virtmesh.input.held_keys import Holder
+from virtmesh.input.held_keys import InjectorState
 from virtmesh.input.info import AbsInfo, DeviceIds
 from virtmesh.input.injection import Offer
 from virtmesh.input.model import InputModel, InputOptions
@@ -24,6 +24,7 @@ from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.input.v1.input_pb2 import OUTCOME_ACCEPTED, OUTCOME_DELIVERED
 from virtmesh_common.evdev import code_of
 from virtmesh_common.input.errors import BadEvent
+from virtmesh_common.input.spec import EVENTQ
 from virtmesh_common.virtio.features import Feature
 
 WAYS = [
@@ -77,7 +78,7 @@ async def inject(model: InputModel, events: Sequence[Event]) -> list[int]:
         if outcome != OUTCOME_ACCEPTED:
             done.set()
 
-    offer = Offer(Holder(), [*events, SYN], report, report_end=True)
+    offer = Offer(InjectorState(), [*events, SYN], report, report_end=True)
     await model.injection.offer(offer, refuse=False)
     await done.wait()
     return outcomes
@@ -123,8 +124,8 @@ async def test_every_packet_arrives_whole_and_in_order(drive: Drive, queue_size:
             assert events[start:end] == [u64(event) for event in packet]
             start = end + 1
         assert not any(list(rest) for rest in expected.values())
-        assert driver.log.count == model.injection.delivery.events_delivered == total
-        assert driver.malformed == model.injection.delivery.malformed == 0
+        assert driver.log.count == model.injection.events_delivered == total
+        assert driver.malformed == model.counters[EVENTQ].malformed == 0
 
 
 @pytest.mark.parametrize("personality", built_in())

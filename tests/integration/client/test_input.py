@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import json
 import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -321,3 +324,22 @@ def test_an_error_is_one_line_with_its_mend(
     assert mend in error["message"]
     assert "\n" not in error["message"]
     assert result.stdout == ""
+
+
+def test_text_is_typed_from_a_system_that_is_no_unix(cli: Cli, machine: Machine) -> None:
+    """The client needs nothing of Unix for it, nor the services."""
+    command = ("--address", cli.state.address, "input", "type", "--layout", "de", "Grüße", "-d")
+    with machine.input("keyboard").watch(seconds=20) as watch:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.support.other_system", *command, "keyboard"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        machine.input("keyboard").key("f24")
+        events = list(
+            itertools.takewhile(lambda event: event != LAST, (one.event for one in watch))
+        )
+    assert Decoder("de").read(events) == "Grüße"

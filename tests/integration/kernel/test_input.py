@@ -7,23 +7,16 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
 import pytest
 
-from virtmesh.drivers.settings import Settings
-from virtmesh.host.host import Addresses, Host
+from tests.support.world import World, failure_of, serving
 from virtmesh.input.event_log import EVENTS_KEPT, EventLog
-from virtmesh.input.kind import KIND
+from virtmesh.input.kernel_service import as_input_device
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
-from virtmesh.kernel.devicetree import make_blob
-from virtmesh.kernel.main import KernelServer, Plan
-from virtmesh.kernel.probe import ProbeState
-from virtmesh.machine import DeviceEntry, Machine
 from virtmesh.rpc.server import GRACE_SECONDS
 from virtmesh.testing.scripted_disk import ScriptedDisk
 from virtmesh.testing.scripted_input import ScriptedInput
@@ -35,16 +28,14 @@ from virtmesh_common.api.kernel.v1 import input_device_pb2 as pb
 from virtmesh_common.api.kernel.v1 import kernel_pb2
 from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
 from virtmesh_common.api.kernel.v1.kernel_pb2_grpc import KernelServiceStub
-from virtmesh_common.channel import DEVICE_KEY, open_channel
+from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.errors import (
     DeviceLost,
     DeviceNotFound,
     DeviceNotReady,
     ShuttingDown,
-    VirtmeshError,
     WatcherTooSlow,
     WrongKind,
-    from_rpc_error,
 )
 from virtmesh_common.evdev import code_of
 from virtmesh_common.input.errors import BadEvent
@@ -54,42 +45,26 @@ LED, CAPSL = code_of("LED_CAPSL")
 PRESS, RELEASE, SYN = (KEY, KEY_A, 1), (KEY, KEY_A, 0), (*code_of("SYN_REPORT"), 0)
 
 
-@dataclass
-class World:
-    """A kernel that is served, and a client's channel."""
+def inputs(world: World) -> Any:
+    """Return a stub of InputDeviceService."""
+    return InputDeviceServiceStub(world.channel)
 
-    server: KernelServer
-    channel: grpc.aio.Channel
-    folder: Path
 
-    @property
-    def inputs(self) -> Any:
-        """A stub of InputDeviceService."""
-        return InputDeviceServiceStub(self.channel)
+@asynccontextmanager
+async def using(world: World, model: VirtioDevice) -> AsyncIterator[None]:
+    """Serve a device for a while, from when the kernel uses it."""
+    real = isinstance(model, InputModel)
+    async with world.serve(VirtioMmio(model)) if real else world.serve_scripted(model):
+        await world.ready(model.name)
+        yield
 
-    @asynccontextmanager
-    async def device(self, model: VirtioDevice) -> AsyncIterator[None]:
-        """Serve a device for a while, from when the kernel uses it."""
-        host = Host(
-            VirtioMmio(model),
-            Addresses(
-                [f"unix:{self.folder}/{model.name}.sock"], self.folder / f"{model.name}.handover"
-            ),
-            KIND if isinstance(model, InputModel) else None,
-        )
-        await host.start()
-        try:
-            await self.server.kernel.device(model.name).until(ProbeState.READY)
-            yield
-        finally:
-            await host.stop()
 
-    async def watch(self, name: str = "keyboard") -> Any:
-        """Watch a device, from the snapshot on."""
-        stream = self.inputs.Watch(pb.WatchRequest(device=name))
-        snapshot = await stream.read()
-        assert not snapshot.events
-        return stream
+async def watch(world: World, name: str = "keyboard") -> Any:
+    """Watch a device, from the snapshot on."""
+    stream = inputs(world).Watch(pb.WatchRequest(device=name))
+    snapshot = await stream.read()
+    assert not snapshot.events
+    return stream
 
 
 def u64(*events: tuple[int, int, int]) -> list[int]:
@@ -97,36 +72,18 @@ def u64(*events: tuple[int, int, int]) -> list[int]:
     return [kind << 48 | code << 32 | value for kind, code, value in events]
 
 
-async def failure_of(work: Any) -> VirtmeshError:
-    """Await what must fail, and return the error that the service meant."""
-    with pytest.raises(grpc.RpcError) as caught:
-        await work
-    return from_rpc_error(caught.value)
-
-
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """Serve a kernel of a keyboard and a disk, neither of which is there yet."""
-    machine = Machine(
-        name="test",
-        devices=tuple(
-            DeviceEntry(name=name, kind=kind, endpoint=f"unix:{tmp_path}/{name}.sock", slot=slot)
-            for slot, (name, kind) in enumerate([("keyboard", "input"), ("vda", "blk")])
-        ),
-    )
-    address = f"unix:{tmp_path}/kernel.sock"
-    server = KernelServer(Plan(make_blob(machine), Settings(), [address], "127.0.0.1:0"))
-    await server.start()
-    async with open_channel(address) as channel:
-        yield World(server, channel, tmp_path)
-    await server.stop()
+    async with serving(tmp_path, {"keyboard": "input", "vda": "blk"}) as world:
+        yield world
 
 
 async def test_every_watcher_gets_every_event(world: World) -> None:
     """Events and times, and how many came; one who comes later starts from there."""
     model = ScriptedInput()
-    async with world.device(model):
-        first, second = await world.watch(), await world.watch()
+    async with using(world, model):
+        first, second = await watch(world), await watch(world)
         before = time.time_ns() // 1000
 
         model.send(PRESS, SYN)
@@ -137,7 +94,7 @@ async def test_every_watcher_gets_every_event(world: World) -> None:
             assert response.sequence == 2
             assert before <= response.times_us[0] <= time.time_ns() // 1000
             assert len(response.times_us) == 2
-        late = world.inputs.Watch(pb.WatchRequest(device="keyboard"))
+        late = inputs(world).Watch(pb.WatchRequest(device="keyboard"))
         assert await late.read() == pb.WatchResponse(sequence=2)
         model.send(RELEASE)
         assert (await late.read()).sequence == 3
@@ -146,8 +103,8 @@ async def test_every_watcher_gets_every_event(world: World) -> None:
 async def test_what_waits_goes_into_one_message(world: World) -> None:
     """A burst costs one message for each round of the loop, not one for each event."""
     model = ScriptedInput(queue_size_max=(1024, 64))
-    async with world.device(model):
-        stream = await world.watch()
+    async with using(world, model):
+        stream = await watch(world)
         model.send(*[PRESS] * 1000)
 
         assert len((await stream.read()).events) == 1000
@@ -156,16 +113,16 @@ async def test_what_waits_goes_into_one_message(world: World) -> None:
 async def test_a_slow_watcher_is_cut_off_and_others_are_not(world: World) -> None:
     """The error has the number of the last event it was sent; a new watcher is welcome."""
     model = ScriptedInput()
-    async with world.device(model):
-        driver = world.server.kernel.input_device("keyboard")
+    async with using(world, model):
+        driver = as_input_device("keyboard", world.server.kernel.driver("keyboard"))
         driver.log = EventLog(kept=16)
-        slow = await world.watch()
+        slow = await watch(world)
         model.send(PRESS)
         assert (await slow.read()).sequence == 1
         model.send(*[PRESS] * 17)
 
         failure = await failure_of(slow.read())
-        stream = await world.watch()
+        stream = await watch(world)
         model.send(RELEASE)
 
         assert isinstance(failure, WatcherTooSlow)
@@ -176,9 +133,9 @@ async def test_a_slow_watcher_is_cut_off_and_others_are_not(world: World) -> Non
 async def test_a_watcher_that_stands_still_costs_nothing(world: World) -> None:
     """What it does not take is not queued for it: it is cut off when it goes on."""
     model = ScriptedInput(queue_size_max=(1024, 64))
-    async with world.device(model):
-        log = world.server.kernel.input_device("keyboard").log
-        still, reader = await world.watch(), log.reader()
+    async with using(world, model):
+        log = as_input_device("keyboard", world.server.kernel.driver("keyboard")).log
+        still, reader = await watch(world), log.reader()
         in_transit = 4 << 20  # what gRPC takes of a stream that nobody reads
         while log.count < 3 * EVENTS_KEPT + in_transit // 16:
             await model.until_posted(1024)
@@ -199,26 +156,26 @@ async def test_a_watcher_that_stands_still_costs_nothing(world: World) -> None:
 async def test_lights_are_set(world: World) -> None:
     """SetLed is an order on the status queue; a light that is not there is an error."""
     model = ScriptedInput()
-    async with world.device(model):
-        await world.inputs.SetLed(pb.SetLedRequest(device="keyboard", led=CAPSL, on=True))
+    async with using(world, model):
+        await inputs(world).SetLed(pb.SetLedRequest(device="keyboard", led=CAPSL, on=True))
         failure = await failure_of(
-            world.inputs.SetLed(pb.SetLedRequest(device="keyboard", led=9, on=True))
+            inputs(world).SetLed(pb.SetLedRequest(device="keyboard", led=9, on=True))
         )
 
         assert model.orders == [(LED, CAPSL, 1)]
         assert isinstance(failure, BadEvent)
-        assert "it has LED_NUML, LED_CAPSL" in failure.message
+        assert "its lights are: LED_NUML, LED_CAPSL" in failure.message
 
 
 async def test_the_wrong_device_is_refused(world: World) -> None:
     """One that is not there, one that is not up, and one that is no input device."""
-    async with world.device(ScriptedDisk()):
+    async with using(world, ScriptedDisk()):
         for name, error, why in (
             ("mouse", DeviceNotFound, "test has no device 'mouse'"),
             ("keyboard", DeviceNotReady, "keyboard is not ready"),
             ("vda", WrongKind, "vda is no input device: it is driven by VirtIOBlk"),
         ):
-            failure = await failure_of(world.watch(name))
+            failure = await failure_of(watch(world, name))
             assert type(failure) is error
             assert why in failure.message
 
@@ -226,23 +183,23 @@ async def test_the_wrong_device_is_refused(world: World) -> None:
 async def test_watchers_learn_that_the_device_is_lost(world: World) -> None:
     """First what came, then DeviceLost; when the device is back it is watched again."""
     model = ScriptedInput()
-    async with world.device(model):
-        stream = await world.watch()
+    async with using(world, model):
+        stream = await watch(world)
         model.send(PRESS)
         await stream.read()
     assert isinstance(await failure_of(stream.read()), DeviceLost)
 
     again = ScriptedInput()
-    async with world.device(again):
-        stream = await world.watch()
+    async with using(world, again):
+        stream = await watch(world)
         again.send(RELEASE)
         assert (await stream.read()).sequence == 1
 
 
 async def test_watchers_do_not_hold_the_kernel_up(world: World) -> None:
     """A kernel that stops ends the streams at once and says why."""
-    async with world.device(ScriptedInput()):
-        stream = await world.watch()
+    async with using(world, ScriptedInput()):
+        stream = await watch(world)
         stopping = asyncio.create_task(world.server.stop())
 
         assert isinstance(await failure_of(stream.read()), ShuttingDown)
@@ -252,7 +209,7 @@ async def test_watchers_do_not_hold_the_kernel_up(world: World) -> None:
 async def test_streams_to_a_device_do_not_hold_the_kernel_up(world: World) -> None:
     """Those are ended as well; what an injector held is released."""
     model = InputModel("keyboard", InputOptions("keyboard"), load("keyboard"))
-    async with world.device(model):
+    async with using(world, model):
         device: Any = InputServiceStub(world.channel)
         inject = device.Inject(metadata=((DEVICE_KEY, "keyboard"),))
         press = input_pb2.Event(type=KEY, code=KEY_A, value=1)
@@ -274,8 +231,8 @@ async def test_streams_to_a_device_do_not_hold_the_kernel_up(world: World) -> No
 async def test_input_devices_are_listed_and_counted(world: World) -> None:
     """ListDevices and the metrics know them."""
     model = ScriptedInput()
-    async with world.device(model):
-        stream = await world.watch()
+    async with using(world, model):
+        stream = await watch(world)
         model.send(PRESS, SYN)
         await stream.read()
         kernel: Any = KernelServiceStub(world.channel)

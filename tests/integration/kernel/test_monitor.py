@@ -14,18 +14,19 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from tests.support.world import World, serving
 from virtmesh.attach.guest_ram import PAGE
 from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.drivers.settings import Settings
 from virtmesh.host.host import Addresses, Host
+from virtmesh.input.kernel_service import as_input_device
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
+from virtmesh.kernel.device import ProbeState
 from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.fdt import decode, encode, strings
 from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.main import KernelServer, Plan
-from virtmesh.kernel.probe import ProbeState
-from virtmesh.kinds import find_kind
 from virtmesh.machine import DeviceEntry, Machine
 from virtmesh.mmio.device import Device
 from virtmesh.uart.model import UartDevice, UartOptions
@@ -36,7 +37,7 @@ from virtmesh_common.api.kernel.v1 import kernel_pb2
 from virtmesh_common.api.kernel.v1.kernel_pb2_grpc import KernelServiceStub
 from virtmesh_common.api.uart.v1 import uart_pb2 as pb
 from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
-from virtmesh_common.channel import DEVICE_KEY, open_channel
+from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.errors import DeviceLost
 from virtmesh_common.evdev import code_of
 
@@ -76,69 +77,34 @@ class Terminal:
         return (await self.until(PROMPT)).removesuffix(PROMPT)
 
 
-@dataclass
-class World:
-    """A kernel, and where its devices' services are, or are not."""
+@asynccontextmanager
+async def plugged_in(world: World) -> AsyncIterator[Terminal]:
+    """Plug a terminal in, which sees what was sent before it came."""
+    stream: Any = UartServiceStub(world.channel).Open(metadata=((DEVICE_KEY, "serial"),))
+    await stream.write(pb.OpenRequest(start=pb.Start(watch=True, tail_bytes=TAIL)))
+    try:
+        yield Terminal(stream)
+    finally:
+        stream.cancel()
 
-    server: KernelServer
-    channel: grpc.aio.Channel
-    folder: Path
 
-    def make(self, name: str) -> Device:
-        """Make a device."""
-        if name == "serial":
-            return UartDevice(name, UartOptions())
-        if name == "keyboard":
-            return VirtioMmio(InputModel(name, InputOptions(name), load(name)))
-        image = self.folder / "vda.img"
-        if not image.exists():
-            image.write_bytes(b"first block\n".ljust(512, b".") + bytes((4 << 20) - 512))
-        return VirtioMmio(BlkModel(name, BlkOptions(image)))
-
-    @asynccontextmanager
-    async def device(self, name: str) -> AsyncIterator[Device]:
-        """Serve a device for a while."""
-        device = self.make(name)
-        addresses = Addresses([f"unix:{self.folder}/{name}.sock"], self.folder / f"{name}.handover")
-        host = Host(device, addresses, find_kind(device.description.kind))
-        await host.start()
-        try:
-            yield device
-        finally:
-            await host.stop()
-
-    async def ready(self, *names: str) -> None:
-        """Wait until the kernel uses devices."""
-        for name in names:
-            await self.server.kernel.device(name).until(ProbeState.READY)
-
-    @asynccontextmanager
-    async def terminal(self) -> AsyncIterator[Terminal]:
-        """Plug a terminal in, which sees what was sent before it came."""
-        stream: Any = UartServiceStub(self.channel).Open(metadata=((DEVICE_KEY, "serial"),))
-        await stream.write(pb.OpenRequest(start=pb.Start(watch=True, tail_bytes=TAIL)))
-        try:
-            yield Terminal(stream)
-        finally:
-            stream.cancel()
+def make_device(folder: Path, name: str) -> Device:
+    """Make a device of the machine."""
+    if name == "serial":
+        return UartDevice(name, UartOptions())
+    if name == "keyboard":
+        return VirtioMmio(InputModel(name, InputOptions(name), load(name)))
+    image = folder / "vda.img"
+    if not image.exists():
+        image.write_bytes(b"first block\n".ljust(512, b".") + bytes((4 << 20) - 512))
+    return VirtioMmio(BlkModel(name, BlkOptions(image)))
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """Serve a kernel; none of its devices is there yet."""
-    entries = tuple(
-        DeviceEntry(name, kind, f"unix:{tmp_path}/{name}.sock", slot)
-        for name, kind, slot in (
-            *(("serial", "uart", 0), ("vda", "blk", 0), ("keyboard", "input", 1)),
-        )
-    )
-    address = f"unix:{tmp_path}/kernel.sock"
-    blob = make_blob(Machine(name="test", devices=entries))
-    server = KernelServer(Plan(blob, Settings(), [address], source="a test"))
-    await server.start()
-    async with open_channel(address) as channel:
-        yield World(server, channel, tmp_path)
-    await server.stop()
+    async with serving(tmp_path, KINDS, metrics=None, source="a test") as world:
+        yield world
 
 
 @pytest.fixture
@@ -146,14 +112,14 @@ async def running(world: World) -> AsyncIterator[World]:
     """Serve all devices, and wait until they are used."""
     async with AsyncExitStack() as undo:
         for name in KINDS:
-            await undo.enter_async_context(world.device(name))
+            await undo.enter_async_context(world.serve(make_device(world.folder, name)))
         await world.ready(*KINDS)
         yield world
 
 
 async def test_a_newcomer_meets_a_living_machine(running: World) -> None:
     """The boot messages, the banner and a prompt are there for who comes late."""
-    async with running.terminal() as terminal:
+    async with plugged_in(running) as terminal:
         boot = await terminal.until(PROMPT)
         devices = await terminal.ask("lsdev")
 
@@ -179,7 +145,7 @@ async def test_a_serial_port_is_listed_as_a_platform_device(running: World) -> N
 
 async def test_the_disk_is_read_from_the_console(running: World) -> None:
     """By block, or by byte; equal rows are shown once."""
-    async with running.terminal() as terminal:
+    async with plugged_in(running) as terminal:
         await terminal.until(PROMPT)
         block = await terminal.ask("blk read 0 2")
         middle = await terminal.ask("hexdump blk:vda 0x1fc 8 ")
@@ -199,12 +165,12 @@ async def test_the_disk_is_read_from_the_console(running: World) -> None:
     assert middle.startswith("000001fc  2e 2e 2e 2e 00 00 00 00")
     assert past.startswith("blk: vda ends at byte 4194304")
     assert memory.startswith("80000000  ")
-    assert outside.startswith("hexdump: 1 bytes at 0x0 are not in RAM: 0x4000000 bytes from")
+    assert outside.startswith("hexdump: 1 bytes at 0x0 are not in RAM, which has 67108864 bytes from")
 
 
 async def test_interrupts_are_counted_by_source(running: World) -> None:
     """Each device has a line of its own."""
-    async with running.terminal() as terminal:
+    async with plugged_in(running) as terminal:
         await terminal.until(PROMPT)
         first, *rows = (await terminal.ask("irq")).split("\r\n")
 
@@ -221,11 +187,11 @@ async def test_events_are_followed_until_they_are_cancelled(running: World) -> N
     packet = input_pb2.InjectRequest(events=[input_pb2.Event(type=kind, code=code, value=1)])
     inputs: Any = InputServiceStub(running.channel)
 
-    async with running.terminal() as terminal:
+    async with plugged_in(running) as terminal:
         await terminal.until(PROMPT)
         await terminal.send(b"events\r")
         await terminal.until("events\r\n")
-        keyboard = running.server.kernel.input_device("keyboard")
+        keyboard = as_input_device("keyboard", running.server.kernel.driver("keyboard"))
         while not keyboard.log._waiting:  # noqa: ASYNC110 - the log tells nobody of its readers
             await asyncio.sleep(0)
         async for _ in inputs.Inject(iter([packet]), metadata=((DEVICE_KEY, "keyboard"),)):
@@ -245,7 +211,7 @@ async def test_events_are_followed_until_they_are_cancelled(running: World) -> N
 
 async def test_the_boot_log_tells_of_devices_that_go_and_come_back(running: World) -> None:
     """Live on the console, and in dmesg."""
-    async with running.terminal() as terminal:
+    async with plugged_in(running) as terminal:
         await terminal.until(PROMPT)
         running.server.kernel.device("vda").ready_driver().fail(DeviceLost("it broke"))
         await terminal.until("vda: waiting: it broke\r\n")
@@ -258,7 +224,7 @@ async def test_a_burst_reaches_the_sink_whole_with_the_kernel_queue(running: Wor
     """64 KiB, whatever bytes they are, from a sender that does not look; the hash is equal."""
     data = os.urandom(64 << 10)
 
-    async with running.terminal() as terminal:
+    async with plugged_in(running) as terminal:
         await terminal.until(PROMPT)
         await terminal.send(f"sink {len(data)}\r".encode())
         await terminal.until("bytes\r\n")
@@ -274,7 +240,7 @@ async def test_a_burst_overruns_the_port_without_the_kernel_queue(running: World
     data = os.urandom(64 << 10)
     stub: Any = UartServiceStub(running.channel)
 
-    async with running.terminal() as terminal:
+    async with plugged_in(running) as terminal:
         await terminal.until(PROMPT)
         await terminal.ask("queue off")
         await terminal.send(f"sink {len(data)}\r".encode())
@@ -291,7 +257,7 @@ async def test_a_burst_overruns_the_port_without_the_kernel_queue(running: World
 
 async def test_a_break_is_noted(running: World) -> None:
     """It does nothing else: what was typed is still there."""
-    async with running.terminal() as terminal:
+    async with plugged_in(running) as terminal:
         await terminal.until(PROMPT)
         await terminal.send(b"una")
         await terminal.until("una")
@@ -304,13 +270,13 @@ async def test_a_break_is_noted(running: World) -> None:
 
 async def test_a_console_that_comes_back_begins_with_the_banner(world: World) -> None:
     """And with what was logged since the last line that it has seen."""
-    async with world.device("serial"), world.terminal() as terminal:
+    async with world.serve(make_device(world.folder, "serial")), plugged_in(world) as terminal:
         await terminal.until(PROMPT)
     await world.server.kernel.device("serial").until(ProbeState.WAITING)
 
-    async with world.device("serial"):
+    async with world.serve(make_device(world.folder, "serial")):
         await world.ready("serial")
-        async with world.terminal() as terminal:
+        async with plugged_in(world) as terminal:
             again = await terminal.until(PROMPT)
 
     assert "device tree" not in again
@@ -331,7 +297,7 @@ async def test_a_device_that_nobody_drives_fails(world: World) -> None:
         if node.name == "serial@10000000":
             node.properties["compatible"] = strings("acme,widget", "acme,thing")
     kernel = Kernel(encode(root), Settings())
-    async with world.device("serial"):
+    async with world.serve(make_device(world.folder, "serial")):
         await world.server.kernel.stop()  # there is one driver at a time
         kernel.start()
         await kernel.device("serial").until(ProbeState.FAILED)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +10,10 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from virtmesh.blk.kind import KIND
-from virtmesh.blk.model import BlkModel, BlkOptions
-from virtmesh.drivers.settings import Settings
-from virtmesh.host.host import Addresses, Host
-from virtmesh.kernel.devicetree import make_blob
-from virtmesh.kernel.main import KernelServer, Plan
-from virtmesh.kernel.probe import ProbeState
-from virtmesh.machine import DeviceEntry, Machine
-from virtmesh.virtio.mmio_device import VirtioMmio
-from virtmesh_common.api.kernel.v1 import block_device_pb2
-from virtmesh_common.api.kernel.v1.block_device_pb2_grpc import BlockDeviceServiceStub
+from tests.support.world import World, serving
 from virtmesh_common.api.trace.v1 import trace_pb2 as pb
 from virtmesh_common.api.trace.v1.trace_pb2_grpc import TraceServiceStub
-from virtmesh_common.channel import DEVICE_KEY, open_channel
+from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.errors import DeviceNotFound, ShuttingDown, from_rpc_error
 
 SIZE = 1 << 20
@@ -45,65 +33,22 @@ class Step:
     extra: int
 
 
-@dataclass
-class World:
-    """A machine with the disk vda, in this process, and a client's channel to its kernel."""
+def traces(world: World) -> Any:
+    """Return a stub of TraceService."""
+    return TraceServiceStub(world.channel)
 
-    server: KernelServer
-    channel: grpc.aio.Channel
-    folder: Path
 
-    @property
-    def traces(self) -> Any:
-        """A stub of TraceService."""
-        return TraceServiceStub(self.channel)
-
-    async def ready(self) -> None:
-        """Wait until the kernel uses the disk."""
-        await self.server.kernel.device("vda").until(ProbeState.READY)
-
-    async def write(self, data: bytes) -> None:
-        """Write to the beginning of the disk."""
-
-        async def requests() -> AsyncIterator[block_device_pb2.WriteRequest]:
-            header = block_device_pb2.WriteHeader(device="vda", offset_bytes=0)
-            yield block_device_pb2.WriteRequest(header=header)
-            yield block_device_pb2.WriteRequest(data=data)
-
-        async for _ in BlockDeviceServiceStub(self.channel).Write(requests()):
-            pass
-
-    def watch(self, side: str, *, past: bool = False) -> Any:
-        """Watch one side of the disk."""
-        request = pb.WatchRequest(device="vda", from_sequence=0 if past else None)
-        return self.traces.Watch(request, metadata=VDA if side == "DEVICE" else None)
-
-    @asynccontextmanager
-    async def disk(self) -> AsyncIterator[Host]:
-        """Serve the disk."""
-        image = self.folder / "vda.img"
-        os.close(os.open(image, os.O_CREAT))
-        os.truncate(image, SIZE)
-        device = VirtioMmio(BlkModel("vda", BlkOptions(image)))
-        addresses = Addresses([f"unix:{self.folder}/vda.sock"], self.folder / "handover")
-        host = Host(device, addresses, KIND)
-        await host.start()
-        yield host
-        await host.stop()
+def watch(world: World, side: str, *, past: bool = False) -> Any:
+    """Watch one side of the disk."""
+    request = pb.WatchRequest(device="vda", from_sequence=0 if past else None)
+    return traces(world).Watch(request, metadata=VDA if side == "DEVICE" else None)
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """Serve a kernel; its disk is not there yet."""
-    disk = DeviceEntry(name="vda", kind="blk", endpoint=f"unix:{tmp_path}/vda.sock", slot=0)
-    address = f"unix:{tmp_path}/kernel.sock"
-    plan = Plan(make_blob(Machine(name="test", devices=(disk,))), Settings(), [address])
-    server = KernelServer(plan)
-    async with AsyncExitStack() as undo:
-        undo.push_async_callback(server.stop)
-        await server.start()
-        channel = await undo.enter_async_context(open_channel(address))
-        yield World(server, channel, tmp_path)
+    async with serving(tmp_path, {"vda": "blk"}, metrics=None) as world:
+        yield world
 
 
 def steps_of(page: pb.Page, side: str) -> list[Step]:
@@ -126,12 +71,12 @@ async def steps_until(stream: Any, side: str, *kinds: str) -> list[Step]:
 
 async def test_one_block_write_is_seen_from_both_sides(world: World) -> None:
     """By time, every step is where it belongs, from the driver's ring to the disk and back."""
-    async with world.disk():
-        await world.ready()
-        driver, device = world.watch("DRIVER"), world.watch("DEVICE")
+    async with world.serve_disk():
+        await world.ready("vda")
+        driver, device = watch(world, "DRIVER"), watch(world, "DEVICE")
         for stream in (driver, device):
             await stream.read()
-        await world.write(b"x" * 4096)
+        await world.write(0, [b"x" * 4096])
         steps = await steps_until(driver, "DRIVER", "POP_USED")
         steps += await steps_until(device, "DEVICE", "INTERRUPT", "NOTIFY")
     steps.sort(key=lambda step: step.time_ns)
@@ -161,10 +106,10 @@ async def test_one_block_write_is_seen_from_both_sides(world: World) -> None:
 
 async def test_sources_of_both_sides_can_be_merged(world: World) -> None:
     """They say the same of the device, have one clock, and differ in their side and run."""
-    async with world.disk():
-        await world.ready()
+    async with world.serve_disk():
+        await world.ready("vda")
         sources = [
-            (await world.traces.Read(pb.ReadRequest(device="vda"), metadata=metadata)).source
+            (await traces(world).Read(pb.ReadRequest(device="vda"), metadata=metadata)).source
             for metadata in (None, VDA)
         ]
     driver, device = sources
@@ -176,11 +121,11 @@ async def test_sources_of_both_sides_can_be_merged(world: World) -> None:
 
 async def test_the_driver_s_side_outlives_the_device(world: World) -> None:
     """It says when the device was attached, why it was lost, and that it came back."""
-    async with world.disk():
-        await world.ready()
-    async with world.disk():
-        await world.ready()
-        stream = world.watch("DRIVER", past=True)
+    async with world.serve_disk():
+        await world.ready("vda")
+    async with world.serve_disk():
+        await world.ready("vda")
+        stream = watch(world, "DRIVER", past=True)
         await stream.read()
         kinds: list[str] = []
         texts: list[str] = []
@@ -198,7 +143,7 @@ async def test_the_driver_s_side_outlives_the_device(world: World) -> None:
 
 async def test_a_device_that_is_not_there_yet_has_a_driver_s_side(world: World) -> None:
     """It is empty, and says what the device tree knows."""
-    response = await world.traces.Read(pb.ReadRequest(device="vda"))
+    response = await traces(world).Read(pb.ReadRequest(device="vda"))
     assert response.position == pb.Position(capacity=65536)
     assert (response.source.kind, response.source.compatible) == ("", "virtio,mmio")
 
@@ -207,13 +152,13 @@ async def test_a_device_that_is_not_there_yet_has_a_driver_s_side(world: World) 
 async def test_a_device_that_does_not_exist_is_not_found(world: World, device: str) -> None:
     """A kernel has many devices: one must be named."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await world.traces.Read(pb.ReadRequest(device=device))
+        await traces(world).Read(pb.ReadRequest(device=device))
     assert isinstance(from_rpc_error(caught.value), DeviceNotFound)
 
 
 async def test_watchers_end_when_the_kernel_stops(world: World) -> None:
     """They are told that it is stopping."""
-    stream = world.watch("DRIVER")
+    stream = watch(world, "DRIVER")
     await stream.read()
     await world.server.stop()
     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -4,127 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import gc
 import os
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.handover import (
+    PAGE,
+    Driver,
+    Fill,
+    add_doorbell,
+    add_region,
+    connected,
+    eventfd,
+    good,
+    memfd,
+    open_descriptors,
+)
 from virtmesh.attach.server import DESCRIPTOR_LIMIT, PACKET_LIMIT_BYTES, HandoverServer
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
-from virtmesh_common.errors import AddressTaken, MemoryMissing
-
-PAGE = 4096
-SEALS = fcntl.F_SEAL_SHRINK
-Fill = Callable[[pb.HandoverRequest, list[int]], None]
-
-
-def memfd(size: int = PAGE, seals: int = SEALS) -> int:
-    """Make memory to hand over."""
-    descriptor = os.memfd_create("test", os.MFD_ALLOW_SEALING)
-    os.ftruncate(descriptor, size)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-    return descriptor
-
-
-def add_region(
-    request: pb.HandoverRequest, descriptors: list[int], descriptor: int, **fields: int
-) -> None:
-    """Add a region of one page, or as the fields say."""
-    values = {"size_bytes": PAGE, "descriptor_index": len(descriptors)} | fields
-    request.regions.add(**values)
-    descriptors.append(descriptor)
-
-
-def add_doorbell(
-    request: pb.HandoverRequest, descriptors: list[int], queue: int, kick: int, call: int
-) -> None:
-    """Add a doorbell."""
-    index = len(descriptors)
-    request.doorbells.add(queue=queue, kick_index=index, call_index=index + 1)
-    descriptors += [kick, call]
-
-
-def eventfd(flags: int = os.EFD_NONBLOCK) -> int:
-    """Make a doorbell."""
-    return os.eventfd(0, flags)
-
-
-def good(request: pb.HandoverRequest, descriptors: list[int]) -> None:
-    """Offer memory, two doorbells, and one for configuration changes."""
-    add_region(request, descriptors, memfd())
-    add_doorbell(request, descriptors, 0, eventfd(), eventfd())
-    add_doorbell(request, descriptors, 1, eventfd(), eventfd())
-    request.config_call_index = len(descriptors)
-    descriptors.append(eventfd())
-
-
-def open_descriptors() -> int:
-    """Count the descriptors of this process, without those of garbage of other tests."""
-    gc.collect()
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-class Driver:
-    """A driver's end of one connection, with nothing checked."""
-
-    def __init__(self, path: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-        self.socket.connect(str(path))
-
-    async def receive(self) -> bytes:
-        """Return the next packet, empty at the end."""
-        loop = asyncio.get_running_loop()
-        ready = asyncio.Event()
-        loop.add_reader(self.socket, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            loop.remove_reader(self.socket)
-        return self.socket.recv(PACKET_LIMIT_BYTES)
-
-    async def hand_over(self, fill: Fill) -> pb.HandoverResponse:
-        """Send what `fill` makes; return the answer."""
-        request = pb.HandoverRequest()
-        descriptors: list[int] = []
-        try:
-            fill(request, descriptors)
-            return await self.send(request.SerializeToString(), descriptors)
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
-
-    async def send(self, packet: bytes, descriptors: list[int]) -> pb.HandoverResponse:
-        """Send a packet; return the answer."""
-        socket.send_fds(self.socket, [packet], descriptors)
-        return pb.HandoverResponse.FromString(await self.receive())
-
-
-@contextmanager
-def connected(server: HandoverServer) -> Iterator[Driver]:
-    """Connect for a while."""
-    driver = Driver(server.path)
-    try:
-        yield driver
-    finally:
-        driver.socket.close()
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[HandoverServer]:
-    """Listen; and check at the end that no descriptor was left open."""
-    before = open_descriptors()
-    server = HandoverServer(tmp_path / "handover", queues=2)
-    server.listen()
-    yield server
-    server.close()
-    assert open_descriptors() <= before
+from virtmesh_common.errors import MemoryMissing
 
 
 async def test_a_good_handover_gets_a_ticket(server: HandoverServer) -> None:
@@ -328,50 +231,6 @@ async def test_who_does_not_attach_in_time_is_disconnected(tmp_path: Path) -> No
     with connected(server) as silent:
         assert await silent.receive() == b""
     server.close()
-
-
-async def test_the_socket_is_for_owner_and_group(server: HandoverServer) -> None:
-    """Nobody else can hand memory over."""
-    assert server.path.stat().st_mode & 0o777 == 0o660
-
-
-async def test_a_live_socket_is_not_taken_over(server: HandoverServer) -> None:
-    """A second service on the same path is refused, the first goes on."""
-    with pytest.raises(AddressTaken, match="another service listens"):
-        HandoverServer(server.path, queues=2).listen()
-    with connected(server) as driver:
-        assert (await driver.hand_over(good)).ticket
-
-
-async def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
-    """A service that was killed leaves its socket; the next one takes the path."""
-    path = tmp_path / "handover"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dead:
-        dead.bind(str(path))
-    server = HandoverServer(path, queues=2)
-    server.listen()
-    with connected(server) as driver:
-        assert (await driver.hand_over(good)).ticket
-    server.close()
-    assert not path.exists()
-
-
-async def test_the_socket_of_a_successor_is_left(tmp_path: Path) -> None:
-    """Who stops removes its own socket, not one that came after it."""
-    path = tmp_path / "handover"
-    server = HandoverServer(path, queues=2)
-    server.listen()
-    path.unlink()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as successor:
-        successor.bind(str(path))
-        server.close()
-    assert path.is_socket()
-
-
-async def test_a_path_that_is_too_long(tmp_path: Path) -> None:
-    """The error says which option to change."""
-    with pytest.raises(AddressTaken, match="choose a shorter --handover"):
-        HandoverServer(tmp_path / ("x" * 108), queues=2).listen()
 
 
 def test_garbage_is_answered_or_ended() -> None:

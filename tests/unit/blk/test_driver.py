@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.scripted_blk import bus_of, driving
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.blk.driver import VirtIOBlk
-from virtmesh.machine import DoorbellKind, InterruptMode
+from virtmesh.machine import InterruptMode
 from virtmesh.testing.local_bus import LocalBus
 from virtmesh.testing.scripted_disk import FEATURES, ScriptedDisk
 from virtmesh.virtio.mmio_device import VirtioMmio
@@ -30,42 +30,12 @@ from virtmesh_common.errors import (
 from virtmesh_common.virtio.features import Feature
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from virtmesh_common.registers import Register
 
 IN, OUT = RequestType.VIRTIO_BLK_T_IN, RequestType.VIRTIO_BLK_T_OUT
 SOON_S = 10.0
 """Limit for what must not take forever."""
 PLAIN = FEATURES & ~int(Feature.VIRTIO_F_INDIRECT_DESC)
-
-
-@asynccontextmanager
-async def driving(
-    model: ScriptedDisk, mode: InterruptMode = InterruptMode.INTERRUPT, memory: int = 4 << 20
-) -> AsyncIterator[VirtIOBlk]:
-    """Start a driver on a model; from then on the model holds requests if it is told to."""
-    hold, model.hold = model.hold, False
-    with Ram(memory) as ram:
-        bus = LocalBus(VirtioMmio(model), ram, DoorbellKind.MMIO)
-        driver = VirtIOBlk(bus, mode)
-        bus.on_interrupt(driver.handle_irq)
-        try:
-            await driver.start()
-            model.hold = hold
-            model.seen.clear()
-            yield driver
-        finally:
-            # What the model still holds is never answered: there is nothing to wait for.
-            driver.fail(DeviceLost("the test is over"))
-            await driver.close()
-            await bus.close()
-
-
-def bus_of(driver: VirtIOBlk) -> LocalBus:
-    """Return the bus of a driver."""
-    assert isinstance(driver.bus, LocalBus)
-    return driver.bus
 
 
 @pytest.mark.parametrize("mode", list(InterruptMode))
@@ -132,8 +102,7 @@ async def test_a_status_that_was_not_written_is_no_success() -> None:
     async with driving(model) as driver:
         write = asyncio.create_task(driver.write(0, bytes(512)))
         (request,) = await model.arrived(1)
-        request.writable = []
-        model.answer(request)
+        request.chain.push(1)
 
         with pytest.raises(BlockIOError, match="unknown status 255"):
             await write
@@ -195,7 +164,7 @@ async def test_segments_respect_the_limits(
 
         assert bytes(await driver.read(100, len(data))) == data
         for request in model.seen:
-            *segments, status = request.writable
+            *segments, status = request.chain.writable
             assert status[1] == 1
             assert len(segments) <= seg_max
             assert all(length <= size_max for _, length in segments)
@@ -365,7 +334,7 @@ async def test_queues_share_the_work() -> None:
         await asyncio.gather(*reads)
 
         assert driver.queue_count == 4
-        assert sorted(request.queue for request in model.seen) == [0, 0, 1, 1, 2, 2, 3, 3]
+        assert sorted(request.chain.queue for request in model.seen) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 async def test_polling_asks_for_no_interrupts() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from tests.support.scripted_blk import driving
 from virtmesh.blk.kernel_service import READ_AHEAD, READ_CHUNK, WRITE_AHEAD, BlockDeviceService
-from virtmesh.testing.memory_disk import MemoryDisk
+from virtmesh.blk.limits import DATA_MAX
+from virtmesh.testing.scripted_disk import ScriptedDisk
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as pb
+from virtmesh_common.blk import spec as blk
 from virtmesh_common.blk.errors import BlockIOError
 
 BLOCKS = 24
@@ -35,18 +39,27 @@ class Messages:
 
     def __init__(self, pieces: int) -> None:
         self.pieces = pieces
+        self.data = os.urandom(PIECE)
         self.taken = 0
 
     async def __aiter__(self) -> AsyncIterator[pb.WriteRequest]:
-        yield pb.WriteRequest(header=pb.WriteHeader(device="mem"))
+        yield pb.WriteRequest(header=pb.WriteHeader(device="vda"))
         for _ in range(self.pieces):
             self.taken += 1
-            yield pb.WriteRequest(data=bytes(PIECE))
+            yield pb.WriteRequest(data=self.data)
 
 
-def make_disk() -> MemoryDisk:
-    """Make a disk whose blocks are as large as the pieces of a stream."""
-    return MemoryDisk(BLOCKS, PIECE, PIECE)
+REQUESTS = PIECE // DATA_MAX
+"""Requests of one piece."""
+MEMORY = 8 << 20
+"""Guest memory with room for the largest requests in every slot."""
+
+
+def make_model() -> ScriptedDisk:
+    """Make a disk of BLOCKS pieces."""
+    return ScriptedDisk(
+        sectors=BLOCKS * PIECE // 512, config={blk.SIZE_MAX: DATA_MAX, blk.SEG_MAX: 1}
+    )
 
 
 async def settle() -> None:
@@ -57,60 +70,90 @@ async def settle() -> None:
 
 async def test_a_slow_reader_is_not_read_ahead_of() -> None:
     """A client that takes one piece makes the disk read a few; the rest when it takes more."""
-    disk, client = make_disk(), Client(room=1)
-    read = asyncio.create_task(
-        BlockDeviceService(lambda _: disk).Read(pb.ReadRequest(device="mem"), client)
-    )
-    await settle()
+    model, client = make_model(), Client(room=1)
+    async with driving(model, memory=MEMORY) as disk:
+        read = asyncio.create_task(
+            BlockDeviceService(lambda _: disk).Read(pb.ReadRequest(device="vda"), client)
+        )
+        await settle()
 
-    assert len(client.responses) == 1
-    assert len(disk.log) <= 1 + READ_AHEAD
-    for _ in range(BLOCKS):
-        client.room.release()
-    await read
-    assert b"".join(response.data for response in client.responses) == disk.data
+        assert len(client.responses) == 1
+        assert len(model.seen) <= REQUESTS * (1 + READ_AHEAD)
+        for _ in range(BLOCKS):
+            client.room.release()
+        await read
+        assert b"".join(response.data for response in client.responses) == model.data
 
 
 async def test_a_reader_that_leaves_stops_the_reading() -> None:
     """When the call is cancelled, nothing more is read and nothing is left running."""
-    disk, client = make_disk(), Client(room=1)
-    read = asyncio.create_task(
-        BlockDeviceService(lambda _: disk).Read(pb.ReadRequest(device="mem"), client)
-    )
-    await settle()
-    read.cancel()
+    model, client = make_model(), Client(room=1)
+    async with driving(model, memory=MEMORY) as disk:
+        read = asyncio.create_task(
+            BlockDeviceService(lambda _: disk).Read(pb.ReadRequest(device="vda"), client)
+        )
+        await settle()
+        read.cancel()
 
-    with pytest.raises(asyncio.CancelledError):
-        await read
-    assert disk.running == 0
-    assert len(disk.log) <= 1 + READ_AHEAD
+        with pytest.raises(asyncio.CancelledError):
+            await read
+        assert disk.in_flight == 0
+        assert len(model.seen) <= REQUESTS * (1 + READ_AHEAD)
 
 
 async def test_a_slow_disk_holds_the_writer_up() -> None:
     """No more messages are taken than the disk is being given."""
-    disk, client, messages = make_disk(), Client(room=1000), Messages(BLOCKS)
-    disk.gate = asyncio.Event()
-    write = asyncio.create_task(BlockDeviceService(lambda _: disk).Write(aiter(messages), client))
-    await settle()
+    model, client, messages = make_model(), Client(room=1000), Messages(BLOCKS)
+    model.hold = True
+    async with driving(model, memory=MEMORY) as disk:
+        write = asyncio.create_task(
+            BlockDeviceService(lambda _: disk).Write(aiter(messages), client)
+        )
+        held = await model.arrived(REQUESTS * WRITE_AHEAD)
+        await settle()
 
-    assert messages.taken == WRITE_AHEAD
-    disk.gate.set()
-    await write
-    assert [one.written_bytes for one in client.responses] == [
-        PIECE * (number + 1) for number in range(BLOCKS)
-    ]
-    assert disk.data == bytes(disk.capacity)
+        assert messages.taken == WRITE_AHEAD
+        model.hold = False
+        for request in held:
+            model.answer(request)
+        await write
+        assert [one.written_bytes for one in client.responses] == [
+            PIECE * (number + 1) for number in range(BLOCKS)
+        ]
+        assert model.data == messages.data * BLOCKS
 
 
 async def test_a_failed_write_takes_no_more_messages() -> None:
     """The error says how much was written without gaps, and nothing is left running."""
-    disk, client, messages = make_disk(), Client(room=1000), Messages(BLOCKS)
-    disk.bad_blocks = {10}
+    model, client, messages = make_model(), Client(room=1000), Messages(BLOCKS)
+    model.bad_sectors = {10 * PIECE // 512}
+    async with driving(model, memory=MEMORY) as disk:
+        with pytest.raises(BlockIOError) as caught:
+            await BlockDeviceService(lambda _: disk).Write(aiter(messages), client)
 
-    with pytest.raises(BlockIOError) as caught:
-        await BlockDeviceService(lambda _: disk).Write(aiter(messages), client)
+        assert caught.value.metadata["written_bytes"] == str(10 * PIECE)
+        assert client.responses[-1].written_bytes == 10 * PIECE
+        assert messages.taken <= 11 + WRITE_AHEAD
+        assert disk.in_flight == 0
 
-    assert caught.value.metadata["written_bytes"] == str(10 * PIECE)
-    assert client.responses[-1].written_bytes == 10 * PIECE
-    assert messages.taken <= 11 + WRITE_AHEAD
-    assert disk.running == 0
+
+async def test_a_cancelled_stream_ends_what_it_has_begun() -> None:
+    """The messages that were taken are written whole before the call is over; no more are taken."""
+    model, client, messages = make_model(), Client(room=1000), Messages(BLOCKS)
+    model.hold = True
+    async with driving(model, memory=MEMORY) as disk:
+        write = asyncio.create_task(
+            BlockDeviceService(lambda _: disk).Write(aiter(messages), client)
+        )
+        held = await model.arrived(REQUESTS * WRITE_AHEAD)
+        write.cancel()
+        await settle()
+
+        assert not write.done()
+        model.hold = False
+        for request in held:
+            model.answer(request)
+        with pytest.raises(asyncio.CancelledError):
+            await write
+        assert messages.taken == WRITE_AHEAD
+        assert model.data == (messages.data * WRITE_AHEAD).ljust(BLOCKS * PIECE, b"\0")

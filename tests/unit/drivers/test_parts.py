@@ -1,4 +1,4 @@
-"""Parts of drivers: the pool, the window, doorbells that call, RAM and its pages."""
+"""Parts of drivers: the pool, doorbells that call, RAM and its pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import weakref
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -15,9 +14,7 @@ from hypothesis import strategies as st
 
 from virtmesh.attach.guest_ram import PAGE, SEALS, PageAllocator, Ram
 from virtmesh.attach.notifier import CallNotifier
-from virtmesh.drivers.bounded_gather import bounded_gather
 from virtmesh.drivers.pool import Pool
-from virtmesh_common.blk.errors import BlockIOError
 from virtmesh_common.errors import DeviceLost, VirtmeshError
 
 
@@ -93,38 +90,6 @@ async def test_failed_pool_lets_go_of_everything() -> None:
     del ram, given_back
 
     assert (free(), taken()) == (None, None)
-
-
-async def test_window_runs_a_bounded_number_at_once() -> None:
-    """Never more than the limit, and all of them in the end."""
-    running, peak, done = 0, 0, 0
-
-    async def piece() -> None:
-        nonlocal running, peak, done
-        running += 1
-        peak = max(peak, running)
-        await asyncio.sleep(0)
-        running -= 1
-        done += 1
-
-    await bounded_gather((piece for _ in range(50)), 4)
-
-    assert (peak, done) == (4, 50)
-
-
-async def test_window_begins_nothing_after_an_error() -> None:
-    """The first error is raised when what runs is through; nothing more begins."""
-    begun: list[int] = []
-
-    async def piece(number: int) -> None:
-        begun.append(number)
-        await asyncio.sleep(0)
-        if number == 2:
-            raise BlockIOError("two")
-
-    with pytest.raises(BlockIOError, match="two"):
-        await bounded_gather((partial(piece, number) for number in range(50)), 2)
-    assert len(begun) < 6
 
 
 async def test_call_doorbell_merges_rings() -> None:

@@ -172,14 +172,14 @@ async def test_a_device_that_says_nothing_is_driven() -> None:
 @pytest.mark.parametrize(
     ("pieces", "sizes", "queues", "error", "why"),
     [
-        ({}, {(NAME, 0): 129}, (64, 64), DriverError, "ID_NAME with subsel 0 is 129"),
-        ({(IDS, 0): bytes(7)}, {}, (64, 64), DriverError, "ID_DEVIDS is 7, not 8"),
+        ({}, {(NAME, 0): 129}, (64, 64), DriverError, "129 bytes of .*ID_NAME with subsel 0"),
+        ({(IDS, 0): bytes(7)}, {}, (64, 64), DriverError, "7 bytes of .*ID_DEVIDS; it has 8"),
         (
             {(BITS, ABS): b"\x01", (ABS_INFO, 0): bytes(21)},
             {},
             (64, 64),
             DriverError,
-            "axis 0 is 21, not 20",
+            "21 bytes of .* axis 0; it has 20",
         ),
         ({}, {}, (64,), QueueUnusable, "no queue 1"),
     ],
@@ -262,7 +262,9 @@ async def test_a_light_that_is_not_there_is_refused() -> None:
     """The error says which there are; the device hears nothing."""
     model = ScriptedInput()
     async with driving(model) as driver:
-        with pytest.raises(BadEvent, match="no light 7: it has LED_NUML, LED_CAPSL"):
+        with pytest.raises(
+            BadEvent, match="no light with code 7; its lights are: LED_NUML, LED_CAPSL"
+        ):
             await driver.set_led(7, on=True)
 
         assert model.orders == []

@@ -1,4 +1,4 @@
-"""The ledger: who holds which keys and touches, and what the driver sees of it."""
+"""Who holds which keys and touches, and what the driver sees of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtmesh.input.held_keys import Event, Holder, Ledger
+from virtmesh.input.held_keys import Event, HeldKeys, InjectorState
 from virtmesh_common.evdev import code_of
 
 KEY, A = code_of("KEY_A")
@@ -33,101 +33,109 @@ def touch(number: int) -> Event:
 
 
 @pytest.fixture
-def ledger() -> Ledger:
-    """Make a ledger of a device with slots."""
-    return Ledger(has_slots=True)
+def held_keys() -> HeldKeys:
+    """Make the held keys of a device with slots."""
+    return HeldKeys(has_slots=True)
 
 
-def test_one_stream_is_passed_through(ledger: Ledger) -> None:
+def test_one_stream_is_passed_through(held_keys: HeldKeys) -> None:
     """Whatever a lone stream does, the driver sees it, repeats and doubles too."""
     events = [key(A, 1), key(A, 1), key(A, 2), key(A, 0), key(A, 0), key(B, 2), SYN]
-    assert ledger.apply(Holder(), events) == events
+    assert held_keys.apply(InjectorState(), events) == events
 
 
-def test_what_is_held_is_released_newest_first(ledger: Ledger) -> None:
+def test_what_is_held_is_released_newest_first(held_keys: HeldKeys) -> None:
     """One packet for each key; a second end of the stream releases nothing."""
-    holder = Holder()
-    ledger.apply(holder, [key(A, 1), key(B, 1), key(A, 0), key(A, 1)])
-    assert ledger.release(holder) == [[key(A, 0)], [key(B, 0)]]
-    assert ledger.release(holder) == []
-    assert ledger.keys == []
+    injector = InjectorState()
+    held_keys.apply(injector, [key(A, 1), key(B, 1), key(A, 0), key(A, 1)])
+    assert held_keys.release(injector) == [[key(A, 0)], [key(B, 0)]]
+    assert held_keys.release(injector) == []
+    assert held_keys.keys == []
 
 
-def test_a_key_of_two_streams(ledger: Ledger) -> None:
+def test_a_key_of_two_streams(held_keys: HeldKeys) -> None:
     """Pressed by the first, released by the last."""
-    one, two = Holder(), Holder()
-    assert ledger.apply(one, [key(A, 1), SYN]) == [key(A, 1), SYN]
-    assert ledger.apply(two, [key(A, 1), SYN]) == [SYN]
-    assert ledger.apply(one, [key(A, 0), SYN]) == [SYN]
-    assert ledger.apply(two, [key(A, 0), SYN]) == [key(A, 0), SYN]
+    one, two = InjectorState(), InjectorState()
+    assert held_keys.apply(one, [key(A, 1), SYN]) == [key(A, 1), SYN]
+    assert held_keys.apply(two, [key(A, 1), SYN]) == [SYN]
+    assert held_keys.apply(one, [key(A, 0), SYN]) == [SYN]
+    assert held_keys.apply(two, [key(A, 0), SYN]) == [key(A, 0), SYN]
 
 
-def test_a_stream_can_not_release_the_key_of_another(ledger: Ledger) -> None:
+def test_a_stream_can_not_release_the_key_of_another(held_keys: HeldKeys) -> None:
     """Only `release_all` does that."""
-    one, two = Holder(), Holder()
-    ledger.apply(one, [key(A, 1)])
-    assert ledger.apply(two, [key(A, 0)]) == []
-    assert ledger.keys == [A]
-    assert ledger.release(two) == []
+    one, two = InjectorState(), InjectorState()
+    held_keys.apply(one, [key(A, 1)])
+    assert held_keys.apply(two, [key(A, 0)]) == []
+    assert held_keys.keys == [A]
+    assert held_keys.release(two) == []
 
 
-def test_a_stream_that_ends_leaves_the_others_their_keys(ledger: Ledger) -> None:
+def test_a_stream_that_ends_leaves_the_others_their_keys(held_keys: HeldKeys) -> None:
     """The key is up when the last one that holds it ends."""
-    one, two = Holder(), Holder()
-    ledger.apply(one, [key(A, 1)])
-    ledger.apply(two, [key(A, 1)])
-    assert ledger.release(one) == []
-    assert ledger.release(two) == [[key(A, 0)]]
+    one, two = InjectorState(), InjectorState()
+    held_keys.apply(one, [key(A, 1)])
+    held_keys.apply(two, [key(A, 1)])
+    assert held_keys.release(one) == []
+    assert held_keys.release(two) == [[key(A, 0)]]
 
 
-def test_release_all(ledger: Ledger) -> None:
+def test_release_all(held_keys: HeldKeys) -> None:
     """Every key and touch of every stream, the newest first; then nobody holds anything."""
-    one, two = Holder(), Holder()
-    ledger.apply(one, [key(A, 1)])
-    ledger.apply(two, [slot(2), touch(7), key(B, 1), key(A, 1)])
-    ledger.apply(one, [touch(8)])
-    assert ledger.release_all() == [
+    one, two = InjectorState(), InjectorState()
+    held_keys.apply(one, [key(A, 1)])
+    held_keys.apply(two, [slot(2), touch(7), key(B, 1), key(A, 1)])
+    held_keys.apply(one, [touch(8)])
+    assert held_keys.release_all() == [
         [touch(-1)],
         [key(B, 0)],
         [slot(2), touch(-1)],
         [key(A, 0)],
     ]
-    assert ledger.release(one) == []
-    assert ledger.release(two) == []
+    assert held_keys.release(one) == []
+    assert held_keys.release(two) == []
 
 
-def test_slots_are_said_again_after_another_stream(ledger: Ledger) -> None:
+def test_slots_are_said_again_after_another_stream(held_keys: HeldKeys) -> None:
     """Each stream has a slot of its own, the first one at its start."""
-    one, two = Holder(), Holder()
-    assert ledger.apply(one, [(ABS, X, 1)]) == [(ABS, X, 1)]
-    assert ledger.apply(two, [slot(1), touch(5), (ABS, X, 2)]) == [slot(1), touch(5), (ABS, X, 2)]
-    assert ledger.apply(one, [touch(6), (ABS, X, 3)]) == [slot(0), touch(6), (ABS, X, 3)]
-    assert ledger.apply(two, [(ABS, X, 4), touch(-1)]) == [slot(1), (ABS, X, 4), touch(-1)]
+    one, two = InjectorState(), InjectorState()
+    assert held_keys.apply(one, [(ABS, X, 1)]) == [(ABS, X, 1)]
+    assert held_keys.apply(two, [slot(1), touch(5), (ABS, X, 2)]) == [
+        slot(1),
+        touch(5),
+        (ABS, X, 2),
+    ]
+    assert held_keys.apply(one, [touch(6), (ABS, X, 3)]) == [slot(0), touch(6), (ABS, X, 3)]
+    assert held_keys.apply(two, [(ABS, X, 4), touch(-1)]) == [slot(1), (ABS, X, 4), touch(-1)]
 
 
-def test_after_a_driver_the_slot_is_said_again(ledger: Ledger) -> None:
+def test_after_a_driver_the_slot_is_said_again(held_keys: HeldKeys) -> None:
     """What the next driver thinks of it is not known."""
-    holder = Holder()
-    ledger.forget_slot()
-    assert ledger.apply(holder, [(ABS, X, 1), (ABS, X, 2)]) == [slot(0), (ABS, X, 1), (ABS, X, 2)]
+    injector = InjectorState()
+    held_keys.forget_slot()
+    assert held_keys.apply(injector, [(ABS, X, 1), (ABS, X, 2)]) == [
+        slot(0),
+        (ABS, X, 1),
+        (ABS, X, 2),
+    ]
 
 
-def test_a_touch_belongs_to_who_began_it_last(ledger: Ledger) -> None:
+def test_a_touch_belongs_to_who_began_it_last(held_keys: HeldKeys) -> None:
     """The former one's end of it is left out, and it releases nothing."""
-    one, two = Holder(), Holder()
-    ledger.apply(one, [slot(1), touch(5)])
-    assert ledger.apply(two, [slot(1), touch(6)]) == [slot(1), touch(6)]
-    assert ledger.apply(one, [touch(-1), SYN]) == [SYN]
-    assert ledger.release(one) == []
-    assert ledger.release(two) == [[touch(-1)]]
+    one, two = InjectorState(), InjectorState()
+    held_keys.apply(one, [slot(1), touch(5)])
+    assert held_keys.apply(two, [slot(1), touch(6)]) == [slot(1), touch(6)]
+    assert held_keys.apply(one, [touch(-1), SYN]) == [SYN]
+    assert held_keys.release(one) == []
+    assert held_keys.release(two) == [[touch(-1)]]
 
 
 def test_a_device_without_slots_has_none() -> None:
     """An axis of that number is one like any other there."""
-    ledger, holder = Ledger(has_slots=False), Holder()
+    held_keys, injector = HeldKeys(has_slots=False), InjectorState()
     events = [touch(3), (ABS, X, 1)]
-    assert ledger.apply(holder, events) == events
-    assert ledger.release(holder) == []
+    assert held_keys.apply(injector, events) == events
+    assert held_keys.release(injector) == []
 
 
 @given(
@@ -139,12 +147,15 @@ def test_the_driver_sees_what_at_least_one_stream_holds(
     steps: list[tuple[int, int, int]],
 ) -> None:
     """After every step a key is down for the driver if, and only if, some stream holds it."""
-    ledger, holders = Ledger(has_slots=True), [Holder(), Holder(), Holder()]
+    held_keys, injectors = (
+        HeldKeys(has_slots=True),
+        [InjectorState(), InjectorState(), InjectorState()],
+    )
     down: set[int] = set()
     wanted: list[set[int]] = [set(), set(), set()]
     for who, code, value in steps:
-        for _, seen, state in ledger.apply(holders[who], [key(code, value)]):
+        for _, seen, state in held_keys.apply(injectors[who], [key(code, value)]):
             (down.add if state else down.discard)(seen)
         (wanted[who].add if value else wanted[who].discard)(code)
         assert down == set.union(*wanted)
-        assert ledger.keys == sorted(down)
+        assert held_keys.keys == sorted(down)

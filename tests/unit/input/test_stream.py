@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 
 import grpc.aio
 import pytest
-from virtmesh_native import Interrupt
 
 from virtmesh.input.checks import Checker
-from virtmesh.input.held_keys import Ledger
+from virtmesh.input.held_keys import HeldKeys
 from virtmesh.input.injection import Injection
 from virtmesh.input.personality import load
 from virtmesh.input.stream import OUTBOX_MAX, InjectStream
@@ -63,7 +62,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.client = Client()
-        self.injection = Injection(Ledger(has_slots=False), 1 << 16, Interrupt())
+        self.injection = Injection(HeldKeys(has_slots=False), 1 << 16, lambda: None)
         self.closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         stream = InjectStream(self.injection, Checker("dev", load("keyboard")), self.client)
         self.running = asyncio.create_task(stream.run(self.closing))
@@ -77,85 +76,85 @@ class Rig:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Rig]:
-    """Make a bench."""
-    bench = Rig()
-    yield bench
-    bench.running.cancel()
-    await asyncio.wait([bench.running])
+async def rig() -> AsyncIterator[Rig]:
+    """Make a rig."""
+    rig = Rig()
+    yield rig
+    rig.running.cancel()
+    await asyncio.wait([rig.running])
 
 
-async def test_a_client_that_reads_no_answers_is_not_read_on(bench: Rig) -> None:
+async def test_a_client_that_reads_no_answers_is_not_read_on(rig: Rig) -> None:
     """The outbox is full: what the client sends stays where it is."""
-    bench.client.reads.clear()
+    rig.client.reads.clear()
     for sequence in range(2 * OUTBOX_MAX):
-        bench.client.send(sequence)
-    await bench.accepted(OUTBOX_MAX)
-    assert bench.injection.accepted == OUTBOX_MAX
-    bench.client.reads.set()
-    await bench.accepted(2 * OUTBOX_MAX)
-    assert len(bench.client.answers) == 2 * OUTBOX_MAX
+        rig.client.send(sequence)
+    await rig.accepted(OUTBOX_MAX)
+    assert rig.injection.accepted == OUTBOX_MAX
+    rig.client.reads.set()
+    await rig.accepted(2 * OUTBOX_MAX)
+    assert len(rig.client.answers) == 2 * OUTBOX_MAX
 
 
-async def test_a_stream_without_packets_ends_at_once(bench: Rig) -> None:
+async def test_a_stream_without_packets_ends_at_once(rig: Rig) -> None:
     """There is nothing to tell."""
-    bench.client.done()
-    await bench.running
-    assert bench.client.answers == []
+    rig.client.done()
+    await rig.running
+    assert rig.client.answers == []
 
 
-async def test_a_client_that_is_done_is_told_the_rest(bench: Rig) -> None:
+async def test_a_client_that_is_done_is_told_the_rest(rig: Rig) -> None:
     """Its keys are released behind its packets; the stream stays open for their ends."""
-    bench.client.send(1)
-    bench.client.done()
-    await bench.accepted(2)
-    assert not bench.running.done()
-    assert [one.outcome for one in bench.client.answers] == [pb.OUTCOME_ACCEPTED]
+    rig.client.send(1)
+    rig.client.done()
+    await rig.accepted(2)
+    assert not rig.running.done()
+    assert [one.outcome for one in rig.client.answers] == [pb.OUTCOME_ACCEPTED]
 
 
-async def test_after_an_error_ends_are_not_waited_for(bench: Rig) -> None:
+async def test_after_an_error_ends_are_not_waited_for(rig: Rig) -> None:
     """What was accepted is told, then the error; the keys are released."""
-    bench.client.send(1)
-    bench.client.send(2, code=0x2FE)
+    rig.client.send(1)
+    rig.client.send(2, code=0x2FE)
     with pytest.raises(BadEvent):
-        await bench.running
-    assert [one.sequence for one in bench.client.answers] == [1]
-    assert bench.injection.accepted == 2
+        await rig.running
+    assert [one.sequence for one in rig.client.answers] == [1]
+    assert rig.injection.accepted == 2
 
 
-async def test_a_stream_that_is_cut_off_in_a_write(bench: Rig) -> None:
+async def test_a_stream_that_is_cut_off_in_a_write(rig: Rig) -> None:
     """Its keys are released, though its client takes nothing."""
-    bench.client.reads.clear()
-    bench.client.send(1)
-    await bench.accepted(1)
-    bench.running.cancel()
-    await asyncio.wait([bench.running])
-    assert bench.injection.accepted == 2
+    rig.client.reads.clear()
+    rig.client.send(1)
+    await rig.accepted(1)
+    rig.running.cancel()
+    await asyncio.wait([rig.running])
+    assert rig.injection.accepted == 2
 
 
-async def test_a_stream_of_a_service_that_stops(bench: Rig) -> None:
+async def test_a_stream_of_a_service_that_stops(rig: Rig) -> None:
     """It ends with an error, and its keys are released."""
-    bench.client.send(1)
-    await bench.accepted(1)
-    bench.closing.set_result(None)
+    rig.client.send(1)
+    await rig.accepted(1)
+    rig.closing.set_result(None)
     with pytest.raises(ShuttingDown):
-        await bench.running
-    assert bench.injection.accepted == 2
+        await rig.running
+    assert rig.injection.accepted == 2
 
 
-async def test_a_service_that_stops_cuts_no_write(bench: Rig) -> None:
+async def test_a_service_that_stops_cuts_no_write(rig: Rig) -> None:
     """Keys are released at once, the answer under way goes out, and then the error can."""
-    bench.client.reads.clear()
+    rig.client.reads.clear()
     for sequence in range(3):
-        bench.client.send(sequence)
-    await bench.accepted(3)
-    bench.closing.set_result(None)
-    await bench.accepted(4)
-    assert not bench.running.done()
-    bench.client.send(3)
-    bench.client.reads.set()
+        rig.client.send(sequence)
+    await rig.accepted(3)
+    rig.closing.set_result(None)
+    await rig.accepted(4)
+    assert not rig.running.done()
+    rig.client.send(3)
+    rig.client.reads.set()
     with pytest.raises(ShuttingDown):
-        await bench.running
-    assert bench.client.cut == 0
-    assert [one.sequence for one in bench.client.answers] == [0]
-    assert bench.injection.accepted == 4
+        await rig.running
+    assert rig.client.cut == 0
+    assert [one.sequence for one in rig.client.answers] == [0]
+    assert rig.injection.accepted == 4

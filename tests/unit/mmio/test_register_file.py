@@ -7,8 +7,14 @@ from functools import partial
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
+from virtmesh_native import Interrupt, Recorder
 
+from virtmesh.mmio.metrics import register_metrics
 from virtmesh.mmio.register_file import RegisterFile
+from virtmesh.mmio.reserved_bits import ReservedBits
+from virtmesh.telemetry.recorder import read_page
+from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.errors import (
     BadValue,
     BadWidth,
@@ -18,7 +24,7 @@ from virtmesh_common.errors import (
     RegisterError,
     UnknownRegister,
 )
-from virtmesh_common.registers import WIDTHS, Access, Register
+from virtmesh_common.registers import WIDTHS, Access, Field, Register, fill_reserved
 
 FIXED = Register("Fixed", 0x0, Access.R, "-", "a constant", reset=0x1122_3344)
 ONLY_WRITTEN = Register("OnlyWritten", 0x4, Access.W, "-", "a command")
@@ -167,3 +173,77 @@ def test_no_access_does_anything_but_answer_or_refuse(
             file.write(offset, width, value)
     except RegisterError:
         assert sum(file.refused.values()) == 1
+
+
+HALF = Register(
+    "Half",
+    0x20,
+    Access.RW,
+    "1.2",
+    "four bits",
+    fields=fill_reserved((Field("VALUE", 0, 4),), 32),
+)
+
+
+def half(interrupt: Interrupt | None = None) -> tuple[RegisterFile, list[int]]:
+    """Make a file of one register with reserved bits, and what is written to it."""
+    written: list[int] = []
+    reserved_bits = ReservedBits(interrupt)
+    file = RegisterFile(
+        (HALF,), readers={}, writers={HALF: written.append}, reserved_bits=reserved_bits
+    )
+    return file, written
+
+
+def test_a_write_that_sets_reserved_bits_is_executed_and_counted() -> None:
+    """What the device does with the value is not changed by that."""
+    file, written = half()
+    for value in (0xF, 0x10, 0xFFFF_FFFF):
+        file.write(HALF.offset, 4, value)
+    assert written == [0xF, 0x10, 0xFFFF_FFFF]
+    assert (file.writes["Half"], file.reserved_bits.writes["Half"]) == (3, 2)
+
+
+def test_a_write_that_is_refused_sets_nothing() -> None:
+    """It is counted as refused alone."""
+
+    def refuse(value: int) -> None:
+        raise BadValue(f"{value:#x}")
+
+    file = RegisterFile((HALF,), readers={}, writers={HALF: refuse})
+    with pytest.raises(BadValue):
+        file.write(HALF.offset, 4, 0x10)
+    assert not file.reserved_bits.writes
+    assert file.refused["BAD_VALUE"] == 1
+
+
+def test_reserved_bits_are_logged_once_for_each_register() -> None:
+    """A driver that does it again and again does not fill the log."""
+    file, _ = half()
+    with capture_logs() as logged:
+        for value in (0x10, 0x20):
+            file.write(HALF.offset, 4, value)
+    assert [(one["register"], one["reserved"]) for one in logged] == [("Half", "0x10")]
+
+
+def test_reserved_bits_are_traced_each_time() -> None:
+    """By the recorder that the device has by then."""
+    interrupt = Interrupt()
+    file, _ = half(interrupt)
+    interrupt.recorder = Recorder(16)
+    file.write(HALF.offset, 4, 0x1F)
+    file.write(HALF.offset, 4, 0x0F)
+    page = read_page(interrupt.recorder, 0, 16)
+    assert list(page.kinds) == [trace_pb2.EVENT_KIND_RESERVED_BITS]
+    assert (page.tokens[0], page.details[0]) == (HALF.offset, 4)
+    assert (page.values[0], page.extras[0]) == (0x1F, 0x10)
+
+
+def test_files_of_one_window_count_reserved_bits_together() -> None:
+    """A register that is in both is not counted twice."""
+    file, _ = half()
+    other = RegisterFile((), readers={}, writers={}, reserved_bits=file.reserved_bits)
+    file.write(HALF.offset, 4, 0x10)
+    metrics = {one.name: one for one in register_metrics(file, other)}
+    (sample,) = metrics["virtmesh_register_reserved_bits_writes"].samples
+    assert (sample.labels, sample.value) == ({"register": "Half"}, 1)

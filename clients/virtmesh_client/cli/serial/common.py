@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virtmesh.machine.board import PLATFORM
 from virtmesh_client.cli.settings import complete_device
 from virtmesh_common.errors import DeviceNotFound
+from virtmesh_common.uart.spec import COMPATIBLE
 
 if TYPE_CHECKING:
     from virtmesh_client.machine import Machine
 
-CONSOLES = {family.compatible for family in PLATFORM.values() if family.is_console}
-"""Compatible strings of serial ports."""
 USUAL = "serial"
 """The port that is taken of several."""
 
@@ -31,7 +29,7 @@ def choose_port(machine: Machine, name: str | None) -> str:
     """Return the port that is meant. Errors: DeviceNotFound; UsageError for several."""
     if name is not None:
         return name
-    names = [one.name for one in machine.devices() if one.compatible in CONSOLES]
+    names = [one.name for one in machine.devices() if one.compatible == COMPATIBLE]
     if not names:
         raise DeviceNotFound("the machine has no serial port")
     if USUAL in names:

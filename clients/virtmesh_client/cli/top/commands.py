@@ -9,9 +9,7 @@ import json
 import os
 import select
 import sys
-import termios
 import time
-import tty
 from typing import TYPE_CHECKING
 
 import click
@@ -98,9 +96,11 @@ class Watch:
 
     def _pause(self, seconds: float) -> bool:
         """Wait, or take a key; True when what is shown changes."""
-        heard = [] if self.keyboard is None else [self.keyboard]
-        ready, _, _ = select.select(heard, [], [], seconds)
-        if not ready or self.keyboard is None:
+        if self.keyboard is None:
+            time.sleep(seconds)
+            return False
+        ready, _, _ = select.select([self.keyboard], [], [], seconds)
+        if not ready:
             return False
         keys = os.read(self.keyboard, 64)
         if not keys:
@@ -145,6 +145,12 @@ def listening(watch: Watch) -> Iterator[None]:
     """Have single keys read from the terminal, and give it back as it was."""
     if not sys.stdin.isatty():
         yield
+        return
+    try:
+        import termios  # noqa: PLC0415 - Unix has it
+        import tty  # noqa: PLC0415
+    except ImportError:
+        yield  # Ctrl-C ends it still
         return
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)

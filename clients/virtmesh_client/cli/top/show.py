@@ -9,7 +9,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from virtmesh_client.top.rates import counts_in_flight, moves_bytes
 from virtmesh_client.trace.decode import printable
+from virtmesh_common.interface import MetricType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from virtmesh_client.top import Row, Sample
+    from virtmesh_common.interface import FigureInfo
 
 NOTHING = "-"
 NAME_WIDTH = 10
@@ -98,8 +101,8 @@ def draw_details(row: Row) -> Text:
     text.append(
         " ".join(filter(None, [printable(row.driver) or "no driver", spell_status(row.status)]))
     )
-    if row.own:
-        text.append(f"  {DETAILS[row.kind](row)}" if row.kind in DETAILS else "")
+    if row.own and (figures := spell_figures(row)):
+        text.append(f"  {figures}")
     if row.why:
         text.append(f"  {printable(row.why)}", style="bold red")
     return text
@@ -110,35 +113,27 @@ def spell_status(status: Sequence[str]) -> str:
     return next((name for name in TELLING if name in status), "")
 
 
-def disk_details(row: Row) -> str:
-    """Say what a disk does."""
-    kinds = [name.removesuffix(" ok") for name in row.own if name.endswith(" ok")]
-    busy = [
-        f"{kind} {spell_count(row.own[f'{kind} ok'])}/s" for kind in kinds if row.own[f"{kind} ok"]
-    ]
-    return ", ".join([*busy, f"errors {row.totals['errors']}"])
-
-
-def input_details(row: Row) -> str:
-    """Say what an input device does."""
-    totals = row.totals
-    return (
-        f"events {spell_count(row.own['events_delivered'])}/s,"
-        f" waiting {totals['packets_waiting']}, refused {totals['packets_refused']},"
-        f" lost {totals['packets_lost']}"
+def spell_figures(row: Row) -> str:
+    """Spell what the kind of a device has to show, but for what is alone in its column."""
+    left: list[FigureInfo] = []
+    for belongs in (moves_bytes, counts_in_flight):
+        alone = [one for one in row.figures if belongs(one)]
+        left += alone if len(alone) == 1 else []
+    return ", ".join(
+        filter(None, (spell_figure(row, one) for one in row.figures if one not in left))
     )
 
 
-def uart_details(row: Row) -> str:
-    """Say what a serial port does."""
-    totals = row.totals
-    return (
-        f"in {spell_count(row.own['received'])}B/s, out {spell_count(row.own['transmitted'])}B/s,"
-        f" waiting {totals['waiting_bytes']} B, overruns {totals['overruns']}"
-    )
-
-
-DETAILS = {"blk": disk_details, "input": input_details, "uart": uart_details}
+def spell_figure(row: Row, figure: FigureInfo) -> str:
+    """Spell a figure; of several series of a metric, one that stands still is left out."""
+    label, unit = printable(figure.label), "B" if figure.unit == "bytes" else ""
+    if figure.type is MetricType.COUNTER and not figure.is_total:
+        rate = row.own.get(figure.label)
+        if rate is None or (figure.labels and not rate):
+            return ""
+        return f"{label} {spell_count(rate)}{unit}/s"
+    total = row.totals.get(figure.label)
+    return "" if total is None else f"{label} {total:.15g} {unit}".rstrip()
 
 
 def spell_count(value: float | None) -> str:
@@ -167,10 +162,17 @@ def spell_latency(value_ns: int | None) -> str:
 
 
 def spell_sample(sample: Sample, rows: Sequence[Row]) -> dict[str, Any]:
-    """Spell a screen as an object; its fields are those of Row."""
+    """Spell a screen as an object; its fields are those of Row, but `figures`."""
     return {
         "machine": sample.machine,
         "answers": not sample.gone,
         "why": sample.gone,
-        "devices": [asdict(row) for row in rows],
+        "devices": [spell_row_fields(row) for row in rows],
     }
+
+
+def spell_row_fields(row: Row) -> dict[str, Any]:
+    """Spell a device as an object; what its figures are is told by `virtmesh registers --json`."""
+    content = asdict(row)
+    del content["figures"]
+    return content

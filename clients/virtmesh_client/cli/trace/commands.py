@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from virtmesh.local.cli.replay import replay
 from virtmesh_client.atomic_file import new_file
+from virtmesh_client.cli.added import AddedCommands
 from virtmesh_client.cli.input.common import plural
 from virtmesh_client.cli.input.record import ending
 from virtmesh_client.cli.settings import Settings, common, complete_device
@@ -81,7 +81,7 @@ class Wanted:
     source: Path | None
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=AddedCommands, prefix="trace.", invoke_without_command=True)
 @click.option(
     "-d",
     "--device",
@@ -243,6 +243,3 @@ class Chunks:
             self._write(bytes(self._waiting))
             self._waiting.clear()
         return len(data)
-
-
-trace.add_command(replay)

@@ -13,8 +13,8 @@ from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from virtmesh.drivers.base import Driver
+    from virtmesh.kernel.device import MachineDevice
     from virtmesh.kernel.kernel import Kernel
-    from virtmesh.kernel.probe import ProbedDevice
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ BREAK_NOTES_S = 1.0
 class Monitor:
     """The monitor of a kernel, on one of its devices. `run` ends when it is cancelled."""
 
-    def __init__(self, kernel: Kernel, console: ProbedDevice) -> None:
+    def __init__(self, kernel: Kernel, console: MachineDevice) -> None:
         self._kernel = kernel
         self._console = console
         self._boot_log = kernel.boot_log.reader()

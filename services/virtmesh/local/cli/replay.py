@@ -14,7 +14,7 @@ import click
 from virtmesh.local.plan import check_host
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_json
-from virtmesh_client.trace.register_names import MAY_DIFFER
+from virtmesh_client.trace.decode import may_differ
 from virtmesh_client.trace.store import load_trace
 from virtmesh_common.errors import DeviceNotFound, TraceDiffers
 
@@ -77,8 +77,9 @@ def replay(settings: Settings, file: Path, device: str, endpoint: str | None, st
     if settings.json:
         show_json({"device": device, **asdict(tally)})
     elif not settings.quiet:
+        reasons = may_differ(steps[0].source)
         for register, count in sorted(tally.not_compared.items()):
-            click.echo(f"{register} differs {count} times: {MAY_DIFFER[register]}", err=True)
+            click.echo(f"{register} differs {count} times: {reasons[register]}", err=True)
     if tally.differences:
         raise TraceDiffers(
             f"{device} does not answer as in {file}: {len(tally.differences)} of {tally.accesses}"

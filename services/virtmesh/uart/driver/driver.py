@@ -28,7 +28,7 @@ from virtmesh.uart.driver.line_setting import CLOCK_HZ, LineSetting
 from virtmesh.uart.driver.raw import NS16550aRaw
 from virtmesh.uart.driver.self_test import probe
 from virtmesh.uart.driver.sender import Sender
-from virtmesh_common.uart.spec import COMPATIBLE, FIFO_SIZE, Ier, Iir, Layout, Lsr, Mcr, Msr
+from virtmesh_common.uart.spec import FIFO_SIZE, Ier, Iir, Layout, Lsr, Mcr, Msr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,8 +58,6 @@ class NS16550a(Driver):
     `on_break` is called for each break that comes; its zero character is not read by anyone.
     Characters with a parity or framing error are counted, and read as they came.
     """
-
-    compatible = COMPATIBLE
 
     def __init__(
         self,

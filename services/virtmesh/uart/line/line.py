@@ -34,7 +34,7 @@ class SerialLine:
 
     def __init__(self, chip: Chip, timeline: Timeline) -> None:
         self._chip = chip
-        self._timeline = timeline
+        self.timeline = timeline
         timeline.after_alarm = self.settle
         self._arrival = timeline.alarm(self._arrive)
         self._patience = Patience(timeline)
@@ -98,7 +98,7 @@ class SerialLine:
     def set_lines(self, lines: FarLines) -> None:
         """Set the modem lines of the far end."""
         self.lines = lines
-        self._timeline.run_due()
+        self.timeline.run_due()
         self._chip.set_lines(lines)
         self.settle()
 
@@ -133,7 +133,7 @@ class SerialLine:
 
     def reset(self) -> None:
         """Reset the chip. What waits on the line stays there."""
-        self._timeline.run_due()
+        self.timeline.run_due()
         self._chip.reset()
         self.settle()
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from virtmesh.testing.fake_kernel import FakeKernel
 from virtmesh_client.cli.main import run
 from virtmesh_client.cli.show import show_table
+from virtmesh_client.testing import FakeKernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from virtmesh_client.input import layouts, xkb
 from virtmesh_client.input.decode import Decoder
 from virtmesh_client.input.events import EV_KEY
 from virtmesh_client.input.text import Layout, to_packets
@@ -15,6 +18,7 @@ from virtmesh_common.input.errors import UntypableText
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from virtmesh_client.input.events import Packet
 
@@ -127,17 +131,89 @@ def test_a_keyboard_types_only_what_its_keys_give() -> None:
         small.spell("a{b")
 
 
-@pytest.mark.parametrize("name", ["klingon", "", "us,de", "../../etc/passwd"])
+@pytest.mark.parametrize("name", ["klingon", "", "us,de", "../../etc/passwd", "us\0x", "dé"])
 def test_a_layout_that_is_not_there_is_refused(name: str) -> None:
     """With where to look."""
     with pytest.raises(UntypableText, match=r"evdev\.lst"):
         layout_of(name)
 
 
-def test_without_xkbcommon_the_error_says_what_to_install(
+def forget_xkb() -> None:
+    """Let the library and what was made with it be looked for again."""
+    for cached in (xkb.load, layouts.context, layouts.new_keymap, layouts.compose_table):
+        cached.cache_clear()
+
+
+def test_without_the_library_the_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Everything else works without it."""
-    monkeypatch.setitem(sys.modules, "xkbcommon", None)
-    with pytest.raises(UntypableText, match=r"virtmesh\[input\]"):
+    forget_xkb()
+    monkeypatch.setattr(xkb, "NAMES", ("libnobodyhas.so.0",))
+    with pytest.raises(UntypableText, match="libnobodyhas") as caught:
         layout_of("us")
+    for package in ("libxkbcommon0", "xkb-data", "libx11-data"):
+        assert package in caught.value.message
+
+
+@pytest.mark.parametrize("root", ["nothing", "empty"])
+def test_without_layouts_the_error_says_what_to_install(root: str, tmp_path: Path) -> None:
+    """The library is there and xkb-data is not. It prints nothing of its own."""
+    (tmp_path / "empty").mkdir()
+    nowhere = str(tmp_path / "nowhere")
+    paths = {"XKB_CONFIG_ROOT": str(tmp_path / root), "XKB_CONFIG_EXTRA_PATH": nowhere}
+    script = "from virtmesh_client.input.decode import Decoder\nDecoder('de')"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **paths, "HOME": nowhere, "XDG_CONFIG_HOME": nowhere},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "xkb-data" in done.stderr.splitlines()[-1]
+    assert "xkbcommon: ERROR" not in done.stderr
+
+
+def test_without_a_compose_table_dead_keys_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What has a key of its own is typed still."""
+    forget_xkb()
+    monkeypatch.setattr(layouts, "LOCALE_FOLDERS", (str(tmp_path),))
+    strokes = layout_of("de").strokes
+    layouts.compose_table.cache_clear()
+    assert "ü" in strokes
+    assert "é" not in strokes
+
+
+def test_a_broken_compose_table_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With its path, and what to do."""
+    (tmp_path / "en_US.UTF-8").mkdir()
+    (tmp_path / "en_US.UTF-8" / "Compose").write_text("<dead_acute\n" * 100)
+    forget_xkb()
+    monkeypatch.setenv("XLOCALEDIR", str(tmp_path))
+    with pytest.raises(UntypableText, match=r"Compose is no compose table.*libx11-data"):
+        layout_of("de")
+
+
+def test_handles_are_freed() -> None:
+    """Keymaps that nobody has any more take no memory: each is some 100 KiB."""
+    script = """
+import resource
+from virtmesh_client.input import layouts, xkb
+def work():
+    for _ in range(100):
+        keymap = layouts.compile_keymap("de", "")
+        states = [xkb.State(keymap) for _ in range(10)]
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+work()
+before = peak()
+work(); work()
+print(peak() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert int(done.stdout) < 4096

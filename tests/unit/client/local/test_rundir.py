@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from virtmesh.local import run_folder
 from virtmesh_client import find_address
 from virtmesh_client.local import rundir
-from virtmesh_common.errors import BadMachine, ServiceUnavailable
+from virtmesh_common.errors import ServiceUnavailable
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +28,7 @@ def _no_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def make_state(name: str, pid: int | None = None) -> rundir.State:
     """Save and return the state of a machine whose supervisor is `pid` (this process)."""
     folder = rundir.default(name)
-    rundir.prepare(folder)
+    run_folder.prepare(folder)
     pid = os.getpid() if pid is None else pid
     state = rundir.State(
         name=name,
@@ -38,7 +39,7 @@ def make_state(name: str, pid: int | None = None) -> rundir.State:
             name="supervisor", kind="supervisor", pid=pid, start_ticks=rundir.start_ticks(pid) or 0
         ),
     )
-    rundir.save(state)
+    run_folder.save(state)
     return state
 
 
@@ -69,52 +70,6 @@ def test_a_process_that_ended_is_not_alive_even_as_a_zombie() -> None:
         assert rundir.start_ticks(process.pid) is None
 
 
-def test_a_run_folder_is_for_its_user_alone(tmp_path: Path) -> None:
-    """Sockets in it are reached by nobody else."""
-    folder = tmp_path / "a" / "b"
-    rundir.prepare(folder)
-    assert folder.stat().st_mode & 0o777 == 0o700
-
-
-def test_a_run_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
-    """Someone could replace the sockets."""
-    folder = tmp_path / "open"
-    folder.mkdir()
-    folder.chmod(0o777)
-    with pytest.raises(BadMachine, match="others may write"):
-        rundir.prepare(folder)
-
-
-def test_a_run_folder_that_others_can_replace_is_refused(tmp_path: Path) -> None:
-    """A parent that all may write to, without the sticky bit."""
-    parent = tmp_path / "open"
-    parent.mkdir()
-    parent.chmod(0o777)
-    with pytest.raises(BadMachine, match="others can replace"):
-        rundir.prepare(parent / "demo")
-
-
-def test_a_folder_of_other_things_is_no_run_folder(tmp_path: Path) -> None:
-    """Its files and sockets would be replaced and removed; a run folder is used again."""
-    folder = tmp_path / "run"
-    rundir.prepare(folder)
-    (folder / "vda.log").touch()
-    rundir.prepare(folder)
-    (folder / rundir.LOCK).unlink()
-    with pytest.raises(BadMachine, match="holds other files"):
-        rundir.prepare(folder)
-    assert (folder / "vda.log").exists()
-
-
-def test_a_folder_has_one_machine(tmp_path: Path) -> None:
-    """The lock ends with its holder."""
-    lock = rundir.Lock(tmp_path)
-    with pytest.raises(BlockingIOError):
-        rundir.Lock(tmp_path)
-    lock.release()
-    rundir.Lock(tmp_path).release()
-
-
 def test_an_address_given_is_the_one_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the environment, before what runs here."""
     make_state("demo")
@@ -133,7 +88,7 @@ def test_a_machine_that_stopped_is_not_found() -> None:
     """State that a killed supervisor left does not count."""
     state = make_state("demo")
     gone = replace(state.supervisor, start_ticks=1)
-    rundir.save(replace(state, supervisor=gone))
+    run_folder.save(replace(state, supervisor=gone))
     with pytest.raises(ServiceUnavailable, match="no machine runs here: start one"):
         find_address()
 

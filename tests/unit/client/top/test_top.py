@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from tests.support.interfaces import TOY
 from tests.support.trace_events import DRIVER, Tape, block_write
-from virtmesh_client.cli.top.show import draw, spell_count, spell_latency, spell_sample
+from virtmesh_client.cli.top.show import (
+    NAME_WIDTH,
+    draw,
+    draw_details,
+    spell_count,
+    spell_latency,
+    spell_sample,
+)
 from virtmesh_client.models import DeviceInfo
 from virtmesh_client.top.rates import SORTS, Row, percentile, rows_between, sort_rows
-from virtmesh_client.top.sample import EVENTS_MAX, OPEN_MAX, DeviceSample, Latencies, Sample
+from virtmesh_client.top.sample import (
+    EVENTS_MAX,
+    OPEN_MAX,
+    DeviceSample,
+    Latencies,
+    Sample,
+    values_of,
+)
 from virtmesh_client.trace.events import Event
+from virtmesh_common.api.device.v1 import device_pb2
+from virtmesh_common.interface import FigureInfo, MetricType
 
 COMMON = (
     "mmio_reads",
@@ -24,6 +42,23 @@ COMMON = (
     "interrupts",
     "interrupts_suppressed",
     "requests",
+)
+
+
+DISK_FIGURES = (
+    *(
+        FigureInfo(name, MetricType.COUNTER, "requests", labels=(("type", name),))
+        for name in ("IN", "OUT")
+    ),
+    FigureInfo("errors", MetricType.COUNTER, "requests", is_total=True),
+    FigureInfo("bytes", MetricType.COUNTER, "bytes"),
+    FigureInfo("in flight", MetricType.GAUGE, "requests"),
+)
+PORT_FIGURES = (
+    FigureInfo("in", MetricType.COUNTER, "bytes"),
+    FigureInfo("out", MetricType.COUNTER, "bytes"),
+    FigureInfo("waiting", MetricType.GAUGE, "bytes"),
+    FigureInfo("overruns", MetricType.COUNTER, "characters", is_total=True),
 )
 
 
@@ -53,8 +88,21 @@ def counters(**changed: int) -> dict[str, int]:
 
 def disk(own: int = 0, **changed: int) -> DeviceSample:
     """Make a sample of a disk that has moved some bytes."""
-    totals = {"in_flight": 3, "malformed": 0, "errors": 0, "bytes": own, "IN ok": own // 512}
-    return DeviceSample(device(), 0.0, ("DRIVER_OK",), "", counters(**changed), totals)
+    totals = {"in flight": 3.0, "errors": 0.0, "bytes": float(own), "IN": own // 512, "OUT": 0.0}
+    return DeviceSample(
+        device(), 0.0, ("DRIVER_OK",), "", counters(**changed), "blk", DISK_FIGURES, totals
+    )
+
+
+def toy(**own: float) -> DeviceSample:
+    """Make a sample of a device that nobody has heard of."""
+    info = device("toy", 77)
+    return DeviceSample(info, 0.0, (), "", counters(), TOY.kind, TOY.figures, own)
+
+
+def details(found: Row) -> str:
+    """Draw the line of a device below the table."""
+    return draw_details(found).plain[NAME_WIDTH + 1 :].partition("  ")[2]
 
 
 def row(before: DeviceSample, after: DeviceSample, seconds: float = 2.0) -> Row:
@@ -80,7 +128,7 @@ def test_rates_are_per_second() -> None:
     found = row(disk(), after)
     assert (found.requests, found.bytes, found.interrupts) == (10.0, 4096.0, 3.0)
     assert (found.notifications, found.mmio, found.interrupts_suppressed) == (3.0, 2.0, 0.25)
-    assert found.own["IN ok"] == 8.0
+    assert found.own["IN"] == 8.0
     assert found.in_flight == 3
 
 
@@ -114,10 +162,46 @@ def test_a_device_that_is_new_has_no_rates_yet() -> None:
 
 def test_a_serial_port_moves_the_bytes_of_both_ways() -> None:
     """Received and transmitted."""
-    port = DeviceSample(device("serial", 0, "ns16550a"), 0.0, counters=counters())
-    before = replace(port, own={"received": 0, "transmitted": 0})
-    after = replace(port, own={"received": 10, "transmitted": 4})
-    assert (row(before, after).bytes, row(before, after).kind) == (7.0, "uart")
+    info = device("serial", 0, "ns16550a")
+    port = DeviceSample(info, 0.0, counters=counters(), kind="uart", figures=PORT_FIGURES)
+    before = replace(port, own={"in": 0, "out": 0, "waiting": 5, "overruns": 2})
+    after = replace(port, own={"in": 10, "out": 4, "waiting": 1234567, "overruns": 3})
+    found = row(before, after)
+    assert (found.bytes, found.kind) == (7.0, "uart")
+    assert details(found) == "in 5.0B/s, out 2.0B/s, waiting 1234567 B, overruns 3"
+
+
+def test_of_a_disk_the_requests_that_it_executes_are_told() -> None:
+    """What has a column of its own is not repeated below."""
+    assert details(row(disk(), disk(8192))) == "IN 8.0/s, errors 0"
+
+
+def test_a_device_that_nobody_has_heard_of_has_a_row() -> None:
+    """Counters as rates, gauges and what should be 0 as they are, in its own words."""
+    before = toy(tunes=1, played=100, loud=0, playing=0, warmth=20.5, broke=1)
+    after = toy(tunes=9, played=1100, loud=0, playing=2, warmth=21.25, broke=1)
+    found = row(before, after)
+    assert (found.kind, found.bytes, found.in_flight) == ("toy", 500.0, 2)
+    assert details(found) == "tunes 4.0/s, warmth 21.25, broke 1"
+    assert found.own == {"tunes": 4.0, "played": 500.0, "loud": 0.0, "broke": 0.0}
+    spelled = json.loads(json.dumps(spell_sample(Sample(0.0, "test"), [found])))
+    assert spelled["devices"][0]["totals"]["warmth"] == 21.25
+
+
+def test_a_device_that_has_nothing_to_show_has_a_row_too() -> None:
+    """With what every device counts."""
+    silent = DeviceSample(device("odd", 77), 0.0, counters=counters())
+    found = row(silent, replace(silent, counters=counters(requests=4)))
+    assert (found.kind, found.requests, found.bytes, found.in_flight) == ("", 2.0, None, None)
+    assert details(found) == ""
+
+
+def test_values_that_are_no_figures_are_left_out() -> None:
+    """A device can say anything: an endless list of labels, or what is no number."""
+    stats = device_pb2.GetStatsResponse()
+    for label, value in (("tunes", 3.0), ("warmth", math.nan), ("played", math.inf), ("x", 1.0)):
+        stats.figures.add(label=label, value=value)
+    assert values_of(TOY, stats) == {"tunes": 3.0}
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
 
 import pytest
+from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.interfaces import BAD_INTERFACES, TOY
 from tests.support.trace_events import DEVICE, DRIVER, Tape, block_write
 from virtmesh_client.trace.events import ALWAYS, KINDS, Event, Source
 from virtmesh_client.trace.store import (
+    INTERFACES_MAX,
     LIMITS,
     LINE_MAX,
     SOURCES_MAX,
@@ -21,6 +25,7 @@ from virtmesh_client.trace.store import (
     read_trace,
 )
 from virtmesh_common.errors import BadTrace
+from virtmesh_common.interface import MetricInfo, MetricType
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
 signed = st.integers(-(1 << 63) + 1, (1 << 63) - 1)
@@ -134,3 +139,95 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\x0a\xff\xfe")
     with pytest.raises(BadTrace, match="not UTF-8"):
         list(load_trace(path))
+
+
+DESCRIBED = dataclasses.replace(DEVICE, interface=TOY)
+
+
+def test_how_a_device_describes_itself_is_saved_once() -> None:
+    """Both of its sides share it, and so does another run of it."""
+    sources = [DESCRIBED, dataclasses.replace(DESCRIBED, run_id="again")]
+    saved = save(*(Tape(source)("add") for source in sources))
+    assert [next(iter(json.loads(line))) for line in saved.splitlines()] == [
+        *("virtmesh", "interface", "source", "of"),
+        *("source", "of"),
+    ]
+    read = list(read_trace(io.StringIO(saved)))
+    assert [event.source.interface for event in read] == [TOY, TOY]
+
+
+def test_a_trace_of_version_1_has_no_descriptions() -> None:
+    """It is read as ever."""
+    event = Tape(DEVICE)("add")
+    lines = save(event).splitlines()
+    lines[0] = json.dumps({"virtmesh": "trace", "version": 1})
+    assert list(read_trace(io.StringIO("\n".join(lines)))) == [event]
+
+
+def test_what_a_later_version_adds_to_a_description_is_left_out() -> None:
+    """The rest of it is of use."""
+    header, described, *rest = save(Tape(DESCRIBED)("add")).splitlines()
+    content = json.loads(described)
+    content["content"]["colour"] = "red"
+    read = read_trace(io.StringIO("\n".join([header, json.dumps(content), *rest])))
+    assert next(read).source.interface == TOY
+
+
+REGISTER = {"name": "R", "size_bytes": 4, "widths_bytes": [4], "access": 1}
+BAD_CONTENTS = {
+    "nothing": None,
+    "no object": [],
+    "deep": json.loads('{"registers":' * 60 + "1" + "}" * 60),
+    "number that is a text": {"registers": [REGISTER | {"offset": "x"}]},
+    "number that is too large": {"registers": [REGISTER | {"offset": 1 << 40}]},
+    "half a character": {"kind": "\ud800"},
+    "too long": {"title": "x" * 70_000},
+    **{name: json_format.MessageToDict(message) for name, message in BAD_INTERFACES.items()},
+}
+
+
+@pytest.mark.parametrize("content", BAD_CONTENTS.values(), ids=BAD_CONTENTS.keys())
+def test_a_description_that_makes_no_sense_is_named(content: object) -> None:
+    """It is as hostile as the rest of the file."""
+    header, _, source, event = save(Tape(DESCRIBED)("add")).splitlines()
+    line = json.dumps({"interface": 0, "content": content})
+    with pytest.raises(BadTrace, match="line 2: ") as caught:
+        list(read_trace(io.StringIO(f"{header}\n{line}\n{source}\n{event}")))
+    assert len(caught.value.message) < 500
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("number", [1, -1, True, "0", 0.0, [0]])
+def test_a_source_names_a_description_that_is_there(number: object) -> None:
+    """By its number."""
+    header, described, source, event = save(Tape(DESCRIBED)("add")).splitlines()
+    wrong = json.dumps(json.loads(source) | {"interface": number})
+    with pytest.raises(BadTrace, match="line 3: "):
+        list(read_trace(io.StringIO(f"{header}\n{described}\n{wrong}\n{event}")))
+
+
+def test_descriptions_are_bounded() -> None:
+    """What is written can be read, and a file can't have this hold any number of them."""
+    interfaces = [dataclasses.replace(TOY, kind=f"toy{n}") for n in range(INTERFACES_MAX + 1)]
+    saved = save(
+        *(
+            Tape(dataclasses.replace(DEVICE, run_id=one.kind, interface=one))("add")
+            for one in interfaces
+        )
+    )
+    read = list(read_trace(io.StringIO(saved)))
+    assert [event.source.interface for event in read] == [*interfaces[:-1], None]
+    line = next(one for one in saved.splitlines() if one.startswith('{"interface": 0'))
+    header = saved.partition("\n")[0]
+    lines = [line.replace(": 0", f": {n}", 1) for n in range(INTERFACES_MAX + 1)]
+    with pytest.raises(BadTrace, match=f"line {INTERFACES_MAX + 2}: "):
+        list(read_trace(io.StringIO("\n".join([header, *lines]))))
+
+
+def test_the_longest_description_fits_a_line() -> None:
+    """Whatever its characters: JSON takes more room than the message."""
+    text = '"' * 500
+    metrics = tuple(MetricInfo("m", MetricType.GAUGE, meaning=text) for _ in range(120))
+    longest = dataclasses.replace(TOY, metrics=metrics)
+    saved = save(Tape(dataclasses.replace(DEVICE, interface=longest))("add"))
+    assert next(read_trace(io.StringIO(saved))).source.interface == longest

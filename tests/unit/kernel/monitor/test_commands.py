@@ -3,70 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
-from virtmesh.drivers.settings import Settings
-from virtmesh.kernel.devicetree import make_blob
-from virtmesh.kernel.kernel import Kernel
+from tests.support.console_rig import ConsoleRig, sitting
 from virtmesh.kernel.monitor import commands
 from virtmesh.kernel.monitor.command import Command, command
-from virtmesh.kernel.monitor.commands import serial
-from virtmesh.kernel.monitor.session import PROMPT, Session
+from virtmesh.kernel.monitor.session import PROMPT
 from virtmesh.kernel.monitor.shell import Shell
 from virtmesh.kernel.monitor.typed import HELD_MAX
-from virtmesh.machine import Machine
-from virtmesh.testing.memory_tty import MemoryTty
 from virtmesh_common import __version__
 from virtmesh_common.errors import DeviceLost
-
-
-class ConsoleRig:
-    """Someone at the console of a machine without devices."""
-
-    def __init__(self) -> None:
-        self.kernel = Kernel(make_blob(Machine(name="test")), Settings(), "a test")
-        self.tty = MemoryTty()
-        self.session = Session(self.kernel, self.tty, self.kernel.boot_log.reader())
-
-    async def ask(self, line: str) -> str:
-        """Enter a line; return what is shown up to the next prompt."""
-        await self.tty.type(f"{line}\r")
-        await self.tty.until(f"{line}\r\n")
-        return (await self.tty.until(PROMPT)).removesuffix(PROMPT)
-
-
-@asynccontextmanager
-async def sitting() -> AsyncIterator[ConsoleRig]:
-    """Run a session, up to its first prompt."""
-    desk = ConsoleRig()
-    running = asyncio.create_task(desk.session.run())
-    try:
-        await desk.tty.until(PROMPT)
-        yield desk
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-@pytest.fixture
-async def desk() -> AsyncIterator[ConsoleRig]:
-    """Sit down at a console."""
-    async with sitting() as desk:
-        yield desk
-
-
-@pytest.fixture
-def extra(monkeypatch: pytest.MonkeyPatch) -> dict[str, Command]:
-    """Return the table of commands, for a test to add its own."""
-    table = dict(commands.all_commands())
-    monkeypatch.setattr(commands, "all_commands", lambda: table)
-    monkeypatch.setattr("virtmesh.kernel.monitor.session.all_commands", lambda: table)
-    return table
 
 
 async def test_boot_messages_come_before_the_banner_and_the_prompt() -> None:
@@ -334,76 +282,6 @@ async def test_a_console_that_takes_nothing_does_not_delay_the_kernel(desk: Cons
     desk.tty.open_for_output.set()
 
     assert "lines are lost" in await desk.tty.until("line 4999\r\n")
-
-
-async def test_queue_switches_the_kernel_queue(desk: ConsoleRig) -> None:
-    """Of the serial port that the console is on."""
-    await desk.ask("queue off")
-    off = desk.tty.kernel_queue
-    await desk.ask("queue on")
-
-    assert (off, desk.tty.kernel_queue) == (False, True)
-
-
-async def test_sink_takes_any_bytes_and_tells_their_hash(desk: ConsoleRig) -> None:
-    """^C, escapes and what is no UTF-8 among them; what comes behind is for the next prompt."""
-    data = bytes(range(256)) * 40
-    await desk.tty.type(f"sink {len(data)}\r")
-    await desk.tty.until(f"sink: waiting for {len(data)} bytes\r\n")
-
-    await desk.tty.type(data[:5000])
-    desk.tty.overruns_seen += 2
-    await desk.tty.type(data[5000:] + b"uname\r")
-
-    digest = hashlib.sha256(data).hexdigest()
-    assert await desk.tty.until(PROMPT) == (
-        f"sink: received {len(data)} sha256 {digest} overruns 2\r\n{PROMPT}"
-    )
-    assert (await desk.tty.until(PROMPT)).startswith("uname\r\nvirtmesh")
-
-
-async def test_sink_ends_when_no_more_comes(
-    desk: ConsoleRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It tells what has come."""
-    monkeypatch.setattr(serial, "SILENCE_S", 0.01)
-
-    await desk.tty.type("sink 100\rabc")
-
-    digest = hashlib.sha256(b"abc").hexdigest()
-    assert await desk.tty.until(PROMPT) == (
-        "sink 100\r\nsink: waiting for 100 bytes\r\n"
-        f"sink: received 3 sha256 {digest} overruns 0\r\n{PROMPT}"
-    )
-
-
-async def test_the_end_of_the_line_is_not_for_the_sink(desk: ConsoleRig) -> None:
-    """Whoever ends lines with CR LF gets the hash of the bytes behind them."""
-    await desk.tty.type("sink 3\r\nabc")
-
-    digest = hashlib.sha256(b"abc").hexdigest()
-    assert f"received 3 sha256 {digest}" in await desk.tty.until("overruns")
-
-
-async def test_sink_does_not_wait_for_ever(
-    desk: ConsoleRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody sends anything."""
-    monkeypatch.setattr(serial, "FIRST_S", 0.01)
-
-    digest = hashlib.sha256(b"").hexdigest()
-    assert f"received 0 sha256 {digest}" in await desk.ask("sink 100")
-
-
-async def test_the_boot_log_is_held_back_while_a_sink_runs(desk: ConsoleRig) -> None:
-    """A script finds its lines as they were promised."""
-    await desk.tty.type("sink 3\r")
-    await desk.tty.until("bytes\r\n")
-    desk.kernel.boot_log.add("in between")
-    await desk.tty.type("abc")
-
-    assert "in between" not in await desk.tty.until("overruns 0\r\n")
-    assert "in between" in await desk.tty.until(PROMPT) + await desk.tty.until(PROMPT)
 
 
 async def test_tab_completes_commands_and_devices() -> None:

@@ -10,10 +10,11 @@ import pytest
 from tests.support.uart_rig import REGISTERS, Liar, Lie, Rig, bench, read, started
 from virtmesh.attach.bus import Access
 from virtmesh.drivers.settings import Settings
-from virtmesh.kinds.finding import find_driver
+from virtmesh.kinds import kind_of
 from virtmesh.uart.driver.driver import NS16550a
 from virtmesh.uart.driver.line_setting import LineSetting
 from virtmesh.uart.driver.raw import NS16550aRaw
+from virtmesh.uart.kind import KIND
 from virtmesh.uart.model import UartDevice, UartOptions
 from virtmesh.uart.port import LineError, LineFormat
 from virtmesh_common.errors import DriverError
@@ -196,7 +197,8 @@ async def test_a_port_without_fifos_is_driven_character_by_character() -> None:
 
 async def test_a_port_is_found_by_its_compatible_string() -> None:
     """The driver is in the list by being in its package."""
-    assert find_driver(("ns16550a", "ns16550"), 0) is NS16550a
+    assert kind_of(("ns16550a", "ns16550"), 0) is KIND
+    assert KIND.driver is NS16550a
 
 
 async def test_the_speed_is_that_of_the_node() -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from virtmesh.kernel.device import ProbeState
 from virtmesh.kernel.monitor import commands
 from virtmesh.kernel.monitor.command import BadCommand, command
 from virtmesh.kernel.monitor.line_editor import CLEAR
 from virtmesh.kernel.monitor.text import table
-from virtmesh.kernel.probe import ProbeState
 from virtmesh_common import __version__
 
 if TYPE_CHECKING:

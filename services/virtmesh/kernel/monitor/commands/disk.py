@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from virtmesh.blk.block_device import BlockDevice
+from virtmesh.blk.kernel_service import as_disk
 from virtmesh.kernel.monitor.command import BadCommand, command
 from virtmesh.kernel.monitor.text import HexDump
 from virtmesh.kinds.option_types import Size
@@ -33,7 +34,7 @@ PIECE = 4096
 )
 async def blk(shell: Shell, block: int, count: int, device: str | None) -> None:
     """Show block N of a disk, or COUNT blocks from there."""
-    disk = shell.kernel.block_device(device or _first_disk(shell.kernel))
+    disk = _disk(shell.kernel, device or _first_disk(shell.kernel))
     size = disk.block_size
     await _dump(shell, _disk_reader(disk), block * size, count * size)
 
@@ -51,12 +52,17 @@ async def hexdump(shell: Shell, source: str, offset: int, length: int) -> None:
     """
     kind, _, name = source.partition(":")
     if kind == "blk":
-        read = _disk_reader(shell.kernel.block_device(name))
+        read = _disk_reader(_disk(shell.kernel, name))
     elif kind == "ram":
         read = _memory_reader(shell.kernel, name)
     else:
         raise BadCommand(f"{source!r} is no source: write blk:vda or ram:vda")
     await _dump(shell, read, offset, length)
+
+
+def _disk(kernel: Kernel, name: str) -> BlockDevice:
+    """Return a disk that is in use. Errors: DeviceNotFound; DeviceNotReady; WrongKind."""
+    return as_disk(name, kernel.driver(name))
 
 
 def _first_disk(kernel: Kernel) -> str:
@@ -85,7 +91,7 @@ def _memory_reader(kernel: Kernel, name: str) -> Read:
             with ram.view(offset, length) as view:
                 return bytes(view)
         except ValueError as error:
-            raise BadCommand(f"{error}: {ram.size:#x} bytes from {ram.address:#x} are") from error
+            raise BadCommand(str(error)) from error
 
     return read
 

@@ -9,6 +9,7 @@ import click
 
 from virtmesh.input.event_log import EVENTS_KEPT
 from virtmesh.input.input_device import InputDevice
+from virtmesh.input.kernel_service import as_input_device
 from virtmesh.kernel.monitor.command import BadCommand, command
 from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.evdev import name_of, type_name
@@ -33,7 +34,7 @@ async def events(shell: Shell, device: str | None, count: int | None) -> None:
 
     A line is the time in seconds since the epoch, device, type, code and value.
     """
-    devices = [shell.kernel.input_device(device)] if device else _all(shell)
+    devices = [as_input_device(device, shell.kernel.driver(device))] if device else _all(shell)
     if count is not None:
         for one in devices:
             start = max(one.log.count - min(count, one.log.kept), 0)

@@ -1,0 +1,107 @@
+"""`virtmesh status` and `virtmesh down`: the machines that `virtmesh up` runs on this host.
+
+Both need the run folders of the machines and nothing of the services.
+"""
+
+# ruff: noqa: FBT001 - click hands each option over as a parameter
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from virtmesh_client.cli.settings import Settings, common
+from virtmesh_client.cli.show import show_facts, show_json, show_table
+from virtmesh_client.local import rundir
+from virtmesh_client.local.stop import stop_machine
+from virtmesh_common.errors import BadMachine
+
+run_dir_option = click.option(
+    "--run-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help=f"Folder for sockets, logs and state (${rundir.VARIABLE}).",
+)
+
+
+@click.command()
+@common
+@click.pass_obj
+def status(settings: Settings) -> None:
+    """Show the machines that `virtmesh up` runs here, and their processes."""
+    states = rundir.running()
+    if settings.json:
+        show_json(states)
+        return
+    if not states:
+        click.echo("no machine runs here: `virtmesh up` starts one")
+    for number, state in enumerate(states):
+        if number:
+            click.echo()
+        show_state(settings, state)
+
+
+def show_state(settings: Settings, state: rundir.State) -> None:
+    """Show a machine and its processes."""
+    if settings.json:
+        show_json(state)
+        return
+    if settings.quiet:
+        return
+    show_facts(
+        [
+            ("machine", f"{state.name} ({state.status})"),
+            ("address", state.address),
+            ("run folder", state.run_dir),
+        ]
+    )
+    click.echo()
+    show_table(
+        ("PROCESS", "KIND", "PID", "RESTARTS", "METRICS", "ADDRESS"),
+        [
+            (
+                one.name,
+                one.kind,
+                one.pid if one.alive else "dead",
+                one.restarts,
+                f"http://{one.metrics}/metrics" if one.metrics else "-",
+                one.address or "-",
+            )
+            for one in (state.supervisor, *state.processes)
+        ],
+    )
+
+
+@click.command()
+@click.argument("name", required=False)
+@run_dir_option
+@click.option("--all", "everything", is_flag=True, help="Stop every machine of this user.")
+@common
+@click.pass_obj
+def down(settings: Settings, name: str | None, run_dir: Path | None, everything: bool) -> None:
+    """Stop the machine that `virtmesh up` started (NAME, when there are several)."""
+    states = find(name, run_dir)
+    if len(states) > 1 and not everything:
+        names = ", ".join(state.name for state in states)
+        raise click.UsageError(f"several machines run here ({names}): name one, or give --all")
+    killed = {state.name: stop_machine(state) for state in states}
+    if settings.json:
+        show_json([{"name": state.name, "killed": killed[state.name]} for state in states])
+    elif not states:
+        click.echo("nothing to stop")
+    for state in [] if settings.json or settings.quiet else states:
+        forced = f"; {', '.join(killed[state.name])} had to be killed" if killed[state.name] else ""
+        click.echo(f"{state.name} is stopped{forced}")
+
+
+def find(name: str | None, run_dir: Path | None) -> list[rundir.State]:
+    """Return the machines that are meant. Errors: BadMachine."""
+    if run_dir:
+        state = rundir.load(run_dir.absolute())
+        return [state] if state else []
+    states = rundir.running()
+    if name:
+        states = [state for state in states if state.name == name]
+        if not states:
+            raise BadMachine(f"no machine {name} runs here: `virtmesh status` lists them")
+    return states

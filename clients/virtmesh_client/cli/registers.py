@@ -1,0 +1,133 @@
+"""`virtmesh registers`: what the bits of a device's register window mean."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from virtmesh_client.cli.settings import Settings, common, complete_device
+from virtmesh_client.cli.show import show_facts, show_json, show_table
+from virtmesh_client.trace.decode import printable
+from virtmesh_common.interface import Interface, RegisterSpace
+from virtmesh_common.registers import Access
+from virtmesh_common.virtio import mmio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from virtmesh_common.registers import Field, Register
+
+COLUMNS = ("OFFSET", "BITS", "ACCESS", "CLAUSE", "NAME", "MEANING")
+VALUES_MAX = 16
+"""Most values of a field that the table has; an object has them all."""
+
+
+@click.command()
+@click.option(
+    "-d",
+    "--device",
+    "devices",
+    multiple=True,
+    shell_complete=complete_device,
+    help="Only this device; may be repeated  [default: all]",
+)
+@common
+@click.pass_obj
+def registers(settings: Settings, devices: tuple[str, ...]) -> None:
+    """Show the registers of devices, with their fields, as the devices describe them.
+
+    With --json also the names of requests and features, the metrics, and the figures of `top`.
+    """
+    with settings.connect() as machine:
+        names = list(dict.fromkeys(devices)) or [one.name for one in machine.devices()]
+        found = [(name, machine.interface(name)) for name in names]
+    if settings.json:
+        show_json([spell_interface(name, interface) for name, interface in found])
+        return
+    for number, (name, interface) in enumerate(found):
+        if number:
+            click.echo()
+        show_facts([(printable(name), interface.title or interface.kind or "says nothing")])
+        show_table(COLUMNS, spell_rows(window_of(interface)))
+
+
+def window_of(interface: Interface) -> Sequence[Register]:
+    """Return all registers of a window: of a virtio device those of virtio over MMIO come first."""
+    if interface.space is RegisterSpace.VIRTIO_CONFIG:
+        return (*mmio.REGISTERS, *interface.registers)
+    return interface.registers
+
+
+def spell_rows(table: Iterable[Register]) -> Iterator[tuple[str, ...]]:
+    """Spell registers, each with its fields below it, and those with their values."""
+    for one in table:
+        access = "-" if one.access is Access.RESERVED else one.access.value
+        name = f"{one.name} ({one.bank})" if one.bank else one.name
+        yield (f"{one.offset:#05x}", str(8 * one.size), access, one.clause, name, one.doc)
+        for field in one.fields:
+            yield from spell_field(field)
+
+
+def spell_field(field: Field) -> Iterator[tuple[str, ...]]:
+    """Spell a field, and its values."""
+    count = len(field.values)
+    few = count <= VALUES_MAX
+    meaning = field.doc if few else f"one of {count} values: --json has them"
+    yield ("", spell_bits(field), "", "", f"  {field.name}", meaning)
+    for value, name in field.values if few else ():
+        yield ("", "", "", "", f"    {value:#x}", name)
+
+
+def spell_bits(field: Field) -> str:
+    """Spell which bits a field has: [7] or [31:8]."""
+    last = field.low + field.width - 1
+    return f"[{last}:{field.low}]" if field.width > 1 else f"[{last}]"
+
+
+def spell_interface(name: str, interface: Interface) -> dict[str, Any]:
+    """Spell an interface as an object; the registers are those of the whole window."""
+    return {
+        "device": name,
+        "kind": interface.kind,
+        "title": interface.title,
+        "space": interface.space.value,
+        "registers": [spell_register(one) for one in window_of(interface)],
+        "features": [{"bit": bit, "name": feature} for bit, feature in interface.features],
+        "request_types": [asdict(one) for one in interface.request_types],
+        "request_statuses": [
+            {"number": number, "name": status} for number, status in interface.request_statuses
+        ],
+        "metrics": [asdict(one) | {"type": one.type.value} for one in interface.metrics],
+        "figures": [
+            asdict(one) | {"type": one.type.value, "labels": dict(one.labels)}
+            for one in interface.figures
+        ],
+    }
+
+
+def spell_register(register: Register) -> dict[str, Any]:
+    """Spell a register as an object."""
+    return {
+        "name": register.name,
+        "offset": register.offset,
+        "size": register.size,
+        "widths": list(register.widths),
+        "access": register.access.value,
+        "bank": register.bank,
+        "reset": register.reset,
+        "clause": register.clause,
+        "doc": register.doc,
+        "fields": [
+            {
+                "name": one.name,
+                "low": one.low,
+                "width": one.width,
+                "reserved": one.reserved,
+                "values": [{"value": value, "name": name} for value, name in one.values],
+                "doc": one.doc,
+            }
+            for one in register.fields
+        ],
+    }

@@ -1,0 +1,134 @@
+"""One device of the machine, as the kernel has it: which node, in which state, driven by whom."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import structlog
+from virtmesh_native import Recorder
+
+from virtmesh.telemetry.recorder import Traced
+from virtmesh_common.api.trace.v1 import trace_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from virtmesh.drivers.base import Driver
+    from virtmesh.kernel.boot_log import BootLog
+    from virtmesh.kernel.devicetree import DeviceNode
+
+log = structlog.get_logger(__name__)
+
+
+class ProbeState(Enum):
+    """How far the kernel is with a device (virtmesh.kernel.v1.ProbeState)."""
+
+    WAITING = 1
+    PROBING = 2
+    READY = 3
+    FAILED = 4
+    RESERVED = 5
+
+
+PAUSES_S = {ProbeState.WAITING: (0.05, 2.0), ProbeState.FAILED: (1.0, 30.0)}
+"""First and longest pause before the next attempt, by the state of waiting."""
+
+
+class MachineDevice(ABC):
+    """What every device of the machine has.
+
+    `recorder` keeps the last `events` of the dialogue with its driver. `driver` is that of this
+    kernel, while it uses the device.
+    """
+
+    def __init__(self, node: DeviceNode, boot_log: BootLog, events: int) -> None:
+        self.node = node
+        self.state = ProbeState.WAITING
+        self.detail = "not tried yet"
+        self.device_id = 0
+        """Virtio device ID; 0 for what is no virtio device, or is not known yet."""
+        self.kind = ""
+        """Name of its kind, as its service says it."""
+        self.vhost_user_socket = ""
+        """Path of the socket for guests, of a device that is reserved for them."""
+        self.driver: Driver | None = None
+        self.attaches = 0
+        """Times that this kernel attached to it."""
+        self.recorder = Recorder(events)
+        self._boot_log = boot_log
+        self._changed = asyncio.Event()
+
+    @property
+    @abstractmethod
+    def driver_name(self) -> str:
+        """Who drives it; empty: nobody."""
+
+    @property
+    @abstractmethod
+    def features(self) -> Sequence[str]:
+        """Names of the features in use, ascending by bit."""
+
+    @property
+    @abstractmethod
+    def doorbell(self) -> str:
+        """How its queues are rung; empty for a device that has none."""
+
+    @property
+    @abstractmethod
+    def requests(self) -> int:
+        """Requests completed."""
+
+    @property
+    @abstractmethod
+    def interrupts(self) -> int:
+        """Interrupts that it has raised."""
+
+    @abstractmethod
+    def ready_driver(self) -> Driver:
+        """Return the driver of a device that is in use. Errors: DeviceNotReady."""
+
+    @abstractmethod
+    async def look(self) -> None:
+        """Refresh what this kernel does not hear by itself."""
+
+    @abstractmethod
+    async def run(self) -> None:
+        """Keep the device up, or watch it. Cancelling this gives the device back."""
+
+    @property
+    def traced(self) -> Traced:
+        """The driver's side of the device's dialogue."""
+        return Traced(
+            recorder=self.recorder,
+            side=trace_pb2.SIDE_DRIVER,
+            device=self.node.name,
+            kind=self.kind,
+            compatible=self.node.compatible[0] if self.node.compatible else "",
+            virtio_device_id=self.device_id,
+            reg_shift=self.node.properties.get("reg-shift", 0),
+        )
+
+    async def until(self, *states: ProbeState, detail: str = "") -> None:
+        """Wait until the device is in one of the states, with a detail that has these words."""
+        while self.state not in states or detail not in self.detail:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def next_driver(self, last: Driver | None) -> Driver:
+        """Wait until the device is in use by another driver than the last one."""
+        while self.state is not ProbeState.READY or self.driver in (None, last):
+            self._changed.clear()
+            await self._changed.wait()
+        return self.ready_driver()
+
+    def _move(self, state: ProbeState, detail: str) -> None:
+        """Change the state, and say so."""
+        if (state, detail) == (self.state, self.detail):
+            return
+        self.state, self.detail = state, detail
+        self._boot_log.add(f"{self.node.name}: {state.name.lower()}{': ' * bool(detail)}{detail}")
+        log.info("device", device=self.node.name, state=state.name, detail=detail)
+        self._changed.set()

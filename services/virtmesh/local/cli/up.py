@@ -1,0 +1,254 @@
+"""`virtmesh up`: a whole machine as local processes."""
+
+# ruff: noqa: FBT001, PLR0913, PLR0917 - click hands each option over as a parameter
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from virtmesh import machine as machine_file
+from virtmesh.local import run_folder
+from virtmesh.local.plan import Plan, check_host, make_plan, quick_machine
+from virtmesh.local.supervise import Event, supervise
+from virtmesh_client.cli.local import run_dir_option, show_state
+from virtmesh_client.cli.settings import Settings, common
+from virtmesh_client.local import rundir
+from virtmesh_client.tail import follow
+from virtmesh_common.errors import BadMachine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DEFAULT_FILE = Path("machine.toml")
+SUPERVISOR_LOG = "supervisor.log"
+
+
+@click.command()
+@click.argument("machine", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--disk",
+    "disks",
+    multiple=True,
+    metavar="IMAGE[,size=64M][,ro]",
+    help="Add a disk, instead of a machine file; size makes a missing image.",
+)
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="PERSONALITY",
+    help="Add a keyboard, mouse, tablet or multitouch, instead of a machine file.",
+)
+@click.option(
+    "--serial",
+    is_flag=False,
+    flag_value="",
+    metavar="[OPTION=VALUE,...]",
+    help="Options of the serial port, such as pace; without a machine file there is one always.",
+)
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="KIND[,name=NAME][,OPTION=VALUE]",
+    help="Add a device of any kind (`virtmesh-device --help`), instead of a machine file.",
+)
+@click.option("--no-serial", is_flag=True, help="Leave the serial port out.")
+@click.option(
+    "--vhost-user", is_flag=True, help="Leave disks, input and other virtio devices to guests."
+)
+@run_dir_option
+@click.option("--name", help="Name of the machine, and of its run folder.")
+@click.option("-d", "--detach", is_flag=True, help="Return when the machine is ready.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds until it must be ready.",
+)
+@common
+@click.pass_obj
+def up(
+    settings: Settings,
+    machine: Path | None,
+    disks: tuple[str, ...],
+    inputs: tuple[str, ...],
+    serial: str | None,
+    devices: tuple[str, ...],
+    no_serial: bool,
+    vhost_user: bool,
+    run_dir: Path | None,
+    name: str | None,
+    detach: bool,
+    wait: float,
+) -> None:
+    """Start a machine as local processes, and keep it running.
+
+    MACHINE is a machine file (default: machine.toml). Without --detach the machine runs until
+    Ctrl-C, and its logs are shown.
+    """
+    check_host()
+    if no_serial and serial is not None:
+        raise click.UsageError("give --serial or --no-serial, not both")
+    quick = Quick(disks, inputs, serial, devices, no_serial=no_serial, vhost_user=vhost_user)
+    file, name, run_dir = choose(machine, quick, name, run_dir)
+    if detach:
+        run_detached(settings, file, name, run_dir, wait)
+    else:
+        run_here(settings, make_plan(file, run_dir, name), wait)
+
+
+@dataclass(frozen=True)
+class Quick:
+    """A machine that is given on the command line, instead of a file."""
+
+    disks: tuple[str, ...]
+    inputs: tuple[str, ...]
+    serial: str | None
+    devices: tuple[str, ...]
+    no_serial: bool
+    vhost_user: bool
+
+    @property
+    def is_given(self) -> bool:
+        """True when there is any device."""
+        return bool(self.disks or self.inputs or self.devices or self.serial is not None)
+
+    def spell(self, name: str) -> str:
+        """Return its machine file. Errors: BadMachine."""
+        serial = None if self.no_serial else self.serial or ""
+        return quick_machine(
+            name,
+            self.disks,
+            self.inputs,
+            serial,
+            devices=self.devices,
+            vhost_user=self.vhost_user,
+        )
+
+
+def choose(
+    file: Path | None, quick: Quick, name: str | None, run_dir: Path | None
+) -> tuple[Path, str, Path]:
+    """Return the machine file, the name and the run folder. Errors: BadMachine, UsageError."""
+    if file and (quick.is_given or quick.no_serial):
+        raise click.UsageError(
+            "give a machine file, or --disk, --input, --serial and --device, not both"
+        )
+    if quick.vhost_user and not (quick.disks or quick.inputs or quick.devices):
+        raise click.UsageError(
+            "--vhost-user goes with --disk, --input and --device: in a machine file write"
+            " vhost-user = true"
+        )
+    if quick.is_given:
+        name = name or "virtmesh"
+        run_dir = (run_dir or rundir.default(name)).absolute()
+        text = quick.spell(name)
+        run_folder.prepare(run_dir)
+        # A machine that runs reads its file again when its kernel is restarted.
+        run_folder.take(run_dir).release()
+        made = run_dir / DEFAULT_FILE.name
+        made.write_text(text)
+        machine_file.load(made)
+        return made, name, run_dir
+    if file is None and not DEFAULT_FILE.exists():
+        raise click.UsageError(
+            "there is no machine.toml here: name a machine file, or give --disk IMAGE,size=64M,"
+            " --input, --serial or --device"
+        )
+    file = (file or DEFAULT_FILE).absolute()
+    name = name or machine_file.load(file).name
+    run_dir = (run_dir or rundir.default(name)).absolute()
+    run_folder.prepare(run_dir)
+    return file, name, run_dir
+
+
+def run_here(settings: Settings, plan: Plan, wait: float) -> None:
+    """Run the machine in this process until Ctrl-C, with its logs."""
+
+    async def work() -> bool:
+        logs = asyncio.create_task(
+            follow([(one.name, plan.run_dir / f"{one.name}.log") for one in plan.commands], log)
+        )
+        try:
+            return await supervise(plan, wait, report)
+        finally:
+            logs.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await logs
+
+    def log(name: str, line: str) -> None:
+        if settings.json:
+            show_line({"kind": "log", "name": name, "message": line})
+        elif not settings.quiet:
+            click.echo(f"{name} | {line}")
+
+    def report(event: Event) -> None:
+        if settings.json:
+            show_line(asdict(event))
+        elif not settings.quiet or event.kind in {"died", "gave-up"}:
+            click.echo(event.message, err=True)
+
+    if not asyncio.run(work()):
+        raise KeyboardInterrupt
+
+
+def show_line(value: dict[str, str]) -> None:
+    """Print one JSON object on one line, at once."""
+    click.echo(json.dumps(value))
+
+
+def run_detached(settings: Settings, file: Path, name: str, run_dir: Path, wait: float) -> None:
+    """Start a supervisor of its own, and return when the machine is ready."""
+    argv = [sys.executable, "-m", "virtmesh.local.supervise"]
+    argv += [str(file), str(run_dir), name, str(wait)]
+    with (run_dir / SUPERVISOR_LOG).open("ab") as log:
+        supervisor = subprocess.Popen(  # noqa: S603 - our own module
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+    assert supervisor.stdout is not None  # noqa: S101 - it is a pipe
+    try:
+        with supervisor.stdout as events:
+            last = watch(settings, events)
+    except KeyboardInterrupt:
+        supervisor.send_signal(signal.SIGTERM)
+        supervisor.wait()
+        raise
+    if last.kind != "ready":
+        supervisor.wait()
+        if last.kind == "failed":
+            raise BadMachine(last.message)
+        raise BadMachine(f"the supervisor ended: see {run_dir / SUPERVISOR_LOG}")
+    # It goes on without us; nobody waits for it here.
+    supervisor.returncode = 0
+    state = rundir.load(run_dir)
+    if state is None:
+        raise BadMachine("the machine stopped as soon as it was ready: see its logs")
+    show_state(settings, state)
+
+
+def watch(settings: Settings, events: Iterable[bytes]) -> Event:
+    """Show what a supervisor reports; returns the last."""
+    last = Event("", "")
+    for line in events:
+        last = Event(**json.loads(line))
+        if last.kind in {"ready", "failed"}:
+            break
+        if not settings.json and not settings.quiet:
+            click.echo(last.message, err=True)
+    return last

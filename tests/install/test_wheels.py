@@ -1,0 +1,73 @@
+"""The four wheels hold what each distribution promises."""
+
+from __future__ import annotations
+
+import email
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from email.message import Message
+    from pathlib import Path
+
+PACKAGES = {
+    "virtmesh": "virtmesh",
+    "virtmesh_client": "virtmesh_client",
+    "virtmesh_common": "virtmesh_common",
+    "virtmesh_native": "virtmesh_native",
+}
+"""The package in each wheel, by how the name of the file begins."""
+OURS = {"virtmesh", "virtmesh-client", "virtmesh-common", "virtmesh-native"}
+
+
+def find_wheel(wheels: Path, name: str) -> Path:
+    """Return the wheel of a distribution; there is one."""
+    (wheel,) = wheels.glob(f"{name}-*.whl")
+    return wheel
+
+
+def read_metadata(wheel: Path) -> Message:
+    """Return the METADATA of a wheel."""
+    with zipfile.ZipFile(wheel) as files:
+        (name,) = [one for one in files.namelist() if one.endswith(".dist-info/METADATA")]
+        return email.message_from_string(files.read(name).decode())
+
+
+def test_there_are_four(wheels: Path) -> None:
+    """And nothing else."""
+    assert {one.name.split("-")[0] for one in wheels.iterdir()} == set(PACKAGES)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_each_has_its_package_types_and_licence(wheels: Path, name: str) -> None:
+    """And none has the package of another, or tests."""
+    with zipfile.ZipFile(find_wheel(wheels, name)) as files:
+        names = files.namelist()
+    roots = {one.split("/")[0] for one in names if ".dist-info" not in one and ".libs" not in one}
+    assert roots == {PACKAGES[name]}
+    assert f"{PACKAGES[name]}/py.typed" in names
+    assert any(one.endswith(".dist-info/licenses/LICENSE") for one in names)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_each_says_what_it_is_and_needs(wheels: Path, name: str) -> None:
+    """A description, a licence, Python 3.11; what it needs has a lowest version."""
+    about = read_metadata(find_wheel(wheels, name))
+    assert about["Summary"]
+    assert about["License-Expression"] == "Apache-2.0"
+    assert about["Requires-Python"] == ">=3.11"
+    assert str(about.get_payload()).startswith("# virtmesh")
+    for needed in about.get_all("Requires-Dist", []):
+        own = needed.split("=")[0].split(">")[0].strip() in OURS
+        assert "==" in needed if own else ">=" in needed, needed
+
+
+@pytest.mark.parametrize("name", ["virtmesh_client", "virtmesh_common"])
+def test_those_of_the_client_are_for_any_system(wheels: Path, name: str) -> None:
+    """Pure Python, and nothing of the services."""
+    wheel = find_wheel(wheels, name)
+    assert wheel.name.endswith("-py3-none-any.whl")
+    needed = {one.split("=")[0] for one in read_metadata(wheel).get_all("Requires-Dist", [])}
+    assert not needed & {"virtmesh", "virtmesh-native"}

@@ -1,0 +1,72 @@
+"""The order of the packages: no circle of imports, and no arrow that points upward."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools.imports import Graph, find_faults, read_graph, show_faults
+
+KNOWN = {
+    "circle of modules: virtmesh_client.input.batch, virtmesh_client.input.injector",
+}
+"""Faults that are still to be mended. A mended one leaves the list; no new one comes in."""
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    """Read the imports of the tree."""
+    return read_graph()
+
+
+def test_the_tree_has_no_new_fault(graph: Graph) -> None:
+    """Circles of modules and packages, arrows upward, packages without a layer."""
+    assert set(show_faults(find_faults(graph))) <= KNOWN
+
+
+def test_the_graph_has_every_kind_of_import(tmp_path: Path) -> None:
+    """Those inside functions, those for type checkers, relative ones, and those of names."""
+    package = tmp_path / "services" / "virtmesh" / "one"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "names.py").write_text("NAME = 1\n")
+    (package / "user.py").write_text(
+        "from typing import TYPE_CHECKING\n"
+        "from .names import NAME\n"
+        "if TYPE_CHECKING:\n"
+        "    from virtmesh.one import lazy\n"
+    )
+    (package / "lazy.py").write_text("def run():\n    import virtmesh.one.user\n")
+
+    graph = read_graph(tmp_path)
+
+    assert graph.edges == {
+        ("virtmesh.one.user", "virtmesh.one.names"),
+        ("virtmesh.one.user", "virtmesh.one.lazy"),
+        ("virtmesh.one.lazy", "virtmesh.one.user"),
+    }
+    assert find_faults(graph).module_circles == [["virtmesh.one.lazy", "virtmesh.one.user"]]
+    assert find_faults(graph).unplaced == ["virtmesh.one"]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "is_fault"),
+    [
+        ("virtmesh.attach.bus", "virtmesh.mmio.device", False),
+        ("virtmesh.mmio.device", "virtmesh.attach.bus", True),
+        ("virtmesh.blk.model", "virtmesh.input.model", True),
+        ("virtmesh.blk.model", "virtmesh.blk.options", False),
+        ("virtmesh_client.machine", "virtmesh_common.errors", False),
+        ("virtmesh_client.machine", "virtmesh.machine.model", True),
+        ("virtmesh_client.machine", "virtmesh_native", True),
+        ("virtmesh.kernel.main", "virtmesh_client.machine", True),
+        ("virtmesh.local.plan", "virtmesh_client.machine", False),
+        ("virtmesh_common.errors", "virtmesh.rpc.server", True),
+    ],
+)
+def test_arrows_point_downward(source: str, target: str, is_fault: bool) -> None:  # noqa: FBT001
+    """From a package to one below it, or within one package."""
+    graph = Graph(frozenset({source, target}), frozenset({(source, target)}))
+
+    assert bool(find_faults(graph).upward) is is_fault
