@@ -60,6 +60,7 @@ class AsyncMachine(ClosingFace[Machine]):
     """A machine; close it, or use it in an `async with`. See `Machine` for the methods."""
 
     devices = awaited(Machine.devices)
+    interface = awaited(Machine.interface)
     disk = called_as(AsyncDisk, Machine.disk)
     input = called_as(AsyncInput, Machine.input)
     serial = called_as(AsyncSerial, Machine.serial)
