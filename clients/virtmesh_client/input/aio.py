@@ -9,15 +9,15 @@ from virtmesh_client.aio.stream import AsyncStream
 from virtmesh_client.input.device import Input
 
 if TYPE_CHECKING:
-    from virtmesh_client.input.watch import Watch
+    from virtmesh_client.input.watch import InputWatch
 
 Item = TypeVar("Item")
 
 
 class AsyncWatch(AsyncStream[Item]):
-    """A stream that is established; see `Watch`. Cancelling a task that waits for it ends it."""
+    """An open stream; see `InputWatch`. Cancelling a task that waits for it ends the stream."""
 
-    def __init__(self, watch: Watch[Item]) -> None:
+    def __init__(self, watch: InputWatch[Item]) -> None:
         super().__init__(watch)
         self._watch = watch
 

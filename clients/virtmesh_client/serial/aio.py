@@ -8,14 +8,14 @@ from virtmesh_client.aio.proxy import ClosingProxy, awaited, awaited_as
 from virtmesh_client.aio.stream import AsyncStream
 from virtmesh_client.aio.threads import run
 from virtmesh_client.serial.device import Serial
-from virtmesh_client.serial.models import Event
+from virtmesh_client.serial.models import SerialEvent
 
 if TYPE_CHECKING:
     from virtmesh_client.serial.models import Position
     from virtmesh_client.serial.watch import SerialWatch
 
 
-class AsyncSerialWatch(AsyncStream[Event]):
+class AsyncSerialWatch(AsyncStream[SerialEvent]):
     """What happens on a line; see `SerialWatch`. Cancelling a task that waits for it ends it."""
 
     def __init__(self, watch: SerialWatch) -> None:

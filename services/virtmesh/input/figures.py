@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from virtmesh.input.metrics import EVENTS_DELIVERED, PACKETS_LOST, PACKETS_REFUSED, WAITING_PACKETS
+from virtmesh.input import metrics
 from virtmesh.kinds.record import Figure
 
 FIGURES = (
-    Figure("events", EVENTS_DELIVERED),
-    Figure("waiting", WAITING_PACKETS),
-    Figure("refused", PACKETS_REFUSED, is_total=True),
-    Figure("lost", PACKETS_LOST, is_total=True),
+    Figure("events", metrics.EVENTS_DELIVERED),
+    Figure("waiting", metrics.WAITING_PACKETS),
+    Figure("refused", metrics.PACKETS_REFUSED, is_total=True),
+    Figure("lost", metrics.PACKETS_LOST, is_total=True),
 )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from virtmesh.kinds.record import Figure
-from virtmesh.uart.metrics import OVERRUNS, RECEIVED, TRANSMITTED, WAITING
+from virtmesh.uart import metrics
 
 FIGURES = (
-    Figure("in", RECEIVED),
-    Figure("out", TRANSMITTED),
-    Figure("waiting", WAITING),
-    Figure("overruns", OVERRUNS, is_total=True),
+    Figure("in", metrics.RECEIVED),
+    Figure("out", metrics.TRANSMITTED),
+    Figure("waiting", metrics.WAITING),
+    Figure("overruns", metrics.OVERRUNS, is_total=True),
 )

@@ -164,7 +164,7 @@ async def test_lights_are_set(world: World) -> None:
 
         assert model.orders == [(LED, CAPSL, 1)]
         assert isinstance(failure, BadEvent)
-        assert "it has LED_NUML, LED_CAPSL" in failure.message
+        assert "its lights are: LED_NUML, LED_CAPSL" in failure.message
 
 
 async def test_the_wrong_device_is_refused(world: World) -> None:

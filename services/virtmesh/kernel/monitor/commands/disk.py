@@ -91,7 +91,7 @@ def _memory_reader(kernel: Kernel, name: str) -> Read:
             with ram.view(offset, length) as view:
                 return bytes(view)
         except ValueError as error:
-            raise BadCommand(f"{error}: {ram.size:#x} bytes from {ram.address:#x} are") from error
+            raise BadCommand(str(error)) from error
 
     return read
 
