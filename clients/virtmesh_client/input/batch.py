@@ -13,7 +13,6 @@ from virtmesh_common.errors import VirtmeshError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtmesh_client.input.injector import InjectStream
     from virtmesh_client.input.models import Overflow, Wait
 
 WANTED = {
@@ -55,8 +54,6 @@ class PacketBatch:
         self.timeout = timeout
         self.packets: list[PendingPacket] = []
         self.unsettled = 0
-        self.stream: InjectStream | None = None
-        """The stream that carries the packets. It is set when the first packet is sent."""
         self._wake = wake
         self._cancelled = threading.Event()
 

@@ -15,6 +15,7 @@ import threading
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
+from weakref import WeakKeyDictionary
 
 from virtmesh_client.input.batch import PacketBatch, PendingPacket
 from virtmesh_client.input.events import close_packet, to_messages
@@ -146,6 +147,8 @@ class Injector:
         self._channel = channel
         self._lock = threading.Condition()
         self._stream: InjectStream | None = None
+        self._streams: WeakKeyDictionary[PacketBatch, InjectStream] = WeakKeyDictionary()
+        """The stream of each call, from its first packet on."""
         self._sequence = 0
 
     def open(self) -> None:
@@ -192,8 +195,8 @@ class Injector:
         """
         with self._lock:
             # A call stays on one stream: when the stream ends, the device releases its keys.
-            stream = batch.stream or self._open_stream()
-            batch.stream = stream
+            stream = self._streams.get(batch) or self._open_stream()
+            self._streams[batch] = stream
             self._await(lambda: not stream.full, stream, batch)
             if stream.ended:
                 raise self._stream_error(stream, with_unreported(stream, batch))
@@ -206,7 +209,7 @@ class Injector:
         there is no progress within the timeout; VirtmeshError when the call is cancelled.
         """
         with self._lock:
-            stream = batch.stream
+            stream = self._streams.get(batch)
             if stream is not None and batch.wanted is not Outcome.SENT:
                 self._await(lambda: not batch.unsettled, stream, batch)
             return batch.result(stream.waiting if stream else 0)
