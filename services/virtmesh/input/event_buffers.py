@@ -56,10 +56,10 @@ class EventBuffers:
 
     def take(self, limit: int) -> int:
         """Take available chains, at most so many; return how many there were."""
-        taken = 0
-        while taken < limit and (chain := self.queue.pop()) is not None:
+        taken, size, pop, hold = 0, EVENT.size, self.queue.pop, self._held.append
+        while taken < limit and (chain := pop()) is not None:
             taken += 1
-            if chain.readable or chain.writable_bytes < EVENT.size:
+            if chain.readable or chain.writable_bytes < size:
                 self.queue.refuse(
                     chain,
                     f"a buffer for an event has {EVENT.size} writable bytes or more and none that"
@@ -67,7 +67,7 @@ class EventBuffers:
                     f" {chain.readable_bytes}",
                 )
             else:
-                self._held.append(chain)
+                hold(chain)
         self._most = max(self._most, self.held)
         self._room = max(self._room, self.held)
         return taken
@@ -84,10 +84,10 @@ class EventBuffers:
 
     def write(self, events: Sequence[bytes]) -> None:
         """Put events into as many buffers, which must be held, and give these back."""
+        take = self._held.popleft
         for event in events:
-            chain = self._held.popleft()
-            chain.write(event)
-            chain.push(EVENT.size)
+            chain = take()
+            chain.push(chain.write(event))
 
     def patience(self, events: int) -> float | None:
         """Return how long a packet of so many events waits for another buffer, in seconds.

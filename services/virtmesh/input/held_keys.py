@@ -49,7 +49,7 @@ class HeldKeys:
     """What is held on one device. `has_slots` is true for devices that speak protocol B."""
 
     def __init__(self, *, has_slots: bool) -> None:
-        self._has_slots = has_slots
+        self.has_slots = has_slots
         self._holders: dict[KeyOrTouch, dict[InjectorState, None]] = {}
         self._slot: int | None = FIRST_SLOT
         """The slot that the driver was told last; None if that is not known."""
@@ -71,7 +71,7 @@ class HeldKeys:
             if kind == EV_KEY:
                 if self._key(injector, (EV_KEY, code), value):
                     seen.append(event)
-            elif kind == EV_ABS and self._has_slots and (code == ABS_MT_SLOT or code in ABS_MT):
+            elif kind == EV_ABS and self.has_slots and (code == ABS_MT_SLOT or code in ABS_MT):
                 seen += self._touch(injector, event)
             else:
                 seen.append(event)

@@ -196,9 +196,10 @@ class Injection:
         self._events_waiting += len(events)
         data = [EVENT.pack(*event) for event in events]
         self._waiting.append(Packet(self.accepted, data, report, self._slot))
-        for event, packed in zip(events, data, strict=True):
-            if event[:2] == (EV_ABS, ABS_MT_SLOT):
-                self._slot = packed
+        if self._held_keys.has_slots:
+            for event, packed in zip(events, data, strict=True):
+                if event[:2] == (EV_ABS, ABS_MT_SLOT):
+                    self._slot = packed
         return self.accepted
 
     # -- To the driver ----------------------------------------------------------------------------

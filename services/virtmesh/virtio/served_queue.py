@@ -97,12 +97,17 @@ class Chain:
 
         Errors: MalformedChain if there is too little room.
         """
-        if self._queue.running:
-            memory, position = self._queue.memory, 0
-            for address, length in _parts(self.writable, offset, len(data)):
-                memory.write(address, data[position : position + length])
-                position += length
-        return len(data)
+        queue, size = self._queue, len(data)
+        if not queue.running:
+            return size
+        if len(self.writable) == 1 and not offset and size <= self.writable[0][1]:  # most chains
+            queue.memory.write(self.writable[0][0], data)
+            return size
+        position = 0
+        for address, length in _parts(self.writable, offset, size):
+            queue.memory.write(address, data[position : position + length])
+            position += length
+        return size
 
     def begin(self, request: int, *, value: int = 0, extra: int = 0) -> None:
         """Record that the execution of a request begins; `push` records its end.
@@ -121,7 +126,10 @@ class Chain:
         """
         if self._request is not None:
             self._record(trace_pb2.EVENT_KIND_REQUEST_END, status, 0)
-        self._queue.push(self, written)
+        queue = self._queue
+        if queue.running:
+            queue.counters.requests += 1
+            queue.give_back(self.token, written)
 
     def _record(self, kind: trace_pb2.EventKind.ValueType, value: int, extra: int) -> None:
         """Record the beginning or the end of the request."""
@@ -171,15 +179,16 @@ class ServedQueue:
     def pop(self) -> Chain | None:
         """Take the next available chain, if there is one."""
         popped = self._ring.pop()
-        return None if popped is None else Chain(self, *popped)
+        if popped is None:
+            return None
+        token, readable, writable = popped
+        return Chain(self, token, readable, writable)
 
-    def push(self, chain: Chain, written: int) -> None:
+    def give_back(self, token: int, written: int) -> None:
         """Give a chain back as used, and interrupt the driver if it asks for that."""
-        if self.running:
-            self.counters.requests += 1
-            self._ring.push(chain.token, written)
-            if not self._collecting:
-                self.signal()
+        self._ring.push(token, written)
+        if not self._collecting:
+            self.signal()
 
     def refuse(self, chain: Chain, reason: str) -> None:
         """Give a malformed chain back: nothing was written to it (2.7.8.2)."""
@@ -192,9 +201,7 @@ class ServedQueue:
             )
         self.counters.malformed += 1
         if self.running:
-            self._ring.push(chain.token, 0)
-            if not self._collecting:
-                self.signal()
+            self.give_back(chain.token, 0)
 
     def enable_notifications(self) -> bool:
         """Ask for a notification of the next available chain; True if one is there already."""
@@ -217,8 +224,6 @@ class ServedQueue:
 
 def _parts(buffers: Sequence[Buffer], offset: int, length: int) -> Sequence[Buffer]:
     """Return where `length` bytes from an offset on lie. Errors: MalformedChain for fewer."""
-    if len(buffers) == 1 and offset + length <= buffers[0][1]:
-        return [(buffers[0][0] + offset, length)]  # most chains
     total = _total(buffers)
     if offset + length > total:
         raise MalformedChain(f"{offset + length} bytes are needed, and its buffers have {total}")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtmesh.host.batch import GUARD, WRITE, BatchExecutor, Done
+from virtmesh.host.batch import GUARD, WRITE, BatchExecutor, BatchResult
 from virtmesh.mmio.device import Device
 from virtmesh.mmio.register_file import RegisterFile
 from virtmesh_common.errors import (
@@ -96,7 +96,7 @@ def fifo(request: pytest.FixtureRequest) -> Fifo:
     return device
 
 
-def execute(device: Fifo, *accesses: tuple[int, int, int]) -> Done:
+def execute(device: Fifo, *accesses: tuple[int, int, int]) -> BatchResult:
     """Execute a batch."""
     offsets, ops, values = ([access[column] for access in accesses] for column in range(3))
     return BatchExecutor(cast("Device", device)).execute(offsets, ops, values)

@@ -49,8 +49,8 @@ def test_a_folder_of_other_things_is_no_run_folder(tmp_path: Path) -> None:
 
 def test_a_folder_has_one_machine(tmp_path: Path) -> None:
     """The lock ends with its holder."""
-    lock = run_folder.Lock(tmp_path)
+    lock = run_folder.RunFolderLock(tmp_path)
     with pytest.raises(BlockingIOError):
-        run_folder.Lock(tmp_path)
+        run_folder.RunFolderLock(tmp_path)
     lock.release()
-    run_folder.Lock(tmp_path).release()
+    run_folder.RunFolderLock(tmp_path).release()

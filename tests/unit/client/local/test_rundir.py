@@ -25,12 +25,12 @@ def _no_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
 
 
-def make_state(name: str, pid: int | None = None) -> rundir.State:
+def make_state(name: str, pid: int | None = None) -> rundir.MachineState:
     """Save and return the state of a machine whose supervisor is `pid` (this process)."""
     folder = rundir.default(name)
     run_folder.prepare(folder)
     pid = os.getpid() if pid is None else pid
-    state = rundir.State(
+    state = rundir.MachineState(
         name=name,
         run_dir=str(folder),
         address=f"unix:{folder}/kernel.sock",
