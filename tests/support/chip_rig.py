@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from virtmesh.testing.manual_clock import HandClock
+from virtmesh.testing.manual_clock import ManualClock
 from virtmesh.uart.model import UartDevice, UartOptions
 from virtmesh.uart.port import Flow, LineError
 from virtmesh_common.uart.spec import IIR_ID, TRIGGERS, Fcr, Ier, Iir, Lcr, Lsr, Registers
@@ -25,13 +25,13 @@ TRIGGER_BITS = {level: index << 6 for index, level in enumerate(TRIGGERS)}
 
 
 class ChipRig:
-    """One serial port. Implements virtmesh.uart.port.Terminal and Writer."""
+    """One serial port. Implements virtmesh.uart.port.PortListener."""
 
     def __init__(self, **options: Any) -> None:
-        self.clock = HandClock()
+        self.clock = ManualClock()
         self.device = UartDevice("serial", UartOptions(**options), self.clock)
         self.chip = self.device.chip
-        self.line = self.chip.line
+        self.line = self.device.line
         self.registers = Registers(self.device.options.layout)
         self.sent = bytearray()
         """Output of the machine since the last `take_sent`."""
@@ -109,7 +109,7 @@ class ChipRig:
     @property
     def character_seconds(self) -> float:
         """Time of a character of 8N1 at the present divisor; 0 unpaced, or without a baud rate."""
-        form = self.chip.sending_format
+        form = self.chip.frame_format
         return BITS * ((form.bit_seconds if form else None) or 0.0)
 
     def pass_characters(self, count: float) -> None:
@@ -127,7 +127,7 @@ class ChipRig:
         self.taken_characters += characters
         self.taken_overrun += overrun
 
-    # -- virtmesh.uart.port.Terminal ------------------------------------------------------------
+    # -- virtmesh.uart.port.PortListener ---------------------------------------------------------
 
     def output(self, characters: bytes) -> None:
         """Keep output of the machine."""

@@ -1,6 +1,6 @@
 """The far end of a serial line in the same process, without a service. It keeps all output.
 
-end = LineEnd(device.chip.line)
+end = LineEnd(device.line)
 await end.until(5)
 assert end.heard == b"hello"
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LineEnd:
-    """A terminal (virtmesh.uart.port.Terminal) that keeps all that it receives."""
+    """A listener (virtmesh.uart.port.PortListener) that keeps everything."""
 
     def __init__(self, line: Line) -> None:
         self.line = line

@@ -126,10 +126,7 @@ class Input:
     def inject(
         self, events: Iterable[Event | tuple[str, int]], *, wait: Wait = "accepted"
     ) -> Injected:
-        """Inject events, given as `Event` or as pairs of code name and value.
-
-        SYN_REPORT ends a packet.
-        """
+        """Inject events: `Event` or pairs of code name and value. SYN_REPORT ends a packet."""
         return self._run(at(0.0, split_packets(events)), wait)
 
     def press(self, chord: str, *, wait: Wait = "accepted") -> Injected:
@@ -148,10 +145,9 @@ class Input:
         interval: float = 0.0,
         wait: Wait = "accepted",
     ) -> Injected:
-        """Press and release each chord, such as "ctrl+alt+delete", `count` times.
+        """Press each chord, such as "ctrl+alt+delete", `count` times. Errors: UnknownKey.
 
         Each press lasts `hold` seconds; `interval` seconds pass between two presses.
-        Errors: UnknownKey.
         """
         keys = [parse_chord(chord) for chord in chords]
         return self._run(press_keys(keys, hold=hold, count=count, interval=interval), wait)
@@ -208,10 +204,7 @@ class Input:
         return injected
 
     def point(self, x: float, y: float) -> Point:
-        """Return a point in the device's units. `x` and `y` are fractions of the axes (0.0 to 1.0).
-
-        Errors: BadEvent for other fractions, and for a device without absolute axes.
-        """
+        """Return a point in the device's units for fractions (0.0 to 1.0). Errors: BadEvent."""
         info = self._known()
         touch = info.has(EV_ABS, CODES["EV_ABS"]["ABS_MT_POSITION_X"])
         names = ("ABS_MT_POSITION_X", "ABS_MT_POSITION_Y") if touch else ("ABS_X", "ABS_Y")
@@ -242,23 +235,17 @@ class Input:
     ) -> Injected:
         """Move with a button held down: by a distance (mouse) or to a point (absolute device).
 
-        `start` is the point where the button is pressed. Only an absolute device can have one.
-        Errors: UnknownKey.
+        `start`, on an absolute device, is where the button is pressed. Errors: UnknownKey.
         """
         code = button_code(button)
         if self._known().has(EV_REL, CODES["EV_REL"]["REL_X"]):
             if start is not None:
-                raise BadEvent(
-                    f"{self.name} has relative axes: give a distance to drag, and no start"
-                )
+                raise BadEvent(f"{self.name} has relative axes: drag by a distance, without start")
             script = pointer.drag(code, pointer.move_rel(*to, duration), first=[])
             return self._run(script, wait)
         start = start or self._position
         if start is None:
-            raise BadEvent(
-                f"the position of the pointer of {self.name} is not known: move it first, or give a"
-                " start"
-            )
+            raise BadEvent(f"{self.name} has not moved yet: move it first, or give a start")
         move = pointer.move_abs(start, to, duration)
         first = at(0.0, [pointer.position(*start)])
         injected = self._run(pointer.drag(code, move, first=first), wait)
@@ -334,10 +321,7 @@ class Input:
         return OutputWatch(self._channel, self.name, seconds)
 
     def record(self, *, seconds: float | None = None, events: int | None = None) -> Recording:
-        """Record the events that the driver receives, for a time or a number of events.
-
-        The events of all injectors are recorded.
-        """
+        """Record the events of all injectors that the driver receives, for a time or a number."""
         device = self.info()
         with self.watch(seconds=seconds) as watch, self._channel.running(watch):
             return record(islice(watch, events), device)

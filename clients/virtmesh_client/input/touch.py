@@ -122,8 +122,8 @@ class Touches:
         free = [one for one in range(slots.minimum, slots.maximum + 1) if one not in self._down]
         if not 1 <= count <= len(free):
             raise BadEvent(
-                f"{self._info.name} can take {len(free)} more fingers, not {count}: choose 1 to"
-                f" {len(free)}"
+                f"{self._info.name} has room for {len(free)} more fingers, not for {count}: lift"
+                " some, or choose fewer"
             )
         return free[:count]
 

@@ -83,37 +83,29 @@ class BatchExecutor:
         values: Sequence[int],
         done: BatchResult,
     ) -> None:
-        """Execute accesses. A run of accesses with the same offset and op is one call."""
+        """Execute accesses; the device does the first ones of a run of equal ones at once."""
         start = 0
         for (offset, op), run in groupby(zip(offsets, ops, strict=True)):
             end = start + len(list(run))
-            if end - start == 1:
-                goes_on = self._one(offset, op, values[start], done)
-            else:
-                equal = values[start:end]
-                goes_on = self._run(device, offset, op, equal, done) or self._one_by_one(
-                    ((offset, op, value) for value in equal), done
-                )
-            if not goes_on:
-                return
+            if end - start > 1 and not op & GUARD:
+                start += self._at_once(device, offset, op, values[start:end], done)
+            for value in values[start:end]:
+                if not self._one(offset, op, value, done):
+                    return
             start = end
 
-    def _run(
+    def _at_once(
         self, device: BurstDevice, offset: int, op: int, values: Sequence[int], done: BatchResult
-    ) -> bool:
-        """Execute a run in one call. Returns False if the device does not support it."""
+    ) -> int:
+        """Execute the first of equal accesses in one piece; return how many those are."""
         if op & WRITE:
             written = device.write_run(offset, op ^ WRITE, values)
-            if written is None:
-                return False
             done.writes += written
             done.values += [0] * written
-            return True
-        read = None if op & GUARD else device.read_run(offset, op, len(values))
-        if read is None:
-            return False
+            return written
+        read = device.read_run(offset, op, len(values))
         done.values += read
-        return True
+        return len(read)
 
     def _read_guarding(self, offset: int, width: int) -> int:
         """Read the register of a guard. Errors: BadWidth, BadOffset and others of RegisterError."""

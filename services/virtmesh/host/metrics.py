@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from virtmesh.host.counters import HostCounters
     from virtmesh.mmio.device import Device
 
-DEVICE = info("virtmesh_device", "Kind and version of the device.", "kind", "compatible", "version")
+DEVICE = info(
+    "virtmesh_device",
+    "What the device is: kind, compatible string, version.",
+    "kind",
+    "compatible",
+    "version",
+)
 ATTACHED = gauge("virtmesh_attached", "1 while a driver is attached.", "")
 ATTACHES = counter("virtmesh_attaches", "Times that a driver attached.", "drivers")
 NEEDS_RESET = gauge("virtmesh_needs_reset", "1 while the device asks for a reset.", "")

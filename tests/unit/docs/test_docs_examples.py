@@ -12,7 +12,7 @@ from tests.support.docs import marked_blocks, run_page
 PAGE = ROOT / "docs" / "testing.md"
 FAKES = (
     *("FakeKernel", "ScriptedLine", "LocalBus", "ScriptedDisk", "ScriptedInput", "ScriptedDriver"),
-    *("HandClock", "MemoryLine", "MemoryTty"),
+    *("ManualClock", "MemoryLine", "MemoryTty"),
 )
 
 

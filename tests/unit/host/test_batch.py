@@ -71,19 +71,19 @@ class BurstFifo(Fifo):
         super().__init__(numbers)
         self.runs: list[int] = []
 
-    def read_run(self, offset: int, width: int, count: int) -> Sequence[int] | None:
+    def read_run(self, offset: int, width: int, count: int) -> Sequence[int]:
         """Read many numbers."""
         if (offset, width) != (FIFO.offset, 1) or count > len(self.numbers):
-            return None
+            return ()
         self.runs.append(count)
         taken = self.numbers[:count]
         del self.numbers[:count]
         return taken
 
-    def write_run(self, offset: int, width: int, values: Sequence[int]) -> int | None:
+    def write_run(self, offset: int, width: int, values: Sequence[int]) -> int:
         """Write many numbers."""
         if (offset, width) != (FIFO.offset, 1) or max(values) > 0xFF:
-            return None
+            return 0
         self.runs.append(len(values))
         self.numbers += values
         return len(values)

@@ -89,7 +89,7 @@ def test_a_machine_that_stopped_is_not_found() -> None:
     state = make_state("demo")
     gone = replace(state.supervisor, start_ticks=1)
     run_folder.save(replace(state, supervisor=gone))
-    with pytest.raises(ServiceUnavailable, match="no machine runs here: start one"):
+    with pytest.raises(ServiceUnavailable, match="no machine runs on this host: start one"):
         find_address()
 
 
