@@ -1,4 +1,4 @@
-"""Copy an image to a disk, show how far it is, and read a piece of it back.
+"""Copy an image to a disk, show the progress, and read a part of it back.
 
 Usage: python copy_image.py IMAGE [DEVICE]
 """
@@ -13,14 +13,14 @@ import virtmesh_client
 
 
 def main(image: str, device: str = "vda") -> int:
-    """Copy, and say what happened."""
+    """Copy the image. Returns the exit status."""
     with virtmesh_client.connect() as machine:
         disk = machine.disk(device)
         try:
             copy = disk.import_from(image, verify=True, progress=show)
         except virtmesh_client.errors.VirtmeshError as error:
             written = error.metadata.get("written_bytes", "0")
-            print(f"\n{error}: {written} bytes are on {device}", file=sys.stderr)
+            print(f"\n{error}; {written} bytes were written to {device}", file=sys.stderr)
             return 1
         print(f"\n{copy.bytes} bytes at {copy.bytes_per_second / 1e6:.0f} MB/s, {copy.sha256}")
         print(disk.read(offset=1024, length=32).hex(" "))

@@ -1,4 +1,4 @@
-"""Draw a circle with the tablet: button down, once around, button up.
+"""Draw a circle with the tablet: press a button, move once around, release the button.
 
 Usage: python input_circle.py [--device tablet] [--seconds 2]
 """
@@ -17,7 +17,7 @@ POINTS = 120
 
 
 def main() -> None:
-    """Draw it."""
+    """Draw the circle."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="tablet")
     parser.add_argument("--seconds", type=float, default=2.0)

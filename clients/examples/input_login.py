@@ -1,9 +1,9 @@
-"""Log in at a prompt: wait for what the screen says, type, wait again.
+"""Log in at a prompt: wait for a text on the console, type, and wait again.
 
 Usage: python input_login.py [--console FILE] [--layout de] [--user NAME] [--password WORD]
 
-FILE is where the console of the system under test is logged. Without it, a small guest in this
-script plays the system: it reads what the keyboard's driver received, as a login program would.
+FILE is a log of the console of the system under test. Without it, a small login program in this
+script takes the place of the system. It reads the events that the keyboard's driver receives.
 """
 
 # ruff: noqa: INP001, T201 - a script for people
@@ -27,7 +27,7 @@ POLL_SECONDS = 0.02
 
 
 class Console:
-    """Text that grows, and a place in it up to which it has been read."""
+    """The text of a console, and the position up to which it was read."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -35,25 +35,27 @@ class Console:
         self._seen = 0
 
     def write(self, text: str) -> None:
-        """Add text, where no file brings it."""
+        """Add text, if there is no file."""
         self._text += text
 
     def expect(self, prompt: str, seconds: float = 30.0) -> None:
-        """Wait until the console says something new. Errors: TimeoutError."""
+        """Wait until a text appears on the console. Errors: TimeoutError."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             text = self._path.read_text(errors="replace") if self._path else self._text
             found = text.find(prompt, self._seen)
             if found >= 0:
                 self._seen = found + len(prompt)
-                print(f"console says {prompt!r}")
+                print(f"the console shows {prompt!r}")
                 return
             time.sleep(POLL_SECONDS)
-        raise TimeoutError(f"the console does not say {prompt!r}: {text[self._seen :]!r}")
+        raise TimeoutError(
+            f"the console did not show {prompt!r} within {seconds:g} s: {text[self._seen :]!r}"
+        )
 
 
 def guest(console: Console, watch: EventWatch, layout: str) -> None:
-    """Play a login program at the driver's end of the keyboard."""
+    """Act as a login program at the driver's end of the keyboard."""
     decoder = Decoder(layout)
 
     def read_line() -> str:
@@ -72,7 +74,7 @@ def guest(console: Console, watch: EventWatch, layout: str) -> None:
 
 
 def log_in(machine: Machine, console: Console, arguments: argparse.Namespace) -> None:
-    """Type name and password when each is asked for."""
+    """Type name and password at their prompts."""
     with machine.input("keyboard") as keyboard:
         for prompt, answer in (("login: ", arguments.user), ("Password: ", arguments.password)):
             console.expect(prompt)
@@ -84,7 +86,7 @@ def log_in(machine: Machine, console: Console, arguments: argparse.Namespace) ->
 def main() -> None:
     """Log in."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--console", type=Path, help="file with the console's output")
+    parser.add_argument("--console", type=Path, help="log file of the console")
     parser.add_argument("--layout", default="de")
     parser.add_argument("--user", default="jürgen")
     parser.add_argument("--password", default="Ge#eim_{42}€")

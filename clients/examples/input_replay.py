@@ -1,4 +1,4 @@
-"""Replay a recording, of `virtmesh input record` or of evemu, at any speed.
+"""Replay a recording of `virtmesh input record` or of evemu at any speed.
 
 Usage: python input_replay.py FILE [--device mouse] [--speed 1.0] [--skip-missing]
 """
@@ -13,7 +13,7 @@ import virtmesh_client
 
 
 def main() -> None:
-    """Replay it."""
+    """Replay the recording."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file")
     parser.add_argument("--device", default="mouse")

@@ -1,4 +1,4 @@
-"""Two injectors at once, one typing and one pointing, and a third that watches what arrives.
+"""Use two injectors at once, a keyboard and a mouse, and watch the events that arrive.
 
 Usage: python input_two_injectors.py
 """
@@ -17,7 +17,7 @@ CLICKS = 10
 
 
 async def write(machine: virtmesh_client.AsyncMachine) -> str:
-    """Type, and read at the driver's end what arrived."""
+    """Type a text. Returns the text that the driver received."""
     decoder = Decoder("us")
     async with machine.input("keyboard") as keyboard, await keyboard.watch() as watch:
         typing = asyncio.create_task(keyboard.type(TEXT, delay=0.02))
@@ -30,7 +30,7 @@ async def write(machine: virtmesh_client.AsyncMachine) -> str:
 
 
 async def click(machine: virtmesh_client.AsyncMachine) -> int:
-    """Move and click; return how many clicks the driver received."""
+    """Move and click. Returns how many clicks the driver received."""
     clicks = 0
     async with machine.input("mouse") as mouse, await mouse.watch() as watch:
         for _ in range(CLICKS):
@@ -44,7 +44,7 @@ async def click(machine: virtmesh_client.AsyncMachine) -> int:
 
 
 async def main() -> None:
-    """Do both at once."""
+    """Type and click at the same time."""
     async with await virtmesh_client.aconnect() as machine:
         text, clicks = await asyncio.gather(write(machine), click(machine))
     print(f"the drivers received {text!r} and {clicks} clicks")

@@ -1,10 +1,10 @@
-"""Why a kernel keeps a queue behind a FIFO of 16 characters: a burst, without it and with it.
+"""Show why a kernel has a queue behind a FIFO of 16 characters: send a burst without and with it.
 
 Usage: python serial_overrun.py [--bytes N]
 
-The far end sends a burst without looking whether it is taken. With the kernel's queue off, what
-arrives between the interrupt and the reader overruns the FIFO: the device counts each lost byte.
-With the queue on, the interrupt handler empties the FIFO in time, and nothing is lost.
+The far end sends a burst without waiting for room. With the kernel's queue off, bytes that arrive
+before the reader runs overrun the FIFO, and the device counts each lost byte. With the queue on,
+the interrupt handler empties the FIFO in time, and no byte is lost.
 """
 
 # ruff: noqa: INP001, T201 - a script for people
@@ -27,7 +27,7 @@ RESULT = re.compile(r"sink: received (\d+)\D+sha256 ([0-9a-f]{64})")
 
 
 def burst(serial: Serial, data: bytes, *, queue: bool) -> tuple[int, int]:
-    """Send a burst to the machine's monitor; returns the bytes that are lost, and overran."""
+    """Send a burst to the machine's monitor. Returns the number of lost bytes, and of overruns."""
     serial.send_line(f"queue {'on' if queue else 'off'}")
     serial.expect(PROMPT)
     before = serial.stats().overruns
@@ -41,13 +41,14 @@ def burst(serial: Serial, data: bytes, *, queue: bool) -> tuple[int, int]:
     overruns = serial.stats().overruns - before
     print(
         f"kernel queue {'on' if queue else 'off'}: {len(data)} bytes sent, {lost} lost,"
-        f" {overruns} overran the FIFO, {'the same' if same else 'not the same'} bytes arrived"
+        f" {overruns} overruns of the FIFO; the data that arrived is"
+        f" {'the same' if same else 'different'}"
     )
     return lost, overruns
 
 
 def main() -> None:
-    """Tell the story."""
+    """Send a burst without the queue, and one with it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bytes", type=int, default=64 << 10)
     data = os.urandom(parser.parse_args().bytes)
@@ -56,11 +57,11 @@ def main() -> None:
         serial.expect(PROMPT)
         lost, overruns = burst(serial, data, queue=False)
         if lost != overruns:
-            raise SystemExit("the device counted other losses than there were")
+            raise SystemExit(f"{lost} bytes were lost, but the device counted {overruns} overruns")
         lost, _ = burst(serial, data, queue=True)
         if lost:
-            raise SystemExit("bytes are lost in spite of the queue")
-    print("every lost byte was counted, and the queue lost none")
+            raise SystemExit(f"{lost} bytes were lost although the kernel's queue was on")
+    print("the device counted every lost byte, and with the queue no byte was lost")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Show what every disk of the machine does, once a second, until Ctrl-C.
+"""Show the transfer rates of all disks of the machine, once a second, until Ctrl-C.
 
 Usage: python watch_disks.py
 """
@@ -15,12 +15,12 @@ from virtmesh_client import AsyncDisk
 
 
 async def moved(disk: AsyncDisk) -> dict[str, int]:
-    """Return the bytes of each type of request so far."""
+    """Return the number of bytes of each type of request so far."""
     return {row.type: row.bytes for row in (await disk.stats()).requests}
 
 
 async def main() -> None:
-    """Print the rates of all disks, asked at the same time."""
+    """Print the rates of all disks once a second."""
     async with await virtmesh_client.aconnect() as machine:
         names = [device.name for device in await machine.devices()]
         disks = [machine.disk(name) for name in names]

@@ -7,9 +7,9 @@
         disk.import_from("disk.img")
         print(disk.read(offset=1024, length=16).hex())
 
-`connect` gives the blocking face and `aconnect` the asyncio face of the same thing. Errors are the
-classes of `virtmesh_common.errors`; a copy that fails says in the error's `metadata` and notes how
-far it came.
+`connect` returns a machine with blocking calls, `aconnect` one with asyncio calls. Errors are the
+classes of `virtmesh_common.errors`. The error of a failed copy says in its `metadata` and its notes
+how many bytes were copied.
 """
 
 from virtmesh_client.address import find_address

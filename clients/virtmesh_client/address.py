@@ -1,4 +1,4 @@
-"""Where the machine is: as told, from the environment, or the one that `virtmesh up` started."""
+"""Find the address of the machine: as given, from the environment, or of a running machine."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ VARIABLE = "VIRTMESH_ADDRESS"
 
 
 def find_address(address: str | None = None) -> str:
-    """Return `address`, else $VIRTMESH_ADDRESS, else that of the only machine that runs here.
+    """Return `address`, else $VIRTMESH_ADDRESS, else the address of the only local machine.
 
-    Errors: ValueError for what is no address; ServiceUnavailable, with the mend, when there is no
-    machine, or more than one.
+    Errors: ValueError for an invalid address; ServiceUnavailable if no machine, or more than one,
+    runs on this host.
     """
-    told = address or os.environ.get(VARIABLE)
-    if told:
-        return check_address(told)
+    given = address or os.environ.get(VARIABLE)
+    if given:
+        return check_address(given)
     states = rundir.running()
     if len(states) == 1:
         return check_address(states[0].address)
     if states:
         choices = ", ".join(f"{state.name} at {state.address}" for state in states)
         raise ServiceUnavailable(
-            f"several machines run here ({choices}): choose one with --address or ${VARIABLE}"
+            f"several machines run on this host ({choices}): choose one with --address or"
+            f" ${VARIABLE}"
         )
     raise ServiceUnavailable(
-        "no machine runs here: start one with `virtmesh up`, or give the address of one with"
-        f" --address or ${VARIABLE}"
+        "no machine runs on this host: start one with `virtmesh up`, or give the address of a"
+        f" machine with --address or ${VARIABLE}"
     )

@@ -1,4 +1,4 @@
-"""Files made whole or not at all: written under a temporary name, sparse, then renamed."""
+"""Write files atomically: sparse, under a temporary name, which is changed at the end."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOLE_BYTES = 4096
-"""Zero runs become holes in units of this: the block size of most file systems."""
+"""Unit of holes. It is the block size of most file systems."""
 ZEROES = bytes(HOLE_BYTES)
 
 
 class SparseFile:
-    """A new file that takes bytes in order and leaves runs of zeroes out."""
+    """A new file that is written in order. Blocks of zeroes become holes."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -31,13 +31,13 @@ class SparseFile:
         self._position += len(data)
 
     def finish(self) -> None:
-        """Give the file its length, and make it durable. Errors: OSError."""
+        """Set the length of the file, and make it durable. Errors: OSError."""
         os.ftruncate(self._descriptor, self._position)
         os.fsync(self._descriptor)
 
 
 def data_runs(data: bytes) -> Iterator[tuple[int, int]]:
-    """Find the runs (start, end) that are not zero, in units of HOLE_BYTES."""
+    """Yield the ranges (start, end) of blocks of HOLE_BYTES that are not all zero."""
     begin: int | None = None
     for start in range(0, len(data), HOLE_BYTES):
         block = data[start : start + HOLE_BYTES]
@@ -52,7 +52,7 @@ def data_runs(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def write_all(descriptor: int, view: memoryview, position: int) -> None:
-    """Write a whole view at a position. Errors: OSError."""
+    """Write all bytes of a view at a position. Errors: OSError."""
     while view:
         count = os.pwrite(descriptor, view, position)
         view, position = view[count:], position + count
@@ -60,9 +60,9 @@ def write_all(descriptor: int, view: memoryview, position: int) -> None:
 
 @contextlib.contextmanager
 def new_file(target: Path, *, overwrite: bool) -> Iterator[SparseFile]:
-    """Make `target` from what the body writes, when the body succeeds; else leave no trace.
+    """Create `target` with what the body writes. If the body fails, leave no file behind.
 
-    Errors: FileExistsError when it is there and `overwrite` is false; OSError.
+    Errors: FileExistsError if `target` exists and `overwrite` is false; OSError.
     """
     check_target(target, overwrite=overwrite)
     scratch = target.with_name(f".virtmesh-{secrets.token_hex(8)}.partial")
@@ -70,7 +70,7 @@ def new_file(target: Path, *, overwrite: bool) -> Iterator[SparseFile]:
     try:
         descriptor = os.open(scratch, flags, 0o666)
     except OSError as error:
-        error.filename = str(target)  # the name that the caller knows
+        error.filename = str(target)  # the caller does not know the temporary name
         raise
     try:
         try:
@@ -87,17 +87,21 @@ def new_file(target: Path, *, overwrite: bool) -> Iterator[SparseFile]:
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:
-    """Refuse early what `publish` would refuse after the whole copy."""
+    """Check early what `publish` would refuse after the whole copy. Errors: OSError."""
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     if target.exists() and not target.is_file():
-        raise OSError(errno.EINVAL, "not a regular file: export to - and redirect it", str(target))
+        message = "it is not a regular file: write to - and redirect standard output to it"
+        raise OSError(errno.EINVAL, message, str(target))
     if not overwrite and os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
 
 
 def publish(scratch: Path, target: Path, *, overwrite: bool) -> None:
-    """Give a finished file its name; without `overwrite` one that appeared meanwhile stays."""
+    """Rename a finished file to its name. Without `overwrite`, never replace a file.
+
+    Errors: FileExistsError; OSError.
+    """
     if overwrite:
         scratch.replace(target)
         return
@@ -106,7 +110,7 @@ def publish(scratch: Path, target: Path, *, overwrite: bool) -> None:
     except OSError as error:
         if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}:
             raise
-        # A file system without hard links, such as FAT.
+        # The file system, such as FAT, has no hard links.
         check_target(target, overwrite=False)
         scratch.replace(target)
     else:
@@ -114,7 +118,7 @@ def publish(scratch: Path, target: Path, *, overwrite: bool) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the name of a new file durable. Errors: OSError."""
+    """Make a new name in a folder durable. Errors: OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""Calls to one kernel: errors as virtmesh's classes, and cancellable from another thread.
+"""Calls to one kernel. They raise the classes of virtmesh_common.errors; other threads can cancel.
 
-Invariant: whoever makes a call on a thread is the only one to wait for it; `Scope.cancel` may be
-called from any thread, and makes every call of the scope, running or to come, end at once.
+Invariant: only the thread that makes a call waits for it. Any thread may call `Scope.cancel`. It
+ends all calls of the scope at once, and also those that are made later.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Response = TypeVar("Response")
 
 
 class Cancellable(Protocol):
-    """What a scope needs of a call."""
+    """A call that a scope can cancel."""
 
     def cancel(self) -> object:
-        """End the call."""
+        """Cancel the call."""
 
 
 class Scope:
-    """The calls of one operation, so that another thread can cancel them."""
+    """The calls of one operation, which another thread can cancel together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,7 +39,7 @@ class Scope:
         self._cancelled = False
 
     def add(self, call: Cancellable) -> None:
-        """Take a call in; it is cancelled at once when the scope is."""
+        """Add a call. If the scope is cancelled already, cancel the call."""
         with self._lock:
             self._calls.add(call)
             cancelled = self._cancelled
@@ -47,12 +47,12 @@ class Scope:
             call.cancel()
 
     def remove(self, call: Cancellable) -> None:
-        """Let go of a call that ended."""
+        """Remove a call that has ended."""
         with self._lock:
             self._calls.discard(call)
 
     def cancel(self) -> None:
-        """Cancel every call of the scope."""
+        """Cancel all calls of the scope, also later ones."""
         with self._lock:
             self._cancelled = True
             calls = list(self._calls)
@@ -66,17 +66,20 @@ SCOPE: ContextVar[Scope | None] = ContextVar("virtmesh_scope", default=None)
 class KernelChannel:
     """A channel to the kernel at `address`.
 
-    Errors: ValueError for what is no address, and for what is no identifier of requests.
+    Errors: ValueError for an invalid address or request identifier.
     """
 
     def __init__(self, address: str, *, timeout: float | None = None, request_id: str = "") -> None:
         if request_id and not check_request_id(request_id):
-            raise ValueError(f"{request_id!r} is no identifier: 1 to 64 letters, digits or . _ : -")
+            raise ValueError(
+                f"{request_id!r} is not a request identifier: use 1 to 64 letters, digits or"
+                " . _ : - characters"
+            )
         self.address = address
         self.request_id = request_id or make_request_id()
-        """What all calls are called in the logs of the services."""
+        """Identifier of all calls of this channel in the logs of the services."""
         self.timeout = timeout
-        """Limit for calls that answer once, in seconds; streams have none."""
+        """Limit for calls with a single response, in seconds. Streams have no limit."""
         self.grpc = open_sync_channel(address)
 
     def __enter__(self) -> Self:
@@ -86,18 +89,21 @@ class KernelChannel:
         self.close()
 
     def close(self) -> None:
-        """Close the channel; calls that run are cancelled."""
+        """Close the channel. Running calls are cancelled."""
         self.grpc.close()
 
     def metadata(self, device: str = "") -> tuple[tuple[str, str], ...]:
-        """Return what a call carries; `device` routes it to that device's own service."""
+        """Return the metadata of a call. `device` makes the kernel forward it to that device."""
         identified = ((REQUEST_ID_KEY, self.request_id),)
         return (*identified, (DEVICE_KEY, device)) if device else identified
 
     def ask(
         self, method: grpc.UnaryUnaryMultiCallable[Any, Response], request: Any, device: str = ""
     ) -> Response:
-        """Call a method that answers once; `device` routes it to that device's own service."""
+        """Call a method with a single response. `device` makes the kernel forward the call to it.
+
+        Errors: VirtmeshError and its subclasses.
+        """
         with self.errors():
             call = method.future(request, timeout=self.timeout, metadata=self.metadata(device))
             with self.running(cast("Cancellable", call)):
@@ -105,7 +111,7 @@ class KernelChannel:
 
     @contextlib.contextmanager
     def running(self, call: Cancellable) -> Iterator[None]:
-        """Own a call: whatever happens inside (Ctrl-C, an error), the call is over at the end."""
+        """Cancel a call at the end of the body, also after Ctrl-C or an error."""
         scope = SCOPE.get()
         if scope is not None:
             scope.add(call)
@@ -118,7 +124,7 @@ class KernelChannel:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Raise what gRPC raises inside as the class that the service meant."""
+        """Convert errors of gRPC in the body to the classes of virtmesh_common.errors."""
         try:
             yield
         except grpc.FutureCancelledError:
@@ -130,8 +136,8 @@ class KernelChannel:
             raise error from None
 
     def _explain(self, error: ServiceUnavailable) -> VirtmeshError:
-        """Say who does not answer: the kernel, or a device that it forwards calls to."""
-        # gRPC tells the story of every attempt; the last word of it is the cause.
+        """Return an error that says who does not answer: the kernel, or a device behind it."""
+        # The message of gRPC lists every attempt. The cause is at its end.
         address = error.metadata.get("address", self.address)
         cause = error.message.rpartition("error: ")[2]
         cause = cause.removeprefix(f"no service answers at {address}: ")

@@ -1,4 +1,4 @@
-"""Files of JSON lines, as people may have edited them: hostile until parsed."""
+"""Read files of JSON lines. People may have edited them, so every line is checked."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ if TYPE_CHECKING:
     from virtmesh_common.errors import VirtmeshError
 
 
-def parse_object(line: int, text: str, bad: Callable[[int, str], VirtmeshError]) -> dict[str, Any]:
-    """Read a line that is a JSON object. `bad` makes the error that is raised for another one."""
+def parse_object(
+    line: int, text: str, make_error: Callable[[int, str], VirtmeshError]
+) -> dict[str, Any]:
+    """Parse one line as a JSON object.
+
+    Errors: what `make_error(line, message)` returns, for anything but a JSON object.
+    """
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise bad(line, f"not JSON: {error}") from None
+        raise make_error(line, f"the line is not JSON: {error}") from None
     if not isinstance(content, dict):
-        raise bad(line, "not a JSON object")
+        raise make_error(line, "the line is not a JSON object")
     return content

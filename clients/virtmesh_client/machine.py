@@ -1,4 +1,4 @@
-"""One machine, blocking: its devices, behind the address of its kernel."""
+"""A machine, with blocking calls: its devices, reached through the address of its kernel."""
 
 from __future__ import annotations
 
@@ -28,7 +28,13 @@ STATES = {
 
 
 class Machine:
-    """A machine. Safe for use by several threads; close it, or use it in a `with`."""
+    """A connection to a machine. Several threads may use it. Close it, or use it in a `with`.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            for device in machine.devices():
+                print(device.name, device.state)
+    """
 
     def __init__(self, address: str, *, timeout: float | None = None, request_id: str = "") -> None:
         self._channel = KernelChannel(address, timeout=timeout, request_id=request_id)
@@ -42,12 +48,12 @@ class Machine:
 
     @property
     def address(self) -> str:
-        """The address of the kernel."""
+        """Address of the kernel service."""
         return self._channel.address
 
     @property
     def channel(self) -> KernelChannel:
-        """The connection, for what has functions of its own, such as virtmesh_client.trace."""
+        """The connection, for functions outside this class, such as those of trace."""
         return self._channel
 
     @property
@@ -56,7 +62,7 @@ class Machine:
         return self._list().machine
 
     def devices(self) -> list[DeviceInfo]:
-        """List the devices, in ascending order of address. Errors: ServiceUnavailable."""
+        """Return the devices in ascending order of their addresses. Errors: ServiceUnavailable."""
         return [
             DeviceInfo(
                 name=device.name,
@@ -85,15 +91,16 @@ class Machine:
         return read_interface(self._channel, name)
 
     def disk(self, name: str) -> Disk:
-        """Return a disk; its first call says whether it exists."""
+        """Return a disk. Its first call raises DeviceNotFound if there is no such disk."""
         return Disk(self._channel, name)
 
     def input(
         self, name: str, *, overflow: Overflow = "wait", timeout: float | None = None
     ) -> Input:
-        """Return an input device, with an injector of its own; close it, or use it in a `with`.
+        """Return an input device with an injector of its own. Close it, or use it in a `with`.
 
-        Its first call says whether it exists; `overflow` and `timeout` are explained at `Input`.
+        Its first call raises DeviceNotFound if there is no such device. `Input` explains `overflow`
+        and `timeout`.
         """
         return Input(self._channel, name, overflow=overflow, timeout=timeout)
 
@@ -105,15 +112,16 @@ class Machine:
         since: Position | None = None,
         timeout: float | None = TIMEOUT_SECONDS,
     ) -> Serial:
-        """Return a serial port, with a terminal of its own; close it, or use it in a `with`.
+        """Return a serial port with a terminal of its own. Close it, or use it in a `with`.
 
-        The terminal begins with what the machine sends from when it is plugged in, with the last
-        `tail` bytes before that, or at a position. `timeout` is explained at `Serial`.
+        The terminal receives the output from its connection on. With `tail` it also receives so
+        many bytes of earlier output; with `since` it begins at that position. `Serial` explains
+        `timeout`.
         """
         return Serial(self._channel, name, tail=tail, since=since, timeout=timeout)
 
     def close(self) -> None:
-        """Close the connection; calls that run are cancelled."""
+        """Close the connection. Running calls are cancelled."""
         self._channel.close()
 
     def _list(self) -> kernel_pb2.ListDevicesResponse:
@@ -123,12 +131,12 @@ class Machine:
 def connect(
     address: str | None = None, *, timeout: float | None = None, request_id: str = ""
 ) -> Machine:
-    """Connect to a machine: at `address`, or the one `find_address` finds.
+    """Connect to the machine at `address`, or at the address that `find_address` returns.
 
-    `timeout`, in seconds, limits calls that answer once. The connection is made by the first call.
-    `request_id` is what the services call all requests in their logs: 1 to 64 letters, digits or
-    . _ : -; without one, each connection gets an identifier of its own.
-    Errors: ValueError for what is no address or no identifier; ServiceUnavailable when there is no
-    machine.
+    The first call makes the connection. `timeout` is the limit for calls with a single response, in
+    seconds. `request_id` identifies all requests of this connection in the logs of the services. It
+    has 1 to 64 letters, digits or . _ : - characters; without one, a new identifier is made.
+    Errors: ValueError for an invalid address or identifier; ServiceUnavailable if no machine, or
+    more than one, is found.
     """
     return Machine(find_address(address), timeout=timeout, request_id=request_id)

@@ -1,4 +1,4 @@
-"""What the client returns: plain values, in bytes and seconds, ready for `dataclasses.asdict`."""
+"""Values that the client returns. Sizes are in bytes; `dataclasses.asdict` converts them."""
 
 from __future__ import annotations
 
@@ -7,39 +7,69 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """One device of a machine, as the kernel sees it."""
+    """A device of a machine, as the kernel sees it.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            device = machine.devices()[0]
+        assert device.state in ("probing", "ready")
+    """
 
     name: str
     state: str
-    """"waiting", "probing", "ready", "failed", or "reserved": left to guests."""
+    """"waiting", "probing", "ready", "failed", or "reserved" (for guests)."""
     detail: str
-    """Why the device is not ready; empty when it is, and when a guest drives it."""
+    """Why the device is not ready. Empty if it is ready or a guest drives it."""
     compatible: str
+    """Compatible string of its device tree node."""
     mmio_address: int
+    """Physical address of its registers."""
     irq: int
+    """Number of its interrupt line."""
     virtio_device_id: int
+    """Virtio device ID (virtio 1.4, 5); 0 for other devices."""
     driver: str
+    """Name of its driver; empty without one."""
     features: tuple[str, ...]
+    """Names of the negotiated virtio features."""
     doorbell: str
+    """How the driver notifies the device: "eventfd", "mmio" or "rpc"."""
     interrupts: int
+    """Number of interrupts that the driver has received."""
     requests: int
+    """Number of requests that the driver has completed."""
     endpoint: str
+    """Address of the device service."""
     vhost_user_socket: str = ""
-    """Path of the socket that takes front ends of guests; empty unless the device is reserved."""
+    """Path of the vhost-user socket for guests. Empty unless the device is reserved."""
 
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """The image behind a disk, as its device service sees it."""
+    """The image file of a disk, as the device service sees it.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            image = machine.disk("vda").info().image
+        print(image.path, image.allocated_bytes)
+    """
 
     path: str
     allocated_bytes: int
+    """Space that the file takes; less than the capacity if it has holes."""
     config_generation: int
+    """ConfigGeneration register: it changes with each change of the configuration space."""
 
 
 @dataclass(frozen=True)
 class DiskInfo:
-    """A disk, as its driver sees it, and its image."""
+    """A disk as its driver sees it, and its image.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            info = machine.disk("vda").info()
+        assert info.capacity_bytes % info.block_size_bytes == 0
+    """
 
     name: str
     capacity_bytes: int
@@ -47,28 +77,49 @@ class DiskInfo:
     read_only: bool
     serial: str
     write_back: bool
-    """True when completed writes are volatile until a flush."""
+    """True if completed writes are volatile until a flush."""
     queues: int
+    """Number of virtqueues."""
     request_size_max_bytes: int
+    """Largest amount of data in one virtio request."""
     features: tuple[str, ...]
+    """Names of the negotiated virtio features."""
     image: ImageInfo
 
 
 @dataclass(frozen=True)
 class RequestStats:
-    """Counters of one type of request, such as "OUT"."""
+    """Counters of one type of request.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            requests = machine.disk("vda").stats().requests
+        print({request.type: request.ok for request in requests})
+    """
 
     type: str
+    """Name of the type without its prefix, such as "OUT"."""
     ok: int
+    """Requests with the status VIRTIO_BLK_S_OK."""
     io_errors: int
+    """Requests with the status VIRTIO_BLK_S_IOERR."""
     unsupported: int
+    """Requests with the status VIRTIO_BLK_S_UNSUPP."""
     bytes: int
+    """Data that was transferred."""
     busy_us: int
+    """Total time of all requests, in microseconds."""
 
 
 @dataclass(frozen=True)
 class DeviceCounters:
-    """Counters that every device has, since its service started."""
+    """Counters that every device has, since its service started.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            counters = machine.disk("vda").stats().device
+        assert counters.attaches >= 0
+    """
 
     mmio_reads: int
     mmio_writes: int
@@ -86,35 +137,63 @@ class DeviceCounters:
 
 @dataclass(frozen=True)
 class DiskStats:
-    """Counters of a disk since its service started."""
+    """Counters of a disk since its service started.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            stats = machine.disk("vda").stats()
+        assert (stats.in_flight, stats.malformed) == (0, 0)
+    """
 
     requests: tuple[RequestStats, ...]
+    """Counters of each type of request."""
     in_flight: int
+    """Requests that the device has taken and not completed."""
     malformed: int
+    """Descriptor chains that were no valid request."""
     device: DeviceCounters
 
 
 @dataclass(frozen=True)
 class DeviceStatus:
-    """Who drives a device, and in which state it is."""
+    """The driver of a device, and the status that the driver has set.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            status = machine.disk("vda").status()
+        assert "DRIVER_OK" in status.device_status_names
+    """
 
     attached: bool
+    """True while a driver is attached."""
     driver_name: str
+    """Name of the attached driver; empty without one."""
     device_status: int
+    """The Status register (virtio 1.4, 2.1)."""
     device_status_names: tuple[str, ...]
+    """Names of the bits that are set in the Status register."""
     fault: str
+    """Why the device needs a reset; empty if it does not."""
 
 
 @dataclass(frozen=True)
 class CopyResult:
-    """A copy that succeeded."""
+    """Result of a copy to or from a disk.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            copy = machine.disk("vda").write(0, bytes(512))
+        assert copy.bytes == 512
+    """
 
     bytes: int
+    """Number of bytes copied."""
     seconds: float
+    """How long the copy took."""
     sha256: str
-    """Of the bytes copied, in hexadecimal."""
+    """SHA-256 of the bytes copied, in hexadecimal."""
     verified: bool = False
-    """True when an import was read back and compared."""
+    """True if an import was read back and compared."""
 
     @property
     def bytes_per_second(self) -> float:

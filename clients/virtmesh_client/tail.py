@@ -1,4 +1,4 @@
-"""Log files as they grow."""
+"""Follow log files as they grow."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.1
 LINE_LIMIT_BYTES = 64 << 10
-"""A longer line is shown in pieces."""
+"""Longest line. A longer one is shown in several pieces."""
 
 
 class Tail:
-    """One log file, read as far as it has grown."""
+    """One log file, and how far it was read."""
 
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
@@ -24,7 +24,7 @@ class Tail:
         self._rest = b""
 
     def lines(self) -> list[str]:
-        """Return the lines that were completed since the last call."""
+        """Return the complete lines that were added since the last call."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._position)
@@ -40,7 +40,7 @@ class Tail:
 
 
 async def follow(logs: Sequence[tuple[str, Path]], show: Callable[[str, str], object]) -> None:
-    """Show the lines of logs as they come, until cancelled; what is left is shown then."""
+    """Call `show(name, line)` for each new line of the logs, until cancelled."""
     tails = [Tail(name, path) for name, path in logs]
     try:
         while True:
@@ -51,7 +51,7 @@ async def follow(logs: Sequence[tuple[str, Path]], show: Callable[[str, str], ob
 
 
 def drain(tails: Sequence[Tail], show: Callable[[str, str], object]) -> None:
-    """Show what is new in each log."""
+    """Show all new lines of each log."""
     for tail in tails:
         while lines := tail.lines():
             for line in lines:

@@ -31,7 +31,7 @@ from rich.console import Console
 
 from tests.support.bench_table import AGAIN, WITH, WITHOUT, cost_table
 from tests.support.disk_process import DiskProcess, many_at_once, one_by_one
-from tests.support.prompt_services import PromptKernel, PromptRegisters
+from tests.support.prompt_services import EmptyKernel, ZeroRegisters
 from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.machine import DoorbellKind
 from virtmesh.rpc.interceptor import KINDS, CallInterceptor, abort
@@ -82,8 +82,8 @@ async def call_ways(folder: Path, name: str, undo: AsyncExitStack) -> dict[str, 
     """Serve calls with or without counting, and return what is timed."""
     interceptor = CallInterceptor() if name == WITH else Uncounted()
     server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(interceptor,))
-    kernel_pb2_grpc.add_KernelServiceServicer_to_server(PromptKernel(), server)
-    register_pb2_grpc.add_RegisterServiceServicer_to_server(PromptRegisters(), server)
+    kernel_pb2_grpc.add_KernelServiceServicer_to_server(EmptyKernel(), server)
+    register_pb2_grpc.add_RegisterServiceServicer_to_server(ZeroRegisters(), server)
     server.add_insecure_port(f"unix:{folder / name}.calls")
     await server.start()
     undo.push_async_callback(server.stop, None)

@@ -1,16 +1,18 @@
 """How fast a serial port echoes, and how many messages that takes, beside a driver without batches.
 
-Usage: python tests/bench/uart_echo.py [--rounds N] [--kib N] [--single-kib N]
+Usage: python -m tests.bench.uart_echo [--rounds N] [--kib N] [--single-kib N] [--json]
 
 Real processes: for each way a device service and a driver that echoes; the client is in this
 process. All of them share one CPU, and the ways take turns in each round, so that whatever else the
-host does meets both. It prints a table and asserts nothing.
+host does meets both. It prints a table, or with `--json` the medians for tests/bench/compare.py,
+and asserts nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -102,8 +104,8 @@ async def connect(
     return Way(name, kib, terminal, DeviceServiceStub(channel))
 
 
-async def run(rounds: int, kib: int, single_kib: int) -> None:
-    """Measure and print."""
+async def measure(rounds: int, kib: int, single_kib: int) -> list[Way]:
+    """Measure."""
     async with AsyncExitStack() as channels:
         folder = Path(channels.enter_context(tempfile.TemporaryDirectory(prefix="vm-")))
         processes = channels.enter_context(ExitStack())
@@ -117,7 +119,7 @@ async def run(rounds: int, kib: int, single_kib: int) -> None:
                 if not turn:  # the first round warms up
                     way.rates.clear()
                     way.messages.clear()
-    report(ways)
+        return ways
 
 
 def report(ways: list[Way]) -> None:
@@ -143,9 +145,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--kib", type=int, default=512, help="KiB of a round, in batches")
     parser.add_argument("--single-kib", type=int, default=4, help="KiB of a round, one by one")
+    parser.add_argument("--json", action="store_true", help="print the medians as JSON")
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    uvloop.run(run(options.rounds, options.kib, options.single_kib))
+    ways = uvloop.run(measure(options.rounds, options.kib, options.single_kib))
+    if options.json:
+        print(json.dumps({f"{way.name}, KiB/s": median(way.rates) for way in ways}))  # noqa: T201
+    else:
+        report(ways)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.host.host import Addresses, Host
 from virtmesh.kinds import DeviceKind
 from virtmesh.mmio.device import Attachment, Device
-from virtmesh.testing.scripted_driver import GrpcPlane, LocalPlane, ScriptDriver
+from virtmesh.testing.scripted_driver import GrpcRegisters, LocalRegisters, ScriptedDriver
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.channel import open_channel
@@ -46,7 +46,7 @@ class Served:
     @asynccontextmanager
     async def attached(
         self, name: str = "test", queues: int = QUEUES
-    ) -> AsyncIterator[ScriptDriver]:
+    ) -> AsyncIterator[ScriptedDriver]:
         """Attach a driver for a while; at the end it hangs up."""
         with Ram(1 << 20) as ram:
             doorbells = AttachmentEventfds.make(queues)
@@ -57,7 +57,7 @@ class Served:
                     answer = await self.control.Attach(request)
                 except grpc.aio.AioRpcError as failure:
                     raise from_rpc_error(failure) from failure
-                yield ScriptDriver(GrpcPlane(self.channel, answer.session_id), ram, doorbells)
+                yield ScriptedDriver(GrpcRegisters(self.channel, answer.session_id), ram, doorbells)
             finally:
                 line.close()
                 doorbells.close()
@@ -111,12 +111,12 @@ def serve(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Served]]:
 
 
 @pytest.fixture
-async def local_driver(device: VirtioMmio) -> AsyncIterator[ScriptDriver]:
+async def local_driver(device: VirtioMmio) -> AsyncIterator[ScriptedDriver]:
     """Attach a driver in this process."""
     with Ram(1 << 20) as ram:
         doorbells = AttachmentEventfds.make(QUEUES)
         device.attach(Attachment("test", ram.guest_memory, doorbells.queues, doorbells.config_call))
-        yield ScriptDriver(LocalPlane(device), ram, doorbells)
+        yield ScriptedDriver(LocalRegisters(device), ram, doorbells)
         device.begin_reset()
         await device.reset_done()
         device.detach()
@@ -124,14 +124,14 @@ async def local_driver(device: VirtioMmio) -> AsyncIterator[ScriptDriver]:
 
 
 @pytest.fixture
-async def grpc_driver(served: Served) -> AsyncIterator[ScriptDriver]:
+async def grpc_driver(served: Served) -> AsyncIterator[ScriptedDriver]:
     """Attach a driver through the server."""
     async with served.attached() as driver:
         yield driver
 
 
 @pytest.fixture(params=["local", "grpc"])
-def driver(request: pytest.FixtureRequest) -> ScriptDriver:
+def driver(request: pytest.FixtureRequest) -> ScriptedDriver:
     """Attach a driver in both ways."""
-    driver: ScriptDriver = request.getfixturevalue(f"{request.param}_driver")
+    driver: ScriptedDriver = request.getfixturevalue(f"{request.param}_driver")
     return driver

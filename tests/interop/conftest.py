@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.cli import Cli, own_folder
 from tests.support.guest import Boot, Guest, booted
-from virtmesh_client.guest.host import find_program
-from virtmesh_client.guest.machines import check_version
+from virtmesh_client.guest.command_lines import check_version
+from virtmesh_client.guest.prerequisites import find_program
 from virtmesh_common.errors import GuestError
 
 PARTS = "VIRTMESH_GUESTS"

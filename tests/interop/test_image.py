@@ -16,7 +16,7 @@ def test_an_image_that_is_too_small_leaves_everything_as_it_was(cli: Cli) -> Non
     ran = cli("guest", "image", "root.img", "--size", "1M", "--force")
 
     assert ran.returncode == 1
-    assert "no file system of 1024 KiB for files of" in ran.stderr
+    assert "do not fit into a file system of 1024 KiB" in ran.stderr
     assert "give more with --size" in ran.stderr
     assert (cli.folder / "root.img").read_text() == "old"
     assert [path.name for path in cli.folder.iterdir()] == ["root.img"]
@@ -37,7 +37,7 @@ def test_an_image_is_described_as_json(cli: Cli) -> None:
         ((".", "--force"), "virtmesh: .: it is a folder: give a file\n"),
         (
             ("root.img", "--with", "no-such"),
-            "virtmesh: there is no program 'no-such' on this host: install it, or give its path\n",
+            "virtmesh: the program 'no-such' is not on this host: install it, or give its path\n",
         ),
     ],
 )

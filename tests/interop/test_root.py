@@ -82,7 +82,7 @@ def test_a_disk_without_a_root_file_system_leaves_the_shell_in_ram(
         said = guest.text
         guest.run("test -b /dev/vda")
 
-    assert "/dev/vda holds no root file system" in said
+    assert "/dev/vda has no root file system" in said
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,7 +116,9 @@ def test_a_guest_that_takes_too_long_is_stopped(rooted: Cli) -> None:
     ran = rooted("guest", "uml", "--timeout", "1")
 
     assert ran.returncode == 1
-    assert ran.stderr.endswith("virtmesh: the guest still ran after 1 s and was stopped\n")
+    assert ran.stderr.endswith(
+        "virtmesh: the guest still ran after 1 s and was stopped: allow more with --timeout\n"
+    )
     with connect(rooted.state.address) as machine:
         eventually(lambda: machine.devices()[0].detail == "waits for a guest")
 
@@ -223,4 +225,4 @@ def test_a_root_on_a_disk_that_is_not_there_is_refused(rooted: Cli) -> None:
     ran = rooted("guest", "uml", "--root", "vdb")
 
     assert ran.returncode == 1
-    assert "the guest gets no disk vdb" in ran.stderr
+    assert "the guest has no disk vdb" in ran.stderr

@@ -1,4 +1,4 @@
-"""What the tests share and nobody else needs."""
+"""Fixtures and helpers that only the tests of this repository need."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The table of a benchmark that takes the same ways with something and without it, in turn."""
+"""The table of a benchmark that measures each operation with and without a feature, in turn."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 WITHOUT, AGAIN, WITH = "without", "again", "with"
-"""What is compared in a round. AGAIN is WITHOUT once more: what the method makes of equals."""
+"""The measurements of a round. AGAIN repeats WITHOUT: its ratio shows the noise of the method."""
 
 
 def cost_table(costs: Mapping[str, Sequence[Mapping[str, float]]], unit: str) -> Table:
-    """Make the table of the costs of each way, by round. A ratio is the median of the rounds'."""
+    """Make a table of the costs of each operation. A ratio is the median over all rounds."""
     rounds = max(map(len, costs.values()), default=0)
     table = Table(title=f"{rounds} interleaved rounds on one CPU")
     for column in ("what", f"{unit} without", "with / without", "twice without"):

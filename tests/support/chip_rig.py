@@ -1,10 +1,10 @@
-"""The NS16550A on the bench: the real device, registers by name, a clock that is driven by hand."""
+"""A rig for the NS16550A: the real device, its registers by name, and a manual clock."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from virtmesh.testing.manual_clock import HandClock
+from virtmesh.testing.manual_clock import ManualClock
 from virtmesh.uart.model import UartDevice, UartOptions
 from virtmesh.uart.port import Flow, LineError
 from virtmesh_common.uart.spec import IIR_ID, TRIGGERS, Fcr, Ier, Iir, Lcr, Lsr, Registers
@@ -18,25 +18,25 @@ EIGHT_BITS = int(Lcr.WORD_LENGTH_LOW | Lcr.WORD_LENGTH_HIGH)
 BITS = 10
 """Bits of a character in that format."""
 HAIR = 1e-9
-"""Seconds by which the bench is late, so that rounding makes nothing early."""
+"""Seconds that the rig adds to each wait, so that no alarm is early because of rounding."""
 ALL_INTERRUPTS = int(Ier.ERBFI | Ier.ETBEI | Ier.ELSI | Ier.EDSSI)
 TRIGGER_BITS = {level: index << 6 for index, level in enumerate(TRIGGERS)}
 """Bits 7 and 6 of FCR for each trigger level (8.5)."""
 
 
 class ChipRig:
-    """One serial port. Implements virtmesh.uart.port.Terminal and Writer."""
+    """One serial port. Implements virtmesh.uart.port.PortListener."""
 
     def __init__(self, **options: Any) -> None:
-        self.clock = HandClock()
+        self.clock = ManualClock()
         self.device = UartDevice("serial", UartOptions(**options), self.clock)
         self.chip = self.device.chip
-        self.line = self.chip.line
+        self.line = self.device.line
         self.registers = Registers(self.device.options.layout)
         self.sent = bytearray()
-        """What the machine has sent, until `take_sent`."""
+        """Output of the machine since the last `take_sent`."""
         self.told: list[PortLines | LineFormat] = []
-        """Lines and formats that the far end was told."""
+        """Lines and formats that were reported to the far end."""
         self.taken_characters = self.taken_overrun = 0
         self.line.connect(self)
 
@@ -74,7 +74,7 @@ class ChipRig:
         self.set(registers.lcr, lcr)
 
     def identify(self) -> Iir:
-        """Read which interrupt IIR shows. That clears THRE if it is the one."""
+        """Read the interrupt that IIR identifies. If it is THRE, the read clears it."""
         return Iir(self.get(self.registers.iir) & IIR_ID)
 
     @property
@@ -83,18 +83,18 @@ class ChipRig:
         return bool(self.device.interrupt.status)
 
     def read(self, count: int) -> bytes:
-        """Read RBR so many times, one by one."""
+        """Read RBR `count` times."""
         return bytes(self.get(self.registers.rbr) for _ in range(count))
 
     def read_all(self) -> bytes:
-        """Read RBR while LSR says that there is something."""
+        """Read RBR while LSR has DR set."""
         read = bytearray()
         while self.get(self.registers.lsr) & Lsr.DR:
             read.append(self.get(self.registers.rbr))
         return bytes(read)
 
     def write(self, characters: bytes) -> None:
-        """Write THR for each character, one by one."""
+        """Write each character to THR."""
         for character in characters:
             self.set(self.registers.thr, character)
 
@@ -109,34 +109,34 @@ class ChipRig:
     @property
     def character_seconds(self) -> float:
         """Time of a character of 8N1 at the present divisor; 0 unpaced, or without a baud rate."""
-        form = self.chip.sending_format
+        form = self.chip.frame_format
         return BITS * ((form.bit_seconds if form else None) or 0.0)
 
     def pass_characters(self, count: float) -> None:
-        """Let the time of so many characters pass."""
+        """Advance the clock by the time of `count` characters."""
         self.clock.advance(self.character_seconds * count + HAIR)
 
     def take_sent(self) -> bytes:
-        """Take what the machine has sent since the last time."""
+        """Return the output of the machine since the last call."""
         sent = bytes(self.sent)
         self.sent.clear()
         return sent
 
     def taken(self, characters: int, overrun: int) -> None:
-        """Count what became of input."""
+        """Count the input that was taken and overrun."""
         self.taken_characters += characters
         self.taken_overrun += overrun
 
-    # -- virtmesh.uart.port.Terminal ------------------------------------------------------------
+    # -- virtmesh.uart.port.PortListener ---------------------------------------------------------
 
     def output(self, characters: bytes) -> None:
-        """Keep what the machine sends."""
+        """Keep output of the machine."""
         self.sent += characters
 
     def port_lines_changed(self, lines: PortLines) -> None:
-        """Note the lines."""
+        """Keep a change of the lines."""
         self.told.append(lines)
 
     def format_changed(self, line_format: LineFormat) -> None:
-        """Note the format."""
+        """Keep a change of the format."""
         self.told.append(line_format)

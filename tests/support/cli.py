@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SECONDS = 30.0
-"""Limit for whatever is waited for."""
+"""Limit for every wait."""
 
 
 def eventually(condition: Callable[[], object]) -> None:
-    """Ask until it is so; each question is a call to a service or a look at a file."""
+    """Check a condition until it is true. Each check calls a service or reads a file."""
     deadline = time.monotonic() + SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError("it did not happen in time")
+            raise TimeoutError(f"the condition was not true within {SECONDS:g} s")
 
 
 @dataclass
 class Cli:
-    """The command `virtmesh`, with a run folder of its own."""
+    """The command `virtmesh` with its own run folder."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Cli:
     def spawn(
         self, *arguments: object, stdin: int = subprocess.DEVNULL
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a command line, its output in pipes; it ends with the body."""
+        """Start a command with its output in pipes. It is killed after the body."""
         process = subprocess.Popen(
             [sys.executable, "-m", "virtmesh_client", *map(str, arguments)],
             cwd=self.folder,
@@ -68,7 +68,7 @@ class Cli:
                 process.kill()
 
     def __call__(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """Run a command line to its end."""
+        """Run a command to its end."""
         with self.spawn(*arguments) as process:
             out, err = process.communicate(timeout=SECONDS)
             return subprocess.CompletedProcess(
@@ -76,19 +76,19 @@ class Cli:
             )
 
     @property
-    def state(self) -> rundir.State:
-        """The state of the machine that runs."""
+    def state(self) -> rundir.MachineState:
+        """The state of the running machine. Errors: LookupError if there is none."""
         state = rundir.load(self.run_dir)
         if state is None:
             raise LookupError(f"no machine runs in {self.run_dir}")
         return state
 
     def process(self, name: str) -> rundir.ProcessState:
-        """One process of the machine, as it is now."""
+        """Return the present state of a process of the machine."""
         return next(one for one in self.state.processes if one.name == name)
 
     def up(self, *arguments: object) -> None:
-        """Start a machine in the background. Errors: RuntimeError with what it said."""
+        """Start a machine in the background. Errors: RuntimeError with its standard error."""
         result = self("up", "--detach", *arguments)
         if result.returncode:
             raise RuntimeError(result.stderr)
@@ -96,7 +96,7 @@ class Cli:
 
 @contextlib.contextmanager
 def own_folder() -> Iterator[Cli]:
-    """Make a folder, short enough for sockets; stop what still runs in it at the end."""
+    """Make a folder with a path short enough for sockets. Stop its machine at the end."""
     folder = Path(tempfile.mkdtemp(prefix="vm-"))
     cli = Cli(folder)
     try:

@@ -1,4 +1,4 @@
-"""A disk in a process of its own, driven from this one, and its requests timed: for benchmarks."""
+"""For benchmarks: a disk service in its own process, driven from this one, and timed requests."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     Call = Callable[[], Awaitable[object]]
 
 CALLS = 200
-"""Requests timed at a time."""
+"""Requests of one measurement."""
 DEPTH = 32
-"""Requests under way at a time."""
+"""Requests in flight at one time."""
 IMAGE_BYTES = 16 << 20
 RAM_BYTES = 16 << 20
 START_S = 20
@@ -39,7 +39,7 @@ CPUCLOCK_SCHED = 2
 
 
 class DiskProcess:
-    """A device process with an image of its own; `options` go to its command line."""
+    """A device process with its own image. `options` are added to its command line."""
 
     def __init__(self, folder: Path, name: str, undo: AsyncExitStack, *options: str) -> None:
         self.address = f"unix:{folder / name}.sock"
@@ -56,7 +56,7 @@ class DiskProcess:
 
     def cpu_us(self) -> float:
         """Return the CPU time that this process and the device's have used, in microseconds."""
-        # The clock of another process, as clock_getcpuclockid(3) makes it.
+        # The number of the CPU clock of another process: clock_getcpuclockid(3).
         device = ~self._process.pid << 3 | CPUCLOCK_SCHED
         return (time.process_time_ns() + time.clock_gettime_ns(device)) / 1e3
 
@@ -73,7 +73,7 @@ class DiskProcess:
         return about.metrics_address
 
     async def drive(self, doorbell: DoorbellKind, recorder: Recorder | None = None) -> VirtIOBlk:
-        """Attach, and bring the driver up; it records to `recorder`."""
+        """Attach, and start the driver. The bus records to `recorder`."""
         await self.channel()
         ram = self._undo.enter_context(Ram(RAM_BYTES))
         bus = await GrpcBus.connect(self.address, ram=ram, driver_name="bench", doorbell=doorbell)
@@ -87,7 +87,7 @@ class DiskProcess:
 
 
 async def one_by_one(call: Call) -> float:
-    """Return microseconds for each call, one after the other."""
+    """Return the mean microseconds of a call when calls run one after the other."""
     begin = time.perf_counter()
     for _ in range(CALLS):
         await call()
@@ -95,7 +95,7 @@ async def one_by_one(call: Call) -> float:
 
 
 async def many_at_once(call: Call) -> float:
-    """Return microseconds for each call, with DEPTH tasks at work."""
+    """Return the mean microseconds of a call when DEPTH tasks make calls at the same time."""
     pending = iter(range(CALLS))
 
     async def worker() -> None:

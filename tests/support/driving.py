@@ -1,4 +1,4 @@
-"""Drivers at work, for tests: started on a device model in this process, or through its service."""
+"""Start the driver of a device, on a model in this process or through a device service."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def drive_locally(
     interrupts: InterruptMode = InterruptMode.INTERRUPT,
     refused: int = 0,
 ) -> AsyncIterator[Driver]:
-    """Start the driver of a device model; the device is closed at the end."""
+    """Start the driver of a device model. The device is closed at the end."""
     try:
         with Ram(MEMORY) as ram:
             bus = LocalBus(device, ram, doorbell)
@@ -53,7 +53,7 @@ async def drive_over_grpc(
     interrupts: InterruptMode = InterruptMode.INTERRUPT,
     refused: int = 0,
 ) -> AsyncIterator[Driver]:
-    """Serve a device on sockets in a folder, and start its driver; the device is closed too."""
+    """Serve a device on sockets in a folder, and start its driver. Both are closed at the end."""
     address = f"unix:{folder / 'device.sock'}"
     host = Host(device, Addresses([address], folder / "handover.sock"))
     await host.start()
@@ -70,7 +70,7 @@ async def drive_over_grpc(
 async def _started(
     bus: Bus, device: Device, interrupts: InterruptMode, refused: int
 ) -> AsyncIterator[Driver]:
-    """Start the driver of an attached device, and give both back at the end."""
+    """Start the driver of an attached device. Close driver and bus at the end."""
     try:
         about = device.description
         kind = kind_of((about.compatible,), about.virtio_device_id)

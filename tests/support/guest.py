@@ -1,6 +1,6 @@
-"""The console of a guest for tests: commands go in, output and exit status come out.
+"""The console of a guest for tests: run commands, get their output and exit status.
 
-Needs pexpect. What does not come in time is an error with the end of the console's text.
+It needs pexpect. A timeout is an error with the last text of the console.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from tests.support.cli import Cli
 
 BOOT_SECONDS = 90.0
-"""Limit for the shell to appear: emulated processors on a busy host are slow."""
+"""Limit for the first prompt of the shell. Emulated processors on a busy host are slow."""
 COMMAND_SECONDS = 120.0
 END_SECONDS = 30.0
 PROMPT = "guest# "
 STATUS = re.compile(r"==(\d+)==\r*\n")
-"""What ends the output of a command; the echo of the command itself has no digits there."""
+"""Ends the output of a command. The echo of the command does not match, as it has no digits."""
 SHOWN = 8000
-"""Characters of the console that an error shows."""
+"""Characters of the console's text that an error shows."""
 SIZE = (50, 1000)
-"""Lines and columns of the terminal: no command is folded."""
+"""Lines and columns of the terminal. It is so wide that no command is wrapped."""
 
 
 @dataclass
@@ -40,19 +40,20 @@ class Guest:
 
     console: pexpect.spawn[str]
     text: str = ""
-    """All that the console has said."""
+    """All text of the console so far."""
 
     def begin(self, command: str) -> None:
         """Start a command."""
         self.console.sendline(command + "; echo ==$?==")
 
     def expect(self, pattern: str, seconds: float = COMMAND_SECONDS) -> str:
-        """Wait for a line that matches; returns what came before. Errors: GuestTimeout."""
+        """Wait for a match. Returns the text before it. Errors: GuestTimeout; GuestError."""
         try:
             self.console.expect(pattern, timeout=seconds)
         except pexpect.TIMEOUT:
             self._note()
-            raise GuestTimeout(f"{pattern!r} did not come in {seconds:g} s:\n{self._end}") from None
+            message = f"{pattern!r} did not match within {seconds:g} s:\n{self._end}"
+            raise GuestTimeout(message) from None
         except pexpect.EOF:
             self._note()
             raise GuestError(f"the guest ended before {pattern!r}:\n{self._end}") from None
@@ -60,38 +61,38 @@ class Guest:
         return str(self.console.before)
 
     def finish(self, seconds: float = COMMAND_SECONDS) -> str:
-        """Wait for the end of the command; returns its output. Errors: GuestError when it failed.
+        """Wait for the end of the command. Returns its output without the echo of the command.
 
-        The first line, its own echo, is left out.
+        Errors: GuestError if the command failed; GuestTimeout.
         """
         output = self.expect(STATUS.pattern, seconds)
         match = self.console.match
         assert isinstance(match, re.Match)
-        # What is sent before the shell reads again would be echoed twice.
+        # Input that is sent before the shell reads again would be echoed twice.
         self.expect(re.escape(PROMPT))
         if match[1] != "0":
             raise GuestError(f"a command failed with status {match[1]}:\n{self._end}")
         return output.replace("\r", "").partition("\n")[2]
 
     def run(self, command: str, seconds: float = COMMAND_SECONDS) -> str:
-        """Run a command; returns its output. Errors: GuestError; GuestTimeout."""
+        """Run a command. Returns its output. Errors: GuestError; GuestTimeout."""
         self.begin(command)
         return self.finish(seconds)
 
     def interrupt(self) -> str:
-        """Press Ctrl-C; returns the output of the command that it ended."""
+        """Press Ctrl-C. Returns the output of the command that it ended."""
         self.console.sendcontrol("c")
         return self.expect(re.escape(PROMPT))
 
     def end(self) -> int:
-        """Leave the shell, and wait for the end of the guest; returns the exit status."""
+        """Exit the shell, and wait for the end of the guest. Returns its exit status."""
         self.console.sendline("exit")
         self.console.expect(pexpect.EOF, timeout=END_SECONDS)
         self.console.close()
         return int(self.console.exitstatus or 0)
 
     def _note(self) -> None:
-        """Keep what the console said."""
+        """Add new text of the console to `text`."""
         self.text += str(self.console.before or "")
         if isinstance(self.console.after, str):
             self.text += self.console.after
@@ -102,12 +103,12 @@ class Guest:
 
 
 Boot = Callable[..., AbstractContextManager[Guest]]
-"""Boots a guest for a Cli, with more options."""
+"""A function that boots a guest for a Cli, with additional options."""
 
 
 @contextlib.contextmanager
 def booted(cli: Cli, kind: str, *options: str) -> Iterator[Guest]:
-    """Boot a guest with `virtmesh guest KIND` on a terminal; it is stopped at the end.
+    """Boot a guest with `virtmesh guest KIND` on a terminal. It is stopped at the end.
 
     Errors: GuestError; GuestTimeout.
     """

@@ -10,7 +10,7 @@ from tests.support.input_poster import Event, EventPoster
 from virtmesh.input.kind import KIND
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
-from virtmesh.testing.scripted_driver import ScriptDriver, signalled
+from virtmesh.testing.scripted_driver import ScriptedDriver, signalled
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
@@ -63,7 +63,7 @@ class Desk:
 class Driver:
     """A driver that takes events when it is asked for them."""
 
-    script: ScriptDriver
+    script: ScriptedDriver
     poster: EventPoster
 
     async def take(self, count: int) -> list[Event]:

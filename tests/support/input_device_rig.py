@@ -10,7 +10,7 @@ from virtmesh.input.injection import Offer
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
 from virtmesh.mmio.device import Attachment
-from virtmesh.testing.scripted_driver import LocalPlane, ScriptDriver
+from virtmesh.testing.scripted_driver import LocalRegisters, ScriptedDriver
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.evdev import code_of
 from virtmesh_common.input import spec as layout
@@ -34,7 +34,7 @@ PRESS: Event = (KEY, A, 1)
 RELEASE: Event = (KEY, A, 0)
 
 
-class NotingPlane(LocalPlane):
+class NotingPlane(LocalRegisters):
     """Notes where the driver areas are, by queue."""
 
     def __init__(self, device: VirtioMmio) -> None:
@@ -62,7 +62,7 @@ class InputDeviceRig:
             Attachment("test", ram.guest_memory, doorbells.queues, doorbells.config_call)
         )
         self.plane = NotingPlane(self.device)
-        self.driver = ScriptDriver(self.plane, ram, doorbells)
+        self.driver = ScriptedDriver(self.plane, ram, doorbells)
         self.injector = InjectorState()
         self.reports: list[tuple[int, pb.Outcome.ValueType]] = []
         self.poster: EventPoster

@@ -1,9 +1,9 @@
-"""A client of a serial line as a process of its own: it watches, sends, and waits to be killed.
+"""A client of a serial line in its own process: it watches, sends, and waits until it is killed.
 
     python -m tests.support.line_client ADDRESS CHARACTERS
 
-It sends so many characters, and prints "taken N" for each report of how many have left the line.
-ADDRESS is that of the device's own service.
+It sends CHARACTERS characters, and prints "taken N" for each report that N have left the line.
+ADDRESS is the address of the device service.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 def pattern(characters: int) -> bytes:
-    """Make the characters that are sent: each differs from its neighbours."""
+    """Return the characters to send. Each differs from its neighbours."""
     return bytes(place % 251 for place in range(characters))
 
 
 def requests(characters: int) -> Iterator[pb.OpenRequest]:
-    """Make the requests of a client that does not hang up."""
+    """Yield the requests of a client that never ends its stream."""
     yield pb.OpenRequest(start=pb.Start(watch=True))
     yield pb.OpenRequest(input=pb.Input(data=pattern(characters)))
     threading.Event().wait()
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the client."""
     address, characters = sys.argv[1:]
     with open_sync_channel(address) as channel:
         for answer in UartServiceStub(channel).Open(requests(int(characters))):

@@ -1,6 +1,6 @@
-"""The far end of a serial line without a service: hears what the machine does, in the same process.
+"""The far end of a serial line in the same process, without a service. It keeps all output.
 
-end = LineEnd(device.chip.line)
+end = LineEnd(device.line)
 await end.until(5)
 assert end.heard == b"hello"
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LineEnd:
-    """A terminal (virtmesh.uart.port.Terminal) that keeps everything."""
+    """A listener (virtmesh.uart.port.PortListener) that keeps everything."""
 
     def __init__(self, line: Line) -> None:
         self.line = line
@@ -26,27 +26,27 @@ class LineEnd:
         line.connect(self)
 
     async def until(self, count: int) -> bytes:
-        """Wait until so many characters have been heard; return all of them."""
+        """Wait until `count` characters have arrived. Returns all characters."""
         while len(self.heard) < count:
             await self.news()
         return bytes(self.heard)
 
     async def news(self) -> None:
-        """Wait until the machine does something."""
+        """Wait until the machine sends output or changes its lines or format."""
         self._news.clear()
         await self._news.wait()
 
     def output(self, characters: bytes) -> None:
-        """Hear characters."""
+        """Keep characters."""
         self.heard += characters
         self._news.set()
 
     def port_lines_changed(self, lines: PortLines) -> None:
-        """See lines move."""
+        """Keep a change of the lines."""
         self.port_lines.append(lines)
         self._news.set()
 
     def format_changed(self, line_format: LineFormat) -> None:
-        """Learn the format."""
+        """Keep a change of the format."""
         self.formats.append(line_format)
         self._news.set()

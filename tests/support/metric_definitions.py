@@ -1,4 +1,4 @@
-"""Every metric that virtmesh states, for the documentation and for tests."""
+"""All metrics that virtmesh defines, for the documentation and for tests."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 LEFT_OUT = (f"{virtmesh.__name__}.api.", f"{virtmesh.__name__}.testing.")
-"""Packages that state none: generated code, and fakes."""
+"""Packages without metrics: generated code and fakes."""
 
 
 def definitions_by_area() -> Mapping[str, list[Definition]]:
-    """Return the metrics by the first line of the docstring of the module that states them."""
+    """Return the metrics by the first line of the docstring of the module that defines them."""
     areas: dict[str, list[Definition]] = {}
     for module in pkgutil.walk_packages(virtmesh.__path__, f"{virtmesh.__name__}."):
         if module.name.startswith(LEFT_OUT) or module.name.endswith("__main__"):

@@ -1,4 +1,4 @@
-"""Guest memory, doorbells and a driver, straight on virtmesh_native: no registers, no service."""
+"""A rig for virtmesh_native: guest memory, doorbells and a driver, without any service."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def make_config(  # noqa: PLR0913 - each is one field of it
     packed: bool = False,
     base: int | None = None,
 ) -> QueueConfig:
-    """Describe a queue, at the start of memory unless told otherwise."""
+    """Describe a queue. By default its areas are at the start of memory."""
     return QueueConfig(
         size=size,
         descriptor_area=descriptor_area,
@@ -78,7 +78,7 @@ def is_readable(descriptor: int, seconds: float = 0) -> bool:
 
 
 @dataclass
-class Rig:
+class NativeRig:
     """A disk with one running queue, and its driver."""
 
     disk: BlkDevice
@@ -103,9 +103,9 @@ class Rig:
     def ask(
         self, kind: int, sector: int = 0, data: bytes = b"", room: int = 0
     ) -> tuple[int, bytes]:
-        """Send one request, wait for its interrupt; returns status and what was read.
+        """Send one request, and wait for its interrupt. Returns its status and the data read.
 
-        Errors: TimeoutError without an interrupt; RingCorrupt when something else was used.
+        Errors: TimeoutError without an interrupt; RingCorrupt if another chain was used.
         """
         self.memory.write(HEADER, struct.pack("<IIQ", kind, 0, sector))
         self.memory.write(STATUS, b"\xff")
@@ -119,11 +119,11 @@ class Rig:
             self.disk.kick(0)
         while not self.queue.can_pop() and not self.queue.enable_interrupts():
             if not is_readable(self.call, WAIT_SECONDS):
-                raise TimeoutError(f"no interrupt in {WAIT_SECONDS} s")
+                raise TimeoutError(f"no interrupt came within {WAIT_SECONDS} s")
             os.eventfd_read(self.call)
         used = self.queue.pop_used()
         if used != [(token, room + 1)]:
-            raise RingCorrupt(f"{(token, room + 1)} was to be used, the device used {used}")
+            raise RingCorrupt(f"the device used {used} instead of {(token, room + 1)}")
         return self.memory.read(STATUS, 1)[0], self.memory.read(DATA, room)
 
     def close(self) -> None:

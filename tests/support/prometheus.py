@@ -1,9 +1,9 @@
-"""A real Prometheus on this host, for tests and demonstrations: it needs the binary `prometheus`.
+"""Run a real Prometheus on this host, for tests and demonstrations. Needs the program `prometheus`.
 
     with running(targets, rules=[Path("rules/*.yml")]) as prometheus:
         prometheus.query("sum(up)")
 
-Errors: PrometheusError when it does not start, and for what it refuses.
+Errors: PrometheusError if it does not start or refuses a request.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class PrometheusError(Exception):
 
 
 @dataclass(frozen=True)
-class Job:
-    """What is scraped under one name: HOST:PORT addresses, and labels that their series get."""
+class ScrapeJob:
+    """A scrape job: its name, the HOST:PORT addresses, and labels for their series."""
 
     name: str
     targets: Sequence[str]
@@ -51,20 +51,20 @@ class Prometheus:
         self._address = address
 
     def ask(self, path: str, **parameters: str) -> Any:
-        """Return the data of an answer of /api/v1/PATH. Errors: PrometheusError."""
+        """Return the data of the response of /api/v1/PATH. Errors: PrometheusError."""
         query = urllib.parse.urlencode(parameters)
         url = f"http://{self._address}/api/v1/{path}?{query}"
         try:
             with urllib.request.urlopen(url, timeout=REQUEST_S) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace")  # plain text while it starts
+            said = error.read().decode(errors="replace")  # while it starts, this is plain text
             raise PrometheusError(f"{path}: {said}") from error
         except OSError as error:
             raise PrometheusError(f"{url}: {error}") from error
 
     def query(self, expression: str) -> list[float]:
-        """Evaluate an expression now: the values of its series. Errors: PrometheusError."""
+        """Evaluate an expression now. Returns the values of its series. Errors: PrometheusError."""
         data = self.ask("query", query=expression)
         if data["resultType"] == "scalar":
             return [float(data["result"][1])]
@@ -72,8 +72,8 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def running(jobs: Sequence[Job], rules: Sequence[Path]) -> Iterator[Prometheus]:
-    """Run Prometheus with a folder of its own, on a loopback port. Errors: PrometheusError."""
+def running(jobs: Sequence[ScrapeJob], rules: Sequence[Path]) -> Iterator[Prometheus]:
+    """Run Prometheus with its own folder, on a loopback port. Errors: PrometheusError."""
     with tempfile.TemporaryDirectory(prefix="prometheus-") as name:
         folder = Path(name)
         config = folder / "prometheus.json"  # JSON is YAML
@@ -100,7 +100,7 @@ def running(jobs: Sequence[Job], rules: Sequence[Path]) -> Iterator[Prometheus]:
             process.wait()
 
 
-def _config(jobs: Sequence[Job], rules: Sequence[Path]) -> dict[str, Any]:
+def _config(jobs: Sequence[ScrapeJob], rules: Sequence[Path]) -> dict[str, Any]:
     """Return the configuration."""
     return {
         "global": {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": f"{SCRAPE_S}s"},
@@ -117,14 +117,14 @@ def _config(jobs: Sequence[Job], rules: Sequence[Path]) -> dict[str, Any]:
 
 
 def _free_address() -> str:
-    """Return a loopback address that nobody uses."""
+    """Return an unused loopback address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def _wait(process: subprocess.Popen[bytes], prometheus: Prometheus, log: Path) -> None:
-    """Wait until it answers. Errors: PrometheusError."""
+    """Wait until Prometheus answers. Errors: PrometheusError."""
     deadline = time.monotonic() + START_S
     while True:
         try:
@@ -134,5 +134,5 @@ def _wait(process: subprocess.Popen[bytes], prometheus: Prometheus, log: Path) -
                 time.sleep(0.05)
                 continue
             lines = log.read_text(errors="replace").splitlines()[-5:]
-            raise PrometheusError("it does not start: " + " ".join(lines)) from error
+            raise PrometheusError("Prometheus does not start: " + " ".join(lines)) from error
         return

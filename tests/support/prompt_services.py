@@ -1,4 +1,4 @@
-"""Services that answer at once, with nothing in it: for tests and benchmarks of what is around."""
+"""Services that return empty responses at once, for tests and benchmarks of channel and server."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
 
 
-class PromptKernel(kernel_pb2_grpc.KernelServiceServicer):
-    """Has no devices; raises `error`, if there is one, instead of saying so."""
+class EmptyKernel(kernel_pb2_grpc.KernelServiceServicer):
+    """A kernel without devices. If `error` is set, its call raises that."""
 
     error: Exception | None = None
 
@@ -24,20 +24,20 @@ class PromptKernel(kernel_pb2_grpc.KernelServiceServicer):
         return kernel_pb2.ListDevicesResponse()
 
 
-class PromptRegisters(register_pb2_grpc.RegisterServiceServicer):
-    """Registers that hold 0, and batches that read nothing."""
+class ZeroRegisters(register_pb2_grpc.RegisterServiceServicer):
+    """Registers that always read 0."""
 
     async def Read(self, request: Any, context: Any) -> register_pb2.ReadResponse:
         """Read 0."""
         return register_pb2.ReadResponse()
 
     async def Write(self, request: Any, context: Any) -> register_pb2.WriteResponse:
-        """Forget what is written."""
+        """Ignore the value."""
         return register_pb2.WriteResponse()
 
     async def Access(  # type: ignore[override]  # the stubs know generators only
         self, request_iterator: Any, context: Any
     ) -> None:
-        """Answer each batch."""
+        """Answer each batch with an empty response."""
         while await context.read() is not grpc.aio.EOF:
             await context.write(register_pb2.AccessResponse())

@@ -1,4 +1,4 @@
-"""Events for tests of what reads traces: single ones, and the dialogue of a block write."""
+"""Trace events for tests: single events, and all events of a block write."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DRIVER, DEVICE = source("driver"), source("device")
 
 @dataclass
 class Tape:
-    """Makes the events of a source, one by one, a microsecond apart unless told when."""
+    """Makes the events of a source, one by one. By default they are a microsecond apart."""
 
     source: Source
     time_ns: int = 1_000_000
@@ -57,7 +57,7 @@ class Tape:
 
 
 def block_write(token: int, begin_ns: int, driver: Tape, device: Tape) -> Iterator[Event]:
-    """Return the steps of a write of 4096 bytes to sector 128, in order of time."""
+    """Yield the events of a write of 4096 bytes to sector 128, in order of time."""
     yield driver("add", at=begin_ns, token=token, value=3, extra=4113)
     yield driver("notify", at=begin_ns + 1000)
     yield device("notify", at=begin_ns + 2000, detail=1)

@@ -1,12 +1,12 @@
 """A driver of a serial port as a process of its own: it echoes what comes, or swallows it.
 
-    python -m tests.support.uart_echo ADDRESS [--sink] [--count N] [--until TEXT] [--no-queue]
-                                         [--pause SECONDS] [--one-byte-per-call]
+    python -m tests.support.uart_echo ADDRESS [--sink] [--source N] [--count N] [--until TEXT]
+                                         [--no-queue] [--pause SECONDS] [--one-byte-per-call]
 
 It attaches to the device service at ADDRESS, prints "ready", and echoes until it has read N bytes,
 or TEXT, or the port is lost, or SIGTERM comes; then it prints what it has done as JSON. `--pause`
-makes a slow reader. With `--one-byte-per-call` every register access is a message, as a driver
-without batches has it.
+makes a slow reader. With `--source` it sends N bytes once it has read something. With
+`--one-byte-per-call` every register access is a message, as a driver without batches has it.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class Echo:
 
     driver: NS16550a
     sink: bool
+    source: int
     count: int | None
     until: bytes
     pause_s: float
@@ -96,6 +97,9 @@ class Echo:
 
     async def run(self) -> None:
         """Go on until enough is read. Errors: DeviceLost."""
+        if self.source:
+            await self.driver.read(READ_BYTES)
+            await self.driver.write(bytes(range(256)) * -(-self.source // 256))
         while not self.is_over:
             data = await self.driver.read(READ_BYTES)
             self.read += len(data)
@@ -133,7 +137,14 @@ async def run(options: argparse.Namespace) -> None:
             bus.on_interrupt(driver.handle_irq)
             await driver.start()
             print("ready", flush=True)  # noqa: T201 - this is what the program is for
-            echo = Echo(driver, options.sink, options.count, options.until.encode(), options.pause)
+            echo = Echo(
+                driver,
+                options.sink,
+                options.source,
+                options.count,
+                options.until.encode(),
+                options.pause,
+            )
             lost = await until_the_end(echo)
             print(json.dumps({"lost": lost, **echo.report()}), flush=True)  # noqa: T201 - as above
             await driver.close()
@@ -158,6 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="uart_echo")
     parser.add_argument("address")
     parser.add_argument("--sink", action="store_true", help="swallow instead of echoing")
+    parser.add_argument("--source", type=int, default=0, help="send so many bytes")
     parser.add_argument("--count", type=int, help="end after so many bytes")
     parser.add_argument("--until", default="", help="end when this was read last")
     parser.add_argument("--no-queue", action="store_true", help="turn the kernel queue off")

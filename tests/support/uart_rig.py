@@ -45,9 +45,9 @@ class Liar(UartDevice):
         value = super().read(offset, width)
         return self.lies.get(offset, int)(value)
 
-    def read_run(self, offset: int, width: int, count: int) -> Sequence[int] | None:
+    def read_run(self, offset: int, width: int, count: int) -> bytes:
         """Have every read done by `read`."""
-        return None
+        return b""
 
 
 class HangingBus(LocalBus):
@@ -72,7 +72,7 @@ class Rig:
     end: LineEnd = field(init=False)
 
     def __post_init__(self) -> None:
-        self.end = LineEnd(self.device.chip.line)
+        self.end = LineEnd(self.device.line)
 
 
 @asynccontextmanager

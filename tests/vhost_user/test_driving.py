@@ -18,7 +18,7 @@ from tests.support.vhost_user.front_end import (
     WAIT_SECONDS,
     FrontEndRam,
     FrontEndRing,
-    Refused,
+    RequestFailed,
 )
 from virtmesh.attach.asyncfd import readable
 from virtmesh.vhost_user import messages as vu
@@ -163,7 +163,7 @@ async def test_a_refused_write_of_the_configuration_is_answered_and_survived(
     """The answer says that it failed, nothing is changed, and the connection goes on."""
     async with backend.connected() as front_end:
         await front_end.negotiate()
-        with pytest.raises(Refused):
+        with pytest.raises(RequestFailed):
             await front_end.tell(Request.SET_CONFIG, vu.Config(offset, 0, content))
         assert backend.model.disk.write_back
         assert await front_end.ask_u64(Request.GET_QUEUE_NUM) == QUEUES
@@ -175,7 +175,7 @@ async def test_a_write_of_the_configuration_that_is_for_nothing_known_is_refused
     """Its flags say what it is for: the driver's write, or a migration."""
     async with backend.connected() as front_end:
         await front_end.negotiate()
-        with pytest.raises(Refused):
+        with pytest.raises(RequestFailed):
             await front_end.tell(Request.SET_CONFIG, vu.Config(CONFIG_WRITEBACK, 2, b"\x00"))
         assert backend.model.disk.write_back
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.vhost_user.disk import VhostDisk
 from tests.support.vhost_user.front_end import VhostFrontEnd
-from tests.support.vhost_user.process import DiskProcess
+from tests.support.vhost_user.process import VhostDiskProcess
 from virtmesh_common.blk.spec import SECTOR, RequestStatus, RequestType
 from virtmesh_common.virtio.features import Feature
 
@@ -94,9 +94,9 @@ class Load:
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[DiskProcess]:
+async def service(tmp_path: Path) -> AsyncIterator[VhostDiskProcess]:
     """Run the service; at the end it is gone."""
-    service = DiskProcess(tmp_path)
+    service = VhostDiskProcess(tmp_path)
     try:
         yield service
     finally:
@@ -107,7 +107,7 @@ async def service(tmp_path: Path) -> AsyncIterator[DiskProcess]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("without", KINDS.values(), ids=KINDS.keys())
 async def test_a_killed_service_loses_nothing_and_answers_nothing_twice(
-    service: DiskProcess, without: int
+    service: VhostDiskProcess, without: int
 ) -> None:
     """Every request completes once, and what a completed write wrote is on the image."""
     await service.start()

@@ -1,11 +1,11 @@
-"""Machines and disks for asyncio: the methods of `Machine` and `Disk`, awaited (see face.py)."""
+"""Machines and disks for asyncio: the methods of `Machine` and `Disk`, awaited (see proxy.py)."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from virtmesh_client.aio.face import ClosingFace, Face, awaited, called_as
+from virtmesh_client.aio.proxy import ClosingProxy, Proxy, awaited, called_as
 from virtmesh_client.aio.threads import run_in
 from virtmesh_client.blk.disk import Disk
 from virtmesh_client.blk.transfer import ignore
@@ -20,8 +20,14 @@ if TYPE_CHECKING:
     from virtmesh_client.blk.transfer import Progress
 
 
-class AsyncDisk(Face[Disk]):
-    """A disk; see `Disk` for the methods. Progress is reported on the thread that copies."""
+class AsyncDisk(Proxy[Disk]):
+    """A disk; see `Disk` for the methods. Progress is reported on the thread that copies.
+
+    Example:
+        async with await virtmesh_client.aconnect() as machine:
+            await machine.disk("vda").write(512, b"hello")
+            print(await machine.disk("vda").read(512, 5))
+    """
 
     info = awaited(Disk.info)
     read = awaited(Disk.read)
@@ -56,10 +62,17 @@ class AsyncDisk(Face[Disk]):
             scope.cancel()
 
 
-class AsyncMachine(ClosingFace[Machine]):
-    """A machine; close it, or use it in an `async with`. See `Machine` for the methods."""
+class AsyncMachine(ClosingProxy[Machine]):
+    """A connection to a machine; see `Machine` for the methods. Close it, or use `async with`.
+
+    Example:
+        async with await virtmesh_client.aconnect() as machine:
+            disk, other = machine.disk("vda"), machine.disk("vdb")
+            print(await asyncio.gather(disk.read(0, 512), other.read(0, 512)))
+    """
 
     devices = awaited(Machine.devices)
+    interface = awaited(Machine.interface)
     disk = called_as(AsyncDisk, Machine.disk)
     input = called_as(AsyncInput, Machine.input)
     serial = called_as(AsyncSerial, Machine.serial)

@@ -48,8 +48,14 @@ CONFIG_POLL_SECONDS = 0.005
 class Disk:
     """A disk. Its methods raise DeviceNotFound, DeviceNotReady, DeviceLost, ServiceUnavailable.
 
-    A failed copy leaves in the error's `metadata` "written_bytes" or "read_bytes", "offset_bytes"
-    and (where known) "length_bytes", and the same in words as a note.
+    The error of a failed copy says how far it came: its `metadata` has "written_bytes" or
+    "read_bytes", "offset_bytes" and, where it is known, "length_bytes". A note has the same in
+    words.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            machine.disk("vda").write(512, b"hello")
+            print(machine.disk("vda").read(512, 5))
     """
 
     def __init__(self, channel: KernelChannel, name: str) -> None:
@@ -96,7 +102,7 @@ class Disk:
         if length is None:
             length = self._rest(offset)
         elif length == 0:
-            self._rest(offset)  # nothing of a disk that is not there is an error all the same
+            self._rest(offset)  # reading no bytes from past the end is an error, too
         if length == 0:
             return iter(())
         request = kernel_pb.ReadRequest(device=self.name, offset_bytes=offset, length_bytes=length)
@@ -135,8 +141,8 @@ class Disk:
     ) -> CopyResult:
         """Copy a file to the disk; with `verify` read it back and compare.
 
-        What cannot fit is refused before anything is written. Errors: PastEnd, BlockReadOnly;
-        BlockIOError when the disk returns other bytes; OSError of the source.
+        A file that does not fit is refused before anything is written. Errors: PastEnd,
+        BlockReadOnly; BlockIOError when verification fails; OSError of the source.
         """
         begin = time.monotonic()
         with contextlib.ExitStack() as stack:
@@ -190,14 +196,20 @@ class Disk:
         self._channel.ask(self._kernel.Flush, kernel_pb.FlushRequest(device=self.name))
 
     def discard(self, offset: int, length: int) -> None:
-        """Give a range up. Errors: PastEnd, Unaligned, BlockUnsupported, BlockReadOnly."""
+        """Discard a range of whole blocks: its content is undefined afterwards.
+
+        Errors: PastEnd, Unaligned, BlockUnsupported, BlockReadOnly.
+        """
         request = kernel_pb.DiscardRequest(
             device=self.name, offset_bytes=offset, length_bytes=length
         )
         self._channel.ask(self._kernel.Discard, request)
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
-        """Fill a range with zeroes; `unmap` may give its storage up. Errors: as discard."""
+        """Fill a range of whole blocks with zeroes; `unmap` allows the disk to free its storage.
+
+        Errors: PastEnd, Unaligned, BlockUnsupported, BlockReadOnly.
+        """
         request = kernel_pb.WriteZeroesRequest(
             device=self.name, offset_bytes=offset, length_bytes=length, unmap=unmap
         )
@@ -268,19 +280,19 @@ class Disk:
         """Return the bytes from `offset` to the end. Errors: PastEnd."""
         capacity = self._identify().capacity_bytes
         if offset > capacity:
-            raise PastEnd(f"{self.name} has {capacity} bytes: offset {offset} is behind its end")
+            raise PastEnd(f"{self.name} ends at byte {capacity}: offset {offset} is past its end")
         return capacity - offset
 
     def _check_room(self, offset: int, size: int) -> None:
-        """Refuse what the disk would refuse on the way. Errors: PastEnd, BlockReadOnly."""
+        """Refuse now what the disk would refuse later. Errors: PastEnd, BlockReadOnly."""
         disk = self.info()
         if disk.read_only:
             raise BlockReadOnly(f"{self.name} is read-only: nothing was written")
         if offset + size > disk.capacity_bytes:
             raise PastEnd(
-                f"{size} bytes from offset {offset} on do not fit into {self.name}, which has"
-                f" {disk.capacity_bytes}: resize it to at least {offset + size} first;"
-                " nothing was written"
+                f"{size} bytes at offset {offset} do not fit: {self.name} ends at byte"
+                f" {disk.capacity_bytes}; nothing was written;"
+                f" resize it to at least {offset + size} first"
             )
 
     def _write(
@@ -299,14 +311,14 @@ class Disk:
             digest.update(part)
         if digest.hexdigest() != copy.sha256:
             raise BlockIOError(
-                f"{self.name} returns other bytes than were written: do not trust this disk",
+                f"verification of {self.name} failed: data read back differs",
                 written_sha256=copy.sha256,
                 read_sha256=digest.hexdigest(),
             )
 
 
 def writer(target: BinaryIO) -> Callable[[bytes], None]:
-    """Return a function that writes all of its bytes: raw files may take a part."""
+    """Return a function that writes all of its bytes, although a raw file may take only a part."""
 
     def write(data: bytes) -> None:
         view = memoryview(data)

@@ -54,7 +54,9 @@ def file_pieces(source: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
         if not piece:
             if left:
                 name = getattr(source, "name", "the source")
-                raise OSError(errno.EIO, f"ended {left} bytes early: was it truncated?", str(name))
+                raise OSError(
+                    errno.EIO, f"the file ended {left} bytes early: was it truncated?", str(name)
+                )
             return
         if left is not None:
             left -= len(piece)
@@ -77,9 +79,9 @@ def remaining(source: BinaryIO) -> int | None:
 
 
 def account(error: BaseException, verb: str, done: int, total: int | None, offset: int) -> None:
-    """Tell an error how far its copy came: as facts for programs, and as a note for people.
+    """Add to an error how far its copy came: as metadata for programs, as a note for people.
 
-    What was told first stays: it is from where the error came.
+    An error that has a note keeps it: it comes from closer to the cause.
     """
     if getattr(error, "__notes__", None):
         return
@@ -150,7 +152,7 @@ def write_stream(
 def check_count(verb: str, done: int, meant: int) -> None:
     """Refuse a stream that ended well but short. Errors: BlockIOError."""
     if done != meant:
-        raise BlockIOError(f"the kernel {verb} {done} of {meant} bytes, and reports no error")
+        raise BlockIOError(f"the kernel {verb} {done} of {meant} bytes and reported no error")
 
 
 def read_stream(

@@ -1,4 +1,4 @@
-"""What a failed command says: one line, with what to do, and the exit status."""
+"""The output of a failed command: one line, which says what to do, and the exit status."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ INTERRUPTED = 130
 CLOSED = 141
 
 HINTS: tuple[tuple[type[Exception], str], ...] = (
-    (errors.DeviceNotFound, "`virtmesh devices` lists them"),
-    (errors.DeviceNotReady, "`virtmesh devices` says why"),
-    (errors.DeviceLost, "try again when `virtmesh devices` says that it is back"),
+    (errors.DeviceNotFound, "`virtmesh devices` lists the devices"),
+    (errors.DeviceNotReady, "`virtmesh devices` shows the state of the device"),
+    (errors.DeviceLost, "try again when `virtmesh devices` shows that the device is ready"),
     (blk.BlockReadOnly, "`virtmesh blk read-only DEVICE off` allows writes"),
     (blk.PastEnd, "`virtmesh blk info` shows the size, `virtmesh blk resize` changes it"),
     (blk.WouldShrink, "--shrink allows it"),
     (blk.Unaligned, "`virtmesh blk info` shows the block size"),
     (input_errors.BadEvent, "`virtmesh input info` shows what the device has"),
     (input_errors.UnknownKey, "`virtmesh input info` lists the keys of the device"),
-    (errors.WatcherTooSlow, "watch again, and read faster than the events come"),
+    (errors.WatcherTooSlow, "watch again, and read faster than the events arrive"),
     (FileExistsError, "--force replaces a file"),
 )
-UNREACHABLE_HINT = "is the machine up? `virtmesh up` starts one, `virtmesh status` looks for it"
+UNREACHABLE_HINT = "does the machine run? `virtmesh status` shows it, `virtmesh up` starts one"
 UNIX_MODULES = frozenset({"fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"})
 SYSTEM_MODULES = frozenset({"os", "select", "signal", "socket"})
 """Modules of Python that have less in them on some systems."""
@@ -42,11 +42,11 @@ TRACEBACK_VARIABLE = "VIRTMESH_TRACEBACK"
 
 
 class Interrupted(Exception):
-    """Ctrl-C, with what the interrupted copy has to say."""
+    """The user pressed Ctrl-C. The notes say how far a copy came."""
 
 
 class ClosedOutput(Exception):
-    """Nobody reads standard output any more."""
+    """The reader of standard output has closed it."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Failure:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def of_request(self, request_id: str) -> Failure:
-        """Return the same, with what the services' logs call the request."""
+        """Return a copy with the identifier of the request in the logs of the services."""
         return replace(
             self,
             message=f"{self.message}; request {request_id}",
@@ -84,7 +84,7 @@ class Failure:
 
 
 def explain(error: BaseException) -> Failure:
-    """Describe an error, its notes and a hint, in one line."""
+    """Return the failure for an error: message, notes and hint in one line."""
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "virtmesh"
         return Failure("USAGE", join(error.format_message(), f"see {command} --help"), USAGE)
@@ -116,7 +116,7 @@ def explain_unexpected(error: BaseException) -> Failure:
         join(
             f"internal error: {type(error).__name__}: {error}",
             *notes(error),
-            f"{TRACEBACK_VARIABLE}=1 shows where; please report it",
+            f"please report it; with {TRACEBACK_VARIABLE}=1 it prints a traceback",
         ),
     )
 
@@ -132,12 +132,12 @@ def missing_in_python(error: BaseException) -> str:
 
 
 def notes(error: BaseException) -> list[str]:
-    """Return the notes of an error: how far a copy came."""
+    """Return the notes of an error, such as how far a copy came."""
     return list(getattr(error, "__notes__", []))
 
 
 def hint(error: Exception) -> str:
-    """Return what to do about an error; empty when its message says it."""
+    """Return what to do about an error; empty if its message says that already."""
     if isinstance(error, errors.ServiceUnavailable):
         return "" if "virtmesh up" in error.message else UNREACHABLE_HINT
     return next((text for kind, text in HINTS if isinstance(error, kind)), "")

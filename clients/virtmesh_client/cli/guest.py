@@ -1,9 +1,10 @@
-"""`virtmesh guest`: real Linux guests on the devices of a machine."""
+"""`virtmesh guest`: run real Linux guests with the devices of a machine."""
 
-# ruff: noqa: FBT001, PLR0913, PLR0917 - click hands each option over as a parameter
+# ruff: noqa: FBT001, PLR0913, PLR0917 - click passes each option as a parameter
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
@@ -17,40 +18,40 @@ import click
 
 from virtmesh_client.cli.settings import SIZE, Settings, common
 from virtmesh_client.cli.show import show_json
-from virtmesh_client.guest.hardware import BLK, INPUT, check_root, check_sockets, sockets
-from virtmesh_client.guest.host import (
+from virtmesh_client.guest.command_lines import BootConfig, GuestConfig, qemu_command, uml_command
+from virtmesh_client.guest.devices import BLK, INPUT, check_root, check_sockets, sockets
+from virtmesh_client.guest.prerequisites import (
     cache_folder,
     find_program,
     find_qemu_kernel,
     find_uml_kernel,
 )
-from virtmesh_client.guest.machines import Boot, Hardware, qemu_command, uml_command
 from virtmesh_client.guest.tree import make_image, make_initramfs
 from virtmesh_common.errors import GuestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtmesh_client.guest.host import Kernel
+    from virtmesh_client.guest.prerequisites import GuestKernel
 
 Function = TypeVar("Function", bound="Callable[..., None]")
 
 SCRIPT_BYTES = 16 << 20
-"""The longest script: it travels in the guest's RAM."""
+"""Largest script. It is part of the initramfs, which is in the guest's RAM."""
 
 with_option = click.option(
     "--with",
     "programs",
     multiple=True,
     metavar="PROGRAM",
-    help="Take a program of this host along, with its libraries; may be repeated.",
+    help="Add a program of this host, with its libraries, to the guest; may be repeated.",
 )
 blk_option = click.option(
     "--blk-socket",
     "disks",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Socket of a disk, instead of those of the machine; may be repeated.",
+    help="vhost-user socket of a disk, instead of the disks of the machine; may be repeated.",
 )
 COMMON = (
     with_option,
@@ -60,46 +61,50 @@ COMMON = (
         default="vda",
         show_default=True,
         metavar="DISK",
-        help="Disk with the root file system, as the guest calls it; none: stay in RAM.",
+        help="Disk with the root file system, by its name in the guest; none stays in RAM.",
     ),
-    click.option("--memory", type=SIZE, default="512M", show_default=True, help="RAM."),
-    click.option("--append", metavar="TEXT", default="", help="More for the kernel command line."),
+    click.option(
+        "--memory", type=SIZE, default="512M", show_default=True, help="RAM of the guest."
+    ),
+    click.option(
+        "--append", metavar="TEXT", default="", help="Add this to the kernel command line."
+    ),
     click.option(
         "--exec",
         "script",
         metavar="COMMAND",
-        help="Run a command in the guest, and exit with its status; standard output is its output.",
+        help="Run a command in the guest, print its output, and exit with its status.",
     ),
     click.option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
-        help="Stop after so many seconds.",
+        help="Stop the guest after so many seconds.",
     ),
-    click.option("--print", "show", is_flag=True, help="Print the command, and do not run it."),
+    click.option("--print", "show", is_flag=True, help="Print the command line, do not run it."),
     common,
     click.pass_obj,
 )
 
 
 @dataclass(frozen=True)
-class Start:
-    """What the command line says of the start of a guest."""
+class StartOptions:
+    """Options that both kinds of guests have."""
 
     root: str
     append: str
     programs: tuple[str, ...]
     timeout: float | None
     show: bool
-    """Only print the command."""
+    """Only print the command line of the guest."""
     command: str | None
-    """What to run, instead of a shell."""
+    """Command to run in the guest instead of a shell."""
 
     @property
     def script(self) -> bytes | None:
-        """What the guest's shell is to run; None for a shell on the terminal.
+        """Script that the guest's shell runs; None for a shell on the terminal.
 
-        Without a terminal, standard input is the script. Errors: GuestError.
+        If standard input is not a terminal, it is the script. Errors: GuestError if it is too long.
         """
         if self.command is not None:
             return os.fsencode(self.command) + b"\n"
@@ -108,15 +113,15 @@ class Start:
         script = sys.stdin.buffer.read(SCRIPT_BYTES + 1)
         if len(script) > SCRIPT_BYTES:
             raise GuestError(
-                f"standard input has more than the {SCRIPT_BYTES >> 20} MiB that a script may have:"
-                " put data on a disk"
+                f"the script on standard input is larger than {SCRIPT_BYTES >> 20} MiB: put its"
+                " data on a disk"
             )
         return script
 
     def parameters(self, disks: int) -> tuple[str, ...]:
-        """Return what is added to the kernel's command line of a guest with so many disks.
+        """Return the additions to the kernel command line of a guest with so many disks.
 
-        Errors: GuestError for a root file system on a disk that it does not get.
+        Errors: GuestError if the disk of the root file system is not one of them.
         """
         parameters = []
         if disks and self.root != "none":
@@ -129,7 +134,7 @@ class Start:
 
 
 def guest_options(function: Function) -> Function:
-    """Give a command the options of every guest."""
+    """Add the options that both kinds of guests have to a command."""
     for option in reversed(COMMON):
         function = option(function)
     return function
@@ -137,10 +142,10 @@ def guest_options(function: Function) -> Function:
 
 @click.group()
 def guest() -> None:
-    """Boot real Linux on the devices that a machine leaves to guests.
+    """Boot real Linux with the devices that a machine reserves for guests.
 
-    `virtmesh up --vhost-user` starts such a machine. A guest ends when its shell does. Without a
-    terminal, that shell reads standard input to its end, and its exit status is the command's.
+    `virtmesh up --vhost-user` starts such a machine. A guest ends when its shell ends. Without a
+    terminal, the shell runs standard input as a script, and this command exits with its status.
     """
 
 
@@ -157,15 +162,15 @@ def uml(
     timeout: float | None,
     show: bool,
 ) -> None:
-    """Boot user-mode Linux: a Linux kernel as a plain process, with the disks.
+    """Boot user-mode Linux, a Linux kernel that runs as a process, with the disks.
 
-    While it boots Ctrl-C stops it, then Ctrl-] three times.
+    Ctrl-C stops the guest while it boots; after that press Ctrl-] three times.
     """
     if not disks:
         disks, _ = find_devices(settings)
-    hardware = Hardware(disks=absolute(disks), memory=memory)
-    how = Start(root, append, programs, timeout, show, script)
-    start(uml_command, hardware, find_uml_kernel(), how)
+    config = GuestConfig(disks=absolute(disks), memory=memory)
+    how = StartOptions(root, append, programs, timeout, show, script)
+    start(uml_command, config, find_uml_kernel(), how)
 
 
 @guest.command()
@@ -174,21 +179,26 @@ def uml(
     "inputs",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Socket of an input device, instead of those of the machine; may be repeated.",
+    help="vhost-user socket of an input device, instead of the devices of the machine; may be"
+    " repeated.",
 )
 @click.option(
     "--kernel",
     "folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder that a package of a kernel is unpacked in  [default: what is installed]",
+    help="Folder with an unpacked kernel package  [default: the installed kernel]",
 )
-@click.option("--qemu", default="qemu-system-x86_64", show_default=True, help="QEMU to run.")
-@click.option("--cpus", type=click.IntRange(1, 64), default=1, show_default=True)
 @click.option(
-    "--queues", type=click.IntRange(1, 16), default=1, show_default=True, help="Of disks."
+    "--qemu", default="qemu-system-x86_64", show_default=True, help="Name or path of QEMU."
+)
+@click.option(
+    "--cpus", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of CPUs."
+)
+@click.option(
+    "--queues", type=click.IntRange(1, 16), default=1, show_default=True, help="Queues per disk."
 )
 @click.option("--packed", is_flag=True, help="Use packed virtqueues.")
-@click.option("--kvm", is_flag=True, help="Use /dev/kvm, instead of emulating the processor.")
+@click.option("--kvm", is_flag=True, help="Use /dev/kvm instead of emulating the processor.")
 @guest_options
 def qemu(
     settings: Settings,
@@ -208,13 +218,13 @@ def qemu(
     timeout: float | None,
     show: bool,
 ) -> None:
-    """Boot a kernel of Debian's under QEMU, with the disks and input devices.
+    """Boot a Debian kernel under QEMU, with the disks and input devices.
 
-    While it boots Ctrl-C stops it, then Ctrl-A X or Ctrl-] three times.
+    Ctrl-C stops the guest while it boots; after that press Ctrl-A X, or Ctrl-] three times.
     """
     if not disks and not inputs:
         disks, inputs = find_devices(settings)
-    hardware = Hardware(
+    config = GuestConfig(
         disks=absolute(disks),
         inputs=absolute(inputs),
         memory=memory,
@@ -224,14 +234,14 @@ def qemu(
         kvm=kvm,
         qemu=qemu,
     )
-    how = Start(root, append, programs, timeout, show, script)
-    start(qemu_command, hardware, find_qemu_kernel(folder), how)
+    how = StartOptions(root, append, programs, timeout, show, script)
+    start(qemu_command, config, find_qemu_kernel(folder), how)
 
 
 @guest.command()
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("--size", type=SIZE, default="64M", show_default=True, help="Size of the image.")
-@click.option("--force", is_flag=True, help="Replace a file.")
+@click.option("--force", is_flag=True, help="Replace IMAGE if it exists.")
 @with_option
 @common
 @click.pass_obj
@@ -240,54 +250,63 @@ def image(
 ) -> None:
     """Make a disk image with a small root file system: busybox, and a shell as its init."""
     if image.exists() and not force:
-        raise FileExistsError(17, "there is such a file", str(image))
+        raise FileExistsError(errno.EEXIST, "the file exists", str(image))
     make_image(image, size, find_programs(programs))
     if settings.json:
         show_json({"image": str(image), "size_bytes": size})
     elif not settings.quiet:
-        click.echo(f"{image}: a root file system of {size / (1 << 20):g} MiB", err=True)
+        click.echo(f"{image}: made a root file system of {size / (1 << 20):g} MiB", err=True)
 
 
 def find_devices(settings: Settings) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Return the sockets of the machine's disks and input devices. Errors: GuestError."""
+    """Return the sockets of the disks and input devices that are reserved for guests.
+
+    Errors: GuestError if there are none, or another guest uses one.
+    """
     with settings.connect() as machine:
         devices = machine.devices()
     disks, inputs = sockets(devices, BLK), sockets(devices, INPUT)
     if not disks and not inputs:
         raise GuestError(
-            "the machine leaves no device to guests: start it with virtmesh up --vhost-user, or"
+            "the machine reserves no device for guests: start it with virtmesh up --vhost-user, or"
             " write vhost-user = true in its machine file"
         )
     return disks, inputs
 
 
 def absolute(paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Return paths that hold anywhere. Errors: GuestError for what is no socket."""
+    """Return absolute paths of sockets. Errors: GuestError if one is not a socket."""
     check_sockets(paths)
     return tuple(path.absolute() for path in paths)
 
 
 def find_programs(names: tuple[str, ...]) -> list[Path]:
-    """Return the programs that a guest gets. Errors: GuestPartMissing."""
+    """Return the paths of programs for a guest. Errors: GuestPartMissing."""
     return [find_program(name) for name in names]
 
 
 def start(
-    command: Callable[[Hardware, Boot], list[str]], hardware: Hardware, kernel: Kernel, how: Start
+    command: Callable[[GuestConfig, BootConfig], list[str]],
+    config: GuestConfig,
+    kernel: GuestKernel,
+    how: StartOptions,
 ) -> None:
-    """Make the initramfs, and run the guest or print its command.
+    """Make the initramfs, and run the guest or print its command line.
 
-    Ends with the exit status of its script, if it has one.
+    If the guest has a script, this process exits with the status of the script.
     """
-    parameters = how.parameters(len(hardware.disks))
+    parameters = how.parameters(len(config.disks))
     programs = find_programs(how.programs)
     if how.show:
         if how.command is not None:
-            raise click.UsageError("--print shows what a terminal would run: not with --exec")
+            raise click.UsageError(
+                "--print can't be used with --exec: it prints the command line of a guest on a"
+                " terminal"
+            )
         file = cache_folder() / f"{kernel.image.name}.cpio"
         file.parent.mkdir(parents=True, exist_ok=True)
         make_initramfs(file, kernel, programs)
-        click.echo(shlex.join(command(hardware, Boot(kernel, file, parameters))))
+        click.echo(shlex.join(command(config, BootConfig(kernel, file, parameters))))
         return
     # Guests need Linux; the rest of the command line does not.
     from virtmesh_client.guest.run import run_at_terminal, run_script  # noqa: PLC0415
@@ -296,9 +315,9 @@ def start(
     with tempfile.TemporaryDirectory(prefix="virtmesh-guest-") as folder:
         file = Path(folder) / "initramfs.cpio"
         make_initramfs(file, kernel, programs, script)
-        boot = Boot(kernel, file, parameters, script=script is not None)
+        boot = BootConfig(kernel, file, parameters, script=script is not None)
         if script is None:
-            run_at_terminal(command(hardware, boot), how.timeout)
+            run_at_terminal(command(config, boot), how.timeout)
             return
-        status = run_script(command(hardware, boot), how.timeout)
+        status = run_script(command(config, boot), how.timeout)
     sys.exit(status)

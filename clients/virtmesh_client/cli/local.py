@@ -41,7 +41,7 @@ def status(settings: Settings) -> None:
         show_state(settings, state)
 
 
-def show_state(settings: Settings, state: rundir.State) -> None:
+def show_state(settings: Settings, state: rundir.MachineState) -> None:
     """Show a machine and its processes."""
     if settings.json:
         show_json(state)
@@ -94,7 +94,7 @@ def down(settings: Settings, name: str | None, run_dir: Path | None, everything:
         click.echo(f"{state.name} is stopped{forced}")
 
 
-def find(name: str | None, run_dir: Path | None) -> list[rundir.State]:
+def find(name: str | None, run_dir: Path | None) -> list[rundir.MachineState]:
     """Return the machines that are meant. Errors: BadMachine."""
     if run_dir:
         state = rundir.load(run_dir.absolute())

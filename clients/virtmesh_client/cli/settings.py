@@ -1,4 +1,4 @@
-"""What every command knows: the options that may stand before or after its name."""
+"""The options that every command has. They may stand before or after the command's name."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 COMPLETION_SECONDS = 1.0
-"""How long a Tab may wait for the machine."""
+"""How long a completion with Tab may wait for the machine."""
 
 
 @dataclass
 class Settings:
-    """The common options, filled in while the command line is parsed."""
+    """Values of the common options. They are set while the command line is parsed."""
 
     address: str | None = None
     json: bool = False
     quiet: bool = False
     verbose: bool = False
     request_id: str = field(default_factory=make_request_id)
-    """What the services call the requests of this command line in their logs."""
+    """Identifier of the requests of this command line in the logs of the services."""
 
     @property
     def progress(self) -> bool:
-        """True when a person watches standard error."""
+        """True if a progress bar is to be shown: standard error is a terminal."""
         return sys.stderr.isatty() and not self.json and not self.quiet
 
     def connect(self, timeout: float | None = None) -> Machine:
-        """Connect to the machine that is meant. Errors: ServiceUnavailable; UsageError."""
+        """Connect to the machine of --address. Errors: ServiceUnavailable; UsageError."""
         try:
             return connect(self.address, timeout=timeout, request_id=self.request_id)
         except ValueError as error:
@@ -49,14 +49,14 @@ class Settings:
 
 
 def identify(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-    """Keep the identifier of the request. Errors: BadParameter."""
+    """Check and store the identifier of the request. Errors: BadParameter."""
     if value is not None and not check_request_id(value):
-        raise click.BadParameter("give 1 to 64 letters, digits, or . _ : -")
+        raise click.BadParameter(f"{value!r} does not have 1 to 64 letters, digits, or . _ : -")
     remember(context, parameter, value)
 
 
 def remember(context: click.Context, parameter: click.Parameter, value: object) -> None:
-    """Keep a common option, wherever on the command line it stood."""
+    """Store the value of a common option, wherever it stood on the command line."""
     if value:
         setattr(context.ensure_object(Settings), str(parameter.name), value)
 
@@ -67,7 +67,8 @@ COMMON = (
         metavar="ADDR",
         expose_value=False,
         callback=remember,
-        help="Kernel service: unix:PATH or HOST:PORT ($VIRTMESH_ADDRESS, or what `up` started).",
+        help="Address of the kernel service: unix:PATH or HOST:PORT  [default: $VIRTMESH_ADDRESS,"
+        " or the machine that `up` started]",
     ),
     click.option("--json", is_flag=True, expose_value=False, callback=remember, help="Print JSON."),
     click.option(
@@ -84,20 +85,20 @@ COMMON = (
         is_flag=True,
         expose_value=False,
         callback=remember,
-        help="Say in errors which request of the services' logs it was.",
+        help="Print the request identifier, as in the logs of the services, with an error.",
     ),
     click.option(
         "--request-id",
         metavar="ID",
         expose_value=False,
         callback=identify,
-        help="What to call the request in the services' logs  [default: made up]",
+        help="Request identifier for the logs of the services  [default: a new one]",
     ),
 )
 
 
 def common(function: Function) -> Function:
-    """Give a command the common options."""
+    """Add the common options to a command."""
     for option in reversed(COMMON):
         function = option(function)
     return function
@@ -109,13 +110,13 @@ class Size(click.ParamType[int]):
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the bytes."""
+        """Return the number of bytes."""
         try:
             size = parse_size(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
         if size >= 1 << 63:
-            self.fail(f"{value} is more than any disk holds", param, ctx)
+            self.fail(f"{value} is too large: choose less than 8 EiB", param, ctx)
         return size
 
 
@@ -125,7 +126,7 @@ SIZE = Size()
 def complete_device(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str | CompletionItem]:
-    """Complete the name of a device by asking the machine; nothing when it does not answer."""
+    """Complete the name of a device. Without an answer of the machine, complete nothing."""
     settings = context.find_object(Settings) or Settings()
     try:
         with connect(settings.address, timeout=COMPLETION_SECONDS) as machine:

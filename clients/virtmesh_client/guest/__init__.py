@@ -1,1 +1,1 @@
-"""Real Linux guests whose disks and input devices are served by virtmesh, over vhost-user."""
+"""Run real Linux guests with disks and input devices of virtmesh, over vhost-user."""

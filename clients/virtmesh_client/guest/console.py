@@ -1,8 +1,8 @@
-"""The console of a guest: a pseudo-terminal of its own; the user's terminal is never the guest's.
+"""The console of a guest: a pseudo-terminal of its own, separate from the user's terminal.
 
-What becomes of the user's files then can't harm a guest. User-mode Linux, for one, hangs its
-console up for good at the end of standard input, never reads a file that epoll does not take (such
-as /dev/null), and leaves O_NONBLOCK behind on files that others have open too.
+So the state of the user's files can't harm a guest, and a guest can't harm them. User-mode Linux
+closes its console at the end of standard input, never reads a file that epoll does not support
+(such as /dev/null), and sets O_NONBLOCK on files that other processes have open too.
 """
 
 from __future__ import annotations
@@ -19,34 +19,35 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 BOOTED = re.compile(rb"virtmesh guest: booted\r*\n")
-"""What init.sh says when it hands over: from here on somebody reads the console."""
+"""The line that init.sh prints at its end. After it, a program in the guest reads the console."""
 KEPT_BYTES = 64 << 10
-"""How much of what a guest says as it boots is kept."""
+"""Most of the boot messages that is kept."""
 LEAVE = b"\x1d"
-"""Ctrl-]; so often in a row it stops the guest, as with machinectl."""
+"""Ctrl-], the key that stops the guest."""
 LEAVE_TIMES = 3
+"""How often in a row the key must be pressed, as with machinectl."""
 
 
-class Console:
-    """The pseudo-terminal. It has the size of the user's window, and follows it.
+class GuestConsole:
+    """The pseudo-terminal. It always has the size of the user's terminal, `window`.
 
-    A `plain` one has lines that end as in files, for those who add no carriage return themselves.
+    With `plain`, no carriage return is added to the end of a line.
     """
 
     def __init__(self, window: int, *, plain: bool = False) -> None:
         self._window = window
         self.master, self._slave = os.openpty()
         self.path = os.ttyname(self._slave)
-        # Until the guest sets it up, nothing is echoed and nothing is a signal.
+        # Until the guest sets the terminal up, no key is echoed and none makes a signal.
         tty.setraw(self._slave)
         if plain:
-            # QEMU and user-mode Linux switch OPOST on again.
+            # QEMU and user-mode Linux set OPOST again, so clear ONLCR.
             mode = termios.tcgetattr(self._slave)
             mode[tty.OFLAG] &= ~termios.ONLCR
             termios.tcsetattr(self._slave, termios.TCSANOW, mode)
 
     def __enter__(self) -> Self:
-        """Follow the window."""
+        """Begin to follow the size of the user's terminal."""
         self._handler = signal.signal(signal.SIGWINCH, self._follow)
         self._follow()
         return self
@@ -57,27 +58,30 @@ class Console:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it: what is left of the guest gets SIGHUP."""
+        """Close the pseudo-terminal. Processes of the guest that still run get SIGHUP."""
         signal.signal(signal.SIGWINCH, self._handler)
         self.close_slave()
         os.close(self.master)
 
     def close_slave(self) -> None:
-        """Let the master end with the guest; kept open, it did not end before the guest began."""
+        """Close the slave, so that the master reports its end when the guest ends.
+
+        The slave is open until then, since the master would report an end before the guest starts.
+        """
         if self._slave >= 0:
             os.close(self._slave)
             self._slave = -1
 
     def _follow(self, _number: int = 0, _frame: FrameType | None = None) -> None:
-        """Take the size of the window, if it is one."""
+        """Copy the size of the user's terminal, if it is one."""
         if os.isatty(self._window):
             termios.tcsetwinsize(self.master, termios.tcgetwinsize(self._window))
 
 
-class Booting:
-    """Looks for the line that says that the guest is up; `then` is called once.
+class BootDetector:
+    """Searches the console for the line that says that the guest has booted, then calls `then`.
 
-    While it boots, what it says is passed on or, for `hold`, kept back; the newest is in `held`.
+    Until then output is passed on, or with `hold` kept back. `held` has the newest part of it.
     """
 
     def __init__(self, then: Callable[[], None], *, hold: bool = False) -> None:
@@ -87,7 +91,7 @@ class Booting:
         self.held = b""
 
     def __call__(self, data: bytes) -> bytes:
-        """Look at output; returns what is passed on."""
+        """Search output. Returns the output to pass on."""
         if self.up:
             return data
         text = self.held + data
@@ -101,14 +105,14 @@ class Booting:
         return text[found.end() :] if self._hold else data
 
 
-class Keys:
-    """Passes keys on, and looks for the ones that stop the guest."""
+class StopKeyDetector:
+    """Searches the input for the keys that stop the guest."""
 
     def __init__(self) -> None:
         self._tail = b""
 
     def __call__(self, data: bytes) -> bytes:
-        """Look at input. Errors: KeyboardInterrupt."""
+        """Search input, and return it. Errors: KeyboardInterrupt when the keys were pressed."""
         text = self._tail + data
         if LEAVE * LEAVE_TIMES in text:
             raise KeyboardInterrupt

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# The first process of a guest, in RAM: loads the modules of the kernel, and goes on from the disk
-# that $virtmesh_root names, or stays here. The kernel hands its parameters over as variables.
+# The first process of a guest, in the initramfs. It loads kernel modules. Then it switches to the
+# disk that $virtmesh_root names, or stays in RAM. The kernel passes its parameters as variables.
 /bin/busybox --install -s /bin
 export PATH=/sbin:/bin:/usr/sbin:/usr/bin
 mount -t proc proc /proc
@@ -8,7 +8,7 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 
 for module in /modules/*.ko; do
-    insmod "$module" || echo "virtmesh guest: $module is not loaded"
+    insmod "$module" || echo "virtmesh guest: can't load $module"
 done
 
 root=
@@ -28,10 +28,10 @@ if [ -n "$virtmesh_root" ]; then
 fi
 
 [ -z "$virtmesh_script" ] || stty -onlcr
-# The runner waits for this line: before it, nobody reads the console (console.py).
+# The runner waits for this line (console.py). Before it, no program reads the console.
 echo "virtmesh guest: booted"
 if [ -n "$disk" ] && [ -z "$root" ]; then
-    echo "virtmesh guest: $disk holds no root file system (virtmesh guest image makes one)"
+    echo "virtmesh guest: $disk has no root file system (virtmesh guest image makes one)"
 fi
 if [ -n "$virtmesh_script" ]; then
     exec /sbin/script "$root"

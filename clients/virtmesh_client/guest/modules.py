@@ -1,7 +1,7 @@
-"""Kernel modules: which ones a module needs, in the order in which they are loaded.
+"""Kernel modules: the modules that a module needs, in the order in which they must be loaded.
 
-Read from the modules themselves, so that an unpacked package will do: modules.dep is made when a
-package is installed.
+The dependencies are read from the modules themselves, since an unpacked package has no modules.dep:
+that file is made when a package is installed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 MODULE_NAME = re.compile(r"(.+)\.ko(?:\.xz)?")
 DEPENDS = re.compile(rb"\0depends=([\w,-]*)\0")
-"""What the section .modinfo of a module says of others."""
+"""The dependencies of a module, in its section .modinfo."""
 
 
-class Modules:
+class KernelModules:
     """The modules in a folder, by name."""
 
     def __init__(self, folder: Path) -> None:
@@ -33,10 +33,10 @@ class Modules:
         }
 
     def load_order(self, wanted: Iterable[str]) -> dict[str, bytes]:
-        """Return modules and what they need, by name, first to be loaded first.
+        """Return modules and their dependencies by name, in load order.
 
-        A wanted one that is no file is taken to be built in. Errors: GuestPartMissing for one that
-        another needs.
+        A wanted module without a file is assumed to be built into the kernel.
+        Errors: GuestPartMissing if a dependency has no file.
         """
         found: dict[str, bytes] = {}
         for name in wanted:
@@ -45,7 +45,7 @@ class Modules:
         return found
 
     def _add(self, name: str, found: dict[str, bytes], needing: tuple[str, ...]) -> None:
-        """Add a module behind what it needs; `needing` is the way to it."""
+        """Add a module after its dependencies. `needing` are the modules that depend on it."""
         if name in found or name in needing:
             return
         path = self._files.get(name)
@@ -64,5 +64,5 @@ class Modules:
 
 
 def _spell(name: str) -> str:
-    """Spell a module as the kernel does: in file names "-" and "_" are used alike."""
+    """Return the kernel's name of a module: file names use "-" and "_" alike."""
     return name.replace("-", "_")

@@ -1,11 +1,12 @@
-"""Runs a guest, and ends all of it when its runner is gone: `reaper.py LEASE CONSOLE COMMAND...`.
+"""Runs a guest, and ends all of it when its runner ends: `reaper.py LEASE CONSOLE COMMAND...`.
 
-A runner can be killed. User-mode Linux does not end with its console, and SIGTERM may hang it while
-the console is hung up: somebody has to be there who waits, and kills. LEASE is a pipe whose other
-end the runner holds open for as long as the guest may run. CONSOLE is the terminal that the guest
-leads a session on; further files are those of the reaper. The exit status is the guest's.
+A runner can be killed, but user-mode Linux does not end with its console, and SIGTERM may hang it
+when its console is gone. So this separate process waits for the runner's end and kills the guest.
+LEASE is the descriptor of a pipe; the runner holds its other end open as long as the guest may run.
+CONSOLE is the controlling terminal of the guest. The guest inherits the other descriptors of the
+reaper. The exit status is that of the guest.
 
-It is a program of its own, and imports next to nothing: it takes no time worth speaking of.
+This program imports very little, so that it starts quickly.
 """
 
 from __future__ import annotations
@@ -17,27 +18,27 @@ import sys
 from contextlib import suppress
 
 STOP_SECONDS = 5.0
-"""How long a guest may take to end after SIGTERM."""
-NOT_MINE = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-"""Signals that would end the reaper before its guest."""
-RESET = (*NOT_MINE, signal.SIGPIPE, signal.SIGXFSZ)
-"""What Python, nohup or a shell may have had ignored."""
+"""How long a guest may take to end after SIGTERM, before SIGKILL."""
+IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+"""Signals that the reaper ignores, since it must not end before its guest."""
+DEFAULT_SIGNALS = (*IGNORED_SIGNALS, signal.SIGPIPE, signal.SIGXFSZ)
+"""Signals whose default action the guest gets back. Python, nohup or a shell may ignore them."""
 
 
 def ended(handle: int, seconds: float | None) -> bool:
-    """Wait until the process of a pidfd ends, so many seconds at most."""
+    """Wait until the process of a pidfd ends. Returns False after `seconds`."""
     ready, _, _ = select.select([handle], [], [], seconds)
     return bool(ready)
 
 
 def end_group(leader: int, handle: int) -> None:
-    """End a process group whose leader is not waited for yet: until then its id is its own.
+    """End a process group: user-mode Linux leaves helper processes behind when it is killed.
 
-    User-mode Linux leaves helpers behind when it is killed.
+    The caller has not waited for the leader yet, so no other group can have its id.
     """
     with suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGTERM)
-        # A stopped process takes no SIGTERM.
+        # A stopped process does not handle SIGTERM.
         os.killpg(leader, signal.SIGCONT)
     ended(handle, STOP_SECONDS)
     with suppress(ProcessLookupError):
@@ -45,23 +46,23 @@ def end_group(leader: int, handle: int) -> None:
     ended(handle, None)
 
 
-def keep(lease: int, console: str, command: list[str]) -> int:
-    """Run a guest; returns how it ended: negative for a signal."""
-    for number in NOT_MINE:
+def run_guest(lease: int, console: str, command: list[str]) -> int:
+    """Run a guest. Returns its exit status, or the negative number of the signal that ended it."""
+    for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     os.set_inheritable(lease, False)  # noqa: FBT003 - as os has it
     guest = os.posix_spawnp(
         command[0],
         command,
         os.environ,
-        # The first terminal that the leader of a session opens is its controlling one.
+        # The first terminal that a session leader opens becomes its controlling terminal.
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, console, os.O_RDWR, 0),
             (os.POSIX_SPAWN_DUP2, 0, 1),
             (os.POSIX_SPAWN_DUP2, 0, 2),
         ],
         setsid=True,
-        setsigdef=RESET,
+        setsigdef=DEFAULT_SIGNALS,
     )
     handle = os.pidfd_open(guest)
     select.select([handle, lease], [], [])
@@ -70,8 +71,8 @@ def keep(lease: int, console: str, command: list[str]) -> int:
 
 
 def main() -> None:
-    """Keep a guest, and end as it did."""
-    status = keep(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    """Run a guest, and end with its exit status or its signal."""
+    status = run_guest(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)

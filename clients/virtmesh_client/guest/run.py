@@ -1,7 +1,7 @@
-"""Running a guest, at a terminal or with a script, and ending all of it.
+"""Run a guest, on a terminal or with a script, and end all of its processes.
 
-The guest leads a session on its console (console.py). Its reaper (reaper.py) ends all of it, when
-we want it and when we are gone.
+The guest is the session leader on its console (console.py). Its reaper (reaper.py) ends all its
+processes, on request and when this process ends.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from virtmesh_client.guest import reaper
-from virtmesh_client.guest.console import Booting, Console, Keys
-from virtmesh_client.guest.machines import OUTPUT_FILE, STATUS_FILE
-from virtmesh_client.guest.relay import NO_FILE, Flow, drain, relay
+from virtmesh_client.guest.command_lines import OUTPUT_FILE, STATUS_FILE
+from virtmesh_client.guest.console import BootDetector, GuestConsole, StopKeyDetector
+from virtmesh_client.guest.relay import NO_FILE, Relay, drain_relays, run_relays
 from virtmesh_client.local.exit_status import spell_exit
-from virtmesh_client.serial.raw_terminal import raw_window, screen_restored
+from virtmesh_client.serial.raw_terminal import raw_terminal, terminal_restored
 from virtmesh_common.errors import GuestError, GuestTimeout
 
 if TYPE_CHECKING:
@@ -26,88 +26,91 @@ if TYPE_CHECKING:
     Action = tuple[int, int, int] | tuple[int, int, str, int, int]
 
 STATUS_BYTES = 3
-"""What an exit status takes in decimal."""
+"""Most digits of an exit status in decimal."""
 LEASE_FILE = STATUS_FILE + 1
-"""File of the reaper, whose other end we hold open for as long as the guest may run."""
-KEEPER = (sys.executable, "-I", "-S", reaper.__file__, str(LEASE_FILE))
+"""Descriptor of the reaper. This process holds its other end open while the guest may run."""
+REAPER_COMMAND = (sys.executable, "-I", "-S", reaper.__file__, str(LEASE_FILE))
 
 
 @dataclass
-class Process:
-    """A guest that runs: its reaper, which ends when and as it does."""
+class GuestProcess:
+    """A running guest, as the process of its reaper, which ends with the status of the guest."""
 
     pid: int
     handle: int
-    """Its pidfd."""
+    """pidfd of the process."""
     status: int = 0
-    """As of a shell; negative for a signal. Known after its end."""
+    """Exit status, or the negative number of a signal. It is set when the process has ended."""
 
 
 def run_at_terminal(command: Sequence[str], timeout: float | None = None) -> None:
-    """Run a guest on the user's terminal, until it ends.
+    """Run a guest on the user's terminal until it ends.
 
-    While it boots the terminal stays as it is, so Ctrl-C stops it; then the guest has every key.
-    Errors: GuestTimeout after `timeout` seconds; GuestError; KeyboardInterrupt.
+    While the guest boots, the terminal is not in raw mode, so Ctrl-C stops the guest. After that
+    the guest gets every key. Errors: GuestTimeout after `timeout` seconds; GuestError if the guest
+    fails; KeyboardInterrupt.
     """
     source, target = sys.stdin.fileno(), sys.stdout.fileno()
-    with contextlib.ExitStack() as window, Console(target) as console:
-        screen = window.enter_context(screen_restored(target))
-        keys = Flow(NO_FILE, console.master, Keys())
+    with contextlib.ExitStack() as window, GuestConsole(target) as console:
+        screen = window.enter_context(terminal_restored(target))
+        keys = Relay(NO_FILE, console.master, StopKeyDetector())
 
         def take_keys() -> None:
-            window.enter_context(raw_window(source))
+            window.enter_context(raw_terminal(source))
             keys.source = source
 
-        look = Booting(take_keys)
+        look = BootDetector(take_keys)
 
         def show(data: bytes) -> bytes:
             screen.see(data)
             return look(data)
 
-        process = run(command, console, (), [Flow(console.master, target, show), keys], timeout)
+        process = run(command, console, (), [Relay(console.master, target, show), keys], timeout)
     if process.status:
         raise GuestError(
-            f"the guest ended with {spell_exit(process.status)}: its last lines say more"
+            f"the guest ended with {spell_exit(process.status)}: its last output above tells why"
         )
 
 
 def run_script(command: Sequence[str], timeout: float | None = None) -> int:
-    """Run a guest whose script prints on standard output; returns the script's exit status.
+    """Run a guest with a script, whose output goes to standard output. Returns its exit status.
 
-    What the console says goes to standard error: once the guest is up, or when it fails.
-    Errors: GuestTimeout after `timeout` seconds; GuestError.
+    The console goes to standard error: after the guest has booted, or if it fails.
+    Errors: GuestTimeout after `timeout` seconds; GuestError if the guest does not boot, or ends
+    before its script.
     """
     said = bytearray()
     errors = sys.stderr.fileno()
-    with contextlib.ExitStack() as files, Console(errors, plain=True) as console:
+    with contextlib.ExitStack() as files, GuestConsole(errors, plain=True) as console:
         output, printed = pipe(files)
         statuses, status = pipe(files)
-        boot = Booting(lambda: None, hold=True)
+        boot = BootDetector(lambda: None, hold=True)
 
         def keep(data: bytes) -> bytes:
             said.extend(data[: STATUS_BYTES - len(said)])
             return b""
 
-        flows = [
-            Flow(console.master, errors, boot),
-            Flow(output, sys.stdout.fileno(), bytes),
-            Flow(statuses, NO_FILE, keep),
+        relays = [
+            Relay(console.master, errors, boot),
+            Relay(output, sys.stdout.fileno(), bytes),
+            Relay(statuses, NO_FILE, keep),
         ]
         try:
-            run(command, console, (printed, status), flows, timeout)
+            run(command, console, (printed, status), relays, timeout)
         finally:
             os.write(errors, boot.held)
     if not boot.up:
-        raise GuestError("the guest did not boot: what it said of it is above, if anything")
+        raise GuestError("the guest did not boot: its output, if any, is above")
     if not said.strip().isdigit():
         raise GuestError(
-            "the guest ended before its script did: let the script end, the guest does too then"
+            "the guest ended before its script: do not power off in the script, the guest ends"
+            " after it"
         )
     return int(said)
 
 
 def pipe(files: contextlib.ExitStack) -> tuple[int, int]:
-    """Return a new pipe's ends, the second of which `run` closes."""
+    """Return both ends of a new pipe. `run` closes the second one."""
     ends = os.pipe()
     files.callback(os.close, ends[0])
     return ends
@@ -115,37 +118,41 @@ def pipe(files: contextlib.ExitStack) -> tuple[int, int]:
 
 def run(
     command: Sequence[str],
-    console: Console,
+    console: GuestConsole,
     lines: Sequence[int],
-    flows: Sequence[Flow],
+    relays: Sequence[Relay],
     timeout: float | None,
-) -> Process:
-    """Run a guest until it ends, and carry its flows. Errors: GuestTimeout."""
+) -> GuestProcess:
+    """Run a guest and its relays until it ends. Errors: GuestTimeout."""
     with started(command, console, lines) as process:
-        in_time = relay(flows, process.handle, timeout)
+        in_time = run_relays(relays, process.handle, timeout)
     if not in_time:
-        raise GuestTimeout(f"the guest still ran after {timeout:g} s and was stopped")
-    drain(flows)
+        raise GuestTimeout(
+            f"the guest still ran after {timeout:g} s and was stopped: allow more with --timeout"
+        )
+    drain_relays(relays)
     return process
 
 
 @contextlib.contextmanager
-def started(command: Sequence[str], console: Console, lines: Sequence[int]) -> Iterator[Process]:
-    """Start a guest, its further lines from OUTPUT_FILE on; it is ended with the body."""
+def started(
+    command: Sequence[str], console: GuestConsole, lines: Sequence[int]
+) -> Iterator[GuestProcess]:
+    """Start a guest, with `lines` as its descriptors from OUTPUT_FILE on; end it after the body."""
     lease, held = os.pipe()
-    # A file never has the number of one before it: the console took two files already.
+    # A descriptor of `lines` is never overwritten early: the console has two smaller ones already.
     actions: list[Action] = [
         (os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(lines, OUTPUT_FILE)
     ]
     actions.append((os.POSIX_SPAWN_DUP2, lease, LEASE_FILE))
     actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0))
-    arguments = [*KEEPER, console.path, *command]
+    arguments = [*REAPER_COMMAND, console.path, *command]
     try:
         pid = os.posix_spawn(arguments[0], arguments, os.environ, file_actions=actions, setsid=True)
     finally:
         for file in (lease, *lines):
             os.close(file)
-    process = Process(pid, os.pidfd_open(pid))
+    process = GuestProcess(pid, os.pidfd_open(pid))
     try:
         yield process
     finally:

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# /sbin/init of a guest, in RAM and in the images of `virtmesh guest image`: a shell on the console;
-# when it ends, the guest does.
+# /sbin/init of a guest, in the initramfs and in images of `virtmesh guest image`. It runs a shell on
+# the console. The guest ends when the shell does.
 /bin/busybox --install -s /bin
 export PATH=/sbin:/bin:/usr/sbin:/usr/bin HOME=/
 [ -d /proc/self ] || mount -t proc proc /proc
@@ -9,7 +9,7 @@ export PATH=/sbin:/bin:/usr/sbin:/usr/bin HOME=/
 mount -t tmpfs tmp /tmp
 [ -z "$virtmesh_size" ] || stty rows "${virtmesh_size%x*}" columns "${virtmesh_size#*x}"
 
-echo "virtmesh guest: Linux $(uname -r), root on ${virtmesh_root:-RAM}; exit ends it"
+echo "virtmesh guest: Linux $(uname -r), root on ${virtmesh_root:-RAM}; exit ends the guest"
 PS1='guest# ' setsid cttyhack sh
 sync
 umount -a -r 2>/dev/null

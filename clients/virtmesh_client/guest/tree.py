@@ -1,4 +1,4 @@
-"""The files that a guest starts from: busybox, an init, modules, programs of this host."""
+"""Make the files that a guest boots from: busybox, an init, modules and programs of this host."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from virtmesh_client.guest.host import find_program
-from virtmesh_client.guest.modules import Modules
+from virtmesh_client.guest.modules import KernelModules
+from virtmesh_client.guest.prerequisites import find_program
 from virtmesh_common.errors import GuestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from virtmesh_client.guest.host import Kernel
+    from virtmesh_client.guest.prerequisites import GuestKernel
 
 FOLDERS = ("bin", "dev", "etc", "lib64", "mnt", "modules", "proc", "root", "sbin", "sys", "tmp")
 MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_input", "evdev", "crc32c_generic",
            "ext4")  # fmt: skip
-"""What a guest loads, as far as its kernel has it as modules (ext4 asks for crc32c by name)."""
+"""Modules that a guest loads, if its kernel has them as modules. ext4 needs crc32c by name."""
 
 
 def make_initramfs(
-    file: Path, kernel: Kernel, programs: Sequence[Path], script: bytes | None = None
+    file: Path, kernel: GuestKernel, programs: Sequence[Path], script: bytes | None = None
 ) -> None:
-    """Write the first root file system of a guest. Errors: GuestError; OSError.
+    """Write the initramfs of a guest. Errors: GuestError; GuestPartMissing; OSError.
 
-    A script is run instead of /sbin/init when the command line of the kernel says so.
+    The script runs instead of /sbin/init if the kernel command line has `virtmesh_script`.
     """
     cpio = find_program("cpio", "cpio")
     with tempfile.TemporaryDirectory() as scratch:
@@ -42,7 +42,7 @@ def make_initramfs(
         if script is not None:
             _install("script.sh", tree / "sbin/script")
             (tree / "script").write_bytes(script)
-        loaded = Modules(kernel.modules).load_order(MODULES)
+        loaded = KernelModules(kernel.modules).load_order(MODULES)
         for number, (name, content) in enumerate(loaded.items()):
             (tree / "modules" / f"{number:02}-{name}.ko").write_bytes(content)
         names = "\0".join(sorted(str(path.relative_to(tree)) for path in tree.rglob("*")))
@@ -57,15 +57,19 @@ def make_initramfs(
 
 
 def make_image(file: Path, size: int, programs: Sequence[Path]) -> None:
-    """Make a disk image with an ext4 root file system of `size` bytes. Errors: GuestError; OSError.
+    """Make a disk image with an ext4 root file system of `size` bytes.
 
-    It holds busybox and a shell for /sbin/init. A file that is there is replaced when it is made.
+    It contains busybox, and a shell as /sbin/init. An existing file is replaced at the end.
+    Errors: GuestError if the files do not fit; GuestPartMissing; OSError.
     """
     mke2fs = find_program("mke2fs", "e2fsprogs")
     if file.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "it is a folder: give a file", str(file))
+        raise IsADirectoryError(
+            errno.EISDIR, "this is a folder: give the path of a file", str(file)
+        )
     if not file.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such folder: make it first", str(file.parent))
+        message = "the folder does not exist: make it first"
+        raise FileNotFoundError(errno.ENOENT, message, str(file.parent))
     made = file.with_name(f".{file.name}.{os.getpid()}")
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch)
@@ -81,8 +85,9 @@ def make_image(file: Path, size: int, programs: Sequence[Path]) -> None:
             if done.returncode:
                 needed = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
                 raise GuestError(
-                    f"{file}: no file system of {size >> 10} KiB for files of {needed >> 10} KiB:"
-                    f" give more with --size (mke2fs: {done.stderr.strip().splitlines()[-1]})"
+                    f"{file}: files of {needed >> 10} KiB do not fit into a file system of"
+                    f" {size >> 10} KiB: choose a larger --size (mke2fs:"
+                    f" {done.stderr.strip().splitlines()[-1]})"
                 )
             made.replace(file)
         finally:
@@ -90,12 +95,15 @@ def make_image(file: Path, size: int, programs: Sequence[Path]) -> None:
 
 
 def _fill(tree: Path, programs: Iterable[Path]) -> None:
-    """Put into a tree what every guest has."""
+    """Add the files that every guest has to a tree."""
     for name in FOLDERS:
         (tree / name).mkdir()
     shutil.copy(find_program("busybox", "busybox-static"), tree / "bin/busybox")
     if libraries(tree / "bin/busybox"):
-        raise GuestError("busybox needs libraries: run apt-get install busybox-static")
+        raise GuestError(
+            "the busybox of this host is not static, so it does not run in a guest: run apt-get"
+            " install busybox-static"
+        )
     _install("shell.sh", tree / "sbin/init")
     for program in programs:
         _copy(program, tree / "usr/bin" / program.name)
@@ -104,19 +112,19 @@ def _fill(tree: Path, programs: Iterable[Path]) -> None:
 
 
 def _install(name: str, to: Path) -> None:
-    """Write a script of this package."""
+    """Copy a script of this package into a tree, executable."""
     to.write_bytes(resources.files(__package__).joinpath(name).read_bytes())
     to.chmod(0o755)
 
 
 def _copy(source: Path, to: Path) -> None:
-    """Copy a file, symbolic links followed."""
+    """Copy a file; follow symbolic links."""
     to.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, to)
 
 
 def libraries(program: Path) -> list[Path]:
-    """Return the shared libraries of a program, the dynamic linker among them."""
+    """Return the shared libraries of a program, including the dynamic linker."""
     listed = subprocess.run(  # noqa: S603 - a program of the system
         [find_program("ldd", "libc-bin"), program], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""Input devices: inject keys, text, pointers and touches; watch, record and replay.
+"""Input devices: inject keys, text, pointer moves and touches; watch, record and replay events.
 
 with virtmesh_client.connect() as machine, machine.input("keyboard") as keyboard:
     keyboard.type("Grüße", layout="de")
@@ -13,7 +13,7 @@ from virtmesh_client.input.models import (
     Injected,
     InputInfo,
     InputStats,
-    Output,
+    OutputPacket,
     Played,
     Received,
 )
@@ -28,7 +28,7 @@ __all__ = [
     "Input",
     "InputInfo",
     "InputStats",
-    "Output",
+    "OutputPacket",
     "OutputWatch",
     "Played",
     "Received",

@@ -1,23 +1,23 @@
-"""Input devices for asyncio: the methods of `Input`, awaited (see aio/face.py)."""
+"""Input devices for asyncio: the methods of `Input`, awaited (see aio/proxy.py)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from virtmesh_client.aio.face import ClosingFace, awaited, awaited_as
+from virtmesh_client.aio.proxy import ClosingProxy, awaited, awaited_as
 from virtmesh_client.aio.stream import AsyncStream
 from virtmesh_client.input.device import Input
 
 if TYPE_CHECKING:
-    from virtmesh_client.input.watch import Watch
+    from virtmesh_client.input.watch import InputWatch
 
 Item = TypeVar("Item")
 
 
 class AsyncWatch(AsyncStream[Item]):
-    """A stream that is established; see `Watch`. Cancelling a task that waits for it ends it."""
+    """An open stream; see `InputWatch`. Cancelling a task that waits for it ends the stream."""
 
-    def __init__(self, watch: Watch[Item]) -> None:
+    def __init__(self, watch: InputWatch[Item]) -> None:
         super().__init__(watch)
         self._watch = watch
 
@@ -31,7 +31,7 @@ class AsyncWatch(AsyncStream[Item]):
         self._watch.close()
 
 
-class AsyncInput(ClosingFace[Input]):
+class AsyncInput(ClosingProxy[Input]):
     """An input device, and one injector of it; see `Input` for the methods.
 
     Cancelling a call ends it before its next packet, and releases what it holds down.

@@ -1,4 +1,4 @@
-"""The packets of one call, and what became of each."""
+"""The packets that one call sends, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from virtmesh_common.errors import VirtmeshError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtmesh_client.input.injector import Stream
     from virtmesh_client.input.models import Overflow, Wait
 
 WANTED = {
@@ -24,10 +23,10 @@ WANTED = {
 
 
 @dataclass(eq=False)
-class Sent:
-    """One packet under way."""
+class PendingPacket:
+    """A packet that was sent to the device, and its outcome so far."""
 
-    batch: Batch
+    batch: PacketBatch
     sequence: int
     events: int
     outcome: Outcome = Outcome.SENT
@@ -35,17 +34,17 @@ class Sent:
 
     @property
     def answered(self) -> bool:
-        """True when the device has said whether it takes the packet."""
+        """True when the device has reported any outcome of the packet."""
         return self.outcome is not Outcome.SENT
 
     @property
     def settled(self) -> bool:
-        """True when nothing more is expected."""
+        """True when the packet has reached the outcome that the call waits for, or failed."""
         return self.answered and not Outcome.ACCEPTED <= self.outcome < self.batch.wanted
 
 
-class Batch:
-    """The packets of one call. Cancelling it ends the call before its next packet."""
+class PacketBatch:
+    """The packets of one call. `cancel` ends the call before its next packet."""
 
     def __init__(
         self, wait: Wait, overflow: Overflow, timeout: float | None, wake: Callable[[], None]
@@ -53,38 +52,36 @@ class Batch:
         self.wanted = WANTED[wait]
         self.overflow: Overflow = overflow
         self.timeout = timeout
-        self.packets: list[Sent] = []
+        self.packets: list[PendingPacket] = []
         self.unsettled = 0
-        self.stream: Stream | None = None
-        """The stream that the packets go to, from the first one on."""
         self._wake = wake
         self._cancelled = threading.Event()
 
     @property
     def cancelled(self) -> bool:
-        """True when the call is to end."""
+        """True after `cancel`."""
         return self._cancelled.is_set()
 
     def cancel(self) -> None:
-        """End the call, from any thread."""
+        """End the call. Any thread may call this."""
         self._cancelled.set()
         self._wake()
 
-    def add(self, sequence: int, events: int) -> Sent:
-        """Take a packet in that is being sent."""
-        packet = Sent(self, sequence, events)
+    def add(self, sequence: int, events: int) -> PendingPacket:
+        """Add a packet that is about to be sent. `events` is its number of events."""
+        packet = PendingPacket(self, sequence, events)
         self.packets.append(packet)
         self.unsettled += 1
         return packet
 
     def pause_until(self, moment: float) -> None:
-        """Wait for a moment of the monotonic clock. Errors: VirtmeshError when cancelled."""
+        """Wait until a time of `time.monotonic`. Errors: VirtmeshError if the call is cancelled."""
         left = moment - time.monotonic()
         if self._cancelled.wait(left) if left > 0 else self.cancelled:
             raise VirtmeshError("the call was cancelled")
 
     def result(self, waiting: int) -> Injected:
-        """Sum up; `waiting` packets are in the device's waiting room."""
+        """Summarize the outcomes. `waiting` is the number of packets in the waiting room."""
         outcomes = [packet.outcome for packet in self.packets]
         return Injected(
             outcome=min(outcomes, default=self.wanted).name.lower(),

@@ -1,4 +1,4 @@
-"""One input device of a machine, blocking: press, type, move, touch, record, play, watch."""
+"""An input device of a machine, with blocking calls: press, type, move, touch, record, play."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from virtmesh_client.input.keys import press_chord, release_chord
 from virtmesh_client.input.models import Axis, InputInfo, InputStats, Played
 from virtmesh_client.input.names import button_code, led_code, parse_chord
 from virtmesh_client.input.recording import record
-from virtmesh_client.input.script import at, check, press_keys, undo
+from virtmesh_client.input.script import at, check, press_keys, release_packets
 from virtmesh_client.input.text import Layout, to_packets
 from virtmesh_client.input.touch import Touches
 from virtmesh_client.input.watch import EventWatch, OutputWatch
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from virtmesh_client.channel import KernelChannel
-    from virtmesh_client.input.batch import Batch
+    from virtmesh_client.input.batch import PacketBatch
     from virtmesh_client.input.events import Event, Packet
     from virtmesh_client.input.models import Injected, Overflow, Wait
     from virtmesh_client.input.pointer import Point
@@ -37,23 +37,30 @@ if TYPE_CHECKING:
     from virtmesh_client.input.script import Script
 
 CLICK_SECONDS = 0.02
-"""How long a click holds its button, and a tap its finger."""
+"""How long a click holds its button."""
 TAP_SECONDS = 0.05
+"""How long a tap holds its finger down."""
 
 
 class Input:
     """An input device, and one injector of it. Close it, or use it in a `with`.
 
-    Whatever this injector holds down is released when it is closed, and also when its process or
-    its connection dies. Every call that injects returns `Injected`: what became of its packets. A
-    call is checked as a whole before any of it is sent; its `wait` says when it returns.
+    The device releases all keys and touches of this injector when it is closed, and also when its
+    process or its connection ends. Each call checks all its packets before it sends the first. Each
+    call that injects returns `Injected`, the outcome of its packets; `wait` says when it returns.
 
-    `overflow` says what packets do that find the device's waiting room full; `timeout` is how many
-    seconds may pass without any progress while packets are waited for (without one, for ever).
+    `overflow` says what happens to packets when the device's waiting room is full. `timeout` is the
+    longest time in seconds without any progress while a call waits for packets; None means no
+    limit.
 
-    Methods raise BadEvent, DeviceNotFound, DeviceNotReady, DeviceLost, ServiceUnavailable. When the
-    connection is cut, the error's `metadata` has "accepted" and "unanswered": the number of the
-    last packet known to be accepted, and that of the first whose fate is unknown.
+    Errors: BadEvent, DeviceNotFound, DeviceNotReady, DeviceLost, ServiceUnavailable. If the
+    connection ends, the error's `metadata` has "accepted", the number of the last packet that was
+    accepted, and "unanswered", the number of the first packet without an answer (0 for none).
+
+    Example:
+        with virtmesh_client.connect() as machine, machine.input("keyboard") as keyboard:
+            keyboard.type("Hello", layout="us")
+            keyboard.key("ctrl+alt+delete", wait="delivered")
     """
 
     def __init__(
@@ -79,19 +86,20 @@ class Input:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
-        self._forget()
+        self._forget_state()
         self._injector.close(hurry=kind is not None)
 
     def close(self) -> None:
-        """Release what this injector holds. The next call that injects begins anew.
+        """Release all keys and touches of this injector. The next call that injects opens it again.
 
-        Errors: what cut the connection, when packets that nobody waited for have no answer.
+        Errors: the error that ended the connection, or DeviceNotReady, if packets sent with
+        `wait="none"` have no answer.
         """
-        self._forget()
+        self._forget_state()
         self._injector.close()
 
     def info(self) -> InputInfo:
-        """Describe the device, and say which lights are on now."""
+        """Return the description of the device, and which LEDs are on now."""
         response = self._channel.ask(self._device.GetInfo, input_pb2.GetInfoRequest(), self.name)
         bus, vendor, product, version = (*response.ids, 0, 0, 0, 0)[:4]
         self._info = InputInfo(
@@ -118,15 +126,15 @@ class Input:
     def inject(
         self, events: Iterable[Event | tuple[str, int]], *, wait: Wait = "accepted"
     ) -> Injected:
-        """Inject events, as they are or as names with values; SYN_REPORT divides packets."""
+        """Inject events: `Event` or pairs of code name and value. SYN_REPORT ends a packet."""
         return self._run(at(0.0, split_packets(events)), wait)
 
     def press(self, chord: str, *, wait: Wait = "accepted") -> Injected:
-        """Press keys, such as "ctrl+alt", and hold them until `release`. Errors: UnknownKey."""
+        """Press the keys of a chord, such as "ctrl+alt", and hold them. Errors: UnknownKey."""
         return self._run(at(0.0, press_chord(parse_chord(chord))), wait)
 
     def release(self, chord: str, *, wait: Wait = "accepted") -> Injected:
-        """Release keys, in the reverse order. Errors: UnknownKey."""
+        """Release the keys of a chord, in reverse order. Errors: UnknownKey."""
         return self._run(at(0.0, release_chord(parse_chord(chord))), wait)
 
     def key(
@@ -137,7 +145,10 @@ class Input:
         interval: float = 0.0,
         wait: Wait = "accepted",
     ) -> Injected:
-        """Press and release keys or chords, such as "ctrl+alt+delete". Errors: UnknownKey."""
+        """Press each chord, such as "ctrl+alt+delete", `count` times. Errors: UnknownKey.
+
+        Each press lasts `hold` seconds; `interval` seconds pass between two presses.
+        """
         keys = [parse_chord(chord) for chord in chords]
         return self._run(press_keys(keys, hold=hold, count=count, interval=interval), wait)
 
@@ -150,10 +161,10 @@ class Input:
         delay: float = 0.0,
         wait: Wait = "accepted",
     ) -> Injected:
-        """Type text on a keyboard layout of xkb, `delay` seconds from key to key.
+        """Type text with an xkb keyboard layout. `delay` is the time between keys, in seconds.
 
-        Caps Lock and Num Lock are taken as the device's lights show them. Errors: UntypableText,
-        with every character that the layout does not have, before anything is typed.
+        The LEDs of the device tell whether Caps Lock and Num Lock are on. Errors: UntypableText,
+        before anything is typed; it names every character that the layout does not have.
         """
         info = self.info()
         leds = [name_of(EV_LED, code) for code in info.leds_on]
@@ -166,16 +177,16 @@ class Input:
     def move_rel(
         self, dx: int, dy: int, *, duration: float = 0.0, wait: Wait = "accepted"
     ) -> Injected:
-        """Move by a distance, in the device's units, evenly over `duration` seconds."""
+        """Move by a distance in the device's units, at constant speed for `duration` seconds."""
         return self._run(pointer.move_rel(dx, dy, duration), wait)
 
     def move_to(
         self, x: int, y: int, *, duration: float = 0.0, wait: Wait = "accepted"
     ) -> Injected:
-        """Move to a point, in the device's units (see `point`).
+        """Move to a point, given in the device's units (see `point`).
 
-        Over `duration` seconds in a straight line from where this injector was; its first move
-        goes there at once, since nobody knows where the pointer is.
+        The move takes `duration` seconds and is a straight line from this injector's last point.
+        The first move is immediate, since the position of the pointer is not known yet.
         """
         injected = self._run(pointer.move_abs(self._position, (x, y), duration), wait)
         self._position = (x, y)
@@ -184,7 +195,7 @@ class Input:
     def path(
         self, points: Iterable[Point], *, duration: float, wait: Wait = "accepted"
     ) -> Injected:
-        """Move through points in the device's units, one after the other, evenly in time."""
+        """Move through points, given in the device's units, at equal intervals of time."""
         places = list(points)
         step = duration / max(1, len(places) - 1)
         script = [(n * step, pointer.position(*place)) for n, place in enumerate(places)]
@@ -193,7 +204,7 @@ class Input:
         return injected
 
     def point(self, x: float, y: float) -> Point:
-        """Return the point at fractions (0.0 to 1.0) of the axes. Errors: BadEvent."""
+        """Return a point in the device's units for fractions (0.0 to 1.0). Errors: BadEvent."""
         info = self._known()
         touch = info.has(EV_ABS, CODES["EV_ABS"]["ABS_MT_POSITION_X"])
         names = ("ABS_MT_POSITION_X", "ABS_MT_POSITION_Y") if touch else ("ABS_X", "ABS_Y")
@@ -209,7 +220,7 @@ class Input:
         interval: float = 2 * CLICK_SECONDS,
         wait: Wait = "accepted",
     ) -> Injected:
-        """Click a button, `count=2` for a double click. Errors: UnknownKey."""
+        """Click a button `count` times; 2 is a double click. Errors: UnknownKey."""
         keys = [button_code(button)]
         return self._run(press_keys([keys], hold=hold, count=count, interval=interval), wait)
 
@@ -222,19 +233,19 @@ class Input:
         duration: float = 0.3,
         wait: Wait = "accepted",
     ) -> Injected:
-        """Drag with a button held: to a point, or by a distance where the device is a mouse.
+        """Move with a button held down: by a distance (mouse) or to a point (absolute device).
 
-        `start` is where to press it, on an absolute device. Errors: UnknownKey.
+        `start`, on an absolute device, is where the button is pressed. Errors: UnknownKey.
         """
         code = button_code(button)
         if self._known().has(EV_REL, CODES["EV_REL"]["REL_X"]):
             if start is not None:
-                raise BadEvent(f"{self.name} is relative: drag by a distance, without a start")
+                raise BadEvent(f"{self.name} has relative axes: drag by a distance, without start")
             script = pointer.drag(code, pointer.move_rel(*to, duration), first=[])
             return self._run(script, wait)
         start = start or self._position
         if start is None:
-            raise BadEvent("nobody knows where the pointer is: move it first, or give a start")
+            raise BadEvent(f"{self.name} has not moved yet: move it first, or give a start")
         move = pointer.move_abs(start, to, duration)
         first = at(0.0, [pointer.position(*start)])
         injected = self._run(pointer.drag(code, move, first=first), wait)
@@ -249,12 +260,12 @@ class Input:
         interval: float = 0.0,
         wait: Wait = "accepted",
     ) -> Injected:
-        """Turn the wheels: up and right are positive; parts of notches where it has fine wheels."""
+        """Turn the wheels. Up and right are positive. Parts of notches need a high resolution."""
         script = pointer.scroll(self._known(), (notches, horizontal), interval)
         return self._run(script, wait)
 
     def touch_down(self, x: int, y: int, *, slot: int = 0, wait: Wait = "accepted") -> Injected:
-        """Put a finger down, in the device's units (see `point`)."""
+        """Put a finger down at a point, given in the device's units (see `point`)."""
         return self._touch(lambda fingers: at(0.0, [fingers.down(x, y, slot)]), wait)
 
     def touch_move(self, x: int, y: int, *, slot: int = 0, wait: Wait = "accepted") -> Injected:
@@ -274,7 +285,7 @@ class Input:
         count: int = 1,
         wait: Wait = "accepted",
     ) -> Injected:
-        """Tap with one finger, `count=2` for a double tap."""
+        """Tap with one finger `count` times; 2 is a double tap. `hold` is in seconds."""
         return self._touch(lambda fingers: fingers.tap(x, y, hold, count), wait)
 
     def swipe(
@@ -286,31 +297,31 @@ class Input:
         fingers: int = 1,
         wait: Wait = "accepted",
     ) -> Injected:
-        """Swipe from point to point, with fingers side by side."""
+        """Swipe from `start` to `end` in `duration` seconds, with several fingers side by side."""
         return self._touch(lambda down: down.swipe(start, end, duration, fingers), wait)
 
     def release_all(self) -> list[str]:
-        """Release every key and touch that any injector holds; returns the names of the keys."""
+        """Release every key and touch of all injectors. Returns the names of the keys."""
         request = input_pb2.ReleaseAllRequest()
         response = self._channel.ask(self._device.ReleaseAll, request, self.name)
         self._touches = None
         return [name_of(EV_KEY, code) for code in response.keys]
 
     def set_led(self, led: str, on: bool = True) -> None:  # noqa: FBT001, FBT002 - it is the value
-        """Turn a light on or off, as the operating system does. Errors: UnknownKey."""
+        """Turn an LED on or off, as the operating system does. Errors: UnknownKey."""
         request = input_device_pb2.SetLedRequest(device=self.name, led=led_code(led), on=on)
         self._channel.ask(self._kernel.SetLed, request)
 
     def watch(self, *, seconds: float | None = None) -> EventWatch:
-        """Follow what the driver receives; it is listening when this returns."""
+        """Watch the events that the driver receives, from now on, for `seconds` if given."""
         return EventWatch(self._channel, self.name, seconds)
 
     def watch_output(self, *, seconds: float | None = None) -> OutputWatch:
-        """Follow what the driver sends to the device: lights, sounds, repeat settings."""
+        """Watch what the driver sends to the device: LEDs, sounds and repeat settings."""
         return OutputWatch(self._channel, self.name, seconds)
 
     def record(self, *, seconds: float | None = None, events: int | None = None) -> Recording:
-        """Record what the driver receives, for a time or a count of events (all injectors')."""
+        """Record the events of all injectors that the driver receives, for a time or a number."""
         device = self.info()
         with self.watch(seconds=seconds) as watch, self._channel.running(watch):
             return record(islice(watch, events), device)
@@ -323,9 +334,9 @@ class Input:
         skip_missing: bool = False,
         wait: Wait = "accepted",
     ) -> Played:
-        """Replay a recording, on its own clock; a speed of 0 is as fast as possible.
+        """Replay a recording with its original timing, divided by `speed`. Speed 0 makes no pauses.
 
-        Errors: BadEvent when the device does not have what was recorded, unless that is skipped.
+        Errors: BadEvent if the device does not have a recorded event, unless `skip_missing`.
         """
         info = self._known()
         if skip_missing:
@@ -341,24 +352,24 @@ class Input:
             drift_max_us=round(max(drifts, default=0.0) * 1e6),
         )
 
-    def _forget(self) -> None:
-        """Know nothing of positions and fingers any more."""
+    def _forget_state(self) -> None:
+        """Forget the position of the pointer and the fingers that are down."""
         self._position = None
         self._touches = None
 
     def _known(self) -> InputInfo:
-        """Return the description, which never changes except for the lights."""
+        """Return the description, from memory if possible: only its LEDs ever change."""
         return self._info or self.info()
 
     def _touch(self, make: Callable[[Touches], Script], wait: Wait) -> Injected:
-        """Move fingers; they are where they were when that fails. Errors: BadEvent."""
+        """Run a script of touches. If it fails, the stored fingers stay as they were."""
         fingers = self._touches.copy() if self._touches else Touches(self._known())
         injected = self._run(make(fingers), wait)
         self._touches = fingers
         return injected
 
     def _run(self, script: Script, wait: Wait, drifts: list[float] | None = None) -> Injected:
-        """Check a script, send each packet at its time, and wait for what was asked for."""
+        """Check a script, send each packet at its time, and wait as `wait` says."""
         check(self._known(), script)
         with self._injector.batch(wait, self._overflow, self._timeout) as batch:
             sent: list[Packet] = []
@@ -366,16 +377,16 @@ class Input:
                 self._send(batch, script, sent, drifts)
                 return self._injector.settle(batch)
             except BaseException:
-                self._injector.let_go(undo(sent))
+                self._injector.release_held(release_packets(sent))
                 raise
             finally:
-                if self._injector.is_cut:
-                    self._forget()
+                if self._injector.has_ended:
+                    self._forget_state()
 
     def _send(
-        self, batch: Batch, script: Script, sent: list[Packet], drifts: list[float] | None
+        self, batch: PacketBatch, script: Script, sent: list[Packet], drifts: list[float] | None
     ) -> None:
-        """Send each packet at its time: against the clock, so that delays don't add up."""
+        """Send each packet at its time since the start, so that delays do not add up."""
         self._injector.open()
         start = time.monotonic()
         for moment, packet in script:

@@ -1,4 +1,4 @@
-"""Input events: one event, packets of them, and how both are spelt."""
+"""Input events, and packets of events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ SYN_REPORT = CODES["EV_SYN"]["SYN_REPORT"]
 
 
 class Event(NamedTuple):
-    """One event: evdev type, code and signed 32-bit value."""
+    """One event: evdev type and code (16 bits each) and value (signed, 32 bits).
+
+    Example:
+        press = virtmesh_client.Event(type=1, code=30, value=1)
+        print(press.type_name, press)  # EV_KEY KEY_A 1
+        assert press.code_name == "KEY_A"
+    """
 
     type: int
     code: int
@@ -28,22 +34,22 @@ class Event(NamedTuple):
 
     @classmethod
     def unpack(cls, word: int) -> Event:
-        """Take one event of `read_event` apart: type << 48 | code << 32 | value."""
+        """Unpack an event of `read_event`: type << 48 | code << 32 | value."""
         return cls(*struct.unpack(">HHi", struct.pack(">Q", word)))
 
     @property
     def type_name(self) -> str:
-        """Name of the type, or its number."""
+        """Name of the type, or its number if it has no name."""
         return type_name(self.type)
 
     @property
     def code_name(self) -> str:
-        """Name of the code, or its number."""
+        """Name of the code, or its number if it has no name."""
         return name_of(self.type, self.code)
 
     @property
     def is_report(self) -> bool:
-        """True for SYN_REPORT, the end of a packet."""
+        """True for SYN_REPORT, which ends a packet."""
         return self.type == EV_SYN and self.code == SYN_REPORT
 
     def __str__(self) -> str:
@@ -52,7 +58,7 @@ class Event(NamedTuple):
 
 REPORT = Event(EV_SYN, SYN_REPORT, 0)
 Packet = tuple[Event, ...]
-"""Events that belong together; their SYN_REPORT is left out, unless it has a value."""
+"""Events that belong together. The SYN_REPORT at the end is left out if its value is 0."""
 
 
 def event(name: str, value: int) -> Event:
@@ -66,12 +72,15 @@ def event(name: str, value: int) -> Event:
 
 
 def join_packets(packets: Iterable[Packet]) -> list[Event]:
-    """Spell packets as the driver receives them, each with its SYN_REPORT."""
+    """Return the events of packets as the driver receives them, each packet with SYN_REPORT."""
     return [one for events in packets for one in close_packet(events)]
 
 
 def split_packets(events: Iterable[Event | tuple[str, int]]) -> list[Packet]:
-    """Divide events, or names with values, into packets. Errors: BadEvent for unknown names."""
+    """Split events into packets at each SYN_REPORT. An event may be a pair of name and value.
+
+    Errors: BadEvent for an unknown name.
+    """
     packets: list[Packet] = []
     part: list[Event] = []
     for one in events:
@@ -87,10 +96,10 @@ def split_packets(events: Iterable[Event | tuple[str, int]]) -> list[Packet]:
 
 
 def close_packet(events: Packet) -> Packet:
-    """Put the SYN_REPORT at the end of a packet that has none."""
+    """Return a packet with SYN_REPORT at its end; one is added if it is missing."""
     return events if events and events[-1].is_report else (*events, REPORT)
 
 
 def to_messages(events: Sequence[Event]) -> list[input_pb2.Event]:
-    """Return events as messages."""
+    """Convert events to protobuf messages."""
     return [input_pb2.Event(type=one.type, code=one.code, value=one.value) for one in events]

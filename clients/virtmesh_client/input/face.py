@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh_client.faces import Face
+from virtmesh_client.kind_faces import KindFace
 from virtmesh_common.input import spec
 from virtmesh_common.interface import Interface, RegisterSpace
 
@@ -17,4 +17,4 @@ def known_interface(source: Source) -> Interface:
     return Interface(kind=source.kind, space=RegisterSpace.VIRTIO_CONFIG, registers=spec.CONFIG)
 
 
-FACE = Face(interface=known_interface)
+FACE = KindFace(interface=known_interface)

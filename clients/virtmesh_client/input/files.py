@@ -1,4 +1,8 @@
-"""Recordings in files; what is read decides by its beginning, what is written by its name."""
+"""Load and save recordings.
+
+The first character of a file tells which format it has: "{" is ours, anything else is evemu's.
+When a file is written, its name decides.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +23,22 @@ FILE_LIMIT_BYTES = 1 << 30
 
 
 def load_recording(path: str | Path) -> Recording:
-    """Read a recording, ours or evemu's. Errors: BadRecording with file and line; OSError."""
+    """Read a recording from a file, in our format or evemu's.
+
+    Errors: BadRecording with file and line; OSError.
+    """
     with Path(path).open("rb") as file:
         return parse_recording(file.read(FILE_LIMIT_BYTES), str(path))
 
 
 def parse_recording(content: bytes, name: str) -> Recording:
-    """Take the bytes of a recording apart. Errors: BadRecording."""
+    """Parse the content of a recording file; `name` is used in errors. Errors: BadRecording."""
     try:
-        text = content.decode("utf-8-sig")  # editors of other systems begin with a mark
+        text = content.decode("utf-8-sig")  # some editors write a byte order mark
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise BadRecording(f"{name}: line {line}: not UTF-8 text", line=line, file=name) from None
+        message = f"{name}: line {line}: the bytes are not UTF-8 text"
+        raise BadRecording(message, line=line, file=name) from None
     read = read_recording if text.lstrip().startswith("{") else read_evemu
     try:
         return read(io.StringIO(text))
@@ -39,9 +47,10 @@ def parse_recording(content: bytes, name: str) -> Recording:
 
 
 def save_recording(recording: Recording, path: str | Path, *, overwrite: bool = False) -> None:
-    """Write a recording; a name that ends in .evemu gets evemu's format.
+    """Write a recording to a file: in evemu's format if the name ends in .evemu, else in ours.
 
-    The file gets its name when it is complete. Errors: FileExistsError unless `overwrite`; OSError.
+    The file appears under its name only when it is complete. Errors: FileExistsError if it exists
+    and `overwrite` is false; OSError.
     """
     path = Path(path)
     with new_file(path, overwrite=overwrite) as file:
@@ -49,7 +58,7 @@ def save_recording(recording: Recording, path: str | Path, *, overwrite: bool = 
 
 
 def spell_recording(recording: Recording, *, evemu: bool) -> str:
-    """Return a recording as text."""
+    """Return a recording as the text of a file."""
     text = io.StringIO()
     (write_evemu if evemu else write_recording)(recording, text)
     return text.getvalue()

@@ -1,12 +1,12 @@
-"""The stream of one injector: numbered packets out, what became of each back.
+"""The Inject stream of one injector: it sends numbered packets and receives their outcomes.
 
 Invariant: `_lock` guards everything that the threads share. Three kinds of thread use a stream:
-callers, which send and wait; gRPC's own, which takes the requests from the queue; and one reader
-that belongs to the stream, which alone settles packets. A stream ends once, and every packet that
-has no answer by then stays without one.
+callers send packets and wait; a thread of gRPC takes the requests from the queue; and one reader
+thread of the stream receives the outcomes. Only the reader changes the outcome of a packet. A
+stream ends once. A packet without an answer at that time never gets one.
 
-The device releases what an injector holds when its stream ends: so a stream lives as long as its
-injector is open, not as long as one call.
+The device releases the keys of an injector when its stream ends. So a stream stays open as long as
+its injector is open, not only for one call.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import threading
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
+from weakref import WeakKeyDictionary
 
-from virtmesh_client.input.batch import Batch, Sent
+from virtmesh_client.input.batch import PacketBatch, PendingPacket
 from virtmesh_client.input.events import close_packet, to_messages
 from virtmesh_client.input.models import Outcome
 from virtmesh_common.api.input.v1 import input_pb2
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from virtmesh_client.input.events import Packet
     from virtmesh_client.input.models import Injected, Overflow, Wait
 
-WINDOW = 1024
-"""Packets without an answer at one time: a sender that has so many waits until half are left."""
+UNANSWERED_MAX = 1024
+"""Most packets without an answer. A sender that reaches it waits until half of them are left."""
 CLOSE_SECONDS = 5.0
-"""How long the device may take to answer the last packets and to release what a stream holds."""
+"""How long `close` waits for the device to answer the last packets and to release all keys."""
 
 OUTCOMES = {
     input_pb2.OUTCOME_ACCEPTED: Outcome.ACCEPTED,
@@ -44,19 +45,19 @@ OUTCOMES = {
 OVERFLOWS = {"wait": input_pb2.OVERFLOW_WAIT, "refuse": input_pb2.OVERFLOW_REFUSE}
 
 
-class Stream:
-    """One Inject call."""
+class InjectStream:
+    """One Inject call (virtmesh.input.v1.InputService)."""
 
     def __init__(self, channel: KernelChannel, device: str, lock: threading.Condition) -> None:
         self.error: VirtmeshError | None = None
         self.ended = False
         self.waiting = 0
         self.answers = 0
-        """Responses so far: whether there is progress."""
+        """Number of responses so far. It shows whether there is progress."""
         self._lock = lock
         self._channel = channel
         self._requests: SimpleQueue[input_pb2.InjectRequest | None] = SimpleQueue()
-        self._open: dict[int, Sent] = {}
+        self._open: dict[int, PendingPacket] = {}
         self._unanswered = 0
         self._full = False
         self._call = InputServiceStub(channel.grpc).Inject(
@@ -67,21 +68,24 @@ class Stream:
 
     @property
     def full(self) -> bool:
-        """True when no packet may be sent; the lock is held."""
+        """True when no packet may be sent. The caller holds the lock."""
         if self._full:
-            self._full = self._unanswered > WINDOW // 2
+            self._full = self._unanswered > UNANSWERED_MAX // 2
         else:
-            self._full = self._unanswered >= WINDOW
+            self._full = self._unanswered >= UNANSWERED_MAX
         return self._full
 
-    def send(self, packet: Sent, request: input_pb2.InjectRequest) -> None:
-        """Send one packet; the lock is held."""
+    def send(self, packet: PendingPacket, request: input_pb2.InjectRequest) -> None:
+        """Send one packet. The caller holds the lock."""
         self._open[packet.sequence] = packet
         self._unanswered += 1
         self._requests.put(request)
 
-    def claim(self) -> list[Sent]:
-        """Return the packets without an answer that nobody waits for, once; the lock is held."""
+    def take_unreported(self) -> list[PendingPacket]:
+        """Return the packets without an answer for which no call waits.
+
+        Each packet is returned only once. The caller holds the lock.
+        """
         lost = [
             packet
             for packet in self._open.values()
@@ -92,14 +96,14 @@ class Stream:
         return lost
 
     def close(self, seconds: float) -> None:
-        """End the stream in order; when that takes longer than `seconds`, cut it."""
+        """Half-close the stream and wait for its end; cancel it after `seconds`."""
         self._requests.put(None)
         self._reader.join(seconds)
         cast("Cancellable", self._call).cancel()
         self._reader.join()
 
     def _read(self) -> None:
-        """Settle packets until the stream ends."""
+        """Receive outcomes until the stream ends."""
         error: VirtmeshError | None = None
         try:
             with self._channel.errors():
@@ -116,7 +120,7 @@ class Stream:
                 self._lock.notify_all()
 
     def _settle(self, response: input_pb2.InjectResponse) -> None:
-        """Note what became of a packet; an answer that belongs to none is ignored."""
+        """Store the outcome of a packet. A response to an unknown packet is ignored."""
         self.answers += 1
         self.waiting = response.waiting
         packet = self._open.get(response.sequence)
@@ -130,34 +134,37 @@ class Stream:
         if packet.settled:
             del self._open[response.sequence]
             packet.batch.unsettled -= 1
-        # Waking a waiter for every answer would cost more than the answer.
+        # Waking a caller for every response would cost more than the response itself.
         if not packet.batch.unsettled or (self._full and not self.full):
             self._lock.notify_all()
 
 
 class Injector:
-    """Sends packets to one device, under numbers that ascend over all its streams."""
+    """Sends packets to one device. The packet numbers ascend over all its streams."""
 
     def __init__(self, channel: KernelChannel, device: str) -> None:
         self.device = device
         self._channel = channel
         self._lock = threading.Condition()
-        self._stream: Stream | None = None
+        self._stream: InjectStream | None = None
+        self._streams: WeakKeyDictionary[PacketBatch, InjectStream] = WeakKeyDictionary()
+        """The stream of each call, from its first packet on."""
         self._sequence = 0
 
     def open(self) -> None:
-        """Open the stream, so that the first packet does not wait for that.
+        """Open the stream in advance, so that the first packet is not delayed.
 
-        Errors: what cut the one before, when packets that nobody waited for had no answer.
+        Errors: the error that ended the previous stream, if packets that no call waited for had
+        no answer.
         """
         with self._lock:
-            self._opened()
+            self._open_stream()
 
     def close(self, *, hurry: bool = False) -> None:
-        """End the stream: the device releases what it holds. The next packet opens another.
+        """End the stream, so that the device releases all keys. The next packet opens a new one.
 
-        Errors: what cut the stream, DeviceNotReady too, when packets nobody waits for have no
-        answer; in a hurry they are given up.
+        With `hurry`, packets without an answer are given up. Errors, otherwise: the error that
+        ended the stream, or DeviceNotReady, if packets that no call waits for have no answer.
         """
         with self._lock:
             stream, self._stream = self._stream, None
@@ -165,51 +172,55 @@ class Injector:
             return
         stream.close(0.0 if hurry else CLOSE_SECONDS)
         with self._lock:
-            lost = stream.claim()
+            lost = stream.take_unreported()
         if lost and not hurry:
             stream.error = stream.error or DeviceNotReady(
-                f"{self.device} does not take the packets"
+                f"{self.device} did not accept the last packets within {CLOSE_SECONDS:g} s: does a"
+                " driver read its events?"
             )
-            raise self._cut(stream, lost)
+            raise self._stream_error(stream, lost)
 
     @contextmanager
-    def batch(self, wait: Wait, overflow: Overflow, timeout: float | None) -> Iterator[Batch]:
-        """Collect the packets of one call, which another thread may cancel."""
-        batch = Batch(wait, overflow, timeout, wake=self._wake)
+    def batch(self, wait: Wait, overflow: Overflow, timeout: float | None) -> Iterator[PacketBatch]:
+        """Yield the batch for the packets of one call. Another thread may cancel it."""
+        batch = PacketBatch(wait, overflow, timeout, wake=self._wake)
         with self._channel.running(batch):
             yield batch
 
-    def send(self, batch: Batch, events: Packet) -> None:
+    def send(self, batch: PacketBatch, events: Packet) -> None:
         """Send one packet, without waiting for its outcome.
 
-        Errors: what cut the stream, with an account of the packets; VirtmeshError when cancelled.
+        Errors: the error that ended the stream, with a report of the packets; DeviceNotReady when
+        there is no progress within the timeout; VirtmeshError when the call is cancelled.
         """
         with self._lock:
-            # A call belongs to one stream: what it held is released when that ends.
-            stream = batch.stream or self._opened()
-            batch.stream = stream
+            # A call stays on one stream: when the stream ends, the device releases its keys.
+            stream = self._streams.get(batch) or self._open_stream()
+            self._streams[batch] = stream
             self._await(lambda: not stream.full, stream, batch)
             if stream.ended:
-                raise self._cut(stream, with_unclaimed(stream, batch))
+                raise self._stream_error(stream, with_unreported(stream, batch))
             self._put(stream, batch, events)
 
-    def settle(self, batch: Batch) -> Injected:
-        """Wait for what a batch asked for, and sum up.
+    def settle(self, batch: PacketBatch) -> Injected:
+        """Wait until all packets have the outcome that the batch waits for; return the summary.
 
-        Errors: as `send`; DeviceNotReady when there is no progress within its timeout.
+        Errors: the error that ended the stream, with a report of the packets; DeviceNotReady when
+        there is no progress within the timeout; VirtmeshError when the call is cancelled.
         """
         with self._lock:
-            stream = batch.stream
+            stream = self._streams.get(batch)
             if stream is not None and batch.wanted is not Outcome.SENT:
                 self._await(lambda: not batch.unsettled, stream, batch)
             return batch.result(stream.waiting if stream else 0)
 
-    def let_go(self, packets: Iterable[Packet]) -> None:
-        """Send packets that release what an interrupted call left down.
+    def release_held(self, packets: Iterable[Packet]) -> None:
+        """Send packets that release the keys which an interrupted call still holds.
 
-        Nobody waits for them, and nothing is sent when the stream has ended: that releases too.
+        No call waits for them. If the stream has ended, nothing is sent: the device has released
+        the keys already.
         """
-        batch = Batch("accepted", "wait", None, wake=self._wake)
+        batch = PacketBatch("accepted", "wait", None, wake=self._wake)
         with self._lock:
             stream = self._stream
             for events in packets:
@@ -217,18 +228,18 @@ class Injector:
                     self._put(stream, batch, events)
 
     @property
-    def is_cut(self) -> bool:
-        """True when the stream ended by itself: what it held is released."""
+    def has_ended(self) -> bool:
+        """True when the stream ended without `close`. The device has released its keys."""
         with self._lock:
             return self._stream is not None and self._stream.ended
 
     def _wake(self) -> None:
-        """Let waiting callers look again."""
+        """Wake waiting callers, so that they check their condition again."""
         with self._lock:
             self._lock.notify_all()
 
-    def _put(self, stream: Stream, batch: Batch, events: Packet) -> None:
-        """Send one packet under the next number; the lock is held."""
+    def _put(self, stream: InjectStream, batch: PacketBatch, events: Packet) -> None:
+        """Send one packet under the next number. The caller holds the lock."""
         self._sequence += 1
         stream.send(
             batch.add(self._sequence, len(events)),
@@ -240,21 +251,28 @@ class Injector:
             ),
         )
 
-    def _opened(self) -> Stream:
-        """Return a stream that has not ended; the lock is held.
+    def _open_stream(self) -> InjectStream:
+        """Return a stream that has not ended. The caller holds the lock.
 
-        Errors: what cut the one before, when packets that nobody waited for had no answer.
+        Errors: the error that ended the previous stream, if packets that no call waited for had
+        no answer.
         """
         before = self._stream
         if before is None or before.ended:
             self._stream = None
-            if before is not None and (lost := before.claim()):
-                raise self._cut(before, lost)
-            self._stream = Stream(self._channel, self.device, self._lock)
-        return cast("Stream", self._stream)
+            if before is not None and (lost := before.take_unreported()):
+                raise self._stream_error(before, lost)
+            self._stream = InjectStream(self._channel, self.device, self._lock)
+        return cast("InjectStream", self._stream)
 
-    def _await(self, condition: Callable[[], bool], stream: Stream, batch: Batch) -> None:
-        """Wait with the lock held. Errors: as `settle`."""
+    def _await(
+        self, condition: Callable[[], bool], stream: InjectStream, batch: PacketBatch
+    ) -> None:
+        """Wait for a condition, with the lock held.
+
+        Errors: the error that ended the stream, with a report of the packets; DeviceNotReady when
+        there is no progress within the timeout; VirtmeshError when the call is cancelled.
+        """
         while True:
             answers = stream.answers
             self._lock.wait_for(
@@ -265,30 +283,31 @@ class Injector:
             if condition():
                 return
             if stream.ended:
-                raise self._cut(stream, with_unclaimed(stream, batch))
+                raise self._stream_error(stream, with_unreported(stream, batch))
             if stream.answers == answers:
-                raise account(
+                raise add_packet_report(
                     DeviceNotReady(
-                        f"{self.device} takes no packets: no progress in {batch.timeout:g} s"
+                        f"{self.device} accepted no packet for {batch.timeout:g} s: does a driver"
+                        " read its events?"
                     ),
                     batch.packets,
                 )
 
-    def _cut(self, stream: Stream, packets: list[Sent]) -> VirtmeshError:
-        """Return what ended a stream, with the account of packets that were under way."""
-        cause = stream.error or VirtmeshError(f"{self.device} ended the stream")
-        # A fresh one for each caller: the account is its own.
-        return account(cause.again(), packets)
+    def _stream_error(self, stream: InjectStream, packets: list[PendingPacket]) -> VirtmeshError:
+        """Return the error that ended a stream, with a report of the packets sent on it."""
+        cause = stream.error or VirtmeshError(f"{self.device} ended the Inject stream")
+        # Each caller gets a copy, since each has its own report.
+        return add_packet_report(cause.again(), packets)
 
 
-def with_unclaimed(stream: Stream, batch: Batch) -> list[Sent]:
-    """Return the packets of a batch, and those that nobody else will tell of, in order."""
-    lost = {packet.sequence: packet for packet in [*stream.claim(), *batch.packets]}
+def with_unreported(stream: InjectStream, batch: PacketBatch) -> list[PendingPacket]:
+    """Return the packets of a batch and those that no other call reports, in ascending order."""
+    lost = {packet.sequence: packet for packet in [*stream.take_unreported(), *batch.packets]}
     return [lost[sequence] for sequence in sorted(lost)]
 
 
-def account(error: VirtmeshError, packets: list[Sent]) -> VirtmeshError:
-    """Tell an error which packets have which fate: facts for programs, a note for people."""
+def add_packet_report(error: VirtmeshError, packets: list[PendingPacket]) -> VirtmeshError:
+    """Add a report of packets to an error: `metadata` for programs, a note for people."""
     if not packets:
         return error
     first, last = packets[0].sequence, packets[-1].sequence
@@ -300,8 +319,8 @@ def account(error: VirtmeshError, packets: list[Sent]) -> VirtmeshError:
         "accepted": str(accepted[-1] if accepted else 0),
         "unanswered": str(unknown[0] if unknown else 0),
     }
-    note = f"of the packets {first} to {last}, {len(accepted)} are accepted"
+    note = f"of packets {first} to {last}, {len(accepted)} were accepted"
     if unknown:
-        note += f"; {len(unknown)}, from {unknown[0]} on, have no answer"
+        note += f"; {len(unknown)}, from number {unknown[0]} on, have no answer"
     error.add_note(note)
     return error

@@ -1,4 +1,4 @@
-"""Packets of keys and buttons."""
+"""Packets that press and release keys and buttons."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 def press(key: int) -> Packet:
-    """Press one key."""
+    """Return the packet that presses one key."""
     return (Event(EV_KEY, key, 1),)
 
 
 def release(key: int) -> Packet:
-    """Release one key."""
+    """Return the packet that releases one key."""
     return (Event(EV_KEY, key, 0),)
 
 
 def press_chord(keys: Sequence[int]) -> list[Packet]:
-    """Press keys one after the other."""
+    """Return the packets that press keys in order, one key in each."""
     return [press(key) for key in keys]
 
 
 def release_chord(keys: Sequence[int]) -> list[Packet]:
-    """Release keys in the reverse order."""
+    """Return the packets that release keys in reverse order, one key in each."""
     return [release(key) for key in reversed(keys)]

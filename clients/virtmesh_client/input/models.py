@@ -1,4 +1,4 @@
-"""What the input library returns: plain values, times in seconds unless a name says otherwise."""
+"""Values that the input library returns. Times are in seconds unless a name says otherwise."""
 
 from __future__ import annotations
 
@@ -11,64 +11,83 @@ from virtmesh_common.evdev import TYPES, name_of, type_name
 from virtmesh_common.input.errors import BadEvent
 
 Wait = Literal["none", "accepted", "delivered"]
-"""When a call returns: at once, with its packets in the waiting room, or with the driver."""
+"""When a call returns: at once; when the device has accepted all packets into its waiting room; or
+when the driver has received all of them."""
 Overflow = Literal["wait", "refuse"]
-"""What a packet does that finds the waiting room full."""
+"""What happens to a packet when the waiting room is full: it waits, or the device refuses it."""
 
 KEY_VALUES = (0, 1, 2)
-"""Released, pressed, repeated; drivers repeat keys themselves, recordings hold what they did."""
+"""Values of a key: released, pressed, repeated. Recordings contain repeats that drivers made."""
 DRIVER_TYPES = frozenset(TYPES[name] for name in ("EV_LED", "EV_SND", "EV_REP"))
-"""Types that the driver sends and the device takes."""
+"""Event types that the driver sends to the device."""
 TRACKING_ENDS = -1
-"""ABS_MT_TRACKING_ID of a touch that ends, below the range of the axis."""
+"""ABS_MT_TRACKING_ID of a touch that ends. It is below the range of the axis."""
 
 
 class Outcome(IntEnum):
-    """What became of packets, the worst first."""
+    """Outcome of a packet, the worst first."""
 
     REFUSED = 0
     LOST = 1
     SENT = 2
-    """On its way: nothing is known of it yet."""
+    """The packet was sent and has no answer yet."""
     ACCEPTED = 3
     DELIVERED = 4
 
 
 @dataclass(frozen=True)
 class Injected:
-    """What became of the packets of one call."""
+    """Summary of the packets that one call sent.
+
+    Example:
+        with virtmesh_client.connect() as machine, machine.input("keyboard") as keyboard:
+            injected = keyboard.key("enter", wait="delivered")
+        assert (injected.packets, injected.outcome) == (2, "delivered")
+    """
 
     outcome: str
-    """The worst of its packets: "refused", "lost", "sent", "accepted" or "delivered"."""
+    """The worst outcome of the packets: "refused", "lost", "sent", "accepted" or "delivered"."""
     packets: int
+    """Number of packets."""
     events: int
-    """Without the SYN_REPORT of each packet."""
+    """Number of events, without the SYN_REPORT of each packet."""
     first: int
-    """This injector's number of the first packet; 0 when there is none."""
+    """Number of the first packet, as this injector counts; 0 if there is none."""
     last: int
+    """Number of the last packet, as this injector counts; 0 if there is none."""
     device_packet: int
-    """The device's number of the last packet, ascending over all injectors; 0 when not known."""
+    """Number of the last packet, as the device counts over all injectors; 0 if not known."""
     waiting: int
-    """Packets in the waiting room when the device last said."""
+    """Packets that were in the waiting room at the device's last response."""
     refused: int = 0
+    """Number of packets that the device refused because its waiting room was full."""
     lost: int = 0
+    """Number of packets that were lost because the driver went away."""
 
 
 @dataclass(frozen=True)
 class Played:
-    """A recording that was replayed."""
+    """Result of replaying a recording.
+
+    Example:
+        with virtmesh_client.connect() as machine, machine.input("keyboard") as keyboard:
+            played = keyboard.play(virtmesh_client.Recording())
+        assert (played.injected.packets, played.skipped) == (0, 0)
+    """
 
     injected: Injected
+    """Summary of the packets."""
     seconds: float
+    """How long the replay took."""
     skipped: int
-    """Events that the device does not have, left out as asked."""
+    """Number of events that were left out because the device does not have their codes."""
     drift_max_us: int
-    """How late the latest packet was handed over, against the recording's own times."""
+    """Largest delay of a packet against its time in the recording, in microseconds."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """The range of an absolute axis."""
+    """Range of an absolute axis, in units of the device (struct virtio_input_absinfo)."""
 
     minimum: int
     maximum: int
@@ -79,60 +98,82 @@ class Axis:
     def at(self, fraction: float) -> int:
         """Return the value at a fraction of the range, 0.0 to 1.0. Errors: BadEvent."""
         if not 0.0 <= fraction <= 1.0:
-            raise BadEvent(f"{fraction:.0%} is not on the axis: choose 0% to 100%")
+            raise BadEvent(f"{fraction:.0%} is outside the axis: choose 0% to 100%")
         return self.minimum + round(fraction * (self.maximum - self.minimum))
 
 
 @dataclass(frozen=True)
 class InputInfo:
-    """What an input device is."""
+    """Description of an input device.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            info = machine.input("keyboard").info()
+        assert info.has(1, 30)  # EV_KEY, KEY_A
+    """
 
     name: str
     serial: str
     ids: tuple[int, int, int, int]
     """Bus type, vendor, product, version."""
     personality: str
+    """Name of the personality: the kind of device that it presents, such as "keyboard"."""
     properties: tuple[int, ...]
+    """Numbers of the properties (INPUT_PROP_*)."""
     capabilities: dict[int, frozenset[int]]
-    """Codes by type."""
+    """Event codes by event type."""
     axes: dict[int, Axis]
-    """Absolute axes by code."""
+    """Ranges of the absolute axes, by code."""
     leds_on: tuple[int, ...]
+    """Codes of the LEDs that are on."""
 
     def has(self, kind: int, code: int) -> bool:
-        """Say whether the device has a code."""
+        """Return whether the device has a code. `kind` is its event type."""
         return code in self.capabilities.get(kind, frozenset())
 
     def has_event(self, event: Event) -> bool:
-        """Say whether the device can send such an event, whatever its value."""
+        """Return whether the device can send an event with this type and code."""
         return event.type not in DRIVER_TYPES and self.has(event.type, event.code)
 
     def axis(self, code: int) -> Axis:
-        """Return the range of an absolute axis. Errors: BadEvent."""
+        """Return the range of an absolute axis. Errors: BadEvent if the device does not have it."""
         if code not in self.axes:
-            raise BadEvent(f"{self.name} has no {name_of(EV_ABS, code)}")
+            raise BadEvent(f"{self.name} has no axis {name_of(EV_ABS, code)}")
         return self.axes[code]
 
     def check(self, event: Event) -> None:
-        """Refuse what the device would refuse. Errors: BadEvent."""
+        """Check that the device would accept an event. Errors: BadEvent."""
         if event.type in DRIVER_TYPES:
-            raise BadEvent(f"{event.code_name} is for the driver to send, not for {self.name}")
+            raise BadEvent(
+                f"{event.code_name} can't be injected: {type_name(event.type)} events are for the"
+                f" driver of {self.name} to send"
+            )
         if not self.has(event.type, event.code):
             kind = type_name(event.type)
             raise BadEvent(f"{self.name} has no {event.code_name} ({kind})")
         if event.type == EV_KEY and event.value not in KEY_VALUES:
-            raise BadEvent(f"{event}: a key is 1 (pressed), 0 (released) or 2 (repeated)")
+            raise BadEvent(
+                f"{event}: the value of a key must be 1 (pressed), 0 (released) or 2 (repeated)"
+            )
         axis = self.axes.get(event.code) if event.type == EV_ABS else None
         if axis is None or axis.minimum <= event.value <= axis.maximum:
             return
         if event.code_name == "ABS_MT_TRACKING_ID" and event.value == TRACKING_ENDS:
             return
-        raise BadEvent(f"{event} is out of range: {axis.minimum} to {axis.maximum}")
+        raise BadEvent(
+            f"{event} is out of range: {event.code_name} goes from {axis.minimum} to {axis.maximum}"
+        )
 
 
 @dataclass(frozen=True)
 class InputStats:
-    """Counters of an input device since its service started."""
+    """Counters of an input device since its service started (virtmesh.input.v1).
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            stats = machine.input("keyboard").stats()
+        assert stats.packets_delivered <= stats.packets_accepted
+    """
 
     packets_accepted: int
     packets_delivered: int
@@ -148,19 +189,30 @@ class InputStats:
 
 @dataclass(frozen=True)
 class Received:
-    """One event that the driver received."""
+    """One event that the driver received.
+
+    Example:
+        with virtmesh_client.connect() as machine, machine.input("keyboard") as keyboard:
+            with keyboard.watch() as watch:
+                keyboard.key("a")
+                assert str(next(watch).event) == "KEY_A 1"
+    """
 
     sequence: int
-    """Its number since the driver took the device, from 1 on."""
+    """Number of the event. The first event after the driver attached has number 1."""
     time_us: int
-    """When the driver took it, microseconds since the epoch."""
+    """When the driver received it, in microseconds since 1970-01-01 UTC."""
     event: Event
+    """The event itself."""
 
 
 @dataclass(frozen=True)
-class Output:
-    """One packet that the driver sent to the device, with the lights that are on after it."""
+class OutputPacket:
+    """One packet that the driver sent to the device, such as a change of the LEDs."""
 
     sequence: int
+    """Number of the packet. The first one since the service started has number 1."""
     events: tuple[Event, ...]
+    """The events of the packet."""
     leds_on: tuple[int, ...]
+    """Codes of the LEDs that are on after the packet."""

@@ -1,7 +1,8 @@
-"""Names that people type: keys, buttons, chords.
+"""Names of keys, buttons and LEDs, and chords of keys.
 
-A key has the name of the kernel's header, with or without its prefix, in any case, with or without
-hyphens: "KEY_VOLUMEUP", "volumeup", "volume-up"; or one of the aliases below.
+The name of a key is that of linux/input-event-codes.h. The prefix is optional. Case, hyphens and
+underscores do not matter: "KEY_VOLUMEUP", "volumeup" and "volume-up" are the same key. ALIASES
+lists more names.
 """
 
 from __future__ import annotations
@@ -75,29 +76,29 @@ ALIASES = {
 LED_ALIASES = {"numlock": "LED_NUML", "capslock": "LED_CAPSL", "scrolllock": "LED_SCROLLL"}
 
 
-def plain(name: str) -> str:
-    """Return a name without what people spell in several ways."""
+def normalize(name: str) -> str:
+    """Return a name in lower case, without hyphens and underscores."""
     return name.lower() if len(name) == 1 else name.lower().replace("_", "").replace("-", "")
 
 
-def spellings(prefix: str, codes: dict[str, int] = KEYS) -> Iterator[tuple[str, int]]:
-    """Spell every code of a prefix, with the prefix and without."""
+def name_variants(prefix: str, codes: dict[str, int] = KEYS) -> Iterator[tuple[str, int]]:
+    """Yield the names of all codes with a prefix, each with the prefix and without it."""
     for name, code in codes.items():
         if name.startswith(prefix):
-            yield plain(name), code
-            yield plain(name.removeprefix(prefix)), code
+            yield normalize(name), code
+            yield normalize(name.removeprefix(prefix)), code
 
 
 KEY_BY_NAME = {
-    **dict(spellings("BTN_")),
-    **dict(spellings("KEY_")),
+    **dict(name_variants("BTN_")),
+    **dict(name_variants("KEY_")),
     **{alias: KEYS[name] for alias, name in ALIASES.items()},
 }
-"""A bare name that a key and a button share, such as "left", is the key's."""
-BUTTON_BY_NAME = {**KEY_BY_NAME, **dict(spellings("BTN_"))}
+"""If a key and a button share a name, such as "left", the name means the key."""
+BUTTON_BY_NAME = {**KEY_BY_NAME, **dict(name_variants("BTN_"))}
 LED_BY_NAME = {
-    **dict(spellings("LED_", CODES["EV_LED"])),
-    **{plain(name): CODES["EV_LED"][code] for name, code in LED_ALIASES.items()},
+    **dict(name_variants("LED_", CODES["EV_LED"])),
+    **{normalize(name): CODES["EV_LED"][code] for name, code in LED_ALIASES.items()},
 }
 
 
@@ -112,35 +113,37 @@ def button_code(name: str) -> int:
 
 
 def led_code(name: str) -> int:
-    """Return the code of a light, such as "capslock". Errors: UnknownKey."""
-    return look_up(name, LED_BY_NAME, "light")
+    """Return the code of an LED, such as "capslock". Errors: UnknownKey."""
+    return look_up(name, LED_BY_NAME, "LED")
 
 
 def look_up(name: str, known: dict[str, int], what: str) -> int:
     """Return the code of a name. Errors: UnknownKey."""
-    code = known.get(plain(name))
+    code = known.get(normalize(name))
     if code is not None:
         return code
-    near = difflib.get_close_matches(plain(name), known, SUGGESTIONS)
+    near = difflib.get_close_matches(normalize(name), known, SUGGESTIONS)
     hint = f": did you mean {' or '.join(near)}?" if near else ""
-    raise UnknownKey(f"no {what} is named {name!r}{hint}", name=name, nearest=",".join(near))
+    message = f"no {what} is named {name!r}{hint}"
+    raise UnknownKey(message, name=name, nearest=",".join(near))
 
 
 def parse_chord(text: str) -> tuple[int, ...]:
     """Return the codes of a chord, such as "ctrl+alt+delete", in the order of pressing.
 
-    Errors: UnknownKey, also for an empty part and for a key that stands twice.
+    Errors: UnknownKey, also for an empty name and for a key that occurs twice.
     """
     names = text.split("+")
     codes: list[int] = []
     for name in names:
         if not name:
             raise UnknownKey(
-                f"{text!r} has an empty part: write ctrl+alt+delete, and the key + as plus",
+                f"{text!r} has an empty key name: write a chord as ctrl+alt+delete, and the key"
+                " + as plus",
                 name=text,
             )
         code = key_code(name)
         if code in codes:
-            raise UnknownKey(f"{text!r} holds {name!r} twice", name=name)
+            raise UnknownKey(f"{text!r} has the key {name!r} twice: name each key once", name=name)
         codes.append(code)
     return tuple(codes)

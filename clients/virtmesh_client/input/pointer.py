@@ -1,4 +1,4 @@
-"""Pointers as scripts: moves, clicks, drags, wheels."""
+"""Scripts for pointers: moves, drags and wheels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh_client.input.events import EV_ABS, EV_REL, Event
 from virtmesh_client.input.keys import press, release
-from virtmesh_client.input.script import at, later
+from virtmesh_client.input.script import at, delayed
 from virtmesh_common.evdev import CODES
 from virtmesh_common.input.errors import BadEvent
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Point = tuple[int, int]
 
 STEP_SECONDS = 0.008
-"""Time between the packets of a path: what a USB mouse does (125 reports a second)."""
+"""Time between the packets of a path. A USB mouse has the same rate (125 reports a second)."""
 HI_RES_PER_NOTCH = 120
 """Units of the high-resolution wheels in one notch (Linux, event-codes.rst: REL_WHEEL_HI_RES)."""
 INT32_MAX = (1 << 31) - 1
@@ -33,20 +33,23 @@ WHEELS = (
 )
 
 
-def moments(duration: float) -> Iterator[tuple[float, float]]:
-    """Return the moments of a path: seconds, and the fraction of the way, the last one 1.0."""
+def path_times(duration: float) -> Iterator[tuple[float, float]]:
+    """Yield the time of each step of a path, in seconds, and the fraction of the way by then.
+
+    The last fraction is 1.0. Errors: BadEvent for a duration that is negative or not finite.
+    """
     if not 0 <= duration < math.inf:
-        raise BadEvent(f"{duration} seconds is no duration")
+        raise BadEvent(f"a duration of {duration} seconds is not possible: choose 0 or more")
     steps = max(1, round(duration / STEP_SECONDS))
     for step in range(1, steps + 1):
         yield duration * (step / steps), step / steps
 
 
 def move_rel(dx: int, dy: int, duration: float) -> Script:
-    """Move by a distance; the parts add up to just that."""
+    """Move by a distance. The steps add up to exactly that distance."""
     script: Script = []
     x = y = 0
-    for seconds, fraction in moments(duration):
+    for seconds, fraction in path_times(duration):
         to_x, to_y = round(dx * fraction), round(dy * fraction)
         parts = ((REL["REL_X"], to_x - x), (REL["REL_Y"], to_y - y))
         packet = tuple(Event(EV_REL, code, value) for code, value in parts if value)
@@ -57,51 +60,54 @@ def move_rel(dx: int, dy: int, duration: float) -> Script:
 
 
 def position(x: int, y: int) -> Packet:
-    """Be at a point."""
+    """Return the packet that puts the pointer at a point, in units of the device."""
     return Event(EV_ABS, ABS["ABS_X"], x), Event(EV_ABS, ABS["ABS_Y"], y)
 
 
-def between(start: Point, end: Point, duration: float) -> Iterator[tuple[float, Point]]:
-    """Go in a straight line; the last point is just the end."""
-    for seconds, fraction in moments(duration):
+def line_points(start: Point, end: Point, duration: float) -> Iterator[tuple[float, Point]]:
+    """Yield times and points on a straight line. The last point is exactly the end."""
+    for seconds, fraction in path_times(duration):
         x, y = (round(a + (b - a) * fraction) for a, b in zip(start, end, strict=True))
         yield seconds, (x, y)
 
 
 def move_abs(start: Point | None, end: Point, duration: float) -> Script:
-    """Go to a point in a straight line; from nowhere, at once."""
+    """Move to a point in a straight line, or at once if `start` is None."""
     if start is None:
         return at(0.0, [position(*end)])
-    return [(seconds, position(*point)) for seconds, point in between(start, end, duration)]
+    return [(seconds, position(*point)) for seconds, point in line_points(start, end, duration)]
 
 
 def drag(button: int, move: Script, *, first: Script) -> Script:
-    """Press a button after the packets of `first`, move, release it."""
+    """Send the packets of `first`, press a button, move, and release the button."""
     end = move[-1][0] if move else 0.0
     return [*first, *at(0.0, [press(button)]), *move, *at(end, [release(button)])]
 
 
 def scroll(info: InputInfo, notches: tuple[float, float], interval: float) -> Script:
-    """Turn the wheels: up and right are positive, one packet a notch or part of one.
+    """Turn the wheels. Up and right are positive. Each notch, or part of one, is a packet.
 
-    A device without high-resolution wheels turns by whole notches. Errors: BadEvent.
+    A device without high-resolution wheels can turn only whole notches. Errors: BadEvent.
     """
     script: Script = []
     for count, (wheel, fine) in zip(notches, WHEELS, strict=True):
         if count:
             begin = script[-1][0] + interval if script else 0.0
-            script += later(turn(info, count, wheel, fine, interval), begin)
+            script += delayed(turn(info, count, wheel, fine, interval), begin)
     return script
 
 
 def turn(info: InputInfo, count: float, wheel: int, fine: int, interval: float) -> Script:
-    """Turn one wheel. Errors: BadEvent."""
+    """Turn one wheel. `fine` is the code of its high-resolution events. Errors: BadEvent."""
     if not abs(count) * HI_RES_PER_NOTCH <= INT32_MAX:
-        raise BadEvent(f"{count} notches is more than a wheel turns")
+        most = INT32_MAX // HI_RES_PER_NOTCH
+        raise BadEvent(f"{count} notches are too many for a wheel: choose at most {most}")
     units = round(count * HI_RES_PER_NOTCH)
     has_fine = info.has(EV_REL, fine)
     if units % HI_RES_PER_NOTCH and not has_fine:
-        raise BadEvent(f"{info.name} turns its wheel by whole notches, not by {count:g}")
+        raise BadEvent(
+            f"{info.name} has no high-resolution wheel: choose whole notches, not {count:g}"
+        )
     toward: Callable[[int], int] = (lambda value: value) if units > 0 else (lambda value: -value)
     script: Script = []
     left = abs(units)

@@ -1,13 +1,13 @@
-"""Recordings: what a driver received, with times, in a file that people can read and edit.
+"""Recordings: the events that a driver received, with their times, as a file of JSON lines.
 
-JSON lines. The first says what was recorded from, each other one is one event:
+People can read and edit the file. The first line describes the device; each other line is an event:
 
     {"virtmesh": "input recording", "version": 1, "device": {"name": "virtmesh keyboard", ...}}
     {"us": 0, "type": "EV_KEY", "code": "KEY_A", "value": 1}
     {"us": 0, "type": "EV_SYN", "code": "SYN_REPORT", "value": 0}
 
-Times are microseconds from the first event on. A type or code without a name is a number. A
-recording ends with a SYN_REPORT, as every packet does.
+Times are in microseconds since the first event. A type or code without a name is a number. The last
+event of a recording is a SYN_REPORT, since it consists of whole packets.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ NUMBER_MAX = 0xFFFF
 """Types and codes have 16 bits, values are signed and have 32 (virtio 1.4, 5.8.6)."""
 VALUE_MIN, VALUE_MAX = -(1 << 31), (1 << 31) - 1
 TIME_MAX_US = 1 << 53
-"""About 285 years; what every JSON reader takes exactly."""
+"""About 285 years. Every JSON reader can represent it exactly."""
 LINE_MAX = 1 << 20
-"""Longest line that is read, in characters."""
+"""Longest line that is accepted, in characters."""
 SYN_DROPPED = CODES["EV_SYN"]["SYN_DROPPED"]
 
 PROPERTY_NAMES = {number: name for name, number in PROPERTIES.items()}
@@ -45,7 +45,7 @@ AXIS_FIELDS = ("minimum", "maximum", "fuzz", "flat", "resolution")
 
 @dataclass(frozen=True)
 class TimedEvent:
-    """One event of a recording, microseconds after its first one."""
+    """One event of a recording; `us` is its time in microseconds since the first event."""
 
     us: int
     event: Event
@@ -53,20 +53,27 @@ class TimedEvent:
 
 @dataclass(frozen=True)
 class Recording:
-    """A device's description and what it sent."""
+    """Recorded events, and the description of the device that sent them.
+
+    Example:
+        with virtmesh_client.connect() as machine, machine.input("keyboard") as keyboard:
+            with keyboard.watch() as watch:
+                keyboard.key("a")
+                assert [str(next(watch).event) for _ in range(2)] == ["KEY_A 1", "SYN_REPORT 0"]
+    """
 
     events: tuple[TimedEvent, ...] = ()
     device: InputInfo | None = None
     skipped: tuple[str, ...] = field(default=(), compare=False)
-    """Names of the codes that were left out by `only`."""
+    """Names of the codes that `only` left out."""
 
     @property
     def duration(self) -> float:
-        """Seconds from the first event to the last."""
+        """Time from the first event to the last, in seconds."""
         return self.events[-1].us / 1e6 if self.events else 0.0
 
     def packets(self) -> Iterator[tuple[int, Packet]]:
-        """Return the packets, each with the time of its SYN_REPORT, in microseconds."""
+        """Yield the packets, each with the time of its SYN_REPORT in microseconds."""
         events: list[Event] = []
         for timed in self.events:
             if timed.event != REPORT:
@@ -76,20 +83,23 @@ class Recording:
                 events = []
 
     def script(self, speed: float) -> Script:
-        """Return the packets with their times at a speed; 0 plays them without a pause.
+        """Return the packets with their times, divided by `speed`. Speed 0 makes no pauses.
 
-        Errors: BadEvent.
+        Errors: BadEvent if the speed is negative or not finite.
         """
         if not 0 <= speed < float("inf"):
             raise BadEvent(
-                f"a speed of {speed:g} is not possible: choose 1 for the original, 0 for as fast as"
-                " possible"
+                f"a speed of {speed:g} is not possible: choose 1 for the original speed, or 0 for"
+                " as fast as possible"
             )
         scale = 1 / (speed * 1e6) if speed else 0.0
         return [(us * scale, events) for us, events in self.packets()]
 
     def only(self, info: InputInfo) -> Recording:
-        """Leave out what a device does not have, and packets of which nothing is left."""
+        """Return a recording without the events that a device does not have.
+
+        A packet that would be empty is left out.
+        """
         kept: list[TimedEvent] = []
         skipped: list[str] = []
         packet: list[TimedEvent] = []
@@ -105,7 +115,7 @@ class Recording:
 
 
 def record(received: Iterable[Received], device: InputInfo | None) -> Recording:
-    """Make a recording of what was received; a packet that is not complete yet is left out."""
+    """Make a recording of received events. An incomplete packet at the end is left out."""
     events: list[TimedEvent] = []
     complete = 0
     start = 0
@@ -136,24 +146,24 @@ def write_recording(recording: Recording, file: TextIO) -> None:
 
 
 def read_recording(file: Iterable[str]) -> Recording:
-    """Read JSON lines. Errors: BadRecording with the number of the line."""
+    """Read a recording from JSON lines. Errors: BadRecording with the line number."""
     device: InputInfo | None = None
-    reader = EventReader()
+    reader = RecordingBuilder()
     number = 0
     for number, text in enumerate(file, start=1):
         if len(text) > LINE_MAX:
-            raise bad(number, f"longer than {LINE_MAX} characters")
+            raise line_error(number, f"the line is longer than {LINE_MAX} characters")
         if number == 1:
             device = parse_header(text)
         elif text.strip():
             reader.add(number, *parse_event(number, text))
     if not number:
-        raise bad(1, "the file is empty")
+        raise line_error(1, "the file is empty")
     return Recording(reader.finish(), device)
 
 
-class EventReader:
-    """Collects events that are read from a file, and checks their order and their packets."""
+class RecordingBuilder:
+    """Collects the events of a file, and checks their values, their order and their packets."""
 
     def __init__(self) -> None:
         self._events: list[TimedEvent] = []
@@ -161,82 +171,98 @@ class EventReader:
         self._start: int | None = None
 
     def add(self, line: int, us: int, event: Event) -> None:
-        """Take the next event. Errors: BadRecording."""
+        """Add the next event; `us` is its time in the file. Errors: BadRecording."""
         if not (0 <= event.type <= NUMBER_MAX and 0 <= event.code <= NUMBER_MAX):
-            raise bad(line, f"type and code are 0 to {NUMBER_MAX}")
+            numbers = f"type {event.type}, code {event.code}"
+            raise line_error(line, f"{numbers}: both must be from 0 to {NUMBER_MAX}")
         if not VALUE_MIN <= event.value <= VALUE_MAX:
-            raise bad(line, f"the value {event.value} does not fit 32 bits")
+            raise line_error(line, f"the value {event.value} does not fit into 32 bits")
         if not 0 <= us <= TIME_MAX_US:
-            raise bad(line, f"{us} us is no time")
+            raise line_error(line, f"a time of {us} us is not from 0 to {TIME_MAX_US}")
         if event.type == EV_SYN and event.code == SYN_DROPPED:
-            raise bad(line, "SYN_DROPPED: events were lost here when this was recorded")
+            raise line_error(
+                line, "SYN_DROPPED: the recorder lost events here, so the recording is incomplete"
+            )
         if self._start is None:
             self._start = us
         us -= self._start
         if us < (self._events[-1].us if self._events else 0):
-            raise bad(line, "the time goes back")
+            last = self._events[-1].us
+            raise line_error(
+                line, f"the time {us} us is earlier than that of the event before, {last} us"
+            )
         self._events.append(TimedEvent(us, event))
         self._last_line = line
 
     def finish(self) -> tuple[TimedEvent, ...]:
         """Return the events. Errors: BadRecording when they end within a packet."""
         if self._events and not self._events[-1].event.is_report:
-            raise bad(self._last_line, "the file ends within a packet: no SYN_REPORT follows")
+            raise line_error(
+                self._last_line, "the last packet is incomplete: add a SYN_REPORT after this line"
+            )
         return tuple(self._events)
 
 
-def bad(line: int, message: str) -> BadRecording:
-    """Return an error that names its line."""
+def line_error(line: int, message: str) -> BadRecording:
+    """Return an error whose message names the line."""
     return BadRecording(f"line {line}: {message}", line=line)
 
 
 def parse_header(text: str) -> InputInfo | None:
     """Read the first line. Errors: BadRecording."""
-    header = parse_object(1, text, bad)
+    header = parse_object(1, text, line_error)
     if header.get("virtmesh") != MAGIC:
-        raise bad(1, f'not a recording: it begins with {{"virtmesh": "{MAGIC}", ...}}')
+        raise line_error(
+            1, f'this is not a recording: a recording begins with {{"virtmesh": "{MAGIC}", ...}}'
+        )
     if header.get("version") != VERSION:
-        raise bad(1, f"version {header.get('version')!r} is not known: this reads {VERSION}")
+        raise line_error(
+            1, f"version {header.get('version')!r} is not supported: only version {VERSION} is"
+        )
     device = header.get("device")
     try:
         return parse_device(device) if device is not None else None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise bad(1, f"the device makes no sense: {error!r}") from None
+        raise line_error(1, f"the description of the device is not valid: {error!r}") from None
 
 
 def parse_event(line: int, text: str) -> tuple[int, Event]:
-    """Read one event. Errors: BadRecording."""
-    content = parse_object(line, text, bad)
+    """Parse the line of one event: microseconds and the event. Errors: BadRecording."""
+    content = parse_object(line, text, line_error)
     extra = set(content) ^ {"us", "type", "code", "value"}
     if extra:
-        raise bad(
-            line, f"an event has us, type, code and value; look at {', '.join(sorted(extra))}"
+        raise line_error(
+            line,
+            "an event has exactly the fields us, type, code and value: look at"
+            f" {', '.join(sorted(extra))}",
         )
     kind = number_of(line, content["type"], TYPES, "type")
     codes = CODES.get(type_name(kind), {})
     code = number_of(line, content["code"], codes, "code")
     numbers = [content["us"], content["value"]]
     if any(type(number) is not int for number in numbers):
-        raise bad(line, "us and value are whole numbers")
+        raise line_error(
+            line, f"us and value must be whole numbers, not {numbers[0]!r} and {numbers[1]!r}"
+        )
     return content["us"], Event(kind, code, content["value"])
 
 
-def number_of(line: int, value: object, known: dict[str, int], what: str) -> int:
-    """Return the number of a name, or a number as it is. Errors: BadRecording."""
+def number_of(line: int, value: object, code_from: dict[str, int], what: str) -> int:
+    """Return the number of a name; a number is returned unchanged. Errors: BadRecording."""
     if type(value) is int:
         return value
-    if isinstance(value, str) and value in known:
-        return known[value]
-    raise bad(line, f"no {what} is named {value!r}")
+    if isinstance(value, str) and value in code_from:
+        return code_from[value]
+    raise line_error(line, f"no {what} is named {value!r}")
 
 
 def spell(name: str, number: int) -> str | int:
-    """Spell a number by its name, where it has one."""
+    """Return the name of a number, or the number if it has no name."""
     return name if name[0].isalpha() else number
 
 
 def spell_device(info: InputInfo) -> dict[str, Any]:
-    """Describe a device, with names."""
+    """Return the description of a device as JSON values, with names for numbers."""
     return {
         "name": info.name,
         "serial": info.serial,
@@ -255,11 +281,11 @@ def spell_device(info: InputInfo) -> dict[str, Any]:
 
 
 def parse_device(content: dict[str, Any]) -> InputInfo:
-    """Read a description. Errors: AttributeError, KeyError, TypeError, ValueError."""
+    """Parse a description of a device. Errors: AttributeError, KeyError, TypeError, ValueError."""
     bus, vendor, product, version = (int(number) for number in content["ids"])
     capabilities = {
         TYPES.get(kind) or int(kind, 0): frozenset(
-            known(name, CODES.get(kind, {})) for name in names
+            code_from(name, CODES.get(kind, {})) for name in names
         )
         for kind, names in content["capabilities"].items()
     }
@@ -268,18 +294,20 @@ def parse_device(content: dict[str, Any]) -> InputInfo:
         serial=str(content["serial"]),
         ids=(bus, vendor, product, version),
         personality=str(content["personality"]),
-        properties=tuple(known(name, PROPERTIES) for name in content["properties"]),
+        properties=tuple(code_from(name, PROPERTIES) for name in content["properties"]),
         capabilities=capabilities,
         axes={
-            known(name, CODES["EV_ABS"]): Axis(**{part: int(axis[part]) for part in AXIS_FIELDS})
+            code_from(name, CODES["EV_ABS"]): Axis(
+                **{part: int(axis[part]) for part in AXIS_FIELDS}
+            )
             for name, axis in content["axes"].items()
         },
         leds_on=(),
     )
 
 
-def known(value: object, names: dict[str, int]) -> int:
-    """Return the number of a name, or a number as it is. Errors: KeyError, ValueError."""
+def code_from(value: object, names: dict[str, int]) -> int:
+    """Return the number of a name, or a number as given. Errors: KeyError, ValueError."""
     if isinstance(value, str) and not value[:1].isdigit():
         return names[value]
     return int(str(value), 0)

@@ -1,4 +1,4 @@
-"""Scripts: packets with the time of each, made by pure functions and played on one clock."""
+"""Scripts: packets, each with the time at which it is sent. Pure functions make them."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ if TYPE_CHECKING:
     from virtmesh_client.input.models import InputInfo
 
 Timed = tuple[float, "Packet"]
-"""Seconds from the beginning, and the packet."""
+"""Seconds from the start of the script, and the packet."""
 Script = list[Timed]
 
 EVENTS_MAX = 1024
-"""Most events of a packet, its SYN_REPORT among them (input.proto, InjectRequest)."""
+"""Most events of a packet, including its SYN_REPORT (input.proto, InjectRequest)."""
 ABS_MT_SLOT = CODES["EV_ABS"]["ABS_MT_SLOT"]
 ABS_MT_TRACKING_ID = CODES["EV_ABS"]["ABS_MT_TRACKING_ID"]
 
 
 def at(seconds: float, packets: Iterable[Packet]) -> Script:
-    """Play packets at one moment, one after the other."""
+    """Return a script that sends all packets at the same time, in order."""
     return [(seconds, packet) for packet in packets]
 
 
-def later(script: Script, seconds: float) -> Script:
-    """Begin a script later."""
+def delayed(script: Script, seconds: float) -> Script:
+    """Return a script that begins `seconds` later."""
     return [(moment + seconds, packet) for moment, packet in script]
 
 
 def press_keys(
     chords: Sequence[Sequence[int]], *, hold: float, count: int, interval: float
 ) -> Script:
-    """Press chords in turn, each `count` times for `hold` seconds, `interval` seconds between them.
+    """Press and release each chord `count` times.
 
-    Errors: BadEvent for a count that is no count.
+    Each press lasts `hold` seconds; `interval` seconds pass between a release and the next press.
+    Errors: BadEvent if `count` is less than 1.
     """
     if count < 1:
-        raise BadEvent(f"{count} times is not possible: choose 1 or more")
+        raise BadEvent(f"a count of {count} is not possible: choose 1 or more")
     period = hold + interval
     presses = [keys for keys in chords for _ in range(count)]
     return [
@@ -58,20 +59,23 @@ def press_keys(
 
 
 def check(info: InputInfo, script: Script) -> None:
-    """Refuse a script that the device would refuse, before any of it is sent. Errors: BadEvent."""
+    """Check that the device would accept every packet of a script. Errors: BadEvent."""
     for moment, packet in script:
         if not 0.0 <= moment < float("inf"):
-            raise BadEvent(f"{moment} seconds is no time")
+            raise BadEvent(f"a time of {moment} seconds is not possible: choose 0 or more")
         if len(close_packet(packet)) > EVENTS_MAX:
-            raise BadEvent(f"a packet of {len(packet)} events is too large: {EVENTS_MAX} at most")
+            raise BadEvent(
+                f"a packet of {len(packet)} events is too large: the limit is {EVENTS_MAX} with its"
+                " SYN_REPORT"
+            )
         for event in packet[:-1]:
             info.check(event)
         if packet and not packet[-1].is_report:
             info.check(packet[-1])
 
 
-def undo(packets: Iterable[Packet]) -> list[Packet]:
-    """Return what releases the keys and touches that these packets leave down."""
+def release_packets(packets: Iterable[Packet]) -> list[Packet]:
+    """Return packets that release the keys and end the touches which `packets` leave down."""
     keys: dict[int, None] = {}
     slots: dict[int, None] = {}
     slot = 0

@@ -1,4 +1,4 @@
-"""Touches as packets: protocol B of Linux' multi-touch-protocol.rst, a slot for each finger."""
+"""Packets for touches: protocol B of Linux' multi-touch-protocol.rst, with a slot per finger."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh_client.input.events import EV_ABS, EV_KEY, Event
 from virtmesh_client.input.models import TRACKING_ENDS
-from virtmesh_client.input.pointer import between
+from virtmesh_client.input.pointer import line_points
 from virtmesh_common.evdev import CODES
 from virtmesh_common.input.errors import BadEvent
 
@@ -22,15 +22,18 @@ SLOT, TRACKING_ID = ABS["ABS_MT_SLOT"], ABS["ABS_MT_TRACKING_ID"]
 MT_X, MT_Y = ABS["ABS_MT_POSITION_X"], ABS["ABS_MT_POSITION_Y"]
 MT_PRESSURE, PRESSURE = ABS["ABS_MT_PRESSURE"], ABS["ABS_PRESSURE"]
 PRESSURE_FRACTION = 0.5
-"""A finger that means it presses with half of what the device can tell."""
+"""Pressure of a finger, as a fraction of the axis."""
 TOOLS = ("BTN_TOOL_FINGER", "BTN_TOOL_DOUBLETAP", "BTN_TOOL_TRIPLETAP", "BTN_TOOL_QUADTAP")
-"""How many fingers are down, for devices that say so (touchpads)."""
+"""Keys that say how many fingers are down (touchpads have them)."""
 SPREAD = 0.06
-"""Distance of fingers that swipe together, as a fraction of the axis."""
+"""Distance between fingers that swipe side by side, as a fraction of the axis."""
 
 
 class Touches:
-    """The fingers of one injector on a device. Errors: BadEvent for what is not possible."""
+    """The fingers that one injector holds on a device.
+
+    Errors: BadEvent if the device is no multi-touch device, or a finger can't do what is asked.
+    """
 
     def __init__(self, info: InputInfo) -> None:
         self._info = info
@@ -40,15 +43,15 @@ class Touches:
             info.axis(code)
 
     def copy(self) -> Touches:
-        """Return the same fingers, to be moved by a call that may fail."""
+        """Return a copy, so that a call that fails does not change the original."""
         other = copy.copy(self)
         other._down = dict(self._down)  # noqa: SLF001 - its own class
         return other
 
     def down(self, x: int, y: int, slot: int) -> Packet:
-        """Put a finger down."""
+        """Put a finger down. Errors: BadEvent."""
         if slot in self._down:
-            raise BadEvent(f"the finger of slot {slot} is down already")
+            raise BadEvent(f"the finger of slot {slot} is down already: lift it, or choose another")
         ids = self._info.axis(TRACKING_ID)
         number = ids.minimum + self._next_id % (ids.maximum - ids.minimum + 1)
         self._next_id += 1
@@ -57,43 +60,46 @@ class Touches:
         return (
             Event(EV_ABS, SLOT, slot),
             Event(EV_ABS, TRACKING_ID, number),
-            *self._at(x, y, slot),
-            *self._press((MT_PRESSURE, PRESSURE), PRESSURE_FRACTION),
-            *self._fingers(before),
+            *self._position_events(x, y, slot),
+            *self._pressure_events((MT_PRESSURE, PRESSURE), PRESSURE_FRACTION),
+            *self._count_events(before),
         )
 
     def move(self, x: int, y: int, slot: int) -> Packet:
-        """Move a finger that is down."""
+        """Move a finger that is down. Errors: BadEvent."""
         self._check_down(slot)
         self._down[slot] = (x, y)
-        return Event(EV_ABS, SLOT, slot), *self._at(x, y, slot)
+        return Event(EV_ABS, SLOT, slot), *self._position_events(x, y, slot)
 
     def up(self, slot: int) -> Packet:
-        """Lift a finger."""
+        """Lift a finger. Errors: BadEvent."""
         self._check_down(slot)
         before = len(self._down)
         del self._down[slot]
-        pressure = () if self._down else self._press((PRESSURE,), 0.0)
+        pressure = () if self._down else self._pressure_events((PRESSURE,), 0.0)
         return (
             Event(EV_ABS, SLOT, slot),
             Event(EV_ABS, TRACKING_ID, TRACKING_ENDS),
             *pressure,
-            *self._fingers(before),
+            *self._count_events(before),
         )
 
     def tap(self, x: int, y: int, hold: float, count: int) -> Script:
-        """Put a finger down and lift it, `count` times, with as much time between as it is down."""
+        """Put a finger down and lift it, `count` times.
+
+        It stays down for `hold` seconds each time, and up for as long in between. Errors: BadEvent.
+        """
         if count < 1:
-            raise BadEvent(f"{count} times is not possible: choose 1 or more")
-        slot = self._free(1)[0]
+            raise BadEvent(f"a count of {count} is not possible: choose 1 or more")
+        slot = self._free_slots(1)[0]
         script: Script = []
         for begin in (number * 2 * hold for number in range(count)):
             script += [(begin, self.down(x, y, slot)), (begin + hold, self.up(slot))]
         return script
 
     def swipe(self, start: Point, end: Point, duration: float, fingers: int) -> Script:
-        """Swipe with fingers side by side, the first of them from point to point."""
-        slots = self._free(fingers)
+        """Swipe with several fingers side by side. The first one moves from `start` to `end`."""
+        slots = self._free_slots(fingers)
         width = self._info.axis(MT_X)
         gap = round(SPREAD * (width.maximum - width.minimum))
         shifts = [number * gap for number in range(fingers)]
@@ -102,7 +108,7 @@ class Touches:
         script: Script = []
         for slot, shift in zip(slots, shifts, strict=True):
             script.append((0.0, self.down(start[0] + shift, start[1], slot)))
-        for seconds, (x, y) in between(start, end, duration):
+        for seconds, (x, y) in line_points(start, end, duration):
             moves = [
                 self.move(x + shift, y, slot) for slot, shift in zip(slots, shifts, strict=True)
             ]
@@ -110,20 +116,26 @@ class Touches:
         script += [(duration, self.up(slot)) for slot in slots]
         return script
 
-    def _free(self, count: int) -> list[int]:
-        """Find slots without a finger."""
+    def _free_slots(self, count: int) -> list[int]:
+        """Return slots without a finger. Errors: BadEvent if there are too few."""
         slots = self._info.axis(SLOT)
         free = [one for one in range(slots.minimum, slots.maximum + 1) if one not in self._down]
         if not 1 <= count <= len(free):
-            raise BadEvent(f"{self._info.name} has room for 1 to {len(free)} fingers, not {count}")
+            raise BadEvent(
+                f"{self._info.name} has room for {len(free)} more fingers, not for {count}: lift"
+                " some, or choose fewer"
+            )
         return free[:count]
 
     def _check_down(self, slot: int) -> None:
         if slot not in self._down:
-            raise BadEvent(f"no finger of slot {slot} is down")
+            raise BadEvent(f"no finger is down in slot {slot}: put it down first")
 
-    def _at(self, x: int, y: int, slot: int) -> Packet:
-        """Say where a finger is; the first one is the pointer for those who know only one."""
+    def _position_events(self, x: int, y: int, slot: int) -> Packet:
+        """Return the events for the position of a finger.
+
+        The first finger also moves the pointer, for drivers that know only one touch.
+        """
         place: Packet = (Event(EV_ABS, MT_X, x), Event(EV_ABS, MT_Y, y))
         if slot == next(iter(self._down)):
             both = ((ABS["ABS_X"], x), (ABS["ABS_Y"], y))
@@ -132,16 +144,16 @@ class Touches:
             )
         return place
 
-    def _press(self, codes: tuple[int, ...], fraction: float) -> Packet:
-        """Say how hard a finger presses, for devices that tell."""
+    def _pressure_events(self, codes: tuple[int, ...], fraction: float) -> Packet:
+        """Return the events for the pressure of a finger, if the device has such axes."""
         return tuple(
             Event(EV_ABS, code, self._info.axis(code).at(fraction))
             for code in codes
             if self._info.has(EV_ABS, code)
         )
 
-    def _fingers(self, before: int) -> Packet:
-        """Say how many fingers are down, where that changed what the device says about it."""
+    def _count_events(self, before: int) -> Packet:
+        """Return the key events that change with the number of fingers that are down."""
         after = len(self._down)
         changes = [("BTN_TOUCH", bool(before), bool(after))]
         changes += [

@@ -1,4 +1,4 @@
-"""Streams that say what happens: what the driver received, and what it sent to the device."""
+"""Streams of events: those that the driver received, and those that it sent to the device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 import grpc
 
 from virtmesh_client.input.events import Event
-from virtmesh_client.input.models import Output, Received
+from virtmesh_client.input.models import OutputPacket, Received
 from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.api.kernel.v1 import input_device_pb2
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-class Watch(Generic[Item]):
-    """A stream that is established: nothing that happens from now on is missed.
+class InputWatch(Generic[Item]):
+    """An open stream. It misses nothing that happens after the object is made.
 
-    Iterate it; close it, or use it in a `with`. It ends at the time limit it was given, or when it
-    is closed from another thread. Errors: DeviceLost, WatcherTooSlow.
+    Iterate over it, and close it or use it in a `with`. The stream ends at its time limit, or when
+    any thread closes it. Errors: DeviceLost; WatcherTooSlow if events arrive faster than they are
+    read.
     """
 
     def __init__(self, channel: KernelChannel, call: Any, device: str) -> None:
@@ -41,12 +42,14 @@ class Watch(Generic[Item]):
             try:
                 snapshot = next(self._messages)
             except StopIteration:
-                raise DeviceLost(f"{device} ended the stream before it began") from None
+                raise DeviceLost(
+                    f"{device} ended the stream before its first message: its service is stopping"
+                ) from None
             except BaseException:
                 self.close()
                 raise
         self.sequence: int = snapshot.sequence
-        """The number of the last event or packet before the stream."""
+        """Number of the last event or packet before the stream began."""
         self._begin(snapshot)
 
     def __enter__(self) -> Self:
@@ -64,14 +67,17 @@ class Watch(Generic[Item]):
         return self._items.popleft()
 
     def close(self) -> None:
-        """End the stream."""
+        """End the stream. Any thread may call this."""
         self._closed = True
         cast("Cancellable", self._call).cancel()
 
     cancel = close
 
     def _receive(self) -> Any:
-        """Return the next message. Errors: StopIteration at the end; what ended the stream."""
+        """Return the next message.
+
+        Errors: StopIteration at the end of the stream; DeviceLost; WatcherTooSlow.
+        """
         with self._channel.errors():
             try:
                 return next(self._messages)
@@ -82,15 +88,15 @@ class Watch(Generic[Item]):
                 raise
 
     def _begin(self, snapshot: Any) -> None:
-        """Take the snapshot."""
+        """Store what the snapshot, the first message, says."""
 
     def _take(self, message: Any) -> Iterator[Item]:
-        """Take a message apart."""
+        """Yield the items of a message."""
         raise NotImplementedError
 
 
-class EventWatch(Watch[Received]):
-    """What the driver of a device received, one event at a time."""
+class EventWatch(InputWatch[Received]):
+    """The events that the driver of a device receives."""
 
     def __init__(self, channel: KernelChannel, device: str, seconds: float | None) -> None:
         stub = InputDeviceServiceStub(channel.grpc)
@@ -104,11 +110,11 @@ class EventWatch(Watch[Received]):
             yield Received(first + index, time_us, Event.unpack(word))
 
 
-class OutputWatch(Watch[Output]):
-    """What the driver sent to the device: lights, sounds, repeat settings."""
+class OutputWatch(InputWatch[OutputPacket]):
+    """The packets that the driver sends to the device: LEDs, sounds and repeat settings."""
 
     leds_on: tuple[int, ...]
-    """The lights that were on when the stream began."""
+    """Codes of the LEDs that were on when the stream began."""
 
     def __init__(self, channel: KernelChannel, device: str, seconds: float | None) -> None:
         call = InputServiceStub(channel.grpc).WatchOutput(
@@ -121,6 +127,6 @@ class OutputWatch(Watch[Output]):
     def _begin(self, snapshot: input_pb2.WatchOutputResponse) -> None:
         self.leds_on = tuple(snapshot.leds_on)
 
-    def _take(self, message: input_pb2.WatchOutputResponse) -> Iterator[Output]:
+    def _take(self, message: input_pb2.WatchOutputResponse) -> Iterator[OutputPacket]:
         events = tuple(Event(one.type, one.code, one.value) for one in message.events)
-        yield Output(message.sequence, events, tuple(message.leds_on))
+        yield OutputPacket(message.sequence, events, tuple(message.leds_on))

@@ -1,1 +1,1 @@
-"""Machines that `virtmesh up` started on this host: where they are, and how to stop them."""
+"""Machines that `virtmesh up` started on this host: find them and stop them."""

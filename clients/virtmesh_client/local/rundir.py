@@ -27,22 +27,25 @@ class ProcessState:
     """"kernel", "supervisor", or the kind of device."""
     pid: int
     start_ticks: int
-    """When it started, as /proc/PID/stat says: a pid that is used again has another."""
+    """Start time of /proc/PID/stat. It differs if another process gets the same pid."""
     address: str = ""
+    """Address of its gRPC services."""
     metrics: str = ""
-    """Address of /metrics as HOST:PORT; empty without one."""
+    """Address of /metrics as HOST:PORT; empty without metrics."""
     log: str = ""
+    """Path of its log file."""
     restarts: int = 0
+    """How often the supervisor has restarted it."""
 
     @property
     def alive(self) -> bool:
-        """True while this very process runs."""
+        """True while this process runs, and not only another one with its pid."""
         return start_ticks(self.pid) == self.start_ticks
 
 
 @dataclass(frozen=True)
-class State:
-    """What state.json holds."""
+class MachineState:
+    """The content of state.json."""
 
     name: str
     run_dir: str
@@ -54,17 +57,17 @@ class State:
 
     @property
     def alive(self) -> list[ProcessState]:
-        """The processes that run, the supervisor first."""
+        """The running processes, the supervisor first."""
         return [one for one in (self.supervisor, *self.processes) if one.alive]
 
 
 def start_ticks(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None when it does not run."""
+    """Return the start time of a process in clock ticks since boot; None if it does not run."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The second field, the name, may hold anything; the state is the first field behind it.
+    # The name, field 2, may contain any character. The state follows its last parenthesis.
     fields = text[text.rindex(")") + 2 :].split()
     if fields[0] in {"Z", "X"}:
         return None
@@ -72,36 +75,37 @@ def start_ticks(pid: int) -> int | None:
 
 
 def base() -> Path:
-    """Return the folder that holds the run folders of this user."""
+    """Return the folder of this user for run folders."""
     with warnings.catch_warnings():
-        # Without $XDG_RUNTIME_DIR it warns and names a folder in /tmp; `prepare` checks that one.
+        # Without $XDG_RUNTIME_DIR, platformdirs warns and returns a folder in /tmp, which `prepare`
+        # checks.
         warnings.simplefilter("ignore")
         return Path(platformdirs.user_runtime_dir("virtmesh", appauthor=False))
 
 
 def default(name: str) -> Path:
-    """Return the run folder of a machine: $VIRTMESH_RUN_DIR, or one by its name."""
-    told = os.environ.get(VARIABLE)
-    return Path(told).absolute() if told else base() / name
+    """Return the run folder of a machine: $VIRTMESH_RUN_DIR, or the one with its name."""
+    given = os.environ.get(VARIABLE)
+    return Path(given).absolute() if given else base() / name
 
 
-def load(folder: Path) -> State | None:
-    """Read state.json; None when there is none that makes sense."""
+def load(folder: Path) -> MachineState | None:
+    """Read state.json; None if it does not exist or is not valid."""
     try:
         raw: dict[str, Any] = json.loads((folder / STATE).read_text())
         raw.pop("version")
         raw["supervisor"] = ProcessState(**raw["supervisor"])
         raw["processes"] = tuple(ProcessState(**one) for one in raw["processes"])
-        return State(**raw)
+        return MachineState(**raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
-def running() -> list[State]:
-    """Find the machines of this user that run, by name."""
-    told = os.environ.get(VARIABLE)
-    if told:
-        folders = [Path(told)]
+def running() -> list[MachineState]:
+    """Return the running machines of this user, sorted by name."""
+    given = os.environ.get(VARIABLE)
+    if given:
+        folders = [Path(given)]
     else:
         try:
             folders = sorted(base().iterdir())

@@ -1,4 +1,4 @@
-"""Stopping a machine from outside: `virtmesh down`."""
+"""Stop a machine from another process: `virtmesh down`."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from virtmesh_client.local import rundir
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from virtmesh_client.local.rundir import ProcessState, State
+    from virtmesh_client.local.rundir import MachineState, ProcessState
 
 SUPERVISOR_SECONDS = 30.0
-"""More than a supervisor takes to stop all it has, and to kill what does not stop."""
+"""Longer than a supervisor needs to stop its processes, and to kill those that do not stop."""
 PROCESS_SECONDS = 10.0
 
 
-def stop_machine(state: State) -> list[str]:
-    """Stop every process of a machine; returns the names of those that had to be killed.
+def stop_machine(state: MachineState) -> list[str]:
+    """Stop all processes of a machine. Returns the names of those that had to be killed.
 
-    A pid that another process uses by now is left alone.
+    A process that only has the pid of one of them is not touched.
     """
     killed = []
     if not stop_processes([state.supervisor], SUPERVISOR_SECONDS):
         killed.append("supervisor")
-    # The supervisor has stopped its processes; these are what it could not, or never had the time.
+    # The supervisor stops its processes. Stop those that are left, if it failed or was killed.
     state = rundir.load(Path(state.run_dir)) or state
     kernels = [one for one in state.processes if one.kind == "kernel"]
     devices = [one for one in state.processes if one.kind != "kernel"]
@@ -42,7 +42,7 @@ def stop_machine(state: State) -> list[str]:
 
 
 def stop_processes(processes: Sequence[ProcessState], seconds: float) -> bool:
-    """Stop processes, and kill them when `seconds` are over; returns whether none was killed."""
+    """Stop processes, and kill them after `seconds`. Returns True if none had to be killed."""
     with contextlib.ExitStack() as stack:
         handles = [
             handle
@@ -60,27 +60,27 @@ def stop_processes(processes: Sequence[ProcessState], seconds: float) -> bool:
 
 @contextlib.contextmanager
 def open_process(process: ProcessState) -> Iterator[int | None]:
-    """Open a pidfd of a process, which can never mean another one; None when it is gone."""
+    """Yield a pidfd of a process, which never refers to another one; None if it has ended."""
     try:
         handle = os.pidfd_open(process.pid)
     except (ProcessLookupError, ValueError):
         yield None
         return
     try:
-        # Compared after the open: from here on the pid can't be given to another process unseen.
+        # Compare after the open: from here on the pidfd shows if the process ends.
         yield handle if process.alive else None
     finally:
         os.close(handle)
 
 
 def send(handle: int, number: signal.Signals) -> None:
-    """Send a signal to a process that may be gone."""
+    """Send a signal to a process, which may have ended."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(handle, number)
 
 
 def wait_for(handles: Sequence[int], seconds: float) -> list[int]:
-    """Wait until processes end; returns those that did not."""
+    """Wait up to `seconds` for each process to end. Returns those that did not."""
     left = []
     for handle in handles:
         ready, _, _ = select.select([handle], [], [], seconds)

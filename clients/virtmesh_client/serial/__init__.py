@@ -1,4 +1,4 @@
-"""Serial ports: write, read, expect, watch; consoles, pseudo-terminals, RFC 2217.
+"""Serial ports: write, read, expect and watch; consoles, pseudo-terminals and RFC 2217 servers.
 
 with virtmesh_client.connect() as machine, machine.serial("serial") as serial:
     serial.send_line("help")
@@ -8,17 +8,17 @@ with virtmesh_client.connect() as machine, machine.serial("serial") as serial:
 from virtmesh_client.serial.device import Serial
 from virtmesh_client.serial.models import (
     OLDEST,
-    Back,
-    Event,
+    Disconnected,
     Gap,
-    Gone,
     LineFormat,
     Lines,
     Output,
     PortLines,
     Position,
+    Reconnected,
     Restarted,
     Sent,
+    SerialEvent,
     SerialInfo,
     SerialStats,
 )
@@ -27,19 +27,19 @@ from virtmesh_client.serial.watch import SerialWatch
 
 __all__ = [
     "OLDEST",
-    "Back",
-    "Event",
+    "Disconnected",
     "Gap",
-    "Gone",
     "LineFormat",
     "Lines",
     "Match",
     "Output",
     "PortLines",
     "Position",
+    "Reconnected",
     "Restarted",
     "Sent",
     "Serial",
+    "SerialEvent",
     "SerialInfo",
     "SerialStats",
     "SerialWatch",

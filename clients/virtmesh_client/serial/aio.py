@@ -1,21 +1,21 @@
-"""Serial ports for asyncio: the methods of `Serial`, awaited (see aio/face.py)."""
+"""Serial ports for asyncio: the methods of `Serial`, awaited (see aio/proxy.py)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from virtmesh_client.aio.face import ClosingFace, awaited, awaited_as
+from virtmesh_client.aio.proxy import ClosingProxy, awaited, awaited_as
 from virtmesh_client.aio.stream import AsyncStream
 from virtmesh_client.aio.threads import run
 from virtmesh_client.serial.device import Serial
-from virtmesh_client.serial.models import Event
+from virtmesh_client.serial.models import SerialEvent
 
 if TYPE_CHECKING:
     from virtmesh_client.serial.models import Position
     from virtmesh_client.serial.watch import SerialWatch
 
 
-class AsyncSerialWatch(AsyncStream[Event]):
+class AsyncSerialWatch(AsyncStream[SerialEvent]):
     """What happens on a line; see `SerialWatch`. Cancelling a task that waits for it ends it."""
 
     def __init__(self, watch: SerialWatch) -> None:
@@ -32,7 +32,7 @@ class AsyncSerialWatch(AsyncStream[Event]):
         await run(self._watch.close)
 
 
-class AsyncSerial(ClosingFace[Serial]):
+class AsyncSerial(ClosingProxy[Serial]):
     """A serial port, and one terminal at the far end of its line; see `Serial` for the methods.
 
     Cancelling a call ends it; input that was sent stays sent.

@@ -1,4 +1,4 @@
-"""The messages of virtmesh.uart.v1 as the library's values, and back."""
+"""Conversions between the messages of virtmesh.uart.v1 and the values of this library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ERRORS = {
 
 
 def to_format(message: pb.LineFormat) -> LineFormat:
-    """Return how the port is set."""
+    """Return the line format."""
     return LineFormat(message.baud, message.data_bits, message.parity, message.stop_half_bits / 2)
 
 
@@ -52,12 +52,12 @@ def to_stats(message: pb.GetStatsResponse) -> SerialStats:
 
 
 def from_lines(**lines: bool | None) -> pb.Lines:
-    """Return the lines to set; those that are None stay as they are."""
+    """Return a message with the lines to set. A line that is None keeps its state."""
     return pb.Lines(**{name: value for name, value in lines.items() if value is not None})
 
 
 def to_input(data: bytes, error: ErrorName | None, flow: FlowName) -> pb.Input:
-    """Return input for the line."""
+    """Return a message with input for the line."""
     return pb.Input(
         data=data,
         error=ERRORS[error] if error else pb.LINE_ERROR_UNSPECIFIED,

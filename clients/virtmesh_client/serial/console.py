@@ -1,4 +1,4 @@
-"""A console: a person's window, or a script's pipes, at the far end of the line."""
+"""A console at the far end of the line: on a person's terminal, or on the pipes of a script."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
-from virtmesh_client.serial.models import Back, Gap, Gone, Output, Restarted
-from virtmesh_client.serial.patterns import Unmatched, spell
+from virtmesh_client.serial.models import Disconnected, Gap, Output, Reconnected, Restarted
+from virtmesh_client.serial.patterns import UnmatchedText, spell
 from virtmesh_client.serial.pump import Pump
-from virtmesh_client.serial.raw_terminal import Screen
+from virtmesh_client.serial.raw_terminal import ScreenTracker
 from virtmesh_common.errors import DeviceLost
 from virtmesh_common.uart.errors import ExpectTimeout
 
@@ -17,91 +17,99 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Iterator
 
-    from virtmesh_client.serial.models import Event
-    from virtmesh_client.serial.pump import Files
-    from virtmesh_client.serial.terminal import Terminal
+    from virtmesh_client.serial.models import SerialEvent
+    from virtmesh_client.serial.pump import FilePair
+    from virtmesh_client.serial.terminal import SerialTerminal
 
 BELL = b"\a"
 STEP_SECONDS = 0.1
-"""How exactly silence is measured."""
+"""Precision with which silence is measured."""
 
 
 @dataclass
-class Ending:
-    """When a console that nobody leaves by a key ends: after its input, and then ..."""
+class EndCondition:
+    """When a console without an escape key ends. It never ends before the end of its input."""
 
     until: re.Pattern[str] | None = None
-    """... when the machine has sent this, ..."""
+    """The console ends when the machine has sent a match."""
     quiet: float | None = None
-    """... or when it has sent nothing for so many seconds (without `until`; with it: an error)."""
+    """The console ends when the machine has sent nothing for so many seconds. If `until` is given
+    and has not matched by then, that is an error."""
 
 
 @dataclass
-class Options:
-    """How a console behaves."""
+class ConsoleOptions:
+    """Options of a console."""
 
     escape: bytes | None = None
-    """The key that leaves, empty for none; None where input is no window."""
+    """The key that ends the console, empty for no key. None if the input is not a terminal."""
     log: BinaryIO | None = None
-    """Gets what the machine sends, as it is."""
+    """File that gets all output of the machine, unchanged."""
     tell: Callable[[str], object] = lambda _line: None
-    """Called with news, such as that the machine is gone."""
-    ending: Ending = field(default_factory=Ending)
+    """Called with a line for the user, such as that the machine is gone."""
+    ending: EndCondition = field(default_factory=EndCondition)
 
 
-class Console(Pump):
-    """What the machine sends goes to the files, what they bring goes to the machine."""
+class ConsolePump(Pump):
+    """Copies output of the machine to the files, and input from the files to the machine."""
 
     def __init__(
-        self, terminal: Terminal, files: Files, options: Options, screen: Screen | None = None
+        self,
+        terminal: SerialTerminal,
+        files: FilePair,
+        options: ConsoleOptions,
+        screen: ScreenTracker | None = None,
     ) -> None:
         super().__init__(terminal, files)
-        self._screen = screen or Screen()
+        self._screen = screen or ScreenTracker()
         self._options = options
-        self._text = Unmatched()
+        self._text = UnmatchedText()
         self._matched = False
         self._input_ended = False
         self.uncertain = 0
-        """Characters that may be lost, as the service went away while they were under way."""
+        """Characters that may be lost, since the connection ended while they were under way."""
         self.missed = 0
-        """Bytes that the machine sent and this console did not get."""
+        """Bytes that the machine sent and this console did not receive."""
         self._heard_at = time.monotonic()
 
-    def events(self) -> Iterator[Event]:
-        """Yield what happens until a key, the pattern or silence ends it. Errors: ExpectTimeout."""
+    def events(self) -> Iterator[SerialEvent]:
+        """Yield events until the escape key, the pattern or silence ends the console.
+
+        Errors: ExpectTimeout; DeviceLost.
+        """
         step = STEP_SECONDS if self._options.escape is None else None
         while not self.files.ended and not self._done:
             event = self.terminal.next_event(step)
             if event is not None:
                 yield event
 
-    def take(self, event: Event) -> None:
-        """Show what the machine sends, and say what becomes of it."""
+    def take(self, event: SerialEvent) -> None:
+        """Show output of the machine, and tell the user when the connection changes."""
         name, tell = self.terminal.device, self._options.tell
         match event:
             case Output(data=data):
                 self._show(data)
-            case Gone(reason=reason, uncertain=uncertain):
+            case Disconnected(reason=reason, uncertain=uncertain):
                 self.uncertain += uncertain
-                lost = f"; {uncertain} characters may be lost" if uncertain else ""
-                tell(f"{name} is gone, waiting for it ({reason}{lost})")
-            case Back():
-                tell(f"{name} is back")
+                lost = f"; {uncertain} characters of the input may be lost" if uncertain else ""
+                tell(f"the connection to {name} is lost, waiting for it ({reason}{lost})")
+            case Reconnected():
+                tell(f"{name} is connected again")
             case Restarted():
-                tell(f"{name} has begun a new life")
+                tell(f"the service of {name} was restarted: earlier output is gone")
             case Gap(missed_bytes=missed):
                 self.missed += missed
-                tell(f"{missed} bytes of {name} were missed here")
+                tell(f"{missed} bytes of output of {name} are missing here")
 
     def give(self, data: bytes) -> None:
-        """Send what was typed, up to the key that leaves."""
+        """Send what was typed. The escape key ends the console."""
         if self._options.escape is None:
             self.send(data)
             return
         key = self._options.escape
         typed, escape, _ = data.partition(key) if key else (data, b"", b"")
         if len(typed) > self.terminal.room:
-            # A person must always be able to leave, so nothing waits here.
+            # Do not wait for room here: the escape key must always work.
             self.files.write(BELL)
         elif typed:
             self.send(typed)
@@ -109,12 +117,12 @@ class Console(Pump):
             self.stop()
 
     def finish(self) -> None:
-        """Go on after the end of the input, as the options say."""
+        """Note the end of the input. `_done` decides when the console ends."""
         self._heard_at = time.monotonic()
         self._input_ended = True
 
     def _show(self, data: bytes) -> None:
-        """Show output."""
+        """Write output to the terminal and the log, and search it for the pattern."""
         self._heard_at = time.monotonic()
         self._screen.see(data)
         if self._options.log is not None:
@@ -127,7 +135,11 @@ class Console(Pump):
 
     @property
     def _done(self) -> bool:
-        """True when the ending has come. Errors: ExpectTimeout, DeviceLost when it does not."""
+        """True when the end condition is met.
+
+        Errors: ExpectTimeout if the machine is silent and the pattern did not match; DeviceLost if
+        the machine is silent because the connection is lost.
+        """
         ending = self._options.ending
         if not self._input_ended or not self.settled(0.0):
             return False
@@ -137,10 +149,12 @@ class Console(Pump):
         if ending.quiet is None or silent < ending.quiet:
             return False
         if self.terminal.gone is not None:
-            raise DeviceLost(f"{self.terminal.device} is gone: {self.terminal.gone}")
+            raise DeviceLost(
+                f"the connection to {self.terminal.device} is lost: {self.terminal.gone}"
+            )
         if ending.until is not None:
             raise ExpectTimeout(
-                f"{self.terminal.device} was silent for {silent:.3g} s and did not send"
-                f" {spell([ending.until])}: {self._text.shown()}"
+                f"{self.terminal.device} sent nothing for {silent:.3g} s, and"
+                f" {spell([ending.until])} did not match its output: {self._text.shown()}"
             )
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh_client.faces import Face
+from virtmesh_client.kind_faces import KindFace
 from virtmesh_client.trace.register_names import WindowNames
 from virtmesh_common.interface import Interface, RegisterSpace
 from virtmesh_common.uart import spec as uart
@@ -53,7 +53,7 @@ def known_interface(source: Source) -> Interface:
     return Interface(kind=source.kind, space=RegisterSpace.WINDOW, registers=table)
 
 
-FACE = Face(
+FACE = KindFace(
     interface=known_interface,
     names=UartNames,
     may_differ=dict.fromkeys(("RBR", "IIR", "LSR", "MSR"), FAR_END),

@@ -1,6 +1,6 @@
-"""What a terminal has learned and nobody has read yet: bounded, the oldest is dropped first.
+"""Received events that were not read yet. The queue is bounded; the oldest event is dropped first.
 
-Whoever calls holds the terminal's lock.
+All callers hold the lock of the terminal.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 from virtmesh_client.serial.models import Gap, Output
 
 if TYPE_CHECKING:
-    from virtmesh_client.serial.models import Event
+    from virtmesh_client.serial.models import SerialEvent
 
 LIMIT_BYTES = 16 << 20
-"""Most that is kept for a reader that does not read."""
+"""Limit for the size of all events that are kept."""
 EVENT_BYTES = 64
-"""What any event counts beside its bytes."""
+"""Size that each event counts, in addition to its data."""
 
 
 class Inbox:
-    """Events in order."""
+    """A queue of events."""
 
     def __init__(self) -> None:
-        self._events: deque[Event] = deque()
+        self._events: deque[SerialEvent] = deque()
         self._size = 0
         self._dropped = 0
         self._resume_at = 0
@@ -31,8 +31,8 @@ class Inbox:
     def __bool__(self) -> bool:
         return bool(self._events) or bool(self._dropped)
 
-    def put(self, event: Event) -> None:
-        """Take an event in."""
+    def put(self, event: SerialEvent) -> None:
+        """Add an event. Drop the oldest events if the limit is exceeded."""
         self._events.append(event)
         self._size += weigh(event)
         while self._size > LIMIT_BYTES:
@@ -46,13 +46,13 @@ class Inbox:
                 self._resume_at = oldest.offset
 
     def purge(self) -> None:
-        """Drop all output, as its reader asked for: that is no gap."""
+        """Drop all output. The reader asked for it, so it is not reported as a gap."""
         self._events = deque(one for one in self._events if not isinstance(one, Output))
         self._size = sum(weigh(one) for one in self._events)
         self._dropped = 0
 
-    def take(self) -> Event:
-        """Return the oldest event. Errors: IndexError when there is none."""
+    def take(self) -> SerialEvent:
+        """Remove and return the oldest event. Errors: IndexError if there is none."""
         if self._dropped:
             gap = Gap(self._resume_at, self._dropped)
             self._dropped = 0
@@ -62,6 +62,6 @@ class Inbox:
         return event
 
 
-def weigh(event: Event) -> int:
-    """Return what an event counts."""
+def weigh(event: SerialEvent) -> int:
+    """Return the size of an event."""
     return EVENT_BYTES + (len(event.data) if isinstance(event, Output) else 0)

@@ -1,4 +1,4 @@
-"""What the serial library returns: plain values, times in seconds, places in bytes."""
+"""Values that the serial library returns. Times are in seconds, offsets in bytes."""
 
 from __future__ import annotations
 
@@ -6,31 +6,37 @@ from dataclasses import dataclass
 from typing import Literal
 
 Wait = Literal["sent", "taken"]
-"""When a call that writes returns: on its way, or off the line (received, or overrun)."""
+"""When a call that writes returns: when its input was sent, or when all of it has left the line
+(the port received it, or it was lost to an overrun)."""
 FlowName = Literal["wait", "none"]
-"""Whether a writer waits for room, or overruns the receiver."""
+"""Whether input waits for room in the receiver's FIFO, or overruns it."""
 ErrorName = Literal["parity", "framing", "break"]
-"""What a line can do to a character."""
+"""Errors that a character can have on the line."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """A place in what the machine sends: offsets belong to one life of the service, its epoch.
+    """A position in the output of the machine. `Serial.position` returns it; `since` takes it.
 
-    An empty epoch is the present one.
+    Example:
+        with virtmesh_client.connect() as machine, machine.serial() as serial:
+            position = serial.position
+        assert position.offset >= 0
     """
 
     offset: int
+    """Bytes since the service started."""
     epoch: str = ""
+    """Identifier of the run of the service that counts them. Empty means the present run."""
 
 
 OLDEST = Position(0)
-"""The oldest byte that is kept."""
+"""Position of the oldest byte that the service still has."""
 
 
 @dataclass(frozen=True)
 class Lines:
-    """The modem lines that the far end drives. True is asserted."""
+    """The modem lines that the far end drives. True means asserted."""
 
     cts: bool
     dsr: bool
@@ -40,7 +46,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class PortLines:
-    """The lines that the machine drives, and whether it sends a break."""
+    """The lines that the machine drives, and whether it sends a break. True means asserted."""
 
     dtr: bool
     rts: bool
@@ -51,7 +57,7 @@ class PortLines:
 
 @dataclass(frozen=True)
 class LineFormat:
-    """How the driver has set the port; `baud` is 0 when the divisor is."""
+    """The format that the driver has set. `baud` is 0 if the divisor is 0."""
 
     baud: int
     data_bits: int
@@ -65,28 +71,47 @@ class LineFormat:
 
 @dataclass(frozen=True)
 class SerialInfo:
-    """The state of a serial port."""
+    """The state of a serial port.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            info = machine.serial().info()
+        assert info.format.data_bits == 8
+    """
 
     name: str
     format: LineFormat
     port_lines: PortLines
     lines: Lines
     paced: bool
+    """True if characters take the time that the baud rate says."""
     epoch: str
+    """Identifier of this run of the service."""
     scrollback_offset: int
-    """Offset of the oldest byte that is kept."""
+    """Offset of the oldest byte of output that the service still has."""
     output_offset: int
-    """Offset of the next byte."""
+    """Offset of the next byte of output."""
     scrollback_bytes: int
+    """Largest size of the kept output."""
     waiting_bytes: int
+    """Input that waits for room in the receiver's FIFO."""
     waiting_bytes_max: int
+    """Limit of `waiting_bytes`."""
     watchers: int
+    """Number of clients that receive the output."""
     attached: bool
+    """True while a driver is attached."""
 
 
 @dataclass(frozen=True)
 class SerialStats:
-    """Counters of a serial port since its service started (virtmesh.uart.v1.GetStatsResponse)."""
+    """Counters of a serial port since its service started (virtmesh.uart.v1.GetStatsResponse).
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            stats = machine.serial().stats()
+        assert stats.overruns == 0
+    """
 
     received: int
     transmitted: int
@@ -105,26 +130,35 @@ class SerialStats:
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of the input of one call."""
+    """Result of a call that writes.
+
+    Example:
+        with virtmesh_client.connect() as machine, machine.serial() as serial:
+            sent = serial.send_line("help")
+        assert (sent.characters, sent.overrun) == (5, 0)
+    """
 
     characters: int
-    """Characters sent; a break counts as one."""
+    """Number of characters sent. A break counts as one."""
     outcome: Wait
+    """What the call waited for: "sent" or "taken"."""
     overrun: int = 0
-    """Those lost to an overrun, as far as is known: of all that this terminal sent meanwhile."""
+    """Number of characters lost to an overrun during the call. If several threads write through one
+    terminal, it includes the characters of the others."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """What the machine sent."""
+    """Output of the machine."""
 
     offset: int
+    """Position of the first byte, in bytes since the service started."""
     data: bytes
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Bytes before `offset` that this client did not get: the scrollback holds them no more."""
+    """Output before `offset` that this client did not receive and that is not kept any more."""
 
     offset: int
     missed_bytes: int
@@ -132,25 +166,26 @@ class Gap:
 
 @dataclass(frozen=True)
 class Restarted:
-    """The service began a new life: offsets begin anew, at `offset`, in this epoch."""
+    """The service was restarted. Offsets count from 0 again; output continues at `offset`."""
 
     epoch: str
     offset: int
 
 
 @dataclass(frozen=True)
-class Gone:
-    """The connection or the service is gone; the client tries again by itself."""
+class Disconnected:
+    """The connection is lost. The client connects again by itself."""
 
     reason: str
+    """Message of the error that ended the connection."""
     uncertain: int
-    """Characters that were under way to the machine: they may have arrived, or not."""
+    """Characters that were under way to the machine. They may or may not have arrived."""
 
 
 @dataclass(frozen=True)
-class Back:
-    """The connection is back; output goes on where it ended."""
+class Reconnected:
+    """The connection works again. Output continues where it ended."""
 
 
-Event = Output | Gap | Restarted | Gone | Back | PortLines | LineFormat
-"""What a terminal learns, in order."""
+SerialEvent = Output | Gap | Restarted | Disconnected | Reconnected | PortLines | LineFormat
+"""The events of a terminal, in order."""

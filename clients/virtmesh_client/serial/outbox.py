@@ -1,7 +1,8 @@
-"""Input on its way to the machine: what is held, what is sent, what has left the line.
+"""Input on its way to the machine: held, sent, and settled (it has left the line).
 
-Places count the characters of one terminal over all its streams; a break is one character.
-Invariant: settled <= sent <= put <= settled + WINDOW, and whoever calls holds the terminal's lock.
+Positions count the characters of one terminal over all its streams. A break counts as one.
+Invariants: settled <= sent <= put <= settled + UNSETTLED_MAX. All callers hold the lock of the
+terminal.
 """
 
 from __future__ import annotations
@@ -17,28 +18,28 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 64 << 10
 """Most input in one message (virtmesh.uart.v1.Input)."""
-WINDOW = 256 << 10
-"""Characters that have not left the line: a sender that has so many waits."""
+UNSETTLED_MAX = 256 << 10
+"""Limit for characters that have not left the line. A sender that reaches it waits."""
 
 
 @dataclass
 class Ticket:
-    """The input of one call: places from `start` on, to `end`."""
+    """The input of one call, from position `start` to position `end`."""
 
     start: int
     end: int
     overrun_before: int
     uncertain: int = 0
-    """Characters of it that were under way when a stream ended."""
+    """Characters of this input that were under way when a stream ended."""
 
 
 class Outbox:
-    """The accounts of one terminal's input."""
+    """The input of one terminal that has not been settled."""
 
     def __init__(self) -> None:
         self.overrun = 0
         self.settled = 0
-        """Characters that have left the line, or were lost sight of with their stream."""
+        """Characters that have left the line, or were under way when their stream ended."""
         self._put = 0
         self._sent = 0
         self._held: deque[tuple[int, pb.Input]] = deque()
@@ -48,45 +49,48 @@ class Outbox:
 
     @property
     def room(self) -> int:
-        """Characters that may be put now."""
-        return WINDOW - (self._put - self.settled)
+        """Number of characters that `put` accepts now."""
+        return UNSETTLED_MAX - (self._put - self.settled)
 
     def open(self) -> Ticket:
-        """Begin the account of a call."""
+        """Return a ticket for the input of a call."""
         ticket = Ticket(self._put, self._put, self.overrun)
         self._tickets.append(ticket)
         return ticket
 
     def close(self, ticket: Ticket) -> None:
-        """End the account of a call; its input stays."""
+        """Forget the ticket of a call that has ended. Its input is still sent."""
         self._tickets.remove(ticket)
 
     def put(self, ticket: Ticket, message: pb.Input) -> None:
-        """Take one message of input, for which there is room."""
+        """Hold one message of input. The caller has checked `room`."""
         characters = max(1, len(message.data))
         self._held.append((characters, message))
         self._put += characters
         ticket.end = self._put
 
     def send(self) -> Iterator[pb.Input]:
-        """Hand over what is held, to a stream that is there."""
+        """Yield the held messages, to be sent on the open stream."""
         while self._held:
             characters, message = self._held.popleft()
             self._sent += characters
             yield message
 
     def begin(self) -> None:
-        """Begin a stream."""
+        """Note that a stream begins."""
         self._stream_start = self._sent
         self._stream_overrun = self.overrun
 
     def taken(self, characters: int, overrun: int) -> None:
-        """Note what has left the line since the stream began; never more than was sent."""
+        """Note how many characters have left the line since the stream began.
+
+        The service sends the numbers, so they are limited to what was sent.
+        """
         self.settled = max(self.settled, min(self._sent, self._stream_start + characters))
         self.overrun = max(self.overrun, self._stream_overrun + overrun)
 
     def end(self) -> int:
-        """Lose sight of what is under way, with its stream; returns how many characters that is."""
+        """Note that the stream ended. Returns how many characters were under way."""
         uncertain = self._sent - self.settled
         for ticket in self._tickets:
             first, last = max(ticket.start, self.settled), min(ticket.end, self._sent)

@@ -1,7 +1,8 @@
-"""Carries bytes both ways between a terminal and files of this host: a window, a pty, a socket.
+"""Copies bytes in both directions between a serial terminal and files: a tty, a pty or a socket.
 
-Two threads: who calls `run` takes events and writes, a second one reads input. Each can end the
-other: `Files.end` ends waits for files, `Terminal.close` waits for the line.
+Two threads do it. The caller of `run` receives events and writes to the files; a second thread
+reads input from the files. Each can end the other: `FilePair.end` ends a wait for files, and
+`SerialTerminal.close` ends a wait for the line.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from virtmesh_common.errors import VirtmeshError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from virtmesh_client.serial.models import ErrorName, Event
-    from virtmesh_client.serial.terminal import Terminal
+    from virtmesh_client.serial.models import ErrorName, SerialEvent
+    from virtmesh_client.serial.terminal import SerialTerminal
 
 READ_BYTES = 64 << 10
 PIECE_BYTES = select.PIPE_BUF
-"""What a file that is ready to be written takes without waiting."""
+"""A file that poll reports as writable takes at least so many bytes without blocking."""
 HANG_UP = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
-class Files:
-    """Where input comes from and output goes, and a way to end waits for them.
+class FilePair:
+    """A file that input is read from, a file that output is written to, and a way to end waits.
 
-    A negative source is one that has ended.
+    A negative `source` means that there is no input.
     """
 
     def __init__(self, source: int, target: int) -> None:
@@ -48,18 +49,18 @@ class Files:
         return self._ended
 
     def end(self) -> None:
-        """End every wait, from now on."""
+        """End all waits, now and later. Any thread may call this."""
         self._ended = True
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake, b"\0")
 
     def close(self) -> None:
-        """Close what this object opened; nobody waits any more."""
+        """Close the descriptors that this object opened. No thread may be waiting."""
         os.close(self._woken)
         os.close(self._wake)
 
     def read(self) -> bytes:
-        """Wait for input; nothing when it ends, or the wait does. Errors: OSError."""
+        """Wait for input. Returns b"" at its end and after `end`. Errors: OSError."""
         while not self._ended and self._source >= 0:
             if self.ready(self._source, select.POLLIN):
                 with contextlib.suppress(BlockingIOError):
@@ -67,7 +68,7 @@ class Files:
         return b""
 
     def write(self, data: bytes) -> None:
-        """Write all of it, unless the wait is ended. Errors: OSError, such as BrokenPipeError."""
+        """Write all data, or stop after `end`. Errors: OSError, such as BrokenPipeError."""
         view = memoryview(data)
         while view and not self._ended:
             if self.ready(self._target, select.POLLOUT):
@@ -75,7 +76,7 @@ class Files:
                     view = view[os.write(self._target, view[:PIECE_BYTES]) :]
 
     def ready(self, file: int, what: int, seconds: float | None = None) -> int:
-        """Wait for a file; returns what it is ready for (poll), 0 when the wait ended."""
+        """Wait for poll events (`what`) of a file. Returns them; 0 after `end` or `seconds`."""
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
         if file >= 0:
@@ -84,21 +85,21 @@ class Files:
         return next((events for one, events in found if one == file), 0)
 
     def pause(self, seconds: float) -> None:
-        """Wait a while, or until the wait is ended."""
+        """Wait for a time, or until `end`."""
         self.ready(-1, 0, seconds)
 
 
 class Pump:
-    """Carries bytes until either side ends. What else it does is for subclasses."""
+    """Copies bytes until either side ends. Subclasses decide what happens with each event."""
 
-    def __init__(self, terminal: Terminal, files: Files) -> None:
+    def __init__(self, terminal: SerialTerminal, files: FilePair) -> None:
         self.terminal = terminal
         self.files = files
         self._ticket = terminal.ticket()
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Carry. Errors: OSError of the files; what ended the terminal for good."""
+        """Copy until the end. Errors: OSError of the files; VirtmeshError of the terminal."""
         reader = threading.Thread(target=self._read, name="virtmesh-pump", daemon=True)
         reader.start()
         hurry = True
@@ -113,41 +114,41 @@ class Pump:
         if self._error is not None:
             raise self._error
 
-    def events(self) -> Iterator[Event]:
-        """Yield what happens, until `stop`."""
+    def events(self) -> Iterator[SerialEvent]:
+        """Yield the events of the line until `stop`."""
         while (event := self.terminal.next_event()) is not None and not self.files.ended:
             yield event
 
-    def take(self, event: Event) -> None:
-        """Take what happened on the line."""
+    def take(self, event: SerialEvent) -> None:
+        """Handle an event of the line."""
         raise NotImplementedError
 
     def give(self, data: bytes) -> None:
-        """Take input from the files."""
+        """Handle input from the files."""
         self.send(data)
 
     def finish(self) -> None:
-        """Take the end of the input."""
+        """Handle the end of the input."""
         self.stop()
 
     def send(self, data: bytes, error: ErrorName | None = None) -> None:
-        """Send input to the machine; it waits while there is no room."""
+        """Send input to the machine. Waits while there is no room for it."""
         self.terminal.send(self._ticket, to_input(data, error, "wait"))
 
     def stop(self) -> None:
-        """End the pump, from any of its threads."""
+        """End the pump. Both of its threads may call this."""
         self.files.end()
         self.terminal.finish()
 
     def settled(self, seconds: float) -> bool:
-        """Wait until all input has left the line; False when the time is over before."""
+        """Wait until all input has left the line. Returns False after `seconds`."""
         deadline = time.monotonic() + seconds
         return self.terminal.wait(
             lambda: self.terminal.settled >= self._ticket.end, max(0.0, deadline - time.monotonic())
         )
 
     def _read(self) -> None:
-        """Carry input."""
+        """Copy input until its end."""
         try:
             while data := self.files.read():
                 self.give(data)

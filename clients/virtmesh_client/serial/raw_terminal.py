@@ -1,4 +1,4 @@
-"""The window of a person: raw while a console runs, and as it was afterwards."""
+"""The user's terminal: in raw mode while a console runs, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ RESET = (
     b"\x1b[0m\x1b[?25h\x1b[?7h\x1b[?1l\x1b>\x1b(B\x0f"
     b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l"
 )
-"""Colours, cursor, wrapping, keypad, character set, mouse and paste as a shell wants them."""
+"""Resets colours, cursor, wrapping, keypad, character set, mouse and paste modes for a shell."""
 ENTER_OTHER_SCREEN = (b"\x1b[?1049h", b"\x1b[?1047h", b"\x1b[?47h")
 LEAVE_OTHER_SCREEN = (b"\x1b[?1049l", b"\x1b[?1047l", b"\x1b[?47l")
+"""Sequences that switch to the alternate screen of a terminal, and back."""
 SEQUENCE_BYTES = 8
-"""The longest of these."""
+"""Length of the longest of these sequences."""
 
 
-class Screen:
-    """Follows what a window was told, so that it can be told the opposite."""
+class ScreenTracker:
+    """Tracks whether output has switched the terminal to its alternate screen."""
 
     def __init__(self) -> None:
         self._other: bytes | None = None
         self._tail = b""
 
     def see(self, data: bytes) -> None:
-        """Look at output."""
+        """Search output for the sequences. They may be split between two calls."""
         text = self._tail + data
         self._tail = text[-(SEQUENCE_BYTES - 1) :]
         last = -1
@@ -44,14 +45,17 @@ class Screen:
 
     @property
     def reset(self) -> bytes:
-        """What makes the window usable for a shell again."""
+        """Sequences that make the terminal usable for a shell again."""
         return (self._other or b"") + RESET
 
 
 @contextlib.contextmanager
-def screen_restored(file: int) -> Iterator[Screen]:
-    """Give the body a screen to follow, and reset it however the body ends, where it is one."""
-    screen = Screen()
+def terminal_restored(file: int) -> Iterator[ScreenTracker]:
+    """Yield a tracker for output to a terminal, and reset the terminal at the end.
+
+    If `file` is not a terminal, nothing is reset.
+    """
+    screen = ScreenTracker()
     try:
         yield screen
     finally:
@@ -61,26 +65,27 @@ def screen_restored(file: int) -> Iterator[Screen]:
 
 
 @contextlib.contextmanager
-def raw_window(file: int) -> Iterator[None]:
-    """Make a terminal raw: every key is input, also Ctrl-C; restored however the body ends.
+def raw_terminal(file: int) -> Iterator[None]:
+    """Put a terminal into raw mode, in which every key is input, Ctrl-C too; restore it at the end.
 
-    Also after a stop and `fg`. Where the terminal is gone (SIGHUP) there is nothing to restore.
+    Raw mode is set again when the process continues after a stop. If the terminal is gone (SIGHUP),
+    nothing is restored.
     """
     before = termios.tcgetattr(file)
 
     def make_raw(*_signal: object) -> None:
-        # It stops us in the background; the next SIGCONT cuts it short, and comes here again.
+        # In the background tcsetattr stops this process. The next SIGCONT calls this handler again.
         with contextlib.suppress(termios.error):
             tty.setraw(file, termios.TCSADRAIN)
 
     handler = signal.getsignal(signal.SIGCONT)
     try:
-        # Without a handler yet, so that it is taken up again when it stopped us.
+        # No handler is set yet, so that the call is restarted if it stopped this process.
         tty.setraw(file, termios.TCSADRAIN)
         signal.signal(signal.SIGCONT, make_raw)
         yield
     finally:
         signal.signal(signal.SIGCONT, handler)
         with contextlib.suppress(termios.error):
-            # What was typed and not read is not for the shell.
+            # Drop typed characters that were not read: they are not meant for the shell.
             termios.tcsetattr(file, termios.TCSAFLUSH, before)

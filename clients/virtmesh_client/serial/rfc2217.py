@@ -1,7 +1,7 @@
-"""A TCP port that is the serial port: RFC 2217 and telnet, any number of clients.
+"""A TCP server for the serial port: RFC 2217 and plain Telnet, for several clients at once.
 
-Each connection is a terminal of its own on the line. A connection is served by two threads: one
-carries output, the other takes what the client sends; `_lock` keeps what they send in one piece.
+Each connection has its own terminal on the line, and two threads: one sends output, the other
+handles what the client sends. Invariant: a thread holds `_lock` while it writes to the connection.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING
 from virtmesh_client.serial.codecs import from_lines
 from virtmesh_client.serial.com_port import ComPort
 from virtmesh_client.serial.models import LineFormat, Output, PortLines
-from virtmesh_client.serial.pump import Files, Pump
-from virtmesh_client.serial.telnet import COM_PORT, Asked, Break, Telnet
+from virtmesh_client.serial.pump import FilePair, Pump
+from virtmesh_client.serial.telnet import COM_PORT, BreakKey, Subnegotiation, Telnet
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtmesh_client.serial.models import Event
-    from virtmesh_client.serial.terminal import Terminal
+    from virtmesh_client.serial.models import SerialEvent
+    from virtmesh_client.serial.terminal import SerialTerminal
 
 CLIENTS = 32
-"""Most connections at one time; one more is closed at once."""
+"""Most connections at one time. Further ones are closed at once."""
 STEP_SECONDS = 0.2
-"""How often a suspended output looks whether it goes on."""
+"""How often suspended output checks whether the session has ended."""
 
 
-class Session(Pump):
-    """One connection. Implements virtmesh_client.serial.com_port.Port."""
+class Rfc2217Session(Pump):
+    """One connection. Implements virtmesh_client.serial.com_port.PortActions."""
 
-    def __init__(self, terminal: Terminal, files: Files) -> None:
+    def __init__(self, terminal: SerialTerminal, files: FilePair) -> None:
         super().__init__(terminal, files)
         self._lock = threading.Lock()
         self._flowing = threading.Event()
@@ -43,8 +43,8 @@ class Session(Pump):
         self._told = False
         self._telnet.start()
 
-    def take(self, event: Event) -> None:
-        """Pass on output, and what becomes of the lines."""
+    def take(self, event: SerialEvent) -> None:
+        """Send output, and changes of the lines, to the client."""
         match event:
             case Output(data=data):
                 while not self._flowing.wait(STEP_SECONDS) and not self.files.ended:
@@ -52,59 +52,65 @@ class Session(Pump):
                 with self._lock:
                     self.files.write(self._telnet.spell(data))
             case PortLines():
-                self._com_port.notify(event)
+                self._com_port.send_line_changes(event)
             case LineFormat():
                 self._com_port.start_with(event)
 
     def give(self, data: bytes) -> None:
-        """Take what the client sent."""
+        """Handle bytes from the client: input, breaks and commands."""
         for item in self._telnet.receive(data):
             match item:
                 case bytes():
                     self.send(item)
-                case Break():
+                case BreakKey():
                     self.send_break()
-                case Asked(option=option, payload=payload) if option == COM_PORT:
-                    self._com_port.obey(payload)
+                case Subnegotiation(option=option, payload=payload) if option == COM_PORT:
+                    self._com_port.handle_command(payload)
         if self._telnet.has_com_port and not self._told:
             self._told = True
-            self._com_port.tell_modem()
+            self._com_port.send_modem_state()
 
     def set_lines(self, *, cts: bool | None = None, dsr: bool | None = None) -> None:
-        """Set lines of the machine; DCD goes with DSR."""
+        """Set lines of the machine. DCD gets the state of DSR."""
         self.terminal.set_lines(from_lines(cts=cts, dsr=dsr, dcd=dsr))
 
     def send_break(self) -> None:
-        """Send a break."""
+        """Send a break to the machine."""
         self.send(b"", "break")
 
     def purge(self) -> None:
-        """Drop output that the client has not been sent."""
+        """Drop output that was not sent to the client yet."""
         self.terminal.purge()
 
     def suspend(self, *, suspended: bool) -> None:
-        """Send no more output, or go on."""
+        """Suspend or resume the output to the client."""
         if suspended:
             self._flowing.clear()
         else:
             self._flowing.set()
 
     def _answer(self, code: int, payload: bytes) -> None:
-        """Send the answer to a command, or news, to a client that knows them."""
+        """Send a response or a notification, if the client speaks RFC 2217."""
         if self._telnet.has_com_port:
             self._telnet.ask(COM_PORT, bytes([code]) + payload)
 
     def _write(self, data: bytes) -> None:
-        """Send what is no output."""
+        """Send Telnet commands to the client."""
         with self._lock:
             self.files.write(data)
 
 
-class Server:
-    """Listens, and serves each client on a thread of its own, until `run` is interrupted."""
+class Rfc2217Server:
+    """Listens for clients, and serves each on its own threads until `run` ends.
+
+    `plug_in` returns an open terminal for a client; `tell` gets a line of text about each client.
+    """
 
     def __init__(
-        self, address: tuple[str, int], plug_in: Callable[[], Terminal], tell: Callable[[str], None]
+        self,
+        address: tuple[str, int],
+        plug_in: Callable[[], SerialTerminal],
+        tell: Callable[[str], None],
     ) -> None:
         """Listen. Errors: OSError."""
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
@@ -113,16 +119,16 @@ class Server:
         self._tell = tell
         self._stopped = False
         self._lock = threading.Lock()
-        self._sessions: dict[threading.Thread, Files] = {}
+        self._sessions: dict[threading.Thread, FilePair] = {}
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens."""
+        """Host and port of the listening socket."""
         host, port = self._socket.getsockname()[:2]
         return str(host), int(port)
 
     def run(self) -> None:
-        """Serve until `stop`, or an exception such as KeyboardInterrupt; then end every session."""
+        """Serve until `stop` or an exception such as KeyboardInterrupt, then end all sessions."""
         try:
             while not self._stopped:
                 connection, peer = self._socket.accept()
@@ -135,22 +141,24 @@ class Server:
             self._end()
 
     def stop(self) -> None:
-        """Accept no more clients, and end `run`; from any thread."""
+        """Accept no more clients, and end `run`. Any thread may call this."""
         self._stopped = True
         self._socket.shutdown(socket.SHUT_RD)
 
     def _serve(self, connection: socket.socket, peer: str) -> None:
-        """Start a session."""
+        """Start the session of a client, unless there are too many."""
         with self._lock:
             if len(self._sessions) >= CLIENTS:
-                self._tell(f"{peer} is turned away: {CLIENTS} clients are connected")
+                self._tell(
+                    f"{peer} is refused: {CLIENTS} clients are connected, which is the limit"
+                )
                 connection.close()
                 return
-            # A short answer, such as an echo, must not wait for more.
+            # Send short data, such as an echo, at once.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             connection.setblocking(False)  # noqa: FBT003 - the name of the method says it
-            files = Files(connection.fileno(), connection.fileno())
+            files = FilePair(connection.fileno(), connection.fileno())
             thread = threading.Thread(
                 target=self._work,
                 args=(connection, files, peer),
@@ -160,16 +168,16 @@ class Server:
             self._sessions[thread] = files
             thread.start()
 
-    def _work(self, connection: socket.socket, files: Files, peer: str) -> None:
-        """Serve one client to its end."""
+    def _work(self, connection: socket.socket, files: FilePair, peer: str) -> None:
+        """Serve one client until it disconnects."""
         try:
-            # Closed here as well: a client that is gone already ends its session before it runs.
+            # Close the terminal here too: if the client is gone already, the session never runs.
             with contextlib.closing(self._plug_in()) as terminal:
                 self._tell(f"{peer} is connected")
-                Session(terminal, files).run()
-            self._tell(f"{peer} is gone")
+                Rfc2217Session(terminal, files).run()
+            self._tell(f"{peer} is disconnected")
         except (OSError, VirtmeshError) as error:
-            self._tell(f"{peer} is gone: {error}")
+            self._tell(f"{peer} is disconnected: {error}")
         finally:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -179,7 +187,7 @@ class Server:
             files.close()
 
     def _end(self) -> None:
-        """End every session, and wait for it."""
+        """End all sessions, and wait for their threads."""
         with self._lock:
             sessions = dict(self._sessions)
             for files in sessions.values():

@@ -1,10 +1,10 @@
-"""A terminal at the far end of a serial line, which comes back by itself.
+"""A terminal at the far end of a serial line. It reconnects when its connection is lost.
 
 Invariant: `_lock` guards everything that the threads share. Three kinds of thread use a terminal:
-callers, which send and read; gRPC's own, which takes the requests of a stream from its queue; and
-one thread that belongs to the terminal, which opens one stream after the other and alone reads
-them. That thread never waits for a reader: what nobody reads is dropped, oldest first, so that it
-always learns what became of the input.
+callers send and read; a thread of gRPC takes the requests of a stream from its queue; and one
+thread of the terminal opens the streams, one after the other, and reads them. Only that thread
+reads streams. It never waits for a caller to read: the oldest unread output is dropped instead, so
+that reports about input always arrive.
 """
 
 from __future__ import annotations
@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, cast
 
 from virtmesh_client.serial.codecs import to_format, to_port_lines
 from virtmesh_client.serial.inbox import Inbox
-from virtmesh_client.serial.models import Back, Gap, Gone, Output, Position, Restarted
-from virtmesh_client.serial.outbox import WINDOW, Outbox
+from virtmesh_client.serial.models import (
+    Disconnected,
+    Gap,
+    Output,
+    Position,
+    Reconnected,
+    Restarted,
+)
+from virtmesh_client.serial.outbox import UNSETTLED_MAX, Outbox
 from virtmesh_common.api.uart.v1 import uart_pb2 as pb
 from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
 from virtmesh_common.errors import (
@@ -32,38 +39,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from virtmesh_client.channel import Cancellable, KernelChannel
-    from virtmesh_client.serial.models import Event
+    from virtmesh_client.serial.models import SerialEvent
     from virtmesh_client.serial.outbox import Ticket
 
-PASSING = (DeviceLost, DeviceNotReady, ServiceUnavailable, ShuttingDown, WatcherTooSlow)
-"""What a terminal comes back from."""
+RETRIED = (DeviceLost, DeviceNotReady, ServiceUnavailable, ShuttingDown, WatcherTooSlow)
+"""Errors after which a terminal reconnects."""
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 1.0
 MOST_TAIL_BYTES = (1 << 32) - 1
-"""What the contract has room for; a scrollback is smaller."""
+"""Largest value of the field (virtmesh.uart.v1.Start). Any scrollback is smaller."""
 OPEN_SECONDS = 30.0
-"""How long the first stream may take to begin."""
+"""How long `open` waits for the first stream to begin."""
 CLOSE_SECONDS = 1.0
-"""How long input may take to leave the line of a terminal that is closed."""
+"""How long `close` waits for input to leave the line."""
 
 
 class Waiter:
-    """One call that waits, so that another thread can end it."""
+    """A waiting call that another thread can cancel."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.cancelled = False
         self._wake = wake
 
     def cancel(self) -> None:
-        """End the call."""
+        """Cancel the call."""
         self.cancelled = True
         self._wake()
 
 
-class Terminal:
-    """One terminal. It is opened by `open`, and ended by `close` or by an error that stays.
+class SerialTerminal:
+    """A terminal. `open` connects it. It ends by `close`, or by an error that is not retried.
 
-    Errors: ValueError for a beginning that no stream has.
+    Errors: ValueError for a negative `tail` or offset.
     """
 
     def __init__(
@@ -76,12 +83,14 @@ class Terminal:
         since: Position | None = None,
     ) -> None:
         if tail < 0 or (since is not None and since.offset < 0):
-            raise ValueError("output begins at an offset, or with a tail, of 0 or more bytes")
+            raise ValueError(
+                f"tail={tail}, since={since}: a tail and an offset must be 0 or more bytes"
+            )
         self.device = device
         self.gone: str | None = None
-        """Why there is no stream now; None while there is one."""
+        """Why there is no stream at present; None while there is one."""
         self.position = since or Position(0)
-        """Where output goes on: behind what was taken in, read or not."""
+        """Position after the last byte of output that arrived, read or not."""
         self._channel = channel
         self._watch = watch
         self._tail = None if since else min(tail, MOST_TAIL_BYTES)
@@ -95,7 +104,7 @@ class Terminal:
         self._error: VirtmeshError | None = None
 
     def open(self) -> None:
-        """Plug in, unless it is; nothing that the machine sends from now on is missed.
+        """Connect, unless the terminal is connected. From now on all output is received.
 
         Errors: DeviceNotFound, DeviceLost, ServiceUnavailable; DeviceNotReady after OPEN_SECONDS.
         """
@@ -108,12 +117,12 @@ class Terminal:
             elif self._opened:
                 return
         if not self.wait(lambda: self._opened, OPEN_SECONDS):
-            raise DeviceNotReady(f"{self.device} does not answer within {OPEN_SECONDS:g} s")
+            raise DeviceNotReady(f"{self.device} did not answer within {OPEN_SECONDS:g} s")
 
     def close(self, *, hurry: bool = False) -> None:
-        """Unplug. Input that is under way has CLOSE_SECONDS to leave the line, unless in a hurry.
+        """Disconnect. Without `hurry`, first wait up to CLOSE_SECONDS until input leaves the line.
 
-        What is on the line by then stays there; what is not may be lost.
+        Input that has reached the line by then stays there; the rest may be lost.
         """
         with self._lock:
             if not hurry:
@@ -125,9 +134,10 @@ class Terminal:
             self._thread.join()
 
     def wait(self, condition: Callable[[], object], seconds: float | None) -> bool:
-        """Wait until it is so; False when the time is over.
+        """Wait until a condition is true. Returns False after `seconds`.
 
-        Errors: what ended the terminal; VirtmeshError when the call, or the terminal, is cancelled.
+        Errors: the error that ended the terminal; VirtmeshError when the call is cancelled or the
+        terminal is closed.
         """
         waiter = Waiter(self._wake)
         with self._channel.running(waiter), self._lock:
@@ -137,20 +147,20 @@ class Terminal:
             if waiter.cancelled:
                 raise VirtmeshError("the call was cancelled")
             if self._ended:
-                raise self._why()
+                raise self._final_error()
             return False
 
-    def next_event(self, seconds: float | None = None) -> Event | None:
-        """Return what comes next; None when the time is over, and after `finish` or `close`.
+    def next_event(self, seconds: float | None = None) -> SerialEvent | None:
+        """Return the next event; None after `seconds`, and after `finish` or `close`.
 
-        Errors: as `wait`.
+        Errors: the error that ended the terminal; VirtmeshError when the call is cancelled.
         """
         self.wait(lambda: self._inbox or self._finished, seconds)
         with self._lock:
             return self._inbox.take() if self._inbox else None
 
     def finish(self) -> None:
-        """Let `next_event` wait no more: it returns what is there."""
+        """Make `next_event` return at once from now on, with events that are there or None."""
         with self._lock:
             self._finished = True
             self._lock.notify_all()
@@ -162,41 +172,42 @@ class Terminal:
 
     @property
     def failed(self) -> bool:
-        """True when an error that stays has ended it."""
+        """True when an error that is not retried has ended the terminal."""
         return self._ended and self._error is not None
 
     @property
     def room(self) -> int:
-        """Characters that `send` takes now without waiting."""
+        """Number of characters that `send` accepts now without waiting."""
         with self._lock:
             return self._outbox.room
 
     @property
     def settled(self) -> int:
-        """Characters that have left the line, or were lost sight of."""
+        """Characters that have left the line, or were under way when their stream ended."""
         with self._lock:
             return self._outbox.settled
 
     @property
     def overrun(self) -> int:
-        """Characters lost to an overrun, of those that this terminal sent."""
+        """Characters of this terminal that were lost to an overrun."""
         with self._lock:
             return self._outbox.overrun
 
     def ticket(self) -> Ticket:
-        """Begin the account of a call that sends."""
+        """Return a ticket for the input of a call."""
         with self._lock:
             return self._outbox.open()
 
     def drop(self, ticket: Ticket) -> None:
-        """End the account of a call."""
+        """Forget the ticket of a call that has ended."""
         with self._lock:
             self._outbox.close(ticket)
 
     def send(self, ticket: Ticket, message: pb.Input, seconds: float | None = None) -> bool:
-        """Send one message of input when there is room; False when the time is over before that.
+        """Send one message of input. Wait up to `seconds` for room; return False without room.
 
-        While the service is gone it is held, and sent to the next. Errors: as `wait`.
+        While there is no connection the message is held; the next connection sends it.
+        Errors: the error that ended the terminal; VirtmeshError when the call is cancelled.
         """
         characters = max(1, len(message.data))
         if not self.wait(lambda: self._outbox.room >= characters, seconds):
@@ -207,39 +218,39 @@ class Terminal:
         return True
 
     def set_lines(self, lines: pb.Lines) -> None:
-        """Set modem lines, behind the input sent so far; forgotten while the service is gone."""
+        """Set modem lines after the input sent so far. Does nothing without a connection."""
         with self._lock:
             if self._requests is not None:
                 self._requests.put(pb.OpenRequest(lines=lines))
 
     def purge(self) -> None:
-        """Drop the output that nobody has read yet."""
+        """Drop the output that was not read yet."""
         with self._lock:
             self._inbox.purge()
 
     @property
     def _idle(self) -> bool:
-        """True when no input is under way; the lock is held."""
-        return self._requests is None or self._outbox.room == WINDOW
+        """True when no input is under way. The caller holds the lock."""
+        return self._requests is None or self._outbox.room == UNSETTLED_MAX
 
     def _wake(self) -> None:
         with self._lock:
             self._lock.notify_all()
 
-    def _why(self) -> VirtmeshError:
-        """Return what ended the terminal, afresh for each caller."""
+    def _final_error(self) -> VirtmeshError:
+        """Return a copy of the error that ended the terminal."""
         if self._error is None:
-            return VirtmeshError(f"the terminal of {self.device} is closed")
+            return VirtmeshError(f"the terminal of {self.device} is closed: open a new one")
         return self._error.again()
 
     def _flush(self) -> None:
-        """Hand input to the stream, if there is one; the lock is held."""
+        """Send held input on the stream, if there is one. The caller holds the lock."""
         if self._requests is not None:
             for message in self._outbox.send():
                 self._requests.put(pb.OpenRequest(input=message))
 
     def _unplug(self) -> None:
-        """End the stream; the lock is held."""
+        """End the stream. The caller holds the lock."""
         if self._requests is not None:
             self._requests.put(None)
             self._requests = None
@@ -247,11 +258,11 @@ class Terminal:
             self._call.cancel()
 
     def _run(self) -> None:
-        """Open one stream after the other."""
+        """Open streams, one after the other, until the terminal ends."""
         delay = FIRST_DELAY_SECONDS
         try:
             while not self._closed:
-                began = self._follow_one()
+                began = self._run_stream()
                 delay = FIRST_DELAY_SECONDS if began else min(2 * delay, LONGEST_DELAY_SECONDS)
                 with self._lock:
                     self._lock.wait_for(lambda: self._closed, delay)
@@ -262,8 +273,11 @@ class Terminal:
                 self._ended = True
                 self._lock.notify_all()
 
-    def _follow_one(self) -> bool:
-        """Follow one stream to its end; says whether it began. Errors: those that stay."""
+    def _run_stream(self) -> bool:
+        """Open a stream and read it to its end. Returns whether it began.
+
+        Errors: VirtmeshError that is not retried.
+        """
         requests: SimpleQueue[pb.OpenRequest | None] = SimpleQueue()
         requests.put(pb.OpenRequest(start=self._start()))
         began = False
@@ -284,7 +298,7 @@ class Terminal:
                         else:
                             self._take(response)
                         self._lock.notify_all()
-            error: VirtmeshError = DeviceLost(f"{self.device} ended the stream")
+            error: VirtmeshError = DeviceLost(f"the service of {self.device} ended the stream")
         except VirtmeshError as failure:
             error = failure
         finally:
@@ -293,7 +307,7 @@ class Terminal:
         return began
 
     def _start(self) -> pb.Start:
-        """Return where output begins."""
+        """Return the first request, which says where output begins."""
         start = pb.Start(watch=self._watch)
         if self._watch and self._tail is None:
             start.offset, start.epoch = self.position.offset, self.position.epoch
@@ -302,9 +316,9 @@ class Terminal:
         return start
 
     def _begin(self, snapshot: pb.Snapshot, requests: SimpleQueue[pb.OpenRequest | None]) -> None:
-        """Take the snapshot: here a stream is established; the lock is held."""
+        """Handle the snapshot, which begins a stream. The caller holds the lock."""
         if self._opened:
-            self._inbox.put(Back())
+            self._inbox.put(Reconnected())
         if snapshot.restarted:
             self._inbox.put(Restarted(snapshot.epoch, snapshot.offset))
         if snapshot.missed_bytes:
@@ -320,7 +334,7 @@ class Terminal:
         self._flush()
 
     def _take(self, response: pb.OpenResponse) -> None:
-        """Take any other response; the lock is held."""
+        """Handle any other response. The caller holds the lock."""
         kind = response.WhichOneof("response")
         if kind == "output":
             data = response.output.data
@@ -334,22 +348,22 @@ class Terminal:
             self._inbox.put(to_format(response.format))
 
     def _end(self, error: VirtmeshError, *, began: bool) -> None:
-        """Note that a stream ended. Errors: those that stay."""
+        """Note that a stream ended with an error. Errors: this error, if it is not retried."""
         with self._lock:
             self._requests = self._call = None
             uncertain = self._outbox.end()
             if self._closed:
                 return
-            if not self._opened or not passes(error):
+            if not self._opened or not is_retried(error):
                 self._error, self._ended = error, True
                 self._lock.notify_all()
                 raise error
             self.gone = error.message
             if began:
-                self._inbox.put(Gone(error.message, uncertain))
+                self._inbox.put(Disconnected(error.message, uncertain))
             self._lock.notify_all()
 
 
-def passes(error: VirtmeshError) -> bool:
-    """Say whether to come back from an error: also from one that no service has worded."""
-    return isinstance(error, PASSING) or type(error) is VirtmeshError
+def is_retried(error: VirtmeshError) -> bool:
+    """Return whether to reconnect after an error. A plain VirtmeshError is one of the transport."""
+    return isinstance(error, RETRIED) or type(error) is VirtmeshError

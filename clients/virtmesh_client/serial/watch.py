@@ -1,29 +1,34 @@
-"""What happens on a serial line, event by event."""
+"""A stream of the events of a serial line."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from virtmesh_client.serial.terminal import Terminal
+from virtmesh_client.serial.terminal import SerialTerminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from virtmesh_client.channel import KernelChannel
-    from virtmesh_client.serial.models import Event, Position
+    from virtmesh_client.serial.models import Position, SerialEvent
 
 
 class SerialWatch:
-    """A terminal that only watches; nothing that happens from now on is missed unsaid.
+    """A stream of the events of a serial line, from the time when the object is made.
 
-    Iterate it; close it, or use it in a `with`. It ends when it is closed, also by another thread.
-    It comes back by itself: `Gone`, `Back`, `Gap` and `Restarted` say so.
+    Iterate over it, and close it or use it in a `with`. It ends when any thread closes it. It
+    reconnects by itself: the events `Disconnected`, `Reconnected`, `Gap` and `Restarted` tell.
+
+    Example:
+        with virtmesh_client.connect() as machine, machine.serial().watch(tail=100) as watch:
+            first = next(watch)
+        print(first)
     """
 
     def __init__(
         self, channel: KernelChannel, device: str, *, tail: int = 0, since: Position | None = None
     ) -> None:
-        self._terminal = Terminal(channel, device, tail=tail, since=since)
+        self._terminal = SerialTerminal(channel, device, tail=tail, since=since)
         self._terminal.open()
 
     def __enter__(self) -> Self:
@@ -32,10 +37,10 @@ class SerialWatch:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Iterator[SerialEvent]:
         return self
 
-    def __next__(self) -> Event:
+    def __next__(self) -> SerialEvent:
         event = self._terminal.next_event()
         if event is None:
             raise StopIteration
@@ -43,11 +48,11 @@ class SerialWatch:
 
     @property
     def position(self) -> Position:
-        """Behind the last byte that arrived, whether it has been taken or not."""
+        """Position after the last byte of output that arrived, whether it was read or not."""
         return self._terminal.position
 
     def close(self) -> None:
-        """End it."""
+        """End the stream. Any thread may call this."""
         self._terminal.close(hurry=True)
 
     cancel = close

@@ -1,7 +1,7 @@
-"""A kernel service with disks in memory: for testing scripts without devices, Rust or images.
+"""A kernel service with disks in memory, for tests of scripts. It needs no devices and no images.
 
-It serves the contract of virtmesh.kernel.v1, and for each disk what a kernel forwards to the
-device: BlockAdminService and DeviceService.
+It serves virtmesh.kernel.v1 and, for each disk, the services to which a kernel forwards calls:
+BlockAdminService and DeviceService.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CALLS_AT_ONCE = 32
-"""Each open stream holds a thread of the server's pool."""
+"""Threads of the server. Each open stream occupies one."""
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -51,7 +51,7 @@ def abort(context: grpc.ServicerContext, error: VirtmeshError) -> NoReturn:
 
 
 def answers(method: Function) -> Function:
-    """Let a method that answers once raise virtmesh's errors."""
+    """Let a method with a single response raise VirtmeshError."""
 
     @functools.wraps(method)
     def call(self: object, request: object, context: grpc.ServicerContext) -> object:
@@ -64,7 +64,7 @@ def answers(method: Function) -> Function:
 
 
 def streams(method: Function) -> Function:
-    """Let a method that answers with a stream raise virtmesh's errors."""
+    """Let a method with a stream of responses raise VirtmeshError."""
 
     @functools.wraps(method)
     def call(self: object, request: object, context: grpc.ServicerContext) -> Iterator[object]:
@@ -77,12 +77,12 @@ def streams(method: Function) -> Function:
 
 
 class Disks(dict[str, FakeDisk]):
-    """The disks by name. Errors: DeviceNotFound."""
+    """The disks by name. Errors: DeviceNotFound for an unknown name."""
 
     def __missing__(self, name: str) -> FakeDisk:
-        raise DeviceNotFound(f"no device is named {name!r}: there are {', '.join(self)}")
+        raise DeviceNotFound(f"no device is named {name!r}: the devices are {', '.join(self)}")
 
-    def meant(self, context: grpc.ServicerContext) -> FakeDisk:
+    def of_call(self, context: grpc.ServicerContext) -> FakeDisk:
         """Return the disk that the metadata of a forwarded call names."""
         metadata = dict(context.invocation_metadata())
         return self[str(metadata.get(DEVICE_KEY, ""))]
@@ -163,13 +163,13 @@ class _BlockDevice(disk_rpc.BlockDeviceServiceServicer):
         """Write a stream, with a report after each piece."""
         first = next(requests, disk_pb.WriteRequest())
         if first.WhichOneof("content") != "header":
-            raise BadStream("the first message of a write must be its header")
+            raise BadStream("the first message of a write is not a header: send the header first")
         disk = self._disks[first.header.device]
         disk.check_writable()
         done = 0
         for request in requests:
             if request.WhichOneof("content") != "data":
-                raise BadStream("only the first message of a write is a header")
+                raise BadStream("a write has a second header: send only data after the first one")
             if len(request.data) > CHUNK_LIMIT_BYTES:
                 raise MessageTooLarge(
                     f"{len(request.data)} bytes in one message: send at most {CHUNK_LIMIT_BYTES}"
@@ -192,7 +192,7 @@ class _BlockDevice(disk_rpc.BlockDeviceServiceServicer):
     def Discard(
         self, request: disk_pb.DiscardRequest, _context: grpc.ServicerContext
     ) -> disk_pb.DiscardResponse:
-        """Discard a range, which reads as zeroes then."""
+        """Discard a range. After that it reads as zeroes."""
         self._clear(request, "DISCARD")
         return disk_pb.DiscardResponse()
 
@@ -227,7 +227,7 @@ class _BlockAdmin(block_rpc.BlockAdminServiceServicer):
         self, _request: block_pb.GetInfoRequest, context: grpc.ServicerContext
     ) -> block_pb.GetInfoResponse:
         """Describe a disk and its image."""
-        disk = self._disks.meant(context)
+        disk = self._disks.of_call(context)
         return block_pb.GetInfoResponse(
             capacity_bytes=len(disk.data),
             block_size_bytes=BLOCK_BYTES,
@@ -243,12 +243,13 @@ class _BlockAdmin(block_rpc.BlockAdminServiceServicer):
         self, request: block_pb.ResizeRequest, context: grpc.ServicerContext
     ) -> block_pb.ResizeResponse:
         """Change the capacity."""
-        disk = self._disks.meant(context)
+        disk = self._disks.of_call(context)
         before, size = len(disk.data), request.capacity_bytes
         disk.check_writable()
         if size == 0 or size % BLOCK_BYTES:
             raise BadSize(
-                f"{size} bytes is no size of a disk: give a multiple of {BLOCK_BYTES} that is not 0"
+                f"a capacity of {size} bytes is not valid: choose a multiple of {BLOCK_BYTES}"
+                " greater than 0"
             )
         if size < before and not request.allow_shrink:
             raise WouldShrink(
@@ -263,15 +264,15 @@ class _BlockAdmin(block_rpc.BlockAdminServiceServicer):
         self, _request: block_pb.FlushRequest, context: grpc.ServicerContext
     ) -> block_pb.FlushResponse:
         """Count a flush."""
-        self._disks.meant(context).count("FLUSH")
+        self._disks.of_call(context).count("FLUSH")
         return block_pb.FlushResponse()
 
     @answers
     def SetReadOnly(
         self, request: block_pb.SetReadOnlyRequest, context: grpc.ServicerContext
     ) -> block_pb.SetReadOnlyResponse:
-        """Refuse or take writes."""
-        self._disks.meant(context).read_only = request.read_only
+        """Refuse or accept writes."""
+        self._disks.of_call(context).read_only = request.read_only
         return block_pb.SetReadOnlyResponse()
 
     @answers
@@ -279,7 +280,7 @@ class _BlockAdmin(block_rpc.BlockAdminServiceServicer):
         self, _request: block_pb.GetStatsRequest, context: grpc.ServicerContext
     ) -> block_pb.GetStatsResponse:
         """Return the counters."""
-        disk = self._disks.meant(context)
+        disk = self._disks.of_call(context)
         return block_pb.GetStatsResponse(
             requests=[
                 block_pb.RequestStats(type=kind, ok=count, bytes=disk.transferred[kind])
@@ -289,7 +290,7 @@ class _BlockAdmin(block_rpc.BlockAdminServiceServicer):
 
 
 class _Device(device_rpc.DeviceServiceServicer):
-    """What a kernel forwards: no Attach, no Detach, no Reset."""
+    """The calls that a kernel forwards: all but Attach, Detach and Reset."""
 
     def __init__(self, disks: Disks) -> None:
         self._disks = disks
@@ -299,7 +300,7 @@ class _Device(device_rpc.DeviceServiceServicer):
         self, _request: device_pb.DescribeRequest, context: grpc.ServicerContext
     ) -> device_pb.DescribeResponse:
         """Describe a disk as a device."""
-        disk = self._disks.meant(context)
+        disk = self._disks.of_call(context)
         return device_pb.DescribeResponse(
             name=disk.name,
             kind="blk",
@@ -314,8 +315,8 @@ class _Device(device_rpc.DeviceServiceServicer):
     def GetStatus(
         self, _request: device_pb.GetStatusRequest, context: grpc.ServicerContext
     ) -> device_pb.GetStatusResponse:
-        """Return a status as of a driver in charge."""
-        self._disks.meant(context)
+        """Return the status of a device with an active driver."""
+        self._disks.of_call(context)
         return device_pb.GetStatusResponse(
             attached=True,
             driver_name="fake kernel",
@@ -328,7 +329,7 @@ class _Device(device_rpc.DeviceServiceServicer):
         self, _request: device_pb.GetStatsRequest, context: grpc.ServicerContext
     ) -> device_pb.GetStatsResponse:
         """Return the counters that the fake has."""
-        disk = self._disks.meant(context)
+        disk = self._disks.of_call(context)
         return device_pb.GetStatsResponse(requests=disk.requests.total(), attaches=1)
 
 
@@ -362,6 +363,6 @@ class FakeKernel:
         self.close()
 
     def close(self) -> None:
-        """Stop at once; calls that run fail."""
+        """Stop at once. Running calls fail."""
         self._server.stop(grace=None).wait()
         self._folder.cleanup()

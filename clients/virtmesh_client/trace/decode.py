@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh_client.faces import find_face, interface_of
+from virtmesh_client.kind_faces import find_kind_face, interface_of
 from virtmesh_client.trace.events import ACCESSES, ALWAYS, GROUPS, LOST, RESERVED_BITS, Event
 from virtmesh_client.trace.register_names import (
     MAY_DIFFER,
@@ -75,7 +75,7 @@ class Naming:
 
 def register_names(source: Source) -> RegisterNames:
     """Return what names the registers of a device."""
-    interface, face = interface_of(source), find_face(source.kind)
+    interface, face = interface_of(source), find_kind_face(source.kind)
     if face.names:
         return face.names(interface)
     if source.compatible == mmio.COMPATIBLE or source.virtio_device_id:
@@ -85,7 +85,7 @@ def register_names(source: Source) -> RegisterNames:
 
 def may_differ(source: Source) -> Mapping[str, str]:
     """Return the registers that a replay need not find as they were, and why."""
-    return {**MAY_DIFFER, **find_face(source.kind).may_differ}
+    return {**MAY_DIFFER, **find_kind_face(source.kind).may_differ}
 
 
 class Decoder:

@@ -58,12 +58,18 @@ IIR_FIFO_ENABLED = 0xC0
 class Fcr(IntFlag):
     """FIFO control register (8.5)."""
 
-    ENABLE = 0x01
-    RESET_RECEIVER = 0x02
-    RESET_TRANSMITTER = 0x04
-    DMA_MODE = 0x08
-    TRIGGER_LOW = 0x40
-    TRIGGER_HIGH = 0x80
+    FIFO_ENABLE = 0x01
+    RCVR_FIFO_RESET = 0x02
+    XMIT_FIFO_RESET = 0x04
+    DMA_MODE_SELECT = 0x08
+    RCVR_TRIGGER_LSB = 0x40
+    RCVR_TRIGGER_MSB = 0x80
+    # In words, for the code.
+    ENABLE = FIFO_ENABLE
+    RESET_RECEIVER = RCVR_FIFO_RESET
+    RESET_TRANSMITTER = XMIT_FIFO_RESET
+    TRIGGER_LOW = RCVR_TRIGGER_LSB
+    TRIGGER_HIGH = RCVR_TRIGGER_MSB
 
 
 TRIGGERS = (1, 4, 8, 14)
@@ -73,14 +79,20 @@ TRIGGERS = (1, 4, 8, 14)
 class Lcr(IntFlag):
     """Line control register (8.1)."""
 
-    WORD_LENGTH_LOW = 0x01
-    WORD_LENGTH_HIGH = 0x02
-    STOP_BITS = 0x04
-    PARITY_ENABLE = 0x08
-    EVEN_PARITY = 0x10
+    WLS0 = 0x01
+    WLS1 = 0x02
+    STB = 0x04
+    PEN = 0x08
+    EPS = 0x10
     STICK_PARITY = 0x20
     SET_BREAK = 0x40
     DLAB = 0x80
+    # In words, for the code.
+    WORD_LENGTH_LOW = WLS0
+    WORD_LENGTH_HIGH = WLS1
+    STOP_BITS = STB
+    PARITY_ENABLE = PEN
+    EVEN_PARITY = EPS
 
 
 class Mcr(IntFlag):
@@ -105,7 +117,8 @@ class Lsr(IntFlag):
     BI = 0x10
     THRE = 0x20
     TEMT = 0x40
-    FIFO_ERROR = 0x80
+    ERROR_IN_RCVR_FIFO = 0x80
+    FIFO_ERROR = ERROR_IN_RCVR_FIFO  # In fewer words, for the code.
 
 
 class Msr(IntFlag):
@@ -138,19 +151,86 @@ IER_FIELDS = flag_fields(
 )
 IIR_FIELDS = fill_reserved(
     (
-        Field("ID", 0, 4, values=named_values(Iir), doc="The interrupt of the highest priority"),
+        Field(
+            "INTERRUPT_ID",
+            0,
+            4,
+            values=named_values(Iir),
+            doc="The interrupt of the highest priority",
+        ),
         Field("FIFOS_ENABLED", 6, 2, doc="3 while the FIFOs are enabled"),
     ),
     BITS,
 )
-FCR_FIELDS = flag_fields(Fcr, BITS)
-LCR_FIELDS = flag_fields(Lcr, BITS)
-MCR_FIELDS = flag_fields(Mcr, BITS, {Mcr.AFE: "Automatic flow control, of the TL16C550C"})
+FCR_FIELDS = flag_fields(
+    Fcr,
+    BITS,
+    {
+        Fcr.FIFO_ENABLE: "Both FIFOs are enabled; without it the other bits have no effect",
+        Fcr.RCVR_FIFO_RESET: "Clears the receiver FIFO; clears itself",
+        Fcr.XMIT_FIFO_RESET: "Clears the transmitter FIFO; clears itself",
+        Fcr.DMA_MODE_SELECT: "Mode of the pins RXRDY and TXRDY, which are not there",
+        Fcr.RCVR_TRIGGER_LSB: "Trigger level, low bit: 1, 4, 8 or 14 characters",
+        Fcr.RCVR_TRIGGER_MSB: "Trigger level, high bit",
+    },
+)
+LCR_FIELDS = flag_fields(
+    Lcr,
+    BITS,
+    {
+        Lcr.WLS0: "Word length select, low bit: 5, 6, 7 or 8 bits",
+        Lcr.WLS1: "Word length select, high bit",
+        Lcr.STB: "Number of stop bits: 2 (1.5 of 5-bit words) instead of 1",
+        Lcr.PEN: "Parity enable",
+        Lcr.EPS: "Even parity select",
+        Lcr.STICK_PARITY: "The parity bit is fixed, to the opposite of EPS",
+        Lcr.SET_BREAK: "The serial output is held at 0",
+        Lcr.DLAB: "Divisor latch access bit",
+    },
+)
+MCR_FIELDS = flag_fields(
+    Mcr,
+    BITS,
+    {
+        Mcr.DTR: "Data terminal ready",
+        Mcr.RTS: "Request to send",
+        Mcr.OUT1: "Output 1",
+        Mcr.OUT2: "Output 2",
+        Mcr.LOOP: "Loopback for diagnostics",
+        Mcr.AFE: "Automatic flow control, of the TL16C550C",
+    },
+)
 MCR_FIELDS_NO_AFE = fill_reserved(
     (one for one in MCR_FIELDS if not one.reserved and one.name != Mcr.AFE.name), BITS
 )
-LSR_FIELDS = flag_fields(Lsr, BITS)
-MSR_FIELDS = flag_fields(Msr, BITS)
+LSR_FIELDS = flag_fields(
+    Lsr,
+    BITS,
+    {
+        Lsr.DR: "Data ready",
+        Lsr.OE: "Overrun error",
+        Lsr.PE: "Parity error",
+        Lsr.FE: "Framing error",
+        Lsr.BI: "Break interrupt",
+        Lsr.THRE: "Transmitter holding register empty",
+        Lsr.TEMT: "Transmitter empty",
+        Lsr.ERROR_IN_RCVR_FIFO: "A character of the FIFO has an error",
+    },
+)
+MSR_FIELDS = flag_fields(
+    Msr,
+    BITS,
+    {
+        Msr.DCTS: "Delta clear to send",
+        Msr.DDSR: "Delta data set ready",
+        Msr.TERI: "Trailing edge of ring indicator",
+        Msr.DDCD: "Delta data carrier detect",
+        Msr.CTS: "Clear to send",
+        Msr.DSR: "Data set ready",
+        Msr.RI: "Ring indicator",
+        Msr.DCD: "Data carrier detect",
+    },
+)
 
 REG_SHIFTS = range(5)
 """Values of reg-shift that there are."""

@@ -3,7 +3,7 @@
 A driver implements `begin`, which gives one request to the device as soon as there is a slot for
 it. Everything else is here. A range is cut into requests, and they begin one after the other: the
 slots are the only limit of what is in flight (see request.py). Who changes a range holds its blocks
-until the device is through with them, so that concurrent writers of the same block never undo one
+until the device has ended its requests, so that concurrent writers of the same block never undo one
 another, and writes of the same range keep their order.
 """
 
@@ -62,13 +62,13 @@ class BlockDevice(ABC):
     write_zeroes_size_max: int
     """Most bytes that one write-zeroes takes; 0 when the disk has none."""
     may_unmap: bool
-    """True if a write-zeroes may give the storage up."""
+    """True if a write-zeroes may free the storage."""
     read_only: bool
     """True when writes are refused."""
     write_back: bool
     """True when completed writes are volatile until a flush."""
     serial: str
-    """Identification; may be empty."""
+    """What the disk calls itself; may be empty."""
 
     def __init__(self) -> None:
         self._ranges = RangeLock()
@@ -99,9 +99,9 @@ class BlockDevice(ABC):
 
     @abstractmethod
     def handle_irq(self, status: int) -> bool:
-        """Handle an interrupt: complete what the device is through with, wake who waits for it.
+        """Handle an interrupt: complete the requests that the device has used, wake their callers.
 
-        `status` is the bits of InterruptStatus; returns False when nothing was to be done.
+        `status` is the value of InterruptStatus. Returns False when there was nothing to do.
         """
 
     async def run(self, requests: Iterable[BlkReq]) -> None:
@@ -174,7 +174,7 @@ class BlockDevice(ABC):
         return self._change(self._write(offset, view))
 
     async def discard(self, offset: int, length: int) -> None:
-        """Give a range of whole blocks up; what it reads as afterwards is open.
+        """Discard a range of whole blocks. Its content is undefined afterwards.
 
         Errors: BlockReadOnly; BlockUnsupported; Unaligned; PastEnd; as `run`.
         """
@@ -185,7 +185,7 @@ class BlockDevice(ABC):
         await self._change_range(offset, length, kind, self.discard_size_max)
 
     async def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
-        """Fill a range of whole blocks with zeroes; with `unmap` its storage may be given up.
+        """Fill a range of whole blocks with zeroes. `unmap` allows the disk to free its storage.
 
         Errors: as `discard`.
         """
@@ -197,15 +197,15 @@ class BlockDevice(ABC):
         await self._change_range(offset, length, kind, self.write_zeroes_size_max, flags)
 
     async def settle(self) -> None:
-        """Wait until every change that has begun is through, those of cancelled callers too."""
+        """Wait until every change that has begun has ended, also those of cancelled callers."""
         while self._changes:
             await asyncio.wait(self._changes)
 
     def _change(self, change: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Carry a change out in a task of its own, which no caller cancels.
 
-        A change that has begun ends whole, and its blocks stay held until the device is through
-        with them: otherwise a request that is still in flight could overtake the next writer.
+        A change that has begun ends whole, and its blocks stay held until the device has ended all
+        of its requests: otherwise one that is still in flight could overtake the next writer.
         """
         task = asyncio.create_task(change)
         self._changes.add(task)

@@ -29,7 +29,7 @@ SERVICE = "virtmesh.kernel.v1.BlockDeviceService"
 READ_CHUNK = 512 << 10
 """Bytes of one message that is read: large enough that the work for each message fades."""
 READ_AHEAD = 4
-"""Most messages of one read that the disk is reading, or that wait for the client."""
+"""Most messages of one read that the disk reads at this time, or that wait for the client."""
 WRITE_AHEAD = 4
 """Most messages of one write that are taken from the client and not written yet."""
 
@@ -90,7 +90,7 @@ class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
         return pb.FlushResponse()
 
     async def Discard(self, request: pb.DiscardRequest, context: Any) -> pb.DiscardResponse:
-        """Give a range up."""
+        """Discard a range."""
         await self._find(request.device).discard(request.offset_bytes, request.length_bytes)
         return pb.DiscardResponse()
 

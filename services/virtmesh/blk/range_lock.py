@@ -14,7 +14,7 @@ class RangeLock:
     """Fair: a range waits for every overlapping range that came before it, and for no other."""
 
     def __init__(self) -> None:
-        self._held: list[_Hold] = []  # granted or waiting, in the order of their coming
+        self._held: list[_Hold] = []  # granted or waiting, in order of arrival
 
     @asynccontextmanager
     async def hold(self, start: int, end: int) -> AsyncIterator[None]:
@@ -30,7 +30,7 @@ class RangeLock:
                 await hold.granted.wait()
             yield
         finally:
-            # Also when cancelled while it waits: those behind it must not wait for it.
+            # Also after a cancellation during the wait: ranges behind it must not wait for it.
             self._held.remove(hold)
             for later in hold.waiting:
                 later.unblock()
@@ -47,7 +47,7 @@ class _Hold:
         self.granted = asyncio.Event()
 
     def unblock(self) -> None:
-        """Note that one of the ranges in front is gone."""
+        """Note that one of the ranges in front of it was released."""
         self.blockers -= 1
         if not self.blockers:
             self.granted.set()

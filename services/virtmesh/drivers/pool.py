@@ -18,17 +18,17 @@ T = TypeVar("T")
 
 
 class Pool(Generic[T]):
-    """Hands a thing given back straight to whoever waits longest, so no newcomer overtakes."""
+    """Hands a returned thing straight to the task that waits longest, so no newcomer overtakes."""
 
     def __init__(self, things: Iterable[T]) -> None:
         self._free = deque(things)
         self._waiting: deque[asyncio.Future[T]] = deque()
         self._broken: Callable[[], VirtmeshError] | None = None
         self.waits = Histogram(LATENCY_BOUNDS)
-        """Seconds that tasks had to wait: those that had to."""
+        """Seconds that tasks waited for a thing; tasks that got one at once are not counted."""
 
     async def take(self) -> T:
-        """Take a thing; wait for one when none is free. Errors: what `fail` was given."""
+        """Take a thing; wait for one when none is free. Errors: those that `fail` makes."""
         if self._broken is not None:
             raise self._broken()
         if self._free:
@@ -39,7 +39,7 @@ class Pool(Generic[T]):
         try:
             return await turn
         except asyncio.CancelledError:
-            # The thing may have been handed over in the same moment as the cancellation.
+            # The thing may have been handed over just before the cancellation.
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self.give(turn.result())
             raise
@@ -57,7 +57,7 @@ class Pool(Generic[T]):
             self._free.append(thing)
 
     def fail(self, error: Callable[[], VirtmeshError]) -> None:
-        """Let everyone who waits, or comes, fail with what `error` makes; let go of all things."""
+        """Fail everyone who waits or comes later with what `error` makes. Drop all things."""
         self._broken = error
         self._free.clear()
         for turn in self._waiting:

@@ -1,4 +1,4 @@
-"""Batches of register accesses, executed in order as one piece (virtmesh.register.v1.Access)."""
+"""Execute batches of register accesses in order (virtmesh.register.v1.RegisterService.Access)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ if TYPE_CHECKING:
     from virtmesh.mmio.device import Device
 
 WRITE = 0x80
-"""Set in an op for a write (register.proto)."""
+"""Bit of an op that means a write (register.proto)."""
 GUARD = 0x40
-"""Set in an op for a guard (register.proto)."""
+"""Bit of an op that means a guard (register.proto)."""
 GUARD_WIDTH_MAX = 4
-"""Widest guard, in bytes: mask and expected value share one column."""
+"""Widest guard in bytes. Its mask and its expected value share one 64-bit column."""
 
 
 @dataclass
-class Done:
-    """What became of a batch: a value for each executed access, and the refusal that ended it."""
+class BatchResult:
+    """Result of a batch."""
 
     values: list[int] = field(default_factory=list)
+    """A value for each executed access; 0 for a write."""
     writes: int = 0
+    """Number of executed writes."""
     error: RegisterError | None = None
+    """The error of the access that was refused and ended the batch."""
 
 
 class BatchExecutor:
@@ -38,9 +41,14 @@ class BatchExecutor:
         self._device = device
         self._burst = device if isinstance(device, BurstDevice) else None
 
-    def execute(self, offsets: Sequence[int], ops: Sequence[int], values: Sequence[int]) -> Done:
-        """Execute a batch, given as columns of one length, until an access or a guard ends it."""
-        done = Done()
+    def execute(
+        self, offsets: Sequence[int], ops: Sequence[int], values: Sequence[int]
+    ) -> BatchResult:
+        """Execute a batch until an access is refused or a guard does not match.
+
+        The columns `offsets`, `ops` and `values` have the same length.
+        """
+        done = BatchResult()
         try:
             if self._burst is None:
                 self._one_by_one(zip(offsets, ops, values, strict=True), done)
@@ -50,12 +58,12 @@ class BatchExecutor:
             done.error = error
         return done
 
-    def _one_by_one(self, accesses: Iterable[tuple[int, int, int]], done: Done) -> bool:
-        """Execute accesses: offset, op, value of each; False when a guard ended them."""
+    def _one_by_one(self, accesses: Iterable[tuple[int, int, int]], done: BatchResult) -> bool:
+        """Execute accesses (offset, op, value). Returns False if a guard did not match."""
         return all(self._one(*access, done) for access in accesses)
 
-    def _one(self, offset: int, op: int, value: int, done: Done) -> bool:
-        """Execute an access; False when it is a guard that is not met."""
+    def _one(self, offset: int, op: int, value: int, done: BatchResult) -> bool:
+        """Execute an access. Returns False for a guard that does not match."""
         if op & WRITE:
             self._device.write(offset, op ^ WRITE, value)
             done.writes += 1
@@ -73,42 +81,37 @@ class BatchExecutor:
         offsets: Sequence[int],
         ops: Sequence[int],
         values: Sequence[int],
-        done: Done,
+        done: BatchResult,
     ) -> None:
-        """Execute accesses, handing runs of equal ones over in one piece."""
+        """Execute accesses; the device does the first ones of a run of equal ones at once."""
         start = 0
         for (offset, op), run in groupby(zip(offsets, ops, strict=True)):
             end = start + len(list(run))
-            if end - start == 1:
-                goes_on = self._one(offset, op, values[start], done)
-            else:
-                equal = values[start:end]
-                goes_on = self._run(device, offset, op, equal, done) or self._one_by_one(
-                    ((offset, op, value) for value in equal), done
-                )
-            if not goes_on:
-                return
+            if end - start > 1 and not op & GUARD:
+                start += self._at_once(device, offset, op, values[start:end], done)
+            for value in values[start:end]:
+                if not self._one(offset, op, value, done):
+                    return
             start = end
 
-    def _run(
-        self, device: BurstDevice, offset: int, op: int, values: Sequence[int], done: Done
-    ) -> bool:
-        """Execute equal accesses in one piece; False when the device wants them one by one."""
+    def _at_once(
+        self, device: BurstDevice, offset: int, op: int, values: Sequence[int], done: BatchResult
+    ) -> int:
+        """Execute the first of equal accesses in one piece; return how many those are."""
         if op & WRITE:
             written = device.write_run(offset, op ^ WRITE, values)
-            if written is None:
-                return False
             done.writes += written
             done.values += [0] * written
-            return True
-        read = None if op & GUARD else device.read_run(offset, op, len(values))
-        if read is None:
-            return False
+            return written
+        read = device.read_run(offset, op, len(values))
         done.values += read
-        return True
+        return len(read)
 
     def _read_guarding(self, offset: int, width: int) -> int:
-        """Read what a guard looks at. Errors: BadWidth; as Device.read."""
+        """Read the register of a guard. Errors: BadWidth, BadOffset and others of RegisterError."""
         if width > GUARD_WIDTH_MAX:
-            raise BadWidth(f"a guard reads at most {8 * GUARD_WIDTH_MAX} bits, not {8 * width}")
+            raise BadWidth(
+                f"a guard can read at most {8 * GUARD_WIDTH_MAX} bits, not {8 * width}: use a plain"
+                " read"
+            )
         return self._device.read(offset, width)

@@ -1,4 +1,4 @@
-"""What the host itself counts, and how it reads a call's session."""
+"""Counters of the host, and the session of a call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class HostCounters:
 
 
 def session_of(context: grpc.aio.ServicerContext[Any, Any]) -> str | None:
-    """Return the session that a call names in its metadata."""
+    """Return the session identifier in the metadata of a call; None without one."""
     for key, value in context.invocation_metadata() or ():
         if key == SESSION_KEY and isinstance(value, str):
             return value

@@ -1,8 +1,8 @@
-"""InterruptService: the interrupt line as a stream (virtmesh.interrupt.v1).
+"""InterruptService: the interrupt line of a device as a stream (virtmesh.interrupt.v1).
 
-Raising happens on native threads. While somebody watches, it makes `wake_fd` readable; the loop
-then wakes every watcher. A watcher is registered before it reads its first snapshot, so an
-interrupt between the two wakes it; one that comes while it writes wakes it again.
+Native threads raise interrupts. While there are watchers, an interrupt makes `wake_fd` readable,
+and the event loop wakes every watcher. A watcher is registered before it reads its first snapshot,
+so no interrupt is missed in between. An interrupt during a write wakes the watcher again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class InterruptPlane(interrupt_pb2_grpc.InterruptServiceServicer):
-    """The service of one device."""
+    """InterruptService of one device."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -35,7 +35,7 @@ class InterruptPlane(interrupt_pb2_grpc.InterruptServiceServicer):
         self._loop.add_reader(device.interrupt.wake_fd, self._wake)
 
     def close(self) -> None:
-        """End every stream."""
+        """End all streams."""
         self._closed = True
         self._loop.remove_reader(self._device.interrupt.wake_fd)
         for watcher in self._watchers:
@@ -44,8 +44,8 @@ class InterruptPlane(interrupt_pb2_grpc.InterruptServiceServicer):
     async def Watch(  # type: ignore[override]  # the stubs know generators only
         self, request: pb.WatchRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        """Stream the line: a snapshot, then a response after each interrupt, merged if need be."""
-        # The level of a virtio device's line says nothing: its interrupts are events.
+        """Send a snapshot, then a response after each interrupt; one may stand for several."""
+        # A virtio device has no meaningful level of its line: its interrupts are events.
         level_triggered = not self._device.description.virtio_device_id
         with self._watching() as news:
             sent: tuple[int, bool] | None = None
@@ -62,7 +62,7 @@ class InterruptPlane(interrupt_pb2_grpc.InterruptServiceServicer):
 
     @contextmanager
     def _watching(self) -> Iterator[asyncio.Event]:
-        """Register a watcher."""
+        """Register a watcher while the body runs. Yields the event that wakes it."""
         news = asyncio.Event()
         self._watchers.add(news)
         self._device.interrupt.observed = True
@@ -73,7 +73,7 @@ class InterruptPlane(interrupt_pb2_grpc.InterruptServiceServicer):
             self._device.interrupt.observed = bool(self._watchers)
 
     def _snapshot(self) -> pb.WatchResponse:
-        """Read the line. The sequence comes first: what is read after it is at least as new."""
+        """Read the state of the line: the sequence first, so that the rest is at least as new."""
         interrupt = self._device.interrupt
         sequence = interrupt.sequence
         status = interrupt.status
@@ -85,7 +85,7 @@ class InterruptPlane(interrupt_pb2_grpc.InterruptServiceServicer):
         )
 
     def _wake(self) -> None:
-        """Wake the watchers."""
+        """Wake all watchers."""
         drain(self._device.interrupt.wake_fd)
         for watcher in self._watchers:
             watcher.set()

@@ -19,14 +19,21 @@ if TYPE_CHECKING:
     from virtmesh.host.counters import HostCounters
     from virtmesh.mmio.device import Device
 
-DEVICE = info("virtmesh_device", "What the device is.", "kind", "compatible", "version")
+DEVICE = info(
+    "virtmesh_device",
+    "What the device is: kind, compatible string, version.",
+    "kind",
+    "compatible",
+    "version",
+)
 ATTACHED = gauge("virtmesh_attached", "1 while a driver is attached.", "")
 ATTACHES = counter("virtmesh_attaches", "Times that a driver attached.", "drivers")
 NEEDS_RESET = gauge("virtmesh_needs_reset", "1 while the device asks for a reset.", "")
 RESETS = counter("virtmesh_resets", "Resets.", "resets")
 REQUESTS = counter(
     "virtmesh_requests",
-    "Requests completed, well or not: of input devices events, of serial ports characters.",
+    "Requests completed, with or without an error. Input devices count events, serial ports"
+    " characters.",
     "requests",
 )
 REGISTER_MESSAGES = counter(
@@ -40,18 +47,18 @@ NOTIFICATIONS = counter(
 )
 INTERRUPTS = counter(
     "virtmesh_interrupts",
-    "Interrupts raised; of a line that is level-triggered, its rises.",
+    "Interrupts raised. A level-triggered line counts each rise.",
     "interrupts",
 )
 INTERRUPTS_SUPPRESSED = counter(
     "virtmesh_interrupts_suppressed",
-    "Used-buffer interrupts not raised, since the driver asked for none.",
+    "Used-buffer interrupts that were not raised because the driver had disabled them.",
     "interrupts",
 )
 
 
 def host_metrics(device: Device, sessions: Sessions, host: HostCounters) -> Iterable[Metric]:
-    """Return the metrics of the common planes, read now."""
+    """Yield the metrics that every device has, with their present values."""
     counters, interrupt, about = device.counters, device.interrupt, device.description
     yield DEVICE.facts({"kind": about.kind, "compatible": about.compatible, "version": __version__})
     yield ATTACHED.one(sessions.holder is not None)

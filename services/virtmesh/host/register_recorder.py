@@ -1,4 +1,4 @@
-"""Register accesses on their way into the flight recorder (virtmesh.trace.v1)."""
+"""Record register accesses in the flight recorder (virtmesh.trace.v1)."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from virtmesh_common.errors import RegisterError
 
 DETAIL_MAX = 0x7F
-"""Largest detail of an event."""
+"""Largest value of the field `detail` of an event."""
 REASONS = {
     name.removeprefix("REFUSAL_REASON_"): number for name, number in pb.RefusalReason.items()
 }
-"""Numbers of the reasons of virtmesh_common.errors."""
+"""Numbers of RefusalReason by the reason of an error."""
 
 
 class RegisterRecorder:
-    """Records accesses, in columns as virtmesh.register.v1.AccessRequest has them."""
+    """Records accesses, given in the columns of virtmesh.register.v1.AccessRequest."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._on = recorder.capacity > 0
 
     def now(self) -> int:
-        """Return the time for accesses that begin now, in ns."""
+        """Return the present time for accesses that begin now, in nanoseconds."""
         return time.monotonic_ns()
 
     def executed(
@@ -40,12 +40,12 @@ class RegisterRecorder:
         values: list[int],
         results: list[int],
     ) -> None:
-        """Record the accesses that were executed: as many as there are results."""
+        """Record the first `len(results)` accesses, which were executed."""
         if self._on:
             self._recorder.record_registers(begun_ns, offsets, ops, values, results)
 
     def refused(self, offset: int, op: int, value: int, error: RegisterError) -> None:
-        """Record an access that was refused; nothing of it is known to be sound."""
+        """Record an access that was refused. Its values come from the driver and may be invalid."""
         write = op & WRITE
         self._recorder.record(
             pb.EVENT_KIND_WRITE_REFUSED if write else pb.EVENT_KIND_READ_REFUSED,

@@ -1,4 +1,4 @@
-"""RegisterService and DoorbellService: register accesses and rings of the attached driver."""
+"""RegisterService and DoorbellService: register accesses and notifications of the driver."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
         self._sessions = sessions
         self._counters = counters
         self._executor = BatchExecutor(device)
-        self._tape = RegisterRecorder(device.interrupt.recorder)
+        self._recorder = RegisterRecorder(device.interrupt.recorder)
 
     async def Read(
         self, request: pb.ReadRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ReadResponse:
         """Read one register."""
         self._sessions.check(session_of(context))
-        begun, offset, width = self._tape.now(), request.offset, request.width_bytes
+        begun, offset, width = self._recorder.now(), request.offset, request.width_bytes
         try:
             value = self._device.read(offset, width)
         except RegisterError as error:
             self._counters.mmio_errors += 1
-            self._tape.refused(offset, width & ~WRITE, 0, error)
+            self._recorder.refused(offset, width & ~WRITE, 0, error)
             raise
         self._counters.mmio_reads += 1
-        self._tape.executed(begun, [offset], [width], [0], [value])
+        self._recorder.executed(begun, [offset], [width], [0], [value])
         return pb.ReadResponse(value=value)
 
     async def Write(
@@ -57,15 +57,15 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
     ) -> pb.WriteResponse:
         """Write one register."""
         self._sessions.check(session_of(context))
-        begun, offset, op = self._tape.now(), request.offset, request.width_bytes | WRITE
+        begun, offset, op = self._recorder.now(), request.offset, request.width_bytes | WRITE
         try:
             self._device.write(offset, request.width_bytes, request.value)
         except RegisterError as error:
             self._counters.mmio_errors += 1
-            self._tape.refused(offset, op, request.value, error)
+            self._recorder.refused(offset, op, request.value, error)
             raise
         self._counters.mmio_writes += 1
-        self._tape.executed(begun, [offset], [op], [request.value], [0])
+        self._recorder.executed(begun, [offset], [op], [request.value], [0])
         return pb.WriteResponse()
 
     async def Access(  # type: ignore[override]  # the stubs know generators only
@@ -73,13 +73,13 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
         request_iterator: object,
         context: grpc.aio.ServicerContext[pb.AccessRequest, pb.AccessResponse],
     ) -> None:
-        """Execute batches in order, each as one piece: nothing else runs on the loop meanwhile."""
+        """Execute batches in order. Each is atomic: the event loop does nothing else meanwhile."""
         session_id = session_of(context)
         session = self._sessions.check(session_id)
         if session is None:
             await self._serve(session_id, context)
             return
-        # The session ends the stream by cancelling this task of its own, which is not gRPC's.
+        # A session ends a stream by cancelling a task. It must not cancel the task of gRPC.
         task: asyncio.Task[object] = asyncio.ensure_future(self._serve(session_id, context))
         session.streams.add(task)
         try:
@@ -96,24 +96,24 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
         session_id: str | None,
         context: grpc.aio.ServicerContext[pb.AccessRequest, pb.AccessResponse],
     ) -> None:
-        """Answer batches until the client half-closes."""
+        """Execute and answer batches until the client half-closes the stream."""
         while isinstance(request := await context.read(), pb.AccessRequest):
             self._sessions.check(session_id)
             await context.write(self._execute(request))
 
     def _execute(self, request: pb.AccessRequest) -> pb.AccessResponse:
-        """Execute one batch. Errors: BadStream for columns that make no batch."""
+        """Execute one batch. Errors: BadStream for columns of different or too large lengths."""
         count = len(request.offsets)
         if count > BATCH_LIMIT or count != len(request.ops) or count != len(request.values):
             raise BadStream(
-                f"a batch has three columns of one length, at most {BATCH_LIMIT}; this one has"
-                f" {count} offsets, {len(request.ops)} ops, {len(request.values)} values"
+                f"a batch with {count} offsets, {len(request.ops)} ops and {len(request.values)}"
+                f" values is not valid: send columns of the same length, at most {BATCH_LIMIT}"
             )
-        # Lists: they are read twice, and a column of protobuf costs four times as much to read.
+        # Make lists: each column is read twice, and reading one of protobuf costs four times more.
         offsets, ops, values = list(request.offsets), list(request.ops), list(request.values)
-        begun = self._tape.now()
+        begun = self._recorder.now()
         done = self._executor.execute(offsets, ops, values)
-        self._tape.executed(begun, offsets, ops, values, done.values)
+        self._recorder.executed(begun, offsets, ops, values, done.values)
         counters = self._counters
         counters.mmio_messages += 1
         counters.mmio_writes += done.writes
@@ -122,7 +122,7 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
         if done.error is not None:
             counters.mmio_errors += 1
             index = len(done.values)
-            self._tape.refused(offsets[index], ops[index], values[index], done.error)
+            self._recorder.refused(offsets[index], ops[index], values[index], done.error)
             response.error.index = index
             response.error.reason = done.error.reason
             response.error.message = done.error.message
@@ -142,10 +142,12 @@ class DoorbellPlane(doorbell_pb2_grpc.DoorbellServiceServicer):
         request: doorbell_pb2.NotifyRequest,
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> doorbell_pb2.NotifyResponse:
-        """Ring queues."""
+        """Notify queues."""
         self._sessions.require(session_of(context))
         if len(request.queues) > RING_LIMIT:
-            raise BadStream(f"{len(request.queues)} queues are more than {RING_LIMIT}")
+            raise BadStream(
+                f"a request notifies {len(request.queues)} queues: send at most {RING_LIMIT} in one"
+            )
         for queue in request.queues:
             self._device.notify(queue)
             self._counters.notifications_rpc += 1

@@ -12,7 +12,7 @@ import stat
 from dataclasses import asdict
 from pathlib import Path
 
-from virtmesh_client.local.rundir import STATE, State, load
+from virtmesh_client.local.rundir import STATE, MachineState, load
 from virtmesh_common.errors import BadMachine
 
 LOCK = "lock"
@@ -21,34 +21,37 @@ LOCK = "lock"
 def prepare(folder: Path) -> None:
     """Make a run folder that only this user can enter.
 
-    Errors: BadMachine when another user owns it, or can replace it, or when it is no run folder.
+    Errors: BadMachine if another user owns the folder or can replace it, or if it has other files.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     about = folder.stat()
     if about.st_uid != os.geteuid():
-        raise BadMachine(f"{folder} belongs to another user: choose another with --run-dir")
+        raise BadMachine(f"{folder} belongs to another user: choose another folder with --run-dir")
     if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise BadMachine(f"others may write into {folder}: run chmod 700 {folder}")
+        raise BadMachine(f"other users may write into {folder}: run chmod 700 {folder}")
     for parent in folder.parents:
         about = parent.stat()
         open_to_all = about.st_mode & stat.S_IWOTH and not about.st_mode & stat.S_ISVTX
         if open_to_all or about.st_uid not in {0, os.geteuid()}:
             raise BadMachine(
-                f"others can replace {folder}, since they may write into {parent}: choose another"
-                " with --run-dir"
+                f"other users can replace {folder}, since they may write into {parent}: choose"
+                " another folder with --run-dir"
             )
     if not (folder / LOCK).exists():
-        # Files are replaced in a run folder, and sockets removed: never those of anything else.
+        # Files and sockets in a run folder get replaced and removed, so it must have no others.
         if any(folder.iterdir()):
-            raise BadMachine(f"{folder} holds other files: choose a new folder with --run-dir")
+            raise BadMachine(
+                f"{folder} is not a run folder and has other files: choose a new folder with"
+                " --run-dir"
+            )
         (folder / LOCK).touch(mode=0o600)
 
 
-class Lock:
-    """The right to run a machine in a folder; it ends with the process that holds it."""
+class RunFolderLock:
+    """The lock of a run folder. The kernel releases it when the process that has it ends."""
 
     def __init__(self, folder: Path) -> None:
-        """Take it. Errors: BlockingIOError when another process has it."""
+        """Take the lock. Errors: BlockingIOError if another process has it."""
         self._descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,23 +60,23 @@ class Lock:
             raise
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         os.close(self._descriptor)
 
 
-def save(state: State) -> None:
-    """Write state.json, whole or not at all."""
+def save(state: MachineState) -> None:
+    """Write state.json atomically."""
     folder = Path(state.run_dir)
     scratch = folder / f".{STATE}.{os.getpid()}"
     scratch.write_text(json.dumps({"version": 1, **asdict(state)}, indent=2) + "\n")
     scratch.replace(folder / STATE)
 
 
-def take(folder: Path) -> Lock:
+def take(folder: Path) -> RunFolderLock:
     """Take the run folder. Errors: BadMachine when a machine runs in it."""
     state = load(folder)
     try:
-        lock = Lock(folder)
+        lock = RunFolderLock(folder)
     except BlockingIOError:
         who = f"{state.name} (pid {state.supervisor.pid})" if state else "a machine"
         raise BadMachine(

@@ -192,7 +192,7 @@ class Supervisor:
         """Write state.json."""
         pid = os.getpid()
         run_folder.save(
-            rundir.State(
+            rundir.MachineState(
                 name=self._plan.name,
                 run_dir=str(self._plan.run_dir),
                 address=self._plan.kernel.address,

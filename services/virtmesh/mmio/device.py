@@ -135,13 +135,13 @@ class Device(Protocol):
 class BurstDevice(Protocol):
     """A device with registers that stand for many values: a FIFO behind one offset.
 
-    A run of equal accesses to such a register is handed over in one piece (what a CPU does with
-    `rep insb`). Either method returns None, having done nothing, where the accesses are to be done
-    one by one; neither raises.
+    A run of equal accesses to such a register may be done in one piece (what a CPU does with
+    `rep insb`), with the effects of single accesses. A device does the first of them so, as many
+    as it can, perhaps none; whoever has asked does the rest one by one. Neither method raises.
     """
 
-    def read_run(self, offset: int, width: int, count: int) -> Sequence[int] | None:
-        """Read a register `count` times."""
+    def read_run(self, offset: int, width: int, count: int) -> Sequence[int]:
+        """Read a register at most `count` times; return what was read."""
 
-    def write_run(self, offset: int, width: int, values: Sequence[int]) -> int | None:
-        """Write values to a register, one after the other; return how many: all of them."""
+    def write_run(self, offset: int, width: int, values: Sequence[int]) -> int:
+        """Write values to a register, one after the other; return how many were written."""

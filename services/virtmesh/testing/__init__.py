@@ -1,1 +1,1 @@
-"""Fakes that ship: for the tests of scripts, drivers and devices."""
+"""Fakes for people's own tests of scripts, drivers and devices."""

@@ -1,6 +1,6 @@
-"""A bus to a device model in the same process: no sockets, no services, real shared memory.
+"""A bus to a device model in the same process: real shared memory, but no sockets or services.
 
-For tests of drivers and of device models, and for scripts that want a device at their fingertips:
+It is for tests of drivers and device models, and for scripts that use a device directly:
 
     device = devices.blk.make("vda", image=Path("disk.img"), ...)
     with Ram(16 << 20) as ram:
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 class LocalBus(Bus):
     """An attachment to a device model in this process. Errors: BadDoorbell.
 
-    `trace` holds every access in order, with the value that was read or written: what a test looks
-    at to see what a driver did.
+    `trace` has every access in order, with the value that was read or written. A test can compare
+    it with what a driver should do.
     """
 
     def __init__(
@@ -70,9 +70,11 @@ class LocalBus(Bus):
         self._listen()
 
     async def access(self, batch: Sequence[Access]) -> list[int]:
-        """Execute accesses at once."""
+        """Execute a batch of accesses. Returns a value for each. Errors: RegisterError."""
         if len(batch) > BATCH_LIMIT:
-            raise ValueError(f"{len(batch)} accesses do not fit a batch of {BATCH_LIMIT}")
+            raise ValueError(
+                f"{len(batch)} accesses do not fit into a batch: send at most {BATCH_LIMIT}"
+            )
         self.check()
         done = self._executor.execute(*columns(batch))
         for one, value in zip(batch, done.values, strict=False):
@@ -84,21 +86,21 @@ class LocalBus(Bus):
         return done.values
 
     def notify(self, queue: int) -> None:
-        """Ring a queue."""
+        """Notify a queue."""
         self._doorbell.ring(queue)
 
     def on_interrupt(self, handler: Callable[[int], object]) -> None:
-        """Set the handler of interrupts."""
+        """Set the function that is called with the cause of each interrupt."""
         self._handler = handler
 
-    def lose(self, how: str = "a test took it away") -> None:
-        """Lose the device, as if its process had ended."""
+    def lose(self, how: str = "a test ended the attachment") -> None:
+        """End the attachment, as if the process of the device had ended."""
         if not self.lost.done():
             self.lost.set_result(DeviceLost(f"{self.name} is lost: {how}", device=self.name))
 
     async def close(self) -> None:
         """Reset and detach the device."""
-        self.lose("it was given back")
+        self.lose("the bus was closed")
         self._doorbell.close()
         loop = asyncio.get_running_loop()
         while self._readers:
@@ -110,7 +112,7 @@ class LocalBus(Bus):
         self._doorbells.close()
 
     def _make_doorbell(self, kind: DoorbellKind) -> Notifier:
-        """Make the doorbell of a kind."""
+        """Make the notifier for a kind of doorbell."""
         if kind is DoorbellKind.EVENTFD:
             return EventfdNotifier(
                 {queue: one.kick for queue, one in self._doorbells.queues.items()}
@@ -126,7 +128,7 @@ class LocalBus(Bus):
         return CallNotifier(ring, lambda error: self.lose(f"its doorbell failed: {error}"))
 
     def _listen(self) -> None:
-        """Hear interrupts: by an eventfd for each cause, or by the one that says "look"."""
+        """Listen for interrupts: on an eventfd for each cause, or on the wake descriptor."""
         if self._doorbells.config_call is not None:
             for one in self._doorbells.queues.values():
                 self._listen_to(one.call, lambda: INTERRUPT_USED_BUFFER)

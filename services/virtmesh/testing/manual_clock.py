@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Call:
-    """A call that is to come. Implements virtmesh.uart.chip.clock.Handle."""
+class ManualCall:
+    """A call that the clock will make. Implements virtmesh.uart.chip.clock.ScheduledCall."""
 
     when: float
     callback: Callable[[], object]
@@ -20,32 +20,32 @@ class Call:
     cancelled: bool = False
 
     def cancel(self) -> None:
-        """Call it off."""
+        """Do not make the call."""
         self.cancelled = True
 
 
 @dataclass
-class HandClock:
+class ManualClock:
     """Time that stands still. Implements virtmesh.uart.chip.clock.Clock."""
 
     now: float = 0.0
-    _calls: list[Call] = field(default_factory=list)
-    _soon: list[Call] = field(default_factory=list)
+    _calls: list[ManualCall] = field(default_factory=list)
+    _soon: list[ManualCall] = field(default_factory=list)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def time(self) -> float:
         """Return the time."""
         return self.now
 
-    def call_at(self, when: float, callback: Callable[[], object], /) -> Call:
+    def call_at(self, when: float, callback: Callable[[], object], /) -> ManualCall:
         """Call something once the time is there."""
-        call = Call(when, callback, next(self._numbers))
+        call = ManualCall(when, callback, next(self._numbers))
         self._calls.append(call)
         return call
 
-    def call_soon(self, callback: Callable[[], object], /) -> Call:
+    def call_soon(self, callback: Callable[[], object], /) -> ManualCall:
         """Call something on the next turn."""
-        call = Call(self.now, callback, next(self._numbers))
+        call = ManualCall(self.now, callback, next(self._numbers))
         self._soon.append(call)
         return call
 

@@ -1,15 +1,15 @@
-"""A driver as a script: for tests of devices, and for trying registers out one by one.
+"""A driver whose steps a script makes one by one: for tests of devices, and to try registers.
 
-    driver = ScriptDriver(plane, ram, doorbells)
+    driver = ScriptedDriver(plane, ram, doorbells)
     await driver.reset()
     await driver.negotiate(features)
     await driver.set_up_queue(0, size=8)
     await driver.go()
     status, data = await driver.request(BlkRequest.read(sector=0, length=512))
 
-A `Plane` is how the registers are reached: `LocalPlane` in the same process, `GrpcPlane` through a
-device service. The script does one thing at a time and trusts its device; VirtIOHeader and
-VirtIOBlk in virtmesh.drivers are what real use needs.
+A `RegisterAccess` reads and writes the registers: `LocalRegisters` of a device in the same process,
+`GrpcRegisters` through a device service. The driver does one step at a time and trusts its device.
+For real use there are VirtIOHeader (virtmesh.virtio.mmio_driver) and VirtIOBlk (virtmesh.blk).
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ NEGOTIATED = DRIVEN | Status.FEATURES_OK
 LIVE = NEGOTIATED | Status.DRIVER_OK
 
 
-class Plane(Protocol):
-    """How registers are reached. Errors: RegisterError classes, NotAttached."""
+class RegisterAccess(Protocol):
+    """Reads and writes registers. Errors: RegisterError and its subclasses; NotAttached."""
 
     async def read(self, offset: int, width: int = 4) -> int:
-        """Read at an offset; the width is in bytes."""
+        """Read `width` bytes at an offset."""
 
     async def write(self, offset: int, value: int, width: int = 4) -> None:
-        """Write at an offset; the width is in bytes."""
+        """Write `width` bytes at an offset."""
 
     async def notify(self, queue: int) -> None:
-        """Ring a queue, but not by QueueNotify."""
+        """Notify a queue without its register QueueNotify."""
 
 
-class LocalPlane:
+class LocalRegisters:
     """The registers of a device in this process."""
 
     def __init__(self, device: Device) -> None:
@@ -79,8 +79,8 @@ class LocalPlane:
         self._device.notify(queue)
 
 
-class GrpcPlane:
-    """The registers of a device service, by unary calls. `session` is that of Attach, or None."""
+class GrpcRegisters:
+    """The registers of a device service, by unary calls. `session` is from Attach, or None."""
 
     def __init__(self, channel: grpc.aio.Channel, session: str | None) -> None:
         self.session = session
@@ -119,7 +119,7 @@ class GrpcPlane:
 
 @dataclass(frozen=True)
 class BlkRequest:
-    """A request to a disk (virtio 1.4, 5.2.6): what to send, and how many bytes come back."""
+    """A request to a disk (virtio 1.4, 5.2.6): its data, and the number of bytes to receive."""
 
     kind: RequestType
     sector: int
@@ -137,10 +137,10 @@ class BlkRequest:
         return cls(RequestType.VIRTIO_BLK_T_OUT, sector, sent=data)
 
 
-class ScriptDriver:
-    """Drives one device. `ram` and `doorbells` are those that were handed over."""
+class ScriptedDriver:
+    """Drives one device. `ram` and `doorbells` are those that were passed to the device."""
 
-    def __init__(self, plane: Plane, ram: Ram, doorbells: AttachmentEventfds) -> None:
+    def __init__(self, plane: RegisterAccess, ram: Ram, doorbells: AttachmentEventfds) -> None:
         self.plane = plane
         self.ram = ram
         self.doorbells = doorbells
@@ -156,9 +156,9 @@ class ScriptDriver:
         await self.plane.write(register.offset, value, register.size)
 
     async def reset(self) -> None:
-        """Reset the device, and wait until it says that it is (2.4.2)."""
+        """Reset the device, and wait until Status reads 0 (2.4.2)."""
         await self.put(mmio.STATUS, 0)
-        while await self.get(mmio.STATUS):  # noqa: ASYNC110 - a reset has no event, only this
+        while await self.get(mmio.STATUS):  # noqa: ASYNC110 - there is no event for a reset
             await asyncio.sleep(0)
         self.queues.clear()
 
@@ -171,7 +171,7 @@ class ScriptDriver:
         return words[0] | words[1] << 32
 
     async def negotiate(self, features: int) -> int:
-        """Accept features; return the status that reads back (3.1.1)."""
+        """Accept features. Returns the status that the device then has (3.1.1)."""
         await self.put(mmio.STATUS, Status.ACKNOWLEDGE)
         await self.put(mmio.STATUS, DRIVEN)
         for word in range(2):
@@ -182,9 +182,9 @@ class ScriptDriver:
         return await self.get(mmio.STATUS)
 
     async def place_queue(self, index: int, size: int) -> tuple[int, int, int]:
-        """Tell the device where a queue is; return its areas (2.6): each has pages of its own.
+        """Set size and addresses of a queue. Returns its three areas (2.6), on separate pages.
 
-        They have room for a split queue; a packed one needs no more.
+        The areas are large enough for a split queue. A packed queue needs no more.
         """
         sizes = (16 * size, 6 + 2 * size, 6 + 8 * size)
         descriptor_area, driver_area, device_area = map(self.ram.pages.allocate, sizes)
@@ -200,7 +200,7 @@ class ScriptDriver:
         return descriptor_area, driver_area, device_area
 
     async def set_up_queue(self, index: int, size: int = 8) -> DriverQueue:
-        """Set a queue up, ready to be used."""
+        """Set up a queue, and set QueueReady."""
         descriptor_area, driver_area, device_area = await self.place_queue(index, size)
         config = QueueConfig(
             size=size,
@@ -216,11 +216,11 @@ class ScriptDriver:
         return self.queues[index]
 
     async def go(self) -> None:
-        """Set DRIVER_OK: the device is live."""
+        """Set DRIVER_OK. The device is live after that."""
         await self.put(mmio.STATUS, LIVE)
 
     async def bring_up(self, features: int, queues: int = 1) -> None:
-        """Do all of the above."""
+        """Reset the device, negotiate features, set up queues, and set DRIVER_OK."""
         await self.reset()
         await self.negotiate(features)
         for index in range(queues):
@@ -228,12 +228,12 @@ class ScriptDriver:
         await self.go()
 
     def add(self, request: BlkRequest, queue: int = 0) -> tuple[int, int, int]:
-        """Add a request without ringing; return its token, its address, and its length."""
+        """Add a request without a notification. Returns its token, its address and its length."""
         header = struct.pack("<IIQ", request.kind, 0, request.sector)
         length = len(header) + len(request.sent) + request.expected + 1
         address = self.ram.pages.allocate(length)
         self.ram.guest_memory.write(address, header + request.sent)
-        # A status that no device writes shows whether it wrote one.
+        # No device writes this status, so the driver can tell whether the device wrote one.
         self.ram.guest_memory.write(address + length - 1, b"\xff")
         data = address + len(header)
         sent = [(data, len(request.sent))] if request.sent else []
@@ -242,13 +242,16 @@ class ScriptDriver:
             [(address, len(header)), *sent], [*expected, (address + length - 1, 1)]
         )
         if token is None:
-            raise RuntimeError(f"queue {queue} is full")
+            raise RuntimeError(f"queue {queue} is full: wait for a used buffer")
         return token, address, length
 
     async def request(
         self, request: BlkRequest, queue: int = 0, *, by: str = "mmio"
     ) -> tuple[int, bytes]:
-        """Send a request; return its status and what came back. `by`: mmio, rpc or eventfd."""
+        """Send a request, and wait for it. Returns its status and the data that was read.
+
+        `by` says how to notify the device: "mmio", "rpc" or "eventfd".
+        """
         _, address, length = self.add(request, queue)
         await self.ring(queue, by=by)
         await self.used(queue)
@@ -261,7 +264,7 @@ class ScriptDriver:
         return status, answer
 
     async def ring(self, queue: int, *, by: str) -> None:
-        """Ring a queue by "mmio", "rpc" or "eventfd"."""
+        """Notify a queue by "mmio", "rpc" or "eventfd"."""
         if by == "mmio":
             await self.put(mmio.QUEUE_NOTIFY, queue)
         elif by == "rpc":
@@ -270,7 +273,7 @@ class ScriptDriver:
             os.eventfd_write(self.doorbells.queues[queue].kick, 1)
 
     async def used(self, queue: int = 0) -> None:
-        """Wait until the device has used a buffer: its eventfd says when to look."""
+        """Wait until the device has used a buffer."""
         while not self.queues[queue].enable_interrupts():
             await signalled(self.doorbells.queues[queue].call)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from virtmesh.uart.chip.chip import Chip
     from virtmesh.uart.line.far_end import FarEnd
+    from virtmesh.uart.line.line import SerialLine
 
 # Names, not labels: a character is received and then perhaps lost, so that a sum means nothing.
 RECEIVED = counter("virtmesh_uart_received_bytes", "Characters that reached the receiver.", "bytes")
@@ -62,9 +63,9 @@ SCROLLBACK = gauge("virtmesh_uart_scrollback_bytes", "Output that is kept.", "by
 ERRORS = (LineError.PARITY, LineError.FRAMING, LineError.BREAK)
 
 
-def uart_metrics(chip: Chip, far_end: FarEnd) -> Iterable[Metric]:
+def uart_metrics(chip: Chip, line: SerialLine, far_end: FarEnd) -> Iterable[Metric]:
     """Return the metrics of a serial port, read now."""
-    line, receiver, transmitter = chip.line, chip.receiver, chip.transmitter
+    receiver, transmitter = chip.receiver, chip.transmitter
     yield RECEIVED.one(receiver.received)
     yield TRANSMITTED.one(chip.transmitted)
     yield OVERRUNS.one(receiver.overruns)

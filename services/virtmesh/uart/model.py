@@ -1,9 +1,11 @@
 """The NS16550A serial port (National Semiconductor PC16550D data sheet, TL/C/8652, June 1995).
 
-Input goes: UartService (uart/service) -> the line (uart/line) -> the receiver (uart/receiver) ->
-its interrupt (uart/interrupts) -> a read of RBR (uart/window, uart/chip). Output goes: a write of
-THR -> the transmitter (uart/transmitter) -> the line -> the scrollback and whoever watches
-(uart/far_end). Everything runs on the event loop's thread, so that each step is one piece.
+Input goes: UartService (service.py) -> the line (line/line.py) -> the receiver (chip/receiver.py)
+-> its interrupt (chip/interrupts.py) -> a read of RBR (register_window.py, chip/chip.py). Output
+goes: a write of THR -> the transmitter (chip/transmitter.py) -> the chip's outbox -> the line ->
+the scrollback and whoever watches (line/far_end.py). The line alone moves characters: it settles
+after every access, alarm and input. Everything runs on the event loop's thread, so that each step
+is one piece.
 
 Threats and known gaps:
 - A driver writes anything to the registers: each value is cut to the bits that the chip has. It can
@@ -26,16 +28,19 @@ from typing import TYPE_CHECKING
 from virtmesh_native import Interrupt
 
 from virtmesh.mmio.device import Description, DeviceCounters, DeviceState
+from virtmesh.mmio.reserved_bits import ReservedBits
 from virtmesh.uart.chip.chip import Chip
-from virtmesh.uart.chip.register_window import Window
+from virtmesh.uart.chip.clock import Timeline
 from virtmesh.uart.counters import UartCounters
 from virtmesh.uart.line.far_end import FarEnd
+from virtmesh.uart.line.line import SerialLine
 from virtmesh.uart.line.log_file import LogFile
 from virtmesh.uart.port import LineError
+from virtmesh.uart.register_window import RegisterWindow
 from virtmesh.uart.settings import UartOptions
 from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.errors import NoSuchQueue
-from virtmesh_common.uart.spec import COMPATIBLE
+from virtmesh_common.uart.spec import COMPATIBLE, Registers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,20 +62,25 @@ class UartDevice:
         self.name = name
         self.options = options
         self.interrupt = Interrupt()
+        timeline = Timeline(clock or asyncio.get_running_loop())
         self.chip = Chip(
             self.interrupt,
-            clock or asyncio.get_running_loop(),
+            timeline,
             frequency=options.clock,
             paced=options.pace,
             auto_flow=options.auto_flow,
         )
+        self.line = SerialLine(self.chip, timeline)
         self.far_end = FarEnd(
-            self.chip.line,
+            self.line,
             options.scrollback,
             LogFile(options.log_file) if options.log_file else None,
         )
-        self._window = Window(
-            self.chip, options.layout, auto_flow=options.auto_flow, interrupt=self.interrupt
+        self._window = RegisterWindow(
+            self.chip,
+            self.line,
+            Registers(options.layout, auto_flow=options.auto_flow),
+            ReservedBits(self.interrupt),
         )
         self._resets = 0
 
@@ -123,12 +133,12 @@ class UartDevice:
 
     def attach(self, attachment: Attachment) -> None:
         """Take a driver; the chip needs none of its memory."""
-        self.chip.line.attached = True
+        self.line.attached = True
 
     def begin_reset(self) -> None:
         """Reset the chip, which takes no time."""
         self._resets += 1
-        self.chip.reset()
+        self.line.reset()
         self.interrupt.recorder.record(trace_pb2.EVENT_KIND_RESET)
 
     async def reset_done(self) -> None:
@@ -136,7 +146,7 @@ class UartDevice:
 
     def detach(self) -> None:
         """Forget the driver."""
-        self.chip.line.attached = False
+        self.line.attached = False
 
     def close(self) -> None:
         """Complete the log file."""
@@ -144,12 +154,12 @@ class UartDevice:
 
     # -- virtmesh.mmio.device.BurstDevice --------------------------------------------------------
 
-    def read_run(self, offset: int, width: int, count: int) -> Sequence[int] | None:
-        """Read a register `count` times: in one piece if it is RBR."""
+    def read_run(self, offset: int, width: int, count: int) -> bytes:
+        """Read RBR at most `count` times in one piece."""
         return self._window.read_run(offset, width, count)
 
-    def write_run(self, offset: int, width: int, values: Sequence[int]) -> int | None:
-        """Write values to a register: in one piece if it is THR."""
+    def write_run(self, offset: int, width: int, values: Sequence[int]) -> int:
+        """Write values to THR in one piece; return how many: all, or none."""
         return self._window.write_run(offset, width, values)
 
     # -- virtmesh.uart.service.SerialDevice -----------------------------------------------------
@@ -162,12 +172,12 @@ class UartDevice:
     @property
     def attached(self) -> bool:
         """True while a driver is attached."""
-        return self.chip.line.attached
+        return self.line.attached
 
     @property
     def uart_counters(self) -> UartCounters:
         """The counters of chip and line now."""
-        chip, receiver, line = self.chip, self.chip.receiver, self.chip.line
+        chip, receiver, line = self.chip, self.chip.receiver, self.line
         return UartCounters(
             received=receiver.received,
             transmitted=chip.transmitted,

@@ -1,22 +1,25 @@
-"""The seam inside the serial device: between the chip, the line, and the far end.
+"""The words that chip, line and far end share, and the two seams between line and far end.
 
-    service.py (gRPC: terminals)  <->  line.py (what is under way)  <->  chip.py (the NS16550A)
+    service.py (gRPC)  ->  Line: input  ->  line/line.py (what is under way)  ->  chip/ (NS16550A)
+    far_end.py (who watches)  <-  PortListener: output  <-  line/line.py  <-  chip/
 
-The chip knows characters and modem lines; the line knows time, flow and room; the service knows
-clients. All of it runs on the event loop's thread.
+The chip knows characters and modem lines. The line knows time, flow and room, and it alone moves
+characters. The service knows clients. All of it runs on the event loop's thread.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import Protocol
 
 LINE_LIMIT = 64 << 10
 """Most characters that wait on the line for the receiver."""
+
+OnTaken = Callable[[int, int], None]
+"""Tells a sender that so many more characters have left the line, and how many of those were lost
+to an overrun. It must not wait, or raise."""
 
 
 class LineError(Enum):
@@ -29,7 +32,7 @@ class LineError(Enum):
 
 
 class Flow(Enum):
-    """Whether a writer waits for room (virtmesh.uart.v1.Flow)."""
+    """Whether a sender waits for room (virtmesh.uart.v1.Flow)."""
 
     WAIT = 1
     NONE = 2
@@ -66,36 +69,7 @@ class LineFormat:
     stop_half_bits: int
 
 
-class Port(Protocol):
-    """The chip, as the line sees it."""
-
-    @property
-    def room(self) -> int:
-        """Characters that the receiver takes now without an overrun."""
-
-    @property
-    def interrupting(self) -> bool:
-        """True while the interrupt line is asserted."""
-
-    @property
-    def format(self) -> LineFormat:
-        """How the driver has set the port."""
-
-    @property
-    def port_lines(self) -> PortLines:
-        """The lines that the machine drives."""
-
-    def receive(self, characters: Sequence[int]) -> int:
-        """Take characters from the line; return how many of them overran the receiver."""
-
-    def receive_broken(self, character: int, error: LineError) -> bool:
-        """Take a character with an error; True when it overran the receiver."""
-
-    def set_lines(self, lines: FarLines) -> None:
-        """Take the modem lines of the far end."""
-
-
-class Terminal(Protocol):
+class PortListener(Protocol):
     """Who is told what the machine does. Calls must not wait, or raise."""
 
     def output(self, characters: bytes) -> None:
@@ -108,22 +82,19 @@ class Terminal(Protocol):
         """Take the format that the driver has set."""
 
 
-class Writer(Protocol):
-    """Who sent input, and is told what becomes of it. Calls must not wait, or raise."""
-
-    def taken(self, characters: int, overrun: int) -> None:
-        """Learn that so many more characters have left the line, some lost to an overrun."""
-
-
 class Line(Protocol):
-    """The line, as the far end's service sees it (class SerialLine in line.py)."""
+    """The line, as the far end sees it. Implemented by SerialLine (line.py) and MemoryLine."""
 
     lines: FarLines
     """The modem lines of the far end."""
 
     @property
-    def port(self) -> Port:
-        """The chip."""
+    def format(self) -> LineFormat:
+        """How the driver has set the port."""
+
+    @property
+    def port_lines(self) -> PortLines:
+        """The lines that the machine drives."""
 
     @property
     def waiting(self) -> int:
@@ -135,11 +106,11 @@ class Line(Protocol):
         *,
         error: LineError = LineError.NONE,
         flow: Flow = Flow.WAIT,
-        writer: Writer | None = None,
+        on_taken: OnTaken | None = None,
     ) -> None:
         """Put input on the line, as soon as there is room; a break takes no data.
 
-        Cancelled, it leaves on the line what is there. Writers are served in turn.
+        When it is cancelled, the part that is on the line stays there. Senders take turns.
         """
 
     def send_now(
@@ -150,5 +121,5 @@ class Line(Protocol):
     def set_lines(self, lines: FarLines) -> None:
         """Set the modem lines of the far end."""
 
-    def connect(self, terminal: Terminal) -> None:
-        """Tell a terminal what the machine does from now on."""
+    def connect(self, listener: PortListener) -> None:
+        """Tell a listener what the machine does from now on."""

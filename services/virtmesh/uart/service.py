@@ -74,8 +74,8 @@ class UartService(uart_pb2_grpc.UartServiceServicer):
         device, line, kept = self._device, self._line, self._far_end.scrollback
         return pb.GetInfoResponse(
             name=device.name,
-            format=messages.spell_format(line.port.format),
-            port_lines=messages.spell_port_lines(line.port.port_lines),
+            format=messages.spell_format(line.format),
+            port_lines=messages.spell_port_lines(line.port_lines),
             lines=messages.spell_lines(line.lines),
             paced=device.paced,
             epoch=self._far_end.epoch,

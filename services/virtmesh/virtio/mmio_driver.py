@@ -92,7 +92,7 @@ class VirtIOHeader:
         if version != MMIO_VERSION:
             raise NotVirtio(f"Version is {version}: only version {MMIO_VERSION} is supported")
         if device_id == 0:
-            raise NotVirtio("DeviceID is 0: the slot is without a device")
+            raise NotVirtio("DeviceID is 0: there is no device in this slot")
         return Identity(device_id, vendor_id)
 
     async def reset(self) -> None:

@@ -324,7 +324,7 @@ async def hostile(
 ) -> AsyncIterator[GrpcBus]:
     """Attach to a device whose register stream answers as told, and ends where it has nothing."""
 
-    class Plane(register_pb2_grpc.RegisterServiceServicer):
+    class RegisterAccess(register_pb2_grpc.RegisterServiceServicer):
         def __init__(self, *_: Any) -> None:
             """Take what the true plane takes."""
 
@@ -343,7 +343,7 @@ async def hostile(
                 if not answers:
                     return
 
-    monkeypatch.setattr("virtmesh.host.host.RegisterPlane", Plane)
+    monkeypatch.setattr("virtmesh.host.host.RegisterPlane", RegisterAccess)
     with Ram(1 << 20) as ram:
         far = Far(folder, ram)
         await far.host.start()

@@ -10,7 +10,7 @@ import grpc.aio
 import pytest
 
 from virtmesh.host import host
-from virtmesh.testing.scripted_driver import BlkRequest, GrpcPlane
+from virtmesh.testing.scripted_driver import BlkRequest, GrpcRegisters
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
@@ -110,7 +110,7 @@ async def test_detach_gives_the_device_back(served: Served) -> None:
     async with served.attached() as driver:
         await driver.bring_up(PLAIN)
         plane = driver.plane
-        assert isinstance(plane, GrpcPlane)
+        assert isinstance(plane, GrpcRegisters)
         await served.control.Detach(device_pb2.DetachRequest(), metadata=plane.metadata)
         status = await served.control.GetStatus(device_pb2.GetStatusRequest())
         assert (status.attached, status.device_status) == (False, 0)
@@ -135,7 +135,7 @@ async def test_a_detach_whose_caller_gives_up_is_completed(
     async with served.attached() as driver:
         await driver.bring_up(PLAIN)
         plane = driver.plane
-        assert isinstance(plane, GrpcPlane)
+        assert isinstance(plane, GrpcRegisters)
         monkeypatch.setattr(device, "reset_done", held)
         call = served.control.Detach(device_pb2.DetachRequest(), metadata=plane.metadata)
         await begun.wait()
@@ -179,7 +179,7 @@ async def test_only_the_holder_touches_the_device(served: Served) -> None:
     """With a driver attached, nobody else reads, writes, rings, resets or detaches."""
     async with served.attached("holder"):
         for session in (None, "wrong"):
-            stranger = GrpcPlane(served.channel, session)
+            stranger = GrpcRegisters(served.channel, session)
             calls = (
                 stranger.read(0),
                 stranger.write(mmio.STATUS.offset, 0),
@@ -199,7 +199,7 @@ async def test_only_the_holder_touches_the_device(served: Served) -> None:
 
 async def test_anybody_may_look_at_a_free_device(served: Served) -> None:
     """Without a driver, registers need no session; but a queue has no memory to be in."""
-    plane = GrpcPlane(served.channel, None)
+    plane = GrpcRegisters(served.channel, None)
     assert await plane.read(0) == mmio.MMIO_MAGIC
     with pytest.raises(NotAttached):
         await plane.notify(0)
@@ -207,7 +207,7 @@ async def test_anybody_may_look_at_a_free_device(served: Served) -> None:
 
 async def test_attaching_resets_what_was_driven_by_hand(served: Served) -> None:
     """A driver finds a reset device, whatever somebody did before."""
-    await GrpcPlane(served.channel, None).write(mmio.STATUS.offset, Status.ACKNOWLEDGE)
+    await GrpcRegisters(served.channel, None).write(mmio.STATUS.offset, Status.ACKNOWLEDGE)
     async with served.attached() as driver:
         assert await driver.get(mmio.STATUS) == 0
 
@@ -217,7 +217,7 @@ async def test_reset_rpc(served: Served) -> None:
     async with served.attached() as driver:
         await driver.bring_up(PLAIN)
         plane = driver.plane
-        assert isinstance(plane, GrpcPlane)
+        assert isinstance(plane, GrpcRegisters)
         await served.control.Reset(device_pb2.ResetRequest(), metadata=plane.metadata)
         assert await driver.get(mmio.STATUS) == 0
 
@@ -275,14 +275,14 @@ async def test_a_message_over_the_limit_is_refused(served: Served) -> None:
         await stream.write(register_pb2.AccessRequest(offsets=[0xFFFF_FFFF] * big))
         error = await raised(stream.read())
     assert isinstance(error, MessageTooLarge)
-    assert await GrpcPlane(served.channel, None).read(0) == mmio.MMIO_MAGIC
+    assert await GrpcRegisters(served.channel, None).read(0) == mmio.MMIO_MAGIC
 
 
 async def test_too_many_rings_in_one_call(served: Served) -> None:
     """Notify takes 64 queues at most."""
     async with served.attached() as driver:
         plane = driver.plane
-        assert isinstance(plane, GrpcPlane)
+        assert isinstance(plane, GrpcRegisters)
         stub: doorbell_pb2_grpc.DoorbellServiceAsyncStub = doorbell_pb2_grpc.DoorbellServiceStub(
             served.channel
         )
@@ -294,7 +294,7 @@ async def test_a_stream_ends_with_its_session(served: Served) -> None:
     """An idle Access stream ends when its driver is detached."""
     async with served.attached() as driver:
         plane = driver.plane
-        assert isinstance(plane, GrpcPlane)
+        assert isinstance(plane, GrpcRegisters)
         stream = access_stream(served, plane.session)
         await stream.write(READ_MAGIC)
         await stream.read()
@@ -307,7 +307,7 @@ async def test_a_cancelled_stream_leaves_the_session(served: Served) -> None:
     """A client that cancels its stream can open another."""
     async with served.attached() as driver:
         plane = driver.plane
-        assert isinstance(plane, GrpcPlane)
+        assert isinstance(plane, GrpcRegisters)
         for _ in range(2):
             stream = access_stream(served, plane.session)
             await stream.write(READ_MAGIC)

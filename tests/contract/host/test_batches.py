@@ -70,7 +70,7 @@ async def to_port(tmp_path: Path) -> AsyncIterator[Wire]:
     host = Host(device, Addresses([address]))
     await host.start()
     async with open_channel(address) as channel:
-        to_port = Wire(channel, LineEnd(device.chip.line))
+        to_port = Wire(channel, LineEnd(device.line))
         await to_port.execute([EIGHT_BITS])
         yield to_port
         to_port.close()

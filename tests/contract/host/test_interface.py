@@ -11,7 +11,7 @@ from tests.contract.conftest import Served
 from virtmesh.host.interface import figure_values, make_interface
 from virtmesh.kinds import DeviceKind, all_kinds, find_kind
 from virtmesh.mmio.device import Description, Device
-from virtmesh.testing.scripted_driver import BlkRequest, ScriptDriver
+from virtmesh.testing.scripted_driver import BlkRequest, ScriptedDriver
 from virtmesh.testing.scripted_input import ScriptedInput
 from virtmesh.uart.model import UartDevice, UartOptions
 from virtmesh.virtio.mmio_device import VirtioMmio
@@ -60,7 +60,7 @@ async def test_the_interface_is_what_is_known_in_the_process(
 
 
 async def test_figures_follow_what_the_device_does(
-    served: Served, grpc_driver: ScriptDriver
+    served: Served, grpc_driver: ScriptedDriver
 ) -> None:
     """They are sums over the series of their metrics."""
     before = await figures_of(served)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from virtmesh.testing.scripted_driver import DRIVEN, NEGOTIATED, BlkRequest, ScriptDriver, signalled
+from virtmesh.testing.scripted_driver import (
+    DRIVEN,
+    NEGOTIATED,
+    BlkRequest,
+    ScriptedDriver,
+    signalled,
+)
 from virtmesh.virtio.device import VIRTIO_VENDOR_ID
 from virtmesh_common.blk import spec as blk
 from virtmesh_common.blk.spec import BlkFeature, RequestStatus
@@ -29,7 +35,7 @@ PACKED = PLAIN | Feature.VIRTIO_F_RING_PACKED
 ALL_ONES = 0xFFFF_FFFF
 
 
-async def test_identity_registers(driver: ScriptDriver) -> None:
+async def test_identity_registers(driver: ScriptedDriver) -> None:
     """A driver finds a block device of version 2."""
     registers = (mmio.MAGIC_VALUE, mmio.VERSION, mmio.DEVICE_ID, mmio.VENDOR_ID)
     found = [await driver.get(register) for register in registers]
@@ -60,7 +66,7 @@ async def test_identity_registers(driver: ScriptDriver) -> None:
     ],
 )
 async def test_bad_reads_are_refused(
-    driver: ScriptDriver, offset: int, width: int, error: type[VirtmeshError]
+    driver: ScriptedDriver, offset: int, width: int, error: type[VirtmeshError]
 ) -> None:
     """A read that the table doesn't allow is refused by its class."""
     with pytest.raises(error):
@@ -89,7 +95,7 @@ async def test_bad_reads_are_refused(
     ],
 )
 async def test_bad_writes_are_refused(
-    driver: ScriptDriver, offset: int, value: int, width: int, error: type[VirtmeshError]
+    driver: ScriptedDriver, offset: int, value: int, width: int, error: type[VirtmeshError]
 ) -> None:
     """A write that the table or the specification doesn't allow is refused, and changes nothing."""
     with pytest.raises(error):
@@ -97,14 +103,14 @@ async def test_bad_writes_are_refused(
     assert await driver.get(mmio.STATUS) == 0
 
 
-async def test_wide_config_fields_are_read_in_halves(driver: ScriptDriver) -> None:
+async def test_wide_config_fields_are_read_in_halves(driver: ScriptedDriver) -> None:
     """The capacity, 64 bits wide, is two accesses of 32 bits (4.2.2.2)."""
     low = await driver.plane.read(blk.CAPACITY.offset)
     high = await driver.plane.read(blk.CAPACITY.offset + 4)
     assert (low, high) == ((1 << 20) // 512, 0)
 
 
-async def test_a_request_is_served(driver: ScriptDriver) -> None:
+async def test_a_request_is_served(driver: ScriptedDriver) -> None:
     """A read brings the sector, its interrupt shows in InterruptStatus until acknowledged."""
     await driver.bring_up(PLAIN)
     status, data = await driver.request(BlkRequest.read(sector=5, length=512))
@@ -115,7 +121,7 @@ async def test_a_request_is_served(driver: ScriptDriver) -> None:
 
 
 @pytest.mark.parametrize("by", ["mmio", "rpc", "eventfd"])
-async def test_every_doorbell_rings(driver: ScriptDriver, by: str) -> None:
+async def test_every_doorbell_rings(driver: ScriptedDriver, by: str) -> None:
     """QueueNotify, the Notify RPC and the eventfd all start a request."""
     await driver.bring_up(PLAIN)
     written, _ = await driver.request(BlkRequest.write(7, b"\xab" * 1024), by=by)
@@ -135,13 +141,13 @@ async def test_every_doorbell_rings(driver: ScriptDriver, by: str) -> None:
     ],
     ids=["no VERSION_1", "IN_ORDER", "ZONED", "RO", "bit 50", "bit 63"],
 )
-async def test_unacceptable_features_are_refused(driver: ScriptDriver, features: int) -> None:
+async def test_unacceptable_features_are_refused(driver: ScriptedDriver, features: int) -> None:
     """FEATURES_OK reads back as 0 for a subset that the device can't serve (2.2.2)."""
     await driver.reset()
     assert await driver.negotiate(features) == DRIVEN
 
 
-async def test_negotiation_can_be_tried_again(driver: ScriptDriver) -> None:
+async def test_negotiation_can_be_tried_again(driver: ScriptedDriver) -> None:
     """After a refusal a reset starts anew (2.2.2)."""
     await driver.reset()
     await driver.negotiate(Feature(0))
@@ -149,7 +155,7 @@ async def test_negotiation_can_be_tried_again(driver: ScriptDriver) -> None:
     assert await driver.negotiate(PLAIN) == NEGOTIATED
 
 
-async def test_features_beyond_those_allotted_are_refused(driver: ScriptDriver) -> None:
+async def test_features_beyond_those_allotted_are_refused(driver: ScriptedDriver) -> None:
     """There are 128 feature bits (2.2)."""
     await driver.reset()
     await driver.put(mmio.STATUS, DRIVEN)
@@ -161,7 +167,7 @@ async def test_features_beyond_those_allotted_are_refused(driver: ScriptDriver) 
     assert await driver.get(mmio.DEVICE_FEATURES) == 0
 
 
-async def test_features_stand_after_features_ok(driver: ScriptDriver) -> None:
+async def test_features_stand_after_features_ok(driver: ScriptedDriver) -> None:
     """A driver accepts no new features after FEATURES_OK (3.1.1)."""
     await driver.reset()
     await driver.negotiate(PLAIN)
@@ -170,7 +176,7 @@ async def test_features_stand_after_features_ok(driver: ScriptDriver) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 3, 12, 32, ALL_ONES])
-async def test_queue_sizes_are_checked(driver: ScriptDriver, size: int) -> None:
+async def test_queue_sizes_are_checked(driver: ScriptedDriver, size: int) -> None:
     """The size of a split queue is a power of two up to QueueSizeMax (2.7, 4.2.2.2)."""
     await driver.reset()
     await driver.negotiate(PLAIN)
@@ -179,7 +185,7 @@ async def test_queue_sizes_are_checked(driver: ScriptDriver, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 17, 32, ALL_ONES])
-async def test_packed_queue_sizes_are_checked(driver: ScriptDriver, size: int) -> None:
+async def test_packed_queue_sizes_are_checked(driver: ScriptedDriver, size: int) -> None:
     """The size of a packed queue is at most QueueSizeMax (4.2.2.2)."""
     await driver.reset()
     await driver.negotiate(PACKED)
@@ -190,7 +196,7 @@ async def test_packed_queue_sizes_are_checked(driver: ScriptDriver, size: int) -
 @pytest.mark.parametrize("size", [3, 5, 13, 16])
 @pytest.mark.parametrize("by", ["mmio", "rpc", "eventfd"])
 async def test_packed_queues_of_any_size_are_served(
-    driver: ScriptDriver, size: int, by: str
+    driver: ScriptedDriver, size: int, by: str
 ) -> None:
     """The size of a packed queue need not be a power of two (2.8.10.1)."""
     await driver.reset()
@@ -202,7 +208,7 @@ async def test_packed_queues_of_any_size_are_served(
         assert answer == (0, sector.to_bytes(8, "little") * 64)
 
 
-async def test_a_ready_queue_can_not_be_moved(driver: ScriptDriver) -> None:
+async def test_a_ready_queue_can_not_be_moved(driver: ScriptedDriver) -> None:
     """QueueSize and the areas stand while QueueReady is 1 (4.2.2.2)."""
     await driver.bring_up(PLAIN)
     for register in (mmio.QUEUE_SIZE, mmio.QUEUE_DESC_LOW, mmio.QUEUE_DEVICE_HIGH):
@@ -219,7 +225,9 @@ async def test_a_ready_queue_can_not_be_moved(driver: ScriptDriver) -> None:
         (mmio.QUEUE_DESC_HIGH, ALL_ONES),
     ],
 )
-async def test_bad_areas_are_refused(driver: ScriptDriver, register: Register, value: int) -> None:
+async def test_bad_areas_are_refused(
+    driver: ScriptedDriver, register: Register, value: int
+) -> None:
     """A queue that is not aligned, or not in memory, never becomes ready (2.6)."""
     await driver.reset()
     await driver.negotiate(PLAIN)
@@ -234,7 +242,7 @@ async def test_bad_areas_are_refused(driver: ScriptDriver, register: Register, v
     "register", [mmio.QUEUE_DESC_LOW, mmio.QUEUE_DRIVER_LOW, mmio.QUEUE_DEVICE_LOW]
 )
 async def test_event_suppression_has_to_be_aligned(
-    driver: ScriptDriver, register: Register
+    driver: ScriptedDriver, register: Register
 ) -> None:
     """The areas of a packed queue are aligned to 16, 4 and 4 (2.8.10.1)."""
     await driver.reset()
@@ -245,7 +253,7 @@ async def test_event_suppression_has_to_be_aligned(
         await driver.put(mmio.QUEUE_READY, 1)
 
 
-async def test_a_queue_without_a_size_is_refused(driver: ScriptDriver) -> None:
+async def test_a_queue_without_a_size_is_refused(driver: ScriptedDriver) -> None:
     """QueueSize has no default."""
     await driver.reset()
     await driver.negotiate(PLAIN)
@@ -253,7 +261,7 @@ async def test_a_queue_without_a_size_is_refused(driver: ScriptDriver) -> None:
         await driver.put(mmio.QUEUE_READY, 1)
 
 
-async def test_a_queue_that_is_not_there(driver: ScriptDriver) -> None:
+async def test_a_queue_that_is_not_there(driver: ScriptedDriver) -> None:
     """QueueSizeMax is 0 for it; it can't be set up, but stopping it is harmless."""
     await driver.reset()
     await driver.negotiate(PLAIN)
@@ -265,7 +273,7 @@ async def test_a_queue_that_is_not_there(driver: ScriptDriver) -> None:
         await driver.put(mmio.QUEUE_SIZE, 8)
 
 
-async def test_queue_reset(driver: ScriptDriver) -> None:
+async def test_queue_reset(driver: ScriptedDriver) -> None:
     """A reset queue can be set up anew, elsewhere, while the device stays live (2.6.1)."""
     await driver.bring_up(PLAIN | Feature.VIRTIO_F_RING_RESET)
     await driver.put(mmio.QUEUE_RESET, 1)
@@ -277,14 +285,14 @@ async def test_queue_reset(driver: ScriptDriver) -> None:
     assert await driver.request(BlkRequest.read(0, 512)) == (0, bytes(512))
 
 
-async def test_queue_reset_needs_its_feature(driver: ScriptDriver) -> None:
+async def test_queue_reset_needs_its_feature(driver: ScriptedDriver) -> None:
     """QueueReset is refused without VIRTIO_F_RING_RESET (4.2.2)."""
     await driver.bring_up(PLAIN)
     with pytest.raises(DriverViolation):
         await driver.put(mmio.QUEUE_RESET, 1)
 
 
-async def test_a_stopped_queue_reads_back_as_not_ready(driver: ScriptDriver) -> None:
+async def test_a_stopped_queue_reads_back_as_not_ready(driver: ScriptedDriver) -> None:
     """QueueReady reads 0 once the device has let go of the queue; then it can be moved."""
     await driver.bring_up(PLAIN)
     await driver.put(mmio.QUEUE_READY, 0)
@@ -294,7 +302,7 @@ async def test_a_stopped_queue_reads_back_as_not_ready(driver: ScriptDriver) -> 
     assert (await driver.request(BlkRequest.read(1, 512)))[0] == 0
 
 
-async def test_reset_clears_everything(driver: ScriptDriver) -> None:
+async def test_reset_clears_everything(driver: ScriptedDriver) -> None:
     """After a reset Status, InterruptStatus and QueueReady are 0 (4.2.2.1), features forgotten."""
     await driver.bring_up(PLAIN, queues=2)
     await driver.request(BlkRequest.read(0, 512), queue=1)
@@ -307,7 +315,7 @@ async def test_reset_clears_everything(driver: ScriptDriver) -> None:
         await driver.put(mmio.STATUS, NEGOTIATED)
 
 
-async def test_a_reset_device_works_again(driver: ScriptDriver) -> None:
+async def test_a_reset_device_works_again(driver: ScriptedDriver) -> None:
     """A reset is no end: the next driver finds a device like new."""
     for sector in range(3):
         await driver.bring_up(PLAIN)
@@ -315,7 +323,7 @@ async def test_a_reset_device_works_again(driver: ScriptDriver) -> None:
         assert await driver.request(BlkRequest.read(sector, 512)) == (0, expected)
 
 
-async def test_a_broken_ring_needs_a_reset(driver: ScriptDriver) -> None:
+async def test_a_broken_ring_needs_a_reset(driver: ScriptedDriver) -> None:
     """A driver that breaks the ring sees DEVICE_NEEDS_RESET, by a config interrupt (2.1.2)."""
     await driver.reset()
     await driver.negotiate(PLAIN)
@@ -333,14 +341,14 @@ async def test_a_broken_ring_needs_a_reset(driver: ScriptDriver) -> None:
     assert (await driver.request(BlkRequest.read(0, 512)))[0] == 0
 
 
-async def test_no_shared_memory_regions(driver: ScriptDriver) -> None:
+async def test_no_shared_memory_regions(driver: ScriptedDriver) -> None:
     """A disk has none: length and base read as -1 (4.2.2)."""
     await driver.put(mmio.SHM_SEL, 1)
     registers = (mmio.SHM_LEN_LOW, mmio.SHM_LEN_HIGH, mmio.SHM_BASE_LOW, mmio.SHM_BASE_HIGH)
     assert [await driver.get(register) for register in registers] == [ALL_ONES] * 4
 
 
-async def test_failed_ends_initialisation(driver: ScriptDriver) -> None:
+async def test_failed_ends_initialisation(driver: ScriptedDriver) -> None:
     """After FAILED only a reset helps (2.1.1)."""
     await driver.reset()
     await driver.put(mmio.STATUS, Status.ACKNOWLEDGE)
@@ -358,7 +366,7 @@ async def test_failed_ends_initialisation(driver: ScriptDriver) -> None:
         (Feature.VIRTIO_F_VERSION_1 | BlkFeature.VIRTIO_BLK_F_CONFIG_WCE, 0),
     ],
 )
-async def test_writeback(driver: ScriptDriver, features: int, initial: int) -> None:
+async def test_writeback(driver: ScriptedDriver, features: int, initial: int) -> None:
     """`writeback` starts as 0 without FLUSH (5.2.5.2), and can be changed (5.2.6.1)."""
     await driver.bring_up(features)
     assert await driver.get(blk.WRITEBACK) == initial

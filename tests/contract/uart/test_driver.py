@@ -35,7 +35,7 @@ def drive(request: pytest.FixtureRequest, tmp_path: Path) -> Drive:
     @asynccontextmanager
     async def start(early: bytes = b"", **options: Any) -> AsyncIterator[Port]:
         device = UartDevice("serial", UartOptions(**options))
-        end = LineEnd(device.chip.line)
+        end = LineEnd(device.line)
         end.line.send_now(early)
         way = (
             drive_locally(device) if request.param == "local" else drive_over_grpc(device, tmp_path)

@@ -200,9 +200,9 @@ def test_a_console_outlives_the_device_service(cli: Cli) -> None:
     """Killed with SIGKILL, it comes back as another life, and the kernel with it."""
     with console(cli) as child:
         os.kill(cli.process("serial").pid, signal.SIGKILL)
-        child.expect_exact("serial is gone, waiting for it")
-        child.expect_exact("serial is back")
-        child.expect_exact("serial has begun a new life")
+        child.expect_exact("the connection to serial is lost, waiting for it")
+        child.expect_exact("serial is connected again")
+        child.expect_exact("the service of serial was restarted")
         child.send("\r")
         child.expect_exact(PROMPT)
 
@@ -280,12 +280,12 @@ def test_pyserial_over_rfc2217(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--escape", "ctrl-alt-x"], "is no key"),
-        (["--until", "("], "is no regular expression"),
+        (["--escape", "ctrl-alt-x"], "is not a key"),
+        (["--until", "("], "is not a regular expression"),
         (["--rfc2217", "localhost"], "write HOST:PORT"),
         (["--pty", "x", "--rfc2217", "0"], "not both"),
-        (["--pty", "x", "--read-only"], "--read-only: not with --pty"),
-        (["--rfc2217", "0", "--log", "x", "--wait", "1"], "--log, --wait: not with"),
+        (["--pty", "x", "--read-only"], "--read-only can't be used with --pty"),
+        (["--rfc2217", "0", "--log", "x", "--wait", "1"], "--log, --wait can't be used with"),
     ],
 )
 def test_wrong_usage_says_what_to_write(cli: Cli, options: list[str], words: str) -> None:

@@ -77,4 +77,4 @@ def test_a_console_in_a_file_is_read(cli: Cli, tmp_path: Path) -> None:
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    assert "console says 'root$ '" in result.stdout
+    assert "the console shows 'root$ '" in result.stdout

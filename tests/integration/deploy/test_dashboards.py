@@ -20,7 +20,7 @@ import virtmesh_client
 from tests.support import ROOT
 from tests.support import prometheus as prometheus_process
 from tests.support.cli import Cli, eventually, own_folder
-from tests.support.prometheus import Job, Prometheus
+from tests.support.prometheus import Prometheus, ScrapeJob
 
 DEPLOY = ROOT / "deploy"
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
@@ -110,8 +110,8 @@ def watched() -> Iterator[Watched]:
         addresses = {process.name: process.metrics for process in cli.state.processes}
         labels = {"machine": MACHINE}
         jobs = [
-            Job("kernel", [addresses.pop("kernel")], labels, honor_labels=True),
-            Job("device", list(addresses.values()), labels),
+            ScrapeJob("kernel", [addresses.pop("kernel")], labels, honor_labels=True),
+            ScrapeJob("device", list(addresses.values()), labels),
         ]
         stop = threading.Event()
         load = threading.Thread(target=work, args=(cli.state.address, stop))

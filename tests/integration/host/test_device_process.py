@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support import ROOT
 from virtmesh.attach.client import AttachConnection, AttachmentEventfds
 from virtmesh.attach.guest_ram import Ram
-from virtmesh.testing.scripted_driver import BlkRequest, GrpcPlane, ScriptDriver
+from virtmesh.testing.scripted_driver import BlkRequest, GrpcRegisters, ScriptedDriver
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.channel import open_channel
 from virtmesh_common.virtio.features import Feature
@@ -92,7 +92,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., DeviceProcess]]:
 
 
 @asynccontextmanager
-async def attached(address: str, name: str = "test") -> AsyncIterator[ScriptDriver]:
+async def attached(address: str, name: str = "test") -> AsyncIterator[ScriptedDriver]:
     """Attach a driver for a while."""
     async with open_channel(address) as channel:
         control: device_pb2_grpc.DeviceServiceAsyncStub = device_pb2_grpc.DeviceServiceStub(channel)
@@ -106,7 +106,7 @@ async def attached(address: str, name: str = "test") -> AsyncIterator[ScriptDriv
                 session = await control.Attach(
                     device_pb2.AttachRequest(driver_name=name, ticket=line.ticket)
                 )
-                yield ScriptDriver(GrpcPlane(channel, session.session_id), ram, doorbells)
+                yield ScriptedDriver(GrpcRegisters(channel, session.session_id), ram, doorbells)
             finally:
                 line.close()
                 doorbells.close()

@@ -32,7 +32,7 @@ def read_until(process: subprocess.Popen[bytes], word: bytes) -> None:
     pytest.fail(f"it ended without {word!r}")
 
 
-def alive(state: rundir.State) -> list[str]:
+def alive(state: rundir.MachineState) -> list[str]:
     """Name the processes of a machine that run."""
     return [process.name for process in state.alive]
 

@@ -1,1 +1,1 @@
-"""A vhost-user front end for tests, and disks for it."""
+"""A vhost-user front end for tests, and the disks that it drives."""

@@ -1,4 +1,4 @@
-"""A disk that listens for vhost-user front ends, in this process, for tests."""
+"""A disk service for vhost-user front ends, in the process of the test."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ MIB = 1 << 20
 QUEUES = 16
 
 Reasons = Callable[[], str]
-"""Says why connections ended, as the log has it."""
+"""A function that returns why connections ended, according to the log."""
 
 
 @dataclass
 class Backend:
-    """A disk of 1 MiB with 16 queues, and its vhost-user socket."""
+    """A disk of 1 MiB with 16 queues, and the path of its vhost-user socket."""
 
     host: Host
     model: BlkModel
@@ -48,12 +48,12 @@ class Backend:
 
     @property
     def address(self) -> str:
-        """Where its gRPC services are."""
+        """Address of its gRPC services."""
         return f"unix:{self.folder / 'device.sock'}"
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[VhostFrontEnd]:
-        """Connect a front end, and close it at the end without a word."""
+        """Connect a front end. At the end, close its connection without another message."""
         front_end = await VhostFrontEnd.connect(self.path)
         try:
             yield front_end
@@ -62,7 +62,7 @@ class Backend:
 
     @asynccontextmanager
     async def ready(self, without: int = 0) -> AsyncIterator[VhostFrontEnd]:
-        """Connect a front end that has agreed on features, but some, and shared its memory."""
+        """Connect a front end, negotiate all features except `without`, and share its memory."""
         async with self.connected() as front_end:
             await front_end.negotiate(without=without)
             await front_end.share()
@@ -77,7 +77,7 @@ class Backend:
             yield front_end, await front_end.start_ring(size=size)
 
     async def works(self) -> bool:
-        """Say whether it serves the next front end: write a sector, and read it back."""
+        """Return whether it serves a new front end: write a sector, and read it back."""
         async with self.driven() as (_, ring):
             disk = VhostDisk(ring)
             data = bytes([0x5A]) * SECTOR
@@ -85,11 +85,11 @@ class Backend:
             return await disk.read(7) == data
 
     async def status(self) -> device_pb2.GetStatusResponse:
-        """Ask who has the device."""
+        """Return the status, which says who drives the device."""
         return await self._control.GetStatus(device_pb2.GetStatusRequest())
 
     async def attaches(self) -> int:
-        """Ask how many drivers attached."""
+        """Return how many drivers have attached."""
         return (await self._control.GetStats(device_pb2.GetStatsRequest())).attaches
 
     @property
@@ -98,16 +98,16 @@ class Backend:
         return device_pb2_grpc.DeviceServiceStub(self.channel)
 
     async def free(self) -> None:
-        """Wait until nobody has the device."""
+        """Wait until no driver is attached."""
         attached = True
         while attached:
             attached = (await self.status()).attached
 
 
 async def open_descriptors(backend: Backend) -> Counter[str]:
-    """Return what the open descriptors of this process are once a front end came and went.
+    """Count the open descriptors of this process by kind, after a front end has come and gone.
 
-    There may be fewer than before: the event loops of earlier tests end some time.
+    There may be fewer than before, since the event loops of earlier tests end at any time.
     """
     await backend.works()
     await backend.free()
@@ -115,10 +115,10 @@ async def open_descriptors(backend: Backend) -> Counter[str]:
 
 
 def list_descriptors() -> Counter[str]:
-    """Return what the open descriptors of this process are."""
+    """Count the open descriptors of this process by kind."""
     found: Counter[str] = Counter()
     for entry in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # that of the folder itself
+        with suppress(FileNotFoundError):  # the descriptor of the folder itself
             found[str(entry.readlink()).partition(":[")[0]] += 1
     return found
 
@@ -143,7 +143,7 @@ async def serve(
         await host.start()
         async with open_channel(addresses.listen[0]) as channel:
             backend = Backend(host, model, device, folder, path, channel)
-            await backend.status()  # connected: descriptors can be counted from now on
+            await backend.status()  # the channel connects before descriptors are counted
             yield backend
     finally:
         await host.stop()

@@ -1,4 +1,4 @@
-"""A block driver on a ring of the vhost-user front end for tests."""
+"""A block driver for tests, on a ring of the vhost-user front end."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 HEADER = struct.Struct("<IIQ")
 """struct virtio_blk_req up to its data: type, reserved, sector (5.2.6)."""
 UNANSWERED = 0xFF
-"""What a status byte holds before the device writes it."""
+"""Value of a status byte before the device writes it."""
 
 
 class VhostDisk:
-    """Requests on one ring, `slots` at a time, each with room for `room` bytes."""
+    """Sends requests on one ring: at most `slots` at one time, each with up to `room` bytes."""
 
     def __init__(self, ring: FrontEndRing, *, slots: int = 32, room: int = 4096) -> None:
         self.ring = ring
         self._room = room
         self._free = [ring.ram.allocate(room + 4096) for _ in range(slots)]
         self._slots: dict[int, int] = {}
-        """Addresses of the slots that are under way, by token."""
+        """Addresses of the slots in flight, by token."""
 
     def submit(self, kind: RequestType, sector: int, data: bytes | int = b"") -> int:
         """Add a request, and kick. `data` is what to write, or how many bytes to read."""
@@ -44,16 +44,16 @@ class VhostDisk:
         return token
 
     async def finish(self, count: int) -> list[RequestStatus]:
-        """Wait until so many requests are completed; returns how, in the order of completion."""
+        """Wait until `count` requests are completed. Returns their statuses in that order."""
         statuses: list[RequestStatus] = []
         while len(statuses) < count:
             statuses.extend(status for _, status, _ in await self.completions())
         return statuses
 
     async def completions(self) -> list[tuple[int, RequestStatus, bytes]]:
-        """Wait for completed requests: token, status, what was written of the data to be read.
+        """Wait for completed requests. Returns token, status and the data read of each.
 
-        Errors: KeyError for one that is not under way.
+        Errors: KeyError for a token that is not in flight.
         """
         done = []
         memory = self.ring.ram.memory

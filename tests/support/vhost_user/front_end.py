@@ -1,4 +1,4 @@
-"""A vhost-user front end for tests: memory, rings, and every message, good or bad."""
+"""A vhost-user front end for tests: memory, rings, and all messages, valid or not."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 RAM_ADDRESS = 0x8000_0000
 """Guest address of the memory."""
 USER_ADDRESS = 0x7F00_0000_0000
-"""User address of the memory: as if it were mapped there."""
+"""User address of the memory. The memory need not be mapped there."""
 RAM_SIZE = 32 << 20
 WAIT_SECONDS = 20.0
-"""How long an answer or a call may take."""
+"""Limit for a wait for a reply or a call."""
 
 FIRST_PACKED_BASE = 1 << 31 | 1 << 15
 """The base of a packed ring that was never used: both wrap counters are 1 (virtio 1.4, 2.8.1)."""
@@ -45,20 +45,20 @@ PROTOCOL = (
     | ProtocolFeature.RESET_DEVICE
     | ProtocolFeature.STATUS
 )
-"""Protocol features that are taken when they are offered."""
+"""Protocol features that the front end accepts if they are offered."""
 
 
 class ConnectionLost(Exception):
     """The back end closed the connection."""
 
 
-class Refused(Exception):
+class RequestFailed(Exception):
     """The back end answered with failure."""
 
 
 @dataclass
 class FrontEndRam:
-    """Memory of the front end: a file, from an offset on, made unless its descriptor is given."""
+    """Memory of the front end: a part of a file. Without `descriptor`, a new file is made."""
 
     size: int = RAM_SIZE
     address: int = RAM_ADDRESS
@@ -80,11 +80,11 @@ class FrontEndRam:
         return vu.MemoryRegion(self.address, self.size, self.user_address, self.offset)
 
     def allocate(self, length: int) -> int:
-        """Return the guest address of so many bytes, on a page; they are never given back."""
+        """Allocate `length` bytes on whole pages. Returns the guest address. Nothing is freed."""
         start = self._next
         self._next += length + -length % 4096
         if self._next > self.address + self.size:
-            raise MemoryError("the front end's memory is used up")
+            raise MemoryError(f"the memory of the front end is full: no room for {length} bytes")
         return start
 
     def to_user(self, address: int) -> int:
@@ -92,7 +92,7 @@ class FrontEndRam:
         return address - self.address + self.user_address
 
     def close(self) -> None:
-        """Close the file; rings keep it mapped for as long as they live."""
+        """Close the file. Rings keep it mapped as long as they exist."""
         del self._mapping, self.memory
         os.close(self.descriptor)
 
@@ -111,7 +111,7 @@ class FrontEndRing:
 
     @classmethod
     def make(cls, index: int, ram: FrontEndRam, size: int, features: int) -> Self:
-        """Lay a ring out in memory, with tables of 16 descriptors if these were negotiated."""
+        """Make a ring in memory. It has indirect tables of 16 entries if they were negotiated."""
         tables = 16 if features & Feature.VIRTIO_F_INDIRECT_DESC else 0
         packed = bool(features & Feature.VIRTIO_F_RING_PACKED)
         length = QueueLayout.place(0, size, tables, packed=packed).length
@@ -146,7 +146,7 @@ class FrontEndRing:
         )
 
     def notify(self) -> None:
-        """Kick, if the device wants to be."""
+        """Kick the device, if it wants notifications."""
         if self.queue.should_notify():
             os.eventfd_write(self.kick, 1)
 
@@ -189,7 +189,7 @@ class VhostFrontEnd:
 
     @classmethod
     async def connect(cls, path: Path) -> Self:
-        """Connect to a socket; nothing is sent yet."""
+        """Connect to a socket, without sending a message."""
         return cls(await connect(path))
 
     # -- Messages ---------------------------------------------------------------------------------
@@ -201,12 +201,12 @@ class VhostFrontEnd:
         descriptors: Sequence[int] = (),
         flags: int = 0,
     ) -> None:
-        """Send a message, and want no answer."""
+        """Send a message that needs no reply."""
         data = payload if isinstance(payload, bytes) else payload.pack()
         self.socket.send(request, flags, data, list(descriptors))
 
     async def answer(self) -> Message:
-        """Wait for an answer. Errors: ConnectionLost."""
+        """Wait for a reply. Errors: ConnectionLost."""
         async with asyncio.timeout(WAIT_SECONDS):
             message = await self.socket.receive()
         if message is None:
@@ -214,12 +214,12 @@ class VhostFrontEnd:
         return message
 
     async def ask(self, request: Request, payload: vu.Payload | bytes = b"") -> bytes:
-        """Send a message that has an answer; returns its payload."""
+        """Send a message that has a reply. Returns the payload of the reply."""
         self.post(request, payload)
         return (await self.answer()).payload
 
     async def ask_u64(self, request: Request) -> int:
-        """Ask for a number."""
+        """Send a message whose reply is a number. Returns the number."""
         return vu.U64.parse(await self.ask(request)).value
 
     async def tell(
@@ -228,14 +228,14 @@ class VhostFrontEnd:
         payload: vu.Payload | bytes = b"",
         descriptors: Sequence[int] = (),
     ) -> None:
-        """Send a message, and wait until it is done, with REPLY_ACK. Errors: Refused."""
+        """Send a message; with REPLY_ACK, wait for its reply. Errors: RequestFailed."""
         acknowledged = ProtocolFeature.REPLY_ACK in self.protocol
         self.post(request, payload, descriptors, vu.NEED_REPLY if acknowledged else 0)
         if acknowledged and vu.U64.parse((await self.answer()).payload).value:
-            raise Refused(request.name)
+            raise RequestFailed(request.name)
 
     async def next_request(self) -> Message:
-        """Wait for a request of the back end, and say yes to it. Errors: ConnectionLost."""
+        """Wait for a request of the back end, and acknowledge it. Errors: ConnectionLost."""
         if self.requests is None:
             raise ConnectionLost
         async with asyncio.timeout(WAIT_SECONDS):
@@ -247,7 +247,7 @@ class VhostFrontEnd:
         return message
 
     async def lost(self) -> bool:
-        """Wait until the back end closes the connection; False when it says something first."""
+        """Wait until the back end closes the connection. Returns False if a message comes first."""
         try:
             await self.answer()
         except ConnectionLost:
@@ -257,7 +257,7 @@ class VhostFrontEnd:
     # -- Set-up -----------------------------------------------------------------------------------
 
     async def negotiate(self, *, without: int = 0, protocol: ProtocolFeature = PROTOCOL) -> None:
-        """Agree on all features that are offered, but some, and on protocol features."""
+        """Accept all offered features except `without`, and the protocol features of `protocol`."""
         await self.tell(Request.SET_OWNER)
         offered = await self.ask_u64(Request.GET_FEATURES)
         self.protocol = protocol & await self.ask_u64(Request.GET_PROTOCOL_FEATURES)
@@ -273,27 +273,27 @@ class VhostFrontEnd:
         self.requests = MessageSocket(ours)
 
     async def share(self, ram: FrontEndRam | None = None) -> None:
-        """Tell the back end of the memory."""
+        """Share the memory with the back end."""
         ram = ram or self.ram
         await self.tell(Request.SET_MEM_TABLE, vu.MemoryTable((ram.region,)), [ram.descriptor])
 
     async def take_logs(self, rings: int = 1, size: int = 64) -> None:
-        """Have the back end make in-flight logs for so many rings, and use them."""
+        """Let the back end make in-flight logs for `rings` rings, and set them."""
         self.post(Request.GET_INFLIGHT_FD, vu.Inflight(0, 0, rings, size))
         answer = await self.answer()
         self.logs = (vu.Inflight.parse(answer.payload), answer.descriptors.pop())
         await self.give_logs()
 
     async def give_logs(self) -> None:
-        """Hand the in-flight logs over, if there are any."""
+        """Send the in-flight logs to the back end, if there are any."""
         if self.logs is not None:
             description, descriptor = self.logs
             await self.tell(Request.SET_INFLIGHT_FD, description, [descriptor])
 
     async def reconnect(self, path: Path) -> None:
-        """Connect to a back end that takes the place of one that is gone; rings go on.
+        """Connect to a new back end after the old one has ended, and continue all rings.
 
-        All of them begin at base 0: where they go on is in the in-flight logs.
+        Each ring gets base 0, since the in-flight logs tell where it continues.
         """
         self.socket.close()
         self.connection = await connect(path)
@@ -314,12 +314,12 @@ class VhostFrontEnd:
         return ring
 
     async def set_up_ring(self, ring: FrontEndRing, *, base: int | None) -> None:
-        """Describe a ring, start and enable it."""
+        """Describe, start and enable a ring."""
         await self.describe_ring(ring, base=base)
         await self.tell(Request.SET_VRING_ENABLE, vu.VringState(ring.index, 1))
 
     async def describe_ring(self, ring: FrontEndRing, *, base: int | None) -> None:
-        """Describe a ring, and start it; a base of None is not told."""
+        """Describe a ring, and start it. Without `base`, SET_VRING_BASE is not sent."""
         index = ring.index
         await self.tell(Request.SET_VRING_NUM, vu.VringState(index, ring.layout.size))
         if base is not None:
@@ -330,7 +330,7 @@ class VhostFrontEnd:
         await self.tell(Request.SET_VRING_KICK, vu.U64(index), [ring.kick])
 
     async def stop_ring(self, ring: FrontEndRing) -> int:
-        """Stop a ring; returns its base."""
+        """Stop a ring. Returns its base."""
         answer = await self.ask(Request.GET_VRING_BASE, vu.VringState(ring.index, 0))
         return vu.VringState.parse(answer).num
 
@@ -340,7 +340,7 @@ class VhostFrontEnd:
         return vu.Config.parse(answer).content
 
     def close(self) -> None:
-        """Close everything, without a word."""
+        """Close the connection and all descriptors, without another message."""
         self.socket.close()
         if self.requests is not None:
             self.requests.close()

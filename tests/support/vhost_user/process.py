@@ -1,4 +1,4 @@
-"""A disk service for vhost-user front ends in a process of its own, which can be killed."""
+"""A disk service for vhost-user front ends in its own process, which a test can kill."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ START_SECONDS = 60.0
 """How long a service may take to start or to end."""
 
 
-class DiskProcess:
-    """A disk of 1 MiB in a folder; its image outlives the process."""
+class VhostDiskProcess:
+    """A disk of 1 MiB in a folder. Its image stays when the process ends."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "vhost.sock"
@@ -22,12 +22,12 @@ class DiskProcess:
         self._listen = folder / "device.sock"
         self._process: asyncio.subprocess.Process | None = None
         self.starts = 0
-        """How many processes there were."""
+        """Number of processes that were started."""
         self.log = ""
-        """What they logged."""
+        """Log of all processes."""
 
     async def start(self) -> None:
-        """Start it, and wait until it serves."""
+        """Start a process, and wait until it serves."""
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "virtmesh.host.main", "blk", "--name", "vda"),
             *("--listen", f"unix:{self._listen}", "--vhost-user", str(self.path)),
@@ -39,26 +39,26 @@ class DiskProcess:
             await self._wait_for(b"serving")
 
     async def kill(self) -> None:
-        """Kill it with SIGKILL, and wait until it is gone."""
+        """Kill the process with SIGKILL, and wait for its end."""
         if self._process is not None:
             self._process.kill()
             await self._finish(self._process)
 
     async def end(self) -> None:
-        """Ask it to end, and wait until it did."""
+        """Send SIGTERM to the process, and wait for its end."""
         if self._process is not None:
             self._process.terminate()
             async with asyncio.timeout(START_SECONDS):
                 await self._finish(self._process)
 
     async def _finish(self, process: asyncio.subprocess.Process) -> None:
-        """Wait until it is gone, and take the rest of its log."""
+        """Wait for the end of the process, and read the rest of its log."""
         _, rest = await process.communicate()
         self.log += rest.decode()
         self._process = None
 
     async def _wait_for(self, word: bytes) -> None:
-        """Wait for a line of its log."""
+        """Wait for a line of the log that contains a word."""
         if self._process is None or self._process.stderr is None:
             return
         async for line in self._process.stderr:

@@ -11,8 +11,8 @@ from tests.support.docs import marked_blocks, run_page
 
 PAGE = ROOT / "docs" / "testing.md"
 FAKES = (
-    *("FakeKernel", "ScriptedLine", "LocalBus", "ScriptedDisk", "ScriptedInput", "ScriptDriver"),
-    *("HandClock", "MemoryLine", "MemoryTty"),
+    *("FakeKernel", "ScriptedLine", "LocalBus", "ScriptedDisk", "ScriptedInput", "ScriptedDriver"),
+    *("ManualClock", "MemoryLine", "MemoryTty"),
 )
 
 

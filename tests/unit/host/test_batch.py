@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtmesh.host.batch import GUARD, WRITE, BatchExecutor, Done
+from virtmesh.host.batch import GUARD, WRITE, BatchExecutor, BatchResult
 from virtmesh.mmio.device import Device
 from virtmesh.mmio.register_file import RegisterFile
 from virtmesh_common.errors import (
@@ -71,19 +71,19 @@ class BurstFifo(Fifo):
         super().__init__(numbers)
         self.runs: list[int] = []
 
-    def read_run(self, offset: int, width: int, count: int) -> Sequence[int] | None:
+    def read_run(self, offset: int, width: int, count: int) -> Sequence[int]:
         """Read many numbers."""
         if (offset, width) != (FIFO.offset, 1) or count > len(self.numbers):
-            return None
+            return ()
         self.runs.append(count)
         taken = self.numbers[:count]
         del self.numbers[:count]
         return taken
 
-    def write_run(self, offset: int, width: int, values: Sequence[int]) -> int | None:
+    def write_run(self, offset: int, width: int, values: Sequence[int]) -> int:
         """Write many numbers."""
         if (offset, width) != (FIFO.offset, 1) or max(values) > 0xFF:
-            return None
+            return 0
         self.runs.append(len(values))
         self.numbers += values
         return len(values)
@@ -96,7 +96,7 @@ def fifo(request: pytest.FixtureRequest) -> Fifo:
     return device
 
 
-def execute(device: Fifo, *accesses: tuple[int, int, int]) -> Done:
+def execute(device: Fifo, *accesses: tuple[int, int, int]) -> BatchResult:
     """Execute a batch."""
     offsets, ops, values = ([access[column] for access in accesses] for column in range(3))
     return BatchExecutor(cast("Device", device)).execute(offsets, ops, values)

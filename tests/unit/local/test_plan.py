@@ -86,10 +86,61 @@ def test_a_disk_that_makes_no_sense_is_refused(disk: str) -> None:
         plan.quick_machine("demo", [disk])
 
 
+def test_a_device_of_any_kind_becomes_a_part_of_the_machine(tmp_path: Path) -> None:
+    """Named after its kind or as it says; flags and paths are those of the options of the kind."""
+    text = plan.quick_machine(
+        "demo",
+        [],
+        devices=[
+            "blk,image=a.img,read-only,name=root",
+            "input,personality=pad.toml",
+            "input,personality=mouse",
+            "uart,auto-flow",
+        ],
+    )
+    made = load(text, tmp_path).devices
+    assert [(one.name, one.kind, one.address) for one in made] == [
+        ("root", "blk", 0x1000_1000),
+        ("input", "input", 0x1000_2000),
+        ("input-2", "input", 0x1000_3000),
+        ("uart", "uart", 0x1000_0000),
+    ]
+    assert [one.options for one in made] == [
+        {"image": str(Path("a.img").absolute()), "read-only": True},
+        {"personality": str(Path("pad.toml").absolute())},
+        {"personality": "mouse"},
+        {"auto-flow": True},
+    ]
+
+
+def test_virtio_devices_of_any_kind_are_left_to_guests(tmp_path: Path) -> None:
+    """A serial port is none."""
+    text = plan.quick_machine("demo", [], devices=["blk,image=a.img", "uart"], vhost_user=True)
+    sockets = {one.name: one.vhost_user for one in load(text, tmp_path).devices}
+    assert sockets == {"blk": "blk.vhost-user", "uart": None}
+
+
+@pytest.mark.parametrize(
+    ("device", "why"),
+    [
+        ("toaster", "no kind of device is named 'toaster': there are blk, input, uart"),
+        ("uart,name=a,name=b", "it has 2 names: give it one"),
+        ("uart,fast", "'fast' makes no sense: write pace or auto-flow or OPTION=VALUE"),
+    ],
+)
+def test_a_device_that_makes_no_sense_is_refused(device: str, why: str) -> None:
+    """With what may be written."""
+    with pytest.raises(BadMachine) as caught:
+        plan.quick_machine("demo", [], devices=[device])
+    assert why in caught.value.message
+
+
 def test_more_devices_than_slots_are_refused() -> None:
     """The board has eight."""
     with pytest.raises(BadMachine, match="8 slots"):
         plan.quick_machine("demo", ["a.img"] * 5, ["mouse"] * 4)
+    with pytest.raises(BadMachine, match="9 devices"):
+        plan.quick_machine("demo", ["a.img"] * 8, devices=["input,personality=mouse"])
 
 
 def test_a_client_alone_can_not_host_and_says_what_to_install(

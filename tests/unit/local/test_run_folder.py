@@ -22,7 +22,7 @@ def test_a_run_folder_that_others_can_write_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "open"
     folder.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(BadMachine, match="others may write"):
+    with pytest.raises(BadMachine, match="other users may write"):
         run_folder.prepare(folder)
 
 
@@ -31,7 +31,7 @@ def test_a_run_folder_that_others_can_replace_is_refused(tmp_path: Path) -> None
     parent = tmp_path / "open"
     parent.mkdir()
     parent.chmod(0o777)
-    with pytest.raises(BadMachine, match="others can replace"):
+    with pytest.raises(BadMachine, match="other users can replace"):
         run_folder.prepare(parent / "demo")
 
 
@@ -42,15 +42,15 @@ def test_a_folder_of_other_things_is_no_run_folder(tmp_path: Path) -> None:
     (folder / "vda.log").touch()
     run_folder.prepare(folder)
     (folder / run_folder.LOCK).unlink()
-    with pytest.raises(BadMachine, match="holds other files"):
+    with pytest.raises(BadMachine, match="has other files"):
         run_folder.prepare(folder)
     assert (folder / "vda.log").exists()
 
 
 def test_a_folder_has_one_machine(tmp_path: Path) -> None:
     """The lock ends with its holder."""
-    lock = run_folder.Lock(tmp_path)
+    lock = run_folder.RunFolderLock(tmp_path)
     with pytest.raises(BlockingIOError):
-        run_folder.Lock(tmp_path)
+        run_folder.RunFolderLock(tmp_path)
     lock.release()
-    run_folder.Lock(tmp_path).release()
+    run_folder.RunFolderLock(tmp_path).release()

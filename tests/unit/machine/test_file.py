@@ -180,6 +180,11 @@ PORT = '[[devices]]\nname = "serial"\nkind = "uart"\n'
         ("memroy = 1", "memroy is unknown: did you mean memory?"),
         ("zzz = 1", "zzz is unknown: known are name"),
         ("not toml", "not TOML"),
+        (
+            '[[devices]]\nname = "a"\nkind = "uarr"',
+            "devices[0].kind is 'uarr', and no kind of device has that name: did you mean uart?",
+        ),
+        ('[[devices]]\nname = "a"\nkind = "toaster"', "there are blk, input, uart"),
         ("memory = 1000", "memory is wrong: 1000 bytes of RAM: choose a multiple of 4K"),
         ('memory = "much"', "write 64M, 1GiB or a number of bytes"),
         ("memory = true", "memory must be a string or a number"),

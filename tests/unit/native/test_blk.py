@@ -20,7 +20,7 @@ from tests.support.native_rig import (
     OUT,
     WAIT_SECONDS,
     WRITE_ZEROES,
-    Rig,
+    NativeRig,
     is_readable,
     make_config,
     make_eventfd,
@@ -52,14 +52,14 @@ def image(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def rig(image: Path) -> Iterator[Rig]:
+def rig(image: Path) -> Iterator[NativeRig]:
     """Serve the image to a driver."""
-    rig = Rig(BlkDevice(str(image), serial="disk-7"))
+    rig = NativeRig(BlkDevice(str(image), serial="disk-7"))
     yield rig
     rig.close()
 
 
-def test_requests_reach_the_image(rig: Rig, image: Path) -> None:
+def test_requests_reach_the_image(rig: NativeRig, image: Path) -> None:
     """Write, read, identify, zero, discard, flush."""
     block = bytes(range(256)) * 2
     assert rig.ask(OUT, 3, block) == (OK, b"")
@@ -71,7 +71,7 @@ def test_requests_reach_the_image(rig: Rig, image: Path) -> None:
     assert image.read_bytes()[3 * 512 : 5 * 512] == block + bytes(512)
 
 
-def test_requests_are_counted_by_type_and_outcome(rig: Rig) -> None:
+def test_requests_are_counted_by_type_and_outcome(rig: NativeRig) -> None:
     """(ok, io_errors, unsupported, bytes, busy_us)."""
     rig.ask(IN, room=1024)
     rig.ask(IN, 2**60, room=512)
@@ -83,7 +83,7 @@ def test_requests_are_counted_by_type_and_outcome(rig: Rig) -> None:
     assert rig.disk.malformed == 0
 
 
-def test_every_completed_request_is_in_one_latency_bucket(rig: Rig) -> None:
+def test_every_completed_request_is_in_one_latency_bucket(rig: NativeRig) -> None:
     """By type, whatever its outcome; there is one bucket more than there are bounds."""
     rig.ask(IN, room=1024)
     rig.ask(IN, 2**60, room=512)
@@ -98,13 +98,13 @@ def test_every_completed_request_is_in_one_latency_bucket(rig: Rig) -> None:
     }
 
 
-def test_features_that_were_not_negotiated_are_unsupported(rig: Rig) -> None:
+def test_features_that_were_not_negotiated_are_unsupported(rig: NativeRig) -> None:
     """activate() says which were."""
     rig.disk.activate(0)
     assert rig.ask(DISCARD, data=struct.pack("<QII", 0, 1, 0)) == (UNSUPP, b"")
 
 
-def test_read_only_can_be_set_and_cleared(rig: Rig) -> None:
+def test_read_only_can_be_set_and_cleared(rig: NativeRig) -> None:
     """From the next request on."""
     rig.disk.read_only = True
     assert rig.ask(OUT, data=bytes(512)) == (IOERR, b"")
@@ -112,7 +112,7 @@ def test_read_only_can_be_set_and_cleared(rig: Rig) -> None:
     assert rig.ask(OUT, data=bytes(512)) == (OK, b"")
 
 
-def test_write_through_flushes_each_write(rig: Rig) -> None:
+def test_write_through_flushes_each_write(rig: NativeRig) -> None:
     """And write-back leaves that to the driver."""
     rig.ask(OUT, data=bytes(512))
     assert (rig.disk.write_back, rig.disk.flushes) == (True, 0)
@@ -121,7 +121,7 @@ def test_write_through_flushes_each_write(rig: Rig) -> None:
     assert rig.disk.flushes == 1
 
 
-def test_a_resize_moves_the_end(rig: Rig) -> None:
+def test_a_resize_moves_the_end(rig: NativeRig) -> None:
     """Requests up to the new end are served."""
     assert rig.ask(IN, IMAGE_SIZE // 512, room=512)[0] == IOERR
     rig.disk.resize(2 * IMAGE_SIZE)
@@ -132,7 +132,7 @@ def test_a_resize_moves_the_end(rig: Rig) -> None:
     assert caught.value.metadata == {"size_bytes": "1000"}
 
 
-def test_an_image_cut_off_under_the_disk_is_not_grown(rig: Rig, image: Path) -> None:
+def test_an_image_cut_off_under_the_disk_is_not_grown(rig: NativeRig, image: Path) -> None:
     """Requests behind its end fail and are counted."""
     os.truncate(image, 4096)
     assert rig.ask(OUT, 8, bytes(512)) == (IOERR, b"")
@@ -142,14 +142,14 @@ def test_an_image_cut_off_under_the_disk_is_not_grown(rig: Rig, image: Path) -> 
 
 def test_a_kick_by_hand_serves_the_queue(image: Path) -> None:
     """QueueNotify and the Notify RPC need no eventfd."""
-    rig = Rig(BlkDevice(str(image)), by_eventfd=False)
+    rig = NativeRig(BlkDevice(str(image)), by_eventfd=False)
     assert rig.ask(IN, room=512) == (OK, b"\1" * 512)
     assert rig.ask(IN, room=512) == (OK, b"\1" * 512)
     assert rig.disk.notifications == 0
     rig.close()
 
 
-def test_a_broken_ring_is_a_fault_and_stops_the_queue(rig: Rig) -> None:
+def test_a_broken_ring_is_a_fault_and_stops_the_queue(rig: NativeRig) -> None:
     """The device asks for a reset by a configuration change interrupt."""
     config_call = make_eventfd()
     rig.interrupt.set_config_call(config_call)
@@ -161,7 +161,7 @@ def test_a_broken_ring_is_a_fault_and_stops_the_queue(rig: Rig) -> None:
     os.close(config_call)
 
 
-def test_joining_releases_the_gil(rig: Rig) -> None:
+def test_joining_releases_the_gil(rig: NativeRig) -> None:
     """Other threads run while one waits for a queue to stop."""
     joined = threading.Event()
 
@@ -177,7 +177,7 @@ def test_joining_releases_the_gil(rig: Rig) -> None:
     assert rig.disk.is_stopped(0)
 
 
-def test_a_stopped_queue_starts_again_and_a_running_one_does_not(rig: Rig) -> None:
+def test_a_stopped_queue_starts_again_and_a_running_one_does_not(rig: NativeRig) -> None:
     """Starting it twice is the caller's mistake."""
     with pytest.raises(ValueError, match="not stopped"):
         rig.start()
@@ -186,7 +186,7 @@ def test_a_stopped_queue_starts_again_and_a_running_one_does_not(rig: Rig) -> No
     rig.start()
 
 
-def test_queues_that_cannot_be_served_are_refused(rig: Rig) -> None:
+def test_queues_that_cannot_be_served_are_refused(rig: NativeRig) -> None:
     """Bad areas, bad doorbells, bad indexes."""
     memory, interrupt = make_memory(), Interrupt()
     with pytest.raises(DriverViolation):
@@ -199,7 +199,7 @@ def test_queues_that_cannot_be_served_are_refused(rig: Rig) -> None:
         rig.disk.start_queue(-1, memory, make_config(), interrupt, None)
 
 
-def test_a_queue_that_never_ran_is_stopped(rig: Rig) -> None:
+def test_a_queue_that_never_ran_is_stopped(rig: NativeRig) -> None:
     """And everything one can do to it does nothing."""
     rig.disk.kick(9)
     rig.disk.request_stop(9)
@@ -207,7 +207,7 @@ def test_a_queue_that_never_ran_is_stopped(rig: Rig) -> None:
     assert rig.disk.is_stopped(9)
 
 
-def test_closing_stops_the_queues_and_releases_the_image(rig: Rig, image: Path) -> None:
+def test_closing_stops_the_queues_and_releases_the_image(rig: NativeRig, image: Path) -> None:
     """A second disk can have it then; the closed one says that it is closed."""
     with pytest.raises(ImageLocked, match="locked by another process"):
         BlkDevice(str(image))
@@ -222,7 +222,7 @@ def test_closing_stops_the_queues_and_releases_the_image(rig: Rig, image: Path) 
 
 def test_a_disk_that_is_forgotten_releases_its_image(image: Path) -> None:
     """Even while its queue runs."""
-    rig = Rig(BlkDevice(str(image)))
+    rig = NativeRig(BlkDevice(str(image)))
     os.close(rig.kick)
     os.close(rig.call)
     del rig

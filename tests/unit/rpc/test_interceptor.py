@@ -11,7 +11,7 @@ import grpc.aio
 import pytest
 import structlog
 
-from tests.support.prompt_services import PromptKernel, PromptRegisters
+from tests.support.prompt_services import EmptyKernel, ZeroRegisters
 from virtmesh.rpc.interceptor import CallInterceptor
 from virtmesh.rpc.metrics import CallCounts
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
@@ -28,7 +28,7 @@ OTHER = ("other", "other", "other")
 class Service:
     """A server with both, and a channel to it."""
 
-    def __init__(self, channel: grpc.aio.Channel, counts: CallCounts, kernel: PromptKernel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, counts: CallCounts, kernel: EmptyKernel) -> None:
         self.channel = channel
         self.counts = counts
         self.kernel = kernel
@@ -51,10 +51,10 @@ class Service:
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[Service]:
     """Serve both on a socket."""
-    interceptor, kernel = CallInterceptor(), PromptKernel()
+    interceptor, kernel = CallInterceptor(), EmptyKernel()
     server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(interceptor,))
     kernel_pb2_grpc.add_KernelServiceServicer_to_server(kernel, server)
-    register_pb2_grpc.add_RegisterServiceServicer_to_server(PromptRegisters(), server)
+    register_pb2_grpc.add_RegisterServiceServicer_to_server(ZeroRegisters(), server)
     address = f"unix:{folder}/service.sock"
     server.add_insecure_port(address)
     await server.start()

@@ -14,7 +14,7 @@ from virtmesh.attach.client import AttachmentEventfds
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.host.metrics import device_metrics
 from virtmesh.mmio.device import Attachment
-from virtmesh.testing.scripted_driver import LIVE, LocalPlane, ScriptDriver
+from virtmesh.testing.scripted_driver import LIVE, LocalRegisters, ScriptedDriver
 from virtmesh.virtio.device import SharedMemory
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.errors import BadDoorbell, DriverViolation, VirtmeshError
@@ -116,7 +116,7 @@ class Rig:
         self.model = StubbornModel()
         self.device = VirtioMmio(self.model)
         self.device.attach(Attachment("test", ram.guest_memory, doorbells.queues))
-        self.driver = ScriptDriver(LocalPlane(self.device), ram, doorbells)
+        self.driver = ScriptedDriver(LocalRegisters(self.device), ram, doorbells)
 
 
 @pytest.fixture

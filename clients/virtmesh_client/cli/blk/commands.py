@@ -1,6 +1,6 @@
-"""`virtmesh blk`: what a person does to a disk."""
+"""`virtmesh blk`: commands for a disk."""
 
-# ruff: noqa: FBT001 - click hands each option over as a parameter
+# ruff: noqa: FBT001 - click passes each option as a parameter
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ for command in (read, write, import_, export):
 
 
 def done(settings: Settings, message: str, **facts: object) -> None:
-    """Say that something is done."""
+    """Print that a command has succeeded."""
     if settings.json:
         show_json(facts)
     elif not settings.quiet:
@@ -70,22 +70,22 @@ def flush(settings: Settings, device: str) -> None:
     """Make every completed write durable."""
     with settings.connect() as machine:
         machine.disk(device).flush()
-    done(settings, f"{device} is flushed", device=device)
+    done(settings, f"{device}: all completed writes are durable", device=device)
 
 
 @blk.command()
 @device_argument
-@click.option("--offset", type=SIZE, required=True, help="First byte, a multiple of a block.")
-@click.option("--length", type=SIZE, required=True, help="Bytes, a multiple of a block.")
+@click.option("--offset", type=SIZE, required=True, help="First byte; a multiple of the block.")
+@click.option("--length", type=SIZE, required=True, help="Number of bytes; whole blocks.")
 @common
 @click.pass_obj
 def discard(settings: Settings, device: str, offset: int, length: int) -> None:
-    """Tell a disk that a range is not needed any more."""
+    """Discard a range of a disk: its data is not needed any more."""
     with settings.connect() as machine:
         machine.disk(device).discard(offset, length)
     done(
         settings,
-        f"{spell_size(length)} of {device} are discarded",
+        f"{device}: {spell_size(length)} discarded",
         device=device,
         offset_bytes=offset,
         length_bytes=length,
@@ -94,9 +94,9 @@ def discard(settings: Settings, device: str, offset: int, length: int) -> None:
 
 @blk.command()
 @device_argument
-@click.option("--offset", type=SIZE, required=True, help="First byte, a multiple of a block.")
-@click.option("--length", type=SIZE, required=True, help="Bytes, a multiple of a block.")
-@click.option("--unmap", is_flag=True, help="The storage may be given up.")
+@click.option("--offset", type=SIZE, required=True, help="First byte; a multiple of the block.")
+@click.option("--length", type=SIZE, required=True, help="Number of bytes; whole blocks.")
+@click.option("--unmap", is_flag=True, help="The device may free the storage of the range.")
 @common
 @click.pass_obj
 def zero(settings: Settings, device: str, offset: int, length: int, unmap: bool) -> None:
@@ -105,7 +105,7 @@ def zero(settings: Settings, device: str, offset: int, length: int, unmap: bool)
         machine.disk(device).write_zeroes(offset, length, unmap=unmap)
     done(
         settings,
-        f"{spell_size(length)} of {device} are zeroes",
+        f"{device}: {spell_size(length)} filled with zeroes",
         device=device,
         offset_bytes=offset,
         length_bytes=length,
@@ -115,7 +115,7 @@ def zero(settings: Settings, device: str, offset: int, length: int, unmap: bool)
 @blk.command()
 @device_argument
 @click.argument("size", type=SIZE)
-@click.option("--shrink", is_flag=True, help="Allow a smaller size, which cuts data off.")
+@click.option("--shrink", is_flag=True, help="Allow a smaller size, which loses data at the end.")
 @common
 @click.pass_obj
 def resize(settings: Settings, device: str, size: int, shrink: bool) -> None:
@@ -124,7 +124,7 @@ def resize(settings: Settings, device: str, size: int, shrink: bool) -> None:
         before = machine.disk(device).resize(size, allow_shrink=shrink)
     done(
         settings,
-        f"{device} has {spell_size(size)} now, before {spell_size(before)}",
+        f"{device}: capacity changed from {spell_size(before)} to {spell_size(size)}",
         device=device,
         previous_capacity_bytes=before,
         capacity_bytes=size,
@@ -137,11 +137,11 @@ def resize(settings: Settings, device: str, size: int, shrink: bool) -> None:
 @common
 @click.pass_obj
 def read_only(settings: Settings, device: str, state: str) -> None:
-    """Make a disk refuse writes, or take them again with `off`."""
+    """Make a disk refuse writes, or accept them again with `off`."""
     refuse = state == "on"
     with settings.connect() as machine:
         machine.disk(device).set_read_only(refuse)
-    verb = "refuses" if refuse else "takes"
+    verb = "refuses" if refuse else "accepts"
     done(settings, f"{device} {verb} writes", device=device, read_only=refuse)
 
 

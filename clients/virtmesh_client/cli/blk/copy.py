@@ -1,6 +1,6 @@
-"""`virtmesh blk read|write|import|export`: bytes between files, pipes and disks."""
+"""`virtmesh blk read|write|import|export`: copy bytes between files, pipes and disks."""
 
-# ruff: noqa: FBT001, PLR0913, PLR0917 - click hands each option over as a parameter
+# ruff: noqa: FBT001, PLR0913, PLR0917 - click passes each option as a parameter
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ if TYPE_CHECKING:
 
 STANDARD = "-"
 JSON_READ_LIMIT = 16 << 20
-"""A read with --json is held in memory."""
+"""Limit of a read with --json, which keeps all data in memory."""
 
 
 @contextlib.contextmanager
 def progress_bar(
     settings: Settings, title: str, total: int | None
 ) -> Iterator[Callable[[int], object]]:
-    """Show a bar on standard error while the body copies, if a person watches."""
+    """Show a progress bar on standard error while the body runs, if that is a terminal.
+
+    Yields a function that gets the number of bytes done.
+    """
     if not settings.progress:
         yield lambda _done: None
         return
@@ -74,7 +77,7 @@ def open_output() -> BinaryIO:
 def report(
     settings: Settings, verb: str, device: str, copy: CopyResult, *, error: bool = False
 ) -> None:
-    """Say what was copied; on standard error when the bytes are on standard output."""
+    """Print the result of a copy; with `error` on standard error, as standard output has data."""
     facts = {
         "device": device,
         "bytes": copy.bytes,
@@ -98,8 +101,8 @@ def report(
 @device_argument
 @click.argument("file", type=click.Path(allow_dash=True))
 @click.option("--offset", type=SIZE, default=0, help="First byte on the disk.")
-@click.option("--verify", is_flag=True, help="Read back and compare.")
-@click.option("--no-flush", is_flag=True, help="Leave the last writes to the next flush.")
+@click.option("--verify", is_flag=True, help="Read the data back and compare it.")
+@click.option("--no-flush", is_flag=True, help="Do not flush at the end.")
 @common
 @click.pass_obj
 def import_(
@@ -110,7 +113,7 @@ def import_(
     verify: bool,
     no_flush: bool,
 ) -> None:
-    """Copy FILE, or standard input for -, to a disk."""
+    """Copy FILE to a disk. If FILE is -, copy standard input."""
     with (
         open_source(file) as source,
         settings.connect() as machine,
@@ -126,8 +129,8 @@ def import_(
 @device_argument
 @click.argument("file", type=click.Path(allow_dash=True))
 @click.option("--offset", type=SIZE, default=0, help="First byte on the disk.")
-@click.option("--length", type=SIZE, help="Bytes; to the end without it.")
-@click.option("-f", "--force", is_flag=True, help="Replace FILE.")
+@click.option("--length", type=SIZE, help="Number of bytes  [default: to the end]")
+@click.option("-f", "--force", is_flag=True, help="Replace FILE if it exists.")
 @common
 @click.pass_obj
 def export(
@@ -138,9 +141,9 @@ def export(
     length: int | None,
     force: bool,
 ) -> None:
-    """Copy a disk to FILE, or standard output for -.
+    """Copy a disk to FILE. If FILE is -, copy to standard output.
 
-    FILE gets its name when it is complete; runs of zeroes become holes.
+    FILE appears under its name only when it is complete. Runs of zeroes become holes.
     """
     target = open_output() if file == STANDARD else Path(file)
     with settings.connect() as machine:
@@ -158,8 +161,12 @@ def export(
 @click.command()
 @device_argument
 @click.option("--offset", type=SIZE, default=0, help="First byte.")
-@click.option("--length", type=SIZE, help="Bytes; to the end without it (512 on a terminal).")
-@click.option("--hex/--raw", "as_hex", default=None, help="Hex dump (default on a terminal).")
+@click.option(
+    "--length", type=SIZE, help="Number of bytes  [default: to the end; on a terminal 512]"
+)
+@click.option(
+    "--hex/--raw", "as_hex", default=None, help="Print a hex dump  [default on a terminal]"
+)
 @common
 @click.pass_obj
 def read(
@@ -175,7 +182,7 @@ def read(
         length = 512
     if settings.json and (length is None or length > JSON_READ_LIMIT):
         raise click.UsageError(
-            f"--json holds what it reads: give a --length up to {spell_size(JSON_READ_LIMIT)}"
+            f"a read with --json is limited: give a --length up to {spell_size(JSON_READ_LIMIT)}"
         )
     with settings.connect() as machine:
         parts = machine.disk(device).stream(offset, length)
@@ -197,7 +204,7 @@ def read(
 
 
 def write_out(parts: Iterator[bytes]) -> None:
-    """Write bytes to standard output, which may take them in smaller pieces."""
+    """Write all bytes to standard output. A single write may take only some of them."""
     output = open_output()
     for part in parts:
         view = memoryview(part)
@@ -212,7 +219,10 @@ def write_out(parts: Iterator[bytes]) -> None:
 @common
 @click.pass_obj
 def write(settings: Settings, device: str, file: str, offset: int) -> None:
-    """Write FILE, or standard input, to a range of a disk; `blk flush` makes it durable."""
+    """Write FILE, or standard input, to a disk at --offset.
+
+    `virtmesh blk flush` makes the data durable.
+    """
     with (
         open_source(file) as source,
         settings.connect() as machine,

@@ -1,7 +1,7 @@
-"""`virtmesh input`: press keys, type, move pointers, touch, watch, record, replay."""
+"""`virtmesh input`: commands that press keys, type, move pointers and touch."""
 
-# ruff: noqa: A001, FBT001, PLR0913, PLR0917 - commands have the names that people type, and click
-# hands each option over as a parameter
+# ruff: noqa: A001, FBT001, PLR0913, PLR0917 - a function has the name of its command, and click
+# passes each option as a parameter
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import click
 
 from virtmesh_client.cli.input.common import (
     COORDINATE,
-    Injecting,
-    Place,
+    Coordinates,
+    InjectOptions,
     has_keys,
     has_layout,
     has_names,
     has_wheel,
     in_units,
-    injecting,
+    inject_options,
     injector,
     is_absolute,
     is_relative,
     is_touch,
-    merge,
     report,
+    sum_up,
 )
 from virtmesh_client.cli.input.record import convert, play, record
 from virtmesh_client.cli.input.show import info, leds, release, stats, watch
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 
 STANDARD = "-"
 NEGATIVE = {"ignore_unknown_options": True}
-"""Lets -5 stand for a number."""
+"""Makes click read -5 as a number, not as an option."""
 SECONDS = click.FloatRange(min=0)
 
 
 @click.group()
 @common
 def input() -> None:
-    """Press keys, type, move pointers, touch; watch, record, replay.
+    """Press keys, type, move pointers, touch; watch, record and replay events.
 
-    Keys held by a command are released when it ends, however it ends.
+    When a command ends for any reason, the device releases the keys that it holds.
     """
 
 
@@ -54,14 +54,14 @@ def input() -> None:
 @click.argument("text")
 @click.option("-l", "--layout", default="us", show_default=True, help="Layout: us, de, fr, ...")
 @click.option("--variant", default="", help="Variant of the layout, such as nodeadkeys.")
-@click.option("--delay", type=SECONDS, default=0.0, help="Seconds from key to key.")
-@injecting
+@click.option("--delay", type=SECONDS, default=0.0, help="Seconds between two keys.")
+@inject_options
 @common
 @click.pass_obj
 def type(
-    settings: Settings, text: str, layout: str, variant: str, delay: float, how: Injecting
+    settings: Settings, text: str, layout: str, variant: str, delay: float, how: InjectOptions
 ) -> None:
-    """Type TEXT, or standard input for -, on a keyboard layout."""
+    """Type TEXT with a keyboard layout. If TEXT is -, type standard input."""
     if text == STANDARD:
         text = sys.stdin.read()
     with injector(settings, how, has_layout, "keyboard") as device:
@@ -71,10 +71,10 @@ def type(
 
 @input.command()
 @click.argument("chords", nargs=-1, required=True, metavar="KEY...")
-@click.option("--hold", type=SECONDS, default=0.0, help="Seconds to hold each.")
-@click.option("--count", type=click.IntRange(1), default=1, help="How many times each.")
-@click.option("--interval", type=SECONDS, default=0.0, help="Seconds between.")
-@injecting
+@click.option("--hold", type=SECONDS, default=0.0, help="Seconds to hold each chord.")
+@click.option("--count", type=click.IntRange(1), default=1, help="Times to press each chord.")
+@click.option("--interval", type=SECONDS, default=0.0, help="Seconds between two presses.")
+@inject_options
 @common
 @click.pass_obj
 def key(
@@ -83,7 +83,7 @@ def key(
     hold: float,
     count: int,
     interval: float,
-    how: Injecting,
+    how: InjectOptions,
 ) -> None:
     """Press and release keys or chords: enter, f1, ctrl+alt+delete, volumeup."""
     codes = [code for chord in chords for code in parse_chord(chord)]
@@ -94,13 +94,13 @@ def key(
 
 @input.command()
 @click.argument("events", nargs=-1, required=True, metavar="NAME=VALUE...")
-@injecting
+@inject_options
 @common
 @click.pass_obj
-def event(settings: Settings, events: tuple[str, ...], how: Injecting) -> None:
-    """Inject events as they are: KEY_A=1 SYN_REPORT KEY_A=0.
+def event(settings: Settings, events: tuple[str, ...], how: InjectOptions) -> None:
+    """Inject raw events: KEY_A=1 SYN_REPORT KEY_A=0.
 
-    SYN_REPORT divides packets.
+    SYN_REPORT ends a packet.
     """
     pairs = []
     for text in events:
@@ -108,7 +108,9 @@ def event(settings: Settings, events: tuple[str, ...], how: Injecting) -> None:
         try:
             pairs.append((name, int(value or "0", 0)))
         except ValueError:
-            raise click.UsageError(f"{text!r} is no event: write KEY_A=1") from None
+            raise click.UsageError(
+                f"{text!r} is not an event: write NAME=NUMBER, such as KEY_A=1"
+            ) from None
     with injector(settings, how, has_names([name for name, _ in pairs])) as device:
         injected = device.inject(pairs, wait=how.wait)
     report(settings, device.name, injected)
@@ -118,12 +120,17 @@ def event(settings: Settings, events: tuple[str, ...], how: Injecting) -> None:
 @click.argument("button", default="left")
 @click.option("--count", type=click.IntRange(1), default=1, help="2 for a double click.")
 @click.option("--hold", type=SECONDS, default=0.02, show_default=True, help="Seconds to hold it.")
-@click.option("--at", "place", type=(COORDINATE, COORDINATE), help="Move there first: X Y.")
-@injecting
+@click.option("--at", "place", type=(COORDINATE, COORDINATE), help="First move to the point X Y.")
+@inject_options
 @common
 @click.pass_obj
 def click_(
-    settings: Settings, button: str, count: int, hold: float, place: Place | None, how: Injecting
+    settings: Settings,
+    button: str,
+    count: int,
+    hold: float,
+    place: Coordinates | None,
+    how: InjectOptions,
 ) -> None:
     """Click BUTTON: left, right, middle, side, extra."""
     code = button_code(button)
@@ -133,15 +140,15 @@ def click_(
         if place is not None:
             parts.append(device.move_to(*in_units(device, place), wait=how.wait))
         parts.append(device.click(button, count=count, hold=hold, interval=2 * hold, wait=how.wait))
-    report(settings, device.name, merge(parts))
+    report(settings, device.name, sum_up(parts))
 
 
 @input.command(context_settings=NEGATIVE)
 @click.argument("x", type=COORDINATE)
 @click.argument("y", type=COORDINATE)
 @click.option("--to", "absolute", is_flag=True, help="Move to the point X Y, not by a distance.")
-@click.option("--duration", type=SECONDS, default=0.0, help="Seconds that the move takes.")
-@injecting
+@click.option("--duration", type=SECONDS, default=0.0, help="Duration of the move in seconds.")
+@inject_options
 @common
 @click.pass_obj
 def move(
@@ -150,7 +157,7 @@ def move(
     y: float,
     absolute: bool,
     duration: float,
-    how: Injecting,
+    how: InjectOptions,
 ) -> None:
     """Move by X Y (a mouse), or to the point X Y (a tablet, with --to or as 50% 50%)."""
     absolute = absolute or is_fraction(x, y)
@@ -165,24 +172,28 @@ def move(
 @input.command(context_settings=NEGATIVE)
 @click.argument("x", type=COORDINATE)
 @click.argument("y", type=COORDINATE)
-@click.option("--from", "start", type=(COORDINATE, COORDINATE), help="Where to press, on a tablet.")
-@click.option("--button", default="left", show_default=True, help="The button that is held.")
-@click.option("--duration", type=SECONDS, default=0.3, show_default=True, help="Seconds.")
-@injecting
+@click.option(
+    "--from", "start", type=(COORDINATE, COORDINATE), help="Press at the point X Y (a tablet)."
+)
+@click.option("--button", default="left", show_default=True, help="The button to hold.")
+@click.option(
+    "--duration", type=SECONDS, default=0.3, show_default=True, help="Duration in seconds."
+)
+@inject_options
 @common
 @click.pass_obj
 def drag(
     settings: Settings,
     x: float,
     y: float,
-    start: Place | None,
+    start: Coordinates | None,
     button: str,
     duration: float,
-    how: Injecting,
+    how: InjectOptions,
 ) -> None:
     """Drag by X Y (a mouse), or --from a point to the point X Y (a tablet)."""
     if start is None and is_fraction(x, y):
-        raise click.UsageError("say where the drag begins: --from X Y")
+        raise click.UsageError("a drag to a point in % needs its start: add --from X Y")
     with injector(settings, how, *pointer(start is not None)) as device:
         injected = device.drag(
             in_units(device, (x, y)),
@@ -198,11 +209,11 @@ def drag(
 @click.argument("notches", type=float)
 @click.option("--horizontal", type=float, default=0.0, help="Notches to the right.")
 @click.option("--interval", type=SECONDS, default=0.0, help="Seconds between notches.")
-@injecting
+@inject_options
 @common
 @click.pass_obj
 def scroll(
-    settings: Settings, notches: float, horizontal: float, interval: float, how: Injecting
+    settings: Settings, notches: float, horizontal: float, interval: float, how: InjectOptions
 ) -> None:
     """Turn the wheel by NOTCHES: up is positive; 0.5 for half a notch of a fine wheel."""
     with injector(settings, how, has_wheel, "mouse") as device:
@@ -214,27 +225,34 @@ def scroll(
 @click.argument("x", type=COORDINATE)
 @click.argument("y", type=COORDINATE)
 @click.option("--to", "end", type=(COORDINATE, COORDINATE), help="Swipe to the point X Y.")
-@click.option("--fingers", type=click.IntRange(1), default=1, help="How many fingers swipe.")
-@click.option("--duration", type=SECONDS, default=0.3, show_default=True, help="Of a swipe.")
-@click.option("--hold", type=SECONDS, default=0.05, show_default=True, help="Of a tap.")
+@click.option("--fingers", type=click.IntRange(1), default=1, help="Number of fingers that swipe.")
+@click.option(
+    "--duration", type=SECONDS, default=0.3, show_default=True, help="Seconds that a swipe takes."
+)
+@click.option(
+    "--hold", type=SECONDS, default=0.05, show_default=True, help="Seconds that a tap holds."
+)
 @click.option("--count", type=click.IntRange(1), default=1, help="2 for a double tap.")
-@injecting
+@inject_options
 @common
 @click.pass_obj
 def touch(
     settings: Settings,
     x: float,
     y: float,
-    end: Place | None,
+    end: Coordinates | None,
     fingers: int,
     duration: float,
     hold: float,
     count: int,
-    how: Injecting,
+    how: InjectOptions,
 ) -> None:
-    """Tap at X Y, in units of the device or as 50% 50%; or swipe."""
+    """Tap at X Y, or swipe from there with --to.
+
+    X and Y are in units of the device, or fractions such as 50% 50%.
+    """
     if end is None and fingers > 1:
-        raise click.UsageError("one finger taps: several swipe, --to X Y")
+        raise click.UsageError(f"only one finger can tap, not {fingers}: add --to X Y to swipe")
     with injector(settings, how, is_touch) as device:
         start = in_units(device, (x, y))
         if end is None:
@@ -247,12 +265,12 @@ def touch(
 
 
 def pointer(absolute: bool) -> tuple[Fits, str]:
-    """Say which devices fit a move, and which is the usual one."""
+    """Return the condition for devices that can make a move, and the default device name."""
     return (is_absolute, "tablet") if absolute else (is_relative, "mouse")
 
 
 def is_fraction(x: float, y: float) -> bool:
-    """Say whether a place is given as fractions, which only absolute devices have."""
+    """Return whether a point is given as fractions, which only absolute devices support."""
     return isinstance(x, float) or isinstance(y, float)
 
 

@@ -1,4 +1,4 @@
-"""What the commands of `virtmesh input` share: which device, how to wait, what to report."""
+"""Shared parts of the commands of `virtmesh input`: device choice, options, and the report."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ ABS, REL, KEY = CODES["EV_ABS"], CODES["EV_REL"], CODES["EV_KEY"]
 
 
 @dataclass(frozen=True)
-class Injecting:
-    """The options of every command that injects."""
+class InjectOptions:
+    """The options that all injecting commands have."""
 
     device: str | None
     wait: Any
@@ -46,35 +46,36 @@ device_option = click.option(
     "-d",
     "--device",
     shell_complete=complete_device,
-    help="Input device  [default: the one that fits]",
+    help="Input device  [default: the one that can do this]",
 )
 
-INJECTING = (
+INJECT_OPTIONS = (
     device_option,
     click.option(
         "--wait",
         type=click.Choice(["none", "accepted", "delivered"]),
         default="accepted",
         show_default=True,
-        help="Return at once, with everything in the device's waiting room, or with the driver.",
+        help="Return at once, when the device has accepted all packets, or when the driver has"
+        " received them.",
     ),
     click.option(
         "--overflow",
         type=click.Choice(["wait", "refuse"]),
         default="wait",
         show_default=True,
-        help="What to do while the waiting room is full.",
+        help="When the device's waiting room is full: wait for room, or refuse the packet.",
     ),
     click.option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
-        help="Longest time without any progress, in seconds  [default: no limit]",
+        help="Give up after so many seconds without progress  [default: no limit]",
     ),
 )
 
 
-def injecting(function: Function) -> Function:
-    """Give a command the options of those that inject, as one argument `how`."""
+def inject_options(function: Function) -> Function:
+    """Add the options of injecting commands to a command. It gets them as one argument, `how`."""
 
     @functools.wraps(function)
     def command(
@@ -85,68 +86,69 @@ def injecting(function: Function) -> Function:
         timeout: float | None,
         **kwargs: object,
     ) -> object:
-        return function(*args, how=Injecting(device, wait, overflow, timeout), **kwargs)
+        return function(*args, how=InjectOptions(device, wait, overflow, timeout), **kwargs)
 
-    for option in reversed(INJECTING):
+    for option in reversed(INJECT_OPTIONS):
         command = option(command)
     return command  # type: ignore[return-value]
 
 
 def has_keys(codes: Sequence[int]) -> Fits:
-    """Fit devices that have all these keys or buttons."""
+    """Return the condition that a device has all these keys or buttons."""
     return lambda info: all(info.has(EV_KEY, code) for code in codes)
 
 
 def has_names(names: Sequence[str]) -> Fits:
-    """Fit devices that have all these events."""
+    """Return the condition that a device has all these event codes."""
     events = [event(name, 0) for name in names]
     return lambda info: all(info.has_event(one) for one in events if not one.is_report)
 
 
 def has_layout(info: InputInfo) -> bool:
-    """Fit keyboards."""
+    """Return whether a device is a keyboard."""
     return info.has(EV_KEY, KEY["KEY_A"]) and info.has(EV_KEY, KEY["KEY_ENTER"])
 
 
 def is_relative(info: InputInfo) -> bool:
-    """Fit mice."""
+    """Return whether a device has relative axes, as a mouse does."""
     return info.has(EV_REL, REL["REL_X"])
 
 
 def is_touch(info: InputInfo) -> bool:
-    """Fit multi-touch devices."""
+    """Return whether a device is a multi-touch device."""
     return info.has(EV_ABS, ABS["ABS_MT_SLOT"])
 
 
 def is_absolute(info: InputInfo) -> bool:
-    """Fit tablets."""
+    """Return whether a device has absolute axes without multi-touch, as a tablet does."""
     return info.has(EV_ABS, ABS["ABS_X"]) and not is_touch(info)
 
 
 def has_wheel(info: InputInfo) -> bool:
-    """Fit devices with a wheel."""
+    """Return whether a device has a wheel."""
     return info.has(EV_REL, REL["REL_WHEEL"])
 
 
 def has_leds(info: InputInfo) -> bool:
-    """Fit devices with lights."""
+    """Return whether a device has LEDs."""
     return bool(info.capabilities.get(EV_LED))
 
 
 def is_any(_info: InputInfo) -> bool:
-    """Fit all of them."""
+    """Accept any device."""
     return True
 
 
 def input_devices(machine: Machine) -> list[str]:
-    """List the input devices that are in use."""
+    """Return the names of the input devices that the kernel drives."""
     return [one.name for one in machine.devices() if one.virtio_device_id == VIRTIO_INPUT]
 
 
 def choose(machine: Machine, name: str | None, fits: Fits, usual: str = "") -> str:
-    """Return the device that is meant; of several that fit, the one with the usual name.
+    """Return the name of the device to use: `name`, or the one that fits.
 
-    Errors: DeviceNotFound; UsageError for several.
+    If several fit, the one named `usual` is taken. Errors: DeviceNotFound; UsageError if several
+    fit and none is named `usual`.
     """
     if name is not None:
         return name
@@ -154,17 +156,21 @@ def choose(machine: Machine, name: str | None, fits: Fits, usual: str = "") -> s
     if len(names) > 1:
         names = [one for one in names if fits(machine.input(one).info())]
     if not names:
-        raise DeviceNotFound("the machine has no input device in use that can do this")
+        raise DeviceNotFound("no input device of the machine can do this")
     if usual in names:
         return usual
     if len(names) > 1:
-        raise click.UsageError(f"several devices can do this: --device {' or '.join(names)}")
+        raise click.UsageError(
+            f"several devices can do this: choose one with --device {' or '.join(names)}"
+        )
     return names[0]
 
 
 @contextlib.contextmanager
-def injector(settings: Settings, how: Injecting, fits: Fits, usual: str = "") -> Iterator[Input]:
-    """Open the device that is meant; what it holds is released at the end."""
+def injector(
+    settings: Settings, how: InjectOptions, fits: Fits, usual: str = ""
+) -> Iterator[Input]:
+    """Open the chosen device. The device releases all its keys at the end."""
     with settings.connect() as machine:
         name = choose(machine, how.device, fits, usual)
         with machine.input(name, overflow=how.overflow, timeout=how.timeout) as device:
@@ -172,7 +178,7 @@ def injector(settings: Settings, how: Injecting, fits: Fits, usual: str = "") ->
 
 
 def report(settings: Settings, device: str, injected: Injected, **facts: object) -> None:
-    """Say what became of packets. Errors: DeviceNotReady, DeviceLost when some did not arrive."""
+    """Print the outcome of packets. Errors: DeviceNotReady if some were refused; DeviceLost."""
     if settings.json:
         show_json({"device": device, **asdict(injected), **facts})
     elif not settings.quiet and injected.outcome not in {"refused", "lost"}:
@@ -183,22 +189,23 @@ def report(settings: Settings, device: str, injected: Injected, **facts: object)
         )
     if injected.refused:
         raise DeviceNotReady(
-            f"{injected.refused} of {injected.packets} packets were refused: the waiting room of"
-            f" {device} is full (--overflow wait waits for room)"
+            f"{device} refused {injected.refused} of {injected.packets} packets: its waiting room"
+            " is full (use --overflow wait to wait for room)"
         )
     if injected.lost:
         raise DeviceLost(
-            f"{injected.lost} of {injected.packets} packets were lost with the driver of {device}"
+            f"{injected.lost} of {injected.packets} packets were lost: the driver of {device} went"
+            " away"
         )
 
 
 def plural(count: int, what: str) -> str:
-    """Count things: "1 packet", "2 packets"."""
+    """Return a number with its noun: "1 packet", "2 packets"."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def merge(parts: Sequence[Injected]) -> Injected:
-    """Sum up several calls."""
+def sum_up(parts: Sequence[Injected]) -> Injected:
+    """Combine the outcomes of several calls into one."""
     order = ("refused", "lost", "sent", "accepted", "delivered")
     return Injected(
         outcome=min((one.outcome for one in parts), key=order.index),
@@ -213,28 +220,33 @@ def merge(parts: Sequence[Injected]) -> Injected:
     )
 
 
-class Coordinate(click.ParamType[int | float]):
-    """A coordinate: 100 units of the device (int), or 50% of its axis (float, a fraction)."""
+class CoordinateType(click.ParamType[int | float]):
+    """A coordinate: 100 is in units of the device (int), 50% a fraction of its axis (float)."""
 
     name = "coordinate"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int | float:
-        """Return units or a fraction."""
+        """Return the units or the fraction."""
         text = str(value)
         try:
             return float(text[:-1]) / 100 if text.endswith("%") else int(text, 0)
         except ValueError:
-            self.fail(f"{text!r} is no coordinate: write 100 or 50%", param, ctx)
+            self.fail(
+                f"{text!r} is not a coordinate: write units, such as 100, or a fraction, such as"
+                " 50%",
+                param,
+                ctx,
+            )
 
 
-COORDINATE = Coordinate()
-Place = tuple[int | float, int | float]
+COORDINATE = CoordinateType()
+Coordinates = tuple[int | float, int | float]
 
 
-def in_units(device: Input, place: Place) -> tuple[int, int]:
-    """Turn fractions into units of the device. Errors: BadEvent."""
+def in_units(device: Input, place: Coordinates) -> tuple[int, int]:
+    """Convert coordinates to units of the device. Errors: BadEvent."""
     across, down = (value if isinstance(value, float) else 0.0 for value in place)
     if not any(isinstance(value, float) for value in place):
         return int(place[0]), int(place[1])

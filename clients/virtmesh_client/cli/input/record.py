@@ -1,6 +1,6 @@
-"""`virtmesh input record|play|convert`: recordings, ours and evemu's."""
+"""`virtmesh input record|play|convert`: recordings, in our format and in evemu's."""
 
-# ruff: noqa: FBT001, PLR0913, PLR0917 - click hands each option over as a parameter
+# ruff: noqa: FBT001, PLR0913, PLR0917 - click passes each option as a parameter
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import click
 
 from virtmesh_client.atomic_file import check_target
 from virtmesh_client.cli.input.common import (
-    Injecting,
+    InjectOptions,
     choose,
     device_option,
-    injecting,
+    inject_options,
     injector,
     is_any,
     report,
@@ -41,15 +41,17 @@ if TYPE_CHECKING:
     from virtmesh_client.input import InputInfo, Received, Recording
 
 STANDARD = "-"
-force_option = click.option("-f", "--force", is_flag=True, help="Replace FILE.")
-evemu_option = click.option("--evemu", is_flag=True, help="Write evemu's format to -.")
+force_option = click.option("-f", "--force", is_flag=True, help="Replace FILE if it exists.")
+evemu_option = click.option(
+    "--evemu", is_flag=True, help="Write evemu's format to standard output."
+)
 
 
 @click.command()
 @click.argument("file", type=click.Path(allow_dash=True))
 @device_option
 @seconds_option
-@click.option("--events", type=click.IntRange(1), help="End after so many events.")
+@click.option("--events", type=click.IntRange(1), help="Stop after so many events.")
 @force_option
 @evemu_option
 @common
@@ -63,9 +65,10 @@ def record(
     force: bool,
     evemu: bool,
 ) -> None:
-    """Record what the driver receives to FILE, or standard output for -, until Ctrl-C.
+    """Record the events that the driver receives to FILE, until Ctrl-C.
 
-    A name that ends in .evemu gets evemu's format. All injectors are recorded.
+    If FILE is -, write to standard output. If FILE ends in .evemu, write evemu's format. The events
+    of all injectors are recorded.
     """
     if file != STANDARD:
         check_target(Path(file), overwrite=force)
@@ -76,7 +79,7 @@ def record(
         about = chosen.info()
         with chosen.watch(seconds=seconds) as stream:
             if not settings.quiet and not settings.json:
-                click.echo(f"Recording {name} ... (interrupt to end)", err=True)
+                click.echo(f"Recording {name}; press Ctrl-C to stop", err=True)
             with ending(stream.close):
                 received.extend(islice(stream, events))
     recording = make_recording(received, about)
@@ -85,7 +88,7 @@ def record(
 
 @contextlib.contextmanager
 def ending(end: Callable[[], None]) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end a stream in order, once: what it brought is kept."""
+    """Call `end` on Ctrl-C and SIGTERM while the body runs, so that received events are kept."""
 
     def stop(_number: int, _frame: object) -> None:
         end()
@@ -101,7 +104,7 @@ def ending(end: Callable[[], None]) -> Iterator[None]:
 def save(
     settings: Settings, recording: Recording, file: str, *, overwrite: bool, evemu: bool
 ) -> None:
-    """Write a recording, and say so."""
+    """Write a recording, and print a summary."""
     if file == STANDARD:
         sys.stdout.write(spell_recording(recording, evemu=evemu))
         return
@@ -123,7 +126,10 @@ def save(
 
 
 def load(file: str) -> Recording:
-    """Read a recording, from standard input for -. Errors: BadRecording; OSError."""
+    """Read a recording from a file, or from standard input if `file` is "-".
+
+    Errors: BadRecording; OSError.
+    """
     if file == STANDARD:
         return parse_recording(sys.stdin.buffer.read(), "standard input")
     return load_recording(file)
@@ -136,16 +142,20 @@ def load(file: str) -> Recording:
     type=click.FloatRange(min=0),
     default=1.0,
     show_default=True,
-    help="2 for twice as fast, 0 for as fast as possible.",
+    help="2 is twice as fast, 0 is as fast as possible.",
 )
-@click.option("--skip-missing", is_flag=True, help="Leave out what the device does not have.")
-@injecting
+@click.option(
+    "--skip-missing", is_flag=True, help="Leave out events that the device does not have."
+)
+@inject_options
 @common
 @click.pass_obj
-def play(settings: Settings, file: str, speed: float, skip_missing: bool, how: Injecting) -> None:
-    """Replay FILE, a recording of `record` or an .evemu file; - is standard input.
+def play(
+    settings: Settings, file: str, speed: float, skip_missing: bool, how: InjectOptions
+) -> None:
+    """Replay FILE, a recording of `record` or an evemu file. If FILE is -, read standard input.
 
-    It is read and checked as a whole before anything is injected.
+    The whole file is read and checked before the first event is injected.
     """
     recording = load(file)
 
@@ -174,5 +184,8 @@ def play(settings: Settings, file: str, speed: float, skip_missing: bool, how: I
 @common
 @click.pass_obj
 def convert(settings: Settings, source: str, file: str, force: bool, evemu: bool) -> None:
-    """Convert a recording, from or to .evemu; - is standard input or output."""
+    """Convert the recording SOURCE to FILE, from or to evemu's format.
+
+    - is standard input or output.
+    """
     save(settings, load(source), file, overwrite=force, evemu=evemu)

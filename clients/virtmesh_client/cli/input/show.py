@@ -1,6 +1,6 @@
-"""`virtmesh input info|watch|leds|release|stats`: what an input device is, and what it does."""
+"""`virtmesh input info|watch|leds|release|stats`: commands that show an input device."""
 
-# ruff: noqa: FBT001 - click hands each option over as a parameter
+# ruff: noqa: FBT001 - click passes each option as a parameter
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LED_NAMES = {code: name.removeprefix("LED_").lower() for name, code in CODES["EV_LED"].items()}
 seconds_option = click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds."
+    "--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after so many seconds."
 )
 
 
@@ -41,7 +41,7 @@ seconds_option = click.option(
 @common
 @click.pass_obj
 def info(settings: Settings, device: str | None) -> None:
-    """Describe an input device, in evtest's manner."""
+    """Describe an input device in the format of evtest."""
     with settings.connect() as machine:
         found = machine.input(choose(machine, device, is_any)).info()
     if settings.json:
@@ -53,7 +53,7 @@ def info(settings: Settings, device: str | None) -> None:
 
 
 def describe(found: InputInfo) -> Iterator[str]:
-    """Describe a device as evtest does."""
+    """Yield the lines that evtest prints for a device."""
     bus, vendor, product, version = found.ids
     yield (
         f"Input device ID: bus {bus:#x} vendor {vendor:#x} product {product:#x}"
@@ -80,27 +80,27 @@ def describe(found: InputInfo) -> Iterator[str]:
 @click.command()
 @device_option
 @seconds_option
-@click.option("--events", type=click.IntRange(1), help="End after so many events.")
+@click.option("--events", type=click.IntRange(1), help="Stop after so many events.")
 @common
 @click.pass_obj
 def watch(
     settings: Settings, device: str | None, seconds: float | None, events: int | None
 ) -> None:
-    """Print what the driver receives, in evtest's manner, until Ctrl-C.
+    """Print the events that the driver receives, in the format of evtest, until Ctrl-C.
 
-    With --json one object a line.
+    With --json, each line is one object.
     """
     with settings.connect() as machine:
         name = choose(machine, device, is_any)
         with machine.input(name).watch(seconds=seconds) as stream:
             if not settings.json and not settings.quiet:
-                click.echo(f"Watching {name} ... (interrupt to exit)", err=True)
+                click.echo(f"Watching {name}; press Ctrl-C to stop", err=True)
             for received in islice(stream, events):
                 click.echo(spell_json(received) if settings.json else spell_line(received))
 
 
 def spell_line(received: Received) -> str:
-    """Spell an event as evtest does."""
+    """Return the line that evtest prints for an event."""
     event = received.event
     time = f"Event: time {received.time_us // 1_000_000}.{received.time_us % 1_000_000:06}"
     if event.is_report:
@@ -112,7 +112,7 @@ def spell_line(received: Received) -> str:
 
 
 def spell_json(received: Received) -> str:
-    """Spell an event as an object on one line."""
+    """Return an event as a JSON object on one line."""
     event = received.event
     return json.dumps(
         {
@@ -127,7 +127,7 @@ def spell_json(received: Received) -> str:
 
 @click.command()
 @click.option("--follow", is_flag=True, help="Print every change, until Ctrl-C.")
-@click.option("--set", "change", metavar="LED=on|off", help="Turn a light on or off.")
+@click.option("--set", "change", metavar="LED=on|off", help="Turn an LED on or off.")
 @seconds_option
 @device_option
 @common
@@ -135,18 +135,20 @@ def spell_json(received: Received) -> str:
 def leds(
     settings: Settings, follow: bool, change: str | None, seconds: float | None, device: str | None
 ) -> None:
-    """Show the lights that are on: those the operating system has turned on."""
+    """Show the LEDs that the operating system has turned on."""
     with settings.connect() as machine:
         name = choose(machine, device, has_leds)
         chosen = machine.input(name)
         if change is not None:
             led, _, state = change.partition("=")
             if state not in {"on", "off"}:
-                raise click.UsageError(f"--set {change}: write capslock=on or capslock=off")
+                raise click.UsageError(
+                    f"--set {change} is not LED=on or LED=off: write, for example, capslock=on"
+                )
             led_code(led)
             with chosen.watch_output() as output:
                 chosen.set_led(led, state == "on")
-                # The order travels through the queue: show what the device made of it.
+                # The driver sends the change through the status queue, so wait for the device.
                 show_leds(settings, name, next(output).leds_on)
             return
         if not follow:
@@ -159,12 +161,12 @@ def leds(
 
 
 def show_leds(settings: Settings, device: str, on: tuple[int, ...], *, line: bool = False) -> None:
-    """Print the lights that are on."""
+    """Print the LEDs that are on."""
     names = [name_of(EV_LED, code) for code in on]
     if settings.json:
         click.echo(json.dumps({"device": device, "leds_on": names}, indent=None if line else 2))
     else:
-        click.echo(f"{device}: {' '.join(names) or 'no light is on'}")
+        click.echo(f"{device}: {' '.join(names) or 'no LED is on'}")
 
 
 @click.command()
@@ -172,7 +174,7 @@ def show_leds(settings: Settings, device: str, on: tuple[int, ...], *, line: boo
 @common
 @click.pass_obj
 def release(settings: Settings, device: str | None) -> None:
-    """Release every key and touch that any client holds, by default on all input devices."""
+    """Release every key and touch of all clients, by default on all input devices."""
     with settings.connect() as machine:
         names = [device] if device else input_devices(machine)
         released = {name: machine.input(name).release_all() for name in names}

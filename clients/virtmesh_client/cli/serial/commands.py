@@ -1,6 +1,6 @@
-"""`virtmesh serial`: what a person does to a serial port and its line."""
+"""`virtmesh serial`: commands for a serial port and its line."""
 
-# ruff: noqa: FBT001 - click hands each option over as a parameter
+# ruff: noqa: FBT001 - click passes each option as a parameter
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ timeout_option = click.option(
     type=click.FloatRange(min=0, min_open=True),
     default=30.0,
     show_default=True,
-    help="Longest time without any progress, in seconds.",
+    help="Give up after so many seconds without progress.",
 )
 
 
 @click.group()
 @common
 def serial() -> None:
-    """Look at a serial port, send files, breaks and errors, set modem lines.
+    """Show a serial port, send files, breaks and errors, set modem lines.
 
-    `virtmesh console` talks to the machine.
+    To talk to the machine, use `virtmesh console`.
     """
 
 
@@ -51,7 +51,7 @@ def serial() -> None:
 @common
 @click.pass_obj
 def info(settings: Settings, device: str | None) -> None:
-    """Say how the port is set, and how its lines stand."""
+    """Show the format of the port, the state of its lines, and its buffers."""
     with settings.connect() as machine:
         found = machine.serial(choose_port(machine, device)).info()
     if settings.json:
@@ -63,8 +63,8 @@ def info(settings: Settings, device: str | None) -> None:
             ("device", found.name),
             ("format", f"{found.format}{', paced' if found.paced else ''}"),
             ("driver", "attached" if found.attached else "none"),
-            ("machine", spell_on(asdict(found.port_lines))),
-            ("far end", spell_on(asdict(found.lines))),
+            ("machine", asserted_names(asdict(found.port_lines))),
+            ("far end", asserted_names(asdict(found.lines))),
             ("output", f"{found.output_offset} bytes, the last {spell_size(kept)} are kept"),
             ("input waiting", f"{found.waiting_bytes} of at most {found.waiting_bytes_max} bytes"),
             ("watchers", found.watchers),
@@ -73,8 +73,8 @@ def info(settings: Settings, device: str | None) -> None:
     )
 
 
-def spell_on(lines: dict[str, bool]) -> str:
-    """Spell the lines that are asserted."""
+def asserted_names(lines: dict[str, bool]) -> str:
+    """Return the names of the asserted lines."""
     names = [name.replace("_", " ") for name, on in lines.items() if on]
     return " ".join(names).upper() or "no line is asserted"
 
@@ -95,13 +95,13 @@ def stats(settings: Settings, device: str | None) -> None:
 
 @serial.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--no-flow", is_flag=True, help="Do not wait for room: overrun the receiver.")
+@click.option("--no-flow", is_flag=True, help="Do not wait for room in the receiver: overrun it.")
 @timeout_option
 @device_option
 @common
 @click.pass_obj
 def send(settings: Settings, file: str, no_flow: bool, timeout: float, device: str | None) -> None:
-    """Send FILE, or standard input for -, as it is."""
+    """Send FILE unchanged. If FILE is -, send standard input."""
     with (
         open_source(file) as source,
         open_port(settings, device, timeout) as port,
@@ -114,7 +114,7 @@ def send(settings: Settings, file: str, no_flow: bool, timeout: float, device: s
 
 @contextlib.contextmanager
 def open_port(settings: Settings, device: str | None, timeout: float) -> Iterator[Serial]:
-    """Plug a terminal into the port that is meant."""
+    """Yield the chosen port with a connected terminal."""
     with (
         settings.connect() as machine,
         machine.serial(choose_port(machine, device), timeout=timeout) as port,
@@ -154,12 +154,14 @@ def error(settings: Settings, kind: str, text: str, timeout: float, device: str 
 @common
 @click.pass_obj
 def lines(settings: Settings, changes: tuple[str, ...], device: str | None) -> None:
-    """Show the modem lines of the far end, after setting some: cts, dsr, ri, dcd."""
+    """Set modem lines of the far end (cts, dsr, ri, dcd), and show all of them."""
     wanted: dict[str, bool] = {}
     for change in changes:
         name, _, state = change.partition("=")
         if name not in LINES or state not in {"on", "off"}:
-            raise click.UsageError(f"{change!r}: write {'|'.join(LINES)}=on|off")
+            raise click.UsageError(
+                f"{change!r} does not set a line: write {'|'.join(LINES)}=on|off"
+            )
         wanted[name] = state == "on"
     with settings.connect() as machine:
         port = machine.serial(choose_port(machine, device))
@@ -167,7 +169,7 @@ def lines(settings: Settings, changes: tuple[str, ...], device: str | None) -> N
     if settings.json:
         show_json(found)
     else:
-        click.echo(f"{port.name}: {spell_on(asdict(found))}")
+        click.echo(f"{port.name}: {asserted_names(asdict(found))}")
 
 
 @serial.command()
@@ -177,25 +179,25 @@ def lines(settings: Settings, changes: tuple[str, ...], device: str | None) -> N
 @common
 @click.pass_obj
 def burst(settings: Settings, size: int, timeout: float, device: str | None) -> None:
-    """Send SIZE random bytes without looking whether they are taken, and count the lost ones."""
+    """Send SIZE random bytes without waiting for room, and count those that are lost."""
     begin = time.monotonic()
     with open_port(settings, device, timeout) as port:
-        sent = port.write(noise(size), flow="none")
+        sent = port.write(random_pieces(size), flow="none")
     report(settings, port.name, sent, seconds=round(time.monotonic() - begin, 3))
 
 
-def noise(size: int) -> Iterator[bytes]:
-    """Yield so many random bytes, in pieces of one message."""
+def random_pieces(size: int) -> Iterator[bytes]:
+    """Yield `size` random bytes, in pieces that fit into one message."""
     for start in range(0, size, CHUNK_BYTES):
         yield os.urandom(min(CHUNK_BYTES, size - start))
 
 
 def report(settings: Settings, device: str, sent: Sent, **facts: object) -> None:
-    """Say what became of input."""
+    """Print how many characters were sent, taken and lost."""
     taken = sent.characters - sent.overrun
     if settings.json:
         content = {"device": device, "sent": sent.characters, "taken": taken}
         show_json({**content, "overrun": sent.overrun, **facts})
     elif not settings.quiet:
-        lost = f", {sent.overrun} overran it" if sent.overrun else ""
+        lost = f", {sent.overrun} lost to overruns" if sent.overrun else ""
         click.echo(f"{device}: {sent.characters} characters sent, {taken} taken{lost}")

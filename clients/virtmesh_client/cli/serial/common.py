@@ -1,4 +1,4 @@
-"""What `virtmesh console` and `virtmesh serial` share: which port, and how keys are spelt."""
+"""Shared parts of `virtmesh console` and `virtmesh serial`: the choice of a port, and keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from virtmesh_client.machine import Machine
 
 USUAL = "serial"
-"""The port that is taken of several."""
+"""The default port if there are several."""
 
 device_option = click.option(
     "-d",
@@ -26,7 +26,10 @@ device_option = click.option(
 
 
 def choose_port(machine: Machine, name: str | None) -> str:
-    """Return the port that is meant. Errors: DeviceNotFound; UsageError for several."""
+    """Return the name of the port to use: `name`, or the only one, or the one named `serial`.
+
+    Errors: DeviceNotFound; UsageError if there are several.
+    """
     if name is not None:
         return name
     names = [one.name for one in machine.devices() if one.compatible == COMPATIBLE]
@@ -35,19 +38,21 @@ def choose_port(machine: Machine, name: str | None) -> str:
     if USUAL in names:
         return USUAL
     if len(names) > 1:
-        raise click.UsageError(f"there are several: --device {' or '.join(names)}")
+        raise click.UsageError(
+            f"there are several serial ports: choose one with --device {' or '.join(names)}"
+        )
     return names[0]
 
 
-class Key(click.ParamType[bytes]):
-    """A key that a terminal sends as one byte: ctrl-], ^A, or a character; none for no key."""
+class KeyType(click.ParamType[bytes]):
+    """A key that a terminal sends as one byte: ctrl-], ^A, or a character. "none" is no key."""
 
     name = "key"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> bytes:
-        """Return the byte; nothing for none."""
+        """Return the byte of the key; b"" for "none"."""
         text = str(value)
         if text.lower() == "none":
             return b""
@@ -57,13 +62,14 @@ class Key(click.ParamType[bytes]):
         if control:
             return bytes([ord(control[1].upper()) & 0x1F])
         if len(text) != 1 or not text.isascii():
-            self.fail(f"{text!r} is no key: write ctrl-], ^A, or one character", param, ctx)
+            message = f"{text!r} is not a key: write ctrl-], ^A, one ASCII character, or none"
+            self.fail(message, param, ctx)
         return text.encode()
 
 
-KEY = Key()
+KEY = KeyType()
 
 
 def spell_key(key: bytes) -> str:
-    """Spell a key for people: Ctrl-]."""
+    """Return the name of a key, such as "Ctrl-]"."""
     return f"Ctrl-{chr(key[0] | 0x40)}" if key < b" " else repr(key.decode())

@@ -1,4 +1,4 @@
-"""`virtmesh console`: a person's window, a script's pipes, a pseudo-terminal, or a TCP port."""
+"""`virtmesh console`: on a terminal, on pipes, as a pseudo-terminal, or as a TCP server."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
-from virtmesh_client.cli.serial.ask import Ask
+from virtmesh_client.cli.serial.arguments import ConsoleArguments
 from virtmesh_client.cli.serial.common import KEY, choose_port, device_option
 from virtmesh_client.cli.settings import SIZE, Settings, common
 
 LOOPBACK = "127.0.0.1"
 
 
-class Regex(click.ParamType["re.Pattern[str]"]):
+class RegexType(click.ParamType["re.Pattern[str]"]):
     """A regular expression."""
 
     name = "regex"
@@ -23,15 +23,15 @@ class Regex(click.ParamType["re.Pattern[str]"]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> re.Pattern[str]:
-        """Compile it."""
+        """Return the compiled expression."""
         try:
             return re.compile(str(value))
         except re.error as error:
-            self.fail(f"{value!r} is no regular expression: {error}", param, ctx)
+            self.fail(f"{value!r} is not a regular expression: {error}", param, ctx)
 
 
-class HostPort(click.ParamType[tuple[str, int]]):
-    """Where to listen: HOST:PORT, or PORT on this host alone; port 0 takes a free one."""
+class HostPortType(click.ParamType[tuple[str, int]]):
+    """An address to listen on: HOST:PORT, or PORT for this host only. Port 0 is any free port."""
 
     name = "host:port"
 
@@ -41,7 +41,7 @@ class HostPort(click.ParamType[tuple[str, int]]):
         """Return host and port."""
         host, _, port = str(value).rpartition(":")
         if not port.isdecimal() or int(port) > 0xFFFF:
-            self.fail(f"{value!r} is no address: write HOST:PORT, or PORT", param, ctx)
+            self.fail(f"{value!r} is not an address: write HOST:PORT, or PORT", param, ctx)
         return host.strip("[]") or LOOPBACK, int(port)
 
 
@@ -52,33 +52,39 @@ class HostPort(click.ParamType[tuple[str, int]]):
     type=KEY,
     default="ctrl-]",
     show_default=True,
-    help="Key that leaves: ctrl-a, ^A, or none.",
+    help="Key that leaves the console: ctrl-a, ^A, or none.",
 )
-@click.option("--tail", type=SIZE, help="Begin with the last bytes  [default in a window: 4K]")
-@click.option("--from-start", is_flag=True, help="Begin with the oldest byte that is kept.")
+@click.option(
+    "--tail", type=SIZE, help="Show so much earlier output first  [default on a terminal: 4K]"
+)
+@click.option(
+    "--from-start", is_flag=True, help="Show all earlier output that the service still has first."
+)
 @click.option(
     "--log",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Append what the machine sends to a file.",
+    help="Append the output of the machine to a file.",
 )
-@click.option("--read-only", is_flag=True, help="Send nothing.")
-@click.option("--until", type=Regex(), help="End when the machine has sent this.")
+@click.option("--read-only", is_flag=True, help="Send nothing to the machine.")
+@click.option(
+    "--until", type=RegexType(), help="End when the output matches this regular expression."
+)
 @click.option(
     "--wait",
     type=click.FloatRange(min=0, min_open=True),
-    help="Seconds of silence that end it  [default without a window: 1, with --until 30]",
+    help="End after so many seconds without output  [default on pipes: 1, with --until 30]",
 )
 @click.option(
     "--pty",
     is_flag=False,
     flag_value="",
     metavar="[LINK]",
-    help="Make a pseudo-terminal of it, for picocom, minicom, pexpect; with a link to it.",
+    help="Make a pseudo-terminal for picocom, minicom or pexpect, and a symbolic link to it.",
 )
 @click.option(
     "--rfc2217",
-    type=HostPort(),
-    help="Make a TCP port of it, for pyserial's rfc2217:// and for telnet.",
+    type=HostPortType(),
+    help="Serve a TCP port for pyserial's rfc2217:// and for telnet.",
 )
 @common
 @click.pass_obj
@@ -92,39 +98,46 @@ def console(
 ) -> None:
     """Talk to the machine on its serial console.
 
-    In a window every key goes to the machine, Ctrl-C too; Ctrl-] leaves. Without a window,
-    standard input is sent, and the command ends after it, when the machine is silent or has sent
-    what --until says.
+    On a terminal, every key goes to the machine, Ctrl-C too; Ctrl-] leaves the console. On pipes,
+    the command sends standard input. It ends after that, when the machine is silent or its output
+    matches --until.
     """
-    ask = Ask(settings=settings, **asked)  # type: ignore[arg-type]
+    arguments = ConsoleArguments(settings=settings, **asked)  # type: ignore[arg-type]
     if pty is not None and rfc2217 is not None:
-        raise click.UsageError("--pty or --rfc2217, not both: run it twice")
+        raise click.UsageError("give --pty or --rfc2217, not both: for both, run the command twice")
     if pty is not None or rfc2217 is not None:
-        refuse_what_is_for_one(ask)
-    in_window = sys.stdin.isatty() and not ask.read_only
-    if in_window and (ask.until or ask.wait):
-        raise click.UsageError("--until and --wait are for input that ends: not in a window")
-    # Terminals and pseudo-terminals are those of Unix.
+        refuse_console_options(arguments)
+    in_window = sys.stdin.isatty() and not arguments.read_only
+    if in_window and (arguments.until or arguments.wait):
+        raise click.UsageError(
+            "--until and --wait do not work on a terminal, where input never ends: redirect"
+            " standard input"
+        )
+    # Consoles need terminals and pseudo-terminals, which only Unix has.
     from virtmesh_client.cli.serial import sessions  # noqa: PLC0415
 
     with settings.connect() as machine:
         name = choose_port(machine, device)
         if pty is not None:
-            sessions.run_pty(machine, name, ask, Path(pty) if pty else None)
+            sessions.run_pty(machine, name, arguments, Path(pty) if pty else None)
         elif rfc2217 is not None:
-            sessions.run_rfc2217(machine, name, ask, rfc2217)
+            sessions.run_rfc2217(machine, name, arguments, rfc2217)
         elif in_window:
-            sessions.run_window(machine, name, ask)
+            sessions.run_terminal(machine, name, arguments)
         else:
-            sessions.run_pipes(machine, name, ask)
+            sessions.run_pipes(machine, name, arguments)
 
 
-def refuse_what_is_for_one(ask: Ask) -> None:
-    """Refuse options that a port for other programs can't keep. Errors: UsageError."""
-    options = {"--read-only": ask.read_only, "--log": ask.log, "--until": ask.until}
-    given = [name for name, value in {**options, "--wait": ask.wait}.items() if value]
+def refuse_console_options(arguments: ConsoleArguments) -> None:
+    """Refuse options that do not work with --pty and --rfc2217. Errors: UsageError."""
+    options = {
+        "--read-only": arguments.read_only,
+        "--log": arguments.log,
+        "--until": arguments.until,
+    }
+    given = [name for name, value in {**options, "--wait": arguments.wait}.items() if value]
     if given:
         raise click.UsageError(
-            f"{', '.join(given)}: not with --pty or --rfc2217, which pass everything on; run"
-            " another console for that"
+            f"{', '.join(given)} can't be used with --pty or --rfc2217, which pass all bytes on:"
+            " run another console for that"
         )

@@ -1,4 +1,7 @@
-"""The four ways to be a console: a window, pipes, a pseudo-terminal, a TCP port. Unix only."""
+"""The four kinds of console: on a terminal, on pipes, as a pseudo-terminal, as a TCP server.
+
+They need Unix.
+"""
 
 from __future__ import annotations
 
@@ -10,116 +13,123 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from virtmesh_client.cli.serial.common import spell_key
-from virtmesh_client.serial.console import Console, Ending, Options
+from virtmesh_client.serial.console import ConsoleOptions, ConsolePump, EndCondition
 from virtmesh_client.serial.models import OLDEST
-from virtmesh_client.serial.pty import PseudoTerminal, PtyPump, linked
-from virtmesh_client.serial.pump import Files
-from virtmesh_client.serial.raw_terminal import raw_window, screen_restored
-from virtmesh_client.serial.rfc2217 import Server
+from virtmesh_client.serial.pty import PseudoTerminal, PtyPump, symlink_kept
+from virtmesh_client.serial.pump import FilePair
+from virtmesh_client.serial.raw_terminal import raw_terminal, terminal_restored
+from virtmesh_client.serial.rfc2217 import Rfc2217Server
 from virtmesh_common.errors import DeviceLost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from virtmesh_client.cli.serial.ask import Ask
+    from virtmesh_client.cli.serial.arguments import ConsoleArguments
     from virtmesh_client.machine import Machine
-    from virtmesh_client.serial.terminal import Terminal
+    from virtmesh_client.serial.terminal import SerialTerminal
 
 TAIL_BYTES = 4096
-"""What a person is shown of what came before."""
+"""Size of the earlier output that a console on a terminal shows first."""
 QUIET_SECONDS = 1.0
+"""How long a script waits without output before it ends."""
 UNTIL_SECONDS = 30.0
-"""How long a script waits in silence, without a pattern and with one."""
+"""How long a script with --until waits without output before it fails."""
 NO_FILE = -1
 
 
-def plug_in(machine: Machine, name: str, ask: Ask, tail: int) -> Terminal:
-    """Return an open terminal that begins where it was asked to."""
-    since = OLDEST if ask.from_start else None
-    return machine.serial(name, tail=tail if ask.tail is None else ask.tail, since=since).plug_in()
+def plug_in(machine: Machine, name: str, arguments: ConsoleArguments, tail: int) -> SerialTerminal:
+    """Return a connected terminal that begins where the options say."""
+    since = OLDEST if arguments.from_start else None
+    return machine.serial(
+        name, tail=tail if arguments.tail is None else arguments.tail, since=since
+    ).plug_in()
 
 
 @contextlib.contextmanager
-def options(ask: Ask, escape: bytes | None, ending: Ending) -> Iterator[Options]:
-    """Return how a console behaves; its log is open meanwhile."""
+def options(
+    arguments: ConsoleArguments, escape: bytes | None, ending: EndCondition
+) -> Iterator[ConsoleOptions]:
+    """Yield the options of a console. Its log is open while the body runs."""
     line_end = "\r\n" if escape is not None else "\n"
 
     def tell(line: str) -> None:
-        if not ask.settings.quiet:
+        if not arguments.settings.quiet:
             sys.stderr.write(f"{line_end if escape else ''}[{line}]{line_end}")
             sys.stderr.flush()
 
     with contextlib.ExitStack() as stack:
         log: BinaryIO | None = None
-        if ask.log is not None:
-            log = stack.enter_context(ask.log.open("ab", buffering=0))
-        yield Options(escape=escape, log=log, tell=tell, ending=ending)
+        if arguments.log is not None:
+            log = stack.enter_context(arguments.log.open("ab", buffering=0))
+        yield ConsoleOptions(escape=escape, log=log, tell=tell, ending=ending)
 
 
-def run_window(machine: Machine, name: str, ask: Ask) -> None:
-    """Be a person's window until the key that leaves."""
+def run_terminal(machine: Machine, name: str, arguments: ConsoleArguments) -> None:
+    """Run the console on the user's terminal until the escape key."""
     source, target = sys.stdin.fileno(), sys.stdout.fileno()
-    terminal = plug_in(machine, name, ask, TAIL_BYTES)
+    terminal = plug_in(machine, name, arguments, TAIL_BYTES)
     with (
-        options(ask, ask.escape, Ending()) as how,
-        contextlib.closing(Files(source, target)) as files,
-        screen_restored(target) as screen,
-        raw_window(source),
+        options(arguments, arguments.escape, EndCondition()) as how,
+        contextlib.closing(FilePair(source, target)) as files,
+        terminal_restored(target) as screen,
+        raw_terminal(source),
     ):
-        leave = f"{spell_key(ask.escape)} leaves" if ask.escape else "no key leaves"
-        how.tell(f"{name}: {leave}")
-        Console(terminal, files, how, screen).run()
+        key = spell_key(arguments.escape) if arguments.escape else "no key"
+        how.tell(f"{name}: {key} leaves the console")
+        ConsolePump(terminal, files, how, screen).run()
 
 
-def run_pipes(machine: Machine, name: str, ask: Ask) -> None:
-    """Send standard input, print what the machine sends. Errors: DeviceLost when not all of it."""
-    quiet = ask.wait
-    if quiet is None and not ask.read_only:
-        quiet = UNTIL_SECONDS if ask.until else QUIET_SECONDS
-    source = NO_FILE if ask.read_only else sys.stdin.fileno()
-    terminal = plug_in(machine, name, ask, 0)
+def run_pipes(machine: Machine, name: str, arguments: ConsoleArguments) -> None:
+    """Send standard input, and print the output. Errors: DeviceLost if some of it was lost."""
+    quiet = arguments.wait
+    if quiet is None and not arguments.read_only:
+        quiet = UNTIL_SECONDS if arguments.until else QUIET_SECONDS
+    source = NO_FILE if arguments.read_only else sys.stdin.fileno()
+    terminal = plug_in(machine, name, arguments, 0)
     with (
-        options(ask, None, Ending(ask.until, quiet)) as how,
-        contextlib.closing(Files(source, sys.stdout.fileno())) as files,
+        options(arguments, None, EndCondition(arguments.until, quiet)) as how,
+        contextlib.closing(FilePair(source, sys.stdout.fileno())) as files,
     ):
-        session = Console(terminal, files, how)
+        session = ConsolePump(terminal, files, how)
         session.run()
     if session.uncertain or session.missed:
         raise DeviceLost(
-            f"{name} went away meanwhile: {session.uncertain} characters of the input may be lost,"
-            f" {session.missed} bytes of its output are missing"
+            f"the connection to {name} was lost meanwhile: {session.uncertain} characters of the"
+            f" input may be lost, {session.missed} bytes of the output are missing"
         )
 
 
-def run_pty(machine: Machine, name: str, ask: Ask, link: Path | None) -> None:
-    """Be a pseudo-terminal until Ctrl-C, which is its usual end."""
-    terminal = plug_in(machine, name, ask, 0)
+def run_pty(machine: Machine, name: str, arguments: ConsoleArguments, link: Path | None) -> None:
+    """Serve a pseudo-terminal until Ctrl-C."""
+    terminal = plug_in(machine, name, arguments, 0)
     with (
         contextlib.closing(PseudoTerminal()) as files,
-        linked(link, files.path),
+        symlink_kept(link, files.path),
         contextlib.suppress(KeyboardInterrupt),
     ):
         shown = str(link) if link else files.path
         click.echo(
             json.dumps({"device": name, "pty": files.path, "link": str(link or "")})
-            if ask.settings.json
+            if arguments.settings.json
             else shown
         )
         PtyPump(terminal, files).run()
 
 
-def run_rfc2217(machine: Machine, name: str, ask: Ask, address: tuple[str, int]) -> None:
-    """Be a TCP port until Ctrl-C, which is its usual end."""
+def run_rfc2217(
+    machine: Machine, name: str, arguments: ConsoleArguments, address: tuple[str, int]
+) -> None:
+    """Serve a TCP port until Ctrl-C."""
 
     def tell(line: str) -> None:
-        if not ask.settings.quiet:
+        if not arguments.settings.quiet:
             click.echo(line, err=True)
 
-    server = Server(address, lambda: plug_in(machine, name, ask, 0), tell)
+    server = Rfc2217Server(address, lambda: plug_in(machine, name, arguments, 0), tell)
     host, port = server.address
     url = f"rfc2217://{f'[{host}]' if ':' in host else host}:{port}"
     facts = {"device": name, "host": host, "port": port, "url": url}
-    click.echo(json.dumps(facts) if ask.settings.json else url)
+    click.echo(json.dumps(facts) if arguments.settings.json else url)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()

@@ -1,6 +1,12 @@
 """The NS16550A: what each register does to receiver, transmitter, modem lines and interrupts.
 
 National Semiconductor PC16550D data sheet, June 1995 (TL/C/8652); sections are named as there.
+The chip calls nobody. What its accesses and its alarms have put out stands in `outbox`, in order;
+`changed` says that there may be more room, another interrupt, or something in the outbox. The line
+(virtmesh.uart.line.line) looks there after each of them, and shows the interrupt line.
+
+Invariant: `outbox` ends with the lines and the format that the far end is to know.
+
 Differences, since a line that is not paced is as fast as its reader and its writer:
 - A character is sent the moment it is written, so that THRE and TEMT are always set, and the delay
   of THRE (8.11, XMIT B) does not occur.
@@ -23,37 +29,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from virtmesh.uart.chip.auto_flow import AutoRts, ceiling
-from virtmesh.uart.chip.clock import Timeline
-from virtmesh.uart.chip.format import BYTE, Setting
-from virtmesh.uart.chip.interrupts import ENABLED, IDENTIFICATION, InterruptLine, Sources
+from virtmesh.uart.chip.format import BYTE, LineControl
+from virtmesh.uart.chip.interrupts import ENABLED, IDENTIFICATION, InterruptLine, Source
 from virtmesh.uart.chip.modem import Modem
 from virtmesh.uart.chip.receiver import ERROR_BITS, Receiver
 from virtmesh.uart.chip.transmitter import Transmitter
-from virtmesh.uart.line.line import SerialLine
 from virtmesh.uart.port import FarLines, LineError, LineFormat, PortLines
 from virtmesh_common.uart.spec import IIR_FIFO_ENABLED, Fcr, Ier
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from virtmesh_native import Interrupt
 
-    from virtmesh.uart.chip.clock import Clock
-    from virtmesh.uart.chip.format import Format
+    from virtmesh.uart.chip.clock import Timeline
+    from virtmesh.uart.chip.format import FrameFormat
 
 IER_BITS = int(Ier.ERBFI | Ier.ETBEI | Ier.ELSI | Ier.EDSSI)
 """Bits of IER; the others are always 0 (8.7)."""
 LISTENING = int(Ier.ERBFI | Ier.ELSI)
 """Enables of a driver that wants to know what arrives."""
-LINE_STATUS = Sources.LINE_STATUS.value.bit
-TIMEOUT = Sources.CHARACTER_TIMEOUT.value.bit
-RECEIVED_DATA = Sources.RECEIVED_DATA.value.bit
-THR_EMPTY = Sources.THR_EMPTY.value.bit
-MODEM_STATUS = Sources.MODEM_STATUS.value.bit
+LINE_STATUS = Source.LINE_STATUS.value.bit
+TIMEOUT = Source.CHARACTER_TIMEOUT.value.bit
+RECEIVED_DATA = Source.RECEIVED_DATA.value.bit
+THR_EMPTY = Source.THR_EMPTY.value.bit
+MODEM_STATUS = Source.MODEM_STATUS.value.bit
 
 
 class Chip:
-    """The chip. Implements virtmesh.uart.port.Port, and the outlet of its transmitter.
+    """The chip. Implements the outlet of its own transmitter.
 
     `frequency` is that of its clock input, in Hz. `paced`: its baud rate takes time.
     """
@@ -61,45 +63,53 @@ class Chip:
     def __init__(
         self,
         interrupt: Interrupt,
-        clock: Clock,
+        timeline: Timeline,
         *,
         frequency: int,
         paced: bool = False,
         auto_flow: bool = False,
     ) -> None:
         self.paced = paced
-        self.timeline = Timeline(clock)
+        self.changed = False
+        """True when the line has something to look at; the line clears it."""
+        self.outbox: list[bytes | PortLines | LineFormat] = []
+        """What the far end is to be told, in order; the line takes it away."""
+        self.listening = False
+        """True once the driver has looked for characters since a reset or a cleared FIFO."""
         self.interrupts = InterruptLine(interrupt)
-        self.receiver = Receiver(self.timeline, lambda: self.character_seconds, self._show)
-        self.transmitter = Transmitter(self.timeline, self)
+        self.receiver = Receiver(timeline, lambda: self.character_seconds)
+        self.transmitter = Transmitter(timeline, self)
         self.modem = Modem(auto_flow=auto_flow)
-        self.line = SerialLine(self, self.timeline)
         self.transmitted = 0
         self.breaks_sent = 0
+        self._timeline = timeline
         self._rts = AutoRts()
-        self._listening = False
-        self._refilling = False
         self._ier = 0
         self._scr = 0
-        self._setting = Setting(frequency, paced=paced)
+        self._control = LineControl(frequency, paced=paced)
         self._told_lines = PortLines()
 
     @property
     def character_seconds(self) -> float | None:
         """Time of a character: 0 when the line is not paced, None when it stands still."""
-        return self._setting.character_seconds
+        return self._control.character_seconds
 
     @property
     def latch_selected(self) -> bool:
         """DLAB: the first two places are the divisor latch."""
-        return self._setting.latch_selected
+        return self._control.latch_selected
 
-    # -- virtmesh.uart.port.Port ----------------------------------------------------------------
+    @property
+    def discarded(self) -> int:
+        """Characters that the driver has thrown away."""
+        return self.receiver.discarded + self.transmitter.discarded
+
+    # -- The line -------------------------------------------------------------------------------
 
     @property
     def room(self) -> int:
-        """Characters that a sender which looks may send now."""
-        if not self._listening or self.modem.loop:
+        """Characters that a sender which waits for room may send now."""
+        if not self.listening or self.modem.loop:
             return 0
         if not self.modem.auto_flow:
             return self.receiver.room
@@ -109,58 +119,56 @@ class Chip:
 
     @property
     def interrupting(self) -> bool:
-        """True while the interrupt line is asserted."""
+        """True while the interrupt line is to be asserted."""
         return bool(self._sources())
 
     @property
     def format(self) -> LineFormat:
         """How the driver has set the port."""
-        return self._setting.form.line_format
+        return self._control.frame.line_format
 
     @property
     def port_lines(self) -> PortLines:
         """The lines that the machine drives."""
         return self.modem.outputs(
             rts=self._rts.asserted or not self.modem.auto_flow,
-            break_sent=self._setting.break_set,
+            break_sent=self._control.break_set,
         )
 
-    @property
-    def discarded(self) -> int:
-        """Characters that the driver has thrown away."""
-        return self.receiver.discarded + self.transmitter.discarded
-
-    def receive(self, characters: Sequence[int]) -> int:
+    def receive(self, characters: bytes, error: LineError = LineError.NONE) -> int:
         """Take characters from the line; return how many were lost: in loopback, all are."""
         if self.modem.loop:
             self.receiver.discarded += len(characters)
             return len(characters)
-        lost = self.receiver.take(self._setting.cut(bytes(characters)))
-        self._show()
+        lost = self.receiver.take(self._control.cut(characters), error)
+        self._update_rts()
         return lost
-
-    def receive_broken(self, character: int, error: LineError) -> bool:
-        """Take a character with an error; True when one was lost."""
-        if self.modem.loop:
-            return bool(self.receive((character,)))
-        (character,) = self._setting.cut(bytes((character,)))
-        lost = self.receiver.take_broken(character, error)
-        self._show()
-        return bool(lost)
 
     def set_lines(self, lines: FarLines) -> None:
         """Take the modem lines of the far end."""
-        self.timeline.settle()
         self.modem.set_lines(lines)
         self.transmitter.go_on()
-        self._changed()
+
+    def show_interrupts(self) -> None:
+        """Set the interrupt line to the sources that are pending and enabled."""
+        self.interrupts.show(self._sources())
+
+    def reset(self) -> None:
+        """Master reset (table I). The divisor stays."""
+        self._ier = self._scr = 0
+        self.listening = False
+        self.receiver.reset()
+        self.transmitter.reset()
+        self.modem.reset()
+        self._rts = AutoRts()
+        self.write_lcr(0)
 
     # -- Outlet of the transmitter --------------------------------------------------------------
 
     @property
-    def sending_format(self) -> Format | None:
+    def frame_format(self) -> FrameFormat | None:
         """The format to send in; None when a character takes no time."""
-        return self._setting.form if self.paced else None
+        return self._control.frame if self.paced else None
 
     @property
     def held(self) -> bool:
@@ -169,57 +177,47 @@ class Chip:
 
     def shifted_out(self, characters: bytes) -> None:
         """Send characters: to the far end, or in loopback to the receiver (8.8, bit 4)."""
-        characters = self._setting.cut(characters)
+        characters = self._control.cut(characters)
         if self.modem.loop:
             self.receiver.take(characters)
-            self._show()
-        elif not self._setting.break_set:
+            self._update_rts()
+        elif not self._control.break_set:
             self.transmitted += len(characters)
-            self.line.sent(characters)
-
-    def transmitter_changed(self) -> None:
-        """Show the THRE interrupt."""
-        self._show()
+            self.outbox.append(characters)
 
     # -- Registers ------------------------------------------------------------------------------
 
     def read_rbr(self) -> int:
         """Read the receiver buffer, or the oldest character of the FIFO."""
-        self._listen()
+        self.changed = True
         character = self.receiver.read()
-        self._go_on()
-        self.receiver.restart_timer()
+        self._update_rts()
         return character
 
-    def read_run(self, count: int) -> bytes | None:
-        """Read RBR so many times; None where that is to be done one by one."""
-        if self.paced or self.modem.loop or self.modem.auto_flow:
-            return None
-        self._listen()
-        if not self.receiver.flawless or not self.line.steady:
-            return None
-        taken = self.receiver.read_flawless(count)
-        if drawn := self._setting.cut(self.line.draw(count - len(taken))):
-            self.receiver.pass_through(drawn)
-            taken += drawn
-        self._go_on()
-        self.receiver.restart_timer()
-        missing = count - len(taken)
-        if not self.receiver.level:  # An empty receiver shows what was read last.
-            return taken + bytes((self.receiver.last,)) * missing
-        return taken + bytes(self.read_rbr() for _ in range(missing))  # One of them has an error.
+    def read_run(self, count: int) -> bytes:
+        """Read RBR at most so many times in one piece; nothing where each read shows more.
+
+        That is so in loopback, with automatic flow control, with a character that has an error, and
+        while characters take time.
+        """
+        if self.paced or self.modem.loop or self.modem.auto_flow or not self.receiver.flawless:
+            return b""
+        return self.receiver.read_flawless(count)
 
     def write_thr(self, value: int) -> None:
         """Write a character to send."""
+        self.changed = True
         self.transmitter.write(value & BYTE)
-        self._show()
 
-    def write_run(self, characters: bytes) -> bool:
-        """Write THR for each character; False where that is to be done one by one."""
+    def write_run(self, characters: bytes) -> int:
+        """Write THR for each character in one piece; return how many: all, or none.
+
+        None where characters wait or take time, and in loopback.
+        """
         if self.paced or self.modem.loop or self.held or self.transmitter.level:
-            return False
+            return 0
         self.transmitter.write_at_once(characters)
-        return True
+        return len(characters)
 
     def read_ier(self) -> int:
         """Read IER."""
@@ -227,39 +225,43 @@ class Chip:
 
     def write_ier(self, value: int) -> None:
         """Write IER (8.7)."""
+        self.changed = True
         before, self._ier = self._ier, value & IER_BITS
         if (before ^ self._ier) & Ier.ETBEI:
             self.transmitter.enable(enabled=bool(self._ier & Ier.ETBEI))
         if self._ier & LISTENING:
-            self._listen()
-        self._changed()
+            self.listening = True
 
     def read_iir(self) -> int:
         """Read IIR: when it shows THRE, that interrupt is cleared (table IV)."""
         shown = IDENTIFICATION[self._sources()]
-        if shown == Sources.THR_EMPTY.value.iir:
+        if shown == Source.THR_EMPTY.value.iir:
+            self.changed = True
             self.transmitter.acknowledge()
-            self._changed()
         return shown | IIR_FIFO_ENABLED if self.receiver.fifo_enabled else shown
 
     def write_fcr(self, value: int) -> None:
         """Write FCR: its other bits count only with bit 0 set (8.5)."""
+        self.changed = True
         fcr = value & BYTE
-        changed = self.receiver.control(fcr)
+        new_mode = self.receiver.control(fcr)
         self.transmitter.control(fcr)
-        if changed or (fcr & Fcr.ENABLE and fcr & Fcr.RESET_RECEIVER):
-            self._listening = bool(self._ier & LISTENING)
-        self._go_on()
+        if new_mode or (fcr & Fcr.ENABLE and fcr & Fcr.RESET_RECEIVER):
+            self.listening = bool(self._ier & LISTENING)
+        self._update_rts()
         self.receiver.keep_timer()
+        if new_mode:
+            # What was received is gone, and its interrupt with it, even if more comes at once.
+            self.show_interrupts()
 
     def read_lcr(self) -> int:
         """Read LCR."""
-        return self._setting.form.lcr
+        return self._control.frame.lcr
 
     def write_lcr(self, value: int) -> None:
         """Write LCR (8.1)."""
-        self._setting.set_lcr(value & BYTE)
-        self._set()
+        self._control.set_lcr(value & BYTE)
+        self._apply_control()
 
     def read_mcr(self) -> int:
         """Read MCR."""
@@ -267,24 +269,23 @@ class Chip:
 
     def write_mcr(self, value: int) -> None:
         """Write MCR (8.8)."""
+        self.changed = True
         self.modem.write(value)
         self._tell_lines()
         self.transmitter.go_on()
-        self._go_on()
+        self._update_rts()
 
     def read_lsr(self) -> int:
         """Read LSR: its errors are shown once (8.4)."""
-        self._listen()
         status = self.receiver.read_status()
         if status & ERROR_BITS:
-            self._changed()
+            self.changed = True
         return status | self.transmitter.status
 
     def read_msr(self) -> int:
         """Read MSR: its deltas are shown once (8.9)."""
-        status = self.modem.read_status()
-        self._changed()
-        return status
+        self.changed = True
+        return self.modem.read_status()
 
     def read_scr(self) -> int:
         """Read the scratchpad (8.10)."""
@@ -296,34 +297,21 @@ class Chip:
 
     def read_dll(self) -> int:
         """Read the lower byte of the divisor."""
-        return self._setting.form.divisor & BYTE
+        return self._control.frame.divisor & BYTE
 
     def read_dlm(self) -> int:
         """Read the upper byte of the divisor."""
-        return self._setting.form.divisor >> 8
+        return self._control.frame.divisor >> 8
 
     def write_dll(self, value: int) -> None:
         """Write the lower byte of the divisor (8.3)."""
-        self._setting.set_divisor(self._setting.form.divisor & ~BYTE | value & BYTE)
-        self._set()
+        self._control.set_divisor(self._control.frame.divisor & ~BYTE | value & BYTE)
+        self._apply_control()
 
     def write_dlm(self, value: int) -> None:
         """Write the upper byte of the divisor (8.3)."""
-        self._setting.set_divisor(self._setting.form.divisor & BYTE | (value & BYTE) << 8)
-        self._set()
-
-    def reset(self) -> None:
-        """Master reset (table I). The divisor stays, and so does what waits on the line."""
-        self.timeline.settle()
-        self._ier = self._scr = 0
-        self._listening = False
-        self.receiver.reset()
-        self.transmitter.reset()
-        self.modem.reset()
-        self._rts = AutoRts()
-        self._setting.set_lcr(0)
-        self._set()
-        self._changed()
+        self._control.set_divisor(self._control.frame.divisor & BYTE | (value & BYTE) << 8)
+        self._apply_control()
 
     # -- Inside ---------------------------------------------------------------------------------
 
@@ -344,51 +332,27 @@ class Chip:
             pending |= MODEM_STATUS
         return pending & enabled
 
-    def _show(self) -> None:
-        """Show the interrupt line, and RTS if it is automatic."""
-        if not self._refilling:
-            self.interrupts.show(self._sources())
+    def _apply_control(self) -> None:
+        """Go on in a new format; the far end is told of it."""
+        self.changed = True
+        if (factor := self._control.take_time_factor()) != 1:  # It counts at once (8.3).
+            self._timeline.scale(factor)
+        self.receiver.keep_timer()
+        if (line_format := self._control.take_change()) is not None:
+            self.outbox.append(line_format)
+        self._tell_lines()
+        self.transmitter.go_on()
+
+    def _update_rts(self) -> None:
+        """Let RTS follow the receive FIFO, if it is automatic."""
         if self.modem.auto_flow:
             self._rts.look(self.receiver.level, self.receiver.trigger)
             self._tell_lines()
 
-    def _changed(self) -> None:
-        """Show the interrupt line; once it is not asserted, no sender waits for its driver."""
-        self._show()
-        if not self.interrupting:
-            self.line.pump()
-
-    def _go_on(self) -> None:
-        """Let the line go on where there is room now, then show what has become of that."""
-        if self.modem.auto_flow:
-            self._show()
-        # Nobody sees the receiver between a read and its refill.
-        self._refilling = True
-        self.line.pump()
-        self._refilling = False
-        self._changed()
-
-    def _listen(self) -> None:
-        """Learn that the driver looks at the receiver."""
-        if not self._listening:
-            self._listening = True
-            self.line.pump()
-
-    def _set(self) -> None:
-        """Go on with a new format, of which the far end is told."""
-        if (factor := self._setting.stretch()) != 1:  # It counts at once (8.3).
-            self.timeline.stretch(factor)
-        self.receiver.keep_timer()
-        if (told := self._setting.news()) is not None:
-            self.line.format_changed(told)
-        self._tell_lines()
-        self.transmitter.go_on()
-        self.line.pump()
-
     def _tell_lines(self) -> None:
-        """Tell the far end which lines have moved."""
+        """Put the lines into the outbox if one of them has moved."""
         lines = self.port_lines
         if lines != self._told_lines:
             self.breaks_sent += lines.break_sent and not self._told_lines.break_sent
             self._told_lines = lines
-            self.line.port_lines_changed(lines)
+            self.outbox.append(lines)

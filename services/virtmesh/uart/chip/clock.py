@@ -3,6 +3,8 @@
 What is to happen at a time is an `Alarm` of a `Timeline`. Alarms that are due run in the order of
 their times, each as of its own time, however late the event loop is: when the loop's timer fires,
 and before every register access, so that the chip that is accessed is the chip of now.
+
+Invariant: whenever no alarm runs, the clock is to call at the time of the alarm that is due first.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Handle(Protocol):
-    """A call that is to come."""
+class ScheduledCall(Protocol):
+    """A call that the clock will make."""
 
     def cancel(self) -> None:
-        """Call it off."""
+        """Do not make the call."""
 
 
 class Clock(Protocol):
@@ -26,10 +28,10 @@ class Clock(Protocol):
     def time(self) -> float:
         """Return the time, in seconds since any moment."""
 
-    def call_at(self, when: float, callback: Callable[[], object], /) -> Handle:
-        """Call something at a time."""
+    def call_at(self, when: float, callback: Callable[[], object], /) -> ScheduledCall:
+        """Call something at a time of this clock."""
 
-    def call_soon(self, callback: Callable[[], object], /) -> Handle:
+    def call_soon(self, callback: Callable[[], object], /) -> ScheduledCall:
         """Call something on the next turn of the loop."""
 
 
@@ -37,13 +39,15 @@ class Timeline:
     """The alarms of one device."""
 
     def __init__(self, clock: Clock) -> None:
+        self.after_alarm: Callable[[], object] = lambda: None
+        """Called after each alarm that has run, as of the same time."""
         self._clock = clock
         self._alarms: list[Alarm] = []
         self._running: float | None = None
         """Time of the alarm that runs now."""
         self._armed: float | None = None
         """Time at which the clock is to call."""
-        self._timer: Handle | None = None
+        self._timer: ScheduledCall | None = None
 
     @property
     def now(self) -> float:
@@ -56,8 +60,8 @@ class Timeline:
         self._alarms.append(alarm)
         return alarm
 
-    def settle(self) -> None:
-        """Run what is due."""
+    def run_due(self) -> None:
+        """Run the alarms that are due."""
         if self._armed is None or self._running is not None:
             return
         now = self._clock.time()
@@ -82,17 +86,17 @@ class Timeline:
         self._armed = due
         self._timer = None if due is None else self._clock.call_at(due, self._called)
 
-    def stretch(self, factor: float) -> None:
-        """Have all that is under way take so many times as long from now on."""
+    def scale(self, factor: float) -> None:
+        """Scale the remaining time of every pending alarm (the baud rate changed)."""
         now = self.now
         for alarm in self._alarms:
             alarm.due = now + (alarm.due - now) * factor
         self.arm()
 
     def _called(self) -> None:
-        """Settle when the clock calls; a clock may be early by its resolution."""
+        """Run what is due when the clock calls; a clock may be early by its resolution."""
         due, self._timer = self._armed, None
-        self.settle()
+        self.run_due()
         if due is not None and self._armed == due:
             self._armed = None
             self.arm()
@@ -109,7 +113,7 @@ class Alarm:
         self._timeline = timeline
         self._clock = clock
         self._callback = callback
-        self._soon: Handle | None = None
+        self._soon: ScheduledCall | None = None
         self.due = 0.0
         """When it is to run, in the clock's seconds."""
         self.is_set = False
@@ -144,6 +148,7 @@ class Alarm:
         self._soon = None
         self.is_set = False
         self._callback()
+        self._timeline.after_alarm()
 
     def _forget_soon(self) -> None:
         """Do not run it on the next turn."""

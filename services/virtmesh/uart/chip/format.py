@@ -1,4 +1,7 @@
-"""The format of characters: what LCR and the divisor latch say (PC16550D data sheet, 8.1, 8.3)."""
+"""The format of characters: what LCR and the divisor latch say (PC16550D data sheet, 8.1, 8.3).
+
+Invariant: everything in `LineControl` but what the far end was told follows from its `frame`.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ SMALLEST_WORD = 5
 
 
 @dataclass(frozen=True)
-class Format:
-    """How characters are sent and received: the clock in Hz, the divisor, and LCR."""
+class FrameFormat:
+    """How a character is framed and clocked: the clock in Hz, the divisor, and LCR."""
 
     clock: int
     divisor: int
@@ -62,7 +65,7 @@ class Format:
 
     @property
     def line_format(self) -> LineFormat:
-        """The same, as the far end is told."""
+        """What the far end is told of this format."""
         return LineFormat(
             baud=round(self.clock / (BAUD_CLOCKS * self.divisor)) if self.divisor else 0,
             data_bits=self.data_bits,
@@ -71,8 +74,8 @@ class Format:
         )
 
 
-class Setting:
-    """How the driver has set the port now, from LCR and the divisor latch."""
+class LineControl:
+    """LCR and the divisor latch: how the driver has set the port now."""
 
     def __init__(self, frequency: int, *, paced: bool) -> None:
         self.character_seconds: float | None = 0.0
@@ -86,11 +89,11 @@ class Setting:
         """What the word length leaves of each byte; None when it leaves all."""
         self._warned = False
         divisor = max(1, round(frequency / BAUD_CLOCKS / DEFAULT_BAUD))
-        self.form = Format(frequency, divisor)
+        self.frame = FrameFormat(frequency, divisor)
         self._bit_seconds = BAUD_CLOCKS * divisor / frequency
         """Time of a bit when the line last had a baud rate."""
-        self._take(self.form)
-        self._told = self.form.line_format
+        self._take(self.frame)
+        self._told = self.frame.line_format
 
     def cut(self, characters: bytes) -> bytes:
         """Cut characters to the word length (8.1)."""
@@ -98,36 +101,42 @@ class Setting:
 
     def set_lcr(self, value: int) -> None:
         """Take LCR."""
-        self._take(Format(self.form.clock, self.form.divisor, value))
+        self._take(FrameFormat(self.frame.clock, self.frame.divisor, value))
 
     def set_divisor(self, divisor: int) -> None:
         """Take the divisor (8.3). With 0 a paced line stands still."""
-        self._take(Format(self.form.clock, divisor, self.form.lcr))
+        self._take(FrameFormat(self.frame.clock, divisor, self.frame.lcr))
 
-    def news(self) -> LineFormat | None:
-        """Return what the far end is to be told: nothing while the divisor may be incomplete."""
-        told = self.form.line_format
+    def take_change(self) -> LineFormat | None:
+        """Return the format if the far end has not been told of it.
+
+        Nothing while DLAB is set: the divisor may be half written.
+        """
+        told = self.frame.line_format
         if told == self._told or self.latch_selected:
             return None
         self._told = told
-        if not self.form.divisor and not self._warned:
+        if not self.frame.divisor and not self._warned:
             self._warned = True
             log.warning("the divisor is 0: there is no baud rate", stands_still=self._paced)
         return told
 
-    def stretch(self) -> float:
-        """Return how many times as long as before a bit takes; what stands still keeps its pace."""
+    def take_time_factor(self) -> float:
+        """Return how many times as long a bit takes as when this was last asked.
+
+        While the divisor is 0 a bit keeps the time that it had: nothing moves anyway.
+        """
         before = self._bit_seconds
         if self._paced:
-            self._bit_seconds = self.form.bit_seconds or before
+            self._bit_seconds = self.frame.bit_seconds or before
         return self._bit_seconds / before
 
-    def _take(self, form: Format) -> None:
+    def _take(self, frame: FrameFormat) -> None:
         """Take a format."""
-        self.form = form
-        self.latch_selected = bool(form.lcr & Lcr.DLAB)
-        self.break_set = bool(form.lcr & Lcr.SET_BREAK)
-        self._word = WORDS.get(form.data_bits)
+        self.frame = frame
+        self.latch_selected = bool(frame.lcr & Lcr.DLAB)
+        self.break_set = bool(frame.lcr & Lcr.SET_BREAK)
+        self._word = WORDS.get(frame.data_bits)
         if self._paced:
-            bit = form.bit_seconds
-            self.character_seconds = None if bit is None else bit * form.character_bits
+            bit = frame.bit_seconds
+            self.character_seconds = None if bit is None else bit * frame.character_bits

@@ -1,4 +1,7 @@
-"""The interrupts of the NS16550A: sources, enables, priorities (PC16550D, 8.6, 8.7, table IV)."""
+"""The interrupts of the NS16550A: sources, enables, priorities (PC16550D, 8.6, 8.7, table IV).
+
+Invariant: the interrupt of the device has the sources that were last shown here, and no others.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Source:
-    """What holds the interrupt line: its bit there, its identification, and what enables it."""
+class SourceRow:
+    """A row of table IV: a source's bit here, its identification in IIR, and its enable in IER."""
 
     name: str
     bit: int
@@ -23,21 +26,21 @@ class Source:
     enable: Ier
 
 
-class Sources(Enum):
+class Source(Enum):
     """The sources by falling priority.
 
     A timeout has the priority of received data; while both are pending, IIR shows the timeout: its
     bit 3 is set while one is (8.6).
     """
 
-    LINE_STATUS = Source("line_status", 1 << 0, Iir.LINE_STATUS, Ier.ELSI)
-    CHARACTER_TIMEOUT = Source("character_timeout", 1 << 2, Iir.CHARACTER_TIMEOUT, Ier.ERBFI)
-    RECEIVED_DATA = Source("received_data", 1 << 1, Iir.RECEIVED_DATA, Ier.ERBFI)
-    THR_EMPTY = Source("thr_empty", 1 << 3, Iir.THR_EMPTY, Ier.ETBEI)
-    MODEM_STATUS = Source("modem_status", 1 << 4, Iir.MODEM_STATUS, Ier.EDSSI)
+    LINE_STATUS = SourceRow("line_status", 1 << 0, Iir.LINE_STATUS, Ier.ELSI)
+    CHARACTER_TIMEOUT = SourceRow("character_timeout", 1 << 2, Iir.CHARACTER_TIMEOUT, Ier.ERBFI)
+    RECEIVED_DATA = SourceRow("received_data", 1 << 1, Iir.RECEIVED_DATA, Ier.ERBFI)
+    THR_EMPTY = SourceRow("thr_empty", 1 << 3, Iir.THR_EMPTY, Ier.ETBEI)
+    MODEM_STATUS = SourceRow("modem_status", 1 << 4, Iir.MODEM_STATUS, Ier.EDSSI)
 
 
-BY_PRIORITY = tuple(one.value for one in Sources)
+BY_PRIORITY = tuple(one.value for one in Source)
 ENABLED = tuple(
     sum(one.bit for one in BY_PRIORITY if one.enable & enabled) for enabled in range(16)
 )

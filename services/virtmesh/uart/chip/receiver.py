@@ -1,6 +1,10 @@
 """The receiver: buffer or FIFO, errors with their characters, timeout.
 
 PC16550D data sheet, 8.4, 8.5, 8.11.
+
+Invariant: `_marks` has a mark for each character that is held, and that of the top one is 0: its
+error has moved to `_status`. `_marked` counts the others. A timeout is pending only while a FIFO
+holds something.
 """
 
 from __future__ import annotations
@@ -35,17 +39,11 @@ class Receiver:
 
     A character's error shows in LSR once the character is at the top, and stays there until LSR is
     read. `character_seconds` gives the time of a character: 0 when the line is not paced, None when
-    it stands still; `on_timeout` is called when a timeout becomes pending.
+    it stands still.
     """
 
-    def __init__(
-        self,
-        timeline: Timeline,
-        character_seconds: Callable[[], float | None],
-        on_timeout: Callable[[], None],
-    ) -> None:
+    def __init__(self, timeline: Timeline, character_seconds: Callable[[], float | None]) -> None:
         self._character_seconds = character_seconds
-        self._on_timeout = on_timeout
         self._alarm = timeline.alarm(self._time_out)
         self._characters = bytearray()
         self._marks = bytearray()
@@ -110,22 +108,12 @@ class Receiver:
 
     # -- The line -------------------------------------------------------------------------------
 
-    def take(self, characters: bytes) -> int:
-        """Receive characters; return how many were lost to an overrun."""
-        return self._receive(characters, 0)
-
-    def take_broken(self, character: int, error: LineError) -> int:
-        """Receive a character with an error; return 1 when one was lost to an overrun."""
-        self.errors[error] += 1
-        return self._receive(bytes((character,)), MARKS[error])
-
-    def pass_through(self, characters: bytes) -> None:
-        """Receive and read characters that an empty FIFO could hold one after the other."""
-        self.received += len(characters)
-        self.last = characters[-1]
-
-    def _receive(self, characters: bytes, mark: int) -> int:
-        """Receive characters with the same error, or none."""
+    def take(self, characters: bytes, error: LineError = LineError.NONE) -> int:
+        """Receive characters with the same error, or none; return how many an overrun lost."""
+        mark = 0
+        if error is not LineError.NONE:
+            mark = MARKS[error]
+            self.errors[error] += len(characters)
         was_empty = not self._characters
         kept = characters[: self.room]
         lost = len(characters) - len(kept)
@@ -154,13 +142,14 @@ class Receiver:
     def read(self) -> int:
         """Read the oldest character; what was read last when there is none.
 
-        It clears a timeout (8.11, timeout C); `restart_timer` is to follow.
+        It clears a timeout, and restarts its timer (8.11, timeout C and D).
         """
         if self._characters:
             self.last = self._characters[0]
             del self._characters[0], self._marks[0]
             self._reveal()
             self.timed_out = False
+        self.restart_timer()
         return self.last
 
     def read_flawless(self, count: int) -> bytes:
@@ -170,6 +159,7 @@ class Receiver:
             self.last = taken[-1]
             del self._characters[:count], self._marks[:count]
             self.timed_out = False
+            self.restart_timer()
         return taken
 
     def read_status(self) -> int:
@@ -210,8 +200,7 @@ class Receiver:
         """Wait for a timeout from now on, if there can be one (8.11, timeout D).
 
         A character time of 0 stands for a line that is as fast as its reader. There a FIFO times
-        out once the line has nothing more for it, if it is below its trigger: above, its data is
-        told anyway.
+        out once the line has nothing more for it, which is so on the next turn of the event loop.
         """
         seconds = self._character_seconds()
         if not self.fifo_enabled or not self._characters or seconds is None:
@@ -220,13 +209,11 @@ class Receiver:
             pass
         elif seconds:
             self._alarm.set(TIMEOUT_CHARACTERS * seconds)
-        elif self.available:
-            self._alarm.cancel()
         else:
             self._alarm.soon()
 
     def keep_timer(self) -> None:
-        """Wait for a timeout unless one is waited for: the trigger or the baud rate is new."""
+        """Wait for a timeout, unless one is waited for: the trigger or the baud rate is new."""
         if not self._alarm.is_set:
             self.restart_timer()
 
@@ -240,6 +227,5 @@ class Receiver:
             self._marked -= 1
 
     def _time_out(self) -> None:
-        """Have a timeout pending."""
-        self.timed_out = True
-        self._on_timeout()
+        """Have a timeout pending. Unpaced, a FIFO at its trigger has none: its data is told."""
+        self.timed_out = not self.available or bool(self._character_seconds())

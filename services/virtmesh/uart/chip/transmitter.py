@@ -1,4 +1,8 @@
-"""The transmitter: holding register or FIFO, and shift register (PC16550D, 8.4, 8.5, 8.11)."""
+"""The transmitter: holding register or FIFO, and shift register (PC16550D, 8.4, 8.5, 8.11).
+
+Invariant, whenever a method has returned: a character waits only while another one is being sent,
+or while the outlet holds it, or while there is no baud rate.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from virtmesh_common.uart.spec import FIFO_SIZE, Fcr, Lsr
 
 if TYPE_CHECKING:
     from virtmesh.uart.chip.clock import Timeline
-    from virtmesh.uart.chip.format import Format
+    from virtmesh.uart.chip.format import FrameFormat
 
 TOGETHER = 2
 """Characters at once in the FIFO since it was last empty that do without the delay of THRE."""
@@ -22,7 +26,7 @@ class Outlet(Protocol):
     """What the transmitter sends into."""
 
     @property
-    def sending_format(self) -> Format | None:
+    def frame_format(self) -> FrameFormat | None:
         """The format to send in; None when the line is not paced and a character takes no time."""
 
     @property
@@ -31,9 +35,6 @@ class Outlet(Protocol):
 
     def shifted_out(self, characters: bytes) -> None:
         """Take characters that are sent."""
-
-    def transmitter_changed(self) -> None:
-        """Learn that an interrupt may have come."""
 
 
 class Transmitter:
@@ -80,7 +81,7 @@ class Transmitter:
     # -- The driver -----------------------------------------------------------------------------
 
     def write(self, character: int) -> None:
-        """Take a character; it is lost when the FIFO is full, or destroys the one in THR."""
+        """Take a character. A full FIFO loses it; without FIFOs it destroys the one in THR."""
         self.interrupting = False
         self._hidden = False
         self._empty_alarm.cancel()
@@ -131,18 +132,18 @@ class Transmitter:
         self.interrupting = False
 
     def go_on(self) -> None:
-        """Send, if there is something to send and nothing that holds it back."""
+        """Send what waits, as far as nothing holds it back."""
         while self._characters and self._shift is None and not self._outlet.held:
-            form = self._outlet.sending_format
-            if form is None:
+            frame = self._outlet.frame_format
+            if frame is None:
                 self._outlet.shifted_out(self._load())
-            elif (bit := form.bit_seconds) is None:
+            elif (bit := frame.bit_seconds) is None:
                 return
             else:
                 (self._shift,) = self._load()
-                self._shift_alarm.set(bit * form.character_bits)
+                self._shift_alarm.set(bit * frame.character_bits)
             if not self._characters:
-                self._emptied(form)
+                self._emptied(frame)
 
     # -- Inside ---------------------------------------------------------------------------------
 
@@ -153,33 +154,31 @@ class Transmitter:
         return character
 
     def _shifted(self) -> None:
-        """Let go of the character that is sent."""
+        """Complete the character that is being sent, and begin the next one."""
         if self._shift is None:
             return
         character, self._shift = self._shift, None
         self._outlet.shifted_out(bytes((character,)))
         self.go_on()
-        self._outlet.transmitter_changed()
 
-    def _emptied(self, form: Format | None) -> None:
+    def _emptied(self, frame: FrameFormat | None) -> None:
         """Show that the FIFO is empty.
 
         With a single character since it was last empty, this is delayed by a character time less
         the last stop bit (8.11, XMIT B), so that a driver is not interrupted for each of two.
         """
-        bit = form.bit_seconds if form else None
-        if form is None or bit is None or self._together or not self.fifo_enabled:
+        bit = frame.bit_seconds if frame else None
+        if frame is None or bit is None or self._together or not self.fifo_enabled:
             self._show_empty()
             return
         self._hidden = True
-        self._empty_alarm.set(bit * (form.character_bits - LAST_STOP_BIT))
+        self._empty_alarm.set(bit * (frame.character_bits - LAST_STOP_BIT))
 
     def _show_empty(self) -> None:
         """Set THRE, and with it the interrupt."""
         self._hidden = self._together = False
         self._empty_alarm.cancel()
         self.interrupting = True
-        self._outlet.transmitter_changed()
 
     def _clear(self) -> None:
         """Throw away what is held."""

@@ -11,23 +11,23 @@ and the receiver does not interrupt (ERBFI is masked) until half of the queue is
 overrun meanwhile, and counts that.
 
 Invariant: the receiver is masked while a reader's move is awaited, and only then: for room in the
-queue, or, without the queue, for a read. One task reads the port, another one writes it.
+queue, or, without the queue, for a read. One task reads the port; that of sender.py writes it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from virtmesh.attach.bus import BATCH_LIMIT
 from virtmesh.drivers.base import Driver
 from virtmesh.uart.driver.byte_queue import ByteQueue
+from virtmesh.uart.driver.counters import SerialDriverCounters
 from virtmesh.uart.driver.line_setting import CLOCK_HZ, LineSetting
 from virtmesh.uart.driver.raw import NS16550aRaw
 from virtmesh.uart.driver.self_test import probe
+from virtmesh.uart.driver.sender import Sender
 from virtmesh_common.uart.spec import FIFO_SIZE, Ier, Iir, Layout, Lsr, Mcr, Msr
 
 if TYPE_CHECKING:
@@ -47,30 +47,9 @@ RECEIVER = Ier.ERBFI | Ier.ELSI
 STORM_ROUNDS = 256
 """Looks at IIR in a row that bring nothing, after which the port is left alone for a while."""
 STORM_PAUSE_S = 0.1
-DRAIN_PAUSE_MAX_S = 0.05
-"""Longest pause between two looks at whether the transmitter is empty."""
+"""How long the port is left alone then, in seconds."""
 MODEM_LINES = Msr.CTS | Msr.DSR | Msr.RI | Msr.DCD
-
-
-@dataclass
-class UartCounters:
-    """What the driver has seen since it was started."""
-
-    received: int = 0
-    """Characters read from the port, breaks among them."""
-    sent: int = 0
-    """Characters written to the port."""
-    interrupts: int = 0
-    """Times that the interrupt line was found asserted."""
-    breaks: int = 0
-    parity_errors: int = 0
-    framing_errors: int = 0
-    modem_changes: int = 0
-    """Times that MSR showed a change."""
-    held_back: int = 0
-    """Times that the receive queue was full."""
-    storms: int = 0
-    """Times that the port interrupted without a reason, STORM_ROUNDS times in a row."""
+"""Bits of MSR that show a line, not a change."""
 
 
 class NS16550a(Driver):
@@ -93,15 +72,13 @@ class NS16550a(Driver):
         self.raw = NS16550aRaw(bus, layout)
         self.setting = setting or LineSetting()
         self.kernel_queue = kernel_queue
-        self.counters = UartCounters()
+        self.counters = SerialDriverCounters()
         self.modem = Msr(0)
         """The modem lines that the far end drives (CTS, DSR, RI, DCD), as last told."""
         self.on_break: Callable[[], object] = lambda: None
         self._received = ByteQueue(max(queue_bytes, FIFO_SIZE))
-        self._to_send = ByteQueue(queue_bytes)
-        self._writing = asyncio.Lock()
+        self._sender = Sender(self.raw, queue_bytes, check=self._check, on_sent=self._count_sent)
         self._news = asyncio.Event()
-        self._transmitter_empty = asyncio.Event()
         self._masked = False
         self._wanted = 0
         """Characters that a reader is to have from the FIFO itself."""
@@ -132,7 +109,7 @@ class NS16550a(Driver):
     @property
     def in_flight(self) -> int:
         """Characters that wait to be sent."""
-        return len(self._to_send)
+        return len(self._sender)
 
     @property
     def overruns_seen(self) -> int:
@@ -155,7 +132,7 @@ class NS16550a(Driver):
             await probe(self.raw, self.setting.clock_hz)
             await self.raw.set_line(self.setting)
             self._spawn(self._serve, "interrupt work")
-            self._spawn(self._transmit, "transmitter")
+            self._spawn(self._sender.run, "transmitter")
             # Ends the loopback: from here on characters may arrive.
             await self.raw.set_modem(Mcr.DTR | Mcr.RTS | Mcr.OUT2, off=Mcr.LOOP)
             self.modem = Msr(await self.raw.modem_status()) & MODEM_LINES
@@ -176,8 +153,7 @@ class NS16550a(Driver):
     def abandon(self, error: VirtmeshError) -> None:
         """Wake everyone: readers get what is left, and then the error."""
         self._received.wake()
-        self._to_send.wake()
-        self._transmitter_empty.set()
+        self._sender.wake()
 
     def read_nowait(self, limit: int = QUEUE_BYTES) -> bytes:
         """Return what is in the receive queue, at most `limit` bytes, perhaps none."""
@@ -207,46 +183,23 @@ class NS16550a(Driver):
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Put data into the transmit queue, in one piece; wait for room. See `drain`.
 
-        Cancelled, it leaves there what is there. Errors: DeviceLost, DriverError.
+        When it is cancelled, the part that is in the queue is sent.
+        Errors: DeviceLost, DriverError.
         """
-        rest = memoryview(data)
-        async with self._writing:
-            self._check()
-            while rest := rest[self._to_send.put(rest) :]:
-                await self._to_send.changed()
-                self._check()
+        await self._sender.write(data)
 
     async def drain(self) -> None:
-        """Wait until all that was written has left the port, stop bit and all.
-
-        There is no interrupt for that: the port is asked, at growing intervals. Errors: as `write`.
-        """
-        while self._to_send:
-            self._check()
-            await self._to_send.changed()
-        self._check()
-        pause = self.raw.character_s
-        while not await self.raw.line_status() & Lsr.TEMT:
-            await asyncio.sleep(pause)
-            self._check()
-            pause = min(2 * pause, DRAIN_PAUSE_MAX_S)
+        """Wait until all that was written has left the port. Errors: DeviceLost, DriverError."""
+        await self._sender.drain()
 
     async def send_break(self, seconds: float = 0.25) -> None:
-        """Send a break, behind what was written. Errors: as `write`."""
-        async with self._writing:
-            await self.drain()
-            try:
-                await self.raw.set_break(on=True)
-                await asyncio.sleep(seconds)
-            finally:
-                await self.raw.set_break(on=False)
+        """Send a break, behind what was written. Errors: DeviceLost, DriverError."""
+        await self._sender.send_break(seconds)
 
     async def set_line(self, setting: LineSetting) -> None:
-        """Set speed and format, once what was written has left the port. Errors: as `write`."""
-        async with self._writing:
-            await self.drain()
-            await self.raw.set_line(setting)
-            self.setting = setting
+        """Set speed and format, behind what was written. Errors: DeviceLost, DriverError."""
+        await self._sender.set_line(setting)
+        self.setting = setting
 
     def set_kernel_queue(self, *, on: bool) -> None:
         """Turn the receive queue on or off; what is in it will be read first."""
@@ -306,7 +259,7 @@ class NS16550a(Driver):
             case Iir.RECEIVED_DATA if self.kernel_queue:
                 pass  # the next round takes it
             case Iir.THR_EMPTY:
-                self._transmitter_empty.set()
+                self._sender.transmitter_empty()
             case Iir.MODEM_STATUS:
                 self._take_modem_status(await self.raw.modem_status())
             case None | Iir.RECEIVED_DATA | Iir.CHARACTER_TIMEOUT | Iir.LINE_STATUS:
@@ -366,24 +319,10 @@ class NS16550a(Driver):
         if status & ~MODEM_LINES:
             self.counters.modem_changes += 1
 
-    async def _transmit(self) -> None:
-        """Send what is in the transmit queue."""
-        queue = self._to_send
-        while True:
-            if not queue:
-                await self.raw.set_interrupts(off=Ier.ETBEI)
-            while not queue:
-                await queue.changed()
-            self._transmitter_empty.clear()
-            sent = await self.raw.write_burst(queue.peek(BATCH_LIMIT))
-            self.counters.sent += sent
-            self.requests += bool(sent)
-            queue.drop(sent)
-            if not sent:
-                # The transmitter is busy: it interrupts when it is not, at once if that is so now.
-                await self.raw.set_interrupts(Ier.ETBEI)
-                await self._transmitter_empty.wait()
-            await asyncio.sleep(0)  # as in _service
+    def _count_sent(self, characters: int) -> None:
+        """Count a burst that the port has taken."""
+        self.counters.sent += characters
+        self.requests += bool(characters)
 
     def _check(self) -> None:
         """Raise what the port has failed with."""

@@ -51,7 +51,7 @@ class Watcher:
 
 
 class FarEnd:
-    """What is plugged into the port. Implements virtmesh.uart.port.Terminal.
+    """What is plugged into the port. Implements virtmesh.uart.port.PortListener.
 
     `scrollback_bytes` is the size of the scrollback; all output goes to `log_file` too.
     """

@@ -1,97 +1,72 @@
-"""The line: what is under way from the far end to the chip, and who is told what the chip sends.
+"""The line: it moves characters from the far end to the chip, and tells what the chip sends.
 
-Unpaced, a character arrives the moment there is room for it. Paced, each takes its time. What a
-writer that does not look sends (Flow.NONE) arrives all the same: unpaced, it waits only while the
-interrupt line is asserted, for a driver that is about to read; a driver that does nothing for
-PATIENCE_SECONDS is not waited for any more, until there is room again.
+The line owns the loop. The chip calls nobody: whoever has changed something (a register access, an
+alarm, new input, modem lines, a reset) calls `settle`. That delivers what the chip takes now, tells
+the listeners what the chip has put out, and shows the interrupt line.
+
+Invariant, whenever `settle` has returned: no character that could be received now waits on the
+line; the chip's outbox is empty; the interrupt line shows the sources that are pending and enabled.
+
+Unpaced, a character arrives the moment there is room for it. Paced, each takes its time. What is
+sent without flow control (Flow.NONE) arrives even where there is no room. Unpaced, it waits only
+while the interrupt line is asserted, for a driver that is about to read. The line waits
+PATIENCE_SECONDS for a driver that does nothing, and then no more until there is room again.
 
 Everything runs on the event loop's thread.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from virtmesh.uart.port import LINE_LIMIT, FarLines, Flow, LineError, Port
-from virtmesh_common.uart.errors import LineFull
+from virtmesh.uart.line.input_queue import BREAK, InputQueue, QueuedInput
+from virtmesh.uart.line.patience import Patience
+from virtmesh.uart.port import FarLines, Flow, LineError, LineFormat, PortLines
 
 if TYPE_CHECKING:
+    from virtmesh.uart.chip.chip import Chip
     from virtmesh.uart.chip.clock import Timeline
-    from virtmesh.uart.port import LineFormat, PortLines, Terminal, Writer
-
-PATIENCE_SECONDS = 1.0
-"""How long the line waits for a driver that has been interrupted and does nothing."""
-LOW_WATER = LINE_LIMIT // 2
-"""Characters on the line at which writers that wait are let on it again."""
-TURN = LINE_LIMIT // 4
-"""Most characters that one of several waiting writers puts on the line in its turn."""
-BREAK = b"\0"
-"""The one character that a break is received as (PC16550D, 8.4, bit 4)."""
-
-
-class PacedPort(Port, Protocol):
-    """The chip, with the time that a character takes."""
-
-    @property
-    def character_seconds(self) -> float | None:
-        """Time of a character: 0 when the line is not paced, None when it stands still."""
-
-
-@dataclass(eq=False)
-class Parcel:
-    """Characters that one writer sent in the same way."""
-
-    data: bytes
-    error: LineError
-    flow: Flow
-    writer: Writer | None
-    gone: int = 0
-    """How many have left the line."""
-
-    @property
-    def left(self) -> int:
-        """How many are still on the line."""
-        return len(self.data) - self.gone
-
-    def take(self, count: int) -> bytes:
-        """Take the next characters, at most so many."""
-        taken = self.data[self.gone : self.gone + count]
-        self.gone += len(taken)
-        return taken
+    from virtmesh.uart.port import OnTaken, PortListener
 
 
 class SerialLine:
-    """The line of one port. Implements virtmesh.uart.port.Line."""
+    """The line of one chip. Implements virtmesh.uart.port.Line."""
 
-    def __init__(self, port: PacedPort, timeline: Timeline) -> None:
-        self._port = port
-        self._timeline = timeline
+    def __init__(self, chip: Chip, timeline: Timeline) -> None:
+        self._chip = chip
+        self.timeline = timeline
+        timeline.after_alarm = self.settle
         self._arrival = timeline.alarm(self._arrive)
-        self._patience = timeline.alarm(self._lose_patience)
-        self._impatient = False
-        self._last_progress = 0.0
-        self._parcels: deque[Parcel] = deque()
-        self._unheeding = 0
-        """Parcels of writers that do not look (Flow.NONE)."""
-        self._turns: deque[asyncio.Future[None]] = deque()
-        """Writers that wait for room; the first one's turn may have come."""
-        self._terminals: list[Terminal] = []
+        self._patience = Patience(timeline)
+        self._queue = InputQueue()
+        self._listeners: list[PortListener] = []
         self.lines = FarLines()
-        self.waiting = 0
         self.attached = False
         """True while a driver is attached."""
-        self.refused_bytes = 0
         self.unattended_bytes = 0
-
-    @property
-    def port(self) -> Port:
-        """The chip."""
-        return self._port
+        """Characters that were put on the line while no driver was attached."""
 
     # -- The far end ----------------------------------------------------------------------------
+
+    @property
+    def format(self) -> LineFormat:
+        """How the driver has set the port."""
+        return self._chip.format
+
+    @property
+    def port_lines(self) -> PortLines:
+        """The lines that the machine drives."""
+        return self._chip.port_lines
+
+    @property
+    def waiting(self) -> int:
+        """Characters on the line."""
+        return self._queue.waiting
+
+    @property
+    def refused_bytes(self) -> int:
+        """Characters that `send_now` refused."""
+        return self._queue.refused_bytes
 
     async def send(
         self,
@@ -99,18 +74,16 @@ class SerialLine:
         *,
         error: LineError = LineError.NONE,
         flow: Flow = Flow.WAIT,
-        writer: Writer | None = None,
+        on_taken: OnTaken | None = None,
     ) -> None:
         """Put input on the line, as soon as there is room; a break takes no data.
 
-        Cancelled, it leaves on the line what is there. Writers are served in turn.
+        When it is cancelled, the part that is on the line stays there. Senders take turns.
         """
         rest = BREAK if error is LineError.BREAK else data
         while rest:
-            most = LINE_LIMIT - self.waiting
-            if self._turns or not most:
-                most = await self._turn()
-            self._put(Parcel(rest[:most], error, flow, writer))
+            most = self._queue.free or await self._queue.turn()
+            self._put(QueuedInput(rest[:most], error, flow, on_taken))
             rest = rest[most:]
 
     def send_now(
@@ -118,176 +91,129 @@ class SerialLine:
     ) -> None:
         """Put all of the input on the line at once. Errors: LineFull."""
         data = BREAK if error is LineError.BREAK else data
-        room = 0 if self._turns else LINE_LIMIT - self.waiting
-        if len(data) > room:
-            self.refused_bytes += len(data)
-            raise LineFull(
-                f"{len(data)} characters do not fit: the line has room for {room} of"
-                f" {LINE_LIMIT}; send them in parts, or on a stream, which waits",
-                room_bytes=room,
-            )
+        self._queue.require(len(data))
         if data:
-            self._put(Parcel(data, error, flow, None))
+            self._put(QueuedInput(data, error, flow, None))
 
     def set_lines(self, lines: FarLines) -> None:
         """Set the modem lines of the far end."""
         self.lines = lines
-        self._port.set_lines(lines)
+        self.timeline.run_due()
+        self._chip.set_lines(lines)
+        self.settle()
 
-    def connect(self, terminal: Terminal) -> None:
-        """Tell a terminal what the machine does from now on."""
-        self._terminals.append(terminal)
+    def connect(self, listener: PortListener) -> None:
+        """Tell a listener what the machine does from now on."""
+        self._listeners.append(listener)
 
-    # -- The chip -------------------------------------------------------------------------------
+    # -- The driver -----------------------------------------------------------------------------
 
-    def pump(self) -> None:
-        """Deliver what can be: something has changed in the chip, or there is new input."""
-        if self._parcels:
-            if self._port.character_seconds == 0:
-                self._flow()
-            else:
-                self._begin()
+    def listen(self) -> None:
+        """Let senders that wait for room go on: the driver is about to look at the receiver."""
+        if not self._chip.listening:
+            self._chip.listening = True
+            self.settle()
 
-    @property
-    def steady(self) -> bool:
-        """True when what is on the line waits for room, now and as long as the chip is read.
+    def read_run(self, count: int) -> bytes:
+        """Read RBR at most `count` times in one piece.
 
-        While the interrupt line is asserted and a receiver is full, it is asserted until the last
-        character has left the line.
+        Each round takes what the FIFO holds, and fills it again. That has the effects of single
+        reads while whoever is on the line waits for room: an input without flow control does so as
+        long as the interrupt line is asserted, which a FIFO that is filled again does not change.
         """
-        return not self._unheeding or self._port.interrupting
-
-    def draw(self, limit: int) -> bytes:
-        """Take characters off an unpaced line for a reader that takes them at once.
-
-        At most `limit`, and none from the first one with an error on.
-        """
-        drawn = bytearray()
-        while self._parcels and len(drawn) < limit:
-            parcel = self._parcels[0]
-            if parcel.error is not LineError.NONE:
+        self.listen()
+        run = b""
+        while len(run) < count and self._all_wait:
+            piece = self._chip.read_run(count - len(run))
+            if not piece:
                 break
-            taken = parcel.take(limit - len(drawn))
-            drawn += taken
-            self._left(parcel, len(taken), 0)
-        return bytes(drawn)
+            run += piece
+            self.settle()
+        return run
 
-    def sent(self, characters: bytes) -> None:
-        """Tell the terminals what the machine has sent."""
-        for terminal in self._terminals:
-            terminal.output(characters)
+    def reset(self) -> None:
+        """Reset the chip. What waits on the line stays there."""
+        self.timeline.run_due()
+        self._chip.reset()
+        self.settle()
 
-    def port_lines_changed(self, lines: PortLines) -> None:
-        """Tell the terminals which lines the machine has moved."""
-        for terminal in self._terminals:
-            terminal.port_lines_changed(lines)
+    # -- The loop -------------------------------------------------------------------------------
 
-    def format_changed(self, line_format: LineFormat) -> None:
-        """Tell the terminals the format that the driver has set."""
-        for terminal in self._terminals:
-            terminal.format_changed(line_format)
+    def settle(self) -> None:
+        """Deliver what the chip takes now, tell what it has put out, show its interrupt line."""
+        chip = self._chip
+        chip.changed = False
+        if self._queue.waiting:
+            if chip.character_seconds == 0:
+                self._deliver_unpaced()
+            else:
+                self._begin_character()
+        if chip.outbox:
+            self._tell()
+        chip.show_interrupts()
 
-    # -- Unpaced --------------------------------------------------------------------------------
-
-    def _flow(self) -> None:
-        """Deliver until the chip has no room, or the line is empty."""
-        while self._parcels:
-            parcel = self._parcels[0]
-            count = self._deliverable(parcel)
-            if not count:
+    def _deliver_unpaced(self) -> None:
+        """Deliver until the chip takes no more, or the line is empty."""
+        while (first := self._queue.first) is not None:
+            if room := self._chip.room:
+                self._patience.renew()
+                self._deliver(first, min(room, first.left))
+            elif self._waits(first):
                 return
-            self._deliver(parcel, count)
-        self._patience.cancel()
+            else:
+                self._deliver(first, first.left)
+        self._patience.end()
 
-    def _deliverable(self, parcel: Parcel) -> int:
-        """Return how many characters of a parcel arrive now."""
-        if room := self._port.room:
-            self._impatient = False
-            self._last_progress = self._timeline.now
-            return min(room, parcel.left)
-        if parcel.flow is Flow.WAIT:
-            return 0
-        if self._port.interrupting and not self._impatient:
-            if not self._patience.is_set:
-                self._last_progress = self._timeline.now
-                self._patience.set_at(self._last_progress + PATIENCE_SECONDS)
-            return 0
-        return parcel.left
+    def _waits(self, first: QueuedInput) -> bool:
+        """Say whether input that finds no room waits, instead of overrunning the receiver."""
+        if first.flow is Flow.WAIT:
+            return True
+        # Shown first, so that an interrupt that ends and begins anew is seen to do so.
+        self._chip.show_interrupts()
+        return self._chip.interrupting and self._patience.lasts()
 
-    def _lose_patience(self) -> None:
-        """Go on without a driver that does nothing."""
-        end = self._last_progress + PATIENCE_SECONDS
-        if end > self._timeline.now:
-            self._patience.set_at(end)
+    def _begin_character(self) -> None:
+        """Begin the next character of a paced line, unless one is under way."""
+        first, seconds = self._queue.first, self._chip.character_seconds
+        if first is None or seconds is None or self._arrival.is_set:
             return
-        self._impatient = True
-        self.pump()
-
-    # -- Paced ----------------------------------------------------------------------------------
-
-    def _begin(self) -> None:
-        """Begin the next character, unless one is under way."""
-        seconds = self._port.character_seconds
-        if self._arrival.is_set or not self._parcels or seconds is None:
-            return
-        if self._parcels[0].flow is Flow.NONE or self._port.room:
+        if first.flow is Flow.NONE or self._chip.room:
             self._arrival.set(seconds)
 
     def _arrive(self) -> None:
-        """Complete a character; one that its writer would not have sent by now waits on."""
-        parcel = self._parcels[0]
-        if parcel.flow is Flow.NONE or self._port.room:
-            self._deliver(parcel, 1)
-            self._begin()
+        """Complete a character; one that its sender would not have sent by now waits on."""
+        first = self._queue.first
+        if first is not None and (first.flow is Flow.NONE or self._chip.room):
+            self._deliver(first, 1)
+
+    def _deliver(self, first: QueuedInput, count: int) -> None:
+        """Hand characters of the first input to the chip."""
+        characters = first.data[first.gone : first.gone + count]
+        self._queue.drop(count, lost=self._chip.receive(characters, first.error))
+
+    def _tell(self) -> None:
+        """Tell the listeners what the chip has put out, in order."""
+        told, self._chip.outbox = self._chip.outbox, []
+        for one in told:
+            for listener in self._listeners:
+                match one:
+                    case bytes():
+                        listener.output(one)
+                    case PortLines():
+                        listener.port_lines_changed(one)
+                    case LineFormat():
+                        listener.format_changed(one)
 
     # -- Inside ---------------------------------------------------------------------------------
 
-    def _deliver(self, parcel: Parcel, count: int) -> None:
-        """Hand characters to the chip."""
-        characters = parcel.take(count)
-        if parcel.error is LineError.NONE:
-            lost = self._port.receive(characters)
-        else:
-            lost = sum(self._port.receive_broken(one, parcel.error) for one in characters)
-        self._left(parcel, count, lost)
+    @property
+    def _all_wait(self) -> bool:
+        """True while all that is on the line waits for room, and will as long as RBR is read."""
+        return not self._queue.without_flow_control or self._chip.interrupting
 
-    def _left(self, parcel: Parcel, count: int, lost: int) -> None:
-        """Account for characters that have left the line."""
-        self.waiting -= count
-        if not parcel.left:
-            self._parcels.popleft()
-            self._unheeding -= parcel.flow is Flow.NONE
-        if parcel.writer is not None:
-            parcel.writer.taken(count, lost)
-        self._let_on()
-
-    def _put(self, parcel: Parcel) -> None:
-        """Put a parcel on the line, which has room for it."""
-        self.waiting += parcel.left
+    def _put(self, new: QueuedInput) -> None:
+        """Put input on the line, which has room for it."""
         if not self.attached:
-            self.unattended_bytes += parcel.left
-        self._parcels.append(parcel)
-        self._unheeding += parcel.flow is Flow.NONE
-        self.pump()
-
-    async def _turn(self) -> int:
-        """Wait until there is room and all who waited before have had their turn.
-
-        Return how many characters may be put on the line now. Nobody else takes the room of a turn:
-        `send` waits while there are turns, and `send_now` refuses.
-        """
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._turns.append(turn)
-        try:
-            await turn
-        finally:
-            self._turns.remove(turn)
-            # The next one's turn comes when this one has put what it has, or has given up.
-            asyncio.get_running_loop().call_soon(self._let_on)
-        room = LINE_LIMIT - self.waiting
-        return min(TURN, room) if self._turns else room
-
-    def _let_on(self) -> None:
-        """Let the writer that has waited longest on the line, once there is room for a turn."""
-        if self._turns and self.waiting <= LOW_WATER and not self._turns[0].done():
-            self._turns[0].set_result(None)
+            self.unattended_bytes += new.left
+        self._queue.append(new)
+        self.settle()

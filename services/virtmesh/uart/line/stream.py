@@ -29,7 +29,7 @@ CHUNK_BYTES = 64 << 10
 
 @dataclass
 class Progress:
-    """What became of a stream's input, in characters. Implements virtmesh.uart.port.Writer."""
+    """What became of a stream's input, in characters."""
 
     news: asyncio.Event
     sent: int = 0
@@ -139,8 +139,8 @@ class OpenStream:
             output_offset=far_end.scrollback.end,
             missed_bytes=beginning.missed_bytes,
             restarted=beginning.restarted,
-            format=messages.spell_format(line.port.format),
-            port_lines=messages.spell_port_lines(line.port.port_lines),
+            format=messages.spell_format(line.format),
+            port_lines=messages.spell_port_lines(line.port_lines),
             lines=messages.spell_lines(line.lines),
         )
         self.news.set()
@@ -153,7 +153,10 @@ class OpenStream:
                 sending = messages.parse_input(request.input)
                 self._progress.sent += sending.characters
                 await line.send(
-                    sending.data, error=sending.error, flow=sending.flow, writer=self._progress
+                    sending.data,
+                    error=sending.error,
+                    flow=sending.flow,
+                    on_taken=self._progress.taken,
                 )
             case "lines":
                 line.set_lines(messages.change_lines(line.lines, request.lines))

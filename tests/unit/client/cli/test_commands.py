@@ -166,7 +166,7 @@ def test_a_hex_dump_folds_rows_that_repeat(kernel: FakeKernel, shell: Shell) -> 
 
 
 BAD: list[tuple[list[str], int, str, str]] = [
-    (["blk", "info", "vdx"], 1, "DEVICE_NOT_FOUND", "`virtmesh devices` lists them"),
+    (["blk", "info", "vdx"], 1, "DEVICE_NOT_FOUND", "`virtmesh devices` lists the devices"),
     (["blk", "read", "vda", "--offset", "4M", "--length", "1"], 1, "PAST_END", "blk resize"),
     (["blk", "discard", "vda", "--offset", "1", "--length", "512"], 1, "UNALIGNED", "512"),
     (["blk", "resize", "vda", "1M"], 1, "WOULD_SHRINK", "--shrink allows it"),
@@ -262,7 +262,7 @@ def test_a_disk_that_returns_other_bytes_fails_the_verification(
     kernel.disks["vda"].corrupt = True
     status, _, err = shell("blk", "import", "vda", source, "--verify")
     assert status == 1
-    assert "returns other bytes than were written" in err
+    assert "verification of vda failed: data read back differs" in err
 
 
 @pytest.mark.usefixtures("kernel")

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from virtmesh_client.guest.hardware import check_root
-from virtmesh_client.guest.host import Kernel, find_program, find_qemu_kernel
-from virtmesh_client.guest.machines import Boot, Hardware, qemu_command, uml_command
-from virtmesh_client.guest.modules import Modules
+from virtmesh_client.guest.command_lines import BootConfig, GuestConfig, qemu_command, uml_command
+from virtmesh_client.guest.devices import check_root
+from virtmesh_client.guest.modules import KernelModules
+from virtmesh_client.guest.prerequisites import GuestKernel, find_program, find_qemu_kernel
 from virtmesh_common.errors import GuestError, GuestPartMissing
 
-BOOT = Boot(Kernel(Path("/kernel"), Path("/modules")), Path("/initramfs"), ("virtmesh_root=vda",))
+BOOT = BootConfig(
+    GuestKernel(Path("/kernel"), Path("/modules")), Path("/initramfs"), ("virtmesh_root=vda",)
+)
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_modules_come_behind_those_that_they_need(tmp_path: Path) -> None:
     module(tmp_path, "virtio-ring.ko.xz", "", packed=True)
     module(tmp_path, "virtio.ko", "virtio_ring")
 
-    order = Modules(tmp_path).load_order(["virtio_blk", "virtio", "built_in"])
+    order = KernelModules(tmp_path).load_order(["virtio_blk", "virtio", "built_in"])
 
     assert list(order) == ["virtio_ring", "virtio", "virtio_blk"]
     assert order["virtio_ring"].startswith(b"\x7fELF")
@@ -56,7 +58,7 @@ def test_a_module_that_is_missing_is_named(tmp_path: Path) -> None:
     module(tmp_path, "virtio_blk.ko", "virtio")
 
     with pytest.raises(GuestPartMissing, match="no module virtio, which virtio_blk needs"):
-        Modules(tmp_path).load_order(["virtio_blk"])
+        KernelModules(tmp_path).load_order(["virtio_blk"])
 
 
 def test_the_newest_kernel_with_modules_is_taken(tmp_path: Path) -> None:
@@ -81,9 +83,9 @@ def test_a_missing_kernel_and_a_missing_program_name_their_package(tmp_path: Pat
 
 def test_qemu_shares_its_memory_and_reconnects_its_disks() -> None:
     """A socket's path may have commas; each disk has the queues and rings that were wanted."""
-    hardware = Hardware(disks=(Path("/a,b"),), queues=4, packed=True, qemu="true")
+    config = GuestConfig(disks=(Path("/a,b"),), queues=4, packed=True, qemu="true")
 
-    command = qemu_command(hardware, BOOT)
+    command = qemu_command(config, BOOT)
 
     assert "socket,id=blk0,path=/a,,b,reconnect=1" in command
     assert "vhost-user-blk-pci,chardev=blk0,num-queues=4,packed=on" in command
@@ -93,34 +95,36 @@ def test_qemu_shares_its_memory_and_reconnects_its_disks() -> None:
 
 def test_an_old_qemu_is_refused_input_devices(qemu: Path) -> None:
     """It would need KVM; without inputs, or with KVM, it will do."""
-    inputs = Hardware(inputs=(Path("/keyboard"),), qemu=str(qemu))
+    inputs = GuestConfig(inputs=(Path("/keyboard"),), qemu=str(qemu))
 
-    with pytest.raises(GuestError, match=r"QEMU 7\.2 connects input devices only under KVM"):
+    with pytest.raises(
+        GuestError, match=r"QEMU 7\.2 supports vhost-user input devices only with KVM"
+    ):
         qemu_command(inputs, BOOT)
-    assert qemu_command(Hardware(disks=(Path("/vda"),), qemu=str(qemu)), BOOT)
-    assert qemu_command(Hardware(inputs=inputs.inputs, qemu=str(qemu), kvm=True), BOOT)
+    assert qemu_command(GuestConfig(disks=(Path("/vda"),), qemu=str(qemu)), BOOT)
+    assert qemu_command(GuestConfig(inputs=inputs.inputs, qemu=str(qemu), kvm=True), BOOT)
 
 
 def test_user_mode_linux_takes_disks_only() -> None:
     """No input devices, and no path that it would cut at a colon."""
-    command = uml_command(Hardware(disks=(Path("/vda"), Path("/vdb"))), BOOT)
+    command = uml_command(GuestConfig(disks=(Path("/vda"), Path("/vdb"))), BOOT)
 
     assert [word for word in command if word.startswith("virtio_uml")] == [
         "virtio_uml.device=/vda:2",
         "virtio_uml.device=/vdb:2",
     ]
     with pytest.raises(GuestError, match="no driver for input devices"):
-        uml_command(Hardware(inputs=(Path("/keyboard"),)), BOOT)
+        uml_command(GuestConfig(inputs=(Path("/keyboard"),)), BOOT)
     with pytest.raises(GuestError, match="colon"):
-        uml_command(Hardware(disks=(Path("/a:b"),)), BOOT)
+        uml_command(GuestConfig(disks=(Path("/a:b"),)), BOOT)
 
 
 def test_a_script_has_two_more_lines_and_a_quiet_kernel() -> None:
     """Its output and its exit status are files 3 and 4 of either kind of guest."""
     boot = replace(BOOT, script=True)
 
-    uml = uml_command(Hardware(), boot)
-    qemu = qemu_command(Hardware(qemu="true"), boot)
+    uml = uml_command(GuestConfig(), boot)
+    qemu = qemu_command(GuestConfig(qemu="true"), boot)
 
     assert {"con1=null,fd:3", "con2=null,fd:4", "virtmesh_script=tty1,tty2", "quiet"} <= set(uml)
     assert [word for word in qemu if word.startswith("file,")] == [

@@ -82,7 +82,7 @@ def test_a_guest_that_ends_under_its_script_says_so() -> None:
     """No status is an error, not success."""
     ran = run_script(BOOTED)
 
-    assert ran.stderr.startswith(b"error: the guest ended before its script did")
+    assert ran.stderr.startswith(b"error: the guest ended before its script")
 
 
 def test_all_processes_of_a_guest_end_with_it(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 import virtmesh_client
-from virtmesh_client.input.injector import WINDOW
+from virtmesh_client.input.injector import UNANSWERED_MAX
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.api.input.v1 import input_pb2_grpc as rpc
 from virtmesh_common.channel import SERVER_OPTIONS
@@ -144,12 +144,12 @@ def test_all_packets_are_sent_in_order_and_none_twice(
     keyboard: Input, device: ScriptedDevice
 ) -> None:
     """More of them than may be without an answer at one time."""
-    injected = keyboard.key("a", count=2 * WINDOW, wait="none")
+    injected = keyboard.key("a", count=2 * UNANSWERED_MAX, wait="none")
     keyboard.close()
-    assert injected.packets == len(device.received) == 4 * WINDOW
-    assert [row.sequence for row in device.received] == list(range(1, 4 * WINDOW + 1))
+    assert injected.packets == len(device.received) == 4 * UNANSWERED_MAX
+    assert [row.sequence for row in device.received] == list(range(1, 4 * UNANSWERED_MAX + 1))
     expected = itertools.cycle([(KEYS["KEY_A"], 1), (KEYS["KEY_A"], 0)])
-    assert device.events() == list(itertools.islice(expected, 4 * WINDOW))
+    assert device.events() == list(itertools.islice(expected, 4 * UNANSWERED_MAX))
 
 
 def test_a_cut_says_how_far_it_came(keyboard: Input, device: ScriptedDevice) -> None:
@@ -208,11 +208,11 @@ def test_what_the_device_does_not_have_never_reaches_it(
 
 
 def test_no_progress_within_the_timeout_is_an_error(address: str, device: ScriptedDevice) -> None:
-    """With the account of the packets."""
+    """The error carries the report of the packets."""
     device.silent.set()
     with virtmesh_client.connect(address) as machine:
         keyboard = machine.input("keyboard", timeout=0.05)
-        with pytest.raises(DeviceNotReady, match="no progress") as caught:
+        with pytest.raises(DeviceNotReady, match="accepted no packet") as caught:
             keyboard.press("a")
         assert caught.value.metadata["unanswered"] == "1"
 
@@ -262,7 +262,7 @@ async def test_a_call_cancelled_while_it_waits_lets_go(
 
 
 def test_several_threads_share_an_injector(keyboard: Input, device: ScriptedDevice) -> None:
-    """Each call gets its own account."""
+    """Each call gets its own add_packet_report."""
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda _: keyboard.key("a", count=50), range(8)))
     assert sum(one.packets for one in results) == len(device.received) == 800

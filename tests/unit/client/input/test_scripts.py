@@ -7,7 +7,7 @@ import pytest
 from virtmesh_client.input import pointer
 from virtmesh_client.input.events import EV_ABS, EV_KEY, EV_REL, Event, event
 from virtmesh_client.input.models import Axis, InputInfo
-from virtmesh_client.input.script import check, press_keys, undo
+from virtmesh_client.input.script import check, press_keys, release_packets
 from virtmesh_client.input.touch import Touches
 from virtmesh_common.evdev import CODES
 from virtmesh_common.input.errors import BadEvent
@@ -160,10 +160,10 @@ def test_a_swipe_uses_a_slot_for_each_finger() -> None:
     fingers = Touches(info)
     script = fingers.swipe((900, 0), (980, 500), 0.1, 3)
     check(info, script)
-    assert undo(packet for _, packet in script) == []
+    assert release_packets(packet for _, packet in script) == []
     slots = {e.value for _, packet in script for e in packet if e.code == ABS["ABS_MT_SLOT"]}
     assert slots == {0, 1, 2}
-    with pytest.raises(BadEvent, match="1 to 4 fingers"):
+    with pytest.raises(BadEvent, match="room for 4 more fingers"):
         fingers.swipe((0, 0), (1, 1), 0.0, 5)
 
 
@@ -187,7 +187,7 @@ def test_an_interrupted_script_is_undone() -> None:
         (event("KEY_A", 1),),
         fingers.down(1, 1, 2),
     ]
-    assert [[str(one) for one in packet] for packet in undo(sent)] == [
+    assert [[str(one) for one in packet] for packet in release_packets(sent)] == [
         ["ABS_MT_SLOT 2", "ABS_MT_TRACKING_ID -1"],
         ["BTN_TOUCH 0"],
         ["KEY_A 0"],

@@ -25,12 +25,12 @@ def _no_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
 
 
-def make_state(name: str, pid: int | None = None) -> rundir.State:
+def make_state(name: str, pid: int | None = None) -> rundir.MachineState:
     """Save and return the state of a machine whose supervisor is `pid` (this process)."""
     folder = rundir.default(name)
     run_folder.prepare(folder)
     pid = os.getpid() if pid is None else pid
-    state = rundir.State(
+    state = rundir.MachineState(
         name=name,
         run_dir=str(folder),
         address=f"unix:{folder}/kernel.sock",
@@ -89,7 +89,7 @@ def test_a_machine_that_stopped_is_not_found() -> None:
     state = make_state("demo")
     gone = replace(state.supervisor, start_ticks=1)
     run_folder.save(replace(state, supervisor=gone))
-    with pytest.raises(ServiceUnavailable, match="no machine runs here: start one"):
+    with pytest.raises(ServiceUnavailable, match="no machine runs on this host: start one"):
         find_address()
 
 

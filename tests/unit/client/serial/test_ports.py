@@ -18,9 +18,9 @@ import virtmesh_client
 from tests.support.cli import SECONDS, eventually
 from virtmesh.testing.scripted_line import ScriptedLine
 from virtmesh.uart.port import FarLines, LineError, PortLines
-from virtmesh_client.serial.pty import PseudoTerminal, PtyPump, linked
-from virtmesh_client.serial.raw_terminal import Screen
-from virtmesh_client.serial.rfc2217 import CLIENTS, Server
+from virtmesh_client.serial.pty import PseudoTerminal, PtyPump, symlink_kept
+from virtmesh_client.serial.raw_terminal import ScreenTracker
+from virtmesh_client.serial.rfc2217 import CLIENTS, Rfc2217Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,9 @@ def pty(line: ScriptedLine) -> Iterator[PseudoTerminal]:
 def address(line: ScriptedLine) -> Iterator[tuple[str, int]]:
     """Make a TCP port of it."""
     with virtmesh_client.connect(line.address) as machine:
-        server = Server(("127.0.0.1", 0), lambda: machine.serial().plug_in(), lambda _line: None)
+        server = Rfc2217Server(
+            ("127.0.0.1", 0), lambda: machine.serial().plug_in(), lambda _line: None
+        )
         thread = threading.Thread(target=server.run)
         thread.start()
         yield server.address
@@ -163,11 +165,11 @@ def test_the_link_to_a_pty_is_replaced_and_removed(tmp_path: Path) -> None:
     """Anything but a link is left alone."""
     link = tmp_path / "ttyV0"
     link.symlink_to("/nowhere")
-    with linked(link, "/dev/pts/77"):
+    with symlink_kept(link, "/dev/pts/77"):
         assert str(link.readlink()) == "/dev/pts/77"
     assert not link.is_symlink()
     link.write_text("a file")
-    with pytest.raises(FileExistsError), linked(link, "/dev/pts/77"):
+    with pytest.raises(FileExistsError), symlink_kept(link, "/dev/pts/77"):
         pass
     assert link.read_text() == "a file"
 
@@ -250,7 +252,7 @@ def test_a_client_that_is_gone_before_it_is_served_leaves_no_terminal(
 
 def test_a_window_is_told_the_opposite_of_what_it_was_told() -> None:
     """It leaves the other screen if it was in it, also when the sequence came in pieces."""
-    screen = Screen()
+    screen = ScreenTracker()
     screen.see(b"text \x1b[?10")
     screen.see(b"49h more")
     assert screen.reset.startswith(b"\x1b[?1049l\x1b[0m\x1b[?25h")

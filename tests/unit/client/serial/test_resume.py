@@ -10,7 +10,7 @@ import pytest
 import virtmesh_client
 from tests.support.cli import eventually
 from virtmesh.testing.scripted_line import ScriptedLine
-from virtmesh_client.serial import Back, Gap, Gone, Output, Restarted
+from virtmesh_client.serial import Disconnected, Gap, Output, Reconnected, Restarted
 from virtmesh_client.serial.inbox import EVENT_BYTES, LIMIT_BYTES, Inbox
 from virtmesh_client.serial.outbox import Outbox
 from virtmesh_common.errors import DeviceLost
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from virtmesh_client import Machine
-    from virtmesh_client.serial import Event, SerialWatch
+    from virtmesh_client.serial import SerialEvent, SerialWatch
 
 SCROLLBACK = 4096
 
@@ -46,7 +46,7 @@ def watch(machine: Machine) -> Iterator[SerialWatch]:
         yield watch
 
 
-def take(watch: SerialWatch, count: int) -> list[Event]:
+def take(watch: SerialWatch, count: int) -> list[SerialEvent]:
     """Return the next events."""
     return [next(watch) for _ in range(count)]
 
@@ -56,10 +56,10 @@ def test_output_goes_on_at_its_offset(line: ScriptedLine, watch: SerialWatch) ->
     line.say(b"before")
     assert next(watch) == Output(0, b"before")
     line.stop()
-    assert isinstance(next(watch), Gone)
+    assert isinstance(next(watch), Disconnected)
     line.do(lambda device: device.line.say(b"meanwhile"))
     line.start(anew=False)
-    assert next(watch) == Back()
+    assert next(watch) == Reconnected()
     take(watch, 2)
     assert next(watch) == Output(6, b"meanwhile")
 
@@ -73,7 +73,7 @@ def test_another_life_of_the_service_is_told(line: ScriptedLine, watch: SerialWa
     gone, back, restarted = take(watch, 3)
     take(watch, 2)
     line.say(b"after")
-    assert (type(gone), back) == (Gone, Back())
+    assert (type(gone), back) == (Disconnected, Reconnected())
     assert isinstance(restarted, Restarted)
     assert next(watch) == Output(0, b"after")
     assert watch.position == virtmesh_client.Position(5, restarted.epoch)
@@ -86,8 +86,8 @@ def test_what_left_the_scrollback_meanwhile_is_a_gap(
     line.stop()
     line.do(lambda device: device.line.say(b"x" * (SCROLLBACK + 100)))
     line.start(anew=False)
-    assert isinstance(next(watch), Gone)
-    assert take(watch, 2) == [Back(), Gap(100, 100)]
+    assert isinstance(next(watch), Disconnected)
+    assert take(watch, 2) == [Reconnected(), Gap(100, 100)]
 
 
 def test_what_was_missed_of_the_next_life_is_a_gap(line: ScriptedLine, machine: Machine) -> None:
@@ -142,12 +142,14 @@ def test_input_under_way_when_the_service_goes_is_uncertain(
         line.take(10)
         stop = threading.Thread(target=stop_after, args=(line, 10))
         stop.start()
-        with pytest.raises(DeviceLost, match="went away while it was written to") as caught:
+        with pytest.raises(DeviceLost, match="was lost during the write") as caught:
             serial.write(b"x" * 100)
         stop.join()
     metadata = caught.value.metadata
     assert (metadata["taken_characters"], metadata["uncertain_characters"]) == ("10", "90")
-    assert caught.value.__notes__ == ["10 of 100 characters were taken, 90 may have been"]
+    assert caught.value.__notes__ == [
+        "10 of 100 characters were taken, 90 more may have been taken"
+    ]
 
 
 def test_an_expectation_of_a_service_that_stays_away_says_so(
@@ -158,7 +160,9 @@ def test_an_expectation_of_a_service_that_stays_away_says_so(
         line.say(b"half a promp")
         assert serial.expect("half")
         line.stop()
-        with pytest.raises(DeviceLost, match=r"serial is gone: .*'never' did not come.*' a promp'"):
+        with pytest.raises(
+            DeviceLost, match=r"connection to serial is lost: .*'never' did not match.*' a promp'"
+        ):
             serial.expect("never", timeout=0.3)
 
 

@@ -26,8 +26,8 @@ from virtmesh_client.serial.telnet import (
     SUBNEGOTIATION_BYTES,
     WILL,
     WONT,
-    Asked,
-    Break,
+    BreakKey,
+    Subnegotiation,
     Telnet,
 )
 
@@ -140,7 +140,7 @@ def test_no_input_breaks_the_parser(data: bytes) -> None:
 def test_commands_among_data() -> None:
     """A break is handed on, in order; are-you-there is answered."""
     client = Client()
-    assert client.say(*b"a", IAC, BRK, *b"b", IAC, IAC) == [b"a", Break(), b"b", b"\xff"]
+    assert client.say(*b"a", IAC, BRK, *b"b", IAC, IAC) == [b"a", BreakKey(), b"b", b"\xff"]
     client.say(IAC, AYT)
     assert client.sent == b"[yes]\r\n"
 
@@ -149,7 +149,7 @@ def test_a_subnegotiation_has_its_iac_undoubled() -> None:
     """And one that is too long is ignored as a whole."""
     client = Client()
     assert client.say(IAC, SB, COM_PORT, 1, IAC, IAC, 2, IAC, SE) == [
-        Asked(COM_PORT, b"\x01\xff\x02")
+        Subnegotiation(COM_PORT, b"\x01\xff\x02")
     ]
     long = [COM_PORT] * (SUBNEGOTIATION_BYTES + 1)
     assert client.say(IAC, SB, *long, IAC, SE, *b"x") == [b"x"]
@@ -182,7 +182,7 @@ class Port:
     def ask(self, *payload: int) -> bytes:
         """Ask for something; returns the answer's value."""
         self.answers.clear()
-        self.com_port.obey(bytes(payload))
+        self.com_port.handle_command(bytes(payload))
         assert [code for code, _ in self.answers] in ([], [payload[0] + 100])
         return self.answers[0][1] if self.answers else b""
 
@@ -227,15 +227,15 @@ def test_lines_cross_as_in_a_null_modem() -> None:
 def test_what_a_client_wants_to_know_of_the_lines_it_is_told() -> None:
     """Changes with their deltas; nothing that its mask leaves out; breaks when asked for."""
     port = Port()
-    port.com_port.notify(PortLines(True, True, False, False, False))  # noqa: FBT003 - the lines
+    port.com_port.send_line_changes(PortLines(True, True, False, False, False))  # noqa: FBT003 - the lines
     assert port.answers == [(107, b"\xbb")]
     port.ask(11, 0x10)
     port.answers.clear()
-    port.com_port.notify(PortLines(False, True, False, False, False))  # noqa: FBT003
+    port.com_port.send_line_changes(PortLines(False, True, False, False, False))  # noqa: FBT003
     assert port.answers == []
     port.ask(10, 0x10)
     port.answers.clear()
-    port.com_port.notify(PortLines(False, True, False, False, True))  # noqa: FBT003
+    port.com_port.send_line_changes(PortLines(False, True, False, False, True))  # noqa: FBT003
     assert port.answers == [(106, b"\x10")]
 
 
@@ -251,6 +251,6 @@ def test_flow_and_purging() -> None:
 def test_no_command_breaks_the_port(payload: bytes) -> None:
     """Whatever its code and length, the next one is answered."""
     port = Port()
-    port.com_port.obey(payload)
+    port.com_port.handle_command(payload)
     assert len(port.ask(2, 5)) == 1
     assert port.ask(0).startswith(b"virtmesh ")

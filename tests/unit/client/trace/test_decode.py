@@ -151,7 +151,7 @@ def test_registers_of_a_serial_port_share_places() -> None:
         "drv <- DLL/RBR = 0x61",
         "drv -> LCR = 0x80 DLAB",
         "drv -> DLL = 1",
-        "drv -> LCR = 0x3 WORD_LENGTH_LOW|WORD_LENGTH_HIGH",
+        "drv -> LCR = 0x3 WLS0|WLS1",
         "drv -> THR = 0x0a '\\n'",
         "drv -> THR = 0x10000000000",
         "drv <- LSR = 0x60 THRE|TEMT",

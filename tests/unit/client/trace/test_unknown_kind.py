@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.interfaces import MODE, STATE, TOY
 from tests.support.trace_events import DEVICE, DRIVER, Tape
-from virtmesh_client.faces import Face, find_face
+from virtmesh_client.kind_faces import KindFace, find_kind_face
 from virtmesh_client.trace.decode import Decoder, may_differ
 from virtmesh_client.trace.events import Event
 from virtmesh_common.errors import VirtmeshError
@@ -142,10 +142,10 @@ def test_the_driver_says_nothing_about_names() -> None:
 
 
 MODULE = """
-from virtmesh_client.faces import Face
+from virtmesh_client.kind_faces import KindFace
 from virtmesh_client.trace.register_names import WindowNames
 
-FACE = Face(
+FACE = KindFace(
     names=lambda interface: WindowNames(interface.registers), may_differ={"state": "it plays"}
 )
 NO_FACE = 7
@@ -168,9 +168,9 @@ def _toy_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-client\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
     monkeypatch.syspath_prepend(tmp_path)
-    find_face.cache_clear()
+    find_kind_face.cache_clear()
     yield
-    find_face.cache_clear()
+    find_kind_face.cache_clear()
     sys.modules.pop("toy_client", None)
 
 
@@ -179,7 +179,7 @@ def test_a_richer_face_comes_by_entry_point() -> None:
     """It decides on names; a kind without one has none."""
     assert spell(Tape(SOURCE).read(mmio.STATUS.offset, 1)) == ["drv <- [0x070] = 1"]
     assert may_differ(SOURCE)["state"] == "it plays"
-    assert find_face("never-heard-of") == Face()
+    assert find_kind_face("never-heard-of") == KindFace()
 
 
 @pytest.mark.parametrize("kind", ["missing", "nameless", "wrong"])
@@ -187,10 +187,10 @@ def test_a_richer_face_comes_by_entry_point() -> None:
 def test_a_face_that_is_broken_says_so(kind: str) -> None:
     """With the entry point that is to blame."""
     with pytest.raises(VirtmeshError, match=kind):
-        find_face(kind)
+        find_kind_face(kind)
 
 
 @pytest.mark.parametrize("kind", ["blk", "input", "uart"])
 def test_the_kinds_of_the_client_have_faces(kind: str) -> None:
     """Its distribution registers them."""
-    assert find_face(kind) != Face()
+    assert find_kind_face(kind) != KindFace()

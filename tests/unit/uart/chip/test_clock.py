@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.support.line_end import LineEnd
-from virtmesh.testing.manual_clock import HandClock
+from virtmesh.testing.manual_clock import ManualClock
 from virtmesh.uart.chip.clock import Timeline
 from virtmesh.uart.model import UartDevice, UartOptions
 from virtmesh_common.uart.spec import Registers
@@ -17,7 +17,7 @@ FAST = 24_000_000
 
 def test_alarms_run_in_the_order_of_their_times() -> None:
     """However late the loop is, each sees its own time."""
-    clock = HandClock()
+    clock = ManualClock()
     timeline = Timeline(clock)
     seen: list[tuple[str, float]] = []
     late = timeline.alarm(lambda: seen.append(("late", timeline.now)))
@@ -25,13 +25,13 @@ def test_alarms_run_in_the_order_of_their_times() -> None:
     late.set(2)
     early.set(1)
     clock.jump(10)
-    timeline.settle()
+    timeline.run_due()
     assert (seen, timeline.now) == ([("early", 1.0), ("late", 2.0)], 10)
 
 
 def test_an_alarm_set_by_another_runs_if_it_is_due() -> None:
     """A chain of events is caught up with at once, without drift."""
-    clock = HandClock()
+    clock = ManualClock()
     timeline = Timeline(clock)
     seen: list[float] = []
 
@@ -43,13 +43,13 @@ def test_an_alarm_set_by_another_runs_if_it_is_due() -> None:
     alarm.set(1)
     clock.advance(2.5)
     clock.jump(1)
-    timeline.settle()
+    timeline.run_due()
     assert seen == [1, 2, 3]
 
 
 def test_setting_an_alarm_sets_it_anew() -> None:
     """It runs once, at the last time that it was set to."""
-    clock = HandClock()
+    clock = ManualClock()
     timeline = Timeline(clock)
     seen: list[float] = []
     alarm = timeline.alarm(lambda: seen.append(timeline.now))
@@ -63,7 +63,7 @@ def test_setting_an_alarm_sets_it_anew() -> None:
 
 def test_a_cancelled_alarm_does_not_run() -> None:
     """Neither at its time nor on the next turn."""
-    clock = HandClock()
+    clock = ManualClock()
     timeline = Timeline(clock)
     seen: list[float] = []
     alarms = [timeline.alarm(lambda: seen.append(timeline.now)) for _ in range(2)]
@@ -78,7 +78,7 @@ def test_a_cancelled_alarm_does_not_run() -> None:
 
 def test_a_clock_that_calls_early_is_asked_again() -> None:
     """Timers of real loops are rounded; nothing is forgotten."""
-    clock = HandClock()
+    clock = ManualClock()
     timeline = Timeline(clock)
     seen: list[float] = []
     timeline.alarm(lambda: seen.append(timeline.now)).set(1)
@@ -92,12 +92,12 @@ def test_a_clock_that_calls_early_is_asked_again() -> None:
 async def test_a_paced_port_runs_on_the_event_loop() -> None:
     """Without anybody touching a register, characters go out and come in at their time."""
     device = UartDevice("serial", UartOptions(pace=True, clock=FAST))
-    end = LineEnd(device.chip.line)
+    end = LineEnd(device.line)
     for register, value in ((REGISTERS.lcr, 3), (REGISTERS.fcr, 0xC1), (REGISTERS.ier, 1)):
         device.write(register.offset, 1, value)
     for character in b"hello":
         device.write(REGISTERS.thr.offset, 1, character)
-    device.chip.line.send_now(b"hi")
+    device.line.send_now(b"hi")
     before = (bytes(end.heard), device.chip.receiver.level)
     heard = await asyncio.wait_for(end.until(5), 10)
     assert (before, heard, device.chip.receiver.level) == ((b"", 0), b"hello", 2)

@@ -1,7 +1,7 @@
 """Richer client faces of kinds: what a client knows beyond what a device says about itself.
 
 For any kind a client takes names, requests and figures from the device. A distribution that knows a
-kind better, such as which bank of registers is in force, adds a `Face` by an entry point of the
+kind better, such as which bank of registers is in force, adds a `KindFace` by an entry point of the
 group GROUP; the name of the entry point is that of the kind.
 """
 
@@ -27,7 +27,7 @@ GROUP = "virtmesh_client.kinds"
 
 
 @dataclass(frozen=True)
-class Face:
+class KindFace:
     """What a client knows of a kind."""
 
     interface: Callable[[Source], Interface] | None = None
@@ -39,11 +39,11 @@ class Face:
     """Registers whose values depend on more than the accesses before, and why."""
 
 
-NO_FACE = Face()
+NO_FACE = KindFace()
 
 
 @cache
-def find_face(kind: str) -> Face:
+def find_kind_face(kind: str) -> KindFace:
     """Return the face of a kind; one that knows nothing where there is none.
 
     Errors: VirtmeshError for an entry point that is broken.
@@ -58,8 +58,8 @@ def find_face(kind: str) -> Face:
             f"the face of the kind {kind!r} can't be loaded from {point.value}: {error}; install"
             " its distribution again, or remove it"
         ) from error
-    if not isinstance(face, Face):
-        raise VirtmeshError(f"{point.value} is no Face, as the entry point of {kind!r} must be")
+    if not isinstance(face, KindFace):
+        raise VirtmeshError(f"{point.value} is no KindFace, as the entry point of {kind!r} must be")
     return face
 
 
@@ -67,5 +67,5 @@ def interface_of(source: Source) -> Interface:
     """Return how a source describes itself, or what is known of its kind, or nothing."""
     if source.interface is not None:
         return source.interface
-    face = find_face(source.kind)
+    face = find_kind_face(source.kind)
     return face.interface(source) if face.interface else Interface()

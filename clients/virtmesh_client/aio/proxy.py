@@ -1,6 +1,6 @@
 """The asyncio face of a blocking object: the same methods, awaited.
 
-    class AsyncDisk(Face[Disk]):
+    class AsyncDisk(Proxy[Disk]):
         info = awaited(Disk.info)
 
 `awaited` keeps the parameters, the result and the docstring of the method, for people and for type
@@ -27,14 +27,14 @@ Result = TypeVar("Result")
 Wrapped = TypeVar("Wrapped")
 
 
-class Face(Generic[Blocking]):
+class Proxy(Generic[Blocking]):
     """An object whose methods are awaited."""
 
     def __init__(self, blocking: Blocking) -> None:
         self._blocking = blocking
 
 
-class ClosingFace(Face[Blocking], ABC):
+class ClosingProxy(Proxy[Blocking], ABC):
     """One that is closed at the end of an `async with`."""
 
     async def __aenter__(self) -> Self:
@@ -50,15 +50,15 @@ class ClosingFace(Face[Blocking], ABC):
 
 def awaited(
     method: Callable[Concatenate[Blocking, Parameters], Result], *, waits: bool = False
-) -> Callable[Concatenate[Face[Blocking], Parameters], Coroutine[Any, Any, Result]]:
-    """Return a method of a face that runs a method of its blocking object on a shared thread.
+) -> Callable[Concatenate[Proxy[Blocking], Parameters], Coroutine[Any, Any, Result]]:
+    """Return a method of a proxy that runs a method of its blocking object on a shared thread.
 
     `waits` says that it waits for what others do (see threads.py).
     """
 
     @functools.wraps(method)
     async def call(
-        self: Face[Blocking], /, *args: Parameters.args, **kwargs: Parameters.kwargs
+        self: Proxy[Blocking], /, *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Result:
         step = functools.partial(method, self._blocking, *args, **kwargs)
         return await run_in(Scope(), step, waits=waits)
@@ -69,13 +69,13 @@ def awaited(
 def awaited_as(
     wrap: Callable[[Result], Wrapped],
     method: Callable[Concatenate[Blocking, Parameters], Result],
-) -> Callable[Concatenate[Face[Blocking], Parameters], Coroutine[Any, Any, Wrapped]]:
+) -> Callable[Concatenate[Proxy[Blocking], Parameters], Coroutine[Any, Any, Wrapped]]:
     """Do as `awaited`, and wrap its result."""
     blocking_call = awaited(method)
 
     @functools.wraps(method)
     async def call(
-        self: Face[Blocking], /, *args: Parameters.args, **kwargs: Parameters.kwargs
+        self: Proxy[Blocking], /, *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Wrapped:
         return wrap(await blocking_call(self, *args, **kwargs))
 
@@ -85,12 +85,12 @@ def awaited_as(
 def called_as(
     wrap: Callable[[Result], Wrapped],
     method: Callable[Concatenate[Blocking, Parameters], Result],
-) -> Callable[Concatenate[Face[Blocking], Parameters], Wrapped]:
-    """Return a method of a face that is not awaited, since it only makes an object."""
+) -> Callable[Concatenate[Proxy[Blocking], Parameters], Wrapped]:
+    """Return a method of a proxy that is not awaited, since it only makes an object."""
 
     @functools.wraps(method)
     def call(
-        self: Face[Blocking], /, *args: Parameters.args, **kwargs: Parameters.kwargs
+        self: Proxy[Blocking], /, *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Wrapped:
         return wrap(method(self._blocking, *args, **kwargs))
 

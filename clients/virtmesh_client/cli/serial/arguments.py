@@ -1,4 +1,4 @@
-"""What the command line asks of a console."""
+"""The options of `virtmesh console`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Ask:
-    """What the command line asks for."""
+class ConsoleArguments:
+    """The options of the command line."""
 
     settings: Settings
     escape: bytes

@@ -1,4 +1,4 @@
-"""What a guest gets of a machine: the devices that its kernel service leaves to guests."""
+"""The devices of a machine that are reserved for guests."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ BLK = 2
 INPUT = 18
 """Virtio device ID of an input device."""
 DISK_NAME = re.compile(r"vd([a-z])\d*")
-"""How a guest calls its disks, and their partitions."""
+"""Names of disks and partitions in a guest."""
 
 
 def sockets(devices: Iterable[DeviceInfo], device_id: int) -> tuple[Path, ...]:
-    """Return the sockets of one kind of devices, in the order of the machine.
+    """Return the vhost-user sockets of reserved devices with a virtio device ID, in order.
 
-    Errors: GuestError when another guest has one.
+    Errors: GuestError if another guest uses one of them.
     """
     found = []
     for device in devices:
@@ -35,26 +35,27 @@ def sockets(devices: Iterable[DeviceInfo], device_id: int) -> tuple[Path, ...]:
 
 
 def check_root(root: str, disks: int) -> None:
-    """Refuse a root file system on a disk that the guest does not get. Errors: GuestError."""
+    """Check that the disk of the root file system is one of the guest. Errors: GuestError."""
     match = DISK_NAME.fullmatch(root)
     if match is None or ord(match[1]) - ord("a") >= disks:
         last = f"vd{chr(ord('a') + disks - 1)}"
         raise GuestError(
-            f"the guest gets no disk {root}: its disks are vda to {last}, or say --root none"
+            f"the guest has no disk {root}: its disks are vda to {last}; choose one of them, or"
+            " --root none"
         )
 
 
 def check_free(device: DeviceInfo) -> None:
-    """Refuse a device that this guest would wait for. Errors: GuestError."""
+    """Check that no other guest uses a device. Errors: GuestError."""
     if device.driver:
-        raise GuestError(f"{device.name} is taken by {device.driver}: end that guest first")
+        raise GuestError(f"{device.name} is in use by {device.driver}: stop that guest first")
 
 
 def check_sockets(paths: Iterable[Path]) -> None:
-    """Refuse paths that are no sockets here. Errors: GuestError."""
+    """Check that paths are sockets on this host. Errors: GuestError."""
     for path in paths:
         if not path.is_socket():
             raise GuestError(
-                f"{path} is no socket on this host: start the device service here, with"
+                f"{path} is not a socket on this host: start the device service on this host, with"
                 " --vhost-user"
             )

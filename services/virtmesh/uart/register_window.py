@@ -1,0 +1,131 @@
+"""The register window of the NS16550A: the table, bound to the chip (PC16550D, table II).
+
+Invariant: an access sees the chip of now, since what is due has run before it, and leaves the line
+settled. A run of accesses has the effects of the same accesses one by one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from virtmesh.mmio.register_file import RegisterFile
+from virtmesh.uart.chip.format import BYTE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from virtmesh.mmio.reserved_bits import ReservedBits
+    from virtmesh.uart.chip.chip import Chip
+    from virtmesh.uart.line.line import SerialLine
+    from virtmesh_common.uart.spec import Registers
+
+
+class RegisterWindow:
+    """The registers of one chip. DLAB selects one of two tables; the places are the same."""
+
+    def __init__(
+        self, chip: Chip, line: SerialLine, table: Registers, reserved_bits: ReservedBits
+    ) -> None:
+        self.table = table.table
+        """Every register, whatever DLAB says."""
+        self._chip = chip
+        self._line = line
+        self._rbr = table.rbr
+        self._thr = table.thr
+        self._largest = (1 << 8 * table.layout.reg_io_width) - 1
+        readers = {
+            table.rbr: self._read_rbr,
+            table.ier: chip.read_ier,
+            table.iir: chip.read_iir,
+            table.lcr: chip.read_lcr,
+            table.mcr: chip.read_mcr,
+            table.lsr: self._read_lsr,
+            table.msr: chip.read_msr,
+            table.scr: chip.read_scr,
+            table.dll: chip.read_dll,
+            table.dlm: chip.read_dlm,
+        }
+        writers = {
+            table.thr: chip.write_thr,
+            table.ier: chip.write_ier,
+            table.fcr: chip.write_fcr,
+            table.lcr: chip.write_lcr,
+            table.mcr: chip.write_mcr,
+            table.scr: chip.write_scr,
+            table.dll: chip.write_dll,
+            table.dlm: chip.write_dlm,
+        }
+        self._main, self._latch = (
+            RegisterFile(bank, readers=readers, writers=writers, reserved_bits=reserved_bits)
+            for bank in (table.main, table.latch)
+        )
+
+    @property
+    def files(self) -> tuple[RegisterFile, RegisterFile]:
+        """The tables, with their counters."""
+        return self._main, self._latch
+
+    def read(self, offset: int, width: int) -> int:
+        """Read a register.
+
+        Errors: BadWidth, UnknownRegister, Misaligned, NotReadable.
+        """
+        self._line.timeline.run_due()
+        value = self._selected.read(offset, width)
+        if self._chip.changed:
+            self._line.settle()
+        return value
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        """Write a register; of a wide one, the bits above the lowest 8 mean nothing.
+
+        Errors: BadWidth, UnknownRegister, Misaligned, NotWritable, BadValue.
+        """
+        self._line.timeline.run_due()
+        self._selected.write(offset, width, value)
+        if self._chip.changed:
+            self._line.settle()
+
+    def read_run(self, offset: int, width: int, count: int) -> bytes:
+        """Read RBR at most `count` times in one piece; nothing of another register."""
+        if not self._is_data(offset, width):
+            return b""
+        self._line.timeline.run_due()
+        if read := self._line.read_run(count):
+            self._main.reads[self._rbr.name] += len(read)
+        return read
+
+    def write_run(self, offset: int, width: int, values: Sequence[int]) -> int:
+        """Write values to THR in one piece; return how many: all, or none.
+
+        None to another register, and none where a value does not fit: one by one, the first
+        that does not is refused.
+        """
+        if not self._is_data(offset, width) or max(values) > self._largest or min(values) < 0:
+            return 0
+        self._line.timeline.run_due()
+        characters = bytes(values) if width == 1 else bytes(value & BYTE for value in values)
+        if written := self._chip.write_run(characters):
+            self._main.writes[self._thr.name] += written
+            self._line.settle()
+        return written
+
+    def _read_rbr(self) -> int:
+        """Read RBR. Whoever waits for a driver that looks for characters has sent by then."""
+        self._line.listen()
+        return self._chip.read_rbr()
+
+    def _read_lsr(self) -> int:
+        """Read LSR. Whoever waits for a driver that looks for characters has sent by then."""
+        self._line.listen()
+        return self._chip.read_lsr()
+
+    @property
+    def _selected(self) -> RegisterFile:
+        """The table that DLAB selects."""
+        return self._latch if self._chip.latch_selected else self._main
+
+    def _is_data(self, offset: int, width: int) -> bool:
+        """Say whether an access is one of RBR or THR."""
+        data = self._rbr
+        return offset == data.offset and width == data.size and not self._chip.latch_selected
