@@ -11,6 +11,7 @@ use common::{BASE, FEATURES, guest_ram, header, image_file, options};
 use virtmesh_blk::engine::{CompletionSink, Job};
 use virtmesh_blk::request::{Request, Used};
 use virtmesh_blk::spec::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN};
+use virtmesh_blk::transfer::read_cached;
 use virtmesh_blk::{Disk, Engine, Image, SyncEngine};
 use virtmesh_device::now;
 use virtmesh_ring::{Chain, Segment};
@@ -182,6 +183,19 @@ fn an_engine_that_is_dropped_executes_what_it_took() {
     assert_eq!((counter.0.load(Ordering::SeqCst), done.len()), (40, 0));
 }
 
+/// Whether temporary files can be read from the page cache alone (`RWF_NOWAIT`). Those on overlay,
+/// the file system of containers, can't.
+fn reads_from_page_cache() -> bool {
+    let file = image_file(&[1; 4096]);
+    let mut data = [0; 4096];
+    let piece = libc::iovec {
+        iov_base: data.as_mut_ptr().cast(),
+        iov_len: data.len(),
+    };
+    // SAFETY: the piece is all of `data`, which outlives the call.
+    unsafe { read_cached(file.as_file(), &[piece], 4096, 0) }
+}
+
 #[test]
 fn what_is_in_the_page_cache_is_executed_at_once() {
     let (disk, engine) = (disk(), SyncEngine::new(1).unwrap());
@@ -190,6 +204,13 @@ fn what_is_in_the_page_cache_is_executed_at_once() {
     let mut jobs = vec![job(&disk, VIRTIO_BLK_T_IN, 4096, sink)];
     let mut done = Vec::new();
     engine.submit(&mut jobs, false, &mut done);
-    assert_eq!(done, [(0, 4097)]);
-    assert_eq!(counter.0.load(Ordering::SeqCst), 0);
+    if reads_from_page_cache() {
+        assert_eq!(done, [(0, 4097)]);
+        assert_eq!(counter.0.load(Ordering::SeqCst), 0);
+    } else {
+        // A thread of the pool executes it, which the drop waits for.
+        drop(engine);
+        assert!(done.is_empty());
+        assert_eq!(counter.0.load(Ordering::SeqCst), 1);
+    }
 }
