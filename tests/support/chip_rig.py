@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from virtmesh.uart.port import LineFormat, PortLines
     from virtmesh_common.registers import Register
 
-EIGHT_BITS = int(Lcr.WORD_LENGTH_LOW | Lcr.WORD_LENGTH_HIGH)
+EIGHT_BITS = int(Lcr.WLS0 | Lcr.WLS1)
 """LCR for 8 data bits, no parity, one stop bit."""
 BITS = 10
 """Bits of a character in that format."""
@@ -61,7 +61,7 @@ class ChipRig:
         """Set the port up as a driver does."""
         registers = self.registers
         self.set(registers.lcr, lcr)
-        self.set(registers.fcr, TRIGGER_BITS[trigger] | Fcr.ENABLE if fifo else 0)
+        self.set(registers.fcr, TRIGGER_BITS[trigger] | Fcr.FIFO_ENABLE if fifo else 0)
         self.set(registers.ier, ier)
 
     def set_divisor(self, divisor: int) -> None:

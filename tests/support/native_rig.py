@@ -9,7 +9,7 @@ import select
 import struct
 from dataclasses import dataclass, field
 
-from virtmesh_native import BlkDevice, DriverQueue, GuestMemory, Interrupt, QueueConfig
+from virtmesh_native import BlkDevice, DriverQueue, GuestMemory, Interrupt, QueueConfig, RingState
 
 from virtmesh_common.errors import RingCorrupt
 
@@ -52,7 +52,7 @@ def make_config(  # noqa: PLR0913 - each is one field of it
     driver_area: int = BASE + mmap.PAGESIZE,
     device_area: int = BASE + 2 * mmap.PAGESIZE,
     packed: bool = False,
-    base: int | None = None,
+    state: RingState | None = None,
 ) -> QueueConfig:
     """Describe a queue. By default its areas are at the start of memory."""
     return QueueConfig(
@@ -63,7 +63,7 @@ def make_config(  # noqa: PLR0913 - each is one field of it
         event_idx=True,
         indirect=False,
         packed=packed,
-        base=base,
+        state=state,
     )
 
 

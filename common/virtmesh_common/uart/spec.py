@@ -64,12 +64,6 @@ class Fcr(IntFlag):
     DMA_MODE_SELECT = 0x08
     RCVR_TRIGGER_LSB = 0x40
     RCVR_TRIGGER_MSB = 0x80
-    # In words, for the code.
-    ENABLE = FIFO_ENABLE
-    RESET_RECEIVER = RCVR_FIFO_RESET
-    RESET_TRANSMITTER = XMIT_FIFO_RESET
-    TRIGGER_LOW = RCVR_TRIGGER_LSB
-    TRIGGER_HIGH = RCVR_TRIGGER_MSB
 
 
 TRIGGERS = (1, 4, 8, 14)
@@ -87,12 +81,6 @@ class Lcr(IntFlag):
     STICK_PARITY = 0x20
     SET_BREAK = 0x40
     DLAB = 0x80
-    # In words, for the code.
-    WORD_LENGTH_LOW = WLS0
-    WORD_LENGTH_HIGH = WLS1
-    STOP_BITS = STB
-    PARITY_ENABLE = PEN
-    EVEN_PARITY = EPS
 
 
 class Mcr(IntFlag):
@@ -118,7 +106,6 @@ class Lsr(IntFlag):
     THRE = 0x20
     TEMT = 0x40
     ERROR_IN_RCVR_FIFO = 0x80
-    FIFO_ERROR = ERROR_IN_RCVR_FIFO  # In fewer words, for the code.
 
 
 class Msr(IntFlag):

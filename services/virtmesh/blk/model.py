@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from enum import IntFlag
 
-    from virtmesh_native import GuestMemory, QueueConfig
+    from virtmesh_native import GuestMemory, QueueConfig, RingState
 
     from virtmesh.virtio.device import SharedMemory
     from virtmesh_common.registers import Register
@@ -169,9 +169,9 @@ class BlkModel:
         """Say whether a queue is stopped."""
         return self.disk.is_stopped(index)
 
-    def queue_base(self, index: int) -> int:
-        """Return where a stopped queue can go on."""
-        return self.disk.queue_base(index) or 0
+    def queue_state(self, index: int) -> RingState | None:
+        """Return where a stopped queue goes on; None if it was never served."""
+        return self.disk.queue_state(index)
 
     def join(self, index: int) -> None:
         """Wait until a queue is stopped."""

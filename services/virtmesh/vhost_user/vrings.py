@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh_native import QueueConfig
+from virtmesh_native import QueueConfig, RingState
 
 from virtmesh.attach.server import check_eventfd
 from virtmesh.vhost_user.framing import close_quietly
@@ -278,7 +278,7 @@ class Vrings:
                 event_idx=bool(self.features & Feature.VIRTIO_F_EVENT_IDX),
                 indirect=bool(self.features & Feature.VIRTIO_F_INDIRECT_DESC),
                 packed=packed,
-                base=None if packed and is_fresh(ring, memory, descriptor_area) else ring.base,
+                state=self._state(ring, memory, descriptor_area),
                 log=self._log(ring),
             )
             self._model.start_queue(ring.index, memory, config, ring.kick)
@@ -290,6 +290,15 @@ class Vrings:
         if ring.polled and self._poll is None:
             self._poll = asyncio.get_running_loop().call_later(POLL_SECONDS, self._poll_rings)
 
+    def _state(self, ring: Vring, memory: GuestMemory, descriptor_area: int) -> RingState | None:
+        """Return where a ring goes on; None for one that its driver has just made.
+
+        Errors: DriverViolation for a base that no ring of this size can have.
+        """
+        if ring.base is None or (self._packed and is_fresh(ring, memory, descriptor_area)):
+            return None
+        return RingState.from_vring_base(ring.base, packed=self._packed, size=ring.size)
+
     async def _pause(self, ring: Vring) -> None:
         """Have the model finish the chains that it took from a ring, and stop serving it."""
         if not ring.served:
@@ -297,7 +306,8 @@ class Vrings:
         self._model.request_stop(ring.index)
         if not self._model.is_stopped(ring.index):
             await asyncio.to_thread(self._model.join, ring.index)
-        ring.base = self._model.queue_base(ring.index)
+        state = self._model.queue_state(ring.index)
+        ring.base = None if state is None else state.vring_base
         ring.served = False
 
     def _poll_rings(self) -> None:

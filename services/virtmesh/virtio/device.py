@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from enum import IntFlag
 
-    from virtmesh_native import GuestMemory, Interrupt, QueueConfig
+    from virtmesh_native import GuestMemory, Interrupt, QueueConfig, RingState
 
     from virtmesh_common.registers import Register
 
@@ -110,8 +110,11 @@ class VirtioDevice(Protocol):
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped, or never was served."""
 
-    def queue_base(self, index: int) -> int:
-        """Return the state of a stopped queue: the `base` of its next QueueConfig."""
+    def queue_state(self, index: int) -> RingState | None:
+        """Return where a stopped queue goes on: the `state` of its next QueueConfig.
+
+        None: it was never served.
+        """
 
     def join(self, index: int) -> None:
         """Wait until a queue whose stop was requested is stopped. Any thread may wait."""

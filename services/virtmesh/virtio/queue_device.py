@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from enum import IntFlag
 
-    from virtmesh_native import GuestMemory, QueueConfig
+    from virtmesh_native import GuestMemory, QueueConfig, RingState
 
     from virtmesh.virtio.device import SharedMemory
     from virtmesh_common.registers import Register
@@ -86,7 +86,7 @@ class QueueDevice(ABC):
         """The driver's eventfds, by queue."""
         self._next_turns: dict[int, asyncio.Handle] = {}
         """Looks that are due in the next turn of the event loop, by queue."""
-        self._bases: dict[int, int] = {}
+        self._states: dict[int, RingState] = {}
         """Where the queues that are stopped can go on."""
 
     # -- What a model says ------------------------------------------------------------------------
@@ -176,16 +176,16 @@ class QueueDevice(ABC):
         kick = self._kicks.pop(index, None)
         if kick is not None:
             asyncio.get_running_loop().remove_reader(kick)
-        self._bases[index] = queue.base
+        self._states[index] = queue.state
         self._end(queue)
 
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped, or never was served."""
         return index not in self._queues
 
-    def queue_base(self, index: int) -> int:
-        """Return where a stopped queue can go on: the `base` of its next QueueConfig."""
-        return self._bases.get(index, 0)
+    def queue_state(self, index: int) -> RingState | None:
+        """Return where a stopped queue goes on; None if it was never served."""
+        return self._states.get(index)
 
     def join(self, index: int) -> None:
         """Do nothing: a queue stops at once."""

@@ -18,7 +18,7 @@ from virtmesh_common.api.trace.v1 import trace_pb2
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from virtmesh_native import GuestMemory, Interrupt, QueueConfig
+    from virtmesh_native import GuestMemory, Interrupt, QueueConfig, RingState
 
 log = structlog.get_logger(__name__)
 
@@ -168,13 +168,13 @@ class ServedQueue:
         self._malformed_before = counters.malformed
 
     @property
-    def base(self) -> int:
-        """The `base` of the QueueConfig with which another device side continues.
+    def state(self) -> RingState:
+        """The `state` of the QueueConfig with which another device side continues.
 
         It takes the chains that are in flight again, so that a model that holds chains back must
         push them in the order in which they came.
         """
-        return self._ring.base_in_order
+        return self._ring.state_in_order
 
     def pop(self) -> Chain | None:
         """Take the next available chain, if there is one."""

@@ -31,7 +31,7 @@ LCR, LSR, RBR, SCR, THR = (
     )
 )
 U32, U64 = (1 << 32) - 1, (1 << 64) - 1
-EIGHT_BITS = (LCR, 1 | WRITE, int(Lcr.WORD_LENGTH_LOW | Lcr.WORD_LENGTH_HIGH))
+EIGHT_BITS = (LCR, 1 | WRITE, int(Lcr.WLS0 | Lcr.WLS1))
 STILL_THERE = [(SCR, 1 | WRITE, 0x5A), (SCR, 1, 0)]
 
 

@@ -154,7 +154,7 @@ async def test_lights_reach_the_device(drive: Drive) -> None:
         assert list(model.output.leds_on) == []
 
     async with drive("mouse") as (driver, _):
-        with pytest.raises(BadEvent, match="it has none"):
+        with pytest.raises(BadEvent, match="its lights are: none"):
             await driver.set_led(CAPSL, on=True)
 
 

@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 REGISTERS = Registers()
 SET_UP = (
     writing(REGISTERS.lcr, 0x03),
-    writing(REGISTERS.fcr, Fcr.ENABLE | 0xC0),
+    writing(REGISTERS.fcr, Fcr.FIFO_ENABLE | 0xC0),
     writing(REGISTERS.ier, Ier.ERBFI),
 )
 TRIGGER = 14
 GROUP = (
     guarding(REGISTERS.iir, IIR_ID, Iir.RECEIVED_DATA),
-    guarding(REGISTERS.lsr, Lsr.FIFO_ERROR, 0),
+    guarding(REGISTERS.lsr, Lsr.ERROR_IN_RCVR_FIFO, 0),
     *[reading(REGISTERS.rbr)] * TRIGGER,
 )
 """Reads a FIFO that is at its trigger level."""

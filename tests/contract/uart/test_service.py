@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 REGISTERS = Registers()
-BITS_8 = int(Lcr.WORD_LENGTH_LOW | Lcr.WORD_LENGTH_HIGH)
+BITS_8 = int(Lcr.WLS0 | Lcr.WLS1)
 KEPT = 64 << 10
 """Size of the scrollback, in bytes."""
 
@@ -121,7 +121,7 @@ async def test_the_port_is_as_its_driver_has_set_it(port: Port) -> None:
             writing(REGISTERS.lcr, int(Lcr.DLAB)),
             writing(REGISTERS.dll, 24),
             writing(REGISTERS.dlm, 0),
-            writing(REGISTERS.lcr, int(Lcr.WORD_LENGTH_HIGH | Lcr.PARITY_ENABLE)),
+            writing(REGISTERS.lcr, int(Lcr.WLS1 | Lcr.PEN)),
             writing(REGISTERS.mcr, int(Mcr.DTR | Mcr.OUT2)),
         )
         info = await port.info()

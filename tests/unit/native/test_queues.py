@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from typing import Any
 
 import pytest
 from virtmesh_native import DeviceQueue, DriverQueue, GuestMemory, QueueConfig
@@ -188,7 +189,7 @@ def test_a_chain_that_is_not_held_cannot_be_given_back(pair: Pair) -> None:
         {"driver_area": BASE},
     ],
 )
-def test_a_queue_that_cannot_be_there_is_refused(changes: dict[str, int]) -> None:
+def test_a_queue_that_cannot_be_there_is_refused(changes: dict[str, Any]) -> None:
     """As the driver's violation by the device, as a mistake by the driver."""
     memory, config = make_memory(), make_config(packed=False, **changes)
     with pytest.raises(DriverViolation):
@@ -206,7 +207,7 @@ def test_a_size_beyond_16_bits_is_refused() -> None:
 @pytest.mark.parametrize(
     "changes", [{"size": 0}, {"size": 32769}, {"driver_area": BASE + 0x1002}, {"driver_area": BASE}]
 )
-def test_a_packed_queue_that_cannot_be_there_is_refused(changes: dict[str, int]) -> None:
+def test_a_packed_queue_that_cannot_be_there_is_refused(changes: dict[str, Any]) -> None:
     """As a split one; but the rules differ."""
     memory, config = make_memory(), make_config(packed=True, **changes)
     with pytest.raises(DriverViolation):

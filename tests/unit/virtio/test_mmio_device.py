@@ -93,9 +93,8 @@ class StubbornModel:
         """Say whether the queue is held."""
         return index not in self.running
 
-    def queue_base(self, index: int) -> int:
+    def queue_state(self, index: int) -> None:
         """Say that it begins anew."""
-        return 0
 
     def join(self, index: int) -> None:
         """Wait for `let_go`."""

@@ -45,7 +45,7 @@ class Rig:
     def resume(self) -> None:
         """Serve the queue with another device side, from where the last one stopped."""
         self.queue.running = False
-        config = make_config(packed=self.packed, base=self.queue.base)
+        config = make_config(packed=self.packed, state=self.queue.state)
         self.queue = self.serve(config)
 
     def pop(self) -> Chain:

@@ -246,7 +246,7 @@ class Chip:
         fcr = value & BYTE
         new_mode = self.receiver.control(fcr)
         self.transmitter.control(fcr)
-        if new_mode or (fcr & Fcr.ENABLE and fcr & Fcr.RESET_RECEIVER):
+        if new_mode or (fcr & Fcr.FIFO_ENABLE and fcr & Fcr.RCVR_FIFO_RESET):
             self.listening = bool(self._ier & LISTENING)
         self._update_rts()
         self.receiver.keep_timer()

@@ -36,21 +36,21 @@ class FrameFormat:
     @property
     def data_bits(self) -> int:
         """Data bits of a character, 5 to 8."""
-        return SMALLEST_WORD + (self.lcr & (Lcr.WORD_LENGTH_LOW | Lcr.WORD_LENGTH_HIGH))
+        return SMALLEST_WORD + (self.lcr & (Lcr.WLS0 | Lcr.WLS1))
 
     @property
     def stop_half_bits(self) -> int:
         """Half stop bits: 2, with the stop bit set 3 for a word of 5 bits, else 4."""
-        if not self.lcr & Lcr.STOP_BITS:
+        if not self.lcr & Lcr.STB:
             return 2
         return 3 if self.data_bits == SMALLEST_WORD else 4
 
     @property
     def parity(self) -> str:
         """Parity: N, O, E, M(ark) or S(pace)."""
-        if not self.lcr & Lcr.PARITY_ENABLE:
+        if not self.lcr & Lcr.PEN:
             return "N"
-        even = bool(self.lcr & Lcr.EVEN_PARITY)
+        even = bool(self.lcr & Lcr.EPS)
         return ("MS" if self.lcr & Lcr.STICK_PARITY else "OE")[even]
 
     @property

@@ -29,7 +29,7 @@ MARKS = {
 }
 """What LSR shows of a character with an error."""
 # Numbers, since operators of flags cost more than all else that is done with a character.
-DR, OE, FIFO_ERROR = int(Lsr.DR), int(Lsr.OE), int(Lsr.FIFO_ERROR)
+DR, OE, FIFO_ERROR = int(Lsr.DR), int(Lsr.OE), int(Lsr.ERROR_IN_RCVR_FIFO)
 MARK_BITS = int(Lsr.PE | Lsr.FE | Lsr.BI)
 ERROR_BITS = OE | MARK_BITS
 
@@ -170,12 +170,12 @@ class Receiver:
 
     def control(self, fcr: int) -> bool:
         """Take FCR (8.5); True when the mode changed, which clears both FIFOs."""
-        enabled = bool(fcr & Fcr.ENABLE)
+        enabled = bool(fcr & Fcr.FIFO_ENABLE)
         changed = enabled != self.fifo_enabled
         self.fifo_enabled = enabled
         if enabled:
             self.trigger = TRIGGERS[fcr >> 6]
-        if changed or (enabled and fcr & Fcr.RESET_RECEIVER):
+        if changed or (enabled and fcr & Fcr.RCVR_FIFO_RESET):
             self.clear()
         return changed
 

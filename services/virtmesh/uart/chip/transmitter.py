@@ -102,13 +102,13 @@ class Transmitter:
 
     def control(self, fcr: int) -> None:
         """Take FCR (8.5)."""
-        enabled = bool(fcr & Fcr.ENABLE)
+        enabled = bool(fcr & Fcr.FIFO_ENABLE)
         if enabled != self.fifo_enabled:
             self.fifo_enabled = enabled
             self._clear()
             # The first interrupt after FCR0 has changed is immediate (8.11, XMIT B).
             self._show_empty()
-        elif enabled and fcr & Fcr.RESET_TRANSMITTER and self._characters:
+        elif enabled and fcr & Fcr.XMIT_FIFO_RESET and self._characters:
             self._clear()
             self._show_empty()
 

@@ -16,10 +16,10 @@ ERROR_MAX = 0.03
 
 PARITIES = {
     "N": Lcr(0),
-    "O": Lcr.PARITY_ENABLE,
-    "E": Lcr.PARITY_ENABLE | Lcr.EVEN_PARITY,
-    "M": Lcr.PARITY_ENABLE | Lcr.STICK_PARITY,
-    "S": Lcr.PARITY_ENABLE | Lcr.STICK_PARITY | Lcr.EVEN_PARITY,
+    "O": Lcr.PEN,
+    "E": Lcr.PEN | Lcr.EPS,
+    "M": Lcr.PEN | Lcr.STICK_PARITY,
+    "S": Lcr.PEN | Lcr.STICK_PARITY | Lcr.EPS,
 }
 """Bits of LCR by parity: none, odd, even, mark, space (8.1)."""
 
@@ -74,7 +74,7 @@ class LineSetting:
     @property
     def lcr(self) -> Lcr:
         """What LCR is to hold."""
-        stop = Lcr.STOP_BITS if self.stop_half_bits > 2 else Lcr(0)
+        stop = Lcr.STB if self.stop_half_bits > 2 else Lcr(0)
         return Lcr(self.data_bits - 5) | PARITIES[self.parity] | stop
 
     @property

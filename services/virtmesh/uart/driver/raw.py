@@ -39,7 +39,7 @@ CHARACTER_ERRORS = int(Lsr.PE | Lsr.FE | Lsr.BI)
 OVERRUN = int(Lsr.OE)
 TRIGGER = TRIGGERS[-1]
 """Characters in the receive FIFO that interrupt: as many as there can be, for few interrupts."""
-FIFOS_ON = Fcr.ENABLE | Fcr.TRIGGER_LOW | Fcr.TRIGGER_HIGH
+FIFOS_ON = Fcr.FIFO_ENABLE | Fcr.RCVR_TRIGGER_LSB | Fcr.RCVR_TRIGGER_MSB
 
 
 @dataclass
@@ -92,7 +92,7 @@ class NS16550aRaw:
 
     async def enable_fifos(self, size: int) -> None:
         """Empty the FIFOs, and enable them: they hold `size` characters, as the probe found."""
-        empty = Fcr.RESET_RECEIVER | Fcr.RESET_TRANSMITTER
+        empty = Fcr.RCVR_FIFO_RESET | Fcr.XMIT_FIFO_RESET
         await self._access([writing(self.registers.fcr, FIFOS_ON | empty)])
         self.fifo_size = size
         self._group = self._make_group(TRIGGER if size >= FIFO_SIZE else 1)
@@ -224,7 +224,7 @@ class NS16550aRaw:
         registers = self.registers
         return [
             guarding(registers.iir, IIR_ID, Iir.RECEIVED_DATA),
-            guarding(registers.lsr, CHARACTER_ERRORS | Lsr.FIFO_ERROR, 0),
+            guarding(registers.lsr, CHARACTER_ERRORS | Lsr.ERROR_IN_RCVR_FIFO, 0),
             *[reading(registers.rbr)] * characters,
         ]
 

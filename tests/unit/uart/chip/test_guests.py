@@ -117,14 +117,14 @@ def test_linux_finds_a_16550a(guest: Guest) -> None:
     guest.write(LCR, EFR_BANK)
     guest.write(FCR, 0)
     guest.write(LCR, 0)
-    guest.write(FCR, Fcr.ENABLE)
+    guest.write(FCR, Fcr.FIFO_ENABLE)
     assert guest.read(IIR) >> 6 == 3
 
 
 @pytest.mark.parametrize("lcr", [DLAB, EFR_BANK])
 def test_linux_finds_no_enhanced_feature_register(guest: Guest, lcr: int) -> None:
     """autoconfig_16550a: a chip that has one (16650 and later) would show 0."""
-    guest.write(FCR, Fcr.ENABLE)
+    guest.write(FCR, Fcr.FIFO_ENABLE)
     guest.write(LCR, lcr)
     assert guest.read(IIR) == 0xC1
 
@@ -144,7 +144,7 @@ def test_linux_finds_no_second_bank(guest: Guest) -> None:
 def test_linux_finds_no_fifo_of_64(guest: Guest, lcr: int) -> None:
     """autoconfig_16550a, TI16750: bit 5 of IIR would follow that of FCR."""
     guest.write(LCR, lcr)
-    guest.write(FCR, Fcr.ENABLE | BIG_FIFO)
+    guest.write(FCR, Fcr.FIFO_ENABLE | BIG_FIFO)
     assert guest.read(IIR) >> 5 == 6
 
 

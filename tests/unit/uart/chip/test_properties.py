@@ -158,7 +158,7 @@ prepared = st.lists(
                 writing("ier", 0x07),
                 writing("ier", 0x0F),
                 writing("fcr", 0x00),
-                writing("fcr", Fcr.ENABLE),
+                writing("fcr", Fcr.FIFO_ENABLE),
                 writing("fcr", 0xC1),
                 writing("fcr", 0x83),
                 writing("mcr", Mcr.LOOP),

@@ -93,7 +93,7 @@ def test_changing_the_mode_clears_what_was_received(fifo: bool) -> None:  # noqa
     """8.5, bit 0: when changing mode, data is automatically cleared from the FIFOs."""
     bench = make(fifo=fifo)
     bench.send(b"a")
-    bench.set(bench.registers.fcr, 0 if fifo else Fcr.ENABLE)
+    bench.set(bench.registers.fcr, 0 if fifo else Fcr.FIFO_ENABLE)
     assert not bench.get(bench.registers.lsr) & Lsr.DR
     assert bench.device.uart_counters.discarded == 1
 
@@ -102,7 +102,7 @@ def test_enabling_the_fifos_makes_room_for_what_waits() -> None:
     """8.5, bit 0: the buffer is cleared; the line goes on without a further access."""
     bench = make(fifo=False)
     bench.send(b"abc")
-    bench.set(bench.registers.fcr, Fcr.ENABLE)
+    bench.set(bench.registers.fcr, Fcr.FIFO_ENABLE)
     assert (bench.chip.receiver.level, bench.line.waiting) == (2, 0)
 
 
@@ -110,7 +110,7 @@ def test_writing_fcr_without_a_change_of_mode_keeps_the_data() -> None:
     """8.5, bit 0: only a change of mode clears; the trigger level alone can be written."""
     bench = make(trigger=1)
     bench.send(b"ab")
-    bench.set(bench.registers.fcr, Fcr.ENABLE | TRIGGER_BITS[8])
+    bench.set(bench.registers.fcr, Fcr.FIFO_ENABLE | TRIGGER_BITS[8])
     assert bench.identify() is Iir.NONE
     assert bench.read_all() == b"ab"
 
@@ -119,7 +119,7 @@ def test_the_receiver_reset_clears_the_fifo_and_itself() -> None:
     """8.5, bit 1: clears all bytes in the RCVR FIFO; the 1 is self-clearing."""
     bench = make(trigger=14)
     bench.send(b"abc")
-    bench.set(bench.registers.fcr, Fcr.ENABLE | Fcr.RESET_RECEIVER)
+    bench.set(bench.registers.fcr, Fcr.FIFO_ENABLE | Fcr.RCVR_FIFO_RESET)
     cleared = bench.get(bench.registers.lsr) & Lsr.DR
     bench.send(b"d")
     assert (cleared, bench.read_all()) == (0, b"d")
@@ -130,7 +130,7 @@ def test_the_receiver_reset_clears_errors_of_what_it_clears() -> None:
     bench = make()
     send_broken(bench, LineError.FRAMING)
     send_broken(bench, LineError.PARITY)
-    bench.set(bench.registers.fcr, Fcr.ENABLE | Fcr.RESET_RECEIVER)
+    bench.set(bench.registers.fcr, Fcr.FIFO_ENABLE | Fcr.RCVR_FIFO_RESET)
     assert bench.get(bench.registers.lsr) == Lsr.THRE | Lsr.TEMT
 
 
@@ -138,7 +138,7 @@ def test_the_receiver_reset_keeps_an_overrun() -> None:
     """Table I: INTR of receiver errors is reset by a read of LSR; an overrun has no character."""
     bench = make(ier=0)
     bench.send(bytes(17), flow=Flow.NONE)
-    bench.set(bench.registers.fcr, Fcr.ENABLE | Fcr.RESET_RECEIVER)
+    bench.set(bench.registers.fcr, Fcr.FIFO_ENABLE | Fcr.RCVR_FIFO_RESET)
     assert bench.get(bench.registers.lsr) == Lsr.OE | Lsr.THRE | Lsr.TEMT
 
 
@@ -146,7 +146,7 @@ def test_other_bits_of_fcr_count_only_with_bit_0() -> None:
     """8.5, bit 0: must be a 1 when other FCR bits are written, or they are not programmed."""
     bench = make(trigger=4)
     bench.set(bench.registers.fcr, TRIGGER_BITS[14])
-    bench.set(bench.registers.fcr, Fcr.ENABLE | TRIGGER_BITS[4])
+    bench.set(bench.registers.fcr, Fcr.FIFO_ENABLE | TRIGGER_BITS[4])
     bench.send(bytes(4))
     assert bench.identify() is Iir.RECEIVED_DATA
 
@@ -257,10 +257,13 @@ def test_lsr_bit_7_tells_an_error_anywhere_in_the_fifo() -> None:
     """8.4, bit 7: set when there is at least one error or break in the FIFO."""
     bench = make(trigger=14)
     bench.send(b"ab")
-    before = bench.get(bench.registers.lsr) & Lsr.FIFO_ERROR
+    before = bench.get(bench.registers.lsr) & Lsr.ERROR_IN_RCVR_FIFO
     send_broken(bench, LineError.FRAMING)
-    assert (before, bench.get(bench.registers.lsr) & Lsr.FIFO_ERROR) == (0, Lsr.FIFO_ERROR)
-    assert bench.get(bench.registers.lsr) & Lsr.FIFO_ERROR
+    assert (before, bench.get(bench.registers.lsr) & Lsr.ERROR_IN_RCVR_FIFO) == (
+        0,
+        Lsr.ERROR_IN_RCVR_FIFO,
+    )
+    assert bench.get(bench.registers.lsr) & Lsr.ERROR_IN_RCVR_FIFO
 
 
 def test_reading_lsr_clears_bit_7_after_the_last_error() -> None:
@@ -270,9 +273,9 @@ def test_reading_lsr_clears_bit_7_after_the_last_error() -> None:
     send_broken(bench, LineError.FRAMING)
     seen = []
     for _ in range(2):
-        seen += [bench.get(bench.registers.lsr) & Lsr.FIFO_ERROR for _ in range(2)]
+        seen += [bench.get(bench.registers.lsr) & Lsr.ERROR_IN_RCVR_FIFO for _ in range(2)]
         bench.read(1)
-    assert seen == [Lsr.FIFO_ERROR, Lsr.FIFO_ERROR, Lsr.FIFO_ERROR, 0]
+    assert seen == [Lsr.ERROR_IN_RCVR_FIFO, Lsr.ERROR_IN_RCVR_FIFO, Lsr.ERROR_IN_RCVR_FIFO, 0]
 
 
 def test_errors_are_counted_by_kind() -> None:

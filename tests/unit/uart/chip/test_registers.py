@@ -278,4 +278,4 @@ def test_the_lines_of_the_far_end_outlive_a_reset(bench: ChipRig) -> None:
 
 def test_lsr_bit_7_is_zero_in_character_mode(bench: ChipRig) -> None:
     """8.4, bit 7: in the 16450 mode this is a 0."""
-    assert not bench.get(bench.registers.lsr) & Lsr.FIFO_ERROR
+    assert not bench.get(bench.registers.lsr) & Lsr.ERROR_IN_RCVR_FIFO

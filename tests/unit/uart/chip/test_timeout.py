@@ -101,7 +101,7 @@ def test_no_other_register_clears_the_timeout(register: str) -> None:
     assert bench.identify() is Iir.CHARACTER_TIMEOUT
 
 
-@pytest.mark.parametrize("fcr", [Fcr.ENABLE | Fcr.RESET_RECEIVER, 0])
+@pytest.mark.parametrize("fcr", [Fcr.FIFO_ENABLE | Fcr.RCVR_FIFO_RESET, 0])
 def test_clearing_the_fifo_clears_the_timeout(fcr: int) -> None:
     """8.11, timeout A: at least one character is in the FIFO."""
     bench = make(trigger=14, pace=True)
@@ -183,7 +183,7 @@ def test_what_a_raised_trigger_leaves_below_it_times_out(pace: bool) -> None:  #
     bench = make(trigger=4, pace=pace)
     bench.send(b"abcd")
     bench.pass_characters(4)
-    bench.set(bench.registers.fcr, Fcr.ENABLE | TRIGGER_BITS[14])
+    bench.set(bench.registers.fcr, Fcr.FIFO_ENABLE | TRIGGER_BITS[14])
     before = bench.identify()
     bench.pass_characters(4)
     bench.clock.turn()
@@ -195,7 +195,7 @@ def test_writing_fcr_does_not_restart_the_timeout() -> None:
     bench = make(trigger=14, pace=True)
     bench.send(b"a")
     bench.pass_characters(1 + 3.9)
-    bench.set(bench.registers.fcr, Fcr.ENABLE | TRIGGER_BITS[8])
+    bench.set(bench.registers.fcr, Fcr.FIFO_ENABLE | TRIGGER_BITS[8])
     bench.pass_characters(0.2)
     assert bench.identify() is Iir.CHARACTER_TIMEOUT
 

@@ -147,7 +147,7 @@ def test_the_first_interrupt_after_a_change_of_mode_is_immediate() -> None:
     """8.11, XMIT B: the first transmitter interrupt after changing FCR0 is immediate."""
     bench = make(fifo=False)
     before = bench.identify()
-    bench.set(bench.registers.fcr, Fcr.ENABLE)
+    bench.set(bench.registers.fcr, Fcr.FIFO_ENABLE)
     assert (before, bench.identify(), bench.identify()) == (Iir.NONE, Iir.THR_EMPTY, Iir.NONE)
 
 
@@ -173,7 +173,7 @@ def test_the_transmitter_reset_clears_the_fifo_and_not_the_shift_register() -> N
     """8.5, bit 2: clears all bytes in the XMIT FIFO; the shift register is not cleared."""
     bench = make()
     bench.write(b"abc")
-    bench.set(bench.registers.fcr, Fcr.ENABLE | Fcr.RESET_TRANSMITTER)
+    bench.set(bench.registers.fcr, Fcr.FIFO_ENABLE | Fcr.XMIT_FIFO_RESET)
     assert status(bench) == Lsr.THRE
     assert bench.identify() is Iir.THR_EMPTY
     bench.pass_characters(5)
