@@ -9,6 +9,8 @@ the others, and calls that wait for one another must not deadlock. Two rules see
 - Any other call may block as well: a write reads from the caller's iterable. If a call has queued
   for STARVED_SECONDS and nothing has ended in that time, it gets a thread beyond the limit.
 
+A process that is forked has none of these threads: it begins anew, without work.
+
 Invariant: the fields of `Threads` are read and changed under its lock.
 """
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 import threading
 import time
 from collections import deque
@@ -56,6 +59,11 @@ class Work(Generic[Result]):
         """Run the call on this thread, and hand its outcome to the event loop."""
         try:
             result = self._function()
+        except StopIteration as error:
+            # A future does not take it: it would end the coroutine that awaits the call.
+            wrapped = RuntimeError("the awaited call raised StopIteration")
+            wrapped.__cause__ = error
+            self._settle(self.outcome.set_exception, wrapped)
         except BaseException as error:  # noqa: BLE001 - it is raised in the task
             self._settle(self.outcome.set_exception, error)
         else:
@@ -75,6 +83,10 @@ class Threads:
     """Daemon threads, so that a call that never ends does not keep the process from ending."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Start with no thread and no work, also in a process that was just forked."""
         self._change = threading.Condition()
         self._queue: deque[Work[Any]] = deque()
         self._granted: deque[Work[Any]] = deque()
@@ -83,8 +95,20 @@ class Threads:
         self._busy = 0
         self._last_end = 0.0
 
+    @property
+    def idle(self) -> int:
+        """How many threads have no work."""
+        with self._change:
+            return self._idle
+
+    @property
+    def busy(self) -> int:
+        """How many threads have work that does not wait for others."""
+        with self._change:
+            return self._busy
+
     def submit(self, work: Work[Any]) -> None:
-        """Start work, or let it queue."""
+        """Start work, or let it queue. Errors: RuntimeError if the thread for it can't start."""
         with self._change:
             if work.waits or self._busy < THREADS:
                 self._start(work)
@@ -99,17 +123,19 @@ class Threads:
             return not work.started
 
     def help(self, work: Work[Any]) -> None:
-        """Start work that still queues, unless other work has ended lately."""
+        """Start work that still queues, unless other work has ended lately.
+
+        It goes on queuing if no thread can start.
+        """
         with self._change:
             starves = time.monotonic() - self._last_end >= STARVED_SECONDS
             if starves and not work.started:
-                self._queue.remove(work)
-                self._start(work)
+                with contextlib.suppress(RuntimeError):
+                    self._start(work)
+                    self._queue.remove(work)
 
     def _start(self, work: Work[Any]) -> None:
-        """Give work to an idle thread, or to a new one."""
-        work.started = True
-        self._busy += not work.waits
+        """Give work to an idle thread, or to a new one. Errors: RuntimeError if none can start."""
         if self._idle > len(self._granted):
             self._granted.append(work)
             self._change.notify()
@@ -117,6 +143,8 @@ class Threads:
             threading.Thread(
                 target=self._run, args=(work,), name="virtmesh-client", daemon=True
             ).start()
+        work.started = True
+        self._busy += not work.waits
 
     def _run(self, work: Work[Any] | None) -> None:
         """Do one piece of work after the other."""
@@ -141,6 +169,8 @@ class Threads:
 
 
 SHARED = Threads()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=SHARED.begin)
 
 
 async def run(

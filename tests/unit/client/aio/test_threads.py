@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from virtmesh_client.aio.threads import THREADS, run, run_in
+from virtmesh_client.aio.threads import THREADS, Threads, run, run_in
 from virtmesh_client.channel import Scope
 
 if TYPE_CHECKING:
@@ -18,6 +21,24 @@ if TYPE_CHECKING:
 CALLS = 200
 SOON_SECONDS = 20.0
 """Limit for what must not take forever."""
+FORKING = """
+import asyncio, os
+from virtmesh_client.aio.threads import SHARED, run
+
+async def call(number):
+    assert await asyncio.wait_for(run(abs, number), 10) == -number
+
+asyncio.run(call(-1))
+while not SHARED.idle:
+    pass
+child = os.fork()
+if not child:
+    asyncio.run(call(-2))
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+asyncio.run(call(-3))
+"""
+"""A program whose child has to make a call although the thread that was idle is not in it."""
 
 
 class Seen:
@@ -137,3 +158,78 @@ async def test_an_error_of_the_call_is_raised_in_the_task() -> None:
     """As it is."""
     with pytest.raises(ZeroDivisionError):
         await run(partial(divmod, 1, 0))
+
+
+async def test_a_call_that_raises_stop_iteration_ends() -> None:
+    """A future can't hold that error, so another one says what happened."""
+    with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
+        async with asyncio.timeout(SOON_SECONDS):
+            await run(next, iter(()))
+
+    assert isinstance(caught.value.__cause__, StopIteration)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    """Its calls do not wait for a thread that was idle in its parent."""
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKING],
+        capture_output=True,
+        text=True,
+        timeout=SOON_SECONDS,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def refuse_threads(patch: pytest.MonkeyPatch, refused: asyncio.Event | None = None) -> None:
+    """Let the process start no more threads."""
+
+    def fail(_thread: threading.Thread) -> None:
+        if refused is not None:
+            refused.set()
+        raise RuntimeError("can't start new thread")
+
+    patch.setattr(threading.Thread, "start", fail)
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Threads:
+    """Give the calls of one test threads that no other test has used."""
+    threads = Threads()
+    monkeypatch.setattr("virtmesh_client.aio.threads.SHARED", threads)
+    return threads
+
+
+async def test_a_thread_that_cannot_start_takes_no_place(fresh: Threads) -> None:
+    """The calls fail; as many as the limit do, and later ones find all places free."""
+    seen = Seen()
+    with pytest.MonkeyPatch.context() as patch:
+        refuse_threads(patch)
+        for number in range(THREADS):
+            with pytest.raises(RuntimeError, match="can't start"):
+                await run(seen.note, number)
+
+    assert fresh.busy == 0
+    assert await run(seen.note, THREADS) == THREADS
+    assert seen.ran == [THREADS]
+
+
+@pytest.mark.usefixtures("fresh")
+async def test_a_call_that_queues_goes_on_queuing_if_no_thread_can_start(
+    gate: threading.Event,
+) -> None:
+    """It runs on a thread that is there, once that has ended its call."""
+    waiting = [asyncio.create_task(run(gate.wait, SOON_SECONDS)) for _ in range(THREADS)]
+    await asyncio.sleep(0)
+    refused = asyncio.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        refuse_threads(patch, refused)
+        queued = asyncio.create_task(run(abs, -1))
+        await refused.wait()
+        assert not queued.done()
+        gate.set()
+
+        async with asyncio.timeout(SOON_SECONDS):
+            assert await queued == 1
+    await asyncio.gather(*waiting)
