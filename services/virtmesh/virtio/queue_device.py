@@ -156,6 +156,7 @@ class QueueDevice(ABC):
         if index in self._queues:
             raise ValueError(f"queue {index} of {self.name} is served already: stop it first")
         queue = ServedQueue(index, memory, config, self.interrupt, self.counters[index])
+        queue.on_fault = self._break
         self._queues[index] = queue
         if kick is not None:
             self._kicks[index] = kick
@@ -220,7 +221,9 @@ class QueueDevice(ABC):
             self._next_turns[index] = loop.call_soon(self._serve, index)
 
     def _break(self, queue: ServedQueue, reason: str) -> None:
-        """Serve a queue no more, and ask for a reset (2.1.2)."""
+        """Serve a queue no more, and ask for a reset (2.1.2). Once: the first reason counts."""
+        if not queue.running:
+            return
         names = self.queue_names
         name = names[queue.index] if queue.index < len(names) else f"queue {queue.index}"
         log.warning("a queue is broken: the device needs a reset", queue=name, reason=reason)

@@ -16,7 +16,7 @@ from virtmesh_native import DeviceQueue
 from virtmesh_common.api.trace.v1 import trace_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from virtmesh_native import GuestMemory, Interrupt, QueueConfig, RingState
 
@@ -123,6 +123,9 @@ class Chain:
 
         `written` is the number of bytes that the device wrote into it, from the first writable byte
         on (2.7.8.2). `status` is recorded as the outcome of a request that `begin` recorded.
+
+        Nothing that the driver does to the ring makes it fail. Errors: ValueError for a chain that
+        was given back before; the queue is broken then.
         """
         if self._request is not None:
             self._record(trace_pb2.EVENT_KIND_REQUEST_END, status, 0)
@@ -146,7 +149,9 @@ class Chain:
 class ServedQueue:
     """One queue while it is served. `memory` is the driver's.
 
-    Errors of every method that looks at the ring: RingCorrupt when the driver broke it.
+    `on_fault` is told the queue and the reason when a chain can't be given back: the ring takes no
+    more then. Errors of every method that looks at the ring: RingCorrupt when the driver broke it.
+    Giving chains back does not look: it only writes.
     """
 
     def __init__(
@@ -162,7 +167,8 @@ class ServedQueue:
         self.interrupt = interrupt
         self.counters = counters
         self.running = True
-        """False once the queue is stopped, or the driver broke it."""
+        """False once the queue is stopped or broken."""
+        self.on_fault: Callable[[ServedQueue, str], None] | None = None
         self._ring = DeviceQueue(memory, config, recorder=interrupt.recorder, index=index)
         self._collecting = False
         self._malformed_before = counters.malformed
@@ -185,8 +191,16 @@ class ServedQueue:
         return Chain(self, token, readable, writable)
 
     def give_back(self, token: int, written: int) -> None:
-        """Give a chain back as used, and interrupt the driver if it asks for that."""
-        self._ring.push(token, written)
+        """Give a chain back as used, and interrupt the driver if it asks for that.
+
+        Errors: ValueError for a chain that was given back before.
+        """
+        try:
+            self._ring.push(token, written)
+        except ValueError as error:
+            if self.on_fault is not None:
+                self.on_fault(self, f"the model failed: {error!r}")
+            raise
         if not self._collecting:
             self.signal()
 

@@ -269,6 +269,48 @@ async def test_a_broken_ring_asks_for_a_reset(refused: int) -> None:
         assert len(model.held) == 1
 
 
+@pytest.mark.parametrize("refused", FORMATS, ids=FORMAT_NAMES)
+async def test_chains_are_given_back_to_a_ring_that_the_driver_broke(refused: int) -> None:
+    """The model that held them hears no error; the next look breaks the queue, once."""
+    model = HoldingModel()
+    async with driving(model, refused=refused, doorbell=DoorbellKind.MMIO) as driver:
+        for _ in range(2):
+            add(driver)
+        await ring_by_register(driver)
+        add(driver)
+        memory, layout = driver.bus.ram.guest_memory, driver.queue.layout
+        outside = (memory.size + (1 << 40)).to_bytes(8, "little")
+        for entry in range(QUEUE_SIZE):
+            memory.write(layout.descriptor_area + 16 * entry, outside)
+        model.held[0].push(model.held[0].write(b"answered"))
+        assert (model.requests, model.stopped) == (1, [])
+        for _ in range(2):
+            model.kick(REQUESTQ)
+        assert await driver.bus.read(mmio.STATUS) & Status.DEVICE_NEEDS_RESET
+        assert "outside guest memory" in (model.interrupt.fault or "")
+        model.held[1].push(model.held[1].write(b"too late"))
+    assert (model.requests, model.stopped) == (1, [REQUESTQ])
+
+
+async def test_a_held_chain_that_is_given_back_twice_breaks_its_queue() -> None:
+    """The model's caller hears of it, and the driver does not wait for ever."""
+    model = HoldingModel()
+    async with driving(model, doorbell=DoorbellKind.MMIO) as driver:
+        answer = add(driver)
+        add(driver)
+        await ring_by_register(driver)
+        model.held[0].push(model.held[0].write(b"answered"))
+        assert await answer == b"answered"
+        with pytest.raises(ValueError, match="chain 0 was given back"):
+            model.held[0].push()
+        assert await driver.bus.read(mmio.STATUS) & Status.DEVICE_NEEDS_RESET
+        assert "the model failed: ValueError" in (model.interrupt.fault or "")
+        assert model.stopped == [REQUESTQ]
+        model.held[1].push()
+        await ring_by_register(driver)
+    assert model.stopped == [REQUESTQ]
+
+
 async def test_a_model_that_fails_asks_for_a_reset() -> None:
     """Its error goes to whoever looks, and the driver does not wait for ever."""
 
