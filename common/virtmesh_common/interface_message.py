@@ -17,7 +17,9 @@ from virtmesh_common.interface import (
     RegisterSpace,
     RequestType,
 )
+from virtmesh_common.register_places import check_places
 from virtmesh_common.registers import WIDTHS, Access, Field, Register
+from virtmesh_common.virtio.mmio import MMIO_CONFIG, MMIO_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Sized
@@ -30,6 +32,8 @@ TEXT_MAX = 500
 """Longest text for people, in characters."""
 REGISTERS_MAX, FIELDS_MAX, VALUES_MAX, BANKS_MAX = 512, 2048, 4096, 16
 """Most registers, fields of all of them, named values of all of those, and banks."""
+REGISTER_MAX = MMIO_SIZE - MMIO_CONFIG
+"""Most bytes of one register: a whole configuration space. The largest that is known has 128."""
 SPACE_MAX = 1 << 16
 """Most bytes that all registers have together."""
 FEATURES_MAX, REQUESTS_MAX, METRICS_MAX, LABELS_MAX, FIGURES_MAX = 128, 256, 256, 16, 64
@@ -177,6 +181,8 @@ def parse_register(message: pb.Register) -> Register:
         raise ValueError(f"{called}: accesses are 1, 2, 4 or 8 bytes wide")
     if not message.size_bytes:
         raise ValueError(f"{called} has no bytes")
+    if message.size_bytes > REGISTER_MAX:
+        raise ValueError(f"{called}: {message.size_bytes} bytes are more than {REGISTER_MAX}")
     return Register(
         name=called,
         offset=message.offset,
@@ -237,19 +243,6 @@ def parse_type(number: int) -> MetricType:
     if number not in TYPE_OF:
         raise ValueError(f"no type of metrics has the number {number}")
     return TYPE_OF[pb.MetricType.ValueType(number)]
-
-
-def check_places(registers: Sequence[Register]) -> None:
-    """Refuse two registers of one bank that one access would mean. Errors: ValueError."""
-    taken: dict[tuple[int, str], dict[str, str]] = {}
-    for register in registers:
-        for offset in range(register.offset, register.offset + register.size):
-            for way in register.directions:
-                there = taken.setdefault((offset, way), {})
-                for bank, other in there.items():
-                    if bank == register.bank or not bank or not register.bank:
-                        raise ValueError(f"{register.name} overlaps {other}")
-                there[register.bank] = register.name
 
 
 def at_most(items: Sized, most: int, what: str) -> None:

@@ -11,7 +11,7 @@ from virtmesh_common.interface import (
     RegisterSpace,
     RequestType,
 )
-from virtmesh_common.interface_message import encode_register
+from virtmesh_common.interface_message import REGISTER_MAX, SPACE_MAX, encode_register
 from virtmesh_common.registers import Access, Field, Register, fill_reserved
 from virtmesh_common.virtio.mmio import MMIO_CONFIG
 
@@ -68,6 +68,22 @@ def one(message: pb.Register) -> pb.Interface:
     return pb.Interface(registers=[message])
 
 
+def wide_registers(size: int) -> pb.Interface:
+    """Make an interface of as many read-only registers of a size as the widest ones may be."""
+    return pb.Interface(
+        registers=[
+            pb.Register(
+                name=f"R{number}",
+                offset=size * number,
+                size_bytes=size,
+                widths_bytes=[1],
+                access=pb.REGISTER_ACCESS_READ_ONLY,
+            )
+            for number in range(SPACE_MAX // REGISTER_MAX)
+        ]
+    )
+
+
 BAD_INTERFACES = {
     "a million fields": one(pb.Register(fields=[pb.Field()] * 1_000_000)),
     "too many fields": one(register(fields=[pb.Field(name="F", width_bits=1)] * 3000)),
@@ -85,6 +101,15 @@ BAD_INTERFACES = {
         registers=[register("A"), register("B", bank="1")],
     ),
     "an endless register": one(register(size_bytes=1 << 31)),
+    "a register that is wider than a configuration space": one(
+        register(access=pb.REGISTER_ACCESS_READ_ONLY, size_bytes=0x1000 - 0x100 + 4)
+    ),
+    "a wide register over a later one": pb.Interface(
+        registers=[
+            register("A", 0x200),
+            register("B", access=pb.REGISTER_ACCESS_READ_ONLY, size_bytes=0x104),
+        ]
+    ),
     "a register without bytes": one(
         pb.Register(name="R", widths_bytes=[4], access=pb.REGISTER_ACCESS_READ_ONLY)
     ),

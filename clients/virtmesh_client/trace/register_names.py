@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from virtmesh_common.interface import Interface, RegisterSpace
+from virtmesh_common.register_places import RegisterPlaces
 from virtmesh_common.virtio import mmio
 from virtmesh_common.virtio.features import FEATURE_WORDS, name_features
 from virtmesh_common.virtio.status import status_names
@@ -125,11 +126,7 @@ class WindowNames:
     """The registers that a device describes: names by place and direction, values by fields."""
 
     def __init__(self, registers: Iterable[Register]) -> None:
-        self._at: dict[tuple[int, str], list[Register]] = {}
-        for register in registers:
-            for offset in range(register.offset, register.offset + register.size):
-                for way in register.directions:
-                    self._at.setdefault((offset, way), []).append(register)
+        self._places = RegisterPlaces(registers)
         self.bank: str | None = None
         """The bank that is in force; None while that is not known."""
 
@@ -145,7 +142,7 @@ class WindowNames:
 
     def find(self, offset: int, *, write: bool) -> list[Register]:
         """Return the registers that an access can mean: several where the bank is not known."""
-        found = self._at.get((offset, "W" if write else "R"), [])
+        found = self._places.find(offset, write=write)
         if self.bank is None:
             return found
         return [one for one in found if one.bank in {"", self.bank}]
@@ -176,16 +173,12 @@ class VirtioNames:
         if interface.space is RegisterSpace.VIRTIO_CONFIG:
             self._features = interface.feature_names
         config = [one for one in interface.registers if one.offset >= mmio.MMIO_CONFIG]
-        self._at = {
-            offset: register
-            for register in (*mmio.REGISTERS, *config)
-            for offset in range(register.offset, register.offset + register.size)
-        }
+        self._places = RegisterPlaces((*mmio.REGISTERS, *config))
         self._selected: dict[str, int] = {}
 
     def spell(self, offset: int, width: int, value: int | None, *, write: bool) -> tuple[str, str]:
         """Name a register and its value."""
-        register = self._at.get(offset)
+        register = self._find(offset, write=write)
         if register is None:
             where = offset - mmio.MMIO_CONFIG
             name = f"config[{where:#x}]" if where >= 0 else spell_offset(offset)
@@ -208,6 +201,12 @@ class VirtioNames:
     def forget(self) -> None:
         """Selectors may have been written."""
         self._selected = {}
+
+    def _find(self, offset: int, *, write: bool) -> Register | None:
+        """Return the register at an offset, even if such an access is refused."""
+        places = self._places
+        found = places.find(offset, write=write) or places.find(offset, write=not write)
+        return found[-1] if found else None
 
     def _meaning(self, register: Register, value: int, *, write: bool, whole: bool) -> str:
         """Spell a value."""

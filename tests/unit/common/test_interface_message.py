@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.interfaces import BAD_INTERFACES, TOY
+from tests.support.interfaces import BAD_INTERFACES, TOY, wide_registers
+from tests.support.steps import count_steps
 from virtmesh_common.api.device.v1 import interface_pb2 as pb
 from virtmesh_common.interface import Interface, RegisterSpace
-from virtmesh_common.interface_message import encode_interface, parse_interface
+from virtmesh_common.interface_message import REGISTER_MAX, encode_interface, parse_interface
 from virtmesh_common.uart.spec import Layout, Registers
 from virtmesh_common.virtio.mmio import REGISTERS
 
@@ -48,6 +49,19 @@ def test_what_is_out_of_bounds_is_refused_at_once(message: pb.Interface) -> None
     assert time.process_time() - began < 1
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 200
+
+
+def test_wide_registers_cost_no_more_than_narrow_ones() -> None:
+    """As many descriptions as a trace can hold are read in as many steps, whatever the widths."""
+
+    def read(message: pb.Interface) -> None:
+        for _ in range(256):
+            assert len(parse_interface(message).registers) == 17
+
+    narrow, wide = wide_registers(1), wide_registers(REGISTER_MAX)
+    steps = count_steps(lambda: read(wide))
+    assert steps == count_steps(lambda: read(narrow))
+    assert steps < 2000 * 256
 
 
 @given(st.binary(max_size=200))

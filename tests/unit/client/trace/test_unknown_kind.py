@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.interfaces import MODE, STATE, TOY
+from tests.support.interfaces import MODE, STATE, TOY, wide_registers
+from tests.support.steps import count_steps
 from tests.support.trace_events import DEVICE, DRIVER, Tape
 from virtmesh_client.kind_faces import KindFace, find_kind_face
 from virtmesh_client.trace.decode import Decoder, may_differ
 from virtmesh_client.trace.events import Event
+from virtmesh_client.trace.register_names import VirtioNames, WindowNames
 from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.interface import Interface, RegisterSpace
+from virtmesh_common.interface_message import REGISTER_MAX, parse_interface
 from virtmesh_common.registers import Access, Register
 from virtmesh_common.virtio import mmio
 
@@ -50,6 +53,22 @@ def test_registers_and_fields_have_the_names_that_the_device_gives() -> None:
         "drv <- state = 0xc",
         "drv <- config[0xf0] = 3",
     ]
+
+
+@pytest.mark.parametrize("names", [WindowNames, VirtioNames])
+def test_wide_registers_are_named_in_as_many_steps_as_narrow_ones(
+    names: type[WindowNames | VirtioNames],
+) -> None:
+    """And a byte in the middle of one is found."""
+
+    def name(size: int) -> tuple[str, str]:
+        interface = parse_interface(wide_registers(size))
+        made = VirtioNames(interface) if names is VirtioNames else WindowNames(interface.registers)
+        return made.spell(16 * size + size // 2, 1, None, write=False)
+
+    assert name(REGISTER_MAX) == (f"R16+{REGISTER_MAX // 2}", "")
+    steps = count_steps(lambda: name(REGISTER_MAX))
+    assert steps == count_steps(lambda: name(REGISTER_MAX // 2))
 
 
 def test_features_and_requests_have_the_names_that_the_device_gives() -> None:
