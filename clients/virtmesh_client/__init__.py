@@ -13,7 +13,8 @@ how many bytes were copied.
 """
 
 from virtmesh_client.address import find_address
-from virtmesh_client.aio.machine import AsyncDisk, AsyncMachine, aconnect
+from virtmesh_client.async_machine import AsyncMachine, aconnect
+from virtmesh_client.blk.aio import AsyncDisk
 from virtmesh_client.blk.disk import Disk
 from virtmesh_client.input import (
     Event,

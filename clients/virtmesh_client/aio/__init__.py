@@ -1,1 +1,1 @@
-"""The asyncio face of the client."""
+"""How blocking calls are awaited; the faces of devices and machines are made of it."""

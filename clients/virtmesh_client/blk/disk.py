@@ -9,16 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from virtmesh_client.atomic_file import new_file
-from virtmesh_client.blk.transfer import (
-    Feed,
-    account,
-    file_pieces,
-    ignore,
-    pieces,
-    read_stream,
-    remaining,
-    write_stream,
-)
+from virtmesh_client.blk.transfer import Feed, account, read_stream, write_stream
 from virtmesh_client.models import (
     CopyResult,
     DeviceCounters,
@@ -28,6 +19,7 @@ from virtmesh_client.models import (
     ImageInfo,
     RequestStats,
 )
+from virtmesh_client.streams import file_pieces, ignore, pieces, remaining
 from virtmesh_common.api.block.v1 import block_pb2, block_pb2_grpc
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as kernel_pb
@@ -38,8 +30,8 @@ from virtmesh_common.errors import DeviceLost, DeviceNotReady
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from virtmesh_client.blk.transfer import Data, Progress
     from virtmesh_client.channel import KernelChannel
+    from virtmesh_client.streams import Data, Progress
 CONFIG_SECONDS = 5.0
 """How long a driver may take to see a new capacity; another resize may come between."""
 CONFIG_POLL_SECONDS = 0.005

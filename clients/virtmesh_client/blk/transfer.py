@@ -1,4 +1,4 @@
-"""Streams of bytes between files and a disk: bounded memory, exact accounts when they fail.
+"""Streams of bytes to and from a disk: bounded memory, exact accounts when they fail.
 
 Writes use gRPC's blocking streams. Its asyncio streams lose the service's error when a send is
 under way as the service ends the call: measured, one time in four.
@@ -6,76 +6,21 @@ under way as the service ends the call: measured, one time in four.
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import stat
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, cast
 
+from virtmesh_client.streams import ignore
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as kernel_pb
 from virtmesh_common.blk.errors import BlockIOError
-from virtmesh_common.channel import CHUNK_LIMIT_BYTES
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
     from virtmesh_client.channel import Cancellable, KernelChannel
+    from virtmesh_client.streams import Progress
     from virtmesh_common.api.kernel.v1.block_device_pb2_grpc import BlockDeviceServiceStub
-
-    Data = bytes | bytearray | memoryview
-    Progress = Callable[[int], object]
-    """Called with the bytes copied so far, on the thread that copies."""
-
-
-def ignore(_done: int) -> None:
-    """Take a report of progress, and do nothing."""
-
-
-def pieces(data: Data | Iterable[Data]) -> Iterator[bytes]:
-    """Cut bytes, or an iterable of bytes, into what fits one message."""
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        data = [data]
-    for part in data:
-        view = memoryview(part).cast("B")
-        for start in range(0, len(view), CHUNK_LIMIT_BYTES):
-            yield bytes(view[start : start + CHUNK_LIMIT_BYTES])
-
-
-def file_pieces(source: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
-    """Read a binary file from where it stands, to its end or `limit` bytes.
-
-    Errors: OSError when it ends before `limit`.
-    """
-    left = limit
-    while left is None or left > 0:
-        piece = source.read(CHUNK_LIMIT_BYTES if left is None else min(left, CHUNK_LIMIT_BYTES))
-        if not piece:
-            if left:
-                name = getattr(source, "name", "the source")
-                raise OSError(
-                    errno.EIO, f"the file ended {left} bytes early: was it truncated?", str(name)
-                )
-            return
-        if left is not None:
-            left -= len(piece)
-        yield piece
-
-
-def remaining(source: BinaryIO) -> int | None:
-    """Return how many bytes a file still has, or None for a pipe or a terminal."""
-    try:
-        descriptor = source.fileno()
-    except (AttributeError, OSError):
-        return None
-    mode = os.fstat(descriptor).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-        return None
-    position = source.tell()
-    end = source.seek(0, os.SEEK_END)
-    source.seek(position)
-    return max(0, end - position)
 
 
 def account(error: BaseException, verb: str, done: int, total: int | None, offset: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh_client.kind_faces import KindFace
+from virtmesh_client.trace.kind_faces import KindFace
 from virtmesh_common.input import spec
 from virtmesh_common.interface import Interface, RegisterSpace
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Self
 
-from virtmesh_client.blk.transfer import ignore
 from virtmesh_client.serial.codecs import from_lines, to_info, to_input, to_lines, to_stats
 from virtmesh_client.serial.models import OLDEST, Gap, Output, Restarted, Sent
 from virtmesh_client.serial.outbox import CHUNK_BYTES
 from virtmesh_client.serial.patterns import UnmatchedText, as_list, spell
 from virtmesh_client.serial.terminal import SerialTerminal
 from virtmesh_client.serial.watch import SerialWatch
+from virtmesh_client.streams import ignore
 from virtmesh_common.api.uart.v1 import uart_pb2 as pb
 from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
 from virtmesh_common.errors import DeviceLost, DeviceNotReady, VirtmeshError
@@ -20,7 +20,6 @@ from virtmesh_common.uart.errors import ExpectTimeout
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from virtmesh_client.blk.transfer import Progress
     from virtmesh_client.channel import KernelChannel
     from virtmesh_client.serial.models import (
         ErrorName,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     )
     from virtmesh_client.serial.outbox import Ticket
     from virtmesh_client.serial.patterns import Match, Patterns
+    from virtmesh_client.streams import Progress
 
 TIMEOUT_SECONDS = 30.0
 """Default limit for calls that wait."""

@@ -11,8 +11,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh_client.kind_faces import find_kind_face, interface_of
 from virtmesh_client.trace.events import ACCESSES, ALWAYS, GROUPS, LOST, RESERVED_BITS, Event
+from virtmesh_client.trace.kind_faces import find_kind_face, interface_of
 from virtmesh_client.trace.register_names import (
     MAY_DIFFER,
     VirtioNames,

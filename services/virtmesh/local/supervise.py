@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from virtmesh.local import run_folder
 from virtmesh.local.child import Child
 from virtmesh.local.plan import Plan, make_plan
-from virtmesh_client.aio.machine import aconnect
+from virtmesh_client.async_machine import aconnect
 from virtmesh_client.local import rundir
 from virtmesh_client.local.exit_status import spell_exit
 from virtmesh_common.errors import BadMachine, ServiceUnavailable, VirtmeshError

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtmesh_client.atomic_file import HOLE_BYTES, data_runs, new_file
-from virtmesh_client.blk.transfer import account, file_pieces, pieces, remaining
+from virtmesh_client.blk.transfer import account
+from virtmesh_client.streams import file_pieces, pieces, remaining
 from virtmesh_common.channel import CHUNK_LIMIT_BYTES
 from virtmesh_common.errors import DeviceLost
 

@@ -21,10 +21,10 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from virtmesh_client.blk.transfer import remaining
 from virtmesh_client.cli.settings import SIZE, Settings, common, device_argument
 from virtmesh_client.cli.show import hexdump, show_json
 from virtmesh_client.sizes import spell_size
+from virtmesh_client.streams import remaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virtmesh_client.blk.transfer import file_pieces, remaining
 from virtmesh_client.cli.blk.copy import open_source, progress_bar
 from virtmesh_client.cli.serial.common import choose_port, device_option
 from virtmesh_client.cli.settings import SIZE, Settings, common
 from virtmesh_client.cli.show import show_facts, show_json
 from virtmesh_client.serial.outbox import CHUNK_BYTES
 from virtmesh_client.sizes import spell_size
+from virtmesh_client.streams import file_pieces, remaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,9 +12,9 @@ import pytest
 from tests.support.interfaces import MODE, STATE, TOY, wide_registers
 from tests.support.steps import count_steps
 from tests.support.trace_events import DEVICE, DRIVER, Tape
-from virtmesh_client.kind_faces import KindFace, find_kind_face
 from virtmesh_client.trace.decode import Decoder, may_differ
 from virtmesh_client.trace.events import Event
+from virtmesh_client.trace.kind_faces import KindFace, find_kind_face
 from virtmesh_client.trace.register_names import VirtioNames, WindowNames
 from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.interface import Interface, RegisterSpace
@@ -161,7 +161,7 @@ def test_the_driver_says_nothing_about_names() -> None:
 
 
 MODULE = """
-from virtmesh_client.kind_faces import KindFace
+from virtmesh_client.trace.kind_faces import KindFace
 from virtmesh_client.trace.register_names import WindowNames
 
 FACE = KindFace(

@@ -1,0 +1,41 @@
+"""Machines for asyncio: the methods of `Machine`, awaited (see aio/proxy.py)."""
+
+from __future__ import annotations
+
+from virtmesh_client.aio.proxy import ClosingProxy, awaited, called_as
+from virtmesh_client.blk.aio import AsyncDisk
+from virtmesh_client.input.aio import AsyncInput
+from virtmesh_client.machine import Machine, connect
+from virtmesh_client.serial.aio import AsyncSerial
+
+
+class AsyncMachine(ClosingProxy[Machine]):
+    """A connection to a machine; see `Machine` for the methods. Close it, or use `async with`.
+
+    Example:
+        async with await virtmesh_client.aconnect() as machine:
+            disk, other = machine.disk("vda"), machine.disk("vdb")
+            print(await asyncio.gather(disk.read(0, 512), other.read(0, 512)))
+    """
+
+    devices = awaited(Machine.devices)
+    interface = awaited(Machine.interface)
+    disk = called_as(AsyncDisk, Machine.disk)
+    input = called_as(AsyncInput, Machine.input)
+    serial = called_as(AsyncSerial, Machine.serial)
+    close = awaited(Machine.close)
+
+    @property
+    def address(self) -> str:
+        """The address of the kernel."""
+        return self._blocking.address
+
+
+async def aconnect(
+    address: str | None = None,
+    *,
+    timeout: float | None = None,  # noqa: ASYNC109 - for each call
+    request_id: str = "",
+) -> AsyncMachine:
+    """Connect to a machine as `connect` does; use it in an `async with`."""
+    return AsyncMachine(connect(address, timeout=timeout, request_id=request_id))
