@@ -3,9 +3,15 @@
 Usage: python -m tools.imports [--modules] [--dot]
 
 Every import statement counts: those inside functions and those for type checkers only as well.
-Exit code 1 when there is a circle of packages or of modules, or when a package imports one that is
-not below it in LAYERS. `--modules` prints the graph of modules too, `--dot` writes the graph of
-packages for Graphviz.
+Exit code 1 when there is a circle of packages, of rooms or of modules, or when a package imports
+one that is not below it in LAYERS. `--modules` prints the graph of modules too, `--dot` writes the
+graph of packages for Graphviz.
+
+A folder inside a package is a room, with all that is in it; a module that lies beside folders is a
+room of its own. The rooms of one folder must not import one another in a circle, at any depth. So
+`uart/model.py` may use `uart/chip`, and `uart/chip` may use `uart/port.py`: the own modules of a
+package may lie below its folders or above them. But if `uart/port.py` used any module of
+`uart/chip`, that would be a circle. Each room of the client library is in LAYERS, as a package is.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("common", "native/python", "services", "clients")
@@ -31,7 +37,28 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh",),
     ("virtmesh_common",),
     ("virtmesh_native",),
+    (
+        "virtmesh_client.atomic_file",
+        "virtmesh_client.channel",
+        "virtmesh_client.json_lines",
+        "virtmesh_client.local",
+        "virtmesh_client.models",
+        "virtmesh_client.sizes",
+        "virtmesh_client.streams",
+        "virtmesh_client.tail",
+        "virtmesh_client.testing",
+    ),
+    ("virtmesh_client.address", "virtmesh_client.interface"),
+    ("virtmesh_client.trace",),
+    ("virtmesh_client.aio",),
+    ("virtmesh_client.blk", "virtmesh_client.input", "virtmesh_client.serial"),
+    ("virtmesh_client.machine",),
+    ("virtmesh_client.async_machine",),
     ("virtmesh_client",),
+    ("virtmesh_client.guest",),
+    ("virtmesh_client.top",),
+    ("virtmesh_client.cli",),
+    ("virtmesh_client.__main__",),
     ("virtmesh.telemetry",),
     ("virtmesh.rpc", "virtmesh.dashboards"),
     ("virtmesh.mmio",),
@@ -47,13 +74,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh.local",),
 )
 """Packages, lowest first. A package imports from layers below its own; the packages of one layer
-do not import one another. `virtmesh` itself is the folder of its packages, and imports nothing."""
+do not import one another. `virtmesh` itself is the folder of its packages, and imports nothing;
+`virtmesh_client` is the module of the names that scripts use."""
+SPLIT = ("virtmesh", "virtmesh_client")
+"""Folders whose rooms are packages of LAYERS."""
 FORBIDDEN: Mapping[str, tuple[str, ...]] = {
     "virtmesh_client": ("virtmesh", "virtmesh_native"),
 }
-"""Distributions that a package must not need, although no layer forbids it."""
-ONLY_FOR_CLIENTS = ("virtmesh_client", "virtmesh.local", "virtmesh.testing")
-"""Packages that may import the client library: no service needs it to run."""
+"""Distributions that a distribution must not need, although no layer forbids it."""
+ONLY_FOR_CLIENTS = ("virtmesh.local", "virtmesh.testing")
+"""What may import the client library, beside itself: no service needs it to run."""
 
 Edge = tuple[str, str]
 
@@ -71,6 +101,11 @@ class Graph:
         pairs = ((package_of(source), package_of(target)) for source, target in self.edges)
         return Counter((source, target) for source, target in pairs if source != target)
 
+    @cached_property
+    def rooms(self) -> frozenset[Edge]:
+        """Edges between the rooms of one folder."""
+        return frozenset(rooms_of(source, target) for source, target in self.edges)
+
 
 @dataclass
 class Faults:
@@ -78,19 +113,36 @@ class Faults:
 
     module_circles: list[list[str]] = field(default_factory=list)
     package_circles: list[list[str]] = field(default_factory=list)
+    room_circles: list[list[str]] = field(default_factory=list)
+    """Circles of rooms that are not circles of modules as well."""
     upward: list[Edge] = field(default_factory=list)
     """Imports, by module, of a package that is not below the importer's."""
     unplaced: list[str] = field(default_factory=list)
     """Packages that are in no layer."""
 
     def __bool__(self) -> bool:
-        return bool(self.module_circles or self.package_circles or self.upward or self.unplaced)
+        found = (self.module_circles, self.package_circles, self.room_circles)
+        return any(found) or bool(self.upward or self.unplaced)
 
 
 def package_of(module: str) -> str:
     """Return the package of LAYERS that a module belongs to."""
     parts = module.split(".")
-    return ".".join(parts[:2]) if parts[0] == "virtmesh" else parts[0]
+    return ".".join(parts[:2]) if parts[0] in SPLIT else parts[0]
+
+
+def rooms_of(source: str, target: str) -> Edge:
+    """Return the rooms that two modules are in, in the innermost folder that holds both."""
+    ours, theirs = source.split("."), target.split(".")
+    depth = 0
+    while depth < min(len(ours), len(theirs)) and ours[depth] == theirs[depth]:
+        depth += 1
+    return room_at(ours, depth), room_at(theirs, depth)
+
+
+def room_at(parts: Sequence[str], depth: int) -> str:
+    """Return the room of a module in the folder that so many names lead to."""
+    return ".".join(parts[: depth + 1] if depth < len(parts) else [*parts, "__init__"])
 
 
 def read_graph(root: Path = ROOT) -> Graph:
@@ -146,9 +198,11 @@ def find_faults(graph: Graph) -> Faults:
     """Find circles, arrows that point upward, and packages without a layer."""
     level = {name: number for number, layer in enumerate(LAYERS) for name in layer}
     present = {package_of(module) for module in graph.modules}
+    of_modules, of_packages = circles(graph.edges), circles(graph.packages)
     return Faults(
-        module_circles=circles(graph.edges),
-        package_circles=circles(graph.packages),
+        module_circles=of_modules,
+        package_circles=of_packages,
+        room_circles=[one for one in circles(graph.rooms) if one not in of_modules + of_packages],
         upward=sorted(edge for edge in graph.edges if points_upward(edge, level)),
         unplaced=sorted(present - set(level)),
     )
@@ -159,10 +213,10 @@ def points_upward(edge: Edge, level: Mapping[str, int]) -> bool:
     source, target = map(package_of, edge)
     if source == target:
         return False
-    if target == "virtmesh_client":
+    ours, theirs = source.split(".")[0], target.split(".")[0]
+    if theirs == "virtmesh_client" != ours:
         return source not in ONLY_FOR_CLIENTS
-    distribution = target.split(".")[0]
-    if distribution in FORBIDDEN.get(source, ()):
+    if theirs in FORBIDDEN.get(ours, ()):
         return True
     return level.get(target, len(LAYERS)) >= level.get(source, -1)
 
@@ -225,6 +279,8 @@ def show_faults(faults: Faults) -> Iterator[str]:
     """Spell what is wrong, an edge or a circle a line."""
     for circle in faults.package_circles:
         yield f"circle of packages: {', '.join(circle)}"
+    for circle in faults.room_circles:
+        yield f"circle of rooms: {', '.join(circle)}"
     for circle in faults.module_circles:
         yield f"circle of modules: {', '.join(circle)}"
     for source, target in faults.upward:
