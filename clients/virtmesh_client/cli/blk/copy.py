@@ -5,68 +5,25 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from virtmesh_client.cli.settings import SIZE, Settings, common, device_argument
 from virtmesh_client.cli.show import hexdump, show_json
+from virtmesh_client.cli.sources import STANDARD, open_source, progress_bar
 from virtmesh_client.sizes import spell_size
 from virtmesh_client.streams import remaining
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from virtmesh_client.models import CopyResult
 
-STANDARD = "-"
 JSON_READ_LIMIT = 16 << 20
 """Limit of a read with --json, which keeps all data in memory."""
-
-
-@contextlib.contextmanager
-def progress_bar(
-    settings: Settings, title: str, total: int | None
-) -> Iterator[Callable[[int], object]]:
-    """Show a progress bar on standard error while the body runs, if that is a terminal.
-
-    Yields a function that gets the number of bytes done.
-    """
-    if not settings.progress:
-        yield lambda _done: None
-        return
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task(title, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-@contextlib.contextmanager
-def open_source(name: str) -> Iterator[BinaryIO]:
-    """Open a file, or standard input for "-", unbuffered."""
-    source: int | str = sys.stdin.fileno() if name == STANDARD else name
-    with open(source, "rb", buffering=0, closefd=name != STANDARD) as file:
-        yield cast("BinaryIO", file)
 
 
 def open_output() -> BinaryIO:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virtmesh_client.cli.blk.copy import open_source, progress_bar
 from virtmesh_client.cli.serial.common import choose_port, device_option
 from virtmesh_client.cli.settings import SIZE, Settings, common
 from virtmesh_client.cli.show import show_facts, show_json
+from virtmesh_client.cli.sources import open_source, progress_bar
 from virtmesh_client.serial.outbox import CHUNK_BYTES
 from virtmesh_client.sizes import spell_size
 from virtmesh_client.streams import file_pieces, remaining
