@@ -30,6 +30,8 @@ SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh deploy/offline/*.sh)
 NATIVE_SOURCES := $(shell find native -name target -prune -o -name fuzz -prune -o -type f \
 	\( -name '*.rs' -o -name '*.toml' -o -name Cargo.lock -o -name '*.py' -o -name '*.pyi' \) -print)
 DISTRIBUTIONS := common clients services
+# compare.py is a tool that the others are given to.
+BENCHES := $(patsubst tests/bench/%.py,tests.bench.%,$(filter-out %/compare.py,$(wildcard tests/bench/*.py)))
 EXAMPLES := $(basename $(notdir $(wildcard native/*/examples/*_bench.rs)))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -117,7 +119,7 @@ lock: needs-setup $(STAMPS)/development ## lock the dependencies of pyproject.to
 
 bench: setup ## run the benchmarks; they print ratios and assert nothing
 	for example in $(EXAMPLES); do $(CARGO) run $(MANIFEST) --release --quiet --example "$$example"; done
-	shopt -s nullglob; for bench in tests/bench/*.py; do $(BIN)/python "$$bench"; done
+	for bench in $(BENCHES); do $(BIN)/python -m "$$bench"; done
 
 wheels: setup ## build the four distributions as wheels, into dist/
 	rm -rf dist && mkdir dist

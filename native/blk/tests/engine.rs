@@ -7,11 +7,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{BASE, FEATURES, guest_ram, header, image_file, options};
+use common::{BASE, FEATURES, guest_ram, header, image_file, options, reads_from_page_cache};
 use virtmesh_blk::engine::{CompletionSink, Job};
 use virtmesh_blk::request::{Request, Used};
 use virtmesh_blk::spec::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN};
-use virtmesh_blk::transfer::read_cached;
 use virtmesh_blk::{Disk, Engine, Image, SyncEngine};
 use virtmesh_device::now;
 use virtmesh_ring::{Chain, Segment};
@@ -181,19 +180,6 @@ fn an_engine_that_is_dropped_executes_what_it_took() {
     engine.submit(&mut jobs, false, &mut done);
     drop(engine);
     assert_eq!((counter.0.load(Ordering::SeqCst), done.len()), (40, 0));
-}
-
-/// Whether temporary files can be read from the page cache alone (`RWF_NOWAIT`). Those on overlay,
-/// the file system of containers, can't.
-fn reads_from_page_cache() -> bool {
-    let file = image_file(&[1; 4096]);
-    let mut data = [0; 4096];
-    let piece = libc::iovec {
-        iov_base: data.as_mut_ptr().cast(),
-        iov_len: data.len(),
-    };
-    // SAFETY: the piece is all of `data`, which outlives the call.
-    unsafe { read_cached(file.as_file(), &[piece], 4096, 0) }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use common::{BASE, guest_ram, image_file};
+use common::{BASE, guest_ram, image_file, reads_from_page_cache};
 use virtmesh_blk::buffer::Buffer;
 use virtmesh_blk::{Image, ImageError, ResizeError};
 use virtmesh_ring::{GuestRam, Segment};
@@ -201,6 +201,11 @@ fn what_is_in_the_page_cache_is_read_without_waiting() {
     let ram = guest_ram(1 << 20);
     let image = open(file.path()).unwrap();
     let target = buffer(&ram, &[0; 4096]);
+    if !reads_from_page_cache() {
+        // Nothing is known to be there, so every read is one that may wait.
+        assert!(!image.read_cached(&target, 0));
+        return;
+    }
     assert!(image.read_cached(&target, 0));
     assert_eq!(target.to_vec().unwrap(), [7; 4096]);
     // Never a part: the caller would have to go on from there.

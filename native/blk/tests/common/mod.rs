@@ -35,6 +35,21 @@ pub fn sealed_memory(size: u64) -> File {
     file
 }
 
+/// Whether temporary files can be read from the page cache alone (`RWF_NOWAIT`). Those on overlay,
+/// the file system of containers, can't.
+pub fn reads_from_page_cache() -> bool {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&[1; 512]).unwrap();
+    let mut data = [0; 512];
+    let piece = libc::iovec {
+        iov_base: data.as_mut_ptr().cast(),
+        iov_len: data.len(),
+    };
+    // SAFETY: the piece is all of `data`, which outlives the call.
+    let read = unsafe { libc::preadv2(file.as_raw_fd(), &raw const piece, 1, 0, libc::RWF_NOWAIT) };
+    read == 512
+}
+
 /// Guest memory of one region at [`BASE`].
 pub fn guest_ram(size: u64) -> GuestRam {
     let file = sealed_memory(size);
