@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
-import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh import machine as machine_file
 from virtmesh.kinds import DeviceKind, find_kind
+from virtmesh.local.module_process import module_argv
 from virtmesh_common.channel import UNIX_PATH_LIMIT
 from virtmesh_common.errors import BadMachine
 
@@ -73,12 +73,13 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
     taken: set[int] = set()
     devices = tuple(_device(entry, taken) for entry in machine.devices)
     metrics = pick_port(machine.kernel.metrics or "", taken)
-    argv = ["-m", "virtmesh.kernel.main", "--machine", str(file), "--run-dir", str(run_dir)]
+    options = ["--machine", str(file), "--run-dir", str(run_dir)]
     for address in machine.kernel.listen:
-        argv += ["--listen", address]
+        options += ["--listen", address]
     if metrics:
-        argv += ["--metrics", metrics]
-    kernel = Command("kernel", "kernel", (sys.executable, *argv), machine.kernel.listen[0], metrics)
+        options += ["--metrics", metrics]
+    argv = module_argv("virtmesh.kernel.main", *options)
+    kernel = Command("kernel", "kernel", argv, machine.kernel.listen[0], metrics)
     return Plan(name or machine.name, run_dir, devices, kernel)
 
 
@@ -224,5 +225,5 @@ def _device(entry: machine_file.DeviceEntry, taken: set[int]) -> Command:
             )
     metrics = pick_port(entry.metrics or "", taken)
     entry = replace(entry, metrics=metrics or None)
-    argv = (sys.executable, "-m", "virtmesh.host.main", *entry.arguments())
+    argv = module_argv("virtmesh.host.main", *entry.arguments())
     return Command(entry.name, entry.kind, argv, entry.endpoint, metrics)
