@@ -66,7 +66,13 @@ def hide() -> None:
 
 def forbid_services() -> None:
     """Let nothing of the package `virtmesh` be imported, and add no command of it."""
-    importlib.metadata.entry_points = lambda **_: ()  # type: ignore[assignment]
+    installed = importlib.metadata.entry_points
+
+    def without_services(*, group: str, **wanted: str) -> list[importlib.metadata.EntryPoint]:
+        points = installed(group=group).select(**wanted)
+        return [point for point in points if point.module.partition(".")[0] != "virtmesh"]
+
+    importlib.metadata.entry_points = without_services  # type: ignore[assignment]
     sys.modules["virtmesh"] = None  # type: ignore[assignment]
 
 
