@@ -1,8 +1,8 @@
 """The command `virtmesh` for tests: machines of real processes, each in a folder of its own.
 
 with own_folder() as virtmesh:
-virtmesh.up("--disk", "disk.img,size=16M")
-assert virtmesh("blk", "info", "vda", "--json").returncode == 0
+    virtmesh.up("--disk", "disk.img,size=16M")
+    assert virtmesh("blk", "info", "vda", "--json").returncode == 0
 """
 
 from __future__ import annotations
