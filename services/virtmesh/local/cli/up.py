@@ -18,7 +18,8 @@ import click
 from virtmesh import machine as machine_file
 from virtmesh.local import run_folder
 from virtmesh.local.module_process import module_argv
-from virtmesh.local.plan import Plan, check_host, make_plan, quick_machine
+from virtmesh.local.plan import Plan, check_host, make_plan
+from virtmesh.local.quick_machine import quick_machine
 from virtmesh.local.supervise import Event, supervise
 from virtmesh_client.cli.local import run_dir_option, show_state
 from virtmesh_client.cli.settings import Settings, common
