@@ -14,7 +14,7 @@ import select
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -68,8 +68,8 @@ def forbid_services() -> None:
     """Let nothing of the package `virtmesh` be imported, and add no command of it."""
     installed = importlib.metadata.entry_points
 
-    def without_services(*, group: str, **wanted: str) -> list[importlib.metadata.EntryPoint]:
-        points = installed(group=group).select(**wanted)
+    def without_services(**wanted: Any) -> list[importlib.metadata.EntryPoint]:
+        points: Any = installed(**wanted)
         return [point for point in points if point.module.partition(".")[0] != "virtmesh"]
 
     importlib.metadata.entry_points = without_services  # type: ignore[assignment]
