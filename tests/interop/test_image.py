@@ -17,7 +17,7 @@ def test_an_image_that_is_too_small_leaves_everything_as_it_was(cli: Cli) -> Non
 
     assert ran.returncode == 1
     assert "do not fit into a file system of 1024 KiB" in ran.stderr
-    assert "give more with --size" in ran.stderr
+    assert "choose a larger --size" in ran.stderr
     assert (cli.folder / "root.img").read_text() == "old"
     assert [path.name for path in cli.folder.iterdir()] == ["root.img"]
 
@@ -33,8 +33,8 @@ def test_an_image_is_described_as_json(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere/root.img",), "virtmesh: nowhere: no such folder: make it first\n"),
-        ((".", "--force"), "virtmesh: .: it is a folder: give a file\n"),
+        (("nowhere/root.img",), "virtmesh: nowhere: the folder does not exist: make it first\n"),
+        ((".", "--force"), "virtmesh: .: this is a folder: give the path of a file\n"),
         (
             ("root.img", "--with", "no-such"),
             "virtmesh: the program 'no-such' is not on this host: install it, or give its path\n",

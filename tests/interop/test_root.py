@@ -185,7 +185,7 @@ def test_a_script_that_stops_the_guest_has_no_status(rooted: Cli) -> None:
 
     assert ran.stdout == "done\n"
     assert ran.returncode == 1
-    assert "let the script end" in ran.stderr
+    assert "do not power off in the script" in ran.stderr
 
 
 def test_a_guest_whose_runner_is_killed_leaves_the_disk_to_the_next(rooted: Cli) -> None:

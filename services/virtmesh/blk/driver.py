@@ -141,6 +141,10 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
     async def begin(self, request: BlkReq, operation: Operation) -> None:
         """Give a request to the device, as soon as there is a slot for it."""
         slot = await self.slots.take()
+        if operation.error is not None:  # It came while this request waited for its slot.
+            self.slots.give(slot)
+            operation.ended()
+            return
         try:
             token = self._add(slot, request)
         except BaseException:

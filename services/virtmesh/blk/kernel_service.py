@@ -171,8 +171,7 @@ class _WriteStream:
             raise failed from error
         finally:
             taking.cancel()
-            # Nothing of a stream outlives its call.
-            await asyncio.gather(taking, *self._writing, return_exceptions=True)
+            await self._writes_ended(taking)
 
     async def _take(self, messages: AsyncIterator[pb.WriteRequest]) -> None:
         """Begin a write for each message, as far as there is room; None ends the queue."""
@@ -208,6 +207,17 @@ class _WriteStream:
             self.written += size
             await self._report()
             begun = await self._begun.get()
+
+    async def _writes_ended(self, taking: asyncio.Task[None]) -> None:
+        """Wait for the writes that have begun. Cancelling this wait cancels none of them.
+
+        `asyncio.gather` would pass the cancellation on: the ranges of a write would be free while
+        the device still has its requests.
+        """
+        ended, _ = await asyncio.wait({taking, *self._writing})
+        for task in ended:
+            if not task.cancelled():
+                task.exception()  # It is reported already, or follows from one that is.
 
     async def _report(self) -> None:
         """Tell the client how far the write is."""

@@ -37,7 +37,7 @@ class Pool(Generic[T]):
         turn: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
-            return await turn
+            thing = await turn
         except asyncio.CancelledError:
             # The thing may have been handed over just before the cancellation.
             if turn.done() and not turn.cancelled() and turn.exception() is None:
@@ -45,6 +45,9 @@ class Pool(Generic[T]):
             raise
         finally:
             self.waits.observe(monotonic() - begun)
+        if self._broken is not None:  # `fail` came after the thing was handed over.
+            raise self._broken()
+        return thing
 
     def give(self, thing: T) -> None:
         """Give a thing back."""

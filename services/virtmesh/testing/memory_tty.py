@@ -1,4 +1,4 @@
-"""A serial port in memory: for what stands on a tty, without a driver and a device."""
+"""A serial port in memory, for tests of code that uses a tty. It needs no driver and no device."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 class MemoryTty:
-    """A port whose far end is the test: `type` sends to it, `until` waits for what it sends.
+    """A serial port whose far end is the test.
 
-    While `open_for_output` is cleared, its transmit queue is full.
+    `type` sends to the port; `until` waits for output of the port. While `open_for_output` is not
+    set, the transmit queue is full and `write` waits.
     """
 
     def __init__(self, name: str = "serial") -> None:
@@ -23,7 +24,7 @@ class MemoryTty:
         self.on_break: Callable[[], object] = lambda: None
         self.overruns_seen = 0
         self.sent = bytearray()
-        """What it has sent."""
+        """Output of the port that `until` has not consumed."""
         self.open_for_output = asyncio.Event()
         self.open_for_output.set()
         self._typed = bytearray()
@@ -32,17 +33,17 @@ class MemoryTty:
 
     @property
     def unread(self) -> int:
-        """Bytes that nobody has read."""
+        """Number of bytes that were typed and not read."""
         return len(self._typed)
 
     async def type(self, data: bytes | str) -> None:
-        """Send to it."""
+        """Send data to the port."""
         async with self._news:
             self._typed += data.encode() if isinstance(data, str) else data
             self._news.notify_all()
 
     async def until(self, text: str) -> str:
-        """Wait until it has sent a text; return everything up to its end, and forget that."""
+        """Wait for a text in the output; return and consume the output up to the end of it."""
         wanted = text.encode()
         async with self._news:
             await self._news.wait_for(lambda: wanted in self.sent)
@@ -52,18 +53,18 @@ class MemoryTty:
             return seen
 
     async def until_read(self) -> None:
-        """Wait until everything that was sent to it is read."""
+        """Wait until everything that was typed is read."""
         async with self._news:
             await self._news.wait_for(lambda: not self._typed)
 
     async def lose(self, error: VirtmeshError) -> None:
-        """Fail every read and write from now on."""
+        """Make every later read and write fail with an error."""
         async with self._news:
             self._error = error
             self._news.notify_all()
 
     async def read(self, limit: int = 1 << 16) -> bytes:
-        """Return what was typed; wait for it."""
+        """Return typed bytes, at most `limit`; wait until there are some."""
         async with self._news:
             await self._news.wait_for(lambda: self._typed or self._error)
             self._check()
@@ -73,7 +74,7 @@ class MemoryTty:
             return data
 
     async def write(self, data: bytes) -> None:
-        """Take output."""
+        """Send output; wait while `open_for_output` is not set."""
         await self.open_for_output.wait()
         async with self._news:
             self._check()
@@ -81,10 +82,10 @@ class MemoryTty:
             self._news.notify_all()
 
     def set_kernel_queue(self, *, on: bool) -> None:
-        """Note whether the queue is to be used."""
+        """Note whether the queue of the kernel is used."""
         self.kernel_queue = on
 
     def _check(self) -> None:
-        """Raise what it was lost with."""
+        """Raise the error that `lose` set, if any."""
         if self._error is not None:
             raise self._error.again()

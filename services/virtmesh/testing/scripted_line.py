@@ -1,4 +1,4 @@
-"""UartService over gRPC, without a device: for clients, whose machine does what the test says.
+"""UartService over gRPC without a device, for tests of clients. The test plays the machine.
 
 async with serving_line(address) as line:       # in this event loop
     line.say(b"login: ")
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 SECONDS = 20.0
-"""How long a blocking call of a test may take."""
+"""Longest time of a blocking call of a test."""
 
 
 @dataclass(eq=False)
@@ -49,7 +49,7 @@ class ScriptedSerial:
 
     @property
     def uart_counters(self) -> UartCounters:
-        """What the line has counted."""
+        """The counters of the line."""
         port = self.line.port
         return UartCounters(
             received=len(port.heard),
@@ -60,7 +60,7 @@ class ScriptedSerial:
 
 @asynccontextmanager
 async def serving_device(device: ScriptedSerial, address: str) -> AsyncIterator[UartService]:
-    """Serve a device for a while; its streams end with SHUTTING_DOWN."""
+    """Serve a device inside the `async with` block. At its end streams end with SHUTTING_DOWN."""
     server = Server([address])
     service = UartService(device)
     service.add_to(server.grpc)
@@ -76,7 +76,7 @@ async def serving_device(device: ScriptedSerial, address: str) -> AsyncIterator[
 async def serving_line(
     address: str, scrollback_bytes: int = SCROLLBACK_BYTES
 ) -> AsyncIterator[MemoryLine]:
-    """Serve a new line for a while."""
+    """Serve a new line inside the `async with` block."""
     line = MemoryLine()
     device = ScriptedSerial(line, FarEnd(line, scrollback_bytes))
     async with serving_device(device, address):
@@ -84,10 +84,10 @@ async def serving_line(
 
 
 class ScriptedLine:
-    """A service in a thread, on a unix socket of its own.
+    """UartService in a thread, on a unix socket of its own.
 
-    `stop` and `start` are what a restarted device service is: a new life, another epoch, an empty
-    scrollback. `stop` and `start(anew=False)` are a connection that was lost.
+    `stop`, then `start` acts like a device service that was restarted: the epoch is new and the
+    scrollback is empty. `stop`, then `start(anew=False)` acts like a connection that was lost.
     """
 
     def __init__(self, scrollback_bytes: int = SCROLLBACK_BYTES) -> None:
@@ -113,17 +113,17 @@ class ScriptedLine:
 
     @property
     def device(self) -> ScriptedSerial:
-        """The device; touch it on the service's thread only, as `do` does."""
+        """The device. Use it on the service's thread only, as `do` does."""
         if self._device is None:
-            raise RuntimeError("not started")
+            raise RuntimeError("the service is not started: use it in a with statement")
         return self._device
 
     def start(self, *, anew: bool = True) -> None:
-        """Serve: a new life, or the old one again."""
+        """Begin to serve: a new device, or with `anew=False` the one before."""
         self._wait(self._start(anew=anew))
 
     def stop(self) -> None:
-        """End every stream and serve no more."""
+        """End every stream, and stop serving."""
         self._wait(self._stop())
 
     def do(self, function: Callable[[ScriptedSerial], Result]) -> Result:
@@ -135,23 +135,23 @@ class ScriptedLine:
         return self._wait(call())
 
     def say(self, data: bytes) -> None:
-        """Send as the machine."""
+        """Send data as the machine."""
         self.do(lambda device: device.line.say(data))
 
     def move(self, lines: PortLines) -> None:
-        """Set the lines of the machine."""
+        """Set the lines that the machine drives."""
         self.do(lambda device: device.line.move(lines))
 
     def set_format(self, line_format: LineFormat) -> None:
-        """Set the port, as a driver."""
+        """Set the format of the line, as a driver does."""
         self.do(lambda device: device.line.set_format(line_format))
 
     def take(self, room: int) -> None:
-        """Make room in the machine for so many characters."""
+        """Make room in the machine for `room` characters."""
         self.do(lambda device: device.line.port.take(room))
 
     def heard(self, count: int) -> bytes:
-        """Wait until the machine has received so many characters; return all of them."""
+        """Wait until the machine has received `count` characters; return all that it has."""
         return self._wait(self.device.line.heard(count))
 
     async def _start(self, *, anew: bool) -> None:
@@ -167,5 +167,5 @@ class ScriptedLine:
             await serving.__aexit__(None, None, None)
 
     def _wait(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine on the service's thread. Errors: TimeoutError; its own."""
+        """Run a coroutine on the service's thread. Errors: TimeoutError; those of the coroutine."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(SECONDS)

@@ -1,4 +1,4 @@
-"""The options of a serial port on the command line, and the port that is made of them."""
+"""Command-line options of a serial port, and the port made from them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from virtmesh.uart.settings import FREQUENCY, UartOptions
 from virtmesh_common.uart.spec import REG_SHIFTS, Layout
 
 FREQUENCY_MAX = 24_000_000
-"""Fastest clock that the chip takes, in Hz (8.3)."""
+"""Fastest clock of the chip, in Hz (8.3)."""
 SCROLLBACK_MAX = 1 << 30
 """Largest scrollback, in bytes."""
 
 OPTIONS = (
-    click.Option(["--pace"], is_flag=True, help="Have the line take the time of its baud rate."),
+    click.Option(["--pace"], is_flag=True, help="Send and receive characters at the baud rate."),
     click.Option(
         ["--clock"],
         type=click.IntRange(1, FREQUENCY_MAX),
@@ -31,14 +31,14 @@ OPTIONS = (
     click.Option(
         ["--auto-flow"],
         is_flag=True,
-        help="Have AFE in MCR, as later chips: RTS and CTS are handled by the chip.",
+        help="Offer AFE in MCR, as later chips do: the chip handles RTS and CTS.",
     ),
     click.Option(
         ["--reg-shift"],
         type=click.IntRange(REG_SHIFTS[0], REG_SHIFTS[-1]),
         default=0,
         show_default=True,
-        help="Registers are this power of two of bytes apart.",
+        help="Registers are 2^N bytes apart.",
     ),
     click.Option(
         ["--reg-io-width"],
@@ -52,7 +52,7 @@ OPTIONS = (
         type=Size(),
         default=SCROLLBACK_BYTES,
         show_default=True,
-        help="Output that is kept for who comes late, in bytes.",
+        help="Output that is kept for clients that come late, in bytes.",
     ),
     click.Option(
         ["--log-file"],
@@ -64,14 +64,15 @@ OPTIONS = (
 
 
 def check_options(*, reg_shift: int, reg_io_width: str | int, **values: Any) -> UartOptions:
-    """Check what click can't. Errors: click.BadParameter."""
+    """Check the values that click can't check. Errors: click.BadParameter."""
     try:
         layout = Layout(reg_shift, int(reg_io_width))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--reg-io-width") from error
     if not 0 < values["scrollback"] <= SCROLLBACK_MAX:
         raise click.BadParameter(
-            f"{values['scrollback']} is not from 1 byte to 1 GiB", param_hint="--scrollback"
+            f"{values['scrollback']} is outside the range from 1 byte to 1 GiB",
+            param_hint="--scrollback",
         )
     return UartOptions(layout=layout, **values)
 
@@ -79,6 +80,7 @@ def check_options(*, reg_shift: int, reg_io_width: str | int, **values: Any) -> 
 def make(name: str, **values: Any) -> UartDevice:
     """Make a serial port from the options of the command line.
 
-    Errors: click.BadParameter for options that make no sense; OSError for a log file.
+    Errors: click.BadParameter for values that the port can't have; OSError if the log file can't
+    be opened.
     """
     return UartDevice(name, check_options(**values))

@@ -27,6 +27,7 @@ from virtmesh_common.errors import (
     RingCorrupt,
     VirtmeshError,
 )
+from virtmesh_common.virtio import mmio
 from virtmesh_common.virtio.features import Feature
 
 if TYPE_CHECKING:
@@ -129,6 +130,25 @@ async def test_a_cancelled_request_keeps_its_slot_until_it_is_used() -> None:
         model.answer(request)
 
         assert bytes(await second) == b"s" * 512
+
+
+async def test_a_request_that_waited_while_the_device_broke_fails() -> None:
+    """A good chain and a broken one came at once: the next request never reaches the device."""
+    model = ScriptedDisk(hold=True, features=PLAIN, queue_size_max=(4,))
+    async with driving(model) as driver:
+        first = asyncio.create_task(driver.read(0, 512))
+        (held,) = await model.arrived(1)
+        second = asyncio.create_task(driver.write(512, b"x" * 512))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        model.answer(held)
+        driver.handle_irq(mmio.INTERRUPT_USED_BUFFER)
+        driver.fail(RingCorrupt("the next chain is corrupt"))
+
+        with pytest.raises(RingCorrupt):
+            await second
+        assert len(await first) == 512
+        assert driver.in_flight == 0
 
 
 async def test_tasks_wait_their_turn_when_the_ring_is_full() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from virtmesh.testing.scripted_disk import ScriptedDisk
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as pb
 from virtmesh_common.blk import spec as blk
 from virtmesh_common.blk.errors import BlockIOError
+from virtmesh_common.blk.spec import RequestStatus
 
 BLOCKS = 24
 PIECE = READ_CHUNK
@@ -134,6 +136,56 @@ async def test_a_failed_write_takes_no_more_messages() -> None:
         assert caught.value.metadata["written_bytes"] == str(10 * PIECE)
         assert client.responses[-1].written_bytes == 10 * PIECE
         assert messages.taken <= 11 + WRITE_AHEAD
+        assert disk.in_flight == 0
+
+
+async def test_a_client_that_goes_twice_cancels_no_write() -> None:
+    """Its ranges stay held until the device has answered: nobody may overtake the write."""
+    model, client, messages = make_model(), Client(room=1000), Messages(BLOCKS)
+    model.hold = True
+    async with driving(model, memory=MEMORY) as disk:
+        write = asyncio.create_task(
+            BlockDeviceService(lambda _: disk).Write(aiter(messages), client)
+        )
+        held = await model.arrived(REQUESTS * WRITE_AHEAD)
+        for _ in range(2):
+            write.cancel()
+            await settle()
+        with pytest.raises(asyncio.CancelledError):
+            await write
+        overtaking = asyncio.create_task(disk.write(0, b"later".ljust(512)))
+        await settle()
+
+        assert disk.in_flight == len(held)
+        model.hold = False
+        for request in held:
+            model.answer(request)
+        await overtaking
+        assert model.data[:PIECE] == b"later".ljust(512) + messages.data[512:]
+
+
+async def test_an_error_and_then_a_cancelled_call_cancel_no_write() -> None:
+    """The call waits for the other writes when it is cut: they go on all the same."""
+    model, client, messages = make_model(), Client(room=1000), Messages(BLOCKS)
+    model.hold = True
+    async with driving(model, memory=MEMORY) as disk:
+        write = asyncio.create_task(
+            BlockDeviceService(lambda _: disk).Write(aiter(messages), client)
+        )
+        held = await model.arrived(REQUESTS * WRITE_AHEAD)
+        first, held = held[:REQUESTS], held[REQUESTS:]
+        for request in first:
+            model.answer(request, status=RequestStatus.VIRTIO_BLK_S_IOERR)
+        await settle()
+        write.cancel()
+        with suppress(asyncio.CancelledError, BlockIOError):
+            await write
+
+        assert disk.in_flight == len(held)
+        model.hold = False
+        for request in held:
+            model.answer(request)
+        await disk.settle()
         assert disk.in_flight == 0
 
 

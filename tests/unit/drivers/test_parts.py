@@ -45,6 +45,20 @@ async def test_pool_serves_waiters_in_order() -> None:
     assert pool.waits.count == 3
 
 
+async def test_pool_that_fails_fails_whoever_was_just_served() -> None:
+    """A thing that was handed over, and that nobody has yet, is of no use any more."""
+    pool = Pool(["slot"])
+    thing = await pool.take()
+    waiting = asyncio.create_task(pool.take())
+    await settle()
+
+    pool.give(thing)
+    pool.fail(lambda: DeviceLost("gone"))
+
+    with pytest.raises(DeviceLost):
+        await waiting
+
+
 async def test_pool_loses_nothing_to_a_cancelled_waiter() -> None:
     """A thing that was handed to a task in the moment of its cancellation goes on to the next."""
     pool = Pool(["slot"])

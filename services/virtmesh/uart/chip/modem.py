@@ -1,4 +1,4 @@
-"""The modem lines: MCR, MSR, loopback of the lines (PC16550D, 8.8, 8.9)."""
+"""The modem lines: MCR, MSR and their loopback (PC16550D, 8.8, 8.9)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from virtmesh.uart.port import FarLines, PortLines
 from virtmesh_common.uart.spec import Mcr, Msr
 
 MCR_BITS = int(Mcr.DTR | Mcr.RTS | Mcr.OUT1 | Mcr.OUT2 | Mcr.LOOP)
-"""Bits that the chip has; the others are permanently 0 (8.8)."""
+"""Bits of MCR that the chip has; the others always read 0 (8.8)."""
 BOTH_EDGES = int(Msr.DCTS | Msr.DDSR | Msr.DDCD)
-"""Deltas that are set by either edge of their line; TERI only by the trailing one."""
+"""Deltas that either edge of their line sets. TERI is set by the trailing edge only."""
 DELTA_SHIFT = 4
-"""Distance of a line's bit from its delta."""
+"""Bits between a line's bit in MSR and its delta."""
 LOOPED = ((Mcr.RTS, Msr.CTS), (Mcr.DTR, Msr.DSR), (Mcr.OUT1, Msr.RI), (Mcr.OUT2, Msr.DCD))
-"""Outputs and the inputs that they are connected to in loopback (8.8, bit 4)."""
+"""Each output (MCR), and the input (MSR) that it drives in loopback (8.8, bit 4)."""
 
 
 class Modem:
-    """The lines of both directions. `auto_flow`: MCR has AFE, as the successors of the chip do."""
+    """The modem lines of both directions. `auto_flow`: MCR has AFE, as later chips do."""
 
     def __init__(self, *, auto_flow: bool) -> None:
         self._writable = MCR_BITS | (int(Mcr.AFE) if auto_flow else 0)
@@ -27,21 +27,21 @@ class Modem:
         self.loop = False
         """True in loopback."""
         self.auto_flow = False
-        """True while CTS and RTS are handled by the chip."""
+        """True while AFE is set: the chip handles CTS and RTS."""
 
     @property
     def changed(self) -> bool:
-        """True while the modem status interrupt is pending: a delta is set (8.9)."""
+        """True while a delta is set, so that the modem status interrupt is pending (8.9)."""
         return bool(self._deltas)
 
     @property
     def clear_to_send(self) -> bool:
-        """CTS, as the chip sees it."""
+        """State of CTS; in loopback that of RTS."""
         return bool(self._inputs & Msr.CTS)
 
     @property
     def lines(self) -> FarLines:
-        """The lines of the far end."""
+        """The lines that the far end drives."""
         return self._lines
 
     def write(self, value: int) -> None:
@@ -52,18 +52,18 @@ class Modem:
         self._look()
 
     def read_status(self) -> int:
-        """Read MSR: its deltas are shown once (8.9)."""
+        """Read MSR, and clear its deltas (8.9)."""
         status = self._inputs | self._deltas
         self._deltas = 0
         return status
 
     def set_lines(self, lines: FarLines) -> None:
-        """Take the lines of the far end."""
+        """Set the lines that the far end drives."""
         self._lines = lines
         self._look()
 
     def outputs(self, *, rts: bool, break_sent: bool) -> PortLines:
-        """Return the outputs: all inactive in loopback (8.8, bit 4)."""
+        """Return the outputs. In loopback all are inactive (8.8, bit 4)."""
         if self.loop:
             return PortLines()
         return PortLines(
@@ -75,12 +75,12 @@ class Modem:
         )
 
     def reset(self) -> None:
-        """Return to the state of a master reset: MSR shows the lines, and no change."""
+        """Return to the state after a master reset: MSR shows the lines, without deltas."""
         self.write(0)
         self._deltas = 0
 
     def _look(self) -> None:
-        """See whether an input has changed: in loopback, they are the outputs."""
+        """Update the inputs, and set the deltas of those that changed."""
         if self.loop:
             inputs = sum(int(line) for output, line in LOOPED if self.mcr & output)
         else:
@@ -92,6 +92,6 @@ class Modem:
 
 
 def spell_inputs(lines: FarLines) -> int:
-    """Return the bits of MSR for lines."""
+    """Return the bits of MSR for the asserted lines."""
     named = ((lines.cts, Msr.CTS), (lines.dsr, Msr.DSR), (lines.ri, Msr.RI), (lines.dcd, Msr.DCD))
     return sum(int(bit) for asserted, bit in named if asserted)

@@ -1,4 +1,4 @@
-"""A bounded queue of bytes, and a way to wait until it has changed."""
+"""A bounded queue of bytes, whose changes can be awaited."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 
 
 class ByteQueue:
-    """At most `limit` bytes, first in, first out. Runs on one event loop.
+    """A queue of at most `limit` bytes, first in, first out. For use on one event loop.
 
-    Whoever waits looks at what it waits for, calls `changed` while that is not so, and looks again:
-    there is one kind of news for all of them, and who waits longest looks first.
+    A waiter checks its condition in a loop and calls `changed` while the condition is false. Every
+    change wakes all waiters, in the order in which they began to wait.
     """
 
     def __init__(self, limit: int) -> None:
         if limit < 1:
-            raise ValueError(f"a queue of {limit} bytes holds nothing: give it 1 or more")
+            raise ValueError(f"a queue can't have a limit of {limit} bytes: use 1 or more")
         self.limit = limit
         self._bytes = bytearray()
         self._waiting: dict[asyncio.Future[None], None] = {}
@@ -24,11 +24,11 @@ class ByteQueue:
 
     @property
     def room(self) -> int:
-        """Bytes that it takes now."""
+        """Free room, in bytes."""
         return self.limit - len(self._bytes)
 
     def put(self, data: bytes | bytearray | memoryview) -> int:
-        """Append as much as there is room for; return how many bytes that was."""
+        """Append as many bytes as there is room for; return their number."""
         taken = min(len(data), self.room)
         if taken:
             self._bytes += data[:taken]
@@ -36,23 +36,23 @@ class ByteQueue:
         return taken
 
     def peek(self, limit: int) -> bytes:
-        """Return the first bytes, at most `limit`, and leave them."""
+        """Return the first bytes, at most `limit`, without removing them."""
         return bytes(self._bytes[:limit])
 
     def drop(self, count: int) -> None:
-        """Take the first bytes away."""
+        """Remove the first `count` bytes."""
         if count:
             del self._bytes[:count]
             self.wake()
 
     def get(self, limit: int) -> bytes:
-        """Take the first bytes, at most `limit`; none when there are none."""
+        """Remove and return the first bytes, at most `limit`. Returns b"" if the queue is empty."""
         data = self.peek(limit)
         self.drop(len(data))
         return data
 
     async def changed(self) -> None:
-        """Wait until something was put in or taken out, or `wake` was called."""
+        """Wait until the content changes, or until `wake` is called."""
         news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[news] = None
         try:
@@ -61,7 +61,7 @@ class ByteQueue:
             del self._waiting[news]
 
     def wake(self) -> None:
-        """Let everyone who waits look again."""
+        """Wake all waiters."""
         for news in self._waiting:
             if not news.done():
                 news.set_result(None)

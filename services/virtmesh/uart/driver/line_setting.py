@@ -1,4 +1,4 @@
-"""How a serial line is set: bits per second and of a character, and what that is in registers."""
+"""The setting of a serial line (baud rate and format), and the register values for it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from virtmesh_common.uart.spec import Lcr
 
 CLOCK_HZ = 3_686_400
-"""Clock of the port where nothing says otherwise, as on QEMU's virt board."""
+"""Clock of a port that states none, as on QEMU's virt board."""
 CLOCKS_PER_BIT = 16
-"""The baud rate generator makes 16 clocks a bit (PC16550D, 8.3)."""
+"""Clocks of the baud rate generator for each bit (PC16550D, 8.3)."""
 DIVISOR_MAX = 0xFFFF
 ERROR_MAX = 0.03
-"""Largest error of the bit rate. Half a bit over the ten of a character is 0.05, for both ends."""
+"""Largest error of the baud rate. Both ends together may be off by half a bit in ten (0.05)."""
 
 PARITIES = {
     "N": Lcr(0),
@@ -21,14 +21,14 @@ PARITIES = {
     "M": Lcr.PEN | Lcr.STICK_PARITY,
     "S": Lcr.PEN | Lcr.STICK_PARITY | Lcr.EPS,
 }
-"""Bits of LCR by parity: none, odd, even, mark, space (8.1)."""
+"""Bits of LCR for each parity: none, odd, even, mark, space (8.1)."""
 
 
 @dataclass(frozen=True)
 class LineSetting:
-    """A format of the line. `stop_half_bits` are 2, 4, or with five data bits 3.
+    """Baud rate and format of the line. `stop_half_bits` is 2 or 4; with five data bits 2 or 3.
 
-    Errors of making one: ValueError, for what the port can't do.
+    Errors: ValueError for a setting that the port can't have.
     """
 
     baud: int = 115200
@@ -39,46 +39,46 @@ class LineSetting:
 
     def __post_init__(self) -> None:
         if self.baud < 1 or self.clock_hz < 1:
-            raise ValueError(f"{self.baud} baud of a clock of {self.clock_hz} Hz are not possible")
+            raise ValueError(f"{self.baud} baud with a clock of {self.clock_hz} Hz is not possible")
         if not 5 <= self.data_bits <= 8:
-            raise ValueError(f"a character can't have {self.data_bits} bits: use 5 to 8")
+            raise ValueError(f"a character can't have {self.data_bits} data bits: use 5 to 8")
         if self.parity not in PARITIES:
             raise ValueError(f"{self.parity!r} is no parity: use one of {', '.join(PARITIES)}")
         if self.stop_half_bits not in {2, 3 if self.data_bits == 5 else 4}:
             raise ValueError(
-                f"{self.stop_half_bits / 2:g} stop bits do not go with {self.data_bits} data bits:"
+                f"{self.stop_half_bits / 2:g} stop bits can't follow {self.data_bits} data bits:"
                 f" use 1 or {1.5 if self.data_bits == 5 else 2:g}"
             )
         if abs(self.error) > ERROR_MAX:
             raise ValueError(
-                f"{self.baud} baud can't be made of a clock of {self.clock_hz} Hz:"
+                f"a clock of {self.clock_hz} Hz can't make {self.baud} baud:"
                 f" the nearest is {self.actual_baud:.0f}"
             )
 
     @property
     def divisor(self) -> int:
-        """What DLM and DLL are to hold: the nearest there is."""
+        """The divisor for DLM and DLL: the nearest one that they can hold."""
         nearest = round(self.clock_hz / (CLOCKS_PER_BIT * self.baud))
         return min(max(nearest, 1), DIVISOR_MAX)
 
     @property
     def actual_baud(self) -> float:
-        """Bits per second that the divisor makes."""
+        """Baud rate that the divisor gives, in bits per second."""
         return self.clock_hz / (CLOCKS_PER_BIT * self.divisor)
 
     @property
     def error(self) -> float:
-        """How far that is off: 0.01 is one per cent too fast."""
+        """Error of the actual baud rate: 0.01 is one per cent too fast."""
         return self.actual_baud / self.baud - 1
 
     @property
     def lcr(self) -> Lcr:
-        """What LCR is to hold."""
+        """The value for LCR."""
         stop = Lcr.STB if self.stop_half_bits > 2 else Lcr(0)
         return Lcr(self.data_bits - 5) | PARITIES[self.parity] | stop
 
     @property
     def character_s(self) -> float:
-        """How long a character takes, in seconds: start bit, data, parity, stop bits."""
+        """Time of one character, in seconds: start bit, data, parity, stop bits."""
         bits = 1 + self.data_bits + (self.parity != "N") + self.stop_half_bits / 2
         return bits / self.actual_baud

@@ -1,10 +1,10 @@
-"""The registers of an NS16550A as a driver uses them: every operation is one message.
+"""The registers of an NS16550A, as its driver uses them. Each operation is one batch.
 
-PC16550D data sheet, section 8. A burst of accesses travels as one batch, with guards where one
-access decides about the next, so nothing waits for an answer in the middle of a burst.
+PC16550D data sheet, section 8. A burst of accesses is one batch, with a guard where a value decides
+about the next access. So no operation waits for an answer in the middle of a burst.
 
-Reading LSR has effects: it clears OE, and the error bits of the oldest character in the FIFO (8.4).
-So whoever reads it, for whatever reason, keeps those bits for the character that is read next.
+Reading LSR clears OE and the error bits of the oldest character in the FIFO (8.4). So every read of
+LSR here keeps those bits for the character that is read next.
 """
 
 from __future__ import annotations
@@ -38,37 +38,37 @@ CHARACTER_ERRORS = int(Lsr.PE | Lsr.FE | Lsr.BI)
 """Bits of LSR that belong to one character."""
 OVERRUN = int(Lsr.OE)
 TRIGGER = TRIGGERS[-1]
-"""Characters in the receive FIFO that interrupt: as many as there can be, for few interrupts."""
+"""Trigger level of the receive FIFO, in characters: the highest, for few interrupts."""
 FIFOS_ON = Fcr.FIFO_ENABLE | Fcr.RCVR_TRIGGER_LSB | Fcr.RCVR_TRIGGER_MSB
 
 
 @dataclass
 class Received:
-    """Characters in order, and what was learned while they were read."""
+    """Received characters in order, with their errors."""
 
     data: bytearray = field(default_factory=bytearray)
     errors: list[tuple[int, Lsr]] = field(default_factory=list)
-    """Which of the characters came with errors (PE, FE, BI), by index, ascending."""
+    """Characters with errors (PE, FE, BI): index and errors, in ascending order."""
     cause: int | None = None
-    """What IIR identified behind the last of them, an Iir unless the device is at fault; None when
-    a character with an error is to be read."""
+    """What IIR identified after the last character: an Iir, unless the device breaks the rules.
+    None if the next character has an error."""
 
 
 class NS16550aRaw:
     """The registers of one port, over its bus. Errors of all methods: those of `Bus.access`.
 
-    Calls may overlap: batches are executed, and their answers looked at, in the order of the calls.
+    Calls may overlap: batches are executed and their answers handled in the order of the calls.
     """
 
     def __init__(self, bus: Bus, layout: Layout | None = None) -> None:
         self.bus = bus
         self.registers = registers = Registers(layout)
         self.fifo_size = 1
-        """Characters that each FIFO holds: 1 until `enable_fifos`."""
+        """Size of each FIFO, in characters: 1 until `enable_fifos`."""
         self.overruns_seen = 0
-        """Times that LSR showed OE; each stands for one lost character or more."""
+        """Number of times that LSR had OE set. Each time, one character or more was lost."""
         self.character_s = 0.0
-        """How long a character takes on the line as it is set, in seconds."""
+        """Time of one character at the current line setting, in seconds."""
         self.messages = 0
         """Batches sent."""
         self.ier = Ier(0)
@@ -79,9 +79,10 @@ class NS16550aRaw:
         """What LCR holds."""
         self._narrow = registers.layout.reg_io_width == 1
         self._flags = 0
-        """Error bits that were read, of the character that is to be read next."""
+        """Error bits of the next character, read from LSR before it."""
         self._groups = 1
-        """Groups of the next `take`, of the FIFO's size each; so too below."""
+        """Number of groups that the next `take` asks for. `_bursts` and `_pairs` are the same for
+        `write_burst` and `poll`."""
         self._bursts = 1
         self._pairs = FIFO_SIZE
         self._iir = reading(registers.iir)
@@ -91,14 +92,14 @@ class NS16550aRaw:
         self._group = self._make_group(1)
 
     async def enable_fifos(self, size: int) -> None:
-        """Empty the FIFOs, and enable them: they hold `size` characters, as the probe found."""
+        """Empty and enable the FIFOs. `size` is their size in characters, which the probe found."""
         empty = Fcr.RCVR_FIFO_RESET | Fcr.XMIT_FIFO_RESET
         await self._access([writing(self.registers.fcr, FIFOS_ON | empty)])
         self.fifo_size = size
         self._group = self._make_group(TRIGGER if size >= FIFO_SIZE else 1)
 
     async def set_line(self, setting: LineSetting) -> None:
-        """Set divisor and format; takes effect at once, whatever is under way."""
+        """Set divisor and format. They take effect at once, in the middle of a character too."""
         regs, divisor = self.registers, setting.divisor
         self.character_s = setting.character_s
         self.lcr = setting.lcr | self.lcr & Lcr.SET_BREAK
@@ -112,24 +113,24 @@ class NS16550aRaw:
         )
 
     async def set_break(self, *, on: bool) -> None:
-        """Begin or end a break: the line is held low meanwhile."""
+        """Begin or end a break. During a break the line is held low."""
         self.lcr = self.lcr | Lcr.SET_BREAK if on else self.lcr & ~Lcr.SET_BREAK
         await self._access([writing(self.registers.lcr, self.lcr)])
 
     async def set_modem(self, on: Mcr = Mcr(0), off: Mcr = Mcr(0)) -> None:  # noqa: B008 - frozen
-        """Set and clear bits of MCR: assert and drop modem lines."""
+        """Set and clear bits of MCR, which drive the modem lines."""
         self.mcr = self.mcr & ~off | on
         await self._access([writing(self.registers.mcr, self.mcr)])
 
-    async def set_interrupts(self, on: Ier = Ier(0), off: Ier = Ier(0)) -> None:  # noqa: B008 - so too
-        """Set and clear bits of IER; nothing is sent when they are so already."""
+    async def set_interrupts(self, on: Ier = Ier(0), off: Ier = Ier(0)) -> None:  # noqa: B008 - frozen
+        """Set and clear bits of IER. Sends nothing if no bit changes."""
         wanted = self.ier & ~off | on
         if wanted != self.ier:
             self.ier = wanted
             await self._access([writing(self.registers.ier, wanted)])
 
     async def identify(self) -> int:
-        """Read what interrupts (an Iir); identifying THR_EMPTY clears it (8.6, table IV)."""
+        """Read the interrupt that IIR names (an Iir). This clears THR_EMPTY (8.6, table IV)."""
         (value,) = await self._access([self._iir])
         return value & IIR_ID
 
@@ -139,27 +140,27 @@ class NS16550aRaw:
         return value & IIR_FIFO_ENABLED
 
     async def modem_status(self) -> int:
-        """Read MSR; that clears its deltas, and the modem status interrupt."""
+        """Read MSR. This clears its deltas and the modem status interrupt."""
         (value,) = await self._access([reading(self.registers.msr)])
         return value & 0xFF
 
     async def line_status(self) -> int:
-        """Read LSR; errors it shows are kept for the next character."""
+        """Read LSR. The errors that it shows are kept for the next character."""
         (value,) = await self._access([reading(self.registers.lsr)])
         self._note(value)
         return value & 0xFF
 
     async def take(self, limit: int) -> Received:
-        """Read at most `limit` characters, as long as IIR says "received data": ERBFI must be set.
+        """Read at most `limit` characters while IIR identifies received data. ERBFI must be set.
 
-        So many are in the FIFO then as its trigger level says, and none of them has an error when
-        LSR says so: they are read without further looks. The more there were the last time, the
-        more one message asks for.
+        IIR does so when the FIFO holds as many characters as its trigger level. If LSR shows no
+        error either, they are read in one run (a group). The number of groups of a batch doubles
+        each time that all of them were read.
         """
         size, wanted = len(self._group), min(self._groups, limit // (len(self._group) - 2))
         values = await self._access(self._group * wanted + [self._iir])
-        # Behind the complete groups come the IIR of the end, or IIR and LSR when a group has ended
-        # with an error: LSR was not as its guard expects.
+        # After the complete groups comes IIR alone, or IIR and LSR if the guard of LSR ended the
+        # batch: a character has an error.
         complete, rest = divmod(len(values), size)
         received = Received(cause=values[-1] & IIR_ID if rest == 1 else None)
         for start in range(0, complete * size, size):
@@ -172,9 +173,9 @@ class NS16550aRaw:
         return received
 
     async def poll(self, limit: int) -> Received:
-        """Read at most `limit` characters, as long as LSR says that there is one.
+        """Read at most `limit` characters while LSR has DR set.
 
-        Needs no interrupt; costs two accesses a character. `cause` says nothing (NONE).
+        Needs no interrupt, and two accesses for each character. `cause` is always NONE.
         """
         pairs = min(limit, self._pairs)
         values = await self._access(self._pair * pairs)
@@ -189,10 +190,10 @@ class NS16550aRaw:
         return received
 
     async def write_burst(self, data: bytes | bytearray | memoryview) -> int:
-        """Send as much of the data as the transmitter takes; return how many characters that was.
+        """Send as much of the data as the transmitter takes; return the number of characters.
 
-        A FIFO's worth each time that LSR says that the transmitter is empty; the more it took the
-        last time, the more travels in one message.
+        Each time that LSR shows THRE, a FIFO is filled. The number of these bursts in a batch
+        doubles each time that all of them were taken.
         """
         size = self.fifo_size
         chunk = data[: self._bursts * size]
@@ -211,16 +212,16 @@ class NS16550aRaw:
         return len(chunk)
 
     async def write_registers(self, accesses: Sequence[Access]) -> list[int]:
-        """Execute accesses that none of the other methods makes: those of the probe."""
+        """Execute accesses that no other method makes. The probe uses it."""
         return await self._access(accesses)
 
     async def _access(self, batch: Sequence[Access]) -> list[int]:
-        """Send one message."""
+        """Send one batch."""
         self.messages += 1
         return await self.bus.access(batch)
 
     def _make_group(self, characters: int) -> list[Access]:
-        """Make what reads so many characters: two guards, and a run of RBR."""
+        """Return the accesses that read a group of characters: two guards, then a run of RBR."""
         registers = self.registers
         return [
             guarding(registers.iir, IIR_ID, Iir.RECEIVED_DATA),
@@ -229,15 +230,15 @@ class NS16550aRaw:
         ]
 
     def _note(self, status: int) -> None:
-        """Keep what a read of LSR has cleared."""
+        """Keep the bits that a read of LSR has cleared."""
         self._flags |= status & CHARACTER_ERRORS
         if status & OVERRUN:
             self.overruns_seen += 1
 
     def _append(self, received: Received, values: Sequence[int]) -> None:
-        """Append characters; errors that were noted belong to the first of them."""
+        """Append characters. Noted errors belong to the first of them."""
         if self._flags:
             received.errors.append((len(received.data), Lsr(self._flags)))
             self._flags = 0
-        # A wide register has zeroes above its eight bits, if the device keeps to the rules.
+        # Above bit 7 a wide register reads 0, unless the device breaks the rules.
         received.data += bytes(values if self._narrow else [value & 0xFF for value in values])

@@ -1,7 +1,7 @@
-"""Is there an NS16550A, and does it work? A self-test in loopback, before anyone relies on it.
+"""The self-test of an NS16550A, in loopback, before the port is used.
 
-As kernels have done it since there were clones of this chip; what is found decides how it is
-driven. The line is cut off meanwhile (MCR bit 4), so nothing of the test is sent.
+It finds out whether the chip is there, whether it works, and whether it has FIFOs. Kernels do the
+same, since this chip has many clones. In loopback (MCR bit 4) nothing of the test reaches the line.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from virtmesh.uart.driver.raw import NS16550aRaw
 
 SCRATCH = (0x55, 0xAA)
-"""What SCR must be able to hold, one after the other."""
+"""Values that SCR must hold, one after the other."""
 PATTERN = bytes(range(0xA0, 0xA0 + FIFO_SIZE))
-"""A character of its own for each place of a FIFO."""
+"""A different character for each place of a FIFO."""
 LOOKS = 64
-"""Most looks at whether the test's characters are through."""
+"""Most reads of LSR to wait for the end of the transmission."""
 IER_BITS = int(Ier.ERBFI | Ier.ETBEI | Ier.ELSI | Ier.EDSSI)
 MODEM_BITS = int(Msr.CTS | Msr.DSR | Msr.RI | Msr.DCD)
 
 
 async def probe(raw: NS16550aRaw, clock_hz: int) -> int:
-    """Test a port; return how many characters its FIFOs hold: 16, or 1 when there are none.
+    """Test a port; return the size of its FIFOs in characters: 16, or 1 if it has none.
 
-    It is left in loopback, at its highest speed, with interrupts off and FIFOs empty.
-    Errors: DriverError, saying what is not as it should be; those of the bus.
+    The port stays in loopback, at its highest baud rate, with interrupts off and FIFOs empty.
+    Errors: DriverError, which says what is wrong; those of the bus.
     """
     await raw.set_interrupts(off=raw.ier)
     await raw.set_modem(Mcr.LOOP, off=raw.mcr)
@@ -52,7 +52,7 @@ async def probe(raw: NS16550aRaw, clock_hz: int) -> int:
 
 
 async def _test_holding(raw: NS16550aRaw) -> None:
-    """Check that IER and SCR hold what is written: something is there, and it is no 8250."""
+    """Check that IER and SCR hold what is written. A missing port fails this, and an 8250."""
     regs = raw.registers
     for register, value in [(regs.ier, IER_BITS), (regs.ier, 0), *((regs.scr, s) for s in SCRATCH)]:
         _, read = await raw.write_registers([writing(register, value), reading(register)])
@@ -64,11 +64,11 @@ async def _test_holding(raw: NS16550aRaw) -> None:
 
 
 async def _test_modem_lines(raw: NS16550aRaw) -> None:
-    """Check that the outputs come back as inputs (8.8: RTS as CTS, OUT2 as DCD in loopback)."""
+    """Check that outputs appear as inputs (8.8: in loopback RTS drives CTS, OUT2 drives DCD)."""
     await raw.set_modem(Mcr.RTS | Mcr.OUT2)
     status = await raw.modem_status() & MODEM_BITS
     await raw.set_modem(off=Mcr.RTS | Mcr.OUT2)
-    await raw.modem_status()  # so that no change is left to be told of
+    await raw.modem_status()  # clears the deltas of this test
     if status != Msr.CTS | Msr.DCD:
         raise DriverError(
             f"{raw.bus.name} is no 16550: with RTS and OUT2 looped back MSR reads {status:#04x},"
@@ -77,8 +77,8 @@ async def _test_modem_lines(raw: NS16550aRaw) -> None:
 
 
 async def _echo(raw: NS16550aRaw, pattern: bytes) -> bytes:
-    """Send characters to ourselves; return what came back."""
-    await raw.poll(2 * FIFO_SIZE)  # without FIFOs, a character from before may still be there
+    """Send characters in loopback; return the characters that were received."""
+    await raw.poll(2 * FIFO_SIZE)  # without FIFOs an older character may still be in RBR
     await raw.write_burst(pattern)
     for _ in range(LOOKS):
         if await raw.line_status() & Lsr.TEMT:

@@ -1,8 +1,8 @@
 """The far end of the line: what the machine has sent, and who watches it.
 
-A watcher is an offset into the scrollback: one that reads slowly costs nothing. When its offset
-falls out of the scrollback it is cut off, and nobody else notices. Everything but the log file's
-thread runs on the event loop's thread, so that each step is one piece.
+A watcher is an offset into the scrollback, so a slow watcher costs no memory. When the scrollback
+drops the byte at that offset, the watcher is cut off; the other watchers go on. All of this runs on
+the event loop's thread, so that no step is interrupted; only the log file has a thread of its own.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ class Beginning:
 
 @dataclass(eq=False)
 class Watcher:
-    """Somebody who is sent output. `news` is set whenever there may be something to send."""
+    """One client that receives output. `news` is set whenever there may be something to send."""
 
     offset: int
-    """First byte that it has not been sent."""
+    """Offset of the first byte that the client was not sent."""
     news: asyncio.Event
     port_lines: PortLines | None = None
-    """The latest lines that it has not been told."""
+    """The latest lines, if the client was not told of them; else None."""
     line_format: LineFormat | None = None
-    """The latest format that it has not been told."""
+    """The latest format, if the client was not told of it; else None."""
     cut: bool = False
-    """True when its offset has left the scrollback."""
+    """True once the scrollback does not hold the byte at `offset` any more."""
 
 
 class FarEnd:
     """What is plugged into the port. Implements virtmesh.uart.port.PortListener.
 
-    `scrollback_bytes` is the size of the scrollback; all output goes to `log_file` too.
+    `scrollback_bytes` is the size of the scrollback. All output is written to `log_file`, if any.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class FarEnd:
     ) -> None:
         self.line = line
         self.epoch = secrets.token_hex(8)
-        """Name of this life of the service."""
+        """Random name of this start of the service; offsets begin at 0 with it."""
         self.scrollback = Scrollback(scrollback_bytes)
         self.watchers_cut = 0
         self._log_file = log_file
@@ -73,52 +73,57 @@ class FarEnd:
 
     @property
     def watchers(self) -> int:
-        """How many watch."""
+        """Number of watchers."""
         return len(self._watchers)
 
     @property
     def log_lost_bytes(self) -> int:
-        """Output that did not get into the log file, in bytes."""
+        """Bytes of output that are missing from the log file."""
         return self._log_file.lost_bytes if self._log_file else 0
 
     def close(self) -> None:
-        """Complete the log file; may wait for the disk."""
+        """Write the rest to the log file and close it. May wait for the disk."""
         if self._log_file:
             self._log_file.close()
 
     # -- Watchers -------------------------------------------------------------------------------
 
     def begin(self, start: pb.Start) -> Beginning:
-        """Find where a stream begins. Errors: BadValue."""
+        """Return where the output of a stream begins, as `start` asks. Errors: BadValue."""
         kept = self.scrollback
         wanted = start.offset if start.HasField("offset") else None
         if wanted is None:
             tail = start.tail_bytes if start.HasField("tail_bytes") else 0
             return Beginning(max(kept.first, kept.end - tail))
         if start.HasField("tail_bytes"):
-            raise BadValue("a stream begins at an offset or with the last bytes, not with both")
+            raise BadValue("the start has both an offset and tail_bytes: send one of them")
         if start.epoch and start.epoch != self.epoch:
-            # All of this life is new to the client: what it misses is counted from its beginning.
+            # The service has started anew: the client has seen none of this output.
             return Beginning(kept.first, missed_bytes=kept.first, restarted=True)
         if wanted > kept.end:
-            raise BadValue(f"offset {wanted} is not yet written: the next one is {kept.end}")
+            raise BadValue(
+                f"offset {wanted} is past the output, which ends at offset {kept.end}: begin there"
+            )
         offset = max(wanted, kept.first)
         return Beginning(offset, missed_bytes=offset - wanted)
 
     def watch(self, offset: int, news: asyncio.Event) -> Watcher:
-        """Register a watcher, from an offset that is kept."""
+        """Register a watcher that begins at an offset which the scrollback holds."""
         watcher = Watcher(offset, news)
         self._watchers.add(watcher)
         return watcher
 
     def leave(self, watcher: Watcher) -> None:
-        """Forget a watcher, if it is there."""
+        """Remove a watcher. Does nothing if it is removed already."""
         self._watchers.discard(watcher)
 
     # -- From the machine -----------------------------------------------------------------------
 
     def output(self, characters: bytes) -> None:
-        """Keep what the machine has sent, and wake who watches: it looks on a later turn."""
+        """Append characters that the machine sent, and wake every watcher.
+
+        Watchers read in a later turn of the event loop.
+        """
         self.scrollback.append(characters)
         if self._log_file:
             self._log_file.append(characters)
@@ -129,20 +134,20 @@ class FarEnd:
                 self._cut(watcher)
 
     def port_lines_changed(self, lines: PortLines) -> None:
-        """Tell the watchers which lines the machine has moved."""
+        """Tell the watchers the new state of the lines that the machine drives."""
         for watcher in self._watchers:
             watcher.port_lines = lines
             watcher.news.set()
 
     def format_changed(self, line_format: LineFormat) -> None:
-        """Tell the watchers the format that the driver has set."""
+        """Tell the watchers the new format of the line, which the driver has set."""
         for watcher in self._watchers:
             watcher.line_format = line_format
             watcher.news.set()
 
     def _cut(self, watcher: Watcher) -> None:
-        """Cut a watcher off that is too slow."""
+        """Cut off a watcher that is too slow."""
         watcher.cut = True
         self._watchers.remove(watcher)
         self.watchers_cut += 1
-        log.info("cut off a watcher that did not keep up", offset=watcher.offset)
+        log.info("a slow watcher was cut off", offset=watcher.offset)

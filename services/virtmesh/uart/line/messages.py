@@ -1,4 +1,4 @@
-"""Messages of virtmesh.uart.v1: parsed whole into what the line knows, and spelled from it."""
+"""Messages of virtmesh.uart.v1, parsed into the values of the line, and made from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from virtmesh_common.api.uart.v1 import uart_pb2 as pb
 from virtmesh_common.errors import BadValue
 
 INPUT_LIMIT = 64 << 10
-"""Most characters of one message of input (uart.proto)."""
+"""Most bytes of input in one message (uart.proto)."""
 
 ERRORS = {
     pb.LINE_ERROR_UNSPECIFIED: LineError.NONE,
@@ -22,7 +22,7 @@ FLOWS = {pb.FLOW_UNSPECIFIED: Flow.WAIT, pb.FLOW_WAIT: Flow.WAIT, pb.FLOW_NONE: 
 
 @dataclass(frozen=True)
 class Sending:
-    """Input for the line that is possible."""
+    """Input for the line, checked."""
 
     data: bytes
     error: LineError
@@ -30,36 +30,40 @@ class Sending:
 
     @property
     def characters(self) -> int:
-        """How many characters it is on the line: a break is one."""
+        """Number of characters on the line. A break counts as one."""
         return 1 if self.error is LineError.BREAK else len(self.data)
 
 
 def parse_input(message: pb.Input) -> Sending:
-    """Check input. Errors: BadValue."""
+    """Parse input and check it. Errors: BadValue."""
     error, flow, data = ERRORS.get(message.error), FLOWS.get(message.flow), message.data
     if error is None or flow is None:
-        raise BadValue(f"error {message.error} with flow {message.flow}: not of this line")
+        raise BadValue(
+            f"error {message.error} or flow {message.flow} is unknown: use those of uart.proto"
+        )
     if len(data) > INPUT_LIMIT:
-        raise BadValue(f"{len(data)} bytes of input in one message: send at most {INPUT_LIMIT}")
+        raise BadValue(f"a message holds {len(data)} bytes of input: send at most {INPUT_LIMIT}")
     if error is LineError.BREAK and data:
-        raise BadValue(f"a break takes no data, and came with {len(data)} bytes")
+        raise BadValue(f"a break came with {len(data)} bytes of data: send it without data")
     if error in {LineError.PARITY, LineError.FRAMING} and not data:
-        raise BadValue(f"a {error.name.lower()} error needs the characters that it spoils")
+        raise BadValue(
+            f"a {error.name.lower()} error came without data: send the characters that have it"
+        )
     return Sending(data, error, flow)
 
 
 def change_lines(lines: FarLines, message: pb.Lines) -> FarLines:
-    """Return lines with the changes of a message; those that are absent stay."""
+    """Return lines with the changes of a message. A line that is absent from it stays."""
     return replace(lines, **{field.name: value for field, value in message.ListFields()})
 
 
 def spell_lines(lines: FarLines) -> pb.Lines:
-    """Spell the lines of the far end, all of them."""
+    """Return a message with all lines that the far end drives."""
     return pb.Lines(cts=lines.cts, dsr=lines.dsr, ri=lines.ri, dcd=lines.dcd)
 
 
 def spell_port_lines(lines: PortLines) -> pb.PortLines:
-    """Spell the lines that the machine drives."""
+    """Return a message with the lines that the machine drives."""
     return pb.PortLines(
         dtr=lines.dtr,
         rts=lines.rts,
@@ -70,7 +74,7 @@ def spell_port_lines(lines: PortLines) -> pb.PortLines:
 
 
 def spell_format(line_format: LineFormat) -> pb.LineFormat:
-    """Spell how the driver has set the port."""
+    """Return a message with the format that the driver has set."""
     return pb.LineFormat(
         baud=line_format.baud,
         data_bits=line_format.data_bits,

@@ -1,11 +1,12 @@
-"""One Open stream: a task that puts a client's input on the line, and one that writes to it.
+"""One Open stream. A reader task puts the client's input on the line; a writer task sends output.
 
-Neither holds more than a message: the reader waits while the line has no room, and the writer sends
-what is new in the scrollback, at most CHUNK_BYTES of it, whenever the client has taken the last.
+Neither task holds more than one message. The reader waits while the line has no room. The writer
+sends what is new in the scrollback, at most CHUNK_BYTES at a time, when the client has taken the
+previous message.
 
-A client that goes, even one that is killed, is like a terminal whose cable is pulled: what it had
-put on the line stays there and arrives; what the line had no room for, and what this service had
-not read yet, is lost with the client. How much has arrived it knows from `Taken`.
+A client may end or be killed at any time. Input that it put on the line still arrives. Input that
+had no room on the line, or that the service has not read, is lost. The client knows from `Taken`
+how much has arrived.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ if TYPE_CHECKING:
     from virtmesh.uart.line.far_end import FarEnd, Watcher
 
 CHUNK_BYTES = 64 << 10
-"""Most output of one message (uart.proto)."""
+"""Most bytes of output in one message (uart.proto)."""
 
 
 @dataclass
 class Progress:
-    """What became of a stream's input, in characters."""
+    """How much of a stream's input has arrived, in characters."""
 
     news: asyncio.Event
     sent: int = 0
-    """Read from the stream: on the line, or about to be."""
+    """Characters read from the stream: on the line, or about to be put on it."""
     characters: int = 0
-    """Taken from the line."""
+    """Characters that the port has taken from the line."""
     overrun: int = 0
-    """Those of them that were lost to an overrun."""
+    """Characters among those that were lost to an overrun."""
 
     def taken(self, characters: int, overrun: int) -> None:
-        """Count what has left the line."""
+        """Count characters that left the line."""
         self.characters += characters
         self.overrun += overrun
         self.news.set()
@@ -48,24 +49,24 @@ class Progress:
 
 @dataclass
 class OpenStream:
-    """The stream of one client, from `run` on."""
+    """The stream of one client. `run` serves it."""
 
     far_end: FarEnd
     context: Any
     news: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when there may be something to write."""
+    """Set when the writer may have something to send."""
 
     def __post_init__(self) -> None:
         self._progress = Progress(self.news)
         self._told = 0
-        """Characters that the client knows to be taken."""
+        """Taken characters that the client was told of."""
         self._snapshot: pb.Snapshot | None = None
-        """The snapshot, until it is written."""
+        """The snapshot, until it is sent; else None."""
         self._watcher: Watcher | None = None
         self._complete = False
-        """True when no input comes any more."""
+        """True once the reader has ended."""
         self._ending = False
-        """True when nothing more is waited for."""
+        """True once the writer must not wait any more."""
 
     async def run(self, closing: asyncio.Future[None]) -> None:
         """Serve the stream to its end (uart.proto, Open).
@@ -81,8 +82,8 @@ class OpenStream:
             if closing.done():
                 reader.cancel()
                 self._end()
-                # What the machine has sent still goes out, to a client that reads. No cancelling: a
-                # call that is cancelled in a write can say nothing any more.
+                # Output that the machine has sent still goes to a client that reads. The writer is
+                # not cancelled: a call that is cancelled in a write can't send its status.
                 await asyncio.wait({writer})
                 raise ShuttingDown("the device service is stopping")
             await writer
@@ -94,12 +95,12 @@ class OpenStream:
             await asyncio.gather(reader, writer, return_exceptions=True)
 
     def _end(self) -> None:
-        """Wait for nothing more."""
+        """Have the writer send what is there, and end."""
         self._ending = True
         self.news.set()
 
     def _unplug(self) -> None:
-        """Tell the client nothing more of the machine."""
+        """Stop sending output, lines and formats to the client."""
         self._snapshot = None
         if self._watcher is not None:
             self.far_end.leave(self._watcher)
@@ -108,7 +109,7 @@ class OpenStream:
     # -- From the client --------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        """Do what the client asks for. After an error, only what was taken is still told."""
+        """Execute the requests of the client. After an error only `Taken` messages are sent."""
         try:
             request = await self.context.read()
             if request is grpc.aio.EOF:
@@ -117,7 +118,7 @@ class OpenStream:
             while (request := await self.context.read()) is not grpc.aio.EOF:
                 await self._obey(request)
         except Exception:
-            # Also what gRPC could not parse: nothing that follows it would be read.
+            # A message that gRPC could not parse ends the stream as well: nothing after it is read.
             self._unplug()
             self._end()
             raise
@@ -126,9 +127,9 @@ class OpenStream:
             self.news.set()
 
     def _start(self, request: pb.OpenRequest) -> None:
-        """Plug the terminal in. Errors: BadStream, BadValue."""
+        """Begin the stream with its first request. Errors: BadStream, BadValue."""
         if request.WhichOneof("request") != "start":
-            raise BadStream("the first request of a stream must be its start")
+            raise BadStream("the first request of a stream must be a start")
         start, far_end, line = request.start, self.far_end, self.far_end.line
         beginning = far_end.begin(start)
         if start.watch:
@@ -146,7 +147,7 @@ class OpenStream:
         self.news.set()
 
     async def _obey(self, request: pb.OpenRequest) -> None:
-        """Put input on the line, or set its lines. Errors: BadStream, BadValue."""
+        """Put input on the line, or set the modem lines. Errors: BadStream, BadValue."""
         line = self.far_end.line
         match request.WhichOneof("request"):
             case "input":
@@ -161,14 +162,14 @@ class OpenStream:
             case "lines":
                 line.set_lines(messages.change_lines(line.lines, request.lines))
             case "start":
-                raise BadStream("this stream has begun: only its first request is a start")
+                raise BadStream("this stream has begun: only its first request may be a start")
             case _:
-                raise BadStream("a request holds a start, input or lines; this one holds nothing")
+                raise BadStream("this request is empty: send input or lines")
 
     # -- To the client ----------------------------------------------------------------------------
 
     async def _write(self) -> None:
-        """Write until all is told that there is to tell. Errors: WatcherTooSlow."""
+        """Send responses until the stream has ended. Errors: WatcherTooSlow."""
         while True:
             responses = self._round()
             for response in responses:
@@ -181,12 +182,12 @@ class OpenStream:
 
     @property
     def _all_told(self) -> bool:
-        """True when nothing can become of this stream any more."""
+        """True when the stream has nothing more to send, now or later."""
         all_taken = self._progress.characters == self._progress.sent
         return self._complete and self._watcher is None and all_taken
 
     def _round(self) -> list[pb.OpenResponse]:
-        """Take what is new, at most one response of each kind, so that none waits for another."""
+        """Return what is new: at most one response of each kind, so that none waits for another."""
         responses = []
         if self._snapshot is not None:
             responses.append(pb.OpenResponse(snapshot=self._snapshot))
@@ -202,11 +203,12 @@ class OpenStream:
         return responses
 
     def _watched(self, watcher: Watcher) -> list[pb.OpenResponse]:
-        """Take what is new to a watcher. Errors: WatcherTooSlow."""
+        """Return what is new for a watcher. Errors: WatcherTooSlow."""
         if watcher.cut:
             raise WatcherTooSlow(
-                f"more than {self.far_end.scrollback.size} bytes behind: cut off before byte"
-                f" {watcher.offset}; open again with a tail, or read faster",
+                f"this client was more than {self.far_end.scrollback.size} bytes behind and was cut"
+                f" off before byte {watcher.offset}: open the stream again with tail_bytes, or read"
+                f" faster",
                 offset=watcher.offset,
                 epoch=self.far_end.epoch,
             )
