@@ -1,8 +1,8 @@
 """What a device says about how to name and to show what it does (DeviceService.DescribeInterface).
 
 with connect() as machine:
-for register in machine.interface("vda").registers:
-print(register.offset, register.name)
+    for register in machine.interface("vda").registers:
+        print(register.offset, register.name)
 """
 
 from __future__ import annotations

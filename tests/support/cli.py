@@ -1,8 +1,8 @@
 """The command `virtmesh` for tests: machines of real processes, each in a folder of its own.
 
 with own_folder() as virtmesh:
-virtmesh.up("--disk", "disk.img,size=16M")
-assert virtmesh("blk", "info", "vda", "--json").returncode == 0
+    virtmesh.up("--disk", "disk.img,size=16M")
+    assert virtmesh("blk", "info", "vda", "--json").returncode == 0
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Cli:
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Start a command with its output in pipes. It is killed after the body."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "virtmesh_client", *map(str, arguments)],
+            # -P: like the installed command, it imports nothing from the folder that it works in.
+            [sys.executable, "-P", "-m", "virtmesh_client", *map(str, arguments)],
             cwd=self.folder,
             env={**os.environ, "VIRTMESH_RUN_DIR": str(self.run_dir), **self.environment},
             stdin=stdin,

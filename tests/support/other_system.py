@@ -14,7 +14,7 @@ import select
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -66,7 +66,13 @@ def hide() -> None:
 
 def forbid_services() -> None:
     """Let nothing of the package `virtmesh` be imported, and add no command of it."""
-    importlib.metadata.entry_points = lambda **_: ()  # type: ignore[assignment]
+    installed = importlib.metadata.entry_points
+
+    def without_services(**wanted: Any) -> list[importlib.metadata.EntryPoint]:
+        points: Any = installed(**wanted)
+        return [point for point in points if point.module.partition(".")[0] != "virtmesh"]
+
+    importlib.metadata.entry_points = without_services  # type: ignore[assignment]
     sys.modules["virtmesh"] = None  # type: ignore[assignment]
 
 

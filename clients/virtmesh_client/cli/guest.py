@@ -142,9 +142,10 @@ def guest_options(function: Function) -> Function:
 
 @click.group()
 def guest() -> None:
-    """Boot real Linux with the devices that a machine reserves for guests.
+    """Boot real Linux with devices of a machine.
 
-    `virtmesh up --vhost-user` starts such a machine. A guest ends when its shell ends. Without a
+    They are those that the machine reserves for guests: `virtmesh up --vhost-user` starts such a
+    machine. A guest ends when its shell ends. Without a
     terminal, the shell runs standard input as a script, and this command exits with its status.
     """
 

@@ -28,7 +28,7 @@ run_dir_option = click.option(
 @common
 @click.pass_obj
 def status(settings: Settings) -> None:
-    """Show the machines that `virtmesh up` runs here, and their processes."""
+    """Show the machines that run here, and their processes."""
     states = rundir.running()
     if settings.json:
         show_json(states)
@@ -79,7 +79,10 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
 @common
 @click.pass_obj
 def down(settings: Settings, name: str | None, run_dir: Path | None, everything: bool) -> None:
-    """Stop the machine that `virtmesh up` started (NAME, when there are several)."""
+    """Stop a machine that `virtmesh up` started.
+
+    Give its NAME when there are several.
+    """
     states = find(name, run_dir)
     if len(states) > 1 and not everything:
         names = ", ".join(state.name for state in states)

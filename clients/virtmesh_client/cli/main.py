@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from virtmesh_client.cli import errors as fail
-from virtmesh_client.cli.added import AddedCommands
+from virtmesh_client.cli.added import INSTALL_AGAIN, AddedCommands, client_has_entry_points
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_common import __version__
 
@@ -21,20 +21,17 @@ if TYPE_CHECKING:
 
 
 COMMANDS = {
-    "blk": "blk.commands",
     "completion": "machine",
-    "console": "serial.console",
     "devices": "machine",
     "down": "local",
     "guest": "guest",
-    "input": "input.commands",
     "registers": "registers",
-    "serial": "serial.commands",
     "status": "local",
     "top": "top.commands",
     "trace": "trace.commands",
 }
-"""The modules of virtmesh_client.cli that have the commands: only what is called is imported."""
+"""The modules of virtmesh_client.cli that have the commands about no one kind of device: only what
+is called is imported. Commands about a kind are added by entry points, whoever made the kind."""
 
 
 class Root(AddedCommands):
@@ -51,6 +48,17 @@ class Root(AddedCommands):
             command: click.Command = getattr(module, cmd_name)
             return command
         return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called. Errors: UsageError."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if client_has_entry_points():
+                raise
+            raise click.UsageError(f"{error.format_message()} {INSTALL_AGAIN}", ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""

@@ -36,9 +36,10 @@ VALUES_MAX = 16
 @common
 @click.pass_obj
 def registers(settings: Settings, devices: tuple[str, ...]) -> None:
-    """Show the registers of devices, with their fields, as the devices describe them.
+    """Show the registers of devices, with their fields.
 
-    With --json also the names of requests and features, the metrics, and the figures of `top`.
+    They are shown as the devices describe them. With --json also the names of requests and
+    features, the metrics, and the figures of `top`.
     """
     with settings.connect() as machine:
         names = list(dict.fromkeys(devices)) or [one.name for one in machine.devices()]

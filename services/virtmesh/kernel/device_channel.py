@@ -32,7 +32,8 @@ class DeviceChannel:
         self.endpoint = endpoint
         self.grpc = open_channel(endpoint)
         self._services: Sequence[str] = ()
-        self._learning = asyncio.Lock()
+        self._learning: asyncio.Task[None] | None = None
+        """The Describe under way, or the last one."""
 
     def check_connection(self) -> None:
         """Forget the services if the channel is not connected. Call it before each call."""
@@ -43,17 +44,23 @@ class DeviceChannel:
         """Say whether the device offers a service. Errors: AioRpcError.
 
         What was learned is taken for a yes. For a no the device is asked again: it may have started
-        again in this moment.
+        again in this moment. Who asks while a Describe is under way waits for that one, and gets
+        its answer or its error: at a device that does not answer, nobody waits for the others.
         """
         if name in self._services:
             return True
-        async with self._learning:
-            if name not in self._services:
-                about = await DeviceServiceStub(self.grpc).Describe(
-                    device_pb2.DescribeRequest(), timeout=DESCRIBE_TIMEOUT_S
-                )
-                self._services = tuple(islice(about.services, SERVICES_MAX))
+        if self._learning is None or self._learning.done():
+            self._learning = asyncio.create_task(self._learn())
+        # Of those who wait, one may be cancelled: the Describe goes on for the others.
+        await asyncio.shield(self._learning)
         return name in self._services
+
+    async def _learn(self) -> None:
+        """Ask the device for its services. Errors: AioRpcError."""
+        about = await DeviceServiceStub(self.grpc).Describe(
+            device_pb2.DescribeRequest(), timeout=DESCRIBE_TIMEOUT_S
+        )
+        self._services = tuple(islice(about.services, SERVICES_MAX))
 
     @property
     def services(self) -> Sequence[str]:
@@ -61,5 +68,7 @@ class DeviceChannel:
         return self._services
 
     async def close(self) -> None:
-        """Close the channel."""
+        """Close the channel. Who waits for the device's services is cancelled."""
+        if self._learning is not None:
+            self._learning.cancel()
         await self.grpc.close()

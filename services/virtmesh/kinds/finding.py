@@ -2,7 +2,8 @@
 
 The package is `virtmesh.NAME` or, anywhere on Python's path, `virtmesh_NAME`; NAME is the name of
 the kind, where an underscore stands for a dash. A process finds what its environment has: an
-installed package, or a folder in PYTHONPATH.
+installed package, or a folder in PYTHONPATH. The working folder is none of them: what starts a
+process with `python -m` adds `-P`.
 
 A package that can't be imported, or whose `KIND` is no kind, is broken. It takes no other kind with
 it: `find_kind` says what is wrong with it, `all_kinds` leaves it out.

@@ -44,7 +44,7 @@ SECONDS = click.FloatRange(min=0)
 @click.group()
 @common
 def input() -> None:
-    """Press keys, type, move pointers, touch; watch, record and replay events.
+    """Press keys, type, move pointers, touch; record and replay.
 
     When a command ends for any reason, the device releases the keys that it holds.
     """

@@ -40,7 +40,7 @@ timeout_option = click.option(
 @click.group()
 @common
 def serial() -> None:
-    """Show a serial port, send files, breaks and errors, set modem lines.
+    """Show a serial port, send files and breaks, set modem lines.
 
     To talk to the machine, use `virtmesh console`.
     """

@@ -126,9 +126,10 @@ def trace(
     force: bool,
     **wanted: Any,
 ) -> None:
-    """Show what drivers and devices said to each other, by time, in words.
+    """Show what drivers and devices said to each other, in words.
 
-    Flight recorders are always on: without --follow this shows what they have kept.
+    The lines are in the order of time. Flight recorders are always on: without --follow this shows
+    what they have kept.
     """
     if context.invoked_subcommand is not None:
         return

@@ -9,7 +9,6 @@ import contextlib
 import json
 import signal
 import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,9 @@ import click
 
 from virtmesh import machine as machine_file
 from virtmesh.local import run_folder
-from virtmesh.local.plan import Plan, check_host, make_plan, quick_machine
+from virtmesh.local.module_process import module_argv
+from virtmesh.local.plan import Plan, check_host, make_plan
+from virtmesh.local.quick_machine import quick_machine
 from virtmesh.local.supervise import Event, supervise
 from virtmesh_client.cli.local import run_dir_option, show_state
 from virtmesh_client.cli.settings import Settings, common
@@ -211,8 +212,7 @@ def show_line(value: dict[str, str]) -> None:
 
 def run_detached(settings: Settings, file: Path, name: str, run_dir: Path, wait: float) -> None:
     """Start a supervisor of its own, and return when the machine is ready."""
-    argv = [sys.executable, "-m", "virtmesh.local.supervise"]
-    argv += [str(file), str(run_dir), name, str(wait)]
+    argv = module_argv("virtmesh.local.supervise", str(file), str(run_dir), name, str(wait))
     with (run_dir / SUPERVISOR_LOG).open("ab") as log:
         supervisor = subprocess.Popen(  # noqa: S603 - our own module
             argv,

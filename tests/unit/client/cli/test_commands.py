@@ -308,3 +308,11 @@ def test_the_version_is_shown(shell: Shell) -> None:
     status, out, _ = shell("--version")
     assert status == 0
     assert out.startswith("virtmesh, version ")
+
+
+def test_help_cuts_no_summary(shell: Shell) -> None:
+    """Each command has one line of eighty characters."""
+    _, shown, _ = shell("--help")
+    commands = shown.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(commands) >= 13
+    assert [line for line in commands if not line.endswith(".") or line.endswith("...")] == []
