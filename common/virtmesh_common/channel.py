@@ -1,7 +1,4 @@
-"""Addresses and tuned gRPC channels and servers, for services and clients alike.
-
-Import this module before grpc is used anywhere else: it sets gRPC's environment.
-"""
+"""Addresses and tuned gRPC channels and servers, for services and clients alike."""
 
 from __future__ import annotations
 
@@ -9,8 +6,7 @@ import os
 import re
 from pathlib import Path
 
-# The event engine costs a quarter of every call from grpcio 1.80 on (DESIGN, section 3).
-os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
+# Scripts print what they print; gRPC reads this when it writes its first line.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import grpc

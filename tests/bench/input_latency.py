@@ -26,7 +26,6 @@ from typing import Any
 
 from virtmesh_common.channel import DEVICE_KEY, make_server, open_channel
 
-# grpc after wire, which sets gRPC's environment.
 import grpc  # isort: skip
 import uvloop
 from rich.console import Console

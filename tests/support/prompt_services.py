@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from virtmesh_common import channel  # noqa: F401 - sets gRPC's environment
+import virtmesh.rpc.environment  # noqa: F401 - before grpc is imported
 
 import grpc.aio  # isort: skip
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from virtmesh_common.channel import CHANNEL_OPTIONS, open_channel
 
-# grpc.aio after wire, which sets gRPC's environment.
 import grpc.aio  # isort: skip
 
 from virtmesh.testing.memory_line import MemoryLine

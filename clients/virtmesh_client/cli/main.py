@@ -95,6 +95,9 @@ def run(arguments: Sequence[str]) -> int:
         # Python flushes standard output once more at its end; nobody reads it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return fail.CLOSED
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)  # The help of a group that needs a command.
+        return fail.USAGE
     except Exception as error:  # noqa: BLE001 - whatever it is, it becomes one line
         failure = fail.explain(error)
         if settings.verbose:

@@ -5,6 +5,9 @@ The kinds are found (virtmesh.kinds); a new one needs no change here.
 
 from __future__ import annotations
 
+import virtmesh.rpc.environment  # noqa: F401 - before grpc is imported
+
+# isort: split
 import os
 import sys
 from pathlib import Path

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import virtmesh.rpc.environment  # noqa: F401 - before grpc is imported
+
+# isort: split
 import asyncio
 import sys
 from contextlib import AsyncExitStack

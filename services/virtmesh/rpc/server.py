@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from virtmesh_common.channel import SERVER_OPTIONS, check_address
 
-# grpc.aio after virtmesh_common.channel, which sets gRPC's environment.
 import grpc.aio  # isort: skip
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc

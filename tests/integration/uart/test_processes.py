@@ -19,7 +19,6 @@ import pytest
 
 from virtmesh_common.channel import open_channel
 
-# grpc.aio after wire, which sets gRPC's environment.
 import grpc.aio  # isort: skip
 
 from tests.support.line_client import pattern
