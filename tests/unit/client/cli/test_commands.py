@@ -214,7 +214,6 @@ def test_a_source_that_does_not_fit_is_refused_before_anything_is_written(
     assert not kernel.disks["vda"].requests["OUT"]
 
 
-@pytest.mark.usefixtures("kernel")
 def test_a_group_without_a_command_shows_its_help(shell: Shell) -> None:
     """As it is laid out, not in one line; and it is wrong usage."""
     status, out, err = shell("blk")
@@ -222,6 +221,7 @@ def test_a_group_without_a_command_shows_its_help(shell: Shell) -> None:
     assert "\n  import     Copy FILE to a disk.\n" in err
 
 
+@pytest.mark.usefixtures("kernel")
 def test_a_read_only_disk_takes_no_import(shell: Shell, tmp_path: Path) -> None:
     """The mend is the command that makes it writable."""
     source = tmp_path / "small.img"
