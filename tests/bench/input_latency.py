@@ -11,6 +11,10 @@ the host does meets them all. It prints a table and asserts nothing.
 from __future__ import annotations
 
 import argparse
+
+import virtmesh.rpc.environment  # noqa: F401 - as in the services, before grpc is imported
+
+# isort: split
 import asyncio
 import os
 import subprocess
@@ -24,9 +28,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-from virtmesh_common.channel import DEVICE_KEY, make_server, open_channel
-
-import grpc  # isort: skip
+import grpc
 import uvloop
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +42,7 @@ from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.api.kernel.v1 import input_device_pb2, kernel_pb2
 from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
 from virtmesh_common.api.kernel.v1.kernel_pb2_grpc import KernelServiceStub
+from virtmesh_common.channel import DEVICE_KEY, make_server, open_channel
 from virtmesh_common.errors import ServiceUnavailable
 from virtmesh_common.evdev import code_of
 
