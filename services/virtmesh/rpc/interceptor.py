@@ -119,11 +119,11 @@ class Call:
         except VirtmeshError as error:
             code = error.code.name
             self._log(code, error.message)
-            await abort(context, error)
+            failure = error
         except Exception:
             code = grpc.StatusCode.INTERNAL.name
             log.exception("a call failed by a fault of this service", method=self._method)
-            await abort(context, VirtmeshError("a fault of the service; its log says more"))
+            failure = VirtmeshError("a fault of the service; its log says more")
         else:
             code = OK
             counts.sent += not self._streams
@@ -132,6 +132,8 @@ class Call:
         finally:
             counts.handled[code] += 1
             counts.durations.observe(monotonic() - begun)
+        # It is counted by now: who hears of the failure may look at the counters at once.
+        return await abort(context, failure)
 
     def _counting(self, request: Any, context: Any) -> tuple[Any, CountingContext]:
         """Wrap the requests and the context of a stream, so that messages are counted."""
