@@ -13,8 +13,6 @@ import argparse
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from contextlib import ExitStack, asynccontextmanager
@@ -24,30 +22,16 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from tests.bench.uart_echo import start
 from tests.support.uart_clients import Terminal
 from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
 from virtmesh_common.channel import open_channel
-from virtmesh_common.errors import ServiceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 CHUNK = 32 << 10
 MIB = 1 << 20
-
-
-def start(stack: ExitStack, ready: str, *arguments: str) -> None:
-    """Start a process, and wait until it says that it is ready. Errors: ServiceUnavailable."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    stack.enter_context(process)
-    stack.callback(process.kill)
-    if process.stdout is None or not any(ready in line for line in process.stdout):
-        raise ServiceUnavailable(f"{arguments[0]} has ended")
 
 
 @asynccontextmanager

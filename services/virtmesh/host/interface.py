@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from virtmesh.telemetry import definitions
 from virtmesh_common.api.device.v1 import interface_pb2 as pb
 from virtmesh_common.interface import (
     FigureInfo,
@@ -26,13 +25,6 @@ if TYPE_CHECKING:
     from virtmesh.mmio.device import Description
     from virtmesh.telemetry.definitions import Definition
     from virtmesh_common.registers import Register
-
-TYPES = {
-    definitions.MetricType.COUNTER: MetricType.COUNTER,
-    definitions.MetricType.GAUGE: MetricType.GAUGE,
-    definitions.MetricType.HISTOGRAM: MetricType.HISTOGRAM,
-    definitions.MetricType.INFO: MetricType.INFO,
-}
 
 
 def make_interface(about: Description, kind: DeviceKind | None) -> Interface:
@@ -78,7 +70,7 @@ def request_types(requests: RequestNames) -> tuple[RequestType, ...]:
 def metric_info(metric: Definition) -> MetricInfo:
     """Return what a metric is."""
     return MetricInfo(
-        metric.full_name, TYPES[metric.kind], metric.unit, metric.labels, metric.meaning
+        metric.full_name, MetricType[metric.kind.name], metric.unit, metric.labels, metric.meaning
     )
 
 
@@ -86,7 +78,7 @@ def figure_info(figure: Figure) -> FigureInfo:
     """Return what a figure is."""
     return FigureInfo(
         label=figure.label,
-        type=TYPES[figure.metric.kind],
+        type=MetricType[figure.metric.kind.name],
         unit=figure.metric.unit,
         is_total=figure.is_total,
         metric=figure.metric.full_name,

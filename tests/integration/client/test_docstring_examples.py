@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
 
 import virtmesh_client
 from tests.support.cli import own_folder
+from tests.support.docstrings import example_of
 from virtmesh_client import input as input_client
 from virtmesh_client import models
 from virtmesh_client import serial as serial_client
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.processes
 
-MARK = "Example:"
 PACKAGES = (models.__name__, input_client.__name__, serial_client.__name__)
 """Where the classes are that this test is about."""
 
@@ -37,19 +36,6 @@ def public_classes() -> list[type]:
     ]
 
 
-def example_of(member: type) -> str:
-    """Return the code below "Example:" in a docstring; it ends with its indentation."""
-    lines = inspect.getdoc(member).splitlines() if member.__doc__ else []  # type: ignore[union-attr]
-    if MARK not in lines:
-        return ""
-    code = []
-    for line in lines[lines.index(MARK) + 1 :]:
-        if line and not line.startswith(" "):
-            break
-        code.append(line)
-    return textwrap.dedent("\n".join(code)).strip()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def machine() -> Iterator[None]:
     """Start a machine with a disk, a keyboard, a tablet and a serial port: the only one found."""
@@ -62,6 +48,6 @@ def machine() -> Iterator[None]:
 @pytest.mark.parametrize("member", public_classes(), ids=lambda member: member.__name__)
 def test_each_public_class_has_an_example_that_runs(member: type) -> None:
     """It asserts for itself what it shows."""
-    example = example_of(member)
+    example = example_of(member.__doc__ or "")
     assert "virtmesh_client." in example
     exec(compile(example, member.__name__, "exec"), {"virtmesh_client": virtmesh_client})  # noqa: S102 - our own text

@@ -7,32 +7,21 @@ import asyncio
 import contextlib
 import inspect
 import io
-import textwrap
 from types import FunctionType
 from typing import TYPE_CHECKING
 
 import pytest
 
 import virtmesh_client
+from tests.support.docstrings import example_of
 from virtmesh_client import AsyncDisk, AsyncMachine, Disk, Machine, testing
 from virtmesh_client.testing import FakeKernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MARK = "Example:"
 MEMBERS = (AsyncDisk, AsyncMachine, Disk, Machine, FakeKernel)
 """Classes that must have an example, and that FakeKernel can serve."""
-
-
-def example_of(docstring: str) -> str:
-    """Return the code below "Example:" in a docstring, "" without one."""
-    lines = inspect.cleandoc(docstring).splitlines()
-    if MARK not in lines:
-        return ""
-    below = lines[lines.index(MARK) + 1 :]
-    end = next((at for at, line in enumerate(below) if line and not line.startswith(" ")), None)
-    return textwrap.dedent("\n".join(below[:end])).strip()
 
 
 def run_example(code: str, name: str) -> str:
