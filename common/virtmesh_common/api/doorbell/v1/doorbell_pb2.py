@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#virtmesh/doorbell/v1/doorbell.proto\x12\x14virtmesh.doorbell.v1\"\x1f\n\rNotifyRequest\x12\x0e\n\x06queues\x18\x01 \x03(\r\"\x10\n\x0eNotifyResponse2f\n\x0f\x44oorbellService\x12S\n\x06Notify\x12#.virtmesh.doorbell.v1.NotifyRequest\x1a$.virtmesh.doorbell.v1.NotifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#virtmesh/doorbell/v1/doorbell.proto\x12\x14virtmesh.doorbell.v1\"\x1f\n\rNotifyRequest\x12\x0e\n\x06queues\x18\x01 \x03(\r\"\x10\n\x0eNotifyResponse2f\n\x0f\x44oorbellService\x12S\n\x06Notify\x12#.virtmesh.doorbell.v1.NotifyRequest\x1a$.virtmesh.doorbell.v1.NotifyResponseB%Z#virtmesh/api/doorbell/v1;doorbellv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'virtmesh.doorbell.v1.doorbell_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z#virtmesh/api/doorbell/v1;doorbellv1'
   _globals['_NOTIFYREQUEST']._serialized_start=61
   _globals['_NOTIFYREQUEST']._serialized_end=92
   _globals['_NOTIFYRESPONSE']._serialized_start=94

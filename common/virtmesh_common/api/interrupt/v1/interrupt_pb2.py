@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%virtmesh/interrupt/v1/interrupt.proto\x12\x15virtmesh.interrupt.v1\"\x0e\n\x0cWatchRequest\"d\n\rWatchResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x10\n\x08\x61sserted\x18\x02 \x01(\x08\x12\x18\n\x10interrupt_status\x18\x03 \x01(\r\x12\x15\n\rdevice_status\x18\x04 \x01(\r2h\n\x10InterruptService\x12T\n\x05Watch\x12#.virtmesh.interrupt.v1.WatchRequest\x1a$.virtmesh.interrupt.v1.WatchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%virtmesh/interrupt/v1/interrupt.proto\x12\x15virtmesh.interrupt.v1\"\x0e\n\x0cWatchRequest\"d\n\rWatchResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x10\n\x08\x61sserted\x18\x02 \x01(\x08\x12\x18\n\x10interrupt_status\x18\x03 \x01(\r\x12\x15\n\rdevice_status\x18\x04 \x01(\r2h\n\x10InterruptService\x12T\n\x05Watch\x12#.virtmesh.interrupt.v1.WatchRequest\x1a$.virtmesh.interrupt.v1.WatchResponse0\x01\x42\'Z%virtmesh/api/interrupt/v1;interruptv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'virtmesh.interrupt.v1.interrupt_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z%virtmesh/api/interrupt/v1;interruptv1'
   _globals['_WATCHREQUEST']._serialized_start=64
   _globals['_WATCHREQUEST']._serialized_end=78
   _globals['_WATCHRESPONSE']._serialized_start=80
