@@ -14,6 +14,7 @@ from virtmesh_common.input.errors import UntypableText
 from virtmesh_common.input.events import EV_KEY
 from virtmesh_common.input.text import layouts, xkb
 from virtmesh_common.input.text.decode import Decoder
+from virtmesh_common.input.text.keyboard import Keyboard
 from virtmesh_common.input.text.layout import Layout, to_packets
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def decode(name: str, groups: Iterable[Iterable[Packet]], *, caps: bool = False)
 
 def layout_of(name: str, **lights: bool) -> Layout:
     """Return a layout of a keyboard with all keys."""
-    leds = [f"LED_{led.upper()}" for led, on in lights.items() if on]
-    return Layout(name, keys=KEYS, leds=leds)
+    leds = frozenset(f"LED_{led.upper()}" for led, on in lights.items() if on)
+    return Layout(name, keyboard=Keyboard(KEYS, leds))
 
 
 @pytest.mark.parametrize("caps", [False, True], ids=["plain", "caps-lock"])
@@ -51,7 +52,7 @@ def test_every_character_of_a_layout_arrives(name: str, *, caps: bool) -> None:
 @pytest.mark.parametrize(("name", "variant"), [("de", "neo"), ("ca", "multix")])
 def test_a_modifier_that_ends_a_composition_is_not_pressed_in_one(name: str, variant: str) -> None:
     """ISO_Level5_Shift makes libxkbcommon 1.5 forget the dead key: another letter would appear."""
-    layout = Layout(name, variant, keys=KEYS)
+    layout = Layout(name, variant, keyboard=Keyboard(KEYS))
     text = "".join(letter for letter in layout.strokes if letter.isprintable())
     events = [
         event for group in to_packets(layout.spell(text)) for packet in group for event in packet
@@ -126,7 +127,7 @@ def test_all_characters_that_are_missing_are_listed() -> None:
 
 def test_a_keyboard_types_only_what_its_keys_give() -> None:
     """One without a right Alt has no AltGr level."""
-    small = Layout("de", keys=KEYS - {KEY["KEY_RIGHTALT"]})
+    small = Layout("de", keyboard=Keyboard(KEYS - {KEY["KEY_RIGHTALT"]}))
     with pytest.raises(UntypableText, match=r"\{"):
         small.spell("a{b")
 
@@ -140,7 +141,7 @@ def test_a_layout_that_is_not_there_is_refused(name: str) -> None:
 
 def forget_xkb() -> None:
     """Let the library and what was made with it be looked for again."""
-    for cached in (xkb.load, layouts.context, layouts.new_keymap, layouts.compose_table):
+    for cached in (xkb.load, layouts.context, layouts.new_keymap, layouts.load_table):
         cached.cache_clear()
 
 
@@ -182,7 +183,6 @@ def test_without_a_compose_table_dead_keys_are_left_out(
     forget_xkb()
     monkeypatch.setattr(layouts, "LOCALE_FOLDERS", (str(tmp_path),))
     strokes = layout_of("de").strokes
-    layouts.compose_table.cache_clear()
     assert "ü" in strokes
     assert "é" not in strokes
 
