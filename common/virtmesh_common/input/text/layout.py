@@ -19,7 +19,7 @@ from virtmesh_common.input.text.compose import Search, Starts, keep_cheapest
 from virtmesh_common.input.text.decode import Decoder
 from virtmesh_common.input.text.keyboard import CAPS_LED, new_state
 from virtmesh_common.input.text.layouts import LOCALE, compose_table, new_keymap
-from virtmesh_common.input.text.modifiers import combinations
+from virtmesh_common.input.text.modifiers import Way, reach, ways
 from virtmesh_common.input.text.strokes import Stroke, Strokes, to_packets
 
 if TYPE_CHECKING:
@@ -135,17 +135,16 @@ class Layout:
         starts = Starts()
         direct: dict[int, Stroke] = {}
         texts: dict[int, str] = {}
-        for held in combinations(self._new_state, self._keys):
-            state = self._new_state()
-            ends = False
-            for key in held:
-                ends |= compose is not None and compose.feed(state.keysym(key))
-                state.press(key)
+        for way in ways(self._new_state, self._keys):
+            state = reach(self._new_state, way)
+            ends = compose is not None and any(
+                map(compose.feed, pressed_keysyms(self._new_state(), way))
+            )
             for key in self._keys:
                 keysym = state.keysym(key)
                 if not keysym:
                     continue
-                stroke = Stroke(key, held)
+                stroke = Stroke(key, way.held, way.latch)
                 # A modifier would lead nowhere, and on for ever.
                 if compose is not None and compose.feed(keysym):
                     starts.add(keysym, stroke, ends=ends)
@@ -210,12 +209,22 @@ class Layout:
     def _not_reproduced(self, letter: str, typed: str) -> UntypableText:
         """Make the error for keystrokes that type something else in their place."""
         return UntypableText(
-            f"the layout {self.name} would type {typed!r} for {letter!r}"
-            f" ({', '.join(map(spell_character, letter))}) here, so nothing was typed: leave this"
+            f"the layout {self.name} would type {typed!r} for"
+            f" {', '.join(map(spell_character, letter))} here, so nothing was typed: leave this"
             " character out, or choose another layout",
             characters=letter,
             layout=self.name,
         )
+
+
+def pressed_keysyms(state: xkb.State, way: Way) -> Iterator[int]:
+    """Yield the keysyms of the modifiers that are pressed on a way."""
+    for keys, released in ((way.latch, True), (way.held, False)):
+        for key in keys:
+            yield state.keysym(key)
+            state.press(key)
+        for key in reversed(keys if released else ()):
+            state.release(key)
 
 
 def is_alone(compose: xkb.ComposeState | None, keysym: int) -> bool:

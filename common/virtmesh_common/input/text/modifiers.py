@@ -7,14 +7,14 @@ each combination has its order, and it counts as what it does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from virtmesh_common.input.names import KEYS
 from virtmesh_common.input.text import xkb
 from virtmesh_common.input.text.strokes import modifiers_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 CHOOSERS = (
     "ISO_Level5_Shift",
@@ -37,30 +37,62 @@ ANY_KEY = KEYS["KEY_SPACE"]
 Held = tuple[int, ...]
 
 
-def combinations(new_state: Callable[[], xkb.State], keys: Sequence[int]) -> Iterator[Held]:
-    """Yield the cheapest keys to hold for everything that holding keys can choose, () first.
+class Way(NamedTuple):
+    """How a level is reached: keys pressed and released first, and keys held; both in order."""
+
+    latch: Held = ()
+    """A chord that leaves its modifier for the next key alone."""
+    held: Held = ()
+
+
+def ways(new_state: Callable[[], xkb.State], keys: Sequence[int]) -> list[Way]:
+    """Return the cheapest way to everything that keys can choose for another key, Way() first.
 
     Of several that cost the same, the one that CHOOSERS has first. A key that locks something is
     not among them.
     """
-    found: dict[tuple[int, int], Held] = {new_state().effective: ()}
-    yield ()
-    edge: list[Held] = [()]
+    found: dict[tuple[int, int], Way] = {new_state().effective: Way()}
+    extend(found, new_state, Way(), keys)
+    for way in list(found.values()):
+        for key in choosers(reach(new_state, way), keys):
+            latched = Way(latch=(*way.held, key))
+            if latches(new_state, latched, found):
+                found[reach(new_state, latched).effective] = latched
+                extend(found, new_state, latched, keys)
+    return list(found.values())
+
+
+def extend(
+    found: dict[tuple[int, int], Way],
+    new_state: Callable[[], xkb.State],
+    start: Way,
+    keys: Sequence[int],
+) -> None:
+    """Add what holding more keys chooses, one more at a time."""
+    before = new_state().effective
+    edge = [start]
     for _ in range(DEEPEST):
-        reached: dict[tuple[int, int], Held] = {}
-        for held in edge:
-            for key in choosers(hold(new_state, held), keys):
-                longer = (*held, key)
-                state = hold(new_state, longer)
+        reached: dict[tuple[int, int], Way] = {}
+        for way in edge:
+            for key in choosers(reach(new_state, way), keys):
+                longer = way._replace(held=(*way.held, key))
+                state = reach(new_state, longer)
                 effect = state.effective
                 known = reached.get(effect)
-                if effect in found or not is_only_held(state, longer, new_state().effective):
+                if effect in found or not passes(state, longer.held, before):
                     continue
-                if known is None or modifiers_cost(longer) < modifiers_cost(known):
+                if known is None or modifiers_cost(longer.held) < modifiers_cost(known.held):
                     reached[effect] = longer
         found |= reached
         edge = list(reached.values())
-        yield from edge
+
+
+def latches(
+    new_state: Callable[[], xkb.State], way: Way, found: dict[tuple[int, int], Way]
+) -> bool:
+    """Say whether a chord leaves something new, and only for the next key."""
+    state = reach(new_state, way)
+    return state.effective not in found and passes(state, (), new_state().effective)
 
 
 def choosers(state: xkb.State, keys: Sequence[int]) -> list[int]:
@@ -73,18 +105,22 @@ def choosers(state: xkb.State, keys: Sequence[int]) -> list[int]:
     return [by_name[name] for name in CHOOSERS if name in by_name]
 
 
-def hold(new_state: Callable[[], xkb.State], keys: Held) -> xkb.State:
-    """Return a keyboard on which some keys are held."""
+def reach(new_state: Callable[[], xkb.State], way: Way) -> xkb.State:
+    """Return a keyboard that is ready for a key."""
     state = new_state()
-    for key in keys:
+    for key in way.latch:
+        state.press(key)
+    for key in reversed(way.latch):
+        state.release(key)
+    for key in way.held:
         state.press(key)
     return state
 
 
-def is_only_held(state: xkb.State, keys: Held, before: tuple[int, int]) -> bool:
-    """Say whether the keyboard is as before when the keys are released, after another key."""
+def passes(state: xkb.State, held: Held, before: tuple[int, int]) -> bool:
+    """Say whether the keyboard is as before when another key was typed, and `held` is released."""
     state.press(ANY_KEY)
     state.release(ANY_KEY)
-    for key in reversed(keys):
+    for key in reversed(held):
         state.release(key)
     return state.effective == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh_common.input.keys import press, release
+from virtmesh_common.input.keys import press, press_chord, release, release_chord
 from virtmesh_common.input.names import KEYS
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ ODD_MODIFIER_COST = 3
 EXTRA_KEY_COST = {KEYS["KEY_102ND"]: 3}
 """The key beside the left Shift: American keyboards lack it, European ones need it."""
 FAR_COST = 20
+LATCH_COST = 10
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,20 @@ class Stroke:
     """One key, pressed and released while modifiers are held (evdev codes).
 
     `modifiers` are in the order in which they are pressed. The order matters: a modifier may be
-    another key while one before it is held.
+    another key while one before it is held. `latch` is a chord that is pressed and released before
+    them, and changes the level of this key alone.
     """
 
     key: int
     modifiers: tuple[int, ...] = ()
+    latch: tuple[int, ...] = ()
 
     @property
-    def cost(self) -> tuple[int, int, tuple[int, ...]]:
+    def cost(self) -> tuple[int, int, tuple[int, ...], tuple[int, ...]]:
         """Less for what is more at hand, and what more systems know; ties go to lower codes."""
         far = 0 if self.key in EVERYDAY_KEYS else EXTRA_KEY_COST.get(self.key, FAR_COST)
-        return far + modifiers_cost(self.modifiers), self.key, self.modifiers
+        cost = far + modifiers_cost(self.modifiers) + LATCH_COST * len(self.latch)
+        return cost, self.key, self.modifiers, self.latch
 
 
 Strokes = tuple[Stroke, ...]
@@ -65,14 +69,15 @@ def to_packets(strokes: Sequence[Stroke]) -> list[list[Packet]]:
     groups: list[list[Packet]] = []
     held: tuple[int, ...] = ()
     for stroke in strokes:
-        keep = shared(held, stroke.modifiers)
-        group = [release(key) for key in reversed(held[keep:])]
-        group += [press(key) for key in stroke.modifiers[keep:]]
+        keep = 0 if stroke.latch else shared(held, stroke.modifiers)
+        group = release_chord(held[keep:])
+        group += press_chord(stroke.latch) + release_chord(stroke.latch)
+        group += press_chord(stroke.modifiers[keep:])
         group += [press(stroke.key), release(stroke.key)]
         held = stroke.modifiers
         groups.append(group)
     if groups:
-        groups[-1] += [release(key) for key in reversed(held)]
+        groups[-1] += release_chord(held)
     return groups
 
 
