@@ -27,6 +27,7 @@ from virtmesh_common.api.interrupt.v1 import interrupt_pb2, interrupt_pb2_grpc
 from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2, trace_pb2_grpc
 from virtmesh_common.errors import DeviceNotFound, NotVirtio
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -154,7 +155,7 @@ class Host:
         await self._server.leave()
         drained = True
         try:
-            async with asyncio.timeout(DRAIN_SECONDS):
+            async with time_limit(DRAIN_SECONDS):
                 await self._sessions.close()
                 if self._front_ends:
                     await self._front_ends.close()
