@@ -41,9 +41,12 @@
     |-- WatcherTooSlow            a watcher that does not keep up is cut off
     |-- BadStream                 messages out of order on a stream
     |   `-- FrontEndViolation     a message that vhost-user forbids, or forbids just now
-    |-- GuestError                a guest that can't be booted
+    |-- GuestError                a guest that can't be booted, or not be acted on
     |   |-- GuestPartMissing      a kernel or a program that this host lacks
-    |   `-- GuestTimeout          it did not end in the time that it was given
+    |   |-- GuestTimeout          it did not do in time what it was asked to
+    |   |-- GuestNotFound         no guest has that serial port
+    |   |-- GuestBusy             too many actions are under way
+    |   `-- ConsoleTaken          another guest has the serial port ("holder")
     |-- MessageTooLarge           one message over its limit
     |-- BadMachine                a machine file or device tree that makes no sense
     `-- ...                       of each kind of device: virtmesh_common.blk.errors, input, uart
@@ -277,7 +280,7 @@ class FrontEndViolation(BadStream):
 
 
 class GuestError(VirtmeshError, code=Code.FAILED_PRECONDITION):
-    """A guest that can't be booted."""
+    """A guest that can't be booted, or not be acted on."""
 
 
 class GuestPartMissing(GuestError):
@@ -285,7 +288,19 @@ class GuestPartMissing(GuestError):
 
 
 class GuestTimeout(GuestError, code=Code.DEADLINE_EXCEEDED):
-    """It did not end in the time that it was given."""
+    """It did not do in time what it was asked to."""
+
+
+class GuestNotFound(GuestError, code=Code.NOT_FOUND):
+    """No guest has that serial port."""
+
+
+class GuestBusy(GuestError, code=Code.RESOURCE_EXHAUSTED):
+    """Too many actions are under way."""
+
+
+class ConsoleTaken(GuestError):
+    """Another guest has the serial port ("holder")."""
 
 
 class MessageTooLarge(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):
