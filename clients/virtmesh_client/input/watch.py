@@ -67,7 +67,9 @@ class InputWatch(Generic[Item]):
         return self._items.popleft()
 
     def close(self) -> None:
-        """End the stream. Any thread may call this."""
+        """End the stream. Any thread may call this. In a forked child nothing happens."""
+        if self._channel.forked:
+            return
         self._closed = True
         cast("Cancellable", self._call).cancel()
 
@@ -80,6 +82,7 @@ class InputWatch(Generic[Item]):
         """
         with self._channel.errors():
             try:
+                self._channel.check_process()
                 return next(self._messages)
             except grpc.RpcError as failure:
                 code = cast("grpc.Call", failure).code()
