@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.input import wheels
-from virtmesh_client.input.injector import Injector
-from virtmesh_client.input.models import Axis, InputInfo, InputStats, Played
+from virtmesh_client.input.injector import OVERFLOWS, Injector
+from virtmesh_client.input.models import Played, read_info, read_stats
 from virtmesh_client.input.recording import record
 from virtmesh_client.input.script import check, release_packets
-from virtmesh_client.input.text import options_of, text_script
+from virtmesh_client.input.text import injected_by_service, options_of, text_script, type_request
 from virtmesh_client.input.touch import Touches
 from virtmesh_client.input.watch import EventWatch, OutputWatch
 from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.api.kernel.v1 import input_device_pb2
 from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
+from virtmesh_common.errors import NotOffered
 from virtmesh_common.evdev import CODES, name_of
 from virtmesh_common.input import moves
-from virtmesh_common.input.errors import BadEvent
+from virtmesh_common.input.errors import BadEvent, TypingUnavailable
 from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_REL, split_packets
 from virtmesh_common.input.keys import press_chord, release_chord
 from virtmesh_common.input.names import button_code, led_code, parse_chord
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from virtmesh_client.channel import KernelChannel
     from virtmesh_client.input.batch import PacketBatch
-    from virtmesh_client.input.models import Injected, Overflow, Wait
+    from virtmesh_client.input.models import Injected, InputInfo, InputStats, Overflow, Wait
     from virtmesh_client.input.recording import Recording
     from virtmesh_common.input.events import Event, Packet
     from virtmesh_common.input.moves import Point
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 CLICK_SECONDS = 0.02
 """How long a click holds its button."""
+TYPE_SECONDS = 130.0  # longer than any Type call of a device service takes
 TAP_SECONDS = 0.05
 """How long a tap holds its finger down."""
 
@@ -104,27 +105,13 @@ class Input:
     def info(self) -> InputInfo:
         """Return the description of the device, and which LEDs are on now."""
         response = self._channel.ask(self._device.GetInfo, input_pb2.GetInfoRequest(), self.name)
-        bus, vendor, product, version = (*response.ids, 0, 0, 0, 0)[:4]
-        self._info = InputInfo(
-            name=response.name,
-            serial=response.serial,
-            ids=(bus, vendor, product, version),
-            personality=response.personality,
-            properties=tuple(response.properties),
-            capabilities={row.type: frozenset(row.codes) for row in response.capabilities},
-            axes={
-                axis.code: Axis(axis.minimum, axis.maximum, axis.fuzz, axis.flat, axis.resolution)
-                for axis in response.axes
-            },
-            leds_on=tuple(response.leds_on),
-        )
+        self._info = read_info(response)
         return self._info
 
     def stats(self) -> InputStats:
         """Return the counters of the device."""
         response = self._channel.ask(self._device.GetStats, input_pb2.GetStatsRequest(), self.name)
-        names = [one.name for one in fields(InputStats)]
-        return InputStats(**{field: getattr(response, field) for field in names})
+        return read_stats(response)
 
     def inject(
         self, events: Iterable[Event | tuple[str, int]], *, wait: Wait = "accepted"
@@ -167,11 +154,20 @@ class Input:
         """Type text with an xkb keyboard layout. `delay` is the time between keys, in seconds.
 
         The LEDs of the device tell whether Caps Lock and Num Lock are on. `TextOptions` in place of
-        a name says more: the locale, and what to do about Caps Lock. Errors: UntypableText, before
-        anything is typed; it names every character that the layout does not have.
+        a name says more: the locale, and what to do about Caps Lock. Where this system has no
+        libxkbcommon, the device service types, at most 4096 characters. Errors: UntypableText, before
+        anything is typed, with every character that the layout lacks.
         """
         options = options_of(layout, variant)
-        return self._run(text_script(self.info(), text, options, delay), wait)
+        try:
+            script = text_script(self.info(), text, options, delay)
+        except TypingUnavailable as missing:
+            sending = input_pb2.Sending(
+                wait_delivered=wait == "delivered", overflow=OVERFLOWS[self._overflow]
+            )
+            request = type_request(text, options, delay, sending)
+            return self._ask_to_type(request, missing)
+        return self._run(script, wait)
 
     def move_rel(
         self, dx: int, dy: int, *, duration: float = 0.0, wait: Wait = "accepted"
@@ -350,6 +346,14 @@ class Input:
             skipped=len(recording.skipped),
             drift_max_us=round(max(drifts, default=0.0) * 1e6),
         )
+
+    def _ask_to_type(self, request: input_pb2.TypeRequest, missing: TypingUnavailable) -> Injected:
+        """Let the device service type. Errors: `missing`, if it is too old to be asked."""
+        try:
+            response = self._channel.ask(self._device.Type, request, self.name, limit=TYPE_SECONDS)
+        except NotOffered:
+            raise missing from None
+        return injected_by_service(response.sent)
 
     def _forget_state(self) -> None:
         """Forget the position of the pointer and the fingers that are down."""

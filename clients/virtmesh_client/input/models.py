@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from virtmesh_common.evdev import TYPES, name_of, type_name
 from virtmesh_common.input.errors import BadEvent
 from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_LED, Event
 from virtmesh_common.input.text.keyboard import Keyboard
+
+if TYPE_CHECKING:
+    from virtmesh_common.api.input.v1 import input_pb2
 
 Wait = Literal["none", "accepted", "delivered"]
 """When a call returns: at once; when the device has accepted all packets into its waiting room; or
@@ -228,3 +231,28 @@ class OutputPacket:
     """The events of the packet."""
     leds_on: tuple[int, ...]
     """Codes of the LEDs that are on after the packet."""
+
+
+def read_info(response: input_pb2.GetInfoResponse) -> InputInfo:
+    """Return the description in an answer of GetInfo."""
+    bus, vendor, product, version = (*response.ids, 0, 0, 0, 0)[:4]
+    return InputInfo(
+        name=response.name,
+        serial=response.serial,
+        ids=(bus, vendor, product, version),
+        personality=response.personality,
+        properties=tuple(response.properties),
+        capabilities={row.type: frozenset(row.codes) for row in response.capabilities},
+        axes={
+            axis.code: Axis(axis.minimum, axis.maximum, axis.fuzz, axis.flat, axis.resolution)
+            for axis in response.axes
+        },
+        leds_on=tuple(response.leds_on),
+        keys_held=tuple(response.keys_held),
+    )
+
+
+def read_stats(response: input_pb2.GetStatsResponse) -> InputStats:
+    """Return the counters in an answer of GetStats."""
+    names = [one.name for one in fields(InputStats)]
+    return InputStats(**{field: getattr(response, field) for field in names})
