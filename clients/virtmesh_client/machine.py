@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 from virtmesh_client.address import find_address
 from virtmesh_client.blk.disk import Disk
 from virtmesh_client.channel import KernelChannel
+from virtmesh_client.guest.control import Guest, GuestInfo, list_guests
 from virtmesh_client.input.device import Input
 from virtmesh_client.interface import read_interface
 from virtmesh_client.models import DeviceInfo
@@ -130,6 +131,17 @@ class Machine:
         `timeout`.
         """
         return Serial(self._channel, name, tail=tail, since=since, timeout=timeout)
+
+    def guests(self) -> list[GuestInfo]:
+        """Return the Linux guests whose consoles are serial ports of the machine."""
+        return list_guests(self._channel)
+
+    def guest(self, serial: str = "") -> Guest:
+        """Return the guest on a serial port; without a name, the one on the machine's console.
+
+        Its first call raises GuestNotFound if there is none.
+        """
+        return Guest(self._channel, serial)
 
     def close(self) -> None:
         """Close the connection. Running calls are cancelled."""
