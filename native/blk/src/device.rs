@@ -178,6 +178,7 @@ impl BlkDevice {
             worker.join();
         }
         drop(engine);
+        self.disk.failures.close();
     }
 
     /// The worker of a queue. The lock is released before it is used, so nothing waits for a join.

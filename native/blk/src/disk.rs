@@ -1,8 +1,10 @@
 //! A disk: its image, the negotiated features, and the execution of one request.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::failure::{Cause, Failures};
 use crate::image::Image;
 use crate::parse::{RangeLimits, RequestLimits};
 use crate::request::{Operation, Request, SECTOR_SIZE, Status};
@@ -29,6 +31,8 @@ pub struct Disk {
     pub image: Image,
     /// Counters.
     pub stats: Stats,
+    /// Why requests failed.
+    pub failures: Arc<Failures>,
     options: DiskOptions,
     id: [u8; VIRTIO_BLK_ID_BYTES],
     features: AtomicU64,
@@ -52,6 +56,7 @@ impl Disk {
         Some(Self {
             image,
             stats: Stats::default(),
+            failures: Arc::default(),
             options,
             id,
             features: AtomicU64::new(0),
@@ -113,11 +118,16 @@ impl Disk {
         self.write_back.store(write_back, Ordering::SeqCst);
     }
 
-    /// Execute a request. The status is for [`Request::complete`].
+    /// Execute a request. The status is for [`Request::complete`]. The cause of a failure is kept.
     #[must_use]
     pub fn execute(&self, request: &Request) -> Status {
         let done = match &request.operation {
-            Operation::Refuse(status) => return *status,
+            Operation::Refuse(status) => {
+                if *status == Status::IoErr {
+                    self.failures.add(request, Cause::refused());
+                }
+                return *status;
+            }
             Operation::Read { offset } => self.image.read(&request.writable, *offset),
             Operation::Write { offset } => {
                 self.make_stable(|| self.image.write(&request.readable, *offset))
@@ -136,11 +146,20 @@ impl Disk {
                 })
             }),
         };
-        if done.is_ok() {
-            Status::Ok
-        } else {
-            Status::IoErr
+        match done {
+            Ok(()) => Status::Ok,
+            Err(error) => {
+                self.failures.add(request, Cause::of(&error));
+                Status::IoErr
+            }
         }
+    }
+
+    /// Keep that executing a request panicked. The status is for [`Request::complete`].
+    #[must_use]
+    pub fn give_up(&self, request: &Request) -> Status {
+        self.failures.add(request, Cause::internal());
+        Status::IoErr
     }
 
     /// Write, and flush if the disk is write-through. The mode is read before the write (virtio 1.4,

@@ -65,7 +65,8 @@ impl Job {
         self.begin(*free_ns);
         // A panic leaves no half-changed state: a request touches atomics, files and guest memory.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.disk.execute(&self.request)));
-        self.complete(outcome.unwrap_or(Status::IoErr), free_ns)
+        let status = outcome.unwrap_or_else(|_| self.disk.give_up(&self.request));
+        self.complete(status, free_ns)
     }
 
     /// Record that it is being executed, once.

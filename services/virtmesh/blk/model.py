@@ -10,8 +10,8 @@ Threats and known gaps:
 - A driver can fill the image and wear the storage under it: there are no quotas and no rate limits.
 - Whoever reaches the address of BlockAdminService can resize and lock the disk: it has no
   authentication of its own, so listen on a unix socket or a private network.
-- The image belongs to the device while it is open (it is locked), but another program may ignore
-  the lock; a truncated image then gives I/O errors, not lost writes.
+- The image belongs to the device while it is open: it is locked as QEMU locks images, and by flock.
+  Another program may ignore both; a truncated image then gives I/O errors, not lost writes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh_native import BlkDevice, Interrupt
 
+from virtmesh.blk.image_watch import ImageWatch
 from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, BlkOptions
 from virtmesh_common.blk import spec as blk
 from virtmesh_common.blk.errors import BadSize, BlockReadOnly, WouldShrink
@@ -78,6 +79,8 @@ class BlkModel:
             max_write_zeroes_seg=MAX_WRITE_ZEROES_SEG,
             threads=options.threads,
         )
+        self.watch = ImageWatch(self.disk, options.image, read_only=options.read_only)
+        """Reports failures and trouble with the image, once it is started."""
         self._capacity = self.disk.capacity
         """The capacity as drivers see it: it moves together with the generation (2.5.1)."""
         physical = max(PHYSICAL_BLOCK // options.block_size, 1)
@@ -224,4 +227,6 @@ class BlkModel:
 
     def close(self) -> None:
         """Stop everything and release the image."""
+        self.watch.stop()
         self.disk.close()
+        self.watch.join()
