@@ -73,6 +73,7 @@ class BlkModel:
             serial=options.serial,
             block_size=options.block_size,
             seg_max=options.seg_max,
+            size_max=options.size_max,
             max_discard_sectors=MAX_DISCARD_SECTORS,
             max_discard_seg=MAX_DISCARD_SEG,
             max_write_zeroes_sectors=MAX_WRITE_ZEROES_SECTORS,
@@ -168,6 +169,15 @@ class BlkModel:
         """Begin to stop a queue."""
         self.disk.request_stop(index)
 
+    def abandon(self, index: int) -> None:
+        """Begin to stop a queue for a reset."""
+        self.disk.abandon(index)
+
+    def stuck(self, index: int) -> str:
+        """Return the request of a queue that is executed longest: type, sector, and since when."""
+        oldest = self.disk.oldest(index)
+        return "{} at sector {}, begun {:.1f} s ago".format(*oldest) if oldest else ""
+
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped."""
         return self.disk.is_stopped(index)
@@ -176,9 +186,9 @@ class BlkModel:
         """Return where a stopped queue goes on; None if it was never served."""
         return self.disk.queue_state(index)
 
-    def join(self, index: int) -> None:
-        """Wait until a queue is stopped."""
-        self.disk.join(index)
+    def join(self, index: int, seconds: float) -> bool:
+        """Wait until a queue is stopped, at most that long; True if it is."""
+        return self.disk.join(index, seconds)
 
     # -- What the owner does (BlockAdminService); these may wait, and run on any thread ----------
 
