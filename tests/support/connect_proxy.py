@@ -23,13 +23,10 @@ class ConnectProxy:
         """What it was asked to connect to, in order."""
         self._refuse = refuse
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        """What a variable of the environment says of it."""
         self._sockets: list[socket.socket] = [self._listener]
         threading.Thread(target=self._accept, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        """What a variable of the environment says of it."""
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Self:
         return self
