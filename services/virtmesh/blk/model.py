@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BlkModel", "BlkOptions"]
 
+FILE_SIZE_MAX = (1 << 63) - 1
+"""Largest size of a file that the system can name, in bytes (off_t)."""
 HEADS, TRACK_SECTORS, CYLINDERS_MAX = 16, 63, 16383
 """The geometry that ATA disks report when they are larger than it can say."""
 PHYSICAL_BLOCK = 4096
@@ -198,6 +200,11 @@ class BlkModel:
         Errors: BadSize, WouldShrink, BlockReadOnly, NotResizable, BlockIOError.
         """
         before = self.disk.capacity
+        if capacity > FILE_SIZE_MAX:
+            raise BadSize(
+                f"{capacity} bytes are more than a file can have: choose at most {FILE_SIZE_MAX}",
+                size_bytes=capacity,
+            )
         if capacity == 0 or capacity % self.options.block_size:
             raise BadSize(
                 f"{capacity} bytes is no size for {self.name}: choose a multiple of"
