@@ -59,6 +59,8 @@ class ImageInfo:
     """Space that the file takes; less than the capacity if it has holes."""
     config_generation: int
     """ConfigGeneration register: it changes with each change of the configuration space."""
+    trouble: str = ""
+    """What has become of it, such as that it was deleted or replaced; empty while all is well."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,10 @@ HINTS: tuple[tuple[type[Exception], str], ...] = (
     (errors.DeviceNotFound, "`virtmesh devices` lists the devices"),
     (errors.DeviceNotReady, "`virtmesh devices` shows the state of the device"),
     (errors.DeviceLost, "try again when `virtmesh devices` shows that the device is ready"),
-    (blk.BlockReadOnly, "`virtmesh blk read-only DEVICE off` allows writes"),
+    (
+        blk.BlockReadOnly,
+        "`virtmesh blk read-only DEVICE off` allows writes, unless it was started read-only",
+    ),
     (blk.PastEnd, "`virtmesh blk info` shows the size, `virtmesh blk resize` changes it"),
     (blk.WouldShrink, "--shrink allows it"),
     (blk.Unaligned, "`virtmesh blk info` shows the block size"),
@@ -140,6 +143,8 @@ def hint(error: Exception) -> str:
     """Return what to do about an error; empty if its message says that already."""
     if isinstance(error, errors.ServiceUnavailable):
         return "" if "virtmesh up" in error.message else UNREACHABLE_HINT
+    if isinstance(error, blk.BlockReadOnly) and "was started read-only" in error.message:
+        return ""
     return next((text for kind, text in HINTS if isinstance(error, kind)), "")
 
 

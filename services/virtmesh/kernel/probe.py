@@ -20,6 +20,7 @@ from virtmesh_common.errors import (
     DeviceNotReady,
     DriverError,
     MemoryMissing,
+    ResetUnderWay,
     ServiceUnavailable,
     ShuttingDown,
     VirtmeshError,
@@ -44,7 +45,14 @@ PROBE_TIMEOUT_S = 30.0
 DRIVER_NAME = "virtmesh-kernel"
 """What the holder of a device is called, after the name of the machine."""
 
-COMES_BACK = (DeviceLost, ServiceUnavailable, DeviceAttached, ShuttingDown, MemoryMissing)
+COMES_BACK = (
+    DeviceLost,
+    ServiceUnavailable,
+    DeviceAttached,
+    ResetUnderWay,
+    ShuttingDown,
+    MemoryMissing,
+)
 """Errors that mend themselves when the device service, or its other driver, has moved on."""
 
 
