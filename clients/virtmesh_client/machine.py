@@ -1,20 +1,24 @@
-"""A machine, with blocking calls: its devices, reached through the address of its kernel."""
+"""A machine, with blocking calls: its devices, reached through the address of its kernel.
+
+Each kind of device is imported when one of it is asked for: most scripts and commands use one kind.
+"""
+
+# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.address import find_address
-from virtmesh_client.blk.disk import Disk
 from virtmesh_client.channel import KernelChannel
-from virtmesh_client.input.device import Input
-from virtmesh_client.interface import read_interface
-from virtmesh_client.models import DeviceInfo
-from virtmesh_client.serial.device import TIMEOUT_SECONDS, Serial
+from virtmesh_client.models import SERIAL_TIMEOUT_SECONDS, DeviceInfo
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 
 if TYPE_CHECKING:
+    from virtmesh_client.blk.disk import Disk
+    from virtmesh_client.input.device import Input
     from virtmesh_client.input.models import Overflow
+    from virtmesh_client.serial.device import Serial
     from virtmesh_client.serial.models import Position
     from virtmesh_common.interface import Interface
 
@@ -88,10 +92,14 @@ class Machine:
 
         It works for devices of any kind. Errors: DeviceNotFound, DeviceLost, BadInterface.
         """
+        from virtmesh_client.interface import read_interface
+
         return read_interface(self._channel, name)
 
     def disk(self, name: str) -> Disk:
         """Return a disk. Its first call raises DeviceNotFound if there is no such disk."""
+        from virtmesh_client.blk.disk import Disk
+
         return Disk(self._channel, name)
 
     def input(
@@ -102,6 +110,8 @@ class Machine:
         Its first call raises DeviceNotFound if there is no such device. `Input` explains `overflow`
         and `timeout`.
         """
+        from virtmesh_client.input.device import Input
+
         return Input(self._channel, name, overflow=overflow, timeout=timeout)
 
     def serial(
@@ -110,7 +120,7 @@ class Machine:
         *,
         tail: int = 0,
         since: Position | None = None,
-        timeout: float | None = TIMEOUT_SECONDS,
+        timeout: float | None = SERIAL_TIMEOUT_SECONDS,
     ) -> Serial:
         """Return a serial port with a terminal of its own. Close it, or use it in a `with`.
 
@@ -118,6 +128,8 @@ class Machine:
         many bytes of earlier output; with `since` it begins at that position. `Serial` explains
         `timeout`.
         """
+        from virtmesh_client.serial.device import Serial
+
         return Serial(self._channel, name, tail=tail, since=since, timeout=timeout)
 
     def close(self) -> None:
