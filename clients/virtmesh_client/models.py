@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SERIAL_TIMEOUT_SECONDS = 30.0
+"""Default limit for calls of a serial port that wait."""
+
 
 @dataclass(frozen=True)
 class DeviceInfo:
