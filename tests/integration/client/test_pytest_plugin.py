@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -293,3 +295,15 @@ def test_it_can_be_left_out(suite: Suite) -> None:
     result = suite.run(PASSES, "-p", "no:virtmesh")
 
     result.stdout.fnmatch_lines(["*fixture 'machine' not found*"])
+
+
+def test_a_run_without_machines_loads_no_grpc() -> None:
+    """The plugin is loaded in each run of pytest."""
+    code = (
+        "import sys, virtmesh_client.pytest_plugin;"
+        "print(sorted({'grpc', 'google.protobuf', 'click', 'rich'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
