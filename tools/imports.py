@@ -54,6 +54,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh_client.blk", "virtmesh_client.input", "virtmesh_client.serial"),
     ("virtmesh_client.machine",),
     ("virtmesh_client.async_machine",),
+    ("virtmesh_client.library",),
     ("virtmesh_client",),
     ("virtmesh_client.guest",),
     ("virtmesh_client.top",),

@@ -7,6 +7,7 @@
     |-- NotOffered                the service does not offer the call
     |-- DeviceLost                the device service went away, requests with it
     |-- DeviceAttached            another driver has the device ("holder")
+    |-- ResetUnderWay             a request is stuck in the storage, so a reset is not complete
     |-- NotAttached               the call needs the session of the attached driver
     |-- ShuttingDown              the service is stopping
     |-- ServiceUnavailable        nothing answers at the address
@@ -41,9 +42,12 @@
     |-- WatcherTooSlow            a watcher that does not keep up is cut off
     |-- BadStream                 messages out of order on a stream
     |   `-- FrontEndViolation     a message that vhost-user forbids, or forbids just now
-    |-- GuestError                a guest that can't be booted
+    |-- GuestError                a guest that can't be booted, or not be acted on
     |   |-- GuestPartMissing      a kernel or a program that this host lacks
-    |   `-- GuestTimeout          it did not end in the time that it was given
+    |   |-- GuestTimeout          it did not do in time what it was asked to
+    |   |-- GuestNotFound         no guest has that serial port
+    |   |-- GuestBusy             too many actions are under way
+    |   `-- ConsoleTaken          another guest has the serial port ("holder")
     |-- MessageTooLarge           one message over its limit
     |-- BadMachine                a machine file or device tree that makes no sense
     `-- ...                       of each kind of device: virtmesh_common.blk.errors, input, uart
@@ -138,6 +142,10 @@ class DeviceLost(VirtmeshError, code=Code.UNAVAILABLE):
 
 class DeviceAttached(VirtmeshError, code=Code.FAILED_PRECONDITION):
     """Another driver has the device ("holder")."""
+
+
+class ResetUnderWay(VirtmeshError, code=Code.UNAVAILABLE):
+    """A reset waits for a request that is stuck in the storage."""
 
 
 class NotAttached(VirtmeshError, code=Code.FAILED_PRECONDITION):
@@ -277,7 +285,7 @@ class FrontEndViolation(BadStream):
 
 
 class GuestError(VirtmeshError, code=Code.FAILED_PRECONDITION):
-    """A guest that can't be booted."""
+    """A guest that can't be booted, or not be acted on."""
 
 
 class GuestPartMissing(GuestError):
@@ -285,7 +293,19 @@ class GuestPartMissing(GuestError):
 
 
 class GuestTimeout(GuestError, code=Code.DEADLINE_EXCEEDED):
-    """It did not end in the time that it was given."""
+    """It did not do in time what it was asked to."""
+
+
+class GuestNotFound(GuestError, code=Code.NOT_FOUND):
+    """No guest has that serial port."""
+
+
+class GuestBusy(GuestError, code=Code.RESOURCE_EXHAUSTED):
+    """Too many actions are under way."""
+
+
+class ConsoleTaken(GuestError):
+    """Another guest has the serial port ("holder")."""
 
 
 class MessageTooLarge(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):

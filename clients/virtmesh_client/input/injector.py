@@ -19,18 +19,18 @@ from weakref import WeakKeyDictionary
 
 from virtmesh_client.channel import ChannelCondition
 from virtmesh_client.input.batch import PacketBatch, PendingPacket
-from virtmesh_client.input.events import close_packet, to_messages
 from virtmesh_client.input.models import Outcome
 from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.errors import DeviceNotReady, VirtmeshError
+from virtmesh_common.input.events import close_packet, to_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from virtmesh_client.channel import Cancellable, KernelChannel
-    from virtmesh_client.input.events import Packet
     from virtmesh_client.input.models import Injected, Overflow, Wait
+    from virtmesh_common.input.events import Packet
 
 UNANSWERED_MAX = 1024
 """Most packets without an answer. A sender that reaches it waits until half of them are left."""

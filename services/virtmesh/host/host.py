@@ -28,6 +28,7 @@ from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2, trace_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import DeviceNotFound, NotVirtio
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,8 +42,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-DRAIN_SECONDS = 30.0
-"""How long requests that are being executed may take to finish once the service stops."""
+DRAIN_SECONDS = 1.5
+"""How long a read or write that is stuck in the storage is waited for once the service stops.
+
+Longer than an Attach under way takes (RESET_SECONDS).
+"""
 SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
     for module, name in (
@@ -158,7 +162,7 @@ class Host:
         await self._server.leave()
         drained = True
         try:
-            async with asyncio.timeout(DRAIN_SECONDS):
+            async with time_limit(DRAIN_SECONDS):
                 await self._sessions.close()
                 if self._front_ends:
                     await self._front_ends.close()
