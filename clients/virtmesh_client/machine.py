@@ -30,6 +30,7 @@ STATES = {
     kernel_pb2.PROBE_STATE_READY: "ready",
     kernel_pb2.PROBE_STATE_FAILED: "failed",
     kernel_pb2.PROBE_STATE_RESERVED: "reserved",
+    kernel_pb2.PROBE_STATE_SILENT: "silent",
 }
 
 
