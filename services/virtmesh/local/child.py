@@ -60,6 +60,7 @@ class Child:
         with self.log.open("ab" if again else "wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self.command.argv,
+                *(self.command.restart_options if again else ()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
