@@ -155,8 +155,8 @@ class Input:
 
         The LEDs of the device tell whether Caps Lock and Num Lock are on. `TextOptions` in place of
         a name says more: the locale, and what to do about Caps Lock. Where this system has no
-        libxkbcommon, the device service types, at most 4096 characters. Errors: UntypableText, before
-        anything is typed, with every character that the layout lacks.
+        libxkbcommon, the device service types at most 4096 characters. Errors: UntypableText, with
+        every character that the layout lacks, before anything is typed.
         """
         options = options_of(layout, variant)
         try:
