@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from virtmesh_client.address import find_address
 from virtmesh_client.blk.disk import Disk
 from virtmesh_client.channel import KernelChannel
-from virtmesh_client.guest.control import Guest, GuestInfo, list_guests
+from virtmesh_client.guests.control import Guest, GuestInfo, list_guests
 from virtmesh_client.input.device import Input
 from virtmesh_client.interface import read_interface
 from virtmesh_client.models import DeviceInfo
