@@ -59,6 +59,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("virtmesh_client.machine",),
     ("virtmesh_client.async_machine",),
+    ("virtmesh_client.library",),
     ("virtmesh_client",),
     ("virtmesh_client.guest",),
     ("virtmesh_client.top",),

@@ -8,6 +8,7 @@ from virtmesh_client.guests.aio import AsyncGuest
 from virtmesh_client.input.aio import AsyncInput
 from virtmesh_client.machine import Machine, connect
 from virtmesh_client.serial.aio import AsyncSerial
+from virtmesh_common.channel import KEEPALIVE_SECONDS
 
 
 class AsyncMachine(ClosingProxy[Machine]):
@@ -39,6 +40,10 @@ async def aconnect(
     *,
     timeout: float | None = None,  # noqa: ASYNC109 - for each call
     request_id: str = "",
+    proxy: bool = True,
+    keepalive: float = KEEPALIVE_SECONDS,
 ) -> AsyncMachine:
     """Connect to a machine as `connect` does; use it in an `async with`."""
-    return AsyncMachine(connect(address, timeout=timeout, request_id=request_id))
+    return AsyncMachine(
+        connect(address, timeout=timeout, request_id=request_id, proxy=proxy, keepalive=keepalive)
+    )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SERIAL_TIMEOUT_SECONDS = 30.0
+"""Default limit for calls of a serial port that wait."""
+
 
 @dataclass(frozen=True)
 class DeviceInfo:
@@ -59,6 +62,8 @@ class ImageInfo:
     """Space that the file takes; less than the capacity if it has holes."""
     config_generation: int
     """ConfigGeneration register: it changes with each change of the configuration space."""
+    trouble: str = ""
+    """What has become of it, such as that it was deleted or replaced; empty while all is well."""
 
 
 @dataclass(frozen=True)

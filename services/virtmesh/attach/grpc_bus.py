@@ -131,6 +131,7 @@ class GrpcBus(Bus):
         doorbell: DoorbellKind,
     ) -> None:
         """Open the streams, and watch the connection and the eventfds."""
+        self.channel = channel
         self._control = DeviceServiceStub(channel)
         connection.watch(lambda: self._lose("its process ended, or it detached this driver"))
         stream = RegisterServiceStub(channel).Access(metadata=self._metadata)

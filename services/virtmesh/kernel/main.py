@@ -26,7 +26,7 @@ from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.metrics import kernel_metrics
 from virtmesh.kernel.service import KernelService
 from virtmesh.kinds import all_kinds, broken_kinds
-from virtmesh.kinds.option_types import Address, Events, Size
+from virtmesh.kinds.option_types import Address, Events, Keepalive, Size
 from virtmesh.machine import (
     DoorbellKind,
     InterruptMode,
@@ -42,6 +42,7 @@ from virtmesh.telemetry.exporter import MetricsServer
 from virtmesh_common import __version__
 from virtmesh_common.api.kernel.v1 import guest_pb2_grpc, kernel_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2_grpc
+from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine, VirtmeshError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Options:
     interrupts: str | None
     memory: int | None
     recorder: int
+    keepalive: float
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Plan:
     metrics: str | None = None
     source: str = ""
     """Where the device tree comes from, for the boot log."""
+    keepalive: float = KEEPALIVE_SECONDS
+    """Seconds of silence after which a TCP client is pinged; 0: never."""
 
 
 class KernelServer:
@@ -89,7 +93,7 @@ class KernelServer:
         self.kernel = Kernel(plan.blob, plan.settings, plan.source)
         self._plan = plan
         self._gateway = Gateway(self.kernel)
-        self._server = Server(plan.listen, [self._gateway])
+        self._server = Server(plan.listen, [self._gateway], keepalive=plan.keepalive)
         self._trace = trace.TracePlane(self.kernel.traced)
         self._of_kinds = [
             make(self.kernel.driver) for one in all_kinds() for make in one.kernel_services
@@ -182,7 +186,8 @@ def read_plan(options: Options) -> Plan:
         recorder=options.recorder,
     )
     metrics = options.metrics or machine.kernel.metrics
-    return Plan(blob, settings, listen, metrics, str(options.machine or options.dtb))
+    source = str(options.machine or options.dtb)
+    return Plan(blob, settings, listen, metrics, source, options.keepalive)
 
 
 def _read_blob(path: Path) -> bytes:
@@ -221,6 +226,13 @@ def _read_blob(path: Path) -> bytes:
     help="How used buffers are noticed  [default: as the machine file says, or interrupt]",
 )
 @click.option("--memory", type=Size(), help="RAM of each driver  [default: as the machine says]")
+@click.option(
+    "--keepalive",
+    type=Keepalive(),
+    default=KEEPALIVE_SECONDS,
+    show_default=True,
+    help="Seconds of silence after which a TCP client is pinged; 0: never.",
+)
 @click.option(
     "--recorder",
     type=Events(),

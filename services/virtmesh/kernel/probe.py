@@ -20,10 +20,12 @@ from virtmesh_common.errors import (
     DeviceNotReady,
     DriverError,
     MemoryMissing,
+    ResetUnderWay,
     ServiceUnavailable,
     ShuttingDown,
     VirtmeshError,
 )
+from virtmesh_common.time_limit import time_limit
 from virtmesh_common.virtio.mmio import COMPATIBLE
 
 if TYPE_CHECKING:
@@ -43,7 +45,14 @@ PROBE_TIMEOUT_S = 30.0
 DRIVER_NAME = "virtmesh-kernel"
 """What the holder of a device is called, after the name of the machine."""
 
-COMES_BACK = (DeviceLost, ServiceUnavailable, DeviceAttached, ShuttingDown, MemoryMissing)
+COMES_BACK = (
+    DeviceLost,
+    ServiceUnavailable,
+    DeviceAttached,
+    ResetUnderWay,
+    ShuttingDown,
+    MemoryMissing,
+)
 """Errors that mend themselves when the device service, or its other driver, has moved on."""
 
 
@@ -170,7 +179,7 @@ class ProbedDevice(MachineDevice):
                 " mend its --name or the machine file"
             )
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT_S):
+            async with time_limit(PROBE_TIMEOUT_S):
                 driver = await self._find_driver(bus)
                 self._irq.connect(self.node.irq, driver.handle_irq)
                 undo.callback(self._irq.disconnect, self.node.irq)
