@@ -11,6 +11,7 @@ from virtmesh_common.api.kernel.v1 import guest_pb2 as pb
 from virtmesh_common.errors import BadStream, GuestBusy, GuestError, GuestTimeout
 from virtmesh_common.printable import printable
 from virtmesh_common.time_limit import time_limit
+
 if TYPE_CHECKING:
     from virtmesh_common.errors import VirtmeshError
 
