@@ -113,7 +113,6 @@ protos: needs-setup $(STAMPS)/development ## generate the Python stubs from prot
 	$(BIN)/python tools/protos.py
 
 lock: needs-setup $(STAMPS)/development ## lock the dependencies of pyproject.toml and native/Cargo.toml
-	command -v uv >/dev/null || $(BIN)/pip install --quiet uv
 	$(BIN)/python tools/lock.py
 	cargo metadata --manifest-path native/Cargo.toml --format-version 1 >/dev/null
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Self
 from virtmesh_client.address import find_address
 from virtmesh_client.blk.disk import Disk
 from virtmesh_client.channel import KernelChannel
+from virtmesh_client.guest.control import Guest, GuestInfo, list_guests
 from virtmesh_client.input.device import Input
 from virtmesh_client.interface import read_interface
 from virtmesh_client.models import DeviceInfo
 from virtmesh_client.serial.device import TIMEOUT_SECONDS, Serial
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
+from virtmesh_common.channel import KEEPALIVE_SECONDS
 
 if TYPE_CHECKING:
     from virtmesh_client.input.models import Overflow
@@ -36,8 +38,18 @@ class Machine:
                 print(device.name, device.state)
     """
 
-    def __init__(self, address: str, *, timeout: float | None = None, request_id: str = "") -> None:
-        self._channel = KernelChannel(address, timeout=timeout, request_id=request_id)
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float | None = None,
+        request_id: str = "",
+        proxy: bool = True,
+        keepalive: float = KEEPALIVE_SECONDS,
+    ) -> None:
+        self._channel = KernelChannel(
+            address, timeout=timeout, request_id=request_id, proxy=proxy, keepalive=keepalive
+        )
         self._kernel = kernel_pb2_grpc.KernelServiceStub(self._channel.grpc)
 
     def __enter__(self) -> Self:
@@ -120,6 +132,17 @@ class Machine:
         """
         return Serial(self._channel, name, tail=tail, since=since, timeout=timeout)
 
+    def guests(self) -> list[GuestInfo]:
+        """Return the Linux guests whose consoles are serial ports of the machine."""
+        return list_guests(self._channel)
+
+    def guest(self, serial: str = "") -> Guest:
+        """Return the guest on a serial port; without a name, the one on the machine's console.
+
+        Its first call raises GuestNotFound if there is none.
+        """
+        return Guest(self._channel, serial)
+
     def close(self) -> None:
         """Close the connection. Running calls are cancelled."""
         self._channel.close()
@@ -129,14 +152,30 @@ class Machine:
 
 
 def connect(
-    address: str | None = None, *, timeout: float | None = None, request_id: str = ""
+    address: str | None = None,
+    *,
+    timeout: float | None = None,
+    request_id: str = "",
+    proxy: bool = True,
+    keepalive: float = KEEPALIVE_SECONDS,
 ) -> Machine:
     """Connect to the machine at `address`, or at the address that `find_address` returns.
 
     The first call makes the connection. `timeout` is the limit for calls with a single response, in
-    seconds. `request_id` identifies all requests of this connection in the logs of the services. It
-    has 1 to 64 letters, digits or . _ : - characters; without one, a new identifier is made.
+    seconds: without one it is 60 s, and 900 s for calls that wait for storage (flush, discard,
+    write_zeroes, resize); math.inf: no limit. `request_id` identifies all requests of this
+    connection in the logs of the services. It has 1 to 64 letters, digits or . _ : - characters;
+    without one, a new identifier is made. With `proxy=False` no HTTP proxy of the environment is
+    used; for addresses of this host none ever is. `keepalive` is the interval of pings over TCP
+    while a call is under way, in seconds: with the default, calls fail 25 s after the machine has
+    vanished; 0: no pings.
     Errors: ValueError for an invalid address or identifier; ServiceUnavailable if no machine, or
     more than one, is found.
     """
-    return Machine(find_address(address), timeout=timeout, request_id=request_id)
+    return Machine(
+        find_address(address),
+        timeout=timeout,
+        request_id=request_id,
+        proxy=proxy,
+        keepalive=keepalive,
+    )

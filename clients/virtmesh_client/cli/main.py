@@ -24,7 +24,7 @@ COMMANDS = {
     "completion": "machine",
     "devices": "machine",
     "down": "local",
-    "guest": "guest",
+    "guest": "guest.commands",
     "registers": "registers",
     "status": "local",
     "top": "top.commands",

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
-from virtmesh_client.input.events import EV_ABS, EV_KEY, Event
 from virtmesh_common.evdev import TYPES, name_of, type_name
 from virtmesh_common.input.errors import BadEvent
+from virtmesh_common.input.events import EV_ABS, EV_KEY, Event
 
 Wait = Literal["none", "accepted", "delivered"]
 """When a call returns: at once; when the device has accepted all packets into its waiting room; or

@@ -9,7 +9,6 @@ slot, and `completed` gives the slot back.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
@@ -30,6 +29,7 @@ from virtmesh_common.blk.failure import UNKNOWN
 from virtmesh_common.blk.spec import BlkFeature, RequestType
 from virtmesh_common.errors import QueueUnusable, RingCorrupt, VirtmeshError
 from virtmesh_common.printable import printable
+from virtmesh_common.time_limit import time_limit
 from virtmesh_common.virtio.features import Feature
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
     async def close(self) -> None:
         """Let writes that have begun finish, then stop."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(SETTLE_S):
+            async with time_limit(SETTLE_S):
                 await self.settle()
         await super().close()
         await self.settle()

@@ -24,6 +24,7 @@ from virtmesh_common.errors import (
     ShuttingDown,
     VirtmeshError,
 )
+from virtmesh_common.time_limit import time_limit
 from virtmesh_common.virtio.mmio import COMPATIBLE
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class ProbedDevice(MachineDevice):
                 " mend its --name or the machine file"
             )
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT_S):
+            async with time_limit(PROBE_TIMEOUT_S):
                 driver = await self._find_driver(bus)
                 self._irq.connect(self.node.irq, driver.handle_irq)
                 undo.callback(self._irq.disconnect, self.node.irq)

@@ -18,10 +18,10 @@ from tests.support import ROOT
 from tests.support.cli import Cli, own_folder
 from virtmesh_client import AsyncInput, Event, Input
 from virtmesh_client.input.decode import Decoder
-from virtmesh_client.input.events import REPORT, event
-from virtmesh_client.input.text import Layout
 from virtmesh_common.errors import DeviceNotFound
 from virtmesh_common.input.errors import BadEvent, UntypableText
+from virtmesh_common.input.events import REPORT, event
+from virtmesh_common.input.text.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ import warnings
 
 from virtmesh_common.api.block.v1 import block_pb2 as virtmesh_dot_block_dot_v1_dot_block__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in virtmesh/block/v1/block_pb2_grpc.py depends on'
+        + f' but the generated code in virtmesh/block/v1/block_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class BlockAdminServiceStub:
+class BlockAdminServiceStub(object):
     """BlockAdminService is what the owner of a disk does to it from outside, whatever the driver does.
     """
 
@@ -67,7 +67,7 @@ class BlockAdminServiceStub:
                 _registered_method=True)
 
 
-class BlockAdminServiceServicer:
+class BlockAdminServiceServicer(object):
     """BlockAdminService is what the owner of a disk does to it from outside, whatever the driver does.
     """
 
@@ -161,7 +161,7 @@ def add_BlockAdminServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class BlockAdminService:
+class BlockAdminService(object):
     """BlockAdminService is what the owner of a disk does to it from outside, whatever the driver does.
     """
 

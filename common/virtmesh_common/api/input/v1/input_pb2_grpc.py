@@ -5,7 +5,7 @@ import warnings
 
 from virtmesh_common.api.input.v1 import input_pb2 as virtmesh_dot_input_dot_v1_dot_input__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in virtmesh/input/v1/input_pb2_grpc.py depends on'
+        + f' but the generated code in virtmesh/input/v1/input_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class InputServiceStub:
+class InputServiceStub(object):
     """InputService is what people and scripts do to an input device from outside: press its keys, move
     its pointer, and see its lights. Event types, codes and values are those of Linux' evdev
     (virtio 1.4, 5.8: "linux input events"; include/uapi/linux/input-event-codes.h).
@@ -64,7 +64,7 @@ class InputServiceStub:
                 _registered_method=True)
 
 
-class InputServiceServicer:
+class InputServiceServicer(object):
     """InputService is what people and scripts do to an input device from outside: press its keys, move
     its pointer, and see its lights. Event types, codes and values are those of Linux' evdev
     (virtio 1.4, 5.8: "linux input events"; include/uapi/linux/input-event-codes.h).
@@ -155,7 +155,7 @@ def add_InputServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class InputService:
+class InputService(object):
     """InputService is what people and scripts do to an input device from outside: press its keys, move
     its pointer, and see its lights. Event types, codes and values are those of Linux' evdev
     (virtio 1.4, 5.8: "linux input events"; include/uapi/linux/input-event-codes.h).

@@ -6,8 +6,8 @@ import functools
 import os
 from pathlib import Path
 
-from virtmesh_client.input import xkb
 from virtmesh_common.input.errors import UntypableText
+from virtmesh_common.input.text import xkb
 
 RULES, MODEL = "evdev", "pc105"
 KNOWN_LAYOUT = "us"

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from virtmesh_client.input import layouts, xkb
-from virtmesh_client.input.decode import Decoder
-from virtmesh_client.input.events import EV_KEY
-from virtmesh_client.input.text import Layout, to_packets
 from virtmesh_common.evdev import CODES, name_of
 from virtmesh_common.input.errors import UntypableText
+from virtmesh_common.input.events import EV_KEY
+from virtmesh_common.input.text import layouts, xkb
+from virtmesh_common.input.text.decode import Decoder
+from virtmesh_common.input.text.layout import Layout, to_packets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from virtmesh_client.input.events import Packet
+    from virtmesh_common.input.events import Packet
 
 KEYS = frozenset(code for name, code in CODES["EV_KEY"].items() if name.startswith("KEY_"))
 KEY = CODES["EV_KEY"]
@@ -162,7 +162,7 @@ def test_without_layouts_the_error_says_what_to_install(root: str, tmp_path: Pat
     (tmp_path / "empty").mkdir()
     nowhere = str(tmp_path / "nowhere")
     paths = {"XKB_CONFIG_ROOT": str(tmp_path / root), "XKB_CONFIG_EXTRA_PATH": nowhere}
-    script = "from virtmesh_client.input.decode import Decoder\nDecoder('de')"
+    script = "from virtmesh_common.input.text.decode import Decoder\nDecoder('de')"
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, **paths, "HOME": nowhere, "XDG_CONFIG_HOME": nowhere},
@@ -201,7 +201,7 @@ def test_handles_are_freed() -> None:
     """Keymaps that nobody has any more take no memory: each is some 100 KiB."""
     script = """
 import resource
-from virtmesh_client.input import layouts, xkb
+from virtmesh_common.input.text import layouts, xkb
 def work():
     for _ in range(100):
         keymap = layouts.compile_keymap("de", "")

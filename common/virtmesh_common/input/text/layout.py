@@ -11,16 +11,16 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from virtmesh_client.input import xkb
-from virtmesh_client.input.keys import press, release
-from virtmesh_client.input.layouts import compose_table, new_keymap
-from virtmesh_client.input.names import KEYS
 from virtmesh_common.input.errors import UntypableText
+from virtmesh_common.input.keys import press, release
+from virtmesh_common.input.names import KEYS
+from virtmesh_common.input.text import xkb
+from virtmesh_common.input.text.layouts import compose_table, new_keymap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from virtmesh_client.input.events import Packet
+    from virtmesh_common.input.events import Packet
 
 MODIFIER_KEYSYMS = ("Shift_L", "ISO_Level3_Shift", "ISO_Level5_Shift")
 LOCKS = (("LED_CAPSL", "Lock"), ("LED_NUML", "Mod2"))
