@@ -35,9 +35,10 @@ def create_image(path: Path, size: int, block_size: int = SECTOR) -> bool:
         raise ImageError(f"{path}: can't be created: {error.strerror}") from error
     try:
         os.ftruncate(descriptor, size)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         path.unlink(missing_ok=True)
-        raise ImageError(f"{path}: can't have {size} bytes: {error.strerror}") from error
+        why = error.strerror if isinstance(error, OSError) else "no file is that large"
+        raise ImageError(f"{path}: can't have {size} bytes: {why}") from error
     finally:
         os.close(descriptor)
     return True
@@ -90,6 +91,10 @@ def add_hint(error: ImageError, path: Path, block_size: int) -> ImageError:
     match error:
         case ImageNotFound():
             return ImageNotFound(f"{path}: no such image: create one with --size 64M")
+        case ImageDenied() if "Read-only file system" in error.message:
+            return ImageDenied(
+                f"{path}: it is on a read-only file system: mount that writable, or use --read-only"
+            )
         case ImageDenied():
             return ImageDenied(
                 f"{path}: permission denied: give this user read and write access, or use"
