@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from virtmesh.blk.image_format import find_container, refuse_containers
+from virtmesh.blk.image_format import container_of, refuse_containers
 from virtmesh.blk.image_users import refuse_loops
 from virtmesh_common.blk.errors import BadSize, ImageDenied, ImageError, ImageNotFound
 from virtmesh_common.blk.spec import SECTOR
@@ -100,16 +100,17 @@ def add_hint(error: ImageError, path: Path, block_size: int) -> ImageError:
                 f"{path}: permission denied: give this user read and write access, or use"
                 " --read-only"
             )
-        case BadSize() if path.is_file() and path.stat().st_size == 0:
-            return BadSize(f"{path}: the image is empty: give it a size with truncate -s 64M")
-        case BadSize() if container := find_container(path):
-            return BadSize(
-                f"{path}: {path.stat().st_size} bytes is not a multiple of {block_size} bytes, and"
-                f" it looks like a {container.name} image: convert it to raw"
-            )
         case BadSize() if path.is_file():
-            return BadSize(
-                f"{path}: {path.stat().st_size} bytes is not a multiple of {block_size} bytes:"
-                f" fill it up with truncate -s %{block_size}"
-            )
+            return BadSize(_size_hint(path, path.stat().st_size, block_size))
     return error
+
+
+def _size_hint(path: Path, size: int, block_size: int) -> str:
+    """Say what to do about an image whose size no disk can have."""
+    if size == 0:
+        return f"{path}: the image is empty: give it a size with truncate -s 64M"
+    what = f"{path}: {size} bytes is not a multiple of {block_size} bytes"
+    container = container_of(path)
+    if container is not None:
+        return f"{what}, and it looks like a {container.name} image: convert it to raw"
+    return f"{what}: fill it up with truncate -s %{block_size}"
