@@ -1,22 +1,26 @@
-"""A machine, with blocking calls: its devices, reached through the address of its kernel."""
+"""A machine, with blocking calls: its devices, reached through the address of its kernel.
+
+Each kind of device is imported when one of it is asked for: most scripts and commands use one kind.
+"""
+
+# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.address import find_address
-from virtmesh_client.blk.disk import Disk
 from virtmesh_client.channel import KernelChannel
-from virtmesh_client.guest.control import Guest, GuestInfo, list_guests
-from virtmesh_client.input.device import Input
-from virtmesh_client.interface import read_interface
-from virtmesh_client.models import DeviceInfo
-from virtmesh_client.serial.device import TIMEOUT_SECONDS, Serial
+from virtmesh_client.models import SERIAL_TIMEOUT_SECONDS, DeviceInfo
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 
 if TYPE_CHECKING:
+    from virtmesh_client.blk.disk import Disk
+    from virtmesh_client.guest.control import Guest, GuestInfo
+    from virtmesh_client.input.device import Input
     from virtmesh_client.input.models import Overflow
+    from virtmesh_client.serial.device import Serial
     from virtmesh_client.serial.models import Position
     from virtmesh_common.interface import Interface
 
@@ -26,6 +30,7 @@ STATES = {
     kernel_pb2.PROBE_STATE_READY: "ready",
     kernel_pb2.PROBE_STATE_FAILED: "failed",
     kernel_pb2.PROBE_STATE_RESERVED: "reserved",
+    kernel_pb2.PROBE_STATE_SILENT: "silent",
 }
 
 
@@ -100,10 +105,14 @@ class Machine:
 
         It works for devices of any kind. Errors: DeviceNotFound, DeviceLost, BadInterface.
         """
+        from virtmesh_client.interface import read_interface
+
         return read_interface(self._channel, name)
 
     def disk(self, name: str) -> Disk:
         """Return a disk. Its first call raises DeviceNotFound if there is no such disk."""
+        from virtmesh_client.blk.disk import Disk
+
         return Disk(self._channel, name)
 
     def input(
@@ -114,6 +123,8 @@ class Machine:
         Its first call raises DeviceNotFound if there is no such device. `Input` explains `overflow`
         and `timeout`.
         """
+        from virtmesh_client.input.device import Input
+
         return Input(self._channel, name, overflow=overflow, timeout=timeout)
 
     def serial(
@@ -122,7 +133,7 @@ class Machine:
         *,
         tail: int = 0,
         since: Position | None = None,
-        timeout: float | None = TIMEOUT_SECONDS,
+        timeout: float | None = SERIAL_TIMEOUT_SECONDS,
     ) -> Serial:
         """Return a serial port with a terminal of its own. Close it, or use it in a `with`.
 
@@ -130,10 +141,14 @@ class Machine:
         many bytes of earlier output; with `since` it begins at that position. `Serial` explains
         `timeout`.
         """
+        from virtmesh_client.serial.device import Serial
+
         return Serial(self._channel, name, tail=tail, since=since, timeout=timeout)
 
     def guests(self) -> list[GuestInfo]:
         """Return the Linux guests whose consoles are serial ports of the machine."""
+        from virtmesh_client.guest.control import list_guests
+
         return list_guests(self._channel)
 
     def guest(self, serial: str = "") -> Guest:
@@ -141,6 +156,8 @@ class Machine:
 
         Its first call raises GuestNotFound if there is none.
         """
+        from virtmesh_client.guest.control import Guest
+
         return Guest(self._channel, serial)
 
     def close(self) -> None:

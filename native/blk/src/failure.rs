@@ -104,6 +104,28 @@ impl Cause {
     }
 }
 
+/// What is kept of a request that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failed {
+    request_type: RequestType,
+    sector: u64,
+    bytes: u64,
+    status_address: u64,
+}
+
+impl Failed {
+    /// What would be kept of a request.
+    #[must_use]
+    pub fn of(request: &Request) -> Self {
+        Self {
+            request_type: request.request_type,
+            sector: request.sector(),
+            bytes: request.bytes(),
+            status_address: request.status_address,
+        }
+    }
+}
+
 /// A request that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -149,7 +171,7 @@ impl Default for Failures {
 
 impl Failures {
     /// Keep a failure. It is called before the request completes, so whoever sees the status finds it.
-    pub(crate) fn add(&self, request: &Request, cause: Cause) {
+    pub(crate) fn add(&self, request: Failed, cause: Cause) {
         let counts = &self.counts[request.request_type as usize];
         counts[cause.index].fetch_add(1, Ordering::Relaxed);
         let is_refused = cause.index == REFUSED;
@@ -161,8 +183,8 @@ impl Failures {
         let failure = Failure {
             number: last.number,
             request_type: request.request_type,
-            sector: request.sector(),
-            bytes: request.bytes(),
+            sector: request.sector,
+            bytes: request.bytes,
             status_address: request.status_address,
             cause,
         };

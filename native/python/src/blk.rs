@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use virtmesh_blk::{
     Disk, DiskOptions, Failure, Image, RangeLimits, RequestType, SyncEngine, latency_bound,
 };
-use virtmesh_device::Kick;
+use virtmesh_device::{Kick, now};
 
 use crate::errors;
 use crate::exceptions::Exception;
@@ -76,6 +76,7 @@ impl BlkDevice {
         serial="",
         block_size=512,
         seg_max=126,
+        size_max=u32::MAX,
         max_discard_sectors=0x007F_FFFF,
         max_discard_seg=32,
         max_write_zeroes_sectors=0x007F_FFFF,
@@ -94,6 +95,7 @@ impl BlkDevice {
         serial: &str,
         block_size: u32,
         seg_max: u32,
+        size_max: u32,
         max_discard_sectors: u32,
         max_discard_seg: u32,
         max_write_zeroes_sectors: u32,
@@ -112,6 +114,7 @@ impl BlkDevice {
         let options = DiskOptions {
             serial: serial.to_owned(),
             seg_max,
+            size_max,
             discard: RangeLimits {
                 max_sectors: max_discard_sectors,
                 max_seg: max_discard_seg,
@@ -231,6 +234,19 @@ impl BlkDevice {
         }
     }
 
+    fn abandon(&self, index: usize) {
+        if let Some(device) = self.open() {
+            device.abandon(index);
+        }
+    }
+
+    /// The type, first sector and age in seconds of the request that has been executed longest.
+    fn oldest(&self, index: usize) -> Option<(&'static str, u64, f64)> {
+        let oldest = self.open()?.oldest(index)?;
+        let age = Duration::from_nanos(now().saturating_sub(oldest.since_ns));
+        Some((oldest.request_type.name(), oldest.sector, age.as_secs_f64()))
+    }
+
     fn is_stopped(&self, index: usize) -> bool {
         self.open().is_none_or(|device| device.is_stopped(index))
     }
@@ -244,10 +260,12 @@ impl BlkDevice {
         Some(self.open()?.queue_state(index)?.vring_base())
     }
 
-    fn join(&self, py: Python<'_>, index: usize) {
-        if let Some(device) = self.open() {
-            py.detach(|| device.join(index));
-        }
+    fn join(&self, py: Python<'_>, index: usize, seconds: f64) -> PyResult<bool> {
+        let limit = Duration::try_from_secs_f64(seconds)
+            .map_err(|cause| PyValueError::new_err(cause.to_string()))?;
+        Ok(self
+            .open()
+            .is_none_or(|device| py.detach(|| device.join(index, limit))))
     }
 
     fn resize(&self, py: Python<'_>, capacity: u64) -> PyResult<()> {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from virtmesh_client.cli.main import run
+from virtmesh_client.cli.run import run
 from virtmesh_client.cli.show import show_table
 from virtmesh_client.testing import FakeKernel
 
@@ -221,11 +221,10 @@ def test_a_group_without_a_command_shows_its_help(shell: Shell) -> None:
     assert "\n  import     Copy FILE to a disk.\n" in err
 
 
-@pytest.mark.usefixtures("kernel")
 def test_a_container_is_not_imported_unless_it_is_said_to_be_raw(
     kernel: FakeKernel, shell: Shell, tmp_path: Path
 ) -> None:
-    """Its bytes are not those of the disk that is in it; the error has the command that mends it."""
+    """Its bytes are not those of the disk in it; the error has the command that mends it."""
     source = tmp_path / "vm.img"
     source.write_bytes(b"QFI\xfb\0\0\0\3".ljust(4096, b"\0"))
     status, _, err = shell("blk", "import", "vda", source)
@@ -236,6 +235,7 @@ def test_a_container_is_not_imported_unless_it_is_said_to_be_raw(
     assert kernel.disks["vda"].data[:4] == b"QFI\xfb"
 
 
+@pytest.mark.usefixtures("kernel")
 def test_a_read_only_disk_takes_no_import(shell: Shell, tmp_path: Path) -> None:
     """The mend is the command that makes it writable."""
     source = tmp_path / "small.img"
