@@ -9,6 +9,7 @@ from virtmesh.blk.options import OPTIONS, make
 from virtmesh.blk.service import BlockAdmin
 from virtmesh.kinds.record import DeviceKind
 from virtmesh.telemetry.definitions import definitions_in
+from virtmesh.virtio.quirks import QUIRKS
 from virtmesh_common.blk import spec
 
 KIND = DeviceKind(
@@ -18,6 +19,7 @@ KIND = DeviceKind(
     options=OPTIONS,
     path_options=frozenset({"image"}),
     virtio_device_id=spec.VIRTIO_ID_BLOCK,
+    quirks=QUIRKS,
     registers=spec.CONFIG,
     services=(BlockAdmin,),
     collect=lambda model: metrics.blk_metrics(model.disk),

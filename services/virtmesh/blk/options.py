@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
@@ -13,10 +13,17 @@ from virtmesh.blk.model import BlkModel
 from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, SEG_MAX, SIZE_MAX, BlkOptions
 from virtmesh.kinds.feature_option import without_option
 from virtmesh.kinds.option_types import Size
+from virtmesh.kinds.quirk_option import quirks_option
 from virtmesh.virtio.mmio_device import VirtioMmio
+from virtmesh.virtio.quirks import QUIRKS
 from virtmesh_common.blk import spec as blk
 from virtmesh_common.blk.errors import ImageError
 from virtmesh_common.blk.spec import BlkFeature
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from virtmesh.mmio.quirks import Quirk
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +82,7 @@ OPTIONS = (
         help="Threads that execute requests.",
     ),
     without_option(OFFERED | OFFERED_WRITABLE, BlkFeature),
+    quirks_option(QUIRKS),
 )
 """Options of `virtmesh-device blk`."""
 
@@ -118,7 +126,9 @@ def check_options(*, seg_max: int | None, **values: Any) -> BlkOptions:
     return BlkOptions(seg_max=seg_max or min(SEG_MAX, queue_size - 2), **values)
 
 
-def make(name: str, *, size: int | None, **values: Any) -> VirtioMmio:
+def make(
+    name: str, *, size: int | None, quirks: Collection[Quirk] = (), **values: Any
+) -> VirtioMmio:
     """Make a disk from the options of the command line.
 
     Errors: click.BadParameter for options that make no sense; ImageError, with the mend.
@@ -128,6 +138,6 @@ def make(name: str, *, size: int | None, **values: Any) -> VirtioMmio:
         log.info("created an image", image=str(options.image), size_bytes=size)
     check_kind(options.image)
     try:
-        return VirtioMmio(BlkModel(name, options))
+        return VirtioMmio(BlkModel(name, options), quirks)
     except ImageError as error:
         raise add_hint(error, options.image, options.block_size) from error
