@@ -9,6 +9,7 @@ from virtmesh.input.options import OPTIONS, make
 from virtmesh.input.service import InputService
 from virtmesh.kinds.record import DeviceKind
 from virtmesh.telemetry.definitions import definitions_in
+from virtmesh.virtio.quirks import QUIRKS
 from virtmesh_common.input import spec
 
 KIND = DeviceKind(
@@ -18,6 +19,7 @@ KIND = DeviceKind(
     options=OPTIONS,
     name_or_path_options=frozenset({"personality"}),
     virtio_device_id=spec.VIRTIO_ID_INPUT,
+    quirks=QUIRKS,
     registers=spec.CONFIG,
     services=(InputService,),
     collect=metrics.input_metrics,

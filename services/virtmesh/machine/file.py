@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from virtmesh.attach.notifier import DoorbellKind
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.kinds import find_kind, kind_names
+from virtmesh.kinds.feature_option import SEPARATOR
 from virtmesh.machine.board import SLOTS, VIRTIO, platform_of
 from virtmesh.machine.model import DeviceEntry, KernelEntry, Machine, OptionValue
 from virtmesh.machine.table import Table
+from virtmesh.mmio.quirks import find_quirks
 from virtmesh_common.errors import BadMachine
 from virtmesh_common.sizes import check_memory
 
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from virtmesh.kinds import DeviceKind
+
+
+DEVICE_KEYS = (
+    *("name", "kind", "endpoint", "slot", "handover"),
+    *("metrics", "vhost-user", "quirks", "options"),
+)
+"""Keys of a `[[devices]]` table."""
 
 
 def load(path: Path | str) -> Machine:
@@ -130,7 +139,7 @@ def _slot(table: Table) -> int | None:
 
 def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
     """Check one `[[devices]]` table."""
-    table.only("name", "kind", "endpoint", "slot", "handover", "metrics", "vhost-user", "options")
+    table.only(*DEVICE_KEYS)
     name = table.name("name")
     kind = table.name("kind")
     endpoint = table.address("endpoint", default=f"unix:{name}.sock")
@@ -150,13 +159,27 @@ def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
         handover=handover,
         metrics=table.address("metrics", default=None),
         vhost_user=f"{name}.vhost-user" if for_guests else None,
-        options=_options(table.table("options"), base, find_kind(kind)),
+        options=_options(table.table("options"), base, find_kind(kind)) | _quirks(table),
     )
     try:
         entry.properties()
     except ValueError as error:
         raise table.bad("options", f"are wrong: {error}") from error
     return entry
+
+
+def _quirks(table: Table) -> dict[str, OptionValue]:
+    """Check the quirks of a device; return them as its option `quirks`."""
+    names = table.value("quirks", (list,), [])
+    if not names:
+        return {}
+    if not all(isinstance(name, str) for name in names):
+        raise table.bad("quirks", 'must be a list of names, such as ["tolerate_no_version_1"]')
+    try:
+        find_quirks(names, find_kind(table.name("kind")).quirks)
+    except ValueError as error:
+        raise table.bad("quirks", f"are wrong: {error}") from error
+    return {"quirks": SEPARATOR.join(names)}
 
 
 def _options(table: Table, base: Path, kind: DeviceKind) -> dict[str, OptionValue]:
