@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dvirtmesh/input/v1/input.proto\x12\x11virtmesh.input.v1\"2\n\x05\x45vent\x12\x0c\n\x04type\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x11\"\x10\n\x0eGetInfoRequest\"\xd2\x01\n\x0fGetInfoResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06serial\x18\x02 \x01(\t\x12\x0b\n\x03ids\x18\x03 \x03(\r\x12\x13\n\x0bpersonality\x18\x04 \x01(\t\x12\x12\n\nproperties\x18\x05 \x03(\r\x12\x33\n\x0c\x63\x61pabilities\x18\x06 \x03(\x0b\x32\x1d.virtmesh.input.v1.Capability\x12%\n\x04\x61xes\x18\x07 \x03(\x0b\x32\x17.virtmesh.input.v1.Axis\x12\x0f\n\x07leds_on\x18\x08 \x03(\r\")\n\nCapability\x12\x0c\n\x04type\x18\x01 \x01(\r\x12\r\n\x05\x63odes\x18\x02 \x03(\r\"f\n\x04\x41xis\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07minimum\x18\x02 \x01(\x11\x12\x0f\n\x07maximum\x18\x03 \x01(\x11\x12\x0c\n\x04\x66uzz\x18\x04 \x01(\x11\x12\x0c\n\x04\x66lat\x18\x05 \x01(\x11\x12\x12\n\nresolution\x18\x06 \x01(\x11\"\x94\x01\n\rInjectRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x18.virtmesh.input.v1.Event\x12\x18\n\x10report_delivered\x18\x03 \x01(\x08\x12-\n\x08overflow\x18\x04 \x01(\x0e\x32\x1b.virtmesh.input.v1.Overflow\"p\n\x0eInjectResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12+\n\x07outcome\x18\x02 \x01(\x0e\x32\x1a.virtmesh.input.v1.Outcome\x12\x0e\n\x06packet\x18\x03 \x01(\x04\x12\x0f\n\x07waiting\x18\x04 \x01(\r\"\x13\n\x11ReleaseAllRequest\"\"\n\x12ReleaseAllResponse\x12\x0c\n\x04keys\x18\x01 \x03(\r\"\x14\n\x12WatchOutputRequest\"b\n\x13WatchOutputResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x18.virtmesh.input.v1.Event\x12\x0f\n\x07leds_on\x18\x03 \x03(\r\"\x11\n\x0fGetStatsRequest\"\x83\x02\n\x10GetStatsResponse\x12\x18\n\x10packets_accepted\x18\x01 \x01(\x04\x12\x19\n\x11packets_delivered\x18\x02 \x01(\x04\x12\x17\n\x0fpackets_refused\x18\x03 \x01(\x04\x12\x14\n\x0cpackets_lost\x18\x04 \x01(\x04\x12\x17\n\x0fpackets_waiting\x18\x05 \x01(\x04\x12\x15\n\rpackets_split\x18\x06 \x01(\x04\x12\x17\n\x0f\x65vents_accepted\x18\x07 \x01(\x04\x12\x18\n\x10\x65vents_delivered\x18\x08 \x01(\x04\x12\x15\n\revents_output\x18\t \x01(\x04\x12\x11\n\tmalformed\x18\n \x01(\x04*L\n\x08Overflow\x12\x18\n\x14OVERFLOW_UNSPECIFIED\x10\x00\x12\x11\n\rOVERFLOW_WAIT\x10\x01\x12\x13\n\x0fOVERFLOW_REFUSE\x10\x02*v\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ACCEPTED\x10\x01\x12\x15\n\x11OUTCOME_DELIVERED\x10\x02\x12\x13\n\x0fOUTCOME_REFUSED\x10\x03\x12\x10\n\x0cOUTCOME_LOST\x10\x04\x32\xc3\x03\n\x0cInputService\x12P\n\x07GetInfo\x12!.virtmesh.input.v1.GetInfoRequest\x1a\".virtmesh.input.v1.GetInfoResponse\x12Q\n\x06Inject\x12 .virtmesh.input.v1.InjectRequest\x1a!.virtmesh.input.v1.InjectResponse(\x01\x30\x01\x12Y\n\nReleaseAll\x12$.virtmesh.input.v1.ReleaseAllRequest\x1a%.virtmesh.input.v1.ReleaseAllResponse\x12^\n\x0bWatchOutput\x12%.virtmesh.input.v1.WatchOutputRequest\x1a&.virtmesh.input.v1.WatchOutputResponse0\x01\x12S\n\x08GetStats\x12\".virtmesh.input.v1.GetStatsRequest\x1a#.virtmesh.input.v1.GetStatsResponseB\x1fZ\x1dvirtmesh/api/input/v1;inputv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dvirtmesh/input/v1/input.proto\x12\x11virtmesh.input.v1\"2\n\x05\x45vent\x12\x0c\n\x04type\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x11\"\x10\n\x0eGetInfoRequest\"\xd2\x01\n\x0fGetInfoResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06serial\x18\x02 \x01(\t\x12\x0b\n\x03ids\x18\x03 \x03(\r\x12\x13\n\x0bpersonality\x18\x04 \x01(\t\x12\x12\n\nproperties\x18\x05 \x03(\r\x12\x33\n\x0c\x63\x61pabilities\x18\x06 \x03(\x0b\x32\x1d.virtmesh.input.v1.Capability\x12%\n\x04\x61xes\x18\x07 \x03(\x0b\x32\x17.virtmesh.input.v1.Axis\x12\x0f\n\x07leds_on\x18\x08 \x03(\r\")\n\nCapability\x12\x0c\n\x04type\x18\x01 \x01(\r\x12\r\n\x05\x63odes\x18\x02 \x03(\r\"f\n\x04\x41xis\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07minimum\x18\x02 \x01(\x11\x12\x0f\n\x07maximum\x18\x03 \x01(\x11\x12\x0c\n\x04\x66uzz\x18\x04 \x01(\x11\x12\x0c\n\x04\x66lat\x18\x05 \x01(\x11\x12\x12\n\nresolution\x18\x06 \x01(\x11\"\xa7\x01\n\rInjectRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x18.virtmesh.input.v1.Event\x12\x18\n\x10report_delivered\x18\x03 \x01(\x08\x12-\n\x08overflow\x18\x04 \x01(\x0e\x32\x1b.virtmesh.input.v1.Overflow\x12\x11\n\tany_value\x18\x05 \x01(\x08\"p\n\x0eInjectResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12+\n\x07outcome\x18\x02 \x01(\x0e\x32\x1a.virtmesh.input.v1.Outcome\x12\x0e\n\x06packet\x18\x03 \x01(\x04\x12\x0f\n\x07waiting\x18\x04 \x01(\r\"\x13\n\x11ReleaseAllRequest\"\"\n\x12ReleaseAllResponse\x12\x0c\n\x04keys\x18\x01 \x03(\r\"\x14\n\x12WatchOutputRequest\"b\n\x13WatchOutputResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x18.virtmesh.input.v1.Event\x12\x0f\n\x07leds_on\x18\x03 \x03(\r\"\x11\n\x0fGetStatsRequest\"\x83\x02\n\x10GetStatsResponse\x12\x18\n\x10packets_accepted\x18\x01 \x01(\x04\x12\x19\n\x11packets_delivered\x18\x02 \x01(\x04\x12\x17\n\x0fpackets_refused\x18\x03 \x01(\x04\x12\x14\n\x0cpackets_lost\x18\x04 \x01(\x04\x12\x17\n\x0fpackets_waiting\x18\x05 \x01(\x04\x12\x15\n\rpackets_split\x18\x06 \x01(\x04\x12\x17\n\x0f\x65vents_accepted\x18\x07 \x01(\x04\x12\x18\n\x10\x65vents_delivered\x18\x08 \x01(\x04\x12\x15\n\revents_output\x18\t \x01(\x04\x12\x11\n\tmalformed\x18\n \x01(\x04*L\n\x08Overflow\x12\x18\n\x14OVERFLOW_UNSPECIFIED\x10\x00\x12\x11\n\rOVERFLOW_WAIT\x10\x01\x12\x13\n\x0fOVERFLOW_REFUSE\x10\x02*v\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ACCEPTED\x10\x01\x12\x15\n\x11OUTCOME_DELIVERED\x10\x02\x12\x13\n\x0fOUTCOME_REFUSED\x10\x03\x12\x10\n\x0cOUTCOME_LOST\x10\x04\x32\xc3\x03\n\x0cInputService\x12P\n\x07GetInfo\x12!.virtmesh.input.v1.GetInfoRequest\x1a\".virtmesh.input.v1.GetInfoResponse\x12Q\n\x06Inject\x12 .virtmesh.input.v1.InjectRequest\x1a!.virtmesh.input.v1.InjectResponse(\x01\x30\x01\x12Y\n\nReleaseAll\x12$.virtmesh.input.v1.ReleaseAllRequest\x1a%.virtmesh.input.v1.ReleaseAllResponse\x12^\n\x0bWatchOutput\x12%.virtmesh.input.v1.WatchOutputRequest\x1a&.virtmesh.input.v1.WatchOutputResponse0\x01\x12S\n\x08GetStats\x12\".virtmesh.input.v1.GetStatsRequest\x1a#.virtmesh.input.v1.GetStatsResponseB\x1fZ\x1dvirtmesh/api/input/v1;inputv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,10 +32,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'virtmesh.input.v1.input_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z\035virtmesh/api/input/v1;inputv1'
-  _globals['_OVERFLOW']._serialized_start=1207
-  _globals['_OVERFLOW']._serialized_end=1283
-  _globals['_OUTCOME']._serialized_start=1285
-  _globals['_OUTCOME']._serialized_end=1403
+  _globals['_OVERFLOW']._serialized_start=1226
+  _globals['_OVERFLOW']._serialized_end=1302
+  _globals['_OUTCOME']._serialized_start=1304
+  _globals['_OUTCOME']._serialized_end=1422
   _globals['_EVENT']._serialized_start=52
   _globals['_EVENT']._serialized_end=102
   _globals['_GETINFOREQUEST']._serialized_start=104
@@ -47,21 +47,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AXIS']._serialized_start=378
   _globals['_AXIS']._serialized_end=480
   _globals['_INJECTREQUEST']._serialized_start=483
-  _globals['_INJECTREQUEST']._serialized_end=631
-  _globals['_INJECTRESPONSE']._serialized_start=633
-  _globals['_INJECTRESPONSE']._serialized_end=745
-  _globals['_RELEASEALLREQUEST']._serialized_start=747
-  _globals['_RELEASEALLREQUEST']._serialized_end=766
-  _globals['_RELEASEALLRESPONSE']._serialized_start=768
-  _globals['_RELEASEALLRESPONSE']._serialized_end=802
-  _globals['_WATCHOUTPUTREQUEST']._serialized_start=804
-  _globals['_WATCHOUTPUTREQUEST']._serialized_end=824
-  _globals['_WATCHOUTPUTRESPONSE']._serialized_start=826
-  _globals['_WATCHOUTPUTRESPONSE']._serialized_end=924
-  _globals['_GETSTATSREQUEST']._serialized_start=926
-  _globals['_GETSTATSREQUEST']._serialized_end=943
-  _globals['_GETSTATSRESPONSE']._serialized_start=946
-  _globals['_GETSTATSRESPONSE']._serialized_end=1205
-  _globals['_INPUTSERVICE']._serialized_start=1406
-  _globals['_INPUTSERVICE']._serialized_end=1857
+  _globals['_INJECTREQUEST']._serialized_end=650
+  _globals['_INJECTRESPONSE']._serialized_start=652
+  _globals['_INJECTRESPONSE']._serialized_end=764
+  _globals['_RELEASEALLREQUEST']._serialized_start=766
+  _globals['_RELEASEALLREQUEST']._serialized_end=785
+  _globals['_RELEASEALLRESPONSE']._serialized_start=787
+  _globals['_RELEASEALLRESPONSE']._serialized_end=821
+  _globals['_WATCHOUTPUTREQUEST']._serialized_start=823
+  _globals['_WATCHOUTPUTREQUEST']._serialized_end=843
+  _globals['_WATCHOUTPUTRESPONSE']._serialized_start=845
+  _globals['_WATCHOUTPUTRESPONSE']._serialized_end=943
+  _globals['_GETSTATSREQUEST']._serialized_start=945
+  _globals['_GETSTATSREQUEST']._serialized_end=962
+  _globals['_GETSTATSRESPONSE']._serialized_start=965
+  _globals['_GETSTATSRESPONSE']._serialized_end=1224
+  _globals['_INPUTSERVICE']._serialized_start=1425
+  _globals['_INPUTSERVICE']._serialized_end=1876
 # @@protoc_insertion_point(module_scope)
