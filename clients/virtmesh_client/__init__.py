@@ -38,6 +38,7 @@ from virtmesh_client.models import (
     DiskInfo,
     DiskStats,
     ImageInfo,
+    NodeInfo,
     RequestStats,
 )
 from virtmesh_client.serial import (
@@ -73,6 +74,7 @@ __all__ = [
     "InputStats",
     "Machine",
     "Match",
+    "NodeInfo",
     "Played",
     "Position",
     "Received",
