@@ -177,6 +177,9 @@ def test_a_port_of_a_board_has_its_properties(board: FoundMachine) -> None:
     assert port.properties["clock-frequency"] == 48_000_000
     assert (port.properties["reg-shift"], port.properties["reg-io-width"]) == (2, 4)
     assert board.console == port.name
+    filled_in_by_nobody = board.devices[3]
+    assert filled_in_by_nobody.address == 0x5000_0100
+    assert "clock-frequency" not in filled_in_by_nobody.properties
     assert board.ram_size == 64 << 20
 
 

@@ -155,6 +155,8 @@ class _Parser:
             for key, value in node.properties.items()
             if len(value) == 4
         }
+        if properties.get("clock-frequency") == 0:
+            del properties["clock-frequency"]  # the boot loader was to fill it in
         clock = _fixed_clock(spot, self._index)
         if clock is not None:
             properties.setdefault("clock-frequency", clock)
