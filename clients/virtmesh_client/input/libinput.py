@@ -26,9 +26,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from virtmesh_client.input.evemu import EvemuDescription
-from virtmesh_client.input.events import Event
 from virtmesh_client.input.models import Axis
 from virtmesh_client.input.recording import LINE_MAX, Recording, RecordingBuilder, line_error
+from virtmesh_common.input.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

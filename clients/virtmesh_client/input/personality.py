@@ -10,10 +10,10 @@ import json
 from typing import TYPE_CHECKING
 
 from virtmesh_client.input.evemu import guess_device
-from virtmesh_client.input.events import EV_ABS, EV_SYN
 from virtmesh_client.input.models import SYSTEM_TYPES, Axis
 from virtmesh_common.evdev import BUSES, PROPERTIES, TYPES, name_of, type_name
 from virtmesh_common.input.errors import BadRecording
+from virtmesh_common.input.events import EV_ABS, EV_SYN
 from virtmesh_common.input.spec import U_SIZE
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from virtmesh_client.input.events import EV_ABS, Event
 from virtmesh_client.input.models import SYSTEM_TYPES
 from virtmesh_client.input.recording import Recording, TimedEvent
 from virtmesh_common.input.errors import BadEvent
+from virtmesh_common.input.events import EV_ABS, Event
 from virtmesh_common.input.release import ABS_MT, ABS_MT_SLOT, ABS_MT_TRACKING_ID, has_range
 
 if TYPE_CHECKING:

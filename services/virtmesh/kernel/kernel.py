@@ -16,6 +16,7 @@ from virtmesh.kernel.vhost_user_device import VhostUserDevice
 from virtmesh_common import __version__
 from virtmesh_common.errors import DeviceNotFound
 from virtmesh_common.memory_map import RAM_ADDRESS
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +73,7 @@ class Kernel:
         done = (ProbeState.READY, ProbeState.FAILED)
         mine = [device for device in self.devices.values() if not device.node.reserved]
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with time_limit(seconds):
                 await asyncio.gather(*(device.until(*done) for device in mine))
 
     def device(self, name: str) -> MachineDevice:

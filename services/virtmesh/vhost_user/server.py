@@ -17,6 +17,7 @@ from virtmesh.rpc.unix_listener import UnixListener
 from virtmesh.vhost_user.connection import FrontEnd
 from virtmesh.vhost_user.framing import MessageSocket
 from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     import socket
@@ -107,7 +108,7 @@ class VhostUserServer:
     async def _serve_one(self, connection: MessageSocket) -> None:
         """Serve a connection to its end."""
         try:
-            async with asyncio.timeout(FIRST_MESSAGE_SECONDS):
+            async with time_limit(FIRST_MESSAGE_SECONDS):
                 message = await connection.receive()
             if message is not None:
                 with closing(message):
@@ -138,7 +139,7 @@ class VhostUserServer:
             await asyncio.wait([talk])
             session.streams.discard(talk)
         finally:
-            await self._sessions.detach(session)
+            await self._sessions.release(session)
             self._device.set_state_source(None)
             if front_end is not None:
                 front_end.close()

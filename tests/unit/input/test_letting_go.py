@@ -11,11 +11,11 @@ import pytest
 from tests.support.evdev_state import EvdevState
 from tests.support.recordings import REAL, load_real, personality_of
 from virtmesh.input.held_keys import Event, HeldKeys, InjectorState
-from virtmesh_client.input.events import Event as InputEvent
-from virtmesh_client.input.events import close_packet
 from virtmesh_client.input.replay import fit
 from virtmesh_client.input.script import release_packets
 from virtmesh_common.evdev import code_of
+from virtmesh_common.input.events import Event as InputEvent
+from virtmesh_common.input.events import close_packet
 from virtmesh_common.input.release import ABS_MT_SLOT, resting_values
 
 SYN = (0, 0, 0)

@@ -6,7 +6,6 @@ import pytest
 
 from tests.support.recordings import FOLDER, LID, REAL, load_real, personality_of
 from virtmesh.input.checks import Checker
-from virtmesh_client.input.events import Event, event, to_messages
 from virtmesh_client.input.files import load_recording
 from virtmesh_client.input.models import SYSTEM_TYPES, Axis, InputInfo
 from virtmesh_client.input.recording import Recording, TimedEvent
@@ -15,6 +14,7 @@ from virtmesh_client.input.script import check
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.evdev import TYPES, code_of
 from virtmesh_common.input.errors import BadEvent, BadRecording
+from virtmesh_common.input.events import Event, event, to_messages
 from virtmesh_common.input.release import has_range
 
 ABS, X = code_of("ABS_X")
