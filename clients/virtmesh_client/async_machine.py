@@ -21,6 +21,7 @@ class AsyncMachine(ClosingProxy[Machine]):
     """
 
     devices = awaited(Machine.devices)
+    nodes = awaited(Machine.nodes)
     interface = awaited(Machine.interface)
     disk = called_as(AsyncDisk, Machine.disk)
     input = called_as(AsyncInput, Machine.input)

@@ -26,6 +26,7 @@ from virtmesh_client.models import (
     DiskInfo,
     DiskStats,
     ImageInfo,
+    NodeInfo,
     RequestStats,
 )
 from virtmesh_client.serial import (
@@ -61,6 +62,7 @@ __all__ = [
     "InputStats",
     "Machine",
     "Match",
+    "NodeInfo",
     "Played",
     "Position",
     "Received",
