@@ -7,22 +7,23 @@ from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.input import wheels
-from virtmesh_client.input.injector import Injector
+from virtmesh_client.input.injector import OVERFLOWS, Injector
 from virtmesh_client.input.messages import to_info, to_stats
 from virtmesh_client.input.models import Played
 from virtmesh_client.input.recording import record
 from virtmesh_client.input.replay import fit
 from virtmesh_client.input.script import check, release_packets
-from virtmesh_client.input.text import options_of, text_script
+from virtmesh_client.input.text import injected_by_service, options_of, text_script, type_request
 from virtmesh_client.input.touch import TAP_SECONDS, Touches
 from virtmesh_client.input.watch import EventWatch, OutputWatch
 from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.api.kernel.v1 import input_device_pb2
 from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
+from virtmesh_common.errors import NotOffered
 from virtmesh_common.evdev import CODES, name_of
 from virtmesh_common.input import moves
-from virtmesh_common.input.errors import BadEvent
+from virtmesh_common.input.errors import BadEvent, TypingUnavailable
 from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_REL, split_packets
 from virtmesh_common.input.keys import press_chord, release_chord
 from virtmesh_common.input.names import button_code, led_code, parse_chord
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from virtmesh_common.input.moves import Point
     from virtmesh_common.input.script import Script
     from virtmesh_common.input.text.plan import TextOptions
+
+TYPE_SECONDS = 130.0  # longer than any Type call of a device service takes
 
 
 class Input:
@@ -158,11 +161,20 @@ class Input:
         """Type text with an xkb keyboard layout. `delay` is the time between keys, in seconds.
 
         The LEDs of the device tell whether Caps Lock and Num Lock are on. `TextOptions` in place of
-        a name says more: the locale, and what to do about Caps Lock. Errors: UntypableText, before
-        anything is typed; it names every character that the layout does not have.
+        a name says more: the locale, and what to do about Caps Lock. Where this system has no
+        libxkbcommon, the device service types, at most 4096 characters. Errors: UntypableText,
+        before anything is typed, with every character that the layout lacks.
         """
         options = options_of(layout, variant)
-        return self._run(text_script(self.info(), text, options, delay), wait)
+        try:
+            script = text_script(self.info(), text, options, delay)
+        except TypingUnavailable as missing:
+            sending = input_pb2.Sending(
+                wait_delivered=wait == "delivered", overflow=OVERFLOWS[self._overflow]
+            )
+            request = type_request(text, options, delay, sending)
+            return self._ask_to_type(request, missing)
+        return self._run(script, wait)
 
     def move_rel(
         self, dx: int, dy: int, *, duration: float = 0.0, wait: Wait = "accepted"
@@ -344,6 +356,14 @@ class Input:
             skipped=len(recording.skipped),
             drift_max_us=round(max(drifts, default=0.0) * 1e6),
         )
+
+    def _ask_to_type(self, request: input_pb2.TypeRequest, missing: TypingUnavailable) -> Injected:
+        """Let the device service type. Errors: `missing`, if it is too old to be asked."""
+        try:
+            response = self._channel.ask(self._device.Type, request, self.name, limit=TYPE_SECONDS)
+        except NotOffered:
+            raise missing from None
+        return injected_by_service(response.sent)
 
     def _forget_state(self) -> None:
         """Forget the position of the pointer and the fingers that are down."""

@@ -10,7 +10,7 @@ import pytest
 
 from virtmesh.drivers.settings import Settings
 from virtmesh.kernel.device import ProbeState
-from virtmesh.kernel.devicetree import make_blob
+from virtmesh.kernel.tree.make import make_blob
 from virtmesh.kernel.guest.attached import AttachedGuest
 from virtmesh.kernel.guest.console import PIECE, WINDOW
 from virtmesh.kernel.guest.guests import Guests
