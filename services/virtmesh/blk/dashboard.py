@@ -143,7 +143,7 @@ BOARD = Board(
                 ),
                 Panel(
                     "Causes of errors",
-                    "Failed requests by cause: the name of an error of the system, or another word.",
+                    "Failed requests by cause: the name of a system error, or another word.",
                     "ops",
                     [
                         rate_or_zero(

@@ -9,6 +9,7 @@ slot, and `completed` gives the slot back.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
