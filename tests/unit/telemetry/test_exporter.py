@@ -76,7 +76,7 @@ async def test_only_metrics_and_an_index_are_there() -> None:
         return await asyncio.to_thread(ask, server.address, method, path)
 
     got = await asked("GET", "/metrics")
-    queried = await asked("GET", "/metrics?name[]=process_open_fds")
+    queried = await asked("GET", "/metrics?x=1")
     head = await asked("HEAD", "/metrics")
     index = await asked("GET", "/")
     index_head = await asked("HEAD", "/")
@@ -86,7 +86,7 @@ async def test_only_metrics_and_an_index_are_there() -> None:
     await asyncio.to_thread(server.close)
 
     assert (got[0], b"looks_total 1.0" in got[2]) == (200, True)
-    assert queried[2].count(b"# HELP") == 1
+    assert (queried[0], b"looks_total 1.0" in queried[2]) == (200, True)
     assert (head[0], head[2]) == (200, b"")
     assert head[1]["content-type"] == got[1]["content-type"]
     assert int(head[1]["content-length"]) > 1000
