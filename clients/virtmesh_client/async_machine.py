@@ -22,6 +22,7 @@ class AsyncMachine(ClosingProxy[Machine]):
 
     devices = awaited(Machine.devices)
     interface = awaited(Machine.interface)
+    description = awaited(Machine.description)
     disk = called_as(AsyncDisk, Machine.disk)
     input = called_as(AsyncInput, Machine.input)
     serial = called_as(AsyncSerial, Machine.serial)
