@@ -17,7 +17,7 @@ from virtmesh_common.channel import KEEPALIVE_SECONDS
 
 if TYPE_CHECKING:
     from virtmesh_client.blk.disk import Disk
-    from virtmesh_client.guest.control import Guest, GuestInfo
+    from virtmesh_client.guests.control import Guest, GuestInfo
     from virtmesh_client.input.device import Input
     from virtmesh_client.input.models import Overflow
     from virtmesh_client.serial.device import Serial
@@ -156,7 +156,7 @@ class Machine:
 
     def guests(self) -> list[GuestInfo]:
         """Return the Linux guests whose consoles are serial ports of the machine."""
-        from virtmesh_client.guest.control import list_guests
+        from virtmesh_client.guests.control import list_guests
 
         return list_guests(self._channel)
 
@@ -165,7 +165,7 @@ class Machine:
 
         Its first call raises GuestNotFound if there is none.
         """
-        from virtmesh_client.guest.control import Guest
+        from virtmesh_client.guests.control import Guest
 
         return Guest(self._channel, serial)
 
