@@ -23,6 +23,7 @@ class AsyncMachine(ClosingProxy[Machine]):
     devices = awaited(Machine.devices)
     nodes = awaited(Machine.nodes)
     interface = awaited(Machine.interface)
+    description = awaited(Machine.description)
     disk = called_as(AsyncDisk, Machine.disk)
     input = called_as(AsyncInput, Machine.input)
     serial = called_as(AsyncSerial, Machine.serial)

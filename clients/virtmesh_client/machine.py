@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.address import find_address
 from virtmesh_client.channel import KernelChannel
-from virtmesh_client.models import SERIAL_TIMEOUT_SECONDS, DeviceInfo, NodeInfo
+from virtmesh_client.models import (
+    SERIAL_TIMEOUT_SECONDS,
+    DeviceDescription,
+    DeviceInfo,
+    NodeInfo,
+)
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 
@@ -134,6 +139,15 @@ class Machine:
         from virtmesh_client.interface import read_interface
 
         return read_interface(self._channel, name)
+
+    def description(self, name: str) -> DeviceDescription:
+        """Return what a device is: window, queues, offered features, properties.
+
+        Errors: DeviceNotFound, DeviceLost.
+        """
+        from virtmesh_client.interface import read_description
+
+        return read_description(self._channel, name)
 
     def disk(self, name: str) -> Disk:
         """Return a disk. Its first call raises DeviceNotFound if there is no such disk."""
