@@ -1,6 +1,7 @@
 """The kind `blk`."""
 
 from virtmesh.blk import driver_metrics, metrics
+from virtmesh.blk.check import check
 from virtmesh.blk.dashboard import BOARD
 from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.blk.figures import FIGURES, REQUEST_NAMES
@@ -16,6 +17,7 @@ KIND = DeviceKind(
     title="The virtio block device (virtio 1.4, 5.2): configuration and features of a disk.",
     make=make,
     options=OPTIONS,
+    check=check,
     path_options=frozenset({"image"}),
     virtio_device_id=spec.VIRTIO_ID_BLOCK,
     registers=spec.CONFIG,

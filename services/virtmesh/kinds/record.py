@@ -82,6 +82,10 @@ def no_metrics(_source: object) -> Iterable[Metric]:
     return ()
 
 
+def no_check(**_options: object) -> None:
+    """Check nothing beyond what the types of the options check."""
+
+
 @dataclass(frozen=True)
 class DeviceKind:
     """One kind of device, as its package exports it: `KIND` in the module `kind`.
@@ -95,6 +99,9 @@ class DeviceKind:
     """One line for people, with the specification that the device follows."""
     make: Callable[..., Device]
     options: Sequence[click.Option] = ()
+    check: Callable[..., object] = no_check
+    """Checks the options of the command line as `make` does, and without any effect: `up` does so
+    before it starts anything. Errors: those of `make`."""
     path_options: frozenset[str] = frozenset()
     """Options that are paths: in a machine file, relative to it."""
     name_or_path_options: frozenset[str] = frozenset()

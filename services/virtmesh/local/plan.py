@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from virtmesh import machine as machine_file
+from virtmesh.local.checks import check_machine
 from virtmesh.local.module_process import module_argv
 from virtmesh_common.channel import UNIX_PATH_LIMIT
 from virtmesh_common.errors import BadMachine
@@ -24,7 +25,7 @@ HOST_MODULES = (
     "structlog",
     "uvloop",
 )
-"""What the extra `host` brings."""
+"""What the distribution `virtmesh` brings, beside its own code."""
 HANDOVER_SUFFIX = ".handover"
 """What `virtmesh-device` adds to its first unix address to make the handover socket's path."""
 
@@ -59,6 +60,7 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
     """Plan the machine of a machine file. Errors: BadMachine."""
     check_host()
     machine = machine_file.load(file).resolve(run_dir)
+    check_machine(machine)
     taken: set[int] = set()
     devices = tuple(_device(entry, taken) for entry in machine.devices)
     metrics = pick_port(machine.kernel.metrics or "", taken)
@@ -77,8 +79,8 @@ def check_host() -> None:
     missing = [name for name in HOST_MODULES if importlib.util.find_spec(name) is None]
     if missing:
         raise BadMachine(
-            f"hosting devices needs more than the client ({', '.join(missing)} is missing): run"
-            " pip install 'virtmesh[host]'"
+            f"this installation of virtmesh is incomplete: {', '.join(missing)} is missing: run"
+            " pip install --force-reinstall virtmesh"
         )
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from virtmesh.kinds import DeviceKind
 
+DEVICE_HEADER = re.compile(r"\s*\[\[\s*devices\s*\]\]")
+"""Begins a device."""
+
 
 def load(path: Path | str) -> Machine:
     """Read a machine file. Errors: BadMachine, naming the file, the key and the mend."""
@@ -37,11 +40,18 @@ def load(path: Path | str) -> Machine:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadMachine(f"{path}: not TOML: {error}") from error
-    return parse(document, source=str(path), base=path.absolute().parent)
+    lines = [
+        number for number, line in enumerate(text.splitlines(), 1) if DEVICE_HEADER.match(line)
+    ]
+    return parse(document, source=str(path), base=path.absolute().parent, lines=lines)
 
 
-def parse(document: Mapping[str, Any], *, source: str, base: Path) -> Machine:
+def parse(
+    document: Mapping[str, Any], *, source: str, base: Path, lines: Sequence[int] = ()
+) -> Machine:
     """Check a parsed machine file; paths among the options are relative to `base`.
+
+    `lines` are those of the `[[devices]]` in the file; errors name them.
 
     Errors: BadMachine.
     """
@@ -54,7 +64,7 @@ def parse(document: Mapping[str, Any], *, source: str, base: Path) -> Machine:
         interrupts=table.choice("interrupts", InterruptMode, InterruptMode.INTERRUPT),
         kernel=_kernel(table.table("kernel")),
     )
-    return replace(machine, devices=_devices(table, base))
+    return replace(machine, devices=_devices(table, base, lines))
 
 
 def _memory(table: Table) -> int:
@@ -81,9 +91,9 @@ def _kernel(table: Table) -> KernelEntry:
     )
 
 
-def _devices(table: Table, base: Path) -> tuple[DeviceEntry, ...]:
+def _devices(table: Table, base: Path, lines: Sequence[int]) -> tuple[DeviceEntry, ...]:
     """Check every `[[devices]]` table, and give places to those that name none."""
-    tables = table.tables("devices")
+    tables = table.tables("devices", lines)
     kinds = [_kind(one) for one in tables]
     wanted = [_slot(one) for one in tables]
     free = {
