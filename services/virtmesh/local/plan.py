@@ -60,9 +60,9 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
     """Plan the machine of a machine file. Errors: BadMachine."""
     check_host()
     machine = machine_file.load(file).resolve(run_dir)
-    check_machine(machine)
     taken: set[int] = set()
     devices = tuple(_device(entry, taken) for entry in machine.devices)
+    check_machine(machine)
     metrics = pick_port(machine.kernel.metrics or "", taken)
     options = ["--machine", str(file), "--run-dir", str(run_dir)]
     for address in machine.kernel.listen:
@@ -80,7 +80,7 @@ def check_host() -> None:
     if missing:
         raise BadMachine(
             f"this installation of virtmesh is incomplete: {', '.join(missing)} is missing: run"
-            " pip install --force-reinstall virtmesh"
+            " pip install virtmesh"
         )
 
 

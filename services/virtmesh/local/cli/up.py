@@ -17,7 +17,6 @@ import click
 
 from virtmesh import machine as machine_file
 from virtmesh.local import run_folder
-from virtmesh.local.checks import check_machine
 from virtmesh.local.module_process import module_argv
 from virtmesh.local.plan import Plan, check_host, make_plan
 from virtmesh.local.quick_machine import quick_machine
@@ -106,7 +105,7 @@ def up(
     quick = Quick(disks, inputs, serial, devices, no_serial=no_serial, vhost_user=vhost_user)
     file, name, run_dir = choose(machine, quick, name, run_dir)
     if detach:
-        check_machine(machine_file.load(file).resolve(run_dir))
+        make_plan(file, run_dir, name)  # what is wrong with it is said before anything starts
         run_detached(settings, file, name, run_dir, wait)
     else:
         run_here(settings, make_plan(file, run_dir, name), wait)
