@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from virtmesh.kinds import DeviceKind
 
+DEVICE_HEADER = re.compile(r"\s*\[\[\s*devices\s*\]\]")
+"""Begins a device."""
+
 
 DEVICE_KEYS = (
     *("name", "kind", "endpoint", "slot", "address", "handover"),
@@ -46,11 +49,18 @@ def load(path: Path | str) -> Machine:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadMachine(f"{path}: not TOML: {error}") from error
-    return parse(document, source=str(path), base=path.absolute().parent)
+    lines = [
+        number for number, line in enumerate(text.splitlines(), 1) if DEVICE_HEADER.match(line)
+    ]
+    return parse(document, source=str(path), base=path.absolute().parent, lines=lines)
 
 
-def parse(document: Mapping[str, Any], *, source: str, base: Path) -> Machine:
+def parse(
+    document: Mapping[str, Any], *, source: str, base: Path, lines: Sequence[int] = ()
+) -> Machine:
     """Check a parsed machine file; paths among the options are relative to `base`.
+
+    `lines` are those of the `[[devices]]` in the file; errors name them.
 
     Errors: BadMachine.
     """
@@ -65,8 +75,8 @@ def parse(document: Mapping[str, Any], *, source: str, base: Path) -> Machine:
         kernel=_kernel(table.table("kernel")),
         device_tree=None if tree is None else str(base / tree),
     )
-    devices = _devices(table, base) if tree is None else _bound_devices(table, base)
-    return replace(machine, devices=devices)
+    make_devices = _devices if tree is None else _bound_devices
+    return replace(machine, devices=make_devices(table, base, lines))
 
 
 def _memory(table: Table) -> int:
@@ -93,9 +103,9 @@ def _kernel(table: Table) -> KernelEntry:
     )
 
 
-def _devices(table: Table, base: Path) -> tuple[DeviceEntry, ...]:
+def _devices(table: Table, base: Path, lines: Sequence[int]) -> tuple[DeviceEntry, ...]:
     """Check every `[[devices]]` table, and give places to those that name none."""
-    tables = table.tables("devices")
+    tables = table.tables("devices", lines)
     kinds = [_kind(one) for one in tables]
     for one in tables:
         if "address" in one.keys:
@@ -120,10 +130,10 @@ def _devices(table: Table, base: Path) -> tuple[DeviceEntry, ...]:
     return tuple(devices)
 
 
-def _bound_devices(table: Table, base: Path) -> tuple[DeviceEntry, ...]:
+def _bound_devices(table: Table, base: Path, lines: Sequence[int]) -> tuple[DeviceEntry, ...]:
     """Check every `[[devices]]` table of a machine that has a device tree of its own."""
     devices = []
-    for one in table.tables("devices"):
+    for one in table.tables("devices", lines):
         _kind(one)
         address = one.value("address", (int,), None)
         if address is None or not 0 <= address < 1 << 64:
