@@ -96,6 +96,6 @@ class Child:
 
     def last_line(self) -> str:
         """Return the last line that it wrote."""
-        with self.log.open(errors="replace") as log:
+        with self.log.open(encoding="utf-8", errors="replace") as log:
             lines = deque((line.strip() for line in log if line.strip()), maxlen=1)
         return lines[0] if lines else "it wrote nothing"
