@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -21,10 +20,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
 HEADER = "# Made by `make lock` from pyproject.toml; do not edit. Requirements: sha256 "
+UV = Path(sys.executable).with_name("uv")
 OLDEST_PYTHON = "3.11"
 OWN = "virtmesh-"
 DISTRIBUTIONS = ("common", "clients", "services")
 BUILD_TOOLS = ("hatchling", "maturin")
+ALONE = "protos"
+"""The lock of tools/protos.py, whose packages never meet the others."""
 
 
 def read_requirements() -> dict[str, list[str]]:
@@ -35,9 +37,10 @@ def read_requirements() -> dict[str, list[str]]:
         for requirement in read_toml(folder)["project"]["dependencies"]
     }
     host = sorted(requirement for requirement in run if not requirement.startswith(OWN))
-    dev = sorted(read_toml(".")["dependency-groups"]["dev"])
+    groups = read_toml(".")["dependency-groups"]
+    dev = sorted(groups["dev"])
     build = [requirement for requirement in dev if requirement.startswith(BUILD_TOOLS)]
-    return {"dev": sorted([*host, *dev]), "host": host, "build": build}
+    return {"dev": sorted([*host, *dev]), "host": host, "build": build, ALONE: groups["protos"]}
 
 
 def read_toml(folder: str) -> dict[str, Any]:
@@ -53,11 +56,13 @@ def make_header(requirements: list[str]) -> str:
 def compile_lock(name: str, requirements: list[str], options: list[str]) -> None:
     """Resolve the requirements and write the lock. Errors: CalledProcessError."""
     lock = LOCKS / f"{name}.lock"
-    if name != "dev":
+    if name == ALONE:
+        options = [*options, "--no-deps"]
+    elif name != "dev":
         options = [*options, "--constraint", str(LOCKS / "dev.lock")]
     subprocess.run(
         [
-            "uv",
+            UV,
             "pip",
             "compile",
             "--quiet",
@@ -103,9 +108,6 @@ def main() -> int:
                 f"{', '.join(stale)}: stale: run `make lock` and commit the result", file=sys.stderr
             )
         return 1 if stale else 0
-    if shutil.which("uv") is None:
-        print("no uv, which resolves the versions: pip install uv", file=sys.stderr)
-        return 1
     for name, requirements in wanted.items():
         compile_lock(name, requirements, ["--upgrade"] if arguments.upgrade else [])
     return 0

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import filecmp
+import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -21,13 +23,33 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 API = ROOT / "common" / "virtmesh_common" / "api"
+LOCK = ROOT / "requirements" / "protos.lock"
 SCRIPTS = Path(sys.executable).parent
 OWN_IMPORT = re.compile(r"^(from|import) virtmesh\.", re.MULTILINE)
 PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
 
 
+def get_generator() -> Path:
+    """Return the folder of the locked generator, fetching it first if need be.
+
+    Errors: CalledProcessError, when pip fails.
+    """
+    version = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
+    folder = ROOT / "build" / "protoc" / f"{sys.implementation.cache_tag}-{version}"
+    if not folder.exists():
+        fresh = folder.with_suffix(".new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes"]
+        subprocess.run(
+            [*install, "--no-deps", f"--target={fresh}", f"--requirement={LOCK}"], check=True
+        )
+        fresh.rename(folder)
+    return folder
+
+
 def generate(target: Path) -> None:
-    """Write all stubs below target, which is emptied first."""
+    """Write all stubs below target, which is emptied first. Errors: CalledProcessError."""
+    generator = get_generator()
     shutil.rmtree(target, ignore_errors=True)
     with tempfile.TemporaryDirectory() as scratch:
         sources = sorted(str(path) for path in PROTOS.rglob("*.proto"))
@@ -44,6 +66,7 @@ def generate(target: Path) -> None:
                 f"--mypy_grpc_out=quiet:{scratch}",
                 *sources,
             ],
+            env={**os.environ, "PYTHONPATH": str(generator)},
             check=True,
         )
         shutil.copytree(Path(scratch) / "virtmesh", target)

@@ -10,83 +10,33 @@
 `connect` returns a machine with blocking calls, `aconnect` one with asyncio calls. Errors are the
 classes of `virtmesh_common.errors`. The error of a failed copy says in its `metadata` and its notes
 how many bytes were copied.
+
+The names are imported at the first use of one. The command line begins with this package: it must
+not pay for what it does not use, and Ctrl-C while this module is imported prints a traceback.
 """
 
-from virtmesh_client.address import find_address
-from virtmesh_client.async_machine import AsyncMachine, aconnect
-from virtmesh_client.blk.aio import AsyncDisk
-from virtmesh_client.blk.disk import Disk
-from virtmesh_client.input import (
-    Event,
-    Injected,
-    Input,
-    InputInfo,
-    InputStats,
-    Played,
-    Received,
-    Recording,
-    load_recording,
-    save_recording,
-)
-from virtmesh_client.input.aio import AsyncInput
-from virtmesh_client.machine import Machine, connect
-from virtmesh_client.models import (
-    CopyResult,
-    DeviceCounters,
-    DeviceInfo,
-    DeviceStatus,
-    DiskInfo,
-    DiskStats,
-    ImageInfo,
-    RequestStats,
-)
-from virtmesh_client.serial import (
-    OLDEST,
-    Match,
-    Position,
-    Sent,
-    Serial,
-    SerialInfo,
-    SerialStats,
-)
-from virtmesh_client.serial.aio import AsyncSerial
-from virtmesh_common import __version__, errors
+TYPE_CHECKING = False
+"""As in `typing`, which takes time to import: type checkers know the name."""
+if TYPE_CHECKING:
+    from typing import Any
 
-__all__ = [
-    "OLDEST",
-    "AsyncDisk",
-    "AsyncInput",
-    "AsyncMachine",
-    "AsyncSerial",
-    "CopyResult",
-    "DeviceCounters",
-    "DeviceInfo",
-    "DeviceStatus",
-    "Disk",
-    "DiskInfo",
-    "DiskStats",
-    "Event",
-    "ImageInfo",
-    "Injected",
-    "Input",
-    "InputInfo",
-    "InputStats",
-    "Machine",
-    "Match",
-    "Played",
-    "Position",
-    "Received",
-    "Recording",
-    "RequestStats",
-    "Sent",
-    "Serial",
-    "SerialInfo",
-    "SerialStats",
-    "__version__",
-    "aconnect",
-    "connect",
-    "errors",
-    "find_address",
-    "load_recording",
-    "save_recording",
-]
+    from virtmesh_client.library import *  # noqa: F403 - the list stands there, once
+
+SPECIAL = ("__all__", "__version__")
+"""Those names of the library that Python could ask for by itself."""
+
+
+def __getattr__(name: str) -> "Any":
+    """Return a name of the library. Errors: AttributeError."""
+    if not name.startswith("__") or name in SPECIAL:
+        from importlib import import_module  # noqa: PLC0415
+
+        library = import_module("virtmesh_client.library")
+        if hasattr(library, name):
+            return getattr(library, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+
+
+def __dir__() -> list[str]:
+    """Name what there is."""
+    return sorted({*globals(), *__getattr__("__all__")})

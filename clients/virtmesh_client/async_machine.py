@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from virtmesh_client.aio.proxy import ClosingProxy, awaited, called_as
 from virtmesh_client.blk.aio import AsyncDisk
+from virtmesh_client.guest.aio import AsyncGuest
 from virtmesh_client.input.aio import AsyncInput
 from virtmesh_client.machine import Machine, connect
 from virtmesh_client.serial.aio import AsyncSerial
+from virtmesh_common.channel import KEEPALIVE_SECONDS
 
 
 class AsyncMachine(ClosingProxy[Machine]):
@@ -23,6 +25,8 @@ class AsyncMachine(ClosingProxy[Machine]):
     disk = called_as(AsyncDisk, Machine.disk)
     input = called_as(AsyncInput, Machine.input)
     serial = called_as(AsyncSerial, Machine.serial)
+    guests = awaited(Machine.guests)
+    guest = called_as(AsyncGuest, Machine.guest)
     close = awaited(Machine.close)
 
     @property
@@ -36,6 +40,10 @@ async def aconnect(
     *,
     timeout: float | None = None,  # noqa: ASYNC109 - for each call
     request_id: str = "",
+    proxy: bool = True,
+    keepalive: float = KEEPALIVE_SECONDS,
 ) -> AsyncMachine:
     """Connect to a machine as `connect` does; use it in an `async with`."""
-    return AsyncMachine(connect(address, timeout=timeout, request_id=request_id))
+    return AsyncMachine(
+        connect(address, timeout=timeout, request_id=request_id, proxy=proxy, keepalive=keepalive)
+    )

@@ -7,20 +7,36 @@ ends all calls of the scope at once, and also those that are made later.
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 import grpc
 
-from virtmesh_common.channel import DEVICE_KEY, open_sync_channel
-from virtmesh_common.errors import DeviceLost, ServiceUnavailable, VirtmeshError, from_rpc_error
+from virtmesh_common.channel import DEVICE_KEY, KEEPALIVE_SECONDS, open_sync_channel
+from virtmesh_common.errors import (
+    DeviceLost,
+    ForkedConnection,
+    NoAnswer,
+    ServiceUnavailable,
+    VirtmeshError,
+    from_rpc_error,
+)
 from virtmesh_common.request_id import REQUEST_ID_KEY, check_request_id, make_request_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from grpc import Channel, UnaryUnaryMultiCallable
 
 Response = TypeVar("Response")
+
+ANSWER_SECONDS = 60.0
+"""Default limit for a call that a service answers at once."""
+STORAGE_SECONDS = 900.0
+"""Default limit for a call that ends when storage has finished: a flush of gigabytes, a resize."""
 
 
 class Cancellable(Protocol):
@@ -63,13 +79,38 @@ class Scope:
 SCOPE: ContextVar[Scope | None] = ContextVar("virtmesh_scope", default=None)
 
 
-class KernelChannel:
-    """A channel to the kernel at `address`.
+class ChannelCondition(threading.Condition):
+    """A condition of objects that use a channel. A forked child can't take it.
 
+    A thread that the child lacks may have held it at the fork: the child would wait for ever.
+    Errors: ForkedConnection.
+    """
+
+    def __init__(self, channel: KernelChannel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def __enter__(self) -> bool:
+        self._channel.check_process()
+        return super().__enter__()
+
+
+class KernelChannel:
+    """A channel to the kernel at `address`; `connect` explains the options.
+
+    A process that is forked can't use the channel of its parent: both would read from one socket.
     Errors: ValueError for an invalid address or request identifier.
     """
 
-    def __init__(self, address: str, *, timeout: float | None = None, request_id: str = "") -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float | None = None,
+        request_id: str = "",
+        proxy: bool = True,
+        keepalive: float = KEEPALIVE_SECONDS,
+    ) -> None:
         if request_id and not check_request_id(request_id):
             raise ValueError(
                 f"{request_id!r} is not a request identifier: use 1 to 64 letters, digits or"
@@ -79,8 +120,10 @@ class KernelChannel:
         self.request_id = request_id or make_request_id()
         """Identifier of all calls of this channel in the logs of the services."""
         self.timeout = timeout
-        """Limit for calls with a single response, in seconds. Streams have no limit."""
-        self.grpc = open_sync_channel(address)
+        """Limit for calls with a single response, in seconds; None: by the kind of the call.
+        Streams have no limit."""
+        self._grpc = open_sync_channel(address, proxy=proxy, keepalive=keepalive)
+        self._process = os.getpid()
 
     def __enter__(self) -> Self:
         return self
@@ -88,43 +131,99 @@ class KernelChannel:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    @property
+    def grpc(self) -> Channel:
+        """The channel of gRPC. Errors: ForkedConnection."""
+        self.check_process()
+        return self._grpc
+
+    @property
+    def forked(self) -> bool:
+        """True in a child of the process that opened the channel."""
+        return self._process != os.getpid()
+
+    def check_process(self) -> None:
+        """Refuse to work in a child of the process that opened the channel.
+
+        Errors: ForkedConnection.
+        """
+        if self.forked:
+            raise ForkedConnection(
+                f"the connection to {self.address} belongs to process {self._process}, and this is"
+                f" its fork {os.getpid()}: connect again in the child, or start it with"
+                " multiprocessing's method 'spawn' or with subprocess",
+                address=self.address,
+            )
+
     def close(self) -> None:
-        """Close the channel. Running calls are cancelled."""
-        self.grpc.close()
+        """Close the channel. Running calls are cancelled. In a forked child nothing happens."""
+        if not self.forked:
+            self._grpc.close()
 
     def metadata(self, device: str = "") -> tuple[tuple[str, str], ...]:
-        """Return the metadata of a call. `device` makes the kernel forward it to that device."""
+        """Return the metadata of a call. `device` makes the kernel forward it to that device.
+
+        Errors: ForkedConnection.
+        """
+        self.check_process()
         identified = ((REQUEST_ID_KEY, self.request_id),)
         return (*identified, (DEVICE_KEY, device)) if device else identified
 
     def ask(
-        self, method: grpc.UnaryUnaryMultiCallable[Any, Response], request: Any, device: str = ""
+        self,
+        method: UnaryUnaryMultiCallable[Any, Response],
+        request: Any,
+        device: str = "",
+        *,
+        limit: float = ANSWER_SECONDS,
     ) -> Response:
         """Call a method with a single response. `device` makes the kernel forward the call to it.
 
+        `limit` is its time limit, in seconds, unless the channel has one.
         Errors: VirtmeshError and its subclasses.
         """
-        with self.errors():
-            call = method.future(request, timeout=self.timeout, metadata=self.metadata(device))
+        seconds = limit if self.timeout is None else self.timeout
+        bound = None if math.isinf(seconds) else seconds
+        with self.errors(seconds):
+            call = method.future(request, timeout=bound, metadata=self.metadata(device))
             with self.running(cast("Cancellable", call)):
                 return call.result()
 
+    def messages(self, call: Iterable[Response]) -> Iterator[Response]:
+        """Return the messages of a stream. Errors: ForkedConnection; RpcError."""
+        received = iter(call)
+        while True:
+            self.check_process()
+            try:
+                message = next(received)
+            except StopIteration:
+                return
+            yield message
+
     @contextlib.contextmanager
     def running(self, call: Cancellable) -> Iterator[None]:
-        """Cancel a call at the end of the body, also after Ctrl-C or an error."""
+        """Cancel a call at the end of the body, also after Ctrl-C or an error.
+
+        Errors: ForkedConnection.
+        """
+        self.check_process()
         scope = SCOPE.get()
         if scope is not None:
             scope.add(call)
         try:
             yield
         finally:
-            call.cancel()
-            if scope is not None:
-                scope.remove(call)
+            if not self.forked:  # The call is the parent's: it goes on there.
+                call.cancel()
+                if scope is not None:
+                    scope.remove(call)
 
     @contextlib.contextmanager
-    def errors(self) -> Iterator[None]:
-        """Convert errors of gRPC in the body to the classes of virtmesh_common.errors."""
+    def errors(self, limit: float | None = None) -> Iterator[None]:
+        """Convert errors of gRPC in the body to the classes of virtmesh_common.errors.
+
+        `limit` is the time limit of the call, to be named in the error.
+        """
         try:
             yield
         except grpc.FutureCancelledError:
@@ -133,14 +232,15 @@ class KernelChannel:
             error = from_rpc_error(failure, self.address)
             if isinstance(error, ServiceUnavailable):
                 error = self._explain(error)
+            if isinstance(error, NoAnswer) and limit is not None:
+                error.message = f"{error.message} (the time limit is {limit:g} s)"
+                error.args = (error.message,)
             raise error from None
 
     def _explain(self, error: ServiceUnavailable) -> VirtmeshError:
         """Return an error that says who does not answer: the kernel, or a device behind it."""
-        # The message of gRPC lists every attempt. The cause is at its end.
         address = error.metadata.get("address", self.address)
-        cause = error.message.rpartition("error: ")[2]
-        cause = cause.removeprefix(f"no service answers at {address}: ")
-        if address != self.address:
-            return DeviceLost(f"no device service answers at {address}: {cause}", address=address)
-        return ServiceUnavailable(f"no service answers at {address}: {cause}", address=address)
+        if address == self.address:
+            return error
+        cause = error.message.removeprefix(f"no service answers at {address}: ")
+        return DeviceLost(f"no device service answers at {address}: {cause}", address=address)

@@ -1,20 +1,26 @@
-"""A machine, with blocking calls: its devices, reached through the address of its kernel."""
+"""A machine, with blocking calls: its devices, reached through the address of its kernel.
+
+Each kind of device is imported when one of it is asked for: most scripts and commands use one kind.
+"""
+
+# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.address import find_address
-from virtmesh_client.blk.disk import Disk
 from virtmesh_client.channel import KernelChannel
-from virtmesh_client.input.device import Input
-from virtmesh_client.interface import read_interface
-from virtmesh_client.models import DeviceInfo
-from virtmesh_client.serial.device import TIMEOUT_SECONDS, Serial
+from virtmesh_client.models import SERIAL_TIMEOUT_SECONDS, DeviceInfo
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
+from virtmesh_common.channel import KEEPALIVE_SECONDS
 
 if TYPE_CHECKING:
+    from virtmesh_client.blk.disk import Disk
+    from virtmesh_client.guest.control import Guest, GuestInfo
+    from virtmesh_client.input.device import Input
     from virtmesh_client.input.models import Overflow
+    from virtmesh_client.serial.device import Serial
     from virtmesh_client.serial.models import Position
     from virtmesh_common.interface import Interface
 
@@ -24,6 +30,7 @@ STATES = {
     kernel_pb2.PROBE_STATE_READY: "ready",
     kernel_pb2.PROBE_STATE_FAILED: "failed",
     kernel_pb2.PROBE_STATE_RESERVED: "reserved",
+    kernel_pb2.PROBE_STATE_SILENT: "silent",
 }
 
 
@@ -36,8 +43,18 @@ class Machine:
                 print(device.name, device.state)
     """
 
-    def __init__(self, address: str, *, timeout: float | None = None, request_id: str = "") -> None:
-        self._channel = KernelChannel(address, timeout=timeout, request_id=request_id)
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float | None = None,
+        request_id: str = "",
+        proxy: bool = True,
+        keepalive: float = KEEPALIVE_SECONDS,
+    ) -> None:
+        self._channel = KernelChannel(
+            address, timeout=timeout, request_id=request_id, proxy=proxy, keepalive=keepalive
+        )
         self._kernel = kernel_pb2_grpc.KernelServiceStub(self._channel.grpc)
 
     def __enter__(self) -> Self:
@@ -88,10 +105,14 @@ class Machine:
 
         It works for devices of any kind. Errors: DeviceNotFound, DeviceLost, BadInterface.
         """
+        from virtmesh_client.interface import read_interface
+
         return read_interface(self._channel, name)
 
     def disk(self, name: str) -> Disk:
         """Return a disk. Its first call raises DeviceNotFound if there is no such disk."""
+        from virtmesh_client.blk.disk import Disk
+
         return Disk(self._channel, name)
 
     def input(
@@ -102,6 +123,8 @@ class Machine:
         Its first call raises DeviceNotFound if there is no such device. `Input` explains `overflow`
         and `timeout`.
         """
+        from virtmesh_client.input.device import Input
+
         return Input(self._channel, name, overflow=overflow, timeout=timeout)
 
     def serial(
@@ -110,7 +133,7 @@ class Machine:
         *,
         tail: int = 0,
         since: Position | None = None,
-        timeout: float | None = TIMEOUT_SECONDS,
+        timeout: float | None = SERIAL_TIMEOUT_SECONDS,
     ) -> Serial:
         """Return a serial port with a terminal of its own. Close it, or use it in a `with`.
 
@@ -118,7 +141,24 @@ class Machine:
         many bytes of earlier output; with `since` it begins at that position. `Serial` explains
         `timeout`.
         """
+        from virtmesh_client.serial.device import Serial
+
         return Serial(self._channel, name, tail=tail, since=since, timeout=timeout)
+
+    def guests(self) -> list[GuestInfo]:
+        """Return the Linux guests whose consoles are serial ports of the machine."""
+        from virtmesh_client.guest.control import list_guests
+
+        return list_guests(self._channel)
+
+    def guest(self, serial: str = "") -> Guest:
+        """Return the guest on a serial port; without a name, the one on the machine's console.
+
+        Its first call raises GuestNotFound if there is none.
+        """
+        from virtmesh_client.guest.control import Guest
+
+        return Guest(self._channel, serial)
 
     def close(self) -> None:
         """Close the connection. Running calls are cancelled."""
@@ -129,14 +169,30 @@ class Machine:
 
 
 def connect(
-    address: str | None = None, *, timeout: float | None = None, request_id: str = ""
+    address: str | None = None,
+    *,
+    timeout: float | None = None,
+    request_id: str = "",
+    proxy: bool = True,
+    keepalive: float = KEEPALIVE_SECONDS,
 ) -> Machine:
     """Connect to the machine at `address`, or at the address that `find_address` returns.
 
     The first call makes the connection. `timeout` is the limit for calls with a single response, in
-    seconds. `request_id` identifies all requests of this connection in the logs of the services. It
-    has 1 to 64 letters, digits or . _ : - characters; without one, a new identifier is made.
+    seconds: without one it is 60 s, and 900 s for calls that wait for storage (flush, discard,
+    write_zeroes, resize); math.inf: no limit. `request_id` identifies all requests of this
+    connection in the logs of the services. It has 1 to 64 letters, digits or . _ : - characters;
+    without one, a new identifier is made. With `proxy=False` no HTTP proxy of the environment is
+    used; for addresses of this host none ever is. `keepalive` is the interval of pings over TCP
+    while a call is under way, in seconds: with the default, calls fail 25 s after the machine has
+    vanished; 0: no pings.
     Errors: ValueError for an invalid address or identifier; ServiceUnavailable if no machine, or
     more than one, is found.
     """
-    return Machine(find_address(address), timeout=timeout, request_id=request_id)
+    return Machine(
+        find_address(address),
+        timeout=timeout,
+        request_id=request_id,
+        proxy=proxy,
+        keepalive=keepalive,
+    )

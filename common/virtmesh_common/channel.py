@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-
-# Scripts print what they print; gRPC reads this when it writes its first line.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
+
+from virtmesh_common.proxy import is_local
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Options = tuple[tuple[str, int], ...]
 
 MESSAGE_LIMIT_BYTES = 2 << 20
 """Largest message a channel or server takes: a chunk of data and room for the rest."""
@@ -23,7 +28,16 @@ DEVICE_KEY = "virtmesh-device"
 UNIX_PATH_LIMIT = 107
 """Longest path of a unix socket, in bytes (sockaddr_un)."""
 
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+KEEPALIVE_SECONDS = 15.0
+"""Over TCP, a client with a call under way pings a silent server after this time, and a server
+pings a silent client."""
+KEEPALIVE_ANSWER_SECONDS = 10.0
+"""How long the answer to such a ping may take. After that, all calls of the connection end."""
+PING_INTERVAL_SECONDS = 10.0
+"""The least time between pings that every client may count on. Servers count a ping as too early
+after half of it, since pings that are sent in time may come closer together."""
+
+CHANNEL_OPTIONS: Options = (
     ("grpc.minimal_stack", 1),
     ("grpc.enable_retries", 0),
     # A new channel connects at once, instead of sharing the backoff of one that failed before.
@@ -33,11 +47,57 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
-SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+SERVER_OPTIONS: Options = (
     ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
     ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
     ("grpc.so_reuseport", 0),
 )
+
+
+def channel_options(
+    address: str, *, proxy: bool = False, keepalive: float = KEEPALIVE_SECONDS
+) -> Options:
+    """Return the options of a channel to an address; see `open_sync_channel`."""
+    options = CHANNEL_OPTIONS
+    if not proxy or is_local(address):
+        options += (("grpc.enable_http_proxy", 0),)
+    if not address.startswith("unix:") and keepalive > 0:
+        options += (
+            *_keepalive(keepalive),
+            # By default gRPC sends two pings on a silent stream, and then one each minute.
+            ("grpc.http2.max_pings_without_data", 0),
+        )
+    return options
+
+
+def server_options(addresses: Iterable[str], *, keepalive: float = KEEPALIVE_SECONDS) -> Options:
+    """Return the options of a server at some addresses.
+
+    A server with a TCP address pings a client that is silent for `keepalive` seconds; 0: it does
+    not. On a unix socket a peer can't vanish without a word, and one that a debugger stops must not
+    be cut off. A client may send a ping each PING_INTERVAL_SECONDS, with a call under way or
+    without, and as often as the server itself.
+    """
+    ping_interval = min(keepalive, PING_INTERVAL_SECONDS) if keepalive else PING_INTERVAL_SECONDS
+    options = (
+        *SERVER_OPTIONS,
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", round(ping_interval * 1000 / 2)),
+    )
+    if keepalive and any(not address.startswith("unix:") for address in addresses):
+        options += (*_keepalive(keepalive), ("grpc.http2.max_pings_without_data", 0))
+    return options
+
+
+def _keepalive(seconds: float) -> Options:
+    """Return the options of keepalive. For a short interval the answer is due sooner, too."""
+    answer = min(KEEPALIVE_ANSWER_SECONDS, seconds)
+    return (
+        ("grpc.keepalive_time_ms", round(seconds * 1000)),
+        ("grpc.keepalive_timeout_ms", round(answer * 1000)),
+        # Without this, a ping without an answer counts for a minute (of gRPC 1.85, a server's).
+        ("grpc.http2.ping_timeout_ms", round(answer * 1000)),
+    )
 
 
 def check_address(address: str) -> str:
@@ -62,16 +122,29 @@ def check_address(address: str) -> str:
     return address
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """Open an asyncio channel; it connects at the first call. Errors: ValueError."""
-    return grpc.aio.insecure_channel(check_address(address), options=CHANNEL_OPTIONS)
+def open_channel(
+    address: str, *, proxy: bool = False, keepalive: float = KEEPALIVE_SECONDS
+) -> grpc.aio.Channel:
+    """Open an asyncio channel, as `open_sync_channel` does. Errors: ValueError."""
+    address = check_address(address)
+    options = channel_options(address, proxy=proxy, keepalive=keepalive)
+    return grpc.aio.insecure_channel(address, options=options)
 
 
-def open_sync_channel(address: str) -> grpc.Channel:
-    """Open a blocking channel; it connects at the first call. Errors: ValueError."""
-    return grpc.insecure_channel(check_address(address), options=CHANNEL_OPTIONS)
+def open_sync_channel(
+    address: str, *, proxy: bool = False, keepalive: float = KEEPALIVE_SECONDS
+) -> grpc.Channel:
+    """Open a blocking channel; it connects at the first call. Errors: ValueError.
+
+    With `proxy`, a host that is not this one is reached through the proxy that the environment
+    names (virtmesh_common.proxy). Without it, and on this host, the environment does not matter.
+    `keepalive` is the interval of pings over TCP, in seconds; 0: none.
+    """
+    address = check_address(address)
+    options = channel_options(address, proxy=proxy, keepalive=keepalive)
+    return grpc.insecure_channel(address, options=options)
 
 
 def make_server() -> grpc.aio.Server:
     """Make an asyncio server with the project's limits; the caller adds services and ports."""
-    return grpc.aio.server(options=SERVER_OPTIONS)
+    return grpc.aio.server(options=server_options(("localhost:0",)))

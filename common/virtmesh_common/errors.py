@@ -11,6 +11,10 @@
     |-- NotAttached               the call needs the session of the attached driver
     |-- ShuttingDown              the service is stopping
     |-- ServiceUnavailable        nothing answers at the address
+    |-- NoAnswer                  the answer did not come within the time limit of the call
+    |-- CallCancelled             the service, or something between, ended the call unfinished
+    |-- ForkedConnection          the connection is that of the parent process
+    |-- BadRequest                a request that does not parse, or has an impossible value
     |-- AddressTaken              a service can't listen at the address
     |-- MemoryRefused             guest memory or doorbells a device does not take
     |   |-- MemoryMissing         none was handed over
@@ -38,9 +42,12 @@
     |-- WatcherTooSlow            a watcher that does not keep up is cut off
     |-- BadStream                 messages out of order on a stream
     |   `-- FrontEndViolation     a message that vhost-user forbids, or forbids just now
-    |-- GuestError                a guest that can't be booted
+    |-- GuestError                a guest that can't be booted, or not be acted on
     |   |-- GuestPartMissing      a kernel or a program that this host lacks
-    |   `-- GuestTimeout          it did not end in the time that it was given
+    |   |-- GuestTimeout          it did not do in time what it was asked to
+    |   |-- GuestNotFound         no guest has that serial port
+    |   |-- GuestBusy             too many actions are under way
+    |   `-- ConsoleTaken          another guest has the serial port ("holder")
     |-- MessageTooLarge           one message over its limit
     |-- BadMachine                a machine file or device tree that makes no sense
     `-- ...                       of each kind of device: virtmesh_common.blk.errors, input, uart
@@ -60,13 +67,19 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from virtmesh_common.transport import find_cause, name_proxy
+
 DOMAIN = "virtmesh"
 DETAILS_KEY = "grpc-status-details-bin"
+BROKEN = re.compile(r"stream removed|RST_STREAM|socket|connection|HTTP/2|GOAWAY", re.IGNORECASE)
+"""Texts of gRPC about a connection that broke under a call."""
 DETAILS_LIMIT = 1024
 """Most bytes of a message that travels. It travels twice, percent-encoded (up to three times as
 long) and in the details (base64), and gRPC may refuse metadata above 8 KiB."""
 
 Code = grpc.StatusCode
+LOST = (Code.UNKNOWN, Code.INTERNAL)
+"""Codes that gRPC also uses for a connection that broke under a call."""
 
 
 class VirtmeshError(Exception):
@@ -145,6 +158,22 @@ class ShuttingDown(VirtmeshError, code=Code.UNAVAILABLE):
 
 class ServiceUnavailable(VirtmeshError, code=Code.UNAVAILABLE):
     """Nothing answers at the address."""
+
+
+class NoAnswer(VirtmeshError, code=Code.DEADLINE_EXCEEDED):
+    """The answer did not come within the time limit of the call."""
+
+
+class CallCancelled(VirtmeshError, code=Code.CANCELLED):
+    """The service, or something between, ended the call unfinished."""
+
+
+class ForkedConnection(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """The connection is that of the parent process: a forked child can't use it."""
+
+
+class BadRequest(VirtmeshError, code=Code.INVALID_ARGUMENT):
+    """A request that does not parse, or has an impossible value."""
 
 
 class AddressTaken(VirtmeshError, code=Code.FAILED_PRECONDITION):
@@ -256,7 +285,7 @@ class FrontEndViolation(BadStream):
 
 
 class GuestError(VirtmeshError, code=Code.FAILED_PRECONDITION):
-    """A guest that can't be booted."""
+    """A guest that can't be booted, or not be acted on."""
 
 
 class GuestPartMissing(GuestError):
@@ -264,7 +293,19 @@ class GuestPartMissing(GuestError):
 
 
 class GuestTimeout(GuestError, code=Code.DEADLINE_EXCEEDED):
-    """It did not end in the time that it was given."""
+    """It did not do in time what it was asked to."""
+
+
+class GuestNotFound(GuestError, code=Code.NOT_FOUND):
+    """No guest has that serial port."""
+
+
+class GuestBusy(GuestError, code=Code.RESOURCE_EXHAUSTED):
+    """Too many actions are under way."""
+
+
+class ConsoleTaken(GuestError):
+    """Another guest has the serial port ("holder")."""
 
 
 class MessageTooLarge(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):
@@ -301,15 +342,25 @@ def from_rpc_error(failure: grpc.RpcError, peer: str = "") -> VirtmeshError:
             known = _from_status(status_pb2.Status.FromString(value))
             if known is not None:
                 return known
-    code = call.code()
-    if code is Code.UNAVAILABLE:
+    return _from_transport(call.code(), details, peer)
+
+
+def _from_transport(code: grpc.StatusCode | None, details: str, peer: str) -> VirtmeshError:
+    """Return the exception for a status that gRPC itself made."""
+    who = f"the service at {peer}" if peer else "the service"
+    if code is Code.UNAVAILABLE or (code in LOST and BROKEN.search(details)):
         where = f" at {peer}" if peer else ""
-        return ServiceUnavailable(f"no service answers{where}: {details}", address=peer)
+        cause = find_cause(details) + name_proxy(peer)
+        return ServiceUnavailable(f"no service answers{where}: {cause}", address=peer)
+    if code is Code.DEADLINE_EXCEEDED:
+        return NoAnswer(f"{who} did not answer in time: it is busy or stopped", address=peer)
+    if code is Code.CANCELLED:
+        return CallCancelled(f"{who} ended the call before its end: try again", address=peer)
     if code is Code.RESOURCE_EXHAUSTED:
-        return MessageTooLarge(details)
+        return MessageTooLarge(f"{who} refused a message or took no more: {details}")
     if code is Code.UNIMPLEMENTED:
         return NotOffered(f"{peer or 'the service'} does not offer this call: {details}")
-    return VirtmeshError(f"{code.name if code else 'UNKNOWN'}: {details}")
+    return VirtmeshError(f"{who} failed: {code.name if code else 'UNKNOWN'}: {details}")
 
 
 def _metadata(call: grpc.Call) -> list[tuple[str, str | bytes]]:

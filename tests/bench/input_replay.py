@@ -19,8 +19,8 @@ from rich.table import Table
 
 import virtmesh_client
 from tests.support.cli import own_folder
-from virtmesh_client.input.events import REPORT, event
 from virtmesh_client.input.recording import Recording, TimedEvent
+from virtmesh_common.input.events import REPORT, event
 
 PERIOD_US = 8000
 MACHINE = """

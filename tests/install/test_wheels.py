@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import email
 import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.fresh_environment import read_metadata
+
 if TYPE_CHECKING:
-    from email.message import Message
     from pathlib import Path
 
 PACKAGES = {
@@ -26,13 +26,6 @@ def find_wheel(wheels: Path, name: str) -> Path:
     """Return the wheel of a distribution; there is one."""
     (wheel,) = wheels.glob(f"{name}-*.whl")
     return wheel
-
-
-def read_metadata(wheel: Path) -> Message:
-    """Return the METADATA of a wheel."""
-    with zipfile.ZipFile(wheel) as files:
-        (name,) = [one for one in files.namelist() if one.endswith(".dist-info/METADATA")]
-        return email.message_from_string(files.read(name).decode())
 
 
 def test_there_are_four(wheels: Path) -> None:

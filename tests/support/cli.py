@@ -41,6 +41,8 @@ class Cli:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    python: str = sys.executable
+    """The interpreter of the environment whose `virtmesh` it is."""
 
     @property
     def run_dir(self) -> Path:
@@ -54,7 +56,7 @@ class Cli:
         """Start a command with its output in pipes. It is killed after the body."""
         process = subprocess.Popen(
             # -P: like the installed command, it imports nothing from the folder that it works in.
-            [sys.executable, "-P", "-m", "virtmesh_client", *map(str, arguments)],
+            [self.python, "-P", "-m", "virtmesh_client", *map(str, arguments)],
             cwd=self.folder,
             env={**os.environ, "VIRTMESH_RUN_DIR": str(self.run_dir), **self.environment},
             stdin=stdin,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from virtmesh_client.atomic_file import new_file
 from virtmesh_client.blk.transfer import Feed, account, read_stream, write_stream
+from virtmesh_client.channel import STORAGE_SECONDS
 from virtmesh_client.models import (
     CopyResult,
     DeviceCounters,
@@ -71,7 +72,12 @@ class Disk:
             queues=disk.queues,
             request_size_max_bytes=disk.request_size_max_bytes,
             features=tuple(disk.features),
-            image=ImageInfo(image.image_path, image.allocated_bytes, image.config_generation),
+            image=ImageInfo(
+                image.image_path,
+                image.allocated_bytes,
+                image.config_generation,
+                image.image_trouble,
+            ),
         )
 
     def read(self, offset: int, length: int) -> bytes:
@@ -185,7 +191,8 @@ class Disk:
 
     def flush(self) -> None:
         """Make every completed write durable. Errors: BlockIOError."""
-        self._channel.ask(self._kernel.Flush, kernel_pb.FlushRequest(device=self.name))
+        request = kernel_pb.FlushRequest(device=self.name)
+        self._channel.ask(self._kernel.Flush, request, limit=STORAGE_SECONDS)
 
     def discard(self, offset: int, length: int) -> None:
         """Discard a range of whole blocks: its content is undefined afterwards.
@@ -195,7 +202,7 @@ class Disk:
         request = kernel_pb.DiscardRequest(
             device=self.name, offset_bytes=offset, length_bytes=length
         )
-        self._channel.ask(self._kernel.Discard, request)
+        self._channel.ask(self._kernel.Discard, request, limit=STORAGE_SECONDS)
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
         """Fill a range of whole blocks with zeroes; `unmap` allows the disk to free its storage.
@@ -205,7 +212,7 @@ class Disk:
         request = kernel_pb.WriteZeroesRequest(
             device=self.name, offset_bytes=offset, length_bytes=length, unmap=unmap
         )
-        self._channel.ask(self._kernel.WriteZeroes, request)
+        self._channel.ask(self._kernel.WriteZeroes, request, limit=STORAGE_SECONDS)
 
     def resize(self, capacity: int, *, allow_shrink: bool = False) -> int:
         """Change the capacity while the disk is in use; returns the capacity before.
@@ -214,7 +221,7 @@ class Disk:
         BlockReadOnly, NotResizable.
         """
         request = block_pb2.ResizeRequest(capacity_bytes=capacity, allow_shrink=allow_shrink)
-        response = self._channel.ask(self._admin.Resize, request, self.name)
+        response = self._channel.ask(self._admin.Resize, request, self.name, limit=STORAGE_SECONDS)
         self._await_capacity(response.capacity_bytes)
         return response.previous_capacity_bytes
 

@@ -82,7 +82,7 @@ def write_stream(
             call = stub.Write(feed.requests(), metadata=channel.metadata())
             feed.call.set_result(cast("Cancellable", call))
             with channel.running(cast("Cancellable", call)):
-                for response in call:
+                for response in channel.messages(call):
                     written = response.written_bytes
                     progress(written)
         check_count("took", written, feed.sent)
@@ -112,7 +112,7 @@ def read_stream(
         with channel.errors():
             call = stub.Read(request, metadata=channel.metadata())
             with channel.running(cast("Cancellable", call)):
-                for response in call:
+                for response in channel.messages(call):
                     done += len(response.data)
                     yield response.data
                     progress(done)

@@ -5,6 +5,6 @@ after Ctrl-C, and 141 if standard output was closed. An error is one line on sta
 JSON object with --json.
 """
 
-from virtmesh_client.cli.main import cli, main
+from virtmesh_client.cli.main import main
 
-__all__ = ["cli", "main"]
+__all__ = ["main"]

@@ -8,14 +8,29 @@ kind of device are added like this too: those of the client by the client itself
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from virtmesh_client.cli.listed import ListedCommand, ListingGroup
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "virtmesh_client.commands"
 OF_SERVICES = ("trace.replay", "up")
 """What `virtmesh` adds: without it, they are listed still, and say what to install."""
+OF_PROJECT = ("virtmesh_client", "virtmesh")
+"""The packages of the project itself, whose commands are in SUMMARIES."""
+SUMMARIES = {
+    "blk": "Use a disk: read, write, copy, resize, watch.",
+    "console": "Talk to the machine on its serial console.",
+    "input": "Press keys, type, move pointers, touch; record and replay.",
+    "serial": "Show a serial port, send files and breaks, set modem lines.",
+    "trace.replay": "Replay the register accesses of a saved trace, and show what differs.",
+    "up": "Start a machine as local processes, and keep it running.",
+}
+"""The first lines of the help of our own commands: so a list of commands imports none of them."""
 INSTALL_AGAIN = (
     "The commands about kinds of devices are missing: this installation of virtmesh-client is"
     " incomplete or older than its code; install it again."
@@ -23,7 +38,7 @@ INSTALL_AGAIN = (
 """What is to be done when not even the client's own entry points are there."""
 
 
-class AddedCommands(click.Group):
+class AddedCommands(ListingGroup):
     """A group of commands that distributions add to: what begins with `prefix`."""
 
     def __init__(self, *arguments: Any, prefix: str = "", **options: Any) -> None:
@@ -36,14 +51,28 @@ class AddedCommands(click.Group):
         return sorted({*super().list_commands(ctx), *(name.split(".")[-1] for name in added)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command; one that is added is imported now."""
+        """Return a command; one that is added is imported now, unless it is the project's own."""
         name = self._prefix + cmd_name
-        added = entry_point_of()
-        if name in added:
-            return load(added[name])
+        point = entry_point_of().get(name)
+        if point is not None and is_of_project(point) and name in SUMMARIES:
+            return ListedEntryPoint(cmd_name, SUMMARIES[name], point)
+        if point is not None:
+            return load(point)
         if name in OF_SERVICES:
             return missing_command(name.replace(".", " "))
         return super().get_command(ctx, cmd_name)
+
+
+class ListedEntryPoint(ListedCommand):
+    """A command of the project that is added by an entry point."""
+
+    def __init__(self, name: str, summary: str, point: EntryPoint) -> None:
+        super().__init__(name, summary, point.value)
+        self._point = point
+
+    def load(self) -> click.Command:
+        """Import the command; see `load`."""
+        return load(self._point)
 
 
 def is_in(name: str, prefix: str) -> bool:
@@ -54,12 +83,19 @@ def is_in(name: str, prefix: str) -> bool:
 @cache
 def entry_point_of() -> dict[str, EntryPoint]:
     """Return the entry points that are installed, by name; the client's win over others."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - many commands do without
+
     return {point.name: point for point in sorted(entry_points(group=GROUP), key=is_of_client)}
 
 
 def is_of_client(point: EntryPoint) -> bool:
     """Say whether an entry point is in the client's own code."""
     return point.module.partition(".")[0] == "virtmesh_client"
+
+
+def is_of_project(point: EntryPoint) -> bool:
+    """Say whether an entry point is in the code of the project."""
+    return point.module.partition(".")[0] in OF_PROJECT
 
 
 def client_has_entry_points() -> bool:

@@ -5,14 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
 from dataclasses import dataclass, field, replace
 
 import click
-
-from virtmesh_common import errors
-from virtmesh_common.blk import errors as blk
-from virtmesh_common.input import errors as input_errors
 
 OK = 0
 ERROR = 1
@@ -21,32 +16,10 @@ UNREACHABLE = 3
 INTERRUPTED = 130
 CLOSED = 141
 
-HINTS: tuple[tuple[type[Exception], str], ...] = (
-    (errors.DeviceNotFound, "`virtmesh devices` lists the devices"),
-    (errors.DeviceNotReady, "`virtmesh devices` shows the state of the device"),
-    (errors.DeviceLost, "try again when `virtmesh devices` shows that the device is ready"),
-    (blk.BlockReadOnly, "`virtmesh blk read-only DEVICE off` allows writes"),
-    (blk.PastEnd, "`virtmesh blk info` shows the size, `virtmesh blk resize` changes it"),
-    (blk.WouldShrink, "--shrink allows it"),
-    (blk.Unaligned, "`virtmesh blk info` shows the block size"),
-    (input_errors.BadEvent, "`virtmesh input info` shows what the device has"),
-    (input_errors.UnknownKey, "`virtmesh input info` lists the keys of the device"),
-    (errors.WatcherTooSlow, "watch again, and read faster than the events arrive"),
-    (FileExistsError, "--force replaces a file"),
-)
-UNREACHABLE_HINT = "does the machine run? `virtmesh status` shows it, `virtmesh up` starts one"
 UNIX_MODULES = frozenset({"fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"})
 SYSTEM_MODULES = frozenset({"os", "select", "signal", "socket"})
 """Modules of Python that have less in them on some systems."""
 TRACEBACK_VARIABLE = "VIRTMESH_TRACEBACK"
-
-
-class Interrupted(Exception):
-    """The user pressed Ctrl-C. The notes say how far a copy came."""
-
-
-class ClosedOutput(Exception):
-    """The reader of standard output has closed it."""
 
 
 @dataclass(frozen=True)
@@ -85,22 +58,45 @@ class Failure:
 
 def explain(error: BaseException) -> Failure:
     """Return the failure for an error: message, notes and hint in one line."""
-    if isinstance(error, click.UsageError):
-        command = error.ctx.command_path if error.ctx else "virtmesh"
-        return Failure("USAGE", join(error.format_message(), f"see {command} --help"), USAGE)
-    if isinstance(error, click.ClickException):
-        return Failure("ERROR", join(error.format_message()))
-    if isinstance(error, (Interrupted, click.Abort)):
+    if is_interruption(error):
         return Failure("INTERRUPTED", join("interrupted", *notes(error)), INTERRUPTED)
+    if isinstance(error, click.ClickException):
+        return explain_click(error)
+    from virtmesh_client.cli.advice import advice_for  # noqa: PLC0415 - it imports gRPC
+    from virtmesh_common import errors  # noqa: PLC0415
+
     if isinstance(error, errors.VirtmeshError):
         lost = isinstance(error, errors.ServiceUnavailable)
-        message = join(error.message, *notes(error), hint(error))
+        message = join(error.message, *notes(error), advice_for(error))
         return Failure(error.reason, message, UNREACHABLE if lost else ERROR, error.metadata)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{error.strerror or error}"
-        return Failure("OS_ERROR", join(message, *notes(error), hint(error)))
+        return Failure("OS_ERROR", join(message, *notes(error), advice_for(error)))
     return explain_unexpected(error)
+
+
+def explain_click(error: click.ClickException) -> Failure:
+    """Describe an error of the command line."""
+    if not isinstance(error, click.UsageError):
+        return Failure("ERROR", join(error.format_message()))
+    command = error.ctx.command_path if error.ctx else "virtmesh"
+    message = error.format_message()
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # its message is the whole help
+        message = f"{command} needs a command"
+    return Failure("USAGE", join(message, f"see {command} --help"), USAGE)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Say whether an error comes of Ctrl-C: it is that, or was raised while that was handled."""
+    if isinstance(error, click.Abort):
+        return True
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, KeyboardInterrupt):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def explain_unexpected(error: BaseException) -> Failure:
@@ -110,6 +106,8 @@ def explain_unexpected(error: BaseException) -> Failure:
         where = f"Python on {sys.platform} does not have"
         return Failure("UNSUPPORTED", f"this needs {missing}, which {where}: run it on Linux")
     if os.environ.get(TRACEBACK_VARIABLE):
+        import traceback  # noqa: PLC0415 - few need it
+
         traceback.print_exception(error)
     return Failure(
         "INTERNAL",
@@ -134,13 +132,6 @@ def missing_in_python(error: BaseException) -> str:
 def notes(error: BaseException) -> list[str]:
     """Return the notes of an error, such as how far a copy came."""
     return list(getattr(error, "__notes__", []))
-
-
-def hint(error: Exception) -> str:
-    """Return what to do about an error; empty if its message says that already."""
-    if isinstance(error, errors.ServiceUnavailable):
-        return "" if "virtmesh up" in error.message else UNREACHABLE_HINT
-    return next((text for kind, text in HINTS if isinstance(error, kind)), "")
 
 
 def join(*parts: str) -> str:

@@ -15,7 +15,6 @@ from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.local import rundir
 from virtmesh_client.local.stop import stop_machine
-from virtmesh_common.errors import BadMachine
 
 run_dir_option = click.option(
     "--run-dir",
@@ -106,5 +105,7 @@ def find(name: str | None, run_dir: Path | None) -> list[rundir.MachineState]:
     if name:
         states = [state for state in states if state.name == name]
         if not states:
+            from virtmesh_common.errors import BadMachine  # noqa: PLC0415 - it imports gRPC
+
             raise BadMachine(f"no machine {name} runs here: `virtmesh status` lists them")
     return states

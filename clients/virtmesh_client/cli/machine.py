@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import click
-from click.shell_completion import get_completion_class
 
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_json, show_table
@@ -55,6 +54,8 @@ def completion(settings: Settings, shell: str | None) -> None:
     zsh:  eval "$(virtmesh completion zsh)" in ~/.zshrc
     fish: virtmesh completion fish > ~/.config/fish/completions/virtmesh.fish
     """
+    from click.shell_completion import get_completion_class  # noqa: PLC0415 - it takes time
+
     name = shell or Path(os.environ.get("SHELL", "")).name
     kind = get_completion_class(name) if name in SHELLS else None
     if kind is None:

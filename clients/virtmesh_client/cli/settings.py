@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from virtmesh_client.machine import Machine, connect
-from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.request_id import check_request_id, make_request_id
 from virtmesh_common.sizes import parse_size
 
@@ -17,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from click.shell_completion import CompletionItem
+
+    from virtmesh_client.machine import Machine
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
@@ -42,6 +42,8 @@ class Settings:
 
     def connect(self, timeout: float | None = None) -> Machine:
         """Connect to the machine of --address. Errors: ServiceUnavailable; UsageError."""
+        from virtmesh_client.machine import connect  # noqa: PLC0415 - gRPC takes time to import
+
         try:
             return connect(self.address, timeout=timeout, request_id=self.request_id)
         except ValueError as error:
@@ -127,6 +129,9 @@ def complete_device(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str | CompletionItem]:
     """Complete the name of a device. Without an answer of the machine, complete nothing."""
+    from virtmesh_client.machine import connect  # noqa: PLC0415 - gRPC takes time to import
+    from virtmesh_common.errors import VirtmeshError  # noqa: PLC0415
+
     settings = context.find_object(Settings) or Settings()
     try:
         with connect(settings.address, timeout=COMPLETION_SECONDS) as machine:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+import click
+
+from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 ROW = 16
 """Bytes of one row of a hex dump."""
-WIDEST = 1000
-"""Widest table."""
+GAP = "  "
+"""Stands between two columns."""
 
 
 def show_json(value: object) -> None:
@@ -33,35 +34,55 @@ def plain(value: object) -> Any:
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
-    show(table)
-
-
-def show_facts(facts: Iterable[tuple[str, object]]) -> None:
-    """Print names and values, one a line."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        table.add_row(name, escape(str(value)))
-    show(table)
-
-
-def show(table: Table) -> None:
     """Print a table as wide as its content.
 
     What is wider than the terminal is for the terminal to wrap: folded into its column, an address
     could not be copied any more.
     """
-    console = Console(file=sys.stdout, width=WIDEST, highlight=False)
-    with console.capture() as capture:
-        console.print(table)
-    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    lines = align([list(columns), *cells])
+    sys.stdout.write("".join([f"{bold(lines[0])}\n", *(f"{line}\n" for line in lines[1:])]))
+
+
+def show_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """Print names and values; a value of several lines stays in its column."""
+    rows = []
+    for name, value in facts:
+        first, *others = str(value).split("\n")
+        rows += [[name, printable(first)], *(["", printable(one)] for one in others)]
+    width = max((cells_of(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        space = " " * (width - cells_of(name))
+        sys.stdout.write(f"{bold(name)}{space}{GAP}{value}".rstrip() + "\n")
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line for each row, its cells in columns."""
+    widths = [max(map(cells_of, column)) for column in zip(*rows, strict=True)]
+    return [
+        GAP.join(
+            cell + " " * (width - cells_of(cell)) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def cells_of(text: str) -> int:
+    """Return the columns that text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width  # noqa: PLC0415 - few texts need it
+
+    return sum(
+        0 if combining(one) else 2 if east_asian_width(one) in {"F", "W"} else 1 for one in text
+    )
+
+
+def bold(text: str) -> str:
+    """Return text in bold face, on a terminal that has not been told to do without (NO_COLOR)."""
+    if not text or "NO_COLOR" in os.environ or not sys.stdout.isatty():
+        return text
+    return click.style(text, bold=True)
 
 
 def hexdump(parts: Iterable[bytes], offset: int) -> Iterator[str]:

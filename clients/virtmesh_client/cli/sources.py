@@ -6,16 +6,6 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -36,6 +26,16 @@ def progress_bar(
     if not settings.progress:
         yield lambda _done: None
         return
+    from rich.console import Console  # noqa: PLC0415 - it takes time, and few need it
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

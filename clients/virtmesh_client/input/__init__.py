@@ -6,7 +6,6 @@ with virtmesh_client.connect() as machine, machine.input("keyboard") as keyboard
 """
 
 from virtmesh_client.input.device import Input
-from virtmesh_client.input.events import Event
 from virtmesh_client.input.files import load_recording, save_recording
 from virtmesh_client.input.models import (
     Axis,
@@ -19,6 +18,8 @@ from virtmesh_client.input.models import (
 )
 from virtmesh_client.input.recording import Recording
 from virtmesh_client.input.watch import EventWatch, OutputWatch
+from virtmesh_common.input.events import Event
+from virtmesh_common.input.text.plan import TextOptions
 
 __all__ = [
     "Axis",
@@ -33,6 +34,7 @@ __all__ = [
     "Played",
     "Received",
     "Recording",
+    "TextOptions",
     "load_recording",
     "save_recording",
 ]

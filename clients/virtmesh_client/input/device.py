@@ -7,15 +7,12 @@ from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Self
 
-from virtmesh_client.input import pointer
-from virtmesh_client.input.events import EV_ABS, EV_KEY, EV_LED, EV_REL, split_packets
+from virtmesh_client.input import wheels
 from virtmesh_client.input.injector import Injector
-from virtmesh_client.input.keys import press_chord, release_chord
 from virtmesh_client.input.models import Axis, InputInfo, InputStats, Played
-from virtmesh_client.input.names import button_code, led_code, parse_chord
 from virtmesh_client.input.recording import record
-from virtmesh_client.input.script import at, check, press_keys, release_packets
-from virtmesh_client.input.text import Layout, to_packets
+from virtmesh_client.input.script import check, release_packets
+from virtmesh_client.input.text import options_of, text_script
 from virtmesh_client.input.touch import Touches
 from virtmesh_client.input.watch import EventWatch, OutputWatch
 from virtmesh_common.api.input.v1 import input_pb2
@@ -23,18 +20,24 @@ from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.api.kernel.v1 import input_device_pb2
 from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
 from virtmesh_common.evdev import CODES, name_of
+from virtmesh_common.input import moves
 from virtmesh_common.input.errors import BadEvent
+from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_REL, split_packets
+from virtmesh_common.input.keys import press_chord, release_chord
+from virtmesh_common.input.names import button_code, led_code, parse_chord
+from virtmesh_common.input.script import at, press_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from virtmesh_client.channel import KernelChannel
     from virtmesh_client.input.batch import PacketBatch
-    from virtmesh_client.input.events import Event, Packet
     from virtmesh_client.input.models import Injected, Overflow, Wait
-    from virtmesh_client.input.pointer import Point
     from virtmesh_client.input.recording import Recording
-    from virtmesh_client.input.script import Script
+    from virtmesh_common.input.events import Event, Packet
+    from virtmesh_common.input.moves import Point
+    from virtmesh_common.input.script import Script
+    from virtmesh_common.input.text.plan import TextOptions
 
 CLICK_SECONDS = 0.02
 """How long a click holds its button."""
@@ -156,29 +159,25 @@ class Input:
         self,
         text: str,
         *,
-        layout: str = "us",
+        layout: str | TextOptions = "us",
         variant: str = "",
         delay: float = 0.0,
         wait: Wait = "accepted",
     ) -> Injected:
         """Type text with an xkb keyboard layout. `delay` is the time between keys, in seconds.
 
-        The LEDs of the device tell whether Caps Lock and Num Lock are on. Errors: UntypableText,
-        before anything is typed; it names every character that the layout does not have.
+        The LEDs of the device tell whether Caps Lock and Num Lock are on. `TextOptions` in place of
+        a name says more: the locale, and what to do about Caps Lock. Errors: UntypableText, before
+        anything is typed; it names every character that the layout does not have.
         """
-        info = self.info()
-        leds = [name_of(EV_LED, code) for code in info.leds_on]
-        keys = info.capabilities.get(EV_KEY, frozenset())
-        strokes = Layout(layout, variant, keys=keys, leds=leds).spell(text)
-        groups = enumerate(to_packets(strokes))
-        script = [timed for index, group in groups for timed in at(index * delay, group)]
-        return self._run(script, wait)
+        options = options_of(layout, variant)
+        return self._run(text_script(self.info(), text, options, delay), wait)
 
     def move_rel(
         self, dx: int, dy: int, *, duration: float = 0.0, wait: Wait = "accepted"
     ) -> Injected:
         """Move by a distance in the device's units, at constant speed for `duration` seconds."""
-        return self._run(pointer.move_rel(dx, dy, duration), wait)
+        return self._run(moves.move_rel(dx, dy, duration), wait)
 
     def move_to(
         self, x: int, y: int, *, duration: float = 0.0, wait: Wait = "accepted"
@@ -188,7 +187,7 @@ class Input:
         The move takes `duration` seconds and is a straight line from this injector's last point.
         The first move is immediate, since the position of the pointer is not known yet.
         """
-        injected = self._run(pointer.move_abs(self._position, (x, y), duration), wait)
+        injected = self._run(moves.move_abs(self._position, (x, y), duration), wait)
         self._position = (x, y)
         return injected
 
@@ -198,7 +197,7 @@ class Input:
         """Move through points, given in the device's units, at equal intervals of time."""
         places = list(points)
         step = duration / max(1, len(places) - 1)
-        script = [(n * step, pointer.position(*place)) for n, place in enumerate(places)]
+        script = [(n * step, moves.position(*place)) for n, place in enumerate(places)]
         injected = self._run(script, wait)
         self._position = places[-1] if places else self._position
         return injected
@@ -241,14 +240,14 @@ class Input:
         if self._known().has(EV_REL, CODES["EV_REL"]["REL_X"]):
             if start is not None:
                 raise BadEvent(f"{self.name} has relative axes: drag by a distance, without start")
-            script = pointer.drag(code, pointer.move_rel(*to, duration), first=[])
+            script = moves.drag(code, moves.move_rel(*to, duration), first=[])
             return self._run(script, wait)
         start = start or self._position
         if start is None:
             raise BadEvent(f"{self.name} has not moved yet: move it first, or give a start")
-        move = pointer.move_abs(start, to, duration)
-        first = at(0.0, [pointer.position(*start)])
-        injected = self._run(pointer.drag(code, move, first=first), wait)
+        move = moves.move_abs(start, to, duration)
+        first = at(0.0, [moves.position(*start)])
+        injected = self._run(moves.drag(code, move, first=first), wait)
         self._position = to
         return injected
 
@@ -261,7 +260,7 @@ class Input:
         wait: Wait = "accepted",
     ) -> Injected:
         """Turn the wheels. Up and right are positive. Parts of notches need a high resolution."""
-        script = pointer.scroll(self._known(), (notches, horizontal), interval)
+        script = wheels.scroll(self._known(), (notches, horizontal), interval)
         return self._run(script, wait)
 
     def touch_down(self, x: int, y: int, *, slot: int = 0, wait: Wait = "accepted") -> Injected:

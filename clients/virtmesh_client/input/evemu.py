@@ -19,10 +19,10 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
-from virtmesh_client.input.events import EV_ABS, EV_SYN, Event
 from virtmesh_client.input.models import Axis, InputInfo
 from virtmesh_client.input.recording import LINE_MAX, Recording, RecordingBuilder, line_error
 from virtmesh_common.evdev import CODES, TYPES
+from virtmesh_common.input.events import EV_ABS, EV_SYN, Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -17,19 +17,20 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
+from virtmesh_client.channel import ChannelCondition
 from virtmesh_client.input.batch import PacketBatch, PendingPacket
-from virtmesh_client.input.events import close_packet, to_messages
 from virtmesh_client.input.models import Outcome
 from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.errors import DeviceNotReady, VirtmeshError
+from virtmesh_common.input.events import close_packet, to_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from virtmesh_client.channel import Cancellable, KernelChannel
-    from virtmesh_client.input.events import Packet
     from virtmesh_client.input.models import Injected, Overflow, Wait
+    from virtmesh_common.input.events import Packet
 
 UNANSWERED_MAX = 1024
 """Most packets without an answer. A sender that reaches it waits until half of them are left."""
@@ -145,7 +146,7 @@ class Injector:
     def __init__(self, channel: KernelChannel, device: str) -> None:
         self.device = device
         self._channel = channel
-        self._lock = threading.Condition()
+        self._lock = ChannelCondition(channel)
         self._stream: InjectStream | None = None
         self._streams: WeakKeyDictionary[PacketBatch, InjectStream] = WeakKeyDictionary()
         """The stream of each call, from its first packet on."""
@@ -165,7 +166,10 @@ class Injector:
 
         With `hurry`, packets without an answer are given up. Errors, otherwise: the error that
         ended the stream, or DeviceNotReady, if packets that no call waits for have no answer.
+        In a forked child nothing happens: the stream is the parent's.
         """
+        if self._channel.forked:
+            return
         with self._lock:
             stream, self._stream = self._stream, None
         if stream is None:

@@ -16,18 +16,18 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
-from virtmesh_client.input.events import EV_ABS, EV_SYN, REPORT, Event
 from virtmesh_client.input.models import Axis, InputInfo
 from virtmesh_client.json_lines import parse_object
 from virtmesh_common.evdev import CODES, PROPERTIES, TYPES, name_of, type_name
 from virtmesh_common.input.errors import BadEvent, BadRecording
+from virtmesh_common.input.events import EV_ABS, EV_SYN, REPORT, Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from virtmesh_client.input.events import Packet
     from virtmesh_client.input.models import Received
-    from virtmesh_client.input.script import Script
+    from virtmesh_common.input.events import Packet
+    from virtmesh_common.input.script import Script
 
 MAGIC, VERSION = "input recording", 1
 NUMBER_MAX = 0xFFFF

@@ -1,61 +1,26 @@
-"""Scripts: packets, each with the time at which it is sent. Pure functions make them."""
+"""What a script holds and leaves behind: whether the device accepts it, and what to release."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh_client.input.events import EV_ABS, EV_KEY, Event, close_packet
-from virtmesh_client.input.keys import press_chord, release_chord
 from virtmesh_client.input.models import TRACKING_ENDS
 from virtmesh_common.evdev import CODES
 from virtmesh_common.input.errors import BadEvent
+from virtmesh_common.input.events import EV_ABS, EV_KEY, Event, close_packet
+from virtmesh_common.input.keys import release_chord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from virtmesh_client.input.events import Packet
     from virtmesh_client.input.models import InputInfo
-
-Timed = tuple[float, "Packet"]
-"""Seconds from the start of the script, and the packet."""
-Script = list[Timed]
+    from virtmesh_common.input.events import Packet
+    from virtmesh_common.input.script import Script
 
 EVENTS_MAX = 1024
 """Most events of a packet, including its SYN_REPORT (input.proto, InjectRequest)."""
 ABS_MT_SLOT = CODES["EV_ABS"]["ABS_MT_SLOT"]
 ABS_MT_TRACKING_ID = CODES["EV_ABS"]["ABS_MT_TRACKING_ID"]
-
-
-def at(seconds: float, packets: Iterable[Packet]) -> Script:
-    """Return a script that sends all packets at the same time, in order."""
-    return [(seconds, packet) for packet in packets]
-
-
-def delayed(script: Script, seconds: float) -> Script:
-    """Return a script that begins `seconds` later."""
-    return [(moment + seconds, packet) for moment, packet in script]
-
-
-def press_keys(
-    chords: Sequence[Sequence[int]], *, hold: float, count: int, interval: float
-) -> Script:
-    """Press and release each chord `count` times.
-
-    Each press lasts `hold` seconds; `interval` seconds pass between a release and the next press.
-    Errors: BadEvent if `count` is less than 1.
-    """
-    if count < 1:
-        raise BadEvent(f"a count of {count} is not possible: choose 1 or more")
-    period = hold + interval
-    presses = [keys for keys in chords for _ in range(count)]
-    return [
-        timed
-        for number, keys in enumerate(presses)
-        for timed in (
-            *at(number * period, press_chord(keys)),
-            *at(number * period + hold, release_chord(keys)),
-        )
-    ]
 
 
 def check(info: InputInfo, script: Script) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from virtmesh_client.input.events import EV_ABS, EV_KEY, Event
 from virtmesh_client.input.models import TRACKING_ENDS
-from virtmesh_client.input.pointer import line_points
 from virtmesh_common.evdev import CODES
 from virtmesh_common.input.errors import BadEvent
+from virtmesh_common.input.events import EV_ABS, EV_KEY, Event
+from virtmesh_common.input.moves import line_points
 
 if TYPE_CHECKING:
-    from virtmesh_client.input.events import Packet
     from virtmesh_client.input.models import InputInfo
-    from virtmesh_client.input.pointer import Point
-    from virtmesh_client.input.script import Script
+    from virtmesh_common.input.events import Packet
+    from virtmesh_common.input.moves import Point
+    from virtmesh_common.input.script import Script
 
 ABS, KEY = CODES["EV_ABS"], CODES["EV_KEY"]
 SLOT, TRACKING_ID = ABS["ABS_MT_SLOT"], ABS["ABS_MT_TRACKING_ID"]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import grpc
 
-from virtmesh_client.input.events import Event
 from virtmesh_client.input.models import OutputPacket, Received
 from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.api.kernel.v1 import input_device_pb2
 from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
 from virtmesh_common.errors import DeviceLost
+from virtmesh_common.input.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,9 @@ class InputWatch(Generic[Item]):
         return self._items.popleft()
 
     def close(self) -> None:
-        """End the stream. Any thread may call this."""
+        """End the stream. Any thread may call this. In a forked child nothing happens."""
+        if self._channel.forked:
+            return
         self._closed = True
         cast("Cancellable", self._call).cancel()
 
@@ -80,6 +82,7 @@ class InputWatch(Generic[Item]):
         """
         with self._channel.errors():
             try:
+                self._channel.check_process()
                 return next(self._messages)
             except grpc.RpcError as failure:
                 code = cast("grpc.Call", failure).code()

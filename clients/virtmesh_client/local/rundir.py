@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import platformdirs
 
 VARIABLE = "VIRTMESH_RUN_DIR"
 STATE = "state.json"
@@ -76,6 +73,11 @@ def start_ticks(pid: int) -> int | None:
 
 def base() -> Path:
     """Return the folder of this user for run folders."""
+    # Whoever names a machine or its folder does not pay for these.
+    import warnings  # noqa: PLC0415
+
+    import platformdirs  # noqa: PLC0415
+
     with warnings.catch_warnings():
         # Without $XDG_RUNTIME_DIR, platformdirs warns and returns a folder in /tmp, which `prepare`
         # checks.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Self
 
+from virtmesh_client.models import SERIAL_TIMEOUT_SECONDS
 from virtmesh_client.serial.codecs import from_lines, to_info, to_input, to_lines, to_stats
 from virtmesh_client.serial.models import OLDEST, Gap, Output, Restarted, Sent
 from virtmesh_client.serial.outbox import CHUNK_BYTES
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from virtmesh_client.serial.patterns import Match, Patterns
     from virtmesh_client.streams import Progress
 
-TIMEOUT_SECONDS = 30.0
-"""Default limit for calls that wait."""
 PROGRESS_SECONDS = 0.1
 """How often `progress` is called."""
 
@@ -65,7 +64,7 @@ class Serial:
         *,
         tail: int = 0,
         since: Position | None = None,
-        timeout: float | None = TIMEOUT_SECONDS,
+        timeout: float | None = SERIAL_TIMEOUT_SECONDS,
     ) -> None:
         self.name = name
         self.restarts = 0
@@ -96,9 +95,9 @@ class Serial:
         self._unplug(hurry=False)
 
     def _unplug(self, *, hurry: bool) -> None:
-        """Disconnect, and keep the output that arrived."""
+        """Disconnect, and keep the output that arrived. In a forked child nothing happens."""
         terminal, self._terminal = self._terminal, None
-        if terminal is not None:
+        if terminal is not None and not self._channel.forked:
             terminal.close(hurry=hurry)
             while (event := terminal.next_event(0.0)) is not None:
                 self._note(event)

@@ -13,6 +13,7 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
+from virtmesh_client.channel import ChannelCondition
 from virtmesh_client.serial.codecs import to_format, to_port_lines
 from virtmesh_client.serial.inbox import Inbox
 from virtmesh_client.serial.models import (
@@ -27,6 +28,7 @@ from virtmesh_client.serial.outbox import UNSETTLED_MAX, Outbox
 from virtmesh_common.api.uart.v1 import uart_pb2 as pb
 from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
 from virtmesh_common.errors import (
+    CallCancelled,
     DeviceLost,
     DeviceNotReady,
     ServiceUnavailable,
@@ -42,7 +44,14 @@ if TYPE_CHECKING:
     from virtmesh_client.serial.models import SerialEvent
     from virtmesh_client.serial.outbox import Ticket
 
-RETRIED = (DeviceLost, DeviceNotReady, ServiceUnavailable, ShuttingDown, WatcherTooSlow)
+RETRIED = (
+    CallCancelled,
+    DeviceLost,
+    DeviceNotReady,
+    ServiceUnavailable,
+    ShuttingDown,
+    WatcherTooSlow,
+)
 """Errors after which a terminal reconnects."""
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 1.0
@@ -94,7 +103,7 @@ class SerialTerminal:
         self._channel = channel
         self._watch = watch
         self._tail = None if since else min(tail, MOST_TAIL_BYTES)
-        self._lock = threading.Condition()
+        self._lock = ChannelCondition(channel)
         self._inbox = Inbox()
         self._outbox = Outbox()
         self._requests: SimpleQueue[pb.OpenRequest | None] | None = None
@@ -122,8 +131,11 @@ class SerialTerminal:
     def close(self, *, hurry: bool = False) -> None:
         """Disconnect. Without `hurry`, first wait up to CLOSE_SECONDS until input leaves the line.
 
-        Input that has reached the line by then stays there; the rest may be lost.
+        Input that has reached the line by then stays there; the rest may be lost. In a forked child
+        nothing happens: the terminal is the parent's.
         """
+        if self._channel.forked:
+            return
         with self._lock:
             if not hurry:
                 self._lock.wait_for(lambda: self._idle or self._closed, CLOSE_SECONDS)

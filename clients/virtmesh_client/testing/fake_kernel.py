@@ -24,7 +24,7 @@ from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc as disk_rpc
 from virtmesh_common.api.kernel.v1 import kernel_pb2 as kernel_pb
 from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc as kernel_rpc
 from virtmesh_common.blk.errors import BadSize, WouldShrink
-from virtmesh_common.channel import CHUNK_LIMIT_BYTES, DEVICE_KEY, SERVER_OPTIONS
+from virtmesh_common.channel import CHUNK_LIMIT_BYTES, DEVICE_KEY, server_options
 from virtmesh_common.errors import (
     DETAILS_KEY,
     BadStream,
@@ -276,6 +276,14 @@ class _BlockAdmin(block_rpc.BlockAdminServiceServicer):
         return block_pb.SetReadOnlyResponse()
 
     @answers
+    def ListFailures(
+        self, _request: block_pb.ListFailuresRequest, context: grpc.ServicerContext
+    ) -> block_pb.ListFailuresResponse:
+        """Return none: faults are set here, and have no cause."""
+        self._disks.of_call(context)
+        return block_pb.ListFailuresResponse()
+
+    @answers
     def GetStats(
         self, _request: block_pb.GetStatsRequest, context: grpc.ServicerContext
     ) -> block_pb.GetStatsResponse:
@@ -348,7 +356,8 @@ class FakeKernel:
         self.disks = Disks({name: FakeDisk(name, bytearray(size)) for name, size in sizes.items()})
         self._folder = tempfile.TemporaryDirectory(prefix="virtmesh-fake-")
         self.address = f"unix:{Path(self._folder.name) / 'kernel.sock'}"
-        self._server = grpc.server(ThreadPoolExecutor(CALLS_AT_ONCE), options=SERVER_OPTIONS)
+        options = server_options((self.address,))
+        self._server = grpc.server(ThreadPoolExecutor(CALLS_AT_ONCE), options=options)
         kernel_rpc.add_KernelServiceServicer_to_server(_Kernel(name, self.disks), self._server)
         disk_rpc.add_BlockDeviceServiceServicer_to_server(_BlockDevice(self.disks), self._server)
         block_rpc.add_BlockAdminServiceServicer_to_server(_BlockAdmin(self.disks), self._server)

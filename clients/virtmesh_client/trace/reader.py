@@ -207,13 +207,16 @@ class _Pump:
 
     def next(self, timeout: float) -> list[Event]:
         """Return the next page. Errors: queue.Empty; what a stream failed with for good."""
+        self._channel.check_process()
         item = self._queue.get(timeout=timeout)
         if isinstance(item, VirtmeshError):
             raise item
         return item
 
     def close(self) -> None:
-        """End the streams and the threads."""
+        """End the streams and the threads. In a forked child nothing happens."""
+        if self._channel.forked:
+            return
         self._stop.set()
         with self._lock:
             for call in self._calls.values():

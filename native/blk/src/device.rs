@@ -197,6 +197,7 @@ impl BlkDevice {
             engine.detach();
         }
         drop(engine);
+        self.disk.failures.close();
     }
 
     /// The worker of a queue. The lock is released before it is used, so nothing waits for a join.

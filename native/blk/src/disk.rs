@@ -1,8 +1,10 @@
 //! A disk: its image, the negotiated features, and the execution of one request.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::failure::{Cause, Failed, Failures};
 use crate::image::Image;
 use crate::parse::{RangeLimits, RequestLimits};
 use crate::request::{Operation, Request, SECTOR_SIZE, Status};
@@ -45,6 +47,8 @@ pub struct Disk {
     pub image: Image,
     /// Counters.
     pub stats: Stats,
+    /// Why requests failed.
+    pub failures: Arc<Failures>,
     options: DiskOptions,
     id: [u8; VIRTIO_BLK_ID_BYTES],
     features: AtomicU64,
@@ -68,6 +72,7 @@ impl Disk {
         Some(Self {
             image,
             stats: Stats::default(),
+            failures: Arc::default(),
             options,
             id,
             features: AtomicU64::new(0),
@@ -130,7 +135,8 @@ impl Disk {
         self.write_back.store(write_back, Ordering::SeqCst);
     }
 
-    /// Execute a request, up to a flush. It ends early, as failed, once `abandoned` is true.
+    /// Execute a request, up to a flush. It ends early, as failed, once `abandoned` is true. The cause of
+    /// any other failure is kept.
     ///
     /// Whether a write is followed by a flush is read before the write (virtio 1.4, 5.2.6.2, case 2 of "a
     /// write becomes stable").
@@ -139,7 +145,12 @@ impl Disk {
         let write_back = self.write_back();
         let done =
             match &request.operation {
-                Operation::Refuse(status) => return Step::Done(*status),
+                Operation::Refuse(status) => {
+                    if *status == Status::IoErr {
+                        self.failures.add(Failed::of(request), Cause::refused());
+                    }
+                    return Step::Done(*status);
+                }
                 Operation::Flush => return Step::Flush,
                 Operation::Identify => request.writable.fill(&self.id).map_err(io::Error::other),
                 Operation::Read { offset } => {
@@ -173,19 +184,43 @@ impl Disk {
         match done {
             Ok(()) if request.changes_the_disk() && !write_back => Step::Flush,
             Ok(()) => Step::Done(Status::Ok),
-            Err(_) => Step::Done(Status::IoErr),
+            Err(error) => {
+                if !error
+                    .get_ref()
+                    .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Abandoned>)
+                {
+                    self.failures.add(Failed::of(request), Cause::of(&error));
+                }
+                Step::Done(Status::IoErr)
+            }
         }
     }
 
-    /// Make completed writes durable. The status is for [`Request::complete`].
+    /// Keep that the execution of a request panicked. The status is for [`Request::complete`].
     #[must_use]
-    pub fn flush(&self) -> Status {
+    pub fn give_up(&self, request: Failed) -> Status {
+        self.failures.add(request, Cause::internal());
+        Status::IoErr
+    }
+
+    /// Make completed writes durable, for a request. The status is for [`Request::complete`]. The cause of
+    /// a failure is kept.
+    #[must_use]
+    pub fn flush(&self, request: Failed) -> Status {
         match self.image.flush() {
             Ok(()) => Status::Ok,
-            Err(_) => Status::IoErr,
+            Err(error) => {
+                self.failures.add(request, Cause::of(&error));
+                Status::IoErr
+            }
         }
     }
 }
+
+/// A reset abandoned the request.
+#[derive(Debug, thiserror::Error)]
+#[error("a reset abandoned the request")]
+struct Abandoned;
 
 /// Do `action` (start, length) for each piece of a length, at least once. An error ends it, and so does
 /// `abandoned`.
@@ -198,7 +233,7 @@ fn in_pieces(
     let mut start = 0;
     loop {
         if abandoned.load(Ordering::Relaxed) {
-            return Err(io::Error::other("a reset abandoned the request"));
+            return Err(io::Error::other(Abandoned));
         }
         let now = piece.min(length - start);
         action(start, now)?;

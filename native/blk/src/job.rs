@@ -8,6 +8,7 @@ use std::time::Duration;
 use virtmesh_device::{EventKind, Recorder, TraceEvent, now};
 
 use crate::disk::{Disk, Step};
+use crate::failure::Failed;
 use crate::request::{Operation, Request, Status, Used};
 use crate::running::{Running, Turn};
 
@@ -90,7 +91,8 @@ impl Job {
         let step = catch_unwind(AssertUnwindSafe(|| {
             disk.execute(&self.request, running.abandoned())
         }));
-        let (job, status) = match step.unwrap_or(Step::Done(Status::IoErr)) {
+        let step = step.unwrap_or_else(|_| Step::Done(disk.give_up(Failed::of(&self.request))));
+        let (job, status) = match step {
             Step::Done(status) => {
                 running.end(turn);
                 (self, status)
@@ -115,10 +117,12 @@ impl Job {
             started_ns,
             begun,
         } = self;
+        let about = Failed::of(&request);
         if !running.park(turn, request) {
             return Err(End::Abandoned);
         }
-        let status = catch_unwind(AssertUnwindSafe(|| disk.flush()));
+        let status = catch_unwind(AssertUnwindSafe(|| disk.flush(about)))
+            .unwrap_or_else(|_| disk.give_up(about));
         let request = running.end(turn).ok_or(End::TakenAway)?;
         let job = Self {
             request,
@@ -127,7 +131,7 @@ impl Job {
             started_ns,
             begun,
         };
-        Ok((job, status.unwrap_or(Status::IoErr)))
+        Ok((job, status))
     }
 
     /// Record that it is being executed, once.

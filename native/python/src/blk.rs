@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use virtmesh_blk::{Disk, DiskOptions, Image, RangeLimits, RequestType, SyncEngine, latency_bound};
+use virtmesh_blk::{
+    Disk, DiskOptions, Failure, Image, RangeLimits, RequestType, SyncEngine, latency_bound,
+};
 use virtmesh_device::{Kick, now};
 
 use crate::errors;
@@ -25,6 +27,22 @@ const THREADS: std::ops::RangeInclusive<usize> = 1..=64;
 
 /// Counters of one type of request: ok, I/O errors, unsupported, bytes, busy microseconds.
 type Counters = (u64, u64, u64, u64, u64);
+
+/// A failed request: number, type, sector, bytes, address of its status byte, cause, errno, text.
+type FailedRequest = (u64, &'static str, u64, u64, u64, &'static str, i32, String);
+
+fn failed_request(failure: Failure) -> FailedRequest {
+    (
+        failure.number,
+        failure.request_type.name(),
+        failure.sector,
+        failure.bytes,
+        failure.status_address,
+        failure.cause.name(),
+        failure.cause.errno,
+        failure.cause.text,
+    )
+}
 
 /// A disk image and its request queues.
 #[pyclass(module = "virtmesh_native", frozen)]
@@ -129,12 +147,17 @@ impl BlkDevice {
     #[getter]
     fn allocated(&self, py: Python<'_>) -> PyResult<u64> {
         let allocated = self.device()?.disk().image.allocated();
-        allocated.map_err(|error| errors::raise(py, Exception::BlockIOError, &error.to_string()))
+        allocated.map_err(|error| errors::storage(py, &error.to_string(), &error))
     }
 
     #[getter]
     fn image_read_only(&self) -> PyResult<bool> {
         Ok(self.device()?.disk().image.is_read_only())
+    }
+
+    #[getter]
+    fn image_identity(&self) -> PyResult<(u64, u64)> {
+        Ok(self.device()?.disk().image.identity())
     }
 
     #[getter]
@@ -254,11 +277,8 @@ impl BlkDevice {
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         let device = self.device()?;
         py.detach(|| device.disk().image.flush()).map_err(|error| {
-            errors::raise(
-                py,
-                Exception::BlockIOError,
-                &format!("the image cannot be flushed: {error}"),
-            )
+            let message = format!("the image cannot be flushed: {error}");
+            errors::storage(py, &message, &error)
         })
     }
 
@@ -318,6 +338,40 @@ impl BlkDevice {
     #[getter]
     fn flushes(&self) -> PyResult<u64> {
         Ok(self.device()?.disk().image.flushes())
+    }
+
+    fn failures(&self, after: u64) -> PyResult<Vec<FailedRequest>> {
+        let failures = self.device()?.disk().failures.since(after);
+        Ok(failures.into_iter().map(failed_request).collect())
+    }
+
+    fn wait_failures(
+        &self,
+        py: Python<'_>,
+        after: u64,
+        seconds: f64,
+    ) -> PyResult<Vec<FailedRequest>> {
+        let patience = Duration::try_from_secs_f64(seconds)
+            .map_err(|cause| PyValueError::new_err(format!("{seconds} seconds: {cause}")))?;
+        // Not the device: who waits does not keep the image open.
+        let Some(failures) = self
+            .open()
+            .map(|device| Arc::clone(&device.disk().failures))
+        else {
+            return Ok(Vec::new());
+        };
+        let found = py.detach(|| failures.wait(after, patience));
+        Ok(found.into_iter().map(failed_request).collect())
+    }
+
+    fn failure_counts(&self) -> PyResult<BTreeMap<&'static str, BTreeMap<&'static str, u64>>> {
+        let device = self.device()?;
+        let failures = &device.disk().failures;
+        let counts = RequestType::ALL.map(|request_type| {
+            let of_type = failures.counts(request_type).into_iter().collect();
+            (request_type.name(), of_type)
+        });
+        Ok(counts.into())
     }
 
     fn close(&self, py: Python<'_>) {

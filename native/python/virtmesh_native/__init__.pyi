@@ -7,7 +7,7 @@ resize, close) release the GIL.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Self, final
+from typing import ClassVar, Self, TypeAlias, final
 
 @final
 class GuestMemory:
@@ -347,6 +347,12 @@ class DeviceQueue:
     def disable_notifications(self) -> None:
         """Disable notifications. A hint: some may still come."""
 
+FailedRequest: TypeAlias = tuple[int, str, int, int, int, str, int, str]
+"""number (from 1), type, sector, bytes, guest address of its status byte, cause, errno, text.
+
+A cause is the name of an errno, or TRUNCATED, WRITES_LOST, REFUSED, INTERNAL or OTHER.
+"""
+
 @final
 class BlkDevice:
     """A disk image and its request queues: the data path of virtio-blk (virtio 1.4, 5.2).
@@ -467,6 +473,18 @@ class BlkDevice:
     @property
     def flushes(self) -> int:
         """Times the image was flushed, by request, for write-through, by resizes, and by call."""
+    @property
+    def image_identity(self) -> tuple[int, int]:
+        """Device and inode of the image (st_dev, st_ino): another file has others."""
+    def failures(self, after: int) -> list[FailedRequest]:
+        """Return the last failed requests, oldest first, from number `after + 1` on."""
+    def wait_failures(self, after: int, seconds: float) -> list[FailedRequest]:
+        """Wait for failures of the storage after a number, at most for a time or until `close`.
+
+        Requests that the disk refused are not among them.
+        """
+    def failure_counts(self) -> dict[str, dict[str, int]]:
+        """Per type of request: how many failed, by cause; a cause that never came is left out."""
     def close(self) -> None:
         """Stop all queues, wait for them, and release the image."""
 

@@ -23,6 +23,7 @@ from virtmesh_common.errors import (
     MemoryRefused,
     ServiceUnavailable,
 )
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +107,7 @@ class AttachConnection:
                 ) from error
             try:
                 socket.send_fds(connection, [packet], descriptors)
-                async with asyncio.timeout(timeout_s):
+                async with time_limit(timeout_s):
                     await readable(connection)
                 answer = connection.recv(PACKET_LIMIT)
             except TimeoutError:

@@ -11,6 +11,7 @@ from virtmesh.drivers.base import Driver
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.virtio.mmio_driver import VirtIOHeader
 from virtmesh_common.errors import DriverError, RingCorrupt, VirtmeshError
+from virtmesh_common.time_limit import time_limit
 from virtmesh_common.virtio.features import TRANSPORT_FEATURES, Feature, feature_names
 from virtmesh_common.virtio.mmio import INTERRUPT_CONFIG_CHANGE
 
@@ -196,7 +197,9 @@ class VirtIODriver(Driver):
 
     async def _give_up(self) -> None:
         """Tell the device, and everyone who waits, that initialisation has failed."""
-        with suppress(VirtmeshError, TimeoutError):
-            async with asyncio.timeout(GIVE_UP_S):
-                await self.header.give_up()
-        await self.close()
+        try:
+            with suppress(VirtmeshError, TimeoutError):
+                async with time_limit(GIVE_UP_S):
+                    await self.header.give_up()
+        finally:
+            await self.close()

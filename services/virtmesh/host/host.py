@@ -26,7 +26,9 @@ from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh_common.api.interrupt.v1 import interrupt_pb2, interrupt_pb2_grpc
 from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2, trace_pb2_grpc
+from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import DeviceNotFound, NotVirtio
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,6 +70,8 @@ class Addresses:
     vhost_user: Path | None = None
     in_band: bool = False
     """Offer in-band notifications to vhost-user front ends."""
+    keepalive: float = KEEPALIVE_SECONDS
+    """Seconds of silence after which a TCP client is pinged; 0: never."""
 
 
 class Host:
@@ -94,7 +98,7 @@ class Host:
         if recorder and not device.interrupt.recorder.capacity:
             device.interrupt.recorder = Recorder(recorder)
         self._wanted = addresses
-        self._server = Server(addresses.listen)
+        self._server = Server(addresses.listen, keepalive=addresses.keepalive)
         self._counters = HostCounters()
         self._handovers = (
             HandoverServer(addresses.handover, len(device.description.queue_size_max))
@@ -118,6 +122,7 @@ class Host:
             metrics=self._metrics.address if self._metrics else None,
             vhost_user=self._wanted.vhost_user,
             in_band=self._wanted.in_band,
+            keepalive=self._wanted.keepalive,
         )
 
     async def start(self) -> None:
@@ -157,7 +162,7 @@ class Host:
         await self._server.leave()
         drained = True
         try:
-            async with asyncio.timeout(DRAIN_SECONDS):
+            async with time_limit(DRAIN_SECONDS):
                 await self._sessions.close()
                 if self._front_ends:
                     await self._front_ends.close()

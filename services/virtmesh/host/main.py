@@ -19,11 +19,12 @@ import uvloop
 
 from virtmesh.host.host import Addresses, Host
 from virtmesh.kinds import find_kind, kind_names
-from virtmesh.kinds.option_types import Address, Events, Name
+from virtmesh.kinds.option_types import Address, Events, Keepalive, Name
 from virtmesh.rpc.server import catch_signals, socket_path
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT
 from virtmesh_common import __version__
+from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine, VirtmeshError
 
 if TYPE_CHECKING:
@@ -60,6 +61,13 @@ COMMON = (
         help="Offer them notifications in messages, for simulators: slow, each is a round trip.",
     ),
     click.Option(["--metrics"], metavar="HOST:PORT", help="Serve /metrics there; port 0: any."),
+    click.Option(
+        ["--keepalive"],
+        type=Keepalive(),
+        default=KEEPALIVE_SECONDS,
+        show_default=True,
+        help="Seconds of silence after which a TCP client is pinged; 0: never.",
+    ),
     click.Option(
         ["--recorder"],
         type=Events(),
@@ -138,6 +146,7 @@ def take_addresses(options: dict[str, Any]) -> Addresses:
         options.pop("metrics"),
         options.pop("vhost_user"),
         in_band=options.pop("vhost_user_in_band"),
+        keepalive=options.pop("keepalive"),
     )
 
 

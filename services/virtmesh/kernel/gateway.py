@@ -62,6 +62,7 @@ class Gateway(grpc.aio.ServerInterceptor):
         async def forward(messages: AsyncIterator[bytes], context: Any) -> None:
             await self._forward(method, name, messages, context)
 
+        forward.sends_headers = True  # type: ignore[attr-defined]  # those of the device
         # On the wire a single message is a stream of one: this one shape serves every method.
         return grpc.stream_stream_rpc_method_handler(forward)
 
@@ -96,6 +97,8 @@ class Gateway(grpc.aio.ServerInterceptor):
                 metadata=((REQUEST_ID_KEY, request_id),) if request_id else (),
             )
             try:
+                await call.initial_metadata()
+                await context.send_initial_metadata(())
                 async for response in call:
                     self._streams.add(call)
                     await context.write(response)

@@ -14,6 +14,7 @@ from virtmesh.kernel.probe import ProbedDevice
 from virtmesh.kernel.vhost_user_device import VhostUserDevice
 from virtmesh_common import __version__
 from virtmesh_common.errors import DeviceNotFound
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from virtmesh.drivers.base import Driver
@@ -57,7 +58,7 @@ class Kernel:
         done = (ProbeState.READY, ProbeState.FAILED)
         mine = [device for device in self.devices.values() if not device.node.reserved]
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with time_limit(seconds):
                 await asyncio.gather(*(device.until(*done) for device in mine))
 
     def device(self, name: str) -> MachineDevice:

@@ -20,12 +20,13 @@ from virtmesh.drivers.settings import Settings
 from virtmesh.kernel import service
 from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.gateway import Gateway
+from virtmesh.kernel.guest import service as guest_service
+from virtmesh.kernel.guest.guests import Guests
 from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.metrics import kernel_metrics
-from virtmesh.kernel.monitor import Monitor
 from virtmesh.kernel.service import KernelService
 from virtmesh.kinds import all_kinds, broken_kinds
-from virtmesh.kinds.option_types import Address, Events, Size
+from virtmesh.kinds.option_types import Address, Events, Keepalive, Size
 from virtmesh.machine import (
     DoorbellKind,
     InterruptMode,
@@ -39,8 +40,9 @@ from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
 from virtmesh.telemetry.exporter import MetricsServer
 from virtmesh_common import __version__
-from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
+from virtmesh_common.api.kernel.v1 import guest_pb2_grpc, kernel_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2_grpc
+from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine, VirtmeshError
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class Options:
     interrupts: str | None
     memory: int | None
     recorder: int
+    keepalive: float
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class Plan:
     metrics: str | None = None
     source: str = ""
     """Where the device tree comes from, for the boot log."""
+    keepalive: float = KEEPALIVE_SECONDS
+    """Seconds of silence after which a TCP client is pinged; 0: never."""
 
 
 class KernelServer:
@@ -88,12 +93,12 @@ class KernelServer:
         self.kernel = Kernel(plan.blob, plan.settings, plan.source)
         self._plan = plan
         self._gateway = Gateway(self.kernel)
-        self._server = Server(plan.listen, [self._gateway])
+        self._server = Server(plan.listen, [self._gateway], keepalive=plan.keepalive)
         self._trace = trace.TracePlane(self.kernel.traced)
         self._of_kinds = [
             make(self.kernel.driver) for one in all_kinds() for make in one.kernel_services
         ]
-        self._monitor: asyncio.Task[None] | None = None
+        self._guests = Guests(self.kernel)
         self._metrics: MetricsServer | None = None
 
     @property
@@ -110,6 +115,8 @@ class KernelServer:
         """Serve, and begin to bring the devices up."""
         grpc = self._server.grpc
         kernel_pb2_grpc.add_KernelServiceServicer_to_server(KernelService(self.kernel), grpc)
+        guests = guest_service.GuestService(self._guests)
+        guest_pb2_grpc.add_GuestServiceServicer_to_server(guests, grpc)
         for of_kind in self._of_kinds:
             of_kind.add_to(grpc)
         for name, why in broken_kinds().items():
@@ -122,12 +129,10 @@ class KernelServer:
                 labels={"machine": self.kernel.machine.name},
             )
             log.info("metrics", address=self._metrics.address)
-        names = (service.SERVICE, *(one.name for one in self._of_kinds), trace.SERVICE)
-        await self._server.start(names)
+        own = (service.SERVICE, guest_service.SERVICE, trace.SERVICE)
+        await self._server.start((*own, *(one.name for one in self._of_kinds)))
         self.kernel.start()
-        if console := self.kernel.machine.console:
-            monitor = Monitor(self.kernel, self.kernel.device(console))
-            self._monitor = asyncio.create_task(monitor.run(), name="monitor")
+        self._guests.start()
 
     def _collect(self) -> Iterable[Metric]:
         """Return every metric of the kernel service, read now."""
@@ -142,18 +147,13 @@ class KernelServer:
                 steps.push_async_callback(asyncio.to_thread, self._metrics.close)
             steps.push_async_callback(self._gateway.close)
             steps.push_async_callback(self.kernel.stop)
-            steps.push_async_callback(self._stop_monitor)
+            steps.push_async_callback(self._guests.stop)
             for of_kind in self._of_kinds:
                 of_kind.end_streams()
             self._trace.close()
+            self._guests.end_streams()
             self._gateway.end_streams()
             await self._server.stop(GRACE_SECONDS)
-
-    async def _stop_monitor(self) -> None:
-        """End the session at the console."""
-        if self._monitor:
-            self._monitor.cancel()
-            await asyncio.gather(self._monitor, return_exceptions=True)
 
 
 async def run(plan: Plan) -> None:
@@ -186,7 +186,8 @@ def read_plan(options: Options) -> Plan:
         recorder=options.recorder,
     )
     metrics = options.metrics or machine.kernel.metrics
-    return Plan(blob, settings, listen, metrics, str(options.machine or options.dtb))
+    source = str(options.machine or options.dtb)
+    return Plan(blob, settings, listen, metrics, source, options.keepalive)
 
 
 def _read_blob(path: Path) -> bytes:
@@ -225,6 +226,13 @@ def _read_blob(path: Path) -> bytes:
     help="How used buffers are noticed  [default: as the machine file says, or interrupt]",
 )
 @click.option("--memory", type=Size(), help="RAM of each driver  [default: as the machine says]")
+@click.option(
+    "--keepalive",
+    type=Keepalive(),
+    default=KEEPALIVE_SECONDS,
+    show_default=True,
+    help="Seconds of silence after which a TCP client is pinged; 0: never.",
+)
 @click.option(
     "--recorder",
     type=Events(),

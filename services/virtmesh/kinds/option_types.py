@@ -52,6 +52,15 @@ class Size(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
+class Keepalive(click.FloatRange):
+    """Seconds between pings; 0: none."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(0, 86_400)
+
+
 class Events(click.IntRange):
     """How many events a flight recorder keeps."""
 

@@ -83,6 +83,10 @@ def no_metrics(_source: object) -> Iterable[Metric]:
     return ()
 
 
+def no_check(**_options: object) -> None:
+    """Check nothing before a machine starts."""
+
+
 @dataclass(frozen=True)
 class DeviceKind:
     """One kind of device, as its package exports it: `KIND` in the module `kind`.
@@ -95,6 +99,11 @@ class DeviceKind:
     title: str
     """One line for people, with the specification that the device follows."""
     make: Callable[..., Device]
+    check: Callable[..., None] = no_check
+    """Checks the options that `make` would get, before anything of a machine starts. It changes
+    nothing. Errors: as those of `make`."""
+    restart_options: Sequence[str] = ()
+    """Added to the command line when a service is started again after it died."""
     options: Sequence[click.Option] = ()
     path_options: frozenset[str] = frozenset()
     """Options that are paths: in a machine file, relative to it."""

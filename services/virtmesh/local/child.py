@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from virtmesh_client.local.rundir import ProcessState, start_ticks
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +60,7 @@ class Child:
         with self.log.open("ab" if again else "wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self.command.argv,
+                *(self.command.restart_options if again else ()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -81,7 +83,7 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
         try:
-            async with asyncio.timeout(STOP_SECONDS):
+            async with time_limit(STOP_SECONDS):
                 await self._process.wait()
         except TimeoutError:
             self.kill()

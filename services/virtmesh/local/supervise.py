@@ -25,6 +25,7 @@ from virtmesh_client.async_machine import aconnect
 from virtmesh_client.local import rundir
 from virtmesh_client.local.exit_status import spell_exit
 from virtmesh_common.errors import BadMachine, ServiceUnavailable, VirtmeshError
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +124,7 @@ class Supervisor:
         self._tell(Event("waiting", "waiting for the devices"))
         why = "the kernel does not answer"
         try:
-            async with asyncio.timeout(self._wait):
+            async with time_limit(self._wait):
                 while why := await self._ask_why_not():  # noqa: ASYNC110 - of another process
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:

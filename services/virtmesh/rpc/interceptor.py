@@ -7,16 +7,27 @@ and the client is told only that there was one.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 
 from virtmesh.rpc.metrics import CallCounts
-from virtmesh_common.errors import DETAILS_KEY, DETAILS_LIMIT, VirtmeshError, cut, to_status
+from virtmesh_common.errors import (
+    DETAILS_KEY,
+    DETAILS_LIMIT,
+    BadRequest,
+    CallCancelled,
+    VirtmeshError,
+    cut,
+    to_status,
+)
 from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY, check_request_id
 
 if TYPE_CHECKING:
@@ -62,11 +73,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             method,
             self.counts.of(method),
             find_request_id(handler_call_details.invocation_metadata),
-            streams=any(streams),
+            streams=streams,
         )
         return make(
             call.serve,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=tolerant(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
@@ -74,7 +85,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 class Call:
     """One call of a method, whatever its kind."""
 
-    __slots__ = ("_behavior", "_counts", "_method", "_request_id", "_streams")
+    __slots__ = ("_answers_late", "_behavior", "_counts", "_method", "_request_id", "_streams")
 
     def __init__(
         self,
@@ -83,13 +94,14 @@ class Call:
         counts: MethodCounts,
         request_id: str,
         *,
-        streams: bool,
+        streams: tuple[bool, bool],
     ) -> None:
         self._behavior = behavior
         self._method = method
         self._counts = counts
         self._request_id = request_id
-        self._streams = streams
+        self._streams = any(streams)
+        self._answers_late = streams[1]
 
     async def serve(self, request: Any, context: Any) -> Any:
         """Run the method, turn its exception into a status, and count how the call ended."""
@@ -97,33 +109,20 @@ class Call:
         counts.started += 1
         begun = monotonic()
         code = CANCELLED
-        if self._streams:
-            request, context = self._counting(request, context)
-        else:
-            counts.received += 1
         if self._request_id:  # gRPC runs each call in a context of its own
             REQUEST_ID.set(self._request_id)
             structlog.contextvars.bind_contextvars(request_id=self._request_id)
         try:
-            result = self._behavior(request, context)
-            if inspect.isasyncgen(result):
-                async for response in result:
-                    await context.write(response)
-                result = None
-            elif inspect.isawaitable(result):
-                result = await result
+            result = await self._run(request, context)
         except grpc.aio.AbortError:
             code = name_of(context.code())
             self._log(code, context.details())
             raise
-        except VirtmeshError as error:
-            code = error.code.name
-            self._log(code, error.message)
-            failure = error
-        except Exception:
-            code = grpc.StatusCode.INTERNAL.name
-            log.exception("a call failed by a fault of this service", method=self._method)
-            failure = VirtmeshError("a fault of the service; its log says more")
+        except grpc.aio.InternalError:  # Nothing can be sent any more: the client is gone.
+            return None
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends the call
+            failure = self._failure(error)
+            code = failure.code.name
         else:
             code = OK
             counts.sent += not self._streams
@@ -135,13 +134,53 @@ class Call:
         # It is counted by now: who hears of the failure may look at the counters at once.
         return await abort(context, failure)
 
-    def _counting(self, request: Any, context: Any) -> tuple[Any, CountingContext]:
-        """Wrap the requests and the context of a stream, so that messages are counted."""
-        if hasattr(request, "__aiter__"):
-            request = CountingIterable(request, self._counts)
-        else:
+    async def _run(self, request: Any, context: Any) -> Any:
+        """Run the method to its end. Errors: those of the method; BadRequest."""
+        request, context = await self._begin(request, context)
+        result = self._behavior(request, context)
+        if inspect.isasyncgen(result):
+            async for response in result:
+                await context.write(response)
+            return None
+        return await result if inspect.isawaitable(result) else result
+
+    def _failure(self, error: BaseException) -> VirtmeshError:
+        """Return what the client is told of an error. A cancellation from outside is raised."""
+        if isinstance(error, VirtmeshError):
+            self._log(error.code.name, error.message)
+            return error
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if task is None or task.cancelling():  # The client gave up, or the service stops.
+                raise error
+            log.warning("what a call waited for was cancelled", method=self._method)
+            return CallCancelled("the service gave up what the call waited for: try again")
+        log.error("a call failed by a fault of this service", method=self._method, exc_info=error)
+        return VirtmeshError("a fault of the service; its log says more")
+
+    async def _begin(self, request: Any, context: Any) -> tuple[Any, Any]:
+        """Return what the method gets: a stream's messages are counted, and its headers are sent.
+
+        Clients of other languages wait for the headers before they hand the stream to their caller.
+        Errors: BadRequest.
+        """
+        if not hasattr(request, "__aiter__"):
             self._counts.received += 1
-        return request, CountingContext(context, self._counts)
+            request = self._parsed(request)
+        if not self._streams:
+            return request, context
+        if self._answers_late and not getattr(self._behavior, "sends_headers", False):
+            await context.send_initial_metadata(())
+        if hasattr(request, "__aiter__"):
+            request = CountingIterable(request, self._counts, self._parsed)
+        return request, CountingContext(context, self._counts, self._parsed)
+
+    def _parsed(self, request: Any) -> Any:
+        """Return a request. Errors: BadRequest for one that does not parse."""
+        if isinstance(request, Malformed):
+            log.warning("a request does not parse", method=self._method)
+            raise BadRequest(f"a request of {self._method} does not parse: {request.why}")
+        return request
 
     def _log(self, code: str, error: str = "") -> None:
         """Log a call if its client sent an identifier."""
@@ -158,19 +197,25 @@ class Call:
 class CountingContext:
     """The context of a stream that counts messages; all else is forwarded to the real context."""
 
-    def __init__(self, context: grpc.aio.ServicerContext[Any, Any], counts: MethodCounts) -> None:
+    def __init__(
+        self,
+        context: grpc.aio.ServicerContext[Any, Any],
+        counts: MethodCounts,
+        parsed: Callable[[Any], Any],
+    ) -> None:
         self._context = context
         self._counts = counts
+        self._parsed = parsed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
 
     async def read(self) -> Any:
-        """Read a message; EOF is none."""
+        """Read a message; EOF is none. Errors: BadRequest."""
         message = await self._context.read()
         if message is not grpc.aio.EOF:
             self._counts.received += 1
-        return message
+        return self._parsed(message)
 
     async def write(self, message: Any) -> None:
         """Write a message."""
@@ -181,14 +226,41 @@ class CountingContext:
 class CountingIterable:
     """The requests of a stream, counted while a method iterates over them."""
 
-    def __init__(self, requests: AsyncIterable[Any], counts: MethodCounts) -> None:
+    def __init__(
+        self,
+        requests: AsyncIterable[Any],
+        counts: MethodCounts,
+        parsed: Callable[[Any], Any],
+    ) -> None:
         self._requests = requests
         self._counts = counts
+        self._parsed = parsed
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         async for request in self._requests:
             self._counts.received += 1
-            yield request
+            yield self._parsed(request)
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """Stands for a request that does not parse. gRPC would answer it with INTERNAL."""
+
+    why: str
+
+
+def tolerant(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """Return a parser that gives a Malformed for bytes that are no message of the method."""
+    if parse is None:
+        return None
+
+    def take(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except DecodeError as error:
+            return Malformed(str(error))
+
+    return take
 
 
 def find_request_id(metadata: Iterable[tuple[str, Any]] | None) -> str:

@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from virtmesh_common.channel import SERVER_OPTIONS, check_address
+from virtmesh_common.channel import KEEPALIVE_SECONDS, check_address, server_options
 
 import grpc.aio  # isort: skip
 import structlog
@@ -41,14 +41,22 @@ class Server:
     """
 
     def __init__(
-        self, addresses: Sequence[str], interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
+        self,
+        addresses: Sequence[str],
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        *,
+        keepalive: float = KEEPALIVE_SECONDS,
     ) -> None:
-        """Prepare a server for `unix:PATH` and `HOST:PORT` addresses. Errors: ValueError."""
+        """Prepare a server for `unix:PATH` and `HOST:PORT` addresses. Errors: ValueError.
+
+        With a TCP address it pings silent clients each `keepalive` seconds; 0: it does not.
+        """
         self._wanted = [check_address(address) for address in addresses]
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
         calls = CallInterceptor()
-        self.grpc = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(calls, *interceptors))
+        options = server_options(self._wanted, keepalive=keepalive)
+        self.grpc = grpc.aio.server(options=options, interceptors=(calls, *interceptors))
         self.calls = calls.counts
         """Counters of its calls."""
         self.addresses: list[str] = []

@@ -81,6 +81,11 @@ class MemoryTty:
             self.sent += data
             self._news.notify_all()
 
+    async def drain(self) -> None:
+        """Wait while `open_for_output` is not set: the far end has what was written."""
+        await self.open_for_output.wait()
+        self._check()
+
     def set_kernel_queue(self, *, on: bool) -> None:
         """Note whether the queue of the kernel is used."""
         self.kernel_queue = on

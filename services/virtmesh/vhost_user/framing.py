@@ -27,6 +27,7 @@ from virtmesh.vhost_user.messages import (
     Shape,
 )
 from virtmesh_common.errors import FrontEndViolation
+from virtmesh_common.time_limit import time_limit
 
 DESCRIPTORS_MAX = REGIONS_MAX
 """Most descriptors of a message."""
@@ -87,7 +88,7 @@ class MessageSocket:
             data = await self._piece(head, HEADER.size)
             if not data:
                 return None
-            async with asyncio.timeout(MESSAGE_SECONDS):
+            async with time_limit(MESSAGE_SECONDS):
                 data += await self._rest(head, HEADER.size - len(data))
                 head.request, head.flags, size = HEADER.unpack(data)
                 check_header(head, size)

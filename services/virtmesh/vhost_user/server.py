@@ -17,6 +17,7 @@ from virtmesh.rpc.unix_listener import UnixListener
 from virtmesh.vhost_user.connection import FrontEnd
 from virtmesh.vhost_user.framing import MessageSocket
 from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     import socket
@@ -110,7 +111,7 @@ class VhostUserServer:
     async def _serve_one(self, connection: MessageSocket) -> None:
         """Serve a connection to its end."""
         try:
-            async with asyncio.timeout(FIRST_MESSAGE_SECONDS):
+            async with time_limit(FIRST_MESSAGE_SECONDS):
                 message = await connection.receive()
             if message is not None:
                 with closing(message):

@@ -18,6 +18,7 @@ from virtmesh_common.errors import (
     NotVirtio,
     QueueUnusable,
 )
+from virtmesh_common.time_limit import time_limit
 from virtmesh_common.virtio.features import Feature, feature_names
 from virtmesh_common.virtio.mmio import (
     CONFIG_GENERATION,
@@ -252,7 +253,7 @@ class VirtIOHeader:
     async def _until_zero(self, batch: list[Access], what: str) -> None:
         """Read until the last value of a batch is 0."""
         try:
-            async with asyncio.timeout(RESET_TIMEOUT_S):
+            async with time_limit(RESET_TIMEOUT_S):
                 # Only the register shows it: a device raises no interrupt for it.
                 while (await self.bus.access(batch))[-1]:  # noqa: ASYNC110 - as said
                     await asyncio.sleep(RESET_POLL_S)

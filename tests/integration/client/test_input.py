@@ -18,10 +18,10 @@ from tests.support import ROOT
 from tests.support.cli import Cli, own_folder
 from virtmesh_client import AsyncInput, Event, Input
 from virtmesh_client.input.decode import Decoder
-from virtmesh_client.input.events import REPORT, event
-from virtmesh_client.input.text import Layout
 from virtmesh_common.errors import DeviceNotFound
 from virtmesh_common.input.errors import BadEvent, UntypableText
+from virtmesh_common.input.events import REPORT, event
+from virtmesh_common.input.text.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +82,7 @@ def test_both_faces_have_the_same_methods(one: type, other: type) -> None:
 def test_every_character_of_a_layout_reaches_the_driver(machine: Machine, layout: str) -> None:
     """Typed through client, kernel and device, decoded from what the driver received."""
     with machine.input("keyboard") as keyboard, keyboard.watch(seconds=60) as watch:
-        letters = Layout(layout, keys=keyboard.info().capabilities[1]).strokes
+        letters = Layout(layout, keyboard=keyboard.info().keyboard).strokes
         text = "".join(letter for letter in letters if letter.isprintable())
         typed = keyboard.type(text, layout=layout, wait="delivered")
         received = take(watch, 2 * typed.packets)

@@ -71,7 +71,7 @@ def test_the_package_is_imported_on_another_system(package: str) -> None:
 
 
 def test_help_lists_all_commands_on_another_system() -> None:
-    """Each is imported for its line; those of the services say what to install."""
+    """None is imported for its line."""
     done = elsewhere("--help")
     assert (done.returncode, done.stderr) == (0, "")
     commands = done.stdout.partition("Commands:\n")[2].partition("\n\n")[0]
@@ -125,7 +125,7 @@ def test_a_client_without_services_says_what_to_install(command: tuple[str, ...]
         "import sys\n"
         "from tests.support.other_system import forbid_services\n"
         "forbid_services()\n"
-        "from virtmesh_client.cli.main import run\n"
+        "from virtmesh_client.cli.run import run\n"
         f"sys.exit(run({command!r}))"
     )
     done = subprocess.run(

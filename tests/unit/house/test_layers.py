@@ -63,8 +63,8 @@ def test_the_graph_has_every_kind_of_import(tmp_path: Path) -> None:
         ("virtmesh_client.serial.aio", "virtmesh_client.aio.proxy", False),
         ("virtmesh_client.aio.proxy", "virtmesh_client.serial.device", True),
         ("virtmesh_client.trace.decode", "virtmesh_client", True),
-        ("virtmesh_client.cli.main", "virtmesh.local.plan", True),
-        ("virtmesh.local.plan", "virtmesh_client.cli.main", False),
+        ("virtmesh_client.cli.run", "virtmesh.local.plan", True),
+        ("virtmesh.local.plan", "virtmesh_client.cli.run", False),
         ("virtmesh.blk.model", "virtmesh_client.blk.disk", True),
     ],
 )

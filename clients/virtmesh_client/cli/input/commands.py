@@ -30,7 +30,7 @@ from virtmesh_client.cli.input.common import (
 from virtmesh_client.cli.input.record import convert, play, record
 from virtmesh_client.cli.input.show import info, leds, release, stats, watch
 from virtmesh_client.cli.settings import Settings, common
-from virtmesh_client.input.names import button_code, parse_chord
+from virtmesh_common.input.names import button_code, parse_chord
 
 if TYPE_CHECKING:
     from virtmesh_client.cli.input.common import Fits

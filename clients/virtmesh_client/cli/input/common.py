@@ -11,10 +11,10 @@ import click
 
 from virtmesh_client.cli.settings import complete_device
 from virtmesh_client.cli.show import show_json
-from virtmesh_client.input.events import EV_ABS, EV_KEY, EV_LED, EV_REL, event
 from virtmesh_client.input.models import Injected, InputInfo
 from virtmesh_common.errors import DeviceLost, DeviceNotFound, DeviceNotReady
 from virtmesh_common.evdev import CODES
+from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_LED, EV_REL, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -20,10 +20,10 @@ from virtmesh_client.cli.input.common import (
 )
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_facts, show_json
-from virtmesh_client.input.events import EV_ABS, EV_LED
-from virtmesh_client.input.names import led_code
 from virtmesh_client.input.recording import AXIS_FIELDS, PROPERTY_NAMES, spell_device
 from virtmesh_common.evdev import CODES, name_of, type_name
+from virtmesh_common.input.events import EV_ABS, EV_LED
+from virtmesh_common.input.names import led_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

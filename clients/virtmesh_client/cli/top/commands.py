@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.live import Live
 
 from virtmesh_client.cli.settings import Settings, common
-from virtmesh_client.cli.show import WIDEST, show_json
+from virtmesh_client.cli.show import show_json
 from virtmesh_client.cli.top.show import draw, spell_sample
 from virtmesh_client.cli.trace.commands import Duration
 from virtmesh_client.top import Sampler, rows_between
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 2.0
 """How long a machine may take to answer before it counts as gone."""
 INTERVAL_MIN = 0.1
+WIDEST = 1000
+"""Widest table, where it is no picture on a terminal."""
 KEYS = "q quits, s sorts by something else"
 
 

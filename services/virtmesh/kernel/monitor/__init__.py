@@ -4,7 +4,7 @@
     typed.py  screen.py                     the two directions of one tty
     command.py  shell.py  session.py        reading a line, obeying it, again
     commands/                               one file each, found by being there
-    monitor.py                              keeps a session on the console, whatever happens
+    monitor.py                              the monitor as a user of a port (port_switch.py)
 
 It has no log-in: who reaches the console reads the machine's disks.
 """

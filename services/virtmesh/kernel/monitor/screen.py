@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from virtmesh.kernel.monitor.line_editor import LineEditor
-    from virtmesh.kernel.monitor.tty import Tty
+    from virtmesh.kernel.tty import Tty
 
 ERASE_LINE = "\r\x1b[K"
 """Go to the beginning of the line and erase it (ECMA-48, EL)."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from virtmesh.kernel.boot_log import BootLogReader
     from virtmesh.kernel.kernel import Kernel
-    from virtmesh.kernel.monitor.tty import Tty
+    from virtmesh.kernel.tty import Tty
 
 log = structlog.get_logger(__name__)
 

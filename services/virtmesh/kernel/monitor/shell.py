@@ -10,8 +10,8 @@ from virtmesh_common.printable import printable
 if TYPE_CHECKING:
     from virtmesh.kernel.kernel import Kernel
     from virtmesh.kernel.monitor.screen import Screen
-    from virtmesh.kernel.monitor.tty import Tty
     from virtmesh.kernel.monitor.typed import Typed
+    from virtmesh.kernel.tty import Tty
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from virtmesh.kernel.monitor.tty import Tty
+    from virtmesh.kernel.tty import Tty
 
 HELD_MAX = 64 << 10
 """Input held while a command runs, in bytes. The rest waits in the driver and on the line."""

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.support import ROOT
-from virtmesh_client.cli.main import COMMANDS, cli
+from virtmesh_client.cli.root import COMMANDS, cli
 
 MODULE = """
 import click
@@ -34,7 +34,7 @@ wrong = toy_client:NO_COMMAND
 STALE = """
 import importlib.metadata, sys
 importlib.metadata.entry_points = lambda **_: ()
-from virtmesh_client.cli.main import run
+from virtmesh_client.cli.run import run
 sys.exit(run(sys.argv[1:]))
 """
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -50,7 +50,7 @@ def virtmesh(tmp_path: Path) -> Run:
     (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
     script = (
         f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
-        "from virtmesh_client.cli.main import run\nsys.exit(run(sys.argv[1:]))"
+        "from virtmesh_client.cli.run import run\nsys.exit(run(sys.argv[1:]))"
     )
     return lambda *arguments: python(script, *arguments)
 

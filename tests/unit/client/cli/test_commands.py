@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from virtmesh_client.cli.main import run
+from virtmesh_client.cli.run import run
 from virtmesh_client.cli.show import show_table
 from virtmesh_client.testing import FakeKernel
 

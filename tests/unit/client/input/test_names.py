@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from virtmesh_client.input.events import REPORT, Event, event, split_packets
-from virtmesh_client.input.names import button_code, key_code, led_code, parse_chord
 from virtmesh_common.evdev import CODES
 from virtmesh_common.input.errors import BadEvent, UnknownKey
+from virtmesh_common.input.events import REPORT, Event, event, split_packets
+from virtmesh_common.input.names import button_code, key_code, led_code, parse_chord
 
 KEYS = CODES["EV_KEY"]
 

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtmesh_client.input.evemu import read_evemu, write_evemu
-from virtmesh_client.input.events import EV_ABS, EV_KEY, EV_REL, REPORT, Event, event
 from virtmesh_client.input.files import load_recording, save_recording
 from virtmesh_client.input.models import Axis, InputInfo, Received
 from virtmesh_client.input.recording import (
@@ -26,6 +25,7 @@ from virtmesh_client.input.recording import (
 )
 from virtmesh_common.evdev import CODES
 from virtmesh_common.input.errors import BadEvent, BadRecording
+from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_REL, REPORT, Event, event
 
 DATA = Path(__file__).parent / "data"
 EVEMU = DATA / "mouse.evemu"

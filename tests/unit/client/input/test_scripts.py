@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from virtmesh_client.input import pointer
-from virtmesh_client.input.events import EV_ABS, EV_KEY, EV_REL, Event, event
+from virtmesh_client.input import wheels
 from virtmesh_client.input.models import Axis, InputInfo
-from virtmesh_client.input.script import check, press_keys, release_packets
+from virtmesh_client.input.script import check, release_packets
 from virtmesh_client.input.touch import Touches
 from virtmesh_common.evdev import CODES
+from virtmesh_common.input import moves
 from virtmesh_common.input.errors import BadEvent
+from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_REL, Event, event
+from virtmesh_common.input.script import press_keys
 
 ABS, KEY, REL = CODES["EV_ABS"], CODES["EV_KEY"], CODES["EV_REL"]
 LEFT = KEY["BTN_LEFT"]
@@ -53,7 +55,7 @@ def device(*, fine: bool = True) -> InputInfo:
 @pytest.mark.parametrize("duration", [0.0, 0.05, 1.0])
 def test_the_parts_of_a_move_add_up(distance: tuple[int, int], duration: float) -> None:
     """Whatever the number of steps, and in time."""
-    script = pointer.move_rel(*distance, duration)
+    script = moves.move_rel(*distance, duration)
     events = [event for _, packet in script for event in packet]
     assert sum(one.value for one in events if one.code == REL["REL_X"]) == distance[0]
     assert sum(one.value for one in events if one.code == REL["REL_Y"]) == distance[1]
@@ -65,12 +67,12 @@ def test_the_parts_of_a_move_add_up(distance: tuple[int, int], duration: float) 
 
 def test_a_move_of_nothing_is_nothing() -> None:
     """Not even a packet."""
-    assert pointer.move_rel(0, 0, 0.1) == []
+    assert moves.move_rel(0, 0, 0.1) == []
 
 
 def test_a_path_ends_at_its_end() -> None:
     """Just there, at just that time, in a straight line."""
-    script = pointer.move_abs((0, 0), (100, 50), 0.08)
+    script = moves.move_abs((0, 0), (100, 50), 0.08)
     assert len(script) == 10
     assert script[-1] == (0.08, (Event(EV_ABS, 0, 100), Event(EV_ABS, 1, 50)))
     assert all(abs(x.value - 2 * y.value) <= 1 for _, (x, y) in script)
@@ -78,7 +80,7 @@ def test_a_path_ends_at_its_end() -> None:
 
 def test_a_wheel_turns_by_notches_and_parts_of_them() -> None:
     """Both wheels say the same."""
-    script = pointer.scroll(device(), (-2.5, 0), 0.1)
+    script = wheels.scroll(device(), (-2.5, 0), 0.1)
     assert [packet for _, packet in script] == [
         (event("REL_WHEEL", -1), event("REL_WHEEL_HI_RES", -120)),
         (event("REL_WHEEL", -1), event("REL_WHEEL_HI_RES", -120)),
@@ -90,9 +92,9 @@ def test_a_wheel_turns_by_notches_and_parts_of_them() -> None:
 def test_a_coarse_wheel_turns_by_whole_notches() -> None:
     """And says so otherwise."""
     coarse = device(fine=False)
-    assert pointer.scroll(coarse, (0, 1), 0.0) == [(0.0, (event("REL_HWHEEL", 1),))]
+    assert wheels.scroll(coarse, (0, 1), 0.0) == [(0.0, (event("REL_HWHEEL", 1),))]
     with pytest.raises(BadEvent, match="whole notches"):
-        pointer.scroll(coarse, (0.5, 0), 0.0)
+        wheels.scroll(coarse, (0.5, 0), 0.0)
 
 
 def test_a_chord_is_released_in_the_reverse_order() -> None:

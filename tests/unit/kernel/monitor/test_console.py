@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from virtmesh.drivers.settings import Settings
+from virtmesh.kernel import port_switch
 from virtmesh.kernel.device import ProbeState
 from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.kernel import Kernel
-from virtmesh.kernel.monitor import Monitor, monitor
+from virtmesh.kernel.monitor import Monitor
 from virtmesh.kernel.monitor.session import PROMPT
+from virtmesh.kernel.port_switch import PortSwitch
 from virtmesh.machine import DeviceEntry, Machine
 from virtmesh.testing.memory_tty import MemoryTty
 from virtmesh_common.errors import VirtmeshError
@@ -44,7 +46,7 @@ async def monitored(port: Port) -> AsyncIterator[Kernel]:
     kernel = Kernel(make_blob(Machine(devices=(entry,))), Settings())
     console = kernel.devices["serial"]
     console.driver, console.state = port, ProbeState.READY  # type: ignore[assignment]
-    running = asyncio.create_task(Monitor(kernel, console).run())
+    running = asyncio.create_task(PortSwitch(console, kernel.boot_log, Monitor(kernel)).run())
     try:
         yield kernel
     finally:
@@ -54,7 +56,7 @@ async def monitored(port: Port) -> AsyncIterator[Kernel]:
 
 async def test_a_fault_of_the_session_begins_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel goes on, and says in its boot log that there was one."""
-    monkeypatch.setattr(monitor, "PAUSE_S", 0)
+    monkeypatch.setattr(port_switch, "PAUSE_S", 0)
     port = Port()
     port.faults = 2
 

@@ -5,7 +5,7 @@ import warnings
 
 from virtmesh_common.api.block.v1 import block_pb2 as virtmesh_dot_block_dot_v1_dot_block__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in virtmesh/block/v1/block_pb2_grpc.py depends on'
+        + f' but the generated code in virtmesh/block/v1/block_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class BlockAdminServiceStub:
+class BlockAdminServiceStub(object):
     """BlockAdminService is what the owner of a disk does to it from outside, whatever the driver does.
     """
 
@@ -55,6 +55,11 @@ class BlockAdminServiceStub:
                 request_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyRequest.SerializeToString,
                 response_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyResponse.FromString,
                 _registered_method=True)
+        self.ListFailures = channel.unary_unary(
+                '/virtmesh.block.v1.BlockAdminService/ListFailures',
+                request_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ListFailuresRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ListFailuresResponse.FromString,
+                _registered_method=True)
         self.GetStats = channel.unary_unary(
                 '/virtmesh.block.v1.BlockAdminService/GetStats',
                 request_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.GetStatsRequest.SerializeToString,
@@ -62,7 +67,7 @@ class BlockAdminServiceStub:
                 _registered_method=True)
 
 
-class BlockAdminServiceServicer:
+class BlockAdminServiceServicer(object):
     """BlockAdminService is what the owner of a disk does to it from outside, whatever the driver does.
     """
 
@@ -101,6 +106,13 @@ class BlockAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFailures(self, request, context):
+        """ListFailures returns the last requests that failed, and why: what their status can't say.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStats(self, request, context):
         """GetStats returns the counters of the disk.
         """
@@ -131,6 +143,11 @@ def add_BlockAdminServiceServicer_to_server(servicer, server):
                     request_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyRequest.FromString,
                     response_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyResponse.SerializeToString,
             ),
+            'ListFailures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFailures,
+                    request_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ListFailuresRequest.FromString,
+                    response_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ListFailuresResponse.SerializeToString,
+            ),
             'GetStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStats,
                     request_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.GetStatsRequest.FromString,
@@ -144,7 +161,7 @@ def add_BlockAdminServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class BlockAdminService:
+class BlockAdminService(object):
     """BlockAdminService is what the owner of a disk does to it from outside, whatever the driver does.
     """
 
@@ -246,6 +263,33 @@ class BlockAdminService:
             '/virtmesh.block.v1.BlockAdminService/SetReadOnly',
             virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyRequest.SerializeToString,
             virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFailures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.block.v1.BlockAdminService/ListFailures',
+            virtmesh_dot_block_dot_v1_dot_block__pb2.ListFailuresRequest.SerializeToString,
+            virtmesh_dot_block_dot_v1_dot_block__pb2.ListFailuresResponse.FromString,
             options,
             channel_credentials,
             insecure,

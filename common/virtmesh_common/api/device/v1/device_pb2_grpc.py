@@ -5,7 +5,7 @@ import warnings
 
 from virtmesh_common.api.device.v1 import device_pb2 as virtmesh_dot_device_dot_v1_dot_device__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in virtmesh/device/v1/device_pb2_grpc.py depends on'
+        + f' but the generated code in virtmesh/device/v1/device_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class DeviceServiceStub:
+class DeviceServiceStub(object):
     """DeviceService is the control plane of one device service: what the device is, who drives it, and
     what it has done. Every device service offers it, whatever the kind of device.
 
@@ -84,7 +84,7 @@ class DeviceServiceStub:
                 _registered_method=True)
 
 
-class DeviceServiceServicer:
+class DeviceServiceServicer(object):
     """DeviceService is the control plane of one device service: what the device is, who drives it, and
     what it has done. Every device service offers it, whatever the kind of device.
 
@@ -205,7 +205,7 @@ def add_DeviceServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class DeviceService:
+class DeviceService(object):
     """DeviceService is the control plane of one device service: what the device is, who drives it, and
     what it has done. Every device service offers it, whatever the kind of device.
 

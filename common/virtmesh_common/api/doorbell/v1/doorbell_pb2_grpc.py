@@ -5,7 +5,7 @@ import warnings
 
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2 as virtmesh_dot_doorbell_dot_v1_dot_doorbell__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in virtmesh/doorbell/v1/doorbell_pb2_grpc.py depends on'
+        + f' but the generated code in virtmesh/doorbell/v1/doorbell_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class DoorbellServiceStub:
+class DoorbellServiceStub(object):
     """DoorbellService rings queues by RPC: for drivers on hosts, in containers or in tests that use no
     eventfds. It does what a write to QueueNotify does.
     """
@@ -43,7 +43,7 @@ class DoorbellServiceStub:
                 _registered_method=True)
 
 
-class DoorbellServiceServicer:
+class DoorbellServiceServicer(object):
     """DoorbellService rings queues by RPC: for drivers on hosts, in containers or in tests that use no
     eventfds. It does what a write to QueueNotify does.
     """
@@ -75,7 +75,7 @@ def add_DoorbellServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class DoorbellService:
+class DoorbellService(object):
     """DoorbellService rings queues by RPC: for drivers on hosts, in containers or in tests that use no
     eventfds. It does what a write to QueueNotify does.
     """

@@ -5,7 +5,7 @@ import warnings
 
 from virtmesh_common.api.interrupt.v1 import interrupt_pb2 as virtmesh_dot_interrupt_dot_v1_dot_interrupt__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in virtmesh/interrupt/v1/interrupt_pb2_grpc.py depends on'
+        + f' but the generated code in virtmesh/interrupt/v1/interrupt_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class InterruptServiceStub:
+class InterruptServiceStub(object):
     """InterruptService is the interrupt plane: the state of the device's interrupt line, as a stream,
     for the attached driver and for any number of observers.
     """
@@ -43,7 +43,7 @@ class InterruptServiceStub:
                 _registered_method=True)
 
 
-class InterruptServiceServicer:
+class InterruptServiceServicer(object):
     """InterruptService is the interrupt plane: the state of the device's interrupt line, as a stream,
     for the attached driver and for any number of observers.
     """
@@ -75,7 +75,7 @@ def add_InterruptServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class InterruptService:
+class InterruptService(object):
     """InterruptService is the interrupt plane: the state of the device's interrupt line, as a stream,
     for the attached driver and for any number of observers.
     """

@@ -5,7 +5,7 @@ import warnings
 
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as virtmesh_dot_kernel_dot_v1_dot_block__device__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in virtmesh/kernel/v1/block_device_pb2_grpc.py depends on'
+        + f' but the generated code in virtmesh/kernel/v1/block_device_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class BlockDeviceServiceStub:
+class BlockDeviceServiceStub(object):
     """BlockDeviceService uses the disks of a machine through the kernel's drivers. Offsets and lengths
     are in bytes and may have any alignment: the kernel reads and rewrites partial blocks itself,
     atomically with respect to its other clients, and splits what is larger than the device takes.
@@ -73,7 +73,7 @@ class BlockDeviceServiceStub:
                 _registered_method=True)
 
 
-class BlockDeviceServiceServicer:
+class BlockDeviceServiceServicer(object):
     """BlockDeviceService uses the disks of a machine through the kernel's drivers. Offsets and lengths
     are in bytes and may have any alignment: the kernel reads and rewrites partial blocks itself,
     atomically with respect to its other clients, and splits what is larger than the device takes.
@@ -172,7 +172,7 @@ def add_BlockDeviceServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class BlockDeviceService:
+class BlockDeviceService(object):
     """BlockDeviceService uses the disks of a machine through the kernel's drivers. Offsets and lengths
     are in bytes and may have any alignment: the kernel reads and rewrites partial blocks itself,
     atomically with respect to its other clients, and splits what is larger than the device takes.

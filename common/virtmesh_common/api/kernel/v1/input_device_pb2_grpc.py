@@ -5,7 +5,7 @@ import warnings
 
 from virtmesh_common.api.kernel.v1 import input_device_pb2 as virtmesh_dot_kernel_dot_v1_dot_input__device__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in virtmesh/kernel/v1/input_device_pb2_grpc.py depends on'
+        + f' but the generated code in virtmesh/kernel/v1/input_device_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class InputDeviceServiceStub:
+class InputDeviceServiceStub(object):
     """InputDeviceService hands out what the kernel's input drivers received.
     """
 
@@ -47,7 +47,7 @@ class InputDeviceServiceStub:
                 _registered_method=True)
 
 
-class InputDeviceServiceServicer:
+class InputDeviceServiceServicer(object):
     """InputDeviceService hands out what the kernel's input drivers received.
     """
 
@@ -93,7 +93,7 @@ def add_InputDeviceServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class InputDeviceService:
+class InputDeviceService(object):
     """InputDeviceService hands out what the kernel's input drivers received.
     """
 

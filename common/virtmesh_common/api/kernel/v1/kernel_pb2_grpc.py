@@ -5,7 +5,7 @@ import warnings
 
 from virtmesh_common.api.kernel.v1 import kernel_pb2 as virtmesh_dot_kernel_dot_v1_dot_kernel__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in virtmesh/kernel/v1/kernel_pb2_grpc.py depends on'
+        + f' but the generated code in virtmesh/kernel/v1/kernel_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class KernelServiceStub:
+class KernelServiceStub(object):
     """KernelService is the front door of a machine: which devices it has and how they fare.
 
     The kernel service also forwards the services that a device offers to people (those listed in
@@ -47,7 +47,7 @@ class KernelServiceStub:
                 _registered_method=True)
 
 
-class KernelServiceServicer:
+class KernelServiceServicer(object):
     """KernelService is the front door of a machine: which devices it has and how they fare.
 
     The kernel service also forwards the services that a device offers to people (those listed in
@@ -79,7 +79,7 @@ def add_KernelServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class KernelService:
+class KernelService(object):
     """KernelService is the front door of a machine: which devices it has and how they fare.
 
     The kernel service also forwards the services that a device offers to people (those listed in

@@ -5,7 +5,7 @@ import warnings
 
 from virtmesh_common.api.register.v1 import register_pb2 as virtmesh_dot_register_dot_v1_dot_register__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in virtmesh/register/v1/register_pb2_grpc.py depends on'
+        + f' but the generated code in virtmesh/register/v1/register_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class RegisterServiceStub:
+class RegisterServiceStub(object):
     """RegisterService is the register plane: reads and writes in the device's register window.
     Values are little-endian quantities, as integers. Offsets count from the start of the window.
 
@@ -56,7 +56,7 @@ class RegisterServiceStub:
                 _registered_method=True)
 
 
-class RegisterServiceServicer:
+class RegisterServiceServicer(object):
     """RegisterService is the register plane: reads and writes in the device's register window.
     Values are little-endian quantities, as integers. Offsets count from the start of the window.
 
@@ -119,7 +119,7 @@ def add_RegisterServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class RegisterService:
+class RegisterService(object):
     """RegisterService is the register plane: reads and writes in the device's register window.
     Values are little-endian quantities, as integers. Offsets count from the start of the window.
 

@@ -5,7 +5,7 @@ import warnings
 
 from virtmesh_common.api.trace.v1 import trace_pb2 as virtmesh_dot_trace_dot_v1_dot_trace__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in virtmesh/trace/v1/trace_pb2_grpc.py depends on'
+        + f' but the generated code in virtmesh/trace/v1/trace_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class TraceServiceStub:
+class TraceServiceStub(object):
     """TraceService reads a flight recorder: the last events of one side of one device, kept in memory,
     always on. There are two recorders for each device, and together they hold its whole dialogue:
     - the device side, in the device service: register accesses, notifications received, chains
@@ -66,7 +66,7 @@ class TraceServiceStub:
                 _registered_method=True)
 
 
-class TraceServiceServicer:
+class TraceServiceServicer(object):
     """TraceService reads a flight recorder: the last events of one side of one device, kept in memory,
     always on. There are two recorders for each device, and together they hold its whole dialogue:
     - the device side, in the device service: register accesses, notifications received, chains
@@ -130,7 +130,7 @@ def add_TraceServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class TraceService:
+class TraceService(object):
     """TraceService reads a flight recorder: the last events of one side of one device, kept in memory,
     always on. There are two recorders for each device, and together they hold its whole dialogue:
     - the device side, in the device service: register accesses, notifications received, chains

@@ -5,7 +5,7 @@ import warnings
 
 from virtmesh_common.api.uart.v1 import uart_pb2 as virtmesh_dot_uart_dot_v1_dot_uart__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in virtmesh/uart/v1/uart_pb2_grpc.py depends on'
+        + f' but the generated code in virtmesh/uart/v1/uart_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class UartServiceStub:
+class UartServiceStub(object):
     """UartService is the far end of a serial line: what is plugged into the port of the machine. "Output"
     is what the machine sends, "input" what is sent to it. Any number of clients watch and write at
     once; characters of several writers arrive in the order in which the line takes them, each
@@ -65,7 +65,7 @@ class UartServiceStub:
                 _registered_method=True)
 
 
-class UartServiceServicer:
+class UartServiceServicer(object):
     """UartService is the far end of a serial line: what is plugged into the port of the machine. "Output"
     is what the machine sends, "input" what is sent to it. Any number of clients watch and write at
     once; characters of several writers arrive in the order in which the line takes them, each
@@ -156,7 +156,7 @@ def add_UartServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class UartService:
+class UartService(object):
     """UartService is the far end of a serial line: what is plugged into the port of the machine. "Output"
     is what the machine sends, "input" what is sent to it. Any number of clients watch and write at
     once; characters of several writers arrive in the order in which the line takes them, each

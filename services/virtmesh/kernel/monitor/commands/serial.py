@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import click
 
 from virtmesh.kernel.monitor.command import BadCommand, command
 from virtmesh.kinds.option_types import Size
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from virtmesh.kernel.monitor.shell import Shell
@@ -49,7 +49,7 @@ async def sink(shell: Shell, count: int) -> None:
     async with shell.screen.undisturbed():
         while received < count:
             try:
-                async with asyncio.timeout(SILENCE_S if received else FIRST_S):
+                async with time_limit(SILENCE_S if received else FIRST_S):
                     data = await shell.typed.read()
             except TimeoutError:
                 break

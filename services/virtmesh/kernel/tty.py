@@ -1,4 +1,4 @@
-"""What the monitor needs of a serial port; NS16550a is one."""
+"""What users of a serial port, such as the monitor, need of it; NS16550a is one."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ class Tty(Protocol):
 
     async def write(self, data: bytes) -> None:
         """Send bytes; wait for room."""
+
+    async def drain(self) -> None:
+        """Wait until all that was written has left the port."""
 
     def set_kernel_queue(self, *, on: bool) -> None:
         """Turn the receive queue on or off."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh_client.input.events import EV_KEY, Event
+from virtmesh_common.input.events import EV_KEY, Event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from virtmesh_client.input.events import Packet
+    from virtmesh_common.input.events import Packet
 
 
 def press(key: int) -> Packet:

@@ -1,0 +1,80 @@
+"""All that a script uses of the client: what `import virtmesh_client` offers."""
+
+from virtmesh_client.address import find_address
+from virtmesh_client.async_machine import AsyncMachine, aconnect
+from virtmesh_client.blk.aio import AsyncDisk
+from virtmesh_client.blk.disk import Disk
+from virtmesh_client.input import (
+    Event,
+    Injected,
+    Input,
+    InputInfo,
+    InputStats,
+    Played,
+    Received,
+    Recording,
+    load_recording,
+    save_recording,
+)
+from virtmesh_client.input.aio import AsyncInput
+from virtmesh_client.machine import Machine, connect
+from virtmesh_client.models import (
+    CopyResult,
+    DeviceCounters,
+    DeviceInfo,
+    DeviceStatus,
+    DiskInfo,
+    DiskStats,
+    ImageInfo,
+    RequestStats,
+)
+from virtmesh_client.serial import (
+    OLDEST,
+    Match,
+    Position,
+    Sent,
+    Serial,
+    SerialInfo,
+    SerialStats,
+)
+from virtmesh_client.serial.aio import AsyncSerial
+from virtmesh_common import __version__, errors
+
+__all__ = [
+    "OLDEST",
+    "AsyncDisk",
+    "AsyncInput",
+    "AsyncMachine",
+    "AsyncSerial",
+    "CopyResult",
+    "DeviceCounters",
+    "DeviceInfo",
+    "DeviceStatus",
+    "Disk",
+    "DiskInfo",
+    "DiskStats",
+    "Event",
+    "ImageInfo",
+    "Injected",
+    "Input",
+    "InputInfo",
+    "InputStats",
+    "Machine",
+    "Match",
+    "Played",
+    "Position",
+    "Received",
+    "Recording",
+    "RequestStats",
+    "Sent",
+    "Serial",
+    "SerialInfo",
+    "SerialStats",
+    "__version__",
+    "aconnect",
+    "connect",
+    "errors",
+    "find_address",
+    "load_recording",
+    "save_recording",
+]

@@ -1,0 +1,1 @@
+"""Text as keystrokes of a keyboard layout, and back, by the libxkbcommon of the system."""

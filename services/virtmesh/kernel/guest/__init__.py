@@ -1,0 +1,1 @@
+"""Guests whose consoles are serial ports of the machine."""
