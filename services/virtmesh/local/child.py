@@ -112,5 +112,5 @@ class Child:
         with self.log.open("rb") as log:
             end = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_start, end - LAST_BYTES))
-            lines = [line.strip() for line in log.read().decode("utf-8", errors="replace").splitlines()]
+            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
         return next((line for line in reversed(lines) if line), "it wrote nothing")
