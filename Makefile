@@ -23,7 +23,7 @@ MANIFEST := --manifest-path native/Cargo.toml --locked
 FUZZED := tests/vhost_user/test_any_front_end.py tests/vhost_user/test_messages.py
 FUZZ_ROUNDS ?= 10
 # Tests without clocks of their own: they run on all processors at once.
-PARALLEL := tests/unit tests/contract
+PARALLEL := tests/unit tests/contract tests/layouts
 INTEROP := tests/interop/virtio-driver/Cargo.toml
 STACK := $(BIN)/python tools/stack.py
 SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh deploy/offline/*.sh)
@@ -39,7 +39,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run-setup demo test test-native test-python test-interop test-install fuzz lint \
+.PHONY: help setup run-setup demo test test-native test-python test-interop test-install test-layouts fuzz lint \
 	dashboards protos lock wheels bench up down images clean
 
 help: ## list the targets
@@ -79,6 +79,9 @@ test-interop: needs-guests setup ## boot real Linux guests (UML, QEMU) on the de
 test-install: needs-install wheels ## install into empty Debian containers: the client, and make demo
 	VIRTMESH_WHEELS=dist $(BIN)/pytest tests/install -o timeout=1800 -o faulthandler_timeout=1800 \
 		$(PYTEST_ARGS)
+
+test-layouts: needs-test setup ## type every character of every keyboard layout of xkb-data; takes minutes
+	VIRTMESH_LAYOUTS=all $(BIN)/pytest --numprocesses=auto tests/layouts $(PYTEST_ARGS)
 
 fuzz: setup ## attack rings, requests and vhost-user at random, for about half an hour
 	for round in $$(seq $(FUZZ_ROUNDS)); do \

@@ -59,6 +59,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh_client.guest",),
     ("virtmesh_client.top",),
     ("virtmesh_client.cli",),
+    ("virtmesh_client.labgrid", "virtmesh_client.pytest_plugin"),
     ("virtmesh_client.__main__",),
     ("virtmesh.telemetry",),
     ("virtmesh.rpc", "virtmesh.dashboards"),

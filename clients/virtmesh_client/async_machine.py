@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from virtmesh_client.aio.proxy import ClosingProxy, awaited, called_as
 from virtmesh_client.blk.aio import AsyncDisk
+from virtmesh_client.guest.aio import AsyncGuest
 from virtmesh_client.input.aio import AsyncInput
 from virtmesh_client.machine import Machine, connect
 from virtmesh_client.serial.aio import AsyncSerial
@@ -24,6 +25,8 @@ class AsyncMachine(ClosingProxy[Machine]):
     disk = called_as(AsyncDisk, Machine.disk)
     input = called_as(AsyncInput, Machine.input)
     serial = called_as(AsyncSerial, Machine.serial)
+    guests = awaited(Machine.guests)
+    guest = called_as(AsyncGuest, Machine.guest)
     close = awaited(Machine.close)
 
     @property

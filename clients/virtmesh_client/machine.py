@@ -17,6 +17,7 @@ from virtmesh_common.channel import KEEPALIVE_SECONDS
 
 if TYPE_CHECKING:
     from virtmesh_client.blk.disk import Disk
+    from virtmesh_client.guest.control import Guest, GuestInfo
     from virtmesh_client.input.device import Input
     from virtmesh_client.input.models import Overflow
     from virtmesh_client.serial.device import Serial
@@ -29,6 +30,7 @@ STATES = {
     kernel_pb2.PROBE_STATE_READY: "ready",
     kernel_pb2.PROBE_STATE_FAILED: "failed",
     kernel_pb2.PROBE_STATE_RESERVED: "reserved",
+    kernel_pb2.PROBE_STATE_SILENT: "silent",
 }
 
 
@@ -142,6 +144,21 @@ class Machine:
         from virtmesh_client.serial.device import Serial
 
         return Serial(self._channel, name, tail=tail, since=since, timeout=timeout)
+
+    def guests(self) -> list[GuestInfo]:
+        """Return the Linux guests whose consoles are serial ports of the machine."""
+        from virtmesh_client.guest.control import list_guests
+
+        return list_guests(self._channel)
+
+    def guest(self, serial: str = "") -> Guest:
+        """Return the guest on a serial port; without a name, the one on the machine's console.
+
+        Its first call raises GuestNotFound if there is none.
+        """
+        from virtmesh_client.guest.control import Guest
+
+        return Guest(self._channel, serial)
 
     def close(self) -> None:
         """Close the connection. Running calls are cancelled."""

@@ -20,7 +20,8 @@ class DeviceInfo:
 
     name: str
     state: str
-    """"waiting", "probing", "ready", "failed", or "reserved" (for guests)."""
+    """"waiting", "probing", "ready", "failed", "reserved" (for guests), or "silent": in use, but
+    its service does not answer."""
     detail: str
     """Why the device is not ready. Empty if it is ready or a guest drives it."""
     compatible: str
@@ -62,6 +63,8 @@ class ImageInfo:
     """Space that the file takes; less than the capacity if it has holes."""
     config_generation: int
     """ConfigGeneration register: it changes with each change of the configuration space."""
+    trouble: str = ""
+    """What has become of it, such as that it was deleted or replaced; empty while all is well."""
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,8 @@ def _keepalive(seconds: float) -> Options:
     return (
         ("grpc.keepalive_time_ms", round(seconds * 1000)),
         ("grpc.keepalive_timeout_ms", round(answer * 1000)),
+        # Without this, a ping without an answer counts for a minute (of gRPC 1.85, a server's).
+        ("grpc.http2.ping_timeout_ms", round(answer * 1000)),
     )
 
 

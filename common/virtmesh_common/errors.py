@@ -7,6 +7,7 @@
     |-- NotOffered                the service does not offer the call
     |-- DeviceLost                the device service went away, requests with it
     |-- DeviceAttached            another driver has the device ("holder")
+    |-- ResetUnderWay             a request is stuck in the storage, so a reset is not complete
     |-- NotAttached               the call needs the session of the attached driver
     |-- ShuttingDown              the service is stopping
     |-- ServiceUnavailable        nothing answers at the address
@@ -141,6 +142,10 @@ class DeviceLost(VirtmeshError, code=Code.UNAVAILABLE):
 
 class DeviceAttached(VirtmeshError, code=Code.FAILED_PRECONDITION):
     """Another driver has the device ("holder")."""
+
+
+class ResetUnderWay(VirtmeshError, code=Code.UNAVAILABLE):
+    """A reset waits for a request that is stuck in the storage."""
 
 
 class NotAttached(VirtmeshError, code=Code.FAILED_PRECONDITION):

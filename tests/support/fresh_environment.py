@@ -79,8 +79,10 @@ def ask_version(python: str) -> tuple[int, ...]:
     return tuple(int(part) for part in digits if part.isdigit())
 
 
-def make_environment(folder: Path, wheels: Iterable[Path], python: str, versions: Versions) -> Path:
-    """Install wheels, and what they need in these versions; returns the new interpreter.
+def make_environment(
+    folder: Path, wheels: Iterable[Path], python: str, versions: Versions, *others: str
+) -> Path:
+    """Install wheels, what they need in these versions, and others; returns the interpreter.
 
     Errors: AssertionError with what uv says.
     """
@@ -96,6 +98,7 @@ def make_environment(folder: Path, wheels: Iterable[Path], python: str, versions
         f"--resolution={versions}",
         *read_needed(wheels),
         *map(str, wheels),
+        *others,
     )
     return interpreter
 

@@ -121,10 +121,12 @@ class NativeRig:
             if not is_readable(self.call, WAIT_SECONDS):
                 raise TimeoutError(f"no interrupt came within {WAIT_SECONDS} s")
             os.eventfd_read(self.call)
-        used = self.queue.pop_used()
-        if used != [(token, room + 1)]:
-            raise RingCorrupt(f"the device used {used} instead of {(token, room + 1)}")
-        return self.memory.read(STATUS, 1)[0], self.memory.read(DATA, room)
+        used, status = self.queue.pop_used(), self.memory.read(STATUS, 1)[0]
+        # The data of a failed request is not written, and the used length says so.
+        written = 0 if room and status else room + 1
+        if used != [(token, written)]:
+            raise RingCorrupt(f"the device used {used} instead of {(token, written)}")
+        return status, self.memory.read(DATA, room)
 
     def close(self) -> None:
         """Stop the disk and close the doorbells."""

@@ -53,6 +53,10 @@ NAMES: dict[ModuleType, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+OPTIONAL = ("virtmesh_client.labgrid",)
+"""Modules for packages that nothing depends on."""
+
+
 def hide() -> None:
     """Take away what another system does not have."""
     for name in LIBRARIES:
@@ -83,7 +87,7 @@ def import_all() -> list[str]:
         package = importlib.import_module(root)
         names += [one.name for one in pkgutil.walk_packages(package.__path__, f"{root}.")]
     for name in names:
-        if not name.endswith("__main__"):
+        if not name.endswith("__main__") and name not in OPTIONAL:
             importlib.import_module(name)
     return names
 

@@ -72,7 +72,12 @@ class Disk:
             queues=disk.queues,
             request_size_max_bytes=disk.request_size_max_bytes,
             features=tuple(disk.features),
-            image=ImageInfo(image.image_path, image.allocated_bytes, image.config_generation),
+            image=ImageInfo(
+                image.image_path,
+                image.allocated_bytes,
+                image.config_generation,
+                image.image_trouble,
+            ),
         )
 
     def read(self, offset: int, length: int) -> bytes:

@@ -18,7 +18,10 @@ HINTS: tuple[tuple[type[Exception], str], ...] = (
     (errors.DeviceNotFound, "`virtmesh devices` lists the devices"),
     (errors.DeviceNotReady, "`virtmesh devices` shows the state of the device"),
     (errors.DeviceLost, "try again when `virtmesh devices` shows that the device is ready"),
-    (blk.BlockReadOnly, "`virtmesh blk read-only DEVICE off` allows writes"),
+    (
+        blk.BlockReadOnly,
+        "`virtmesh blk read-only DEVICE off` allows writes, unless it was started read-only",
+    ),
     (
         blk.PastEnd,
         "`virtmesh blk info DEVICE` shows the size, `virtmesh blk resize DEVICE SIZE` changes it",
@@ -62,6 +65,8 @@ def advice_for(error: Exception, arguments: Sequence[str] = ()) -> str:
     """
     if isinstance(error, errors.ServiceUnavailable):
         advice = "" if "virtmesh up" in error.message else advice_for_address(error)
+    elif isinstance(error, blk.BlockReadOnly) and "was started read-only" in error.message:
+        advice = ""
     else:
         advice = next((text for kind, text in HINTS if isinstance(error, kind)), "")
     return "" if is_among(COMMAND.findall(advice), arguments) else advice

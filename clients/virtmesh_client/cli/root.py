@@ -13,7 +13,7 @@ COMMANDS = {
     "completion": ("machine", "Print the completion script of a shell."),
     "devices": ("machine", "List the devices of the machine."),
     "down": ("local", "Stop a machine that `virtmesh up` started."),
-    "guest": ("guest", "Boot real Linux with devices of a machine."),
+    "guest": ("guest.commands", "Boot real Linux with devices of a machine."),
     "registers": ("registers", "Show the registers of devices, with their fields."),
     "status": ("local", "Show the machines that run here, and their processes."),
     "top": ("top.commands", "Show what each device is doing: rates, latencies, interrupts."),

@@ -48,12 +48,15 @@ class BootConfig:
     parameters: tuple[str, ...] = field(default=())
     script: bool = False
     """Run the script of the initramfs. Its output and its status use separate serial lines."""
+    on_port: bool = False
+    """The console is a serial port of the machine: Ctrl-A is a byte like any other."""
 
 
 def qemu_command(config: GuestConfig, boot: BootConfig) -> list[str]:
     """Return the command line of QEMU. The console of the guest is standard input and output.
 
-    Ctrl-C goes to the guest; Ctrl-A X ends it. Errors: GuestPartMissing; GuestError.
+    Ctrl-C goes to the guest; Ctrl-A X ends it, unless the console is a serial port of the machine:
+    then Ctrl-A is for the keeper (hardware.py). Errors: GuestPartMissing; GuestError.
     """
     qemu = find_program(config.qemu, "qemu-system-x86")
     if config.inputs and not config.kvm:
@@ -68,7 +71,9 @@ def qemu_command(config: GuestConfig, boot: BootConfig) -> list[str]:
     ram = f"memory-backend-memfd,id=ram,size={config.memory},share=on"
     command += ["-m", f"{config.memory}B", "-object", ram]
     command += ["-chardev", "stdio,id=console,mux=on,signal=off"]
-    command += ["-serial", "chardev:console", "-mon", "chardev=console"]
+    command += ["-serial", "chardev:console"]
+    if not boot.on_port:
+        command += ["-mon", "chardev=console"]
     parameters = boot.parameters
     if boot.script:
         for file in (OUTPUT_FILE, STATUS_FILE):

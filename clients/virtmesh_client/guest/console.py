@@ -29,22 +29,21 @@ LEAVE_TIMES = 3
 
 
 class GuestConsole:
-    """The pseudo-terminal. It always has the size of the user's terminal, `window`.
+    """The pseudo-terminal. It always has the size of the user's terminal, `window`, if it is one.
 
-    With `plain`, no carriage return is added to the end of a line.
+    Bytes pass as they are: the guest itself ends its lines with CR LF (but see LineEnds).
     """
 
-    def __init__(self, window: int, *, plain: bool = False) -> None:
+    def __init__(self, window: int = -1) -> None:
         self._window = window
         self.master, self._slave = os.openpty()
         self.path = os.ttyname(self._slave)
         # Until the guest sets the terminal up, no key is echoed and none makes a signal.
         tty.setraw(self._slave)
-        if plain:
-            # QEMU and user-mode Linux set OPOST again, so clear ONLCR.
-            mode = termios.tcgetattr(self._slave)
-            mode[tty.OFLAG] &= ~termios.ONLCR
-            termios.tcsetattr(self._slave, termios.TCSANOW, mode)
+        # QEMU and user-mode Linux set OPOST again, so clear ONLCR: CR LF would become CR CR LF.
+        mode = termios.tcgetattr(self._slave)
+        mode[tty.OFLAG] &= ~termios.ONLCR
+        termios.tcsetattr(self._slave, termios.TCSANOW, mode)
 
     def __enter__(self) -> Self:
         """Begin to follow the size of the user's terminal."""
@@ -76,6 +75,24 @@ class GuestConsole:
         """Copy the size of the user's terminal, if it is one."""
         if os.isatty(self._window):
             termios.tcsetwinsize(self.master, termios.tcgetwinsize(self._window))
+
+
+class LineEnds:
+    """Adds the CR to line ends that lack it: those of messages of the kernel of user-mode Linux.
+
+    Other line ends are CR LF already, as the guest's terminal makes them.
+    """
+
+    def __init__(self) -> None:
+        self._after_cr = False
+
+    def __call__(self, data: bytes) -> bytes:
+        """Return output with CR LF at the end of each line."""
+        if not data:
+            return data
+        first = b"\n" if self._after_cr and data[:1] == b"\n" else b""
+        self._after_cr = data[-1:] == b"\r"
+        return first + re.sub(rb"(?<!\r)\n", b"\r\n", data[len(first) :])
 
 
 class BootDetector:

@@ -74,7 +74,8 @@ def main() -> None:
     """Run a guest, and end with its exit status or its signal."""
     status = run_guest(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
     if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
+        with suppress(OSError):  # SIGKILL has no other action
+            signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     sys.exit(status)
 

@@ -10,14 +10,20 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from virtmesh_client.guest import reaper
 from virtmesh_client.guest.command_lines import OUTPUT_FILE, STATUS_FILE
-from virtmesh_client.guest.console import BootDetector, GuestConsole, StopKeyDetector
+from virtmesh_client.guest.console import (
+    BootDetector,
+    GuestConsole,
+    LineEnds,
+    StopKeyDetector,
+)
 from virtmesh_client.guest.relay import NO_FILE, Relay, drain_relays, run_relays
 from virtmesh_client.local.exit_status import spell_exit
-from virtmesh_client.serial.raw_terminal import raw_terminal, terminal_restored
+from virtmesh_client.serial.raw_terminal import raw_output, raw_terminal, terminal_restored
 from virtmesh_common.errors import GuestError, GuestTimeout
 
 if TYPE_CHECKING:
@@ -53,17 +59,18 @@ def run_at_terminal(command: Sequence[str], timeout: float | None = None) -> Non
     source, target = sys.stdin.fileno(), sys.stdout.fileno()
     with contextlib.ExitStack() as window, GuestConsole(target) as console:
         screen = window.enter_context(terminal_restored(target))
+        window.enter_context(raw_output(target))
         keys = Relay(NO_FILE, console.master, StopKeyDetector())
 
         def take_keys() -> None:
             window.enter_context(raw_terminal(source))
             keys.source = source
 
-        look = BootDetector(take_keys)
+        look, mend = BootDetector(take_keys), LineEnds()
 
         def show(data: bytes) -> bytes:
             screen.see(data)
-            return look(data)
+            return mend(look(data))
 
         process = run(command, console, (), [Relay(console.master, target, show), keys], timeout)
     if process.status:
@@ -81,7 +88,7 @@ def run_script(command: Sequence[str], timeout: float | None = None) -> int:
     """
     said = bytearray()
     errors = sys.stderr.fileno()
-    with contextlib.ExitStack() as files, GuestConsole(errors, plain=True) as console:
+    with contextlib.ExitStack() as files, GuestConsole(errors) as console:
         output, printed = pipe(files)
         statuses, status = pipe(files)
         boot = BootDetector(lambda: None, hold=True)
@@ -126,6 +133,7 @@ def run(
     """Run a guest and its relays until it ends. Errors: GuestTimeout."""
     with started(command, console, lines) as process:
         in_time = run_relays(relays, process.handle, timeout)
+    console.close_slave()
     if not in_time:
         raise GuestTimeout(
             f"the guest still ran after {timeout:g} s and was stopped: allow more with --timeout"
@@ -159,4 +167,18 @@ def started(
         os.close(held)
         process.status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         os.close(process.handle)
-        console.close_slave()
+
+
+def child_of(pid: int) -> int:
+    """Return the process ID of a child of a process, such as the guest of a reaper; 0 without one.
+
+    A child that has ended does not count.
+    """
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                # The name, field 2, may contain any character. The state follows its end.
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                if int(parent) == pid and state not in {"Z", "X"}:
+                    return int(entry.name)
+    return 0

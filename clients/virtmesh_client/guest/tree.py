@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 FOLDERS = ("bin", "dev", "etc", "lib64", "mnt", "modules", "proc", "root", "sbin", "sys", "tmp")
 MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk", "virtio_input", "evdev", "crc32c_generic",
-           "ext4")  # fmt: skip
-"""Modules that a guest loads, if its kernel has them as modules. ext4 needs crc32c by name."""
+           "ext4", "button")  # fmt: skip
+"""Modules that a guest loads, if its kernel has them as modules. ext4 needs crc32c by name.
+The power button comes last, so that the machine's input devices are event0 and so on."""
 
 
 def make_initramfs(

@@ -19,6 +19,7 @@ from virtmesh_client.input.models import (
 from virtmesh_client.input.recording import Recording
 from virtmesh_client.input.watch import EventWatch, OutputWatch
 from virtmesh_common.input.events import Event
+from virtmesh_common.input.text.plan import TextOptions
 
 __all__ = [
     "Axis",
@@ -33,6 +34,7 @@ __all__ = [
     "Played",
     "Received",
     "Recording",
+    "TextOptions",
     "load_recording",
     "save_recording",
 ]

@@ -12,6 +12,7 @@ from virtmesh_client.input.injector import Injector
 from virtmesh_client.input.models import Axis, InputInfo, InputStats, Played
 from virtmesh_client.input.recording import record
 from virtmesh_client.input.script import check, release_packets
+from virtmesh_client.input.text import options_of, text_script
 from virtmesh_client.input.touch import Touches
 from virtmesh_client.input.watch import EventWatch, OutputWatch
 from virtmesh_common.api.input.v1 import input_pb2
@@ -21,11 +22,10 @@ from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServi
 from virtmesh_common.evdev import CODES, name_of
 from virtmesh_common.input import moves
 from virtmesh_common.input.errors import BadEvent
-from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_LED, EV_REL, split_packets
+from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_REL, split_packets
 from virtmesh_common.input.keys import press_chord, release_chord
 from virtmesh_common.input.names import button_code, led_code, parse_chord
 from virtmesh_common.input.script import at, press_keys
-from virtmesh_common.input.text.layout import Layout, to_packets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from virtmesh_common.input.events import Event, Packet
     from virtmesh_common.input.moves import Point
     from virtmesh_common.input.script import Script
+    from virtmesh_common.input.text.plan import TextOptions
 
 CLICK_SECONDS = 0.02
 """How long a click holds its button."""
@@ -158,23 +159,19 @@ class Input:
         self,
         text: str,
         *,
-        layout: str = "us",
+        layout: str | TextOptions = "us",
         variant: str = "",
         delay: float = 0.0,
         wait: Wait = "accepted",
     ) -> Injected:
         """Type text with an xkb keyboard layout. `delay` is the time between keys, in seconds.
 
-        The LEDs of the device tell whether Caps Lock and Num Lock are on. Errors: UntypableText,
-        before anything is typed; it names every character that the layout does not have.
+        The LEDs of the device tell whether Caps Lock and Num Lock are on. `TextOptions` in place of
+        a name says more: the locale, and what to do about Caps Lock. Errors: UntypableText, before
+        anything is typed; it names every character that the layout does not have.
         """
-        info = self.info()
-        leds = [name_of(EV_LED, code) for code in info.leds_on]
-        keys = info.capabilities.get(EV_KEY, frozenset())
-        strokes = Layout(layout, variant, keys=keys, leds=leds).spell(text)
-        groups = enumerate(to_packets(strokes))
-        script = [timed for index, group in groups for timed in at(index * delay, group)]
-        return self._run(script, wait)
+        options = options_of(layout, variant)
+        return self._run(text_script(self.info(), text, options, delay), wait)
 
     def move_rel(
         self, dx: int, dy: int, *, duration: float = 0.0, wait: Wait = "accepted"

@@ -8,7 +8,8 @@ from typing import Literal
 
 from virtmesh_common.evdev import TYPES, name_of, type_name
 from virtmesh_common.input.errors import BadEvent
-from virtmesh_common.input.events import EV_ABS, EV_KEY, Event
+from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_LED, Event
+from virtmesh_common.input.text.keyboard import Keyboard
 
 Wait = Literal["none", "accepted", "delivered"]
 """When a call returns: at once; when the device has accepted all packets into its waiting room; or
@@ -126,6 +127,17 @@ class InputInfo:
     """Ranges of the absolute axes, by code."""
     leds_on: tuple[int, ...]
     """Codes of the LEDs that are on."""
+    keys_held: tuple[int, ...] = ()
+    """Codes of the keys and buttons that are down, whoever holds them."""
+
+    @property
+    def keyboard(self) -> Keyboard:
+        """The keyboard that types: its keys, its lights, and what is held."""
+        return Keyboard(
+            keys=self.capabilities.get(EV_KEY, frozenset()),
+            leds=frozenset(name_of(EV_LED, code) for code in self.leds_on),
+            held=frozenset(self.keys_held),
+        )
 
     def has(self, kind: int, code: int) -> bool:
         """Return whether the device has a code. `kind` is its event type."""

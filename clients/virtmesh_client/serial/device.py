@@ -95,9 +95,9 @@ class Serial:
         self._unplug(hurry=False)
 
     def _unplug(self, *, hurry: bool) -> None:
-        """Disconnect, and keep the output that arrived."""
+        """Disconnect, and keep the output that arrived. In a forked child nothing happens."""
         terminal, self._terminal = self._terminal, None
-        if terminal is not None:
+        if terminal is not None and not self._channel.forked:
             terminal.close(hurry=hurry)
             while (event := terminal.next_event(0.0)) is not None:
                 self._note(event)

@@ -65,6 +65,29 @@ def terminal_restored(file: int) -> Iterator[ScreenTracker]:
 
 
 @contextlib.contextmanager
+def raw_output(file: int) -> Iterator[None]:
+    """Let a terminal show bytes as they are, and restore it at the end. Input is as before.
+
+    A machine ends its lines with CR LF; a terminal that makes CR LF of each LF would show CR CR LF.
+    If `file` is not a terminal, nothing is done.
+    """
+    try:
+        before = termios.tcgetattr(file)
+    except termios.error:
+        yield
+        return
+    mode = [*before]
+    mode[tty.OFLAG] &= ~termios.OPOST
+    with contextlib.suppress(termios.error):
+        termios.tcsetattr(file, termios.TCSADRAIN, mode)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(file, termios.TCSADRAIN, before)
+
+
+@contextlib.contextmanager
 def raw_terminal(file: int) -> Iterator[None]:
     """Put a terminal into raw mode, in which every key is input, Ctrl-C too; restore it at the end.
 

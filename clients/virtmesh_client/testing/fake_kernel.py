@@ -276,6 +276,14 @@ class _BlockAdmin(block_rpc.BlockAdminServiceServicer):
         return block_pb.SetReadOnlyResponse()
 
     @answers
+    def ListFailures(
+        self, _request: block_pb.ListFailuresRequest, context: grpc.ServicerContext
+    ) -> block_pb.ListFailuresResponse:
+        """Return none: faults are set here, and have no cause."""
+        self._disks.of_call(context)
+        return block_pb.ListFailuresResponse()
+
+    @answers
     def GetStats(
         self, _request: block_pb.GetStatsRequest, context: grpc.ServicerContext
     ) -> block_pb.GetStatsResponse:

@@ -5,9 +5,10 @@ VirtmeshError
 |   |-- ImageNotFound         there is none
 |   |-- ImageLocked           another process has it
 |   |-- ImageDenied           its permissions refuse
+|   |-- NotRaw                its format is not raw ("format")
 |   `-- BadSize               not a usable size ("size_bytes")
 `-- BlockError                a request the disk did not carry out
-|-- BlockIOError          VIRTIO_BLK_S_IOERR, or an error of the image
+|-- BlockIOError          VIRTIO_BLK_S_IOERR, or an error of the image ("cause", "errno")
 |-- BlockUnsupported      VIRTIO_BLK_S_UNSUPP
 |-- BlockReadOnly         a write to a read-only disk
 |-- PastEnd               behind the last byte of the disk
@@ -39,6 +40,10 @@ class ImageDenied(ImageError, code=Code.PERMISSION_DENIED):
     """Its permissions refuse."""
 
 
+class NotRaw(ImageError):
+    """Its format is not raw ("format")."""
+
+
 class BadSize(ImageError, code=Code.INVALID_ARGUMENT):
     """Not a usable size ("size_bytes")."""
 
@@ -48,7 +53,11 @@ class BlockError(VirtmeshError, code=Code.INTERNAL):
 
 
 class BlockIOError(BlockError, reason="IO_ERROR"):
-    """VIRTIO_BLK_S_IOERR, or an error of the image."""
+    """VIRTIO_BLK_S_IOERR, or an error of the image.
+
+    "cause" is the name of an errno such as ENOSPC, or TRUNCATED, WRITES_LOST, REFUSED, INTERNAL,
+    OTHER, or UNKNOWN when nobody could be asked; "errno" is its number, 0 if it has none.
+    """
 
 
 class BlockUnsupported(BlockError, code=Code.UNIMPLEMENTED, reason="UNSUPPORTED"):

@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use common::{BASE, Driver, Rig, Shape, header};
+use common::{BASE, Driver, PATIENCE, Rig, Shape, header};
 use virtmesh_blk::spec::{VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
 use virtmesh_device::{Interrupt, Kick, Recorder};
 use virtmesh_ring::DriverQueue;
@@ -84,7 +84,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// Serve the driver's queue afresh, with another interrupt: same memory, same disk.
 fn serve(rig: &Rig, driver: &mut Driver, interrupt: &Arc<Interrupt>) {
     rig.device.request_stop(0);
-    rig.device.join(0);
+    assert!(rig.device.join(0, PATIENCE));
     let indirect = Some(BASE + (3 << 20));
     driver.queue = DriverQueue::new(driver.ram.clone(), driver.config, indirect, 8).unwrap();
     let call = driver.call.as_fd().as_raw_fd();

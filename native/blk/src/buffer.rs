@@ -1,6 +1,6 @@
 //! The data buffers of a request, translated to addresses of this process for system calls.
 
-use virtmesh_ring::{GuestRam, MemoryError, Segments};
+use virtmesh_ring::{GuestRam, MemoryError, Segment, Segments};
 
 /// Buffers in guest memory, in order. Keeps the memory mapped.
 ///
@@ -52,16 +52,49 @@ impl Buffer {
         self.length == 0
     }
 
-    /// Number of segments of the chain.
+    /// The segments of the chain, without empty ones. A part has none.
     #[must_use]
-    pub fn segments(&self) -> usize {
-        self.segments.len()
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
     }
 
     /// The pieces, valid while the buffer lives.
     #[must_use]
     pub fn pieces(&self) -> &[libc::iovec] {
         &self.pieces
+    }
+
+    /// The part of `length` bytes at `start`; None if that is all of it.
+    #[must_use]
+    pub fn part(&self, start: u64, length: u64) -> Option<Self> {
+        if start == 0 && length >= self.length {
+            return None;
+        }
+        let (mut skipped, mut left) = (start, length);
+        let mut pieces = Vec::new();
+        for piece in &self.pieces {
+            let size = piece.iov_len as u64;
+            let before = skipped.min(size);
+            let here = left.min(size - before);
+            skipped -= before;
+            left -= here;
+            if here > 0 {
+                // Lossless: both are at most `iov_len`.
+                #[expect(clippy::cast_possible_truncation, reason = "at most iov_len")]
+                let (before, here) = (before as usize, here as usize);
+                pieces.push(libc::iovec {
+                    // Inside the piece: `before` is less than its length.
+                    iov_base: piece.iov_base.wrapping_byte_add(before),
+                    iov_len: here,
+                });
+            }
+        }
+        Some(Self {
+            segments: Segments::new(),
+            pieces,
+            length: length - left,
+            memory: self.memory.clone(),
+        })
     }
 
     /// Copy all of it out.
@@ -88,22 +121,6 @@ impl Buffer {
             let (now, later) = rest.split_at(rest.len().min(segment.len as usize));
             self.memory.write(segment.addr, now)?;
             rest = later;
-        }
-        Ok(())
-    }
-
-    /// Fill all of it with zeroes.
-    ///
-    /// # Errors
-    /// Those of [`Buffer::to_vec`].
-    pub fn fill_zero(&self) -> Result<(), MemoryError> {
-        const ZEROES: [u8; 4096] = [0; 4096];
-        for segment in &self.segments {
-            for start in (0..segment.len).step_by(ZEROES.len()) {
-                let count = ZEROES.len().min((segment.len - start) as usize);
-                self.memory
-                    .write(segment.addr + u64::from(start), &ZEROES[..count])?;
-            }
         }
         Ok(())
     }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use virtmesh_device::{Interrupt, Kick, QUEUE_LIMIT};
 use virtmesh_ring::{ConfigError, DeviceQueue, GuestRam, LogRegion, QueueConfig, RingState};
 
 use crate::disk::Disk;
 use crate::engine::Engine;
+use crate::running::RunningRequest;
 use crate::worker::Worker;
 
 /// A queue was not started.
@@ -131,6 +133,21 @@ impl BlkDevice {
         }
     }
 
+    /// Request a stop for a reset: no more chains are popped; those that were not begun, and flushes, are
+    /// dropped. A read or write that was begun is waited for, and ends at its next piece.
+    pub fn abandon(&self, index: usize) {
+        let engine = self.lock().engine.clone();
+        if let Some(worker) = self.worker(index) {
+            worker.abandon(engine.as_deref());
+        }
+    }
+
+    /// The request of a queue that has been executed longest.
+    #[must_use]
+    pub fn oldest(&self, index: usize) -> Option<RunningRequest> {
+        self.worker(index)?.oldest()
+    }
+
     /// True if a queue is stopped or was never started.
     #[must_use]
     pub fn is_stopped(&self, index: usize) -> bool {
@@ -144,11 +161,10 @@ impl BlkDevice {
         self.worker(index)?.state()
     }
 
-    /// Wait until a queue whose stop was requested is stopped.
-    pub fn join(&self, index: usize) {
-        if let Some(worker) = self.worker(index) {
-            worker.join();
-        }
+    /// Wait until a queue whose stop was requested is stopped, at most for `limit`. True if it is.
+    #[must_use]
+    pub fn join(&self, index: usize, limit: Duration) -> bool {
+        self.worker(index).is_none_or(|worker| worker.join(limit))
     }
 
     /// Requests being executed.
@@ -161,8 +177,8 @@ impl BlkDevice {
             .sum()
     }
 
-    /// Stop all queues, wait for them, and end the engine's threads. The image stays open until the
-    /// device is dropped.
+    /// Stop all queues for a reset, wait for them, and end the engine's threads. The image stays open
+    /// until the device is dropped, and until a flush that was not waited for has ended.
     pub fn close(&self) {
         let (engine, queues) = {
             let mut state = self.lock();
@@ -172,12 +188,16 @@ impl BlkDevice {
             )
         };
         for worker in &queues {
-            worker.request_stop();
+            worker.abandon(engine.as_deref());
         }
         for worker in &queues {
-            worker.join();
+            while !worker.join(Duration::from_secs(60)) {}
+        }
+        if let Some(engine) = &engine {
+            engine.detach();
         }
         drop(engine);
+        self.disk.failures.close();
     }
 
     /// The worker of a queue. The lock is released before it is used, so nothing waits for a join.

@@ -1,13 +1,29 @@
 //! A disk: its image, the negotiated features, and the execution of one request.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::failure::{Cause, Failed, Failures};
 use crate::image::Image;
 use crate::parse::{RangeLimits, RequestLimits};
 use crate::request::{Operation, Request, SECTOR_SIZE, Status};
 use crate::spec::VIRTIO_BLK_ID_BYTES;
 use crate::stats::Stats;
+
+/// Most bytes that are moved, or zeroed, between two looks at whether a reset has abandoned the queue.
+const PIECE: u64 = 4 << 20;
+/// Most bytes that are zeroed between two such looks. Most file systems zero without writing.
+const ZEROED_PIECE: u64 = 32 << 20;
+
+/// What is left to do for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing. The status is for [`Request::complete`].
+    Done(Status),
+    /// A flush ([`Disk::flush`]). It needs neither the request nor guest memory.
+    Flush,
+}
 
 /// Options that do not change while a disk is open.
 #[derive(Debug, Clone)]
@@ -16,6 +32,8 @@ pub struct DiskOptions {
     pub serial: String,
     /// Most data segments of a request.
     pub seg_max: u32,
+    /// Most bytes of a data segment.
+    pub size_max: u32,
     /// Limits of a DISCARD.
     pub discard: RangeLimits,
     /// Limits of a `WRITE_ZEROES`.
@@ -29,6 +47,8 @@ pub struct Disk {
     pub image: Image,
     /// Counters.
     pub stats: Stats,
+    /// Why requests failed.
+    pub failures: Arc<Failures>,
     options: DiskOptions,
     id: [u8; VIRTIO_BLK_ID_BYTES],
     features: AtomicU64,
@@ -52,6 +72,7 @@ impl Disk {
         Some(Self {
             image,
             stats: Stats::default(),
+            failures: Arc::default(),
             options,
             id,
             features: AtomicU64::new(0),
@@ -68,6 +89,7 @@ impl Disk {
             capacity: self.image.capacity() / SECTOR_SIZE,
             read_only: self.read_only(),
             seg_max: self.options.seg_max,
+            size_max: self.options.size_max,
             discard: self.options.discard,
             write_zeroes: self.options.write_zeroes,
         }
@@ -113,45 +135,111 @@ impl Disk {
         self.write_back.store(write_back, Ordering::SeqCst);
     }
 
-    /// Execute a request. The status is for [`Request::complete`].
+    /// Execute a request, up to a flush. It ends early, as failed, once `abandoned` is true. The cause of
+    /// any other failure is kept.
+    ///
+    /// Whether a write is followed by a flush is read before the write (virtio 1.4, 5.2.6.2, case 2 of "a
+    /// write becomes stable").
     #[must_use]
-    pub fn execute(&self, request: &Request) -> Status {
-        let done = match &request.operation {
-            Operation::Refuse(status) => return *status,
-            Operation::Read { offset } => self.image.read(&request.writable, *offset),
-            Operation::Write { offset } => {
-                self.make_stable(|| self.image.write(&request.readable, *offset))
+    pub fn execute(&self, request: &Request, abandoned: &AtomicBool) -> Step {
+        let write_back = self.write_back();
+        let done =
+            match &request.operation {
+                Operation::Refuse(status) => {
+                    if *status == Status::IoErr {
+                        self.failures.add(Failed::of(request), Cause::refused());
+                    }
+                    return Step::Done(*status);
+                }
+                Operation::Flush => return Step::Flush,
+                Operation::Identify => request.writable.fill(&self.id).map_err(io::Error::other),
+                Operation::Read { offset } => {
+                    in_pieces(request.writable.len(), PIECE, abandoned, |start, length| {
+                        match request.writable.part(start, length) {
+                            None => self.image.read(&request.writable, *offset),
+                            Some(part) => self.image.read(&part, offset + start),
+                        }
+                    })
+                }
+                Operation::Write { offset } => {
+                    in_pieces(request.readable.len(), PIECE, abandoned, |start, length| {
+                        match request.readable.part(start, length) {
+                            None => self.image.write(&request.readable, *offset),
+                            Some(part) => self.image.write(&part, offset + start),
+                        }
+                    })
+                }
+                Operation::Discard(ranges) => ranges.iter().try_for_each(|range| {
+                    in_pieces(range.length, u64::MAX, abandoned, |_, _| {
+                        self.image.discard(range.offset, range.length)
+                    })
+                }),
+                Operation::WriteZeroes(ranges) => ranges.iter().try_for_each(|range| {
+                    in_pieces(range.length, ZEROED_PIECE, abandoned, |start, length| {
+                        self.image
+                            .write_zeroes(range.offset + start, length, range.unmap)
+                    })
+                }),
+            };
+        match done {
+            Ok(()) if request.changes_the_disk() && !write_back => Step::Flush,
+            Ok(()) => Step::Done(Status::Ok),
+            Err(error) => {
+                if !error
+                    .get_ref()
+                    .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Abandoned>)
+                {
+                    self.failures.add(Failed::of(request), Cause::of(&error));
+                }
+                Step::Done(Status::IoErr)
             }
-            Operation::Flush => self.image.flush(),
-            Operation::Identify => request.writable.fill(&self.id).map_err(io::Error::other),
-            Operation::Discard(ranges) => self.make_stable(|| {
-                ranges
-                    .iter()
-                    .try_for_each(|range| self.image.discard(range.offset, range.length))
-            }),
-            Operation::WriteZeroes(ranges) => self.make_stable(|| {
-                ranges.iter().try_for_each(|range| {
-                    self.image
-                        .write_zeroes(range.offset, range.length, range.unmap)
-                })
-            }),
-        };
-        if done.is_ok() {
-            Status::Ok
-        } else {
-            Status::IoErr
         }
     }
 
-    /// Write, and flush if the disk is write-through. The mode is read before the write (virtio 1.4,
-    /// 5.2.6.2, case 2 of "a write becomes stable").
-    fn make_stable(&self, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let write_back = self.write_back();
-        write()?;
-        if write_back {
-            Ok(())
-        } else {
-            self.image.flush()
+    /// Keep that the execution of a request panicked. The status is for [`Request::complete`].
+    #[must_use]
+    pub fn give_up(&self, request: Failed) -> Status {
+        self.failures.add(request, Cause::internal());
+        Status::IoErr
+    }
+
+    /// Make completed writes durable, for a request. The status is for [`Request::complete`]. The cause of
+    /// a failure is kept.
+    #[must_use]
+    pub fn flush(&self, request: Failed) -> Status {
+        match self.image.flush() {
+            Ok(()) => Status::Ok,
+            Err(error) => {
+                self.failures.add(request, Cause::of(&error));
+                Status::IoErr
+            }
+        }
+    }
+}
+
+/// A reset abandoned the request.
+#[derive(Debug, thiserror::Error)]
+#[error("a reset abandoned the request")]
+struct Abandoned;
+
+/// Do `action` (start, length) for each piece of a length, at least once. An error ends it, and so does
+/// `abandoned`.
+fn in_pieces(
+    length: u64,
+    piece: u64,
+    abandoned: &AtomicBool,
+    mut action: impl FnMut(u64, u64) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut start = 0;
+    loop {
+        if abandoned.load(Ordering::Relaxed) {
+            return Err(io::Error::other(Abandoned));
+        }
+        let now = piece.min(length - start);
+        action(start, now)?;
+        start += now;
+        if start >= length {
+            return Ok(());
         }
     }
 }

@@ -1,136 +1,23 @@
 //! Execution of requests: the trait of engines, and the engine that uses a pool of threads.
 //!
-//! Invariant: every job that was submitted is completed exactly once. A panic during its execution
-//! becomes `VIRTIO_BLK_S_IOERR`, and an engine that is dropped executes its pending jobs first.
+//! Invariant: every job that was submitted is completed or discarded, exactly once. A panic during its
+//! execution becomes `VIRTIO_BLK_S_IOERR`, and an engine that is dropped executes its pending jobs first.
+//! A job is discarded only when its queue was abandoned ([`Running`](crate::running::Running)).
 
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::mem;
+use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use virtmesh_device::{EventKind, Recorder, TraceEvent, now};
+use virtmesh_device::now;
 
-use crate::disk::Disk;
-use crate::request::{Operation, Request, Status, Used};
+use crate::job::{CompletionSink, Job};
+use crate::request::Used;
 
-/// Largest read or write that may be executed on the thread of its queue, in bytes.
-///
-/// The pool costs two wake-ups per request: a single 4 KiB read takes 39 us on the pool and 19 us on the
-/// thread of the queue, a single write 44 us and 21 us (medians of `examples/blk_bench.rs` on 2 cores).
-/// Such reads use the page cache only (`RWF_NOWAIT`), so they never wait for the storage. For writes,
-/// see [`SyncEngine`].
-const INLINE_LIMIT: u64 = 64 << 10;
 /// Most fast jobs that start before a waiting slow one: reads and writes never starve a flush.
 const MAX_FAST_BEFORE_SLOW: u32 = 32;
-
-/// Receives the completions of jobs: the queue that they came from.
-pub trait CompletionSink: Send + Sync {
-    /// Push used chains. Called once for each submitted job.
-    fn complete(&self, used: &[Used]);
-
-    /// The flight recorder of the device, and the index of this queue.
-    fn recorder(&self) -> Option<(&Recorder, usize)> {
-        None
-    }
-}
-
-/// A request that is submitted to an engine.
-pub struct Job {
-    /// The request.
-    pub request: Request,
-    /// The disk it is for.
-    pub disk: Arc<Disk>,
-    /// Receives its completion.
-    pub sink: Arc<dyn CompletionSink>,
-    /// When it was popped from its queue ([`now`]).
-    pub started_ns: u64,
-    /// True once its execution was recorded as started.
-    pub begun: bool,
-}
-
-impl Job {
-    /// Execute it now, write the result into its chain, and count it.
-    #[must_use]
-    pub fn run(&mut self) -> Used {
-        // Reading the clock costs ten times as much as recording.
-        let mut free_ns = self.sink.recorder().map_or(0, |_| now());
-        self.run_at(&mut free_ns)
-    }
-
-    /// Like [`Job::run`]. `free_ns` is the time since which this thread is free; it is updated to the
-    /// time of completion.
-    fn run_at(&mut self, free_ns: &mut u64) -> Used {
-        self.begin(*free_ns);
-        // A panic leaves no half-changed state: a request touches atomics, files and guest memory.
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.disk.execute(&self.request)));
-        self.complete(outcome.unwrap_or(Status::IoErr), free_ns)
-    }
-
-    /// Record that it is being executed, once.
-    fn begin(&mut self, time_ns: u64) {
-        if !std::mem::replace(&mut self.begun, true) {
-            let (sector, bytes) = (self.request.sector(), self.request.bytes());
-            self.record(time_ns, EventKind::RequestStart, sector, bytes);
-        }
-    }
-
-    fn record(&self, time_ns: u64, kind: EventKind, value: u64, extra: u64) {
-        if let Some((recorder, queue)) = self.sink.recorder() {
-            let event = TraceEvent::of_chain(kind, queue, self.request.head, value, extra);
-            recorder.record_at(
-                time_ns,
-                [event.with_detail(self.request.request_type.number())],
-            );
-        }
-    }
-
-    fn complete(&self, status: Status, free_ns: &mut u64) -> Used {
-        let used = self.request.complete(status);
-        *free_ns = now();
-        self.record(*free_ns, EventKind::RequestEnd, status as u64, 0);
-        let busy = Duration::from_nanos(free_ns.saturating_sub(self.started_ns));
-        self.disk.stats.count(
-            self.request.request_type,
-            status,
-            self.request.bytes(),
-            busy,
-        );
-        used
-    }
-
-    /// Try to execute it without waiting for the storage.
-    fn run_cached(&mut self, free_ns: &mut u64) -> Option<Used> {
-        let small = self.request.writable.len() <= INLINE_LIMIT;
-        let done = match self.request.operation {
-            Operation::Read { offset } if small => {
-                self.begin(*free_ns);
-                self.disk.image.read_cached(&self.request.writable, offset)
-            }
-            Operation::Identify => return Some(self.run_at(free_ns)),
-            Operation::Refuse(_) if small => return Some(self.run_at(free_ns)),
-            _ => false,
-        };
-        done.then(|| self.complete(Status::Ok, free_ns))
-    }
-
-    /// True for a small write that is not followed by a flush.
-    fn is_small_write(&self) -> bool {
-        matches!(self.request.operation, Operation::Write { .. })
-            && self.request.readable.len() <= INLINE_LIMIT
-            && self.disk.write_back()
-    }
-
-    /// True for jobs that may take long, however little data they move.
-    fn is_slow(&self) -> bool {
-        match self.request.operation {
-            Operation::Flush | Operation::Discard(_) | Operation::WriteZeroes(_) => true,
-            Operation::Write { .. } => !self.disk.write_back(),
-            Operation::Read { .. } | Operation::Identify | Operation::Refuse(_) => false,
-        }
-    }
-}
 
 /// Executes jobs.
 pub trait Engine: Send + Sync {
@@ -139,6 +26,13 @@ pub trait Engine: Send + Sync {
     ///
     /// `alone` tells that the caller has no other jobs in flight.
     fn submit(&self, jobs: &mut Vec<Job>, alone: bool, done: &mut Vec<Used>);
+
+    /// Discard the jobs of an abandoned queue that were not begun.
+    fn discard(&self, sink: &Arc<dyn CompletionSink>);
+
+    /// Let the threads end by themselves: none is waited for when this is dropped. For when every queue
+    /// is stopped: then a thread that is busy is in a flush that a reset did not wait for.
+    fn detach(&self);
 }
 
 /// Executes blocking system calls on a pool of threads.
@@ -147,7 +41,7 @@ pub trait Engine: Send + Sync {
 /// no other request is in flight: if the kernel makes it wait, no other request waits behind it.
 pub struct SyncEngine {
     pool: Arc<Pool>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct Pool {
@@ -181,16 +75,22 @@ impl SyncEngine {
             slow_limit: (threads - 1).max(1),
         });
         // Made before its threads: if one can't be started, dropping this ends the others.
-        let mut engine = Self {
+        let engine = Self {
             pool,
-            threads: Vec::with_capacity(threads),
+            threads: Mutex::default(),
         };
         for index in 0..threads {
             let pool = Arc::clone(&engine.pool);
             let builder = thread::Builder::new().name(format!("blk-io-{index}"));
-            engine.threads.push(builder.spawn(move || pool.serve())?);
+            let thread = builder.spawn(move || pool.serve())?;
+            engine.threads().push(thread);
         }
         Ok(engine)
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        // Nothing panics while it is held.
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -200,13 +100,29 @@ impl Engine for SyncEngine {
         let mut later = Vec::new();
         let mut free_ns = jobs.first().map_or(0, |job| job.started_ns);
         for mut job in jobs.drain(..) {
-            match job.run_cached(&mut free_ns) {
-                Some(used) => done.push(used),
-                None if alone && job.is_small_write() => done.push(job.run_at(&mut free_ns)),
-                None => later.push(job),
+            if job.is_immediate() || (alone && job.is_small_write()) {
+                done.extend(job.execute(&mut free_ns));
+            } else if let Some(used) = job.read_cached(&mut free_ns) {
+                done.push(used);
+            } else {
+                later.push(job);
             }
         }
         self.pool.add(later);
+    }
+
+    fn discard(&self, sink: &Arc<dyn CompletionSink>) {
+        let dropped = self.pool.take_of(sink);
+        let count = dropped.len();
+        // Their requests keep guest memory mapped, so they are dropped before the queue can be stopped.
+        drop(dropped);
+        if count > 0 {
+            sink.discard(count);
+        }
+    }
+
+    fn detach(&self) {
+        self.threads().clear();
     }
 }
 
@@ -214,7 +130,7 @@ impl Drop for SyncEngine {
     fn drop(&mut self) {
         self.pool.lock().closing = true;
         self.pool.filled.notify_all();
-        for thread in self.threads.drain(..) {
+        for thread in mem::take(&mut *self.threads()) {
             // It can't have panicked: panics in jobs are caught.
             let _ = thread.join();
         }
@@ -244,16 +160,36 @@ impl Pool {
 
     /// Execute jobs until the pool closes and none is left.
     fn serve(&self) {
-        while let Some((mut job, slow)) = self.take() {
-            let used = job.run();
-            // The request keeps guest memory mapped, so it is dropped before its queue can be stopped.
-            let Job { sink, request, .. } = job;
-            drop(request);
-            sink.complete(&[used]);
+        while let Some((job, slow)) = self.take() {
+            let sink = Arc::clone(&job.sink);
+            // Reading the clock costs ten times as much as recording.
+            let mut free_ns = sink.recorder().map_or(0, |_| now());
+            // The job keeps guest memory mapped and the image open. It is dropped before its queue can
+            // be stopped.
+            let used = job.execute(&mut free_ns);
+            if let Some(used) = used {
+                sink.complete(&[used]);
+            }
+            drop(sink);
             if slow {
                 self.end_slow();
             }
         }
+    }
+
+    /// Take the jobs of one queue out.
+    fn take_of(&self, sink: &Arc<dyn CompletionSink>) -> Vec<Job> {
+        let mut queues = self.lock();
+        let Queues { fast, slow, .. } = &mut *queues;
+        let mut taken = Vec::new();
+        for jobs in [fast, slow] {
+            let (its, others): (VecDeque<_>, _) = mem::take(jobs)
+                .into_iter()
+                .partition(|job| ptr::addr_eq(Arc::as_ptr(&job.sink), Arc::as_ptr(sink)));
+            *jobs = others;
+            taken.append(&mut Vec::from(its));
+        }
+        taken
     }
 
     /// Wait for a job. None if the pool is closing and no job is left.

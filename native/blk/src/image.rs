@@ -4,7 +4,7 @@
 //! checks that the file is still as long as the disk: writes to a truncated image fail, and do not
 //! silently grow it again with a hole where data was.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use crate::buffer::Buffer;
+use crate::failure::WritesLost;
 use crate::image_error::{ImageError, ResizeError, check_type, explain_open};
+use crate::image_lock::{LockError, lock};
 use crate::transfer::{Direction, read_cached, transfer};
 
 /// `BLKDISCARD` of `linux/fs.h`: `_IO(0x12, 119)`.
@@ -35,6 +37,10 @@ pub struct Image {
     /// Requests that failed because the file is shorter than the disk.
     truncated: AtomicU64,
     flushes: AtomicU64,
+    /// False once the file system has refused to read from the page cache alone: tmpfs and overlay do.
+    reads_cached: AtomicBool,
+    /// Device and inode of the file.
+    identity: (u64, u64),
     /// Set by a failed flush and never cleared: the kernel reports lost writes once and forgets them, so
     /// a later flush would succeed although data is lost.
     writes_lost: AtomicBool,
@@ -65,14 +71,15 @@ impl Image {
         let metadata = file.metadata().map_err(explain)?;
         let is_block_node = check_type(path, &metadata)?;
 
-        let locked = if read_only {
-            file.try_lock_shared()
-        } else {
-            file.try_lock()
-        };
-        locked.map_err(|failure| match failure {
-            TryLockError::WouldBlock => ImageError::Locked { path: path.into() },
-            TryLockError::Error(cause) => explain(cause),
+        lock(&file, read_only).map_err(|failure| match failure {
+            LockError::Held(holder) => ImageError::Locked {
+                path: path.into(),
+                holder,
+            },
+            LockError::Io(cause) => ImageError::NotLockable {
+                path: path.into(),
+                cause,
+            },
         })?;
 
         let size = if is_block_node {
@@ -96,6 +103,8 @@ impl Image {
             growth: RwLock::new(()),
             truncated: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
+            reads_cached: AtomicBool::new(true),
+            identity: (metadata.dev(), metadata.ino()),
             writes_lost: AtomicBool::new(false),
         })
     }
@@ -116,6 +125,12 @@ impl Image {
     #[must_use]
     pub fn is_block_node(&self) -> bool {
         self.is_block_node
+    }
+
+    /// Device and inode of the file (`st_dev`, `st_ino`). A path that has others is that of another file.
+    #[must_use]
+    pub fn identity(&self) -> (u64, u64) {
+        self.identity
     }
 
     /// Requests that failed because the file was truncated by another process.
@@ -160,8 +175,17 @@ impl Image {
     /// Fill a buffer from the image if it is in the page cache; false when it is not, or not whole.
     #[must_use]
     pub fn read_cached(&self, buffer: &Buffer, offset: u64) -> bool {
+        if !self.reads_cached.load(Ordering::Relaxed) {
+            return false;
+        }
         // SAFETY: the pieces of a buffer are valid while it lives.
-        unsafe { read_cached(&self.file, buffer.pieces(), buffer.len(), offset) }
+        let read = unsafe { read_cached(&self.file, buffer.pieces(), buffer.len(), offset) };
+        read.unwrap_or_else(|cause| {
+            if cause.raw_os_error() == Some(libc::EOPNOTSUPP) {
+                self.reads_cached.store(false, Ordering::Relaxed);
+            }
+            false
+        })
     }
 
     /// Write a buffer to the image.
@@ -226,9 +250,7 @@ impl Image {
     /// Those of the system; after the first one, every later flush fails too.
     pub fn flush(&self) -> io::Result<()> {
         if self.writes_lost.load(Ordering::SeqCst) {
-            return Err(io::Error::other(
-                "an earlier flush failed: writes were lost, check the storage and reopen the image",
-            ));
+            return Err(io::Error::other(WritesLost));
         }
         self.flushes.fetch_add(1, Ordering::Relaxed);
         self.file

@@ -14,11 +14,24 @@ pub enum ImageError {
         /// Path of the image.
         path: PathBuf,
     },
-    /// Another process has locked the image.
-    #[error("{}: locked by another process: stop that process or use a copy of the image", .path.display())]
+    /// Another process uses the image.
+    #[error("{}: {}: stop it, or use a copy of the image", .path.display(), hint_holder(.holder.as_deref()))]
     Locked {
         /// Path of the image.
         path: PathBuf,
+        /// Name and pid of the process, if they can be known.
+        holder: Option<String>,
+    },
+    /// The image can't be locked.
+    #[error(
+        "{}: the file system can't lock it ({cause}), so nothing would keep other programs out: put the image on one that can",
+        .path.display()
+    )]
+    NotLockable {
+        /// Path of the image.
+        path: PathBuf,
+        /// The error of the system call.
+        cause: io::Error,
     },
     /// The permissions do not allow it.
     #[error("{}: {cause}: {}", .path.display(), hint_denied(*read_only))]
@@ -102,6 +115,13 @@ pub(crate) fn check_type(path: &Path, metadata: &fs::Metadata) -> Result<bool, I
     })
 }
 
+fn hint_holder(holder: Option<&str>) -> String {
+    holder.map_or_else(
+        || "in use by another process (lslocks, run as root, names it)".to_owned(),
+        |holder| format!("in use by {holder}"),
+    )
+}
+
 fn hint_denied(read_only: bool) -> &'static str {
     if read_only {
         "let the service read it"
@@ -127,7 +147,10 @@ pub(crate) fn explain_open(path: &Path, read_only: bool, cause: io::Error) -> Im
             cause,
         },
         // A block device that is mounted, opened with O_EXCL.
-        io::ErrorKind::ResourceBusy => ImageError::Locked { path },
+        io::ErrorKind::ResourceBusy => ImageError::Locked {
+            path,
+            holder: Some("the system (it is mounted, or part of another device)".to_owned()),
+        },
         _ => ImageError::Io { path, cause },
     }
 }

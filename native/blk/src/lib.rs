@@ -6,9 +6,13 @@
 //! | [`request`] | a request and its completion |
 //! | [`buffer`] | the data of a request in guest memory |
 //! | [`image`] | the image: a raw file or a block device node |
+//! | `image_lock` | its locks, and who has them |
+//! | [`failure`] | why requests failed |
 //! | [`transfer`] | system calls that move bytes between the two |
 //! | [`disk`] | the disk: options, features, execution of one request |
+//! | [`job`] | the execution of one request that was submitted |
 //! | [`engine`] | executes many requests at a time |
+//! | [`running`] | the requests of a queue that may be waiting for the storage |
 //! | [`worker`] | the thread of one queue: pops chains, pushes them, raises interrupts |
 //! | [`device`] | the queues of one device |
 //! | [`spec`] | constants of the specification |
@@ -22,19 +26,24 @@
 //! | driver | bad requests | parsed whole before execution; completed with IOERR or UNSUPP, or `DEVICE_NEEDS_RESET` is set |
 //! | driver | memory changed while a request runs | every value is read once; data is only moved |
 //! | driver | eventfds filled, drained, made blocking | the device never waits for one (`virtmesh-device`) |
-//! | driver | requests that take long (4 GiB of data, many flushes) | other queues go on; a stop waits for the requests that run |
+//! | driver | requests that take long (4 GiB of data, many flushes) | other queues go on; a reset drops what was not begun, ends long transfers at their next piece, and does not wait for flushes |
+//! | driver | refused requests with huge buffers | their data is not touched |
 //! | others on the host | image truncated or grown | requests past its end fail; no write grows it. A truncation between that check and the write can grow it back |
-//! | others on the host | image used twice | `flock`; programs that ignore locks are not kept out |
+//! | others on the host | image used twice | `flock`, and the locks of QEMU; programs that honour neither are not kept out |
 //! | storage | lost writes | after one failed flush every later flush fails |
 
 pub mod buffer;
 pub mod device;
 pub mod disk;
 pub mod engine;
+pub mod failure;
 pub mod image;
 mod image_error;
+mod image_lock;
+pub mod job;
 pub mod parse;
 pub mod request;
+pub mod running;
 pub mod spec;
 pub mod stats;
 pub mod transfer;
@@ -43,8 +52,10 @@ pub mod worker;
 pub use device::{BlkDevice, StartError};
 pub use disk::{Disk, DiskOptions};
 pub use engine::{Engine, SyncEngine};
+pub use failure::{Failure, Failures, cause_names};
 pub use image::Image;
 pub use image_error::{ImageError, ResizeError};
 pub use parse::RangeLimits;
 pub use request::RequestType;
+pub use running::RunningRequest;
 pub use stats::{RequestStats, Stats, latency_bound};

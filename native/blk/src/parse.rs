@@ -3,13 +3,13 @@
 //! A request may be spread over descriptors in any way (virtio 1.4, 2.7.4.1): its header is the first
 //! 16 readable bytes, its status byte is the last writable byte, and its data is what lies between.
 
-use virtmesh_ring::{Chain, GuestRam, MemoryError, Segments};
+use virtmesh_ring::{Chain, GuestRam, MemoryError, Segment, Segments};
 
 use crate::buffer::Buffer;
 use crate::request::{Operation, Range, Ranges, Request, RequestType, SECTOR_SIZE, Status};
 use crate::spec::{
-    VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_WRITE_ZEROES,
-    VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
+    VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_SIZE_MAX,
+    VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
 };
 
 /// Bytes of `le32 type, le32 reserved, le64 sector` (5.2.6).
@@ -28,6 +28,8 @@ pub struct RequestLimits {
     pub read_only: bool,
     /// Most data segments of a request.
     pub seg_max: u32,
+    /// Most bytes of a data segment.
+    pub size_max: u32,
     /// Most sectors and segments of a DISCARD.
     pub discard: RangeLimits,
     /// Most sectors and segments of a `WRITE_ZEROES`.
@@ -175,8 +177,11 @@ fn refuse_if(broken: bool) -> Result<(), Status> {
 
 /// Check the data of IN or OUT and return where it starts on the disk, in bytes.
 fn check_data(sector: u64, data: &Buffer, limits: &RequestLimits) -> Result<u64, Status> {
-    let negotiated = limits.features & VIRTIO_BLK_F_SEG_MAX != 0;
-    refuse_if(negotiated && data.segments() > limits.seg_max as usize)?;
+    // A driver that did not accept a limit does not know it.
+    let negotiated = |feature| limits.features & feature != 0;
+    refuse_if(negotiated(VIRTIO_BLK_F_SEG_MAX) && data.segments().len() > limits.seg_max as usize)?;
+    let too_long = |segment: &Segment| segment.len > limits.size_max;
+    refuse_if(negotiated(VIRTIO_BLK_F_SIZE_MAX) && data.segments().iter().any(too_long))?;
     refuse_if(!data.len().is_multiple_of(SECTOR_SIZE))?;
     check_sectors(sector, data.len() / SECTOR_SIZE, limits)
 }

@@ -194,23 +194,28 @@ impl Request {
         }
     }
 
+    /// True for an operation that changes the disk, if it succeeds.
+    #[must_use]
+    pub fn changes_the_disk(&self) -> bool {
+        matches!(
+            self.operation,
+            Operation::Write { .. } | Operation::Discard(_) | Operation::WriteZeroes(_)
+        )
+    }
+
     /// Write the status into the chain. Returns the used element to push.
     #[must_use]
     pub fn complete(&self, status: Status) -> Used {
-        // A used length covers all bytes before it, and the status byte is the last (2.7.8.2). So data
-        // that was not read is zeroed; otherwise the driver could not rely on the status.
+        let written = self.memory.write(self.status_address, &[status as u8]);
+        debug_assert!(written.is_ok(), "the bounds of the status were checked");
+        // A used length counts from the first writable byte on, and the status byte is the last. Where
+        // the data before it was not filled, no length is true but 0: "len is permitted to be an
+        // underestimate" (2.7.8.2). Filling it would let a driver make the device work for nothing.
         let filled = status == Status::Ok
             && matches!(self.operation, Operation::Read { .. } | Operation::Identify);
-        let zeroed = if filled {
-            Ok(())
-        } else {
-            self.writable.fill_zero()
-        };
-        let written = self.memory.write(self.status_address, &[status as u8]);
-        debug_assert!(
-            zeroed.and(written).is_ok(),
-            "the bounds of every buffer were checked"
-        );
+        if !filled && !self.writable.is_empty() {
+            return (self.head, 0);
+        }
         // A chain of 2^32 bytes is allowed, and its length does not fit; "at least" holds then too.
         (
             self.head,

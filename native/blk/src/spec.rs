@@ -3,6 +3,8 @@
 use virtmesh_ring::spec_constants;
 
 spec_constants! {
+    /// `size_max` applies (5.2.3).
+    pub const VIRTIO_BLK_F_SIZE_MAX: u64 = 1 << 1;
     /// `seg_max` applies (5.2.3).
     pub const VIRTIO_BLK_F_SEG_MAX: u64 = 1 << 2;
     /// FLUSH requests are supported (5.2.3).

@@ -63,19 +63,27 @@ pub unsafe fn transfer(
     Ok(())
 }
 
-/// Read all bytes of `pieces` from the page cache. False if that would wait for the storage; some
-/// bytes may be moved then.
+/// Read all bytes of `pieces` from the page cache. False if they are not all there; some bytes may be
+/// moved then.
+///
+/// # Errors
+/// Those of the system: `EAGAIN` if it would wait for the storage, `EOPNOTSUPP` if the file system can't
+/// tell.
 ///
 /// # Safety
 /// Every piece is valid for writes of its length.
-#[must_use]
-pub unsafe fn read_cached(file: &File, pieces: &[libc::iovec], length: u64, offset: u64) -> bool {
+pub unsafe fn read_cached(
+    file: &File,
+    pieces: &[libc::iovec],
+    length: u64,
+    offset: u64,
+) -> io::Result<bool> {
     if pieces.len() > IOV_MAX {
-        return false;
+        return Ok(false);
     }
     // SAFETY: the caller vouches for the pieces; there are at most IOV_MAX.
     let moved = unsafe { transfer_some(file, Direction::Read, pieces, offset, libc::RWF_NOWAIT) };
-    moved.is_ok_and(|moved| moved as u64 == length)
+    moved.map(|moved| moved as u64 == length)
 }
 
 /// One system call.

@@ -4,6 +4,9 @@
 //! its chain under the lock of the `UsedProducer`. `active` counts the thread itself and every popped
 //! chain that is not pushed with its interrupt raised. At 0 the queue is stopped for good: the ring is
 //! dropped, and nothing accesses it any more. Nothing here waits for the driver.
+//!
+//! There are two ways to stop. A stop that was requested completes every popped chain. One by `abandon`
+//! is for a reset: chains that were not begun, and flushes, are dropped ([`Running`]).
 
 use std::io;
 use std::os::fd::AsFd;
@@ -11,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use virtmesh_device::{
     EventFd, EventKind, Interrupt, Kick, NOTIFY_WAY_EVENTFD, Recorder, TraceEvent, now,
@@ -21,8 +25,10 @@ use virtmesh_ring::{
 };
 
 use crate::disk::Disk;
-use crate::engine::{CompletionSink, Engine, Job};
+use crate::engine::Engine;
+use crate::job::{CompletionSink, Job};
 use crate::request::{Request, Used};
+use crate::running::{Running, RunningRequest};
 
 /// Most chains popped at once. If they are executed at once, their completions are published together,
 /// so a larger batch delays the first of them.
@@ -41,6 +47,7 @@ struct Shared {
     wake: EventFd,
     stopping: AtomicBool,
     active: AtomicUsize,
+    running: Running,
     /// The available half of the ring's state, once the thread has ended.
     avail_state: OnceLock<AvailState>,
     /// The state from which the queue continues, once it is stopped.
@@ -80,6 +87,7 @@ impl Worker {
             wake: EventFd::new()?,
             stopping: AtomicBool::new(false),
             active: AtomicUsize::new(1),
+            running: Running::default(),
             avail_state: OnceLock::new(),
             stopped: Mutex::new(None),
             stopped_changed: Condvar::new(),
@@ -109,7 +117,25 @@ impl Worker {
         self.shared.wake.signal();
     }
 
-    /// True if the thread has ended and every popped chain is pushed.
+    /// Request a stop that drops what was not begun, and flushes, once its thread has ended.
+    pub fn abandon(&self, engine: Option<&dyn Engine>) {
+        self.request_stop();
+        let taken_away = self.shared.running.abandon();
+        if taken_away > 0 {
+            self.shared.release(taken_away);
+        }
+        if let Some(engine) = engine {
+            engine.discard(&(Arc::clone(&self.shared) as Arc<dyn CompletionSink>));
+        }
+    }
+
+    /// The request that has been executed longest. It may be waiting for the storage.
+    #[must_use]
+    pub fn oldest(&self) -> Option<RunningRequest> {
+        self.shared.running.oldest()
+    }
+
+    /// True if the thread has ended and every popped chain is pushed or dropped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.state().is_some()
@@ -128,13 +154,15 @@ impl Worker {
         self.shared.active.load(Ordering::SeqCst).saturating_sub(1)
     }
 
-    /// Wait until it is stopped.
-    pub fn join(&self) {
-        let mut stopped = self.shared.stopped();
-        while stopped.is_none() {
-            let woken = self.shared.stopped_changed.wait(stopped);
-            stopped = woken.unwrap_or_else(PoisonError::into_inner);
-        }
+    /// Wait until it is stopped, at most for `limit`. True if it is.
+    #[must_use]
+    pub fn join(&self, limit: Duration) -> bool {
+        let stopped = self.shared.stopped();
+        let waited = self
+            .shared
+            .stopped_changed
+            .wait_timeout_while(stopped, limit, |state| state.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_some()
     }
 }
 
@@ -211,6 +239,14 @@ impl CompletionSink for Shared {
         self.release(used.len());
     }
 
+    fn discard(&self, count: usize) {
+        self.release(count);
+    }
+
+    fn running(&self) -> &Running {
+        &self.running
+    }
+
     fn recorder(&self) -> Option<(&Recorder, usize)> {
         let recorder = self.interrupt.recorder()?;
         Some((recorder, self.index))
@@ -227,6 +263,11 @@ impl QueueThread {
         }
         // Set once: this thread alone does it.
         let _ = shared.avail_state.set(self.consumer.state());
+        // A batch may have been submitted after the queue was abandoned.
+        if shared.running.is_abandoned() {
+            let sink = Arc::clone(&shared) as Arc<dyn CompletionSink>;
+            self.engine.discard(&sink);
+        }
         // Memory and engine are dropped before the queue is reported as stopped.
         drop(self);
         shared.release(1);
@@ -236,8 +277,8 @@ impl QueueThread {
     fn serve(&mut self) -> Result<(), String> {
         let mut chains = Vec::with_capacity(BATCH);
         // Resubmitted chains come first, and are executed even if a stop is requested at once: the state
-        // of a stopped queue means that nothing is in flight.
-        while self.consumer.has_resubmits() {
+        // of a stopped queue means that nothing is in flight. That of an abandoned one means nothing.
+        while self.consumer.has_resubmits() && !self.shared.running.is_abandoned() {
             self.take(&mut chains)?;
         }
         while !self.is_stopping() {

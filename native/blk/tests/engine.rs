@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{BASE, FEATURES, guest_ram, header, image_file, options, reads_from_page_cache};
-use virtmesh_blk::engine::{CompletionSink, Job};
+use virtmesh_blk::job::{CompletionSink, Job};
 use virtmesh_blk::request::{Request, Used};
+use virtmesh_blk::running::Running;
 use virtmesh_blk::spec::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN};
 use virtmesh_blk::{Disk, Engine, Image, SyncEngine};
 use virtmesh_device::now;
@@ -45,13 +46,21 @@ fn job(disk: &Arc<Disk>, kind: u32, input: u32, sink: Arc<dyn CompletionSink>) -
     }
 }
 
-/// Counts completions.
+/// Counts completions, and jobs that were discarded.
 #[derive(Default)]
-struct Counter(AtomicUsize);
+struct Counter(AtomicUsize, Running, AtomicUsize);
 
 impl CompletionSink for Counter {
     fn complete(&self, used: &[Used]) {
         self.0.fetch_add(used.len(), Ordering::SeqCst);
+    }
+
+    fn discard(&self, count: usize) {
+        self.2.fetch_add(count, Ordering::SeqCst);
+    }
+
+    fn running(&self) -> &Running {
+        &self.1
     }
 }
 
@@ -59,6 +68,7 @@ impl CompletionSink for Counter {
 struct Gate {
     open: Mutex<Receiver<()>>,
     passed: Sender<bool>,
+    running: Running,
 }
 
 impl CompletionSink for Gate {
@@ -66,15 +76,31 @@ impl CompletionSink for Gate {
         let opened = self.open.lock().unwrap().recv_timeout(LIMIT).is_ok();
         self.passed.send(opened).unwrap();
     }
+
+    fn discard(&self, count: usize) {
+        panic!("{count} jobs were discarded");
+    }
+
+    fn running(&self) -> &Running {
+        &self.running
+    }
 }
 
 /// Opens a gate.
-struct Key(Mutex<Sender<()>>);
+struct Key(Mutex<Sender<()>>, Running);
 
 impl CompletionSink for Key {
     fn complete(&self, _: &[Used]) {
         let key = self.0.lock().unwrap();
         (0..3).for_each(|_| key.send(()).unwrap());
+    }
+
+    fn discard(&self, count: usize) {
+        panic!("{count} jobs were discarded");
+    }
+
+    fn running(&self) -> &Running {
+        &self.1
     }
 }
 
@@ -85,6 +111,7 @@ fn flushes_never_keep_a_read_waiting() {
     let gate = Arc::new(Gate {
         open: Mutex::new(open),
         passed,
+        running: Running::default(),
     });
     let mut jobs: Vec<_> = (0..3)
         .map(|_| {
@@ -96,7 +123,7 @@ fn flushes_never_keep_a_read_waiting() {
             )
         })
         .collect();
-    let key = Arc::new(Key(Mutex::new(key)));
+    let key = Arc::new(Key(Mutex::new(key), Running::default()));
     jobs.push(job(&disk, VIRTIO_BLK_T_IN, LARGE, key));
     engine.submit(&mut jobs, true, &mut Vec::new());
     let opened: Vec<_> = (0..3).map(|_| outcomes.recv_timeout(LIMIT)).collect();
@@ -112,14 +139,14 @@ struct Load {
     ended: Sender<()>,
 }
 
-struct Reads(Arc<Load>);
+struct Reads(Arc<Load>, Running);
 
 impl Reads {
     const DEPTH: usize = 16;
     const READ_LIMIT: usize = 2000;
 
     fn submit(&self) {
-        let sink = Arc::new(Reads(Arc::clone(&self.0)));
+        let sink = Arc::new(Reads(Arc::clone(&self.0), Running::default()));
         let read = job(&self.0.disk, VIRTIO_BLK_T_IN, LARGE, sink);
         self.0
             .engine
@@ -136,6 +163,14 @@ impl CompletionSink for Reads {
             self.submit();
         }
     }
+
+    fn discard(&self, count: usize) {
+        panic!("{count} jobs were discarded");
+    }
+
+    fn running(&self) -> &Running {
+        &self.1
+    }
 }
 
 #[test]
@@ -150,7 +185,7 @@ fn reads_never_keep_a_flush_waiting_for_ever() {
         flushed: Arc::clone(&flushed),
         ended,
     });
-    (0..Reads::DEPTH).for_each(|_| Reads(Arc::clone(&load)).submit());
+    (0..Reads::DEPTH).for_each(|_| Reads(Arc::clone(&load), Running::default()).submit());
     let flush = job(&disk, VIRTIO_BLK_T_FLUSH, 0, flushed);
     engine.submit(&mut vec![flush], false, &mut Vec::new());
     for _ in 0..Reads::DEPTH {
@@ -180,6 +215,46 @@ fn an_engine_that_is_dropped_executes_what_it_took() {
     engine.submit(&mut jobs, false, &mut done);
     drop(engine);
     assert_eq!((counter.0.load(Ordering::SeqCst), done.len()), (40, 0));
+}
+
+/// A reset does not wait for threads that are busy with others' requests.
+#[test]
+fn jobs_of_an_abandoned_queue_that_were_not_begun_are_discarded() {
+    let (disk, engine) = (disk(), SyncEngine::new(1).unwrap());
+    let ((key, open), (passed, outcomes)) = (channel(), channel());
+    let gate = Arc::new(Gate {
+        open: Mutex::new(open),
+        passed,
+        running: Running::default(),
+    });
+    let (left, kept) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
+    let sinks: [Arc<dyn CompletionSink>; 4] = [gate, left.clone(), kept.clone(), left.clone()];
+    let mut jobs = sinks
+        .map(|sink| job(&disk, VIRTIO_BLK_T_IN, LARGE, sink))
+        .into();
+    engine.submit(&mut jobs, false, &mut Vec::new());
+    assert_eq!(left.1.abandon(), 0);
+    let sink: Arc<dyn CompletionSink> = left.clone();
+    engine.discard(&sink);
+    assert_eq!(left.2.load(Ordering::SeqCst), 2);
+    key.send(()).unwrap();
+    assert_eq!(outcomes.recv_timeout(LIMIT), Ok(true));
+    drop(engine);
+    let counts = [left, kept].map(|one| one.0.load(Ordering::SeqCst));
+    assert_eq!(counts, [0, 1]);
+}
+
+#[test]
+fn a_job_of_an_abandoned_queue_does_not_begin() {
+    let disk = disk();
+    for kind in [VIRTIO_BLK_T_IN, VIRTIO_BLK_T_FLUSH] {
+        let sink = Arc::new(Counter::default());
+        let job = job(&disk, kind, 0, sink.clone());
+        assert_eq!(sink.1.abandon(), 0);
+        assert_eq!(job.execute(&mut 0), None);
+        assert_eq!(sink.2.load(Ordering::SeqCst), 1);
+    }
+    assert_eq!(disk.image.flushes(), 0);
 }
 
 #[test]

@@ -109,10 +109,7 @@ fn model(disk: &mut [u8], step: &Step) -> (u8, Vec<u8>) {
     let done = match *step {
         Step::Read(at, count) => {
             let data = disk.get(bytes(at, count)).map(<[u8]>::to_vec);
-            return data.map_or_else(
-                || (IOERR, vec![0; usize::from(count) * 512]),
-                |data| (OK, data),
-            );
+            return data.map_or_else(|| (IOERR, vec![]), |data| (OK, data));
         }
         Step::Write(at, count, seed) => disk
             .get_mut(bytes(at, count))

@@ -6,9 +6,9 @@ use common::{BASE, FEATURES, guest_ram, header, range};
 use virtmesh_blk::parse::{MalformedChain, RangeLimits, RequestLimits};
 use virtmesh_blk::request::{Operation, Range, Request, RequestType, Status};
 use virtmesh_blk::spec::{
-    VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_WRITE_ZEROES,
-    VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN,
-    VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
+    VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_SIZE_MAX,
+    VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID,
+    VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
 use virtmesh_ring::{Chain, Segment};
 
@@ -26,6 +26,7 @@ const LIMITS: RequestLimits = RequestLimits {
     capacity: 100,
     read_only: false,
     seg_max: 4,
+    size_max: 4096,
     discard: RANGE_LIMITS,
     write_zeroes: RANGE_LIMITS,
 };
@@ -208,6 +209,23 @@ fn more_segments_than_seg_max_are_refused_where_it_is_in_force() {
         [parse(&LIMITS), parse(&unaware)],
         [IOERR, Operation::Read { offset: 0 }]
     );
+}
+
+#[test]
+fn a_segment_longer_than_size_max_is_refused_where_it_is_in_force() {
+    let ram = guest_ram(MEMORY);
+    ram.write(OUTPUT, &header(VIRTIO_BLK_T_IN, 0)).unwrap();
+    let longest = chain(&[16], &[4096, 1]);
+    let longer = chain(&[16], &[4608, 1]);
+    let unaware = RequestLimits {
+        features: FEATURES & !VIRTIO_BLK_F_SIZE_MAX,
+        ..LIMITS
+    };
+    let parse = |chain, limits| Request::parse(chain, &ram, limits).unwrap().operation;
+    let read = Operation::Read { offset: 0 };
+    assert_eq!(parse(&longest, &LIMITS), read);
+    assert_eq!(parse(&longer, &LIMITS), IOERR);
+    assert_eq!(parse(&longer, &unaware), read);
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod common;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use common::{BASE, Driver, PLAIN, Rig, Shape, await_event, header};
+use common::{BASE, Driver, PATIENCE, PLAIN, Rig, Shape, await_event, header};
 use virtmesh_blk::spec::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
 use virtmesh_blk::{RequestType, StartError};
 use virtmesh_ring::layout::Descriptor;
@@ -34,7 +34,7 @@ fn a_stopped_queue_goes_on_from_its_base() {
                 sent += 1;
             }
             rig.device.request_stop(0);
-            rig.device.join(0);
+            assert!(rig.device.join(0, PATIENCE));
             let state = rig.device.queue_state(0);
             assert!(state.is_some());
             let config = QueueConfig {
@@ -67,7 +67,7 @@ fn a_stop_with_requests_in_flight_gives_each_of_them_back_once() {
             .is_some()
         {}
         rig.device.request_stop(0);
-        rig.device.join(0);
+        assert!(rig.device.join(0, PATIENCE));
         assert!(rig.device.is_stopped(0));
         assert_eq!(rig.device.in_flight(), 0);
         let served = driver.answers();
@@ -88,7 +88,7 @@ fn a_stopped_queue_can_be_started_again_and_a_running_one_cannot() {
         .start_queue(0, &driver.ram, driver.config, interrupt, None);
     assert!(matches!(twice, Err(StartError::Running { index: 0 })));
     rig.device.request_stop(0);
-    rig.device.join(0);
+    assert!(rig.device.join(0, PATIENCE));
     let mut driver = rig.with_driver(PLAIN, 1);
     assert_eq!(driver.ask(header(VIRTIO_BLK_T_IN, 0), &[], 512).status, OK);
 }
@@ -105,7 +105,7 @@ fn a_stopped_queue_keeps_no_guest_memory_mapped() {
     let inode = inode(&driver.ram);
     assert!(is_mapped(inode));
     rig.device.request_stop(0);
-    rig.device.join(0);
+    assert!(rig.device.join(0, PATIENCE));
     drop(driver);
     assert!(!is_mapped(inode));
     assert!(rig.device.queue_state(0).is_some());

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use virtmesh_blk::{Disk, DiskOptions, Image, RangeLimits, RequestType, SyncEngine, latency_bound};
-use virtmesh_device::Kick;
+use virtmesh_blk::{
+    Disk, DiskOptions, Failure, Image, RangeLimits, RequestType, SyncEngine, latency_bound,
+};
+use virtmesh_device::{Kick, now};
 
 use crate::errors;
 use crate::exceptions::Exception;
@@ -24,6 +27,22 @@ const THREADS: std::ops::RangeInclusive<usize> = 1..=64;
 
 /// Counters of one type of request: ok, I/O errors, unsupported, bytes, busy microseconds.
 type Counters = (u64, u64, u64, u64, u64);
+
+/// A failed request: number, type, sector, bytes, address of its status byte, cause, errno, text.
+type FailedRequest = (u64, &'static str, u64, u64, u64, &'static str, i32, String);
+
+fn failed_request(failure: Failure) -> FailedRequest {
+    (
+        failure.number,
+        failure.request_type.name(),
+        failure.sector,
+        failure.bytes,
+        failure.status_address,
+        failure.cause.name(),
+        failure.cause.errno,
+        failure.cause.text,
+    )
+}
 
 /// A disk image and its request queues.
 #[pyclass(module = "virtmesh_native", frozen)]
@@ -57,6 +76,7 @@ impl BlkDevice {
         serial="",
         block_size=512,
         seg_max=126,
+        size_max=u32::MAX,
         max_discard_sectors=0x007F_FFFF,
         max_discard_seg=32,
         max_write_zeroes_sectors=0x007F_FFFF,
@@ -75,6 +95,7 @@ impl BlkDevice {
         serial: &str,
         block_size: u32,
         seg_max: u32,
+        size_max: u32,
         max_discard_sectors: u32,
         max_discard_seg: u32,
         max_write_zeroes_sectors: u32,
@@ -93,6 +114,7 @@ impl BlkDevice {
         let options = DiskOptions {
             serial: serial.to_owned(),
             seg_max,
+            size_max,
             discard: RangeLimits {
                 max_sectors: max_discard_sectors,
                 max_seg: max_discard_seg,
@@ -125,12 +147,17 @@ impl BlkDevice {
     #[getter]
     fn allocated(&self, py: Python<'_>) -> PyResult<u64> {
         let allocated = self.device()?.disk().image.allocated();
-        allocated.map_err(|error| errors::raise(py, Exception::BlockIOError, &error.to_string()))
+        allocated.map_err(|error| errors::storage(py, &error.to_string(), &error))
     }
 
     #[getter]
     fn image_read_only(&self) -> PyResult<bool> {
         Ok(self.device()?.disk().image.is_read_only())
+    }
+
+    #[getter]
+    fn image_identity(&self) -> PyResult<(u64, u64)> {
+        Ok(self.device()?.disk().image.identity())
     }
 
     #[getter]
@@ -207,6 +234,19 @@ impl BlkDevice {
         }
     }
 
+    fn abandon(&self, index: usize) {
+        if let Some(device) = self.open() {
+            device.abandon(index);
+        }
+    }
+
+    /// The type, first sector and age in seconds of the request that has been executed longest.
+    fn oldest(&self, index: usize) -> Option<(&'static str, u64, f64)> {
+        let oldest = self.open()?.oldest(index)?;
+        let age = Duration::from_nanos(now().saturating_sub(oldest.since_ns));
+        Some((oldest.request_type.name(), oldest.sector, age.as_secs_f64()))
+    }
+
     fn is_stopped(&self, index: usize) -> bool {
         self.open().is_none_or(|device| device.is_stopped(index))
     }
@@ -220,10 +260,12 @@ impl BlkDevice {
         Some(self.open()?.queue_state(index)?.vring_base())
     }
 
-    fn join(&self, py: Python<'_>, index: usize) {
-        if let Some(device) = self.open() {
-            py.detach(|| device.join(index));
-        }
+    fn join(&self, py: Python<'_>, index: usize, seconds: f64) -> PyResult<bool> {
+        let limit = Duration::try_from_secs_f64(seconds)
+            .map_err(|cause| PyValueError::new_err(cause.to_string()))?;
+        Ok(self
+            .open()
+            .is_none_or(|device| py.detach(|| device.join(index, limit))))
     }
 
     fn resize(&self, py: Python<'_>, capacity: u64) -> PyResult<()> {
@@ -235,11 +277,8 @@ impl BlkDevice {
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         let device = self.device()?;
         py.detach(|| device.disk().image.flush()).map_err(|error| {
-            errors::raise(
-                py,
-                Exception::BlockIOError,
-                &format!("the image cannot be flushed: {error}"),
-            )
+            let message = format!("the image cannot be flushed: {error}");
+            errors::storage(py, &message, &error)
         })
     }
 
@@ -299,6 +338,40 @@ impl BlkDevice {
     #[getter]
     fn flushes(&self) -> PyResult<u64> {
         Ok(self.device()?.disk().image.flushes())
+    }
+
+    fn failures(&self, after: u64) -> PyResult<Vec<FailedRequest>> {
+        let failures = self.device()?.disk().failures.since(after);
+        Ok(failures.into_iter().map(failed_request).collect())
+    }
+
+    fn wait_failures(
+        &self,
+        py: Python<'_>,
+        after: u64,
+        seconds: f64,
+    ) -> PyResult<Vec<FailedRequest>> {
+        let patience = Duration::try_from_secs_f64(seconds)
+            .map_err(|cause| PyValueError::new_err(format!("{seconds} seconds: {cause}")))?;
+        // Not the device: who waits does not keep the image open.
+        let Some(failures) = self
+            .open()
+            .map(|device| Arc::clone(&device.disk().failures))
+        else {
+            return Ok(Vec::new());
+        };
+        let found = py.detach(|| failures.wait(after, patience));
+        Ok(found.into_iter().map(failed_request).collect())
+    }
+
+    fn failure_counts(&self) -> PyResult<BTreeMap<&'static str, BTreeMap<&'static str, u64>>> {
+        let device = self.device()?;
+        let failures = &device.disk().failures;
+        let counts = RequestType::ALL.map(|request_type| {
+            let of_type = failures.counts(request_type).into_iter().collect();
+            (request_type.name(), of_type)
+        });
+        Ok(counts.into())
     }
 
     fn close(&self, py: Python<'_>) {

@@ -1,10 +1,11 @@
 //! Converts the errors of the native code to the exceptions of `virtmesh_native.errors`.
 
 use std::error::Error;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use virtmesh_blk::failure::Cause;
 use virtmesh_blk::{ImageError, ResizeError, StartError};
 use virtmesh_device::EventfdError;
 use virtmesh_ring::{ConfigError, MemoryError, RingError};
@@ -48,6 +49,13 @@ pub fn config(py: Python<'_>, error: &ConfigError) -> PyErr {
     raise(py, Exception::DriverViolation, &chain(error))
 }
 
+/// Convert an error of the storage. Its cause travels with it, as that of a request does.
+pub fn storage(py: Python<'_>, message: &str, error: &std::io::Error) -> PyErr {
+    let cause = Cause::of(error);
+    let facts: [(&str, &dyn Display); 2] = [("cause", &cause.name()), ("errno", &cause.errno)];
+    Exception::BlockIOError.make(py, message, &facts)
+}
+
 /// Convert a violation by the peer, or misuse of a queue.
 pub fn ring(py: Python<'_>, error: &RingError) -> PyErr {
     match error {
@@ -74,9 +82,9 @@ pub fn image(py: Python<'_>, error: &ImageError) -> PyErr {
         ImageError::Locked { .. } => raise(py, Exception::ImageLocked, &message),
         ImageError::Denied { .. } => raise(py, Exception::ImageDenied, &message),
         ImageError::BadSize { size, .. } => {
-            Exception::BadSize.make(py, &message, &[("size_bytes", *size)])
+            Exception::BadSize.make(py, &message, &[("size_bytes", size)])
         }
-        ImageError::NotAnImage { .. } | ImageError::Io { .. } => {
+        ImageError::NotAnImage { .. } | ImageError::NotLockable { .. } | ImageError::Io { .. } => {
             raise(py, Exception::ImageError, &message)
         }
     }
@@ -89,9 +97,9 @@ pub fn resize(py: Python<'_>, error: &ResizeError) -> PyErr {
         ResizeError::NotResizable => raise(py, Exception::NotResizable, &message),
         ResizeError::ReadOnly => raise(py, Exception::BlockReadOnly, &message),
         ResizeError::BadSize { size, .. } => {
-            Exception::BadSize.make(py, &message, &[("size_bytes", *size)])
+            Exception::BadSize.make(py, &message, &[("size_bytes", size)])
         }
-        ResizeError::Io(_) => raise(py, Exception::BlockIOError, &message),
+        ResizeError::Io(cause) => storage(py, &message, cause),
     }
 }
 

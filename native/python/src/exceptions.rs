@@ -3,6 +3,8 @@
 //! They are looked up once, when the extension module is imported, so that a missing class fails the
 //! import of `virtmesh_native` and not the first error.
 
+use std::fmt::Display;
+
 use pyo3::exceptions::{PyException, PyImportError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -53,11 +55,11 @@ pub fn load(py: Python<'_>) -> PyResult<()> {
 
 impl Exception {
     /// Make an exception with a message and facts for programs.
-    pub fn make(self, py: Python<'_>, message: &str, facts: &[(&str, u64)]) -> PyErr {
+    pub fn make(self, py: Python<'_>, message: &str, facts: &[(&str, &dyn Display)]) -> PyErr {
         let make = || {
             let keywords = PyDict::new(py);
             for (key, value) in facts {
-                keywords.set_item(key, value)?;
+                keywords.set_item(key, value.to_string())?;
             }
             let class = classes(py)?[self as usize].bind(py);
             class.call((message,), Some(&keywords))

@@ -7,7 +7,7 @@ resize, close) release the GIL.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Self, final
+from typing import ClassVar, Self, TypeAlias, final
 
 @final
 class GuestMemory:
@@ -347,6 +347,12 @@ class DeviceQueue:
     def disable_notifications(self) -> None:
         """Disable notifications. A hint: some may still come."""
 
+FailedRequest: TypeAlias = tuple[int, str, int, int, int, str, int, str]
+"""number (from 1), type, sector, bytes, guest address of its status byte, cause, errno, text.
+
+A cause is the name of an errno, or TRUNCATED, WRITES_LOST, REFUSED, INTERNAL or OTHER.
+"""
+
 @final
 class BlkDevice:
     """A disk image and its request queues: the data path of virtio-blk (virtio 1.4, 5.2).
@@ -354,8 +360,8 @@ class BlkDevice:
     The image is a regular file or a block device node, locked while open: exclusively, or shared
     when `read_only`. Each running queue has a thread that takes requests from the ring; an engine
     executes them, several at a time, without the GIL.
-    Once closed, kick, request_stop and join do nothing, is_stopped is True, and all else raises
-    ValueError.
+    Once closed, kick, request_stop, abandon and join do nothing, is_stopped and join are True, and
+    all else raises ValueError.
     Errors: ImageNotFound, ImageLocked, ImageDenied, BadSize (not a multiple of block_size, or 0),
     ImageError for what is no image; ValueError for a serial that is not at most 20 printable ASCII
     characters, a block_size that is no power of two from 512 to 65536, or threads not from 1 to 64.
@@ -369,6 +375,7 @@ class BlkDevice:
         serial: str = "",
         block_size: int = 512,
         seg_max: int = 126,
+        size_max: int = 0xFFFFFFFF,
         max_discard_sectors: int = 0x7FFFFF,
         max_discard_seg: int = 32,
         max_write_zeroes_sectors: int = 0x7FFFFF,
@@ -410,6 +417,13 @@ class BlkDevice:
         """Notify a queue, as QueueNotify and Notify do. Does nothing if it is not running."""
     def request_stop(self, index: int) -> None:
         """Request a stop: no more chains are popped; requests being executed finish."""
+    def abandon(self, index: int) -> None:
+        """Request a stop for a reset: requests that were not begun, and flushes, are dropped.
+
+        A read or write that was begun is waited for; a long one ends at its next piece.
+        """
+    def oldest(self, index: int) -> tuple[str, int, float] | None:
+        """Return type, first sector and age in seconds of the request that is executed longest."""
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped or was never started."""
     def queue_state(self, index: int) -> RingState | None:
@@ -419,8 +433,11 @@ class BlkDevice:
         """
     def queue_base(self, index: int) -> int | None:
         """Return the vring base of `queue_state`."""
-    def join(self, index: int) -> None:
-        """Wait until a queue whose stop was requested is stopped."""
+    def join(self, index: int, seconds: float) -> bool:
+        """Wait until a queue whose stop was requested is stopped; True if it is, in that time.
+
+        Errors: ValueError for a time that is none.
+        """
     def resize(self, capacity: int) -> None:
         """Change the size of the image and the capacity.
 
@@ -456,6 +473,18 @@ class BlkDevice:
     @property
     def flushes(self) -> int:
         """Times the image was flushed, by request, for write-through, by resizes, and by call."""
+    @property
+    def image_identity(self) -> tuple[int, int]:
+        """Device and inode of the image (st_dev, st_ino): another file has others."""
+    def failures(self, after: int) -> list[FailedRequest]:
+        """Return the last failed requests, oldest first, from number `after + 1` on."""
+    def wait_failures(self, after: int, seconds: float) -> list[FailedRequest]:
+        """Wait for failures of the storage after a number, at most for a time or until `close`.
+
+        Requests that the disk refused are not among them.
+        """
+    def failure_counts(self) -> dict[str, dict[str, int]]:
+        """Per type of request: how many failed, by cause; a cause that never came is left out."""
     def close(self) -> None:
         """Stop all queues, wait for them, and release the image."""
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    import grpc.aio
     from virtmesh_native import Recorder
 
     from virtmesh.attach.guest_ram import Ram
@@ -93,6 +94,8 @@ class Bus(ABC):
     """Kind of the device (DescribeResponse.kind); empty if the bus was not told."""
     recorder: Recorder | None = None
     """Flight recorder of the driver's queues. Set it before making queues."""
+    channel: grpc.aio.Channel | None = None
+    """The channel to the device service, for calls of its kind; None if there is no service."""
     ram: Ram
     """The memory that the device sees."""
     vectored: bool

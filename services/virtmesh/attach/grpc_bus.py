@@ -131,6 +131,7 @@ class GrpcBus(Bus):
         doorbell: DoorbellKind,
     ) -> None:
         """Open the streams, and watch the connection and the eventfds."""
+        self.channel = channel
         self._control = DeviceServiceStub(channel)
         connection.watch(lambda: self._lose("its process ended, or it detached this driver"))
         stream = RegisterServiceStub(channel).Access(metadata=self._metadata)
@@ -165,6 +166,19 @@ class GrpcBus(Bus):
     def on_interrupt(self, handler: Callable[[int], object]) -> None:
         """Set the handler of interrupts."""
         self._handler = handler
+
+    async def answers(self, seconds: float) -> bool:
+        """Say whether the device service answers within a time. A stopped process does not."""
+        try:
+            await self._control.GetStatus(device_pb2.GetStatusRequest(), timeout=seconds)
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError):
+            return False
+        except asyncio.CancelledError:  # Also when the bus is closed meanwhile.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return False
+        return True
 
     async def close(self) -> None:
         """Detach, and close everything. The device is reset when this returns."""

@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import structlog
 
-from virtmesh.mmio.device import Attachment
+from virtmesh.mmio.device import RESET_SECONDS, Attachment
 from virtmesh_common.api.trace.v1 import trace_pb2
-from virtmesh_common.errors import DeviceAttached, MemoryMissing, NotAttached, ShuttingDown
+from virtmesh_common.errors import (
+    DeviceAttached,
+    MemoryMissing,
+    NotAttached,
+    ResetUnderWay,
+    ShuttingDown,
+)
 
 if TYPE_CHECKING:
     from virtmesh.attach.server import Handover, HandoverServer
@@ -86,8 +92,9 @@ class Sessions:
     async def attach(self, driver_name: str, ticket: str) -> Session:
         """Attach a driver. The device is reset before.
 
-        Errors: DeviceAttached, MemoryMissing, BadDoorbell, ShuttingDown.
+        Errors: DeviceAttached, MemoryMissing, BadDoorbell, ShuttingDown, ResetUnderWay.
         """
+        await self._await_release()
         async with self._changing:
             self._check_free()
             if self._handovers is None:
@@ -95,7 +102,7 @@ class Sessions:
                     "this service has no handover socket: start it with --handover PATH"
                 )
             handover = self._handovers.find(ticket)
-            await self._reset_device()
+            await self.reset()  # Without a driver, anybody may have written to its registers.
             if handover.memory is None:
                 raise MemoryMissing(
                     "the driver closed its handover connection before it was attached"
@@ -109,13 +116,14 @@ class Sessions:
         return session
 
     async def claim(self, driver_name: str) -> Session:
-        """Attach a driver that uses the model by another transport. Detach it when it goes.
+        """Attach a driver that uses the model by another transport. Release it when it goes.
 
-        Errors: DeviceAttached, ShuttingDown.
+        Errors: DeviceAttached, ShuttingDown, ResetUnderWay.
         """
+        await self._await_release()
         async with self._changing:
             self._check_free()
-            await self._reset_device()
+            await self.reset()  # Without a driver, anybody may have written to its registers.
             return self._set_holder(Session(driver_name))
 
     def _check_free(self) -> None:
@@ -128,10 +136,28 @@ class Sessions:
                 holder=self._holder.driver_name,
             )
 
-    async def _reset_device(self) -> None:
-        """Reset the device. Without a driver, anybody may have written to its registers."""
+    async def _await_release(self) -> None:
+        """Wait until a driver that has gone is released, at most RESET_SECONDS.
+
+        Errors: ResetUnderWay.
+        """
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=RESET_SECONDS)
+        if self._holder is not None and self._holder.ended:
+            self._refuse_while_stuck(f"{self._holder.driver_name} has gone")
+
+    def _refuse_while_stuck(self, what: str) -> NoReturn:
+        """Raise what a caller is told that waited for a reset in vain. Errors: ResetUnderWay."""
+        raise ResetUnderWay(
+            f"{what}, and a request keeps the device from being reset"
+            f" ({self._device.stuck or 'it ends just now'}): try again when the storage answers"
+        )
+
+    async def reset(self) -> None:
+        """Reset the device, and wait until it is done. Errors: ResetUnderWay."""
         self._device.begin_reset()
-        await self._device.reset_done()
+        if not await self._device.reset_done():
+            self._refuse_while_stuck("the reset is begun")
 
     def _set_holder(self, session: Session) -> Session:
         """Make a session the holder."""
@@ -142,10 +168,20 @@ class Sessions:
         return session
 
     async def detach(self, session: Session) -> None:
-        """Detach a driver: requests being executed finish, then the device is reset and free.
+        """Detach a driver: the device is reset and free when this returns.
 
-        It is completed even if the caller is cancelled.
+        It is completed even if the caller is cancelled. Errors: ResetUnderWay after RESET_SECONDS:
+        the session has ended, and the device uses the driver's memory until the request ends.
         """
+        self._end(session)
+        task = self._begin_release(session)
+        await asyncio.wait([task], timeout=RESET_SECONDS)
+        if not task.done():
+            self._refuse_while_stuck("the session has ended")
+        task.result()
+
+    async def release(self, session: Session) -> None:
+        """Detach a driver, however long a request of it takes."""
         self._end(session)
         await asyncio.shield(self._begin_release(session))
 
@@ -156,7 +192,7 @@ class Sessions:
             async with self._changing:  # An Attach under way ends first.
                 holder = self._holder
             if holder is not None:
-                await self.detach(holder)
+                await self.release(holder)
             await asyncio.gather(*self._tasks)
         finally:
             for task in self._tasks:  # Some are left if this call was cancelled.
@@ -192,7 +228,9 @@ class Sessions:
         async with self._changing:
             if self._holder is not session:
                 return
-            await self._reset_device()
+            self._device.begin_reset()
+            while not await self._device.reset_done():
+                pass  # A request uses its memory, which stays mapped. Other drivers are refused.
             self._device.detach()
             if self._handovers is not None and session.handover is not None:
                 self._handovers.drop(session.handover)

@@ -142,6 +142,27 @@ BOARD = Board(
                     limits=[0.1],
                 ),
                 Panel(
+                    "Causes of errors",
+                    "Failed requests by cause: the name of a system error, or another word.",
+                    "ops",
+                    [
+                        rate_or_zero(
+                            "virtmesh_blk_failures_total",
+                            "{{device}} {{type}} {{cause}}",
+                            "type, cause",
+                        )
+                    ],
+                    limits=[0.1],
+                ),
+                Panel(
+                    "Trouble with the image",
+                    "The image was deleted, replaced or cut off, or a loop device uses it too.",
+                    "none",
+                    [("virtmesh_blk_image_trouble{$sel}", "{{device}}")],
+                    NUMBER,
+                    names={"0": "none", "1": "see the log"},
+                ),
+                Panel(
                     "Waits for a slot",
                     "Requests that waited in the driver since its queues were full, and how long"
                     " they did on average.",

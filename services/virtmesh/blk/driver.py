@@ -9,12 +9,14 @@ slot, and `completed` gives the slot back.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from virtmesh.blk.block_device import BlockDevice
+from virtmesh.blk.cause import explain
 from virtmesh.blk.limits import read_limits
 from virtmesh.blk.request import SLOTS_MAX, BlkReq, BlkResp, Slot, make_slots
 from virtmesh.drivers.interrupt_mode import InterruptMode
@@ -24,6 +26,7 @@ from virtmesh.telemetry.definitions import LATENCY_BOUNDS, Histogram
 from virtmesh.virtio.queue import VirtQueue
 from virtmesh_common.blk import spec as blk
 from virtmesh_common.blk.errors import BlockIOError, BlockUnsupported
+from virtmesh_common.blk.failure import UNKNOWN
 from virtmesh_common.blk.spec import BlkFeature, RequestType
 from virtmesh_common.errors import QueueUnusable, RingCorrupt, VirtmeshError
 from virtmesh_common.printable import printable
@@ -31,6 +34,8 @@ from virtmesh_common.time_limit import time_limit
 from virtmesh_common.virtio.features import Feature
 
 if TYPE_CHECKING:
+    import grpc.aio
+
     from virtmesh.attach.bus import Bus
     from virtmesh.attach.guest_ram import Ram
     from virtmesh.blk.block_device import Operation
@@ -91,6 +96,8 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         """Seconds from making a request to its completion, without waiting for a slot."""
         self._segment_size = 0
         self._in_flight: dict[tuple[int, int], _InFlight] = {}
+        self._explaining: set[asyncio.Task[None]] = set()
+        """Asks the disk why a request failed."""
 
     @property
     def facts(self) -> list[str]:
@@ -164,10 +171,35 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         try:
             self._take_outcome(done, written)
         except VirtmeshError as error:
-            done.operation.ended(error)
-        else:
-            done.operation.ended()
+            self._failed(done, error)
+            return
+        done.operation.ended()
         self.slots.give(done.slot)
+
+    def _failed(self, done: _InFlight, error: VirtmeshError) -> None:
+        """End a request that failed, after asking the disk for the cause of its operation's end."""
+        operation, channel = done.operation, self.bus.channel
+        is_first = operation.error is None
+        operation.error = operation.error or error  # No more of its requests begin.
+        is_open = error.metadata.get("cause") == UNKNOWN
+        if isinstance(error, BlockIOError) and is_first and is_open and channel is not None:
+            task = asyncio.create_task(self._ask_cause(done, error, channel))
+            self._explaining.add(task)
+            task.add_done_callback(self._explaining.discard)
+            return
+        operation.ended(error)
+        self.slots.give(done.slot)
+
+    async def _ask_cause(
+        self, done: _InFlight, error: BlockIOError, channel: grpc.aio.Channel
+    ) -> None:
+        """End a request that failed, with its cause. Until then its slot is kept."""
+        operation, slot = done.operation, done.slot
+        try:
+            operation.error = await explain(error, channel, done.request, slot.status[0])
+        finally:
+            operation.ended(error)
+            self.slots.give(slot)
 
     def abandon(self, error: VirtmeshError) -> None:
         """Fail every request, in flight or waiting for a slot."""

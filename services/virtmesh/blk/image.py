@@ -1,4 +1,4 @@
-"""The image behind a disk: made when it is missing, and what to do when it can't be used."""
+"""The image behind a disk: made when it is missing, checked before it is opened."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from virtmesh_common.blk.errors import BadSize, ImageDenied, ImageError, ImageLocked, ImageNotFound
+from virtmesh.blk.image_format import find_container, refuse_containers
+from virtmesh.blk.image_users import refuse_loops
+from virtmesh_common.blk.errors import BadSize, ImageDenied, ImageError, ImageNotFound
 from virtmesh_common.blk.spec import SECTOR
 
 if TYPE_CHECKING:
@@ -19,8 +21,7 @@ def create_image(path: Path, size: int, block_size: int = SECTOR) -> bool:
     A file that is there is never touched; a new one that can't get its size is removed.
     Errors: BadSize, ImageError, ImageDenied, ImageNotFound (no such folder).
     """
-    if size <= 0 or size % block_size:
-        raise BadSize(f"{size} bytes is no size for a disk: choose a multiple of {block_size}")
+    check_new_image(path, size, block_size)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
     except FileExistsError:
@@ -41,6 +42,14 @@ def create_image(path: Path, size: int, block_size: int = SECTOR) -> bool:
     return True
 
 
+def check_new_image(path: Path, size: int, block_size: int) -> None:
+    """Check what can be said of a new image before it is made. Errors: BadSize, ImageNotFound."""
+    if size <= 0 or size % block_size:
+        raise BadSize(f"{size} bytes is no size for a disk: choose a multiple of {block_size}")
+    if not path.parent.is_dir():
+        raise ImageNotFound(f"{path}: no such folder: create {path.parent}")
+
+
 def check_kind(path: Path) -> None:
     """Refuse what is neither a file nor a block device node: opening a pipe would wait for ever.
 
@@ -56,13 +65,38 @@ def check_kind(path: Path) -> None:
         raise ImageError(f"{path}: no image: name a regular file or a block device node")
 
 
+def check_image(path: Path, *, read_only: bool, is_raw: bool) -> None:
+    """Refuse an image that must not be served: no disk, a container, or one that a loop device has.
+
+    `is_raw` is what the owner said of its format. A missing file is not this function's business.
+    Errors: ImageError, NotRaw, ImageLocked.
+    """
+    check_kind(path)
+    if not is_raw:
+        refuse_containers(path)
+    refuse_loops(path, read_only=read_only)
+
+
+def describe_other_size(path: Path, size: int | None) -> str:
+    """Say that an image is not as large as it was to be made; empty if it is, or is missing."""
+    try:
+        about = path.stat()
+    except OSError:
+        return ""
+    if size is None or not stat.S_ISREG(about.st_mode) or about.st_size == size:
+        return ""
+    return (
+        f"{path} has {about.st_size} bytes, not the {size} that the size says, which is for"
+        " an image that is missing: leave the size out to use the image as it is, and change"
+        " its size with `virtmesh blk resize`"
+    )
+
+
 def add_hint(error: ImageError, path: Path, block_size: int) -> ImageError:
     """Return the error in words that say what to do about it."""
     match error:
         case ImageNotFound():
             return ImageNotFound(f"{path}: no such image: create one with --size 64M")
-        case ImageLocked():
-            return ImageLocked(f"{path}: locked by another process: stop it, or use a copy")
         case ImageDenied():
             return ImageDenied(
                 f"{path}: permission denied: give this user read and write access, or use"
@@ -70,6 +104,11 @@ def add_hint(error: ImageError, path: Path, block_size: int) -> ImageError:
             )
         case BadSize() if path.is_file() and path.stat().st_size == 0:
             return BadSize(f"{path}: the image is empty: give it a size with truncate -s 64M")
+        case BadSize() if container := find_container(path):
+            return BadSize(
+                f"{path}: {path.stat().st_size} bytes is not a multiple of {block_size} bytes, and"
+                f" it looks like a {container.name} image: convert it to raw"
+            )
         case BadSize() if path.is_file():
             return BadSize(
                 f"{path}: {path.stat().st_size} bytes is not a multiple of {block_size} bytes:"

@@ -1,12 +1,11 @@
 """The kind `blk`."""
 
 from virtmesh.blk import driver_metrics, metrics
-from virtmesh.blk.check import check
 from virtmesh.blk.dashboard import BOARD
 from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.blk.figures import FIGURES, REQUEST_NAMES
 from virtmesh.blk.kernel_service import BlockDeviceService
-from virtmesh.blk.options import OPTIONS, make
+from virtmesh.blk.options import OPTIONS, RESUME, check, make
 from virtmesh.blk.service import BlockAdmin
 from virtmesh.kinds.record import DeviceKind
 from virtmesh.telemetry.definitions import definitions_in
@@ -16,13 +15,14 @@ KIND = DeviceKind(
     name="blk",
     title="The virtio block device (virtio 1.4, 5.2): configuration and features of a disk.",
     make=make,
-    options=OPTIONS,
     check=check,
+    restart_options=RESUME,
+    options=OPTIONS,
     path_options=frozenset({"image"}),
     virtio_device_id=spec.VIRTIO_ID_BLOCK,
     registers=spec.CONFIG,
     services=(BlockAdmin,),
-    collect=lambda model: metrics.blk_metrics(model.disk),
+    collect=metrics.blk_metrics,
     driver=VirtIOBlk,
     kernel_services=(BlockDeviceService,),
     driver_metrics=driver_metrics.blk_driver_metrics,

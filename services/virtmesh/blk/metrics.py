@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from prometheus_client import Metric
-    from virtmesh_native import BlkDevice
+
+    from virtmesh.blk.model import BlkModel
 
 REQUESTS = counter(
     "virtmesh_blk_requests",
@@ -37,6 +38,19 @@ TRUNCATED = counter(
     "Requests that failed since the image is shorter than the disk: someone cut it off.",
     "requests",
 )
+FAILURES = counter(
+    "virtmesh_blk_failures",
+    "Requests that failed, by cause: the name of an errno such as ENOSPC, or TRUNCATED, WRITES_LOST"
+    " (an earlier flush failed), REFUSED, INTERNAL or OTHER.",
+    "requests",
+    "type",
+    "cause",
+)
+IMAGE_TROUBLE = gauge(
+    "virtmesh_blk_image_trouble",
+    "1 while the image is deleted, replaced, cut off or used by a loop device.",
+    "",
+)
 IN_FLIGHT = gauge("virtmesh_blk_in_flight_requests", "Requests being executed.", "requests")
 CAPACITY = gauge("virtmesh_blk_capacity_bytes", "Capacity of the disk.", "bytes")
 ALLOCATED = gauge("virtmesh_blk_allocated_bytes", "Storage that the image takes.", "bytes")
@@ -46,8 +60,9 @@ WRITE_BACK = gauge("virtmesh_blk_write_back", "1 while writes are volatile until
 OUTCOMES = ("ok", "ioerr", "unsupp")
 
 
-def blk_metrics(disk: BlkDevice) -> Iterable[Metric]:
+def blk_metrics(model: BlkModel) -> Iterable[Metric]:
     """Return the metrics of a disk, read now from its native counters."""
+    disk = model.disk
     stats, latencies = sorted(disk.stats().items()), disk.latencies()
     yield REQUESTS.of(
         ((kind, outcome), count)
@@ -61,6 +76,12 @@ def blk_metrics(disk: BlkDevice) -> Iterable[Metric]:
     yield BYTES.of(((kind,), moved) for kind, (_, _, _, moved, _) in stats)
     yield MALFORMED.one(disk.malformed)
     yield TRUNCATED.one(disk.truncated)
+    yield FAILURES.of(
+        ((kind, cause), count)
+        for kind, causes in sorted(disk.failure_counts().items())
+        for cause, count in causes.items()
+    )
+    yield IMAGE_TROUBLE.one(bool(model.watch.trouble))
     yield IN_FLIGHT.one(disk.in_flight)
     yield CAPACITY.one(disk.capacity)
     yield ALLOCATED.one(disk.allocated)

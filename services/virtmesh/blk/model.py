@@ -10,8 +10,8 @@ Threats and known gaps:
 - A driver can fill the image and wear the storage under it: there are no quotas and no rate limits.
 - Whoever reaches the address of BlockAdminService can resize and lock the disk: it has no
   authentication of its own, so listen on a unix socket or a private network.
-- The image belongs to the device while it is open (it is locked), but another program may ignore
-  the lock; a truncated image then gives I/O errors, not lost writes.
+- The image belongs to the device while it is open: it is locked as QEMU locks images, and by flock.
+  Another program may ignore both; a truncated image then gives I/O errors, not lost writes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh_native import BlkDevice, Interrupt
 
+from virtmesh.blk.image_watch import ImageWatch
 from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, BlkOptions
 from virtmesh_common.blk import spec as blk
 from virtmesh_common.blk.errors import BadSize, BlockReadOnly, WouldShrink
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BlkModel", "BlkOptions"]
 
+FILE_SIZE_MAX = (1 << 63) - 1
+"""Largest size of a file that the system can name, in bytes (off_t)."""
 HEADS, TRACK_SECTORS, CYLINDERS_MAX = 16, 63, 16383
 """The geometry that ATA disks report when they are larger than it can say."""
 PHYSICAL_BLOCK = 4096
@@ -72,12 +75,15 @@ class BlkModel:
             serial=options.serial,
             block_size=options.block_size,
             seg_max=options.seg_max,
+            size_max=options.size_max,
             max_discard_sectors=MAX_DISCARD_SECTORS,
             max_discard_seg=MAX_DISCARD_SEG,
             max_write_zeroes_sectors=MAX_WRITE_ZEROES_SECTORS,
             max_write_zeroes_seg=MAX_WRITE_ZEROES_SEG,
             threads=options.threads,
         )
+        self.watch = ImageWatch(self.disk, options.image, read_only=options.read_only)
+        """Reports failures and trouble with the image, once it is started."""
         self._capacity = self.disk.capacity
         """The capacity as drivers see it: it moves together with the generation (2.5.1)."""
         physical = max(PHYSICAL_BLOCK // options.block_size, 1)
@@ -165,6 +171,15 @@ class BlkModel:
         """Begin to stop a queue."""
         self.disk.request_stop(index)
 
+    def abandon(self, index: int) -> None:
+        """Begin to stop a queue for a reset."""
+        self.disk.abandon(index)
+
+    def stuck(self, index: int) -> str:
+        """Return the request of a queue that is executed longest: type, sector, and since when."""
+        oldest = self.disk.oldest(index)
+        return "{} at sector {}, begun {:.1f} s ago".format(*oldest) if oldest else ""
+
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped."""
         return self.disk.is_stopped(index)
@@ -173,9 +188,9 @@ class BlkModel:
         """Return where a stopped queue goes on; None if it was never served."""
         return self.disk.queue_state(index)
 
-    def join(self, index: int) -> None:
-        """Wait until a queue is stopped."""
-        self.disk.join(index)
+    def join(self, index: int, seconds: float) -> bool:
+        """Wait until a queue is stopped, at most that long; True if it is."""
+        return self.disk.join(index, seconds)
 
     # -- What the owner does (BlockAdminService); these may wait, and run on any thread ----------
 
@@ -185,6 +200,11 @@ class BlkModel:
         Errors: BadSize, WouldShrink, BlockReadOnly, NotResizable, BlockIOError.
         """
         before = self.disk.capacity
+        if capacity > FILE_SIZE_MAX:
+            raise BadSize(
+                f"{capacity} bytes are more than a file can have: choose at most {FILE_SIZE_MAX}",
+                size_bytes=capacity,
+            )
         if capacity == 0 or capacity % self.options.block_size:
             raise BadSize(
                 f"{capacity} bytes is no size for {self.name}: choose a multiple of"
@@ -224,4 +244,6 @@ class BlkModel:
 
     def close(self) -> None:
         """Stop everything and release the image."""
+        self.watch.stop()
         self.disk.close()
+        self.watch.join()

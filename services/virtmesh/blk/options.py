@@ -8,14 +8,21 @@ from typing import Any
 import click
 import structlog
 
-from virtmesh.blk.image import add_hint, check_kind, create_image
+from virtmesh.blk.image import (
+    add_hint,
+    check_image,
+    check_new_image,
+    create_image,
+    describe_other_size,
+)
+from virtmesh.blk.image_format import RAW
 from virtmesh.blk.model import BlkModel
 from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, SEG_MAX, SIZE_MAX, BlkOptions
 from virtmesh.kinds.feature_option import without_option
 from virtmesh.kinds.option_types import Size
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.blk import spec as blk
-from virtmesh_common.blk.errors import ImageError
+from virtmesh_common.blk.errors import BadSize, ImageError, ImageNotFound
 from virtmesh_common.blk.spec import BlkFeature
 
 log = structlog.get_logger(__name__)
@@ -35,6 +42,16 @@ OPTIONS = (
     ),
     click.Option(
         ["--size"], type=Size(), help="Create the image with this size, sparse, if it is missing."
+    ),
+    click.Option(
+        ["--format"],
+        type=click.Choice([RAW]),
+        help="Take the image as raw, even if it looks like a container such as qcow2.",
+    ),
+    click.Option(
+        ["--resume"],
+        is_flag=True,
+        help="This is a restart after a crash: take the image as it is, and never create it.",
     ),
     click.Option(["--read-only"], is_flag=True, help="Refuse writes; open the image read-only."),
     click.Option(["--serial"], default="", help="Identification, at most 20 ASCII characters."),
@@ -118,16 +135,59 @@ def check_options(*, seg_max: int | None, **values: Any) -> BlkOptions:
     return BlkOptions(seg_max=seg_max or min(SEG_MAX, queue_size - 2), **values)
 
 
-def make(name: str, *, size: int | None, **values: Any) -> VirtioMmio:
+RESUME = ("--resume",)
+"""What is added to the options of a disk that is started again after a crash."""
+# ruff: noqa: A002 - format is the name of the option
+
+
+def check(*, size: int | None, format: str | None, resume: bool, **values: Any) -> None:
+    """Check the options of a disk and its image before anything of a machine starts.
+
+    Errors: click.BadParameter; ImageError, also for an image of another size.
+    """
+    del resume
+    options = check_options(**values)
+    if not options.image.exists():
+        if size is None:
+            raise add_hint(ImageNotFound(""), options.image, options.block_size)
+        check_new_image(options.image, size, options.block_size)
+    check_image(options.image, read_only=options.read_only, is_raw=format == RAW)
+    other_size = describe_other_size(options.image, size)
+    if other_size:
+        raise BadSize(other_size)
+
+
+def make(
+    name: str,
+    *,
+    size: int | None = None,
+    format: str | None = None,
+    resume: bool = False,
+    **values: Any,
+) -> VirtioMmio:
     """Make a disk from the options of the command line.
 
+    With `resume` the image was served before, by a service that died: its guest may have written
+    anything to it, and a resize may have changed its size, so it is taken as it is.
     Errors: click.BadParameter for options that make no sense; ImageError, with the mend.
     """
     options = check_options(**values)
-    if size is not None and create_image(options.image, size, options.block_size):
-        log.info("created an image", image=str(options.image), size_bytes=size)
-    check_kind(options.image)
+    image = options.image
+    if resume and not image.exists():
+        raise ImageNotFound(
+            f"{image}: the image is gone, and a restart after a crash makes no new one: put it"
+            " back, or stop the machine and start it anew"
+        )
+    if not resume:
+        if size is not None and create_image(image, size, options.block_size):
+            log.info("created an image", image=str(image), size_bytes=size)
+        other_size = describe_other_size(image, size)
+        if other_size:
+            log.warning("the image has another size", image=str(image), text=other_size)
+    check_image(image, read_only=options.read_only, is_raw=resume or format == RAW)
     try:
-        return VirtioMmio(BlkModel(name, options))
+        model = BlkModel(name, options)
     except ImageError as error:
-        raise add_hint(error, options.image, options.block_size) from error
+        raise add_hint(error, image, options.block_size) from error
+    model.watch.start()
+    return VirtioMmio(model)

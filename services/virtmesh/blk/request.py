@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh.drivers.pool import Pool
 from virtmesh_common.blk.errors import BlockIOError, BlockUnsupported
+from virtmesh_common.blk.failure import UNKNOWN
 from virtmesh_common.blk.spec import RequestStatus, RequestType
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ SLOTS_MAX = 32
 _HEADER = struct.Struct("<IIQ")
 _SEGMENT = struct.Struct("<QII")
 """struct virtio_blk_discard_write_zeroes: sector, num_sectors, flags (5.2.6)."""
+_WITH_RANGES = frozenset({RequestType.VIRTIO_BLK_T_DISCARD, RequestType.VIRTIO_BLK_T_WRITE_ZEROES})
+"""Types whose data are ranges."""
 WRITE_ZEROES_FLAG_UNMAP = 1
 """Bit 0 of its flags, `unmap` (5.2.6)."""
 
@@ -47,6 +50,14 @@ class BlkReq:
     """Memory for the bytes that come from the disk."""
 
     SIZE = _HEADER.size
+
+    @property
+    def first_sector(self) -> int:
+        """The first sector that it is about; a range says it in its data."""
+        if self.out is not None and self.type in _WITH_RANGES:
+            sector: int = _SEGMENT.unpack_from(self.out)[0]
+            return sector
+        return self.sector
 
     def encode(self) -> bytes:
         """Lay the head out for the device."""
@@ -67,11 +78,13 @@ class BlkResp:
         """Raise what the status means. Errors: BlockIOError; BlockUnsupported."""
         if self.status == RequestStatus.VIRTIO_BLK_S_OK:
             return
-        what = f"{request.type.name} at sector {request.sector}"
+        what = f"{request.type.name} at sector {request.first_sector}"
         if self.status == RequestStatus.VIRTIO_BLK_S_UNSUPP:
             raise BlockUnsupported(f"the disk does not support {what}")
         if self.status == RequestStatus.VIRTIO_BLK_S_IOERR:
-            raise BlockIOError(f"the disk failed {what}")
+            raise BlockIOError(
+                f"the disk failed {what}", cause=UNKNOWN, sector=request.first_sector
+            )
         raise BlockIOError(f"the disk answered {what} with the unknown status {self.status}")
 
 

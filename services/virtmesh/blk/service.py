@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from virtmesh_common.api.block.v1 import block_pb2 as pb
 from virtmesh_common.api.block.v1 import block_pb2_grpc
+from virtmesh_common.blk.errors import BlockReadOnly
+from virtmesh_common.blk.failure import RequestFailure
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -47,6 +49,7 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
             image_path=str(model.options.image),
             allocated_bytes=model.disk.allocated,
             config_generation=model.config_generation,
+            image_trouble=model.watch.trouble,
         )
 
     async def Resize(
@@ -90,8 +93,29 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
     ) -> pb.SetReadOnlyResponse:
         """Refuse or take writes from the next request on."""
         del context
+        if self._model.disk.image_read_only and not request.read_only:
+            raise BlockReadOnly(
+                f"{self._model.name} was started read-only: to allow writes, start it without `ro`"
+                " (--read-only, in a machine file read-only)",
+                image="read-only",
+            )
         self._model.disk.read_only = request.read_only
         return pb.SetReadOnlyResponse()
+
+    async def ListFailures(
+        self, request: pb.ListFailuresRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ListFailuresResponse:
+        """Return the last failed requests, oldest first."""
+        del context
+        failures = (RequestFailure(*values) for values in self._model.disk.failures(0))
+        only = request.status_address if request.HasField("status_address") else None
+        return pb.ListFailuresResponse(
+            failures=[
+                pb.RequestFailure(**vars(one))
+                for one in failures
+                if only is None or one.status_address == only
+            ]
+        )
 
     async def GetStats(
         self, request: pb.GetStatsRequest, context: grpc.aio.ServicerContext[Any, Any]

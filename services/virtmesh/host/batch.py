@@ -1,4 +1,8 @@
-"""Execute batches of register accesses in order (virtmesh.register.v1.RegisterService.Access)."""
+"""Execute batches of register accesses in order (virtmesh.register.v1.RegisterService.Access).
+
+A write that begins a reset, or the stop of a queue, is answered when that is complete. Until then
+the batch waits, for a bounded time, and everybody else goes on.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from virtmesh.mmio.device import BurstDevice
 from virtmesh_common.errors import BadWidth, RegisterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from virtmesh.mmio.device import Device
 
@@ -32,6 +36,14 @@ class BatchResult:
     """Number of executed writes."""
     error: RegisterError | None = None
     """The error of the access that was refused and ended the batch."""
+    waiting: bool = False
+    """The last access began a reset, or the stop of a queue, and it is not complete."""
+
+    def extend(self, rest: BatchResult) -> None:
+        """Add the result of the rest of the batch."""
+        self.values += rest.values
+        self.writes += rest.writes
+        self.error, self.waiting = rest.error, rest.waiting
 
 
 class BatchExecutor:
@@ -41,10 +53,29 @@ class BatchExecutor:
         self._device = device
         self._burst = device if isinstance(device, BurstDevice) else None
 
+    async def execute_waiting(
+        self,
+        offsets: Sequence[int],
+        ops: Sequence[int],
+        values: Sequence[int],
+        check: Callable[[], object],
+    ) -> BatchResult:
+        """Like `execute`, but wait for each reset that an access begins, at most RESET_SECONDS.
+
+        `check` raises, after a wait, what ends the batch: its driver may have lost the device.
+        """
+        done = self.execute(offsets, ops, values)
+        while done.waiting:
+            await self._device.reset_done()
+            check()
+            start = len(done.values)
+            done.extend(self.execute(offsets[start:], ops[start:], values[start:]))
+        return done
+
     def execute(
         self, offsets: Sequence[int], ops: Sequence[int], values: Sequence[int]
     ) -> BatchResult:
-        """Execute a batch until an access is refused or a guard does not match.
+        """Execute a batch until an access is refused, begins a wait, or is a guard not met.
 
         The columns `offsets`, `ops` and `values` have the same length.
         """
@@ -59,16 +90,17 @@ class BatchExecutor:
         return done
 
     def _one_by_one(self, accesses: Iterable[tuple[int, int, int]], done: BatchResult) -> bool:
-        """Execute accesses (offset, op, value). Returns False if a guard did not match."""
+        """Execute accesses (offset, op, value). Returns False if one says not to go on."""
         return all(self._one(*access, done) for access in accesses)
 
     def _one(self, offset: int, op: int, value: int, done: BatchResult) -> bool:
-        """Execute an access. Returns False for a guard that does not match."""
+        """Execute an access. Returns False for a guard not met, and where the batch has to wait."""
         if op & WRITE:
             self._device.write(offset, op ^ WRITE, value)
             done.writes += 1
             done.values.append(0)
-            return True
+            done.waiting = self._device.settling
+            return not done.waiting
         if op & GUARD:
             done.values.append(read := self._read_guarding(offset, op ^ GUARD))
             return read & value >> 32 == value & 0xFFFF_FFFF

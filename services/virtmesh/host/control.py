@@ -96,8 +96,7 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
     ) -> pb.ResetResponse:
         """Reset the device, and wait until it is done."""
         self._sessions.check(session_of(context))
-        self._device.begin_reset()
-        await self._device.reset_done()
+        await self._sessions.reset()
         return pb.ResetResponse()
 
     async def GetStatus(

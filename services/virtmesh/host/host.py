@@ -42,8 +42,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-DRAIN_SECONDS = 30.0
-"""How long requests that are being executed may take to finish once the service stops."""
+DRAIN_SECONDS = 1.5
+"""How long a read or write that is stuck in the storage is waited for once the service stops.
+
+Longer than an Attach under way takes (RESET_SECONDS).
+"""
 SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
     for module, name in (

@@ -100,7 +100,13 @@ class Kinds(click.Group):
             kind = find_kind(cmd_name)
         except BadMachine as error:
             return Broken(cmd_name, str(error))
-        return kind_command(kind)
+        return click.Command(
+            cmd_name,
+            params=[*COMMON, *kind.options],
+            callback=serve(kind),
+            short_help=kind.title,
+            help=kind.title,
+        )
 
 
 class Broken(click.Command):
@@ -113,23 +119,6 @@ class Broken(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse. Errors: ClickException."""
         raise click.ClickException(self.why)
-
-
-def kind_command(kind: DeviceKind) -> click.Command:
-    """Make the command of a kind."""
-    return click.Command(
-        kind.name,
-        params=[*COMMON, *kind.options],
-        callback=serve(kind),
-        short_help=kind.title,
-        help=kind.title,
-    )
-
-
-def split_common(options: dict[str, Any]) -> dict[str, Any]:
-    """Return those of a command's options that are the kind's own."""
-    common = {one.name for one in COMMON}
-    return {name: value for name, value in options.items() if name not in common}
 
 
 def serve(kind: DeviceKind) -> Callable[..., None]:

@@ -64,6 +64,8 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
             self._counters.mmio_errors += 1
             self._recorder.refused(offset, op, request.value, error)
             raise
+        if self._device.settling:
+            await self._device.reset_done()
         self._counters.mmio_writes += 1
         self._recorder.executed(begun, [offset], [op], [request.value], [0])
         return pb.WriteResponse()
@@ -73,7 +75,11 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
         request_iterator: object,
         context: grpc.aio.ServicerContext[pb.AccessRequest, pb.AccessResponse],
     ) -> None:
-        """Execute batches in order. Each is atomic: the event loop does nothing else meanwhile."""
+        """Execute batches in order.
+
+        Each is atomic, since the event loop does nothing else meanwhile, up to a write that begins
+        a reset: others go on until that is complete.
+        """
         session_id = session_of(context)
         session = self._sessions.check(session_id)
         if session is None:
@@ -99,10 +105,16 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
         """Execute and answer batches until the client half-closes the stream."""
         while isinstance(request := await context.read(), pb.AccessRequest):
             self._sessions.check(session_id)
-            await context.write(self._execute(request))
+            await context.write(await self._execute(request, session_id))
 
-    def _execute(self, request: pb.AccessRequest) -> pb.AccessResponse:
-        """Execute one batch. Errors: BadStream for columns of different or too large lengths."""
+    async def _execute(
+        self, request: pb.AccessRequest, session_id: str | None
+    ) -> pb.AccessResponse:
+        """Execute one batch.
+
+        Errors: BadStream for columns of different or too large lengths; NotAttached when the
+        session ends during a reset.
+        """
         count = len(request.offsets)
         if count > BATCH_LIMIT or count != len(request.ops) or count != len(request.values):
             raise BadStream(
@@ -112,7 +124,9 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
         # Make lists: each column is read twice, and reading one of protobuf costs four times more.
         offsets, ops, values = list(request.offsets), list(request.ops), list(request.values)
         begun = self._recorder.now()
-        done = self._executor.execute(offsets, ops, values)
+        done = await self._executor.execute_waiting(
+            offsets, ops, values, lambda: self._sessions.check(session_id)
+        )
         self._recorder.executed(begun, offsets, ops, values, done.values)
         counters = self._counters
         counters.mmio_messages += 1

@@ -121,6 +121,11 @@ class Injection:
         return len(self._waiting)
 
     @property
+    def keys_held(self) -> list[int]:
+        """Codes of the keys that are held, ascending."""
+        return self._held_keys.keys
+
+    @property
     def events_waiting(self) -> int:
         """Events of those packets, with those that are delivered already."""
         return self._events_waiting

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from virtmesh.kernel.device import LOOK_TIMEOUT_S
 from virtmesh_common.api.kernel.v1 import kernel_pb2 as pb
 from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
 
@@ -37,14 +38,16 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
     def _describe(self, device: MachineDevice) -> pb.Device:
         """Describe one device."""
         node = device.node
+        state = "SILENT" if device.silent else device.state.name
+        silence = f"does not answer within {LOOK_TIMEOUT_S:g} s: its service is stopped or busy"
         return pb.Device(
             name=node.name,
             compatible=node.compatible[0] if node.compatible else "",
             mmio_address=node.address,
             irq=node.irq,
             virtio_device_id=device.device_id,
-            state=pb.ProbeState.Value(f"PROBE_STATE_{device.state.name}"),
-            detail=device.detail,
+            state=pb.ProbeState.Value(f"PROBE_STATE_{state}"),
+            detail=silence if device.silent else device.detail,
             driver=device.driver_name,
             features=device.features,
             doorbell=device.doorbell,

@@ -73,6 +73,7 @@ class Child:
             self._log_start = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 *self.command.argv,
+                *(self.command.restart_options if again else ()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

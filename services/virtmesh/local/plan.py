@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from virtmesh import machine as machine_file
-from virtmesh.local.checks import check_machine
+from virtmesh.kinds import find_kind
+from virtmesh.local.checks import check_files, check_ports
+from virtmesh.local.device_options import check_options
 from virtmesh.local.module_process import module_argv
 from virtmesh_common.channel import UNIX_PATH_LIMIT
 from virtmesh_common.errors import BadMachine
@@ -39,6 +41,8 @@ class Command:
     argv: tuple[str, ...]
     address: str
     metrics: str = ""
+    restart_options: tuple[str, ...] = ()
+    """Added when it is started again after it died."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,14 @@ class Plan:
 
 
 def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
-    """Plan the machine of a machine file. Errors: BadMachine."""
+    """Plan the machine of a machine file.
+
+    Errors: BadMachine, also for options that a device does not take; those of `DeviceKind.check`.
+    """
     check_host()
     machine = machine_file.load(file).resolve(run_dir)
     taken: set[int] = set()
     devices = tuple(_device(entry, taken) for entry in machine.devices)
-    check_machine(machine)
     metrics = pick_port(machine.kernel.metrics or "", taken)
     options = ["--machine", str(file), "--run-dir", str(run_dir)]
     for address in machine.kernel.listen:
@@ -71,6 +77,10 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
         options += ["--metrics", metrics]
     argv = module_argv("virtmesh.kernel.main", *options)
     kernel = Command("kernel", "kernel", argv, machine.kernel.listen[0], metrics)
+    for entry in machine.devices:
+        check_options(entry)
+    check_files(machine)
+    check_ports(machine)
     return Plan(name or machine.name, run_dir, devices, kernel)
 
 
@@ -111,4 +121,5 @@ def _device(entry: machine_file.DeviceEntry, taken: set[int]) -> Command:
     metrics = pick_port(entry.metrics or "", taken)
     entry = replace(entry, metrics=metrics or None)
     argv = module_argv("virtmesh.host.main", *entry.arguments())
-    return Command(entry.name, entry.kind, argv, entry.endpoint, metrics)
+    again = tuple(find_kind(entry.kind).restart_options)
+    return Command(entry.name, entry.kind, argv, entry.endpoint, metrics, again)

@@ -80,6 +80,11 @@ class DeviceEntry:
         for key, value in places.items():
             if value is not None:
                 arguments += [f"--{key}", value]
+        return [*arguments, *self.option_arguments()]
+
+    def option_arguments(self) -> list[str]:
+        """Return those of them that are options of the kind."""
+        arguments: list[str] = []
         for key, option in self.options.items():
             if isinstance(option, bool):
                 arguments += [f"--{key}"] if option else []

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from virtmesh_common.registers import Register
 
 
+RESET_SECONDS = 1.0
+"""How long a caller waits for a reset: for a read or write that is stuck in the storage."""
+
+
 @dataclass(frozen=True)
 class Description:
     """What a device is; it never changes while the service runs (DescribeResponse)."""
@@ -119,10 +123,21 @@ class Device(Protocol):
         """Take a driver's memory and doorbells. Errors: BadDoorbell."""
 
     def begin_reset(self) -> None:
-        """Begin a reset: no more requests are taken, those being executed finish."""
+        """Begin a reset: no more requests are taken, and those that were not begun are dropped.
 
-    async def reset_done(self) -> None:
-        """Wait until the reset that was begun is complete."""
+        Reads and writes that were begun finish, and flushes are not waited for.
+        """
+
+    @property
+    def settling(self) -> bool:
+        """True while a reset, or the stop of a queue, has begun and is not complete."""
+
+    @property
+    def stuck(self) -> str:
+        """The request that a reset waits for, in words; empty without one."""
+
+    async def reset_done(self, seconds: float = RESET_SECONDS) -> bool:
+        """Wait until the device is not `settling`, at most that long. Returns whether it is not."""
 
     def detach(self) -> None:
         """Forget the driver's memory and doorbells; the device is reset by then."""

@@ -22,6 +22,7 @@ from virtmesh_common import api
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from google.protobuf.descriptor import ServiceDescriptor
     from prometheus_client import Metric
 
 METHOD = ("grpc_type", "grpc_service", "grpc_method")
@@ -95,15 +96,28 @@ class CallCounts:
 
 
 @cache
-def known_methods() -> dict[str, tuple[str, str, str]]:
-    """Return the labels of every method in the contracts of this build, by full name."""
+def contract_services() -> tuple[ServiceDescriptor, ...]:
+    """Return every service in the contracts of this build."""
     names = (module.name for module in pkgutil.walk_packages(api.__path__, f"{api.__name__}."))
     modules = [importlib.import_module(name) for name in names if name.endswith("_pb2")]
-    services = [
+    return tuple(
+        service for module in modules for service in module.DESCRIPTOR.services_by_name.values()
+    )
+
+
+def _standard_services() -> tuple[ServiceDescriptor, ...]:
+    """Return the services of gRPC that every server has."""
+    return tuple(
         service
-        for module in (*modules, health_pb2, reflection_pb2)
+        for module in (health_pb2, reflection_pb2)
         for service in module.DESCRIPTOR.services_by_name.values()
-    ]
+    )
+
+
+@cache
+def known_methods() -> dict[str, tuple[str, str, str]]:
+    """Return the labels of every method in the contracts of this build, by full name."""
+    services = (*contract_services(), *_standard_services())
     return {
         f"/{service.full_name}/{method.name}": (
             _type_of(client=method.client_streaming, server=method.server_streaming),

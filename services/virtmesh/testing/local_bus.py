@@ -76,7 +76,7 @@ class LocalBus(Bus):
                 f"{len(batch)} accesses do not fit into a batch: send at most {BATCH_LIMIT}"
             )
         self.check()
-        done = self._executor.execute(*columns(batch))
+        done = await self._executor.execute_waiting(*columns(batch), self.check)
         for one, value in zip(batch, done.values, strict=False):
             write = one.value is not None
             self.trace.append(one if write else Access(one.offset, one.width, value))
@@ -107,7 +107,8 @@ class LocalBus(Bus):
             loop.remove_reader(self._readers.pop())
         self._device.interrupt.observed = False
         self._device.begin_reset()
-        await self._device.reset_done()
+        while not await self._device.reset_done():
+            pass  # A request uses the memory.
         self._device.detach()
         self._doorbells.close()
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh_native import Interrupt
 
-from virtmesh.mmio.device import Description, DeviceCounters, DeviceState
+from virtmesh.mmio.device import RESET_SECONDS, Description, DeviceCounters, DeviceState
 from virtmesh.mmio.reserved_bits import ReservedBits
 from virtmesh.uart.chip.chip import Chip
 from virtmesh.uart.chip.clock import Timeline
@@ -141,8 +141,13 @@ class UartDevice:
         self.line.reset()
         self.interrupt.recorder.record(trace_pb2.EVENT_KIND_RESET)
 
-    async def reset_done(self) -> None:
-        """Return: the reset is complete."""
+    settling = False
+    """A reset takes no time."""
+    stuck = ""
+
+    async def reset_done(self, seconds: float = RESET_SECONDS) -> bool:
+        """Return True: the reset is complete."""
+        return True
 
     def detach(self) -> None:
         """Forget the driver."""

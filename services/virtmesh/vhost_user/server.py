@@ -139,7 +139,7 @@ class VhostUserServer:
             await asyncio.wait([talk])
             session.streams.discard(talk)
         finally:
-            await self._sessions.detach(session)
+            await self._sessions.release(session)
             self._device.set_state_source(None)
             if front_end is not None:
                 front_end.close()

@@ -13,9 +13,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
 from virtmesh_native import QueueConfig, RingState
 
 from virtmesh.attach.server import check_eventfd
+from virtmesh.mmio.device import RESET_SECONDS
 from virtmesh.vhost_user.framing import close_quietly
 from virtmesh.vhost_user.messages import SIZE_MAX
 from virtmesh_common.errors import (
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from virtmesh.vhost_user.memory import GuestRegions
     from virtmesh.vhost_user.messages import VringAddress
     from virtmesh.virtio.device import VirtioDevice
+
+log = structlog.get_logger(__name__)
 
 RingAreas = tuple["GuestMemory", int, int, int]
 """Guest memory of a ring, and the guest addresses of its descriptor, driver and device area."""
@@ -190,7 +194,13 @@ class Vrings:
         await asyncio.gather(*(self.enable(ring.index, on=False) for ring in self._rings))
 
     async def reset(self) -> None:
-        """Stop and disable every ring. Each starts from the beginning afterwards."""
+        """Stop and disable every ring. Each starts from the beginning afterwards.
+
+        Chains that were not begun, and flushes, are dropped.
+        """
+        for ring in self._rings:
+            if ring.served:
+                self._model.abandon(ring.index)
         await self.disable_all()
         for ring in self._rings:
             await self.stop(ring.index)
@@ -304,11 +314,23 @@ class Vrings:
         if not ring.served:
             return
         self._model.request_stop(ring.index)
-        if not self._model.is_stopped(ring.index):
-            await asyncio.to_thread(self._model.join, ring.index)
+        await self._until_stopped(ring)
         state = self._model.queue_state(ring.index)
         ring.base = None if state is None else state.vring_base
         ring.served = False
+
+    async def _until_stopped(self, ring: Vring) -> None:
+        """Wait until the model has stopped a ring. The log names the request that it waits for."""
+        told = False
+        while not self._model.is_stopped(ring.index):
+            joined = await asyncio.to_thread(self._model.join, ring.index, RESET_SECONDS)
+            if not joined and not told:
+                told = True
+                log.warning(
+                    "a ring waits for a request before it stops",
+                    ring=ring.index,
+                    request=self._model.stuck(ring.index),
+                )
 
     def _poll_rings(self) -> None:
         """Notify the model of the rings that have no kick eventfd."""

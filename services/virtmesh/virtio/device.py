@@ -107,6 +107,16 @@ class VirtioDevice(Protocol):
     def request_stop(self, index: int) -> None:
         """Begin to stop a queue: no more chains are taken; requests being executed finish."""
 
+    def abandon(self, index: int) -> None:
+        """Begin to stop a queue for a reset: no more chains are taken.
+
+        Chains that were not begun, and flushes, are dropped. Others that were begun finish. Once
+        the queue is stopped, nothing accesses guest memory.
+        """
+
+    def stuck(self, index: int) -> str:
+        """Return the request of a queue that is executed longest, in words; empty without one."""
+
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped, or never was served."""
 
@@ -116,8 +126,11 @@ class VirtioDevice(Protocol):
         None: it was never served.
         """
 
-    def join(self, index: int) -> None:
-        """Wait until a queue whose stop was requested is stopped. Any thread may wait."""
+    def join(self, index: int, seconds: float) -> bool:
+        """Wait until a queue whose stop was begun is stopped, at most that long; True if it is.
+
+        Any thread may wait.
+        """
 
     def reset(self) -> None:
         """Return to the state before `negotiate`; every queue is stopped by then."""

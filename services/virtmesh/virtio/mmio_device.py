@@ -2,7 +2,8 @@
 
 The register table and the order of initialisation are in virtmesh_common.virtio (mmio, status), the
 registers of queues in mmio_queues. Beginning a reset does not wait: Status shows its old value
-until the model has stopped every queue, then 0.
+until the model has stopped every queue, then 0. Whoever answers the write waits for that, for a
+bounded time (`reset_done`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from virtmesh.mmio.device import Description, DeviceCounters, DeviceState
+from virtmesh.mmio.device import RESET_SECONDS, Description, DeviceCounters, DeviceState
 from virtmesh.mmio.register_file import RegisterFile
 from virtmesh.mmio.reserved_bits import ReservedBits
 from virtmesh.virtio.device import VIRTIO_VENDOR_ID, SharedMemory
@@ -50,6 +51,10 @@ class VirtioMmio:
         self._active: Active | None = None
         self._status = Status(0)
         self._resetting = False
+        self._joining: asyncio.Future[bool] | None = None
+        """A thread that waits for queues to stop."""
+        self._stuck_told = False
+        """The log names the request that this reset waits for."""
         self._offered = self._features_to_offer()
         self._accepted = 0
         self._device_features_sel = 0
@@ -184,18 +189,51 @@ class VirtioMmio:
         self._attachment = attachment
 
     def begin_reset(self) -> None:
-        """Begin a reset: no more chains are popped, requests being executed finish."""
+        """Begin a reset: no more chains are popped, and those that were not begun are dropped."""
         self._resets += 1
         if not self._resetting:
             self._resetting = True
-            self._queues.request_stop()
+            self._queues.abandon()
         self._settle()
 
-    async def reset_done(self) -> None:
-        """Wait until the reset that was begun is complete."""
-        while self._resetting:
-            await asyncio.to_thread(self._queues.join)
+    @property
+    def settling(self) -> bool:
+        """True while a reset, or the stop of a queue, has begun and is not complete."""
+        return self._resetting or self._queues.stopping
+
+    @property
+    def stuck(self) -> str:
+        """The request that a reset waits for, in words."""
+        return self._queues.stuck
+
+    async def reset_done(self, seconds: float = RESET_SECONDS) -> bool:
+        """Wait until the device is not `settling`, at most that long. Returns whether it is not.
+
+        The log names the request that is waited for in vain, once for each reset.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while self.settling:
+            left = end - loop.time()
+            if left <= 0:
+                self._tell_stuck()
+                return False
+            # One thread waits for all callers, and never for longer than one of them would.
+            if self._joining is None or self._joining.done():
+                self._joining = loop.run_in_executor(None, self._queues.join, RESET_SECONDS)
+            await asyncio.wait([self._joining], timeout=left)
             self._settle()
+        return True
+
+    def _tell_stuck(self) -> None:
+        """Log which request a reset waits for."""
+        if not self._stuck_told:
+            self._stuck_told = True
+            log.warning(
+                "a reset waits for a request that is stuck in the storage",
+                device=self._model.name,
+                request=self.stuck,
+            )
 
     def detach(self) -> None:
         """Drop the driver's memory and eventfds. The device must be reset."""
@@ -281,8 +319,10 @@ class VirtioMmio:
         self._accepted = self._accepted & ~(_WORD << shift) | value << shift
 
     def _settle(self) -> None:
-        """Complete a reset, if one was begun and every queue has stopped (2.4.1)."""
+        """Complete what was begun and has stopped: stops of queues, a reset (2.4.1)."""
+        self._queues.settle()
         if not self._resetting or not self._queues.stopped:
+            self._stuck_told = self._stuck_told and self.settling
             return
         self._queues.clear()
         self._model.reset()
@@ -291,7 +331,7 @@ class VirtioMmio:
         self._accepted = 0
         self._device_features_sel = self._driver_features_sel = self._shm_sel = 0
         self._status = Status(0)
-        self._resetting = False
+        self._resetting = self._stuck_told = False
 
     def _refuse_while_resetting(self, name: str) -> None:
         """Refuse a write during a reset. Errors: DriverViolation."""

@@ -7,6 +7,7 @@ access the queue, which it must not do while QueueReady is 0 (4.2.2.1).
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -141,22 +142,42 @@ class MmioQueues:
         recorder.record(trace_pb2.EVENT_KIND_NOTIFY, detail=way, queue=index)
         self._model.kick(index)
 
-    def request_stop(self) -> None:
+    def abandon(self) -> None:
         """Begin to stop all queues, for a reset of the device."""
         self._closing = True
         self._live = False
         for queue in self._queues:
-            self._model.request_stop(queue.index)
+            self._model.abandon(queue.index)
 
     @property
     def stopped(self) -> bool:
         """True when no queue is served any more."""
         return all(self._model.is_stopped(queue.index) for queue in self._queues)
 
-    def join(self) -> None:
-        """Wait until the queues that were asked to stop have stopped. Any thread may wait."""
+    @property
+    def stopping(self) -> bool:
+        """True while the stop of a single queue is under way."""
+        return any(queue.stopping for queue in self._queues)
+
+    @property
+    def stuck(self) -> str:
+        """The request that a stop waits for, in words; empty without one."""
+        waiting = [queue.index for queue in self._queues if self._closing or queue.stopping]
+        return next(filter(None, map(self._model.stuck, waiting)), "")
+
+    def join(self, seconds: float) -> bool:
+        """Wait until the queues that were asked to stop have stopped; True if they have, in time.
+
+        Any thread may wait.
+        """
+        waiting = [queue.index for queue in self._queues if self._closing or queue.stopping]
+        end = time.monotonic() + seconds
+        return all(self._model.join(index, max(end - time.monotonic(), 0)) for index in waiting)
+
+    def settle(self) -> None:
+        """Complete the stop of each queue that the model has stopped."""
         for queue in self._queues:
-            self._model.join(queue.index)
+            self._complete(queue)
 
     def clear(self) -> None:
         """Return to the state after a reset."""
@@ -174,12 +195,18 @@ class MmioQueues:
     def _settled(self) -> MmioQueue | None:
         """The selected queue, with its stop completed if the model has stopped it."""
         queue = self._selected
-        if queue and queue.stopping and not self._closing and self._model.is_stopped(queue.index):
-            if queue.resetting:
-                self._queues[queue.index] = MmioQueue(queue.index, queue.size_max)  # 2.6.1.1.1
-            else:
-                queue.ready, queue.stopping = None, False
+        if queue is not None:
+            self._complete(queue)
         return self._selected
+
+    def _complete(self, queue: MmioQueue) -> None:
+        """Complete the stop of a queue, if the model has stopped it."""
+        if not queue.stopping or self._closing or not self._model.is_stopped(queue.index):
+            return
+        if queue.resetting:
+            self._queues[queue.index] = MmioQueue(queue.index, queue.size_max)  # 2.6.1.1.1
+        else:
+            queue.ready, queue.stopping = None, False
 
     def _select(self, value: int) -> None:
         """Select a queue. QueueSizeMax reads 0 if it does not exist."""
@@ -264,7 +291,8 @@ class MmioQueues:
     def _stop(self, queue: MmioQueue) -> None:
         """Begin to stop a queue. QueueReady and QueueReset show when it is complete."""
         queue.stopping = True
-        self._model.request_stop(queue.index)
+        self._model.abandon(queue.index)
+        self._complete(queue)
 
     def _make_ready(self, queue: MmioQueue, active: Active) -> ReadyQueue:
         """Check the registers of a queue. Errors: DriverViolation if it can't work."""

@@ -180,6 +180,14 @@ class QueueDevice(ABC):
         self._states[index] = queue.state
         self._end(queue)
 
+    def abandon(self, index: int) -> None:
+        """Stop a queue for a reset: as any other stop."""
+        self.request_stop(index)
+
+    def stuck(self, index: int) -> str:
+        """Return nothing: no request waits for anything while it is executed."""
+        return ""
+
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped, or never was served."""
         return index not in self._queues
@@ -188,8 +196,9 @@ class QueueDevice(ABC):
         """Return where a stopped queue goes on; None if it was never served."""
         return self._states.get(index)
 
-    def join(self, index: int) -> None:
-        """Do nothing: a queue stops at once."""
+    def join(self, index: int, seconds: float) -> bool:
+        """Return True: a queue stops at once."""
+        return True
 
     def _kicked(self, index: int, kick: int) -> None:
         """Hear a queue's eventfd."""

@@ -127,10 +127,10 @@ async def test_a_detach_whose_caller_gives_up_is_completed(
     begun, go_on = asyncio.Event(), asyncio.Event()
     reset_done = device.reset_done
 
-    async def held() -> None:
+    async def held() -> bool:
         begun.set()
         await go_on.wait()
-        await reset_done()
+        return await reset_done()
 
     async with served.attached() as driver:
         await driver.bring_up(PLAIN)
@@ -155,9 +155,9 @@ async def test_a_drain_that_is_given_up_leaves_nothing_behind(
     """What waits for the requests of a driver ends with the service."""
     begun = asyncio.Event()
 
-    async def held() -> None:
+    async def held() -> bool:
         begun.set()
-        await asyncio.Event().wait()
+        return await asyncio.Event().wait()
 
     monkeypatch.setattr(host, "DRAIN_SECONDS", 0.05)
     address, handover = f"unix:{tmp_path / 'own.sock'}", tmp_path / "own.handover"

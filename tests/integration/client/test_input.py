@@ -82,7 +82,7 @@ def test_both_faces_have_the_same_methods(one: type, other: type) -> None:
 def test_every_character_of_a_layout_reaches_the_driver(machine: Machine, layout: str) -> None:
     """Typed through client, kernel and device, decoded from what the driver received."""
     with machine.input("keyboard") as keyboard, keyboard.watch(seconds=60) as watch:
-        letters = Layout(layout, keys=keyboard.info().capabilities[1]).strokes
+        letters = Layout(layout, keyboard=keyboard.info().keyboard).strokes
         text = "".join(letter for letter in letters if letter.isprintable())
         typed = keyboard.type(text, layout=layout, wait="delivered")
         received = take(watch, 2 * typed.packets)

@@ -193,7 +193,7 @@ def test_a_locked_image(image: Path) -> None:
     """Two devices never write to one image."""
     with image.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ImageLocked, match="locked by another process"):
+        with pytest.raises(ImageLocked, match="in use by python"):
             make_disk(image)
 
 

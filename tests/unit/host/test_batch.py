@@ -43,6 +43,8 @@ def guard(register: Register, mask: int, expected: int, width: int = 1) -> tuple
 class Fifo:
     """A device with a FIFO behind one offset; reading an empty one brings 0."""
 
+    settling = False
+
     def __init__(self, numbers: Sequence[int] = ()) -> None:
         self.numbers = list(numbers)
         self.registers = RegisterFile(

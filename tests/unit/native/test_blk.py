@@ -156,7 +156,7 @@ def test_a_broken_ring_is_a_fault_and_stops_the_queue(rig: NativeRig) -> None:
     rig.memory.write(BASE + 0x1002, b"\xff\xff")
     os.eventfd_write(rig.kick, 1)
     assert is_readable(config_call, WAIT_SECONDS)
-    rig.disk.join(0)
+    assert rig.disk.join(0, WAIT_SECONDS)
     assert (rig.interrupt.fault or "").startswith("queue 0: ")
     os.close(config_call)
 
@@ -166,7 +166,7 @@ def test_joining_releases_the_gil(rig: NativeRig) -> None:
     joined = threading.Event()
 
     def join() -> None:
-        rig.disk.join(0)
+        assert rig.disk.join(0, WAIT_SECONDS)
         joined.set()
 
     thread = threading.Thread(target=join)
@@ -182,7 +182,7 @@ def test_a_stopped_queue_starts_again_and_a_running_one_does_not(rig: NativeRig)
     with pytest.raises(ValueError, match="not stopped"):
         rig.start()
     rig.disk.request_stop(0)
-    rig.disk.join(0)
+    assert rig.disk.join(0, WAIT_SECONDS)
     rig.start()
 
 
@@ -203,13 +203,13 @@ def test_a_queue_that_never_ran_is_stopped(rig: NativeRig) -> None:
     """And everything one can do to it does nothing."""
     rig.disk.kick(9)
     rig.disk.request_stop(9)
-    rig.disk.join(9)
+    assert rig.disk.join(9, WAIT_SECONDS)
     assert rig.disk.is_stopped(9)
 
 
 def test_closing_stops_the_queues_and_releases_the_image(rig: NativeRig, image: Path) -> None:
     """A second disk can have it then; the closed one says that it is closed."""
-    with pytest.raises(ImageLocked, match="locked by another process"):
+    with pytest.raises(ImageLocked, match="in use by python"):
         BlkDevice(str(image))
     rig.disk.close()
     rig.disk.close()

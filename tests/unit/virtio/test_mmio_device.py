@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from enum import IntFlag
 
 import pytest
+from structlog.testing import capture_logs
 from virtmesh_native import GuestMemory, Interrupt, QueueConfig
 
 from virtmesh.attach.client import AttachmentEventfds
@@ -89,6 +90,13 @@ class StubbornModel:
     def request_stop(self, index: int) -> None:
         """Hold on to the queue."""
 
+    def abandon(self, index: int) -> None:
+        """Hold on to the queue."""
+
+    def stuck(self, index: int) -> str:
+        """Name what the queue is held for."""
+        return f"IN at sector 7 of queue {index}" if index in self.running else ""
+
     def is_stopped(self, index: int) -> bool:
         """Say whether the queue is held."""
         return index not in self.running
@@ -96,9 +104,9 @@ class StubbornModel:
     def queue_state(self, index: int) -> None:
         """Say that it begins anew."""
 
-    def join(self, index: int) -> None:
+    def join(self, index: int, seconds: float) -> bool:
         """Wait for `let_go`."""
-        assert index not in self.running or self._let_go.wait(10)
+        return index not in self.running or self._let_go.wait(seconds)
 
     def reset(self) -> None:
         """Count it."""
@@ -163,8 +171,22 @@ async def test_reset_done_waits_for_the_queues(bench: Rig) -> None:
     assert await bench.driver.get(mmio.STATUS) == LIVE
     assert not waiter.done()
     bench.model.let_go()
-    await waiter
+    assert await waiter
     assert bench.device.state.device_status == 0
+
+
+async def test_a_reset_that_does_not_end_is_waited_for_in_vain(bench: Rig) -> None:
+    """Status stays as it was, and the log names the request, once for each reset."""
+    await bench.driver.bring_up(FEATURES)
+    bench.device.begin_reset()
+    with capture_logs() as lines:
+        assert not await bench.device.reset_done(0.01)
+        assert not await bench.device.reset_done(0.01)
+    assert await bench.driver.get(mmio.STATUS) == LIVE
+    assert [line["request"] for line in lines] == ["IN at sector 7 of queue 0"]
+    bench.model.let_go()
+    assert await bench.device.reset_done()
+    assert await bench.driver.get(mmio.STATUS) == 0
 
 
 async def test_queue_reset_reads_1_while_it_lasts(bench: Rig) -> None:

@@ -56,6 +56,7 @@ def info(settings: Settings, device: str) -> None:
             ("queues", disk.queues),
             ("largest request", spell_size(disk.request_size_max_bytes)),
             ("image", f"{disk.image.path} ({allocated} allocated)"),
+            *([("image trouble", disk.image.trouble)] if disk.image.trouble else []),
             ("config generation", disk.image.config_generation),
             ("features", "\n".join(disk.features) or "-"),
         ]

@@ -2,190 +2,255 @@
 
 Which keystrokes a text takes is found by typing every key, under every combination of modifiers,
 on a keyboard state in memory, and noting what appears. So it holds for whatever layout xkb has.
+What is planned is typed as a whole on another keyboard state, before anything is sent: a text that
+does not appear there is refused.
 """
 
 from __future__ import annotations
 
-import itertools
 import unicodedata
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from virtmesh_common.evdev import name_of
 from virtmesh_common.input.errors import UntypableText
-from virtmesh_common.input.keys import press, release
-from virtmesh_common.input.names import KEYS
+from virtmesh_common.input.events import EV_KEY
 from virtmesh_common.input.text import xkb
-from virtmesh_common.input.text.layouts import compose_table, new_keymap
+from virtmesh_common.input.text.compose import Search, Starts, keep_cheapest
+from virtmesh_common.input.text.decode import Decoder
+from virtmesh_common.input.text.keyboard import CAPS_LED, new_state
+from virtmesh_common.input.text.layouts import LOCALE, compose_table, new_keymap
+from virtmesh_common.input.text.modifiers import Way, reach, ways
+from virtmesh_common.input.text.strokes import Stroke, Strokes, to_packets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from virtmesh_common.input.events import Packet
+    from virtmesh_common.input.text.keyboard import Keyboard
 
-MODIFIER_KEYSYMS = ("Shift_L", "ISO_Level3_Shift", "ISO_Level5_Shift")
-LOCKS = (("LED_CAPSL", "Lock"), ("LED_NUML", "Mod2"))
-"""A light of the device, and the modifier that is locked while it is on."""
-EVERYDAY_KEYS = frozenset({*range(KEYS["KEY_ESC"], KEYS["KEY_SPACE"] + 1)})
-"""The main block, which every keyboard has."""
-MODIFIER_COST = {KEYS["KEY_LEFTSHIFT"]: 2}
-ODD_MODIFIER_COST = 3
-EXTRA_KEY_COST = {KEYS["KEY_102ND"]: 3}
-"""The key beside the left Shift: American keyboards lack it, European ones need it."""
-FAR_COST = 20
+__all__ = ["Layout", "Stroke", "to_packets"]
+
 ENTER = "\r"
 """What xkb calls the character of the Enter key."""
-
-
-@dataclass(frozen=True)
-class Stroke:
-    """One key, pressed and released while modifiers are held (evdev codes)."""
-
-    key: int
-    modifiers: tuple[int, ...] = ()
-
-    @property
-    def cost(self) -> tuple[int, int]:
-        """Less for what is more at hand, and what more systems know; ties go to the lower code."""
-        far = 0 if self.key in EVERYDAY_KEYS else EXTRA_KEY_COST.get(self.key, FAR_COST)
-        return far + sum(
-            MODIFIER_COST.get(key, ODD_MODIFIER_COST) for key in self.modifiers
-        ), self.key
-
-
-Strokes = tuple[Stroke, ...]
+BYTE_ORDER_MARK = "\ufeff"
+"""It may stand at the start of a text file, and is not part of its text."""
+SHOWN = 40
+"""Most characters of a list in an error."""
 
 
 class Layout:
-    """What each character takes on a layout, for the keys and the lights of one keyboard.
+    """What each character takes on a layout, for one keyboard as it is.
 
-    Errors: UntypableText when xkb has no such layout, or is not installed.
+    `locale` is that of the system that is typed to: its table says what dead keys and Multi_key
+    compose. Errors: UntypableText when xkb has no such layout or locale, or is not installed.
     """
 
     def __init__(
-        self, layout: str, variant: str = "", *, keys: frozenset[int], leds: Iterable[str] = ()
+        self, layout: str, variant: str = "", *, keyboard: Keyboard, locale: str = LOCALE
     ) -> None:
         self.name = f"{layout}({variant})" if variant else layout
+        self._layout, self._variant, self._locale = layout, variant, locale
         self._keymap = new_keymap(layout, variant)
-        self._keys = sorted(keys)
-        self._leds = frozenset(leds)
-        self.strokes = self._characters()
+        self._keyboard = keyboard
+        self._keys = keyboard.free_keys
+        self._direct: dict[str, Strokes] = {}
+        self._search = self._type_every_key(compose_table(locale))
+
+    @property
+    def strokes(self) -> Mapping[str, Strokes]:
+        """The strokes of everything that the layout types, compositions included."""
+        return {**(self._search.exhaust() if self._search else {}), **self._direct}
 
     def spell(self, text: str) -> list[Stroke]:
         """Return the keystrokes of a text. Errors: UntypableText, with every bad character."""
-        text = text.replace("\r\n", "\n").replace("\n", ENTER)
-        if not self.strokes.keys() >= set(text):
-            # A letter and its accent may stand apart. Not always: what a layout has as it is would
-            # change too (U+2126 OHM SIGN would become a Greek letter).
-            text = unicodedata.normalize("NFC", text)
-        missing = [letter for letter in dict.fromkeys(text) if letter not in self.strokes]
+        return [stroke for letter in self._letters(text) for stroke in self._strokes_of(letter)]
+
+    def type(self, text: str) -> list[list[Packet]]:
+        """Return the packets of each keystroke of a text.
+
+        The whole sequence was typed on a keyboard state of its own, and the text appeared.
+        Errors: UntypableText, with every character that can't be typed.
+        """
+        letters = self._letters(text)
+        groups = to_packets(self.spell(text))
+        judge = self._new_judge()
+        before = judge.effective
+        played = iter(groups)
+        for letter in letters:
+            start = len(judge.text)
+            for _ in self._strokes_of(letter):
+                judge.read(event for packet in next(played) for event in packet)
+            if (typed := judge.text[start:]) != letter or judge.is_composing:
+                raise self._not_reproduced(letter, typed)
+        if judge.effective != before:
+            raise self._not_reproduced(letters[-1], "a modifier that stays")
+        return groups
+
+    # -- Text to letters --------------------------------------------------------------------------
+
+    def _letters(self, text: str) -> list[str]:
+        """Split a text into what has keystrokes: mostly characters. Errors: UntypableText."""
+        text = text.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").replace("\n", ENTER)
+        clusters = list(split_clusters(text))
+        unknown = {one for cluster in clusters for one in cluster if one not in self._direct}
+        if unknown and self._search is not None:
+            joined = {form for cluster in clusters for form in forms_of(cluster)}
+            self._search.look_for({*unknown, *joined} - self._direct.keys())
+        letters: list[str] = []
+        missing: dict[str, None] = {}
+        for cluster in clusters:
+            letters += self._spelt(cluster) or ()
+            if self._spelt(cluster) is None:
+                missing |= dict.fromkeys(one for one in cluster if not self._strokes_of(one))
         if missing:
-            spelt = ", ".join(f"{letter!r} (U+{ord(letter):04X})" for letter in missing)
-            raise UntypableText(
-                f"the layout {self.name} does not type {spelt}",
-                characters="".join(missing),
-                layout=self.name,
+            raise self._untypable("".join(missing))
+        return letters
+
+    def _spelt(self, cluster: str) -> Sequence[str] | None:
+        """Return what is typed for a character and its combining marks; None if nothing can be.
+
+        As it is, if every part has its keys: U+2126 OHM SIGN would become a Greek letter otherwise.
+        A letter and an accent that stands apart are typed as the one character that they are, if
+        the accent has no key.
+        """
+        for form in (cluster, unicodedata.normalize("NFC", cluster)):
+            if all(map(self._strokes_of, form)):
+                return form
+            if self._strokes_of(form):
+                return (form,)
+        return None
+
+    def _strokes_of(self, letter: str) -> Strokes:
+        """Return the strokes of a letter; none if it is not known."""
+        found = self._direct.get(letter)
+        if found is None and self._search is not None:
+            found = self._search.found.get(letter)
+        return found or ()
+
+    # -- What the keys type -----------------------------------------------------------------------
+
+    def _type_every_key(self, table: xkb.ComposeTable | None) -> Search | None:
+        """Type every key under every combination of modifiers, and note what appears."""
+        compose = xkb.ComposeState(table) if table is not None else None
+        starts = Starts()
+        direct: dict[int, Stroke] = {}
+        texts: dict[int, str] = {}
+        for way in ways(self._new_state, self._keys):
+            state = reach(self._new_state, way)
+            ends = compose is not None and any(
+                map(compose.feed, pressed_keysyms(self._new_state(), way))
             )
-        return [stroke for letter in text for stroke in self.strokes[letter]]
-
-    def _characters(self) -> dict[str, Strokes]:
-        """Find the cheapest keystrokes of every character."""
-        direct: dict[str, Stroke] = {}
-        dead: dict[int, Stroke] = {}
-        starters: dict[int, Stroke] = {}
-        for stroke, keysym, text in self._every_stroke():
-            if text:
-                keep_cheapest(direct, text, stroke)
-                keep_cheapest(starters, keysym, stroke)
-            elif xkb.keysym_name(keysym).startswith("dead_"):
-                keep_cheapest(dead, keysym, stroke)
-                keep_cheapest(starters, keysym, stroke)
-        found: dict[str, Strokes] = {text: (stroke,) for text, stroke in direct.items()}
-        for text, pair in compositions(dead, starters, self._keysyms(self._modifier_keys())):
-            # A key of its own is better than two.
-            if text not in direct and (text not in found or costs(pair) < costs(found[text])):
-                found[text] = pair
-        return found
-
-    def _every_stroke(self) -> Iterator[tuple[Stroke, int, str]]:
-        """Type every key under every combination of modifiers: stroke, keysym, character."""
-        held = self._modifier_keys()
-        for count in range(len(held) + 1):
-            for modifiers in itertools.combinations(held, count):
-                state = self._new_state()
-                for key in modifiers:
-                    state.press(key)
-                for key in self._keys:
-                    keysym = state.keysym(key)
-                    text = state.text(key)
-                    yield Stroke(key, modifiers), keysym, text if len(text) == 1 else ""
-
-    def _modifier_keys(self) -> list[int]:
-        """Return a key for each modifier that chooses a level, as far as there are any."""
-        state = self._new_state()
-        names = {xkb.keysym_name(state.keysym(key)): key for key in reversed(self._keys)}
-        return [names[name] for name in MODIFIER_KEYSYMS if name in names]
-
-    def _keysyms(self, keys: Iterable[int]) -> dict[int, int]:
-        """Return what keys stand for when they are pressed alone."""
-        state = self._new_state()
-        return {key: state.keysym(key) for key in keys}
+            for key in self._keys:
+                keysym = state.keysym(key)
+                if not keysym:
+                    continue
+                stroke = Stroke(key, way.held, way.latch)
+                # A modifier would lead nowhere, and on for ever.
+                if compose is not None and compose.feed(keysym):
+                    starts.add(keysym, stroke, ends=ends)
+                text = state.text(key)
+                if text and is_alone(compose, keysym):
+                    keep_cheapest(direct, keysym, stroke)
+                    texts[keysym] = text
+        for keysym, stroke in direct.items():
+            letter = texts[keysym]
+            known = self._direct.get(letter)
+            if known is None or stroke.cost < known[0].cost:
+                self._direct[letter] = (stroke,)
+        return Search(table, starts) if table is not None else None
 
     def _new_state(self) -> xkb.State:
-        """Return a keyboard state with the locks that the lights show."""
-        state = xkb.State(self._keymap)
-        lit = (modifier for led, modifier in LOCKS if led in self._leds)
-        state.lock(sum(map(self._keymap.modifier, lit)))
-        return state
+        """Return a keyboard as it is at the start of the text."""
+        return new_state(self._keymap, self._keyboard)
+
+    def _new_judge(self) -> Decoder:
+        """Return another keyboard like that."""
+        return Decoder(self._layout, self._variant, keyboard=self._keyboard, locale=self._locale)
+
+    # -- Errors -----------------------------------------------------------------------------------
+
+    def _untypable(self, missing: str) -> UntypableText:
+        """Make the error for characters that have no keystrokes."""
+        spelt = ", ".join(map(spell_character, missing[:SHOWN]))
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        return UntypableText(
+            f"the layout {self.name} does not type {spelt}{more}{self._why(missing)}",
+            characters=missing,
+            layout=self.name,
+        )
+
+    def _why(self, missing: str) -> str:
+        """Say what else is in the way, where the keyboard as it is now is to blame."""
+        keyboard = self._keyboard
+        if keyboard.held and self._beside(keyboard.released()).types(missing):
+            names = ", ".join(name_of(EV_KEY, key) for key in sorted(keyboard.held))
+            return f" while {names} is held: release it first (`virtmesh input release`)"
+        if CAPS_LED in keyboard.leds:
+            unlocked = keyboard.with_caps_lock(on=False)
+            if self._beside(unlocked).types(missing):
+                return (
+                    " while Caps Lock is on, as its light says: turn it off"
+                    " (`virtmesh input key capslock`, or `type --caps-lock off`)"
+                )
+        return ""
+
+    def _beside(self, keyboard: Keyboard) -> Layout:
+        """Return the same layout on another keyboard."""
+        return Layout(self._layout, self._variant, keyboard=keyboard, locale=self._locale)
+
+    def types(self, characters: str) -> bool:
+        """Say whether the layout types all of these characters."""
+        try:
+            self._letters(characters)
+        except UntypableText:
+            return False
+        return True
+
+    def _not_reproduced(self, letter: str, typed: str) -> UntypableText:
+        """Make the error for keystrokes that type something else in their place."""
+        return UntypableText(
+            f"the layout {self.name} would type {typed!r} for"
+            f" {', '.join(map(spell_character, letter))} here, so nothing was typed: leave this"
+            " character out, or choose another layout",
+            characters=letter,
+            layout=self.name,
+        )
 
 
-def to_packets(strokes: Sequence[Stroke]) -> list[list[Packet]]:
-    """Return the packets of each keystroke; modifiers that the next one needs too stay pressed."""
-    groups: list[list[Packet]] = []
-    held: tuple[int, ...] = ()
-    for stroke in strokes:
-        group = [release(key) for key in reversed(held) if key not in stroke.modifiers]
-        held = tuple(key for key in held if key in stroke.modifiers)
-        group += [press(key) for key in stroke.modifiers if key not in held]
-        held = stroke.modifiers
-        group += [press(stroke.key), release(stroke.key)]
-        groups.append(group)
-    if groups:
-        groups[-1] += [release(key) for key in reversed(held)]
-    return groups
+def pressed_keysyms(state: xkb.State, way: Way) -> Iterator[int]:
+    """Yield the keysyms of the modifiers that are pressed on a way."""
+    for keys, released in ((way.latch, True), (way.held, False)):
+        for key in keys:
+            yield state.keysym(key)
+            state.press(key)
+        for key in reversed(keys if released else ()):
+            state.release(key)
 
 
-def keep_cheapest(found: dict[Any, Stroke], key: object, stroke: Stroke) -> None:
-    """Keep a stroke that is cheaper than what is known."""
-    if key not in found or stroke.cost < found[key].cost:
-        found[key] = stroke
+def is_alone(compose: xkb.ComposeState | None, keysym: int) -> bool:
+    """Say whether a keysym types what it stands for, and neither begins nor makes something."""
+    nothing = xkb.ComposeStatus.NOTHING
+    return compose is None or compose.after([keysym]) == nothing
 
 
-def costs(strokes: Strokes) -> list[tuple[int, int]]:
-    """Return the costs of several strokes, the dearest first."""
-    return sorted((stroke.cost for stroke in strokes), reverse=True)
+def split_clusters(text: str) -> Iterator[str]:
+    """Yield each character with the combining marks behind it."""
+    start = 0
+    for index in range(1, len(text)):
+        if not unicodedata.combining(text[index]):
+            yield text[start:index]
+            start = index
+    if text:
+        yield text[start:]
 
 
-def compositions(
-    dead: dict[int, Stroke], starters: dict[int, Stroke], modifiers: dict[int, int]
-) -> Iterator[tuple[str, Strokes]]:
-    """Compose each dead key with each key: the character, and both strokes.
+def forms_of(cluster: str) -> Iterator[str]:
+    """Yield what may be typed for a cluster: the whole, composed, and the parts of both."""
+    for form in (cluster, unicodedata.normalize("NFC", cluster)):
+        yield form
+        yield from form
 
-    Modifiers pressed between the two are part of it: libxkbcommon before 1.6 ends a composition at
-    ISO_Level5_Shift.
-    """
-    table = compose_table() if dead else None
-    if table is None:
-        return
-    state = xkb.ComposeState(table)
-    for first, second in itertools.product(dead, starters):
-        state.reset()
-        state.feed(first)
-        for key in starters[second].modifiers:
-            if key not in dead[first].modifiers:
-                state.feed(modifiers[key])
-        state.feed(second)
-        if state.status is not xkb.ComposeStatus.COMPOSED:
-            continue
-        text = state.text()
-        if len(text) == 1:
-            yield text, (dead[first], starters[second])
+
+def spell_character(letter: str) -> str:
+    """Return a character with its number, such as 'é' (U+00E9)."""
+    return f"{letter!r} (U+{ord(letter):04X})"

@@ -17,7 +17,7 @@ from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 NAMES = ("libxkbcommon.so.0", "libxkbcommon.0.dylib")
 """File names of the library: Linux and the BSDs, macOS."""
@@ -32,6 +32,8 @@ COMPOSE_FORMAT_TEXT_V1 = 1
 SILENT = 0
 """A log level below all of the library's: what goes wrong is raised, not printed."""
 INVALID_MODIFIER = 0xFFFF_FFFF
+MODS_EFFECTIVE = 1 << 3
+LAYOUT_EFFECTIVE = 1 << 7
 
 
 class XkbError(Exception):
@@ -71,6 +73,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "xkb_state_unref": (None, c_void_p),
     "xkb_state_update_key": (c_int, c_void_p, c_uint32, c_int),
     "xkb_state_update_mask": (c_int, c_void_p, *(c_uint32,) * 6),
+    "xkb_state_serialize_mods": (c_uint32, c_void_p, c_int),
+    "xkb_state_serialize_layout": (c_uint32, c_void_p, c_int),
     "xkb_state_key_get_one_sym": (c_uint32, c_void_p, c_uint32),
     "xkb_state_key_get_utf8": (c_int, c_void_p, c_uint32, c_char_p, c_size_t),
     "xkb_keysym_get_name": (c_int, c_uint32, c_char_p, c_size_t),
@@ -180,6 +184,14 @@ class State(Owned):
         """Lock just these modifiers; none is pressed or latched then."""
         self._library.xkb_state_update_mask(self.handle, 0, 0, mask, 0, 0, 0)
 
+    @property
+    def effective(self) -> tuple[int, int]:
+        """The modifiers and the group in effect, held, latched and locked ones together."""
+        return (
+            self._library.xkb_state_serialize_mods(self.handle, MODS_EFFECTIVE),
+            self._library.xkb_state_serialize_layout(self.handle, LAYOUT_EFFECTIVE),
+        )
+
     def keysym(self, key: int) -> int:
         """Return what a key stands for now; 0 for nothing."""
         keysym: int = self._library.xkb_state_key_get_one_sym(self.handle, key + KEYCODE_OFFSET)
@@ -214,6 +226,18 @@ class ComposeState(Owned):
     def feed(self, keysym: int) -> bool:
         """Take a keysym; returns False for one that compositions ignore, such as a modifier."""
         return bool(self._library.xkb_compose_state_feed(self.handle, keysym))
+
+    def after(self, keysyms: Iterable[int]) -> int:
+        """Begin anew with these keysyms, and return how far that leads, as a number.
+
+        It is called some hundred thousand times for one layout.
+        """
+        handle, feed = self.handle, self._library.xkb_compose_state_feed
+        self._library.xkb_compose_state_reset(handle)
+        for keysym in keysyms:
+            feed(handle, keysym)
+        status: int = self._library.xkb_compose_state_get_status(handle)
+        return status
 
     @property
     def status(self) -> ComposeStatus:

@@ -12,8 +12,10 @@ use virtmesh_blk::{BlkDevice, Disk, DiskOptions, Image, RangeLimits, SyncEngine}
 use virtmesh_device::{EventFd, Interrupt, Kick};
 use virtmesh_ring::{DriverQueue, GuestRam, QueueConfig, RegionSpec, Segment};
 
-/// `VIRTIO_BLK_F_*` that the tests negotiate: `SEG_MAX`, FLUSH, DISCARD, `WRITE_ZEROES`.
-pub const FEATURES: u64 = 1 << 2 | 1 << 9 | 1 << 13 | 1 << 14;
+/// How long tests wait for what must happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// `VIRTIO_BLK_F_*` that the tests negotiate: `SIZE_MAX`, `SEG_MAX`, FLUSH, DISCARD, `WRITE_ZEROES`.
+pub const FEATURES: u64 = 1 << 1 | 1 << 2 | 1 << 9 | 1 << 13 | 1 << 14;
 /// Where guest memory begins.
 pub const BASE: u64 = 0x8000_0000;
 /// What a status byte holds before the device writes it.
@@ -77,6 +79,7 @@ pub fn options() -> DiskOptions {
     DiskOptions {
         serial: "serial-0".into(),
         seg_max: 64,
+        size_max: 1 << 20,
         discard: limits,
         write_zeroes: limits,
     }
@@ -207,6 +210,11 @@ impl Driver {
             self.kick.signal();
         }
         Some(token)
+    }
+
+    /// Where the data of the next request lies; its slot is the one that became free last.
+    pub fn data(&self) -> u64 {
+        self.free.last().unwrap() + DATA_OFFSET
     }
 
     /// Take the answers that are there.

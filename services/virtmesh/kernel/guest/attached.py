@@ -10,6 +10,7 @@ from virtmesh.kernel.guest.console import GuestConsole
 from virtmesh_common.api.kernel.v1 import guest_pb2 as pb
 from virtmesh_common.errors import BadStream, GuestBusy, GuestError, GuestTimeout
 from virtmesh_common.printable import printable
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from virtmesh_common.errors import VirtmeshError
@@ -82,7 +83,7 @@ class AttachedGuest:
         self._actions[action.id] = ended
         self.responses.put_nowait(pb.AttachGuestResponse(action=action))
         try:
-            async with asyncio.timeout(seconds):
+            async with time_limit(seconds):
                 done = await ended
         except TimeoutError:
             raise GuestTimeout(

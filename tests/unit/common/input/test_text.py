@@ -14,7 +14,9 @@ from virtmesh_common.input.errors import UntypableText
 from virtmesh_common.input.events import EV_KEY
 from virtmesh_common.input.text import layouts, xkb
 from virtmesh_common.input.text.decode import Decoder
+from virtmesh_common.input.text.keyboard import Keyboard
 from virtmesh_common.input.text.layout import Layout, to_packets
+from virtmesh_common.input.text.plan import TextOptions, plan_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,8 +36,8 @@ def decode(name: str, groups: Iterable[Iterable[Packet]], *, caps: bool = False)
 
 def layout_of(name: str, **lights: bool) -> Layout:
     """Return a layout of a keyboard with all keys."""
-    leds = [f"LED_{led.upper()}" for led, on in lights.items() if on]
-    return Layout(name, keys=KEYS, leds=leds)
+    leds = frozenset(f"LED_{led.upper()}" for led, on in lights.items() if on)
+    return Layout(name, keyboard=Keyboard(KEYS, leds))
 
 
 @pytest.mark.parametrize("caps", [False, True], ids=["plain", "caps-lock"])
@@ -51,7 +53,7 @@ def test_every_character_of_a_layout_arrives(name: str, *, caps: bool) -> None:
 @pytest.mark.parametrize(("name", "variant"), [("de", "neo"), ("ca", "multix")])
 def test_a_modifier_that_ends_a_composition_is_not_pressed_in_one(name: str, variant: str) -> None:
     """ISO_Level5_Shift makes libxkbcommon 1.5 forget the dead key: another letter would appear."""
-    layout = Layout(name, variant, keys=KEYS)
+    layout = Layout(name, variant, keyboard=Keyboard(KEYS))
     text = "".join(letter for letter in layout.strokes if letter.isprintable())
     events = [
         event for group in to_packets(layout.spell(text)) for packet in group for event in packet
@@ -59,6 +61,81 @@ def test_a_modifier_that_ends_a_composition_is_not_pressed_in_one(name: str, var
     assert Decoder(name, variant).read(events) == text
 
 
+@pytest.mark.parametrize(
+    ("name", "variant", "text"),
+    [
+        pytest.param("de", "T3", "Ǿ", id="AltGr before Shift"),
+        pytest.param("de", "T3", "¼½", id="a modifier for one key, made of two"),
+        pytest.param("gr", "", "ευφυΐα", id="two dead keys and a letter"),
+        pytest.param("us", "intl", "ǘẤé", id="two dead keys of an American"),
+        pytest.param("cm", "azerty", "ɛŋ", id="a key that latches AltGr"),
+        pytest.param("ara", "", "لا", id="two letters of one key"),
+    ],
+)
+def test_what_a_plan_types_is_what_was_asked(name: str, variant: str, text: str) -> None:
+    """As another keyboard reads it, which knows the packets alone."""
+    groups = Layout(name, variant, keyboard=Keyboard(KEYS)).type(text)
+    events = [event for group in groups for packet in group for event in packet]
+    assert Decoder(name, variant).read(events) == text
+
+
+def test_a_plan_that_types_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is sent, with the character and what would have appeared."""
+    layout = layout_of("us")
+    monkeypatch.setitem(layout._direct, "a", layout.spell("b"))
+    with pytest.raises(UntypableText, match=r"would type 'b' for 'a' \(U\+0061\)"):
+        layout.type("xa")
+
+
+def test_text_is_typed_around_keys_that_are_held() -> None:
+    """A key that somebody holds can't be pressed, and a modifier changes what appears."""
+    layout = Layout("us", keyboard=Keyboard(KEYS, held=frozenset({KEY["KEY_LEFTSHIFT"]})))
+    assert layout.type("AB")
+    with pytest.raises(UntypableText, match=r"'a' \(U\+0061\) while KEY_LEFTSHIFT is held"):
+        layout.type("Ba")
+
+
+def test_caps_lock_is_named_when_it_is_to_blame() -> None:
+    """With it on, German's ß key types a capital."""
+    with pytest.raises(UntypableText, match=r"'ß' .* while Caps Lock is on"):
+        layout_of("de", capsl=True).type("Straße")
+
+
+def test_caps_lock_is_turned_off_for_a_text() -> None:
+    """And on again behind it."""
+    keyboard = Keyboard(KEYS, frozenset({"LED_CAPSL"}))
+    groups = plan_text("Straße", keyboard, TextOptions("de", caps_lock="off"))
+    events = [event for group in groups for packet in group for event in packet]
+    decoder = Decoder("de", keyboard=keyboard)
+    before = decoder.effective
+    assert decoder.read(events) == "Straße"
+    assert decoder.effective == before
+
+
+def test_a_locale_has_its_own_compositions() -> None:
+    """Finnish, say, composes other letters than most."""
+    table = {name: Layout("pt", keyboard=Keyboard(KEYS), locale=name).strokes for name in LOCALES}
+    assert "Ç" in table["pt_BR.UTF-8"]
+    assert table["pt_BR.UTF-8"] != table["en_US.UTF-8"]
+    with pytest.raises(UntypableText, match=r"no compose table of the locale 'xx_YY.UTF-8'"):
+        Layout("pt", keyboard=Keyboard(KEYS), locale="xx_YY.UTF-8")
+
+
+def test_a_byte_order_mark_is_no_text() -> None:
+    """Editors put one at the start of a file. Elsewhere it is a character, that no layout has."""
+    assert layout_of("us").spell("\ufeffab") == layout_of("us").spell("ab")
+    with pytest.raises(UntypableText, match=r"U\+FEFF"):
+        layout_of("us").spell("a\ufeff")
+
+
+def test_a_sign_that_another_is_composed_of_stays_itself() -> None:
+    """An accent that has its own key is typed as it stands."""
+    layout = Layout("vn", keyboard=Keyboard(KEYS))
+    events = [e for group in layout.type("e\u0301") for packet in group for e in packet]
+    assert Decoder("vn").read(events) == "e\u0301"
+
+
+LOCALES = ("en_US.UTF-8", "pt_BR.UTF-8")
 SENTENCES = {
     "us": "The quick brown fox; (jumps) over 13 {lazy} dogs! ~`|\\ \"'<>?/@#$%^&*_+-=",
     "de": 'Zwölf Boxkämpfer jagen Viktor über den großen Deich: 100 % @ € {[|]} \\ ~ é à "',
@@ -126,7 +203,7 @@ def test_all_characters_that_are_missing_are_listed() -> None:
 
 def test_a_keyboard_types_only_what_its_keys_give() -> None:
     """One without a right Alt has no AltGr level."""
-    small = Layout("de", keys=KEYS - {KEY["KEY_RIGHTALT"]})
+    small = Layout("de", keyboard=Keyboard(KEYS - {KEY["KEY_RIGHTALT"]}))
     with pytest.raises(UntypableText, match=r"\{"):
         small.spell("a{b")
 
@@ -140,7 +217,7 @@ def test_a_layout_that_is_not_there_is_refused(name: str) -> None:
 
 def forget_xkb() -> None:
     """Let the library and what was made with it be looked for again."""
-    for cached in (xkb.load, layouts.context, layouts.new_keymap, layouts.compose_table):
+    for cached in (xkb.load, layouts.context, layouts.new_keymap, layouts.load_table):
         cached.cache_clear()
 
 
@@ -182,7 +259,6 @@ def test_without_a_compose_table_dead_keys_are_left_out(
     forget_xkb()
     monkeypatch.setattr(layouts, "LOCALE_FOLDERS", (str(tmp_path),))
     strokes = layout_of("de").strokes
-    layouts.compose_table.cache_clear()
     assert "ü" in strokes
     assert "é" not in strokes
 

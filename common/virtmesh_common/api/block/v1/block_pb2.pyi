@@ -48,6 +48,7 @@ class GetInfoResponse(_message.Message):
     IMAGE_PATH_FIELD_NUMBER: _builtins.int
     ALLOCATED_BYTES_FIELD_NUMBER: _builtins.int
     CONFIG_GENERATION_FIELD_NUMBER: _builtins.int
+    IMAGE_TROUBLE_FIELD_NUMBER: _builtins.int
     capacity_bytes: _builtins.int
     """Capacity in bytes."""
     block_size_bytes: _builtins.int
@@ -62,6 +63,10 @@ class GetInfoResponse(_message.Message):
     """Bytes allocated for the image in its file system."""
     config_generation: _builtins.int
     """Value of ConfigGeneration."""
+    image_trouble: _builtins.str
+    """What has become of the image: that it was deleted, replaced, cut off, or is used by a loop
+    device. Empty while all is well. It is looked at every few seconds.
+    """
     def __init__(
         self,
         *,
@@ -72,10 +77,11 @@ class GetInfoResponse(_message.Message):
         image_path: _builtins.str = ...,
         allocated_bytes: _builtins.int = ...,
         config_generation: _builtins.int = ...,
+        image_trouble: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_bytes", b"allocated_bytes", "block_size_bytes", b"block_size_bytes", "capacity_bytes", b"capacity_bytes", "config_generation", b"config_generation", "image_path", b"image_path", "read_only", b"read_only", "serial", b"serial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_bytes", b"allocated_bytes", "block_size_bytes", b"block_size_bytes", "capacity_bytes", b"capacity_bytes", "config_generation", b"config_generation", "image_path", b"image_path", "image_trouble", b"image_trouble", "read_only", b"read_only", "serial", b"serial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -205,6 +211,109 @@ class SetReadOnlyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetReadOnlyResponse: _TypeAlias = SetReadOnlyResponse  # noqa: Y015
+
+@_typing.final
+class ListFailuresRequest(_message.Message):
+    """ListFailuresRequest asks for failed requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_ADDRESS_FIELD_NUMBER: _builtins.int
+    status_address: _builtins.int
+    """Only those whose status byte was at this guest physical address. A driver that leaves the memory
+    of a failed request alone until it has the answer finds its own failure as the last one there.
+    """
+    def __init__(
+        self,
+        *,
+        status_address: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_status_address", b"_status_address", "status_address", b"status_address"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status_address", b"_status_address", "status_address", b"status_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__status_address: _TypeAlias = _typing.Literal["status_address"]  # noqa: Y015
+    _WhichOneofArgType__status_address: _TypeAlias = _typing.Literal["_status_address", b"_status_address"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status_address) -> _WhichOneofReturnType__status_address | None: ...
+
+Global___ListFailuresRequest: _TypeAlias = ListFailuresRequest  # noqa: Y015
+
+@_typing.final
+class ListFailuresResponse(_message.Message):
+    """ListFailuresResponse holds the last failed requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAILURES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestFailure]:
+        """Oldest first. Of all failures, the last 256 are kept."""
+
+    def __init__(
+        self,
+        *,
+        failures: _abc.Iterable[Global___RequestFailure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFailuresResponse: _TypeAlias = ListFailuresResponse  # noqa: Y015
+
+@_typing.final
+class RequestFailure(_message.Message):
+    """RequestFailure is one request that failed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    SECTOR_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    STATUS_ADDRESS_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    ERRNO_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Counts the failures of a disk, from 1."""
+    type: _builtins.str
+    """Name of the type, as in RequestStats."""
+    sector: _builtins.int
+    """First sector."""
+    bytes: _builtins.int
+    """Bytes that it was to move."""
+    status_address: _builtins.int
+    """Guest physical address of its status byte."""
+    cause: _builtins.str
+    """Name of the system's error, such as "ENOSPC". Otherwise "TRUNCATED": the image is shorter than
+    the disk; "WRITES_LOST": an earlier flush failed; "REFUSED": the disk does not carry out such a
+    request; "INTERNAL"; or "OTHER".
+    """
+    errno: _builtins.int
+    """Number of the system's error; 0 if it was none."""
+    text: _builtins.str
+    """What happened, for people."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        type: _builtins.str = ...,
+        sector: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        status_address: _builtins.int = ...,
+        cause: _builtins.str = ...,
+        errno: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "cause", b"cause", "errno", b"errno", "number", b"number", "sector", b"sector", "status_address", b"status_address", "text", b"text", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestFailure: _TypeAlias = RequestFailure  # noqa: Y015
 
 @_typing.final
 class GetStatsRequest(_message.Message):

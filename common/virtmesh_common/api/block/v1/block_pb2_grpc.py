@@ -55,6 +55,11 @@ class BlockAdminServiceStub(object):
                 request_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyRequest.SerializeToString,
                 response_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyResponse.FromString,
                 _registered_method=True)
+        self.ListFailures = channel.unary_unary(
+                '/virtmesh.block.v1.BlockAdminService/ListFailures',
+                request_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ListFailuresRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ListFailuresResponse.FromString,
+                _registered_method=True)
         self.GetStats = channel.unary_unary(
                 '/virtmesh.block.v1.BlockAdminService/GetStats',
                 request_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.GetStatsRequest.SerializeToString,
@@ -101,6 +106,13 @@ class BlockAdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFailures(self, request, context):
+        """ListFailures returns the last requests that failed, and why: what their status can't say.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStats(self, request, context):
         """GetStats returns the counters of the disk.
         """
@@ -130,6 +142,11 @@ def add_BlockAdminServiceServicer_to_server(servicer, server):
                     servicer.SetReadOnly,
                     request_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyRequest.FromString,
                     response_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyResponse.SerializeToString,
+            ),
+            'ListFailures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFailures,
+                    request_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ListFailuresRequest.FromString,
+                    response_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ListFailuresResponse.SerializeToString,
             ),
             'GetStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStats,
@@ -246,6 +263,33 @@ class BlockAdminService(object):
             '/virtmesh.block.v1.BlockAdminService/SetReadOnly',
             virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyRequest.SerializeToString,
             virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFailures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.block.v1.BlockAdminService/ListFailures',
+            virtmesh_dot_block_dot_v1_dot_block__pb2.ListFailuresRequest.SerializeToString,
+            virtmesh_dot_block_dot_v1_dot_block__pb2.ListFailuresResponse.FromString,
             options,
             channel_credentials,
             insecure,

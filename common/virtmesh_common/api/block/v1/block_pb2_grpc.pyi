@@ -51,6 +51,8 @@ class BlockAdminServiceStub:
     on. Drivers learn of it, as VIRTIO_BLK_F_RO, when they next negotiate features.
     Errors: FAILED_PRECONDITION/READ_ONLY when the image was opened read-only.
     """
+    ListFailures: _grpc.UnaryUnaryMultiCallable[_block_pb2.ListFailuresRequest, _block_pb2.ListFailuresResponse]
+    """ListFailures returns the last requests that failed, and why: what their status can't say."""
     GetStats: _grpc.UnaryUnaryMultiCallable[_block_pb2.GetStatsRequest, _block_pb2.GetStatsResponse]
     """GetStats returns the counters of the disk."""
 
@@ -77,6 +79,8 @@ class BlockAdminServiceAsyncStub(BlockAdminServiceStub):
     on. Drivers learn of it, as VIRTIO_BLK_F_RO, when they next negotiate features.
     Errors: FAILED_PRECONDITION/READ_ONLY when the image was opened read-only.
     """
+    ListFailures: _aio.UnaryUnaryMultiCallable[_block_pb2.ListFailuresRequest, _block_pb2.ListFailuresResponse]  # type: ignore[assignment]
+    """ListFailures returns the last requests that failed, and why: what their status can't say."""
     GetStats: _aio.UnaryUnaryMultiCallable[_block_pb2.GetStatsRequest, _block_pb2.GetStatsResponse]  # type: ignore[assignment]
     """GetStats returns the counters of the disk."""
 
@@ -124,6 +128,14 @@ class BlockAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         on. Drivers learn of it, as VIRTIO_BLK_F_RO, when they next negotiate features.
         Errors: FAILED_PRECONDITION/READ_ONLY when the image was opened read-only.
         """
+
+    @_abc_1.abstractmethod
+    def ListFailures(
+        self,
+        request: _block_pb2.ListFailuresRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_block_pb2.ListFailuresResponse, _abc.Awaitable[_block_pb2.ListFailuresResponse]]:
+        """ListFailures returns the last requests that failed, and why: what their status can't say."""
 
     @_abc_1.abstractmethod
     def GetStats(

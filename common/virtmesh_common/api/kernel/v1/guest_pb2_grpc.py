@@ -5,7 +5,7 @@ import warnings
 
 from virtmesh_common.api.kernel.v1 import guest_pb2 as virtmesh_dot_kernel_dot_v1_dot_guest__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in virtmesh/kernel/v1/guest_pb2_grpc.py depends on'
+        + f' but the generated code in virtmesh/kernel/v1/guest_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class GuestServiceStub:
+class GuestServiceStub(object):
     """GuestService is about the Linux guests whose consoles are serial ports of the machine.
 
     A guest (user-mode Linux, QEMU) is a child of its runner, a process on the host such as
@@ -71,7 +71,7 @@ class GuestServiceStub:
                 _registered_method=True)
 
 
-class GuestServiceServicer:
+class GuestServiceServicer(object):
     """GuestService is about the Linux guests whose consoles are serial ports of the machine.
 
     A guest (user-mode Linux, QEMU) is a child of its runner, a process on the host such as
@@ -176,7 +176,7 @@ def add_GuestServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class GuestService:
+class GuestService(object):
     """GuestService is about the Linux guests whose consoles are serial ports of the machine.
 
     A guest (user-mode Linux, QEMU) is a child of its runner, a process on the host such as

@@ -37,6 +37,8 @@ class _ProbeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProbeState
     """Not usable: no driver, feature negotiation failed, or the device asks for a reset."""
     PROBE_STATE_RESERVED: _ProbeState.ValueType  # 5
     """Left to guests, which drive the device over vhost-user; the kernel never attaches to it."""
+    PROBE_STATE_SILENT: _ProbeState.ValueType  # 6
+    """In use, but its service did not answer within a second: it is stopped, or too busy."""
 
 class ProbeState(_ProbeState, metaclass=_ProbeStateEnumTypeWrapper):
     """ProbeState is how far the kernel is with a device."""
@@ -53,6 +55,8 @@ PROBE_STATE_FAILED: ProbeState.ValueType  # 4
 """Not usable: no driver, feature negotiation failed, or the device asks for a reset."""
 PROBE_STATE_RESERVED: ProbeState.ValueType  # 5
 """Left to guests, which drive the device over vhost-user; the kernel never attaches to it."""
+PROBE_STATE_SILENT: ProbeState.ValueType  # 6
+"""In use, but its service did not answer within a second: it is stopped, or too busy."""
 Global___ProbeState: _TypeAlias = ProbeState  # noqa: Y015
 
 @_typing.final
