@@ -18,7 +18,7 @@ from virtmesh.kinds.quirk_option import quirks_option
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh.virtio.quirks import QUIRKS
 from virtmesh_common.blk import spec as blk
-from virtmesh_common.blk.errors import BadSize, ImageError, ImageNotFound
+from virtmesh_common.blk.errors import ImageError, ImageNotFound
 from virtmesh_common.blk.spec import BlkFeature
 
 if TYPE_CHECKING:
@@ -140,28 +140,6 @@ def check_options(*, seg_max: int | None, **values: Any) -> BlkOptions:
 RESUME = ("--resume",)
 """What is added to the options of a disk that is started again after a crash."""
 # ruff: noqa: A002 - format is the name of the option
-
-
-def check(
-    *,
-    size: int | None,
-    format: str | None,
-    resume: bool,
-    quirks: Collection[Quirk] = (),
-    **values: Any,
-) -> None:
-    """Check the options of a disk and its image before anything of a machine starts.
-
-    Errors: click.BadParameter; ImageError, also for an image of another size.
-    """
-    del resume, quirks
-    options = check_options(**values)
-    if size is None and not options.image.exists():
-        raise add_hint(ImageNotFound(""), options.image, options.block_size)
-    check_image(options.image, read_only=options.read_only, is_raw=format == RAW)
-    other_size = describe_other_size(options.image, size)
-    if other_size:
-        raise BadSize(other_size)
 
 
 def make(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from virtmesh.input.model import InputModel
-from virtmesh.input.personality import built_in, check_text, load
+from virtmesh.input.personality import Personality, built_in, check_text, load
 from virtmesh.input.settings import OFFERED, QUEUE_SIZE, WAITING, InputOptions
 from virtmesh.kinds.feature_option import without_option
 from virtmesh.kinds.quirk_option import quirks_option
@@ -76,9 +76,15 @@ def make(name: str, *, quirks: Collection[Quirk] = (), **values: Any) -> VirtioM
 
     Errors: click.BadParameter for options that make no sense, and for a bad personality.
     """
+    options, personality = check(**values)
+    return VirtioMmio(InputModel(name, options, personality), quirks)
+
+
+def check(*, quirks: Collection[Quirk] = (), **values: Any) -> tuple[InputOptions, Personality]:
+    """Check the options and read the personality. Errors: those of `make`."""
+    del quirks
     options = check_options(**values)
     try:
-        personality = load(options.personality)
+        return options, load(options.personality)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--personality") from error
-    return VirtioMmio(InputModel(name, options, personality), quirks)
