@@ -3,7 +3,7 @@
 # be done.
 #
 # Usage: tools/doctor.sh [--install] [python] [cc] [cargo] [clippy] [text] [e2fsprogs] [docker]
-#                        [guests] [ci]
+#                        [guests] [go] [ci]
 #
 # Exits 1 if anything of what was asked for is missing at the end. With --install, root (or who has
 # sudo) gets the packages installed; on a terminal it asks first. NO_INSTALL=1 keeps it from that,
@@ -122,6 +122,11 @@ check_guests() {
     done
 }
 
+# Any Go serves: tools/go.sh fetches a newer one with it.
+check_go() {
+    have go || [ -x /usr/local/go/bin/go ] || lack golang-go "Go, for the client in Go that a test builds"
+}
+
 # What only some of the tests use; they are left out without it.
 check_ci() {
     local package
@@ -210,7 +215,7 @@ check_all() {
     others=()
     for thing in "$@"; do
         case $thing in
-            python | cc | cargo | clippy | text | e2fsprogs | docker | guests | ci) "check_$thing" ;;
+            python | cc | cargo | clippy | text | e2fsprogs | docker | guests | go | ci) "check_$thing" ;;
             *)
                 say "doctor.sh: $thing is nothing it knows of"
                 exit 2
