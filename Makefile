@@ -164,7 +164,7 @@ clean: ## take away all that was built, .venv too
 # before anything is built.
 NEEDS_setup := python cc cargo text
 NEEDS_demo := $(NEEDS_setup) e2fsprogs
-NEEDS_test := $(NEEDS_setup) e2fsprogs
+NEEDS_test := $(NEEDS_setup) e2fsprogs iproute2
 NEEDS_guests := $(NEEDS_test) guests
 NEEDS_lint := $(NEEDS_setup) clippy
 NEEDS_install := $(NEEDS_setup) docker

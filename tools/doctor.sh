@@ -2,8 +2,8 @@
 # Say what this host lacks, all of it at once, and install it from Debian's packages where that can
 # be done.
 #
-# Usage: tools/doctor.sh [--install] [python] [cc] [cargo] [clippy] [text] [e2fsprogs] [docker]
-#                        [guests] [go] [ci]
+# Usage: tools/doctor.sh [--install] [python] [cc] [cargo] [clippy] [text] [e2fsprogs] [iproute2]
+#                        [docker] [guests] [go] [ci]
 #
 # Exits 1 if anything of what was asked for is missing at the end. With --install, root (or who has
 # sudo) gets the packages installed; on a terminal it asks first. NO_INSTALL=1 keeps it from that,
@@ -98,6 +98,10 @@ check_text() {
     [ -f /usr/share/X11/xkb/rules/evdev ] || missing+=" xkb-data"
     [ -f /usr/share/X11/locale/en_US.UTF-8/Compose ] || missing+=" libx11-data"
     [ -z "$missing" ] || lack "${missing# }" "typing text by keyboard layout, with dead keys"
+}
+
+check_iproute2() {
+    have ip || lack iproute2 "ip, for hosts in network namespaces"
 }
 
 check_e2fsprogs() {
@@ -215,7 +219,9 @@ check_all() {
     others=()
     for thing in "$@"; do
         case $thing in
-            python | cc | cargo | clippy | text | e2fsprogs | docker | guests | go | ci) "check_$thing" ;;
+            python | cc | cargo | clippy | text | e2fsprogs | iproute2 | docker | guests | go | ci)
+                "check_$thing"
+                ;;
             *)
                 say "doctor.sh: $thing is nothing it knows of"
                 exit 2
