@@ -2,8 +2,8 @@
 # Say what this host lacks, all of it at once, and install it from Debian's packages where that can
 # be done.
 #
-# Usage: tools/doctor.sh [--install] [python] [cc] [cargo] [clippy] [text] [e2fsprogs] [docker]
-#                        [guests] [go] [ci]
+# Usage: tools/doctor.sh [--install] [python] [cc] [cargo] [clippy] [text] [e2fsprogs] [iproute2]
+#                        [docker] [guests] [go] [ci]
 #
 # Exits 1 if anything of what was asked for is missing at the end. With --install, root (or who has
 # sudo) gets the packages installed; on a terminal it asks first. NO_INSTALL=1 keeps it from that,
@@ -100,6 +100,10 @@ check_text() {
     [ -z "$missing" ] || lack "${missing# }" "typing text by keyboard layout, with dead keys"
 }
 
+check_iproute2() {
+    have ip || lack iproute2 "ip, for hosts in network namespaces"
+}
+
 check_e2fsprogs() {
     have mke2fs || lack e2fsprogs "mke2fs and e2fsck, for images of disks"
 }
@@ -130,8 +134,9 @@ check_go() {
 # What only some of the tests use; they are left out without it.
 check_ci() {
     local package
-    for package in ca-certificates debootstrap docker-compose docker.io git libevemu3 picocom \
-        prometheus qemu-system-common qemu-utils; do
+    for package in ca-certificates debootstrap device-tree-compiler docker-compose docker.io git \
+        iproute2 libevemu3 picocom prometheus qemu-system-arm qemu-system-common \
+        qemu-system-misc qemu-utils; do
         installed "$package" || lack "$package" "for tests that are left out without it"
     done
 }
@@ -214,7 +219,9 @@ check_all() {
     others=()
     for thing in "$@"; do
         case $thing in
-            python | cc | cargo | clippy | text | e2fsprogs | docker | guests | go | ci) "check_$thing" ;;
+            python | cc | cargo | clippy | text | e2fsprogs | iproute2 | docker | guests | go | ci)
+                "check_$thing"
+                ;;
             *)
                 say "doctor.sh: $thing is nothing it knows of"
                 exit 2

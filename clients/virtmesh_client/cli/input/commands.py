@@ -120,10 +120,11 @@ def key(
 
 @input.command()
 @click.argument("events", nargs=-1, required=True, metavar="NAME=VALUE...")
+@click.option("--any-value", is_flag=True, help="Send values of axes that are out of range too.")
 @inject_options
 @common
 @click.pass_obj
-def event(settings: Settings, events: tuple[str, ...], how: InjectOptions) -> None:
+def event(settings: Settings, events: tuple[str, ...], any_value: bool, how: InjectOptions) -> None:
     """Inject raw events: KEY_A=1 SYN_REPORT KEY_A=0.
 
     SYN_REPORT ends a packet.
@@ -138,7 +139,7 @@ def event(settings: Settings, events: tuple[str, ...], how: InjectOptions) -> No
                 f"{text!r} is not an event: write NAME=NUMBER, such as KEY_A=1"
             ) from None
     with injector(settings, how, has_names([name for name, _ in pairs])) as device:
-        injected = device.inject(pairs, wait=how.wait)
+        injected = device.inject(pairs, any_value=any_value, wait=how.wait)
     report(settings, device.name, injected)
 
 
