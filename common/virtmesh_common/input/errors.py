@@ -5,6 +5,7 @@ VirtmeshError
 |-- BadEvent              the device does not have it, or its value is out of range
 |-- UnknownKey            no key of that name
 |-- UntypableText         characters that the layout does not have
+|   `-- TypingUnavailable libxkbcommon or its keyboard layouts are missing
 `-- BadRecording          a recording that does not parse ("line")
 """
 
@@ -29,6 +30,10 @@ class UnknownKey(InputError):
 
 class UntypableText(InputError):
     """Characters that the layout does not have."""
+
+
+class TypingUnavailable(UntypableText, code=Code.FAILED_PRECONDITION):
+    """Libxkbcommon or its keyboard layouts are missing where the keys are to be found."""
 
 
 class BadRecording(InputError):

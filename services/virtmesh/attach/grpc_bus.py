@@ -167,6 +167,19 @@ class GrpcBus(Bus):
         """Set the handler of interrupts."""
         self._handler = handler
 
+    async def answers(self, seconds: float) -> bool:
+        """Say whether the device service answers within a time. A stopped process does not."""
+        try:
+            await self._control.GetStatus(device_pb2.GetStatusRequest(), timeout=seconds)
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError):
+            return False
+        except asyncio.CancelledError:  # Also when the bus is closed meanwhile.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return False
+        return True
+
     async def close(self) -> None:
         """Detach, and close everything. The device is reset when this returns."""
         if not self.lost.done():

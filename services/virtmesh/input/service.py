@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from virtmesh.input.checks import Checker
 from virtmesh.input.stream import InjectStream
+from virtmesh.input.unary_calls import UnaryCalls
+from virtmesh.input.unary_scripts import (
+    check_type,
+    click_script,
+    key_script,
+    move_script,
+    type_script,
+)
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.api.input.v1 import input_pb2_grpc
 from virtmesh_common.errors import ShuttingDown
+from virtmesh_common.input.errors import TypingUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
 
     from virtmesh.input.model import InputModel
     from virtmesh.input.output import Sent
+    from virtmesh_common.input.script import Script
 
 SERVICE = "virtmesh.input.v1.InputService"
 
@@ -31,6 +42,7 @@ class InputService(input_pb2_grpc.InputServiceServicer):
         self._model = model
         self._checker = Checker(model.name, model.personality)
         self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._calls = UnaryCalls(model, self._checker, self._closing)
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Add the service to a server."""
@@ -69,6 +81,7 @@ class InputService(input_pb2_grpc.InputServiceServicer):
                 for code, axis in personality.axes.items()
             ],
             leds_on=model.output.leds_on,
+            keys_held=model.injection.keys_held,
         )
 
     async def Inject(  # type: ignore[override]  # the stubs know generators only
@@ -78,6 +91,52 @@ class InputService(input_pb2_grpc.InputServiceServicer):
     ) -> None:
         """Take packets, and report the outcomes of each."""
         await InjectStream(self._model.injection, self._checker, context).run(self._closing)
+
+    async def Type(
+        self, request: pb.TypeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.TypeResponse:
+        """Type a text with a keyboard layout."""
+
+        async def make() -> Script:
+            keyboard = check_type(request, self._model)
+            try:
+                return await self._calls.plan(partial(type_script, request, keyboard))
+            except TypingUnavailable as error:
+                raise TypingUnavailable(
+                    f"the service of {self._model.name} can't type: {error.message}"
+                ) from None
+
+        return pb.TypeResponse(sent=await self._calls.run(make, request.sending))
+
+    async def Key(
+        self, request: pb.KeyRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.KeyResponse:
+        """Press and release keys and chords."""
+
+        async def make() -> Script:
+            return key_script(request)
+
+        return pb.KeyResponse(sent=await self._calls.run(make, request.sending))
+
+    async def Click(
+        self, request: pb.ClickRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ClickResponse:
+        """Click a button, at a point if one is given."""
+
+        async def make() -> Script:
+            return click_script(request, self._model)
+
+        return pb.ClickResponse(sent=await self._calls.run(make, request.sending))
+
+    async def Move(
+        self, request: pb.MoveRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.MoveResponse:
+        """Move the pointer by a distance or to a point."""
+
+        async def make() -> Script:
+            return move_script(request, self._model)
+
+        return pb.MoveResponse(sent=await self._calls.run(make, request.sending))
 
     async def ReleaseAll(
         self, request: pb.ReleaseAllRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from virtmesh.drivers.base import Driver
     from virtmesh.kernel.boot_log import BootLog
-    from virtmesh.kernel.devicetree import DeviceNode
+    from virtmesh.kernel.tree import DeviceNode
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +33,8 @@ class ProbeState(Enum):
     RESERVED = 5
 
 
+LOOK_TIMEOUT_S = 1.0
+"""How long a device service may take to say how it is."""
 PAUSES_S = {ProbeState.WAITING: (0.05, 2.0), ProbeState.FAILED: (1.0, 30.0)}
 """First and longest pause before the next attempt, by the state of waiting."""
 
@@ -54,6 +56,8 @@ class MachineDevice(ABC):
         """Name of its kind, as its service says it."""
         self.vhost_user_socket = ""
         """Path of the socket for guests, of a device that is reserved for them."""
+        self.silent = False
+        """True if its service did not answer at the last look, although it is in use."""
         self.driver: Driver | None = None
         self.attaches = 0
         """Times that this kernel attached to it."""

@@ -10,7 +10,7 @@ import structlog
 
 from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import PAGE, Ram
-from virtmesh.kernel.device import PAUSES_S, MachineDevice, ProbeState
+from virtmesh.kernel.device import LOOK_TIMEOUT_S, PAUSES_S, MachineDevice, ProbeState
 from virtmesh.kinds import broken_kinds, kind_of
 from virtmesh.virtio.mmio_driver import VirtIOHeader
 from virtmesh_common.api.trace.v1 import trace_pb2
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from virtmesh.drivers.base import Driver
     from virtmesh.drivers.settings import Settings
     from virtmesh.kernel.boot_log import BootLog
-    from virtmesh.kernel.devicetree import DeviceNode, FoundMachine
     from virtmesh.kernel.irq import IrqController
+    from virtmesh.kernel.tree import DeviceNode, FoundMachine
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +78,7 @@ class ProbedDevice(MachineDevice):
         self._irq = irq
         self._requests_before = 0
         self._was_ready = False
+        self._bus: GrpcBus | None = None
 
     @property
     def requests(self) -> int:
@@ -119,7 +120,9 @@ class ProbedDevice(MachineDevice):
         return self.driver
 
     async def look(self) -> None:
-        """Do nothing: the kernel hears of what it drives by itself."""
+        """Ask a device in use whether it answers. Of all else the kernel hears by itself."""
+        bus = self._bus if self.state is ProbeState.READY else None
+        self.silent = bus is not None and not await bus.answers(LOOK_TIMEOUT_S)
 
     async def run(self) -> None:
         """Bring the device up; when it is lost or fails, do so again, after a pause that grows."""
@@ -155,7 +158,7 @@ class ProbedDevice(MachineDevice):
                 handover=self.node.handover,
             )
             undo.push_async_callback(bus.close)
-            bus.recorder, self.kind = self.recorder, bus.kind
+            bus.recorder, self.kind, self._bus = self.recorder, bus.kind, bus
             self.recorder.record(trace_pb2.EVENT_KIND_ATTACH, text=driver_name)
             undo.push(self._left)
             self.attaches += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from virtmesh.kernel.device import LOOK_TIMEOUT_S
 from virtmesh_common.api.kernel.v1 import kernel_pb2 as pb
 from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from virtmesh.kernel.device import MachineDevice
     from virtmesh.kernel.kernel import Kernel
 
+NODES_BYTES_MAX = 2 << 20
+"""Most bytes of nodes in one answer: half of what a message may have."""
 SERVICE = "virtmesh.kernel.v1.KernelService"
 
 
@@ -34,17 +37,44 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
         devices = [self._describe(device) for device in found]
         return pb.ListDevicesResponse(machine=self._kernel.machine.name, devices=devices)
 
+    async def ListNodes(
+        self,
+        request: pb.ListNodesRequest,
+        context: Any,
+    ) -> pb.ListNodesResponse:
+        """List the nodes of the device tree, as many as one message takes."""
+        found = self._kernel.machine.nodes
+        response = pb.ListNodesResponse()
+        room = NODES_BYTES_MAX
+        for node in found:
+            listed = pb.Node(
+                path=node.path,
+                compatible=node.compatible,
+                fate=pb.NodeFate.Value(f"NODE_FATE_{node.fate.name}"),
+                detail=node.reason,
+                device=node.device,
+                mmio_address=node.address,
+            )
+            room -= listed.ByteSize() + 8
+            if room < 0:
+                break
+            response.nodes.append(listed)
+        response.left_out = len(found) - len(response.nodes)
+        return response
+
     def _describe(self, device: MachineDevice) -> pb.Device:
         """Describe one device."""
         node = device.node
+        state = "SILENT" if device.silent else device.state.name
+        silence = f"does not answer within {LOOK_TIMEOUT_S:g} s: its service is stopped or busy"
         return pb.Device(
             name=node.name,
             compatible=node.compatible[0] if node.compatible else "",
             mmio_address=node.address,
             irq=node.irq,
             virtio_device_id=device.device_id,
-            state=pb.ProbeState.Value(f"PROBE_STATE_{device.state.name}"),
-            detail=device.detail,
+            state=pb.ProbeState.Value(f"PROBE_STATE_{state}"),
+            detail=silence if device.silent else device.detail,
             driver=device.driver_name,
             features=device.features,
             doorbell=device.doorbell,

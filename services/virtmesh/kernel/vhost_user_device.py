@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import grpc.aio
 
 from virtmesh.drivers.virtio import VirtIODriver
-from virtmesh.kernel.device import PAUSES_S, MachineDevice, ProbeState
+from virtmesh.kernel.device import LOOK_TIMEOUT_S, PAUSES_S, MachineDevice, ProbeState
 from virtmesh.kinds import kind_of
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from virtmesh.kernel.boot_log import BootLog
-    from virtmesh.kernel.devicetree import DeviceNode
-
-LOOK_TIMEOUT_S = 2.0
-"""How long the device service may take to say how it is."""
+    from virtmesh.kernel.tree import DeviceNode
 
 
 class VhostUserDevice(MachineDevice):

@@ -7,6 +7,7 @@ and the client is told only that there was one.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from dataclasses import dataclass
 from time import monotonic
@@ -22,6 +23,7 @@ from virtmesh_common.errors import (
     DETAILS_KEY,
     DETAILS_LIMIT,
     BadRequest,
+    CallCancelled,
     VirtmeshError,
     cut,
     to_status,
@@ -111,28 +113,16 @@ class Call:
             REQUEST_ID.set(self._request_id)
             structlog.contextvars.bind_contextvars(request_id=self._request_id)
         try:
-            request, context = await self._begin(request, context)
-            result = self._behavior(request, context)
-            if inspect.isasyncgen(result):
-                async for response in result:
-                    await context.write(response)
-                result = None
-            elif inspect.isawaitable(result):
-                result = await result
+            result = await self._run(request, context)
         except grpc.aio.AbortError:
             code = name_of(context.code())
             self._log(code, context.details())
             raise
         except grpc.aio.InternalError:  # Nothing can be sent any more: the client is gone.
             return None
-        except VirtmeshError as error:
-            code = error.code.name
-            self._log(code, error.message)
-            failure = error
-        except Exception:
-            code = grpc.StatusCode.INTERNAL.name
-            log.exception("a call failed by a fault of this service", method=self._method)
-            failure = VirtmeshError("a fault of the service; its log says more")
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends the call
+            failure = self._failure(error)
+            code = failure.code.name
         else:
             code = OK
             counts.sent += not self._streams
@@ -143,6 +133,30 @@ class Call:
             counts.durations.observe(monotonic() - begun)
         # It is counted by now: who hears of the failure may look at the counters at once.
         return await abort(context, failure)
+
+    async def _run(self, request: Any, context: Any) -> Any:
+        """Run the method to its end. Errors: those of the method; BadRequest."""
+        request, context = await self._begin(request, context)
+        result = self._behavior(request, context)
+        if inspect.isasyncgen(result):
+            async for response in result:
+                await context.write(response)
+            return None
+        return await result if inspect.isawaitable(result) else result
+
+    def _failure(self, error: BaseException) -> VirtmeshError:
+        """Return what the client is told of an error. A cancellation from outside is raised."""
+        if isinstance(error, VirtmeshError):
+            self._log(error.code.name, error.message)
+            return error
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if task is None or task.cancelling():  # The client gave up, or the service stops.
+                raise error
+            log.warning("what a call waited for was cancelled", method=self._method)
+            return CallCancelled("the service gave up what the call waited for: try again")
+        log.error("a call failed by a fault of this service", method=self._method, exc_info=error)
+        return VirtmeshError("a fault of the service; its log says more")
 
     async def _begin(self, request: Any, context: Any) -> tuple[Any, Any]:
         """Return what the method gets: a stream's messages are counted, and its headers are sent.

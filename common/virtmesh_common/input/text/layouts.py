@@ -6,7 +6,7 @@ import functools
 import os
 from pathlib import Path
 
-from virtmesh_common.input.errors import UntypableText
+from virtmesh_common.input.errors import TypingUnavailable, UntypableText
 from virtmesh_common.input.text import xkb
 
 RULES, MODEL = "evdev", "pc105"
@@ -32,9 +32,9 @@ def context() -> xkb.Context:
         raise not_installed(str(error)) from None
 
 
-def not_installed(why: str) -> UntypableText:
+def not_installed(why: str) -> TypingUnavailable:
     """Make the error that says what to install."""
-    return UntypableText(
+    return TypingUnavailable(
         f"typing text needs libxkbcommon and its keyboard layouts, which are not here ({why}):"
         f" {NEEDED}; `virtmesh input key` and raw events need neither"
     )

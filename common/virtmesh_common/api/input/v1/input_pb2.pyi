@@ -75,6 +75,62 @@ OUTCOME_LOST: Outcome.ValueType  # 4
 """Accepted, but lost with the driver that had got a part of it."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
+class _CapsLock:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CapsLockEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CapsLock.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAPS_LOCK_UNSPECIFIED: _CapsLock.ValueType  # 0
+    """As CAPS_LOCK_LIT."""
+    CAPS_LOCK_LIT: _CapsLock.ValueType  # 1
+    """Caps Lock is on if its light is."""
+    CAPS_LOCK_OFF: _CapsLock.ValueType  # 2
+    """If its light is on, Caps Lock is turned off for the text, and on again behind it."""
+    CAPS_LOCK_ASSUME_ON: _CapsLock.ValueType  # 3
+    """Type as if it were on, whatever its light says (a driver may not set lights)."""
+    CAPS_LOCK_ASSUME_OFF: _CapsLock.ValueType  # 4
+    """Type as if it were off, whatever its light says."""
+
+class CapsLock(_CapsLock, metaclass=_CapsLockEnumTypeWrapper):
+    """CapsLock says what is typed where Caps Lock is on."""
+
+CAPS_LOCK_UNSPECIFIED: CapsLock.ValueType  # 0
+"""As CAPS_LOCK_LIT."""
+CAPS_LOCK_LIT: CapsLock.ValueType  # 1
+"""Caps Lock is on if its light is."""
+CAPS_LOCK_OFF: CapsLock.ValueType  # 2
+"""If its light is on, Caps Lock is turned off for the text, and on again behind it."""
+CAPS_LOCK_ASSUME_ON: CapsLock.ValueType  # 3
+"""Type as if it were on, whatever its light says (a driver may not set lights)."""
+CAPS_LOCK_ASSUME_OFF: CapsLock.ValueType  # 4
+"""Type as if it were off, whatever its light says."""
+Global___CapsLock: _TypeAlias = CapsLock  # noqa: Y015
+
+class _Unit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UnitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Unit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UNIT_UNSPECIFIED: _Unit.ValueType  # 0
+    """As UNIT_DEVICE."""
+    UNIT_DEVICE: _Unit.ValueType  # 1
+    """Units of the axes, whose ranges GetInfo has."""
+    UNIT_FRACTION: _Unit.ValueType  # 2
+    """Parts of the axes: 0.0 is the minimum, 1.0 the maximum."""
+
+class Unit(_Unit, metaclass=_UnitEnumTypeWrapper):
+    """Unit is what the numbers of a point count."""
+
+UNIT_UNSPECIFIED: Unit.ValueType  # 0
+"""As UNIT_DEVICE."""
+UNIT_DEVICE: Unit.ValueType  # 1
+"""Units of the axes, whose ranges GetInfo has."""
+UNIT_FRACTION: Unit.ValueType  # 2
+"""Parts of the axes: 0.0 is the minimum, 1.0 the maximum."""
+Global___Unit: _TypeAlias = Unit  # noqa: Y015
+
 @_typing.final
 class Event(_message.Message):
     """Event is one input event: struct virtio_input_event without its padding."""
@@ -136,6 +192,7 @@ class GetInfoResponse(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     AXES_FIELD_NUMBER: _builtins.int
     LEDS_ON_FIELD_NUMBER: _builtins.int
+    KEYS_HELD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name (VIRTIO_INPUT_CFG_ID_NAME)."""
     serial: _builtins.str
@@ -162,6 +219,10 @@ class GetInfoResponse(_message.Message):
     def leds_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """LED_* codes of the lights that are on, ascending."""
 
+    @_builtins.property
+    def keys_held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """EV_KEY codes of the keys and buttons that are held, ascending, whoever holds them."""
+
     def __init__(
         self,
         *,
@@ -173,10 +234,11 @@ class GetInfoResponse(_message.Message):
         capabilities: _abc.Iterable[Global___Capability] | None = ...,
         axes: _abc.Iterable[Global___Axis] | None = ...,
         leds_on: _abc.Iterable[_builtins.int] | None = ...,
+        keys_held: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "capabilities", b"capabilities", "ids", b"ids", "leds_on", b"leds_on", "name", b"name", "personality", b"personality", "properties", b"properties", "serial", b"serial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "capabilities", b"capabilities", "ids", b"ids", "keys_held", b"keys_held", "leds_on", b"leds_on", "name", b"name", "personality", b"personality", "properties", b"properties", "serial", b"serial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -227,7 +289,7 @@ class Axis(_message.Message):
     minimum: _builtins.int
     """Smallest value."""
     maximum: _builtins.int
-    """Largest value."""
+    """Largest value; if it is not above the smallest, the device states no range."""
     fuzz: _builtins.int
     """Noise filter."""
     flat: _builtins.int
@@ -262,16 +324,22 @@ class InjectRequest(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     REPORT_DELIVERED_FIELD_NUMBER: _builtins.int
     OVERFLOW_FIELD_NUMBER: _builtins.int
+    ANY_VALUE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The injector's own number for the packet, ascending within a stream; answered in responses."""
     report_delivered: _builtins.bool
     """True to be told when the driver has got the packet, or when it is lost."""
     overflow: Global___Overflow.ValueType
     """What to do when the waiting room is full."""
+    any_value: _builtins.bool
+    """True to take values of axes as they are, as Linux does: real devices go beyond the ranges that
+    they state. ABS_MT_SLOT is checked all the same. An axis whose maximum is not above its minimum
+    states no range: its values are never checked.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """The events, 1 to 1024. SYN_REPORT at the end is added when it is missing; none may stand
-        elsewhere.
+        elsewhere. SYN_MT_REPORT is for devices whose contacts have no slots (multi-touch protocol A).
         """
 
     def __init__(
@@ -281,10 +349,11 @@ class InjectRequest(_message.Message):
         events: _abc.Iterable[Global___Event] | None = ...,
         report_delivered: _builtins.bool = ...,
         overflow: Global___Overflow.ValueType = ...,
+        any_value: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "overflow", b"overflow", "report_delivered", b"report_delivered", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_value", b"any_value", "events", b"events", "overflow", b"overflow", "report_delivered", b"report_delivered", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -323,6 +392,437 @@ class InjectResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InjectResponse: _TypeAlias = InjectResponse  # noqa: Y015
+
+@_typing.final
+class Sending(_message.Message):
+    """Sending says how the packets of a call are sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAIT_DELIVERED_FIELD_NUMBER: _builtins.int
+    OVERFLOW_FIELD_NUMBER: _builtins.int
+    wait_delivered: _builtins.bool
+    """True to return when the driver has every packet, or it is lost; false to return when every
+    packet is in the waiting room.
+    """
+    overflow: Global___Overflow.ValueType
+    """What to do when the waiting room is full."""
+    def __init__(
+        self,
+        *,
+        wait_delivered: _builtins.bool = ...,
+        overflow: Global___Overflow.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["overflow", b"overflow", "wait_delivered", b"wait_delivered"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sending: _TypeAlias = Sending  # noqa: Y015
+
+@_typing.final
+class Sent(_message.Message):
+    """Sent says what became of the packets of a call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PACKETS_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    waiting: _builtins.int
+    """Packets in the waiting room at the end of the call."""
+    @_builtins.property
+    def packets(self) -> _containers.RepeatedCompositeFieldContainer[Global___SentPacket]:
+        """One for each packet, in order."""
+
+    def __init__(
+        self,
+        *,
+        packets: _abc.Iterable[Global___SentPacket] | None = ...,
+        waiting: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["packets", b"packets", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sent: _TypeAlias = Sent  # noqa: Y015
+
+@_typing.final
+class SentPacket(_message.Message):
+    """SentPacket is one packet of a call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    PACKET_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    outcome: Global___Outcome.ValueType
+    """ACCEPTED or REFUSED; with wait_delivered, DELIVERED, LOST or REFUSED."""
+    packet: _builtins.int
+    """The device's number of the packet, ascending over all injectors, 0 when refused."""
+    events: _builtins.int
+    """Events, without SYN_REPORT."""
+    def __init__(
+        self,
+        *,
+        outcome: Global___Outcome.ValueType = ...,
+        packet: _builtins.int = ...,
+        events: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "outcome", b"outcome", "packet", b"packet"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SentPacket: _TypeAlias = SentPacket  # noqa: Y015
+
+@_typing.final
+class TypeRequest(_message.Message):
+    """TypeRequest is a text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    LAYOUT_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    CAPS_LOCK_FIELD_NUMBER: _builtins.int
+    INTERVAL_US_FIELD_NUMBER: _builtins.int
+    SENDING_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The text, at most 4096 characters. LF, CR and CR LF are the Enter key, TAB is the Tab key. A
+    byte order mark at the start is left out.
+    """
+    layout: _builtins.str
+    """Name of an xkb layout: "us", "de", "fr"; empty for "us"."""
+    variant: _builtins.str
+    """Name of a variant of it, such as "nodeadkeys"; empty for none."""
+    locale: _builtins.str
+    """Locale of the system that is typed to, whose compose table says what dead keys make; empty for
+    "en_US.UTF-8", which most locales share.
+    """
+    caps_lock: Global___CapsLock.ValueType
+    """What to do about Caps Lock."""
+    interval_us: _builtins.int
+    """Microseconds from one keystroke to the next."""
+    @_builtins.property
+    def sending(self) -> Global___Sending:
+        """How the packets are sent."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        layout: _builtins.str = ...,
+        variant: _builtins.str = ...,
+        locale: _builtins.str = ...,
+        caps_lock: Global___CapsLock.ValueType = ...,
+        interval_us: _builtins.int = ...,
+        sending: Global___Sending | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sending", b"sending"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caps_lock", b"caps_lock", "interval_us", b"interval_us", "layout", b"layout", "locale", b"locale", "sending", b"sending", "text", b"text", "variant", b"variant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TypeRequest: _TypeAlias = TypeRequest  # noqa: Y015
+
+@_typing.final
+class TypeResponse(_message.Message):
+    """TypeResponse says what was sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sent(self) -> Global___Sent:
+        """What became of each packet."""
+
+    def __init__(
+        self,
+        *,
+        sent: Global___Sent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sent", b"sent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sent", b"sent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TypeResponse: _TypeAlias = TypeResponse  # noqa: Y015
+
+@_typing.final
+class KeyRequest(_message.Message):
+    """KeyRequest is keys, pressed one after the other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHORDS_FIELD_NUMBER: _builtins.int
+    HOLD_US_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    INTERVAL_US_FIELD_NUMBER: _builtins.int
+    SENDING_FIELD_NUMBER: _builtins.int
+    hold_us: _builtins.int
+    """Microseconds that each chord is held."""
+    count: _builtins.int
+    """Times that each chord is pressed, up to 1000; 0 is once."""
+    interval_us: _builtins.int
+    """Microseconds between a release and the next press."""
+    @_builtins.property
+    def chords(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Chords of keys, 1 to 256: names as in linux/input-event-codes.h with or without KEY_, in any
+        case, joined by "+": "enter", "f1", "ctrl+alt+delete". The keys of a chord are pressed in order
+        and released in reverse.
+        """
+
+    @_builtins.property
+    def sending(self) -> Global___Sending:
+        """How the packets are sent."""
+
+    def __init__(
+        self,
+        *,
+        chords: _abc.Iterable[_builtins.str] | None = ...,
+        hold_us: _builtins.int = ...,
+        count: _builtins.int = ...,
+        interval_us: _builtins.int = ...,
+        sending: Global___Sending | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sending", b"sending"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chords", b"chords", "count", b"count", "hold_us", b"hold_us", "interval_us", b"interval_us", "sending", b"sending"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyRequest: _TypeAlias = KeyRequest  # noqa: Y015
+
+@_typing.final
+class KeyResponse(_message.Message):
+    """KeyResponse says what was sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sent(self) -> Global___Sent:
+        """What became of each packet."""
+
+    def __init__(
+        self,
+        *,
+        sent: Global___Sent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sent", b"sent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sent", b"sent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyResponse: _TypeAlias = KeyResponse  # noqa: Y015
+
+@_typing.final
+class Point(_message.Message):
+    """Point is a place on the absolute axes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    X_FIELD_NUMBER: _builtins.int
+    Y_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    x: _builtins.float
+    """To the right."""
+    y: _builtins.float
+    """Downward."""
+    unit: Global___Unit.ValueType
+    """What both count."""
+    def __init__(
+        self,
+        *,
+        x: _builtins.float = ...,
+        y: _builtins.float = ...,
+        unit: Global___Unit.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["unit", b"unit", "x", b"x", "y", b"y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Point: _TypeAlias = Point  # noqa: Y015
+
+@_typing.final
+class Distance(_message.Message):
+    """Distance is a relative movement, in the counts of a mouse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    X_FIELD_NUMBER: _builtins.int
+    Y_FIELD_NUMBER: _builtins.int
+    x: _builtins.int
+    """To the right."""
+    y: _builtins.int
+    """Downward."""
+    def __init__(
+        self,
+        *,
+        x: _builtins.int = ...,
+        y: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["x", b"x", "y", b"y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Distance: _TypeAlias = Distance  # noqa: Y015
+
+@_typing.final
+class ClickRequest(_message.Message):
+    """ClickRequest is one click or several."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUTTON_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    HOLD_US_FIELD_NUMBER: _builtins.int
+    INTERVAL_US_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    SENDING_FIELD_NUMBER: _builtins.int
+    button: _builtins.str
+    """Button: "left", "right", "middle", "side", "extra", or a BTN_ name; empty for "left"."""
+    count: _builtins.int
+    """Times, up to 1000; 0 is once, 2 a double click."""
+    hold_us: _builtins.int
+    """Microseconds that the button is held; 20,000 when it is not set."""
+    interval_us: _builtins.int
+    """Microseconds between a release and the next press; 40,000 when it is not set."""
+    @_builtins.property
+    def at(self) -> Global___Point:
+        """Where to move first (a tablet); where the pointer is when it is not set."""
+
+    @_builtins.property
+    def sending(self) -> Global___Sending:
+        """How the packets are sent."""
+
+    def __init__(
+        self,
+        *,
+        button: _builtins.str = ...,
+        count: _builtins.int = ...,
+        hold_us: _builtins.int | None = ...,
+        interval_us: _builtins.int | None = ...,
+        at: Global___Point | None = ...,
+        sending: Global___Sending | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_hold_us", b"_hold_us", "_interval_us", b"_interval_us", "at", b"at", "hold_us", b"hold_us", "interval_us", b"interval_us", "sending", b"sending"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hold_us", b"_hold_us", "_interval_us", b"_interval_us", "at", b"at", "button", b"button", "count", b"count", "hold_us", b"hold_us", "interval_us", b"interval_us", "sending", b"sending"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__hold_us: _TypeAlias = _typing.Literal["hold_us"]  # noqa: Y015
+    _WhichOneofArgType__hold_us: _TypeAlias = _typing.Literal["_hold_us", b"_hold_us"]  # noqa: Y015
+    _WhichOneofReturnType__interval_us: _TypeAlias = _typing.Literal["interval_us"]  # noqa: Y015
+    _WhichOneofArgType__interval_us: _TypeAlias = _typing.Literal["_interval_us", b"_interval_us"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hold_us) -> _WhichOneofReturnType__hold_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__interval_us) -> _WhichOneofReturnType__interval_us | None: ...
+
+Global___ClickRequest: _TypeAlias = ClickRequest  # noqa: Y015
+
+@_typing.final
+class ClickResponse(_message.Message):
+    """ClickResponse says what was sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sent(self) -> Global___Sent:
+        """What became of each packet."""
+
+    def __init__(
+        self,
+        *,
+        sent: Global___Sent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sent", b"sent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sent", b"sent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClickResponse: _TypeAlias = ClickResponse  # noqa: Y015
+
+@_typing.final
+class MoveRequest(_message.Message):
+    """MoveRequest is one movement in a straight line."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    FROM_FIELD_NUMBER: _builtins.int
+    DURATION_US_FIELD_NUMBER: _builtins.int
+    SENDING_FIELD_NUMBER: _builtins.int
+    duration_us: _builtins.int
+    """Microseconds that it takes, in steps of 8 ms; 0 is at once."""
+    @_builtins.property
+    def by(self) -> Global___Distance:
+        """By a distance, on a device with relative axes."""
+
+    @_builtins.property
+    def to(self) -> Global___Point:
+        """To a point, on a device with absolute axes."""
+
+    @_builtins.property
+    def sending(self) -> Global___Sending:
+        """How the packets are sent."""
+
+    def __init__(
+        self,
+        *,
+        by: Global___Distance | None = ...,
+        to: Global___Point | None = ...,
+        duration_us: _builtins.int = ...,
+        sending: Global___Sending | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "from", b"from", "sending", b"sending", "to", b"to", "way", b"way"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "duration_us", b"duration_us", "from", b"from", "sending", b"sending", "to", b"to", "way", b"way"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_way: _TypeAlias = _typing.Literal["by", "to"]  # noqa: Y015
+    _WhichOneofArgType_way: _TypeAlias = _typing.Literal["way", b"way"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_way) -> _WhichOneofReturnType_way | None: ...
+
+Global___MoveRequest: _TypeAlias = MoveRequest  # noqa: Y015
+
+@_typing.final
+class MoveResponse(_message.Message):
+    """MoveResponse says what was sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sent(self) -> Global___Sent:
+        """What became of each packet."""
+
+    def __init__(
+        self,
+        *,
+        sent: Global___Sent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sent", b"sent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sent", b"sent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveResponse: _TypeAlias = MoveResponse  # noqa: Y015
 
 @_typing.final
 class ReleaseAllRequest(_message.Message):

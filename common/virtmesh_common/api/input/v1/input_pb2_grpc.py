@@ -47,6 +47,26 @@ class InputServiceStub(object):
                 request_serializer=virtmesh_dot_input_dot_v1_dot_input__pb2.InjectRequest.SerializeToString,
                 response_deserializer=virtmesh_dot_input_dot_v1_dot_input__pb2.InjectResponse.FromString,
                 _registered_method=True)
+        self.Type = channel.unary_unary(
+                '/virtmesh.input.v1.InputService/Type',
+                request_serializer=virtmesh_dot_input_dot_v1_dot_input__pb2.TypeRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_input_dot_v1_dot_input__pb2.TypeResponse.FromString,
+                _registered_method=True)
+        self.Key = channel.unary_unary(
+                '/virtmesh.input.v1.InputService/Key',
+                request_serializer=virtmesh_dot_input_dot_v1_dot_input__pb2.KeyRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_input_dot_v1_dot_input__pb2.KeyResponse.FromString,
+                _registered_method=True)
+        self.Click = channel.unary_unary(
+                '/virtmesh.input.v1.InputService/Click',
+                request_serializer=virtmesh_dot_input_dot_v1_dot_input__pb2.ClickRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_input_dot_v1_dot_input__pb2.ClickResponse.FromString,
+                _registered_method=True)
+        self.Move = channel.unary_unary(
+                '/virtmesh.input.v1.InputService/Move',
+                request_serializer=virtmesh_dot_input_dot_v1_dot_input__pb2.MoveRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_input_dot_v1_dot_input__pb2.MoveResponse.FromString,
+                _registered_method=True)
         self.ReleaseAll = channel.unary_unary(
                 '/virtmesh.input.v1.InputService/ReleaseAll',
                 request_serializer=virtmesh_dot_input_dot_v1_dot_input__pb2.ReleaseAllRequest.SerializeToString,
@@ -85,10 +105,53 @@ class InputServiceServicer(object):
         ends. A key that several streams hold is pressed by the first and released by the last; what
         the others do with it in between is left out of their packets. The stream ends when everything
         that the client sent has been answered.
+        What a stream held is released in one packet, as a device would do it: touches end, the pressure
+        goes back to its rest, keys go up, the newest first.
         Errors: INVALID_ARGUMENT/BAD_EVENT (metadata "sequence", "index") for an event the device does
         not have or a value out of its range: nothing of that packet was accepted;
         INVALID_ARGUMENT/BAD_STREAM when a sequence does not ascend; UNAVAILABLE/SHUTTING_DOWN. Packets
         before the error stay accepted; their ends are not reported any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Type(self, request, context):
+        """Type types a text with a keyboard layout; the device service finds the keys. The text is typed on
+        a keyboard in memory first: unless exactly it appears there, nothing is sent. The lights of the
+        device and the keys that are held on it count. The rules of Type hold for Key, Click and Move:
+
+        A call is an injector of its own. What it still holds when it ends, however it ends (cancelled,
+        deadline exceeded), is released. Its packets take their turn among those of others. A call may
+        take 60 s by its own times, and 120 s in all; a shorter deadline of the client ends it earlier.
+        Of one device, 16 such calls run at a time.
+        Errors: INVALID_ARGUMENT/UNTYPABLE_TEXT (metadata "characters", "layout"), nothing was sent;
+        FAILED_PRECONDITION/TYPING_UNAVAILABLE when the service lacks libxkbcommon or its layouts;
+        INVALID_ARGUMENT/BAD_EVENT when the device can't do this (a mouse can't type) or a limit is
+        passed, nothing was sent; INVALID_ARGUMENT/UNKNOWN_KEY; FAILED_PRECONDITION/DEVICE_NOT_READY (metadata
+        "accepted": packets accepted so far) after 120 s, or when 16 calls run already;
+        UNAVAILABLE/SHUTTING_DOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Key(self, request, context):
+        """Key presses and releases keys and chords, such as "ctrl+alt+delete". Errors: as for Type.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Click(self, request, context):
+        """Click clicks a button, at a point if one is given. Errors: as for Type.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Move(self, request, context):
+        """Move moves the pointer by a distance (a mouse) or to a point (a tablet). Errors: as for Type.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,6 +194,26 @@ def add_InputServiceServicer_to_server(servicer, server):
                     servicer.Inject,
                     request_deserializer=virtmesh_dot_input_dot_v1_dot_input__pb2.InjectRequest.FromString,
                     response_serializer=virtmesh_dot_input_dot_v1_dot_input__pb2.InjectResponse.SerializeToString,
+            ),
+            'Type': grpc.unary_unary_rpc_method_handler(
+                    servicer.Type,
+                    request_deserializer=virtmesh_dot_input_dot_v1_dot_input__pb2.TypeRequest.FromString,
+                    response_serializer=virtmesh_dot_input_dot_v1_dot_input__pb2.TypeResponse.SerializeToString,
+            ),
+            'Key': grpc.unary_unary_rpc_method_handler(
+                    servicer.Key,
+                    request_deserializer=virtmesh_dot_input_dot_v1_dot_input__pb2.KeyRequest.FromString,
+                    response_serializer=virtmesh_dot_input_dot_v1_dot_input__pb2.KeyResponse.SerializeToString,
+            ),
+            'Click': grpc.unary_unary_rpc_method_handler(
+                    servicer.Click,
+                    request_deserializer=virtmesh_dot_input_dot_v1_dot_input__pb2.ClickRequest.FromString,
+                    response_serializer=virtmesh_dot_input_dot_v1_dot_input__pb2.ClickResponse.SerializeToString,
+            ),
+            'Move': grpc.unary_unary_rpc_method_handler(
+                    servicer.Move,
+                    request_deserializer=virtmesh_dot_input_dot_v1_dot_input__pb2.MoveRequest.FromString,
+                    response_serializer=virtmesh_dot_input_dot_v1_dot_input__pb2.MoveResponse.SerializeToString,
             ),
             'ReleaseAll': grpc.unary_unary_rpc_method_handler(
                     servicer.ReleaseAll,
@@ -205,6 +288,114 @@ class InputService(object):
             '/virtmesh.input.v1.InputService/Inject',
             virtmesh_dot_input_dot_v1_dot_input__pb2.InjectRequest.SerializeToString,
             virtmesh_dot_input_dot_v1_dot_input__pb2.InjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Type(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.input.v1.InputService/Type',
+            virtmesh_dot_input_dot_v1_dot_input__pb2.TypeRequest.SerializeToString,
+            virtmesh_dot_input_dot_v1_dot_input__pb2.TypeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Key(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.input.v1.InputService/Key',
+            virtmesh_dot_input_dot_v1_dot_input__pb2.KeyRequest.SerializeToString,
+            virtmesh_dot_input_dot_v1_dot_input__pb2.KeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Click(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.input.v1.InputService/Click',
+            virtmesh_dot_input_dot_v1_dot_input__pb2.ClickRequest.SerializeToString,
+            virtmesh_dot_input_dot_v1_dot_input__pb2.ClickResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Move(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.input.v1.InputService/Move',
+            virtmesh_dot_input_dot_v1_dot_input__pb2.MoveRequest.SerializeToString,
+            virtmesh_dot_input_dot_v1_dot_input__pb2.MoveResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,11 +46,35 @@ class InputServiceStub:
     ends. A key that several streams hold is pressed by the first and released by the last; what
     the others do with it in between is left out of their packets. The stream ends when everything
     that the client sent has been answered.
+    What a stream held is released in one packet, as a device would do it: touches end, the pressure
+    goes back to its rest, keys go up, the newest first.
     Errors: INVALID_ARGUMENT/BAD_EVENT (metadata "sequence", "index") for an event the device does
     not have or a value out of its range: nothing of that packet was accepted;
     INVALID_ARGUMENT/BAD_STREAM when a sequence does not ascend; UNAVAILABLE/SHUTTING_DOWN. Packets
     before the error stay accepted; their ends are not reported any more.
     """
+    Type: _grpc.UnaryUnaryMultiCallable[_input_pb2.TypeRequest, _input_pb2.TypeResponse]
+    """Type types a text with a keyboard layout; the device service finds the keys. The text is typed on
+    a keyboard in memory first: unless exactly it appears there, nothing is sent. The lights of the
+    device and the keys that are held on it count. The rules of Type hold for Key, Click and Move:
+
+    A call is an injector of its own. What it still holds when it ends, however it ends (cancelled,
+    deadline exceeded), is released. Its packets take their turn among those of others. A call may
+    take 60 s by its own times, and 120 s in all; a shorter deadline of the client ends it earlier.
+    Of one device, 16 such calls run at a time.
+    Errors: INVALID_ARGUMENT/UNTYPABLE_TEXT (metadata "characters", "layout"), nothing was sent;
+    FAILED_PRECONDITION/TYPING_UNAVAILABLE when the service lacks libxkbcommon or its layouts;
+    INVALID_ARGUMENT/BAD_EVENT when the device can't do this (a mouse can't type) or a limit is
+    passed, nothing was sent; INVALID_ARGUMENT/UNKNOWN_KEY; FAILED_PRECONDITION/DEVICE_NOT_READY (metadata
+    "accepted": packets accepted so far) after 120 s, or when 16 calls run already;
+    UNAVAILABLE/SHUTTING_DOWN.
+    """
+    Key: _grpc.UnaryUnaryMultiCallable[_input_pb2.KeyRequest, _input_pb2.KeyResponse]
+    """Key presses and releases keys and chords, such as "ctrl+alt+delete". Errors: as for Type."""
+    Click: _grpc.UnaryUnaryMultiCallable[_input_pb2.ClickRequest, _input_pb2.ClickResponse]
+    """Click clicks a button, at a point if one is given. Errors: as for Type."""
+    Move: _grpc.UnaryUnaryMultiCallable[_input_pb2.MoveRequest, _input_pb2.MoveResponse]
+    """Move moves the pointer by a distance (a mouse) or to a point (a tablet). Errors: as for Type."""
     ReleaseAll: _grpc.UnaryUnaryMultiCallable[_input_pb2.ReleaseAllRequest, _input_pb2.ReleaseAllResponse]
     """ReleaseAll releases every key and touch that any injector holds."""
     WatchOutput: _grpc.UnaryStreamMultiCallable[_input_pb2.WatchOutputRequest, _input_pb2.WatchOutputResponse]
@@ -81,11 +105,35 @@ class InputServiceAsyncStub(InputServiceStub):
     ends. A key that several streams hold is pressed by the first and released by the last; what
     the others do with it in between is left out of their packets. The stream ends when everything
     that the client sent has been answered.
+    What a stream held is released in one packet, as a device would do it: touches end, the pressure
+    goes back to its rest, keys go up, the newest first.
     Errors: INVALID_ARGUMENT/BAD_EVENT (metadata "sequence", "index") for an event the device does
     not have or a value out of its range: nothing of that packet was accepted;
     INVALID_ARGUMENT/BAD_STREAM when a sequence does not ascend; UNAVAILABLE/SHUTTING_DOWN. Packets
     before the error stay accepted; their ends are not reported any more.
     """
+    Type: _aio.UnaryUnaryMultiCallable[_input_pb2.TypeRequest, _input_pb2.TypeResponse]  # type: ignore[assignment]
+    """Type types a text with a keyboard layout; the device service finds the keys. The text is typed on
+    a keyboard in memory first: unless exactly it appears there, nothing is sent. The lights of the
+    device and the keys that are held on it count. The rules of Type hold for Key, Click and Move:
+
+    A call is an injector of its own. What it still holds when it ends, however it ends (cancelled,
+    deadline exceeded), is released. Its packets take their turn among those of others. A call may
+    take 60 s by its own times, and 120 s in all; a shorter deadline of the client ends it earlier.
+    Of one device, 16 such calls run at a time.
+    Errors: INVALID_ARGUMENT/UNTYPABLE_TEXT (metadata "characters", "layout"), nothing was sent;
+    FAILED_PRECONDITION/TYPING_UNAVAILABLE when the service lacks libxkbcommon or its layouts;
+    INVALID_ARGUMENT/BAD_EVENT when the device can't do this (a mouse can't type) or a limit is
+    passed, nothing was sent; INVALID_ARGUMENT/UNKNOWN_KEY; FAILED_PRECONDITION/DEVICE_NOT_READY (metadata
+    "accepted": packets accepted so far) after 120 s, or when 16 calls run already;
+    UNAVAILABLE/SHUTTING_DOWN.
+    """
+    Key: _aio.UnaryUnaryMultiCallable[_input_pb2.KeyRequest, _input_pb2.KeyResponse]  # type: ignore[assignment]
+    """Key presses and releases keys and chords, such as "ctrl+alt+delete". Errors: as for Type."""
+    Click: _aio.UnaryUnaryMultiCallable[_input_pb2.ClickRequest, _input_pb2.ClickResponse]  # type: ignore[assignment]
+    """Click clicks a button, at a point if one is given. Errors: as for Type."""
+    Move: _aio.UnaryUnaryMultiCallable[_input_pb2.MoveRequest, _input_pb2.MoveResponse]  # type: ignore[assignment]
+    """Move moves the pointer by a distance (a mouse) or to a point (a tablet). Errors: as for Type."""
     ReleaseAll: _aio.UnaryUnaryMultiCallable[_input_pb2.ReleaseAllRequest, _input_pb2.ReleaseAllResponse]  # type: ignore[assignment]
     """ReleaseAll releases every key and touch that any injector holds."""
     WatchOutput: _aio.UnaryStreamMultiCallable[_input_pb2.WatchOutputRequest, _input_pb2.WatchOutputResponse]  # type: ignore[assignment]
@@ -125,11 +173,59 @@ class InputServiceServicer(metaclass=_abc_1.ABCMeta):
         ends. A key that several streams hold is pressed by the first and released by the last; what
         the others do with it in between is left out of their packets. The stream ends when everything
         that the client sent has been answered.
+        What a stream held is released in one packet, as a device would do it: touches end, the pressure
+        goes back to its rest, keys go up, the newest first.
         Errors: INVALID_ARGUMENT/BAD_EVENT (metadata "sequence", "index") for an event the device does
         not have or a value out of its range: nothing of that packet was accepted;
         INVALID_ARGUMENT/BAD_STREAM when a sequence does not ascend; UNAVAILABLE/SHUTTING_DOWN. Packets
         before the error stay accepted; their ends are not reported any more.
         """
+
+    @_abc_1.abstractmethod
+    def Type(
+        self,
+        request: _input_pb2.TypeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_input_pb2.TypeResponse, _abc.Awaitable[_input_pb2.TypeResponse]]:
+        """Type types a text with a keyboard layout; the device service finds the keys. The text is typed on
+        a keyboard in memory first: unless exactly it appears there, nothing is sent. The lights of the
+        device and the keys that are held on it count. The rules of Type hold for Key, Click and Move:
+
+        A call is an injector of its own. What it still holds when it ends, however it ends (cancelled,
+        deadline exceeded), is released. Its packets take their turn among those of others. A call may
+        take 60 s by its own times, and 120 s in all; a shorter deadline of the client ends it earlier.
+        Of one device, 16 such calls run at a time.
+        Errors: INVALID_ARGUMENT/UNTYPABLE_TEXT (metadata "characters", "layout"), nothing was sent;
+        FAILED_PRECONDITION/TYPING_UNAVAILABLE when the service lacks libxkbcommon or its layouts;
+        INVALID_ARGUMENT/BAD_EVENT when the device can't do this (a mouse can't type) or a limit is
+        passed, nothing was sent; INVALID_ARGUMENT/UNKNOWN_KEY; FAILED_PRECONDITION/DEVICE_NOT_READY (metadata
+        "accepted": packets accepted so far) after 120 s, or when 16 calls run already;
+        UNAVAILABLE/SHUTTING_DOWN.
+        """
+
+    @_abc_1.abstractmethod
+    def Key(
+        self,
+        request: _input_pb2.KeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_input_pb2.KeyResponse, _abc.Awaitable[_input_pb2.KeyResponse]]:
+        """Key presses and releases keys and chords, such as "ctrl+alt+delete". Errors: as for Type."""
+
+    @_abc_1.abstractmethod
+    def Click(
+        self,
+        request: _input_pb2.ClickRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_input_pb2.ClickResponse, _abc.Awaitable[_input_pb2.ClickResponse]]:
+        """Click clicks a button, at a point if one is given. Errors: as for Type."""
+
+    @_abc_1.abstractmethod
+    def Move(
+        self,
+        request: _input_pb2.MoveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_input_pb2.MoveResponse, _abc.Awaitable[_input_pb2.MoveResponse]]:
+        """Move moves the pointer by a distance (a mouse) or to a point (a tablet). Errors: as for Type."""
 
     @_abc_1.abstractmethod
     def ReleaseAll(
