@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from virtmesh.blk.image import add_hint, check_image, describe_other_size
+from virtmesh.blk.image import add_hint, check_image, check_new_image, describe_other_size
 from virtmesh.blk.image_format import RAW
 from virtmesh.blk.options import check_options
 from virtmesh_common.blk.errors import BadSize, ImageNotFound
@@ -40,9 +40,4 @@ def check(
         return
     if size is None:
         raise add_hint(ImageNotFound(""), image, options.block_size)
-    if not image.parent.is_dir():
-        raise ImageNotFound(f"{image}: no such folder: create {image.parent}")
-    if size <= 0 or size % options.block_size:
-        raise BadSize(
-            f"{size} bytes is no size for a disk: choose a multiple of {options.block_size}"
-        )
+    check_new_image(image, size, options.block_size)
