@@ -126,13 +126,8 @@ check_guests() {
 check_ci() {
     local package
     for package in ca-certificates debootstrap device-tree-compiler docker-compose docker.io git \
-<<<<<<< HEAD
-        iproute2 libevemu3 picocom prometheus qemu-system-arm qemu-system-common qemu-system-misc \
-        qemu-utils; do
-=======
         iproute2 libevemu3 picocom prometheus qemu-system-arm qemu-system-common \
         qemu-system-misc qemu-utils; do
->>>>>>> main
         installed "$package" || lack "$package" "for tests that are left out without it"
     done
 }
