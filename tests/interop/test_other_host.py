@@ -88,7 +88,7 @@ def rig(cli: Cli) -> Iterator[Rig]:
 def test_a_script_on_another_host_logs_in_and_types(
     rig: Rig, qemu_options: Sequence[str], input_boot: object
 ) -> None:
-    """Its transcript has the log-in, and the text as a program and a screen of the guest show."""
+    """Its transcript has the log-in, and the text as a program and a screen received it."""
     del input_boot  # It skips this where no QEMU can connect a keyboard.
     rig.near("guest", "qemu", *qemu_options, "--detach", "--login")
 
