@@ -3,7 +3,7 @@
 # be done.
 #
 # Usage: tools/doctor.sh [--install] [python] [cc] [cargo] [clippy] [text] [e2fsprogs] [iproute2]
-#                        [docker] [guests] [ci]
+#                        [docker] [guests] [go] [ci]
 #
 # Exits 1 if anything of what was asked for is missing at the end. With --install, root (or who has
 # sudo) gets the packages installed; on a terminal it asks first. NO_INSTALL=1 keeps it from that,
@@ -126,11 +126,17 @@ check_guests() {
     done
 }
 
+# Any Go serves: tools/go.sh fetches a newer one with it.
+check_go() {
+    have go || [ -x /usr/local/go/bin/go ] || lack golang-go "Go, for the client in Go that a test builds"
+}
+
 # What only some of the tests use; they are left out without it.
 check_ci() {
     local package
-    for package in ca-certificates debootstrap docker-compose docker.io git libevemu3 picocom \
-        prometheus qemu-system-common qemu-utils; do
+    for package in ca-certificates debootstrap device-tree-compiler docker-compose docker.io git \
+        iproute2 libevemu3 picocom prometheus qemu-system-arm qemu-system-common \
+        qemu-system-misc qemu-utils; do
         installed "$package" || lack "$package" "for tests that are left out without it"
     done
 }
@@ -213,7 +219,9 @@ check_all() {
     others=()
     for thing in "$@"; do
         case $thing in
-            python | cc | cargo | clippy | text | e2fsprogs | iproute2 | docker | guests | ci) "check_$thing" ;;
+            python | cc | cargo | clippy | text | e2fsprogs | iproute2 | docker | guests | go | ci)
+                "check_$thing"
+                ;;
             *)
                 say "doctor.sh: $thing is nothing it knows of"
                 exit 2

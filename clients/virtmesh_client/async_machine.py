@@ -21,6 +21,7 @@ class AsyncMachine(ClosingProxy[Machine]):
     """
 
     devices = awaited(Machine.devices)
+    nodes = awaited(Machine.nodes)
     interface = awaited(Machine.interface)
     description = awaited(Machine.description)
     disk = called_as(AsyncDisk, Machine.disk)

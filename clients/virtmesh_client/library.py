@@ -27,6 +27,7 @@ from virtmesh_client.models import (
     DiskInfo,
     DiskStats,
     ImageInfo,
+    NodeInfo,
     RequestStats,
 )
 from virtmesh_client.serial import (
@@ -63,6 +64,7 @@ __all__ = [
     "InputStats",
     "Machine",
     "Match",
+    "NodeInfo",
     "Played",
     "Position",
     "Received",

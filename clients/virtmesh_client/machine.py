@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.address import find_address
 from virtmesh_client.channel import KernelChannel
-from virtmesh_client.models import SERIAL_TIMEOUT_SECONDS, DeviceDescription, DeviceInfo
+from virtmesh_client.models import (
+    SERIAL_TIMEOUT_SECONDS,
+    DeviceDescription,
+    DeviceInfo,
+    NodeInfo,
+)
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 
@@ -31,6 +36,14 @@ STATES = {
     kernel_pb2.PROBE_STATE_FAILED: "failed",
     kernel_pb2.PROBE_STATE_RESERVED: "reserved",
     kernel_pb2.PROBE_STATE_SILENT: "silent",
+}
+FATES = {
+    kernel_pb2.NODE_FATE_DRIVEN: "driven",
+    kernel_pb2.NODE_FATE_RESERVED: "reserved",
+    kernel_pb2.NODE_FATE_DISABLED: "disabled",
+    kernel_pb2.NODE_FATE_UNBOUND: "unbound",
+    kernel_pb2.NODE_FATE_READ: "read",
+    kernel_pb2.NODE_FATE_NOT_UNDERSTOOD: "not understood",
 }
 
 
@@ -77,6 +90,24 @@ class Machine:
     def name(self) -> str:
         """Name of the machine. Errors: ServiceUnavailable."""
         return self._list().machine
+
+    def nodes(self) -> list[NodeInfo]:
+        """Return every node of the device tree, in its order. Errors: ServiceUnavailable.
+
+        Of a very large tree the end is left out.
+        """
+        response = self._channel.ask(self._kernel.ListNodes, kernel_pb2.ListNodesRequest())
+        return [
+            NodeInfo(
+                path=node.path,
+                compatible=node.compatible,
+                fate=FATES.get(node.fate, "unknown"),
+                detail=node.detail,
+                device=node.device,
+                mmio_address=node.mmio_address if node.HasField("mmio_address") else None,
+            )
+            for node in response.nodes
+        ]
 
     def devices(self) -> list[DeviceInfo]:
         """Return the devices in ascending order of their addresses. Errors: ServiceUnavailable."""

@@ -69,6 +69,31 @@ class DeviceInfo:
 
 
 @dataclass(frozen=True)
+class NodeInfo:
+    """A node of the device tree of a machine, and what became of it.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            fates = {node.path: node.fate for node in machine.nodes()}
+        assert fates["/chosen"] == "read"
+    """
+
+    path: str
+    """Full path; of a very long one the end."""
+    compatible: str
+    """First of its compatible strings; empty without one."""
+    fate: str
+    """"driven", "reserved" (for guests), "disabled", "unbound" (no service is bound to it), "read"
+    (it describes the machine), or "not understood"."""
+    detail: str
+    """Why, or what it was read for; empty for a device."""
+    device: str
+    """Name of the device that it is; empty for what is none."""
+    mmio_address: int | None
+    """Physical address of its registers, if it has any that are known."""
+
+
+@dataclass(frozen=True)
 class ImageInfo:
     """The image file of a disk, as the device service sees it.
 

@@ -21,8 +21,7 @@ def create_image(path: Path, size: int, block_size: int = SECTOR) -> bool:
     A file that is there is never touched; a new one that can't get its size is removed.
     Errors: BadSize, ImageError, ImageDenied, ImageNotFound (no such folder).
     """
-    if size <= 0 or size % block_size:
-        raise BadSize(f"{size} bytes is no size for a disk: choose a multiple of {block_size}")
+    check_new_image(path, size, block_size)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
     except FileExistsError:
@@ -42,6 +41,14 @@ def create_image(path: Path, size: int, block_size: int = SECTOR) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def check_new_image(path: Path, size: int, block_size: int) -> None:
+    """Check what can be said of a new image before it is made. Errors: BadSize, ImageNotFound."""
+    if size <= 0 or size % block_size:
+        raise BadSize(f"{size} bytes is no size for a disk: choose a multiple of {block_size}")
+    if not path.parent.is_dir():
+        raise ImageNotFound(f"{path}: no such folder: create {path.parent}")
 
 
 def check_kind(path: Path) -> None:

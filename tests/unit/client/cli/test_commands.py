@@ -176,7 +176,7 @@ BAD: list[tuple[list[str], int, str, str]] = [
     (["blk", "frobnicate"], 2, "USAGE", "see virtmesh blk --help"),
     (["blk", "info"], 2, "USAGE", "Missing argument"),
     (["--address", "nonsense", "devices"], 2, "USAGE", "write unix:PATH or HOST:PORT"),
-    (["--address", "unix:/nowhere.sock", "devices"], 3, "SERVICE_UNAVAILABLE", "virtmesh up"),
+    (["--address", "unix:/nowhere.sock", "devices"], 3, "SERVICE_UNAVAILABLE", "no socket"),
     (["up", "missing.toml"], 1, "BAD_MACHINE", "missing.toml"),
     (["up", "a.toml", "--disk", "b.img"], 2, "USAGE", "not both"),
     (["down", "nobody"], 1, "BAD_MACHINE", "virtmesh status"),

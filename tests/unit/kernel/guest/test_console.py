@@ -10,12 +10,12 @@ import pytest
 
 from virtmesh.drivers.settings import Settings
 from virtmesh.kernel.device import ProbeState
-from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.guest.attached import AttachedGuest
 from virtmesh.kernel.guest.console import PIECE, WINDOW
 from virtmesh.kernel.guest.guests import Guests
 from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.monitor.session import PROMPT
+from virtmesh.kernel.tree.make import make_blob
 from virtmesh.machine import DeviceEntry, Machine
 from virtmesh.testing.memory_tty import MemoryTty
 from virtmesh_common.api.kernel.v1 import guest_pb2 as pb
