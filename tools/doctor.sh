@@ -125,8 +125,8 @@ check_guests() {
 # What only some of the tests use; they are left out without it.
 check_ci() {
     local package
-    for package in ca-certificates debootstrap docker-compose docker.io git libevemu3 picocom \
-        prometheus qemu-system-common qemu-utils; do
+    for package in ca-certificates debootstrap device-tree-compiler docker-compose docker.io git \
+        libevemu3 picocom prometheus qemu-system-arm qemu-system-common qemu-system-misc qemu-utils; do
         installed "$package" || lack "$package" "for tests that are left out without it"
     done
 }

@@ -21,11 +21,13 @@ from virtmesh_client.machine import Machine, connect
 from virtmesh_client.models import (
     CopyResult,
     DeviceCounters,
+    DeviceDescription,
     DeviceInfo,
     DeviceStatus,
     DiskInfo,
     DiskStats,
     ImageInfo,
+    NodeInfo,
     RequestStats,
 )
 from virtmesh_client.serial import (
@@ -48,6 +50,7 @@ __all__ = [
     "AsyncSerial",
     "CopyResult",
     "DeviceCounters",
+    "DeviceDescription",
     "DeviceInfo",
     "DeviceStatus",
     "Disk",
@@ -61,6 +64,7 @@ __all__ = [
     "InputStats",
     "Machine",
     "Match",
+    "NodeInfo",
     "Played",
     "Position",
     "Received",

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.address import find_address
 from virtmesh_client.channel import KernelChannel
-from virtmesh_client.models import SERIAL_TIMEOUT_SECONDS, DeviceInfo
+from virtmesh_client.models import (
+    SERIAL_TIMEOUT_SECONDS,
+    DeviceDescription,
+    DeviceInfo,
+    NodeInfo,
+)
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 
 if TYPE_CHECKING:
     from virtmesh_client.blk.disk import Disk
-    from virtmesh_client.guest.control import Guest, GuestInfo
+    from virtmesh_client.guests.control import Guest, GuestInfo
     from virtmesh_client.input.device import Input
     from virtmesh_client.input.models import Overflow
     from virtmesh_client.serial.device import Serial
@@ -31,6 +36,14 @@ STATES = {
     kernel_pb2.PROBE_STATE_FAILED: "failed",
     kernel_pb2.PROBE_STATE_RESERVED: "reserved",
     kernel_pb2.PROBE_STATE_SILENT: "silent",
+}
+FATES = {
+    kernel_pb2.NODE_FATE_DRIVEN: "driven",
+    kernel_pb2.NODE_FATE_RESERVED: "reserved",
+    kernel_pb2.NODE_FATE_DISABLED: "disabled",
+    kernel_pb2.NODE_FATE_UNBOUND: "unbound",
+    kernel_pb2.NODE_FATE_READ: "read",
+    kernel_pb2.NODE_FATE_NOT_UNDERSTOOD: "not understood",
 }
 
 
@@ -78,6 +91,24 @@ class Machine:
         """Name of the machine. Errors: ServiceUnavailable."""
         return self._list().machine
 
+    def nodes(self) -> list[NodeInfo]:
+        """Return every node of the device tree, in its order. Errors: ServiceUnavailable.
+
+        Of a very large tree the end is left out.
+        """
+        response = self._channel.ask(self._kernel.ListNodes, kernel_pb2.ListNodesRequest())
+        return [
+            NodeInfo(
+                path=node.path,
+                compatible=node.compatible,
+                fate=FATES.get(node.fate, "unknown"),
+                detail=node.detail,
+                device=node.device,
+                mmio_address=node.mmio_address if node.HasField("mmio_address") else None,
+            )
+            for node in response.nodes
+        ]
+
     def devices(self) -> list[DeviceInfo]:
         """Return the devices in ascending order of their addresses. Errors: ServiceUnavailable."""
         return [
@@ -108,6 +139,15 @@ class Machine:
         from virtmesh_client.interface import read_interface
 
         return read_interface(self._channel, name)
+
+    def description(self, name: str) -> DeviceDescription:
+        """Return what a device is: window, queues, offered features, properties.
+
+        Errors: DeviceNotFound, DeviceLost.
+        """
+        from virtmesh_client.interface import read_description
+
+        return read_description(self._channel, name)
 
     def disk(self, name: str) -> Disk:
         """Return a disk. Its first call raises DeviceNotFound if there is no such disk."""
@@ -147,7 +187,7 @@ class Machine:
 
     def guests(self) -> list[GuestInfo]:
         """Return the Linux guests whose consoles are serial ports of the machine."""
-        from virtmesh_client.guest.control import list_guests
+        from virtmesh_client.guests.control import list_guests
 
         return list_guests(self._channel)
 
@@ -156,7 +196,7 @@ class Machine:
 
         Its first call raises GuestNotFound if there is none.
         """
-        from virtmesh_client.guest.control import Guest
+        from virtmesh_client.guests.control import Guest
 
         return Guest(self._channel, serial)
 

@@ -9,6 +9,26 @@ SERIAL_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
+class DeviceDescription:
+    """What a device service says of its device: enough, with `Interface`, to write a driver."""
+
+    name: str
+    kind: str
+    compatible: str
+    virtio_device_id: int
+    """0 for a device that is no virtio device."""
+    mmio_size_bytes: int
+    queue_size_max: tuple[int, ...]
+    """Largest size of each virtqueue, in entries."""
+    properties: dict[str, int]
+    """What else a driver has to know, by the names of device tree properties."""
+    features: tuple[tuple[int, str], ...]
+    """Feature bits that it offers: number and name, ascending."""
+    handover_socket: str
+    version: str
+
+
+@dataclass(frozen=True)
 class DeviceInfo:
     """A device of a machine, as the kernel sees it.
 
@@ -46,6 +66,31 @@ class DeviceInfo:
     """Address of the device service."""
     vhost_user_socket: str = ""
     """Path of the vhost-user socket for guests. Empty unless the device is reserved."""
+
+
+@dataclass(frozen=True)
+class NodeInfo:
+    """A node of the device tree of a machine, and what became of it.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            fates = {node.path: node.fate for node in machine.nodes()}
+        assert fates["/chosen"] == "read"
+    """
+
+    path: str
+    """Full path; of a very long one the end."""
+    compatible: str
+    """First of its compatible strings; empty without one."""
+    fate: str
+    """"driven", "reserved" (for guests), "disabled", "unbound" (no service is bound to it), "read"
+    (it describes the machine), or "not understood"."""
+    detail: str
+    """Why, or what it was read for; empty for a device."""
+    device: str
+    """Name of the device that it is; empty for what is none."""
+    mmio_address: int | None
+    """Physical address of its registers, if it has any that are known."""
 
 
 @dataclass(frozen=True)

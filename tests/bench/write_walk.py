@@ -25,8 +25,8 @@ from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.drivers.settings import Settings
 from virtmesh.host.host import Addresses, Host
 from virtmesh.kernel.device import ProbeState
-from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.main import KernelServer, Plan
+from virtmesh.kernel.tree import make_blob
 from virtmesh.machine import DeviceEntry, Machine
 from virtmesh.virtio.mmio_device import VirtioMmio
 

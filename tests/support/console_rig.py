@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from virtmesh.drivers.settings import Settings
-from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.monitor.session import PROMPT, Session
+from virtmesh.kernel.tree import make_blob
 from virtmesh.machine import Machine
 from virtmesh.testing.memory_tty import MemoryTty
 

@@ -23,6 +23,10 @@ class EmptyKernel(kernel_pb2_grpc.KernelServiceServicer):
             raise self.error
         return kernel_pb2.ListDevicesResponse()
 
+    async def ListNodes(self, request: Any, context: Any) -> kernel_pb2.ListNodesResponse:
+        """List no nodes."""
+        return kernel_pb2.ListNodesResponse()
+
 
 class ZeroRegisters(register_pb2_grpc.RegisterServiceServicer):
     """Registers that always read 0."""

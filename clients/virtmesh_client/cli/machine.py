@@ -14,10 +14,19 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command()
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    help="List every node of the device tree, and its fate.",
+)
 @common
 @click.pass_obj
-def devices(settings: Settings) -> None:
+def devices(settings: Settings, every: bool) -> None:  # noqa: FBT001 - click passes it so
     """List the devices of the machine."""
+    if every:
+        list_nodes(settings)
+        return
     with settings.connect() as machine:
         found = machine.devices()
     if settings.json:
@@ -38,6 +47,28 @@ def devices(settings: Settings) -> None:
                 device.detail,
             )
             for device in found
+        ],
+    )
+
+
+def list_nodes(settings: Settings) -> None:
+    """List the nodes of the device tree."""
+    with settings.connect() as machine:
+        found = machine.nodes()
+    if settings.json:
+        show_json(found)
+        return
+    show_table(
+        ("NODE", "COMPATIBLE", "ADDRESS", "FATE", "WHY"),
+        [
+            (
+                node.path,
+                node.compatible or "-",
+                "-" if node.mmio_address is None else f"{node.mmio_address:#x}",
+                f"{node.fate}: {node.device}" if node.device else node.fate,
+                node.detail,
+            )
+            for node in found
         ],
     )
 

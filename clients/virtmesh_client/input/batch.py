@@ -52,6 +52,8 @@ class PacketBatch:
         self.wanted = WANTED[wait]
         self.overflow: Overflow = overflow
         self.timeout = timeout
+        self.any_value = False
+        """True to send values of axes that are out of range."""
         self.packets: list[PendingPacket] = []
         self.unsettled = 0
         self._wake = wake

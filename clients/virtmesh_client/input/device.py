@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.input import wheels
-from virtmesh_client.input.injector import Injector
-from virtmesh_client.input.models import Axis, InputInfo, InputStats, Played
+from virtmesh_client.input.injector import OVERFLOWS, Injector
+from virtmesh_client.input.messages import to_info, to_stats
+from virtmesh_client.input.models import Played
 from virtmesh_client.input.recording import record
+from virtmesh_client.input.replay import fit
 from virtmesh_client.input.script import check, release_packets
-from virtmesh_client.input.text import options_of, text_script
-from virtmesh_client.input.touch import Touches
+from virtmesh_client.input.text import injected_by_service, options_of, text_script, type_request
+from virtmesh_client.input.touch import TAP_SECONDS, Touches
 from virtmesh_client.input.watch import EventWatch, OutputWatch
 from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.api.kernel.v1 import input_device_pb2
 from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
+from virtmesh_common.errors import NotOffered
 from virtmesh_common.evdev import CODES, name_of
 from virtmesh_common.input import moves
-from virtmesh_common.input.errors import BadEvent
+from virtmesh_common.input.errors import BadEvent, TypingUnavailable
 from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_REL, split_packets
 from virtmesh_common.input.keys import press_chord, release_chord
 from virtmesh_common.input.names import button_code, led_code, parse_chord
+from virtmesh_common.input.release import resting_values
 from virtmesh_common.input.script import at, press_keys
 
 if TYPE_CHECKING:
@@ -32,17 +35,15 @@ if TYPE_CHECKING:
 
     from virtmesh_client.channel import KernelChannel
     from virtmesh_client.input.batch import PacketBatch
-    from virtmesh_client.input.models import Injected, Overflow, Wait
+    from virtmesh_client.input.models import Injected, InputInfo, InputStats, Overflow, Wait
     from virtmesh_client.input.recording import Recording
+    from virtmesh_client.input.replay import OutOfRange
     from virtmesh_common.input.events import Event, Packet
     from virtmesh_common.input.moves import Point
     from virtmesh_common.input.script import Script
     from virtmesh_common.input.text.plan import TextOptions
 
-CLICK_SECONDS = 0.02
-"""How long a click holds its button."""
-TAP_SECONDS = 0.05
-"""How long a tap holds its finger down."""
+TYPE_SECONDS = 130.0  # longer than any Type call of a device service takes
 
 
 class Input:
@@ -104,33 +105,26 @@ class Input:
     def info(self) -> InputInfo:
         """Return the description of the device, and which LEDs are on now."""
         response = self._channel.ask(self._device.GetInfo, input_pb2.GetInfoRequest(), self.name)
-        bus, vendor, product, version = (*response.ids, 0, 0, 0, 0)[:4]
-        self._info = InputInfo(
-            name=response.name,
-            serial=response.serial,
-            ids=(bus, vendor, product, version),
-            personality=response.personality,
-            properties=tuple(response.properties),
-            capabilities={row.type: frozenset(row.codes) for row in response.capabilities},
-            axes={
-                axis.code: Axis(axis.minimum, axis.maximum, axis.fuzz, axis.flat, axis.resolution)
-                for axis in response.axes
-            },
-            leds_on=tuple(response.leds_on),
-        )
+        self._info = to_info(response)
         return self._info
 
     def stats(self) -> InputStats:
         """Return the counters of the device."""
         response = self._channel.ask(self._device.GetStats, input_pb2.GetStatsRequest(), self.name)
-        names = [one.name for one in fields(InputStats)]
-        return InputStats(**{field: getattr(response, field) for field in names})
+        return to_stats(response)
 
     def inject(
-        self, events: Iterable[Event | tuple[str, int]], *, wait: Wait = "accepted"
+        self,
+        events: Iterable[Event | tuple[str, int]],
+        *,
+        any_value: bool = False,
+        wait: Wait = "accepted",
     ) -> Injected:
-        """Inject events: `Event` or pairs of code name and value. SYN_REPORT ends a packet."""
-        return self._run(at(0.0, split_packets(events)), wait)
+        """Inject events: `Event` or pairs of code name and value. SYN_REPORT ends a packet.
+
+        With `any_value`, values of axes may be out of range, as those of real devices are.
+        """
+        return self._run(at(0.0, split_packets(events)), wait, any_value=any_value)
 
     def press(self, chord: str, *, wait: Wait = "accepted") -> Injected:
         """Press the keys of a chord, such as "ctrl+alt", and hold them. Errors: UnknownKey."""
@@ -167,11 +161,20 @@ class Input:
         """Type text with an xkb keyboard layout. `delay` is the time between keys, in seconds.
 
         The LEDs of the device tell whether Caps Lock and Num Lock are on. `TextOptions` in place of
-        a name says more: the locale, and what to do about Caps Lock. Errors: UntypableText, before
-        anything is typed; it names every character that the layout does not have.
+        a name says more: the locale, and what to do about Caps Lock. Where this system has no
+        libxkbcommon, the device service types, at most 4096 characters. Errors: UntypableText,
+        before anything is typed, with every character that the layout lacks.
         """
         options = options_of(layout, variant)
-        return self._run(text_script(self.info(), text, options, delay), wait)
+        try:
+            script = text_script(self.info(), text, options, delay)
+        except TypingUnavailable as missing:
+            sending = input_pb2.Sending(
+                wait_delivered=wait == "delivered", overflow=OVERFLOWS[self._overflow]
+            )
+            request = type_request(text, options, delay, sending)
+            return self._ask_to_type(request, missing)
+        return self._run(script, wait)
 
     def move_rel(
         self, dx: int, dy: int, *, duration: float = 0.0, wait: Wait = "accepted"
@@ -215,8 +218,8 @@ class Input:
         button: str = "left",
         *,
         count: int = 1,
-        hold: float = CLICK_SECONDS,
-        interval: float = 2 * CLICK_SECONDS,
+        hold: float = moves.CLICK_SECONDS,
+        interval: float = 2 * moves.CLICK_SECONDS,
         wait: Wait = "accepted",
     ) -> Injected:
         """Click a button `count` times; 2 is a double click. Errors: UnknownKey."""
@@ -331,25 +334,36 @@ class Input:
         *,
         speed: float = 1.0,
         skip_missing: bool = False,
+        out_of_range: OutOfRange = "send",
         wait: Wait = "accepted",
     ) -> Played:
         """Replay a recording with its original timing, divided by `speed`. Speed 0 makes no pauses.
 
-        Errors: BadEvent if the device does not have a recorded event, unless `skip_missing`.
+        Values beyond the range of an axis are sent as recorded, or as `out_of_range` says. Errors:
+        BadEvent if the device does not have a recorded event, unless `skip_missing`.
         """
-        info = self._known()
-        if skip_missing:
-            recording = recording.only(info)
+        any_value = out_of_range == "send"
+        recording = fit(
+            recording, self._known(), skip_missing=skip_missing, out_of_range=out_of_range
+        )
         script = recording.script(speed)
         begin = time.monotonic()
         drifts: list[float] = []
-        injected = self._run(script, wait, drifts)
+        injected = self._run(script, wait, drifts, any_value=any_value)
         return Played(
             injected=injected,
             seconds=time.monotonic() - begin,
             skipped=len(recording.skipped),
             drift_max_us=round(max(drifts, default=0.0) * 1e6),
         )
+
+    def _ask_to_type(self, request: input_pb2.TypeRequest, missing: TypingUnavailable) -> Injected:
+        """Let the device service type. Errors: `missing`, if it is too old to be asked."""
+        try:
+            response = self._channel.ask(self._device.Type, request, self.name, limit=TYPE_SECONDS)
+        except NotOffered:
+            raise missing from None
+        return injected_by_service(response.sent)
 
     def _forget_state(self) -> None:
         """Forget the position of the pointer and the fingers that are down."""
@@ -367,16 +381,25 @@ class Input:
         self._touches = fingers
         return injected
 
-    def _run(self, script: Script, wait: Wait, drifts: list[float] | None = None) -> Injected:
+    def _run(
+        self,
+        script: Script,
+        wait: Wait,
+        drifts: list[float] | None = None,
+        *,
+        any_value: bool = False,
+    ) -> Injected:
         """Check a script, send each packet at its time, and wait as `wait` says."""
-        check(self._known(), script)
+        check(self._known(), script, any_value=any_value)
         with self._injector.batch(wait, self._overflow, self._timeout) as batch:
+            batch.any_value = any_value
             sent: list[Packet] = []
             try:
                 self._send(batch, script, sent, drifts)
                 return self._injector.settle(batch)
             except BaseException:
-                self._injector.release_held(release_packets(sent))
+                resting = resting_values(self._known().axes)
+                self._injector.release_held(release_packets(sent, resting))
                 raise
             finally:
                 if self._injector.has_ended:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 VERSION = (1, 3)
 BITS_A_LINE = 64
+EV_REP = TYPES["EV_REP"]
 TYPE_BITS = 0
 """Index of the `B:` lines that hold the event types. It is the number of EV_SYN."""
 NUMBER = r"-?[0-9]{1,10}"
@@ -70,6 +71,8 @@ class EvemuDescription:
         capabilities = {
             kind: frozenset(codes) for kind, codes in self.codes.items() if kind != EV_SYN and codes
         }
+        if EV_REP in self.codes.get(TYPE_BITS, ()):
+            capabilities.setdefault(EV_REP, frozenset(CODES["EV_REP"].values()))
         return InputInfo(
             name=self.name,
             serial="",
@@ -85,7 +88,7 @@ class EvemuDescription:
 def read_evemu(file: Iterable[str]) -> Recording:
     """Read a file with a device, events, or both. Errors: BadRecording with the line number."""
     about = EvemuDescription()
-    reader = RecordingBuilder()
+    reader = RecordingBuilder(real=True)
     for number, text in enumerate(file, start=1):
         if len(text) > LINE_MAX:
             raise line_error(number, f"the line is longer than {LINE_MAX} characters")
@@ -98,7 +101,7 @@ def read_evemu(file: Iterable[str]) -> Recording:
     device = about.info()
     if device is None and not events:
         raise line_error(1, "the file has neither a device nor an event: is it an evemu file?")
-    return Recording(events, device)
+    return Recording(events, device, dropped=reader.dropped)
 
 
 def split_line(line: int, text: str) -> tuple[str, str]:

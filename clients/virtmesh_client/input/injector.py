@@ -252,6 +252,7 @@ class Injector:
                 events=to_messages(close_packet(events)),
                 report_delivered=batch.wanted is Outcome.DELIVERED,
                 overflow=OVERFLOWS[batch.overflow],
+                any_value=batch.any_value,
             ),
         )
 

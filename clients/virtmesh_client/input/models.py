@@ -8,7 +8,15 @@ from typing import Literal
 
 from virtmesh_common.evdev import TYPES, name_of, type_name
 from virtmesh_common.input.errors import BadEvent
-from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_LED, Event
+from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_LED, EV_SYN, Event
+from virtmesh_common.input.release import (
+    ABS_MT_SLOT,
+    ABS_MT_TRACKING_ID,
+    NO_TOUCH,
+    SYN_MT_REPORT,
+    has_range,
+    speaks_protocol_a,
+)
 from virtmesh_common.input.text.keyboard import Keyboard
 
 Wait = Literal["none", "accepted", "delivered"]
@@ -21,8 +29,8 @@ KEY_VALUES = (0, 1, 2)
 """Values of a key: released, pressed, repeated. Recordings contain repeats that drivers made."""
 DRIVER_TYPES = frozenset(TYPES[name] for name in ("EV_LED", "EV_SND", "EV_REP"))
 """Event types that the driver sends to the device."""
-TRACKING_ENDS = -1
-"""ABS_MT_TRACKING_ID of a touch that ends. It is below the range of the axis."""
+SYSTEM_TYPES = DRIVER_TYPES | {TYPES["EV_FF"]}
+"""Event types that a recording has from the system, not from the device. No device sends them."""
 
 
 class Outcome(IntEnum):
@@ -81,14 +89,18 @@ class Played:
     seconds: float
     """How long the replay took."""
     skipped: int
-    """Number of events that were left out because the device does not have their codes."""
+    """Number of events that were left out: those that the device does not have, and those that the
+    system had sent to the recorded device, such as lights."""
     drift_max_us: int
     """Largest delay of a packet against its time in the recording, in microseconds."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Range of an absolute axis, in units of the device (struct virtio_input_absinfo)."""
+    """Range of an absolute axis, in units of the device (struct virtio_input_absinfo).
+
+    If the maximum is not above the minimum, the device states no range.
+    """
 
     minimum: int
     maximum: int
@@ -98,6 +110,11 @@ class Axis:
 
     def at(self, fraction: float) -> int:
         """Return the value at a fraction of the range, 0.0 to 1.0. Errors: BadEvent."""
+        if not has_range(self):
+            raise BadEvent(
+                f"the device states no range ({self.minimum} to {self.maximum}) for this axis: give"
+                " the value in its units"
+            )
         if not 0.0 <= fraction <= 1.0:
             raise BadEvent(f"{fraction:.0%} is outside the axis: choose 0% to 100%")
         return self.minimum + round(fraction * (self.maximum - self.minimum))
@@ -145,6 +162,8 @@ class InputInfo:
 
     def has_event(self, event: Event) -> bool:
         """Return whether the device can send an event with this type and code."""
+        if event[:2] == (EV_SYN, SYN_MT_REPORT):
+            return speaks_protocol_a(self.axes)
         return event.type not in DRIVER_TYPES and self.has(event.type, event.code)
 
     def axis(self, code: int) -> Axis:
@@ -153,14 +172,17 @@ class InputInfo:
             raise BadEvent(f"{self.name} has no axis {name_of(EV_ABS, code)}")
         return self.axes[code]
 
-    def check(self, event: Event) -> None:
-        """Check that the device would accept an event. Errors: BadEvent."""
+    def check(self, event: Event, *, any_value: bool = False) -> None:
+        """Check that the device would accept an event. Errors: BadEvent.
+
+        With `any_value`, values of axes may be out of range, as those of real devices are.
+        """
         if event.type in DRIVER_TYPES:
             raise BadEvent(
                 f"{event.code_name} can't be injected: {type_name(event.type)} events are for the"
                 f" driver of {self.name} to send"
             )
-        if not self.has(event.type, event.code):
+        if not self.has_event(event):
             kind = type_name(event.type)
             raise BadEvent(f"{self.name} has no {event.code_name} ({kind})")
         if event.type == EV_KEY and event.value not in KEY_VALUES:
@@ -168,12 +190,17 @@ class InputInfo:
                 f"{event}: the value of a key must be 1 (pressed), 0 (released) or 2 (repeated)"
             )
         axis = self.axes.get(event.code) if event.type == EV_ABS else None
+        is_slot = event.code == ABS_MT_SLOT
         if axis is None or axis.minimum <= event.value <= axis.maximum:
             return
-        if event.code_name == "ABS_MT_TRACKING_ID" and event.value == TRACKING_ENDS:
+        if not is_slot and (any_value or not has_range(axis)):
             return
+        if event.code == ABS_MT_TRACKING_ID and event.value == NO_TOUCH:
+            return
+        mend = "" if is_slot else "; any_value=True (--any-value) sends it all the same"
         raise BadEvent(
-            f"{event} is out of range: {event.code_name} goes from {axis.minimum} to {axis.maximum}"
+            f"{event} is out of range: {event.code_name} goes from {axis.minimum} to"
+            f" {axis.maximum}{mend}"
         )
 
 

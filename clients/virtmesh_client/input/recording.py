@@ -65,7 +65,9 @@ class Recording:
     events: tuple[TimedEvent, ...] = ()
     device: InputInfo | None = None
     skipped: tuple[str, ...] = field(default=(), compare=False)
-    """Names of the codes that `only` left out."""
+    """Names of the events that were left out when the recording was fitted to a device."""
+    dropped: int = field(default=0, compare=False)
+    """How often the recorder says that it lost events (SYN_DROPPED)."""
 
     @property
     def duration(self) -> float:
@@ -94,24 +96,6 @@ class Recording:
             )
         scale = 1 / (speed * 1e6) if speed else 0.0
         return [(us * scale, events) for us, events in self.packets()]
-
-    def only(self, info: InputInfo) -> Recording:
-        """Return a recording without the events that a device does not have.
-
-        A packet that would be empty is left out.
-        """
-        kept: list[TimedEvent] = []
-        skipped: list[str] = []
-        packet: list[TimedEvent] = []
-        for timed in self.events:
-            packet.append(timed)
-            if timed.event.is_report:
-                left = [one for one in packet if one.event.is_report or info.has_event(one.event)]
-                if left[0] is not timed or len(packet) == 1:
-                    kept += left
-                skipped += [one.event.code_name for one in packet if one not in left]
-                packet = []
-        return Recording(tuple(kept), self.device, tuple(skipped))
 
 
 def record(received: Iterable[Received], device: InputInfo | None) -> Recording:
@@ -163,12 +147,21 @@ def read_recording(file: Iterable[str]) -> Recording:
 
 
 class RecordingBuilder:
-    """Collects the events of a file, and checks their values, their order and their packets."""
+    """Collects the events of a file, and checks their values, their order and their packets.
 
-    def __init__(self) -> None:
+    `real` says that the file comes from a real system, by evemu or libinput. Such files have clocks
+    that were set back, lost events, and a last packet that was cut off. A clock that goes back is
+    taken to stand still. Where events were lost (SYN_DROPPED), those up to the next SYN_REPORT are
+    left out, as receivers do, and `dropped` counts. A packet without an end is left out.
+    """
+
+    def __init__(self, *, real: bool = False) -> None:
+        self.dropped = 0
+        self._real = real
         self._events: list[TimedEvent] = []
         self._last_line = 0
         self._start: int | None = None
+        self._dropping = False
 
     def add(self, line: int, us: int, event: Event) -> None:
         """Add the next event; `us` is its time in the file. Errors: BadRecording."""
@@ -180,22 +173,44 @@ class RecordingBuilder:
         if not 0 <= us <= TIME_MAX_US:
             raise line_error(line, f"a time of {us} us is not from 0 to {TIME_MAX_US}")
         if event.type == EV_SYN and event.code == SYN_DROPPED:
+            self._drop(line)
+        elif self._dropping:
+            self._dropping = not event.is_report
+        else:
+            self._events.append(TimedEvent(self._time(line, us), event))
+            self._last_line = line
+
+    def _drop(self, line: int) -> None:
+        """Leave out the packet in which events were lost. Errors: BadRecording."""
+        if not self._real:
             raise line_error(
                 line, "SYN_DROPPED: the recorder lost events here, so the recording is incomplete"
             )
+        self.dropped += 1
+        self._dropping = True
+        self._cut()
+
+    def _cut(self) -> None:
+        """Leave out the events since the last SYN_REPORT."""
+        while self._events and not self._events[-1].event.is_report:
+            self._events.pop()
+
+    def _time(self, line: int, us: int) -> int:
+        """Return the time since the first event. Errors: BadRecording."""
         if self._start is None:
             self._start = us
         us -= self._start
-        if us < (self._events[-1].us if self._events else 0):
-            last = self._events[-1].us
+        last = self._events[-1].us if self._events else 0
+        if us < last and not self._real:
             raise line_error(
                 line, f"the time {us} us is earlier than that of the event before, {last} us"
             )
-        self._events.append(TimedEvent(us, event))
-        self._last_line = line
+        return max(us, last)
 
     def finish(self) -> tuple[TimedEvent, ...]:
         """Return the events. Errors: BadRecording when they end within a packet."""
+        if self._real:
+            self._cut()
         if self._events and not self._events[-1].event.is_report:
             raise line_error(
                 self._last_line, "the last packet is incomplete: add a SYN_REPORT after this line"

@@ -1,15 +1,25 @@
-"""Text as a script for one device."""
+"""Text as a script for one device; or as one call, where this system can't find the keys."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from virtmesh_client.input.injector import OUTCOMES
+from virtmesh_client.input.models import Injected, Outcome
+from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.input.script import at
 from virtmesh_common.input.text.plan import TextOptions, plan_text
 
 if TYPE_CHECKING:
     from virtmesh_client.input.models import InputInfo
     from virtmesh_common.input.script import Script
+
+CAPS_LOCK = {
+    "lit": input_pb2.CAPS_LOCK_LIT,
+    "off": input_pb2.CAPS_LOCK_OFF,
+    "assume-on": input_pb2.CAPS_LOCK_ASSUME_ON,
+    "assume-off": input_pb2.CAPS_LOCK_ASSUME_OFF,
+}
 
 
 def options_of(layout: str | TextOptions, variant: str) -> TextOptions:
@@ -24,3 +34,34 @@ def text_script(info: InputInfo, text: str, options: TextOptions, delay: float) 
     """
     groups = enumerate(plan_text(text, info.keyboard, options))
     return [timed for index, group in groups for timed in at(index * delay, group)]
+
+
+def type_request(
+    text: str, options: TextOptions, delay: float, sending: input_pb2.Sending
+) -> input_pb2.TypeRequest:
+    """Return the request by which the device service types a text."""
+    return input_pb2.TypeRequest(
+        text=text,
+        layout=options.layout,
+        variant=options.variant,
+        locale=options.locale,
+        caps_lock=CAPS_LOCK[options.caps_lock],
+        interval_us=round(delay * 1e6),
+        sending=sending,
+    )
+
+
+def injected_by_service(sent: input_pb2.Sent) -> Injected:
+    """Summarize what the device service says about the packets of a call."""
+    outcomes = [OUTCOMES[packet.outcome] for packet in sent.packets]
+    return Injected(
+        outcome=min(outcomes, default=Outcome.ACCEPTED).name.lower(),
+        packets=len(outcomes),
+        events=sum(packet.events for packet in sent.packets),
+        first=0,
+        last=0,
+        device_packet=sent.packets[-1].packet if sent.packets else 0,
+        waiting=sent.waiting,
+        refused=outcomes.count(Outcome.REFUSED),
+        lost=outcomes.count(Outcome.LOST),
+    )

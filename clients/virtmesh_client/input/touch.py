@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from virtmesh_client.input.models import TRACKING_ENDS
+from virtmesh_client.input.models import Axis
 from virtmesh_common.evdev import CODES
 from virtmesh_common.input.errors import BadEvent
 from virtmesh_common.input.events import EV_ABS, EV_KEY, Event
 from virtmesh_common.input.moves import line_points
+from virtmesh_common.input.release import has_range, letting_go, resting_values
 
 if TYPE_CHECKING:
     from virtmesh_client.input.models import InputInfo
@@ -21,8 +22,12 @@ ABS, KEY = CODES["EV_ABS"], CODES["EV_KEY"]
 SLOT, TRACKING_ID = ABS["ABS_MT_SLOT"], ABS["ABS_MT_TRACKING_ID"]
 MT_X, MT_Y = ABS["ABS_MT_POSITION_X"], ABS["ABS_MT_POSITION_Y"]
 MT_PRESSURE, PRESSURE = ABS["ABS_MT_PRESSURE"], ABS["ABS_PRESSURE"]
+TAP_SECONDS = 0.05
+"""How long a tap holds its finger down."""
 PRESSURE_FRACTION = 0.5
 """Pressure of a finger, as a fraction of the axis."""
+USUAL_IDS = Axis(0, 0xFFFF)
+"""Tracking IDs of a device that states no range for them: those that Linux gives (TRKID_MAX)."""
 TOOLS = ("BTN_TOOL_FINGER", "BTN_TOOL_DOUBLETAP", "BTN_TOOL_TRIPLETAP", "BTN_TOOL_QUADTAP")
 """Keys that say how many fingers are down (touchpads have them)."""
 SPREAD = 0.06
@@ -53,6 +58,8 @@ class Touches:
         if slot in self._down:
             raise BadEvent(f"the finger of slot {slot} is down already: lift it, or choose another")
         ids = self._info.axis(TRACKING_ID)
+        if not has_range(ids):
+            ids = USUAL_IDS
         number = ids.minimum + self._next_id % (ids.maximum - ids.minimum + 1)
         self._next_id += 1
         before = len(self._down)
@@ -76,13 +83,9 @@ class Touches:
         self._check_down(slot)
         before = len(self._down)
         del self._down[slot]
-        pressure = () if self._down else self._pressure_events((PRESSURE,), 0.0)
-        return (
-            Event(EV_ABS, SLOT, slot),
-            Event(EV_ABS, TRACKING_ID, TRACKING_ENDS),
-            *pressure,
-            *self._count_events(before),
-        )
+        axes = {} if self._down else resting_values(self._info.axes)
+        ends = letting_go(slots=[slot], axes=axes)
+        return (*(Event(*one) for one in ends), *self._count_events(before))
 
     def tap(self, x: int, y: int, hold: float, count: int) -> Script:
         """Put a finger down and lift it, `count` times.
@@ -147,9 +150,9 @@ class Touches:
     def _pressure_events(self, codes: tuple[int, ...], fraction: float) -> Packet:
         """Return the events for the pressure of a finger, if the device has such axes."""
         return tuple(
-            Event(EV_ABS, code, self._info.axis(code).at(fraction))
+            Event(EV_ABS, code, axis.at(fraction))
             for code in codes
-            if self._info.has(EV_ABS, code)
+            if (axis := self._info.axes.get(code)) and has_range(axis)
         )
 
     def _count_events(self, before: int) -> Packet:

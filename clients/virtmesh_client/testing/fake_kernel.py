@@ -118,6 +118,22 @@ class _Kernel(kernel_rpc.KernelServiceServicer):
             ],
         )
 
+    def ListNodes(
+        self, _request: kernel_pb.ListNodesRequest, _context: grpc.ServicerContext
+    ) -> kernel_pb.ListNodesResponse:
+        """List the nodes of the disks, all driven."""
+        nodes = [
+            kernel_pb.Node(
+                path=f"/soc/virtio_mmio@{0x1000_1000 + slot * 0x1000:x}",
+                compatible="virtio,mmio",
+                fate=kernel_pb.NODE_FATE_DRIVEN,
+                device=disk.name,
+                mmio_address=0x1000_1000 + slot * 0x1000,
+            )
+            for slot, disk in enumerate(self._disks.values())
+        ]
+        return kernel_pb.ListNodesResponse(nodes=nodes)
+
 
 class _BlockDevice(disk_rpc.BlockDeviceServiceServicer):
     """Serves BlockDeviceService."""

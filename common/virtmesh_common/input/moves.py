@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Point = tuple[int, int]
 
+CLICK_SECONDS = 0.02
+"""How long a click holds its button."""
 STEP_SECONDS = 0.008
 """Time between the packets of a path. A USB mouse has the same rate (125 reports a second)."""
 REL, ABS = CODES["EV_REL"], CODES["EV_ABS"]

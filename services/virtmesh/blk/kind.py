@@ -9,6 +9,7 @@ from virtmesh.blk.options import OPTIONS, RESUME, check, make
 from virtmesh.blk.service import BlockAdmin
 from virtmesh.kinds.record import DeviceKind
 from virtmesh.telemetry.definitions import definitions_in
+from virtmesh.virtio.quirks import QUIRKS
 from virtmesh_common.blk import spec
 
 KIND = DeviceKind(
@@ -20,6 +21,7 @@ KIND = DeviceKind(
     options=OPTIONS,
     path_options=frozenset({"image"}),
     virtio_device_id=spec.VIRTIO_ID_BLOCK,
+    quirks=QUIRKS,
     registers=spec.CONFIG,
     services=(BlockAdmin,),
     collect=metrics.blk_metrics,

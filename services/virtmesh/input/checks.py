@@ -1,18 +1,29 @@
-"""Checks that a packet is one that the device can send (virtmesh.input.v1, InjectRequest)."""
+"""Checks that a packet is one that the device can send (virtmesh.input.v1, InjectRequest).
+
+Real devices go beyond the ranges that they state, and many state none: a touchpad is some units
+off at its edges, and an axis from 0 to 0 is one that nobody filled in. Linux passes all of that on.
+So an axis without a range takes any value, and a request can say that its values are to be taken
+as they are. A slot is checked always, because Linux drops those that a device does not have.
+"""
 
 from __future__ import annotations
 
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from virtmesh.input.held_keys import (
+from virtmesh_common.evdev import CODES, TYPES, name_of, type_name
+from virtmesh_common.input.errors import BadEvent
+from virtmesh_common.input.release import (
+    ABS_MT_SLOT,
     ABS_MT_TRACKING_ID,
     EV_ABS,
     EV_KEY,
+    EV_SYN,
     NO_TOUCH,
+    SYN_MT_REPORT,
+    has_range,
+    speaks_protocol_a,
 )
-from virtmesh_common.evdev import CODES, TYPES, name_of, type_name
-from virtmesh_common.input.errors import BadEvent
 
 if TYPE_CHECKING:
     from virtmesh.input.held_keys import Event
@@ -23,7 +34,7 @@ EVENTS_MAX = 1024
 """Most events of a request."""
 LIST_MAX = 16
 """Most names in a message."""
-EV_SYN, EV_SW = TYPES["EV_SYN"], TYPES["EV_SW"]
+EV_SW = TYPES["EV_SW"]
 SYN_REPORT = CODES["EV_SYN"]["SYN_REPORT"]
 END: Event = (EV_SYN, SYN_REPORT, 0)
 """The event that ends a packet."""
@@ -47,6 +58,13 @@ class Checker:
             if kind not in DRIVER_TYPES
             for code in codes
         }
+        if speaks_protocol_a(personality.axes):
+            self._ranges[EV_SYN, SYN_MT_REPORT] = ANY
+        self._any = self._ranges | {
+            (kind, code): ANY
+            for kind, code in self._ranges
+            if kind == EV_ABS and code != ABS_MT_SLOT
+        }
 
     def check(self, request: InjectRequest) -> list[Event]:
         """Return the events of a request, SYN_REPORT at the end.
@@ -61,9 +79,10 @@ class Checker:
                 index=min(count, EVENTS_MAX),
             )
         events = [(event.type, event.code, event.value) for event in request.events]
+        ranges = self._any if request.any_value else self._ranges
         end = events.pop() if events[-1][:2] == END[:2] else END
         for index, (kind, code, value) in enumerate(events):
-            low, high = self._ranges.get((kind, code), NOTHING)
+            low, high = ranges.get((kind, code), NOTHING)
             if not low <= value <= high:
                 why = self._explain(kind, code, value)
                 raise BadEvent(
@@ -77,6 +96,8 @@ class Checker:
         """Return the smallest and the largest value of an event."""
         if kind == EV_ABS:
             axis = self._personality.axes[code]
+            if not has_range(axis) and code != ABS_MT_SLOT:
+                return ANY
             # The end of a touch is no position on the axis.
             lowest = NO_TOUCH if code == ABS_MT_TRACKING_ID else axis.minimum
             return min(lowest, axis.minimum), axis.maximum
@@ -86,13 +107,23 @@ class Checker:
 
     def _explain(self, kind: int, code: int, value: int) -> str:
         """Return why an event is refused, and what would be accepted."""
+        if kind == EV_SYN and code == SYN_MT_REPORT:
+            return (
+                f"SYN_MT_REPORT is for devices whose contacts have no slots: {self._name} is none"
+            )
         if kind == EV_SYN:
             return "SYN_REPORT ends a packet, so it stands at its end only: send two packets"
         if (kind, code) in self._ranges:
             low, high = self._ranges[kind, code]
-            return f"{name_of(kind, code)} is from {low} to {high}, not {value}"
+            may_differ = self._any[kind, code] != (low, high)
+            mend = ": set any_value to send it all the same" * may_differ
+            return f"{name_of(kind, code)} is from {low} to {high}, not {value}{mend}"
         if kind in DRIVER_TYPES:
             return f"{type_name(kind)} is for the driver to send, not for {self._name}"
+        return self._explain_lack(kind, code)
+
+    def _explain_lack(self, kind: int, code: int) -> str:
+        """Return what the device has in place of an event that it does not have."""
         codes = self._personality.codes.get(kind, ())
         if not codes:
             kinds = (one for one in self._personality.codes if one not in DRIVER_TYPES)

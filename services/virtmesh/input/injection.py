@@ -5,8 +5,8 @@ place in the waiting room, and its stream is told. So its place in the order is 
 packet gets between its events. Streams that wait for room form a queue: the first to come is the
 first to be served, and nobody overtakes them.
 
-The releases that the device adds when a stream ends always find room. They are few: each needs a
-press that was accepted, so at most as many wait as the device has keys and touches.
+The packet by which the device releases what a stream held always finds room. Such packets are few:
+each needs a press that was accepted before, by a stream that is gone since.
 
 No packet overtakes another, and none begins before the one in front is written to its end, so that
 packets are neither mixed nor reordered, also where they are split (event_buffers says when they
@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 
 from virtmesh.input.checks import END
 from virtmesh.input.event_buffers import EventBuffers
-from virtmesh.input.held_keys import ABS_MT_SLOT, EV_ABS
 from virtmesh.telemetry.definitions import LATENCY_BOUNDS, Histogram
 from virtmesh.virtio.queue_device import CHAINS_PER_TURN
 from virtmesh_common.api.input.v1 import input_pb2 as pb
+from virtmesh_common.input.release import ABS_MT_SLOT, EV_ABS
 from virtmesh_common.input.spec import EVENT
 
 if TYPE_CHECKING:
@@ -187,11 +187,10 @@ class Injection:
         number = self._put(events, offer.report if offer.report_end else None)
         offer.report(number, pb.OUTCOME_ACCEPTED)
 
-    def _add(self, packets: Sequence[Sequence[Event]]) -> None:
-        """Add packets of the device's own."""
-        for events in packets:
+    def _add(self, events: Sequence[Event]) -> None:
+        """Add a packet of the device's own, unless it has no events."""
+        if events:
             self._put([*events, END], None)
-        if packets:
             self._look()
 
     def _put(self, events: Sequence[Event], report: Report | None) -> int:

@@ -9,6 +9,7 @@ from virtmesh.input.options import OPTIONS, check, make
 from virtmesh.input.service import InputService
 from virtmesh.kinds.record import DeviceKind
 from virtmesh.telemetry.definitions import definitions_in
+from virtmesh.virtio.quirks import QUIRKS
 from virtmesh_common.input import spec
 
 KIND = DeviceKind(
@@ -19,6 +20,7 @@ KIND = DeviceKind(
     check=check,
     name_or_path_options=frozenset({"personality"}),
     virtio_device_id=spec.VIRTIO_ID_INPUT,
+    quirks=QUIRKS,
     registers=spec.CONFIG,
     services=(InputService,),
     collect=metrics.input_metrics,

@@ -27,12 +27,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from virtmesh.input.config import answers
-from virtmesh.input.held_keys import ABS_MT_SLOT, HeldKeys
+from virtmesh.input.held_keys import HeldKeys
 from virtmesh.input.injection import Injection
 from virtmesh.input.output import Output
 from virtmesh.input.settings import OFFERED, InputOptions
 from virtmesh.virtio.queue_device import QueueDevice
 from virtmesh_common.input import spec as virtio_input
+from virtmesh_common.input.release import ABS_MT_SLOT, resting_values
 from virtmesh_common.input.spec import EVENT, EVENTQ, InputFeature
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ class InputModel(QueueDevice):
         self.personality = personality
         self.text = options.name_text or personality.name
         """The name that the driver reads."""
-        held_keys = HeldKeys(has_slots=ABS_MT_SLOT in personality.axes)
+        held_keys = HeldKeys(
+            has_slots=ABS_MT_SLOT in personality.axes, resting=resting_values(personality.axes)
+        )
         self.injection = Injection(held_keys, options.waiting, partial(self.kick, EVENTQ))
         self.output = Output(personality)
         self._answers = answers(personality, self.text, options.serial)

@@ -17,7 +17,10 @@
     flat = 0
     resolution = 10
 
-Every name is one of virtmesh_common.evdev, which has them from the kernel's own headers.
+Every name is one of virtmesh_common.evdev, which has them from the kernel's own headers. A code
+without a name is given by its number: 0x2fe in a list, [absolute.0x3e] as a table. An axis whose
+maximum is not above its minimum has no range. `virtmesh input convert` makes such a file of a
+recording.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from virtmesh_common.evdev import BUSES, CODES, PROPERTIES, TYPES
+from virtmesh_common.input.release import ABS_MT_SLOT
 from virtmesh_common.input.spec import ABSINFO, DEVIDS, U_SIZE
 
 if TYPE_CHECKING:
@@ -49,11 +53,20 @@ LISTS = {
 TABLES = ("name", "ids", "properties", "repeat", "absolute", *LISTS)
 IDS = ("bus", "vendor", "product", "version")
 SUFFIX = ".toml"
+CODES_MAX = 8 * U_SIZE - 1
+"""Largest code that the bitmap `u` has a bit for."""
+AXIS_MAX = 0x3F
+"""Largest number of an axis (ABS_MAX)."""
+SLOTS_MAX = 1024
+"""Most slots of a touch device: as many as Linux takes."""
 
 
 @dataclass(frozen=True)
 class AbsRange:
-    """The range of an axis: struct virtio_input_absinfo."""
+    """The range of an axis: struct virtio_input_absinfo.
+
+    If the maximum is not above the minimum, the device states no range.
+    """
 
     minimum: int
     maximum: int
@@ -120,7 +133,7 @@ def parse(kind: str, document: Mapping[str, Any]) -> Personality:
             raise ValueError(f"there is no key {key}: {_suggest(key, TABLES)}")
     codes = {}
     for key, type_name in LISTS.items():
-        numbers = _expand(key, _strings(document, key), CODES[type_name])
+        numbers = _expand(key, _entries(document, key), CODES[type_name])
         if numbers:
             codes[TYPES[type_name]] = numbers
     axes = _axes(document.get("absolute", {}))
@@ -137,7 +150,7 @@ def parse(kind: str, document: Mapping[str, Any]) -> Personality:
         kind=kind,
         name=check_text("name", document.get("name")),
         ids=_ids(document.get("ids", {})),
-        properties=_expand("properties", _strings(document, "properties"), PROPERTIES),
+        properties=_expand("properties", _entries(document, "properties"), PROPERTIES),
         codes=dict(sorted(codes.items())),
         axes=axes,
     )
@@ -150,19 +163,22 @@ def check_text(key: str, text: object) -> str:
     return text
 
 
-def _strings(document: Mapping[str, Any], key: str) -> list[str]:
-    """Return a list of strings. Errors: ValueError."""
+def _entries(document: Mapping[str, Any], key: str) -> list[str | int]:
+    """Return a list of names and numbers. Errors: ValueError."""
     found = document.get(key, [])
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise ValueError(f"{key} is {found!r:.200}: it must be a list of names")
+    if not isinstance(found, list) or not all(type(one) in {str, int} for one in found):
+        raise ValueError(f"{key} is {found!r:.200}: it must be a list of names and numbers")
     return found
 
 
-def _expand(key: str, names: Iterable[str], known: Mapping[str, int]) -> tuple[int, ...]:
-    """Return the numbers of names and of ranges of names. Errors: ValueError."""
+def _expand(key: str, entries: Iterable[str | int], known: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the numbers of names, of ranges of names, and of numbers. Errors: ValueError."""
     named = set(known.values())
     numbers: set[int] = set()
-    for entry in names:
+    for entry in entries:
+        if isinstance(entry, int):
+            numbers.add(_check_number(key, entry, CODES_MAX))
+            continue
         first, dots, last = entry.partition("..")
         start = _number(key, first, known)
         end = _number(key, last, known) if dots else start
@@ -170,6 +186,13 @@ def _expand(key: str, names: Iterable[str], known: Mapping[str, int]) -> tuple[i
             raise ValueError(f"{key}: {entry} is empty: {last} comes before {first}")
         numbers.update(named.intersection(range(start, end + 1)))
     return tuple(sorted(numbers))
+
+
+def _check_number(key: str, number: int, most: int) -> int:
+    """Return a number that `u` has a bit for. Errors: ValueError."""
+    if not 0 <= number <= most:
+        raise ValueError(f"{key}: {number} is not from 0 to {most}")
+    return number
 
 
 def _number(key: str, name: str, known: Mapping[str, int]) -> int:
@@ -185,7 +208,7 @@ def _axes(tables: object) -> dict[int, AbsRange]:
         raise ValueError("absolute must be tables: write [absolute.ABS_X]")  # noqa: TRY004 - as above
     axes = {}
     for name, table in tables.items():
-        code = _number("absolute", name, CODES["EV_ABS"])
+        code = _axis_number(name)
         try:
             axes[code] = AbsRange(**table)
             ABSINFO.pack(*(vars(axes[code]).values()))
@@ -194,12 +217,23 @@ def _axes(tables: object) -> dict[int, AbsRange]:
                 f"absolute.{name} must have minimum and maximum, may have fuzz, flat and"
                 " resolution, all 32-bit numbers"
             ) from error
-        if axes[code].minimum > axes[code].maximum:
-            raise ValueError(
-                f"absolute.{name}: minimum {axes[code].minimum} is greater than maximum"
-                f" {axes[code].maximum}"
-            )
+    slots = axes.get(ABS_MT_SLOT, AbsRange(0, 0))
+    if not 0 <= slots.minimum <= slots.maximum < SLOTS_MAX:
+        raise ValueError(
+            f"absolute.ABS_MT_SLOT is from {slots.minimum} to {slots.maximum}: slots are from 0 to"
+            f" at most {SLOTS_MAX - 1}"
+        )
     return dict(sorted(axes.items()))
+
+
+def _axis_number(name: str) -> int:
+    """Return the number of an axis, given by name or number. Errors: ValueError."""
+    if not name[:1].isdigit():
+        return _number("absolute", name, CODES["EV_ABS"])
+    try:
+        return _check_number("absolute", int(name, 0), AXIS_MAX)
+    except ValueError:
+        raise ValueError(f"absolute: {name:.40} is no number from 0 to {AXIS_MAX}") from None
 
 
 def _ids(table: object) -> tuple[int, int, int, int]:

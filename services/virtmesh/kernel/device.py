@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from virtmesh.drivers.base import Driver
     from virtmesh.kernel.boot_log import BootLog
-    from virtmesh.kernel.devicetree import DeviceNode
+    from virtmesh.kernel.tree import DeviceNode
 
 log = structlog.get_logger(__name__)
 

@@ -18,13 +18,13 @@ import uvloop
 
 from virtmesh.drivers.settings import Settings
 from virtmesh.kernel import service
-from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.gateway import Gateway
 from virtmesh.kernel.guest import service as guest_service
 from virtmesh.kernel.guest.guests import Guests
 from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.metrics import kernel_metrics
 from virtmesh.kernel.service import KernelService
+from virtmesh.kernel.tree import Binding, make_blob
 from virtmesh.kinds import all_kinds, broken_kinds
 from virtmesh.kinds.option_types import Address, Events, Keepalive, Size
 from virtmesh.machine import (
@@ -81,6 +81,10 @@ class Plan:
     """Where the device tree comes from, for the boot log."""
     keepalive: float = KEEPALIVE_SECONDS
     """Seconds of silence after which a TCP client is pinged; 0: never."""
+    bindings: Sequence[Binding] = ()
+    """Services for nodes of a tree that names none."""
+    name: str = ""
+    """Another name for the machine than the tree has."""
 
 
 class KernelServer:
@@ -90,7 +94,7 @@ class KernelServer:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.kernel = Kernel(plan.blob, plan.settings, plan.source)
+        self.kernel = Kernel(plan.blob, plan.settings, plan.source, plan.bindings, plan.name)
         self._plan = plan
         self._gateway = Gateway(self.kernel)
         self._server = Server(plan.listen, [self._gateway], keepalive=plan.keepalive)
@@ -130,7 +134,8 @@ class KernelServer:
             )
             log.info("metrics", address=self._metrics.address)
         own = (service.SERVICE, guest_service.SERVICE, trace.SERVICE)
-        await self._server.start((*own, *(one.name for one in self._of_kinds)))
+        names = (*own, *(one.name for one in self._of_kinds))
+        await self._server.start(names, self._gateway.offered)
         self.kernel.start()
         self._guests.start()
 
@@ -169,25 +174,48 @@ async def run(plan: Plan) -> None:
 
 
 def read_plan(options: Options) -> Plan:
-    """Read the machine file or the device tree. Errors: BadMachine; ValueError."""
+    """Read the machine file, the device tree, or both. Errors: BadMachine; ValueError."""
+    machine = Machine(kernel=KernelEntry(listen=()))
     if options.machine is not None:
         machine = load(options.machine).resolve(options.run_dir)
-        blob = make_blob(machine)
-    else:
-        machine = Machine(kernel=KernelEntry(listen=()))
-        blob = _read_blob(options.dtb or Path())
+    tree = options.dtb or machine.device_tree
+    blob = make_blob(machine) if tree is None else _read_blob(Path(tree))
+    source = str(tree or options.machine)
     listen = options.listen or machine.kernel.listen
     if not listen:
         raise BadMachine("a device tree names no address to listen on: add --listen unix:PATH")
+    memory = options.memory
+    if memory is None and machine.device_tree is not None:
+        memory = machine.memory
     settings = Settings(
         doorbell=DoorbellKind(options.doorbell or machine.doorbell),
         interrupts=InterruptMode(options.interrupts or machine.interrupts),
-        memory=None if options.memory is None else check_memory(options.memory),
+        memory=None if memory is None else check_memory(memory),
         recorder=options.recorder,
     )
     metrics = options.metrics or machine.kernel.metrics
-    source = str(options.machine or options.dtb)
-    return Plan(blob, settings, listen, metrics, source, options.keepalive)
+    name = machine.name if machine.device_tree is not None else ""
+    return Plan(
+        *(blob, settings, listen, metrics, source, options.keepalive),
+        bindings=_bindings(machine),
+        name=name,
+    )
+
+
+def _bindings(machine: Machine) -> tuple[Binding, ...]:
+    """Return the services that a machine file binds to nodes by address."""
+    return tuple(
+        Binding(
+            address=device.node_address,
+            name=device.name,
+            endpoint=device.endpoint,
+            handover=device.handover,
+            reserved=device.vhost_user is not None,
+            properties=device.properties(),
+        )
+        for device in machine.devices
+        if device.node_address is not None
+    )
 
 
 def _read_blob(path: Path) -> bytes:
@@ -254,7 +282,9 @@ def main(*, print_dtb: Path | None, form: logs.Format, **values: Any) -> None:
     """Drive the devices of a machine, and serve them to clients."""
     options = Options(**values)
     if (options.machine is None) == (options.dtb is None):
-        raise click.UsageError("give either --machine FILE or --dtb FILE")
+        raise click.UsageError(
+            "give either --machine FILE or --dtb FILE; a machine file can name a device-tree itself"
+        )
     logs.configure(form)
     try:
         plan = read_plan(options)

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from virtmesh.drivers.base import Driver
     from virtmesh.drivers.settings import Settings
     from virtmesh.kernel.boot_log import BootLog
-    from virtmesh.kernel.devicetree import DeviceNode, FoundMachine
     from virtmesh.kernel.irq import IrqController
+    from virtmesh.kernel.tree import DeviceNode, FoundMachine
 
 log = structlog.get_logger(__name__)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from virtmesh.kernel.device import MachineDevice
     from virtmesh.kernel.kernel import Kernel
 
+NODES_BYTES_MAX = 2 << 20
+"""Most bytes of nodes in one answer: half of what a message may have."""
 SERVICE = "virtmesh.kernel.v1.KernelService"
 
 
@@ -34,6 +36,31 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
         await asyncio.gather(*(device.look() for device in found))
         devices = [self._describe(device) for device in found]
         return pb.ListDevicesResponse(machine=self._kernel.machine.name, devices=devices)
+
+    async def ListNodes(
+        self,
+        request: pb.ListNodesRequest,
+        context: Any,
+    ) -> pb.ListNodesResponse:
+        """List the nodes of the device tree, as many as one message takes."""
+        found = self._kernel.machine.nodes
+        response = pb.ListNodesResponse()
+        room = NODES_BYTES_MAX
+        for node in found:
+            listed = pb.Node(
+                path=node.path,
+                compatible=node.compatible,
+                fate=pb.NodeFate.Value(f"NODE_FATE_{node.fate.name}"),
+                detail=node.reason,
+                device=node.device,
+                mmio_address=node.address,
+            )
+            room -= listed.ByteSize() + 8
+            if room < 0:
+                break
+            response.nodes.append(listed)
+        response.left_out = len(found) - len(response.nodes)
+        return response
 
     def _describe(self, device: MachineDevice) -> pb.Device:
         """Describe one device."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from virtmesh.kernel.boot_log import BootLog
-    from virtmesh.kernel.devicetree import DeviceNode
+    from virtmesh.kernel.tree import DeviceNode
 
 
 class VhostUserDevice(MachineDevice):

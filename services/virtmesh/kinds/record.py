@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from virtmesh.drivers.base import Driver
     from virtmesh.kinds.service import DeviceServiceFactory, KernelServiceFactory
     from virtmesh.mmio.device import Device
+    from virtmesh.mmio.quirks import Quirk
     from virtmesh.telemetry.definitions import Definition
     from virtmesh_common.registers import Register
 
@@ -115,6 +116,8 @@ class DeviceKind:
     registers: Sequence[Register] = ()
     """The window of a platform device; the configuration space of a virtio device. Offsets are
     those of the window: a configuration space begins at MMIO_CONFIG."""
+    quirks: Sequence[Quirk] = ()
+    """The quirks that a device of the kind knows; with some, it has the option `quirks`."""
     requests: RequestNames | None = None
     services: Sequence[DeviceServiceFactory] = ()
     """What the device service offers to people, beside the services of every device."""

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from virtmesh.attach.notifier import DoorbellKind
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.kinds import find_kind, kind_names
+from virtmesh.kinds.feature_option import SEPARATOR
 from virtmesh.machine.board import SLOTS, VIRTIO, platform_of
 from virtmesh.machine.model import DeviceEntry, KernelEntry, Machine, OptionValue
 from virtmesh.machine.table import Table
+from virtmesh.mmio.quirks import find_quirks
 from virtmesh_common.errors import BadMachine
 from virtmesh_common.sizes import check_memory
 
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
 
 DEVICE_HEADER = re.compile(r"\s*\[\[\s*devices\s*\]\]")
 """Begins a device."""
+DEVICE_KEYS = (
+    *("name", "kind", "endpoint", "slot", "address", "handover"),
+    *("metrics", "vhost-user", "quirks", "options"),
+)
+"""Keys of a `[[devices]]` table."""
 
 
 def load(path: Path | str) -> Machine:
@@ -56,15 +63,18 @@ def parse(
     Errors: BadMachine.
     """
     table = Table(document, source, "")
-    table.only("name", "memory", "doorbell", "interrupts", "kernel", "devices")
+    table.only("name", "memory", "doorbell", "interrupts", "device-tree", "kernel", "devices")
+    tree = table.value("device-tree", (str,), None)
     machine = Machine(
         name=table.name("name", default="virtmesh"),
         memory=_memory(table),
         doorbell=table.choice("doorbell", DoorbellKind, DoorbellKind.EVENTFD),
         interrupts=table.choice("interrupts", InterruptMode, InterruptMode.INTERRUPT),
         kernel=_kernel(table.table("kernel")),
+        device_tree=None if tree is None else str(base / tree),
     )
-    return replace(machine, devices=_devices(table, base, lines))
+    of_table = _devices if tree is None else _bound_devices
+    return replace(machine, devices=of_table(table, base, lines))
 
 
 def _memory(table: Table) -> int:
@@ -95,6 +105,9 @@ def _devices(table: Table, base: Path, lines: Sequence[int]) -> tuple[DeviceEntr
     """Check every `[[devices]]` table, and give places to those that name none."""
     tables = table.tables("devices", lines)
     kinds = [_kind(one) for one in tables]
+    for one in tables:
+        if "address" in one.keys:
+            raise one.bad("address", "is for machines with a device-tree: leave it out")
     wanted = [_slot(one) for one in tables]
     free = {
         platform.node: iter(sorted(set(range(len(platform.places))).difference(taken)))
@@ -112,6 +125,21 @@ def _devices(table: Table, base: Path, lines: Sequence[int]) -> tuple[DeviceEntr
             )
         devices.append(_device(one, given, base))
     _no_twins(devices, table)
+    return tuple(devices)
+
+
+def _bound_devices(table: Table, base: Path, lines: Sequence[int]) -> tuple[DeviceEntry, ...]:
+    """Check every `[[devices]]` table of a machine that has a device tree of its own."""
+    devices = []
+    for one in table.tables("devices", lines):
+        _kind(one)
+        address = one.value("address", (int,), None)
+        if address is None or not 0 <= address < 1 << 64:
+            raise one.bad("address", "must say where its node is: write one such as 0x10008000")
+        if "slot" in one.keys:
+            raise one.bad("slot", "is for the board's own slots: leave it out, address says it")
+        devices.append(replace(_device(one, 0, base), node_address=address))
+    _no_twins(devices, table, on_slots=False)
     return tuple(devices)
 
 
@@ -140,7 +168,7 @@ def _slot(table: Table) -> int | None:
 
 def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
     """Check one `[[devices]]` table."""
-    table.only("name", "kind", "endpoint", "slot", "handover", "metrics", "vhost-user", "options")
+    table.only(*DEVICE_KEYS)
     name = table.name("name")
     kind = table.name("kind")
     endpoint = table.address("endpoint", default=f"unix:{name}.sock")
@@ -160,13 +188,27 @@ def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
         handover=handover,
         metrics=table.address("metrics", default=None),
         vhost_user=f"{name}.vhost-user" if for_guests else None,
-        options=_options(table.table("options"), base, find_kind(kind)),
+        options=_options(table.table("options"), base, find_kind(kind)) | _quirks(table),
     )
     try:
         entry.properties()
     except ValueError as error:
         raise table.bad("options", f"are wrong: {error}") from error
     return entry
+
+
+def _quirks(table: Table) -> dict[str, OptionValue]:
+    """Check the quirks of a device; return them as its option `quirks`."""
+    names = table.value("quirks", (list,), [])
+    if not names:
+        return {}
+    if not all(isinstance(name, str) for name in names):
+        raise table.bad("quirks", 'must be a list of names, such as ["tolerate_no_version_1"]')
+    try:
+        find_quirks(names, find_kind(table.name("kind")).quirks)
+    except ValueError as error:
+        raise table.bad("quirks", f"are wrong: {error}") from error
+    return {"quirks": SEPARATOR.join(names)}
 
 
 def _options(table: Table, base: Path, kind: DeviceKind) -> dict[str, OptionValue]:
@@ -184,13 +226,16 @@ def _options(table: Table, base: Path, kind: DeviceKind) -> dict[str, OptionValu
     return options
 
 
-def _no_twins(devices: Sequence[DeviceEntry], table: Table) -> None:
-    """Refuse two devices of one name, one endpoint or one slot."""
-    in_slots = [device for device in devices if device.platform is VIRTIO]
-    for key, sharers in (("name", devices), ("endpoint", devices), ("slot", in_slots)):
+def _no_twins(devices: Sequence[DeviceEntry], table: Table, *, on_slots: bool = True) -> None:
+    """Refuse two devices of one name, one endpoint, and one slot or one address."""
+    place, placed = "node_address", devices
+    if on_slots:
+        place, placed = "slot", [device for device in devices if device.platform is VIRTIO]
+    for key, sharers in (("name", devices), ("endpoint", devices), (place, placed)):
         seen: set[object] = set()
         for device in sharers:
             value = getattr(device, key)
             if value in seen:
-                raise table.bad("devices", f"has two devices of the {key} {value}")
+                what = f"address {value:#x}" if key == "node_address" else f"{key} {value}"
+                raise table.bad("devices", f"has two devices of the {what}")
             seen.add(value)

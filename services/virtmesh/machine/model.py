@@ -41,6 +41,8 @@ class DeviceEntry:
     vhost_user: str | None = None
     """Socket that takes the front ends of guests; the kernel leaves such a device to them."""
     options: Mapping[str, OptionValue] = field(default_factory=dict)
+    node_address: int | None = None
+    """Address of its node, on a machine that has a device tree of its own."""
 
     @property
     def platform(self) -> Platform:
@@ -55,7 +57,7 @@ class DeviceEntry:
     @property
     def address(self) -> int:
         """Guest physical address of the register window."""
-        return self.place.address
+        return self.place.address if self.node_address is None else self.node_address
 
     @property
     def irq(self) -> int:
@@ -95,7 +97,11 @@ class DeviceEntry:
 
 @dataclass(frozen=True)
 class Machine:
-    """A whole machine. `memory` is the RAM of each device's driver, in bytes."""
+    """A whole machine. `memory` is the RAM of each device's driver, in bytes.
+
+    `device_tree` is the path of a flattened device tree, if the machine is another than the board:
+    devices are then bound to its nodes.
+    """
 
     name: str = "virtmesh"
     memory: int = 64 << 20
@@ -103,6 +109,7 @@ class Machine:
     interrupts: InterruptMode = InterruptMode.INTERRUPT
     kernel: KernelEntry = field(default_factory=KernelEntry)
     devices: tuple[DeviceEntry, ...] = ()
+    device_tree: str | None = None
 
     def resolve(self, run_dir: Path) -> Machine:
         """Return the machine with its unix sockets placed in `run_dir`. Errors: BadMachine."""

@@ -13,8 +13,9 @@ from virtmesh.uart.model import UartDevice
 from virtmesh.uart.settings import FREQUENCY, UartOptions
 from virtmesh_common.uart.spec import REG_SHIFTS, Layout
 
-FREQUENCY_MAX = 24_000_000
-"""Fastest clock of the chip, in Hz (8.3)."""
+FREQUENCY_MAX = (1 << 32) - 1
+"""Fastest clock, in Hz: what a cell of the device tree holds. The data sheet has 24 MHz (8.3), and
+16550s in systems on a chip have 48, 50, 100, 133 or more."""
 SCROLLBACK_MAX = 1 << 30
 """Largest scrollback, in bytes."""
 

@@ -223,6 +223,7 @@ async def test_the_device_is_what_the_host_expects(port: UartDevice) -> None:
         (["--reg-io-width", "3"], "is not one of"),
         (["--reg-shift", "5"], "not in the range"),
         (["--clock", "0"], "not in the range"),
+        (["--clock", "4294967296"], "not in the range"),
         (["--scrollback", "0"], "from 1 byte to 1 GiB"),
     ],
 )
@@ -249,7 +250,7 @@ async def test_options_make_the_device(tmp_path: Path) -> None:
         "uart",
         [
             *("--name", "com1", "--listen", "127.0.0.1:0", "--reg-shift", "2", "--reg-io-width"),
-            *("4", "--pace", "--clock", "1843200", "--log-file", str(tmp_path / "com1.log")),
+            *("4", "--pace", "--clock", "153600000", "--log-file", str(tmp_path / "com1.log")),
         ],
     )
     values = {

@@ -23,10 +23,10 @@ from virtmesh.input.kernel_service import as_input_device
 from virtmesh.input.model import InputModel, InputOptions
 from virtmesh.input.personality import load
 from virtmesh.kernel.device import ProbeState
-from virtmesh.kernel.devicetree import make_blob
-from virtmesh.kernel.fdt import decode, encode, strings
 from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.main import KernelServer, Plan
+from virtmesh.kernel.tree import make_blob
+from virtmesh.kernel.tree.fdt import decode, encode, strings
 from virtmesh.machine import DeviceEntry, Machine
 from virtmesh.mmio.device import Device
 from virtmesh.uart.model import UartDevice, UartOptions
@@ -293,9 +293,9 @@ async def test_a_device_that_nobody_drives_fails(world: World) -> None:
     """It is not asked for a virtio header: its compatible string says what it is."""
     entry = DeviceEntry("serial", "uart", f"unix:{world.folder}/serial.sock", 0)
     root = decode(make_blob(Machine(devices=(entry,))))
-    for _, node, _ in root.walk():
-        if node.name == "serial@10000000":
-            node.properties["compatible"] = strings("acme,widget", "acme,thing")
+    soc = next(node for node in root.children if node.name == "soc")
+    node = next(node for node in soc.children if node.name == "serial@10000000")
+    node.properties["compatible"] = strings("acme,widget", "acme,thing")
     kernel = Kernel(encode(root), Settings())
     async with world.serve(make_device(world.folder, "serial")):
         await world.server.kernel.stop()  # there is one driver at a time

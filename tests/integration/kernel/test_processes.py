@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import pytest
 
-from virtmesh.kernel.devicetree import parse_blob
+from virtmesh.kernel.tree import parse_blob
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as pb
 from virtmesh_common.api.kernel.v1 import kernel_pb2
 from virtmesh_common.api.kernel.v1.block_device_pb2_grpc import BlockDeviceServiceStub

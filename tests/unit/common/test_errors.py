@@ -52,6 +52,10 @@ class Raiser(kernel_pb2_grpc.KernelServiceServicer):
         )
         return kernel_pb2.ListDevicesResponse()
 
+    async def ListNodes(self, request: Any, context: Any) -> kernel_pb2.ListNodesResponse:
+        """List nothing: the tests ask for devices."""
+        return kernel_pb2.ListNodesResponse()
+
 
 @pytest.mark.parametrize("kind", list(tree(errors.VirtmeshError)), ids=lambda kind: kind.reason)
 async def test_error_survives_grpc(kind: type[errors.VirtmeshError], tmp_path: Path) -> None:
@@ -180,6 +184,9 @@ async def test_long_message_fits_grpc_metadata(tmp_path: Path, letter: str) -> N
 
     class Service(kernel_pb2_grpc.KernelServiceServicer):
         async def ListDevices(self, request: Any, context: Any) -> Any:
+            raise errors.DeviceNotFound(letter * 100_000)
+
+        async def ListNodes(self, request: Any, context: Any) -> Any:
             raise errors.DeviceNotFound(letter * 100_000)
 
     address = f"unix:{tmp_path}/service.sock"

@@ -45,10 +45,10 @@ def test_one_stream_is_passed_through(held_keys: HeldKeys) -> None:
 
 
 def test_what_is_held_is_released_newest_first(held_keys: HeldKeys) -> None:
-    """One packet for each key; a second end of the stream releases nothing."""
+    """In one packet; a second end of the stream releases nothing."""
     injector = InjectorState()
     held_keys.apply(injector, [key(A, 1), key(B, 1), key(A, 0), key(A, 1)])
-    assert held_keys.release(injector) == [[key(A, 0)], [key(B, 0)]]
+    assert held_keys.release(injector) == [key(A, 0), key(B, 0)]
     assert held_keys.release(injector) == []
     assert held_keys.keys == []
 
@@ -77,20 +77,21 @@ def test_a_stream_that_ends_leaves_the_others_their_keys(held_keys: HeldKeys) ->
     held_keys.apply(one, [key(A, 1)])
     held_keys.apply(two, [key(A, 1)])
     assert held_keys.release(one) == []
-    assert held_keys.release(two) == [[key(A, 0)]]
+    assert held_keys.release(two) == [key(A, 0)]
 
 
 def test_release_all(held_keys: HeldKeys) -> None:
-    """Every key and touch of every stream, the newest first; then nobody holds anything."""
+    """One packet for every touch and key of every stream; then nobody holds anything."""
     one, two = InjectorState(), InjectorState()
     held_keys.apply(one, [key(A, 1)])
     held_keys.apply(two, [slot(2), touch(7), key(B, 1), key(A, 1)])
     held_keys.apply(one, [touch(8)])
     assert held_keys.release_all() == [
-        [touch(-1)],
-        [key(B, 0)],
-        [slot(2), touch(-1)],
-        [key(A, 0)],
+        touch(-1),
+        slot(2),
+        touch(-1),
+        key(B, 0),
+        key(A, 0),
     ]
     assert held_keys.release(one) == []
     assert held_keys.release(two) == []
@@ -127,7 +128,7 @@ def test_a_touch_belongs_to_who_began_it_last(held_keys: HeldKeys) -> None:
     assert held_keys.apply(two, [slot(1), touch(6)]) == [slot(1), touch(6)]
     assert held_keys.apply(one, [touch(-1), SYN]) == [SYN]
     assert held_keys.release(one) == []
-    assert held_keys.release(two) == [[touch(-1)]]
+    assert held_keys.release(two) == [touch(-1)]
 
 
 def test_a_device_without_slots_has_none() -> None:

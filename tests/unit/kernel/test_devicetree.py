@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from contextlib import suppress
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtmesh.kernel.devicetree import make_blob, parse_blob
-from virtmesh.kernel.fdt import Node, cells, cells64, decode, encode, strings
+from virtmesh.kernel.tree import Fate, FoundMachine, ListedNode, make_blob, parse_blob
+from virtmesh.kernel.tree.fdt import Node, cells, cells64, decode, encode, strings
 from virtmesh.machine import DeviceEntry, Machine
 from virtmesh_common.errors import BadMachine
 
@@ -47,7 +48,8 @@ def soc(*devices: Node) -> bytes:
     """Make the blob of a machine with memory and these device nodes."""
     memory = Node("memory", {"device_type": strings("memory"), "reg": cells64(1 << 31, 1 << 24)})
     counts = {"#address-cells": cells(2), "#size-cells": cells(2)}
-    return encode(Node("", dict(counts), [memory, Node("soc", dict(counts), list(devices))]))
+    bus = Node("soc", counts | {"ranges": b""}, list(devices))
+    return encode(Node("", dict(counts), [memory, bus]))
 
 
 def device(**changes: bytes) -> Node:
@@ -65,11 +67,16 @@ def device(**changes: bytes) -> Node:
     )
 
 
+def fates(found: FoundMachine) -> dict[str, ListedNode]:
+    """Return what became of each node, by its path."""
+    return {one.path: one for one in found.nodes}
+
+
 def test_what_a_machine_says_is_found_again() -> None:
     """A kernel that is given the blob finds RAM and devices, ascending by address."""
     found = parse_blob(BLOB)
 
-    assert (found.name, found.ram_address, found.ram_size) == ("demo", 0x8000_0000, 32 << 20)
+    assert (found.name, found.ram_size) == ("demo", 32 << 20)
     vda, vdb = found.devices
     assert (vda.name, vda.address, vda.size, vda.irq) == ("vda", 0x1000_1000, 0x1000, 1)
     assert (vda.endpoint, vda.handover) == ("10.0.0.1:5000", "/run/vda.handover")
@@ -141,7 +148,7 @@ def test_a_blob_of_another_writer_is_understood() -> None:
     """What dtc compiled is read here: other cell counts, several compatibles, a reservation."""
     found = parse_blob((DATA / "machine.dtb").read_bytes())
 
-    assert (found.name, found.ram_address, found.ram_size) == ("by-dtc", 1 << 31, 1 << 24)
+    assert (found.name, found.ram_size) == ("by-dtc", 1 << 24)
     vda, vdb = found.devices
     assert (vda.name, vda.address, vda.irq) == ("vda", 0x1000_1000, 1)
     assert vda.compatible == ("vendor,disk", "virtio,mmio")
@@ -218,7 +225,8 @@ def test_foreign_nodes_are_passed_over() -> None:
         ({"reg": b""}, "too short"),
         ({"reg": b"123"}, "32-bit cells"),
         ({"reg": cells64(0x1000_1000, 0)}, "has no size"),
-        ({"interrupts": b""}, "must have one interrupt"),
+        ({"reg": cells64((1 << 64) - 1, 2)}, "beyond 64 bits"),
+        ({"interrupts": b""}, "it has no interrupt"),
         ({"virtmesh_name": strings("../vda")}, "write one such as vda"),
         ({"virtmesh_name": b"vda"}, "is no string"),
         ({"virtmesh_name": b"\xff\0"}, "is no text"),
@@ -226,27 +234,49 @@ def test_foreign_nodes_are_passed_over() -> None:
         ({"virtmesh_endpoint": strings("a:1", "b:1")}, "must be one string"),
     ],
 )
-def test_broken_device_nodes_are_refused(changes: dict[str, bytes], why: str) -> None:
-    """The error says which property is wrong."""
-    with pytest.raises(BadMachine, match=why):
-        parse_blob(soc(device(**changes)))
+def test_broken_device_nodes_are_listed(changes: dict[str, bytes], why: str) -> None:
+    """With what is wrong; the others are driven."""
+    other = device(
+        virtmesh_name=strings("vdb"), interrupts=cells(7), reg=cells64(0x2000_0000, 0x1000)
+    )
+    other.name = "other"
+
+    found = parse_blob(soc(device(**changes), other))
+
+    assert [one.name for one in found.devices] == ["vdb"]
+    broken = fates(found)["/soc/virtio_mmio@10001000"]
+    assert broken.fate is Fate.NOT_UNDERSTOOD
+    assert re.search(why, broken.reason)
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"virtmesh_name": strings("vdb"), "reg": cells64(0x2000_0000, 0x1000)}, "one irq"),
-        ({"interrupts": cells(2), "reg": cells64(0x2000_0000, 0x1000)}, "one name"),
-        ({"interrupts": cells(2), "virtmesh_name": strings("vdb")}, "overlap"),
+        (
+            {"virtmesh_name": strings("vdb"), "reg": cells64(0x2000_0000, 0x1000)},
+            "vda has interrupt 1 too: lines are not shared",
+        ),
+        (
+            {"interrupts": cells(2), "reg": cells64(0x2000_0000, 0x1000)},
+            "another device has the name vda",
+        ),
+        (
+            {"interrupts": cells(2), "virtmesh_name": strings("vdb")},
+            "its window overlaps that of vda",
+        ),
     ],
 )
-def test_devices_that_collide_are_refused(changes: dict[str, bytes], why: str) -> None:
-    """Two devices share neither name, nor interrupt, nor addresses."""
-    with pytest.raises(BadMachine, match=why):
-        parse_blob(soc(device(), device(**changes)))
+def test_devices_that_collide_are_listed(changes: dict[str, bytes], why: str) -> None:
+    """Two devices share neither name, nor interrupt, nor addresses: the first is driven."""
+    second = device(**changes)
+    second.name = "second"
+
+    found = parse_blob(soc(device(), second))
+
+    assert [one.name for one in found.devices] == ["vda"]
+    assert fates(found)["/soc/second"].reason == why
 
 
-def test_a_tree_without_memory_is_refused() -> None:
-    """There is nowhere to put anything."""
-    with pytest.raises(BadMachine, match="no memory node"):
-        parse_blob(encode(Node("")))
+def test_a_tree_without_memory_gets_some() -> None:
+    """Many trees leave it to the boot loader to say how much there is."""
+    assert parse_blob(encode(Node(""))).ram_size == 64 << 20

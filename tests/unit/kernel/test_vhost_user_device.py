@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.support.vhost_user.backend import serve
 from virtmesh.drivers.settings import Settings
 from virtmesh.kernel.device import ProbeState
-from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.kernel import Kernel
+from virtmesh.kernel.tree import make_blob
 from virtmesh.machine import DeviceEntry, Machine
 
 SECONDS = 20.0

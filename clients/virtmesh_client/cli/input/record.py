@@ -1,4 +1,4 @@
-"""`virtmesh input record|play|convert`: recordings, in our format and in evemu's."""
+"""`virtmesh input record|play|convert`: recordings, in our format, evemu's and libinput's."""
 
 # ruff: noqa: FBT001, PLR0913, PLR0917 - click passes each option as a parameter
 
@@ -27,23 +27,32 @@ from virtmesh_client.cli.input.show import seconds_option
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_json
 from virtmesh_client.input.files import (
-    EVEMU_SUFFIX,
+    Format,
+    format_of,
     load_recording,
     parse_recording,
     save_recording,
     spell_recording,
 )
+from virtmesh_client.input.models import SYSTEM_TYPES
 from virtmesh_client.input.recording import record as make_recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from virtmesh_client.input import InputInfo, Received, Recording
+    from virtmesh_client.input.replay import OutOfRange
 
 STANDARD = "-"
 force_option = click.option("-f", "--force", is_flag=True, help="Replace FILE if it exists.")
 evemu_option = click.option(
     "--evemu", is_flag=True, help="Write evemu's format to standard output."
+)
+node_option = click.option(
+    "--node",
+    default="",
+    metavar="PATH",
+    help="The device to take from a file of several, such as /dev/input/event4.",
 )
 
 
@@ -83,7 +92,7 @@ def record(
             with ending(stream.close):
                 received.extend(islice(stream, events))
     recording = make_recording(received, about)
-    save(settings, recording, file, overwrite=force, evemu=evemu)
+    save(settings, recording, file, overwrite=force, form="evemu" if evemu else "virtmesh")
 
 
 @contextlib.contextmanager
@@ -102,16 +111,17 @@ def ending(end: Callable[[], None]) -> Iterator[None]:
 
 
 def save(
-    settings: Settings, recording: Recording, file: str, *, overwrite: bool, evemu: bool
+    settings: Settings, recording: Recording, file: str, *, overwrite: bool, form: Format
 ) -> None:
-    """Write a recording, and print a summary."""
+    """Write a recording, and print a summary. `form` is that of standard output."""
+    warn_of_lost_events(recording)
     if file == STANDARD:
-        sys.stdout.write(spell_recording(recording, evemu=evemu))
+        sys.stdout.write(spell_recording(recording, form))
         return
     save_recording(recording, file, overwrite=overwrite)
     facts = {
         "file": file,
-        "format": "evemu" if file.endswith(EVEMU_SUFFIX) else "virtmesh",
+        "format": format_of(Path(file)),
         "events": len(recording.events),
         "packets": sum(1 for _ in recording.packets()),
         "seconds": round(recording.duration, 6),
@@ -125,18 +135,29 @@ def save(
         )
 
 
-def load(file: str) -> Recording:
+def load(file: str, node: str) -> Recording:
     """Read a recording from a file, or from standard input if `file` is "-".
 
     Errors: BadRecording; OSError.
     """
     if file == STANDARD:
-        return parse_recording(sys.stdin.buffer.read(), "standard input")
-    return load_recording(file)
+        return parse_recording(sys.stdin.buffer.read(), "standard input", node=node)
+    return load_recording(file, node=node)
+
+
+def warn_of_lost_events(recording: Recording) -> None:
+    """Say on standard error that a recording is not whole."""
+    if recording.dropped:
+        click.echo(
+            f"The recorder lost events {recording.dropped} times (SYN_DROPPED): the packets around"
+            " these places are left out",
+            err=True,
+        )
 
 
 @click.command()
 @click.argument("file", type=click.Path(allow_dash=True))
+@node_option
 @click.option(
     "--speed",
     type=click.FloatRange(min=0),
@@ -147,25 +168,50 @@ def load(file: str) -> Recording:
 @click.option(
     "--skip-missing", is_flag=True, help="Leave out events that the device does not have."
 )
+@click.option(
+    "--out-of-range",
+    type=click.Choice(["send", "clamp", "refuse"]),
+    default="send",
+    show_default=True,
+    help="What becomes of a value beyond the range of its axis, as real devices send them.",
+)
 @inject_options
 @common
 @click.pass_obj
 def play(
-    settings: Settings, file: str, speed: float, skip_missing: bool, how: InjectOptions
+    settings: Settings,
+    file: str,
+    node: str,
+    speed: float,
+    skip_missing: bool,
+    out_of_range: OutOfRange,
+    how: InjectOptions,
 ) -> None:
-    """Replay FILE, a recording of `record` or an evemu file. If FILE is -, read standard input.
+    """Replay FILE, a recording of `record`, evemu or libinput. If FILE is -, read standard input.
 
-    The whole file is read and checked before the first event is injected.
+    The whole file is read and checked before the first event is injected. What the system had sent
+    to the recorded device, such as lights, is left out.
     """
-    recording = load(file)
+    recording = load(file, node)
+    warn_of_lost_events(recording)
 
     def fits(info: InputInfo) -> bool:
-        found = [info.has_event(one.event) for one in recording.events if not one.event.is_report]
+        found = [
+            info.has_event(one.event)
+            for one in recording.events
+            if not one.event.is_report and one.event.type not in SYSTEM_TYPES
+        ]
         return any(found) if skip_missing else all(found)
 
     usual = recording.device.personality if recording.device else ""
     with injector(settings, how, fits, usual) as device:
-        played = device.play(recording, speed=speed, skip_missing=skip_missing, wait=how.wait)
+        played = device.play(
+            recording,
+            speed=speed,
+            skip_missing=skip_missing,
+            out_of_range=out_of_range,
+            wait=how.wait,
+        )
     report(
         settings,
         device.name,
@@ -179,13 +225,29 @@ def play(
 @click.command()
 @click.argument("source", type=click.Path(allow_dash=True))
 @click.argument("file", type=click.Path(allow_dash=True))
+@node_option
 @force_option
 @evemu_option
+@click.option(
+    "--personality",
+    is_flag=True,
+    help="Write the recorded device's personality to standard output.",
+)
 @common
 @click.pass_obj
-def convert(settings: Settings, source: str, file: str, force: bool, evemu: bool) -> None:
-    """Convert the recording SOURCE to FILE, from or to evemu's format.
+def convert(
+    settings: Settings,
+    source: str,
+    file: str,
+    node: str,
+    force: bool,
+    evemu: bool,
+    personality: bool,
+) -> None:
+    """Convert the recording SOURCE (of `record`, evemu or libinput) to FILE.
 
-    - is standard input or output.
+    If FILE ends in .evemu, write evemu's format. If it ends in .toml, write the personality of the
+    recorded device: a device that has it takes the recording whole. - is standard input or output.
     """
-    save(settings, load(source), file, overwrite=force, evemu=evemu)
+    form: Format = "personality" if personality else "evemu" if evemu else "virtmesh"
+    save(settings, load(source, node), file, overwrite=force, form=form)

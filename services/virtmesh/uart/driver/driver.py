@@ -95,10 +95,8 @@ class NS16550a(Driver):
         It never polls, whatever the settings: a port without traffic would be asked for ever.
         """
         layout = Layout(properties.get("reg-shift", 0), properties.get("reg-io-width", 1))
-        setting = LineSetting(
-            baud=properties.get("current-speed", LineSetting.baud),
-            clock_hz=properties.get("clock-frequency", CLOCK_HZ),
-        )
+        clock_hz = properties.get("clock-frequency", CLOCK_HZ)
+        setting = LineSetting.of_port(clock_hz, properties.get("current-speed"))
         return cls(bus, layout=layout, setting=setting)
 
     @property

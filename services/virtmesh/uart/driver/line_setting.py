@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from virtmesh_common.uart.spec import Lcr
@@ -11,6 +12,8 @@ CLOCK_HZ = 3_686_400
 CLOCKS_PER_BIT = 16
 """Clocks of the baud rate generator for each bit (PC16550D, 8.3)."""
 DIVISOR_MAX = 0xFFFF
+USUAL_BAUDS = (115200, 57600, 38400, 19200, 9600, 4800, 2400, 1200, 300)
+"""Rates of a port whose node states none, the best first."""
 ERROR_MAX = 0.03
 """Largest error of the baud rate. Both ends together may be off by half a bit in ten (0.05)."""
 
@@ -55,11 +58,27 @@ class LineSetting:
                 f" the nearest is {self.actual_baud:.0f}"
             )
 
+    @classmethod
+    def of_port(cls, clock_hz: int, current_speed: int | None) -> LineSetting:
+        """Return the setting that a port begins with.
+
+        `current_speed` is the baud rate that its node states: the nearest one that the clock makes
+        is taken, as Linux does, since firmware has set the port in the same way. Without one it is
+        the fastest usual rate that the clock makes. Errors: ValueError if it makes none.
+        """
+        if current_speed is not None and current_speed > 0 and clock_hz > 0:
+            divisor = nearest_divisor(clock_hz, current_speed)
+            return cls(baud=round(clock_hz / (CLOCKS_PER_BIT * divisor)), clock_hz=clock_hz)
+        if current_speed is None:
+            for baud in USUAL_BAUDS:
+                with suppress(ValueError):
+                    return cls(baud=baud, clock_hz=clock_hz)
+        return cls(baud=current_speed or 0, clock_hz=clock_hz)  # which says why not
+
     @property
     def divisor(self) -> int:
         """The divisor for DLM and DLL: the nearest one that they can hold."""
-        nearest = round(self.clock_hz / (CLOCKS_PER_BIT * self.baud))
-        return min(max(nearest, 1), DIVISOR_MAX)
+        return nearest_divisor(self.clock_hz, self.baud)
 
     @property
     def actual_baud(self) -> float:
@@ -82,3 +101,8 @@ class LineSetting:
         """Time of one character, in seconds: start bit, data, parity, stop bits."""
         bits = 1 + self.data_bits + (self.parity != "N") + self.stop_half_bits / 2
         return bits / self.actual_baud
+
+
+def nearest_divisor(clock_hz: int, baud: int) -> int:
+    """Return the divisor that makes the rate nearest to `baud`, of those that DLM and DLL hold."""
+    return min(max(round(clock_hz / (CLOCKS_PER_BIT * max(baud, 1))), 1), DIVISOR_MAX)

@@ -221,6 +221,20 @@ def test_a_group_without_a_command_shows_its_help(shell: Shell) -> None:
     assert "\n  import     Copy FILE to a disk.\n" in err
 
 
+def test_a_container_is_not_imported_unless_it_is_said_to_be_raw(
+    kernel: FakeKernel, shell: Shell, tmp_path: Path
+) -> None:
+    """Its bytes are not those of the disk in it; the error has the command that mends it."""
+    source = tmp_path / "vm.img"
+    source.write_bytes(b"QFI\xfb\0\0\0\3".ljust(4096, b"\0"))
+    status, _, err = shell("blk", "import", "vda", source)
+    assert status == 1
+    assert f"qemu-img convert -f qcow2 -O raw {source} {tmp_path / 'vm.raw'}" in err
+    assert kernel.disks["vda"].data[:4] == bytes(4)
+    assert shell("blk", "import", "vda", source, "--format", "raw")[0] == 0
+    assert kernel.disks["vda"].data[:4] == b"QFI\xfb"
+
+
 @pytest.mark.usefixtures("kernel")
 def test_a_read_only_disk_takes_no_import(shell: Shell, tmp_path: Path) -> None:
     """The mend is the command that makes it writable."""

@@ -162,7 +162,7 @@ def test_a_swipe_uses_a_slot_for_each_finger() -> None:
     fingers = Touches(info)
     script = fingers.swipe((900, 0), (980, 500), 0.1, 3)
     check(info, script)
-    assert release_packets(packet for _, packet in script) == []
+    assert release_packets((packet for _, packet in script), {}) == []
     slots = {e.value for _, packet in script for e in packet if e.code == ABS["ABS_MT_SLOT"]}
     assert slots == {0, 1, 2}
     with pytest.raises(BadEvent, match="room for 4 more fingers"):
@@ -180,7 +180,7 @@ def test_fingers_are_where_they_can_be() -> None:
 
 
 def test_an_interrupted_script_is_undone() -> None:
-    """Keys in the reverse order, fingers too; what was released already stays so."""
+    """In one packet: the finger, its pressure, keys in the reverse order of those that are down."""
     fingers = Touches(device())
     sent = [
         (event("KEY_A", 1),),
@@ -189,9 +189,10 @@ def test_an_interrupted_script_is_undone() -> None:
         (event("KEY_A", 1),),
         fingers.down(1, 1, 2),
     ]
-    assert [[str(one) for one in packet] for packet in release_packets(sent)] == [
-        ["ABS_MT_SLOT 2", "ABS_MT_TRACKING_ID -1"],
-        ["BTN_TOUCH 0"],
-        ["KEY_A 0"],
-        ["BTN_LEFT 0"],
-    ]
+    packets = release_packets(sent, {ABS["ABS_PRESSURE"]: 0})
+    assert [[str(one) for one in packet] for packet in packets] == [
+        [
+            "ABS_MT_SLOT 2", "ABS_MT_TRACKING_ID -1", "ABS_PRESSURE 0",
+            "BTN_TOUCH 0", "KEY_A 0", "BTN_LEFT 0",
+        ],
+    ]  # fmt: skip

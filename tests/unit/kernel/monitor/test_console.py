@@ -11,11 +11,11 @@ import pytest
 from virtmesh.drivers.settings import Settings
 from virtmesh.kernel import port_switch
 from virtmesh.kernel.device import ProbeState
-from virtmesh.kernel.devicetree import make_blob
 from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.monitor import Monitor
 from virtmesh.kernel.monitor.session import PROMPT
 from virtmesh.kernel.port_switch import PortSwitch
+from virtmesh.kernel.tree import make_blob
 from virtmesh.machine import DeviceEntry, Machine
 from virtmesh.testing.memory_tty import MemoryTty
 from virtmesh_common.errors import VirtmeshError

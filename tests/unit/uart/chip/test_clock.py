@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.support.line_end import LineEnd
 from virtmesh.testing.manual_clock import ManualClock
 from virtmesh.uart.chip.clock import Timeline
@@ -89,9 +91,10 @@ def test_a_clock_that_calls_early_is_asked_again() -> None:
     assert seen == [1]
 
 
-async def test_a_paced_port_runs_on_the_event_loop() -> None:
+@pytest.mark.parametrize("hertz", [FAST, 133_333_333, (1 << 32) - 1])
+async def test_a_paced_port_runs_on_the_event_loop(hertz: int) -> None:
     """Without anybody touching a register, characters go out and come in at their time."""
-    device = UartDevice("serial", UartOptions(pace=True, clock=FAST))
+    device = UartDevice("serial", UartOptions(pace=True, clock=hertz))
     end = LineEnd(device.line)
     for register, value in ((REGISTERS.lcr, 3), (REGISTERS.fcr, 0xC1), (REGISTERS.ier, 1)):
         device.write(register.offset, 1, value)

@@ -81,6 +81,56 @@ def test_the_divisor_is_the_nearest_there_is(baud: int, clock_hz: int, divisor: 
     assert LineSetting(baud=baud, clock_hz=clock_hz).divisor == divisor
 
 
+@pytest.mark.parametrize(
+    ("clock_hz", "baud", "divisor"),
+    [
+        (1_843_200, 115200, 1),
+        (3_686_400, 115200, 2),
+        (24_000_000, 115200, 13),
+        (48_000_000, 115200, 26),
+        (50_000_000, 115200, 27),
+        (100_000_000, 115200, 54),
+        (133_333_333, 115200, 72),
+        (200_000_000, 115200, 109),
+        ((1 << 32) - 1, 115200, 2330),
+        (16_000_000, 57600, 17),  # 115200 would be 3.5 % off
+        (12_000_000, 57600, 13),
+        (4_000_000, 19200, 13),
+        (32_768, 300, 7),
+    ],
+)
+def test_a_port_begins_with_the_fastest_usual_rate(clock_hz: int, baud: int, divisor: int) -> None:
+    """Of those that the clocks of real boards make; bounds are those of the arithmetic."""
+    setting = LineSetting.of_port(clock_hz, None)
+
+    assert (setting.baud, setting.divisor) == (baud, divisor)
+
+
+@pytest.mark.parametrize(
+    ("clock_hz", "speed", "divisor"),
+    [
+        (16_000_000, 115200, 9),
+        (50_000_000, 115200, 27),
+        (3_686_400, 1_000_000, 1),
+        (1_000_000, 1, 62500),
+    ],
+)
+def test_a_rate_that_a_node_states_is_made_as_nearly_as_can_be(
+    clock_hz: int, speed: int, divisor: int
+) -> None:
+    """Firmware has set the port in the same way: a board is not refused for its clock."""
+    setting = LineSetting.of_port(clock_hz, speed)
+
+    assert setting.divisor == divisor
+    assert setting.actual_baud == pytest.approx(clock_hz / 16 / divisor)
+
+
+def test_a_clock_that_makes_no_rate_is_refused() -> None:
+    """With the reason."""
+    with pytest.raises(ValueError, match="0 baud with a clock of 15 Hz is not possible"):
+        LineSetting.of_port(15, None)
+
+
 def test_the_error_of_the_bit_rate_is_told() -> None:
     """PC16550D, table III: 2000 baud of 1.8432 MHz are 0.69 % off."""
     setting = LineSetting(baud=2000, clock_hz=1_843_200)

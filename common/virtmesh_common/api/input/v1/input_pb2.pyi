@@ -289,7 +289,7 @@ class Axis(_message.Message):
     minimum: _builtins.int
     """Smallest value."""
     maximum: _builtins.int
-    """Largest value."""
+    """Largest value; if it is not above the smallest, the device states no range."""
     fuzz: _builtins.int
     """Noise filter."""
     flat: _builtins.int
@@ -324,16 +324,22 @@ class InjectRequest(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     REPORT_DELIVERED_FIELD_NUMBER: _builtins.int
     OVERFLOW_FIELD_NUMBER: _builtins.int
+    ANY_VALUE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The injector's own number for the packet, ascending within a stream; answered in responses."""
     report_delivered: _builtins.bool
     """True to be told when the driver has got the packet, or when it is lost."""
     overflow: Global___Overflow.ValueType
     """What to do when the waiting room is full."""
+    any_value: _builtins.bool
+    """True to take values of axes as they are, as Linux does: real devices go beyond the ranges that
+    they state. ABS_MT_SLOT is checked all the same. An axis whose maximum is not above its minimum
+    states no range: its values are never checked.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """The events, 1 to 1024. SYN_REPORT at the end is added when it is missing; none may stand
-        elsewhere.
+        elsewhere. SYN_MT_REPORT is for devices whose contacts have no slots (multi-touch protocol A).
         """
 
     def __init__(
@@ -343,10 +349,11 @@ class InjectRequest(_message.Message):
         events: _abc.Iterable[Global___Event] | None = ...,
         report_delivered: _builtins.bool = ...,
         overflow: Global___Overflow.ValueType = ...,
+        any_value: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "overflow", b"overflow", "report_delivered", b"report_delivered", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_value", b"any_value", "events", b"events", "overflow", b"overflow", "report_delivered", b"report_delivered", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

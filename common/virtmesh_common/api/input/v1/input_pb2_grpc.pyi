@@ -46,6 +46,8 @@ class InputServiceStub:
     ends. A key that several streams hold is pressed by the first and released by the last; what
     the others do with it in between is left out of their packets. The stream ends when everything
     that the client sent has been answered.
+    What a stream held is released in one packet, as a device would do it: touches end, the pressure
+    goes back to its rest, keys go up, the newest first.
     Errors: INVALID_ARGUMENT/BAD_EVENT (metadata "sequence", "index") for an event the device does
     not have or a value out of its range: nothing of that packet was accepted;
     INVALID_ARGUMENT/BAD_STREAM when a sequence does not ascend; UNAVAILABLE/SHUTTING_DOWN. Packets
@@ -103,6 +105,8 @@ class InputServiceAsyncStub(InputServiceStub):
     ends. A key that several streams hold is pressed by the first and released by the last; what
     the others do with it in between is left out of their packets. The stream ends when everything
     that the client sent has been answered.
+    What a stream held is released in one packet, as a device would do it: touches end, the pressure
+    goes back to its rest, keys go up, the newest first.
     Errors: INVALID_ARGUMENT/BAD_EVENT (metadata "sequence", "index") for an event the device does
     not have or a value out of its range: nothing of that packet was accepted;
     INVALID_ARGUMENT/BAD_STREAM when a sequence does not ascend; UNAVAILABLE/SHUTTING_DOWN. Packets
@@ -169,6 +173,8 @@ class InputServiceServicer(metaclass=_abc_1.ABCMeta):
         ends. A key that several streams hold is pressed by the first and released by the last; what
         the others do with it in between is left out of their packets. The stream ends when everything
         that the client sent has been answered.
+        What a stream held is released in one packet, as a device would do it: touches end, the pressure
+        goes back to its rest, keys go up, the newest first.
         Errors: INVALID_ARGUMENT/BAD_EVENT (metadata "sequence", "index") for an event the device does
         not have or a value out of its range: nothing of that packet was accepted;
         INVALID_ARGUMENT/BAD_STREAM when a sequence does not ascend; UNAVAILABLE/SHUTTING_DOWN. Packets

@@ -59,6 +59,46 @@ PROBE_STATE_SILENT: ProbeState.ValueType  # 6
 """In use, but its service did not answer within a second: it is stopped, or too busy."""
 Global___ProbeState: _TypeAlias = ProbeState  # noqa: Y015
 
+class _NodeFate:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NodeFateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NodeFate.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NODE_FATE_UNSPECIFIED: _NodeFate.ValueType  # 0
+    """Not used."""
+    NODE_FATE_DRIVEN: _NodeFate.ValueType  # 1
+    """A service is bound to it, and the kernel drives it: it is one of ListDevices."""
+    NODE_FATE_RESERVED: _NodeFate.ValueType  # 2
+    """A service is bound to it, and it is left to guests: it is one of ListDevices."""
+    NODE_FATE_DISABLED: _NodeFate.ValueType  # 3
+    """Its status, or that of a bus above it, says that it is not to be used."""
+    NODE_FATE_UNBOUND: _NodeFate.ValueType  # 4
+    """The kernel has a driver for it, but no service is bound to it."""
+    NODE_FATE_READ: _NodeFate.ValueType  # 5
+    """It describes the machine: RAM, the console, a bus."""
+    NODE_FATE_NOT_UNDERSTOOD: _NodeFate.ValueType  # 6
+    """The kernel has no driver for it, or can't make sense of it."""
+
+class NodeFate(_NodeFate, metaclass=_NodeFateEnumTypeWrapper):
+    """NodeFate is what became of a node of the device tree."""
+
+NODE_FATE_UNSPECIFIED: NodeFate.ValueType  # 0
+"""Not used."""
+NODE_FATE_DRIVEN: NodeFate.ValueType  # 1
+"""A service is bound to it, and the kernel drives it: it is one of ListDevices."""
+NODE_FATE_RESERVED: NodeFate.ValueType  # 2
+"""A service is bound to it, and it is left to guests: it is one of ListDevices."""
+NODE_FATE_DISABLED: NodeFate.ValueType  # 3
+"""Its status, or that of a bus above it, says that it is not to be used."""
+NODE_FATE_UNBOUND: NodeFate.ValueType  # 4
+"""The kernel has a driver for it, but no service is bound to it."""
+NODE_FATE_READ: NodeFate.ValueType  # 5
+"""It describes the machine: RAM, the console, a bus."""
+NODE_FATE_NOT_UNDERSTOOD: NodeFate.ValueType  # 6
+"""The kernel has no driver for it, or can't make sense of it."""
+Global___NodeFate: _TypeAlias = NodeFate  # noqa: Y015
+
 @_typing.final
 class ListDevicesRequest(_message.Message):
     """ListDevicesRequest asks for the devices."""
@@ -183,3 +223,92 @@ class Device(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Device: _TypeAlias = Device  # noqa: Y015
+
+@_typing.final
+class ListNodesRequest(_message.Message):
+    """ListNodesRequest asks for the nodes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNodesRequest: _TypeAlias = ListNodesRequest  # noqa: Y015
+
+@_typing.final
+class ListNodesResponse(_message.Message):
+    """ListNodesResponse lists the nodes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    left_out: _builtins.int
+    """Nodes that are left out at the end, since the answer would be larger than a message may be."""
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Node]:
+        """The nodes."""
+
+    def __init__(
+        self,
+        *,
+        nodes: _abc.Iterable[Global___Node] | None = ...,
+        left_out: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left_out", b"left_out", "nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNodesResponse: _TypeAlias = ListNodesResponse  # noqa: Y015
+
+@_typing.final
+class Node(_message.Message):
+    """Node is one node of the device tree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    COMPATIBLE_FIELD_NUMBER: _builtins.int
+    FATE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    MMIO_ADDRESS_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Full path; of one longer than 200 characters the end."""
+    compatible: _builtins.str
+    """First of its compatible strings; empty without one."""
+    fate: Global___NodeFate.ValueType
+    """What became of it."""
+    detail: _builtins.str
+    """Why, or what it was read for; empty for a device."""
+    device: _builtins.str
+    """Name of the device that it is; empty for what is none."""
+    mmio_address: _builtins.int
+    """Address of its first register window in guest physical memory, if it has one that is known."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        compatible: _builtins.str = ...,
+        fate: Global___NodeFate.ValueType = ...,
+        detail: _builtins.str = ...,
+        device: _builtins.str = ...,
+        mmio_address: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mmio_address", b"_mmio_address", "mmio_address", b"mmio_address"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mmio_address", b"_mmio_address", "compatible", b"compatible", "detail", b"detail", "device", b"device", "fate", b"fate", "mmio_address", b"mmio_address", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__mmio_address: _TypeAlias = _typing.Literal["mmio_address"]  # noqa: Y015
+    _WhichOneofArgType__mmio_address: _TypeAlias = _typing.Literal["_mmio_address", b"_mmio_address"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mmio_address) -> _WhichOneofReturnType__mmio_address | None: ...
+
+Global___Node: _TypeAlias = Node  # noqa: Y015

@@ -45,6 +45,11 @@ class KernelServiceStub(object):
                 request_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListDevicesRequest.SerializeToString,
                 response_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListDevicesResponse.FromString,
                 _registered_method=True)
+        self.ListNodes = channel.unary_unary(
+                '/virtmesh.kernel.v1.KernelService/ListNodes',
+                request_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListNodesRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListNodesResponse.FromString,
+                _registered_method=True)
 
 
 class KernelServiceServicer(object):
@@ -63,6 +68,13 @@ class KernelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListNodes(self, request, context):
+        """ListNodes lists every node of the device tree, in its order, and says what became of each.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_KernelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -70,6 +82,11 @@ def add_KernelServiceServicer_to_server(servicer, server):
                     servicer.ListDevices,
                     request_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListDevicesRequest.FromString,
                     response_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListDevicesResponse.SerializeToString,
+            ),
+            'ListNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNodes,
+                    request_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListNodesRequest.FromString,
+                    response_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListNodesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -105,6 +122,33 @@ class KernelService(object):
             '/virtmesh.kernel.v1.KernelService/ListDevices',
             virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListDevicesRequest.SerializeToString,
             virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListDevicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.kernel.v1.KernelService/ListNodes',
+            virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListNodesRequest.SerializeToString,
+            virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListNodesResponse.FromString,
             options,
             channel_credentials,
             insecure,

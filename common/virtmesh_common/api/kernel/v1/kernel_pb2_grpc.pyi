@@ -41,6 +41,8 @@ class KernelServiceStub:
     def __new__(cls, channel: _aio.Channel) -> KernelServiceAsyncStub: ...
     ListDevices: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.ListDevicesRequest, _kernel_pb2.ListDevicesResponse]
     """ListDevices lists the devices of the device tree, in ascending order of address."""
+    ListNodes: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.ListNodesRequest, _kernel_pb2.ListNodesResponse]
+    """ListNodes lists every node of the device tree, in its order, and says what became of each."""
 
 @_typing.type_check_only
 class KernelServiceAsyncStub(KernelServiceStub):
@@ -55,6 +57,8 @@ class KernelServiceAsyncStub(KernelServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListDevices: _aio.UnaryUnaryMultiCallable[_kernel_pb2.ListDevicesRequest, _kernel_pb2.ListDevicesResponse]  # type: ignore[assignment]
     """ListDevices lists the devices of the device tree, in ascending order of address."""
+    ListNodes: _aio.UnaryUnaryMultiCallable[_kernel_pb2.ListNodesRequest, _kernel_pb2.ListNodesResponse]  # type: ignore[assignment]
+    """ListNodes lists every node of the device tree, in its order, and says what became of each."""
 
 class KernelServiceServicer(metaclass=_abc_1.ABCMeta):
     """KernelService is the front door of a machine: which devices it has and how they fare.
@@ -72,5 +76,13 @@ class KernelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_kernel_pb2.ListDevicesResponse, _abc.Awaitable[_kernel_pb2.ListDevicesResponse]]:
         """ListDevices lists the devices of the device tree, in ascending order of address."""
+
+    @_abc_1.abstractmethod
+    def ListNodes(
+        self,
+        request: _kernel_pb2.ListNodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kernel_pb2.ListNodesResponse, _abc.Awaitable[_kernel_pb2.ListNodesResponse]]:
+        """ListNodes lists every node of the device tree, in its order, and says what became of each."""
 
 def add_KernelServiceServicer_to_server(servicer: KernelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
 
 from virtmesh_common.errors import BadMachine
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FDT_MAGIC = 0xD00DFEED
 """magic (5.2)."""
@@ -40,6 +36,10 @@ SIZE_LIMIT = 2 << 20
 """Largest blob, in bytes: what Linux takes (MAX_FDT_SIZE)."""
 DEPTH_LIMIT = 64
 """Deepest nesting of nodes: what libfdt takes (FDT_MAX_DEPTH)."""
+NODES_LIMIT = 20_000
+"""Most nodes. The largest trees of telephones have about 5,000."""
+NAME_LIMIT = 255
+"""Longest name of a node or property, in bytes. 31 are allowed before a unit address (2.2.1)."""
 
 
 @dataclass
@@ -49,12 +49,6 @@ class Node:
     name: str
     properties: dict[str, bytes] = field(default_factory=dict)
     children: list[Node] = field(default_factory=list)
-
-    def walk(self, path: str = "/", parent: Node | None = None) -> Iterator[Place]:
-        """Go through this node and all below it."""
-        yield Place(path, self, parent)
-        for child in self.children:
-            yield from child.walk(f"{path.rstrip('/')}/{child.name}", self)
 
     def cells(self, name: str) -> tuple[int, ...]:
         """Return a property as 32-bit cells; none when it is absent. Errors: BadMachine."""
@@ -74,14 +68,6 @@ class Node:
             return tuple(value[:-1].decode().split("\0"))
         except UnicodeDecodeError:
             raise BadMachine(f"device tree: {name} of {self.name} is no text") from None
-
-
-class Place(NamedTuple):
-    """Where a node stands in its tree."""
-
-    path: str
-    node: Node
-    parent: Node | None
 
 
 def cells(*values: int) -> bytes:
@@ -181,11 +167,15 @@ class _Reader:
             raise BadMachine("device tree: it does not begin with a node")
         root = Node(self._name())
         open_nodes = [root]
+        count = 1
         while open_nodes:
             token = self._token()
             if token == FDT_BEGIN_NODE:
                 if len(open_nodes) == DEPTH_LIMIT:
                     raise BadMachine(f"device tree: nested deeper than {DEPTH_LIMIT}")
+                if count == NODES_LIMIT:
+                    raise BadMachine(f"device tree: more than {NODES_LIMIT} nodes")
+                count += 1
                 child = Node(self._name())
                 open_nodes[-1].children.append(child)
                 open_nodes.append(child)
@@ -220,14 +210,14 @@ class _Reader:
 
     def _name(self) -> str:
         """Read the name of a node."""
-        end = self._structure.find(b"\0", self._position)
+        end = self._structure.find(b"\0", self._position, self._position + NAME_LIMIT + 1)
         if end < 0:
-            raise BadMachine("device tree: the name of a node has no end")
+            raise BadMachine(f"device tree: the name of a node has no end in {NAME_LIMIT} bytes")
         return _text(self._bytes(end + 1 - self._position)[:-1])
 
     def _string(self, offset: int) -> str:
         """Return the name of a property."""
-        end = self._strings.find(b"\0", offset)
+        end = self._strings.find(b"\0", offset, offset + NAME_LIMIT + 1)
         if offset >= len(self._strings) or end < 0:
             raise BadMachine("device tree: the name of a property lies outside the strings block")
         return _text(self._strings[offset:end])
