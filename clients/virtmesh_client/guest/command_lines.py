@@ -84,7 +84,9 @@ def qemu_command(config: GuestConfig, boot: BootConfig) -> list[str]:
     for number, disk in enumerate(config.disks):
         # With reconnect a guest survives a restart of the back end.
         command += ["-chardev", f"socket,id=blk{number},path={_spell(disk)},reconnect=1"]
-        model = f"vhost-user-blk-pci,chardev=blk{number},num-queues={config.queues}"
+        # Without it firmware drives the disk by the legacy interface, and finds none.
+        modern = "vhost-user-blk-pci,disable-legacy=on"
+        model = f"{modern},chardev=blk{number},num-queues={config.queues}"
         command += ["-device", model + packed]
     for number, one in enumerate(config.inputs):
         command += ["-chardev", f"socket,id=input{number},path={_spell(one)}"]

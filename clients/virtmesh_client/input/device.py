@@ -7,20 +7,19 @@ from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.input import wheels
-from virtmesh_client.input.injector import OVERFLOWS, Injector
+from virtmesh_client.input.injector import Injector
 from virtmesh_client.input.messages import to_info, to_stats
 from virtmesh_client.input.models import Played
 from virtmesh_client.input.recording import record
 from virtmesh_client.input.replay import fit
 from virtmesh_client.input.script import check, release_packets
-from virtmesh_client.input.text import injected_by_service, options_of, text_script, type_request
+from virtmesh_client.input.text import ask_to_type, options_of, text_script, type_request
 from virtmesh_client.input.touch import TAP_SECONDS, Touches
 from virtmesh_client.input.watch import EventWatch, OutputWatch
 from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.api.kernel.v1 import input_device_pb2
 from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
-from virtmesh_common.errors import NotOffered
 from virtmesh_common.evdev import CODES, name_of
 from virtmesh_common.input import moves
 from virtmesh_common.input.errors import BadEvent, TypingUnavailable
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from virtmesh_common.input.moves import Point
     from virtmesh_common.input.script import Script
     from virtmesh_common.input.text.plan import TextOptions
-
-TYPE_SECONDS = 130.0  # longer than any Type call of a device service takes
 
 
 class Input:
@@ -169,11 +166,8 @@ class Input:
         try:
             script = text_script(self.info(), text, options, delay)
         except TypingUnavailable as missing:
-            sending = input_pb2.Sending(
-                wait_delivered=wait == "delivered", overflow=OVERFLOWS[self._overflow]
-            )
-            request = type_request(text, options, delay, sending)
-            return self._ask_to_type(request, missing)
+            request = type_request(text, options, delay, wait, self._overflow)
+            return ask_to_type(self._channel, self.name, request, missing)
         return self._run(script, wait)
 
     def move_rel(
@@ -279,13 +273,7 @@ class Input:
         return self._touch(lambda fingers: at(0.0, [fingers.up(slot)]), wait)
 
     def tap(
-        self,
-        x: int,
-        y: int,
-        *,
-        hold: float = TAP_SECONDS,
-        count: int = 1,
-        wait: Wait = "accepted",
+        self, x: int, y: int, *, hold: float = TAP_SECONDS, count: int = 1, wait: Wait = "accepted"
     ) -> Injected:
         """Tap with one finger `count` times; 2 is a double tap. `hold` is in seconds."""
         return self._touch(lambda fingers: fingers.tap(x, y, hold, count), wait)
@@ -356,14 +344,6 @@ class Input:
             skipped=len(recording.skipped),
             drift_max_us=round(max(drifts, default=0.0) * 1e6),
         )
-
-    def _ask_to_type(self, request: input_pb2.TypeRequest, missing: TypingUnavailable) -> Injected:
-        """Let the device service type. Errors: `missing`, if it is too old to be asked."""
-        try:
-            response = self._channel.ask(self._device.Type, request, self.name, limit=TYPE_SECONDS)
-        except NotOffered:
-            raise missing from None
-        return injected_by_service(response.sent)
 
     def _forget_state(self) -> None:
         """Forget the position of the pointer and the fingers that are down."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh_client.input.injector import OUTCOMES
+from virtmesh_client.input.injector import OUTCOMES, OVERFLOWS
 from virtmesh_client.input.models import Injected, Outcome
 from virtmesh_common.api.input.v1 import input_pb2
+from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
+from virtmesh_common.errors import NotOffered
 from virtmesh_common.input.script import at
 from virtmesh_common.input.text.plan import TextOptions, plan_text
 
 if TYPE_CHECKING:
-    from virtmesh_client.input.models import InputInfo
+    from virtmesh_client.channel import KernelChannel
+    from virtmesh_client.input.models import InputInfo, Overflow, Wait
+    from virtmesh_common.input.errors import TypingUnavailable
     from virtmesh_common.input.script import Script
 
 CAPS_LOCK = {
@@ -20,6 +24,8 @@ CAPS_LOCK = {
     "assume-on": input_pb2.CAPS_LOCK_ASSUME_ON,
     "assume-off": input_pb2.CAPS_LOCK_ASSUME_OFF,
 }
+TYPE_SECONDS = 130.0
+"""Longer than any Type call of a device service takes."""
 
 
 def options_of(layout: str | TextOptions, variant: str) -> TextOptions:
@@ -37,7 +43,7 @@ def text_script(info: InputInfo, text: str, options: TextOptions, delay: float) 
 
 
 def type_request(
-    text: str, options: TextOptions, delay: float, sending: input_pb2.Sending
+    text: str, options: TextOptions, delay: float, wait: Wait, overflow: Overflow
 ) -> input_pb2.TypeRequest:
     """Return the request by which the device service types a text."""
     return input_pb2.TypeRequest(
@@ -47,8 +53,20 @@ def type_request(
         locale=options.locale,
         caps_lock=CAPS_LOCK[options.caps_lock],
         interval_us=round(delay * 1e6),
-        sending=sending,
+        sending=input_pb2.Sending(wait_delivered=wait == "delivered", overflow=OVERFLOWS[overflow]),
     )
+
+
+def ask_to_type(
+    channel: KernelChannel, name: str, request: input_pb2.TypeRequest, missing: TypingUnavailable
+) -> Injected:
+    """Let the service of a device type. Errors: `missing`, if it is too old to be asked."""
+    stub = InputServiceStub(channel.grpc)
+    try:
+        response = channel.ask(stub.Type, request, name, limit=TYPE_SECONDS)
+    except NotOffered:
+        raise missing from None
+    return injected_by_service(response.sent)
 
 
 def injected_by_service(sent: input_pb2.Sent) -> Injected:

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import structlog
 
-from virtmesh.blk.image import (
-    add_hint,
-    check_image,
-    check_new_image,
-    create_image,
-    describe_other_size,
-)
+from virtmesh.blk.image import add_hint, check_image, create_image, describe_other_size
 from virtmesh.blk.image_format import RAW
 from virtmesh.blk.model import BlkModel
 from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, SEG_MAX, SIZE_MAX, BlkOptions
@@ -24,7 +18,7 @@ from virtmesh.kinds.quirk_option import quirks_option
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh.virtio.quirks import QUIRKS
 from virtmesh_common.blk import spec as blk
-from virtmesh_common.blk.errors import BadSize, ImageError, ImageNotFound
+from virtmesh_common.blk.errors import ImageError, ImageNotFound
 from virtmesh_common.blk.spec import BlkFeature
 
 if TYPE_CHECKING:
@@ -146,30 +140,6 @@ def check_options(*, seg_max: int | None, **values: Any) -> BlkOptions:
 RESUME = ("--resume",)
 """What is added to the options of a disk that is started again after a crash."""
 # ruff: noqa: A002 - format is the name of the option
-
-
-def check(
-    *,
-    size: int | None,
-    format: str | None,
-    resume: bool,
-    quirks: Collection[Quirk] = (),
-    **values: Any,
-) -> None:
-    """Check the options of a disk and its image before anything of a machine starts.
-
-    Errors: click.BadParameter; ImageError, also for an image of another size.
-    """
-    del resume, quirks
-    options = check_options(**values)
-    if not options.image.exists():
-        if size is None:
-            raise add_hint(ImageNotFound(""), options.image, options.block_size)
-        check_new_image(options.image, size, options.block_size)
-    check_image(options.image, read_only=options.read_only, is_raw=format == RAW)
-    other_size = describe_other_size(options.image, size)
-    if other_size:
-        raise BadSize(other_size)
 
 
 def make(

@@ -82,7 +82,7 @@ def make(name: str, *, quirks: Collection[Quirk] = (), **values: Any) -> VirtioM
 
 def check(*, quirks: Collection[Quirk] = (), **values: Any) -> tuple[InputOptions, Personality]:
     """Check the options and read the personality. Errors: those of `make`."""
-    del quirks  # any of them goes with any device
+    del quirks
     options = check_options(**values)
     try:
         return options, load(options.personality)

@@ -17,6 +17,7 @@ import grpc.aio
 from virtmesh.kernel.device import LOOK_TIMEOUT_S
 from virtmesh.kernel.device_channel import DeviceChannel
 from virtmesh.rpc import reflection
+from virtmesh.rpc.metrics import is_unary
 from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.errors import (
     DETAILS_KEY,
@@ -126,8 +127,9 @@ class Gateway(grpc.aio.ServerInterceptor):
                 metadata=((REQUEST_ID_KEY, request_id),) if request_id else (),
             )
             try:
-                await call.initial_metadata()
-                await context.send_initial_metadata(())
+                if not is_unary(method):
+                    await call.initial_metadata()
+                    await context.send_initial_metadata(())
                 async for response in call:
                     self._streams.add(call)
                     await context.write(response)

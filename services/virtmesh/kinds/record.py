@@ -84,7 +84,7 @@ def no_metrics(_source: object) -> Iterable[Metric]:
 
 
 def no_check(**_options: object) -> None:
-    """Check nothing before a machine starts."""
+    """Check nothing beyond what the types of the options check."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,12 @@ class DeviceKind:
     title: str
     """One line for people, with the specification that the device follows."""
     make: Callable[..., Device]
-    check: Callable[..., object] = no_check
-    """Checks the options that `make` would get, before anything of a machine starts. It changes
-    nothing. Errors: as those of `make`."""
     restart_options: Sequence[str] = ()
     """Added to the command line when a service is started again after it died."""
     options: Sequence[click.Option] = ()
+    check: Callable[..., object] = no_check
+    """Checks the options of the command line as `make` does, and without any effect: `up` does so
+    before it starts anything. Errors: those of `make`."""
     path_options: frozenset[str] = frozenset()
     """Options that are paths: in a machine file, relative to it."""
     name_or_path_options: frozenset[str] = frozenset()

@@ -1,6 +1,6 @@
-"""What is checked of a whole machine before `virtmesh up` starts any of its processes.
+"""What is checked of a machine before `virtmesh up` starts any of its processes.
 
-virtmesh.local.device_options checks the single device.
+What only the process itself can find out, such as that an image is locked, it says itself.
 """
 
 from __future__ import annotations
@@ -10,13 +10,41 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+import click
+
 from virtmesh.kinds import find_kind
-from virtmesh_common.errors import BadMachine
+from virtmesh_common.errors import BadMachine, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from virtmesh.machine import DeviceEntry, Machine
+
+
+def check_machine(machine: Machine) -> None:
+    """Check the options of every device, their files, and the ports. Errors: BadMachine."""
+    for entry in machine.devices:
+        check_device(entry)
+    check_files(machine)
+    check_ports(machine)
+
+
+def check_device(entry: DeviceEntry) -> None:
+    """Parse the options of a device as its process will. Errors: BadMachine."""
+    # It takes time to import, and only a machine that is started needs it.
+    from virtmesh.host.main import kind_command, split_common  # noqa: PLC0415
+
+    kind = find_kind(entry.kind)
+    try:
+        context = kind_command(kind).make_context(entry.kind, entry.arguments()[1:])
+        kind.check(**split_common(context.params))
+    except click.ClickException as error:
+        text = " ".join(error.format_message().split())
+        raise BadMachine(
+            f"{entry.name}: {text}; see virtmesh-device {entry.kind} --help"
+        ) from error
+    except (VirtmeshError, OSError, ValueError) as error:
+        raise BadMachine(f"{entry.name}: {error}") from error
 
 
 def check_files(machine: Machine) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 DEVICE_HEADER = re.compile(r"\s*\[\[\s*devices\s*\]\]")
 """Begins a device."""
+
+
 DEVICE_KEYS = (
     *("name", "kind", "endpoint", "slot", "address", "handover"),
     *("metrics", "vhost-user", "quirks", "options"),
@@ -38,7 +40,7 @@ def load(path: Path | str) -> Machine:
     """Read a machine file. Errors: BadMachine, naming the file, the key and the mend."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except FileNotFoundError:
         raise BadMachine(f"{path}: no such machine file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -73,8 +75,8 @@ def parse(
         kernel=_kernel(table.table("kernel")),
         device_tree=None if tree is None else str(base / tree),
     )
-    of_table = _devices if tree is None else _bound_devices
-    return replace(machine, devices=of_table(table, base, lines))
+    make_devices = _devices if tree is None else _bound_devices
+    return replace(machine, devices=make_devices(table, base, lines))
 
 
 def _memory(table: Table) -> int:

@@ -351,7 +351,11 @@ class FrontEnd:
     def _check_startable(self) -> None:
         """Check that features are negotiated, so that rings may be started."""
         if self._features is None:
-            raise FrontEndViolation(f"a ring is started before SET_FEATURES with {self._missing}")
+            legacy = self._missing == Feature.VIRTIO_F_VERSION_1.name
+            mend = ": a legacy driver? QEMU's device needs disable-legacy=on" if legacy else ""
+            raise FrontEndViolation(
+                f"a ring is started before SET_FEATURES with {self._missing}{mend}"
+            )
 
     def _set_call(self, index: int, descriptor: int | None) -> None:
         """Set the call descriptor of a ring."""

@@ -128,8 +128,9 @@ def test_a_write_that_the_owner_forbids_has_another_cause(machine: virtmesh_clie
     disk = machine.disk("vda")
     disk.set_read_only(True)
     with pytest.raises(BlockIOError) as caught:
-        disk.write(0, bytes(512))
+        disk.write(4096, bytes(512))
     assert caught.value.metadata["cause"] == "REFUSED"
+    assert caught.value.metadata["sector"] == "8"
     disk.set_read_only(False)
     disk.write(0, bytes(512))
 

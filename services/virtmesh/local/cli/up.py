@@ -161,7 +161,13 @@ def choose(
         # A machine that runs reads its file again when its kernel is restarted.
         run_folder.take(run_dir).release()
         made = run_dir / DEFAULT_FILE.name
-        made.write_text(text)
+        try:
+            made.write_text(text, encoding="utf-8")  # as TOML is
+        except UnicodeEncodeError:
+            raise BadMachine(
+                "the name of a file is not UTF-8, which a machine file must be: rename it, and the"
+                " folders that it is in"
+            ) from None
         machine_file.load(made)
         return made, name, run_dir
     if file is None and not DEFAULT_FILE.exists():

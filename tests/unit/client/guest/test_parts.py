@@ -88,7 +88,8 @@ def test_qemu_shares_its_memory_and_reconnects_its_disks() -> None:
     command = qemu_command(config, BOOT)
 
     assert "socket,id=blk0,path=/a,,b,reconnect=1" in command
-    assert "vhost-user-blk-pci,chardev=blk0,num-queues=4,packed=on" in command
+    disk = "vhost-user-blk-pci,disable-legacy=on,chardev=blk0,num-queues=4,packed=on"
+    assert disk in command
     assert any("share=on" in word for word in command)
     assert command[-1].endswith(" virtmesh_root=vda")
 
