@@ -24,6 +24,11 @@ FUZZED := tests/vhost_user/test_any_front_end.py tests/vhost_user/test_messages.
 FUZZ_ROUNDS ?= 10
 # Tests without clocks of their own: they run on all processors at once.
 PARALLEL := tests/unit tests/contract tests/layouts
+# The places beside an ordinary checkout: tools/everywhere.sh.
+PLACES := tmpfs overlay distribution
+# Tests of what lies in files: images, sockets, the file systems that are below them.
+ON_FILES := tests/unit/blk tests/unit/native tests/unit/attach tests/contract/blk tests/vhost_user \
+	tests/integration/local
 INTEROP := tests/interop/virtio-driver/Cargo.toml
 STACK := $(BIN)/python tools/stack.py
 SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh deploy/offline/*.sh)
@@ -39,7 +44,8 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run-setup demo test test-native test-python test-interop test-install test-layouts fuzz lint \
+.PHONY: help setup run-setup demo test test-native test-python test-interop test-install test-layouts \
+	test-everywhere test-elsewhere fuzz lint \
 	dashboards protos lock wheels bench up down images clean
 
 help: ## list the targets
@@ -75,6 +81,20 @@ endif
 test-interop: needs-guests setup ## boot real Linux guests (UML, QEMU) on the devices; takes minutes
 	tools/guests.sh build/guests
 	VIRTMESH_GUESTS=build/guests $(BIN)/pytest tests/interop -o faulthandler_timeout=300 $(PYTEST_ARGS)
+
+test-everywhere: test ## run all tests here, and in three other places; takes an hour
+	tools/everywhere.sh tmpfs $(CARGO) test $(MANIFEST) --package virtmesh-blk --quiet
+	for place in $(PLACES); do \
+		echo "== all tests: $$place"; \
+		tools/everywhere.sh $$place pytest --numprocesses=auto $(PARALLEL); \
+		tools/everywhere.sh $$place pytest --ignore=tests/compose $(PARALLEL:%=--ignore=%); \
+	done
+
+# What can differ: what touches files, for the file systems; what a cancelled task does, for the Python.
+test-elsewhere: needs-test setup ## run the parts of the tests that differ there, in a few minutes
+	tools/everywhere.sh tmpfs pytest --numprocesses=auto $(ON_FILES)
+	tools/everywhere.sh overlay pytest --numprocesses=auto $(ON_FILES)
+	tools/everywhere.sh distribution pytest --numprocesses=auto tests/unit tests/contract
 
 test-install: needs-install wheels ## install into empty Debian containers: the client, and make demo
 	VIRTMESH_WHEELS=dist $(BIN)/pytest tests/install -o timeout=1800 -o faulthandler_timeout=1800 \
@@ -144,7 +164,7 @@ clean: ## take away all that was built, .venv too
 # before anything is built.
 NEEDS_setup := python cc cargo text
 NEEDS_demo := $(NEEDS_setup) e2fsprogs
-NEEDS_test := $(NEEDS_setup) e2fsprogs
+NEEDS_test := $(NEEDS_setup) e2fsprogs iproute2
 NEEDS_guests := $(NEEDS_test) guests
 NEEDS_lint := $(NEEDS_setup) clippy
 NEEDS_install := $(NEEDS_setup) docker

@@ -13,6 +13,11 @@ from hypothesis import settings
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# A proxy of the environment is not for what tests start on this host (urllib asks it even then).
+os.environ["no_proxy"] = ",".join(
+    filter(None, [os.environ.get("no_proxy"), "localhost", "127.0.0.1", "::1"])
+)
+
 # Processes that tests start find tests/support as the tests themselves do.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])

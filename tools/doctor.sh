@@ -2,8 +2,8 @@
 # Say what this host lacks, all of it at once, and install it from Debian's packages where that can
 # be done.
 #
-# Usage: tools/doctor.sh [--install] [python] [cc] [cargo] [clippy] [text] [e2fsprogs] [docker]
-#                        [guests] [ci]
+# Usage: tools/doctor.sh [--install] [python] [cc] [cargo] [clippy] [text] [e2fsprogs] [iproute2]
+#                        [docker] [guests] [go] [ci]
 #
 # Exits 1 if anything of what was asked for is missing at the end. With --install, root (or who has
 # sudo) gets the packages installed; on a terminal it asks first. NO_INSTALL=1 keeps it from that,
@@ -100,6 +100,10 @@ check_text() {
     [ -z "$missing" ] || lack "${missing# }" "typing text by keyboard layout, with dead keys"
 }
 
+check_iproute2() {
+    have ip || lack iproute2 "ip, for hosts in network namespaces"
+}
+
 check_e2fsprogs() {
     have mke2fs || lack e2fsprogs "mke2fs and e2fsck, for images of disks"
 }
@@ -122,11 +126,17 @@ check_guests() {
     done
 }
 
+# Any Go serves: tools/go.sh fetches a newer one with it.
+check_go() {
+    have go || [ -x /usr/local/go/bin/go ] || lack golang-go "Go, for the client in Go that a test builds"
+}
+
 # What only some of the tests use; they are left out without it.
 check_ci() {
     local package
     for package in ca-certificates debootstrap device-tree-compiler docker-compose docker.io git \
-        libevemu3 picocom prometheus qemu-system-arm qemu-system-common qemu-system-misc qemu-utils; do
+        iproute2 libevemu3 picocom prometheus qemu-system-arm qemu-system-common \
+        qemu-system-misc qemu-utils; do
         installed "$package" || lack "$package" "for tests that are left out without it"
     done
 }
@@ -209,7 +219,9 @@ check_all() {
     others=()
     for thing in "$@"; do
         case $thing in
-            python | cc | cargo | clippy | text | e2fsprogs | docker | guests | ci) "check_$thing" ;;
+            python | cc | cargo | clippy | text | e2fsprogs | iproute2 | docker | guests | go | ci)
+                "check_$thing"
+                ;;
             *)
                 say "doctor.sh: $thing is nothing it knows of"
                 exit 2

@@ -51,7 +51,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh_client.address", "virtmesh_client.interface"),
     ("virtmesh_client.trace",),
     ("virtmesh_client.aio",),
-    ("virtmesh_client.blk", "virtmesh_client.input", "virtmesh_client.serial"),
+    (
+        "virtmesh_client.blk",
+        "virtmesh_client.guests",
+        "virtmesh_client.input",
+        "virtmesh_client.serial",
+    ),
     ("virtmesh_client.machine",),
     ("virtmesh_client.async_machine",),
     ("virtmesh_client.library",),

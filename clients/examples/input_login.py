@@ -42,7 +42,11 @@ class Console:
         """Wait until a text appears on the console. Errors: TimeoutError."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            text = self._path.read_text(errors="replace") if self._path else self._text
+            text = (
+                self._path.read_text(encoding="utf-8", errors="replace")
+                if self._path
+                else self._text
+            )
             found = text.find(prompt, self._seen)
             if found >= 0:
                 self._seen = found + len(prompt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from virtmesh_client.aio.proxy import ClosingProxy, awaited, called_as
 from virtmesh_client.blk.aio import AsyncDisk
-from virtmesh_client.guest.aio import AsyncGuest
+from virtmesh_client.guests.aio import AsyncGuest
 from virtmesh_client.input.aio import AsyncInput
 from virtmesh_client.machine import Machine, connect
 from virtmesh_client.serial.aio import AsyncSerial
@@ -23,6 +23,7 @@ class AsyncMachine(ClosingProxy[Machine]):
     devices = awaited(Machine.devices)
     nodes = awaited(Machine.nodes)
     interface = awaited(Machine.interface)
+    description = awaited(Machine.description)
     disk = called_as(AsyncDisk, Machine.disk)
     input = called_as(AsyncInput, Machine.input)
     serial = called_as(AsyncSerial, Machine.serial)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
+from virtmesh_client.models import DeviceDescription
 from virtmesh_common.api.device.v1 import device_pb2, interface_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
 from virtmesh_common.errors import BadInterface
@@ -36,6 +37,24 @@ def read_interface(channel: KernelChannel, device: str) -> Interface:
         return parse_interface(message)
     except ValueError as error:
         raise BadInterface(f"{device} describes itself in a way that can't be: {error}") from None
+
+
+def read_description(channel: KernelChannel, device: str) -> DeviceDescription:
+    """Ask a device what it is. Errors: DeviceNotFound, DeviceLost."""
+    stub = DeviceServiceStub(channel.grpc)
+    about = channel.ask(stub.Describe, device_pb2.DescribeRequest(), device)
+    return DeviceDescription(
+        name=about.name,
+        kind=about.kind,
+        compatible=about.compatible,
+        virtio_device_id=about.virtio_device_id,
+        mmio_size_bytes=about.mmio_size_bytes,
+        queue_size_max=tuple(about.queue_size_max),
+        properties=dict(about.properties),
+        features=tuple((one.bit, one.name) for one in about.features),
+        handover_socket=about.handover_socket,
+        version=about.version,
+    )
 
 
 def interface_to_json(interface: Interface) -> dict[str, Any]:

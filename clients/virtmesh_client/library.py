@@ -21,6 +21,7 @@ from virtmesh_client.machine import Machine, connect
 from virtmesh_client.models import (
     CopyResult,
     DeviceCounters,
+    DeviceDescription,
     DeviceInfo,
     DeviceStatus,
     DiskInfo,
@@ -49,6 +50,7 @@ __all__ = [
     "AsyncSerial",
     "CopyResult",
     "DeviceCounters",
+    "DeviceDescription",
     "DeviceInfo",
     "DeviceStatus",
     "Disk",

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.address import find_address
 from virtmesh_client.channel import KernelChannel
-from virtmesh_client.models import SERIAL_TIMEOUT_SECONDS, DeviceInfo, NodeInfo
+from virtmesh_client.models import (
+    SERIAL_TIMEOUT_SECONDS,
+    DeviceDescription,
+    DeviceInfo,
+    NodeInfo,
+)
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 
 if TYPE_CHECKING:
     from virtmesh_client.blk.disk import Disk
-    from virtmesh_client.guest.control import Guest, GuestInfo
+    from virtmesh_client.guests.control import Guest, GuestInfo
     from virtmesh_client.input.device import Input
     from virtmesh_client.input.models import Overflow
     from virtmesh_client.serial.device import Serial
@@ -135,6 +140,15 @@ class Machine:
 
         return read_interface(self._channel, name)
 
+    def description(self, name: str) -> DeviceDescription:
+        """Return what a device is: window, queues, offered features, properties.
+
+        Errors: DeviceNotFound, DeviceLost.
+        """
+        from virtmesh_client.interface import read_description
+
+        return read_description(self._channel, name)
+
     def disk(self, name: str) -> Disk:
         """Return a disk. Its first call raises DeviceNotFound if there is no such disk."""
         from virtmesh_client.blk.disk import Disk
@@ -173,7 +187,7 @@ class Machine:
 
     def guests(self) -> list[GuestInfo]:
         """Return the Linux guests whose consoles are serial ports of the machine."""
-        from virtmesh_client.guest.control import list_guests
+        from virtmesh_client.guests.control import list_guests
 
         return list_guests(self._channel)
 
@@ -182,7 +196,7 @@ class Machine:
 
         Its first call raises GuestNotFound if there is none.
         """
-        from virtmesh_client.guest.control import Guest
+        from virtmesh_client.guests.control import Guest
 
         return Guest(self._channel, serial)
 

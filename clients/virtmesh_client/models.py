@@ -9,6 +9,26 @@ SERIAL_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
+class DeviceDescription:
+    """What a device service says of its device: enough, with `Interface`, to write a driver."""
+
+    name: str
+    kind: str
+    compatible: str
+    virtio_device_id: int
+    """0 for a device that is no virtio device."""
+    mmio_size_bytes: int
+    queue_size_max: tuple[int, ...]
+    """Largest size of each virtqueue, in entries."""
+    properties: dict[str, int]
+    """What else a driver has to know, by the names of device tree properties."""
+    features: tuple[tuple[int, str], ...]
+    """Feature bits that it offers: number and name, ascending."""
+    handover_socket: str
+    version: str
+
+
+@dataclass(frozen=True)
 class DeviceInfo:
     """A device of a machine, as the kernel sees it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Tail:
         """Return the complete lines that were added since the last call."""
         try:
             with self._path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < self._position:  # it was begun anew
+                    self._position, self._rest = 0, b""
                 file.seek(self._position)
                 data = file.read(LINE_LIMIT_BYTES)
         except FileNotFoundError:

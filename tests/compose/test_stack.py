@@ -178,6 +178,20 @@ def test_keys_reach_the_kernel(stack: Stack) -> None:
     assert events == [kind << 48 | key << 32 | 1, 0, kind << 48 | key << 32, 0]
 
 
+def test_a_container_types_a_text(stack: Stack) -> None:
+    """The image has libxkbcommon, the layouts and the dead keys."""
+    request = input_pb2.TypeRequest(
+        text="Grüße é", layout="de", sending=input_pb2.Sending(wait_delivered=True)
+    )
+    with open_sync_channel(stack.address("kernel", 50051)) as channel:
+        sent = (
+            InputServiceStub(channel)
+            .Type(request, metadata=((DEVICE_KEY, "keyboard"),), timeout=60)
+            .sent
+        )
+    assert {one.outcome for one in sent.packets} == {input_pb2.OUTCOME_DELIVERED}
+
+
 def test_the_console_answers(stack: Stack) -> None:
     """The monitor of the kernel's container is reached over the serial port's container."""
     requests = [

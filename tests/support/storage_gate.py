@@ -50,9 +50,11 @@ class HeldCall:
     id: int
 
     def let_go(self) -> None:
-        """Have the kernel execute it."""
-        answer = bytearray(_ANSWER.pack(self.id, 0, 0, _CONTINUE))
-        fcntl.ioctl(self.gate.listener, _SEND, answer)
+        """Have the kernel execute it, once."""
+        if self.id in self.gate.waiting:
+            self.gate.waiting.remove(self.id)
+            answer = bytearray(_ANSWER.pack(self.id, 0, 0, _CONTINUE))
+            fcntl.ioctl(self.gate.listener, _SEND, answer)
 
 
 class StorageGate:
@@ -61,6 +63,8 @@ class StorageGate:
     def __init__(self, *names: str) -> None:
         self.listener = _listen([_numbers()[name] for name in names])
         self.held: Queue[HeldCall] = Queue()
+        self.waiting: set[int] = set()
+        """Calls that were not let go, taken out of `held` or not."""
         self._open = False
         threading.Thread(target=self._receive, daemon=True).start()
 
@@ -71,8 +75,8 @@ class StorageGate:
     def open(self) -> None:
         """Let go of the calls that wait, and of each that comes."""
         self._open = True
-        while not self.held.empty():
-            self.held.get().let_go()
+        for call in tuple(self.waiting):
+            HeldCall(self, call).let_go()
 
     def _receive(self) -> None:
         """Take calls until no filtered thread is left."""
@@ -86,6 +90,7 @@ class StorageGate:
                 os.close(self.listener)
                 return
             held = HeldCall(self, _NOTIFICATION.unpack(buffer)[0])
+            self.waiting.add(held.id)
             if self._open:
                 held.let_go()
             else:

@@ -70,15 +70,23 @@ class Method:
         self, channel: grpc.Channel, requests: Iterable[bytes], **options: Any
     ) -> tuple[str, str]:
         """Make the call, take at most one response; return the name of its status and its text."""
-        call = self.open(channel, requests, SECONDS, **options)
-        try:
-            next(call, None)
-        except grpc.RpcError as failure:
-            ended = cast("grpc.Call", failure)
-            return ended.code().name, ended.details()
-        finally:
-            call.cancel()
-        return "OK", ""
+        return end_of(channel, self.path, requests, **options)
+
+
+def end_of(
+    channel: grpc.Channel, path: str, requests: Iterable[bytes], **options: Any
+) -> tuple[str, str]:
+    """Make a call, take at most one response; return the name of its status and its text."""
+    multicall: Any = channel.stream_stream(path)
+    call = multicall(iter(requests), timeout=SECONDS, **options)
+    try:
+        next(call, None)
+    except grpc.RpcError as failure:
+        ended = cast("grpc.Call", failure)
+        return ended.code().name, ended.details() or ""
+    finally:
+        call.cancel()
+    return "OK", ""
 
 
 def methods(*services: str) -> list[Method]:

@@ -47,6 +47,23 @@ async def test_what_is_written_is_on_the_image(backend: Backend) -> None:
     assert image.read_bytes()[8 * SECTOR :][:4096] == data
 
 
+async def test_why_a_request_of_a_guest_failed_is_logged_and_counted(
+    backend: Backend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A front end can't ask; who runs the disk sees the cause, as for any other driver."""
+    image = backend.folder / "disk.img"
+    backend.model.watch.start()
+    async with backend.driven() as (_, ring):
+        os.truncate(image, 4096)
+        assert await VhostDisk(ring).write(64, bytes(512)) is RequestStatus.VIRTIO_BLK_S_IOERR
+    assert backend.model.disk.failure_counts()["OUT"] == {"TRUNCATED": 1}
+    backend.model.watch.stop()
+    await asyncio.to_thread(backend.model.watch.join)
+    told = capsys.readouterr().out
+    for fact in ("a request failed", "cause=TRUNCATED", "sector=64", "type=OUT", str(image)):
+        assert fact in told
+
+
 async def test_features_without_messages_for_them_are_withheld(backend: Backend) -> None:
     """RING_RESET needs a register of its own; all else that the disk has is offered."""
     async with backend.connected() as front_end:

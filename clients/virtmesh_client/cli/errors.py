@@ -6,8 +6,12 @@ import json
 import os
 import sys
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 OK = 0
 ERROR = 1
@@ -56,8 +60,8 @@ class Failure:
         return json.dumps({"error": content})
 
 
-def explain(error: BaseException) -> Failure:
-    """Return the failure for an error: message, notes and hint in one line."""
+def explain(error: BaseException, arguments: Sequence[str] = ()) -> Failure:
+    """Return the failure for an error of a command line: message, notes and advice in one line."""
     if is_interruption(error):
         return Failure("INTERRUPTED", join("interrupted", *notes(error)), INTERRUPTED)
     if isinstance(error, click.ClickException):
@@ -67,12 +71,12 @@ def explain(error: BaseException) -> Failure:
 
     if isinstance(error, errors.VirtmeshError):
         lost = isinstance(error, errors.ServiceUnavailable)
-        message = join(error.message, *notes(error), advice_for(error))
+        message = join(error.message, *notes(error), advice_for(error, arguments))
         return Failure(error.reason, message, UNREACHABLE if lost else ERROR, error.metadata)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{error.strerror or error}"
-        return Failure("OS_ERROR", join(message, *notes(error), advice_for(error)))
+        return Failure("OS_ERROR", join(message, *notes(error), advice_for(error, arguments)))
     return explain_unexpected(error)
 
 

@@ -17,6 +17,7 @@ from virtmesh_common.virtio import mmio
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from virtmesh_client.models import DeviceDescription
     from virtmesh_common.registers import Field, Register
 
 COLUMNS = ("OFFSET", "BITS", "ACCESS", "CLAUSE", "NAME", "MEANING")
@@ -43,15 +44,27 @@ def registers(settings: Settings, devices: tuple[str, ...]) -> None:
     """
     with settings.connect() as machine:
         names = list(dict.fromkeys(devices)) or [one.name for one in machine.devices()]
-        found = [(name, machine.interface(name)) for name in names]
+        found = [(machine.description(name), machine.interface(name)) for name in names]
     if settings.json:
-        show_json([spell_interface(name, interface) for name, interface in found])
+        show_json([spell_interface(about, interface) for about, interface in found])
         return
-    for number, (name, interface) in enumerate(found):
+    for number, (about, interface) in enumerate(found):
         if number:
             click.echo()
-        show_facts([(printable(name), interface.title or interface.kind or "says nothing")])
+        show_facts(spell_facts(about, interface))
         show_table(COLUMNS, spell_rows(window_of(interface)))
+
+
+def spell_facts(about: DeviceDescription, interface: Interface) -> list[tuple[str, str]]:
+    """Spell what a driver has to know beside the registers."""
+    facts = [(about.name, interface.title or interface.kind or "says nothing")]
+    facts += [("window", f"{about.mmio_size_bytes:#x} bytes"), ("compatible", about.compatible)]
+    facts += [(name, str(value)) for name, value in sorted(about.properties.items())]
+    if about.queue_size_max:
+        facts.append(("queues", " ".join(map(str, about.queue_size_max))))
+    if about.features:
+        facts.append(("offers", " ".join(name for _, name in about.features)))
+    return [(printable(name), printable(value)) for name, value in facts]
 
 
 def window_of(interface: Interface) -> Sequence[Register]:
@@ -87,10 +100,16 @@ def spell_bits(field: Field) -> str:
     return f"[{last}:{field.low}]" if field.width > 1 else f"[{last}]"
 
 
-def spell_interface(name: str, interface: Interface) -> dict[str, Any]:
-    """Spell an interface as an object; the registers are those of the whole window."""
+def spell_interface(about: DeviceDescription, interface: Interface) -> dict[str, Any]:
+    """Spell a device as an object; the registers are those of the whole window."""
     return {
-        "device": name,
+        "device": about.name,
+        "compatible": about.compatible,
+        "virtio_device_id": about.virtio_device_id,
+        "mmio_size_bytes": about.mmio_size_bytes,
+        "queue_size_max": list(about.queue_size_max),
+        "properties": about.properties,
+        "offered_features": [{"bit": bit, "name": name} for bit, name in about.features],
         "kind": interface.kind,
         "title": interface.title,
         "space": interface.space.value,

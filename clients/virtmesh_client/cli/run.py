@@ -69,7 +69,7 @@ def finish(
         with contextlib.suppress(OSError):
             click.echo(error.format_message(), err=True)
         return fail.USAGE
-    failure = fail.explain(error)
+    failure = fail.explain(error, arguments)
     if settings.verbose:
         failure = failure.of_request(settings.request_id)
     # When the command line could not be parsed, the option was perhaps not reached.

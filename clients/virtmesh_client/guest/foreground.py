@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from virtmesh_client.guest.console import GuestConsole, LineEnds, StopKeyDetector
 from virtmesh_client.guest.keeper import Keeper
 from virtmesh_client.local.exit_status import spell_exit
+from virtmesh_client.serial.device import Serial
 from virtmesh_client.serial.models import Output
 from virtmesh_client.serial.pump import FilePair, Pump
 from virtmesh_client.serial.raw_terminal import raw_output, raw_terminal, terminal_restored
@@ -22,9 +23,9 @@ from virtmesh_common.errors import GuestError, VirtmeshError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from virtmesh_client.channel import KernelChannel
     from virtmesh_client.guest.keeper import Ending
     from virtmesh_client.guest.plan import GuestPlan
-    from virtmesh_client.machine import Machine
     from virtmesh_client.serial.models import SerialEvent
     from virtmesh_client.serial.raw_terminal import ScreenTracker
     from virtmesh_client.serial.terminal import SerialTerminal
@@ -123,7 +124,7 @@ class GuestPump(Pump):
         return self.end_offset is not None and self.terminal.position.offset >= self.end_offset
 
 
-def run_on_port(plan: GuestPlan, machine: Machine) -> None:
+def run_on_port(plan: GuestPlan, channel: KernelChannel) -> None:
     """Run a guest with its console on a serial port, and that on the user's terminal, to its end.
 
     While the guest boots, Ctrl-C stops it; after that it gets every key. Errors: of AttachGuest;
@@ -132,8 +133,8 @@ def run_on_port(plan: GuestPlan, machine: Machine) -> None:
     source, target = sys.stdin.fileno(), sys.stdout.fileno()
     with contextlib.ExitStack() as window:
         console = window.enter_context(GuestConsole(target))
-        keeper = Keeper(plan, machine.channel, console)
-        port = machine.serial(keeper.attach())
+        keeper = Keeper(plan, channel, console)
+        port = Serial(channel, keeper.attach())
         window.callback(keeper.close)
         files = window.enter_context(contextlib.closing(LateInput(source, target)))
         screen = window.enter_context(terminal_restored(target))

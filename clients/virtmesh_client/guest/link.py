@@ -15,6 +15,7 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
+from virtmesh_client.channel import ChannelCondition
 from virtmesh_common.api.kernel.v1 import guest_pb2 as pb
 from virtmesh_common.api.kernel.v1.guest_pb2_grpc import GuestServiceStub
 from virtmesh_common.errors import (
@@ -48,7 +49,7 @@ class KernelLink:
     def __init__(self, channel: KernelChannel, describe: Callable[[], pb.Guest]) -> None:
         self._channel = channel
         self._describe = describe
-        self._lock = threading.Condition(threading.RLock())
+        self._lock = ChannelCondition(channel)
         self._news: deque[News] = deque()
         self._requests: SimpleQueue[pb.AttachGuestRequest | None] | None = None
         self._call: Cancellable | None = None

@@ -178,7 +178,8 @@ def child_of(pid: int) -> int:
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 # The name, field 2, may contain any character. The state follows its end.
-                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                stat = (entry / "stat").read_text(encoding="ascii", errors="replace")
+                state, parent = stat.rpartition(")")[2].split()[:2]
                 if int(parent) == pid and state not in {"Z", "X"}:
                     return int(entry.name)
     return 0

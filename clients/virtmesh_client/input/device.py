@@ -13,7 +13,7 @@ from virtmesh_client.input.models import Played
 from virtmesh_client.input.recording import record
 from virtmesh_client.input.replay import fit
 from virtmesh_client.input.script import check, release_packets
-from virtmesh_client.input.text import options_of, text_script
+from virtmesh_client.input.text import ask_to_type, options_of, text_script, type_request
 from virtmesh_client.input.touch import TAP_SECONDS, Touches
 from virtmesh_client.input.watch import EventWatch, OutputWatch
 from virtmesh_common.api.input.v1 import input_pb2
@@ -22,7 +22,7 @@ from virtmesh_common.api.kernel.v1 import input_device_pb2
 from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
 from virtmesh_common.evdev import CODES, name_of
 from virtmesh_common.input import moves
-from virtmesh_common.input.errors import BadEvent
+from virtmesh_common.input.errors import BadEvent, TypingUnavailable
 from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_REL, split_packets
 from virtmesh_common.input.keys import press_chord, release_chord
 from virtmesh_common.input.names import button_code, led_code, parse_chord
@@ -158,11 +158,17 @@ class Input:
         """Type text with an xkb keyboard layout. `delay` is the time between keys, in seconds.
 
         The LEDs of the device tell whether Caps Lock and Num Lock are on. `TextOptions` in place of
-        a name says more: the locale, and what to do about Caps Lock. Errors: UntypableText, before
-        anything is typed; it names every character that the layout does not have.
+        a name says more: the locale, and what to do about Caps Lock. Where this system has no
+        libxkbcommon, the device service types, at most 4096 characters. Errors: UntypableText,
+        before anything is typed, with every character that the layout lacks.
         """
         options = options_of(layout, variant)
-        return self._run(text_script(self.info(), text, options, delay), wait)
+        try:
+            script = text_script(self.info(), text, options, delay)
+        except TypingUnavailable as missing:
+            request = type_request(text, options, delay, wait, self._overflow)
+            return ask_to_type(self._channel, self.name, request, missing)
+        return self._run(script, wait)
 
     def move_rel(
         self, dx: int, dy: int, *, duration: float = 0.0, wait: Wait = "accepted"
@@ -267,13 +273,7 @@ class Input:
         return self._touch(lambda fingers: at(0.0, [fingers.up(slot)]), wait)
 
     def tap(
-        self,
-        x: int,
-        y: int,
-        *,
-        hold: float = TAP_SECONDS,
-        count: int = 1,
-        wait: Wait = "accepted",
+        self, x: int, y: int, *, hold: float = TAP_SECONDS, count: int = 1, wait: Wait = "accepted"
     ) -> Injected:
         """Tap with one finger `count` times; 2 is a double tap. `hold` is in seconds."""
         return self._touch(lambda fingers: fingers.tap(x, y, hold, count), wait)

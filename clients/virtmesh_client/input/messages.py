@@ -26,6 +26,7 @@ def to_info(response: input_pb2.GetInfoResponse) -> InputInfo:
             for axis in response.axes
         },
         leds_on=tuple(response.leds_on),
+        keys_held=tuple(response.keys_held),
     )
 
 

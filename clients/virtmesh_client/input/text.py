@@ -1,15 +1,31 @@
-"""Text as a script for one device."""
+"""Text as a script for one device; or as one call, where this system can't find the keys."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from virtmesh_client.input.injector import OUTCOMES, OVERFLOWS
+from virtmesh_client.input.models import Injected, Outcome
+from virtmesh_common.api.input.v1 import input_pb2
+from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
+from virtmesh_common.errors import NotOffered
 from virtmesh_common.input.script import at
 from virtmesh_common.input.text.plan import TextOptions, plan_text
 
 if TYPE_CHECKING:
-    from virtmesh_client.input.models import InputInfo
+    from virtmesh_client.channel import KernelChannel
+    from virtmesh_client.input.models import InputInfo, Overflow, Wait
+    from virtmesh_common.input.errors import TypingUnavailable
     from virtmesh_common.input.script import Script
+
+CAPS_LOCK = {
+    "lit": input_pb2.CAPS_LOCK_LIT,
+    "off": input_pb2.CAPS_LOCK_OFF,
+    "assume-on": input_pb2.CAPS_LOCK_ASSUME_ON,
+    "assume-off": input_pb2.CAPS_LOCK_ASSUME_OFF,
+}
+TYPE_SECONDS = 130.0
+"""Longer than any Type call of a device service takes."""
 
 
 def options_of(layout: str | TextOptions, variant: str) -> TextOptions:
@@ -24,3 +40,46 @@ def text_script(info: InputInfo, text: str, options: TextOptions, delay: float) 
     """
     groups = enumerate(plan_text(text, info.keyboard, options))
     return [timed for index, group in groups for timed in at(index * delay, group)]
+
+
+def type_request(
+    text: str, options: TextOptions, delay: float, wait: Wait, overflow: Overflow
+) -> input_pb2.TypeRequest:
+    """Return the request by which the device service types a text."""
+    return input_pb2.TypeRequest(
+        text=text,
+        layout=options.layout,
+        variant=options.variant,
+        locale=options.locale,
+        caps_lock=CAPS_LOCK[options.caps_lock],
+        interval_us=round(delay * 1e6),
+        sending=input_pb2.Sending(wait_delivered=wait == "delivered", overflow=OVERFLOWS[overflow]),
+    )
+
+
+def ask_to_type(
+    channel: KernelChannel, name: str, request: input_pb2.TypeRequest, missing: TypingUnavailable
+) -> Injected:
+    """Let the service of a device type. Errors: `missing`, if it is too old to be asked."""
+    stub = InputServiceStub(channel.grpc)
+    try:
+        response = channel.ask(stub.Type, request, name, limit=TYPE_SECONDS)
+    except NotOffered:
+        raise missing from None
+    return injected_by_service(response.sent)
+
+
+def injected_by_service(sent: input_pb2.Sent) -> Injected:
+    """Summarize what the device service says about the packets of a call."""
+    outcomes = [OUTCOMES[packet.outcome] for packet in sent.packets]
+    return Injected(
+        outcome=min(outcomes, default=Outcome.ACCEPTED).name.lower(),
+        packets=len(outcomes),
+        events=sum(packet.events for packet in sent.packets),
+        first=0,
+        last=0,
+        device_packet=sent.packets[-1].packet if sent.packets else 0,
+        waiting=sent.waiting,
+        refused=outcomes.count(Outcome.REFUSED),
+        lost=outcomes.count(Outcome.LOST),
+    )

@@ -61,7 +61,7 @@ class MachineState:
 def start_ticks(pid: int) -> int | None:
     """Return the start time of a process in clock ticks since boot; None if it does not run."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name, field 2, may contain any character. The state follows its last parenthesis.
@@ -94,7 +94,7 @@ def default(name: str) -> Path:
 def load(folder: Path) -> MachineState | None:
     """Read state.json; None if it does not exist or is not valid."""
     try:
-        raw: dict[str, Any] = json.loads((folder / STATE).read_text())
+        raw: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
         raw.pop("version")
         raw["supervisor"] = ProcessState(**raw["supervisor"])
         raw["processes"] = tuple(ProcessState(**one) for one in raw["processes"])

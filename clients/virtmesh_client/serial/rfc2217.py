@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh_client.serial.codecs import from_lines
 from virtmesh_client.serial.com_port import ComPort
+from virtmesh_client.serial.keepalive import keep_alive
 from virtmesh_client.serial.models import LineFormat, Output, PortLines
 from virtmesh_client.serial.pump import FilePair, Pump
 from virtmesh_client.serial.telnet import COM_PORT, BreakKey, Subnegotiation, Telnet
@@ -156,7 +157,7 @@ class Rfc2217Server:
                 return
             # Send short data, such as an echo, at once.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            keep_alive(connection)
             connection.setblocking(False)  # noqa: FBT003 - the name of the method says it
             files = FilePair(connection.fileno(), connection.fileno())
             thread = threading.Thread(

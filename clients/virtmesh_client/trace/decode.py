@@ -270,6 +270,7 @@ SPELLERS: dict[str, Callable[[Event], str]] = {
     "attach": _with_text("attach"),
     "detach": _with_text("detach"),
     "fault": _with_text("FAULT"),
+    "quirk": _with_text("QUIRK"),
     LOST: lambda event: f"-- {plural(event.value, 'event')} lost --",
     "gone": _with_text("-- recorder gone"),
     "back": _with_text("-- recorder back --"),

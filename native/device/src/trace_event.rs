@@ -52,6 +52,7 @@ kinds! {
     Detach = 21 "DETACH",
     Fault = 22 "FAULT",
     ReservedBits = 23 "RESERVED_BITS",
+    Quirk = 24 "QUIRK",
 }
 
 /// A notification came by the queue's eventfd (`NotifyWay` of trace.proto).

@@ -5,7 +5,9 @@ be too many, too few, or not what the request says. Every received descriptor is
 owned by a `Handover`, which closes it.
 
 Invariant: a connection is in `_connections` from `accept` until it is closed, and counts as pending
-until it is attached; it is closed once.
+until it is attached or refused; it is closed once. All that it brought is read before it is closed:
+a SOCK_SEQPACKET socket that is closed with something unread gives its peer ECONNRESET, not the
+answer (unix(7)).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import asyncio
 import fcntl
 import os
 import secrets
+import select
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -49,7 +52,13 @@ REGION_LIMIT = 8
 PENDING_LIMIT = 8
 """Most connections that are not attached yet; each one holds descriptors of this process."""
 PENDING_SECONDS = 30.0
-"""Time in which a connection must be attached."""
+"""Time in which a connection must be attached: how long a ticket is valid (handover.proto)."""
+REFUSED_LIMIT = 8
+"""Most connections above PENDING_LIMIT whose request is awaited, so that they read the refusal."""
+REFUSED_SECONDS = 1.0
+"""How long it is awaited."""
+UNREAD_LIMIT = 16
+"""Most packets that are read to get rid of them, before a connection is closed."""
 ACCEPT_PAUSE_SECONDS = 1.0
 """Pause after a connection could not be accepted."""
 EVENTFD_LINK = "anon_inode:[eventfd]"
@@ -65,6 +74,8 @@ class Handover:
         self.doorbells: dict[int, QueueEventfds] = {}
         self.config_call: int | None = None
         self.attached = False
+        self.refusal: VirtmeshError | None = None
+        """Set while its request is awaited only to refuse it."""
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the connection is closed, by either side."""
         self._descriptors: Sequence[int] = ()
@@ -102,6 +113,7 @@ class Handover:
         close_all(self._descriptors)
         self._descriptors = ()
         self.memory = None
+        discard_unread(self.connection)
         self.connection.close()
         if not self.gone.done():
             self.gone.set_result(None)
@@ -168,19 +180,21 @@ class HandoverServer:
             return
         connection.setblocking(False)  # noqa: FBT003 - as socket has it
         handover = Handover(connection)
-        pending = sum(not other.attached for other in self._connections)
+        waiting = [other for other in self._connections if not other.attached]
+        refused = sum(other.refusal is not None for other in waiting)
+        pending, seconds = len(waiting) - refused, self._pending_seconds
         if pending >= PENDING_LIMIT:
-            refuse(
-                handover,
-                MemoryRefused(
-                    f"{pending} drivers are attaching already, and more can't wait: try again later"
-                ),
+            seconds = REFUSED_SECONDS
+            handover.refusal = MemoryRefused(
+                f"{pending} drivers are attaching already, and more can't wait: try again later"
             )
-            handover.close()
-            return
+            if refused >= REFUSED_LIMIT:
+                refuse(handover, handover.refusal)
+                handover.close()
+                return
         self._connections.add(handover)
         self._loop.add_reader(connection.fileno(), self._read, handover)
-        self._loop.call_later(self._pending_seconds, self._expire, handover)
+        self._loop.call_later(seconds, self._expire, handover)
 
     def _resume(self) -> None:
         """Accept connections, at the start or again after a pause."""
@@ -191,6 +205,8 @@ class HandoverServer:
     def _expire(self, handover: Handover) -> None:
         """Close a connection that was not attached in time."""
         if not handover.attached:
+            if handover.refusal is not None:
+                refuse(handover, handover.refusal)
             self.drop(handover)
 
     def _read(self, handover: Handover) -> None:
@@ -204,13 +220,16 @@ class HandoverServer:
         except OSError:
             self.drop(handover)
             return
-        if handover.ticket or not (data or descriptors):
+        nothing = not (data or descriptors)  # The end, or an empty packet: a request of nothing.
+        if handover.ticket or (nothing and has_ended(handover.connection)):
             # The end, or a packet after the request, which the protocol does not allow.
             close_all(descriptors)
             self.drop(handover)
             return
         handover.own(descriptors)
         try:
+            if handover.refusal is not None:
+                raise handover.refusal
             handover.take(parse(data, flags), self._queues)
         except VirtmeshError as error:
             log.info("refused a handover", reason=error.reason, message=error.message)
@@ -300,6 +319,25 @@ def answer(handover: Handover, response: pb.HandoverResponse) -> None:
     """Send an answer. A driver that has gone, or does not read, does not get it."""
     with suppress(OSError):
         handover.connection.send(response.SerializeToString(), socket.MSG_NOSIGNAL)
+
+
+def has_ended(connection: socket.socket) -> bool:
+    """Say whether the other side will send nothing more."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
+def discard_unread(connection: socket.socket) -> None:
+    """Read what has come and close its descriptors, so that the other side can read its answer."""
+    with suppress(OSError):
+        for _ in range(UNREAD_LIMIT):
+            data, descriptors, _, _ = socket.recv_fds(
+                connection, PACKET_LIMIT_BYTES, DESCRIPTOR_LIMIT, socket.MSG_CMSG_CLOEXEC
+            )
+            close_all(descriptors)
+            if not (data or descriptors):
+                return
 
 
 def close_all(descriptors: Sequence[int]) -> None:

@@ -22,6 +22,8 @@ from virtmesh_common.printable import printable
 if TYPE_CHECKING:
     from virtmesh.blk.request import BlkReq
 
+REFUSED = "REFUSED"
+"""The cause of a request that the disk did not carry out."""
 ASK_S = 1.0
 """Longest wait for the disk's answer."""
 CAUSE = re.compile(r"[A-Z][A-Z0-9_]{0,31}")
@@ -46,7 +48,9 @@ async def explain(
     if not answer.failures:
         return error
     failure = answer.failures[-1]
-    is_meant = (failure.type, failure.sector) == (TYPE_NAMES[request.type], request.first_sector)
+    # A disk does not believe the sector of a request that it refuses.
+    same_place = failure.cause == REFUSED or failure.sector == request.first_sector
+    is_meant = failure.type == TYPE_NAMES[request.type] and same_place
     if not is_meant or not CAUSE.fullmatch(failure.cause) or failure.cause == UNKNOWN:
         return error
     text = printable(failure.text[:TEXT_MAX]) or failure.cause

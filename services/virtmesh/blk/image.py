@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from virtmesh.blk.image_format import find_container, refuse_containers
+from virtmesh.blk.image_format import container_of, refuse_containers
 from virtmesh.blk.image_users import refuse_loops
 from virtmesh_common.blk.errors import BadSize, ImageDenied, ImageError, ImageNotFound
 from virtmesh_common.blk.spec import SECTOR
@@ -21,8 +21,7 @@ def create_image(path: Path, size: int, block_size: int = SECTOR) -> bool:
     A file that is there is never touched; a new one that can't get its size is removed.
     Errors: BadSize, ImageError, ImageDenied, ImageNotFound (no such folder).
     """
-    if size <= 0 or size % block_size:
-        raise BadSize(f"{size} bytes is no size for a disk: choose a multiple of {block_size}")
+    check_new_image(path, size, block_size)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
     except FileExistsError:
@@ -35,12 +34,21 @@ def create_image(path: Path, size: int, block_size: int = SECTOR) -> bool:
         raise ImageError(f"{path}: can't be created: {error.strerror}") from error
     try:
         os.ftruncate(descriptor, size)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         path.unlink(missing_ok=True)
-        raise ImageError(f"{path}: can't have {size} bytes: {error.strerror}") from error
+        why = error.strerror if isinstance(error, OSError) else "no file is that large"
+        raise ImageError(f"{path}: can't have {size} bytes: {why}") from error
     finally:
         os.close(descriptor)
     return True
+
+
+def check_new_image(path: Path, size: int, block_size: int) -> None:
+    """Check what can be said of a new image before it is made. Errors: BadSize, ImageNotFound."""
+    if size <= 0 or size % block_size:
+        raise BadSize(f"{size} bytes is no size for a disk: choose a multiple of {block_size}")
+    if not path.parent.is_dir():
+        raise ImageNotFound(f"{path}: no such folder: create {path.parent}")
 
 
 def check_kind(path: Path) -> None:
@@ -90,21 +98,26 @@ def add_hint(error: ImageError, path: Path, block_size: int) -> ImageError:
     match error:
         case ImageNotFound():
             return ImageNotFound(f"{path}: no such image: create one with --size 64M")
+        case ImageDenied() if "Read-only file system" in error.message:
+            return ImageDenied(
+                f"{path}: it is on a read-only file system: mount that writable, or use --read-only"
+            )
         case ImageDenied():
             return ImageDenied(
                 f"{path}: permission denied: give this user read and write access, or use"
                 " --read-only"
             )
-        case BadSize() if path.is_file() and path.stat().st_size == 0:
-            return BadSize(f"{path}: the image is empty: give it a size with truncate -s 64M")
-        case BadSize() if container := find_container(path):
-            return BadSize(
-                f"{path}: {path.stat().st_size} bytes is not a multiple of {block_size} bytes, and"
-                f" it looks like a {container.name} image: convert it to raw"
-            )
         case BadSize() if path.is_file():
-            return BadSize(
-                f"{path}: {path.stat().st_size} bytes is not a multiple of {block_size} bytes:"
-                f" fill it up with truncate -s %{block_size}"
-            )
+            return BadSize(_size_hint(path, path.stat().st_size, block_size))
     return error
+
+
+def _size_hint(path: Path, size: int, block_size: int) -> str:
+    """Say what to do about an image whose size no disk can have."""
+    if size == 0:
+        return f"{path}: the image is empty: give it a size with truncate -s 64M"
+    what = f"{path}: {size} bytes is not a multiple of {block_size} bytes"
+    container = container_of(path)
+    if container is not None:
+        return f"{what}, and it looks like a {container.name} image: convert it to raw"
+    return f"{what}: fill it up with truncate -s %{block_size}"

@@ -6,6 +6,7 @@ two writers destroy a file system. The kernel says which files its loop devices 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from virtmesh_common.blk.errors import ImageLocked
@@ -26,7 +27,7 @@ def find_loop(image: Path, *, read_only: bool, system: Path = SYSTEM_BLOCK) -> s
         return None
     for loop in names:
         try:
-            backing = (loop / "loop" / "backing_file").read_text().rstrip("\n")
+            backing = os.fsdecode((loop / "loop" / "backing_file").read_bytes()).rstrip("\n")
             writes = (loop / "ro").read_text().strip() == "0"
         except OSError:
             continue  # It has no file.

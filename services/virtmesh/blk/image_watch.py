@@ -23,8 +23,8 @@ log = structlog.get_logger(__name__)
 
 PERIOD_S = 2.0
 """Seconds between two looks at the file."""
-END_S = 1.0
-"""Longest wait for the thread at the end: it may be waiting for a file system."""
+END_S = 3.0
+"""Longest wait for the thread at the end: it may be waiting for a file system that hangs."""
 
 
 class ImageWatch:
@@ -69,13 +69,14 @@ class ImageWatch:
         """Report failures as they come, and look at the file between them."""
         seen = 0
         try:
-            while not self._ended.is_set():
+            while True:
                 for values in self._disk.wait_failures(seen, PERIOD_S):
                     failure = RequestFailure(*values)
                     seen = failure.number
                     self._report(failure)
-                if not self._ended.is_set():
-                    self.look()
+                if self._ended.is_set():
+                    return
+                self.look()
         except ValueError:
             if not self._ended.is_set():  # Else the disk was closed: its methods raise that.
                 raise

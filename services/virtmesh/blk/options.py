@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
@@ -14,10 +14,17 @@ from virtmesh.blk.model import BlkModel
 from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, SEG_MAX, SIZE_MAX, BlkOptions
 from virtmesh.kinds.feature_option import without_option
 from virtmesh.kinds.option_types import Size
+from virtmesh.kinds.quirk_option import quirks_option
 from virtmesh.virtio.mmio_device import VirtioMmio
+from virtmesh.virtio.quirks import QUIRKS
 from virtmesh_common.blk import spec as blk
-from virtmesh_common.blk.errors import BadSize, ImageError, ImageNotFound
+from virtmesh_common.blk.errors import ImageError, ImageNotFound
 from virtmesh_common.blk.spec import BlkFeature
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from virtmesh.mmio.quirks import Quirk
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +93,7 @@ OPTIONS = (
         help="Threads that execute requests.",
     ),
     without_option(OFFERED | OFFERED_WRITABLE, BlkFeature),
+    quirks_option(QUIRKS),
 )
 """Options of `virtmesh-device blk`."""
 
@@ -134,27 +142,13 @@ RESUME = ("--resume",)
 # ruff: noqa: A002 - format is the name of the option
 
 
-def check(*, size: int | None, format: str | None, resume: bool, **values: Any) -> None:
-    """Check the options of a disk and its image before anything of a machine starts.
-
-    Errors: click.BadParameter; ImageError, also for an image of another size.
-    """
-    del resume
-    options = check_options(**values)
-    if size is None and not options.image.exists():
-        raise add_hint(ImageNotFound(""), options.image, options.block_size)
-    check_image(options.image, read_only=options.read_only, is_raw=format == RAW)
-    other_size = describe_other_size(options.image, size)
-    if other_size:
-        raise BadSize(other_size)
-
-
 def make(
     name: str,
     *,
     size: int | None = None,
     format: str | None = None,
     resume: bool = False,
+    quirks: Collection[Quirk] = (),
     **values: Any,
 ) -> VirtioMmio:
     """Make a disk from the options of the command line.
@@ -182,4 +176,4 @@ def make(
     except ImageError as error:
         raise add_hint(error, image, options.block_size) from error
     model.watch.start()
-    return VirtioMmio(model)
+    return VirtioMmio(model, quirks)

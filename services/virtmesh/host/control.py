@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from virtmesh.host.counters import HostCounters, session_of
-from virtmesh.host.interface import figure_values, make_interface
+from virtmesh.host.interface import figure_values, make_interface, offered_features
 from virtmesh_common import __version__
 from virtmesh_common.api.device.v1 import device_pb2 as pb
 from virtmesh_common.api.device.v1 import device_pb2_grpc
@@ -66,6 +66,8 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
             services=self.services,
             metrics_address=self.metrics_address,
             vhost_user_socket=str(self.vhost_user_socket or ""),
+            properties=description.properties,
+            features=offered_features(description.family, self._device.state.device_features),
         )
 
     async def DescribeInterface(

@@ -14,10 +14,11 @@ from virtmesh_common.interface import (
     RegisterSpace,
     RequestType,
 )
-from virtmesh_common.virtio.features import feature_bits
+from virtmesh_common.virtio.features import feature_bits, feature_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from enum import IntFlag
 
     from prometheus_client import Metric
 
@@ -84,6 +85,15 @@ def figure_info(figure: Figure) -> FigureInfo:
         metric=figure.metric.full_name,
         labels=tuple(sorted(figure.labels.items())),
     )
+
+
+def offered_features(family: type[IntFlag] | None, features: int) -> list[pb.FeatureBit]:
+    """Return the feature bits that a virtio device offers, each with its name; else none."""
+    if family is None:
+        return []
+    bits = [bit for bit in range(features.bit_length()) if features >> bit & 1]
+    names = feature_names(features, family)
+    return [pb.FeatureBit(bit=bit, name=name) for bit, name in zip(bits, names, strict=True)]
 
 
 def figure_values(kind: DeviceKind | None, metrics: Iterable[Metric]) -> list[pb.FigureValue]:

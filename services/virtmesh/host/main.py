@@ -100,13 +100,7 @@ class Kinds(click.Group):
             kind = find_kind(cmd_name)
         except BadMachine as error:
             return Broken(cmd_name, str(error))
-        return click.Command(
-            cmd_name,
-            params=[*COMMON, *kind.options],
-            callback=serve(kind),
-            short_help=kind.title,
-            help=kind.title,
-        )
+        return kind_command(kind)
 
 
 class Broken(click.Command):
@@ -119,6 +113,23 @@ class Broken(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse. Errors: ClickException."""
         raise click.ClickException(self.why)
+
+
+def kind_command(kind: DeviceKind) -> click.Command:
+    """Make the command of a kind."""
+    return click.Command(
+        kind.name,
+        params=[*COMMON, *kind.options],
+        callback=serve(kind),
+        short_help=kind.title,
+        help=kind.title,
+    )
+
+
+def split_common(options: dict[str, Any]) -> dict[str, Any]:
+    """Return those of a command's options that are the kind's own."""
+    common = {one.name for one in COMMON}
+    return {name: value for name, value in options.items() if name not in common}
 
 
 def serve(kind: DeviceKind) -> Callable[..., None]:

@@ -5,10 +5,11 @@ from virtmesh.input.dashboard import BOARD
 from virtmesh.input.driver import VirtIOInput
 from virtmesh.input.figures import FIGURES
 from virtmesh.input.kernel_service import InputDeviceService
-from virtmesh.input.options import OPTIONS, make
+from virtmesh.input.options import OPTIONS, check, make
 from virtmesh.input.service import InputService
 from virtmesh.kinds.record import DeviceKind
 from virtmesh.telemetry.definitions import definitions_in
+from virtmesh.virtio.quirks import QUIRKS
 from virtmesh_common.input import spec
 
 KIND = DeviceKind(
@@ -16,8 +17,10 @@ KIND = DeviceKind(
     title="The virtio input device (virtio 1.4, 5.8): a keyboard, mouse, tablet or touch screen.",
     make=make,
     options=OPTIONS,
+    check=check,
     name_or_path_options=frozenset({"personality"}),
     virtio_device_id=spec.VIRTIO_ID_INPUT,
+    quirks=QUIRKS,
     registers=spec.CONFIG,
     services=(InputService,),
     collect=metrics.input_metrics,

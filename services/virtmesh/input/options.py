@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from virtmesh.input.model import InputModel
-from virtmesh.input.personality import built_in, check_text, load
+from virtmesh.input.personality import Personality, built_in, check_text, load
 from virtmesh.input.settings import OFFERED, QUEUE_SIZE, WAITING, InputOptions
 from virtmesh.kinds.feature_option import without_option
+from virtmesh.kinds.quirk_option import quirks_option
 from virtmesh.virtio.mmio_device import VirtioMmio
+from virtmesh.virtio.quirks import QUIRKS
 from virtmesh_common.input.spec import InputFeature
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from virtmesh.mmio.quirks import Quirk
 
 OPTIONS = (
     click.Option(
@@ -41,6 +48,7 @@ OPTIONS = (
         help="Most packets that wait for the driver; later ones are refused or made to wait.",
     ),
     without_option(OFFERED, InputFeature),
+    quirks_option(QUIRKS),
 )
 """Options of `virtmesh-device input`."""
 
@@ -63,14 +71,20 @@ def check_options(**values: Any) -> InputOptions:
     return InputOptions(**values)
 
 
-def make(name: str, **values: Any) -> VirtioMmio:
+def make(name: str, *, quirks: Collection[Quirk] = (), **values: Any) -> VirtioMmio:
     """Make an input device from the options of the command line.
 
     Errors: click.BadParameter for options that make no sense, and for a bad personality.
     """
+    options, personality = check(**values)
+    return VirtioMmio(InputModel(name, options, personality), quirks)
+
+
+def check(*, quirks: Collection[Quirk] = (), **values: Any) -> tuple[InputOptions, Personality]:
+    """Check the options and read the personality. Errors: those of `make`."""
+    del quirks
     options = check_options(**values)
     try:
-        personality = load(options.personality)
+        return options, load(options.personality)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--personality") from error
-    return VirtioMmio(InputModel(name, options, personality))

@@ -51,6 +51,8 @@ class DeviceChannel:
             return True
         if self._learning is None or self._learning.done():
             self._learning = asyncio.create_task(self._learn())
+            # Those who wait may all have given up by the time it fails.
+            self._learning.add_done_callback(lambda task: task.cancelled() or task.exception())
         # Of those who wait, one may be cancelled: the Describe goes on for the others.
         await asyncio.shield(self._learning)
         return name in self._services

@@ -8,18 +8,29 @@ nothing. Registers, doorbells and attaching are not for strangers: the kernel dr
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
 
+from virtmesh.kernel.device import LOOK_TIMEOUT_S
 from virtmesh.kernel.device_channel import DeviceChannel
+from virtmesh.rpc import reflection
+from virtmesh.rpc.metrics import is_unary
 from virtmesh_common.channel import DEVICE_KEY
-from virtmesh_common.errors import DETAILS_KEY, NotOffered, ShuttingDown, from_rpc_error
+from virtmesh_common.errors import (
+    DETAILS_KEY,
+    BadRequest,
+    NotOffered,
+    ShuttingDown,
+    from_rpc_error,
+)
 from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from virtmesh.kernel.kernel import Kernel
 
@@ -33,6 +44,11 @@ READ_ONLY_METHODS = frozenset(
         "/virtmesh.trace.v1.TraceService/Watch",
     )
 )
+
+
+def service_of(method: str) -> str:
+    """Return the full name of the service of a method, such as /virtmesh.kernel.v1.X/Y."""
+    return method.removeprefix("/").rpartition("/")[0]
 
 
 class Gateway(grpc.aio.ServerInterceptor):
@@ -55,16 +71,30 @@ class Gateway(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return the handler of a call."""
         metadata: Mapping[str, Any] = dict(handler_call_details.invocation_metadata or ())
-        if DEVICE_KEY not in metadata:
-            return await continuation(handler_call_details)
-        method, name = handler_call_details.method, str(metadata[DEVICE_KEY])
+        method, name = handler_call_details.method, metadata.get(DEVICE_KEY)
+        # A tool sends its metadata with all calls. Reflection here knows what is forwarded, too.
+        if name is None or method in reflection.METHODS:
+            handler = await continuation(handler_call_details)
+            if handler is not None:
+                return handler
 
         async def forward(messages: AsyncIterator[bytes], context: Any) -> None:
-            await self._forward(method, name, messages, context)
+            if name is None:
+                await self._refuse(method)
+            await self._forward(method, str(name), messages, context)
 
         forward.sends_headers = True  # type: ignore[attr-defined]  # those of the device
         # On the wire a single message is a stream of one: this one shape serves every method.
         return grpc.stream_stream_rpc_method_handler(forward)
+
+    async def offered(self) -> set[str]:
+        """Return the full names of the services that calls are forwarded to.
+
+        A device that does not answer within LOOK_TIMEOUT_S is left out.
+        """
+        found = await self._services()
+        common = {service_of(method) for method in READ_ONLY_METHODS}
+        return common.union(*found.values())
 
     def end_streams(self) -> None:
         """End the streams, which have no end of their own: the kernel service is stopping."""
@@ -97,8 +127,9 @@ class Gateway(grpc.aio.ServerInterceptor):
                 metadata=((REQUEST_ID_KEY, request_id),) if request_id else (),
             )
             try:
-                await call.initial_metadata()
-                await context.send_initial_metadata(())
+                if not is_unary(method):
+                    await call.initial_metadata()
+                    await context.send_initial_metadata(())
                 async for response in call:
                     self._streams.add(call)
                     await context.write(response)
@@ -119,12 +150,46 @@ class Gateway(grpc.aio.ServerInterceptor):
                 raise from_rpc_error(failure, channel.endpoint) from failure
             await context.abort(failure.code(), failure.details(), known)
 
+    async def _services(self) -> dict[str, Sequence[str]]:
+        """Return the services of each device that answers, by its name."""
+
+        async def ask(endpoint: str) -> Sequence[str]:
+            channel = self._channel(endpoint)
+            channel.check_connection()
+            with suppress(TimeoutError, grpc.aio.AioRpcError):
+                async with time_limit(LOOK_TIMEOUT_S):
+                    await channel.find_service("")
+            return channel.services
+
+        endpoints = {name: one.node.endpoint for name, one in self._kernel.devices.items()}
+        found = await asyncio.gather(*map(ask, endpoints.values()))
+        return dict(zip(endpoints, found, strict=True))
+
+    async def _refuse(self, method: str) -> NoReturn:
+        """Refuse a call that names no device, and that no service of the kernel takes.
+
+        It is not forwarded even if only one device offers it: with a second one, scripts that work
+        would stop, or reach another device than they mean.
+        Errors: BadRequest; NotOffered.
+        """
+        found, service = await self._services(), service_of(method)
+        names = [name for name, services in found.items() if service in services]
+        if method in READ_ONLY_METHODS:
+            names = list(self._kernel.devices)
+        if not names:
+            raise NotOffered(f"the kernel service does not offer {method}, and no device does")
+        raise BadRequest(
+            f"{method} is a call to a device: name it in the request metadata {DEVICE_KEY}, one of"
+            f" {', '.join(names)}",
+            key=DEVICE_KEY,
+            devices=",".join(names),
+        )
+
     async def _check_allowed(self, method: str, name: str, channel: DeviceChannel) -> None:
         """Refuse a call that is not for people. Errors: NotOffered; AioRpcError."""
         if method in READ_ONLY_METHODS:
             return
-        service = method.removeprefix("/").rpartition("/")[0]
-        if not await channel.find_service(service):
+        if not await channel.find_service(service_of(method)):
             offered = ", ".join(channel.services) or "none"
             raise NotOffered(f"{method} is not forwarded: {name} offers {offered}")
 

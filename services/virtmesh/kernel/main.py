@@ -134,7 +134,8 @@ class KernelServer:
             )
             log.info("metrics", address=self._metrics.address)
         own = (service.SERVICE, guest_service.SERVICE, trace.SERVICE)
-        await self._server.start((*own, *(one.name for one in self._of_kinds)))
+        names = (*own, *(one.name for one in self._of_kinds))
+        await self._server.start(names, self._gateway.offered)
         self.kernel.start()
         self._guests.start()
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from virtmesh.drivers.base import Driver
     from virtmesh.kinds.service import DeviceServiceFactory, KernelServiceFactory
     from virtmesh.mmio.device import Device
+    from virtmesh.mmio.quirks import Quirk
     from virtmesh.telemetry.definitions import Definition
     from virtmesh_common.registers import Register
 
@@ -83,7 +84,7 @@ def no_metrics(_source: object) -> Iterable[Metric]:
 
 
 def no_check(**_options: object) -> None:
-    """Check nothing before a machine starts."""
+    """Check nothing beyond what the types of the options check."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,12 @@ class DeviceKind:
     title: str
     """One line for people, with the specification that the device follows."""
     make: Callable[..., Device]
-    check: Callable[..., None] = no_check
-    """Checks the options that `make` would get, before anything of a machine starts. It changes
-    nothing. Errors: as those of `make`."""
     restart_options: Sequence[str] = ()
     """Added to the command line when a service is started again after it died."""
     options: Sequence[click.Option] = ()
+    check: Callable[..., object] = no_check
+    """Checks the options of the command line as `make` does, and without any effect: `up` does so
+    before it starts anything. Errors: those of `make`."""
     path_options: frozenset[str] = frozenset()
     """Options that are paths: in a machine file, relative to it."""
     name_or_path_options: frozenset[str] = frozenset()
@@ -115,6 +116,8 @@ class DeviceKind:
     registers: Sequence[Register] = ()
     """The window of a platform device; the configuration space of a virtio device. Offsets are
     those of the window: a configuration space begins at MMIO_CONFIG."""
+    quirks: Sequence[Quirk] = ()
+    """The quirks that a device of the kind knows; with some, it has the option `quirks`."""
     requests: RequestNames | None = None
     services: Sequence[DeviceServiceFactory] = ()
     """What the device service offers to people, beside the services of every device."""

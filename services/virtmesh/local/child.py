@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections import deque
 from typing import TYPE_CHECKING
 
 from virtmesh_client.local.rundir import ProcessState, start_ticks
@@ -20,6 +19,11 @@ if TYPE_CHECKING:
 STOP_SECONDS = 10.0
 """How long a process may take to stop before it is killed."""
 
+EARLIER_SUFFIX = ".1"
+"""Ends the name of the log of the run before."""
+LAST_BYTES = 64 << 10
+"""Where the last line is looked for."""
+
 
 class Child:
     """A process that is started, and started again."""
@@ -28,6 +32,8 @@ class Child:
         self.command = command
         self.log = run_dir / f"{command.name}.log"
         self.restarts = 0
+        self._log_start = 0
+        """Size of the log when the process was started."""
         self._process: asyncio.subprocess.Process | None = None
         self._start_ticks = 0
 
@@ -55,9 +61,16 @@ class Child:
             restarts=self.restarts,
         )
 
+    def begin_log(self) -> None:
+        """Begin an empty log, and keep that of the run before as NAME.log.1. Errors: OSError."""
+        if self.log.exists():
+            self.log.replace(self.log.with_name(self.log.name + EARLIER_SUFFIX))
+        self.log.touch(mode=0o600)
+
     async def start(self, *, again: bool = False) -> None:
         """Start it. Ctrl-C in a terminal does not reach it: it stops when it is told to."""
-        with self.log.open("ab" if again else "wb") as log:
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 *self.command.argv,
                 *(self.command.restart_options if again else ()),
@@ -95,7 +108,9 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
 
     def last_line(self) -> str:
-        """Return the last line that it wrote."""
-        with self.log.open(errors="replace") as log:
-            lines = deque((line.strip() for line in log if line.strip()), maxlen=1)
-        return lines[0] if lines else "it wrote nothing"
+        """Return the last line that it wrote since it was started."""
+        with self.log.open("rb") as log:
+            end = log.seek(0, os.SEEK_END)
+            log.seek(max(self._log_start, end - LAST_BYTES))
+            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
+        return next((line for line in reversed(lines) if line), "it wrote nothing")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh import machine as machine_file
 from virtmesh.kinds import find_kind
-from virtmesh.local.device_options import check_options
+from virtmesh.local.checks import check_machine
 from virtmesh.local.module_process import module_argv
 from virtmesh_common.channel import UNIX_PATH_LIMIT
 from virtmesh_common.errors import BadMachine
@@ -26,7 +26,7 @@ HOST_MODULES = (
     "structlog",
     "uvloop",
 )
-"""What the extra `host` brings."""
+"""What the distribution `virtmesh` brings, beside its own code."""
 HANDOVER_SUFFIX = ".handover"
 """What `virtmesh-device` adds to its first unix address to make the handover socket's path."""
 
@@ -62,12 +62,13 @@ class Plan:
 def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
     """Plan the machine of a machine file.
 
-    Errors: BadMachine, also for options that a device does not take; those of `DeviceKind.check`.
+    Errors: BadMachine, also for what `check_machine` finds.
     """
     check_host()
     machine = machine_file.load(file).resolve(run_dir)
     taken: set[int] = set()
     devices = tuple(_device(entry, taken) for entry in machine.devices)
+    check_machine(machine)
     metrics = pick_port(machine.kernel.metrics or "", taken)
     options = ["--machine", str(file), "--run-dir", str(run_dir)]
     for address in machine.kernel.listen:
@@ -76,8 +77,6 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
         options += ["--metrics", metrics]
     argv = module_argv("virtmesh.kernel.main", *options)
     kernel = Command("kernel", "kernel", argv, machine.kernel.listen[0], metrics)
-    for entry in machine.devices:
-        check_options(entry)
     return Plan(name or machine.name, run_dir, devices, kernel)
 
 
@@ -86,8 +85,8 @@ def check_host() -> None:
     missing = [name for name in HOST_MODULES if importlib.util.find_spec(name) is None]
     if missing:
         raise BadMachine(
-            f"hosting devices needs more than the client ({', '.join(missing)} is missing): run"
-            " pip install 'virtmesh[host]'"
+            f"this installation of virtmesh is incomplete: {', '.join(missing)} is missing: run"
+            " pip install virtmesh"
         )
 
 

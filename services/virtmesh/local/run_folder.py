@@ -23,7 +23,10 @@ def prepare(folder: Path) -> None:
 
     Errors: BadMachine if another user owns the folder or can replace it, or if it has other files.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # So are the folders above it that are missing. One may be $XDG_RUNTIME_DIR: where others may
+    # enter that, it is not used, and the machine would not be found again.
+    for missing in [one for one in (*reversed(folder.parents), folder) if not one.exists()]:
+        missing.mkdir(mode=0o700, exist_ok=True)
     about = folder.stat()
     if about.st_uid != os.geteuid():
         raise BadMachine(f"{folder} belongs to another user: choose another folder with --run-dir")
@@ -68,7 +71,8 @@ def save(state: MachineState) -> None:
     """Write state.json atomically."""
     folder = Path(state.run_dir)
     scratch = folder / f".{STATE}.{os.getpid()}"
-    scratch.write_text(json.dumps({"version": 1, **asdict(state)}, indent=2) + "\n")
+    text = json.dumps({"version": 1, **asdict(state)}, indent=2) + "\n"
+    scratch.write_text(text, encoding="utf-8")
     scratch.replace(folder / STATE)
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 from collections import deque
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.05
 """How often the kernel is asked whether its devices are ready."""
+REQUEST_ID = "supervisor"
+"""Identifies these calls: the kernel logs a call only once that ends as the one before it did."""
 RESTARTS = 5
 RESTARTS_SECONDS = 60.0
 """A process may be restarted RESTARTS times in RESTARTS_SECONDS."""
@@ -44,7 +47,8 @@ class Event:
     """Something to tell the person at the terminal."""
 
     kind: str
-    """"starting", "waiting", "ready", "died", "restarted", "gave-up", "stopping", "stopped"."""
+    """"starting", "waiting", "ready", "died", "restarted", "gave-up", "stopping", "stopped"; in
+    the log also "begun"."""
     message: str
     name: str = ""
     """The process it is about; empty for the machine."""
@@ -99,6 +103,8 @@ class Supervisor:
 
     async def _work(self) -> None:
         """Start everything, then keep it alive until `stop`."""
+        for child in self._children:
+            child.begin_log()
         self._tell(Event("starting", f"starting {self._plan.name} in {self._plan.run_dir}"))
         for child in self._children:
             await child.start()
@@ -140,7 +146,9 @@ class Supervisor:
     async def _ask_why_not(self) -> str:
         """Return why the machine is not ready; nothing when it is. Errors: BadMachine."""
         # A connection that failed once waits before it tries again; a new one does not.
-        async with await aconnect(self._plan.kernel.address, timeout=self._wait) as machine:
+        async with await aconnect(
+            self._plan.kernel.address, timeout=self._wait, request_id=REQUEST_ID
+        ) as machine:
             try:
                 devices = await machine.devices()
             except ServiceUnavailable as error:
@@ -227,6 +235,9 @@ def report_json(event: Event) -> None:
     if event.kind == "ready":
         # The pipe ends here: standard error is the supervisor's log.
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        # The log goes on over the runs of a machine: this line begins one.
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        report_json(Event("begun", f"supervisor {os.getpid()}, ready at {now}"))
 
 
 def main(argv: list[str]) -> int:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from virtmesh.attach.notifier import DoorbellKind
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.kinds import find_kind, kind_names
+from virtmesh.kinds.feature_option import SEPARATOR
 from virtmesh.machine.board import SLOTS, VIRTIO, platform_of
 from virtmesh.machine.model import DeviceEntry, KernelEntry, Machine, OptionValue
 from virtmesh.machine.table import Table
+from virtmesh.mmio.quirks import find_quirks
 from virtmesh_common.errors import BadMachine
 from virtmesh_common.sizes import check_memory
 
@@ -22,6 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from virtmesh.kinds import DeviceKind
+
+DEVICE_HEADER = re.compile(r"\s*\[\[\s*devices\s*\]\]")
+"""Begins a device."""
+
+
+DEVICE_KEYS = (
+    *("name", "kind", "endpoint", "slot", "address", "handover"),
+    *("metrics", "vhost-user", "quirks", "options"),
+)
+"""Keys of a `[[devices]]` table."""
 
 
 def load(path: Path | str) -> Machine:
@@ -37,11 +49,18 @@ def load(path: Path | str) -> Machine:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadMachine(f"{path}: not TOML: {error}") from error
-    return parse(document, source=str(path), base=path.absolute().parent)
+    lines = [
+        number for number, line in enumerate(text.splitlines(), 1) if DEVICE_HEADER.match(line)
+    ]
+    return parse(document, source=str(path), base=path.absolute().parent, lines=lines)
 
 
-def parse(document: Mapping[str, Any], *, source: str, base: Path) -> Machine:
+def parse(
+    document: Mapping[str, Any], *, source: str, base: Path, lines: Sequence[int] = ()
+) -> Machine:
     """Check a parsed machine file; paths among the options are relative to `base`.
+
+    `lines` are those of the `[[devices]]` in the file; errors name them.
 
     Errors: BadMachine.
     """
@@ -56,8 +75,8 @@ def parse(document: Mapping[str, Any], *, source: str, base: Path) -> Machine:
         kernel=_kernel(table.table("kernel")),
         device_tree=None if tree is None else str(base / tree),
     )
-    devices = _devices(table, base) if tree is None else _bound_devices(table, base)
-    return replace(machine, devices=devices)
+    make_devices = _devices if tree is None else _bound_devices
+    return replace(machine, devices=make_devices(table, base, lines))
 
 
 def _memory(table: Table) -> int:
@@ -84,9 +103,9 @@ def _kernel(table: Table) -> KernelEntry:
     )
 
 
-def _devices(table: Table, base: Path) -> tuple[DeviceEntry, ...]:
+def _devices(table: Table, base: Path, lines: Sequence[int]) -> tuple[DeviceEntry, ...]:
     """Check every `[[devices]]` table, and give places to those that name none."""
-    tables = table.tables("devices")
+    tables = table.tables("devices", lines)
     kinds = [_kind(one) for one in tables]
     for one in tables:
         if "address" in one.keys:
@@ -111,10 +130,10 @@ def _devices(table: Table, base: Path) -> tuple[DeviceEntry, ...]:
     return tuple(devices)
 
 
-def _bound_devices(table: Table, base: Path) -> tuple[DeviceEntry, ...]:
+def _bound_devices(table: Table, base: Path, lines: Sequence[int]) -> tuple[DeviceEntry, ...]:
     """Check every `[[devices]]` table of a machine that has a device tree of its own."""
     devices = []
-    for one in table.tables("devices"):
+    for one in table.tables("devices", lines):
         _kind(one)
         address = one.value("address", (int,), None)
         if address is None or not 0 <= address < 1 << 64:
@@ -151,10 +170,7 @@ def _slot(table: Table) -> int | None:
 
 def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
     """Check one `[[devices]]` table."""
-    table.only(
-        *("name", "kind", "endpoint", "slot", "address", "handover", "metrics", "vhost-user"),
-        "options",
-    )
+    table.only(*DEVICE_KEYS)
     name = table.name("name")
     kind = table.name("kind")
     endpoint = table.address("endpoint", default=f"unix:{name}.sock")
@@ -174,13 +190,27 @@ def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
         handover=handover,
         metrics=table.address("metrics", default=None),
         vhost_user=f"{name}.vhost-user" if for_guests else None,
-        options=_options(table.table("options"), base, find_kind(kind)),
+        options=_options(table.table("options"), base, find_kind(kind)) | _quirks(table),
     )
     try:
         entry.properties()
     except ValueError as error:
         raise table.bad("options", f"are wrong: {error}") from error
     return entry
+
+
+def _quirks(table: Table) -> dict[str, OptionValue]:
+    """Check the quirks of a device; return them as its option `quirks`."""
+    names = table.value("quirks", (list,), [])
+    if not names:
+        return {}
+    if not all(isinstance(name, str) for name in names):
+        raise table.bad("quirks", 'must be a list of names, such as ["tolerate_no_version_1"]')
+    try:
+        find_quirks(names, find_kind(table.name("kind")).quirks)
+    except ValueError as error:
+        raise table.bad("quirks", f"are wrong: {error}") from error
+    return {"quirks": SEPARATOR.join(names)}
 
 
 def _options(table: Table, base: Path, kind: DeviceKind) -> dict[str, OptionValue]:

@@ -13,7 +13,7 @@ from virtmesh_common.names import NAME_PATTERN
 from virtmesh_common.sizes import parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -107,9 +107,15 @@ class Table:
         """Return a table inside this one; an empty one when it is absent."""
         return Table(self.value(key, (dict,), {}), self._source, f"{self._place}{key}.")
 
-    def tables(self, key: str) -> list[Table]:
-        """Return a list of tables inside this one."""
+    def tables(self, key: str, lines: Sequence[int] = ()) -> list[Table]:
+        """Return a list of tables inside this one; `lines` are where they begin in the file."""
         found = self.value(key, (list,), [])
         if not all(isinstance(one, dict) for one in found):
             raise self.bad(key, "must be tables: write [[devices]]")
-        return [Table(one, self._source, f"{key}[{index}].") for index, one in enumerate(found)]
+        known = len(lines) == len(found)
+        return [
+            Table(
+                one, f"{self._source}:{lines[index]}" if known else self._source, f"{key}[{index}]."
+            )
+            for index, one in enumerate(found)
+        ]

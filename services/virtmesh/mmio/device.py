@@ -34,6 +34,8 @@ class Description:
     virtio_device_id: int = 0
     reg_shift: int = 0
     """Registers are `1 << reg_shift` bytes apart, of a device where that can be chosen."""
+    properties: Mapping[str, int] = field(default_factory=dict)
+    """What a driver has to know beside the registers, by the names of device tree properties."""
     queue_size_max: Sequence[int] = ()
     registers: Sequence[Register] = ()
     """The window as this device has it; of a virtio device its configuration space."""

@@ -129,6 +129,11 @@ def known_methods() -> dict[str, tuple[str, str, str]]:
     }
 
 
+def is_unary(method: str) -> bool:
+    """Say whether a method of the contracts has one response to one request; unknown ones: no."""
+    return known_methods().get(method, ("",))[0] == UNARY
+
+
 def _type_of(*, client: bool, server: bool) -> str:
     """Name the kind of a method, as gRPC's interceptors do."""
     if client and server:

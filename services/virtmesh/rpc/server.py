@@ -18,13 +18,15 @@ from virtmesh_common.channel import KEEPALIVE_SECONDS, check_address, server_opt
 import grpc.aio  # isort: skip
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from virtmesh.rpc.interceptor import CallInterceptor
+from virtmesh.rpc.reflection import Reflection, nothing
 from virtmesh_common.errors import AddressTaken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from virtmesh.rpc.reflection import Forwarded
 
 log = structlog.get_logger(__name__)
 
@@ -62,14 +64,16 @@ class Server:
         self.addresses: list[str] = []
         """Where the server listens, once it is started; ports are the actual ones."""
 
-    async def start(self, names: Iterable[str]) -> None:
+    async def start(self, names: Iterable[str], forwarded: Forwarded = nothing) -> None:
         """Listen and serve. `names` are the full names of the services that were added.
+
+        `forwarded` returns the names of services that others serve behind this one, for reflection.
 
         Errors: AddressTaken.
         """
         self._names = [*names, health.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
-        reflection.enable_server_reflection([*self._names, reflection.SERVICE_NAME], self.grpc)
+        Reflection(self._names, forwarded).add_to(self.grpc)
         for address in self._wanted:
             self.addresses.append(self._listen(address))
         await self.grpc.start()

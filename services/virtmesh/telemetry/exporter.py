@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from virtmesh.telemetry.pages import pages
 from virtmesh_common.errors import AddressTaken
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class MetricsServer:
             self._server, self._thread = start_http_server(
                 int(port), addr=host.strip("[]"), registry=registry
             )
+            self._server.set_app(pages(make_wsgi_app(registry)))
         except OSError as error:
             raise AddressTaken(
                 f"{address}: can't serve metrics there: {error.strerror}: choose another address"

@@ -171,6 +171,6 @@ def _varint(number: int) -> bytes:
 def boot_id() -> str:
     """Return the identifier of this boot of the host; empty if the system has none."""
     try:
-        return BOOT_ID.read_text().strip()
+        return BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
         return ""

@@ -95,6 +95,11 @@ class UartDevice:
             compatible=COMPATIBLE,
             mmio_size_bytes=self.options.layout.size,
             reg_shift=self.options.layout.reg_shift,
+            properties={
+                "reg-shift": self.options.layout.reg_shift,
+                "reg-io-width": self.options.layout.reg_io_width,
+                "clock-frequency": self.options.clock,
+            },
             registers=self._window.table,
         )
 

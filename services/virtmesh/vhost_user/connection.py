@@ -30,6 +30,7 @@ from virtmesh.vhost_user.memory_slots import MemorySlots
 from virtmesh.vhost_user.messages import ProtocolFeature, Request
 from virtmesh.vhost_user.notifications import FrontEndNotifier
 from virtmesh.vhost_user.vrings import Vrings
+from virtmesh.virtio.quirks import missing_feature
 from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.errors import BadDoorbell, DriverViolation, FrontEndViolation, RegisterError
 from virtmesh_common.virtio.features import Feature, feature_names
@@ -38,6 +39,7 @@ from virtmesh_common.virtio.status import WRITABLE, Status, status_names
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from virtmesh.mmio.quirks import Quirks
     from virtmesh.vhost_user.framing import Message, MessageSocket
     from virtmesh.vhost_user.messages import Payload
     from virtmesh.virtio.device import VirtioDevice
@@ -65,8 +67,11 @@ FAILED = vu.U64(1)
 class FrontEnd:
     """A front end that holds a device until `close`. `in_band` offers in-band notifications."""
 
-    def __init__(self, model: VirtioDevice, connection: MessageSocket, *, in_band: bool) -> None:
+    def __init__(
+        self, model: VirtioDevice, connection: MessageSocket, quirks: Quirks, *, in_band: bool
+    ) -> None:
         self._model = model
+        self._quirks = quirks
         self._socket = connection
         self._offered = int(model.device_features) & ~int(WITHHELD)
         self._protocol_offered = OFFERED | (
@@ -155,11 +160,7 @@ class FrontEnd:
         self._model.reset()
         self._model.interrupt.reset()
         self._features = None
-        self._missing = (
-            Feature.VIRTIO_F_VERSION_1.name
-            if not features & Feature.VIRTIO_F_VERSION_1
-            else self._model.missing_feature(features)
-        )
+        self._missing = missing_feature(self._model, features, self._quirks)
         if not self._missing:
             self._model.negotiate(features)
             self._features = self._rings.features = features

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from virtmesh.attach.sessions import Sessions
     from virtmesh.mmio.device import DeviceState
+    from virtmesh.mmio.quirks import Quirks
     from virtmesh.vhost_user.framing import Message
     from virtmesh.virtio.device import VirtioDevice
 
@@ -42,6 +43,8 @@ ACCEPT_PAUSE_SECONDS = 1.0
 @runtime_checkable
 class ReportsState(Protocol):
     """A device whose model another transport can drive while it holds the device."""
+
+    quirks: Quirks
 
     @property
     def model(self) -> VirtioDevice:
@@ -131,7 +134,9 @@ class VhostUserServer:
         front_end: FrontEnd | None = None
         self._driving = asyncio.current_task()
         try:
-            front_end = FrontEnd(self._device.model, connection, in_band=self._in_band)
+            front_end = FrontEnd(
+                self._device.model, connection, self._device.quirks, in_band=self._in_band
+            )
             self._device.set_state_source(lambda: front_end.state)
             # A task of its own, which ends when the session does.
             talk = asyncio.create_task(converse(front_end, connection, first))

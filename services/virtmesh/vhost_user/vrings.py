@@ -48,6 +48,8 @@ DESCRIPTOR_SIZE = 16
 """Bytes of a packed descriptor, of which the last has the flag USED (2.8.13)."""
 USED = 1 << 7
 """VIRTQ_DESC_F_USED in that byte (2.8.1)."""
+STOP_SECONDS = 0.05
+"""How long a stop waits for all requests, before it leaves them in the log."""
 POLL_SECONDS = 0.001
 """Period in which a ring without a kick descriptor is polled."""
 
@@ -68,6 +70,9 @@ class Vring:
     started: bool = False
     enabled: bool = False
     served: bool = False
+    left_at: int | None = None
+    """The base at which it was stopped with requests left in the log: those that a stop does not
+    wait for. It goes on with them there, and only there: at another base it is another ring."""
     was_served: bool = False
     """It was served after it was started: `base` says where it continues, and not the log."""
 
@@ -135,8 +140,10 @@ class Vrings:
         ring = self[index]
         if ring.running:
             raise FrontEndViolation(f"ring {index} is started: its base can't change")
+        if ring.left_at is not None and base != ring.left_at:
+            ring.was_served = True  # What is left is of a ring that is no more.
         self._forget_log(ring)
-        ring.base = base
+        ring.base, ring.left_at = base, None
 
     def set_error(self, index: int, descriptor: int | None) -> None:
         """Set the eventfd that is signalled when a ring breaks. This object owns it from now on."""
@@ -172,8 +179,15 @@ class Vrings:
         self._serve(ring)
 
     async def stop(self, index: int) -> int:
-        """Stop a ring. Return the vring base from which it can continue."""
+        """Stop a ring. Return the vring base from which it can continue.
+
+        A flush under way, and what was not begun, is left in the in-flight log, and is done when
+        the ring continues. Without a log it is waited for: a base can't say what is left.
+        """
         ring = self[index]
+        if await self._leave_in_log(ring):
+            await self._pause(ring)
+            ring.left_at, ring.was_served = ring.base, False
         await self._pause(ring)
         self._forget_log(ring)
         close_quietly(ring.kick)
@@ -318,6 +332,16 @@ class Vrings:
         state = self._model.queue_state(ring.index)
         ring.base = None if state is None else state.vring_base
         ring.served = False
+
+    async def _leave_in_log(self, ring: Vring) -> bool:
+        """Drop what a ring's stop would wait for long, if the log keeps it. True if it does."""
+        if not ring.served or self._log(ring) is None:
+            return False
+        self._model.request_stop(ring.index)
+        if await asyncio.to_thread(self._model.join, ring.index, STOP_SECONDS):
+            return False
+        self._model.abandon(ring.index)
+        return True
 
     async def _until_stopped(self, ring: Vring) -> None:
         """Wait until the model has stopped a ring. The log names the request that it waits for."""

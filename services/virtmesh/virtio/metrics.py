@@ -32,6 +32,14 @@ FEATURES_REFUSED = counter(
 )
 
 
+QUIRKS = counter(
+    "virtmesh_virtio_quirk_uses",
+    "Times that a driver needed a quirk of the device.",
+    "uses",
+    "quirk",
+)
+
+
 def virtio_metrics(device: VirtioMmio) -> Iterable[Metric]:
     """Return the metrics of the transport, read now."""
     state, family = device.state, device.model.family
@@ -41,3 +49,4 @@ def virtio_metrics(device: VirtioMmio) -> Iterable[Metric]:
         ((name,), name in agreed) for name in feature_names(state.device_features, family)
     )
     yield FEATURES_REFUSED.one(device.features_refused)
+    yield QUIRKS.of(((name,), count) for name, count in sorted(device.quirks.uses.items()))

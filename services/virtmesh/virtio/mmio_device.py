@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING
 import structlog
 
 from virtmesh.mmio.device import RESET_SECONDS, Description, DeviceCounters, DeviceState
+from virtmesh.mmio.quirks import Quirk, Quirks
 from virtmesh.mmio.register_file import RegisterFile
 from virtmesh.mmio.reserved_bits import ReservedBits
-from virtmesh.virtio.device import VIRTIO_VENDOR_ID, SharedMemory
+from virtmesh.virtio.device import SharedMemory
 from virtmesh.virtio.mmio_queues import Active, MmioQueues
+from virtmesh.virtio.quirks import SINGLE_STATUS_BITS, is_wide, missing_feature, vendor_id
 from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.errors import BadDoorbell, DriverViolation
 from virtmesh_common.virtio import mmio
-from virtmesh_common.virtio.features import FEATURE_WORDS, Feature, feature_names
+from virtmesh_common.virtio.features import FEATURE_WORDS, feature_names
 from virtmesh_common.virtio.status import Status, check_transition, spell, status_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from virtmesh_native import Interrupt
 
@@ -43,8 +45,9 @@ _NO_REGION = SharedMemory(base=mmio.SHM_NONE, length=mmio.SHM_NONE)
 class VirtioMmio:
     """A virtio device behind its register window. Implements virtmesh.mmio.device.Device."""
 
-    def __init__(self, model: VirtioDevice) -> None:
+    def __init__(self, model: VirtioDevice, quirks: Collection[Quirk] = ()) -> None:
         self._model = model
+        self.quirks = Quirks(quirks, model.interrupt)
         self._queues = MmioQueues(model)
         self._attachment: Attachment | None = None
         self._state_elsewhere: Callable[[], DeviceState] | None = None
@@ -76,7 +79,7 @@ class VirtioMmio:
         model = self._model
         return {
             mmio.DEVICE_ID: lambda: model.device_id,
-            mmio.VENDOR_ID: lambda: VIRTIO_VENDOR_ID,
+            mmio.VENDOR_ID: lambda: vendor_id(self.quirks),
             mmio.DEVICE_FEATURES: lambda: self._offered_now() >> 32 * self._device_features_sel,
             mmio.INTERRUPT_STATUS: lambda: model.interrupt.status,
             mmio.STATUS: self._read_status,
@@ -161,6 +164,11 @@ class VirtioMmio:
 
     def read(self, offset: int, width: int) -> int:
         """Read a register."""
+        if is_wide(offset, width, self.quirks):
+            low, high = (
+                self._registers.read(at, width // 2) for at in (offset, offset + width // 2)
+            )
+            return high << 4 * width | low
         return self._registers.read(offset, width)
 
     def write(self, offset: int, width: int, value: int) -> None:
@@ -258,7 +266,17 @@ class VirtioMmio:
             self.begin_reset()
             return
         self._refuse_while_resetting("Status")
-        target = check_transition(Status(self._read_status()), value)
+        current = Status(self._read_status())
+        if (
+            value
+            and current & ~value
+            and self.quirks.allow(
+                SINGLE_STATUS_BITS,
+                f"{spell(value)} was written to Status, which was {spell(current)}",
+            )
+        ):
+            value |= current
+        target = check_transition(current, value)
         gained = target & ~self._status
         if self._status == 0:
             self._offered = self._features_to_offer()
@@ -282,11 +300,7 @@ class VirtioMmio:
     def _negotiate(self) -> bool:
         """Return True if the accepted features are valid; else FEATURES_OK reads as 0 (2.2.2)."""
         unknown = self._accepted & ~self._offered
-        missing = (
-            Feature.VIRTIO_F_VERSION_1.name
-            if not self._accepted & Feature.VIRTIO_F_VERSION_1
-            else self._model.missing_feature(self._accepted)
-        )
+        missing = missing_feature(self._model, self._accepted, self.quirks)
         if unknown or missing:
             self.features_refused += 1
             log.warning(

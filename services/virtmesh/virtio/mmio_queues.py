@@ -244,11 +244,12 @@ class MmioQueues:
     def _write_size(self, value: int) -> None:
         """Set the size of a queue: at most QueueSizeMax (4.2.2.2); a power of two if it is split.
 
-        A packed queue may have any size (2.8.10.1).
+        A packed queue may have any size (2.8.10.1). 0 is the size after a reset: drivers write it
+        when they give a queue up.
         """
         queue, active = self._change_idle("QueueSize")
-        if not 0 < value <= queue.size_max:
-            raise DriverViolation(f"QueueSize: {value} is not from 1 to {queue.size_max} (4.2.2.2)")
+        if value > queue.size_max:
+            raise DriverViolation(f"QueueSize: {value} is more than {queue.size_max} (4.2.2.2)")
         if value & (value - 1) and Feature.VIRTIO_F_RING_PACKED not in active:
             raise DriverViolation(
                 f"QueueSize: {value} is no power of two, as split queues need (2.7)"

@@ -129,6 +129,25 @@ async def test_an_image_that_was_cut_off_shows_in_the_metrics(
     assert samples["virtmesh_blk_truncated_total"] == 1
 
 
+async def test_failures_are_listed_with_their_causes(served: Served, image: Path) -> None:
+    """What the status byte can't say; by the address of that byte a driver finds its own."""
+    async with served.attached() as driver:
+        await driver.bring_up(PLAIN)
+        os.truncate(image, MIB // 2)
+        await driver.request(BlkRequest.write(MIB // 512 - 1, bytes(512)))
+        await driver.request(BlkRequest.read(MIB, 512))
+        await driver.request(BlkRequest.read(0, 512))
+    answer = await admin(served).ListFailures(block_pb2.ListFailuresRequest())
+    told = [(one.number, one.type, one.sector, one.cause) for one in answer.failures]
+    assert told == [(1, "OUT", MIB // 512 - 1, "TRUNCATED"), (2, "IN", 0, "REFUSED")]
+    assert "someone cut it off" in answer.failures[0].text
+    address = answer.failures[1].status_address
+    only = await admin(served).ListFailures(block_pb2.ListFailuresRequest(status_address=address))
+    assert only.failures[-1].number == 2
+    nothing = await admin(served).ListFailures(block_pb2.ListFailuresRequest(status_address=0))
+    assert not nothing.failures
+
+
 async def test_read_only_from_the_next_request_on(served: Served) -> None:
     """Writes fail at once; VIRTIO_BLK_F_RO is offered to the next initialisation (5.2.6.2)."""
     async with served.attached() as driver:

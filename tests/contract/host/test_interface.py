@@ -101,6 +101,36 @@ async def test_a_serial_port_has_its_registers_where_they_are(serve: Serve) -> N
     assert set(interface.registers) == set(expected)
 
 
+async def test_a_serial_port_says_what_its_device_tree_node_says(serve: Serve) -> None:
+    """A driver finds its registers and its baud rate by either."""
+    platform = find_kind("uart").platform
+    options = UartOptions(layout=Layout(2, 4), clock=24_000_000)
+    async with serve(UartDevice("serial", options)) as served:
+        about = await served.control.Describe(pb.DescribeRequest())
+
+    assert dict(about.properties) == {
+        "reg-shift": 2,
+        "reg-io-width": 4,
+        "clock-frequency": 24_000_000,
+    }
+    assert platform is not None
+    assert set(about.properties) == set(platform.properties)
+    assert about.mmio_size_bytes == 8 << 2
+    assert not about.features
+
+
+async def test_a_disk_names_the_features_that_it_offers(served: Served, device: VirtioMmio) -> None:
+    """By number and name, those of the transport too: what DeviceFeatures has, bit for bit."""
+    about = await served.control.Describe(pb.DescribeRequest())
+
+    assert sum(1 << one.bit for one in about.features) == device.state.device_features
+    assert {(32, "VIRTIO_F_VERSION_1"), (9, "VIRTIO_BLK_F_FLUSH")} <= {
+        (one.bit, one.name) for one in about.features
+    }
+    assert not about.properties
+    assert list(about.queue_size_max) == [16, 16]
+
+
 async def test_reserved_bits_are_in_the_trace_and_change_nothing(serve: Serve) -> None:
     """The driver sees what it saw before; the flight recorder tells whoever looks."""
     registers = Registers()

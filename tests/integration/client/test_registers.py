@@ -28,7 +28,9 @@ def test_the_window_of_a_disk_is_shown(machine: Cli) -> None:
     assert result.returncode == 0
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[0][0] == "vda"
-    assert lines[1] == ["OFFSET", "BITS", "ACCESS", "CLAUSE", "NAME", "MEANING"]
+    assert ["queues", "256"] in lines
+    assert "VIRTIO_BLK_F_FLUSH" in next(line for line in lines if line[0] == "offers")
+    assert ["OFFSET", "BITS", "ACCESS", "CLAUSE", "NAME", "MEANING"] in lines
     assert ["0x070", "32", "RW", "4.2.2", "Status"] in [line[:5] for line in lines]
     assert ["[2]", "DRIVER_OK"] in [line[:2] for line in lines]
     assert ["[31:8]", "reserved"] in [line[:2] for line in lines]
@@ -45,6 +47,11 @@ def test_all_devices_are_shown_without_a_name(machine: Cli) -> None:
         "serial": "uart",
     }
     (port,) = (one for one in told if one["device"] == "serial")
+    assert port["properties"] == {
+        "clock-frequency": 3_686_400,
+        "reg-shift": 0,
+        "reg-io-width": 1,
+    }
     (mcr,) = (one for one in port["registers"] if one["name"] == "MCR")
     assert [one["name"] for one in mcr["fields"]] == [
         "DTR",

@@ -111,7 +111,7 @@ def test_an_image_in_use_is_refused(cli: Cli, machine: virtmesh_client.Machine) 
     other = Cli(cli.folder, {"VIRTMESH_RUN_DIR": str(cli.folder / "two")})
     result = other("up", "-d", "--disk", "disk.img")
     assert result.returncode == 1
-    assert "locked" in result.stderr.splitlines()[-1]
+    assert "in use by" in result.stderr.splitlines()[-1]
 
 
 def test_ctrl_c_stops_a_machine_in_the_foreground(cli: Cli) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from virtmesh.blk.image import create_image
 from virtmesh.blk.kind import KIND
 from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.host.host import Addresses, Host
+from virtmesh.mmio.quirks import Quirk
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.blk.spec import SECTOR
@@ -125,13 +126,18 @@ def list_descriptors() -> Counter[str]:
 
 @asynccontextmanager
 async def serve(
-    folder: Path, *, path: Path | None = None, in_band: bool = False
+    folder: Path,
+    *,
+    path: Path | None = None,
+    in_band: bool = False,
+    quirks: Collection[Quirk] = (),
+    make: Callable[[BlkOptions], BlkModel] = lambda options: BlkModel("vda", options),
 ) -> AsyncIterator[Backend]:
-    """Serve a disk in a folder."""
+    """Serve a disk in a folder. `make` makes its model."""
     image, path = folder / "disk.img", path or folder / "vhost.sock"
     create_image(image, MIB)
-    model = BlkModel("vda", BlkOptions(image, queues=QUEUES))
-    device = VirtioMmio(model)
+    model = make(BlkOptions(image, queues=QUEUES))
+    device = VirtioMmio(model, quirks)
     addresses = Addresses(
         [f"unix:{folder / 'device.sock'}"],
         folder / "handover.sock",

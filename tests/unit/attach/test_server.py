@@ -25,7 +25,13 @@ from tests.support.handover import (
     memfd,
     open_descriptors,
 )
-from virtmesh.attach.server import DESCRIPTOR_LIMIT, PACKET_LIMIT_BYTES, HandoverServer
+from virtmesh.attach.server import (
+    DESCRIPTOR_LIMIT,
+    PACKET_LIMIT_BYTES,
+    PENDING_LIMIT,
+    REFUSED_LIMIT,
+    HandoverServer,
+)
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 from virtmesh_common.errors import MemoryMissing
 
@@ -210,11 +216,12 @@ async def test_a_second_packet_ends_the_connection(server: HandoverServer) -> No
 
 async def test_pending_connections_are_bounded(server: HandoverServer) -> None:
     """The ninth is refused; it can come when another has left."""
-    drivers = [Driver(server.path) for _ in range(8)]
+    drivers = [Driver(server.path) for _ in range(PENDING_LIMIT)]
     answers = [await driver.hand_over(good) for driver in drivers]
     with connected(server) as ninth:
-        refusal = pb.HandoverResponse.FromString(await ninth.receive())
+        refusal = await ninth.hand_over(good)
         assert refusal.error_reason == "MEMORY_REFUSED"
+        assert await ninth.receive() == b""
     left = server.find(answers[0].ticket)
     drivers[0].socket.close()
     await left.gone
@@ -222,6 +229,36 @@ async def test_pending_connections_are_bounded(server: HandoverServer) -> None:
         assert (await ninth.hand_over(good)).ticket
     for driver in drivers:
         driver.socket.close()
+
+
+async def test_a_flood_is_refused_too(server: HandoverServer) -> None:
+    """Each reads why, though some of their requests are never looked at."""
+    drivers = [Driver(server.path) for _ in range(PENDING_LIMIT)]
+    for driver in drivers:
+        await driver.hand_over(good)
+    flood = [Driver(server.path) for _ in range(2 * REFUSED_LIMIT)]
+    for driver in flood:
+        socket.send_fds(driver.socket, [b"request"], [])
+    for driver in flood:
+        refusal = pb.HandoverResponse.FromString(await driver.receive())
+        assert refusal.error_reason == "MEMORY_REFUSED"
+    for driver in drivers + flood:
+        driver.socket.close()
+
+
+async def test_a_request_of_nothing_is_refused(server: HandoverServer) -> None:
+    """It has no bytes, but it is no end."""
+    with connected(server) as driver:
+        assert (await driver.send(b"", [])).error_reason == "MEMORY_MISSING"
+
+
+async def test_who_sent_too_much_reads_its_refusal(server: HandoverServer) -> None:
+    """What is unread when the device hangs up does not take the answer with it."""
+    with connected(server) as driver:
+        driver.socket.send(b"more")
+        driver.socket.send(b"and more")
+        assert pb.HandoverResponse.FromString(await driver.receive()).error_reason == "BAD_STREAM"
+        assert await driver.receive() == b""
 
 
 async def test_who_does_not_attach_in_time_is_disconnected(tmp_path: Path) -> None:

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from virtmesh.blk.image_format import CONTAINERS, FOOTER, find_container
+from virtmesh.blk.image_format import container_of
 from virtmesh.blk.options import make
+from virtmesh_common.blk.containers import CONTAINERS, FOOTER
 from virtmesh_common.blk.errors import BadSize, ImageNotFound, NotRaw
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from virtmesh.blk.image_format import Container
     from virtmesh.virtio.mmio_device import VirtioMmio
+    from virtmesh_common.blk.containers import Container
 
 MIB = 1 << 20
 MADE_BY_QEMU = {
@@ -94,11 +95,11 @@ def test_every_signature_is_found_where_it_belongs(tmp_path: Path, one: Containe
     start = one.offset % len(content)
     content[start : start + len(one.signature)] = one.signature
     image.write_bytes(content)
-    found = find_container(image)
+    found = container_of(image)
     assert found is not None
     assert found.name == one.name
     image.write_bytes(bytes(FOOTER) + bytes(content) + bytes(FOOTER))
-    assert find_container(image) is None
+    assert container_of(image) is None
 
 
 @pytest.mark.skipif(not shutil.which("qemu-img"), reason="needs qemu-img")

@@ -14,6 +14,7 @@ from virtmesh.mmio.device import Device
 from virtmesh.mmio.register_file import RegisterFile
 from virtmesh_common.errors import (
     BadWidth,
+    NotAttached,
     NotReadable,
     NotWritable,
     RegisterError,
@@ -64,6 +65,20 @@ class Fifo:
     def _pop(self) -> int:
         """Take the first number out."""
         return self.numbers.pop(0) if self.numbers else 0
+
+
+class SlowReset(Fifo):
+    """One whose RESET takes until somebody waits for it."""
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        """Write a register."""
+        super().write(offset, width, value)
+        self.settling = offset == RESET.offset
+
+    async def reset_done(self) -> bool:
+        """Complete the reset."""
+        self.settling = False
+        return True
 
 
 class BurstFifo(Fifo):
@@ -233,3 +248,30 @@ def test_runs_make_no_difference(pieces: Sequence[tuple[tuple[int, int, int], in
     assert (done.values, done.writes) == (expected.values, expected.writes)
     assert type(done.error) is type(expected.error)
     assert burst.numbers == plain.numbers
+
+
+RESETS = (
+    (FIFO.offset, RESET.offset, FIFO.offset, LEVEL.offset),
+    (0x81, 0x81, 0x81, 1),
+    (7, 0, 8, 0),
+)
+
+
+async def test_a_write_that_begins_a_reset_is_waited_for() -> None:
+    """The rest of the batch finds the device reset, and the answer is one."""
+    executor = BatchExecutor(cast("Device", SlowReset()))
+    waits: list[None] = []
+    done = await executor.execute_waiting(*RESETS, check=lambda: waits.append(None))
+    assert (done.values, done.writes, done.waiting, len(waits)) == ([0, 0, 0, 1], 3, False, 1)
+
+
+async def test_who_may_not_go_on_after_a_reset_does_not() -> None:
+    """Another driver may have attached meanwhile: nothing more is done to its device."""
+    device = SlowReset()
+
+    def check() -> None:
+        raise NotAttached("another driver has it")
+
+    with pytest.raises(NotAttached):
+        await BatchExecutor(cast("Device", device)).execute_waiting(*RESETS, check=check)
+    assert device.numbers == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -226,7 +227,7 @@ def test_a_personality_that_is_not_there(which: str) -> None:
 )
 def test_bad_options_are_refused(change: dict[str, object], option: str) -> None:
     """Each error names its option."""
-    values = {
+    values: dict[str, Any] = {
         "personality": "mouse",
         "serial": "",
         "name_text": "",

@@ -250,6 +250,20 @@ def test_two_devices_of_one_slot_are_refused(tmp_path: Path) -> None:
         load(write(tmp_path, text))
 
 
+def test_quirks_are_options_of_their_device(tmp_path: Path) -> None:
+    """They are checked against what the kind of device knows."""
+    device = '[[devices]]\nname = "vda"\nkind = "{}"\nquirks = {}\noptions.image = "d.img"\n'
+    machine = load(write(tmp_path, device.format("blk", '["qemu_vendor_id"]')))
+    assert machine.devices[0].options["quirks"] == "qemu_vendor_id"
+    for kind, quirks, reason in (
+        ("blk", '["no"]', "'no' is no quirk of the device: it knows tolerate_no_version_1"),
+        ("uart", '["qemu_vendor_id"]', "it knows none"),
+        ("blk", "[1]", "must be a list of names"),
+    ):
+        with pytest.raises(BadMachine, match=reason):
+            load(write(tmp_path, device.format(kind, quirks)))
+
+
 def test_missing_file_is_named(tmp_path: Path) -> None:
     """There is no machine file."""
     with pytest.raises(BadMachine, match="no such machine file"):

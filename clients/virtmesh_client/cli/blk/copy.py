@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -16,6 +17,8 @@ from virtmesh_client.cli.show import hexdump, show_json
 from virtmesh_client.cli.sources import STANDARD, open_source, progress_bar
 from virtmesh_client.sizes import spell_size
 from virtmesh_client.streams import remaining
+from virtmesh_common.blk.containers import FOOTER, HEAD, find_container
+from virtmesh_common.blk.errors import NotRaw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +63,12 @@ def report(
 @click.option("--offset", type=SIZE, default=0, help="First byte on the disk.")
 @click.option("--verify", is_flag=True, help="Read the data back and compare it.")
 @click.option("--no-flush", is_flag=True, help="Do not flush at the end.")
+@click.option(
+    "--format",
+    "as_format",
+    type=click.Choice(["raw"]),
+    help="Copy FILE as it is, even if it is a container such as qcow2.",
+)
 @common
 @click.pass_obj
 def import_(
@@ -69,15 +78,45 @@ def import_(
     offset: int,
     verify: bool,
     no_flush: bool,
+    as_format: str | None,
 ) -> None:
     """Copy FILE to a disk. If FILE is -, copy standard input."""
+    with open_source(file) as source:
+        if as_format is None and file != STANDARD:
+            refuse_container(Path(file), source)
+        _import(settings, device, source, offset, verify=verify, flush=not no_flush)
+
+
+def refuse_container(path: Path, source: BinaryIO) -> None:
+    """Refuse a file that is a container: its bytes are not those of the disk that is in it.
+
+    Pipes and devices are passed over. Errors: NotRaw, with the command that makes a raw file of it.
+    """
+    if not path.is_file():
+        return
+    head = source.read(HEAD)
+    size = source.seek(0, os.SEEK_END)
+    source.seek(max(size - FOOTER, 0))
+    found = find_container(head, source.read(FOOTER))
+    source.seek(0)
+    if found is not None:
+        raise NotRaw(
+            f"{path}: a {found.name} image, and its bytes are not those of the disk in it: make a"
+            f" raw one with `{found.spell_command(path)}` and import that, or say --format raw",
+            format=found.name,
+        )
+
+
+def _import(
+    settings: Settings, device: str, source: BinaryIO, offset: int, *, verify: bool, flush: bool
+) -> None:
+    """Copy an open file to a disk."""
     with (
-        open_source(file) as source,
         settings.connect() as machine,
         progress_bar(settings, f"import {device}", remaining(source)) as progress,
     ):
         copy = machine.disk(device).import_from(
-            source, offset=offset, flush=not no_flush, verify=verify, progress=progress
+            source, offset=offset, flush=flush, verify=verify, progress=progress
         )
     report(settings, "imported", device, copy)
 

@@ -114,7 +114,12 @@ def uml(settings: Settings, /, **asked: Any) -> None:
     Ctrl-C stops the guest while it boots; after that press Ctrl-] three times.
     """
     how = StartOptions(**asked)
-    start(settings, GuestKind("uml", uml_command, find_uml_kernel()), GuestConfig(), how)
+    start(
+        settings,
+        GuestKind("uml", uml_command, find_uml_kernel(), has_inputs=False),
+        GuestConfig(),
+        how,
+    )
 
 
 @guest.command()
@@ -151,7 +156,7 @@ def qemu(settings: Settings, /, folder: Path | None, **asked: Any) -> None:
     """
     hardware = {name: asked.pop(name) for name in ("cpus", "queues", "packed", "kvm", "qemu")}
     how = StartOptions(**asked)
-    kind = GuestKind("qemu", qemu_command, find_qemu_kernel(folder))
+    kind = GuestKind("qemu", qemu_command, find_qemu_kernel(folder), has_inputs=True)
     start(settings, kind, GuestConfig(**hardware), how)
 
 

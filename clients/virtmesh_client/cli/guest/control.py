@@ -9,7 +9,7 @@ import click
 
 from virtmesh_client.cli.settings import Settings, common, complete_device
 from virtmesh_client.cli.show import show_json, show_table
-from virtmesh_client.guest.control import STOP_SECONDS, GuestInfo
+from virtmesh_client.guests.control import STOP_SECONDS, GuestInfo
 
 serial_option = click.option(
     "--serial",

@@ -117,6 +117,8 @@ class GuestKind:
     name: str
     command: Callable[[GuestConfig, BootConfig], list[str]]
     kernel: GuestKernel
+    has_inputs: bool
+    """Whether its kernel has a driver for input devices."""
 
 
 def start(settings: Settings, kind: GuestKind, config: GuestConfig, how: StartOptions) -> None:
@@ -127,6 +129,7 @@ def start(settings: Settings, kind: GuestKind, config: GuestConfig, how: StartOp
     how.check()
     given = bool(how.disks or how.inputs)
     disks, inputs = (how.disks, how.inputs) if given else find_devices(settings)
+    inputs = inputs if kind.has_inputs else ()
     config = replace(config, disks=absolute(disks), inputs=absolute(inputs), memory=how.memory)
     boot = BootConfig(kind.kernel, Path(), how.parameters(len(disks)))
     programs = [find_program(name) for name in how.programs]
@@ -197,7 +200,7 @@ class OnPort:
                 run_at_terminal(self.command(on_port), how.timeout)
                 return False
             if not how.detach:
-                foreground.run_on_port(self._plan(machine), machine)
+                foreground.run_on_port(self._plan(machine), machine.channel)
                 return False
             log = log_file(machine, self.folder)
             background.start(self._plan(machine), machine.address, log)

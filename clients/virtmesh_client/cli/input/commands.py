@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -29,13 +28,15 @@ from virtmesh_client.cli.input.common import (
 )
 from virtmesh_client.cli.input.record import convert, play, record
 from virtmesh_client.cli.input.show import info, leds, release, stats, watch
+from virtmesh_client.cli.input.text import read_text
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_common.input.names import button_code, parse_chord
+from virtmesh_common.input.text.layouts import LOCALE
+from virtmesh_common.input.text.plan import CAPS_LOCK_CHOICES, CapsLock, TextOptions
 
 if TYPE_CHECKING:
     from virtmesh_client.cli.input.common import Fits
 
-STANDARD = "-"
 NEGATIVE = {"ignore_unknown_options": True}
 """Makes click read -5 as a number, not as an option."""
 SECONDS = click.FloatRange(min=0)
@@ -54,18 +55,43 @@ def input() -> None:
 @click.argument("text")
 @click.option("-l", "--layout", default="us", show_default=True, help="Layout: us, de, fr, ...")
 @click.option("--variant", default="", help="Variant of the layout, such as nodeadkeys.")
+@click.option(
+    "--locale",
+    default=LOCALE,
+    show_default=True,
+    help="Locale of the system that is typed to: it says what dead keys compose.",
+)
+@click.option(
+    "--caps-lock",
+    type=click.Choice(CAPS_LOCK_CHOICES),
+    default="lit",
+    show_default=True,
+    help="Caps Lock is on if its light is lit; or turn it off for the text; or take it for on or"
+    " off, whatever its light says.",
+)
 @click.option("--delay", type=SECONDS, default=0.0, help="Seconds between two keys.")
 @inject_options
 @common
 @click.pass_obj
 def type(
-    settings: Settings, text: str, layout: str, variant: str, delay: float, how: InjectOptions
+    settings: Settings,
+    text: str,
+    layout: str,
+    variant: str,
+    locale: str,
+    caps_lock: CapsLock,
+    delay: float,
+    how: InjectOptions,
 ) -> None:
-    """Type TEXT with a keyboard layout. If TEXT is -, type standard input."""
-    if text == STANDARD:
-        text = sys.stdin.read()
+    """Type TEXT with a keyboard layout. If TEXT is -, type standard input.
+
+    The keys are found by the libxkbcommon of this system; where there is none, the service of the
+    device finds them.
+    """
+    text = read_text(text)
+    options = TextOptions(layout, variant, locale, caps_lock)
     with injector(settings, how, has_layout, "keyboard") as device:
-        injected = device.type(text, layout=layout, variant=variant, delay=delay, wait=how.wait)
+        injected = device.type(text, layout=options, delay=delay, wait=how.wait)
     report(settings, device.name, injected)
 
 

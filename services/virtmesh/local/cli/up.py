@@ -105,6 +105,7 @@ def up(
     quick = Quick(disks, inputs, serial, devices, no_serial=no_serial, vhost_user=vhost_user)
     file, name, run_dir = choose(machine, quick, name, run_dir)
     if detach:
+        make_plan(file, run_dir, name)  # what is wrong with it is said before anything starts
         run_detached(settings, file, name, run_dir, wait)
     else:
         run_here(settings, make_plan(file, run_dir, name), wait)
@@ -160,7 +161,13 @@ def choose(
         # A machine that runs reads its file again when its kernel is restarted.
         run_folder.take(run_dir).release()
         made = run_dir / DEFAULT_FILE.name
-        made.write_text(text)
+        try:
+            made.write_text(text, encoding="utf-8")  # as TOML is
+        except UnicodeEncodeError:
+            raise BadMachine(
+                "the name of a file is not UTF-8, which a machine file must be: rename it, and the"
+                " folders that it is in"
+            ) from None
         machine_file.load(made)
         return made, name, run_dir
     if file is None and not DEFAULT_FILE.exists():
@@ -177,32 +184,51 @@ def choose(
 
 def run_here(settings: Settings, plan: Plan, wait: float) -> None:
     """Run the machine in this process until Ctrl-C, with its logs."""
+    if not asyncio.run(Foreground(settings, plan).run(wait)):
+        raise KeyboardInterrupt
 
-    async def work() -> bool:
-        logs = asyncio.create_task(
-            follow([(one.name, plan.run_dir / f"{one.name}.log") for one in plan.commands], log)
-        )
+
+class Foreground:
+    """A machine that runs in this process, and shows what happens to it."""
+
+    def __init__(self, settings: Settings, plan: Plan) -> None:
+        self._settings = settings
+        self._plan = plan
+        self._begun = asyncio.Event()
+        """Set when the logs are those of this run."""
+
+    async def run(self, wait: float) -> bool:
+        """Run it; see `supervise`."""
+        logs = asyncio.create_task(self._show_logs())
         try:
-            return await supervise(plan, wait, report)
+            return await supervise(self._plan, wait, self._report)
         finally:
             logs.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await logs
 
-    def log(name: str, line: str) -> None:
-        if settings.json:
+    async def _show_logs(self) -> None:
+        """Show the logs of this run, until cancelled."""
+        await self._begun.wait()
+        folder = self._plan.run_dir
+        files = [(one.name, folder / f"{one.name}.log") for one in self._plan.commands]
+        await follow(files, self._log)
+
+    def _log(self, name: str, line: str) -> None:
+        """Show a line of a log."""
+        if self._settings.json:
             show_line({"kind": "log", "name": name, "message": line})
-        elif not settings.quiet:
+        elif not self._settings.quiet:
             click.echo(f"{name} | {line}")
 
-    def report(event: Event) -> None:
-        if settings.json:
+    def _report(self, event: Event) -> None:
+        """Show what the supervisor reports."""
+        if event.kind == "starting":
+            self._begun.set()
+        if self._settings.json:
             show_line(asdict(event))
-        elif not settings.quiet or event.kind in {"died", "gave-up"}:
+        elif not self._settings.quiet or event.kind in {"died", "gave-up"}:
             click.echo(event.message, err=True)
-
-    if not asyncio.run(work()):
-        raise KeyboardInterrupt
 
 
 def show_line(value: dict[str, str]) -> None:
@@ -213,21 +239,23 @@ def show_line(value: dict[str, str]) -> None:
 def run_detached(settings: Settings, file: Path, name: str, run_dir: Path, wait: float) -> None:
     """Start a supervisor of its own, and return when the machine is ready."""
     argv = module_argv("virtmesh.local.supervise", str(file), str(run_dir), name, str(wait))
-    with (run_dir / SUPERVISOR_LOG).open("ab") as log:
-        supervisor = subprocess.Popen(  # noqa: S603 - our own module
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-        )
-    assert supervisor.stdout is not None  # noqa: S101 - it is a pipe
+    supervisor: subprocess.Popen[bytes] | None = None
     try:
+        with (run_dir / SUPERVISOR_LOG).open("ab") as log:
+            supervisor = subprocess.Popen(  # noqa: S603 - our own module
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        assert supervisor.stdout is not None  # noqa: S101 - it is a pipe
         with supervisor.stdout as events:
             last = watch(settings, events)
     except KeyboardInterrupt:
-        supervisor.send_signal(signal.SIGTERM)
-        supervisor.wait()
+        if supervisor is not None:
+            supervisor.send_signal(signal.SIGTERM)
+            supervisor.wait()
         raise
     if last.kind != "ready":
         supervisor.wait()

@@ -176,7 +176,7 @@ BAD: list[tuple[list[str], int, str, str]] = [
     (["blk", "frobnicate"], 2, "USAGE", "see virtmesh blk --help"),
     (["blk", "info"], 2, "USAGE", "Missing argument"),
     (["--address", "nonsense", "devices"], 2, "USAGE", "write unix:PATH or HOST:PORT"),
-    (["--address", "unix:/nowhere.sock", "devices"], 3, "SERVICE_UNAVAILABLE", "virtmesh up"),
+    (["--address", "unix:/nowhere.sock", "devices"], 3, "SERVICE_UNAVAILABLE", "no socket"),
     (["up", "missing.toml"], 1, "BAD_MACHINE", "missing.toml"),
     (["up", "a.toml", "--disk", "b.img"], 2, "USAGE", "not both"),
     (["down", "nobody"], 1, "BAD_MACHINE", "virtmesh status"),
@@ -219,6 +219,20 @@ def test_a_group_without_a_command_shows_its_help(shell: Shell) -> None:
     status, out, err = shell("blk")
     assert (status, out) == (2, "")
     assert "\n  import     Copy FILE to a disk.\n" in err
+
+
+def test_a_container_is_not_imported_unless_it_is_said_to_be_raw(
+    kernel: FakeKernel, shell: Shell, tmp_path: Path
+) -> None:
+    """Its bytes are not those of the disk in it; the error has the command that mends it."""
+    source = tmp_path / "vm.img"
+    source.write_bytes(b"QFI\xfb\0\0\0\3".ljust(4096, b"\0"))
+    status, _, err = shell("blk", "import", "vda", source)
+    assert status == 1
+    assert f"qemu-img convert -f qcow2 -O raw {source} {tmp_path / 'vm.raw'}" in err
+    assert kernel.disks["vda"].data[:4] == bytes(4)
+    assert shell("blk", "import", "vda", source, "--format", "raw")[0] == 0
+    assert kernel.disks["vda"].data[:4] == b"QFI\xfb"
 
 
 @pytest.mark.usefixtures("kernel")

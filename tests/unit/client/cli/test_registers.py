@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from tests.support.interfaces import MODE, TOY
-from virtmesh_client.cli.registers import spell_interface, spell_rows, window_of
+from virtmesh_client.cli.registers import spell_facts, spell_interface, spell_rows, window_of
+from virtmesh_client.models import DeviceDescription
 from virtmesh_common.interface import Interface, RegisterSpace
 from virtmesh_common.uart.spec import Registers
 from virtmesh_common.virtio import mmio
@@ -49,9 +51,35 @@ def test_a_virtio_device_has_the_registers_of_its_transport() -> None:
     assert window_of(window) == TOY.registers
 
 
+ABOUT = DeviceDescription(
+    name="toy0",
+    kind="toy",
+    compatible="virtio,mmio",
+    virtio_device_id=42,
+    mmio_size_bytes=0x200,
+    queue_size_max=(8, 4),
+    properties={"clock-frequency": 1_843_200},
+    features=((3, "VIRTIO_TOY_F_LOUD"), (32, "VIRTIO_F_VERSION_1")),
+    handover_socket="/run/toy0.handover",
+    version="0.1.0",
+)
+
+
+def test_the_facts_for_a_driver_stand_above_the_registers() -> None:
+    """Each with its value; what a service says can't reach the terminal raw."""
+    hostile = replace(ABOUT, compatible="\x1b[2J")
+    facts = dict(spell_facts(hostile, TOY))
+
+    assert facts["window"] == "0x200 bytes"
+    assert facts["clock-frequency"] == "1843200"
+    assert facts["queues"] == "8 4"
+    assert facts["offers"] == "VIRTIO_TOY_F_LOUD VIRTIO_F_VERSION_1"
+    assert "\x1b" not in facts["compatible"]
+
+
 def test_an_interface_is_an_object_too() -> None:
     """For programs: all of it."""
-    told = json.loads(json.dumps(spell_interface("toy0", TOY)))
+    told = json.loads(json.dumps(spell_interface(ABOUT, TOY)))
     assert (told["device"], told["kind"], told["space"]) == ("toy0", "toy", "virtio_config")
     (mode,) = (one for one in told["registers"] if one["name"] == "mode")
     assert (mode["offset"], mode["access"], mode["fields"][0]["name"]) == (0x100, "RW", "ON")

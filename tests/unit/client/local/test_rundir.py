@@ -115,3 +115,28 @@ def test_the_state_file_has_a_version() -> None:
     """For readers of later versions."""
     state = make_state("demo")
     assert json.loads((Path(state.run_dir) / rundir.STATE).read_text())["version"] == 1
+
+
+def test_a_missing_runtime_folder_is_made_and_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The machine that runs in it is found again: others may not enter any folder that was made."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "new" / "deep"))
+
+    state = make_state("demo")
+
+    assert rundir.running() == [state]
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_process_may_have_any_name() -> None:
+    """Also one that is no text."""
+    rename = "printf '\\377) (' > /proc/$$/comm; echo; read line"
+    with subprocess.Popen(
+        ["sh", "-c", rename], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+
+        assert isinstance(rundir.start_ticks(process.pid), int)
+        process.kill()

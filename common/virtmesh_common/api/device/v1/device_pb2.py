@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from virtmesh_common.api.device.v1 import interface_pb2 as virtmesh_dot_device_dot_v1_dot_interface__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvirtmesh/device/v1/device.proto\x12\x12virtmesh.device.v1\x1a\"virtmesh/device/v1/interface.proto\"\x11\n\x0f\x44\x65scribeRequest\"\xfd\x01\n\x10\x44\x65scribeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x12\n\ncompatible\x18\x03 \x01(\t\x12\x18\n\x10virtio_device_id\x18\x04 \x01(\r\x12\x17\n\x0fmmio_size_bytes\x18\x05 \x01(\r\x12\x16\n\x0equeue_size_max\x18\x06 \x03(\r\x12\x17\n\x0fhandover_socket\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x10\n\x08services\x18\t \x03(\t\x12\x17\n\x0fmetrics_address\x18\n \x01(\t\x12\x19\n\x11vhost_user_socket\x18\x0b \x01(\t\"\x1a\n\x18\x44\x65scribeInterfaceRequest\"M\n\x19\x44\x65scribeInterfaceResponse\x12\x30\n\tinterface\x18\x01 \x01(\x0b\x32\x1d.virtmesh.device.v1.Interface\"4\n\rAttachRequest\x12\x13\n\x0b\x64river_name\x18\x01 \x01(\t\x12\x0e\n\x06ticket\x18\x02 \x01(\t\"$\n\x0e\x41ttachResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x0f\n\rDetachRequest\"\x10\n\x0e\x44\x65tachResponse\"\x0e\n\x0cResetRequest\"\x0f\n\rResetResponse\"\x12\n\x10GetStatusRequest\"\xaf\x01\n\x11GetStatusResponse\x12\x10\n\x08\x61ttached\x18\x01 \x01(\x08\x12\x13\n\x0b\x64river_name\x18\x02 \x01(\t\x12\x15\n\rdevice_status\x18\x03 \x01(\r\x12\x1b\n\x13\x64\x65vice_status_names\x18\x04 \x03(\t\x12\x17\n\x0f\x64river_features\x18\x05 \x01(\x04\x12\x17\n\x0f\x64\x65vice_features\x18\x06 \x01(\x04\x12\r\n\x05\x66\x61ult\x18\x07 \x01(\t\"\x11\n\x0fGetStatsRequest\"\xd6\x02\n\x10GetStatsResponse\x12\x12\n\nmmio_reads\x18\x01 \x01(\x04\x12\x13\n\x0bmmio_writes\x18\x02 \x01(\x04\x12\x15\n\rmmio_messages\x18\x03 \x01(\x04\x12\x13\n\x0bmmio_errors\x18\x04 \x01(\x04\x12\x1d\n\x15notifications_eventfd\x18\x05 \x01(\x04\x12\x1a\n\x12notifications_mmio\x18\x06 \x01(\x04\x12\x19\n\x11notifications_rpc\x18\x07 \x01(\x04\x12\x12\n\ninterrupts\x18\x08 \x01(\x04\x12\x1d\n\x15interrupts_suppressed\x18\t \x01(\x04\x12\x10\n\x08requests\x18\n \x01(\x04\x12\x0e\n\x06resets\x18\x0b \x01(\x04\x12\x10\n\x08\x61ttaches\x18\x0c \x01(\x04\x12\x30\n\x07\x66igures\x18\r \x03(\x0b\x32\x1f.virtmesh.device.v1.FigureValue2\xf9\x04\n\rDeviceService\x12U\n\x08\x44\x65scribe\x12#.virtmesh.device.v1.DescribeRequest\x1a$.virtmesh.device.v1.DescribeResponse\x12p\n\x11\x44\x65scribeInterface\x12,.virtmesh.device.v1.DescribeInterfaceRequest\x1a-.virtmesh.device.v1.DescribeInterfaceResponse\x12O\n\x06\x41ttach\x12!.virtmesh.device.v1.AttachRequest\x1a\".virtmesh.device.v1.AttachResponse\x12O\n\x06\x44\x65tach\x12!.virtmesh.device.v1.DetachRequest\x1a\".virtmesh.device.v1.DetachResponse\x12L\n\x05Reset\x12 .virtmesh.device.v1.ResetRequest\x1a!.virtmesh.device.v1.ResetResponse\x12X\n\tGetStatus\x12$.virtmesh.device.v1.GetStatusRequest\x1a%.virtmesh.device.v1.GetStatusResponse\x12U\n\x08GetStats\x12#.virtmesh.device.v1.GetStatsRequest\x1a$.virtmesh.device.v1.GetStatsResponseB!Z\x1fvirtmesh/api/device/v1;devicev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvirtmesh/device/v1/device.proto\x12\x12virtmesh.device.v1\x1a\"virtmesh/device/v1/interface.proto\"\x11\n\x0f\x44\x65scribeRequest\"\xac\x03\n\x10\x44\x65scribeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x12\n\ncompatible\x18\x03 \x01(\t\x12\x18\n\x10virtio_device_id\x18\x04 \x01(\r\x12\x17\n\x0fmmio_size_bytes\x18\x05 \x01(\r\x12\x16\n\x0equeue_size_max\x18\x06 \x03(\r\x12\x17\n\x0fhandover_socket\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x10\n\x08services\x18\t \x03(\t\x12\x17\n\x0fmetrics_address\x18\n \x01(\t\x12\x19\n\x11vhost_user_socket\x18\x0b \x01(\t\x12H\n\nproperties\x18\x0c \x03(\x0b\x32\x34.virtmesh.device.v1.DescribeResponse.PropertiesEntry\x12\x30\n\x08\x66\x65\x61tures\x18\r \x03(\x0b\x32\x1e.virtmesh.device.v1.FeatureBit\x1a\x31\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x1a\n\x18\x44\x65scribeInterfaceRequest\"M\n\x19\x44\x65scribeInterfaceResponse\x12\x30\n\tinterface\x18\x01 \x01(\x0b\x32\x1d.virtmesh.device.v1.Interface\"4\n\rAttachRequest\x12\x13\n\x0b\x64river_name\x18\x01 \x01(\t\x12\x0e\n\x06ticket\x18\x02 \x01(\t\"$\n\x0e\x41ttachResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x0f\n\rDetachRequest\"\x10\n\x0e\x44\x65tachResponse\"\x0e\n\x0cResetRequest\"\x0f\n\rResetResponse\"\x12\n\x10GetStatusRequest\"\xaf\x01\n\x11GetStatusResponse\x12\x10\n\x08\x61ttached\x18\x01 \x01(\x08\x12\x13\n\x0b\x64river_name\x18\x02 \x01(\t\x12\x15\n\rdevice_status\x18\x03 \x01(\r\x12\x1b\n\x13\x64\x65vice_status_names\x18\x04 \x03(\t\x12\x17\n\x0f\x64river_features\x18\x05 \x01(\x04\x12\x17\n\x0f\x64\x65vice_features\x18\x06 \x01(\x04\x12\r\n\x05\x66\x61ult\x18\x07 \x01(\t\"\x11\n\x0fGetStatsRequest\"\xd6\x02\n\x10GetStatsResponse\x12\x12\n\nmmio_reads\x18\x01 \x01(\x04\x12\x13\n\x0bmmio_writes\x18\x02 \x01(\x04\x12\x15\n\rmmio_messages\x18\x03 \x01(\x04\x12\x13\n\x0bmmio_errors\x18\x04 \x01(\x04\x12\x1d\n\x15notifications_eventfd\x18\x05 \x01(\x04\x12\x1a\n\x12notifications_mmio\x18\x06 \x01(\x04\x12\x19\n\x11notifications_rpc\x18\x07 \x01(\x04\x12\x12\n\ninterrupts\x18\x08 \x01(\x04\x12\x1d\n\x15interrupts_suppressed\x18\t \x01(\x04\x12\x10\n\x08requests\x18\n \x01(\x04\x12\x0e\n\x06resets\x18\x0b \x01(\x04\x12\x10\n\x08\x61ttaches\x18\x0c \x01(\x04\x12\x30\n\x07\x66igures\x18\r \x03(\x0b\x32\x1f.virtmesh.device.v1.FigureValue2\xf9\x04\n\rDeviceService\x12U\n\x08\x44\x65scribe\x12#.virtmesh.device.v1.DescribeRequest\x1a$.virtmesh.device.v1.DescribeResponse\x12p\n\x11\x44\x65scribeInterface\x12,.virtmesh.device.v1.DescribeInterfaceRequest\x1a-.virtmesh.device.v1.DescribeInterfaceResponse\x12O\n\x06\x41ttach\x12!.virtmesh.device.v1.AttachRequest\x1a\".virtmesh.device.v1.AttachResponse\x12O\n\x06\x44\x65tach\x12!.virtmesh.device.v1.DetachRequest\x1a\".virtmesh.device.v1.DetachResponse\x12L\n\x05Reset\x12 .virtmesh.device.v1.ResetRequest\x1a!.virtmesh.device.v1.ResetResponse\x12X\n\tGetStatus\x12$.virtmesh.device.v1.GetStatusRequest\x1a%.virtmesh.device.v1.GetStatusResponse\x12U\n\x08GetStats\x12#.virtmesh.device.v1.GetStatsRequest\x1a$.virtmesh.device.v1.GetStatsResponseB!Z\x1fvirtmesh/api/device/v1;devicev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,34 +33,38 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'virtmesh.device.v1.device_p
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z\037virtmesh/api/device/v1;devicev1'
+  _globals['_DESCRIBERESPONSE_PROPERTIESENTRY']._loaded_options = None
+  _globals['_DESCRIBERESPONSE_PROPERTIESENTRY']._serialized_options = b'8\001'
   _globals['_DESCRIBEREQUEST']._serialized_start=91
   _globals['_DESCRIBEREQUEST']._serialized_end=108
   _globals['_DESCRIBERESPONSE']._serialized_start=111
-  _globals['_DESCRIBERESPONSE']._serialized_end=364
-  _globals['_DESCRIBEINTERFACEREQUEST']._serialized_start=366
-  _globals['_DESCRIBEINTERFACEREQUEST']._serialized_end=392
-  _globals['_DESCRIBEINTERFACERESPONSE']._serialized_start=394
-  _globals['_DESCRIBEINTERFACERESPONSE']._serialized_end=471
-  _globals['_ATTACHREQUEST']._serialized_start=473
-  _globals['_ATTACHREQUEST']._serialized_end=525
-  _globals['_ATTACHRESPONSE']._serialized_start=527
-  _globals['_ATTACHRESPONSE']._serialized_end=563
-  _globals['_DETACHREQUEST']._serialized_start=565
-  _globals['_DETACHREQUEST']._serialized_end=580
-  _globals['_DETACHRESPONSE']._serialized_start=582
-  _globals['_DETACHRESPONSE']._serialized_end=598
-  _globals['_RESETREQUEST']._serialized_start=600
-  _globals['_RESETREQUEST']._serialized_end=614
-  _globals['_RESETRESPONSE']._serialized_start=616
-  _globals['_RESETRESPONSE']._serialized_end=631
-  _globals['_GETSTATUSREQUEST']._serialized_start=633
-  _globals['_GETSTATUSREQUEST']._serialized_end=651
-  _globals['_GETSTATUSRESPONSE']._serialized_start=654
-  _globals['_GETSTATUSRESPONSE']._serialized_end=829
-  _globals['_GETSTATSREQUEST']._serialized_start=831
-  _globals['_GETSTATSREQUEST']._serialized_end=848
-  _globals['_GETSTATSRESPONSE']._serialized_start=851
-  _globals['_GETSTATSRESPONSE']._serialized_end=1193
-  _globals['_DEVICESERVICE']._serialized_start=1196
-  _globals['_DEVICESERVICE']._serialized_end=1829
+  _globals['_DESCRIBERESPONSE']._serialized_end=539
+  _globals['_DESCRIBERESPONSE_PROPERTIESENTRY']._serialized_start=490
+  _globals['_DESCRIBERESPONSE_PROPERTIESENTRY']._serialized_end=539
+  _globals['_DESCRIBEINTERFACEREQUEST']._serialized_start=541
+  _globals['_DESCRIBEINTERFACEREQUEST']._serialized_end=567
+  _globals['_DESCRIBEINTERFACERESPONSE']._serialized_start=569
+  _globals['_DESCRIBEINTERFACERESPONSE']._serialized_end=646
+  _globals['_ATTACHREQUEST']._serialized_start=648
+  _globals['_ATTACHREQUEST']._serialized_end=700
+  _globals['_ATTACHRESPONSE']._serialized_start=702
+  _globals['_ATTACHRESPONSE']._serialized_end=738
+  _globals['_DETACHREQUEST']._serialized_start=740
+  _globals['_DETACHREQUEST']._serialized_end=755
+  _globals['_DETACHRESPONSE']._serialized_start=757
+  _globals['_DETACHRESPONSE']._serialized_end=773
+  _globals['_RESETREQUEST']._serialized_start=775
+  _globals['_RESETREQUEST']._serialized_end=789
+  _globals['_RESETRESPONSE']._serialized_start=791
+  _globals['_RESETRESPONSE']._serialized_end=806
+  _globals['_GETSTATUSREQUEST']._serialized_start=808
+  _globals['_GETSTATUSREQUEST']._serialized_end=826
+  _globals['_GETSTATUSRESPONSE']._serialized_start=829
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1004
+  _globals['_GETSTATSREQUEST']._serialized_start=1006
+  _globals['_GETSTATSREQUEST']._serialized_end=1023
+  _globals['_GETSTATSRESPONSE']._serialized_start=1026
+  _globals['_GETSTATSRESPONSE']._serialized_end=1368
+  _globals['_DEVICESERVICE']._serialized_start=1371
+  _globals['_DEVICESERVICE']._serialized_end=2004
 # @@protoc_insertion_point(module_scope)

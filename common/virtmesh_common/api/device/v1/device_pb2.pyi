@@ -38,9 +38,31 @@ Global___DescribeRequest: _TypeAlias = DescribeRequest  # noqa: Y015
 
 @_typing.final
 class DescribeResponse(_message.Message):
-    """DescribeResponse says what the device is."""
+    """DescribeResponse says what the device is. Where its window is and which interrupt it raises are
+    facts of the machine: virtmesh.kernel.v1.Device has them, and the device tree.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PropertiesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     NAME_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
@@ -53,6 +75,8 @@ class DescribeResponse(_message.Message):
     SERVICES_FIELD_NUMBER: _builtins.int
     METRICS_ADDRESS_FIELD_NUMBER: _builtins.int
     VHOST_USER_SOCKET_FIELD_NUMBER: _builtins.int
+    PROPERTIES_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the device on its machine, such as "vda"."""
     kind: _builtins.str
@@ -85,6 +109,20 @@ class DescribeResponse(_message.Message):
         "virtmesh.block.v1.BlockAdminService".
         """
 
+    @_builtins.property
+    def properties(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """What a driver has to know beside the registers, by the names of device tree properties. A serial
+        port (serial/8250.yaml of Linux) has "reg-shift": registers are 2^N bytes apart; "reg-io-width":
+        the width of an access, in bytes; "clock-frequency": the clock of the baud rate generator, in Hz.
+        A virtio device has none: its registers and its configuration space say it all.
+        """
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedCompositeFieldContainer[_interface_pb2.FeatureBit]:
+        """Feature bits that the device offers, ascending, those of every virtio device (virtio 1.4, 6)
+        among them. Empty for a device that is no virtio device.
+        """
+
     def __init__(
         self,
         *,
@@ -99,10 +137,12 @@ class DescribeResponse(_message.Message):
         services: _abc.Iterable[_builtins.str] | None = ...,
         metrics_address: _builtins.str = ...,
         vhost_user_socket: _builtins.str = ...,
+        properties: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        features: _abc.Iterable[_interface_pb2.FeatureBit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compatible", b"compatible", "handover_socket", b"handover_socket", "kind", b"kind", "metrics_address", b"metrics_address", "mmio_size_bytes", b"mmio_size_bytes", "name", b"name", "queue_size_max", b"queue_size_max", "services", b"services", "version", b"version", "vhost_user_socket", b"vhost_user_socket", "virtio_device_id", b"virtio_device_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compatible", b"compatible", "features", b"features", "handover_socket", b"handover_socket", "kind", b"kind", "metrics_address", b"metrics_address", "mmio_size_bytes", b"mmio_size_bytes", "name", b"name", "properties", b"properties", "queue_size_max", b"queue_size_max", "services", b"services", "version", b"version", "vhost_user_socket", b"vhost_user_socket", "virtio_device_id", b"virtio_device_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

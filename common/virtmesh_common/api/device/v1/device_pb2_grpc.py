@@ -34,7 +34,12 @@ class DeviceServiceStub(object):
     and receives a ticket;
     2. it calls Attach with that ticket.
     The attachment lasts as long as the handover connection: when the driver's process ends, however
-    it ends, the device finishes what it is executing, resets itself and is free for the next driver.
+    it ends, the device resets itself and is free for the next driver.
+
+    A reset drops requests that were not begun. It ends within 100 ms, and a flush under way goes on
+    without it. Only a read or write that is stuck in the storage is waited for, since it has addresses
+    of the driver's memory: callers wait 1 second, then they get UNAVAILABLE/RESET_UNDER_WAY, which names
+    the request. The device stays as it is until the request ends, and is reset then.
 
     RPCs of the register, doorbell and interrupt planes name the attachment in the request metadata
     "virtmesh-session". Errors carry google.rpc.Status with one google.rpc.ErrorInfo of the domain
@@ -93,7 +98,12 @@ class DeviceServiceServicer(object):
     and receives a ticket;
     2. it calls Attach with that ticket.
     The attachment lasts as long as the handover connection: when the driver's process ends, however
-    it ends, the device finishes what it is executing, resets itself and is free for the next driver.
+    it ends, the device resets itself and is free for the next driver.
+
+    A reset drops requests that were not begun. It ends within 100 ms, and a flush under way goes on
+    without it. Only a read or write that is stuck in the storage is waited for, since it has addresses
+    of the driver's memory: callers wait 1 second, then they get UNAVAILABLE/RESET_UNDER_WAY, which names
+    the request. The device stays as it is until the request ends, and is reset then.
 
     RPCs of the register, doorbell and interrupt planes name the attachment in the request metadata
     "virtmesh-session". Errors carry google.rpc.Status with one google.rpc.ErrorInfo of the domain
@@ -122,15 +132,18 @@ class DeviceServiceServicer(object):
         FAILED_PRECONDITION/MEMORY_MISSING when the ticket is unknown or its connection is closed;
         INVALID_ARGUMENT/BAD_DOORBELL for a descriptor that is no non-blocking eventfd, or a queue that
         is not there; INVALID_ARGUMENT/BAD_VALUE for a driver name of the wrong length;
-        UNAVAILABLE/SHUTTING_DOWN while the service stops.
+        UNAVAILABLE/SHUTTING_DOWN while the service stops; UNAVAILABLE/RESET_UNDER_WAY when a request of
+        the driver before is stuck.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Detach(self, request, context):
-        """Detach gives the device back: requests being executed finish, then the device is reset.
-        Errors: FAILED_PRECONDITION/NOT_ATTACHED when the session in the metadata is not the holder's.
+        """Detach gives the device back: it is reset, and does not use the driver's memory any more.
+        Errors: FAILED_PRECONDITION/NOT_ATTACHED when the session in the metadata is not the holder's;
+        UNAVAILABLE/RESET_UNDER_WAY: the session has ended, but the memory is in use until the request that
+        is stuck ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,7 +152,7 @@ class DeviceServiceServicer(object):
     def Reset(self, request, context):
         """Reset resets the device, as writing 0 to its Status register does, and waits until it is done.
         Errors: FAILED_PRECONDITION/NOT_ATTACHED when a driver is attached and the session in the
-        metadata is not the holder's.
+        metadata is not the holder's; UNAVAILABLE/RESET_UNDER_WAY when a request is stuck.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -214,7 +227,12 @@ class DeviceService(object):
     and receives a ticket;
     2. it calls Attach with that ticket.
     The attachment lasts as long as the handover connection: when the driver's process ends, however
-    it ends, the device finishes what it is executing, resets itself and is free for the next driver.
+    it ends, the device resets itself and is free for the next driver.
+
+    A reset drops requests that were not begun. It ends within 100 ms, and a flush under way goes on
+    without it. Only a read or write that is stuck in the storage is waited for, since it has addresses
+    of the driver's memory: callers wait 1 second, then they get UNAVAILABLE/RESET_UNDER_WAY, which names
+    the request. The device stays as it is until the request ends, and is reset then.
 
     RPCs of the register, doorbell and interrupt planes name the attachment in the request metadata
     "virtmesh-session". Errors carry google.rpc.Status with one google.rpc.ErrorInfo of the domain

@@ -35,7 +35,12 @@ class DeviceServiceStub:
          and receives a ticket;
       2. it calls Attach with that ticket.
     The attachment lasts as long as the handover connection: when the driver's process ends, however
-    it ends, the device finishes what it is executing, resets itself and is free for the next driver.
+    it ends, the device resets itself and is free for the next driver.
+
+    A reset drops requests that were not begun. It ends within 100 ms, and a flush under way goes on
+    without it. Only a read or write that is stuck in the storage is waited for, since it has addresses
+    of the driver's memory: callers wait 1 second, then they get UNAVAILABLE/RESET_UNDER_WAY, which names
+    the request. The device stays as it is until the request ends, and is reset then.
 
     RPCs of the register, doorbell and interrupt planes name the attachment in the request metadata
     "virtmesh-session". Errors carry google.rpc.Status with one google.rpc.ErrorInfo of the domain
@@ -59,16 +64,19 @@ class DeviceServiceStub:
     FAILED_PRECONDITION/MEMORY_MISSING when the ticket is unknown or its connection is closed;
     INVALID_ARGUMENT/BAD_DOORBELL for a descriptor that is no non-blocking eventfd, or a queue that
     is not there; INVALID_ARGUMENT/BAD_VALUE for a driver name of the wrong length;
-    UNAVAILABLE/SHUTTING_DOWN while the service stops.
+    UNAVAILABLE/SHUTTING_DOWN while the service stops; UNAVAILABLE/RESET_UNDER_WAY when a request of
+    the driver before is stuck.
     """
     Detach: _grpc.UnaryUnaryMultiCallable[_device_pb2.DetachRequest, _device_pb2.DetachResponse]
-    """Detach gives the device back: requests being executed finish, then the device is reset.
-    Errors: FAILED_PRECONDITION/NOT_ATTACHED when the session in the metadata is not the holder's.
+    """Detach gives the device back: it is reset, and does not use the driver's memory any more.
+    Errors: FAILED_PRECONDITION/NOT_ATTACHED when the session in the metadata is not the holder's;
+    UNAVAILABLE/RESET_UNDER_WAY: the session has ended, but the memory is in use until the request that
+    is stuck ends.
     """
     Reset: _grpc.UnaryUnaryMultiCallable[_device_pb2.ResetRequest, _device_pb2.ResetResponse]
     """Reset resets the device, as writing 0 to its Status register does, and waits until it is done.
     Errors: FAILED_PRECONDITION/NOT_ATTACHED when a driver is attached and the session in the
-    metadata is not the holder's.
+    metadata is not the holder's; UNAVAILABLE/RESET_UNDER_WAY when a request is stuck.
     """
     GetStatus: _grpc.UnaryUnaryMultiCallable[_device_pb2.GetStatusRequest, _device_pb2.GetStatusResponse]
     """GetStatus says who drives the device and in which state it is."""
@@ -85,7 +93,12 @@ class DeviceServiceAsyncStub(DeviceServiceStub):
          and receives a ticket;
       2. it calls Attach with that ticket.
     The attachment lasts as long as the handover connection: when the driver's process ends, however
-    it ends, the device finishes what it is executing, resets itself and is free for the next driver.
+    it ends, the device resets itself and is free for the next driver.
+
+    A reset drops requests that were not begun. It ends within 100 ms, and a flush under way goes on
+    without it. Only a read or write that is stuck in the storage is waited for, since it has addresses
+    of the driver's memory: callers wait 1 second, then they get UNAVAILABLE/RESET_UNDER_WAY, which names
+    the request. The device stays as it is until the request ends, and is reset then.
 
     RPCs of the register, doorbell and interrupt planes name the attachment in the request metadata
     "virtmesh-session". Errors carry google.rpc.Status with one google.rpc.ErrorInfo of the domain
@@ -106,16 +119,19 @@ class DeviceServiceAsyncStub(DeviceServiceStub):
     FAILED_PRECONDITION/MEMORY_MISSING when the ticket is unknown or its connection is closed;
     INVALID_ARGUMENT/BAD_DOORBELL for a descriptor that is no non-blocking eventfd, or a queue that
     is not there; INVALID_ARGUMENT/BAD_VALUE for a driver name of the wrong length;
-    UNAVAILABLE/SHUTTING_DOWN while the service stops.
+    UNAVAILABLE/SHUTTING_DOWN while the service stops; UNAVAILABLE/RESET_UNDER_WAY when a request of
+    the driver before is stuck.
     """
     Detach: _aio.UnaryUnaryMultiCallable[_device_pb2.DetachRequest, _device_pb2.DetachResponse]  # type: ignore[assignment]
-    """Detach gives the device back: requests being executed finish, then the device is reset.
-    Errors: FAILED_PRECONDITION/NOT_ATTACHED when the session in the metadata is not the holder's.
+    """Detach gives the device back: it is reset, and does not use the driver's memory any more.
+    Errors: FAILED_PRECONDITION/NOT_ATTACHED when the session in the metadata is not the holder's;
+    UNAVAILABLE/RESET_UNDER_WAY: the session has ended, but the memory is in use until the request that
+    is stuck ends.
     """
     Reset: _aio.UnaryUnaryMultiCallable[_device_pb2.ResetRequest, _device_pb2.ResetResponse]  # type: ignore[assignment]
     """Reset resets the device, as writing 0 to its Status register does, and waits until it is done.
     Errors: FAILED_PRECONDITION/NOT_ATTACHED when a driver is attached and the session in the
-    metadata is not the holder's.
+    metadata is not the holder's; UNAVAILABLE/RESET_UNDER_WAY when a request is stuck.
     """
     GetStatus: _aio.UnaryUnaryMultiCallable[_device_pb2.GetStatusRequest, _device_pb2.GetStatusResponse]  # type: ignore[assignment]
     """GetStatus says who drives the device and in which state it is."""
@@ -131,7 +147,12 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
          and receives a ticket;
       2. it calls Attach with that ticket.
     The attachment lasts as long as the handover connection: when the driver's process ends, however
-    it ends, the device finishes what it is executing, resets itself and is free for the next driver.
+    it ends, the device resets itself and is free for the next driver.
+
+    A reset drops requests that were not begun. It ends within 100 ms, and a flush under way goes on
+    without it. Only a read or write that is stuck in the storage is waited for, since it has addresses
+    of the driver's memory: callers wait 1 second, then they get UNAVAILABLE/RESET_UNDER_WAY, which names
+    the request. The device stays as it is until the request ends, and is reset then.
 
     RPCs of the register, doorbell and interrupt planes name the attachment in the request metadata
     "virtmesh-session". Errors carry google.rpc.Status with one google.rpc.ErrorInfo of the domain
@@ -168,7 +189,8 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         FAILED_PRECONDITION/MEMORY_MISSING when the ticket is unknown or its connection is closed;
         INVALID_ARGUMENT/BAD_DOORBELL for a descriptor that is no non-blocking eventfd, or a queue that
         is not there; INVALID_ARGUMENT/BAD_VALUE for a driver name of the wrong length;
-        UNAVAILABLE/SHUTTING_DOWN while the service stops.
+        UNAVAILABLE/SHUTTING_DOWN while the service stops; UNAVAILABLE/RESET_UNDER_WAY when a request of
+        the driver before is stuck.
         """
 
     @_abc_1.abstractmethod
@@ -177,8 +199,10 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _device_pb2.DetachRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_device_pb2.DetachResponse, _abc.Awaitable[_device_pb2.DetachResponse]]:
-        """Detach gives the device back: requests being executed finish, then the device is reset.
-        Errors: FAILED_PRECONDITION/NOT_ATTACHED when the session in the metadata is not the holder's.
+        """Detach gives the device back: it is reset, and does not use the driver's memory any more.
+        Errors: FAILED_PRECONDITION/NOT_ATTACHED when the session in the metadata is not the holder's;
+        UNAVAILABLE/RESET_UNDER_WAY: the session has ended, but the memory is in use until the request that
+        is stuck ends.
         """
 
     @_abc_1.abstractmethod
@@ -189,7 +213,7 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_device_pb2.ResetResponse, _abc.Awaitable[_device_pb2.ResetResponse]]:
         """Reset resets the device, as writing 0 to its Status register does, and waits until it is done.
         Errors: FAILED_PRECONDITION/NOT_ATTACHED when a driver is attached and the session in the
-        metadata is not the holder's.
+        metadata is not the holder's; UNAVAILABLE/RESET_UNDER_WAY when a request is stuck.
         """
 
     @_abc_1.abstractmethod

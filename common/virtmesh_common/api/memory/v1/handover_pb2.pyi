@@ -31,6 +31,10 @@ class HandoverRequest(_message.Message):
     how the device learns that the driver is gone. A packet is at most 64 KiB and carries at most
     128 descriptors (Linux allows 253).
 
+    At most 8 connections wait to be attached. A further one gets the answer MEMORY_REFUSED to its
+    request, and is closed: try again later. A ticket is valid for 30 seconds from the connection on, and
+    for as long as the connection is open: one that is not attached by then is closed.
+
     HandoverRequest describes the descriptors that come with it.
     """
 
@@ -40,15 +44,19 @@ class HandoverRequest(_message.Message):
     DOORBELLS_FIELD_NUMBER: _builtins.int
     CONFIG_CALL_INDEX_FIELD_NUMBER: _builtins.int
     config_call_index: _builtins.int
-    """Index of the eventfd that the device signals on a configuration change; absent without one."""
+    """Index of the eventfd that the device signals when its configuration changes, and when it sets
+    DEVICE_NEEDS_RESET (virtio 1.4, 2.1.2): read Status to tell. Absent without one; InterruptService
+    tells both too.
+    """
     @_builtins.property
     def regions(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemoryRegion]:
         """Guest memory, ascending by guest_address, not overlapping. At least one region, at most 8."""
 
     @_builtins.property
     def doorbells(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueDoorbell]:
-        """Doorbells of queues, at most one for each queue. May be empty: then the driver notifies by
-        QueueNotify or by DoorbellService and hears of interrupts by InterruptService.
+        """Doorbells of queues, at most one for each queue. Some or all queues may have none: the driver
+        notifies those by QueueNotify or by DoorbellService, and hears of their used buffers by
+        InterruptService or InterruptStatus. Both ways work for every queue, with a doorbell or without.
         """
 
     def __init__(

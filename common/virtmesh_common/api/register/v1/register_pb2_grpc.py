@@ -29,6 +29,11 @@ class RegisterServiceStub(object):
     """RegisterService is the register plane: reads and writes in the device's register window.
     Values are little-endian quantities, as integers. Offsets count from the start of the window.
 
+    A write that begins a reset (0 to Status), or that stops a queue (0 to QueueReady, 1 to QueueReset),
+    is answered when that is complete: the next access finds the device reset, whether it is in the same
+    batch or a call of its own. It waits at most 1 second, for a read or write that is stuck in the
+    storage; Status, or QueueReady, shows its old value after that until the request ends.
+
     With a driver attached, only its session may access registers, since reads can have effects.
     With none attached, any client may, without a session: to look, or to drive a device by hand.
     """
@@ -60,6 +65,11 @@ class RegisterServiceServicer(object):
     """RegisterService is the register plane: reads and writes in the device's register window.
     Values are little-endian quantities, as integers. Offsets count from the start of the window.
 
+    A write that begins a reset (0 to Status), or that stops a queue (0 to QueueReady, 1 to QueueReset),
+    is answered when that is complete: the next access finds the device reset, whether it is in the same
+    batch or a call of its own. It waits at most 1 second, for a read or write that is stuck in the
+    storage; Status, or QueueReady, shows its old value after that until the request ends.
+
     With a driver attached, only its session may access registers, since reads can have effects.
     With none attached, any client may, without a session: to look, or to drive a device by hand.
     """
@@ -85,7 +95,8 @@ class RegisterServiceServicer(object):
 
     def Access(self, request_iterator, context):
         """Access carries batches: each request is executed in order, as one piece, and answered by one
-        response, in the order of the requests. A refused access ends its batch (AccessError), and so
+        response, in the order of the requests. Only while a write waits for a reset, calls of others are
+        executed in between. A refused access ends its batch (AccessError), and so
         does a guard that is not met; neither ends the stream. The stream ends with
         FAILED_PRECONDITION/NOT_ATTACHED when its session ends.
         """
@@ -122,6 +133,11 @@ def add_RegisterServiceServicer_to_server(servicer, server):
 class RegisterService(object):
     """RegisterService is the register plane: reads and writes in the device's register window.
     Values are little-endian quantities, as integers. Offsets count from the start of the window.
+
+    A write that begins a reset (0 to Status), or that stops a queue (0 to QueueReady, 1 to QueueReset),
+    is answered when that is complete: the next access finds the device reset, whether it is in the same
+    batch or a call of its own. It waits at most 1 second, for a read or write that is stuck in the
+    storage; Status, or QueueReady, shows its old value after that until the request ends.
 
     With a driver attached, only its session may access registers, since reads can have effects.
     With none attached, any client may, without a session: to look, or to drive a device by hand.

@@ -30,6 +30,11 @@ class RegisterServiceStub:
     """RegisterService is the register plane: reads and writes in the device's register window.
     Values are little-endian quantities, as integers. Offsets count from the start of the window.
 
+    A write that begins a reset (0 to Status), or that stops a queue (0 to QueueReady, 1 to QueueReset),
+    is answered when that is complete: the next access finds the device reset, whether it is in the same
+    batch or a call of its own. It waits at most 1 second, for a read or write that is stuck in the
+    storage; Status, or QueueReady, shows its old value after that until the request ends.
+
     With a driver attached, only its session may access registers, since reads can have effects.
     With none attached, any client may, without a session: to look, or to drive a device by hand.
     """
@@ -51,7 +56,8 @@ class RegisterServiceStub:
     """
     Access: _grpc.StreamStreamMultiCallable[_register_pb2.AccessRequest, _register_pb2.AccessResponse]
     """Access carries batches: each request is executed in order, as one piece, and answered by one
-    response, in the order of the requests. A refused access ends its batch (AccessError), and so
+    response, in the order of the requests. Only while a write waits for a reset, calls of others are
+    executed in between. A refused access ends its batch (AccessError), and so
     does a guard that is not met; neither ends the stream. The stream ends with
     FAILED_PRECONDITION/NOT_ATTACHED when its session ends.
     """
@@ -60,6 +66,11 @@ class RegisterServiceStub:
 class RegisterServiceAsyncStub(RegisterServiceStub):
     """RegisterService is the register plane: reads and writes in the device's register window.
     Values are little-endian quantities, as integers. Offsets count from the start of the window.
+
+    A write that begins a reset (0 to Status), or that stops a queue (0 to QueueReady, 1 to QueueReset),
+    is answered when that is complete: the next access finds the device reset, whether it is in the same
+    batch or a call of its own. It waits at most 1 second, for a read or write that is stuck in the
+    storage; Status, or QueueReady, shows its old value after that until the request ends.
 
     With a driver attached, only its session may access registers, since reads can have effects.
     With none attached, any client may, without a session: to look, or to drive a device by hand.
@@ -79,7 +90,8 @@ class RegisterServiceAsyncStub(RegisterServiceStub):
     """
     Access: _aio.StreamStreamMultiCallable[_register_pb2.AccessRequest, _register_pb2.AccessResponse]  # type: ignore[assignment]
     """Access carries batches: each request is executed in order, as one piece, and answered by one
-    response, in the order of the requests. A refused access ends its batch (AccessError), and so
+    response, in the order of the requests. Only while a write waits for a reset, calls of others are
+    executed in between. A refused access ends its batch (AccessError), and so
     does a guard that is not met; neither ends the stream. The stream ends with
     FAILED_PRECONDITION/NOT_ATTACHED when its session ends.
     """
@@ -87,6 +99,11 @@ class RegisterServiceAsyncStub(RegisterServiceStub):
 class RegisterServiceServicer(metaclass=_abc_1.ABCMeta):
     """RegisterService is the register plane: reads and writes in the device's register window.
     Values are little-endian quantities, as integers. Offsets count from the start of the window.
+
+    A write that begins a reset (0 to Status), or that stops a queue (0 to QueueReady, 1 to QueueReset),
+    is answered when that is complete: the next access finds the device reset, whether it is in the same
+    batch or a call of its own. It waits at most 1 second, for a read or write that is stuck in the
+    storage; Status, or QueueReady, shows its old value after that until the request ends.
 
     With a driver attached, only its session may access registers, since reads can have effects.
     With none attached, any client may, without a session: to look, or to drive a device by hand.
@@ -122,7 +139,8 @@ class RegisterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_register_pb2.AccessResponse], _abc.AsyncIterator[_register_pb2.AccessResponse]]:
         """Access carries batches: each request is executed in order, as one piece, and answered by one
-        response, in the order of the requests. A refused access ends its batch (AccessError), and so
+        response, in the order of the requests. Only while a write waits for a reset, calls of others are
+        executed in between. A refused access ends its batch (AccessError), and so
         does a guard that is not met; neither ends the stream. The stream ends with
         FAILED_PRECONDITION/NOT_ATTACHED when its session ends.
         """

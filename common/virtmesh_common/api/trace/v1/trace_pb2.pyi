@@ -123,6 +123,10 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     """Device side: a write set bits that the register reserves; they were ignored. Token, detail and
     value: as REGISTER_WRITE. Extra: the reserved bits that were set.
     """
+    EVENT_KIND_QUIRK: _EventKind.ValueType  # 24
+    """Device side: the driver broke a rule, and the device tolerated it, since it has that quirk. Text:
+    the quirk, what the driver did, and the rule.
+    """
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """EventKind is what happened. Of the columns of Page, those that are not mentioned are 0."""
@@ -200,6 +204,10 @@ the reason.
 EVENT_KIND_RESERVED_BITS: EventKind.ValueType  # 23
 """Device side: a write set bits that the register reserves; they were ignored. Token, detail and
 value: as REGISTER_WRITE. Extra: the reserved bits that were set.
+"""
+EVENT_KIND_QUIRK: EventKind.ValueType  # 24
+"""Device side: the driver broke a rule, and the device tolerated it, since it has that quirk. Text:
+the quirk, what the driver did, and the rule.
 """
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 

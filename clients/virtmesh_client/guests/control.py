@@ -18,6 +18,8 @@ STATES = {
 }
 STOP_SECONDS = 10.0
 """How long a guest may take to power off, before it is killed."""
+KILL_SECONDS = 40.0
+"""How long killing or resetting a guest may take: longer than the kernel service waits for it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Guest:
         It boots when this returns. Errors: GuestError; GuestTimeout; GuestBusy.
         """
         request = pb.ResetGuestRequest(serial=self.serial)
-        return to_info(self._channel.ask(self._stub.ResetGuest, request).guest)
+        answer = self._channel.ask(self._stub.ResetGuest, request, limit=KILL_SECONDS)
+        return to_info(answer.guest)
 
     def stop(self, *, force: bool = False, timeout: float = STOP_SECONDS) -> bool:
         """Stop it, and wait for its end. Returns whether it had to be killed.
@@ -79,7 +82,8 @@ class Guest:
         """
         request = pb.StopGuestRequest(serial=self.serial, stop=pb.Stop(force=force))
         request.stop.timeout.FromNanoseconds(int(timeout * 1e9))
-        return self._channel.ask(self._stub.StopGuest, request).killed
+        limit = timeout + KILL_SECONDS
+        return self._channel.ask(self._stub.StopGuest, request, limit=limit).killed
 
 
 def list_guests(channel: KernelChannel) -> list[GuestInfo]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from virtmesh_client.aio.proxy import Proxy, awaited
-from virtmesh_client.guest.control import Guest
+from virtmesh_client.guests.control import Guest
 
 
 class AsyncGuest(Proxy[Guest]):

@@ -1,0 +1,64 @@
+"""The log file of a process, over its starts and the runs of its machine."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+from virtmesh.local.child import Child
+from virtmesh.local.plan import Command
+from virtmesh_client.tail import Tail
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def make_child(folder: Path, script: str) -> Child:
+    """Make a child that runs a script."""
+    return Child(Command("vda", "blk", (sys.executable, "-c", script), ""), folder)
+
+
+def test_the_last_line_is_of_the_last_start(tmp_path: Path) -> None:
+    """Not of the process before, which had another reason to end."""
+    script = (
+        "import pathlib\n"
+        f"flag = pathlib.Path({str(tmp_path / 'flag')!r})\n"
+        "if not flag.exists():\n"
+        "    flag.touch()\n"
+        "    print('the disk is locked')\n"
+    )
+    child = make_child(tmp_path, script)
+
+    async def run_twice() -> list[str]:
+        child.begin_log()
+        await child.start()
+        await child.wait()
+        first = child.last_line()
+        await child.start(again=True)
+        await child.wait()
+        return [first, child.last_line()]
+
+    assert asyncio.run(run_twice()) == ["the disk is locked", "it wrote nothing"]
+
+
+def test_a_run_begins_an_empty_log_and_keeps_the_one_before(tmp_path: Path) -> None:
+    """One of them: the folder does not grow without end."""
+    child = make_child(tmp_path, "")
+    for text in ("first", "second", "third"):
+        child.begin_log()
+        assert child.log.read_text() == ""
+        child.log.write_text(text)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["vda.log", "vda.log.1"]
+    assert (tmp_path / "vda.log.1").read_text() == "second"
+
+
+def test_a_log_that_is_begun_anew_is_followed_from_its_start(tmp_path: Path) -> None:
+    """Lines are neither repeated nor left out."""
+    path = tmp_path / "vda.log"
+    tail = Tail("vda", path)
+    path.write_text("a long line of the run before\nits end with")
+    assert tail.lines() == ["a long line of the run before"]
+    path.write_text("new\n")
+    assert tail.lines() == ["new"]
+    assert tail.lines() == []
