@@ -94,7 +94,7 @@ test-everywhere: test ## run all tests here, and in three other places; takes an
 test-elsewhere: needs-test setup ## run the parts of the tests that differ there, in a few minutes
 	tools/everywhere.sh tmpfs pytest --numprocesses=auto $(ON_FILES)
 	tools/everywhere.sh overlay pytest --numprocesses=auto $(ON_FILES)
-	tools/everywhere.sh distribution pytest --numprocesses=auto $(PARALLEL)
+	tools/everywhere.sh distribution pytest --numprocesses=auto tests/unit tests/contract
 
 test-install: needs-install wheels ## install into empty Debian containers: the client, and make demo
 	VIRTMESH_WHEELS=dist $(BIN)/pytest tests/install -o timeout=1800 -o faulthandler_timeout=1800 \

@@ -35,6 +35,7 @@ on_tmpfs() {
 # An image with nothing in it but the folders of a system, some of them links into /usr.
 make_image() {
     local folder name
+    ! docker image inspect "$IMAGE" >/dev/null 2>&1 || return 0
     folder=$(mktemp --directory)
     for name in dev etc home mnt opt proc root run sys tmp usr var/tmp; do
         mkdir -p "$folder/$name"

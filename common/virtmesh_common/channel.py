@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 MESSAGE_LIMIT_BYTES = 2 << 20
 """Largest message a channel or server takes: a chunk of data and room for the rest."""
-CHUNK_LIMIT_BYTES = 1 << 20
-"""Largest piece of data in one message of a stream."""
 SESSION_KEY = "virtmesh-session"
 """Request metadata: the session of the attached driver."""
 DEVICE_KEY = "virtmesh-device"
 """Request metadata to a kernel: the device that a forwarded call is for."""
+IPV6 = r"[0-9a-fA-F:.]+(?:%[\w.-]+)?"
+"""An IPv6 address: it may end like an IPv4 one, and a link-local one has a zone (fe80::1%eth0)."""
 UNIX_PATH_LIMIT = 107
 """Longest path of a unix socket, in bytes (sockaddr_un)."""
 
@@ -116,7 +116,7 @@ def check_address(address: str) -> str:
                 " choose a shorter folder"
             )
         return f"unix:{absolute}"
-    match = re.fullmatch(r"(?P<host>\[[0-9a-fA-F:]+\]|[^:/\s]+):(?P<port>\d{1,5})", address)
+    match = re.fullmatch(rf"(?P<host>\[{IPV6}\]|[^:/\s]+):(?P<port>\d{{1,5}})", address)
     if match is None or int(match["port"]) > 65535:
         raise ValueError(f"{address!r} is no address: write unix:PATH or HOST:PORT")
     return address

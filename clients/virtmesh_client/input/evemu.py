@@ -48,6 +48,8 @@ PROPERTY_BITS = pattern(BYTES.strip())
 CODE_BITS = pattern("{hex}" + BYTES)
 AXIS = pattern("{hex} {int} {int} {int} {int}(?: {int})?")
 STATE = pattern("{hex} {int}")
+BEGINNING = re.compile(r"\s*(# EVEMU|[NIPBALSE]:)")
+"""The first line that belongs to a recording."""
 EVENT = pattern(r"([0-9]{1,10})\.([0-9]{1,6}) {hex} {hex} {int}")
 
 
@@ -88,10 +90,14 @@ class EvemuDescription:
 def read_evemu(file: Iterable[str]) -> Recording:
     """Read a file with a device, events, or both. Errors: BadRecording with the line number."""
     about = EvemuDescription()
+    begun = False
     reader = RecordingBuilder(real=True)
     for number, text in enumerate(file, start=1):
         if len(text) > LINE_MAX:
             raise line_error(number, f"the line is longer than {LINE_MAX} characters")
+        if not begun and not BEGINNING.match(text):
+            continue  # what evemu asked on the terminal, in a file that has all that it printed
+        begun = True
         tag, content = split_line(number, text)
         if tag == "E":
             reader.add(number, *parse_event(number, content))

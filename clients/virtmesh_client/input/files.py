@@ -39,7 +39,10 @@ def load_recording(path: str | Path, *, node: str = "") -> Recording:
     Errors: BadRecording with file and line; OSError.
     """
     with Path(path).open("rb") as file:
-        return parse_recording(file.read(FILE_LIMIT_BYTES), str(path), node=node)
+        content = file.read(FILE_LIMIT_BYTES + 1)
+    if len(content) > FILE_LIMIT_BYTES:
+        raise BadRecording(f"{path}: a recording has at most {FILE_LIMIT_BYTES} bytes: split it")
+    return parse_recording(content, str(path), node=node)
 
 
 def parse_recording(content: bytes, name: str, *, node: str = "") -> Recording:

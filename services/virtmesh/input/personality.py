@@ -108,7 +108,7 @@ def load(which: str) -> Personality:
         path = Path(which)
         kind = path.stem
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"{which} can't be read: {error}") from error
     elif which in built_in():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from virtmesh.kernel.device import LOOK_TIMEOUT_S
 from virtmesh_common.api.kernel.v1 import kernel_pb2 as pb
 from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
+from virtmesh_common.channel import MESSAGE_LIMIT_BYTES
 
 if TYPE_CHECKING:
     from typing import Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from virtmesh.kernel.device import MachineDevice
     from virtmesh.kernel.kernel import Kernel
 
-NODES_BYTES_MAX = 2 << 20
+NODES_BYTES_MAX = MESSAGE_LIMIT_BYTES // 2
 """Most bytes of nodes in one answer: half of what a message may have."""
 SERVICE = "virtmesh.kernel.v1.KernelService"
 

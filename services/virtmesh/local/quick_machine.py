@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 NAME_KEY = "name="
 """Begins what names a device on a command line."""
+NAME_MAX = 31
+"""Longest name of a device, in characters."""
 TOML_SUFFIX = ".toml"
 """Ends what is the path of a file, and not the name of something built in."""
 
@@ -48,7 +51,10 @@ def _disk_name(_image: str, index: int) -> str:
 
 def _input_name(personality: str, _index: int) -> str:
     """Name an input device after its personality, or after the file that describes it."""
-    return Path(personality).stem if personality.endswith(TOML_SUFFIX) else personality
+    if not personality.endswith(TOML_SUFFIX):
+        return personality
+    name = re.sub("[^a-z0-9]+", "-", Path(personality).stem.lower()).strip("-")
+    return name[:NAME_MAX].rstrip("-") if name[:1].isalpha() else f"input-{name}"[:NAME_MAX]
 
 
 # People type these three kinds all the time, so `up` has an option for each, and names their

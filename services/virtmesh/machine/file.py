@@ -40,7 +40,7 @@ def load(path: Path | str) -> Machine:
     """Read a machine file. Errors: BadMachine, naming the file, the key and the mend."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except FileNotFoundError:
         raise BadMachine(f"{path}: no such machine file") from None
     except (OSError, UnicodeDecodeError) as error:

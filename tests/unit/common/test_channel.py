@@ -10,7 +10,15 @@ from virtmesh_common.channel import check_address
 
 
 @pytest.mark.parametrize(
-    "address", ["localhost:50051", "127.0.0.1:0", "[::1]:50051", "kernel.example:65535"]
+    "address",
+    [
+        "localhost:50051",
+        "127.0.0.1:0",
+        "[::1]:50051",
+        "[fe80::1%eth0]:1",
+        "[::ffff:10.0.0.1]:1",
+        "kernel.example:65535",
+    ],
 )
 def test_tcp_address_passes_unchanged(address: str) -> None:
     """HOST:PORT is what gRPC takes."""

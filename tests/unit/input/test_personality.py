@@ -276,3 +276,14 @@ def test_headers_that_lack_codes(tmp_path: Path, kernel: tuple[int, int], status
     code = kernel[0] << 16 | kernel[1] << 8
     (tmp_path / "version.h").write_text(f"#define LINUX_VERSION_CODE {code}\n")
     assert check_codes("--headers", str(tmp_path)) == status
+
+
+def test_a_file_may_have_numbers_axes_without_a_range_and_a_byte_order_mark(tmp_path: Path) -> None:
+    """Real devices have codes without a name, and axes that nobody filled in."""
+    path = tmp_path / "real.toml"
+    text = 'name = "n"\nkeys = ["KEY_A", 0x2fe]\nproperties = [9]\n[absolute.0x3e]\n'
+    path.write_bytes(b"\xef\xbb\xbf" + f"{text}minimum = 1\nmaximum = 0\n".encode())
+    found = load(str(path))
+    assert found.codes[KEY] == (30, 0x2FE)
+    assert found.properties == (9,)
+    assert (found.axes[0x3E].minimum, found.axes[0x3E].maximum) == (1, 0)

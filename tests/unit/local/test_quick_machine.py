@@ -158,3 +158,21 @@ def test_a_shorter_name_of_a_flag_is_that_of_the_kind(tmp_path: Path) -> None:
     """However the device is given."""
     made = load(quick_machine("demo", ["a.img,ro"], devices=["blk,image=b.img,ro"]), tmp_path)
     assert [one.options["read-only"] for one in made.devices] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("My_Touch Pad.toml", "my-touch-pad"),
+        ("/home/me/SynPS2 (rev 2).toml", "synps2-rev-2"),
+        ("360pad.toml", "input-360pad"),
+        (f"{'long-' * 20}.toml", "long-long-long-long-long-long-l"),
+        ("\u00e9t\u00e9.toml", "t"),
+    ],
+)
+def test_a_personality_of_any_file_name_has_a_device_name(
+    file: str, name: str, tmp_path: Path
+) -> None:
+    """People name files as they like; names of devices have few letters."""
+    made = load(quick_machine("demo", [], inputs=[file]), tmp_path)
+    assert [one.name for one in made.devices if one.kind == "input"] == [name]

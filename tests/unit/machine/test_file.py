@@ -311,3 +311,10 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 def test_plain_numbers_are_bytes(number: int) -> None:
     """A number means itself, written or not."""
     assert parse_size(number) == parse_size(str(number)) == number
+
+
+def test_a_byte_order_mark_is_no_part_of_a_machine_file(tmp_path: Path) -> None:
+    """Some editors write one."""
+    path = tmp_path / "machine.toml"
+    path.write_bytes(b'\xef\xbb\xbfname = "marked"\n')
+    assert load(path).name == "marked"

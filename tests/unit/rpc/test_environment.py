@@ -55,7 +55,7 @@ def test_a_service_is_without_the_event_engine(module: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["virtmesh_client", "virtmesh_client.testing", "virtmesh_common.channel"],
+    ["virtmesh_client.library", "virtmesh_client.testing", "virtmesh_common.channel"],
 )
 def test_a_script_keeps_its_environment(module: str) -> None:
     """The library says nothing about gRPC in a user's process, before its import or after it."""

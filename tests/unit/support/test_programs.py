@@ -15,9 +15,11 @@ RUNNERS = {
 }  # fmt: skip
 RECEIVERS = {"asyncio", "pexpect", "shutil", "subprocess"}
 ESSENTIAL = {
-    "bash": "bash", "cat": "coreutils", "cp": "coreutils", "ls": "coreutils", "mount": "mount",
+    "bash": "bash", "cat": "coreutils", "cp": "coreutils", "losetup": "mount", "ls": "coreutils",
+    "mount": "mount",
     "nice": "coreutils", "script": "bsdutils", "sh": "dash", "sleep": "coreutils",
-    "tar": "tar", "true": "coreutils", "unshare": "util-linux",
+    "tar": "tar", "true": "coreutils", "umount": "mount",
+    "unshare": "util-linux",
 }  # fmt: skip
 """Programs of packages that every Debian has: those marked essential, and mount."""
 PACKAGES = {
@@ -26,10 +28,11 @@ PACKAGES = {
     "ip": "iproute2", "ldd": "libc6-dev", "mke2fs": "e2fsprogs", "picocom": "picocom",
     "prometheus": "prometheus", "promtool": "prometheus", "qemu-img": "qemu-utils",
     "qemu-io": "qemu-utils", "qemu-storage-daemon": "qemu-system-common",
+    "qemu-system-aarch64": "qemu-system-arm", "qemu-system-riscv64": "qemu-system-misc",
 }  # fmt: skip
 """What else is run, and the package that has it."""
-PYTHON = {"buf", "cargo", "go", "uv"}
-"""What .venv has, and compilers, for which doctor.sh has checks of their own."""
+OTHERS = {"buf", "cargo", "go", "grpcurl", "uv"}
+"""What .venv has, compilers that doctor.sh checks itself, and what Debian does not have."""
 
 
 def programs(path: Path) -> Iterator[tuple[str, str]]:
@@ -59,7 +62,7 @@ def test_every_program_is_in_a_package_that_is_named() -> None:
     ]
     known = {
         *ESSENTIAL,
-        *PYTHON,
+        *OTHERS,
         *(name for name, package in PACKAGES.items() if package in doctor),
     }
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from virtmesh_client.input import files
 from virtmesh_client.input.evemu import read_evemu, write_evemu
 from virtmesh_client.input.files import load_recording, save_recording
 from virtmesh_client.input.models import Axis, InputInfo, Received
@@ -286,3 +287,35 @@ def test_a_byte_order_mark_is_no_part_of_a_recording(tmp_path: Path) -> None:
     save_recording(SAMPLE, path)
     path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
     assert load_recording(path) == SAMPLE
+
+
+def test_what_evemu_asked_on_the_terminal_is_passed_over() -> None:
+    """A file with all that it printed has that before the recording."""
+    text = (
+        "Available devices:\n/dev/input/event0:\tLid Switch\n"
+        "Select the device event number [0-0]: # EVEMU 1.3\n"
+        "N: x\nE: 0.0 1 1e 1\nE: 0.0 0 0 0\n"
+    )
+    recording = read_evemu(io.StringIO(text))
+    assert recording.device is not None
+    assert (recording.device.name, len(recording.events)) == ("x", 2)
+
+
+def test_a_name_of_any_bytes_is_read(tmp_path: Path) -> None:
+    """Names come from devices, and these write what they like."""
+    path = tmp_path / "odd.evemu"
+    path.write_bytes(b"# EVEMU 1.3\nN: Keyboard\xae\nE: 0.0 0 0 0\n")
+    device = load_recording(path).device
+    assert device is not None
+    assert device.name == "Keyboard\ufffd"
+
+
+def test_a_file_that_is_too_large_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was cut in silence."""
+    monkeypatch.setattr(files, "FILE_LIMIT_BYTES", 10)
+    path = tmp_path / "large.jsonl"
+    save_recording(SAMPLE, path)
+    with pytest.raises(BadRecording, match="at most 10 bytes"):
+        load_recording(path)
