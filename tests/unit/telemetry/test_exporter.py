@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily
 from virtmesh.telemetry.exporter import MetricsServer
 from virtmesh_common.errors import AddressTaken
 
-NOWHERE = ("/x", "/metrics/", "/favicon.ico", "//", "/metrics%00")
+NOWHERE = ("/x", "/metrics/", "/favicon.ico", "/metrics%00")
 
 
 def read(address: str) -> str:
