@@ -99,7 +99,7 @@ def test_a_script_on_another_host_logs_in_and_types(
     with virtmesh_client.connect(rig.cli.state.address) as machine:
         left = machine.guests()
 
-    assert "virtmesh login: " in transcript
+    assert "virtmesh login:\n" in transcript
     assert "virtmesh keyboard\n" in transcript
     assert transcript.count("\nHello from another host\n") == 2  # The program's, and the screen's.
     assert transcript.endswith("[the guest received what was typed, and shows it on its screen]\n")
