@@ -3,7 +3,8 @@
 Usage: python -m tests.bench.command_cost [--rounds N] [--tree NAME=PYTHON ...]
 
 Each round runs every command once, in turns: Python alone, the import of gRPC, and commands of each
-tree. A tree is the Python of an environment with virtmesh in it; without --tree it is this one. The
+tree. A tree is the Python of an environment with virtmesh in it; without --tree it is this one. It
+may be `env PYTHONPATH=... python` for the packages of another checkout. The
 commands use a kernel with disks in memory, in this process. CPU is user and system time of the
 child. The tables show medians, and the medians of the ratios of each round. It asserts nothing.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -56,7 +58,7 @@ class Case:
 
 def cases_of(tree: str, python: str) -> list[Case]:
     """Return the commands of a tree: those that its installed script would run."""
-    start = [python, "-P", "-c", "from virtmesh_client.cli import main; main()"]
+    start = [*shlex.split(python), "-P", "-c", "from virtmesh_client.cli import main; main()"]
     words = {"virtmesh --version": ["--version"], "virtmesh --help": ["--help"]}
     words |= {"virtmesh devices": ["devices"], "virtmesh blk info vda": ["blk", "info", "vda"]}
     cases = [Case(f"{tree}: {name}", [*start, *arguments]) for name, arguments in words.items()]
@@ -92,8 +94,9 @@ def main() -> None:
     parser.add_argument("--tree", action="append", default=[], metavar="NAME=PYTHON")
     options = parser.parse_args()
     trees = [tree.partition("=")[::2] for tree in options.tree] or [("this", sys.executable)]
-    peer = Case(PEER, [trees[0][1], "-c", "import grpc"])
-    cases = [Case("python -c pass", [trees[0][1], "-c", "pass"]), peer]
+    python = shlex.split(trees[0][1])
+    peer = Case(PEER, [*python, "-c", "import grpc"])
+    cases = [Case("python -c pass", [*python, "-c", "pass"]), peer]
     with FakeKernel(vda=1 << 20) as kernel:
         os.environ["VIRTMESH_ADDRESS"] = kernel.address
         cases += [case for name, python in trees for case in cases_of(name, python)]

@@ -77,12 +77,17 @@ def named_commands() -> list[tuple[str, str]]:
     ]
 
 
+def is_option(word: str) -> bool:
+    """Say whether a word is an option; - alone is standard input."""
+    return word.startswith("-") and word != "-"
+
+
 def check(line: str) -> None:
     """Find the command of a line, and its options. Errors: AssertionError."""
     program, *words = line.split()
     command: click.Command = PROGRAMS[program]
     context = click.Context(command, info_name=program)
-    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+    while isinstance(command, click.Group) and words and not is_option(words[0]):
         if words[0] == HOLE or words[0].isupper():
             return
         name, found, words = command.resolve_command(context, list(words))
@@ -91,7 +96,7 @@ def check(line: str) -> None:
     known = {
         name for one in command.get_params(context) for name in (*one.opts, *one.secondary_opts)
     }
-    assert {word for word in words if word.startswith("-")} <= known, line
+    assert {word for word in words if is_option(word)} <= known, line
 
 
 def test_messages_name_commands() -> None:
