@@ -7,7 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, BinaryIO
 
-from virtmesh_common.channel import CHUNK_LIMIT_BYTES
+from virtmesh_common.sizes import CHUNK_LIMIT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

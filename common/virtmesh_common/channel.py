@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 MESSAGE_LIMIT_BYTES = 2 << 20
 """Largest message a channel or server takes: a chunk of data and room for the rest."""
-CHUNK_LIMIT_BYTES = 1 << 20
-"""Largest piece of data in one message of a stream."""
 SESSION_KEY = "virtmesh-session"
 """Request metadata: the session of the attached driver."""
 DEVICE_KEY = "virtmesh-device"

@@ -355,7 +355,9 @@ def _from_transport(code: grpc.StatusCode | None, details: str, peer: str) -> Vi
     if code is Code.DEADLINE_EXCEEDED:
         return NoAnswer(f"{who} did not answer in time: it is busy or stopped", address=peer)
     if code is Code.CANCELLED:
-        return CallCancelled(f"{who} ended the call before its end: try again", address=peer)
+        # gRPC's server refuses calls like this when too many wait for it, without a word.
+        what = "ended the call unfinished: it has too many calls, or it stops: try again"
+        return CallCancelled(f"{who} {what}", address=peer)
     if code is Code.RESOURCE_EXHAUSTED:
         return MessageTooLarge(f"{who} refused a message or took no more: {details}")
     if code is Code.UNIMPLEMENTED:

@@ -8,6 +8,8 @@ MEMORY_MIN = 1 << 20
 """Least RAM, in bytes."""
 MEMORY_MAX = 1 << 36
 """Most RAM, in bytes."""
+CHUNK_LIMIT_BYTES = 1 << 20
+"""Largest piece of data in one message of a stream."""
 PAGE = 4096
 """RAM is made of whole pages of so many bytes."""
 

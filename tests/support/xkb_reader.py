@@ -62,6 +62,7 @@ def bind() -> ctypes.CDLL:
         ("state_update_key", c_int, c_void_p, c_uint32, c_int),
         ("state_serialize_mods", c_uint32, c_void_p, c_int),
         ("state_key_get_one_sym", c_uint32, c_void_p, c_uint32),
+        ("state_key_get_level", c_uint32, c_void_p, c_uint32, c_uint32),
         ("state_key_get_utf8", c_int, c_void_p, c_uint32, c_char_p, c_size_t),
         ("compose_table_new_from_locale", c_void_p, c_void_p, c_char_p, c_int),
         ("compose_state_new", c_void_p, c_void_p, c_int),
@@ -100,7 +101,7 @@ def modifier(keymap: int, name: str) -> int:
 
 
 def read(keymap: int, locks: list[str], keys: list[list[int]]) -> dict[str, object]:
-    """Return what keys type, and whether the keyboard is at the end as at the start."""
+    """Return what keys type, and whether a hand could do so and left the keyboard as it was."""
     state = XKB.xkb_state_new(keymap)
     locked = 0
     for name in locks:
@@ -109,7 +110,12 @@ def read(keymap: int, locks: list[str], keys: list[list[int]]) -> dict[str, obje
     before = XKB.xkb_state_serialize_mods(state, 8)
     XKB.xkb_compose_state_reset(COMPOSE)
     text = ""
+    clean = True
+    down: set[int] = set()
     for code, value in keys:
+        # A hand can press what is up, and release what is down.
+        clean &= (code in down) != bool(value)
+        (down.add if value else down.discard)(code)
         if value:
             sym = XKB.xkb_state_key_get_one_sym(state, code + OFFSET)
             if XKB.xkb_compose_state_feed(COMPOSE, sym):
@@ -121,7 +127,7 @@ def read(keymap: int, locks: list[str], keys: list[list[int]]) -> dict[str, obje
         XKB.xkb_state_update_key(state, code + OFFSET, value)
     after = XKB.xkb_state_serialize_mods(state, 8)
     XKB.xkb_state_unref(state)
-    return {"text": text, "clean": after == before}
+    return {"text": text, "clean": clean and after == before}
 
 
 class Modifiers:
@@ -130,6 +136,8 @@ class Modifiers:
     def __init__(self, keymap: int, keys: set[int]) -> None:
         self.held = self.quiet = 0
         """What any key holds; what keys hold that a composition does not notice."""
+        self.by: dict[int, set[int]] = {}
+        """The keys that hold each bit."""
         edge: list[tuple[int, ...]] = [()]
         for _ in range(3):
             edge = [
@@ -153,6 +161,9 @@ class Modifiers:
             return False
         XKB.xkb_compose_state_reset(COMPOSE)
         new = held & ~self.held
+        for bit in range(32):
+            if held & ~masks[0] & 1 << bit:
+                self.by.setdefault(bit, set()).add(key)
         self.held |= held
         if not XKB.xkb_compose_state_feed(COMPOSE, sym):
             self.quiet |= held & ~masks[0]
@@ -173,15 +184,26 @@ def list_texts(keymap: int, keys: set[int]) -> dict[str, str]:
                 if XKB.xkb_keymap_key_get_syms_by_level(*place, ctypes.byref(pointer)) != 1:
                     continue
                 count = XKB.xkb_keymap_key_get_mods_for_level(*place, masks, len(masks))
-                reason = way_to(keymap, masks[:count], modifiers.held)
+                usable = [mask for mask in masks[:count] if chooses(*place, mask)]
+                own = sum(1 << bit for bit, by in modifiers.by.items() if by == {code - OFFSET})
+                reason = way_to(keymap, usable, modifiers.held & ~own)
                 if group:
                     reason = "another group"
                 if code - OFFSET not in keys:
                     reason = "a key that the keyboard lacks"
-                noisy = reason or way_to(keymap, masks[:count], modifiers.quiet)
+                noisy = reason or way_to(keymap, usable, modifiers.quiet & ~own)
                 note(first, pointer[0], reason)
                 note(later, pointer[0], reason or (noisy and ENDS))
     return compose_all(first, later)
+
+
+def chooses(keymap: int, code: int, group: int, level: int, mask: int) -> bool:
+    """Say whether modifiers choose a level: an entry of the type may hide another."""
+    state = XKB.xkb_state_new(keymap)
+    XKB.xkb_state_update_mask(state, mask, 0, 0, 0, 0, group)
+    found = XKB.xkb_state_key_get_level(state, code, group)
+    XKB.xkb_state_unref(state)
+    return bool(found == level)
 
 
 def note(reasons: dict[Any, str], what: object, reason: str) -> None:
@@ -192,7 +214,7 @@ def note(reasons: dict[Any, str], what: object, reason: str) -> None:
 
 def way_to(keymap: int, masks: list[int], held: int) -> str:
     """Return what is in the way of a level: nothing, if one of its masks can be held."""
-    reasons = ["a level that no modifiers choose"]
+    reasons = ["a level that no modifiers choose, or those of the key itself"]
     for mask in masks:
         left = mask & ~held
         locks = [reason for name, reason in LOCKS if left & modifier(keymap, name)]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
+    from virtmesh_client.cli.input.pool import InjectorPool
     from virtmesh_client.machine import Machine
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
@@ -34,6 +35,8 @@ class Settings:
     verbose: bool = False
     request_id: str = field(default_factory=make_request_id)
     """Identifier of the requests of this command line in the logs of the services."""
+    injectors: InjectorPool | None = None
+    """The injectors that all commands of a batch share; None outside of one."""
 
     @property
     def progress(self) -> bool:

@@ -24,7 +24,7 @@ from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc as disk_rpc
 from virtmesh_common.api.kernel.v1 import kernel_pb2 as kernel_pb
 from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc as kernel_rpc
 from virtmesh_common.blk.errors import BadSize, WouldShrink
-from virtmesh_common.channel import CHUNK_LIMIT_BYTES, DEVICE_KEY, server_options
+from virtmesh_common.channel import DEVICE_KEY, server_options
 from virtmesh_common.errors import (
     DETAILS_KEY,
     BadStream,
@@ -33,6 +33,7 @@ from virtmesh_common.errors import (
     VirtmeshError,
     to_status,
 )
+from virtmesh_common.sizes import CHUNK_LIMIT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

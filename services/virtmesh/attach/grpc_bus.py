@@ -181,7 +181,11 @@ class GrpcBus(Bus):
         return True
 
     async def close(self) -> None:
-        """Detach, and close everything. The device is reset when this returns."""
+        """Detach, and close everything.
+
+        The device is reset when this returns, or keeps its own mapping of the memory until a stuck
+        request ends.
+        """
         if not self.lost.done():
             with suppress(grpc.RpcError):
                 await self._control.Detach(

@@ -16,8 +16,8 @@ from virtmesh.blk.block_device import BlockDevice, split
 from virtmesh.kinds.service import wrong_kind
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as pb
 from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc
-from virtmesh_common.channel import CHUNK_LIMIT_BYTES
 from virtmesh_common.errors import BadStream, MessageTooLarge, VirtmeshError
+from virtmesh_common.sizes import CHUNK_LIMIT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

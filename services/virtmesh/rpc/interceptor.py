@@ -119,7 +119,7 @@ class Call:
             self._log(code, context.details())
             raise
         except grpc.aio.InternalError:  # Nothing can be sent any more: the client is gone.
-            return None
+            raise asyncio.CancelledError from None
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends the call
             failure = self._failure(error)
             code = failure.code.name
@@ -132,7 +132,10 @@ class Call:
             counts.handled[code] += 1
             counts.durations.observe(monotonic() - begun)
         # It is counted by now: who hears of the failure may look at the counters at once.
-        return await abort(context, failure)
+        try:
+            return await abort(context, failure)
+        except grpc.aio.InternalError:  # As above. gRPC would log a traceback.
+            raise asyncio.CancelledError from None
 
     async def _run(self, request: Any, context: Any) -> Any:
         """Run the method to its end. Errors: those of the method; BadRequest."""

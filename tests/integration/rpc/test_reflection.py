@@ -122,8 +122,7 @@ def test_grpcurl_lists_describes_and_calls(cli: Cli) -> None:
 
     def grpcurl(*arguments: str) -> str:
         options = ("-plaintext", "-H", f"{DEVICE_KEY}: keyboard")
-        path = cli.state.address.removeprefix("unix:")
-        line = [GRPCURL, *options, "-unix", path, *arguments]
+        line = [GRPCURL, *options, cli.state.address, *arguments]
         return subprocess.run(line, check=True, capture_output=True, text=True, timeout=30).stdout
 
     assert INPUT in grpcurl("list").split()

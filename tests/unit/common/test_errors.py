@@ -127,6 +127,33 @@ def test_a_call_that_nobody_offers() -> None:
     assert "unix:/keyboard.sock does not offer this call" in error.message
 
 
+@pytest.mark.parametrize(
+    ("code", "details", "kind", "words"),
+    [
+        ("CANCELLED", "CANCELLED", errors.CallCancelled, "has too many calls, or it stops"),
+        ("DEADLINE_EXCEEDED", "Deadline Exceeded", errors.NoAnswer, "busy or stopped"),
+        ("UNAVAILABLE", "Socket closed", errors.ServiceUnavailable, "the connection closed"),
+        ("UNKNOWN", "Stream removed", errors.ServiceUnavailable, "the connection closed"),
+        ("INTERNAL", "RST_STREAM", errors.ServiceUnavailable, "RST_STREAM"),
+        ("RESOURCE_EXHAUSTED", "larger than max", errors.MessageTooLarge, "larger than max"),
+        ("PERMISSION_DENIED", "no", errors.VirtmeshError, "PERMISSION_DENIED: no"),
+    ],
+)
+def test_statuses_of_grpc_itself_say_who_and_what(
+    code: str, details: str, kind: type[errors.VirtmeshError], words: str
+) -> None:
+    """They have no details of ours: the address is named, and the words are plain."""
+    failure = grpc.aio.AioRpcError(
+        grpc.StatusCode[code], grpc.aio.Metadata(), grpc.aio.Metadata(), details
+    )
+
+    error = errors.from_rpc_error(failure, "unix:/kernel.sock")
+
+    assert type(error) is kind
+    assert "unix:/kernel.sock" in error.message
+    assert words in error.message
+
+
 @pytest.mark.parametrize("module", KINDS, ids=lambda module: module.__name__)
 def test_the_classes_of_a_kind_are_in_a_module_of_its_own(module: ModuleType) -> None:
     """Every class that the module defines is drawn in its docstring."""

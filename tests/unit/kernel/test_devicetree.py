@@ -280,3 +280,12 @@ def test_devices_that_collide_are_listed(changes: dict[str, bytes], why: str) ->
 def test_a_tree_without_memory_gets_some() -> None:
     """Many trees leave it to the boot loader to say how much there is."""
     assert parse_blob(encode(Node(""))).ram_size == 64 << 20
+
+
+@pytest.mark.parametrize(("size", "used"), [(1 << 40, 64 << 30), ((8 << 20) + 100, 8 << 20)])
+def test_a_tree_of_any_memory_has_as_much_as_a_driver_may_have(size: int, used: int) -> None:
+    """Servers have more, and a firmware may keep a part of a page for itself."""
+    counts = {"#address-cells": cells(2), "#size-cells": cells(2)}
+    memory = Node("memory", {"device_type": strings("memory"), "reg": cells64(1 << 31, size)})
+
+    assert parse_blob(encode(Node("", counts, [memory]))).ram_size == used

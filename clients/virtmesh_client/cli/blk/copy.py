@@ -18,7 +18,6 @@ from virtmesh_client.cli.sources import STANDARD, open_source, progress_bar
 from virtmesh_client.sizes import spell_size
 from virtmesh_client.streams import remaining
 from virtmesh_common.blk.containers import FOOTER, HEAD, find_container
-from virtmesh_common.blk.errors import NotRaw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +99,8 @@ def refuse_container(path: Path, source: BinaryIO) -> None:
     found = find_container(head, source.read(FOOTER))
     source.seek(0)
     if found is not None:
+        from virtmesh_common.blk.errors import NotRaw  # noqa: PLC0415 - it imports gRPC
+
         raise NotRaw(
             f"{path}: a {found.name} image, and its bytes are not those of the disk in it: make a"
             f" raw one with `{found.spell_command(path)}` and import that, or say --format raw",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from virtmesh_client.cli.input.batch import batch
 from virtmesh_client.cli.input.common import (
     COORDINATE,
     Coordinates,
@@ -26,6 +27,7 @@ from virtmesh_client.cli.input.common import (
     report,
     sum_up,
 )
+from virtmesh_client.cli.input.live import live
 from virtmesh_client.cli.input.record import convert, play, record
 from virtmesh_client.cli.input.show import info, leds, release, stats, watch
 from virtmesh_client.cli.input.text import read_text
@@ -301,5 +303,5 @@ def is_fraction(x: float, y: float) -> bool:
     return isinstance(x, float) or isinstance(y, float)
 
 
-for command in (info, leds, release, stats, watch, record, play, convert):
+for command in (info, leds, release, stats, watch, record, play, convert, batch, live):
     input.add_command(command)

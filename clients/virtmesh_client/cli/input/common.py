@@ -153,8 +153,15 @@ def choose(machine: Machine, name: str | None, fits: Fits, usual: str = "") -> s
     if name is not None:
         return name
     names = input_devices(machine)
+    return choose_among(names, lambda one: machine.input(one).info(), fits, usual)
+
+
+def choose_among(
+    names: list[str], info_of: Callable[[str], InputInfo], fits: Fits, usual: str
+) -> str:
+    """Return that of the devices which fits; see `choose`."""
     if len(names) > 1:
-        names = [one for one in names if fits(machine.input(one).info())]
+        names = [one for one in names if fits(info_of(one))]
     if not names:
         raise DeviceNotFound("no input device of the machine can do this")
     if usual in names:
@@ -170,7 +177,13 @@ def choose(machine: Machine, name: str | None, fits: Fits, usual: str = "") -> s
 def injector(
     settings: Settings, how: InjectOptions, fits: Fits, usual: str = ""
 ) -> Iterator[Input]:
-    """Open the chosen device. The device releases all its keys at the end."""
+    """Open the chosen device. The device releases all its keys at the end.
+
+    In a batch the device stays open until the end of the batch.
+    """
+    if settings.injectors is not None:
+        yield settings.injectors.get(how, fits, usual)
+        return
     with settings.connect() as machine:
         name = choose(machine, how.device, fits, usual)
         with machine.input(name, overflow=how.overflow, timeout=how.timeout) as device:

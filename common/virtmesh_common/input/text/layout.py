@@ -142,7 +142,8 @@ class Layout:
             )
             for key in self._keys:
                 keysym = state.keysym(key)
-                if not keysym:
+                # A key that is held can't be pressed.
+                if not keysym or key in way.held:
                     continue
                 stroke = Stroke(key, way.held, way.latch)
                 # A modifier would lead nowhere, and on for ever.

@@ -196,3 +196,16 @@ def test_an_interrupted_script_is_undone() -> None:
             "BTN_TOUCH 0", "KEY_A 0", "BTN_LEFT 0",
         ],
     ]  # fmt: skip
+
+
+def test_an_axis_without_a_range_has_no_fractions() -> None:
+    """Nobody knows where the half of it is; tracking IDs are those that Linux gives."""
+    with pytest.raises(BadEvent, match="states no range"):
+        Axis(0, 0).at(0.5)
+    info = device()
+    info.axes[ABS["ABS_MT_TRACKING_ID"]] = Axis(1, 0)
+    fingers = Touches(info)
+    down = [str(one) for one in (*fingers.down(1, 1, 0), *fingers.up(0), *fingers.down(1, 1, 0))]
+    assert [one for one in down if "TRACKING" in one] == [
+        "ABS_MT_TRACKING_ID 0", "ABS_MT_TRACKING_ID -1", "ABS_MT_TRACKING_ID 1",
+    ]  # fmt: skip

@@ -95,6 +95,12 @@ def test_text_is_typed_around_keys_that_are_held() -> None:
         layout.type("Ba")
 
 
+def test_a_key_is_never_its_own_modifier() -> None:
+    """On a Tibetan layout the key M latches a level; its own letter there can't be typed."""
+    strokes = Layout("cn", "tib_asciinum", keyboard=Keyboard(KEYS)).strokes.values()
+    assert not [one for group in strokes for one in group if one.key in one.modifiers]
+
+
 def test_caps_lock_is_named_when_it_is_to_blame() -> None:
     """With it on, German's ß key types a capital."""
     with pytest.raises(UntypableText, match=r"'ß' .* while Caps Lock is on"):
