@@ -63,6 +63,18 @@ def test_a_guest_in_the_background_has_buttons(
     assert machine.guests() == []
 
 
+def test_what_a_reset_kills_says_nothing_more(cli: Cli, machine: virtmesh_client.Machine) -> None:
+    """What user-mode Linux traces dies with it: nothing of the old guest comes after a reset."""
+    with machine.serial() as serial:
+        start(cli, "uml", ())
+        log_in(serial)
+        for _ in range(5):
+            machine.guest().reset()
+            assert "Linux version" in serial.expect("login: ", timeout=BOOT_SECONDS).text
+            serial.send_line("root")
+            serial.expect(SHELL)
+
+
 def test_a_break_is_sysrq_under_qemu(
     cli: Cli, machine: virtmesh_client.Machine, qemu_options: tuple[str, ...]
 ) -> None:

@@ -272,13 +272,18 @@ class Keeper:
         self._kill()
 
     def _kill(self) -> None:
-        """Kill the guest, as soon as its reaper has started it. The reaper ends what is left."""
+        """Kill the guest, as soon as its reaper has started it. The reaper ends what is left.
+
+        All of its process group is killed at once: the processes of user-mode Linux that it traces
+        would run on without it, and make their system calls on the host.
+        """
         if self._process is NO_PROCESS:
             return
         self._killing = True
         if pid := child_of(self._process.pid):
+            # Before the reaper has started the guest's program, the group does not exist.
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)
 
     def _take_news(self) -> None:
         """Deal with what the kernel service has said."""
