@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from virtmesh_common.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -45,8 +47,8 @@ class Failure:
 
     @property
     def line(self) -> str:
-        """The line for people."""
-        return f"virtmesh: {self.message}"
+        """The line for people. What a service or a file says in it can't move the cursor."""
+        return printable(f"virtmesh: {self.message}")
 
     @property
     def json(self) -> str:

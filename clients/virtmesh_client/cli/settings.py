@@ -61,8 +61,11 @@ def identify(context: click.Context, parameter: click.Parameter, value: str | No
 
 def remember(context: click.Context, parameter: click.Parameter, value: object) -> None:
     """Store the value of a common option, wherever it stood on the command line."""
+    settings = context.ensure_object(Settings)
+    if value and parameter.name == "address" and settings.injectors is not None:
+        raise click.UsageError("a batch has one machine: give --address before its -, in no line")
     if value:
-        setattr(context.ensure_object(Settings), str(parameter.name), value)
+        setattr(settings, str(parameter.name), value)
 
 
 COMMON = (

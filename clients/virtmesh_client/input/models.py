@@ -25,6 +25,8 @@ when the driver has received all of them."""
 Overflow = Literal["wait", "refuse"]
 """What happens to a packet when the waiting room is full: it waits, or the device refuses it."""
 
+INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
+"""What the value of an event has room for."""
 KEY_VALUES = (0, 1, 2)
 """Values of a key: released, pressed, repeated. Recordings contain repeats that drivers made."""
 DRIVER_TYPES = frozenset(TYPES[name] for name in ("EV_LED", "EV_SND", "EV_REP"))
@@ -189,6 +191,8 @@ class InputInfo:
             raise BadEvent(
                 f"{event}: the value of a key must be 1 (pressed), 0 (released) or 2 (repeated)"
             )
+        if not INT32_MIN <= event.value <= INT32_MAX:
+            raise BadEvent(f"{event}: a value has 32 bits: choose {INT32_MIN} to {INT32_MAX}")
         axis = self.axes.get(event.code) if event.type == EV_ABS else None
         is_slot = event.code == ABS_MT_SLOT
         if axis is None or axis.minimum <= event.value <= axis.maximum:

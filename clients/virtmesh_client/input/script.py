@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 EVENTS_MAX = 1024
 """Most events of a packet, including its SYN_REPORT (input.proto, InjectRequest)."""
+SECONDS_MAX = 1e9
+"""Longest time of a script, about 31 years: the clocks of some systems end soon after."""
 
 
 def check(info: InputInfo, script: Script, *, any_value: bool = False) -> None:
@@ -25,8 +27,10 @@ def check(info: InputInfo, script: Script, *, any_value: bool = False) -> None:
     With `any_value`, values of axes may be out of range.
     """
     for moment, packet in script:
-        if not 0.0 <= moment < float("inf"):
-            raise BadEvent(f"a time of {moment} seconds is not possible: choose 0 or more")
+        if not 0.0 <= moment <= SECONDS_MAX:
+            raise BadEvent(
+                f"a time of {moment:g} seconds is not possible: choose 0 to {SECONDS_MAX:g}"
+            )
         if len(close_packet(packet)) > EVENTS_MAX:
             raise BadEvent(
                 f"a packet of {len(packet)} events is too large: the limit is {EVENTS_MAX} with its"

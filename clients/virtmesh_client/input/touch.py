@@ -11,6 +11,7 @@ from virtmesh_common.input.errors import BadEvent
 from virtmesh_common.input.events import EV_ABS, EV_KEY, Event
 from virtmesh_common.input.moves import line_points
 from virtmesh_common.input.release import has_range, letting_go, resting_values
+from virtmesh_common.input.script import check_count
 
 if TYPE_CHECKING:
     from virtmesh_client.input.models import InputInfo
@@ -94,6 +95,7 @@ class Touches:
         """
         if count < 1:
             raise BadEvent(f"a count of {count} is not possible: choose 1 or more")
+        check_count(2 * count)
         slot = self._free_slots(1)[0]
         script: Script = []
         for begin in (number * 2 * hold for number in range(count)):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from virtmesh_common.evdev import CODES
 from virtmesh_common.input.errors import BadEvent
 from virtmesh_common.input.events import EV_REL, Event
-from virtmesh_common.input.script import delayed
+from virtmesh_common.input.script import check_count, delayed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,7 @@ def turn(info: InputInfo, count: float, wheel: int, fine: int, interval: float) 
     if not abs(count) * HI_RES_PER_NOTCH <= INT32_MAX:
         most = INT32_MAX // HI_RES_PER_NOTCH
         raise BadEvent(f"{count} notches are too many for a wheel: choose at most {most}")
+    check_count(abs(count))
     units = round(count * HI_RES_PER_NOTCH)
     has_fine = info.has(EV_REL, fine)
     if units % HI_RES_PER_NOTCH and not has_fine:

@@ -9,7 +9,7 @@ from virtmesh_common.evdev import CODES
 from virtmesh_common.input.errors import BadEvent
 from virtmesh_common.input.events import EV_ABS, EV_REL, Event
 from virtmesh_common.input.keys import press, release
-from virtmesh_common.input.script import at
+from virtmesh_common.input.script import at, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,7 @@ def path_times(duration: float) -> Iterator[tuple[float, float]]:
     """
     if not 0 <= duration < math.inf:
         raise BadEvent(f"a duration of {duration} seconds is not possible: choose 0 or more")
+    check_count(duration / STEP_SECONDS)
     steps = max(1, round(duration / STEP_SECONDS))
     for step in range(1, steps + 1):
         yield duration * (step / steps), step / steps

@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 Timed = tuple[float, "Packet"]
 """Seconds from the start of the script, and the packet."""
 Script = list[Timed]
+PACKETS_MAX = 1 << 20
+"""Most packets that one call makes: a script is a list in memory."""
+
+
+def check_count(packets: float) -> None:
+    """Check how many packets a script is to have, before it is made. Errors: BadEvent."""
+    if not packets <= PACKETS_MAX:
+        raise BadEvent(
+            f"{packets:.0f} packets are too many for one call: make several, of at most"
+            f" {PACKETS_MAX} each"
+        )
 
 
 def at(seconds: float, packets: Iterable[Packet]) -> Script:
@@ -37,6 +48,7 @@ def press_keys(
     """
     if count < 1:
         raise BadEvent(f"a count of {count} is not possible: choose 1 or more")
+    check_count(2 * count * sum(map(len, chords)))
     period = hold + interval
     presses = [keys for keys in chords for _ in range(count)]
     return [

@@ -15,6 +15,7 @@ from virtmesh.input.held_keys import InjectorState
 from virtmesh.input.injection import Offer
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.errors import DeviceNotReady, ShuttingDown
+from virtmesh_common.input.errors import BadEvent
 from virtmesh_common.input.events import to_messages
 from virtmesh_common.time_limit import time_limit
 
@@ -49,6 +50,8 @@ class UnaryCalls:
 
         Errors: those of `make`; BadEvent, before anything is sent; DeviceNotReady; ShuttingDown.
         """
+        if sending.overflow not in pb.Overflow.values():
+            raise BadEvent(f"overflow is {sending.overflow}: choose a value of Overflow")
         if self._running >= CALLS_MAX:
             raise DeviceNotReady(
                 f"{CALLS_MAX} calls type, click or move on {self._model.name} already: wait for"

@@ -5,7 +5,6 @@ A request is checked whole, and bounded, before its first packet is sent.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from virtmesh_common.api.input.v1 import input_pb2 as pb
@@ -38,6 +37,9 @@ PACKETS_MAX = 1 << 16
 SECONDS_MAX = 60.0
 """The longest time that a call may ask for by its own times."""
 CLICK_HOLD_US, CLICK_INTERVAL_US = 20_000, 40_000
+COORDINATE_MAX = (1 << 31) - 1
+"""The largest coordinate that an event has room for."""
+UNITS = frozenset(pb.Unit.values())
 CAPS_LOCK: dict[pb.CapsLock.ValueType, CapsLock] = {
     pb.CAPS_LOCK_UNSPECIFIED: "lit",
     pb.CAPS_LOCK_LIT: "lit",
@@ -147,8 +149,10 @@ def point(place: pb.Point, model: InputModel) -> Point:
         raise BadEvent(
             f"{model.name} can't move to a point: it is a {model.personality.kind}; {why}"
         )
-    if not (math.isfinite(place.x) and math.isfinite(place.y)):
-        raise BadEvent(f"({place.x}, {place.y}) is no point")
+    if place.unit not in UNITS:
+        raise BadEvent(f"unit is {place.unit}: choose a value of Unit")
+    if not (abs(place.x) <= COORDINATE_MAX and abs(place.y) <= COORDINATE_MAX):
+        raise BadEvent(f"({place.x:g}, {place.y:g}) is no point of any device")
     if place.unit != pb.UNIT_FRACTION:
         return round(place.x), round(place.y)
     if not (0.0 <= place.x <= 1.0 and 0.0 <= place.y <= 1.0):

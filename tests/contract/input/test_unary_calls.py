@@ -174,6 +174,13 @@ REFUSALS = [
         "tablet", "Move", pb.MoveRequest(to=pb.Point(x=1.5, unit=pb.UNIT_FRACTION)), BadEvent,
         "outside the axes",
     ),
+    ("tablet", "Move", pb.MoveRequest(to=pb.Point(x=1e300)), BadEvent, "is no point"),
+    ("tablet", "Click", pb.ClickRequest(at=pb.Point(x=1, y=-3e9)), BadEvent, "is no point"),
+    ("tablet", "Move", pb.MoveRequest(to=pb.Point(unit=9)), BadEvent, "unit is 9"),  # type: ignore[arg-type]
+    (
+        "keyboard", "Key", pb.KeyRequest(chords=["a"], sending=pb.Sending(overflow=9)), BadEvent,  # type: ignore[arg-type]
+        "overflow is 9",
+    ),
     ("keyboard", "Key", pb.KeyRequest(), BadEvent, "1 to 256 chords"),
     ("keyboard", "Key", pb.KeyRequest(chords=["ctrl+spam"]), UnknownKey, "'spam'"),
     ("keyboard", "Key", pb.KeyRequest(chords=["a"], count=1001), BadEvent, "count of 1001"),

@@ -87,6 +87,16 @@ BAD = [
     (b"live", "line 1: a batch can't have 'live'"),
     (b"-", "line 1: a batch can't have '-'"),
     (b"type -d nobody x", "line 1: "),
+    (b"key a --address unix:/elsewhere", "line 1: a batch has one machine"),
+    (b"--address unix:/elsewhere key a", "line 1: a batch has one machine"),
+    (b"event KEY_A=", "line 1: 'KEY_A=' is not an event"),
+    (b"event REL_X=9999999999", "line 1: REL_X 9999999999: a value has 32 bits"),
+    (b"move 9999999999 0", "line 1: REL_X 9999999999: a value has 32 bits"),
+    (b"key a --hold nan", "nan is not a number of seconds"),
+    (b"key a --timeout inf", "inf is not a number of seconds"),
+    (b"key a --hold 1e300", "1e+300 is not a number of seconds"),
+    (b"key a --count 99999999999", "line 1: 199999999998 packets are too many for one call"),
+    (b"move 5 5 --duration 1e8", "12500000000 packets are too many for one call"),
 ]
 
 
@@ -115,6 +125,14 @@ def test_each_line_has_one_line_of_json(machine: Cli) -> None:
     assert outcomes[0]["result"]["outcome"] == "accepted"
     assert outcomes[1]["result"]["name"]
     assert outcomes[2]["error"]["reason"] == "USAGE"
+
+
+def test_a_line_has_help(machine: Cli) -> None:
+    """As every command has, by both names."""
+    for option in (b"-h", b"--help"):
+        status, out, err = batch(machine, b"key " + option + b"\n")
+        assert (status, err) == (0, "")
+        assert "Press and release keys or chords" in out
 
 
 def test_a_program_can_wait_for_each_outcome(machine: Cli) -> None:

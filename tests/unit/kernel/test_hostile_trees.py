@@ -133,6 +133,20 @@ def test_long_names_and_paths_are_cut() -> None:
         parse_blob(board(Node("n" * 256)))
 
 
+def test_the_name_of_the_machine_moves_no_cursor() -> None:
+    """It is shown by every terminal, so what is not printable in it is replaced, and it is cut."""
+    model = strings("\x1b[31mEvil\x1b]0;title\x07\r\n\x9b" + "x" * 300)
+    name = parse_blob(board(disk(), model=model)).name
+    assert name.startswith("?[31mEvil?]0;title????x")
+    assert len(name) == 200
+
+
+def test_a_model_that_is_no_text_does_not_end_the_kernel() -> None:
+    """The machine has the usual name then."""
+    assert parse_blob(board(disk(), model=b"Caf\xe9\0")).name == "virtmesh"
+    assert parse_blob(board(disk(), model=b"no end")).name == "virtmesh"
+
+
 def test_more_nodes_than_any_board_has() -> None:
     """They are refused."""
     with pytest.raises(BadMachine, match="more than 20000 nodes"):

@@ -12,6 +12,7 @@ import click
 
 from virtmesh_client.cli.guest import control
 from virtmesh_client.cli.guest.start import GuestKind, StartOptions, start
+from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import SIZE, Settings, common, complete_device
 from virtmesh_client.cli.show import show_json
 from virtmesh_client.guest.command_lines import GuestConfig, qemu_command, uml_command
@@ -74,7 +75,7 @@ COMMON = (
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(min_open=True),
         metavar="SECONDS",
         help="Stop the guest after so many seconds.",
     ),

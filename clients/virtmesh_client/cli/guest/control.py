@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
+from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import Settings, common, complete_device
 from virtmesh_client.cli.show import show_json, show_table
 from virtmesh_client.guests.control import STOP_SECONDS, GuestInfo
@@ -72,7 +73,7 @@ def reset(settings: Settings, serial: str) -> None:
 @click.option("--force", is_flag=True, help="Kill it at once.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, 300),
+    type=Seconds(300),
     default=STOP_SECONDS,
     show_default=True,
     metavar="SECONDS",

@@ -52,7 +52,8 @@ def batch(context: click.Context, keep_going: bool) -> None:
     status = fail.OK
     count = failed = 0
     with settings.connect() as machine, InjectorPool(machine) as injectors:
-        runner = Runner(group, replace(settings, injectors=injectors))
+        shared = replace(settings, injectors=injectors)
+        runner = Runner(group, shared, context.help_option_names)
         for number, line in lines():
             outcome = runner.run(line)
             if outcome is None:
@@ -97,9 +98,10 @@ def lines() -> Iterator[tuple[int, str | ValueError]]:
 class Runner:
     """Runs lines as commands of a group."""
 
-    def __init__(self, group: click.Group, settings: Settings) -> None:
+    def __init__(self, group: click.Group, settings: Settings, help_names: list[str]) -> None:
         self._group = group
         self._settings = settings
+        self._help_names = help_names
 
     def run(self, line: str | ValueError) -> Outcome | None:
         """Run a line; None if there is nothing on it."""
@@ -128,7 +130,9 @@ class Runner:
             return
         # The options in a line are for this line alone.
         settings = replace(self._settings)
-        with self._group.make_context("input", self._normal(words), obj=settings) as context:
+        with self._group.make_context(
+            "input", self._normal(words), obj=settings, help_option_names=self._help_names
+        ) as context:
             self._group.invoke(context)
 
     def _normal(self, words: list[str]) -> list[str]:
@@ -172,7 +176,8 @@ def show(settings: Settings, number: int, outcome: Outcome) -> None:
     else:
         sys.stdout.write(outcome.output)
         if failure is not None:
-            click.echo(f"virtmesh: line {number}: {failure.message}", err=True)
+            message = f"line {number}: {failure.message}"
+            click.echo(replace(failure, message=message).line, err=True)
     sys.stdout.flush()
 
 

@@ -31,6 +31,7 @@ from virtmesh_client.cli.input.live import live
 from virtmesh_client.cli.input.record import convert, play, record
 from virtmesh_client.cli.input.show import info, leds, release, stats, watch
 from virtmesh_client.cli.input.text import read_text
+from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_common.input.names import button_code, parse_chord
 from virtmesh_common.input.text.layouts import LOCALE
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 NEGATIVE = {"ignore_unknown_options": True}
 """Makes click read -5 as a number, not as an option."""
-SECONDS = click.FloatRange(min=0)
+SECONDS = Seconds()
 
 
 @click.group()
@@ -133,9 +134,9 @@ def event(settings: Settings, events: tuple[str, ...], any_value: bool, how: Inj
     """
     pairs = []
     for text in events:
-        name, _, value = text.partition("=")
+        name, equals, value = text.partition("=")
         try:
-            pairs.append((name, int(value or "0", 0)))
+            pairs.append((name, int(value, 0) if equals else 0))
         except ValueError:
             raise click.UsageError(
                 f"{text!r} is not an event: write NAME=NUMBER, such as KEY_A=1"

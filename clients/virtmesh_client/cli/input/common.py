@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import complete_device
 from virtmesh_client.cli.show import show_json
 from virtmesh_client.input.models import Injected, InputInfo
@@ -68,7 +69,7 @@ INJECT_OPTIONS = (
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(min_open=True),
         help="Give up after so many seconds without progress  [default: no limit]",
     ),
 )

@@ -18,12 +18,14 @@ from virtmesh_client.cli.input.common import (
     input_devices,
     is_any,
 )
+from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_facts, show_json
 from virtmesh_client.input.recording import AXIS_FIELDS, PROPERTY_NAMES, spell_device
 from virtmesh_common.evdev import CODES, name_of, type_name
 from virtmesh_common.input.events import EV_ABS, EV_LED
 from virtmesh_common.input.names import led_code
+from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 LED_NAMES = {code: name.removeprefix("LED_").lower() for name, code in CODES["EV_LED"].items()}
 seconds_option = click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after so many seconds."
+    "--seconds", type=Seconds(min_open=True), help="Stop after so many seconds."
 )
 
 
@@ -49,7 +51,7 @@ def info(settings: Settings, device: str | None) -> None:
         show_json({**spell_device(found), "leds_on": leds})
         return
     for line in describe(found):
-        click.echo(line)
+        click.echo(printable(line))
 
 
 def describe(found: InputInfo) -> Iterator[str]:

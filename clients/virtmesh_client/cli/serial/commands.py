@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.serial.common import choose_port, device_option
 from virtmesh_client.cli.settings import SIZE, Settings, common
 from virtmesh_client.cli.show import show_facts, show_json
@@ -30,7 +31,7 @@ LINES = ("cts", "dsr", "ri", "dcd")
 
 timeout_option = click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min_open=True),
     default=30.0,
     show_default=True,
     help="Give up after so many seconds without progress.",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.serial.arguments import ConsoleArguments
 from virtmesh_client.cli.serial.common import KEY, choose_port, device_option
 from virtmesh_client.cli.settings import SIZE, Settings, common
@@ -71,7 +72,7 @@ class HostPortType(click.ParamType[tuple[str, int]]):
 )
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min_open=True),
     help="End after so many seconds without output  [default on pipes: 1, with --until 30]",
 )
 @click.option(

@@ -54,7 +54,7 @@ class Node:
         """Return a property as 32-bit cells; none when it is absent. Errors: BadMachine."""
         value = self.properties.get(name, b"")
         if len(value) % 4:
-            raise BadMachine(f"device tree: {name} of {self.name} is not made of 32-bit cells")
+            raise BadMachine(f"device tree: {name} of {self.name or '/'} is not made of cells")
         return struct.unpack(f">{len(value) // 4}I", value)
 
     def strings(self, name: str) -> tuple[str, ...]:
@@ -63,11 +63,11 @@ class Node:
         if not value:
             return ()
         if not value.endswith(b"\0"):
-            raise BadMachine(f"device tree: {name} of {self.name} is no string")
+            raise BadMachine(f"device tree: {name} of {self.name or '/'} is no string")
         try:
             return tuple(value[:-1].decode().split("\0"))
         except UnicodeDecodeError:
-            raise BadMachine(f"device tree: {name} of {self.name} is no text") from None
+            raise BadMachine(f"device tree: {name} of {self.name or '/'} is no text") from None
 
 
 def cells(*values: int) -> bytes:

@@ -28,6 +28,7 @@ from virtmesh.kinds import kind_of
 from virtmesh.machine import NAME_PATTERN
 from virtmesh_common.channel import check_address
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.printable import printable
 from virtmesh_common.sizes import MEMORY_MAX, MEMORY_MIN, PAGE
 from virtmesh_common.virtio.mmio import COMPATIBLE as VIRTIO_MMIO
 
@@ -42,6 +43,8 @@ USABLE = ("okay", "ok")
 """Values of `status` of a node that is to be used (2.3.4); "ok" is what old trees have."""
 DEVICES_MAX = 256
 """Most devices that are driven."""
+NAME_MAX = 200
+"""Longest name of a machine, in characters."""
 PATH_MAX = 200
 """Longest path that is listed, in characters; of a longer one the end is."""
 TEXT_MAX = 300
@@ -77,15 +80,18 @@ class _Parser:
         if self._unused:
             raise self._unbound(min(self._unused))
         self._drop_twins()
-        root = self._index.root.node
-        model = _text(root, "model") or "virtmesh"
         return FoundMachine(
-            name=model.removeprefix("virtmesh,"),
+            name=self._name(),
             ram_size=self._ram or RAM_DEFAULT,
             devices=tuple(device for _, device in self._found),
             console=self._console(),
             nodes=tuple(self._listed.values()),
         )
+
+    def _name(self) -> str:
+        """Return the name of the machine. Every terminal shows it, so it is made fit for one."""
+        model = _text_at(self._index, "/", "model").removeprefix("virtmesh,")
+        return printable(model[:NAME_MAX]) or "virtmesh"
 
     def _list(self, spot: Spot) -> ListedNode:
         """Say what becomes of a node. A device is noted as found."""

@@ -22,6 +22,7 @@ from virtmesh.local.plan import Plan, check_host, make_plan
 from virtmesh.local.quick_machine import quick_machine
 from virtmesh.local.supervise import Event, supervise
 from virtmesh_client.cli.local import run_dir_option, show_state
+from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.local import rundir
 from virtmesh_client.tail import follow
@@ -73,7 +74,7 @@ SUPERVISOR_LOG = "supervisor.log"
 @click.option("-d", "--detach", is_flag=True, help="Return when the machine is ready.")
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=Seconds(),
     default=30.0,
     show_default=True,
     help="Seconds until it must be ready.",

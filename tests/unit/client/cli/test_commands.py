@@ -202,6 +202,15 @@ def test_an_error_is_one_line_with_its_mend(
     assert (status, error["exit_status"], error["reason"], out) == (expected, expected, reason, "")
 
 
+@pytest.mark.usefixtures("kernel")
+def test_an_error_can_not_move_the_cursor(shell: Shell) -> None:
+    """Whatever a service, a file or the command line says in it."""
+    _, _, err = shell("blk", "import", "vda", "\x1b[2Jgone\x9b")
+    assert err.startswith("virtmesh: ?[2Jgone?: No such file")
+    _, _, err = shell("blk", "import", "vda", "\x1b[2Jgone\x9b", "--json")
+    assert json.loads(err)["error"]["message"].startswith("\x1b[2Jgone\x9b: ")
+
+
 def test_a_source_that_does_not_fit_is_refused_before_anything_is_written(
     kernel: FakeKernel, shell: Shell, tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from virtmesh_client.input import wheels
@@ -13,6 +15,9 @@ from virtmesh_common.input import moves
 from virtmesh_common.input.errors import BadEvent
 from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_REL, Event, event
 from virtmesh_common.input.script import press_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ABS, KEY, REL = CODES["EV_ABS"], CODES["EV_KEY"], CODES["EV_REL"]
 LEFT = KEY["BTN_LEFT"]
@@ -129,6 +134,35 @@ def test_what_the_device_does_not_have_is_refused_beforehand(bad: Event, why: st
     """With what it has."""
     with pytest.raises(BadEvent, match=why):
         check(device(), [(0.0, (bad,))])
+
+
+@pytest.mark.parametrize("moment", [-1.0, 1e300, float("inf"), float("nan")])
+def test_a_time_that_no_clock_has_is_refused(moment: float) -> None:
+    """Before anything is sent."""
+    with pytest.raises(BadEvent, match="seconds is not possible"):
+        check(device(), [(moment, (event("KEY_A", 1),))])
+
+
+@pytest.mark.parametrize("value", [1 << 31, -(1 << 31) - 1])
+def test_a_value_that_an_event_has_no_room_for_is_refused(value: int) -> None:
+    """On axes of any kind, and with `any_value`."""
+    for name in ("REL_X", "ABS_X"):
+        with pytest.raises(BadEvent, match="a value has 32 bits"):
+            check(device(), [(0.0, (event(name, value),))], any_value=True)
+
+
+def test_a_script_that_memory_has_no_room_for_is_refused() -> None:
+    """Before it is made, whatever makes it."""
+    many = 1 << 40
+    makers: list[Callable[[], object]] = [
+        lambda: press_keys([[1]], hold=0, count=many, interval=0),
+        lambda: moves.move_rel(1, 1, 1e9),
+        lambda: Touches(device()).tap(1, 1, 0.0, many),
+        lambda: wheels.scroll(device(), (1 << 23, 0), 0.0),
+    ]
+    for make in makers:
+        with pytest.raises(BadEvent, match="packets are too many"):
+            make()
 
 
 def test_a_packet_that_is_too_large_is_refused() -> None:
