@@ -12,6 +12,7 @@ import pytest
 from tests.support.storage_gate import HeldCall, StorageGate, gated
 from tests.support.vhost_user.backend import Backend, serve
 from tests.support.vhost_user.disk import VhostDisk
+from tests.support.vhost_user.front_end import FrontEndRing
 from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.vhost_user import messages as vu
 from virtmesh.vhost_user.messages import Request
@@ -113,6 +114,25 @@ async def test_what_is_left_in_the_log_is_not_done_on_another_ring(slow: Slow) -
         before = slow.backend.model.requests
         again = VhostDisk(await front_end.start_ring())
         assert await again.write(0, b"c" * SECTOR) is OK
+        assert slow.backend.model.requests == before + 1
+
+
+async def test_a_ring_that_begins_after_a_reset_does_nothing_that_was_left(slow: Slow) -> None:
+    """Whether or not its front end says where it begins."""
+    async with slow.backend.ready() as front_end:
+        await front_end.take_logs()
+        ring = await front_end.start_ring()
+        held = await slow.flushing(VhostDisk(ring))
+        await front_end.stop_ring(ring)
+        await front_end.tell(Request.RESET_DEVICE)
+        held.let_go()
+        slow.gate.open()
+        await front_end.tell(Request.SET_FEATURES, vu.U64(front_end.features))
+        before = slow.backend.model.requests
+        again = FrontEndRing.make(0, front_end.ram, 64, front_end.features)
+        front_end.rings.append(again)
+        await front_end.set_up_ring(again, base=None)
+        assert await VhostDisk(again).write(0, b"e" * SECTOR) is OK
         assert slow.backend.model.requests == before + 1
 
 

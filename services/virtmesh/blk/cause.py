@@ -43,7 +43,7 @@ async def explain(
     stub = block_pb2_grpc.BlockAdminServiceStub(channel)
     try:
         answer = await stub.ListFailures(asking, timeout=ASK_S)
-    except grpc.RpcError:
+    except (grpc.RpcError, grpc.aio.UsageError):  # The latter after the bus was closed.
         return error
     if not answer.failures:
         return error

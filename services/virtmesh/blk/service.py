@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from virtmesh_common.api.block.v1 import block_pb2 as pb
 from virtmesh_common.api.block.v1 import block_pb2_grpc
@@ -11,10 +13,13 @@ from virtmesh_common.blk.errors import BlockReadOnly
 from virtmesh_common.blk.failure import RequestFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import grpc.aio
 
     from virtmesh.blk.model import BlkModel
 
+Done = TypeVar("Done")
 SERVICE = "virtmesh.block.v1.BlockAdminService"
 
 
@@ -27,6 +32,13 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
         self._model = model
         self._resizing = asyncio.Lock()
         self._tasks: set[asyncio.Task[int]] = set()
+        # Not the threads of the event loop: storage that does not answer would keep them all, and a
+        # reset needs one.
+        self._thread = ThreadPoolExecutor(1, "owner")
+
+    async def _wait_for(self, work: Callable[[], Done]) -> Done:
+        """Do what waits for the storage, one after the other."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Add the service to a server."""
@@ -72,8 +84,12 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
         async with self._resizing:  # "Would it shrink" and the resize are one step.
             before = self._model.disk.capacity
             try:
-                return await asyncio.to_thread(
-                    self._model.resize, request.capacity_bytes, allow_shrink=request.allow_shrink
+                return await self._wait_for(
+                    partial(
+                        self._model.resize,
+                        request.capacity_bytes,
+                        allow_shrink=request.allow_shrink,
+                    )
                 )
             finally:
                 # After an error too: the new size may be in force, and only not durable.
@@ -85,7 +101,7 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
     ) -> pb.FlushResponse:
         """Make completed writes durable."""
         del request, context
-        await asyncio.to_thread(self._model.disk.flush)
+        await self._wait_for(self._model.disk.flush)
         return pb.FlushResponse()
 
     async def SetReadOnly(

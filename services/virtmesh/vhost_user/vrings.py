@@ -170,6 +170,10 @@ class Vrings:
             await self._pause(ring)
         finally:
             close_quietly(before)
+        if ring.base is None and ring.left_at is not None:
+            # It was reset, and begins anew: what is left is of a ring that is no more.
+            ring.left_at, ring.was_served = None, True
+            self._forget_log(ring)
         ring.started = True
         if self._find_areas(ring) is None:
             raise FrontEndViolation(

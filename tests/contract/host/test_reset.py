@@ -28,6 +28,7 @@ from virtmesh.testing.scripted_driver import (
     ScriptedDriver,
 )
 from virtmesh.virtio.mmio_device import VirtioMmio
+from virtmesh_common.api.block.v1 import block_pb2, block_pb2_grpc
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.register.v1 import register_pb2 as pb
 from virtmesh_common.api.register.v1.register_pb2_grpc import RegisterServiceStub
@@ -44,6 +45,8 @@ LARGE = 128 << 10
 """More than a queue executes at once, on its own thread."""
 BOUND = 0.1
 """In which a reset ends, unless a read or write is stuck; in seconds."""
+FLUSHES = 64
+"""More than the event loop has threads to lend."""
 STUCK = 1.0
 """How long a caller waits for one that is; in seconds."""
 SLACK = 0.5
@@ -202,6 +205,26 @@ async def test_a_reset_does_not_wait_for_a_flush(slow: Slow) -> None:
         slow.gate.open()
         await driver.bring_up(PLAIN, queues=0)
         assert driver.ram.view(RAM_ADDRESS, driver.ram.size).tobytes() == before
+
+
+async def test_a_reset_waits_for_no_flush_of_the_owner(slow: Slow) -> None:
+    """However many are asked for while the storage does not answer."""
+    admin = block_pb2_grpc.BlockAdminServiceStub(slow.served.channel)
+    async with slow.busy(READ) as driver:
+        driver.add(FLUSH)
+        await driver.ring(0, by="eventfd")
+        held = await asyncio.to_thread(slow.gate.next)
+        flushes = [
+            asyncio.ensure_future(admin.Flush(block_pb2.FlushRequest())) for _ in range(FLUSHES)
+        ]
+        assert not (await asyncio.wait(flushes, timeout=SLACK))[0]
+        reset = asyncio.create_task(timed(driver.put(mmio.STATUS, 0)))
+        while not slow.served.host.device.settling:
+            await driver.get(mmio.STATUS)
+        slow.held.let_go()
+        assert await reset < STUCK / 2
+        held.let_go()
+        await asyncio.gather(*flushes)
 
 
 async def test_a_detach_and_the_next_driver_do_not_wait_for_a_flush(slow: Slow) -> None:
