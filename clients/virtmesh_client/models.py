@@ -10,7 +10,14 @@ SERIAL_TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class DeviceDescription:
-    """What a device service says of its device: enough, with `Interface`, to write a driver."""
+    """What a device service says of its device: enough, with `Interface`, to write a driver.
+
+    Example:
+        with virtmesh_client.connect() as machine:
+            port = machine.description("serial")
+        assert port.compatible == "ns16550a"
+        assert port.properties["reg-shift"] == 0
+    """
 
     name: str
     kind: str

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use crate::buffer::Buffer;
-use crate::failure::WritesLost;
+use crate::flushes::Flushes;
 use crate::image_error::{ImageError, ResizeError, check_type, explain_open};
 use crate::image_lock::{LockError, lock};
 use crate::transfer::{Direction, read_cached, transfer};
@@ -41,9 +41,8 @@ pub struct Image {
     reads_cached: AtomicBool,
     /// Device and inode of the file.
     identity: (u64, u64),
-    /// Set by a failed flush and never cleared: the kernel reports lost writes once and forgets them, so
-    /// a later flush would succeed although data is lost.
-    writes_lost: AtomicBool,
+    /// The flushes under way, and whether one has failed.
+    overlapping: Flushes,
 }
 
 impl Image {
@@ -105,7 +104,7 @@ impl Image {
             flushes: AtomicU64::new(0),
             reads_cached: AtomicBool::new(true),
             identity: (metadata.dev(), metadata.ino()),
-            writes_lost: AtomicBool::new(false),
+            overlapping: Flushes::default(),
         })
     }
 
@@ -247,15 +246,12 @@ impl Image {
     /// Make completed writes durable.
     ///
     /// # Errors
-    /// Those of the system; after the first one, every later flush fails too.
+    /// Those of the system; after the first one, every flush that ends later fails too.
     pub fn flush(&self) -> io::Result<()> {
-        if self.writes_lost.load(Ordering::SeqCst) {
-            return Err(io::Error::other(WritesLost));
-        }
-        self.flushes.fetch_add(1, Ordering::Relaxed);
-        self.file
-            .sync_data()
-            .inspect_err(|_| self.writes_lost.store(true, Ordering::SeqCst))
+        self.overlapping.run(|| {
+            self.flushes.fetch_add(1, Ordering::Relaxed);
+            self.file.sync_data()
+        })
     }
 
     /// Change the size of the file, and the capacity with it.
@@ -275,9 +271,11 @@ impl Image {
                 block_size: self.block_size,
             });
         }
-        let _alone = self.growth.write().unwrap_or_else(PoisonError::into_inner);
+        let alone = self.growth.write().unwrap_or_else(PoisonError::into_inner);
         self.file.set_len(size)?;
         self.capacity.store(size, Ordering::Release);
+        // No write waits for the flush: a reset waits for writes.
+        drop(alone);
         // Not `sync_data` itself: it would consume the only report of lost writes.
         Ok(self.flush()?)
     }

@@ -7,6 +7,7 @@
 //! | [`buffer`] | the data of a request in guest memory |
 //! | [`image`] | the image: a raw file or a block device node |
 //! | `image_lock` | its locks, and who has them |
+//! | `flushes` | flushes that overlap: if one fails, all do |
 //! | [`failure`] | why requests failed |
 //! | [`transfer`] | system calls that move bytes between the two |
 //! | [`disk`] | the disk: options, features, execution of one request |
@@ -30,13 +31,14 @@
 //! | driver | refused requests with huge buffers | their data is not touched |
 //! | others on the host | image truncated or grown | requests past its end fail; no write grows it. A truncation between that check and the write can grow it back |
 //! | others on the host | image used twice | `flock`, and the locks of QEMU; programs that honour neither are not kept out |
-//! | storage | lost writes | after one failed flush every later flush fails |
+//! | storage | lost writes | after one failed flush every flush that ends later fails |
 
 pub mod buffer;
 pub mod device;
 pub mod disk;
 pub mod engine;
 pub mod failure;
+mod flushes;
 pub mod image;
 mod image_error;
 mod image_lock;

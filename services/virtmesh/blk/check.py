@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from virtmesh.blk.creation_mark import check_creation_mark
 from virtmesh.blk.image import add_hint, check_image, check_new_image, describe_other_size
 from virtmesh.blk.image_format import RAW
 from virtmesh.blk.options import check_options
@@ -13,6 +14,7 @@ from virtmesh_common.blk.errors import BadSize, ImageNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
     from virtmesh.mmio.quirks import Quirk
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 def check(
     *,
     size: int | None,
+    creation_mark: Path | None = None,
     format: str | None = None,
     resume: bool = False,
     quirks: Collection[Quirk] = (),
@@ -40,4 +43,5 @@ def check(
         return
     if size is None:
         raise add_hint(ImageNotFound(""), image, options.block_size)
+    check_creation_mark(image, creation_mark)
     check_new_image(image, size, options.block_size)

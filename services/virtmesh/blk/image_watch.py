@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 PERIOD_S = 2.0
 """Seconds between two looks at the file."""
+PAUSE_S = 0.2
+"""Seconds without reports after some: a driver can make requests fail without end."""
 END_S = 3.0
 """Longest wait for the thread at the end: it may be waiting for a file system that hangs."""
 
@@ -70,11 +72,12 @@ class ImageWatch:
         seen = 0
         try:
             while True:
-                for values in self._disk.wait_failures(seen, PERIOD_S):
+                failures = self._disk.wait_failures(seen, PERIOD_S)
+                for values in failures:
                     failure = RequestFailure(*values)
                     seen = failure.number
                     self._report(failure)
-                if self._ended.is_set():
+                if self._ended.wait(PAUSE_S if failures else 0):
                     return
                 self.look()
         except ValueError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import structlog
 
+from virtmesh.blk.creation_mark import check_creation_mark, leave_creation_mark
 from virtmesh.blk.image import add_hint, check_image, create_image, describe_other_size
 from virtmesh.blk.image_format import RAW
 from virtmesh.blk.model import BlkModel
@@ -43,6 +44,12 @@ OPTIONS = (
     ),
     click.Option(
         ["--size"], type=Size(), help="Create the image with this size, sparse, if it is missing."
+    ),
+    click.Option(
+        ["--creation-mark"],
+        type=click.Path(path_type=Path),
+        help="With --size: a file that is made when the disk has its image. While it is there, an"
+        " image that is gone is never made anew.",
     ),
     click.Option(
         ["--format"],
@@ -157,6 +164,7 @@ def make(
     anything to it, and a resize may have changed its size, so it is taken as it is.
     Errors: click.BadParameter for options that make no sense; ImageError, with the mend.
     """
+    creation_mark: Path | None = values.pop("creation_mark", None)
     options = check_options(**values)
     image = options.image
     if resume and not image.exists():
@@ -164,6 +172,7 @@ def make(
             f"{image}: the image is gone, and a restart after a crash makes no new one: put it"
             " back, or stop the machine and start it anew"
         )
+    check_creation_mark(image, creation_mark)
     if not resume:
         if size is not None and create_image(image, size, options.block_size):
             log.info("created an image", image=str(image), size_bytes=size)
@@ -175,5 +184,7 @@ def make(
         model = BlkModel(name, options)
     except ImageError as error:
         raise add_hint(error, image, options.block_size) from error
+    if creation_mark is not None:
+        leave_creation_mark(creation_mark)
     model.watch.start()
     return VirtioMmio(model, quirks)

@@ -149,6 +149,20 @@ def test_a_restart_after_a_crash_makes_no_new_image(tmp_path: Path) -> None:
     assert image.stat().st_size == MIB
 
 
+def test_an_image_with_a_creation_mark_is_made_once(tmp_path: Path) -> None:
+    """Docker starts a crashed service with the same command line; without the mark it is anew."""
+    image, mark = tmp_path / "disk.img", tmp_path / "disk.made"
+    served(image, size=MIB, creation_mark=mark).close()
+    assert "does not make it again" in mark.read_text(encoding="utf-8")
+    image.unlink()
+    with pytest.raises(ImageNotFound, match=r"the image is gone.*disk\.made says"):
+        served(image, size=MIB, creation_mark=mark)
+    assert not image.exists()
+    mark.unlink()
+    served(image, size=MIB, creation_mark=mark).close()
+    assert image.stat().st_size == MIB
+
+
 def test_no_advice_to_enlarge_what_looks_like_a_container(tmp_path: Path) -> None:
     """`truncate` would only hide that it is none."""
     image = tmp_path / "disk.img"
