@@ -244,8 +244,7 @@ class Input:
             raise BadEvent(f"{self.name} can't drag: it has no axes")
         if start is None:
             raise BadEvent(f"{self.name} has not moved yet: move it first, or give a start")
-        move = moves.move_abs(start, to, duration)
-        first = at(0.0, [moves.position(*start)])
+        move, first = moves.move_abs(start, to, duration), at(0.0, [moves.position(*start)])
         injected = self._run(moves.drag(code, move, first=first), wait)
         self._position = to
         return injected
