@@ -361,7 +361,8 @@ def _from_transport(code: grpc.StatusCode | None, details: str, peer: str) -> Vi
     if code is Code.RESOURCE_EXHAUSTED:
         return MessageTooLarge(f"{who} refused a message or took no more: {details}")
     if code is Code.UNIMPLEMENTED:
-        return NotOffered(f"{peer or 'the service'} does not offer this call: {details}")
+        more = "" if details == "Method not found!" else f": {details}"
+        return NotOffered(f"{peer or 'the service'} does not offer this call{more}")
     return VirtmeshError(f"{who} failed: {code.name if code else 'UNKNOWN'}: {details}")
 
 

@@ -40,6 +40,8 @@ NOT_PERMITTED = (
     " the kernel service listen at an address for all"
 )
 NOT_A_SOCKET = f"that is no socket but a {{}}: {LIST}"
+NOT_OFFERED = "does not offer this call"
+NO_KERNEL = f"is that a kernel service, and as new as this command? {LIST}"
 STALE = f"the socket is one that nobody serves any more: {LIST}"
 STATE = "`virtmesh status` shows the processes of the machines of this host"
 REFUSED = (
@@ -67,6 +69,10 @@ def advice_for(error: Exception, arguments: Sequence[str] = ()) -> str:
         advice = "" if "virtmesh up" in error.message else advice_for_address(error)
     elif isinstance(error, blk.BlockReadOnly) and "was started read-only" in error.message:
         advice = ""
+    elif isinstance(error, FileExistsError) and "choose another path" in str(error):
+        advice = ""  # no option replaces what is there
+    elif isinstance(error, errors.NotOffered) and error.message.endswith(NOT_OFFERED):
+        advice = NO_KERNEL
     else:
         advice = next((text for kind, text in HINTS if isinstance(error, kind)), "")
     return "" if is_among(COMMAND.findall(advice), arguments) else advice

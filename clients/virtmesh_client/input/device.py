@@ -240,10 +240,11 @@ class Input:
             script = moves.drag(code, moves.move_rel(*to, duration), first=[])
             return self._run(script, wait)
         start = start or self._position
+        if not self._known().has(EV_ABS, CODES["EV_ABS"]["ABS_X"]):
+            raise BadEvent(f"{self.name} can't drag: it has no axes")
         if start is None:
             raise BadEvent(f"{self.name} has not moved yet: move it first, or give a start")
-        move = moves.move_abs(start, to, duration)
-        first = at(0.0, [moves.position(*start)])
+        move, first = moves.move_abs(start, to, duration), at(0.0, [moves.position(*start)])
         injected = self._run(moves.drag(code, move, first=first), wait)
         self._position = to
         return injected

@@ -9,6 +9,9 @@ from virtmesh_client.input.models import Injected, Outcome
 from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.errors import NotOffered
+from virtmesh_common.evdev import CODES
+from virtmesh_common.input.errors import BadEvent, UntypableText
+from virtmesh_common.input.events import EV_KEY
 from virtmesh_common.input.script import at
 from virtmesh_common.input.text.plan import TextOptions, plan_text
 
@@ -36,9 +39,14 @@ def options_of(layout: str | TextOptions, variant: str) -> TextOptions:
 def text_script(info: InputInfo, text: str, options: TextOptions, delay: float) -> Script:
     """Return the script that types a text, `delay` seconds from key to key.
 
-    Errors: UntypableText.
+    Errors: UntypableText; BadEvent for a device that is no keyboard at all.
     """
-    groups = enumerate(plan_text(text, info.keyboard, options))
+    try:
+        groups = enumerate(plan_text(text, info.keyboard, options))
+    except UntypableText:
+        if info.has(EV_KEY, CODES["EV_KEY"]["KEY_A"]):
+            raise
+        raise BadEvent(f"{info.name} can't type this: it has no keys for letters") from None
     return [timed for index, group in groups for timed in at(index * delay, group)]
 
 

@@ -55,8 +55,13 @@ def open_machine(wish: Wish, workers: int) -> Iterator[tuple[Machine, Observer]]
             from_start = folder is not None
             observer = stack.enter_context(Observer(machine, folder, from_start=from_start))
         except (VirtmeshError, ValueError) as error:
-            pytest.fail(f"can't use the machine at {address}: {error}", pytrace=False)
+            raise failure(f"can't use the machine at {address}: {error}") from None
         yield machine, observer
+
+
+def failure(message: str) -> BaseException:
+    """Return what fails a test in one line: `pytest.fail` shows the cause, with its traceback."""
+    return pytest.fail.Exception(message, pytrace=False)
 
 
 def refuse_sharing(address: str, workers: int) -> None:
@@ -102,7 +107,7 @@ def copy_machine(file: Path, folder: Path) -> None:
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        pytest.fail(f"can't read the machine file {file}: {error}", pytrace=False)
+        raise failure(f"can't read the machine file {file}: {error}") from None
     for name in named_files(document):
         source, target = file.parent / name, folder / name
         if not Path(name).is_absolute() and ".." not in Path(name).parts and source.is_file():
@@ -144,6 +149,6 @@ def run_up(file: Path, run_dir: Path) -> None:
             timeout=READY_SECONDS + SLACK_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        pytest.fail(f"{' '.join(command)} did not end", pytrace=False)
+        raise failure(f"{' '.join(command)} did not end") from None
     if done.returncode:
         pytest.fail(f"the machine did not start: {done.stderr.strip()}", pytrace=False)

@@ -121,7 +121,8 @@ class PtyPump(Pump):
 def symlink_kept(link: Path | None, target: str) -> Iterator[None]:
     """Keep a symbolic link to the slave while the body runs. Without `link`, do nothing.
 
-    An existing link is replaced. Errors: FileExistsError if the path is anything but a link.
+    An existing link is replaced. Errors: FileExistsError if the path is anything but a link,
+    OSError with the path of the link.
     """
     if link is None:
         yield
@@ -130,8 +131,11 @@ def symlink_kept(link: Path | None, target: str) -> Iterator[None]:
         message = "the path exists and is not a symbolic link: choose another path"
         raise FileExistsError(errno.EEXIST, message, str(link))
     made = link.with_name(f".{link.name}.{os.getpid()}")
-    made.symlink_to(target)
-    made.replace(link)
+    try:
+        made.symlink_to(target)
+        made.replace(link)
+    except OSError as error:  # it names the target first
+        raise OSError(error.errno, error.strerror, str(link)) from error
     try:
         yield
     finally:

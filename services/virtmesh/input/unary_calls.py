@@ -72,9 +72,20 @@ class UnaryCalls:
             self._running -= 1
 
     async def plan(self, make: Callable[[], Script]) -> Script:
-        """Make a script on a thread, one at a time: a text may take seconds of processor time."""
-        async with self._planning:
-            return await asyncio.to_thread(make)
+        """Make a script on a thread, one at a time: a text may take seconds of processor time.
+
+        A thread can't be cancelled: when the call is, the next one waits until its thread ends.
+        """
+
+        def ended(planned: asyncio.Future[Script]) -> None:
+            self._planning.release()
+            if not planned.cancelled():
+                planned.exception()  # nobody may be there any more to take it
+
+        await self._planning.acquire()
+        planned = asyncio.ensure_future(asyncio.to_thread(make))
+        planned.add_done_callback(ended)
+        return await asyncio.shield(planned)
 
 
 class UnaryCall:

@@ -30,7 +30,7 @@ from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from virtmesh.kernel.kernel import Kernel
 
@@ -70,8 +70,9 @@ class Gateway(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Return the handler of a call."""
-        metadata: Mapping[str, Any] = dict(handler_call_details.invocation_metadata or ())
-        method, name = handler_call_details.method, metadata.get(DEVICE_KEY)
+        metadata = handler_call_details.invocation_metadata or ()
+        names = [value for key, value in metadata if key == DEVICE_KEY]
+        method, name = handler_call_details.method, next(iter(names), None)
         # A tool sends its metadata with all calls. Reflection here knows what is forwarded, too.
         if name is None or method in reflection.METHODS:
             handler = await continuation(handler_call_details)
@@ -81,6 +82,10 @@ class Gateway(grpc.aio.ServerInterceptor):
         async def forward(messages: AsyncIterator[bytes], context: Any) -> None:
             if name is None:
                 await self._refuse(method)
+            if len(names) > 1:
+                raise BadRequest(
+                    f"a call is for one device: send {DEVICE_KEY} once", key=DEVICE_KEY
+                )
             await self._forward(method, str(name), messages, context)
 
         forward.sends_headers = True  # type: ignore[attr-defined]  # those of the device

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import grpc.aio
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.support.input_desk import Driver, Serve
+    from virtmesh_common.input.script import Script
 
 KEY, SHIFT = code_of("KEY_LEFTSHIFT")
 _, LEFT = code_of("BTN_LEFT")
@@ -257,6 +259,33 @@ async def test_others_type_while_a_text_waits(desk: Desk) -> None:
         await key
         taking.cancel()
         await asyncio.gather(taking, return_exceptions=True)
+
+
+async def test_a_cancelled_plan_holds_the_next_one_back(desk: Desk) -> None:
+    """Its thread goes on: calls that are cancelled one after the other don't run side by side."""
+    calls = unary_calls.UnaryCalls(desk.model, cast("Any", None), asyncio.Future())
+    begun, go, seen = asyncio.Event(), threading.Event(), list[str]()
+    loop = asyncio.get_running_loop()
+
+    def first() -> Script:
+        loop.call_soon_threadsafe(begun.set)
+        go.wait()
+        seen.append("first")
+        raise BadEvent("nobody hears this")
+
+    def second() -> Script:
+        seen.append("second")
+        return []
+
+    cancelled = asyncio.ensure_future(calls.plan(first))
+    await begun.wait()
+    cancelled.cancel()
+    waiting = asyncio.ensure_future(calls.plan(second))
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    loop.call_later(0.1, go.set)
+    assert await waiting == []
+    assert seen == ["first", "second"]
 
 
 async def test_there_is_a_limit_of_calls(desk: Desk) -> None:

@@ -280,6 +280,7 @@ def test_what_can_not_work_is_said(suite: Suite, arguments: list[str], message: 
 
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines([message])
+    result.stdout.no_fnmatch_line("*another exception occurred*")
 
 
 def test_two_machines_are_refused(suite: Suite) -> None:

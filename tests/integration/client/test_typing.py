@@ -95,6 +95,14 @@ def test_what_the_service_refuses_is_raised(machine: Machine) -> None:
         machine.input("mouse").type("a")
 
 
+def test_what_is_no_keyboard_says_so(machine: Machine) -> None:
+    """The text and the layout are not at fault."""
+    with pytest.raises(BadEvent, match="mouse can't type this: it has no keys for letters"):
+        machine.input("mouse").type("a")
+    with pytest.raises(BadEvent, match="keyboard can't drag: it has no axes"):
+        machine.input("keyboard").drag((1, 1))
+
+
 def test_an_older_service_leaves_the_advice_of_before(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

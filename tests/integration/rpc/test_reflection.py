@@ -105,6 +105,17 @@ def test_a_call_without_a_device_is_told_which_there_are(
     assert details.endswith(f"one of {names}")
 
 
+def test_a_call_for_two_devices_is_refused(channel: grpc.Channel) -> None:
+    """None of the two is taken in silence."""
+    both = [(DEVICE_KEY, "keyboard"), (DEVICE_KEY, "mouse")]
+    code, details = end_of(channel, GET_INFO, [b""], metadata=both)
+
+    assert (code, details) == (
+        "INVALID_ARGUMENT",
+        f"a call is for one device: send {DEVICE_KEY} once",
+    )
+
+
 @pytest.mark.parametrize(
     "method", ["/virtmesh.register.v1.RegisterService/Read", "/no.such.Service/Call"]
 )

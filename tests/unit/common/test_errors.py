@@ -124,7 +124,7 @@ def test_a_call_that_nobody_offers() -> None:
     error = errors.from_rpc_error(failure, "unix:/keyboard.sock")
 
     assert type(error) is errors.NotOffered
-    assert "unix:/keyboard.sock does not offer this call" in error.message
+    assert error.message == "unix:/keyboard.sock does not offer this call"
 
 
 @pytest.mark.parametrize(

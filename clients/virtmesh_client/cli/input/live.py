@@ -12,6 +12,7 @@ import click
 
 from virtmesh_client.cli.input.common import InjectOptions, has_layout, injector
 from virtmesh_client.cli.settings import Settings, common, complete_device
+from virtmesh_client.input.text import text_script
 from virtmesh_common.input.errors import TypingUnavailable, UnknownKey, UntypableText
 from virtmesh_common.input.events import join_packets
 from virtmesh_common.input.keys import press_chord, release_chord
@@ -109,8 +110,8 @@ class Typist:
         self._failed: Counter[str] = Counter()
 
     def prepare(self) -> None:
-        """Find the layout before the first key. Errors: UntypableText, if there is none."""
-        self._strokes("a")
+        """Find the layout before the first key. Errors: UntypableText; BadEvent."""
+        text_script(self._keyboard.info(), "a", self._options, delay=0.0)
 
     def type(self, one: Typed) -> bool:
         """Type a piece; returns whether all of it could be. Errors: those of the connection."""

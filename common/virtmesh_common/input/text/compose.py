@@ -6,6 +6,7 @@ what a layout types, and only as long as they lead on.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -42,12 +43,16 @@ def keep_cheapest(found: dict[int, Stroke], keysym: int, stroke: Stroke) -> None
 
 
 class Search:
-    """Compositions of a layout, found length by length, as far as somebody asks."""
+    """Compositions of a layout, found length by length, as far as somebody asks.
+
+    A layout is kept for later texts, so several threads may ask at once: one searches at a time.
+    """
 
     def __init__(self, table: xkb.ComposeTable, starts: Starts) -> None:
         self.found: dict[str, Strokes] = {}
         """The cheapest strokes of each text that is composed."""
         self._state = xkb.ComposeState(table)
+        self._searching = threading.Lock()
         self._starts = starts
         self._edge: list[tuple[tuple[int, ...], Strokes]] = [((), ())]
         self._length = 0
@@ -55,14 +60,16 @@ class Search:
     def look_for(self, texts: Iterable[str]) -> None:
         """Search until all of these texts are found, or there are no more sequences."""
         wanted = set(texts)
-        while wanted - self.found.keys() and self._edge:
-            self._lengthen()
+        with self._searching:
+            while wanted - self.found.keys() and self._edge:
+                self._lengthen()
 
     def exhaust(self) -> Mapping[str, Strokes]:
         """Find all, and return them."""
-        while self._edge:
-            self._lengthen()
-        return self.found
+        with self._searching:
+            while self._edge:
+                self._lengthen()
+            return self.found
 
     def _lengthen(self) -> None:
         """Try all sequences that are one keystroke longer."""

@@ -54,7 +54,7 @@ class Node:
         """Return a property as 32-bit cells; none when it is absent. Errors: BadMachine."""
         value = self.properties.get(name, b"")
         if len(value) % 4:
-            raise BadMachine(f"device tree: {name} of {self.name or '/'} is not made of cells")
+            raise BadMachine(f"device tree: {name} of {self.name or '/'} is not 32-bit cells")
         return struct.unpack(f">{len(value) // 4}I", value)
 
     def strings(self, name: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import re
 import socket
@@ -148,6 +149,22 @@ def test_a_disk_that_stays_read_only_is_not_told_the_same_again() -> None:
     error = BlockReadOnly("vda: the image is open for reading only")
     assert advice_for(error, ["blk", "read-only", "vda", "off"]) == ""
     assert "read-only DEVICE off" in advice_for(error, ["blk", "write", "vda"])
+
+
+def test_what_no_option_replaces_has_no_advice_to_replace_it() -> None:
+    """A console has no --force."""
+    there = "the path exists and is not a symbolic link: choose another path"
+    assert advice_for(FileExistsError(errno.EEXIST, there, "x"), ["console"]) == ""
+    assert "--force" in advice_for(FileExistsError(errno.EEXIST, "File exists", "x"), ["blk"])
+
+
+def test_an_address_of_a_device_is_not_that_of_a_machine() -> None:
+    """Nothing is wrong with the call."""
+    message = explain(errors.NotOffered("unix:/vda.sock does not offer this call")).message
+    assert "is that a kernel service" in message
+    assert "virtmesh status" in message
+    other = errors.NotOffered("GetInfo is not forwarded: vda offers nothing")
+    assert "kernel service" not in explain(other).message
 
 
 @pytest.fixture

@@ -77,6 +77,7 @@ def test_a_group_without_a_command_is_wrong_usage(
     """It shows its help in lines; a program gets one object."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "virtmesh_client", *options, *path],
+        env=os.environ | {"VIRTMESH_ADDRESS": "unix:/nowhere.sock"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -174,6 +174,14 @@ def test_the_link_to_a_pty_is_replaced_and_removed(tmp_path: Path) -> None:
     assert link.read_text() == "a file"
 
 
+def test_a_link_that_can_not_be_is_named(tmp_path: Path) -> None:
+    """The pseudo-terminal is there; the folder of the link is not."""
+    link = tmp_path / "nowhere" / "tty"
+    with pytest.raises(OSError, match="No such file") as caught, symlink_kept(link, "/dev/pts/77"):
+        pass
+    assert caught.value.filename == str(link)
+
+
 def test_pyserial_passes_every_byte_over_rfc2217(line: ScriptedLine, url: str) -> None:
     """With settings other than the driver's, which it is told are taken."""
     echo = Echo(line)

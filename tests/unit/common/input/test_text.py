@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -299,3 +300,19 @@ print(peak() - before)
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True
     )
     assert int(done.stdout) < 4096
+
+
+def test_threads_may_type_by_one_layout_at_once() -> None:
+    """It is kept from text to text, and searches for compositions when a text needs them."""
+    before = sys.getswitchinterval()
+    keys = Keyboard(frozenset(CODES["EV_KEY"].values()))
+    text = "ΐ ᾅ ᾍ ῒ"
+    want = Layout("gr", "polytonic", keyboard=keys, locale="el_GR.UTF-8").type(text)
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(3):
+                shared = Layout("gr", "polytonic", keyboard=keys, locale="el_GR.UTF-8")
+                assert list(pool.map(shared.type, [text] * 4)) == [want] * 4
+    finally:
+        sys.setswitchinterval(before)
