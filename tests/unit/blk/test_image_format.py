@@ -102,16 +102,11 @@ def test_every_signature_is_found_where_it_belongs(tmp_path: Path, one: Containe
     assert container_of(image) is None
 
 
-@pytest.mark.skipif(not shutil.which("qemu-img"), reason="needs qemu-img")
 def test_what_a_raw_disk_may_hold_is_served(tmp_path: Path) -> None:
     """An encrypted disk, an archive, and nothing at all are disks like any other."""
     luks, tar, empty = tmp_path / "luks", tmp_path / "tar", tmp_path / "empty"
-    secret = ["--object", "secret,id=key,data=abc", "-o", "key-secret=key,iter-time=10"]
-    subprocess.run(
-        ["qemu-img", "create", "-q", *secret, "-f", "luks", luks, "1M"],
-        check=True,
-        timeout=60,
-    )
+    # The beginning of a header of LUKS 1 (On-Disk Format Specification 1.2.3, 3.1).
+    luks.write_bytes(b"LUKS\xba\xbe\0\1aes".ljust(MIB, b"\0"))
     subprocess.run(["tar", "cf", tar, "-C", tmp_path, "luks"], check=True, timeout=60)
     empty.write_bytes(bytes(MIB))
     for image in (luks, tar, empty):

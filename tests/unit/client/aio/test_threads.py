@@ -77,12 +77,13 @@ async def test_a_call_after_another_uses_its_thread() -> None:
     """No thread is started for what an idle one can do."""
     seen = Seen()
     before = threading.active_count()
+    idle = sum(thread.name == "virtmesh-client" for thread in threading.enumerate())
 
     for number in range(CALLS):
         await run(seen.note, number)
 
     assert threading.active_count() <= before + THREADS
-    assert len(seen.threads) <= THREADS
+    assert len(seen.threads) <= max(idle, THREADS)
 
 
 async def test_calls_that_wait_for_others_do_not_queue(gate: threading.Event) -> None:
