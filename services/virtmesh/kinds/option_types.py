@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from typing import Any
 
 import click
 from virtmesh_native import Recorder
@@ -59,6 +61,15 @@ class Keepalive(click.FloatRange):
 
     def __init__(self) -> None:
         super().__init__(0, 86_400)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number. "nan" is in every range, and is none."""
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value} is not a number of seconds", param, ctx)
+        return seconds
 
 
 class Events(click.IntRange):

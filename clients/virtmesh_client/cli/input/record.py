@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import sys
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -155,12 +156,25 @@ def warn_of_lost_events(recording: Recording) -> None:
         )
 
 
+class Speed(click.FloatRange):
+    """A factor. "nan" is in every range, and is none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number."""
+        factor: float = super().convert(value, param, ctx)
+        if math.isnan(factor):
+            self.fail(f"{value} is not a factor: choose a number such as 2", param, ctx)
+        return factor
+
+
 @click.command()
 @click.argument("file", type=click.Path(allow_dash=True))
 @node_option
 @click.option(
     "--speed",
-    type=click.FloatRange(min=0),
+    type=Speed(min=0),
     default=1.0,
     show_default=True,
     help="2 is twice as fast, 0 is as fast as possible.",
