@@ -49,7 +49,7 @@ make_image() {
 }
 
 in_container() {
-    local container python git folder mounts=()
+    local container python git folder mounts=() left_out=("${LEFT_OUT[@]}")
     make_image
     python=$("$ROOT/.venv/bin/python" -c 'import sys; print(sys.base_prefix)')
     git=$(git -C "$ROOT" rev-parse --path-format=absolute --git-common-dir)
@@ -65,7 +65,9 @@ in_container() {
     # shellcheck disable=SC2064 - the container of now
     trap "docker rm --force '$container' >/dev/null" EXIT
     docker exec "$container" mkdir -p "$ROOT"
-    tar --create --directory "$ROOT" "${LEFT_OUT[@]/#/--exclude=}" . |
+    # The folder .git is mounted; that of a worktree is elsewhere, and named by a file.
+    [ ! -d "$ROOT/.git" ] || left_out+=(./.git)
+    tar --create --directory "$ROOT" "${left_out[@]/#/--exclude=}" . |
         docker exec --interactive "$container" tar --extract --directory "$ROOT"
     docker exec --workdir "$ROOT" "$container" "$@"
 }

@@ -162,6 +162,7 @@ def test_a_guest_is_described_reset_and_stopped_from_anywhere(
         again = int(serial.expect("\n").text)
         listed = cli("guest", "status")
         stopped = cli("guest", "stop", "--timeout", "0.1")
+        left = machine.guests()
         guest.end()
 
     assert [(one.serial, one.kind, one.pid, one.disks) for one in before] == [
@@ -172,6 +173,7 @@ def test_a_guest_is_described_reset_and_stopped_from_anywhere(
     assert (after.resets, again != pid) == (1, True)
     assert "serial   uml" in listed.stdout
     assert "the guest was killed" in stopped.stderr
+    assert left == []
     with pytest.raises(GuestNotFound):
         machine.guest().info()
     assert cli("guest", "reset").stderr.startswith("virtmesh: no guest has serial: ")

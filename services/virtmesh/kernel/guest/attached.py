@@ -38,6 +38,8 @@ class AttachedGuest:
         )
         self.finished = False
         """True when the guest has ended by itself, or on request."""
+        self.gone = asyncio.Event()
+        """Set when its port is free again."""
         self._numbers = count(1)
         self._actions: dict[int, asyncio.Future[pb.ActionDone]] = {}
 
@@ -97,6 +99,7 @@ class AttachedGuest:
 
     def leave(self) -> None:
         """Let actions fail that the runner has not reported on: it is gone."""
+        self.gone.set()
         for ended in self._actions.values():
             if not ended.done():
                 ended.set_exception(GuestError(f"{self.holder} has gone before it was done"))

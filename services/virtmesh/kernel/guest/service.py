@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from virtmesh_common.api.kernel.v1 import guest_pb2 as pb
 from virtmesh_common.api.kernel.v1 import guest_pb2_grpc
 from virtmesh_common.errors import BadStream, BadValue, NotOffered, VirtmeshError
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,6 +24,8 @@ STOP_MAX_S = 300.0
 """The longest time that a caller may give it."""
 RUNNER_S = 30.0
 """How long a runner may take on top of that. It kills the guest, and starts it anew."""
+LEAVE_S = 3.0
+"""How long a stop waits for the port, which the last output of the guest may keep."""
 
 
 class GuestService(guest_pb2_grpc.GuestServiceServicer):
@@ -78,6 +82,10 @@ class GuestService(guest_pb2_grpc.GuestServiceServicer):
         action = pb.Action(stop=pb.Stop(force=stop.force))
         action.stop.timeout.FromNanoseconds(int(seconds * 1e9))
         done = await guest.act(action, seconds + RUNNER_S)
+        # Whoever starts another guest now finds the port free.
+        with contextlib.suppress(TimeoutError):
+            async with time_limit(LEAVE_S):
+                await guest.gone.wait()
         return pb.StopGuestResponse(guest=guest.guest, killed=done.killed)
 
 

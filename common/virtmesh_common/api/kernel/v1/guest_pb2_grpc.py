@@ -134,7 +134,8 @@ class GuestServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StopGuest(self, request, context):
-        """StopGuest ends a guest. It returns when the guest has ended. Errors: as for ResetGuest.
+        """StopGuest ends a guest. It returns when the guest has ended and its port is free; after 3 seconds
+        also while the guest's last output keeps the port. Errors: as for ResetGuest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

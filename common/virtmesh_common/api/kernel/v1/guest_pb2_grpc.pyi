@@ -75,7 +75,9 @@ class GuestServiceStub:
     many actions are under way.
     """
     StopGuest: _grpc.UnaryUnaryMultiCallable[_guest_pb2.StopGuestRequest, _guest_pb2.StopGuestResponse]
-    """StopGuest ends a guest. It returns when the guest has ended. Errors: as for ResetGuest."""
+    """StopGuest ends a guest. It returns when the guest has ended and its port is free; after 3 seconds
+    also while the guest's last output keeps the port. Errors: as for ResetGuest.
+    """
 
 @_typing.type_check_only
 class GuestServiceAsyncStub(GuestServiceStub):
@@ -124,7 +126,9 @@ class GuestServiceAsyncStub(GuestServiceStub):
     many actions are under way.
     """
     StopGuest: _aio.UnaryUnaryMultiCallable[_guest_pb2.StopGuestRequest, _guest_pb2.StopGuestResponse]  # type: ignore[assignment]
-    """StopGuest ends a guest. It returns when the guest has ended. Errors: as for ResetGuest."""
+    """StopGuest ends a guest. It returns when the guest has ended and its port is free; after 3 seconds
+    also while the guest's last output keeps the port. Errors: as for ResetGuest.
+    """
 
 class GuestServiceServicer(metaclass=_abc_1.ABCMeta):
     """GuestService is about the Linux guests whose consoles are serial ports of the machine.
@@ -200,6 +204,8 @@ class GuestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _guest_pb2.StopGuestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_guest_pb2.StopGuestResponse, _abc.Awaitable[_guest_pb2.StopGuestResponse]]:
-        """StopGuest ends a guest. It returns when the guest has ended. Errors: as for ResetGuest."""
+        """StopGuest ends a guest. It returns when the guest has ended and its port is free; after 3 seconds
+        also while the guest's last output keeps the port. Errors: as for ResetGuest.
+        """
 
 def add_GuestServiceServicer_to_server(servicer: GuestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
