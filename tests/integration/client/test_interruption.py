@@ -77,14 +77,16 @@ def test_a_signal_at_any_moment_is_one_line(
         outcomes[status] += 1
         assert not OURS.search(errors), errors
         own = [line for line in errors.splitlines() if line.startswith("virtmesh")]
-        assert own in ([], ["virtmesh: interrupted"]), errors
+        # How much of a copy was done may stand behind it.
+        assert len(own) <= 1, errors
+        assert all(line.startswith("virtmesh: interrupted") for line in own), errors
     # 1 is the status of a Python that was still starting itself.
     assert set(outcomes) <= {0, 1, 130, -number}
     assert outcomes[130] + outcomes[-number] > STEPS // 4
 
 
 HANGING = """
-import sys, time
+import os, sys, time
 from virtmesh_client.cli import signals
 from virtmesh_client.cli.main import main
 import virtmesh_client.cli.run as module
@@ -93,7 +95,7 @@ signals.GRACE_SECONDS = float(sys.argv.pop(1))
 
 def run(arguments):
     try:
-        print("begun", flush=True)
+        os.write(1, b"begun\\n")  # A flush that is interrupted would be done again.
         time.sleep(60)
     finally:
         time.sleep(60 if arguments == ["hang"] else 0.3)
