@@ -135,6 +135,7 @@ def test_what_can_not_be_typed_is_told(machine: Cli, terminal: Terminal) -> None
 def test_the_terminal_is_restored_at_any_end(terminal: Terminal, number: signal.Signals) -> None:
     """Also after a signal. Ctrl-C is a key."""
     assert termios.tcgetattr(terminal.slave) != terminal.before
+    terminal.read_until(b"\x1b[?2004h")
     terminal.process.send_signal(number)
     assert terminal.process.wait(SECONDS) == 130
     assert termios.tcgetattr(terminal.slave) == terminal.before

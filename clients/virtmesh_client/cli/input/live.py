@@ -63,8 +63,8 @@ def live(settings: Settings, device: str | None, layout: str, variant: str) -> N
         typist = Typist(keyboard, layout, variant)
         typist.prepare()
         with raw_terminal(sys.stdin.fileno()):
+            tell(settings, f"{keyboard.name}: Ctrl-] leaves")
             try:
-                tell(settings, f"{keyboard.name}: Ctrl-] leaves")
                 os.write(screen, PASTE_ON)
                 type_until_left(sys.stdin.fileno(), screen, typist)
             finally:
