@@ -14,6 +14,7 @@ from virtmesh_client.input.models import SYSTEM_TYPES, Axis
 from virtmesh_common.evdev import BUSES, PROPERTIES, TYPES, name_of, type_name
 from virtmesh_common.input.errors import BadRecording
 from virtmesh_common.input.events import EV_ABS, EV_SYN
+from virtmesh_common.input.personality_file import LISTS
 from virtmesh_common.input.spec import U_SIZE
 
 if TYPE_CHECKING:
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
 
     from virtmesh_client.input.recording import Recording
 
-LISTS = {
-    "keys": "EV_KEY",
-    "relative": "EV_REL",
-    "misc": "EV_MSC",
-    "switches": "EV_SW",
-    "leds": "EV_LED",
-    "sounds": "EV_SND",
-}
-"""Keys of the file that list codes, and the EV_* type of the codes."""
 CARRIED = {EV_SYN, EV_ABS, TYPES["EV_REP"], *(TYPES[name] for name in LISTS.values())}
 """Types that a personality can have."""
 WIDTH = 96

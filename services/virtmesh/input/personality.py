@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from virtmesh_common.evdev import BUSES, CODES, PROPERTIES, TYPES
+from virtmesh_common.input.personality_file import LISTS
 from virtmesh_common.input.release import ABS_MT_SLOT
 from virtmesh_common.input.spec import ABSINFO, DEVIDS, U_SIZE
 
@@ -41,15 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 EV_KEY, EV_ABS, EV_REP = TYPES["EV_KEY"], TYPES["EV_ABS"], TYPES["EV_REP"]
-LISTS = {
-    "keys": "EV_KEY",
-    "relative": "EV_REL",
-    "misc": "EV_MSC",
-    "switches": "EV_SW",
-    "leds": "EV_LED",
-    "sounds": "EV_SND",
-}
-"""Keys of the file that list codes, and the EV_* type of the codes."""
 TABLES = ("name", "ids", "properties", "repeat", "absolute", *LISTS)
 IDS = ("bus", "vendor", "product", "version")
 SUFFIX = ".toml"
