@@ -44,8 +44,8 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run-setup demo test test-native test-python test-interop test-install test-layouts \
-	test-everywhere test-elsewhere fuzz lint \
+.PHONY: help setup run-setup demo test native-tests test-native test-python test-interop \
+	test-install test-layouts test-everywhere test-elsewhere fuzz lint \
 	dashboards protos lock wheels bench up down images clean
 
 help: ## list the targets
@@ -62,11 +62,18 @@ demo: needs-demo run-setup ## start a machine, copy a real ext4 image through it
 test: needs-test test-native test-python ## run all tests (those of the containers where Docker answers)
 
 # The Python binding has its tests in Python; to link Rust ones would take libpython.
-test-native: needs-setup $(STAMPS)/venv ## run the tests of the native workspace
+NATIVE_TESTS = $(CARGO) test $(MANIFEST) --workspace --exclude virtmesh-native --quiet
+LOOM_TESTS = RUSTFLAGS='--cfg loom' $(CARGO) test $(MANIFEST) --target-dir native/target/loom \
+	--package virtmesh-ring --package virtmesh-device --release --test loom --quiet
+
+native-tests: needs-setup $(STAMPS)/venv ## build the tests of the native workspace
 	$(SAY) "Rust: building the tests takes a few minutes the first time"
-	$(CARGO) test $(MANIFEST) --workspace --exclude virtmesh-native --quiet
-	RUSTFLAGS='--cfg loom' $(CARGO) test $(MANIFEST) --target-dir native/target/loom \
-		--package virtmesh-ring --package virtmesh-device --release --test loom --quiet
+	$(NATIVE_TESTS) --no-run
+	$(LOOM_TESTS) --no-run
+
+test-native: native-tests ## run the tests of the native workspace
+	$(NATIVE_TESTS)
+	$(LOOM_TESTS)
 
 test-python: needs-test setup ## run pytest; PYTEST_ARGS='-k name' picks tests
 	@if tools/doctor.sh docker; then $(STACK) build; else echo 'tests/compose is left out'; fi
