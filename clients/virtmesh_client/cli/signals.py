@@ -60,12 +60,16 @@ class Signals:
         if self._first is None:
             self._first = now
             if hasattr(signal, "setitimer"):
-                signal.signal(signal.SIGALRM, self._interrupt)
+                signal.signal(signal.SIGALRM, self._give_up)
                 signal.setitimer(signal.ITIMER_REAL, TIDY_SECONDS)
             raise KeyboardInterrupt
         if now - self._first > GRACE_SECONDS:
-            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, LAST_LINE)
-            os._exit(INTERRUPTED)
+            self._give_up()
+
+    def _give_up(self, *_: object) -> None:
+        """End this process at once, whatever it still does."""
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, LAST_LINE)
+        os._exit(INTERRUPTED)
 
     def _forget(self, what: threading.ExceptHookArgs) -> None:
         """Print what a thread raises, unless its call was interrupted."""

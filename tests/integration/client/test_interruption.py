@@ -163,6 +163,45 @@ def test_ctrl_c_in_a_finalizer_is_not_lost() -> None:
     assert (done.returncode, done.stderr) == (130, "")
 
 
+LOST = """
+import os, signal, time
+from virtmesh_client.cli import signals
+from virtmesh_client.cli.main import main
+import virtmesh_client.cli.run as module
+
+signals.TIDY_SECONDS, signals.AGAIN_SECONDS = 0.5, 60.0
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            pass
+
+def run(arguments):
+    Finalized()
+    for _ in range(2):
+        try:
+            time.sleep(20)
+        except KeyboardInterrupt:
+            pass
+    return 0
+
+module.run = run
+main()
+"""
+
+
+def test_a_lost_interrupt_ends_the_process_in_time() -> None:
+    """The limit for tidying up holds also where Python swallowed the first interrupt."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOST], capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    assert (done.returncode, done.stderr) == (
+        130,
+        "virtmesh: interrupted, and ended before all was tidied up\n",
+    )
+
+
 @pytest.mark.parametrize(
     "arguments", [["devices"], ["--help"], ["--version"], ["blk"]], ids=" ".join
 )
