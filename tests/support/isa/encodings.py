@@ -24,6 +24,8 @@ OP_FP_FUNCT5 = (*range(6), 0x08, 0x0B, 0x14, 0x18, 0x1A, 0x1C, 0x1E)
 FUNCT12 = (0x000, 0x001, 0x002, 0x102, 0x105, 0x120, 0x202, 0x302, 0x7B2)
 CSRS = (0x001, 0x002, 0x003, 0x340)
 """fflags, frm, fcsr, mscratch."""
+EXACT = ((0x21, 0), (0x69, 0), (0x69, 1))
+"""Function and rs2 of FCVT.D.S, FCVT.D.W, FCVT.D.WU: they have a mode, which has no effect."""
 REPLACED_RETURNS = ("uret", "hret", "dret", "mnret")
 """Returns of extensions that are not there, which objdump shows regardless."""
 REGISTERS_ONLY = {
@@ -103,11 +105,11 @@ def verdict(word: int, text: str) -> bool | None:
         return True  # reserved fields of FENCE and FENCE.I are ignored (2.7, "Zifencei")
     if opcode == SYSTEM and function & 3:
         return True if word >> 20 in CSRS else None  # other CSRs may be missing or read-only
+    if opcode == OP_FP and (word >> 25, word >> 20 & 31) in EXACT:
+        return None if function in (5, 6) else True  # objdump knows mode 0 only
     shown = not text.startswith((".4byte", ".word"))
     if opcode in (*FUSED, OP_FP) and shown and function in (5, 6):
-        # Reserved modes; where no mode is meant, this field is part of the function, or exact
-        # conversions ignore it.
-        return False if "unknown" in text else None
+        return False  # a reserved mode; no function of OP-FP that has none is 5 or 6
     return shown and not text.startswith(REPLACED_RETURNS)
 
 
