@@ -106,23 +106,50 @@ def atomics(regs: Registers) -> list[str]:
         target = regs.target([number for number in range(32) if number != register])
         between = [f"xori x{target}, x{target}, 1"] if rng.getrandbits(1) else []
         return [*lines, f"lr.{suffix}{order} x{target}, (x{register})", *between, store]
-    # The first SC ends the reservation, wherever it stores.
-    first = f"sc.{suffix} x0, {regs.x()}, (x{register})"
-    return [*lines, f"lr.{suffix} x0, (x{register})", first, store]
+    if rng.getrandbits(1):
+        # The first SC ends the reservation, wherever it stores.
+        first = f"sc.{suffix} x0, {regs.x()}, (x{register})"
+        return [*lines, f"lr.{suffix} x0, (x{register})", first, store]
+    # An SC to another address fails, though the same value lies there.
+    free = [number for number in range(1, 32) if number not in (regs.base, register)]
+    other, value = rng.sample(free, 2)
+    lines += [f"addi x{other}, x{register}, {rng.choice((-width, width))}"]
+    lines += [f"l{suffix} x{value}, (x{register})", f"s{suffix} x{value}, (x{other})"]
+    lines += [f"lr.{suffix} x0, (x{register})"]
+    return [*lines, f"sc.{suffix} {regs.xd()}, {regs.x()}, (x{other})"]
+
+
+def distance(regs: Registers, bits: int) -> int:
+    """Return an even number of bytes to jump over: up to 3/4 of 2 to the power of `bits`."""
+    return (regs.rng.getrandbits(bits) >> regs.rng.randrange(bits)) * 3 // 4 & ~1
+
+
+def jumping(regs: Registers, jump: str, bits: int) -> list[str]:
+    """Jump by `jump` (its text without the label) forwards or backwards over zeros.
+
+    What follows the jump adds to a register, so it shows whether a branch was taken.
+    """
+    missed = [f"addi x{regs.target(range(1, 32))}, x{regs.rng.randrange(32)}, 1", "jal x0, 3f"]
+    gap = f".skip {distance(regs, bits)}"
+    if regs.rng.getrandbits(1):
+        return [f"{jump} 3f", *missed, gap, "3:"]
+    landed = [f"addi x{regs.target(range(1, 32))}, x{regs.rng.randrange(32)}, 2", "jal x0, 3f"]
+    return ["jal x0, 2f", "1:", *landed, gap, "2:", f"{jump} 1b", *missed, "3:"]
 
 
 def branches(regs: Registers) -> list[str]:
-    """Branch or jump forwards over an instruction, or loop backwards."""
+    """Branch or jump over some distance, or loop."""
     rng = regs.rng
-    skipped = [f"addi {regs.xd()}, {regs.x()}, {rng.randint(-2048, 2047)}"]
     kind = rng.randrange(4)
     if kind == 0:
-        return [f"jal {regs.xd()}, 1f", *skipped, "1:"]
+        return jumping(regs, f"jal {regs.xd()},", 19 if rng.random() < 0.01 else 13)
     if kind == 1:
         register = regs.target(range(1, 32))
-        jump = f"jalr {regs.xd()}, {rng.choice((12, 13))}(x{register})"
-        lines = [f"auipc x{register}, 0", jump, *skipped]
-        return [".option push", ".option norvc", *lines, ".option pop"]
+        offset = rng.choice((rng.randint(-2047, 2047), -2047, 2047, 0))
+        # The last bit of the sum is cleared.
+        lines = [f"la x{register}, 1f + {rng.getrandbits(1) ^ (offset & 1)}"]
+        lines += [f"addi x{register}, x{register}, {-offset}"]
+        return [*lines, f"jalr {regs.xd()}, {offset}(x{register})", "ebreak", "1:"]
     if kind == 2:
         counter = regs.target(range(1, 32))
         target = regs.target([number for number in range(32) if number != counter])
@@ -130,7 +157,7 @@ def branches(regs: Registers) -> list[str]:
         return [f"li x{counter}, {rng.randint(1, 9)}", "1:", *body, f"bnez x{counter}, 1b"]
     left = regs.x()
     right = rng.choice((left, regs.x()))
-    return [f"{rng.choice(BRANCHES)} {left}, {right}, 1f", *skipped, "1:"]
+    return jumping(regs, f"{rng.choice(BRANCHES)} {left}, {right},", 12)
 
 
 def control(regs: Registers) -> list[str]:
@@ -219,18 +246,17 @@ def compressed_operations(regs: Registers) -> list[str]:
 
 
 def compressed_jumps(regs: Registers) -> list[str]:
-    """Make a jump or a branch of C over an instruction."""
+    """Make a jump or a branch of C."""
     rng = regs.rng
-    skipped = f"c.addi x{regs.target(range(1, 32))}, 1"
     kind = rng.randrange(3)
     if kind == 0:
-        return ["c.j 1f", skipped, "1:"]
+        return jumping(regs, "c.j", 11)
     if kind == 1:
-        return [f"c.{rng.choice(('beqz', 'bnez'))} {regs.short()}, 1f", skipped, "1:"]
+        return jumping(regs, f"c.{rng.choice(('beqz', 'bnez'))} {regs.short()},", 8)
     # C.JALR writes x1.
     register = regs.target(range(2, 32))
     name = "c.jr" if regs.base == 1 else rng.choice(("c.jr", "c.jalr"))
-    return [f"la x{register}, 1f", f"{name} x{register}", skipped, "1:"]
+    return [f"la x{register}, 1f", f"{name} x{register}", "c.ebreak", "1:"]
 
 
 def compressed_memory(regs: Registers) -> list[str]:

@@ -55,13 +55,15 @@ def unrounded(form: str) -> Iterator[str]:
 
 
 def triples(rng: Random, count: int) -> list[Triple]:
-    """Return operands: triples of one format, some with operands that are equal or close."""
+    """Return operands: triples of one format, some of them special, equal or close."""
     found = []
     for _ in range(count):
         kind = rng.choice((values.double, values.boxed_single))
         a, b, c = kind(rng), kind(rng), kind(rng)
         if rng.random() < 0.1:
             b = a ^ rng.choice((0, 1, 1 << 31, 1 << 63))
+        if rng.random() < 0.1:
+            a, b = (rng.choice(values.SPECIAL) for _ in range(2))
         if rng.random() < 0.1:
             a = values.integer(rng)
         found.append((a, b, c))

@@ -65,7 +65,7 @@ class Registers:
         self, width: int, offset: int, register: int, *, aligned: bool = False
     ) -> list[str]:
         """Return code that makes `offset` from x`register` lie in scratch memory."""
-        at = self.rng.randrange(SCRATCH - width)
+        at = self.rng.randrange(width, SCRATCH - 2 * width)  # a neighbour on either side
         if aligned:
             at -= at % width
         return [

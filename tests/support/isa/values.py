@@ -7,6 +7,13 @@ from random import Random
 ALL = (1 << 64) - 1
 BOX = 0xFFFF_FFFF_0000_0000
 
+SPECIAL = (
+    *(sign << 63 | magnitude << 48 for sign in (0, 1) for magnitude in (0, 0x7FF0, 0x7FF8)),
+    *(BOX | sign << 31 | magnitude << 16 for sign in (0, 1) for magnitude in (0, 0x7F80, 0x7FC0)),
+    *(0x7FF0_0000_0000_0001, BOX | 0x7F80_0001),
+)
+"""Zeros, infinities, quiet and signalling NaN, of both formats."""
+
 
 def integer(rng: Random) -> int:
     """Return a 64-bit word: near a power of two, sign-extended, or any."""
