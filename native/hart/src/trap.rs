@@ -114,6 +114,11 @@ impl Hart {
 
     /// Bring MTIP and, with Sstc, STIP up to date with `mtime`.
     pub(crate) fn update_timers(&mut self) {
+        self.csrs.mip_lines = self.lines_now();
+    }
+
+    /// What `mip_lines` has to be at the present `mtime`.
+    pub(crate) fn lines_now(&self) -> u64 {
         let now = self.mtime();
         let mut lines = self.csrs.mip_lines & !(interrupt::MTI | interrupt::STI);
         if now >= self.mtimecmp {
@@ -122,7 +127,7 @@ impl Hart {
         if self.csrs.menvcfg & MENVCFG_STCE != 0 && now >= self.csrs.stimecmp {
             lines |= interrupt::STI;
         }
-        self.csrs.mip_lines = lines;
+        lines
     }
 
     /// The `mtime` at which the first enabled timer interrupt becomes pending.

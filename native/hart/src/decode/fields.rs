@@ -1,4 +1,5 @@
 //! Fields and immediates of 32-bit instructions (RISC-V unprivileged, 2.2 and 2.3).
+#![allow(missing_docs)] // the specification's names
 
 /// Bits `high..=low` of `raw`.
 #[inline]

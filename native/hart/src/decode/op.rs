@@ -3,6 +3,7 @@
 /// What a micro-op does. `d`, `a`, `b` are the registers in `Op::{d, a, b}`, `i` is `Op::imm`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
+#[allow(missing_docs)] // the mnemonics
 pub enum Code {
     /// d = i
     Li,

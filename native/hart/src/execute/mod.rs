@@ -14,4 +14,5 @@ mod float;
 pub mod integer;
 mod system;
 
+pub use atomic::Reservation;
 pub(crate) use dispatch::Leave;

@@ -218,6 +218,7 @@ impl Hart {
             }
             _ => {
                 self.pending = Some(access);
+                self.debug.skip = Some(access.pc); // executing it again is no second arrival
                 Err(Stop::Exit(Exit::Access(access)))
             }
         }
