@@ -4,7 +4,8 @@
 //!
 //! - `image`: load a flat file at 0x80000000 and run it in machine mode with floating point on. The
 //!   file begins with a jump; at offset 8 it has three addresses: where to stop, and the first and
-//!   the last bound of what to write to stdout then. A trap, or an access outside RAM, is an error.
+//!   the last bound of what to write to stdout then. Outside RAM there is nothing: access faults. A
+//!   trap is an error unless the program has set up a handler.
 //! - `words`: read words of 32 bits, little-endian; an instruction of 16 bits has zeros above.
 //!   Execute each as the first instruction after a reset, in machine mode with floating point on,
 //!   and write a byte for each: 1 if it is legal, 0 if it raises an illegal-instruction exception.
@@ -108,6 +109,7 @@ fn run_image(image: &[u8]) -> Result<Vec<u8>> {
     for _ in 0..MAX_INSTRUCTIONS / STEP {
         match hart.run(STEP, &kick) {
             Exit::Budget => {}
+            Exit::Access(_) => hart.answer(Err(())),
             Exit::Breakpoint if hart.pc() == done => {
                 let bytes = (start..end).map(|at| hart.ram().load(at, 1));
                 let bytes = bytes

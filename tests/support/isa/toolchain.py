@@ -38,15 +38,9 @@ _start:
 start:
 {text}
 done:
-    li a7, 64
-    li a0, 1
     la a1, output
     la a2, output_end
-    sub a2, a2, a1
-    ecall
-    li a7, 93
-    li a0, 0
-    ecall
+{ending}
     .data
     .balign 16
 output:
@@ -54,7 +48,33 @@ output:
 output_end:
     .dword 0
 """
-"""Behind the jump the header of `bare_hart`: where to stop, what to give out. Then two calls."""
+"""Behind the jump the header of `bare_hart`: where to stop, what to give out."""
+
+EXIT = """\
+    li a7, 64
+    li a0, 1
+    sub a2, a2, a1
+    ecall
+    li a7, 93
+    li a0, 0
+    ecall
+"""
+"""For qemu-riscv64: write() and exit()."""
+
+POWER_OFF = """\
+    li a3, 0x10000000
+1:
+    lbu a0, 0(a1)
+    sb a0, 0(a3)
+    addi a1, a1, 1
+    bne a1, a2, 1b
+    li a3, 0x100000
+    li a0, 0x5555
+    sw a0, 0(a3)
+2:
+    j 2b
+"""
+"""For qemu-system-riscv64: by the serial port of its board, then off."""
 
 
 def missing_packages() -> list[str]:
@@ -75,18 +95,32 @@ def build_bare_hart() -> Path:
 class Image:
     """An assembled program, as an ELF file and as a flat one."""
 
-    def __init__(self, folder: Path, text: str, data: str) -> None:
+    def __init__(
+        self, folder: Path, text: str, data: str, *, ending: str = EXIT, tables_at: int = 0
+    ) -> None:
+        self.folder = folder
         self.elf = folder / "image.elf"
         self.flat = folder / "image.bin"
         source, object_file = folder / "image.s", folder / "image.o"
-        source.write_text(FRAME.format(text=text, data=data))
+        source.write_text(FRAME.format(text=text, data=data, ending=ending))
         cross("as", "-march=rv64gc", "-mabi=lp64d", "-o", object_file, source)
-        cross("ld", f"-Ttext={ORIGIN:#x}", "-o", self.elf, object_file)
+        places = [f"-Ttext={ORIGIN:#x}"]
+        if tables_at:
+            places.append(f"--section-start=.tables={tables_at:#x}")
+        cross("ld", *places, "-o", self.elf, object_file)
         cross("objcopy", "-O", "binary", self.elf, self.flat)
 
     def run_on_qemu(self) -> bytes:
         """Return the output of qemu-riscv64."""
         return run(["qemu-riscv64", str(self.elf)])
+
+    def run_on_qemu_system(self) -> bytes:
+        """Return the output of qemu-system-riscv64, which starts the program in machine mode."""
+        output = self.folder / "serial"
+        command = ["qemu-system-riscv64", "-machine", "virt", "-cpu", "rv64,h=false,v=false"]
+        command += ["-bios", "none", "-kernel", str(self.elf), "-serial", f"file:{output}"]
+        run([*command, "-display", "none", "-monitor", "none"])
+        return output.read_bytes()
 
     def run_on_hart(self, bare_hart: Path) -> bytes:
         """Return the output of the hart."""
