@@ -1,9 +1,9 @@
-"""Single instructions in each privilege mode, with page tables, PMP and the bits that forbid things.
+"""Single instructions in each privilege mode, with page tables, PMP and the bits that forbid them.
 
 A scenario is a record of numbers; the guest program is one loop. It sets up a scenario, enters the
 mode, and executes a stub: an instruction and an ECALL. Whatever trap comes first, the handler in
-machine mode writes what the instruction left, and goes on to the next scenario. Delegated traps go to
-a handler in supervisor mode, which is an ECALL.
+machine mode writes what the instruction left, and goes on to the next scenario. Delegated traps go
+to a handler in supervisor mode, which is an ECALL.
 
 Physical memory: the program and its results from the start of RAM, at `ROOT` three page tables, at
 `DATA` a page full of ECALLs, then the scenarios. Virtual memory: the first GiB of RAM is mapped for
@@ -31,7 +31,9 @@ USER, SUPERVISOR, MACHINE = 0, 1, 3
 V, R, W, X, U, A, D = (1 << bit for bit in (0, 1, 2, 3, 4, 6, 7))
 SPP, MPP, FS, MPRV, SUM, MXR = 1 << 8, 3 << 11, 3 << 13, 1 << 17, 1 << 18, 1 << 19
 TVM, TW, TSR = 1 << 20, 1 << 21, 1 << 22
+VS = 3 << 9
 SV39 = 8 << 60
+STATUS = 0x7F_FFFF ^ VS
 NAPOT = 3 << 3
 
 FIELDS = (
@@ -55,6 +57,8 @@ MEMORY = {
     "jump": "jalr a2, 0(a0)",
 }
 """Stubs that use the page of the scenario."""
+AMOS = ("swap", "add")
+BREAKPOINT = 3
 CSRS = (
     *("sstatus", "sie", "stvec", "scounteren", "sscratch", "sepc", "scause", "stval", "satp"),
     *("mstatus", "medeleg", "mie", "mtvec", "mscratch", "mepc", "mcause", "mtval", "mcounteren"),
@@ -81,13 +85,19 @@ OTHERS = {
     "write cycle": "csrw cycle, a1",
     "a missing CSR": "csrr a2, 0x5c0",
     **{f"read {name}": f"csrr a2, {name}" for name in CSRS},
-    **{
-        f"write {name}": f"csrrw t0, {name}, a1; csrr a2, {name}; csrw {name}, t0" for name in CSRS
-    },
+    **{f"write {name}": f"csrrw t0, {name}, a1; csrr a2, {name}; csrw {name}, t0" for name in CSRS},
 }
 """Stubs that don't."""
 STUBS = {**MEMORY, **OTHERS}
-CSR_BITS = {"medeleg": 0xB3FF, "mie": 0xAAA, "sie": 0x222, "mcountinhibit": 5, "mcause": 0xF}
+CSR_BITS = {
+    "medeleg": 0xB3FF,
+    "mie": 0xAAA,
+    "sie": 0x222,
+    "mcountinhibit": 5,
+    "mcause": 0xF,
+    "sstatus": STATUS,
+    "mstatus": STATUS,
+}
 """What may be written; in other bits the machines may differ."""
 
 
@@ -148,18 +158,20 @@ def scenario(rng: Random) -> Scenario:
     a1 = values.integer(rng)
     if name.startswith("write "):
         a1 &= CSR_BITS.get(name.removeprefix("write "), -1)
+        if name == "write mstatus" and a1 & MPP == 2 << 11:
+            a1 |= MPP  # 2 is reserved
         if name == "write satp":
-            a1 = rng.choice((0, 8, 8, 1, 15)) << 60 | a1 & ((1 << 60) - 1)
-    # The supervisor's handler could not be fetched, again and again.
-    endless = name == "write satp" or (pmpcfg and pmpaddr >> 10 != DATA >> 12)
+            a1 = rng.choice((0, 8, 8, 1, 15)) << 60 | rng.getrandbits(16) << 44 | ROOT >> 12
+    # The supervisor's handler could not be fetched, again and again; or see `forgive`.
+    undelegated = name in ("write satp", *AMOS) or (pmpcfg and pmpaddr >> 10 != DATA >> 12)
     return Scenario(
         machine=int(mode == MACHINE),
         stub=names.index(name),
         alias=USER_ALIAS if mode == USER and satp else 0,
         mstatus=mstatus,
         satp=satp,
-        medeleg=0 if endless else rng.choice((0, 0xB1FF, rng.getrandbits(16) & 0xB1FF)),
-        counters=rng.choice((0, 7, rng.getrandbits(3))) | rng.getrandbits(3) << 32,
+        medeleg=0 if undelegated else rng.choice((0, 0xB1FF, rng.getrandbits(16) & 0xB1FF)),
+        counters=rng.choice((0, 7, rng.getrandbits(3))) | rng.getrandbits(3) << 3,
         a0=address & values.ALL,
         a1=a1,
         data=data,
@@ -184,9 +196,7 @@ def random_mstatus(rng: Random, mode: int) -> int:
     return mstatus | mode << 11
 
 
-def mapping(
-    rng: Random, data: int
-) -> tuple[int, tuple[int, int, int], tuple[int, int, int]]:
+def mapping(rng: Random, data: int) -> tuple[int, tuple[int, int, int], tuple[int, int, int]]:
     """Return a virtual address for `data`, and slots and entries of the three levels."""
     index_1, index_0 = rng.randrange(512), rng.randrange(512)
     level = rng.choice((0, 0, 0, 1, 1, 2))
@@ -250,14 +260,18 @@ def text() -> str:
         lines += [f"ld t0, {offsets[csr]}(s0)"]
         lines += ["li t1, 0x1f00", "or t0, t0, t1"] if csr == "pmpcfg" else []
         lines += [f"csrw {csr}{'0' if csr.startswith('pmp') else ''}, t0"]
-    lines += [f"ld t0, {offsets['counters']}(s0)", "csrw mcounteren, t0", "srli t0, t0, 32"]
-    lines += ["csrw scounteren, t0"]
+    lines += [f"ld t0, {offsets['counters']}(s0)", "andi t1, t0, 7", "csrw mcounteren, t1"]
+    lines += ["srli t0, t0, 3", "csrw scounteren, t0"]
     cleared = ("mcause", "mtval", "scause", "sepc", "stval", "mscratch", "sscratch")
     lines += [f"csrw {csr}, x0" for csr in cleared]
     # SRET and MRET go somewhere that is known.
     lines += ["la t0, supervisor", "csrw sepc, t0", "sfence.vma", "fence.i"]
     lines += [f"ld t1, {offsets['stub']}(s0)", "slli t1, t1, 5", "la t2, stubs", "add t1, t1, t2"]
-    lines += [f"ld t2, {offsets['alias']}(s0)", "add t1, t1, t2", f"ld t3, {offsets['machine']}(s0)"]
+    lines += [
+        f"ld t2, {offsets['alias']}(s0)",
+        "add t1, t1, t2",
+        f"ld t3, {offsets['machine']}(s0)",
+    ]
     lines += [f"ld {reg}, {offsets[reg]}(s0)" for reg in ("a0", "a1")]
     lines += ["li a2, 0", f"ld t0, {offsets['mstatus']}(s0)", "csrw mepc, t1", "beqz t3, enter"]
     # MPRV: from here to the handler, no load or store but that of the stub.
@@ -303,8 +317,39 @@ def differences(chosen: Sequence[Scenario], expected: bytes, actual: bytes) -> l
             ]
             for part in (expected, actual)
         )
+        forgive(one, right, ours)
         if right != ours:
             rows = zip(FIELDS, right, ours, strict=True)
             fields = [f"{name} {a:#x} {b:#x}" for name, a, b in rows if a != b]
             found.append(f"{one}\n    QEMU, hart: {'; '.join(fields)}")
     return found
+
+
+def forgive(one: Scenario, right: list[int], ours: list[int]) -> None:
+    """Even out where QEMU differs from the specification, or the specification leaves a choice."""
+    name = list(STUBS)[one.stub]
+    if name in AMOS and right[0] in (4, 5, 7, 13, 15):
+        # QEMU loads first: what an AMO raises is a fault of its load, and A is set where only the
+        # store is forbidden. It is a fault of a store (3.1.15).
+        right[0] += 2 if right[0] in (4, 5, 13) else 0
+        right[0] = ours[0] if (right[0], ours[0]) == (7, 15) else right[0]
+        right[10:13] = [entry & ~(A | D) for entry in right[10:13]]
+        ours[10:13] = [entry & ~(A | D) for entry in ours[10:13]]
+    if name == "load" and right[0] in (5, 9) and right[2] | right[6]:
+        # The address of the access, not that of the aligned word around (3.1.16).
+        for at in (2, 6):
+            right[at], ours[at] = right[at] & -8, ours[at] & -8
+    if name in ("write mepc", "write sepc"):
+        right[8] &= ~1  # the last bit is always zero (3.1.14)
+    if name in ("write mcounteren", "write scounteren"):
+        right[8] &= 0xFFFF_FFFF  # 32 bits (3.1.11)
+    if name in ("MRET", "SRET"):
+        right[3], ours[3] = right[3] & ~MPRV, ours[3] & ~MPRV  # QEMU 8 clears it (3.1.6.3)
+    for cause, value in ((0, 2), (4, 6)):
+        # Zero, or the address (3.1.16).
+        if right[cause] == ours[cause] == BREAKPOINT and right[value] == 0:
+            ours[value] = 0
+    on_table = one.pmpcfg and one.pmpaddr >> 10 != DATA >> 12
+    if on_table and not one.pmpcfg & W >> 1 and right[10:13] != ours[10:13]:
+        # QEMU sets A and D where PMP forbids to store to the page table (3.7.2).
+        ours[:] = right

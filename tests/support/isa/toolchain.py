@@ -1,8 +1,9 @@
-"""The cross assembler, and the two machines that run what it makes.
+"""The cross assembler, and the machines that run what it makes.
 
-One image serves both: an ELF file at `ORIGIN` for qemu-riscv64, and the same bytes as a flat file
-for the example `bare_hart` of virtmesh-hart, at the same addresses. Both give out the bytes between
-the labels `output` and `output_end`, as they are when the program comes to the label `done`.
+One image serves all: an ELF file at `ORIGIN` for qemu-riscv64 (user programs) or qemu-system-riscv64
+(machine mode), and the same bytes as a flat file for the example `bare_hart` of virtmesh-hart, at
+the same addresses. Each gives out the bytes between the labels `output` and `output_end`, as they
+are when the program comes to the label `done`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ ORIGIN = 0x8000_0000
 CROSS = "riscv64-linux-gnu-"
 PROGRAMS = {
     "qemu-riscv64": "qemu-user",
+    "qemu-system-riscv64": "qemu-system-misc",
     f"{CROSS}as": "binutils-riscv64-linux-gnu",
     f"{CROSS}ld": "binutils-riscv64-linux-gnu",
     f"{CROSS}objcopy": "binutils-riscv64-linux-gnu",
@@ -117,7 +119,13 @@ class Image:
     def run_on_qemu_system(self) -> bytes:
         """Return the output of qemu-system-riscv64, which starts the program in machine mode."""
         output = self.folder / "serial"
-        command = ["qemu-system-riscv64", "-machine", "virt", "-cpu", "rv64,h=false,v=false"]
+        command = [
+            "qemu-system-riscv64",
+            "-machine",
+            "virt",
+            "-cpu",
+            "rv64,h=false,v=false,priv_spec=v1.12.0",
+        ]
         command += ["-bios", "none", "-kernel", str(self.elf), "-serial", f"file:{output}"]
         run([*command, "-display", "none", "-monitor", "none"])
         return output.read_bytes()

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from tests.support.isa import privileged, toolchain
+from tests.support.isa import privileged
 from tests.support.isa.toolchain import POWER_OFF, Image
 
 FIRST = int(os.environ.get("ISA_SEED", "1"))

@@ -33,15 +33,6 @@ TRIPLES = 400
 WORDS = 20_000
 
 
-@pytest.fixture(scope="session")
-def bare_hart() -> Path:
-    """Build what runs an image on the hart alone."""
-    missing = toolchain.missing_packages()
-    if missing:
-        pytest.skip(f"needs the packages {' '.join(missing)}")
-    return toolchain.build_bare_hart()
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("family", [*FAMILIES, "encoded", "mixed"])
 def test_random_programs_end_alike(family: str, seed: int, bare_hart: Path, tmp_path: Path) -> None:
