@@ -73,14 +73,14 @@ fn straight() -> Vec<u32> {
 /// Copies eight bytes per turn through a buffer of 32 KiB, as a C compiler writes it.
 fn copy() -> Vec<u32> {
     vec![
-        r_type(0, 0, 5, 11, 0),     // t0 = a1
-        r_type(0, 0, 6, 12, 0),     // t1 = a2
-        ld(7, 5, 0),                // loop: t2 = [t0]
-        sd(6, 7, 0),                // [t1] = t2
-        addi(5, 5, 8),              // t0 += 8
-        addi(6, 6, 8),              // t1 += 8
-        bne(5, 13, -16),            // until t0 == a3
-        jal(0, -28),                // again
+        r_type(0, 0, 5, 11, 0), // t0 = a1
+        r_type(0, 0, 6, 12, 0), // t1 = a2
+        ld(7, 5, 0),            // loop: t2 = [t0]
+        sd(6, 7, 0),            // [t1] = t2
+        addi(5, 5, 8),          // t0 += 8
+        addi(6, 6, 8),          // t1 += 8
+        bne(5, 13, -16),        // until t0 == a3
+        jal(0, -28),            // again
     ]
 }
 
