@@ -1,9 +1,9 @@
 """The cross assembler, and the machines that run what it makes.
 
-One image serves all: an ELF file at `ORIGIN` for qemu-riscv64 (user programs) or qemu-system-riscv64
-(machine mode), and the same bytes as a flat file for the example `bare_hart` of virtmesh-hart, at
-the same addresses. Each gives out the bytes between the labels `output` and `output_end`, as they
-are when the program comes to the label `done`.
+One image serves all: an ELF file at `ORIGIN` for qemu-riscv64 (user programs) or
+qemu-system-riscv64 (machine mode), and the same bytes as a flat file for the example `bare_hart` of
+virtmesh-hart, at the same addresses. Each gives out the bytes between the labels `output` and
+`output_end`, as they are when the program comes to the label `done`.
 """
 
 from __future__ import annotations
