@@ -2,6 +2,7 @@
 //!
 //! The fast path is a TLB hit. All else is on the slow path: filling the TLB, misaligned accesses,
 //! watchpoints, stores to pages with decoded code, devices.
+#![allow(clippy::inline_always)] // on the path of every instruction
 
 use super::Kind;
 use crate::exception::{Cause, Exception, Stop};
@@ -10,6 +11,14 @@ use crate::hart::{Hart, Privilege};
 use crate::ram::{self, PAGE_SIZE};
 
 const OFFSET: u64 = PAGE_SIZE - 1;
+
+/// Where an atomic operation is done.
+pub(crate) struct AtomicPlace {
+    /// Host address.
+    pub pointer: *mut u8,
+    /// Of an access on the slow path: physical address, and whether a TLB may remember the page.
+    pub slow: Option<(u64, bool)>,
+}
 
 /// An access of one page or two, all of it RAM.
 struct Parts {
@@ -106,13 +115,13 @@ impl Hart {
     }
 
     /// Host address of an aligned, naturally atomic access of `width` bytes (4 or 8) at `va`, which must
-    /// be RAM. After the change call [`finish_store`](Self::finish_store) if the last value is `Some`.
+    /// be RAM. After a store on the slow path [`finish_store`](Self::finish_store) has to follow.
     pub(crate) fn atomic_address(
         &mut self,
         va: u64,
         width: u64,
         kind: Kind,
-    ) -> Result<(*mut u8, Option<(u64, bool)>), Exception> {
+    ) -> Result<AtomicPlace, Exception> {
         if !va.is_multiple_of(width) {
             let cause = match kind {
                 Kind::Store => Cause::StoreMisaligned,
@@ -125,14 +134,20 @@ impl Hart {
             _ => self.load_tlb.get(va, width),
         };
         if let Some(addend) = known {
-            return Ok((host(va, addend), None));
+            return Ok(AtomicPlace {
+                pointer: host(va, addend),
+                slow: None,
+            });
         }
         let privilege = self.data_privilege();
         let (address, uniform) = self.resolve_allowed(va, width, kind, privilege)?;
         if !self.ram.contains(address, width) {
             return Err(kind.access_fault(va));
         }
-        Ok((self.ram.host(address), Some((address, uniform))))
+        Ok(AtomicPlace {
+            pointer: self.ram.host(address),
+            slow: Some((address, uniform)),
+        })
     }
 
     /// What has to follow a store of `width` bytes to RAM on the slow path.
@@ -241,6 +256,7 @@ impl Hart {
 
 /// Host address of `va` by the addend of its page.
 #[inline(always)]
+#[allow(clippy::cast_possible_truncation)] // hosts have 64 bits: `lib.rs` insists
 fn host(va: u64, addend: u64) -> *mut u8 {
     std::ptr::with_exposed_provenance_mut(va.wrapping_add(addend) as usize)
 }
