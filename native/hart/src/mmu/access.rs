@@ -63,6 +63,9 @@ impl Hart {
     #[cold]
     #[inline(never)]
     pub(crate) fn load_slow(&mut self, va: u64, width: u64) -> Result<u64, Stop> {
+        if let Some(value) = self.load_bytes(va, width) {
+            return Ok(value);
+        }
         let privilege = self.data_privilege();
         if !va.is_multiple_of(width) {
             let parts = self.resolve_parts(va, width, Kind::Load, privilege)?;
@@ -76,10 +79,7 @@ impl Hart {
         let Some(value) = self.ram.load(address, width) else {
             return self.device_access(va, address, width, None);
         };
-        if uniform && !self.debug.watches_page(va) {
-            let addend = (self.ram.host(address) as u64).wrapping_sub(va);
-            self.load_tlb.insert(va, addend);
-        }
+        self.remember(va, address, uniform, Kind::Load);
         self.watch(va, width, Kind::Load);
         Ok(value)
     }
@@ -88,6 +88,9 @@ impl Hart {
     #[cold]
     #[inline(never)]
     pub(crate) fn store_slow(&mut self, va: u64, width: u64, value: u64) -> Result<(), Stop> {
+        if self.store_bytes(va, width, value) {
+            return Ok(());
+        }
         let privilege = self.data_privilege();
         if !va.is_multiple_of(width) {
             let parts = self.resolve_parts(va, width, Kind::Store, privilege)?;
@@ -153,11 +156,48 @@ impl Hart {
     /// What has to follow a store of `width` bytes to RAM on the slow path.
     pub(crate) fn finish_store(&mut self, va: u64, address: u64, width: u64, uniform: bool) {
         self.note_store(address, width);
-        if uniform && !self.debug.watches_page(va) && !self.code.is_watched(&self.ram, address) {
-            let addend = (self.ram.host(address) as u64).wrapping_sub(va);
-            self.store_tlb.insert(va, addend);
-        }
+        self.remember(va, address, uniform, Kind::Store);
         self.watch(va, width, Kind::Store);
+    }
+
+    /// Let the TLB for accesses of `kind` remember the page of RAM that `va` translates to, if it may.
+    fn remember(&mut self, va: u64, address: u64, uniform: bool, kind: Kind) {
+        if !uniform || self.debug.watches_page(va) {
+            return;
+        }
+        let addend = (self.ram.host(address) as u64).wrapping_sub(va);
+        match kind {
+            Kind::Load => self.load_tlb.insert(va, addend),
+            Kind::Store if self.code.is_watched(&self.ram, address) => {}
+            Kind::Store => self.store_tlb.insert(va, addend),
+            Kind::Fetch => {}
+        }
+    }
+
+    /// A misaligned load within a page that the TLB has.
+    fn load_bytes(&self, va: u64, width: u64) -> Option<u64> {
+        let addend = self.load_tlb.get(va, 1)?;
+        if (va & OFFSET) + width > PAGE_SIZE {
+            return None;
+        }
+        // SAFETY: as in `load_fast`; the bytes are on one page.
+        let byte = |i| unsafe { ram::load(host(va + i, addend), 1) };
+        Some((0..width).fold(0, |value, i| value | byte(i) << (8 * i)))
+    }
+
+    /// A misaligned store within a page that the TLB has. False if it has not.
+    fn store_bytes(&self, va: u64, width: u64, value: u64) -> bool {
+        let Some(addend) = self.store_tlb.get(va, 1) else {
+            return false;
+        };
+        if (va & OFFSET) + width > PAGE_SIZE {
+            return false;
+        }
+        for i in 0..width {
+            // SAFETY: as in `load_fast`; the bytes are on one page.
+            unsafe { ram::store(host(va + i, addend), 1, value >> (8 * i)) };
+        }
+        true
     }
 
     /// A store may have changed decoded instructions: look at them again, and leave the present run.
@@ -186,12 +226,12 @@ impl Hart {
     ) -> Result<Parts, Exception> {
         let split = width.min(PAGE_SIZE - (va & OFFSET));
         let mut resolve = |va, length| {
-            let (address, _) = self.resolve_allowed(va, length, kind, privilege)?;
-            if self.ram.contains(address, length) {
-                Ok(address)
-            } else {
-                Err(kind.access_fault(va))
+            let (address, uniform) = self.resolve_allowed(va, length, kind, privilege)?;
+            if !self.ram.contains(address, length) {
+                return Err(kind.access_fault(va));
             }
+            self.remember(va, address, uniform, kind);
+            Ok(address)
         };
         let first = resolve(va, split)?;
         let second = if split < width {

@@ -30,6 +30,18 @@ fn own_store_is_seen_at_the_next_instruction() {
 }
 
 #[test]
+fn own_misaligned_store_is_seen_at_the_next_instruction() {
+    // The upper half of an instruction in front of which a byte stays as it is.
+    let mut m = Machine::with_code(&[store(2, 5, 7, 0), store(2, 5, 7, 0), addi(6, 6, 1), NOP]);
+    m.hart.set_x(5, CODE + 9);
+    m.hart.set_x(7, (addi(6, 6, 100) >> 8 | 0x1300_0000).into());
+
+    m.step(4);
+
+    assert_eq!(m.hart.x(6), 100);
+}
+
+#[test]
 fn own_store_to_another_decoded_page_is_seen() {
     let mut m = executed_once();
     m.write32(CODE, &[store(2, 5, 7, 0), jalr(0, 5, 0)]);
