@@ -101,7 +101,7 @@ class Host:
         self._server = Server(addresses.listen, keepalive=addresses.keepalive)
         self._counters = HostCounters()
         self._handovers = (
-            HandoverServer(addresses.handover, len(device.description.queue_size_max))
+            HandoverServer(addresses.handover, device.description.queue_size_max)
             if addresses.handover
             else None
         )
