@@ -5,7 +5,7 @@ the registers, its RAM, and the in-flight logs. When the device is gone, it atta
 process with the same RAM and the same logs, and writes the registers again:
 
     about = await control.Describe(...)
-    config = config_fields(interface)                      # once
+    config = config_fields(interface.registers)            # once
     before = await run(bus, read_fingerprint(about, config))
     ...                                                    # the guest runs, the device is lost
     await run(bus, restore(writes, before, about, config)) # bus: a new one, freshly attached
@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from virtmesh.attach.bus import Access, reading, writing
 from virtmesh_common.errors import NotRestorable, RegisterError
-from virtmesh_common.interface import RegisterSpace
 from virtmesh_common.registers import Access as Direction
 from virtmesh_common.virtio.mmio import (
     CONFIG_GENERATION,
@@ -46,11 +45,10 @@ from virtmesh_common.virtio.mmio import (
 from virtmesh_common.virtio.status import Status, spell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from virtmesh.attach.bus import Bus
     from virtmesh_common.api.device.v1 import device_pb2
-    from virtmesh_common.interface import Interface
     from virtmesh_common.registers import Register
 
 SavedWrite = tuple[int, int, int]
@@ -99,11 +97,12 @@ class Fingerprint:
         return Fingerprint(self.description, {**self.registers, **changed})
 
 
-def config_fields(interface: Interface) -> tuple[Register, ...]:
-    """Return the fields of the configuration that only the device changes; none for others."""
-    if interface.space is not RegisterSpace.VIRTIO_CONFIG:
-        return ()
-    return tuple(one for one in interface.registers if one.access is Direction.R)
+def config_fields(registers: Iterable[Register]) -> tuple[Register, ...]:
+    """Return the fields of a configuration space that only the device changes.
+
+    `registers` are those of Interface.registers, if its space is VIRTIO_CONFIG.
+    """
+    return tuple(one for one in registers if one.access is Direction.R)
 
 
 def read_fingerprint(
