@@ -124,6 +124,22 @@ async def test_a_device_becomes_live(device: Device, ram: Ram) -> None:
     assert device.device.read(QUEUE_SIZE_MAX.offset, 4) == 16
 
 
+def test_the_configuration_comes_before_the_device_is_live(ram: Ram) -> None:
+    """Requests that are taken again find the cache mode that their driver chose."""
+    about = device_pb2.DescribeResponse(name="vda", virtio_device_id=2)
+    seen: list[Access] = []
+
+    def access(batch: Sequence[Access]) -> list[int]:
+        seen.extend(batch)
+        return [15 if one.offset == STATUS.offset else 0 for one in batch]
+
+    before = run_with(access, read_fingerprint(about, ()))
+    mode = write(blk.WRITEBACK, 0)
+    run_with(access, restore([*live(ram), mode, write(QUEUE_SEL, 1)], before, about, ()))
+    last = [one for one in seen if one.value is not None][-3:]
+    assert last == [Access(*mode), Access(*write(STATUS, 15)), Access(*write(QUEUE_SEL, 1))]
+
+
 async def test_other_features_are_named(device: Device, ram: Ram) -> None:
     """Nothing is written then."""
     before = await device.fingerprint()
