@@ -312,7 +312,3 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
         Ok(result)
     }
 }
-
-#[cfg(test)]
-#[path = "register_channel_tests.rs"]
-mod tests;

@@ -280,9 +280,7 @@ class RegisterChannel:
         the interrupt's line eventfd is not signalled for what this thread does to the line.
         Errors: BadStream for a malformed packet.
         """
-    def answer(
-        self, tag: int, values: list[int], refused: tuple[str, str] | None = None
-    ) -> bool:
+    def answer(self, tag: int, values: list[int], refused: tuple[str, str] | None = None) -> bool:
         """Answer with a value for each executed access, and reason and message of a refused one.
 
         The state of the line as of now goes with it. False if the driver does not read: the answer
