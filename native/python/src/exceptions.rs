@@ -32,6 +32,7 @@ exceptions! {
     BadSize,
     BlockIOError,
     BlockReadOnly,
+    DeviceLost,
     DriverViolation,
     ImageDenied,
     ImageError,
@@ -42,6 +43,7 @@ exceptions! {
     MemoryUnsealed,
     NoSuchQueue,
     NotResizable,
+    RegisterError,
     RingCorrupt,
     VirtmeshError,
 }

@@ -16,11 +16,13 @@ from virtmesh_common.blk.errors import (
 )
 from virtmesh_common.errors import (
     BadDoorbell,
+    DeviceLost,
     DriverViolation,
     MemoryRefused,
     MemoryTooSmall,
     MemoryUnsealed,
     NoSuchQueue,
+    RegisterError,
     RingCorrupt,
     VirtmeshError,
 )
@@ -30,6 +32,7 @@ __all__ = [
     "BadSize",
     "BlockIOError",
     "BlockReadOnly",
+    "DeviceLost",
     "DriverViolation",
     "ImageDenied",
     "ImageError",
@@ -40,6 +43,7 @@ __all__ = [
     "MemoryUnsealed",
     "NoSuchQueue",
     "NotResizable",
+    "RegisterError",
     "RingCorrupt",
     "VirtmeshError",
 ]
