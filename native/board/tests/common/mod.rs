@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub mod assembler;
+pub mod machine;
+
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// A pair of connected `SOCK_SEQPACKET` sockets.
