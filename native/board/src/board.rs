@@ -19,6 +19,7 @@ use crate::line_thread::LineThread;
 use crate::memory_map;
 use crate::notifier::{Notifier, SLOTS_MAX};
 use crate::plic::{self, Plic, Rule};
+use crate::quirks::{Level, Quirks};
 use crate::requests::Waiting;
 use crate::saved::Kind;
 use crate::slot::{ANSWER_LIMIT, ConnectError, Connection, Link, Slot};
@@ -171,6 +172,14 @@ impl Board {
         }
         self.slots.push(Slot::new(address, size, source, kind));
         Ok(self.slots.len() - 1)
+    }
+
+    /// Give a virtio slot quirks, or take them away. Other slots have none.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub fn set_quirks(&mut self, slot: usize, level: Option<Level>) {
+        self.slots[slot].quirks = level.map(Quirks::new);
     }
 
     /// Connect a device to a slot, in place of the one before. Descriptors are duplicated.

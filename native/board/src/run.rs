@@ -153,7 +153,7 @@ impl Board {
             }
         }
         while let Some(slot) = take_lowest(&mut self.ask) {
-            let progress = self.request(slot, None);
+            let progress = self.request(slot, None, None);
             if progress != Progress::Done {
                 return progress;
             }

@@ -1,6 +1,7 @@
 //! The board: a hart and slots for devices.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use virtmesh_board::access_log::{AccessLog, Logged};
+use virtmesh_board::quirks::Level;
 use virtmesh_board::requests::RequestError;
 use virtmesh_board::slot::{ANSWER_LIMIT, ConnectError};
 use virtmesh_board::stats::Stats;
@@ -121,7 +123,12 @@ impl Board {
             rule,
             time,
         };
-        let mut board = virtmesh_board::Board::new(memory, options)?;
+        let mut board = virtmesh_board::Board::new(memory, options).map_err(|error| {
+            if error.kind() == ErrorKind::InvalidInput {
+                return refusal(error.to_string());
+            }
+            error.into()
+        })?;
         board.set_answer_limit(limit);
         Ok(Self {
             notifier: board.notifier(),
@@ -131,7 +138,9 @@ impl Board {
         })
     }
 
-    #[pyo3(signature = (address, size, source, *, kind="virtio", register_shift=0))]
+    #[pyo3(signature = (address, size, source, *, kind="virtio", register_shift=0,
+        quirks=None))]
+    #[expect(clippy::too_many_arguments, reason = "Python passes them by keyword")]
     fn add_slot(
         &self,
         address: u64,
@@ -139,7 +148,18 @@ impl Board {
         source: usize,
         kind: &str,
         register_shift: u8,
+        quirks: Option<&str>,
     ) -> PyResult<usize> {
+        let level = match quirks {
+            None => None,
+            Some("lenient") => Some(Level::Lenient),
+            Some("legacy") => Some(Level::Legacy),
+            Some(other) => {
+                return Err(refusal(format!(
+                    "quirks {other:?} is not lenient or legacy"
+                )));
+            }
+        };
         let kind = match kind {
             "virtio" => Kind::Virtio,
             "uart" if register_shift < 8 => Kind::Uart {
@@ -153,8 +173,14 @@ impl Board {
                 )));
             }
         };
-        let added = self.lock()?.add_slot(address, size, source, kind);
-        added.map_err(|error| refusal(error.to_string()))
+        if level.is_some() && kind != Kind::Virtio {
+            return Err(refusal("quirks are of virtio slots"));
+        }
+        let mut board = self.lock()?;
+        let added = board.add_slot(address, size, source, kind);
+        let slot = added.map_err(|error| refusal(error.to_string()))?;
+        board.set_quirks(slot, level);
+        Ok(slot)
     }
 
     #[expect(

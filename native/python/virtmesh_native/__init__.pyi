@@ -569,11 +569,16 @@ class Board:
         *,
         kind: str = "virtio",
         register_shift: int = 0,
+        quirks: str | None = None,
     ) -> int:
         """Add an empty slot with an interrupt source (1 to 127) of its own; return its number.
 
         `kind` is "virtio", "uart" (NS16550A, its registers 1 << `register_shift` bytes apart) or
-        "other"; it says what `saved` keeps. A board has at most 64 slots. Errors: ValueError for a
+        "other"; it says what `saved` keeps. `quirks` are for kernels grown on QEMU, and of virtio
+        slots only. "lenient": VendorID is QEMU's, Status keeps its bits, VIRTIO_F_VERSION_1 and
+        FEATURES_OK are set for a driver that does not, a wide read of the configuration space is
+        two. "legacy": all of it, and version 1 of virtio-mmio (GuestPageSize, QueueAlign,
+        QueuePFN). Each use is a violation with the quirk's name as its reason. A board has at most 64 slots. Errors: ValueError for a
         window that overlaps another, and for a source that is taken.
         """
     def connect(self, slot: int, channel_fd: int, line_fd: int, kicks: Sequence[int]) -> None:
@@ -633,7 +638,10 @@ class Board:
     def drain_violations(
         self,
     ) -> list[tuple[tuple[int, int, int, int, int, int], str, str]]:
-        """Take the accesses that devices refused: (access, reason, message). 1024 are kept."""
+        """Take the violations: (access, reason, message). 1024 are kept.
+
+        They are the accesses that devices refused, and those that a quirk took care of.
+        """
     def stats(self) -> dict[str, int]:
         """Counters since the board was made.
 
