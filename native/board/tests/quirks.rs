@@ -54,8 +54,8 @@ fn device() -> Device {
             if [0x028, 0x03C, 0x040].contains(offset) {
                 let (flags, text) = (REFUSED, b"UNKNOWN_REGISTER\0".to_vec());
                 return Some(Answer {
-                    values,
                     flags,
+                    values,
                     text,
                     ..Answer::default()
                 });

@@ -545,7 +545,8 @@ class Board:
     plus the time slept in WFI. A device that owes an answer for `answer_limit_s` (10) is lost.
 
     A board belongs to one thread at a time; while `run` (or another call) is under way, others
-    raise RuntimeError, except `kick`, `stats`, `access_log`, `drain_accesses` and `drain_violations`.
+    raise RuntimeError, except `kick`, `stats`, `access_log`, `drain_accesses` and
+    `drain_violations`.
     Errors of the constructor: those of GuestMemory; ValueError for what is none of the above.
     """
 
@@ -578,8 +579,9 @@ class Board:
         slots only. "lenient": VendorID is QEMU's, Status keeps its bits, VIRTIO_F_VERSION_1 and
         FEATURES_OK are set for a driver that does not, a wide read of the configuration space is
         two. "legacy": all of it, and version 1 of virtio-mmio (GuestPageSize, QueueAlign,
-        QueuePFN). Each use is a violation with the quirk's name as its reason. A board has at most 64 slots. Errors: ValueError for a
-        window that overlaps another, and for a source that is taken.
+        QueuePFN). Each use is a violation with the quirk's name as its reason.
+        A board has at most 64 slots. Errors: ValueError for a window that overlaps another, and for
+        a source that is taken.
         """
     def connect(self, slot: int, channel_fd: int, line_fd: int, kicks: Sequence[int]) -> None:
         """Connect a device, in place of the one before; descriptors are duplicated.
@@ -625,7 +627,8 @@ class Board:
 
         Virtio: Status up to DRIVER, features, FEATURES_OK, queues, DRIVER_OK, configuration space,
         selectors. NS16550A: divisor, LCR, FCR without its resets, MCR, SCR, IER. A write of Status
-        0 clears what is saved. What acts once (QueueNotify, InterruptACK, characters) is never there.
+        0 clears what is saved. What acts once (QueueNotify, InterruptACK, characters) is never
+        there.
         """
     def access_log(self, on: bool) -> None:
         """Log accesses to slots from now on, or stop it."""
