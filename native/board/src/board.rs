@@ -277,11 +277,7 @@ impl Board {
     /// Replace what serves a slot. A request that waits for it is dropped: the hart executes the
     /// instruction again.
     pub(crate) fn set_link(&mut self, slot: usize, link: Link) {
-        if self
-            .waiting
-            .as_ref()
-            .is_some_and(|waiting| waiting.slot == slot)
-        {
+        if self.waits_for(slot) {
             self.waiting = None;
         }
         self.ask &= !(1 << slot);

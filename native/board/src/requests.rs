@@ -36,8 +36,8 @@ pub enum RequestError {
     /// There are too many accesses.
     #[error("a request has at most {COUNT_MAX} accesses")]
     TooMany,
-    /// An access of the guest is under way.
-    #[error("slot {0} is executing an access of the guest: run the board until it is done")]
+    /// An access of the guest is under way, and the wait for it was interrupted.
+    #[error("slot {0} still executes an access of the guest")]
     Busy(usize),
     /// The device refused an access.
     #[error("access {index}: {}: {}", refusal.reason, refusal.message)]
@@ -120,11 +120,7 @@ impl Board {
         if operations.len() > COUNT_MAX {
             return Err(RequestError::TooMany);
         }
-        if self
-            .waiting
-            .as_ref()
-            .is_some_and(|waiting| waiting.slot == slot)
-        {
+        if self.waits_for(slot) && self.finish() == Progress::Interrupted {
             return Err(RequestError::Busy(slot));
         }
         let Link::Connected(Connection { channel, .. }) = &mut self.slots[slot].link else {
@@ -240,6 +236,12 @@ impl Board {
     pub(crate) fn lose(&mut self, slot: usize, why: &Lost) -> Progress {
         self.set_link(slot, Link::Lost(why.to_string()));
         Progress::Lost(slot)
+    }
+
+    /// Say whether a slot owes an answer.
+    pub(crate) fn waits_for(&self, slot: usize) -> bool {
+        let waiting = self.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.slot == slot)
     }
 
     pub(crate) fn connection(&mut self, slot: usize) -> Option<&mut Connection> {

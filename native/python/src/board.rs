@@ -151,9 +151,15 @@ impl Board {
     #[pyo3(signature = (budget=0))]
     fn run(&self, py: Python<'_>, budget: u64) -> PyResult<Exit> {
         let board = &mut *self.lock()?;
+        // SAFETY: neither call takes pointers.
+        let is_main_thread = unsafe { libc::getpid() == libc::gettid() };
         let (exit, raised) = py.detach(|| {
             let mut raised = None;
             let exit = board.run(budget, &mut || {
+                // Python runs signal handlers in the main thread only.
+                if !is_main_thread {
+                    return false;
+                }
                 #[expect(
                     clippy::redundant_closure_for_method_calls,
                     reason = "lifetimes differ"
