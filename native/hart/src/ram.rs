@@ -140,8 +140,12 @@ pub(crate) unsafe fn load(pointer: *mut u8, width: u64) -> u64 {
     unsafe {
         match width {
             1 => (*pointer.cast::<AtomicU8>()).load(Ordering::Relaxed).into(),
-            2 => (*pointer.cast::<AtomicU16>()).load(Ordering::Relaxed).into(),
-            4 => (*pointer.cast::<AtomicU32>()).load(Ordering::Relaxed).into(),
+            2 => (*pointer.cast::<AtomicU16>())
+                .load(Ordering::Relaxed)
+                .into(),
+            4 => (*pointer.cast::<AtomicU32>())
+                .load(Ordering::Relaxed)
+                .into(),
             _ => (*pointer.cast::<AtomicU64>()).load(Ordering::Relaxed),
         }
     }

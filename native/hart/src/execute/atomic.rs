@@ -28,7 +28,11 @@ impl Hart {
         let va = self.x[usize::from(rs1(raw))];
         let source = self.x[usize::from(rs2(raw))];
         let operation = funct7(raw) >> 2;
-        let kind = if operation == LR { Kind::Load } else { Kind::Store };
+        let kind = if operation == LR {
+            Kind::Load
+        } else {
+            Kind::Store
+        };
         let (pointer, slow) = self.atomic_address(va, width, kind)?;
         // SAFETY: `atomic_address` gives aligned RAM of this width.
         let cell = unsafe { Cell::new(pointer, width) };

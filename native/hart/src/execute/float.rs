@@ -26,7 +26,11 @@ impl Hart {
         if self.csrs.mstatus & status::FS == 0 {
             return false;
         }
-        let format = if bits(raw, 26, 25) == 0 { Format::S } else { Format::D };
+        let format = if bits(raw, 26, 25) == 0 {
+            Format::S
+        } else {
+            Format::D
+        };
         let computed = if opcode(raw) == OP_FP {
             self.operate(raw, format)
         } else {
@@ -133,7 +137,11 @@ impl Hart {
             (0x1c, 0) => {
                 // FMV.X.W and FMV.X.D take the register as it is.
                 let value = self.f[usize::from(rs1(raw))];
-                let value = if format == Format::S { word(value) } else { value };
+                let value = if format == Format::S {
+                    word(value)
+                } else {
+                    value
+                };
                 Some((Result::Integer(value), 0))
             }
             (0x1c, _) => Some((Result::Integer(fp::classify(format, a)), 0)),

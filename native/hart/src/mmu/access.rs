@@ -92,8 +92,14 @@ impl Hart {
         }
         let (address, uniform) = self.resolve_allowed(va, width, Kind::Store, privilege)?;
         if !self.ram.store(address, width, value) {
-            let low = if width == 8 { value } else { value & ((1 << (8 * width)) - 1) };
-            return self.device_access(va, address, width, Some(low)).map(|_| ());
+            let low = if width == 8 {
+                value
+            } else {
+                value & ((1 << (8 * width)) - 1)
+            };
+            return self
+                .device_access(va, address, width, Some(low))
+                .map(|_| ());
         }
         self.finish_store(va, address, width, uniform);
         Ok(())
@@ -209,9 +215,17 @@ impl Hart {
         match self.answer.take() {
             Some(result) if same => {
                 self.pending = None;
-                let kind = if value.is_some() { Kind::Store } else { Kind::Load };
+                let kind = if value.is_some() {
+                    Kind::Store
+                } else {
+                    Kind::Load
+                };
                 self.watch(va, width, kind);
-                let mask = if width == 8 { u64::MAX } else { (1 << (8 * width)) - 1 };
+                let mask = if width == 8 {
+                    u64::MAX
+                } else {
+                    (1 << (8 * width)) - 1
+                };
                 result
                     .map(|value| value & mask)
                     .map_err(|()| kind.access_fault(va).into())
