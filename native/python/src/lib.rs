@@ -12,6 +12,7 @@ mod memory;
 mod queue;
 mod queue_recorder;
 mod recorder;
+mod register_channel;
 mod ring_state;
 mod spec;
 mod vhost;
@@ -34,6 +35,8 @@ mod native {
     use crate::queue::{DeviceQueue, DriverQueue, QueueConfig};
     #[pymodule_export]
     use crate::recorder::Recorder;
+    #[pymodule_export]
+    use crate::register_channel::RegisterChannel;
     #[pymodule_export]
     use crate::ring_state::RingState;
     #[pymodule_export]

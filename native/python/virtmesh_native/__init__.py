@@ -12,6 +12,7 @@ from virtmesh_native._native import (
     Interrupt,
     QueueConfig,
     Recorder,
+    RegisterChannel,
     RingState,
     spec_constants,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Interrupt",
     "QueueConfig",
     "Recorder",
+    "RegisterChannel",
     "RingState",
     "spec_constants",
 ]

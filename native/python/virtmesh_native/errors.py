@@ -16,6 +16,7 @@ from virtmesh_common.blk.errors import (
 )
 from virtmesh_common.errors import (
     BadDoorbell,
+    BadStream,
     DeviceLost,
     DriverViolation,
     MemoryRefused,
@@ -30,6 +31,7 @@ from virtmesh_common.errors import (
 __all__ = [
     "BadDoorbell",
     "BadSize",
+    "BadStream",
     "BlockIOError",
     "BlockReadOnly",
     "DeviceLost",

@@ -80,9 +80,11 @@ class AttachConnection:
     The attachment lasts as long as this connection; closing it detaches the driver.
     """
 
-    def __init__(self, connection: socket.socket, ticket: str) -> None:
+    def __init__(self, connection: socket.socket, answer: pb.HandoverResponse) -> None:
         self._connection = connection
-        self.ticket = ticket
+        self.ticket = answer.ticket
+        self.register_channel = answer.register_channel
+        """Version of the register channel that the connection carries after Attach; 0: none."""
 
     @classmethod
     async def open(
@@ -118,10 +120,15 @@ class AttachConnection:
                 raise DeviceLost(
                     f"{path}: the device closed the connection: {error.strerror}"
                 ) from error
-            return cls(connection, _ticket(answer, path))
+            return cls(connection, _parse(answer, path))
         except BaseException:
             connection.close()
             raise
+
+    @property
+    def socket(self) -> socket.socket:
+        """The connection, which carries the register channel once attached."""
+        return self._connection
 
     def watch(self, ended: Callable[[], None]) -> None:
         """Call `ended` once, when the device has closed its end of the connection."""
@@ -162,8 +169,8 @@ def make_packet(ram: Ram, eventfds: AttachmentEventfds) -> tuple[bytes, list[int
     return request.SerializeToString(), descriptors
 
 
-def _ticket(answer: bytes, path: str) -> str:
-    """Return the ticket of an answer. Errors: as `AttachConnection.open`."""
+def _parse(answer: bytes, path: str) -> pb.HandoverResponse:
+    """Parse and check an answer. Errors: as `AttachConnection.open`."""
     if not answer:
         raise DeviceLost(f"{path}: the device closed the connection without an answer")
     try:
@@ -177,4 +184,4 @@ def _ticket(answer: bytes, path: str) -> str:
         raise kind(response.error_message)
     if not response.ticket:
         raise BadStream(f"{path}: the answer has neither a ticket nor an error")
-    return response.ticket
+    return response

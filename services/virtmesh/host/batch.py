@@ -26,7 +26,7 @@ GUARD_WIDTH_MAX = 4
 """Widest guard in bytes. Its mask and its expected value share one 64-bit column."""
 
 
-@dataclass
+@dataclass(slots=True)
 class BatchResult:
     """Result of a batch."""
 
@@ -65,12 +65,23 @@ class BatchExecutor:
         `check` raises, after a wait, what ends the batch: its driver may have lost the device.
         """
         done = self.execute(offsets, ops, values)
+        await self.resume(done, offsets, ops, values, check)
+        return done
+
+    async def resume(
+        self,
+        done: BatchResult,
+        offsets: Sequence[int],
+        ops: Sequence[int],
+        values: Sequence[int],
+        check: Callable[[], object],
+    ) -> None:
+        """Wait while the batch has to, and execute the rest of it."""
         while done.waiting:
             await self._device.reset_done()
             check()
             start = len(done.values)
             done.extend(self.execute(offsets[start:], ops[start:], values[start:]))
-        return done
 
     def execute(
         self, offsets: Sequence[int], ops: Sequence[int], values: Sequence[int]
@@ -81,7 +92,9 @@ class BatchExecutor:
         """
         done = BatchResult()
         try:
-            if self._burst is None:
+            if len(offsets) == 1:  # What a CPU sends.
+                self._one(offsets[0], ops[0], values[0], done)
+            elif self._burst is None:
                 self._one_by_one(zip(offsets, ops, values, strict=True), done)
             else:
                 self._in_runs(self._burst, offsets, ops, list(values), done)
