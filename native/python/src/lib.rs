@@ -3,6 +3,7 @@
 //! Arguments are checked here, and calls that may wait release the GIL.
 
 mod blk;
+mod board;
 mod errors;
 mod exceptions;
 mod inflight;
@@ -22,6 +23,8 @@ mod native {
 
     #[pymodule_export]
     use crate::blk::BlkDevice;
+    #[pymodule_export]
+    use crate::board::{Board, Exit};
     #[pymodule_export]
     use crate::inflight::InFlightLog;
     #[pymodule_export]
