@@ -30,6 +30,7 @@ macro_rules! exceptions {
 exceptions! {
     BadDoorbell,
     BadSize,
+    BadStream,
     BlockIOError,
     BlockReadOnly,
     DriverViolation,

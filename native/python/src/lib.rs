@@ -11,6 +11,7 @@ mod memory;
 mod queue;
 mod queue_recorder;
 mod recorder;
+mod register_channel;
 mod ring_state;
 mod spec;
 mod vhost;
@@ -31,6 +32,8 @@ mod native {
     use crate::queue::{DeviceQueue, DriverQueue, QueueConfig};
     #[pymodule_export]
     use crate::recorder::Recorder;
+    #[pymodule_export]
+    use crate::register_channel::RegisterChannel;
     #[pymodule_export]
     use crate::ring_state::RingState;
     #[pymodule_export]

@@ -10,6 +10,7 @@ from virtmesh_native._native import (
     Interrupt,
     QueueConfig,
     Recorder,
+    RegisterChannel,
     RingState,
     spec_constants,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Interrupt",
     "QueueConfig",
     "Recorder",
+    "RegisterChannel",
     "RingState",
     "spec_constants",
 ]

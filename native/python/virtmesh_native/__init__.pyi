@@ -208,8 +208,9 @@ class InFlightLog:
 class Interrupt:
     """InterruptStatus of one device, and the eventfds that signal it. Lock-free.
 
-    Raising sets the bits, counts, signals the call eventfd (if one is set) and makes `wake_fd`
-    readable (while `observed`). It never waits, whatever the driver does to its eventfd.
+    Raising sets the bits, counts, signals the call eventfd and that of the line (if set) and makes
+    `wake_fd` readable (while `observed`), as does each change of the bits. It never waits, whatever
+    the driver does to its eventfds.
     """
 
     def __new__(cls) -> Self: ...
@@ -242,7 +243,7 @@ class Interrupt:
     def set_level(self, sources: int) -> None:
         """Set the sources (bits) that hold a level-triggered line: asserted while there is one.
 
-        `status` holds them, `sequence` counts the rises of the line; every rise and fall signals
+        `status` holds them, `sequence` counts the rises of the line; every change signals
         `wake_fd`. For devices that are not virtio devices, from one thread.
         """
     def set_fault(self, reason: str) -> None:
@@ -251,8 +252,46 @@ class Interrupt:
         """Set or clear the eventfd, or the socket, of a queue (duplicated). Errors: BadDoorbell."""
     def set_config_call(self, descriptor: int | None) -> None:
         """Set or clear the same of configuration changes (duplicated). Errors: BadDoorbell."""
+    def set_line_call(self, descriptor: int | None) -> None:
+        """Set or clear the eventfd of the line (duplicated). Errors: BadDoorbell.
+
+        It is signalled when the line rises, when a cause is added, and when it falls, unless an
+        answer of a RegisterChannel tells that.
+        """
     def reset(self) -> None:
         """Clear pending bits and fault; eventfds stay."""
+
+@final
+class RegisterChannel:
+    """The device's end of a register channel (virtmesh.memory.v1). For one thread.
+
+    It duplicates the descriptor of the connection, a SOCK_SEQPACKET socket. Errors: OSError; of
+    the methods ConnectionError when the driver has gone or the channel is closed.
+    """
+
+    def __new__(cls, descriptor: int, interrupt: Interrupt) -> Self: ...
+    def receive(self, wait_us: int) -> tuple[int, list[int], list[int], list[int]] | None:
+        """Take a request: tag, offsets, ops, values. None if none comes within the time.
+
+        The time is in microseconds; the GIL is released meanwhile. Until the request is answered,
+        the interrupt's line eventfd is not signalled for what this thread does to the line.
+        Errors: BadStream for a malformed packet.
+        """
+    def answer(
+        self, tag: int, values: list[int], refused: tuple[str, str] | None = None
+    ) -> bool:
+        """Answer with a value for each executed access, and reason and message of a refused one.
+
+        The state of the line as of now goes with it. False if the driver does not read: the answer
+        is kept, and nothing may be received until `flush` has sent it.
+        """
+    def flush(self) -> bool:
+        """Send the answer that is kept. True if none is left."""
+    @property
+    def ended(self) -> bool:
+        """True once the driver will send nothing more."""
+    def close(self) -> None:
+        """Close the duplicate."""
 
 @final
 class DriverQueue:

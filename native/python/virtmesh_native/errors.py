@@ -16,6 +16,7 @@ from virtmesh_common.blk.errors import (
 )
 from virtmesh_common.errors import (
     BadDoorbell,
+    BadStream,
     DriverViolation,
     MemoryRefused,
     MemoryTooSmall,
@@ -28,6 +29,7 @@ from virtmesh_common.errors import (
 __all__ = [
     "BadDoorbell",
     "BadSize",
+    "BadStream",
     "BlockIOError",
     "BlockReadOnly",
     "DriverViolation",

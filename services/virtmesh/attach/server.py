@@ -20,7 +20,7 @@ import select
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -62,6 +62,15 @@ UNREAD_LIMIT = 16
 ACCEPT_PAUSE_SECONDS = 1.0
 """Pause after a connection could not be accepted."""
 EVENTFD_LINK = "anon_inode:[eventfd]"
+REGISTER_CHANNEL = 1
+"""Version of the register channel that this package serves (handover.proto)."""
+
+
+class ClosableChannel(Protocol):
+    """What serves the register channel of a connection."""
+
+    def close(self) -> None:
+        """Stop serving, before the connection is closed."""
 
 
 class Handover:
@@ -73,6 +82,9 @@ class Handover:
         self.memory: GuestMemory | None = None
         self.doorbells: dict[int, QueueEventfds] = {}
         self.config_call: int | None = None
+        self.line: int | None = None
+        self.channel: ClosableChannel | None = None
+        """Reads the connection from Attach on."""
         self.attached = False
         self.refusal: VirtmeshError | None = None
         """Set while its request is awaited only to refuse it."""
@@ -95,6 +107,9 @@ class Handover:
         if request.HasField("config_call_index"):
             self.config_call = descriptors[request.config_call_index]
             check_eventfd(self.config_call, "the configuration change doorbell")
+        if request.HasField("line_index"):
+            self.line = descriptors[request.line_index]
+            check_eventfd(self.line, "the eventfd of the line")
         self.memory = GuestMemory(
             [
                 (
@@ -113,6 +128,8 @@ class Handover:
         close_all(self._descriptors)
         self._descriptors = ()
         self.memory = None
+        if self.channel is not None:
+            self.channel.close()
         discard_unread(self.connection)
         self.connection.close()
         if not self.gone.done():
@@ -120,13 +137,22 @@ class Handover:
 
 
 class HandoverServer:
-    """A unix socket of the type SOCK_SEQPACKET. `queues` is the number of queues of the device."""
+    """A unix socket of the type SOCK_SEQPACKET. `queues` is the number of queues of the device.
+
+    `register_channel` is the version that its connections carry after Attach; 0: none.
+    """
 
     def __init__(
-        self, path: Path, queues: int, *, pending_seconds: float = PENDING_SECONDS
+        self,
+        path: Path,
+        queues: int,
+        *,
+        pending_seconds: float = PENDING_SECONDS,
+        register_channel: int = 0,
     ) -> None:
         self.path = path
         self._queues = queues
+        self._register_channel = register_channel
         self._pending_seconds = pending_seconds
         self._connections: set[Handover] = set()
         self._loop = asyncio.get_running_loop()
@@ -210,7 +236,7 @@ class HandoverServer:
             self.drop(handover)
 
     def _read(self, handover: Handover) -> None:
-        """Read a packet: the request, or the end of the connection."""
+        """Read a packet: the request, or the end of the connection (until a channel reads it)."""
         try:
             data, descriptors, flags, _ = socket.recv_fds(
                 handover.connection, PACKET_LIMIT_BYTES, DESCRIPTOR_LIMIT, socket.MSG_CMSG_CLOEXEC
@@ -236,7 +262,10 @@ class HandoverServer:
             refuse(handover, error)
             self.drop(handover)
         else:
-            answer(handover, pb.HandoverResponse(ticket=handover.ticket))
+            response = pb.HandoverResponse(
+                ticket=handover.ticket, register_channel=self._register_channel
+            )
+            answer(handover, response)
 
 
 def parse(data: bytes, flags: int) -> pb.HandoverRequest:
@@ -275,6 +304,8 @@ def check_indexes(request: pb.HandoverRequest, count: int) -> None:
         used |= {doorbell.kick_index, doorbell.call_index}
     if request.HasField("config_call_index"):
         used.add(request.config_call_index)
+    if request.HasField("line_index"):
+        used.add(request.line_index)
     if used != set(range(count)):
         raise MemoryRefused(
             f"{count} descriptors came, and the request uses the indexes"
