@@ -35,7 +35,8 @@
     |   |-- FeaturesRejected      feature negotiation failed
     |   |-- QueueUnusable         a queue the driver needs is missing or too small
     |   |-- RingCorrupt           the device broke the rules of the ring
-    |   `-- DeviceNeedsReset      the device set DEVICE_NEEDS_RESET
+    |   |-- DeviceNeedsReset      the device set DEVICE_NEEDS_RESET
+    |   `-- NotRestorable         a new process can't take the place of the last ("differences")
     |-- BadInterface              a device's description of itself that does not parse
     |-- BadTrace                  a saved trace that does not parse ("line", "file")
     |-- TraceDiffers              a device that does not answer as in a trace ("differences")
@@ -261,6 +262,10 @@ class RingCorrupt(DriverError, code=Code.DATA_LOSS):
 
 class DeviceNeedsReset(DriverError):
     """The device set DEVICE_NEEDS_RESET."""
+
+
+class NotRestorable(DriverError):
+    """A new process of a device that can't take the place of the last one ("differences")."""
 
 
 class BadInterface(VirtmeshError, code=Code.INVALID_ARGUMENT):

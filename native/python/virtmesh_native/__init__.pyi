@@ -201,6 +201,9 @@ class InFlightLog:
     @staticmethod
     def length(capacity: int, *, packed: bool) -> int:
         """Bytes of a log, a multiple of 64."""
+    @property
+    def in_use(self) -> bool:
+        """True if a queue uses it, or used it until its process ended. Errors: DriverViolation."""
     def forget(self) -> None:
         """Mark the log unused: its queue starts from its state. Errors: DriverViolation."""
 

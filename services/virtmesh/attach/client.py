@@ -86,11 +86,19 @@ class AttachConnection:
 
     @classmethod
     async def open(
-        cls, path: str, ram: Ram, eventfds: AttachmentEventfds, *, timeout_s: float
+        cls,
+        path: str,
+        ram: Ram,
+        eventfds: AttachmentEventfds,
+        *,
+        timeout_s: float,
+        inflight_logs: int | None = None,
     ) -> AttachConnection:
         """Hand memory and eventfds over, and wait for the ticket.
 
-        `path` is the handover socket. Errors: ServiceUnavailable if nobody listens or the answer
+        `path` is the handover socket, `inflight_logs` the descriptor of what
+        virtmesh.mmio.inflight_logs.make_logs has made, if requests shall survive the device's
+        process. Errors: ServiceUnavailable if nobody listens or the answer
         is late; MemoryRefused classes if the device refuses; BadStream for an answer that is not a
         HandoverResponse; DeviceLost if the device closes the connection.
         """
@@ -98,7 +106,7 @@ class AttachConnection:
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         )
         try:
-            packet, descriptors = make_packet(ram, eventfds)
+            packet, descriptors = make_packet(ram, eventfds, inflight_logs)
             try:
                 connection.connect(path)
             except (OSError, ValueError) as error:  # ValueError: what no path can hold
@@ -147,7 +155,9 @@ class AttachConnection:
         self._connection.close()
 
 
-def make_packet(ram: Ram, eventfds: AttachmentEventfds) -> tuple[bytes, list[int]]:
+def make_packet(
+    ram: Ram, eventfds: AttachmentEventfds, inflight_logs: int | None = None
+) -> tuple[bytes, list[int]]:
     """Return the packet of a handover, and the descriptors to send with it."""
     descriptors = [ram.descriptor]
     request = pb.HandoverRequest()
@@ -159,6 +169,9 @@ def make_packet(ram: Ram, eventfds: AttachmentEventfds) -> tuple[bytes, list[int
     if eventfds.config_call is not None:
         request.config_call_index = len(descriptors)
         descriptors.append(eventfds.config_call)
+    if inflight_logs is not None:
+        request.inflight_log_index = len(descriptors)
+        descriptors.append(inflight_logs)
     return request.SerializeToString(), descriptors
 
 

@@ -130,7 +130,11 @@ class Sessions:
             try:
                 self._device.attach(
                     Attachment(
-                        driver_name, handover.memory, handover.doorbells, handover.config_call
+                        driver_name,
+                        handover.memory,
+                        handover.doorbells,
+                        handover.config_call,
+                        handover.inflight_logs,
                     )
                 )
             except VirtmeshError:
@@ -258,6 +262,8 @@ class Sessions:
         async with self._changing:
             if self._holder is not session:
                 return
+            if session.handover is not None and session.handover.inflight_logs is not None:
+                session.handover.inflight_logs.keep()
             self._device.begin_reset()
             while not await self._device.reset_done():
                 pass  # A request uses its memory, which stays mapped. Other drivers are refused.

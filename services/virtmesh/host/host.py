@@ -106,7 +106,7 @@ class Host:
         self._handovers = (
             HandoverServer(
                 addresses.handover,
-                len(device.description.queue_size_max),
+                device.description.queue_size_max,
                 register_channel=REGISTER_CHANNEL,
             )
             if addresses.handover
