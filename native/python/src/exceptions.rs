@@ -33,6 +33,7 @@ exceptions! {
     BadStream,
     BlockIOError,
     BlockReadOnly,
+    DeviceLost,
     DriverViolation,
     ImageDenied,
     ImageError,
@@ -43,6 +44,7 @@ exceptions! {
     MemoryUnsealed,
     NoSuchQueue,
     NotResizable,
+    RegisterError,
     RingCorrupt,
     VirtmeshError,
 }

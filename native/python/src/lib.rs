@@ -3,6 +3,9 @@
 //! Arguments are checked here, and calls that may wait release the GIL.
 
 mod blk;
+mod board;
+mod board_memory;
+mod board_registers;
 mod errors;
 mod exceptions;
 mod inflight;
@@ -22,6 +25,8 @@ mod native {
 
     #[pymodule_export]
     use crate::blk::BlkDevice;
+    #[pymodule_export]
+    use crate::board::{Board, Exit};
     #[pymodule_export]
     use crate::inflight::InFlightLog;
     #[pymodule_export]

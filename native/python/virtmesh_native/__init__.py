@@ -2,8 +2,10 @@
 
 from virtmesh_native._native import (
     BlkDevice,
+    Board,
     DeviceQueue,
     DriverQueue,
+    Exit,
     FrontEndMemory,
     GuestMemory,
     InFlightLog,
@@ -17,8 +19,10 @@ from virtmesh_native._native import (
 
 __all__ = [
     "BlkDevice",
+    "Board",
     "DeviceQueue",
     "DriverQueue",
+    "Exit",
     "FrontEndMemory",
     "GuestMemory",
     "InFlightLog",

@@ -17,11 +17,13 @@ from virtmesh_common.blk.errors import (
 from virtmesh_common.errors import (
     BadDoorbell,
     BadStream,
+    DeviceLost,
     DriverViolation,
     MemoryRefused,
     MemoryTooSmall,
     MemoryUnsealed,
     NoSuchQueue,
+    RegisterError,
     RingCorrupt,
     VirtmeshError,
 )
@@ -32,6 +34,7 @@ __all__ = [
     "BadStream",
     "BlockIOError",
     "BlockReadOnly",
+    "DeviceLost",
     "DriverViolation",
     "ImageDenied",
     "ImageError",
@@ -42,6 +45,7 @@ __all__ = [
     "MemoryUnsealed",
     "NoSuchQueue",
     "NotResizable",
+    "RegisterError",
     "RingCorrupt",
     "VirtmeshError",
 ]

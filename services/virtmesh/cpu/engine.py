@@ -13,7 +13,7 @@ import asyncio
 import queue
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -23,42 +23,18 @@ from virtmesh_common.time_limit import time_limit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from virtmesh_native import Board, Exit
+
 log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
+Logged = tuple[int, int, int, int, int, int]
+"""An access of the guest: slot, pc, offset, op, value, time in ns (virtmesh_native.Board)."""
 
 CALL_SECONDS = 12.0
 """How long a run may take to end: a device that does not answer is lost after 10 s."""
 JOIN_SECONDS = 5.0
 """How long the thread may take to end."""
-GONE = ("poweroff", "fail", "reboot")
-"""Kinds of exits after which the guest has ended."""
-STOPPED = ("breakpoint", "watchpoint")
-"""Kinds of exits after which the guest waits for a person."""
-
-
-class BoardExit(Protocol):
-    """Why a run ended (virtmesh_native.Exit)."""
-
-    @property
-    def kind(self) -> str:
-        """"budget", "kick", "breakpoint", "watchpoint", "lost", "poweroff", "reboot", "fail"."""
-
-    @property
-    def slot(self) -> int | None:
-        """The slot, of "lost"."""
-
-    @property
-    def code(self) -> int | None:
-        """The guest's code, of "fail"."""
-
-    @property
-    def pc(self) -> int:
-        """Program counter."""
-
-    @property
-    def address(self) -> int | None:
-        """The address, of "watchpoint"."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +46,8 @@ class Ended:
     slot: int = 0
     code: int = 0
     address: int = 0
+    message: str = ""
+    """Why a slot is lost."""
 
 
 class Engine:
@@ -78,7 +56,7 @@ class Engine:
     It begins stopped. `close` ends the thread.
     """
 
-    def __init__(self, board: Any, ended: Callable[[Ended], None]) -> None:
+    def __init__(self, board: Board, ended: Callable[[Ended], None]) -> None:
         self._board = board
         self._told = ended
         self._loop = asyncio.get_running_loop()
@@ -90,7 +68,7 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="virtmesh-hart", daemon=True)
         self._thread.start()
 
-    async def call(self, function: Callable[[Any], Result]) -> Result:
+    async def call(self, function: Callable[[Board], Result]) -> Result:
         """Execute a function of the board between two runs, and return its result.
 
         Errors: those of the function; NoAnswer when the run does not end, since a device does not
@@ -127,16 +105,16 @@ class Engine:
     async def halt(self) -> int:
         """Stop the guest between two instructions; returns the program counter."""
 
-        def halt(board: Any) -> int:
+        def halt(board: Board) -> int:
             self._running = False
-            return int(board.registers()["pc"])
+            return board.registers()["pc"]
 
         return await self.call(halt)
 
     async def connect(self, slot: int, channel: int, line: int, kicks: list[int]) -> None:
         """Connect a slot to its device; a guest that waits for it goes on. Errors: as of `call`."""
 
-        def connect(board: Any) -> None:
+        def connect(board: Board) -> None:
             board.connect(slot, channel, line, kicks)
             self._lost.discard(slot)
 
@@ -145,12 +123,22 @@ class Engine:
     async def disconnect(self, slot: int, *, absent: bool) -> None:
         """Disconnect a slot. An absent one reads as 0; at any other the guest waits."""
 
-        def disconnect(board: Any) -> None:
+        def disconnect(board: Board) -> None:
             board.disconnect(slot, absent=absent)
             if absent:
                 self._lost.discard(slot)
 
         await self.call(disconnect)
+
+    def stats(self) -> dict[str, int]:
+        """Return the counters of the board, now."""
+        counted: dict[str, int] = self._board.stats()
+        return counted
+
+    def drain_accesses(self) -> list[Logged]:
+        """Return the accesses that were logged since the last call, and forget them."""
+        found: list[Logged] = self._board.drain_accesses()
+        return found
 
     async def close(self) -> None:
         """End the thread. Errors: none; a thread that a device holds is left behind."""
@@ -186,22 +174,20 @@ class Engine:
             function()
             waiting = False
 
-    def _note(self, end: BoardExit) -> None:
+    def _note(self, end: Exit) -> None:
         """Note why a run ended, and tell."""
         if end.kind in {"kick", "budget"}:
             return
         if end.kind == "lost":
-            self._lost.add(int(end.slot or 0))
+            self._lost.add(end.slot or 0)
         else:
             self._running = False
-        self._tell(
-            Ended(end.kind, end.pc, int(end.slot or 0), int(end.code or 0), int(end.address or 0))
-        )
+        self._tell(Ended(end.kind, end.pc, end.slot or 0, end.code, end.address or 0, end.message))
 
     def _tell(self, ended: Ended) -> None:
         self._post(self._told, ended)
 
-    def _post(self, function: Callable[..., None], *arguments: Any) -> None:
+    def _post(self, function: Callable[..., None], *arguments: object) -> None:
         """Call a function on the event loop, unless that is closed already."""
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
@@ -209,13 +195,13 @@ class Engine:
             self._closed = True
 
 
-def _finish(future: asyncio.Future[Any], result: object) -> None:
+def _finish(future: asyncio.Future[Result], result: Result) -> None:
     """Set the result of a future that somebody still waits for."""
     if not future.done():
         future.set_result(result)
 
 
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+def _fail(future: asyncio.Future[Result], error: Exception) -> None:
     """Set the error of a future that somebody still waits for."""
     if not future.done():
         future.set_exception(error)

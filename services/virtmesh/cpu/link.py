@@ -1,8 +1,8 @@
-"""One attachment of the CPU to a device service: guest RAM and doorbells handed over, registers by
-the register channel.
+"""One attachment of the CPU to a device service.
 
-The connection is the attachment. Until the board has it, the CPU service itself may access
-registers over it, to read what the device is and to set it up as it was (virtmesh.attach.restore).
+Guest RAM and doorbells are handed over; registers are accessed by the register channel. The
+connection is the attachment. Until the board has it, the CPU service itself may access registers
+over it, to read what the device is and to set it up as it was (virtmesh.attach.restore).
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class DeviceLink:
             control = DeviceServiceStub(channel)
             about = await ask(control.Describe, device_pb2.DescribeRequest(), node.endpoint)
             check(about, node)
-            eventfds = AttachmentEventfds.make(min(len(about.queue_size_max), QUEUES_MAX))
+            eventfds = AttachmentEventfds.make(
+                min(len(about.queue_size_max), QUEUES_MAX), line=True
+            )
             undo.callback(eventfds.close)
             connection = await AttachConnection.open(
                 node.handover or about.handover_socket,
@@ -99,7 +101,7 @@ class DeviceLink:
     @property
     def channel(self) -> int:
         """The descriptor of the connection."""
-        return self._connection.fileno()
+        return self._connection.socket.fileno()
 
     @property
     def line(self) -> int:

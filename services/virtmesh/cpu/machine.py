@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from virtmesh_native import Board
@@ -37,11 +37,14 @@ from virtmesh_common.errors import (
 )
 from virtmesh_common.memory_map import RAM_ADDRESS
 from virtmesh_common.time_limit import time_limit
+from virtmesh_common.uart.spec import COMPATIBLE as NS16550A
+from virtmesh_common.virtio.mmio import COMPATIBLE as VIRTIO_MMIO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from virtmesh.drivers.base import Driver
+    from virtmesh.kernel.tree import DeviceNode
     from virtmesh.machine import Machine
     from virtmesh.telemetry.recorder import Traced
 
@@ -79,8 +82,8 @@ class CpuMachine:
         left = [one.name for one in machine.devices if one.vhost_user is not None]
         if left:
             raise BadMachine(
-                f"{', '.join(left)}: vhost-user = true leaves a device to other guests: take it out,"
-                " the CPU drives every device"
+                f"{', '.join(left)}: vhost-user = true leaves a device to other guests: take it"
+                " out, the CPU drives every device"
             )
         self.boot_log = BootLog()
         self.machine = parse_blob(make_blob(machine))
@@ -98,7 +101,7 @@ class CpuMachine:
             timebase_hz=TIMEBASE_HZ,
             time=plan.time,
         )
-        slots = self._add_slots(board)
+        slots = add_slots(board, self.machine.devices)
         self.engine = Engine(board, self._ended)
         self.devices = {
             node.name: SlotDevice(
@@ -181,11 +184,10 @@ class CpuMachine:
         async with self._turn:
             self.require_stopped()
             end = await self.engine.call(lambda board: board.step(max(1, count)))
-            pc = await self.pc()
-            if end is not None and end.kind not in {"budget", "kick", "lost"}:
-                self._ended(Ended(end.kind, pc, code=end.code or 0, address=end.address or 0))
+            if end.kind in {"budget", "kick", "lost"}:
+                self.status.set(CpuState.STOPPED, reason=StopReason.STEPPED, pc=end.pc)
             else:
-                self.status.set(CpuState.STOPPED, reason=StopReason.STEPPED, pc=pc)
+                self._ended(Ended(end.kind, end.pc, code=end.code, address=end.address or 0))
             return self.status.now
 
     async def reset(self) -> CpuStatus:
@@ -195,10 +197,6 @@ class CpuMachine:
             self._begin_boot(run=before is not CpuState.STOPPED, renew=True)
             await self._booted()
             return self.status.now
-
-    async def pc(self) -> int:
-        """Return the program counter. Errors: NoAnswer."""
-        return int(await self.engine.call(lambda board: board.registers()["pc"]))
 
     def require_stopped(self) -> None:
         """Refuse unless the CPU is stopped. Errors: CpuRunning."""
@@ -212,9 +210,7 @@ class CpuMachine:
     @property
     def missing(self) -> Sequence[str]:
         """Names of the devices that are not attached."""
-        return [
-            name for name, one in self.devices.items() if one.state is not ProbeState.READY
-        ]
+        return [name for name, one in self.devices.items() if one.state is not ProbeState.READY]
 
     async def _run(self) -> None:
         """Let the engine run. Errors: NoAnswer."""
@@ -291,6 +287,7 @@ class CpuMachine:
         if kind == "lost":
             name = next((one for one, it in self.devices.items() if it.slot == ended.slot), "")
             if name:
+                self.boot_log.add(f"{name}: the guest waits for it: {ended.message}")
                 self.status.set(CpuState.STALLED, pc=ended.pc, missing=(name,))
                 self.devices[name].lose()
         elif kind == "reboot":
@@ -311,24 +308,30 @@ class CpuMachine:
             self.boot_log.add("a fault of the CPU; the log of its service says more")
             self.status.set(CpuState.STOPPED, reason=StopReason.ASKED, pc=ended.pc)
 
-    def _add_slots(self, board: Any) -> dict[int, int]:
-        """Add the slots of all devices, and the empty ones of the board; return them by address.
 
-        Kernels look for devices in every slot of the `virt` board: an empty one reads as 0.
-        """
-        windows = {node.address: (node.size, node.irq) for node in self.machine.devices}
-        empty = {
-            place.address: (place.size, place.irq)
-            for place in VIRTIO.places
-            if place.address not in windows
-        }
-        slots = {
-            address: board.add_slot(address, size, irq)
-            for address, (size, irq) in sorted({**windows, **empty}.items())
-        }
-        for address in empty:
-            board.disconnect(slots[address], absent=True)
-        return slots
+def add_slots(board: Board, devices: Sequence[DeviceNode]) -> dict[int, int]:
+    """Add the slots of all devices, and the empty ones of the board; return them by address.
+
+    Kernels look for devices in every slot of the `virt` board, and an access to a hole is a fault.
+    """
+    slots = {node.address: add_slot(board, node) for node in devices}
+    for place in VIRTIO.places:
+        if place.address not in slots:
+            slots[place.address] = board.add_slot(place.address, place.size, place.irq)
+    return slots
+
+
+def add_slot(board: Board, node: DeviceNode) -> int:
+    """Add the slot of a device. Errors: BadMachine for a window that is not free."""
+    kind, shift = "other", 0
+    if VIRTIO_MMIO in node.compatible:
+        kind = "virtio"
+    elif NS16550A in node.compatible:
+        kind, shift = "uart", node.properties.get("reg-shift", 0)
+    try:
+        return board.add_slot(node.address, node.size, node.irq, kind=kind, register_shift=shift)
+    except ValueError as error:
+        raise BadMachine(f"{node.name}: {error}") from error
 
 
 def read_images(machine: Machine, plan: GuestPlan) -> Layout:
@@ -340,7 +343,7 @@ def read_images(machine: Machine, plan: GuestPlan) -> Layout:
     )
 
 
-def set_first(board: Any, registers: dict[str, int]) -> None:
+def set_first(board: Board, registers: dict[str, int]) -> None:
     """Set a CPU to its first instruction."""
     board.reset(registers["pc"], registers["x10"], registers["x11"])
     board.set_register("x12", registers["x12"])

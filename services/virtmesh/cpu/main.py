@@ -131,7 +131,9 @@ def make_plan(options: dict[str, Any]) -> Plan:
             " device-tree out"
         )
     entry = machine.cpu or CpuEntry()
-    given = {key: options[key] for key in ("kernel", "firmware", "initrd", "append") if options[key]}
+    given = {
+        key: options[key] for key in ("kernel", "firmware", "initrd", "append") if options[key]
+    }
     if options["time"]:
         given["time"] = TimeSource(options["time"])
     if options["plic"]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
+from virtmesh.cpu.lines import LineWatch
 from virtmesh.cpu.memory import CHUNK_MAX, read_memory, write_memory
 from virtmesh_common.api.cpu.v1 import cpu_pb2 as pb
 from virtmesh_common.api.cpu.v1 import cpu_pb2_grpc
-from virtmesh_common.errors import BadValue, ShuttingDown
+from virtmesh_common.errors import BadValue
 
 if TYPE_CHECKING:
+    from virtmesh_native import Board
+
     from virtmesh.cpu.machine import CpuMachine
     from virtmesh.cpu.status import CpuStatus
 
@@ -19,8 +21,6 @@ POINTS_MAX = 256
 """Most breakpoints, and most watchpoints (cpu.proto)."""
 REGISTERS_MAX = 128
 """Most registers of one SetRegisters (cpu.proto)."""
-LINES_PAUSE_S = 0.02
-"""How often the lines are looked at (cpu.proto)."""
 KIND_OF = {(True, False): "r", (False, True): "w", (True, True): "rw"}
 """What a watchpoint is called, by read and write."""
 
@@ -30,11 +30,12 @@ class CpuService(cpu_pb2_grpc.CpuServiceServicer):
 
     def __init__(self, machine: CpuMachine) -> None:
         self._machine = machine
-        self._closed = False
+        self._watches: set[LineWatch] = set()
 
     def close(self) -> None:
         """End the streams that have no end of their own."""
-        self._closed = True
+        for watch in self._watches:
+            watch.end()
 
     async def Start(self, request: pb.StartRequest, context: Any) -> pb.StartResponse:
         """Let the CPU run."""
@@ -52,9 +53,7 @@ class CpuService(cpu_pb2_grpc.CpuServiceServicer):
         """Boot anew."""
         return pb.ResetResponse(status=self._spell(await self._machine.reset()))
 
-    async def Registers(
-        self, request: pb.RegistersRequest, context: Any
-    ) -> pb.RegistersResponse:
+    async def Registers(self, request: pb.RegistersRequest, context: Any) -> pb.RegistersResponse:
         """Read the registers."""
         values = await self._machine.engine.call(lambda board: dict(board.registers()))
         return pb.RegistersResponse(
@@ -106,7 +105,7 @@ class CpuService(cpu_pb2_grpc.CpuServiceServicer):
         addresses = list(request.addresses)
         watched = [spell_watchpoint(one) for one in request.watchpoints]
 
-        def replace(board: Any) -> None:
+        def replace(board: Board) -> None:
             board.set_breakpoints(addresses)
             board.set_watchpoints(watched)
 
@@ -123,27 +122,19 @@ class CpuService(cpu_pb2_grpc.CpuServiceServicer):
     async def WatchLines(  # type: ignore[override]  # the stubs know generators only
         self, request: pb.WatchLinesRequest, context: Any
     ) -> None:
-        """Stream the interrupt lines, as the interrupt controller has them."""
-        devices = sorted(self._machine.devices.values(), key=lambda one: one.node.irq)
-        before: list[bool] | None = None
-        while not self._closed:
-            levels = await self._machine.engine.lines([one.node.irq for one in devices])
-            if levels != before:
-                before = levels
-                await context.write(
-                    pb.WatchLinesResponse(
-                        lines=[
-                            pb.Line(device=one.node.name, source=one.node.irq, asserted=level)
-                            for one, level in zip(devices, levels, strict=True)
-                        ]
-                    )
-                )
-            await asyncio.sleep(LINES_PAUSE_S)
-        raise ShuttingDown("the CPU service is stopping")
+        """Stream the interrupt lines of the devices."""
+        watch = LineWatch([one.node for one in self._machine.devices.values()])
+        self._watches.add(watch)
+        try:
+            async for lines in watch.changes():
+                await context.write(pb.WatchLinesResponse(lines=lines))
+        finally:
+            self._watches.discard(watch)
+            await watch.close()
 
     async def GetStats(self, request: pb.GetStatsRequest, context: Any) -> pb.GetStatsResponse:
         """Return the counters."""
-        counted = await self._machine.engine.call(lambda board: dict(board.stats()))
+        counted = self._machine.engine.stats()
         fields = pb.GetStatsResponse.DESCRIPTOR.fields_by_name
         return pb.GetStatsResponse(
             **{name: value for name, value in counted.items() if name in fields},
@@ -166,7 +157,7 @@ class CpuService(cpu_pb2_grpc.CpuServiceServicer):
         )
 
 
-def set_registers(board: Any, wanted: list[tuple[str, int]]) -> None:
+def set_registers(board: Board, wanted: list[tuple[str, int]]) -> None:
     """Write registers. Errors: BadValue for a name that no register has."""
     for name, value in wanted:
         try:

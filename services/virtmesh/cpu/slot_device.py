@@ -35,7 +35,8 @@ from virtmesh_common.errors import (
     ShuttingDown,
     VirtmeshError,
 )
-from virtmesh_common.interface_message import from_message
+from virtmesh_common.interface import RegisterSpace
+from virtmesh_common.interface_message import parse_interface
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,7 +115,7 @@ class SlotDevice(MachineDevice):
     def ready_driver(self) -> NoReturn:
         """Refuse: the guest drives it. Errors: DeviceNotReady."""
         raise DeviceNotReady(
-            f"the guest on the CPU drives {self.node.name}, this service does not: do it in the guest",
+            f"the guest on the CPU drives {self.node.name}, not this service: do it in the guest",
             state=self.state.name,
         )
 
@@ -162,7 +163,7 @@ class SlotDevice(MachineDevice):
             except Exception:
                 log.exception("a fault of the CPU service", device=self.node.name)
                 self._move(ProbeState.FAILED, "a fault of the CPU service; its log says more")
-            first, longest = PAUSES_S[self.state] if self.state in PAUSES_S else (0.05, 2.0)
+            first, longest = PAUSES_S.get(self.state, PAUSES_S[ProbeState.WAITING])
             pause = first if served else min(max(2 * pause, first), longest)
             await asyncio.sleep(pause)
 
@@ -223,7 +224,9 @@ class SlotDevice(MachineDevice):
                 device_pb2.DescribeInterfaceRequest(),
                 self.node.endpoint,
             )
-        return config_fields(from_message(answer.interface))
+        interface = parse_interface(answer.interface)
+        is_virtio = interface.space is RegisterSpace.VIRTIO_CONFIG
+        return config_fields(interface.registers) if is_virtio else ()
 
     def _in_flight_logs(self, sizes: Sequence[int]) -> int | None:
         """Return the in-flight logs; they are made for the first process of the device."""

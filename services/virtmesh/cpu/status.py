@@ -57,12 +57,22 @@ class StatusBoard:
         self._changed = asyncio.Event()
         self._closed = False
 
-    def set(self, state: CpuState, **changes: Any) -> None:
-        """Change the state. What is not given keeps its value, but for reason, code and address."""
-        fresh = {"reason": StopReason.UNSPECIFIED, "code": 0, "address": 0, "missing": ()} | changes
-        changed = replace(self.now, state=state, **fresh)
-        if changed != self.now:
-            self.now = replace(changed, sequence=self.now.sequence + 1)
+    def set(
+        self, state: CpuState, reason: StopReason = StopReason.UNSPECIFIED, **facts: Any
+    ) -> None:
+        """Change the state.
+
+        Of the other fields, `pc` and `boots` keep their values unless they are given.
+        """
+        before = self.now
+        now = CpuStatus(
+            state,
+            reason,
+            **{"pc": before.pc, "boots": before.boots, **facts},
+            sequence=before.sequence,
+        )
+        if now != before:
+            self.now = replace(now, sequence=before.sequence + 1)
             self._wake()
 
     async def changes(self) -> AsyncIterator[CpuStatus]:

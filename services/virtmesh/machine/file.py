@@ -77,7 +77,9 @@ def parse(
     Errors: BadMachine.
     """
     table = Table(document, source, "")
-    table.only("name", "memory", "doorbell", "interrupts", "device-tree", "kernel", "cpu", "devices")
+    table.only(
+        "name", "memory", "doorbell", "interrupts", "device-tree", "kernel", "cpu", "devices"
+    )
     tree = table.value("device-tree", (str,), None)
     machine = Machine(
         name=table.name("name", default="virtmesh"),

@@ -73,7 +73,7 @@ def spell_status(status: CpuStatus) -> str:
     if status.state in {"stopped", "off"}:
         words.append(f"at {status.pc:#x}{f' {status.symbol}' if status.symbol else ''}")
     if status.reason == "watchpoint":
-        words.append(f"before it touches {status.address:#x}")
+        words.append(f"since it touched {status.address:#x}")
     if status.missing:
         words.append(f"for {', '.join(status.missing)}")
     return " ".join(words)
@@ -102,7 +102,7 @@ def regs(settings: Settings, every: bool) -> None:
     shown = {
         name: value
         for name, value in values.items()
-        if every or name in {"pc", "privilege"} or name[1:].isdecimal() and name[0] == "x"
+        if every or name in {"pc", "privilege"} or (name[1:].isdecimal() and name[0] == "x")
     }
     cells = [f"{spell_name(name):>12} {value:016x}" for name, value in shown.items()]
     for start in range(0, len(cells), WIDTH):
@@ -160,7 +160,7 @@ def reset(settings: Settings) -> None:
     "watched",
     multiple=True,
     metavar="ADDRESS[,SIZE][,r|w|rw]",
-    help="Stop before memory is touched  [default: 8 bytes, writes]",
+    help="Stop behind an access to memory  [default: 8 bytes, writes]",
 )
 @common
 @click.pass_obj

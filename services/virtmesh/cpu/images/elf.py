@@ -57,7 +57,7 @@ SYMBOL_NAME_MAX = 255
 
 @dataclass(frozen=True)
 class Segment:
-    """One PT_LOAD segment. `size` bytes of memory from the physical `address`; zero after `data`."""
+    """One PT_LOAD segment: `size` bytes from the physical `address` on; zero after `data`."""
 
     address: int
     virtual_address: int
@@ -97,11 +97,11 @@ class _Reader:
         self._source = source
         if len(content) < HEADER.size:
             raise self._bad("it is shorter than an ELF header")
-        (
-            *(_magic, elf_class, byte_order, _version, _abi, _abi_version, kind, machine),
-            *(_format, self._entry, program_at, section_at, _flags, _size),
-            *(program_size, program_count, section_size, section_count, _names),
-        ) = HEADER.unpack_from(content)
+        header = HEADER.unpack_from(content)
+        elf_class, byte_order, kind, machine = header[1], header[2], header[6], header[7]
+        self._entry: int = header[9]
+        program_at, section_at = header[10], header[11]
+        program_size, program_count, section_size, section_count = header[14:18]
         if elf_class != ELFCLASS64:
             raise self._bad("it is an ELF file of 32 bits: the CPU is RV64")
         if byte_order != ELFDATA2LSB:

@@ -120,7 +120,9 @@ def make_layout(
     tree = make_tree(initrd)
     info_at = tree_at + TREE_ROOM
     if len(tree) > TREE_ROOM:
-        raise BadImage(f"the device tree has {len(tree)} bytes: at most {TREE_ROOM} are kept for it")
+        raise BadImage(
+            f"the device tree has {len(tree)} bytes: at most {TREE_ROOM} are kept for it"
+        )
     pieces.append(Piece(TREE_NAME, tree_at, tree, TREE_ROOM))
     info = FW_DYNAMIC_INFO.pack(
         *(FW_DYNAMIC_MAGIC, FW_DYNAMIC_VERSION, kernel.entry, FW_DYNAMIC_NEXT_MODE_S, 0, HART)
