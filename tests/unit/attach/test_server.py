@@ -152,6 +152,19 @@ def config_call_is_memory(request: pb.HandoverRequest, descriptors: list[int]) -
     request.config_call_index = 0
 
 
+def line_is_memory(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer memory for the eventfd of the line."""
+    add_region(request, descriptors, memfd())
+    request.line_index = 0
+
+
+def blocking_line(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer an eventfd for the line on which the device could wait."""
+    add_region(request, descriptors, memfd())
+    request.line_index = 1
+    descriptors.append(eventfd(0))
+
+
 @pytest.mark.parametrize(
     ("fill", "reason"),
     [
@@ -173,6 +186,8 @@ def config_call_is_memory(request: pb.HandoverRequest, descriptors: list[int]) -
         (no_such_queue, "BAD_DOORBELL"),
         (two_doorbells, "BAD_DOORBELL"),
         (config_call_is_memory, "BAD_DOORBELL"),
+        (line_is_memory, "BAD_DOORBELL"),
+        (blocking_line, "BAD_DOORBELL"),
     ],
 )
 async def test_bad_handovers_are_refused(server: HandoverServer, fill: Fill, reason: str) -> None:
