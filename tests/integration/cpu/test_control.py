@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import virtmesh_client
 from tests.support.cli import eventually
-from virtmesh_common.errors import BadAddress, CpuRunning
+from virtmesh.local.module_process import module_argv
+from virtmesh_common.errors import BadAddress, CpuRunning, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,8 +89,6 @@ def test_a_breakpoint_stops_before_its_instruction(cli: Cli, counting: Cpu) -> N
 
 def symbols(cli: Cli) -> list[str]:
     """List the symbols of the kernel."""
-    import subprocess  # noqa: PLC0415 - one test needs it
-
     return subprocess.run(
         ["riscv64-linux-gnu-nm", str(cli.folder / "kernel.elf")],
         capture_output=True,
@@ -162,14 +162,6 @@ def device(cli: Cli) -> Any:
 
 def test_a_second_cpu_is_refused(cli: Cli, counting: Cpu) -> None:
     """The devices are the first one's; the message names it."""
-    with cli.spawn(
-        *("boot", cli.folder / "kernel.elf", "--no-serial", "--run-dir", cli.folder / "two")
-    ) as it:
-        it.communicate(timeout=5) if it.poll() is not None else it.kill()
-    from virtmesh.local.module_process import module_argv  # noqa: PLC0415
-
-    import subprocess  # noqa: PLC0415
-
     second = subprocess.Popen(
         module_argv(
             "virtmesh.cpu.main",
@@ -191,8 +183,6 @@ def test_a_second_cpu_is_refused(cli: Cli, counting: Cpu) -> None:
 
 def details(machine: virtmesh_client.Machine) -> str:
     """Return what a machine says of its devices; nothing while it does not answer."""
-    from virtmesh_common.errors import VirtmeshError  # noqa: PLC0415
-
     try:
         return "; ".join(one.detail for one in machine.devices())
     except VirtmeshError:
