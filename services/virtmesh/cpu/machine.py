@@ -27,10 +27,10 @@ from virtmesh.kernel.device import ProbeState
 from virtmesh.kernel.tree import make_blob, parse_blob
 from virtmesh.machine.board import VIRTIO
 from virtmesh_common import __version__
+from virtmesh_common.cpu.errors import CpuRunning
 from virtmesh_common.errors import (
     BadMachine,
     BadValue,
-    CpuRunning,
     DeviceNotFound,
     DeviceNotReady,
     VirtmeshError,

@@ -13,7 +13,8 @@ import pytest
 import virtmesh_client
 from tests.support.cli import eventually
 from virtmesh.local.module_process import module_argv
-from virtmesh_common.errors import BadAddress, CpuRunning, VirtmeshError
+from virtmesh_common.cpu.errors import BadAddress, CpuRunning
+from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.elf import ElfFile
 from virtmesh.cpu.images.layout import FW_DYNAMIC_INFO, ImagePaths, Layout, Ram, make_layout
-from virtmesh_common.errors import BadImage
+from virtmesh_common.cpu.errors import BadImage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,13 +26,13 @@ def linux_image(size: int = 0x1000, needs: int = 0x3000, flags: int = 0) -> byte
     return header.ljust(size, b"\x5a")
 
 
-def lay_out(folder: Path, ram: Ram = RAM, **contents: bytes) -> Layout:
+def lay_out(folder: Path, **contents: bytes) -> Layout:
     """Write images and place them."""
     paths = {}
     for name, content in contents.items():
         paths[name] = folder / name
         paths[name].write_bytes(content)
-    return make_layout(ram, ImagePaths(**paths), lambda _initrd: TREE)
+    return make_layout(RAM, ImagePaths(**paths), lambda _initrd: TREE)
 
 
 def pieces(layout: Layout) -> dict[str, int]:
