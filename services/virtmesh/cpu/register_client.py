@@ -1,0 +1,64 @@
+"""The driver's end of the register channel, one blocking batch at a time (handover.proto).
+
+The board has its own, in native code; this one serves what is done before the board begins.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import TYPE_CHECKING
+
+from virtmesh.attach.bus import columns
+from virtmesh.attach.register_channel import ENTRY, PACKET_LIMIT, REQUEST, decode
+from virtmesh_common.errors import BY_REASON, BadStream, DeviceLost, RegisterError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from virtmesh.attach.bus import Access
+
+ANSWER_SECONDS = 5.0
+"""Longest wait for an answer: a write that begins a reset is answered within a second."""
+
+
+class RegisterClient:
+    """Accesses registers over a connection that is attached. It does not own the descriptor."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        self._descriptor = descriptor
+        self._name = name
+        self._tag = 0
+
+    def access(self, batch: Sequence[Access]) -> Sequence[int]:
+        """Execute a batch as Bus.access does, and wait for it.
+
+        Errors: RegisterError classes; DeviceLost; BadStream.
+        """
+        self._tag = (self._tag + 1) & 0xFFFF_FFFF
+        entries = b"".join(map(ENTRY.pack, *columns(batch)))
+        try:
+            os.write(self._descriptor, REQUEST.pack(self._tag, len(batch)) + entries)
+            packet = self._receive()
+        except OSError as error:
+            raise DeviceLost(f"{self._name} is lost: {error.strerror}") from error
+        tag, answer = decode(packet)
+        if tag != self._tag:
+            raise BadStream(f"{self._name} answered request {tag}, not {self._tag}")
+        if (refusal := answer.refusal) is not None:
+            kind = BY_REASON.get(refusal.reason, RegisterError)
+            raise kind(refusal.message, index=refusal.index)
+        if len(answer.values) != len(batch):
+            raise BadStream(f"{self._name}: {len(answer.values)} values for {len(batch)} accesses")
+        return answer.values
+
+    def _receive(self) -> bytes:
+        """Wait for one packet. Errors: OSError; DeviceLost."""
+        poller = select.poll()
+        poller.register(self._descriptor, select.POLLIN)
+        if not poller.poll(ANSWER_SECONDS * 1000):
+            raise DeviceLost(f"{self._name} did not answer within {ANSWER_SECONDS:g} s")
+        packet = os.read(self._descriptor, PACKET_LIMIT)
+        if not packet:
+            raise DeviceLost(f"{self._name} is lost: it closed the connection")
+        return packet
