@@ -31,7 +31,7 @@ ON_FILES := tests/unit/blk tests/unit/native tests/unit/attach tests/contract/bl
 	tests/integration/local
 INTEROP := tests/interop/virtio-driver/Cargo.toml
 STACK := $(BIN)/python tools/stack.py
-SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh deploy/offline/*.sh)
+SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh tools/*/*.sh deploy/offline/*.sh)
 NATIVE_SOURCES := $(shell find native -name target -prune -o -name fuzz -prune -o -type f \
 	\( -name '*.rs' -o -name '*.toml' -o -name Cargo.lock -o -name '*.py' -o -name '*.pyi' \) -print)
 DISTRIBUTIONS := common clients services
