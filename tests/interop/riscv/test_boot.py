@@ -15,6 +15,8 @@ from tests.support.riscv.parts import Parts
 from virtmesh_common.errors import GuestError
 
 REBOOTS = 10
+TEST_FAIL = 0x3333
+"""What the board's test device takes for a failure; the code is above it."""
 
 
 def test_the_kernel_reaches_its_shell_on_our_uart(rig: Rig) -> None:
@@ -90,6 +92,30 @@ def test_a_kernel_that_is_no_kernel_is_refused(riscv: Parts, cli: Cli) -> None:
     assert ran.returncode not in (0, None)
     assert "Traceback" not in ran.stderr
     assert "RISC-V" in ran.stderr
+    with pytest.raises(LookupError):
+        _ = cli.state
+
+
+def test_the_guests_own_code_is_in_the_exit_status(riscv: Parts, cli: Cli) -> None:
+    """A guest that writes a code to the test device ends `virtmesh boot` with 64 and the code."""
+    with running(linux_command(riscv), cli.folder, environment(cli)) as guest:
+        reach_shell(guest)
+        guest.console.sendline(f"devmem 0x100000 32 {TEST_FAIL | 7 << 16:#x}")
+        guest.console.expect(pexpect.EOF, timeout=END_SECONDS)
+        guest.console.close()
+
+        assert guest.console.exitstatus == 64 + 7
+
+
+def test_ctrl_bracket_stops_the_machine(riscv: Parts, cli: Cli) -> None:
+    """Whatever the guest does; the exit status is 0, and no process is left."""
+    with running(linux_command(riscv), cli.folder, environment(cli)) as guest:
+        guest.expect("Linux version", BOOT_SECONDS)
+        guest.console.send("\x1d")
+        guest.console.expect(pexpect.EOF, timeout=END_SECONDS)
+        guest.console.close()
+
+        assert guest.console.exitstatus == 0
     with pytest.raises(LookupError):
         _ = cli.state
 

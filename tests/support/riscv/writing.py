@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -27,9 +28,14 @@ STEPS = (
 """Commands for the guest's shell; each must succeed. They begin with the disk mounted on /mnt."""
 
 
-def make_disk(image: Path, mebibytes: int = MEBIBYTES) -> None:
-    """Make an ext4 image with one file. Errors: subprocess.CalledProcessError."""
+def make_disk(image: Path, mebibytes: int = MEBIBYTES, *files: Path) -> None:
+    """Make an ext4 image with hello.txt, and copies of files beside it.
+
+    Errors: subprocess.CalledProcessError.
+    """
     with tempfile.TemporaryDirectory() as folder:
+        for file in files:
+            shutil.copy(file, folder)
         (Path(folder) / "hello.txt").write_text(HELLO)
         subprocess.run(
             ["mkfs.ext4", "-q", "-F", "-d", folder, image, f"{mebibytes}M"],
