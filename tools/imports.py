@@ -53,6 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh_client.aio",),
     (
         "virtmesh_client.blk",
+        "virtmesh_client.cpu",
         "virtmesh_client.guests",
         "virtmesh_client.input",
         "virtmesh_client.serial",
@@ -77,6 +78,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh.blk", "virtmesh.input", "virtmesh.uart"),
     ("virtmesh.machine",),
     ("virtmesh.host", "virtmesh.kernel"),
+    ("virtmesh.cpu",),
     ("virtmesh.testing",),
     ("virtmesh.local",),
 )

@@ -22,6 +22,7 @@ from virtmesh_common.channel import KEEPALIVE_SECONDS
 
 if TYPE_CHECKING:
     from virtmesh_client.blk.disk import Disk
+    from virtmesh_client.cpu.control import Cpu
     from virtmesh_client.guests.control import Guest, GuestInfo
     from virtmesh_client.input.device import Input
     from virtmesh_client.input.models import Overflow
@@ -148,6 +149,12 @@ class Machine:
         from virtmesh_client.interface import read_description
 
         return read_description(self._channel, name)
+
+    def cpu(self) -> Cpu:
+        """Return the CPU. Its first call raises NotOffered if the machine has none."""
+        from virtmesh_client.cpu.control import Cpu
+
+        return Cpu(self._channel)
 
     def disk(self, name: str) -> Disk:
         """Return a disk. Its first call raises DeviceNotFound if there is no such disk."""

@@ -35,7 +35,8 @@
     |   |-- FeaturesRejected      feature negotiation failed
     |   |-- QueueUnusable         a queue the driver needs is missing or too small
     |   |-- RingCorrupt           the device broke the rules of the ring
-    |   `-- DeviceNeedsReset      the device set DEVICE_NEEDS_RESET
+    |   |-- DeviceNeedsReset      the device set DEVICE_NEEDS_RESET
+    |   `-- NotRestorable         a new process can't take the place of the last ("differences")
     |-- BadInterface              a device's description of itself that does not parse
     |-- BadTrace                  a saved trace that does not parse ("line", "file")
     |-- TraceDiffers              a device that does not answer as in a trace ("differences")
@@ -48,6 +49,9 @@
     |   |-- GuestNotFound         no guest has that serial port
     |   |-- GuestBusy             too many actions are under way
     |   `-- ConsoleTaken          another guest has the serial port ("holder")
+    |-- BadImage                  a kernel, firmware or initrd that can't be loaded
+    |-- BadAddress                guest memory that is not RAM, or not mapped
+    |-- CpuRunning                the call needs a CPU that is stopped ("state")
     |-- MessageTooLarge           one message over its limit
     |-- BadMachine                a machine file or device tree that makes no sense
     `-- ...                       of each kind of device: virtmesh_common.blk.errors, input, uart
@@ -260,6 +264,10 @@ class DeviceNeedsReset(DriverError):
     """The device set DEVICE_NEEDS_RESET."""
 
 
+class NotRestorable(DriverError):
+    """A new process of a device that can't take the place of the last one ("differences")."""
+
+
 class BadInterface(VirtmeshError, code=Code.INVALID_ARGUMENT):
     """A device's description of itself that does not parse, or is out of bounds."""
 
@@ -306,6 +314,18 @@ class GuestBusy(GuestError, code=Code.RESOURCE_EXHAUSTED):
 
 class ConsoleTaken(GuestError):
     """Another guest has the serial port ("holder")."""
+
+
+class BadImage(VirtmeshError, code=Code.INVALID_ARGUMENT):
+    """A kernel, firmware or initrd that can't be loaded."""
+
+
+class BadAddress(VirtmeshError, code=Code.OUT_OF_RANGE):
+    """Guest memory that is not RAM, or not mapped."""
+
+
+class CpuRunning(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """The call needs a CPU that is stopped ("state")."""
 
 
 class MessageTooLarge(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):

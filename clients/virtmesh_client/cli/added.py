@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "virtmesh_client.commands"
-OF_SERVICES = ("trace.replay", "up")
+OF_SERVICES = ("boot", "trace.replay", "up")
 """What `virtmesh` adds: without it, they are listed still, and say what to install."""
 OF_PROJECT = ("virtmesh_client", "virtmesh")
 """The packages of the project itself, whose commands are in SUMMARIES."""
 SUMMARIES = {
+    "boot": "Boot a RISC-V kernel on a machine, register by register.",
     "blk": "Use a disk: read, write, copy, resize, watch.",
     "console": "Talk to the machine on its serial console.",
     "input": "Press keys, type, move pointers, touch; record and replay.",

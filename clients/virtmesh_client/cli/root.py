@@ -11,6 +11,7 @@ from virtmesh_common import __version__
 
 COMMANDS = {
     "completion": ("machine", "Print the completion script of a shell."),
+    "cpu": ("cpu.commands", "Run, stop and look at the CPU of a machine."),
     "devices": ("machine", "List the devices of the machine."),
     "down": ("local", "Stop a machine that `virtmesh up` started."),
     "guest": ("guest.commands", "Boot real Linux with devices of a machine."),

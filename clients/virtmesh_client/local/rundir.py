@@ -13,6 +13,8 @@ from typing import Any
 
 VARIABLE = "VIRTMESH_RUN_DIR"
 STATE = "state.json"
+KERNELS = ("kernel", "cpu")
+"""Kinds of processes that drive the devices: they are stopped before these."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class ProcessState:
 
     name: str
     kind: str
-    """"kernel", "supervisor", or the kind of device."""
+    """"kernel", "cpu", "supervisor", or the kind of device."""
     pid: int
     start_ticks: int
     """Start time of /proc/PID/stat. It differs if another process gets the same pid."""

@@ -31,8 +31,8 @@ def stop_machine(state: MachineState) -> list[str]:
         killed.append("supervisor")
     # The supervisor stops its processes. Stop those that are left, if it failed or was killed.
     state = rundir.load(Path(state.run_dir)) or state
-    kernels = [one for one in state.processes if one.kind == "kernel"]
-    devices = [one for one in state.processes if one.kind != "kernel"]
+    kernels = [one for one in state.processes if one.kind in rundir.KERNELS]
+    devices = [one for one in state.processes if one.kind not in rundir.KERNELS]
     for group in (kernels, devices):
         if not stop_processes(group, PROCESS_SECONDS):
             killed += [one.name for one in group]

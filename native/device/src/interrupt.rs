@@ -3,6 +3,13 @@
 //! Invariant: the bits are set before anything is signalled, so every woken observer finds them. Bits,
 //! counters and fault are atomics or have a lock of their own. The lock of a call eventfd is held while
 //! it is signalled, which never waits.
+//!
+//! The state of the line (asserted while a bit is set) is told in three ways: to observers by the wake
+//! eventfd, at each change of the bits; to the attached driver by the line eventfd; and in the answers of
+//! the register channel ([`crate::RegisterChannel`]). Whoever clears bits, or sets the level of a line,
+//! is the thread that answers the driver. So while it executes accesses of the channel
+//! ([`Interrupt::set_answering`]) the line eventfd is not signalled for what it changes: the answer tells.
+//! Interrupts of other threads are always signalled, since the answer may have been made already.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
@@ -36,11 +43,13 @@ pub struct Interrupt {
     sequence: AtomicU64,
     suppressed: AtomicU64,
     observed: AtomicBool,
+    answering: AtomicBool,
     wake: EventFd,
     fault: RwLock<Option<String>>,
     signaller: Signaller,
     calls: RwLock<[Option<Call>; QUEUE_LIMIT]>,
     config_call: RwLock<Option<Call>>,
+    line_call: RwLock<Option<Call>>,
 }
 
 impl Interrupt {
@@ -55,11 +64,13 @@ impl Interrupt {
             sequence: AtomicU64::new(0),
             suppressed: AtomicU64::new(0),
             observed: AtomicBool::new(false),
+            answering: AtomicBool::new(false),
             wake: EventFd::new()?,
             fault: RwLock::new(None),
             signaller: Signaller::new(),
             calls: RwLock::new([const { None }; QUEUE_LIMIT]),
             config_call: RwLock::new(None),
+            line_call: RwLock::new(None),
         })
     }
 
@@ -145,13 +156,20 @@ impl Interrupt {
         self.observed.store(observed, Ordering::SeqCst);
     }
 
+    /// Say whether accesses of the register channel are being executed: their answer tells the state of
+    /// the line. For the thread that executes them.
+    pub fn set_answering(&self, answering: bool) {
+        self.answering.store(answering, Ordering::SeqCst);
+    }
+
     /// Clear pending bits (`InterruptACK`; virtio 1.4, 4.2.2).
     pub fn acknowledge(&self, bits: u32) {
         self.record(TraceEvent {
             value: bits.into(),
             ..TraceEvent::new(EventKind::Acknowledge)
         });
-        self.status.fetch_and(!bits, Ordering::SeqCst);
+        let before = self.status.fetch_and(!bits, Ordering::SeqCst);
+        self.tell_change(before, before & !bits);
     }
 
     /// Raise a used-buffer interrupt for a queue.
@@ -163,9 +181,12 @@ impl Interrupt {
     pub fn raise_used_at(&self, queue: usize, time_ns: u64) {
         let event = TraceEvent::on_queue(EventKind::Interrupt, queue).with_detail(CAUSE_USED);
         self.record_at(time_ns, event);
-        self.set_pending(INTERRUPT_USED_BUFFER);
+        let news = self.set_pending(INTERRUPT_USED_BUFFER);
         if let Some(Some(call)) = read(&self.calls).get(queue) {
             self.signaller.signal(call);
+        }
+        if news {
+            self.signal_line();
         }
         self.wake_observer();
     }
@@ -173,30 +194,32 @@ impl Interrupt {
     /// Raise a configuration change interrupt.
     pub fn raise_config(&self) {
         self.record(TraceEvent::new(EventKind::Interrupt).with_detail(CAUSE_CONFIG));
-        self.set_pending(INTERRUPT_CONFIG_CHANGE);
+        let news = self.set_pending(INTERRUPT_CONFIG_CHANGE);
         if let Some(call) = &*read(&self.config_call) {
             self.signaller.signal(call);
+        }
+        if news {
+            self.signal_line();
         }
         self.wake_observer();
     }
 
     /// Set the sources (bits) of a level-triggered line, for a device that is not a virtio device. The
     /// line is asserted while a source is set. Counts each rise of the line, and wakes observers at each
-    /// rise and fall. Not for use by two threads at once.
+    /// change of the sources. Not for use by two threads at once.
     pub fn set_level(&self, sources: u32) {
         let before = self.status.swap(sources, Ordering::SeqCst);
-        if (before == 0) == (sources == 0) {
-            return;
+        if (before == 0) != (sources == 0) {
+            self.record(TraceEvent {
+                detail: u8::from(sources != 0),
+                value: sources.into(),
+                ..TraceEvent::new(EventKind::Level)
+            });
         }
-        self.record(TraceEvent {
-            detail: u8::from(sources != 0),
-            value: sources.into(),
-            ..TraceEvent::new(EventKind::Level)
-        });
-        if sources != 0 {
+        if before == 0 && sources != 0 {
             self.sequence.fetch_add(1, Ordering::SeqCst);
         }
-        self.wake_observer();
+        self.tell_change(before, sources);
     }
 
     /// Set `DEVICE_NEEDS_RESET` (virtio 1.4, 2.1.2): keeps the first reason, and raises a configuration
@@ -233,18 +256,48 @@ impl Interrupt {
         Ok(())
     }
 
+    /// Set or clear the eventfd that tells changes of the line, which is duplicated.
+    ///
+    /// # Errors
+    /// When it is not a non-blocking eventfd.
+    pub fn set_line_call(&self, call: Option<RawFd>) -> Result<(), EventfdError> {
+        *write(&self.line_call) = call.map(Call::duplicate).transpose()?;
+        Ok(())
+    }
+
     /// Clear pending bits and fault; the eventfds stay.
     pub fn reset(&self) {
         self.record(TraceEvent::new(EventKind::Reset));
         *write(&self.fault) = None;
-        self.status.store(0, Ordering::SeqCst);
+        let before = self.status.swap(0, Ordering::SeqCst);
+        self.tell_change(before, 0);
     }
 
-    /// Set bits and count. The order matters to an observer: it reads the sequence first, so a
-    /// sequence it has seen never hides bits it has not.
-    fn set_pending(&self, bits: u32) {
-        self.status.fetch_or(bits, Ordering::SeqCst);
+    /// Set bits and count; true if a bit is new. The order matters to an observer: it reads the sequence
+    /// first, so a sequence it has seen never hides bits it has not.
+    fn set_pending(&self, bits: u32) -> bool {
+        let before = self.status.fetch_or(bits, Ordering::SeqCst);
         self.sequence.fetch_add(1, Ordering::SeqCst);
+        before & bits != bits
+    }
+
+    /// Tell a change of the bits that the thread made which answers the driver.
+    fn tell_change(&self, before: u32, after: u32) {
+        if before == after {
+            return;
+        }
+        let (added, fell) = (after & !before != 0, after == 0);
+        if (added || fell) && !self.answering.load(Ordering::SeqCst) {
+            self.signal_line();
+        }
+        self.wake_observer();
+    }
+
+    /// Signal the line eventfd, if there is one.
+    fn signal_line(&self) {
+        if let Some(call) = &*read(&self.line_call) {
+            self.signaller.signal(call);
+        }
     }
 
     /// Signal the wake eventfd. An observer that sets `observed` and then reads the sequence misses
@@ -317,10 +370,96 @@ mod tests {
         interrupt.set_level(1);
         assert!(readable(&interrupt.wake));
         interrupt.wake.drain();
-        interrupt.set_level(1 | 2);
+        interrupt.set_level(1);
         assert!(!readable(&interrupt.wake));
-        interrupt.set_level(0);
+        for sources in [1 | 2, 2, 0] {
+            interrupt.set_level(sources);
+            assert!(readable(&interrupt.wake), "sources {sources:#x}");
+            interrupt.wake.drain();
+        }
+    }
+
+    #[test]
+    fn an_observer_is_woken_by_an_acknowledgement_that_clears_a_bit() {
+        let interrupt = Interrupt::new().unwrap();
+        interrupt.raise_used(0);
+        interrupt.set_observed(true);
+        interrupt.acknowledge(INTERRUPT_CONFIG_CHANGE);
+        assert!(!readable(&interrupt.wake));
+        interrupt.acknowledge(INTERRUPT_USED_BUFFER);
         assert!(readable(&interrupt.wake));
+    }
+
+    #[test]
+    fn an_observer_is_woken_by_a_reset_that_lets_the_line_fall() {
+        let interrupt = Interrupt::new().unwrap();
+        interrupt.set_observed(true);
+        interrupt.reset();
+        assert!(!readable(&interrupt.wake));
+        interrupt.raise_used(0);
+        interrupt.wake.drain();
+        interrupt.reset();
+        assert!(readable(&interrupt.wake));
+    }
+
+    fn with_line() -> (Interrupt, EventFd) {
+        let (interrupt, line) = (Interrupt::new().unwrap(), EventFd::new().unwrap());
+        interrupt
+            .set_line_call(Some(line.as_fd().as_raw_fd()))
+            .unwrap();
+        (interrupt, line)
+    }
+
+    /// Whether the eventfd was signalled since the last look.
+    fn signalled(line: &EventFd) -> bool {
+        let signalled = readable(line);
+        line.drain();
+        signalled
+    }
+
+    #[test]
+    fn the_line_is_signalled_when_it_rises_when_a_cause_is_added_and_when_it_falls() {
+        let (interrupt, line) = with_line();
+        interrupt.raise_used(0);
+        assert!(signalled(&line), "it rose");
+        interrupt.raise_used(1);
+        assert!(!signalled(&line), "nothing was added");
+        interrupt.raise_config();
+        assert!(signalled(&line), "a cause was added");
+        interrupt.acknowledge(INTERRUPT_USED_BUFFER);
+        assert!(!signalled(&line), "it is up as before");
+        interrupt.acknowledge(INTERRUPT_CONFIG_CHANGE);
+        assert!(signalled(&line), "it fell");
+        interrupt.raise_config();
+        line.drain();
+        interrupt.reset();
+        assert!(signalled(&line), "a reset let it fall");
+    }
+
+    #[test]
+    fn a_level_line_is_signalled_alike() {
+        let (interrupt, line) = with_line();
+        let changes = [(1, true), (1 | 2, true), (2, false), (2, false), (0, true)];
+        for (sources, expected) in changes {
+            interrupt.set_level(sources);
+            assert_eq!(signalled(&line), expected, "sources {sources:#x}");
+        }
+    }
+
+    #[test]
+    fn what_an_answer_tells_is_not_signalled_but_interrupts_are() {
+        let (interrupt, line) = with_line();
+        interrupt.set_answering(true);
+        interrupt.set_level(1);
+        interrupt.set_level(0);
+        assert!(!signalled(&line));
+        interrupt.raise_used(0);
+        assert!(signalled(&line), "it may come after the answer was made");
+        interrupt.acknowledge(INTERRUPT_USED_BUFFER);
+        assert!(!signalled(&line));
+        interrupt.set_answering(false);
+        interrupt.set_level(1);
+        assert!(signalled(&line));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What native devices share beside the rings: the interrupt, the eventfds of a driver, and the flight
-//! recorder.
+//! What native devices share beside the rings: the interrupt, the eventfds of a driver, the register
+//! channel, and the flight recorder.
 //!
 //! The driver shares the open file of an eventfd that it handed over. It may fill or drain the counter
 //! and may clear `O_NONBLOCK` at any time, so nothing here relies on the flag: [`Kick`] is read with
@@ -8,6 +8,7 @@
 mod eventfd;
 mod interrupt;
 mod recorder;
+mod register_channel;
 mod signaller;
 mod sync;
 mod trace_event;
@@ -15,5 +16,6 @@ mod trace_event;
 pub use eventfd::{Call, EventFd, EventfdError, Kick, wait_readable};
 pub use interrupt::{INTERRUPT_CONFIG_CHANGE, INTERRUPT_USED_BUFFER, Interrupt, QUEUE_LIMIT};
 pub use recorder::{CAPACITY_MAX, NOTE_BYTES, NOTES_KEPT, Page, Record, Recorder, now};
+pub use register_channel::{ChannelError, ENTRY_LIMIT, Entry, RegisterChannel, Request};
 pub use signaller::Signaller;
 pub use trace_event::{EventKind, NOTIFY_WAY_EVENTFD, SMALL_MAX, TraceEvent};

@@ -30,8 +30,10 @@ macro_rules! exceptions {
 exceptions! {
     BadDoorbell,
     BadSize,
+    BadStream,
     BlockIOError,
     BlockReadOnly,
+    DeviceLost,
     DriverViolation,
     ImageDenied,
     ImageError,
@@ -42,6 +44,7 @@ exceptions! {
     MemoryUnsealed,
     NoSuchQueue,
     NotResizable,
+    RegisterError,
     RingCorrupt,
     VirtmeshError,
 }

@@ -32,6 +32,13 @@ impl InFlightLog {
         region_len(packed, capacity)
     }
 
+    #[getter]
+    fn in_use(&self, py: Python<'_>) -> PyResult<bool> {
+        self.region
+            .in_use()
+            .map_err(|error| errors::config(py, &error))
+    }
+
     fn forget(&self, py: Python<'_>) -> PyResult<()> {
         self.region
             .forget()

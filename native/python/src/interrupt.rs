@@ -111,6 +111,13 @@ impl Interrupt {
             .map_err(|error| errors::eventfd(py, &error))
     }
 
+    #[pyo3(signature = (descriptor))]
+    fn set_line_call(&self, py: Python<'_>, descriptor: Option<RawFd>) -> PyResult<()> {
+        self.inner
+            .set_line_call(descriptor)
+            .map_err(|error| errors::eventfd(py, &error))
+    }
+
     fn reset(&self) {
         self.inner.reset();
     }

@@ -3,6 +3,9 @@
 //! Arguments are checked here, and calls that may wait release the GIL.
 
 mod blk;
+mod board;
+mod board_memory;
+mod board_registers;
 mod errors;
 mod exceptions;
 mod inflight;
@@ -11,6 +14,7 @@ mod memory;
 mod queue;
 mod queue_recorder;
 mod recorder;
+mod register_channel;
 mod ring_state;
 mod spec;
 mod vhost;
@@ -22,6 +26,8 @@ mod native {
     #[pymodule_export]
     use crate::blk::BlkDevice;
     #[pymodule_export]
+    use crate::board::{Board, Exit};
+    #[pymodule_export]
     use crate::inflight::InFlightLog;
     #[pymodule_export]
     use crate::interrupt::Interrupt;
@@ -31,6 +37,8 @@ mod native {
     use crate::queue::{DeviceQueue, DriverQueue, QueueConfig};
     #[pymodule_export]
     use crate::recorder::Recorder;
+    #[pymodule_export]
+    use crate::register_channel::RegisterChannel;
     #[pymodule_export]
     use crate::ring_state::RingState;
     #[pymodule_export]

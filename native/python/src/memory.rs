@@ -87,7 +87,7 @@ pub fn region_specs<'fd>(
 }
 
 /// Refuse a number that is not an open descriptor.
-fn check_open(py: Python<'_>, descriptor: RawFd) -> PyResult<()> {
+pub fn check_open(py: Python<'_>, descriptor: RawFd) -> PyResult<()> {
     // SAFETY: F_GETFD takes no pointers; a number that is not open gives EBADF.
     if descriptor < 0 || unsafe { libc::fcntl(descriptor, libc::F_GETFD) } < 0 {
         let message = format!("descriptor {descriptor} is not open");

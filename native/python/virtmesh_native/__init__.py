@@ -2,28 +2,34 @@
 
 from virtmesh_native._native import (
     BlkDevice,
+    Board,
     DeviceQueue,
     DriverQueue,
+    Exit,
     FrontEndMemory,
     GuestMemory,
     InFlightLog,
     Interrupt,
     QueueConfig,
     Recorder,
+    RegisterChannel,
     RingState,
     spec_constants,
 )
 
 __all__ = [
     "BlkDevice",
+    "Board",
     "DeviceQueue",
     "DriverQueue",
+    "Exit",
     "FrontEndMemory",
     "GuestMemory",
     "InFlightLog",
     "Interrupt",
     "QueueConfig",
     "Recorder",
+    "RegisterChannel",
     "RingState",
     "spec_constants",
 ]

@@ -1,5 +1,5 @@
 # ruff: noqa: PYI021 - this stub is where the module is documented
-"""The native half of virtmesh: rings in guest memory, and the block data path.
+"""The native half of virtmesh: rings in guest memory, the block data path, and the CPU's board.
 
 Errors are raised as the classes of virtmesh_native.errors; ValueError and OverflowError are misuse
 by the caller. Addresses are guest physical, sizes in bytes. Calls that may wait (join, flush,
@@ -201,6 +201,9 @@ class InFlightLog:
     @staticmethod
     def length(capacity: int, *, packed: bool) -> int:
         """Bytes of a log, a multiple of 64."""
+    @property
+    def in_use(self) -> bool:
+        """True if a queue uses it, or used it until its process ended. Errors: DriverViolation."""
     def forget(self) -> None:
         """Mark the log unused: its queue starts from its state. Errors: DriverViolation."""
 
@@ -208,8 +211,9 @@ class InFlightLog:
 class Interrupt:
     """InterruptStatus of one device, and the eventfds that signal it. Lock-free.
 
-    Raising sets the bits, counts, signals the call eventfd (if one is set) and makes `wake_fd`
-    readable (while `observed`). It never waits, whatever the driver does to its eventfd.
+    Raising sets the bits, counts, signals the call eventfd and that of the line (if set) and makes
+    `wake_fd` readable (while `observed`), as does each change of the bits. It never waits, whatever
+    the driver does to its eventfds.
     """
 
     def __new__(cls) -> Self: ...
@@ -242,7 +246,7 @@ class Interrupt:
     def set_level(self, sources: int) -> None:
         """Set the sources (bits) that hold a level-triggered line: asserted while there is one.
 
-        `status` holds them, `sequence` counts the rises of the line; every rise and fall signals
+        `status` holds them, `sequence` counts the rises of the line; every change signals
         `wake_fd`. For devices that are not virtio devices, from one thread.
         """
     def set_fault(self, reason: str) -> None:
@@ -251,8 +255,46 @@ class Interrupt:
         """Set or clear the eventfd, or the socket, of a queue (duplicated). Errors: BadDoorbell."""
     def set_config_call(self, descriptor: int | None) -> None:
         """Set or clear the same of configuration changes (duplicated). Errors: BadDoorbell."""
+    def set_line_call(self, descriptor: int | None) -> None:
+        """Set or clear the eventfd of the line (duplicated). Errors: BadDoorbell.
+
+        It is signalled when the line rises, when a cause is added, and when it falls, unless an
+        answer of a RegisterChannel tells that.
+        """
     def reset(self) -> None:
         """Clear pending bits and fault; eventfds stay."""
+
+@final
+class RegisterChannel:
+    """The device's end of a register channel (virtmesh.memory.v1). For one thread.
+
+    It duplicates the descriptor of the connection, a SOCK_SEQPACKET socket. Errors: OSError; of
+    the methods ConnectionError when the driver has gone or the channel is closed.
+    """
+
+    def __new__(cls, descriptor: int, interrupt: Interrupt) -> Self: ...
+    def receive(self, wait_us: int) -> tuple[int, list[int], list[int], list[int]] | None:
+        """Take a request: tag, offsets, ops, values. None if none comes within the time.
+
+        The time is in microseconds; the GIL is released meanwhile. Until the request is answered,
+        the interrupt's line eventfd is not signalled for what this thread does to the line.
+        Errors: BadStream for a malformed packet.
+        """
+    def answer(
+        self, tag: int, values: list[int], refused: tuple[str, str] | None = None
+    ) -> bool:
+        """Answer with a value for each executed access, and reason and message of a refused one.
+
+        The state of the line as of now goes with it. False if the driver does not read: the answer
+        is kept, and nothing may be received until `flush` has sent it.
+        """
+    def flush(self) -> bool:
+        """Send the answer that is kept. True if none is left."""
+    @property
+    def ended(self) -> bool:
+        """True once the driver will send nothing more."""
+    def close(self) -> None:
+        """Close the duplicate."""
 
 @final
 class DriverQueue:
@@ -495,3 +537,181 @@ def spec_constants() -> dict[str, int]:
     VIRTQ_AVAIL_F_*, VIRTQ_USED_F_*, RING_EVENT_FLAGS_*, INTERRUPT_* (bits of InterruptStatus) and
     single ones of virtio-blk. The table is made from the constants themselves.
     """
+
+@final
+class Exit:
+    """Why a run of a Board ended."""
+
+    @property
+    def kind(self) -> str:
+        """One of these.
+
+        | kind | what happened |
+        |---|---|
+        | budget | the given number of instructions is retired |
+        | kick | `kick` was called |
+        | breakpoint | `pc` is a breakpoint; its instruction was not executed |
+        | watchpoint | an instruction touched one, at `address`, and was executed |
+        | lost | the device of `slot` is gone, or the guest touched a slot whose device is |
+        | poweroff, reboot | the guest asked for it (0x5555, 0x7777 at 0x100000) |
+        | fail | the guest failed with `code` (0x3333 at 0x100000) |
+        """
+    @property
+    def slot(self) -> int | None:
+        """The slot that is lost."""
+    @property
+    def code(self) -> int:
+        """Code of "fail", 0 to 65535; 0 otherwise."""
+    @property
+    def pc(self) -> int:
+        """Virtual address of the next instruction."""
+    @property
+    def address(self) -> int | None:
+        """Virtual address that was watched; of "lost", the first address of the slot's window."""
+    @property
+    def message(self) -> str:
+        """Why the slot is lost, in words; empty otherwise."""
+
+@final
+class Board:
+    """A RISC-V machine without its devices: hart, RAM, CLINT, PLIC, test device, and slots.
+
+    Addresses are those of QEMU's `virt` board: test device 0x100000, CLINT 0x2000000, PLIC
+    0xc000000 (context 0: machine mode, context 1: supervisor mode).
+
+    `memory_fd` is a memfd of `size` bytes, sealed against shrinking: RAM at `address`.
+    `plic_rule` is "spec" (the PLIC specification: a level is looked at again at completion) or
+    "qemu" (QEMU's model: each time a device drives its line high, the source becomes pending; a
+    completion does not look at the line). `time` drives `mtime`, of `timebase_hz` ticks per second:
+    "real" is the host's clock, "instructions" one tick for `instructions_per_tick` instructions,
+    plus the time slept in WFI. A device that owes an answer for `answer_limit_s` (10) is lost.
+
+    A board belongs to one thread at a time; while `run` (or another call) is under way, others raise
+    RuntimeError, except `kick`, `stats`, `access_log`, `drain_accesses` and `drain_violations`.
+    Errors of the constructor: those of GuestMemory; ValueError for what is none of the above.
+    """
+
+    def __new__(
+        cls,
+        memory_fd: int,
+        address: int,
+        size: int,
+        *,
+        plic_rule: str = "spec",
+        timebase_hz: int = 10_000_000,
+        time: str = "real",
+        instructions_per_tick: int = 10,
+        answer_limit_s: float | None = None,
+    ) -> Self: ...
+    def add_slot(
+        self,
+        address: int,
+        size: int,
+        source: int,
+        *,
+        kind: str = "virtio",
+        register_shift: int = 0,
+    ) -> int:
+        """Add an empty slot with an interrupt source (1 to 127) of its own; return its number.
+
+        `kind` is "virtio", "uart" (NS16550A, its registers 1 << `register_shift` bytes apart) or
+        "other"; it says what `saved` keeps. A board has at most 64 slots. Errors: ValueError for a
+        window that overlaps another, and for a source that is taken.
+        """
+    def connect(self, slot: int, channel_fd: int, line_fd: int, kicks: Sequence[int]) -> None:
+        """Connect a device, in place of the one before; descriptors are duplicated.
+
+        `channel_fd` is the register channel: a SOCK_SEQPACKET socket, made blocking here. Nobody
+        else may use it from now on. `line_fd` is the eventfd by which the device says that its line
+        changed. A write of `i` to QueueNotify of a virtio slot signals `kicks[i]`; without one it
+        goes to the device. The next `run` asks the device for its line.
+        Errors: BadDoorbell for what is no non-blocking eventfd; ValueError for another socket.
+        """
+    def disconnect(self, slot: int, *, absent: bool) -> None:
+        """Take the device away.
+
+        `absent`: reads give 0 (an empty virtio slot still shows MagicValue and Version), writes are
+        ignored. Else a run ends with "lost" when the guest touches the slot.
+        """
+    def reset(self, pc: int, a0: int = 0, a1: int = 0) -> None:
+        """Reset hart, PLIC and CLINT, and go on at `pc`. Devices stay as they are."""
+    def run(self, budget: int = 0) -> Exit:
+        """Run the guest until something ends it, at most `budget` instructions (0: no limit).
+
+        The GIL is released. In WFI it sleeps without CPU. Signal handlers of Python run meanwhile if
+        this is the main thread; what they raise ends the run, which may be continued.
+        After "lost", the next run makes the access again, if the guest made one.
+        """
+    def step(self, count: int = 1) -> Exit:
+        """Run `count` instructions. A WFI is one of them, and does not sleep if it is the last."""
+    def kick(self) -> None:
+        """End the current run, or the next one if none is under way, with "kick". Any thread may.
+
+        An access that a device has not answered stays under way; the next run takes its answer.
+        """
+    def access(self, slot: int, offset: int, width: int, value: int | None = None) -> int:
+        """Read a register of a device, or write `value`, and wait; return what was read.
+
+        It is kept in `saved` as if the guest had written it. Errors: RegisterError (fact "refused":
+        the reason) when the device refuses it; DeviceLost; ValueError for a slot without a device.
+        """
+    def restore(self, slot: int) -> None:
+        """Write `saved` to the device that is connected now. Errors: those of `access`."""
+    def saved(self, slot: int) -> list[tuple[int, int, int]]:
+        """Return (offset, width, value) of the writes that restore the device, in order.
+
+        Virtio: Status up to DRIVER, features, FEATURES_OK, queues, DRIVER_OK, configuration space,
+        selectors. NS16550A: divisor, LCR, FCR without its resets, MCR, SCR, IER. A write of Status 0
+        clears what is saved. What acts once (QueueNotify, InterruptACK, characters) is never there.
+        """
+    def access_log(self, on: bool) -> None:
+        """Log accesses to slots from now on, or stop it."""
+    def drain_accesses(self) -> list[tuple[int, int, int, int, int, int]]:
+        """Take the logged accesses: (slot, pc, offset, op, value, time).
+
+        `op` is the width in bytes, with 0x80 added for a write. `time` is CLOCK_MONOTONIC before the
+        access, in ns. The last 65536 are kept.
+        """
+    def drain_violations(
+        self,
+    ) -> list[tuple[tuple[int, int, int, int, int, int], str, str]]:
+        """Take the accesses that devices refused: (access, reason, message). 1024 are kept."""
+    def stats(self) -> dict[str, int]:
+        """Counters since the board was made.
+
+        | counter | what it counts |
+        |---|---|
+        | instructions | retired instructions |
+        | mmio_accesses, mmio_ns | accesses to slots, and the time they took |
+        | mmio_refused | those that devices refused |
+        | notifications | writes to QueueNotify that signalled an eventfd |
+        | line_requests | requests that only asked a device for its line |
+        | run_ns, wfi_ns | time in `run`, and that of it asleep in WFI |
+        | interrupts, spurious | claims that found an interrupt, and those that found none |
+        | holes, hole_address, hole_pc | accesses where nothing is, and the last of them |
+        | accesses_dropped | logged accesses and violations that were not drained in time |
+        """
+    def registers(self) -> dict[str, int]:
+        """Return the registers by name: pc, privilege (0, 1, 3), x0 to x31, f0 to f31, and CSRs."""
+    def set_register(self, name: str, value: int) -> None:
+        """Write a register. Errors: ValueError for one that is none, or read-only."""
+    @property
+    def mtime(self) -> int:
+        """The timer, in ticks."""
+    def read_physical(self, address: int, length: int) -> bytes:
+        """Copy RAM out. Errors: MemoryRefused outside RAM."""
+    def write_physical(self, address: int, data: bytes) -> None:
+        """Copy bytes into RAM. Errors: MemoryRefused outside RAM."""
+    def read_virtual(self, address: int, length: int) -> bytes:
+        """Copy RAM out, by the page table of the hart's mode, whatever the rights.
+
+        At most 16 MiB. Errors: MemoryRefused for what is not mapped to RAM.
+        """
+    def write_virtual(self, address: int, data: bytes) -> None:
+        """Copy bytes into RAM; as `read_virtual`. Nothing is written if any byte is not mapped."""
+    def translate(self, address: int) -> int | None:
+        """Return the physical address of a virtual one; None if it is not mapped."""
+    def set_breakpoints(self, addresses: Sequence[int]) -> None:
+        """Stop before these virtual addresses. Replaces the earlier list."""
+    def set_watchpoints(self, ranges: Sequence[tuple[int, int, str]]) -> None:
+        """Stop behind accesses to (virtual address, length, "r", "w" or "rw"). Replaces the list."""

@@ -16,11 +16,14 @@ from virtmesh_common.blk.errors import (
 )
 from virtmesh_common.errors import (
     BadDoorbell,
+    BadStream,
+    DeviceLost,
     DriverViolation,
     MemoryRefused,
     MemoryTooSmall,
     MemoryUnsealed,
     NoSuchQueue,
+    RegisterError,
     RingCorrupt,
     VirtmeshError,
 )
@@ -28,8 +31,10 @@ from virtmesh_common.errors import (
 __all__ = [
     "BadDoorbell",
     "BadSize",
+    "BadStream",
     "BlockIOError",
     "BlockReadOnly",
+    "DeviceLost",
     "DriverViolation",
     "ImageDenied",
     "ImageError",
@@ -40,6 +45,7 @@ __all__ = [
     "MemoryUnsealed",
     "NoSuchQueue",
     "NotResizable",
+    "RegisterError",
     "RingCorrupt",
     "VirtmeshError",
 ]

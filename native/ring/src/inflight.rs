@@ -49,6 +49,15 @@ pub struct LogRegion<M: RingMemory = GuestRam> {
 }
 
 impl<M: RingMemory> LogRegion<M> {
+    /// True if a device side uses the log, or used it until it ended.
+    ///
+    /// # Errors
+    /// `Misaligned`, `OutsideMemory`.
+    pub fn in_use(&self) -> Result<bool, ConfigError> {
+        let header = self.part(VERSION_OFFSET as u64 + 2).resolve(&self.memory)?;
+        Ok(header.load(VERSION_OFFSET, Ordering::Acquire) != 0)
+    }
+
     /// Mark the log unused: the next device side starts from the base that it is given.
     ///
     /// # Errors

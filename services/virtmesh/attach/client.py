@@ -41,13 +41,17 @@ def make_eventfd() -> int:
 
 @dataclass
 class AttachmentEventfds:
-    """The eventfds of one attachment: a pair for each queue, one for configuration changes."""
+    """The eventfds of one attachment: a pair for each queue, one for configuration changes.
+
+    `line`, where a driver wants it, is signalled when the interrupt line changes.
+    """
 
     queues: dict[int, QueueEventfds] = field(default_factory=dict)
     config_call: int | None = None
+    line: int | None = None
 
     @classmethod
-    def make(cls, queues: int) -> AttachmentEventfds:
+    def make(cls, queues: int, *, line: bool = False) -> AttachmentEventfds:
         """Make the eventfds for `queues` queues. Errors: OSError if no descriptors are left."""
         eventfds = cls()
         try:
@@ -59,6 +63,8 @@ class AttachmentEventfds:
                     os.close(kick)
                     raise
             eventfds.config_call = make_eventfd()
+            if line:
+                eventfds.line = make_eventfd()
         except OSError:
             eventfds.close()
             raise
@@ -71,7 +77,9 @@ class AttachmentEventfds:
             os.close(pair.call)
         if self.config_call is not None:
             os.close(self.config_call)
-        self.queues, self.config_call = {}, None
+        if self.line is not None:
+            os.close(self.line)
+        self.queues, self.config_call, self.line = {}, None, None
 
 
 class AttachConnection:
@@ -80,17 +88,27 @@ class AttachConnection:
     The attachment lasts as long as this connection; closing it detaches the driver.
     """
 
-    def __init__(self, connection: socket.socket, ticket: str) -> None:
+    def __init__(self, connection: socket.socket, answer: pb.HandoverResponse) -> None:
         self._connection = connection
-        self.ticket = ticket
+        self.ticket = answer.ticket
+        self.register_channel = answer.register_channel
+        """Version of the register channel that the connection carries after Attach; 0: none."""
 
     @classmethod
     async def open(
-        cls, path: str, ram: Ram, eventfds: AttachmentEventfds, *, timeout_s: float
+        cls,
+        path: str,
+        ram: Ram,
+        eventfds: AttachmentEventfds,
+        *,
+        timeout_s: float,
+        inflight_logs: int | None = None,
     ) -> AttachConnection:
         """Hand memory and eventfds over, and wait for the ticket.
 
-        `path` is the handover socket. Errors: ServiceUnavailable if nobody listens or the answer
+        `path` is the handover socket, `inflight_logs` the descriptor of what
+        virtmesh.mmio.inflight_logs.make_logs has made, if requests shall survive the device's
+        process. Errors: ServiceUnavailable if nobody listens or the answer
         is late; MemoryRefused classes if the device refuses; BadStream for an answer that is not a
         HandoverResponse; DeviceLost if the device closes the connection.
         """
@@ -98,7 +116,7 @@ class AttachConnection:
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         )
         try:
-            packet, descriptors = make_packet(ram, eventfds)
+            packet, descriptors = make_packet(ram, eventfds, inflight_logs)
             try:
                 connection.connect(path)
             except (OSError, ValueError) as error:  # ValueError: what no path can hold
@@ -118,10 +136,15 @@ class AttachConnection:
                 raise DeviceLost(
                     f"{path}: the device closed the connection: {error.strerror}"
                 ) from error
-            return cls(connection, _ticket(answer, path))
+            return cls(connection, _parse(answer, path))
         except BaseException:
             connection.close()
             raise
+
+    @property
+    def socket(self) -> socket.socket:
+        """The connection, which carries the register channel once attached."""
+        return self._connection
 
     def watch(self, ended: Callable[[], None]) -> None:
         """Call `ended` once, when the device has closed its end of the connection."""
@@ -147,7 +170,9 @@ class AttachConnection:
         self._connection.close()
 
 
-def make_packet(ram: Ram, eventfds: AttachmentEventfds) -> tuple[bytes, list[int]]:
+def make_packet(
+    ram: Ram, eventfds: AttachmentEventfds, inflight_logs: int | None = None
+) -> tuple[bytes, list[int]]:
     """Return the packet of a handover, and the descriptors to send with it."""
     descriptors = [ram.descriptor]
     request = pb.HandoverRequest()
@@ -159,11 +184,17 @@ def make_packet(ram: Ram, eventfds: AttachmentEventfds) -> tuple[bytes, list[int
     if eventfds.config_call is not None:
         request.config_call_index = len(descriptors)
         descriptors.append(eventfds.config_call)
+    if eventfds.line is not None:
+        request.line_index = len(descriptors)
+        descriptors.append(eventfds.line)
+    if inflight_logs is not None:
+        request.inflight_log_index = len(descriptors)
+        descriptors.append(inflight_logs)
     return request.SerializeToString(), descriptors
 
 
-def _ticket(answer: bytes, path: str) -> str:
-    """Return the ticket of an answer. Errors: as `AttachConnection.open`."""
+def _parse(answer: bytes, path: str) -> pb.HandoverResponse:
+    """Parse and check an answer. Errors: as `AttachConnection.open`."""
     if not answer:
         raise DeviceLost(f"{path}: the device closed the connection without an answer")
     try:
@@ -177,4 +208,4 @@ def _ticket(answer: bytes, path: str) -> str:
         raise kind(response.error_message)
     if not response.ticket:
         raise BadStream(f"{path}: the answer has neither a ticket nor an error")
-    return response.ticket
+    return response

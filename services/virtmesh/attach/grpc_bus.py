@@ -80,7 +80,7 @@ class GrpcBus(Bus):
         self._turns = asyncio.Semaphore(OUTSTANDING_LIMIT)
 
     @classmethod
-    async def connect(
+    async def connect(  # noqa: PLR0913 - the facts of one attachment
         cls,
         endpoint: str,
         *,
@@ -88,8 +88,11 @@ class GrpcBus(Bus):
         driver_name: str,
         doorbell: DoorbellKind,
         handover: str | None = None,
+        inflight_logs: int | None = None,
     ) -> Self:
         """Attach to the device service at an address. `handover` overrides the path it reports.
+
+        `inflight_logs` is a descriptor (AttachConnection.open), which the caller keeps.
 
         Errors: ServiceUnavailable, DeviceAttached, ShuttingDown, MemoryRefused classes, DeviceLost,
         DriverError when the service names no handover socket.
@@ -113,7 +116,7 @@ class GrpcBus(Bus):
                     f"{about.name} has no handover socket: start its service with --handover PATH"
                 )
             connection = await AttachConnection.open(
-                path, ram, eventfds, timeout_s=CONTROL_TIMEOUT_S
+                path, ram, eventfds, timeout_s=CONTROL_TIMEOUT_S, inflight_logs=inflight_logs
             )
             undo.callback(connection.close)
             attach = device_pb2.AttachRequest(driver_name=driver_name, ticket=connection.ticket)

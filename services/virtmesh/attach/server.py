@@ -20,13 +20,14 @@ import select
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from google.protobuf.message import DecodeError
 from virtmesh_native import GuestMemory
 
 from virtmesh.mmio.device import QueueEventfds
+from virtmesh.mmio.inflight_logs import InFlightLogs
 from virtmesh.rpc.unix_listener import UnixListener
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 from virtmesh_common.errors import (
@@ -62,6 +63,15 @@ UNREAD_LIMIT = 16
 ACCEPT_PAUSE_SECONDS = 1.0
 """Pause after a connection could not be accepted."""
 EVENTFD_LINK = "anon_inode:[eventfd]"
+REGISTER_CHANNEL = 1
+"""Version of the register channel that this package serves (handover.proto)."""
+
+
+class ClosableChannel(Protocol):
+    """What serves the register channel of a connection."""
+
+    def close(self) -> None:
+        """Stop serving, before the connection is closed."""
 
 
 class Handover:
@@ -73,6 +83,10 @@ class Handover:
         self.memory: GuestMemory | None = None
         self.doorbells: dict[int, QueueEventfds] = {}
         self.config_call: int | None = None
+        self.inflight_logs: InFlightLogs | None = None
+        self.line: int | None = None
+        self.channel: ClosableChannel | None = None
+        """Reads the connection from Attach on."""
         self.attached = False
         self.refusal: VirtmeshError | None = None
         """Set while its request is awaited only to refuse it."""
@@ -84,17 +98,23 @@ class Handover:
         """Take ownership of the received descriptors: they are closed with the connection."""
         self._descriptors = descriptors
 
-    def take(self, request: pb.HandoverRequest, queues: int) -> None:
+    def take(self, request: pb.HandoverRequest, queue_size_max: Sequence[int]) -> None:
         """Check a request against the descriptors, map its memory and make the ticket.
 
         Errors: MemoryRefused, MemoryMissing, MemoryUnsealed, MemoryTooSmall, BadDoorbell.
         """
         descriptors = self._descriptors
         check_indexes(request, len(descriptors))
-        self.doorbells = check_doorbells(request, descriptors, queues)
+        self.doorbells = check_doorbells(request, descriptors, len(queue_size_max))
         if request.HasField("config_call_index"):
             self.config_call = descriptors[request.config_call_index]
             check_eventfd(self.config_call, "the configuration change doorbell")
+        if request.HasField("inflight_log_index"):
+            log_descriptor = descriptors[request.inflight_log_index]
+            self.inflight_logs = InFlightLogs(log_descriptor, queue_size_max)
+        if request.HasField("line_index"):
+            self.line = descriptors[request.line_index]
+            check_eventfd(self.line, "the eventfd of the line")
         self.memory = GuestMemory(
             [
                 (
@@ -112,7 +132,9 @@ class Handover:
         """Close the connection and every descriptor."""
         close_all(self._descriptors)
         self._descriptors = ()
-        self.memory = None
+        self.memory = self.inflight_logs = None
+        if self.channel is not None:
+            self.channel.close()
         discard_unread(self.connection)
         self.connection.close()
         if not self.gone.done():
@@ -120,13 +142,23 @@ class Handover:
 
 
 class HandoverServer:
-    """A unix socket of the type SOCK_SEQPACKET. `queues` is the number of queues of the device."""
+    """A unix socket of the type SOCK_SEQPACKET.
+
+    `queue_size_max` has the largest size of each queue of the device, in entries.
+    `register_channel` is the version that its connections carry after Attach; 0: none.
+    """
 
     def __init__(
-        self, path: Path, queues: int, *, pending_seconds: float = PENDING_SECONDS
+        self,
+        path: Path,
+        queue_size_max: Sequence[int],
+        *,
+        pending_seconds: float = PENDING_SECONDS,
+        register_channel: int = 0,
     ) -> None:
         self.path = path
-        self._queues = queues
+        self._queue_size_max = queue_size_max
+        self._register_channel = register_channel
         self._pending_seconds = pending_seconds
         self._connections: set[Handover] = set()
         self._loop = asyncio.get_running_loop()
@@ -210,7 +242,7 @@ class HandoverServer:
             self.drop(handover)
 
     def _read(self, handover: Handover) -> None:
-        """Read a packet: the request, or the end of the connection."""
+        """Read a packet: the request, or the end of the connection (until a channel reads it)."""
         try:
             data, descriptors, flags, _ = socket.recv_fds(
                 handover.connection, PACKET_LIMIT_BYTES, DESCRIPTOR_LIMIT, socket.MSG_CMSG_CLOEXEC
@@ -230,13 +262,16 @@ class HandoverServer:
         try:
             if handover.refusal is not None:
                 raise handover.refusal
-            handover.take(parse(data, flags), self._queues)
+            handover.take(parse(data, flags), self._queue_size_max)
         except VirtmeshError as error:
             log.info("refused a handover", reason=error.reason, message=error.message)
             refuse(handover, error)
             self.drop(handover)
         else:
-            answer(handover, pb.HandoverResponse(ticket=handover.ticket))
+            response = pb.HandoverResponse(
+                ticket=handover.ticket, register_channel=self._register_channel
+            )
+            answer(handover, response)
 
 
 def parse(data: bytes, flags: int) -> pb.HandoverRequest:
@@ -275,6 +310,10 @@ def check_indexes(request: pb.HandoverRequest, count: int) -> None:
         used |= {doorbell.kick_index, doorbell.call_index}
     if request.HasField("config_call_index"):
         used.add(request.config_call_index)
+    if request.HasField("inflight_log_index"):
+        used.add(request.inflight_log_index)
+    if request.HasField("line_index"):
+        used.add(request.line_index)
     if used != set(range(count)):
         raise MemoryRefused(
             f"{count} descriptors came, and the request uses the indexes"

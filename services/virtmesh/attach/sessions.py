@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import structlog
 
@@ -17,15 +18,27 @@ from virtmesh_common.errors import (
     NotAttached,
     ResetUnderWay,
     ShuttingDown,
+    VirtmeshError,
 )
 
 if TYPE_CHECKING:
-    from virtmesh.attach.server import Handover, HandoverServer
+    from collections.abc import Callable
+
+    from virtmesh.attach.server import ClosableChannel, Handover, HandoverServer
     from virtmesh.mmio.device import Device
 
 log = structlog.get_logger(__name__)
 
 SESSION_ENDED = "this session has ended and the device is reset: attach again"
+
+
+class ServeChannel(Protocol):
+    """Serves the register channel on a connection that has been attached."""
+
+    def __call__(
+        self, descriptor: int, session: Session, hang_up: Callable[[], None]
+    ) -> ClosableChannel:
+        """Begin to serve. `hang_up` closes the connection, and the channel before it."""
 
 
 @dataclass(eq=False)
@@ -48,9 +61,15 @@ class Sessions:
     memory, so no driver finds requests of another one in the device.
     """
 
-    def __init__(self, device: Device, handovers: HandoverServer | None) -> None:
+    def __init__(
+        self,
+        device: Device,
+        handovers: HandoverServer | None,
+        serve_channel: ServeChannel | None = None,
+    ) -> None:
         self._device = device
         self._handovers = handovers
+        self._serve_channel = serve_channel
         self._holder: Session | None = None
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,11 +126,26 @@ class Sessions:
                 raise MemoryMissing(
                     "the driver closed its handover connection before it was attached"
                 )
-            self._device.attach(
-                Attachment(driver_name, handover.memory, handover.doorbells, handover.config_call)
-            )
+            self._device.interrupt.set_line_call(handover.line)
+            try:
+                self._device.attach(
+                    Attachment(
+                        driver_name,
+                        handover.memory,
+                        handover.doorbells,
+                        handover.config_call,
+                        handover.inflight_logs,
+                    )
+                )
+            except VirtmeshError:
+                self._device.interrupt.set_line_call(None)
+                raise
             handover.attached = True
             session = self._set_holder(Session(driver_name, handover))
+            if self._serve_channel is not None:
+                handover.channel = self._serve_channel(
+                    handover.connection.fileno(), session, partial(self._handovers.drop, handover)
+                )
         handover.gone.add_done_callback(lambda _: self._lose(session))
         return session
 
@@ -228,9 +262,12 @@ class Sessions:
         async with self._changing:
             if self._holder is not session:
                 return
+            if session.handover is not None and session.handover.inflight_logs is not None:
+                session.handover.inflight_logs.keep()
             self._device.begin_reset()
             while not await self._device.reset_done():
                 pass  # A request uses its memory, which stays mapped. Other drivers are refused.
+            self._device.interrupt.set_line_call(None)
             self._device.detach()
             if self._handovers is not None and session.handover is not None:
                 self._handovers.drop(session.handover)

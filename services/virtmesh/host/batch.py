@@ -65,12 +65,23 @@ class BatchExecutor:
         `check` raises, after a wait, what ends the batch: its driver may have lost the device.
         """
         done = self.execute(offsets, ops, values)
+        await self.resume(done, offsets, ops, values, check)
+        return done
+
+    async def resume(
+        self,
+        done: BatchResult,
+        offsets: Sequence[int],
+        ops: Sequence[int],
+        values: Sequence[int],
+        check: Callable[[], object],
+    ) -> None:
+        """Wait while the batch has to, and execute the rest of it."""
         while done.waiting:
             await self._device.reset_done()
             check()
             start = len(done.values)
             done.extend(self.execute(offsets[start:], ops[start:], values[start:]))
-        return done
 
     def execute(
         self, offsets: Sequence[int], ops: Sequence[int], values: Sequence[int]

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import structlog
 from virtmesh_native import Recorder
 
-from virtmesh.attach.server import HandoverServer
+from virtmesh.attach.server import REGISTER_CHANNEL, HandoverServer
 from virtmesh.attach.sessions import Sessions
 from virtmesh.host.control import ControlPlane
 from virtmesh.host.counters import HostCounters
+from virtmesh.host.dispatcher import RegisterDispatcher
 from virtmesh.host.interrupts import InterruptPlane
 from virtmesh.host.metrics import device_metrics, host_metrics
+from virtmesh.host.register_channel import ChannelServer
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
 from virtmesh.rpc.server import GRACE_SECONDS, Server
 from virtmesh.telemetry import logging as logs
@@ -31,11 +33,12 @@ from virtmesh_common.errors import DeviceNotFound, NotVirtio
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from prometheus_client import Metric
 
+    from virtmesh.attach.sessions import Session
     from virtmesh.kinds.record import DeviceKind
     from virtmesh.kinds.service import KindService
     from virtmesh.mmio.device import Device
@@ -101,11 +104,16 @@ class Host:
         self._server = Server(addresses.listen, keepalive=addresses.keepalive)
         self._counters = HostCounters()
         self._handovers = (
-            HandoverServer(addresses.handover, len(device.description.queue_size_max))
+            HandoverServer(
+                addresses.handover,
+                device.description.queue_size_max,
+                register_channel=REGISTER_CHANNEL,
+            )
             if addresses.handover
             else None
         )
-        self._sessions = Sessions(device, self._handovers)
+        self._dispatcher = RegisterDispatcher(device, self._counters)
+        self._sessions = Sessions(device, self._handovers, self._serve_channel)
         self._front_ends = self._front_end_server()
         self._interrupts = InterruptPlane(device)
         self._control = ControlPlane(device, self._sessions, self._counters, kind)
@@ -131,7 +139,7 @@ class Host:
         server = self._server.grpc
         device_pb2_grpc.add_DeviceServiceServicer_to_server(self._control, server)
         register_pb2_grpc.add_RegisterServiceServicer_to_server(
-            RegisterPlane(self.device, self._sessions, self._counters), server
+            RegisterPlane(self.device, self._sessions, self._dispatcher), server
         )
         doorbell_pb2_grpc.add_DoorbellServiceServicer_to_server(
             DoorbellPlane(self.device, self._sessions, self._counters), server
@@ -181,6 +189,12 @@ class Host:
         if drained:
             await asyncio.to_thread(self.device.close)
         return drained
+
+    def _serve_channel(
+        self, descriptor: int, session: Session, hang_up: Callable[[], None]
+    ) -> ChannelServer:
+        """Serve the register channel of a session."""
+        return ChannelServer(descriptor, session, self.device.interrupt, self._dispatcher, hang_up)
 
     def _make_services(self) -> Sequence[KindService]:
         """Make the services of the kind."""

@@ -6,18 +6,17 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from virtmesh.attach.sessions import SESSION_ENDED
-from virtmesh.host.batch import WRITE, BatchExecutor
 from virtmesh.host.counters import HostCounters, session_of
-from virtmesh.host.register_recorder import RegisterRecorder
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh_common.api.register.v1 import register_pb2 as pb
 from virtmesh_common.api.register.v1 import register_pb2_grpc
-from virtmesh_common.errors import BadStream, NotAttached, RegisterError
+from virtmesh_common.errors import BadStream, NotAttached
 
 if TYPE_CHECKING:
     import grpc.aio
 
     from virtmesh.attach.sessions import Sessions
+    from virtmesh.host.dispatcher import RegisterDispatcher
     from virtmesh.mmio.device import Device
 
 BATCH_LIMIT = 4096
@@ -29,27 +28,17 @@ RING_LIMIT = 64
 class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
     """RegisterService of one device."""
 
-    def __init__(self, device: Device, sessions: Sessions, counters: HostCounters) -> None:
-        self._device = device
+    def __init__(self, device: Device, sessions: Sessions, dispatcher: RegisterDispatcher) -> None:
+        self._interrupt = device.interrupt
         self._sessions = sessions
-        self._counters = counters
-        self._executor = BatchExecutor(device)
-        self._recorder = RegisterRecorder(device.interrupt.recorder)
+        self._dispatcher = dispatcher
 
     async def Read(
         self, request: pb.ReadRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ReadResponse:
         """Read one register."""
         self._sessions.check(session_of(context))
-        begun, offset, width = self._recorder.now(), request.offset, request.width_bytes
-        try:
-            value = self._device.read(offset, width)
-        except RegisterError as error:
-            self._counters.mmio_errors += 1
-            self._recorder.refused(offset, width & ~WRITE, 0, error)
-            raise
-        self._counters.mmio_reads += 1
-        self._recorder.executed(begun, [offset], [width], [0], [value])
+        value = self._dispatcher.read(request.offset, request.width_bytes)
         return pb.ReadResponse(value=value)
 
     async def Write(
@@ -57,17 +46,7 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
     ) -> pb.WriteResponse:
         """Write one register."""
         self._sessions.check(session_of(context))
-        begun, offset, op = self._recorder.now(), request.offset, request.width_bytes | WRITE
-        try:
-            self._device.write(offset, request.width_bytes, request.value)
-        except RegisterError as error:
-            self._counters.mmio_errors += 1
-            self._recorder.refused(offset, op, request.value, error)
-            raise
-        if self._device.settling:
-            await self._device.reset_done()
-        self._counters.mmio_writes += 1
-        self._recorder.executed(begun, [offset], [op], [request.value], [0])
+        await self._dispatcher.write(request.offset, request.width_bytes, request.value)
         return pb.WriteResponse()
 
     async def Access(  # type: ignore[override]  # the stubs know generators only
@@ -123,21 +102,17 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
             )
         # Make lists: each column is read twice, and reading one of protobuf costs four times more.
         offsets, ops, values = list(request.offsets), list(request.ops), list(request.values)
-        begun = self._recorder.now()
-        done = await self._executor.execute_waiting(
-            offsets, ops, values, lambda: self._sessions.check(session_id)
+        batch = self._dispatcher.execute(offsets, ops, values)
+        done = batch.done
+        if done.waiting:
+            await self._dispatcher.complete(batch, lambda: self._sessions.check(session_id))
+        interrupt = self._interrupt
+        sequence = interrupt.sequence  # First, so that it never hides what is pending.
+        response = pb.AccessResponse(
+            values=done.values, line_asserted=bool(interrupt.status), line_sequence=sequence
         )
-        self._recorder.executed(begun, offsets, ops, values, done.values)
-        counters = self._counters
-        counters.mmio_messages += 1
-        counters.mmio_writes += done.writes
-        counters.mmio_reads += len(done.values) - done.writes
-        response = pb.AccessResponse(values=done.values)
         if done.error is not None:
-            counters.mmio_errors += 1
-            index = len(done.values)
-            self._recorder.refused(offsets[index], ops[index], values[index], done.error)
-            response.error.index = index
+            response.error.index = len(done.values)
             response.error.reason = done.error.reason
             response.error.message = done.error.message
         return response

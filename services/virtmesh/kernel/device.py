@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from virtmesh_native import Recorder
@@ -14,11 +14,11 @@ from virtmesh.telemetry.recorder import Traced
 from virtmesh_common.api.trace.v1 import trace_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from virtmesh.drivers.base import Driver
     from virtmesh.kernel.boot_log import BootLog
-    from virtmesh.kernel.tree import DeviceNode
+    from virtmesh.kernel.tree import DeviceNode, FoundMachine
 
 log = structlog.get_logger(__name__)
 
@@ -136,3 +136,18 @@ class MachineDevice(ABC):
         self._boot_log.add(f"{self.node.name}: {state.name.lower()}{': ' * bool(detail)}{detail}")
         log.info("device", device=self.node.name, state=state.name, detail=detail)
         self._changed.set()
+
+
+class DevicesOfMachine(Protocol):
+    """What has devices: this kernel, or a CPU that runs somebody else's."""
+
+    @property
+    def machine(self) -> FoundMachine:
+        """What its device tree says."""
+
+    @property
+    def devices(self) -> Mapping[str, MachineDevice]:
+        """The devices by name, ascending by address."""
+
+    def device(self, name: str) -> MachineDevice:
+        """Return a device. Errors: DeviceNotFound."""

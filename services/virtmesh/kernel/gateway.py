@@ -32,7 +32,7 @@ from virtmesh_common.time_limit import time_limit
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from virtmesh.kernel.kernel import Kernel
+    from virtmesh.kernel.device import DevicesOfMachine
 
 READ_ONLY_METHODS = frozenset(
     (
@@ -54,7 +54,7 @@ def service_of(method: str) -> str:
 class Gateway(grpc.aio.ServerInterceptor):
     """Takes the calls that name a device in their metadata, before any service of the kernel."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: DevicesOfMachine) -> None:
         self._kernel = kernel
         self._channels: dict[str, DeviceChannel] = {}
         """By endpoint: no more than the machine has devices."""

@@ -13,8 +13,7 @@ from virtmesh_common.channel import MESSAGE_LIMIT_BYTES
 if TYPE_CHECKING:
     from typing import Any
 
-    from virtmesh.kernel.device import MachineDevice
-    from virtmesh.kernel.kernel import Kernel
+    from virtmesh.kernel.device import DevicesOfMachine, MachineDevice
 
 NODES_BYTES_MAX = MESSAGE_LIMIT_BYTES // 2
 """Most bytes of nodes in one answer: half of what a message may have."""
@@ -24,7 +23,7 @@ SERVICE = "virtmesh.kernel.v1.KernelService"
 class KernelService(kernel_pb2_grpc.KernelServiceServicer):
     """Serves virtmesh.kernel.v1.KernelService."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: DevicesOfMachine) -> None:
         self._kernel = kernel
 
     async def ListDevices(

@@ -52,6 +52,7 @@ class Plan:
     run_dir: Path
     devices: tuple[Command, ...]
     kernel: Command
+    """The kernel service, or the CPU that takes its place."""
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -75,8 +76,11 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
         options += ["--listen", address]
     if metrics:
         options += ["--metrics", metrics]
-    argv = module_argv("virtmesh.kernel.main", *options)
-    kernel = Command("kernel", "kernel", argv, machine.kernel.listen[0], metrics)
+    who, module = ("kernel", "virtmesh.kernel.main")
+    if machine.cpu is not None:
+        who, module = ("cpu", "virtmesh.cpu.main")
+    argv = module_argv(module, *options)
+    kernel = Command(who, who, argv, machine.kernel.listen[0], metrics)
     return Plan(name or machine.name, run_dir, devices, kernel)
 
 

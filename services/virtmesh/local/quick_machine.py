@@ -77,15 +77,18 @@ def quick_machine(  # noqa: PLR0913 - each is an option of `virtmesh up`
     *,
     devices: Sequence[str] = (),
     vhost_user: bool = False,
+    settings: Sequence[str] = (),
+    tables: Sequence[str] = (),
 ) -> str:
     """Return the machine file for devices given on a command line.
 
     A disk is IMAGE[,size=64M][,ro][,OPTION=VALUE], an input device PERSONALITY[,OPTION=VALUE], a
     serial port [pace][,OPTION=VALUE] (None for no port), any other device
     KIND[,name=NAME][,OPTION=VALUE]. With `vhost_user`, virtio devices are left to guests.
+    `settings` are lines of the top of the file, `tables` those of tables beside the devices'.
     Errors: BadMachine.
     """
-    lines = [f"name = {quote(name)}", "[kernel]", 'metrics = "127.0.0.1:0"']
+    lines = [f"name = {quote(name)}", *settings, "[kernel]", 'metrics = "127.0.0.1:0"', *tables]
     others = [_split(text) for text in devices]
     on_slots = len(disks) + len(inputs) + sum(kind.platform is None for kind, *_ in others)
     if on_slots > machine_file.SLOTS:

@@ -9,7 +9,15 @@ from virtmesh.attach.notifier import DoorbellKind
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.machine.board import SLOTS
 from virtmesh.machine.file import load, parse
-from virtmesh.machine.model import DeviceEntry, KernelEntry, Machine, OptionValue
+from virtmesh.machine.model import (
+    CpuEntry,
+    DeviceEntry,
+    KernelEntry,
+    Machine,
+    OptionValue,
+    PlicRule,
+    TimeSource,
+)
 from virtmesh_common.memory_map import RAM_ADDRESS
 from virtmesh_common.names import NAME_PATTERN
 from virtmesh_common.sizes import check_memory, parse_size
@@ -18,12 +26,15 @@ __all__ = [
     "NAME_PATTERN",
     "RAM_ADDRESS",
     "SLOTS",
+    "CpuEntry",
     "DeviceEntry",
     "DoorbellKind",
     "InterruptMode",
     "KernelEntry",
     "Machine",
     "OptionValue",
+    "PlicRule",
+    "TimeSource",
     "check_memory",
     "load",
     "parse",

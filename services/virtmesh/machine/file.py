@@ -14,7 +14,15 @@ from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.kinds import find_kind, kind_names
 from virtmesh.kinds.feature_option import SEPARATOR
 from virtmesh.machine.board import SLOTS, VIRTIO, platform_of
-from virtmesh.machine.model import DeviceEntry, KernelEntry, Machine, OptionValue
+from virtmesh.machine.model import (
+    CpuEntry,
+    DeviceEntry,
+    KernelEntry,
+    Machine,
+    OptionValue,
+    PlicRule,
+    TimeSource,
+)
 from virtmesh.machine.table import Table
 from virtmesh.mmio.quirks import find_quirks
 from virtmesh_common.errors import BadMachine
@@ -29,6 +37,10 @@ DEVICE_HEADER = re.compile(r"\s*\[\[\s*devices\s*\]\]")
 """Begins a device."""
 
 
+MEMORY, MEMORY_OF_CPU = 64 << 20, 128 << 20
+"""RAM of a machine that names no size: for the drivers of our own, and for the kernel of a CPU."""
+CPU_PATHS = ("kernel", "firmware", "initrd", "trace")
+"""Keys of the `[cpu]` table that are paths of files."""
 DEVICE_KEYS = (
     *("name", "kind", "endpoint", "slot", "address", "handover"),
     *("metrics", "vhost-user", "quirks", "options"),
@@ -65,24 +77,27 @@ def parse(
     Errors: BadMachine.
     """
     table = Table(document, source, "")
-    table.only("name", "memory", "doorbell", "interrupts", "device-tree", "kernel", "devices")
+    table.only(
+        "name", "memory", "doorbell", "interrupts", "device-tree", "kernel", "cpu", "devices"
+    )
     tree = table.value("device-tree", (str,), None)
     machine = Machine(
         name=table.name("name", default="virtmesh"),
-        memory=_memory(table),
+        memory=_memory(table, MEMORY_OF_CPU if "cpu" in table.keys else MEMORY),
         doorbell=table.choice("doorbell", DoorbellKind, DoorbellKind.EVENTFD),
         interrupts=table.choice("interrupts", InterruptMode, InterruptMode.INTERRUPT),
         kernel=_kernel(table.table("kernel")),
+        cpu=_cpu(table.table("cpu"), base) if "cpu" in table.keys else None,
         device_tree=None if tree is None else str(base / tree),
     )
     make_devices = _devices if tree is None else _bound_devices
     return replace(machine, devices=make_devices(table, base, lines))
 
 
-def _memory(table: Table) -> int:
+def _memory(table: Table, default: int) -> int:
     """Check the size of the RAM."""
     try:
-        return check_memory(table.size("memory", default=64 << 20))
+        return check_memory(table.size("memory", default=default))
     except ValueError as error:
         raise table.bad("memory", f"is wrong: {error}") from error
 
@@ -100,6 +115,21 @@ def _kernel(table: Table) -> KernelEntry:
     return KernelEntry(
         listen=tuple(table.check_address("listen", one) for one in listen),
         metrics=table.address("metrics", default=None),
+    )
+
+
+def _cpu(table: Table, base: Path) -> CpuEntry:
+    """Check the `[cpu]` table; its paths are made absolute."""
+    table.only(*CPU_PATHS, "append", "time", "plic", "halted", "gdb")
+    given = {key: table.value(key, (str,), None) for key in CPU_PATHS}
+    paths = {key: None if path is None else str(base / path) for key, path in given.items()}
+    return CpuEntry(
+        **paths,
+        append=table.value("append", (str,), ""),
+        time=table.choice("time", TimeSource, TimeSource.REAL),
+        plic=table.choice("plic", PlicRule, PlicRule.SPEC),
+        halted=table.value("halted", (bool,), default=False),
+        gdb=table.address("gdb", default=None),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from virtmesh.attach.notifier import DoorbellKind
@@ -26,6 +27,44 @@ class KernelEntry:
 
     listen: tuple[str, ...] = ("unix:kernel.sock",)
     metrics: str | None = None
+
+
+class TimeSource(StrEnum):
+    """What the clock of a guest follows."""
+
+    REAL = "real"
+    """The clock of this host."""
+    INSTRUCTIONS = "instructions"
+    """The instructions that the CPU executes, and real time only while it sleeps."""
+
+
+class PlicRule(StrEnum):
+    """How the interrupt controller takes the lines of devices."""
+
+    SPEC = "spec"
+    """By level, as the PLIC specification says."""
+    QEMU = "qemu"
+    """As QEMU's does: a line that rises is pending until it is claimed."""
+
+
+@dataclass(frozen=True)
+class CpuEntry:
+    """The `[cpu]` table: what a CPU runs on the devices, in place of the kernel service."""
+
+    kernel: str | None = None
+    """Path of an ELF file, a Linux image or a raw image."""
+    firmware: str | None = None
+    initrd: str | None = None
+    append: str = ""
+    """The kernel command line."""
+    time: TimeSource = TimeSource.REAL
+    plic: PlicRule = PlicRule.SPEC
+    halted: bool = False
+    """Wait for Start before the first instruction."""
+    trace: str | None = None
+    """Path of a file for each register access, with the place in the guest's code."""
+    gdb: str | None = None
+    """HOST:PORT where debuggers attach."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +136,7 @@ class DeviceEntry:
 
 @dataclass(frozen=True)
 class Machine:
-    """A whole machine. `memory` is the RAM of each device's driver, in bytes.
+    """A whole machine. `memory` is the RAM of each device's driver, or of the CPU, in bytes.
 
     `device_tree` is the path of a flattened device tree, if the machine is another than the board:
     devices are then bound to its nodes.
@@ -109,6 +148,8 @@ class Machine:
     interrupts: InterruptMode = InterruptMode.INTERRUPT
     kernel: KernelEntry = field(default_factory=KernelEntry)
     devices: tuple[DeviceEntry, ...] = ()
+    cpu: CpuEntry | None = None
+    """What a CPU runs; None: the kernel service drives the devices."""
     device_tree: str | None = None
 
     def resolve(self, run_dir: Path) -> Machine:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from virtmesh_native import GuestMemory, Interrupt
 
+    from virtmesh.mmio.inflight_logs import InFlightLogs
     from virtmesh.mmio.register_file import RegisterFile
     from virtmesh_common.registers import Register
 
@@ -59,6 +60,8 @@ class Attachment:
     memory: GuestMemory
     doorbells: Mapping[int, QueueEventfds] = field(default_factory=dict)
     config_call: int | None = None
+    inflight_logs: InFlightLogs | None = None
+    """Where queues resume, and record what they take."""
 
 
 @dataclass(frozen=True)

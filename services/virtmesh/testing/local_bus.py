@@ -21,6 +21,7 @@ from virtmesh.attach.eventfd import drain
 from virtmesh.attach.notifier import CallNotifier, DoorbellKind, EventfdNotifier, Notifier
 from virtmesh.host.batch import BatchExecutor
 from virtmesh.mmio.device import Attachment
+from virtmesh.mmio.inflight_logs import InFlightLogs
 from virtmesh_common.errors import DeviceLost
 from virtmesh_common.virtio.mmio import (
     INTERRUPT_CONFIG_CHANGE,
@@ -36,14 +37,21 @@ if TYPE_CHECKING:
 
 
 class LocalBus(Bus):
-    """An attachment to a device model in this process. Errors: BadDoorbell.
+    """An attachment to a device model in this process. Errors: BadDoorbell, MemoryRefused.
+
+    `inflight_logs` is what virtmesh.mmio.inflight_logs.make_logs has made, and the caller keeps it.
 
     `trace` has every access in order, with the value that was read or written. A test can compare
     it with what a driver should do.
     """
 
     def __init__(
-        self, device: Device, ram: Ram, doorbell: DoorbellKind = DoorbellKind.EVENTFD
+        self,
+        device: Device,
+        ram: Ram,
+        doorbell: DoorbellKind = DoorbellKind.EVENTFD,
+        *,
+        inflight_logs: int | None = None,
     ) -> None:
         self.name = device.description.name
         self.ram = ram
@@ -58,12 +66,18 @@ class LocalBus(Bus):
         self._readers: list[int] = []
         if self.vectored:
             self._doorbells = AttachmentEventfds.make(queues)
+        self._inflight_logs = (
+            None
+            if inflight_logs is None
+            else InFlightLogs(inflight_logs, device.description.queue_size_max)
+        )
         device.attach(
             Attachment(
                 driver_name="local",
                 memory=ram.guest_memory,
                 doorbells=self._doorbells.queues,
                 config_call=self._doorbells.config_call,
+                inflight_logs=self._inflight_logs,
             )
         )
         self._doorbell = self._make_doorbell(doorbell)
@@ -106,6 +120,8 @@ class LocalBus(Bus):
         while self._readers:
             loop.remove_reader(self._readers.pop())
         self._device.interrupt.observed = False
+        if self._inflight_logs is not None:
+            self._inflight_logs.keep()
         self._device.begin_reset()
         while not await self._device.reset_done():
             pass  # A request uses the memory.

@@ -11,22 +11,17 @@ on the ring format and on the number of entries.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 from typing import TYPE_CHECKING
 
 from virtmesh_native import FrontEndMemory, InFlightLog
 
+from virtmesh.mmio.inflight_logs import PAGE, make_log_file
 from virtmesh.vhost_user.messages import SIZE_MAX, Inflight
 from virtmesh_common.errors import FrontEndViolation, MemoryRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-PAGE = 4096
-"""Sizes of shared memory are multiples of this, in bytes."""
-SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-"""Nobody can change the size of the file."""
 
 
 class InFlightLogs:
@@ -87,12 +82,9 @@ def make_logs(asked: Inflight, rings: int, *, packed: bool) -> tuple[Inflight, i
     """
     check(asked, rings)
     size = length(asked, packed=packed)
-    descriptor = os.memfd_create("in-flight", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        os.ftruncate(descriptor, size)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+        descriptor = make_log_file(size)
     except OSError as error:
-        os.close(descriptor)
         raise FrontEndViolation(
             f"no in-flight log of {size} bytes can be made: {os.strerror(error.errno or 0)}"
         ) from error

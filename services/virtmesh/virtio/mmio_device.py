@@ -195,6 +195,7 @@ class VirtioMmio:
             self._clear_calls()
             raise
         self._attachment = attachment
+        self._queues.logs = attachment.inflight_logs
 
     def begin_reset(self) -> None:
         """Begin a reset: no more chains are popped, and those that were not begun are dropped."""
@@ -246,7 +247,7 @@ class VirtioMmio:
     def detach(self) -> None:
         """Drop the driver's memory and eventfds. The device must be reset."""
         self._clear_calls()
-        self._attachment = None
+        self._attachment = self._queues.logs = None
 
     def close(self) -> None:
         """Release everything. The device must be reset and detached."""
@@ -338,6 +339,7 @@ class VirtioMmio:
         if not self._resetting or not self._queues.stopped:
             self._stuck_told = self._stuck_told and self.settling
             return
+        self._queues.clear_logs()
         self._queues.clear()
         self._model.reset()
         self.interrupt.reset()

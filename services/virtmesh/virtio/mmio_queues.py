@@ -3,6 +3,11 @@
 A queue is served while it is ready and the device is live (DRIVER_OK). Stopping takes until the
 requests being executed are complete. QueueReady reads 1 until then, because the device may still
 access the queue, which it must not do while QueueReady is 0 (4.2.2.1).
+
+A driver may hand over in-flight logs. A queue that is started then resumes where its log says: the
+chains that an earlier process took and did not use come first. A log belongs to one life of its
+queue, so it is cleared where that ends: by a reset of the device or of the queue, and by
+QueueReady 0, even of a queue that is not ready. Attaching and detaching leave it alone.
 """
 
 from __future__ import annotations
@@ -30,9 +35,10 @@ from virtmesh_common.virtio.features import Feature
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtmesh_native import GuestMemory
+    from virtmesh_native import GuestMemory, InFlightLog
 
     from virtmesh.mmio.device import Attachment
+    from virtmesh.mmio.inflight_logs import InFlightLogs
     from virtmesh.virtio.device import VirtioDevice
     from virtmesh_common.registers import Register
 
@@ -59,6 +65,7 @@ class ReadyQueue:
     memory: GuestMemory
     config: QueueConfig
     kick: int | None
+    log: InFlightLog | None
 
 
 @dataclass
@@ -89,6 +96,8 @@ class MmioQueues:
         self._active: Active | None = None
         self._live = False
         self._closing = False
+        self.logs: InFlightLogs | None = None
+        """The in-flight logs of the driver that is attached, if it has any."""
 
     def __len__(self) -> int:
         return len(self._queues)
@@ -179,6 +188,11 @@ class MmioQueues:
         for queue in self._queues:
             self._complete(queue)
 
+    def clear_logs(self) -> None:
+        """Clear the log of every queue: the driver has reset the device. No queue is served."""
+        for queue in self._queues:
+            self._clear_log(queue.index)
+
     def clear(self) -> None:
         """Return to the state after a reset."""
         self._queues = [MmioQueue(queue.index, queue.size_max) for queue in self._queues]
@@ -203,10 +217,16 @@ class MmioQueues:
         """Complete the stop of a queue, if the model has stopped it."""
         if not queue.stopping or self._closing or not self._model.is_stopped(queue.index):
             return
+        self._clear_log(queue.index)
         if queue.resetting:
             self._queues[queue.index] = MmioQueue(queue.index, queue.size_max)  # 2.6.1.1.1
         else:
             queue.ready, queue.stopping = None, False
+
+    def _clear_log(self, index: int) -> None:
+        """Clear the log of a queue that is not served, if it has one."""
+        if self.logs is not None:
+            self.logs.clear(index)
 
     def _select(self, value: int) -> None:
         """Select a queue. QueueSizeMax reads 0 if it does not exist."""
@@ -268,7 +288,10 @@ class MmioQueues:
             raise BadValue(f"QueueReady: {value:#x} is neither 0 nor 1")
         queue = self._settled
         if value == 0 and (queue is None or queue.ready is None or queue.stopping):
-            return  # Drivers write 0 in any state when they stop.
+            # Drivers write 0 in any state when they stop.
+            if queue is not None and self._model.is_stopped(queue.index):
+                self._clear_log(queue.index)
+            return
         queue, active = self._change("QueueReady")
         if value == 0:
             self._stop(queue)
@@ -304,25 +327,37 @@ class MmioQueues:
             raise DriverViolation(
                 f"{where}: no driver is attached, so it has no memory: attach first"
             )
+        configure = partial(
+            QueueConfig,
+            size=queue.size,
+            descriptor_area=queue.descriptor_area,
+            driver_area=queue.driver_area,
+            device_area=queue.device_area,
+            event_idx=Feature.VIRTIO_F_EVENT_IDX in active,
+            indirect=Feature.VIRTIO_F_INDIRECT_DESC in active,
+            packed=Feature.VIRTIO_F_RING_PACKED in active,
+        )
         try:
-            config = QueueConfig(
-                size=queue.size,
-                descriptor_area=queue.descriptor_area,
-                driver_area=queue.driver_area,
-                device_area=queue.device_area,
-                event_idx=Feature.VIRTIO_F_EVENT_IDX in active,
-                indirect=Feature.VIRTIO_F_INDIRECT_DESC in active,
-                packed=Feature.VIRTIO_F_RING_PACKED in active,
-            )
-            # Making a queue checks that its areas are in the driver's memory.
-            DeviceQueue(active.attachment.memory, config)
+            # Making a queue checks that its areas are in the driver's memory. Its log is not
+            # touched before the queue is served.
+            DeviceQueue(active.attachment.memory, configure())
         except (DriverViolation, MemoryRefused, RingCorrupt, ValueError) as error:
             raise DriverViolation(f"{where}: {error} (2.6)") from error
         doorbell = active.attachment.doorbells.get(queue.index)
-        return ReadyQueue(active.attachment.memory, config, doorbell.kick if doorbell else None)
+        log_part = None if self.logs is None else self.logs.of(queue.index)
+        return ReadyQueue(
+            active.attachment.memory,
+            configure(log=log_part),
+            doorbell.kick if doorbell else None,
+            log_part,
+        )
 
     def _start(self, index: int, ready: ReadyQueue) -> None:
-        """Have the model serve a queue. It was checked: a failure now is not the driver's fault."""
+        """Have the model serve a queue. It was checked: a failure now is not the driver's fault.
+
+        But for one of its in-flight log, which is checked here.
+        """
+        resumes = ready.log is not None and ready.log.in_use
         try:
             self._model.start_queue(index, ready.memory, ready.config, ready.kick)
         except (VirtmeshError, ValueError, OSError) as error:
@@ -330,3 +365,8 @@ class MmioQueues:
                 "a queue can't be served: the device needs a reset", queue=index, error=str(error)
             )
             self._model.interrupt.set_fault(f"queue {index} can't be served: {error}")
+            return
+        if resumes:
+            log.info("a queue goes on where its in-flight log says", queue=index)
+            # The device before may have ended after it used a buffer and before it told so.
+            self._model.interrupt.raise_used(index)

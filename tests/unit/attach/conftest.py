@@ -15,7 +15,7 @@ from virtmesh.attach.server import HandoverServer
 async def server(tmp_path: Path) -> AsyncIterator[HandoverServer]:
     """Listen; and check at the end that no descriptor was left open."""
     before = open_descriptors()
-    server = HandoverServer(tmp_path / "handover", queues=2)
+    server = HandoverServer(tmp_path / "handover", queue_size_max=(64, 64))
     server.listen()
     yield server
     server.close()

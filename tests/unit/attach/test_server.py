@@ -263,7 +263,7 @@ async def test_who_sent_too_much_reads_its_refusal(server: HandoverServer) -> No
 
 async def test_who_does_not_attach_in_time_is_disconnected(tmp_path: Path) -> None:
     """Holding a place costs a place only for a while."""
-    server = HandoverServer(tmp_path / "handover", queues=2, pending_seconds=0.01)
+    server = HandoverServer(tmp_path / "handover", queue_size_max=(64, 64), pending_seconds=0.01)
     server.listen()
     with connected(server) as silent:
         assert await silent.receive() == b""
@@ -287,7 +287,7 @@ def test_garbage_is_answered_or_ended() -> None:
 async def send_garbage(packet: bytes, count: int) -> None:
     """Send a packet with descriptors to a service, which then takes a good one."""
     with tempfile.TemporaryDirectory() as folder:
-        server = HandoverServer(Path(folder) / "handover", queues=2)
+        server = HandoverServer(Path(folder) / "handover", queue_size_max=(64, 64))
         server.listen()
         descriptors = [memfd() for _ in range(count)]
         with connected(server) as driver:

@@ -70,8 +70,11 @@ fn a_queue_with_a_log_that_is_not_in_use_begins_where_it_is_told() {
 fn a_forgotten_log_has_nothing_in_flight() {
     for packed in [false, true] {
         let logged = Logged::new(packed);
+        assert_eq!(logged.log.in_use(), Ok(false));
         assert_eq!(logged.take(3).len(), 3);
+        assert_eq!(logged.log.in_use(), Ok(true));
         logged.log.forget().unwrap();
+        assert_eq!(logged.log.in_use(), Ok(false));
         logged.rig.driver();
         let (consumer, _) = logged.device().unwrap().split();
         assert!(!consumer.has_resubmits());

@@ -157,20 +157,7 @@ def choose(
     if quick.is_given:
         name = name or "virtmesh"
         run_dir = (run_dir or rundir.default(name)).absolute()
-        text = quick.spell(name)
-        run_folder.prepare(run_dir)
-        # A machine that runs reads its file again when its kernel is restarted.
-        run_folder.take(run_dir).release()
-        made = run_dir / DEFAULT_FILE.name
-        try:
-            made.write_text(text, encoding="utf-8")  # as TOML is
-        except UnicodeEncodeError:
-            raise BadMachine(
-                "the name of a file is not UTF-8, which a machine file must be: rename it, and the"
-                " folders that it is in"
-            ) from None
-        machine_file.load(made)
-        return made, name, run_dir
+        return write_machine(run_dir, quick.spell(name)), name, run_dir
     if file is None and not DEFAULT_FILE.exists():
         raise click.UsageError(
             "there is no machine.toml here: name a machine file, or give --disk IMAGE,size=64M,"
@@ -181,6 +168,23 @@ def choose(
     run_dir = (run_dir or rundir.default(name)).absolute()
     run_folder.prepare(run_dir)
     return file, name, run_dir
+
+
+def write_machine(run_dir: Path, text: str) -> Path:
+    """Write the machine file of devices that were given as options. Errors: BadMachine."""
+    run_folder.prepare(run_dir)
+    # A machine that runs reads its file again when its kernel is restarted.
+    run_folder.take(run_dir).release()
+    made = run_dir / DEFAULT_FILE.name
+    try:
+        made.write_text(text, encoding="utf-8")  # as TOML is
+    except UnicodeEncodeError:
+        raise BadMachine(
+            "the name of a file is not UTF-8, which a machine file must be: rename it, and the"
+            " folders that it is in"
+        ) from None
+    machine_file.load(made)
+    return made
 
 
 def run_here(settings: Settings, plan: Plan, wait: float) -> None:

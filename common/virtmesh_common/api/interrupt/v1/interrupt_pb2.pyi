@@ -45,10 +45,14 @@ class WatchResponse(_message.Message):
     DEVICE_STATUS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Interrupts raised since the service started; for a level-triggered line, how often it rose. It
-    never goes back, and a step of more than 1 means that interrupts were merged into this response.
+    never goes back, and a step of more than 1 means that interrupts were merged into this
+    response.
     """
     asserted: _builtins.bool
-    """True while the line is asserted."""
+    """True while the line is asserted: a cause is pending. It falls when the driver has cleared the
+    last one (InterruptACK of virtio; the reads and writes that a UART's data sheet names), and at
+    a reset.
+    """
     interrupt_status: _builtins.int
     """Value of InterruptStatus (virtio 1.4, 4.2.2): bit 0 used buffer, bit 1 configuration change;
     for other devices the pending interrupt sources, as their model defines.

@@ -50,10 +50,11 @@ class InterruptServiceServicer(object):
 
     def Watch(self, request, context):
         """Watch streams the line. The first response is a snapshot, sent at once; each later one follows
-        one or more interrupts, or the fall of a level-triggered line. A watcher that reads slowly gets
-        fewer responses, never stale ones: interrupts that come while it is busy are merged, and the
-        sequence numbers show how many.
-        It needs no session. The stream ends with UNAVAILABLE when the service stops.
+        one or more changes: an interrupt, a pending cause added or cleared, the fall of the line. So
+        it is for every kind of device. A watcher that reads slowly gets fewer responses, never stale
+        ones: changes that come while it is busy are merged, and the sequence numbers show how many
+        interrupts they stand for. A pulse between two responses shows in the sequence alone. It needs
+        no session. The stream ends with UNAVAILABLE when the service stops.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,10 +37,11 @@ class InterruptServiceStub:
     def __new__(cls, channel: _aio.Channel) -> InterruptServiceAsyncStub: ...
     Watch: _grpc.UnaryStreamMultiCallable[_interrupt_pb2.WatchRequest, _interrupt_pb2.WatchResponse]
     """Watch streams the line. The first response is a snapshot, sent at once; each later one follows
-    one or more interrupts, or the fall of a level-triggered line. A watcher that reads slowly gets
-    fewer responses, never stale ones: interrupts that come while it is busy are merged, and the
-    sequence numbers show how many.
-    It needs no session. The stream ends with UNAVAILABLE when the service stops.
+    one or more changes: an interrupt, a pending cause added or cleared, the fall of the line. So
+    it is for every kind of device. A watcher that reads slowly gets fewer responses, never stale
+    ones: changes that come while it is busy are merged, and the sequence numbers show how many
+    interrupts they stand for. A pulse between two responses shows in the sequence alone. It needs
+    no session. The stream ends with UNAVAILABLE when the service stops.
     """
 
 @_typing.type_check_only
@@ -52,10 +53,11 @@ class InterruptServiceAsyncStub(InterruptServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Watch: _aio.UnaryStreamMultiCallable[_interrupt_pb2.WatchRequest, _interrupt_pb2.WatchResponse]  # type: ignore[assignment]
     """Watch streams the line. The first response is a snapshot, sent at once; each later one follows
-    one or more interrupts, or the fall of a level-triggered line. A watcher that reads slowly gets
-    fewer responses, never stale ones: interrupts that come while it is busy are merged, and the
-    sequence numbers show how many.
-    It needs no session. The stream ends with UNAVAILABLE when the service stops.
+    one or more changes: an interrupt, a pending cause added or cleared, the fall of the line. So
+    it is for every kind of device. A watcher that reads slowly gets fewer responses, never stale
+    ones: changes that come while it is busy are merged, and the sequence numbers show how many
+    interrupts they stand for. A pulse between two responses shows in the sequence alone. It needs
+    no session. The stream ends with UNAVAILABLE when the service stops.
     """
 
 class InterruptServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -70,10 +72,11 @@ class InterruptServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_interrupt_pb2.WatchResponse], _abc.AsyncIterator[_interrupt_pb2.WatchResponse]]:
         """Watch streams the line. The first response is a snapshot, sent at once; each later one follows
-        one or more interrupts, or the fall of a level-triggered line. A watcher that reads slowly gets
-        fewer responses, never stale ones: interrupts that come while it is busy are merged, and the
-        sequence numbers show how many.
-        It needs no session. The stream ends with UNAVAILABLE when the service stops.
+        one or more changes: an interrupt, a pending cause added or cleared, the fall of the line. So
+        it is for every kind of device. A watcher that reads slowly gets fewer responses, never stale
+        ones: changes that come while it is busy are merged, and the sequence numbers show how many
+        interrupts they stand for. A pulse between two responses shows in the sequence alone. It needs
+        no session. The stream ends with UNAVAILABLE when the service stops.
         """
 
 def add_InterruptServiceServicer_to_server(servicer: InterruptServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!virtmesh/memory/v1/handover.proto\x12\x12virtmesh.memory.v1\"\xb0\x01\n\x0fHandoverRequest\x12\x31\n\x07regions\x18\x01 \x03(\x0b\x32 .virtmesh.memory.v1.MemoryRegion\x12\x34\n\tdoorbells\x18\x02 \x03(\x0b\x32!.virtmesh.memory.v1.QueueDoorbell\x12\x1e\n\x11\x63onfig_call_index\x18\x03 \x01(\rH\x00\x88\x01\x01\x42\x14\n\x12_config_call_index\"i\n\x0cMemoryRegion\x12\x15\n\rguest_address\x18\x01 \x01(\x04\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x14\n\x0coffset_bytes\x18\x03 \x01(\x04\x12\x18\n\x10\x64\x65scriptor_index\x18\x04 \x01(\r\"F\n\rQueueDoorbell\x12\r\n\x05queue\x18\x01 \x01(\r\x12\x12\n\nkick_index\x18\x02 \x01(\r\x12\x12\n\ncall_index\x18\x03 \x01(\r\"O\n\x10HandoverResponse\x12\x0e\n\x06ticket\x18\x01 \x01(\t\x12\x14\n\x0c\x65rror_reason\x18\x02 \x01(\t\x12\x15\n\rerror_message\x18\x03 \x01(\tB!Z\x1fvirtmesh/api/memory/v1;memoryv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!virtmesh/memory/v1/handover.proto\x12\x12virtmesh.memory.v1\"\x90\x02\n\x0fHandoverRequest\x12\x31\n\x07regions\x18\x01 \x03(\x0b\x32 .virtmesh.memory.v1.MemoryRegion\x12\x34\n\tdoorbells\x18\x02 \x03(\x0b\x32!.virtmesh.memory.v1.QueueDoorbell\x12\x1e\n\x11\x63onfig_call_index\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x17\n\nline_index\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x1f\n\x12inflight_log_index\x18\x05 \x01(\rH\x02\x88\x01\x01\x42\x14\n\x12_config_call_indexB\r\n\x0b_line_indexB\x15\n\x13_inflight_log_index\"i\n\x0cMemoryRegion\x12\x15\n\rguest_address\x18\x01 \x01(\x04\x12\x12\n\nsize_bytes\x18\x02 \x01(\x04\x12\x14\n\x0coffset_bytes\x18\x03 \x01(\x04\x12\x18\n\x10\x64\x65scriptor_index\x18\x04 \x01(\r\"F\n\rQueueDoorbell\x12\r\n\x05queue\x18\x01 \x01(\r\x12\x12\n\nkick_index\x18\x02 \x01(\r\x12\x12\n\ncall_index\x18\x03 \x01(\r\"i\n\x10HandoverResponse\x12\x0e\n\x06ticket\x18\x01 \x01(\t\x12\x14\n\x0c\x65rror_reason\x18\x02 \x01(\t\x12\x15\n\rerror_message\x18\x03 \x01(\t\x12\x18\n\x10register_channel\x18\x04 \x01(\rB!Z\x1fvirtmesh/api/memory/v1;memoryv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z\037virtmesh/api/memory/v1;memoryv1'
   _globals['_HANDOVERREQUEST']._serialized_start=58
-  _globals['_HANDOVERREQUEST']._serialized_end=234
-  _globals['_MEMORYREGION']._serialized_start=236
-  _globals['_MEMORYREGION']._serialized_end=341
-  _globals['_QUEUEDOORBELL']._serialized_start=343
-  _globals['_QUEUEDOORBELL']._serialized_end=413
-  _globals['_HANDOVERRESPONSE']._serialized_start=415
-  _globals['_HANDOVERRESPONSE']._serialized_end=494
+  _globals['_HANDOVERREQUEST']._serialized_end=330
+  _globals['_MEMORYREGION']._serialized_start=332
+  _globals['_MEMORYREGION']._serialized_end=437
+  _globals['_QUEUEDOORBELL']._serialized_start=439
+  _globals['_QUEUEDOORBELL']._serialized_end=509
+  _globals['_HANDOVERRESPONSE']._serialized_start=511
+  _globals['_HANDOVERRESPONSE']._serialized_end=616
 # @@protoc_insertion_point(module_scope)

@@ -27,13 +27,37 @@ class HandoverRequest(_message.Message):
       driver -> device   one packet: a HandoverRequest, its descriptors in SCM_RIGHTS
       device -> driver   one packet: a HandoverResponse
 
-    Then the connection stays open, unused, for as long as the driver wants the device; its end is
-    how the device learns that the driver is gone. A packet is at most 64 KiB and carries at most
-    128 descriptors (Linux allows 253).
+    Then the connection stays open for as long as the driver wants the device; its end is how the
+    device learns that the driver is gone. A packet is at most 64 KiB and carries at most 128
+    descriptors (Linux allows 253).
+
+    The register channel. If the response says so (register_channel = 1), the driver may access
+    registers over this connection once DeviceService.Attach has answered with a session; the
+    connection is the session. It carries the same batches as
+    virtmesh.register.v1.RegisterService.Access, to the same dispatcher, without the cost of gRPC.
+    Both may be used at once; each batch is one piece. All fields are little-endian, without padding:
+
+      driver -> device   u32 tag, u32 count, then count entries, each of
+                         u32 offset, u8 op (as AccessRequest.ops), u8[3] zero,
+                         u64 value (as AccessRequest.values)
+      device -> driver   u32 tag (of the request), u32 count of executed accesses, u32 flags,
+                         u32 pending causes, u64 line sequence, then count values of u64 (as
+                         AccessResponse.values)
+
+    Flags: bit 0, the interrupt line is asserted; bit 1, the access after the executed ones was
+    refused, and "reason NUL message" in UTF-8 follows the values (as AccessError).
+
+    The line (flag, pending causes as WatchResponse.interrupt_status, sequence as
+    WatchResponse.sequence) is that at the end of the batch. A request with count 0 asks for the line
+    alone. A request has at most 4000 entries. Requests may be pipelined; answers come in their
+    order. A device reads no further requests while the driver does not read its answers. A packet
+    that is malformed (its length does not match its count, count is too large, a zero byte is not
+    zero), that carries descriptors, or that comes before the driver is attached, ends the
+    connection.
 
     At most 8 connections wait to be attached. A further one gets the answer MEMORY_REFUSED to its
-    request, and is closed: try again later. A ticket is valid for 30 seconds from the connection on, and
-    for as long as the connection is open: one that is not attached by then is closed.
+    request, and is closed: try again later. A ticket is valid for 30 seconds from the connection on,
+    and for as long as the connection is open: one that is not attached by then is closed.
 
     HandoverRequest describes the descriptors that come with it.
     """
@@ -43,10 +67,24 @@ class HandoverRequest(_message.Message):
     REGIONS_FIELD_NUMBER: _builtins.int
     DOORBELLS_FIELD_NUMBER: _builtins.int
     CONFIG_CALL_INDEX_FIELD_NUMBER: _builtins.int
+    LINE_INDEX_FIELD_NUMBER: _builtins.int
+    INFLIGHT_LOG_INDEX_FIELD_NUMBER: _builtins.int
     config_call_index: _builtins.int
     """Index of the eventfd that the device signals when its configuration changes, and when it sets
-    DEVICE_NEEDS_RESET (virtio 1.4, 2.1.2): read Status to tell. Absent without one; InterruptService
-    tells both too.
+    DEVICE_NEEDS_RESET (virtio 1.4, 2.1.2): read Status to tell. Absent without one;
+    InterruptService tells both too.
+    """
+    line_index: _builtins.int
+    """Index of the eventfd, non-blocking, that the device signals when the state of its interrupt
+    line has changed: the line rose, a pending cause was added while it was up, or it fell without
+    an answer on the register channel that told so. It is signalled whether a queue has a call
+    eventfd or not, for devices without queues too. Ask for the line then: a signal can stand for
+    several changes, and the state may be known already.
+    """
+    inflight_log_index: _builtins.int
+    """Index of the memfd with the log of the requests in flight. It outlives the device's process: a
+    driver that attaches to a new process with the same memory and the same log, and sets the
+    device up as before, gets each request completed once. It must be sealed with F_SEAL_SHRINK.
     """
     @_builtins.property
     def regions(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemoryRegion]:
@@ -56,7 +94,8 @@ class HandoverRequest(_message.Message):
     def doorbells(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueDoorbell]:
         """Doorbells of queues, at most one for each queue. Some or all queues may have none: the driver
         notifies those by QueueNotify or by DoorbellService, and hears of their used buffers by
-        InterruptService or InterruptStatus. Both ways work for every queue, with a doorbell or without.
+        InterruptService or InterruptStatus. Both ways work for every queue, with a doorbell or
+        without.
         """
 
     def __init__(
@@ -65,14 +104,25 @@ class HandoverRequest(_message.Message):
         regions: _abc.Iterable[Global___MemoryRegion] | None = ...,
         doorbells: _abc.Iterable[Global___QueueDoorbell] | None = ...,
         config_call_index: _builtins.int | None = ...,
+        line_index: _builtins.int | None = ...,
+        inflight_log_index: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_config_call_index", b"_config_call_index", "config_call_index", b"config_call_index"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_config_call_index", b"_config_call_index", "_inflight_log_index", b"_inflight_log_index", "_line_index", b"_line_index", "config_call_index", b"config_call_index", "inflight_log_index", b"inflight_log_index", "line_index", b"line_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_config_call_index", b"_config_call_index", "config_call_index", b"config_call_index", "doorbells", b"doorbells", "regions", b"regions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_config_call_index", b"_config_call_index", "_inflight_log_index", b"_inflight_log_index", "_line_index", b"_line_index", "config_call_index", b"config_call_index", "doorbells", b"doorbells", "inflight_log_index", b"inflight_log_index", "line_index", b"line_index", "regions", b"regions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__config_call_index: _TypeAlias = _typing.Literal["config_call_index"]  # noqa: Y015
     _WhichOneofArgType__config_call_index: _TypeAlias = _typing.Literal["_config_call_index", b"_config_call_index"]  # noqa: Y015
+    _WhichOneofReturnType__inflight_log_index: _TypeAlias = _typing.Literal["inflight_log_index"]  # noqa: Y015
+    _WhichOneofArgType__inflight_log_index: _TypeAlias = _typing.Literal["_inflight_log_index", b"_inflight_log_index"]  # noqa: Y015
+    _WhichOneofReturnType__line_index: _TypeAlias = _typing.Literal["line_index"]  # noqa: Y015
+    _WhichOneofArgType__line_index: _TypeAlias = _typing.Literal["_line_index", b"_line_index"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__config_call_index) -> _WhichOneofReturnType__config_call_index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__inflight_log_index) -> _WhichOneofReturnType__inflight_log_index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__line_index) -> _WhichOneofReturnType__line_index | None: ...
 
 Global___HandoverRequest: _TypeAlias = HandoverRequest  # noqa: Y015
 
@@ -151,6 +201,7 @@ class HandoverResponse(_message.Message):
     TICKET_FIELD_NUMBER: _builtins.int
     ERROR_REASON_FIELD_NUMBER: _builtins.int
     ERROR_MESSAGE_FIELD_NUMBER: _builtins.int
+    REGISTER_CHANNEL_FIELD_NUMBER: _builtins.int
     ticket: _builtins.str
     """Ticket for AttachRequest; empty when the handover was refused."""
     error_reason: _builtins.str
@@ -159,16 +210,21 @@ class HandoverResponse(_message.Message):
     """
     error_message: _builtins.str
     """The refusal in words."""
+    register_channel: _builtins.int
+    """Version of the register channel that this connection carries after Attach; 1 is described
+    above. 0 or absent: none, registers are reached by RegisterService alone.
+    """
     def __init__(
         self,
         *,
         ticket: _builtins.str = ...,
         error_reason: _builtins.str = ...,
         error_message: _builtins.str = ...,
+        register_channel: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_message", b"error_message", "error_reason", b"error_reason", "ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_message", b"error_message", "error_reason", b"error_reason", "register_channel", b"register_channel", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#virtmesh/register/v1/register.proto\x12\x14virtmesh.register.v1\"2\n\x0bReadRequest\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x13\n\x0bwidth_bytes\x18\x02 \x01(\r\"\x1d\n\x0cReadResponse\x12\r\n\x05value\x18\x01 \x01(\x04\"B\n\x0cWriteRequest\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x13\n\x0bwidth_bytes\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x04\"\x0f\n\rWriteResponse\"=\n\rAccessRequest\x12\x0f\n\x07offsets\x18\x01 \x03(\r\x12\x0b\n\x03ops\x18\x02 \x03(\r\x12\x0e\n\x06values\x18\x03 \x03(\x04\"R\n\x0e\x41\x63\x63\x65ssResponse\x12\x0e\n\x06values\x18\x01 \x03(\x04\x12\x30\n\x05\x65rror\x18\x02 \x01(\x0b\x32!.virtmesh.register.v1.AccessError\"=\n\x0b\x41\x63\x63\x65ssError\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t2\x8b\x02\n\x0fRegisterService\x12M\n\x04Read\x12!.virtmesh.register.v1.ReadRequest\x1a\".virtmesh.register.v1.ReadResponse\x12P\n\x05Write\x12\".virtmesh.register.v1.WriteRequest\x1a#.virtmesh.register.v1.WriteResponse\x12W\n\x06\x41\x63\x63\x65ss\x12#.virtmesh.register.v1.AccessRequest\x1a$.virtmesh.register.v1.AccessResponse(\x01\x30\x01\x42%Z#virtmesh/api/register/v1;registerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#virtmesh/register/v1/register.proto\x12\x14virtmesh.register.v1\"2\n\x0bReadRequest\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x13\n\x0bwidth_bytes\x18\x02 \x01(\r\"\x1d\n\x0cReadResponse\x12\r\n\x05value\x18\x01 \x01(\x04\"B\n\x0cWriteRequest\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x13\n\x0bwidth_bytes\x18\x02 \x01(\r\x12\r\n\x05value\x18\x03 \x01(\x04\"\x0f\n\rWriteResponse\"=\n\rAccessRequest\x12\x0f\n\x07offsets\x18\x01 \x03(\r\x12\x0b\n\x03ops\x18\x02 \x03(\r\x12\x0e\n\x06values\x18\x03 \x03(\x04\"\x80\x01\n\x0e\x41\x63\x63\x65ssResponse\x12\x0e\n\x06values\x18\x01 \x03(\x04\x12\x30\n\x05\x65rror\x18\x02 \x01(\x0b\x32!.virtmesh.register.v1.AccessError\x12\x15\n\rline_asserted\x18\x03 \x01(\x08\x12\x15\n\rline_sequence\x18\x04 \x01(\x04\"=\n\x0b\x41\x63\x63\x65ssError\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t2\x8b\x02\n\x0fRegisterService\x12M\n\x04Read\x12!.virtmesh.register.v1.ReadRequest\x1a\".virtmesh.register.v1.ReadResponse\x12P\n\x05Write\x12\".virtmesh.register.v1.WriteRequest\x1a#.virtmesh.register.v1.WriteResponse\x12W\n\x06\x41\x63\x63\x65ss\x12#.virtmesh.register.v1.AccessRequest\x1a$.virtmesh.register.v1.AccessResponse(\x01\x30\x01\x42%Z#virtmesh/api/register/v1;registerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,10 +42,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WRITERESPONSE']._serialized_end=227
   _globals['_ACCESSREQUEST']._serialized_start=229
   _globals['_ACCESSREQUEST']._serialized_end=290
-  _globals['_ACCESSRESPONSE']._serialized_start=292
-  _globals['_ACCESSRESPONSE']._serialized_end=374
-  _globals['_ACCESSERROR']._serialized_start=376
-  _globals['_ACCESSERROR']._serialized_end=437
-  _globals['_REGISTERSERVICE']._serialized_start=440
-  _globals['_REGISTERSERVICE']._serialized_end=707
+  _globals['_ACCESSRESPONSE']._serialized_start=293
+  _globals['_ACCESSRESPONSE']._serialized_end=421
+  _globals['_ACCESSERROR']._serialized_start=423
+  _globals['_ACCESSERROR']._serialized_end=484
+  _globals['_REGISTERSERVICE']._serialized_start=487
+  _globals['_REGISTERSERVICE']._serialized_end=754
 # @@protoc_insertion_point(module_scope)

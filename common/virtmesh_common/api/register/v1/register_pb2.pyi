@@ -132,15 +132,16 @@ class AccessRequest(_message.Message):
     @_builtins.property
     def ops(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Width of each access in bytes, with 0x80 added for a write: 4 is a read of 32 bits, 0x84 a
-        write of 32 bits. With 0x40 added it is a guard: a read of at most 32 bits after which the batch
-        goes on only if the value is as expected. So a driver may send what to do next without waiting to
-        see whether it may: "while the transmitter is empty, write 16 characters", many times over.
+        write of 32 bits. With 0x40 added it is a guard: a read of at most 32 bits after which the
+        batch goes on only if the value is as expected. So a driver may send what to do next without
+        waiting to see whether it may: "while the transmitter is empty, write 16 characters", many
+        times over.
         """
 
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The value of each write; 0 for reads; for guards mask << 32 | expected: the batch goes on if the
-        value that was read, ANDed with the mask, is the expected one.
+        """The value of each write; 0 for reads; for guards mask << 32 | expected: the batch goes on if
+        the value that was read, ANDed with the mask, is the expected one.
         """
 
     def __init__(
@@ -166,11 +167,23 @@ class AccessResponse(_message.Message):
 
     VALUES_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    LINE_ASSERTED_FIELD_NUMBER: _builtins.int
+    LINE_SEQUENCE_FIELD_NUMBER: _builtins.int
+    line_asserted: _builtins.bool
+    """True if the interrupt line is asserted at the end of the batch, after its effects: a batch that
+    acknowledges the last pending interrupt finds it false. It is the level that an interrupt
+    controller needs before the driver's next instruction; InterruptService tells it later.
+    """
+    line_sequence: _builtins.int
+    """Sequence of the line at that time, as WatchResponse.sequence: the newer of two observations of
+    the line, this one or one of InterruptService, is the one with the larger sequence; with equal
+    ones a fall is newer than the rise.
+    """
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The value of each executed read or guard, 0 for each executed write. Shorter than the request
-        when an access was refused; shorter without an error when the last value is that of a guard that
-        was not met.
+        when an access was refused; shorter without an error when the last value is that of a guard
+        that was not met.
         """
 
     @_builtins.property
@@ -182,10 +195,12 @@ class AccessResponse(_message.Message):
         *,
         values: _abc.Iterable[_builtins.int] | None = ...,
         error: Global___AccessError | None = ...,
+        line_asserted: _builtins.bool = ...,
+        line_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "line_asserted", b"line_asserted", "line_sequence", b"line_sequence", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

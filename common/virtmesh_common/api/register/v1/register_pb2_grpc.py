@@ -29,13 +29,29 @@ class RegisterServiceStub(object):
     """RegisterService is the register plane: reads and writes in the device's register window.
     Values are little-endian quantities, as integers. Offsets count from the start of the window.
 
-    A write that begins a reset (0 to Status), or that stops a queue (0 to QueueReady, 1 to QueueReset),
-    is answered when that is complete: the next access finds the device reset, whether it is in the same
-    batch or a call of its own. It waits at most 1 second, for a read or write that is stuck in the
-    storage; Status, or QueueReady, shows its old value after that until the request ends.
+    A write that begins a reset (0 to Status), or that stops a queue (0 to QueueReady, 1 to
+    QueueReset), is answered when that is complete: the next access finds the device reset, whether
+    it is in the same batch or a call of its own. It waits at most 1 second, for a read or write that
+    is stuck in the storage; Status, or QueueReady, shows its old value after that until the request
+    ends.
 
     With a driver attached, only its session may access registers, since reads can have effects.
     With none attached, any client may, without a session: to look, or to drive a device by hand.
+
+    A driver on the device's host can send the same batches over its handover connection, at a small
+    part of the cost (virtmesh.memory.v1, the register channel). Everything said here holds there.
+
+    Refusals and CPUs. A bus has no way to refuse a load or store that a device merely dislikes, and
+    real devices don't try: who emulates a CPU ignores a refused write and gives 0 for a refused
+    read, and never traps. A refusal has no effect on the device. The guest sees nothing of it; the
+    device's trace has an event (EVENT_KIND_WRITE_REFUSED, EVENT_KIND_READ_REFUSED) that names the
+    violated rule.
+
+    Kicks and register writes. A queue can be notified by eventfd (virtmesh.memory.v1), which takes
+    another way than register writes: a kick can overtake a write that is not answered yet, and the
+    device then finds a queue that is not ready, and ignores it. A driver waits for the answer to its
+    register writes before the kick that relies on them. A write of QueueNotify is a register write:
+    it keeps its place among them.
     """
 
     def __init__(self, channel):
@@ -65,13 +81,29 @@ class RegisterServiceServicer(object):
     """RegisterService is the register plane: reads and writes in the device's register window.
     Values are little-endian quantities, as integers. Offsets count from the start of the window.
 
-    A write that begins a reset (0 to Status), or that stops a queue (0 to QueueReady, 1 to QueueReset),
-    is answered when that is complete: the next access finds the device reset, whether it is in the same
-    batch or a call of its own. It waits at most 1 second, for a read or write that is stuck in the
-    storage; Status, or QueueReady, shows its old value after that until the request ends.
+    A write that begins a reset (0 to Status), or that stops a queue (0 to QueueReady, 1 to
+    QueueReset), is answered when that is complete: the next access finds the device reset, whether
+    it is in the same batch or a call of its own. It waits at most 1 second, for a read or write that
+    is stuck in the storage; Status, or QueueReady, shows its old value after that until the request
+    ends.
 
     With a driver attached, only its session may access registers, since reads can have effects.
     With none attached, any client may, without a session: to look, or to drive a device by hand.
+
+    A driver on the device's host can send the same batches over its handover connection, at a small
+    part of the cost (virtmesh.memory.v1, the register channel). Everything said here holds there.
+
+    Refusals and CPUs. A bus has no way to refuse a load or store that a device merely dislikes, and
+    real devices don't try: who emulates a CPU ignores a refused write and gives 0 for a refused
+    read, and never traps. A refusal has no effect on the device. The guest sees nothing of it; the
+    device's trace has an event (EVENT_KIND_WRITE_REFUSED, EVENT_KIND_READ_REFUSED) that names the
+    violated rule.
+
+    Kicks and register writes. A queue can be notified by eventfd (virtmesh.memory.v1), which takes
+    another way than register writes: a kick can overtake a write that is not answered yet, and the
+    device then finds a queue that is not ready, and ignores it. A driver waits for the answer to its
+    register writes before the kick that relies on them. A write of QueueNotify is a register write:
+    it keeps its place among them.
     """
 
     def Read(self, request, context):
@@ -95,10 +127,10 @@ class RegisterServiceServicer(object):
 
     def Access(self, request_iterator, context):
         """Access carries batches: each request is executed in order, as one piece, and answered by one
-        response, in the order of the requests. Only while a write waits for a reset, calls of others are
-        executed in between. A refused access ends its batch (AccessError), and so
-        does a guard that is not met; neither ends the stream. The stream ends with
-        FAILED_PRECONDITION/NOT_ATTACHED when its session ends.
+        response, in the order of the requests. Only while a write waits for a reset, calls of others
+        are executed in between. A refused access ends its batch (AccessError), and so does a guard
+        that is not met; neither ends the stream. The stream ends with FAILED_PRECONDITION/NOT_ATTACHED
+        when its session ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,13 +166,29 @@ class RegisterService(object):
     """RegisterService is the register plane: reads and writes in the device's register window.
     Values are little-endian quantities, as integers. Offsets count from the start of the window.
 
-    A write that begins a reset (0 to Status), or that stops a queue (0 to QueueReady, 1 to QueueReset),
-    is answered when that is complete: the next access finds the device reset, whether it is in the same
-    batch or a call of its own. It waits at most 1 second, for a read or write that is stuck in the
-    storage; Status, or QueueReady, shows its old value after that until the request ends.
+    A write that begins a reset (0 to Status), or that stops a queue (0 to QueueReady, 1 to
+    QueueReset), is answered when that is complete: the next access finds the device reset, whether
+    it is in the same batch or a call of its own. It waits at most 1 second, for a read or write that
+    is stuck in the storage; Status, or QueueReady, shows its old value after that until the request
+    ends.
 
     With a driver attached, only its session may access registers, since reads can have effects.
     With none attached, any client may, without a session: to look, or to drive a device by hand.
+
+    A driver on the device's host can send the same batches over its handover connection, at a small
+    part of the cost (virtmesh.memory.v1, the register channel). Everything said here holds there.
+
+    Refusals and CPUs. A bus has no way to refuse a load or store that a device merely dislikes, and
+    real devices don't try: who emulates a CPU ignores a refused write and gives 0 for a refused
+    read, and never traps. A refusal has no effect on the device. The guest sees nothing of it; the
+    device's trace has an event (EVENT_KIND_WRITE_REFUSED, EVENT_KIND_READ_REFUSED) that names the
+    violated rule.
+
+    Kicks and register writes. A queue can be notified by eventfd (virtmesh.memory.v1), which takes
+    another way than register writes: a kick can overtake a write that is not answered yet, and the
+    device then finds a queue that is not ready, and ignores it. A driver waits for the answer to its
+    register writes before the kick that relies on them. A write of QueueNotify is a register write:
+    it keeps its place among them.
     """
 
     @staticmethod

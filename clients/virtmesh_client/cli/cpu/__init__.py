@@ -1,0 +1,1 @@
+"""`virtmesh cpu`: the CPU of a machine."""

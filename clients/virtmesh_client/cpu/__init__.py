@@ -1,0 +1,1 @@
+"""The CPU of a machine: run, stop, step, look at registers and memory."""

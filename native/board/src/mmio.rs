@@ -1,0 +1,132 @@
+//! Accesses of the hart outside RAM: who answers them.
+
+use virtmesh_hart::Access;
+
+use crate::access_log::Logged;
+use crate::board::Board;
+use crate::memory_map::{CLINT, PLIC, SYSCON};
+use crate::requests::Progress;
+use crate::slot::Link;
+use crate::wire::Operation;
+use crate::{clint, plic, syscon};
+
+/// First claim register of the PLIC, and bytes from one to the next.
+const CLAIM: u64 = 0x20_0004;
+const CLAIM_STRIDE: u64 = 0x1000;
+
+/// What an access led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Accessed {
+    Slot(Progress),
+    /// The hart has its answer.
+    Answered,
+    /// So it has, and the guest wants something of the whole machine.
+    Asked(syscon::Request),
+}
+
+impl Board {
+    /// Execute the access that the hart left for.
+    pub(crate) fn access(&mut self, access: Access) -> Accessed {
+        if let Some(slot) = self.slot_at(&access) {
+            return Accessed::Slot(self.access_slot(slot, &access));
+        }
+        let answer = if let Some(offset) = offset_in(&access, PLIC, plic::SIZE) {
+            self.access_plic(offset, &access)
+        } else if let Some(offset) = offset_in(&access, CLINT, clint::SIZE) {
+            self.access_clint(offset, &access)
+        } else if let Some(offset) = offset_in(&access, SYSCON, syscon::SIZE) {
+            self.hart.answer(Ok(0));
+            let request = access.value.and_then(|value| syscon::decode(offset, value));
+            return request.map_or(Accessed::Answered, Accessed::Asked);
+        } else {
+            None
+        };
+        if answer.is_none() {
+            self.stats.holes.add(1);
+            self.stats.hole_address.set(access.address);
+            self.stats.hole_pc.set(access.pc);
+        }
+        self.hart.answer(answer.ok_or(()));
+        Accessed::Answered
+    }
+
+    fn access_plic(&mut self, offset: u64, access: &Access) -> Option<u64> {
+        if let Some(value) = access.value {
+            // Only accesses of 4 bytes pass the check.
+            let value = (value & u64::from(u32::MAX)) as u32;
+            return self
+                .plic
+                .write(offset, access.width, value)
+                .ok()
+                .map(|()| 0);
+        }
+        let value = self.plic.read(offset, access.width).ok()?;
+        if offset >= CLAIM && (offset - CLAIM).is_multiple_of(CLAIM_STRIDE) {
+            let claims = if value == 0 {
+                &self.stats.spurious
+            } else {
+                &self.stats.interrupts
+            };
+            claims.add(1);
+        }
+        Some(value.into())
+    }
+
+    fn access_clint(&mut self, offset: u64, access: &Access) -> Option<u64> {
+        match access.value {
+            None => self.clint.read(&self.hart, offset, access.width),
+            Some(value) => {
+                let written = self
+                    .clint
+                    .write(&mut self.hart, offset, access.width, value);
+                written.map(|()| 0)
+            }
+        }
+    }
+
+    fn access_slot(&mut self, number: usize, access: &Access) -> Progress {
+        let slot = &self.slots[number];
+        // Windows are smaller than 4 GiB.
+        let offset = (access.address - slot.address) as u32;
+        let operation = match access.value {
+            None => Operation::read(offset, access.width),
+            Some(value) => Operation::write(offset, access.width, value),
+        };
+        let logged = Logged {
+            slot: number,
+            pc: access.pc,
+            operation,
+            time_ns: virtmesh_device::now(),
+        };
+        match &slot.link {
+            Link::Connected(connection) => {
+                let Some(kick) = connection.kick_of(slot.kind, operation) else {
+                    return self.request(number, Some(logged));
+                };
+                self.signaller.signal(kick);
+                self.stats.notifications.add(1);
+                self.answer(logged, 0);
+                Progress::Done
+            }
+            Link::Absent => {
+                self.answer(logged, slot.absent_value(operation));
+                Progress::Done
+            }
+            Link::Lost(_) => Progress::Lost(number),
+        }
+    }
+
+    /// The slot whose window has all bytes of the access.
+    fn slot_at(&self, access: &Access) -> Option<usize> {
+        let inside =
+            |slot: &crate::slot::Slot| offset_in(access, slot.address, slot.size).is_some();
+        self.slots.iter().position(inside)
+    }
+}
+
+/// The offset of an access in a window that has all its bytes.
+fn offset_in(access: &Access, address: u64, size: u64) -> Option<u64> {
+    let offset = access.address.checked_sub(address)?;
+    let end = offset.checked_add(access.width.into())?;
+    (end <= size).then_some(offset)
+}

@@ -1,0 +1,229 @@
+//! Requests to devices: one at a time, each completed before the hart goes on.
+
+use crate::access_log::{Logged, Violation};
+use crate::board::Board;
+use crate::channel::Lost;
+use crate::slot::{Connection, Link};
+use crate::wire::{COUNT_MAX, Line, Operation, Refusal};
+
+/// A request that a device owes an answer for.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub slot: usize,
+    /// The access of the hart; `None` when only the line was asked for.
+    pub access: Option<Logged>,
+}
+
+/// How a wait for an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Done,
+    /// By the notifier or a signal. The request is still under way.
+    Interrupted,
+    /// The slot is lost.
+    Lost(usize),
+}
+
+/// Why accesses from outside the guest failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The slot has no device.
+    #[error("slot {0} has no device")]
+    NoDevice(usize),
+    /// There are too many accesses.
+    #[error("a request has at most {COUNT_MAX} accesses")]
+    TooMany,
+    /// An access of the guest is under way.
+    #[error("slot {0} is executing an access of the guest: run the board until it is done")]
+    Busy(usize),
+    /// The device refused an access.
+    #[error("access {index}: {}: {}", refusal.reason, refusal.message)]
+    Refused {
+        /// Which one, from 0.
+        index: usize,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The device is lost.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+impl Board {
+    /// Send one access of the hart, or, without one, ask for the line. Wait for the answer.
+    pub(crate) fn request(&mut self, slot: usize, access: Option<Logged>) -> Progress {
+        let Some(connection) = self.connection(slot) else {
+            return Progress::Lost(slot);
+        };
+        let operation = access.map(|access| access.operation);
+        match connection.channel.send(operation.as_slice()) {
+            Ok(()) => {
+                self.waiting = Some(Waiting { slot, access });
+                self.finish()
+            }
+            Err(lost) => self.lose(slot, &lost),
+        }
+    }
+
+    /// Wait for the answer that is owed, and give it to the hart.
+    pub(crate) fn finish(&mut self) -> Progress {
+        let Some(Waiting { slot, access }) = self.waiting.take() else {
+            return Progress::Done;
+        };
+        let Link::Connected(connection) = &mut self.slots[slot].link else {
+            return Progress::Lost(slot);
+        };
+        let (line, result) = match connection.channel.wait(Some(&self.notifier)) {
+            Ok(None) => {
+                self.waiting = Some(Waiting { slot, access });
+                return Progress::Interrupted;
+            }
+            Ok(Some(answer)) => {
+                let value = answer.first().unwrap_or_default();
+                (answer.line, answer.refusal.map_or(Ok(value), Err))
+            }
+            Err(lost) => return self.lose(slot, &lost),
+        };
+        match access {
+            None => self.stats.line_requests.add(1),
+            Some(access) => self.complete(access, result),
+        }
+        self.take_line(slot, line, access.map(|access| access.operation));
+        Progress::Done
+    }
+
+    /// Execute accesses of someone other than the guest, and wait for them, without interruption.
+    /// Returns the value of the first one.
+    ///
+    /// # Errors
+    /// [`RequestError`]. What was executed before a refused access stays executed.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub fn execute(&mut self, slot: usize, operations: &[Operation]) -> Result<u64, RequestError> {
+        if operations.len() > COUNT_MAX {
+            return Err(RequestError::TooMany);
+        }
+        if self
+            .waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.slot == slot)
+        {
+            return Err(RequestError::Busy(slot));
+        }
+        let Link::Connected(Connection { channel, .. }) = &mut self.slots[slot].link else {
+            return Err(RequestError::NoDevice(slot));
+        };
+        let outcome = channel.send(operations).and_then(|()| {
+            let answer = channel.wait(None)?;
+            Ok(answer.map(|answer| {
+                let (first, executed) = (answer.first().unwrap_or_default(), answer.executed());
+                (answer.line, first, executed, answer.refusal)
+            }))
+        });
+        let answered = match outcome {
+            Ok(answered) => answered,
+            Err(lost) => {
+                self.lose(slot, &lost);
+                return Err(lost.into());
+            }
+        };
+        let (line, first, index, refusal) =
+            answered.expect("a wait without a notifier is not interrupted");
+        for write in operations[..index].iter().filter(|one| one.is_write()) {
+            self.slots[slot].saved.note(*write);
+        }
+        self.take_line(slot, line, operations.last().copied());
+        match refusal {
+            Some(refusal) => Err(RequestError::Refused { index, refusal }),
+            None => Ok(first),
+        }
+    }
+
+    /// Write the saved registers again: the device was started anew.
+    ///
+    /// # Errors
+    /// [`RequestError`]. What is saved stays.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub fn restore(&mut self, slot: usize) -> Result<(), RequestError> {
+        let writes = self.slots[slot].saved.writes();
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.execute(slot, &writes).map(drop)
+    }
+
+    /// Give the hart its answer, and note the access. Of a refused one, a read gives 0 and a write is
+    /// ignored.
+    fn complete(&mut self, access: Logged, result: Result<u64, Refusal>) {
+        let (slot, operation) = (access.slot, access.operation);
+        let value = match result {
+            Ok(value) => {
+                if operation.is_write() {
+                    self.slots[slot].saved.note(operation);
+                }
+                value
+            }
+            Err(refusal) => {
+                self.stats.mmio_refused.add(1);
+                self.log.violation(Violation {
+                    access,
+                    reason: refusal.reason,
+                    message: refusal.message,
+                });
+                0
+            }
+        };
+        self.answer(access, value);
+    }
+
+    /// Answer the hart's access of a slot, and log it.
+    pub(crate) fn answer(&mut self, mut access: Logged, value: u64) {
+        let operation = &mut access.operation;
+        let value = mask(value, operation.width());
+        if !operation.is_write() {
+            operation.value = value;
+        }
+        self.hart.answer(Ok(value));
+        self.stats.mmio_accesses.add(1);
+        let took = virtmesh_device::now().saturating_sub(access.time_ns);
+        self.stats.mmio_ns.add(took);
+        self.log.note(|| access);
+    }
+
+    /// Put the PLIC's source where the device's line is.
+    fn take_line(&mut self, slot: usize, line: Line, after: Option<Operation>) {
+        let Some(connection) = self.connection(slot) else {
+            return;
+        };
+        let moved = connection.line.sequence != line.sequence;
+        connection.line = line;
+        let slot = &self.slots[slot];
+        let again = moved || after.is_some_and(|operation| slot.drives_line(operation));
+        self.plic.set_level(slot.source, line.asserted, again);
+    }
+
+    pub(crate) fn lose(&mut self, slot: usize, why: &Lost) -> Progress {
+        self.set_link(slot, Link::Lost(why.to_string()));
+        Progress::Lost(slot)
+    }
+
+    pub(crate) fn connection(&mut self, slot: usize) -> Option<&mut Connection> {
+        match &mut self.slots[slot].link {
+            Link::Connected(connection) => Some(connection),
+            Link::Absent | Link::Lost(_) => None,
+        }
+    }
+}
+
+/// The low `width` bytes: a device may answer with more.
+fn mask(value: u64, width: u8) -> u64 {
+    match width {
+        1 => value & 0xFF,
+        2 => value & 0xFFFF,
+        4 => value & 0xFFFF_FFFF,
+        _ => value,
+    }
+}

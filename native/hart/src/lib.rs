@@ -1,0 +1,31 @@
+//! One RV64GC hart, written like a virtual CPU of KVM: no device, no I/O, no thread of its own.
+//!
+//! [`Hart::run`] executes guest code until something needs the outside: a load or store outside RAM,
+//! WFI, the end of a budget, a breakpoint, a watchpoint or a kick. The instruction that left for a
+//! device access is executed again with the [`answer`](Hart::answer), so its traps are precise.
+//!
+//! Implemented: RV64IMAFDC, Zicsr, Zifencei, Zicntr, Sstc, Svade and Svadu; M, S and U mode; Sv39
+//! with 16 ASID bits; 16 PMP entries, enforced. Misaligned loads and stores to RAM work.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`ram`], [`exit`], [`time`] | guest memory, why `run` returned, what drives `mtime` |
+//! | [`hart`] | [`Hart`], its registers and interrupt lines |
+//! | [`fp`] | IEEE 754 arithmetic on bit patterns |
+//!
+//! # Threats
+//!
+//! The guest is hostile, and RAM changes at any time by devices in other processes. Every guest
+//! address is checked against RAM before it becomes a host address; page tables are read once for
+//! each walk and changed by compare-and-swap only. Work between two looks at `kick` is bounded.
+
+pub mod exit;
+pub mod fp;
+pub mod hart;
+pub mod ram;
+pub mod time;
+
+pub use exit::{Access, Exit};
+pub use hart::{Hart, Privilege};
+pub use ram::Ram;
+pub use time::Time;

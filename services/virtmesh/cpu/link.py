@@ -1,0 +1,183 @@
+"""One attachment of the CPU to a device service.
+
+Guest RAM and doorbells are handed over; registers are accessed by the register channel. The
+connection is the attachment. Until the board has it, the CPU service itself may access registers
+over it, to read what the device is and to set it up as it was (virtmesh.attach.restore).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import grpc.aio
+
+from virtmesh.attach.client import AttachConnection, AttachmentEventfds
+from virtmesh.attach.restore import run_with
+from virtmesh.cpu.register_client import RegisterClient
+from virtmesh_common.api.device.v1 import device_pb2
+from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
+from virtmesh_common.channel import SESSION_KEY, open_channel
+from virtmesh_common.errors import DriverError, from_rpc_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from virtmesh.attach.guest_ram import Ram
+    from virtmesh.attach.restore import Steps
+    from virtmesh.kernel.tree import DeviceNode
+
+Result = TypeVar("Result")
+
+CONTROL_TIMEOUT_S = 10.0
+"""Longest wait for an answer of the control plane."""
+QUEUES_MAX = 32
+"""Most queues that get doorbells: a handover packet carries at most 128 descriptors."""
+
+
+class DeviceLink:
+    """An attachment. `open` makes one; `close` gives the device back."""
+
+    def __init__(
+        self,
+        about: device_pb2.DescribeResponse,
+        connection: AttachConnection,
+        eventfds: AttachmentEventfds,
+        resources: AsyncExitStack,
+    ) -> None:
+        self.about = about
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the device has closed its end, or `fail` was called."""
+        self._connection = connection
+        self._eventfds = eventfds
+        self._resources = resources
+        self._watch_end()
+
+    @classmethod
+    async def open(
+        cls,
+        node: DeviceNode,
+        ram: Ram,
+        driver_name: str,
+        make_logs: Callable[[Sequence[int]], int | None],
+    ) -> Self:
+        """Attach to the device of a node.
+
+        `make_logs` returns the in-flight log for queues of these sizes; the caller keeps it.
+        Errors: ServiceUnavailable, DeviceAttached, ShuttingDown, MemoryRefused classes, DeviceLost;
+        DriverError for a service that is another device, or has no register channel.
+        """
+        async with AsyncExitStack() as undo:
+            channel = open_channel(node.endpoint)
+            undo.push_async_callback(channel.close)
+            control = DeviceServiceStub(channel)
+            about = await ask(control.Describe, device_pb2.DescribeRequest(), node.endpoint)
+            check(about, node)
+            eventfds = AttachmentEventfds.make(
+                min(len(about.queue_size_max), QUEUES_MAX), line=True
+            )
+            undo.callback(eventfds.close)
+            connection = await AttachConnection.open(
+                node.handover or about.handover_socket,
+                ram,
+                eventfds,
+                timeout_s=CONTROL_TIMEOUT_S,
+                inflight_logs=make_logs(about.queue_size_max),
+            )
+            undo.callback(connection.close)
+            if not connection.register_channel:
+                raise DriverError(
+                    f"{about.name} offers no register channel: its service is older than this CPU"
+                )
+            attach = device_pb2.AttachRequest(driver_name=driver_name, ticket=connection.ticket)
+            attached = await ask(control.Attach, attach, node.endpoint)
+            link = cls(about, connection, eventfds, undo.pop_all())
+        link._control, link._endpoint = control, node.endpoint
+        link._metadata = ((SESSION_KEY, attached.session_id),)
+        return link
+
+    @property
+    def channel(self) -> int:
+        """The descriptor of the connection."""
+        return self._connection.socket.fileno()
+
+    @property
+    def line(self) -> int:
+        """The eventfd that the device signals when its interrupt line changes."""
+        line = self._eventfds.line
+        if line is None:
+            raise RuntimeError("an attachment of the CPU always has a line")
+        return line
+
+    @property
+    def kicks(self) -> list[int]:
+        """The eventfds that notify the queues, in their order."""
+        return [self._eventfds.queues[queue].kick for queue in sorted(self._eventfds.queues)]
+
+    async def run(self, steps: Steps[Result]) -> Result:
+        """Execute register accesses. Only before the board has the connection.
+
+        Errors: those of the steps; DeviceLost.
+        """
+        client = RegisterClient(self.channel, self.about.name)
+        return await asyncio.to_thread(run_with, client.access, steps)
+
+    async def reset(self) -> None:
+        """Reset the device. Errors: ServiceUnavailable, ResetUnderWay, NotAttached."""
+        await ask(
+            self._control.Reset, device_pb2.ResetRequest(), self._endpoint, metadata=self._metadata
+        )
+
+    def fail(self) -> None:
+        """Give the attachment up: the device did what it must not do."""
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    async def close(self) -> None:
+        """Give the device back."""
+        self.fail()
+        await self._resources.aclose()
+
+    def _watch_end(self) -> None:
+        """Set `lost` when the device closes the connection; what comes over it is the board's."""
+        poller = select.epoll()
+        self._resources.callback(poller.close)
+        # EPOLLIN is left out: answers are for another reader. EPOLLHUP comes unasked.
+        poller.register(self.channel, select.EPOLLRDHUP)
+        loop = asyncio.get_running_loop()
+
+        def ended() -> None:
+            loop.remove_reader(poller.fileno())
+            self.fail()
+
+        loop.add_reader(poller.fileno(), ended)
+        self._resources.callback(loop.remove_reader, poller.fileno())
+
+    _control: DeviceServiceStub
+    _endpoint: str
+    _metadata: tuple[tuple[str, str], ...]
+
+
+def check(about: device_pb2.DescribeResponse, node: DeviceNode) -> None:
+    """Check that a service is the device of a node. Errors: DriverError."""
+    if about.name != node.name:
+        raise DriverError(
+            f"the device at {node.endpoint} is {about.name}, not {node.name}: mend its --name or"
+            " the machine file"
+        )
+    if not (node.handover or about.handover_socket):
+        raise DriverError(
+            f"{about.name} has no handover socket: start its service with --handover PATH"
+        )
+
+
+async def ask(
+    method: Any, request: object, endpoint: str, metadata: tuple[tuple[str, str], ...] = ()
+) -> Any:
+    """Call a device service. Errors: the class that the service raised."""
+    try:
+        return await method(request, timeout=CONTROL_TIMEOUT_S, metadata=metadata)
+    except grpc.aio.AioRpcError as failure:
+        raise from_rpc_error(failure, endpoint) from failure

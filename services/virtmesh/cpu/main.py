@@ -1,0 +1,250 @@
+"""`virtmesh-cpu`: the CPU of one machine."""
+
+from __future__ import annotations
+
+import virtmesh.rpc.environment  # noqa: F401 - before grpc is imported
+
+# isort: split
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import structlog
+import uvloop
+
+from virtmesh.cpu import service
+from virtmesh.cpu.images.layout import ImagePaths
+from virtmesh.cpu.machine import CpuMachine, GuestPlan
+from virtmesh.cpu.metrics import cpu_metrics
+from virtmesh.cpu.service import CpuService
+from virtmesh.kernel import service as kernel_service
+from virtmesh.kernel.gateway import Gateway
+from virtmesh.kernel.service import KernelService
+from virtmesh.kinds import broken_kinds
+from virtmesh.kinds.option_types import Address, Events, Keepalive, Size
+from virtmesh.machine import CpuEntry, Machine, PlicRule, TimeSource, check_memory, load
+from virtmesh.rpc.server import GRACE_SECONDS, Server, catch_signals
+from virtmesh.telemetry import logging as logs
+from virtmesh.telemetry import recorder as trace
+from virtmesh.telemetry.exporter import MetricsServer
+from virtmesh_common import __version__
+from virtmesh_common.api.cpu.v1 import cpu_pb2_grpc
+from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
+from virtmesh_common.api.trace.v1 import trace_pb2_grpc
+from virtmesh_common.channel import KEEPALIVE_SECONDS
+from virtmesh_common.errors import BadMachine, VirtmeshError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from prometheus_client import Metric
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the command line and the machine file come to."""
+
+    machine: Machine
+    guest: GuestPlan
+    listen: Sequence[str]
+    metrics: str | None = None
+    recorder: int = trace.EVENTS_DEFAULT
+    keepalive: float = KEEPALIVE_SECONDS
+
+
+class CpuServer:
+    """A CPU and its front door, from `start` to `stop`. Errors: BadMachine, BadImage, OSError.
+
+    Errors of `start`: AddressTaken; OSError for metrics. After one, call `stop`.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.machine = CpuMachine(plan.machine, plan.guest, plan.recorder)
+        self._plan = plan
+        self._gateway = Gateway(self.machine)
+        self._server = Server(plan.listen, [self._gateway], keepalive=plan.keepalive)
+        self._trace = trace.TracePlane(self.machine.traced)
+        self._cpu = CpuService(self.machine)
+        self._metrics: MetricsServer | None = None
+
+    async def start(self) -> None:
+        """Serve, attach the devices, and boot the guest when they are there."""
+        grpc = self._server.grpc
+        cpu_pb2_grpc.add_CpuServiceServicer_to_server(self._cpu, grpc)
+        kernel_pb2_grpc.add_KernelServiceServicer_to_server(KernelService(self.machine), grpc)
+        trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, grpc)
+        for name, why in broken_kinds().items():
+            log.warning("a kind of device can't be used", kind=name, why=why)
+        if self._plan.metrics:
+            self._metrics = MetricsServer(
+                self._plan.metrics, self._collect, labels={"machine": self.machine.machine.name}
+            )
+            log.info("metrics", address=self._metrics.address)
+        names = (service.SERVICE, kernel_service.SERVICE, trace.SERVICE)
+        await self._server.start(names, self._gateway.offered)
+        self.machine.start()
+
+    def _collect(self) -> Iterable[Metric]:
+        """Return every metric of the CPU service, read now."""
+        yield from cpu_metrics(self.machine)
+        yield from self._server.calls.metrics()
+        yield from logs.LIMIT.metrics()
+
+    async def stop(self) -> None:
+        """Let calls under way finish, then give the devices back."""
+        async with AsyncExitStack() as steps:
+            if self._metrics:
+                steps.push_async_callback(asyncio.to_thread, self._metrics.close)
+            steps.push_async_callback(self._gateway.close)
+            steps.push_async_callback(self.machine.stop)
+            self._cpu.close()
+            self._trace.close()
+            self.machine.status.close()
+            self._gateway.end_streams()
+            await self._server.stop(GRACE_SECONDS)
+
+
+async def run(plan: Plan) -> None:
+    """Serve until a signal asks for the end."""
+    stop = catch_signals()
+    server = CpuServer(plan)
+    try:
+        await server.start()
+        number = await stop
+        log.info("stopping", signal=number.name)
+    finally:
+        await server.stop()
+
+
+def make_plan(options: dict[str, Any]) -> Plan:
+    """Read the machine file, and what the command line says instead. Errors: BadMachine."""
+    machine = load(options["machine"]).resolve(options["run_dir"])
+    if machine.device_tree is not None:
+        raise BadMachine(
+            f"{options['machine']}: a CPU makes the device tree of its machine itself: leave"
+            " device-tree out"
+        )
+    entry = machine.cpu or CpuEntry()
+    given = {
+        key: options[key] for key in ("kernel", "firmware", "initrd", "append") if options[key]
+    }
+    if options["time"]:
+        given["time"] = TimeSource(options["time"])
+    if options["plic"]:
+        given["plic"] = PlicRule(options["plic"])
+    entry = replace(entry, **given)
+    if entry.kernel is None:
+        raise BadMachine(f"{options['machine']}: it names no kernel: add [cpu] kernel, or --kernel")
+    if options["memory"] is not None:
+        machine = replace(machine, memory=check_memory(options["memory"]))
+    images = ImagePaths(
+        Path(entry.kernel),
+        Path(entry.firmware) if entry.firmware else None,
+        Path(entry.initrd) if entry.initrd else None,
+    )
+    guest = GuestPlan(
+        images,
+        entry.append,
+        time=entry.time.value,
+        plic=entry.plic.value,
+        halted=entry.halted or options["halted"],
+    )
+    return Plan(
+        machine,
+        guest,
+        options["listen"] or machine.kernel.listen,
+        options["metrics"] or machine.kernel.metrics,
+        options["recorder"],
+        options["keepalive"],
+    )
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--machine", required=True, type=click.Path(path_type=Path), help="Machine file with [cpu]."
+)
+@click.option("--kernel", metavar="FILE", help="ELF file, Linux image or raw image to run.")
+@click.option("--firmware", metavar="FILE", help="What runs before it in machine mode: OpenSBI.")
+@click.option("--initrd", metavar="FILE", help="Initial RAM disk.")
+@click.option("--append", metavar="TEXT", help="Kernel command line.")
+@click.option("--memory", type=Size(), help="RAM of the guest  [default: as the machine says]")
+@click.option(
+    "--time",
+    type=click.Choice([one.value for one in TimeSource]),
+    help="What the guest's clock follows  [default: as the machine file says, or real]",
+)
+@click.option(
+    "--plic",
+    type=click.Choice([one.value for one in PlicRule]),
+    help="How the interrupt controller takes lines  [default: as the machine file says, or spec]",
+)
+@click.option("--halted", is_flag=True, help="Wait for Start before the first instruction.")
+@click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Folder of relative unix sockets  [default: the current one]",
+)
+@click.option(
+    "--listen",
+    multiple=True,
+    type=Address(),
+    metavar="ADDRESS",
+    help="unix:PATH or HOST:PORT; may be repeated  [default: as the machine file says]",
+)
+@click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics there; port 0: any.")
+@click.option(
+    "--keepalive",
+    type=Keepalive(),
+    default=KEEPALIVE_SECONDS,
+    show_default=True,
+    help="Seconds of silence after which a TCP client is pinged; 0: never.",
+)
+@click.option(
+    "--recorder",
+    type=Events(),
+    default=trace.EVENTS_DEFAULT,
+    show_default=True,
+    help="Events that each device's flight recorder keeps, 40 bytes each; 0: off.",
+)
+@click.option(
+    "--print-dtb",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the guest's device tree there (for dtc) and end.",
+)
+@click.option(
+    "--log", "form", type=click.Choice(logs.FORMATS), default="text", help="Form of the log."
+)
+@click.version_option(__version__)
+def main(*, print_dtb: Path | None, form: logs.Format, **options: Any) -> None:
+    """Run a kernel on the devices of a machine."""
+    logs.configure(form)
+    try:
+        plan = make_plan(options)
+        if print_dtb is None:
+            uvloop.run(run(plan))
+        else:
+            print_dtb.write_bytes(make_tree_file(plan))
+    except (VirtmeshError, OSError, ValueError) as error:
+        click.echo(f"virtmesh-cpu: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
+
+
+def make_tree_file(plan: Plan) -> bytes:
+    """Return the device tree as the guest gets it, without padding. Errors: BadImage."""
+    from virtmesh.cpu.images.layout import TREE_NAME  # noqa: PLC0415 - few need it
+    from virtmesh.cpu.machine import read_images  # noqa: PLC0415
+
+    layout = read_images(plan.machine, plan.guest)
+    return next(piece.data for piece in layout.pieces if piece.name == TREE_NAME)
+
+
+if __name__ == "__main__":
+    main()

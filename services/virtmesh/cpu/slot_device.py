@@ -1,0 +1,245 @@
+"""A device of the machine, as the CPU has it: attached, set up again when it comes back.
+
+The guest drives the device. This service only keeps the attachment: when the device service goes
+away, the board lets the guest wait at its next access; when it is there again, the registers are
+written as the guest left them, and the guest goes on. A device that is another one than before, or
+that does not take the writes, reads as absent until the guest boots again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, NoReturn
+
+import grpc.aio
+import structlog
+
+from virtmesh.attach.restore import config_fields, read_fingerprint, restore
+from virtmesh.cpu.link import DeviceLink, ask
+from virtmesh.kernel.device import LOOK_TIMEOUT_S, PAUSES_S, MachineDevice, ProbeState
+from virtmesh.mmio.inflight_logs import make_logs
+from virtmesh_common.api.device.v1 import device_pb2
+from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
+from virtmesh_common.api.trace.v1 import trace_pb2
+from virtmesh_common.channel import open_channel
+from virtmesh_common.errors import (
+    BadStream,
+    DeviceLost,
+    DeviceNotReady,
+    MemoryMissing,
+    NotRestorable,
+    ResetUnderWay,
+    ServiceUnavailable,
+    ShuttingDown,
+    VirtmeshError,
+)
+from virtmesh_common.interface import RegisterSpace
+from virtmesh_common.interface_message import parse_interface
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from virtmesh.attach.guest_ram import Ram
+    from virtmesh.attach.restore import Fingerprint
+    from virtmesh.cpu.engine import Engine
+    from virtmesh.kernel.boot_log import BootLog
+    from virtmesh.kernel.tree import DeviceNode
+    from virtmesh_common.registers import Register
+
+log = structlog.get_logger(__name__)
+
+COMES_BACK = (DeviceLost, ServiceUnavailable, ResetUnderWay, ShuttingDown, MemoryMissing, BadStream)
+"""Errors that mend themselves when the device service has started again, or moved on."""
+
+
+class SlotDevice(MachineDevice):
+    """One device in a slot of the board. `run` keeps it attached; cancelling that gives it back."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what a device of a board is made of
+        self,
+        node: DeviceNode,
+        slot: int,
+        engine: Engine,
+        ram: Ram,
+        driver_name: str,
+        boot_log: BootLog,
+        events: int,
+        settled: Callable[[str], None],
+    ) -> None:
+        super().__init__(node, boot_log, events)
+        self.slot = slot
+        self.restorations = 0
+        """Times that it was set up again as it was."""
+        self._engine = engine
+        self._ram = ram
+        self._driver_name = driver_name
+        self._link: DeviceLink | None = None
+        self._logs: int | None = None
+        """Descriptor of the in-flight logs. They outlive the device's processes."""
+        self._config: tuple[Register, ...] = ()
+        self._fingerprint: Fingerprint | None = None
+        """What the device was when the guest booted."""
+        self._renewed = asyncio.Event()
+        self._settled = settled
+        """Called with the name when a guest need not wait for the device any more."""
+        self._status = device_pb2.GetStatusResponse()
+        self._stats = device_pb2.GetStatsResponse()
+
+    @property
+    def driver_name(self) -> str:
+        """Who drives it: this CPU, while it is attached."""
+        return self._driver_name if self.state is ProbeState.READY else ""
+
+    @property
+    def features(self) -> Sequence[str]:
+        """Nothing: they are the guest's; the status of the device service has them."""
+        return ()
+
+    @property
+    def doorbell(self) -> str:
+        """How the guest's notifications arrive."""
+        return "eventfd" if self.device_id else ""
+
+    @property
+    def requests(self) -> int:
+        """Requests that its service has completed since it started."""
+        return self._stats.requests
+
+    @property
+    def interrupts(self) -> int:
+        """Interrupts that its service has raised since it started."""
+        return self._stats.interrupts
+
+    def ready_driver(self) -> NoReturn:
+        """Refuse: the guest drives it. Errors: DeviceNotReady."""
+        raise DeviceNotReady(
+            f"the guest on the CPU drives {self.node.name}, not this service: do it in the guest",
+            state=self.state.name,
+        )
+
+    async def look(self) -> None:
+        """Ask the device service what it has done."""
+        async with open_channel(self.node.endpoint) as channel:
+            stub = DeviceServiceStub(channel)
+            try:
+                self._stats = await stub.GetStats(
+                    device_pb2.GetStatsRequest(), timeout=LOOK_TIMEOUT_S
+                )
+            except grpc.aio.AioRpcError:
+                self.silent = self.state is ProbeState.READY
+            else:
+                self.silent = False
+
+    def renew(self) -> None:
+        """Attach anew, with the device reset and nothing in flight: the guest is about to boot."""
+        self._fingerprint = None
+        self.close()
+        self._renewed.set()
+        if self._link is not None:
+            self._move(ProbeState.WAITING, "attached anew, since the guest boots")
+            self._link.fail()
+
+    def lose(self) -> None:
+        """Drop the attachment: the board could not use it."""
+        if self._link is not None:
+            self._link.fail()
+
+    async def run(self) -> None:
+        """Keep the device attached. When it is lost, attach again, after a pause that grows."""
+        pause = 0.0
+        while True:
+            served = False
+            try:
+                served = await self._serve()
+            except NotRestorable as error:
+                await self._give_up(error)
+            except VirtmeshError as error:
+                back = isinstance(error, COMES_BACK)
+                self._move(ProbeState.WAITING if back else ProbeState.FAILED, error.message)
+            except OSError as error:
+                self._move(ProbeState.FAILED, str(error))
+            except Exception:
+                log.exception("a fault of the CPU service", device=self.node.name)
+                self._move(ProbeState.FAILED, "a fault of the CPU service; its log says more")
+            first, longest = PAUSES_S.get(self.state, PAUSES_S[ProbeState.WAITING])
+            pause = first if served else min(max(2 * pause, first), longest)
+            await asyncio.sleep(pause)
+
+    def close(self) -> None:
+        """Forget the in-flight logs: what is in flight is given up."""
+        if self._logs is not None:
+            os.close(self._logs)
+            self._logs = None
+
+    async def _serve(self) -> bool:
+        """Attach, and stay until the device is lost. Returns True. Errors: VirtmeshError."""
+        async with AsyncExitStack() as undo:
+            link = await DeviceLink.open(
+                self.node, self._ram, self._driver_name, self._in_flight_logs
+            )
+            undo.push_async_callback(link.close)
+            self.device_id, self.kind = link.about.virtio_device_id, link.about.kind
+            self.recorder.record(trace_pb2.EVENT_KIND_ATTACH, text=self._driver_name)
+            self.attaches += 1
+            self._move(ProbeState.PROBING, "being set up")
+            await self._set_up(link)
+            await self._engine.connect(self.slot, link.channel, link.line, link.kicks)
+            self._link = link
+            undo.push_async_callback(self._disconnected)
+            self._move(ProbeState.READY, "")
+            self._settled(self.node.name)
+            await link.lost
+        if self._fingerprint is not None:
+            self._move(ProbeState.WAITING, "its service went away: the guest waits for it")
+        return True
+
+    async def _disconnected(self) -> None:
+        """Tell the board, before the connection is closed."""
+        self._link = None
+        self.recorder.record(trace_pb2.EVENT_KIND_DETACH, text="its service went away")
+        with suppress(VirtmeshError):
+            await self._engine.disconnect(self.slot, absent=False)
+
+    async def _set_up(self, link: DeviceLink) -> None:
+        """Set the device up as it was. Errors: NotRestorable; DeviceLost; BadStream."""
+        if self._fingerprint is None:
+            self._config = await self._read_config(link)
+            self._fingerprint = await link.run(read_fingerprint(link.about, self._config))
+            return
+        slot = self.slot
+        writes = await self._engine.call(
+            lambda board: [(offset, width, value) for offset, width, value in board.saved(slot)]
+        )
+        await link.run(restore(writes, self._fingerprint, link.about, self._config))
+        self.restorations += 1
+        self._boot_log.add(f"{self.node.name}: set up as it was, by {len(writes)} writes")
+
+    async def _read_config(self, link: DeviceLink) -> tuple[Register, ...]:
+        """Ask which fields of the configuration only the device changes."""
+        async with open_channel(self.node.endpoint) as channel:
+            answer = await ask(
+                DeviceServiceStub(channel).DescribeInterface,
+                device_pb2.DescribeInterfaceRequest(),
+                self.node.endpoint,
+            )
+        interface = parse_interface(answer.interface)
+        is_virtio = interface.space is RegisterSpace.VIRTIO_CONFIG
+        return config_fields(interface.registers) if is_virtio else ()
+
+    def _in_flight_logs(self, sizes: Sequence[int]) -> int | None:
+        """Return the in-flight logs; they are made for the first process of the device."""
+        if self._logs is None and sizes:
+            self._logs = make_logs(sizes)
+        return self._logs
+
+    async def _give_up(self, error: NotRestorable) -> None:
+        """Let the slot read as absent until the guest boots again."""
+        self._boot_log.add(f"{self.node.name}: reads as absent: {error.message}")
+        self._renewed.clear()
+        self._move(ProbeState.FAILED, error.message)
+        await self._engine.disconnect(self.slot, absent=True)
+        self._settled(self.node.name)
+        await self._renewed.wait()
+        self._move(ProbeState.WAITING, "the guest boots again")
