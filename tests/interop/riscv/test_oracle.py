@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from virtmesh.cpu.tree import Boot, make_guest_blob
 
 from tests.support.riscv.boot import APPEND, INPUTS, Rig
 from tests.support.riscv.boot_log import comparable, recorded
 from tests.support.riscv.parts import Parts
 from tests.support.riscv.qemu import record
 from tests.support.riscv.writing import content, fsck, write_files
+from virtmesh.cpu.tree import Boot, make_guest_blob
 from virtmesh.machine import file as machine_file
 
 
@@ -19,7 +19,7 @@ from virtmesh.machine import file as machine_file
 def oracle(riscv: Parts, rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Let QEMU boot with the device tree of our machine; returns the folder of what it left."""
     folder = tmp_path_factory.mktemp("oracle")
-    machine = machine_file.load(rig.cli.run_dir / machine_file.DEFAULT_FILE.name)
+    machine = machine_file.load(rig.cli.run_dir / "machine.toml")
     tree = folder / "tree.dtb"
     tree.write_bytes(make_guest_blob(machine, Boot(APPEND)))
     record(riscv, folder, INPUTS, tree)
