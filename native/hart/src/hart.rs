@@ -1,8 +1,12 @@
 //! The hart: its state and what the board may do with it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use crate::exit::{Access, Exit};
+use crate::code::cache::Cache;
+use crate::csr::interrupt;
+use crate::csr::state::Csrs;
+use crate::debug::Debug;
+use crate::execute::Reservation;
+use crate::exit::Access;
+use crate::mmu::tlb::Tlb;
 use crate::ram::Ram;
 use crate::time::{Clock, Time};
 
@@ -21,67 +25,91 @@ pub enum Privilege {
 /// One RV64GC hart.
 #[derive(Debug)]
 pub struct Hart {
-    x: [u64; 32],
-    f: [u64; 32],
-    pc: u64,
-    privilege: Privilege,
-    retired: u64,
-    ram: Ram,
-    hart_id: u64,
+    /// By number of a micro-op: 0 to 31, then the sink for `x0`. As long as `u8` has values, so that
+    /// no index needs a check.
+    pub(crate) x: [u64; 256],
+    pub(crate) f: [u64; 32],
+    pub(crate) pc: u64,
+    pub(crate) privilege: Privilege,
+    /// Instructions retired.
+    pub(crate) retired: u64,
+    /// Exceptions taken.
+    pub(crate) traps: u64,
+    /// The slow path did something after which execution can't simply go on.
+    pub(crate) attention: bool,
+    /// `pc` of the load or store on the slow path.
+    pub(crate) pc_of_access: u64,
+    pub(crate) reservation: Option<Reservation>,
+    pub(crate) csrs: Csrs,
+    /// Page of RAM to number of the decoded page.
+    pub(crate) fetch_tlb: Tlb<u32>,
+    /// Page of RAM to what has to be added to a virtual address to make it the host's.
+    pub(crate) load_tlb: Tlb<u64>,
+    /// As `load_tlb`; without pages whose stores must be noted.
+    pub(crate) store_tlb: Tlb<u64>,
+    /// GiBs of which a superpage may be in a TLB.
+    pub(crate) superpages: u64,
+    pub(crate) code: Cache,
+    pub(crate) debug: Debug,
+    pub(crate) ram: Ram,
+    pub(crate) hart_id: u64,
+    pub(crate) mtimecmp: u64,
     clock: Clock,
-    lines: (bool, bool, bool),
-    mtimecmp: u64,
-    pending: Option<Access>,
-    answer: Option<Result<u64, ()>>,
-    breakpoints: Vec<u64>,
-    watchpoints: Vec<(u64, u64, bool, bool)>,
+    /// The access that `run` returned last, until it is executed.
+    pub(crate) pending: Option<Access>,
+    pub(crate) answer: Option<Result<u64, ()>>,
 }
 
 impl Hart {
     /// A hart in reset, with `pc` at the start of RAM.
     #[must_use]
     pub fn new(ram: Ram, hart_id: u64, time: Time) -> Self {
-        let pc = ram.base();
-        Self {
-            x: [0; 32],
+        let mut hart = Self {
+            x: [0; 256],
             f: [0; 32],
-            pc,
+            pc: ram.base(),
             privilege: Privilege::Machine,
             retired: 0,
+            traps: 0,
+            attention: false,
+            pc_of_access: 0,
+            reservation: None,
+            csrs: Csrs::default(),
+            fetch_tlb: Tlb::default(),
+            load_tlb: Tlb::default(),
+            store_tlb: Tlb::default(),
+            superpages: 0,
+            code: Cache::new(&ram),
+            debug: Debug::default(),
             ram,
             hart_id,
-            clock: Clock::new(time),
-            lines: (false, false, false),
             mtimecmp: u64::MAX,
+            clock: Clock::new(time),
             pending: None,
             answer: None,
-            breakpoints: Vec::new(),
-            watchpoints: Vec::new(),
-        }
+        };
+        hart.update_context();
+        hart
     }
 
     /// Reset: M mode, `pc`, `a0` and `a1` as given, every other register and CSR at its reset value.
-    /// Interrupt lines, `mtime`, `mtimecmp`, `instret` and break- and watchpoints stay.
+    /// Interrupt lines, `mtime`, `mtimecmp`, `instret()` and break- and watchpoints stay.
     pub fn reset(&mut self, pc: u64, a0: u64, a1: u64) {
-        self.x = [0; 32];
+        let lines = self.csrs.mip_lines;
+        self.x = [0; 256];
         self.f = [0; 32];
         self.x[10] = a0;
         self.x[11] = a1;
-        self.pc = pc;
         self.privilege = Privilege::Machine;
-        self.pending = None;
-        self.answer = None;
-    }
-
-    /// Execute at most `budget` instructions (`u64::MAX`: no limit; 0: none).
-    ///
-    /// `kick` may be set by any thread; it is looked at at least every 4096 instructions, and cleared.
-    pub fn run(&mut self, budget: u64, kick: &AtomicBool) -> Exit {
-        if kick.swap(false, Ordering::Acquire) {
-            return Exit::Kick;
-        }
-        self.retired += budget;
-        Exit::Budget
+        self.reservation = None;
+        self.csrs = Csrs::default();
+        self.csrs.mip_lines = lines;
+        self.csrs.mcycle.write(0, self.retired);
+        self.csrs.minstret.write(0, self.retired);
+        self.set_pc(pc);
+        self.update_context();
+        self.update_timers();
+        self.flush();
     }
 
     /// Answer the pending [`Exit::Access`]: the value read (ignored for a write), or `Err` for an
@@ -96,12 +124,23 @@ impl Hart {
 
     /// Levels of the software (CLINT) and external (PLIC, M and S context) interrupt lines.
     pub fn set_lines(&mut self, msip: bool, meip: bool, seip: bool) {
-        self.lines = (msip, meip, seip);
+        let mut lines = self.csrs.mip_lines & (interrupt::MTI | interrupt::STI);
+        for (level, bit) in [
+            (msip, interrupt::MSI),
+            (meip, interrupt::MEI),
+            (seip, interrupt::SEI),
+        ] {
+            if level {
+                lines |= bit;
+            }
+        }
+        self.csrs.mip_lines = lines;
     }
 
     /// Set the CLINT's compare register; the machine timer interrupt is pending while `mtime` is not below.
     pub fn set_mtimecmp(&mut self, value: u64) {
         self.mtimecmp = value;
+        self.update_timers();
     }
 
     /// `mtime`, in ticks of [`Time::hz`].
@@ -113,11 +152,13 @@ impl Hart {
     /// Write `mtime`.
     pub fn set_mtime(&mut self, value: u64) {
         self.clock.set(value, self.retired);
+        self.update_timers();
     }
 
     /// The board slept `ticks` in WFI. Instruction time goes on by them; real time has gone on already.
     pub fn advance(&mut self, ticks: u64) {
         self.clock.advance(ticks);
+        self.update_timers();
     }
 
     /// As [`advance`](Self::advance), up to `mtime` = `deadline` (nothing if it has passed).
@@ -128,7 +169,18 @@ impl Hart {
     /// Whether an interrupt is pending and enabled in `mie`, so that WFI would not wait.
     #[must_use]
     pub fn interrupt_pending(&self) -> bool {
-        self.lines.0 || self.mtime() >= self.mtimecmp
+        (self.csrs.mip_software | self.lines_now()) & self.csrs.mie != 0
+    }
+
+    /// As [`interrupt_pending`](Self::interrupt_pending), with timers as of the last look at `mtime`.
+    pub(crate) fn interrupt_is_enabled(&self) -> bool {
+        self.csrs.mip() & self.csrs.mie != 0
+    }
+
+    /// Instructions until a timer interrupt becomes pending, if instructions drive `mtime`.
+    pub(crate) fn instructions_to_timer(&self) -> Option<u64> {
+        let deadline = self.timer_deadline()?;
+        self.clock.instructions_until(deadline, self.retired)
     }
 
     /// Instructions retired since `new`.
@@ -143,6 +195,7 @@ impl Hart {
     /// If there is no such register.
     #[must_use]
     pub fn x(&self, index: usize) -> u64 {
+        assert!(index < 32, "x{index} does not exist");
         self.x[index]
     }
 
@@ -151,6 +204,7 @@ impl Hart {
     /// # Panics
     /// If there is no such register.
     pub fn set_x(&mut self, index: usize, value: u64) {
+        assert!(index < 32, "x{index} does not exist");
         if index != 0 {
             self.x[index] = value;
         }
@@ -184,19 +238,19 @@ impl Hart {
         self.pc = value & !1;
         self.pending = None;
         self.answer = None;
+        self.debug.skip = None;
     }
 
     /// CSR `number` as M mode reads it, without side effect; `None` if there is none.
     #[must_use]
     pub fn csr(&self, number: u16) -> Option<u64> {
-        (number == 0xf14).then_some(self.hart_id)
+        self.read_csr(number)
     }
 
     /// Write CSR `number` as M mode does (WARL fields keep legal values); false if there is none or it
     /// is read-only.
     pub fn set_csr(&mut self, number: u16, value: u64) -> bool {
-        let _ = (number, value);
-        false
+        self.write_csr(number, value, self.retired)
     }
 
     /// Privilege mode.
@@ -207,24 +261,30 @@ impl Hart {
 
     /// Physical address of `address` by the page table of the current mode, whatever the rights say.
     /// For debuggers: changes nothing. `None` if it is not mapped.
-    pub fn translate(&mut self, address: u64) -> Option<u64> {
-        Some(address)
+    #[must_use]
+    pub fn translate(&self, address: u64) -> Option<u64> {
+        self.look_up(address)
     }
 
     /// Stop before these virtual addresses are executed. Replaces the earlier list.
     pub fn set_breakpoints(&mut self, addresses: &[u64]) {
-        self.breakpoints = addresses.to_vec();
+        self.debug.set_breakpoints(addresses);
+        self.flush_translations();
     }
 
     /// Stop behind an instruction that touches one of these ranges: (virtual address, bytes, on read,
     /// on write). Replaces the earlier list.
     pub fn set_watchpoints(&mut self, ranges: &[(u64, u64, bool, bool)]) {
-        self.watchpoints = ranges.to_vec();
+        self.debug.set_watchpoints(ranges);
+        self.flush_translations();
     }
 
     /// RAM or page tables were changed from outside: forget every translation and decoded instruction
     /// that they may contradict.
-    pub fn flush(&mut self) {}
+    pub fn flush(&mut self) {
+        self.flush_translations();
+        self.check_code();
+    }
 
     /// Guest RAM.
     #[must_use]

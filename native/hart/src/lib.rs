@@ -10,7 +10,14 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`ram`], [`exit`], [`time`] | guest memory, why `run` returned, what drives `mtime` |
-//! | [`hart`] | [`Hart`], its registers and interrupt lines |
+//! | [`hart`], `run` | [`Hart`], its registers and interrupt lines; the outer loop |
+//! | [`decode`] | instructions to micro-ops |
+//! | `code` | decoded pages, and when they are decoded again |
+//! | `execute` | micro-ops to effects |
+//! | [`mmu`] | page tables, PMP, TLBs, loads and stores |
+//! | [`csr`] | control and status registers |
+//! | `trap`, [`exception`] | traps and interrupts |
+//! | `debug` | break- and watchpoints |
 //! | [`fp`] | IEEE 754 arithmetic on bit patterns |
 //!
 //! # Threats
@@ -19,11 +26,20 @@
 //! address is checked against RAM before it becomes a host address; page tables are read once for
 //! each walk and changed by compare-and-swap only. Work between two looks at `kick` is bounded.
 
+mod code;
+pub mod csr;
+mod debug;
+pub mod decode;
+pub mod exception;
+mod execute;
 pub mod exit;
 pub mod fp;
 pub mod hart;
+pub mod mmu;
 pub mod ram;
+mod run;
 pub mod time;
+mod trap;
 
 pub use exit::{Access, Exit};
 pub use hart::{Hart, Privilege};

@@ -121,13 +121,6 @@ impl Ram {
         true
     }
 
-    /// The aligned 32-bit word at `address`, for atomic operations; `None` outside RAM.
-    pub(crate) fn word(&self, address: u64) -> Option<&AtomicU32> {
-        // SAFETY: mapped as `new` was promised, aligned, and an atomic may be shared.
-        (self.contains(address, 4) && address.is_multiple_of(4))
-            .then(|| unsafe { &*self.host(address).cast::<AtomicU32>() })
-    }
-
     /// The aligned 64-bit word at `address`, for atomic operations; `None` outside RAM.
     pub(crate) fn double(&self, address: u64) -> Option<&AtomicU64> {
         // SAFETY: mapped as `new` was promised, aligned, and an atomic may be shared.

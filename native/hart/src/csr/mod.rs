@@ -1,0 +1,19 @@
+//! Control and status registers (RISC-V privileged, 20240411).
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`number`] | their numbers |
+//! | [`status`], [`interrupt`] | bits of `mstatus`, `mip` and `mie` |
+//! | [`counter`] | `mcycle` and `minstret` |
+//! | [`state`] | what they store |
+//! | `access` | who may access which |
+//! | `read`, `write` | their values, WARL rules and side effects |
+
+mod access;
+pub mod counter;
+pub mod interrupt;
+pub mod number;
+mod read;
+pub mod state;
+pub mod status;
+mod write;

@@ -1,1 +1,0 @@
-//! IEEE 754 arithmetic on bit patterns.
