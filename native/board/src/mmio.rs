@@ -52,8 +52,8 @@ impl Board {
 
     fn access_plic(&mut self, offset: u64, access: &Access) -> Option<u64> {
         if let Some(value) = access.value {
-            // Only accesses of 4 bytes pass the check.
-            let value = (value & u64::from(u32::MAX)) as u32;
+            // Only accesses of 4 bytes pass the check of the width: the value fits.
+            let value = u32::try_from(value).unwrap_or_default();
             return self
                 .plic
                 .write(offset, access.width, value)
@@ -86,8 +86,8 @@ impl Board {
 
     fn access_slot(&mut self, number: usize, access: &Access) -> Progress {
         let slot = &self.slots[number];
-        // Windows are smaller than 4 GiB.
-        let offset = (access.address - slot.address) as u32;
+        // It fits: windows are smaller than 4 GiB.
+        let offset = u32::try_from(access.address - slot.address).unwrap_or(u32::MAX);
         let operation = match access.value {
             None => Operation::read(offset, access.width),
             Some(value) => Operation::write(offset, access.width, value),

@@ -95,8 +95,7 @@ impl Board {
                     Accessed::Slot(Progress::Lost(slot)) => return self.exit_lost(slot),
                     Accessed::Asked(request) => return self.exit_asked(request),
                 },
-                Left::Budget if left == 0 => return self.exit(Reason::Budget),
-                Left::Wfi { .. } if left == 0 => return self.exit(Reason::Budget),
+                Left::Budget | Left::Wfi { .. } if left == 0 => return self.exit(Reason::Budget),
                 Left::Wfi { deadline } => {
                     if self.sleep(deadline) && signalled() {
                         return self.exit(Reason::Signal);

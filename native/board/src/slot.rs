@@ -18,7 +18,7 @@ pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const QUEUE_NOTIFY: u32 = 0x050;
 /// Register of a virtio device by which the driver acknowledges interrupts.
 const INTERRUPT_ACK: u32 = 0x064;
-/// MagicValue and Version, which an empty slot has too (4.2.2.2: DeviceID 0 is a placeholder).
+/// `MagicValue` and Version, which an empty slot has too (4.2.2.2: `DeviceID` 0 is a placeholder).
 const PLACEHOLDER: [(u32, u64); 2] = [(0x000, 0x7472_6976), (0x004, 2)];
 /// Place 7 of an NS16550A: SCR, which has no effect.
 const SCR: u32 = 7;
@@ -113,7 +113,7 @@ impl Slot {
     }
 
     /// What a read of an empty slot gives. An empty virtio slot is a placeholder: drivers look for the
-    /// magic value, and pass over DeviceID 0.
+    /// magic value, and pass over `DeviceID` 0.
     #[must_use]
     pub fn absent_value(&self, operation: Operation) -> u64 {
         let placeholder = PLACEHOLDER.iter().filter(|_| self.kind == Kind::Virtio);

@@ -157,6 +157,10 @@ impl Board {
         added.map_err(|error| refusal(error.to_string()))
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python has no slices of these"
+    )]
     fn connect(
         &self,
         py: Python<'_>,
@@ -194,7 +198,7 @@ impl Board {
         let (exit, raised) = py.detach(|| {
             let mut raised = None;
             let exit = board.run(budget, &mut || {
-                raised = Python::attach(|py| py.check_signals()).err();
+                raised = Python::attach(Python::check_signals).err();
                 raised.is_some()
             });
             (exit, raised)
@@ -337,6 +341,10 @@ impl Board {
         Ok(self.lock()?.hart().translate(address))
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python has no slices of these"
+    )]
     fn set_breakpoints(&self, addresses: Vec<u64>) -> PyResult<()> {
         self.lock()?.hart().set_breakpoints(&addresses);
         Ok(())

@@ -586,8 +586,8 @@ class Board:
     "real" is the host's clock, "instructions" one tick for `instructions_per_tick` instructions,
     plus the time slept in WFI. A device that owes an answer for `answer_limit_s` (10) is lost.
 
-    A board belongs to one thread at a time; while `run` (or another call) is under way, others raise
-    RuntimeError, except `kick`, `stats`, `access_log`, `drain_accesses` and `drain_violations`.
+    A board belongs to one thread at a time; while `run` (or another call) is under way, others
+    raise RuntimeError, except `kick`, `stats`, `access_log`, `drain_accesses` and `drain_violations`.
     Errors of the constructor: those of GuestMemory; ValueError for what is none of the above.
     """
 
@@ -638,8 +638,8 @@ class Board:
     def run(self, budget: int = 0) -> Exit:
         """Run the guest until something ends it, at most `budget` instructions (0: no limit).
 
-        The GIL is released. In WFI it sleeps without CPU. Signal handlers of Python run meanwhile if
-        this is the main thread; what they raise ends the run, which may be continued.
+        The GIL is released. In WFI it sleeps without CPU. Signal handlers of Python run meanwhile
+        if this is the main thread; what they raise ends the run, which may be continued.
         After "lost", the next run makes the access again, if the guest made one.
         """
     def step(self, count: int = 1) -> Exit:
@@ -661,16 +661,16 @@ class Board:
         """Return (offset, width, value) of the writes that restore the device, in order.
 
         Virtio: Status up to DRIVER, features, FEATURES_OK, queues, DRIVER_OK, configuration space,
-        selectors. NS16550A: divisor, LCR, FCR without its resets, MCR, SCR, IER. A write of Status 0
-        clears what is saved. What acts once (QueueNotify, InterruptACK, characters) is never there.
+        selectors. NS16550A: divisor, LCR, FCR without its resets, MCR, SCR, IER. A write of Status
+        0 clears what is saved. What acts once (QueueNotify, InterruptACK, characters) is never there.
         """
     def access_log(self, on: bool) -> None:
         """Log accesses to slots from now on, or stop it."""
     def drain_accesses(self) -> list[tuple[int, int, int, int, int, int]]:
         """Take the logged accesses: (slot, pc, offset, op, value, time).
 
-        `op` is the width in bytes, with 0x80 added for a write. `time` is CLOCK_MONOTONIC before the
-        access, in ns. The last 65536 are kept.
+        `op` is the width in bytes, with 0x80 added for a write. `time` is CLOCK_MONOTONIC before
+        the access, in ns. The last 65536 are kept.
         """
     def drain_violations(
         self,
@@ -714,4 +714,4 @@ class Board:
     def set_breakpoints(self, addresses: Sequence[int]) -> None:
         """Stop before these virtual addresses. Replaces the earlier list."""
     def set_watchpoints(self, ranges: Sequence[tuple[int, int, str]]) -> None:
-        """Stop behind accesses to (virtual address, length, "r", "w" or "rw"). Replaces the list."""
+        """Stop behind accesses to (virtual address, length, "r", "w" or "rw")."""

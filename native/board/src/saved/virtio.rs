@@ -1,7 +1,7 @@
 //! Virtio over MMIO (virtio 1.4, 4.2.2): the writes that restore a device.
 //!
-//! The order is that of the initialisation (3.1.1): Status up to DRIVER, features, FEATURES_OK, queues,
-//! DRIVER_OK; then the configuration space, and the selectors as the driver left them. Status 0 is never
+//! The order is that of the initialisation (3.1.1): Status up to DRIVER, features, `FEATURES_OK`, queues,
+//! `DRIVER_OK`; then the configuration space, and the selectors as the driver left them. Status 0 is never
 //! replayed: a device that was started anew is reset, and Status 0 would clear the in-flight log.
 
 use std::collections::BTreeMap;
