@@ -118,6 +118,8 @@ class CpuMachine:
         }
         self._tasks: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()
+        self._points: dict[str, tuple[Sequence[int], Sequence[tuple[int, int, str]]]] = {}
+        """Breakpoints and watchpoints, by who has set them."""
         self._booting: asyncio.Task[None] | None = None
         self.boot_log.add(f"virtmesh {__version__}, machine {self.machine.name}, a CPU of RV64GC")
         for piece in self.layout.pieces:
@@ -197,6 +199,23 @@ class CpuMachine:
             self._begin_boot(run=before is not CpuState.STOPPED, renew=True)
             await self._booted()
             return self.status.now
+
+    async def set_points(
+        self, owner: str, breaks: Sequence[int], watches: Sequence[tuple[int, int, str]]
+    ) -> None:
+        """Replace the breakpoints and watchpoints of an owner; those of others stay.
+
+        Errors: NoAnswer.
+        """
+        self._points[owner] = tuple(breaks), tuple(watches)
+        all_breaks = sorted({one for found, _ in self._points.values() for one in found})
+        all_watches = sorted({one for _, found in self._points.values() for one in found})
+
+        def replace(board: Board) -> None:
+            board.set_breakpoints(all_breaks)
+            board.set_watchpoints(all_watches)
+
+        await self.engine.call(replace)
 
     def require_stopped(self) -> None:
         """Refuse unless the CPU is stopped. Errors: CpuRunning."""

@@ -17,10 +17,12 @@ import structlog
 import uvloop
 
 from virtmesh.cpu import service
+from virtmesh.cpu.gdb.server import GdbServer
 from virtmesh.cpu.images.layout import ImagePaths
 from virtmesh.cpu.machine import CpuMachine, GuestPlan
 from virtmesh.cpu.metrics import cpu_metrics
 from virtmesh.cpu.service import CpuService
+from virtmesh.cpu.trace import TraceFile
 from virtmesh.kernel import service as kernel_service
 from virtmesh.kernel.gateway import Gateway
 from virtmesh.kernel.service import KernelService
@@ -46,6 +48,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+OVERRIDES = ("kernel", "firmware", "initrd", "append", "trace", "gdb")
+"""Options that replace what the `[cpu]` table says."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What the command line and the machine file come to."""
@@ -56,6 +62,10 @@ class Plan:
     metrics: str | None = None
     recorder: int = trace.EVENTS_DEFAULT
     keepalive: float = KEEPALIVE_SECONDS
+    trace: Path | None = None
+    """File for each register access."""
+    gdb: str | None = None
+    """HOST:PORT for debuggers."""
 
 
 class CpuServer:
@@ -72,6 +82,9 @@ class CpuServer:
         self._trace = trace.TracePlane(self.machine.traced)
         self._cpu = CpuService(self.machine)
         self._metrics: MetricsServer | None = None
+        self._gdb: GdbServer | None = None
+        self._file: TraceFile | None = None
+        self._writing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Serve, attach the devices, and boot the guest when they are there."""
@@ -86,9 +99,30 @@ class CpuServer:
                 self._plan.metrics, self._collect, labels={"machine": self.machine.machine.name}
             )
             log.info("metrics", address=self._metrics.address)
+        await self._start_extras()
         names = (service.SERVICE, kernel_service.SERVICE, trace.SERVICE)
         await self._server.start(names, self._gateway.offered)
         self.machine.start()
+
+    async def _start_extras(self) -> None:
+        """Begin the trace, and listen for debuggers. Errors: OSError; AddressTaken; ValueError."""
+        machine, plan = self.machine, self._plan
+        if plan.trace is not None:
+            devices = machine.devices.values()
+            self._file = TraceFile(plan.trace, machine.engine, devices, machine.symbols)
+            await machine.engine.call(lambda board: board.access_log(True))  # noqa: FBT003
+            self._writing = asyncio.create_task(self._file.run(), name="trace")
+        if plan.gdb is not None:
+            self._gdb = GdbServer(plan.gdb, machine)
+            log.info("gdb", address=await self._gdb.start())
+
+    async def _end_trace(self) -> None:
+        """Write the rest of the trace."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+        if self._file is not None:
+            await asyncio.to_thread(self._file.close)
 
     def _collect(self) -> Iterable[Metric]:
         """Return every metric of the CPU service, read now."""
@@ -102,7 +136,10 @@ class CpuServer:
             if self._metrics:
                 steps.push_async_callback(asyncio.to_thread, self._metrics.close)
             steps.push_async_callback(self._gateway.close)
+            steps.push_async_callback(self._end_trace)
             steps.push_async_callback(self.machine.stop)
+            if self._gdb is not None:
+                steps.push_async_callback(self._gdb.close)
             self._cpu.close()
             self._trace.close()
             self.machine.status.close()
@@ -162,6 +199,8 @@ def make_plan(options: dict[str, Any]) -> Plan:
         options["metrics"] or machine.kernel.metrics,
         options["recorder"],
         options["keepalive"],
+        Path(entry.trace) if entry.trace else None,
+        entry.gdb,
     )
 
 
@@ -184,6 +223,8 @@ def make_plan(options: dict[str, Any]) -> Plan:
     type=click.Choice([one.value for one in PlicRule]),
     help="How the interrupt controller takes lines  [default: as the machine file says, or spec]",
 )
+@click.option("--trace", metavar="FILE", help="Write each register access of the guest there.")
+@click.option("--gdb", metavar="HOST:PORT", help="Let gdb attach there; of this host only.")
 @click.option("--halted", is_flag=True, help="Wait for Start before the first instruction.")
 @click.option(
     "--run-dir",

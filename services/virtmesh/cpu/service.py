@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from virtmesh.cpu.status import CpuStatus
 
 SERVICE = pb.DESCRIPTOR.services_by_name["CpuService"].full_name
+OWNER = "rpc"
+"""Whose breakpoints SetBreakpoints replaces; a debugger has its own."""
 POINTS_MAX = 256
 """Most breakpoints, and most watchpoints (cpu.proto)."""
 REGISTERS_MAX = 128
@@ -105,11 +107,7 @@ class CpuService(cpu_pb2_grpc.CpuServiceServicer):
         addresses = list(request.addresses)
         watched = [spell_watchpoint(one) for one in request.watchpoints]
 
-        def replace(board: Board) -> None:
-            board.set_breakpoints(addresses)
-            board.set_watchpoints(watched)
-
-        await self._machine.engine.call(replace)
+        await self._machine.set_points(OWNER, addresses, watched)
         return pb.SetBreakpointsResponse(status=self._spell(self._machine.status.now))
 
     async def Watch(  # type: ignore[override]  # the stubs know generators only
