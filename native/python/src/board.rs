@@ -198,7 +198,12 @@ impl Board {
         let (exit, raised) = py.detach(|| {
             let mut raised = None;
             let exit = board.run(budget, &mut || {
-                raised = Python::attach(Python::check_signals).err();
+                #[expect(
+                    clippy::redundant_closure_for_method_calls,
+                    reason = "lifetimes differ"
+                )]
+                let result = Python::attach(|py| py.check_signals());
+                raised = result.err();
                 raised.is_some()
             });
             (exit, raised)
