@@ -18,7 +18,12 @@ from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.host.host import Addresses, Host
 from virtmesh.kinds import DeviceKind
 from virtmesh.mmio.device import Attachment, Device
-from virtmesh.testing.scripted_driver import GrpcRegisters, LocalRegisters, ScriptedDriver
+from virtmesh.testing.scripted_driver import (
+    ChannelRegisters,
+    GrpcRegisters,
+    LocalRegisters,
+    ScriptedDriver,
+)
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.channel import open_channel
@@ -45,7 +50,7 @@ class Served:
 
     @asynccontextmanager
     async def attached(
-        self, name: str = "test", queues: int = QUEUES
+        self, name: str = "test", queues: int = QUEUES, *, by_channel: bool = False
     ) -> AsyncIterator[ScriptedDriver]:
         """Attach a driver for a while; at the end it hangs up."""
         with Ram(1 << 20) as ram:
@@ -57,7 +62,13 @@ class Served:
                     answer = await self.control.Attach(request)
                 except grpc.aio.AioRpcError as failure:
                     raise from_rpc_error(failure) from failure
-                yield ScriptedDriver(GrpcRegisters(self.channel, answer.session_id), ram, doorbells)
+                registers = GrpcRegisters(self.channel, answer.session_id)
+                if not by_channel:
+                    yield ScriptedDriver(registers, ram, doorbells)
+                    return
+                channel = ChannelRegisters(line.socket, registers)
+                yield ScriptedDriver(channel, ram, doorbells)
+                channel.close()
             finally:
                 line.close()
                 doorbells.close()
@@ -130,8 +141,15 @@ async def grpc_driver(served: Served) -> AsyncIterator[ScriptedDriver]:
         yield driver
 
 
-@pytest.fixture(params=["local", "grpc"])
+@pytest.fixture
+async def channel_driver(served: Served) -> AsyncIterator[ScriptedDriver]:
+    """Attach a driver that accesses registers by the channel."""
+    async with served.attached(by_channel=True) as driver:
+        yield driver
+
+
+@pytest.fixture(params=["local", "grpc", "channel"])
 def driver(request: pytest.FixtureRequest) -> ScriptedDriver:
-    """Attach a driver in both ways."""
+    """Attach a driver in each way."""
     driver: ScriptedDriver = request.getfixturevalue(f"{request.param}_driver")
     return driver

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import Ram
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from virtmesh.drivers.base import Driver
     from virtmesh.mmio.device import Device
 
+
+class StreamBus(GrpcBus):
+    """A bus that accesses registers by gRPC, whatever the device offers."""
+
+    uses_channel = False
+
+
 MEMORY = 16 << 20
 """RAM of a driver, in bytes."""
 
@@ -31,27 +38,40 @@ async def drive_locally(
     device: Device,
     *,
     doorbell: DoorbellKind = DoorbellKind.EVENTFD,
-    interrupts: InterruptMode = InterruptMode.INTERRUPT,
-    refused: int = 0,
+    **options: Any,
 ) -> AsyncIterator[Driver]:
     """Start the driver of a device model. The device is closed at the end."""
     try:
         with Ram(MEMORY) as ram:
             bus = LocalBus(device, ram, doorbell)
-            async with _started(bus, device, interrupts, refused) as driver:
+            async with _started(bus, device, **options) as driver:
                 yield driver
     finally:
         device.close()
 
 
+REACHES = ("local", "grpc", "channel")
+"""Ways from a driver to its device."""
+
+
+def driving(
+    reach: str, device: Device, folder: Path, **options: Any
+) -> AbstractAsyncContextManager[Driver]:
+    """Start the driver of a device, which is reached in one of the REACHES."""
+    if reach == "local":
+        return drive_locally(device, **options)
+    kind = StreamBus if reach == "grpc" else GrpcBus
+    return drive_remotely(device, folder, kind, **options)
+
+
 @asynccontextmanager
-async def drive_over_grpc(
+async def drive_remotely(
     device: Device,
     folder: Path,
+    kind: type[GrpcBus],
     *,
     doorbell: DoorbellKind = DoorbellKind.EVENTFD,
-    interrupts: InterruptMode = InterruptMode.INTERRUPT,
-    refused: int = 0,
+    **options: Any,
 ) -> AsyncIterator[Driver]:
     """Serve a device on sockets in a folder, and start its driver. Both are closed at the end."""
     address = f"unix:{folder / 'device.sock'}"
@@ -59,8 +79,8 @@ async def drive_over_grpc(
     await host.start()
     try:
         with Ram(MEMORY) as ram:
-            bus = await GrpcBus.connect(address, ram=ram, driver_name="test", doorbell=doorbell)
-            async with _started(bus, device, interrupts, refused) as driver:
+            bus = await kind.connect(address, ram=ram, driver_name="test", doorbell=doorbell)
+            async with _started(bus, device, **options) as driver:
                 yield driver
     finally:
         await host.stop()
@@ -68,7 +88,10 @@ async def drive_over_grpc(
 
 @asynccontextmanager
 async def _started(
-    bus: Bus, device: Device, interrupts: InterruptMode, refused: int
+    bus: Bus,
+    device: Device,
+    interrupts: InterruptMode = InterruptMode.INTERRUPT,
+    refused: int = 0,
 ) -> AsyncIterator[Driver]:
     """Start the driver of an attached device. Close driver and bus at the end."""
     try:

@@ -107,14 +107,14 @@ fn an_answer_carries_the_line_and_what_was_refused() {
     send(&driver, &request(9, &[(0x64, 0x84, 1), (1, 4, 0)]));
     channel.receive().unwrap().unwrap();
     interrupt.acknowledge(INTERRUPT_USED_BUFFER);
-    let refusal = Some(("MISALIGNED", "odd – really"));
+    let refusal = Some(("MISALIGNED", "odd: ä"));
     assert!(channel.answer(9, [0].into_iter(), refusal).unwrap());
     let answer = recv(&driver).unwrap();
     assert_eq!(
         words(&answer),
         (9, 1, LINE_ASSERTED | REFUSED, INTERRUPT_CONFIG_CHANGE, 2)
     );
-    let text = "MISALIGNED\0odd – really".as_bytes();
+    let text = "MISALIGNED\0odd: ä".as_bytes();
     assert_eq!(&answer[ANSWER_HEADER + 8..], text);
 }
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from virtmesh.attach.guest_ram import Ram
     from virtmesh_common.registers import Register
 
-BATCH_LIMIT = 4096
-"""Most accesses of one batch (virtmesh.register.v1)."""
+BATCH_LIMIT = 4000
+"""Most accesses of one batch: what a packet of the register channel holds (virtmesh.memory.v1)."""
 WRITE_OP = 0x80
 """Added to the width of a write (virtmesh.register.v1.AccessRequest.ops)."""
 GUARD_OP = 0x40

@@ -1,14 +1,16 @@
-"""A bus that reaches a device service: gRPC for registers, shared memory and eventfds for queues.
+"""A bus that reaches a device service, with shared memory and eventfds for queues.
 
-To attach: Describe, hand memory and eventfds over, Attach with the ticket, open the register stream
-(virtmesh.device.v1). When the handover connection or a stream ends, the device is lost, and every
-waiting call fails at once.
+Registers are accessed over the handover connection (the register channel), or by gRPC where the
+device offers no channel.
+
+To attach: Describe, hand memory and eventfds over, Attach with the ticket (virtmesh.device.v1).
+When the handover connection or a stream ends, the device is lost, and every waiting call fails at
+once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -16,25 +18,26 @@ import grpc
 import grpc.aio
 import structlog
 
-from virtmesh.attach.bus import BATCH_LIMIT, Access, Bus, columns, writing
+from virtmesh.attach.bus import BATCH_LIMIT, Access, Bus, writing
 from virtmesh.attach.client import AttachConnection, AttachmentEventfds
 from virtmesh.attach.eventfd import drain
+from virtmesh.attach.exchange import Exchange, RegisterTransport
+from virtmesh.attach.line import LineObserver
 from virtmesh.attach.notifier import CallNotifier, DoorbellKind, EventfdNotifier, Notifier
+from virtmesh.attach.register_channel import CHANNEL_VERSION, ENDED, RegisterChannel
+from virtmesh.attach.register_stream import RegisterStream
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2
 from virtmesh_common.api.doorbell.v1.doorbell_pb2_grpc import DoorbellServiceStub
 from virtmesh_common.api.interrupt.v1 import interrupt_pb2
 from virtmesh_common.api.interrupt.v1.interrupt_pb2_grpc import InterruptServiceStub
-from virtmesh_common.api.register.v1 import register_pb2
 from virtmesh_common.api.register.v1.register_pb2_grpc import RegisterServiceStub
 from virtmesh_common.channel import SESSION_KEY, open_channel
 from virtmesh_common.errors import (
-    BY_REASON,
     BadStream,
     DeviceLost,
     DriverError,
-    RegisterError,
     ServiceUnavailable,
     VirtmeshError,
     from_rpc_error,
@@ -65,6 +68,9 @@ DOORBELL_QUEUES = 32
 class GrpcBus(Bus):
     """An attachment to a device service. `connect` makes one."""
 
+    uses_channel = True
+    """False in a subclass: access registers by gRPC even where the device offers a channel."""
+
     def __init__(self, name: str, endpoint: str, ram: Ram) -> None:
         self.name = name
         self.ram = ram
@@ -75,8 +81,6 @@ class GrpcBus(Bus):
         self._resources = AsyncExitStack()
         self._handler: Callable[[int], object] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._outgoing: asyncio.Queue[_Exchange] = asyncio.Queue()
-        self._answers: deque[asyncio.Future[register_pb2.AccessResponse]] = deque()
         self._turns = asyncio.Semaphore(OUTSTANDING_LIMIT)
 
     @classmethod
@@ -136,10 +140,15 @@ class GrpcBus(Bus):
         """Open the streams, and watch the connection and the eventfds."""
         self.channel = channel
         self._control = DeviceServiceStub(channel)
-        connection.watch(lambda: self._lose("its process ended, or it detached this driver"))
-        stream = RegisterServiceStub(channel).Access(metadata=self._metadata)
-        self._spawn(self._send(stream), "register writer")
-        self._spawn(self._receive(stream), "register reader")
+        self._registers: RegisterTransport
+        if self.uses_channel and connection.register_channel == CHANNEL_VERSION:
+            self._registers = RegisterChannel(connection.socket, self._lose)
+        else:
+            connection.watch(lambda: self._lose(ENDED))
+            stream = RegisterStream(RegisterServiceStub(channel).Access(metadata=self._metadata))
+            self._spawn(stream.send(), "register writer")
+            self._spawn(stream.receive(), "register reader")
+            self._registers = stream
         self._notifier = self._make_notifier(channel, eventfds, doorbell)
         self._resources.callback(self._notifier.close)
         if eventfds.config_call is None:
@@ -158,8 +167,8 @@ class GrpcBus(Bus):
             )
         async with self._turns:
             self.check()
-            exchange = _Exchange(batch)
-            self._outgoing.put_nowait(exchange)
+            exchange = Exchange(batch)
+            self._registers.submit(exchange)
             return exchange.result(await exchange.answer)
 
     def notify(self, queue: int) -> None:
@@ -220,38 +229,13 @@ class GrpcBus(Bus):
         call = by_rpc if kind is DoorbellKind.RPC else by_mmio
         return CallNotifier(call, lambda error: self._lose(f"a notification failed: {error}"))
 
-    async def _send(self, stream: Any) -> None:
-        """Write requests to the register stream.
-
-        Callers do not write themselves: a task that is cancelled inside a write cancels the stream.
-        """
-        while True:
-            exchange = await self._outgoing.get()
-            if exchange.answer.done():
-                continue  # Its caller was cancelled before it was sent.
-            self._answers.append(exchange.answer)
-            await stream.write(exchange.request())
-
-    async def _receive(self, stream: Any) -> None:
-        """Pass each answer to the oldest request without one."""
-        while (response := await stream.read()) is not grpc.aio.EOF:
-            if not self._answers:
-                raise BadStream("it sent an answer on the register stream without a request")
-            answer = self._answers.popleft()
-            if not answer.done():
-                answer.set_result(response)
-        raise BadStream("it ended the register stream")
-
     async def _watch(self, stub: Any) -> None:
         """Call the handler for each response of the interrupt stream that shows an interrupt."""
         stream = stub.Watch(interrupt_pb2.WatchRequest())
-        seen: int | None = None
+        line = LineObserver()
         while (response := await stream.read()) is not grpc.aio.EOF:
-            # An acknowledgement can also clear the bits of the next interrupt. Its sequence number
-            # still shows that it was raised.
-            if response.interrupt_status or (seen is not None and response.sequence != seen):
+            if line.shows_interrupt(response.sequence, response.interrupt_status):
                 self._interrupted(response.interrupt_status)
-            seen = response.sequence
         raise BadStream("it ended the interrupt stream")
 
     def _listen(self, descriptor: int, cause: int) -> None:
@@ -292,50 +276,7 @@ class GrpcBus(Bus):
             return
         error = DeviceLost(f"{self.name} is lost: {how}", device=self.name)
         self.lost.set_result(error)
-        while not self._outgoing.empty():
-            self._answers.append(self._outgoing.get_nowait().answer)
-        for answer in self._answers:
-            if not answer.done():
-                answer.set_exception(error.again())
-        self._answers.clear()
-
-
-class _Exchange:
-    """A batch that was sent or waits to be sent, and the future of its answer."""
-
-    def __init__(self, batch: Sequence[Access]) -> None:
-        self._batch = batch
-        self.answer: asyncio.Future[register_pb2.AccessResponse] = (
-            asyncio.get_running_loop().create_future()
-        )
-
-    def request(self) -> register_pb2.AccessRequest:
-        """Make the message of the batch."""
-        offsets, ops, values = columns(self._batch)
-        return register_pb2.AccessRequest(offsets=offsets, ops=ops, values=values)
-
-    def result(self, response: register_pb2.AccessResponse) -> list[int]:
-        """Check an answer. Errors: RegisterError classes; BadStream."""
-        if response.HasField("error"):
-            error = response.error
-            kind = BY_REASON.get(error.reason, RegisterError)
-            raise kind(error.message, index=error.index)
-        values = list(response.values)
-        last = len(values) - 1
-        for place, (value, one) in enumerate(zip(values, self._batch, strict=False)):
-            if value >> (8 * one.width):
-                raise BadStream(f"a read of {one.width} bytes returned {value:#x}, which is wider")
-            if one.expect is not None and place < last and not one.met_by(value):
-                raise BadStream(f"it executed accesses after guard {place}, which {value:#x} fails")
-        if len(values) == len(self._batch) or self._ended_by_guard(values):
-            return values
-        raise BadStream(f"{len(values)} values came for a batch of {len(self._batch)} accesses")
-
-    def _ended_by_guard(self, values: list[int]) -> bool:
-        """Return True if the last value is that of a guard that failed."""
-        if not 0 < len(values) < len(self._batch):
-            return False
-        return not self._batch[len(values) - 1].met_by(values[-1])
+        self._registers.fail(error)
 
 
 async def _ask(call: Any, endpoint: str) -> Any:

@@ -12,8 +12,17 @@ process with the same RAM and the same logs, and writes the registers again:
     ...                                                    # the guest goes on
 
 `writes` lead from a reset to the state, in order: Status steps, features, the set-up of queues,
-DRIVER_OK; or LCR, DLL, DLM, IER, FCR, MCR, SCR of a serial port. Status 0 is not among them, and
-neither are InterruptACK and QueueNotify: queues look for buffers when they start.
+configuration, DRIVER_OK, selectors; or LCR, DLL, DLM, IER, FCR, MCR, SCR of a serial port. Status 0
+is not among them, and neither are InterruptACK and QueueNotify: queues look for buffers when they
+start.
+
+A device may change its configuration while it is used (a disk that is resized). When the guest has
+been told (it wrote CONFIG_CHANGE to InterruptACK), read the fields again:
+
+    before = before.with_registers(await run(bus, read_config(config)))
+
+Known gap: what a driver reads through selectors of the configuration space (the name and the keys
+of an input device) is not compared, since they can't be written before features are negotiated.
 
 Each function here is a generator of batches that is sent what they read, so that it serves any way
 to the registers: `run` executes it on a Bus, `run_with` by a function that waits. How long a device
@@ -35,6 +44,7 @@ from virtmesh_common.virtio.mmio import (
     DEVICE_FEATURES,
     DEVICE_FEATURES_SEL,
     DEVICE_ID,
+    MMIO_CONFIG,
     QUEUE_READY,
     QUEUE_RESET,
     QUEUE_SEL,
@@ -189,7 +199,7 @@ def restore(
     accesses = [Access(offset, width, value) for offset, width, value in writes]
     if virtio:
         queues = range(min(len(about.queue_size_max), QUEUES_MAX))
-        accesses = [*_clear_idle(writes, queues), *accesses]
+        accesses = [*_clear_idle(writes, queues), *_configure_first(accesses)]
     try:
         yield from _in_batches(accesses)
     except RegisterError as error:
@@ -279,6 +289,21 @@ def _clear_idle(writes: Sequence[SavedWrite], queues: range) -> Iterator[Access]
             yield writing(QUEUE_SEL, queue)
             yield writing(QUEUE_READY, 0)
     yield writing(QUEUE_SEL, 0)
+
+
+def _configure_first(accesses: Sequence[Access]) -> Sequence[Access]:
+    """Put the configuration before DRIVER_OK: what is taken again is executed as it says.
+
+    A write to a disk whose driver asked for write-through must be stable when it is used.
+    """
+    live = Status.DRIVER_OK
+    for place, one in enumerate(accesses):
+        if one.offset == STATUS.offset and (one.value or 0) & live:
+            rest = accesses[place:]
+            config = [late for late in rest if late.offset >= MMIO_CONFIG]
+            others = [late for late in rest if late.offset < MMIO_CONFIG]
+            return [*accesses[:place], *config, *others]
+    return accesses
 
 
 def _check_status(name: str, writes: Sequence[SavedWrite]) -> Steps[None]:

@@ -11,6 +11,8 @@ from virtmesh_common.api.cpu.v1 import cpu_pb2_grpc
 from virtmesh_common.errors import BadValue
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from virtmesh_native import Board
 
     from virtmesh.cpu.machine import CpuMachine
@@ -23,6 +25,8 @@ POINTS_MAX = 256
 """Most breakpoints, and most watchpoints (cpu.proto)."""
 REGISTERS_MAX = 128
 """Most registers of one SetRegisters (cpu.proto)."""
+FIRST, FILES = ("pc", "privilege"), "xf"
+"""Registers that are listed first, and the letters of the files after them."""
 KIND_OF = {(True, False): "r", (False, True): "w", (True, True): "rw"}
 """What a watchpoint is called, by read and write."""
 
@@ -59,7 +63,7 @@ class CpuService(cpu_pb2_grpc.CpuServiceServicer):
         """Read the registers."""
         values = await self._machine.engine.call(lambda board: dict(board.registers()))
         return pb.RegistersResponse(
-            registers=[pb.Register(name=name, value=value) for name, value in values.items()],
+            registers=[pb.Register(name=name, value=values[name]) for name in in_order(values)],
             status=self._spell(self._machine.status.now),
         )
 
@@ -153,6 +157,19 @@ class CpuService(cpu_pb2_grpc.CpuServiceServicer):
             sequence=status.sequence,
             symbol=self._machine.symbols.name(status.pc),
         )
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Sort names of registers: pc, privilege, x0 to x31, f0 to f31, the others by name."""
+
+    def place(name: str) -> tuple[int, int, str]:
+        if name in FIRST:
+            return 0, FIRST.index(name), name
+        if name[1:].isdecimal() and name[0] in FILES:
+            return 1 + FILES.index(name[0]), int(name[1:]), name
+        return 1 + len(FILES), 0, name
+
+    return sorted(names, key=place)
 
 
 def set_registers(board: Board, wanted: list[tuple[str, int]]) -> None:

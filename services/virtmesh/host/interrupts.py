@@ -1,8 +1,9 @@
 """InterruptService: the interrupt line of a device as a stream (virtmesh.interrupt.v1).
 
-Native threads raise interrupts. While there are watchers, an interrupt makes `wake_fd` readable,
-and the event loop wakes every watcher. A watcher is registered before it reads its first snapshot,
-so no interrupt is missed in between. An interrupt during a write wakes the watcher again.
+Native threads raise interrupts. While there are watchers, each change of the line (an interrupt, a
+cause that was added or cleared, a fall) makes `wake_fd` readable, and the event loop wakes every
+watcher. A watcher is registered before it reads its first snapshot, so no change is missed in
+between. A change during a write wakes the watcher again.
 """
 
 from __future__ import annotations
@@ -44,15 +45,13 @@ class InterruptPlane(interrupt_pb2_grpc.InterruptServiceServicer):
     async def Watch(  # type: ignore[override]  # the stubs know generators only
         self, request: pb.WatchRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        """Send a snapshot, then a response after each interrupt; one may stand for several."""
-        # A virtio device has no meaningful level of its line: its interrupts are events.
-        level_triggered = not self._device.description.virtio_device_id
+        """Send a snapshot, then a response after each change; one may stand for several."""
         with self._watching() as news:
-            sent: tuple[int, bool] | None = None
+            sent: tuple[int, int] | None = None
             while not self._closed:
                 news.clear()
                 response = self._snapshot()
-                shown = (response.sequence, level_triggered and response.asserted)
+                shown = (response.sequence, response.interrupt_status)
                 if shown != sent:
                     sent = shown
                     await context.write(response)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from virtmesh.attach.bus import BATCH_LIMIT, Access, Bus, columns
 from virtmesh.attach.client import AttachmentEventfds
 from virtmesh.attach.eventfd import drain
+from virtmesh.attach.line import LineObserver
 from virtmesh.attach.notifier import CallNotifier, DoorbellKind, EventfdNotifier, Notifier
 from virtmesh.host.batch import BatchExecutor
 from virtmesh.mmio.device import Attachment
@@ -64,6 +65,7 @@ class LocalBus(Bus):
         self._handler: Callable[[int], object] | None = None
         self._doorbells = AttachmentEventfds()
         self._readers: list[int] = []
+        self._line = LineObserver()
         if self.vectored:
             self._doorbells = AttachmentEventfds.make(queues)
         self._inflight_logs = (
@@ -152,14 +154,23 @@ class LocalBus(Bus):
             self._listen_to(self._doorbells.config_call, lambda: INTERRUPT_CONFIG_CHANGE)
             return
         self._device.interrupt.observed = True
-        self._listen_to(self._device.interrupt.wake_fd, lambda: self._device.interrupt.status)
+        self._line_causes()  # From now on, changes.
+        self._listen_to(self._device.interrupt.wake_fd, self._line_causes)
 
-    def _listen_to(self, descriptor: int, cause: Callable[[], int]) -> None:
-        """Call the handler when an eventfd is signalled."""
+    def _line_causes(self) -> int | None:
+        """Return what is pending after an interrupt; None if the line changed otherwise."""
+        interrupt = self._device.interrupt
+        sequence, causes = interrupt.sequence, interrupt.status
+        return causes if self._line.shows_interrupt(sequence, causes) else None
+
+    def _listen_to(self, descriptor: int, look: Callable[[], int | None]) -> None:
+        """Call the handler when an eventfd is signalled and `look` returns a cause."""
 
         def signalled() -> None:
             if drain(descriptor) and self._handler is not None and not self.lost.done():
-                self._handler(cause())
+                causes = look()
+                if causes is not None:
+                    self._handler(causes)
 
         asyncio.get_running_loop().add_reader(descriptor, signalled)
         self._readers.append(descriptor)

@@ -8,7 +8,8 @@
     status, data = await driver.request(BlkRequest.read(sector=0, length=512))
 
 A `RegisterAccess` reads and writes the registers: `LocalRegisters` of a device in the same process,
-`GrpcRegisters` through a device service. The driver does one step at a time and trusts its device.
+`GrpcRegisters` through a device service, `ChannelRegisters` by its register channel. The driver
+does one step at a time and trusts its device.
 For real use there are VirtIOHeader (virtmesh.virtio.mmio_driver) and VirtIOBlk (virtmesh.blk).
 """
 
@@ -23,12 +24,15 @@ from typing import TYPE_CHECKING, Protocol
 from virtmesh_native import DriverQueue, QueueConfig
 
 from virtmesh.attach.asyncfd import readable
+from virtmesh.attach.bus import Access
 from virtmesh.attach.eventfd import drain
+from virtmesh.attach.exchange import Exchange
+from virtmesh.attach.register_channel import RegisterChannel
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
 from virtmesh_common.blk.spec import RequestType
 from virtmesh_common.channel import SESSION_KEY
-from virtmesh_common.errors import from_rpc_error
+from virtmesh_common.errors import NotAttached, from_rpc_error
 from virtmesh_common.virtio import mmio
 from virtmesh_common.virtio.features import Feature
 from virtmesh_common.virtio.status import Status
@@ -37,6 +41,9 @@ from virtmesh_common.virtio.status import Status
 import grpc.aio
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
     from virtmesh.attach.client import AttachmentEventfds
     from virtmesh.attach.guest_ram import Ram
     from virtmesh.mmio.device import Device
@@ -115,6 +122,49 @@ class GrpcRegisters:
             await self._doorbell.Notify(request, metadata=self.metadata)
         except grpc.aio.AioRpcError as failure:
             raise from_rpc_error(failure) from failure
+
+
+class ChannelRegisters:
+    """The registers of a device service, by the register channel on the handover connection.
+
+    Queues are notified by `other`, which also has the session.
+    """
+
+    def __init__(self, connection: socket.socket, other: GrpcRegisters) -> None:
+        self.session = other.session
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """How the connection ended, once it has."""
+        self._channel = RegisterChannel(connection, self._end)
+        self._other = other
+
+    async def read(self, offset: int, width: int = 4) -> int:
+        """Read at an offset."""
+        (value,) = await self.access([Access(offset, width)])
+        return value
+
+    async def write(self, offset: int, value: int, width: int = 4) -> None:
+        """Write at an offset."""
+        await self.access([Access(offset, width, value)])
+
+    async def notify(self, queue: int) -> None:
+        """Ring a queue."""
+        await self._other.notify(queue)
+
+    async def access(self, batch: Sequence[Access]) -> list[int]:
+        """Execute a batch."""
+        exchange = Exchange(batch)
+        self._channel.submit(exchange)
+        return exchange.result(await exchange.answer)
+
+    def close(self) -> None:
+        """Leave the connection alone from now on."""
+        self._channel.close()
+
+    def _end(self, how: str) -> None:
+        """Fail what waits."""
+        if not self.lost.done():
+            self.lost.set_result(how)
+        self._channel.fail(NotAttached(how))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.driving import StreamBus
 from virtmesh.attach.bus import BATCH_LIMIT, Access, Bus, guarding, reading, writing
 from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import Ram
@@ -44,11 +45,11 @@ class Far:
         self.host = Host(VirtioMmio(self.model), Addresses([self.address], self.handover))
         self.ram = ram
 
-    async def attach(self, doorbell: DoorbellKind = DoorbellKind.EVENTFD) -> GrpcBus:
+    async def attach(
+        self, doorbell: DoorbellKind = DoorbellKind.EVENTFD, kind: type[GrpcBus] = GrpcBus
+    ) -> GrpcBus:
         """Attach."""
-        return await GrpcBus.connect(
-            self.address, ram=self.ram, driver_name="test", doorbell=doorbell
-        )
+        return await kind.connect(self.address, ram=self.ram, driver_name="test", doorbell=doorbell)
 
 
 @pytest.fixture
@@ -62,17 +63,24 @@ async def far(tmp_path: Path) -> AsyncIterator[Far]:
 
 
 @asynccontextmanager
-async def attached(far: Far) -> AsyncIterator[GrpcBus]:
+async def attached(far: Far, kind: type[GrpcBus] = GrpcBus) -> AsyncIterator[GrpcBus]:
     """Attach for a while."""
-    bus = await far.attach()
+    bus = await far.attach(kind=kind)
     yield bus
     await bus.close()
 
 
 @pytest.fixture
-async def far_bus(far: Far) -> AsyncIterator[GrpcBus]:
-    """Attach through the service."""
+async def channel_bus(far: Far) -> AsyncIterator[GrpcBus]:
+    """Attach through the service, with the register channel."""
     async with attached(far) as bus:
+        yield bus
+
+
+@pytest.fixture
+async def stream_bus(far: Far) -> AsyncIterator[GrpcBus]:
+    """Attach through the service, with registers by gRPC."""
+    async with attached(far, StreamBus) as bus:
         yield bus
 
 
@@ -85,9 +93,9 @@ async def near_bus() -> AsyncIterator[LocalBus]:
         await bus.close()
 
 
-@pytest.fixture(params=["near", "far"])
+@pytest.fixture(params=["near", "stream", "channel"])
 def bus(request: pytest.FixtureRequest) -> Bus:
-    """Attach in both ways."""
+    """Attach in each way."""
     bus: Bus = request.getfixturevalue(f"{request.param}_bus")
     return bus
 
@@ -247,10 +255,13 @@ async def test_a_device_without_handover_is_no_device_to_drive(tmp_path: Path) -
     await host.stop()
 
 
+@pytest.mark.parametrize("kind", [StreamBus, GrpcBus])
 @pytest.mark.parametrize("doorbell", list(DoorbellKind))
-async def test_a_stopping_device_is_lost_at_once(far: Far, doorbell: DoorbellKind) -> None:
-    """Whatever the doorbell, the end of the service is heard."""
-    bus = await far.attach(doorbell)
+async def test_a_stopping_device_is_lost_at_once(
+    far: Far, doorbell: DoorbellKind, kind: type[GrpcBus]
+) -> None:
+    """Whatever the doorbell and the way to registers, the end of the service is heard."""
+    bus = await far.attach(doorbell, kind)
 
     await far.host.stop()
 
@@ -347,6 +358,6 @@ async def hostile(
     with Ram(1 << 20) as ram:
         far = Far(folder, ram)
         await far.host.start()
-        async with attached(far) as bus:
+        async with attached(far, StreamBus) as bus:
             yield bus
         await far.host.stop()

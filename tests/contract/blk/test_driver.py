@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.driving import drive_locally, drive_over_grpc
+from tests.support.driving import REACHES, driving
 from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.machine import DoorbellKind, InterruptMode
@@ -26,7 +26,7 @@ WAYS = [
     pytest.param(
         (reach, doorbell, mode, refused), id=f"{reach}-{doorbell.value}-{mode.value}-{ring}"
     )
-    for reach in ("local", "grpc")
+    for reach in REACHES
     for doorbell in DoorbellKind
     for mode in InterruptMode
     for ring, refused in (("packed", 0), ("split", Feature.VIRTIO_F_RING_PACKED))
@@ -64,12 +64,7 @@ def drive(request: pytest.FixtureRequest, image: Path, tmp_path: Path) -> Drive:
         model = BlkModel("vda", BlkOptions(image, **options))
         device = VirtioMmio(model)
         options = {"doorbell": doorbell, "interrupts": mode, "refused": refused}
-        way = (
-            drive_locally(device, **options)
-            if reach == "local"
-            else drive_over_grpc(device, tmp_path, **options)
-        )
-        async with way as driver:
+        async with driving(reach, device, tmp_path, **options) as driver:
             assert isinstance(driver, VirtIOBlk)
             yield driver, model
 

@@ -118,3 +118,43 @@ async def test_streams_end_when_the_service_stops(served: Served) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         await watcher
     assert isinstance(from_rpc_error(caught.value), ShuttingDown)
+
+
+async def test_falls_and_changes_of_causes_are_told(served: Served, device: VirtioMmio) -> None:
+    """Each change is a response; the sequence counts interrupts only."""
+    stream = watch(served)
+    await next_of(stream)
+    interrupt = device.interrupt
+    used, config = mmio.INTERRUPT_USED_BUFFER, mmio.INTERRUPT_CONFIG_CHANGE
+    seen = []
+    for change in (
+        lambda: interrupt.raise_used(0),
+        interrupt.raise_config,
+        lambda: interrupt.acknowledge(used),
+        lambda: interrupt.acknowledge(config),
+        lambda: interrupt.raise_used(0),
+        interrupt.reset,
+    ):
+        change()
+        response = await next_of(stream)
+        seen.append((response.sequence, response.asserted, response.interrupt_status))
+    assert seen == [
+        (1, True, used),
+        (2, True, used | config),
+        (2, True, config),
+        (2, False, 0),
+        (3, True, used),
+        (3, False, 0),
+    ]
+
+
+async def test_an_acknowledgement_that_clears_nothing_is_no_news(
+    served: Served, device: VirtioMmio
+) -> None:
+    """The next response is that of the next change."""
+    stream = watch(served)
+    await next_of(stream)
+    device.interrupt.acknowledge(mmio.INTERRUPT_USED_BUFFER)
+    await served.control.GetStatus(device_pb2.GetStatusRequest())
+    device.interrupt.raise_config()
+    assert (await next_of(stream)).sequence == 1

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.driving import drive_locally, drive_over_grpc
+from tests.support.driving import REACHES, driving
 from tests.support.input_injector import Mark, lengths
 from virtmesh.input.driver import VirtIOInput
 from virtmesh.input.held_keys import InjectorState
@@ -31,7 +31,7 @@ WAYS = [
     pytest.param(
         (reach, doorbell, mode, refused), id=f"{reach}-{doorbell.value}-{mode.value}-{ring}"
     )
-    for reach in ("local", "grpc")
+    for reach in REACHES
     for doorbell in DoorbellKind
     for mode in InterruptMode
     for ring, refused in (("packed", 0), ("split", Feature.VIRTIO_F_RING_PACKED))
@@ -56,12 +56,7 @@ def drive(request: pytest.FixtureRequest, tmp_path: Path) -> Drive:
         model = InputModel("input", InputOptions(personality, **options), load(personality))
         device = VirtioMmio(model)
         options = {"doorbell": doorbell, "interrupts": mode, "refused": refused}
-        way = (
-            drive_locally(device, **options)
-            if reach == "local"
-            else drive_over_grpc(device, tmp_path, **options)
-        )
-        async with way as driver:
+        async with driving(reach, device, tmp_path, **options) as driver:
             assert isinstance(driver, VirtIOInput)
             yield driver, model
 

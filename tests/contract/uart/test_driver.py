@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.driving import drive_locally, drive_over_grpc
+from tests.support.driving import REACHES, driving
 from tests.support.line_end import LineEnd
 from tests.support.uart_rig import read, until
 from virtmesh.uart.driver.driver import NS16550a
@@ -28,7 +28,7 @@ Port = tuple[NS16550a, UartDevice, LineEnd]
 Drive = Callable[..., AbstractAsyncContextManager[Port]]
 
 
-@pytest.fixture(params=["local", "grpc"])
+@pytest.fixture(params=REACHES)
 def drive(request: pytest.FixtureRequest, tmp_path: Path) -> Drive:
     """Return what starts a driver on a port made of the given options."""
 
@@ -37,10 +37,7 @@ def drive(request: pytest.FixtureRequest, tmp_path: Path) -> Drive:
         device = UartDevice("serial", UartOptions(**options))
         end = LineEnd(device.line)
         end.line.send_now(early)
-        way = (
-            drive_locally(device) if request.param == "local" else drive_over_grpc(device, tmp_path)
-        )
-        async with way as driver:
+        async with driving(request.param, device, tmp_path) as driver:
             assert isinstance(driver, NS16550a)
             yield driver, device, end
 

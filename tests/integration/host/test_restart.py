@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from tests.support.guest_side import Guest, GuestRing
 from tests.support.killable_service import KillableService
 from tests.support.vhost_user.disk import VhostDisk
 from tests.support.vhost_user.load import SLOTS, Load
-from virtmesh.attach.bus import Bus
+from virtmesh.attach.bus import Access, Bus
 from virtmesh.attach.grpc_bus import GrpcBus
+from virtmesh.attach.guest_ram import Ram
+from virtmesh.attach.restore import read_fingerprint, restore, run
 from virtmesh.machine import DoorbellKind
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.api.input.v1 import input_pb2, input_pb2_grpc
@@ -47,7 +50,13 @@ class Machine:
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.service = KillableService(folder, *arguments)
-        self.guest: Guest
+        self.made: Guest | None = None
+
+    @property
+    def guest(self) -> Guest:
+        """The guest, once the service was started for it."""
+        assert self.made is not None
+        return self.made
 
     async def connect(self) -> Bus:
         """Attach to the process that runs, with the memory and the logs of the guest."""
@@ -70,7 +79,7 @@ class Machine:
     async def start(self) -> None:
         """Start the service, and attach the guest."""
         await self.service.start()
-        self.guest = Guest(await self.describe(), CONFIG[self.service.arguments[0]])
+        self.made = Guest(await self.describe(), CONFIG[self.service.arguments[0]])
         await self.guest.attach(await self.connect())
 
     async def start_again(self) -> None:
@@ -81,7 +90,8 @@ class Machine:
 
     async def stop(self) -> None:
         """End all."""
-        await self.guest.close()
+        if self.made is not None:
+            await self.made.close()
         await self.service.kill()
         sys.stdout.write(self.service.log)  # shown when the test fails
 
@@ -120,6 +130,74 @@ async def test_a_killed_disk_loses_nothing_and_answers_nothing_twice(
     assert machine.service.starts == KILLS + 1
     assert load.completed == load.submitted
     load.check_image((tmp_path / "disk.img").read_bytes())
+
+
+async def test_who_attaches_again_goes_on(make_machine: MakeMachine, tmp_path: Path) -> None:
+    """The connection ended, and nobody was killed: the reset of the device is not the guest's."""
+    machine = make_machine(*DISK[:4], str(tmp_path / "disk.img"), *DISK[5:])
+    await machine.start()
+    (ring,) = await machine.guest.bring_up(64)
+    load = Load(VhostDisk(ring, slots=SLOTS), seed=2)
+    for _ in range(10):
+        await load.run(20)
+        await machine.guest.bus.close()
+        await machine.guest.restore(await machine.connect())
+    await load.drain()
+    assert load.completed == load.submitted
+    await machine.service.end()
+    load.check_image((tmp_path / "disk.img").read_bytes())
+
+
+async def test_a_service_may_be_killed_while_it_is_restored(
+    make_machine: MakeMachine, tmp_path: Path
+) -> None:
+    """After any of the writes; the next process is restored as if that one had never been."""
+    machine = make_machine(*DISK[:4], str(tmp_path / "disk.img"), *DISK[5:])
+    await machine.start()
+    (ring,) = await machine.guest.bring_up(64)
+    load = Load(VhostDisk(ring, slots=SLOTS), seed=3)
+    await load.run(20)
+    writes = list(machine.guest.bus.writes)
+    for count in range(1, len(writes) + 1, 3):
+        await machine.service.kill()
+        await machine.guest.bus.close()
+        await machine.service.start()
+        bus = await machine.connect()
+        await bus.access([Access(*one) for one in writes[:count]])
+        await bus.close()
+    await machine.service.kill()
+    await machine.start_again()
+    await load.run(20)
+    await load.drain()
+    assert load.completed == load.submitted
+    await machine.service.end()
+    load.check_image((tmp_path / "disk.img").read_bytes())
+
+
+async def test_a_serial_port_is_set_up_as_before(make_machine: MakeMachine) -> None:
+    """Divisor, frame, interrupts and scratch: it has no queues and no log."""
+    machine = make_machine("uart", "--name", "serial0")
+    await machine.service.start()
+    about = await machine.describe()
+    writes = [(3, 1, 0x83), (0, 1, 3), (1, 1, 0), (3, 1, 0x1B), (1, 1, 5), (4, 1, 0xB), (7, 1, 90)]
+    with Ram(1 << 20) as ram:
+        connect = partial(
+            GrpcBus.connect,
+            machine.service.address,
+            ram=ram,
+            driver_name="guest",
+            doorbell=DoorbellKind.EVENTFD,
+        )
+        bus = await connect()
+        before = await run(bus, read_fingerprint(about, ()))
+        await bus.close()
+        await machine.service.kill()
+        await machine.service.start()
+        bus = await connect()
+        await run(bus, restore(writes, before, await machine.describe(), ()))
+        read = await bus.access([Access(offset, 1) for offset in (3, 1, 4, 7)])
+        await bus.close()
+    assert read == [0x1B, 5, 0xB, 90]
 
 
 async def test_what_a_stopped_service_left_is_done_by_the_next(

@@ -7,6 +7,7 @@ import fcntl
 import os
 import socket
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,34 @@ from virtmesh.attach.server import (
     REFUSED_LIMIT,
     HandoverServer,
 )
+from virtmesh.mmio.inflight_logs import logs_size, make_logs
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 from virtmesh_common.errors import MemoryMissing
+
+QUEUES = (64, 64)
+"""Largest sizes of the queues of the device."""
+LOGS = logs_size(QUEUES)
+"""Bytes of its in-flight logs."""
+
+
+async def test_logs_can_be_handed_over(server: HandoverServer) -> None:
+    """Each queue has its part, which is not in use; only what they need is mapped."""
+    with connected(server) as driver:
+        answer = await driver.hand_over(partial(add_log, log=make_logs(QUEUES)))
+        logs = server.find(answer.ticket).inflight_logs
+        assert logs is not None
+        assert [logs.of(queue).in_use for queue in (0, 1)] == [False, False]
+
+
+async def test_a_device_without_queues_takes_no_logs(tmp_path: Path) -> None:
+    """It has nothing to write there."""
+    server = HandoverServer(tmp_path / "handover", queue_size_max=())
+    server.listen()
+    with connected(server) as driver:
+        answer = await driver.hand_over(partial(add_log, log=make_logs(QUEUES)))
+        assert answer.error_reason == "MEMORY_REFUSED"
+        assert "no queues" in answer.error_message
+    server.close()
 
 
 async def test_a_good_handover_gets_a_ticket(server: HandoverServer) -> None:
@@ -152,9 +179,54 @@ def config_call_is_memory(request: pb.HandoverRequest, descriptors: list[int]) -
     request.config_call_index = 0
 
 
+def line_is_memory(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer memory for the eventfd of the line."""
+    add_region(request, descriptors, memfd())
+    request.line_index = 0
+
+
+def blocking_line(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer an eventfd for the line on which the device could wait."""
+    add_region(request, descriptors, memfd())
+    request.line_index = 1
+    descriptors.append(eventfd(0))
+
+
+def add_log(request: pb.HandoverRequest, descriptors: list[int], log: int) -> None:
+    """Offer memory and a file for the in-flight logs."""
+    add_region(request, descriptors, memfd())
+    request.inflight_log_index = len(descriptors)
+    descriptors.append(log)
+
+
+def log_unsealed(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer logs that could shrink."""
+    add_log(request, descriptors, memfd(LOGS, seals=0))
+
+
+def log_too_small(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer logs with a page too little."""
+    add_log(request, descriptors, memfd(LOGS - PAGE))
+
+
+def log_is_eventfd(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer an eventfd for the logs."""
+    add_log(request, descriptors, eventfd())
+
+
+def log_beyond(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Name a descriptor for the logs that did not come."""
+    add_region(request, descriptors, memfd())
+    request.inflight_log_index = 7
+
+
 @pytest.mark.parametrize(
     ("fill", "reason"),
     [
+        (log_unsealed, "MEMORY_UNSEALED"),
+        (log_too_small, "MEMORY_TOO_SMALL"),
+        (log_is_eventfd, "MEMORY_UNSEALED"),
+        (log_beyond, "MEMORY_REFUSED"),
         (unsealed, "MEMORY_UNSEALED"),
         (plain_file, "MEMORY_UNSEALED"),
         (pipe, "MEMORY_UNSEALED"),
@@ -173,6 +245,8 @@ def config_call_is_memory(request: pb.HandoverRequest, descriptors: list[int]) -
         (no_such_queue, "BAD_DOORBELL"),
         (two_doorbells, "BAD_DOORBELL"),
         (config_call_is_memory, "BAD_DOORBELL"),
+        (line_is_memory, "BAD_DOORBELL"),
+        (blocking_line, "BAD_DOORBELL"),
     ],
 )
 async def test_bad_handovers_are_refused(server: HandoverServer, fill: Fill, reason: str) -> None:

@@ -183,6 +183,24 @@ fn killed_anywhere_a_packed_queue_uses_each_chain_once() {
     }
 }
 
+/// Any number of lives, each killed after a random number of stores.
+#[test]
+fn killed_again_and_again_a_queue_uses_each_chain_once() {
+    for seed in 1..200 {
+        let packed = seed % 2 == 0;
+        let mut random = Random(seed);
+        let size = if packed { 5 } else { 1 << random.below(4) };
+        let mut world = World::new(packed, random.below(2) == 0, size, 16, seed);
+        let mut lives = 1;
+        while !world.live(random.below(80)) {
+            lives += 1;
+            assert!(lives < 1000);
+        }
+        assert_eq!(world.used, world.added);
+        assert!(world.buffers.is_empty());
+    }
+}
+
 #[test]
 fn a_log_may_be_larger_than_its_queue() {
     kill_everywhere(false, false, 4, 16, 1);

@@ -70,7 +70,7 @@ class _StopReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StopReason
     STOP_REASON_BREAKPOINT: _StopReason.ValueType  # 3
     """It is at a breakpoint."""
     STOP_REASON_WATCHPOINT: _StopReason.ValueType  # 4
-    """It is about to touch an address that is watched."""
+    """It has touched an address that is watched."""
     STOP_REASON_POWEROFF: _StopReason.ValueType  # 5
     """The guest powered the machine off."""
     STOP_REASON_FAIL: _StopReason.ValueType  # 6
@@ -88,7 +88,7 @@ STOP_REASON_STEPPED: StopReason.ValueType  # 2
 STOP_REASON_BREAKPOINT: StopReason.ValueType  # 3
 """It is at a breakpoint."""
 STOP_REASON_WATCHPOINT: StopReason.ValueType  # 4
-"""It is about to touch an address that is watched."""
+"""It has touched an address that is watched."""
 STOP_REASON_POWEROFF: StopReason.ValueType  # 5
 """The guest powered the machine off."""
 STOP_REASON_FAIL: StopReason.ValueType  # 6

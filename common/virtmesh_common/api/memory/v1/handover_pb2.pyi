@@ -55,6 +55,28 @@ class HandoverRequest(_message.Message):
     zero), that carries descriptors, or that comes before the driver is attached, ends the
     connection.
 
+    The in-flight log. The driver makes a file of zeroes; only devices read and write it. It has a part
+    for each queue, in their order, at addresses that depend on the device alone: a part for a queue
+    whose DescribeResponse.queue_size_max is N has 32 + 32 * N bytes, rounded up to a multiple of 64. The
+    file has the sum of the parts or more, rounded up to 4096. A part is a queue region of vhost-user
+    ("Inflight I/O tracking": QueueRegionSplit or QueueRegionPacked, as the ring format demands, with
+    desc_num N) and takes no more than its beginning. A region of version 0 is not in use.
+
+      a queue starts (ready, and DRIVER_OK)   not in use: the log begins with the queue.
+                                              In use: chains that were taken and not used are taken again,
+                                              in their order, then what is available; and the used buffer
+                                              interrupt is raised once, since that of the process before
+                                              may be lost. A request may so be executed twice, and is used
+                                              once. A log that makes no sense: DEVICE_NEEDS_RESET, and
+                                              GetStatusResponse.fault says why.
+      Status 0, DeviceService.Reset           all parts are not in use when Status reads 0.
+      QueueReset, QueueReady 0                the part of the queue is not in use when the register reads
+                                              0. QueueReady 0 does so for a queue that is not ready too.
+      Attach, Detach, the connection ends     nothing: the device is reset, and the log stays.
+
+    A driver that restores a device therefore writes QueueReady 0 to each queue that shall not be ready
+    (the process before may have ended in the middle of a reset), and never Status 0.
+
     At most 8 connections wait to be attached. A further one gets the answer MEMORY_REFUSED to its
     request, and is closed: try again later. A ticket is valid for 30 seconds from the connection on,
     and for as long as the connection is open: one that is not attached by then is closed.
@@ -84,7 +106,9 @@ class HandoverRequest(_message.Message):
     inflight_log_index: _builtins.int
     """Index of the memfd with the log of the requests in flight. It outlives the device's process: a
     driver that attaches to a new process with the same memory and the same log, and sets the
-    device up as before, gets each request completed once. It must be sealed with F_SEAL_SHRINK.
+    device up as before, gets each request completed once. It must be sealed with F_SEAL_SHRINK
+    (MEMORY_UNSEALED if not) and long enough (MEMORY_TOO_SMALL). A device without queues takes none
+    (MEMORY_REFUSED). See "The in-flight log".
     """
     @_builtins.property
     def regions(self) -> _containers.RepeatedCompositeFieldContainer[Global___MemoryRegion]:
