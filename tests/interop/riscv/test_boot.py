@@ -70,7 +70,6 @@ def test_power_off_in_the_guest_ends_boot_with_0(riscv: Parts, cli: Cli) -> None
 
 def test_ten_reboots_in_the_guest_come_back_to_the_shell(riscv: Parts, cli: Cli) -> None:
     """The devices are reset by the kernel alone; each boot finds the disk and mounts it."""
-    (cli.folder / "blank.img").touch()
     command = linux_command(riscv, "--disk=blank.img,size=8M", "--input=keyboard")
     with running(command, cli.folder, environment(cli)) as guest:
         reach_shell(guest)
