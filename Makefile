@@ -31,7 +31,7 @@ ON_FILES := tests/unit/blk tests/unit/native tests/unit/attach tests/contract/bl
 	tests/integration/local
 INTEROP := tests/interop/virtio-driver/Cargo.toml
 STACK := $(BIN)/python tools/stack.py
-SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh deploy/offline/*.sh)
+SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh tools/*/*.sh deploy/offline/*.sh)
 NATIVE_SOURCES := $(shell find native -name target -prune -o -name fuzz -prune -o -type f \
 	\( -name '*.rs' -o -name '*.toml' -o -name Cargo.lock -o -name '*.py' -o -name '*.pyi' \) -print)
 DISTRIBUTIONS := common clients services
@@ -44,7 +44,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run-setup demo test native-tests test-native test-python test-interop \
+.PHONY: help setup run-setup demo demo-riscv test native-tests test-native test-python test-interop \
 	test-install test-layouts test-everywhere test-elsewhere fuzz lint \
 	dashboards protos lock wheels bench up down images clean
 
@@ -58,6 +58,11 @@ run-setup: $(STAMPS)/running $(STAMPS)/native $(STAMPS)/package
 
 demo: needs-demo run-setup ## start a machine, copy a real ext4 image through its disk and back
 	$(BIN)/python tools/demo.py
+
+demo-riscv: needs-demo run-setup ## boot Debian's riscv64 Linux on six services; takes a few minutes
+	$(SAY) "fetching Debian's riscv64 kernel (115 MB, once)"
+	tools/guests.sh build/guests riscv64
+	$(BIN)/python -m tools.demo_riscv build/guests
 
 test: needs-test test-native test-python ## run all tests (those of the containers where Docker answers)
 

@@ -129,6 +129,15 @@ class Tour:
         mark = "[green]ok[/]" if passed else "[bold red]FAILED[/]"
         self.console.print(f"  {mark}  {what}")
 
+    def finish(self) -> int:
+        """Say whether every check passed; returns the exit status."""
+        failed = [what for what, passed in self.checks if not passed]
+        if failed:
+            self.console.print(f"\n[bold red]{len(failed)} failed:[/] {'; '.join(failed)}")
+            return 1
+        self.console.print(f"\n[bold green]All {len(self.checks)} checks passed.[/]")
+        return 0
+
 
 def tool(name: str) -> str:
     """Find a program that is often not on the path of an ordinary user. Errors: Broken."""
@@ -375,12 +384,7 @@ def main() -> int:
             tour.console.print(f"kept: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    failed = [what for what, passed in tour.checks if not passed]
-    if failed:
-        tour.console.print(f"\n[bold red]{len(failed)} failed:[/] {'; '.join(failed)}")
-        return 1
-    tour.console.print(f"\n[bold green]All {len(tour.checks)} checks passed.[/]")
-    return 0
+    return tour.finish()
 
 
 if __name__ == "__main__":

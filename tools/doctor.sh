@@ -121,7 +121,8 @@ check_docker() {
 check_guests() {
     local pair
     for pair in linux.uml:user-mode-linux qemu-system-x86_64:qemu-system-x86 cpio:cpio \
-        busybox:busybox-static mkfs.ext4:e2fsprogs fio:fio evtest:evtest; do
+        qemu-system-riscv64:qemu-system-misc busybox:busybox-static mkfs.ext4:e2fsprogs fio:fio \
+        evtest:evtest; do
         have "${pair%:*}" || lack "${pair#*:}" "${pair%:*}, for guests"
     done
     have qemu-riscv64 || lack qemu-user "qemu-riscv64, for comparing instructions"

@@ -1,28 +1,27 @@
 #!/bin/bash
-# Fetch what the guests of `make test-interop` boot, into a folder: Debian's cloud kernel, and a
-# QEMU that connects vhost-user input devices without KVM (8.0) where the system's is older.
+# Fetch what the guests of `make test-interop` and `make demo-riscv` boot, into a folder.
 #
-# Usage: tools/guests.sh FOLDER
-# Needs no root: packages are fetched by apt-get and unpacked, not installed. Apt's lists are the
-# folder's own. Where the mirror has no backports, the system's QEMU has to do.
+# Usage: tools/guests.sh FOLDER [amd64] [riscv64]
+#   amd64    Debian's cloud kernel, and a QEMU that connects vhost-user input devices without KVM
+#            (8.0) where the system's is older
+#   riscv64  in FOLDER/riscv64: Debian's kernel (Image), OpenSBI (fw_jump.bin, fw_dynamic.bin), U-Boot
+#            (u-boot.bin for M-mode, u-boot-smode.bin), and an initramfs with busybox (initramfs.cpio)
+# Without a word after FOLDER it is both. Needs no root: packages are fetched by apt-get and unpacked,
+# not installed. Apt's lists are the folder's own. Where the mirror has no backports, the system's
+# QEMU has to do.
 set -euo pipefail
 
 folder=$1
+shift
+[ $# -gt 0 ] || set -- amd64 riscv64
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-readonly folder keyring
-[ ! -e "$folder/complete" ] || exit 0
+here=$(cd "$(dirname "$0")" && pwd)
+readonly folder keyring here
+readonly SUITES=(stable trixie) # the first that riscv64 has a kernel in; a mirror may lag in one
+readonly ROUNDS=2 # how often each is tried
+readonly SECONDS_AT_MOST=600 # for one apt-get
 
-# shellcheck disable=SC1091
-. /etc/os-release
-if [ "$ID" != debian ]; then
-    echo "guests.sh: this is $ID: unpack Debian's linux-image-cloud-amd64 into $folder yourself" >&2
-    exit 1
-fi
-
-mkdir -p "$folder/apt/lists" "$folder/apt/cache/archives"
-root=$(cd "$folder" && pwd)
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+say() { echo "guests.sh: $*" >&2; }
 
 # Print the mirror that this host's apt uses for a suite, or nothing.
 mirror_of() {
@@ -30,52 +29,148 @@ mirror_of() {
         awk -v suite="$1" '$1 == suite { print $2; exit }'
 }
 
-mirror=${DEBIAN_MIRROR:-$(mirror_of "$VERSION_CODENAME")}
-if [ -z "$mirror" ]; then
-    echo "guests.sh: apt names no mirror of $VERSION_CODENAME on this host: set DEBIAN_MIRROR=URL" >&2
-    exit 1
-fi
+# Set VERSION_CODENAME and mirror, or end with what is missing.
+find_mirror() {
+    # shellcheck disable=SC1091
+    . /etc/os-release
+    if [ "$ID" != debian ]; then
+        say "this is $ID, and only Debian's apt-get fetches these: run it on Debian, or in a" \
+            "container of it, and copy $folder"
+        exit 1
+    fi
+    mirror=${DEBIAN_MIRROR:-$(mirror_of "$VERSION_CODENAME")}
+    if [ -z "$mirror" ]; then
+        say "apt names no mirror of $VERSION_CODENAME on this host: set DEBIAN_MIRROR=URL"
+        exit 1
+    fi
+}
 
-# fetch SUITE PACKAGE...: download packages from a suite and unpack them.
+# fetch STATE TARGET SUITE PACKAGE...: download packages from a suite and unpack them into TARGET.
+# STATE is a folder for apt's lists. The array `foreign` has options for another architecture.
 fetch() {
-    local suite=$1
-    shift
-    echo "deb [signed-by=$keyring] $mirror $suite main" \
-        >"$root/apt/$suite.list"
-    local options=(-o "Dir::Etc::SourceList=$root/apt/$suite.list" -o Dir::Etc::SourceParts=-
-        -o "Dir::State::Lists=$root/apt/lists" -o "Dir::Cache=$root/apt/cache"
-        -o APT::Sandbox::User= -o "APT::Default-Release=$suite")
+    local state=$1 target=$2 suite=$3
+    shift 3
+    mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
+    echo "deb [signed-by=$keyring] $mirror $suite main" >"$state/$suite.list"
+    local options=(-o "Dir::Etc::SourceList=$state/$suite.list" -o Dir::Etc::SourceParts=-
+        -o "Dir::State::Lists=$state/lists" -o "Dir::Cache=$state/cache"
+        -o Acquire::Retries=2 -o Acquire::http::Timeout=30
+        -o APT::Sandbox::User= -o "APT::Default-Release=$suite" "${foreign[@]}")
     # Lists that can't be had are a warning to apt-get, unless it is told otherwise.
-    apt-get "${options[@]}" --quiet --quiet --error-on=any update
-    local package
+    timeout "$SECONDS_AT_MOST" apt-get "${options[@]}" --quiet --quiet --error-on=any update
+    local package scratch
+    scratch=$(mktemp -d "$state/packages.XXXXXX")
     for package in "$@"; do
-        if [ "$package" = linux-image-cloud-amd64 ]; then
-            package=$(apt-cache "${options[@]}" depends "$package" | sed -nE 's/^ +Depends: (linux-image-.*)/\1/p')
-        fi
-        (cd "$scratch" && apt-get "${options[@]}" --quiet --quiet download "$package/$suite")
+        case $package in
+            linux-image-cloud-amd64 | linux-image-riscv64)
+                package=$(apt-cache "${options[@]}" depends "$package" |
+                    sed -nE 's/^ +Depends: (linux-image-.*)/\1/p')
+                ;;
+        esac
+        (cd "$scratch" && timeout "$SECONDS_AT_MOST" apt-get "${options[@]}" --quiet --quiet \
+            download "$package/$suite")
     done
     local file
     for file in "$scratch"/*.deb; do
-        dpkg --extract "$file" "$root"
+        dpkg --extract "$file" "$target"
         rm "$file"
     done
+    rmdir "$scratch"
 }
 
-fetch "$VERSION_CODENAME" linux-image-cloud-amd64
-version=$(qemu-system-x86_64 --version | sed -nE 's/.*version ([0-9]+)\..*/\1/p')
-if [ "$version" -lt 8 ]; then
-    set +e # Only while the status is looked at: errexit holds in the process of its own.
-    (
+fetch_amd64() {
+    local foreign=() version status
+    [ ! -e "$root/complete" ] || return 0
+    find_mirror
+    fetch "$root/apt" "$root" "$VERSION_CODENAME" linux-image-cloud-amd64
+    version=$(qemu-system-x86_64 --version | sed -nE 's/.*version ([0-9]+)\..*/\1/p')
+    if [ "$version" -lt 8 ]; then
+        set +e # Only while the status is looked at: errexit holds in the process of its own.
+        (
+            set -e
+            fetch "$root/apt" "$root" "$VERSION_CODENAME" seabios ipxe-qemu
+            fetch "$root/apt" "$root" "$VERSION_CODENAME-backports" \
+                qemu-system-x86 qemu-system-common qemu-system-data
+        )
+        status=$?
         set -e
-        fetch "$VERSION_CODENAME" seabios ipxe-qemu
-        fetch "$VERSION_CODENAME-backports" qemu-system-x86 qemu-system-common qemu-system-data
-    )
-    status=$?
-    set -e
-    if [ "$status" -ne 0 ]; then
-        echo "guests.sh: no QEMU of $VERSION_CODENAME-backports to be had, so guests of the system's" \
-            "QEMU $version have no input devices" >&2
-        exit # Without the mark: the next run tries again.
+        if [ "$status" -ne 0 ]; then
+            say "no QEMU of $VERSION_CODENAME-backports to be had, so guests of the system's" \
+                "QEMU $version have no input devices"
+            return 0 # Without the mark: the next run tries again.
+        fi
     fi
-fi
-touch "$root/complete"
+    touch "$root/complete"
+}
+
+# riscv64_from SUITE: fetch the packages of riscv64 from a suite, into $root/riscv64.
+riscv64_from() {
+    local place=$root/riscv64 state unpacked foreign
+    # What another try left may be damaged, and the packages of two suites must not mix.
+    state=$place/apt
+    unpacked=$place/unpacked
+    rm -rf "$state" "$unpacked"
+    mkdir -p "$state" "$unpacked"
+    : >"$state/status" # Nothing is installed on this system of theirs.
+    foreign=(-o APT::Architecture=riscv64 -o APT::Architectures::=riscv64
+        -o "Dir::State::status=$state/status")
+    fetch "$state" "$unpacked" "$1" linux-image-riscv64 busybox-static opensbi u-boot-qemu
+    cp "$unpacked"/boot/vmlinux-* "$place/Image"
+    cp "$unpacked"/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_{jump,dynamic}.{bin,elf} "$place"
+    cp "$unpacked/usr/lib/u-boot/qemu-riscv64/u-boot.bin" "$place/u-boot.bin"
+    cp "$unpacked/usr/lib/u-boot/qemu-riscv64_smode/u-boot.bin" "$place/u-boot-smode.bin"
+    mv "$unpacked/usr/bin/busybox" "$place"
+    rm -rf "$place/modules"
+    mv "$unpacked"/usr/lib/modules/* "$place/modules"
+    rm -rf "$state" "$unpacked"
+}
+
+# (Re)make the initramfs when what it is made of is newer.
+make_initramfs() {
+    local place=$root/riscv64 part newer=
+    for part in "$here"/riscv/*; do
+        [ "$place/initramfs.cpio" -nt "$part" ] || newer=yes
+    done
+    [ -n "$newer" ] || return 0
+    python3 "$here/riscv/initramfs.py" "$place/modules" "$place/busybox" "$place/initramfs.cpio.new"
+    mv "$place/initramfs.cpio.new" "$place/initramfs.cpio"
+}
+
+fetch_riscv64() {
+    local suite round status
+    if [ ! -e "$root/riscv64/complete" ]; then
+        find_mirror
+        for round in $(seq "$ROUNDS"); do
+            for suite in "${SUITES[@]}"; do
+                set +e # As above.
+                (
+                    set -e
+                    riscv64_from "$suite"
+                )
+                status=$?
+                set -e
+                [ "$status" -ne 0 ] || break 2
+                say "$suite does not give riscv64's packages (try $round of $ROUNDS)"
+            done
+        done
+        if [ "$status" -ne 0 ]; then
+            say "Debian's riscv64 kernel can't be had from this host's mirror ($mirror): it needs" \
+                "the suite ${SUITES[0]} or ${SUITES[1]} with riscv64; another: DEBIAN_MIRROR=URL"
+            return 1
+        fi
+        touch "$root/riscv64/complete"
+    fi
+    make_initramfs
+}
+
+mkdir -p "$folder"
+root=$(cd "$folder" && pwd)
+for architecture in "$@"; do
+    case $architecture in
+        amd64 | riscv64) "fetch_$architecture" ;;
+        *)
+            say "$architecture: it fetches amd64 and riscv64"
+            exit 2
+            ;;
+    esac
+done

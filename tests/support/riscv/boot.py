@@ -1,0 +1,79 @@
+"""`virtmesh boot` of Debian's riscv64 kernel, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.cli import Cli, eventually, own_folder
+from tests.support.guest import Guest
+from tests.support.riscv.console import reach_shell, running
+from tests.support.riscv.parts import Parts
+from tests.support.riscv.writing import make_disk
+
+MEMORY = "256M"
+APPEND = "console=ttyS0"
+INPUTS = ("keyboard", "mouse", "tablet")
+DISK = "disk.img"
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A guest at its shell, and the machine that it runs on."""
+
+    guest: Guest
+    cli: Cli
+
+    @property
+    def disk(self) -> Path:
+        """Image of the disk vda."""
+        return self.cli.folder / DISK
+
+    def address(self, device: str) -> str:
+        """Return the address of a device's own services."""
+        return self.cli.process(device).address
+
+    def kill(self, device: str) -> None:
+        """Kill the process of a device (SIGKILL) and wait until another is in its place."""
+        before = self.cli.process(device)
+        os.kill(before.pid, 9)
+        eventually(lambda: self.cli.process(device).restarts > before.restarts)
+        eventually(lambda: self.cli.process(device).alive)
+
+
+def boot_command(*arguments: str | Path) -> list[str | Path]:
+    """Return the command line of `virtmesh boot`. Time is that of the guest's instructions.
+
+    On a busy host a guest on the wall clock complains that its processor stands still.
+    """
+    # -P: like the installed command, it imports nothing from the folder that it works in.
+    program = [sys.executable, "-P", "-m", "virtmesh_client", "boot"]
+    return [*program, "--memory", MEMORY, "--time", "instructions", *arguments]
+
+
+def linux_command(parts: Parts, *options: str, append: str = "") -> list[str | Path]:
+    """Return the command line that boots Debian's kernel; `append` adds parameters to its own."""
+    parameters = f"{APPEND} {append}".rstrip()
+    files = ("--firmware", parts.firmware, "--initrd", parts.initramfs)
+    return boot_command(parts.kernel, *files, "--append", parameters, *options)
+
+
+def environment(cli: Cli) -> dict[str, str]:
+    """Return the variables that name the run folder of the machine."""
+    return {"VIRTMESH_RUN_DIR": str(cli.run_dir), **cli.environment}
+
+
+@contextlib.contextmanager
+def at_shell(parts: Parts, *options: str) -> Iterator[Rig]:
+    """Boot with a disk (ext4) and input devices, up to the shell."""
+    with own_folder() as cli:
+        make_disk(cli.folder / DISK)
+        devices = [f"--disk={DISK}", *(f"--input={name}" for name in INPUTS)]
+        command = linux_command(parts, *devices, *options)
+        with running(command, cli.folder, environment(cli)) as guest:
+            reach_shell(guest)
+            yield Rig(guest, cli)
