@@ -45,6 +45,7 @@ mod image_lock;
 pub mod job;
 pub mod parse;
 pub mod request;
+pub mod rules;
 pub mod running;
 pub mod spec;
 pub mod stats;

@@ -21,7 +21,8 @@ use virtmesh_device::{
     wait_readable,
 };
 use virtmesh_ring::{
-    AvailConsumer, AvailState, Chain, DeviceQueue, GuestRam, RingState, UsedProducer, chain_totals,
+    AvailConsumer, AvailState, Chain, DeviceQueue, GuestRam, RingError, RingState, UsedProducer,
+    chain_totals,
 };
 
 use crate::disk::Disk;
@@ -208,6 +209,24 @@ impl Shared {
         }
     }
 
+    /// Count a rule that the driver broke.
+    fn violated(&self, rule: &str, text: &str, head: Option<u16>) {
+        let event = TraceEvent {
+            token: head.map_or(0, u32::from),
+            ..TraceEvent::on_queue(EventKind::Violation, self.index)
+        };
+        self.interrupt.violated(rule, text, event);
+    }
+
+    /// Count what a ring error says of the driver, and return its text.
+    fn ring_broken(&self, cause: &RingError) -> String {
+        let text = cause.to_string();
+        if let Some(rule) = cause.rule() {
+            self.violated(rule, &text, cause.head());
+        }
+        text
+    }
+
     /// Set `DEVICE_NEEDS_RESET`, and pop no more chains.
     fn fail(&self, reason: &str) {
         self.interrupt
@@ -287,7 +306,7 @@ impl QueueThread {
             let more = self
                 .consumer
                 .enable_notifications()
-                .map_err(|cause| cause.to_string())?;
+                .map_err(|cause| self.shared.ring_broken(&cause))?;
             if !more && !self.is_stopping() {
                 self.wait()
                     .map_err(|cause| format!("cannot wait for notifications: {cause}"))?;
@@ -307,7 +326,7 @@ impl QueueThread {
         let malformed = self.submit(chains);
         taken
             .map(|count| count > 0)
-            .map_err(|cause| cause.to_string())
+            .map_err(|cause| self.shared.ring_broken(&cause))
             .and_then(|more| malformed.map_or(Ok(more), Err))
     }
 
@@ -329,7 +348,9 @@ impl QueueThread {
                 Ok(request) => jobs.push(self.job(request, started_ns)),
                 Err(cause) => {
                     self.disk.stats.count_malformed();
-                    malformed = Some(cause.to_string());
+                    let text = cause.to_string();
+                    shared.violated(cause.rule(), &text, Some(chain.head));
+                    malformed = Some(text);
                 }
             }
         }
@@ -345,6 +366,11 @@ impl QueueThread {
     fn job(&self, request: Request, started_ns: u64) -> Job {
         if request.lacks_header() {
             self.disk.stats.count_malformed();
+        }
+        if let Some(rule) = request.broken_rule {
+            let name = request.request_type.name();
+            let text = format!("request {} of queue {}: {name}", request.head, self.shared.index);
+            self.shared.violated(rule, &text, Some(request.head));
         }
         let sink = Arc::clone(&self.shared) as Arc<dyn CompletionSink>;
         Job {

@@ -13,6 +13,7 @@ use crate::eventfd::{Call, EventFd, EventfdError};
 use crate::recorder::{Recorder, now};
 use crate::signaller::Signaller;
 use crate::trace_event::{EventKind, TraceEvent};
+use crate::violations::Violations;
 
 /// `InterruptStatus` bit 0: the device has used a buffer (virtio 1.4, 4.2.2).
 pub const INTERRUPT_USED_BUFFER: u32 = 1;
@@ -28,7 +29,8 @@ pub const QUEUE_LIMIT: usize = 64;
 /// `InterruptStatus` of one device, and how its raising is signalled. Safe to raise from any thread.
 ///
 /// Every part that serves a device has its interrupt, so the interrupt also carries the device's flight
-/// recorder. Events of the interrupt are recorded before they are visible outside.
+/// recorder, and the rules that its driver broke. Events of the interrupt are recorded before they are
+/// visible outside.
 #[derive(Debug)]
 pub struct Interrupt {
     recorder: OnceLock<Arc<Recorder>>,
@@ -38,6 +40,7 @@ pub struct Interrupt {
     observed: AtomicBool,
     wake: EventFd,
     fault: RwLock<Option<String>>,
+    violations: Violations,
     signaller: Signaller,
     calls: RwLock<[Option<Call>; QUEUE_LIMIT]>,
     config_call: RwLock<Option<Call>>,
@@ -57,6 +60,7 @@ impl Interrupt {
             observed: AtomicBool::new(false),
             wake: EventFd::new()?,
             fault: RwLock::new(None),
+            violations: Violations::default(),
             signaller: Signaller::new(),
             calls: RwLock::new([const { None }; QUEUE_LIMIT]),
             config_call: RwLock::new(None),
@@ -126,6 +130,19 @@ impl Interrupt {
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         read(&self.fault).clone()
+    }
+
+    /// The rules that the driver broke.
+    #[must_use]
+    pub const fn violations(&self) -> &Violations {
+        &self.violations
+    }
+
+    /// Count a violation of a rule by the driver; the first one is recorded. `event` has the queue and
+    /// the chain, or the register.
+    pub fn violated(&self, rule: &str, text: &str, event: TraceEvent) {
+        let recorder = self.recorder().map(AsRef::as_ref);
+        self.violations.add(rule, text, event, now(), recorder);
     }
 
     /// The eventfd that is signalled while [`Interrupt::observed`].

@@ -11,6 +11,7 @@ from virtmesh_native._native import (
     QueueConfig,
     Recorder,
     RingState,
+    judged_rules,
     spec_constants,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "QueueConfig",
     "Recorder",
     "RingState",
+    "judged_rules",
     "spec_constants",
 ]
