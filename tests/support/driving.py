@@ -9,6 +9,7 @@ from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.drivers.settings import Settings
 from virtmesh.host.host import Addresses, Host
+from virtmesh.host.report import make_report
 from virtmesh.kinds import kind_of
 from virtmesh.machine import DoorbellKind, InterruptMode
 from virtmesh.testing.local_bus import LocalBus
@@ -70,7 +71,10 @@ async def drive_over_grpc(
 async def _started(
     bus: Bus, device: Device, interrupts: InterruptMode, refused: int
 ) -> AsyncIterator[Driver]:
-    """Start the driver of an attached device. Close driver and bus at the end."""
+    """Start the driver of an attached device. Close driver and bus at the end.
+
+    The driver must not have broken a rule (virtmesh.report).
+    """
     try:
         about = device.description
         kind = kind_of((about.compatible,), about.virtio_device_id)
@@ -83,5 +87,7 @@ async def _started(
             yield driver
         finally:
             await driver.close()
+        broken = make_report(device, "test").violations
+        assert not broken, broken
     finally:
         await bus.close()

@@ -55,7 +55,8 @@ class Root(AddedCommands):
 @click.group(
     cls=Root,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit status: 0 done, 1 error, 2 wrong usage, 3 no service answers, 4 violations found (report), 130 Ctrl-C.",
+    epilog="Exit status: 0 done, 1 error, 2 wrong usage, 3 no service answers, 4 violations found,"
+    " 130 Ctrl-C.",
 )
 @click.version_option(__version__, "--version", prog_name="virtmesh")
 @common

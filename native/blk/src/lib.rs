@@ -50,6 +50,7 @@ pub mod running;
 pub mod spec;
 pub mod stats;
 pub mod transfer;
+mod violation;
 pub mod worker;
 
 pub use device::{BlkDevice, StartError};

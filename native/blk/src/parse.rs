@@ -100,10 +100,7 @@ impl Request {
         let writable = Buffer::new(memory, writable).map_err(outside)?;
 
         let (request_type, parsed) = header.map_or(
-            (
-                RequestType::Other,
-                Err(Refusal::of(rules::HEADER_MISSING)),
-            ),
+            (RequestType::Other, Err(Refusal::of(rules::HEADER_MISSING))),
             |header| {
                 let parsed = validate(&header, &readable, &writable, limits);
                 (header.request_type, parsed)
@@ -210,10 +207,7 @@ fn check_data(sector: u64, data: &Buffer, limits: &RequestLimits) -> Result<u64,
         negotiated(VIRTIO_BLK_F_SIZE_MAX) && data.segments().iter().any(too_long),
         rules::SEGMENT_SIZE,
     )?;
-    refuse_if(
-        !data.len().is_multiple_of(SECTOR_SIZE),
-        rules::DATA_LENGTH,
-    )?;
+    refuse_if(!data.len().is_multiple_of(SECTOR_SIZE), rules::DATA_LENGTH)?;
     check_sectors(sector, data.len() / SECTOR_SIZE, limits)
 }
 

@@ -77,5 +77,9 @@ impl Refusal {
 
 /// Refuse a request that breaks a rule, if it does.
 pub(crate) const fn refuse_if(broken: bool, rule: &'static str) -> Result<(), Refusal> {
-    if broken { Err(Refusal::of(rule)) } else { Ok(()) }
+    if broken {
+        Err(Refusal::of(rule))
+    } else {
+        Ok(())
+    }
 }

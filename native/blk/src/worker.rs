@@ -21,8 +21,7 @@ use virtmesh_device::{
     wait_readable,
 };
 use virtmesh_ring::{
-    AvailConsumer, AvailState, Chain, DeviceQueue, GuestRam, RingError, RingState, UsedProducer,
-    chain_totals,
+    AvailConsumer, AvailState, Chain, DeviceQueue, GuestRam, RingState, UsedProducer, chain_totals,
 };
 
 use crate::disk::Disk;
@@ -30,6 +29,7 @@ use crate::engine::Engine;
 use crate::job::{CompletionSink, Job};
 use crate::request::{Request, Used};
 use crate::running::{Running, RunningRequest};
+use crate::violation;
 
 /// Most chains popped at once. If they are executed at once, their completions are published together,
 /// so a larger batch delays the first of them.
@@ -209,24 +209,6 @@ impl Shared {
         }
     }
 
-    /// Count a rule that the driver broke.
-    fn violated(&self, rule: &str, text: &str, head: Option<u16>) {
-        let event = TraceEvent {
-            token: head.map_or(0, u32::from),
-            ..TraceEvent::on_queue(EventKind::Violation, self.index)
-        };
-        self.interrupt.violated(rule, text, event);
-    }
-
-    /// Count what a ring error says of the driver, and return its text.
-    fn ring_broken(&self, cause: &RingError) -> String {
-        let text = cause.to_string();
-        if let Some(rule) = cause.rule() {
-            self.violated(rule, &text, cause.head());
-        }
-        text
-    }
-
     /// Set `DEVICE_NEEDS_RESET`, and pop no more chains.
     fn fail(&self, reason: &str) {
         self.interrupt
@@ -303,10 +285,9 @@ impl QueueThread {
         while !self.is_stopping() {
             self.consumer.disable_notifications();
             while !self.is_stopping() && self.take(&mut chains)? {}
-            let more = self
-                .consumer
-                .enable_notifications()
-                .map_err(|cause| self.shared.ring_broken(&cause))?;
+            let more = self.consumer.enable_notifications().map_err(|cause| {
+                violation::of_ring(&self.shared.interrupt, self.shared.index, &cause)
+            })?;
             if !more && !self.is_stopping() {
                 self.wait()
                     .map_err(|cause| format!("cannot wait for notifications: {cause}"))?;
@@ -326,7 +307,7 @@ impl QueueThread {
         let malformed = self.submit(chains);
         taken
             .map(|count| count > 0)
-            .map_err(|cause| self.shared.ring_broken(&cause))
+            .map_err(|cause| violation::of_ring(&self.shared.interrupt, self.shared.index, &cause))
             .and_then(|more| malformed.map_or(Ok(more), Err))
     }
 
@@ -348,9 +329,8 @@ impl QueueThread {
                 Ok(request) => jobs.push(self.job(request, started_ns)),
                 Err(cause) => {
                     self.disk.stats.count_malformed();
-                    let text = cause.to_string();
-                    shared.violated(cause.rule(), &text, Some(chain.head));
-                    malformed = Some(text);
+                    violation::of_chain(&shared.interrupt, shared.index, chain.head, &cause);
+                    malformed = Some(cause.to_string());
                 }
             }
         }
@@ -367,11 +347,7 @@ impl QueueThread {
         if request.lacks_header() {
             self.disk.stats.count_malformed();
         }
-        if let Some(rule) = request.broken_rule {
-            let name = request.request_type.name();
-            let text = format!("request {} of queue {}: {name}", request.head, self.shared.index);
-            self.shared.violated(rule, &text, Some(request.head));
-        }
+        violation::of_request(&self.shared.interrupt, self.shared.index, &request);
         let sink = Arc::clone(&self.shared) as Arc<dyn CompletionSink>;
         Job {
             request,

@@ -40,7 +40,7 @@ pub struct Interrupt {
     observed: AtomicBool,
     wake: EventFd,
     fault: RwLock<Option<String>>,
-    violations: Violations,
+    pub(crate) violations: Violations,
     signaller: Signaller,
     calls: RwLock<[Option<Call>; QUEUE_LIMIT]>,
     config_call: RwLock<Option<Call>>,
@@ -130,19 +130,6 @@ impl Interrupt {
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         read(&self.fault).clone()
-    }
-
-    /// The rules that the driver broke.
-    #[must_use]
-    pub const fn violations(&self) -> &Violations {
-        &self.violations
-    }
-
-    /// Count a violation of a rule by the driver; the first one is recorded. `event` has the queue and
-    /// the chain, or the register.
-    pub fn violated(&self, rule: &str, text: &str, event: TraceEvent) {
-        let recorder = self.recorder().map(AsRef::as_ref);
-        self.violations.add(rule, text, event, now(), recorder);
     }
 
     /// The eventfd that is signalled while [`Interrupt::observed`].

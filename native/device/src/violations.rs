@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::recorder::Recorder;
+use crate::interrupt::Interrupt;
+use crate::recorder::{Recorder, now};
 use crate::trace_event::TraceEvent;
 
 /// Most rules that are kept: there are fewer. What comes beyond is not kept.
@@ -85,6 +86,21 @@ impl Violations {
     }
 }
 
+impl Interrupt {
+    /// The rules that the driver broke.
+    #[must_use]
+    pub const fn violations(&self) -> &Violations {
+        &self.violations
+    }
+
+    /// Count a violation of a rule by the driver; the first one is recorded. `event` has the queue and
+    /// the chain, or the register.
+    pub fn violated(&self, rule: &str, text: &str, event: TraceEvent) {
+        let recorder = self.recorder().map(AsRef::as_ref);
+        self.violations.add(rule, text, event, now(), recorder);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,7 +119,14 @@ mod tests {
         let found = violations.list();
         let rows: Vec<_> = found
             .iter()
-            .map(|one| (one.rule.as_str(), one.count, one.text.as_str(), one.sequence))
+            .map(|one| {
+                (
+                    one.rule.as_str(),
+                    one.count,
+                    one.text.as_str(),
+                    one.sequence,
+                )
+            })
             .collect();
         assert_eq!(
             rows,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from virtmesh.host.counters import HostCounters, session_of
-from virtmesh.host.report import Reported, make_report
 from virtmesh.host.interface import figure_values, make_interface, offered_features
+from virtmesh.host.report import Reported, make_report
 from virtmesh_common import __version__
 from virtmesh_common.api.device.v1 import device_pb2 as pb
 from virtmesh_common.api.device.v1 import device_pb2_grpc

@@ -26,18 +26,10 @@ class Reported(Protocol):
         """The observer."""
 
 
-@runtime_checkable
-class HasRings(Protocol):
-    """A device that looks at what its driver writes into rings."""
-
-    def look_at_rings(self) -> None:
-        """Judge the flags of the rings as they are now."""
-
-
 def make_report(device: Device, driver_name: str) -> pb.GetReportResponse:
     """Return the violations of the driver that is attached, or was."""
-    if isinstance(device, HasRings):
-        device.look_at_rings()
+    if isinstance(device, Reported):
+        device.observer.refresh()
     return pb.GetReportResponse(
         driver_name=driver_name, violations=map(_violation, device.interrupt.violations())
     )

@@ -54,7 +54,8 @@ class Dialogue:
     """Queues that were reset, whose QueueReset did not read as 0 since."""
     config_selected: set[str] = field(default_factory=set)
     """Selectors of an input device's configuration that were written since the last query."""
-    _driver_features_sel: int = 0
+    features_selected: int = 0
+    """DriverFeaturesSel."""
     _since_attach: set[tuple[str, bool]] = field(default_factory=set)
     _since_reset: set[tuple[str, bool]] = field(default_factory=set)
     _granted: bool = False
@@ -68,7 +69,7 @@ class Dialogue:
 
     def reset(self) -> None:
         """Forget what a reset of the device ends."""
-        self.status = self.accepted = self.selected = self._driver_features_sel = 0
+        self.status = self.accepted = self.selected = self.features_selected = 0
         self._since_reset.clear()
         self._granted_since_reset = False
         for one in (self.ready, self.stopped_unseen, self.reset_unseen):
@@ -93,6 +94,10 @@ class Dialogue:
         """Say whether the driver has read (written) a register since the last reset."""
         return self._granted_since_reset or (register.name, written) in self._since_reset
 
+    def forget(self, register: Register) -> None:
+        """Forget that a register was read: it has to be read again."""
+        self._since_reset.discard((register.name, False))
+
     def remember(self, access: Access) -> None:
         """Remember an access that was executed."""
         register = access.register
@@ -105,72 +110,75 @@ class Dialogue:
         if remember is not None:
             remember(self, access.value)
 
-    # -- Registers whose values count -------------------------------------------------------------
 
-    def _status_written(self, value: int) -> None:
-        """Remember a write of Status. After FEATURES_OK it has to be read again."""
-        self.was_reset = self.was_reset or value == 0
-        self.status = self.status_now()
-        self._since_reset.discard((mmio.STATUS.name, False))
+def _status_written(dialogue: Dialogue, value: int) -> None:
+    """Remember a write of Status. After FEATURES_OK it has to be read again."""
+    dialogue.was_reset = dialogue.was_reset or value == 0
+    dialogue.status = dialogue.status_now()
+    dialogue.forget(mmio.STATUS)
 
-    def _features_written(self, value: int) -> None:
-        """Remember 32 of the accepted features."""
-        shift = 32 * self._driver_features_sel
-        self.accepted = self.accepted & ~(WORD << shift) | value << shift
 
-    def _features_selected(self, value: int) -> None:
-        """Remember DriverFeaturesSel. More words than there are were refused or are 0."""
-        self._driver_features_sel = min(value, 4)
+def _features_written(dialogue: Dialogue, value: int) -> None:
+    """Remember 32 of the accepted features."""
+    shift = 32 * dialogue.features_selected
+    dialogue.accepted = dialogue.accepted & ~(WORD << shift) | value << shift
 
-    def _queue_selected(self, value: int) -> None:
-        """Remember QueueSel."""
-        self.selected = value
 
-    def _ready_written(self, value: int) -> None:
-        """Remember that a queue is ready, or was stopped."""
-        if value:
-            self.ready.add(self.selected)
-            self.stopped_unseen.discard(self.selected)
-            self.reset_unseen.discard(self.selected)
-        elif self.selected in self.ready:
-            self.ready.discard(self.selected)
-            self.stopped_unseen.add(self.selected)
+def _features_sel_written(dialogue: Dialogue, value: int) -> None:
+    """Remember DriverFeaturesSel. More words than there are were refused or are 0."""
+    dialogue.features_selected = min(value, 4)
 
-    def _ready_read(self, _: int) -> None:
-        """Remember that the driver has read QueueReady back."""
-        self.stopped_unseen.discard(self.selected)
 
-    def _queue_reset(self, value: int) -> None:
-        """Remember that a queue was reset."""
-        if value:
-            self.ready.discard(self.selected)
-            self.reset_unseen.add(self.selected)
+def _queue_selected(dialogue: Dialogue, value: int) -> None:
+    """Remember QueueSel."""
+    dialogue.selected = value
 
-    def _queue_reset_read(self, value: int) -> None:
-        """Remember that the driver has seen the end of a queue's reset."""
-        if not value:
-            self.reset_unseen.discard(self.selected)
 
-    def _config_selected(self, name: str) -> None:
-        """Remember that a selector was written."""
-        self.config_selected.add(name)
+def _ready_written(dialogue: Dialogue, value: int) -> None:
+    """Remember that a queue is ready, or was stopped."""
+    if value:
+        dialogue.ready.add(dialogue.selected)
+        dialogue.stopped_unseen.discard(dialogue.selected)
+        dialogue.reset_unseen.discard(dialogue.selected)
+    elif dialogue.selected in dialogue.ready:
+        dialogue.ready.discard(dialogue.selected)
+        dialogue.stopped_unseen.add(dialogue.selected)
 
-    def _config_queried(self, _: int) -> None:
-        """Remember that what was selected has been read."""
-        self.config_selected.clear()
+
+def _ready_read(dialogue: Dialogue, _: int) -> None:
+    """Remember that the driver has read QueueReady back."""
+    dialogue.stopped_unseen.discard(dialogue.selected)
+
+
+def _queue_reset(dialogue: Dialogue, value: int) -> None:
+    """Remember that a queue was reset."""
+    if value:
+        dialogue.ready.discard(dialogue.selected)
+        dialogue.reset_unseen.add(dialogue.selected)
+
+
+def _queue_reset_read(dialogue: Dialogue, value: int) -> None:
+    """Remember that the driver has seen the end of a queue's reset."""
+    if not value:
+        dialogue.reset_unseen.discard(dialogue.selected)
+
+
+def _config_queried(dialogue: Dialogue, _: int) -> None:
+    """Remember that what was selected has been read."""
+    dialogue.config_selected.clear()
 
 
 _REMEMBER: dict[tuple[str, bool], Callable[[Dialogue, int], None]] = {
-    (mmio.STATUS.name, True): Dialogue._status_written,
-    (mmio.DRIVER_FEATURES.name, True): Dialogue._features_written,
-    (mmio.DRIVER_FEATURES_SEL.name, True): Dialogue._features_selected,
-    (mmio.QUEUE_SEL.name, True): Dialogue._queue_selected,
-    (mmio.QUEUE_READY.name, True): Dialogue._ready_written,
-    (mmio.QUEUE_READY.name, False): Dialogue._ready_read,
-    (mmio.QUEUE_RESET.name, True): Dialogue._queue_reset,
-    (mmio.QUEUE_RESET.name, False): Dialogue._queue_reset_read,
-    ("select", True): lambda dialogue, _: dialogue._config_selected("select"),
-    ("subsel", True): lambda dialogue, _: dialogue._config_selected("subsel"),
-    ("size", False): Dialogue._config_queried,
-    ("u", False): Dialogue._config_queried,
+    (mmio.STATUS.name, True): _status_written,
+    (mmio.DRIVER_FEATURES.name, True): _features_written,
+    (mmio.DRIVER_FEATURES_SEL.name, True): _features_sel_written,
+    (mmio.QUEUE_SEL.name, True): _queue_selected,
+    (mmio.QUEUE_READY.name, True): _ready_written,
+    (mmio.QUEUE_READY.name, False): _ready_read,
+    (mmio.QUEUE_RESET.name, True): _queue_reset,
+    (mmio.QUEUE_RESET.name, False): _queue_reset_read,
+    ("select", True): lambda dialogue, _: dialogue.config_selected.add("select"),
+    ("subsel", True): lambda dialogue, _: dialogue.config_selected.add("subsel"),
+    ("size", False): _config_queried,
+    ("u", False): _config_queried,
 }

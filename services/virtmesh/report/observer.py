@@ -15,21 +15,26 @@ from virtmesh_common.errors import DriverViolation
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from virtmesh_native import Interrupt
+
     from virtmesh.report.dialogue import Dialogue
     from virtmesh.report.event import Event
     from virtmesh.report.rule import Rule
     from virtmesh_common.errors import RegisterError
     from virtmesh_common.registers import Register
-    from virtmesh_native import Interrupt
 
 CLAUSE = re.compile(r"\((\d+(?:\.\d+)+)(?:,[^)]*)?\)")
 """How a message names the clause that it is about."""
 REFUSED = "refused-"
-"""Begins the name of the rule behind a refusal that no rule of the table covers; its clause ends it."""
+"""Begins the name of the rule behind a refusal that no rule covers; its clause ends it."""
 WRITE, WIDTH_MAX = 0x40, 0x3F
 """Bit and largest width in `detail` of EVENT_KIND_VIOLATION (trace.proto)."""
 U32, U64 = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
 QUEUE_MAX = 127
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class Observer:
@@ -37,6 +42,8 @@ class Observer:
 
     def __init__(self, interrupt: Interrupt, rules: Iterable[Rule], dialogue: Dialogue) -> None:
         self.dialogue = dialogue
+        self.refresh: Callable[[], object] = _nothing
+        """Judges what has no event of its own, such as the flags of rings, as it is now."""
         self._interrupt = interrupt
         self._rules: dict[type, list[Rule]] = {}
         for rule in rules:

@@ -18,18 +18,14 @@ from virtmesh.mmio.device import RESET_SECONDS, Description, DeviceCounters, Dev
 from virtmesh.mmio.quirks import Quirk, Quirks
 from virtmesh.mmio.register_file import RegisterFile
 from virtmesh.mmio.reserved_bits import ReservedBits
-from virtmesh.report.dialogue import Dialogue
-from virtmesh.report.event import RingFlags
-from virtmesh.report.observer import Observer
-from virtmesh.report.rules import rules_for
 from virtmesh.virtio.device import SharedMemory
 from virtmesh.virtio.mmio_queues import Active, MmioQueues
+from virtmesh.virtio.mmio_watch import MmioWatch
 from virtmesh.virtio.quirks import SINGLE_STATUS_BITS, is_wide, missing_feature, vendor_id
 from virtmesh_common.api.trace.v1 import trace_pb2
-from virtmesh_common.errors import BadDoorbell, DriverViolation, RegisterError
-from virtmesh_common.registers import Access
+from virtmesh_common.errors import BadDoorbell, DriverViolation
 from virtmesh_common.virtio import mmio
-from virtmesh_common.virtio.features import FEATURE_WORDS, Feature, feature_names
+from virtmesh_common.virtio.features import FEATURE_WORDS, feature_names
 from virtmesh_common.virtio.status import Status, check_transition, spell, status_names
 
 if TYPE_CHECKING:
@@ -44,14 +40,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _WORD = 0xFFFF_FFFF
-WATCHED = tuple(
-    register
-    for register in mmio.REGISTERS
-    if register.access is not Access.RESERVED
-    and register
-    not in {mmio.QUEUE_NOTIFY, mmio.INTERRUPT_STATUS, mmio.INTERRUPT_ACK, mmio.CONFIG_GENERATION}
-)
-"""Registers that the observer watches: those of the set-up."""
 _NO_REGION = SharedMemory(base=mmio.SHM_NONE, length=mmio.SHM_NONE)
 
 
@@ -80,29 +68,20 @@ class VirtioMmio:
         self._notifications = 0
         self.features_refused = 0
         """Times that FEATURES_OK was refused."""
-        self.observer = Observer(model.interrupt, rules_for(model.kind), self._dialogue())
-        self._queues.on_ring = self._look_at_ring
-        self._read_observed, writers = self.observer.watch(
-            (*WATCHED, *model.config),
+        self._watch = MmioWatch(
+            model,
+            self._queues,
+            lambda: (self._offered_now(), self._read_status()),
             self._readers() | self._queues.readers(),
             self._writers() | self._queues.writers(),
         )
+        self.observer = self._watch.observer
         self._registers = RegisterFile(
             (*mmio.REGISTERS, *model.config),
-            readers=self._read_observed,
-            writers=writers,
+            readers=self._watch.readers,
+            writers=self._watch.writers,
             reserved_bits=ReservedBits(model.interrupt),
             observer=self.observer,
-        )
-
-    def _dialogue(self) -> Dialogue:
-        """Make the memory of the dialogue with the driver."""
-        return Dialogue(
-            kind=self._model.kind,
-            offered=self._offered_now,
-            status_now=self._read_status,
-            missing=self._model.missing_feature,
-            has_shared_memory=bool(self._model.shared_memory),
         )
 
     def _readers(self) -> dict[Register, Callable[[], int]]:
@@ -209,12 +188,7 @@ class VirtioMmio:
 
     def notify(self, queue: int) -> None:
         """Notify a queue. Errors: NoSuchQueue; DriverViolation before DRIVER_OK."""
-        try:
-            self._queues.kick(queue, trace_pb2.NOTIFY_WAY_RPC)
-        except RegisterError as error:
-            register = mmio.QUEUE_NOTIFY
-            self.observer.refused(register, register.offset, register.size, True, queue, error)  # noqa: FBT003
-            raise
+        self._watch.notify(queue)
 
     def attach(self, attachment: Attachment) -> None:
         """Take a driver's memory and eventfds. The device must be reset. Errors: BadDoorbell."""
@@ -238,8 +212,7 @@ class VirtioMmio:
         self._resets += 1
         if not self._resetting:
             self._resetting = True
-            self.look_at_rings()
-            self.observer.dialogue.reset()
+            self._watch.reset()
             self._queues.abandon()
         self._settle()
 
@@ -325,41 +298,8 @@ class VirtioMmio:
             trace_pb2.EVENT_KIND_STATUS, value=target, extra=self._status
         )
         self._status = target
-        if gained & Status.FEATURES_OK:
-            self._watch_status()
         if gained & Status.DRIVER_OK:
             self._queues.go_live()
-
-    def _watch_status(self) -> None:
-        """Tell the observer of the next read of Status: drivers poll it, so no more than that."""
-        readers, plain = self._read_observed, self._read_status
-        watched = self.observer.watched_reader(mmio.STATUS, plain)
-
-        def read_once() -> int:
-            readers[mmio.STATUS] = plain
-            return watched()
-
-        readers[mmio.STATUS] = read_once
-
-    def look_at_rings(self) -> None:
-        """Tell the observer the flags of every split queue that is ready."""
-        for index, area in self._queues.split_rings():
-            self._look_at_ring(index, area, None)
-
-    def _look_at_ring(self, index: int, driver_area: int, device_area: int | None) -> None:
-        """Tell the observer the flags of a split queue, whose areas are inside guest memory.
-
-        `device_area` is given when the queue is set up.
-        """
-        if self._attachment is None or self._active is None:
-            return
-        read = self._attachment.memory.read
-        flags, idx = (int.from_bytes(read(driver_area + at, 2), "little") for at in (0, 2))
-        used = None
-        if device_area is not None and idx == 0:
-            used = int.from_bytes(read(device_area, 2), "little")
-        event_idx = Feature.VIRTIO_F_EVENT_IDX in self._active
-        self.observer.tell(RingFlags(index, flags, used, event_idx))
 
     def _offered_now(self) -> int:
         """Return the offered features. They do not change between two resets."""

@@ -89,9 +89,8 @@ class MmioQueues:
         self._active: Active | None = None
         self._live = False
         self._closing = False
-        self.on_ring: Callable[[int, int, int | None], None] | None = None
-        """Hears of a split queue that is set up or stopped: index, driver area, and device area
-        when it is set up."""
+        self.on_ring: Callable[[MmioQueue, ReadyQueue, bool], None] | None = None
+        """Hears of a split queue that is set up (True) or about to be stopped."""
 
     def __len__(self) -> int:
         return len(self._queues)
@@ -123,11 +122,15 @@ class MmioQueues:
         """Allow set-up: features are negotiated."""
         self._active = active
 
-    def split_rings(self) -> list[tuple[int, int]]:
-        """Return index and driver area of each split queue that is ready."""
-        if self._active is None or Feature.VIRTIO_F_RING_PACKED in self._active:
+    def has(self, feature: Feature) -> bool:
+        """Return True if a feature is negotiated."""
+        return self._active is not None and feature in self._active
+
+    def split_rings(self) -> list[tuple[MmioQueue, ReadyQueue]]:
+        """Return the split queues that are ready."""
+        if self.has(Feature.VIRTIO_F_RING_PACKED):
             return []
-        return [(queue.index, queue.driver_area) for queue in self._queues if queue.ready]
+        return [(queue, queue.ready) for queue in self._queues if queue.ready]
 
     def go_live(self) -> None:
         """Serve the queues that are ready, and from now on each that becomes ready."""
@@ -284,7 +287,7 @@ class MmioQueues:
         elif queue.ready is None:
             ready = self._make_ready(queue, active)
             if self.on_ring and Feature.VIRTIO_F_RING_PACKED not in active:
-                self.on_ring(queue.index, queue.driver_area, queue.device_area)
+                self.on_ring(queue, ready, True)  # noqa: FBT003
             if self._live:
                 self._start(queue.index, ready)
             queue.ready = ready
@@ -302,8 +305,8 @@ class MmioQueues:
 
     def _stop(self, queue: MmioQueue) -> None:
         """Begin to stop a queue. QueueReady and QueueReset show when it is complete."""
-        if self.on_ring and (queue.index, queue.driver_area) in self.split_rings():
-            self.on_ring(queue.index, queue.driver_area, None)
+        if self.on_ring and queue.ready and not self.has(Feature.VIRTIO_F_RING_PACKED):
+            self.on_ring(queue, queue.ready, False)  # noqa: FBT003
         queue.stopping = True
         self._model.abandon(queue.index)
         self._complete(queue)

@@ -1,10 +1,10 @@
-"""The tables of rules, one for each part of a specification, and which of them a device is under."""
+"""The tables of rules, and which of them a device is under."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh.report.rules import blk, features, input, mmio, ring, status, uart, unseen
+from virtmesh.report.rules import blk, features, mmio, ring, status, uart, unseen, virtio_input
 
 if TYPE_CHECKING:
     from virtmesh.report.rule import Rule, Unseen
@@ -17,10 +17,10 @@ VIRTIO_TABLES: dict[str, tuple[Rule, ...]] = {
     "Virtio over MMIO": mmio.RULES,
     "Virtqueues": ring.RULES,
 }
-KIND_TABLES: dict[str, tuple[Rule, ...]] = {"blk": blk.RULES, "input": input.RULES}
+KIND_TABLES: dict[str, tuple[Rule, ...]] = {"blk": blk.RULES, "input": virtio_input.RULES}
 TABLES: dict[str, tuple[Rule, ...]] = VIRTIO_TABLES | {
     "Block device": blk.RULES,
-    "Input device": input.RULES,
+    "Input device": virtio_input.RULES,
     "Serial port": uart.RULES,
 }
 """The tables by their titles, in the order of docs/report.md."""

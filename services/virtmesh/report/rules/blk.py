@@ -79,9 +79,17 @@ RULES = (
         "Write 0 or 1 to `writeback`.",
         lambda access, _: access.register is blk.WRITEBACK and isinstance(access.error, BadValue),
     ),
-    Rule("blk-status-missing", "5.2.6", "End a request with a device-writable byte for its status."),
-    Rule("blk-header-missing", "5.2.6", "Begin a request with a device-readable header of 16 bytes."),
-    Rule("blk-direction", "5.2.6", "Make the data of a request writable or readable as its type asks."),
+    Rule(
+        "blk-status-missing", "5.2.6", "End a request with a device-writable byte for its status."
+    ),
+    Rule(
+        "blk-header-missing", "5.2.6", "Begin a request with a device-readable header of 16 bytes."
+    ),
+    Rule(
+        "blk-direction",
+        "5.2.6",
+        "Make the data of a request writable or readable as its type asks.",
+    ),
     Rule("blk-segments", "5.2.3", "Use at most `seg_max` segments in a request, if negotiated."),
     Rule("blk-segment-size", "5.2.3", "Use segments of at most `size_max` bytes, if negotiated."),
     Rule("blk-data-length", "5.2.6.1", "Read and write whole sectors: multiples of 512 bytes."),

@@ -60,7 +60,9 @@ RULES = (
         "features-late",
         "3.1.1",
         "Accept features after DRIVER and before FEATURES_OK, and no new ones later.",
-        lambda access, _: access.register is mmio.DRIVER_FEATURES and refused_for(access, "(3.1.1)"),
+        lambda access, _: (
+            access.register is mmio.DRIVER_FEATURES and refused_for(access, "(3.1.1)")
+        ),
     ),
     Rule(
         "feature-word",

@@ -1,4 +1,4 @@
-"""Rules about the registers of virtio over MMIO (virtio 1.4, 4.2) and the configuration space (2.5)."""
+"""Rules about the registers of virtio over MMIO (virtio 1.4, 4.2)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from virtmesh_common.registers import Access as Direction
 from virtmesh_common.virtio import mmio
 
 if TYPE_CHECKING:
-    from virtmesh.report.dialogue import Dialogue
     from virtmesh.report.event import Access
 
 SHARED_MEMORY = frozenset(
@@ -44,7 +43,7 @@ def misfit(access: Access) -> bool:
     return isinstance(access.error, BadWidth | Misaligned)
 
 
-def sets_up(access: Access, dialogue: Dialogue) -> bool:
+def sets_up(access: Access) -> bool:
     """Say whether an access changes the selected queue, other than stopping it."""
     return (
         access.error is None
@@ -142,16 +141,14 @@ RULES = (
         "After writing 0 to QueueReady, read it back until it is 0 before using the queue again.",
         lambda access, dialogue: (
             (access.register in QUEUE_SET_UP and refused_for(access, "is being stopped"))
-            or (sets_up(access, dialogue) and dialogue.selected in dialogue.stopped_unseen)
+            or (sets_up(access) and dialogue.selected in dialogue.stopped_unseen)
         ),
     ),
     Rule(
         "queue-reset-read",
         "2.6.1.1.2",
         "After resetting a queue, read QueueReset until it is 0 before using the queue again.",
-        lambda access, dialogue: (
-            sets_up(access, dialogue) and dialogue.selected in dialogue.reset_unseen
-        ),
+        lambda access, dialogue: sets_up(access) and dialogue.selected in dialogue.reset_unseen,
     ),
     Rule(
         "queue-reset-negotiated",
@@ -201,7 +198,9 @@ RULES = (
         "interrupt-ack-bits",
         "4.2.2.2",
         "Set no undefined bit in InterruptACK.",
-        lambda access, _: access.register is mmio.INTERRUPT_ACK and refused_for(access, "(4.2.2.2)"),
+        lambda access, _: (
+            access.register is mmio.INTERRUPT_ACK and refused_for(access, "(4.2.2.2)")
+        ),
     ),
     Rule(
         "shared-memory",

@@ -1,4 +1,4 @@
-"""Rules about the device status, the order of initialization, and reset (virtio 1.4, 2.1, 2.4, 3)."""
+"""Rules about device status, order of initialization and reset (virtio 1.4, 2.1, 2.4, 3.1)."""
 
 from __future__ import annotations
 

@@ -14,7 +14,9 @@ UNSEEN = (
         "The order of the bits is judged (status-order); what was done before each is judged as far"
         " as registers show it.",
     ),
-    Unseen("2.2.1", "Validate the features on offer, and ignore bits that are not described.", INSIDE),
+    Unseen(
+        "2.2.1", "Validate the features on offer, and ignore bits that are not described.", INSIDE
+    ),
     Unseen(
         "2.2.1",
         "Set FAILED and give up when a feature that is needed is not offered.",
