@@ -13,6 +13,7 @@ from virtmesh.host.report import make_report
 from virtmesh.kinds import kind_of
 from virtmesh.machine import DoorbellKind, InterruptMode
 from virtmesh.testing.local_bus import LocalBus
+from virtmesh.virtio.mmio_driver import VirtIOHeader
 from virtmesh_common.errors import DriverError
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ async def _started(
     """
     try:
         about = device.description
+        if about.virtio_device_id:  # as the kernel does before it chooses a driver
+            await VirtIOHeader(bus).probe()
         kind = kind_of((about.compatible,), about.virtio_device_id)
         if kind is None or kind.driver is None:
             raise DriverError(f"no driver for {about.compatible}, ID {about.virtio_device_id}")
