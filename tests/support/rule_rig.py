@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import struct
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from virtmesh_native import Recorder
@@ -15,6 +15,7 @@ from virtmesh.attach.client import AttachmentEventfds
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.host.report import make_report
 from virtmesh.mmio.device import Attachment
+from virtmesh.report.observer import CLAUSE
 from virtmesh.testing.scripted_driver import LocalRegisters, ScriptedDriver
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh.virtio.queue_device import QueueDevice
@@ -83,6 +84,8 @@ class RuleRig:
         self.memory = ram.guest_memory
         self.ram = ram
         self.areas = (0, 0, 0)
+        self.clauses: list[str] = []
+        """The clauses that refusals named."""
         self._next = 0
 
     # -- Registers --------------------------------------------------------------------------------
@@ -93,16 +96,17 @@ class RuleRig:
 
     def put(self, register: Register, value: int) -> None:
         """Write a register, which may be refused."""
-        with suppress(RegisterError):
-            self.device.write(register.offset, register.size, value)
+        self.access(register.offset, register.size, value)
 
     def access(self, offset: int, width: int = 4, value: int | None = None) -> None:
         """Access an offset, which may be refused."""
-        with suppress(RegisterError):
+        try:
             if value is None:
                 self.device.read(offset, width)
             else:
                 self.device.write(offset, width, value)
+        except RegisterError as error:
+            self.clauses += CLAUSE.findall(error.message)
 
     def probe(self) -> None:
         """Read what a driver reads first."""

@@ -30,9 +30,7 @@ def report(settings: Settings, devices: tuple[str, ...]) -> None:
     trace`. The exit status is 0 if there are none, and 4 if there are some.
     """
     with settings.connect() as machine:
-        names = list(dict.fromkeys(devices)) or [
-            device.name for device in machine.devices() if device.state != "silent"
-        ]
+        names = list(dict.fromkeys(devices)) or [device.name for device in machine.devices()]
         reports = [machine.report(name) for name in names]
     if settings.json:
         show_json([asdict(one) for one in reports])

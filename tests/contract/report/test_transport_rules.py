@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.rule_rig import PLAIN, RESET, SIZE, Breaks, Holder, RuleRig, rule_rig
-from virtmesh.report.rules import features, mmio, status
+from virtmesh.report.rules import features, find_rule, mmio, status
 from virtmesh.testing.scripted_driver import DRIVEN, LIVE, NEGOTIATED
 from virtmesh.virtio.quirks import QEMU_VENDOR_ID
 from virtmesh_common.virtio import mmio as registers
@@ -266,9 +266,12 @@ RULES = [rule.name for rule in (*status.RULES, *features.RULES, *mmio.RULES)]
 
 @pytest.mark.parametrize("rule", [name for name in RULES if name != "vendor-id"])
 async def test_a_driver_that_breaks_a_rule_has_it_named_and_no_other(rule: str) -> None:
-    """Whether the access was refused or not."""
+    """Whether the access was refused or not; a refusal names the same clause."""
     with rule_rig(Holder()) as rig:
         assert await breaks.run(rule, rig) == [rule]
+        found = find_rule(rule)
+        assert found is not None
+        assert set(rig.clauses) <= {found.clause}
 
 
 def test_a_vendor_that_a_quirk_changes_is_named() -> None:
