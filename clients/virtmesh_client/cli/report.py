@@ -24,9 +24,10 @@ COLUMNS = ("DEVICE", "CLAUSE", "COUNT", "RULE", "STATEMENT", "FIRST", "PC", "WHA
 @common
 @click.pass_obj
 def report(settings: Settings, devices: tuple[str, ...]) -> None:
-    """Show which statements of virtio 1.4 and of the 16550 drivers broke.
+    """Show which rules of the specifications drivers broke.
 
-    Without a DEVICE, of all devices. FIRST is the number of the first violation in `virtmesh
+    They are statements of virtio 1.4 and of the data sheet of the 16550. Without a DEVICE, of all
+    devices. FIRST is the number of the first violation in `virtmesh
     trace`. The exit status is 0 if there are none, and 4 if there are some.
     """
     with settings.connect() as machine:

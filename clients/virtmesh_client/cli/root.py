@@ -15,7 +15,7 @@ COMMANDS = {
     "down": ("local", "Stop a machine that `virtmesh up` started."),
     "guest": ("guest.commands", "Boot real Linux with devices of a machine."),
     "registers": ("registers", "Show the registers of devices, with their fields."),
-    "report": ("report", "Show which rules drivers broke; exit status 4 if there are any."),
+    "report": ("report", "Show which rules of the specifications drivers broke."),
     "status": ("local", "Show the machines that run here, and their processes."),
     "top": ("top.commands", "Show what each device is doing: rates, latencies, interrupts."),
     "trace": ("trace.commands", "Show what drivers and devices said to each other, in words."),
