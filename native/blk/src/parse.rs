@@ -115,9 +115,9 @@ impl Request {
             head,
             request_type,
             operation,
-            broken_rule,
             readable,
             writable,
+            broken_rule,
             memory,
             status_address,
         })
@@ -141,9 +141,12 @@ fn validate(
         0 => Err(Refusal::without_rule(Status::Unsupp)),
         _ => Ok(()),
     };
-    let writes_allowed = || match limits.read_only {
-        true => Err(Refusal::without_rule(Status::IoErr)),
-        false => Ok(()),
+    let writes_allowed = || {
+        if limits.read_only {
+            Err(Refusal::without_rule(Status::IoErr))
+        } else {
+            Ok(())
+        }
     };
     let mut broken = None;
     let operation = match header.request_type {

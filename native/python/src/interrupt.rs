@@ -117,7 +117,6 @@ impl Interrupt {
     }
 
     #[pyo3(signature = (rule, text, *, detail=0, queue=0, token=0, value=0))]
-    #[expect(clippy::too_many_arguments, reason = "Python passes them by keyword")]
     fn violated(
         &self,
         rule: &str,
