@@ -136,6 +136,7 @@ lint: needs-lint setup ## check style, types, protos, generated code, locks and 
 	$(BIN)/python tools/input_codes.py --check
 	$(BIN)/python -m tools.metrics_table --check
 	$(BIN)/python -m tools.errors_table --check
+	$(BIN)/python -m tools.rules_table --check
 	$(BIN)/python -m tools.dashboards.make --check
 	$(BIN)/python tools/lock.py --check
 	for script in $(SHELL_SCRIPTS); do bash -n "$$script"; done

@@ -40,7 +40,7 @@ mod native {
     #[pymodule_export]
     use crate::ring_state::RingState;
     #[pymodule_export]
-    use crate::spec::spec_constants;
+    use crate::spec::{judged_rules, spec_constants};
     #[pymodule_export]
     use crate::vhost::FrontEndMemory;
 

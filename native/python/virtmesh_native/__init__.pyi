@@ -251,6 +251,30 @@ class Interrupt:
         """
     def set_fault(self, reason: str) -> None:
         """Set DEVICE_NEEDS_RESET: keeps the first reason, raises a configuration interrupt."""
+    def violated(
+        self,
+        rule: str,
+        text: str,
+        *,
+        detail: int = 0,
+        queue: int = 0,
+        token: int = 0,
+        value: int = 0,
+    ) -> None:
+        """Count that the driver broke a rule; the first time is recorded as VIOLATION.
+
+        `text` says what it did; the other arguments are those of the event (trace.proto).
+        """
+    def violations(
+        self,
+    ) -> list[tuple[str, int, str, int | None, int, int, int, int, int]]:
+        """Return the rules that were broken, by the time of the first violation.
+
+        Of each: rule, count, and of the first time text, number in the trace (None without a
+        recorder), time (CLOCK_MONOTONIC, ns), detail, queue, token and value.
+        """
+    def clear_violations(self) -> None:
+        """Forget the violations: another driver begins."""
     def set_call(self, queue: int, descriptor: int | None) -> None:
         """Set or clear the eventfd, or the socket, of a queue (duplicated). Errors: BadDoorbell."""
     def set_config_call(self, descriptor: int | None) -> None:
@@ -527,6 +551,9 @@ class BlkDevice:
         """Per type of request: how many failed, by cause; a cause that never came is left out."""
     def close(self) -> None:
         """Stop all queues, wait for them, and release the image."""
+
+def judged_rules() -> list[str]:
+    """Return the names of the rules for drivers that native code judges (virtmesh.report)."""
 
 def spec_constants() -> dict[str, int]:
     """Return the constants of the specification that the native code uses, by name.

@@ -56,6 +56,7 @@ class InputModel(QueueDevice):
     family: type[IntFlag] = InputFeature
     queue_names = ("event queue", "status queue")
     config = virtio_input.CONFIG
+    malformed_rule = "input-status-buffer"
 
     def __init__(self, name: str, options: InputOptions, personality: Personality) -> None:
         super().__init__(name, (options.queue_size,) * 2, int(OFFERED) & ~options.without)
