@@ -156,6 +156,7 @@ class Machine:
         from virtmesh_client.cpu.control import Cpu
 
         return Cpu(self._channel)
+
     def report(self, name: str) -> Report:
         """Return which statements of its specification the driver of a device broke.
 
