@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.riscv import COMPILER, build, has_compiler
+from tests.support.riscv.small_kernels import COMPILER, build, has_compiler
 
 if TYPE_CHECKING:
     from collections.abc import Callable

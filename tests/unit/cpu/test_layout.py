@@ -91,17 +91,24 @@ def test_a_raw_image_begins_with_ram(tmp_path: Path) -> None:
 
 def test_the_tree_is_told_where_the_initrd_is(tmp_path: Path) -> None:
     """Begin and end, in RAM, behind the kernel."""
-    told = []
+    told: list[tuple[int, int] | None] = []
+
+    def make_tree(initrd: tuple[int, int] | None) -> bytes:
+        told.append(initrd)
+        return TREE
+
     (tmp_path / "kernel").write_bytes(b"code")
     (tmp_path / "initrd").write_bytes(bytes(5000))
 
     make_layout(
         RAM,
         ImagePaths(tmp_path / "kernel", initrd=tmp_path / "initrd"),
-        lambda initrd: told.append(initrd) or TREE,
+        make_tree,
     )
 
-    ((begin, end),) = told
+    (place,) = told
+    assert place is not None
+    begin, end = place
     assert end - begin == 5000
     assert begin % 4096 == 0
 
