@@ -34,7 +34,7 @@ TVM, TW, TSR = 1 << 20, 1 << 21, 1 << 22
 VS = 3 << 9
 SV39 = 8 << 60
 STATUS = 0x7F_FFFF ^ VS
-NAPOT = 3 << 3
+NA4, NAPOT = 2 << 3, 3 << 3
 
 FIELDS = (
     *("mcause", "mepc", "mtval", "mstatus", "scause", "sepc", "stval", "a1", "a2"),
@@ -150,11 +150,13 @@ def scenario(rng: Random) -> Scenario:
     effective = (mstatus & MPP) >> 11 if mstatus & MPRV and name != "jump" else mode
     if effective == MACHINE or not satp:
         address = rng.choice((data, data, HOLE))
-    if name in ("swap", "add", "reserve", "reserve and store", "store", "load"):
+    pmpaddr, pmpcfg = protection(rng, data)
+    # A misaligned access may be checked in parts (3.7.1).
+    whole_pages = pmpaddr % (PAGE // 4) == (PAGE // 8 - 1 if pmpcfg else 0)
+    if whole_pages and name in (*AMOS, "reserve", "reserve and store", "store", "load"):
         address += rng.choice((0, 0, 0, rng.randrange(8)))
     if name == "jump":
         address += rng.choice((0, 0, 4))
-    pmpaddr, pmpcfg = protection(rng)
     a1 = values.integer(rng)
     if name.startswith("write "):
         a1 &= CSR_BITS.get(name.removeprefix("write "), -1)
@@ -234,12 +236,22 @@ def odd(rng: Random) -> int:
     return rng.choice((V, U, A, D, W, R, X, 1 << 5, 1 << 8, 1 << 54, 1 << 61, 1 << 63))
 
 
-def protection(rng: Random) -> tuple[int, int]:
-    """Return address and configuration of the first PMP entry: off, or for a page."""
-    if rng.random() < 0.7:
+def protection(rng: Random, data: int) -> tuple[int, int]:
+    """Return address and configuration of the first PMP entry.
+
+    Off; or for the page of data or of a table; or for a part of the page, around `data`.
+    """
+    kind = rng.random()
+    if kind < 0.65:
         return 0, 0
-    base = rng.choice((DATA, DATA, ROOT, ROOT + 2 * PAGE))
     rights = rng.choice((0, R, R | W, X, R | X, R | W | X)) >> 1
+    if kind < 0.75:
+        at = data + rng.choice((0, 0, -4, 4, 8))
+        if rng.getrandbits(1):
+            return at >> 2, NA4 | rights
+        size = 8 << rng.randrange(8)
+        return (at & -size) >> 2 | size // 8 - 1, NAPOT | rights
+    base = rng.choice((DATA, DATA, ROOT, ROOT + 2 * PAGE))
     return base >> 2 | PAGE // 8 - 1, NAPOT | rights
 
 
@@ -278,7 +290,8 @@ def text() -> str:
     lines += ["la t2, returned", "csrw mepc, t2", "csrw mstatus, t0", "jr t1"]
     lines += ["enter:", "csrw mstatus, t0", "mret"]
     lines += [".balign 4", "handler:", "csrr t5, mstatus", f"li t4, {MPRV}", "csrc mstatus, t4"]
-    lines += [f"li t4, {FS}", "csrs mstatus, t4", "fsd fa0, 112(s1)"]
+    # An entry that covers a part of an access forbids it to machine mode as well.
+    lines += ["csrw pmpcfg0, x0", f"li t4, {FS}", "csrs mstatus, t4", "fsd fa0, 112(s1)"]
     for at, csr in enumerate(("mcause", "mepc", "mtval", "", "scause", "sepc", "stval")):
         lines += [f"csrr t4, {csr}", f"sd t4, {8 * at}(s1)"] if csr else ["sd t5, 24(s1)"]
     lines += ["sd a1, 56(s1)", "sd a2, 64(s1)", f"ld t0, {offsets['data']}(s0)", "ld t1, 0(t0)"]
