@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from tests.support.isa import privileged
+from tests.support.isa import privileged, scenarios
 from tests.support.isa.toolchain import POWER_OFF, Image
 
 FIRST = int(os.environ.get("ISA_SEED", "1"))
@@ -22,9 +22,9 @@ SCENARIOS = 3000
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_instruction_traps_alike(seed: int, bare_hart: Path, tmp_path: Path) -> None:
     """Cause, value, mstatus, the result, and the page table with its A and D bits."""
-    chosen = privileged.scenarios(Random(seed), SCENARIOS)  # noqa: S311 it is no secret
+    chosen = scenarios.scenarios(Random(seed), SCENARIOS)  # noqa: S311 it is no secret
     text, data = privileged.text(), privileged.data(chosen)
-    image = Image(tmp_path, text, data, ending=POWER_OFF, tables_at=privileged.ROOT)
+    image = Image(tmp_path, text, data, ending=POWER_OFF, tables_at=scenarios.ROOT)
 
     expected, actual = image.run_on_qemu_system(), image.run_on_hart(bare_hart)
 
