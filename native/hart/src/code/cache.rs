@@ -1,4 +1,5 @@
 //! The decoded pages of RAM.
+#![allow(clippy::inline_always)] // on the path of every instruction
 
 use std::ptr::NonNull;
 

@@ -32,7 +32,7 @@ impl Hart {
             n::SIP => csrs.mip() & csrs.mideleg,
             n::STIMECMP => csrs.stimecmp,
             n::SATP => csrs.satp,
-            n::MHARTID => self.hart_id,
+            n::MHARTID => self.id,
             n::MSTATUS => self.mstatus(),
             n::MISA => MISA,
             n::MEDELEG => csrs.medeleg,

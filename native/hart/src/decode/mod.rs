@@ -1,7 +1,7 @@
 //! Decoding: instruction parcels to micro-ops.
 
 pub mod compressed;
-pub mod fields;
+pub(crate) mod fields;
 mod float;
 pub mod op;
 

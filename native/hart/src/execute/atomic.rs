@@ -7,7 +7,7 @@ use super::integer::word;
 use crate::decode::fields::{funct3, funct7, rd, rs1, rs2};
 use crate::exception::Exception;
 use crate::hart::Hart;
-use crate::mmu::Kind;
+use crate::mmu::{AtomicPlace, Kind};
 
 const LR: u32 = 0x02;
 const SC: u32 = 0x03;
@@ -33,7 +33,7 @@ impl Hart {
         } else {
             Kind::Store
         };
-        let (pointer, slow) = self.atomic_address(va, width, kind)?;
+        let AtomicPlace { pointer, slow } = self.atomic_address(va, width, kind)?;
         // SAFETY: `atomic_address` gives aligned RAM of this width.
         let cell = unsafe { Cell::new(pointer, width) };
         let value = match operation {

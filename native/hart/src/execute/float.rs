@@ -1,4 +1,5 @@
 //! The F and D extensions, on the arithmetic of [`fp`](crate::fp).
+#![allow(clippy::inline_always)] // on the path of every instruction
 
 use crate::csr::status::{self, FS_DIRTY};
 use crate::decode::fields::{bits, funct3, funct7, opcode, rd, rs1, rs2, rs3};

@@ -1,5 +1,8 @@
 //! M extension: results that Rust's operators don't give (RISC-V unprivileged, "M").
+#![allow(clippy::inline_always)] // on the path of every instruction
 #![allow(clippy::cast_possible_truncation)] // halves of products
+#![allow(clippy::cast_sign_loss)] // bit patterns
+#![allow(clippy::manual_checked_ops)] // `Option::unwrap_or` is not const
 #![allow(missing_docs)] // the mnemonics
 
 #[inline(always)]

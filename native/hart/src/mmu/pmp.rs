@@ -99,7 +99,11 @@ impl Pmp {
                 } else {
                     self.address[index - 1]
                 };
-                (first << 2, address << 2)
+                if first < address {
+                    (first << 2, address << 2)
+                } else {
+                    (0, 0)
+                }
             }
             A_NA4 => (address << 2, (address << 2) + 4),
             A_NAPOT => {

@@ -48,7 +48,7 @@ fn doubles_are_modified_and_their_old_value_is_given() {
 
 #[test]
 fn words_leave_the_other_half_alone_and_are_sign_extended() {
-    let extend = |word: u64| i64::from(word as u32 as i32).cast_unsigned();
+    let extend = |word: u64| ((word << 32).cast_signed() >> 32).cast_unsigned();
     for (funct5, operation) in AMOS {
         let mut m = about_to(&[amo(funct5, 2, 7, 5, 6)]);
         let expected = operation(extend(OLD), extend(SOURCE)) & 0xffff_ffff;

@@ -1,5 +1,7 @@
 //! Code that changes: by the hart itself, by others with FENCE.I, a new address space or `flush`.
 
+use virtmesh_hart::{Hart, Time};
+
 use crate::asm::{FENCE_I, NOP, addi, jal, jalr, store};
 use crate::csrs::SATP;
 use crate::machine::{BASE, CODE, Machine};
@@ -21,6 +23,18 @@ fn own_store_is_seen_at_the_next_instruction() {
     let mut m = Machine::with_code(&[store(2, 5, 7, 0), NOP, addi(6, 6, 1), NOP]);
     m.hart.set_x(5, CODE + 8);
     m.hart.set_x(7, addi(6, 6, 100).into());
+
+    m.step(4);
+
+    assert_eq!(m.hart.x(6), 100);
+}
+
+#[test]
+fn own_misaligned_store_is_seen_at_the_next_instruction() {
+    // The upper half of an instruction in front of which a byte stays as it is.
+    let mut m = Machine::with_code(&[store(2, 5, 7, 0), store(2, 5, 7, 0), addi(6, 6, 1), NOP]);
+    m.hart.set_x(5, CODE + 9);
+    m.hart.set_x(7, (addi(6, 6, 100) >> 8 | 0x1300_0000).into());
 
     m.step(4);
 
@@ -138,4 +152,28 @@ fn data_beside_code_changes_without_effect_on_it() {
 
     assert_eq!(m.read64(CODE + 0x800), 999);
     assert_eq!(m.hart.x(6), 1000);
+}
+
+#[test]
+fn more_pages_of_code_than_are_kept_are_executed_all_the_same() {
+    const PAGES: u64 = 5000;
+    let time = Time::Real { hz: 1 };
+    let mut m = Machine::with(time, (PAGES + 2) * 4096);
+    let last = CODE + (PAGES - 1) * 4096;
+    for page in 0..PAGES {
+        m.write32(CODE + page * 4096, &[addi(5, 5, 1), jal(0, 4092)]);
+    }
+    m.write32(last + 4, &[addi(6, 6, 1), jalr(0, 7, 0)]);
+    m.hart.set_x(7, CODE);
+
+    m.step(2 * (PAGES * 2 + 1));
+
+    assert_eq!(m.hart.x(5), 2 * PAGES);
+    assert_eq!(m.hart.x(6), 2);
+}
+
+#[test]
+fn a_hart_can_move_to_another_thread() {
+    fn assert_send<T: Send>() {}
+    assert_send::<Hart>();
 }

@@ -8,6 +8,7 @@ use crate::asm::{NOP, WFI, addi, jal, load, store};
 use crate::csrs::{MCAUSE, MEPC, MIE, MTVAL, MTVEC};
 use crate::machine::{CODE, HANDLER, Machine};
 
+const INTERRUPT: u64 = 1 << 63;
 const DEVICE: u64 = 0x1000_0000;
 
 #[test]
@@ -117,7 +118,7 @@ fn pending_answer_is_used_before_an_interrupt_is_taken() {
     m.step(1);
 
     assert_eq!(m.csr(MEPC), CODE + 4);
-    assert_eq!(m.csr(MCAUSE), 1 << 63 | 11);
+    assert_eq!(m.csr(MCAUSE), INTERRUPT + 11);
 }
 
 #[test]

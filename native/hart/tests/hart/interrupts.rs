@@ -28,7 +28,7 @@ fn pending_interrupts_are_taken_in_order() {
         m.set_csr(MSTATUS, STATUS_MIE);
         m.hart.set_pc(CODE);
         m.step(1);
-        assert_eq!(m.csr(MCAUSE), INTERRUPT | number);
+        assert_eq!(m.csr(MCAUSE), INTERRUPT + number);
         let enabled = m.csr(MIE);
         m.set_csr(MIE, enabled & !(1 << number));
     }
@@ -49,7 +49,7 @@ fn pending_interrupts_wait_for_their_enables() {
     m.set_csr(MSTATUS, STATUS_MIE);
     m.step(1);
 
-    assert_eq!((m.csr(MCAUSE), m.csr(MEPC)), (INTERRUPT | 11, CODE + 8));
+    assert_eq!((m.csr(MCAUSE), m.csr(MEPC)), (INTERRUPT + 11, CODE + 8));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn lower_modes_take_interrupts_of_higher_ones_whatever_the_enable() {
     m.hart.set_lines(true, false, true);
     m.step(1);
 
-    assert_eq!((m.hart.privilege(), m.csr(MCAUSE)), (M, INTERRUPT | 3));
+    assert_eq!((m.hart.privilege(), m.csr(MCAUSE)), (M, INTERRUPT + 3));
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn delegated_interrupt_goes_to_the_vector_of_supervisor_mode() {
 
     m.step(1);
 
-    assert_eq!((m.hart.privilege(), m.csr(SCAUSE)), (S, INTERRUPT | 9));
+    assert_eq!((m.hart.privilege(), m.csr(SCAUSE)), (S, INTERRUPT + 9));
     assert_eq!(m.hart.pc(), BASE + 0x3000 + 4 * 9 + 4);
 }
 
@@ -130,7 +130,7 @@ fn instruction_time_interrupts_at_the_same_instruction_every_time() {
         (before, m.csr(MCAUSE), m.hart.mtime())
     };
     let first = run();
-    assert_eq!((first.0, first.1), (0, INTERRUPT | 7));
+    assert_eq!((first.0, first.1), (0, INTERRUPT + 7));
     assert_eq!(run(), first);
 }
 

@@ -30,11 +30,16 @@ impl Machine {
     }
 
     pub fn with_time(time: Time) -> Self {
-        let mut memory = vec![0u64; (SIZE / 8) as usize + 512];
+        Self::with(time, SIZE)
+    }
+
+    /// With `size` bytes of RAM, `SIZE` at least.
+    pub fn with(time: Time, size: u64) -> Self {
+        let mut memory = vec![0u64; usize::try_from(size / 8).expect("64 bits") + 512];
         let start = memory.as_mut_ptr().cast::<u8>();
         let pointer = start.wrapping_add(start.align_offset(4096));
         // SAFETY: the vector is a page longer than RAM, is used through `ram` alone, and outlives the hart.
-        let ram = unsafe { Ram::new(pointer, BASE, SIZE) };
+        let ram = unsafe { Ram::new(pointer, BASE, size) };
         let mut hart = Hart::new(ram, 0, time);
         hart.reset(CODE, 0, 0);
         let mut machine = Self {

@@ -64,7 +64,7 @@ proptest! {
     /// Any sequence of stores and loads, aligned or not, is as on an array of bytes.
     #[test]
     fn memory_is_an_array_of_bytes(
-        accesses in prop::collection::vec((any::<bool>(), 0u32..4, 0u64..0x2000, any::<u64>()), 1..60)
+        accesses in prop::collection::vec((any::<bool>(), 0u32..4, 0usize..0x2000, any::<u64>()), 1..60)
     ) {
         let mut m = Machine::new();
         for log in 0..4 {
@@ -73,8 +73,8 @@ proptest! {
         let mut bytes = vec![0u8; 0x2010];
         for (is_store, log, offset, value) in accesses {
             let width = 1usize << log;
-            let range = offset as usize..offset as usize + width;
-            m.hart.set_x(5, DATA + offset);
+            let range = offset..offset + width;
+            m.hart.set_x(5, DATA + offset as u64);
             m.hart.set_x(6, value);
             // One instruction of each kind and width: the TLBs live as long as the sequence.
             let at = CODE + u64::from(log) * 8 + u64::from(is_store) * 4;
@@ -85,7 +85,7 @@ proptest! {
             } else {
                 let mut expected = [0; 8];
                 expected[..width].copy_from_slice(&bytes[range]);
-                let shift = 64 - 8 * width as u32;
+                let shift = 64 - (8u32 << log);
                 let expected = (i64::from_le_bytes(expected) << shift >> shift).cast_unsigned();
                 prop_assert_eq!(m.hart.x(6), expected);
             }
