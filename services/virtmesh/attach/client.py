@@ -41,13 +41,17 @@ def make_eventfd() -> int:
 
 @dataclass
 class AttachmentEventfds:
-    """The eventfds of one attachment: a pair for each queue, one for configuration changes."""
+    """The eventfds of one attachment: a pair for each queue, one for configuration changes.
+
+    `line`, where a driver wants it, is signalled when the interrupt line changes.
+    """
 
     queues: dict[int, QueueEventfds] = field(default_factory=dict)
     config_call: int | None = None
+    line: int | None = None
 
     @classmethod
-    def make(cls, queues: int) -> AttachmentEventfds:
+    def make(cls, queues: int, *, line: bool = False) -> AttachmentEventfds:
         """Make the eventfds for `queues` queues. Errors: OSError if no descriptors are left."""
         eventfds = cls()
         try:
@@ -59,6 +63,8 @@ class AttachmentEventfds:
                     os.close(kick)
                     raise
             eventfds.config_call = make_eventfd()
+            if line:
+                eventfds.line = make_eventfd()
         except OSError:
             eventfds.close()
             raise
@@ -71,7 +77,9 @@ class AttachmentEventfds:
             os.close(pair.call)
         if self.config_call is not None:
             os.close(self.config_call)
-        self.queues, self.config_call = {}, None
+        if self.line is not None:
+            os.close(self.line)
+        self.queues, self.config_call, self.line = {}, None, None
 
 
 class AttachConnection:
@@ -166,6 +174,9 @@ def make_packet(ram: Ram, eventfds: AttachmentEventfds) -> tuple[bytes, list[int
     if eventfds.config_call is not None:
         request.config_call_index = len(descriptors)
         descriptors.append(eventfds.config_call)
+    if eventfds.line is not None:
+        request.line_index = len(descriptors)
+        descriptors.append(eventfds.line)
     return request.SerializeToString(), descriptors
 
 
