@@ -16,8 +16,6 @@ import structlog
 
 from virtmesh.mmio.device import RESET_SECONDS, Description, DeviceCounters, DeviceState
 from virtmesh.mmio.quirks import Quirk, Quirks
-from virtmesh.mmio.register_file import RegisterFile
-from virtmesh.mmio.reserved_bits import ReservedBits
 from virtmesh.virtio.device import SharedMemory
 from virtmesh.virtio.mmio_queues import Active, MmioQueues
 from virtmesh.virtio.mmio_watch import MmioWatch
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from virtmesh_native import Interrupt
 
     from virtmesh.mmio.device import Attachment
+    from virtmesh.mmio.register_file import RegisterFile
     from virtmesh.virtio.device import VirtioDevice
     from virtmesh_common.registers import Register
 
@@ -76,13 +75,7 @@ class VirtioMmio:
             self._writers() | self._queues.writers(),
         )
         self.observer = self._watch.observer
-        self._registers = RegisterFile(
-            (*mmio.REGISTERS, *model.config),
-            readers=self._watch.readers,
-            writers=self._watch.writers,
-            reserved_bits=ReservedBits(model.interrupt),
-            observer=self.observer,
-        )
+        self._registers = self._watch.register_file()
 
     def _readers(self) -> dict[Register, Callable[[], int]]:
         """Return the reader of each register, except those of queues."""

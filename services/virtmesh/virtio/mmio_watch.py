@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from virtmesh.mmio.register_file import RegisterFile
+from virtmesh.mmio.reserved_bits import ReservedBits
 from virtmesh.report.dialogue import Dialogue
 from virtmesh.report.event import RingFlags
 from virtmesh.report.observer import Observer
@@ -59,6 +61,7 @@ class MmioWatch:
         self.observer = Observer(model.interrupt, rules_for(model.kind), dialogue)
         self.observer.refresh = self._look_at_rings
         self._queues = queues
+        self._model = model
         queues.on_ring = self._look
         self.readers, self.writers = self.observer.watch(
             (*WATCHED, *model.config), readers, writers
@@ -68,6 +71,16 @@ class MmioWatch:
         self.readers[mmio.STATUS] = self._plain_status
         self._watched_status_write = self.writers[mmio.STATUS]
         self.writers[mmio.STATUS] = self._write_status
+
+    def register_file(self) -> RegisterFile:
+        """Make the register file of the window."""
+        return RegisterFile(
+            (*mmio.REGISTERS, *self._model.config),
+            readers=self.readers,
+            writers=self.writers,
+            reserved_bits=ReservedBits(self._model.interrupt),
+            observer=self.observer,
+        )
 
     def reset(self) -> None:
         """Look at the rings a last time: a reset of the device begins."""
