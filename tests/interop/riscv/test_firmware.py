@@ -66,6 +66,7 @@ def test_u_boot_loads_linux_from_our_disk_and_boots_it(riscv: Parts, cli: Cli) -
 
     with running(commands(riscv)["S-mode"], cli.folder, environment(cli)) as guest:
         reach_prompt(guest)
+        ask(guest, "virtio scan")
         ask(guest, f"load virtio 0 ${{kernel_addr_r}} /{riscv.kernel.name}")
         ask(guest, f"load virtio 0 ${{ramdisk_addr_r}} /{riscv.initramfs.name}")
         ask(guest, "setenv bootargs console=ttyS0")
