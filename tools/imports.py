@@ -48,7 +48,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "virtmesh_client.tail",
         "virtmesh_client.testing",
     ),
-    ("virtmesh_client.address", "virtmesh_client.interface"),
+    ("virtmesh_client.address", "virtmesh_client.interface", "virtmesh_client.report"),
     ("virtmesh_client.trace",),
     ("virtmesh_client.aio",),
     (
@@ -69,6 +69,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh_client.__main__",),
     ("virtmesh.telemetry",),
     ("virtmesh.rpc", "virtmesh.dashboards"),
+    ("virtmesh.report",),
     ("virtmesh.mmio",),
     ("virtmesh.attach",),
     ("virtmesh.virtio",),

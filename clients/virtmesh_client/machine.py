@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from virtmesh_client.guests.control import Guest, GuestInfo
     from virtmesh_client.input.device import Input
     from virtmesh_client.input.models import Overflow
+    from virtmesh_client.report import Report
     from virtmesh_client.serial.device import Serial
     from virtmesh_client.serial.models import Position
     from virtmesh_common.interface import Interface
@@ -155,6 +156,15 @@ class Machine:
         from virtmesh_client.cpu.control import Cpu
 
         return Cpu(self._channel)
+
+    def report(self, name: str) -> Report:
+        """Return which statements of its specification the driver of a device broke.
+
+        Errors: DeviceNotFound, DeviceLost.
+        """
+        from virtmesh_client.report import read_report
+
+        return read_report(self._channel, name)
 
     def disk(self, name: str) -> Disk:
         """Return a disk. Its first call raises DeviceNotFound if there is no such disk."""

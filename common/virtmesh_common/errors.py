@@ -49,9 +49,6 @@
     |   |-- GuestNotFound         no guest has that serial port
     |   |-- GuestBusy             too many actions are under way
     |   `-- ConsoleTaken          another guest has the serial port ("holder")
-    |-- BadImage                  a kernel, firmware or initrd that can't be loaded
-    |-- BadAddress                guest memory that is not RAM, or not mapped
-    |-- CpuRunning                the call needs a CPU that is stopped ("state")
     |-- MessageTooLarge           one message over its limit
     |-- BadMachine                a machine file or device tree that makes no sense
     `-- ...                       of each kind of device: virtmesh_common.blk.errors, input, uart
@@ -314,18 +311,6 @@ class GuestBusy(GuestError, code=Code.RESOURCE_EXHAUSTED):
 
 class ConsoleTaken(GuestError):
     """Another guest has the serial port ("holder")."""
-
-
-class BadImage(VirtmeshError, code=Code.INVALID_ARGUMENT):
-    """A kernel, firmware or initrd that can't be loaded."""
-
-
-class BadAddress(VirtmeshError, code=Code.OUT_OF_RANGE):
-    """Guest memory that is not RAM, or not mapped."""
-
-
-class CpuRunning(VirtmeshError, code=Code.FAILED_PRECONDITION):
-    """The call needs a CPU that is stopped ("state")."""
 
 
 class MessageTooLarge(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):

@@ -39,14 +39,24 @@ CPUCLOCK_SCHED = 2
 
 
 class DiskProcess:
-    """A device process with its own image. `options` are added to its command line."""
+    """A device process with its own image. `options` are added to its command line.
 
-    def __init__(self, folder: Path, name: str, undo: AsyncExitStack, *options: str) -> None:
+    `python` is the interpreter of the environment whose services it runs.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        undo: AsyncExitStack,
+        *options: str,
+        python: str = sys.executable,
+    ) -> None:
         self.address = f"unix:{folder / name}.sock"
         self.image = folder / f"{name}.img"
         self.image.write_bytes(os.urandom(IMAGE_BYTES))
         self._undo = undo
-        device = [sys.executable, "-m", "virtmesh.host.main", "blk", "--name=vda"]
+        device = [python, "-m", "virtmesh.host.main", "blk", "--name=vda"]
         self._process = subprocess.Popen(
             [*device, f"--listen={self.address}", f"--image={self.image}", *options],
             stderr=subprocess.DEVNULL,

@@ -9,9 +9,11 @@ from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.drivers.settings import Settings
 from virtmesh.host.host import Addresses, Host
+from virtmesh.host.report import make_report
 from virtmesh.kinds import kind_of
 from virtmesh.machine import DoorbellKind, InterruptMode
 from virtmesh.testing.local_bus import LocalBus
+from virtmesh.virtio.mmio_driver import VirtIOHeader
 from virtmesh_common.errors import DriverError
 
 if TYPE_CHECKING:
@@ -93,9 +95,14 @@ async def _started(
     interrupts: InterruptMode = InterruptMode.INTERRUPT,
     refused: int = 0,
 ) -> AsyncIterator[Driver]:
-    """Start the driver of an attached device. Close driver and bus at the end."""
+    """Start the driver of an attached device. Close driver and bus at the end.
+
+    The driver must not have broken a rule (virtmesh.report).
+    """
     try:
         about = device.description
+        if about.virtio_device_id:  # as the kernel does before it chooses a driver
+            await VirtIOHeader(bus).probe()
         kind = kind_of((about.compatible,), about.virtio_device_id)
         if kind is None or kind.driver is None:
             raise DriverError(f"no driver for {about.compatible}, ID {about.virtio_device_id}")
@@ -106,5 +113,7 @@ async def _started(
             yield driver
         finally:
             await driver.close()
+        broken = make_report(device, "test").violations
+        assert not broken, broken
     finally:
         await bus.close()

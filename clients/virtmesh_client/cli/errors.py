@@ -19,6 +19,8 @@ OK = 0
 ERROR = 1
 USAGE = 2
 UNREACHABLE = 3
+VIOLATIONS = 4
+"""`virtmesh report` has found some."""
 INTERRUPTED = 130
 CLOSED = 141
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "down": ("local", "Stop a machine that `virtmesh up` started."),
     "guest": ("guest.commands", "Boot real Linux with devices of a machine."),
     "registers": ("registers", "Show the registers of devices, with their fields."),
+    "report": ("report", "Show which rules of the specifications drivers broke."),
     "status": ("local", "Show the machines that run here, and their processes."),
     "top": ("top.commands", "Show what each device is doing: rates, latencies, interrupts."),
     "trace": ("trace.commands", "Show what drivers and devices said to each other, in words."),
@@ -55,7 +56,8 @@ class Root(AddedCommands):
 @click.group(
     cls=Root,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit status: 0 done, 1 error, 2 wrong usage, 3 no service answers, 130 Ctrl-C.",
+    epilog="Exit status: 0 done, 1 error, 2 wrong usage, 3 no service answers, 4 violations found,"
+    " 130 Ctrl-C.",
 )
 @click.version_option(__version__, "--version", prog_name="virtmesh")
 @common

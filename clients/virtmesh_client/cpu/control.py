@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from virtmesh_client.cpu.models import CpuStatus, to_status
 from virtmesh_common.api.cpu.v1 import cpu_pb2 as pb
 from virtmesh_common.api.cpu.v1.cpu_pb2_grpc import CpuServiceStub
+from virtmesh_common.cpu import errors  # noqa: F401 - so that its classes are known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -271,6 +271,7 @@ SPELLERS: dict[str, Callable[[Event], str]] = {
     "detach": _with_text("detach"),
     "fault": _with_text("FAULT"),
     "quirk": _with_text("QUIRK"),
+    "violation": _with_text("VIOLATION"),
     LOST: lambda event: f"-- {plural(event.value, 'event')} lost --",
     "gone": _with_text("-- recorder gone"),
     "back": _with_text("-- recorder back --"),

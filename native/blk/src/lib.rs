@@ -45,10 +45,12 @@ mod image_lock;
 pub mod job;
 pub mod parse;
 pub mod request;
+pub mod rules;
 pub mod running;
 pub mod spec;
 pub mod stats;
 pub mod transfer;
+mod violation;
 pub mod worker;
 
 pub use device::{BlkDevice, StartError};

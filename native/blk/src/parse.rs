@@ -7,6 +7,7 @@ use virtmesh_ring::{Chain, GuestRam, MemoryError, Segment, Segments};
 
 use crate::buffer::Buffer;
 use crate::request::{Operation, Range, Ranges, Request, RequestType, SECTOR_SIZE, Status};
+use crate::rules::{self, Refusal, refuse_if};
 use crate::spec::{
     VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_SIZE_MAX,
     VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
@@ -64,6 +65,17 @@ pub enum MalformedChain {
     },
 }
 
+impl MalformedChain {
+    /// Name of the rule that the driver broke.
+    #[must_use]
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::NoStatus { .. } => rules::STATUS_MISSING,
+            Self::OutsideMemory { .. } => "buffer-outside-memory",
+        }
+    }
+}
+
 impl Request {
     /// Parse a chain.
     ///
@@ -87,16 +99,17 @@ impl Request {
         let readable = Buffer::new(memory, readable).map_err(outside)?;
         let writable = Buffer::new(memory, writable).map_err(outside)?;
 
-        let (request_type, operation) = match header {
-            None => (RequestType::Other, Operation::Refuse(Status::IoErr)),
-            Some(header) => {
-                let operation = validate(&header, &readable, &writable, limits);
-                (
-                    header.request_type,
-                    operation.unwrap_or_else(Operation::Refuse),
-                )
-            }
-        };
+        let (request_type, parsed) = header.map_or(
+            (RequestType::Other, Err(Refusal::of(rules::HEADER_MISSING))),
+            |header| {
+                let parsed = validate(&header, &readable, &writable, limits);
+                (header.request_type, parsed)
+            },
+        );
+        let (operation, broken_rule) = parsed.unwrap_or_else(|refusal| {
+            let operation = Operation::Refuse(refusal.status);
+            (operation, refusal.rule)
+        });
         let memory = memory.clone();
         Ok(Self {
             head,
@@ -104,6 +117,7 @@ impl Request {
             operation,
             readable,
             writable,
+            broken_rule,
             memory,
             status_address,
         })
@@ -116,95 +130,124 @@ struct Header {
     sector: u64,
 }
 
-/// Validate a request. Returns its operation, or the status that refuses it.
+/// Validate a request. Returns its operation, with a rule that it breaks all the same, or the refusal.
 fn validate(
     header: &Header,
     readable: &Buffer,
     writable: &Buffer,
     limits: &RequestLimits,
-) -> Result<Operation, Status> {
+) -> Result<(Operation, Option<&'static str>), Refusal> {
     let negotiated = |feature| match limits.features & feature {
-        0 => Err(Status::Unsupp),
+        0 => Err(Refusal::without_rule(Status::Unsupp)),
         _ => Ok(()),
     };
-    match header.request_type {
+    let writes_allowed = || {
+        if limits.read_only {
+            Err(Refusal::without_rule(Status::IoErr))
+        } else {
+            Ok(())
+        }
+    };
+    let mut broken = None;
+    let operation = match header.request_type {
         RequestType::In => {
-            refuse_if(!readable.is_empty())?;
+            refuse_if(!readable.is_empty(), rules::DIRECTION)?;
             let offset = check_data(header.sector, writable, limits)?;
-            Ok(Operation::Read { offset })
+            Operation::Read { offset }
         }
         RequestType::Out => {
             // "A device MUST set the status byte to VIRTIO_BLK_S_IOERR for a write request if
             // VIRTIO_BLK_F_RO is offered, and MUST NOT write any data" (5.2.6.2).
-            refuse_if(limits.read_only || !writable.is_empty())?;
+            writes_allowed()?;
+            refuse_if(!writable.is_empty(), rules::DIRECTION)?;
             let offset = check_data(header.sector, readable, limits)?;
-            Ok(Operation::Write { offset })
+            Operation::Write { offset }
         }
         RequestType::Flush => {
             // Data is ignored: a driver SHOULD NOT include any (5.2.6.1).
             negotiated(VIRTIO_BLK_F_FLUSH)?;
-            Ok(Operation::Flush)
+            // The sector has no meaning, so the flush is executed (5.2.6.1).
+            broken = (header.sector != 0).then_some(rules::FLUSH_SECTOR);
+            Operation::Flush
         }
         RequestType::GetId => {
-            refuse_if(!readable.is_empty() || writable.len() != VIRTIO_BLK_ID_BYTES as u64)?;
-            Ok(Operation::Identify)
+            refuse_if(!readable.is_empty(), rules::DIRECTION)?;
+            let wrong = writable.len() != VIRTIO_BLK_ID_BYTES as u64;
+            refuse_if(wrong, rules::ID_LENGTH)?;
+            Operation::Identify
         }
         RequestType::Discard => {
             negotiated(VIRTIO_BLK_F_DISCARD)?;
             // "Unmap MUST be zero for discard commands", else UNSUPP (5.2.6.1, 5.2.6.2).
-            let ranges = check_ranges(readable, limits, limits.discard, 0)?;
-            refuse_if(limits.read_only || !writable.is_empty())?;
-            Ok(Operation::Discard(ranges))
+            let ranges = check_ranges(readable, limits, header.request_type)?;
+            writes_allowed()?;
+            refuse_if(!writable.is_empty(), rules::DIRECTION)?;
+            Operation::Discard(ranges)
         }
         RequestType::WriteZeroes => {
             negotiated(VIRTIO_BLK_F_WRITE_ZEROES)?;
-            let ranges = check_ranges(
-                readable,
-                limits,
-                limits.write_zeroes,
-                VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
-            )?;
-            refuse_if(limits.read_only || !writable.is_empty())?;
-            Ok(Operation::WriteZeroes(ranges))
+            let ranges = check_ranges(readable, limits, header.request_type)?;
+            writes_allowed()?;
+            refuse_if(!writable.is_empty(), rules::DIRECTION)?;
+            Operation::WriteZeroes(ranges)
         }
-        RequestType::Other => Err(Status::Unsupp),
-    }
-}
-
-fn refuse_if(broken: bool) -> Result<(), Status> {
-    if broken { Err(Status::IoErr) } else { Ok(()) }
+        RequestType::Other => return Err(Refusal::without_rule(Status::Unsupp)),
+    };
+    Ok((operation, broken))
 }
 
 /// Check the data of IN or OUT and return where it starts on the disk, in bytes.
-fn check_data(sector: u64, data: &Buffer, limits: &RequestLimits) -> Result<u64, Status> {
+fn check_data(sector: u64, data: &Buffer, limits: &RequestLimits) -> Result<u64, Refusal> {
     // A driver that did not accept a limit does not know it.
     let negotiated = |feature| limits.features & feature != 0;
-    refuse_if(negotiated(VIRTIO_BLK_F_SEG_MAX) && data.segments().len() > limits.seg_max as usize)?;
+    let too_many = data.segments().len() > limits.seg_max as usize;
+    refuse_if(
+        negotiated(VIRTIO_BLK_F_SEG_MAX) && too_many,
+        rules::SEGMENTS,
+    )?;
     let too_long = |segment: &Segment| segment.len > limits.size_max;
-    refuse_if(negotiated(VIRTIO_BLK_F_SIZE_MAX) && data.segments().iter().any(too_long))?;
-    refuse_if(!data.len().is_multiple_of(SECTOR_SIZE))?;
+    refuse_if(
+        negotiated(VIRTIO_BLK_F_SIZE_MAX) && data.segments().iter().any(too_long),
+        rules::SEGMENT_SIZE,
+    )?;
+    refuse_if(!data.len().is_multiple_of(SECTOR_SIZE), rules::DATA_LENGTH)?;
     check_sectors(sector, data.len() / SECTOR_SIZE, limits)
 }
 
 /// Check that sectors are inside the capacity and return the offset of the first, in bytes.
-fn check_sectors(sector: u64, count: u64, limits: &RequestLimits) -> Result<u64, Status> {
-    let left = limits.capacity.checked_sub(sector).ok_or(Status::IoErr)?;
-    refuse_if(count > left)?;
+fn check_sectors(sector: u64, count: u64, limits: &RequestLimits) -> Result<u64, Refusal> {
+    let left = limits.capacity.checked_sub(sector);
+    refuse_if(left.is_none_or(|left| count > left), rules::CAPACITY)?;
     // No overflow: sector <= capacity, and the capacity is a file size divided by 512.
     Ok(sector * SECTOR_SIZE)
 }
 
-/// Copy out and check the segments of a DISCARD or `WRITE_ZEROES`. `known_flags` are allowed.
+/// Copy out and check the segments of a DISCARD or `WRITE_ZEROES`.
 fn check_ranges(
     data: &Buffer,
     limits: &RequestLimits,
-    range_limits: RangeLimits,
-    known_flags: u32,
-) -> Result<Ranges, Status> {
+    request_type: RequestType,
+) -> Result<Ranges, Refusal> {
+    let is_discard = request_type == RequestType::Discard;
+    let (range_limits, known_flags, too_many) = if is_discard {
+        (limits.discard, 0, rules::DISCARD_SEGMENTS)
+    } else {
+        (
+            limits.write_zeroes,
+            VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
+            rules::WRITE_ZEROES_SEGMENTS,
+        )
+    };
     let count = data.len() / SEGMENT_SIZE as u64;
-    refuse_if(count == 0 || count > u64::from(range_limits.max_seg))?;
-    refuse_if(!data.len().is_multiple_of(SEGMENT_SIZE as u64))?;
-    let copy = data.to_vec().map_err(|_| Status::IoErr)?;
+    refuse_if(count == 0, rules::RANGES_LENGTH)?;
+    refuse_if(count > u64::from(range_limits.max_seg), too_many)?;
+    refuse_if(
+        !data.len().is_multiple_of(SEGMENT_SIZE as u64),
+        rules::RANGES_LENGTH,
+    )?;
+    let copy = data
+        .to_vec()
+        .map_err(|_| Refusal::without_rule(Status::IoErr))?;
     let segments = || {
         copy.as_chunks::<SEGMENT_SIZE>()
             .0
@@ -213,12 +256,23 @@ fn check_ranges(
     };
 
     // Unknown flags are checked first: for them the specification requires UNSUPP (5.2.6.2).
-    if segments().any(|segment| segment.flags & !known_flags != 0) {
-        return Err(Status::Unsupp);
+    let unknown = segments().find(|segment| segment.flags & !known_flags != 0);
+    if let Some(segment) = unknown {
+        let unmap_alone = segment.flags == VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
+        let rule = if unmap_alone {
+            rules::DISCARD_UNMAP
+        } else {
+            rules::RANGE_FLAGS
+        };
+        return Err(Refusal {
+            status: Status::Unsupp,
+            rule: Some(rule),
+        });
     }
     segments()
         .map(|segment| {
-            refuse_if(segment.num_sectors > range_limits.max_sectors)?;
+            let too_long = segment.num_sectors > range_limits.max_sectors;
+            refuse_if(too_long, rules::RANGE_SECTORS)?;
             let count = u64::from(segment.num_sectors);
             let offset = check_sectors(segment.sector, count, limits)?;
             let unmap = segment.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP != 0;

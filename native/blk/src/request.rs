@@ -153,6 +153,8 @@ pub struct Request {
     pub readable: Buffer,
     /// Data for the device to write.
     pub writable: Buffer,
+    /// The rule that the driver broke with it (`rules`); the request may be executed all the same.
+    pub broken_rule: Option<&'static str>,
     pub(crate) memory: GuestRam,
     pub(crate) status_address: u64,
 }

@@ -29,6 +29,7 @@ use crate::engine::Engine;
 use crate::job::{CompletionSink, Job};
 use crate::request::{Request, Used};
 use crate::running::{Running, RunningRequest};
+use crate::violation;
 
 /// Most chains popped at once. If they are executed at once, their completions are published together,
 /// so a larger batch delays the first of them.
@@ -284,10 +285,9 @@ impl QueueThread {
         while !self.is_stopping() {
             self.consumer.disable_notifications();
             while !self.is_stopping() && self.take(&mut chains)? {}
-            let more = self
-                .consumer
-                .enable_notifications()
-                .map_err(|cause| cause.to_string())?;
+            let more = self.consumer.enable_notifications().map_err(|cause| {
+                violation::of_ring(&self.shared.interrupt, self.shared.index, &cause)
+            })?;
             if !more && !self.is_stopping() {
                 self.wait()
                     .map_err(|cause| format!("cannot wait for notifications: {cause}"))?;
@@ -307,7 +307,7 @@ impl QueueThread {
         let malformed = self.submit(chains);
         taken
             .map(|count| count > 0)
-            .map_err(|cause| cause.to_string())
+            .map_err(|cause| violation::of_ring(&self.shared.interrupt, self.shared.index, &cause))
             .and_then(|more| malformed.map_or(Ok(more), Err))
     }
 
@@ -329,6 +329,7 @@ impl QueueThread {
                 Ok(request) => jobs.push(self.job(request, started_ns)),
                 Err(cause) => {
                     self.disk.stats.count_malformed();
+                    violation::of_chain(&shared.interrupt, shared.index, chain.head, &cause);
                     malformed = Some(cause.to_string());
                 }
             }
@@ -346,6 +347,7 @@ impl QueueThread {
         if request.lacks_header() {
             self.disk.stats.count_malformed();
         }
+        violation::of_request(&self.shared.interrupt, self.shared.index, &request);
         let sink = Arc::clone(&self.shared) as Arc<dyn CompletionSink>;
         Job {
             request,

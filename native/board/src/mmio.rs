@@ -5,6 +5,7 @@ use virtmesh_hart::Access;
 use crate::access_log::Logged;
 use crate::board::Board;
 use crate::memory_map::{CLINT, PLIC, SYSCON};
+use crate::quirks::{Answer, Plan};
 use crate::requests::Progress;
 use crate::slot::Link;
 use crate::wire::Operation;
@@ -100,13 +101,25 @@ impl Board {
         };
         match &slot.link {
             Link::Connected(connection) => {
-                let Some(kick) = connection.kick_of(slot.kind, operation) else {
-                    return self.request(number, Some(logged));
-                };
-                self.signaller.signal(kick);
-                self.stats.notifications.add(1);
-                self.answer(logged, 0);
-                Progress::Done
+                if let Some(kick) = connection.kick_of(slot.kind, operation) {
+                    self.signaller.signal(kick);
+                    self.stats.notifications.add(1);
+                    self.answer(logged, 0);
+                    return Progress::Done;
+                }
+                match self.slots[number].plan(operation) {
+                    // The board answers alone.
+                    Some(Plan {
+                        ref operations,
+                        answer: Answer::Value(value),
+                        ref broken,
+                    }) if operations.is_empty() => {
+                        self.note_broken(logged, broken);
+                        self.answer(logged, value);
+                        Progress::Done
+                    }
+                    plan => self.request(number, Some(logged), plan),
+                }
             }
             Link::Absent => {
                 self.answer(logged, slot.absent_value(operation));

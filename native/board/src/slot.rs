@@ -8,6 +8,7 @@ use std::time::Duration;
 use virtmesh_device::{Call, EventfdError, Kick};
 
 use crate::channel::Channel;
+use crate::quirks::{Plan, Quirks};
 use crate::saved::{Kind, Saved};
 use crate::wire::{Line, Operation};
 
@@ -45,6 +46,8 @@ pub struct Slot {
     pub source: usize,
     /// What is noted of the registers.
     pub saved: Saved,
+    /// What the board does in front of the device; only of a virtio slot.
+    pub(crate) quirks: Option<Quirks>,
     pub(crate) kind: Kind,
     pub(crate) link: Link,
 }
@@ -107,8 +110,17 @@ impl Slot {
             size,
             source,
             saved: Saved::new(kind),
+            quirks: None,
             kind,
             link: Link::Absent,
+        }
+    }
+
+    /// What a quirk makes of an access; `None` if it goes to the device as it is.
+    pub(crate) fn plan(&mut self, access: Operation) -> Option<Plan> {
+        match (&mut self.quirks, &self.saved) {
+            (Some(quirks), Saved::Virtio(registers)) => quirks.plan(registers, access),
+            _ => None,
         }
     }
 

@@ -89,6 +89,89 @@ fn a_kick_ends_the_wait_for_a_device_and_the_next_run_takes_its_answer() {
 }
 
 #[test]
+fn kicks_at_any_moment_lose_and_repeat_nothing() {
+    // Write a2 to a register, and add 1 to it, for ever.
+    let program = [
+        lui(T0, SLOT_UPPER),
+        sw(A2, 0x70, T0),
+        addi(A2, A2, 1),
+        j(-8),
+    ];
+    let mut board = board(Rule::Spec, &program);
+    let device = Device::with_value(0);
+    device.connect(&mut board, 0, &[]);
+    let (notifier, stats) = (board.notifier(), board.stats());
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            while stats.mmio_accesses.get() < 2000 {
+                notifier.stop();
+                thread::yield_now();
+            }
+        });
+        while board.stats().mmio_accesses.get() < 2000 {
+            assert_eq!(board.run(1000, &mut || false).slot, None);
+        }
+    });
+    let writes = device
+        .requests
+        .try_iter()
+        .flat_map(|request| request.accesses);
+    assert!(writes.map(|access| access.2).take(2000).eq(0..2000));
+}
+
+#[test]
+fn a_device_that_signals_its_line_without_a_pause_does_not_stop_the_guest() {
+    let mut board = board(Rule::Spec, &[j(0)]);
+    let device = Device::with_value(0);
+    device.connect(&mut board, 0, &[]);
+    let ends = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+                device.line.signal();
+            }
+        });
+        assert_eq!(board.run(20_000, &mut || false).reason, Reason::Budget);
+        ends.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn an_access_from_outside_waits_for_that_of_the_guest() {
+    let mut board = board(Rule::Spec, &write_and_read());
+    let (asked, is_asked) = channel();
+    let (release, released) = channel::<()>();
+    let device = Device::start(move |request| {
+        if request
+            .accesses
+            .first()
+            .is_some_and(|access| access.1 == 0x84)
+        {
+            asked.send(()).unwrap();
+            released.recv().unwrap();
+        }
+        Some(answer_all(request, 7))
+    });
+    device.connect(&mut board, 0, &[]);
+    let notifier = board.notifier();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            is_asked.recv().unwrap();
+            notifier.stop();
+        });
+        assert_eq!(run(&mut board).reason, Reason::Kick);
+    });
+    release.send(()).unwrap();
+    assert_eq!(board.execute(0, &[Operation::read(0x70, 4)]).unwrap(), 7);
+    assert_eq!(run(&mut board).reason, Reason::PowerOff);
+    let writes = device
+        .requests
+        .try_iter()
+        .flat_map(|request| request.accesses);
+    assert_eq!(writes.filter(|access| access.1 == 0x84).count(), 1);
+}
+
+#[test]
 fn a_device_that_dies_in_an_access_is_lost_and_a_new_one_takes_the_access() {
     let mut board = board(Rule::Spec, &write_and_read());
     let dies = Device::start(|request| request.accesses.is_empty().then(Answer::default));

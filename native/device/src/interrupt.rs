@@ -20,6 +20,7 @@ use crate::eventfd::{Call, EventFd, EventfdError};
 use crate::recorder::{Recorder, now};
 use crate::signaller::Signaller;
 use crate::trace_event::{EventKind, TraceEvent};
+use crate::violations::Violations;
 
 /// `InterruptStatus` bit 0: the device has used a buffer (virtio 1.4, 4.2.2).
 pub const INTERRUPT_USED_BUFFER: u32 = 1;
@@ -35,7 +36,8 @@ pub const QUEUE_LIMIT: usize = 64;
 /// `InterruptStatus` of one device, and how its raising is signalled. Safe to raise from any thread.
 ///
 /// Every part that serves a device has its interrupt, so the interrupt also carries the device's flight
-/// recorder. Events of the interrupt are recorded before they are visible outside.
+/// recorder, and the rules that its driver broke. Events of the interrupt are recorded before they are
+/// visible outside.
 #[derive(Debug)]
 pub struct Interrupt {
     recorder: OnceLock<Arc<Recorder>>,
@@ -46,6 +48,7 @@ pub struct Interrupt {
     answering: AtomicBool,
     wake: EventFd,
     fault: RwLock<Option<String>>,
+    pub(crate) violations: Violations,
     signaller: Signaller,
     calls: RwLock<[Option<Call>; QUEUE_LIMIT]>,
     config_call: RwLock<Option<Call>>,
@@ -67,6 +70,7 @@ impl Interrupt {
             answering: AtomicBool::new(false),
             wake: EventFd::new()?,
             fault: RwLock::new(None),
+            violations: Violations::default(),
             signaller: Signaller::new(),
             calls: RwLock::new([const { None }; QUEUE_LIMIT]),
             config_call: RwLock::new(None),

@@ -12,6 +12,7 @@ mod register_channel;
 mod signaller;
 mod sync;
 mod trace_event;
+mod violations;
 
 pub use eventfd::{Call, EventFd, EventfdError, Kick, wait_readable};
 pub use interrupt::{INTERRUPT_CONFIG_CHANGE, INTERRUPT_USED_BUFFER, Interrupt, QUEUE_LIMIT};
@@ -19,3 +20,4 @@ pub use recorder::{CAPACITY_MAX, NOTE_BYTES, NOTES_KEPT, Page, Record, Recorder,
 pub use register_channel::{ChannelError, ENTRY_LIMIT, Entry, RegisterChannel, Request};
 pub use signaller::Signaller;
 pub use trace_event::{EventKind, NOTIFY_WAY_EVENTFD, SMALL_MAX, TraceEvent};
+pub use violations::{RULES_MAX, Violation, Violations};

@@ -148,11 +148,11 @@ impl Recorder {
         }
     }
 
-    /// Record an event with a text, which is cut to [`NOTE_BYTES`]. Takes a lock for the text, so use it
-    /// for rare events only.
-    pub fn record_note(&self, event: TraceEvent, text: &str) {
+    /// Record an event with a text, which is cut to [`NOTE_BYTES`], and return its number; None if the
+    /// recorder is off. Takes a lock for the text, so use it for rare events only.
+    pub fn record_note(&self, event: TraceEvent, text: &str) -> Option<u64> {
         if self.slots.is_empty() {
-            return;
+            return None;
         }
         let number = self.claim(1);
         {
@@ -164,6 +164,7 @@ impl Recorder {
         }
         // Written after its text, so no reader finds the event without it.
         self.write(number, now(), event);
+        Some(number)
     }
 
     /// Read at most `limit` events from a number on, up to the first hole; holes before the first

@@ -53,6 +53,7 @@ kinds! {
     Fault = 22 "FAULT",
     ReservedBits = 23 "RESERVED_BITS",
     Quirk = 24 "QUIRK",
+    Violation = 25 "VIOLATION",
 }
 
 /// A notification came by the queue's eventfd (`NotifyWay` of trace.proto).

@@ -71,7 +71,15 @@ pub fn ring(py: Python<'_>, error: &RingError) -> PyErr {
 
 /// Convert a violation by the peer.
 pub fn corrupt(py: Python<'_>, error: &RingError) -> PyErr {
-    raise(py, Exception::RingCorrupt, &chain(error))
+    let (rule, head) = (error.rule(), error.head());
+    let mut facts: Vec<(&str, &dyn Display)> = Vec::new();
+    if let Some(rule) = &rule {
+        facts.push(("rule", rule));
+    }
+    if let Some(head) = &head {
+        facts.push(("head", head));
+    }
+    Exception::RingCorrupt.make(py, &chain(error), &facts)
 }
 
 /// Convert the refusal of an image.

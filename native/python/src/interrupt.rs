@@ -5,9 +5,28 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use virtmesh_device::{EventKind, TraceEvent, Violation};
 
 use crate::errors;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, event};
+
+/// A violation: rule, count, text, number in the trace, time in ns, detail, queue, token, value.
+type Row = (String, u64, String, Option<u64>, u64, u8, u8, u32, u64);
+
+fn row(found: Violation) -> Row {
+    let event = found.event;
+    (
+        found.rule,
+        found.count,
+        found.text,
+        found.sequence,
+        found.time_ns,
+        event.detail,
+        event.queue,
+        event.token,
+        event.value,
+    )
+}
 
 /// `InterruptStatus` of one device, and the eventfds that signal it.
 #[pyclass(module = "virtmesh_native", frozen)]
@@ -95,6 +114,34 @@ impl Interrupt {
 
     fn set_fault(&self, reason: &str) {
         self.inner.set_fault(reason);
+    }
+
+    #[pyo3(signature = (rule, text, *, detail=0, queue=0, token=0, value=0))]
+    fn violated(
+        &self,
+        rule: &str,
+        text: &str,
+        detail: u8,
+        queue: u8,
+        token: u32,
+        value: u64,
+    ) -> PyResult<()> {
+        let event = TraceEvent {
+            token,
+            value,
+            ..event(EventKind::Violation as u8, detail, queue)?
+        };
+        self.inner.violated(rule, text, event);
+        Ok(())
+    }
+
+    fn violations(&self) -> Vec<Row> {
+        let found = self.inner.violations().list();
+        found.into_iter().map(row).collect()
+    }
+
+    fn clear_violations(&self) {
+        self.inner.violations().clear();
     }
 
     #[pyo3(signature = (queue, descriptor))]

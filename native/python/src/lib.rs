@@ -4,8 +4,6 @@
 
 mod blk;
 mod board;
-mod board_memory;
-mod board_registers;
 mod errors;
 mod exceptions;
 mod inflight;
@@ -42,7 +40,7 @@ mod native {
     #[pymodule_export]
     use crate::ring_state::RingState;
     #[pymodule_export]
-    use crate::spec::spec_constants;
+    use crate::spec::{judged_rules, spec_constants};
     #[pymodule_export]
     use crate::vhost::FrontEndMemory;
 

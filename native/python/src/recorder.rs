@@ -85,7 +85,9 @@ impl Recorder {
             ..event(kind, detail, queue)?
         };
         match text {
-            Some(text) => self.inner.record_note(event, text),
+            Some(text) => {
+                self.inner.record_note(event, text);
+            }
             None => self.inner.record(event),
         }
         Ok(())

@@ -21,3 +21,11 @@ pub fn spec_constants() -> BTreeMap<&'static str, u64> {
     ];
     tables.concat().into_iter().collect()
 }
+
+/// Names of the rules for drivers that native code judges.
+#[pyfunction]
+pub fn judged_rules() -> Vec<&'static str> {
+    let mut rules = virtmesh_ring::RULES.to_vec();
+    rules.extend(virtmesh_blk::rules::RULES);
+    rules
+}

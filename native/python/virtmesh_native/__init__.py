@@ -14,6 +14,7 @@ from virtmesh_native._native import (
     Recorder,
     RegisterChannel,
     RingState,
+    judged_rules,
     spec_constants,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "Recorder",
     "RegisterChannel",
     "RingState",
+    "judged_rules",
     "spec_constants",
 ]

@@ -251,6 +251,30 @@ class Interrupt:
         """
     def set_fault(self, reason: str) -> None:
         """Set DEVICE_NEEDS_RESET: keeps the first reason, raises a configuration interrupt."""
+    def violated(
+        self,
+        rule: str,
+        text: str,
+        *,
+        detail: int = 0,
+        queue: int = 0,
+        token: int = 0,
+        value: int = 0,
+    ) -> None:
+        """Count that the driver broke a rule; the first time is recorded as VIOLATION.
+
+        `text` says what it did; the other arguments are those of the event (trace.proto).
+        """
+    def violations(
+        self,
+    ) -> list[tuple[str, int, str, int | None, int, int, int, int, int]]:
+        """Return the rules that were broken, by the time of the first violation.
+
+        Of each: rule, count, and of the first time text, number in the trace (None without a
+        recorder), time (CLOCK_MONOTONIC, ns), detail, queue, token and value.
+        """
+    def clear_violations(self) -> None:
+        """Forget the violations: another driver begins."""
     def set_call(self, queue: int, descriptor: int | None) -> None:
         """Set or clear the eventfd, or the socket, of a queue (duplicated). Errors: BadDoorbell."""
     def set_config_call(self, descriptor: int | None) -> None:
@@ -280,9 +304,7 @@ class RegisterChannel:
         the interrupt's line eventfd is not signalled for what this thread does to the line.
         Errors: BadStream for a malformed packet.
         """
-    def answer(
-        self, tag: int, values: list[int], refused: tuple[str, str] | None = None
-    ) -> bool:
+    def answer(self, tag: int, values: list[int], refused: tuple[str, str] | None = None) -> bool:
         """Answer with a value for each executed access, and reason and message of a refused one.
 
         The state of the line as of now goes with it. False if the driver does not read: the answer
@@ -530,6 +552,9 @@ class BlkDevice:
     def close(self) -> None:
         """Stop all queues, wait for them, and release the image."""
 
+def judged_rules() -> list[str]:
+    """Return the names of the rules for drivers that native code judges (virtmesh.report)."""
+
 def spec_constants() -> dict[str, int]:
     """Return the constants of the specification that the native code uses, by name.
 
@@ -587,7 +612,8 @@ class Board:
     plus the time slept in WFI. A device that owes an answer for `answer_limit_s` (10) is lost.
 
     A board belongs to one thread at a time; while `run` (or another call) is under way, others
-    raise RuntimeError, except `kick`, `stats`, `access_log`, `drain_accesses` and `drain_violations`.
+    raise RuntimeError, except `kick`, `stats`, `access_log`, `drain_accesses` and
+    `drain_violations`.
     Errors of the constructor: those of GuestMemory; ValueError for what is none of the above.
     """
 
@@ -611,12 +637,18 @@ class Board:
         *,
         kind: str = "virtio",
         register_shift: int = 0,
+        quirks: str | None = None,
     ) -> int:
         """Add an empty slot with an interrupt source (1 to 127) of its own; return its number.
 
         `kind` is "virtio", "uart" (NS16550A, its registers 1 << `register_shift` bytes apart) or
-        "other"; it says what `saved` keeps. A board has at most 64 slots. Errors: ValueError for a
-        window that overlaps another, and for a source that is taken.
+        "other"; it says what `saved` keeps. `quirks` are for kernels grown on QEMU, and of virtio
+        slots only. "lenient": VendorID is QEMU's, Status keeps its bits, VIRTIO_F_VERSION_1 and
+        FEATURES_OK are set for a driver that does not, a wide read of the configuration space is
+        two. "legacy": all of it, and version 1 of virtio-mmio (GuestPageSize, QueueAlign,
+        QueuePFN). Each use is a violation with the quirk's name as its reason.
+        A board has at most 64 slots. Errors: ValueError for a window that overlaps another, and for
+        a source that is taken.
         """
     def connect(self, slot: int, channel_fd: int, line_fd: int, kicks: Sequence[int]) -> None:
         """Connect a device, in place of the one before; descriptors are duplicated.
@@ -662,7 +694,8 @@ class Board:
 
         Virtio: Status up to DRIVER, features, FEATURES_OK, queues, DRIVER_OK, configuration space,
         selectors. NS16550A: divisor, LCR, FCR without its resets, MCR, SCR, IER. A write of Status
-        0 clears what is saved. What acts once (QueueNotify, InterruptACK, characters) is never there.
+        0 clears what is saved. What acts once (QueueNotify, InterruptACK, characters) is never
+        there.
         """
     def access_log(self, on: bool) -> None:
         """Log accesses to slots from now on, or stop it."""
@@ -675,7 +708,10 @@ class Board:
     def drain_violations(
         self,
     ) -> list[tuple[tuple[int, int, int, int, int, int], str, str]]:
-        """Take the accesses that devices refused: (access, reason, message). 1024 are kept."""
+        """Take the violations: (access, reason, message). 1024 are kept.
+
+        They are the accesses that devices refused, and those that a quirk took care of.
+        """
     def stats(self) -> dict[str, int]:
         """Counters since the board was made.
 

@@ -14,5 +14,5 @@ mod state;
 
 pub use config::ConfigError;
 pub use memory::MemoryError;
-pub use ring::RingError;
+pub use ring::{RULES, RingError};
 pub use state::StateError;

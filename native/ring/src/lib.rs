@@ -50,7 +50,7 @@ pub use config::QueueConfig;
 pub use descriptor_chain::{Chain, Segment, Segments, chain_totals};
 pub use device::{AvailConsumer, DeviceQueue, UsedProducer};
 pub use driver::DriverQueue;
-pub use error::{ConfigError, MemoryError, RingError, StateError};
+pub use error::{ConfigError, MemoryError, RULES, RingError, StateError};
 pub use inflight::LogRegion;
 pub use memory::{GuestRam, RegionSpec, RingArea, RingMemory};
 pub use state::{AvailState, RingState};

@@ -75,6 +75,8 @@ class Sessions:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self.attaches = 0
+        self.last_driver = ""
+        """Name of the driver that attached last; empty without one."""
 
     @property
     def holder(self) -> Session | None:
@@ -194,9 +196,11 @@ class Sessions:
             self._refuse_while_stuck("the reset is begun")
 
     def _set_holder(self, session: Session) -> Session:
-        """Make a session the holder."""
+        """Make a session the holder. What the driver before broke is forgotten."""
+        self._device.interrupt.clear_violations()
         self._holder = session
         self.attaches += 1
+        self.last_driver = session.driver_name
         self._record(trace_pb2.EVENT_KIND_ATTACH, session.driver_name)
         log.info("attached", driver=session.driver_name)
         return session

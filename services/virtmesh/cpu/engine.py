@@ -111,6 +111,21 @@ class Engine:
 
         return await self.call(halt)
 
+    async def step(self, count: int) -> Exit:
+        """Execute instructions. Errors: as of `call`, if the guest sleeps for long."""
+
+        def step(board: Board) -> Exit:
+            left = count
+            while True:
+                before = board.stats()["instructions"]
+                end = board.step(left)
+                left -= board.stats()["instructions"] - before
+                # The kick that made the board listen to this call does not end it; the next does.
+                if end.kind != "kick" or left <= 0 or self._closed or not self._calls.empty():
+                    return end
+
+        return await self.call(step)
+
     async def connect(self, slot: int, channel: int, line: int, kicks: list[int]) -> None:
         """Connect a slot to its device; a guest that waits for it goes on. Errors: as of `call`."""
 

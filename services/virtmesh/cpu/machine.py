@@ -27,10 +27,10 @@ from virtmesh.kernel.device import ProbeState
 from virtmesh.kernel.tree import make_blob, parse_blob
 from virtmesh.machine.board import VIRTIO
 from virtmesh_common import __version__
+from virtmesh_common.cpu.errors import CpuRunning
 from virtmesh_common.errors import (
     BadMachine,
     BadValue,
-    CpuRunning,
     DeviceNotFound,
     DeviceNotReady,
     VirtmeshError,
@@ -185,7 +185,7 @@ class CpuMachine:
             raise BadValue(f"{count} steps: at most {STEPS_MAX} in one call")
         async with self._turn:
             self.require_stopped()
-            end = await self.engine.call(lambda board: board.step(max(1, count)))
+            end = await self.engine.step(max(1, count))
             if end.kind in {"budget", "kick", "lost"}:
                 self.status.set(CpuState.STOPPED, reason=StopReason.STEPPED, pc=end.pc)
             else:
@@ -233,8 +233,13 @@ class CpuMachine:
 
     async def _run(self) -> None:
         """Let the engine run. Errors: NoAnswer."""
-        await self.engine.go()
+        # Before it runs: its end may be told before this task goes on.
         self.status.set(CpuState.RUNNING, boots=self.boots)
+        try:
+            await self.engine.go()
+        except VirtmeshError:
+            self.status.set(CpuState.STOPPED, StopReason.ASKED)
+            raise
 
     def _begin_boot(self, *, run: bool, renew: bool = False) -> None:
         """Begin to boot, in a task of its own."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh_common.errors import BadAddress, MemoryRefused
+from virtmesh_common.cpu.errors import BadAddress
+from virtmesh_common.errors import MemoryRefused
 
 if TYPE_CHECKING:
     from virtmesh_native import Board

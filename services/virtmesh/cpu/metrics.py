@@ -53,7 +53,9 @@ INTERRUPTS = counter(
     "virtmesh_cpu_interrupts", "Interrupts that reached the interrupt controller.", "interrupts"
 )
 SPURIOUS = counter(
-    "virtmesh_cpu_interrupts_spurious", "Claims that found no interrupt.", "interrupts"
+    "virtmesh_cpu_interrupts_spurious",
+    "Claims of the guest that found no interrupt; Linux claims until there is none.",
+    "interrupts",
 )
 STATES = (ProbeState.WAITING, ProbeState.PROBING, ProbeState.READY, ProbeState.FAILED)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from virtmesh.host.counters import HostCounters, session_of
 from virtmesh.host.interface import figure_values, make_interface, offered_features
+from virtmesh.host.report import Reported, make_report
 from virtmesh_common import __version__
 from virtmesh_common.api.device.v1 import device_pb2 as pb
 from virtmesh_common.api.device.v1 import device_pb2_grpc
@@ -137,3 +138,20 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
             attaches=self._sessions.attaches,
             figures=figure_values(self._kind, self.collect()),
         )
+
+    async def GetReport(
+        self, request: pb.GetReportRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetReportResponse:
+        """Return what the driver broke."""
+        return make_report(self._device, self._sessions.last_driver)
+
+    async def ClearReport(
+        self, request: pb.ClearReportRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ClearReportResponse:
+        """Forget what the driver broke."""
+        self._sessions.check(session_of(context))
+        if isinstance(self._device, Reported):
+            self._device.observer.clear()
+        else:
+            self._device.interrupt.clear_violations()
+        return pb.ClearReportResponse()

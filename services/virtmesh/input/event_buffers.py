@@ -65,6 +65,7 @@ class EventBuffers:
                     f"a buffer for an event has {EVENT.size} writable bytes or more and none that"
                     f" are readable (5.8.6.1); this one has {chain.writable_bytes} and"
                     f" {chain.readable_bytes}",
+                    "input-event-buffer",
                 )
             else:
                 hold(chain)

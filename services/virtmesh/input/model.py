@@ -19,6 +19,8 @@ Threats and known gaps:
   same time take the touch from one another.
 - The next driver does not learn what its predecessor saw: keys that are held when a driver goes
   away are up for the next one, until they are pressed again.
+- A process of this device that takes the place of one that was killed knows nothing of the keys
+  that were held, the packets that waited and the lights: the guest goes on with what it has seen.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ class InputModel(QueueDevice):
     family: type[IntFlag] = InputFeature
     queue_names = ("event queue", "status queue")
     config = virtio_input.CONFIG
+    malformed_rule = "input-status-buffer"
 
     def __init__(self, name: str, options: InputOptions, personality: Personality) -> None:
         super().__init__(name, (options.queue_size,) * 2, int(OFFERED) & ~options.without)

@@ -40,6 +40,7 @@ READ_ONLY_METHODS = frozenset(
         "/virtmesh.device.v1.DeviceService/DescribeInterface",
         "/virtmesh.device.v1.DeviceService/GetStatus",
         "/virtmesh.device.v1.DeviceService/GetStats",
+        "/virtmesh.device.v1.DeviceService/GetReport",
         "/virtmesh.trace.v1.TraceService/Read",
         "/virtmesh.trace.v1.TraceService/Watch",
     )

@@ -32,6 +32,10 @@ class Quirk:
     rule: str
     drivers: str
     """Drivers that need it."""
+    breaks: str = ""
+    """Name of that rule in the report (virtmesh.report.rules)."""
+    judged: bool = False
+    """The report judges the rule by the dialogue, whether the quirk is used or not."""
 
 
 class Quirks:
@@ -58,9 +62,10 @@ class Quirks:
                 what=what,
             )
         self.uses[quirk.name] += 1
-        self._interrupt.recorder.record(
-            trace_pb2.EVENT_KIND_QUIRK, text=f"{quirk.name}: {what} ({quirk.rule})"
-        )
+        said = f"{quirk.name}: {what} ({quirk.rule})"
+        self._interrupt.recorder.record(trace_pb2.EVENT_KIND_QUIRK, text=said)
+        if not quirk.judged:
+            self._interrupt.violated(quirk.breaks or f"quirk-{quirk.name}", said)
         return True
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from virtmesh.mmio.reserved_bits import ReservedBits
+from virtmesh.report.event import ReservedWrite
 from virtmesh_common.errors import (
     BadValue,
     BadWidth,
@@ -25,6 +26,7 @@ from virtmesh_common.registers import WIDTHS, Access
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from virtmesh.report.observer import Observer
     from virtmesh_common.registers import Register
 
 
@@ -33,7 +35,7 @@ class RegisterFile:
 
     A readable register without a reader holds its reset value. A read-only and a write-only
     register may share an offset: the direction selects. `reserved_bits` is told of writes that set
-    them. Not for use by two threads.
+    them, and `observer` of these and of refused accesses. Not for use by two threads.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class RegisterFile:
         readers: Mapping[Register, Callable[[], int]],
         writers: Mapping[Register, Callable[[int], None]],
         reserved_bits: ReservedBits | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.reserved_bits = reserved_bits or ReservedBits()
+        self._observer = observer
         self._readers = readers
         self._writers = writers
         self._read_at: dict[int, Register] = {}
@@ -81,6 +85,9 @@ class RegisterFile:
             value = register.reset if reader is None else reader()
         except RegisterError as error:
             self.refused[error.reason] += 1
+            if self._observer is not None:
+                found = self._read_at.get(offset)
+                self._observer.refused(found, offset, width, False, 0, error)  # noqa: FBT003
             raise
         self.reads[register.name] += 1
         return value >> 8 * (offset - register.offset) & ((1 << 8 * width) - 1)
@@ -100,10 +107,15 @@ class RegisterFile:
             self._writers[register](value)
         except RegisterError as error:
             self.refused[error.reason] += 1
+            if self._observer is not None:
+                found = self._written_at.get(offset)
+                self._observer.refused(found, offset, width, True, value, error)  # noqa: FBT003
             raise
         self.writes[register.name] += 1
         if value & register.reserved_bits:
             self.reserved_bits.note(register, value)
+            if self._observer is not None:
+                self._observer.tell(ReservedWrite(register, offset, width, value))
 
     def _find(self, table: Mapping[int, Register], offset: int, width: int) -> Register:
         """Return the register that an access means."""

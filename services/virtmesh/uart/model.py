@@ -29,6 +29,10 @@ from virtmesh_native import Interrupt
 
 from virtmesh.mmio.device import RESET_SECONDS, Description, DeviceCounters, DeviceState
 from virtmesh.mmio.reserved_bits import ReservedBits
+from virtmesh.report.dialogue import Dialogue
+from virtmesh.report.event import Overrun
+from virtmesh.report.observer import Observer
+from virtmesh.report.rules import rules_for
 from virtmesh.uart.chip.chip import Chip
 from virtmesh.uart.chip.clock import Timeline
 from virtmesh.uart.counters import UartCounters
@@ -76,11 +80,14 @@ class UartDevice:
             options.scrollback,
             LogFile(options.log_file) if options.log_file else None,
         )
+        self.observer = Observer(self.interrupt, rules_for("uart"), Dialogue("uart"))
+        self.chip.transmitter.on_overrun = lambda: self.observer.tell(Overrun())
         self._window = RegisterWindow(
             self.chip,
             self.line,
             Registers(options.layout, auto_flow=options.auto_flow),
             ReservedBits(self.interrupt),
+            self.observer,
         )
         self._resets = 0
 
@@ -138,6 +145,8 @@ class UartDevice:
 
     def attach(self, attachment: Attachment) -> None:
         """Take a driver; the chip needs none of its memory."""
+        self.observer.begin()
+        self._window.watch_first_character()
         self.line.attached = True
 
     def begin_reset(self) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from virtmesh.mmio.reserved_bits import ReservedBits
+    from virtmesh.report.observer import Observer
     from virtmesh.uart.chip.chip import Chip
     from virtmesh.uart.line.line import SerialLine
     from virtmesh_common.uart.spec import Registers
@@ -24,7 +25,12 @@ class RegisterWindow:
     """The registers of one chip. DLAB selects one of two tables; the places are the same."""
 
     def __init__(
-        self, chip: Chip, line: SerialLine, table: Registers, reserved_bits: ReservedBits
+        self,
+        chip: Chip,
+        line: SerialLine,
+        table: Registers,
+        reserved_bits: ReservedBits,
+        observer: Observer,
     ) -> None:
         self.table = table.table
         """Every register, whatever DLAB says."""
@@ -55,10 +61,36 @@ class RegisterWindow:
             table.dll: chip.write_dll,
             table.dlm: chip.write_dlm,
         }
+        watched = (table.fcr, table.lcr, table.dll, table.dlm)
+        readers, self._writers = observer.watch(watched, readers, writers)
+        self._tell_thr = observer.watched_writer(table.thr, lambda _: None)
         self._main, self._latch = (
-            RegisterFile(bank, readers=readers, writers=writers, reserved_bits=reserved_bits)
+            RegisterFile(
+                bank,
+                readers=readers,
+                writers=self._writers,
+                reserved_bits=reserved_bits,
+                observer=observer,
+            )
             for bank in (table.main, table.latch)
         )
+        self.watch_first_character()
+
+    def watch_first_character(self) -> None:
+        """Have the observer see the next write of THR, and no more: it is the hot path."""
+        self._first_character = True
+        self._writers[self._thr] = self._write_first
+
+    def _write_first(self, value: int) -> None:
+        """Write THR, the first time since `watch_first_character`."""
+        self._chip.write_thr(value)
+        self._tell_first(value)
+
+    def _tell_first(self, value: int) -> None:
+        """Tell the observer of the first character, and of no more."""
+        self._first_character = False
+        self._writers[self._thr] = self._chip.write_thr
+        self._tell_thr(value)
 
     @property
     def files(self) -> tuple[RegisterFile, RegisterFile]:
@@ -107,6 +139,8 @@ class RegisterWindow:
         characters = bytes(values) if width == 1 else bytes(value & BYTE for value in values)
         if written := self._chip.write_run(characters):
             self._main.writes[self._thr.name] += written
+            if self._first_character:
+                self._tell_first(values[0])
             self._line.settle()
         return written
 

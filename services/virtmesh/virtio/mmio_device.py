@@ -20,6 +20,7 @@ from virtmesh.mmio.register_file import RegisterFile
 from virtmesh.mmio.reserved_bits import ReservedBits
 from virtmesh.virtio.device import SharedMemory
 from virtmesh.virtio.mmio_queues import Active, MmioQueues
+from virtmesh.virtio.mmio_watch import MmioWatch
 from virtmesh.virtio.quirks import SINGLE_STATUS_BITS, is_wide, missing_feature, vendor_id
 from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.errors import BadDoorbell, DriverViolation
@@ -67,11 +68,20 @@ class VirtioMmio:
         self._notifications = 0
         self.features_refused = 0
         """Times that FEATURES_OK was refused."""
+        self._watch = MmioWatch(
+            model,
+            self._queues,
+            lambda: (self._offered_now(), self._read_status()),
+            self._readers() | self._queues.readers(),
+            self._writers() | self._queues.writers(),
+        )
+        self.observer = self._watch.observer
         self._registers = RegisterFile(
             (*mmio.REGISTERS, *model.config),
-            readers=self._readers() | self._queues.readers(),
-            writers=self._writers() | self._queues.writers(),
+            readers=self._watch.readers,
+            writers=self._watch.writers,
             reserved_bits=ReservedBits(model.interrupt),
+            observer=self.observer,
         )
 
     def _readers(self) -> dict[Register, Callable[[], int]]:
@@ -178,7 +188,7 @@ class VirtioMmio:
 
     def notify(self, queue: int) -> None:
         """Notify a queue. Errors: NoSuchQueue; DriverViolation before DRIVER_OK."""
-        self._queues.kick(queue, trace_pb2.NOTIFY_WAY_RPC)
+        self._watch.notify(queue)
 
     def attach(self, attachment: Attachment) -> None:
         """Take a driver's memory and eventfds. The device must be reset. Errors: BadDoorbell."""
@@ -196,12 +206,14 @@ class VirtioMmio:
             raise
         self._attachment = attachment
         self._queues.logs = attachment.inflight_logs
+        self.observer.begin()
 
     def begin_reset(self) -> None:
         """Begin a reset: no more chains are popped, and those that were not begun are dropped."""
         self._resets += 1
         if not self._resetting:
             self._resetting = True
+            self._watch.reset()
             self._queues.abandon()
         self._settle()
 

@@ -98,6 +98,8 @@ class MmioQueues:
         self._closing = False
         self.logs: InFlightLogs | None = None
         """The in-flight logs of the driver that is attached, if it has any."""
+        self.on_ring: Callable[[MmioQueue, ReadyQueue, bool], None] | None = None
+        """Hears of a split queue that is set up (True) or about to be stopped."""
 
     def __len__(self) -> int:
         return len(self._queues)
@@ -128,6 +130,16 @@ class MmioQueues:
     def activate(self, active: Active) -> None:
         """Allow set-up: features are negotiated."""
         self._active = active
+
+    def has(self, feature: Feature) -> bool:
+        """Return True if a feature is negotiated."""
+        return self._active is not None and feature in self._active
+
+    def split_rings(self) -> list[tuple[MmioQueue, ReadyQueue]]:
+        """Return the split queues that are ready."""
+        if self.has(Feature.VIRTIO_F_RING_PACKED):
+            return []
+        return [(queue, queue.ready) for queue in self._queues if queue.ready]
 
     def go_live(self) -> None:
         """Serve the queues that are ready, and from now on each that becomes ready."""
@@ -297,6 +309,8 @@ class MmioQueues:
             self._stop(queue)
         elif queue.ready is None:
             ready = self._make_ready(queue, active)
+            if self.on_ring and Feature.VIRTIO_F_RING_PACKED not in active:
+                self.on_ring(queue, ready, True)  # noqa: FBT003
             if self._live:
                 self._start(queue.index, ready)
             queue.ready = ready
@@ -314,6 +328,8 @@ class MmioQueues:
 
     def _stop(self, queue: MmioQueue) -> None:
         """Begin to stop a queue. QueueReady and QueueReset show when it is complete."""
+        if self.on_ring and queue.ready and not self.has(Feature.VIRTIO_F_RING_PACKED):
+            self.on_ring(queue, queue.ready, False)  # noqa: FBT003
         queue.stopping = True
         self._model.abandon(queue.index)
         self._complete(queue)

@@ -68,6 +68,8 @@ class QueueDevice(ABC):
     queue_names: Sequence[str] = ()
     """What messages call the queues, by index."""
     chains_per_turn = CHAINS_PER_TURN
+    malformed_rule = ""
+    """Name of the rule that a MalformedChain is about (virtmesh.report.rules), if there is one."""
     config: Sequence[Register] = ()
     config_generation = 0
     shared_memory: Mapping[int, SharedMemory] = {}
@@ -110,7 +112,7 @@ class QueueDevice(ABC):
             try:
                 self.take(chain)
             except MalformedChain as error:
-                queue.refuse(chain, str(error))
+                queue.refuse(chain, str(error), self.malformed_rule)
         queue.disable_notifications()  # The next look comes without one.
         return True
 
@@ -219,6 +221,9 @@ class QueueDevice(ABC):
         try:
             again = self.look(queue)
         except RingCorrupt as error:
+            head, rule = int(error.metadata.get("head", 0)), error.metadata.get("rule")
+            if rule:
+                self.interrupt.violated(rule, error.message, queue=index, token=head)
             self._break(queue, error.message)
             return
         except Exception as error:

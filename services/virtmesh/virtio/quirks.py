@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 NO_VERSION_1 = Quirk(
     "tolerate_no_version_1",
+    breaks="version-1",
+    judged=True,
     rule="a driver MUST accept VIRTIO_F_VERSION_1 if it is offered (6.1)",
     drivers="xv6-riscv; the crate virtio-drivers before 0.12; legacy drivers behind QEMU's"
     " transitional devices",
@@ -22,18 +24,21 @@ NO_VERSION_1 = Quirk(
 """The device goes on without it. Rings and requests are the same on a little-endian machine."""
 SINGLE_STATUS_BITS = Quirk(
     "tolerate_single_status_bits",
+    breaks="status-clear",
     rule="a driver MUST NOT clear a bit of Status (2.1.1)",
     drivers="the crate virtio-drivers up to 0.6; drivers of the seL4 Device Driver Framework",
 )
 """A write to Status keeps the bits that were set."""
 WIDE_CONFIG_ACCESS = Quirk(
     "tolerate_wide_config_access",
+    breaks="config-width",
     rule="a driver MUST read 64-bit fields of the configuration space by 32 bits (4.2.2.2)",
     drivers="drivers that read `capacity` through a pointer to 64 bits, as those of seL4 do",
 )
 """A read of 8 bytes is two reads of 4."""
 QEMU_VENDOR_ID = Quirk(
     "qemu_vendor_id",
+    breaks="vendor-id",
     rule="VendorID names who made the device, and says nothing about how to drive it (4.2.2)",
     drivers="xv6-riscv, and kernels that were made of it",
 )

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 Buffer = tuple[int, int]
 """A buffer: guest address and length in bytes."""
+MALFORMED = "malformed-chain"
+"""Name of the rule behind a malformed chain, if the model names none: the reason has its clause."""
 REQUEST_TYPE_OTHER = 127
 """Type of a recorded request whose own type is larger (EVENT_KIND_REQUEST_START)."""
 
@@ -204,8 +206,13 @@ class ServedQueue:
         if not self._collecting:
             self.signal()
 
-    def refuse(self, chain: Chain, reason: str) -> None:
-        """Give a malformed chain back: nothing was written to it (2.7.8.2)."""
+    def refuse(self, chain: Chain, reason: str, rule: str = "") -> None:
+        """Give a malformed chain back: nothing was written to it (2.7.8.2).
+
+        `rule` names what the driver broke (virtmesh.report.rules).
+        """
+        rule = rule or MALFORMED
+        self.interrupt.violated(rule, reason, queue=self.index, token=chain.token)
         if self.counters.malformed == self._malformed_before:
             log.warning(
                 "a malformed chain is given back unused; later ones of this queue are only counted",

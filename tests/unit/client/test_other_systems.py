@@ -13,8 +13,8 @@ from tests.support import ROOT
 from virtmesh_client.testing import FakeKernel
 
 DOCUMENTED = (
-    "blk", "completion", "console", "devices", "down", "guest", "input", "registers", "serial",
-    "status", "top", "trace", "up",
+    "blk", "completion", "console", "devices", "down", "guest", "input", "registers",
+    "report", "serial", "status", "top", "trace", "up",
 )  # fmt: skip
 """The commands that README.md and docs/cli.md name, in order."""
 FROM_SERVICES = re.compile(r"^\s*(from virtmesh[. ]|import virtmesh($|[. ,]))", re.MULTILINE)

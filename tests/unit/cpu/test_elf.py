@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.elf import HEADER_SIZE, ElfFile
 from virtmesh.cpu.images.elf import is_elf, parse_elf
 from virtmesh.cpu.symbols import SymbolTable
-from virtmesh_common.errors import BadImage
+from virtmesh_common.cpu.errors import BadImage
 
 RAM = 0x8000_0000
 

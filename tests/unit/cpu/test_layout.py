@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.elf import ElfFile
 from virtmesh.cpu.images.layout import FW_DYNAMIC_INFO, ImagePaths, Layout, Ram, make_layout
-from virtmesh_common.errors import BadImage
+from virtmesh_common.cpu.errors import BadImage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,13 +26,13 @@ def linux_image(size: int = 0x1000, needs: int = 0x3000, flags: int = 0) -> byte
     return header.ljust(size, b"\x5a")
 
 
-def lay_out(folder: Path, ram: Ram = RAM, **contents: bytes) -> Layout:
+def lay_out(folder: Path, **contents: bytes) -> Layout:
     """Write images and place them."""
     paths = {}
     for name, content in contents.items():
         paths[name] = folder / name
         paths[name].write_bytes(content)
-    return make_layout(ram, ImagePaths(**paths), lambda _initrd: TREE)
+    return make_layout(RAM, ImagePaths(**paths), lambda _initrd: TREE)
 
 
 def pieces(layout: Layout) -> dict[str, int]:
@@ -91,17 +91,24 @@ def test_a_raw_image_begins_with_ram(tmp_path: Path) -> None:
 
 def test_the_tree_is_told_where_the_initrd_is(tmp_path: Path) -> None:
     """Begin and end, in RAM, behind the kernel."""
-    told = []
+    told: list[tuple[int, int] | None] = []
+
+    def make_tree(initrd: tuple[int, int] | None) -> bytes:
+        told.append(initrd)
+        return TREE
+
     (tmp_path / "kernel").write_bytes(b"code")
     (tmp_path / "initrd").write_bytes(bytes(5000))
 
     make_layout(
         RAM,
         ImagePaths(tmp_path / "kernel", initrd=tmp_path / "initrd"),
-        lambda initrd: told.append(initrd) or TREE,
+        make_tree,
     )
 
-    ((begin, end),) = told
+    (place,) = told
+    assert place is not None
+    begin, end = place
     assert end - begin == 5000
     assert begin % 4096 == 0
 

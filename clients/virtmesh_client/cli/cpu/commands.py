@@ -184,7 +184,7 @@ def parse_watchpoint(text: str) -> tuple[int, int, str]:
 
 
 @cpu.command()
-@click.argument("address", type=NUMBER)
+@click.argument("place", metavar="ADDRESS", type=NUMBER)
 @click.argument("size", type=SIZE, default=MEMORY_DEFAULT)
 @click.option("--virtual", is_flag=True, help="ADDRESS is one of the guest's code, as of now.")
 @click.option("--raw", is_flag=True, help="Write the bytes as they are.")
@@ -192,7 +192,7 @@ def parse_watchpoint(text: str) -> tuple[int, int, str]:
 @common
 @click.pass_obj
 def mem(  # noqa: PLR0913, PLR0917 - see above
-    settings: Settings, address: int, size: int, virtual: bool, raw: bool, data: str | None
+    settings: Settings, place: int, size: int, virtual: bool, raw: bool, data: str | None
 ) -> None:
     """Show guest memory, or change it."""
     if size > MEMORY_MAX:
@@ -203,15 +203,15 @@ def mem(  # noqa: PLR0913, PLR0917 - see above
         raise click.UsageError("--write needs pairs of hexadecimal digits") from error
     with settings.connect() as machine:
         if written is not None:
-            machine.cpu().write_memory(address, written, virtual=virtual)
+            machine.cpu().write_memory(place, written, virtual=virtual)
             return
-        content = machine.cpu().read_memory(address, size, virtual=virtual)
+        content = machine.cpu().read_memory(place, size, virtual=virtual)
     if settings.json:
-        show_json({"address": address, "data": content.hex()})
+        show_json({"address": place, "data": content.hex()})
     elif raw:
         sys.stdout.buffer.write(content)
     else:
-        for line in hexdump([content], address):
+        for line in hexdump([content], place):
             click.echo(line)
 
 

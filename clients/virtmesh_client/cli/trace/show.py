@@ -30,7 +30,7 @@ COLORS = {
     **dict.fromkeys(GROUPS["state"], "magenta"),
 }
 """Colours by kind; queue events are as plain as the terminal is."""
-ALARMING = frozenset({"read_refused", "write_refused", "fault", "quirk"})
+ALARMING = frozenset({"read_refused", "write_refused", "fault", "quirk", "violation"})
 
 
 class Printer:

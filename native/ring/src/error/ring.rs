@@ -228,3 +228,78 @@ pub enum RingError {
         address: u64,
     },
 }
+
+/// Names of the rules for drivers that this crate judges, as [`RingError::rule`] returns them.
+pub const RULES: [&str; 17] = [
+    "avail-index",
+    "avail-entry",
+    "chain-in-flight",
+    "descriptor-next",
+    "chain-length",
+    "chain-bytes",
+    "readable-first",
+    "buffer-outside-memory",
+    "packed-overrun",
+    "packed-chain",
+    "packed-buffer-id",
+    "packed-buffer-id-in-flight",
+    "packed-indirect-in-chain",
+    "indirect-not-negotiated",
+    "indirect-next",
+    "indirect-nested",
+    "indirect-table",
+];
+
+impl RingError {
+    /// Name of the rule that the driver broke; None for what the device, or this side, did.
+    #[must_use]
+    pub const fn rule(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::AvailIndexJumped { .. } => "avail-index",
+            Self::HeadOutOfRange { .. } => "avail-entry",
+            Self::HeadInFlight { .. } => "chain-in-flight",
+            Self::NextOutOfRange { .. } => "descriptor-next",
+            Self::ChainTooLong { .. } => "chain-length",
+            Self::ChainTooLarge { .. } => "chain-bytes",
+            Self::ReadableAfterWritable { .. } => "readable-first",
+            Self::BufferOutsideMemory { .. } => "buffer-outside-memory",
+            Self::RingOverrun { .. } => "packed-overrun",
+            Self::ChainNotAvailable { .. } => "packed-chain",
+            Self::BufferIdOutOfRange { .. } => "packed-buffer-id",
+            Self::BufferIdInFlight { .. } => "packed-buffer-id-in-flight",
+            Self::IndirectInChain { .. } => "packed-indirect-in-chain",
+            Self::IndirectNotNegotiated { .. } => "indirect-not-negotiated",
+            Self::IndirectWithNext { .. } => "indirect-next",
+            Self::IndirectNested { .. } => "indirect-nested",
+            Self::IndirectBadLength { .. } | Self::IndirectOutsideMemory { .. } => "indirect-table",
+            Self::UsedIndexJumped { .. }
+            | Self::UsedIdOutOfRange { .. }
+            | Self::UsedIdNotInFlight { .. }
+            | Self::UsedLengthTooLarge { .. }
+            | Self::NotInFlight { .. }
+            | Self::EmptyChain
+            | Self::EmptySegment { .. } => return None,
+        })
+    }
+
+    /// The chain that broke the rule, by its head; None for an error of the ring.
+    #[must_use]
+    pub const fn head(&self) -> Option<u16> {
+        match *self {
+            Self::HeadInFlight { head }
+            | Self::NextOutOfRange { head, .. }
+            | Self::ChainTooLong { head, .. }
+            | Self::ChainTooLarge { head }
+            | Self::ReadableAfterWritable { head, .. }
+            | Self::BufferOutsideMemory { head, .. }
+            | Self::ChainNotAvailable { head, .. }
+            | Self::IndirectInChain { head, .. }
+            | Self::IndirectNotNegotiated { head, .. }
+            | Self::IndirectWithNext { head, .. }
+            | Self::IndirectNested { head, .. }
+            | Self::IndirectBadLength { head, .. }
+            | Self::IndirectOutsideMemory { head, .. } => Some(head),
+            _ => None,
+        }
+    }
+}

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh_common.errors import BadImage
+from virtmesh_common.cpu.errors import BadImage
 from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from virtmesh.cpu.images.elf import Elf, is_elf, parse_elf
 from virtmesh.cpu.images.linux_image import TEXT_OFFSET, parse_linux_image
 from virtmesh.cpu.images.read import DEBUG_FACTOR, read_image
-from virtmesh_common.errors import BadImage
+from virtmesh_common.cpu.errors import BadImage
 from virtmesh_common.sizes import PAGE
 
 if TYPE_CHECKING:

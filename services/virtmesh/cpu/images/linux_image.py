@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from virtmesh_common.errors import BadImage
+from virtmesh_common.cpu.errors import BadImage
 
 HEADER = struct.Struct("<IIQQQIIQQII")
 """struct riscv_image_header: code0, code1, text_offset, image_size, flags, version, res1, res2,

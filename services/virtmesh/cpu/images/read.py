@@ -6,7 +6,7 @@ import stat
 import zlib
 from typing import TYPE_CHECKING
 
-from virtmesh_common.errors import BadImage
+from virtmesh_common.cpu.errors import BadImage
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from virtmesh_common.uart.spec import FIFO_SIZE, Fcr, Lsr
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from virtmesh.uart.chip.clock import Timeline
     from virtmesh.uart.chip.format import FrameFormat
 
@@ -56,6 +58,8 @@ class Transmitter:
         """True while the THRE interrupt is pending, should it be enabled."""
         self.overruns = 0
         """Characters written while there was no room."""
+        self.on_overrun: Callable[[], object] | None = None
+        """Hears of each of them."""
         self.discarded = 0
 
     @property
@@ -86,12 +90,12 @@ class Transmitter:
         self._hidden = False
         self._empty_alarm.cancel()
         if not self.fifo_enabled and self._characters:
-            self.overruns += 1
+            self._overrun()
             self._characters.clear()
         if len(self._characters) < FIFO_SIZE:
             self._characters.append(character)
         else:
-            self.overruns += 1
+            self._overrun()
         self._together = self._together or len(self._characters) >= TOGETHER
         self.go_on()
 
@@ -146,6 +150,12 @@ class Transmitter:
                 self._emptied(frame)
 
     # -- Inside ---------------------------------------------------------------------------------
+
+    def _overrun(self) -> None:
+        """Count a character that was written while there was no room."""
+        self.overruns += 1
+        if self.on_overrun is not None:
+            self.on_overrun()
 
     def _load(self) -> bytes:
         """Take the next character to send."""

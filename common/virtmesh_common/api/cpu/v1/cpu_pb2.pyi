@@ -788,7 +788,7 @@ class GetStatsResponse(_message.Message):
     interrupts: _builtins.int
     """Interrupts that devices raised, and that reached the interrupt controller."""
     spurious: _builtins.int
-    """Claims of the guest that found no interrupt."""
+    """Claims of the guest that found no interrupt; Linux claims until there is none."""
     holes: _builtins.int
     """Accesses to addresses where nothing is."""
     hole_address: _builtins.int

@@ -20,6 +20,226 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class GetReportRequest(_message.Message):
+    """GetReportRequest asks for the report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReportRequest: _TypeAlias = GetReportRequest  # noqa: Y015
+
+@_typing.final
+class GetReportResponse(_message.Message):
+    """GetReportResponse is what the driver did wrong."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRIVER_NAME_FIELD_NUMBER: _builtins.int
+    VIOLATIONS_FIELD_NUMBER: _builtins.int
+    driver_name: _builtins.str
+    """What the driver called itself; empty if none was attached yet."""
+    @_builtins.property
+    def violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Violation]:
+        """One for each rule that was broken, by the time of its first violation. Empty: none."""
+
+    def __init__(
+        self,
+        *,
+        driver_name: _builtins.str = ...,
+        violations: _abc.Iterable[Global___Violation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver_name", b"driver_name", "violations", b"violations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReportResponse: _TypeAlias = GetReportResponse  # noqa: Y015
+
+@_typing.final
+class Violation(_message.Message):
+    """Violation is a statement of a specification that the driver broke."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    SPECIFICATION_FIELD_NUMBER: _builtins.int
+    CLAUSE_FIELD_NUMBER: _builtins.int
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """Name of the rule, such as "status-clear". It never changes."""
+    specification: _builtins.str
+    """The specification, such as "virtio 1.4"."""
+    clause: _builtins.str
+    """Clause of the specification, such as "2.1.1"."""
+    statement: _builtins.str
+    """The statement, in our words."""
+    count: _builtins.int
+    """How often it was broken."""
+    @_builtins.property
+    def first(self) -> Global___FirstViolation:
+        """The first time."""
+
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        specification: _builtins.str = ...,
+        clause: _builtins.str = ...,
+        statement: _builtins.str = ...,
+        count: _builtins.int = ...,
+        first: Global___FirstViolation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first", b"first"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clause", b"clause", "count", b"count", "first", b"first", "rule", b"rule", "specification", b"specification", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Violation: _TypeAlias = Violation  # noqa: Y015
+
+@_typing.final
+class FirstViolation(_message.Message):
+    """FirstViolation is the first time that a driver broke a rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    TIME_NS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
+    PC_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Number of the event EVENT_KIND_VIOLATION in the trace of the device side; absent without a
+    recorder.
+    """
+    time_ns: _builtins.int
+    """When, by CLOCK_MONOTONIC, in ns."""
+    text: _builtins.str
+    """What the driver did."""
+    queue: _builtins.int
+    """Index of the queue, of what is about one."""
+    pc: _builtins.int
+    """Program counter of the guest at the access. A CPU service that knows it fills it in; devices
+    leave it out.
+    """
+    symbol: _builtins.str
+    """Symbol of the guest's program at `pc`, with an offset, such as "virtio_init+0x2c"; empty without."""
+    @_builtins.property
+    def access(self) -> Global___ViolatingAccess:
+        """The register access; absent for what is not one."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int | None = ...,
+        time_ns: _builtins.int = ...,
+        text: _builtins.str = ...,
+        queue: _builtins.int | None = ...,
+        access: Global___ViolatingAccess | None = ...,
+        pc: _builtins.int | None = ...,
+        symbol: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pc", b"_pc", "_queue", b"_queue", "_sequence", b"_sequence", "access", b"access", "pc", b"pc", "queue", b"queue", "sequence", b"sequence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pc", b"_pc", "_queue", b"_queue", "_sequence", b"_sequence", "access", b"access", "pc", b"pc", "queue", b"queue", "sequence", b"sequence", "symbol", b"symbol", "text", b"text", "time_ns", b"time_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__pc: _TypeAlias = _typing.Literal["pc"]  # noqa: Y015
+    _WhichOneofArgType__pc: _TypeAlias = _typing.Literal["_pc", b"_pc"]  # noqa: Y015
+    _WhichOneofReturnType__queue: _TypeAlias = _typing.Literal["queue"]  # noqa: Y015
+    _WhichOneofArgType__queue: _TypeAlias = _typing.Literal["_queue", b"_queue"]  # noqa: Y015
+    _WhichOneofReturnType__sequence: _TypeAlias = _typing.Literal["sequence"]  # noqa: Y015
+    _WhichOneofArgType__sequence: _TypeAlias = _typing.Literal["_sequence", b"_sequence"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pc) -> _WhichOneofReturnType__pc | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__queue) -> _WhichOneofReturnType__queue | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sequence) -> _WhichOneofReturnType__sequence | None: ...
+
+Global___FirstViolation: _TypeAlias = FirstViolation  # noqa: Y015
+
+@_typing.final
+class ViolatingAccess(_message.Message):
+    """ViolatingAccess is a register access that broke a rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    WIDTH_BYTES_FIELD_NUMBER: _builtins.int
+    IS_WRITE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """Offset in the register window, in bytes."""
+    width_bytes: _builtins.int
+    """Width, in bytes."""
+    is_write: _builtins.bool
+    """True for a write."""
+    value: _builtins.int
+    """What was written; 0 for a read."""
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        width_bytes: _builtins.int = ...,
+        is_write: _builtins.bool = ...,
+        value: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_write", b"is_write", "offset", b"offset", "value", b"value", "width_bytes", b"width_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ViolatingAccess: _TypeAlias = ViolatingAccess  # noqa: Y015
+
+@_typing.final
+class ClearReportRequest(_message.Message):
+    """ClearReportRequest asks to forget violations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearReportRequest: _TypeAlias = ClearReportRequest  # noqa: Y015
+
+@_typing.final
+class ClearReportResponse(_message.Message):
+    """ClearReportResponse says that it is done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearReportResponse: _TypeAlias = ClearReportResponse  # noqa: Y015
+
+@_typing.final
 class DescribeRequest(_message.Message):
     """DescribeRequest asks what the device is."""
 

@@ -87,6 +87,16 @@ class DeviceServiceStub(object):
                 request_serializer=virtmesh_dot_device_dot_v1_dot_device__pb2.GetStatsRequest.SerializeToString,
                 response_deserializer=virtmesh_dot_device_dot_v1_dot_device__pb2.GetStatsResponse.FromString,
                 _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/virtmesh.device.v1.DeviceService/GetReport',
+                request_serializer=virtmesh_dot_device_dot_v1_dot_device__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_device_dot_v1_dot_device__pb2.GetReportResponse.FromString,
+                _registered_method=True)
+        self.ClearReport = channel.unary_unary(
+                '/virtmesh.device.v1.DeviceService/ClearReport',
+                request_serializer=virtmesh_dot_device_dot_v1_dot_device__pb2.ClearReportRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_device_dot_v1_dot_device__pb2.ClearReportResponse.FromString,
+                _registered_method=True)
 
 
 class DeviceServiceServicer(object):
@@ -172,6 +182,25 @@ class DeviceServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReport(self, request, context):
+        """GetReport returns the statements of the specification that the attached driver broke, or after it
+        has gone, the one before. Violations are counted as they happen, whatever the recorder keeps.
+        docs/report.md lists the rules.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearReport(self, request, context):
+        """ClearReport forgets the violations, and takes for granted what a driver has to do before the
+        device is live. Whoever replays a driver's registers into a restarted device calls it then: the
+        replay has no reads, and the driver is not at fault for that.
+        Errors: FAILED_PRECONDITION/NOT_ATTACHED as for Reset.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeviceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -209,6 +238,16 @@ def add_DeviceServiceServicer_to_server(servicer, server):
                     servicer.GetStats,
                     request_deserializer=virtmesh_dot_device_dot_v1_dot_device__pb2.GetStatsRequest.FromString,
                     response_serializer=virtmesh_dot_device_dot_v1_dot_device__pb2.GetStatsResponse.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=virtmesh_dot_device_dot_v1_dot_device__pb2.GetReportRequest.FromString,
+                    response_serializer=virtmesh_dot_device_dot_v1_dot_device__pb2.GetReportResponse.SerializeToString,
+            ),
+            'ClearReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearReport,
+                    request_deserializer=virtmesh_dot_device_dot_v1_dot_device__pb2.ClearReportRequest.FromString,
+                    response_serializer=virtmesh_dot_device_dot_v1_dot_device__pb2.ClearReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -418,6 +457,60 @@ class DeviceService(object):
             '/virtmesh.device.v1.DeviceService/GetStats',
             virtmesh_dot_device_dot_v1_dot_device__pb2.GetStatsRequest.SerializeToString,
             virtmesh_dot_device_dot_v1_dot_device__pb2.GetStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.device.v1.DeviceService/GetReport',
+            virtmesh_dot_device_dot_v1_dot_device__pb2.GetReportRequest.SerializeToString,
+            virtmesh_dot_device_dot_v1_dot_device__pb2.GetReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.device.v1.DeviceService/ClearReport',
+            virtmesh_dot_device_dot_v1_dot_device__pb2.ClearReportRequest.SerializeToString,
+            virtmesh_dot_device_dot_v1_dot_device__pb2.ClearReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -82,6 +82,17 @@ class DeviceServiceStub:
     """GetStatus says who drives the device and in which state it is."""
     GetStats: _grpc.UnaryUnaryMultiCallable[_device_pb2.GetStatsRequest, _device_pb2.GetStatsResponse]
     """GetStats returns the counters that every kind of device has, and the figures of this kind."""
+    GetReport: _grpc.UnaryUnaryMultiCallable[_device_pb2.GetReportRequest, _device_pb2.GetReportResponse]
+    """GetReport returns the statements of the specification that the attached driver broke, or after it
+    has gone, the one before. Violations are counted as they happen, whatever the recorder keeps.
+    docs/report.md lists the rules.
+    """
+    ClearReport: _grpc.UnaryUnaryMultiCallable[_device_pb2.ClearReportRequest, _device_pb2.ClearReportResponse]
+    """ClearReport forgets the violations, and takes for granted what a driver has to do before the
+    device is live. Whoever replays a driver's registers into a restarted device calls it then: the
+    replay has no reads, and the driver is not at fault for that.
+    Errors: FAILED_PRECONDITION/NOT_ATTACHED as for Reset.
+    """
 
 @_typing.type_check_only
 class DeviceServiceAsyncStub(DeviceServiceStub):
@@ -137,6 +148,17 @@ class DeviceServiceAsyncStub(DeviceServiceStub):
     """GetStatus says who drives the device and in which state it is."""
     GetStats: _aio.UnaryUnaryMultiCallable[_device_pb2.GetStatsRequest, _device_pb2.GetStatsResponse]  # type: ignore[assignment]
     """GetStats returns the counters that every kind of device has, and the figures of this kind."""
+    GetReport: _aio.UnaryUnaryMultiCallable[_device_pb2.GetReportRequest, _device_pb2.GetReportResponse]  # type: ignore[assignment]
+    """GetReport returns the statements of the specification that the attached driver broke, or after it
+    has gone, the one before. Violations are counted as they happen, whatever the recorder keeps.
+    docs/report.md lists the rules.
+    """
+    ClearReport: _aio.UnaryUnaryMultiCallable[_device_pb2.ClearReportRequest, _device_pb2.ClearReportResponse]  # type: ignore[assignment]
+    """ClearReport forgets the violations, and takes for granted what a driver has to do before the
+    device is live. Whoever replays a driver's registers into a restarted device calls it then: the
+    replay has no reads, and the driver is not at fault for that.
+    Errors: FAILED_PRECONDITION/NOT_ATTACHED as for Reset.
+    """
 
 class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
     """DeviceService is the control plane of one device service: what the device is, who drives it, and
@@ -231,5 +253,28 @@ class DeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_device_pb2.GetStatsResponse, _abc.Awaitable[_device_pb2.GetStatsResponse]]:
         """GetStats returns the counters that every kind of device has, and the figures of this kind."""
+
+    @_abc_1.abstractmethod
+    def GetReport(
+        self,
+        request: _device_pb2.GetReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_device_pb2.GetReportResponse, _abc.Awaitable[_device_pb2.GetReportResponse]]:
+        """GetReport returns the statements of the specification that the attached driver broke, or after it
+        has gone, the one before. Violations are counted as they happen, whatever the recorder keeps.
+        docs/report.md lists the rules.
+        """
+
+    @_abc_1.abstractmethod
+    def ClearReport(
+        self,
+        request: _device_pb2.ClearReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_device_pb2.ClearReportResponse, _abc.Awaitable[_device_pb2.ClearReportResponse]]:
+        """ClearReport forgets the violations, and takes for granted what a driver has to do before the
+        device is live. Whoever replays a driver's registers into a restarted device calls it then: the
+        replay has no reads, and the driver is not at fault for that.
+        Errors: FAILED_PRECONDITION/NOT_ATTACHED as for Reset.
+        """
 
 def add_DeviceServiceServicer_to_server(servicer: DeviceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -127,6 +127,12 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     """Device side: the driver broke a rule, and the device tolerated it, since it has that quirk. Text:
     the quirk, what the driver did, and the rule.
     """
+    EVENT_KIND_VIOLATION: _EventKind.ValueType  # 25
+    """Device side: the driver broke a rule for the first time (DeviceService.GetReport; later times are
+    only counted). Detail: of a register access its width in bytes, with 0x40 added for a write; 0
+    otherwise. Token: offset of the register, or head of the chain. Value: what was written. Text: the
+    rule's name, and what the driver did. The access itself is recorded with its batch, right after.
+    """
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """EventKind is what happened. Of the columns of Page, those that are not mentioned are 0."""
@@ -208,6 +214,12 @@ value: as REGISTER_WRITE. Extra: the reserved bits that were set.
 EVENT_KIND_QUIRK: EventKind.ValueType  # 24
 """Device side: the driver broke a rule, and the device tolerated it, since it has that quirk. Text:
 the quirk, what the driver did, and the rule.
+"""
+EVENT_KIND_VIOLATION: EventKind.ValueType  # 25
+"""Device side: the driver broke a rule for the first time (DeviceService.GetReport; later times are
+only counted). Detail: of a register access its width in bytes, with 0x40 added for a write; 0
+otherwise. Token: offset of the register, or head of the chain. Value: what was written. Text: the
+rule's name, and what the driver did. The access itself is recorded with its batch, right after.
 """
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 

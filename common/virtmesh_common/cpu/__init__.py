@@ -1,0 +1,1 @@
+"""What the CPU service and its clients share."""

@@ -1,0 +1,58 @@
+"""The report of a device: what its driver broke (DeviceService.GetReport)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from virtmesh.report.observer import CLAUSE, WIDTH_MAX, WRITE
+from virtmesh.report.rule import VIRTIO
+from virtmesh.report.rules import find_rule
+from virtmesh_common.api.device.v1 import device_pb2 as pb
+
+if TYPE_CHECKING:
+    from virtmesh.mmio.device import Device
+    from virtmesh.report.observer import Observer
+
+OUTSIDE = "A rule that the device's own messages name: see the text of the first violation."
+"""The statement of a violation that no rule of the tables is about."""
+
+
+@runtime_checkable
+class Reported(Protocol):
+    """A device whose driver is observed."""
+
+    @property
+    def observer(self) -> Observer:
+        """The observer."""
+
+
+def make_report(device: Device, driver_name: str) -> pb.GetReportResponse:
+    """Return the violations of the driver that is attached, or was."""
+    if isinstance(device, Reported):
+        device.observer.refresh()
+    return pb.GetReportResponse(
+        driver_name=driver_name, violations=map(_violation, device.interrupt.violations())
+    )
+
+
+def _violation(row: tuple[str, int, str, int | None, int, int, int, int, int]) -> pb.Violation:
+    """Return the message of a row of Interrupt.violations."""
+    name, count, text, sequence, time_ns, detail, queue, token, value = row
+    rule = find_rule(name)
+    clauses = CLAUSE.findall(text)
+    first = pb.FirstViolation(sequence=sequence, time_ns=time_ns, text=text)
+    if detail:
+        first.access.offset = token
+        first.access.width_bytes = detail & WIDTH_MAX
+        first.access.is_write = bool(detail & WRITE)
+        first.access.value = value
+    else:
+        first.queue = queue
+    return pb.Violation(
+        rule=name,
+        specification=rule.specification if rule else VIRTIO,
+        clause=rule.clause if rule else next(reversed(clauses), ""),
+        statement=rule.statement if rule else OUTSIDE,
+        count=count,
+        first=first,
+    )
