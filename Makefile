@@ -110,10 +110,12 @@ test-install: needs-install wheels ## install into empty Debian containers: the 
 test-layouts: needs-test setup ## type every character of every keyboard layout of xkb-data; takes minutes
 	VIRTMESH_LAYOUTS=all $(BIN)/pytest --numprocesses=auto tests/layouts $(PYTEST_ARGS)
 
-fuzz: setup ## attack rings, requests and vhost-user at random, for about half an hour
+fuzz: setup ## attack rings, requests, vhost-user and the hart at random, for about half an hour
 	for round in $$(seq $(FUZZ_ROUNDS)); do \
 		$(CARGO) test $(MANIFEST) --release --quiet -p virtmesh-ring -p virtmesh-blk garbage; \
 	done
+	VIRTMESH_GUESTS=build/guests ISA_ROUNDS=$(FUZZ_ROUNDS) ISA_SEED=$$RANDOM $(BIN)/pytest \
+		tests/interop/riscv/isa $(PYTEST_ARGS)
 	$(BIN)/pytest $(FUZZED) --hypothesis-profile=fuzz -o timeout=0 -o faulthandler_timeout=0 $(PYTEST_ARGS)
 
 lint: needs-lint setup ## check style, types, protos, generated code, locks and compose file

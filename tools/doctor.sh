@@ -124,6 +124,9 @@ check_guests() {
         busybox:busybox-static mkfs.ext4:e2fsprogs fio:fio evtest:evtest; do
         have "${pair%:*}" || lack "${pair#*:}" "${pair%:*}, for guests"
     done
+    have qemu-riscv64 || lack qemu-user "qemu-riscv64, for comparing instructions"
+    have riscv64-linux-gnu-as ||
+        lack binutils-riscv64-linux-gnu "an assembler for RISC-V, for comparing instructions"
 }
 
 # Any Go serves: tools/go.sh fetches a newer one with it.

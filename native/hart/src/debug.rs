@@ -80,7 +80,13 @@ impl Debug {
         let last = va.saturating_add(width - 1);
         self.watchpoints
             .iter()
-            .filter(|w| if kind == Kind::Store { w.on_write } else { w.on_read })
+            .filter(|w| {
+                if kind == Kind::Store {
+                    w.on_write
+                } else {
+                    w.on_read
+                }
+            })
             .find(|w| w.first <= last && va <= w.last)
             .map(|w| w.first.max(va))
     }

@@ -47,12 +47,12 @@ pub struct Hart {
     pub(crate) load_tlb: Tlb<u64>,
     /// As `load_tlb`; without pages whose stores must be noted.
     pub(crate) store_tlb: Tlb<u64>,
-    /// GiBs of which a superpage may be in a TLB.
+    /// Gibibytes of which a superpage may be in a TLB.
     pub(crate) superpages: u64,
     pub(crate) code: Cache,
     pub(crate) debug: Debug,
     pub(crate) ram: Ram,
-    pub(crate) hart_id: u64,
+    pub(crate) id: u64,
     pub(crate) mtimecmp: u64,
     clock: Clock,
     /// The access that `run` returned last, until it is executed.
@@ -82,7 +82,7 @@ impl Hart {
             code: Cache::new(&ram),
             debug: Debug::default(),
             ram,
-            hart_id,
+            id: hart_id,
             mtimecmp: u64::MAX,
             clock: Clock::new(time),
             pending: None,
@@ -123,6 +123,7 @@ impl Hart {
     }
 
     /// Levels of the software (CLINT) and external (PLIC, M and S context) interrupt lines.
+    #[allow(clippy::similar_names)] // the specification's
     pub fn set_lines(&mut self, msip: bool, meip: bool, seip: bool) {
         let mut lines = self.csrs.mip_lines & (interrupt::MTI | interrupt::STI);
         for (level, bit) in [

@@ -14,9 +14,9 @@
 //! | [`decode`] | instructions to micro-ops |
 //! | `code` | decoded pages, and when they are decoded again |
 //! | `execute` | micro-ops to effects |
-//! | [`mmu`] | page tables, PMP, TLBs, loads and stores |
+//! | `mmu` | page tables, PMP, TLBs, loads and stores |
 //! | [`csr`] | control and status registers |
-//! | `trap`, [`exception`] | traps and interrupts |
+//! | `trap`, `exception` | traps and interrupts |
 //! | `debug` | break- and watchpoints |
 //! | [`fp`] | IEEE 754 arithmetic on bit patterns |
 //!
@@ -26,16 +26,19 @@
 //! address is checked against RAM before it becomes a host address; page tables are read once for
 //! each walk and changed by compare-and-swap only. Work between two looks at `kick` is bounded.
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("host addresses are kept in 64 bits");
+
 mod code;
 pub mod csr;
 mod debug;
 pub mod decode;
-pub mod exception;
+mod exception;
 mod execute;
 pub mod exit;
 pub mod fp;
 pub mod hart;
-pub mod mmu;
+mod mmu;
 pub mod ram;
 mod run;
 pub mod time;

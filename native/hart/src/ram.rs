@@ -3,6 +3,7 @@
 //! Devices in other processes read and write the same memory at any time. So no reference to it is
 //! ever made: each access is an atomic load or store of its own width, relaxed, as the memory model
 //! RVWMO asks of an aligned access. A misaligned access is made byte by byte.
+#![allow(clippy::inline_always)] // on the path of every instruction
 
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
@@ -74,11 +75,12 @@ impl Ram {
     #[inline]
     pub(crate) fn page_index(&self, address: u64) -> Option<usize> {
         let offset = address.wrapping_sub(self.base);
-        (offset < self.size).then(|| (offset / PAGE_SIZE) as usize)
+        (offset < self.size).then_some((offset / PAGE_SIZE) as usize)
     }
 
     /// Host address of `address`, which is RAM.
     #[inline]
+    #[allow(clippy::cast_possible_truncation)] // hosts have 64 bits: `lib.rs` insists
     pub(crate) fn host(&self, address: u64) -> *mut u8 {
         debug_assert!(self.contains(address, 1));
         self.pointer
@@ -122,6 +124,7 @@ impl Ram {
     }
 
     /// The aligned 64-bit word at `address`, for atomic operations; `None` outside RAM.
+    #[allow(clippy::cast_ptr_alignment)] // checked
     pub(crate) fn double(&self, address: u64) -> Option<&AtomicU64> {
         // SAFETY: mapped as `new` was promised, aligned, and an atomic may be shared.
         (self.contains(address, 8) && address.is_multiple_of(8))
@@ -140,8 +143,12 @@ pub(crate) unsafe fn load(pointer: *mut u8, width: u64) -> u64 {
     unsafe {
         match width {
             1 => (*pointer.cast::<AtomicU8>()).load(Ordering::Relaxed).into(),
-            2 => (*pointer.cast::<AtomicU16>()).load(Ordering::Relaxed).into(),
-            4 => (*pointer.cast::<AtomicU32>()).load(Ordering::Relaxed).into(),
+            2 => (*pointer.cast::<AtomicU16>())
+                .load(Ordering::Relaxed)
+                .into(),
+            4 => (*pointer.cast::<AtomicU32>())
+                .load(Ordering::Relaxed)
+                .into(),
             _ => (*pointer.cast::<AtomicU64>()).load(Ordering::Relaxed),
         }
     }

@@ -71,7 +71,11 @@ impl Clock {
         };
         let per_tick = per_tick.max(1);
         let ticks = deadline.checked_sub(self.now(retired))?;
-        Some(ticks.saturating_mul(per_tick).saturating_sub(retired % per_tick))
+        Some(
+            ticks
+                .saturating_mul(per_tick)
+                .saturating_sub(retired % per_tick),
+        )
     }
 
     #[allow(clippy::cast_possible_truncation)] // 2^64 ticks are 58,000 years of 10 MHz

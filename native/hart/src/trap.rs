@@ -38,7 +38,11 @@ impl Hart {
         machine
             .then(|| interrupt::first(pending & !mideleg))
             .flatten()
-            .or_else(|| supervisor.then(|| interrupt::first(pending & mideleg)).flatten())
+            .or_else(|| {
+                supervisor
+                    .then(|| interrupt::first(pending & mideleg))
+                    .flatten()
+            })
     }
 
     fn enter_trap(&mut self, cause: u64, tval: u64, delegated: bool) {

@@ -1,4 +1,5 @@
 //! The decoded pages of RAM.
+#![allow(clippy::inline_always)] // on the path of every instruction
 
 use std::ptr::NonNull;
 
@@ -90,7 +91,8 @@ impl Cache {
 
     /// Whether stores to the page of `address` must be noted.
     pub fn is_watched(&mut self, ram: &Ram, address: u64) -> bool {
-        self.page_of(ram, address).is_some_and(|page| page.watched != 0)
+        self.page_of(ram, address)
+            .is_some_and(|page| page.watched != 0)
     }
 
     /// Note a store of `width` bytes at physical `address`, on one line. True if it hit a decoded line: then

@@ -1,4 +1,5 @@
 //! The micro-ops of one page.
+#![allow(clippy::inline_always)] // on the path of every instruction
 
 use crate::decode::op::{Code, Op};
 use crate::decode::{decode, length};
@@ -63,6 +64,7 @@ impl Page {
 
     /// Bits of the decoded instruction at byte `offset`, as `xtval` shows them.
     #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // a parcel is meant
     pub fn raw(&self, offset: u64) -> u32 {
         let parcel = |offset: u64| {
             let double = self.copy[(offset / 8) as usize % self.copy.len()];

@@ -18,7 +18,8 @@ impl Hart {
             CYCLE..=HPMCOUNTER31 => self.counter_is_enabled(number - CYCLE),
             SATP => self.privilege == Privilege::Machine || self.csrs.mstatus & TVM == 0,
             STIMECMP if self.privilege != Privilege::Machine => {
-                self.csrs.menvcfg & MENVCFG_STCE != 0 && self.csrs.mcounteren >> (TIME - CYCLE) & 1 != 0
+                self.csrs.menvcfg & MENVCFG_STCE != 0
+                    && self.csrs.mcounteren >> (TIME - CYCLE) & 1 != 0
             }
             _ => true,
         }

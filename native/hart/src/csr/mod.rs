@@ -3,17 +3,17 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`number`] | their numbers |
-//! | [`status`], [`interrupt`] | bits of `mstatus`, `mip` and `mie` |
-//! | [`counter`] | `mcycle` and `minstret` |
-//! | [`state`] | what they store |
+//! | `status`, `interrupt` | bits of `mstatus`, `mip` and `mie` |
+//! | `counter` | `mcycle` and `minstret` |
+//! | `state` | what they store |
 //! | `access` | who may access which |
 //! | `read`, `write` | their values, WARL rules and side effects |
 
 mod access;
-pub mod counter;
-pub mod interrupt;
+mod counter;
+pub(crate) mod interrupt;
 pub mod number;
 mod read;
-pub mod state;
-pub mod status;
+pub(crate) mod state;
+pub(crate) mod status;
 mod write;

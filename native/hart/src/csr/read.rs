@@ -6,15 +6,8 @@ use super::status;
 use crate::hart::Hart;
 
 /// `misa`: RV64, extensions A C D F I M and modes S U.
-const MISA: u64 = 2 << 62
-    | 1 << 0
-    | 1 << 2
-    | 1 << 3
-    | 1 << 5
-    | 1 << 8
-    | 1 << 12
-    | 1 << 18
-    | 1 << 20;
+const MISA: u64 =
+    2 << 62 | 1 << 0 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 8 | 1 << 12 | 1 << 18 | 1 << 20;
 
 impl Hart {
     /// The value of CSR `number`; `None` if there is none.
@@ -39,7 +32,7 @@ impl Hart {
             n::SIP => csrs.mip() & csrs.mideleg,
             n::STIMECMP => csrs.stimecmp,
             n::SATP => csrs.satp,
-            n::MHARTID => self.hart_id,
+            n::MHARTID => self.id,
             n::MSTATUS => self.mstatus(),
             n::MISA => MISA,
             n::MEDELEG => csrs.medeleg,

@@ -82,7 +82,8 @@ impl Hart {
                 self.flush_translations();
             }
             n::PMPADDR0..=n::PMPADDR15 => {
-                csrs.pmp.set_address(usize::from(number - n::PMPADDR0), value);
+                csrs.pmp
+                    .set_address(usize::from(number - n::PMPADDR0), value);
                 self.flush_translations();
             }
             n::MCYCLE => csrs.mcycle.write(value, after),

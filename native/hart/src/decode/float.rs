@@ -14,15 +14,14 @@ pub fn is_legal(raw: u32) -> bool {
     }
     let (rs2, rm) = (rs2(raw), funct3(raw));
     match funct7(raw) >> 2 {
-        0x00..=0x03 => true,                                // FADD FSUB FMUL FDIV
-        0x04 => rm <= 2,                                    // FSGNJ
-        0x05 => rm <= 1,                                    // FMIN FMAX
-        0x08 => u32::from(rs2) == 1 - format,               // FCVT.S.D FCVT.D.S
-        0x0b => rs2 == 0,                                   // FSQRT
-        0x14 => rm <= 2,                                    // FLE FLT FEQ
-        0x18 | 0x1a => rs2 <= 3,                            // FCVT to and from integers
-        0x1c => rs2 == 0 && rm <= 1,                        // FMV.X FCLASS
-        0x1e => rs2 == 0 && rm == 0,                        // FMV from integer registers
+        0x00..=0x03 => true,                  // FADD FSUB FMUL FDIV
+        0x05 => rm <= 1,                      // FMIN FMAX
+        0x08 => u32::from(rs2) == 1 - format, // FCVT.S.D FCVT.D.S
+        0x0b => rs2 == 0,                     // FSQRT
+        0x04 | 0x14 => rm <= 2,               // FSGNJ; FLE FLT FEQ
+        0x18 | 0x1a => rs2 <= 3,              // FCVT to and from integers
+        0x1c => rs2 == 0 && rm <= 1,          // FMV.X FCLASS
+        0x1e => rs2 == 0 && rm == 0,          // FMV from integer registers
         _ => false,
     }
 }

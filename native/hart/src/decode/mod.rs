@@ -1,13 +1,11 @@
 //! Decoding: instruction parcels to micro-ops.
 
 pub mod compressed;
-pub mod fields;
+pub(crate) mod fields;
 mod float;
 pub mod op;
 
-use fields::{
-    bits, funct3, funct7, imm_b, imm_i, imm_j, imm_s, imm_u, opcode, rd, rs1, rs2,
-};
+use fields::{bits, funct3, funct7, imm_b, imm_i, imm_j, imm_s, imm_u, opcode, rd, rs1, rs2};
 pub use op::{Code, Op, SINK};
 
 /// Bytes of the instruction that starts with `parcel`. Longer formats than 32 bits are illegal here.
@@ -237,8 +235,10 @@ fn atomic_is_legal(raw: u32) -> bool {
 fn system_is_legal(raw: u32) -> bool {
     match funct3(raw) {
         0 => {
-            matches!(raw, 0x0000_0073 | 0x0010_0073 | 0x1020_0073 | 0x3020_0073 | 0x1050_0073)
-                || (funct7(raw) == 0x09 && rd(raw) == 0)
+            matches!(
+                raw,
+                0x0000_0073 | 0x0010_0073 | 0x1020_0073 | 0x3020_0073 | 0x1050_0073
+            ) || (funct7(raw) == 0x09 && rd(raw) == 0)
         }
         4 => false,
         _ => true,

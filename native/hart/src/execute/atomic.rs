@@ -7,7 +7,7 @@ use super::integer::word;
 use crate::decode::fields::{funct3, funct7, rd, rs1, rs2};
 use crate::exception::Exception;
 use crate::hart::Hart;
-use crate::mmu::Kind;
+use crate::mmu::{AtomicPlace, Kind};
 
 const LR: u32 = 0x02;
 const SC: u32 = 0x03;
@@ -28,8 +28,12 @@ impl Hart {
         let va = self.x[usize::from(rs1(raw))];
         let source = self.x[usize::from(rs2(raw))];
         let operation = funct7(raw) >> 2;
-        let kind = if operation == LR { Kind::Load } else { Kind::Store };
-        let (pointer, slow) = self.atomic_address(va, width, kind)?;
+        let kind = if operation == LR {
+            Kind::Load
+        } else {
+            Kind::Store
+        };
+        let AtomicPlace { pointer, slow } = self.atomic_address(va, width, kind)?;
         // SAFETY: `atomic_address` gives aligned RAM of this width.
         let cell = unsafe { Cell::new(pointer, width) };
         let value = match operation {

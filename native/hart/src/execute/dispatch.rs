@@ -3,6 +3,7 @@
 //! It leaves for whatever needs more than registers, the TLBs and the decoded page. Retired instructions are
 //! counted by the distance of pointers, at jumps only; so the limit is looked at there, and a run
 //! exceeds it by at most one page of instructions (2048).
+#![allow(clippy::inline_always)] // on the path of every instruction
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -36,6 +37,7 @@ impl Hart {
     /// instructions have retired. With `CAREFUL` the limit is exact, breakpoints are looked at, and leaving
     /// the page leaves the loop.
     #[allow(clippy::too_many_lines)] // one arm for each instruction
+    #[allow(clippy::undocumented_unsafe_blocks)] // one argument for all, below
     #[allow(clippy::cast_possible_truncation)] // loads and stores take the low bits
     #[allow(clippy::cast_possible_wrap)] // sign extension
     #[allow(clippy::cast_sign_loss)] // bit patterns
@@ -307,26 +309,26 @@ impl Hart {
                         _ => a < b,
                     };
                     if less != (op!().d & 1 != 0) {
-                        far!(page_va.wrapping_add(imm!()), 1)
+                        far!(page_va.wrapping_add(imm!()), 1);
                     }
                 }
                 Code::Jump => near!(op!().imm as u64),
                 Code::Jal => {
                     set!(link!());
-                    near!(op!().imm as u64)
+                    near!(op!().imm as u64);
                 }
                 Code::JalFar => {
                     set!(link!());
-                    far!(page_va.wrapping_add(imm!()), 1)
+                    far!(page_va.wrapping_add(imm!()), 1);
                 }
                 Code::Jalr => {
                     let imm = op!().imm;
                     let target = a!().wrapping_add(i64::from(imm >> 16) as u64) & !1;
                     set!(page_va.wrapping_add(u64::from(imm as u16)));
                     if target & !OFFSET == page_va {
-                        near!(target & OFFSET)
+                        near!(target & OFFSET);
                     }
-                    far!(target, 1)
+                    far!(target, 1);
                 }
                 Code::Fence => fence(Ordering::SeqCst),
                 Code::Atomic => {

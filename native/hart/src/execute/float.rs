@@ -1,4 +1,5 @@
 //! The F and D extensions, on the arithmetic of [`fp`](crate::fp).
+#![allow(clippy::inline_always)] // on the path of every instruction
 
 use crate::csr::status::{self, FS_DIRTY};
 use crate::decode::fields::{bits, funct3, funct7, opcode, rd, rs1, rs2, rs3};
@@ -26,7 +27,11 @@ impl Hart {
         if self.csrs.mstatus & status::FS == 0 {
             return false;
         }
-        let format = if bits(raw, 26, 25) == 0 { Format::S } else { Format::D };
+        let format = if bits(raw, 26, 25) == 0 {
+            Format::S
+        } else {
+            Format::D
+        };
         let computed = if opcode(raw) == OP_FP {
             self.operate(raw, format)
         } else {
@@ -133,7 +138,11 @@ impl Hart {
             (0x1c, 0) => {
                 // FMV.X.W and FMV.X.D take the register as it is.
                 let value = self.f[usize::from(rs1(raw))];
-                let value = if format == Format::S { word(value) } else { value };
+                let value = if format == Format::S {
+                    word(value)
+                } else {
+                    value
+                };
                 Some((Result::Integer(value), 0))
             }
             (0x1c, _) => Some((Result::Integer(fp::classify(format, a)), 0)),

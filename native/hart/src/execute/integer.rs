@@ -1,5 +1,8 @@
 //! M extension: results that Rust's operators don't give (RISC-V unprivileged, "M").
+#![allow(clippy::inline_always)] // on the path of every instruction
 #![allow(clippy::cast_possible_truncation)] // halves of products
+#![allow(clippy::cast_sign_loss)] // bit patterns
+#![allow(clippy::manual_checked_ops)] // `Option::unwrap_or` is not const
 #![allow(missing_docs)] // the mnemonics
 
 #[inline(always)]
@@ -23,7 +26,9 @@ pub const fn div(a: u64, b: u64) -> u64 {
     if b == 0 {
         return u64::MAX;
     }
-    a.cast_signed().wrapping_div(b.cast_signed()).cast_unsigned()
+    a.cast_signed()
+        .wrapping_div(b.cast_signed())
+        .cast_unsigned()
 }
 
 #[inline(always)]
@@ -37,7 +42,9 @@ pub const fn rem(a: u64, b: u64) -> u64 {
     if b == 0 {
         return a;
     }
-    a.cast_signed().wrapping_rem(b.cast_signed()).cast_unsigned()
+    a.cast_signed()
+        .wrapping_rem(b.cast_signed())
+        .cast_unsigned()
 }
 
 #[inline(always)]
@@ -63,7 +70,11 @@ pub const fn divw(a: u64, b: u64) -> u64 {
 #[inline(always)]
 pub const fn divuw(a: u64, b: u64) -> u64 {
     let (a, b) = (a as u32, b as u32);
-    if b == 0 { u64::MAX } else { word((a / b) as u64) }
+    if b == 0 {
+        u64::MAX
+    } else {
+        word((a / b) as u64)
+    }
 }
 
 #[inline(always)]

@@ -2,9 +2,9 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`pmp`] | physical memory protection |
-//! | [`tlb`] | translations remembered, forgotten in O(1) |
-//! | [`walk`] | the page table walk of Sv39 |
+//! | `pmp` | physical memory protection |
+//! | `tlb` | translations remembered, forgotten in O(1) |
+//! | `walk` | the page table walk of Sv39 |
 //! | `translate` | walk and PMP together, and what the TLBs may remember |
 //! | `access` | loads and stores: fast by TLB, slow otherwise |
 
@@ -13,6 +13,8 @@ pub mod pmp;
 pub mod tlb;
 mod translate;
 pub mod walk;
+
+pub(crate) use access::AtomicPlace;
 
 use crate::exception::{Cause, Exception};
 

@@ -57,7 +57,10 @@ impl Pmp {
     /// Write the `pmpcfg` register whose first entry is `first`. Locked entries keep their value, and so
     /// do entries for which the reserved W without R is written.
     pub fn set_config(&mut self, first: usize, value: u64) {
-        for (config, new) in self.config[first..first + 8].iter_mut().zip(value.to_le_bytes()) {
+        for (config, new) in self.config[first..first + 8]
+            .iter_mut()
+            .zip(value.to_le_bytes())
+        {
             if *config & L == 0 && new & (R | W) != W {
                 *config = new & (L | A | X | W | R);
             }
@@ -91,8 +94,16 @@ impl Pmp {
         let address = self.address[index];
         match self.config[index] & A {
             A_TOR => {
-                let first = if index == 0 { 0 } else { self.address[index - 1] };
-                (first << 2, address << 2)
+                let first = if index == 0 {
+                    0
+                } else {
+                    self.address[index - 1]
+                };
+                if first < address {
+                    (first << 2, address << 2)
+                } else {
+                    (0, 0)
+                }
             }
             A_NA4 => (address << 2, (address << 2) + 4),
             A_NAPOT => {

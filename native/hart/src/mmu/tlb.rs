@@ -4,6 +4,7 @@
 //! decides: the tag holds the page's address in bits 63..12 and the generation in bits 11..3, and the
 //! key is made of the accessed address, whose misalignment stays in bits 2..0, where a tag has zeros. To
 //! forget everything, the generation moves on; the table is cleared once in 511 times.
+#![allow(clippy::inline_always)] // on the path of every instruction
 
 /// Entries for one context; a power of two.
 pub const ENTRIES: usize = 256;
@@ -45,7 +46,7 @@ impl<T: Copy + Default> Default for Tlb<T> {
 
 impl<T: Copy + Default> Tlb<T> {
     #[inline(always)]
-    fn index(&self, context: usize, va: u64) -> usize {
+    fn index(context: usize, va: u64) -> usize {
         // The mask proves the bound to the compiler.
         (context + ((va >> 12) as usize & (ENTRIES - 1))) & (ENTRIES * CONTEXTS - 1)
     }
@@ -54,7 +55,7 @@ impl<T: Copy + Default> Tlb<T> {
     /// 1, 2, 4 or 8.
     #[inline(always)]
     pub fn get(&self, va: u64, width: u64) -> Option<T> {
-        let entry = &self.entries[self.index(self.context, va)];
+        let entry = &self.entries[Self::index(self.context, va)];
         let key = (va & (PAGE | (width - 1))) | self.generation;
         (entry.tag == key).then_some(entry.value)
     }
@@ -62,7 +63,7 @@ impl<T: Copy + Default> Tlb<T> {
     /// Remember `value` for the page of `va` in the current context.
     pub fn insert(&mut self, va: u64, value: T) {
         let tag = (va & PAGE) | self.generation;
-        self.entries[self.index(self.context, va)] = Entry { tag, value };
+        self.entries[Self::index(self.context, va)] = Entry { tag, value };
     }
 
     /// Use context `number`.
@@ -74,7 +75,7 @@ impl<T: Copy + Default> Tlb<T> {
     /// Forget the page of `va` in all contexts.
     pub fn forget(&mut self, va: u64) {
         for context in 0..CONTEXTS {
-            self.entries[self.index(context * ENTRIES, va)].tag = 0;
+            self.entries[Self::index(context * ENTRIES, va)].tag = 0;
         }
     }
 

@@ -53,7 +53,10 @@ impl Hart {
     ) -> Result<Leaf, Exception> {
         if !self.uses_page_table(privilege) {
             return if va < PHYSICAL {
-                Ok(Leaf { address: va, level: 0 })
+                Ok(Leaf {
+                    address: va,
+                    level: 0,
+                })
             } else {
                 Err(kind.access_fault(va))
             };

@@ -74,7 +74,12 @@ const fn is_leaf(entry: u64) -> bool {
 
 /// Find the leaf for `va`: its address, its value, its level. `allow(entry address)` says whether PMP
 /// lets the walk read it.
-fn find(ram: &Ram, satp: u64, va: u64, allow: impl Fn(u64) -> bool) -> Result<(u64, u64, u32), Fault> {
+fn find(
+    ram: &Ram,
+    satp: u64,
+    va: u64,
+    allow: impl Fn(u64) -> bool,
+) -> Result<(u64, u64, u32), Fault> {
     if !is_canonical(va) {
         return Err(Fault::Page);
     }
@@ -85,9 +90,7 @@ fn find(ram: &Ram, satp: u64, va: u64, allow: impl Fn(u64) -> bool) -> Result<(u
             return Err(Fault::Access);
         }
         let entry = ram.load(address, 8).ok_or(Fault::Access)?;
-        if entry & pte::V == 0
-            || entry & (pte::R | pte::W) == pte::W
-            || entry & pte::RESERVED != 0
+        if entry & pte::V == 0 || entry & (pte::R | pte::W) == pte::W || entry & pte::RESERVED != 0
         {
             return Err(Fault::Page);
         }
