@@ -5,7 +5,9 @@ Usage: python -m tests.bench.register_channel [--rounds N] [--one-core]
 The bare peer is a program in C that answers a packet of the same sizes (register_channel.c, built
 with the system's compiler); the same program drives the channel of a real disk service. gRPC is a
 blocking client on the Access stream of another service. The columns are the medians of the
-rounds, and the medians of the ratios to the bare round of the same turn. Nothing is asserted.
+rounds, and the medians of the ratios to the bare round of the same turn. The second table is what
+another client pays (GetStatus, by gRPC) while a driver reads registers without a pause, as a ratio
+to the same call of a service that is idle. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import asyncio
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -37,10 +40,14 @@ from virtmesh_common.api.register.v1.register_pb2_grpc import RegisterServiceStu
 from virtmesh_common.channel import SESSION_KEY, open_sync_channel
 
 SOURCE = Path(__file__).with_suffix(".c")
-CALLS = 5000
+CALLS = 10_000
 GRPC_CALLS = 300
 RAM_BYTES = 1 << 20
+ASKS = 50
 BARE = "bare SEQPACKET, C to C"
+CHANNEL = "register channel"
+IDLE = "GetStatus, the service is idle"
+BUSY = "GetStatus, a driver never pauses"
 
 Way = Callable[[], float]
 """Returns the mean nanoseconds of one register read."""
@@ -134,6 +141,29 @@ async def by_grpc(folder: Path, undo: AsyncExitStack) -> Way:
     return measure
 
 
+def asking(address: str, undo: AsyncExitStack) -> Way:
+    """Measure GetStatus of a service, whatever else it does."""
+    control = DeviceServiceStub(undo.enter_context(open_sync_channel(address)))
+
+    def measure() -> float:
+        begin = time.perf_counter_ns()
+        for _ in range(ASKS):
+            control.GetStatus(device_pb2.GetStatusRequest())
+        return (time.perf_counter_ns() - begin) / ASKS
+
+    return measure
+
+
+async def while_busy(ask: Way, drive: Way) -> float:
+    """Measure a call while a driver is busy."""
+    busy = asyncio.create_task(asyncio.to_thread(drive))
+    figure = await asyncio.to_thread(ask)
+    if busy.done():
+        sys.stderr.write("the driver was done before the calls: raise CALLS\n")
+    await busy
+    return figure
+
+
 async def measure(rounds: int) -> dict[str, list[float]]:
     """Measure every way in turns."""
     async with AsyncExitStack() as undo:
@@ -141,27 +171,30 @@ async def measure(rounds: int) -> dict[str, list[float]]:
         program = build(folder)
         ways = {
             BARE: bare(program, undo),
-            "register channel": await by_channel(folder, program, "channel", undo),
+            CHANNEL: await by_channel(folder, program, "channel", undo),
             "register channel, no recorder": await by_channel(
                 folder, program, "unrecorded", undo, "--recorder=0"
             ),
             "gRPC stream": await by_grpc(folder, undo),
         }
-        figures: dict[str, list[float]] = {name: [] for name in ways}
+        ask = asking(f"unix:{folder / 'channel'}.sock", undo)
+        figures: dict[str, list[float]] = {name: [] for name in (*ways, IDLE, BUSY)}
         order = list(ways)
         for _ in range(rounds):
             order.append(order.pop(0))
             for name in order:
                 figures[name].append(await asyncio.to_thread(ways[name]))
+            figures[IDLE].append(await asyncio.to_thread(ask))
+            figures[BUSY].append(await while_busy(ask, ways[CHANNEL]))
         return figures
 
 
-def table(figures: dict[str, list[float]]) -> Table:
-    """Make the table."""
-    result = Table("one read of 4 bytes", "us, median", "to bare, median of ratios")
-    for name, values in figures.items():
-        ratios = [value / base for value, base in zip(values, figures[BARE], strict=True)]
-        result.add_row(name, f"{median(values) / 1e3:.2f}", f"{median(ratios):.2f}")
+def table(figures: dict[str, list[float]], base: str, *names: str) -> Table:
+    """Make the table of some figures, with their ratios to a base."""
+    result = Table("mean of a call", "us, median", "ratio, median", title=f"ratios to: {base}")
+    for name in (base, *names):
+        ratios = [one / of for one, of in zip(figures[name], figures[base], strict=True)]
+        result.add_row(name, f"{median(figures[name]) / 1e3:.2f}", f"{median(ratios):.2f}")
     return result
 
 
@@ -173,7 +206,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.one_core:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    Console().print(table(uvloop.run(measure(options.rounds))))
+    figures = uvloop.run(measure(options.rounds))
+    others = [name for name in figures if name not in {BARE, IDLE, BUSY}]
+    Console().print(table(figures, BARE, *others), table(figures, IDLE, BUSY))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ use crate::line_thread::LineThread;
 use crate::memory_map;
 use crate::notifier::{Notifier, SLOTS_MAX};
 use crate::plic::{self, Plic, Rule};
+use crate::quirks::{Level, Quirks};
 use crate::requests::Waiting;
 use crate::saved::Kind;
 use crate::slot::{ANSWER_LIMIT, ConnectError, Connection, Link, Slot};
@@ -173,6 +174,14 @@ impl Board {
         Ok(self.slots.len() - 1)
     }
 
+    /// Give a virtio slot quirks, or take them away. Other slots have none.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub fn set_quirks(&mut self, slot: usize, level: Option<Level>) {
+        self.slots[slot].quirks = level.map(Quirks::new);
+    }
+
     /// Connect a device to a slot, in place of the one before. Descriptors are duplicated.
     ///
     /// # Errors
@@ -268,11 +277,7 @@ impl Board {
     /// Replace what serves a slot. A request that waits for it is dropped: the hart executes the
     /// instruction again.
     pub(crate) fn set_link(&mut self, slot: usize, link: Link) {
-        if self
-            .waiting
-            .as_ref()
-            .is_some_and(|waiting| waiting.slot == slot)
-        {
+        if self.waits_for(slot) {
             self.waiting = None;
         }
         self.ask &= !(1 << slot);

@@ -43,7 +43,7 @@ pub struct Channel {
     tag: u32,
     outstanding: Option<Outstanding>,
     sent: Vec<u8>,
-    received: Box<[u8; ANSWER_MAX]>,
+    received: Box<[u8]>,
 }
 
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Channel {
     /// # Errors
     /// When the descriptor is not a `SOCK_SEQPACKET` socket.
     pub fn new(socket: OwnedFd, limit: Duration) -> io::Result<Self> {
-        if socket_type(&socket)? != libc::SOCK_SEQPACKET {
+        if socket_type(&socket).ok() != Some(libc::SOCK_SEQPACKET) {
             let message = "a register channel is a socket of the type SOCK_SEQPACKET";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
@@ -72,7 +72,7 @@ impl Channel {
             tag: 0,
             outstanding: None,
             sent: Vec::new(),
-            received: Box::new([0; ANSWER_MAX]),
+            received: vec![0; ANSWER_MAX].into_boxed_slice(),
         })
     }
 
@@ -216,7 +216,7 @@ impl AsFd for Channel {
 
 fn socket_type(socket: &OwnedFd) -> io::Result<libc::c_int> {
     let mut value: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    let mut length = length_of::<libc::c_int>();
     // SAFETY: value and length are valid for writes.
     let result = unsafe {
         libc::getsockopt(
@@ -249,9 +249,14 @@ fn set_receive_timeout(socket: &OwnedFd, timeout: Duration) -> io::Result<()> {
             libc::SOL_SOCKET,
             libc::SO_RCVTIMEO,
             (&raw const time).cast(),
-            size_of::<libc::timeval>() as libc::socklen_t,
+            length_of::<libc::timeval>(),
         )
     })
+}
+
+/// Bytes of an option of a socket.
+fn length_of<T>() -> libc::socklen_t {
+    libc::socklen_t::try_from(size_of::<T>()).unwrap_or_default()
 }
 
 fn checked(result: libc::c_int) -> io::Result<()> {

@@ -8,6 +8,7 @@
 //! | [`channel`], [`wire`] | the register channel and its packets |
 //! | [`plic`], [`clint`], [`syscon`] | interrupts, timer, power |
 //! | [`notifier`], [`line_thread`] | what other threads tell the hart's |
+//! | [`quirks`] | what the board does for drivers that break rules |
 //! | [`saved`] | register writes that restore a restarted device |
 //! | [`access_log`], [`stats`] | what is told about a run |
 //!
@@ -27,6 +28,7 @@ pub mod memory_map;
 mod mmio;
 pub mod notifier;
 pub mod plic;
+pub mod quirks;
 pub mod requests;
 pub mod run;
 pub mod saved;

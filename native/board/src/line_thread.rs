@@ -117,7 +117,7 @@ fn watch(epoll: &OwnedFd, watched: BorrowedFd<'_>, events: i32, data: u64) -> io
 fn serve(epoll: &OwnedFd, notifier: &Notifier) {
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
     loop {
-        let limit = EVENTS as libc::c_int;
+        let limit = libc::c_int::try_from(EVENTS).unwrap_or(1);
         // SAFETY: the array is valid for its length.
         let count = unsafe { libc::epoll_wait(epoll.as_raw_fd(), events.as_mut_ptr(), limit, -1) };
         let Ok(count) = usize::try_from(count) else {
@@ -131,7 +131,7 @@ fn serve(epoll: &OwnedFd, notifier: &Notifier) {
                 return;
             }
             // Numbers of slots are small.
-            let slot = (data & !CONNECTION) as usize;
+            let slot = usize::try_from(data & !CONNECTION).unwrap_or_default();
             if data & CONNECTION == 0 {
                 notifier.line_changed(slot);
             } else {

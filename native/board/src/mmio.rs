@@ -5,6 +5,7 @@ use virtmesh_hart::Access;
 use crate::access_log::Logged;
 use crate::board::Board;
 use crate::memory_map::{CLINT, PLIC, SYSCON};
+use crate::quirks::{Answer, Plan};
 use crate::requests::Progress;
 use crate::slot::Link;
 use crate::wire::Operation;
@@ -52,8 +53,8 @@ impl Board {
 
     fn access_plic(&mut self, offset: u64, access: &Access) -> Option<u64> {
         if let Some(value) = access.value {
-            // Only accesses of 4 bytes pass the check.
-            let value = (value & u64::from(u32::MAX)) as u32;
+            // Only accesses of 4 bytes pass the check of the width: the value fits.
+            let value = u32::try_from(value).unwrap_or_default();
             return self
                 .plic
                 .write(offset, access.width, value)
@@ -86,8 +87,8 @@ impl Board {
 
     fn access_slot(&mut self, number: usize, access: &Access) -> Progress {
         let slot = &self.slots[number];
-        // Windows are smaller than 4 GiB.
-        let offset = (access.address - slot.address) as u32;
+        // It fits: windows are smaller than 4 GiB.
+        let offset = u32::try_from(access.address - slot.address).unwrap_or(u32::MAX);
         let operation = match access.value {
             None => Operation::read(offset, access.width),
             Some(value) => Operation::write(offset, access.width, value),
@@ -100,13 +101,25 @@ impl Board {
         };
         match &slot.link {
             Link::Connected(connection) => {
-                let Some(kick) = connection.kick_of(slot.kind, operation) else {
-                    return self.request(number, Some(logged));
-                };
-                self.signaller.signal(kick);
-                self.stats.notifications.add(1);
-                self.answer(logged, 0);
-                Progress::Done
+                if let Some(kick) = connection.kick_of(slot.kind, operation) {
+                    self.signaller.signal(kick);
+                    self.stats.notifications.add(1);
+                    self.answer(logged, 0);
+                    return Progress::Done;
+                }
+                match self.slots[number].plan(operation) {
+                    // The board answers alone.
+                    Some(Plan {
+                        ref operations,
+                        answer: Answer::Value(value),
+                        ref broken,
+                    }) if operations.is_empty() => {
+                        self.note_broken(logged, broken);
+                        self.answer(logged, value);
+                        Progress::Done
+                    }
+                    plan => self.request(number, Some(logged), plan),
+                }
             }
             Link::Absent => {
                 self.answer(logged, slot.absent_value(operation));

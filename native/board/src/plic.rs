@@ -222,13 +222,12 @@ fn source_bit(source: usize) -> u128 {
 }
 
 fn word_of(bits: u128, word: usize) -> u32 {
-    // Cut to the word.
-    ((bits >> (32 * word)) & u128::from(u32::MAX)) as u32
+    u32::try_from((bits >> (32 * word)) & u128::from(u32::MAX)).unwrap_or_default()
 }
 
 fn cut(value: u32) -> u8 {
-    // Three bits fit.
-    (value & u32::from(PRIORITY_MAX)) as u8
+    // The lowest byte.
+    value.to_le_bytes()[0] & PRIORITY_MAX
 }
 
 /// Find the register at an offset.
@@ -237,14 +236,15 @@ fn place(offset: u64, width: u8) -> Result<Place, BadAccess> {
         return Err(BadAccess);
     }
     // All indices below are small: the offset is inside the window.
-    let index = |start: u64, stride: u64| ((offset - start) / stride) as usize;
+    let small = |number: u64| usize::try_from(number).unwrap_or_default();
+    let index = |start: u64, stride: u64| small((offset - start) / stride);
     Ok(match offset {
         0x4..PENDING if index(0, 4) <= SOURCE_MAX => Place::Priority(index(0, 4)),
         PENDING.. if offset < PENDING + 4 * WORDS => Place::Pending(index(PENDING, 4)),
         ENABLE.. if offset < ENABLE + ENABLE_STRIDE * CONTEXTS as u64 => {
             let within = (offset - ENABLE) % ENABLE_STRIDE;
             if within < 4 * WORDS {
-                Place::Enable(index(ENABLE, ENABLE_STRIDE), (within / 4) as usize)
+                Place::Enable(index(ENABLE, ENABLE_STRIDE), small(within / 4))
             } else {
                 Place::Reserved
             }

@@ -3,6 +3,7 @@
 use crate::access_log::{Logged, Violation};
 use crate::board::Board;
 use crate::channel::Lost;
+use crate::quirks::{self, Plan};
 use crate::slot::{Connection, Link};
 use crate::wire::{COUNT_MAX, Line, Operation, Refusal};
 
@@ -12,6 +13,8 @@ pub(crate) struct Waiting {
     pub slot: usize,
     /// The access of the hart; `None` when only the line was asked for.
     pub access: Option<Logged>,
+    /// What a quirk made of the access.
+    pub plan: Option<Plan>,
 }
 
 /// How a wait for an answer ended.
@@ -33,8 +36,8 @@ pub enum RequestError {
     /// There are too many accesses.
     #[error("a request has at most {COUNT_MAX} accesses")]
     TooMany,
-    /// An access of the guest is under way.
-    #[error("slot {0} is executing an access of the guest: run the board until it is done")]
+    /// An access of the guest is under way, and the wait for it was interrupted.
+    #[error("slot {0} still executes an access of the guest")]
     Busy(usize),
     /// The device refused an access.
     #[error("access {index}: {}: {}", refusal.reason, refusal.message)]
@@ -51,14 +54,21 @@ pub enum RequestError {
 
 impl Board {
     /// Send one access of the hart, or, without one, ask for the line. Wait for the answer.
-    pub(crate) fn request(&mut self, slot: usize, access: Option<Logged>) -> Progress {
+    pub(crate) fn request(
+        &mut self,
+        slot: usize,
+        access: Option<Logged>,
+        plan: Option<Plan>,
+    ) -> Progress {
         let Some(connection) = self.connection(slot) else {
             return Progress::Lost(slot);
         };
         let operation = access.map(|access| access.operation);
-        match connection.channel.send(operation.as_slice()) {
+        let planned = plan.as_ref().map(|plan| plan.operations.as_slice());
+        let operations = planned.unwrap_or(operation.as_slice());
+        match connection.channel.send(operations) {
             Ok(()) => {
-                self.waiting = Some(Waiting { slot, access });
+                self.waiting = Some(Waiting { slot, access, plan });
                 self.finish()
             }
             Err(lost) => self.lose(slot, &lost),
@@ -67,28 +77,34 @@ impl Board {
 
     /// Wait for the answer that is owed, and give it to the hart.
     pub(crate) fn finish(&mut self) -> Progress {
-        let Some(Waiting { slot, access }) = self.waiting.take() else {
+        let Some(waiting) = self.waiting.take() else {
             return Progress::Done;
         };
+        let slot = waiting.slot;
         let Link::Connected(connection) = &mut self.slots[slot].link else {
             return Progress::Lost(slot);
         };
-        let (line, result) = match connection.channel.wait(Some(&self.notifier)) {
+        let answer = match connection.channel.wait(Some(&self.notifier)) {
+            Ok(Some(answer)) => answer,
             Ok(None) => {
-                self.waiting = Some(Waiting { slot, access });
+                self.waiting = Some(waiting);
                 return Progress::Interrupted;
-            }
-            Ok(Some(answer)) => {
-                let value = answer.first().unwrap_or_default();
-                (answer.line, answer.refusal.map_or(Ok(value), Err))
             }
             Err(lost) => return self.lose(slot, &lost),
         };
-        match access {
+        let value = |index| answer.value(index).unwrap_or_default();
+        let value = match waiting.plan.as_ref().map(|plan| plan.answer) {
+            None => value(0),
+            Some(quirks::Answer::Value(value)) => value,
+            Some(quirks::Answer::Halves) => value(0) & 0xFFFF_FFFF | value(1) << 32,
+        };
+        let (line, executed) = (answer.line, answer.executed());
+        let result = answer.refusal.map_or(Ok(value), Err);
+        match waiting.access {
             None => self.stats.line_requests.add(1),
-            Some(access) => self.complete(access, result),
+            Some(access) => self.complete(access, waiting.plan.as_ref(), executed, result),
         }
-        self.take_line(slot, line, access.map(|access| access.operation));
+        self.take_line(slot, line, waiting.access.map(|access| access.operation));
         Progress::Done
     }
 
@@ -104,11 +120,7 @@ impl Board {
         if operations.len() > COUNT_MAX {
             return Err(RequestError::TooMany);
         }
-        if self
-            .waiting
-            .as_ref()
-            .is_some_and(|waiting| waiting.slot == slot)
-        {
+        if self.waits_for(slot) && self.finish() == Progress::Interrupted {
             return Err(RequestError::Busy(slot));
         }
         let Link::Connected(Connection { channel, .. }) = &mut self.slots[slot].link else {
@@ -155,28 +167,44 @@ impl Board {
         self.execute(slot, &writes).map(drop)
     }
 
-    /// Give the hart its answer, and note the access. Of a refused one, a read gives 0 and a write is
-    /// ignored.
-    fn complete(&mut self, access: Logged, result: Result<u64, Refusal>) {
-        let (slot, operation) = (access.slot, access.operation);
-        let value = match result {
-            Ok(value) => {
-                if operation.is_write() {
-                    self.slots[slot].saved.note(operation);
-                }
-                value
-            }
-            Err(refusal) => {
-                self.stats.mmio_refused.add(1);
-                self.log.violation(Violation {
-                    access,
-                    reason: refusal.reason,
-                    message: refusal.message,
-                });
-                0
-            }
-        };
+    /// Give the hart its answer, and note what was executed. Of a refused access, a read gives 0 and a
+    /// write is ignored.
+    fn complete(
+        &mut self,
+        access: Logged,
+        plan: Option<&Plan>,
+        executed: usize,
+        result: Result<u64, Refusal>,
+    ) {
+        let single = [access.operation];
+        let operations = plan.map_or(single.as_slice(), |plan| &plan.operations);
+        for write in operations[..executed].iter().filter(|one| one.is_write()) {
+            self.slots[access.slot].saved.note(*write);
+        }
+        if let Some(plan) = plan {
+            self.note_broken(access, &plan.broken);
+        }
+        let value = result.unwrap_or_else(|refusal| {
+            self.stats.mmio_refused.add(1);
+            self.log.violation(Violation {
+                access,
+                reason: refusal.reason,
+                message: refusal.message,
+            });
+            0
+        });
         self.answer(access, value);
+    }
+
+    /// Note the rules that an access broke, of which a quirk took care.
+    pub(crate) fn note_broken(&self, access: Logged, broken: &[quirks::Rule]) {
+        for rule in broken {
+            self.log.violation(Violation {
+                access,
+                reason: rule.name.into(),
+                message: rule.text.into(),
+            });
+        }
     }
 
     /// Answer the hart's access of a slot, and log it.
@@ -208,6 +236,12 @@ impl Board {
     pub(crate) fn lose(&mut self, slot: usize, why: &Lost) -> Progress {
         self.set_link(slot, Link::Lost(why.to_string()));
         Progress::Lost(slot)
+    }
+
+    /// Say whether a slot owes an answer.
+    pub(crate) fn waits_for(&self, slot: usize) -> bool {
+        let waiting = self.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.slot == slot)
     }
 
     pub(crate) fn connection(&mut self, slot: usize) -> Option<&mut Connection> {

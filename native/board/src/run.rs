@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use virtmesh_hart::Exit as Left;
@@ -15,6 +16,8 @@ use crate::syscon::Request;
 
 /// Instructions between two looks at the process's signals: a fraction of a second.
 const SLICE: u64 = 20_000_000;
+/// Instructions that the guest gets between two changes of lines at least.
+const PROGRESS: u64 = 1000;
 /// Longest sleep at a time.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
@@ -95,8 +98,7 @@ impl Board {
                     Accessed::Slot(Progress::Lost(slot)) => return self.exit_lost(slot),
                     Accessed::Asked(request) => return self.exit_asked(request),
                 },
-                Left::Budget if left == 0 => return self.exit(Reason::Budget),
-                Left::Wfi { .. } if left == 0 => return self.exit(Reason::Budget),
+                Left::Budget | Left::Wfi { .. } if left == 0 => return self.exit(Reason::Budget),
                 Left::Wfi { deadline } => {
                     if self.sleep(deadline) && signalled() {
                         return self.exit(Reason::Signal);
@@ -123,7 +125,12 @@ impl Board {
         let (machine, supervisor) = (self.plic.asserted(0), self.plic.asserted(1));
         self.hart.set_lines(self.clint.msip, machine, supervisor);
         let before = self.hart.instret();
-        let exit = self.hart.run((*left).min(SLICE), &self.notifier.kick);
+        let mut exit = self.hart.run((*left).min(SLICE), &self.notifier.kick);
+        if exit == Left::Kick && self.hart.instret() == before {
+            // A device that signals its line without a pause must not stop the guest.
+            let unkicked = AtomicBool::new(false);
+            exit = self.hart.run((*left).min(PROGRESS), &unkicked);
+        }
         let retired = self.hart.instret().saturating_sub(before);
         self.stats.instructions.add(retired);
         if *left != u64::MAX {
@@ -154,7 +161,7 @@ impl Board {
             }
         }
         while let Some(slot) = take_lowest(&mut self.ask) {
-            let progress = self.request(slot, None);
+            let progress = self.request(slot, None, None);
             if progress != Progress::Done {
                 return progress;
             }

@@ -4,7 +4,7 @@
 //! What acts once is not noted: a notification, an acknowledgement, a character that is sent.
 
 mod uart;
-mod virtio;
+pub(crate) mod virtio;
 
 use crate::wire::Operation;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use virtmesh_device::{Call, EventfdError, Kick};
 
 use crate::channel::Channel;
+use crate::quirks::{Plan, Quirks};
 use crate::saved::{Kind, Saved};
 use crate::wire::{Line, Operation};
 
@@ -18,7 +19,7 @@ pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const QUEUE_NOTIFY: u32 = 0x050;
 /// Register of a virtio device by which the driver acknowledges interrupts.
 const INTERRUPT_ACK: u32 = 0x064;
-/// MagicValue and Version, which an empty slot has too (4.2.2.2: DeviceID 0 is a placeholder).
+/// `MagicValue` and Version, which an empty slot has too (4.2.2.2: `DeviceID` 0 is a placeholder).
 const PLACEHOLDER: [(u32, u64); 2] = [(0x000, 0x7472_6976), (0x004, 2)];
 /// Place 7 of an NS16550A: SCR, which has no effect.
 const SCR: u32 = 7;
@@ -45,6 +46,8 @@ pub struct Slot {
     pub source: usize,
     /// What is noted of the registers.
     pub saved: Saved,
+    /// What the board does in front of the device; only of a virtio slot.
+    pub(crate) quirks: Option<Quirks>,
     pub(crate) kind: Kind,
     pub(crate) link: Link,
 }
@@ -107,13 +110,22 @@ impl Slot {
             size,
             source,
             saved: Saved::new(kind),
+            quirks: None,
             kind,
             link: Link::Absent,
         }
     }
 
+    /// What a quirk makes of an access; `None` if it goes to the device as it is.
+    pub(crate) fn plan(&mut self, access: Operation) -> Option<Plan> {
+        match (&mut self.quirks, &self.saved) {
+            (Some(quirks), Saved::Virtio(registers)) => quirks.plan(registers, access),
+            _ => None,
+        }
+    }
+
     /// What a read of an empty slot gives. An empty virtio slot is a placeholder: drivers look for the
-    /// magic value, and pass over DeviceID 0.
+    /// magic value, and pass over `DeviceID` 0.
     #[must_use]
     pub fn absent_value(&self, operation: Operation) -> u64 {
         let placeholder = PLACEHOLDER.iter().filter(|_| self.kind == Kind::Virtio);

@@ -51,7 +51,7 @@ counters! {
     mmio_ns,
     /// Accesses of slots that the device refused.
     mmio_refused,
-    /// Writes to QueueNotify that signalled an eventfd.
+    /// Writes to `QueueNotify` that signalled an eventfd.
     notifications,
     /// Requests that only asked for the line.
     line_requests,

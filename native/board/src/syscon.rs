@@ -1,4 +1,4 @@
-//! The SiFive test device, which Linux drives as `syscon-poweroff` and `syscon-reboot`.
+//! The `SiFive` test device, which Linux drives as `syscon-poweroff` and `syscon-reboot`.
 
 /// Bytes of the register window.
 pub const SIZE: u64 = 0x1000;

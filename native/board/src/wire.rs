@@ -137,9 +137,14 @@ impl Answer<'_> {
     /// The value of the first access; `None` if it was refused.
     #[must_use]
     pub fn first(&self) -> Option<u64> {
-        self.values
-            .first_chunk()
-            .map(|bytes| u64::from_le_bytes(*bytes))
+        self.value(0)
+    }
+
+    /// The value of an access; `None` if it was not executed.
+    #[must_use]
+    pub fn value(&self, index: usize) -> Option<u64> {
+        let bytes = self.values.get(8 * index..)?.first_chunk()?;
+        Some(u64::from_le_bytes(*bytes))
     }
 }
 

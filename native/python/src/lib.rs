@@ -4,8 +4,6 @@
 
 mod blk;
 mod board;
-mod board_memory;
-mod board_registers;
 mod errors;
 mod exceptions;
 mod inflight;

@@ -280,9 +280,7 @@ class RegisterChannel:
         the interrupt's line eventfd is not signalled for what this thread does to the line.
         Errors: BadStream for a malformed packet.
         """
-    def answer(
-        self, tag: int, values: list[int], refused: tuple[str, str] | None = None
-    ) -> bool:
+    def answer(self, tag: int, values: list[int], refused: tuple[str, str] | None = None) -> bool:
         """Answer with a value for each executed access, and reason and message of a refused one.
 
         The state of the line as of now goes with it. False if the driver does not read: the answer
@@ -586,8 +584,9 @@ class Board:
     "real" is the host's clock, "instructions" one tick for `instructions_per_tick` instructions,
     plus the time slept in WFI. A device that owes an answer for `answer_limit_s` (10) is lost.
 
-    A board belongs to one thread at a time; while `run` (or another call) is under way, others raise
-    RuntimeError, except `kick`, `stats`, `access_log`, `drain_accesses` and `drain_violations`.
+    A board belongs to one thread at a time; while `run` (or another call) is under way, others
+    raise RuntimeError, except `kick`, `stats`, `access_log`, `drain_accesses` and
+    `drain_violations`.
     Errors of the constructor: those of GuestMemory; ValueError for what is none of the above.
     """
 
@@ -611,12 +610,18 @@ class Board:
         *,
         kind: str = "virtio",
         register_shift: int = 0,
+        quirks: str | None = None,
     ) -> int:
         """Add an empty slot with an interrupt source (1 to 127) of its own; return its number.
 
         `kind` is "virtio", "uart" (NS16550A, its registers 1 << `register_shift` bytes apart) or
-        "other"; it says what `saved` keeps. A board has at most 64 slots. Errors: ValueError for a
-        window that overlaps another, and for a source that is taken.
+        "other"; it says what `saved` keeps. `quirks` are for kernels grown on QEMU, and of virtio
+        slots only. "lenient": VendorID is QEMU's, Status keeps its bits, VIRTIO_F_VERSION_1 and
+        FEATURES_OK are set for a driver that does not, a wide read of the configuration space is
+        two. "legacy": all of it, and version 1 of virtio-mmio (GuestPageSize, QueueAlign,
+        QueuePFN). Each use is a violation with the quirk's name as its reason.
+        A board has at most 64 slots. Errors: ValueError for a window that overlaps another, and for
+        a source that is taken.
         """
     def connect(self, slot: int, channel_fd: int, line_fd: int, kicks: Sequence[int]) -> None:
         """Connect a device, in place of the one before; descriptors are duplicated.
@@ -638,8 +643,8 @@ class Board:
     def run(self, budget: int = 0) -> Exit:
         """Run the guest until something ends it, at most `budget` instructions (0: no limit).
 
-        The GIL is released. In WFI it sleeps without CPU. Signal handlers of Python run meanwhile if
-        this is the main thread; what they raise ends the run, which may be continued.
+        The GIL is released. In WFI it sleeps without CPU. Signal handlers of Python run meanwhile
+        if this is the main thread; what they raise ends the run, which may be continued.
         After "lost", the next run makes the access again, if the guest made one.
         """
     def step(self, count: int = 1) -> Exit:
@@ -661,21 +666,25 @@ class Board:
         """Return (offset, width, value) of the writes that restore the device, in order.
 
         Virtio: Status up to DRIVER, features, FEATURES_OK, queues, DRIVER_OK, configuration space,
-        selectors. NS16550A: divisor, LCR, FCR without its resets, MCR, SCR, IER. A write of Status 0
-        clears what is saved. What acts once (QueueNotify, InterruptACK, characters) is never there.
+        selectors. NS16550A: divisor, LCR, FCR without its resets, MCR, SCR, IER. A write of Status
+        0 clears what is saved. What acts once (QueueNotify, InterruptACK, characters) is never
+        there.
         """
     def access_log(self, on: bool) -> None:
         """Log accesses to slots from now on, or stop it."""
     def drain_accesses(self) -> list[tuple[int, int, int, int, int, int]]:
         """Take the logged accesses: (slot, pc, offset, op, value, time).
 
-        `op` is the width in bytes, with 0x80 added for a write. `time` is CLOCK_MONOTONIC before the
-        access, in ns. The last 65536 are kept.
+        `op` is the width in bytes, with 0x80 added for a write. `time` is CLOCK_MONOTONIC before
+        the access, in ns. The last 65536 are kept.
         """
     def drain_violations(
         self,
     ) -> list[tuple[tuple[int, int, int, int, int, int], str, str]]:
-        """Take the accesses that devices refused: (access, reason, message). 1024 are kept."""
+        """Take the violations: (access, reason, message). 1024 are kept.
+
+        They are the accesses that devices refused, and those that a quirk took care of.
+        """
     def stats(self) -> dict[str, int]:
         """Counters since the board was made.
 
@@ -714,4 +723,4 @@ class Board:
     def set_breakpoints(self, addresses: Sequence[int]) -> None:
         """Stop before these virtual addresses. Replaces the earlier list."""
     def set_watchpoints(self, ranges: Sequence[tuple[int, int, str]]) -> None:
-        """Stop behind accesses to (virtual address, length, "r", "w" or "rw"). Replaces the list."""
+        """Stop behind accesses to (virtual address, length, "r", "w" or "rw")."""

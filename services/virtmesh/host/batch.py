@@ -26,7 +26,7 @@ GUARD_WIDTH_MAX = 4
 """Widest guard in bytes. Its mask and its expected value share one 64-bit column."""
 
 
-@dataclass
+@dataclass(slots=True)
 class BatchResult:
     """Result of a batch."""
 
@@ -92,7 +92,9 @@ class BatchExecutor:
         """
         done = BatchResult()
         try:
-            if self._burst is None:
+            if len(offsets) == 1:  # What a CPU sends.
+                self._one(offsets[0], ops[0], values[0], done)
+            elif self._burst is None:
                 self._one_by_one(zip(offsets, ops, values, strict=True), done)
             else:
                 self._in_runs(self._burst, offsets, ops, list(values), done)

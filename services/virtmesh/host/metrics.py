@@ -37,7 +37,9 @@ REQUESTS = counter(
     "requests",
 )
 REGISTER_MESSAGES = counter(
-    "virtmesh_register_messages", "Batches of register accesses on streams.", "messages"
+    "virtmesh_register_messages",
+    "Batches of register accesses on streams and channels.",
+    "messages",
 )
 NOTIFICATIONS = counter(
     "virtmesh_notifications",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -18,6 +19,8 @@ from virtmesh_common.virtio.features import Feature
 from virtmesh_common.virtio.status import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.contract.conftest import Served
     from virtmesh.virtio.mmio_device import VirtioMmio
 
@@ -127,14 +130,15 @@ async def test_falls_and_changes_of_causes_are_told(served: Served, device: Virt
     interrupt = device.interrupt
     used, config = mmio.INTERRUPT_USED_BUFFER, mmio.INTERRUPT_CONFIG_CHANGE
     seen = []
-    for change in (
-        lambda: interrupt.raise_used(0),
+    changes: list[Callable[[], None]] = [
+        partial(interrupt.raise_used, 0),
         interrupt.raise_config,
-        lambda: interrupt.acknowledge(used),
-        lambda: interrupt.acknowledge(config),
-        lambda: interrupt.raise_used(0),
+        partial(interrupt.acknowledge, used),
+        partial(interrupt.acknowledge, config),
+        partial(interrupt.raise_used, 0),
         interrupt.reset,
-    ):
+    ]
+    for change in changes:
         change()
         response = await next_of(stream)
         seen.append((response.sequence, response.asserted, response.interrupt_status))

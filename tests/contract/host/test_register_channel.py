@@ -93,7 +93,7 @@ async def test_an_answer_has_the_line_as_its_accesses_left_it(
 async def test_grpc_tells_the_line_too(served: Served, raw: RawChannel, device: VirtioMmio) -> None:
     """AccessResponse has the line as of the end of its batch."""
     device.interrupt.raise_config()
-    stream = RegisterServiceStub(served.channel).Access(metadata=raw.metadata)
+    stream: Any = RegisterServiceStub(served.channel).Access(metadata=raw.metadata)
     told = []
     for offset, op, value in (READ_STATUS, ACKNOWLEDGE_ALL):
         await stream.write(register_pb2.AccessRequest(offsets=[offset], ops=[op], values=[value]))

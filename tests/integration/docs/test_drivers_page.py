@@ -17,7 +17,7 @@ from tests.support.docs import marked_blocks, run_page
 pytestmark = pytest.mark.processes
 
 PAGE = ROOT / "docs" / "drivers.md"
-ALLOWED = {"fcntl", "grpc", "mmap", "os", "queue", "socket"}
+ALLOWED = {"fcntl", "grpc", "mmap", "os", "queue", "socket", "struct"}
 """What the page may import, beside generated stubs."""
 
 

@@ -1,7 +1,7 @@
 //! Virtio over MMIO (virtio 1.4, 4.2.2): the writes that restore a device.
 //!
-//! The order is that of the initialisation (3.1.1): Status up to DRIVER, features, FEATURES_OK, queues,
-//! DRIVER_OK; then the configuration space, and the selectors as the driver left them. Status 0 is never
+//! The order is that of the initialisation (3.1.1): Status up to DRIVER, features, `FEATURES_OK`, queues,
+//! `DRIVER_OK`; then the configuration space, and the selectors as the driver left them. Status 0 is never
 //! replayed: a device that was started anew is reset, and Status 0 would clear the in-flight log.
 
 use std::collections::BTreeMap;
@@ -9,21 +9,21 @@ use std::collections::BTreeMap;
 use super::LastWrites;
 use crate::wire::Operation;
 
-const DEVICE_FEATURES_SEL: u32 = 0x014;
-const DRIVER_FEATURES: u32 = 0x020;
-const DRIVER_FEATURES_SEL: u32 = 0x024;
-const QUEUE_SEL: u32 = 0x030;
-const QUEUE_SIZE: u32 = 0x038;
-const QUEUE_READY: u32 = 0x044;
-const STATUS: u32 = 0x070;
-const QUEUE_DESC_LOW: u32 = 0x080;
-const QUEUE_DEVICE_HIGH: u32 = 0x0A4;
+pub(crate) const DEVICE_FEATURES_SEL: u32 = 0x014;
+pub(crate) const DRIVER_FEATURES: u32 = 0x020;
+pub(crate) const DRIVER_FEATURES_SEL: u32 = 0x024;
+pub(crate) const QUEUE_SEL: u32 = 0x030;
+pub(crate) const QUEUE_SIZE: u32 = 0x038;
+pub(crate) const QUEUE_READY: u32 = 0x044;
+pub(crate) const STATUS: u32 = 0x070;
+pub(crate) const QUEUE_DESC_LOW: u32 = 0x080;
+pub(crate) const QUEUE_DEVICE_HIGH: u32 = 0x0A4;
 const SHM_SEL: u32 = 0x0AC;
 const QUEUE_RESET: u32 = 0x0C0;
-const CONFIG: u32 = 0x100;
+pub(crate) const CONFIG: u32 = 0x100;
 
-const FEATURES_OK: u64 = 8;
-const DRIVER_OK: u64 = 4;
+pub(crate) const FEATURES_OK: u64 = 8;
+pub(crate) const DRIVER_OK: u64 = 4;
 
 /// Steps of Status that are noted: there are eight bits.
 const STEPS_MAX: usize = 16;
@@ -117,6 +117,27 @@ impl Registers {
         writes
     }
 
+    /// The last value of Status; 0 if it was not written.
+    #[must_use]
+    pub fn status(&self) -> u64 {
+        self.steps.last().map_or(0, |step| step.value)
+    }
+
+    /// The accepted features of a selector; `None` if they were not written.
+    #[must_use]
+    pub fn accepted(&self, selector: u64) -> Option<u64> {
+        self.features.get(&selector).map(|write| write.value)
+    }
+
+    /// The size of the selected queue; 0 if it was not written.
+    #[must_use]
+    pub fn queue_size(&self) -> u64 {
+        let queue = self.queues.get(&self.selected(QUEUE_SEL));
+        let mut sizes = queue.into_iter().flat_map(|queue| &queue.registers.0);
+        let size = sizes.find(|write| write.offset == QUEUE_SIZE);
+        size.map_or(0, |write| write.value)
+    }
+
     fn note_status(&mut self, write: Operation) {
         let repeated = self
             .steps
@@ -127,7 +148,8 @@ impl Registers {
         }
     }
 
-    fn selected(&self, selector: u32) -> u64 {
+    /// The last value of a selector; 0 if it was not written.
+    pub fn selected(&self, selector: u32) -> u64 {
         let written = self
             .selectors
             .0

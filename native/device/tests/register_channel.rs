@@ -1,8 +1,26 @@
-use std::os::fd::AsFd;
+//! The device's end of a register channel, against drivers of every kind.
 
-use super::*;
-use crate::eventfd::{EventFd, wait_readable};
-use crate::interrupt::{INTERRUPT_CONFIG_CHANGE, INTERRUPT_USED_BUFFER};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use virtmesh_device::{
+    ChannelError, ENTRY_LIMIT, EventFd, INTERRUPT_CONFIG_CHANGE, INTERRUPT_USED_BUFFER, Interrupt,
+    RegisterChannel, wait_readable,
+};
+
+/// Bytes of an answer before its values.
+const ANSWER_HEADER: usize = 24;
+/// Bytes of the largest request.
+const REQUEST_LIMIT: usize = 8 + 16 * ENTRY_LIMIT;
+/// Most bytes of the message of a refusal.
+const MESSAGE_LIMIT: usize = 1024;
+const LINE_ASSERTED: u32 = 1;
+const REFUSED: u32 = 2;
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
 
 /// A channel and the driver's end of it.
 fn channel() -> (RegisterChannel, OwnedFd, Arc<Interrupt>) {
