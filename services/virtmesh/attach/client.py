@@ -108,9 +108,9 @@ class AttachConnection:
 
         `path` is the handover socket, `inflight_logs` the descriptor of what
         virtmesh.mmio.inflight_logs.make_logs has made, if requests shall survive the device's
-        process. Errors: ServiceUnavailable if nobody listens or the answer
-        is late; MemoryRefused classes if the device refuses; BadStream for an answer that is not a
-        HandoverResponse; DeviceLost if the device closes the connection.
+        process. Errors: ServiceUnavailable if nobody listens or the answer is late; MemoryRefused
+        classes if the device refuses; BadStream for an answer that is not a HandoverResponse;
+        DeviceLost if the device closes the connection.
         """
         connection = socket.socket(
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC

@@ -19,6 +19,8 @@ Threats and known gaps:
   same time take the touch from one another.
 - The next driver does not learn what its predecessor saw: keys that are held when a driver goes
   away are up for the next one, until they are pressed again.
+- A process of this device that takes the place of one that was killed knows nothing of the keys
+  that were held, the packets that waited and the lights: the guest goes on with what it has seen.
 """
 
 from __future__ import annotations

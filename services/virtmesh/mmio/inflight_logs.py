@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh_native import GuestMemory, InFlightLog
 
-from virtmesh_common.errors import MemoryMissing, MemoryRefused, MemoryTooSmall, MemoryUnsealed
+from virtmesh_common.errors import MemoryRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ class InFlightLogs:
             raise MemoryRefused("an in-flight log came, and the device has no queues: send none")
         try:
             memory = GuestMemory([(descriptor, 0, size, 0)])
-        except (MemoryUnsealed, MemoryTooSmall, MemoryMissing, MemoryRefused) as error:
+        except MemoryRefused as error:
             raise type(error)(f"the in-flight log: {error.message}") from error
         self._logs: list[InFlightLog] = []
         address = 0

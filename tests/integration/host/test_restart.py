@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -172,6 +173,23 @@ async def test_a_service_may_be_killed_while_it_is_restored(
     assert load.completed == load.submitted
     await machine.service.end()
     load.check_image((tmp_path / "disk.img").read_bytes())
+
+
+async def test_a_guest_with_a_spoilt_log_can_begin_anew(
+    make_machine: MakeMachine, tmp_path: Path
+) -> None:
+    """The disk asks for a reset and says why; a reset clears the log."""
+    machine = make_machine(*DISK[:4], str(tmp_path / "disk.img"), *DISK[5:])
+    await machine.start()
+    (ring,) = await machine.guest.bring_up(64)
+    disk = VhostDisk(ring)
+    assert await disk.write(0, b"x" * SECTOR) is RequestStatus.VIRTIO_BLK_S_OK
+    await machine.service.kill()
+    os.pwrite(machine.guest.logs, b"\xff" * 4096, 0)
+    with pytest.raises(NotRestorable, match="DEVICE_NEEDS_RESET"):
+        await machine.start_again()
+    (ring,) = await machine.guest.bring_up(64)
+    assert await VhostDisk(ring).read(0) == b"x" * SECTOR
 
 
 async def test_a_serial_port_is_set_up_as_before(make_machine: MakeMachine) -> None:

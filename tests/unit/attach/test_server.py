@@ -220,6 +220,19 @@ def log_beyond(request: pb.HandoverRequest, descriptors: list[int]) -> None:
     request.inflight_log_index = 7
 
 
+def line_is_memory(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer memory for the eventfd of the line."""
+    add_region(request, descriptors, memfd())
+    request.line_index = 0
+
+
+def blocking_line(request: pb.HandoverRequest, descriptors: list[int]) -> None:
+    """Offer an eventfd for the line on which the device could wait."""
+    add_region(request, descriptors, memfd())
+    request.line_index = 1
+    descriptors.append(eventfd(0))
+
+
 @pytest.mark.parametrize(
     ("fill", "reason"),
     [

@@ -109,6 +109,22 @@ async def test_several_lives_are_as_one(lives: Lives, without: int) -> None:
         await until_held(lives, 3, ring)
 
 
+async def test_each_queue_has_a_log_of_its_own(lives: Lives) -> None:
+    """Queues of several sizes resume side by side."""
+    ring, other = await lives.begin(16, 8)
+    tokens, others = add(ring, 3), add(other, 2)
+    await until_held(lives, 3, ring)
+    await until_held(lives, 5, other)
+    lives.model.give_back(0)
+    lives.model.give_back(2)
+    await lives.die()
+    await lives.go_on()
+    held = [(chain.queue, chain.token) for chain in lives.model.held]
+    assert held == [(0, tokens[1]), (0, tokens[2]), (1, others[1])]
+    assert ring.queue.pop_used() == [(tokens[0], 0)]
+    assert other.queue.pop_used() == [(others[0], 0)]
+
+
 async def test_a_queue_that_resumes_interrupts_once(lives: Lives) -> None:
     """The device before may have used a buffer and not told; a new queue has nothing to tell."""
     (ring,) = await lives.begin(8)
