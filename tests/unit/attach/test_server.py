@@ -179,19 +179,6 @@ def config_call_is_memory(request: pb.HandoverRequest, descriptors: list[int]) -
     request.config_call_index = 0
 
 
-def line_is_memory(request: pb.HandoverRequest, descriptors: list[int]) -> None:
-    """Offer memory for the eventfd of the line."""
-    add_region(request, descriptors, memfd())
-    request.line_index = 0
-
-
-def blocking_line(request: pb.HandoverRequest, descriptors: list[int]) -> None:
-    """Offer an eventfd for the line on which the device could wait."""
-    add_region(request, descriptors, memfd())
-    request.line_index = 1
-    descriptors.append(eventfd(0))
-
-
 def add_log(request: pb.HandoverRequest, descriptors: list[int], log: int) -> None:
     """Offer memory and a file for the in-flight logs."""
     add_region(request, descriptors, memfd())
