@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 
 use crate::saved::virtio::{
-    CONFIG, DRIVER_FEATURES, DRIVER_FEATURES_SEL, DRIVER_OK, FEATURES_OK, QUEUE_DESC_LOW,
-    QUEUE_READY, QUEUE_SEL, Registers, STATUS,
+    ACKNOWLEDGE, CONFIG, DRIVER, DRIVER_FEATURES, DRIVER_FEATURES_SEL, DRIVER_OK, FEATURES_OK,
+    QUEUE_DESC_LOW, QUEUE_READY, QUEUE_SEL, Registers, STATUS,
 };
 use crate::wire::Operation;
 
@@ -61,6 +61,10 @@ const NO_FEATURES_OK: Rule = Rule {
 const SINGLE_STATUS_BITS: Rule = Rule {
     name: "tolerate_single_status_bits",
     text: "a driver MUST NOT clear a bit of Status (2.1.1)",
+};
+const NO_ACKNOWLEDGE: Rule = Rule {
+    name: "tolerate_no_acknowledge",
+    text: "a driver MUST set ACKNOWLEDGE before DRIVER (3.1.1)",
 };
 const WIDE_CONFIG_ACCESS: Rule = Rule {
     name: "tolerate_wide_config_access",
@@ -149,6 +153,13 @@ impl Quirks {
         // A driver that leaves FEATURES_OK out was told so when it was set for it.
         if status & !value & !FEATURES_OK != 0 {
             plan.broken.push(SINGLE_STATUS_BITS);
+        }
+        // U-Boot 2025.01 resets a device that it has acknowledged, and sets DRIVER then.
+        if status & DRIVER != 0 && status & ACKNOWLEDGE == 0 {
+            status |= ACKNOWLEDGE;
+            plan.broken.push(NO_ACKNOWLEDGE);
+            plan.operations
+                .push(Operation::write(STATUS, 4, ACKNOWLEDGE));
         }
         if status & DRIVER_OK != 0 && status & FEATURES_OK == 0 {
             status |= FEATURES_OK;

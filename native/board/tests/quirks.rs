@@ -159,6 +159,13 @@ fn lenient_status_bits_one_by_one_are_completed_with_version_1() {
 }
 
 #[test]
+fn lenient_a_driver_that_acknowledges_nothing_is_completed() {
+    let (_, got, broken) = drive(Level::Lenient, &[Write(STATUS, 2), Write(STATUS, 0xB)]);
+    assert_eq!(got[..2], [(0x70, 1), (0x70, 3)]);
+    assert_eq!(broken[0], "tolerate_no_acknowledge");
+}
+
+#[test]
 fn lenient_the_vendor_is_that_of_qemu() {
     let (mut board, got, broken) = drive(Level::Lenient, &[Read(VENDOR_ID)]);
     assert_eq!(board.hart().x(10), 0x554D_4551);

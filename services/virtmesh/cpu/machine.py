@@ -7,7 +7,6 @@ task that brings it there. Controls (start, stop, step, reset) take `_turn`, one
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,16 +15,14 @@ from virtmesh_native import Board
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.cpu.board import TIMEBASE_HZ
 from virtmesh.cpu.engine import Ended, Engine
-from virtmesh.cpu.images.layout import ImagePaths, Layout, make_layout
-from virtmesh.cpu.images.layout import Ram as RamRange
+from virtmesh.cpu.guest_plan import GuestPlan, read_images
 from virtmesh.cpu.slot_device import SlotDevice
+from virtmesh.cpu.slots import add_slots, set_first
 from virtmesh.cpu.status import CpuState, CpuStatus, StatusBoard, StopReason
 from virtmesh.cpu.symbols import SymbolTable
-from virtmesh.cpu.tree import Boot, make_guest_blob
 from virtmesh.kernel.boot_log import BootLog
 from virtmesh.kernel.device import ProbeState
 from virtmesh.kernel.tree import make_blob, parse_blob
-from virtmesh.machine.board import VIRTIO
 from virtmesh_common import __version__
 from virtmesh_common.cpu.errors import CpuRunning
 from virtmesh_common.errors import (
@@ -38,13 +35,11 @@ from virtmesh_common.errors import (
 from virtmesh_common.memory_map import RAM_ADDRESS
 from virtmesh_common.time_limit import time_limit
 from virtmesh_common.uart.spec import COMPATIBLE as NS16550A
-from virtmesh_common.virtio.mmio import COMPATIBLE as VIRTIO_MMIO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from virtmesh.drivers.base import Driver
-    from virtmesh.kernel.tree import DeviceNode
     from virtmesh.machine import Machine
     from virtmesh.telemetry.recorder import Traced
 
@@ -58,21 +53,6 @@ STEPS_MAX = 1_000_000
 """Most instructions of one Step."""
 POINTS_MAX = 256
 """Most breakpoints, and most watchpoints."""
-
-
-@dataclass(frozen=True)
-class GuestPlan:
-    """What is to be run, and how."""
-
-    images: ImagePaths
-    arguments: str = ""
-    """The kernel command line."""
-    time: str = "real"
-    """"real" or "instructions": what the guest's clock follows."""
-    plic: str = "spec"
-    """"spec" or "qemu": how the interrupt controller takes lines."""
-    halted: bool = False
-    """Wait for Start before the first instruction."""
 
 
 class CpuMachine:
@@ -101,7 +81,7 @@ class CpuMachine:
             timebase_hz=TIMEBASE_HZ,
             time=plan.time,
         )
-        slots = add_slots(board, self.machine.devices)
+        slots = add_slots(board, self.machine.devices, plan.quirks)
         self.engine = Engine(board, self._ended)
         self.devices = {
             node.name: SlotDevice(
@@ -288,9 +268,18 @@ class CpuMachine:
             await device.until(ProbeState.READY)
         await asyncio.to_thread(self._load)
         registers = self.layout.registers
-        await self.engine.call(lambda board: set_first(board, registers))
+        serials = self._find_serials() if self._plan.serial_8n1 else ()
+        await self.engine.call(lambda board: set_first(board, registers, serials))
         self.boots += 1
         self.boot_log.add(f"the guest boots at {registers['pc']:#x}")
+
+    def _find_serials(self) -> Sequence[tuple[int, int]]:
+        """Return slot and reg-shift of each serial port."""
+        return [
+            (one.slot, one.node.properties.get("reg-shift", 0))
+            for one in self.devices.values()
+            if NS16550A in one.node.compatible
+        ]
 
     def _load(self) -> None:
         """Copy the images into RAM."""
@@ -331,43 +320,3 @@ class CpuMachine:
         else:
             self.boot_log.add("a fault of the CPU; the log of its service says more")
             self.status.set(CpuState.STOPPED, reason=StopReason.ASKED, pc=ended.pc)
-
-
-def add_slots(board: Board, devices: Sequence[DeviceNode]) -> dict[int, int]:
-    """Add the slots of all devices, and the empty ones of the board; return them by address.
-
-    Kernels look for devices in every slot of the `virt` board, and an access to a hole is a fault.
-    """
-    slots = {node.address: add_slot(board, node) for node in devices}
-    for place in VIRTIO.places:
-        if place.address not in slots:
-            slots[place.address] = board.add_slot(place.address, place.size, place.irq)
-    return slots
-
-
-def add_slot(board: Board, node: DeviceNode) -> int:
-    """Add the slot of a device. Errors: BadMachine for a window that is not free."""
-    kind, shift = "other", 0
-    if VIRTIO_MMIO in node.compatible:
-        kind = "virtio"
-    elif NS16550A in node.compatible:
-        kind, shift = "uart", node.properties.get("reg-shift", 0)
-    try:
-        return board.add_slot(node.address, node.size, node.irq, kind=kind, register_shift=shift)
-    except ValueError as error:
-        raise BadMachine(f"{node.name}: {error}") from error
-
-
-def read_images(machine: Machine, plan: GuestPlan) -> Layout:
-    """Read the images, and place them and the device tree. Errors: BadImage, BadMachine."""
-    return make_layout(
-        RamRange(RAM_ADDRESS, machine.memory),
-        plan.images,
-        lambda initrd: make_guest_blob(machine, Boot(plan.arguments, initrd)),
-    )
-
-
-def set_first(board: Board, registers: dict[str, int]) -> None:
-    """Set a CPU to its first instruction."""
-    board.reset(registers["pc"], registers["x10"], registers["x11"])
-    board.set_register("x12", registers["x12"])

@@ -18,8 +18,9 @@ import uvloop
 
 from virtmesh.cpu import service
 from virtmesh.cpu.gdb.server import GdbServer
+from virtmesh.cpu.guest_plan import GuestPlan
 from virtmesh.cpu.images.layout import ImagePaths
-from virtmesh.cpu.machine import CpuMachine, GuestPlan
+from virtmesh.cpu.machine import CpuMachine
 from virtmesh.cpu.metrics import cpu_metrics
 from virtmesh.cpu.service import CpuService
 from virtmesh.cpu.trace import TraceFile
@@ -190,6 +191,8 @@ def make_plan(options: dict[str, Any]) -> Plan:
         entry.append,
         time=entry.time.value,
         plic=entry.plic.value,
+        quirks=entry.quirks,
+        serial_8n1=entry.serial_8n1,
         halted=entry.halted or options["halted"],
     )
     return Plan(
@@ -280,8 +283,8 @@ def main(*, print_dtb: Path | None, form: logs.Format, **options: Any) -> None:
 
 def make_tree_file(plan: Plan) -> bytes:
     """Return the device tree as the guest gets it, without padding. Errors: BadImage."""
+    from virtmesh.cpu.guest_plan import read_images  # noqa: PLC0415
     from virtmesh.cpu.images.layout import TREE_NAME  # noqa: PLC0415 - few need it
-    from virtmesh.cpu.machine import read_images  # noqa: PLC0415
 
     layout = read_images(plan.machine, plan.guest)
     return next(piece.data for piece in layout.pieces if piece.name == TREE_NAME)

@@ -39,6 +39,8 @@ DEVICE_HEADER = re.compile(r"\s*\[\[\s*devices\s*\]\]")
 
 MEMORY, MEMORY_OF_CPU = 64 << 20, 128 << 20
 """RAM of a machine that names no size: for the drivers of our own, and for the kernel of a CPU."""
+SLOT_QUIRKS = ("lenient", "legacy")
+"""What can be put between the guest of a CPU and a virtio device."""
 CPU_PATHS = ("kernel", "firmware", "initrd", "trace")
 """Keys of the `[cpu]` table that are paths of files."""
 DEVICE_KEYS = (
@@ -91,7 +93,18 @@ def parse(
         device_tree=None if tree is None else str(base / tree),
     )
     make_devices = _devices if tree is None else _bound_devices
-    return replace(machine, devices=make_devices(table, base, lines))
+    devices = make_devices(table, base, lines)
+    _check_quirks(table, machine.cpu, devices)
+    return replace(machine, devices=devices)
+
+
+def _check_quirks(table: Table, cpu: CpuEntry | None, devices: Sequence[DeviceEntry]) -> None:
+    """Refuse quirks of slots that have no virtio device."""
+    virtio = [one.name for one in devices if one.platform is VIRTIO]
+    for name in cpu.quirks if cpu is not None else ():
+        if name not in virtio:
+            known = ", ".join(virtio) or "none"
+            raise table.bad("cpu.quirks", f"names {name!r}: virtio devices are {known}")
 
 
 def _memory(table: Table, default: int) -> int:
@@ -120,7 +133,7 @@ def _kernel(table: Table) -> KernelEntry:
 
 def _cpu(table: Table, base: Path) -> CpuEntry:
     """Check the `[cpu]` table; its paths are made absolute."""
-    table.only(*CPU_PATHS, "append", "time", "plic", "halted", "gdb")
+    table.only(*CPU_PATHS, "append", "time", "plic", "quirks", "serial-8n1", "halted", "gdb")
     given = {key: table.value(key, (str,), None) for key in CPU_PATHS}
     paths = {key: None if path is None else str(base / path) for key, path in given.items()}
     return CpuEntry(
@@ -128,9 +141,21 @@ def _cpu(table: Table, base: Path) -> CpuEntry:
         append=table.value("append", (str,), ""),
         time=table.choice("time", TimeSource, TimeSource.REAL),
         plic=table.choice("plic", PlicRule, PlicRule.SPEC),
+        quirks=_slot_quirks(table.table("quirks")),
+        serial_8n1=table.value("serial-8n1", (bool,), default=False),
         halted=table.value("halted", (bool,), default=False),
         gdb=table.address("gdb", default=None),
     )
+
+
+def _slot_quirks(table: Table) -> dict[str, str]:
+    """Check the quirks of slots, by name of the device."""
+    quirks = {}
+    for name in table.keys:
+        quirks[name] = table.value(name, (str,), "")
+        if quirks[name] not in SLOT_QUIRKS:
+            raise table.bad(name, f"must be {' or '.join(SLOT_QUIRKS)}")
+    return quirks
 
 
 def _devices(table: Table, base: Path, lines: Sequence[int]) -> tuple[DeviceEntry, ...]:

@@ -59,6 +59,10 @@ class CpuEntry:
     """The kernel command line."""
     time: TimeSource = TimeSource.REAL
     plic: PlicRule = PlicRule.SPEC
+    quirks: Mapping[str, str] = field(default_factory=dict)
+    """What is put between the guest and a device, by its name: "lenient" or "legacy"."""
+    serial_8n1: bool = False
+    """Set serial ports to 8N1 before the guest runs, as a boot ROM does."""
     halted: bool = False
     """Wait for Start before the first instruction."""
     trace: str | None = None

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import grpc
 
 from tests.support.cli import Cli, eventually, own_folder
 from tests.support.guest import Guest
 from tests.support.riscv.console import reach_shell, running
 from tests.support.riscv.parts import Parts
 from tests.support.riscv.writing import make_disk
+from virtmesh_common.api.device.v1 import device_pb2 as pb
+from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
+from virtmesh_common.channel import open_sync_channel
 
 MEMORY = "256M"
 APPEND = "console=ttyS0"
 INPUTS = ("keyboard", "mouse", "tablet")
 DISK = "disk.img"
+TOLD = "told"
+"""File with what `virtmesh boot` tells its user, in the folder that it works in."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,21 @@ class Rig:
         return self.cli.process(device).address
 
     def kill(self, device: str) -> None:
-        """Kill the process of a device (SIGKILL) and wait until another is in its place."""
+        """Kill the process of a device (SIGKILL) and wait until another serves in its place."""
         before = self.cli.process(device)
-        os.kill(before.pid, 9)
+        os.kill(before.pid, signal.SIGKILL)
         eventually(lambda: self.cli.process(device).restarts > before.restarts)
-        eventually(lambda: self.cli.process(device).alive)
+        eventually(lambda: serves(self.address(device)))
+
+
+def serves(address: str) -> bool:
+    """Return whether a device answers at an address."""
+    with open_sync_channel(address) as channel:
+        try:
+            DeviceServiceStub(channel).GetStatus(pb.GetStatusRequest())
+        except grpc.RpcError:
+            return False
+    return True
 
 
 def boot_command(*arguments: str | Path) -> list[str | Path]:
@@ -62,6 +80,11 @@ def linux_command(parts: Parts, *options: str, append: str = "") -> list[str | P
     return boot_command(parts.kernel, *files, "--append", parameters, *options)
 
 
+def apart(command: Sequence[str | Path]) -> list[str | Path]:
+    """Return a command line whose standard error goes to the file TOLD: not amid the console."""
+    return ["sh", "-c", f'exec "$@" 2>{TOLD}', "sh", *command]
+
+
 def environment(cli: Cli) -> dict[str, str]:
     """Return the variables that name the run folder of the machine."""
     return {"VIRTMESH_RUN_DIR": str(cli.run_dir), **cli.environment}
@@ -73,7 +96,7 @@ def at_shell(parts: Parts, *options: str) -> Iterator[Rig]:
     with own_folder() as cli:
         make_disk(cli.folder / DISK)
         devices = [f"--disk={DISK}", *(f"--input={name}" for name in INPUTS)]
-        command = linux_command(parts, *devices, *options)
+        command = apart(linux_command(parts, *devices, *options))
         with running(command, cli.folder, environment(cli)) as guest:
             reach_shell(guest)
             yield Rig(guest, cli)

@@ -92,23 +92,17 @@ def test_a_raw_image_begins_with_ram(tmp_path: Path) -> None:
 def test_the_tree_is_told_where_the_initrd_is(tmp_path: Path) -> None:
     """Begin and end, in RAM, behind the kernel."""
     told: list[tuple[int, int] | None] = []
+    (tmp_path / "kernel").write_bytes(b"code")
+    (tmp_path / "initrd").write_bytes(bytes(5000))
 
     def make_tree(initrd: tuple[int, int] | None) -> bytes:
         told.append(initrd)
         return TREE
 
-    (tmp_path / "kernel").write_bytes(b"code")
-    (tmp_path / "initrd").write_bytes(bytes(5000))
+    make_layout(RAM, ImagePaths(tmp_path / "kernel", initrd=tmp_path / "initrd"), make_tree)
 
-    make_layout(
-        RAM,
-        ImagePaths(tmp_path / "kernel", initrd=tmp_path / "initrd"),
-        make_tree,
-    )
-
-    (place,) = told
-    assert place is not None
-    begin, end = place
+    assert told[0] is not None
+    begin, end = told[0]
     assert end - begin == 5000
     assert begin % 4096 == 0
 

@@ -22,6 +22,8 @@ const SHM_SEL: u32 = 0x0AC;
 const QUEUE_RESET: u32 = 0x0C0;
 pub(crate) const CONFIG: u32 = 0x100;
 
+pub(crate) const ACKNOWLEDGE: u64 = 1;
+pub(crate) const DRIVER: u64 = 2;
 pub(crate) const FEATURES_OK: u64 = 8;
 pub(crate) const DRIVER_OK: u64 = 4;
 

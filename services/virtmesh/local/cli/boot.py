@@ -21,6 +21,7 @@ from virtmesh_client.cli.serial.common import KEY, spell_key
 from virtmesh_client.cli.settings import SIZE, Settings, common
 from virtmesh_client.cli.show import show_json
 from virtmesh_client.local import rundir
+from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +91,14 @@ FAILED_MAX = 63
     show_default=True,
     help="How the interrupt controller takes lines.",
 )
+@click.option(
+    "--quirk",
+    "quirks",
+    multiple=True,
+    metavar="NAME=lenient|legacy",
+    help="For a kernel grown on QEMU: what is put between it and a virtio device.",
+)
+@click.option("--serial-8n1", is_flag=True, help="Set the serial port to 8N1, as a boot ROM does.")
 @click.option("--halted", is_flag=True, help="Wait for `virtmesh cpu go` before it runs.")
 @click.option(
     "--trace",
@@ -208,9 +217,16 @@ def spell_cpu(kernel: Path, asked: dict[str, Any]) -> Iterator[str]:
     yield f"append = {quote(asked['append'])}"
     yield f"time = {quote(asked['time_source'])}"
     yield f"plic = {quote(asked['plic'])}"
+    yield f"serial-8n1 = {str(asked['serial_8n1']).lower()}"
     yield f"halted = {str(asked['halted']).lower()}"
     if asked["gdb"] is not None:
         yield f'gdb = "127.0.0.1:{asked["gdb"]}"'
+    yield "[cpu.quirks]"
+    for text in asked["quirks"]:
+        name, equals, quirk = text.partition("=")
+        if not (name and equals and quirk):
+            raise BadMachine(f"--quirk {text}: write NAME=lenient or NAME=legacy")
+        yield f"{quote(name)} = {quote(quirk)}"
 
 
 def finish(settings: Settings, status: CpuStatus | None) -> None:

@@ -1,0 +1,59 @@
+"""The slots of a board, and its state at the first instruction of a guest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from virtmesh.machine.board import VIRTIO
+from virtmesh_common.errors import BadMachine
+from virtmesh_common.uart.spec import COMPATIBLE as NS16550A
+from virtmesh_common.virtio.mmio import COMPATIBLE as VIRTIO_MMIO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from virtmesh_native import Board
+
+    from virtmesh.kernel.tree import DeviceNode
+
+LCR, LCR_8N1 = 3, 3
+"""Register of an NS16550A for the format of characters, and its value for 8 bits, no parity."""
+
+
+def add_slots(
+    board: Board, devices: Sequence[DeviceNode], quirks: Mapping[str, str]
+) -> dict[int, int]:
+    """Add the slots of all devices, and the empty ones of the board; return them by address.
+
+    Kernels look for devices in every slot of the `virt` board, and an access to a hole is a fault.
+    """
+    slots = {node.address: add_slot(board, node, quirks.get(node.name)) for node in devices}
+    for place in VIRTIO.places:
+        if place.address not in slots:
+            slots[place.address] = board.add_slot(place.address, place.size, place.irq)
+    return slots
+
+
+def add_slot(board: Board, node: DeviceNode, quirks: str | None) -> int:
+    """Add the slot of a device. Errors: BadMachine for a window that is not free."""
+    kind, shift = "other", 0
+    if VIRTIO_MMIO in node.compatible:
+        kind = "virtio"
+    elif NS16550A in node.compatible:
+        kind, shift = "uart", node.properties.get("reg-shift", 0)
+    try:
+        return board.add_slot(
+            node.address, node.size, node.irq, kind=kind, register_shift=shift, quirks=quirks
+        )
+    except ValueError as error:
+        raise BadMachine(f"{node.name}: {error}") from error
+
+
+def set_first(
+    board: Board, registers: Mapping[str, int], serials: Sequence[tuple[int, int]]
+) -> None:
+    """Set a CPU to its first instruction, and serial ports (slot, reg-shift) to 8N1."""
+    board.reset(registers["pc"], registers["x10"], registers["x11"])
+    board.set_register("x12", registers["x12"])
+    for slot, shift in serials:
+        board.access(slot, LCR << shift, 1, LCR_8N1)
