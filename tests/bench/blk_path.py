@@ -43,7 +43,7 @@ async def register_ways(folder: Path, undo: AsyncExitStack) -> dict[str, Way]:
     bus = (await DiskProcess(folder, "batches", undo).drive(DoorbellKind.EVENTFD)).bus
     return {
         BASE: partial(one_by_one, lambda: stub.Read(request)),
-        "1 register on the stream": partial(one_by_one, lambda: bus.access([reading(STATUS)])),
+        "1 register on the channel": partial(one_by_one, lambda: bus.access([reading(STATUS)])),
         "64 registers in one batch": partial(
             one_by_one, lambda: bus.access([reading(STATUS)] * 64)
         ),

@@ -47,7 +47,7 @@ def ways(driver: VirtIOBlk) -> dict[str, Way]:
         "read 4 KiB, depth 32": partial(many_at_once, read),
         "write 4 KiB, depth 32": partial(many_at_once, write),
         "read 4 KiB, depth 1": partial(one_by_one, read),
-        "1 register on the stream": partial(one_by_one, lambda: access([reading(STATUS)])),
+        "1 register on the channel": partial(one_by_one, lambda: access([reading(STATUS)])),
         "64 registers in one batch": partial(one_by_one, lambda: access([reading(STATUS)] * 64)),
     }
 

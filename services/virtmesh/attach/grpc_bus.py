@@ -11,6 +11,7 @@ once.
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -19,10 +20,10 @@ import grpc.aio
 import structlog
 
 from virtmesh.attach.bus import BATCH_LIMIT, Access, Bus, writing
-from virtmesh.attach.client import AttachConnection, AttachmentEventfds
+from virtmesh.attach.client import AttachConnection, AttachmentEventfds, make_eventfd
 from virtmesh.attach.eventfd import drain
 from virtmesh.attach.exchange import Exchange, RegisterTransport
-from virtmesh.attach.line import LineObserver
+from virtmesh.attach.line import LineEventfd, LineObserver
 from virtmesh.attach.notifier import CallNotifier, DoorbellKind, EventfdNotifier, Notifier
 from virtmesh.attach.register_channel import CHANNEL_VERSION, ENDED, RegisterChannel
 from virtmesh.attach.register_stream import RegisterStream
@@ -38,6 +39,7 @@ from virtmesh_common.errors import (
     BadStream,
     DeviceLost,
     DriverError,
+    MemoryRefused,
     ServiceUnavailable,
     VirtmeshError,
     from_rpc_error,
@@ -81,6 +83,8 @@ class GrpcBus(Bus):
         self._resources = AsyncExitStack()
         self._handler: Callable[[int], object] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._line = LineObserver()
+        self._follows_line = False
         self._turns = asyncio.Semaphore(OUTSTANDING_LIMIT)
 
     @classmethod
@@ -113,15 +117,15 @@ class GrpcBus(Bus):
             eventfds = AttachmentEventfds()
             if doorbell is DoorbellKind.EVENTFD and about.queue_size_max:
                 eventfds = AttachmentEventfds.make(min(len(about.queue_size_max), DOORBELL_QUEUES))
-                undo.callback(eventfds.close)
+            elif cls.uses_channel and not about.queue_size_max:
+                eventfds.line = make_eventfd()
+            undo.callback(eventfds.close)
             path = handover or about.handover_socket
             if not path:
                 raise DriverError(
                     f"{about.name} has no handover socket: start its service with --handover PATH"
                 )
-            connection = await AttachConnection.open(
-                path, ram, eventfds, timeout_s=CONTROL_TIMEOUT_S, inflight_logs=inflight_logs
-            )
+            connection = await _hand_over(path, ram, eventfds, inflight_logs)
             undo.callback(connection.close)
             attach = device_pb2.AttachRequest(driver_name=driver_name, ticket=connection.ticket)
             attached = await _ask(control.Attach(attach, timeout=CONTROL_TIMEOUT_S), endpoint)
@@ -142,7 +146,7 @@ class GrpcBus(Bus):
         self._control = DeviceServiceStub(channel)
         self._registers: RegisterTransport
         if self.uses_channel and connection.register_channel == CHANNEL_VERSION:
-            self._registers = RegisterChannel(connection.socket, self._lose)
+            self._registers = RegisterChannel(connection.socket, self._lose, self._line_told)
         else:
             connection.watch(lambda: self._lose(ENDED))
             stream = RegisterStream(RegisterServiceStub(channel).Access(metadata=self._metadata))
@@ -151,6 +155,10 @@ class GrpcBus(Bus):
             self._registers = stream
         self._notifier = self._make_notifier(channel, eventfds, doorbell)
         self._resources.callback(self._notifier.close)
+        if eventfds.line is not None and isinstance(self._registers, RegisterChannel):
+            self._resources.callback(LineEventfd(eventfds.line, self._registers).close)
+            self._follows_line = True
+            return
         if eventfds.config_call is None:
             self._spawn(self._watch(InterruptServiceStub(channel)), "interrupt stream")
             return
@@ -232,11 +240,19 @@ class GrpcBus(Bus):
     async def _watch(self, stub: Any) -> None:
         """Call the handler for each response of the interrupt stream that shows an interrupt."""
         stream = stub.Watch(interrupt_pb2.WatchRequest())
-        line = LineObserver()
         while (response := await stream.read()) is not grpc.aio.EOF:
-            if line.shows_interrupt(response.sequence, response.interrupt_status):
-                self._interrupted(response.interrupt_status)
+            self._observe(response.sequence, response.interrupt_status)
         raise BadStream("it ended the interrupt stream")
+
+    def _line_told(self, sequence: int, causes: int) -> None:
+        """Take the state of the line from an answer, where the answers are what tells it."""
+        if self._follows_line:
+            self._observe(sequence, causes)
+
+    def _observe(self, sequence: int, causes: int) -> None:
+        """Call the handler if a state of the line shows an interrupt."""
+        if self._line.shows_interrupt(sequence, causes):
+            self._interrupted(causes)
 
     def _listen(self, descriptor: int, cause: int) -> None:
         """Call the handler when an eventfd is signalled."""
@@ -277,6 +293,24 @@ class GrpcBus(Bus):
         error = DeviceLost(f"{self.name} is lost: {how}", device=self.name)
         self.lost.set_result(error)
         self._registers.fail(error)
+
+
+async def _hand_over(
+    path: str, ram: Ram, eventfds: AttachmentEventfds, logs: int | None
+) -> AttachConnection:
+    """Hand memory and eventfds over; without that of the line to a service that refuses it.
+
+    Services that don't know it do. Errors: as `AttachConnection.open`.
+    """
+    limit = CONTROL_TIMEOUT_S
+    try:
+        return await AttachConnection.open(path, ram, eventfds, timeout_s=limit, inflight_logs=logs)
+    except MemoryRefused:
+        if eventfds.line is None:
+            raise
+    os.close(eventfds.line)
+    eventfds.line = None
+    return await AttachConnection.open(path, ram, eventfds, timeout_s=limit, inflight_logs=logs)
 
 
 async def _ask(call: Any, endpoint: str) -> Any:

@@ -46,11 +46,21 @@ TURN_LIMIT = 64
 
 
 class RegisterChannel:
-    """Sends batches on a connection. `lost` is called once, with what happened, when it ends."""
+    """Sends batches on a connection.
 
-    def __init__(self, connection: socket.socket, lost: Callable[[str], None]) -> None:
+    `lost` is called once, with what happened, when it ends. `line` gets the state of the interrupt
+    line with each answer: its sequence, and the pending causes.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        lost: Callable[[str], None],
+        line: Callable[[int, int], None] | None = None,
+    ) -> None:
         self._connection = connection
         self._lost = lost
+        self._line = line
         self._waiting: deque[tuple[bytes, int, Exchange]] = deque()
         """Packets that found the socket full, with their tags."""
         self._sent: deque[tuple[int, Exchange]] = deque()
@@ -127,10 +137,12 @@ class RegisterChannel:
         """Pass an answer to the oldest request without one. Errors: BadStream."""
         if flags & socket.MSG_TRUNC:
             raise BadStream(f"it sent an answer of more than {PACKET_LIMIT} bytes")
-        tag, answer = decode(packet)
+        tag, answer, sequence, causes = decode(packet)
         if not self._sent or self._sent[0][0] != tag:
             raise BadStream(f"it answered request {tag}, which is not the next one")
         self._sent.popleft()[1].set(answer)
+        if self._line is not None:
+            self._line(sequence, causes)
 
 
 def encode(tag: int, exchange: Exchange) -> bytes:
@@ -140,11 +152,11 @@ def encode(tag: int, exchange: Exchange) -> bytes:
     return REQUEST.pack(tag, len(offsets)) + b"".join(entries)
 
 
-def decode(packet: bytes) -> tuple[int, Answer]:
-    """Parse an answer; return its tag too. Errors: BadStream."""
+def decode(packet: bytes) -> tuple[int, Answer, int, int]:
+    """Parse an answer: tag, answer, sequence and causes of the line. Errors: BadStream."""
     if len(packet) < ANSWER.size:
         raise BadStream(f"an answer of {len(packet)} bytes is shorter than its header")
-    tag, count, flags, _, _ = ANSWER.unpack_from(packet)
+    tag, count, flags, causes, sequence = ANSWER.unpack_from(packet)
     end = ANSWER.size + 8 * count
     if end > len(packet) or (end < len(packet) and not flags & REFUSED):
         raise BadStream(f"an answer of {len(packet)} bytes does not hold {count} values")
@@ -153,4 +165,4 @@ def decode(packet: bytes) -> tuple[int, Answer]:
     if flags & REFUSED:
         reason, _, message = packet[end:].decode(errors="replace").partition("\0")
         refusal = Refusal(count, reason, message)
-    return tag, Answer(values, refusal)
+    return tag, Answer(values, refusal), sequence, causes

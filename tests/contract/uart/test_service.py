@@ -14,19 +14,22 @@ import grpc.aio
 import pytest
 
 from tests.support import line_client
+from tests.support.driving import StreamBus
 from tests.support.uart_clients import Client
 from virtmesh.attach.bus import Access, reading, writing
 from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import Ram
+from virtmesh.attach.server import Handover
 from virtmesh.machine import DoorbellKind
 from virtmesh.uart.driver.raw import NS16550aRaw
 from virtmesh.uart.kind import KIND
 from virtmesh.uart.line.scrollback import HEADROOM_BYTES
 from virtmesh.uart.model import UartDevice, UartOptions
 from virtmesh.uart.port import LINE_LIMIT
+from virtmesh_common.api.memory.v1.handover_pb2 import HandoverRequest
 from virtmesh_common.api.uart.v1 import uart_pb2 as pb
 from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
-from virtmesh_common.errors import ShuttingDown, WatcherTooSlow, from_rpc_error
+from virtmesh_common.errors import MemoryRefused, ShuttingDown, WatcherTooSlow, from_rpc_error
 from virtmesh_common.uart.errors import LineFull
 from virtmesh_common.uart.spec import FIFO_SIZE, Ier, Lcr, Lsr, Mcr, Msr, Registers
 
@@ -292,3 +295,43 @@ async def test_a_service_that_stops(port: Port) -> None:
     error, rest = await terminal.error_and_rest()
     assert isinstance(error, ShuttingDown)
     assert rest == b"goodbye"
+
+
+@pytest.mark.parametrize("kind", [GrpcBus, StreamBus])
+async def test_a_bus_hears_what_arrives(port: Port, kind: type[GrpcBus]) -> None:
+    """Every time, by the line's eventfd or by the stream of interrupts."""
+    terminal = await port.open()
+    with Ram(1 << 20) as ram:
+        bus = await kind.connect(
+            port.address, ram=ram, driver_name="test", doorbell=DoorbellKind.EVENTFD
+        )
+        driver, interrupted = Driver(bus), asyncio.Event()
+        bus.on_interrupt(lambda _: interrupted.set())
+        await driver.start()
+        for number in range(20):
+            await terminal.send(bytes([number]))
+            await interrupted.wait()
+            interrupted.clear()
+            assert await driver.read(1) == bytes([number])
+        await bus.close()
+
+
+async def test_a_service_that_knows_no_line_is_driven(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handover is made again without it, and interrupts come by the stream."""
+    take = Handover.take
+
+    def refuse_line(self: Handover, request: HandoverRequest, queues: int) -> None:
+        if request.HasField("line_index"):
+            raise MemoryRefused("2 descriptors came, and the request uses the indexes 0")
+        take(self, request, queues)
+
+    monkeypatch.setattr(Handover, "take", refuse_line)
+    terminal = await port.open()
+    async with port.driven() as driver:
+        interrupted = asyncio.Event()
+        driver.bus.on_interrupt(lambda _: interrupted.set())
+        await terminal.send(b"x")
+        await interrupted.wait()
+        assert await driver.read(1) == b"x"
