@@ -38,7 +38,7 @@ NAPOT = 3 << 3
 
 FIELDS = (
     *("mcause", "mepc", "mtval", "mstatus", "scause", "sepc", "stval", "a1", "a2"),
-    *("data", "PTE of 1 GiB", "PTE of 2 MiB", "PTE of 4 KiB", "next data"),
+    *("data", "PTE of 1 GiB", "PTE of 2 MiB", "PTE of 4 KiB", "next data", "fa0"),
 )
 RESULT = 8 * len(FIELDS)
 
@@ -247,7 +247,7 @@ def text() -> str:
     """Return the program."""
     offsets = {name: 8 * at for at, name in enumerate(Scenario.__dataclass_fields__)}
     lines = ["la t0, handler", "csrw mtvec, t0", "csrw mie, x0"]
-    lines += ["la t0, supervisor", "csrw stvec, t0"]
+    lines += ["la t0, supervisor", "csrw stvec, t0", f"li t0, {FS}", "csrs mstatus, t0"]
     # The second PMP entry: all that the first leaves.
     lines += ["li t0, -1", "csrw pmpaddr1, t0", "la s0, scenarios", "la s1, output", "next:"]
     lines += ["la t0, scenarios_end", "beq s0, t0, finished"]
@@ -265,7 +265,7 @@ def text() -> str:
     cleared = ("mcause", "mtval", "scause", "sepc", "stval", "mscratch", "sscratch")
     lines += [f"csrw {csr}, x0" for csr in cleared]
     # SRET and MRET go somewhere that is known.
-    lines += ["la t0, supervisor", "csrw sepc, t0", "sfence.vma", "fence.i"]
+    lines += ["la t0, supervisor", "csrw sepc, t0", "sfence.vma", "fence.i", "fmv.d.x fa0, x0"]
     lines += [f"ld t1, {offsets['stub']}(s0)", "slli t1, t1, 5", "la t2, stubs", "add t1, t1, t2"]
     lines += [
         f"ld t2, {offsets['alias']}(s0)",
@@ -278,6 +278,7 @@ def text() -> str:
     lines += ["la t2, returned", "csrw mepc, t2", "csrw mstatus, t0", "jr t1"]
     lines += ["enter:", "csrw mstatus, t0", "mret"]
     lines += [".balign 4", "handler:", "csrr t5, mstatus", f"li t4, {MPRV}", "csrc mstatus, t4"]
+    lines += [f"li t4, {FS}", "csrs mstatus, t4", "fsd fa0, 112(s1)"]
     for at, csr in enumerate(("mcause", "mepc", "mtval", "", "scause", "sepc", "stval")):
         lines += [f"csrr t4, {csr}", f"sd t4, {8 * at}(s1)"] if csr else ["sd t5, 24(s1)"]
     lines += ["sd a1, 56(s1)", "sd a2, 64(s1)", f"ld t0, {offsets['data']}(s0)", "ld t1, 0(t0)"]

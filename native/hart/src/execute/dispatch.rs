@@ -350,7 +350,10 @@ impl Hart {
                     place!(op!().imm as u64)
                 }
                 Code::PageEnd => far!(page_va.wrapping_add(PAGE_SIZE), 0),
-                Code::Split => stop!(Leave::Split),
+                Code::Split => {
+                    self.debug.skip = Some(here!()); // it has been looked for above
+                    stop!(Leave::Split);
+                }
             }
             at = unsafe { at.add(1) };
         };

@@ -49,6 +49,22 @@ fn breakpoint_at_a_device_access_stops_once() {
 }
 
 #[test]
+fn breakpoint_at_an_instruction_on_two_pages_stops_once() {
+    let mut m = Machine::new();
+    let at = CODE + 0xffe;
+    let word = addi(5, 5, 1);
+    assert!(m.hart.ram().store(at, 2, word.into()));
+    assert!(m.hart.ram().store(at + 2, 2, (word >> 16).into()));
+    m.hart.set_pc(at);
+    m.hart.set_breakpoints(&[at]);
+
+    assert_eq!(m.run(1), Exit::Breakpoint);
+    assert_eq!(m.run(1), Exit::Budget);
+
+    assert_eq!((m.hart.x(5), m.hart.pc()), (1, at + 4));
+}
+
+#[test]
 fn single_steps_pass_a_breakpoint_one_instruction_at_a_time() {
     let mut m = Machine::with_code(&[NOP, NOP, NOP]);
     m.hart.set_breakpoints(&[CODE + 4]);

@@ -1,5 +1,6 @@
 //! The hart as the board and the guest see it.
 
+mod any_code;
 mod asm;
 mod atomics;
 mod code;
