@@ -140,3 +140,31 @@ def run_in_thread(board: Board) -> tuple[threading.Thread, list[Exit]]:
     thread = threading.Thread(target=lambda: exits.append(board.run()))
     thread.start()
     return thread, exits
+
+
+def lui(register: int, upper: int) -> int:
+    """Load the upper 20 bits; the others are 0."""
+    return upper << 12 | register << 7 | 0x37
+
+
+def addi(register: int, source: int, immediate: int) -> int:
+    """Add 12 bits, signed."""
+    return (immediate & 0xFFF) << 20 | source << 15 | register << 7 | 0x13
+
+
+def load(width: int, register: int, offset: int, base: int) -> int:
+    """Load 1, 4 or 8 bytes, from base + offset."""
+    code = {1: 4, 4: 2, 8: 3}[width]
+    return (offset & 0xFFF) << 20 | base << 15 | code << 12 | register << 7 | 0x03
+
+
+def store(width: int, register: int, offset: int, base: int) -> int:
+    """Store 1, 4 or 8 bytes, to base + offset."""
+    code = {1: 0, 4: 2, 8: 3}[width]
+    high, low = offset >> 5 & 0x7F, offset & 0x1F
+    return high << 25 | register << 20 | base << 15 | code << 12 | low << 7 | 0x23
+
+
+def csrw(csr: int, source: int) -> int:
+    """Write a CSR."""
+    return csr << 20 | source << 15 | 1 << 12 | 0x73

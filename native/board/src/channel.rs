@@ -35,6 +35,9 @@ pub enum Lost {
     Malformed(#[from] Malformed),
 }
 
+/// How long an answer is looked for without sleeping: what a device on another CPU takes.
+const SPIN: Duration = Duration::from_micros(50);
+
 /// The channel of one slot.
 #[derive(Debug)]
 pub struct Channel {
@@ -129,7 +132,10 @@ impl Channel {
     pub fn wait(&mut self, notifier: Option<&Notifier>) -> Result<Option<Answer<'_>>, Lost> {
         let outstanding = self.outstanding.as_ref().expect("a request is outstanding");
         let (count, since) = (outstanding.count, outstanding.since);
-        let mut length = self.receive(0)?;
+        let mut length = self.spin()?;
+        if length.is_none() {
+            length = self.receive(0)?;
+        }
         while length.is_none() {
             // An answer that is there is taken, however late this side looks.
             let Some(left) = self.limit.checked_sub(since.elapsed()) else {
@@ -156,6 +162,21 @@ impl Channel {
         // SAFETY: the structure is valid.
         let ready = unsafe { libc::poll(&raw mut polled, 1, 0) };
         ready > 0 && polled.revents != 0
+    }
+
+    /// Look for the answer for a moment without sleeping: to be woken on another CPU costs more than
+    /// most devices take. Whoever wants this CPU gets it meanwhile, the device too.
+    fn spin(&mut self) -> Result<Option<usize>, Lost> {
+        let start = Instant::now();
+        while start.elapsed() < SPIN {
+            let length = self.receive(libc::MSG_DONTWAIT)?;
+            if length.is_some() {
+                return Ok(length);
+            }
+            // SAFETY: it takes no pointers.
+            unsafe { libc::sched_yield() };
+        }
+        Ok(None)
     }
 
     /// Receive a packet. `None`: there is none yet.

@@ -63,14 +63,18 @@ impl Board {
         }
         let value = self.plic.read(offset, access.width).ok()?;
         if offset >= CLAIM && (offset - CLAIM).is_multiple_of(CLAIM_STRIDE) {
-            let claims = if value == 0 {
-                &self.stats.spurious
-            } else {
-                &self.stats.interrupts
-            };
-            claims.add(1);
+            self.count_claim(value);
         }
         Some(value.into())
+    }
+
+    /// A guest may claim until it finds nothing: that is not counted.
+    fn count_claim(&self, source: u32) {
+        if source != 0 {
+            self.stats.interrupts.add(1);
+            let up = usize::try_from(source).is_ok_and(|source| self.plic.is_up(source));
+            self.stats.spurious.add(u64::from(!up));
+        }
     }
 
     fn access_clint(&mut self, offset: u64, access: &Access) -> Option<u64> {

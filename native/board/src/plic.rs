@@ -103,6 +103,12 @@ impl Plic {
         }
     }
 
+    /// Say whether the line of a source is up.
+    #[must_use]
+    pub fn is_up(&self, source: usize) -> bool {
+        self.level & source_bit(source) != 0
+    }
+
     /// Say whether the interrupt of a context is asserted: a pending, enabled source has a priority
     /// above the threshold.
     #[must_use]

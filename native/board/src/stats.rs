@@ -59,10 +59,10 @@ counters! {
     wfi_ns,
     /// Time in `run`, in ns.
     run_ns,
-    /// Claims that found no interrupt.
-    spurious,
-    /// Claims that found one.
+    /// Claims that found an interrupt.
     interrupts,
+    /// Those whose line had fallen again: the guest finds nothing to do.
+    spurious,
     /// Accesses to addresses where nothing is.
     holes,
     /// Address of the last of these.

@@ -696,7 +696,7 @@ class Board:
         | notifications | writes to QueueNotify that signalled an eventfd |
         | line_requests | requests that only asked a device for its line |
         | run_ns, wfi_ns | time in `run`, and that of it asleep in WFI |
-        | interrupts, spurious | claims that found an interrupt, and those that found none |
+        | interrupts, spurious | claims of an interrupt, and those whose line had fallen before |
         | holes, hole_address, hole_pc | accesses where nothing is, and the last of them |
         | accesses_dropped | logged accesses and violations that were not drained in time |
         """
