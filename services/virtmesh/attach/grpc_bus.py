@@ -296,24 +296,21 @@ class GrpcBus(Bus):
 
 
 async def _hand_over(
-    path: str, ram: Ram, eventfds: AttachmentEventfds, inflight_logs: int | None
+    path: str, ram: Ram, eventfds: AttachmentEventfds, logs: int | None
 ) -> AttachConnection:
     """Hand memory and eventfds over; without that of the line to a service that refuses it.
 
     Services that don't know it do. Errors: as `AttachConnection.open`.
     """
+    limit = CONTROL_TIMEOUT_S
     try:
-        return await AttachConnection.open(
-            path, ram, eventfds, timeout_s=CONTROL_TIMEOUT_S, inflight_logs=inflight_logs
-        )
+        return await AttachConnection.open(path, ram, eventfds, timeout_s=limit, inflight_logs=logs)
     except MemoryRefused:
         if eventfds.line is None:
             raise
     os.close(eventfds.line)
     eventfds.line = None
-    return await AttachConnection.open(
-        path, ram, eventfds, timeout_s=CONTROL_TIMEOUT_S, inflight_logs=inflight_logs
-    )
+    return await AttachConnection.open(path, ram, eventfds, timeout_s=limit, inflight_logs=logs)
 
 
 async def _ask(call: Any, endpoint: str) -> Any:

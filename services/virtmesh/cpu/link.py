@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import select
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import grpc.aio
 
 from virtmesh.attach.client import AttachConnection, AttachmentEventfds
+from virtmesh.attach.eventfd import drain
 from virtmesh.attach.restore import run_with
 from virtmesh.cpu.register_client import RegisterClient
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
+from virtmesh_common.api.register.v1 import register_pb2
+from virtmesh_common.api.register.v1.register_pb2_grpc import RegisterServiceStub
 from virtmesh_common.channel import SESSION_KEY, open_channel
 from virtmesh_common.errors import DriverError, from_rpc_error
 
@@ -94,7 +97,7 @@ class DeviceLink:
             attach = device_pb2.AttachRequest(driver_name=driver_name, ticket=connection.ticket)
             attached = await ask(control.Attach, attach, node.endpoint)
             link = cls(about, connection, eventfds, undo.pop_all())
-        link._control, link._endpoint = control, node.endpoint
+        link._channel, link._endpoint = channel, node.endpoint
         link._metadata = ((SESSION_KEY, attached.session_id),)
         return link
 
@@ -124,11 +127,37 @@ class DeviceLink:
         client = RegisterClient(self.channel, self.about.name)
         return await asyncio.to_thread(run_with, client.access, steps)
 
-    async def reset(self) -> None:
-        """Reset the device. Errors: ServiceUnavailable, ResetUnderWay, NotAttached."""
-        await ask(
-            self._control.Reset, device_pb2.ResetRequest(), self._endpoint, metadata=self._metadata
-        )
+    def on_config_change(self, changed: Callable[[], object]) -> None:
+        """Call `changed` whenever the device says that its configuration has changed."""
+        descriptor = self._eventfds.config_call
+        if descriptor is None:
+            raise RuntimeError("an attachment of the CPU always hears of changes")
+        loop = asyncio.get_running_loop()
+
+        def signalled() -> None:
+            if drain(descriptor):
+                changed()
+
+        loop.add_reader(descriptor, signalled)
+        self._resources.callback(loop.remove_reader, descriptor)
+
+    async def read(self, steps: Steps[Result]) -> Result:
+        """Execute steps that only read, by gRPC: beside the board, which has the connection.
+
+        Errors: those of the steps; ServiceUnavailable; NotAttached; RegisterError classes.
+        """
+        stub = RegisterServiceStub(self._channel)
+        try:
+            batch = next(steps)
+            while True:
+                values = []
+                for one in batch:
+                    request = register_pb2.ReadRequest(offset=one.offset, width_bytes=one.width)
+                    answer = await ask(stub.Read, request, self._endpoint, self._metadata)
+                    values.append(answer.value)
+                batch = steps.send(values)
+        except StopIteration as end:
+            return cast("Result", end.value)
 
     def fail(self) -> None:
         """Give the attachment up: the device did what it must not do."""
@@ -155,7 +184,7 @@ class DeviceLink:
         loop.add_reader(poller.fileno(), ended)
         self._resources.callback(loop.remove_reader, poller.fileno())
 
-    _control: DeviceServiceStub
+    _channel: grpc.aio.Channel
     _endpoint: str
     _metadata: tuple[tuple[str, str], ...]
 

@@ -27,7 +27,7 @@ from virtmesh.cpu.trace import TraceFile
 from virtmesh.kernel import service as kernel_service
 from virtmesh.kernel.gateway import Gateway
 from virtmesh.kernel.service import KernelService
-from virtmesh.kinds import broken_kinds
+from virtmesh.kinds import all_kinds, broken_kinds
 from virtmesh.kinds.option_types import Address, Events, Keepalive, Size
 from virtmesh.machine import CpuEntry, Machine, PlicRule, TimeSource, check_memory, load
 from virtmesh.rpc.server import GRACE_SECONDS, Server, catch_signals
@@ -82,6 +82,10 @@ class CpuServer:
         self._server = Server(plan.listen, [self._gateway], keepalive=plan.keepalive)
         self._trace = trace.TracePlane(self.machine.traced)
         self._cpu = CpuService(self.machine)
+        # They say of each device that the guest drives it.
+        self._of_kinds = [
+            make(self.machine.driver) for one in all_kinds() for make in one.kernel_services
+        ]
         self._metrics: MetricsServer | None = None
         self._gdb: GdbServer | None = None
         self._file: TraceFile | None = None
@@ -93,6 +97,8 @@ class CpuServer:
         cpu_pb2_grpc.add_CpuServiceServicer_to_server(self._cpu, grpc)
         kernel_pb2_grpc.add_KernelServiceServicer_to_server(KernelService(self.machine), grpc)
         trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, grpc)
+        for of_kind in self._of_kinds:
+            of_kind.add_to(grpc)
         for name, why in broken_kinds().items():
             log.warning("a kind of device can't be used", kind=name, why=why)
         if self._plan.metrics:
@@ -101,7 +107,8 @@ class CpuServer:
             )
             log.info("metrics", address=self._metrics.address)
         await self._start_extras()
-        names = (service.SERVICE, kernel_service.SERVICE, trace.SERVICE)
+        own = (service.SERVICE, kernel_service.SERVICE, trace.SERVICE)
+        names = (*own, *(one.name for one in self._of_kinds))
         await self._server.start(names, self._gateway.offered)
         self.machine.start()
 
@@ -142,6 +149,8 @@ class CpuServer:
             if self._gdb is not None:
                 steps.push_async_callback(self._gdb.close)
             self._cpu.close()
+            for of_kind in self._of_kinds:
+                of_kind.end_streams()
             self._trace.close()
             self.machine.status.close()
             self._gateway.end_streams()

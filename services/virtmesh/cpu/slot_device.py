@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import grpc.aio
 import structlog
 
-from virtmesh.attach.restore import config_fields, read_fingerprint, restore
+from virtmesh.attach.restore import config_fields, read_config, read_fingerprint, restore
 from virtmesh.cpu.link import DeviceLink, ask
 from virtmesh.kernel.device import LOOK_TIMEOUT_S, PAUSES_S, MachineDevice, ProbeState
 from virtmesh.mmio.inflight_logs import make_logs
@@ -81,6 +81,7 @@ class SlotDevice(MachineDevice):
         self._config: tuple[Register, ...] = ()
         self._fingerprint: Fingerprint | None = None
         """What the device was when the guest booted."""
+        self._refreshing: set[asyncio.Task[None]] = set()
         self._renewed = asyncio.Event()
         self._settled = settled
         """Called with the name when a guest need not wait for the device any more."""
@@ -188,6 +189,7 @@ class SlotDevice(MachineDevice):
             await self._engine.connect(self.slot, link.channel, link.line, link.kicks)
             self._link = link
             undo.push_async_callback(self._disconnected)
+            link.on_config_change(self._refresh_soon)
             self._move(ProbeState.READY, "")
             self._settled(self.node.name)
             await link.lost
@@ -215,6 +217,27 @@ class SlotDevice(MachineDevice):
         await link.run(restore(writes, self._fingerprint, link.about, self._config))
         self.restorations += 1
         self._boot_log.add(f"{self.node.name}: set up as it was, by {len(writes)} writes")
+
+    def _refresh_soon(self) -> None:
+        """Begin to read the configuration again: the device has told of a change."""
+        task = asyncio.create_task(self._refresh(), name=f"{self.node.name} configuration")
+        self._refreshing.add(task)
+        task.add_done_callback(self._refreshing.discard)
+
+    async def _refresh(self) -> None:
+        """Note the configuration as it is now: with it the device is to come back."""
+        link, before = self._link, self._fingerprint
+        if link is None or before is None:
+            return
+        try:
+            changed = await link.read(read_config(self._config))
+        except VirtmeshError as error:
+            # A device that is gone meanwhile is compared as it was.
+            log.info("the configuration can't be read", device=self.node.name, why=str(error))
+            return
+        if self._fingerprint is before:
+            self._fingerprint = before.with_registers(changed)
+            log.info("the configuration has changed", device=self.node.name)
 
     async def _read_config(self, link: DeviceLink) -> tuple[Register, ...]:
         """Ask which fields of the configuration only the device changes."""

@@ -31,6 +31,13 @@ COUNT = """
     li t3, DISK
     li t4, 3
     sw t4, 0x70(t3)         # Status: ACKNOWLEDGE, DRIVER
+    li t4, 1
+    sw t4, 0x24(t3)         # DriverFeaturesSel
+    sw t4, 0x20(t3)         # DriverFeatures: VIRTIO_F_VERSION_1
+    li t4, 11
+    sw t4, 0x70(t3)         # FEATURES_OK
+    li t4, 15
+    sw t4, 0x70(t3)         # DRIVER_OK
 loop:
     lw t1, 0x70(t3)
     sd t1, 8(t0)
@@ -139,7 +146,7 @@ def test_a_killed_disk_is_a_delay_for_the_guest(cli: Cli, counting: Cpu) -> None
     eventually(lambda: counting.stats()["restorations"] == 1)
     eventually(lambda: counted(counting) > before + 10)
 
-    assert counting.read_memory(COUNTER + 8, 4) == b"\x03\0\0\0"
+    assert counting.read_memory(COUNTER + 8, 4) == b"\x0f\0\0\0"
     assert counting.status().state == "running"
 
 
@@ -153,6 +160,17 @@ def test_a_disk_that_comes_back_with_another_size_reads_as_absent(cli: Cli, coun
     eventually(lambda: counted(counting) > before + 10)
     assert counting.read_memory(COUNTER + 8, 4) == bytes(4)
     assert "capacity was 2048 and is 4096" in device(cli)["detail"]
+
+
+def test_a_disk_that_was_resized_before_it_is_killed_comes_back(cli: Cli, counting: Cpu) -> None:
+    """The guest was told of the new size, so it is what the disk is to have."""
+    assert cli("blk", "resize", "vda", "2M").returncode == 0
+    cpu_log = cli.run_dir / "cpu.log"
+    eventually(lambda: "the configuration has changed" in cpu_log.read_text())
+    os.kill(cli.process("vda").pid, signal.SIGKILL)
+
+    eventually(lambda: counting.stats()["restorations"] == 1)
+    assert device(cli)["state"] == "ready"
 
 
 def device(cli: Cli) -> Any:
