@@ -128,6 +128,7 @@ check_guests() {
     have qemu-riscv64 || lack qemu-user "qemu-riscv64, for comparing instructions"
     have riscv64-linux-gnu-as ||
         lack binutils-riscv64-linux-gnu "an assembler for RISC-V, for comparing instructions"
+    have riscv64-linux-gnu-gcc || lack gcc-riscv64-linux-gnu "a C compiler for RISC-V, for small kernels"
 }
 
 # Any Go serves: tools/go.sh fetches a newer one with it.

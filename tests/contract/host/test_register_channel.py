@@ -8,36 +8,22 @@ import socket
 import struct
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any
 
 import grpc.aio
 import pytest
 from structlog.testing import capture_logs
 
-from tests.contract.conftest import Served, serving
-from tests.support.line_end import LineEnd
+from tests.contract.conftest import Served
 from tests.support.raw_channel import RawAnswer, RawChannel, handed_over, packet, raw_channel
-from tests.support.storage_gate import gated
-from virtmesh.attach.asyncfd import readable
-from virtmesh.attach.guest_ram import PageAllocator
-from virtmesh.blk.kind import KIND as BLK
-from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.host.batch import GUARD, WRITE
-from virtmesh.testing.scripted_driver import BlkRequest, ScriptedDriver
-from virtmesh.uart.model import UartDevice, UartOptions
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.register.v1 import register_pb2
 from virtmesh_common.api.register.v1.register_pb2_grpc import RegisterServiceStub
 from virtmesh_common.api.trace.v1 import trace_pb2
-from virtmesh_common.channel import SESSION_KEY
-from virtmesh_common.errors import NotAttached, ResetUnderWay, from_rpc_error
-from virtmesh_common.memory_map import RAM_ADDRESS
-from virtmesh_common.uart.spec import Ier, Registers
+from virtmesh_common.uart.spec import Registers
 from virtmesh_common.virtio import mmio
-from virtmesh_common.virtio.features import Feature
 
 READ_MAGIC = (mmio.MAGIC_VALUE.offset, 4, 0)
 READ_STATUS = (mmio.STATUS.offset, 4, 0)
@@ -165,6 +151,8 @@ async def test_grpc_and_the_channel_leave_the_same_traces(
         await stream.read()
         stream.cancel()
 
+    await raw.ask(*batch)  # The first violation of a rule has an event of its own.
+    await raw.ask(to_status(0))
     assert await traces(lambda: raw.ask(*batch)) == await traces(by_grpc)
 
 
@@ -178,82 +166,8 @@ async def test_a_refusal_is_a_violation_in_the_trace(raw: RawChannel, device: Vi
     first = device.interrupt.recorder.next
     await raw.ask((mmio.MAGIC_VALUE.offset, 4 | WRITE, 5))
     _, _, columns, notes = device.interrupt.recorder.read(first, 10)
-    assert columns[1][0] == trace_pb2.EVENT_KIND_WRITE_REFUSED
+    assert trace_pb2.EVENT_KIND_WRITE_REFUSED in columns[1]
     assert any("read-only" in note[1] for note in notes)
-
-
-# -- The line --------------------------------------------------------------------------------------
-
-
-async def told(raw: RawChannel) -> None:
-    """Wait until the line eventfd is signalled."""
-    while not raw.line_told():
-        await readable(raw.line)
-
-
-async def test_a_used_buffer_signals_the_line(served: Served) -> None:
-    """It rises from a native thread; the channel tells the level, and the fall by its answer."""
-    async with served.attached(by_channel=True) as driver:
-        await driver.bring_up(Feature.VIRTIO_F_VERSION_1)
-        interrupt = served.host.device.interrupt
-        line = os.eventfd(0, os.EFD_NONBLOCK)
-        interrupt.set_line_call(line)
-        driver.add(BlkRequest.read(0, 512))
-        await driver.ring(0, by="eventfd")
-        await readable(line)
-        os.eventfd_read(line)
-        await driver.put(mmio.INTERRUPT_ACK, 3)
-        with pytest.raises(BlockingIOError):
-            os.eventfd_read(line)
-        interrupt.set_line_call(None)
-        os.close(line)
-
-
-async def test_the_line_is_signalled_for_what_no_answer_tells(
-    served: Served, raw: RawChannel, device: VirtioMmio
-) -> None:
-    """A rise, a new cause, and a fall by the gRPC of the same driver; no fall by the channel."""
-    device.interrupt.raise_config()
-    assert raw.line_told()
-    device.interrupt.raise_config()
-    assert not raw.line_told()
-    device.interrupt.raise_used(0)
-    assert raw.line_told()
-    assert not (await raw.ask(ACKNOWLEDGE_ALL)).asserted
-    assert not raw.line_told()
-    device.interrupt.raise_config()
-    assert raw.line_told()
-    request = register_pb2.WriteRequest(offset=mmio.INTERRUPT_ACK.offset, width_bytes=4, value=3)
-    await RegisterServiceStub(served.channel).Write(request, metadata=raw.metadata)
-    assert raw.line_told()
-
-
-async def test_a_serial_port_signals_its_line(
-    serve: Callable[..., AbstractAsyncContextManager[Served]],
-) -> None:
-    """A character raises it; the answer to the write of IER tells its own rise and fall."""
-    port = UartDevice("serial", UartOptions())
-    end = LineEnd(port.line)
-    async with serve(port) as served, raw_channel(served.handover, served.channel) as raw:
-        ier = UART.ier.offset
-        risen = await raw.ask((ier, 1 | WRITE, int(Ier.ETBEI)))
-        fallen = await raw.ask((ier, 1 | WRITE, 0))
-        assert (risen.asserted, fallen.asserted, raw.line_told()) == (True, False, False)
-        await raw.ask((UART.lcr.offset, 1 | WRITE, 3), (ier, 1 | WRITE, int(Ier.ERBFI)))
-        end.line.send_now(b"x")
-        await told(raw)
-        assert (await raw.ask()).asserted
-        read = await raw.ask((UART.rbr.offset, 1, 0))
-        assert (read.values, read.asserted) == ((ord("x"),), False)
-
-
-async def test_the_line_of_a_driver_that_left_is_not_signalled(
-    served: Served, raw: RawChannel, device: VirtioMmio
-) -> None:
-    """Detach drops the eventfd with the rest."""
-    await served.control.Detach(device_pb2.DetachRequest(), metadata=raw.metadata)
-    device.interrupt.raise_config()
-    assert not raw.line_told()
 
 
 # -- The session -----------------------------------------------------------------------------------
@@ -415,90 +329,3 @@ async def test_a_fault_of_the_model_ends_the_connection(
     await detached(served)
     async with raw_channel(served.handover, served.channel) as other:
         assert (await other.ask(READ_MAGIC)).values == (mmio.MMIO_MAGIC,)
-
-
-# -- Resets ----------------------------------------------------------------------------------------
-
-
-async def test_a_reset_is_answered_when_it_is_done(served: Served) -> None:
-    """With a live queue before, many times; the next access finds the device reset."""
-    async with served.attached(by_channel=True) as driver:
-        for _ in range(300):
-            driver.ram.pages = PageAllocator(RAM_ADDRESS, driver.ram.size)
-            await driver.bring_up(Feature.VIRTIO_F_VERSION_1)
-            await driver.put(mmio.STATUS, 0)
-            assert await driver.get(mmio.STATUS) == 0
-
-
-@pytest.fixture
-async def stuck(image: Path, tmp_path: Path) -> AsyncIterator[tuple[Served, Any]]:
-    """Serve a disk whose storage answers when the test says so."""
-
-    def make() -> VirtioMmio:
-        return VirtioMmio(BlkModel("vda", BlkOptions(image, queues=2)))
-
-    device, gate = gated(make, "preadv2")
-    async with serving(device, BLK, folder=tmp_path) as served:
-        yield served, gate
-        gate.open()
-    device.close()
-
-
-async def busy(driver: ScriptedDriver, gate: Any) -> Any:
-    """Have a large read in the storage. Returns the call that is held."""
-    await driver.bring_up(Feature.VIRTIO_F_VERSION_1)
-    driver.add(BlkRequest.read(8, 128 << 10))
-    await driver.ring(0, by="eventfd")
-    return await asyncio.to_thread(gate.next)
-
-
-async def test_others_go_on_while_a_reset_waits(stuck: tuple[Served, Any]) -> None:
-    """The answer comes when the storage has answered."""
-    served, gate = stuck
-    async with served.attached(by_channel=True) as driver:
-        held = await busy(driver, gate)
-        reset = asyncio.ensure_future(driver.put(mmio.STATUS, 0))
-        while not served.host.device.settling:
-            await stats(served)
-        assert not reset.done()
-        held.let_go()
-        gate.open()
-        await reset
-        assert await driver.get(mmio.STATUS) == 0
-
-
-async def test_a_driver_that_leaves_while_its_reset_waits_is_released(
-    stuck: tuple[Served, Any],
-) -> None:
-    """The end is seen although nothing is received meanwhile."""
-    served, gate = stuck
-    async with served.attached(by_channel=True) as driver:
-        held = await busy(driver, gate)
-        reset = asyncio.ensure_future(driver.put(mmio.STATUS, 0))
-        while not served.host.device.settling:
-            await stats(served)
-    reset.cancel()
-    held.let_go()
-    gate.open()
-    await detached(served)
-
-
-async def test_a_detach_while_a_reset_waits_ends_the_channel(stuck: tuple[Served, Any]) -> None:
-    """Whoever waits for the answer hears the end of the connection."""
-    served, gate = stuck
-    async with served.attached(by_channel=True) as driver:
-        held = await busy(driver, gate)
-        reset = asyncio.ensure_future(driver.put(mmio.STATUS, 0))
-        while not served.host.device.settling:
-            await stats(served)
-        plane: Any = driver.plane
-        detach = served.control.Detach(
-            device_pb2.DetachRequest(), metadata=((SESSION_KEY, plane.session),)
-        )
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await detach
-        assert isinstance(from_rpc_error(caught.value), ResetUnderWay)
-        held.let_go()
-        gate.open()
-        with pytest.raises(NotAttached):
-            await reset

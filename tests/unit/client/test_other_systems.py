@@ -13,7 +13,7 @@ from tests.support import ROOT
 from virtmesh_client.testing import FakeKernel
 
 DOCUMENTED = (
-    "blk", "completion", "console", "devices", "down", "guest", "input", "registers",
+    "blk", "boot", "completion", "console", "cpu", "devices", "down", "guest", "input", "registers",
     "report", "serial", "status", "top", "trace", "up",
 )  # fmt: skip
 """The commands that README.md and docs/cli.md name, in order."""
