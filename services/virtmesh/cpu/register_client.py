@@ -42,7 +42,7 @@ class RegisterClient:
             packet = self._receive()
         except OSError as error:
             raise DeviceLost(f"{self._name} is lost: {error.strerror}") from error
-        tag, answer = decode(packet)
+        tag, answer, *_line = decode(packet)
         if tag != self._tag:
             raise BadStream(f"{self._name} answered request {tag}, not {self._tag}")
         if (refusal := answer.refusal) is not None:
