@@ -20,6 +20,7 @@ from tests.support.riscv.writing import make_disk
 from virtmesh_common.api.device.v1 import device_pb2 as pb
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
 from virtmesh_common.channel import open_sync_channel
+from virtmesh_common.errors import GuestError
 
 MEMORY = "256M"
 APPEND = "console=ttyS0"
@@ -98,5 +99,9 @@ def at_shell(parts: Parts, *options: str) -> Iterator[Rig]:
         devices = [f"--disk={DISK}", *(f"--input={name}" for name in INPUTS)]
         command = apart(linux_command(parts, *devices, *options))
         with running(command, cli.folder, environment(cli)) as guest:
-            reach_shell(guest)
+            try:
+                reach_shell(guest)
+            except GuestError as error:
+                error.add_note((cli.folder / TOLD).read_text())
+                raise
             yield Rig(guest, cli)
