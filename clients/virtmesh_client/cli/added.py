@@ -23,7 +23,7 @@ OF_SERVICES = ("boot", "trace.replay", "up")
 OF_PROJECT = ("virtmesh_client", "virtmesh")
 """The packages of the project itself, whose commands are in SUMMARIES."""
 SUMMARIES = {
-    "boot": "Boot a RISC-V kernel (RV64) on devices of a machine, register by register.",
+    "boot": "Boot an unmodified RISC-V kernel with devices.",
     "blk": "Use a disk: read, write, copy, resize, watch.",
     "console": "Talk to the machine on its serial console.",
     "input": "Press keys, type, move pointers, touch; record and replay.",

@@ -126,7 +126,7 @@ FAILED_MAX = 63
 @common
 @click.pass_obj
 def boot(settings: Settings, /, kernel: Path, detach: bool, wait: float, **asked: Any) -> None:
-    """Boot a RISC-V kernel (RV64) on devices of a machine, register by register.
+    """Boot an unmodified RISC-V kernel with devices.
 
     KERNEL is an ELF file, a Linux image, or a raw image. The serial port is the terminal's: every
     key goes to the guest, Ctrl-C too, and Ctrl-] stops the machine. It ends when the guest powers
