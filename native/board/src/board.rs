@@ -218,13 +218,20 @@ impl Board {
         self.set_link(slot, link);
     }
 
-    /// Reset hart, PLIC and CLINT; the hart goes on at `pc`. Devices, and what is saved of them, stay.
+    /// Reset hart, PLIC and CLINT; the hart goes on at `pc`. What the guest wrote to its devices is
+    /// forgotten, so that no restart of one sets it up for the guest before. The devices are the caller's.
     pub fn reset(&mut self, pc: u64, a0: u64, a1: u64) {
         self.hart.reset(pc, a0, a1);
         self.hart.flush();
         self.plic.reset();
         self.clint = Clint::default();
         self.hart.set_mtimecmp(u64::MAX);
+        for slot in &mut self.slots {
+            slot.saved.clear();
+            if let Some(quirks) = &mut slot.quirks {
+                quirks.reset();
+            }
+        }
     }
 
     /// Check the number of a slot.

@@ -121,6 +121,11 @@ impl Quirks {
         }
     }
 
+    /// Forget what the driver wrote: the board was reset.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.level);
+    }
+
     /// Say what an access becomes. `None`: it goes to the device as it is.
     pub fn plan(&mut self, device: &Registers, access: Operation) -> Option<Plan> {
         let legacy = self.level == Level::Legacy;

@@ -132,6 +132,8 @@ class Handover:
         """Close the connection and every descriptor."""
         close_all(self._descriptors)
         self._descriptors = ()
+        if self.inflight_logs is not None:
+            self.inflight_logs.keep()  # The connection ended, not the driver's use of its queues.
         self.memory = self.inflight_logs = None
         if self.channel is not None:
             self.channel.close()

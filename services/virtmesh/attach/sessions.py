@@ -144,11 +144,16 @@ class Sessions:
                 raise
             handover.attached = True
             session = self._set_holder(Session(driver_name, handover))
+            handover.gone.add_done_callback(lambda _: self._lose(session))
             if self._serve_channel is not None:
-                handover.channel = self._serve_channel(
-                    handover.connection.fileno(), session, partial(self._handovers.drop, handover)
-                )
-        handover.gone.add_done_callback(lambda _: self._lose(session))
+                hang_up = partial(self._handovers.drop, handover)
+                try:
+                    handover.channel = self._serve_channel(
+                        handover.connection.fileno(), session, hang_up
+                    )
+                except BaseException:  # Most likely no descriptors are left.
+                    hang_up()
+                    raise
         return session
 
     async def claim(self, driver_name: str) -> Session:

@@ -261,6 +261,9 @@ class CpuMachine:
         self.status.set(CpuState.WAITING, missing=tuple(self.missing))
         await self.engine.halt()
         if renew:
+            pc = self.layout.registers["pc"]
+            # A device that comes back meanwhile must not be set up as the last guest had it.
+            await self.engine.call(lambda board: board.reset(pc))
             for device in self.devices.values():
                 device.renew()
         for device in self.devices.values():

@@ -83,6 +83,8 @@ class SlotDevice(MachineDevice):
         """What the device was when the guest booted."""
         self._refreshing: set[asyncio.Task[None]] = set()
         self._renewed = asyncio.Event()
+        self._renewals = 0
+        """How often the guest has booted anew."""
         self._settled = settled
         """Called with the name when a guest need not wait for the device any more."""
         self._status = device_pb2.GetStatusResponse()
@@ -135,6 +137,7 @@ class SlotDevice(MachineDevice):
 
     def renew(self) -> None:
         """Attach anew, with the device reset and nothing in flight: the guest is about to boot."""
+        self._renewals += 1
         self._fingerprint = None
         self.close()
         self._renewed.set()
@@ -177,6 +180,7 @@ class SlotDevice(MachineDevice):
     async def _serve(self) -> bool:
         """Attach, and stay until the device is lost. Returns True. Errors: VirtmeshError."""
         async with AsyncExitStack() as undo:
+            renewals = self._renewals
             link = await DeviceLink.open(
                 self.node, self._ram, self._driver_name, self._in_flight_logs
             )
@@ -189,6 +193,10 @@ class SlotDevice(MachineDevice):
             await self._engine.connect(self.slot, link.channel, link.line, link.kicks)
             self._link = link
             undo.push_async_callback(self._disconnected)
+            if renewals != self._renewals:  # It is set up for the guest before this one.
+                self._fingerprint = None
+                self._move(ProbeState.WAITING, "attached anew, since the guest boots")
+                return False
             link.on_config_change(self._refresh_soon)
             self._move(ProbeState.READY, "")
             self._settled(self.node.name)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,6 +143,27 @@ async def test_who_attaches_again_goes_on(make_machine: MakeMachine, tmp_path: P
     load = Load(VhostDisk(ring, slots=SLOTS), seed=2)
     for _ in range(10):
         await load.run(20)
+        await machine.guest.bus.close()
+        await machine.guest.restore(await machine.connect())
+    await load.drain()
+    assert load.completed == load.submitted
+    await machine.service.end()
+    load.check_image((tmp_path / "disk.img").read_bytes())
+
+
+async def test_a_connection_that_ends_without_detach_keeps_the_log(
+    make_machine: MakeMachine, tmp_path: Path
+) -> None:
+    """As one that a driver with a time limit hangs up, or that a device hangs up itself."""
+    machine = make_machine(*DISK[:4], str(tmp_path / "disk.img"), *DISK[5:])
+    await machine.start()
+    (ring,) = await machine.guest.bring_up(64)
+    load = Load(VhostDisk(ring, slots=SLOTS), seed=5)
+    for _ in range(10):
+        await load.run(20)
+        under: Any = machine.guest.bus.under
+        under._registers._connection.shutdown(socket.SHUT_RDWR)
+        await under.lost
         await machine.guest.bus.close()
         await machine.guest.restore(await machine.connect())
     await load.drain()

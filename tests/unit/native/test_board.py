@@ -197,6 +197,17 @@ def test_registers_are_written_between_runs() -> None:
         board.access(0, 0x70, 4)
 
 
+def test_a_reset_forgets_what_the_guest_wrote() -> None:
+    """So the next guest's device is not set up for the guest before."""
+    board = make_board()
+    with Device(answer_all(9)) as device:
+        device.connect(board)
+        board.access(0, 0x70, 4, 1)
+        assert board.saved(0) == [(0x70, 4, 1)]
+        board.reset(RAM)
+        assert board.saved(0) == []
+
+
 def test_a_refused_access_between_runs_raises() -> None:
     """With the device's reason."""
     board = make_board()
