@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from virtmesh_client.aio.proxy import ClosingProxy, awaited, called_as
 from virtmesh_client.blk.aio import AsyncDisk
+from virtmesh_client.cpu.aio import AsyncCpu
 from virtmesh_client.guests.aio import AsyncGuest
 from virtmesh_client.input.aio import AsyncInput
 from virtmesh_client.machine import Machine, connect
@@ -24,6 +25,8 @@ class AsyncMachine(ClosingProxy[Machine]):
     nodes = awaited(Machine.nodes)
     interface = awaited(Machine.interface)
     description = awaited(Machine.description)
+    report = awaited(Machine.report)
+    cpu = called_as(AsyncCpu, Machine.cpu)
     disk = called_as(AsyncDisk, Machine.disk)
     input = called_as(AsyncInput, Machine.input)
     serial = called_as(AsyncSerial, Machine.serial)

@@ -58,7 +58,7 @@ class Cpu:
         """Return how it is."""
         return next(self.watch())
 
-    def set_registers(self, **values: int) -> CpuStatus:
+    def set_registers(self, /, **values: int) -> CpuStatus:
         """Write registers of a CPU that is stopped. Errors: CpuRunning; BadValue."""
         registers = [pb.Register(name=name, value=value) for name, value in values.items()]
         request = pb.SetRegistersRequest(registers=registers)

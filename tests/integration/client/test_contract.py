@@ -21,6 +21,8 @@ from virtmesh_client import (
     Machine,
     Serial,
 )
+from virtmesh_client.cpu.aio import AsyncCpu
+from virtmesh_client.cpu.control import Cpu
 from virtmesh_client.testing import FakeKernel
 from virtmesh_common.blk.errors import BlockReadOnly, PastEnd, Unaligned, WouldShrink
 from virtmesh_common.errors import DeviceNotFound, VirtmeshError
@@ -80,7 +82,13 @@ def disk(request: pytest.FixtureRequest, address: str) -> Iterator[Any]:
 
 @pytest.mark.parametrize(
     "face",
-    [(Disk, AsyncDisk), (Machine, AsyncMachine), (Input, AsyncInput), (Serial, AsyncSerial)],
+    [
+        (Disk, AsyncDisk),
+        (Machine, AsyncMachine),
+        (Input, AsyncInput),
+        (Serial, AsyncSerial),
+        (Cpu, AsyncCpu),
+    ],
 )
 def test_both_faces_have_the_same_methods(face: tuple[type, type]) -> None:
     """With the same parameters, defaults and docstrings."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -61,6 +62,25 @@ def counting(cli: Cli, kernel: BuildKernel) -> Iterator[Cpu]:
 def counted(cpu: Cpu) -> int:
     """Return how far the kernel is."""
     return int.from_bytes(cpu.read_memory(COUNTER, 8), "little")
+
+
+@pytest.mark.usefixtures("counting")
+def test_the_asyncio_face_controls_it_too(cli: Cli) -> None:
+    """Its stream tells each change, and ends with the loop that reads it."""
+
+    async def changes() -> list[str]:
+        async with await virtmesh_client.aconnect(cli.state.address) as machine:
+            cpu, told = machine.cpu(), []
+            async for status in cpu.watch():
+                told.append(status.state)
+                if len(told) == 2:
+                    break
+                await cpu.stop()
+            assert "pc" in await cpu.registers()
+            assert (await machine.report("vda")).driver
+            return told
+
+    assert asyncio.run(changes()) == ["running", "stopped"]
 
 
 def test_a_cpu_is_stopped_stepped_and_goes_on(counting: Cpu) -> None:
