@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 import grpc
 
+from virtmesh_client.fork import keep_inherited
 from virtmesh_common.channel import DEVICE_KEY, KEEPALIVE_SECONDS, open_sync_channel
 from virtmesh_common.errors import (
     DeviceLost,
@@ -122,6 +123,7 @@ class KernelChannel:
         self.timeout = timeout
         """Limit for calls with a single response, in seconds; None: by the kind of the call.
         Streams have no limit."""
+        keep_inherited()
         self._grpc = open_sync_channel(address, proxy=proxy, keepalive=keepalive)
         self._process = os.getpid()
 
