@@ -5,17 +5,15 @@ Usage: python -m tools.errors_table [--check]
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import sys
 from pathlib import Path
 
 import virtmesh_common
+from tools.generated_part import write_or_check
 from virtmesh_common.errors import BY_REASON, VirtmeshError
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "drivers.md"
 BEGIN = "<!-- made by tools/errors_table.py: not edited by hand -->\n"
-END = "<!-- end -->\n"
 HEAD = "| reason | a case of | gRPC status | meaning |\n|---|---|---|---|\n"
 
 
@@ -63,25 +61,13 @@ def meaning(one: type[VirtmeshError]) -> str:
 
 def main() -> int:
     """Write, or with --check compare and return 1 when the page is out of date."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    return write_or_check(
+        TARGET,
+        BEGIN,
+        lambda: f"{table()}\n",
+        about=__doc__,
+        command="`python -m tools.errors_table`",
     )
-    parser.add_argument("--check", action="store_true", help="compare, write nothing")
-    options = parser.parse_args()
-    text = TARGET.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        print(f"{TARGET}: the lines {BEGIN.strip()} and {END.strip()} are missing", file=sys.stderr)
-        return 1
-    fresh = f"{before}{BEGIN}\n{table()}\n{END}{after}"
-    if not options.check:
-        TARGET.write_text(fresh, encoding="utf-8")
-        return 0
-    if fresh == text:
-        return 0
-    print("docs/drivers.md is out of date: run `python -m tools.errors_table`", file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

@@ -5,15 +5,13 @@ Usage: python -m tools.metrics_table [--check]
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 
 from tests.support.metric_definitions import definitions_by_area
+from tools.generated_part import write_or_check
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 BEGIN = "<!-- made by tools/metrics_table.py: not edited by hand -->\n"
-END = "<!-- end -->\n"
 
 
 def tables() -> str:
@@ -33,26 +31,8 @@ def tables() -> str:
 
 
 def main() -> int:
-    """Write, or with --check compare and return 1 when something differs."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--check", action="store_true", help="compare, write nothing")
-    options = parser.parse_args()
-    text = TARGET.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        print(f"{TARGET}: the lines {BEGIN.strip()} and {END.strip()} are missing", file=sys.stderr)
-        return 1
-    fresh = f"{before}{BEGIN}\n{tables()}{END}{after}"
-    if not options.check:
-        TARGET.write_text(fresh)
-        return 0
-    if fresh == text:
-        return 0
-    print("docs/metrics.md is out of date: run tools/metrics_table.py", file=sys.stderr)
-    return 1
+    """Write, or with --check compare and return 1 when the page is out of date."""
+    return write_or_check(TARGET, BEGIN, tables, about=__doc__, command="tools/metrics_table.py")
 
 
 if __name__ == "__main__":

@@ -5,16 +5,14 @@ Usage: python -m tools.rules_table [--check]
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 
+from tools.generated_part import write_or_check
 from virtmesh.report.rule import VIRTIO
 from virtmesh.report.rules import TABLES, UNSEEN
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "report.md"
 BEGIN = "<!-- made by tools/rules_table.py: not edited by hand -->\n"
-END = "<!-- end -->\n"
 HEAD = "| clause | rule | the driver has to |\n|---|---|---|\n"
 UNSEEN_HEAD = "| clause | the driver has to | why it is not judged |\n|---|---|---|\n"
 
@@ -41,25 +39,13 @@ def cell(text: str) -> str:
 
 def main() -> int:
     """Write, or with --check compare and return 1 when the page is out of date."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    return write_or_check(
+        TARGET,
+        BEGIN,
+        lambda: f"{tables()}\n",
+        about=__doc__,
+        command="`python -m tools.rules_table`",
     )
-    parser.add_argument("--check", action="store_true", help="compare, write nothing")
-    options = parser.parse_args()
-    text = TARGET.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        print(f"{TARGET}: the lines {BEGIN.strip()} and {END.strip()} are missing", file=sys.stderr)
-        return 1
-    fresh = f"{before}{BEGIN}\n{tables()}\n{END}{after}"
-    if not options.check:
-        TARGET.write_text(fresh, encoding="utf-8")
-        return 0
-    if fresh == text:
-        return 0
-    print("docs/report.md is out of date: run `python -m tools.rules_table`", file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

@@ -56,25 +56,31 @@ class Exchange:
 
     def result(self, answer: Answer) -> list[int]:
         """Check an answer. Errors: RegisterError classes; BadStream."""
-        if (refusal := answer.refusal) is not None:
-            kind = BY_REASON.get(refusal.reason, RegisterError)
-            raise kind(refusal.message, index=refusal.index)
-        values = answer.values
-        last = len(values) - 1
-        for place, (value, one) in enumerate(zip(values, self._batch, strict=False)):
-            if value >> (8 * one.width):
-                raise BadStream(f"a read of {one.width} bytes returned {value:#x}, which is wider")
-            if one.expect is not None and place < last and not one.met_by(value):
-                raise BadStream(f"it executed accesses after guard {place}, which {value:#x} fails")
-        if len(values) == len(self._batch) or self._ended_by_guard(values):
-            return values
-        raise BadStream(f"{len(values)} values came for a batch of {len(self._batch)} accesses")
+        return check_answer(self._batch, answer)
 
-    def _ended_by_guard(self, values: list[int]) -> bool:
-        """Return True if the last value is that of a guard that failed."""
-        if not 0 < len(values) < len(self._batch):
-            return False
-        return not self._batch[len(values) - 1].met_by(values[-1])
+
+def check_answer(batch: Sequence[Access], answer: Answer) -> list[int]:
+    """Return the values of an answer that fits. Errors: RegisterError classes; BadStream."""
+    if (refusal := answer.refusal) is not None:
+        kind = BY_REASON.get(refusal.reason, RegisterError)
+        raise kind(refusal.message, index=refusal.index)
+    values = answer.values
+    last = len(values) - 1
+    for place, (value, one) in enumerate(zip(values, batch, strict=False)):
+        if value >> (8 * one.width):
+            raise BadStream(f"a read of {one.width} bytes returned {value:#x}, which is wider")
+        if one.expect is not None and place < last and not one.met_by(value):
+            raise BadStream(f"it executed accesses after guard {place}, which {value:#x} fails")
+    if len(values) == len(batch) or _ended_by_guard(batch, values):
+        return values
+    raise BadStream(f"{len(values)} values came for a batch of {len(batch)} accesses")
+
+
+def _ended_by_guard(batch: Sequence[Access], values: Sequence[int]) -> bool:
+    """Return True if the last value is that of a guard that failed."""
+    if not 0 < len(values) < len(batch):
+        return False
+    return not batch[len(values) - 1].met_by(values[-1])
 
 
 class RegisterTransport(Protocol):

@@ -21,14 +21,13 @@ from virtmesh.cpu.slots import add_slots, set_first
 from virtmesh.cpu.status import CpuState, CpuStatus, StatusBoard, StopReason
 from virtmesh.cpu.symbols import SymbolTable
 from virtmesh.kernel.boot_log import BootLog
-from virtmesh.kernel.device import ProbeState
+from virtmesh.kernel.device import ProbeState, find_device
 from virtmesh.kernel.tree import make_blob, parse_blob
 from virtmesh_common import __version__
 from virtmesh_common.cpu.errors import CpuRunning
 from virtmesh_common.errors import (
     BadMachine,
     BadValue,
-    DeviceNotFound,
     DeviceNotReady,
     VirtmeshError,
 )
@@ -125,11 +124,7 @@ class CpuMachine:
 
     def device(self, name: str) -> SlotDevice:
         """Return a device. Errors: DeviceNotFound."""
-        found = self.devices.get(name)
-        if found is None:
-            known = ", ".join(self.devices) or "none at all"
-            raise DeviceNotFound(f"{self.machine.name} has no device {name!r}: it has {known}")
-        return found
+        return find_device(self.devices, name, self.machine.name)
 
     def traced(self, name: str) -> Traced:
         """Return the CPU's side of a device. Errors: DeviceNotFound."""

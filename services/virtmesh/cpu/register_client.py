@@ -10,8 +10,9 @@ import select
 from typing import TYPE_CHECKING
 
 from virtmesh.attach.bus import columns
+from virtmesh.attach.exchange import check_answer
 from virtmesh.attach.register_channel import ENTRY, PACKET_LIMIT, REQUEST, decode
-from virtmesh_common.errors import BY_REASON, BadStream, DeviceLost, RegisterError
+from virtmesh_common.errors import BadStream, DeviceLost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,12 +46,7 @@ class RegisterClient:
         tag, answer, *_line = decode(packet)
         if tag != self._tag:
             raise BadStream(f"{self._name} answered request {tag}, not {self._tag}")
-        if (refusal := answer.refusal) is not None:
-            kind = BY_REASON.get(refusal.reason, RegisterError)
-            raise kind(refusal.message, index=refusal.index)
-        if len(answer.values) != len(batch):
-            raise BadStream(f"{self._name}: {len(answer.values)} values for {len(batch)} accesses")
-        return answer.values
+        return check_answer(batch, answer)
 
     def _receive(self) -> bytes:
         """Wait for one packet. Errors: OSError; DeviceLost."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
 from virtmesh_native import Recorder
 
 from virtmesh.telemetry.recorder import Traced
 from virtmesh_common.api.trace.v1 import trace_pb2
+from virtmesh_common.errors import DeviceNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,6 +137,18 @@ class MachineDevice(ABC):
         self._boot_log.add(f"{self.node.name}: {state.name.lower()}{': ' * bool(detail)}{detail}")
         log.info("device", device=self.node.name, state=state.name, detail=detail)
         self._changed.set()
+
+
+Found = TypeVar("Found", bound=MachineDevice)
+
+
+def find_device(devices: Mapping[str, Found], name: str, machine: str) -> Found:
+    """Return a device of the machine that is called so. Errors: DeviceNotFound."""
+    found = devices.get(name)
+    if found is None:
+        known = ", ".join(devices) or "none at all"
+        raise DeviceNotFound(f"{machine} has no device {name!r}: it has {known}")
+    return found
 
 
 class DevicesOfMachine(Protocol):

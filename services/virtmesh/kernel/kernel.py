@@ -8,13 +8,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from virtmesh.kernel.boot_log import BootLog
-from virtmesh.kernel.device import ProbeState
+from virtmesh.kernel.device import ProbeState, find_device
 from virtmesh.kernel.irq import IrqController
 from virtmesh.kernel.probe import ProbedDevice
 from virtmesh.kernel.tree import Fate, parse_blob
 from virtmesh.kernel.vhost_user_device import VhostUserDevice
 from virtmesh_common import __version__
-from virtmesh_common.errors import DeviceNotFound
 from virtmesh_common.memory_map import RAM_ADDRESS
 from virtmesh_common.time_limit import time_limit
 
@@ -78,11 +77,7 @@ class Kernel:
 
     def device(self, name: str) -> MachineDevice:
         """Return a device. Errors: DeviceNotFound."""
-        found = self.devices.get(name)
-        if found is None:
-            known = ", ".join(self.devices) or "none at all"
-            raise DeviceNotFound(f"{self.machine.name} has no device {name!r}: it has {known}")
-        return found
+        return find_device(self.devices, name, self.machine.name)
 
     def traced(self, name: str) -> Traced:
         """Return the driver's side of a device, in use or not. Errors: DeviceNotFound."""
