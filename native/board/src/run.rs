@@ -24,7 +24,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(3600);
 /// Why a run ended. Another run goes on where it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// The given number of instructions is retired.
+    /// The given number of instructions is retired, or has trapped.
     Budget,
     /// The notifier said so.
     Kick,
@@ -124,7 +124,7 @@ impl Board {
     fn execute_slice(&mut self, left: &mut u64) -> Left {
         let (machine, supervisor) = (self.plic.asserted(0), self.plic.asserted(1));
         self.hart.set_lines(self.clint.msip, machine, supervisor);
-        let before = self.hart.instret();
+        let (before, begun) = (self.hart.instret(), self.hart.progress());
         let mut exit = self.hart.run((*left).min(SLICE), &self.notifier.kick);
         if exit == Left::Kick && self.hart.instret() == before {
             // A device that signals its line without a pause must not stop the guest.
@@ -134,7 +134,8 @@ impl Board {
         let retired = self.hart.instret().saturating_sub(before);
         self.stats.instructions.add(retired);
         if *left != u64::MAX {
-            *left = left.saturating_sub(retired);
+            // An instruction that traps does not retire, but it is a step.
+            *left = left.saturating_sub(self.hart.progress().saturating_sub(begun));
         }
         exit
     }

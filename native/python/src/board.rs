@@ -176,12 +176,15 @@ impl Board {
         Ok(Exit::new(exit))
     }
 
-    #[pyo3(signature = (count=1))]
-    fn step(&self, py: Python<'_>, count: u64) -> PyResult<Exit> {
+    #[pyo3(signature = (count=1, *, interrupts=true))]
+    fn step(&self, py: Python<'_>, count: u64, interrupts: bool) -> PyResult<Exit> {
         if count == 0 {
             return Err(refusal("count is at least 1"));
         }
-        self.run(py, count)
+        self.lock()?.hart().hold_interrupts(!interrupts);
+        let exit = self.run(py, count);
+        self.lock()?.hart().hold_interrupts(false);
+        exit
     }
 
     fn kick(&self) {

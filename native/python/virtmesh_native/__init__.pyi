@@ -674,8 +674,11 @@ class Board:
         if this is the main thread; what they raise ends the run, which may be continued.
         After "lost", the next run makes the access again, if the guest made one.
         """
-    def step(self, count: int = 1) -> Exit:
-        """Run `count` instructions. A WFI is one of them, and does not sleep if it is the last."""
+    def step(self, count: int = 1, *, interrupts: bool = True) -> Exit:
+        """Run `count` instructions. A WFI is one of them, and does not sleep if it is the last.
+
+        An instruction that traps is one as well. Without `interrupts` they stay pending meanwhile.
+        """
     def kick(self) -> None:
         """End the current run, or the next one if none is under way, with "kick". Any thread may.
 

@@ -111,14 +111,17 @@ class Engine:
 
         return await self.call(halt)
 
-    async def step(self, count: int) -> Exit:
-        """Execute instructions. Errors: as of `call`, if the guest sleeps for long."""
+    async def step(self, count: int, *, interrupts: bool = True) -> Exit:
+        """Execute instructions; without `interrupts` they stay pending meanwhile.
+
+        Errors: as of `call`, if the guest sleeps for long.
+        """
 
         def step(board: Board) -> Exit:
             left = count
             while True:
                 before = board.stats()["instructions"]
-                end = board.step(left)
+                end = board.step(left, interrupts=interrupts)
                 left -= board.stats()["instructions"] - before
                 # The kick that made the board listen to this call does not end it; the next does.
                 if end.kind != "kick" or left <= 0 or self._closed or not self._calls.empty():

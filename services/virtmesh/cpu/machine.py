@@ -154,13 +154,16 @@ class CpuMachine:
                     self.status.set(CpuState.STOPPED, reason=StopReason.ASKED, pc=pc)
             return self.status.now
 
-    async def step(self, count: int) -> CpuStatus:
-        """Execute instructions. Errors: CpuRunning; BadValue; NoAnswer."""
+    async def step(self, count: int, *, interrupts: bool = True) -> CpuStatus:
+        """Execute instructions; without `interrupts` they stay pending meanwhile.
+
+        Errors: CpuRunning; BadValue; NoAnswer.
+        """
         if count > STEPS_MAX:
             raise BadValue(f"{count} steps: at most {STEPS_MAX} in one call")
         async with self._turn:
             self.require_stopped()
-            end = await self.engine.step(max(1, count))
+            end = await self.engine.step(max(1, count), interrupts=interrupts)
             if end.kind in {"budget", "kick", "lost"}:
                 self.status.set(CpuState.STOPPED, reason=StopReason.STEPPED, pc=end.pc)
             else:

@@ -38,6 +38,11 @@ class Rig:
     cli: Cli
 
     @property
+    def told(self) -> str:
+        """What `virtmesh boot` has told its user."""
+        return (self.cli.folder / TOLD).read_text()
+
+    @property
     def disk(self) -> Path:
         """Image of the disk vda."""
         return self.cli.folder / DISK
@@ -92,12 +97,12 @@ def environment(cli: Cli) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def at_shell(parts: Parts, *options: str) -> Iterator[Rig]:
+def at_shell(parts: Parts, *options: str, append: str = "") -> Iterator[Rig]:
     """Boot with a disk (ext4) and input devices, up to the shell."""
     with own_folder() as cli:
         make_disk(cli.folder / DISK)
         devices = [f"--disk={DISK}", *(f"--input={name}" for name in INPUTS)]
-        command = apart(linux_command(parts, *devices, *options))
+        command = apart(linux_command(parts, *devices, *options, append=append))
         with running(command, cli.folder, environment(cli)) as guest:
             try:
                 reach_shell(guest)

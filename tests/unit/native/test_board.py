@@ -41,6 +41,8 @@ from virtmesh_common.errors import (
     RegisterError,
 )
 
+ECALL, NOP = 0x73, 0x13
+CAUSE_ECALL_M = 11
 CTRL_C = """
 import os, signal, threading
 from tests.support.board_rig import make_board
@@ -244,6 +246,20 @@ def test_registers_and_memory_are_there_for_a_debugger() -> None:
     board.write_virtual(RAM + 0x1FFE, b"over")
     assert board.read_physical(RAM + 0x1FFE, 4) == board.read_virtual(RAM + 0x1FFE, 4) == b"over"
     assert board.translate(RAM) == RAM
+
+
+def test_a_step_is_one_instruction_though_it_traps() -> None:
+    """It ends at the handler's first; an interrupt that is pending waits if it is to wait."""
+    board = make_board(ECALL, *[NOP] * 7)
+    handler = RAM + 16
+    board.set_register("mtvec", handler)
+    assert board.step().pc == handler
+    for register, value in (("mie", 2), ("mip", 2), ("mstatus", 8)):
+        board.set_register(register, value)
+    assert board.step(interrupts=False).pc == handler + 4
+    assert board.registers()["mcause"] == CAUSE_ECALL_M
+    assert board.step().pc == handler + 4
+    assert board.registers()["mcause"] == 1 << 63 | 1
 
 
 @pytest.mark.parametrize("name", ["x32", "f-1", "y1", "", "mhartid", "x"])

@@ -18,6 +18,7 @@ HELP = """\
 monitor status             state of the CPU, its mode, and what it has executed
 monitor devices            the devices, where they are, and how each one is
 monitor translate ADDRESS  physical address of a virtual one, by the page tables of now
+monitor interrupts on|off  whether a step takes interrupts; off, unless you say so
 monitor reset              boot anew, and stop before the first instruction
 """
 MODES = {0: "user", 1: "supervisor", 3: "machine"}
@@ -30,11 +31,14 @@ class Monitor:
 
     def __init__(self, machine: CpuMachine) -> None:
         self._machine = machine
+        self.interrupts = False
+        """Whether a step takes interrupts that are pending."""
         self._commands: Mapping[str, Callable[[list[str]], Awaitable[str]]] = {
             "help": self._help,
             "status": self._status,
             "devices": self._devices,
             "translate": self._translate,
+            "interrupts": self._interrupts,
             "reset": self._reset,
         }
 
@@ -84,6 +88,17 @@ class Monitor:
             return "an address has 64 bits\n"
         found = await self._machine.engine.call(lambda board: board.translate(address))
         return f"{address:#x} is not mapped\n" if found is None else f"{address:#x}: {found:#x}\n"
+
+    async def _interrupts(self, arguments: list[str]) -> str:
+        """Say whether a step takes interrupts, and change it."""
+        match arguments:
+            case []:
+                pass
+            case ["on" | "off" as choice]:
+                self.interrupts = choice == "on"
+            case _:
+                return "usage: monitor interrupts on|off\n"
+        return f"a step {'takes interrupts' if self.interrupts else 'leaves interrupts pending'}\n"
 
     async def _reset(self, _arguments: list[str]) -> str:
         """Boot anew. The CPU of a debugger that asks is stopped, and stays so."""

@@ -225,13 +225,18 @@ class GdbSession:
         self._ran_before = True
 
     async def _step(self, rest: bytes) -> bytes:
-        """Execute one instruction, at a breakpoint as well. Errors: ValueError; CpuRunning."""
+        """Execute one instruction, at a breakpoint as well. Errors: ValueError; CpuRunning.
+
+        GDB steps off a breakpoint before it goes on. If that step took an interrupt, the guest would
+        come back to the breakpoint: interrupts wait, unless the user says otherwise.
+        """
         await self._jump(rest)
         pc = await self._machine.engine.call(lambda board: board.registers()["pc"])
-        status = await self._machine.step(1)
+        interrupts = self._monitor.interrupts
+        status = await self._machine.step(1, interrupts=interrupts)
         if status.reason is StopReason.BREAKPOINT and status.pc == pc:
             # The hart passes a breakpoint that it has told.
-            status = await self._machine.step(1)
+            status = await self._machine.step(1, interrupts=interrupts)
         return self._points.spell_stop(status)
 
     async def _jump(self, rest: bytes) -> None:

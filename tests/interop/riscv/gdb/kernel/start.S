@@ -2,15 +2,20 @@
     .section .text.start
     .globl _start
 _start:
+    .cfi_startproc
+    .cfi_undefined ra       # A backtrace ends here.
     la sp, stack_top
     la t0, trap_entry
     csrw mtvec, t0
     call kernel_main
 1:  j 1b
+    .cfi_endproc
 
     .globl trap_entry
     .balign 4
 trap_entry:
+    .cfi_startproc
+    .cfi_undefined ra
     addi sp, sp, -144
     sd ra, 0(sp)
     sd t0, 8(sp)
@@ -52,3 +57,4 @@ trap_entry:
     .globl trap_return
 trap_return:
     mret
+    .cfi_endproc
