@@ -39,6 +39,11 @@ PC = 0x20
 TOLD = "told"
 RAM_END = 0x8800_0000
 UART = 0x1000_0000
+CODE = COUNTER + 0x2000
+REBOOT = struct.pack("<4I", 0x001002B7, 0x00007337, 0x77730313, 0x0062A023).hex()
+"""lui t0, 0x100; li t1, 0x7777; sw t1, (t0)"""
+POWEROFF = struct.pack("<4I", 0x001002B7, 0x00005337, 0x55530313, 0x0062A023).hex()
+"""lui t0, 0x100; li t1, 0x5555; sw t1, (t0)"""
 
 
 @pytest.fixture(scope="module")
@@ -279,3 +284,16 @@ def test_kill_and_detach_leave_the_guest_running(port: int, cpu: Cpu) -> None:
             gdb.ask("?")
             gdb.send(packet)
             eventually(lambda: cpu.status().state == "running")
+
+
+def test_a_reboot_keeps_breakpoints_and_a_poweroff_ends_the_program(
+    machine: Cli, port: int
+) -> None:
+    """The guest writes to the board's test device."""
+    with RspClient(port) as gdb:
+        assert gdb.ask(f"Z0,{address_of(machine, ' count'):x},2") == "OK"
+        assert gdb.ask(f"M{CODE:x},10:{REBOOT}") == "OK"
+        assert gdb.ask(f"c{CODE:x}") == "T05swbreak:;"
+        assert number(gdb.ask(f"p{PC:x}")) == address_of(machine, " count")
+        assert gdb.ask(f"M{CODE:x},10:{POWEROFF}") == "OK"
+        assert gdb.ask(f"c{CODE:x}") == "W00"

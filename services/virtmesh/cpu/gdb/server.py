@@ -14,6 +14,7 @@ import structlog
 
 from virtmesh.cpu.gdb.conversation import Conversation
 from virtmesh_common.errors import AddressTaken, VirtmeshError
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from virtmesh.cpu.machine import CpuMachine
@@ -23,6 +24,8 @@ log = structlog.get_logger(__name__)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CONNECTIONS_MAX = 8
 """Most connections at a time: one debugger, and others that have not spoken, or are refused."""
+LEAVE_SECONDS = 1.0
+"""How long a debugger waits for one that is just leaving."""
 
 
 class GdbServer:
@@ -80,12 +83,15 @@ class GdbServer:
 
     async def _debug(self, conversation: Conversation) -> None:
         """Serve a debugger, unless there is one. Errors: OSError; ValueError; VirtmeshError."""
-        if self._attached.locked():
+        try:
+            async with time_limit(LEAVE_SECONDS):
+                await self._attached.acquire()
+        except TimeoutError:
             await conversation.refuse("another debugger is attached to this machine")
             return
-        async with self._attached:
-            log.info("a debugger attaches")
-            try:
-                await conversation.run(self._machine)
-            finally:
-                log.info("the debugger has left")
+        log.info("a debugger attaches")
+        try:
+            await conversation.run(self._machine)
+        finally:
+            self._attached.release()
+            log.info("the debugger has left")

@@ -227,8 +227,8 @@ class GdbSession:
     async def _step(self, rest: bytes) -> bytes:
         """Execute one instruction, at a breakpoint as well. Errors: ValueError; CpuRunning.
 
-        GDB steps off a breakpoint before it goes on. If that step took an interrupt, the guest would
-        come back to the breakpoint: interrupts wait, unless the user says otherwise.
+        GDB steps off a breakpoint before it goes on. If that step took an interrupt, the guest
+        would come back to the breakpoint: interrupts wait, unless the user says otherwise.
         """
         await self._jump(rest)
         pc = await self._machine.engine.call(lambda board: board.registers()["pc"])

@@ -139,6 +139,10 @@ def test_ctrl_c_and_what_the_command_says(target: Target) -> None:
 
 def test_gdb_that_is_killed_leaves_the_guest_running(target: Target) -> None:
     """Also when it stood at its breakpoint. Another gdb attaches, and finds no breakpoint."""
+    with gdb(target.kernel) as none:
+        none.run(target.remote)
+        none.kill()
+    assert target.cpu.status().state == "stopped"  # It was before, and nobody let it run.
     with gdb(target.kernel) as first:
         first.run(target.remote)
         first.run("break take_turn")
