@@ -21,6 +21,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -61,7 +62,7 @@ Figures = dict[str, float]
 """What one boot has measured, by name."""
 
 
-def spent(root: int) -> float:
+def spent(root: int | None) -> float:
     """Return the CPU time of a process and of all that descend from it, in seconds."""
     children: dict[int, list[int]] = {}
     ticks: dict[int, int] = {}
@@ -73,7 +74,7 @@ def spent(root: int) -> float:
         pid = int(entry.parent.name)
         ticks[pid] = sum(map(int, fields[FIRST_TIME:LAST_TIME]))
         children.setdefault(int(fields[PARENT]), []).append(pid)
-    found = [root]
+    found = [root or 0]
     for pid in found:
         found += children.get(pid, [])
     return sum(ticks.get(pid, 0) for pid in found) / TICKS_PER_S
@@ -125,7 +126,9 @@ def counted(cli: Cli) -> Figures:
     }
 
 
-def one_round(ways: Mapping[str, Callable[[], Figures]], order: Sequence[str]) -> dict[str, Figures]:
+def one_round(
+    ways: Mapping[str, Callable[[], Figures]], order: Sequence[str]
+) -> dict[str, Figures]:
     """Boot in every way, and add the ratios."""
     found = {way: ways[way]() for way in order}
     peer = found[QEMU]
@@ -171,10 +174,8 @@ def main() -> None:
     parts = Parts(options.guests.absolute() / "riscv64")
     if not parts.initramfs.exists():
         sys.exit(f"{parts.initramfs} is missing: tools/guests.sh {options.guests} riscv64")
-    ways: dict[str, Callable[[], Figures]] = {
-        QEMU: lambda: boot_qemu(parts),
-        **{mode: (lambda mode=mode: boot_virtmesh(parts, mode)) for mode in MODES},
-    }
+    ways: dict[str, Callable[[], Figures]] = {QEMU: partial(boot_qemu, parts)}
+    ways |= {mode: partial(boot_virtmesh, parts, mode) for mode in MODES}
     order = list(ways)
     rounds = []
     for _ in range(options.rounds):
@@ -188,7 +189,7 @@ def main() -> None:
         for way in ways
         for name in rounds[0][way]
     }
-    print(json.dumps(figures))
+    sys.stdout.write(json.dumps(figures) + "\n")
 
 
 if __name__ == "__main__":
