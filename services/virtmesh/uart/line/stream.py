@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 64 << 10
 """Most bytes of output in one message (uart.proto)."""
-GATHER_SECONDS = 0.002
+GATHER_SECONDS = 0.005
 """How long output is gathered. A message costs service and client as much as ten register accesses;
-115,200 Bd are 23 characters in this time."""
+115,200 Bd are 57 characters in this time."""
 
 
 @dataclass
@@ -182,7 +182,7 @@ class OpenStream:
             responses = self._round()
             for response in responses:
                 await self.context.write(response)
-            if any(response.HasField("output") for response in responses):
+            if any(0 < len(response.output.data) < CHUNK_BYTES for response in responses):
                 await self._gather()
             elif not responses:
                 if self._ending or self._all_told:
