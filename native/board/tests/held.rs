@@ -7,32 +7,11 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use common::assembler::*;
+use common::held::*;
 use common::machine::*;
-use common::{Answer, REFUSED, Request};
-use virtmesh_board::{Board, Kind, Operation, Reason, Rule};
+use common::{Answer, REFUSED};
+use virtmesh_board::{Kind, Operation, Reason, Rule};
 use virtmesh_device::EventFd;
-
-/// `QueueSel` and `DriverFeaturesSel`: writes that may be held.
-const QUEUE_SEL: u32 = 0x30;
-const FEATURES_SEL: u32 = 0x24;
-const WRITE: u8 = 0x84;
-
-/// Write 0 to `QueueSel` and 1 to `DriverFeaturesSel`, then execute the rest.
-fn after_two_writes(rest: &[u32]) -> Vec<u32> {
-    let mut program = vec![lui(T0, SLOT_UPPER), addi(A1, ZERO, 1)];
-    program.extend([sw(ZERO, 0x30, T0), sw(A1, 0x24, T0)]);
-    program.extend(rest);
-    program
-}
-
-/// What `after_two_writes` wrote.
-const TWO: [(u32, u8, u64); 2] = [(QUEUE_SEL, WRITE, 0), (FEATURES_SEL, WRITE, 1)];
-
-/// The accesses of each request, without those that only asked for the line.
-fn requests(device: &Device) -> Vec<Vec<(u32, u8, u64)>> {
-    let all = device.requests.try_iter().map(|request| request.accesses);
-    all.filter(|accesses| !accesses.is_empty()).collect()
-}
 
 /// Run the program with a device that answers 7; returns the requests.
 fn requests_of(program: &[u32]) -> Vec<Vec<(u32, u8, u64)>> {
@@ -41,18 +20,6 @@ fn requests_of(program: &[u32]) -> Vec<Vec<(u32, u8, u64)>> {
     device.connect(&mut board, 0, &[]);
     assert_eq!(run(&mut board).reason, Reason::PowerOff);
     requests(&device)
-}
-
-/// The two writes, and then something, in one request.
-fn two_and(last: (u32, u8, u64)) -> Vec<(u32, u8, u64)> {
-    let mut accesses = TWO.to_vec();
-    accesses.push(last);
-    accesses
-}
-
-fn then_poweroff(mut program: Vec<u32>) -> Vec<u32> {
-    program.extend(poweroff());
-    program
 }
 
 fn is_readable(event: &impl AsFd) -> bool {
@@ -326,78 +293,4 @@ fn a_read_that_is_refused_after_held_writes_gives_0() {
     let at: Vec<_> = violations.iter().map(|one| one.access.pc - RAM).collect();
     assert_eq!(at, [16]);
     assert_eq!(board.check_slot(0).unwrap().saved.writes().len(), 2);
-}
-
-/// A board whose device ended the connection when it got two held writes and a read.
-fn lost() -> Board {
-    let program = then_poweroff(after_two_writes(&[lw(A0, 0x34, T0)]));
-    let mut board = board(Rule::Spec, &program);
-    let device = Device::start(|request: &Request| {
-        request.accesses.is_empty().then(|| answer_all(request, 0))
-    });
-    device.connect(&mut board, 0, &[]);
-    let exit = run(&mut board);
-    assert_eq!((exit.reason, exit.slot), (Reason::Lost, Some(0)));
-    assert_eq!(
-        board.check_slot(0).unwrap().saved.writes(),
-        [],
-        "none is executed"
-    );
-    device.join();
-    board
-}
-
-#[test]
-fn a_device_in_place_of_one_that_is_lost_gets_them_once() {
-    let mut board = lost();
-    assert_eq!(run(&mut board).reason, Reason::Lost, "they wait for it");
-    let new = Device::with_value(7);
-    new.connect(&mut board, 0, &[]);
-    assert_eq!(run(&mut board).reason, Reason::PowerOff);
-    assert_eq!(requests(&new).concat(), two_and((0x34, 4, 0)));
-    assert_eq!(board.check_slot(0).unwrap().saved.writes().len(), 2);
-    assert_eq!(board.hart().x(10), 7);
-    assert_eq!(board.stats().mmio_accesses.get(), 3);
-}
-
-#[test]
-fn a_slot_that_is_absent_or_a_board_that_is_reset_forgets_them() {
-    let mut absent = lost();
-    absent.disconnect(0, true);
-    assert_eq!(run(&mut absent).reason, Reason::PowerOff);
-
-    let mut reset = lost();
-    reset.reset(RAM + 0x14, 0, 0);
-    let new = Device::with_value(7);
-    new.connect(&mut reset, 0, &[]);
-    assert_eq!(run(&mut reset).reason, Reason::PowerOff);
-    assert_eq!(requests(&new).len(), 0);
-}
-
-#[test]
-fn a_kick_is_told_soon_though_the_device_does_not_take_them() {
-    let mut board = board(Rule::Spec, &after_two_writes(&[j(0)]));
-    let (release, released) = channel::<()>();
-    let (asked, is_asked) = channel();
-    let device = Device::start(move |request| {
-        if !request.accesses.is_empty() {
-            // Only the first request is waited for, and released.
-            let _ = asked.send(());
-            let _ = released.recv();
-        }
-        Some(answer_all(request, 7))
-    });
-    device.connect(&mut board, 0, &[]);
-    let notifier = board.notifier();
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            is_asked.recv().unwrap();
-            notifier.stop();
-        });
-        assert_eq!(run(&mut board).reason, Reason::Kick);
-    });
-    drop(release);
-    // From outside, they come first.
-    assert_eq!(board.execute(0, &[Operation::read(0x70, 4)]).unwrap(), 7);
-    assert_eq!(requests(&device), [TWO.to_vec(), vec![(0x70, 4, 0)]]);
 }
