@@ -11,10 +11,26 @@ use crate::wire::{COUNT_MAX, Line, Operation, Refusal};
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub slot: usize,
+    /// Writes that were held, and come first.
+    pub held: Vec<Logged>,
     /// The access of the hart; `None` when only the line was asked for.
     pub access: Option<Logged>,
     /// What a quirk made of the access.
     pub plan: Option<Plan>,
+    /// When it was sent, in ns.
+    pub begun_ns: u64,
+}
+
+impl Waiting {
+    /// What the request executes.
+    fn operations(&self) -> Vec<Operation> {
+        let mut operations: Vec<_> = self.held.iter().map(|one| one.operation).collect();
+        match &self.plan {
+            Some(plan) => operations.extend(&plan.operations),
+            None => operations.extend(self.access.map(|access| access.operation)),
+        }
+        operations
+    }
 }
 
 /// How a wait for an answer ended.
@@ -53,31 +69,42 @@ pub enum RequestError {
 }
 
 impl Board {
-    /// Send one access of the hart, or, without one, ask for the line. Wait for the answer.
+    /// Send one access of the hart, or, without one, ask for the line; held writes of the slot go in
+    /// front. Wait for the answer.
     pub(crate) fn request(
         &mut self,
         slot: usize,
         access: Option<Logged>,
         plan: Option<Plan>,
     ) -> Progress {
+        let held = self.held.take_of(slot);
+        self.send(Waiting {
+            slot,
+            held,
+            access,
+            plan,
+            begun_ns: virtmesh_device::now(),
+        })
+    }
+
+    fn send(&mut self, waiting: Waiting) -> Progress {
+        let slot = waiting.slot;
+        let operations = waiting.operations();
         let Some(connection) = self.connection(slot) else {
+            self.held.put_back(waiting.held);
             return Progress::Lost(slot);
         };
-        let operation = access.map(|access| access.operation);
-        let planned = plan.as_ref().map(|plan| plan.operations.as_slice());
-        let operations = planned.unwrap_or(operation.as_slice());
-        match connection.channel.send(operations) {
-            Ok(()) => {
-                self.waiting = Some(Waiting { slot, access, plan });
-                self.finish()
-            }
+        let sent = connection.channel.send(&operations);
+        self.waiting = Some(waiting);
+        match sent {
+            Ok(()) => self.finish(),
             Err(lost) => self.lose(slot, &lost),
         }
     }
 
     /// Wait for the answer that is owed, and give it to the hart.
     pub(crate) fn finish(&mut self) -> Progress {
-        let Some(waiting) = self.waiting.take() else {
+        let Some(mut waiting) = self.waiting.take() else {
             return Progress::Done;
         };
         let slot = waiting.slot;
@@ -90,21 +117,45 @@ impl Board {
                 self.waiting = Some(waiting);
                 return Progress::Interrupted;
             }
-            Err(lost) => return self.lose(slot, &lost),
+            Err(lost) => {
+                self.waiting = Some(waiting);
+                return self.lose(slot, &lost);
+            }
         };
-        let value = |index| answer.value(index).unwrap_or_default();
+        let (line, executed, held) = (answer.line, answer.executed(), waiting.held.len());
+        let value = |index| answer.value(held + index).unwrap_or_default();
         let value = match waiting.plan.as_ref().map(|plan| plan.answer) {
             None => value(0),
             Some(quirks::Answer::Value(value)) => value,
             Some(quirks::Answer::Halves) => value(0) & 0xFFFF_FFFF | value(1) << 32,
         };
-        let (line, executed) = (answer.line, answer.executed());
         let result = answer.refusal.map_or(Ok(value), Err);
-        match waiting.access {
-            None => self.stats.line_requests.add(1),
-            Some(access) => self.complete(access, waiting.plan.as_ref(), executed, result),
+        for write in &waiting.held[..executed.min(held)] {
+            self.slots[slot].saved.note(write.operation);
         }
-        self.take_line(slot, line, waiting.access.map(|access| access.operation));
+        let last = waiting.access.or(waiting.held.last().copied());
+        self.take_line(slot, line, last.map(|access| access.operation));
+        if executed < held {
+            if let Err(refusal) = result {
+                self.refuse(waiting.held[executed], refusal);
+            }
+            // The device stops at a write that it refuses; the guest has gone on.
+            waiting.held.drain(..=executed);
+            let done = waiting.held.is_empty() && waiting.access.is_none();
+            return if done {
+                Progress::Done
+            } else {
+                self.send(waiting)
+            };
+        }
+        match waiting.access {
+            Some(access) => self.complete(access, waiting.plan.as_ref(), executed - held, result),
+            None if held == 0 => self.stats.line_requests.add(1),
+            None => self
+                .stats
+                .mmio_ns
+                .add(virtmesh_device::now().saturating_sub(waiting.begun_ns)),
+        }
         Progress::Done
     }
 
@@ -121,6 +172,9 @@ impl Board {
             return Err(RequestError::TooMany);
         }
         if self.waits_for(slot) && self.finish() == Progress::Interrupted {
+            return Err(RequestError::Busy(slot));
+        }
+        if self.held.slot() == Some(slot) && self.flush() == Progress::Interrupted {
             return Err(RequestError::Busy(slot));
         }
         let Link::Connected(Connection { channel, .. }) = &mut self.slots[slot].link else {
@@ -185,15 +239,20 @@ impl Board {
             self.note_broken(access, &plan.broken);
         }
         let value = result.unwrap_or_else(|refusal| {
-            self.stats.mmio_refused.add(1);
-            self.log.violation(Violation {
-                access,
-                reason: refusal.reason,
-                message: refusal.message,
-            });
+            self.refuse(access, refusal);
             0
         });
         self.answer(access, value);
+    }
+
+    /// Note that the device has refused an access.
+    fn refuse(&self, access: Logged, refusal: Refusal) {
+        self.stats.mmio_refused.add(1);
+        self.log.violation(Violation {
+            access,
+            reason: refusal.reason,
+            message: refusal.message,
+        });
     }
 
     /// Note the rules that an access broke, of which a quirk took care.

@@ -16,6 +16,7 @@ import click
 from virtmesh.local.cli.up import run_detached, write_machine
 from virtmesh.local.plan import check_host, make_plan
 from virtmesh.local.quick_machine import quick_machine, quote
+from virtmesh.local.supervised import SupervisedMachine
 from virtmesh.machine import PlicRule, TimeSource
 from virtmesh_client.cli.local import run_dir_option
 from virtmesh_client.cli.seconds import Seconds
@@ -157,17 +158,13 @@ def boot(settings: Settings, /, kernel: Path, detach: bool, wait: float, **asked
         if asked["gdb"] is not None and not (settings.json or settings.quiet):
             click.echo(f"\n{spell_attach(kernel, asked['gdb'])}")
         return
-    # It takes time to import, and only a guest in the foreground needs it.
-    from virtmesh.local.boot import (  # noqa: PLC0415
-        CpuWatch,
-        SupervisedMachine,
-        run_console,
-    )
-    from virtmesh_client.machine import connect  # noqa: PLC0415
-
     escape = asked["escape"] if sys.stdin.isatty() else None
     teller = Teller(settings, in_raw_mode=escape is not None)
     with SupervisedMachine(plan, wait, teller.report) as processes:
+        # They take time to import: the processes start meanwhile.
+        from virtmesh.local.boot import CpuWatch, run_console  # noqa: PLC0415
+        from virtmesh_client.machine import connect  # noqa: PLC0415
+
         processes.wait_ready()
         with connect(plan.kernel.address, request_id=settings.request_id) as machine:
             watch = CpuWatch(machine)
