@@ -46,7 +46,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run-setup demo demo-riscv test native-tests test-native test-python test-interop \
-	test-install test-layouts test-everywhere test-elsewhere fuzz lint \
+	test-install test-kills test-layouts test-everywhere test-elsewhere fuzz lint \
 	dashboards protos lock wheels bench bench-boot up down images clean
 
 help: ## list the targets
@@ -94,6 +94,11 @@ endif
 test-interop: needs-guests setup ## boot real Linux guests (UML, QEMU) on the devices; takes minutes
 	tools/guests.sh build/guests
 	VIRTMESH_GUESTS=build/guests $(BIN)/pytest tests/interop -o faulthandler_timeout=300 $(PYTEST_ARGS)
+
+test-kills: needs-guests setup ## kill the devices of a booted Linux 50 times under load; prints what the guest saw
+	tools/guests.sh build/guests riscv64
+	VIRTMESH_KILLS=50 VIRTMESH_GUESTS=build/guests $(BIN)/pytest tests/interop/riscv/test_recovery.py -rP \
+		-o faulthandler_timeout=900 $(PYTEST_ARGS)
 
 test-everywhere: test ## run all tests here, and in three other places; takes an hour
 	tools/everywhere.sh tmpfs $(CARGO) test $(MANIFEST) --package virtmesh-blk --quiet

@@ -5,7 +5,7 @@ use crate::board::Board;
 use crate::channel::Lost;
 use crate::quirks::{self, Plan};
 use crate::slot::{Connection, Link};
-use crate::wire::{COUNT_MAX, Line, Operation, Refusal};
+use crate::wire::{Line, Operation, Refusal};
 
 /// A request that a device owes an answer for.
 #[derive(Debug)]
@@ -43,26 +43,18 @@ pub(crate) enum Progress {
     Lost(usize),
 }
 
-/// Why accesses from outside the guest failed.
+/// Why an access from outside the guest failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// The slot has no device.
     #[error("slot {0} has no device")]
     NoDevice(usize),
-    /// There are too many accesses.
-    #[error("a request has at most {COUNT_MAX} accesses")]
-    TooMany,
     /// An access of the guest is under way, and the wait for it was interrupted.
     #[error("slot {0} still executes an access of the guest")]
     Busy(usize),
-    /// The device refused an access.
-    #[error("access {index}: {}: {}", refusal.reason, refusal.message)]
-    Refused {
-        /// Which one, from 0.
-        index: usize,
-        /// Why.
-        refusal: Refusal,
-    },
+    /// The device refused the access.
+    #[error("{}: {}", .0.reason, .0.message)]
+    Refused(Refusal),
     /// The device is lost.
     #[error(transparent)]
     Lost(#[from] Lost),
@@ -159,18 +151,15 @@ impl Board {
         Progress::Done
     }
 
-    /// Execute accesses of someone other than the guest, and wait for them, without interruption.
-    /// Returns the value of the first one.
+    /// Execute an access of someone other than the guest, and wait for it, without interruption.
+    /// Returns its value; 0 for a write.
     ///
     /// # Errors
-    /// [`RequestError`]. What was executed before a refused access stays executed.
+    /// [`RequestError`].
     ///
     /// # Panics
     /// If there is no such slot.
-    pub fn execute(&mut self, slot: usize, operations: &[Operation]) -> Result<u64, RequestError> {
-        if operations.len() > COUNT_MAX {
-            return Err(RequestError::TooMany);
-        }
+    pub fn execute(&mut self, slot: usize, operation: Operation) -> Result<u64, RequestError> {
         if self.waits_for(slot) && self.finish() == Progress::Interrupted {
             return Err(RequestError::Busy(slot));
         }
@@ -180,11 +169,11 @@ impl Board {
         let Link::Connected(Connection { channel, .. }) = &mut self.slots[slot].link else {
             return Err(RequestError::NoDevice(slot));
         };
-        let outcome = channel.send(operations).and_then(|()| {
+        let outcome = channel.send(&[operation]).and_then(|()| {
             let answer = channel.wait(None)?;
             Ok(answer.map(|answer| {
-                let (first, executed) = (answer.first().unwrap_or_default(), answer.executed());
-                (answer.line, first, executed, answer.refusal)
+                let value = answer.first().unwrap_or_default();
+                (answer.line, value, answer.refusal)
             }))
         });
         let answered = match outcome {
@@ -194,31 +183,13 @@ impl Board {
                 return Err(lost.into());
             }
         };
-        let (line, first, index, refusal) =
+        let (line, value, refusal) =
             answered.expect("a wait without a notifier is not interrupted");
-        for write in operations[..index].iter().filter(|one| one.is_write()) {
-            self.slots[slot].saved.note(*write);
+        if operation.is_write() && refusal.is_none() {
+            self.slots[slot].saved.note(operation);
         }
-        self.take_line(slot, line, operations.last().copied());
-        match refusal {
-            Some(refusal) => Err(RequestError::Refused { index, refusal }),
-            None => Ok(first),
-        }
-    }
-
-    /// Write the saved registers again: the device was started anew.
-    ///
-    /// # Errors
-    /// [`RequestError`]. What is saved stays.
-    ///
-    /// # Panics
-    /// If there is no such slot.
-    pub fn restore(&mut self, slot: usize) -> Result<(), RequestError> {
-        let writes = self.slots[slot].saved.writes();
-        if writes.is_empty() {
-            return Ok(());
-        }
-        self.execute(slot, &writes).map(drop)
+        self.take_line(slot, line, Some(operation));
+        refusal.map_or(Ok(value), |refusal| Err(RequestError::Refused(refusal)))
     }
 
     /// Give the hart its answer, and note what was executed. Of a refused access, a read gives 0 and a

@@ -208,13 +208,7 @@ impl Board {
             return Err(refusal("width is 1, 2, 4 or 8"));
         }
         let board = &mut *self.lock_for(slot)?;
-        let result = py.detach(|| board.execute(slot, &[operation]));
-        result.map_err(|error| request_error(py, &error))
-    }
-
-    fn restore(&self, py: Python<'_>, slot: usize) -> PyResult<()> {
-        let board = &mut *self.lock_for(slot)?;
-        let result = py.detach(|| board.restore(slot));
+        let result = py.detach(|| board.execute(slot, operation));
         result.map_err(|error| request_error(py, &error))
     }
 

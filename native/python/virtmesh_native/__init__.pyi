@@ -204,6 +204,11 @@ class InFlightLog:
     @property
     def in_use(self) -> bool:
         """True if a queue uses it, or used it until its process ended. Errors: DriverViolation."""
+    def in_flight(self, *, packed: bool) -> int:
+        """Count the chains that it has in flight. Errors: DriverViolation.
+
+        What was used last may be among them, if the device ended before it noted that.
+        """
     def forget(self) -> None:
         """Mark the log unused: its queue starts from its state. Errors: DriverViolation."""
 
@@ -690,8 +695,6 @@ class Board:
         It is kept in `saved` as if the guest had written it. Errors: RegisterError (fact "refused":
         the reason) when the device refuses it; DeviceLost; ValueError for a slot without a device.
         """
-    def restore(self, slot: int) -> None:
-        """Write `saved` to the device that is connected now. Errors: those of `access`."""
     def saved(self, slot: int) -> list[tuple[int, int, int]]:
         """Return (offset, width, value) of the writes that restore the device, in order.
 

@@ -29,6 +29,7 @@ from virtmesh_common.errors import (
     DeviceLost,
     DeviceNotReady,
     MemoryMissing,
+    NotAttached,
     NotRestorable,
     ResetUnderWay,
     ServiceUnavailable,
@@ -50,7 +51,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-COMES_BACK = (DeviceLost, ServiceUnavailable, ResetUnderWay, ShuttingDown, MemoryMissing, BadStream)
+COMES_BACK = (
+    DeviceLost,
+    ServiceUnavailable,
+    NotAttached,
+    ResetUnderWay,
+    ShuttingDown,
+    MemoryMissing,
+    BadStream,
+)
 """Errors that mend themselves when the device service has started again, or moved on."""
 
 
@@ -81,6 +90,8 @@ class SlotDevice(MachineDevice):
         self._config: tuple[Register, ...] = ()
         self._fingerprint: Fingerprint | None = None
         """What the device was when the guest booted."""
+        self._config_changed = False
+        """The device has told this guest of a change. A process that ends may have told in vain."""
         self._refreshing: set[asyncio.Task[None]] = set()
         self._renewed = asyncio.Event()
         self._renewals = 0
@@ -138,7 +149,7 @@ class SlotDevice(MachineDevice):
     def renew(self) -> None:
         """Attach anew, with the device reset and nothing in flight: the guest is about to boot."""
         self._renewals += 1
-        self._fingerprint = None
+        self._forget()
         self.close()
         self._renewed.set()
         if self._link is not None:
@@ -182,9 +193,14 @@ class SlotDevice(MachineDevice):
         async with AsyncExitStack() as undo:
             renewals = self._renewals
             link = await DeviceLink.open(
-                self.node, self._ram, self._driver_name, self._in_flight_logs
+                self.node,
+                self._ram,
+                self._driver_name,
+                self._in_flight_logs,
+                config_changed=self._config_changed,
             )
             undo.push_async_callback(link.close)
+            undo.callback(self._note_change, link, renewals)
             self.device_id, self.kind = link.about.virtio_device_id, link.about.kind
             self.recorder.record(trace_pb2.EVENT_KIND_ATTACH, text=self._driver_name)
             self.attaches += 1
@@ -194,7 +210,7 @@ class SlotDevice(MachineDevice):
             self._link = link
             undo.push_async_callback(self._disconnected)
             if renewals != self._renewals:  # It is set up for the guest before this one.
-                self._fingerprint = None
+                self._forget()
                 self._move(ProbeState.WAITING, "attached anew, since the guest boots")
                 return False
             link.on_config_change(self._refresh_soon)
@@ -222,12 +238,22 @@ class SlotDevice(MachineDevice):
         writes = await self._engine.call(
             lambda board: [(offset, width, value) for offset, width, value in board.saved(slot)]
         )
+        if self._config_changed:  # It may have ended before `_refresh` was through.
+            changed = await link.run(read_config(self._config))
+            self._fingerprint = self._fingerprint.with_registers(changed)
         await link.run(restore(writes, self._fingerprint, link.about, self._config))
+        await link.clear_report()  # A replay has no reads; the guest is not at fault for that.
         self.restorations += 1
         self._boot_log.add(f"{self.node.name}: set up as it was, by {len(writes)} writes")
 
+    def _note_change(self, link: DeviceLink, renewals: int) -> None:
+        """Note what a device told at its end, if it was for the guest that runs now."""
+        if renewals == self._renewals and link.config_changed():
+            self._config_changed = True
+
     def _refresh_soon(self) -> None:
         """Begin to read the configuration again: the device has told of a change."""
+        self._config_changed = True
         task = asyncio.create_task(self._refresh(), name=f"{self.node.name} configuration")
         self._refreshing.add(task)
         task.add_done_callback(self._refreshing.discard)
@@ -246,6 +272,10 @@ class SlotDevice(MachineDevice):
         if self._fingerprint is before:
             self._fingerprint = before.with_registers(changed)
             log.info("the configuration has changed", device=self.node.name)
+
+    def _forget(self) -> None:
+        """Forget what the device was for a guest that is gone."""
+        self._fingerprint, self._config_changed = None, False
 
     async def _read_config(self, link: DeviceLink) -> tuple[Register, ...]:
         """Ask which fields of the configuration only the device changes."""

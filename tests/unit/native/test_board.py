@@ -153,7 +153,8 @@ def test_a_device_that_dies_is_lost_and_the_next_one_takes_its_place() -> None:
         assert "ended the connection" in end.message
     with Device(answer_all(0)) as device:
         device.connect(board)
-        board.restore(0)
+        for offset, width, value in board.saved(0):
+            board.access(0, offset, width, value)
         assert board.run().kind == "poweroff"
     assert device.accesses == [(0x70, 4 | WRITE, 3)]
     assert board.saved(0) == [(0x70, 4, 3)]

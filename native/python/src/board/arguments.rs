@@ -90,7 +90,7 @@ pub fn refusal(message: impl Into<String>) -> PyErr {
 pub fn request_error(py: Python<'_>, error: &RequestError) -> PyErr {
     let message = error.to_string();
     match error {
-        RequestError::Refused { refusal, .. } => {
+        RequestError::Refused(refusal) => {
             Exception::RegisterError.make(py, &message, &[("refused", &refusal.reason)])
         }
         RequestError::Lost(_) => errors::raise(py, Exception::DeviceLost, &message),
