@@ -127,7 +127,9 @@ impl AccessLog {
             return;
         }
         let of_slot = (slot, String::new())..;
-        let of_slot = violations.range(of_slot).take_while(|(key, _)| key.0 == slot);
+        let of_slot = violations
+            .range(of_slot)
+            .take_while(|(key, _)| key.0 == slot);
         if of_slot.count() < REASONS_MAX {
             violations.insert((slot, reason.to_owned()), first());
         }
@@ -258,9 +260,9 @@ mod tests {
         log.violation(Some(1), "other", || violation(Some(1), "other", 2));
         log.violation(None, "hole", || violation(None, "hole", 3));
         assert_eq!(log.violations().len(), REASONS_MAX + 2);
-        for tag in 0..2 * MARKS_MAX as u32 {
+        for tag in 0..2 * MARKS_MAX {
             log.mark(Mark {
-                tag,
+                tag: tag.try_into().unwrap(),
                 access: access(0),
             });
         }

@@ -1,9 +1,9 @@
 """What the guest did wrong, with the program counters of the first times.
 
-A device judges its driver, and knows no code. The board knows which access a request was made for: in
-the answer, the device says that a rule was broken for the first time, and the board keeps tag and
-program counter of that request. The device's report has the same tag, so the two belong together
-whatever else goes on. A driver that breaks no rule pays nothing.
+A device judges its driver, and knows no code. The board knows which access a request was made for:
+in the answer, the device says that a rule was broken for the first time, and the board keeps tag
+and program counter of that request. The device's report has the same tag, so the two belong
+together whatever else goes on. A driver that breaks no rule pays nothing.
 
 A device service that dies takes its report with it. What it had told is kept here: its report is
 asked for soon after each first violation, and whenever somebody asks. Counts since then are lost.
