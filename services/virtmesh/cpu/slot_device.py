@@ -17,8 +17,8 @@ import grpc.aio
 import structlog
 
 from virtmesh.attach.restore import config_fields, read_config, read_fingerprint, restore
+from virtmesh.cpu.kept_report import KeptReport
 from virtmesh.cpu.link import DeviceLink, ask
-from virtmesh.cpu.report import KeptReport
 from virtmesh.kernel.device import LOOK_TIMEOUT_S, PAUSES_S, MachineDevice, ProbeState
 from virtmesh.mmio.inflight_logs import make_logs
 from virtmesh_common.api.device.v1 import device_pb2
