@@ -81,6 +81,6 @@ fn a_kick_is_told_soon_though_the_device_does_not_take_them() {
     });
     drop(release);
     // From outside, they come first.
-    assert_eq!(board.execute(0, &[Operation::read(0x70, 4)]).unwrap(), 7);
+    assert_eq!(board.execute(0, Operation::read(0x70, 4)).unwrap(), 7);
     assert_eq!(requests(&device), [TWO.to_vec(), vec![(0x70, 4, 0)]]);
 }

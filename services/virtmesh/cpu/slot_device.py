@@ -17,6 +17,7 @@ import grpc.aio
 import structlog
 
 from virtmesh.attach.restore import config_fields, read_config, read_fingerprint, restore
+from virtmesh.cpu.kept_report import KeptReport
 from virtmesh.cpu.link import DeviceLink, ask
 from virtmesh.kernel.device import LOOK_TIMEOUT_S, PAUSES_S, MachineDevice, ProbeState
 from virtmesh.mmio.inflight_logs import make_logs
@@ -81,6 +82,7 @@ class SlotDevice(MachineDevice):
         self.slot = slot
         self.restorations = 0
         """Times that it was set up again as it was."""
+        self.report = KeptReport()
         self._engine = engine
         self._ram = ram
         self._driver_name = driver_name
@@ -105,6 +107,17 @@ class SlotDevice(MachineDevice):
     def driver_name(self) -> str:
         """Who drives it: this CPU, while it is attached."""
         return self._driver_name if self.state is ProbeState.READY else ""
+
+    @property
+    def name_as_driver(self) -> str:
+        """What this CPU calls itself to the device."""
+        return self._driver_name
+
+    @property
+    def link(self) -> DeviceLink | None:
+        """The attachment that the board has, unless it is about to end."""
+        link = self._link
+        return None if link is None or link.lost.done() else link
 
     @property
     def features(self) -> Sequence[str]:
@@ -150,6 +163,7 @@ class SlotDevice(MachineDevice):
         """Attach anew, with the device reset and nothing in flight: the guest is about to boot."""
         self._renewals += 1
         self._forget()
+        self.report.forget()
         self.close()
         self._renewed.set()
         if self._link is not None:
@@ -224,6 +238,7 @@ class SlotDevice(MachineDevice):
     async def _disconnected(self) -> None:
         """Tell the board, before the connection is closed."""
         self._link = None
+        self.report.end()
         self.recorder.record(trace_pb2.EVENT_KIND_DETACH, text="its service went away")
         with suppress(VirtmeshError):
             await self._engine.disconnect(self.slot, absent=False)
@@ -233,6 +248,8 @@ class SlotDevice(MachineDevice):
         if self._fingerprint is None:
             self._config = await self._read_config(link)
             self._fingerprint = await link.run(read_fingerprint(link.about, self._config))
+            # The guest has read nothing yet.
+            await link.clear_report(begin_anew=True)
             return
         slot = self.slot
         writes = await self._engine.call(
@@ -242,7 +259,8 @@ class SlotDevice(MachineDevice):
             changed = await link.run(read_config(self._config))
             self._fingerprint = self._fingerprint.with_registers(changed)
         await link.run(restore(writes, self._fingerprint, link.about, self._config))
-        await link.clear_report()  # A replay has no reads; the guest is not at fault for that.
+        # The writes were the guest's; it made its reads of another process.
+        await link.clear_report()
         self.restorations += 1
         self._boot_log.add(f"{self.node.name}: set up as it was, by {len(writes)} writes")
 
