@@ -226,11 +226,14 @@ impl Plan {
         }
     }
 
-    /// Set `FEATURES_OK`, which the driver leaves out.
+    /// Set `FEATURES_OK`, which the driver leaves out, and read it back, as who sets it has to (3.1.1).
     fn accept_features(&mut self, device: &Registers, status: u64) {
         self.broken.push(NO_FEATURES_OK);
         self.accept_version_1(device);
-        self.operations.push(Operation::write(STATUS, 4, status));
+        self.operations.extend([
+            Operation::write(STATUS, 4, status),
+            Operation::read(STATUS, 4),
+        ]);
     }
 
     /// Accept `VIRTIO_F_VERSION_1`, unless the driver did, and leave the selector as it is.

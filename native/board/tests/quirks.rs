@@ -219,6 +219,7 @@ fn legacy_a_page_number_becomes_three_areas_and_a_ready_queue() {
         (0x20, 1),
         (0x24, 0),
         (0x70, 0xB),
+        (0x70, 0), // read back
         (0x80, 0x8001_0000),
         (0x84, 0),
         (0x90, 0x8001_0080),
