@@ -10,13 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from virtmesh_common.api.cpu.v1 import cpu_pb2
+from virtmesh_common.api.cpu.v1.cpu_pb2_grpc import CpuServiceStub
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
 
 if TYPE_CHECKING:
     from virtmesh_client.channel import KernelChannel
 
-__all__ = ["Report", "ViolatingAccess", "Violation", "read_report"]
+__all__ = ["Report", "ViolatingAccess", "Violation", "read_board_report", "read_report"]
+
+
+BOARD = "board"
+"""What the report of a CPU's board is called, beside those of devices."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,9 @@ class Violation:
     pc: int | None = None
     """Program counter of the guest at the first time, where a CPU service knows it."""
     symbol: str = ""
+    """The code there, where the guest's file names it: "virtio_init+0x2c"."""
+    driver_side: bool = False
+    """`sequence` is that of the driver's side: a CPU's board took care of the access."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,13 @@ def read_report(channel: KernelChannel, device: str) -> Report:
     response = channel.ask(stub.GetReport, device_pb2.GetReportRequest(), device)
     violations = tuple(map(_read_violation, response.violations))
     return Report(device, response.driver_name, violations)
+
+
+def read_board_report(channel: KernelChannel) -> Report:
+    """Ask a CPU what its guest did wrong beside the devices. Errors: NotOffered without a CPU."""
+    stub = CpuServiceStub(channel.grpc)
+    response = channel.ask(stub.GetReport, cpu_pb2.GetReportRequest())
+    return Report(BOARD, "", tuple(map(_read_violation, response.violations)))
 
 
 def _read_violation(message: device_pb2.Violation) -> Violation:
@@ -93,4 +109,5 @@ def _read_violation(message: device_pb2.Violation) -> Violation:
         access=access,
         pc=first.pc if first.HasField("pc") else None,
         symbol=first.symbol,
+        driver_side=first.driver_side,
     )

@@ -35,6 +35,7 @@ class AsyncCpu(Proxy[Cpu]):
     write_memory = awaited(Cpu.write_memory)
     set_breakpoints = awaited(Cpu.set_breakpoints)
     stats = awaited(Cpu.stats)
+    report = awaited(Cpu.report)
 
     async def watch(self) -> AsyncIterator[CpuStatus]:
         """Yield how it is, and then each change. Errors: ShuttingDown, at the end."""

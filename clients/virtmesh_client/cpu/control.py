@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from virtmesh_client.cpu.models import CpuStatus, to_status
+from virtmesh_client.report import read_board_report
 from virtmesh_common.api.cpu.v1 import cpu_pb2 as pb
 from virtmesh_common.api.cpu.v1.cpu_pb2_grpc import CpuServiceStub
 from virtmesh_common.cpu import errors  # noqa: F401 - so that its classes are known
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from virtmesh_client.channel import Cancellable, KernelChannel
+    from virtmesh_client.report import Report
 
 CHUNK = 1 << 20
 """Most bytes of one call (virtmesh.cpu.v1)."""
@@ -102,6 +104,10 @@ class Cpu:
         """Return its counters by name; times are in nanoseconds."""
         answer = self._channel.ask(self._stub.GetStats, pb.GetStatsRequest())
         return {one.name: getattr(answer, one.name) for one in answer.DESCRIPTOR.fields}
+
+    def report(self) -> Report:
+        """Return what the guest did wrong beside its devices: accesses where nothing is."""
+        return read_board_report(self._channel)
 
     def watch(self) -> Iterator[CpuStatus]:
         """Yield how it is, and then each change. Errors: ShuttingDown, at the end."""

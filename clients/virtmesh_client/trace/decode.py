@@ -11,7 +11,15 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh_client.trace.events import ACCESSES, ALWAYS, GROUPS, LOST, RESERVED_BITS, Event
+from virtmesh_client.trace.events import (
+    ACCESSES,
+    ALWAYS,
+    CPU_ACCESS,
+    GROUPS,
+    LOST,
+    RESERVED_BITS,
+    Event,
+)
 from virtmesh_client.trace.kind_faces import find_kind_face, interface_of
 from virtmesh_client.trace.register_names import (
     MAY_DIFFER,
@@ -32,6 +40,8 @@ if TYPE_CHECKING:
 
 FLIGHTS_MAX = 65_536
 """Most chains whose beginning is remembered."""
+CPU_WRITE = 0x40
+"""Set in the detail of an access of a CPU for a write."""
 GUARD = 0x40
 """Set in the detail of a register access for a guard (virtmesh.register.v1)."""
 WAYS: dict[int, str] = {
@@ -101,6 +111,8 @@ class Decoder:
             return self._access(event)
         if event.kind == RESERVED_BITS:
             return self._reserved_bits(event)
+        if event.kind == CPU_ACCESS:
+            return self._cpu_access(event)
         actor = "drv" if event.source.side == "driver" else "dev"
         self._learn(event)
         if event.kind in GROUPS["request"]:
@@ -127,6 +139,14 @@ class Decoder:
         if refused:
             text += f" refused: {printable(event.text) or spell_reason(event.extra)}"
         return Spelled("drv ->" if write else "drv <-", text, None, name, meaning)
+
+    def _cpu_access(self, event: Event) -> Spelled:
+        """Spell where in its code a guest makes an access; the device's event has the meaning."""
+        write = bool(event.detail & CPU_WRITE)
+        names = self._naming_of(event).registers
+        name, _ = names.spell(event.token, event.detail & ~CPU_WRITE, None, write=write)
+        text = f"{'writes' if write else 'reads'} {name} = {event.value:#x}"
+        return Spelled("cpu", f"{spell_pc(event)} {text}", None, name)
 
     def _reserved_bits(self, event: Event) -> Spelled:
         """Spell what a write set that has no effect."""
@@ -173,6 +193,11 @@ class Decoder:
         if not added or boot_id != event.source.boot_id or event.time_ns < added:
             return None
         return event.time_ns - added
+
+
+def spell_pc(event: Event) -> str:
+    """Spell a program counter, and what the code there is called."""
+    return f"{event.extra:#x} {printable(event.text)}".rstrip()
 
 
 def spell_event(event: Event) -> str:

@@ -25,10 +25,12 @@ BACK = "back"
 
 ACCESSES = ("register_read", "register_write", "read_refused", "write_refused")
 """Kinds that are accesses of registers."""
+CPU_ACCESS = "cpu_access"
+"""Kind of an event that says where in its guest's code a CPU makes an access: `extra` is the PC."""
 RESERVED_BITS = "reserved_bits"
 """Kind of an event that says that a write before it set reserved bits."""
 GROUPS = {
-    "register": (*ACCESSES, RESERVED_BITS),
+    "register": (*ACCESSES, RESERVED_BITS, CPU_ACCESS),
     "queue": ("add", "pop", "push", "pop_used"),
     "request": ("request_start", "request_end"),
     "notify": ("notify", "notify_suppressed"),
@@ -110,6 +112,7 @@ def read_page(source: Source, page: pb.Page) -> Iterator[Event]:
     Errors: ValueError for columns of different lengths.
     """
     notes = {note.sequence: note.text for note in page.notes}
+    symbols = {symbol.pc: symbol.name for symbol in page.symbols}
     if page.lost and page.times_ns:
         first = page.first_sequence
         yield Event(source, first, page.times_ns[0], LOST, value=page.lost)
@@ -125,6 +128,6 @@ def read_page(source: Source, page: pb.Page) -> Iterator[Event]:
     )
     for sequence, row in enumerate(rows, page.first_sequence):
         time_ns, kind, detail, queue, token, value, extra = row
-        text = notes.get(sequence, "")
         name = kind_name(kind)
+        text = symbols.get(extra, "") if name == CPU_ACCESS else notes.get(sequence, "")
         yield Event(source, sequence, time_ns, name, detail, queue, token, value, extra, text)

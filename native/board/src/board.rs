@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use virtmesh_device::Signaller;
+use virtmesh_device::{Recorder, Signaller};
 use virtmesh_hart::{Hart, Ram, Time};
 use virtmesh_ring::GuestRam;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress};
@@ -182,6 +182,14 @@ impl Board {
         self.slots[slot].quirks = level.map(Quirks::new);
     }
 
+    /// Record the guest's accesses of a slot, with their program counters.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub fn record_to(&mut self, slot: usize, recorder: Arc<Recorder>) {
+        self.slots[slot].recorder = Some(recorder);
+    }
+
     /// Connect a device to a slot, in place of the one before. Descriptors are duplicated.
     ///
     /// # Errors
@@ -200,6 +208,7 @@ impl Board {
         self.disconnect(slot, true);
         let (event, socket) = (connection.line_event.as_fd(), connection.channel.as_fd());
         self.line_thread.add(slot, event, socket)?;
+        self.log.clear_marks(slot);
         self.slots[slot].link = Link::Connected(connection);
         self.ask |= 1 << slot;
         Ok(())
@@ -226,6 +235,7 @@ impl Board {
         self.plic.reset();
         self.clint = Clint::default();
         self.hart.set_mtimecmp(u64::MAX);
+        self.log.clear_violations();
         for slot in &mut self.slots {
             slot.saved.clear();
             if let Some(quirks) = &mut slot.quirks {

@@ -85,6 +85,12 @@ impl Channel {
         self.outstanding.is_some()
     }
 
+    /// Tag of the last request.
+    #[must_use]
+    pub fn tag(&self) -> u32 {
+        self.tag
+    }
+
     /// Send a request. No other one may be outstanding.
     ///
     /// # Errors

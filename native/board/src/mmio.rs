@@ -2,18 +2,20 @@
 
 use virtmesh_hart::Access;
 
-use crate::access_log::Logged;
+use crate::access_log::{Logged, Violation};
 use crate::board::Board;
 use crate::memory_map::{CLINT, PLIC, SYSCON};
 use crate::quirks::{Answer, Plan};
 use crate::requests::Progress;
 use crate::slot::Link;
-use crate::wire::Operation;
+use crate::wire::{OP_WRITE, Operation};
 use crate::{clint, plic, syscon};
 
 /// First claim register of the PLIC, and bytes from one to the next.
 const CLAIM: u64 = 0x20_0004;
 const CLAIM_STRIDE: u64 = 0x1000;
+/// Reason of the violation of an access that nothing answers.
+const HOLE: &str = "hole";
 
 /// What an access led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +48,35 @@ impl Board {
             self.stats.holes.add(1);
             self.stats.hole_address.set(access.address);
             self.stats.hole_pc.set(access.pc);
+            self.note_hole(&access);
         }
         self.hart.answer(answer.ok_or(()));
         Accessed::Answered
+    }
+
+    /// Count an access that nothing answers.
+    fn note_hole(&self, access: &Access) {
+        let place = [(PLIC, plic::SIZE), (CLINT, clint::SIZE)];
+        let inside = place.map(|(address, size)| offset_in(access, address, size).is_some());
+        let (width, address) = (access.width, access.address);
+        let what = match inside {
+            [true, _] => "the PLIC has no such register, or not of that width",
+            [_, true] => "the CLINT has no such register, or not of that width",
+            _ => "neither RAM nor a device is there",
+        };
+        let way = access.value.map_or("read", |_| "write");
+        self.log.violation(None, HOLE, || Violation {
+            slot: None,
+            reason: HOLE.into(),
+            message: format!("a {way} of {width} bytes at {address:#x}: {what}"),
+            count: 1,
+            pc: access.pc,
+            address,
+            op: width | access.value.map_or(0, |_| OP_WRITE),
+            value: access.value.unwrap_or_default(),
+            time_ns: virtmesh_device::now(),
+            sequence: None,
+        });
     }
 
     fn access_plic(&mut self, offset: u64, access: &Access) -> Option<u64> {

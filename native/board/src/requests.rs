@@ -1,6 +1,8 @@
 //! Requests to devices: one at a time, each completed before the hart goes on.
 
-use crate::access_log::{Logged, Violation};
+use virtmesh_device::EventKind;
+
+use crate::access_log::{Logged, Mark, Violation};
 use crate::board::Board;
 use crate::channel::Lost;
 use crate::quirks::{self, Plan};
@@ -99,7 +101,12 @@ impl Board {
             Some(quirks::Answer::Halves) => value(0) & 0xFFFF_FFFF | value(1) << 32,
         };
         let (line, executed) = (answer.line, answer.executed());
+        let broke_rule = answer.broke_rule;
         let result = answer.refusal.map_or(Ok(value), Err);
+        if let Some(access) = waiting.access.filter(|_| broke_rule) {
+            let tag = connection.channel.tag();
+            self.log.mark(Mark { tag, access });
+        }
         match waiting.access {
             None => self.stats.line_requests.add(1),
             Some(access) => self.complete(access, waiting.plan.as_ref(), executed, result),
@@ -186,11 +193,7 @@ impl Board {
         }
         let value = result.unwrap_or_else(|refusal| {
             self.stats.mmio_refused.add(1);
-            self.log.violation(Violation {
-                access,
-                reason: refusal.reason,
-                message: refusal.message,
-            });
+            self.violated(access, &refusal.reason, &refusal.message);
             0
         });
         self.answer(access, value);
@@ -199,12 +202,30 @@ impl Board {
     /// Note the rules that an access broke, of which a quirk took care.
     pub(crate) fn note_broken(&self, access: Logged, broken: &[quirks::Rule]) {
         for rule in broken {
-            self.log.violation(Violation {
-                access,
-                reason: rule.name.into(),
-                message: rule.text.into(),
-            });
+            self.violated(access, rule.name, rule.text);
         }
+    }
+
+    /// Count a violation at a slot. The first one is recorded.
+    fn violated(&self, access: Logged, reason: &str, message: &str) {
+        let Operation { offset, op, value } = access.operation;
+        let recorder = self.slots[access.slot].recorder.as_deref();
+        self.log.violation(Some(access.slot), reason, || {
+            let event = access.event(EventKind::Violation);
+            let said = format!("{reason}: {message}");
+            Violation {
+                slot: Some(access.slot),
+                reason: reason.into(),
+                message: message.into(),
+                count: 1,
+                pc: access.pc,
+                address: offset.into(),
+                op,
+                value,
+                time_ns: access.time_ns,
+                sequence: recorder.and_then(|recorder| recorder.record_note(event, &said)),
+            }
+        });
     }
 
     /// Answer the hart's access of a slot, and log it.
@@ -218,6 +239,9 @@ impl Board {
         self.stats.mmio_accesses.add(1);
         let took = virtmesh_device::now().saturating_sub(access.time_ns);
         self.stats.mmio_ns.add(took);
+        if let Some(recorder) = &self.slots[access.slot].recorder {
+            recorder.record_at(access.time_ns, [access.event(EventKind::CpuAccess)]);
+        }
         self.log.note(|| access);
     }
 

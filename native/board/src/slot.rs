@@ -3,9 +3,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
-use virtmesh_device::{Call, EventfdError, Kick};
+use virtmesh_device::{Call, EventfdError, Kick, Recorder};
 
 use crate::channel::Channel;
 use crate::quirks::{Plan, Quirks};
@@ -48,6 +49,8 @@ pub struct Slot {
     pub saved: Saved,
     /// What the board does in front of the device; only of a virtio slot.
     pub(crate) quirks: Option<Quirks>,
+    /// Where the guest's accesses are recorded.
+    pub(crate) recorder: Option<Arc<Recorder>>,
     pub(crate) kind: Kind,
     pub(crate) link: Link,
 }
@@ -111,6 +114,7 @@ impl Slot {
             source,
             saved: Saved::new(kind),
             quirks: None,
+            recorder: None,
             kind,
             link: Link::Absent,
         }

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | 0 | u32 tag | 0 | u32 tag of the request |
 //! | 4 | u32 count | 4 | u32 count of executed accesses |
-//! | 8 | count entries of 16 bytes | 8 | u32 flags: bit 0 line asserted, bit 1 an access was refused |
+//! | 8 | count entries of 16 bytes | 8 | u32 flags: bit 0 line asserted, bit 1 an access was refused, bit 2 a rule was broken |
 //! | | u32 offset, u8 op, u8\[3\] 0, u64 value | 12 | u32 pending causes |
 //! | | | 16 | u64 line sequence |
 //! | | | 24 | count values, u64; then reason, 0, message, if one was refused |
@@ -19,6 +19,7 @@ pub const ANSWER_MAX: usize = HEADER + 8 * COUNT_MAX + 4096;
 const HEADER: usize = 24;
 const FLAG_LINE: u32 = 1 << 0;
 const FLAG_REFUSED: u32 = 1 << 1;
+const FLAG_BROKE_RULE: u32 = 1 << 2;
 
 /// One access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub struct Answer<'packet> {
     pub line: Line,
     /// The access after the executed ones was refused.
     pub refusal: Option<Refusal>,
+    /// The driver has broken a rule for the first time since the answer before.
+    pub broke_rule: bool,
     values: &'packet [u8],
 }
 
@@ -198,6 +201,7 @@ pub(crate) fn decode_answer(
             causes: word(12),
             sequence: u64::from(word(16)) | u64::from(word(20)) << 32,
         },
+        broke_rule: word(8) & FLAG_BROKE_RULE != 0,
         refusal: refused.then(|| Refusal::decode(&packet[end..])),
         values,
     })

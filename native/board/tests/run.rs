@@ -77,10 +77,10 @@ fn a_refused_load_gives_0_and_is_a_violation() {
     board.hart().set_x(10, 99);
     assert_eq!(run(&mut board).reason, Reason::PowerOff);
     assert_eq!(board.hart().x(10), 0);
-    let violations = board.log().drain_violations();
+    let violations = board.log().violations();
     assert_eq!(violations.len(), 1);
     assert_eq!(
-        (violations[0].reason.as_str(), violations[0].access.pc),
+        (violations[0].reason.as_str(), violations[0].pc),
         ("NOT_READABLE", RAM + 4)
     );
     assert_eq!(board.stats().mmio_refused.get(), 1);

@@ -30,6 +30,8 @@ pub const INTERRUPT_CONFIG_CHANGE: u32 = 2;
 const CAUSE_USED: u8 = 1;
 /// [`INTERRUPT_CONFIG_CHANGE`] as the detail of a recorded event.
 const CAUSE_CONFIG: u8 = 2;
+/// Above the tag of a request, so that one with the tag 0 is seen.
+const REQUEST: u64 = 1 << 32;
 /// Most queues of one device. The attach protocol carries eventfds for fewer.
 pub const QUEUE_LIMIT: usize = 64;
 
@@ -46,6 +48,8 @@ pub struct Interrupt {
     suppressed: AtomicU64,
     observed: AtomicBool,
     answering: AtomicBool,
+    /// [`REQUEST`] and the tag of the request that is being executed; 0 if none is.
+    request: AtomicU64,
     wake: EventFd,
     fault: RwLock<Option<String>>,
     pub(crate) violations: Violations,
@@ -68,6 +72,7 @@ impl Interrupt {
             suppressed: AtomicU64::new(0),
             observed: AtomicBool::new(false),
             answering: AtomicBool::new(false),
+            request: AtomicU64::new(0),
             wake: EventFd::new()?,
             fault: RwLock::new(None),
             violations: Violations::default(),
@@ -164,6 +169,19 @@ impl Interrupt {
     /// the line. For the thread that executes them.
     pub fn set_answering(&self, answering: bool) {
         self.answering.store(answering, Ordering::SeqCst);
+    }
+
+    /// Say which request of the register channel is being executed from now on. For the thread that
+    /// executes them.
+    pub fn set_request(&self, tag: Option<u32>) {
+        let word = tag.map_or(0, |tag| REQUEST | u64::from(tag));
+        self.request.store(word, Ordering::Relaxed);
+    }
+
+    /// Tag of the request that is being executed.
+    pub(crate) fn request(&self) -> Option<u32> {
+        let word = self.request.load(Ordering::Relaxed);
+        u32::try_from(word ^ REQUEST).ok()
     }
 
     /// Clear pending bits (`InterruptACK`; virtio 1.4, 4.2.2).

@@ -34,6 +34,8 @@ const SEND_BUFFER_SIZE: libc::socklen_t = 4;
 const LINE_ASSERTED: u32 = 1;
 /// Flag of an answer: an access was refused.
 const REFUSED: u32 = 2;
+/// Flag of an answer: the driver has broken a rule for the first time.
+const BROKE_RULE: u32 = 4;
 
 /// Why a channel can't be used any more.
 #[derive(Debug, thiserror::Error)]
@@ -179,7 +181,14 @@ impl RegisterChannel {
         }
         let request = parse(&self.request[..length])?;
         self.interrupt.set_answering(true);
+        self.interrupt.set_request(Some(request.tag));
         Ok(Some(request))
+    }
+
+    /// Say whether the thread executes the request of this tag: not while it waits for something else to
+    /// be done, such as a reset, and does other work.
+    pub fn set_executing(&self, tag: Option<u32>) {
+        self.interrupt.set_request(tag);
     }
 
     /// Answer a request with the values of the executed accesses, and the reason and message of the one
@@ -198,13 +207,16 @@ impl RegisterChannel {
         let sequence = self.interrupt.sequence();
         let causes = self.interrupt.status();
         self.interrupt.set_answering(false);
+        self.interrupt.set_request(None);
         let asserted = if causes == 0 { 0 } else { LINE_ASSERTED };
         let refused = if refusal.is_some() { REFUSED } else { 0 };
+        let news = self.interrupt.violations().take_news();
+        let broke = if news { BROKE_RULE } else { 0 };
         let count = u32::try_from(values.len()).unwrap_or(u32::MAX);
         let answer = &mut self.answer;
         answer.clear();
         answer.reserve(ANSWER_HEADER + 8 * values.len());
-        for word in [tag, count, asserted | refused, causes] {
+        for word in [tag, count, asserted | refused | broke, causes] {
             answer.extend_from_slice(&word.to_le_bytes());
         }
         answer.extend_from_slice(&sequence.to_le_bytes());
@@ -271,6 +283,7 @@ impl RegisterChannel {
 impl Drop for RegisterChannel {
     fn drop(&mut self) {
         self.interrupt.set_answering(false);
+        self.interrupt.set_request(None);
     }
 }
 

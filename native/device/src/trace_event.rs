@@ -54,6 +54,7 @@ kinds! {
     ReservedBits = 23 "RESERVED_BITS",
     Quirk = 24 "QUIRK",
     Violation = 25 "VIOLATION",
+    CpuAccess = 26 "CPU_ACCESS",
 }
 
 /// A notification came by the queue's eventfd (`NotifyWay` of trace.proto).

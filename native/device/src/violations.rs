@@ -5,6 +5,7 @@
 //! violation costs anything: a driver that breaks no rule never comes here.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::interrupt::Interrupt;
@@ -29,16 +30,21 @@ pub struct Violation {
     pub sequence: Option<u64>,
     /// `CLOCK_MONOTONIC` of the first time, in ns.
     pub time_ns: u64,
+    /// Tag of the request on the register channel that broke it the first time.
+    pub request: Option<u32>,
 }
 
 /// The violations of one driver. Any thread may add one.
 #[derive(Debug, Default)]
 pub struct Violations {
     found: Mutex<BTreeMap<String, Violation>>,
+    /// There is a first violation that no answer of the register channel has told.
+    news: AtomicBool,
 }
 
 impl Violations {
     /// Count a violation. The first one of a rule is recorded: rule and text are the text of the event.
+    /// `request` is the tag of the request that is being executed, if it did it.
     pub fn add(
         &self,
         rule: &str,
@@ -46,6 +52,7 @@ impl Violations {
         event: TraceEvent,
         time_ns: u64,
         recorder: Option<&Recorder>,
+        request: Option<u32>,
     ) {
         let mut found = self.lock();
         if let Some(known) = found.get_mut(rule) {
@@ -63,8 +70,17 @@ impl Violations {
             event,
             sequence,
             time_ns,
+            request,
         };
         found.insert(rule.to_owned(), first);
+        self.news.store(true, Ordering::Release);
+    }
+
+    /// Say whether a rule was broken for the first time since this was asked last.
+    #[must_use]
+    pub fn take_news(&self) -> bool {
+        // Loaded first: a driver that breaks no rule costs no write.
+        self.news.load(Ordering::Acquire) && self.news.swap(false, Ordering::AcqRel)
     }
 
     /// All of them, by the time of the first one.
@@ -77,7 +93,9 @@ impl Violations {
 
     /// Forget them: another driver begins.
     pub fn clear(&self) {
-        self.lock().clear();
+        let mut found = self.lock();
+        found.clear();
+        self.news.store(false, Ordering::Release);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Violation>> {
@@ -97,7 +115,16 @@ impl Interrupt {
     /// the chain, or the register.
     pub fn violated(&self, rule: &str, text: &str, event: TraceEvent) {
         let recorder = self.recorder().map(AsRef::as_ref);
-        self.violations.add(rule, text, event, now(), recorder);
+        self.violations
+            .add(rule, text, event, now(), recorder, None);
+    }
+
+    /// Like the method above, for the thread that executes requests of the register channel: the one
+    /// that is under way did it, if any is.
+    pub fn violated_by_request(&self, rule: &str, text: &str, event: TraceEvent) {
+        let recorder = self.recorder().map(AsRef::as_ref);
+        self.violations
+            .add(rule, text, event, now(), recorder, self.request());
     }
 }
 
@@ -113,9 +140,9 @@ mod tests {
     #[test]
     fn the_first_violation_of_a_rule_is_kept_and_later_ones_are_counted() {
         let (violations, recorder) = (Violations::default(), Recorder::new(8));
-        violations.add("b", "first", event(), 1, Some(&recorder));
-        violations.add("a", "other", event(), 2, Some(&recorder));
-        violations.add("b", "second", event(), 3, Some(&recorder));
+        violations.add("b", "first", event(), 1, Some(&recorder), None);
+        violations.add("a", "other", event(), 2, Some(&recorder), None);
+        violations.add("b", "second", event(), 3, Some(&recorder), None);
         let found = violations.list();
         let rows: Vec<_> = found
             .iter()
@@ -139,18 +166,18 @@ mod tests {
     #[test]
     fn without_a_recorder_a_violation_has_no_number() {
         let violations = Violations::default();
-        violations.add("a", "", event(), 1, None);
-        violations.add("b", "", event(), 1, Some(&Recorder::new(0)));
+        violations.add("a", "", event(), 1, None, None);
+        violations.add("b", "", event(), 1, Some(&Recorder::new(0)), None);
         assert!(violations.list().iter().all(|one| one.sequence.is_none()));
     }
 
     #[test]
     fn clearing_forgets_and_the_next_one_is_a_first_one_again() {
         let (violations, recorder) = (Violations::default(), Recorder::new(8));
-        violations.add("a", "", event(), 1, Some(&recorder));
+        violations.add("a", "", event(), 1, Some(&recorder), None);
         violations.clear();
         assert!(violations.list().is_empty());
-        violations.add("a", "", event(), 2, Some(&recorder));
+        violations.add("a", "", event(), 2, Some(&recorder), None);
         assert_eq!(violations.list()[0].sequence, Some(1));
     }
 
@@ -158,8 +185,20 @@ mod tests {
     fn the_rules_that_are_kept_are_bounded() {
         let violations = Violations::default();
         for number in 0..2 * RULES_MAX {
-            violations.add(&number.to_string(), "", event(), 0, None);
+            violations.add(&number.to_string(), "", event(), 0, None, None);
         }
         assert_eq!(violations.list().len(), RULES_MAX);
+    }
+
+    #[test]
+    fn a_first_violation_is_news_once_and_later_ones_are_none() {
+        let violations = Violations::default();
+        assert!(!violations.take_news());
+        violations.add("a", "", event(), 1, None, Some(7));
+        assert!(violations.take_news());
+        assert!(!violations.take_news());
+        violations.add("a", "", event(), 2, None, Some(8));
+        assert!(!violations.take_news());
+        assert_eq!(violations.list()[0].request, Some(7));
     }
 }

@@ -21,10 +21,13 @@ use virtmesh_board::wire::OP_WRITE;
 use virtmesh_board::{Notifier, Operation, Options};
 use virtmesh_ring::{GuestRam, RegionSpec};
 
-use self::arguments::{Access, Violation, access_columns, refusal, request_error};
+use self::arguments::{
+    Access, Violation, access_columns, refusal, request_error, violation_columns,
+};
 pub use self::exit::Exit;
 use crate::errors;
 use crate::memory::check_open;
+use crate::recorder::Recorder;
 
 /// Instructions for each tick of `mtime`, unless told otherwise: about real time.
 const INSTRUCTIONS_PER_TICK: u64 = 10;
@@ -236,16 +239,26 @@ impl Board {
             .collect()
     }
 
-    fn drain_violations(&self) -> Vec<Violation> {
-        let violations = self.log.drain_violations().into_iter();
-        violations
-            .map(|one| (access_columns(&one.access), one.reason, one.message))
-            .collect()
+    fn violations(&self) -> Vec<Violation> {
+        let violations = self.log.violations().into_iter();
+        violations.map(violation_columns).collect()
+    }
+
+    fn marks(&self, slot: usize) -> Vec<(u32, u64)> {
+        let marks = self.log.marks(slot).into_iter();
+        marks.map(|one| (one.tag, one.access.pc)).collect()
+    }
+
+    fn record_to(&self, slot: usize, recorder: &Recorder) -> PyResult<()> {
+        self.lock_for(slot)?
+            .record_to(slot, Arc::clone(&recorder.inner));
+        Ok(())
     }
 
     fn stats(&self) -> HashMap<&'static str, u64> {
         let mut stats: HashMap<_, _> = self.stats.list().into_iter().collect();
         stats.insert("accesses_dropped", self.log.dropped());
+        stats.insert("marks", self.log.mark_count() as u64);
         stats
     }
 

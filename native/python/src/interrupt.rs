@@ -10,8 +10,19 @@ use virtmesh_device::{EventKind, TraceEvent, Violation};
 use crate::errors;
 use crate::recorder::{Recorder, event};
 
-/// A violation: rule, count, text, number in the trace, time in ns, detail, queue, token, value.
-type Row = (String, u64, String, Option<u64>, u64, u8, u8, u32, u64);
+/// A violation: rule, count, text, number in the trace, time in ns, detail, queue, token, value, tag.
+type Row = (
+    String,
+    u64,
+    String,
+    Option<u64>,
+    u64,
+    u8,
+    u8,
+    u32,
+    u64,
+    Option<u32>,
+);
 
 fn row(found: Violation) -> Row {
     let event = found.event;
@@ -25,6 +36,7 @@ fn row(found: Violation) -> Row {
         event.queue,
         event.token,
         event.value,
+        found.request,
     )
 }
 
@@ -116,7 +128,8 @@ impl Interrupt {
         self.inner.set_fault(reason);
     }
 
-    #[pyo3(signature = (rule, text, *, detail=0, queue=0, token=0, value=0))]
+    #[pyo3(signature = (rule, text, *, detail=0, queue=0, token=0, value=0, accessed=false))]
+    #[expect(clippy::too_many_arguments, reason = "Python passes them by keyword")]
     fn violated(
         &self,
         rule: &str,
@@ -125,13 +138,18 @@ impl Interrupt {
         queue: u8,
         token: u32,
         value: u64,
+        accessed: bool,
     ) -> PyResult<()> {
         let event = TraceEvent {
             token,
             value,
             ..event(EventKind::Violation as u8, detail, queue)?
         };
-        self.inner.violated(rule, text, event);
+        if accessed {
+            self.inner.violated_by_request(rule, text, event);
+        } else {
+            self.inner.violated(rule, text, event);
+        }
         Ok(())
     }
 

@@ -75,6 +75,12 @@ impl RegisterChannel {
             .map_err(|error| refusal(py, &error))
     }
 
+    #[pyo3(signature = (tag))]
+    fn set_executing(&self, tag: Option<u32>) -> PyResult<()> {
+        open(&mut self.lock())?.set_executing(tag);
+        Ok(())
+    }
+
     fn flush(&self, py: Python<'_>) -> PyResult<bool> {
         open(&mut self.lock())?
             .flush()

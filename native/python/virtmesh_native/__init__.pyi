@@ -260,18 +260,21 @@ class Interrupt:
         queue: int = 0,
         token: int = 0,
         value: int = 0,
+        accessed: bool = False,
     ) -> None:
         """Count that the driver broke a rule; the first time is recorded as VIOLATION.
 
         `text` says what it did; the other arguments are those of the event (trace.proto).
+        `accessed`: by an access, so by the request of a RegisterChannel that is being executed.
         """
     def violations(
         self,
-    ) -> list[tuple[str, int, str, int | None, int, int, int, int, int]]:
+    ) -> list[tuple[str, int, str, int | None, int, int, int, int, int, int | None]]:
         """Return the rules that were broken, by the time of the first violation.
 
         Of each: rule, count, and of the first time text, number in the trace (None without a
-        recorder), time (CLOCK_MONOTONIC, ns), detail, queue, token and value.
+        recorder), time (CLOCK_MONOTONIC, ns), detail, queue, token and value, and the tag of
+        the request that did it (None for what came another way).
         """
     def clear_violations(self) -> None:
         """Forget the violations: another driver begins."""
@@ -307,8 +310,14 @@ class RegisterChannel:
     def answer(self, tag: int, values: list[int], refused: tuple[str, str] | None = None) -> bool:
         """Answer with a value for each executed access, and reason and message of a refused one.
 
-        The state of the line as of now goes with it. False if the driver does not read: the answer
+        The state of the line as of now goes with it, and whether a rule was broken for the first
+        time since the last answer. False if the driver does not read: the answer
         is kept, and nothing may be received until `flush` has sent it.
+        """
+    def set_executing(self, tag: int | None) -> None:
+        """Say that the request of this tag is being executed, or that other work is done first.
+
+        `receive` and `answer` say so themselves.
         """
     def flush(self) -> bool:
         """Send the answer that is kept. True if none is left."""
@@ -612,8 +621,8 @@ class Board:
     plus the time slept in WFI. A device that owes an answer for `answer_limit_s` (10) is lost.
 
     A board belongs to one thread at a time; while `run` (or another call) is under way, others
-    raise RuntimeError, except `kick`, `stats`, `access_log`, `drain_accesses` and
-    `drain_violations`.
+    raise RuntimeError, except `kick`, `stats`, `access_log`, `drain_accesses`, `violations` and
+    `marks`.
     Errors of the constructor: those of GuestMemory; ValueError for what is none of the above.
     """
 
@@ -705,13 +714,23 @@ class Board:
         `op` is the width in bytes, with 0x80 added for a write. `time` is CLOCK_MONOTONIC before
         the access, in ns. The last 65536 are kept.
         """
-    def drain_violations(
+    def violations(
         self,
-    ) -> list[tuple[tuple[int, int, int, int, int, int], str, str]]:
-        """Take the violations: (access, reason, message). 1024 are kept.
+    ) -> list[tuple[int | None, str, str, int, int, int, int, int, int, int | None]]:
+        """Return what the guest did wrong since the reset, by the time of the first.
 
-        They are the accesses that devices refused, and those that a quirk took care of.
+        Of each slot and reason: slot, reason, message, count, and of the first time pc, offset, op,
+        value, time (as `drain_accesses`) and its number in the slot's recorder. They are accesses
+        that devices refused, and those that a quirk took care of. The reason "hole" is about
+        accesses that nothing answers: the slot is None, and the offset a physical address.
         """
+    def marks(self, slot: int) -> list[tuple[int, int]]:
+        """Return (tag, pc) of each request in whose answer the device said that a rule was broken.
+
+        Those of the connection that the slot has; `stats` counts them as "marks".
+        """
+    def record_to(self, slot: int, recorder: Recorder) -> None:
+        """Record each access of a slot from now on, as CPU_ACCESS with its program counter."""
     def stats(self) -> dict[str, int]:
         """Counters since the board was made.
 
@@ -725,7 +744,8 @@ class Board:
         | run_ns, wfi_ns | time in `run`, and that of it asleep in WFI |
         | interrupts, spurious | claims of an interrupt, and those whose line had fallen before |
         | holes, hole_address, hole_pc | accesses where nothing is, and the last of them |
-        | accesses_dropped | logged accesses and violations that were not drained in time |
+        | accesses_dropped | logged accesses that were not drained in time |
+        | marks | entries of `marks`, of all slots |
         """
     def registers(self) -> dict[str, int]:
         """Return the registers by name: pc, privilege (0, 1, 3), x0 to x31, f0 to f31, and CSRs."""

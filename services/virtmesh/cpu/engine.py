@@ -31,6 +31,9 @@ Result = TypeVar("Result")
 Logged = tuple[int, int, int, int, int, int]
 """An access of the guest: slot, pc, offset, op, value, time in ns (virtmesh_native.Board)."""
 
+Broken = tuple[int | None, str, str, int, int, int, int, int, int, int | None]
+"""Slot, reason, message, count; of the first time pc, offset, op, value, time in ns, number."""
+
 CALL_SECONDS = 12.0
 """How long a run may take to end: a device that does not answer is lost after 10 s."""
 JOIN_SECONDS = 5.0
@@ -154,6 +157,15 @@ class Engine:
         """Return the accesses that were logged since the last call, and forget them."""
         found: list[Logged] = self._board.drain_accesses()
         return found
+
+    def violations(self) -> list[Broken]:
+        """Return what the guest did wrong at the board (virtmesh_native.Board.violations)."""
+        found: list[Broken] = self._board.violations()
+        return found
+
+    def marks(self, slot: int) -> dict[int, int]:
+        """Return the program counter of each request that broke a rule, by its tag."""
+        return dict(self._board.marks(slot))
 
     async def close(self) -> None:
         """End the thread. Errors: none; a thread that a device holds is left behind."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import grpc.aio
@@ -23,7 +23,7 @@ from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
 from virtmesh_common.api.register.v1 import register_pb2
 from virtmesh_common.api.register.v1.register_pb2_grpc import RegisterServiceStub
 from virtmesh_common.channel import SESSION_KEY, open_channel
-from virtmesh_common.errors import DriverError, from_rpc_error
+from virtmesh_common.errors import DriverError, NotOffered, from_rpc_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -158,6 +158,25 @@ class DeviceLink:
                 batch = steps.send(values)
         except StopIteration as end:
             return cast("Result", end.value)
+
+    async def report(self) -> device_pb2.GetReportResponse:
+        """Ask for what the driver broke. Errors: ServiceUnavailable; NotOffered."""
+        return await self._control("GetReport", device_pb2.GetReportRequest())
+
+    async def clear_report(self, *, begin_anew: bool) -> None:
+        """Have the device forget what the accesses of this service broke.
+
+        `begin_anew`: nothing was done yet; else what a driver does first is taken for granted.
+        Errors: ServiceUnavailable; NotAttached. An older device judges nothing.
+        """
+        with suppress(NotOffered):
+            request = device_pb2.ClearReportRequest(begin_anew=begin_anew)
+            await self._control("ClearReport", request)
+
+    async def _control(self, method: str, request: object) -> Any:
+        """Call the control plane for this session. Errors: those of the service."""
+        stub = getattr(DeviceServiceStub(self._channel), method)
+        return await ask(stub, request, self._endpoint, self._metadata)
 
     def fail(self) -> None:
         """Give the attachment up: the device did what it must not do."""

@@ -7,6 +7,7 @@ task that brings it there. Controls (start, stop, step, reset) take `_turn`, one
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,6 +17,7 @@ from virtmesh.attach.guest_ram import Ram
 from virtmesh.cpu.board import TIMEBASE_HZ
 from virtmesh.cpu.engine import Ended, Engine
 from virtmesh.cpu.guest_plan import GuestPlan, read_images
+from virtmesh.cpu.report import Reports
 from virtmesh.cpu.slot_device import SlotDevice
 from virtmesh.cpu.slots import add_slots, set_first
 from virtmesh.cpu.status import CpuState, CpuStatus, StatusBoard, StopReason
@@ -95,6 +97,9 @@ class CpuMachine:
             )
             for node in self.machine.devices
         }
+        for one in self.devices.values():  # Nothing uses the board yet.
+            board.record_to(one.slot, one.recorder)
+        self.reports = Reports(self.engine, self.symbols, self.devices)
         self._tasks: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()
         self._points: dict[str, tuple[Sequence[int], Sequence[tuple[int, int, str]]]] = {}
@@ -109,6 +114,7 @@ class CpuMachine:
         self._tasks = [
             asyncio.create_task(device.run(), name=name) for name, device in self.devices.items()
         ]
+        self._tasks.append(asyncio.create_task(self.reports.run(), name="reports"))
         self._begin_boot(run=not self._plan.halted)
 
     async def stop(self) -> None:
@@ -128,7 +134,7 @@ class CpuMachine:
 
     def traced(self, name: str) -> Traced:
         """Return the CPU's side of a device. Errors: DeviceNotFound."""
-        return self.device(name).traced
+        return replace(self.device(name).traced, symbol=self.symbols.name)
 
     def driver(self, name: str) -> Driver:
         """Refuse: the guest drives the devices. Errors: DeviceNotFound; DeviceNotReady."""
@@ -268,6 +274,8 @@ class CpuMachine:
         registers = self.layout.registers
         serials = self._find_serials() if self._plan.serial_8n1 else ()
         await self.engine.call(lambda board: set_first(board, registers, serials))
+        if serials:
+            await self._forget_format()
         self.boots += 1
         self.boot_log.add(f"the guest boots at {registers['pc']:#x}")
 
@@ -278,6 +286,12 @@ class CpuMachine:
             for one in self.devices.values()
             if NS16550A in one.node.compatible
         ]
+
+    async def _forget_format(self) -> None:
+        """Have serial ports forget that LCR was written: a guest that relies on it is told so."""
+        for one in self.devices.values():
+            if NS16550A in one.node.compatible and one.link is not None:
+                await one.link.clear_report(begin_anew=True)
 
     def _load(self) -> None:
         """Copy the images into RAM."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+GET_REPORT = "/virtmesh.device.v1.DeviceService/GetReport"
 OVERRIDES = ("kernel", "firmware", "initrd", "append", "trace", "gdb")
 """Options that replace what the `[cpu]` table says."""
 
@@ -78,7 +79,7 @@ class CpuServer:
     def __init__(self, plan: Plan) -> None:
         self.machine = CpuMachine(plan.machine, plan.guest, plan.recorder)
         self._plan = plan
-        self._gateway = Gateway(self.machine)
+        self._gateway = Gateway(self.machine, {GET_REPORT: self.machine.reports.report})
         self._server = Server(plan.listen, [self._gateway], keepalive=plan.keepalive)
         self._trace = trace.TracePlane(self.machine.traced)
         self._cpu = CpuService(self.machine)

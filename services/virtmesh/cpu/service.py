@@ -145,6 +145,10 @@ class CpuService(cpu_pb2_grpc.CpuServiceServicer):
             restorations=sum(one.restorations for one in self._machine.devices.values()),
         )
 
+    async def GetReport(self, request: pb.GetReportRequest, context: Any) -> pb.GetReportResponse:
+        """Return what the guest did wrong beside its devices."""
+        return pb.GetReportResponse(violations=self._machine.reports.board())
+
     def _spell(self, status: CpuStatus) -> pb.Status:
         """Make the message of a status."""
         return pb.Status(

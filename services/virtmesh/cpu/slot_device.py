@@ -18,6 +18,7 @@ import structlog
 
 from virtmesh.attach.restore import config_fields, read_config, read_fingerprint, restore
 from virtmesh.cpu.link import DeviceLink, ask
+from virtmesh.cpu.report import KeptReport
 from virtmesh.kernel.device import LOOK_TIMEOUT_S, PAUSES_S, MachineDevice, ProbeState
 from virtmesh.mmio.inflight_logs import make_logs
 from virtmesh_common.api.device.v1 import device_pb2
@@ -72,6 +73,7 @@ class SlotDevice(MachineDevice):
         self.slot = slot
         self.restorations = 0
         """Times that it was set up again as it was."""
+        self.report = KeptReport()
         self._engine = engine
         self._ram = ram
         self._driver_name = driver_name
@@ -94,6 +96,16 @@ class SlotDevice(MachineDevice):
     def driver_name(self) -> str:
         """Who drives it: this CPU, while it is attached."""
         return self._driver_name if self.state is ProbeState.READY else ""
+
+    @property
+    def name_as_driver(self) -> str:
+        """What this CPU calls itself to the device."""
+        return self._driver_name
+
+    @property
+    def link(self) -> DeviceLink | None:
+        """The attachment that the board has."""
+        return self._link
 
     @property
     def features(self) -> Sequence[str]:
@@ -139,6 +151,7 @@ class SlotDevice(MachineDevice):
         """Attach anew, with the device reset and nothing in flight: the guest is about to boot."""
         self._renewals += 1
         self._fingerprint = None
+        self.report.forget()
         self.close()
         self._renewed.set()
         if self._link is not None:
@@ -208,6 +221,7 @@ class SlotDevice(MachineDevice):
     async def _disconnected(self) -> None:
         """Tell the board, before the connection is closed."""
         self._link = None
+        self.report.end()
         self.recorder.record(trace_pb2.EVENT_KIND_DETACH, text="its service went away")
         with suppress(VirtmeshError):
             await self._engine.disconnect(self.slot, absent=False)
@@ -217,12 +231,16 @@ class SlotDevice(MachineDevice):
         if self._fingerprint is None:
             self._config = await self._read_config(link)
             self._fingerprint = await link.run(read_fingerprint(link.about, self._config))
+            # The guest has read nothing yet.
+            await link.clear_report(begin_anew=True)
             return
         slot = self.slot
         writes = await self._engine.call(
             lambda board: [(offset, width, value) for offset, width, value in board.saved(slot)]
         )
         await link.run(restore(writes, self._fingerprint, link.about, self._config))
+        # The writes were the guest's; it made its reads of another process.
+        await link.clear_report(begin_anew=False)
         self.restorations += 1
         self._boot_log.add(f"{self.node.name}: set up as it was, by {len(writes)} writes")
 

@@ -151,7 +151,8 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
         """Forget what the driver broke."""
         self._sessions.check(session_of(context))
         if isinstance(self._device, Reported):
-            self._device.observer.clear()
+            observer = self._device.observer
+            (observer.begin if request.begin_anew else observer.clear)()
         else:
             self._device.interrupt.clear_violations()
         return pb.ClearReportResponse()

@@ -15,6 +15,7 @@ is kept, or a task completes a batch and will watch it again. Never two of these
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -97,6 +98,7 @@ class ChannelServer:
         batch = self._dispatcher.execute(offsets, ops, values)
         if not batch.done.waiting:
             return self._answer(tag, batch)
+        self._channel.set_executing(None)  # Others are served meanwhile.
         self._loop.remove_reader(self._descriptor)
         task: asyncio.Task[object] = asyncio.create_task(
             self._complete(tag, batch), name="register channel"
@@ -108,7 +110,7 @@ class ChannelServer:
     async def _complete(self, tag: int, batch: Batch) -> None:
         """Wait for the resets of a batch, answer it, and go on."""
         with _Guard(self):
-            await self._dispatcher.complete(batch, self._check_waiting)
+            await self._dispatcher.complete(batch, partial(self._resume, tag))
             if self._answer(tag, batch):
                 self._listen()
 
@@ -134,11 +136,15 @@ class ChannelServer:
         if self._session.ended:
             raise NotAttached(SESSION_ENDED)
 
-    def _check_waiting(self) -> None:
-        """Check it after a wait, in which nothing was received. Errors: also ConnectionError."""
+    def _resume(self, tag: int) -> None:
+        """Go on with a request after a wait, in which nothing was received.
+
+        Errors: NotAttached; ConnectionError.
+        """
         self._check()
         if self._channel.ended:
             raise ConnectionError("the driver closed its end of the connection")
+        self._channel.set_executing(tag)
 
     def end(self, failure: BaseException) -> None:
         """End the connection, for what went wrong."""

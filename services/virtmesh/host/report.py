@@ -35,19 +35,26 @@ def make_report(device: Device, driver_name: str) -> pb.GetReportResponse:
     )
 
 
-def _violation(row: tuple[str, int, str, int | None, int, int, int, int, int]) -> pb.Violation:
+def _violation(
+    row: tuple[str, int, str, int | None, int, int, int, int, int, int | None],
+) -> pb.Violation:
     """Return the message of a row of Interrupt.violations."""
-    name, count, text, sequence, time_ns, detail, queue, token, value = row
-    rule = find_rule(name)
-    clauses = CLAUSE.findall(text)
-    first = pb.FirstViolation(sequence=sequence, time_ns=time_ns, text=text)
+    name, count, text, sequence, time_ns, detail, queue, token, value, tag = row
+    first = pb.FirstViolation(sequence=sequence, time_ns=time_ns, text=text, request_tag=tag)
     if detail:
         first.access.offset = token
         first.access.width_bytes = detail & WIDTH_MAX
         first.access.is_write = bool(detail & WRITE)
         first.access.value = value
-    else:
+    elif tag is None:
         first.queue = queue
+    return spell_violation(name, count, first)
+
+
+def spell_violation(name: str, count: int, first: pb.FirstViolation) -> pb.Violation:
+    """Return the message of a violation, with what the tables say of its rule."""
+    rule = find_rule(name)
+    clauses = CLAUSE.findall(first.text)
     return pb.Violation(
         rule=name,
         specification=rule.specification if rule else VIRTIO,

@@ -8,7 +8,9 @@ nothing. Registers, doorbells and attaching are not for strangers: the kernel dr
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -30,7 +32,9 @@ from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
+
+    from google.protobuf.message import Message
 
     from virtmesh.kernel.device import DevicesOfMachine
 
@@ -47,6 +51,10 @@ READ_ONLY_METHODS = frozenset(
 )
 
 
+Answer = Callable[[str], Awaitable["Message | None"]]
+_NONE: Mapping[str, Answer] = MappingProxyType({})
+
+
 def service_of(method: str) -> str:
     """Return the full name of the service of a method, such as /virtmesh.kernel.v1.X/Y."""
     return method.removeprefix("/").rpartition("/")[0]
@@ -55,8 +63,10 @@ def service_of(method: str) -> str:
 class Gateway(grpc.aio.ServerInterceptor):
     """Takes the calls that name a device in their metadata, before any service of the kernel."""
 
-    def __init__(self, kernel: DevicesOfMachine) -> None:
+    def __init__(self, kernel: DevicesOfMachine, answers: Mapping[str, Answer] = _NONE) -> None:
         self._kernel = kernel
+        self._answers = answers
+        """By method: what is answered here, for a device by its name; None forwards the call."""
         self._channels: dict[str, DeviceChannel] = {}
         """By endpoint: no more than the machine has devices."""
         self._streams: set[grpc.aio.StreamStreamCall[bytes, bytes]] = set()
@@ -87,6 +97,9 @@ class Gateway(grpc.aio.ServerInterceptor):
                 raise BadRequest(
                     f"a call is for one device: send {DEVICE_KEY} once", key=DEVICE_KEY
                 )
+            if (answer := self._answers.get(method)) and (known := await answer(str(name))):
+                await context.write(known.SerializeToString())
+                return
             await self._forward(method, str(name), messages, context)
 
         forward.sends_headers = True  # type: ignore[attr-defined]  # those of the device

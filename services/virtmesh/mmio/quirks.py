@@ -65,7 +65,8 @@ class Quirks:
         said = f"{quirk.name}: {what} ({quirk.rule})"
         self._interrupt.recorder.record(trace_pb2.EVENT_KIND_QUIRK, text=said)
         if not quirk.judged:
-            self._interrupt.violated(quirk.breaks or f"quirk-{quirk.name}", said)
+            rule = quirk.breaks or f"quirk-{quirk.name}"
+            self._interrupt.violated(rule, said, accessed=True)
         return True
 
 

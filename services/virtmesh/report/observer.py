@@ -141,8 +141,10 @@ class Observer:
                 detail=min(max(event.width, 0), WIDTH_MAX) | (WRITE if is_write else 0),
                 token=event.offset & U32,
                 value=event.value & U64 if is_write else 0,
+                accessed=True,
             )
         elif isinstance(event, RingFlags):
+            # It was broken in memory, before the access at which it is seen.
             self._interrupt.violated(rule, event.text, queue=min(event.queue, QUEUE_MAX))
         else:
-            self._interrupt.violated(rule, event.text)
+            self._interrupt.violated(rule, event.text, accessed=True)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from virtmesh.report.event import Event
 
 VIRTIO = "virtio 1.4"
+PRIVILEGED = "RISC-V privileged"
+"""The RISC-V Instruction Set Manual, Volume II: Privileged Architecture."""
 PC16550D = "PC16550D"
 """The data sheet of the 16550 (National Semiconductor, TL/C/8652, June 1995)."""
 

@@ -59,6 +59,8 @@ class Traced:
     compatible: str
     virtio_device_id: int
     reg_shift: int = 0
+    symbol: Callable[[int], str] | None = None
+    """Names program counters of the guest, of a CPU's side."""
 
     @property
     def position(self) -> pb.Position:
@@ -69,6 +71,16 @@ class Traced:
             next_sequence=recorder.next,
             capacity=recorder.capacity,
         )
+
+    def page(self, from_sequence: int, limit: int) -> pb.Page:
+        """Read a page, with the symbols of its program counters."""
+        page = read_page(self.recorder, from_sequence, limit)
+        if self.symbol is not None:
+            rows = zip(page.kinds, page.extras, strict=True)
+            found = {pc for kind, pc in rows if kind == pb.EVENT_KIND_CPU_ACCESS}
+            named = ((pc, self.symbol(pc)) for pc in sorted(found))
+            page.symbols.extend(pb.Symbol(pc=pc, name=name) for pc, name in named if name)
+        return page
 
 
 class TracePlane(trace_pb2_grpc.TraceServiceServicer):
@@ -96,7 +108,7 @@ class TracePlane(trace_pb2_grpc.TraceServiceServicer):
         return pb.ReadResponse(
             source=self._source(traced),
             position=position,
-            page=read_page(traced.recorder, first, limit),
+            page=traced.page(first, limit),
         )
 
     async def Watch(  # type: ignore[override]  # the stubs know generators only
@@ -112,7 +124,7 @@ class TracePlane(trace_pb2_grpc.TraceServiceServicer):
         while not self._closed:
             full = False
             if following < traced.recorder.next:  # Without new events no page is made.
-                page = read_page(traced.recorder, following, PAGE_DEFAULT)
+                page = traced.page(following, PAGE_DEFAULT)
                 if page.kinds:  # A loss is reported with the next event.
                     following = page.next_sequence
                     await context.write(pb.WatchResponse(page=page))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMPILER = "riscv64-linux-gnu-gcc"
+COMPILER, NM = "riscv64-linux-gnu-gcc", "riscv64-linux-gnu-nm"
 FLAGS = ("-nostdlib", "-static", "-march=rv64gc", "-mabi=lp64d", "-mcmodel=medany")
 LINK = ("-Wl,-N", "-Wl,-Ttext=0x80000000", "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments")
 

@@ -83,8 +83,8 @@ def test_a_refused_load_gives_0_and_is_a_violation() -> None:
         device.connect(board)
         assert board.run().kind == "poweroff"
     assert board.registers()["x10"] == 0
-    [((slot, pc, *_), reason, message)] = board.drain_violations()
-    assert (slot, pc, reason, message) == (0, RAM + 4, "NOT_READABLE", "no")
+    [(slot, reason, message, count, pc, *_)] = board.violations()
+    assert (slot, reason, message, count, pc) == (0, "NOT_READABLE", "no", 1, RAM + 4)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from virtmesh_client.trace.decode import printable
-from virtmesh_client.trace.events import ALWAYS, GROUPS
+from virtmesh_client.trace.events import ALWAYS, CPU_ACCESS, GROUPS
 from virtmesh_client.trace.merge import Clock
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def spell_json(event: Event, spelled: Spelled) -> str:
     }
     if spelled.register:
         content |= {"register": spelled.register, "meaning": spelled.meaning}
+    if event.kind == CPU_ACCESS:
+        content |= {"pc": event.extra, "symbol": event.text}
     if spelled.since_add_ns is not None:
         content["since_add_ns"] = spelled.since_add_ns
     return json.dumps(content, ensure_ascii=False)

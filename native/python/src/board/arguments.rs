@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use virtmesh_board::access_log::Logged;
+use virtmesh_board::access_log::{self, Logged};
 use virtmesh_board::quirks::Level;
 use virtmesh_board::requests::RequestError;
 use virtmesh_board::{Kind, Operation, Rule};
@@ -16,8 +16,19 @@ const SHIFT_MAX: u8 = 7;
 
 /// Slot, pc, offset, op, value, time in ns.
 pub type Access = (usize, u64, u32, u8, u64, u64);
-/// An access, reason and message.
-pub type Violation = (Access, String, String);
+/// Slot, reason, message, count, pc, offset or address, op, value, time in ns, number in the trace.
+pub type Violation = (
+    Option<usize>,
+    String,
+    String,
+    u64,
+    u64,
+    u64,
+    u8,
+    u64,
+    u64,
+    Option<u64>,
+);
 
 /// Virtual address, bytes, on read, on write.
 pub type Watchpoint = (u64, u64, bool, bool);
@@ -81,6 +92,21 @@ pub fn watchpoint((address, length, way): (u64, u64, String)) -> PyResult<Watchp
 pub fn access_columns(access: &Logged) -> Access {
     let Operation { offset, op, value } = access.operation;
     (access.slot, access.pc, offset, op, value, access.time_ns)
+}
+
+pub fn violation_columns(one: access_log::Violation) -> Violation {
+    (
+        one.slot,
+        one.reason,
+        one.message,
+        one.count,
+        one.pc,
+        one.address,
+        one.op,
+        one.value,
+        one.time_ns,
+        one.sequence,
+    )
 }
 
 pub fn refusal(message: impl Into<String>) -> PyErr {

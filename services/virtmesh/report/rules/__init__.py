@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh.report.rules import blk, features, mmio, ring, status, uart, unseen, virtio_input
+from virtmesh.report.rules import (
+    blk,
+    board,
+    features,
+    mmio,
+    ring,
+    status,
+    uart,
+    unseen,
+    virtio_input,
+)
+from virtmesh.report.rules.board import BOARD_QUIRKS, HOLE
 
 if TYPE_CHECKING:
     from virtmesh.report.rule import Rule, Unseen
 
-__all__ = ["RULES", "TABLES", "UNSEEN", "find_rule", "rules_for"]
+__all__ = ["BOARD_QUIRKS", "HOLE", "RULES", "TABLES", "UNSEEN", "find_rule", "rules_for"]
 
 VIRTIO_TABLES: dict[str, tuple[Rule, ...]] = {
     "Device status, initialization and reset": status.RULES,
@@ -22,6 +33,7 @@ TABLES: dict[str, tuple[Rule, ...]] = VIRTIO_TABLES | {
     "Block device": blk.RULES,
     "Input device": virtio_input.RULES,
     "Serial port": uart.RULES,
+    "Board of a CPU": board.RULES,
 }
 """The tables by their titles, in the order of docs/report.md."""
 RULES: tuple[Rule, ...] = tuple(rule for table in TABLES.values() for rule in table)

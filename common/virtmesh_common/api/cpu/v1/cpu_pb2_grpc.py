@@ -104,6 +104,11 @@ class CpuServiceStub(object):
                 request_serializer=virtmesh_dot_cpu_dot_v1_dot_cpu__pb2.GetStatsRequest.SerializeToString,
                 response_deserializer=virtmesh_dot_cpu_dot_v1_dot_cpu__pb2.GetStatsResponse.FromString,
                 _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/virtmesh.cpu.v1.CpuService/GetReport',
+                request_serializer=virtmesh_dot_cpu_dot_v1_dot_cpu__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_cpu_dot_v1_dot_cpu__pb2.GetReportResponse.FromString,
+                _registered_method=True)
 
 
 class CpuServiceServicer(object):
@@ -218,6 +223,15 @@ class CpuServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReport(self, request, context):
+        """GetReport returns what the guest did wrong beside its devices, since it booted: accesses where
+        nothing is. What it did wrong with a device is told by DeviceService.GetReport of that device at
+        this address, with the program counter of each first violation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CpuServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -280,6 +294,11 @@ def add_CpuServiceServicer_to_server(servicer, server):
                     servicer.GetStats,
                     request_deserializer=virtmesh_dot_cpu_dot_v1_dot_cpu__pb2.GetStatsRequest.FromString,
                     response_serializer=virtmesh_dot_cpu_dot_v1_dot_cpu__pb2.GetStatsResponse.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=virtmesh_dot_cpu_dot_v1_dot_cpu__pb2.GetReportRequest.FromString,
+                    response_serializer=virtmesh_dot_cpu_dot_v1_dot_cpu__pb2.GetReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -616,6 +635,33 @@ class CpuService(object):
             '/virtmesh.cpu.v1.CpuService/GetStats',
             virtmesh_dot_cpu_dot_v1_dot_cpu__pb2.GetStatsRequest.SerializeToString,
             virtmesh_dot_cpu_dot_v1_dot_cpu__pb2.GetStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.cpu.v1.CpuService/GetReport',
+            virtmesh_dot_cpu_dot_v1_dot_cpu__pb2.GetReportRequest.SerializeToString,
+            virtmesh_dot_cpu_dot_v1_dot_cpu__pb2.GetReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -91,6 +91,11 @@ class CpuServiceStub:
     """
     GetStats: _grpc.UnaryUnaryMultiCallable[_cpu_pb2.GetStatsRequest, _cpu_pb2.GetStatsResponse]
     """GetStats returns counters since the service started."""
+    GetReport: _grpc.UnaryUnaryMultiCallable[_cpu_pb2.GetReportRequest, _cpu_pb2.GetReportResponse]
+    """GetReport returns what the guest did wrong beside its devices, since it booted: accesses where
+    nothing is. What it did wrong with a device is told by DeviceService.GetReport of that device at
+    this address, with the program counter of each first violation.
+    """
 
 @_typing.type_check_only
 class CpuServiceAsyncStub(CpuServiceStub):
@@ -155,6 +160,11 @@ class CpuServiceAsyncStub(CpuServiceStub):
     """
     GetStats: _aio.UnaryUnaryMultiCallable[_cpu_pb2.GetStatsRequest, _cpu_pb2.GetStatsResponse]  # type: ignore[assignment]
     """GetStats returns counters since the service started."""
+    GetReport: _aio.UnaryUnaryMultiCallable[_cpu_pb2.GetReportRequest, _cpu_pb2.GetReportResponse]  # type: ignore[assignment]
+    """GetReport returns what the guest did wrong beside its devices, since it booted: accesses where
+    nothing is. What it did wrong with a device is told by DeviceService.GetReport of that device at
+    this address, with the program counter of each first violation.
+    """
 
 class CpuServiceServicer(metaclass=_abc_1.ABCMeta):
     """CpuService is the control plane of the CPU of a machine: one RV64GC hart that runs a kernel of
@@ -288,5 +298,16 @@ class CpuServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cpu_pb2.GetStatsResponse, _abc.Awaitable[_cpu_pb2.GetStatsResponse]]:
         """GetStats returns counters since the service started."""
+
+    @_abc_1.abstractmethod
+    def GetReport(
+        self,
+        request: _cpu_pb2.GetReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cpu_pb2.GetReportResponse, _abc.Awaitable[_cpu_pb2.GetReportResponse]]:
+        """GetReport returns what the guest did wrong beside its devices, since it booted: accesses where
+        nothing is. What it did wrong with a device is told by DeviceService.GetReport of that device at
+        this address, with the program counter of each first violation.
+        """
 
 def add_CpuServiceServicer_to_server(servicer: CpuServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -121,6 +121,8 @@ class FirstViolation(_message.Message):
     ACCESS_FIELD_NUMBER: _builtins.int
     PC_FIELD_NUMBER: _builtins.int
     SYMBOL_FIELD_NUMBER: _builtins.int
+    REQUEST_TAG_FIELD_NUMBER: _builtins.int
+    DRIVER_SIDE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Number of the event EVENT_KIND_VIOLATION in the trace of the device side; absent without a
     recorder.
@@ -132,11 +134,17 @@ class FirstViolation(_message.Message):
     queue: _builtins.int
     """Index of the queue, of what is about one."""
     pc: _builtins.int
-    """Program counter of the guest at the access. A CPU service that knows it fills it in; devices
-    leave it out.
-    """
+    """Program counter of the guest at the access. A CPU service fills it in; devices leave it out."""
     symbol: _builtins.str
     """Symbol of the guest's program at `pc`, with an offset, such as "virtio_init+0x2c"; empty without."""
+    request_tag: _builtins.int
+    """Tag of the request on the register channel whose execution broke the rule; absent for what came
+    another way, or was found in memory. Tags are the driver's: a CPU service finds its PC by it.
+    """
+    driver_side: _builtins.bool
+    """`sequence` is the number of an event of the driver's side: the CPU's board broke no rule of the
+    device, since a quirk took care of the access.
+    """
     @_builtins.property
     def access(self) -> Global___ViolatingAccess:
         """The register access; absent for what is not one."""
@@ -151,21 +159,27 @@ class FirstViolation(_message.Message):
         access: Global___ViolatingAccess | None = ...,
         pc: _builtins.int | None = ...,
         symbol: _builtins.str = ...,
+        request_tag: _builtins.int | None = ...,
+        driver_side: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_pc", b"_pc", "_queue", b"_queue", "_sequence", b"_sequence", "access", b"access", "pc", b"pc", "queue", b"queue", "sequence", b"sequence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pc", b"_pc", "_queue", b"_queue", "_request_tag", b"_request_tag", "_sequence", b"_sequence", "access", b"access", "pc", b"pc", "queue", b"queue", "request_tag", b"request_tag", "sequence", b"sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pc", b"_pc", "_queue", b"_queue", "_sequence", b"_sequence", "access", b"access", "pc", b"pc", "queue", b"queue", "sequence", b"sequence", "symbol", b"symbol", "text", b"text", "time_ns", b"time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pc", b"_pc", "_queue", b"_queue", "_request_tag", b"_request_tag", "_sequence", b"_sequence", "access", b"access", "driver_side", b"driver_side", "pc", b"pc", "queue", b"queue", "request_tag", b"request_tag", "sequence", b"sequence", "symbol", b"symbol", "text", b"text", "time_ns", b"time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__pc: _TypeAlias = _typing.Literal["pc"]  # noqa: Y015
     _WhichOneofArgType__pc: _TypeAlias = _typing.Literal["_pc", b"_pc"]  # noqa: Y015
     _WhichOneofReturnType__queue: _TypeAlias = _typing.Literal["queue"]  # noqa: Y015
     _WhichOneofArgType__queue: _TypeAlias = _typing.Literal["_queue", b"_queue"]  # noqa: Y015
+    _WhichOneofReturnType__request_tag: _TypeAlias = _typing.Literal["request_tag"]  # noqa: Y015
+    _WhichOneofArgType__request_tag: _TypeAlias = _typing.Literal["_request_tag", b"_request_tag"]  # noqa: Y015
     _WhichOneofReturnType__sequence: _TypeAlias = _typing.Literal["sequence"]  # noqa: Y015
     _WhichOneofArgType__sequence: _TypeAlias = _typing.Literal["_sequence", b"_sequence"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pc) -> _WhichOneofReturnType__pc | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__queue) -> _WhichOneofReturnType__queue | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_tag) -> _WhichOneofReturnType__request_tag | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__sequence) -> _WhichOneofReturnType__sequence | None: ...
 
@@ -211,12 +225,19 @@ class ClearReportRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    BEGIN_ANEW_FIELD_NUMBER: _builtins.int
+    begin_anew: _builtins.bool
+    """Take nothing for granted: judge as if the driver had just attached. A CPU service has looked at
+    the device by then, and its guest, which is the driver, has not.
+    """
     def __init__(
         self,
+        *,
+        begin_anew: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_anew", b"begin_anew"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

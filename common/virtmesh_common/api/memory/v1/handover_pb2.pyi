@@ -45,7 +45,9 @@ class HandoverRequest(_message.Message):
                          AccessResponse.values)
 
     Flags: bit 0, the interrupt line is asserted; bit 1, the access after the executed ones was
-    refused, and "reason NUL message" in UTF-8 follows the values (as AccessError).
+    refused, and "reason NUL message" in UTF-8 follows the values (as AccessError); bit 2, the driver
+    has broken a rule for the first time since the answer before (DeviceService.GetReport; its
+    FirstViolation.request_tag is the tag of the request that did it). Other bits are to be ignored.
 
     The line (flag, pending causes as WatchResponse.interrupt_status, sequence as
     WatchResponse.sequence) is that at the end of the batch. A request with count 0 asks for the line

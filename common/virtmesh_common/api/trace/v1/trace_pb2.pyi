@@ -133,6 +133,12 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     otherwise. Token: offset of the register, or head of the chain. Value: what was written. Text: the
     rule's name, and what the driver did. The access itself is recorded with its batch, right after.
     """
+    EVENT_KIND_CPU_ACCESS: _EventKind.ValueType  # 26
+    """Driver side: the CPU made an access of a register, as its guest's code says. Token: offset in
+    bytes. Detail: width in bytes, with 0x40 added for a write. Value: what was read or written.
+    Extra: the program counter. The time is that before the access, so this comes before what the
+    device records of it.
+    """
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """EventKind is what happened. Of the columns of Page, those that are not mentioned are 0."""
@@ -220,6 +226,12 @@ EVENT_KIND_VIOLATION: EventKind.ValueType  # 25
 only counted). Detail: of a register access its width in bytes, with 0x40 added for a write; 0
 otherwise. Token: offset of the register, or head of the chain. Value: what was written. Text: the
 rule's name, and what the driver did. The access itself is recorded with its batch, right after.
+"""
+EVENT_KIND_CPU_ACCESS: EventKind.ValueType  # 26
+"""Driver side: the CPU made an access of a register, as its guest's code says. Token: offset in
+bytes. Detail: width in bytes, with 0x40 added for a write. Value: what was read or written.
+Extra: the program counter. The time is that before the access, so this comes before what the
+device records of it.
 """
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
@@ -544,6 +556,7 @@ class Page(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     EXTRAS_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    SYMBOLS_FIELD_NUMBER: _builtins.int
     first_sequence: _builtins.int
     """Number of the first event; the others follow it one by one."""
     lost: _builtins.int
@@ -587,6 +600,10 @@ class Page(_message.Message):
         events with a text are.
         """
 
+    @_builtins.property
+    def symbols(self) -> _containers.RepeatedCompositeFieldContainer[Global___Symbol]:
+        """Names of the program counters in events CPU_ACCESS of this page, where the guest's file has one."""
+
     def __init__(
         self,
         *,
@@ -601,14 +618,41 @@ class Page(_message.Message):
         values: _abc.Iterable[_builtins.int] | None = ...,
         extras: _abc.Iterable[_builtins.int] | None = ...,
         notes: _abc.Iterable[Global___Note] | None = ...,
+        symbols: _abc.Iterable[Global___Symbol] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "extras", b"extras", "first_sequence", b"first_sequence", "kinds", b"kinds", "lost", b"lost", "next_sequence", b"next_sequence", "notes", b"notes", "queues", b"queues", "times_ns", b"times_ns", "tokens", b"tokens", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "extras", b"extras", "first_sequence", b"first_sequence", "kinds", b"kinds", "lost", b"lost", "next_sequence", b"next_sequence", "notes", b"notes", "queues", b"queues", "symbols", b"symbols", "times_ns", b"times_ns", "tokens", b"tokens", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Page: _TypeAlias = Page  # noqa: Y015
+
+@_typing.final
+class Symbol(_message.Message):
+    """Symbol names a program counter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PC_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    pc: _builtins.int
+    """The program counter."""
+    name: _builtins.str
+    """Name of the code there, with an offset, such as "virtio_init+0x2c"."""
+    def __init__(
+        self,
+        *,
+        pc: _builtins.int = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "pc", b"pc"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Symbol: _TypeAlias = Symbol  # noqa: Y015
 
 @_typing.final
 class Note(_message.Message):

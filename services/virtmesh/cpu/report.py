@@ -1,0 +1,175 @@
+"""What the guest did wrong, with the program counters of the first times.
+
+A device judges its driver, and knows no code. The board knows which access a request was made for: in
+the answer, the device says that a rule was broken for the first time, and the board keeps tag and
+program counter of that request. The device's report has the same tag, so the two belong together
+whatever else goes on. A driver that breaks no rule pays nothing.
+
+A device service that dies takes its report with it. What it had told is kept here: its report is
+asked for soon after each first violation, and whenever somebody asks. Counts since then are lost.
+When the guest boots anew, everything is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from virtmesh.host.report import spell_violation
+from virtmesh.report.rules import BOARD_QUIRKS, HOLE
+from virtmesh_common.api.device.v1 import device_pb2 as pb
+from virtmesh_common.errors import VirtmeshError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from virtmesh.cpu.engine import Engine
+    from virtmesh.cpu.slot_device import SlotDevice
+    from virtmesh.cpu.symbols import SymbolTable
+
+PAUSE_S = 0.2
+"""How often is looked whether a device has told of a violation."""
+MARK_PAUSE_S, MARK_TRIES = 0.01, 50
+"""The device can report a violation a moment before the board has read the answer that tells it."""
+WRITE, WIDTH = 0x80, 0x7F
+"""Bit of a write, and bits of the width, in `op` (Board.violations)."""
+OFFSET = 0xFFFF_FFFF
+"""Offsets in windows have 32 bits."""
+
+
+class KeptReport:
+    """The report of one device, over all processes that served it since the guest booted."""
+
+    def __init__(self) -> None:
+        self._before: tuple[pb.Violation, ...] = ()
+        self._now: tuple[pb.Violation, ...] = ()
+
+    def take(self, violations: Sequence[pb.Violation]) -> None:
+        """Keep what the process that serves the device has counted by now."""
+        self._now = tuple(violations)
+
+    def end(self) -> None:
+        """Take note that the process, or the attachment to it, has ended; its trace has too."""
+        for one in self._now:
+            one.first.ClearField("sequence")
+        self._before, self._now = tuple(merge((*self._before, *self._now))), ()
+
+    def forget(self) -> None:
+        """Forget everything: the guest boots anew."""
+        self._before = self._now = ()
+
+    @property
+    def violations(self) -> tuple[pb.Violation, ...]:
+        """All of them, each rule once, by the time of the first."""
+        return tuple(merge((*self._before, *self._now)))
+
+
+class Reports:
+    """The reports of a machine's devices and of its board."""
+
+    def __init__(
+        self, engine: Engine, symbols: SymbolTable, devices: Mapping[str, SlotDevice]
+    ) -> None:
+        self._engine = engine
+        self._symbols = symbols
+        self._devices = devices
+
+    async def run(self) -> None:
+        """Keep what devices tell, until cancelled."""
+        seen = 0
+        while True:
+            await asyncio.sleep(PAUSE_S)
+            marks = self._engine.stats().get("marks", 0)
+            if marks != seen:
+                await asyncio.gather(*map(self._try_look, self._devices.values()))
+                seen = marks
+
+    async def report(self, name: str) -> pb.GetReportResponse | None:
+        """Return the report of a device; None if this CPU does not drive it, and knows nothing.
+
+        Errors: DeviceNotFound; ServiceUnavailable and others of a device that does not answer.
+        """
+        device = self._devices.get(name)
+        if device is None:
+            return None
+        driver = await self._look(device)
+        found = (*device.report.violations, *self._of_slot(device.slot))
+        if driver is None and not found:
+            return None
+        return pb.GetReportResponse(
+            driver_name=driver or device.name_as_driver, violations=merge(found)
+        )
+
+    def board(self) -> list[pb.Violation]:
+        """Return what the guest did wrong beside its devices."""
+        return list(self._of_slot(None))
+
+    async def _try_look(self, device: SlotDevice) -> None:
+        """Ask a device for its report, if it answers."""
+        with suppress(VirtmeshError):
+            await self._look(device)
+
+    async def _look(self, device: SlotDevice) -> str | None:
+        """Ask a device for its report, and keep it. Returns its driver; None if it is not attached.
+
+        Errors: those of the call.
+        """
+        link = device.link
+        if link is None:
+            return None
+        answer = await link.report()
+        violations = list(answer.violations)
+        await self._locate(device.slot, violations)
+        # Tags are those of the link: a device that was attached anew meanwhile has others.
+        if device.link is link:
+            device.report.take(violations)
+        return answer.driver_name
+
+    async def _locate(self, slot: int, violations: Iterable[pb.Violation]) -> None:
+        """Fill program counter and symbol in, of each violation that a request did."""
+        firsts = [one.first for one in violations if one.first.HasField("request_tag")]
+        for _ in range(MARK_TRIES):
+            marks = self._engine.marks(slot)
+            if all(one.request_tag in marks for one in firsts):
+                break
+            await asyncio.sleep(MARK_PAUSE_S)
+        for first in firsts:
+            if (pc := marks.get(first.request_tag)) is not None:
+                first.pc, first.symbol = pc, self._symbols.name(pc)
+
+    def _of_slot(self, slot: int | None) -> Iterator[pb.Violation]:
+        """Return what the board has counted of a slot, or beside all slots (None)."""
+        for found in self._engine.violations():
+            at, reason, message, count, pc, offset, op, value, time_ns, sequence = found
+            # A reason in capitals is a refusal: the device has it in its own report, with its rule.
+            if at != slot or reason.isupper():
+                continue
+            first = pb.FirstViolation(
+                sequence=sequence,
+                time_ns=time_ns,
+                text=message if slot is None else f"{reason}: {message}",
+                pc=pc,
+                symbol=self._symbols.name(pc),
+                driver_side=slot is not None,
+            )
+            if slot is not None:
+                first.access.offset = offset & OFFSET
+                first.access.width_bytes = op & WIDTH
+                first.access.is_write = bool(op & WRITE)
+                first.access.value = value if op & WRITE else 0
+            name = HOLE if slot is None else BOARD_QUIRKS.get(reason, f"quirk-{reason}")
+            yield spell_violation(name, count, first)
+
+
+def merge(violations: Iterable[pb.Violation]) -> list[pb.Violation]:
+    """Return each rule once, with the sum of its counts and its first time, ascending by that."""
+    found: dict[str, pb.Violation] = {}
+    for one in sorted(violations, key=lambda one: one.first.time_ns):
+        known = found.get(one.rule)
+        if known is None:
+            found[one.rule] = copy = pb.Violation()
+            copy.CopyFrom(one)
+        else:
+            known.count += one.count
+    return list(found.values())
