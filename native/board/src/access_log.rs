@@ -127,7 +127,9 @@ impl AccessLog {
             return;
         }
         let of_slot = (slot, String::new())..;
-        let of_slot = violations.range(of_slot).take_while(|(key, _)| key.0 == slot);
+        let of_slot = violations
+            .range(of_slot)
+            .take_while(|(key, _)| key.0 == slot);
         if of_slot.count() < REASONS_MAX {
             violations.insert((slot, reason.to_owned()), first());
         }

@@ -11,6 +11,7 @@
 // EARLY_DRIVER_OK  sets queues up after DRIVER_OK
 // NO_LCR           takes the serial port as it is
 // NEVER_ACKS       writes no InterruptACK
+// NEVER_READS_IIR  waits for a "q" of the serial port by interrupts, and never reads IIR
 //
 // DISK, DISK_SOURCE, KEYBOARD, KEYBOARD_SOURCE: where they are. No KEYBOARD: there is none.
 // Codes of its end: see `enum end`.
@@ -257,6 +258,26 @@ static void use_keyboard(void) {
 }
 #endif
 
+#ifdef NEVER_READS_IIR
+static void wait_for_q(void) {
+    REG(PLIC + 4 * 10) = 1;
+    REG(PLIC + 0x2000) |= 1U << 10;
+    REG8(UART + 1) = 3; // of what is received, and of an empty THR
+    for (u8 got = 0; got != 'q';) {
+        __asm__ volatile("wfi" ::: "memory");
+        u32 source = REG(CLAIM);
+        if (!source)
+            continue;
+        if (REG8(UART + 5) & 1)
+            got = REG8(UART);
+        if (++claims > STORM_CLAIMS)
+            end(STORM);
+        REG(CLAIM) = source;
+    }
+    REG8(UART + 1) = 0;
+}
+#endif
+
 void main(void) {
 #ifndef NO_LCR
     REG8(UART + 3) = 0x80; // the divisor latch
@@ -267,6 +288,9 @@ void main(void) {
     puts("boot\n");
     __asm__ volatile("csrs mie, %0" ::"r"(1 << 11)); // MEIE: it ends WFI
     use_disk();
+#ifdef NEVER_READS_IIR
+    wait_for_q();
+#endif
 #ifdef KEYBOARD
     use_keyboard();
 #endif
