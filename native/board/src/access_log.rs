@@ -260,9 +260,9 @@ mod tests {
         log.violation(Some(1), "other", || violation(Some(1), "other", 2));
         log.violation(None, "hole", || violation(None, "hole", 3));
         assert_eq!(log.violations().len(), REASONS_MAX + 2);
-        for tag in 0..2 * MARKS_MAX as u32 {
+        for tag in 0..2 * MARKS_MAX {
             log.mark(Mark {
-                tag,
+                tag: tag.try_into().unwrap(),
                 access: access(0),
             });
         }

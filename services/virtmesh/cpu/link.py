@@ -161,9 +161,10 @@ class DeviceLink:
 
     async def report(self) -> device_pb2.GetReportResponse:
         """Ask for what the driver broke. Errors: ServiceUnavailable; NotOffered."""
-        return await self._control("GetReport", device_pb2.GetReportRequest())
+        answer = await self._control("GetReport", device_pb2.GetReportRequest())
+        return cast("device_pb2.GetReportResponse", answer)
 
-    async def clear_report(self, *, begin_anew: bool) -> None:
+    async def clear_report(self, *, begin_anew: bool = False) -> None:
         """Have the device forget what the accesses of this service broke.
 
         `begin_anew`: nothing was done yet; else what a driver does first is taken for granted.

@@ -1,9 +1,9 @@
 """What the guest did wrong, with the program counters of the first times.
 
-A device judges its driver, and knows no code. The board knows which access a request was made for: in
-the answer, the device says that a rule was broken for the first time, and the board keeps tag and
-program counter of that request. The device's report has the same tag, so the two belong together
-whatever else goes on. A driver that breaks no rule pays nothing.
+A device judges its driver, and knows no code. The board knows which access a request was made for:
+in the answer, the device says that a rule was broken for the first time, and the board keeps tag
+and program counter of that request. The device's report has the same tag, so the two belong
+together whatever else goes on. A driver that breaks no rule pays nothing.
 
 A device service that dies takes its report with it. What it had told is kept here: its report is
 asked for soon after each first violation, and whenever somebody asks. Counts since then are lost.
@@ -16,13 +16,14 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from virtmesh.cpu.kept_report import merge
 from virtmesh.host.report import spell_violation
 from virtmesh.report.rules import BOARD_QUIRKS, HOLE
 from virtmesh_common.api.device.v1 import device_pb2 as pb
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from virtmesh.cpu.engine import Engine
     from virtmesh.cpu.slot_device import SlotDevice
@@ -36,33 +37,6 @@ WRITE, WIDTH = 0x80, 0x7F
 """Bit of a write, and bits of the width, in `op` (Board.violations)."""
 OFFSET = 0xFFFF_FFFF
 """Offsets in windows have 32 bits."""
-
-
-class KeptReport:
-    """The report of one device, over all processes that served it since the guest booted."""
-
-    def __init__(self) -> None:
-        self._before: tuple[pb.Violation, ...] = ()
-        self._now: tuple[pb.Violation, ...] = ()
-
-    def take(self, violations: Sequence[pb.Violation]) -> None:
-        """Keep what the process that serves the device has counted by now."""
-        self._now = tuple(violations)
-
-    def end(self) -> None:
-        """Take note that the process, or the attachment to it, has ended; its trace has too."""
-        for one in self._now:
-            one.first.ClearField("sequence")
-        self._before, self._now = tuple(merge((*self._before, *self._now))), ()
-
-    def forget(self) -> None:
-        """Forget everything: the guest boots anew."""
-        self._before = self._now = ()
-
-    @property
-    def violations(self) -> tuple[pb.Violation, ...]:
-        """All of them, each rule once, by the time of the first."""
-        return tuple(merge((*self._before, *self._now)))
 
 
 class Reports:
@@ -160,16 +134,3 @@ class Reports:
                 first.access.value = value if op & WRITE else 0
             name = HOLE if slot is None else BOARD_QUIRKS.get(reason, f"quirk-{reason}")
             yield spell_violation(name, count, first)
-
-
-def merge(violations: Iterable[pb.Violation]) -> list[pb.Violation]:
-    """Return each rule once, with the sum of its counts and its first time, ascending by that."""
-    found: dict[str, pb.Violation] = {}
-    for one in sorted(violations, key=lambda one: one.first.time_ns):
-        known = found.get(one.rule)
-        if known is None:
-            found[one.rule] = copy = pb.Violation()
-            copy.CopyFrom(one)
-        else:
-            known.count += one.count
-    return list(found.values())

@@ -17,8 +17,8 @@ import grpc.aio
 import structlog
 
 from virtmesh.attach.restore import config_fields, read_config, read_fingerprint, restore
+from virtmesh.cpu.kept_report import KeptReport
 from virtmesh.cpu.link import DeviceLink, ask
-from virtmesh.cpu.report import KeptReport
 from virtmesh.kernel.device import LOOK_TIMEOUT_S, PAUSES_S, MachineDevice, ProbeState
 from virtmesh.mmio.inflight_logs import make_logs
 from virtmesh_common.api.device.v1 import device_pb2
@@ -30,6 +30,7 @@ from virtmesh_common.errors import (
     DeviceLost,
     DeviceNotReady,
     MemoryMissing,
+    NotAttached,
     NotRestorable,
     ResetUnderWay,
     ServiceUnavailable,
@@ -51,7 +52,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-COMES_BACK = (DeviceLost, ServiceUnavailable, ResetUnderWay, ShuttingDown, MemoryMissing, BadStream)
+COMES_BACK = (
+    DeviceLost,
+    ServiceUnavailable,
+    NotAttached,
+    ResetUnderWay,
+    ShuttingDown,
+    MemoryMissing,
+    BadStream,
+)
 """Errors that mend themselves when the device service has started again, or moved on."""
 
 
@@ -104,8 +113,9 @@ class SlotDevice(MachineDevice):
 
     @property
     def link(self) -> DeviceLink | None:
-        """The attachment that the board has."""
-        return self._link
+        """The attachment that the board has, unless it is about to end."""
+        link = self._link
+        return None if link is None or link.lost.done() else link
 
     @property
     def features(self) -> Sequence[str]:
@@ -240,7 +250,7 @@ class SlotDevice(MachineDevice):
         )
         await link.run(restore(writes, self._fingerprint, link.about, self._config))
         # The writes were the guest's; it made its reads of another process.
-        await link.clear_report(begin_anew=False)
+        await link.clear_report()
         self.restorations += 1
         self._boot_log.add(f"{self.node.name}: set up as it was, by {len(writes)} writes")
 

@@ -56,6 +56,12 @@ def test_a_device_that_is_not_there_is_an_error(machine: Cli) -> None:
     assert (result.returncode, "nosuch" in result.stderr) == (1, True)
 
 
+def test_a_machine_without_a_cpu_has_no_report_of_a_board(machine: Cli) -> None:
+    """Those of its devices are all; to ask for the board's is an error."""
+    result = machine("report", "board")
+    assert (result.returncode, result.stdout, "board" in result.stderr) == (1, "", True)
+
+
 def test_a_violation_is_shown_with_its_clause_and_has_a_status_of_its_own() -> None:
     """Of a disk that is left to guests: a script makes accesses that no guest should."""
     with own_folder() as cli:

@@ -13,6 +13,7 @@ from tests.support.guest import END_SECONDS, PROMPT
 from tests.support.riscv.boot import Rig, environment, linux_command
 from tests.support.riscv.console import BOOT_SECONDS, READY, reach_shell, running
 from tests.support.riscv.parts import Parts
+from tests.support.riscv.report import read_report
 from virtmesh_common.errors import GuestError
 
 REBOOTS = int(os.environ.get("VIRTMESH_REBOOTS", "3"))
@@ -71,7 +72,10 @@ def test_power_off_in_the_guest_ends_boot_with_0(riscv: Parts, cli: Cli) -> None
 
 
 def test_reboots_in_the_guest_come_back_to_the_shell(riscv: Parts, cli: Cli) -> None:
-    """The devices are reset by the kernel alone; each boot finds the disk and mounts it."""
+    """The devices are reset by the kernel alone; each boot finds the disk and mounts it.
+
+    The firmware and the kernel break no rule on their way back, either.
+    """
     command = linux_command(riscv, "--disk=blank.img,size=8M", "--input=keyboard")
     with running(command, cli.folder, environment(cli)) as guest:
         reach_shell(guest)
@@ -81,8 +85,10 @@ def test_reboots_in_the_guest_come_back_to_the_shell(riscv: Parts, cli: Cli) -> 
             guest.expect(re.escape("OpenSBI v"), BOOT_SECONDS)
             guest.expect("guest: disk vda of 16384 sectors", BOOT_SECONDS)
             guest.expect(re.escape(PROMPT), BOOT_SECONDS)
+        found, violations = read_report(cli)
         status = guest.end()
 
+    assert (found, violations) == ({name: {} for name in ("serial", "vda", "keyboard", "board")}, 0)
     assert status == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from zlib import crc32
@@ -13,11 +14,17 @@ from tests.support.guest import PROMPT, Guest
 from tests.support.riscv.boot import boot_command, environment
 from tests.support.riscv.console import BOOT_SECONDS, running
 from tests.support.riscv.parts import Parts
+from tests.support.riscv.report import read_report
 from tests.support.riscv.writing import HELLO, make_disk
 
 U_BOOT = r"(?m)^=> "
 """U-Boot's prompt. What it prints has "==> " in it."""
 DISK_MEBIBYTES = 64
+FINDINGS = {"init-reset": 1, "status-order": 1, "vendor-id": 1}
+"""Rules that U-Boot breaks with a lenient disk, and how often."""
+STATUS, ACKNOWLEDGE, DRIVER = 0x70, 1, 2
+WRITE_OF_4 = 0x44
+"""Detail of the event of a write of four bytes."""
 
 
 def reach_prompt(guest: Guest) -> None:
@@ -57,10 +64,27 @@ def test_u_boot_reads_a_file_of_our_disk(mode: str, riscv: Parts, cli: Cli) -> N
         listed = ask(guest, "ls virtio 0")
         ask(guest, "load virtio 0 ${kernel_addr_r} /hello.txt")
         checksum = ask(guest, "crc32 ${kernel_addr_r} ${filesize}")
+        report, _ = read_report(cli)
+        wrote = status_writes(cli)
 
     assert "Capacity: 32.0 MB" in found
     assert re.search(rf"^ +{len(HELLO)} +hello.txt\r$", listed, re.MULTILINE)
     assert f"==> {crc32(HELLO.encode()):08x}" in checksum
+    # docs/report.md tells what they are.
+    assert {rule: row["count"] for rule, row in report["vda"].items()} == FINDINGS
+    assert report["serial"] == report["board"] == {}
+    assert report["vda"]["init-reset"]["pc"] == wrote[ACKNOWLEDGE]
+    assert report["vda"]["status-order"]["pc"] == wrote[DRIVER]
+
+
+def status_writes(cli: Cli) -> dict[int, int]:
+    """Return where U-Boot's code first wrote each value to the disk's Status, by the trace."""
+    lines = cli("trace", "-d", "vda", "--kinds", "cpu_access", "--json").stdout.splitlines()
+    found: dict[int, int] = {}
+    for row in map(json.loads, lines):
+        if row["token"] == STATUS and row["detail"] == WRITE_OF_4:
+            found.setdefault(row["value"], row["pc"])
+    return found
 
 
 def test_u_boot_loads_linux_from_our_disk_and_boots_it(riscv: Parts, cli: Cli) -> None:

@@ -102,9 +102,9 @@ def has_compiler() -> bool:
     return shutil.which(COMPILER) is not None
 
 
-def build(folder: Path, body: str, name: str = "kernel.elf") -> Path:
-    """Build a kernel. `body` follows the set-up of stack and trap vector."""
+def build(folder: Path, body: str, name: str = "kernel.elf", prologue: str = PROLOGUE) -> Path:
+    """Build a kernel. `body` follows the set-up of stack and trap vector, or another prologue."""
     source, target = folder / f"{name}.S", folder / name
-    source.write_text(PROLOGUE + body + EPILOGUE)
+    source.write_text(prologue + body + EPILOGUE)
     subprocess.run([COMPILER, *FLAGS, *LINK, "-o", str(target), str(source)], check=True)
     return target
