@@ -41,7 +41,7 @@ def read_image(path: Path, limit: int, *, unpack: bool = False) -> bytes:
     if unpack and content.startswith(GZIP_MAGIC):
         content = _unpack(content, path, limit)
     if len(content) > limit:
-        raise BadImage(f"{path}: it is larger than {limit >> 20} MiB: RAM can't take it")
+        raise BadImage(f"{path}: it is larger than {limit >> 20} MiB: give the machine more memory")
     return content
 
 
