@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import pytest
 
 import virtmesh_client
-from tests.compose.conftest import ROOT, Stack
+from tests.compose.conftest import ROOT, WITH_CPU, Stack, with_cpu
 from tests.compose.containers import check_closed, check_read_only, run_in
 from tests.support.riscv.small_kernels import COMPILER, DISK_GUEST, build_c, has_compiler
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]  # the first one builds the images
 
 ROUND = re.compile(rb"round ([0-9a-f]{8})\r\n")
-FILES = "docker-compose.yml:deploy/compose/cpu.yml"
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +40,9 @@ def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
         pytest.skip(f"{COMPILER} is not installed")
     folder = tmp_path_factory.mktemp("guest")
     folder.chmod(0o755)
-    settings = {
-        "COMPOSE_FILE": FILES,
-        "VIRTMESH_GUEST": str(folder),
-        "VIRTMESH_GUEST_KERNEL": build_c(folder, DISK_GUEST).name,
-        "VIRTMESH_GUEST_MEMORY": "64M",
-        "VIRTMESH_DISK_SIZE": "1M",
-    }
-    stack = Stack(engine, settings)
-    try:
-        stack.run("up")
-        stack.wait_until_ready()
+    kernel = build_c(folder, DISK_GUEST)
+    with with_cpu(engine, folder, kernel.name, MEMORY="64M") as stack:
         yield stack
-    finally:
-        stack.run("down", "--volumes")
 
 
 @pytest.fixture
@@ -166,7 +154,7 @@ def test_a_setting_that_is_missing_is_named(missing: str) -> None:
     settings = {"VIRTMESH_GUEST": str(ROOT), "VIRTMESH_GUEST_KERNEL": "Image"}
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / "stack.py", "up"],
-        env={**os.environ, "COMPOSE_FILE": FILES, **settings, missing: ""},
+        env={**os.environ, "COMPOSE_FILE": WITH_CPU, **settings, missing: ""},
         capture_output=True,
         text=True,
         check=False,
