@@ -254,16 +254,18 @@ fn a_held_write_that_is_refused_is_named_and_the_rest_executed() {
     device.connect(&mut board, 0, &[]);
     assert_eq!(run(&mut board).reason, Reason::PowerOff);
     assert_eq!(board.hart().x(10), 7);
-    let violations = board.log().drain_violations();
+    let violations = board.log().violations();
     assert_eq!(violations.len(), 1);
     let violation = &violations[0];
     assert_eq!(
         (
             violation.reason.as_str(),
-            violation.access.pc,
-            violation.access.operation
+            violation.pc,
+            violation.address,
+            violation.op,
+            violation.value
         ),
-        ("BAD_VALUE", RAM + 12, Operation::write(FEATURES_SEL, 4, 1))
+        ("BAD_VALUE", RAM + 12, u64::from(FEATURES_SEL), 4 | WRITE, 1)
     );
     let found = requests(&device);
     assert_eq!(found.len(), 2);
@@ -289,8 +291,8 @@ fn a_read_that_is_refused_after_held_writes_gives_0() {
     board.hart().set_x(10, 99);
     assert_eq!(run(&mut board).reason, Reason::PowerOff);
     assert_eq!(board.hart().x(10), 0);
-    let violations = board.log().drain_violations();
-    let at: Vec<_> = violations.iter().map(|one| one.access.pc - RAM).collect();
+    let violations = board.log().violations();
+    let at: Vec<_> = violations.iter().map(|one| one.pc - RAM).collect();
     assert_eq!(at, [16]);
     assert_eq!(board.check_slot(0).unwrap().saved.writes().len(), 2);
 }

@@ -17,6 +17,7 @@ from virtmesh.attach.guest_ram import Ram
 from virtmesh.cpu.board import TIMEBASE_HZ
 from virtmesh.cpu.engine import Ended, Engine
 from virtmesh.cpu.guest_plan import GuestPlan, read_images
+from virtmesh.cpu.memory_limit import check_memory_limit
 from virtmesh.cpu.report import Reports
 from virtmesh.cpu.slot_device import SlotDevice
 from virtmesh.cpu.slots import add_slots, set_first
@@ -66,6 +67,7 @@ class CpuMachine:
                 f"{', '.join(left)}: vhost-user = true leaves a device to other guests: take it"
                 " out, the CPU drives every device"
             )
+        check_memory_limit(machine.memory)
         self.boot_log = BootLog()
         self.machine = parse_blob(make_blob(machine))
         self.layout = read_images(machine, plan)

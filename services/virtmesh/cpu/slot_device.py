@@ -19,7 +19,7 @@ import structlog
 from virtmesh.attach.restore import config_fields, read_config, read_fingerprint, restore
 from virtmesh.cpu.kept_report import KeptReport
 from virtmesh.cpu.link import DeviceLink, ask
-from virtmesh.kernel.device import LOOK_TIMEOUT_S, PAUSES_S, MachineDevice, ProbeState
+from virtmesh.kernel.device import LOOK_TIMEOUT_S, MachineDevice, ProbeState, next_pause
 from virtmesh.mmio.inflight_logs import make_logs
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
@@ -192,8 +192,7 @@ class SlotDevice(MachineDevice):
             except Exception:
                 log.exception("a fault of the CPU service", device=self.node.name)
                 self._move(ProbeState.FAILED, "a fault of the CPU service; its log says more")
-            first, longest = PAUSES_S.get(self.state, PAUSES_S[ProbeState.WAITING])
-            pause = first if served else min(max(2 * pause, first), longest)
+            pause = next_pause(self.state, pause, afresh=served)
             await asyncio.sleep(pause)
 
     def close(self) -> None:
