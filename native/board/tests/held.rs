@@ -10,7 +10,7 @@ use common::assembler::*;
 use common::held::*;
 use common::machine::*;
 use common::{Answer, REFUSED};
-use virtmesh_board::{Kind, Operation, Reason, Rule};
+use virtmesh_board::{Kind, Reason, Rule};
 use virtmesh_device::EventFd;
 
 /// Run the program with a device that answers 7; returns the requests.
