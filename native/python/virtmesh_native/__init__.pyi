@@ -733,8 +733,8 @@ class Board:
     def marks(self, slot: int) -> list[tuple[int, list[tuple[int, int, int, int]]]]:
         """Return each request in whose answer the device said that a rule was broken.
 
-        Its tag, and its accesses in order: pc, offset, op, value (as `drain_accesses`). Those of the
-        connection that the slot has; `stats` counts them as "marks".
+        Its tag, and its accesses in order: pc, offset, op, value (as `drain_accesses`). Those of
+        the connection that the slot has; `stats` counts them as "marks".
         """
     def record_to(self, slot: int, recorder: Recorder) -> None:
         """Record each access of a slot from now on, as CPU_ACCESS with its program counter."""
