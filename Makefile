@@ -35,8 +35,9 @@ SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh tools/*/*.sh deploy/offline/*.sh)
 NATIVE_SOURCES := $(shell find native -name target -prune -o -name fuzz -prune -o -type f \
 	\( -name '*.rs' -o -name '*.toml' -o -name Cargo.lock -o -name '*.py' -o -name '*.pyi' \) -print)
 DISTRIBUTIONS := common clients services
-# compare.py is a tool that the others are given to.
-BENCHES := $(patsubst tests/bench/%.py,tests.bench.%,$(filter-out %/compare.py,$(wildcard tests/bench/*.py)))
+# compare.py is a tool that the others are given to; boot.py and guest_iops.py need guests.
+BENCHES := $(patsubst tests/bench/%.py,tests.bench.%,\
+	$(filter-out %/compare.py %/boot.py %/guest_iops.py,$(wildcard tests/bench/*.py)))
 EXAMPLES := $(basename $(notdir $(wildcard native/*/examples/*_bench.rs)))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -45,8 +46,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run-setup demo demo-riscv test native-tests test-native test-python test-interop \
-	test-install test-layouts test-everywhere test-elsewhere fuzz lint \
-	dashboards protos lock wheels bench up down images clean
+	test-install test-kills test-layouts test-everywhere test-elsewhere fuzz lint \
+	dashboards protos lock wheels bench bench-boot up down images clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -93,6 +94,11 @@ endif
 test-interop: needs-guests setup ## boot real Linux guests (UML, QEMU) on the devices; takes minutes
 	tools/guests.sh build/guests
 	VIRTMESH_GUESTS=build/guests $(BIN)/pytest tests/interop -o faulthandler_timeout=300 $(PYTEST_ARGS)
+
+test-kills: needs-guests setup ## kill the devices of a booted Linux 50 times under load; prints what the guest saw
+	tools/guests.sh build/guests riscv64
+	VIRTMESH_KILLS=50 VIRTMESH_GUESTS=build/guests $(BIN)/pytest tests/interop/riscv/test_recovery.py -rP \
+		-o faulthandler_timeout=900 $(PYTEST_ARGS)
 
 test-everywhere: test ## run all tests here, and in three other places; takes an hour
 	tools/everywhere.sh tmpfs $(CARGO) test $(MANIFEST) --package virtmesh-blk --quiet
@@ -157,6 +163,10 @@ lock: needs-setup $(STAMPS)/development ## lock the dependencies of pyproject.to
 bench: setup ## run the benchmarks; they print ratios and assert nothing
 	for example in $(EXAMPLES); do $(CARGO) run $(MANIFEST) --release --quiet --example "$$example"; done
 	for bench in $(BENCHES); do $(BIN)/python -m "$$bench"; done
+
+bench-boot: needs-guests setup ## boot Debian's riscv64 Linux here and on QEMU, in turns; takes minutes
+	tools/guests.sh build/guests riscv64
+	$(BIN)/python -m tests.bench.boot
 
 wheels: setup ## build the four distributions as wheels, into dist/
 	rm -rf dist && mkdir dist

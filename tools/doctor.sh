@@ -122,7 +122,7 @@ check_guests() {
     local pair
     for pair in linux.uml:user-mode-linux qemu-system-x86_64:qemu-system-x86 cpio:cpio \
         qemu-system-riscv64:qemu-system-misc busybox:busybox-static mkfs.ext4:e2fsprogs fio:fio \
-        evtest:evtest; do
+        evtest:evtest gdb-multiarch:gdb-multiarch lldb:lldb; do
         have "${pair%:*}" || lack "${pair#*:}" "${pair%:*}, for guests"
     done
     have qemu-riscv64 || lack qemu-user "qemu-riscv64, for comparing instructions"

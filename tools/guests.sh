@@ -1,23 +1,29 @@
 #!/bin/bash
 # Fetch what the guests of `make test-interop` and `make demo-riscv` boot, into a folder.
 #
-# Usage: tools/guests.sh FOLDER [amd64] [riscv64]
+# Usage: tools/guests.sh FOLDER [amd64] [riscv64] [rust]
 #   amd64    Debian's cloud kernel, and a QEMU that connects vhost-user input devices without KVM
 #            (8.0) where the system's is older
 #   riscv64  in FOLDER/riscv64: Debian's kernel (Image), OpenSBI (fw_jump.bin, fw_dynamic.bin), U-Boot
 #            (u-boot.bin for M-mode, u-boot-smode.bin), and an initramfs with busybox (initramfs.cpio)
-# Without a word after FOLDER it is both. Needs no root: packages are fetched by apt-get and unpacked,
+#   rust     in FOLDER/rust: a compiler (rustc) with the core library of riscv64, for kernels whose drivers
+#            are crates
+# Without a word after FOLDER it is all of them. Needs no root: packages are fetched by apt-get and unpacked,
 # not installed. Apt's lists are the folder's own. Where the mirror has no backports, the system's
 # QEMU has to do.
 set -euo pipefail
 
 folder=$1
 shift
-[ $# -gt 0 ] || set -- amd64 riscv64
+[ $# -gt 0 ] || set -- amd64 riscv64 rust
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 here=$(cd "$(dirname "$0")" && pwd)
 readonly folder keyring here
 readonly SUITES=(stable trixie) # the first that riscv64 has a kernel in; a mirror may lag in one
+readonly RUST_SUITE=trixie # its compiler is 1.85
+readonly RUST_PACKAGES=(rustc libstd-rust-dev libstd-rust-1.85 libstd-rust-dev:riscv64 libllvm19 libc6
+    libgcc-s1 libstdc++6 libxml2 libicu76 liblzma5 libz3-4 libedit2 libtinfo6 libbsd0 libmd0 libffi8
+    libzstd1 zlib1g)
 readonly ROUNDS=2 # how often each is tried
 readonly SECONDS_AT_MOST=600 # for one apt-get
 
@@ -163,13 +169,41 @@ fetch_riscv64() {
     make_initramfs
 }
 
+# Write the script that runs the unpacked compiler, with the libraries that it was built for.
+write_rustc() {
+    cat >"$1" <<'END'
+#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")/unpacked/usr
+for loader in "$here"/lib*/ld-linux-*.so.*; do :; done
+for libraries in "$here"/lib/*/libc.so.6; do :; done
+exec "$loader" --library-path "${libraries%/*}" "$here/bin/rustc" --sysroot "$here" "$@"
+END
+    chmod +x "$1"
+}
+
+# Debian's compiler is the one that the core library of riscv64 was compiled by; a host's own reads no other's.
+fetch_rust() {
+    local place=$root/rust state foreign
+    [ ! -e "$place/complete" ] || return 0
+    find_mirror
+    state=$place/apt
+    rm -rf "$place"
+    mkdir -p "$state"
+    : >"$state/status"
+    foreign=(-o APT::Architectures::=riscv64 -o "Dir::State::status=$state/status")
+    fetch "$state" "$place/unpacked" "$RUST_SUITE" "${RUST_PACKAGES[@]}"
+    rm -rf "$state"
+    write_rustc "$place/rustc"
+    "$place/rustc" --version >"$place/complete"
+}
+
 mkdir -p "$folder"
 root=$(cd "$folder" && pwd)
 for architecture in "$@"; do
     case $architecture in
-        amd64 | riscv64) "fetch_$architecture" ;;
+        amd64 | riscv64 | rust) "fetch_$architecture" ;;
         *)
-            say "$architecture: it fetches amd64 and riscv64"
+            say "$architecture: it fetches amd64, riscv64 and rust"
             exit 2
             ;;
     esac

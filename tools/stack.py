@@ -5,12 +5,15 @@ Usage: python tools/stack.py {up,down,build,check} [options]
 `up` is `docker-compose up --build --detach` with two things added: it waits until every service is
 healthy, and on a host that reaches no registry of container images it has the base images made from
 Debian packages (deploy/offline). A service whose image can't be had is left out, and it says so.
-COMPOSE_PROJECT_NAME and the settings of .env.example count, as they do for docker-compose.
+COMPOSE_PROJECT_NAME and the settings of .env.example count, as they do for docker-compose. So does
+COMPOSE_FILE: docker-compose.yml:deploy/compose/cpu.yml is the machine with a CPU. `build` and
+`check` see to both machines.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -30,6 +33,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 COMPOSE_FILE = ROOT / "docker-compose.yml"
+WITH_CPU = ("--file", "docker-compose.yml", "--file", "deploy/compose/cpu.yml")
+"""Options of Compose for the machine with a CPU."""
+ANY_GUEST = {"VIRTMESH_GUEST": str(ROOT), "VIRTMESH_GUEST_KERNEL": "any"}
+"""Settings that it has no defaults for, where no guest is started."""
 OFFLINE = ROOT / "deploy" / "offline" / "base-images.sh"
 MADE_OFFLINE = ("debian:", "prom/prometheus:")
 BASE_IMAGE = re.compile(r"^FROM (\S+:\S+)", re.MULTILINE)
@@ -54,9 +61,11 @@ def find_compose() -> list[str]:
     raise StackError("no docker-compose: apt-get install docker-compose")
 
 
-def compose(*arguments: str) -> None:
-    """Run Compose on the stack. Errors: StackError."""
-    if subprocess.run([*find_compose(), *arguments], cwd=ROOT, check=False).returncode != 0:
+def compose(*arguments: str, with_cpu: bool = False) -> None:
+    """Run Compose on the stack, or on that with a CPU for any guest. Errors: StackError."""
+    command = [*find_compose(), *(WITH_CPU if with_cpu else ()), *arguments]
+    environment = {**os.environ, **(ANY_GUEST if with_cpu else {})}
+    if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0:
         raise StackError(f"docker-compose {arguments[0]} failed")
 
 
@@ -181,7 +190,7 @@ def main() -> int:
     stopping = actions.add_parser("down", help="stop; take the containers away")
     stopping.add_argument("--volumes", action="store_true", help="and the disks with them")
     actions.add_parser("build", help="build the images")
-    actions.add_parser("check", help="check docker-compose.yml, if Compose is there")
+    actions.add_parser("check", help="check the files of Compose, if Compose is there")
     arguments = parser.parse_args()
     try:
         if arguments.action == "up":
@@ -191,6 +200,7 @@ def main() -> int:
         elif arguments.action == "build":
             get_images(connect())
             compose("build")
+            compose("build", "kernel", with_cpu=True)
         else:
             check()
     except StackError as error:
@@ -200,13 +210,14 @@ def main() -> int:
 
 
 def check() -> None:
-    """Check docker-compose.yml; without Compose, say that it was not. Errors: StackError."""
+    """Check the files of Compose; without Compose, say that it was not. Errors: StackError."""
     try:
         find_compose()
     except StackError as error:
         say(f"docker-compose.yml is not checked: {error}")
     else:
         compose("config", "--quiet")
+        compose("config", "--quiet", with_cpu=True)
 
 
 if __name__ == "__main__":

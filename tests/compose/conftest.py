@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPTS = Path(sys.executable).parent
 BUILD_SECONDS = 1200
 PROJECT_LABEL = "com.docker.compose.project"
+WITH_CPU = "docker-compose.yml:deploy/compose/cpu.yml"
+"""Value of COMPOSE_FILE."""
 SERVICE_LABEL = "com.docker.compose.service"
 
 
@@ -108,6 +111,30 @@ class Stack:
         while not done():
             assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
             time.sleep(0.2)
+
+
+@contextmanager
+def with_cpu(
+    client: docker.DockerClient, folder: Path, kernel: str, **guest: str
+) -> Iterator[Stack]:
+    """Start a stack with a CPU and a disk of 1 MiB; `kernel` and settings of the guest are given.
+
+    `folder` has the files that it boots from; `guest` are settings without "VIRTMESH_GUEST_".
+    """
+    settings = {
+        "COMPOSE_FILE": WITH_CPU,
+        "VIRTMESH_GUEST": str(folder),
+        "VIRTMESH_GUEST_KERNEL": kernel,
+        "VIRTMESH_DISK_SIZE": "1M",
+        **{f"VIRTMESH_GUEST_{name}": value for name, value in guest.items()},
+    }
+    stack = Stack(client, settings)
+    try:
+        stack.run("up")
+        stack.wait_until_ready()
+        yield stack
+    finally:
+        stack.run("down", "--volumes")
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from docker.models.containers import Container
 
+from tests.compose.containers import check_closed, check_read_only, run_in
 from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.api.kernel.v1 import input_device_pb2
@@ -50,14 +50,6 @@ def sha256(path: Path, size: int) -> str:
         return hashlib.sha256(file.read(size)).hexdigest()
 
 
-def run_in(container: Container, *command: str) -> str:
-    """Run a command in a container; return what it printed."""
-    done = container.exec_run(list(command))
-    assert isinstance(done.output, bytes)
-    assert done.exit_code == 0, done.output
-    return done.output.decode()
-
-
 def test_every_service_is_healthy(stack: Stack) -> None:
     """All services run and are healthy; Grafana has a test of its own."""
     health = {name: c.attrs["State"]["Health"]["Status"] for name, c in stack.services.items()}
@@ -69,29 +61,13 @@ def test_every_service_is_healthy(stack: Stack) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_containers_are_closed(stack: Stack, service: str) -> None:
     """A container has no root, no capabilities, no way to new ones, and limits."""
-    container = stack.services[service]
-    host = container.attrs["HostConfig"]
-
-    status = run_in(container, "cat", "/proc/1/status")
-    facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-
-    assert "0" not in facts["Uid"].split()
-    assert "0" not in facts["Gid"].split()
-    assert {facts[name] for name in ("CapEff", "CapPrm", "CapBnd")} == {"0" * 16}
-    assert facts["NoNewPrivs"] == "1"
-    assert host["Memory"] > 0
-    assert host["NanoCpus"] > 0
-    assert host["PidsLimit"] > 0
-    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    check_closed(stack.services[service])
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_root_is_read_only(stack: Stack, service: str) -> None:
     """The root file system of a container is mounted read-only."""
-    mounts = run_in(stack.services[service], "cat", "/proc/1/mounts")
-
-    (root,) = (line.split()[3] for line in mounts.splitlines() if line.split()[1] == "/")
-    assert "ro" in root.split(",")
+    check_read_only(stack.services[service])
 
 
 def test_only_this_host_reaches_the_stack(stack: Stack) -> None:

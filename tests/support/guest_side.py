@@ -103,7 +103,7 @@ class Guest:
     async def attach(self, bus: Bus) -> None:
         """Take a new attachment, before the guest runs."""
         self._put_on(bus)
-        self.fingerprint = await run(bus, read_fingerprint(self._about, self._config))
+        self.fingerprint = await run(bus.access, read_fingerprint(self._about, self._config))
 
     async def bring_up(self, *sizes: int, without: int = 0, wanted: int = -1) -> list[GuestRing]:
         """Reset the device, set up queues of these sizes, and go live."""
@@ -130,7 +130,7 @@ class Guest:
         assert self.fingerprint is not None
         self._put_on(bus)
         steps = restore(self.bus.writes, self.fingerprint, about or self._about, self._config)
-        await run(bus, steps)
+        await run(bus.access, steps)
 
     def _put_on(self, bus: Bus) -> None:
         """Hear the interrupts of a bus."""

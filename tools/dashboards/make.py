@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tools.dashboards import calls, kernel, overview
+from tools.dashboards import calls, cpu, kernel, overview
 from virtmesh.dashboards.render import render
 from virtmesh.kinds.dashboard import board_of
 from virtmesh.kinds.finding import find_kind, packages
@@ -23,7 +23,7 @@ KINDS = [find_kind(name) for name, package in packages().items() if package.star
 """The kinds of the distribution: not those of other packages that happen to be on the path."""
 BOARDS = {
     f"{board.uid.removeprefix(PREFIX)}.json": board
-    for board in (overview.BOARD, kernel.BOARD, calls.BOARD, *map(board_of, KINDS))
+    for board in (overview.BOARD, kernel.BOARD, cpu.BOARD, calls.BOARD, *map(board_of, KINDS))
 }
 
 

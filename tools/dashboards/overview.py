@@ -6,6 +6,12 @@ from virtmesh.dashboards.board import NUMBER, STATES, Board, Panel, Row, quantil
 
 FIRING = 'ALERTS{alertname=~"Virtmesh.*",alertstate="firing"}'
 
+READY = (
+    'virtmesh_kernel_device_state{$sel,state="ready"}'
+    ' or virtmesh_cpu_device_state{$sel,state="ready"}'
+)
+"""A machine has a kernel service or a CPU."""
+
 BOARD = Board(
     uid="virtmesh-overview",
     title="virtmesh",
@@ -35,9 +41,9 @@ BOARD = Board(
                 ),
                 Panel(
                     "Devices ready",
-                    "Devices that the kernel has in use.",
+                    "Devices that the kernel, or the CPU, has in use.",
                     "none",
-                    [('sum(virtmesh_kernel_device_state{$sel,state="ready"})', "ready")],
+                    [(f"sum({READY})", "ready")],
                     NUMBER,
                     width=4,
                     height=4,
@@ -83,14 +89,9 @@ BOARD = Board(
                 ),
                 Panel(
                     "States of the devices",
-                    "What the kernel makes of each device, over time.",
+                    "What the kernel, or the CPU, makes of each device, over time.",
                     "none",
-                    [
-                        (
-                            'virtmesh_kernel_device_state{$sel,state="ready"}',
-                            "{{device}}",
-                        )
-                    ],
+                    [(READY, "{{device}}")],
                     STATES,
                     width=12,
                     limits=[1],

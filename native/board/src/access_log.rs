@@ -77,12 +77,12 @@ pub struct Violation {
 }
 
 /// A request in whose answer the device said that a rule was broken for the first time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// Tag of the request.
     pub tag: u32,
-    /// The access that it was made for.
-    pub access: Logged,
+    /// The accesses that it was made for, in order: held writes, and what came after them.
+    pub accesses: Vec<Logged>,
 }
 
 /// The log. Any thread reads it.
@@ -137,9 +137,9 @@ impl AccessLog {
 
     /// Keep which access a request was made for. A device that says more often than it can that a rule was
     /// broken is not listened to.
-    pub fn mark(&self, mark: Mark) {
+    pub fn mark(&self, slot: usize, mark: Mark) {
         let mut kept = self.kept();
-        let marks = kept.marks.entry(mark.access.slot).or_default();
+        let marks = kept.marks.entry(slot).or_default();
         if marks.len() < MARKS_MAX {
             marks.push(mark);
         }
@@ -261,10 +261,8 @@ mod tests {
         log.violation(None, "hole", || violation(None, "hole", 3));
         assert_eq!(log.violations().len(), REASONS_MAX + 2);
         for tag in 0..2 * MARKS_MAX {
-            log.mark(Mark {
-                tag: tag.try_into().unwrap(),
-                access: access(0),
-            });
+            let (tag, accesses) = (tag.try_into().unwrap(), vec![access(0)]);
+            log.mark(0, Mark { tag, accesses });
         }
         assert_eq!((log.marks(0).len(), log.marks(0)[0].tag), (MARKS_MAX, 0));
         log.clear_marks(0);

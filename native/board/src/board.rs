@@ -15,6 +15,7 @@ use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion, MemoryRegio
 
 use crate::access_log::AccessLog;
 use crate::clint::Clint;
+use crate::held::Held;
 use crate::line_thread::LineThread;
 use crate::memory_map;
 use crate::notifier::{Notifier, SLOTS_MAX};
@@ -85,6 +86,7 @@ pub struct Board {
     pub(crate) clint: Clint,
     pub(crate) slots: Vec<Slot>,
     pub(crate) waiting: Option<Waiting>,
+    pub(crate) held: Held,
     /// Slots whose line has to be asked for.
     pub(crate) ask: u64,
     /// Slots whose connection may have ended.
@@ -123,6 +125,7 @@ impl Board {
             clint: Clint::default(),
             slots: Vec::new(),
             waiting: None,
+            held: Held::default(),
             ask: 0,
             ended: 0,
             signaller: Signaller::new(),
@@ -205,7 +208,7 @@ impl Board {
         kicks: &[RawFd],
     ) -> Result<(), ConnectError> {
         let connection = Connection::new(channel, line, kicks, self.answer_limit)?;
-        self.disconnect(slot, true);
+        self.set_link(slot, Link::Absent);
         let (event, socket) = (connection.line_event.as_fd(), connection.channel.as_fd());
         self.line_thread.add(slot, event, socket)?;
         self.log.clear_marks(slot);
@@ -220,6 +223,7 @@ impl Board {
     /// If there is no such slot.
     pub fn disconnect(&mut self, slot: usize, absent: bool) {
         let link = if absent {
+            drop(self.held.take_of(slot));
             Link::Absent
         } else {
             Link::Lost("the device is disconnected".into())
@@ -232,6 +236,7 @@ impl Board {
     pub fn reset(&mut self, pc: u64, a0: u64, a1: u64) {
         self.hart.reset(pc, a0, a1);
         self.hart.flush();
+        self.held.clear();
         self.plic.reset();
         self.clint = Clint::default();
         self.hart.set_mtimecmp(u64::MAX);
@@ -292,10 +297,10 @@ impl Board {
     }
 
     /// Replace what serves a slot. A request that waits for it is dropped: the hart executes the
-    /// instruction again.
+    /// instruction again, and the writes before it are held again.
     pub(crate) fn set_link(&mut self, slot: usize, link: Link) {
-        if self.waits_for(slot) {
-            self.waiting = None;
+        if let Some(waiting) = self.waiting.take_if(|waiting| waiting.slot == slot) {
+            self.held.put_back(waiting.held);
         }
         self.ask &= !(1 << slot);
         let source = self.slots[slot].source;

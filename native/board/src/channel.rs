@@ -37,6 +37,8 @@ pub enum Lost {
 
 /// How long an answer is looked for without sleeping: what a device on another CPU takes.
 const SPIN: Duration = Duration::from_micros(50);
+/// A look that takes so long shows that others want this CPU.
+const CONTENDED: Duration = Duration::from_micros(50);
 
 /// The channel of one slot.
 #[derive(Debug)]
@@ -171,18 +173,23 @@ impl Channel {
     }
 
     /// Look for the answer for a moment without sleeping: to be woken on another CPU costs more than
-    /// most devices take. Whoever wants this CPU gets it meanwhile, the device too.
+    /// most devices take. Whoever wants this CPU gets it meanwhile, the device too; if it was another
+    /// one, the answer is slept for, and who is woken need not wait for his turn.
     fn spin(&mut self) -> Result<Option<usize>, Lost> {
         let start = Instant::now();
-        while start.elapsed() < SPIN {
+        let mut looked = start;
+        let mut contended = false;
+        loop {
             let length = self.receive(libc::MSG_DONTWAIT)?;
-            if length.is_some() {
+            if length.is_some() || contended || looked - start > SPIN {
                 return Ok(length);
             }
             // SAFETY: it takes no pointers.
             unsafe { libc::sched_yield() };
+            let now = Instant::now();
+            contended = now - looked > CONTENDED;
+            looked = now;
         }
-        Ok(None)
     }
 
     /// Receive a packet. `None`: there is none yet.

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`board`], [`run`] | [`Board`], and its run loop |
 //! | `mmio`, [`slot`], [`requests`] | who answers an access; a device's descriptors; waiting for it |
+//! | `held` | writes that go out with the next access |
 //! | [`channel`], [`wire`] | the register channel and its packets |
 //! | [`plic`], [`clint`], [`syscon`] | interrupts, timer, power |
 //! | [`notifier`], [`line_thread`] | what other threads tell the hart's |
@@ -23,6 +24,7 @@ pub mod access_log;
 pub mod board;
 pub mod channel;
 pub mod clint;
+mod held;
 pub mod line_thread;
 pub mod memory_map;
 mod mmio;

@@ -34,6 +34,10 @@ impl Board {
             return Accessed::Slot(self.access_slot(slot, &access));
         }
         let answer = if let Some(offset) = offset_in(&access, PLIC, plic::SIZE) {
+            match self.flush() {
+                Progress::Done => {}
+                progress => return Accessed::Slot(progress),
+            }
             self.access_plic(offset, &access)
         } else if let Some(offset) = offset_in(&access, CLINT, clint::SIZE) {
             self.access_clint(offset, &access)
@@ -118,6 +122,10 @@ impl Board {
     }
 
     fn access_slot(&mut self, number: usize, access: &Access) -> Progress {
+        match self.flush_others(number) {
+            Progress::Done => {}
+            progress => return progress,
+        }
         let slot = &self.slots[number];
         // It fits: windows are smaller than 4 GiB.
         let offset = u32::try_from(access.address - slot.address).unwrap_or(u32::MAX);
@@ -133,11 +141,11 @@ impl Board {
         };
         match &slot.link {
             Link::Connected(connection) => {
-                if let Some(kick) = connection.kick_of(slot.kind, operation) {
-                    self.signaller.signal(kick);
-                    self.stats.notifications.add(1);
-                    self.answer(logged, 0);
-                    return Progress::Done;
+                if connection.kick_of(slot.kind, operation).is_some() {
+                    return self.notify(number, logged);
+                }
+                if slot.may_hold(operation) {
+                    return self.hold(logged);
                 }
                 match self.slots[number].plan(operation) {
                     // The board answers alone.
@@ -159,6 +167,24 @@ impl Board {
             }
             Link::Lost(_) => Progress::Lost(number),
         }
+    }
+
+    /// Signal the eventfd of a queue; what the guest wrote before is at the device by then.
+    fn notify(&mut self, number: usize, access: Logged) -> Progress {
+        match self.flush() {
+            Progress::Done => {}
+            progress => return progress,
+        }
+        let slot = &self.slots[number];
+        let Link::Connected(connection) = &slot.link else {
+            return Progress::Lost(number);
+        };
+        if let Some(kick) = connection.kick_of(slot.kind, access.operation) {
+            self.signaller.signal(kick);
+            self.stats.notifications.add(1);
+            self.answer(access, 0);
+        }
+        Progress::Done
     }
 
     /// The slot whose window has all bytes of the access.

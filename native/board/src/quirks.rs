@@ -21,6 +21,8 @@ const VENDOR_ID: u32 = 0x00C;
 const GUEST_PAGE_SIZE: u32 = 0x028;
 const QUEUE_ALIGN: u32 = 0x03C;
 const QUEUE_PFN: u32 = 0x040;
+const QUEUE_SIZE: u32 = 0x038;
+const QUEUE_DEVICE_HIGH: u32 = 0x0A4;
 
 /// `VendorID` of QEMU's virtio devices: "QEMU", little-endian.
 const QEMU_VENDOR: u64 = 0x554D_4551;
@@ -144,6 +146,9 @@ impl Quirks {
                 let page = self.pages.get(&device.selected(QUEUE_SEL));
                 Some(here(page.copied().unwrap_or(0), LEGACY))
             }
+            (QUEUE_SIZE | QUEUE_READY | QUEUE_DESC_LOW..=QUEUE_DEVICE_HIGH, true) => {
+                before_queues(device, access)
+            }
             _ => None,
         }
     }
@@ -226,11 +231,14 @@ impl Plan {
         }
     }
 
-    /// Set `FEATURES_OK`, which the driver leaves out.
+    /// Set `FEATURES_OK`, which the driver leaves out, and read it back, as who sets it has to (3.1.1).
     fn accept_features(&mut self, device: &Registers, status: u64) {
         self.broken.push(NO_FEATURES_OK);
         self.accept_version_1(device);
-        self.operations.push(Operation::write(STATUS, 4, status));
+        self.operations.extend([
+            Operation::write(STATUS, 4, status),
+            Operation::read(STATUS, 4),
+        ]);
     }
 
     /// Accept `VIRTIO_F_VERSION_1`, unless the driver did, and leave the selector as it is.
@@ -247,6 +255,19 @@ impl Plan {
             Operation::write(DRIVER_FEATURES_SEL, 4, selected),
         ]);
     }
+}
+
+/// A queue is set up by a driver that leaves `FEATURES_OK` out: it is set first, as a device takes no
+/// queue before it.
+fn before_queues(device: &Registers, access: Operation) -> Option<Plan> {
+    let status = device.status();
+    if status & DRIVER == 0 || status & FEATURES_OK != 0 {
+        return None;
+    }
+    let mut plan = Plan::empty();
+    plan.accept_features(device, status | FEATURES_OK);
+    plan.operations.push(access);
+    Some(plan)
 }
 
 /// Answer an access without the device.

@@ -7,16 +7,32 @@ use crate::board::Board;
 use crate::channel::Lost;
 use crate::quirks::{self, Plan};
 use crate::slot::{Connection, Link};
-use crate::wire::{COUNT_MAX, Line, Operation, Refusal};
+use crate::wire::{Line, Operation, Refusal};
 
 /// A request that a device owes an answer for.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub slot: usize,
+    /// Writes that were held, and come first.
+    pub held: Vec<Logged>,
     /// The access of the hart; `None` when only the line was asked for.
     pub access: Option<Logged>,
     /// What a quirk made of the access.
     pub plan: Option<Plan>,
+    /// When it was sent, in ns.
+    pub begun_ns: u64,
+}
+
+impl Waiting {
+    /// What the request executes.
+    fn operations(&self) -> Vec<Operation> {
+        let mut operations: Vec<_> = self.held.iter().map(|one| one.operation).collect();
+        match &self.plan {
+            Some(plan) => operations.extend(&plan.operations),
+            None => operations.extend(self.access.map(|access| access.operation)),
+        }
+        operations
+    }
 }
 
 /// How a wait for an answer ended.
@@ -29,57 +45,60 @@ pub(crate) enum Progress {
     Lost(usize),
 }
 
-/// Why accesses from outside the guest failed.
+/// Why an access from outside the guest failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// The slot has no device.
     #[error("slot {0} has no device")]
     NoDevice(usize),
-    /// There are too many accesses.
-    #[error("a request has at most {COUNT_MAX} accesses")]
-    TooMany,
     /// An access of the guest is under way, and the wait for it was interrupted.
     #[error("slot {0} still executes an access of the guest")]
     Busy(usize),
-    /// The device refused an access.
-    #[error("access {index}: {}: {}", refusal.reason, refusal.message)]
-    Refused {
-        /// Which one, from 0.
-        index: usize,
-        /// Why.
-        refusal: Refusal,
-    },
+    /// The device refused the access.
+    #[error("{}: {}", .0.reason, .0.message)]
+    Refused(Refusal),
     /// The device is lost.
     #[error(transparent)]
     Lost(#[from] Lost),
 }
 
 impl Board {
-    /// Send one access of the hart, or, without one, ask for the line. Wait for the answer.
+    /// Send one access of the hart, or, without one, ask for the line; held writes of the slot go in
+    /// front. Wait for the answer.
     pub(crate) fn request(
         &mut self,
         slot: usize,
         access: Option<Logged>,
         plan: Option<Plan>,
     ) -> Progress {
+        let held = self.held.take_of(slot);
+        self.send(Waiting {
+            slot,
+            held,
+            access,
+            plan,
+            begun_ns: virtmesh_device::now(),
+        })
+    }
+
+    fn send(&mut self, waiting: Waiting) -> Progress {
+        let slot = waiting.slot;
+        let operations = waiting.operations();
         let Some(connection) = self.connection(slot) else {
+            self.held.put_back(waiting.held);
             return Progress::Lost(slot);
         };
-        let operation = access.map(|access| access.operation);
-        let planned = plan.as_ref().map(|plan| plan.operations.as_slice());
-        let operations = planned.unwrap_or(operation.as_slice());
-        match connection.channel.send(operations) {
-            Ok(()) => {
-                self.waiting = Some(Waiting { slot, access, plan });
-                self.finish()
-            }
+        let sent = connection.channel.send(&operations);
+        self.waiting = Some(waiting);
+        match sent {
+            Ok(()) => self.finish(),
             Err(lost) => self.lose(slot, &lost),
         }
     }
 
     /// Wait for the answer that is owed, and give it to the hart.
     pub(crate) fn finish(&mut self) -> Progress {
-        let Some(waiting) = self.waiting.take() else {
+        let Some(mut waiting) = self.waiting.take() else {
             return Progress::Done;
         };
         let slot = waiting.slot;
@@ -92,52 +111,77 @@ impl Board {
                 self.waiting = Some(waiting);
                 return Progress::Interrupted;
             }
-            Err(lost) => return self.lose(slot, &lost),
+            Err(lost) => {
+                self.waiting = Some(waiting);
+                return self.lose(slot, &lost);
+            }
         };
-        let value = |index| answer.value(index).unwrap_or_default();
+        let (line, executed, held) = (answer.line, answer.executed(), waiting.held.len());
+        let value = |index| answer.value(held + index).unwrap_or_default();
         let value = match waiting.plan.as_ref().map(|plan| plan.answer) {
             None => value(0),
             Some(quirks::Answer::Value(value)) => value,
             Some(quirks::Answer::Halves) => value(0) & 0xFFFF_FFFF | value(1) << 32,
         };
-        let (line, executed) = (answer.line, answer.executed());
         let broke_rule = answer.broke_rule;
         let result = answer.refusal.map_or(Ok(value), Err);
-        if let Some(access) = waiting.access.filter(|_| broke_rule) {
+        if broke_rule {
             let tag = connection.channel.tag();
-            self.log.mark(Mark { tag, access });
+            let accesses = waiting.held.iter().copied().chain(waiting.access).collect();
+            self.log.mark(slot, Mark { tag, accesses });
+        }
+        for write in &waiting.held[..executed.min(held)] {
+            self.slots[slot].saved.note(write.operation);
+        }
+        let last = waiting.access.or(waiting.held.last().copied());
+        self.take_line(slot, line, last.map(|access| access.operation));
+        if executed < held {
+            if let Err(refusal) = result {
+                self.refuse(waiting.held[executed], &refusal);
+            }
+            // The device stops at a write that it refuses; the guest has gone on.
+            waiting.held.drain(..=executed);
+            let done = waiting.held.is_empty() && waiting.access.is_none();
+            return if done {
+                Progress::Done
+            } else {
+                self.send(waiting)
+            };
         }
         match waiting.access {
-            None => self.stats.line_requests.add(1),
-            Some(access) => self.complete(access, waiting.plan.as_ref(), executed, result),
+            Some(access) => self.complete(access, waiting.plan.as_ref(), executed - held, result),
+            None if held == 0 => self.stats.line_requests.add(1),
+            None => self
+                .stats
+                .mmio_ns
+                .add(virtmesh_device::now().saturating_sub(waiting.begun_ns)),
         }
-        self.take_line(slot, line, waiting.access.map(|access| access.operation));
         Progress::Done
     }
 
-    /// Execute accesses of someone other than the guest, and wait for them, without interruption.
-    /// Returns the value of the first one.
+    /// Execute an access of someone other than the guest, and wait for it, without interruption.
+    /// Returns its value; 0 for a write.
     ///
     /// # Errors
-    /// [`RequestError`]. What was executed before a refused access stays executed.
+    /// [`RequestError`].
     ///
     /// # Panics
     /// If there is no such slot.
-    pub fn execute(&mut self, slot: usize, operations: &[Operation]) -> Result<u64, RequestError> {
-        if operations.len() > COUNT_MAX {
-            return Err(RequestError::TooMany);
-        }
+    pub fn execute(&mut self, slot: usize, operation: Operation) -> Result<u64, RequestError> {
         if self.waits_for(slot) && self.finish() == Progress::Interrupted {
+            return Err(RequestError::Busy(slot));
+        }
+        if self.held.slot() == Some(slot) && self.flush() == Progress::Interrupted {
             return Err(RequestError::Busy(slot));
         }
         let Link::Connected(Connection { channel, .. }) = &mut self.slots[slot].link else {
             return Err(RequestError::NoDevice(slot));
         };
-        let outcome = channel.send(operations).and_then(|()| {
+        let outcome = channel.send(&[operation]).and_then(|()| {
             let answer = channel.wait(None)?;
             Ok(answer.map(|answer| {
-                let (first, executed) = (answer.first().unwrap_or_default(), answer.executed());
-                (answer.line, first, executed, answer.refusal)
+                let value = answer.first().unwrap_or_default();
+                (answer.line, value, answer.refusal)
             }))
         });
         let answered = match outcome {
@@ -147,31 +191,13 @@ impl Board {
                 return Err(lost.into());
             }
         };
-        let (line, first, index, refusal) =
+        let (line, value, refusal) =
             answered.expect("a wait without a notifier is not interrupted");
-        for write in operations[..index].iter().filter(|one| one.is_write()) {
-            self.slots[slot].saved.note(*write);
+        if operation.is_write() && refusal.is_none() {
+            self.slots[slot].saved.note(operation);
         }
-        self.take_line(slot, line, operations.last().copied());
-        match refusal {
-            Some(refusal) => Err(RequestError::Refused { index, refusal }),
-            None => Ok(first),
-        }
-    }
-
-    /// Write the saved registers again: the device was started anew.
-    ///
-    /// # Errors
-    /// [`RequestError`]. What is saved stays.
-    ///
-    /// # Panics
-    /// If there is no such slot.
-    pub fn restore(&mut self, slot: usize) -> Result<(), RequestError> {
-        let writes = self.slots[slot].saved.writes();
-        if writes.is_empty() {
-            return Ok(());
-        }
-        self.execute(slot, &writes).map(drop)
+        self.take_line(slot, line, Some(operation));
+        refusal.map_or(Ok(value), |refusal| Err(RequestError::Refused(refusal)))
     }
 
     /// Give the hart its answer, and note what was executed. Of a refused access, a read gives 0 and a
@@ -192,11 +218,16 @@ impl Board {
             self.note_broken(access, &plan.broken);
         }
         let value = result.unwrap_or_else(|refusal| {
-            self.stats.mmio_refused.add(1);
-            self.violated(access, &refusal.reason, &refusal.message);
+            self.refuse(access, &refusal);
             0
         });
         self.answer(access, value);
+    }
+
+    /// Note that the device has refused an access.
+    fn refuse(&self, access: Logged, refusal: &Refusal) {
+        self.stats.mmio_refused.add(1);
+        self.violated(access, &refusal.reason, &refusal.message);
     }
 
     /// Note the rules that an access broke, of which a quirk took care.

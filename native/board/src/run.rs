@@ -9,6 +9,7 @@ use virtmesh_hart::Exit as Left;
 
 use crate::board::Board;
 use crate::channel::Lost;
+use crate::held;
 use crate::mmio::Accessed;
 use crate::requests::Progress;
 use crate::slot::Link;
@@ -24,7 +25,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(3600);
 /// Why a run ended. Another run goes on where it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// The given number of instructions is retired.
+    /// The given number of instructions is retired, or has trapped.
     Budget,
     /// The notifier said so.
     Kick,
@@ -70,6 +71,10 @@ impl Board {
     pub fn run(&mut self, budget: u64, signalled: &mut dyn FnMut() -> bool) -> Exit {
         let start = Instant::now();
         let exit = self.run_until_exit(budget, signalled);
+        if exit.reason != Reason::Kick {
+            // A device that is lost here, or does not answer, ends the next run.
+            let _ = self.flush();
+        }
         self.stats.run_ns.add(nanoseconds(start.elapsed()));
         exit
     }
@@ -77,7 +82,10 @@ impl Board {
     fn run_until_exit(&mut self, budget: u64, signalled: &mut dyn FnMut() -> bool) -> Exit {
         let mut left = if budget == 0 { u64::MAX } else { budget };
         loop {
-            if self.notifier.is_stopped() && self.notifier.take_stop() {
+            if self.notifier.is_stopped() {
+                // Before the stop is forgotten, which ends the wait for a device that is slow.
+                let _ = self.flush();
+                self.notifier.take_stop();
                 return self.exit(Reason::Kick);
             }
             match self.settle() {
@@ -99,6 +107,12 @@ impl Board {
                     Accessed::Asked(request) => return self.exit_asked(request),
                 },
                 Left::Budget | Left::Wfi { .. } if left == 0 => return self.exit(Reason::Budget),
+                // It may be an interrupt that the guest waits for: it looks once more.
+                Left::Wfi { .. } if !self.held.is_empty() => match self.flush() {
+                    Progress::Lost(slot) => return self.exit_lost(slot),
+                    Progress::Interrupted if signalled() => return self.exit(Reason::Signal),
+                    Progress::Done | Progress::Interrupted => {}
+                },
                 Left::Wfi { deadline } => {
                     if self.sleep(deadline) && signalled() {
                         return self.exit(Reason::Signal);
@@ -124,8 +138,13 @@ impl Board {
     fn execute_slice(&mut self, left: &mut u64) -> Left {
         let (machine, supervisor) = (self.plic.asserted(0), self.plic.asserted(1));
         self.hart.set_lines(self.clint.msip, machine, supervisor);
-        let before = self.hart.instret();
-        let mut exit = self.hart.run((*left).min(SLICE), &self.notifier.kick);
+        let (before, begun) = (self.hart.instret(), self.hart.progress());
+        let slice = if self.held.is_empty() {
+            SLICE
+        } else {
+            held::SLICE
+        };
+        let mut exit = self.hart.run((*left).min(slice), &self.notifier.kick);
         if exit == Left::Kick && self.hart.instret() == before {
             // A device that signals its line without a pause must not stop the guest.
             let unkicked = AtomicBool::new(false);
@@ -134,7 +153,8 @@ impl Board {
         let retired = self.hart.instret().saturating_sub(before);
         self.stats.instructions.add(retired);
         if *left != u64::MAX {
-            *left = left.saturating_sub(retired);
+            // An instruction that traps does not retire, but it is a step.
+            *left = left.saturating_sub(self.hart.progress().saturating_sub(begun));
         }
         exit
     }
@@ -166,7 +186,7 @@ impl Board {
                 return progress;
             }
         }
-        Progress::Done
+        self.flush_due()
     }
 
     /// Sleep until the deadline (an `mtime`), a line, the end of a connection, or a kick. True if it was

@@ -10,6 +10,7 @@ use virtmesh_device::{Call, EventfdError, Kick, Recorder};
 
 use crate::channel::Channel;
 use crate::quirks::{Plan, Quirks};
+use crate::saved::virtio::{QUEUE_READY, QUEUE_RESET, STATUS};
 use crate::saved::{Kind, Saved};
 use crate::wire::{Line, Operation};
 
@@ -20,8 +21,18 @@ pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const QUEUE_NOTIFY: u32 = 0x050;
 /// Register of a virtio device by which the driver acknowledges interrupts.
 const INTERRUPT_ACK: u32 = 0x064;
+/// Registers of a virtio device that start, stop or reset something, or move the line.
+const ACTING: [u32; 5] = [
+    QUEUE_READY,
+    QUEUE_NOTIFY,
+    INTERRUPT_ACK,
+    STATUS,
+    QUEUE_RESET,
+];
 /// `MagicValue` and Version, which an empty slot has too (4.2.2.2: `DeviceID` 0 is a placeholder).
 const PLACEHOLDER: [(u32, u64); 2] = [(0x000, 0x7472_6976), (0x004, 2)];
+/// Place 1 of an NS16550A: IER, which moves the line (or DLM).
+const IER: u32 = 1;
 /// Place 7 of an NS16550A: SCR, which has no effect.
 const SCR: u32 = 7;
 
@@ -126,6 +137,17 @@ impl Slot {
             (Some(quirks), Saved::Virtio(registers)) => quirks.plan(registers, access),
             _ => None,
         }
+    }
+
+    /// Say whether a write may be held. One to a slot with quirks may not: they go by what is saved.
+    #[must_use]
+    pub(crate) fn may_hold(&self, operation: Operation) -> bool {
+        operation.is_write()
+            && match self.kind {
+                Kind::Virtio => self.quirks.is_none() && !ACTING.contains(&operation.offset),
+                Kind::Uart { shift } => operation.offset >> shift != IER,
+                Kind::Other => false,
+            }
     }
 
     /// What a read of an empty slot gives. An empty virtio slot is a placeholder: drivers look for the

@@ -170,6 +170,29 @@ fn lenient_a_driver_that_acknowledges_nothing_is_completed() {
 }
 
 #[test]
+fn lenient_features_ok_that_is_left_out_comes_before_the_first_queue() {
+    let steps = [
+        Write(STATUS, 1),
+        Write(STATUS, 3),
+        Write(0x024, 1),
+        Write(DRIVER_FEATURES, 1),
+        Write(QUEUE_SIZE, 8),
+        Write(0x044, 1),
+        Write(STATUS, 7),
+    ];
+    let (_, got, broken) = drive(Level::Lenient, &steps);
+    let expected = [
+        (0x70, 0xB),
+        (0x70, 0), // read back
+        (0x38, 8),
+        (0x44, 1),
+        (0x70, 0xF),
+    ];
+    assert_eq!(got[4..], expected);
+    assert_eq!(broken, ["tolerate_no_features_ok"]);
+}
+
+#[test]
 fn lenient_the_vendor_is_that_of_qemu() {
     let (mut board, got, broken) = drive(Level::Lenient, &[Read(VENDOR_ID)]);
     assert_eq!(board.hart().x(10), 0x554D_4551);
@@ -218,11 +241,12 @@ fn legacy_a_page_number_becomes_three_areas_and_a_ready_queue() {
         (0x70, 3),
         (0x20, 4),
         (0x30, 1),
-        (0x38, 8),
         (0x24, 1),
         (0x20, 1),
         (0x24, 0),
         (0x70, 0xB),
+        (0x70, 0), // read back
+        (0x38, 8), // a device takes no queue before FEATURES_OK
         (0x80, 0x8001_0000),
         (0x84, 0),
         (0x90, 0x8001_0080),

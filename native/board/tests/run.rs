@@ -191,7 +191,7 @@ fn an_interrupt_whose_line_fell_before_the_claim_is_spurious() {
     device.connect(&mut board, 0, &[]);
     // The line is told before the guest enables its interrupts; then it falls.
     assert_eq!(board.run(8, &mut || false).reason, Reason::Budget);
-    board.execute(0, &[Operation::read(0x70, 4)]).unwrap();
+    board.execute(0, Operation::read(0x70, 4)).unwrap();
     assert_eq!(run(&mut board).reason, Reason::PowerOff);
     let stats = board.stats();
     assert_eq!((stats.interrupts.get(), stats.spurious.get()), (1, 1));

@@ -23,6 +23,8 @@ pub struct Debug {
     pub hit: Option<u64>,
     /// The breakpoint at which `run` returned: the next `run` executes it.
     pub skip: Option<u64>,
+    /// Whether interrupts stay pending: a debugger steps what the user sees.
+    pub holds_interrupts: bool,
 }
 
 impl Debug {

@@ -280,6 +280,11 @@ impl Hart {
         self.flush_translations();
     }
 
+    /// Leave interrupts pending, or take them as always. Exceptions are taken either way.
+    pub fn hold_interrupts(&mut self, hold: bool) {
+        self.debug.holds_interrupts = hold;
+    }
+
     /// RAM or page tables were changed from outside: forget every translation and decoded instruction
     /// that they may contradict.
     pub fn flush(&mut self) {

@@ -47,6 +47,7 @@ impl Hart {
             let chunk = self.progress() + CHUNK.min(until_timer).min(end - self.progress());
             while self.progress() < chunk {
                 if self.answer.is_none()
+                    && !self.debug.holds_interrupts
                     && let Some(number) = self.interrupt_to_take()
                 {
                     self.take_interrupt(number);
@@ -59,8 +60,9 @@ impl Hart {
         }
     }
 
-    /// What the budget counts.
-    fn progress(&self) -> u64 {
+    /// What the budget of [`run`](Hart::run) counts: retired instructions, and exceptions.
+    #[must_use]
+    pub fn progress(&self) -> u64 {
         self.retired + self.traps
     }
 

@@ -22,7 +22,8 @@ use virtmesh_board::{Notifier, Operation, Options};
 use virtmesh_ring::{GuestRam, RegionSpec};
 
 use self::arguments::{
-    Access, Violation, access_columns, refusal, request_error, violation_columns,
+    Access, Marked, Violation, access_columns, marked_columns, refusal, request_error,
+    violation_columns,
 };
 pub use self::exit::Exit;
 use crate::errors;
@@ -179,12 +180,15 @@ impl Board {
         Ok(Exit::new(exit))
     }
 
-    #[pyo3(signature = (count=1))]
-    fn step(&self, py: Python<'_>, count: u64) -> PyResult<Exit> {
+    #[pyo3(signature = (count=1, *, interrupts=true))]
+    fn step(&self, py: Python<'_>, count: u64, interrupts: bool) -> PyResult<Exit> {
         if count == 0 {
             return Err(refusal("count is at least 1"));
         }
-        self.run(py, count)
+        self.lock()?.hart().hold_interrupts(!interrupts);
+        let exit = self.run(py, count);
+        self.lock()?.hart().hold_interrupts(false);
+        exit
     }
 
     fn kick(&self) {
@@ -208,13 +212,7 @@ impl Board {
             return Err(refusal("width is 1, 2, 4 or 8"));
         }
         let board = &mut *self.lock_for(slot)?;
-        let result = py.detach(|| board.execute(slot, &[operation]));
-        result.map_err(|error| request_error(py, &error))
-    }
-
-    fn restore(&self, py: Python<'_>, slot: usize) -> PyResult<()> {
-        let board = &mut *self.lock_for(slot)?;
-        let result = py.detach(|| board.restore(slot));
+        let result = py.detach(|| board.execute(slot, operation));
         result.map_err(|error| request_error(py, &error))
     }
 
@@ -244,9 +242,11 @@ impl Board {
         violations.map(violation_columns).collect()
     }
 
-    fn marks(&self, slot: usize) -> Vec<(u32, u64)> {
+    fn marks(&self, slot: usize) -> Vec<(u32, Vec<Marked>)> {
         let marks = self.log.marks(slot).into_iter();
-        marks.map(|one| (one.tag, one.access.pc)).collect()
+        marks
+            .map(|one| (one.tag, one.accesses.iter().map(marked_columns).collect()))
+            .collect()
     }
 
     fn record_to(&self, slot: usize, recorder: &Recorder) -> PyResult<()> {

@@ -39,6 +39,13 @@ impl InFlightLog {
             .map_err(|error| errors::config(py, &error))
     }
 
+    #[pyo3(signature = (*, packed))]
+    fn in_flight(&self, py: Python<'_>, packed: bool) -> PyResult<usize> {
+        self.region
+            .in_flight(packed)
+            .map_err(|error| errors::config(py, &error))
+    }
+
     fn forget(&self, py: Python<'_>) -> PyResult<()> {
         self.region
             .forget()

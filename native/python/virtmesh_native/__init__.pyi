@@ -204,6 +204,11 @@ class InFlightLog:
     @property
     def in_use(self) -> bool:
         """True if a queue uses it, or used it until its process ended. Errors: DriverViolation."""
+    def in_flight(self, *, packed: bool) -> int:
+        """Count the chains that it has in flight. Errors: DriverViolation.
+
+        What was used last may be among them, if the device ended before it noted that.
+        """
     def forget(self) -> None:
         """Mark the log unused: its queue starts from its state. Errors: DriverViolation."""
 
@@ -683,8 +688,11 @@ class Board:
         if this is the main thread; what they raise ends the run, which may be continued.
         After "lost", the next run makes the access again, if the guest made one.
         """
-    def step(self, count: int = 1) -> Exit:
-        """Run `count` instructions. A WFI is one of them, and does not sleep if it is the last."""
+    def step(self, count: int = 1, *, interrupts: bool = True) -> Exit:
+        """Run `count` instructions. A WFI is one of them, and does not sleep if it is the last.
+
+        An instruction that traps is one as well. Without `interrupts` they stay pending meanwhile.
+        """
     def kick(self) -> None:
         """End the current run, or the next one if none is under way, with "kick". Any thread may.
 
@@ -696,8 +704,6 @@ class Board:
         It is kept in `saved` as if the guest had written it. Errors: RegisterError (fact "refused":
         the reason) when the device refuses it; DeviceLost; ValueError for a slot without a device.
         """
-    def restore(self, slot: int) -> None:
-        """Write `saved` to the device that is connected now. Errors: those of `access`."""
     def saved(self, slot: int) -> list[tuple[int, int, int]]:
         """Return (offset, width, value) of the writes that restore the device, in order.
 
@@ -724,10 +730,11 @@ class Board:
         that devices refused, and those that a quirk took care of. The reason "hole" is about
         accesses that nothing answers: the slot is None, and the offset a physical address.
         """
-    def marks(self, slot: int) -> list[tuple[int, int]]:
-        """Return (tag, pc) of each request in whose answer the device said that a rule was broken.
+    def marks(self, slot: int) -> list[tuple[int, list[tuple[int, int, int, int]]]]:
+        """Return each request in whose answer the device said that a rule was broken.
 
-        Those of the connection that the slot has; `stats` counts them as "marks".
+        Its tag, and its accesses in order: pc, offset, op, value (as `drain_accesses`). Those of the
+        connection that the slot has; `stats` counts them as "marks".
         """
     def record_to(self, slot: int, recorder: Recorder) -> None:
         """Record each access of a slot from now on, as CPU_ACCESS with its program counter."""

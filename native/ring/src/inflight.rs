@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::{AreaSpec, QueueConfig};
 use crate::error::ConfigError;
-use crate::layout::inflight::{VERSION_OFFSET, region_len};
+use crate::layout::inflight::{INFLIGHT, VERSION_OFFSET, packed_entry, region_len, split_entry};
 use crate::memory::{GuestRam, RingArea, RingMemory};
 
 mod packed;
@@ -56,6 +56,22 @@ impl<M: RingMemory> LogRegion<M> {
     pub fn in_use(&self) -> Result<bool, ConfigError> {
         let header = self.part(VERSION_OFFSET as u64 + 2).resolve(&self.memory)?;
         Ok(header.load(VERSION_OFFSET, Ordering::Acquire) != 0)
+    }
+
+    /// How many chains the log has in flight: 0 if it is not in use. The last batch that was used may
+    /// be among them, if its device side ended before it noted that.
+    ///
+    /// # Errors
+    /// `Misaligned`, `OutsideMemory`.
+    pub fn in_flight(&self, packed: bool) -> Result<usize, ConfigError> {
+        if !self.in_use()? {
+            return Ok(0);
+        }
+        let part = self.part(region_len(packed, self.capacity));
+        let log = part.resolve(&self.memory)?;
+        let entry = if packed { packed_entry } else { split_entry };
+        let noted = |index: &u16| log.load(entry(*index) + INFLIGHT, Ordering::Acquire) & 0xFF != 0;
+        Ok((0..self.capacity).filter(noted).count())
     }
 
     /// Mark the log unused: the next device side starts from the base that it is given.

@@ -6,10 +6,11 @@ process with the same RAM and the same logs, and writes the registers again:
 
     about = await control.Describe(...)
     config = config_fields(interface.registers)            # once
-    before = await run(bus, read_fingerprint(about, config))
-    ...                                                    # the guest runs, the device is lost
-    await run(bus, restore(writes, before, about, config)) # bus: a new one, freshly attached
-    ...                                                    # the guest goes on
+    before = await run(bus.access, read_fingerprint(about, config))
+    ...                                        # the guest runs, the device is lost
+    bus = ...                                  # a new one, freshly attached
+    await run(bus.access, restore(writes, before, about, config))
+    ...                                        # the guest goes on
 
 `writes` lead from a reset to the state, in order: Status steps, features, the set-up of queues,
 configuration, DRIVER_OK, selectors; or LCR, DLL, DLM, IER, FCR, MCR, SCR of a serial port. Status 0
@@ -19,14 +20,16 @@ start.
 A device may change its configuration while it is used (a disk that is resized). When the guest has
 been told (it wrote CONFIG_CHANGE to InterruptACK), read the fields again:
 
-    before = before.with_registers(await run(bus, read_config(config)))
+    before = before.with_registers(await run(bus.access, read_config(config)))
 
-Known gap: what a driver reads through selectors of the configuration space (the name and the keys
-of an input device) is not compared, since they can't be written before features are negotiated.
+A device that said so and ended before its fields could be read again is compared by the fields that
+it has now. Attach it with AttachRequest.config_changed: it tells its driver once more.
+
+What a driver reads through selectors of the configuration space (name and keys of an input device)
+can't be read before features are negotiated: the service says it (DescribeResponse.identity).
 
 Each function here is a generator of batches that is sent what they read, so that it serves any way
-to the registers: `run` executes it on a Bus, `run_with` by a function that waits. How long a device
-may take is the caller's to bound.
+to the registers: `run` executes it. How long a device may take is the caller's to bound.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from virtmesh.attach.bus import Access, reading, writing
 from virtmesh_common.errors import NotRestorable, RegisterError
@@ -55,9 +58,8 @@ from virtmesh_common.virtio.mmio import (
 from virtmesh_common.virtio.status import Status, spell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from virtmesh.attach.bus import Bus
     from virtmesh_common.api.device.v1 import device_pb2
     from virtmesh_common.registers import Register
 
@@ -66,6 +68,8 @@ SavedWrite = tuple[int, int, int]
 Result = TypeVar("Result")
 Steps = Generator[Sequence[Access], list[int], Result]
 """Batches of accesses, each of which is sent what it read."""
+Execute: TypeAlias = "Callable[[Sequence[Access]], Awaitable[Sequence[int]]]"
+"""Executes a batch, and returns what its reads gave, and 0 for each write."""
 
 BATCH = 1024
 """Most accesses of one batch here."""
@@ -129,6 +133,7 @@ def read_fingerprint(
         "size of the window": about.mmio_size_bytes,
         "queue sizes": tuple(about.queue_size_max),
         **{name: about.properties[name] for name in sorted(about.properties)},
+        **{name: about.identity[name] for name in sorted(about.identity)},
     }
     if not about.virtio_device_id:
         return Fingerprint(description, {})
@@ -208,24 +213,10 @@ def restore(
         yield from _check_status(name, writes)
 
 
-async def run(bus: Bus, steps: Steps[Result]) -> Result:
-    """Execute steps on a bus. Errors: those of the steps; DeviceLost."""
-    move = partial(next, steps)
-    while True:
-        try:
-            batch = move()
-        except StopIteration as end:
-            return cast("Result", end.value)
-        try:
-            move = partial(steps.send, await bus.access(batch))
-        except RegisterError as error:
-            move = partial(steps.throw, error)
+async def run(access: Execute, steps: Steps[Result]) -> Result:
+    """Execute steps by a function that executes a batch, such as Bus.access.
 
-
-def run_with(access: Callable[[Sequence[Access]], Sequence[int]], steps: Steps[Result]) -> Result:
-    """Execute steps by a function that executes a batch as Bus.access does, and waits for it.
-
-    Errors: those of the steps, and of the function.
+    Errors: those of the steps, and of the function; a RegisterError is the steps' to handle.
     """
     move = partial(next, steps)
     while True:
@@ -234,7 +225,7 @@ def run_with(access: Callable[[Sequence[Access]], Sequence[int]], steps: Steps[R
         except StopIteration as end:
             return cast("Result", end.value)
         try:
-            move = partial(steps.send, list(access(batch)))
+            move = partial(steps.send, list(await access(batch)))
         except RegisterError as error:
             move = partial(steps.throw, error)
 

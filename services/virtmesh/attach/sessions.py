@@ -110,9 +110,12 @@ class Sessions:
             raise NotAttached("no driver is attached: attach first")
         return session
 
-    async def attach(self, driver_name: str, ticket: str) -> Session:
+    async def attach(
+        self, driver_name: str, ticket: str, *, config_changed: bool = False
+    ) -> Session:
         """Attach a driver. The device is reset before.
 
+        With `config_changed` the driver is told of a change of the configuration when it is live.
         Errors: DeviceAttached, MemoryMissing, BadDoorbell, ShuttingDown, ResetUnderWay.
         """
         await self._await_release()
@@ -137,6 +140,7 @@ class Sessions:
                         handover.doorbells,
                         handover.config_call,
                         handover.inflight_logs,
+                        config_changed,
                     )
                 )
             except VirtmeshError:

@@ -61,6 +61,7 @@ class BlkModel:
     family: type[IntFlag] = BlkFeature
     config = blk.CONFIG
     shared_memory: Mapping[int, SharedMemory] = {}
+    identity: Mapping[str, str] = {}
 
     def __init__(self, name: str, options: BlkOptions) -> None:
         self.name = name

@@ -31,6 +31,8 @@ Result = TypeVar("Result")
 Logged = tuple[int, int, int, int, int, int]
 """An access of the guest: slot, pc, offset, op, value, time in ns (virtmesh_native.Board)."""
 
+Marked = tuple[int, int, int, int]
+"""An access of a request that broke a rule: pc, offset, op, value (Board.marks)."""
 Broken = tuple[int | None, str, str, int, int, int, int, int, int, int | None]
 """Slot, reason, message, count; of the first time pc, offset, op, value, time in ns, number."""
 
@@ -114,14 +116,17 @@ class Engine:
 
         return await self.call(halt)
 
-    async def step(self, count: int) -> Exit:
-        """Execute instructions. Errors: as of `call`, if the guest sleeps for long."""
+    async def step(self, count: int, *, interrupts: bool = True) -> Exit:
+        """Execute instructions; without `interrupts` they stay pending meanwhile.
+
+        Errors: as of `call`, if the guest sleeps for long.
+        """
 
         def step(board: Board) -> Exit:
             left = count
             while True:
                 before = board.stats()["instructions"]
-                end = board.step(left)
+                end = board.step(left, interrupts=interrupts)
                 left -= board.stats()["instructions"] - before
                 # The kick that made the board listen to this call does not end it; the next does.
                 if end.kind != "kick" or left <= 0 or self._closed or not self._calls.empty():
@@ -163,8 +168,8 @@ class Engine:
         found: list[Broken] = self._board.violations()
         return found
 
-    def marks(self, slot: int) -> dict[int, int]:
-        """Return the program counter of each request that broke a rule, by its tag."""
+    def marks(self, slot: int) -> dict[int, list[Marked]]:
+        """Return the accesses of each request that broke a rule, by its tag."""
         return dict(self._board.marks(slot))
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ import grpc.aio
 
 from virtmesh.attach.client import AttachConnection, AttachmentEventfds
 from virtmesh.attach.eventfd import drain
-from virtmesh.attach.restore import run_with
+from virtmesh.attach.restore import run
 from virtmesh.cpu.register_client import RegisterClient
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
@@ -28,6 +28,7 @@ from virtmesh_common.errors import DriverError, NotOffered, from_rpc_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from virtmesh.attach.bus import Access
     from virtmesh.attach.guest_ram import Ram
     from virtmesh.attach.restore import Steps
     from virtmesh.kernel.tree import DeviceNode
@@ -65,10 +66,13 @@ class DeviceLink:
         ram: Ram,
         driver_name: str,
         make_logs: Callable[[Sequence[int]], int | None],
+        *,
+        config_changed: bool = False,
     ) -> Self:
         """Attach to the device of a node.
 
         `make_logs` returns the in-flight log for queues of these sizes; the caller keeps it.
+        With `config_changed` the device tells the guest of a change when it is live.
         Errors: ServiceUnavailable, DeviceAttached, ShuttingDown, MemoryRefused classes, DeviceLost;
         DriverError for a service that is another device, or has no register channel.
         """
@@ -94,7 +98,9 @@ class DeviceLink:
                 raise DriverError(
                     f"{about.name} offers no register channel: its service is older than this CPU"
                 )
-            attach = device_pb2.AttachRequest(driver_name=driver_name, ticket=connection.ticket)
+            attach = device_pb2.AttachRequest(
+                driver_name=driver_name, ticket=connection.ticket, config_changed=config_changed
+            )
             attached = await ask(control.Attach, attach, node.endpoint)
             link = cls(about, connection, eventfds, undo.pop_all())
         link._channel, link._endpoint = channel, node.endpoint
@@ -125,13 +131,15 @@ class DeviceLink:
         Errors: those of the steps; DeviceLost.
         """
         client = RegisterClient(self.channel, self.about.name)
-        return await asyncio.to_thread(run_with, client.access, steps)
+
+        async def access(batch: Sequence[Access]) -> Sequence[int]:
+            return await asyncio.to_thread(client.access, batch)
+
+        return await run(access, steps)
 
     def on_config_change(self, changed: Callable[[], object]) -> None:
         """Call `changed` whenever the device says that its configuration has changed."""
-        descriptor = self._eventfds.config_call
-        if descriptor is None:
-            raise RuntimeError("an attachment of the CPU always hears of changes")
+        descriptor = self._config_call
         loop = asyncio.get_running_loop()
 
         def signalled() -> None:
@@ -141,23 +149,32 @@ class DeviceLink:
         loop.add_reader(descriptor, signalled)
         self._resources.callback(loop.remove_reader, descriptor)
 
+    def config_changed(self) -> bool:
+        """Return True if the device has said so and nobody was called yet; it may be gone."""
+        return bool(drain(self._config_call))
+
+    @property
+    def _config_call(self) -> int:
+        """The eventfd that tells of changes of the configuration."""
+        if self._eventfds.config_call is None:
+            raise RuntimeError("an attachment of the CPU always hears of changes")
+        return self._eventfds.config_call
+
     async def read(self, steps: Steps[Result]) -> Result:
         """Execute steps that only read, by gRPC: beside the board, which has the connection.
 
         Errors: those of the steps; ServiceUnavailable; NotAttached; RegisterError classes.
         """
-        stub = RegisterServiceStub(self._channel)
-        try:
-            batch = next(steps)
-            while True:
-                values = []
-                for one in batch:
-                    request = register_pb2.ReadRequest(offset=one.offset, width_bytes=one.width)
-                    answer = await ask(stub.Read, request, self._endpoint, self._metadata)
-                    values.append(answer.value)
-                batch = steps.send(values)
-        except StopIteration as end:
-            return cast("Result", end.value)
+        return await run(self._read_batch, steps)
+
+    async def _read_batch(self, batch: Sequence[Access]) -> list[int]:
+        """Read registers by gRPC. Errors: ServiceUnavailable; NotAttached; RegisterError."""
+        read = RegisterServiceStub(self._channel).Read
+        values = []
+        for one in batch:
+            request = register_pb2.ReadRequest(offset=one.offset, width_bytes=one.width)
+            values.append((await ask(read, request, self._endpoint, self._metadata)).value)
+        return values
 
     async def report(self) -> device_pb2.GetReportResponse:
         """Ask for what the driver broke. Errors: ServiceUnavailable; NotOffered."""

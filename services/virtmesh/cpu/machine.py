@@ -17,6 +17,7 @@ from virtmesh.attach.guest_ram import Ram
 from virtmesh.cpu.board import TIMEBASE_HZ
 from virtmesh.cpu.engine import Ended, Engine
 from virtmesh.cpu.guest_plan import GuestPlan, read_images
+from virtmesh.cpu.memory_limit import check_memory_limit
 from virtmesh.cpu.report import Reports
 from virtmesh.cpu.slot_device import SlotDevice
 from virtmesh.cpu.slots import add_slots, set_first
@@ -66,6 +67,7 @@ class CpuMachine:
                 f"{', '.join(left)}: vhost-user = true leaves a device to other guests: take it"
                 " out, the CPU drives every device"
             )
+        check_memory_limit(machine.memory)
         self.boot_log = BootLog()
         self.machine = parse_blob(make_blob(machine))
         self.layout = read_images(machine, plan)
@@ -160,13 +162,16 @@ class CpuMachine:
                     self.status.set(CpuState.STOPPED, reason=StopReason.ASKED, pc=pc)
             return self.status.now
 
-    async def step(self, count: int) -> CpuStatus:
-        """Execute instructions. Errors: CpuRunning; BadValue; NoAnswer."""
+    async def step(self, count: int, *, interrupts: bool = True) -> CpuStatus:
+        """Execute instructions; without `interrupts` they stay pending meanwhile.
+
+        Errors: CpuRunning; BadValue; NoAnswer.
+        """
         if count > STEPS_MAX:
             raise BadValue(f"{count} steps: at most {STEPS_MAX} in one call")
         async with self._turn:
             self.require_stopped()
-            end = await self.engine.step(max(1, count))
+            end = await self.engine.step(max(1, count), interrupts=interrupts)
             if end.kind in {"budget", "kick", "lost"}:
                 self.status.set(CpuState.STOPPED, reason=StopReason.STEPPED, pc=end.pc)
             else:

@@ -6,7 +6,6 @@ import virtmesh.rpc.environment  # noqa: F401 - before grpc is imported
 
 # isort: split
 import asyncio
-import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,34 +23,25 @@ from virtmesh.cpu.machine import CpuMachine
 from virtmesh.cpu.metrics import cpu_metrics
 from virtmesh.cpu.service import CpuService
 from virtmesh.cpu.trace import TraceFile
-from virtmesh.kernel import service as kernel_service
-from virtmesh.kernel.gateway import Gateway
-from virtmesh.kernel.service import KernelService
-from virtmesh.kinds import all_kinds, broken_kinds
-from virtmesh.kinds.option_types import Address, Events, Keepalive, Size
+from virtmesh.kernel.front_door import FrontDoor, Serving, serve
+from virtmesh.kernel.program import reporting, serving_options
+from virtmesh.kinds.option_types import Size
 from virtmesh.machine import CpuEntry, Machine, PlicRule, TimeSource, check_memory, load
-from virtmesh.rpc.server import GRACE_SECONDS, Server, catch_signals
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
-from virtmesh.telemetry.exporter import MetricsServer
-from virtmesh_common import __version__
 from virtmesh_common.api.cpu.v1 import cpu_pb2_grpc
-from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
-from virtmesh_common.api.trace.v1 import trace_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
-from virtmesh_common.errors import BadMachine, VirtmeshError
+from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from prometheus_client import Metric
+    from collections.abc import Sequence
 
 log = structlog.get_logger(__name__)
 
 
 GET_REPORT = "/virtmesh.device.v1.DeviceService/GetReport"
-OVERRIDES = ("kernel", "firmware", "initrd", "append", "trace", "gdb")
-"""Options that replace what the `[cpu]` table says."""
+REPLACING = ("kernel", "firmware", "initrd", "append", "trace", "gdb")
+"""Options that replace what the `[cpu]` table says, as they are."""
 
 
 @dataclass(frozen=True)
@@ -79,38 +69,22 @@ class CpuServer:
     def __init__(self, plan: Plan) -> None:
         self.machine = CpuMachine(plan.machine, plan.guest, plan.recorder)
         self._plan = plan
-        self._gateway = Gateway(self.machine, {GET_REPORT: self.machine.reports.report})
-        self._server = Server(plan.listen, [self._gateway], keepalive=plan.keepalive)
-        self._trace = trace.TracePlane(self.machine.traced)
+        serving = Serving(plan.listen, plan.metrics, plan.keepalive)
+        answers = {GET_REPORT: self.machine.reports.report}
+        # The services of kinds say of each device that the guest drives it.
+        self._front = FrontDoor(
+            self.machine, serving, lambda: cpu_metrics(self.machine), answers=answers
+        )
         self._cpu = CpuService(self.machine)
-        # They say of each device that the guest drives it.
-        self._of_kinds = [
-            make(self.machine.driver) for one in all_kinds() for make in one.kernel_services
-        ]
-        self._metrics: MetricsServer | None = None
         self._gdb: GdbServer | None = None
         self._file: TraceFile | None = None
         self._writing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Serve, attach the devices, and boot the guest when they are there."""
-        grpc = self._server.grpc
-        cpu_pb2_grpc.add_CpuServiceServicer_to_server(self._cpu, grpc)
-        kernel_pb2_grpc.add_KernelServiceServicer_to_server(KernelService(self.machine), grpc)
-        trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, grpc)
-        for of_kind in self._of_kinds:
-            of_kind.add_to(grpc)
-        for name, why in broken_kinds().items():
-            log.warning("a kind of device can't be used", kind=name, why=why)
-        if self._plan.metrics:
-            self._metrics = MetricsServer(
-                self._plan.metrics, self._collect, labels={"machine": self.machine.machine.name}
-            )
-            log.info("metrics", address=self._metrics.address)
+        cpu_pb2_grpc.add_CpuServiceServicer_to_server(self._cpu, self._front.grpc)
         await self._start_extras()
-        own = (service.SERVICE, kernel_service.SERVICE, trace.SERVICE)
-        names = (*own, *(one.name for one in self._of_kinds))
-        await self._server.start(names, self._gateway.offered)
+        await self._front.start(service.SERVICE)
         self.machine.start()
 
     async def _start_extras(self) -> None:
@@ -133,41 +107,17 @@ class CpuServer:
         if self._file is not None:
             await asyncio.to_thread(self._file.close)
 
-    def _collect(self) -> Iterable[Metric]:
-        """Return every metric of the CPU service, read now."""
-        yield from cpu_metrics(self.machine)
-        yield from self._server.calls.metrics()
-        yield from logs.LIMIT.metrics()
-
     async def stop(self) -> None:
         """Let calls under way finish, then give the devices back."""
         async with AsyncExitStack() as steps:
-            if self._metrics:
-                steps.push_async_callback(asyncio.to_thread, self._metrics.close)
-            steps.push_async_callback(self._gateway.close)
+            steps.push_async_callback(self._front.close)
             steps.push_async_callback(self._end_trace)
             steps.push_async_callback(self.machine.stop)
             if self._gdb is not None:
                 steps.push_async_callback(self._gdb.close)
             self._cpu.close()
-            for of_kind in self._of_kinds:
-                of_kind.end_streams()
-            self._trace.close()
             self.machine.status.close()
-            self._gateway.end_streams()
-            await self._server.stop(GRACE_SECONDS)
-
-
-async def run(plan: Plan) -> None:
-    """Serve until a signal asks for the end."""
-    stop = catch_signals()
-    server = CpuServer(plan)
-    try:
-        await server.start()
-        number = await stop
-        log.info("stopping", signal=number.name)
-    finally:
-        await server.stop()
+            await self._front.end_calls()
 
 
 def make_plan(options: dict[str, Any]) -> Plan:
@@ -179,9 +129,7 @@ def make_plan(options: dict[str, Any]) -> Plan:
             " device-tree out"
         )
     entry = machine.cpu or CpuEntry()
-    given = {
-        key: options[key] for key in ("kernel", "firmware", "initrd", "append") if options[key]
-    }
+    given = {key: options[key] for key in REPLACING if options[key]}
     if options["time"]:
         given["time"] = TimeSource(options["time"])
     if options["plic"]:
@@ -239,56 +187,16 @@ def make_plan(options: dict[str, Any]) -> Plan:
 @click.option("--trace", metavar="FILE", help="Write each register access of the guest there.")
 @click.option("--gdb", metavar="HOST:PORT", help="Let gdb attach there; of this host only.")
 @click.option("--halted", is_flag=True, help="Wait for Start before the first instruction.")
-@click.option(
-    "--run-dir",
-    type=click.Path(path_type=Path),
-    default=Path(),
-    help="Folder of relative unix sockets  [default: the current one]",
-)
-@click.option(
-    "--listen",
-    multiple=True,
-    type=Address(),
-    metavar="ADDRESS",
-    help="unix:PATH or HOST:PORT; may be repeated  [default: as the machine file says]",
-)
-@click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics there; port 0: any.")
-@click.option(
-    "--keepalive",
-    type=Keepalive(),
-    default=KEEPALIVE_SECONDS,
-    show_default=True,
-    help="Seconds of silence after which a TCP client is pinged; 0: never.",
-)
-@click.option(
-    "--recorder",
-    type=Events(),
-    default=trace.EVENTS_DEFAULT,
-    show_default=True,
-    help="Events that each device's flight recorder keeps, 40 bytes each; 0: off.",
-)
-@click.option(
-    "--print-dtb",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write the guest's device tree there (for dtc) and end.",
-)
-@click.option(
-    "--log", "form", type=click.Choice(logs.FORMATS), default="text", help="Form of the log."
-)
-@click.version_option(__version__)
+@serving_options
 def main(*, print_dtb: Path | None, form: logs.Format, **options: Any) -> None:
     """Run a kernel on the devices of a machine."""
     logs.configure(form)
-    try:
+    with reporting("virtmesh-cpu"):
         plan = make_plan(options)
         if print_dtb is None:
-            uvloop.run(run(plan))
+            uvloop.run(serve(lambda: CpuServer(plan)))
         else:
             print_dtb.write_bytes(make_tree_file(plan))
-    except (VirtmeshError, OSError, ValueError) as error:
-        click.echo(f"virtmesh-cpu: {' '.join(str(error).split())}", err=True)
-        sys.exit(1)
 
 
 def make_tree_file(plan: Plan) -> bytes:

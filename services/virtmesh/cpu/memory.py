@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 CHUNK_MAX = 1 << 20
 """Most bytes of one call (cpu.proto)."""
 ADDRESS_END = 1 << 64
+PAGE_SIZE = 4096
 
 
 def read_memory(board: Board, address: int, size: int, *, virtual: bool) -> bytes:
@@ -23,6 +24,21 @@ def read_memory(board: Board, address: int, size: int, *, virtual: bool) -> byte
         return read(address, size)
     except (MemoryRefused, ValueError) as error:
         raise BadAddress(str(error)) from error
+
+
+def read_mapped(board: Board, address: int, size: int) -> bytes:
+    """Read RAM by virtual address, up to where none is mapped. Errors: BadAddress for none."""
+    found = bytearray()
+    while len(found) < size:
+        at = address + len(found)
+        piece = min(size - len(found), PAGE_SIZE - at % PAGE_SIZE)
+        try:
+            found += read_memory(board, at, piece, virtual=True)
+        except BadAddress:
+            if not found:
+                raise
+            break
+    return bytes(found)
 
 
 def write_memory(board: Board, address: int, data: bytes, *, virtual: bool) -> None:

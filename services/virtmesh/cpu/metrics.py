@@ -45,6 +45,19 @@ MMIO = counter(
 MMIO_SECONDS = counter(
     "virtmesh_cpu_register_seconds", "Time in which the CPU waited for their answers.", "seconds"
 )
+REFUSED = counter(
+    "virtmesh_cpu_register_accesses_refused",
+    "Register accesses that a device refused: a write had no effect, a read gave 0.",
+    "accesses",
+)
+NOTIFICATIONS = counter(
+    "virtmesh_cpu_notifications",
+    "Notifications of queues that went to a device by its eventfd.",
+    "notifications",
+)
+HOLES = counter(
+    "virtmesh_cpu_holes", "Accesses of the guest to addresses where nothing is.", "accesses"
+)
 WFI_SECONDS = counter("virtmesh_cpu_wfi_seconds", "Time asleep in WFI.", "seconds")
 RUN_SECONDS = counter(
     "virtmesh_cpu_run_seconds", "Time in which the CPU ran, the others included.", "seconds"
@@ -77,6 +90,9 @@ def cpu_metrics(machine: CpuMachine) -> Iterable[Metric]:
     yield INSTRUCTIONS.one(counted.get("instructions", 0))
     yield MMIO.one(counted.get("mmio_accesses", 0))
     yield MMIO_SECONDS.one(counted.get("mmio_ns", 0) / 1e9)
+    yield REFUSED.one(counted.get("mmio_refused", 0))
+    yield NOTIFICATIONS.one(counted.get("notifications", 0))
+    yield HOLES.one(counted.get("holes", 0))
     yield WFI_SECONDS.one(counted.get("wfi_ns", 0) / 1e9)
     yield RUN_SECONDS.one(counted.get("run_ns", 0) / 1e9)
     yield INTERRUPTS.one(counted.get("interrupts", 0))

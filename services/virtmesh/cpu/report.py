@@ -23,9 +23,9 @@ from virtmesh_common.api.device.v1 import device_pb2 as pb
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from virtmesh.cpu.engine import Engine
+    from virtmesh.cpu.engine import Engine, Marked
     from virtmesh.cpu.slot_device import SlotDevice
     from virtmesh.cpu.symbols import SymbolTable
 
@@ -109,7 +109,8 @@ class Reports:
                 break
             await asyncio.sleep(MARK_PAUSE_S)
         for first in firsts:
-            if (pc := marks.get(first.request_tag)) is not None:
+            if accesses := marks.get(first.request_tag):
+                pc = find_pc(first, accesses)
                 first.pc, first.symbol = pc, self._symbols.name(pc)
 
     def _of_slot(self, slot: int | None) -> Iterator[pb.Violation]:
@@ -134,3 +135,23 @@ class Reports:
                 first.access.value = value if op & WRITE else 0
             name = HOLE if slot is None else BOARD_QUIRKS.get(reason, f"quirk-{reason}")
             yield spell_violation(name, count, first)
+
+
+def find_pc(first: pb.FirstViolation, accesses: Sequence[Marked]) -> int:
+    """Return where the access of a violation was made.
+
+    A request can have held writes before its last access: the device says which one it was. What
+    came about otherwise, such as a broken ring, was done by the last one.
+    """
+    wanted = first.access
+    if first.HasField("access"):
+        for pc, offset, op, value in accesses:
+            is_write = bool(op & WRITE)
+            is_same = (offset, op & WIDTH, is_write) == (
+                wanted.offset,
+                wanted.width_bytes,
+                wanted.is_write,
+            )
+            if is_same and (not is_write or value == wanted.value):
+                return pc
+    return accesses[-1][0]

@@ -19,7 +19,7 @@ import structlog
 from virtmesh.attach.restore import config_fields, read_config, read_fingerprint, restore
 from virtmesh.cpu.kept_report import KeptReport
 from virtmesh.cpu.link import DeviceLink, ask
-from virtmesh.kernel.device import LOOK_TIMEOUT_S, PAUSES_S, MachineDevice, ProbeState
+from virtmesh.kernel.device import LOOK_TIMEOUT_S, MachineDevice, ProbeState, next_pause
 from virtmesh.mmio.inflight_logs import make_logs
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
@@ -92,6 +92,8 @@ class SlotDevice(MachineDevice):
         self._config: tuple[Register, ...] = ()
         self._fingerprint: Fingerprint | None = None
         """What the device was when the guest booted."""
+        self._config_changed = False
+        """The device has told this guest of a change. A process that ends may have told in vain."""
         self._refreshing: set[asyncio.Task[None]] = set()
         self._renewed = asyncio.Event()
         self._renewals = 0
@@ -160,7 +162,7 @@ class SlotDevice(MachineDevice):
     def renew(self) -> None:
         """Attach anew, with the device reset and nothing in flight: the guest is about to boot."""
         self._renewals += 1
-        self._fingerprint = None
+        self._forget()
         self.report.forget()
         self.close()
         self._renewed.set()
@@ -190,8 +192,7 @@ class SlotDevice(MachineDevice):
             except Exception:
                 log.exception("a fault of the CPU service", device=self.node.name)
                 self._move(ProbeState.FAILED, "a fault of the CPU service; its log says more")
-            first, longest = PAUSES_S.get(self.state, PAUSES_S[ProbeState.WAITING])
-            pause = first if served else min(max(2 * pause, first), longest)
+            pause = next_pause(self.state, pause, afresh=served)
             await asyncio.sleep(pause)
 
     def close(self) -> None:
@@ -205,9 +206,14 @@ class SlotDevice(MachineDevice):
         async with AsyncExitStack() as undo:
             renewals = self._renewals
             link = await DeviceLink.open(
-                self.node, self._ram, self._driver_name, self._in_flight_logs
+                self.node,
+                self._ram,
+                self._driver_name,
+                self._in_flight_logs,
+                config_changed=self._config_changed,
             )
             undo.push_async_callback(link.close)
+            undo.callback(self._note_change, link, renewals)
             self.device_id, self.kind = link.about.virtio_device_id, link.about.kind
             self.recorder.record(trace_pb2.EVENT_KIND_ATTACH, text=self._driver_name)
             self.attaches += 1
@@ -217,7 +223,7 @@ class SlotDevice(MachineDevice):
             self._link = link
             undo.push_async_callback(self._disconnected)
             if renewals != self._renewals:  # It is set up for the guest before this one.
-                self._fingerprint = None
+                self._forget()
                 self._move(ProbeState.WAITING, "attached anew, since the guest boots")
                 return False
             link.on_config_change(self._refresh_soon)
@@ -248,14 +254,23 @@ class SlotDevice(MachineDevice):
         writes = await self._engine.call(
             lambda board: [(offset, width, value) for offset, width, value in board.saved(slot)]
         )
+        if self._config_changed:  # It may have ended before `_refresh` was through.
+            changed = await link.run(read_config(self._config))
+            self._fingerprint = self._fingerprint.with_registers(changed)
         await link.run(restore(writes, self._fingerprint, link.about, self._config))
         # The writes were the guest's; it made its reads of another process.
         await link.clear_report()
         self.restorations += 1
         self._boot_log.add(f"{self.node.name}: set up as it was, by {len(writes)} writes")
 
+    def _note_change(self, link: DeviceLink, renewals: int) -> None:
+        """Note what a device told at its end, if it was for the guest that runs now."""
+        if renewals == self._renewals and link.config_changed():
+            self._config_changed = True
+
     def _refresh_soon(self) -> None:
         """Begin to read the configuration again: the device has told of a change."""
+        self._config_changed = True
         task = asyncio.create_task(self._refresh(), name=f"{self.node.name} configuration")
         self._refreshing.add(task)
         task.add_done_callback(self._refreshing.discard)
@@ -274,6 +289,10 @@ class SlotDevice(MachineDevice):
         if self._fingerprint is before:
             self._fingerprint = before.with_registers(changed)
             log.info("the configuration has changed", device=self.node.name)
+
+    def _forget(self) -> None:
+        """Forget what the device was for a guest that is gone."""
+        self._fingerprint, self._config_changed = None, False
 
     async def _read_config(self, link: DeviceLink) -> tuple[Register, ...]:
         """Ask which fields of the configuration only the device changes."""

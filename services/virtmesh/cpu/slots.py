@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from virtmesh.machine.board import VIRTIO
+from virtmesh.kinds.record import Place
+from virtmesh.machine.board import PLIC_SOURCES, VIRTIO
 from virtmesh_common.errors import BadMachine
 from virtmesh_common.uart.spec import COMPATIBLE as NS16550A
 from virtmesh_common.virtio.mmio import COMPATIBLE as VIRTIO_MMIO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from virtmesh_native import Board
 
@@ -28,10 +30,19 @@ def add_slots(
     Kernels look for devices in every slot of the `virt` board, and an access to a hole is a fault.
     """
     slots = {node.address: add_slot(board, node, quirks.get(node.name)) for node in devices}
-    for place in VIRTIO.places:
-        if place.address not in slots:
-            slots[place.address] = board.add_slot(place.address, place.size, place.irq)
+    taken = [Place(node.address, node.size, node.irq) for node in devices]
+    for place in empty_places(taken):
+        slots[place.address] = board.add_slot(place.address, place.size, place.irq)
     return slots
+
+
+def empty_places(taken: Sequence[Place]) -> Iterator[Place]:
+    """Yield the slots of the board where nothing is, with interrupts that no device has."""
+    used = {one.irq for one in taken}
+    unused = (irq for irq in range(PLIC_SOURCES, 0, -1) if irq not in used)
+    for place in VIRTIO.places:
+        if not any(place.overlaps(one) for one in taken):
+            yield replace(place, irq=next(unused)) if place.irq in used else place
 
 
 def add_slot(board: Board, node: DeviceNode, quirks: str | None) -> int:

@@ -44,7 +44,10 @@ class TraceFile:
         devices: Iterable[SlotDevice],
         symbols: SymbolTable,
     ) -> None:
-        self._file: TextIO = path.open("w", encoding="utf-8")
+        try:
+            self._file: TextIO = path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise OSError(f"the trace {path} can't be written: {error.strerror}") from error
         self._engine = engine
         self._symbols = symbols
         self._devices: Mapping[int, SlotDevice] = {one.slot: one for one in devices}

@@ -9,15 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh.cpu.board import (
-    CLINT_ADDRESS,
-    CLINT_SIZE,
-    TEST_ADDRESS,
-    TEST_POWEROFF,
-    TEST_RESET,
-    TEST_SIZE,
-    TIMEBASE_HZ,
-)
+from virtmesh.cpu.board import TEST_POWEROFF, TEST_RESET, TIMEBASE_HZ
 from virtmesh.kernel.tree.fdt import Node, cells, cells64, encode, strings
 from virtmesh.kernel.tree.nodes import (
     chosen_node,
@@ -27,6 +19,7 @@ from virtmesh.kernel.tree.nodes import (
     root_node,
     soc_node,
 )
+from virtmesh.machine.board import CLINT_ADDRESS, CLINT_SIZE, TEST_ADDRESS, TEST_SIZE
 from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:

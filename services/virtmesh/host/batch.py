@@ -14,7 +14,7 @@ from virtmesh.mmio.device import BurstDevice
 from virtmesh_common.errors import BadWidth, RegisterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from virtmesh.mmio.device import Device
 
@@ -24,6 +24,9 @@ GUARD = 0x40
 """Bit of an op that means a guard (register.proto)."""
 GUARD_WIDTH_MAX = 4
 """Widest guard in bytes. Its mask and its expected value share one 64-bit column."""
+
+SHORT = 3
+"""To look for runs in a batch of so many accesses costs more than they do."""
 
 
 @dataclass(slots=True)
@@ -94,17 +97,15 @@ class BatchExecutor:
         try:
             if len(offsets) == 1:  # What a CPU sends.
                 self._one(offsets[0], ops[0], values[0], done)
-            elif self._burst is None:
-                self._one_by_one(zip(offsets, ops, values, strict=True), done)
+            elif self._burst is None or len(offsets) <= SHORT:
+                for access in zip(offsets, ops, values, strict=True):
+                    if not self._one(*access, done):
+                        break
             else:
                 self._in_runs(self._burst, offsets, ops, list(values), done)
         except RegisterError as error:
             done.error = error
         return done
-
-    def _one_by_one(self, accesses: Iterable[tuple[int, int, int]], done: BatchResult) -> bool:
-        """Execute accesses (offset, op, value). Returns False if one says not to go on."""
-        return all(self._one(*access, done) for access in accesses)
 
     def _one(self, offset: int, op: int, value: int, done: BatchResult) -> bool:
         """Execute an access. Returns False for a guard not met, and where the batch has to wait."""

@@ -69,6 +69,7 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
             vhost_user_socket=str(self.vhost_user_socket or ""),
             properties=description.properties,
             features=offered_features(description.family, self._device.state.device_features),
+            identity=description.identity,
         )
 
     async def DescribeInterface(
@@ -84,7 +85,9 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
         """Claim the device for one driver."""
         if not 1 <= len(request.driver_name) <= DRIVER_NAME_LIMIT:
             raise BadValue(f"driver_name must have 1 to {DRIVER_NAME_LIMIT} characters")
-        session = await self._sessions.attach(request.driver_name, request.ticket)
+        session = await self._sessions.attach(
+            request.driver_name, request.ticket, config_changed=request.config_changed
+        )
         return pb.AttachResponse(session_id=session.id)
 
     async def Detach(

@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 WAIT_US = 50
 """How long the next request is awaited without the event loop, in microseconds. A guest that copies
 its console, or probes a device, comes back sooner; a turn of the loop costs about half of it."""
-TURN_NS = 250_000
+TURN_NS = 500_000
 """How long requests are served in one turn of the event loop, in nanoseconds."""
 
 

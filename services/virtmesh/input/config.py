@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from virtmesh_common.input.spec import ABSINFO, DEVIDS, ConfigSelect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from virtmesh.input.personality import Personality
 
@@ -33,6 +33,26 @@ def answers(personality: Personality, name: str, serial: str) -> dict[Selection,
             limits.minimum, limits.maximum, limits.fuzz, limits.flat, limits.resolution
         )
     return {selection: data for selection, data in found.items() if data}
+
+
+def identity(found: Mapping[Selection, bytes]) -> dict[str, str]:
+    """Name what a driver reads by selection, for comparison (DescribeResponse.identity)."""
+    named: dict[str, str] = {}
+    for (select, subsel), data in found.items():
+        match select:
+            case ConfigSelect.VIRTIO_INPUT_CFG_ID_NAME:
+                named["name"] = data.decode(errors="replace")
+            case ConfigSelect.VIRTIO_INPUT_CFG_ID_SERIAL:
+                named["serial"] = data.decode(errors="replace")
+            case ConfigSelect.VIRTIO_INPUT_CFG_ID_DEVIDS:
+                named["ids"] = data.hex()
+            case ConfigSelect.VIRTIO_INPUT_CFG_PROP_BITS:
+                named["properties"] = data.hex()
+            case ConfigSelect.VIRTIO_INPUT_CFG_EV_BITS:
+                named[f"codes of type {subsel}"] = data.hex()
+            case ConfigSelect.VIRTIO_INPUT_CFG_ABS_INFO:
+                named[f"limits of axis {subsel}"] = data.hex()
+    return named
 
 
 def bitmap(numbers: Iterable[int]) -> bytes:

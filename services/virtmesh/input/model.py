@@ -28,7 +28,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from virtmesh.input.config import answers
+from virtmesh.input.config import answers, identity
 from virtmesh.input.held_keys import HeldKeys
 from virtmesh.input.injection import Injection
 from virtmesh.input.output import Output
@@ -70,6 +70,7 @@ class InputModel(QueueDevice):
         self.injection = Injection(held_keys, options.waiting, partial(self.kick, EVENTQ))
         self.output = Output(personality)
         self._answers = answers(personality, self.text, options.serial)
+        self.identity = identity(self._answers)
         self._select = self._subsel = 0
 
     @property

@@ -40,6 +40,15 @@ PAUSES_S = {ProbeState.WAITING: (0.05, 2.0), ProbeState.FAILED: (1.0, 30.0)}
 """First and longest pause before the next attempt, by the state of waiting."""
 
 
+def next_pause(state: ProbeState, pause: float, *, afresh: bool) -> float:
+    """Return the pause in seconds before the next attempt, after one of `pause`.
+
+    It doubles from attempt to attempt; `afresh`: what went before is no reason to wait long.
+    """
+    first, longest = PAUSES_S.get(state, PAUSES_S[ProbeState.WAITING])
+    return first if afresh else min(max(2 * pause, first), longest)
+
+
 class MachineDevice(ABC):
     """What every device of the machine has.
 

@@ -52,7 +52,7 @@ READ_ONLY_METHODS = frozenset(
 
 
 Answer = Callable[[str], Awaitable["Message | None"]]
-_NONE: Mapping[str, Answer] = MappingProxyType({})
+NONE: Mapping[str, Answer] = MappingProxyType({})
 
 
 def service_of(method: str) -> str:
@@ -63,7 +63,7 @@ def service_of(method: str) -> str:
 class Gateway(grpc.aio.ServerInterceptor):
     """Takes the calls that name a device in their metadata, before any service of the kernel."""
 
-    def __init__(self, kernel: DevicesOfMachine, answers: Mapping[str, Answer] = _NONE) -> None:
+    def __init__(self, kernel: DevicesOfMachine, answers: Mapping[str, Answer] = NONE) -> None:
         self._kernel = kernel
         self._answers = answers
         """By method: what is answered here, for a device by its name; None forwards the call."""

@@ -10,7 +10,7 @@ import structlog
 
 from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import PAGE, Ram
-from virtmesh.kernel.device import LOOK_TIMEOUT_S, PAUSES_S, MachineDevice, ProbeState
+from virtmesh.kernel.device import LOOK_TIMEOUT_S, MachineDevice, ProbeState, next_pause
 from virtmesh.kinds import broken_kinds, kind_of
 from virtmesh.virtio.mmio_driver import VirtIOHeader
 from virtmesh_common.api.trace.v1 import trace_pb2
@@ -137,9 +137,8 @@ class ProbedDevice(MachineDevice):
             except Exception:
                 log.exception("a fault of the kernel", device=self.node.name)
                 self._move(ProbeState.FAILED, "a fault of the kernel; its log says more")
-            first, longest = PAUSES_S[self.state]
             afresh = self._was_ready or self.state is not before
-            pause = first if afresh else min(max(2 * pause, first), longest)
+            pause = next_pause(self.state, pause, afresh=afresh)
             before = self.state
             await asyncio.sleep(pause)
 

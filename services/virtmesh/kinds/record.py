@@ -30,6 +30,12 @@ class Place:
     size: int
     irq: int
 
+    def overlaps(self, other: Place) -> bool:
+        """Say whether the windows share an address."""
+        return (
+            self.address < other.address + other.size and other.address < self.address + self.size
+        )
+
 
 @dataclass(frozen=True)
 class Property:

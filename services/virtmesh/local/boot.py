@@ -1,30 +1,27 @@
 """A guest on the CPU of a machine, with its serial console on the user's terminal.
 
-Threads: the supervisor of the machine's processes has one, with an event loop of its own; one
-watches the CPU; the pump's two carry the console. The caller's thread waits for the end of the
-guest, and is the one that Ctrl-C interrupts.
+Threads: the supervisor of the machine's processes has one (virtmesh.local.supervised); one watches
+the CPU; the pump's two carry the console. The caller's thread waits for the end of the guest, and
+is the one that Ctrl-C interrupts.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from virtmesh.local.supervise import Event, Supervisor
 from virtmesh_client.serial.console import ConsoleOptions, ConsolePump
 from virtmesh_client.serial.models import OLDEST, Output
 from virtmesh_client.serial.pump import FilePair
 from virtmesh_client.serial.raw_terminal import raw_output, raw_terminal, terminal_restored
-from virtmesh_common.errors import BadMachine, VirtmeshError
+from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.uart.spec import COMPATIBLE as NS16550A
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from virtmesh.local.plan import Plan
     from virtmesh_client.cpu.models import CpuStatus
     from virtmesh_client.machine import Machine
     from virtmesh_client.serial.models import SerialEvent
@@ -34,76 +31,6 @@ STEP_SECONDS = 0.05
 QUIET_SECONDS = 1.0
 """How long the last output of a guest is waited for, when its end is not known."""
 NO_FILE = -1
-
-
-class SupervisedMachine:
-    """The processes of a machine, supervised on a thread of their own, in a `with`.
-
-    Errors of `wait_ready`: BadMachine, ServiceUnavailable.
-    """
-
-    def __init__(self, plan: Plan, wait: float, report: Callable[[Event], None]) -> None:
-        self._plan = plan
-        self._wait = wait
-        self._report = report
-        self._news = threading.Event()
-        """Set when the machine is ready, or has ended."""
-        self._error: BaseException | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._supervisor: Supervisor | None = None
-        self._stopped = False
-        self.ended = threading.Event()
-        """Set when every process has ended."""
-        self._thread = threading.Thread(target=self._run, name="virtmesh-supervisor")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
-        self._thread.join()
-
-    def wait_ready(self) -> None:
-        """Wait until every device is attached and the guest boots."""
-        self._news.wait()
-        self.check()
-
-    def check(self) -> None:
-        """Raise what has ended the machine, if anything has. Errors: BadMachine."""
-        if self._error is not None:
-            raise self._error
-        if self.ended.is_set() and not self._stopped:
-            raise BadMachine("the machine has ended: see its logs")
-
-    def stop(self) -> None:
-        """Begin to stop the machine."""
-        self._stopped = True
-        loop, supervisor = self._loop, self._supervisor
-        if loop is not None and supervisor is not None:
-            with contextlib.suppress(RuntimeError):  # it has ended already
-                loop.call_soon_threadsafe(supervisor.stop)
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._supervise())
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            self._error = error
-        finally:
-            self.ended.set()
-            self._news.set()
-
-    async def _supervise(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._supervisor = Supervisor(self._plan, wait=self._wait, report=self._tell)
-        if self._stopped:
-            return
-        await self._supervisor.run()
-
-    def _tell(self, event: Event) -> None:
-        self._report(event)
-        if event.kind == "ready":
-            self._news.set()
 
 
 class CpuWatch:

@@ -20,6 +20,8 @@ NAME_KEY = "name="
 """Begins what names a device on a command line."""
 NAME_MAX = 31
 """Longest name of a device, in characters."""
+PLACE_KEYS = ("slot", "address", "interrupt")
+"""Options of any device on a command line that say where it is: numbers."""
 TOML_SUFFIX = ".toml"
 """Ends what is the path of a file, and not the name of something built in."""
 
@@ -84,7 +86,8 @@ def quick_machine(  # noqa: PLR0913 - each is an option of `virtmesh up`
 
     A disk is IMAGE[,size=64M][,ro][,OPTION=VALUE], an input device PERSONALITY[,OPTION=VALUE], a
     serial port [pace][,OPTION=VALUE] (None for no port), any other device
-    KIND[,name=NAME][,OPTION=VALUE]. With `vhost_user`, virtio devices are left to guests.
+    KIND[,name=NAME][,OPTION=VALUE]. Options slot, address and interrupt say where it is. With
+    `vhost_user`, virtio devices are left to guests.
     `settings` are lines of the top of the file, `tables` those of tables beside the devices'.
     Errors: BadMachine.
     """
@@ -100,12 +103,14 @@ def quick_machine(  # noqa: PLR0913 - each is an option of `virtmesh up`
             kind = find_kind(shorthand.kind)
             value, options = shorthand.split(text)
             device_name = names.take(shorthand.name(value, index))
-            lines += _table(device_name, kind, vhost_user=vhost_user)
+            placed, options = _split_places(text, options)
+            lines += _table(device_name, kind, placed, vhost_user=vhost_user)
             if shorthand.value_option:
                 lines += [_setting(shorthand.value_option, value, kind)]
             lines += _options(text, options, kind)
-    for text, (kind, given, options) in zip(devices, others, strict=True):
-        lines += _table(given or names.take(kind.name), kind, vhost_user=vhost_user)
+    for text, (kind, given, rest) in zip(devices, others, strict=True):
+        placed, options = _split_places(text, rest)
+        lines += _table(given or names.take(kind.name), kind, placed, vhost_user=vhost_user)
         lines += _options(text, options, kind)
     return "\n".join(lines) + "\n"
 
@@ -132,13 +137,28 @@ def _split(text: str) -> tuple[DeviceKind, str, list[str]]:
     return find_kind(kind), name, [option for option in options if option not in names]
 
 
-def _table(name: str, kind: DeviceKind, *, vhost_user: bool) -> list[str]:
+def _split_places(text: str, options: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split options into lines that say where the device is, and others. Errors: BadMachine."""
+    placed, others = [], []
+    for option in options:
+        key, _, value = option.partition("=")
+        if key not in PLACE_KEYS:
+            others.append(option)
+        elif re.fullmatch("0x[0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,18}", value):
+            placed.append(f"{key} = {value}")
+        else:
+            raise BadMachine(f"{text}: {key} must be a number, such as {key}=1")
+    return placed, others
+
+
+def _table(name: str, kind: DeviceKind, placed: Sequence[str], *, vhost_user: bool) -> list[str]:
     """Return the head of a device's table. Only virtio devices can be left to guests."""
     left = vhost_user and kind.platform is None
     return [
         "[[devices]]",
         f"name = {quote(name)}",
         f"kind = {quote(kind.name)}",
+        *placed,
         'metrics = "127.0.0.1:0"',
         f"vhost-user = {str(left).lower()}",
         "[devices.options]",

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from virtmesh.local import run_folder
 from virtmesh.local.child import Child
 from virtmesh.local.plan import Plan, make_plan
-from virtmesh_client.async_machine import aconnect
 from virtmesh_client.local import rundir
 from virtmesh_client.local.exit_status import spell_exit
 from virtmesh_common.errors import BadMachine, ServiceUnavailable, VirtmeshError
@@ -145,6 +144,9 @@ class Supervisor:
 
     async def _ask_why_not(self) -> str:
         """Return why the machine is not ready; nothing when it is. Errors: BadMachine."""
+        # It takes time to import: the processes start meanwhile.
+        from virtmesh_client.async_machine import aconnect  # noqa: PLC0415
+
         # A connection that failed once waits before it tries again; a new one does not.
         async with await aconnect(
             self._plan.kernel.address, timeout=self._wait, request_id=REQUEST_ID

@@ -20,6 +20,20 @@ SLOTS = 8
 """Virtio-mmio slots of the board."""
 FIRST_IRQ = 1
 """Interrupt number of slot 0."""
+TEST_ADDRESS, TEST_SIZE = 0x10_0000, 0x1000
+"""The test device (SiFive test finisher): it powers the machine off, or resets it."""
+CLINT_ADDRESS, CLINT_SIZE = 0x200_0000, 0x1_0000
+"""The core-local interruptor: mtime, mtimecmp, software interrupts."""
+PLIC_ADDRESS, PLIC_SIZE = 0x0C00_0000, 0x60_0000
+"""The interrupt controller."""
+PLIC_SOURCES = 95
+"""Interrupt sources of it (riscv,ndev)."""
+BOARD_DEVICES = (
+    ("the test device", TEST_ADDRESS, TEST_SIZE),
+    ("the CLINT", CLINT_ADDRESS, CLINT_SIZE),
+    ("the PLIC", PLIC_ADDRESS, PLIC_SIZE),
+)
+"""What the board itself has, with address and size."""
 
 VIRTIO = Platform(
     compatible=COMPATIBLE,

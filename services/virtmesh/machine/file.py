@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from virtmesh.attach.notifier import DoorbellKind
@@ -14,6 +15,7 @@ from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.kinds import find_kind, kind_names
 from virtmesh.kinds.feature_option import SEPARATOR
 from virtmesh.machine.board import SLOTS, VIRTIO, platform_of
+from virtmesh.machine.lines import key_lines
 from virtmesh.machine.model import (
     CpuEntry,
     DeviceEntry,
@@ -23,6 +25,7 @@ from virtmesh.machine.model import (
     PlicRule,
     TimeSource,
 )
+from virtmesh.machine.places import check_places, own_place
 from virtmesh.machine.table import Table
 from virtmesh.mmio.quirks import find_quirks
 from virtmesh_common.errors import BadMachine
@@ -44,7 +47,7 @@ SLOT_QUIRKS = ("lenient", "legacy")
 CPU_PATHS = ("kernel", "firmware", "initrd", "trace")
 """Keys of the `[cpu]` table that are paths of files."""
 DEVICE_KEYS = (
-    *("name", "kind", "endpoint", "slot", "address", "handover"),
+    *("name", "kind", "endpoint", "slot", "address", "interrupt", "handover"),
     *("metrics", "vhost-user", "quirks", "options"),
 )
 """Keys of a `[[devices]]` table."""
@@ -66,19 +69,26 @@ def load(path: Path | str) -> Machine:
     lines = [
         number for number, line in enumerate(text.splitlines(), 1) if DEVICE_HEADER.match(line)
     ]
-    return parse(document, source=str(path), base=path.absolute().parent, lines=lines)
+    base = path.absolute().parent
+    return parse(document, source=str(path), base=base, lines=lines, keys=key_lines(text))
 
 
 def parse(
-    document: Mapping[str, Any], *, source: str, base: Path, lines: Sequence[int] = ()
+    document: Mapping[str, Any],
+    *,
+    source: str,
+    base: Path,
+    lines: Sequence[int] = (),
+    keys: Mapping[str, int] = MappingProxyType({}),
 ) -> Machine:
     """Check a parsed machine file; paths among the options are relative to `base`.
 
-    `lines` are those of the `[[devices]]` in the file; errors name them.
+    `lines` are those of the `[[devices]]` in the file, `keys` those of other keys: errors name
+    them.
 
     Errors: BadMachine.
     """
-    table = Table(document, source, "")
+    table = Table(document, source, "", keys)
     table.only(
         "name", "memory", "doorbell", "interrupts", "device-tree", "kernel", "cpu", "devices"
     )
@@ -92,8 +102,10 @@ def parse(
         cpu=_cpu(table.table("cpu"), base) if "cpu" in table.keys else None,
         device_tree=None if tree is None else str(base / tree),
     )
-    make_devices = _devices if tree is None else _bound_devices
-    devices = make_devices(table, base, lines)
+    if tree is None:
+        devices = _devices(table, base, lines, machine)
+    else:
+        devices = _bound_devices(table, base, lines)
     _check_quirks(table, machine.cpu, devices)
     return replace(machine, devices=devices)
 
@@ -104,7 +116,11 @@ def _check_quirks(table: Table, cpu: CpuEntry | None, devices: Sequence[DeviceEn
     for name in cpu.quirks if cpu is not None else ():
         if name not in virtio:
             known = ", ".join(virtio) or "none"
-            raise table.bad("cpu.quirks", f"names {name!r}: virtio devices are {known}")
+            raise (
+                table.table("cpu")
+                .table("quirks")
+                .bad(name, f"is unknown: virtio devices are {known}")
+            )
 
 
 def _memory(table: Table, default: int) -> int:
@@ -158,13 +174,12 @@ def _slot_quirks(table: Table) -> dict[str, str]:
     return quirks
 
 
-def _devices(table: Table, base: Path, lines: Sequence[int]) -> tuple[DeviceEntry, ...]:
+def _devices(
+    table: Table, base: Path, lines: Sequence[int], machine: Machine
+) -> tuple[DeviceEntry, ...]:
     """Check every `[[devices]]` table, and give places to those that name none."""
     tables = table.tables("devices", lines)
     kinds = [_kind(one) for one in tables]
-    for one in tables:
-        if "address" in one.keys:
-            raise one.bad("address", "is for machines with a device-tree: leave it out")
     wanted = [_slot(one) for one in tables]
     free = {
         platform.node: iter(sorted(set(range(len(platform.places))).difference(taken)))
@@ -180,8 +195,11 @@ def _devices(table: Table, base: Path, lines: Sequence[int]) -> tuple[DeviceEntr
             raise table.bad(
                 "devices", f"has more than the {len(platform.places)} devices{of_kind} of the board"
             )
-        devices.append(_device(one, given, base))
+        own = own_place(one, platform.places[given], on_cpu=machine.cpu is not None)
+        devices.append(replace(_device(one, given, base), own_place=own))
     _no_twins(devices, table)
+    if machine.cpu is not None:
+        check_places(tables, devices, machine.memory)
     return tuple(devices)
 
 
@@ -193,8 +211,9 @@ def _bound_devices(table: Table, base: Path, lines: Sequence[int]) -> tuple[Devi
         address = one.value("address", (int,), None)
         if address is None or not 0 <= address < 1 << 64:
             raise one.bad("address", "must say where its node is: write one such as 0x10008000")
-        if "slot" in one.keys:
-            raise one.bad("slot", "is for the board's own slots: leave it out, address says it")
+        for key in ("slot", "interrupt"):
+            if key in one.keys:
+                raise one.bad(key, "is for the board's own slots: leave it out, address says it")
         devices.append(replace(_device(one, 0, base), node_address=address))
     _no_twins(devices, table, on_slots=False)
     return tuple(devices)

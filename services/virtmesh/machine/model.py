@@ -86,6 +86,8 @@ class DeviceEntry:
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     node_address: int | None = None
     """Address of its node, on a machine that has a device tree of its own."""
+    own_place: Place | None = None
+    """Where it is on a machine with a CPU, if the machine file gives it another place."""
 
     @property
     def platform(self) -> Platform:
@@ -95,7 +97,7 @@ class DeviceEntry:
     @property
     def place(self) -> Place:
         """Where it is on the board."""
-        return self.platform.places[self.slot]
+        return self.own_place or self.platform.places[self.slot]
 
     @property
     def address(self) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from virtmesh.machine.lines import find_line
 from virtmesh_common.channel import check_address
 from virtmesh_common.errors import BadMachine
 from virtmesh_common.names import NAME_PATTERN
@@ -21,10 +23,17 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 class Table:
     """One TOML table. Errors of its methods: BadMachine."""
 
-    def __init__(self, content: Mapping[str, Any], source: str, place: str) -> None:
+    def __init__(
+        self,
+        content: Mapping[str, Any],
+        source: str,
+        place: str,
+        lines: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self._content = content
         self._source = source
         self._place = place
+        self._lines = lines
 
     @property
     def keys(self) -> list[str]:
@@ -33,7 +42,9 @@ class Table:
 
     def bad(self, key: str, mend: str) -> BadMachine:
         """Make the error for a key."""
-        return BadMachine(f"{self._source}: {self._place}{key} {mend}")
+        line = find_line(self._lines, f"{self._place}{key}")
+        where = self._source if line is None else f"{self._source}:{line}"
+        return BadMachine(f"{where}: {self._place}{key} {mend}")
 
     def only(self, *known: str) -> None:
         """Refuse keys that are not known, naming the nearest that is."""
@@ -105,7 +116,8 @@ class Table:
 
     def table(self, key: str) -> Table:
         """Return a table inside this one; an empty one when it is absent."""
-        return Table(self.value(key, (dict,), {}), self._source, f"{self._place}{key}.")
+        content = self.value(key, (dict,), {})
+        return Table(content, self._source, f"{self._place}{key}.", self._lines)
 
     def tables(self, key: str, lines: Sequence[int] = ()) -> list[Table]:
         """Return a list of tables inside this one; `lines` are where they begin in the file."""

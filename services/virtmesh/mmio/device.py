@@ -42,6 +42,8 @@ class Description:
     """The window as this device has it; of a virtio device its configuration space."""
     family: type[IntFlag] | None = None
     """The feature bits of this kind of virtio device."""
+    identity: Mapping[str, str] = field(default_factory=dict)
+    """What a driver reads through selectors of the configuration space (DescribeResponse)."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Attachment:
     config_call: int | None = None
     inflight_logs: InFlightLogs | None = None
     """Where queues resume, and record what they take."""
+    config_changed: bool = False
+    """The driver is to be told of a configuration change when it is live."""
 
 
 @dataclass(frozen=True)

@@ -6,4 +6,6 @@ own environment: there the event engine stays, which copies 15 % faster (tests/b
 
 import os
 
+import virtmesh.telemetry.lean_structlog  # noqa: F401 - before structlog is imported
+
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")

@@ -65,6 +65,10 @@ class VirtioDevice(Protocol):
         """The shared memory regions by their id (2.10)."""
 
     @property
+    def identity(self) -> Mapping[str, str]:
+        """What a driver reads through selectors of the configuration space, by name."""
+
+    @property
     def config(self) -> Sequence[Register]:
         """The configuration space, at offsets of the register window (2.5)."""
 

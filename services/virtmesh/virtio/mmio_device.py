@@ -50,6 +50,7 @@ class VirtioMmio:
         self.quirks = Quirks(quirks, model.interrupt)
         self._queues = MmioQueues(model)
         self._attachment: Attachment | None = None
+        self._change_due = False
         self._state_elsewhere: Callable[[], DeviceState] | None = None
         self._active: Active | None = None
         self._status = Status(0)
@@ -120,6 +121,7 @@ class VirtioMmio:
             queue_size_max=tuple(self._model.queue_size_max),
             registers=tuple(self._model.config),
             family=self._model.family,
+            identity=self._model.identity,
         )
 
     @property
@@ -198,6 +200,7 @@ class VirtioMmio:
             self._clear_calls()
             raise
         self._attachment = attachment
+        self._change_due = attachment.config_changed
         self._queues.logs = attachment.inflight_logs
         self.observer.begin()
 
@@ -294,6 +297,9 @@ class VirtioMmio:
         self._status = target
         if gained & Status.DRIVER_OK:
             self._queues.go_live()
+            if self._change_due:
+                self._change_due = False
+                self.interrupt.raise_config()
 
     def _offered_now(self) -> int:
         """Return the offered features. They do not change between two resets."""

@@ -373,7 +373,9 @@ class MmioQueues:
 
         But for one of its in-flight log, which is checked here.
         """
-        resumes = ready.log is not None and ready.log.in_use
+        resumes, in_flight = ready.log is not None and ready.log.in_use, 0
+        if ready.log is not None:
+            in_flight = ready.log.in_flight(packed=self.has(Feature.VIRTIO_F_RING_PACKED))
         try:
             self._model.start_queue(index, ready.memory, ready.config, ready.kick)
         except (VirtmeshError, ValueError, OSError) as error:
@@ -383,6 +385,8 @@ class MmioQueues:
             self._model.interrupt.set_fault(f"queue {index} can't be served: {error}")
             return
         if resumes:
-            log.info("a queue goes on where its in-flight log says", queue=index)
+            log.info(
+                "a queue goes on where its in-flight log says", queue=index, in_flight=in_flight
+            )
             # The device before may have ended after it used a buffer and before it told so.
             self._model.interrupt.raise_used(index)

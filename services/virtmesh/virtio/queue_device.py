@@ -73,6 +73,7 @@ class QueueDevice(ABC):
     config: Sequence[Register] = ()
     config_generation = 0
     shared_memory: Mapping[int, SharedMemory] = {}
+    identity: Mapping[str, str] = {}
 
     def __init__(
         self, name: str, queue_size_max: Sequence[int], features: int = TRANSPORT_FEATURES

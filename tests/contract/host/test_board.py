@@ -133,7 +133,8 @@ async def test_a_device_is_brought_to_where_the_one_before_was(served: Served) -
     async with raw_channel(served.handover, served.channel) as raw:
         connect(board, 0, raw)
         assert await asyncio.to_thread(board.access, 0, mmio.STATUS.offset, 4) == 0
-        await asyncio.to_thread(board.restore, 0)
+        for write in board.saved(0):
+            await asyncio.to_thread(board.access, 0, *write)
         assert await asyncio.to_thread(board.access, 0, mmio.STATUS.offset, 4) == 0xF
         assert await asyncio.to_thread(board.access, 0, mmio.QUEUE_READY.offset, 4) == 1
     board.disconnect(0, absent=True)

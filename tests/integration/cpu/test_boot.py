@@ -155,6 +155,7 @@ def test_the_trace_has_each_access_with_its_place_in_the_code(
         (("--initrd", "nothing"), "nothing: can't be read"),
         (("--memory", "1M"), "overlap|give the machine more memory"),
         (("--append", "x" * 3000), "command line is longer"),
+        (("--trace", "nowhere/trace"), "nowhere/trace can't be written: No such file or directory"),
     ],
 )
 def test_what_can_not_boot_is_said_in_a_line(

@@ -230,12 +230,12 @@ async def test_a_serial_port_is_set_up_as_before(make_machine: MakeMachine) -> N
             doorbell=DoorbellKind.EVENTFD,
         )
         bus = await connect()
-        before = await run(bus, read_fingerprint(about, ()))
+        before = await run(bus.access, read_fingerprint(about, ()))
         await bus.close()
         await machine.service.kill()
         await machine.service.start()
         bus = await connect()
-        await run(bus, restore(writes, before, await machine.describe(), ()))
+        await run(bus.access, restore(writes, before, await machine.describe(), ()))
         read = await bus.access([Access(offset, 1) for offset in (3, 1, 4, 7)])
         await bus.close()
     assert read == [0x1B, 5, 0xB, 90]

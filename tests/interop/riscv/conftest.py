@@ -20,8 +20,8 @@ def riscv(parts: Path) -> Parts:
 
 @pytest.fixture(scope="package")
 def rig(riscv: Parts) -> Iterator[Rig]:
-    """Boot once for the tests that leave the guest as it was."""
-    with at_shell(riscv) as rig:
+    """Boot once for the tests that leave the guest as it was. A debugger may attach."""
+    with at_shell(riscv, "--gdb=0", append="nokaslr") as rig:
         yield rig
 
 

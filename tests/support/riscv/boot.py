@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
-
-from tests.support.cli import Cli, eventually, own_folder
+from tests.support.cli import Cli, own_folder
 from tests.support.guest import Guest
 from tests.support.riscv.console import reach_shell, running
 from tests.support.riscv.parts import Parts
-from tests.support.riscv.writing import make_disk
-from virtmesh_common.api.device.v1 import device_pb2 as pb
-from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
-from virtmesh_common.channel import open_sync_channel
+from tests.support.riscv.writing import MEBIBYTES, make_disk
 from virtmesh_common.errors import GuestError
 
 MEMORY = "256M"
@@ -38,6 +31,11 @@ class Rig:
     cli: Cli
 
     @property
+    def told(self) -> str:
+        """What `virtmesh boot` has told its user."""
+        return (self.cli.folder / TOLD).read_text()
+
+    @property
     def disk(self) -> Path:
         """Image of the disk vda."""
         return self.cli.folder / DISK
@@ -45,23 +43,6 @@ class Rig:
     def address(self, device: str) -> str:
         """Return the address of a device's own services."""
         return self.cli.process(device).address
-
-    def kill(self, device: str) -> None:
-        """Kill the process of a device (SIGKILL) and wait until another serves in its place."""
-        before = self.cli.process(device)
-        os.kill(before.pid, signal.SIGKILL)
-        eventually(lambda: self.cli.process(device).restarts > before.restarts)
-        eventually(lambda: serves(self.address(device)))
-
-
-def serves(address: str) -> bool:
-    """Return whether a device answers at an address."""
-    with open_sync_channel(address) as channel:
-        try:
-            DeviceServiceStub(channel).GetStatus(pb.GetStatusRequest())
-        except grpc.RpcError:
-            return False
-    return True
 
 
 def boot_command(*arguments: str | Path) -> list[str | Path]:
@@ -92,12 +73,14 @@ def environment(cli: Cli) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def at_shell(parts: Parts, *options: str) -> Iterator[Rig]:
-    """Boot with a disk (ext4) and input devices, up to the shell."""
+def at_shell(
+    parts: Parts, *options: str, append: str = "", files: Sequence[Path] = ()
+) -> Iterator[Rig]:
+    """Boot with a disk (ext4, with copies of files) and input devices, up to the shell."""
     with own_folder() as cli:
-        make_disk(cli.folder / DISK)
+        make_disk(cli.folder / DISK, MEBIBYTES, *files)
         devices = [f"--disk={DISK}", *(f"--input={name}" for name in INPUTS)]
-        command = apart(linux_command(parts, *devices, *options))
+        command = apart(linux_command(parts, *devices, *options, append=append))
         with running(command, cli.folder, environment(cli)) as guest:
             try:
                 reach_shell(guest)

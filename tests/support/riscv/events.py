@@ -14,6 +14,8 @@ from virtmesh_common.evdev import TYPES
 EV_SYN, EV_KEY, EV_LED = (TYPES[name] for name in ("EV_SYN", "EV_KEY", "EV_LED"))
 INPUT_EVENT = struct.Struct("<16xHHi")
 """struct input_event of a 64-bit kernel, without its time."""
+SYN_DROPPED = (EV_SYN, 3)
+"""The program was too slow: the kernel threw events away."""
 READ = "/tmp/events"  # noqa: S108 - in the guest
 LOOKS = 500
 """How often the guest is asked for events that are missing, each time by a command at its shell."""

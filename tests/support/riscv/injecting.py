@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from threading import Semaphore
-
-import grpc
+from collections.abc import Sequence
 
 from tests.support.riscv.boot import INPUTS, Rig
 from tests.support.riscv.events import Event
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.channel import open_sync_channel
-
-WINDOW = 8
-"""Packets on their way to the driver at a time."""
 
 
 def info(rig: Rig, device: str) -> pb.GetInfoResponse:
@@ -42,28 +36,6 @@ def send(rig: Rig, device: str, packets: Sequence[Sequence[Event]]) -> None:
     with open_sync_channel(rig.address(device)) as channel:
         answers = list(InputServiceStub(channel).Inject(map(_request, *_numbered(packets))))
     assert {answer.outcome for answer in answers} == {pb.OUTCOME_ACCEPTED, pb.OUTCOME_DELIVERED}
-
-
-def send_until_killed(address: str, packets: Iterator[Sequence[Event]]) -> Iterator[int]:
-    """Inject packets without end; yields how many are delivered, until the device is gone."""
-    window = Semaphore(WINDOW)
-
-    def requests() -> Iterator[pb.InjectRequest]:
-        for sequence, packet in enumerate(packets, start=1):
-            window.acquire()
-            yield _request(sequence, packet)
-
-    delivered = 0
-    with open_sync_channel(address) as channel:
-        try:
-            for answer in InputServiceStub(channel).Inject(requests()):
-                if answer.outcome == pb.OUTCOME_DELIVERED:
-                    delivered += 1
-                    window.release()
-                    yield delivered
-        except grpc.RpcError:
-            # The generator of requests waits in a thread of gRPC's: let it end.
-            window.release()
 
 
 def _numbered(packets: Sequence[Sequence[Event]]) -> tuple[range, Sequence[Sequence[Event]]]:

@@ -1,17 +1,28 @@
-"""Small kernels for the CPU, in assembly, built with Debian's cross compiler."""
+"""Small kernels for the CPU, in assembly and in C, built with Debian's cross compiler."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 COMPILER, NM = "riscv64-linux-gnu-gcc", "riscv64-linux-gnu-nm"
 FLAGS = ("-nostdlib", "-static", "-march=rv64gc", "-mabi=lp64d", "-mcmodel=medany")
 LINK = ("-Wl,-N", "-Wl,-Ttext=0x80000000", "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments")
+
+C_FLAGS = (
+    "-O1",
+    "-fno-pie",
+    "-no-pie",
+    "-mno-relax",
+    "-ffreestanding",
+    "-fno-builtin",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+)
+DISK_GUEST = Path(__file__).parent / "disk_guest.c"
+"""Works on its disk for ever."""
 
 PROLOGUE = """
     .option norelax
@@ -107,4 +118,11 @@ def build(folder: Path, body: str, name: str = "kernel.elf", prologue: str = PRO
     source, target = folder / f"{name}.S", folder / name
     source.write_text(prologue + body + EPILOGUE)
     subprocess.run([COMPILER, *FLAGS, *LINK, "-o", str(target), str(source)], check=True)
+    return target
+
+
+def build_c(folder: Path, source: Path, name: str = "kernel.elf") -> Path:
+    """Build a kernel in C, which has its own `_start`."""
+    target = folder / name
+    subprocess.run([COMPILER, *FLAGS, *C_FLAGS, *LINK, "-o", str(target), str(source)], check=True)
     return target

@@ -79,6 +79,16 @@ def content(image: Path) -> dict[str, str]:
         }
 
 
+def read_file(image: Path, path: str) -> bytes:
+    """Read a file of a file system with debugfs. Errors: LookupError when it is not there."""
+    ran = subprocess.run(
+        ["debugfs", "-R", f"cat /{path}", image], check=True, capture_output=True, timeout=60
+    )
+    if b"File not found" in ran.stderr:
+        raise LookupError(f"{image} has no file /{path}")
+    return ran.stdout
+
+
 def _digest(path: Path) -> str:
     if path.is_symlink():
         return f"-> {path.readlink()}"

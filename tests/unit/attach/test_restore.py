@@ -17,7 +17,6 @@ from virtmesh.attach.restore import (
     read_fingerprint,
     restore,
     run,
-    run_with,
 )
 from virtmesh.host.batch import BatchExecutor
 from virtmesh.testing.local_bus import LocalBus
@@ -84,11 +83,11 @@ class Device:
 
     async def fingerprint(self) -> Fingerprint:
         """Read what it is."""
-        return await run(self.bus, read_fingerprint(self.about, CONFIG))
+        return await run(self.bus.access, read_fingerprint(self.about, CONFIG))
 
     async def restore(self, writes: Sequence[SavedWrite], before: Fingerprint) -> None:
         """Restore it."""
-        await run(self.bus, restore(writes, before, self.about, CONFIG))
+        await run(self.bus.access, restore(writes, before, self.about, CONFIG))
 
 
 @pytest.fixture
@@ -124,18 +123,18 @@ async def test_a_device_becomes_live(device: Device, ram: Ram) -> None:
     assert device.device.read(QUEUE_SIZE_MAX.offset, 4) == 16
 
 
-def test_the_configuration_comes_before_the_device_is_live(ram: Ram) -> None:
+async def test_the_configuration_comes_before_the_device_is_live(ram: Ram) -> None:
     """Requests that are taken again find the cache mode that their driver chose."""
     about = device_pb2.DescribeResponse(name="vda", virtio_device_id=2)
     seen: list[Access] = []
 
-    def access(batch: Sequence[Access]) -> list[int]:
+    async def access(batch: Sequence[Access]) -> list[int]:
         seen.extend(batch)
         return [15 if one.offset == STATUS.offset else 0 for one in batch]
 
-    before = run_with(access, read_fingerprint(about, ()))
+    before = await run(access, read_fingerprint(about, ()))
     mode = write(blk.WRITEBACK, 0)
-    run_with(access, restore([*live(ram), mode, write(QUEUE_SEL, 1)], before, about, ()))
+    await run(access, restore([*live(ram), mode, write(QUEUE_SEL, 1)], before, about, ()))
     last = [one for one in seen if one.value is not None][-3:]
     assert last == [Access(*mode), Access(*write(STATUS, 15)), Access(*write(QUEUE_SEL, 1))]
 
@@ -180,7 +179,7 @@ async def test_a_change_that_was_told_is_no_difference(device: Device, ram: Ram)
     """Who learns of a configuration change reads the configuration again."""
     old = await device.fingerprint()
     before = Fingerprint(old.description, {**old.registers, "capacity": 7})
-    fields = await run(device.bus, read_config(CONFIG))
+    fields = await run(device.bus.access, read_config(CONFIG))
     with pytest.raises(NotRestorable, match="capacity was 7 and is 0"):
         await device.restore(live(ram), before)
     await device.restore(live(ram), before.with_registers(fields))
@@ -208,14 +207,14 @@ async def test_a_reset_restores_nothing(device: Device, ram: Ram, bad: SavedWrit
         await device.restore([*live(ram), bad], before)
 
 
-def test_a_function_that_waits_will_do(ram: Ram) -> None:
-    """A thread without an event loop restores as well: the register channel of a CPU."""
+async def test_any_way_to_the_registers_will_do(ram: Ram) -> None:
+    """Such as a register channel of a CPU; what it refuses is named."""
     model = HoldingModel()
     device = VirtioMmio(model)
     about = describe(device)
     executor = BatchExecutor(device)
 
-    def access(batch: Sequence[Access]) -> list[int]:
+    async def access(batch: Sequence[Access]) -> list[int]:
         done = executor.execute(
             [one.offset for one in batch],
             [one.width | 0x80 * (one.value is not None) for one in batch],
@@ -225,37 +224,36 @@ def test_a_function_that_waits_will_do(ram: Ram) -> None:
             raise done.error
         return done.values
 
-    before = run_with(access, read_fingerprint(about, ()))
-    run_with(access, restore(live(ram)[:7], before, about, ()))
+    before = await run(access, read_fingerprint(about, ()))
+    await run(access, restore(live(ram)[:7], before, about, ()))
     assert device.read(STATUS.offset, 4) == 11
     with pytest.raises(NotRestorable, match=r"refused a write: .*attach first"):
-        run_with(access, restore(live(ram)[7:], before, about, ()))
+        await run(access, restore(live(ram)[7:], before, about, ()))
 
 
-def test_a_serial_port_is_written_as_it_was() -> None:
+async def test_a_serial_port_is_written_as_it_was() -> None:
     """It has no selectors, no logs and no Status: the description is its fingerprint."""
     about = device_pb2.DescribeResponse(name="ttyS0", kind="uart", compatible="ns16550a")
-    steps = read_fingerprint(about, ())
-    before = run_with(lambda _: [], steps)
     seen: list[Access] = []
 
-    def access(batch: Sequence[Access]) -> list[int]:
+    async def access(batch: Sequence[Access]) -> list[int]:
         seen.extend(batch)
         return [0] * len(batch)
 
-    run_with(access, restore([(3, 1, 0x83), (0, 1, 1), (3, 1, 3)], before, about, ()))
+    before = await run(access, read_fingerprint(about, ()))
+    await run(access, restore([(3, 1, 0x83), (0, 1, 1), (3, 1, 3)], before, about, ()))
     assert seen == [Access(3, 1, 0x83), Access(0, 1, 1), Access(3, 1, 3)]
 
 
-def test_a_configuration_that_never_rests_is_refused() -> None:
+async def test_a_configuration_that_never_rests_is_refused() -> None:
     """Reading it ends after some attempts."""
     generations = iter(range(1 << 20))
 
-    def access(batch: Sequence[Access]) -> list[int]:
+    async def access(batch: Sequence[Access]) -> list[int]:
         return [next(generations) if one.offset == CONFIG_GENERATION.offset else 0 for one in batch]
 
     with pytest.raises(NotRestorable, match="changed during each"):
-        run_with(access, read_config(CONFIG))
+        await run(access, read_config(CONFIG))
 
 
 async def test_many_writes_go_in_several_batches(device: Device, ram: Ram) -> None:

@@ -226,6 +226,54 @@ def test_nonsense_is_refused_with_the_mend(tmp_path: Path, text: str, mend: str)
     assert mend in caught.value.message
 
 
+CPU = '[cpu]\nkernel = "k.elf"\n'
+
+
+def test_a_device_of_a_cpu_is_where_the_file_puts_it(tmp_path: Path) -> None:
+    """Address and interrupt move it; what is left out is that of its slot."""
+    text = (
+        CPU + DEVICE + "slot = 7\naddress = 0x20000000\ninterrupt = 33\n" + PORT + "interrupt = 5"
+    )
+
+    vda, serial = load(write(tmp_path, text)).devices
+
+    assert (vda.slot, vda.address, vda.irq) == (7, 0x2000_0000, 33)
+    assert (serial.address, serial.irq) == (0x1000_0000, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [
+        (
+            CPU + DEVICE + "address = 0x20000001",
+            ":3: devices[0].address must be a multiple of 0x1000",
+        ),
+        (
+            CPU + DEVICE + "address = 0xc000000",
+            ":3: devices[0].address 0xc000000 is taken by the PLIC",
+        ),
+        (CPU + DEVICE + "address = 0x80000000", "is taken by RAM: choose another"),
+        (CPU + PORT + DEVICE + "address = 0x10000000", "is taken by serial: choose another"),
+        (CPU + PORT + DEVICE + "interrupt = 10", "devices[1].interrupt 10 is that of serial too"),
+        (CPU + DEVICE + "interrupt = 96", "devices[0].interrupt must be from 1 to 95"),
+        (DEVICE + "interrupt = 3", "devices[0].interrupt is for machines with a [cpu] table"),
+        (DEVICE + "address = 4096", "a device-tree or a [cpu] table: leave it out"),
+        (CPU + "plic = 3\n", ":3: cpu.plic must be a string"),
+        (CPU + '[cpu.quirks]\nvda = "lax"\n', ":4: cpu.quirks.vda must be lenient or legacy"),
+        (CPU + '[cpu.quirks]\nsda = "legacy"\n' + DEVICE, ":4: cpu.quirks.sda is unknown"),
+        (CPU + 'serial-8n1 = "yes"\n', ":3: cpu.serial-8n1 must be true or false"),
+    ],
+)
+def test_a_wrong_place_or_quirk_is_refused_with_its_line(
+    tmp_path: Path, text: str, mend: str
+) -> None:
+    """Nothing starts with two devices in one place."""
+    with pytest.raises(BadMachine) as caught:
+        load(write(tmp_path, text))
+
+    assert mend in caught.value.message
+
+
 def test_more_devices_than_slots_are_refused(tmp_path: Path) -> None:
     """The board has eight slots."""
     text = "".join(f'[[devices]]\nname = "vd{n}"\nkind = "blk"\n' for n in range(9))

@@ -41,6 +41,8 @@ from virtmesh_common.errors import (
     RegisterError,
 )
 
+ECALL, NOP = 0x73, 0x13
+CAUSE_ECALL_M = 11
 CTRL_C = """
 import os, signal, threading
 from tests.support.board_rig import make_board
@@ -151,7 +153,8 @@ def test_a_device_that_dies_is_lost_and_the_next_one_takes_its_place() -> None:
         assert "ended the connection" in end.message
     with Device(answer_all(0)) as device:
         device.connect(board)
-        board.restore(0)
+        for offset, width, value in board.saved(0):
+            board.access(0, offset, width, value)
         assert board.run().kind == "poweroff"
     assert device.accesses == [(0x70, 4 | WRITE, 3)]
     assert board.saved(0) == [(0x70, 4, 3)]
@@ -244,6 +247,20 @@ def test_registers_and_memory_are_there_for_a_debugger() -> None:
     board.write_virtual(RAM + 0x1FFE, b"over")
     assert board.read_physical(RAM + 0x1FFE, 4) == board.read_virtual(RAM + 0x1FFE, 4) == b"over"
     assert board.translate(RAM) == RAM
+
+
+def test_a_step_is_one_instruction_though_it_traps() -> None:
+    """It ends at the handler's first; an interrupt that is pending waits if it is to wait."""
+    board = make_board(ECALL, *[NOP] * 7)
+    handler = RAM + 16
+    board.set_register("mtvec", handler)
+    assert board.step().pc == handler
+    for register, value in (("mie", 2), ("mip", 2), ("mstatus", 8)):
+        board.set_register(register, value)
+    assert board.step(interrupts=False).pc == handler + 4
+    assert board.registers()["mcause"] == CAUSE_ECALL_M
+    assert board.step().pc == handler + 4
+    assert board.registers()["mcause"] == 1 << 63 | 1
 
 
 @pytest.mark.parametrize("name", ["x32", "f-1", "y1", "", "mhartid", "x"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.uart_clients import LineClients, Terminal, read_all, serving_desk
+from virtmesh.uart.line import stream
 from virtmesh.uart.line.scrollback import HEADROOM_BYTES
 from virtmesh.uart.line.stream import CHUNK_BYTES
 from virtmesh.uart.port import LineFormat, PortLines
@@ -105,6 +106,39 @@ async def test_a_beginning_that_makes_no_sense(desk: LineClients, start: dict[st
     await terminal.call.write(pb.OpenRequest(start=pb.Start(watch=True, **start)))
     assert isinstance(await terminal.error(), BadValue)
     assert (await desk.info()).watchers == 0
+
+
+# -- Gathering ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gathering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let output be gathered for longer than a test takes."""
+    monkeypatch.setattr(stream, "GATHER_SECONDS", 3600.0)
+
+
+@pytest.mark.usefixtures("gathering")
+async def test_output_is_gathered_until_there_is_input(desk: LineClients) -> None:
+    """The first output of a pause comes at once, and so does the echo of what is typed."""
+    terminal = await desk.open(watch=True)
+    desk.line.say(b"a")
+    assert await terminal.output(1) == b"a"
+    for piece in (b"l", b"o", b"g"):
+        desk.line.say(piece)
+        await desk.info()
+
+    await terminal.send(b"x")
+
+    assert [piece async for piece in terminal.pieces(3)] == [b"log"]
+
+
+@pytest.mark.usefixtures("gathering")
+async def test_a_client_that_is_behind_waits_for_no_more(desk: LineClients) -> None:
+    """Messages that are full follow one another."""
+    desk.line.say(bytes(KEPT))
+    terminal = await desk.open(watch=True, offset=0, epoch=desk.far_end.epoch)
+    desk.line.say(b"rest")
+    assert len(await terminal.output(KEPT + 4)) == KEPT + 4
 
 
 # -- Output ---------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ class StubbornModel:
     device_id = 42
     family: type[IntFlag] = NoFeature
     queue_size_max = (8, 8)
+    identity: Mapping[str, str] = {}
     shared_memory: Mapping[int, SharedMemory] = {7: SharedMemory(base=1 << 40, length=0x1_0002)}
     config: tuple[Register, ...] = ()
     config_generation = 0

@@ -19,7 +19,7 @@ pub(crate) const STATUS: u32 = 0x070;
 pub(crate) const QUEUE_DESC_LOW: u32 = 0x080;
 pub(crate) const QUEUE_DEVICE_HIGH: u32 = 0x0A4;
 const SHM_SEL: u32 = 0x0AC;
-const QUEUE_RESET: u32 = 0x0C0;
+pub(crate) const QUEUE_RESET: u32 = 0x0C0;
 pub(crate) const CONFIG: u32 = 0x100;
 
 pub(crate) const ACKNOWLEDGE: u64 = 1;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub mod assembler;
+pub mod held;
 pub mod machine;
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

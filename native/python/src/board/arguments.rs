@@ -16,6 +16,8 @@ const SHIFT_MAX: u8 = 7;
 
 /// Slot, pc, offset, op, value, time in ns.
 pub type Access = (usize, u64, u32, u8, u64, u64);
+/// Pc, offset, op, value.
+pub type Marked = (u64, u32, u8, u64);
 /// Slot, reason, message, count, pc, offset or address, op, value, time in ns, number in the trace.
 pub type Violation = (
     Option<usize>,
@@ -94,6 +96,11 @@ pub fn access_columns(access: &Logged) -> Access {
     (access.slot, access.pc, offset, op, value, access.time_ns)
 }
 
+pub fn marked_columns(access: &Logged) -> Marked {
+    let Operation { offset, op, value } = access.operation;
+    (access.pc, offset, op, value)
+}
+
 pub fn violation_columns(one: access_log::Violation) -> Violation {
     (
         one.slot,
@@ -116,7 +123,7 @@ pub fn refusal(message: impl Into<String>) -> PyErr {
 pub fn request_error(py: Python<'_>, error: &RequestError) -> PyErr {
     let message = error.to_string();
     match error {
-        RequestError::Refused { refusal, .. } => {
+        RequestError::Refused(refusal) => {
             Exception::RegisterError.make(py, &message, &[("refused", &refusal.reason)])
         }
         RequestError::Lost(_) => errors::raise(py, Exception::DeviceLost, &message),

@@ -73,7 +73,9 @@ fn a_forgotten_log_has_nothing_in_flight() {
         assert_eq!(logged.log.in_use(), Ok(false));
         assert_eq!(logged.take(3).len(), 3);
         assert_eq!(logged.log.in_use(), Ok(true));
+        assert_eq!(logged.log.in_flight(packed), Ok(3));
         logged.log.forget().unwrap();
+        assert_eq!(logged.log.in_flight(packed), Ok(0));
         assert_eq!(logged.log.in_use(), Ok(false));
         logged.rig.driver();
         let (consumer, _) = logged.device().unwrap().split();

@@ -7,12 +7,14 @@ guest and with nothing else: every number is parsed, every length bounded.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from virtmesh.cpu.gdb.monitor import Monitor
 from virtmesh.cpu.gdb.packets import PACKET_MAX
+from virtmesh.cpu.gdb.points import Points
 from virtmesh.cpu.gdb.target import F0, FILE, GdbRegister, describe, number_registers
-from virtmesh.cpu.memory import read_memory, write_memory
-from virtmesh.cpu.status import CpuState, CpuStatus, StopReason
+from virtmesh.cpu.memory import read_mapped, write_memory
+from virtmesh.cpu.status import CpuState, StopReason
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
@@ -22,19 +24,11 @@ if TYPE_CHECKING:
 
     from virtmesh.cpu.machine import CpuMachine
 
-Point = TypeVar("Point")
-
-OWNER = "gdb"
-"""Whose breakpoints they are."""
 UNSUPPORTED = b""
 OK = b"OK"
 FAILED = b"E01"
-SIGINT, SIGTRAP = 2, 5
 READ_MAX = (PACKET_MAX - 8) // 2
 """Most bytes of memory of one packet."""
-POINTS_MAX = 256
-WATCH_KINDS = {2: "w", 3: "r", 4: "rw"}
-"""Watchpoints by type of the packets Z and z."""
 FEATURES = (
     b"PacketSize=%x;qXfer:features:read+;swbreak+;hwbreak+;QStartNoAckMode+;vContSupported+"
     % PACKET_MAX
@@ -50,7 +44,7 @@ FIXED = {
 G_LAST = F0 + FILE - 1
 """The last register of the packets g and G; others are read one by one."""
 XFER = re.compile(rb"qXfer:features:read:target\.xml:([0-9a-f]+),([0-9a-f]+)")
-POINT = re.compile(rb"([Zz])([0-4]),([0-9a-f]{1,16}),([0-9a-f]{1,16})")
+ADDRESS = re.compile(rb"[0-9a-f]{1,16}")
 
 
 class GdbSession:
@@ -58,8 +52,8 @@ class GdbSession:
 
     def __init__(self, machine: CpuMachine) -> None:
         self._machine = machine
-        self._breaks: set[int] = set()
-        self._watches: set[tuple[int, int, str]] = set()
+        self._points = Points(machine)
+        self._monitor = Monitor(machine)
         self._registers: tuple[GdbRegister, ...] = ()
         self._ran_before = False
         self.wants_acks = True
@@ -75,9 +69,9 @@ class GdbSession:
             b"m": self._read_memory,
             b"M": self._write_memory,
             b"c": self._go,
-            b"C": self._go,
+            b"C": lambda rest: self._go(skip_signal(rest)),
             b"s": self._step,
-            b"S": self._step,
+            b"S": lambda rest: self._step(skip_signal(rest)),
             b"D": self._detach,
             b"k": self._kill,
         }
@@ -92,7 +86,7 @@ class GdbSession:
 
     async def end(self) -> None:
         """Take the breakpoints away; a CPU that ran before, or that the debugger let run, runs."""
-        await self._machine.set_points(OWNER, (), ())
+        await self._points.clear()
         if self._ran_before and self._machine.status.now.state is CpuState.STOPPED:
             await self._machine.go()
 
@@ -100,7 +94,8 @@ class GdbSession:
         """Return the answer to a packet; None if none comes now: the CPU runs."""
         try:
             if packet.startswith((b"Z", b"z")):
-                return await self._set_point(packet)
+                await self._points.change(packet)
+                return OK
             if packet.startswith((b"q", b"Q", b"v", b"H", b"T")):
                 return await self._query(packet)
             handler = self._answers.get(packet[:1])
@@ -118,7 +113,7 @@ class GdbSession:
     async def stopped(self) -> bytes:
         """Wait until the CPU stops; return why."""
         status = await self._machine.status.until(CpuState.STOPPED, CpuState.OFF)
-        return spell_stop(status)
+        return self._points.spell_stop(status)
 
     async def _query(self, packet: bytes) -> bytes | None:
         """Answer what asks about the stub, or about threads: there is one."""
@@ -132,13 +127,17 @@ class GdbSession:
             text = describe(self._registers)
             part = text[offset : offset + min(length, READ_MAX)]
             return (b"m" if offset + len(part) < len(text) else b"l") + part
+        if packet.startswith(b"qRcmd,"):
+            line = bytes.fromhex(packet[6:].decode()).decode(errors="replace")
+            return (await self._monitor.execute(line)).encode()[:READ_MAX].hex().encode()
         if packet.startswith(b"vCont;"):
-            return await (self._step(b"") if packet[6:7] in b"sS" else self._go(b""))
+            resume = {b"c": self._go, b"s": self._step}.get(packet[6:7].lower())
+            return FAILED if resume is None else await resume(b"")
         return OK if packet.startswith((b"H", b"T")) else FIXED.get(packet, UNSUPPORTED)
 
     async def _why(self, _rest: bytes) -> bytes:
         """Say why the CPU is stopped."""
-        return spell_stop(self._machine.status.now)
+        return self._points.spell_stop(self._machine.status.now)
 
     async def _read_all(self, _rest: bytes) -> bytes:
         """Read the general and floating-point registers."""
@@ -198,12 +197,13 @@ class GdbSession:
         await self._machine.engine.call(write)
 
     async def _read_memory(self, rest: bytes) -> bytes:
-        """Read memory, by the page tables of now. Errors: BadAddress; ValueError."""
+        """Read RAM by the page tables of now, up to where none is. Errors: BadAddress; ValueError.
+
+        Registers of devices are not read: that may change the device.
+        """
         address, length = (int(number, 16) for number in rest.split(b","))
         size = min(length, READ_MAX)
-        data = await self._machine.engine.call(
-            lambda board: read_memory(board, address, size, virtual=True)
-        )
+        data = await self._machine.engine.call(lambda board: read_mapped(board, address, size))
         return data.hex().encode()
 
     async def _write_memory(self, rest: bytes) -> bytes:
@@ -218,29 +218,34 @@ class GdbSession:
         )
         return OK
 
-    async def _set_point(self, packet: bytes) -> bytes:
-        """Set or clear a breakpoint or watchpoint."""
-        found = POINT.match(packet)
-        if found is None:
-            return FAILED
-        what, kind = found.group(1), int(found.group(2))
-        address, size = int(found.group(3), 16), int(found.group(4), 16)
-        if kind in WATCH_KINDS:
-            change(self._watches, (address, max(1, size), WATCH_KINDS[kind]), add=what == b"Z")
-        else:
-            change(self._breaks, address, add=what == b"Z")
-        if max(len(self._breaks), len(self._watches)) > POINTS_MAX:
-            return FAILED
-        await self._machine.set_points(OWNER, sorted(self._breaks), sorted(self._watches))
-        return OK
-
-    async def _go(self, _rest: bytes) -> None:
-        """Let the CPU run; the answer comes when it stops."""
+    async def _go(self, rest: bytes) -> None:
+        """Let the CPU run; the answer comes when it stops. Errors: ValueError; CpuRunning."""
+        await self._jump(rest)
         await self._machine.go()
+        self._ran_before = True
 
-    async def _step(self, _rest: bytes) -> bytes:
-        """Execute one instruction."""
-        return spell_stop(await self._machine.step(1))
+    async def _step(self, rest: bytes) -> bytes:
+        """Execute one instruction, at a breakpoint as well. Errors: ValueError; CpuRunning.
+
+        GDB steps off a breakpoint before it goes on. If that step took an interrupt, the guest
+        would come back to the breakpoint: interrupts wait, unless the user says otherwise.
+        """
+        await self._jump(rest)
+        pc = await self._machine.engine.call(lambda board: board.registers()["pc"])
+        interrupts = self._monitor.interrupts
+        status = await self._machine.step(1, interrupts=interrupts)
+        if status.reason is StopReason.BREAKPOINT and status.pc == pc:
+            # The hart passes a breakpoint that it has told.
+            status = await self._machine.step(1, interrupts=interrupts)
+        return self._points.spell_stop(status)
+
+    async def _jump(self, rest: bytes) -> None:
+        """Go on at an address, if there is one. Errors: ValueError; CpuRunning."""
+        if not rest:
+            return
+        if ADDRESS.fullmatch(rest) is None:
+            raise ValueError("no address to go on at")
+        await self._set([("pc", int(rest, 16))])
 
     async def _detach(self, _rest: bytes) -> bytes:
         """Let the debugger go: the CPU runs on."""
@@ -248,24 +253,10 @@ class GdbSession:
         return OK
 
     async def _kill(self, _rest: bytes) -> None:
-        """Let the debugger go. The machine is not the debugger's to end."""
-        self.ended = True
+        """Let the debugger go. The machine is not the debugger's to end: it goes on."""
+        self._ran_before = self.ended = True
 
 
-def change(points: set[Point], point: Point, *, add: bool) -> None:
-    """Add a point, or take it away."""
-    if add:
-        points.add(point)
-    else:
-        points.discard(point)
-
-
-def spell_stop(status: CpuStatus) -> bytes:
-    """Say why the CPU is stopped (stop reply packets)."""
-    if status.state is CpuState.OFF:
-        return b"W%02x" % min(status.code, 0xFF)
-    if status.reason is StopReason.WATCHPOINT:
-        return b"T%02xwatch:%x;" % (SIGTRAP, status.address)
-    if status.reason is StopReason.BREAKPOINT:
-        return b"T%02xswbreak:;" % SIGTRAP
-    return b"T%02x" % (SIGINT if status.reason is StopReason.ASKED else SIGTRAP)
+def skip_signal(rest: bytes) -> bytes:
+    """Return the address of the packets C and S. A hart has no signals."""
+    return rest.partition(b";")[2]

@@ -36,6 +36,14 @@ FLOATS = (
 """What GDB calls f0 to f31."""
 CODE_POINTERS = ("ra", "pc")
 DATA_POINTERS = ("sp", "gp", "tp", "fp")
+GENERIC = {
+    "pc": "pc",
+    "sp": "sp",
+    "fp": "fp",
+    "ra": "ra",
+    **{f"a{number}": f"arg{number + 1}" for number in range(8)},
+}
+"""What LLDB calls registers of a special meaning: GDB knows them by name."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ def describe(registers: Iterable[GdbRegister]) -> bytes:
         '<!DOCTYPE target SYSTEM "gdb-target.dtd">',
         '<target version="1.0">',
         "<architecture>riscv:rv64</architecture>",
+        # For Linux, GDB would step by breakpoints: past an ecall's handler, and it loses an mret.
+        "<osabi>none</osabi>",
         *_features(list(registers)),
         "</target>",
     ]
@@ -83,9 +93,20 @@ def _features(registers: list[GdbRegister]) -> Iterator[str]:
             if one.feature == feature:
                 yield (
                     f'<reg name="{one.name}" bitsize="{8 * one.size}" regnum="{one.number}"'
-                    f' type="{_type(one)}"/>'
+                    f' type="{_type(one)}"{_lldb(one)}/>'
                 )
         yield "</feature>"
+
+
+def _lldb(register: GdbRegister) -> str:
+    """Return the attributes that LLDB needs and GDB ignores: the meaning, and DWARF's number."""
+    text = f' generic="{GENERIC[register.name]}"' if register.name in GENERIC else ""
+    if register.number < FILE:
+        return f'{text} dwarf_regnum="{register.number}" ehframe_regnum="{register.number}"'
+    if F0 <= register.number < F0 + FILE:
+        number = register.number - F0 + FILE
+        return f'{text} dwarf_regnum="{number}" ehframe_regnum="{number}"'
+    return text
 
 
 def _type(register: GdbRegister) -> str:

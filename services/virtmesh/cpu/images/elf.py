@@ -178,7 +178,10 @@ class _Reader:
     def _cut(self, offset: int, size: int, what: str) -> bytes:
         """Return a piece of the file. Errors: BadImage when the file has not all of it."""
         if offset + size > len(self._content):
-            raise self._bad(f"{what} lies outside the file, which has {len(self._content)} bytes")
+            raise self._bad(
+                f"the file is cut off: {what} would end at {offset + size}, and it has"
+                f" {len(self._content)} bytes"
+            )
         return self._content[offset : offset + size]
 
     def _bad(self, what: str) -> BadImage:

@@ -194,7 +194,10 @@ def _place(content: bytes, name: str, ram: Ram, address: int, source: str) -> _L
     """Place an ELF file where it is linked, and any other image at `address`. Errors: BadImage."""
     if not is_elf(content):
         if len(content) > ram.size:
-            raise BadImage(f"{source}: it has {len(content)} bytes, and RAM {ram.size}")
+            raise BadImage(
+                f"{source}: it has {len(content)} bytes, and RAM {ram.size}: give the machine more"
+                " memory"
+            )
         return _Loaded((Piece(name, address, content, len(content)),), address)
     elf: Elf = parse_elf(content, source)
     pieces = tuple(

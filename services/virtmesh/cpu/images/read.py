@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import zlib
 from typing import TYPE_CHECKING
@@ -24,10 +25,15 @@ def read_image(path: Path, limit: int, *, unpack: bool = False) -> bytes:
     Errors: BadImage.
     """
     try:
-        with path.open("rb") as file:
-            if not stat.S_ISREG(path.stat().st_mode):
+        # A pipe must not make this wait for somebody who writes to it.
+        with open(
+            path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+        ) as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
                 raise BadImage(f"{path}: it is no ordinary file")
-            content = file.read(limit + 1)
+            # `read` makes room for all that it is asked for: `limit` may be beyond all memory.
+            content = file.read(min(limit, about.st_size) + 1)
     except OSError as error:
         raise BadImage(f"{path}: can't be read: {error.strerror}") from error
     if not content:
@@ -35,7 +41,7 @@ def read_image(path: Path, limit: int, *, unpack: bool = False) -> bytes:
     if unpack and content.startswith(GZIP_MAGIC):
         content = _unpack(content, path, limit)
     if len(content) > limit:
-        raise BadImage(f"{path}: it is larger than {limit >> 20} MiB: RAM can't take it")
+        raise BadImage(f"{path}: it is larger than {limit >> 20} MiB: give the machine more memory")
     return content
 
 

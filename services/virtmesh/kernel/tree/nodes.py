@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING
 from virtmesh.kernel.tree.fdt import Node, cells, cells64, strings
 from virtmesh.kinds import kind_of
 from virtmesh.machine import RAM_ADDRESS
+from virtmesh.machine.board import PLIC_ADDRESS, PLIC_SIZE, PLIC_SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from virtmesh.machine import DeviceEntry
-
-PLIC_ADDRESS = 0x0C00_0000
-"""Guest physical address of the interrupt controller on the `virt` board."""
-PLIC_SIZE = 0x60_0000
-"""Size of its register window, in bytes."""
-PLIC_SOURCES = 95
-"""Interrupt sources of it (riscv,ndev)."""
 
 
 def root_node(name: str, children: Sequence[Node]) -> Node:

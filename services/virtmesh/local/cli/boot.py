@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import shlex
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ import click
 from virtmesh.local.cli.up import run_detached, write_machine
 from virtmesh.local.plan import check_host, make_plan
 from virtmesh.local.quick_machine import quick_machine, quote
+from virtmesh.local.supervised import SupervisedMachine
 from virtmesh.machine import PlicRule, TimeSource
 from virtmesh_client.cli.local import run_dir_option
 from virtmesh_client.cli.seconds import Seconds
@@ -33,6 +36,7 @@ NAME = "boot"
 """Name of the machine, unless it is given another."""
 FAILED = 64
 """Exit status for a guest that ended with code 0 as failed; its own code is added."""
+ELF = b"\x7fELF"
 FAILED_MAX = 63
 """Codes from this one on have one status: 127."""
 
@@ -105,7 +109,12 @@ FAILED_MAX = 63
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write each register access there, with the place in the guest's code.",
 )
-@click.option("--gdb", type=click.IntRange(0, 65535), metavar="PORT", help="Let gdb attach there.")
+@click.option(
+    "--gdb",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Let gdb or lldb attach there, of this host only; 0: any port that is free.",
+)
 @run_dir_option
 @click.option("--name", default=NAME, show_default=True, help="Name of the machine.")
 @click.option(
@@ -138,27 +147,29 @@ def boot(settings: Settings, /, kernel: Path, detach: bool, wait: float, **asked
     check_host()
     if asked["no_serial"] and asked["serial"] is not None:
         raise click.UsageError("give --serial or --no-serial, not both")
+    if asked["gdb"] == 0:
+        asked["gdb"] = free_port()
     name = asked["name"]
     run_dir = (asked["run_dir"] or rundir.default(name)).absolute()
     file = write_machine(run_dir, spell(kernel, asked))
     plan = make_plan(file, run_dir, name)
     if detach:
         run_detached(settings, file, name, run_dir, wait)
+        if asked["gdb"] is not None and not (settings.json or settings.quiet):
+            click.echo(f"\n{spell_attach(kernel, asked['gdb'])}")
         return
-    # It takes time to import, and only a guest in the foreground needs it.
-    from virtmesh.local.boot import (  # noqa: PLC0415
-        CpuWatch,
-        SupervisedMachine,
-        run_console,
-    )
-    from virtmesh_client.machine import connect  # noqa: PLC0415
-
     escape = asked["escape"] if sys.stdin.isatty() else None
     teller = Teller(settings, in_raw_mode=escape is not None)
     with SupervisedMachine(plan, wait, teller.report) as processes:
+        # They take time to import: the processes start meanwhile.
+        from virtmesh.local.boot import CpuWatch, run_console  # noqa: PLC0415
+        from virtmesh_client.machine import connect  # noqa: PLC0415
+
         processes.wait_ready()
         with connect(plan.kernel.address, request_id=settings.request_id) as machine:
             watch = CpuWatch(machine)
+            if asked["gdb"] is not None:
+                teller.tell(spell_attach(kernel, asked["gdb"]))
             teller.raw = escape is not None
             if escape is not None:
                 key = spell_key(escape) if escape else "no key"
@@ -193,6 +204,23 @@ class Teller:
         end = "\r\n" if self.raw else "\n"
         sys.stderr.write(f"{end}[{line}]{end}" if self.raw else f"{line}{end}")
         sys.stderr.flush()
+
+
+def free_port() -> int:
+    """Return a port of this host that is free just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def spell_attach(kernel: Path, port: int) -> str:
+    """Return the command that attaches a debugger, with the kernel's symbols if it has some."""
+    command = ["gdb-multiarch", "-ex", f"target remote 127.0.0.1:{port}"]
+    with kernel.open("rb") as file:
+        if file.read(len(ELF)) == ELF:
+            command.append(str(kernel.absolute()))
+    return f"to debug: {shlex.join(command)}"
 
 
 def spell(kernel: Path, asked: dict[str, Any]) -> str:

@@ -207,7 +207,9 @@ class Chip:
     def write_thr(self, value: int) -> None:
         """Write a character to send."""
         self.changed = True
-        self.transmitter.write(value & BYTE)
+        character = value & BYTE
+        if not self.write_run(bytes((character,))):
+            self.transmitter.write(character)
 
     def write_run(self, characters: bytes) -> int:
         """Write THR for each character in one piece; return how many: all, or none.

@@ -305,6 +305,26 @@ class DescribeResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class IdentityEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     COMPATIBLE_FIELD_NUMBER: _builtins.int
@@ -318,6 +338,7 @@ class DescribeResponse(_message.Message):
     VHOST_USER_SOCKET_FIELD_NUMBER: _builtins.int
     PROPERTIES_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the device on its machine, such as "vda"."""
     kind: _builtins.str
@@ -364,6 +385,15 @@ class DescribeResponse(_message.Message):
         among them. Empty for a device that is no virtio device.
         """
 
+    @_builtins.property
+    def identity(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What a driver reads through selectors of the configuration space and relies on, by name, for
+        comparison alone: an input device (virtio 1.4, 5.8.4) has "name", "serial", "ids", "properties",
+        and "codes of type N" and "limits of axis N" for what it supports, numbers and bitmaps in
+        hexadecimal. A device that is restarted with another identity is another device. Empty for a
+        device that has no selectors, and from older services.
+        """
+
     def __init__(
         self,
         *,
@@ -380,10 +410,11 @@ class DescribeResponse(_message.Message):
         vhost_user_socket: _builtins.str = ...,
         properties: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         features: _abc.Iterable[_interface_pb2.FeatureBit] | None = ...,
+        identity: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compatible", b"compatible", "features", b"features", "handover_socket", b"handover_socket", "kind", b"kind", "metrics_address", b"metrics_address", "mmio_size_bytes", b"mmio_size_bytes", "name", b"name", "properties", b"properties", "queue_size_max", b"queue_size_max", "services", b"services", "version", b"version", "vhost_user_socket", b"vhost_user_socket", "virtio_device_id", b"virtio_device_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compatible", b"compatible", "features", b"features", "handover_socket", b"handover_socket", "identity", b"identity", "kind", b"kind", "metrics_address", b"metrics_address", "mmio_size_bytes", b"mmio_size_bytes", "name", b"name", "properties", b"properties", "queue_size_max", b"queue_size_max", "services", b"services", "version", b"version", "vhost_user_socket", b"vhost_user_socket", "virtio_device_id", b"virtio_device_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,19 +469,26 @@ class AttachRequest(_message.Message):
 
     DRIVER_NAME_FIELD_NUMBER: _builtins.int
     TICKET_FIELD_NUMBER: _builtins.int
+    CONFIG_CHANGED_FIELD_NUMBER: _builtins.int
     driver_name: _builtins.str
     """Who attaches, for people: shown to those who are refused. 1 to 128 characters."""
     ticket: _builtins.str
     """The ticket that the handover socket returned."""
+    config_changed: _builtins.bool
+    """The driver is to be told of a configuration change (virtio 1.4, 2.5), once, when it is live: it
+    used a process of the device that has ended, whose configuration changed, and perhaps was not
+    told. Older services, and devices that are no virtio devices, ignore it.
+    """
     def __init__(
         self,
         *,
         driver_name: _builtins.str = ...,
         ticket: _builtins.str = ...,
+        config_changed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver_name", b"driver_name", "ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_changed", b"config_changed", "driver_name", b"driver_name", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

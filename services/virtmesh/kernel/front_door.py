@@ -1,0 +1,165 @@
+"""What clients reach a machine by, whoever drives its devices: our kernel or a CPU.
+
+One gRPC server with the gateway to the devices, their list, their traces and what their kinds
+offer, and /metrics beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from virtmesh.kernel import service
+from virtmesh.kernel.device import DevicesOfMachine
+from virtmesh.kernel.gateway import NONE, Answer, Gateway
+from virtmesh.kernel.service import KernelService
+from virtmesh.kinds import all_kinds, broken_kinds
+from virtmesh.rpc.server import GRACE_SECONDS, Server, catch_signals
+from virtmesh.telemetry import logging as logs
+from virtmesh.telemetry import recorder as trace
+from virtmesh.telemetry.exporter import MetricsServer
+from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
+from virtmesh_common.api.trace.v1 import trace_pb2_grpc
+from virtmesh_common.channel import KEEPALIVE_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import grpc.aio
+    from prometheus_client import Metric
+
+    from virtmesh.drivers.base import Driver
+    from virtmesh.telemetry.recorder import Traced
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where a machine is served."""
+
+    listen: Sequence[str]
+    metrics: str | None = None
+    """HOST:PORT of /metrics; None: nowhere."""
+    keepalive: float = KEEPALIVE_SECONDS
+    """Seconds of silence after which a TCP client is pinged; 0: never."""
+
+
+class ServedMachine(DevicesOfMachine, Protocol):
+    """Whoever drives the devices."""
+
+    def driver(self, name: str) -> Driver:
+        """Return the driver of a device in use. Errors: DeviceNotFound; DeviceNotReady."""
+
+    def traced(self, name: str) -> Traced:
+        """Return the driver's side of a device. Errors: DeviceNotFound."""
+
+
+class MachineServer(Protocol):
+    """A machine with its front door, from start to stop."""
+
+    async def start(self) -> None:
+        """Serve. After an error, call `stop`."""
+
+    async def stop(self) -> None:
+        """Give the devices back."""
+
+
+class FrontDoor:
+    """The server of a machine. Add services of your own to `grpc`, then call `start`.
+
+    `answers` are the gateway's: methods of devices that are answered here.
+    To stop, call `end_calls`, give the devices back, and call `close`. Errors: ValueError.
+    """
+
+    def __init__(
+        self,
+        machine: ServedMachine,
+        serving: Serving,
+        metrics: Callable[[], Iterable[Metric]],
+        *,
+        answers: Mapping[str, Answer] = NONE,
+    ) -> None:
+        self._machine = machine
+        self._serving = serving
+        self._own_metrics = metrics
+        self._gateway = Gateway(machine, answers)
+        self._server = Server(serving.listen, [self._gateway], keepalive=serving.keepalive)
+        self._trace = trace.TracePlane(machine.traced)
+        self._of_kinds = [
+            make(machine.driver) for one in all_kinds() for make in one.kernel_services
+        ]
+        self._metrics: MetricsServer | None = None
+
+    @property
+    def grpc(self) -> grpc.aio.Server:
+        """The server, for services to be added."""
+        return self._server.grpc
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Where it listens; ports are the actual ones."""
+        return self._server.addresses
+
+    @property
+    def metrics_address(self) -> str:
+        """Where /metrics is, as HOST:PORT; empty without it."""
+        return self._metrics.address if self._metrics else ""
+
+    async def start(self, *names: str) -> None:
+        """Serve; `names` are the full names of the services that were added.
+
+        Errors: AddressTaken; OSError for metrics.
+        """
+        grpc = self._server.grpc
+        kernel_pb2_grpc.add_KernelServiceServicer_to_server(KernelService(self._machine), grpc)
+        trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, grpc)
+        for of_kind in self._of_kinds:
+            of_kind.add_to(grpc)
+        for name, why in broken_kinds().items():
+            log.warning("a kind of device can't be used", kind=name, why=why)
+        if self._serving.metrics:
+            labels = {"machine": self._machine.machine.name}
+            self._metrics = MetricsServer(self._serving.metrics, self._collect, labels=labels)
+            log.info("metrics", address=self._metrics.address)
+        kinds = (one.name for one in self._of_kinds)
+        await self._server.start(
+            (service.SERVICE, *names, trace.SERVICE, *kinds), self._gateway.offered
+        )
+
+    async def end_calls(self) -> None:
+        """End the streams, and let calls under way finish."""
+        for of_kind in self._of_kinds:
+            of_kind.end_streams()
+        self._trace.close()
+        self._gateway.end_streams()
+        await self._server.stop(GRACE_SECONDS)
+
+    async def close(self) -> None:
+        """Close the channels to the devices, and /metrics, which tells of the end as well."""
+        async with AsyncExitStack() as steps:
+            if self._metrics:
+                steps.push_async_callback(asyncio.to_thread, self._metrics.close)
+            steps.push_async_callback(self._gateway.close)
+
+    def _collect(self) -> Iterable[Metric]:
+        """Return every metric of the service, read now."""
+        yield from self._own_metrics()
+        yield from self._server.calls.metrics()
+        yield from logs.LIMIT.metrics()
+
+
+async def serve(make: Callable[[], MachineServer]) -> None:
+    """Make a server and run it until a signal asks for the end. Errors: those of both."""
+    stop = catch_signals()
+    server = make()
+    try:
+        await server.start()
+        number = await stop
+        log.info("stopping", signal=number.name)
+    finally:
+        await server.stop()
