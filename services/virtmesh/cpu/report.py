@@ -109,8 +109,8 @@ class Reports:
                 break
             await asyncio.sleep(MARK_PAUSE_S)
         for first in firsts:
-            if accesses := marks.get(first.request_tag):
-                pc = find_pc(first, accesses)
+            pc = find_pc(first, marks.get(first.request_tag, ()))
+            if pc is not None:
                 first.pc, first.symbol = pc, self._symbols.name(pc)
 
     def _of_slot(self, slot: int | None) -> Iterator[pb.Violation]:
@@ -137,21 +137,19 @@ class Reports:
             yield spell_violation(name, count, first)
 
 
-def find_pc(first: pb.FirstViolation, accesses: Sequence[Marked]) -> int:
-    """Return where the access of a violation was made.
+def find_pc(first: pb.FirstViolation, accesses: Sequence[Marked]) -> int | None:
+    """Return where the access of a violation was made, of the accesses of its request.
 
-    A request can have held writes before its last access: the device says which one it was. What
-    came about otherwise, such as a broken ring, was done by the last one.
+    A request can have held writes before its last access: the device says which access it was. None
+    unless one place alone comes into question: a PC that is shown is right.
     """
-    wanted = first.access
-    if first.HasField("access"):
-        for pc, offset, op, value in accesses:
-            is_write = bool(op & WRITE)
-            is_same = (offset, op & WIDTH, is_write) == (
-                wanted.offset,
-                wanted.width_bytes,
-                wanted.is_write,
-            )
-            if is_same and (not is_write or value == wanted.value):
-                return pc
-    return accesses[-1][0]
+    places = {pc for pc, *_ in accesses}
+    if len(places) > 1 and first.HasField("access"):
+        told = first.access
+        places = {
+            pc
+            for pc, offset, op, value in accesses
+            if (offset, bool(op & WRITE)) == (told.offset, told.is_write)
+            and (value == told.value or not told.is_write)
+        }
+    return places.pop() if len(places) == 1 else None
