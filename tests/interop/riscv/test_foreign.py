@@ -59,7 +59,11 @@ def rules_of(cli: Cli, *devices: str) -> list[set[str]]:
         ("virtio-0-12", (), {"features-ok-read"}),
         ("virtio-0-11", ("lenient",), {"features-ok-read", "version-1"}),
         ("virtio-0-7", ("lenient",), {"features-ok-read", "version-1"}),
-        ("virtio-0-7", ("legacy",), {"features-ok-read", "legacy-register", "version-1"}),
+        (
+            "virtio-0-7",
+            ("legacy",),
+            {"features-ok-read", "legacy-register", "probe-first", "version-1"},
+        ),
     ],
 )
 def test_a_foreign_driver_uses_the_disk_and_gets_every_key(
