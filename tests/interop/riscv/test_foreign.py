@@ -77,10 +77,10 @@ def test_a_foreign_driver_uses_the_disk_and_gets_every_key(
         guest.expect(r"disk: 0 wrong, flush Ok\(\(\)\)")
         guest.expect("input: ready")
         with virtmesh_client.connect(cli.state.address) as machine:
-            machine.input("keyboard").press("a")
+            machine.input("keyboard").key("a")
             guest.expect(r"event: 1 30 1\s+event: 0 0 0\s+event: 1 30 0\s")
             found = rules_of(cli, "vda", "keyboard")
-            machine.input("keyboard").press("esc")
+            machine.input("keyboard").key("esc")
         guest.console.expect(pexpect.EOF)
         guest.console.close()
         status = guest.console.exitstatus
