@@ -81,7 +81,9 @@ def test_a_foreign_driver_uses_the_disk_and_gets_every_key(
             found = rules_of(cli, "vda", "keyboard")
 
     image = (cli.folder / "disk.img").read_bytes()
-    assert found == [rules, rules]
+    # The driver of version 1 ends with the disk by a QueueSize of 0, before it stops the queue.
+    ending = {"queue-in-use"} if "legacy" in options else set()
+    assert found == [rules | ending, rules]
     assert image[512:] == b"".join(bytes([number]) * 512 for number in range(1, SECTORS))
 
 
