@@ -25,7 +25,7 @@ def use(cli: Cli) -> None:
     """Press Escape once the kernel waits for keys, and wait for its end: it powers off."""
     with virtmesh_client.connect(cli.state.address) as machine:
         keyboard = machine.input("keyboard")
-        keyboard.press("esc", wait="delivered")
+        keyboard.key("esc")
         eventually(lambda: machine.cpu().status().state == "off")
         assert machine.cpu().status().reason == "poweroff"
 
