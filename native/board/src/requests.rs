@@ -133,8 +133,11 @@ impl Board {
         for write in &waiting.held[..executed.min(held)] {
             self.slots[slot].saved.note(write.operation);
         }
-        let last = waiting.access.or(waiting.held.last().copied());
-        self.take_line(slot, line, last.map(|access| access.operation));
+        let done = waiting.held.iter().take(executed).chain(&waiting.access);
+        let drives = done
+            .map(|access| access.operation)
+            .any(|operation| self.slots[slot].drives_line(operation));
+        self.take_line(slot, line, drives);
         if executed < held {
             if let Err(refusal) = result {
                 self.refuse(waiting.held[executed], &refusal);
@@ -196,7 +199,8 @@ impl Board {
         if operation.is_write() && refusal.is_none() {
             self.slots[slot].saved.note(operation);
         }
-        self.take_line(slot, line, Some(operation));
+        let drives = self.slots[slot].drives_line(operation);
+        self.take_line(slot, line, drives);
         refusal.map_or(Ok(value), |refusal| Err(RequestError::Refused(refusal)))
     }
 
@@ -276,16 +280,16 @@ impl Board {
         self.log.note(|| access);
     }
 
-    /// Put the PLIC's source where the device's line is.
-    fn take_line(&mut self, slot: usize, line: Line, after: Option<Operation>) {
+    /// Put the PLIC's source where the device's line is. `drives`: an access had the device drive it.
+    fn take_line(&mut self, slot: usize, line: Line, drives: bool) {
         let Some(connection) = self.connection(slot) else {
             return;
         };
         let moved = connection.line.sequence != line.sequence;
         connection.line = line;
         let slot = &self.slots[slot];
-        let again = moved || after.is_some_and(|operation| slot.drives_line(operation));
-        self.plic.set_level(slot.source, line.asserted, again);
+        self.plic
+            .set_level(slot.source, line.asserted, moved || drives);
     }
 
     pub(crate) fn lose(&mut self, slot: usize, why: &Lost) -> Progress {
