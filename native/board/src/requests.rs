@@ -285,7 +285,9 @@ impl Board {
         let Some(connection) = self.connection(slot) else {
             return;
         };
-        let moved = connection.line.sequence != line.sequence;
+        let before = connection.line;
+        let gained = line.causes & !before.causes != 0;
+        let moved = before.sequence != line.sequence || gained;
         connection.line = line;
         let slot = &self.slots[slot];
         self.plic

@@ -73,7 +73,7 @@ pub struct Line {
     pub asserted: bool,
     /// Pending causes: `InterruptStatus`, or those of IIR.
     pub causes: u32,
-    /// Counts the changes of line and causes.
+    /// Counts the times that the line rose, and the interrupts of a virtio device.
     pub sequence: u64,
 }
 
