@@ -4,7 +4,9 @@ VirtmeshError
 `-- ScreenError          a screen did not do what it was asked for
     |-- NoSuchScanout    the GPU has no scanout with this number ("scanouts")
     |-- NoPicture        nothing is shown on the scanout
-    `-- BadMode          a mode that a screen can't have
+    |-- BadMode          a mode that a screen can't have
+    |-- BadRectangle     a rectangle that is not inside of the framebuffer
+    `-- CommandFailed    the GPU refused a command of its driver ("response")
 """
 
 from __future__ import annotations
@@ -28,3 +30,11 @@ class NoPicture(ScreenError):
 
 class BadMode(ScreenError, code=Code.INVALID_ARGUMENT):
     """A mode that a screen can't have."""
+
+
+class BadRectangle(ScreenError, code=Code.INVALID_ARGUMENT):
+    """A rectangle that is not inside of the framebuffer."""
+
+
+class CommandFailed(ScreenError, code=Code.INTERNAL):
+    """The GPU refused a command of its driver ("response")."""

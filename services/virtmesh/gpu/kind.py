@@ -1,6 +1,7 @@
 """The kind `gpu`."""
 
 from virtmesh.gpu import metrics
+from virtmesh.gpu.driver import VirtIOGpu
 from virtmesh.gpu.figures import FIGURES, REQUEST_NAMES
 from virtmesh.gpu.options import OPTIONS, check, make
 from virtmesh.gpu.service import DisplayService
@@ -20,6 +21,7 @@ KIND = DeviceKind(
     registers=spec.CONFIG,
     services=(DisplayService,),
     collect=metrics.gpu_metrics,
+    driver=VirtIOGpu,
     metrics=definitions_in(metrics),
     requests=REQUEST_NAMES,
     figures=FIGURES,

@@ -161,8 +161,8 @@ class GpuModel(QueueDevice):
         unanswered = chain.queue == CURSORQ and not chain.writable
         if chain.writable_bytes < spec.CTRL_HDR.size and not unanswered:
             raise MalformedChain(
-                f"{chain.writable_bytes} bytes are too few for an answer, which begins with a header"
-                f" of {spec.CTRL_HDR.size} (5.7.6.7)"
+                f"{chain.writable_bytes} bytes are too few for an answer, which begins with a"
+                f" header of {spec.CTRL_HDR.size} (5.7.6.7)"
             )
         reply = Reply(self, chain, header)
         chain.begin(spec.trace_number(header.command), extra=len(body))
