@@ -129,8 +129,11 @@ RESOURCE_CREATE_BLOB = Struct("<4I2Q")
 """resource_id, blob_mem, blob_flags, nr_entries, blob_id, size; the entries follow."""
 SET_SCANOUT_BLOB = Struct("<4I5I4x4I4I")
 """A rectangle, scanout_id, resource_id, width, height, format, strides, offsets."""
-UPDATE_CURSOR = Struct("<3I4x3I4x")
-"""struct virtio_gpu_cursor_pos (scanout_id, x, y), resource_id, hot_x, hot_y."""
+UPDATE_CURSOR = Struct("<I2i4x3I4x")
+"""struct virtio_gpu_cursor_pos (scanout_id, x, y), resource_id, hot_x, hot_y.
+
+The text has x and y without a sign; drivers put a cursor left of the screen by negative numbers.
+"""
 
 EVENTS_READ = Register(
     "events_read",

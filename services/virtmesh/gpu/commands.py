@@ -7,6 +7,7 @@ returns the copy as work: the model has it done where it holds nobody up.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from virtmesh_native import CopyCancel, Picture
@@ -255,48 +256,41 @@ class Commands:
                 f" device, {self.resources.memory_max} bytes",
             )
         before = scanout.picture
-        if before is not None and (before.width, before.height) == (rect.width, rect.height):
-            picture = before  # A page flip: the pixels change, the picture stays.
-        else:
-            picture = Picture(rect.width, rect.height)
+        same_size = before is not None and (before.width, before.height) == (
+            rect.width,
+            rect.height,
+        )
+        picture = before if same_size else None  # A page flip: the pixels change, the picture stays.
         whole = Rect(0, 0, rect.width, rect.height)
-        copy = self._copy(resource, source, picture, whole)
+        draw, size = self._drawing(resource, source, whole), whole.pixels * spec.PIXEL
+        shown: list[Picture] = []
+
+        def run() -> bool:
+            shown.append(picture or Picture(rect.width, rect.height))
+            return draw is None or draw(shown[0])
 
         def done() -> None:
-            if picture is before:
-                scanout.source = source
-                scanout.flushed(whole, copy.size if copy is not None else 0)
-            else:
-                scanout.show(source, picture)
+            if picture is None:
+                scanout.show(source, shown[0])
+                return
+            scanout.source = source
+            scanout.flushed(whole, size)
 
-        if copy is None:
-            done()
-            return Answer()
-        copy.done = done
-        return Answer(copies=[copy])
+        return Answer(copies=[Copy(size, run, done)])
 
-    def _copy(
-        self, resource: Resource, source: Source, picture: Picture, target: Rect
-    ) -> Copy | None:
-        """Return the copy of a rectangle of a picture from its source; None if there is nothing."""
+    def _drawing(
+        self, resource: Resource, source: Source, target: Rect
+    ) -> Callable[[Picture], bool] | None:
+        """Return what draws a rectangle of a picture from its source; None if there is nothing."""
         cancel = self.cancel
-        left, top = source.rect.x + target.x, source.rect.y + target.y
+        place = source.rect.x + target.x, source.rect.y + target.y
         surface, backing, image = resource.surface, resource.backing, source.image
-        size = target.pixels * spec.PIXEL
         if surface is not None:
-
-            def run_surface() -> bool:
-                return picture.show(surface, (left, top), target.place, cancel)
-
-            return Copy(size, run_surface, lambda: None)
+            return lambda picture: picture.show(surface, place, target.place, cancel)
         if backing is None or image is None:
             return None  # A blob whose memory is swapped out: what it showed stays.
         layout = (image.format, image.width, image.height, image.offset, image.stride)
-
-        def run_memory() -> bool:
-            return picture.show_memory(backing, layout, (left, top), target.place, cancel)
-
-        return Copy(size, run_memory, lambda: None)
+        return lambda picture: picture.show_memory(backing, layout, place, target.place, cancel)
 
     def _flush(self, body: bytes, _memory: GuestMemory) -> Answer:
         """Show what has changed in a rectangle of a resource, on each scanout that shows it."""
@@ -313,16 +307,11 @@ class Commands:
             if seen is None:
                 continue
             target = seen.moved(-source.rect.x, -source.rect.y)
-            copy = self._copy(resource, source, picture, target)
-            if copy is not None:
-                copy.done = _teller(scanout, target, copy.size)
-                copies.append(copy)
+            draw, size = self._drawing(resource, source, target), target.pixels * spec.PIXEL
+            if draw is not None:
+                tell = partial(scanout.flushed, target, size)
+                copies.append(Copy(size, partial(draw, picture), tell))
         return Answer(copies=copies)
-
-
-def _teller(scanout: Scanout, target: Rect, size: int) -> Callable[[], None]:
-    """Return what tells the watchers of a scanout of a flush."""
-    return lambda: scanout.flushed(target, size)
 
 
 def unpack(struct: Struct, body: bytes) -> tuple[int, ...]:
@@ -331,6 +320,7 @@ def unpack(struct: Struct, body: bytes) -> tuple[int, ...]:
         raise Refused(
             Response.VIRTIO_GPU_RESP_ERR_UNSPEC,
             f"the request has {len(body)} bytes behind its header, and needs {struct.size}",
+            "gpu-request",
         )
     return struct.unpack_from(body)
 
@@ -344,7 +334,9 @@ def entries_of(rest: bytes, count: int) -> bytes:
     size = count * spec.MEM_ENTRY.size
     if len(rest) < size:
         raise Refused(
-            PARAMETER, f"{count} entries take {size} bytes, and {len(rest)} follow the request"
+            PARAMETER,
+            f"{count} entries take {size} bytes, and {len(rest)} follow the request",
+            "gpu-request",
         )
     return rest[:size]
 

@@ -18,8 +18,8 @@ SRGB = bytes.fromhex("ee91a3544c99260f5054")
 H_FRONT, H_SYNC, H_BLANK = 48, 32, 160
 V_FRONT, V_SYNC, V_BLANK_MIN = 3, 5, 26
 """Blanking in pixels and lines, as CVT with reduced blanking has it."""
-CLOCK_UNIT_HZ, CLOCK_MAX = 10_000, 0xFFFF
-"""Unit and largest value of a pixel clock."""
+CLOCK_UNIT_HZ, CLOCK_MIN, CLOCK_MAX = 10_000, 1_000, 0xFFFF
+"""Unit of a pixel clock, the least that a timing may have (10 MHz), and the largest value."""
 REFRESH_HZ = 60
 PIXELS_PER_CM = 38
 """96 pixels an inch."""
@@ -55,7 +55,8 @@ def _timing(mode: Mode, width_cm: int, height_cm: int) -> bytes:
     """Return a detailed timing (3.10.2), at 60 Hz, or as near as the pixel clock allows."""
     width, height = mode.width, mode.height
     lines = height + V_BLANK_MIN
-    clock = min((width + H_BLANK) * lines * REFRESH_HZ // CLOCK_UNIT_HZ, CLOCK_MAX)
+    clock = (width + H_BLANK) * lines * REFRESH_HZ // CLOCK_UNIT_HZ
+    clock = min(max(clock, CLOCK_MIN), CLOCK_MAX)
     width_mm, height_mm = width_cm * 10, height_cm * 10
     return pack(
         "<H16B",

@@ -60,7 +60,9 @@ log = structlog.get_logger(__name__)
 INLINE_BYTES = 256 << 10
 """Largest copy that is made at once, on the event loop: about 50 us."""
 TURN_BYTES = 2 << 20
-"""Bytes that are copied in one turn of the event loop, before everybody else has theirs."""
+"""Bytes that are read and copied in one turn of the event loop, before others have theirs."""
+CURSOR_REQUEST = spec.CTRL_HDR.size + spec.UPDATE_CURSOR.size
+"""Bytes of a request on the cursor queue that are read."""
 
 
 class GpuModel(QueueDevice):
@@ -155,8 +157,10 @@ class GpuModel(QueueDevice):
     def take(self, chain: Chain) -> None:
         """Take a command. Errors: MalformedChain for one that has no room for an answer."""
         header = Header.unpack(chain.read(spec.CTRL_HDR.size))
-        length = min(chain.readable_bytes, REQUEST_MAX) - spec.CTRL_HDR.size
+        longest = CURSOR_REQUEST if chain.queue == CURSORQ else REQUEST_MAX
+        length = min(chain.readable_bytes, longest) - spec.CTRL_HDR.size
         body = chain.read(length, spec.CTRL_HDR.size)
+        self._turn_bytes += len(body)
         # Linux leaves no room for the answer to a cursor command.
         unanswered = chain.queue == CURSORQ and not chain.writable
         if chain.writable_bytes < spec.CTRL_HDR.size and not unanswered:
@@ -199,6 +203,7 @@ class GpuModel(QueueDevice):
             if isinstance(error, ValueError):
                 reply.refuse(_not_inside(error))
             elif error is not None:
+                self.interrupt.set_fault(f"the model failed: {error!r}")
                 raise error
             else:
                 # After a reset the command is nobody's, even if its last row was copied.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
+from virtmesh.gpu.refused import Refused
 from virtmesh_common.gpu.spec import CTRL_HDR, VIRTIO_GPU_FLAG_FENCE, Response
 
 if TYPE_CHECKING:
     from virtmesh_native import Interrupt
 
     from virtmesh.gpu.commands import Answer
-    from virtmesh.gpu.refused import Refused
     from virtmesh.virtio.queue_device import Chain
 
 
@@ -63,6 +63,16 @@ class Reply:
             return
         for copy in answer.copies:
             copy.done()
+        needed, room = CTRL_HDR.size + len(answer.payload), self._chain.writable_bytes
+        if self._chain.writable and needed > room:
+            self.refuse(
+                Refused(
+                    Response.VIRTIO_GPU_RESP_ERR_UNSPEC,
+                    f"the answer has {needed} bytes, and there is room for {room}",
+                    "gpu-request",
+                )
+            )
+            return
         self._send(answer.response, answer.payload)
 
     def refuse(self, refused: Refused) -> None:
@@ -78,8 +88,6 @@ class Reply:
     def _send(self, response: Response, payload: bytes) -> None:
         """Give the chain back with a response."""
         chain = self._chain
-        if chain.writable and CTRL_HDR.size + len(payload) > chain.writable_bytes:
-            response, payload = Response.VIRTIO_GPU_RESP_ERR_UNSPEC, b""
         self._clerk.count(self._header.command, response)
         written = 0
         if chain.writable:

@@ -43,7 +43,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Cursor:
-    """The cursor of a scanout. `image` is 64 times 64 pixels: blue, green, red, alpha."""
+    """The cursor of a scanout. `image` is 64 times 64 pixels: blue, green, red, alpha.
+
+    `x` and `y` are where its top left corner is; they may be outside of the picture.
+    """
 
     x: int = 0
     y: int = 0

@@ -19,8 +19,11 @@ PNG_LEVEL = 1
 def draw_cursor(pixels: bytes, width: int, height: int, cursor: Cursor) -> bytes:
     """Draw a cursor into a picture. Both have blue, green, red and a fourth byte.
 
-    The driver gives the place of the top left corner of the image (5.7.6.10).
+    The driver gives the place of the top left corner of the image (5.7.6.10); part of it, or all, may
+    be outside.
     """
+    if not (-CURSOR_SIDE < cursor.x < width and -CURSOR_SIDE < cursor.y < height):
+        return pixels
     picture = Image.frombytes("RGB", (width, height), pixels, "raw", "BGRX")
     image = Image.frombytes("RGBA", (CURSOR_SIDE,) * 2, cursor.image, "raw", "BGRA")
     picture.paste(image, (cursor.x, cursor.y), image)

@@ -147,9 +147,9 @@ class Cursor(_message.Message):
     visible: _builtins.bool
     """True if it is shown."""
     x: _builtins.int
-    """Column of its hot spot. It can be outside of the picture."""
+    """Column of the top left corner of its image. It can be outside of the picture."""
     y: _builtins.int
-    """Row of its hot spot."""
+    """Row of the top left corner."""
     hot_x: _builtins.int
     """Column of the hot spot in the image."""
     hot_y: _builtins.int
