@@ -16,7 +16,7 @@ from tests.support.cli import Cli, eventually, own_folder
 from tests.support.guest import Guest
 from tests.support.riscv.console import reach_shell, running
 from tests.support.riscv.parts import Parts
-from tests.support.riscv.writing import make_disk
+from tests.support.riscv.writing import MEBIBYTES, make_disk
 from virtmesh_common.api.device.v1 import device_pb2 as pb
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
 from virtmesh_common.channel import open_sync_channel
@@ -92,10 +92,10 @@ def environment(cli: Cli) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def at_shell(parts: Parts, *options: str) -> Iterator[Rig]:
-    """Boot with a disk (ext4) and input devices, up to the shell."""
+def at_shell(parts: Parts, *options: str, files: Sequence[Path] = ()) -> Iterator[Rig]:
+    """Boot with a disk (ext4, with copies of files) and input devices, up to the shell."""
     with own_folder() as cli:
-        make_disk(cli.folder / DISK)
+        make_disk(cli.folder / DISK, MEBIBYTES, *files)
         devices = [f"--disk={DISK}", *(f"--input={name}" for name in INPUTS)]
         command = apart(linux_command(parts, *devices, *options))
         with running(command, cli.folder, environment(cli)) as guest:

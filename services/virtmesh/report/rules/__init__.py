@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh.report.rules import blk, features, mmio, ring, status, uart, unseen, virtio_input
+from virtmesh.report.rules import (
+    blk,
+    features,
+    gpu,
+    mmio,
+    ring,
+    status,
+    uart,
+    unseen,
+    virtio_input,
+)
 
 if TYPE_CHECKING:
     from virtmesh.report.rule import Rule, Unseen
@@ -17,9 +27,14 @@ VIRTIO_TABLES: dict[str, tuple[Rule, ...]] = {
     "Virtio over MMIO": mmio.RULES,
     "Virtqueues": ring.RULES,
 }
-KIND_TABLES: dict[str, tuple[Rule, ...]] = {"blk": blk.RULES, "input": virtio_input.RULES}
+KIND_TABLES: dict[str, tuple[Rule, ...]] = {
+    "blk": blk.RULES,
+    "gpu": gpu.RULES,
+    "input": virtio_input.RULES,
+}
 TABLES: dict[str, tuple[Rule, ...]] = VIRTIO_TABLES | {
     "Block device": blk.RULES,
+    "GPU": gpu.RULES,
     "Input device": virtio_input.RULES,
     "Serial port": uart.RULES,
 }
