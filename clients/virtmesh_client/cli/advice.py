@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh_common import errors
 from virtmesh_common.blk import errors as blk
+from virtmesh_common.gpu import errors as gpu
 from virtmesh_common.input import errors as input_errors
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ HINTS: tuple[tuple[type[Exception], str], ...] = (
     (blk.Unaligned, "`virtmesh blk info DEVICE` shows the block size"),
     (input_errors.BadEvent, "`virtmesh input info` shows what the device has"),
     (input_errors.UnknownKey, "`virtmesh input info` lists the keys of the device"),
+    (gpu.NoSuchScanout, "`virtmesh screen info DEVICE` lists the screens"),
     (errors.WatcherTooSlow, "watch again, and read faster than the events arrive"),
     (FileExistsError, "--force replaces a file"),
 )

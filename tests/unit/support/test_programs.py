@@ -27,7 +27,7 @@ PACKAGES = {
     "e2fsck": "e2fsprogs", "mkfs.ext4": "e2fsprogs",
     "riscv64-linux-gnu-nm": "binutils-riscv64-linux-gnu",
     "docker": "docker.io", "docker-compose": "docker-compose",
-    "dtc": "device-tree-compiler", "evtest": "evtest", "fio": "fio", "git": "git",
+    "dtc": "device-tree-compiler", "edid-decode": "edid-decode", "evtest": "evtest", "fio": "fio", "git": "git",
     "ip": "iproute2", "ldd": "libc6-dev", "mke2fs": "e2fsprogs", "picocom": "picocom",
     "prometheus": "prometheus", "promtool": "prometheus", "qemu-img": "qemu-utils",
     "qemu-io": "qemu-utils", "qemu-storage-daemon": "qemu-system-common",

@@ -85,7 +85,7 @@ def info(settings: Settings, device: str) -> None:
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True), required=False)
 @scanout_option
 @click.option("--cursor", is_flag=True, help="Draw the cursor into it.")
-@click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
+@click.option("-f", "--force", is_flag=True, help="Replace FILE if it exists.")
 @common
 @click.pass_obj
 def shot(
@@ -94,7 +94,7 @@ def shot(
     file: Path | None,
     scanout: int,
     cursor: bool,
-    overwrite: bool,
+    force: bool,
 ) -> None:
     """Save what a screen shows as a PNG file.
 
@@ -107,7 +107,7 @@ def shot(
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    with new_file(target, overwrite=overwrite) as image:
+    with new_file(target, overwrite=force) as image:
         image.write(data)
     if settings.json:
         show_json({"device": device, "file": str(target), "bytes": len(data)})
