@@ -147,7 +147,7 @@ class GpuDriver:
         body = spec.RESOURCE_FLUSH.pack(*place, number)
         return await self.ask(Command.VIRTIO_GPU_CMD_RESOURCE_FLUSH, body)
 
-    async def point(
+    async def point(  # noqa: PLR0913 - what the command has
         self, command: int, x: int, y: int, number: int = 0, *, scanout: int = 0, room: int = ANSWER
     ) -> Answered:
         """Update or move the cursor."""

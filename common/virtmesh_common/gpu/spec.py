@@ -142,6 +142,7 @@ EVENTS_READ = Register(
     "5.7.4",
     "Events that the driver has not cleared",
     fields=flag_fields(GpuEvent, 32),
+    transient=True,
 )
 EVENTS_CLEAR = Register(
     "events_clear",

@@ -784,7 +784,7 @@ class Surface:
     inside; nothing was copied then.
     """
 
-    def __new__(cls, width: int, height: int, format: int) -> Self: ...
+    def __new__(cls, width: int, height: int, format: int) -> Self: ...  # noqa: A002
     def transfer(self, backing: Backing, place: Place, offset: int, cancel: CopyCancel) -> bool:
         """Copy a rectangle from guest memory. Its first pixel is at `offset` in the backing."""
     def to_bgra(self) -> bytes:

@@ -260,7 +260,8 @@ class Commands:
             rect.width,
             rect.height,
         )
-        picture = before if same_size else None  # A page flip: the pixels change, the picture stays.
+        # A page flip: the pixels change, the picture stays.
+        picture = before if same_size else None
         whole = Rect(0, 0, rect.width, rect.height)
         draw, size = self._drawing(resource, source, whole), whole.pixels * spec.PIXEL
         shown: list[Picture] = []

@@ -13,6 +13,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.drivers.pool import Pool
 from virtmesh.drivers.virtio import VirtIODriver
@@ -26,6 +28,8 @@ from virtmesh_common.gpu.spec import CONTROLQ, CURSOR_SIDE, CURSORQ, Command, Fo
 
 if TYPE_CHECKING:
     from virtmesh.attach.bus import Bus
+
+log = structlog.get_logger(__name__)
 
 FALLBACK = (1024, 768)
 """The mode that is used when no screen is connected (5.7.5)."""
@@ -108,9 +112,19 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
         if not pending & spec.GpuEvent.VIRTIO_GPU_EVENT_DISPLAY:
             return
         await self.header.bus.write(spec.EVENTS_CLEAR, int(spec.GpuEvent.VIRTIO_GPU_EVENT_DISPLAY))
-        mode = await self.mode()
-        if mode != self.resolution:
+        mode, before = await self.mode(), self.resolution
+        if mode == before:
+            return
+        try:
             await self._show(*mode)
+        except (MemoryError, CommandFailed) as error:
+            log.warning(
+                "the screen keeps its size: another framebuffer can't be had",
+                device=self.name,
+                mode=mode,
+                why=str(error),
+            )
+            await self._show(*before)
 
     async def mode(self) -> tuple[int, int]:
         """Return the preferred mode of the first screen that is connected."""
@@ -197,7 +211,11 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
         buffer = Buffer(0, width, height)
         buffer.address = self.bus.ram.pages.allocate(buffer.size)
         body = spec.RESOURCE_CREATE_2D.pack(resource, pixels, width, height)
-        await self.command(Command.VIRTIO_GPU_CMD_RESOURCE_CREATE_2D, body)
+        try:
+            await self.command(Command.VIRTIO_GPU_CMD_RESOURCE_CREATE_2D, body)
+        except CommandFailed:
+            self.bus.ram.pages.release(buffer.address)
+            raise
         entry = spec.MEM_ENTRY.pack(buffer.address, buffer.size)
         body = spec.RESOURCE_ATTACH_BACKING.pack(resource, 1) + entry
         await self.command(Command.VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING, body)

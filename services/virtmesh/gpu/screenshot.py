@@ -19,8 +19,8 @@ PNG_LEVEL = 1
 def draw_cursor(pixels: bytes, width: int, height: int, cursor: Cursor) -> bytes:
     """Draw a cursor into a picture. Both have blue, green, red and a fourth byte.
 
-    The driver gives the place of the top left corner of the image (5.7.6.10); part of it, or all, may
-    be outside.
+    The driver gives the place of the top left corner of the image (5.7.6.10). Part of it may be
+    outside, or all.
     """
     if not (-CURSOR_SIDE < cursor.x < width and -CURSOR_SIDE < cursor.y < height):
         return pixels

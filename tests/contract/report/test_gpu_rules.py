@@ -14,9 +14,7 @@ from virtmesh_common.gpu import spec
 from virtmesh_common.gpu.spec import CONTROLQ, CURSORQ, Command, GpuFeature
 from virtmesh_common.virtio import mmio
 
-FEATURES = (
-    PLAIN | int(GpuFeature.VIRTIO_GPU_F_EDID) | int(GpuFeature.VIRTIO_GPU_F_RESOURCE_BLOB)
-)
+FEATURES = PLAIN | int(GpuFeature.VIRTIO_GPU_F_EDID) | int(GpuFeature.VIRTIO_GPU_F_RESOURCE_BLOB)
 SIZE = 16
 on_gpu = Breaks()
 
@@ -123,4 +121,6 @@ async def test_a_driver_that_keeps_the_rules_breaks_none() -> None:
     with rule_rig(GpuModel("gpu0", GpuOptions())) as rig:
         unref = (Command.VIRTIO_GPU_CMD_RESOURCE_UNREF, spec.RESOURCE_ID.pack(77))
         await send(rig, INFO, EDID, CREATE, flush(8), blob(1), show_blob(1), unref)
+        rig.put(mmio.SHM_SEL, 1)  # A driver is told to ask, and hears that there is none (5.7.5).
+        assert rig.get(mmio.SHM_LEN_LOW) == rig.get(mmio.SHM_LEN_HIGH) == 0xFFFF_FFFF
         assert rig.broken == []

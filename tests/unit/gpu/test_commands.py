@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-
 import pytest
 
 from tests.support.gpu_rig import ANSWER, BGRX, OK, GpuRig, entries, gpu_rig
@@ -20,6 +18,8 @@ PARAMETER = Response.VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER
 BIG = 0xFFFF_FFFF
 WHOLE = (0, 0, 8, 8)
 BYTES = 8 * 8 * 4
+WITHOUT_BODY = {0x0100, 0x0108, 0x0109, 0x010B}
+"""The command that is a header alone, and those of 3D."""
 
 
 async def small(rig: GpuRig, number: int = 1) -> int:
@@ -236,7 +236,7 @@ async def test_features_that_were_not_negotiated() -> None:
         assert rig.broken == ["gpu-command-feature"]
 
 
-@pytest.mark.parametrize("command", [one for one in Command if one not in {0x0100, 0x0108, 0x0109, 0x010B}])  # fmt: skip
+@pytest.mark.parametrize("command", [one for one in Command if one not in WITHOUT_BODY])
 async def test_short_requests(command: Command) -> None:
     """With nothing behind the header, and with a byte too few for the shortest body."""
     queue = CURSORQ if command >= Command.VIRTIO_GPU_CMD_UPDATE_CURSOR else CONTROLQ

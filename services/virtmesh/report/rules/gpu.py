@@ -24,8 +24,8 @@ RULES = (
     Rule(
         "gpu-rectangle",
         "5.7.6.8",
-        "Name rectangles that have pixels, all of them inside of the resource (or of the image, for a"
-        " blob), with a backing that reaches as far.",
+        "Name rectangles that have pixels, all of them inside of the resource (for a blob: of the"
+        " image), with a backing that reaches as far.",
     ),
     Rule(
         "gpu-blob-mem",

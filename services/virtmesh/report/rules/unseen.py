@@ -97,7 +97,11 @@ UNSEEN = (
         "Ask for the displays and their EDID, and use what is said for the first scanouts.",
         "A driver may have reasons for another size, and may show nothing at all.",
     ),
-    Unseen("5.7.5", "Look at every region of shared memory.", "No GPU of virtmesh has one."),
+    Unseen(
+        "5.7.5",
+        "Ask for every region of shared memory.",
+        "No GPU of virtmesh has one. Who asks breaks no rule about shared memory (4.2.3.1.1).",
+    ),
     Unseen(
         "5.7.6.6",
         "Transfer the image of a cursor, and wait for the fence, before it is shown.",
