@@ -43,6 +43,7 @@ NOT_PERMITTED = (
 )
 NOT_A_SOCKET = f"that is no socket but a {{}}: {LIST}"
 NOT_OFFERED = "does not offer this call"
+OTHER_KIND = "the device is of another kind: `virtmesh devices` lists the kinds"
 NO_KERNEL = f"is that a kernel service, and as new as this command? {LIST}"
 STALE = f"the socket is one that nobody serves any more: {LIST}"
 STATE = "`virtmesh status` shows the processes of the machines of this host"
@@ -75,6 +76,8 @@ def advice_for(error: Exception, arguments: Sequence[str] = ()) -> str:
         advice = ""  # no option replaces what is there
     elif isinstance(error, errors.NotOffered) and error.message.endswith(NOT_OFFERED):
         advice = NO_KERNEL
+    elif isinstance(error, errors.NotOffered) and " is not forwarded: " in error.message:
+        advice = OTHER_KIND
     else:
         advice = next((text for kind, text in HINTS if isinstance(error, kind)), "")
     return "" if is_among(COMMAND.findall(advice), arguments) else advice

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from io import BytesIO
@@ -82,7 +84,7 @@ def test_the_screens_are_listed(machine: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("shot", "vda"), "vda"),
+        (("shot", "vda"), "the device is of another kind: `virtmesh devices` lists the kinds"),
         (("shot", "nothing"), "`virtmesh devices` lists the devices"),
         (("shot", "gpu", "--scanout", "1"), "shows nothing"),
         (("shot", "gpu", "--scanout", "9"), "`virtmesh screen info DEVICE` lists the screens"),
@@ -155,3 +157,12 @@ def test_the_driver_follows_the_screen(machine: Cli) -> None:
         line.split()[1] for line in machine("devices").stdout.splitlines() if line[:4] == "gpu "
     )
     assert state == "ready"
+
+
+def test_a_gpu_that_is_killed_comes_back(machine: Cli) -> None:
+    """The kernel's driver begins anew, with a framebuffer of its own."""
+    before = machine.process("gpu")
+    os.kill(before.pid, signal.SIGKILL)
+    eventually(lambda: machine.process("gpu").restarts > before.restarts)
+    eventually(lambda: machine("screen", "shot", "gpu", "back.png", "--force").returncode == 0)
+    assert size_of((machine.folder / "back.png").read_bytes()) == ("PNG", (WIDTH, HEIGHT))
