@@ -43,7 +43,9 @@ NOT_PERMITTED = (
 )
 NOT_A_SOCKET = f"that is no socket but a {{}}: {LIST}"
 NOT_OFFERED = "does not offer this call"
-OTHER_KIND = "the device is of another kind: `virtmesh devices` lists the kinds"
+OTHER_KIND = (
+    "the device is of another kind: `virtmesh devices` lists the devices with their drivers"
+)
 NO_KERNEL = f"is that a kernel service, and as new as this command? {LIST}"
 STALE = f"the socket is one that nobody serves any more: {LIST}"
 STATE = "`virtmesh status` shows the processes of the machines of this host"

@@ -84,7 +84,7 @@ def test_the_screens_are_listed(machine: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("shot", "vda"), "the device is of another kind: `virtmesh devices` lists the kinds"),
+        (("shot", "vda"), "the device is of another kind: `virtmesh devices` lists"),
         (("shot", "nothing"), "`virtmesh devices` lists the devices"),
         (("shot", "gpu", "--scanout", "1"), "shows nothing"),
         (("shot", "gpu", "--scanout", "9"), "`virtmesh screen info DEVICE` lists the screens"),
