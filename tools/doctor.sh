@@ -139,8 +139,8 @@ check_go() {
 # What only some of the tests use; they are left out without it.
 check_ci() {
     local package
-    for package in ca-certificates debootstrap device-tree-compiler docker-compose docker.io git \
-        iproute2 libevemu3 picocom prometheus qemu-system-arm qemu-system-common \
+    for package in ca-certificates debootstrap device-tree-compiler docker-compose docker.io edid-decode \
+        git iproute2 libevemu3 picocom prometheus qemu-system-arm qemu-system-common \
         qemu-system-misc qemu-utils; do
         installed "$package" || lack "$package" "for tests that are left out without it"
     done

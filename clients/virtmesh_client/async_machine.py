@@ -8,6 +8,7 @@ from virtmesh_client.cpu.aio import AsyncCpu
 from virtmesh_client.guests.aio import AsyncGuest
 from virtmesh_client.input.aio import AsyncInput
 from virtmesh_client.machine import Machine, connect
+from virtmesh_client.screen.aio import AsyncScreen
 from virtmesh_client.serial.aio import AsyncSerial
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 
@@ -29,6 +30,7 @@ class AsyncMachine(ClosingProxy[Machine]):
     cpu = called_as(AsyncCpu, Machine.cpu)
     disk = called_as(AsyncDisk, Machine.disk)
     input = called_as(AsyncInput, Machine.input)
+    screen = called_as(AsyncScreen, Machine.screen)
     serial = called_as(AsyncSerial, Machine.serial)
     guests = awaited(Machine.guests)
     guest = called_as(AsyncGuest, Machine.guest)

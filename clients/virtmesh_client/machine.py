@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from virtmesh_client.input.device import Input
     from virtmesh_client.input.models import Overflow
     from virtmesh_client.report import Report
+    from virtmesh_client.screen.screen import Screen
     from virtmesh_client.serial.device import Serial
     from virtmesh_client.serial.models import Position
     from virtmesh_common.interface import Interface
@@ -183,6 +184,12 @@ class Machine:
         from virtmesh_client.input.device import Input
 
         return Input(self._channel, name, overflow=overflow, timeout=timeout)
+
+    def screen(self, name: str) -> Screen:
+        """Return the screens of a GPU. Their first call raises DeviceNotFound if there is none."""
+        from virtmesh_client.screen.screen import Screen
+
+        return Screen(self._channel, name)
 
     def serial(
         self,

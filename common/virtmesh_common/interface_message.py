@@ -113,6 +113,7 @@ def encode_register(register: Register) -> pb.Register:
         doc=register.doc,
         reset_value=register.reset,
         bank=register.bank,
+        transient=register.transient,
         fields=(
             pb.Field(
                 name=one.name,
@@ -193,6 +194,7 @@ def parse_register(message: pb.Register) -> Register:
         widths=widths,
         reset=message.reset_value,
         fields=tuple(map(parse_field, message.fields)),
+        transient=message.transient,
         bank=name(message.bank, empty=True),
     )
 

@@ -79,6 +79,8 @@ class Register:
     bank: str = ""
     """Registers of different banks may share an offset: the device shows one bank at a time. Empty
     for a register that is always there."""
+    transient: bool = False
+    """What it holds comes and goes while the device is used, such as events that are pending."""
 
     def __post_init__(self) -> None:
         if "W" in self.access.value and self.widths != (self.size,):

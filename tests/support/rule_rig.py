@@ -155,6 +155,10 @@ class RuleRig:
         self.memory.write(area + 2, struct.pack("<H", self._next if idx is None else idx))
         self.put(mmio.QUEUE_NOTIFY, queue)
 
+    def begin_queue(self) -> None:
+        """Go on with another queue, whose rings are empty."""
+        self._next = 0
+
     def packed(self, index: int, address: int, length: int, id_: int, flags: int) -> None:
         """Write a descriptor of a packed ring."""
         place = self.areas[0] + DESCRIPTOR.size * index

@@ -29,14 +29,24 @@ leave() { # COMMAND: end the machine cleanly
     "$1" -f
 }
 
+load() { # LIST: load the modules that a file lists
+    while read -r module; do
+        insmod "/modules/$module.ko" || say "module $module does not load"
+    done <"$1"
+}
+
 say "init"
-while read -r module; do
-    insmod "/modules/$module.ko" || say "module $module does not load"
-done </modules/order
+load /modules/order
+for device in $(cat /sys/bus/virtio/devices/*/device 2>/dev/null); do
+    [ -e "/modules/order.$device" ] && load "/modules/order.$device"
+done
 say "modules are loaded"
 
 for disk in /sys/block/vd*; do
     [ -e "$disk" ] && say "disk ${disk##*/} of $(cat "$disk/size") sectors"
+done
+for screen in /sys/class/graphics/fb*; do
+    [ -e "$screen" ] && say "screen ${screen##*/} of $(cat "$screen/virtual_size")"
 done
 for event in /sys/class/input/event*; do
     [ -e "$event" ] && say "input ${event##*/} is $(cat "$event/device/name")"

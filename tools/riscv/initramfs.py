@@ -32,6 +32,8 @@ WANTED = ("virtio_mmio", "virtio_blk", "virtio_input", "evdev", "crc32c_generic"
 
 No list of a module says that ext4 computes its checksums with crc32c_generic.
 """
+WANTED_BY_DEVICE = {16: ("virtio_gpu",)}
+"""Modules that /init loads if the machine has a virtio device with this ID: they are large."""
 SUFFIXES = (".ko", ".ko.xz")
 SIGNED = b"~Module signature appended~\n"
 SIGNATURE = struct.Struct(">8xI")
@@ -164,12 +166,23 @@ def make(modules: Path, busybox: Path) -> bytes:
     archive.add("bin/busybox", stat.S_IFREG | 0o755, busybox.read_bytes())
     archive.add("bin/sh", stat.S_IFLNK | 0o777, b"busybox")
     archive.add("init", stat.S_IFREG | 0o755, INIT.read_bytes())
-    found = Modules(modules).ordered(WANTED)
-    for name, content in found.items():
-        archive.add(f"modules/{name}.ko", stat.S_IFREG | 0o644, content)
-    order = "".join(f"{name}\n" for name in found)
-    archive.add("modules/order", stat.S_IFREG | 0o644, order.encode())
+    there = Modules(modules)
+    added: set[str] = set()
+    for order, wanted in {"order": WANTED, **by_device()}.items():
+        found = {
+            name: content for name, content in there.ordered(wanted).items() if name not in added
+        }
+        for name, content in found.items():
+            archive.add(f"modules/{name}.ko", stat.S_IFREG | 0o644, content)
+        added |= set(found)
+        lines = "".join(f"{name}\n" for name in found)
+        archive.add(f"modules/{order}", stat.S_IFREG | 0o644, lines.encode())
     return archive.finish()
+
+
+def by_device() -> dict[str, tuple[str, ...]]:
+    """Return what is loaded for devices, by the name of the file that lists it."""
+    return {f"order.0x{number:04x}": wanted for number, wanted in WANTED_BY_DEVICE.items()}
 
 
 def main() -> int:

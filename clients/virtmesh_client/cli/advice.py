@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh_common import errors
 from virtmesh_common.blk import errors as blk
+from virtmesh_common.gpu import errors as gpu
 from virtmesh_common.input import errors as input_errors
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ HINTS: tuple[tuple[type[Exception], str], ...] = (
     (blk.Unaligned, "`virtmesh blk info DEVICE` shows the block size"),
     (input_errors.BadEvent, "`virtmesh input info` shows what the device has"),
     (input_errors.UnknownKey, "`virtmesh input info` lists the keys of the device"),
+    (gpu.NoSuchScanout, "`virtmesh screen info DEVICE` lists the screens"),
     (errors.WatcherTooSlow, "watch again, and read faster than the events arrive"),
     (FileExistsError, "--force replaces a file"),
 )
@@ -41,6 +43,9 @@ NOT_PERMITTED = (
 )
 NOT_A_SOCKET = f"that is no socket but a {{}}: {LIST}"
 NOT_OFFERED = "does not offer this call"
+OTHER_KIND = (
+    "the device is of another kind: `virtmesh devices` lists the devices with their drivers"
+)
 NO_KERNEL = f"is that a kernel service, and as new as this command? {LIST}"
 STALE = f"the socket is one that nobody serves any more: {LIST}"
 STATE = "`virtmesh status` shows the processes of the machines of this host"
@@ -73,6 +78,8 @@ def advice_for(error: Exception, arguments: Sequence[str] = ()) -> str:
         advice = ""  # no option replaces what is there
     elif isinstance(error, errors.NotOffered) and error.message.endswith(NOT_OFFERED):
         advice = NO_KERNEL
+    elif isinstance(error, errors.NotOffered) and " is not forwarded: " in error.message:
+        advice = OTHER_KIND
     else:
         advice = next((text for kind, text in HINTS if isinstance(error, kind)), "")
     return "" if is_among(COMMAND.findall(advice), arguments) else advice

@@ -9,6 +9,7 @@ mod exceptions;
 mod inflight;
 mod interrupt;
 mod memory;
+mod pixels;
 mod queue;
 mod queue_recorder;
 mod recorder;
@@ -31,6 +32,8 @@ mod native {
     use crate::interrupt::Interrupt;
     #[pymodule_export]
     use crate::memory::GuestMemory;
+    #[pymodule_export]
+    use crate::pixels::{Backing, CopyCancel, Picture, Surface};
     #[pymodule_export]
     use crate::queue::{DeviceQueue, DriverQueue, QueueConfig};
     #[pymodule_export]

@@ -1,8 +1,10 @@
 """The native half of virtmesh; described in __init__.pyi."""
 
 from virtmesh_native._native import (
+    Backing,
     BlkDevice,
     Board,
+    CopyCancel,
     DeviceQueue,
     DriverQueue,
     Exit,
@@ -10,17 +12,21 @@ from virtmesh_native._native import (
     GuestMemory,
     InFlightLog,
     Interrupt,
+    Picture,
     QueueConfig,
     Recorder,
     RegisterChannel,
     RingState,
+    Surface,
     judged_rules,
     spec_constants,
 )
 
 __all__ = [
+    "Backing",
     "BlkDevice",
     "Board",
+    "CopyCancel",
     "DeviceQueue",
     "DriverQueue",
     "Exit",
@@ -28,10 +34,12 @@ __all__ = [
     "GuestMemory",
     "InFlightLog",
     "Interrupt",
+    "Picture",
     "QueueConfig",
     "Recorder",
     "RegisterChannel",
     "RingState",
+    "Surface",
     "judged_rules",
     "spec_constants",
 ]

@@ -778,3 +778,74 @@ class Board:
         """Stop before these virtual addresses. Replaces the earlier list."""
     def set_watchpoints(self, ranges: Sequence[tuple[int, int, str]]) -> None:
         """Stop behind accesses to (virtual address, length, "r", "w" or "rw")."""
+
+Place: TypeAlias = tuple[int, int, int, int]
+"""A rectangle of pixels: x, y, width, height."""
+
+@final
+class CopyCancel:
+    """Ends the copies that were given it, from any thread: each looks at it after each row."""
+
+    def __new__(cls) -> Self: ...
+    def set(self) -> None:
+        """End them."""
+
+@final
+class Backing:
+    """Pieces of guest memory behind a resource, read as one (virtio 1.4, 5.7.6.8).
+
+    `entries` are packed struct virtio_gpu_mem_entry. Errors: MemoryRefused for a piece that is not
+    inside of guest memory.
+    """
+
+    def __new__(cls, memory: GuestMemory, entries: bytes) -> Self: ...
+    @property
+    def size(self) -> int:
+        """Bytes of all pieces."""
+
+@final
+class Surface:
+    """The pixels of a 2D resource, in a format of the specification. They are 0 at first.
+
+    Copies release the GIL. They return False if they were ended. Errors: ValueError for what is not
+    inside; nothing was copied then.
+    """
+
+    def __new__(cls, width: int, height: int, format: int) -> Self: ...  # noqa: A002
+    def transfer(self, backing: Backing, place: Place, offset: int, cancel: CopyCancel) -> bool:
+        """Copy a rectangle from guest memory. Its first pixel is at `offset` in the backing."""
+    def to_bgra(self) -> bytes:
+        """Copy everything out: blue, green, red, alpha; 255 in formats without alpha."""
+
+@final
+class Picture:
+    """What a scanout shows: pixels of its own, black at first.
+
+    Copies release the GIL. Errors: ValueError for what is not inside; nothing was copied then.
+    """
+
+    def __new__(cls, width: int, height: int) -> Self: ...
+    @property
+    def width(self) -> int:
+        """Columns."""
+    @property
+    def height(self) -> int:
+        """Rows."""
+    def show(
+        self, surface: Surface, source: tuple[int, int], place: Place, cancel: CopyCancel
+    ) -> bool:
+        """Show a rectangle of a resource, which begins at `source`, at a place of the picture."""
+    def show_memory(
+        self,
+        backing: Backing,
+        image: tuple[int, int, int, int, int],
+        source: tuple[int, int],
+        place: Place,
+        cancel: CopyCancel,
+    ) -> bool:
+        """Show a rectangle of an image in guest memory.
+
+        `image` is its format, width, height, offset in the backing and bytes of a row.
+        """
+    def read(self, place: Place) -> bytes:
+        """Copy a rectangle out: blue, green, red and 255, without gaps between rows."""

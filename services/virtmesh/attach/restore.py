@@ -112,11 +112,11 @@ class Fingerprint:
 
 
 def config_fields(registers: Iterable[Register]) -> tuple[Register, ...]:
-    """Return the fields of a configuration space that only the device changes.
+    """Return the fields of a configuration space that only the device changes, and seldom.
 
     `registers` are those of Interface.registers, if its space is VIRTIO_CONFIG.
     """
-    return tuple(one for one in registers if one.access is Direction.R)
+    return tuple(one for one in registers if one.access is Direction.R and not one.transient)
 
 
 def read_fingerprint(

@@ -76,6 +76,11 @@ class Chain:
         return self._queue.index
 
     @property
+    def memory(self) -> GuestMemory:
+        """The guest memory of its queue."""
+        return self._queue.memory
+
+    @property
     def readable_bytes(self) -> int:
         """Bytes that the device may read, below 2**32."""
         return _total(self.readable)

@@ -26,7 +26,7 @@ REFUSED = [
     (("--disk", "disk.img", "--disk", "./disk.img"), "vda and vdb have the same image"),
     (("--disk", "disk.img", "--input", "fish"), "fish: Invalid value for --personality"),
     (("--disk", "disk.img", "--serial", "clock=x"), "clock"),
-    (("--device", "net"), "no kind of device is named 'net': there are blk, input, uart"),
+    (("--device", "net"), "no kind of device is named 'net': there are blk, gpu, input, uart"),
     (("--device", "blk,name=x,image=disk.img", "--device", "blk,name=x,image=two.img"), "name x"),
 ]
 
@@ -84,7 +84,7 @@ def test_a_machine_file_is_told_by_its_line(cli: Cli) -> None:
     assert refused.returncode == 1
     assert refused.stderr == (
         f"virtmesh: {cli.folder / 'machine.toml'}:7: devices[1].kind is 'net', and no kind of"
-        " device has that name: there are blk, input, uart\n"
+        " device has that name: there are blk, gpu, input, uart\n"
     )
 
 

@@ -72,12 +72,12 @@ def test_a_planned_device_finds_it_in_pythonpath_alone(
         )
         return re.findall(r"^  (\S+) ", done.stdout.partition("Commands:")[2], re.MULTILINE)
 
-    assert kinds() == ["blk", "input", "uart"]
+    assert kinds() == ["blk", "gpu", "input", "uart"]
     assert not was_imported()
 
     given = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join([str(cli.folder), *([given] if given else [])])
-    assert kinds() == ["blk", "input", "toy", "uart"]
+    assert kinds() == ["blk", "gpu", "input", "toy", "uart"]
     assert was_imported()
 
 

@@ -24,6 +24,7 @@ from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.blk import spec as blk
 from virtmesh_common.errors import NotRestorable
+from virtmesh_common.gpu import spec as gpu
 from virtmesh_common.registers import Register
 from virtmesh_common.virtio.features import TRANSPORT_FEATURES, Feature
 from virtmesh_common.virtio.mmio import (
@@ -261,3 +262,8 @@ async def test_many_writes_go_in_several_batches(device: Device, ram: Ram) -> No
     writes = [*[write(DEVICE_FEATURES_SEL, 0)] * 10_000, *live(ram)]
     await device.restore(writes, await device.fingerprint())
     assert device.device.read(STATUS.offset, 4) == 15
+
+
+def test_what_comes_and_goes_is_not_compared() -> None:
+    """Pending events of a GPU: a new process has none, and is the same device."""
+    assert [one.name for one in config_fields(gpu.CONFIG)] == ["num_scanouts", "num_capsets"]

@@ -14,7 +14,7 @@ from virtmesh_client.testing import FakeKernel
 
 DOCUMENTED = (
     "blk", "boot", "completion", "console", "cpu", "devices", "down", "guest", "input", "registers",
-    "report", "serial", "status", "top", "trace", "up",
+    "report", "screen", "serial", "status", "top", "trace", "up",
 )  # fmt: skip
 """The commands that README.md and docs/cli.md name, in order."""
 FROM_SERVICES = re.compile(r"^\s*(from virtmesh[. ]|import virtmesh($|[. ,]))", re.MULTILINE)

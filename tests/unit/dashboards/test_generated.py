@@ -89,4 +89,4 @@ def test_a_command_prints_the_dashboard_of_a_kind() -> None:
 
     assert json.loads(done.stdout)["title"] == "virtmesh: serial ports"
     assert bad.returncode == 1
-    assert "no kind of device is named 'toaster': there are blk, input, uart" in bad.stderr
+    assert "no kind of device is named 'toaster': there are blk, gpu, input, uart" in bad.stderr

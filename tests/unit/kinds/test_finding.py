@@ -67,7 +67,7 @@ def test_a_package_on_the_path_is_a_kind(write: Write) -> None:
     """Its name is that of the package, without what it begins with."""
     write("virtmesh_toy", KIND.format(name="toy", title="A toy."))
 
-    assert kind_names() == ("blk", "input", "toy", "uart")
+    assert kind_names() == ("blk", "gpu", "input", "toy", "uart")
     assert find_kind("toy").title == "A toy."
     assert find_kind("toy") in all_kinds()
     assert kind_of(("virtio,mmio",), 4) is find_kind("toy")
@@ -88,7 +88,7 @@ def test_a_process_finds_what_its_environment_has(write: Write) -> None:
 
     assert done.returncode == 0
     named = re.findall(r"^  (\S+) ", done.stdout.partition("Commands:")[2], re.MULTILINE)
-    assert named == ["blk", "input", "toy", "uart"]
+    assert named == ["blk", "gpu", "input", "toy", "uart"]
     assert "A toy." in done.stdout
 
 
@@ -107,7 +107,7 @@ def test_a_broken_kind_takes_no_other_with_it(write: Write, text: str, why: str)
     """Who asks for it by name hears what is wrong with it; the others are there."""
     write("virtmesh_toy", text)
 
-    assert [kind.name for kind in all_kinds()] == ["blk", "input", "uart"]
+    assert [kind.name for kind in all_kinds()] == ["blk", "gpu", "input", "uart"]
     assert list(broken_kinds()) == ["toy"]
     with pytest.raises(BadMachine, match="the kind toy can't be used") as caught:
         find_kind("toy")
@@ -150,12 +150,14 @@ def test_a_folder_without_a_module_kind_is_none(write: Write) -> None:
     (write("virtmesh_toy", "") / "virtmesh_toy" / "kind.py").unlink()
     forget()
 
-    assert kind_names() == ("blk", "input", "uart")
+    assert kind_names() == ("blk", "gpu", "input", "uart")
 
 
 def test_a_name_that_no_kind_has_is_refused() -> None:
     """With the names that there are."""
-    with pytest.raises(BadMachine, match="no kind of device is named 'toaster': there are blk, in"):
+    with pytest.raises(
+        BadMachine, match="no kind of device is named 'toaster': there are blk, gpu"
+    ):
         find_kind("toaster")
     assert isinstance(main, click.Group)
     assert "No such command 'toaster'" in CliRunner().invoke(main, ["toaster"]).output

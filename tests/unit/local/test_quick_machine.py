@@ -123,7 +123,7 @@ def test_virtio_devices_of_any_kind_are_left_to_guests(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("device", "why"),
     [
-        ("toaster", "no kind of device is named 'toaster': there are blk, input, uart"),
+        ("toaster", "no kind of device is named 'toaster': there are blk, gpu, input, uart"),
         ("uart,name=a,name=b", "it has 2 names: give it one"),
         ("uart,fast", "'fast' makes no sense: write pace or auto-flow or OPTION=VALUE"),
     ],

@@ -184,7 +184,7 @@ PORT = '[[devices]]\nname = "serial"\nkind = "uart"\n'
             '[[devices]]\nname = "a"\nkind = "uarr"',
             "devices[0].kind is 'uarr', and no kind of device has that name: did you mean uart?",
         ),
-        ('[[devices]]\nname = "a"\nkind = "toaster"', "there are blk, input, uart"),
+        ('[[devices]]\nname = "a"\nkind = "toaster"', "there are blk, gpu, input, uart"),
         ("memory = 1000", "memory is wrong: 1000 bytes of RAM: choose a multiple of 4K"),
         ('memory = "much"', "write 64M, 1GiB or a number of bytes"),
         ("memory = true", "memory must be a string or a number"),

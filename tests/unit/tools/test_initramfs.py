@@ -84,6 +84,9 @@ def test_the_guest_gets_its_init_and_the_order_of_its_modules(folder: Path, tmp_
     """Made twice of the same, it is the same."""
     for name in initramfs.WANTED:
         (folder / f"kernel/{name}.ko").write_bytes(module(""))
+    drm = folder / "kernel/drm.ko"
+    drm.write_bytes(module(""))
+    (folder / "kernel/virtio_gpu.ko").write_bytes(module("drm,virtio_mmio"))
     busybox = tmp_path / "busybox"
     busybox.write_bytes(b"busybox")
 
@@ -92,3 +95,6 @@ def test_the_guest_gets_its_init_and_the_order_of_its_modules(folder: Path, tmp_
     assert made == initramfs.make(folder, busybox)
     assert initramfs.INIT.read_bytes() in made
     assert "".join(f"{name}\n" for name in initramfs.WANTED).encode() in made
+    # What a GPU needs is loaded where there is one, without what is loaded already.
+    assert b"modules/order.0x0010\0" in made
+    assert b"drm\nvirtio_gpu\n" in made

@@ -8,6 +8,7 @@ from virtmesh.report.rules import (
     blk,
     board,
     features,
+    gpu,
     mmio,
     ring,
     status,
@@ -28,9 +29,14 @@ VIRTIO_TABLES: dict[str, tuple[Rule, ...]] = {
     "Virtio over MMIO": mmio.RULES,
     "Virtqueues": ring.RULES,
 }
-KIND_TABLES: dict[str, tuple[Rule, ...]] = {"blk": blk.RULES, "input": virtio_input.RULES}
+KIND_TABLES: dict[str, tuple[Rule, ...]] = {
+    "blk": blk.RULES,
+    "gpu": gpu.RULES,
+    "input": virtio_input.RULES,
+}
 TABLES: dict[str, tuple[Rule, ...]] = VIRTIO_TABLES | {
     "Block device": blk.RULES,
+    "GPU": gpu.RULES,
     "Input device": virtio_input.RULES,
     "Serial port": uart.RULES,
     "Board of a CPU": board.RULES,

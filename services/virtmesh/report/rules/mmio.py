@@ -53,6 +53,9 @@ def sets_up(access: Access) -> bool:
     )
 
 
+ASKED_FOR_SHARED_MEMORY = frozenset(("gpu",))
+"""Kinds whose drivers are told to ask for regions, whether there are any or not (5.7.5)."""
+
 RULES = (
     Rule(
         "undescribed-register",
@@ -210,6 +213,7 @@ RULES = (
             access.register in SHARED_MEMORY
             and access.error is None
             and not dialogue.has_shared_memory
+            and dialogue.kind not in ASKED_FOR_SHARED_MEMORY
         ),
     ),
     Rule(

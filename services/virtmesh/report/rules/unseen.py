@@ -88,6 +88,29 @@ UNSEEN = (
     Unseen("5.2.6.1", "Assume nothing of sectors that were discarded.", INSIDE),
     Unseen("5.2.6.1", "Assume nothing of the segments of a failed request.", INSIDE),
     Unseen(
+        "5.7.4.2",
+        "After a display event ask for the displays and their EDID anew.",
+        "A driver may do so at any later time.",
+    ),
+    Unseen(
+        "5.7.5",
+        "Ask for the displays and their EDID, and use what is said for the first scanouts.",
+        "A driver may have reasons for another size, and may show nothing at all.",
+    ),
+    Unseen(
+        "5.7.5",
+        "Ask for every region of shared memory.",
+        "No GPU of virtmesh has one. Who asks breaks no rule about shared memory (4.2.3.1.1).",
+    ),
+    Unseen(
+        "5.7.6.6",
+        "Transfer the image of a cursor, and wait for the fence, before it is shown.",
+        "An image that came late is one that the driver may want.",
+    ),
+    Unseen("5.7.6.8", "Say in `blob_flags` what a blob is used for.", INSIDE),
+    Unseen("5.7.6.8", "Statements about capability sets.", "No GPU of virtmesh has one."),
+    Unseen("5.7.6.9", "Statements about 3D.", "No GPU of virtmesh offers it."),
+    Unseen(
         "6.1",
         "Set up the IOMMU with VIRTIO_F_ACCESS_PLATFORM; use its barriers with"
         " VIRTIO_F_ORDER_PLATFORM.",

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"virtmesh/device/v1/interface.proto\x12\x12virtmesh.device.v1\"\x95\x03\n\tInterface\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x39\n\x0eregister_space\x18\x03 \x01(\x0e\x32!.virtmesh.device.v1.RegisterSpace\x12/\n\tregisters\x18\x04 \x03(\x0b\x32\x1c.virtmesh.device.v1.Register\x12\x30\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32\x1e.virtmesh.device.v1.FeatureBit\x12\x36\n\rrequest_types\x18\x06 \x03(\x0b\x32\x1f.virtmesh.device.v1.RequestType\x12;\n\x10request_statuses\x18\x07 \x03(\x0b\x32!.virtmesh.device.v1.RequestStatus\x12+\n\x07metrics\x18\x08 \x03(\x0b\x32\x1a.virtmesh.device.v1.Metric\x12+\n\x07\x66igures\x18\t \x03(\x0b\x32\x1a.virtmesh.device.v1.Figure\"\xf1\x01\n\x08Register\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\r\x12\x12\n\nsize_bytes\x18\x03 \x01(\r\x12\x14\n\x0cwidths_bytes\x18\x04 \x03(\r\x12\x32\n\x06\x61\x63\x63\x65ss\x18\x05 \x01(\x0e\x32\".virtmesh.device.v1.RegisterAccess\x12\x0e\n\x06\x63lause\x18\x06 \x01(\t\x12\x0b\n\x03\x64oc\x18\x07 \x01(\t\x12\x13\n\x0breset_value\x18\x08 \x01(\x04\x12)\n\x06\x66ields\x18\t \x03(\x0b\x32\x19.virtmesh.device.v1.Field\x12\x0c\n\x04\x62\x61nk\x18\n \x01(\t\"\x89\x01\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07low_bit\x18\x02 \x01(\r\x12\x12\n\nwidth_bits\x18\x03 \x01(\r\x12\x10\n\x08reserved\x18\x04 \x01(\x08\x12.\n\x06values\x18\x05 \x03(\x0b\x32\x1e.virtmesh.device.v1.FieldValue\x12\x0b\n\x03\x64oc\x18\x06 \x01(\t\")\n\nFieldValue\x12\r\n\x05value\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\"\'\n\nFeatureBit\x12\x0b\n\x03\x62it\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\"?\n\x0bRequestType\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nhas_sector\x18\x03 \x01(\x08\"-\n\rRequestStatus\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\"s\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x04type\x18\x02 \x01(\x0e\x32\x1e.virtmesh.device.v1.MetricType\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x0f\n\x07meaning\x18\x05 \x01(\t\"\xdc\x01\n\x06\x46igure\x12\r\n\x05label\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12,\n\x04type\x18\x03 \x01(\x0e\x32\x1e.virtmesh.device.v1.MetricType\x12\x10\n\x08is_total\x18\x04 \x01(\x08\x12\x0e\n\x06metric\x18\x05 \x01(\t\x12\x36\n\x06labels\x18\x06 \x03(\x0b\x32&.virtmesh.device.v1.Figure.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"+\n\x0b\x46igureValue\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01*l\n\rRegisterSpace\x12\x1e\n\x1aREGISTER_SPACE_UNSPECIFIED\x10\x00\x12\x19\n\x15REGISTER_SPACE_WINDOW\x10\x01\x12 \n\x1cREGISTER_SPACE_VIRTIO_CONFIG\x10\x02*\xae\x01\n\x0eRegisterAccess\x12\x1f\n\x1bREGISTER_ACCESS_UNSPECIFIED\x10\x00\x12\x1d\n\x19REGISTER_ACCESS_READ_ONLY\x10\x01\x12\x1e\n\x1aREGISTER_ACCESS_WRITE_ONLY\x10\x02\x12\x1e\n\x1aREGISTER_ACCESS_READ_WRITE\x10\x03\x12\x1c\n\x18REGISTER_ACCESS_RESERVED\x10\x04*\x8a\x01\n\nMetricType\x12\x1b\n\x17METRIC_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13METRIC_TYPE_COUNTER\x10\x01\x12\x15\n\x11METRIC_TYPE_GAUGE\x10\x02\x12\x19\n\x15METRIC_TYPE_HISTOGRAM\x10\x03\x12\x14\n\x10METRIC_TYPE_INFO\x10\x04\x42!Z\x1fvirtmesh/api/device/v1;devicev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"virtmesh/device/v1/interface.proto\x12\x12virtmesh.device.v1\"\x95\x03\n\tInterface\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x39\n\x0eregister_space\x18\x03 \x01(\x0e\x32!.virtmesh.device.v1.RegisterSpace\x12/\n\tregisters\x18\x04 \x03(\x0b\x32\x1c.virtmesh.device.v1.Register\x12\x30\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32\x1e.virtmesh.device.v1.FeatureBit\x12\x36\n\rrequest_types\x18\x06 \x03(\x0b\x32\x1f.virtmesh.device.v1.RequestType\x12;\n\x10request_statuses\x18\x07 \x03(\x0b\x32!.virtmesh.device.v1.RequestStatus\x12+\n\x07metrics\x18\x08 \x03(\x0b\x32\x1a.virtmesh.device.v1.Metric\x12+\n\x07\x66igures\x18\t \x03(\x0b\x32\x1a.virtmesh.device.v1.Figure\"\x84\x02\n\x08Register\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\r\x12\x12\n\nsize_bytes\x18\x03 \x01(\r\x12\x14\n\x0cwidths_bytes\x18\x04 \x03(\r\x12\x32\n\x06\x61\x63\x63\x65ss\x18\x05 \x01(\x0e\x32\".virtmesh.device.v1.RegisterAccess\x12\x0e\n\x06\x63lause\x18\x06 \x01(\t\x12\x0b\n\x03\x64oc\x18\x07 \x01(\t\x12\x13\n\x0breset_value\x18\x08 \x01(\x04\x12)\n\x06\x66ields\x18\t \x03(\x0b\x32\x19.virtmesh.device.v1.Field\x12\x0c\n\x04\x62\x61nk\x18\n \x01(\t\x12\x11\n\ttransient\x18\x0b \x01(\x08\"\x89\x01\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07low_bit\x18\x02 \x01(\r\x12\x12\n\nwidth_bits\x18\x03 \x01(\r\x12\x10\n\x08reserved\x18\x04 \x01(\x08\x12.\n\x06values\x18\x05 \x03(\x0b\x32\x1e.virtmesh.device.v1.FieldValue\x12\x0b\n\x03\x64oc\x18\x06 \x01(\t\")\n\nFieldValue\x12\r\n\x05value\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\"\'\n\nFeatureBit\x12\x0b\n\x03\x62it\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\"?\n\x0bRequestType\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nhas_sector\x18\x03 \x01(\x08\"-\n\rRequestStatus\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\"s\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x04type\x18\x02 \x01(\x0e\x32\x1e.virtmesh.device.v1.MetricType\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x0f\n\x07meaning\x18\x05 \x01(\t\"\xdc\x01\n\x06\x46igure\x12\r\n\x05label\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12,\n\x04type\x18\x03 \x01(\x0e\x32\x1e.virtmesh.device.v1.MetricType\x12\x10\n\x08is_total\x18\x04 \x01(\x08\x12\x0e\n\x06metric\x18\x05 \x01(\t\x12\x36\n\x06labels\x18\x06 \x03(\x0b\x32&.virtmesh.device.v1.Figure.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"+\n\x0b\x46igureValue\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01*l\n\rRegisterSpace\x12\x1e\n\x1aREGISTER_SPACE_UNSPECIFIED\x10\x00\x12\x19\n\x15REGISTER_SPACE_WINDOW\x10\x01\x12 \n\x1cREGISTER_SPACE_VIRTIO_CONFIG\x10\x02*\xae\x01\n\x0eRegisterAccess\x12\x1f\n\x1bREGISTER_ACCESS_UNSPECIFIED\x10\x00\x12\x1d\n\x19REGISTER_ACCESS_READ_ONLY\x10\x01\x12\x1e\n\x1aREGISTER_ACCESS_WRITE_ONLY\x10\x02\x12\x1e\n\x1aREGISTER_ACCESS_READ_WRITE\x10\x03\x12\x1c\n\x18REGISTER_ACCESS_RESERVED\x10\x04*\x8a\x01\n\nMetricType\x12\x1b\n\x17METRIC_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13METRIC_TYPE_COUNTER\x10\x01\x12\x15\n\x11METRIC_TYPE_GAUGE\x10\x02\x12\x19\n\x15METRIC_TYPE_HISTOGRAM\x10\x03\x12\x14\n\x10METRIC_TYPE_INFO\x10\x04\x42!Z\x1fvirtmesh/api/device/v1;devicev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,32 +34,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'Z\037virtmesh/api/device/v1;devicev1'
   _globals['_FIGURE_LABELSENTRY']._loaded_options = None
   _globals['_FIGURE_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_REGISTERSPACE']._serialized_start=1431
-  _globals['_REGISTERSPACE']._serialized_end=1539
-  _globals['_REGISTERACCESS']._serialized_start=1542
-  _globals['_REGISTERACCESS']._serialized_end=1716
-  _globals['_METRICTYPE']._serialized_start=1719
-  _globals['_METRICTYPE']._serialized_end=1857
+  _globals['_REGISTERSPACE']._serialized_start=1450
+  _globals['_REGISTERSPACE']._serialized_end=1558
+  _globals['_REGISTERACCESS']._serialized_start=1561
+  _globals['_REGISTERACCESS']._serialized_end=1735
+  _globals['_METRICTYPE']._serialized_start=1738
+  _globals['_METRICTYPE']._serialized_end=1876
   _globals['_INTERFACE']._serialized_start=59
   _globals['_INTERFACE']._serialized_end=464
   _globals['_REGISTER']._serialized_start=467
-  _globals['_REGISTER']._serialized_end=708
-  _globals['_FIELD']._serialized_start=711
-  _globals['_FIELD']._serialized_end=848
-  _globals['_FIELDVALUE']._serialized_start=850
-  _globals['_FIELDVALUE']._serialized_end=891
-  _globals['_FEATUREBIT']._serialized_start=893
-  _globals['_FEATUREBIT']._serialized_end=932
-  _globals['_REQUESTTYPE']._serialized_start=934
-  _globals['_REQUESTTYPE']._serialized_end=997
-  _globals['_REQUESTSTATUS']._serialized_start=999
-  _globals['_REQUESTSTATUS']._serialized_end=1044
-  _globals['_METRIC']._serialized_start=1046
-  _globals['_METRIC']._serialized_end=1161
-  _globals['_FIGURE']._serialized_start=1164
-  _globals['_FIGURE']._serialized_end=1384
-  _globals['_FIGURE_LABELSENTRY']._serialized_start=1339
-  _globals['_FIGURE_LABELSENTRY']._serialized_end=1384
-  _globals['_FIGUREVALUE']._serialized_start=1386
-  _globals['_FIGUREVALUE']._serialized_end=1429
+  _globals['_REGISTER']._serialized_end=727
+  _globals['_FIELD']._serialized_start=730
+  _globals['_FIELD']._serialized_end=867
+  _globals['_FIELDVALUE']._serialized_start=869
+  _globals['_FIELDVALUE']._serialized_end=910
+  _globals['_FEATUREBIT']._serialized_start=912
+  _globals['_FEATUREBIT']._serialized_end=951
+  _globals['_REQUESTTYPE']._serialized_start=953
+  _globals['_REQUESTTYPE']._serialized_end=1016
+  _globals['_REQUESTSTATUS']._serialized_start=1018
+  _globals['_REQUESTSTATUS']._serialized_end=1063
+  _globals['_METRIC']._serialized_start=1065
+  _globals['_METRIC']._serialized_end=1180
+  _globals['_FIGURE']._serialized_start=1183
+  _globals['_FIGURE']._serialized_end=1403
+  _globals['_FIGURE_LABELSENTRY']._serialized_start=1358
+  _globals['_FIGURE_LABELSENTRY']._serialized_end=1403
+  _globals['_FIGUREVALUE']._serialized_start=1405
+  _globals['_FIGUREVALUE']._serialized_end=1448
 # @@protoc_insertion_point(module_scope)

@@ -198,6 +198,7 @@ class Register(_message.Message):
     RESET_VALUE_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
     BANK_FIELD_NUMBER: _builtins.int
+    TRANSIENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name in the specification, such as "capacity"."""
     offset: _builtins.int
@@ -218,6 +219,8 @@ class Register(_message.Message):
     """Registers of different banks may share an offset: the device shows one bank at a time. Empty for
     a register that is always there.
     """
+    transient: _builtins.bool
+    """True if what it holds comes and goes while the device is used, such as events that are pending."""
     @_builtins.property
     def widths_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Widths that an access may have, in bytes."""
@@ -239,10 +242,11 @@ class Register(_message.Message):
         reset_value: _builtins.int = ...,
         fields: _abc.Iterable[Global___Field] | None = ...,
         bank: _builtins.str = ...,
+        transient: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "bank", b"bank", "clause", b"clause", "doc", b"doc", "fields", b"fields", "name", b"name", "offset", b"offset", "reset_value", b"reset_value", "size_bytes", b"size_bytes", "widths_bytes", b"widths_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "bank", b"bank", "clause", b"clause", "doc", b"doc", "fields", b"fields", "name", b"name", "offset", b"offset", "reset_value", b"reset_value", "size_bytes", b"size_bytes", "transient", b"transient", "widths_bytes", b"widths_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

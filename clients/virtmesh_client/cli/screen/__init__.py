@@ -1,0 +1,1 @@
+"""`virtmesh screen`."""

@@ -1,0 +1,51 @@
+"""What the client knows of screens. `dataclasses.asdict` converts the values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ScanoutInfo:
+    """One screen of a GPU. Sizes are in pixels."""
+
+    number: int
+    connected: bool
+    mode: tuple[int, int]
+    """Width and height that the screen prefers."""
+    picture: tuple[int, int] | None
+    """Width and height of what the driver shows; None while it shows nothing."""
+    cursor: tuple[int, int] | None
+    """Where the cursor is; None while it is hidden."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A picture. `data` has 4 bytes for each pixel, row by row: blue, green, red, and 255."""
+
+    width: int
+    height: int
+    data: bytes
+
+    def at(self, x: int, y: int) -> tuple[int, int, int]:
+        """Return red, green and blue of a pixel. Errors: IndexError."""
+        if not (0 <= x < self.width and 0 <= y < self.height):
+            raise IndexError(f"{x},{y} is outside of {self.width}x{self.height}")
+        start = (y * self.width + x) * 4
+        blue, green, red = self.data[start : start + 3]
+        return red, green, blue
+
+
+@dataclass(frozen=True)
+class ScanoutStats:
+    """Counters of one screen, since the service started."""
+
+    number: int
+    flushes: int
+    """Times that the driver showed something."""
+    damage_bytes: int
+    """Bytes of the pixels that changed."""
+    watchers: int
+    """Who watches now."""
+    flushes_merged: int
+    """Flushes that watchers got together with later ones, since they were slower."""

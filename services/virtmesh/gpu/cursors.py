@@ -1,0 +1,64 @@
+"""The commands of the cursor queue (virtio 1.4, 5.7.6.10)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from virtmesh.gpu.commands import Answer, unpack
+from virtmesh.gpu.refused import Refused
+from virtmesh.gpu.scanout import Cursor
+from virtmesh_common.gpu import spec
+from virtmesh_common.gpu.spec import CURSOR_SIDE, Command, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from virtmesh.gpu.resources import Resources
+    from virtmesh.gpu.scanout import Scanout
+
+
+class CursorCommands:
+    """Carries out commands of the cursor queue."""
+
+    def __init__(self, resources: Resources, scanouts: Sequence[Scanout]) -> None:
+        self._resources = resources
+        self._scanouts = scanouts
+
+    def reset(self) -> None:
+        """Hide every cursor."""
+        for scanout in self._scanouts:
+            scanout.set_cursor(Cursor())
+
+    def carry_out(self, command: int, body: bytes) -> Answer:
+        """Carry out a command. Errors: Refused."""
+        number, x, y, resource, hot_x, hot_y = unpack(spec.UPDATE_CURSOR, body)
+        if number >= len(self._scanouts):
+            raise Refused(
+                Response.VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID,
+                f"there is no scanout {number}: the device has {len(self._scanouts)}",
+            )
+        scanout = self._scanouts[number]
+        if command == Command.VIRTIO_GPU_CMD_MOVE_CURSOR:
+            scanout.move_cursor(x, y)
+        elif command == Command.VIRTIO_GPU_CMD_UPDATE_CURSOR:
+            scanout.set_cursor(Cursor(x, y, hot_x, hot_y, self._image(resource)))
+        else:
+            raise Refused(
+                Response.VIRTIO_GPU_RESP_ERR_UNSPEC,
+                f"command {command:#06x} is none of the cursor queue",
+            )
+        return Answer()
+
+    def _image(self, number: int) -> bytes:
+        """Return the image of a resource; none for 0, which hides the cursor. Errors: Refused."""
+        if not number:
+            return b""
+        resource = self._resources.find(number)
+        if resource.surface is None or (resource.width, resource.height) != (CURSOR_SIDE,) * 2:
+            raise Refused(
+                Response.VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
+                f"a cursor is a resource of {CURSOR_SIDE}x{CURSOR_SIDE} pixels, and resource"
+                f" {number} is {resource.width}x{resource.height}",
+                "gpu-cursor-size",
+            )
+        return resource.surface.to_bgra()

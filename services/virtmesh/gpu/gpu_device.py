@@ -1,0 +1,48 @@
+"""GPUs as the kernel sees them: a framebuffer and a cursor, whatever the driver."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+
+class GpuDevice(ABC):
+    """A screen to draw on. Pixels are 4 bytes: blue, green, red, and one without meaning.
+
+    `flush` and the cursor's methods raise DeviceLost, DeviceNeedsReset and RingCorrupt when the
+    device fails, and CommandFailed when it refuses.
+    """
+
+    name: str
+    """Name of the device, for people."""
+
+    @property
+    @abstractmethod
+    def resolution(self) -> tuple[int, int]:
+        """Width and height of the framebuffer, in pixels."""
+
+    @abstractmethod
+    def get_framebuffer(self) -> memoryview:
+        """Return the pixels, row by row. They are shown by `flush`.
+
+        Another mode brings another framebuffer: ask again after a change of `resolution`.
+        """
+
+    @abstractmethod
+    async def flush(self, x: int = 0, y: int = 0, width: int = 0, height: int = 0) -> None:
+        """Show a rectangle of the framebuffer; without a size all of it.
+
+        Errors: BadRectangle.
+        """
+
+    @abstractmethod
+    async def update_cursor(
+        self, image: bytes | None, x: int, y: int, hot_x: int = 0, hot_y: int = 0
+    ) -> None:
+        """Show a cursor of 64 times 64 pixels (blue, green, red, alpha); None hides it.
+
+        Errors: BadRectangle for an image of another size.
+        """
+
+    @abstractmethod
+    async def move_cursor(self, x: int, y: int) -> None:
+        """Move the cursor."""

@@ -1,0 +1,230 @@
+"""DisplayService: what people see of a GPU (virtmesh.display.v1)."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from virtmesh.gpu.damage import Rect
+from virtmesh.gpu.screenshot import draw_cursor, encode_png
+from virtmesh.gpu.settings import Mode
+from virtmesh_common.api.display.v1 import display_pb2 as pb
+from virtmesh_common.api.display.v1 import display_pb2_grpc
+from virtmesh_common.errors import ShuttingDown
+from virtmesh_common.gpu.errors import NoPicture, NoSuchScanout
+from virtmesh_common.gpu.spec import PIXEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import grpc.aio
+    from virtmesh_native import Picture
+
+    from virtmesh.gpu.model import GpuModel
+    from virtmesh.gpu.scanout import Cursor, Scanout, Watcher
+
+SERVICE = "virtmesh.display.v1.DisplayService"
+PIECE_BYTES = 1 << 20
+"""Most bytes of pixels in one message."""
+UPDATES_MAX = 1000
+"""Most updates a second that a watcher can ask for by number."""
+
+
+class DisplayService(display_pb2_grpc.DisplayServiceServicer):
+    """The service of one GPU. Pixels are read and encoded by threads of its own."""
+
+    name = SERVICE
+
+    def __init__(self, model: GpuModel) -> None:
+        self._model = model
+        self._closing = False
+        self._threads = ThreadPoolExecutor(2, "display")
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Add the service to a server."""
+        display_pb2_grpc.add_DisplayServiceServicer_to_server(self, server)
+
+    def end_streams(self) -> None:
+        """End every stream: the device service is stopping."""
+        self._closing = True
+        for scanout in self._model.scanouts:
+            scanout.wake_watchers()
+
+    async def Describe(
+        self, request: pb.DescribeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.DescribeResponse:
+        """Describe the screens."""
+        return pb.DescribeResponse(
+            scanouts=[
+                pb.Scanout(
+                    number=scanout.number,
+                    enabled=scanout.enabled,
+                    mode_width=scanout.mode.width,
+                    mode_height=scanout.mode.height,
+                    width=scanout.picture.width if scanout.picture else 0,
+                    height=scanout.picture.height if scanout.picture else 0,
+                    cursor=to_message(scanout.cursor),
+                )
+                for scanout in self._model.scanouts
+            ]
+        )
+
+    async def Screenshot(  # type: ignore[override]  # the stubs know generators only
+        self, request: pb.ScreenshotRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        """Send pictures as files, in pieces."""
+        if request.HasField("scanout"):
+            chosen = [self._find(request.scanout)]
+        else:
+            chosen = [one for one in self._model.scanouts if one.picture is not None]
+        shown = [(one, one.picture) for one in chosen if one.picture is not None]
+        if not shown:
+            raise NoPicture(f"{self._model.name} shows nothing: its driver has set no scanout yet")
+        for scanout, picture in shown:
+            work = partial(take_shot, picture, request, scanout.cursor)
+            data = await self._on_thread(work)
+            for start in range(0, len(data), PIECE_BYTES):
+                await context.write(
+                    pb.ScreenshotResponse(
+                        scanout=scanout.number,
+                        width=picture.width,
+                        height=picture.height,
+                        stride=picture.width * PIXEL
+                        if request.format == pb.IMAGE_FORMAT_RAW
+                        else 0,
+                        data=data[start : start + PIECE_BYTES],
+                    )
+                )
+
+    async def Watch(  # type: ignore[override]  # as for Screenshot
+        self, request: pb.WatchRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        """Send the picture, and then what changes."""
+        scanout = self._find(request.scanout)
+        rate = min(request.updates_per_second, UPDATES_MAX)
+        with scanout.watching() as watcher:
+            update = 0
+            while True:
+                await watcher.news.wait()
+                if self._closing:
+                    raise ShuttingDown("the device service is stopping")
+                watcher.news.clear()
+                update += 1
+                await self._send_update(scanout, watcher, update, context)
+                if rate:
+                    await asyncio.sleep(1 / rate)
+
+    async def _send_update(
+        self,
+        scanout: Scanout,
+        watcher: Watcher,
+        update: int,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> None:
+        """Send all that has changed since the last update."""
+        picture, is_new = scanout.picture, watcher.is_new
+        rects, flushes = watcher.damage.take(), watcher.flushes
+        message = pb.WatchResponse(
+            update=update,
+            width=picture.width if picture else 0,
+            height=picture.height if picture else 0,
+            is_new=is_new,
+        )
+        if watcher.cursor_moved:
+            shape_changed = watcher.cursor_image is not scanout.cursor.image
+            watcher.cursor_image = scanout.cursor.image
+            message.cursor.CopyFrom(to_message(scanout.cursor, with_image=shape_changed))
+        watcher.is_new = watcher.cursor_moved = False
+        watcher.flushes = 0
+        scanout.flushes_merged += max(flushes - 1, 0)
+        if picture is not None:
+            if is_new:
+                rects = [Rect(0, 0, picture.width, picture.height)]
+            for piece in pieces_of(rects):
+                if message.changes:
+                    await context.write(message)
+                    message = pb.WatchResponse(
+                        update=update, width=picture.width, height=picture.height
+                    )
+                pixels = await self._on_thread(partial(picture.read, piece.place))
+                message.changes.add(
+                    x=piece.x, y=piece.y, width=piece.width, height=piece.height, pixels=pixels
+                )
+        message.last = True
+        message.flushes = flushes
+        await context.write(message)
+
+    async def SetMode(
+        self, request: pb.SetModeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.SetModeResponse:
+        """Give a screen another mode, or disconnect it."""
+        scanout = self._find(request.scanout)
+        is_off = not request.width and not request.height
+        mode = None if is_off else Mode(request.width, request.height)
+        self._model.set_mode(scanout.number, mode)
+        return pb.SetModeResponse()
+
+    async def GetStats(
+        self, request: pb.GetStatsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetStatsResponse:
+        """Return the counters."""
+        return pb.GetStatsResponse(
+            scanouts=[
+                pb.ScanoutStats(
+                    flushes=scanout.flushes,
+                    damage_bytes=scanout.damage_bytes,
+                    watchers=len(scanout.watchers),
+                    flushes_merged=scanout.flushes_merged,
+                )
+                for scanout in self._model.scanouts
+            ],
+            resources=len(self._model.resources),
+            resource_bytes=self._model.resources.memory,
+        )
+
+    async def _on_thread(self, work: partial[bytes]) -> bytes:
+        """Read or encode pixels where it holds nobody up."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _find(self, number: int) -> Scanout:
+        """Return a scanout. Errors: NoSuchScanout."""
+        scanouts = self._model.scanouts
+        if number >= len(scanouts):
+            raise NoSuchScanout(
+                f"{self._model.name} has no scanout {number}: it has {len(scanouts)}, from 0 on",
+                scanouts=len(scanouts),
+            )
+        return scanouts[number]
+
+
+def take_shot(picture: Picture, request: pb.ScreenshotRequest, cursor: Cursor) -> bytes:
+    """Return a picture as the request wants it."""
+    width, height = picture.width, picture.height
+    pixels = picture.read((0, 0, width, height))
+    if request.with_cursor and cursor.image:
+        pixels = draw_cursor(pixels, width, height, cursor)
+    if request.format == pb.IMAGE_FORMAT_RAW:
+        return pixels
+    return encode_png(pixels, width, height)
+
+
+def pieces_of(rects: list[Rect]) -> Iterator[Rect]:
+    """Cut rectangles into pieces that fit a message: some rows each."""
+    for rect in rects:
+        rows = max(1, PIECE_BYTES // (rect.width * PIXEL))
+        for y in range(rect.y, rect.bottom, rows):
+            yield Rect(rect.x, y, rect.width, min(rows, rect.bottom - y))
+
+
+def to_message(cursor: Cursor, *, with_image: bool = False) -> pb.Cursor:
+    """Put a cursor into a message."""
+    return pb.Cursor(
+        visible=bool(cursor.image),
+        x=cursor.x,
+        y=cursor.y,
+        hot_x=cursor.hot_x,
+        hot_y=cursor.hot_y,
+        image=cursor.image if with_image else b"",
+    )

@@ -1,0 +1,168 @@
+"""`virtmesh screen` on a machine of real processes, and the library."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.support.cli import Cli, eventually, own_folder
+from virtmesh_client import aconnect, connect
+from virtmesh_client.screen.models import Pixels
+from virtmesh_common.gpu.errors import BadMode, NoPicture, NoSuchScanout
+
+pytestmark = pytest.mark.processes
+
+WIDTH, HEIGHT = 320, 200
+BLACK = b"\0\0\0\xff" * (WIDTH * HEIGHT)
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Cli]:
+    """Start a machine with a GPU of two screens, and a disk."""
+    with own_folder() as cli:
+        gpu = f"gpu,mode={WIDTH}x{HEIGHT},scanouts=2"
+        cli.up("--device", gpu, "--disk", "disk.img,size=16M")
+        yield cli
+
+
+def size_of(file: bytes) -> tuple[str | None, tuple[int, int]]:
+    """Return the format and the size of a picture."""
+    with Image.open(BytesIO(file)) as image:
+        image.load()
+        return image.format, image.size
+
+
+def test_a_screenshot_is_a_file(machine: Cli) -> None:
+    """Named after the device, or as asked for; one that is there is replaced only by --force."""
+    done = machine("screen", "shot", "gpu")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("gpu: screen 0 is in gpu.png (")
+    assert size_of((machine.folder / "gpu.png").read_bytes()) == ("PNG", (WIDTH, HEIGHT))
+    again = machine("screen", "shot", "gpu")
+    assert (again.returncode, "gpu.png" in again.stderr) == (1, True)
+    assert "--force" in again.stderr
+    done = machine("screen", "shot", "gpu", "gpu.png", "--force", "--json")
+    told = json.loads(done.stdout)
+    assert told["bytes"] == (machine.folder / told["file"]).stat().st_size
+
+
+def test_a_screenshot_goes_to_standard_output(machine: Cli, tmp_path: Path) -> None:
+    """All bytes of the file, and nothing else."""
+    target = tmp_path / "shot.png"
+    with target.open("wb") as out:
+        command = [machine.python, "-m", "virtmesh_client", "--address", machine.state.address]
+        done = subprocess.run(
+            [*command, "screen", "shot", "gpu", "-"],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stderr
+    assert size_of(target.read_bytes()) == ("PNG", (WIDTH, HEIGHT))
+
+
+def test_the_screens_are_listed(machine: Cli) -> None:
+    """As a table, and as objects."""
+    lines = [line.split() for line in machine("screen", "info", "gpu").stdout.splitlines()]
+    assert lines[1:] == [["0", "320x200", "320x200", "-"], ["1", "320x200", "-", "-"]]
+    told = json.loads(machine("screen", "info", "gpu", "--json").stdout)
+    assert [one["picture"] for one in told] == [[WIDTH, HEIGHT], None]
+    told = json.loads(machine("screen", "stats", "gpu", "--json").stdout)
+    assert told[0]["flushes"] >= 1
+    assert told[0]["damage_bytes"] % len(BLACK) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("shot", "vda"), "the device is of another kind: `virtmesh devices` lists"),
+        (("shot", "nothing"), "`virtmesh devices` lists the devices"),
+        (("shot", "gpu", "--scanout", "1"), "shows nothing"),
+        (("shot", "gpu", "--scanout", "9"), "`virtmesh screen info DEVICE` lists the screens"),
+        (("mode", "gpu", "5000x100"), "width and height are 16 to 4095"),
+        (("mode", "gpu", "1x1"), "width and height are 16 to 4095"),
+    ],
+)
+def test_what_can_not_be_done(machine: Cli, arguments: tuple[str, ...], words: str) -> None:
+    """One line says what, and what to do; no file is left."""
+    done = machine("screen", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (machine.folder / f"{arguments[1]}.png").exists() or arguments[1] == "gpu"
+
+
+@pytest.mark.parametrize("mode", ["wide", "0x0", "640x", "-1x5", "123456x1"])
+def test_what_is_no_mode(machine: Cli, mode: str) -> None:
+    """It is refused before anything is asked."""
+    done = machine("screen", "mode", "gpu", "--", mode)
+    assert done.returncode == 2
+    assert "is no mode: write WIDTHxHEIGHT or off" in done.stderr
+
+
+def test_both_faces(machine: Cli) -> None:
+    """The same methods and results."""
+    with connect(machine.state.address) as connection:
+        screen = connection.screen("gpu")
+        assert screen.pixels() == Pixels(WIDTH, HEIGHT, BLACK)
+        assert screen.pixels(cursor=True).at(3, 4) == (0, 0, 0)
+        with pytest.raises(NoPicture):
+            screen.shot(1)
+        with pytest.raises(NoSuchScanout):
+            screen.shot(2)
+        with pytest.raises(BadMode):
+            screen.set_mode(15, 15)
+        screen.disconnect(1)
+        assert [one.connected for one in screen.info()] == [True, False]
+        screen.set_mode(640, 480, 1)
+        assert screen.info()[1].mode == (640, 480)
+
+
+async def test_the_asyncio_face(machine: Cli) -> None:
+    """It waits without a thread of the caller's."""
+    async with await aconnect(machine.state.address) as connection:
+        screen = connection.screen("gpu")
+        assert (await screen.pixels()).data == BLACK
+        assert size_of(await screen.shot()) == ("PNG", (WIDTH, HEIGHT))
+        with pytest.raises(NoPicture):
+            await screen.shot(1)
+
+
+def test_the_driver_follows_the_screen(machine: Cli) -> None:
+    """The kernel makes a framebuffer of the new size; off leaves it one of a size of its own."""
+    with connect(machine.state.address) as connection:
+        screen = connection.screen("gpu")
+        flushes = screen.stats()[0].flushes
+        assert machine("screen", "mode", "gpu", "400x300").returncode == 0
+        eventually(
+            lambda: screen.info()[0].picture == (400, 300) and screen.stats()[0].flushes > flushes
+        )
+        assert screen.pixels().data == b"\0\0\0\xff" * (400 * 300)
+        done = machine("screen", "mode", "gpu", "4095x4095", "--json")
+        assert json.loads(done.stdout)["width"] == 4095
+        eventually(lambda: screen.info()[0].mode == (4095, 4095))
+        assert machine("screen", "mode", "gpu", "64x64").returncode == 0
+        eventually(lambda: screen.info()[0].picture == (64, 64))
+    assert "gpu" in machine("devices").stdout
+    (state,) = (
+        line.split()[1] for line in machine("devices").stdout.splitlines() if line[:4] == "gpu "
+    )
+    assert state == "ready"
+
+
+def test_a_gpu_that_is_killed_comes_back(machine: Cli) -> None:
+    """The kernel's driver begins anew, with a framebuffer of its own."""
+    before = machine.process("gpu")
+    os.kill(before.pid, signal.SIGKILL)
+    eventually(lambda: machine.process("gpu").restarts > before.restarts)
+    eventually(lambda: machine("screen", "shot", "gpu", "back.png", "--force").returncode == 0)
+    assert size_of((machine.folder / "back.png").read_bytes()) == ("PNG", (WIDTH, HEIGHT))
