@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -108,7 +110,9 @@ def test_another_mode_is_seen_by_the_guest(screen: Rig) -> None:
 
 def test_a_guest_whose_gpu_is_killed_goes_on(screen: Rig) -> None:
     """Its screen is dark, since the resources are gone; everything else works."""
-    screen.kill("gpu0")
+    before = screen.cli.process("gpu0")
+    os.kill(before.pid, signal.SIGKILL)
+    eventually(lambda: screen.cli.process("gpu0").restarts > before.restarts)
 
     screen.guest.run("echo text > /dev/tty1")
     assert screen.guest.run("echo alive") == "alive\n"
