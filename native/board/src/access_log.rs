@@ -98,6 +98,7 @@ struct Kept {
     dropped: u64,
     violations: BTreeMap<(Option<usize>, String), Violation>,
     marks: BTreeMap<usize, Vec<Mark>>,
+    marks_made: u64,
 }
 
 impl AccessLog {
@@ -139,6 +140,7 @@ impl AccessLog {
     /// broken is not listened to.
     pub fn mark(&self, slot: usize, mark: Mark) {
         let mut kept = self.kept();
+        kept.marks_made += 1;
         let marks = kept.marks.entry(slot).or_default();
         if marks.len() < MARKS_MAX {
             marks.push(mark);
@@ -160,6 +162,11 @@ impl AccessLog {
     /// The marks of a slot, oldest first.
     pub fn marks(&self, slot: usize) -> Vec<Mark> {
         self.kept().marks.get(&slot).cloned().unwrap_or_default()
+    }
+
+    /// Marks that were ever made, those too that had no room.
+    pub fn marks_made(&self) -> u64 {
+        self.kept().marks_made
     }
 
     /// Number of marks of all slots.

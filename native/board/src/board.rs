@@ -208,9 +208,9 @@ impl Board {
         kicks: &[RawFd],
     ) -> Result<(), ConnectError> {
         let connection = Connection::new(channel, line, kicks, self.answer_limit)?;
-        self.set_link(slot, Link::Absent);
         let (event, socket) = (connection.line_event.as_fd(), connection.channel.as_fd());
         self.line_thread.add(slot, event, socket)?;
+        self.set_link(slot, Link::Absent);
         self.log.clear_marks(slot);
         self.slots[slot].link = Link::Connected(connection);
         self.ask |= 1 << slot;
@@ -223,12 +223,14 @@ impl Board {
     /// If there is no such slot.
     pub fn disconnect(&mut self, slot: usize, absent: bool) {
         let link = if absent {
-            drop(self.held.take_of(slot));
             Link::Absent
         } else {
             Link::Lost("the device is disconnected".into())
         };
         self.set_link(slot, link);
+        if absent {
+            drop(self.held.take_of(slot)); // Those of a request under way are held again by now.
+        }
     }
 
     /// Reset hart, PLIC and CLINT; the hart goes on at `pc`. What the guest wrote to its devices is
@@ -237,6 +239,9 @@ impl Board {
         self.hart.reset(pc, a0, a1);
         self.hart.flush();
         self.held.clear();
+        if let Some(waiting) = &mut self.waiting {
+            waiting.orphan(); // Its answer is nobody's, and still to be read.
+        }
         self.plic.reset();
         self.clint = Clint::default();
         self.hart.set_mtimecmp(u64::MAX);

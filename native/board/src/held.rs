@@ -51,8 +51,12 @@ impl Held {
 
     /// Hold writes again that did not reach their device.
     pub fn put_back(&mut self, writes: Vec<Logged>) {
-        debug_assert!(self.writes.is_empty(), "none is held while a request waits");
-        self.writes = writes;
+        let slots = (self.slot(), writes.first().map(|first| first.slot));
+        debug_assert!(
+            matches!(slots, (None, _) | (_, None)),
+            "none is held while a request waits"
+        );
+        self.writes.splice(0..0, writes); // They are older than what is held, if there is any.
     }
 
     pub fn is_empty(&self) -> bool {

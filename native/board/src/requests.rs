@@ -24,6 +24,12 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    /// Forget what it was for.
+    pub fn orphan(&mut self) {
+        self.held.clear();
+        (self.access, self.plan) = (None, None);
+    }
+
     /// What the request executes.
     fn operations(&self) -> Vec<Operation> {
         let mut operations: Vec<_> = self.held.iter().map(|one| one.operation).collect();

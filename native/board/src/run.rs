@@ -152,9 +152,11 @@ impl Board {
         }
         let retired = self.hart.instret().saturating_sub(before);
         self.stats.instructions.add(retired);
+        // An instruction that traps does not retire, but it is a step.
+        let steps = self.hart.progress().saturating_sub(begun);
+        self.stats.steps.add(steps);
         if *left != u64::MAX {
-            // An instruction that traps does not retire, but it is a step.
-            *left = left.saturating_sub(self.hart.progress().saturating_sub(begun));
+            *left = left.saturating_sub(steps);
         }
         exit
     }
@@ -180,7 +182,15 @@ impl Board {
                 self.ask |= 1 << slot;
             }
         }
-        while let Some(slot) = take_lowest(&mut self.ask) {
+        while self.ask != 0 {
+            // One request at a time: held writes of another slot go first.
+            let progress = self.flush_others(self.ask.trailing_zeros() as usize);
+            if progress != Progress::Done {
+                return progress;
+            }
+            let Some(slot) = take_lowest(&mut self.ask) else {
+                break; // The connection that was to be asked is gone.
+            };
             let progress = self.request(slot, None, None);
             if progress != Progress::Done {
                 return progress;

@@ -21,6 +21,9 @@ pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const QUEUE_NOTIFY: u32 = 0x050;
 /// Register of a virtio device by which the driver acknowledges interrupts.
 const INTERRUPT_ACK: u32 = 0x064;
+/// Where the configuration space begins. A write there acts at once: a cache is write-through for each
+/// request that the guest publishes behind a fence, with a notification or without one.
+const CONFIG: u32 = 0x100;
 /// Registers of a virtio device that start, stop or reset something, or move the line.
 const ACTING: [u32; 5] = [
     QUEUE_READY,
@@ -144,7 +147,10 @@ impl Slot {
     pub(crate) fn may_hold(&self, operation: Operation) -> bool {
         operation.is_write()
             && match self.kind {
-                Kind::Virtio => self.quirks.is_none() && !ACTING.contains(&operation.offset),
+                Kind::Virtio => {
+                    let offset = operation.offset;
+                    self.quirks.is_none() && offset < CONFIG && !ACTING.contains(&offset)
+                }
                 Kind::Uart { shift } => operation.offset >> shift != IER,
                 Kind::Other => false,
             }

@@ -45,6 +45,8 @@ macro_rules! counters {
 counters! {
     /// Instructions that the hart retired.
     instructions,
+    /// Steps of the hart: instructions that retired, and those that trapped.
+    steps,
     /// Accesses to slots.
     mmio_accesses,
     /// Time in these, in ns.

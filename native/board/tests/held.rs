@@ -71,7 +71,7 @@ fn writes_go_out_with_the_read_after_them() {
 
 #[test]
 fn what_acts_or_moves_the_line_is_not_held() {
-    for offset in [0x44, 0x50, 0x64, 0x70, 0xC0] {
+    for offset in [0x44, 0x50, 0x64, 0x70, 0xC0, 0x100, 0x120] {
         let rest = [sw(A1, offset, T0), lw(A0, 0x34, T0)];
         let found = requests_of(&then_poweroff(after_two_writes(&rest)));
         let acting = two_and((offset.cast_unsigned(), WRITE, 1));

@@ -236,6 +236,9 @@ impl Hart {
 
     /// Go on at `value` (bit 0 is ignored). A pending access is dropped.
     pub fn set_pc(&mut self, value: u64) {
+        if self.pc == value & !1 {
+            return; // An access that is under way there stays under way.
+        }
         self.pc = value & !1;
         self.pending = None;
         self.answer = None;
@@ -270,6 +273,8 @@ impl Hart {
     /// Stop before these virtual addresses are executed. Replaces the earlier list.
     pub fn set_breakpoints(&mut self, addresses: &[u64]) {
         self.debug.set_breakpoints(addresses);
+        // An instruction whose access is under way has passed its breakpoint: it executes once.
+        self.debug.skip = self.pending.map(|access| access.pc);
         self.flush_translations();
     }
 

@@ -258,7 +258,7 @@ impl Board {
     fn stats(&self) -> HashMap<&'static str, u64> {
         let mut stats: HashMap<_, _> = self.stats.list().into_iter().collect();
         stats.insert("accesses_dropped", self.log.dropped());
-        stats.insert("marks", self.log.mark_count() as u64);
+        stats.insert("marks", self.log.marks_made());
         stats
     }
 

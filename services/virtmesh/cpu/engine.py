@@ -90,6 +90,9 @@ class Engine:
                 result = function(self._board)
             except Exception as error:  # noqa: BLE001 - it is the caller's
                 self._post(_fail, future, error)
+            except BaseException as error:  # noqa: BLE001 - a panic: see `_run`
+                self._fault(error)
+                self._post(_fail, future, RuntimeError(f"a fault of the CPU: {error}"))
             else:
                 self._post(_finish, future, result)
 
@@ -125,9 +128,9 @@ class Engine:
         def step(board: Board) -> Exit:
             left = count
             while True:
-                before = board.stats()["instructions"]
+                before = board.stats()["steps"]
                 end = board.step(left, interrupts=interrupts)
-                left -= board.stats()["instructions"] - before
+                left -= board.stats()["steps"] - before
                 # The kick that made the board listen to this call does not end it; the next does.
                 if end.kind != "kick" or left <= 0 or self._closed or not self._calls.empty():
                     return end
@@ -190,10 +193,14 @@ class Engine:
                 continue
             try:
                 self._note(self._board.run())
-            except Exception:
-                log.exception("a fault of the CPU")
-                self._running = False
-                self._tell(Ended("fault", 0))
+            except BaseException as error:  # noqa: BLE001 - a panic of native code is no Exception
+                self._fault(error)
+
+    def _fault(self, error: BaseException) -> None:
+        """Stop the guest, and tell that this service has failed."""
+        log.error("a fault of the CPU", exc_info=error)
+        self._running = False
+        self._tell(Ended("fault", 0))
 
     def _serve_calls(self) -> None:
         """Execute what others have handed over. Wait for more while the guest does not run."""

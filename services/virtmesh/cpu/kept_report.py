@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from virtmesh_common.api.device.v1 import device_pb2 as pb
@@ -16,6 +17,8 @@ class KeptReport:
     def __init__(self) -> None:
         self._before: tuple[pb.Violation, ...] = ()
         self._now: tuple[pb.Violation, ...] = ()
+        self.asking = asyncio.Lock()
+        """Held by who asks the process."""
 
     def take(self, violations: Sequence[pb.Violation]) -> None:
         """Keep what the process that serves the device has counted by now."""

@@ -13,14 +13,12 @@ When the guest boots anew, everything is forgotten.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from virtmesh.cpu.kept_report import merge
 from virtmesh.host.report import spell_violation
 from virtmesh.report.rules import BOARD_QUIRKS, HOLE
 from virtmesh_common.api.device.v1 import device_pb2 as pb
-from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,8 +54,11 @@ class Reports:
             await asyncio.sleep(PAUSE_S)
             marks = self._engine.stats().get("marks", 0)
             if marks != seen:
-                await asyncio.gather(*map(self._try_look, self._devices.values()))
-                seen = marks
+                looks = map(self._look, self._devices.values())
+                outcomes = await asyncio.gather(*looks, return_exceptions=True)
+                # A device that goes away meanwhile ends its call: what it told is asked for again.
+                if not any(isinstance(one, BaseException) for one in outcomes):
+                    seen = marks
 
     async def report(self, name: str) -> pb.GetReportResponse | None:
         """Return the report of a device; None if this CPU does not drive it, and knows nothing.
@@ -79,26 +80,22 @@ class Reports:
         """Return what the guest did wrong beside its devices."""
         return list(self._of_slot(None))
 
-    async def _try_look(self, device: SlotDevice) -> None:
-        """Ask a device for its report, if it answers."""
-        with suppress(VirtmeshError):
-            await self._look(device)
-
     async def _look(self, device: SlotDevice) -> str | None:
         """Ask a device for its report, and keep it. Returns its driver; None if it is not attached.
 
         Errors: those of the call.
         """
-        link = device.link
-        if link is None:
-            return None
-        answer = await link.report()
-        violations = list(answer.violations)
-        await self._locate(device.slot, violations)
-        # Tags are those of the link: a device that was attached anew meanwhile has others.
-        if device.link is link:
-            device.report.take(violations)
-        return answer.driver_name
+        async with device.report.asking:  # An older answer never takes the place of a newer one.
+            link = device.link
+            if link is None:
+                return None
+            answer = await link.report()
+            violations = list(answer.violations)
+            await self._locate(device.slot, violations)
+            # Tags are those of the link: a device that was attached anew meanwhile has others.
+            if device.link is link:
+                device.report.take(violations)
+            return answer.driver_name
 
     async def _locate(self, slot: int, violations: Iterable[pb.Violation]) -> None:
         """Fill program counter and symbol in, of each violation that a request did."""

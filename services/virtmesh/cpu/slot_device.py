@@ -94,6 +94,8 @@ class SlotDevice(MachineDevice):
         """What the device was when the guest booted."""
         self._config_changed = False
         """The device has told this guest of a change. A process that ends may have told in vain."""
+        self._changes_told = self._changes_read = 0
+        """Changes that devices told, and those of them that the fingerprint has."""
         self._refreshing: set[asyncio.Task[None]] = set()
         self._renewed = asyncio.Event()
         self._renewals = 0
@@ -254,9 +256,11 @@ class SlotDevice(MachineDevice):
         writes = await self._engine.call(
             lambda board: [(offset, width, value) for offset, width, value in board.saved(slot)]
         )
-        if self._config_changed:  # It may have ended before `_refresh` was through.
+        if self._changes_told > self._changes_read:  # It ended before `_refresh` was through.
+            told = self._changes_told
             changed = await link.run(read_config(self._config))
             self._fingerprint = self._fingerprint.with_registers(changed)
+            self._changes_read = told
         await link.run(restore(writes, self._fingerprint, link.about, self._config))
         # The writes were the guest's; it made its reads of another process.
         await link.clear_report()
@@ -267,17 +271,19 @@ class SlotDevice(MachineDevice):
         """Note what a device told at its end, if it was for the guest that runs now."""
         if renewals == self._renewals and link.config_changed():
             self._config_changed = True
+            self._changes_told += 1
 
     def _refresh_soon(self) -> None:
         """Begin to read the configuration again: the device has told of a change."""
         self._config_changed = True
+        self._changes_told += 1
         task = asyncio.create_task(self._refresh(), name=f"{self.node.name} configuration")
         self._refreshing.add(task)
         task.add_done_callback(self._refreshing.discard)
 
     async def _refresh(self) -> None:
         """Note the configuration as it is now: with it the device is to come back."""
-        link, before = self._link, self._fingerprint
+        link, before, told = self._link, self._fingerprint, self._changes_told
         if link is None or before is None:
             return
         try:
@@ -288,11 +294,13 @@ class SlotDevice(MachineDevice):
             return
         if self._fingerprint is before:
             self._fingerprint = before.with_registers(changed)
+            self._changes_read = told
             log.info("the configuration has changed", device=self.node.name)
 
     def _forget(self) -> None:
         """Forget what the device was for a guest that is gone."""
         self._fingerprint, self._config_changed = None, False
+        self._changes_read = self._changes_told
 
     async def _read_config(self, link: DeviceLink) -> tuple[Register, ...]:
         """Ask which fields of the configuration only the device changes."""

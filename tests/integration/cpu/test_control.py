@@ -224,6 +224,22 @@ def test_a_disk_that_was_resized_before_it_is_killed_comes_back(cli: Cli, counti
     assert device(cli)["state"] == "ready"
 
 
+def test_another_disk_in_place_of_one_that_was_resized_reads_as_absent(
+    cli: Cli, counting: Cpu
+) -> None:
+    """What the guest was told once does not make it take anything later."""
+    before = counted(counting)
+    assert cli("blk", "resize", "vda", "2M").returncode == 0
+    cpu_log = cli.run_dir / "cpu.log"
+    eventually(lambda: "the configuration has changed" in cpu_log.read_text())
+    os.truncate(cli.folder / "vda.img", 3 << 20)
+    os.kill(cli.process("vda").pid, signal.SIGKILL)
+
+    eventually(lambda: device(cli)["state"] == "failed")
+    assert "capacity was 4096 and is 6144" in device(cli)["detail"]
+    eventually(lambda: counted(counting) > before + 10)
+
+
 def test_a_disk_that_dies_at_its_resize_comes_back_and_tells(cli: Cli, counting: Cpu) -> None:
     """The CPU service had no time to look. The guest finds the configuration change pending."""
     cpu, disk = cli.process("cpu").pid, cli.process("vda")

@@ -6,6 +6,7 @@ import re
 import socket
 import struct
 import subprocess
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -199,6 +200,20 @@ def test_who_does_not_speak_the_protocol_leaves_the_guest_running(port: int, cpu
     for at in (*quiet, *many):
         at.close()
     eventually(lambda: cpu.status().state == "running")
+
+
+def test_a_packet_within_a_request_of_a_browser_is_none(port: int, cpu: Cpu) -> None:
+    """A web page can have a browser of this host send any text here."""
+    body = b"$g#67$M80000000,1:00#9f"
+    request = b"POST / HTTP/1.1\r\nContent-Type: text/plain\r\n\r\n" + body
+    with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as browser:
+        browser.sendall(request)
+        with suppress(ConnectionResetError):
+            assert browser.recv(1) == b""
+
+    before = counted(cpu)
+    eventually(lambda: counted(cpu) > before)
+    assert cpu.status().state == "running"
 
 
 def test_a_debugger_that_vanishes_within_a_packet_leaves_the_machine_running(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from virtmesh.cpu.kept_report import KeptReport
-from virtmesh.cpu.report import find_pc
+from virtmesh.cpu.report import Reports, find_pc
 from virtmesh_common.api.device.v1 import device_pb2 as pb
 
 WRITE_4 = 0x84
@@ -66,3 +71,36 @@ def test_what_processes_of_a_device_counted_is_one_row_with_the_first_time() -> 
     assert (row.count, row.first.pc, row.first.HasField("sequence")) == (5, 0x100, False)
     kept.forget()
     assert kept.violations == ()
+
+
+class GoneLink:
+    """A link whose first call is cancelled, as a channel does that is closed meanwhile."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def report(self) -> pb.GetReportResponse:
+        """Return a report at the second call."""
+        self.asked += 1
+        if self.asked == 1:
+            raise asyncio.CancelledError
+        return pb.GetReportResponse(violations=[pb.Violation(rule="a", count=1)])
+
+
+async def test_a_device_that_goes_away_while_it_is_asked_is_asked_again() -> None:
+    """Nothing that a device does at its end keeps the CPU service from asking the others."""
+    device = SimpleNamespace(slot=0, link=GoneLink(), report=KeptReport())
+    engine: Any = SimpleNamespace(stats=lambda: {"marks": 1}, marks=lambda _slot: {})
+    devices: Any = {"vda": device}
+    symbols: Any = None
+    task = asyncio.create_task(Reports(engine, symbols, devices).run())
+    try:
+        while not device.report.violations:
+            assert not task.done()
+            await asyncio.sleep(0)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    assert device.link.asked == 2

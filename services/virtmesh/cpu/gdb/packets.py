@@ -11,6 +11,8 @@ PACKET_MAX = 0x4000
 """Longest packet, in bytes without `$`, `#` and checksum (PacketSize)."""
 INTERRUPT = b"\x03"
 """What a debugger sends for Ctrl-C."""
+FIRST = b"+-$" + INTERRUPT
+"""What a connection can begin with: an acknowledgement, a packet, an interrupt."""
 ESCAPE, ESCAPE_XOR = 0x7D, 0x20
 
 
@@ -25,14 +27,21 @@ class Packet:
 class PacketReader:
     """Cuts a stream into packets and interrupts. Acknowledgements are dropped.
 
-    Errors of `feed`: ValueError for a packet that is too long.
+    Errors of `feed`: ValueError for a packet that is too long, and for a connection that does not
+    begin as a debugger's.
     """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._begun = False
 
     def feed(self, data: bytes) -> list[Packet | None]:
         """Return the packets that are complete now; None stands for an interrupt."""
+        if data and not self._begun:
+            # A web page can have a browser send a request here, with a packet in it.
+            if data[0] not in FIRST:
+                raise ValueError("this is no debugger: its first byte begins no packet")
+            self._begun = True
         self._buffer += data
         found: list[Packet | None] = []
         while self._buffer:
