@@ -138,7 +138,11 @@ impl Quirks {
             _ if access.width() != 4 => None,
             (VENDOR_ID, false) => Some(here(QEMU_VENDOR, QEMU_VENDOR_ID)),
             (STATUS, true) => self.write_status(device, access.value),
-            (VERSION, false) if legacy => Some(here(1, LEGACY)),
+            // The device is read as well: it sees that the driver has looked.
+            (VERSION, false) if legacy => Some(Plan {
+                operations: vec![Operation::read(VERSION, 4)],
+                ..here(1, LEGACY)
+            }),
             (GUEST_PAGE_SIZE, true) if legacy => Some(keep(&mut self.page_size, access.value)),
             (QUEUE_ALIGN, true) if legacy => Some(keep(&mut self.align, access.value)),
             (QUEUE_PFN, true) if legacy => Some(self.write_page(device, access.value)),

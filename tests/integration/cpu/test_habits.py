@@ -85,17 +85,17 @@ def test_by_the_rules_a_habit_fails(cli: Cli, habit: str, code: int, rules: set[
         ("NO_ACKNOWLEDGE", "lenient", {"status-clear", "status-order"}),
         ("SINGLE_BITS", "lenient", {"status-clear"}),
         ("WIDE_CAPACITY", "lenient", {"config-width"}),
-        ("LEGACY", "legacy", {"legacy-register", "probe-first", "status-order", "version-1"}),
+        ("LEGACY", "legacy", {"legacy-register", "status-order", "version-1"}),
         (
             "LEGACY EARLY_DRIVER_OK",
             "legacy",
-            {"legacy-register", "probe-first", "status-order", "version-1"},
+            {"legacy-register", "status-order", "version-1"},
         ),
         (
             "LEGACY WANTS_QEMU WIDE_CAPACITY SINGLE_BITS NO_ACKNOWLEDGE",
             "legacy",
             {
-                *("config-width", "legacy-register", "probe-first", "status-clear"),
+                *("config-width", "legacy-register", "status-clear"),
                 *("status-order", "vendor-id", "version-1"),
             },
         ),

@@ -61,7 +61,7 @@ def rules_of(cli: Cli, *devices: str) -> list[set[str]]:
         (
             "virtio-0-7",
             ("legacy",),
-            {"features-ok-read", "legacy-register", "probe-first", "version-1"},
+            {"features-ok-read", "legacy-register", "version-1"},
         ),
     ],
 )

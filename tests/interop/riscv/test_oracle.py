@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.riscv.boot import APPEND, INPUTS, Rig
+from tests.support.riscv.boot import INPUTS, Rig
 from tests.support.riscv.boot_log import comparable, recorded
 from tests.support.riscv.parts import Parts
 from tests.support.riscv.qemu import record
@@ -20,8 +20,9 @@ def oracle(riscv: Parts, rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> 
     """Let QEMU boot with the device tree of our machine; returns the folder of what it left."""
     folder = tmp_path_factory.mktemp("oracle")
     machine = machine_file.load(rig.cli.run_dir / "machine.toml")
+    assert machine.cpu is not None
     tree = folder / "tree.dtb"
-    tree.write_bytes(make_guest_blob(machine, Boot(APPEND)))
+    tree.write_bytes(make_guest_blob(machine, Boot(machine.cpu.append)))
     record(riscv, folder, INPUTS, tree)
     return folder
 
