@@ -23,7 +23,7 @@ def oracle(riscv: Parts, rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> 
     assert machine.cpu is not None
     tree = folder / "tree.dtb"
     tree.write_bytes(make_guest_blob(machine, Boot(machine.cpu.append)))
-    record(riscv, folder, INPUTS, tree)
+    record(riscv, folder, INPUTS, tree, append=machine.cpu.append)
     return folder
 
 

@@ -26,7 +26,12 @@ APPEND = "console=ttyS0"
 
 
 def command(
-    parts: Parts, disk: Path, inputs: Sequence[str] = (), tree: Path | None = None
+    parts: Parts,
+    disk: Path,
+    inputs: Sequence[str] = (),
+    tree: Path | None = None,
+    *,
+    append: str = APPEND,
 ) -> list[str | Path]:
     """Return the command line of QEMU, with a disk in slot 0 and input devices in those after it.
 
@@ -36,7 +41,7 @@ def command(
     line += ["-display", "none", "-monitor", "none", "-nodefaults"]
     line += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
     line += ["-bios", parts.firmware, "-kernel", parts.kernel, "-initrd", parts.initramfs]
-    line += ["-append", APPEND, "-global", "virtio-mmio.force-legacy=false"]
+    line += ["-append", append, "-global", "virtio-mmio.force-legacy=false"]
     line += ["-drive", f"file={disk},format=raw,id=vda,if=none"]
     line += ["-device", "virtio-blk-device,drive=vda,bus=virtio-mmio-bus.0"]
     for slot, name in enumerate(inputs, start=1):
@@ -45,7 +50,12 @@ def command(
 
 
 def record(
-    parts: Parts, output: Path, inputs: Sequence[str] = (), tree: Path | None = None
+    parts: Parts,
+    output: Path,
+    inputs: Sequence[str] = (),
+    tree: Path | None = None,
+    *,
+    append: str = APPEND,
 ) -> None:
     """Boot, write to the disk, power off; leave disk.img and boot.log in a folder.
 
@@ -53,7 +63,7 @@ def record(
     """
     disk = output / "disk.img"
     make_disk(disk)
-    with running(command(parts, disk, inputs, tree), output) as guest:
+    with running(command(parts, disk, inputs, tree, append=append), output) as guest:
         reach_shell(guest)
         (output / "boot.log").write_text(recorded(guest.text))
         write_files(guest)
