@@ -21,7 +21,7 @@ from virtmesh_common.api.memory.v1 import handover_pb2
 from virtmesh_common.channel import SESSION_KEY
 
 RAM_BYTES = 1 << 20
-ASSERTED, REFUSED = 1, 2
+ASSERTED, REFUSED, BROKE_RULE = 1, 2, 4
 Entry = tuple[int, int, int]
 """Offset, op, value."""
 
@@ -47,7 +47,7 @@ class RawAnswer:
     def parse(cls, data: bytes) -> RawAnswer:
         """Parse a packet."""
         tag, count, flags, causes, sequence = struct.unpack_from("<IIIIQ", data)
-        assert not flags & ~(ASSERTED | REFUSED)
+        assert not flags & ~(ASSERTED | REFUSED | BROKE_RULE)
         values = struct.unpack_from(f"<{count}Q", data, 24)
         rest = data[24 + 8 * count :].decode()
         refusal = None
