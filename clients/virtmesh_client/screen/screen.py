@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, cast
 
 from virtmesh_client.channel import ANSWER_SECONDS
@@ -77,11 +78,12 @@ class Screen:
     def _take(self, scanout: int, encoding: pb.ImageFormat.ValueType, cursor: bool) -> Pixels:  # noqa: FBT001
         """Return a screenshot; its data is encoded as asked for."""
         request = pb.ScreenshotRequest(scanout=scanout, format=encoding, with_cursor=cursor)
-        limit = self._channel.timeout or ANSWER_SECONDS
+        limit = ANSWER_SECONDS if self._channel.timeout is None else self._channel.timeout
+        bound = None if math.isinf(limit) else limit
         pieces, width, height = [], 0, 0
         with self._channel.errors(limit):
             call = self._stub.Screenshot(
-                request, timeout=limit, metadata=self._channel.metadata(self.name)
+                request, timeout=bound, metadata=self._channel.metadata(self.name)
             )
             with self._channel.running(cast("Cancellable", call)):
                 for message in self._channel.messages(call):

@@ -4,6 +4,7 @@ VirtmeshError
 `-- ScreenError          a screen did not do what it was asked for
     |-- NoSuchScanout    the GPU has no scanout with this number ("scanouts")
     |-- NoPicture        nothing is shown on the scanout
+    |-- ScreenBusy       as many look at the screens as may
     |-- BadMode          a mode that a screen can't have
     |-- BadRectangle     a rectangle that is not inside of the framebuffer
     `-- CommandFailed    the GPU refused a command of its driver ("response")
@@ -26,6 +27,10 @@ class NoSuchScanout(ScreenError, code=Code.NOT_FOUND):
 
 class NoPicture(ScreenError):
     """Nothing is shown on the scanout."""
+
+
+class ScreenBusy(ScreenError, code=Code.RESOURCE_EXHAUSTED):
+    """As many look at the screens as may."""
 
 
 class BadMode(ScreenError, code=Code.INVALID_ARGUMENT):

@@ -157,10 +157,10 @@ pub struct Picture {
 #[pymethods]
 impl Picture {
     #[new]
-    fn new(width: u32, height: u32) -> PyResult<Self> {
+    fn new(py: Python<'_>, width: u32, height: u32) -> PyResult<Self> {
         check_size(width, height)?;
         Ok(Self {
-            inner: virtmesh_gpu::Picture::new(width, height),
+            inner: py.detach(|| virtmesh_gpu::Picture::new(width, height)),
             width,
             height,
         })

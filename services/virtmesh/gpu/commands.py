@@ -149,8 +149,15 @@ class Commands:
     # -- Resources ----------------------------------------------------------------------------
 
     def _create(self, body: bytes, _memory: GuestMemory) -> Answer:
-        self.resources.create(*unpack(spec.RESOURCE_CREATE_2D, body))
+        number, pixel_format, width, height = unpack(spec.RESOURCE_CREATE_2D, body)
+        pictures = self._pictures()
+        self.resources.create(number, pixel_format, width, height, pictures=pictures)
         return Answer()
+
+    def _pictures(self, *, without: Scanout | None = None) -> int:
+        """Return the bytes that the pictures of scanouts take."""
+        shown = [one.picture for one in self.scanouts if one is not without]
+        return sum(one.width * one.height * spec.PIXEL for one in shown if one is not None)
 
     def _create_blob(self, body: bytes, memory: GuestMemory) -> Answer:
         number, kind, _flags, count, _blob_id, size = unpack(spec.RESOURCE_CREATE_BLOB, body)
@@ -200,7 +207,7 @@ class Commands:
         *place, offset, number = unpack(spec.TRANSFER_TO_HOST_2D, body)
         resource, rect, cancel = self.resources.find(number), Rect(*place), self.cancel
         surface, backing = resource.surface, resource.backing
-        if surface is None:
+        if surface is None or not rect.pixels:
             return Answer()  # A blob is guest memory: there is nothing to transfer.
         if backing is None:
             raise Refused(Response.VIRTIO_GPU_RESP_ERR_UNSPEC, f"resource {number} has no backing")
@@ -249,12 +256,8 @@ class Commands:
     def _show(self, scanout: Scanout, source: Source, resource: Resource) -> Answer:
         """Show a rectangle of a resource on a scanout, as it is now."""
         rect = source.rect
-        if rect.pixels * spec.PIXEL > self.resources.memory_max:
-            raise Refused(
-                Response.VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY,
-                f"a picture of {rect.width}x{rect.height} is larger than all the memory of the"
-                f" device, {self.resources.memory_max} bytes",
-            )
+        taken = self.resources.memory + self._pictures(without=scanout)
+        self.resources.check_room(rect.width, rect.height, taken=taken)
         before = scanout.picture
         same_size = before is not None and (before.width, before.height) == (
             rect.width,
@@ -297,7 +300,7 @@ class Commands:
         """Show what has changed in a rectangle of a resource, on each scanout that shows it."""
         *place, number = unpack(spec.RESOURCE_FLUSH, body)
         resource, rect = self.resources.find(number), Rect(*place)
-        if resource.surface is not None:
+        if resource.surface is not None and rect.pixels:
             check_inside(rect, resource.width, resource.height)
         copies = []
         for scanout in self.scanouts:

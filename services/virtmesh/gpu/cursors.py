@@ -8,13 +8,18 @@ from virtmesh.gpu.commands import Answer, unpack
 from virtmesh.gpu.refused import Refused
 from virtmesh.gpu.scanout import Cursor
 from virtmesh_common.gpu import spec
-from virtmesh_common.gpu.spec import CURSOR_SIDE, Command, Response
+from virtmesh_common.gpu.spec import CURSOR_SIDE, PIXEL, Command, Response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from virtmesh_native import GuestMemory
+
     from virtmesh.gpu.resources import Resources
     from virtmesh.gpu.scanout import Scanout
+
+CURSOR_BYTES = CURSOR_SIDE * CURSOR_SIDE * PIXEL
+"""Bytes of the image of a cursor."""
 
 
 class CursorCommands:
@@ -29,7 +34,7 @@ class CursorCommands:
         for scanout in self._scanouts:
             scanout.set_cursor(Cursor())
 
-    def carry_out(self, command: int, body: bytes) -> Answer:
+    def carry_out(self, command: int, body: bytes, memory: GuestMemory) -> Answer:
         """Carry out a command. Errors: Refused."""
         number, x, y, resource, hot_x, hot_y = unpack(spec.UPDATE_CURSOR, body)
         if number >= len(self._scanouts):
@@ -41,7 +46,7 @@ class CursorCommands:
         if command == Command.VIRTIO_GPU_CMD_MOVE_CURSOR:
             scanout.move_cursor(x, y)
         elif command == Command.VIRTIO_GPU_CMD_UPDATE_CURSOR:
-            scanout.set_cursor(Cursor(x, y, hot_x, hot_y, self._image(resource)))
+            scanout.set_cursor(Cursor(x, y, hot_x, hot_y, self._image(resource, memory)))
         else:
             raise Refused(
                 Response.VIRTIO_GPU_RESP_ERR_UNSPEC,
@@ -49,16 +54,28 @@ class CursorCommands:
             )
         return Answer()
 
-    def _image(self, number: int) -> bytes:
-        """Return the image of a resource; none for 0, which hides the cursor. Errors: Refused."""
+    def _image(self, number: int, memory: GuestMemory) -> bytes:
+        """Return the image of a resource; none for 0, which hides the cursor. Errors: Refused.
+
+        A blob has no size and no format. Linux' cursors are blobs if a device has them, with blue
+        first; QEMU's device takes them so.
+        """
         if not number:
             return b""
         resource = self._resources.find(number)
-        if resource.surface is None or (resource.width, resource.height) != (CURSOR_SIDE,) * 2:
-            raise Refused(
-                Response.VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
-                f"a cursor is a resource of {CURSOR_SIDE}x{CURSOR_SIDE} pixels, and resource"
-                f" {number} is {resource.width}x{resource.height}",
-                "gpu-cursor-size",
-            )
-        return resource.surface.to_bgra()
+        if resource.surface is None:
+            image = resource.read(memory, CURSOR_BYTES)
+            if image is not None:
+                return image
+        elif (resource.width, resource.height) == (CURSOR_SIDE,) * 2:
+            return resource.surface.to_bgra()
+        if resource.surface is None:
+            size = f"a blob with {resource.size} bytes, not all of them backed"
+        else:
+            size = f"{resource.width}x{resource.height}"
+        raise Refused(
+            Response.VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
+            f"a cursor is a resource of {CURSOR_SIDE}x{CURSOR_SIDE} pixels, and resource {number}"
+            f" is {size}",
+            "gpu-cursor-size",
+        )

@@ -68,7 +68,7 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
     ) -> None:
         super().__init__(bus, interrupts, refused=refused)
         self._slots: dict[int, Pool[Slot]] = {}
-        self._under_way: dict[tuple[int, int], tuple[Slot, asyncio.Future[int]]] = {}
+        self._under_way: dict[tuple[int, int], tuple[Slot, asyncio.Future[bytes]]] = {}
         self._framebuffer: Buffer | None = None
         self._cursor: Buffer | None = None
         self._view = memoryview(b"")
@@ -236,7 +236,7 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
         header = spec.CTRL_HDR.pack(command, spec.VIRTIO_GPU_FLAG_FENCE, 0, 0, 0)
         slots = self._slots[queue]
         slot = await slots.take()
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         try:
             slot.write(header + body)
             token = self._add(queue, slot, len(header) + len(body))
@@ -246,7 +246,7 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
         # From here on the slot is the device's until it gives the chain back: see `completed`.
         self._under_way[queue, token] = slot, done
         self.notify(self.queues[queue])
-        return self._read(slot, command, await done)
+        return self._payload(command, await done)
 
     def _add(self, queue: int, slot: Slot, length: int) -> int:
         """Add a request and room for its answer to a queue; return its token."""
@@ -257,12 +257,11 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
             raise RingCorrupt(f"queue {queue} of {self.name} is full, although a slot is free")
         return token
 
-    def _read(self, slot: Slot, command: int, written: int) -> bytes:
+    def _payload(self, command: int, answer: bytes) -> bytes:
         """Return the payload of an answer. Errors: CommandFailed."""
         name = spec.COMMAND_NAMES.get(command, f"{command:#06x}")
-        if written < spec.CTRL_HDR.size or written > ANSWER_BYTES:
-            raise CommandFailed(f"{self.name} answered {name} with {written} bytes")
-        answer = slot.read(written)
+        if len(answer) < spec.CTRL_HDR.size:
+            raise CommandFailed(f"{self.name} answered {name} with {len(answer)} bytes")
         kind = spec.CTRL_HDR.unpack_from(answer)[0]
         if kind >= Response.VIRTIO_GPU_RESP_ERR_UNSPEC:
             response = spec.RESPONSE_NAMES.get(kind, f"{kind:#06x}")
@@ -277,7 +276,8 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
                 f"{self.name} used buffer {token} of queue {queue.index}, which it does not have"
             )
         if not done.done():
-            done.set_result(written)
+            # Read at once: the slot is the next command's from here on.
+            done.set_result(slot.read(written) if written <= ANSWER_BYTES else b"")
         self._slots[queue.index].give(slot)
 
     def abandon(self, error: VirtmeshError) -> None:

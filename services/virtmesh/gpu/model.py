@@ -28,6 +28,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -59,6 +60,8 @@ log = structlog.get_logger(__name__)
 
 INLINE_BYTES = 256 << 10
 """Largest copy that is made at once, on the event loop: about 50 us."""
+WATCHER_BYTES = 16 << 10
+"""What it costs to tell one watcher of a change, as bytes that are copied: about 5 us."""
 TURN_BYTES = 2 << 20
 """Bytes that are read and copied in one turn of the event loop, before others have theirs."""
 CURSOR_REQUEST = spec.CTRL_HDR.size + spec.UPDATE_CURSOR.size
@@ -86,7 +89,6 @@ class GpuModel(QueueDevice):
         """Commands by name and by name of the response."""
         self._noted: set[tuple[str, Response]] = set()
         self._events = GpuEvent(0)
-        self._live = False
         self._turn_bytes = 0
         self._copier = ThreadPoolExecutor(1, "pixels")
         self._copying = False
@@ -110,14 +112,12 @@ class GpuModel(QueueDevice):
     def negotiate(self, features: int) -> None:
         """Take the features."""
         self.commands.features = features
-        self._live = True
 
     def reset(self) -> None:
         """Forget what the driver made. The screens stay connected."""
         self.commands.reset()
         self.cursors.reset()
         self._events = GpuEvent(0)
-        self._live = False
 
     def set_mode(self, number: int, mode: Mode | None) -> None:
         """Give a screen another preferred mode, or disconnect it; tell the driver (5.7.5).
@@ -129,7 +129,7 @@ class GpuModel(QueueDevice):
         scanout.mode = mode or scanout.mode
         self._events |= GpuEvent.VIRTIO_GPU_EVENT_DISPLAY
         self.config_generation = self.config_generation + 1 & 0xFFFF_FFFF
-        if self._live:  # No notifications to a device in reset (2.4.1).
+        if self._queues:  # No notifications to a device that is not live (2.4.1).
             self.interrupt.raise_config()
 
     # -- Queues -------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ class GpuModel(QueueDevice):
         chain.begin(spec.trace_number(header.command), extra=len(body))
         try:
             if chain.queue == CURSORQ:
-                answer = self.cursors.carry_out(header.command, body)
+                answer = self.cursors.carry_out(header.command, body, chain.memory)
             else:
                 answer = self.commands.carry_out(header.command, body, chain.memory)
         except Refused as refused:
@@ -184,31 +184,28 @@ class GpuModel(QueueDevice):
         """Make the copies of a command, and answer it when they are complete."""
         size = sum(copy.size for copy in answer.copies)
         if size <= INLINE_BYTES:
-            self._turn_bytes += size
-            try:
-                complete = all(copy.run() for copy in answer.copies)
-            except ValueError as error:
-                reply.refuse(_not_inside(error))
-                return
-            reply.finish(answer, complete=complete)
+            watchers = sum(len(one.watchers) for one in self.scanouts) if answer.copies else 0
+            self._turn_bytes += size + watchers * WATCHER_BYTES
+            _end(reply, answer, _run(answer.copies))
             return
-        self._copying = True
         self._idle.clear()
-        work = self._copier.submit(_run, answer.copies, self._idle)
+        try:
+            work = self._copier.submit(_run, answer.copies, self._idle)
+        except RuntimeError:  # The system has no thread to give.
+            self._idle.set()
+            raise
+        self._copying = True
         loop, cancel = asyncio.get_running_loop(), self.commands.cancel
 
         def ended() -> None:
             self._copying = False
             error = work.exception()
-            if isinstance(error, ValueError):
-                reply.refuse(_not_inside(error))
-            elif error is not None:
+            if error is not None:
                 self.interrupt.set_fault(f"the model failed: {error!r}")
                 raise error
-            else:
-                # After a reset the command is nobody's, even if its last row was copied.
-                in_time = self.commands.cancel is cancel
-                reply.finish(answer, complete=work.result() and in_time)
+            # After a reset the command is nobody's, even if its last row was copied.
+            if self.commands.cancel is cancel:
+                _end(reply, answer, work.result())
             self.kick(CONTROLQ)
 
         work.add_done_callback(lambda _: _call_soon(loop, ended))
@@ -230,10 +227,16 @@ class GpuModel(QueueDevice):
                 reason=refused.reason,
             )
 
+    def queue_started(self, queue: ServedQueue) -> None:
+        """Find the backings of resources in the driver's memory, which may be another one."""
+        if queue.index == CONTROLQ:
+            self.resources.resume(queue.memory)
+
     def queue_stopped(self, index: int) -> None:
         """End the copy that is under way: the memory is the driver's again."""
         if index == CONTROLQ:
             self.commands.end_copies()
+            self.resources.suspend()
 
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped: a copy that was ended may be at its last row."""
@@ -249,20 +252,44 @@ class GpuModel(QueueDevice):
         self._copier.shutdown()
 
 
-def _run(copies: Sequence[Copy], idle: threading.Event) -> bool:
-    """Make copies, on a thread; True if they are complete."""
+@dataclass
+class Outcome:
+    """What became of the copies of a command."""
+
+    made: list[Copy]
+    """Those that are complete."""
+    why: str = ""
+    """Why another one was refused; empty if none was."""
+
+
+def _run(copies: Sequence[Copy], idle: threading.Event | None = None) -> Outcome:
+    """Make copies, on any thread, up to one that is refused or ended; set `idle` then."""
+    outcome = Outcome([])
     try:
-        return all(copy.run() for copy in copies)
+        for copy in copies:
+            if not copy.run():
+                break
+            outcome.made.append(copy)
+    except ValueError as error:  # What native code found out.
+        outcome.why = str(error)
     finally:
-        idle.set()
+        if idle is not None:
+            idle.set()
+    return outcome
+
+
+def _end(reply: Reply, answer: Answer, outcome: Outcome) -> None:
+    """Tell who watches, and answer the command. One that was ended has no answer."""
+    for copy in outcome.made:
+        copy.done()
+    if outcome.why:
+        response = Response.VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER
+        reply.refuse(Refused(response, outcome.why, "gpu-rectangle"))
+    elif len(outcome.made) == len(answer.copies):
+        reply.finish(answer)
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: object) -> None:
     """Call something on the event loop, if it still runs."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(call)  # type: ignore[arg-type]
-
-
-def _not_inside(error: ValueError) -> Refused:
-    """Return what native code found out: a rectangle or a backing does not fit."""
-    return Refused(Response.VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, str(error), "gpu-rectangle")

@@ -96,10 +96,11 @@ def check(*, quirks: Collection[Quirk] = (), **values: Any) -> GpuOptions:
             f"{queue_size} is not a power of two: choose {smaller} or {2 * smaller}",
             param_hint="--queue-size",
         )
-    needed = mode.width * mode.height * PIXEL
+    needed = 2 * mode.width * mode.height * PIXEL
     if options.memory_max < needed:
         raise click.BadParameter(
-            f"{options.memory_max} bytes are too few for a picture of {mode}, which takes {needed}",
+            f"{options.memory_max} bytes are too few: a picture of {mode} and what the driver draws"
+            f" in take {needed}",
             param_hint="--memory-max",
         )
     return options

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
-from virtmesh.gpu.refused import Refused
 from virtmesh_common.gpu.spec import CTRL_HDR, VIRTIO_GPU_FLAG_FENCE, Response
 
 if TYPE_CHECKING:
     from virtmesh_native import Interrupt
 
     from virtmesh.gpu.commands import Answer
+    from virtmesh.gpu.refused import Refused
     from virtmesh.virtio.queue_device import Chain
 
 
@@ -57,23 +57,19 @@ class Reply:
         self._chain = chain
         self._header = header
 
-    def finish(self, answer: Answer, *, complete: bool) -> None:
-        """Answer a command that was carried out; one that was ended has no answer."""
-        if not complete:
-            return
-        for copy in answer.copies:
-            copy.done()
-        needed, room = CTRL_HDR.size + len(answer.payload), self._chain.writable_bytes
-        if self._chain.writable and needed > room:
-            self.refuse(
-                Refused(
-                    Response.VIRTIO_GPU_RESP_ERR_UNSPEC,
-                    f"the answer has {needed} bytes, and there is room for {room}",
-                    "gpu-request",
-                )
+    def finish(self, answer: Answer) -> None:
+        """Answer a command that was carried out. What has no room is cut off, as QEMU does it."""
+        chain, payload = self._chain, answer.payload
+        needed, room = CTRL_HDR.size + len(payload), chain.writable_bytes
+        if chain.writable and needed > room:
+            self._clerk.interrupt.violated(
+                "gpu-request",
+                f"the answer has {needed} bytes, and there is room for {room}",
+                queue=chain.queue,
+                token=chain.token,
             )
-            return
-        self._send(answer.response, answer.payload)
+            payload = payload[: room - CTRL_HDR.size]
+        self._send(answer.response, payload)
 
     def refuse(self, refused: Refused) -> None:
         """Answer with an error, and record what was wrong."""

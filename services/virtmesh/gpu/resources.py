@@ -39,8 +39,24 @@ class Resource:
     width: int = 0
     height: int = 0
     backing: Backing | None = None
-    entries: int = 0
-    """Entries of the backing."""
+    """None as well while the control queue is stopped."""
+    pieces: bytes = b""
+    """The entries of the backing, as the driver gave them."""
+
+    @property
+    def entries(self) -> int:
+        """Entries of the backing."""
+        return len(self.pieces) // MEM_ENTRY.size
+
+    def read(self, memory: GuestMemory, length: int) -> bytes | None:
+        """Copy the first bytes of the backing out; None if it has fewer. Errors: MemoryRefused."""
+        parts = []
+        for address, size in MEM_ENTRY.iter_unpack(self.pieces):
+            parts.append(memory.read(address, min(size, length)))
+            length -= len(parts[-1])
+            if not length:
+                return b"".join(parts)
+        return None
 
 
 class Resources:
@@ -70,8 +86,13 @@ class Resources:
             )
         return resource
 
-    def create(self, number: int, pixel_format: int, width: int, height: int) -> None:
-        """Make a 2D resource. Refuses a bad size or format, and one that takes too much."""
+    def create(
+        self, number: int, pixel_format: int, width: int, height: int, *, pictures: int = 0
+    ) -> None:
+        """Make a 2D resource. Refuses a bad size or format, and one that takes too much.
+
+        `pictures` are the bytes that scanouts take.
+        """
         self._check_new(number)
         if pixel_format not in FORMAT_NAMES:
             raise Refused(
@@ -84,15 +105,20 @@ class Resources:
                 f"{width}x{height} is no size of a resource: each side is 1 to {SIDE_MAX}",
             )
         size = width * height * PIXEL
-        if self.memory + size > self.memory_max:
-            raise Refused(
-                Response.VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY,
-                f"{width}x{height} takes {size} bytes, and {self.memory} of {self.memory_max} are"
-                " taken: start the device with a larger --memory-max",
-            )
+        self.check_room(width, height, taken=self.memory + pictures)
         surface = Surface(width, height, pixel_format)
         self._all[number] = Resource(number, size, surface, width, height)
         self.memory += size
+
+    def check_room(self, width: int, height: int, *, taken: int) -> None:
+        """Refuse pixels that take more than there is."""
+        size = width * height * PIXEL
+        if taken + size > self.memory_max:
+            raise Refused(
+                Response.VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY,
+                f"{width}x{height} takes {size} bytes, and {taken} of {self.memory_max} are"
+                " taken: start the device with a larger --memory-max",
+            )
 
     def create_blob(self, number: int, size: int) -> Resource:
         """Make a blob of guest memory, which has no backing yet."""
@@ -143,11 +169,25 @@ class Resources:
                 Response.VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER,
                 f"the backing of resource {resource.number}: {error.message}",
             ) from error
-        resource.entries = count
+        resource.pieces = entries
         self._entries += count
+
+    def suspend(self) -> None:
+        """Let go of guest memory: the control queue is stopped."""
+        for resource in self._all.values():
+            resource.backing = None
+
+    def resume(self, memory: GuestMemory) -> None:
+        """Take the backings from guest memory, which may be another one. One outside is none."""
+        for resource in self._all.values():
+            if resource.pieces and resource.backing is None:
+                try:
+                    resource.backing = Backing(memory, resource.pieces)
+                except MemoryRefused:
+                    self.detach(resource)
 
     def detach(self, resource: Resource) -> None:
         """Take a resource's backing away, if it has one."""
         resource.backing = None
         self._entries -= resource.entries
-        resource.entries = 0
+        resource.pieces = b""

@@ -82,6 +82,8 @@ class Scanout:
         self.source: Source | None = None
         self.picture: Picture | None = None
         """What people see; None while the driver shows nothing."""
+        self.shows = 0
+        """Counts the pictures: each that is shown, and each time that there is none."""
         self.cursor = Cursor()
         self.flushes = 0
         self.damage_bytes = 0
@@ -135,6 +137,7 @@ class Scanout:
             watcher.news.set()
 
     def _tell_new(self) -> None:
+        self.shows += 1
         for watcher in self.watchers:
             watcher.is_new = True
             watcher.news.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from virtmesh.gpu.settings import Mode
 from virtmesh_common.api.display.v1 import display_pb2 as pb
 from virtmesh_common.api.display.v1 import display_pb2_grpc
 from virtmesh_common.errors import ShuttingDown
-from virtmesh_common.gpu.errors import NoPicture, NoSuchScanout
+from virtmesh_common.gpu.errors import NoPicture, NoSuchScanout, ScreenBusy
 from virtmesh_common.gpu.spec import PIXEL
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
 SERVICE = "virtmesh.display.v1.DisplayService"
 PIECE_BYTES = 1 << 20
 """Most bytes of pixels in one message."""
+SCREENSHOTS_MAX = 4
+"""Screenshots of one device at a time: each has a whole picture in memory."""
+SCREENSHOT_SECONDS = 60.0
+"""How long a client may take for its screenshots."""
+WATCHES_MAX = 32
+"""Watchers of one device."""
 UPDATES_MAX = 1000
 """Most updates a second that a watcher can ask for by number."""
 
@@ -40,7 +48,10 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
     def __init__(self, model: GpuModel) -> None:
         self._model = model
         self._closing = False
-        self._threads = ThreadPoolExecutor(2, "display")
+        self._readers = ThreadPoolExecutor(2, "display")
+        self._encoders = ThreadPoolExecutor(1, "screenshot")
+        """Apart from the readers: a screenshot takes long, and holds up no watcher."""
+        self._watches = self._screenshots = 0
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Add the service to a server."""
@@ -75,25 +86,42 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
         self, request: pb.ScreenshotRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         """Send pictures as files, in pieces."""
+        with self._counting("_screenshots", SCREENSHOTS_MAX, "screenshots"):
+            try:
+                async with time_limit(SCREENSHOT_SECONDS):
+                    await self._send_screenshots(request, context)
+            except TimeoutError:
+                raise ScreenBusy(
+                    f"the screenshot was not taken within {SCREENSHOT_SECONDS:g} s"
+                ) from None
+
+    async def _send_screenshots(
+        self, request: pb.ScreenshotRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        """Send the pictures that a request asks for. Errors: NoSuchScanout; NoPicture."""
         if request.HasField("scanout"):
             chosen = [self._find(request.scanout)]
         else:
             chosen = [one for one in self._model.scanouts if one.picture is not None]
-        shown = [(one, one.picture) for one in chosen if one.picture is not None]
-        if not shown:
+        if not any(one.picture for one in chosen):
             raise NoPicture(f"{self._model.name} shows nothing: its driver has set no scanout yet")
-        for scanout, picture in shown:
+        is_raw = request.format == pb.IMAGE_FORMAT_RAW
+        for scanout in chosen:
+            picture = scanout.picture
+            if picture is None:
+                continue
+            width, height = picture.width, picture.height
             work = partial(take_shot, picture, request, scanout.cursor)
-            data = await self._on_thread(work)
+            del picture  # A client that does not read keeps none alive.
+            data = await self._on_thread(work, self._encoders)
+            del work
             for start in range(0, len(data), PIECE_BYTES):
                 await context.write(
                     pb.ScreenshotResponse(
                         scanout=scanout.number,
-                        width=picture.width,
-                        height=picture.height,
-                        stride=picture.width * PIXEL
-                        if request.format == pb.IMAGE_FORMAT_RAW
-                        else 0,
+                        width=width,
+                        height=height,
+                        stride=width * PIXEL if is_raw else 0,
                         data=data[start : start + PIECE_BYTES],
                     )
                 )
@@ -104,7 +132,10 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
         """Send the picture, and then what changes."""
         scanout = self._find(request.scanout)
         rate = min(request.updates_per_second, UPDATES_MAX)
-        with scanout.watching() as watcher:
+        with (
+            self._counting("_watches", WATCHES_MAX, "watchers"),
+            scanout.watching() as watcher,
+        ):
             update = 0
             while True:
                 await watcher.news.wait()
@@ -140,15 +171,18 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
         watcher.flushes = 0
         scanout.flushes_merged += max(flushes - 1, 0)
         if picture is not None:
+            shows, width, height = scanout.shows, picture.width, picture.height
+            del picture  # A client that does not read keeps none alive.
             if is_new:
-                rects = [Rect(0, 0, picture.width, picture.height)]
+                rects = [Rect(0, 0, width, height)]
             for piece in pieces_of(rects):
                 if message.changes:
                     await context.write(message)
-                    message = pb.WatchResponse(
-                        update=update, width=picture.width, height=picture.height
-                    )
-                pixels = await self._on_thread(partial(picture.read, piece.place))
+                    message = pb.WatchResponse(update=update, width=width, height=height)
+                if scanout.picture is None or scanout.shows != shows:
+                    break  # There is another picture: the next update has it whole.
+                read = partial(scanout.picture.read, piece.place)
+                pixels = await self._on_thread(read, self._readers)
                 message.changes.add(
                     x=piece.x, y=piece.y, width=piece.width, height=piece.height, pixels=pixels
                 )
@@ -184,9 +218,24 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
             resource_bytes=self._model.resources.memory,
         )
 
-    async def _on_thread(self, work: partial[bytes]) -> bytes:
+    @staticmethod
+    async def _on_thread(work: partial[bytes], threads: ThreadPoolExecutor) -> bytes:
         """Read or encode pixels where it holds nobody up."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+    @contextmanager
+    def _counting(self, counter: str, most: int, what: str) -> Iterator[None]:
+        """Count a call while it lasts. Errors: ScreenBusy."""
+        count = getattr(self, counter)
+        if count >= most:
+            raise ScreenBusy(
+                f"{self._model.name} has {most} {what} at a time: wait for one of them to end"
+            )
+        setattr(self, counter, count + 1)
+        try:
+            yield
+        finally:
+            setattr(self, counter, getattr(self, counter) - 1)
 
     def _find(self, number: int) -> Scanout:
         """Return a scanout. Errors: NoSuchScanout."""

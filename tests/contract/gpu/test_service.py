@@ -16,12 +16,13 @@ from PIL import Image
 from tests.support.gpu_rig import BGRX, MODE, OK, GpuDriver, opaque
 from virtmesh.gpu.kind import KIND
 from virtmesh.gpu.model import GpuModel, GpuOptions
+from virtmesh.gpu.service import WATCHES_MAX
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.display.v1 import display_pb2 as pb
 from virtmesh_common.api.display.v1.display_pb2_grpc import DisplayServiceStub
 from virtmesh_common.errors import ShuttingDown, VirtmeshError, from_rpc_error
 from virtmesh_common.gpu import spec
-from virtmesh_common.gpu.errors import BadMode, NoPicture, NoSuchScanout
+from virtmesh_common.gpu.errors import BadMode, NoPicture, NoSuchScanout, ScreenBusy
 from virtmesh_common.gpu.spec import Command
 
 if TYPE_CHECKING:
@@ -327,6 +328,24 @@ async def test_a_watcher_that_never_reads(serve: Serve) -> None:
         assert all(len(one.damage.take()) <= 16 for one in scanout.watchers)
         stuck.cancel()
         viewer.call.cancel()
+
+
+async def test_so_many_watch_at_a_time(serve: Serve) -> None:
+    """One more is told so; when one has left, another may watch."""
+    async with serving(serve) as display:
+        viewers = [Viewer(display.calls.Watch(pb.WatchRequest())) for _ in range(WATCHES_MAX)]
+        for viewer in viewers:
+            await viewer.update()
+        with pytest.raises(grpc.aio.AioRpcError, match="32 watchers") as refused:
+            await Viewer(display.calls.Watch(pb.WatchRequest())).update()
+        assert isinstance(from_rpc_error(refused.value), ScreenBusy)
+        viewers.pop().call.cancel()
+        while (await display.stats()).watchers == WATCHES_MAX:
+            pass  # Each look is a call.
+        viewers.append(Viewer(display.calls.Watch(pb.WatchRequest())))
+        await viewers[-1].update()
+        for viewer in viewers:
+            viewer.call.cancel()
 
 
 async def test_a_mode_is_set(display: Display) -> None:

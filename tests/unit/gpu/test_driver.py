@@ -159,7 +159,7 @@ async def test_the_driver_follows_the_mode() -> None:
 
 async def test_a_mode_that_does_not_fit() -> None:
     """Neither into guest memory, nor into that of the device: the driver stays at what it shows."""
-    for model, ram in ((gpu(), 1 << 20), (gpu(memory_max=64 * 48 * 4), 64 << 20)):
+    for model, ram in ((gpu(), 1 << 20), (gpu(memory_max=2 * 64 * 48 * 4), 64 << 20)):
         async with driving(model, ram=ram) as driver:
             for _ in range(3):
                 model.set_mode(0, Mode(2000, 2000))

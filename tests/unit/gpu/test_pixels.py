@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.support.gpu_rig import ANSWER, OK, GpuRig, entries, gpu_rig, opaque
+from virtmesh.attach.guest_ram import Ram
 from virtmesh.gpu.screenshot import draw_cursor, encode_png
 from virtmesh_common.gpu import spec
 from virtmesh_common.gpu.spec import CURSOR_SIDE, FORMAT_NAMES, Command, Response
@@ -311,3 +312,37 @@ async def test_a_cursor_in_a_screenshot(x: int, y: int, seen: int) -> None:
         drawn = draw_cursor(black, 64, 48, rig.model.scanouts[0].cursor)
     assert len(drawn) == len(black)
     assert sum(drawn[start : start + 4] == b"\xff" * 4 for start in range(0, len(drawn), 4)) == seen
+
+
+async def test_a_cursor_that_is_a_blob() -> None:
+    """As Linux has it where blobs are offered: blue, green, red, alpha, in pieces anywhere."""
+    image = bytes(range(256)) * 64
+    async with gpu_rig() as rig:
+        head, tail = rig.pages(image[:5000]), rig.pages(image[5000:])
+        pieces = [(head, 5000), (tail, len(image) - 5000)]
+        assert await make_blob(rig, 1, len(image), pieces) == OK
+        assert await make_blob(rig, 2, 4096, [(head, 4096)]) == OK
+        assert (await rig.point(UPDATE, 3, 4, 2)).response == PARAMETER
+        assert rig.model.scanouts[0].cursor.image == b""
+        assert (await rig.point(UPDATE, 3, 4, 1)).response == OK
+        assert rig.model.scanouts[0].cursor.image == image
+
+
+async def test_guest_memory_is_let_go_of_while_the_control_queue_is_stopped() -> None:
+    """And found again when it is started: where it was, or not at all in a smaller one."""
+    async with gpu_rig() as rig:
+        address = rig.pages(bytes(SIZE))
+        assert await make_blob(rig, 1, SIZE, [(address, SIZE)]) == OK
+        resources = rig.model.resources
+        resource = resources.find(1)
+
+        resources.suspend()
+        assert resource.backing is None
+        resources.resume(rig.memory)
+        assert resource.backing is not None
+        assert resource.backing.size == SIZE
+
+        resources.suspend()
+        with Ram(1 << 16, address=1 << 40) as other:
+            resources.resume(other.guest_memory)
+        assert (resource.backing, resource.entries) == (None, 0)

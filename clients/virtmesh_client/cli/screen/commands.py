@@ -46,7 +46,7 @@ class ModeType(click.ParamType[tuple[int, int]]):
         if value == OFF:
             return 0, 0
         match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", value)
-        if match is None or "0" in (match[1], match[2]):
+        if match is None or not int(match[1]) or not int(match[2]):
             self.fail(f"{value!r} is no mode: write WIDTHxHEIGHT or {OFF}", param, ctx)
         return int(match[1]), int(match[2])
 

@@ -81,7 +81,8 @@ class DisplayServiceServicer(object):
 
     def Screenshot(self, request, context):
         """Screenshot returns the picture of one scanout, or of all that show something, in pieces.
-        Errors: NOT_FOUND/NO_SUCH_SCANOUT; FAILED_PRECONDITION/NO_PICTURE when nothing is shown.
+        Errors: NOT_FOUND/NO_SUCH_SCANOUT; FAILED_PRECONDITION/NO_PICTURE when nothing is shown;
+        RESOURCE_EXHAUSTED/SCREEN_BUSY when 4 are under way, or if it is not taken within 60 s.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,7 +91,9 @@ class DisplayServiceServicer(object):
     def Watch(self, request, context):
         """Watch tells what a scanout shows: first the whole picture, then what has changed since. A watcher
         that is slow gets the newest pixels and never a backlog: changes add up while it is busy.
-        Errors: NOT_FOUND/NO_SUCH_SCANOUT; UNAVAILABLE/SHUTTING_DOWN.
+        The pieces of an update can be of different flushes: what was drawn over comes again in the next.
+        Errors: NOT_FOUND/NO_SUCH_SCANOUT; UNAVAILABLE/SHUTTING_DOWN; RESOURCE_EXHAUSTED/SCREEN_BUSY when
+        32 watch already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,12 +41,15 @@ class DisplayServiceStub:
     """Describe tells the screens: their modes, and what the driver shows on them."""
     Screenshot: _grpc.UnaryStreamMultiCallable[_display_pb2.ScreenshotRequest, _display_pb2.ScreenshotResponse]
     """Screenshot returns the picture of one scanout, or of all that show something, in pieces.
-    Errors: NOT_FOUND/NO_SUCH_SCANOUT; FAILED_PRECONDITION/NO_PICTURE when nothing is shown.
+    Errors: NOT_FOUND/NO_SUCH_SCANOUT; FAILED_PRECONDITION/NO_PICTURE when nothing is shown;
+    RESOURCE_EXHAUSTED/SCREEN_BUSY when 4 are under way, or if it is not taken within 60 s.
     """
     Watch: _grpc.UnaryStreamMultiCallable[_display_pb2.WatchRequest, _display_pb2.WatchResponse]
     """Watch tells what a scanout shows: first the whole picture, then what has changed since. A watcher
     that is slow gets the newest pixels and never a backlog: changes add up while it is busy.
-    Errors: NOT_FOUND/NO_SUCH_SCANOUT; UNAVAILABLE/SHUTTING_DOWN.
+    The pieces of an update can be of different flushes: what was drawn over comes again in the next.
+    Errors: NOT_FOUND/NO_SUCH_SCANOUT; UNAVAILABLE/SHUTTING_DOWN; RESOURCE_EXHAUSTED/SCREEN_BUSY when
+    32 watch already.
     """
     SetMode: _grpc.UnaryUnaryMultiCallable[_display_pb2.SetModeRequest, _display_pb2.SetModeResponse]
     """SetMode gives a screen another preferred mode, or disconnects it. The driver gets a configuration
@@ -69,12 +72,15 @@ class DisplayServiceAsyncStub(DisplayServiceStub):
     """Describe tells the screens: their modes, and what the driver shows on them."""
     Screenshot: _aio.UnaryStreamMultiCallable[_display_pb2.ScreenshotRequest, _display_pb2.ScreenshotResponse]  # type: ignore[assignment]
     """Screenshot returns the picture of one scanout, or of all that show something, in pieces.
-    Errors: NOT_FOUND/NO_SUCH_SCANOUT; FAILED_PRECONDITION/NO_PICTURE when nothing is shown.
+    Errors: NOT_FOUND/NO_SUCH_SCANOUT; FAILED_PRECONDITION/NO_PICTURE when nothing is shown;
+    RESOURCE_EXHAUSTED/SCREEN_BUSY when 4 are under way, or if it is not taken within 60 s.
     """
     Watch: _aio.UnaryStreamMultiCallable[_display_pb2.WatchRequest, _display_pb2.WatchResponse]  # type: ignore[assignment]
     """Watch tells what a scanout shows: first the whole picture, then what has changed since. A watcher
     that is slow gets the newest pixels and never a backlog: changes add up while it is busy.
-    Errors: NOT_FOUND/NO_SUCH_SCANOUT; UNAVAILABLE/SHUTTING_DOWN.
+    The pieces of an update can be of different flushes: what was drawn over comes again in the next.
+    Errors: NOT_FOUND/NO_SUCH_SCANOUT; UNAVAILABLE/SHUTTING_DOWN; RESOURCE_EXHAUSTED/SCREEN_BUSY when
+    32 watch already.
     """
     SetMode: _aio.UnaryUnaryMultiCallable[_display_pb2.SetModeRequest, _display_pb2.SetModeResponse]  # type: ignore[assignment]
     """SetMode gives a screen another preferred mode, or disconnects it. The driver gets a configuration
@@ -106,7 +112,8 @@ class DisplayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_display_pb2.ScreenshotResponse], _abc.AsyncIterator[_display_pb2.ScreenshotResponse]]:
         """Screenshot returns the picture of one scanout, or of all that show something, in pieces.
-        Errors: NOT_FOUND/NO_SUCH_SCANOUT; FAILED_PRECONDITION/NO_PICTURE when nothing is shown.
+        Errors: NOT_FOUND/NO_SUCH_SCANOUT; FAILED_PRECONDITION/NO_PICTURE when nothing is shown;
+        RESOURCE_EXHAUSTED/SCREEN_BUSY when 4 are under way, or if it is not taken within 60 s.
         """
 
     @_abc_1.abstractmethod
@@ -117,7 +124,9 @@ class DisplayServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_display_pb2.WatchResponse], _abc.AsyncIterator[_display_pb2.WatchResponse]]:
         """Watch tells what a scanout shows: first the whole picture, then what has changed since. A watcher
         that is slow gets the newest pixels and never a backlog: changes add up while it is busy.
-        Errors: NOT_FOUND/NO_SUCH_SCANOUT; UNAVAILABLE/SHUTTING_DOWN.
+        The pieces of an update can be of different flushes: what was drawn over comes again in the next.
+        Errors: NOT_FOUND/NO_SUCH_SCANOUT; UNAVAILABLE/SHUTTING_DOWN; RESOURCE_EXHAUSTED/SCREEN_BUSY when
+        32 watch already.
         """
 
     @_abc_1.abstractmethod
