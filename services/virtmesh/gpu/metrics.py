@@ -24,7 +24,7 @@ COMMANDS = counter(
 FLUSHES = counter(
     "virtmesh_gpu_flushes",
     "Times that the driver showed something: flushes, page flips.",
-    "",
+    "flushes",
     "scanout",
 )
 DAMAGE = counter(
@@ -36,15 +36,18 @@ DAMAGE = counter(
 MERGED = counter(
     "virtmesh_gpu_flushes_merged",
     "Flushes that a watcher got together with later ones, since it was slower.",
-    "",
+    "flushes",
     "scanout",
 )
-WATCHERS = gauge("virtmesh_gpu_watchers", "Watchers of a scanout.", "", "scanout")
+WATCHERS = gauge("virtmesh_gpu_watchers", "Watchers of a scanout.", "watchers", "scanout")
 WIDTH = gauge(
-    "virtmesh_gpu_picture_width", "Columns of the picture; 0: nothing is shown.", "", "scanout"
+    "virtmesh_gpu_picture_width",
+    "Columns of the picture; 0: nothing is shown.",
+    "pixels",
+    "scanout",
 )
-HEIGHT = gauge("virtmesh_gpu_picture_height", "Rows of the picture.", "", "scanout")
-RESOURCES = gauge("virtmesh_gpu_resources", "Resources of the driver.", "")
+HEIGHT = gauge("virtmesh_gpu_picture_height", "Rows of the picture.", "pixels", "scanout")
+RESOURCES = gauge("virtmesh_gpu_resources", "Resources of the driver.", "resources")
 RESOURCE_BYTES = gauge("virtmesh_gpu_resource_bytes", "Bytes of their pixels.", "bytes")
 RESOURCE_LIMIT = gauge(
     "virtmesh_gpu_resource_limit_bytes", "Most bytes that resources can have.", "bytes"

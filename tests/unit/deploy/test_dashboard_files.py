@@ -97,7 +97,7 @@ def test_dashboards_are_linked_and_told_apart() -> None:
     """Each has a uid of its own, links to the others, and a choice of machines."""
     loaded = [json.loads(path.read_text()) for path in PATHS]
 
-    assert len({board["uid"] for board in loaded}) == len(loaded) == 7
+    assert len({board["uid"] for board in loaded}) == len(loaded) == 8
     for board in loaded:
         assert board["tags"] == board["links"][0]["tags"] == ["virtmesh"]
         assert board["templating"]["list"][0]["name"] == "machine"
