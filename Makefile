@@ -23,7 +23,7 @@ MANIFEST := --manifest-path native/Cargo.toml --locked
 FUZZED := tests/vhost_user/test_any_front_end.py tests/vhost_user/test_messages.py
 FUZZ_ROUNDS ?= 10
 # Tests without clocks of their own: they run on all processors at once.
-PARALLEL := tests/unit tests/contract tests/layouts
+PARALLEL := tests/unit tests/contract tests/layouts tests/integration/cpu
 # The places beside an ordinary checkout: tools/everywhere.sh.
 PLACES := tmpfs overlay distribution
 # Tests of what lies in files: images, sockets, the file systems that are below them.
