@@ -24,7 +24,7 @@ from tests.support.prometheus import Prometheus, ScrapeJob
 
 DEPLOY = ROOT / "deploy"
 OF_CPU = "cpu"
-"""The board of a CPU, whose machine has no kernel service: that is for tests/compose/test_cpu.py."""
+"""The board of a CPU, whose machine has no kernel service: tests/compose/test_cpu.py has one."""
 DASHBOARDS = sorted(
     path for path in (DEPLOY / "grafana" / "dashboards").glob("*.json") if path.stem != OF_CPU
 )
