@@ -17,7 +17,7 @@ from virtmesh.gpu.settings import (
     Mode,
 )
 from virtmesh.kinds.feature_option import without_option
-from virtmesh.kinds.option_types import Size
+from virtmesh.kinds.option_types import Size, check_queue_size
 from virtmesh.kinds.quirk_option import quirks_option
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh.virtio.quirks import QUIRKS
@@ -89,13 +89,8 @@ def check(*, quirks: Collection[Quirk] = (), **values: Any) -> GpuOptions:
     """Check what click can't. Errors: click.BadParameter."""
     del quirks
     options = GpuOptions(**values)
-    queue_size, mode = options.queue_size, options.mode
-    if queue_size & (queue_size - 1):
-        smaller = 1 << queue_size.bit_length() - 1
-        raise click.BadParameter(
-            f"{queue_size} is not a power of two: choose {smaller} or {2 * smaller}",
-            param_hint="--queue-size",
-        )
+    check_queue_size(options.queue_size)
+    mode = options.mode
     needed = 2 * mode.width * mode.height * PIXEL
     if options.memory_max < needed:
         raise click.BadParameter(

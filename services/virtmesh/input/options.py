@@ -10,6 +10,7 @@ from virtmesh.input.model import InputModel
 from virtmesh.input.personality import Personality, built_in, check_text, load
 from virtmesh.input.settings import OFFERED, QUEUE_SIZE, WAITING, InputOptions
 from virtmesh.kinds.feature_option import without_option
+from virtmesh.kinds.option_types import check_queue_size
 from virtmesh.kinds.quirk_option import quirks_option
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh.virtio.quirks import QUIRKS
@@ -55,13 +56,7 @@ OPTIONS = (
 
 def check_options(**values: Any) -> InputOptions:
     """Check what click can't. Errors: click.BadParameter."""
-    queue_size = values["queue_size"]
-    if queue_size & (queue_size - 1):
-        smaller = 1 << queue_size.bit_length() - 1
-        raise click.BadParameter(
-            f"{queue_size} is not a power of two: choose {smaller} or {2 * smaller}",
-            param_hint="--queue-size",
-        )
+    check_queue_size(values["queue_size"])
     for key in ("serial", "name_text"):
         hint = f"--{key.replace('_', '-')}"
         try:

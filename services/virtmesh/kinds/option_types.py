@@ -79,3 +79,13 @@ class Events(click.IntRange):
 
     def __init__(self) -> None:
         super().__init__(0, Recorder.CAPACITY_MAX)
+
+
+def check_queue_size(queue_size: int) -> None:
+    """Check the value of --queue-size. Errors: click.BadParameter unless it is a power of two."""
+    if queue_size & (queue_size - 1):
+        smaller = 1 << queue_size.bit_length() - 1
+        raise click.BadParameter(
+            f"{queue_size} is not a power of two: choose {smaller} or {2 * smaller}",
+            param_hint="--queue-size",
+        )
