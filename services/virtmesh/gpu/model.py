@@ -186,11 +186,20 @@ class GpuModel(QueueDevice):
         if size <= INLINE_BYTES:
             watchers = sum(len(one.watchers) for one in self.scanouts) if answer.copies else 0
             self._turn_bytes += size + watchers * WATCHER_BYTES
-            _end(reply, answer, _run(answer.copies))
-            return
+            outcome = _run(answer.copies, wait=False)
+            if not outcome.is_busy:
+                _end(reply, answer, outcome)
+                return
+        else:
+            outcome = Outcome()
+        self._copy_on_thread(reply, answer, outcome)
+
+    def _copy_on_thread(self, reply: Reply, answer: Answer, before: Outcome) -> None:
+        """Make the copies that are not made yet where they may take long, or wait for a reader."""
+        copies = answer.copies[len(before.made) :]
         self._idle.clear()
         try:
-            work = self._copier.submit(_run, answer.copies, self._idle)
+            work = self._copier.submit(_run, copies, before, wait=True, idle=self._idle)
         except RuntimeError:  # The system has no thread to give.
             self._idle.set()
             raise
@@ -256,20 +265,31 @@ class GpuModel(QueueDevice):
 class Outcome:
     """What became of the copies of a command."""
 
-    made: list[Copy]
+    made: Sequence[Copy] = ()
     """Those that are complete."""
     why: str = ""
     """Why another one was refused; empty if none was."""
+    is_busy: bool = False
+    """Somebody reads what the next one writes to."""
 
 
-def _run(copies: Sequence[Copy], idle: threading.Event | None = None) -> Outcome:
-    """Make copies, on any thread, up to one that is refused or ended; set `idle` then."""
-    outcome = Outcome([])
+def _run(
+    copies: Sequence[Copy],
+    before: Outcome | None = None,
+    *,
+    wait: bool,
+    idle: threading.Event | None = None,
+) -> Outcome:
+    """Make copies, on any thread, up to one that is refused, ended or busy; set `idle` then."""
+    made = list(before.made) if before is not None else []
+    outcome = Outcome(made)
     try:
         for copy in copies:
-            if not copy.run():
+            complete = copy.run(wait)
+            outcome.is_busy = complete is None
+            if not complete:
                 break
-            outcome.made.append(copy)
+            made.append(copy)
     except ValueError as error:  # What native code found out.
         outcome.why = str(error)
     finally:
