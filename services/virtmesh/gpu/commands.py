@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from virtmesh_native import CopyCancel, Picture
 
@@ -36,6 +36,20 @@ REQUEST_MAX = (
 PARAMETER = Response.VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER
 
 
+class Run(Protocol):
+    """Makes a copy: see Copy."""
+
+    def __call__(self, *, wait: bool) -> bool | None:
+        """Copy."""
+
+
+class Draw(Protocol):
+    """Copies to a picture, as Run does."""
+
+    def __call__(self, picture: Picture, /, *, wait: bool) -> bool | None:
+        """Copy."""
+
+
 @dataclass
 class Copy:
     """Pixels to copy: `run` does it, on any thread; then `done` tells others, on the event loop.
@@ -45,7 +59,7 @@ class Copy:
     """
 
     size: int
-    run: Callable[[bool], bool | None]
+    run: Run
     done: Callable[[], None]
 
 
@@ -213,7 +227,8 @@ class Commands:
         if backing is None:
             raise Refused(Response.VIRTIO_GPU_RESP_ERR_UNSPEC, f"resource {number} has no backing")
 
-        def run(_wait: bool) -> bool:
+        def run(*, wait: bool) -> bool:
+            del wait  # Nobody reads a resource.
             return surface.transfer(backing, rect.place, offset, cancel)
 
         return Answer(copies=[Copy(rect.pixels * spec.PIXEL, run, lambda: None)])
@@ -270,10 +285,10 @@ class Commands:
         draw, size = self._drawing(resource, source, whole), whole.pixels * spec.PIXEL
         shown: list[Picture] = []
 
-        def run(wait: bool) -> bool | None:
+        def run(*, wait: bool) -> bool | None:
             target = picture or Picture(rect.width, rect.height)
             shown[:] = [target]
-            return True if draw is None else draw(target, wait)
+            return True if draw is None else draw(target, wait=wait)
 
         def done() -> None:
             if picture is None:
@@ -284,21 +299,19 @@ class Commands:
 
         return Answer(copies=[Copy(size, run, done)])
 
-    def _drawing(
-        self, resource: Resource, source: Source, target: Rect
-    ) -> Callable[[Picture, bool], bool | None] | None:
+    def _drawing(self, resource: Resource, source: Source, target: Rect) -> Draw | None:
         """Return what draws a rectangle of a picture from its source; None if there is nothing."""
         cancel = self.cancel
         place = source.rect.x + target.x, source.rect.y + target.y
         surface, backing, image = resource.surface, resource.backing, source.image
         if surface is not None:
-            return lambda picture, wait: picture.show(
+            return lambda picture, *, wait: picture.show(
                 surface, place, target.place, cancel, wait=wait
             )
         if backing is None or image is None:
             return None  # A blob whose memory is swapped out: what it showed stays.
         layout = (image.format, image.width, image.height, image.offset, image.stride)
-        return lambda picture, wait: picture.show_memory(
+        return lambda picture, *, wait: picture.show_memory(
             backing, layout, place, target.place, cancel, wait=wait
         )
 

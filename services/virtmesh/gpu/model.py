@@ -285,7 +285,7 @@ def _run(
     outcome = Outcome(made)
     try:
         for copy in copies:
-            complete = copy.run(wait)
+            complete = copy.run(wait=wait)
             outcome.is_busy = complete is None
             if not complete:
                 break

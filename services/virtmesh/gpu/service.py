@@ -253,9 +253,7 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
         return scanouts[number]
 
 
-def take_shot(
-    picture: Picture, request: pb.ScreenshotRequest, cursor: Cursor
-) -> list[memoryview]:
+def take_shot(picture: Picture, request: pb.ScreenshotRequest, cursor: Cursor) -> list[memoryview]:
     """Return a picture as the request wants it, in parts that follow each other."""
     width, height = picture.width, picture.height
     pixels = picture.read((0, 0, width, height))
