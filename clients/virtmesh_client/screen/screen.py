@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, cast
 
 from virtmesh_client.channel import ANSWER_SECONDS
-from virtmesh_client.screen.models import Pixels, ScanoutInfo, ScanoutStats
+from virtmesh_client.screen.models import Pixels, ScanoutInfo, ScanoutStats, WatcherStats
 from virtmesh_client.screen.watch import ScreenWatch
 from virtmesh_common.api.display.v1 import display_pb2 as pb
 from virtmesh_common.api.display.v1.display_pb2_grpc import DisplayServiceStub
@@ -87,6 +87,10 @@ class Screen:
                 damage_bytes=one.damage_bytes,
                 watchers=one.watchers,
                 flushes_merged=one.flushes_merged,
+                watching=tuple(
+                    WatcherStats(each.updates, each.flushes, each.flushes_merged)
+                    for each in one.watching
+                ),
             )
             for number, one in enumerate(found.scanouts)
         ]

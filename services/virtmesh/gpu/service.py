@@ -141,14 +141,12 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
             self._counting("_watches", WATCHES_MAX, "watchers"),
             scanout.watching() as watcher,
         ):
-            update = 0
             while True:
                 await watcher.news.wait()
                 if self._closing:
                     raise ShuttingDown("the device service is stopping")
                 watcher.news.clear()
-                update += 1
-                await self._send_update(scanout, watcher, update, context)
+                await self._send_update(scanout, watcher, context)
                 if rate:
                     await asyncio.sleep(1 / rate)
 
@@ -156,12 +154,12 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
         self,
         scanout: Scanout,
         watcher: Watcher,
-        update: int,
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> None:
         """Send all that has changed since the last update."""
         picture, is_new = scanout.picture, watcher.is_new
-        rects, flushes = watcher.damage.take(), watcher.flushes
+        rects, flushes = watcher.damage.take(), scanout.take_flushes(watcher)
+        update = watcher.updates
         message = pb.WatchResponse(
             update=update,
             width=picture.width if picture else 0,
@@ -173,8 +171,6 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
             watcher.cursor_image = scanout.cursor.image
             message.cursor.CopyFrom(to_message(scanout.cursor, with_image=shape_changed))
         watcher.is_new = watcher.cursor_moved = False
-        watcher.flushes = 0
-        scanout.flushes_merged += max(flushes - 1, 0)
         if picture is not None:
             shows, width, height = scanout.shows, picture.width, picture.height
             del picture  # A client that does not read keeps none alive.
@@ -216,6 +212,14 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
                     damage_bytes=scanout.damage_bytes,
                     watchers=len(scanout.watchers),
                     flushes_merged=scanout.flushes_merged,
+                    watching=[
+                        pb.WatcherStats(
+                            updates=one.updates,
+                            flushes=one.flushes_taken,
+                            flushes_merged=one.flushes_merged,
+                        )
+                        for one in scanout.watchers
+                    ],
                 )
                 for scanout in self._model.scanouts
             ],
