@@ -46,6 +46,8 @@ from tests.support.riscv.writing import MEBIBYTES, make_disk
 from virtmesh_client import connect
 
 WIDTH, HEIGHT = 1280, 800
+PATIENCE = 60.0
+"""Longest wait for a VNC server, in seconds."""
 WHOLE = 0.9
 """Part of the picture that makes an update a frame."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -194,7 +196,7 @@ def by_vnc(side: Side, cli: Cli, plan: Plan) -> Figures:
             if told is None:
                 sys.exit("the VNC server does not start")
             stats = [Path(f"/proc/{pid}/stat") for pid in (cli.process("gpu0").pid, server.pid)]
-            with RfbFrames(socket.create_connection((told[1], int(told[2])))) as viewer:
+            with RfbFrames(socket.create_connection((told[1], int(told[2])), PATIENCE)) as viewer:
                 return watch(side, viewer.update, lambda: spent(*stats), plan)
         finally:
             server.terminate()
@@ -212,6 +214,7 @@ def by_qemu(side: Side, pid: int, path: Path, plan: Plan) -> Figures:
         return spent(*threads)
 
     connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(PATIENCE)
     connection.connect(str(path))
     with RfbFrames(connection) as viewer:
         return watch(side, viewer.update, cpu, plan)

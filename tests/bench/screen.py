@@ -248,8 +248,8 @@ async def latency(rounds: int, each: int) -> dict[str, list[int]]:
         async with connected(Path(folder)) as bench:
             ways: dict[str, Way] = {
                 "bare gRPC call": bench.bare_call,
-                "key -> the kernel's Watch of the keyboard": bench.to_event,
-                "key -> changed pixel in Watch of the GPU": bench.to_pixel,
+                "key to Watch of the keyboard": bench.to_event,
+                "key to a changed pixel": bench.to_pixel,
             }
             took: dict[str, list[int]] = {name: [] for name in ways}
             for turn in range(rounds + 1):
