@@ -60,7 +60,9 @@ fn rect(x: u32, y: u32, width: u32, height: u32) -> Rect {
 
 fn read(picture: &Picture, rect: Rect) -> Vec<u8> {
     let mut seen = Vec::new();
-    picture.read(rect, |row| seen.extend_from_slice(row)).unwrap();
+    picture
+        .read(rect, |row| seen.extend_from_slice(row))
+        .unwrap();
     assert_eq!(seen.len(), picture.bytes_of(rect).unwrap());
     seen
 }
@@ -145,7 +147,13 @@ fn extreme_numbers_are_refused() {
     ] {
         let outside = |outcome| matches!(outcome, Err(CopyError::Outside { .. }));
         assert!(outside(surface.transfer(&backing, bad, 0, &none)));
-        assert!(outside(picture.show(&surface, (0, 0), bad, &none, Wait::No)));
+        assert!(outside(picture.show(
+            &surface,
+            (0, 0),
+            bad,
+            &none,
+            Wait::No
+        )));
         assert!(outside(picture.read(bad, |_| ())));
     }
     let whole = rect(0, 0, 16, 16);

@@ -821,7 +821,7 @@ class Surface:
 class Picture:
     """What a scanout shows: pixels of its own, black at first.
 
-    Copies release the GIL. One waits while the picture is read or written by another thread; without
+    Copies release the GIL. One waits while another thread reads or writes the picture; without
     `wait` it returns None then. Errors: ValueError for what is not inside; nothing was copied then.
     """
 
