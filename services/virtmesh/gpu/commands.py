@@ -70,6 +70,8 @@ class Answer:
     response: Response = Response.VIRTIO_GPU_RESP_OK_NODATA
     payload: bytes = b""
     copies: Sequence[Copy] = ()
+    record: bytes = b""
+    """What is kept of it for the next process of the device; empty for nothing."""
 
 
 class Commands:

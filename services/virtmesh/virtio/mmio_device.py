@@ -119,6 +119,7 @@ class VirtioMmio:
             mmio_size_bytes=mmio.MMIO_SIZE,
             virtio_device_id=self._model.device_id,
             queue_size_max=tuple(self._model.queue_size_max),
+            kept_state_bytes=self._model.kept_state_bytes,
             registers=tuple(self._model.config),
             family=self._model.family,
             identity=self._model.identity,
@@ -201,7 +202,8 @@ class VirtioMmio:
             raise
         self._attachment = attachment
         self._change_due = attachment.config_changed
-        self._queues.logs = attachment.inflight_logs
+        logs = self._queues.logs = attachment.inflight_logs
+        self._model.take_kept(None if logs is None else logs.kept_state)
         self.observer.begin()
 
     def begin_reset(self) -> None:
@@ -256,6 +258,7 @@ class VirtioMmio:
         """Drop the driver's memory and eventfds. The device must be reset."""
         self._clear_calls()
         self._attachment = self._queues.logs = None
+        self._model.take_kept(None)
 
     def close(self) -> None:
         """Release everything. The device must be reset and detached."""

@@ -289,8 +289,9 @@ async def test_a_watcher_that_never_reads(serve: Serve) -> None:
         (scanout,) = display.model.scanouts
         assert len(scanout.watchers) == 2
         never_reads, reads = (await display.stats()).watching
-        assert never_reads.updates <= reads.updates == viewer.updates
-        assert (reads.flushes, reads.flushes_merged) == (256, 256 - (viewer.updates - 1))
+        assert (reads.updates, reads.flushes) == (viewer.updates, 256)
+        assert reads.flushes_merged == 256 - (viewer.updates - 1)
+        assert never_reads.flushes <= 256
         assert all(len(one.damage.take()) <= 16 for one in scanout.watchers)
         stuck.cancel()
         viewer.call.cancel()
