@@ -41,6 +41,8 @@ class DrawnScreen:
         self.address = address
         self.width = self.height = 0
         self._loop = loop
+        self._turn = asyncio.Lock()
+        """The driver sends one command at a time."""
         self._driver: GpuDriver
         self._shown = 0
         self._backing = 0
@@ -82,7 +84,11 @@ class DrawnScreen:
         await self._driver.point(Command.VIRTIO_GPU_CMD_UPDATE_CURSOR, x, y, number)
 
     def _run(self, work: Coroutine[Any, Any, object]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(SECONDS)
+        asyncio.run_coroutine_threadsafe(self._in_turn(work), self._loop).result(SECONDS)
+
+    async def _in_turn(self, work: Coroutine[Any, Any, object]) -> None:
+        async with self._turn:
+            await work
 
     @asynccontextmanager
     async def serving(self, folder: Path) -> AsyncIterator[None]:

@@ -40,6 +40,8 @@ class AsyncScreen(Proxy[Screen]):
     shot = awaited(Screen.shot)
     pixels = awaited(Screen.pixels)
     watch = called_as(AsyncScreenWatch, Screen.watch)
+    wait_still = awaited(Screen.wait_still, waits=True)
+    expect = awaited(Screen.expect, waits=True)
     set_mode = awaited(Screen.set_mode)
     disconnect = awaited(Screen.disconnect)
     stats = awaited(Screen.stats)
