@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from virtmesh_client.screen.models import Rectangle
-    from virtmesh_client.screen.update import Update
+    from virtmesh_client.screen.update import Cursor, Update
     from virtmesh_client.screen.watch import ScreenWatch
 
 COMES_BACK = (DeviceLost, ServiceUnavailable, ShuttingDown)
@@ -29,6 +29,8 @@ COMES_BACK = (DeviceLost, ServiceUnavailable, ShuttingDown)
 RETRY_SECONDS = 0.5
 """Pause before a service that went away is tried again."""
 JOIN_SECONDS = 5.0
+WAKE_SECONDS = 0.5
+"""Longest wait at a time. Python handles Ctrl-C after it, if that came just before the wait."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Seen:
     """Its width is 0 while nothing is shown."""
     changed: Rectangle
     """A rectangle that has all in it that changed since the picture that was taken before."""
+    cursor: Cursor | None
+    """None if it is not watched, or was never shown."""
+    time: float
+    """When the last update came, by `time.monotonic`."""
 
 
 class LatestPicture:
@@ -59,12 +65,14 @@ class LatestPicture:
         self._picture = Picture()
         self._version = 0
         self._changed: Rectangle | None = None
+        self._cursor: Cursor | None = None
+        self._time = 0.0
         self._still_since: float | None = None
         """When the last pixel of the region changed; None while there is no such region."""
         self._part = b""
         """The pixels of the region."""
         self._error: VirtmeshError | None = None
-        self._closed = False
+        self._closed = self._hurry = False
         self._thread = threading.Thread(target=self._run, name="virtmesh screen", daemon=True)
 
     def __enter__(self) -> Self:
@@ -84,6 +92,12 @@ class LatestPicture:
         if watch is not None:
             watch.close()
 
+    def hurry(self) -> None:
+        """Let nobody wait any more: `take` returns what there is."""
+        with self._change:
+            self._hurry = True
+            self._change.notify_all()
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the newest picture; 0 while nothing is shown."""
@@ -100,11 +114,11 @@ class LatestPicture:
                 self._check()
                 if not self._wait(deadline):
                     return None
-            self._check()
             picture = self._picture
             changed, self._changed = self._changed, None
             pixels = Pixels(picture.width, picture.height, bytes(picture.data))
-            return Seen(self._version, pixels, changed or (0, 0, 0, 0))
+            box = changed or (0, 0, 0, 0)
+            return Seen(self._version, pixels, box, self._cursor, self._time)
 
     def wait_still(self, seconds: float, deadline: float | None) -> Pixels | None:
         """Wait until no pixel has changed for so long; None at the deadline. Errors: as `take`."""
@@ -131,11 +145,11 @@ class LatestPicture:
                 self._check()
 
     def _wait(self, deadline: float | None) -> bool:
-        """Wait for news; False if it is too late for that."""
+        """Wait for news, or for a while; False if it is too late for that."""
         left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
+        if self._hurry or (left is not None and left <= 0):
             return False
-        self._change.wait(left)
+        self._change.wait(WAKE_SECONDS if left is None else min(left, WAKE_SECONDS))
         return True
 
     def _check(self) -> None:
@@ -187,6 +201,8 @@ class LatestPicture:
         picture = self._picture
         differs = picture.apply(update)
         self._version += 1
+        self._cursor = update.cursor or self._cursor
+        self._time = time.monotonic()
         boxes = [(one.x, one.y, one.width, one.height) for one in update.changes]
         if update.is_new:
             boxes = [(0, 0, update.width, update.height)]
@@ -201,7 +217,7 @@ class LatestPicture:
         if not picture.width:
             self._still_since = None
         elif differs or self._still_since is None:
-            self._still_since = time.monotonic()
+            self._still_since = self._time
 
 
 def cut_region(picture: Picture, region: Rectangle) -> bytes:

@@ -139,10 +139,7 @@ def decode_png(data: bytes, name: str) -> Pixel:
     if len(data) > FILE_BYTES_MAX:
         raise BadNeedle(f"{name} is larger than {FILE_BYTES_MAX >> 20} MiB")
     check_size(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"), name)
-    try:
-        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        found = None
+    found = decode(data)
     if found is None:
         raise BadNeedle(f"{name} is a PNG file that can't be read: it is damaged")
     if found.dtype == np.uint16:
@@ -151,6 +148,18 @@ def decode_png(data: bytes, name: str) -> Pixel:
     if channels == COLOURS + 1:
         return cast("Pixel", found)
     return convert(found, cv2.COLOR_BGR2BGRA if channels == COLOURS else cv2.COLOR_GRAY2BGRA)
+
+
+def decode(data: bytes) -> NDArray[Any] | None:
+    """Return the pixels of a file as they are in it; None for one that is damaged."""
+    logging = cv2.utils.logging
+    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it would print its own message
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    finally:
+        logging.setLogLevel(before)
 
 
 def convert(pixels: NDArray[Any], code: int) -> Pixel:

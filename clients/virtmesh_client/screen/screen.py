@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from virtmesh_client.channel import Cancellable, KernelChannel
     from virtmesh_client.screen.models import Match, Rectangle
     from virtmesh_client.screen.needle import Source
+    from virtmesh_client.screen.recording import ScreenRecording
 
 WAIT_SECONDS = 30.0
 """Default limit for waiting until a screen shows something."""
 TOLERANCE = 0.02
 """Default tolerance of `expect`: one pixel of 2500 may be black instead of white."""
+LAST_LOOK_SECONDS = 5.0
+"""How long the last picture of a recording may take."""
 LOOKS_PER_SECOND = 50
 """Most updates a second that are asked for by who waits."""
 
@@ -156,6 +159,40 @@ class Screen:
         with self._latest(scanout) as latest:
             return wait_for(wanted, latest)
 
+    def record(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        frames_per_second: float = 25.0,
+        cursor: bool = True,
+        overwrite: bool = False,
+        scanout: int = 0,
+    ) -> ScreenRecording:
+        """Record a screen to a file while a `with` lasts. It needs the extra `video`.
+
+        A name that ends in .webm is a VP9 film, for browsers and players; one in .apng or .png has
+        all pixels as they were. Frames have the times when the pictures came, and there are at most
+        `frames_per_second`. If the GPU's service is restarted, the recording goes on.
+        Errors: ExtraMissing; ValueError for another name; those of `ScreenRecording`, when it
+        begins and ends.
+        """
+        with needing("video", "record"):
+            from virtmesh_client.screen.recording import ScreenRecording  # noqa: PLC0415
+
+        def open_watch() -> ScreenWatch:
+            return self.watch(scanout, updates_per_second=LOOKS_PER_SECOND, cursor=cursor)
+
+        def look() -> Pixels:
+            return self._take(scanout, pb.IMAGE_FORMAT_RAW, False, LAST_LOOK_SECONDS)  # noqa: FBT003
+
+        return ScreenRecording(
+            LatestPicture(open_watch),
+            look,
+            Path(path),
+            frames_per_second=frames_per_second,
+            overwrite=overwrite,
+        )
+
     def set_mode(self, width: int, height: int, scanout: int = 0) -> None:
         """Give a screen another preferred mode. The guest may follow it. Errors: BadMode."""
         request = pb.SetModeRequest(scanout=scanout, width=width, height=height)
@@ -190,10 +227,16 @@ class Screen:
         with self._channel.running(latest), latest:
             yield latest
 
-    def _take(self, scanout: int, encoding: pb.ImageFormat.ValueType, cursor: bool) -> Pixels:  # noqa: FBT001
+    def _take(
+        self,
+        scanout: int,
+        encoding: pb.ImageFormat.ValueType,
+        cursor: bool,  # noqa: FBT001
+        seconds: float = ANSWER_SECONDS,
+    ) -> Pixels:
         """Return a screenshot; its data is encoded as asked for."""
         request = pb.ScreenshotRequest(scanout=scanout, format=encoding, with_cursor=cursor)
-        limit = ANSWER_SECONDS if self._channel.timeout is None else self._channel.timeout
+        limit = seconds if self._channel.timeout is None else self._channel.timeout
         bound = None if math.isinf(limit) else limit
         pieces, width, height = [], 0, 0
         with self._channel.errors(limit):
