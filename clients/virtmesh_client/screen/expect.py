@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from virtmesh_client.screen.needle import Needle, Pixel
     from virtmesh_client.screen.search import Place
 
+PIXELS_MAX = 4096 * 4096
+"""Largest picture that is searched: larger than any mode. Each pixel takes some 40 bytes."""
 FIRST_SECONDS = 10.0
 """How long the first picture is waited for, even if the time limit is shorter."""
 
@@ -69,7 +71,7 @@ def wait_for(wanted: Wanted, latest: LatestPicture) -> Match:
 
 def find(wanted: Wanted, seen: Seen, changed: Rectangle) -> Match | None:
     """Return the best match in what has changed, if one is good enough."""
-    if not seen.pixels.width:
+    if not 0 < seen.pixels.width * seen.pixels.height <= PIXELS_MAX:
         return None
     screen = to_array(seen.pixels)
     found = best_of(wanted, seen, screen, changed)
@@ -113,6 +115,8 @@ def explain(wanted: Wanted, last: Seen | None) -> ScreenError:
     if last is None or not last.pixels.width:
         return ScreenTimeout(f"{text}: it showed nothing")
     picture = last.pixels
+    if picture.width * picture.height > PIXELS_MAX:
+        return ScreenTimeout(f"{text}: {picture.width}x{picture.height} pixels are too many")
     screen = to_array(picture)
     best = best_of(wanted, last, screen, (0, 0, picture.width, picture.height))
     if best is None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Pixel = NDArray[np.uint8]
 
+SIDE_MAX = 4096
+"""Largest width and height of a film, in pixels: an encoder keeps several frames in memory."""
 MILLISECOND = Fraction(1, 1000)
 WEBM_OPTIONS = {
     "deadline": "realtime",
@@ -70,7 +72,7 @@ class VideoFile:
         """Add a frame. Times ascend: one that does not is the next millisecond."""
         frame = av.VideoFrame.from_ndarray(draw(seen), format="bgra")
         if not self.frames:
-            self._stream.width, self._stream.height = frame.width, frame.height
+            self._stream.width, self._stream.height = fit(frame, SIDE_MAX, SIDE_MAX, enlarge=False)
         frame = self._fit(frame)
         if self._stream.pix_fmt != "yuv420p":
             frame = frame.reformat(format=self._stream.pix_fmt)
@@ -92,13 +94,20 @@ class VideoFile:
         width, height = self._stream.width, self._stream.height
         if (frame.width, frame.height) == (width, height):
             return frame
-        scale = min(width / frame.width, height / frame.height)
-        columns, rows = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
+        columns, rows = fit(frame, width, height)
         scaled = frame.reformat(width=columns, height=rows, format="bgra").to_ndarray()
         canvas = black(width, height)
         x, y = (width - columns) // 2, (height - rows) // 2
         canvas[y : y + rows, x : x + columns] = scaled
         return av.VideoFrame.from_ndarray(canvas, format="bgra")
+
+
+def fit(frame: av.VideoFrame, width: int, height: int, *, enlarge: bool = True) -> tuple[int, int]:
+    """Return the largest size of a frame's form that fits into another one."""
+    scale = min(width / frame.width, height / frame.height)
+    if not enlarge:
+        scale = min(scale, 1.0)
+    return max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
 
 
 def black(width: int, height: int) -> Pixel:

@@ -241,6 +241,18 @@ def test_a_screen_that_goes_away_for_good(tmp_path: Path) -> None:
     assert not (tmp_path / "none.apng").exists()
 
 
+def test_a_film_is_not_larger_than_a_screen(tmp_path: Path) -> None:
+    """A picture that is, is made smaller."""
+    with fake_display(tmp_path) as (display, address):
+        display.messages = [whole(16384, 16, b"")]
+        with (
+            virtmesh_client.connect(address) as machine,
+            machine.screen("gpu0").record(tmp_path / "film.png"),
+        ):
+            pass
+    assert frames_of(tmp_path / "film.png")[0][1].shape == (4, 4096, 3)
+
+
 async def test_a_recording_with_asyncio(drawn: DrawnScreen, tmp_path: Path) -> None:
     """The event loop is free meanwhile; a cancelled task leaves a whole file."""
     await asyncio.to_thread(drawn.show, WIDTH, HEIGHT, bytes(WIDTH * HEIGHT * 4))

@@ -107,6 +107,13 @@ def test_a_screen_that_shows_nothing(screen: Screen, display: FakeDisplay) -> No
         screen.wait_still(0.01, timeout=0.1)
 
 
+def test_a_screen_that_is_too_large(screen: Screen, display: FakeDisplay) -> None:
+    """It is not searched: that would take all memory."""
+    display.messages = [whole(16384, 1025, b"")]
+    with pytest.raises(ScreenTimeout, match="within 0 s: 16384x1025 pixels are too many"):
+        screen.expect(NEEDLE, timeout=0)
+
+
 def test_what_is_drawn_again_is_still(screen: Screen, display: FakeDisplay) -> None:
     """Flushes of the same pixels change nothing, and they come for ever."""
     display.messages = [
