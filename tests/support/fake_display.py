@@ -34,11 +34,21 @@ class FakeDisplay(rpc.DisplayServiceServicer):
         self.error: VirtmeshError | None = None
         self.ends = False
         """End the stream after the messages, without an error."""
+        self.shot: Sequence[pb.ScreenshotResponse] = ()
+        """The pieces of a screenshot; the last one for ever with `endless`."""
         self.requests: list[pb.WatchRequest] = []
         self.came = threading.Semaphore(0)
         """Counts the watchers that have come."""
         self.left = threading.Semaphore(0)
         """Counts the watchers that have gone."""
+
+    def Screenshot(
+        self, request: pb.ScreenshotRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.ScreenshotResponse]:
+        """Send the pieces."""
+        yield from self.shot
+        while self.endless and context.is_active():
+            yield self.shot[-1]
 
     def Watch(
         self, request: pb.WatchRequest, context: grpc.ServicerContext

@@ -197,7 +197,9 @@ class LatestPicture:
         return DeviceLost("the stream of the screen ended")
 
     def _take(self, update: Update) -> None:
-        """Apply an update."""
+        """Apply an update, but for half a picture: the next one has another."""
+        if not update.is_whole:
+            return
         picture = self._picture
         differs = picture.apply(update)
         self._version += 1

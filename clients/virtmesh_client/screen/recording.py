@@ -172,19 +172,17 @@ class ScreenRecording:
     def _run(self) -> None:
         """Write frames until it is over."""
         try:
-            self._follow()
-        except VirtmeshError as error:
-            if not self._over.is_set():
+            try:
+                self._follow()
+            except VirtmeshError as error:
                 self._lost = error
-        except BaseException as error:  # noqa: BLE001 - `stop` raises it
-            self._broken = error
-        try:
-            if self._last is not None and self._broken is None:
+            if self._last is not None:
                 last = replace(self._last, pixels=self._final or self._last.pixels)
                 self._add(last, self._end_time or time.monotonic())
-        except OSError as error:
+        except BaseException as error:  # noqa: BLE001 - `stop` raises it
             self._broken = error
-        self._over.set()
+        finally:
+            self._over.set()
 
     def _follow(self) -> None:
         """Write a frame for each picture. Errors: what ends the watch; OSError."""

@@ -12,9 +12,11 @@ from virtmesh_client.channel import ANSWER_SECONDS
 from virtmesh_client.extras import needing
 from virtmesh_client.screen.latest import LatestPicture
 from virtmesh_client.screen.models import Pixels, ScanoutInfo, ScanoutStats
-from virtmesh_client.screen.watch import ScreenWatch
+from virtmesh_client.screen.update import PIXEL_BYTES
+from virtmesh_client.screen.watch import PICTURE_BYTES_MAX, PIECES_MAX, ScreenWatch
 from virtmesh_common.api.display.v1 import display_pb2 as pb
 from virtmesh_common.api.display.v1.display_pb2_grpc import DisplayServiceStub
+from virtmesh_common.errors import BadStream
 from virtmesh_common.gpu.errors import ScreenTimeout
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ LOOKS_PER_SECOND = 50
 class Screen:
     """The screens of a GPU; most have one, with the number 0. A picture is what was flushed last.
 
-    Errors of all methods: DeviceNotFound, DeviceLost, ServiceUnavailable; NoSuchScanout.
+    Errors of all methods: DeviceNotFound, DeviceLost, ServiceUnavailable; NoSuchScanout; BadStream
+    if the service sends what can't be.
 
     Example:
         with virtmesh_client.connect() as machine:
@@ -238,7 +241,7 @@ class Screen:
         request = pb.ScreenshotRequest(scanout=scanout, format=encoding, with_cursor=cursor)
         limit = seconds if self._channel.timeout is None else self._channel.timeout
         bound = None if math.isinf(limit) else limit
-        pieces, width, height = [], 0, 0
+        pieces, width, height, size = [], 0, 0, 0
         with self._channel.errors(limit):
             call = self._stub.Screenshot(
                 request, timeout=bound, metadata=self._channel.metadata(self.name)
@@ -247,6 +250,13 @@ class Screen:
                 for message in self._channel.messages(call):
                     pieces.append(message.data)
                     width, height = message.width, message.height
+                    size += len(message.data)
+                    if size > PICTURE_BYTES_MAX or len(pieces) > PIECES_MAX:
+                        raise BadStream(f"{self.name} sent a screenshot that is too large")
+        if not width or not height:
+            raise BadStream(f"{self.name} sent no screenshot")
+        if encoding == pb.IMAGE_FORMAT_RAW and size != width * height * PIXEL_BYTES:
+            raise BadStream(f"{self.name} sent {size} bytes for {width}x{height} pixels")
         return Pixels(width, height, b"".join(pieces))
 
 

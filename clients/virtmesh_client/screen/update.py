@@ -52,13 +52,18 @@ class Update:
     is_new: bool
     """It is another picture: `changes` has the whole of it. So has the first update.
 
-    If the driver shows yet another picture meanwhile, the end of this one is missing, and the next
-    update has the other."""
+    If the driver shows yet another picture meanwhile, the end of this one is missing (`is_whole`),
+    and the next update has the other."""
     changes: tuple[Change, ...]
     cursor: Cursor | None
     """None if nothing has changed about the cursor."""
     flushes: int
     """Flushes of the driver that are in this update: a slow watcher gets several as one."""
+
+    @property
+    def is_whole(self) -> bool:
+        """False for another picture whose end is missing."""
+        return not self.is_new or self.pixel_bytes == self.width * self.height * PIXEL_BYTES
 
     @property
     def pixel_bytes(self) -> int:

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.cli import Cli
+import virtmesh_client
+from tests.support.cli import Cli, eventually
 from tests.support.drawn_screen import DrawnScreen, drawn_screen
 from virtmesh_client.cli.errors import ERROR, INTERRUPTED, OK, TIMED_OUT, USAGE
 from virtmesh_client.cli.run import run as run_command_line
@@ -194,6 +195,20 @@ def test_ctrl_c_ends_a_watch(drawn: DrawnScreen, cli: Cli) -> None:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=SECONDS)
         assert process.returncode == INTERRUPTED
+
+
+def test_ctrl_c_ends_a_wait(drawn: DrawnScreen, cli: Cli) -> None:
+    """While nothing comes from the screen; no files are left of it."""
+    command = ("expect", "gpu0", "absent.png", "--timeout", "1e6", "--save-to", "seen")
+    with (
+        virtmesh_client.connect(drawn.address) as machine,
+        cli.spawn("--address", drawn.address, "screen", *command) as process,
+    ):
+        eventually(lambda: machine.screen("gpu0").stats()[0].watchers)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=SECONDS)
+        assert (process.returncode, err) == (INTERRUPTED, b"virtmesh: interrupted\n")
+    assert not (cli.folder / "seen").exists()
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

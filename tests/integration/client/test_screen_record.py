@@ -244,7 +244,7 @@ def test_a_screen_that_goes_away_for_good(tmp_path: Path) -> None:
 def test_a_film_is_not_larger_than_a_screen(tmp_path: Path) -> None:
     """A picture that is, is made smaller."""
     with fake_display(tmp_path) as (display, address):
-        display.messages = [whole(16384, 16, b"")]
+        display.messages = [whole(16384, 16, bytes(16384 * 16 * 4))]
         with (
             virtmesh_client.connect(address) as machine,
             machine.screen("gpu0").record(tmp_path / "film.png"),

@@ -107,11 +107,24 @@ def test_a_screen_that_shows_nothing(screen: Screen, display: FakeDisplay) -> No
         screen.wait_still(0.01, timeout=0.1)
 
 
-def test_a_screen_that_is_too_large(screen: Screen, display: FakeDisplay) -> None:
+def test_a_screen_that_is_too_large(
+    screen: Screen, display: FakeDisplay, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is not searched: that would take all memory."""
-    display.messages = [whole(16384, 1025, b"")]
-    with pytest.raises(ScreenTimeout, match="within 0 s: 16384x1025 pixels are too many"):
+    monkeypatch.setattr("virtmesh_client.screen.expect.PIXELS_MAX", SIDE * SIDE - 1)
+    display.messages = [whole(SIDE, SIDE, BLACK)]
+    with pytest.raises(ScreenTimeout, match="within 0 s: 8x8 pixels are too many"):
         screen.expect(NEEDLE, timeout=0)
+
+
+def test_half_a_picture_is_not_searched(screen: Screen, display: FakeDisplay) -> None:
+    """The driver has shown another one while it was sent: that comes next."""
+    white = b"\xff" * len(BLACK)
+    half = change(0, 0, SIDE, SIDE // 2, white[: len(white) // 2])
+    display.messages = [whole(SIDE, SIDE, b"", changes=[half]), whole(SIDE, SIDE, white, update=2)]
+    with pytest.raises(ScreenTimeout, match=r"with a score of 0\.0000"):
+        screen.expect(np.zeros((2, 2, 3), np.uint8), timeout=0)
+    assert screen.wait_still(0).data == white
 
 
 def test_what_is_drawn_again_is_still(screen: Screen, display: FakeDisplay) -> None:
