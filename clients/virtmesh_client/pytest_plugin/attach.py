@@ -5,6 +5,7 @@ Nothing here may hide the test's own failure: whatever goes wrong is a line in t
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib
 import re
@@ -43,6 +44,11 @@ def attach(
     if item.config.pluginmanager.has_plugin("html"):
         extras = importlib.import_module("pytest_html.extras")
         shown = [extras.text(text, name=f"virtmesh {name}") for name, text in sections.items()]
+        shown += [
+            extras.png(base64.b64encode(data).decode(), name=f"virtmesh {name}")
+            for name, data in evidence.files.items()
+            if name.endswith(".png")
+        ]
         report.extras = [*getattr(report, "extras", []), *shown]  # type: ignore[attr-defined]
 
 
