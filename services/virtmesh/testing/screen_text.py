@@ -1,7 +1,9 @@
 """Text on a screen of the virtual terminal, read by the font that it is written in: no OCR.
 
-    pixels = machine.screen("gpu0").pixels()
-    assert "virtmesh>" in read_screen(pixels.width, pixels.height, pixels.data)[-1]
+pixels = machine.screen("gpu0").pixels()
+assert "virtmesh>" in read_screen(pixels.width, pixels.height, pixels.data)[-1]
+
+It is exact: a glyph that differs in one pixel is none.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ def glyphs() -> Mapping[bytes, str]:
     """Return the characters of the font by their pixels, as pictures have them."""
     ink, paper = INK[:3] + b"\xff", b"\0\0\0\xff"
     known: dict[bytes, str] = {}
-    for character, bitmap in sorted(console_font().bitmaps.items()):
+    bitmaps = console_font().bitmaps
+    # What the font does not have is shown as UNKNOWN, and read as that.
+    for character, bitmap in ((UNKNOWN, bitmaps[UNKNOWN]), *sorted(bitmaps.items())):
         for one, other in ((ink, paper), (paper, ink)):
             pixels = b"".join(
                 one if row >> (WIDTH - 1 - x) & 1 else other for row in bitmap for x in range(WIDTH)

@@ -2,7 +2,7 @@
 
     font.py  grid.py  keymap.py             glyphs, cells of text, keys as bytes: no device
     painter.py  pointer.py                  what a GPU shows of them
-    keyboard_tty.py                         the two directions as a tty, for a session of the monitor
+    keyboard_tty.py                         both directions as a tty, for a session
     terminal.py                             all of it, and the devices that come and go
 
 A guest never meets it: it uses devices that the kernel itself drives.

@@ -55,7 +55,9 @@ def parse(data: bytes) -> Font:
     end = HEADER.size + count * height
     if magic != MAGIC or not mode & MODE_TABLE or not height or len(data) < end:
         raise ValueError("the file is no PSF 1 font with a table of characters")
-    table = struct.unpack(f"<{(len(data) - end) // 2}H", data[end : end + (len(data) - end) // 2 * 2])
+    table = struct.unpack(
+        f"<{(len(data) - end) // 2}H", data[end : end + (len(data) - end) // 2 * 2]
+    )
     bitmaps: dict[str, bytes] = {}
     number, in_sequences = 0, False
     for unit in table:

@@ -1,8 +1,8 @@
 """The cells of a terminal, and the text that fills them.
 
 It knows what the monitor sends, and no more (ECMA-48): CR, LF, BS, BEL, TAB, CUP (`ESC [ H`), ED
-(`ESC [ J`) and EL (`ESC [ K`). Other sequences are swallowed. A character at the end of a row leaves
-the cursor there; the next one begins a row, as xterm has it.
+(`ESC [ J`) and EL (`ESC [ K`). Other sequences are swallowed. A character at the end of a row
+leaves the cursor there; the next one begins a row, as xterm has it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CONTINUED = ""
 """The right half of a character that takes two cells."""
 TAB_STOP = 8
 SEQUENCE_MAX = 32
-"""Longest escape sequence, in characters. What is longer is text again."""
+"""Longest escape sequence, in characters. Of a longer one the rest is text again."""
 ESC = "\x1b"
 
 
@@ -97,7 +97,7 @@ class Grid:
         elif character == "\r":
             self.x = 0
         elif character == "\b":
-            # Behind a full row the cursor is in thought one further, and stays: see the line editor.
+            # Behind a full row it is thought of as one further: the line editor goes back over it.
             self.x = max(self.x - (not self._wraps), 0)
         elif character == "\t":
             self.x = min(self.x + TAB_STOP - self.x % TAB_STOP, self.columns - 1)
@@ -119,12 +119,12 @@ class Grid:
         """Take a character behind ESC; the last one of a sequence says what it is."""
         before = self._sequence or ""
         sequence = before + character
-        if sequence == "[" or (before and "\x20" <= character <= "\x3f"):
+        if sequence == "[" or "\x20" <= character <= ("\x3f" if before[:1] == "[" else "\x2f"):
             self._sequence = sequence if len(sequence) < SEQUENCE_MAX else None
             return
         self._sequence = None
         if before[:1] == "[":
-            self._obey(character, [int(one or 0) for one in before[1:].split(";") if not one or one.isdecimal()])
+            self._obey(character, [to_number(one) for one in before[1:].split(";")])
 
     def _obey(self, final: str, numbers: Sequence[int]) -> None:
         """Obey a control sequence."""
@@ -155,6 +155,11 @@ class Grid:
         self._part(row, start)
         self._part(row, stop)
         row[start:stop] = [BLANK] * (stop - start)
+
+
+def to_number(text: str) -> int:
+    """Return a parameter of a sequence; what is no number is 0, as one that is left out."""
+    return int(text) if text.isdecimal() else 0
 
 
 def get_width(character: str) -> int:

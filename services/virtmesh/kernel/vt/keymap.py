@@ -24,10 +24,10 @@ ROWS = (
 )
 """Names of keys, what they type, and what they type with Shift. The keypad has Num Lock on."""
 CHARACTERS: Mapping[int, tuple[str, str]] = {
-    KEYS[f"KEY_{name}"]: pair
+    KEYS[f"KEY_{name}"]: (typed, with_shift)
     for names, plain, shifted in ROWS
-    for name, *pair in zip(names.split(), plain, shifted, strict=True)
-}  # type: ignore[misc]
+    for name, typed, with_shift in zip(names.split(), plain, shifted, strict=True)
+}
 SEQUENCES: Mapping[int, bytes] = {
     KEYS[f"KEY_{name}"]: sequence
     for name, sequence in {

@@ -38,7 +38,7 @@ EV_KEY, EV_LED = TYPES["EV_KEY"], TYPES["EV_LED"]
 LED_CAPSL = CODES["EV_LED"]["LED_CAPSL"]
 EVENTS_AT_ONCE = 512
 """Most events that are taken before other tasks have their turn."""
-SETTLE_S = 3.0
+SETTLE_S = 1.0
 """Longest wait for the devices: of several GPUs that are there, the first by address is taken."""
 PAUSE_S = 1.0
 """Pause after a fault."""
