@@ -105,6 +105,10 @@ class TerminalRig:
             shown = "\n".join(self.lines)
             raise AssertionError(f"the screen shows something else:\n{shown}") from None
 
+    async def until_size(self, width: int, height: int) -> None:
+        """Look until the screen has a size."""
+        await self.until(lambda rig: (rig.viewer.width, rig.viewer.height) == (width, height))
+
     async def until_last(self, *lines: str) -> None:
         """Look until these are the last lines that are not empty."""
         await self.until(

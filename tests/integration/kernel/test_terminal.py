@@ -92,9 +92,9 @@ async def test_another_mode_is_laid_out_anew(tmp_path: Path) -> None:
         await rig.type("abc")
         await rig.move_to(1.0, 1.0)
         await rig.until_pointer(MODE.width - 1, MODE.height - 1)
-        for mode in ((800, 608), (320, 200), (640, 480)):
-            await rig.set_mode(*mode)
-            await rig.until(lambda rig, mode=mode: (rig.viewer.width, rig.viewer.height) == mode)
+        for width, height in ((800, 608), (320, 200), (640, 480)):
+            await rig.set_mode(width, height)
+            await rig.until_size(width, height)
             await rig.until_last(f"{PROMPT} abc")
         await rig.until_pointer(319, 199)
 
@@ -108,7 +108,7 @@ async def test_a_screen_of_two_cells(tmp_path: Path) -> None:
         await rig.type("d")
         await rig.until(lambda rig: rig.lines == ["vd"])
         await rig.set_mode(640, 400)
-        await rig.until(lambda rig: rig.viewer.width == 640)
+        await rig.until_size(640, 400)
         await rig.press("ctrl+l")
         await rig.until_last(f"{PROMPT} abcd")
 

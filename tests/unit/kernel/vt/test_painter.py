@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.unit.gpu.test_driver import driving, shown
@@ -9,7 +11,6 @@ from virtmesh.gpu.driver import VirtIOGpu
 from virtmesh.gpu.model import GpuModel, GpuOptions
 from virtmesh.gpu.settings import Mode
 from virtmesh.input.info import AbsInfo
-from virtmesh.kernel.vt import painter as module
 from virtmesh.kernel.vt.grid import Grid
 from virtmesh.kernel.vt.painter import Painter
 from virtmesh.kernel.vt.pointer import (
@@ -72,32 +73,19 @@ async def test_only_changed_cells_are_flushed(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_a_large_screen_is_drawn_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written between them is drawn as well, in the same call or in the next."""
-    monkeypatch.setattr(module, "CELLS_AT_ONCE", 1)
+    monkeypatch.setattr("virtmesh.kernel.vt.painter.CELLS_AT_ONCE", 1)
     model = gpu()
     async with driving(model, ram=RAM) as driver:
         grid = Grid()
         painter = Painter(grid)
         grid.feed("one\r\ntwo\r\nthree")
-
-        async def pause(_: float) -> None:
-            monkeypatch.setattr(module.asyncio, "sleep", sleep)
-            grid.feed("\x1b[HONE\r\nTWO")
-
-        sleep = module.asyncio.sleep
-        monkeypatch.setattr(module.asyncio, "sleep", pause)
-        await painter.paint(driver)
+        painting = asyncio.create_task(painter.paint(driver))
+        await asyncio.sleep(0)
+        assert 0 < painter.cells_drawn <= grid.columns
+        grid.feed("\x1b[HONE\r\nTWO")
+        await painting
         await painter.paint(driver)
         assert read_screen(*shown(model)) == ["ONE", "TWO", "three"] == grid.text
-
-
-async def test_a_screen_without_room_for_a_cell() -> None:
-    """Nothing is drawn."""
-    model = GpuModel("gpu0", GpuOptions(mode=Mode(64, 64)))
-    async with driving(model, ram=RAM) as driver:
-        painter = Painter(Grid())
-        driver._framebuffer.height = 15
-        await painter.paint(driver)
-        assert painter.grid.columns == 80
 
 
 async def test_a_pointer_is_drawn_and_moved() -> None:
