@@ -191,7 +191,7 @@ def test_the_console_answers(stack: Stack) -> None:
 
 
 def test_the_screen_shows_what_is_typed(stack: Stack) -> None:
-    """The kernel's container draws on the one of the screen, and the glyphs are read from outside."""
+    """The kernel's container draws on the screen's, and the glyphs are read from outside."""
     with connect(stack.address("kernel", 50051)) as machine:
         screen = machine.screen("gpu")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from virtmesh.dashboards.board import NUMBER, Board, Panel, Row, rate
 
 SCANOUT = "device, scanout"
+MEMORY_USED = "virtmesh_gpu_resource_bytes{$sel} / virtmesh_gpu_resource_limit_bytes{$sel}"
 BOARD = Board(
     uid="virtmesh-gpu",
     title="virtmesh: screens",
@@ -46,11 +47,7 @@ BOARD = Board(
                     "The part of the most memory that resources of the driver have.",
                     "percentunit",
                     [
-                        (
-                            "virtmesh_gpu_resource_bytes{$sel}"
-                            " / virtmesh_gpu_resource_limit_bytes{$sel}",
-                            "{{device}}",
-                        )
+                        (MEMORY_USED, "{{device}}"),
                     ],
                     NUMBER,
                     width=6,
