@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import re
+import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.support.terminal_rig import MODE, PROMPT, at_screen, machine
+from virtmesh.gpu.driver import VirtIOGpu
 from virtmesh.gpu.settings import Mode
 from virtmesh.kernel.vt.font import WIDTH, console_font
+from virtmesh_common import __version__
 from virtmesh_common.evdev import code_of
+from virtmesh_common.gpu.errors import CommandFailed
 from virtmesh_common.memory_map import RAM_ADDRESS
 
 HEIGHT = console_font().height
@@ -25,7 +30,7 @@ async def test_what_is_typed_is_on_the_screen(tmp_path: Path) -> None:
         await rig.type("uname\n")
         await rig.until(lambda rig: rig.lines.count(PROMPT) == 1 and f"{PROMPT} uname" in rig.lines)
         answer = rig.lines[rig.lines.index(f"{PROMPT} uname") + 1]
-        assert re.fullmatch(r"virtmesh [\d.]+ test", answer)
+        assert answer == f"virtmesh {__version__} test"
 
 
 async def test_editing_is_seen(tmp_path: Path) -> None:
@@ -155,6 +160,47 @@ async def test_who_takes_the_screen_has_it(tmp_path: Path) -> None:
             await rig.type("ab")
             await rig.until(lambda rig: rig.viewer.pixels == white)
         await rig.until_last(f"{PROMPT} ab")
+
+
+async def test_a_gpu_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not shown is drawn with the next change."""
+    refusals = 0
+
+    async def refuse(_self: VirtIOGpu, *_: int) -> None:
+        nonlocal refusals
+        refusals += 1
+        refused.set()
+        raise CommandFailed("out of order")
+
+    async with at_screen(tmp_path, "keyboard") as rig:
+        refused = asyncio.Event()
+        with monkeypatch.context() as patch:
+            patch.setattr(VirtIOGpu, "flush", refuse)
+            await rig.type("ab")
+            await refused.wait()
+        assert refusals < 10
+        await rig.type("c")
+        await rig.until_last(f"{PROMPT} abc")
+
+
+async def test_a_gpu_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are taken and commands are obeyed meanwhile, however much they say."""
+    hanging, going_on = asyncio.Event(), asyncio.Event()
+    real = VirtIOGpu.flush
+
+    async def hang(self: VirtIOGpu, *rect: int) -> None:
+        hanging.set()
+        await going_on.wait()
+        await real(self, *rect)
+
+    async with at_screen(tmp_path, "keyboard") as rig:
+        monkeypatch.setattr(VirtIOGpu, "flush", hang)
+        await rig.type("x")
+        await hanging.wait()
+        await rig.press("ctrl+u")
+        await rig.type("help\nhelp\nhelp\nuname\n")
+        going_on.set()
+        await rig.until_last(f"virtmesh {__version__} test", PROMPT)
 
 
 async def test_much_output_is_not_a_backlog(tmp_path: Path) -> None:
