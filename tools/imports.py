@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "virtmesh_client.atomic_file",
         "virtmesh_client.channel",
+        "virtmesh_client.extras",
         "virtmesh_client.json_lines",
         "virtmesh_client.local",
         "virtmesh_client.models",
