@@ -118,15 +118,26 @@ def test_another_mode_is_seen_by_the_guest(screen: Rig) -> None:
     screen.guest.run(f'until [ "$(head -n 1 {MODES})" = 512x384 ]; do usleep 1000; done')
 
 
+def kill(rig: Rig) -> None:
+    """Kill the GPU, and wait until the picture is what it was."""
+    wanted, before = shot(rig).data, rig.cli.process("gpu0")
+    os.kill(before.pid, signal.SIGKILL)
+    eventually(lambda: rig.cli.process("gpu0").restarts > before.restarts)
+    eventually(lambda: shown(rig) == wanted)
+
+
+def write(rig: Rig, glyphs: Glyphs, text: str) -> None:
+    """Have the guest write to its screen, and wait until it is seen."""
+    rig.guest.run(f"printf {printf(CLEAR + text)} > /dev/tty1")
+    eventually(lambda: read(shot(rig), glyphs)[0] == text)
+
+
 def test_a_guest_whose_gpu_is_killed_keeps_its_screen(screen: Rig, glyphs: Glyphs) -> None:
     """The picture is there again, and the guest goes on drawing: it has noticed nothing."""
-    for said in ("before", "after one", "after two"):
-        screen.guest.run(f"printf {printf(CLEAR + said)} > /dev/tty1")
-        eventually(lambda said=said: read(shot(screen), glyphs)[0] == said)
-        wanted, before = shot(screen), screen.cli.process("gpu0")
-        os.kill(before.pid, signal.SIGKILL)
-        eventually(lambda before=before: screen.cli.process("gpu0").restarts > before.restarts)
-        eventually(lambda wanted=wanted: shown(screen) == wanted.data)
+    for text in ("before", "after one", "after two"):
+        write(screen, glyphs, text)
+        kill(screen)
+    write(screen, glyphs, "after all")
     assert screen.guest.run("dmesg | grep -c 'response 0x12' || true").strip() == "0"
 
 
