@@ -190,9 +190,8 @@ class VirtioMmio:
         """Take a driver's memory and eventfds. The device must be reset. Errors: BadDoorbell."""
         beyond = [queue for queue in attachment.doorbells if queue >= len(self._queues)]
         if beyond:
-            raise BadDoorbell(
-                f"an eventfd is for queue {beyond[0]}; the device has {len(self._queues)} queues"
-            )
+            count = len(self._queues)
+            raise BadDoorbell(f"an eventfd is for queue {beyond[0]}; the device has {count} queues")
         try:
             for queue, doorbell in attachment.doorbells.items():
                 self.interrupt.set_call(queue, doorbell.call)
@@ -202,8 +201,7 @@ class VirtioMmio:
             raise
         self._attachment = attachment
         self._change_due = attachment.config_changed
-        logs = self._queues.logs = attachment.inflight_logs
-        self._model.take_kept(None if logs is None else logs.kept_state)
+        self._queues.take_logs(attachment.inflight_logs)
         self.observer.begin()
 
     def begin_reset(self) -> None:
@@ -230,8 +228,7 @@ class VirtioMmio:
 
         The log names the request that is waited for in vain, once for each reset.
         """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
+        end = (loop := asyncio.get_running_loop()).time() + seconds
         while self.settling:
             left = end - loop.time()
             if left <= 0:
@@ -257,8 +254,8 @@ class VirtioMmio:
     def detach(self) -> None:
         """Drop the driver's memory and eventfds. The device must be reset."""
         self._clear_calls()
-        self._attachment = self._queues.logs = None
-        self._model.take_kept(None)
+        self._attachment = None
+        self._queues.take_logs(None)
 
     def close(self) -> None:
         """Release everything. The device must be reset and detached."""

@@ -15,15 +15,25 @@ from virtmesh.virtio.mmio_device import VirtioMmio
 WIDTH, HEIGHT = 64, 48
 
 
+def gpu(name: str) -> GpuModel:
+    """Make a GPU."""
+    return GpuModel(name, GpuOptions(mode=Mode(WIDTH, HEIGHT)))
+
+
 async def test_the_picture_comes_back_with_the_device(tmp_path: Path) -> None:
-    """The kernel shows what was drawn, though the new process has no resources."""
+    """The kernel shows what was drawn, though the new process has no resources.
+
+    The terminal is on another GPU, and draws nothing here.
+    """
     wanted = b"\x11\x22\x33\xff" * (WIDTH * HEIGHT)
-    async with serving(tmp_path, {"gpu0": "gpu"}) as world:
-        device = world.server.kernel.device("gpu0")
+    kinds = {"gpu0": "gpu", "gpu1": "gpu"}
+    async with serving(tmp_path, kinds) as world, world.serve(VirtioMmio(gpu("gpu0"))):
+        await world.ready("gpu0")
+        device = world.server.kernel.device("gpu1")
         for process in range(3):
-            model = GpuModel("gpu0", GpuOptions(mode=Mode(WIDTH, HEIGHT)))
+            model = gpu("gpu1")
             async with world.serve(VirtioMmio(model)):
-                await world.ready("gpu0")
+                await world.ready("gpu1")
                 picture = model.scanouts[0].picture
                 assert picture is not None
                 shown = picture.read((0, 0, WIDTH, HEIGHT))
