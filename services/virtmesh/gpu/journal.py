@@ -23,6 +23,10 @@ BYTES = (80 << 20) + 4096
 """Room for the records: more than twice those of all resources that a driver can have."""
 REWRITE_BYTES = 1 << 20
 """Records are not written anew before they have this size."""
+RECORDS_MAX = 1 << 17
+"""Most records: the process that follows has to read them all."""
+REWRITE_RECORDS = 1 << 16
+"""Records after which those that matter are written anew. They are half as many at most."""
 BODIES = {
     int(Command.VIRTIO_GPU_CMD_RESOURCE_CREATE_2D): spec.RESOURCE_CREATE_2D,
     int(Command.VIRTIO_GPU_CMD_RESOURCE_UNREF): spec.RESOURCE_ID,
@@ -104,13 +108,15 @@ class Journal:
     def __init__(self) -> None:
         self._state: KeptState | None = None
         self._live = Live()
-        self._rewritten = 0
+        self._rewritten = self._count = 0
+        """Bytes of the records when they were written anew last, and records since then."""
         self._pending = b""
 
     def open(self, state: KeptState | None) -> list[bytes]:
         """Take the memory of a driver; return what is to be carried out again."""
         self._state, self._live, self._pending, self._rewritten = state, Live(), b"", 0
-        records = [] if state is None else state.records()
+        self._count = 0
+        records = [] if state is None else state.records(RECORDS_MAX)
         try:
             for record in records:
                 self._live.take(record)
@@ -118,11 +124,12 @@ class Journal:
             self._live, records = Live(), []
         if state is not None and records and not state.is_confirmed:
             self._pending = records[-1]
+        self._count = len(records)
         return list(self._live)
 
     def clear(self) -> None:
         """Forget everything: the device is reset."""
-        self._live, self._pending, self._rewritten = Live(), b"", 0
+        self._live, self._pending, self._rewritten, self._count = Live(), b"", 0, 0
         if self._state is not None:
             self._state.clear()
 
@@ -142,6 +149,7 @@ class Journal:
         """Keep a record, before its command is answered."""
         if record and self._state is not None:
             self._live.take(record)
+            self._count += 1
             if not self._state.append(record):
                 self._state.rewrite(self._live)
 
@@ -151,9 +159,10 @@ class Journal:
         if state is None or not record:
             return
         state.confirm()
-        if state.length > max(2 * self._rewritten, REWRITE_BYTES):
+        is_long = state.length > max(2 * self._rewritten, REWRITE_BYTES)
+        if is_long or self._count > REWRITE_RECORDS:
             state.rewrite(self._live)
-            self._rewritten = state.length
+            self._rewritten, self._count = state.length, 0
 
     def move_cursor(self, number: int, body: bytes) -> None:
         """Keep where the cursor of a scanout is, and its resource."""

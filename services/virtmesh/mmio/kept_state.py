@@ -50,11 +50,12 @@ class KeptState:
         """Bytes of the records."""
         return self._length
 
-    def records(self) -> list[bytes]:
-        """Return the records; none if they make no sense."""
-        data, found, place = self._memory.read(self._base(self._second), self._length), [], 0
+    def records(self, most: int) -> list[bytes]:
+        """Return the records; none if they make no sense, or if there are more than so many."""
+        found: list[bytes] = []
+        data, place = self._memory.read(self._base(self._second), self._length), 0
         while place < len(data):
-            if place + LENGTH.size > len(data):
+            if len(found) == most or place + LENGTH.size > len(data):
                 return []
             (size,) = LENGTH.unpack_from(data, place)
             place += LENGTH.size

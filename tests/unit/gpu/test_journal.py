@@ -99,6 +99,18 @@ def test_page_flips_do_not_fill_the_memory(memory: GuestMemory) -> None:
     assert opened(memory)[1] == [create(1), create(2), show(2)]
 
 
+def test_many_small_records_beside_large_ones(memory: GuestMemory) -> None:
+    """Their number is bounded as well."""
+    kept, _ = opened(memory)
+    large = [record_of(ATTACH, spec.RESOURCE_ATTACH_BACKING.pack(1, 16384) + ENTRY * 16384)]
+    for record in (create(1), *large * 8, *[show(1)] * 200_000):
+        kept.note(record)
+        kept.confirm(record)
+    state = KeptState(memory, 0, BYTES)
+    assert 0 < len(state.records(journal.RECORDS_MAX)) < journal.RECORDS_MAX
+    assert opened(memory)[1] == [create(1), *large, show(1)]
+
+
 def test_all_that_a_driver_can_have_has_room(memory: GuestMemory) -> None:
     """The most entries of all backings, and each of them changed once more."""
     kept, _ = opened(memory)
