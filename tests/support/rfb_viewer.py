@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import struct
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from tests.support.rfb_decoders import (
     Format,
@@ -70,11 +72,6 @@ class RfbViewer:
         self.name = ""
         self.rows: Rows = []
         self.seen = Seen()
-
-    @classmethod
-    async def open(cls, address: tuple[str, int]) -> Self:
-        """Connect."""
-        return cls(*await asyncio.open_connection(*address))
 
     async def read(self, size: int) -> bytes:
         """Read so many bytes."""
@@ -270,6 +267,12 @@ class RfbViewer:
             count = width * height * 4
         self.seen.shapes.append(Shape(kind, hot, size, await self.read(count)))
 
+    def stop_reading(self) -> None:
+        """Take nothing from the connection any more."""
+        transport = self.writer.transport
+        assert isinstance(transport, asyncio.ReadTransport)
+        transport.pause_reading()
+
     async def end(self) -> bytes:
         """Read what is left until the server closes the connection."""
         async with time_limit(SECONDS):
@@ -280,16 +283,29 @@ class RfbViewer:
 
 
 @asynccontextmanager
+async def connected(address: tuple[str, int], *, room: int = 0) -> AsyncIterator[RfbViewer]:
+    """Give a viewer before its handshake. `room` is the size of its receive buffer, in bytes."""
+    ours = socket.socket()
+    if room:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+    ours.connect(address)
+    viewer = RfbViewer(*await asyncio.open_connection(sock=ours))
+    try:
+        yield viewer
+    finally:
+        viewer.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await viewer.writer.wait_closed()
+
+
+@asynccontextmanager
 async def viewing(
     address: tuple[str, int], *encodings: int, version: bytes = b"RFB 003.008\n"
 ) -> AsyncIterator[RfbViewer]:
     """Give a viewer in a session, which understands some encodings."""
-    viewer = await RfbViewer.open(address)
-    try:
+    async with connected(address) as viewer:
         async with time_limit(SECONDS):
             await viewer.shake_hands(version)
         if encodings:
             viewer.set_encodings(*encodings)
         yield viewer
-    finally:
-        viewer.writer.close()

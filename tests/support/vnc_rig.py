@@ -43,13 +43,18 @@ class VncRig:
 
 @asynccontextmanager
 async def vnc_rig(
-    address: str, *, screen: str = "gpu0", viewers: int = 8, **options: Any
+    address: str,
+    *,
+    screen: str = "gpu0",
+    viewers: int = 8,
+    host: str = "127.0.0.1",
+    **options: Any,
 ) -> AsyncIterator[VncRig]:
     """Serve viewers for a while, on a port of loopback."""
     rig = VncRig()
     async with await virtmesh_client.aconnect(address) as machine:
         server = VncServer(machine, screen, VncOptions(tell=rig.tell, **options), viewers)
-        await server.listen("127.0.0.1", 0)
+        await server.listen(host, 0)
         rig.address = server.address
         work = asyncio.create_task(server.run())
         try:
@@ -57,3 +62,4 @@ async def vnc_rig(
         finally:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
+            await server.close()

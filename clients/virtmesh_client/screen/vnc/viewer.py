@@ -65,23 +65,19 @@ async def serve_viewer(
     slow; DeviceNotFound, WrongKind, NoSuchScanout, and other errors of `Screen.info`.
     """
     gate = None if options.password is None else PasswordGate(options.password)
-    await serve_guarded(machine, screen_name, Connection(reader, writer, options), gate)
-
-
-async def serve_guarded(
-    machine: AsyncMachine,
-    screen_name: str,
-    connection: Connection,
-    gate: PasswordGate | None,
-) -> None:
-    """Do as `serve_viewer`; the gate knows of the wrong passwords of others."""
+    connection = Connection(reader, writer, options)
     try:
         await let_in(connection, gate)
-        screen = machine.screen(screen_name)
-        session = Session(machine, screen, connection, await find_size(screen, connection.options))
-        await session.run()
+        await serve_session(machine, screen_name, connection)
     finally:
         connection.close()
+
+
+async def serve_session(machine: AsyncMachine, screen_name: str, connection: Connection) -> None:
+    """Serve a viewer that was let in. Errors: as `serve_viewer`."""
+    screen = machine.screen(screen_name)
+    size = await find_size(screen, connection.options)
+    await Session(machine, screen, connection, size).run()
 
 
 async def let_in(connection: Connection, gate: PasswordGate | None, refusal: str = "") -> None:
