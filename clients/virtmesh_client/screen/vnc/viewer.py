@@ -33,14 +33,12 @@ from virtmesh_client.screen.vnc.password import PasswordGate
 from virtmesh_client.screen.vnc.pixel_format import NATIVE
 from virtmesh_client.screen.vnc.resizing import Resizing
 from virtmesh_client.screen.vnc.spec import RELATIVE_ZERO, SizeStatus
+from virtmesh_client.screen.vnc.together import run_together
 from virtmesh_client.screen.vnc.wishes import read_wishes
 from virtmesh_common.errors import DeviceLost, ServiceUnavailable
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any
-
     from virtmesh_client.async_machine import AsyncMachine
     from virtmesh_client.screen.aio import AsyncScreen
 
@@ -129,24 +127,11 @@ class Session:
 
     async def run(self) -> None:
         """Serve the viewer until it leaves. Errors: ViewerError; VirtmeshError."""
-        works: list[Coroutine[Any, Any, None]] = [
-            self._read(),
-            self._send(),
-            self._feed.run(),
-            self._resizing.run(),
-        ]
+        works = [self._read(), self._send(), self._feed.run(), self._resizing.run()]
         if not self._options.view_only:
             works.append(self._desk.run())
-        tasks = [asyncio.create_task(one) for one in works]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                with contextlib.suppress(ViewerLeft):
-                    task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(ViewerLeft):
+            await run_together(*works)
 
     # -- From the viewer --------------------------------------------------------------------------
 

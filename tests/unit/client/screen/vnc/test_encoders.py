@@ -47,7 +47,11 @@ FORMATS = [
     Format(bits=8, depth=8, maxima=(7, 7, 3), shifts=(0, 3, 6)),
     Format(bits=8, depth=3, maxima=(1, 1, 1), shifts=(2, 1, 0)),
 ]
-ENCODERS: dict[str, Callable[[], Encoder]] = {"raw": RawEncoder, "zrle": lambda: ZrleEncoder(1), "tight": lambda: TightEncoder(1)}
+ENCODERS: dict[str, Callable[[], Encoder]] = {
+    "raw": RawEncoder,
+    "zrle": lambda: ZrleEncoder(1),
+    "tight": lambda: TightEncoder(1),
+}
 
 
 def codec_of(how: Format) -> PixelCodec:
