@@ -215,6 +215,8 @@ class Session:
     async def _send(self) -> None:
         """Send updates that are due. Errors: ViewerLeft; ViewerError."""
         display = self._display
+        clock = asyncio.get_running_loop().time
+        period, next_update = 1 / self._options.updates_per_second, 0.0
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -222,6 +224,8 @@ class Session:
                 if not display.is_due:
                     await self._connection.write(display.take_messages())
                     continue
+                await asyncio.sleep(max(0.0, next_update - clock()))
+                next_update = clock() + period
                 plan = display.plan()
                 async with self._lock:
                     update = await run(partial(display.encode, plan))
