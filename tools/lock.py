@@ -38,7 +38,13 @@ def read_requirements() -> dict[str, list[str]]:
     }
     host = sorted(requirement for requirement in run if not requirement.startswith(OWN))
     groups = read_toml(".")["dependency-groups"]
-    dev = sorted(groups["dev"])
+    extras = {
+        requirement
+        for folder in DISTRIBUTIONS
+        for extra in read_toml(folder)["project"].get("optional-dependencies", {}).values()
+        for requirement in extra
+    }
+    dev = sorted({*groups["dev"], *extras})
     build = [requirement for requirement in dev if requirement.startswith(BUILD_TOOLS)]
     return {"dev": sorted([*host, *dev]), "host": host, "build": build, ALONE: groups["protos"]}
 
