@@ -293,6 +293,7 @@ async def test_the_command(machine: Cli) -> None:
         (("--listen", "0.0.0.0:0"), "without a password only this host may connect"),
         (("--password-file", "long"), "a VNC password has 1 to 8 characters, and not 9"),
         (("--scanout", "3"), "gpu has no screen 3"),
+        (("--layout", "klingon"), "klingon"),
     ],
 )
 def test_what_can_not_be_served(machine: Cli, options: tuple[str, ...], words: str) -> None:
