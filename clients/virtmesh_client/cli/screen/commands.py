@@ -13,6 +13,7 @@ import click
 from virtmesh_client.atomic_file import new_file
 from virtmesh_client.cli.screen.common import scanout_option
 from virtmesh_client.cli.screen.record import record
+from virtmesh_client.cli.screen.vnc import vnc
 from virtmesh_client.cli.screen.waiting import expect, wait_still, watch
 from virtmesh_client.cli.settings import Settings, common, device_argument
 from virtmesh_client.cli.show import show_json, show_table
@@ -49,7 +50,7 @@ class ModeType(click.ParamType[tuple[int, int]]):
 @click.group()
 @common
 def screen() -> None:
-    """See what a GPU shows: screenshots, waiting, recordings, modes."""
+    """See what a GPU shows: screenshots, waiting, films, modes, VNC."""
 
 
 @screen.command()
@@ -156,5 +157,5 @@ def stats(settings: Settings, device: str) -> None:
         show_table(("watcher of screen", "updates", "flushes", "flushes merged"), watching)
 
 
-for command in (watch, expect, wait_still, record):
+for command in (watch, expect, wait_still, record, vnc):
     screen.add_command(command)
