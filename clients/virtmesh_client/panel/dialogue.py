@@ -1,0 +1,81 @@
+"""The dialogue of drivers and devices as the page shows it, and what it tells about registers."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any
+
+from virtmesh_client.panel.deliveries import Deliveries
+from virtmesh_client.trace.decode import Decoder
+from virtmesh_client.trace.latest import LatestEvents
+from virtmesh_common.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from virtmesh_client.channel import KernelChannel
+    from virtmesh_client.trace.decode import Spelled
+    from virtmesh_client.trace.events import Event
+
+KEPT = 400
+"""Events that a page gets at its start."""
+REGISTERS_MAX = 512
+"""Most registers of a device whose last value is remembered."""
+SEEN = {"register_read": "read", "register_write": "written"}
+
+
+class Dialogue:
+    """Reads and spells events. `look` blocks: it belongs on a thread, one call at a time."""
+
+    def __init__(self, channel: KernelChannel) -> None:
+        self._latest = LatestEvents(channel)
+        self._decoder = Decoder()
+        self._count = 0
+        self.kept: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.registers: dict[str, OrderedDict[str, list[Any]]] = {}
+        """By device and name: the last value that was read or written, and its meaning."""
+        self.deliveries = Deliveries()
+
+    def look(self, devices: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what is new. Errors: VirtmeshError."""
+        for gone in set(self.registers) - set(devices):
+            del self.registers[gone]
+        fresh = [self._spell(event) for event in self._latest.look(devices)]
+        self.kept.extend(fresh)
+        return fresh
+
+    def _spell(self, event: Event) -> dict[str, Any]:
+        """Spell an event, and learn from it."""
+        spelled = self._decoder.spell(event)
+        self._learn(event, spelled)
+        self._count += 1
+        time_ns = self._latest.time_ns(event)
+        content: dict[str, Any] = {
+            "number": self._count,
+            "us": time_ns / 1000,
+            "device": event.source.device,
+            "side": event.source.side,
+            "kind": event.kind,
+            "actor": spelled.actor,
+            "text": printable(spelled.text),
+        }
+        if spelled.since_add_ns is not None:
+            content["since_us"] = spelled.since_add_ns / 1000
+        return content
+
+    def _learn(self, event: Event, spelled: Spelled) -> None:
+        """Keep the value of a register, and how far an input event is."""
+        device = event.source.device
+        self.deliveries.learn(event, self._latest.time_ns(event))
+        if event.source.side != "device":
+            return
+        known = self.registers.setdefault(device, OrderedDict())
+        if event.kind == "reset":
+            known.clear()
+        elif event.kind in SEEN and spelled.register:
+            name = printable(spelled.register)
+            meaning = printable(spelled.meaning)
+            known[name] = [f"{event.value:x}", meaning, SEEN[event.kind]]
+            known.move_to_end(name)
+            if len(known) > REGISTERS_MAX:
+                known.popitem(last=False)
