@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from virtmesh_client.panel.deliveries import Deliveries
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from virtmesh_client.trace.decode import Spelled
     from virtmesh_client.trace.events import Event
 
-KEPT = 400
-"""Events that a page gets at its start."""
+KEPT = 250
+"""Events of each device that a page gets at its start."""
 REGISTERS_MAX = 512
 """Most registers of a device whose last value is remembered."""
 SEEN = {"register_read": "read", "register_write": "written"}
@@ -31,17 +32,26 @@ class Dialogue:
         self._latest = LatestEvents(channel)
         self._decoder = Decoder()
         self._count = 0
-        self.kept: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._kept: dict[str, deque[dict[str, Any]]] = {}
         self.registers: dict[str, OrderedDict[str, list[Any]]] = {}
         """By device and name: the last value that was read or written, and its meaning."""
         self.deliveries = Deliveries()
 
+    def kept(self, device: str = "") -> list[dict[str, Any]]:
+        """Return the latest events of a device, or those of all devices."""
+        if device:
+            return list(self._kept.get(device, ()))
+        found = [event for events in self._kept.values() for event in events]
+        return sorted(found, key=itemgetter("number"))
+
     def look(self, devices: Sequence[str]) -> list[dict[str, Any]]:
         """Return what is new. Errors: VirtmeshError."""
-        for gone in set(self.registers) - set(devices):
-            del self.registers[gone]
+        for gone in set(self._kept) - set(devices):
+            self.registers.pop(gone, None)
+            del self._kept[gone]
         fresh = [self._spell(event) for event in self._latest.look(devices)]
-        self.kept.extend(fresh)
+        for event in fresh:
+            self._kept.setdefault(event["device"], deque(maxlen=KEPT)).append(event)
         return fresh
 
     def _spell(self, event: Event) -> dict[str, Any]:

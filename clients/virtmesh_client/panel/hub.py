@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 1.0
 LOOK_SECONDS = 0.2
-DIALOGUE = "dialogue"
+DIALOGUE = "dialogue:"
+"""Topic of what is said, of the device whose name follows; without one, of all."""
 INPUTS = "inputs"
 REGISTERS = "registers:"
 """Topic of the registers of a device, whose name follows."""
@@ -74,13 +75,13 @@ class Hub:
         """Note what a browser shows from now on."""
         new = topics - mailbox.wants
         mailbox.wants = topics
-        if DIALOGUE in new:
-            mailbox.put_events(DIALOGUE, self._dialogue.kept)
-        if INPUTS in new:
-            mailbox.put_events(INPUTS, self._desk.kept)
         for topic in new:
-            if topic.startswith(REGISTERS):
+            if topic == INPUTS:
+                mailbox.put_events(INPUTS, self._desk.kept)
+            elif topic.startswith(REGISTERS):
                 self._put_registers(topic, [mailbox])
+            elif topic.startswith(DIALOGUE):
+                mailbox.put_events(topic, self._dialogue.kept(topic.removeprefix(DIALOGUE)))
         self._wanted.set()
 
     def nudge(self) -> None:
@@ -127,17 +128,21 @@ class Hub:
         if self._wants(INPUTS):
             await self._desk.follow(self._input_devices())
         fresh = await run(self._dialogue.look, devices)
-        for mailbox in self._wants(DIALOGUE):
-            mailbox.put_events(DIALOGUE, fresh)
         delivered = self._desk.match(self._dialogue.deliveries)
         for mailbox in self._wants(INPUTS):
             mailbox.put_events(INPUTS, delivered)
-        if fresh:
-            changed = {one["device"] for one in fresh}
-            topics = {topic for one in self._mailboxes for topic in one.wants}
-            for topic in topics:
-                if topic.startswith(REGISTERS) and topic.removeprefix(REGISTERS) in changed:
-                    self._put_registers(topic, self._wants(topic))
+        for topic in {topic for one in self._mailboxes for topic in one.wants}:
+            self._hand_out(topic, fresh)
+
+    def _hand_out(self, topic: str, fresh: list[dict[str, Any]]) -> None:
+        """Hand out what is new of a device."""
+        device = topic.partition(":")[2]
+        events = [one for one in fresh if one["device"] == device or not device]
+        if events and topic.startswith(REGISTERS):
+            self._put_registers(topic, self._wants(topic))
+        elif events and topic.startswith(DIALOGUE):
+            for mailbox in self._wants(topic):
+                mailbox.put_events(topic, events)
 
     def _wants(self, topic: str) -> list[Mailbox]:
         """Return the mailboxes that a topic is for."""
