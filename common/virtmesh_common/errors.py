@@ -14,6 +14,7 @@
     |-- NoAnswer                  the answer did not come within the time limit of the call
     |-- CallCancelled             the service, or something between, ended the call unfinished
     |-- ForkedConnection          the connection is that of the parent process
+    |-- ExtraMissing              an optional library is not installed ("extra")
     |-- BadRequest                a request that does not parse, or has an impossible value
     |-- AddressTaken              a service can't listen at the address
     |-- MemoryRefused             guest memory or doorbells a device does not take
@@ -171,6 +172,10 @@ class CallCancelled(VirtmeshError, code=Code.CANCELLED):
 
 class ForkedConnection(VirtmeshError, code=Code.FAILED_PRECONDITION):
     """The connection is that of the parent process: a forked child can't use it."""
+
+
+class ExtraMissing(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """An optional library is not installed ("extra")."""
 
 
 class BadRequest(VirtmeshError, code=Code.INVALID_ARGUMENT):

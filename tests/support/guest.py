@@ -26,10 +26,15 @@ BOOT_SECONDS = 90.0
 COMMAND_SECONDS = 120.0
 END_SECONDS = 30.0
 PROMPT = "guest# "
+ECHO = "echo ==$?=="
 STATUS = re.compile(r"==(\d+)==\r*\n")
 """Ends the output of a command. The echo of the command does not match, as it has no digits."""
+ECHOED = re.compile(rf"(?={re.escape(ECHO)}\r*\n|{STATUS.pattern})")
+"""Before the end of the echo, which is left to be read, or of the output."""
 SHOWN = 8000
 """Characters of the console's text that an error shows."""
+ECHO_SECONDS = 10.0
+"""After this time without the whole echo of a command, a key is pressed."""
 SIZE = (50, 1000)
 """Lines and columns of the terminal. It is so wide that no command is wrapped."""
 
@@ -44,7 +49,7 @@ class Guest:
 
     def begin(self, command: str) -> None:
         """Start a command."""
-        self.console.sendline(command + "; echo ==$?==")
+        self.console.sendline(f"{command}; {ECHO}")
 
     def expect(self, pattern: str, seconds: float = COMMAND_SECONDS) -> str:
         """Wait for a match. Returns the text before it. Errors: GuestTimeout; GuestError."""
@@ -65,7 +70,7 @@ class Guest:
 
         Errors: GuestError if the command failed; GuestTimeout.
         """
-        output = self.expect(STATUS.pattern, seconds)
+        output = self._until_echoed() + self.expect(STATUS.pattern, seconds)
         match = self.console.match
         assert isinstance(match, re.Match)
         # Input that is sent before the shell reads again would be echoed twice.
@@ -90,6 +95,24 @@ class Guest:
         self.console.expect(pexpect.EOF, timeout=END_SECONDS)
         self.console.close()
         return int(self.console.exitstatus or 0)
+
+    def _until_echoed(self) -> str:
+        """Wait until the console has echoed the command; press a key if it does not.
+
+        User-mode Linux can miss the signal of input: it reads it when more comes. "End of line" is
+        no edit of a line that the shell has not read to its end, nor of an empty one. Returns the
+        text before the end of the command.
+        """
+        try:
+            self.console.expect(ECHOED, timeout=ECHO_SECONDS)
+        except pexpect.TIMEOUT:
+            self.console.sendcontrol("e")
+            return ""
+        except pexpect.EOF:
+            self._note()
+            raise GuestError(f"the guest ended before its echo:\n{self._end}") from None
+        self._note()
+        return str(self.console.before)
 
     def _note(self) -> None:
         """Add new text of the console to `text`."""

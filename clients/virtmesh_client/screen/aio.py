@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
-from virtmesh_client.aio.proxy import Proxy, awaited
+from typing import TYPE_CHECKING
+
+from virtmesh_client.aio.proxy import Proxy, awaited, called_as
+from virtmesh_client.aio.stream import AsyncStream
 from virtmesh_client.screen.screen import Screen
+from virtmesh_client.screen.update import Update
+
+if TYPE_CHECKING:
+    from virtmesh_client.screen.watch import ScreenWatch
+
+
+class AsyncScreenWatch(AsyncStream[Update]):
+    """An open stream of updates; see `ScreenWatch`. Close it, or use it in an `async with`.
+
+    Cancelling a task that waits for an update ends the stream.
+    """
+
+    def __init__(self, watch: ScreenWatch) -> None:
+        super().__init__(watch)
+        self._watch = watch
+
+    async def close(self) -> None:
+        """End the stream."""
+        self._watch.close()
 
 
 class AsyncScreen(Proxy[Screen]):
@@ -17,6 +39,7 @@ class AsyncScreen(Proxy[Screen]):
     info = awaited(Screen.info)
     shot = awaited(Screen.shot)
     pixels = awaited(Screen.pixels)
+    watch = called_as(AsyncScreenWatch, Screen.watch)
     set_mode = awaited(Screen.set_mode)
     disconnect = awaited(Screen.disconnect)
     stats = awaited(Screen.stats)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from virtmesh_client.channel import ANSWER_SECONDS
 from virtmesh_client.screen.models import Pixels, ScanoutInfo, ScanoutStats
+from virtmesh_client.screen.watch import ScreenWatch
 from virtmesh_common.api.display.v1 import display_pb2 as pb
 from virtmesh_common.api.display.v1.display_pb2_grpc import DisplayServiceStub
 from virtmesh_common.gpu import errors  # noqa: F401 - so that its classes are known
@@ -51,6 +52,21 @@ class Screen:
     def pixels(self, scanout: int = 0, *, cursor: bool = False) -> Pixels:
         """Return the picture of a screen as it is. Errors: NoPicture."""
         return self._take(scanout, pb.IMAGE_FORMAT_RAW, cursor)
+
+    def watch(
+        self, scanout: int = 0, *, updates_per_second: int = 0, cursor: bool = True
+    ) -> ScreenWatch:
+        """Watch a screen: first the whole picture, then what changes. Close it, or use a `with`.
+
+        `updates_per_second` is the most that are wanted, 0: as many as there are. With
+        `cursor=False` the updates have no cursor, and those that only move it are left out.
+        Errors: those of `ScreenWatch`, when the first update is read.
+        """
+        call = self._stub.Watch(
+            pb.WatchRequest(scanout=scanout, updates_per_second=updates_per_second),
+            metadata=self._channel.metadata(self.name),
+        )
+        return ScreenWatch(self._channel, call, self.name, with_cursor=cursor)
 
     def set_mode(self, width: int, height: int, scanout: int = 0) -> None:
         """Give a screen another preferred mode. The guest may follow it. Errors: BadMode."""

@@ -49,16 +49,17 @@ class Reports:
 
     async def run(self) -> None:
         """Keep what devices tell, until cancelled."""
-        seen = 0
+        seen = dict.fromkeys(self._devices, 0)
         while True:
             await asyncio.sleep(PAUSE_S)
             marks = self._engine.stats().get("marks", 0)
-            if marks != seen:
-                looks = map(self._look, self._devices.values())
-                outcomes = await asyncio.gather(*looks, return_exceptions=True)
-                # A device that goes away meanwhile ends its call: what it told is asked for again.
-                if not any(isinstance(one, BaseException) for one in outcomes):
-                    seen = marks
+            behind = [name for name, asked_at in seen.items() if asked_at != marks]
+            looks = (self._look(self._devices[name]) for name in behind)
+            outcomes = await asyncio.gather(*looks, return_exceptions=True)
+            for name, outcome in zip(behind, outcomes, strict=True):
+                # A device that goes away meanwhile ends its call: it is asked again, and alone.
+                if not isinstance(outcome, BaseException):
+                    seen[name] = marks
 
     async def report(self, name: str) -> pb.GetReportResponse | None:
         """Return the report of a device; None if this CPU does not drive it, and knows nothing.

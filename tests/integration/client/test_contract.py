@@ -23,6 +23,8 @@ from virtmesh_client import (
 )
 from virtmesh_client.cpu.aio import AsyncCpu
 from virtmesh_client.cpu.control import Cpu
+from virtmesh_client.screen.aio import AsyncScreen
+from virtmesh_client.screen.screen import Screen
 from virtmesh_client.testing import FakeKernel
 from virtmesh_common.blk.errors import BlockReadOnly, PastEnd, Unaligned, WouldShrink
 from virtmesh_common.errors import DeviceNotFound, VirtmeshError
@@ -87,6 +89,7 @@ def disk(request: pytest.FixtureRequest, address: str) -> Iterator[Any]:
         (Machine, AsyncMachine),
         (Input, AsyncInput),
         (Serial, AsyncSerial),
+        (Screen, AsyncScreen),
         (Cpu, AsyncCpu),
     ],
 )

@@ -88,10 +88,12 @@ class GoneLink:
 
 
 async def test_a_device_that_goes_away_while_it_is_asked_is_asked_again() -> None:
-    """Nothing that a device does at its end keeps the CPU service from asking the others."""
+    """Nothing that a device does at its end keeps the CPU service from asking the others, once."""
     device = SimpleNamespace(slot=0, link=GoneLink(), report=KeptReport())
     engine: Any = SimpleNamespace(stats=lambda: {"marks": 1}, marks=lambda _slot: {})
-    devices: Any = {"vda": device}
+    other = SimpleNamespace(slot=1, link=GoneLink(), report=KeptReport())
+    other.link.asked = 1
+    devices: Any = {"vda": device, "serial": other}
     symbols: Any = None
     task = asyncio.create_task(Reports(engine, symbols, devices).run())
     try:
@@ -104,3 +106,4 @@ async def test_a_device_that_goes_away_while_it_is_asked_is_asked_again() -> Non
             await task
 
     assert device.link.asked == 2
+    assert other.link.asked == 2, "who has answered is asked again when there is something new"

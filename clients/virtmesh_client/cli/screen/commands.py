@@ -11,6 +11,8 @@ from pathlib import Path
 import click
 
 from virtmesh_client.atomic_file import new_file
+from virtmesh_client.cli.screen.common import scanout_option
+from virtmesh_client.cli.screen.vnc import vnc
 from virtmesh_client.cli.settings import Settings, common, device_argument
 from virtmesh_client.cli.show import show_json, show_table
 from virtmesh_client.sizes import spell_size
@@ -19,14 +21,6 @@ STANDARD = "-"
 """Stands for standard output."""
 OFF = "off"
 """The mode of a screen that is not connected."""
-
-scanout_option = click.option(
-    "--scanout",
-    type=click.IntRange(0, 15),
-    default=0,
-    show_default=True,
-    help="Which screen of the GPU.",
-)
 
 
 class ModeType(click.ParamType[tuple[int, int]]):
@@ -54,7 +48,10 @@ class ModeType(click.ParamType[tuple[int, int]]):
 @click.group()
 @common
 def screen() -> None:
-    """See what a GPU shows: screenshots and modes."""
+    """See what a GPU shows: screenshots, modes, and a server for VNC viewers."""
+
+
+screen.add_command(vnc)
 
 
 @screen.command()

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import click
 
+from virtmesh_client.cli.host_port import HOST_PORT
 from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.serial.arguments import ConsoleArguments
 from virtmesh_client.cli.serial.common import KEY, choose_port, device_option
 from virtmesh_client.cli.settings import SIZE, Settings, common
-
-LOOPBACK = "127.0.0.1"
 
 
 class RegexType(click.ParamType["re.Pattern[str]"]):
@@ -29,21 +28,6 @@ class RegexType(click.ParamType["re.Pattern[str]"]):
             return re.compile(str(value))
         except re.error as error:
             self.fail(f"{value!r} is not a regular expression: {error}", param, ctx)
-
-
-class HostPortType(click.ParamType[tuple[str, int]]):
-    """An address to listen on: HOST:PORT, or PORT for this host only. Port 0 is any free port."""
-
-    name = "host:port"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int]:
-        """Return host and port."""
-        host, _, port = str(value).rpartition(":")
-        if not port.isdecimal() or int(port) > 0xFFFF:
-            self.fail(f"{value!r} is not an address: write HOST:PORT, or PORT", param, ctx)
-        return host.strip("[]") or LOOPBACK, int(port)
 
 
 @click.command()
@@ -84,7 +68,7 @@ class HostPortType(click.ParamType[tuple[str, int]]):
 )
 @click.option(
     "--rfc2217",
-    type=HostPortType(),
+    type=HOST_PORT,
     help="Serve a TCP port for pyserial's rfc2217:// and for telnet.",
 )
 @common

@@ -1,0 +1,1 @@
+"""Encodings of pixels: Raw, ZRLE and Tight."""

@@ -1,0 +1,145 @@
+"""Listens for viewers over TCP, and serves a bounded number of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from virtmesh_client.screen.vnc.connection import Connection
+from virtmesh_client.screen.vnc.errors import ViewerError
+from virtmesh_client.screen.vnc.password import VARIABLE, PasswordGate
+from virtmesh_client.screen.vnc.viewer import let_in, serve_guarded
+from virtmesh_common.errors import VirtmeshError
+
+if TYPE_CHECKING:
+    from virtmesh_client.async_machine import AsyncMachine
+    from virtmesh_client.screen.vnc.options import VncOptions
+
+VIEWERS = 8
+"""Most viewers, if nothing else is said."""
+STRANGERS = 16
+"""Most connections beyond that number: they are told that there is no room."""
+BUFFER = 64 << 10
+"""Bytes of a viewer that are read ahead."""
+
+
+class VncServer:
+    """Serves a screen to viewers.
+
+    Example:
+        server = VncServer(machine, "gpu0", VncOptions())
+        await server.listen("127.0.0.1", 0)
+        print(server.address)
+        await server.run()
+    """
+
+    def __init__(
+        self, machine: AsyncMachine, screen: str, options: VncOptions, viewers: int = VIEWERS
+    ) -> None:
+        self._machine = machine
+        self._screen = screen
+        self._options = options
+        self._viewers = viewers
+        self._gate = None if options.password is None else PasswordGate(options.password)
+        self._sessions: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def listen(self, host: str, port: int) -> None:
+        """Listen. Port 0 is any that is free.
+
+        Errors: ValueError for an address that others reach, without a password; OSError.
+        """
+        addresses = await resolve(host, port)
+        if self._gate is None and not all(is_loopback(one) for one in addresses):
+            raise ValueError(
+                f"without a password only this host may connect, and others reach {host}: set"
+                f" ${VARIABLE} or give --password-file, or listen on 127.0.0.1 and let viewers"
+                " come by ssh -L"
+            )
+        self._server = await asyncio.start_server(self._accept, addresses, port, limit=BUFFER)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the listening socket."""
+        if self._server is None:
+            raise RuntimeError("the server does not listen")
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return str(host), int(port)
+
+    async def run(self) -> None:
+        """Serve until the task is cancelled; then end all sessions."""
+        if self._server is None:
+            raise RuntimeError("the server does not listen")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._server.close()
+            for task in self._sessions:
+                task.cancel()
+            await asyncio.gather(*self._sessions, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Begin the session of a viewer, or close its connection."""
+        host, port = writer.get_extra_info("peername")[:2]
+        peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if len(self._sessions) >= self._viewers + STRANGERS:
+            self._options.tell(f"{peer} is refused: too many connections")
+            writer.transport.abort()
+            return
+        full = len(self._sessions) >= self._viewers
+        work = self._serve(reader, writer, peer, is_refused=full)
+        task = asyncio.create_task(work)
+        self._sessions.add(task)
+        task.add_done_callback(self._sessions.discard)
+
+    async def _serve(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        peer: str,
+        *,
+        is_refused: bool,
+    ) -> None:
+        """Serve one viewer, or tell it that there is no room."""
+        tell = self._options.tell
+        options = replace(self._options, tell=lambda line: tell(f"{peer}: {line}"))
+        connection = Connection(reader, writer, options)
+        set_up(writer)
+        tell(f"{peer} is connected")
+        try:
+            if is_refused:
+                room = f"{self._viewers} viewers are connected, which is the limit"
+                await let_in(connection, self._gate, room)
+            await serve_guarded(self._machine, self._screen, connection, self._gate)
+            tell(f"{peer} is disconnected")
+        except (ViewerError, VirtmeshError) as error:
+            tell(f"{peer} is disconnected: {error}")
+        finally:
+            # What a viewer does not take is not kept.
+            with contextlib.suppress(OSError):
+                writer.transport.abort()
+
+
+def set_up(writer: asyncio.StreamWriter) -> None:
+    """Find out when the viewer's host has vanished; keep little that it has not taken."""
+    connection = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of a name. Errors: OSError."""
+    lookup = partial(asyncio.get_running_loop().getaddrinfo, type=socket.SOCK_STREAM)
+    found = await lookup(host, port, flags=socket.AI_PASSIVE)
+    return sorted({str(one[4][0]) for one in found})
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether only this host reaches an address."""
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback

@@ -1,0 +1,238 @@
+"""The session of one viewer: what it asks for, what it does, and what it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING
+
+from virtmesh_client.aio.threads import run
+from virtmesh_client.screen.vnc.canvas import Canvas
+from virtmesh_client.screen.vnc.connection import Connection, Reader, Writer
+from virtmesh_client.screen.vnc.desk import Desk
+from virtmesh_client.screen.vnc.display import Display
+from virtmesh_client.screen.vnc.errors import ViewerError, ViewerLeft
+from virtmesh_client.screen.vnc.feed import Feed
+from virtmesh_client.screen.vnc.handshake import admit
+from virtmesh_client.screen.vnc.messages import (
+    EnableContinuousUpdates,
+    Fence,
+    KeyEvent,
+    Message,
+    PointerEvent,
+    SetDesktopSize,
+    SetEncodings,
+    SetPixelFormat,
+    UpdateRequest,
+    read_message,
+)
+from virtmesh_client.screen.vnc.notes import pack_name
+from virtmesh_client.screen.vnc.options import VncOptions
+from virtmesh_client.screen.vnc.password import PasswordGate
+from virtmesh_client.screen.vnc.pixel_format import NATIVE
+from virtmesh_client.screen.vnc.resizing import Resizing
+from virtmesh_client.screen.vnc.spec import RELATIVE_ZERO, SizeStatus
+from virtmesh_client.screen.vnc.wishes import read_wishes
+from virtmesh_common.errors import DeviceLost, ServiceUnavailable
+from virtmesh_common.time_limit import time_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from virtmesh_client.async_machine import AsyncMachine
+    from virtmesh_client.screen.aio import AsyncScreen
+
+DEFAULT_OPTIONS = VncOptions()
+NO_PICTURE_SIZE = (640, 480)
+"""The size of a screen that shows nothing, and prefers none."""
+
+
+async def serve_viewer(
+    machine: AsyncMachine,
+    screen_name: str,
+    reader: Reader,
+    writer: Writer,
+    options: VncOptions = DEFAULT_OPTIONS,
+) -> None:
+    """Serve one viewer until it leaves, over anything that works like a stream of asyncio.
+
+    The writer is closed at the end. Cancelling the task ends the session; then, as whenever the
+    viewer goes, all that it holds down is released.
+
+    Errors: ViewerError, when the viewer breaks the protocol, does not know the password, or is too
+    slow; DeviceNotFound, WrongKind, NoSuchScanout, and other errors of `Screen.info`.
+    """
+    gate = None if options.password is None else PasswordGate(options.password)
+    await serve_guarded(machine, screen_name, Connection(reader, writer, options), gate)
+
+
+async def serve_guarded(
+    machine: AsyncMachine,
+    screen_name: str,
+    connection: Connection,
+    gate: PasswordGate | None,
+) -> None:
+    """Do as `serve_viewer`; the gate knows of the wrong passwords of others."""
+    try:
+        await let_in(connection, gate)
+        screen = machine.screen(screen_name)
+        session = Session(machine, screen, connection, await find_size(screen, connection.options))
+        await session.run()
+    finally:
+        connection.close()
+
+
+async def let_in(connection: Connection, gate: PasswordGate | None, refusal: str = "") -> None:
+    """Shake hands within the time limit. Errors: ViewerError."""
+    seconds = connection.options.handshake_seconds
+    try:
+        async with time_limit(seconds):
+            await admit(connection, gate, refusal)
+    except TimeoutError:
+        raise ViewerError(f"it did not finish the handshake within {seconds:g} s") from None
+    except ViewerLeft:
+        raise ViewerError("it left during the handshake") from None
+
+
+async def find_size(screen: AsyncScreen, options: VncOptions) -> tuple[int, int]:
+    """Return the size of the picture, or else of the mode. Errors: as `Screen.info`."""
+    try:
+        scanouts = await screen.info()
+    except (DeviceLost, ServiceUnavailable):
+        return NO_PICTURE_SIZE
+    if options.scanout >= len(scanouts):
+        raise ViewerError(f"{screen.name} has no screen {options.scanout}")
+    found = scanouts[options.scanout]
+    return found.picture or (found.mode if found.connected else NO_PICTURE_SIZE)
+
+
+class Session:
+    """Four tasks: one reads, one sends, one follows the screen, one serves the input devices.
+
+    Invariant: who holds `_lock` has the canvas to itself, on whatever thread.
+    """
+
+    def __init__(
+        self,
+        machine: AsyncMachine,
+        screen: AsyncScreen,
+        connection: Connection,
+        size: tuple[int, int],
+    ) -> None:
+        options = connection.options
+        self._options = options
+        self._connection = connection
+        self._lock = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._display = Display(Canvas(), screen.name, *size)
+        self._feed = Feed(screen, self._display, self._lock, options, self._wake.set)
+        self._desk = Desk(machine, options, self._become_relative)
+        self._resizing = Resizing(screen, self._display.notes, options, self._wake.set)
+
+    async def run(self) -> None:
+        """Serve the viewer until it leaves. Errors: ViewerError; VirtmeshError."""
+        works: list[Coroutine[Any, Any, None]] = [
+            self._read(),
+            self._send(),
+            self._feed.run(),
+            self._resizing.run(),
+        ]
+        if not self._options.view_only:
+            works.append(self._desk.run())
+        tasks = [asyncio.create_task(one) for one in works]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                with contextlib.suppress(ViewerLeft):
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- From the viewer --------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Begin the session, and carry out messages. Errors: ViewerLeft; ViewerError."""
+        display = self._display
+        head = display.width.to_bytes(2, "big") + display.height.to_bytes(2, "big")
+        await self._connection.write([head + NATIVE.pack() + pack_name(display.notes.name)])
+        while True:
+            kind = await self._connection.read_first()
+            try:
+                async with time_limit(self._options.message_seconds):
+                    message = await read_message(kind, self._connection)
+            except TimeoutError:
+                raise ViewerError(
+                    f"its message did not end within {self._options.message_seconds:g} s"
+                ) from None
+            self._carry_out(message)
+            self._wake.set()
+
+    def _carry_out(self, message: Message) -> None:
+        """Do what a message says; never wait. Errors: ViewerError."""
+        display = self._display
+        match message:
+            case UpdateRequest():
+                display.request(message)
+            case PointerEvent() | KeyEvent() if self._options.view_only:
+                pass
+            case PointerEvent():
+                self._point(message)
+            case KeyEvent():
+                self._desk.key(message)
+            case SetPixelFormat():
+                display.set_pixel_format(message.pixel_format)
+            case SetEncodings():
+                display.set_wishes(read_wishes(message.encodings))
+            case Fence():
+                display.take_fence(message)
+            case EnableContinuousUpdates():
+                display.set_continuous(message.area if message.enable else None)
+            case SetDesktopSize():
+                self._resize(message)
+            case _:
+                pass
+
+    def _point(self, event: PointerEvent) -> None:
+        """Move the pointer. While motions are agreed on, positions are those."""
+        display = self._display
+        if display.tells_motion:
+            self._desk.move(event.buttons, event.x - RELATIVE_ZERO, event.y - RELATIVE_ZERO)
+        else:
+            size = display.width, display.height
+            self._desk.point(event.buttons, (event.x, event.y), size)
+
+    def _resize(self, wish: SetDesktopSize) -> None:
+        """Give the screen another mode. Whether the guest follows is its affair."""
+        if self._options.view_only:
+            self._display.notes.answer_size(SizeStatus.PROHIBITED)
+        elif wish.screens != 1:
+            self._display.notes.answer_size(SizeStatus.INVALID_LAYOUT)
+        else:
+            self._resizing.wish(wish.width, wish.height)
+
+    def _become_relative(self) -> None:
+        """Learn that the pointer is a mouse."""
+        self._display.notes.set_relative(True)
+        self._display.change_all()
+        self._wake.set()
+
+    # -- To the viewer ----------------------------------------------------------------------------
+
+    async def _send(self) -> None:
+        """Send updates that are due. Errors: ViewerLeft; ViewerError."""
+        display = self._display
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while display.is_due or display.has_messages:
+                if not display.is_due:
+                    await self._connection.write(display.take_messages())
+                    continue
+                plan = display.plan()
+                async with self._lock:
+                    update = await run(partial(display.encode, plan))
+                await self._connection.write(update)
