@@ -22,8 +22,9 @@ CARGO := nice cargo
 MANIFEST := --manifest-path native/Cargo.toml --locked
 FUZZED := tests/vhost_user/test_any_front_end.py tests/vhost_user/test_messages.py
 FUZZ_ROUNDS ?= 10
-# Tests without clocks of their own: they run on all processors at once.
-PARALLEL := tests/unit tests/contract tests/layouts tests/integration/cpu
+# Tests that bear company: they run on all processors at once.
+PARALLEL := tests/unit tests/contract tests/layouts \
+	$(addprefix tests/integration/,client cpu input kernel kinds local uart)
 # The places beside an ordinary checkout: tools/everywhere.sh.
 PLACES := tmpfs overlay distribution
 # Tests of what lies in files: images, sockets, the file systems that are below them.
