@@ -24,12 +24,13 @@ await build({
   },
   bundle: true, minify: true, legalComments: "none", outfile: join(out, "vendor.css"),
 });
-const parts = [["@novnc/novnc", "LICENSE.txt"], ["@xterm/xterm", "LICENSE"],
+const parts = [["@novnc/novnc", "LICENSE.txt"], ["@novnc/novnc", "docs/LICENSE.MPL-2.0"],
+  ["@novnc/novnc", "vendor/pako/LICENSE"], ["@xterm/xterm", "LICENSE"],
   ["@xterm/addon-fit", "LICENSE"], ["uplot", "LICENSE"]];
 let text = "";
 for (const [name, file] of parts) {
   const folder = join("node_modules", name);
-  const about = JSON.parse(await readFile(join(folder, "package.json")));
+  const about = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
   text += `${name} ${about.version} (${about.license}), https://www.npmjs.com/package/${name}\n\n`;
   text += (await readFile(join(folder, file), "utf8")).trim() + "\n\n";
 }

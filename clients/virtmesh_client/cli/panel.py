@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,10 @@ import click
 from virtmesh_client.address import find_address
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_json
-from virtmesh_common.errors import VirtmeshError
+from virtmesh_client.extras import needing
 
 if TYPE_CHECKING:
     from virtmesh_client.panel.options import PanelOptions
-
-NEEDED = ("aiohttp", "numpy", "PIL")
-"""What the extra brings."""
 
 
 @click.command()
@@ -47,11 +43,6 @@ def panel(settings: Settings, listen: str, published: bool, token: str | None) -
     It prints the address of the page, and serves it until Ctrl-C. Whoever has the address with its
     token can do to the machine what you can.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise VirtmeshError(
-            f"the panel needs {', '.join(missing)}: pip install 'virtmesh-client[panel]'"
-        )
     from virtmesh_client.panel import options as wanted  # noqa: PLC0415 - it takes time
 
     try:
@@ -69,7 +60,9 @@ async def serve(
 ) -> None:
     """Serve the page until the task is cancelled. Errors: AddressTaken."""
     from virtmesh_client.panel.options import spell_url  # noqa: PLC0415
-    from virtmesh_client.panel.server import serving  # noqa: PLC0415
+
+    with needing("panel", "the panel"):
+        from virtmesh_client.panel.server import serving  # noqa: PLC0415
 
     async with serving(address, options) as (_, port):
         url = spell_url("127.0.0.1" if published else options.host, port, options.token)

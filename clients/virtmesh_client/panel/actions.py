@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TEXT_MAX = 4096
 """Longest text that is typed at once."""
+DELIVERY_SECONDS = 5.0
+"""How long what is injected may wait without progress until its driver has it."""
 CODES = {
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -102,14 +104,16 @@ class Actions:
     async def type(self, request: web.Request) -> object:
         """Type text on a keyboard."""
         text = await text_of(request)
-        async with self._machine.input(request.match_info["name"]) as device:
-            return asdict(await device.type(text))
+        name = request.match_info["name"]
+        async with self._machine.input(name, timeout=DELIVERY_SECONDS) as device:
+            return asdict(await device.type(text, wait="delivered"))
 
     async def key(self, request: web.Request) -> object:
         """Press a chord on a keyboard."""
         chord = await text_of(request)
-        async with self._machine.input(request.match_info["name"]) as device:
-            return asdict(await device.key(chord))
+        name = request.match_info["name"]
+        async with self._machine.input(name, timeout=DELIVERY_SECONDS) as device:
+            return asdict(await device.key(chord, wait="delivered"))
 
     async def input(self, request: web.Request) -> object:
         """Return the account of an input device."""

@@ -10,6 +10,7 @@ from virtmesh_client.panel.deliveries import Deliveries
 from virtmesh_client.trace.decode import Decoder
 from virtmesh_client.trace.latest import LatestEvents
 from virtmesh_common.printable import printable
+from virtmesh_common.virtio import mmio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,17 @@ KEPT = 250
 """Events of each device that a page gets at its start."""
 REGISTERS_MAX = 512
 """Most registers of a device whose last value is remembered."""
+CONSTANT = {
+    one.name
+    for one in (
+        mmio.MAGIC_VALUE,
+        mmio.VERSION,
+        mmio.DEVICE_ID,
+        mmio.VENDOR_ID,
+        mmio.DEVICE_FEATURES,
+    )
+}
+"""Registers that a reset leaves as they are."""
 SEEN = {"register_read": "read", "register_write": "written"}
 
 
@@ -81,7 +93,8 @@ class Dialogue:
             return
         known = self.registers.setdefault(device, OrderedDict())
         if event.kind == "reset":
-            known.clear()
+            for name in [name for name in known if plain_name(name) not in CONSTANT]:
+                del known[name]
         elif event.kind in SEEN and spelled.register:
             name = printable(spelled.register)
             meaning = printable(spelled.meaning)
@@ -89,3 +102,8 @@ class Dialogue:
             known.move_to_end(name)
             if len(known) > REGISTERS_MAX:
                 known.popitem(last=False)
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a register without what selects its meaning, such as [1]."""
+    return name.partition("[")[0]

@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING
 from aiohttp import WSMsgType, web
 
 from virtmesh_client.panel.sockets import BAD_MESSAGE, TRY_LATER, open_socket
+from virtmesh_client.screen.vnc import ViewerError, VncOptions, serve_viewer
 from virtmesh_common.errors import VirtmeshError
-
-try:
-    from virtmesh_client.screen.vnc import VncOptions, serve_viewer
-except ImportError:
-    VncOptions = serve_viewer = None
 
 if TYPE_CHECKING:
     from virtmesh_client.async_machine import AsyncMachine
@@ -51,7 +47,7 @@ class SocketWriter:
         self._waiting = bytearray()
         self._closed = False
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
+    def write(self, data: bytes, /) -> None:
         """Hand bytes over; `drain` sends them."""
         self._waiting += data
 
@@ -66,14 +62,6 @@ class SocketWriter:
     def close(self) -> None:
         """Write nothing any more."""
         self._closed = True
-
-    def is_closing(self) -> bool:
-        """Say whether nothing can be written any more."""
-        return self._closed or self._socket.closed
-
-    async def wait_closed(self) -> None:
-        """Close the WebSocket."""
-        await self._socket.close()
 
 
 class ScreenSocket:
@@ -96,8 +84,8 @@ class ScreenSocket:
                 SocketWriter(socket),
                 VncOptions(tell=told.append),
             )
-        except VirtmeshError as error:
-            told.append(error.message)
+        except (VirtmeshError, ViewerError) as error:
+            told.append(str(error))
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
@@ -124,4 +112,3 @@ async def feed(socket: web.WebSocketResponse, reader: asyncio.StreamReader) -> N
 def clip(text: str) -> bytes:
     """Return what fits into a close frame (RFC 6455, 5.5: 125 bytes, two of them for the code)."""
     return text.encode()[:REASON_MAX_BYTES].decode(errors="ignore").encode()
-

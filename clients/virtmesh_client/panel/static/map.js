@@ -1,6 +1,6 @@
 // The machine as a map: the kernel, the bus, and each device service on it, with its traffic.
 
-import { byId, element, rate, setText, span } from "./format.js";
+import { byId, element, rate, setText } from "./format.js";
 
 const KINDS = {
   blk: ["disk", "M4 6c0-1.7 3.6-3 8-3s8 1.3 8 3v12c0 1.7-3.6 3-8 3s-8-1.3-8-3zM4 6c0 1.7 3.6 3 8 3s8-1.3 8-3M4 12c0 1.7 3.6 3 8 3s8-1.3 8-3"],
@@ -12,6 +12,7 @@ const POINTERS = { mouse: 1, tablet: 1, multitouch: 1 };
 const POINTER = "M12 3c3.3 0 5 2.2 5 5v8c0 2.8-1.7 5-5 5s-5-2.2-5-5V8c0-2.8 1.7-5 5-5zM12 7v3";
 const OTHER = ["device", "M5 5h14v14H5zM9 1.8V5M15 1.8V5M9 19v3.2M15 19v3.2"];
 const POINTS = 40;
+const NEWS = 12;
 const SVG = "http://www.w3.org/2000/svg";
 
 function icon(path) {
@@ -59,7 +60,7 @@ class Stop {
     this.button.dataset.state = state;
     this.button.setAttribute("aria-current", selected ? "true" : "false");
     const kind = (KINDS[device.kind] ?? OTHER)[0];
-    setText(this.words, state === "ready" ? device.p50_ns ? `${kind} · ${span(device.p50_ns / 1000)}` : kind : state);
+    setText(this.words, state === "ready" ? kind : state);
     const traffic = (device.requests ?? 0) + (device.mmio ?? 0);
     setText(this.rate, state === "ready" && traffic ? `${rate(traffic)}/s` : "");
     this.item.classList.toggle("busy", state === "ready" && traffic > 0);
@@ -82,11 +83,38 @@ class Stop {
   }
 }
 
+// The latest changes of states, the newest first.
+class News {
+  constructor() {
+    this.list = byId("news");
+    this.states = null;
+    this.say(null, "the page was opened");
+  }
+
+  look(machine, gone) {
+    const states = new Map(machine.devices.map((one) => [one.name, one.state]));
+    states.set("kernel", gone ? "lost" : "ready");
+    for (const [name, state] of states) {
+      const before = this.states?.get(name);
+      if (this.states && before !== state && (before || name !== "kernel")) this.say(name, state);
+    }
+    this.states = gone && !machine.devices.length ? new Map([...(this.states ?? []), ["kernel", "lost"]]) : states;
+  }
+
+  say(name, state) {
+    const clock = new Date().toTimeString().slice(0, 8);
+    this.list.prepend(element("li", { "data-state": name ? state : null },
+      element("time", {}, clock), element("span", {}, name ? element("b", {}, name) : null, name ? ` ${state}` : state)));
+    while (this.list.children.length > NEWS) this.list.lastElementChild.remove();
+  }
+}
+
 export class MachineMap {
   constructor(chosen) {
     this.chosen = chosen;
     this.list = byId("devices");
     this.stops = new Map();
+    this.news = new News();
   }
 
   show(machine, selected, gone) {
@@ -103,6 +131,6 @@ export class MachineMap {
       this.stops.get(device.name).show(device, machine.time, device.name === selected, gone);
     }
     if (gone && !machine.devices.length) for (const stop of this.stops.values()) stop.button.dataset.state = "lost";
-    setText(byId("map-foot"), "Each device is a service of its own.");
+    this.news.look(machine, gone);
   }
 }

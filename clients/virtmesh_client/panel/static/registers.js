@@ -1,59 +1,83 @@
 // The registers of a device bit by bit, with the values that the recorder saw last.
 
 import { ask, devicePath } from "./connection.js";
-import { byId, element, setText } from "./format.js";
+import { byId, element } from "./format.js";
 
-const hex = (value, size) => "0x" + value.toString(16).padStart(2 * Math.min(size, 4), "0");
+const NUMBER = /^(0x[0-9a-f]+|\d+)$/;
 
 // "QueueSize[1]" and "capacity+4" are values of the registers QueueSize and capacity.
-function baseOf(name) {
-  return name.replace(/\[[^\]]*\]$/, "").replace(/\+\d+$/, "");
+function partsOf(name) {
+  const match = /^(.*?)(\[[^\]]*\])?(\+\d+)?$/.exec(name);
+  return { base: match[1], which: (match[2] ?? "") + (match[3] ?? "") };
+}
+
+function strip(value, bits, fields) {
+  const cells = element("div", { class: "cells", "aria-hidden": "true" });
+  for (let bit = bits - 1; bit >= 0; bit -= 1) {
+    const field = fields.find((one) => bit >= one.low && bit < one.low + one.width);
+    cells.append(element("i", {
+      "data-set": (value >> BigInt(bit)) & 1n ? "1" : "0",
+      title: `bit ${bit}${field ? `: ${field.name}` : ""}`,
+    }));
+  }
+  return cells;
+}
+
+function places(field) {
+  return field.width > 1 ? `${field.low + field.width - 1}:${field.low}` : `${field.low}`;
+}
+
+function fieldNames(value, fields) {
+  return fields.filter((one) => !one.reserved).map((one) => {
+    const part = (value >> BigInt(one.low)) & ((1n << BigInt(one.width)) - 1n);
+    const named = one.values.find((known) => BigInt(known.value) === part)?.name;
+    const words = one.width === 1 && !named ? one.name : `${one.name} = ${named ?? part}`;
+    return element("span", { "data-set": part ? "1" : "0", title: one.doc }, words, element("sub", {}, places(one)));
+  });
+}
+
+// Names of bits without a field, such as those of features, come with the meaning.
+function bitNames(meaning) {
+  const words = meaning.replace(/^0x[0-9a-f]+ /, "");
+  if (!words || NUMBER.test(words)) return [];
+  return words.split("|").map((one) => element("span", { "data-set": "1" }, one.replace(/^VIRTIO_/, "")));
 }
 
 class Row {
   constructor(register) {
     this.register = register;
-    this.value = element("code", { class: "reg-value" }, "–");
-    this.how = element("span", { class: "muted small" });
-    this.meaning = element("p", { class: "reg-meaning muted" });
-    this.cells = element("div", { class: "cells", "aria-hidden": "true" });
-    const bits = 8 * Math.min(register.size, 4);
-    for (let bit = bits - 1; bit >= 0; bit -= 1) {
-      const field = register.fields.find((one) => bit >= one.low && bit < one.low + one.width);
-      this.cells.append(element("i", { "data-bit": bit, "data-field": field && !field.reserved ? field.name : null, title: field ? `[${bit}] ${field.name}` : `[${bit}]` }));
-    }
+    this.body = element("div");
     const offset = "0x" + register.offset.toString(16).padStart(3, "0");
-    this.item = element("article", { class: "reg", tabindex: "0" },
-      element("header", {},
-        element("code", { class: "muted" }, offset),
-        element("span", { class: "reg-name" }, register.name + (register.bank ? ` (${register.bank})` : "")),
-        element("span", { class: "reg-access" }, register.access === "reserved" ? "–" : register.access),
-        element("span", { class: "grow" }), this.how, this.value),
-      this.cells, this.meaning);
-    this.item.title = register.doc;
+    this.head = element("header", {},
+      element("code", { class: "muted" }, offset),
+      element("span", { class: "reg-name" }, register.name + (register.bank ? ` (${register.bank})` : "")),
+      element("span", { class: "reg-access" }, register.access === "reserved" ? "–" : register.access),
+      element("span", { class: "grow" }));
+    this.item = element("article", { class: "reg unseen" }, this.head,
+      register.doc ? element("p", { class: "reg-doc muted" }, register.doc) : null, this.body);
   }
 
   show(seen) {
-    const last = seen.at(-1);
-    this.item.classList.toggle("unseen", !last);
-    if (!last) {
-      setText(this.value, "–");
-      setText(this.how, "");
-      setText(this.meaning, this.register.doc);
-      for (const cell of this.cells.children) delete cell.dataset.set;
-      return;
-    }
-    const [name, [text, meaning, how]] = last;
+    const text = JSON.stringify(seen);
+    if (text === this.text) return;
+    this.text = text;
+    this.item.classList.toggle("unseen", !seen.length);
+    this.body.replaceChildren(...seen.map((one) => this.sighting(one)));
+  }
+
+  sighting({ which, value: [text, meaning, how] }) {
     const value = BigInt("0x" + text);
-    setText(this.value, hex(value, this.register.size));
-    setText(this.how, how);
-    const others = seen.slice(0, -1).map(([other, [, spelled]]) => `${other} = ${spelled}`);
-    const words = /^(0x[0-9a-f]+|\d+)$/.test(meaning) && name === this.register.name ? this.register.doc : `${name === this.register.name ? "" : name + " = "}${meaning}`;
-    setText(this.meaning, [...others, words].join("\n"));
-    for (const cell of this.cells.children) {
-      const set = (value >> BigInt(cell.dataset.bit)) & 1n;
-      cell.dataset.set = set ? "1" : "0";
-    }
+    const { fields, size } = this.register;
+    const bits = 8 * Math.min(which.startsWith("+") ? 4 : size, 8);
+    const named = fields.some((one) => !one.reserved) && !which;
+    const names = named ? fieldNames(value, fields) : bitNames(meaning);
+    return element("div", { class: "seen" },
+      element("div", { class: "seen-head" },
+        which ? element("span", {}, which) : null,
+        element("code", {}, "0x" + text.padStart(bits / 4, "0")),
+        element("span", { class: "how" }, how)),
+      strip(value, bits, named ? fields : []),
+      names.length ? element("div", { class: "names" }, ...names) : null);
   }
 }
 
@@ -93,11 +117,12 @@ export class Registers {
     const seen = new Map();
     for (const [name, value] of Object.entries(this.known)) {
       for (const part of name.split("/")) {
-        const base = baseOf(part);
+        const { base, which } = partsOf(part);
         if (!seen.has(base)) seen.set(base, []);
-        seen.get(base).push([name, value]);
+        seen.get(base).push({ which, value });
       }
     }
+    for (const list of seen.values()) list.sort((one, other) => one.which.localeCompare(other.which, "en", { numeric: true }));
     for (const row of this.rows) row.show(seen.get(row.register.name) ?? []);
   }
 }
