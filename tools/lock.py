@@ -38,14 +38,13 @@ def read_requirements() -> dict[str, list[str]]:
     }
     host = sorted(requirement for requirement in run if not requirement.startswith(OWN))
     extras = read_toml("clients")["project"]["optional-dependencies"]
-    panel = {*host, *extras["panel"], *extras["screen"]}
     groups = read_toml(".")["dependency-groups"]
     dev = sorted(groups["dev"])
     build = [requirement for requirement in dev if requirement.startswith(BUILD_TOOLS)]
     return {
         "dev": sorted([*host, *dev]),
         "host": host,
-        "panel": sorted(requirement for requirement in panel if not requirement.startswith(OWN)),
+        "panel": sorted({*host, *extras["panel"]}),
         "build": build,
         ALONE: groups["protos"],
     }

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--published",
-    is_flag=True,
-    help="The address is a container's, and published on the loopback of its host only.",
+    metavar="PORT",
+    help="The address is a container's: it is published on the loopback of its host only, at this"
+    " port; empty where any free one was taken.",
 )
 @click.option(
     "--token",
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 )
 @common
 @click.pass_obj
-def panel(settings: Settings, listen: str, published: bool, token: str | None) -> None:  # noqa: FBT001 - click passes it so
+def panel(settings: Settings, listen: str, published: str | None, token: str | None) -> None:  # noqa: FBT001 - click passes it so
     """Show the machine in a browser, and let people use it.
 
     It prints the address of the page, and serves it until Ctrl-C. Whoever has the address with its
@@ -46,7 +47,7 @@ def panel(settings: Settings, listen: str, published: bool, token: str | None) -
     from virtmesh_client.panel import options as wanted  # noqa: PLC0415 - it takes time
 
     try:
-        host, port = wanted.parse_listen(listen, published=published)
+        host, port = wanted.parse_listen(listen, published=published is not None)
         chosen = wanted.check_token(token) if token else wanted.make_token()
         address = find_address(settings.address)
     except ValueError as error:
@@ -56,7 +57,7 @@ def panel(settings: Settings, listen: str, published: bool, token: str | None) -
 
 
 async def serve(
-    settings: Settings, address: str, options: PanelOptions, *, published: bool
+    settings: Settings, address: str, options: PanelOptions, *, published: str | None
 ) -> None:
     """Serve the page until the task is cancelled. Errors: AddressTaken."""
     from virtmesh_client.panel.options import spell_url  # noqa: PLC0415
@@ -65,7 +66,8 @@ async def serve(
         from virtmesh_client.panel.server import serving  # noqa: PLC0415
 
     async with serving(address, options) as (_, port):
-        url = spell_url("127.0.0.1" if published else options.host, port, options.token)
+        host = options.host if published is None else "127.0.0.1"
+        url = spell_url(host, port if published is None else published or "PORT", options.token)
         if settings.json:
             show_json({"url": url, "machine": address})
         else:

@@ -43,6 +43,7 @@ class Hub:
         self._desk = InputDesk(asynchronous)
         self._mailboxes: set[Mailbox] = set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._beating, self._looking = asyncio.Lock(), asyncio.Lock()
         self._wanted = asyncio.Event()
         self._nudged = asyncio.Event()
 
@@ -99,7 +100,8 @@ class Hub:
     async def _beat(self) -> None:
         """Sample the machine, again and again."""
         while True:
-            state = await run(self._pulse.beat)
+            async with self._beating:  # a beat that was cancelled may still be on its thread
+                state = await run(self._pulse.beat)
             for mailbox in self._mailboxes:
                 mailbox.put_state("machine", state)
             with contextlib.suppress(TimeoutError):
@@ -127,7 +129,8 @@ class Hub:
             return
         if self._wants(INPUTS):
             await self._desk.follow(self._input_devices())
-        fresh = await run(self._dialogue.look, devices)
+        async with self._looking:
+            fresh = await run(self._dialogue.look, devices)
         delivered = self._desk.match(self._dialogue.deliveries)
         for mailbox in self._wants(INPUTS):
             mailbox.put_events(INPUTS, delivered)

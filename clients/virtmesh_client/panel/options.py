@@ -58,7 +58,7 @@ def check_token(token: str) -> str:
     return token
 
 
-def spell_url(host: str, port: int, token: str = "") -> str:
+def spell_url(host: str, port: int | str, token: str = "") -> str:
     """Spell the address of the page. A fragment never leaves the browser, nor gets into a log."""
     shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/" + (f"#token={token}" if token else "")
