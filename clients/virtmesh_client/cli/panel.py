@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 )
 @common
 @click.pass_obj
-def panel(settings: Settings, listen: str, published: str | None, token: str | None) -> None:  # noqa: FBT001 - click passes it so
+def panel(settings: Settings, listen: str, published: str | None, token: str | None) -> None:
     """Show the machine in a browser, and let people use it.
 
     It prints the address of the page, and serves it until Ctrl-C. Whoever has the address with its

@@ -2,7 +2,7 @@
 
 A page of another site may make a browser send requests here, and a name that it owns may point to
 this host (DNS rebinding). So the Host must be a name of the loopback, an Origin must be ours, and
-the token comes in a header that a foreign page can't set: nothing is sent by itself, as a cookie is.
+the token comes in a header that a foreign page can't set: unlike a cookie it is not sent by itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What became of input events: the buffer that each took, its interrupt, and when the driver had it.
+"""What became of input events: the buffer that each took, and when the driver had it.
 
 An input device puts each event into a buffer of its own of the event queue (virtio 1.4, 5.8.6.1).
 So the recorders tell of each event when it was given to the queue, when the interrupt was raised

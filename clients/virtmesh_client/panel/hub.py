@@ -19,6 +19,8 @@ from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from virtmesh_client.async_machine import AsyncMachine
     from virtmesh_client.machine import Machine
     from virtmesh_client.panel.mailbox import Mailbox
@@ -162,6 +164,6 @@ class Hub:
 
     def _put_registers(self, topic: str, mailboxes: list[Mailbox]) -> None:
         """Put the values that were seen of a device's registers."""
-        known = self._dialogue.registers.get(topic.removeprefix(REGISTERS), {})
+        known: Mapping[str, Any] = self._dialogue.registers.get(topic.removeprefix(REGISTERS), {})
         for mailbox in mailboxes:
             mailbox.put_state(topic, dict(known))

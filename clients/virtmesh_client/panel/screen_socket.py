@@ -1,4 +1,4 @@
-"""The screen: RFB inside a WebSocket, as noVNC speaks it, to the VNC server of the client library."""
+"""The screen: RFB inside a WebSocket, as noVNC speaks it, to the client library's VNC server."""
 
 from __future__ import annotations
 

@@ -35,9 +35,11 @@ class SerialSocket:
         """Serve one console until the browser leaves, or the port does for good."""
         socket = await open_socket(request)
         try:
-            async with self._machine.serial(request.match_info["name"]) as serial:
-                async with await serial.watch(tail=TAIL_BYTES) as watch:
-                    await self._talk(socket, serial, watch)
+            async with (
+                self._machine.serial(request.match_info["name"]) as serial,
+                await serial.watch(tail=TAIL_BYTES) as watch,
+            ):
+                await self._talk(socket, serial, watch)
         except VirtmeshError as error:
             with contextlib.suppress(ConnectionError):
                 await tell(socket, "error", {"message": printable(error.message)})

@@ -75,7 +75,7 @@ class Panel:
             try:
                 return await handler(request)
             finally:
-                self._sockets.discard(task)  # type: ignore[arg-type]
+                self._sockets.discard(task)
 
     async def close(self) -> None:
         """End what is open."""

@@ -108,7 +108,7 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
         )
 
 
-def state_of(device: MachineDevice) -> pb.ProbeState:
+def state_of(device: MachineDevice) -> pb.ProbeState.ValueType:
     """Return how far the kernel is with a device."""
     state = "SILENT" if device.silent else device.state.name
     return pb.ProbeState.Value(f"PROBE_STATE_{state}")

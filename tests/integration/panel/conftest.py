@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_pla
 from tests.support.cli import Cli, own_folder
 
 CHROMIUM = "/usr/bin/chromium"
-TOKEN = "a-token-for-the-tests-of-the-panel"
+TOKEN = "a-token-for-the-tests-of-the-panel"  # noqa: S105 - of these tests
 SIZE = {"width": 1400, "height": 900}
 
 

@@ -13,6 +13,8 @@ from tests.integration.panel.conftest import TOKEN, PanelRig, serving_panel, vis
 from tests.support.cli import eventually
 from virtmesh_client import connect
 
+SCREEN = "640 \N{MULTIPLICATION SIGN} 480"
+
 pytestmark = pytest.mark.processes
 
 
@@ -30,7 +32,7 @@ def test_the_machine_is_shown(panel: PanelRig, chromium: Browser, scheme: str) -
         expect(page.locator("#link")).to_have_text("live")
         expect(page.locator('.stop[data-state="ready"]')).to_have_count(5)
         expect(page.locator("#kernel-detail")).to_have_text("5 of 5 devices ready")
-        expect(page.locator("#screen-size")).to_have_text("640 × 480")
+        expect(page.locator("#screen-size")).to_have_text(SCREEN)
         expect(page.locator(".xterm-rows")).to_contain_text("virtmesh>")
         for tab in ("Dialogue", "Registers", "Input", "Overview"):
             page.get_by_role("tab", name=tab).click()
@@ -62,7 +64,7 @@ def test_keys_and_pointer_reach_the_machine(panel: PanelRig, chromium: Browser) 
         visiting(chromium, panel.url) as visit,
     ):
         page = visit.page
-        expect(page.locator("#screen-size")).to_have_text("640 × 480")
+        expect(page.locator("#screen-size")).to_have_text(SCREEN)
         page.locator("#capture").click()
         expect(page.locator("#capture-hint")).to_have_text("Ctrl + Alt + Esc leaves")
         page.keyboard.press("k")
@@ -160,12 +162,12 @@ def test_a_screen_that_dies_comes_back(panel: PanelRig, chromium: Browser) -> No
     """The page says what is missing, and connects again by itself."""
     with visiting(chromium, panel.url) as visit:
         page = visit.page
-        expect(page.locator("#screen-size")).to_have_text("640 × 480")
+        expect(page.locator("#screen-size")).to_have_text(SCREEN)
         expect(page.locator("#device-name")).to_have_text("gpu")
         os.kill(panel.cli.process("gpu").pid, signal.SIGKILL)
         expect(page.locator("#news")).to_contain_text(re.compile("gpu (lost|waiting)"))
         expect(page.locator("#device-state")).to_have_text("ready")
-        expect(page.locator("#screen-size")).to_have_text("640 × 480")
+        expect(page.locator("#screen-size")).to_have_text(SCREEN)
         expect(page.locator("#screen-empty")).to_be_hidden()
 
 

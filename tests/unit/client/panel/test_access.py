@@ -12,7 +12,7 @@ from virtmesh_client.panel.options import PanelOptions
 from virtmesh_client.panel.server import serving
 from virtmesh_client.testing import FakeKernel
 
-TOKEN = "the-token-of-this-panel"
+TOKEN = "the-token-of-this-panel"  # noqa: S105 - of this test
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 

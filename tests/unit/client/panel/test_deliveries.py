@@ -17,7 +17,7 @@ def event(kind: str, time_us: int, token: int = 0, value: int = 8) -> Event:
 
 
 def deliver(deliveries: Deliveries, at_us: int, token: int) -> None:
-    """Let a buffer go its way: 10 us to the interrupt, 30 until it arrives, 40 until it is taken."""
+    """Let a buffer go its way: interrupt after 10 us, arrival after 30, taken after 40."""
     steps = [("push", 0), ("interrupt", 10), ("irq", 30), ("pop_used", 40)]
     for kind, after in steps:
         one = event(kind, at_us + after, token)
