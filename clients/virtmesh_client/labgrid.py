@@ -16,7 +16,6 @@ labgrid is no dependency of this distribution: only an environment that names th
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import attr
 from labgrid.driver import Driver
@@ -35,7 +34,7 @@ CALL_SECONDS = 30.0
 class VirtmeshMachine(Resource):
     """A machine at `address`: unix:PATH or HOST:PORT."""
 
-    address: Any = attr.ib(validator=attr.validators.instance_of(str))
+    address = attr.ib(validator=attr.validators.instance_of(str))
 
 
 class VirtmeshDriver(Driver):
@@ -75,8 +74,8 @@ class VirtmeshInputDriver(VirtmeshDriver):
     """
 
     bindings = {"resource": VirtmeshMachine}  # noqa: RUF012 - labgrid's name and form
-    device: Any = attr.ib(default="keyboard", validator=attr.validators.instance_of(str))
-    layout: Any = attr.ib(default="us", validator=attr.validators.instance_of(str))
+    device: str = attr.ib(default="keyboard", validator=attr.validators.instance_of(str))
+    layout: str = attr.ib(default="us", validator=attr.validators.instance_of(str))
 
     @Driver.check_active
     @step(args=["text"])
@@ -106,8 +105,8 @@ class VirtmeshDiskDriver(VirtmeshDriver):
     """Fills a disk, and reads it. Errors of the steps: the classes of virtmesh_common.errors."""
 
     bindings = {"resource": VirtmeshMachine}  # noqa: RUF012 - labgrid's name and form
-    device: Any = attr.ib(default="vda", validator=attr.validators.instance_of(str))
-    image: Any = attr.ib(
+    device: str = attr.ib(default="vda", validator=attr.validators.instance_of(str))
+    image: str | None = attr.ib(
         default=None, validator=attr.validators.optional(attr.validators.instance_of(str))
     )
 

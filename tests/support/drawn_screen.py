@@ -11,7 +11,7 @@ import threading
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tests.support.gpu_rig import OK, GpuDriver
+from tests.support.gpu_rig import BGRA, OK, GpuDriver
 from virtmesh.attach.client import AttachConnection, AttachmentEventfds
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.gpu.kind import KIND
@@ -78,7 +78,7 @@ class DrawnScreen:
 
     async def _show_cursor(self, x: int, y: int, image: bytes) -> None:
         self._shown, number = self._shown + 1, self._shown + 1
-        await self._driver.draw(number, spec.CURSOR_SIDE, spec.CURSOR_SIDE, image)
+        await self._driver.draw(number, spec.CURSOR_SIDE, spec.CURSOR_SIDE, image, BGRA)
         await self._driver.point(Command.VIRTIO_GPU_CMD_UPDATE_CURSOR, x, y, number)
 
     def _run(self, work: Coroutine[Any, Any, object]) -> None:

@@ -16,6 +16,7 @@ from virtmesh_client.screen.vnc.pointer import (
     merge,
 )
 from virtmesh_client.screen.vnc.pump import Pump
+from virtmesh_client.screen.vnc.together import run_together
 from virtmesh_client.screen.vnc.typist import Typist
 from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.input.events import EV_KEY
@@ -87,19 +88,8 @@ class Desk:
             except VirtmeshError as error:
                 self._options.tell(f"no input devices yet: {error.message}")
                 await asyncio.sleep(RETRY_SECONDS)
-        tasks = [
-            asyncio.create_task(pump.run())
-            for pump in (self._keyboard, self._pointer)
-            if pump is not None
-        ]
-        try:
-            if tasks:
-                await asyncio.gather(*tasks)
-            await asyncio.Event().wait()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        pumps = [pump for pump in (self._keyboard, self._pointer) if pump is not None]
+        await run_together(*(pump.run() for pump in pumps), asyncio.Event().wait())
 
     async def _find(self) -> None:
         """Look at every input device. Errors: VirtmeshError."""
@@ -124,6 +114,7 @@ class Desk:
             self._pointer = Pump(self._machine, pointer, Pointer, merge, tell)
             if self._is_relative:
                 self._has_mouse()
+        tell(f"keys go to {keyboard or 'nothing'}, the pointer moves {pointer or 'nothing'}")
 
 
 def keep_both(first: KeyEvent, second: KeyEvent) -> KeyEvent | None:

@@ -73,6 +73,8 @@ class Display:
         self.width, self.height = width, height
         """The size that the viewer knows."""
         self.notes = Notes(name)
+        self.is_ready = False
+        """True once it is known what the screen shows: many take only the first update."""
         self.updates = 0
         """Updates of the screen so far."""
         self._codec = PixelCodec(NATIVE)
@@ -180,7 +182,7 @@ class Display:
     def is_due(self) -> bool:
         """True if the viewer waits for an update, and there is something for it."""
         area = self._area()
-        if area is None:
+        if area is None or not self.is_ready:
             return False
         return self.notes.has_any(self.wishes) or self._has_other_size or self._region.touches(area)
 

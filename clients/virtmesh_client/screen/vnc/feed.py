@@ -69,6 +69,7 @@ class Feed:
             before = display.canvas.cursor
             await run(partial(display.canvas.apply, update))
         display.updates += 1
+        display.is_ready = True
         if update.is_new:
             display.change_all()
         else:
@@ -89,4 +90,5 @@ class Feed:
             self._is_lost = True
             self._options.tell(f"{self._screen.name} is lost: {why}")
             self._display.notes.set_name(f"{self._screen.name} (lost)")
+            self._display.is_ready = True
             self._wake()

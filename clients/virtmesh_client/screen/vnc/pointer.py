@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from virtmesh_common.input.events import Packet
 
 REL, ABS = CODES["EV_REL"], CODES["EV_ABS"]
+AXES = (ABS["ABS_X"], ABS["ABS_Y"])
 BUTTONS = {0: "BTN_LEFT", 1: "BTN_MIDDLE", 2: "BTN_RIGHT", 7: "BTN_SIDE"}
 """Bits of the mask."""
 NOTCHES = {3: (0, 1), 4: (0, -1), 5: (1, -1), 6: (1, 1)}
@@ -72,6 +73,7 @@ class Pointer:
     def __init__(self, info: InputInfo) -> None:
         self._info = info
         self._buttons = 0
+        self._place: tuple[int, ...] | None = None
 
     def translate(self, event: Pointing) -> list[Packet]:
         """Return the packet for an event; none if it changes nothing."""
@@ -82,8 +84,14 @@ class Pointer:
     def _move(self, event: Pointing) -> list[Event]:
         """Return the events that move the pointer."""
         if isinstance(event, PointerTo):
-            places = ((ABS["ABS_X"], event.x), (ABS["ABS_Y"], event.y))
-            return [Event(EV_ABS, code, self._info.axis(code).at(at)) for code, at in places]
+            place = tuple(
+                self._info.axis(code).at(at)
+                for code, at in zip(AXES, (event.x, event.y), strict=True)
+            )
+            before, self._place = self._place, place
+            if place == before:
+                return []
+            return [Event(EV_ABS, code, at) for code, at in zip(AXES, place, strict=True)]
         steps = ((REL["REL_X"], event.dx), (REL["REL_Y"], event.dy))
         return [Event(EV_REL, code, step) for code, step in steps if step]
 

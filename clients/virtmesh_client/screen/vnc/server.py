@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from virtmesh_client.screen.vnc.connection import Connection
 from virtmesh_client.screen.vnc.errors import ViewerError
 from virtmesh_client.screen.vnc.password import VARIABLE, PasswordGate
-from virtmesh_client.screen.vnc.viewer import let_in, serve_guarded
+from virtmesh_client.screen.vnc.viewer import let_in, serve_session
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 VIEWERS = 8
 """Most viewers, if nothing else is said."""
 STRANGERS = 16
-"""Most connections beyond that number: they are told that there is no room."""
+"""Most connections beyond that number, of viewers that are not let in yet."""
 BUFFER = 64 << 10
 """Bytes of a viewer that are read ahead."""
+SEND_BUFFER = 256 << 10
+"""Bytes of old pixels, at most, that are under way to a slow viewer."""
 
 
 class VncServer:
@@ -46,6 +48,8 @@ class VncServer:
         self._options = options
         self._viewers = viewers
         self._gate = None if options.password is None else PasswordGate(options.password)
+        self._inside = 0
+        """Viewers that were let in."""
         self._sessions: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -73,15 +77,18 @@ class VncServer:
 
     async def run(self) -> None:
         """Serve until the task is cancelled; then end all sessions."""
-        if self._server is None:
-            raise RuntimeError("the server does not listen")
         try:
             await asyncio.Event().wait()
         finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Listen no more, and end all sessions."""
+        if self._server is not None:
             self._server.close()
-            for task in self._sessions:
-                task.cancel()
-            await asyncio.gather(*self._sessions, return_exceptions=True)
+        for task in self._sessions:
+            task.cancel()
+        await asyncio.gather(*self._sessions, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Begin the session of a viewer, or close its connection."""
@@ -91,38 +98,40 @@ class VncServer:
             self._options.tell(f"{peer} is refused: too many connections")
             writer.transport.abort()
             return
-        full = len(self._sessions) >= self._viewers
-        work = self._serve(reader, writer, peer, is_refused=full)
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(self._serve(reader, writer, peer))
         self._sessions.add(task)
         task.add_done_callback(self._sessions.discard)
 
     async def _serve(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        peer: str,
-        *,
-        is_refused: bool,
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str
     ) -> None:
         """Serve one viewer, or tell it that there is no room."""
         tell = self._options.tell
         options = replace(self._options, tell=lambda line: tell(f"{peer}: {line}"))
-        connection = Connection(reader, writer, options)
         set_up(writer)
         tell(f"{peer} is connected")
+        end = ""
         try:
-            if is_refused:
-                room = f"{self._viewers} viewers are connected, which is the limit"
-                await let_in(connection, self._gate, room)
-            await serve_guarded(self._machine, self._screen, connection, self._gate)
-            tell(f"{peer} is disconnected")
+            await self._let_in_and_serve(Connection(reader, writer, options))
         except (ViewerError, VirtmeshError) as error:
-            tell(f"{peer} is disconnected: {error}")
+            end = f": {error}"
         finally:
             # What a viewer does not take is not kept.
             with contextlib.suppress(OSError):
                 writer.transport.abort()
+            tell(f"{peer} is disconnected{end}")
+
+    async def _let_in_and_serve(self, connection: Connection) -> None:
+        """Serve a viewer, if there is room. Errors: ViewerError; VirtmeshError."""
+        refusal = f"{self._viewers} viewers are connected, which is the limit"
+        await let_in(connection, self._gate, refusal if self._inside >= self._viewers else "")
+        if self._inside >= self._viewers:
+            raise ViewerError(refusal)
+        self._inside += 1
+        try:
+            await serve_session(self._machine, self._screen, connection)
+        finally:
+            self._inside -= 1
 
 
 def set_up(writer: asyncio.StreamWriter) -> None:
@@ -130,6 +139,7 @@ def set_up(writer: asyncio.StreamWriter) -> None:
     connection = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 

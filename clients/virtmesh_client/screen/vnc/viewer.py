@@ -33,14 +33,12 @@ from virtmesh_client.screen.vnc.password import PasswordGate
 from virtmesh_client.screen.vnc.pixel_format import NATIVE
 from virtmesh_client.screen.vnc.resizing import Resizing
 from virtmesh_client.screen.vnc.spec import RELATIVE_ZERO, SizeStatus
+from virtmesh_client.screen.vnc.together import run_together
 from virtmesh_client.screen.vnc.wishes import read_wishes
 from virtmesh_common.errors import DeviceLost, ServiceUnavailable
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any
-
     from virtmesh_client.async_machine import AsyncMachine
     from virtmesh_client.screen.aio import AsyncScreen
 
@@ -65,23 +63,19 @@ async def serve_viewer(
     slow; DeviceNotFound, WrongKind, NoSuchScanout, and other errors of `Screen.info`.
     """
     gate = None if options.password is None else PasswordGate(options.password)
-    await serve_guarded(machine, screen_name, Connection(reader, writer, options), gate)
-
-
-async def serve_guarded(
-    machine: AsyncMachine,
-    screen_name: str,
-    connection: Connection,
-    gate: PasswordGate | None,
-) -> None:
-    """Do as `serve_viewer`; the gate knows of the wrong passwords of others."""
+    connection = Connection(reader, writer, options)
     try:
         await let_in(connection, gate)
-        screen = machine.screen(screen_name)
-        session = Session(machine, screen, connection, await find_size(screen, connection.options))
-        await session.run()
+        await serve_session(machine, screen_name, connection)
     finally:
         connection.close()
+
+
+async def serve_session(machine: AsyncMachine, screen_name: str, connection: Connection) -> None:
+    """Serve a viewer that was let in. Errors: as `serve_viewer`."""
+    screen = machine.screen(screen_name)
+    size = await find_size(screen, connection.options)
+    await Session(machine, screen, connection, size).run()
 
 
 async def let_in(connection: Connection, gate: PasswordGate | None, refusal: str = "") -> None:
@@ -133,24 +127,11 @@ class Session:
 
     async def run(self) -> None:
         """Serve the viewer until it leaves. Errors: ViewerError; VirtmeshError."""
-        works: list[Coroutine[Any, Any, None]] = [
-            self._read(),
-            self._send(),
-            self._feed.run(),
-            self._resizing.run(),
-        ]
+        works = [self._read(), self._send(), self._feed.run(), self._resizing.run()]
         if not self._options.view_only:
             works.append(self._desk.run())
-        tasks = [asyncio.create_task(one) for one in works]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                with contextlib.suppress(ViewerLeft):
-                    task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(ViewerLeft):
+            await run_together(*works)
 
     # -- From the viewer --------------------------------------------------------------------------
 
