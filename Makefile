@@ -158,7 +158,7 @@ protos: needs-setup $(STAMPS)/development ## generate the Python stubs from prot
 	$(BIN)/buf lint
 	$(BIN)/python tools/protos.py
 
-panel-assets: setup ## bundle noVNC, xterm.js and uPlot for the panel, from npm
+panel-assets: needs-panel setup ## bundle noVNC, xterm.js and uPlot for the panel, from npm
 	$(BIN)/python -m tools.panel_assets
 
 lock: needs-setup $(STAMPS)/development ## lock the dependencies of pyproject.toml and native/Cargo.toml
@@ -194,13 +194,14 @@ clean: ## take away all that was built, .venv too
 # before anything is built.
 NEEDS_setup := python cc cargo text
 NEEDS_demo := $(NEEDS_setup) e2fsprogs
-NEEDS_test := $(NEEDS_setup) e2fsprogs iproute2
+NEEDS_test := $(NEEDS_setup) e2fsprogs iproute2 browser
 NEEDS_guests := $(NEEDS_test) guests
 NEEDS_lint := $(NEEDS_setup) clippy
 NEEDS_install := $(NEEDS_setup) docker
 NEEDS_stack := python docker
+NEEDS_panel := $(NEEDS_setup) node
 
-$(addprefix needs-,setup demo test guests lint install stack): needs-%:
+$(addprefix needs-,setup demo test guests lint install stack panel): needs-%:
 	@PYTHON=$(HOST_PYTHON) tools/doctor.sh --install $(NEEDS_$*)
 
 $(STAMPS)/venv:

@@ -32,7 +32,10 @@ def reset(settings: Settings, device: str) -> None:
 @common
 @click.pass_obj
 def detach(settings: Settings, device: str) -> None:
-    """Have the kernel give a device back, and leave it alone until `attach` or `reset`."""
+    """Have the kernel give a device back, and leave it alone.
+
+    It stays so until `attach` or `reset`; another driver may have it meanwhile.
+    """
     with settings.connect() as machine:
         machine.detach(device)
     if settings.json:

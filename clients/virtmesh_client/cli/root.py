@@ -13,7 +13,10 @@ COMMANDS = {
     "attach": ("attachment", "Have the kernel bring a device up that was detached."),
     "completion": ("machine", "Print the completion script of a shell."),
     "cpu": ("cpu.commands", "Run, stop and look at the CPU of a machine."),
-    "detach": ("attachment", "Have the kernel give a device back, and leave it alone."),
+    "detach": (
+        "attachment",
+        "Have the kernel give a device back, and leave it alone.",
+    ),
     "devices": ("machine", "List the devices of the machine."),
     "down": ("local", "Stop a machine that `virtmesh up` started."),
     "guest": ("guest.commands", "Boot real Linux with devices of a machine."),
