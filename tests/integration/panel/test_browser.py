@@ -171,6 +171,42 @@ def test_a_screen_that_dies_comes_back(panel: PanelRig, chromium: Browser) -> No
         expect(page.locator("#screen-empty")).to_be_hidden()
 
 
+def test_a_machine_that_is_gone_is_waited_for(panel: PanelRig, chromium: Browser) -> None:
+    """Its kernel service is killed: the page says so, and goes on with the next one."""
+    with visiting(chromium, panel.url) as visit:
+        page = visit.page
+        expect(page.locator("#link")).to_have_text("live")
+        os.kill(panel.cli.process("kernel").pid, signal.SIGKILL)
+        expect(page.locator("#link")).to_have_text("machine gone")
+        expect(page.locator("#notice")).to_contain_text("The kernel service does not answer")
+        expect(page.locator('.stop[data-state="lost"]')).to_have_count(5)
+        expect(page.locator("#link")).to_have_text("live")
+        expect(page.locator('.stop[data-state="ready"]')).to_have_count(5)
+        expect(page.locator("#screen-size")).to_have_text(SCREEN)
+
+
+def test_two_people_use_the_screen(panel: PanelRig, chromium: Browser) -> None:
+    """What both type arrives; when they have left, nobody watches the screen any more."""
+    with connect(panel.cli.state.address) as machine:
+        with (
+            machine.input("keyboard").watch(seconds=20) as keys,
+            visiting(chromium, panel.url) as one,
+            visiting(chromium, panel.url) as other,
+        ):
+            for visit in (one, other):
+                expect(visit.page.locator("#screen-size")).to_have_text(SCREEN)
+                visit.page.locator("#capture").click()
+            for letter in "xyx":
+                (one if letter == "x" else other).page.keyboard.press(letter)
+            events = [str(next(keys).event) for _ in range(12)]
+            assert sorted(event for event in events if event.endswith(" 1")) == [
+                "KEY_X 1",
+                "KEY_X 1",
+                "KEY_Y 1",
+            ]
+        eventually(lambda: machine.screen("gpu").stats()[0].watchers == 0)
+
+
 def test_a_page_outlives_its_panel(panel: PanelRig, chromium: Browser) -> None:
     """It says that the panel is gone, waits, and goes on with the next one."""
     with serving_panel(panel.cli) as first:

@@ -23,7 +23,8 @@ ESSENTIAL = {
 }  # fmt: skip
 """Programs of packages that every Debian has: those marked essential, and mount."""
 PACKAGES = {
-    "apt-get": "apt-get", "cc": "gcc", "chromium": "chromium", "cpio": "cpio", "debugfs": "e2fsprogs",
+    "apt-get": "apt-get", "cc": "gcc", "chromium": "chromium",
+    "cpio": "cpio", "debugfs": "e2fsprogs",
     "e2fsck": "e2fsprogs", "mkfs.ext4": "e2fsprogs",
     "riscv64-linux-gnu-nm": "binutils-riscv64-linux-gnu",
     "docker": "docker.io", "docker-compose": "docker-compose",

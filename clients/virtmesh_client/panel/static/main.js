@@ -54,6 +54,8 @@ function start() {
 function take(message) {
   const { topic } = message;
   if (topic === "machine") {
+    // Of a machine that is gone the devices stay on the map, as lost.
+    if (message.state.gone) message.state.devices = state.machine?.devices ?? [];
     state.machine = message.state;
     const names = message.state.devices.map((one) => one.name);
     if (message.state.devices.length && !names.includes(state.selected)) select(favourite(message.state.devices));

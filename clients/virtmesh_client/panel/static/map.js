@@ -98,7 +98,7 @@ class News {
       const before = this.states?.get(name);
       if (this.states && before !== state && (before || name !== "kernel")) this.say(name, state);
     }
-    this.states = gone && !machine.devices.length ? new Map([...(this.states ?? []), ["kernel", "lost"]]) : states;
+    this.states = states;
   }
 
   say(name, state) {
@@ -130,7 +130,6 @@ export class MachineMap {
     for (const device of machine.devices) {
       this.stops.get(device.name).show(device, machine.time, device.name === selected, gone);
     }
-    if (gone && !machine.devices.length) for (const stop of this.stops.values()) stop.button.dataset.state = "lost";
     this.news.look(machine, gone);
   }
 }
