@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from virtmesh_client.channel import KernelChannel
 
-FIRST_EVENTS = 1024
+FIRST_EVENTS = 4096
 """Most events of the past of a recorder that the first look takes."""
 LOOK_EVENTS = 512
 """Most events of a recorder that a later look takes."""

@@ -124,5 +124,6 @@ export class Registers {
     }
     for (const list of seen.values()) list.sort((one, other) => one.which.localeCompare(other.which, "en", { numeric: true }));
     for (const row of this.rows) row.show(seen.get(row.register.name) ?? []);
+    byId("registers-none").hidden = seen.size > 0;
   }
 }

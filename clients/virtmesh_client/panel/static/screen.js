@@ -114,7 +114,7 @@ export class Screen {
     this.has = has;
     byId("screen-panel").classList.toggle("captured", has);
     byId("capture").setAttribute("aria-pressed", String(has));
-    setText(byId("capture-hint"), has ? "Ctrl + Alt + Esc leaves" : "");
+    setText(byId("capture"), has ? "Ctrl + Alt + Esc leaves" : "Use keyboard and mouse");
   }
 
   release() {
