@@ -246,3 +246,43 @@ async def test_the_keyboard_is_killed(machine: Cli) -> None:
                     except virtmesh_client.errors.VirtmeshError:
                         continue
     assert "events of the viewer were dropped" in await rig.until_told("events of the viewer were")
+
+
+async def test_the_command(machine: Cli) -> None:
+    """It prints where it listens, tells who comes, and ends well with Ctrl-C."""
+    with machine.spawn("screen", "vnc", "--listen", "127.0.0.1:0") as command:
+        assert command.stdout is not None
+        assert command.stderr is not None
+        line = await asyncio.to_thread(command.stdout.readline)
+        host, _, port = line.decode().strip().rpartition(":")
+        async with viewing((host, int(port)), RAW) as viewer:
+            assert viewer.name == "gpu"
+            viewer.ask()
+            await viewer.update()
+            os.kill(command.pid, signal.SIGINT)
+            await viewer.end()
+        out, err = await asyncio.to_thread(command.communicate, timeout=SECONDS)
+    assert (command.returncode, out) == (0, b"")
+    assert "is connected" in err.decode()
+    assert "is disconnected" in err.decode()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--listen", "0.0.0.0:0"), "without a password only this host may connect"),
+        (("--listen", "nowhere"), "is not an address"),
+        (("--password-file", "long"), "a VNC password has 1 to 8 characters, and not 9"),
+        (("--password-file", "empty"), "a VNC password has 1 to 8 characters, and not 0"),
+        (("keyboard",), "the device is of another kind"),
+        (("--scanout", "3"), "gpu has no screen 3"),
+    ],
+)
+def test_what_can_not_be_served(machine: Cli, options: tuple[str, ...], words: str) -> None:
+    """The reason is told before anybody can connect."""
+    (machine.folder / "long").write_text("123456789\n")
+    (machine.folder / "empty").write_text("\n")
+    done = machine("screen", "vnc", "--listen", "127.0.0.1:0", *options)
+    assert done.returncode in (1, 2)
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

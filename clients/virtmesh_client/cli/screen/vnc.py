@@ -84,6 +84,7 @@ def vnc(
     from virtmesh_client.async_machine import AsyncMachine
     from virtmesh_client.screen.vnc import VncOptions, VncServer
     from virtmesh_client.screen.vnc.password import read_password
+    from virtmesh_common.gpu.errors import NoSuchScanout
 
     try:
         password = read_password(password_file)
@@ -97,7 +98,9 @@ def vnc(
     options = VncOptions(password=password, tell=tell, **asked)  # type: ignore[arg-type]
     with settings.connect() as machine:
         name = choose_gpu(machine, device)
-        machine.screen(name).info()
+        found = len(machine.screen(name).info())
+        if options.scanout >= found:
+            raise NoSuchScanout(f"{name} has no screen {options.scanout}: it has {found}")
         server = VncServer(AsyncMachine(machine), name, options, viewers)
         asyncio.run(serve(server, name, listen, settings))
 

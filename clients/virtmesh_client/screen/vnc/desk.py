@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from virtmesh_client.screen.vnc.typist import Typist
 from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.input.events import EV_KEY
 from virtmesh_common.input.names import KEYS
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 
 INPUT_DEVICE = 18
 """virtio 1.4, 5: the device ID of an input device."""
+FIND_SECONDS = 2.0
+"""How long a session may be held up by looking for devices."""
+FINISH_SECONDS = 2.0
+"""How long a session goes on when its viewer has left, for what it typed last."""
 RETRY_SECONDS = 2.0
 """How long until devices are looked for again, if none answered."""
 
@@ -48,6 +54,7 @@ class Desk:
         """Called when the pointer turns out to be a mouse."""
         self._keyboard: Pump[KeyEvent] | None = None
         self._pointer: Pump[Pointing] | None = None
+        self._is_found = False
         self._is_relative = False
         self._place: tuple[int, int] | None = None
         self._buttons = 0
@@ -79,17 +86,32 @@ class Desk:
         before, self._buttons = self._buttons, buttons
         return before == buttons
 
+    async def find(self) -> None:
+        """Look for the devices, for a short time: `run` goes on with it."""
+        with contextlib.suppress(TimeoutError, VirtmeshError):
+            async with time_limit(FIND_SECONDS):
+                await self._find()
+
     async def run(self) -> None:
-        """Find the devices, and serve them until the task is cancelled."""
-        while True:
+        """Serve the devices until the task is cancelled."""
+        while not self._is_found:
             try:
                 await self._find()
-                break
             except VirtmeshError as error:
                 self._options.tell(f"no input devices yet: {error.message}")
                 await asyncio.sleep(RETRY_SECONDS)
-        pumps = [pump for pump in (self._keyboard, self._pointer) if pump is not None]
-        await run_together(*(pump.run() for pump in pumps), asyncio.Event().wait())
+        await run_together(*(pump.run() for pump in self._pumps), asyncio.Event().wait())
+
+    async def finish(self) -> None:
+        """Wait, for a short time, until what the viewer did last has reached the devices."""
+        with contextlib.suppress(TimeoutError):
+            async with time_limit(FINISH_SECONDS):
+                for pump in self._pumps:
+                    await pump.finish()
+
+    @property
+    def _pumps(self) -> list[Pump[KeyEvent] | Pump[Pointing]]:
+        return [pump for pump in (self._keyboard, self._pointer) if pump is not None]
 
     async def _find(self) -> None:
         """Look at every input device. Errors: VirtmeshError."""
@@ -114,6 +136,7 @@ class Desk:
             self._pointer = Pump(self._machine, pointer, Pointer, merge, tell)
             if self._is_relative:
                 self._has_mouse()
+        self._is_found = True
         tell(f"keys go to {keyboard or 'nothing'}, the pointer moves {pointer or 'nothing'}")
 
 

@@ -55,9 +55,9 @@ class Feed:
 
     async def _watch(self) -> None:
         """Take updates. Errors: VirtmeshError."""
-        watch = self._screen.watch(
-            self._options.scanout, updates_per_second=self._options.updates_per_second
-        )
+        # Twice as often as the viewer is sent updates, so that none of those waits for the next.
+        rate = 2 * self._options.updates_per_second
+        watch = self._screen.watch(self._options.scanout, updates_per_second=rate)
         async with watch as updates:
             async for update in updates:
                 await self._take(update)

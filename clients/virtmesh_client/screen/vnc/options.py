@@ -32,6 +32,7 @@ class VncOptions:
     view_only: bool = False
     """True to throw away what the viewer types, points at, and resizes."""
     updates_per_second: int = 60
+    """Most updates that a viewer is sent, 1 or more."""
     handshake_seconds: float = HANDSHAKE_SECONDS
     """How long a stranger may take until its session begins."""
     message_seconds: float = MESSAGE_SECONDS

@@ -64,6 +64,8 @@ class Pump(Generic[Happening]):
         self._tell = tell
         self._queue: deque[Happening] = deque()
         self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._emptied.set()
         self._overflowed = False
         self._device: AsyncInput | None = None
         self._translator: Translator[Happening] | None = None
@@ -78,7 +80,12 @@ class Pump(Generic[Happening]):
             self._overflowed = True
             self._drop_queue()
         self._queue.append(event)
+        self._emptied.clear()
         self._filled.set()
+
+    async def finish(self) -> None:
+        """Wait until all events have been sent."""
+        await self._emptied.wait()
 
     async def run(self) -> None:
         """Send events until the task is cancelled; then release what is held."""
@@ -87,6 +94,7 @@ class Pump(Generic[Happening]):
                 await self._filled.wait()
                 self._filled.clear()
                 await self._empty()
+                self._emptied.set()
         finally:
             await self._release()
             if self.dropped:

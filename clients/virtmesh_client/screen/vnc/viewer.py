@@ -36,6 +36,7 @@ from virtmesh_client.screen.vnc.spec import RELATIVE_ZERO, SizeStatus
 from virtmesh_client.screen.vnc.together import run_together
 from virtmesh_client.screen.vnc.wishes import read_wishes
 from virtmesh_common.errors import DeviceLost, ServiceUnavailable
+from virtmesh_common.gpu.errors import NoSuchScanout
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ async def find_size(screen: AsyncScreen, options: VncOptions) -> tuple[int, int]
     except (DeviceLost, ServiceUnavailable):
         return NO_PICTURE_SIZE
     if options.scanout >= len(scanouts):
-        raise ViewerError(f"{screen.name} has no screen {options.scanout}")
+        raise NoSuchScanout(
+            f"{screen.name} has no screen {options.scanout}: it has {len(scanouts)}"
+        )
     found = scanouts[options.scanout]
     return found.picture or (found.mode if found.connected else NO_PICTURE_SIZE)
 
@@ -127,6 +130,8 @@ class Session:
 
     async def run(self) -> None:
         """Serve the viewer until it leaves. Errors: ViewerError; VirtmeshError."""
+        if not self._options.view_only:
+            await self._desk.find()
         works = [self._read(), self._send(), self._feed.run(), self._resizing.run()]
         if not self._options.view_only:
             works.append(self._desk.run())
@@ -141,7 +146,11 @@ class Session:
         head = display.width.to_bytes(2, "big") + display.height.to_bytes(2, "big")
         await self._connection.write([head + NATIVE.pack() + pack_name(display.notes.name)])
         while True:
-            kind = await self._connection.read_first()
+            try:
+                kind = await self._connection.read_first()
+            except ViewerLeft:
+                await self._desk.finish()
+                raise
             try:
                 async with time_limit(self._options.message_seconds):
                     message = await read_message(kind, self._connection)
@@ -206,6 +215,8 @@ class Session:
     async def _send(self) -> None:
         """Send updates that are due. Errors: ViewerLeft; ViewerError."""
         display = self._display
+        clock = asyncio.get_running_loop().time
+        period, next_update = 1 / self._options.updates_per_second, 0.0
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -213,6 +224,8 @@ class Session:
                 if not display.is_due:
                     await self._connection.write(display.take_messages())
                     continue
+                await asyncio.sleep(max(0.0, next_update - clock()))
+                next_update = clock() + period
                 plan = display.plan()
                 async with self._lock:
                     update = await run(partial(display.encode, plan))

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from virtmesh_client.screen.vnc.pixels import Pixels
 
 Indices = npt.NDArray[np.uint8]
-SAMPLES = 64
-"""Pixels that are looked at first: most pictures with many colours show it there."""
+SAMPLES = 4
+"""Pixels that are looked at first, for each colour of a palette: most pictures with more colours
+show it there."""
 FEW = 4
 """Colours that are looked for one by one, which is faster than sorting the pixels."""
 
@@ -20,14 +21,14 @@ FEW = 4
 def find_palette(pixels: Pixels, most: int) -> Pixels | None:
     """Return the colours of pixels; None if there are more than `most`."""
     flat = pixels.reshape(-1)
-    sample = flat[:: max(1, flat.size // SAMPLES)]
-    if np.unique(sample).size > most:
+    sample = flat[:: max(1, flat.size // (SAMPLES * most))]
+    if distinct(sample).size > most:
         return None
     colours: list[int] = []
     left = flat
     while left.size:
         if len(colours) == FEW:
-            rest = np.unique(left)
+            rest = distinct(left)
             if len(colours) + rest.size > most:
                 return None
             return np.concatenate((np.array(colours, dtype=np.uint32), rest))
@@ -36,6 +37,14 @@ def find_palette(pixels: Pixels, most: int) -> Pixels | None:
         colours.append(int(left[0]))
         left = left[left != left[0]]
     return np.array(colours, dtype=np.uint32)
+
+
+def distinct(pixels: Pixels) -> Pixels:
+    """Return the colours of a row of pixels, in order. np.unique takes five times as long."""
+    ordered = np.sort(pixels)
+    keep = np.ones(ordered.size, dtype=np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=keep[1:])
+    return ordered[keep]
 
 
 def to_indices(pixels: Pixels, palette: Pixels) -> Indices:
