@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -20,6 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
 from playwright.async_api import Page, async_playwright
 
 from tests.support.world import serving, serving_device
@@ -114,7 +116,7 @@ async def measure(address: str, watcher: Watcher, seconds: float) -> None:
         page = await browser.new_page(viewport={"width": 1400, "height": 900})
         await page.add_init_script(COUNT)
         await page.goto(url)
-        while not await page.evaluate("window.updates"):
+        while not await page.evaluate("window.updates"):  # noqa: ASYNC110 - the page is elsewhere
             await asyncio.sleep(0.1)
         paints = await page.evaluate(
             "performance.getEntriesByName('first-contentful-paint')[0].startTime"
@@ -130,11 +132,14 @@ async def measure(address: str, watcher: Watcher, seconds: float) -> None:
             memory.append((await heap_kib(page), resident_kib(pid)))
         await browser.close()
     rate, peer = (shown[-1] - shown[0]) / seconds, (got[-1] - got[0]) / seconds
-    print(f"first contentful paint      {paints:8.0f} ms")
-    print(f"updates shown by the page   {rate:8.1f} /s")
-    print(f"updates that a watcher got  {peer:8.1f} /s, ratio {rate / peer:.2f}")
-    print(f"the page's memory           {memory[1][0]:8} KiB, then {memory[2][0]} KiB")
-    print(f"the panel's memory          {memory[1][1]:8} KiB, then {memory[2][1]} KiB")
+    lines = [
+        f"first contentful paint      {paints:8.0f} ms",
+        f"updates shown by the page   {rate:8.1f} /s",
+        f"updates that a watcher got  {peer:8.1f} /s, ratio {rate / peer:.2f}",
+        f"the page's memory           {memory[1][0]:8} KiB, then {memory[2][0]} KiB",
+        f"the panel's memory          {memory[1][1]:8} KiB, then {memory[2][1]} KiB",
+    ]
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 async def run(seconds: float) -> None:
@@ -162,6 +167,7 @@ async def run(seconds: float) -> None:
 
 def main() -> None:
     """Run it."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     parser = argparse.ArgumentParser(description="Updates of a screen that a browser shows.")
     parser.add_argument("--seconds", type=float, default=20.0)
     asyncio.run(run(parser.parse_args().seconds))
