@@ -42,7 +42,7 @@ def serving_panel(cli: Cli, port: int = 0) -> Iterator[PanelRig]:
         yield PanelRig(cli, match[1])
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def machine() -> Iterator[Cli]:
     """Start a machine with a device of each kind."""
     with own_folder() as cli:
@@ -52,14 +52,14 @@ def machine() -> Iterator[Cli]:
         yield cli
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def panel(machine: Cli) -> Iterator[PanelRig]:
     """Start its panel."""
     with serving_panel(machine) as rig:
         yield rig
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Start a browser."""
     with sync_playwright() as playwright:

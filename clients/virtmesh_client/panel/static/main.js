@@ -13,7 +13,7 @@ import { Screen } from "./screen.js";
 import { Tabs } from "./tabs.js";
 import { ThemeSwitch } from "./theme-switch.js";
 
-const state = { machine: null, selected: null, live: false };
+const state = { machine: null, selected: null, live: false, locked: false };
 
 const map = new MachineMap(select);
 const head = new DeviceHead();
@@ -38,6 +38,7 @@ function start() {
   return new Lasting("/live", {
     open: () => {
       state.live = true;
+      state.locked = false;
       setText(byId("link"), "waiting for the machine");
       sendWants();
       show();
@@ -45,7 +46,7 @@ function start() {
     message: (text) => take(JSON.parse(text)),
     lost: () => {
       state.live = false;
-      show();
+      if (!state.locked) show();
     },
     locked: askForToken,
   });
@@ -93,10 +94,10 @@ function show() {
   const { machine } = state;
   const gone = !state.live ? "the panel does not answer" : machine?.gone;
   const link = byId("link");
-  link.dataset.state = gone ? "lost" : machine ? "ready" : "waiting";
-  setText(link, gone ? (state.live ? "machine gone" : "reconnecting") : machine ? "live" : "connecting");
+  link.dataset.state = gone && !state.locked ? "lost" : machine ? "ready" : "waiting";
+  setText(link, state.locked ? "locked" : gone ? (state.live ? "machine gone" : "reconnecting") : machine ? "live" : "connecting");
   const notice = byId("notice");
-  notice.hidden = !gone;
+  notice.hidden = !gone || state.locked;
   if (gone) setText(notice, state.live
     ? `The kernel service does not answer: ${gone}. The page waits for it.`
     : "The panel does not answer. The page waits for it, and goes on by itself.");
@@ -119,6 +120,8 @@ function show() {
 }
 
 function askForToken() {
+  state.locked = true;
+  show();
   const dialog = byId("locked");
   if (!dialog.open) dialog.showModal();
   byId("token").focus();

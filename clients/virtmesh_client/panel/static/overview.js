@@ -18,7 +18,7 @@ export class Overview {
     this.rows = [];
     this.name = null;
     this.rates = new Plot(byId("plot-rates"), byId("legend-rates"), [["requests", "--series-1"], ["interrupts", "--series-2"], ["registers", "--series-3"]], (value) => rate(value));
-    this.latency = new Plot(byId("plot-latency"), byId("legend-latency"), [["median", "--series-1"], ["p99", "--series-2"]], (value) => span(value));
+    this.latency = new Plot(byId("plot-latency"), byId("legend-latency"), [["median", "--series-1"], ["p99", "--series-2"]], (value) => (value ? span(value) : "0"), true);
   }
 
   begin(history) {

@@ -15,7 +15,8 @@ function color(name) {
 }
 
 export class Plot {
-  constructor(target, legend, series, spell) {
+  constructor(target, legend, series, spell, sparse = false) {
+    this.sparse = sparse;  // values that stand alone are points
     this.target = target;
     this.values = series.map(() => element("b"));
     legend.append(...series.map(([label, name], index) => {
@@ -50,7 +51,7 @@ export class Plot {
       series: [
         {},
         ...this.series.map(([label, name]) => ({
-          label, stroke: color(name), width: 1.6, points: { show: false }, spanGaps: false,
+          label, stroke: color(name), width: 1.6, points: { show: this.sparse, size: 3 }, spanGaps: false,
           fill: color(name) + "1f",
         })),
       ],
