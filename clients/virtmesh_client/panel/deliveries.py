@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
 EVENT_QUEUE = 0
 EVENT_BYTES = 8
+FORGET = frozenset({"attach", "reset", "lost"})
+"""After these, what was under way never ends, or its end is not seen."""
 CHAINS_MAX = 1024
 """Most buffers of a device that are remembered."""
-SAME_US = 20_000
-"""How far the clocks of the driver and of its recorder may be apart for one buffer."""
+SAME_US = 250_000
+"""How far the times of the driver and of its recorder may be apart for one buffer: the driver may
+have had to wait for a processor in between."""
+CLOSER_US = 1_000
+"""A buffer whose time is closer by more than this is taken rather than the one before it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,9 @@ class Deliveries:
         if lane_or_none is None:
             return
         lane = lane_or_none
-        if event.kind == "interrupt":
+        if event.kind in FORGET:
+            self._lanes.pop(device)
+        elif event.kind == "interrupt":
             lane.raised = time_ns
         elif event.kind == "irq":
             lane.arrived = time_ns
@@ -79,14 +86,18 @@ class Deliveries:
     def match(self, device: str, received: Received) -> Chain | None:
         """Return the buffer that an event came in, and forget it and those before it."""
         lane = self._lanes.get(device)
-        while lane and lane.chains:
-            chain = lane.chains[0]
-            if chain.used_us > received.time_us + SAME_US:
-                return None  # this one's is lost: it belongs to a later event
-            lane.chains.popleft()
-            if chain.used_us >= received.time_us - SAME_US:
-                return chain
-        return None
+        chains = lane.chains if lane else deque()
+
+        def distance(chain: Chain) -> int:
+            return abs(chain.used_us - received.time_us)
+
+        # Those of events from before the watch began, or that it missed, are passed over.
+        while len(chains) > 1 and distance(chains[1]) + CLOSER_US < distance(chains[0]):
+            chains.popleft()
+        while chains and chains[0].used_us < received.time_us - SAME_US:
+            chains.popleft()
+        # One that is much later belongs to a later event: this one's is lost.
+        return chains.popleft() if chains and distance(chains[0]) <= SAME_US else None
 
 
 def spell_delivery(device: str, received: Received, chain: Chain | None) -> dict[str, Any]:

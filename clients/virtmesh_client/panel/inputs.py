@@ -22,7 +22,9 @@ KEPT = 200
 WAITING_MAX = 2000
 """Most events that wait for what the recorders say of them: the oldest are dropped."""
 PATIENCE_SECONDS = 1.5
-"""How long an event waits for that."""
+PATIENCE_LOOKS = 4
+"""How long an event waits for that, and for how many looks at the recorders: they take their time
+on a busy host."""
 
 
 class InputDesk:
@@ -31,7 +33,8 @@ class InputDesk:
     def __init__(self, machine: AsyncMachine) -> None:
         self._machine = machine
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._waiting: deque[tuple[float, str, Received]] = deque(maxlen=WAITING_MAX)
+        self._waiting: deque[tuple[float, int, str, Received]] = deque(maxlen=WAITING_MAX)
+        self._looks = 0
         self.kept: deque[dict[str, Any]] = deque(maxlen=KEPT)
 
     async def follow(self, devices: Sequence[str]) -> None:
@@ -46,10 +49,12 @@ class InputDesk:
         """Return the events that something is known of, or that have waited long enough."""
         found: list[dict[str, Any]] = []
         now = time.monotonic()
+        self._looks += 1
         while self._waiting:
-            arrived, device, received = self._waiting[0]
+            arrived, looks, device, received = self._waiting[0]
             chain = deliveries.match(device, received)
-            if chain is None and now - arrived < PATIENCE_SECONDS:
+            is_early = now - arrived < PATIENCE_SECONDS or self._looks - looks < PATIENCE_LOOKS
+            if chain is None and is_early:
                 break
             self._waiting.popleft()
             found.append(spell_delivery(device, received, chain))
@@ -72,4 +77,4 @@ class InputDesk:
         with contextlib.suppress(VirtmeshError):
             async with self._machine.input(name) as device, await device.watch() as watch:
                 async for received in watch:
-                    self._waiting.append((time.monotonic(), name, received))
+                    self._waiting.append((time.monotonic(), self._looks, name, received))

@@ -8,13 +8,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from tests.support.cli import Cli, own_folder
 
 CHROMIUM = "/usr/bin/chromium"
 TOKEN = "a-token-for-the-tests-of-the-panel"  # noqa: S105 - of these tests
-SIZE = {"width": 1400, "height": 900}
+WAIT_MS = 30_000
+"""Limit for every wait."""
+
+expect.set_options(timeout=WAIT_MS)
 
 
 @dataclass
@@ -93,7 +103,7 @@ def visiting(browser: Browser, url: str, scheme: str = "light") -> Iterator[Visi
         viewport={"width": 1400, "height": 900},
         color_scheme="dark" if scheme == "dark" else "light",
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     visit = Visit(page)
     page.on("console", visit.heard)

@@ -59,8 +59,8 @@ def test_keys_and_pointer_reach_the_machine(panel: PanelRig, chromium: Browser) 
     """What is typed into the screen arrives at the driver, and so does a click on it."""
     with (
         connect(panel.cli.state.address) as machine,
-        machine.input("keyboard").watch(seconds=20) as keys,
-        machine.input("tablet").watch(seconds=20) as moves,
+        machine.input("keyboard").watch(seconds=60) as keys,
+        machine.input("tablet").watch(seconds=60) as moves,
         visiting(chromium, panel.url) as visit,
     ):
         page = visit.page
@@ -189,7 +189,7 @@ def test_two_people_use_the_screen(panel: PanelRig, chromium: Browser) -> None:
     """What both type arrives; when they have left, nobody watches the screen any more."""
     with connect(panel.cli.state.address) as machine:
         with (
-            machine.input("keyboard").watch(seconds=20) as keys,
+            machine.input("keyboard").watch(seconds=60) as keys,
             visiting(chromium, panel.url) as one,
             visiting(chromium, panel.url) as other,
         ):

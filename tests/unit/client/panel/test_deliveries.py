@@ -77,6 +77,30 @@ def test_an_interrupt_that_was_before_is_not_its_own() -> None:
     assert deliveries.match("keyboard", received(30)) == chain
 
 
+def test_buffers_from_before_the_watch_are_passed_over() -> None:
+    """Although they were taken a moment ago."""
+    deliveries = Deliveries()
+    for token in range(3):
+        deliver(deliveries, 50_000 * token, token)
+
+    chains = [deliveries.match("keyboard", received(50_000 * n + 100)) for n in (1, 2)]
+
+    assert [chain.token for chain in chains if chain] == [1, 2]
+
+
+def test_a_reset_forgets_what_was_under_way() -> None:
+    """Tokens begin anew."""
+    deliveries = Deliveries()
+    pushed = event("push", 0, token=3)
+    deliveries.learn(pushed, pushed.time_ns)
+    reset = event("reset", 10)
+    deliveries.learn(reset, reset.time_ns)
+    taken = event("pop_used", 20, token=3)
+    deliveries.learn(taken, taken.time_ns)
+
+    assert deliveries.match("keyboard", received(20)) is None
+
+
 def test_other_devices_are_left_alone() -> None:
     """Buffers of other sizes are no input events."""
     deliveries = Deliveries()
