@@ -148,7 +148,7 @@ check_go() {
 check_ci() {
     local package
     for package in ca-certificates debootstrap device-tree-compiler docker-compose docker.io edid-decode \
-        git iproute2 libevemu3 picocom prometheus qemu-system-arm qemu-system-common \
+        git gvncviewer iproute2 libevemu3 picocom prometheus qemu-system-arm qemu-system-common \
         qemu-system-misc qemu-utils; do
         installed "$package" || lack "$package" "for tests that are left out without it"
     done

@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "virtmesh_client.atomic_file",
         "virtmesh_client.channel",
+        "virtmesh_client.extras",
         "virtmesh_client.json_lines",
         "virtmesh_client.local",
         "virtmesh_client.models",
@@ -67,6 +68,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("virtmesh_client.machine",),
     ("virtmesh_client.async_machine",),
+    ("virtmesh_client.vnc",),
     ("virtmesh_client.library",),
     ("virtmesh_client",),
     ("virtmesh_client.guest",),

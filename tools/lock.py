@@ -37,14 +37,20 @@ def read_requirements() -> dict[str, list[str]]:
         for requirement in read_toml(folder)["project"]["dependencies"]
     }
     host = sorted(requirement for requirement in run if not requirement.startswith(OWN))
-    extras = read_toml("clients")["project"]["optional-dependencies"]
+    of_panel = read_toml("clients")["project"]["optional-dependencies"]["panel"]
     groups = read_toml(".")["dependency-groups"]
-    dev = sorted(groups["dev"])
+    extras = {
+        requirement
+        for folder in DISTRIBUTIONS
+        for extra in read_toml(folder)["project"].get("optional-dependencies", {}).values()
+        for requirement in extra
+    }
+    dev = sorted({*groups["dev"], *extras})
     build = [requirement for requirement in dev if requirement.startswith(BUILD_TOOLS)]
     return {
         "dev": sorted([*host, *dev]),
         "host": host,
-        "panel": sorted({*host, *extras["panel"]}),
+        "panel": sorted({*host, *of_panel}),
         "build": build,
         ALONE: groups["protos"],
     }

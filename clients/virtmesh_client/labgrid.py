@@ -34,7 +34,7 @@ CALL_SECONDS = 30.0
 class VirtmeshMachine(Resource):
     """A machine at `address`: unix:PATH or HOST:PORT."""
 
-    address = attr.ib(validator=attr.validators.instance_of(str))
+    address: str = attr.ib(validator=attr.validators.instance_of(str))
 
 
 class VirtmeshDriver(Driver):

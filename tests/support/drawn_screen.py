@@ -42,6 +42,8 @@ class DrawnScreen:
         self.width = self.height = 0
         self._loop = loop
         self._driver: GpuDriver
+        self._made = 0
+        """Resources that were made."""
         self._shown = 0
         self._backing = 0
 
@@ -62,7 +64,8 @@ class DrawnScreen:
         self._run(self._show_cursor(x, y, image))
 
     async def _show(self, width: int, height: int, pixels: bytes) -> None:
-        self._shown += 1
+        self._made += 1
+        self._shown = self._made
         self.width, self.height = width, height
         self._backing = await self._driver.show(self._shown, width, height, pixels)
 
@@ -77,7 +80,8 @@ class DrawnScreen:
         assert await self._driver.flush(self._shown, place) == OK
 
     async def _show_cursor(self, x: int, y: int, image: bytes) -> None:
-        self._shown, number = self._shown + 1, self._shown + 1
+        self._made += 1
+        number = self._made
         await self._driver.draw(number, spec.CURSOR_SIDE, spec.CURSOR_SIDE, image, BGRA)
         await self._driver.point(Command.VIRTIO_GPU_CMD_UPDATE_CURSOR, x, y, number)
 

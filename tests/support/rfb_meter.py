@@ -96,7 +96,7 @@ class RfbMeter:
         self._read(length)
 
     def _read(self, size: int) -> bytes:
-        data = self._stream.read(size)
+        data: bytes = self._stream.read(size)
         assert len(data) == size
         self.bytes += size
         return data

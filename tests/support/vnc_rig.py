@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import virtmesh_client
-from virtmesh_client.screen.vnc import VncOptions, VncServer
+from virtmesh_client.vnc import VncOptions, VncServer
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:

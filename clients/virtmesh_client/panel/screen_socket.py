@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import WSMsgType, web
 
 from virtmesh_client.panel.sockets import BAD_MESSAGE, TRY_LATER, open_socket
-from virtmesh_client.screen.vnc import ViewerError, VncOptions, serve_viewer
+from virtmesh_client.vnc import ViewerError, VncOptions, serve_viewer
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -73,7 +73,7 @@ async def watched(cli: Cli, name: str) -> AsyncIterator[Watched]:
 
 @asynccontextmanager
 async def viewer_of(
-    cli: Cli, *encodings: int, **options: object
+    cli: Cli, *encodings: int, **options: Any
 ) -> AsyncIterator[tuple[RfbViewer, VncRig]]:
     """Give a viewer that has seen the screen, and whose input devices are found."""
     async with (

@@ -20,7 +20,7 @@ from tests.support.rfb_viewer import (
     viewing,
 )
 from tests.support.vnc_rig import vnc_rig
-from virtmesh_client.screen.vnc.password import answer_challenge
+from virtmesh_client.vnc.password import answer_challenge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

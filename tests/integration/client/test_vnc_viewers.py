@@ -23,7 +23,7 @@ from tests.support.cli import own_folder
 from tests.support.drawn_screen import drawn_screen
 from tests.support.gpu_rig import opaque
 from tests.support.vnc_rig import VncRig, vnc_rig
-from virtmesh_client.screen.vnc.password import check_password
+from virtmesh_client.vnc.password import check_password
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ PACKAGES = {
     "riscv64-linux-gnu-nm": "binutils-riscv64-linux-gnu",
     "docker": "docker.io", "docker-compose": "docker-compose",
     "dtc": "device-tree-compiler", "edid-decode": "edid-decode", "evtest": "evtest",
-    "fio": "fio", "gdb-multiarch": "gdb-multiarch", "git": "git",
+    "fio": "fio", "gvnccapture": "gvncviewer", "gdb-multiarch": "gdb-multiarch", "git": "git",
     "node": "nodejs", "npm": "npm",
     "ip": "iproute2", "ldd": "libc6-dev", "lldb": "lldb", "mke2fs": "e2fsprogs",
     "picocom": "picocom",

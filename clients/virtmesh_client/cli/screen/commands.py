@@ -48,7 +48,7 @@ class ModeType(click.ParamType[tuple[int, int]]):
 @click.group()
 @common
 def screen() -> None:
-    """See what a GPU shows: screenshots, modes, and a server for VNC viewers."""
+    """See what a GPU shows: screenshots, modes, VNC viewers."""
 
 
 screen.add_command(vnc)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import click
 
 from virtmesh_client.cli.host_port import HOST_PORT
-from virtmesh_client.cli.screen.common import choose_gpu, scanout_option
+from virtmesh_client.cli.screen.choice import choose_gpu
+from virtmesh_client.cli.screen.common import scanout_option
 from virtmesh_client.cli.settings import Settings, common, complete_device
 
 if TYPE_CHECKING:
-    from virtmesh_client.screen.vnc import VncServer
+    from virtmesh_client.vnc import VncServer
 
 PORT = 5900
 """The usual port of the first screen."""
@@ -82,8 +83,8 @@ def vnc(
     host can connect.
     """
     from virtmesh_client.async_machine import AsyncMachine
-    from virtmesh_client.screen.vnc import VncOptions, VncServer
-    from virtmesh_client.screen.vnc.password import read_password
+    from virtmesh_client.vnc import VncOptions, VncServer
+    from virtmesh_client.vnc.password import read_password
     from virtmesh_common.gpu.errors import NoSuchScanout
 
     try:

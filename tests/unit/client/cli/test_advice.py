@@ -126,12 +126,19 @@ def test_a_command_that_is_not_there_would_be_found(line: str) -> None:
 
 def test_messages_install_only_what_there_is() -> None:
     """A distribution of the project, and no extra that it does not have."""
-    project = tomllib.loads((ROOT / "services" / "pyproject.toml").read_text())["project"]
-    extras = {f"virtmesh[{extra}]" for extra in project["optional-dependencies"]}
+    projects = [
+        tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+        for folder in ("services", "clients")
+    ]
+    offered = {
+        f"{project['name']}[{extra}]"
+        for project in projects
+        for extra in (*project["optional-dependencies"], HOLE)  # see test_extras.py
+    }
     install = re.compile(r"pip install '?([\w\[\]-]+)")
     named = {match[1] for _, text in messages() for match in install.finditer(text)}
     assert "virtmesh" in named
-    assert named <= {"virtmesh", *extras}
+    assert named <= {"virtmesh", *offered}
 
 
 @pytest.mark.parametrize(("kind", "text"), HINTS, ids=lambda one: getattr(one, "__name__", one))

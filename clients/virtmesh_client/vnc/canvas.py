@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from virtmesh_client.screen.vnc.cursor import blend, cursor_rect
-from virtmesh_client.screen.vnc.rects import Rect
+from virtmesh_client.vnc.cursor import blend, cursor_rect
+from virtmesh_client.vnc.rects import Rect
 
 if TYPE_CHECKING:
     from virtmesh_client.screen.update import Cursor, Update
-    from virtmesh_client.screen.vnc.pixels import Pixels
+    from virtmesh_client.vnc.pixels import Pixels
 
 BLACK = 0xFF00_0000
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtmesh_client.screen.vnc.rects import Rect
-from virtmesh_client.screen.vnc.region import CELL, RECTS_MAX, Region
+from virtmesh_client.vnc.rects import Rect
+from virtmesh_client.vnc.region import CELL, RECTS_MAX, Region
 
 WIDTH, HEIGHT = 70, 50
 rects = st.builds(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LOGGER = logging.getLogger("virtmesh_client.screen.vnc")
+LOGGER = logging.getLogger("virtmesh_client.vnc")
 HANDSHAKE_SECONDS = 30.0
 MESSAGE_SECONDS = 30.0
 STALL_SECONDS = 30.0

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import Self
 
-from virtmesh_client.screen.vnc.errors import ViewerError
+from virtmesh_client.vnc.errors import ViewerError
 
 LAYOUT = struct.Struct(">BBBBHHHBBB3x")
 WIDTHS = (8, 16, 32)

@@ -6,15 +6,15 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from virtmesh_client.screen.vnc.errors import ViewerError
-from virtmesh_client.screen.vnc.pixel_format import PixelFormat
-from virtmesh_client.screen.vnc.rects import Rect
-from virtmesh_client.screen.vnc.spec import FromViewer
+from virtmesh_client.vnc.errors import ViewerError
+from virtmesh_client.vnc.pixel_format import PixelFormat
+from virtmesh_client.vnc.rects import Rect
+from virtmesh_client.vnc.spec import FromViewer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from virtmesh_client.screen.vnc.connection import Connection
+    from virtmesh_client.vnc.connection import Connection
 
 ENCODINGS_MAX = 1024
 """Most encodings of a message. There are about a hundred."""

@@ -10,15 +10,15 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from virtmesh_client.screen.vnc.connection import Connection
-from virtmesh_client.screen.vnc.errors import ViewerError
-from virtmesh_client.screen.vnc.password import VARIABLE, PasswordGate
-from virtmesh_client.screen.vnc.viewer import let_in, serve_session
+from virtmesh_client.vnc.connection import Connection
+from virtmesh_client.vnc.errors import ViewerError
+from virtmesh_client.vnc.password import VARIABLE, PasswordGate
+from virtmesh_client.vnc.viewer import let_in, serve_session
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from virtmesh_client.async_machine import AsyncMachine
-    from virtmesh_client.screen.vnc.options import VncOptions
+    from virtmesh_client.vnc.options import VncOptions
 
 VIEWERS = 8
 """Most viewers, if nothing else is said."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from virtmesh_client.screen.vnc.pixels import Pixels
+    from virtmesh_client.vnc.pixels import Pixels
 
 Indices = npt.NDArray[np.uint8]
 SAMPLES = 4

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from virtmesh_client.screen.vnc.encoders.palette import find_palette, pack_bits, to_indices
-from virtmesh_client.screen.vnc.rects import Rect, pack_rect
-from virtmesh_client.screen.vnc.spec import Encoding
+from virtmesh_client.vnc.encoders.palette import find_palette, pack_bits, to_indices
+from virtmesh_client.vnc.rects import Rect, pack_rect
+from virtmesh_client.vnc.spec import Encoding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from virtmesh_client.screen.vnc.pixels import PixelCodec, Pixels
+    from virtmesh_client.vnc.pixels import PixelCodec, Pixels
 
 BAND = 64
 """Height of a rectangle, and width of what is looked at for one colour."""

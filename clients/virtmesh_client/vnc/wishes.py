@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh_client.screen.vnc.spec import Encoding
+from virtmesh_client.vnc.spec import Encoding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

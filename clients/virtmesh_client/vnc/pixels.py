@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from virtmesh_client.screen.vnc.pixel_format import MAPPED, NATIVE
+from virtmesh_client.vnc.pixel_format import MAPPED, NATIVE
 
 if TYPE_CHECKING:
-    from virtmesh_client.screen.vnc.pixel_format import PixelFormat
+    from virtmesh_client.vnc.pixel_format import PixelFormat
 
 Pixels: TypeAlias = npt.NDArray[np.uint32]
 """Pixels of the screen: blue in the low byte, then green, red, and 255. Mostly rows of columns."""

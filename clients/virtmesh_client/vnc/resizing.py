@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from virtmesh_client.screen.vnc.spec import SizeStatus
+from virtmesh_client.vnc.spec import SizeStatus
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from virtmesh_client.screen.aio import AsyncScreen
-    from virtmesh_client.screen.vnc.notes import Notes
-    from virtmesh_client.screen.vnc.options import VncOptions
+    from virtmesh_client.vnc.notes import Notes
+    from virtmesh_client.vnc.options import VncOptions
 
 
 class Resizing:

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from virtmesh_client.screen.update import CURSOR_SIDE
-from virtmesh_client.screen.vnc.rects import Rect, pack_rect
-from virtmesh_client.screen.vnc.spec import Encoding
+from virtmesh_client.vnc.rects import Rect, pack_rect
+from virtmesh_client.vnc.spec import Encoding
 
 if TYPE_CHECKING:
     from virtmesh_client.screen.update import Cursor
-    from virtmesh_client.screen.vnc.pixels import PixelCodec, Pixels
+    from virtmesh_client.vnc.pixels import PixelCodec, Pixels
 
 OPAQUE = 128
 """The alpha from which on a pixel is shown, where it is shown or not."""

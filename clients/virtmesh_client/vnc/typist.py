@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from virtmesh_client.screen.vnc.keysyms import CAPS_LOCK, KEY_BY_KEYSYM, to_character
-from virtmesh_client.screen.vnc.scancodes import KEY_BY_SCANCODE
+from virtmesh_client.vnc.keysyms import CAPS_LOCK, KEY_BY_KEYSYM, to_character
+from virtmesh_client.vnc.scancodes import KEY_BY_SCANCODE
 from virtmesh_common.input.errors import TypingUnavailable, UntypableText
 from virtmesh_common.input.events import EV_KEY
 from virtmesh_common.input.keys import press, press_chord, release, release_chord
@@ -20,7 +20,7 @@ from virtmesh_common.input.text.strokes import to_packets
 
 if TYPE_CHECKING:
     from virtmesh_client.input.models import InputInfo
-    from virtmesh_client.screen.vnc.messages import KeyEvent
+    from virtmesh_client.vnc.messages import KeyEvent
     from virtmesh_common.input.events import Packet
     from virtmesh_common.input.text.strokes import Strokes
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh_client.screen.vnc.rects import pack_rect
-from virtmesh_client.screen.vnc.spec import Encoding
+from virtmesh_client.vnc.rects import pack_rect
+from virtmesh_client.vnc.spec import Encoding
 
 if TYPE_CHECKING:
-    from virtmesh_client.screen.vnc.pixels import PixelCodec, Pixels
-    from virtmesh_client.screen.vnc.rects import Rect
+    from virtmesh_client.vnc.pixels import PixelCodec, Pixels
+    from virtmesh_client.vnc.rects import Rect
 
 
 class RawEncoder:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from virtmesh_client.screen.vnc.errors import ViewerError, ViewerLeft
+from virtmesh_client.vnc.errors import ViewerError, ViewerLeft
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from virtmesh_client.screen.vnc.options import VncOptions
+    from virtmesh_client.vnc.options import VncOptions
 
 PIECE = 64 << 10
 """Bytes that are written before the viewer has to have taken most of them."""

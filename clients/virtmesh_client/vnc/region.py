@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from virtmesh_client.screen.vnc.rects import Rect
+from virtmesh_client.vnc.rects import Rect
 
 CELL = 16
 """Width and height of a cell, in pixels."""

@@ -6,9 +6,9 @@ It needs the extra `screen`: importing it raises ExtraMissing without.
 from virtmesh_client.extras import needing
 
 with needing("screen", "VNC"):
-    from virtmesh_client.screen.vnc.errors import ViewerError
-    from virtmesh_client.screen.vnc.options import VncOptions
-    from virtmesh_client.screen.vnc.server import VncServer
-    from virtmesh_client.screen.vnc.viewer import serve_viewer
+    from virtmesh_client.vnc.errors import ViewerError
+    from virtmesh_client.vnc.options import VncOptions
+    from virtmesh_client.vnc.server import VncServer
+    from virtmesh_client.vnc.viewer import serve_viewer
 
 __all__ = ["ViewerError", "VncOptions", "VncServer", "serve_viewer"]

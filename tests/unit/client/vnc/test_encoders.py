@@ -20,18 +20,18 @@ from tests.support.rfb_decoders import (
     decode_tight,
     decode_zrle,
 )
-from virtmesh_client.screen.vnc.encoders.raw import RawEncoder
-from virtmesh_client.screen.vnc.encoders.tight import TightEncoder
-from virtmesh_client.screen.vnc.encoders.zrle import ZrleEncoder
-from virtmesh_client.screen.vnc.pixel_format import PixelFormat
-from virtmesh_client.screen.vnc.pixels import PixelCodec
-from virtmesh_client.screen.vnc.rects import Rect
+from virtmesh_client.vnc.encoders.raw import RawEncoder
+from virtmesh_client.vnc.encoders.tight import TightEncoder
+from virtmesh_client.vnc.encoders.zrle import ZrleEncoder
+from virtmesh_client.vnc.pixel_format import PixelFormat
+from virtmesh_client.vnc.pixels import PixelCodec
+from virtmesh_client.vnc.rects import Rect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from virtmesh_client.screen.vnc.encoders.base import Encoder
-    from virtmesh_client.screen.vnc.pixels import Pixels
+    from virtmesh_client.vnc.encoders.base import Encoder
+    from virtmesh_client.vnc.pixels import Pixels
 
 FORMATS = [
     Format(),

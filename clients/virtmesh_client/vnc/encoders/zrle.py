@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from virtmesh_client.screen.vnc.encoders.palette import find_palette, pack_bits, to_indices
-from virtmesh_client.screen.vnc.rects import pack_rect
-from virtmesh_client.screen.vnc.spec import Encoding
+from virtmesh_client.vnc.encoders.palette import find_palette, pack_bits, to_indices
+from virtmesh_client.vnc.rects import pack_rect
+from virtmesh_client.vnc.spec import Encoding
 
 if TYPE_CHECKING:
-    from virtmesh_client.screen.vnc.pixels import PixelCodec, Pixels
-    from virtmesh_client.screen.vnc.rects import Rect
+    from virtmesh_client.vnc.pixels import PixelCodec, Pixels
+    from virtmesh_client.vnc.rects import Rect
 
 TILE = 64
 PALETTE_MAX = 16

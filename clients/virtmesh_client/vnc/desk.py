@@ -7,7 +7,7 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-from virtmesh_client.screen.vnc.pointer import (
+from virtmesh_client.vnc.pointer import (
     Pointer,
     PointerBy,
     PointerTo,
@@ -16,9 +16,9 @@ from virtmesh_client.screen.vnc.pointer import (
     is_tablet,
     merge,
 )
-from virtmesh_client.screen.vnc.pump import Pump
-from virtmesh_client.screen.vnc.together import run_together
-from virtmesh_client.screen.vnc.typist import Typist
+from virtmesh_client.vnc.pump import Pump
+from virtmesh_client.vnc.together import run_together
+from virtmesh_client.vnc.typist import Typist
 from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.input.events import EV_KEY
 from virtmesh_common.input.names import KEYS
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from virtmesh_client.async_machine import AsyncMachine
     from virtmesh_client.input.models import InputInfo
-    from virtmesh_client.screen.vnc.messages import KeyEvent
-    from virtmesh_client.screen.vnc.options import VncOptions
+    from virtmesh_client.vnc.messages import KeyEvent
+    from virtmesh_client.vnc.options import VncOptions
 
 INPUT_DEVICE = 18
 """virtio 1.4, 5: the device ID of an input device."""

@@ -7,13 +7,13 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
-from virtmesh_client.screen.vnc.errors import ViewerError
-from virtmesh_client.screen.vnc.password import CHALLENGE
-from virtmesh_client.screen.vnc.spec import VERSION, Security
+from virtmesh_client.vnc.errors import ViewerError
+from virtmesh_client.vnc.password import CHALLENGE
+from virtmesh_client.vnc.spec import VERSION, Security
 
 if TYPE_CHECKING:
-    from virtmesh_client.screen.vnc.connection import Connection
-    from virtmesh_client.screen.vnc.password import PasswordGate
+    from virtmesh_client.vnc.connection import Connection
+    from virtmesh_client.vnc.password import PasswordGate
 
 VERSION_LINE = re.compile(rb"RFB ([0-9]{3})\.([0-9]{3})\n")
 OLD, MIDDLE, NEW = 3, 7, 8

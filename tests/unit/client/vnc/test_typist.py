@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from virtmesh_client.input.models import InputInfo
-from virtmesh_client.screen.vnc.messages import KeyEvent
-from virtmesh_client.screen.vnc.typist import Typist
+from virtmesh_client.vnc.messages import KeyEvent
+from virtmesh_client.vnc.typist import Typist
 from virtmesh_common.evdev import CODES
 from virtmesh_common.input.events import EV_KEY, Event
 
@@ -19,6 +19,9 @@ KEYBOARD = InputInfo(
     axes={},
     leds_on=(),
 )
+
+
+Presses = list[tuple[int | str, bool]]
 
 
 def typed(layout: str, *events: tuple[int | str, bool]) -> list[str]:
@@ -38,39 +41,39 @@ def name(event: Event) -> str:
     return event.code_name.removeprefix("KEY_")
 
 
-def tap(what: int | str) -> list[tuple[int | str, bool]]:
+def tap(what: int | str) -> Presses:
     """Return a key that goes down and up."""
     return [(what, True), (what, False)]
 
 
 def test_the_viewer_holds_shift() -> None:
     """As on the guest's layout: nothing is added."""
-    events = [(SHIFT, True), *tap("A"), (SHIFT, False)]
+    events: Presses = [(SHIFT, True), *tap("A"), (SHIFT, False)]
     assert typed("us", *events) == ["+LEFTSHIFT", "+A", "-A", "-LEFTSHIFT"]
 
 
 def test_shift_is_lifted_for_a_key_that_takes_none() -> None:
     """A German viewer types the slash with Shift, an American guest without."""
-    events = [(SHIFT, True), *tap("/"), (SHIFT, False)]
+    events: Presses = [(SHIFT, True), *tap("/"), (SHIFT, False)]
     wanted = ["+LEFTSHIFT", "-LEFTSHIFT", "+SLASH", "-SLASH", "+LEFTSHIFT", "-LEFTSHIFT"]
     assert typed("us", *events) == wanted
 
 
 def test_shift_that_was_lifted_and_went_up() -> None:
     """It is not pressed again."""
-    events = [(SHIFT, True), ("/", True), (SHIFT, False), ("/", False)]
+    events: Presses = [(SHIFT, True), ("/", True), (SHIFT, False), ("/", False)]
     assert typed("us", *events) == ["+LEFTSHIFT", "-LEFTSHIFT", "+SLASH", "-LEFTSHIFT", "-SLASH"]
 
 
 def test_the_next_key_comes_before_the_last_is_up() -> None:
     """What was pressed for the first is undone before the second."""
-    events = [("A", True), ("b", True), ("A", False), ("b", False)]
+    events: Presses = [("A", True), ("b", True), ("A", False), ("b", False)]
     assert typed("us", *events) == ["+LEFTSHIFT", "+A", "-LEFTSHIFT", "+B", "-A", "-B"]
 
 
 def test_a_key_that_goes_up_as_another_character() -> None:
     """Shift went up first: A goes up as a, and the slash as 7; no key stays down."""
-    events = [(SHIFT, True), ("A", True), (SHIFT, False), ("a", False)]
+    events: Presses = [(SHIFT, True), ("A", True), (SHIFT, False), ("a", False)]
     assert typed("us", *events) == ["+LEFTSHIFT", "+A", "-LEFTSHIFT", "-A"]
     events = [("/", True), ("7", False)]
     assert typed("us", *events) == ["+SLASH", "-SLASH"]
@@ -80,7 +83,7 @@ def test_the_third_level() -> None:
     """The at sign takes AltGr on a German guest, and Shift on an American one."""
     assert typed("de", *tap("@")) == ["+RIGHTALT", "+Q", "-Q", "-RIGHTALT"]
     assert typed("us", *tap("@")) == ["+LEFTSHIFT", "+2", "-2", "-LEFTSHIFT"]
-    events = [(LEVEL_3, True), *tap("@"), (LEVEL_3, False)]
+    events: Presses = [(LEVEL_3, True), *tap("@"), (LEVEL_3, False)]
     assert typed("de", *events) == ["+RIGHTALT", "+Q", "-Q", "-RIGHTALT"]
 
 
@@ -91,7 +94,7 @@ def test_what_takes_two_keys() -> None:
 
 def test_control() -> None:
     """It is held beside the key of a character."""
-    events = [(CONTROL, True), *tap("c"), (CONTROL, False)]
+    events: Presses = [(CONTROL, True), *tap("c"), (CONTROL, False)]
     assert typed("us", *events) == ["+LEFTCTRL", "+C", "-C", "-LEFTCTRL"]
 
 
@@ -105,8 +108,8 @@ def test_what_is_left_out() -> None:
 
 def test_every_key_of_the_tables_exists() -> None:
     """Scan codes and keysyms are of keys that Linux has."""
-    from virtmesh_client.screen.vnc.keysyms import KEY_BY_KEYSYM  # noqa: PLC0415
-    from virtmesh_client.screen.vnc.scancodes import KEY_BY_SCANCODE, NAMES  # noqa: PLC0415
+    from virtmesh_client.vnc.keysyms import KEY_BY_KEYSYM  # noqa: PLC0415
+    from virtmesh_client.vnc.scancodes import KEY_BY_SCANCODE, NAMES  # noqa: PLC0415
 
     known = set(CODES["EV_KEY"].values())
     assert set(KEY_BY_KEYSYM.values()) <= known

@@ -11,32 +11,32 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virtmesh_client.screen.vnc.cursor import cursor_rect, pack_cursor
-from virtmesh_client.screen.vnc.encoders.raw import RawEncoder
-from virtmesh_client.screen.vnc.encoders.tight import TightEncoder
-from virtmesh_client.screen.vnc.encoders.zrle import ZrleEncoder
-from virtmesh_client.screen.vnc.errors import ViewerError
-from virtmesh_client.screen.vnc.notes import Notes, pack_size
-from virtmesh_client.screen.vnc.pixel_format import NATIVE, colour_map
-from virtmesh_client.screen.vnc.pixels import PixelCodec
-from virtmesh_client.screen.vnc.rects import Rect, pack_rect
-from virtmesh_client.screen.vnc.region import Region
-from virtmesh_client.screen.vnc.spec import (
+from virtmesh_client.vnc.cursor import cursor_rect, pack_cursor
+from virtmesh_client.vnc.encoders.raw import RawEncoder
+from virtmesh_client.vnc.encoders.tight import TightEncoder
+from virtmesh_client.vnc.encoders.zrle import ZrleEncoder
+from virtmesh_client.vnc.errors import ViewerError
+from virtmesh_client.vnc.notes import Notes, pack_size
+from virtmesh_client.vnc.pixel_format import NATIVE, colour_map
+from virtmesh_client.vnc.pixels import PixelCodec
+from virtmesh_client.vnc.rects import Rect, pack_rect
+from virtmesh_client.vnc.region import Region
+from virtmesh_client.vnc.spec import (
     Encoding,
     FenceFlag,
     SizeReason,
     SizeStatus,
     ToViewer,
 )
-from virtmesh_client.screen.vnc.wishes import Wishes
+from virtmesh_client.vnc.wishes import Wishes
 
 if TYPE_CHECKING:
     from virtmesh_client.screen.update import Cursor
-    from virtmesh_client.screen.vnc.canvas import Canvas
-    from virtmesh_client.screen.vnc.encoders.base import Encoder
-    from virtmesh_client.screen.vnc.messages import Fence, UpdateRequest
-    from virtmesh_client.screen.vnc.pixel_format import PixelFormat
-    from virtmesh_client.screen.vnc.pixels import Pixels
+    from virtmesh_client.vnc.canvas import Canvas
+    from virtmesh_client.vnc.encoders.base import Encoder
+    from virtmesh_client.vnc.messages import Fence, UpdateRequest
+    from virtmesh_client.vnc.pixel_format import PixelFormat
+    from virtmesh_client.vnc.pixels import Pixels
 
 MESSAGES_MAX = 64
 """Most messages that wait until the viewer reads."""

@@ -8,14 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from virtmesh_client.aio.threads import run
-from virtmesh_client.screen.vnc.canvas import Canvas
-from virtmesh_client.screen.vnc.connection import Connection, Reader, Writer
-from virtmesh_client.screen.vnc.desk import Desk
-from virtmesh_client.screen.vnc.display import Display
-from virtmesh_client.screen.vnc.errors import ViewerError, ViewerLeft
-from virtmesh_client.screen.vnc.feed import Feed
-from virtmesh_client.screen.vnc.handshake import admit
-from virtmesh_client.screen.vnc.messages import (
+from virtmesh_client.vnc.canvas import Canvas
+from virtmesh_client.vnc.connection import Connection, Reader, Writer
+from virtmesh_client.vnc.desk import Desk
+from virtmesh_client.vnc.display import Display
+from virtmesh_client.vnc.errors import ViewerError, ViewerLeft
+from virtmesh_client.vnc.feed import Feed
+from virtmesh_client.vnc.handshake import admit
+from virtmesh_client.vnc.messages import (
     EnableContinuousUpdates,
     Fence,
     KeyEvent,
@@ -27,14 +27,14 @@ from virtmesh_client.screen.vnc.messages import (
     UpdateRequest,
     read_message,
 )
-from virtmesh_client.screen.vnc.notes import pack_name
-from virtmesh_client.screen.vnc.options import VncOptions
-from virtmesh_client.screen.vnc.password import PasswordGate
-from virtmesh_client.screen.vnc.pixel_format import NATIVE
-from virtmesh_client.screen.vnc.resizing import Resizing
-from virtmesh_client.screen.vnc.spec import RELATIVE_ZERO, SizeStatus
-from virtmesh_client.screen.vnc.together import run_together
-from virtmesh_client.screen.vnc.wishes import read_wishes
+from virtmesh_client.vnc.notes import pack_name
+from virtmesh_client.vnc.options import VncOptions
+from virtmesh_client.vnc.password import PasswordGate
+from virtmesh_client.vnc.pixel_format import NATIVE
+from virtmesh_client.vnc.resizing import Resizing
+from virtmesh_client.vnc.spec import RELATIVE_ZERO, SizeStatus
+from virtmesh_client.vnc.together import run_together
+from virtmesh_client.vnc.wishes import read_wishes
 from virtmesh_common.errors import DeviceLost, ServiceUnavailable
 from virtmesh_common.gpu.errors import NoSuchScanout
 from virtmesh_common.time_limit import time_limit

@@ -6,11 +6,11 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING
 
-from virtmesh_client.screen.vnc.rects import Rect, pack_rect
-from virtmesh_client.screen.vnc.spec import Encoding, SizeReason, SizeStatus
+from virtmesh_client.vnc.rects import Rect, pack_rect
+from virtmesh_client.vnc.spec import Encoding, SizeReason, SizeStatus
 
 if TYPE_CHECKING:
-    from virtmesh_client.screen.vnc.wishes import Wishes
+    from virtmesh_client.vnc.wishes import Wishes
 
 NAME_MAX = 256
 """Longest name, in bytes."""

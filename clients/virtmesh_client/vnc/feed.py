@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from virtmesh_client.aio.threads import run
-from virtmesh_client.screen.vnc.rects import Rect
+from virtmesh_client.vnc.rects import Rect
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from virtmesh_client.screen.aio import AsyncScreen
     from virtmesh_client.screen.update import Update
-    from virtmesh_client.screen.vnc.display import Display
-    from virtmesh_client.screen.vnc.options import VncOptions
+    from virtmesh_client.vnc.display import Display
+    from virtmesh_client.vnc.options import VncOptions
 
 FIRST_RETRY, LAST_RETRY = 0.1, 2.0
 """Seconds until the screen is watched again: after the first failure, and after many."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from virtmesh_client.screen.vnc.pixels import PixelCodec, Pixels
-    from virtmesh_client.screen.vnc.rects import Rect
+    from virtmesh_client.vnc.pixels import PixelCodec, Pixels
+    from virtmesh_client.vnc.rects import Rect
 
 
 class Encoder(Protocol):
