@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 KEPT = 250
 """Events of each device that a page gets at its start."""
+KEPT_OF_ALL = 400
+"""Events of all devices that a page gets at its start."""
 REGISTERS_MAX = 512
 """Most registers of a device whose last value is remembered."""
 CONSTANT = {
@@ -54,7 +56,7 @@ class Dialogue:
         if device:
             return list(self._kept.get(device, ()))
         found = [event for events in self._kept.values() for event in events]
-        return sorted(found, key=itemgetter("number"))
+        return sorted(found, key=itemgetter("number"))[-KEPT_OF_ALL:]
 
     def look(self, devices: Sequence[str]) -> list[dict[str, Any]]:
         """Return what is new. Errors: VirtmeshError."""

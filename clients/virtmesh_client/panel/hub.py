@@ -102,10 +102,14 @@ class Hub:
     async def _beat(self) -> None:
         """Sample the machine, again and again."""
         while True:
-            async with self._beating:  # a beat that was cancelled may still be on its thread
-                state = await run(self._pulse.beat)
-            for mailbox in self._mailboxes:
-                mailbox.put_state("machine", state)
+            try:
+                async with self._beating:  # one that was cancelled may still be on its thread
+                    state = await run(self._pulse.beat)
+            except Exception:
+                log.exception("a fault of the panel, as it took a sample")
+            else:
+                for mailbox in self._mailboxes:
+                    mailbox.put_state("machine", state)
             with contextlib.suppress(TimeoutError):
                 async with time_limit(BEAT_SECONDS):
                     await self._nudged.wait()
@@ -122,6 +126,8 @@ class Hub:
                 await self._look_once()
             except VirtmeshError as error:
                 log.debug("no look at the recorders: %s", error.message)
+            except Exception:
+                log.exception("a fault of the panel, as it looked at the recorders")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look_once(self) -> None:
