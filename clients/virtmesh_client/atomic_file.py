@@ -64,21 +64,31 @@ def new_file(target: Path, *, overwrite: bool) -> Iterator[SparseFile]:
 
     Errors: FileExistsError if `target` exists and `overwrite` is false; OSError.
     """
-    check_target(target, overwrite=overwrite)
-    scratch = target.with_name(f".virtmesh-{secrets.token_hex(8)}.partial")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        descriptor = os.open(scratch, flags, 0o666)
-    except OSError as error:
-        error.filename = str(target)  # the caller does not know the temporary name
-        raise
-    try:
+    with new_path(target, overwrite=overwrite) as scratch:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            descriptor = os.open(scratch, flags, 0o666)
+        except OSError as error:
+            error.filename = str(target)  # the caller does not know the temporary name
+            raise
         try:
             file = SparseFile(descriptor)
             yield file
             file.finish()
         finally:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def new_path(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary name beside `target` to write to, and rename it to `target` afterwards.
+
+    If the body fails, leave no file behind. Errors: as `new_file`.
+    """
+    check_target(target, overwrite=overwrite)
+    scratch = target.with_name(f".virtmesh-{secrets.token_hex(8)}.partial")
+    try:
+        yield scratch
         publish(scratch, target, overwrite=overwrite)
     except BaseException:
         scratch.unlink(missing_ok=True)

@@ -30,6 +30,9 @@ from virtmesh_client.models import (
     NodeInfo,
     RequestStats,
 )
+from virtmesh_client.screen.aio import AsyncScreen
+from virtmesh_client.screen.screen import Screen
+from virtmesh_client.screen.update import Picture
 from virtmesh_client.serial import (
     OLDEST,
     Match,
@@ -47,6 +50,7 @@ __all__ = [
     "AsyncDisk",
     "AsyncInput",
     "AsyncMachine",
+    "AsyncScreen",
     "AsyncSerial",
     "CopyResult",
     "DeviceCounters",
@@ -65,11 +69,13 @@ __all__ = [
     "Machine",
     "Match",
     "NodeInfo",
+    "Picture",
     "Played",
     "Position",
     "Received",
     "Recording",
     "RequestStats",
+    "Screen",
     "Sent",
     "Serial",
     "SerialInfo",

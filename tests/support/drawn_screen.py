@@ -11,7 +11,7 @@ import threading
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tests.support.gpu_rig import BGRA, OK, GpuDriver
+from tests.support.gpu_rig import OK, GpuDriver
 from virtmesh.attach.client import AttachConnection, AttachmentEventfds
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.gpu.kind import KIND
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 SECONDS = 30.0
 RAM_BYTES = 32 << 20
 PIXEL = spec.PIXEL
+BGRA = spec.Format.VIRTIO_GPU_FORMAT_B8G8R8A8_UNORM
+CURSOR = 1000
+"""Number of the cursor's resource."""
 
 
 class DrawnScreen:
@@ -41,9 +44,9 @@ class DrawnScreen:
         self.address = address
         self.width = self.height = 0
         self._loop = loop
+        self._turn = asyncio.Lock()
+        """The driver sends one command at a time."""
         self._driver: GpuDriver
-        self._made = 0
-        """Resources that were made."""
         self._shown = 0
         self._backing = 0
 
@@ -60,12 +63,11 @@ class DrawnScreen:
         self._run(self._driver.scan_out(0, (0, 0, 0, 0)))
 
     def show_cursor(self, x: int, y: int, image: bytes) -> None:
-        """Show a cursor."""
+        """Show a cursor: blue, green, red, alpha."""
         self._run(self._show_cursor(x, y, image))
 
     async def _show(self, width: int, height: int, pixels: bytes) -> None:
-        self._made += 1
-        self._shown = self._made
+        self._shown += 1
         self.width, self.height = width, height
         self._backing = await self._driver.show(self._shown, width, height, pixels)
 
@@ -80,13 +82,19 @@ class DrawnScreen:
         assert await self._driver.flush(self._shown, place) == OK
 
     async def _show_cursor(self, x: int, y: int, image: bytes) -> None:
-        self._made += 1
-        number = self._made
-        await self._driver.draw(number, spec.CURSOR_SIDE, spec.CURSOR_SIDE, image, BGRA)
-        await self._driver.point(Command.VIRTIO_GPU_CMD_UPDATE_CURSOR, x, y, number)
+        driver, side, number = self._driver, spec.CURSOR_SIDE, CURSOR
+        await driver.unref(number)
+        assert await driver.create(number, side, side, BGRA) == OK
+        assert await driver.attach(number, [(driver.pages(image), len(image))]) == OK
+        assert await driver.transfer(number, (0, 0, side, side)) == OK
+        await driver.point(Command.VIRTIO_GPU_CMD_UPDATE_CURSOR, x, y, number)
 
     def _run(self, work: Coroutine[Any, Any, object]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(SECONDS)
+        asyncio.run_coroutine_threadsafe(self._in_turn(work), self._loop).result(SECONDS)
+
+    async def _in_turn(self, work: Coroutine[Any, Any, object]) -> None:
+        async with self._turn:
+            await work
 
     @asynccontextmanager
     async def serving(self, folder: Path) -> AsyncIterator[None]:

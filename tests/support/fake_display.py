@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,31 +25,63 @@ class FakeDisplay(rpc.DisplayServiceServicer):
 
     def __init__(self) -> None:
         self.messages: Sequence[pb.WatchResponse] = ()
+        self.next_messages: Sequence[pb.WatchResponse] | None = None
+        """What the second watcher gets, who meets no error."""
+        self.blinking: Sequence[pb.Change] = ()
+        """Send an update with one of these after the other, for ever."""
         self.endless = False
         """Send the last message for ever."""
         self.error: VirtmeshError | None = None
         self.ends = False
         """End the stream after the messages, without an error."""
+        self.shot: Sequence[pb.ScreenshotResponse] = ()
+        """The pieces of a screenshot; the last one for ever with `endless`."""
         self.requests: list[pb.WatchRequest] = []
+        self.came = threading.Semaphore(0)
+        """Counts the watchers that have come."""
         self.left = threading.Semaphore(0)
         """Counts the watchers that have gone."""
+
+    def Screenshot(
+        self, request: pb.ScreenshotRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.ScreenshotResponse]:
+        """Send the pieces."""
+        yield from self.shot
+        while self.endless and context.is_active():
+            yield self.shot[-1]
 
     def Watch(
         self, request: pb.WatchRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchResponse]:
         """Send the messages."""
         self.requests.append(request)
+        self.came.release()
         gone = threading.Event()
         if not context.add_callback(gone.set):
             gone.set()
+        messages, error = self.messages, self.error
+        if self.next_messages is not None and len(self.requests) > 1:
+            messages, error = self.next_messages, None
         try:
-            yield from self.messages
+            yield from messages
+            for number in itertools.count(len(messages) + 1):
+                if not self.blinking or gone.is_set():
+                    break
+                first = messages[0]
+                yield pb.WatchResponse(
+                    update=number,
+                    width=first.width,
+                    height=first.height,
+                    changes=[self.blinking[number % len(self.blinking)]],
+                    last=True,
+                    flushes=1,
+                )
             while self.endless and not gone.is_set():
                 yield self.messages[-1]
-            if self.error is not None:
-                details = to_status(self.error).SerializeToString()
+            if error is not None:
+                details = to_status(error).SerializeToString()
                 context.set_trailing_metadata(((DETAILS_KEY, details),))
-                context.abort(self.error.code, self.error.message)
+                context.abort(error.code, error.message)
             if not self.ends:
                 gone.wait()
         finally:

@@ -28,7 +28,6 @@ ANSWER = spec.CTRL_HDR.size + spec.RESP_EDID.size
 """Room for the longest answer."""
 OK = Response.VIRTIO_GPU_RESP_OK_NODATA
 BGRX = Format.VIRTIO_GPU_FORMAT_B8G8R8X8_UNORM
-BGRA = Format.VIRTIO_GPU_FORMAT_B8G8R8A8_UNORM
 MODE = Mode(64, 48)
 Place = tuple[int, int, int, int]
 
@@ -155,12 +154,10 @@ class GpuDriver:
         body = spec.UPDATE_CURSOR.pack(scanout, x, y, number, 1, 2)
         return await self.send(command, body, queue=CURSORQ, room=room)
 
-    async def draw(
-        self, number: int, width: int, height: int, pixels: bytes, kind: int = BGRX
-    ) -> int:
+    async def draw(self, number: int, width: int, height: int, pixels: bytes) -> int:
         """Make a resource with pixels, backed by one piece; return the address of that."""
         address = self.pages(pixels)
-        assert await self.create(number, width, height, kind) == OK
+        assert await self.create(number, width, height) == OK
         assert await self.attach(number, [(address, len(pixels))]) == OK
         assert await self.transfer(number, (0, 0, width, height)) == OK
         return address

@@ -27,7 +27,7 @@ SUMMARIES = {
     "blk": "Use a disk: read, write, copy, resize, watch.",
     "console": "Talk to the machine on its serial console.",
     "input": "Press keys, type, move pointers, touch; record and replay.",
-    "screen": "See what a GPU shows: screenshots, modes, VNC viewers.",
+    "screen": "See what a GPU shows: screenshots, waiting, films, modes, VNC.",
     "serial": "Show a serial port, send files and breaks, set modem lines.",
     "trace.replay": "Replay the register accesses of a saved trace, and show what differs.",
     "up": "Start a machine as local processes, and keep it running.",

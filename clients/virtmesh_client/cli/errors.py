@@ -21,9 +21,13 @@ USAGE = 2
 UNREACHABLE = 3
 VIOLATIONS = 4
 """`virtmesh report` has found some."""
+TIMED_OUT = 5
+"""A screen did not show in time what was waited for."""
 INTERRUPTED = 130
 CLOSED = 141
 
+STATUSES = {"SCREEN_TIMEOUT": TIMED_OUT}
+"""Reasons that have an exit status of their own."""
 UNIX_MODULES = frozenset({"fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"})
 SYSTEM_MODULES = frozenset({"os", "select", "signal", "socket"})
 """Modules of Python that have less in them on some systems."""
@@ -76,7 +80,8 @@ def explain(error: BaseException, arguments: Sequence[str] = ()) -> Failure:
     if isinstance(error, errors.VirtmeshError):
         lost = isinstance(error, errors.ServiceUnavailable)
         message = join(error.message, *notes(error), advice_for(error, arguments))
-        return Failure(error.reason, message, UNREACHABLE if lost else ERROR, error.metadata)
+        status = UNREACHABLE if lost else STATUSES.get(error.reason, ERROR)
+        return Failure(error.reason, message, status, error.metadata)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         message = f"{where}{error.strerror or error}"

@@ -5,6 +5,7 @@ Nothing here may hide the test's own failure: whatever goes wrong is a line in t
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib
 import re
@@ -43,6 +44,11 @@ def attach(
     if item.config.pluginmanager.has_plugin("html"):
         extras = importlib.import_module("pytest_html.extras")
         shown = [extras.text(text, name=f"virtmesh {name}") for name, text in sections.items()]
+        shown += [
+            extras.png(base64.b64encode(data).decode(), name=f"virtmesh {name}")
+            for name, data in evidence.files.items()
+            if name.endswith(".png")
+        ]
         report.extras = [*getattr(report, "extras", []), *shown]  # type: ignore[attr-defined]
 
 
@@ -52,19 +58,26 @@ def write_files(folder: Path, evidence: Evidence) -> str:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name, text in evidence.sections.items():
-            (folder / f"{name}.txt").write_text(text + "\n", encoding="utf-8", errors="replace")
+            (folder / plain(f"{name}.txt")).write_text(
+                text + "\n", encoding="utf-8", errors="replace"
+            )
         for name, data in evidence.files.items():
-            (folder / name).write_bytes(data)
+            (folder / plain(name)).write_bytes(data)
     except OSError as error:
         return f"can't write them: {error}"
     return str(folder)
 
 
+def plain(name: str) -> str:
+    """Return a name that stays in its folder: the machine says how its devices are called."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip(".") or "-"
+
+
 def folder_name(nodeid: str) -> str:
     """Return a name for the folder of a test; no two tests have the same."""
-    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", nodeid.rpartition("/")[2]).strip("-.")
+    words = re.sub(r"[^A-Za-z0-9_.-]+", "-", nodeid.rpartition("/")[2]).strip("-.")
     digest = hashlib.sha256(nodeid.encode(errors="surrogatepass")).hexdigest()[:8]
-    return f"{plain[:NAME_CHARACTERS]}-{digest}"
+    return f"{words[:NAME_CHARACTERS]}-{digest}"
 
 
 def shorten(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.cli.trace.show import spell_time
 from virtmesh_client.pytest_plugin.account import Counters, read_counters, spell_account
+from virtmesh_client.pytest_plugin.screens import find_gpus, shoot
 from virtmesh_client.pytest_plugin.serial_log import SerialLog
 from virtmesh_client.trace.choose import since
 from virtmesh_client.trace.decode import Decoder
@@ -59,6 +60,7 @@ class Observer:
         self._machine = machine
         self._run_dir = run_dir
         self._devices = machine.devices()
+        self._gpus = find_gpus(self._devices)
         self._begun = time.monotonic()
         self._logs = [
             SerialLog(machine, one.name, from_start=from_start)
@@ -112,8 +114,10 @@ class Observer:
     @property
     def _parts(self) -> list[tuple[str, Callable[[Evidence, str], None]]]:
         """What is collected, in this order. Each is told why the machine does not answer, if so."""
+        screens = [("screens", self._collect_screens)] if self._gpus else []
         return [
             ("devices", self._collect_devices),
+            *screens,
             ("account", self._collect_account),
             ("serial", self._collect_serial),
             ("trace", self._collect_trace),
@@ -126,6 +130,16 @@ class Observer:
             f"{one.name}: {one.state} {printable(one.detail)}".rstrip()
             for one in self._machine.devices()
         )
+
+    def _collect_screens(self, evidence: Evidence, gone: str) -> None:
+        """Add a screenshot of each screen."""
+        check_there(gone)
+        lines = []
+        for line, name, data in shoot(self._machine, self._gpus):
+            lines.append(line)
+            if name:
+                evidence.files[name] = data
+        evidence.sections["screens"] = "\n".join(lines)
 
     def _collect_account(self, evidence: Evidence, gone: str) -> None:
         """Say what became of every event, and of every request of disks."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.aio.proxy import Proxy, awaited, called_as
 from virtmesh_client.aio.stream import AsyncStream
+from virtmesh_client.aio.threads import run
 from virtmesh_client.screen.screen import Screen
 from virtmesh_client.screen.update import Update
 
 if TYPE_CHECKING:
+    from virtmesh_client.screen.recording import Recorded, ScreenRecording
     from virtmesh_client.screen.watch import ScreenWatch
 
 
@@ -28,6 +30,24 @@ class AsyncScreenWatch(AsyncStream[Update]):
         self._watch.close()
 
 
+class AsyncScreenRecording:
+    """A recording, which lasts as long as an `async with`; see `ScreenRecording`."""
+
+    def __init__(self, recording: ScreenRecording) -> None:
+        self._recording = recording
+
+    async def __aenter__(self) -> Self:
+        await run(self._recording.start)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        await run(self._recording.__exit__, kind, *exc)
+
+    async def stop(self) -> Recorded:
+        """End it, and return what there is. Errors: as `ScreenRecording.stop`."""
+        return await run(self._recording.stop)
+
+
 class AsyncScreen(Proxy[Screen]):
     """The screens of a GPU; see `Screen` for the methods.
 
@@ -40,6 +60,9 @@ class AsyncScreen(Proxy[Screen]):
     shot = awaited(Screen.shot)
     pixels = awaited(Screen.pixels)
     watch = called_as(AsyncScreenWatch, Screen.watch)
+    wait_still = awaited(Screen.wait_still, waits=True)
+    expect = awaited(Screen.expect, waits=True)
+    record = called_as(AsyncScreenRecording, Screen.record)
     set_mode = awaited(Screen.set_mode)
     disconnect = awaited(Screen.disconnect)
     stats = awaited(Screen.stats)

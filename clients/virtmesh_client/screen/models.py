@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+Rectangle: TypeAlias = tuple[int, int, int, int]
+"""First column, first row, width and height, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Pixels:
 
     width: int
     height: int
-    data: bytes
+    data: bytes = field(repr=False)
 
     def at(self, x: int, y: int) -> tuple[int, int, int]:
         """Return red, green and blue of a pixel. Errors: IndexError."""
@@ -49,3 +53,29 @@ class ScanoutStats:
     """Who watches now."""
     flushes_merged: int
     """Flushes that watchers got together with later ones, since they were slower."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """Where `expect` found a needle."""
+
+    x: int
+    """First column of it on the screen."""
+    y: int
+    """First row."""
+    width: int
+    height: int
+    score: float
+    """1 where all pixels are the same; 1 less the root of the mean square of their differences."""
+    needle: int
+    """Which of the needles it is, from 0 on."""
+    name: str
+    """The name of the needle's file; else "needle 0"."""
+    scanout: int
+    picture: Pixels
+    """What the screen showed."""
+
+    @property
+    def center(self) -> tuple[int, int]:
+        """Column and row of the middle: where to click."""
+        return self.x + self.width // 2, self.y + self.height // 2

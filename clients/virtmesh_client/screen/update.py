@@ -52,13 +52,18 @@ class Update:
     is_new: bool
     """It is another picture: `changes` has the whole of it. So has the first update.
 
-    If the driver shows yet another picture meanwhile, the end of this one is missing, and the next
-    update has the other."""
+    If the driver shows yet another picture meanwhile, the end of this one is missing (`is_whole`),
+    and the next update has the other."""
     changes: tuple[Change, ...]
     cursor: Cursor | None
     """None if nothing has changed about the cursor."""
     flushes: int
     """Flushes of the driver that are in this update: a slow watcher gets several as one."""
+
+    @property
+    def is_whole(self) -> bool:
+        """False for another picture whose end is missing."""
+        return not self.is_new or self.pixel_bytes == self.width * self.height * PIXEL_BYTES
 
     @property
     def pixel_bytes(self) -> int:
@@ -84,9 +89,14 @@ class Picture:
         """4 bytes for each pixel, row by row: blue, green, red, and 255. Another object when there
         is another picture; otherwise it changes in place."""
 
-    def apply(self, update: Update) -> None:
-        """Take the next update in. Errors: ValueError for one that is not of this picture."""
+    def apply(self, update: Update) -> bool:
+        """Take the next update in. Returns whether any pixel is another than before.
+
+        Errors: ValueError for an update that is not of this picture.
+        """
+        before = None
         if update.is_new:
+            before = (self.width, self.height, self.data)
             self.width, self.height = update.width, update.height
             self.data = bytearray(update.width * update.height * PIXEL_BYTES)
         elif (update.width, update.height) != (self.width, self.height):
@@ -94,17 +104,39 @@ class Picture:
                 f"update {update.number} is of a picture of {update.width}x{update.height}, and"
                 f" this one has {self.width}x{self.height}: apply all updates, from the first on"
             )
+        differs = False
         for change in update.changes:
-            self._put(change)
+            differs = self._put(change) or differs
+        return differs if before is None else before != (self.width, self.height, self.data)
 
-    def _put(self, change: Change) -> None:
-        """Put a rectangle into the picture."""
-        size = change.width * PIXEL_BYTES
-        first = (change.y * self.width + change.x) * PIXEL_BYTES
-        if change.width == self.width:
-            self.data[first : first + size * change.height] = change.pixels
-            return
-        stride = self.width * PIXEL_BYTES
-        for row in range(change.height):
-            start = first + row * stride
-            self.data[start : start + size] = change.pixels[row * size : (row + 1) * size]
+    def cut(self, x: int, y: int, width: int, height: int) -> bytes:
+        """Return the pixels of a rectangle that is inside of the picture."""
+        rows = (self._row(x, line, width) for line in range(y, y + height))
+        return b"".join(self.data[row] for row in rows)
+
+    def _put(self, change: Change) -> bool:
+        """Put a rectangle into the picture. Returns whether it has another pixel in it."""
+        x, y, width, height = change.x, change.y, change.width, change.height
+        if width == self.width:  # The rows follow each other without gaps.
+            return self._put_bytes(
+                slice(self._row(x, y, width).start, self._row(x, y + height, width).start),
+                change.pixels,
+            )
+        size = width * PIXEL_BYTES
+        differs = False
+        for row in range(height):
+            pixels = change.pixels[row * size : (row + 1) * size]
+            differs = self._put_bytes(self._row(x, y + row, width), pixels) or differs
+        return differs
+
+    def _put_bytes(self, place: slice, pixels: bytes) -> bool:
+        """Replace bytes. Returns whether they were others."""
+        differs = memoryview(self.data)[place] != pixels
+        if differs:
+            self.data[place] = pixels
+        return differs
+
+    def _row(self, x: int, y: int, width: int) -> slice:
+        """Return where a row of a rectangle is in the data."""
+        first = (y * self.width + x) * PIXEL_BYTES
+        return slice(first, first + width * PIXEL_BYTES)

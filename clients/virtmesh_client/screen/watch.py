@@ -23,7 +23,7 @@ SIDE_MAX = 16384
 """Largest width and height of a picture, in pixels: more than a GPU has."""
 PICTURE_BYTES_MAX = 256 << 20
 """Most bytes of the pixels of a picture."""
-PIECES_MAX = 16384
+PIECES_MAX = 4096
 """Most messages, and most rectangles, of one update. A service needs a few hundred."""
 CURSOR_BYTES = CURSOR_SIDE * CURSOR_SIDE * PIXEL_BYTES
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from virtmesh_common.input.names import KEYS
+from virtmesh_common.input.text import xkb
 
 NAMES = {
     0xFE03: "KEY_RIGHTALT", 0xFE20: "KEY_TAB", 0xFF08: "KEY_BACKSPACE", 0xFF09: "KEY_TAB",
@@ -30,17 +31,23 @@ CAPS_LOCK = 0xFFE5
 """It is left out: the keysyms that follow say what it has done."""
 LATIN_1 = (range(0x20, 0x7F), range(0xA0, 0x100))
 """Keysyms that are the number of their character."""
+OLD_END = 0xFD00
+"""End of the keysyms of other scripts, which have numbers of their own; libxkbcommon knows them."""
 UNICODE = 0x0100_0000
 """Added to the number of a character, for all others."""
 CODE_MAX = 0x10FFFF
 SURROGATES = range(0xD800, 0xE000)
 
 
-def to_character(keysym: int) -> str | None:
-    """Return the character that a keysym types; None if there is none that is known."""
+def to_character(keysym: int) -> str:
+    """Return the character that a keysym types; nothing if there is none that is known."""
     if any(keysym in part for part in LATIN_1):
         return chr(keysym)
     code = keysym - UNICODE
-    if 0x20 <= code <= CODE_MAX and code not in SURROGATES:
-        return chr(code)
-    return None
+    if 0 <= code <= CODE_MAX:
+        return chr(code) if code >= ord(" ") and code not in SURROGATES else ""
+    try:
+        found = xkb.keysym_character(keysym) if keysym < OLD_END else ""
+    except OSError:
+        return ""
+    return found if found >= " " else ""

@@ -55,7 +55,7 @@ class Typist:
         if key is not None:
             return [*self._press(key)] if event.down else [*self._release(key)]
         character = to_character(event.keysym)
-        if character is None:
+        if not character:
             return []
         try:
             strokes = tuple(open_layout(self._keyboard, self._options).spell(character))

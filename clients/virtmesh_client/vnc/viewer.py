@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from virtmesh_client.screen.aio import AsyncScreen
 
 DEFAULT_OPTIONS = VncOptions()
+LEFT_SECONDS = 5.0
+"""How long what a viewer said before it left may be read."""
 NO_PICTURE_SIZE = (640, 480)
 """The size of a screen that shows nothing, and prefers none."""
 
@@ -213,6 +215,17 @@ class Session:
     # -- To the viewer ----------------------------------------------------------------------------
 
     async def _send(self) -> None:
+        """Send updates. Who has left may have said more, which is read first. Errors: ViewerError.
+
+        ViewerLeft, when the reader does not notice.
+        """
+        try:
+            await self._send_updates()
+        except ViewerLeft:
+            await asyncio.sleep(LEFT_SECONDS)
+            raise
+
+    async def _send_updates(self) -> None:
         """Send updates that are due. Errors: ViewerLeft; ViewerError."""
         display = self._display
         clock = asyncio.get_running_loop().time

@@ -6,6 +6,8 @@ VirtmeshError
     |-- NoPicture        nothing is shown on the scanout
     |-- ScreenBusy       as many look at the screens as may
     |-- BadMode          a mode that a screen can't have
+    |-- ScreenTimeout    a screen did not show in time what was waited for ("score", "seen")
+    |-- BadNeedle        a picture that can't be looked for
     |-- BadRectangle     a rectangle that is not inside of the framebuffer
     `-- CommandFailed    the GPU refused a command of its driver ("response")
 """
@@ -35,6 +37,14 @@ class ScreenBusy(ScreenError, code=Code.RESOURCE_EXHAUSTED):
 
 class BadMode(ScreenError, code=Code.INVALID_ARGUMENT):
     """A mode that a screen can't have."""
+
+
+class ScreenTimeout(ScreenError, code=Code.DEADLINE_EXCEEDED):
+    """A screen did not show in time what was waited for ("score", "seen")."""
+
+
+class BadNeedle(ScreenError, code=Code.INVALID_ARGUMENT):
+    """A picture that can't be looked for."""
 
 
 class BadRectangle(ScreenError, code=Code.INVALID_ARGUMENT):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from tests.support.cli import Cli
 from virtmesh_client.trace.store import load_trace
@@ -150,6 +151,60 @@ def test_a_failure_shows_what_the_machine_did(suite: Suite) -> None:
     properties = ET.parse(suite.folder / "junit.xml").iter("property")  # noqa: S314 - it is ours
     (named,) = [one.get("value") for one in properties if one.get("name") == "virtmesh_artefacts"]
     assert Path(str(named)) == suite.artefacts("serial.raw").parent
+
+
+SCREENS = """
+[[devices]]
+name = "gpu"
+kind = "gpu"
+options.mode = "320x200"
+options.scanouts = 2
+"""
+HTML = """
+import sys
+import types
+
+def pytest_configure(config):
+    extras = types.ModuleType("pytest_html.extras")
+    extras.text = lambda content, name: ("text", name, content)
+    extras.png = lambda content, name: ("png", name, content)
+    sys.modules["pytest_html.extras"] = extras
+    config.pluginmanager.register(types.ModuleType("html"), "html")
+
+def pytest_runtest_logreport(report):
+    for kind, name, content in getattr(report, "extras", []):
+        print("extra", kind, name, content[:11].encode())
+"""
+"""Stands for pytest-html, whose functions take the same and return other things."""
+
+
+def test_a_failure_shows_the_screens(suite: Suite) -> None:
+    """A picture of each that shows something is a file, which the report names."""
+    (suite.folder / "lab" / "machine.toml").write_text(MACHINE + SCREENS)
+    (suite.folder / "conftest.py").write_text(HTML)
+    result = suite.run(
+        """
+        def test_it(machine):
+            assert machine.screen("gpu").pixels().width == 300 + 21
+        """,
+        *STARTED,
+        "-s",
+    )
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*extra text virtmesh screens b'gpu, screen'",
+            "*extra png virtmesh gpu-screen0.png b'iVBORw0KGgo'",
+            "*assert 320 == (300 + 21)*",
+            "*- virtmesh screens -*",
+            "gpu, screen 0: 320x200 in gpu-screen0.png",
+            "gpu, screen 1: shows nothing",
+            "*- virtmesh files -*",
+        ]
+    )
+    with Image.open(suite.artefacts("gpu-screen0.png")) as picture:
+        assert picture.size == (320, 200)
 
 
 def test_a_report_begins_with_its_own_test(suite: Suite) -> None:

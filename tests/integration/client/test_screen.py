@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.cli import Cli, eventually, own_folder
+from tests.support.cli import SECONDS, Cli, eventually, own_folder
 from virtmesh_client import aconnect, connect
 from virtmesh_client.screen.models import Pixels
-from virtmesh_common.gpu.errors import BadMode, NoPicture, NoSuchScanout
+from virtmesh_client.screen.update import Update
+from virtmesh_common.errors import DeviceNotFound, NotOffered
+from virtmesh_common.gpu.errors import BadMode, NoPicture, NoSuchScanout, ScreenTimeout
 
 pytestmark = pytest.mark.processes
 
@@ -135,6 +138,38 @@ async def test_the_asyncio_face(machine: Cli) -> None:
         assert size_of(await screen.shot()) == ("PNG", (WIDTH, HEIGHT))
         with pytest.raises(NoPicture):
             await screen.shot(1)
+
+
+def test_a_screen_is_watched_through_the_kernel(machine: Cli) -> None:
+    """What waits for a picture sees the driver's next framebuffer, and when it is still."""
+    needle = np.zeros((250, 330, 3), np.uint8)
+    with connect(machine.state.address) as connection:
+        screen = connection.screen("gpu")
+        with screen.watch() as updates:
+            first = next(updates)
+            assert (first.is_new, first.width, first.height) == (True, WIDTH, HEIGHT)
+            with pytest.raises(ScreenTimeout, match="330x250 has no room in the screen of 320x200"):
+                screen.expect(needle, timeout=0, save_to=machine.folder / "seen")
+            screen.set_mode(400, 300)
+            match = screen.expect(needle, timeout=SECONDS)
+            assert (match.score, match.picture.width, match.picture.height) == (1.0, 400, 300)
+            sizes = {(one.width, one.height) for one in until(updates, 400)}
+            assert (400, 300) in sizes
+        assert screen.wait_still(0.1, timeout=SECONDS).data == b"\0\0\0\xff" * (400 * 300)
+        with pytest.raises(NotOffered):
+            next(connection.screen("vda").watch())
+        with pytest.raises(DeviceNotFound):
+            connection.screen("nothing").expect(needle, timeout=None)
+        screen.set_mode(WIDTH, HEIGHT)
+        eventually(lambda: screen.info()[0].picture == (WIDTH, HEIGHT))
+
+
+def until(updates: Iterator[Update], width: int) -> Iterator[Update]:
+    """Return updates, to the first one of a picture of that width."""
+    for update in updates:
+        yield update
+        if update.width == width:
+            return
 
 
 def test_the_driver_follows_the_screen(machine: Cli) -> None:

@@ -12,7 +12,9 @@ import click
 
 from virtmesh_client.atomic_file import new_file
 from virtmesh_client.cli.screen.common import scanout_option
+from virtmesh_client.cli.screen.record import record
 from virtmesh_client.cli.screen.vnc import vnc
+from virtmesh_client.cli.screen.waiting import expect, wait_still, watch
 from virtmesh_client.cli.settings import Settings, common, device_argument
 from virtmesh_client.cli.show import show_json, show_table
 from virtmesh_client.sizes import spell_size
@@ -48,10 +50,7 @@ class ModeType(click.ParamType[tuple[int, int]]):
 @click.group()
 @common
 def screen() -> None:
-    """See what a GPU shows: screenshots, modes, VNC viewers."""
-
-
-screen.add_command(vnc)
+    """See what a GPU shows: screenshots, waiting, films, modes, VNC."""
 
 
 @screen.command()
@@ -148,3 +147,7 @@ def stats(settings: Settings, device: str) -> None:
         for one in found
     ]
     show_table(("screen", "flushes", "damage bytes", "watchers", "flushes merged"), rows)
+
+
+for command in (watch, expect, wait_still, record, vnc):
+    screen.add_command(command)

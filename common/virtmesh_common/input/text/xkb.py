@@ -78,6 +78,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "xkb_state_key_get_one_sym": (c_uint32, c_void_p, c_uint32),
     "xkb_state_key_get_utf8": (c_int, c_void_p, c_uint32, c_char_p, c_size_t),
     "xkb_keysym_get_name": (c_int, c_uint32, c_char_p, c_size_t),
+    "xkb_keysym_to_utf32": (c_uint32, c_uint32),
     "xkb_compose_table_new_from_buffer": (
         c_void_p, c_void_p, c_char_p, c_size_t, c_char_p, c_int, c_int,
     ),
@@ -253,6 +254,12 @@ class ComposeState(Owned):
 def keysym_name(keysym: int) -> str:
     """Return the name of a keysym, such as dead_acute. Errors: OSError; XkbError for no keysym."""
     return read_text(functools.partial(load().xkb_keysym_get_name, keysym))
+
+
+def keysym_character(keysym: int) -> str:
+    """Return the character that a keysym stands for; nothing for none. Errors: OSError."""
+    code: int = load().xkb_keysym_to_utf32(keysym)
+    return chr(code) if code else ""
 
 
 def read_text(function: Callable[[ctypes.Array[ctypes.c_char], int], int]) -> str:

@@ -184,6 +184,33 @@ def test_an_update_without_an_end(screen: Screen, display: FakeDisplay) -> None:
 
 
 @pytest.mark.parametrize(
+    ("size", "data", "words"),
+    [
+        (2, b"abcd", "gpu0 sent 4 bytes for 2x2 pixels"),
+        (2**31, FOUR, "gpu0 sent 16 bytes for"),
+        (2, b"", "gpu0 sent 0 bytes for 2x2"),
+        (0, b"", "gpu0 sent no screenshot"),
+    ],
+)
+def test_a_screenshot_of_another_size(
+    screen: Screen, display: FakeDisplay, size: int, data: bytes, words: str
+) -> None:
+    """It is refused."""
+    display.shot = [pb.ScreenshotResponse(width=size, height=size, data=data)]
+    with pytest.raises(BadStream, match=words):
+        screen.pixels()
+
+
+@pytest.mark.parametrize("data", [b"", bytes(1 << 20)])
+def test_a_screenshot_without_an_end(screen: Screen, display: FakeDisplay, data: bytes) -> None:
+    """A service that sends pieces for ever is left."""
+    display.shot = [pb.ScreenshotResponse(width=2, height=2, data=data)]
+    display.endless = True
+    with pytest.raises(BadStream, match="gpu0 sent a screenshot that is too large"):
+        screen.shot()
+
+
+@pytest.mark.parametrize(
     "error", [NoSuchScanout("there is none"), ShuttingDown("it stops"), DeviceLost("it is gone")]
 )
 def test_the_error_of_the_service(

@@ -92,6 +92,14 @@ def test_what_takes_two_keys() -> None:
     assert typed("de", *tap("é")) == ["+EQUAL", "-EQUAL", "+E", "-E"]
 
 
+def test_keysyms_of_other_scripts() -> None:
+    """By their old numbers, and by those of Unicode."""
+    cyrillic_a, euro = 0x6C1, 0x20AC
+    assert typed("ru", *tap(cyrillic_a)) == ["+F", "-F"]
+    assert typed("ru", *tap(0x0100_0430)) == ["+F", "-F"]
+    assert typed("de", *tap(euro)) == ["+RIGHTALT", "+E", "-E", "-RIGHTALT"]
+
+
 def test_control() -> None:
     """It is held beside the key of a character."""
     events: Presses = [(CONTROL, True), *tap("c"), (CONTROL, False)]
