@@ -58,8 +58,8 @@ setup: needs-setup $(STAMPS)/development run-setup ## make .venv, with everythin
 # What it takes to run virtmesh, without the tools of its development.
 run-setup: $(STAMPS)/running $(STAMPS)/native $(STAMPS)/package
 
-demo: needs-demo run-setup ## start a machine, copy a real ext4 image through its disk and back
-	$(BIN)/python tools/demo.py
+demo: needs-demo run-setup ## a tour of a machine, with proofs; DEMO_ARGS=--stay leaves it up
+	$(BIN)/python -m tools.demo $(DEMO_ARGS)
 
 demo-riscv: needs-demo run-setup ## boot Debian's riscv64 Linux on six services; takes a few minutes
 	$(SAY) "fetching Debian's riscv64 kernel (115 MB, once)"

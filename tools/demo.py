@@ -1,13 +1,14 @@
 """A tour of virtmesh, and a proof: a file system, keys and a console through a whole machine.
 
-Usage: python tools/demo.py [--size 64M] [--keep]
+Usage: python -m tools.demo [--size 64M] [--keep] [--stay]
 
 It makes an ext4 image with files in it, starts a machine as separate processes, copies the image
 through client, kernel, registers and shared-memory queue to the disk's device, and checks what
 arrived. Then it types a sentence on a German keyboard, moves and clicks, and compares what the
 drivers received. At last it reads the boot messages on the serial console, asks the kernel's
-monitor there, and sends bursts that overrun the port, or don't. It needs mke2fs and e2fsck
-(e2fsprogs). Exit status 0 only when every check passed.
+monitor there, and sends bursts that overrun the port, or don't. It ends at the screen: it types to
+the monitor there, and reads a screenshot, which it leaves, by the glyphs of the font. It needs
+mke2fs and e2fsck (e2fsprogs). Exit status 0 only when every check passed.
 """
 
 from __future__ import annotations
@@ -18,27 +19,22 @@ import json
 import os
 import random
 import re
-import shlex
 import shutil
-import subprocess
-import sys
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 import virtmesh_client
+from tools.demo_screen import PROMPT, invite, look
+from tools.tour import VIRTMESH, Broken, Tour, tool
 from virtmesh_client.input.decode import Decoder
 from virtmesh_client.serial.models import OLDEST
 
 if TYPE_CHECKING:
     from virtmesh_client.serial import Serial
 
-SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
-VIRTMESH = str(Path(sys.executable).parent / "virtmesh")
 DISK = "vda"
 MACHINE = """
 name = "demo"
@@ -66,13 +62,20 @@ personality = "mouse"
 [[devices]]
 name = "serial"
 kind = "uart"
+
+[[devices]]
+name = "gpu"
+kind = "gpu"
+[devices.options]
+mode = "{width}x{height}"
 """
+MODE = (800, 600)
+DEVICES = 5
 SENTENCE = 'Süße Grüße: "2 € für {[Äpfel]} ~ café \\o/"'
 LAYOUT = "de"
 MOVE = (120, -45)
 CLICKS = 2
 WATCH_SECONDS = 30.0
-PROMPT = "virtmesh> "
 BURST = 64 << 10
 """Bytes of a burst on the serial line."""
 SINK = re.compile(r"sink: received (\d+) sha256 ([0-9a-f]{64}) overruns (\d+)\r\n")
@@ -80,71 +83,6 @@ SMALLEST = 64
 """Smallest image, in MiB."""
 SEED = 20260401
 """The files are the same in every run, except for the times in the file system."""
-
-
-class Broken(Exception):
-    """The tour can't go on; the message says why."""
-
-
-@dataclass
-class Tour:
-    """Runs commands, showing each, and keeps the outcome of every check."""
-
-    folder: Path
-    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
-    checks: list[tuple[str, bool]] = field(default_factory=list)
-
-    def step(self, title: str) -> None:
-        """Begin a part of the tour."""
-        self.console.print(f"\n[bold cyan]{title}[/]")
-
-    def run(
-        self, *command: str, check: bool = True, show: bool = True
-    ) -> subprocess.CompletedProcess[str]:
-        """Show a command, run it, show what it prints. Errors: Broken when it fails."""
-        shown = [Path(command[0]).name, *command[1:]]
-        self.console.print(f"[green]$[/] {shlex.join(shown)}", markup=True)
-        result = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, check=False
-        )
-        for text in (result.stderr, result.stdout):
-            if text.strip() and (show or result.returncode):
-                self.console.print(text.rstrip(), markup=False, style="dim")
-        if check and result.returncode:
-            raise Broken(f"{shown[0]} ended with exit status {result.returncode}")
-        return result
-
-    def ask(self, *command: str) -> dict[str, Any]:
-        """Run a virtmesh command with --json; returns what it says."""
-        answer: dict[str, Any] = json.loads(self.run(VIRTMESH, *command, "--json").stdout)
-        return answer
-
-    def show(self, text: str) -> None:
-        """Show what came over a serial line."""
-        self.console.print(text.replace("\r\n", "\n").strip(), markup=False, style="dim")
-
-    def check(self, what: str, passed: bool) -> None:  # noqa: FBT001 - it is what is checked
-        """Keep and show the outcome of a check."""
-        self.checks.append((what, passed))
-        mark = "[green]ok[/]" if passed else "[bold red]FAILED[/]"
-        self.console.print(f"  {mark}  {what}")
-
-    def finish(self) -> int:
-        """Say whether every check passed; returns the exit status."""
-        failed = [what for what, passed in self.checks if not passed]
-        if failed:
-            self.console.print(f"\n[bold red]{len(failed)} failed:[/] {'; '.join(failed)}")
-            return 1
-        self.console.print(f"\n[bold green]All {len(self.checks)} checks passed.[/]")
-        return 0
-
-
-def tool(name: str) -> str:
-    """Find a program that is often not on the path of an ordinary user. Errors: Broken."""
-    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *SBIN]))
-    if found is None:
-        raise Broken(f"{name} is missing: install e2fsprogs (apt-get install e2fsprogs)")
-    return found
 
 
 def make_files(folder: Path, mebibytes: int) -> None:
@@ -178,7 +116,9 @@ def make_image(tour: Tour, mebibytes: int) -> Path:
 def copy(tour: Tour, image: Path, mebibytes: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Start the machine and copy the image in and out; returns both reports."""
     tour.step("2. A machine: a process for each device, and one for the kernel")
-    (tour.folder / "machine.toml").write_text(MACHINE.format(mebibytes=mebibytes))
+    (tour.folder / "machine.toml").write_text(
+        MACHINE.format(mebibytes=mebibytes, width=MODE[0], height=MODE[1])
+    )
     tour.run(VIRTMESH, "up", "machine.toml", "--detach")
     tour.run(VIRTMESH, "devices")
     tour.run(VIRTMESH, "blk", "info", DISK)
@@ -301,7 +241,7 @@ def sit_down(tour: Tour) -> None:
         told = ", machine demo" in boot and "serial: driver NS16550a" in boot
         tour.check("the boot messages are those of this machine", passed=told)
         ready = ask_monitor(tour, console, "lsdev").count(" ready ")
-        tour.check(f"lsdev lists {ready} devices that are ready", passed=ready == 4)
+        tour.check(f"lsdev lists {ready} devices that are ready", passed=ready == DEVICES)
         block = ask_monitor(tour, console, "hexdump blk:vda 0x438 2")
         # s_magic of the superblock, which is at byte 1024 of an ext4 file system.
         tour.check("hexdump finds the magic number of ext4", passed="  53 ef " in block)
@@ -342,10 +282,11 @@ def burst(tour: Tour, console: Serial, queue: str) -> None:
     console.expect(PROMPT)
 
 
-def travel(tour: Tour, mebibytes: int) -> None:
+def travel(tour: Tour, mebibytes: int, *, stay: bool) -> None:
     """Make the whole tour, and stop the machine whatever happens."""
     tool("e2fsck")
     image = make_image(tour, mebibytes)
+    passed = False
     try:
         imported, exported = copy(tour, image, mebibytes)
         prove(tour, image, imported, exported)
@@ -353,9 +294,14 @@ def travel(tour: Tour, mebibytes: int) -> None:
         press_keys(tour)
         move_and_click(tour)
         sit_down(tour)
+        look(tour, DEVICES, MODE, MOVE)
+        passed = True
     finally:
-        tour.step("10. The end")
-        tour.run(VIRTMESH, "down", check=False)
+        tour.step("11. The end")
+        if stay and passed:
+            invite(tour)
+        else:
+            tour.run(VIRTMESH, "down", check=False)
 
 
 def main() -> int:
@@ -365,6 +311,7 @@ def main() -> int:
     )
     parser.add_argument("--size", type=int, default=SMALLEST, help="image size in MiB")
     parser.add_argument("--keep", action="store_true", help="keep the folder with the images")
+    parser.add_argument("--stay", action="store_true", help="leave the machine up, with its folder")
     arguments = parser.parse_args()
     if arguments.size < SMALLEST:
         parser.error(f"--size must be at least {SMALLEST}")
@@ -374,13 +321,13 @@ def main() -> int:
     os.environ.pop("VIRTMESH_ADDRESS", None)
     tour = Tour(folder)
     try:
-        travel(tour, arguments.size)
+        travel(tour, arguments.size, stay=arguments.stay)
     except Broken as error:
         tour.check(str(error), passed=False)
     except KeyboardInterrupt:
         tour.check("interrupted", passed=False)
     finally:
-        if arguments.keep:
+        if arguments.keep or arguments.stay:
             tour.console.print(f"kept: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import virtmesh_client
-from tools.demo import VIRTMESH, Broken, Tour, tool
 from tools.riscv.dialogue import Line, first_read
+from tools.tour import VIRTMESH, Broken, Tour, tool
 from virtmesh_client.local import rundir
 from virtmesh_client.serial.models import OLDEST
 from virtmesh_common.errors import VirtmeshError

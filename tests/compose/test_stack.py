@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.compose.containers import check_closed, check_read_only, run_in
+from virtmesh.testing.screen_text import read_screen
+from virtmesh_client import connect
 from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.api.kernel.v1 import input_device_pb2
@@ -26,11 +28,15 @@ from virtmesh_common.channel import DEVICE_KEY, open_sync_channel
 from virtmesh_common.evdev import code_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.compose.conftest import Stack
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]  # the first one builds the images
 
-SERVICES = ["disk", "kernel", "keyboard", "mouse", "panel", "prometheus", "serial", "tablet"]
+SERVICES = [
+    "disk", "gpu", "kernel", "keyboard", "mouse", "panel", "prometheus", "serial", "tablet",
+]  # fmt: skip
 IMAGE_BYTES = 64 << 20
 
 
@@ -202,6 +208,24 @@ def test_the_console_answers(stack: Stack) -> None:
         answers.cancel()
 
     assert b"VirtIOBlk" in shown
+
+
+def test_the_screen_shows_what_is_typed(stack: Stack) -> None:
+    """The kernel's container draws on the screen's, and the glyphs are read from outside."""
+    with connect(stack.address("kernel", 50051)) as machine:
+        screen = machine.screen("gpu")
+
+        def lines() -> Sequence[str]:
+            pixels = screen.pixels()
+            return read_screen(pixels.width, pixels.height, pixels.data)
+
+        machine.input("keyboard").key("ctrl+u")
+        machine.input("keyboard").type("uname\n", wait="delivered")
+        stack.eventually(lambda: "virtmesh> uname" in lines(), "what is typed is on the screen")
+        stack.eventually(
+            lambda: lines()[lines().index("virtmesh> uname") + 1].endswith(" compose"),
+            "the monitor has answered",
+        )
 
 
 def test_grafana_has_the_dashboard(stack: Stack) -> None:

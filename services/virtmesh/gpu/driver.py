@@ -66,7 +66,8 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
         *,
         refused: int = 0,
     ) -> None:
-        super().__init__(bus, interrupts, refused=refused)
+        VirtIODriver.__init__(self, bus, interrupts, refused=refused)
+        GpuDevice.__init__(self)
         self._slots: dict[int, Pool[Slot]] = {}
         self._under_way: dict[tuple[int, int], tuple[Slot, asyncio.Future[bytes]]] = {}
         self._framebuffer: Buffer | None = None
@@ -193,6 +194,7 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
         if before is not None:
             self._framebuffer = None
             self._view.release()
+            self._view = memoryview(b"")
             body = spec.RESOURCE_ID.pack(FRAMEBUFFER)
             await self.command(Command.VIRTIO_GPU_CMD_RESOURCE_UNREF, body)
             self.bus.ram.pages.release(before.address)
@@ -205,6 +207,7 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
         body = spec.SET_SCANOUT.pack(0, 0, width, height, 0, FRAMEBUFFER)
         await self.command(Command.VIRTIO_GPU_CMD_SET_SCANOUT, body)
         await self.flush()
+        self.on_resize()
 
     async def _create(self, resource: int, pixels: Format, width: int, height: int) -> Buffer:
         """Make a resource with a backing of one piece. Errors: MemoryError; CommandFailed."""

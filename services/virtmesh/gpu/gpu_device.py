@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
 
 
 class GpuDevice(ABC):
@@ -10,10 +16,30 @@ class GpuDevice(ABC):
 
     `flush` and the cursor's methods raise DeviceLost, DeviceNeedsReset and RingCorrupt when the
     device fails, and CommandFailed when it refuses.
+
+    One user draws at a time: see `drawing`.
     """
 
     name: str
     """Name of the device, for people."""
+
+    def __init__(self) -> None:
+        self.on_resize: Callable[[], object] = lambda: None
+        """Called when there is another framebuffer, which is black."""
+        self._turn = asyncio.Lock()
+        self._last_user: object = None
+
+    @asynccontextmanager
+    async def drawing(self, user: object) -> AsyncIterator[bool]:
+        """Draw in the body, alone; wait for the turn. True where another user drew in between.
+
+        The virtual terminal takes a turn for each of its frames. Who keeps the turn has the screen:
+        the terminal draws everything anew afterwards.
+        """
+        async with self._turn:
+            others_drew = self._last_user not in (None, user)
+            self._last_user = user
+            yield others_drew
 
     @property
     @abstractmethod

@@ -1,6 +1,7 @@
 """The kind `gpu`."""
 
 from virtmesh.gpu import metrics
+from virtmesh.gpu.dashboard import BOARD
 from virtmesh.gpu.driver import VirtIOGpu
 from virtmesh.gpu.figures import FIGURES, REQUEST_NAMES
 from virtmesh.gpu.options import OPTIONS, check, make
@@ -25,4 +26,5 @@ KIND = DeviceKind(
     metrics=definitions_in(metrics),
     requests=REQUEST_NAMES,
     figures=FIGURES,
+    dashboard=BOARD,
 )

@@ -21,6 +21,7 @@ from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.metrics import kernel_metrics
 from virtmesh.kernel.program import reporting, serving_options
 from virtmesh.kernel.tree import Binding, make_blob
+from virtmesh.kernel.vt import VirtualTerminal
 from virtmesh.kinds.option_types import Size
 from virtmesh.machine import (
     DoorbellKind,
@@ -84,6 +85,7 @@ class KernelServer:
         serving = Serving(plan.listen, plan.metrics, plan.keepalive)
         self._front = FrontDoor(self.kernel, serving, lambda: kernel_metrics(self.kernel))
         self._guests = Guests(self.kernel)
+        self._terminal = VirtualTerminal(self.kernel)
 
     @property
     def addresses(self) -> Sequence[str]:
@@ -102,6 +104,7 @@ class KernelServer:
         await self._front.start(guest_service.SERVICE)
         self.kernel.start()
         self._guests.start()
+        self._terminal.start()
 
     async def stop(self) -> None:
         """Let calls under way finish, then give the devices back."""
@@ -109,6 +112,7 @@ class KernelServer:
             steps.push_async_callback(self._front.close)
             steps.push_async_callback(self.kernel.stop)
             steps.push_async_callback(self._guests.stop)
+            steps.push_async_callback(self._terminal.stop)
             self._guests.end_streams()
             await self._front.end_calls()
 

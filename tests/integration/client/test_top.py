@@ -84,6 +84,24 @@ def test_the_live_view_is_drawn_again_and_again_until_q(machine: Cli) -> None:
     assert top.exitstatus == 0
 
 
+def test_keys_go_to_the_page_of_a_device(machine: Cli) -> None:
+    """And back; the page has every rate of the device, and its own figures."""
+    with terminal(machine) as top:
+        top.expect(b"sorted by address")
+        top.send(b"\x1b[C")
+        top.expect(b"register accesses")
+        top.expect(b"WRITE_ZEROES")
+        top.expect(b"0 shows all devices")
+        top.send(b"2")
+        top.expect(b"VirtIOInput")
+        top.expect(b"refused")
+        top.send(b"0")
+        top.expect(b"sorted by address")
+        top.send(b"q")
+        top.expect(pexpect.EOF)
+    assert top.exitstatus == 0
+
+
 def test_ctrl_c_ends_the_live_view_in_order(machine: Cli) -> None:
     """No trace of it is left on the terminal."""
     with terminal(machine) as top:

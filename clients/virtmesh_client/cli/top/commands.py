@@ -13,19 +13,25 @@ import time
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.text import Text
 
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_json
-from virtmesh_client.cli.top.show import draw, spell_sample
+from virtmesh_client.cli.top.page import draw_page, draw_trends
+from virtmesh_client.cli.top.show import draw, draw_title, spell_sample
+from virtmesh_client.cli.top.view import View
 from virtmesh_client.cli.trace.commands import Duration
 from virtmesh_client.top import Sampler, rows_between
+from virtmesh_client.top.history import History
 from virtmesh_client.top.rates import SORTS, sort_rows
 from virtmesh_common.errors import ServiceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import RenderableType
 
     from virtmesh_client.top import Row, Sample
 
@@ -34,7 +40,8 @@ ANSWER_SECONDS = 2.0
 INTERVAL_MIN = 0.1
 WIDEST = 1000
 """Widest table, where it is no picture on a terminal."""
-KEYS = "q quits, s sorts by something else"
+KEYS = "q quits, s sorts anew, arrows and digits: pages of devices"
+PAGE_KEYS = "q quits, 0 shows all devices, arrows and digits go to others"
 
 
 @click.command()
@@ -50,7 +57,8 @@ KEYS = "q quits, s sorts by something else"
 def top(settings: Settings, interval: float, once: bool, order: str) -> None:
     """Show what each device is doing: rates, latencies, interrupts.
 
-    With --json one object for each interval, on a line of its own. Keys: q quits, s sorts.
+    With --json one object for each interval, on a line of its own. Keys: q quits, s sorts, left and
+    right go through the pages of devices, digits to one of them, 0 back to all.
     """
     if interval < INTERVAL_MIN:
         raise click.BadParameter("0.1s is the shortest", param_hint="--interval")
@@ -74,30 +82,32 @@ class Watch:
     def __init__(self, sampler: Sampler, interval: float, order: str) -> None:
         self._sampler = sampler
         self._interval = interval
-        self.order = order
+        self.view = View(order)
+        self.history = History()
         self.keyboard: int | None = None
         """Descriptor to listen to between samples."""
-        self.ended = False
 
     def samples(self) -> Iterator[tuple[Sample, list[Row]]]:
         """Return each sample with its rows; those of a machine that is gone are the last ones."""
         before = self._sampler.take()
         rows: list[Row] = rows_between(before, before)
-        while not self.ended:
+        shown = before
+        while not self.view.ended:
             due = time.monotonic() + self._interval
-            while not self.ended and (left := due - time.monotonic()) > 0:
-                if self._pause(left):
-                    yield before, sort_rows(rows, self.order)
-            if self.ended:
+            while not self.view.ended and (left := due - time.monotonic()) > 0:
+                if self._pause(left, rows):
+                    yield shown, sort_rows(rows, self.view.order)
+            if self.view.ended:
                 return
-            after = self._sampler.take()
+            shown = after = self._sampler.take()
             if not after.gone:
                 rows = rows_between(before, after)
+                self.history.add(rows)
                 before = after
-            yield after, sort_rows(rows, self.order)
+            yield after, sort_rows(rows, self.view.order)
 
-    def _pause(self, seconds: float) -> bool:
-        """Wait, or take a key; True when what is shown changes."""
+    def _pause(self, seconds: float, rows: Sequence[Row]) -> bool:
+        """Wait, or take keys; True when what is shown changes."""
         if self.keyboard is None:
             time.sleep(seconds)
             return False
@@ -107,12 +117,7 @@ class Watch:
         keys = os.read(self.keyboard, 64)
         if not keys:
             self.keyboard = None  # the terminal is gone
-        self.ended = b"q" in keys.lower()
-        if b"s" in keys.lower():
-            orders = list(SORTS)
-            self.order = orders[(orders.index(self.order) + 1) % len(orders)]
-            return True
-        return False
+        return self.view.press(keys, rows)
 
 
 def show_once(settings: Settings, watch: Watch, address: str) -> None:
@@ -125,7 +130,7 @@ def show_once(settings: Settings, watch: Watch, address: str) -> None:
     if not settings.json:
         console = Console(file=sys.stdout, width=WIDEST, highlight=False, color_system=None)
         with console.capture() as capture:
-            console.print(draw(sample, rows, address, ""))
+            console.print(draw(sample, rows, address))
         sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
 
@@ -138,8 +143,22 @@ def show_live(watch: Watch, address: str) -> None:
         Live(console=console, screen=True, auto_refresh=False) as live,
     ):
         for sample, rows in watch.samples():
-            note = f"sorted by {watch.order}; {KEYS}"
-            live.update(draw(sample, rows, address, note), refresh=True)
+            live.update(draw_live(watch, sample, rows, address, console), refresh=True)
+
+
+def draw_live(
+    watch: Watch, sample: Sample, rows: Sequence[Row], address: str, console: Console
+) -> RenderableType:
+    """Draw the page that is chosen."""
+    blocks = console.encoding.startswith("utf")
+    view, history, stale = watch.view, watch.history, bool(sample.gone)
+    chosen = view.page(rows)
+    if chosen is not None:
+        page = draw_page(chosen, history, width=console.width, blocks=blocks, stale=stale)
+        return Group(draw_title(sample, address), page, Text(PAGE_KEYS, style="dim"))
+    trends = draw_trends(rows, history, width=console.width, blocks=blocks)
+    note = Text(f"sorted by {view.order}; {KEYS}", style="dim")
+    return Group(draw(sample, rows, address), trends, note)
 
 
 @contextlib.contextmanager

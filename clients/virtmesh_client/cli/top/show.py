@@ -43,19 +43,23 @@ COLUMNS = (
 """FLT: requests in flight. SUPP: part of the interrupts that was suppressed. NTF: notifications."""
 
 
-def draw(sample: Sample, rows: Sequence[Row], address: str, note: str) -> RenderableType:
-    """Draw a screen."""
+def draw(sample: Sample, rows: Sequence[Row], address: str) -> RenderableType:
+    """Draw all devices."""
+    return Group(
+        draw_title(sample, address),
+        draw_table(rows, stale=bool(sample.gone)),
+        *map(draw_details, rows),
+    )
+
+
+def draw_title(sample: Sample, address: str) -> RenderableType:
+    """Draw which machine it is, and whether it answers."""
     title = Text(no_wrap=True, overflow="ellipsis")
     title.append(printable(sample.machine) or "machine", style="bold")
     title.append(f"  {printable(address)}")
-    parts: list[RenderableType] = [title]
-    if sample.gone:
-        parts.append(Text(f"no answer: {printable(sample.gone)}", style="bold red"))
-    parts.append(draw_table(rows, stale=bool(sample.gone)))
-    parts += [draw_details(row) for row in rows]
-    if note:
-        parts.append(Text(note, style="dim"))
-    return Group(*parts)
+    if not sample.gone:
+        return title
+    return Group(title, Text(f"no answer: {printable(sample.gone)}", style="bold red"))
 
 
 def draw_table(rows: Sequence[Row], *, stale: bool = False) -> Table:
@@ -113,15 +117,18 @@ def spell_status(status: Sequence[str]) -> str:
     return next((name for name in TELLING if name in status), "")
 
 
-def spell_figures(row: Row) -> str:
-    """Spell what the kind of a device has to show, but for what is alone in its column."""
+def own_figures(row: Row) -> Sequence[FigureInfo]:
+    """Return what the kind of a device has to show, but for what is alone in its column."""
     left: list[FigureInfo] = []
     for belongs in (moves_bytes, counts_in_flight):
         alone = [one for one in row.figures if belongs(one)]
         left += alone if len(alone) == 1 else []
-    return ", ".join(
-        filter(None, (spell_figure(row, one) for one in row.figures if one not in left))
-    )
+    return [one for one in row.figures if one not in left]
+
+
+def spell_figures(row: Row) -> str:
+    """Spell what the kind of a device has to show, but for what is alone in its column."""
+    return ", ".join(filter(None, (spell_figure(row, one) for one in own_figures(row))))
 
 
 def spell_figure(row: Row, figure: FigureInfo) -> str:

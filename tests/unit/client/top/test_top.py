@@ -305,10 +305,10 @@ def test_the_busiest_machine_fits_80_columns() -> None:
     )
     console = Console(width=80, color_system=None)
     with console.capture() as capture:
-        console.print(draw(Sample(0.0, "test"), [busy], "unix:" + "long/" * 40, "q quits"))
+        console.print(draw(Sample(0.0, "test"), [busy], "unix:" + "long/" * 40))
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= 80
-    assert len(lines) == 5
+    assert len(lines) == 4
     cells = "probing 1000k 99.9G 128 9999us 9999ms 1000k 100% 1000k 1000k"
     assert lines[2].split()[1:] == cells.split()
 
@@ -318,7 +318,7 @@ def test_a_machine_that_is_gone_is_shown_with_what_was_last_known() -> None:
     console = Console(width=80, color_system=None)
     rows = [row(disk(), disk(requests=4))]
     with console.capture() as capture:
-        console.print(draw(Sample(0.0, gone="nobody\x1b[2J there"), rows, "unix:x", ""))
+        console.print(draw(Sample(0.0, gone="nobody\x1b[2J there"), rows, "unix:x"))
     text = capture.get()
     assert "no answer: nobody\\x1b[2J there" in text
     assert "vda" in text
@@ -329,7 +329,7 @@ def test_what_a_machine_says_of_a_device_does_not_reach_the_terminal_as_it_is() 
     hostile = replace(row(disk(), disk()), state="a\x1b[2J", driver="b\x1b[2J")
     console = Console(width=120, color_system=None)
     with console.capture() as capture:
-        console.print(draw(Sample(0.0), [hostile], "unix:x", ""))
+        console.print(draw(Sample(0.0), [hostile], "unix:x"))
     assert "\x1b" not in capture.get()
 
 
