@@ -13,6 +13,7 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     Request,
+    TimeoutError,  # noqa: A004 - that of waits for a page
     expect,
     sync_playwright,
 )
@@ -23,6 +24,8 @@ CHROMIUM = "/usr/bin/chromium"
 TOKEN = "a-token-for-the-tests-of-the-panel"  # noqa: S105 - of these tests
 WAIT_MS = 30_000
 """Limit for every wait."""
+LOADS = 3
+"""How often a page is loaded, if the network changes meanwhile."""
 
 expect.set_options(timeout=WAIT_MS)
 
@@ -110,7 +113,26 @@ def visiting(browser: Browser, url: str, scheme: str = "light") -> Iterator[Visi
     page.on("pageerror", lambda error: visit.faults.append(str(error)))
     page.on("request", visit.asked)
     page.goto(url)
+    begin(visit)
     try:
         yield visit
     finally:
         context.close()
+
+
+def begin(visit: Visit) -> None:
+    """Wait until the program of the page runs.
+
+    Chromium gives up what it loads when a network interface comes or goes, also what it loads from
+    the loopback (ERR_NETWORK_CHANGED): other tests of this host start and stop containers.
+    """
+    for _ in range(LOADS):
+        try:
+            visit.page.locator("#news li").first.wait_for(timeout=WAIT_MS / LOADS)
+        except TimeoutError:
+            assert any("ERR_NETWORK_CHANGED" in fault for fault in visit.faults), visit.faults
+            visit.faults.clear()
+            visit.page.reload()
+        else:
+            return
+    raise AssertionError("the page does not begin")

@@ -1,7 +1,7 @@
 // The serial console: a terminal at the far end of the machine's line.
 
 import { Lasting } from "./connection.js";
-import { byId, setText } from "./format.js";
+import { byId, lasting, setText } from "./format.js";
 
 const THEME = { foreground: "--term-ink", background: "--term-bg", cursor: "--accent", cursorAccent: "--term-bg", selectionBackground: "--term-select" };
 const SCROLLBACK = 5000;
@@ -30,7 +30,7 @@ export class Console {
   async open(name) {
     this.name = name;
     setText(byId("console-title"), `Serial console · ${name}`);
-    const { Terminal, FitAddon } = await import("./vendor/xterm.js");
+    const { Terminal, FitAddon } = await lasting(() => import("./vendor/xterm.js"));
     this.terminal ??= this.make(Terminal, FitAddon);
     this.terminal.reset();
     byId("console-empty").hidden = true;

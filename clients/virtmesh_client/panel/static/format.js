@@ -41,6 +41,17 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+// Loads a module, however often the network fails on the way.
+export async function lasting(load) {
+  for (;;) {
+    try {
+      return await load();
+    } catch {
+      await new Promise((resolve) => { setTimeout(resolve, 1000); });
+    }
+  }
+}
+
 export function byId(id) {
   return document.getElementById(id);
 }

@@ -1,12 +1,12 @@
 // Small plots of the last two minutes.
 
-import { element, setText } from "./format.js";
+import { element, lasting, setText } from "./format.js";
 
 const SECONDS = 120;
 let loading = null;
 
 function load() {
-  loading ??= import("./vendor/uplot.js").then((module) => module.uPlot);
+  loading ??= lasting(() => import("./vendor/uplot.js")).then((module) => module.uPlot);
   return loading;
 }
 

@@ -1,7 +1,7 @@
 // The screen: noVNC in a WebSocket. Keys and the pointer go to the machine while it has the focus.
 
 import { protocols, socketUrl } from "./connection.js";
-import { byId, setText } from "./format.js";
+import { byId, lasting, setText } from "./format.js";
 
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 5000;
@@ -44,7 +44,8 @@ export class Screen {
 
   async open() {
     clearTimeout(this.timer);
-    const { RFB } = await import("./vendor/novnc.js");
+    const { RFB } = await lasting(() => import("./vendor/novnc.js"));
+    if (this.name === null) return;  // the GPU is gone by now
     this.rfb?.disconnect();
     const rfb = new RFB(this.target, socketUrl(`/vnc/${encodeURIComponent(this.name)}`), { shared: true, wsProtocols: protocols() });
     this.rfb = rfb;
