@@ -21,14 +21,16 @@ from tests.support.rfb_viewer import (
     MOTION,
     NAME,
     RAW,
+    ZRLE,
     RfbViewer,
     viewing,
 )
 from tests.support.vnc_rig import VncRig, vnc_rig
+from virtmesh.testing.screen_text import read_screen
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
 pytestmark = pytest.mark.processes
 SECONDS = 30.0
@@ -81,7 +83,7 @@ async def viewer_of(
     """Give a viewer that has seen the screen, and whose input devices are found."""
     async with (
         vnc_rig(cli.state.address, screen="gpu", **options) as rig,
-        viewing(rig.address, RAW, NAME, *encodings) as viewer,
+        viewing(rig.address, *encodings, NAME) as viewer,
     ):
         viewer.ask()
         await viewer.update()
@@ -116,6 +118,22 @@ async def test_keys_by_what_they_type(machine: Cli) -> None:
         wanted = ["KEY_LEFTSHIFT 1", "KEY_A 1", "KEY_A 0", "KEY_LEFTSHIFT 0"]
         wanted += down_up("KEY_B", "KEY_ENTER", "KEY_F5")
         assert await events.next(len(wanted)) == wanted
+
+
+async def test_what_is_typed_is_seen(machine: Cli) -> None:
+    """With no guest at all: a viewer types to the monitor, and reads the answer in its picture."""
+    async with viewer_of(machine, ZRLE, CURSOR) as (it, _):
+        for letter in "nonsense":
+            it.key(ord(letter), down=True)
+            it.key(ord(letter), down=False)
+        it.key(RETURN, down=True)
+        await it.until(lambda: any("nonsense: " in line for line in text_of(it)))
+
+
+def text_of(viewer: RfbViewer) -> Sequence[str]:
+    """Read the screen by the font of the virtual terminal."""
+    flat = [bytes((blue, green, red, 255)) for row in viewer.rows for red, green, blue in row]
+    return read_screen(viewer.width, viewer.height, b"".join(flat))
 
 
 async def test_another_layout_of_the_guest(machine: Cli) -> None:
@@ -293,6 +311,7 @@ async def test_the_command(machine: Cli) -> None:
         (("--listen", "0.0.0.0:0"), "without a password only this host may connect"),
         (("--password-file", "long"), "a VNC password has 1 to 8 characters, and not 9"),
         (("--scanout", "3"), "gpu has no screen 3"),
+        (("--layout", "klingon"), "klingon"),
     ],
 )
 def test_what_can_not_be_served(machine: Cli, options: tuple[str, ...], words: str) -> None:

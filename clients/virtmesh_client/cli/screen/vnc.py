@@ -86,6 +86,8 @@ def vnc(
     from virtmesh_client.vnc import VncOptions, VncServer
     from virtmesh_client.vnc.password import read_password
     from virtmesh_common.gpu.errors import NoSuchScanout
+    from virtmesh_common.input.errors import TypingUnavailable
+    from virtmesh_common.input.text.layouts import new_keymap
 
     try:
         password = read_password(password_file)
@@ -96,6 +98,8 @@ def vnc(
         if not settings.quiet:
             click.echo(line, err=True)
 
+    with contextlib.suppress(TypingUnavailable):  # the device services type then
+        new_keymap(str(asked["layout"]), "")
     options = VncOptions(password=password, tell=tell, **asked)  # type: ignore[arg-type]
     with settings.connect() as machine:
         name = choose_gpu(machine, device)
