@@ -103,6 +103,12 @@ def resident_kib(pid: int) -> int:
     return int(match[1]) if match else 0
 
 
+def busy_seconds(pid: int) -> float:
+    """Return the processor time that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 async def heap_kib(page: Page) -> int:
     """Return the memory of the page's program, after its garbage is collected."""
     return int(await page.evaluate("gc(); performance.memory.usedJSHeapSize")) >> 10
@@ -124,18 +130,21 @@ async def measure(address: str, watcher: Watcher, seconds: float) -> None:
         shown: list[int] = []
         got: list[int] = []
         memory: list[tuple[int, int]] = []
+        busy = busy_seconds(pid)
         for part in range(3):
             if part:
                 await asyncio.sleep(seconds / 2)
             shown.append(await page.evaluate("window.updates"))
             got.append(watcher.updates)
             memory.append((await heap_kib(page), resident_kib(pid)))
+        busy = busy_seconds(pid) - busy
         await browser.close()
     rate, peer = (shown[-1] - shown[0]) / seconds, (got[-1] - got[0]) / seconds
     lines = [
         f"first contentful paint      {paints:8.0f} ms",
         f"updates shown by the page   {rate:8.1f} /s",
         f"updates that a watcher got  {peer:8.1f} /s, ratio {rate / peer:.2f}",
+        f"the panel's processor time  {100 * busy / seconds:7.0f} % of one",
         f"the page's memory           {memory[1][0]:8} KiB, then {memory[2][0]} KiB",
         f"the panel's memory          {memory[1][1]:8} KiB, then {memory[2][1]} KiB",
     ]
