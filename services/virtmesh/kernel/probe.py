@@ -108,7 +108,7 @@ class ProbedDevice(MachineDevice):
         self._was_ready = False
         self._bus: GrpcBus | None = None
         self._kept: tuple[type[Driver], object] | None = None
-        """What the last driver left for the next one of its class."""
+        """What the last driver left for the next one of its class; None once that one has it."""
         self._orders = Orders()
 
     @property
@@ -245,12 +245,11 @@ class ProbedDevice(MachineDevice):
         try:
             async with time_limit(PROBE_TIMEOUT_S):
                 driver = await self._find_driver(bus)
-                if self._kept is not None and type(driver) is self._kept[0]:
-                    driver.take_over(self._kept[1])
                 self._irq.connect(self.node.irq, driver.handle_irq)
                 undo.callback(self._irq.disconnect, self.node.irq)
                 bus.on_interrupt(self._interrupted)
                 undo.push_async_callback(self._retire, driver)
+                self._hand_over(driver)
                 await driver.start()
         except TimeoutError:
             raise ServiceUnavailable(
@@ -258,6 +257,12 @@ class ProbedDevice(MachineDevice):
             ) from None
         self.driver = driver
         return driver
+
+    def _hand_over(self, driver: Driver) -> None:
+        """Give a driver what the last one left: from now on it is its own, to use or to leave."""
+        if self._kept is not None and type(driver) is self._kept[0]:
+            kept, self._kept = self._kept[1], None
+            driver.take_over(kept)
 
     def _interrupted(self, status: int) -> None:
         """Hand an interrupt to the controller."""
