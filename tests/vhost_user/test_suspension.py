@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,7 @@ class Gpu:
 
     async def stop(self) -> list[int]:
         """Stop as QEMU does, for whatever reason; return the bases of the rings."""
+        await self.enable(on=False)
         bases = [await self.front_end.stop_ring(ring) for ring in self.rings]
         if ProtocolFeature.STATUS in self.front_end.protocol:
             await self.front_end.tell(Request.SET_STATUS, vu.U64(0))
@@ -54,11 +55,36 @@ class Gpu:
         await self.front_end.tell(Request.SET_FEATURES, vu.U64(features))
 
     async def go_on(self, bases: list[int]) -> None:
-        """Start the rings where they were stopped."""
+        """Start the rings where they were stopped: all, then enable them, as QEMU does."""
         await self.agree()
         await self.front_end.share()
         for ring, base in zip(self.rings, bases, strict=True):
-            await self.front_end.set_up_ring(ring, base=base)
+            await self.front_end.describe_ring(ring, base=base)
+        await self.enable()
+
+    async def enable(self, *, on: bool = True) -> None:
+        """Enable the rings, or disable them."""
+        for ring in self.rings:
+            state = vu.VringState(ring.index, int(on))
+            await self.front_end.tell(Request.SET_VRING_ENABLE, state)
+
+    async def renew(self, order: Sequence[int], *, together: bool) -> None:
+        """Start new rings, as a driver that begins: one by one, or all before one is enabled."""
+        front_end = self.front_end
+        await self.agree()
+        packed = front_end.features & Feature.VIRTIO_F_RING_PACKED
+        base = 1 << 31 | 1 << 15 if packed else 0
+        made = {
+            index: FrontEndRing.make(index, front_end.ram, SIZE, front_end.features)
+            for index in order
+        }
+        for ring in made.values():
+            await front_end.describe_ring(ring, base=base)
+            if not together:
+                await front_end.tell(Request.SET_VRING_ENABLE, vu.VringState(ring.index, 1))
+        self.rings = [made[index] for index in sorted(made)]
+        if together:
+            await self.enable()
 
     async def ask(self, command: Command, body: bytes, *, queue: int = CONTROLQ) -> int:
         """Send a command; return the type of its answer."""
@@ -129,8 +155,9 @@ async def gpu(
 
 
 async def test_a_paused_guest_keeps_its_picture(gpu: Gpu) -> None:
-    """And its resources, wherever its rings stopped, however often; both rings go on."""
+    """And its resources, wherever one of its rings stopped, however often; both rings go on."""
     flush = spec.RESOURCE_FLUSH.pack(*WHOLE, 1)
+    await gpu.move_cursor()
     for _ in range(2 * SIZE + 1):
         bases = await gpu.stop()
         assert gpu.picture() == DRAWN
@@ -152,6 +179,76 @@ async def test_a_guest_that_begins_anew_finds_nothing(gpu: Gpu) -> None:
         assert len(gpu.model.resources) == 0
         assert set(await gpu.show()) == {Response.VIRTIO_GPU_RESP_OK_NODATA}
         assert gpu.picture() == DRAWN
+
+
+STARTS = {
+    "together": ((CONTROLQ, CURSORQ), True),
+    "together, the last first": ((CURSORQ, CONTROLQ), True),
+    "one by one": ((CONTROLQ, CURSORQ), False),
+    "one by one, the last first": ((CURSORQ, CONTROLQ), False),
+}
+"""In which order rings are started, and whether all are before one is enabled."""
+USES = {
+    "the cursor queue unused": (1, 0),
+    "the control queue came round": (2, 3),
+    "both came round": (2, 2 * SIZE),
+}
+"""Pictures that were shown, and moves of the cursor. A command is one descriptor: packed rings are
+at their beginning again after 8, which are 2 pictures of 4 commands."""
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS.keys())
+@pytest.mark.parametrize("use", USES.values(), ids=USES.keys())
+async def test_another_driver_finds_nothing_whichever_ring_tells_it(
+    gpu: Gpu, use: tuple[int, int], start: tuple[Sequence[int], bool]
+) -> None:
+    """One ring begins where the one before it was stopped: that says nothing."""
+    pictures, moves = use
+    for _ in range(pictures - 1):
+        await gpu.show()
+    for _ in range(moves):
+        await gpu.move_cursor()
+    await gpu.stop()
+    order, together = start
+
+    await gpu.renew(order, together=together)
+
+    assert gpu.picture() is None
+    assert len(gpu.model.resources) == 0
+    assert set(await gpu.show()) == {Response.VIRTIO_GPU_RESP_OK_NODATA}
+
+
+async def test_another_driver_finds_nothing_through_the_one_ring_that_it_uses(gpu: Gpu) -> None:
+    """The driver before did not use it."""
+    await gpu.stop()
+    await gpu.renew([CURSORQ], together=True)
+    assert gpu.picture() is None
+    assert len(gpu.model.resources) == 0
+
+
+async def test_a_paused_guest_keeps_its_picture_if_its_first_ring_came_round(gpu: Gpu) -> None:
+    """Its other ring tells it."""
+    await gpu.show()
+    await gpu.move_cursor()
+    await gpu.go_on(await gpu.stop())
+    assert gpu.picture() == DRAWN
+
+
+async def test_a_ring_that_is_not_started_stays_where_it_was(gpu: Gpu) -> None:
+    """Between two pauses only the cursor queue runs."""
+    await gpu.move_cursor()
+    bases = await gpu.stop()
+    await gpu.agree()
+    await gpu.front_end.describe_ring(gpu.rings[CURSORQ], base=bases[CURSORQ])
+    state = vu.VringState(CURSORQ, 1)
+    await gpu.front_end.tell(Request.SET_VRING_ENABLE, state)
+    assert gpu.picture() == DRAWN
+    moved = await gpu.move_cursor()
+    assert moved == Response.VIRTIO_GPU_RESP_OK_NODATA
+    await gpu.enable(on=False)
+    bases[CURSORQ] = await gpu.front_end.stop_ring(gpu.rings[CURSORQ])
+    await gpu.go_on(bases)
+    assert gpu.picture() == DRAWN
 
 
 async def other_features(gpu: Gpu) -> None:

@@ -18,7 +18,12 @@ from virtmesh_native import QueueConfig, RingState
 
 from virtmesh.attach.server import check_eventfd
 from virtmesh.mmio.device import RESET_SECONDS
-from virtmesh.vhost_user.continuation import Continuation
+from virtmesh.vhost_user.continuation import (
+    PACKED_BEGINNING,
+    SPLIT_BEGINNING,
+    Continuation,
+    is_fresh,
+)
 from virtmesh.vhost_user.framing import close_quietly
 from virtmesh.vhost_user.messages import SIZE_MAX
 from virtmesh_common.errors import (
@@ -45,10 +50,6 @@ log = structlog.get_logger(__name__)
 RingAreas = tuple["GuestMemory", int, int, int]
 """Guest memory of a ring, and the guest addresses of its descriptor, driver and device area."""
 
-DESCRIPTOR_SIZE = 16
-"""Bytes of a packed descriptor, of which the last has the flag USED (2.8.13)."""
-USED = 1 << 7
-"""VIRTQ_DESC_F_USED in that byte (2.8.1)."""
 STOP_SECONDS = 0.05
 """How long a stop waits for all requests, before it leaves them in the log."""
 POLL_SECONDS = 0.001
@@ -177,6 +178,7 @@ class Vrings:
             ring.left_at, ring.was_served = None, True
             self._forget_log(ring)
         ring.started = True
+        self.continuation.starts(ring.index)
         if self._find_areas(ring) is None:
             raise FrontEndViolation(
                 f"ring {index} is started before its size, its addresses, or memory there: send"
@@ -299,12 +301,10 @@ class Vrings:
         if ring.served or not ring.running or areas is None:
             return
         memory, descriptor_area, driver_area, device_area = areas
-        packed = self._packed
         try:
-            state = self._state(ring, memory, descriptor_area)
             if not any(one.served for one in self._rings):
-                base = None if state is None else ring.base
-                self.continuation.starts(ring.index, base, packed=packed)
+                self.continuation.decide(self._place, self._beginning)
+            state = self._state(ring)
             config = QueueConfig(
                 size=ring.size,
                 descriptor_area=descriptor_area,
@@ -312,7 +312,7 @@ class Vrings:
                 device_area=device_area,
                 event_idx=bool(self.features & Feature.VIRTIO_F_EVENT_IDX),
                 indirect=bool(self.features & Feature.VIRTIO_F_INDIRECT_DESC),
-                packed=packed,
+                packed=self._packed,
                 state=state,
                 log=self._log(ring),
             )
@@ -320,19 +320,37 @@ class Vrings:
         except (DriverViolation, MemoryRefused, RingCorrupt, ValueError) as error:
             raise FrontEndViolation(f"ring {ring.index} can't run: {error}") from error
         ring.served = ring.was_served = True
+        self.continuation.goes_on(ring.index)
         # Another back end may have been killed after it used a buffer and before it signalled that.
         self._model.interrupt.raise_used(ring.index)
         if ring.polled and self._poll is None:
             self._poll = asyncio.get_running_loop().call_later(POLL_SECONDS, self._poll_rings)
 
-    def _state(self, ring: Vring, memory: GuestMemory, descriptor_area: int) -> RingState | None:
+    def _state(self, ring: Vring) -> RingState | None:
         """Return where a ring goes on; None for one that its driver has just made.
 
         Errors: DriverViolation for a base that no ring of this size can have.
         """
-        if ring.base is None or (self._packed and is_fresh(ring, memory, descriptor_area)):
+        if ring.base is None or self._is_fresh(ring):
             return None
         return RingState.from_vring_base(ring.base, packed=self._packed, size=ring.size)
+
+    def _place(self, index: int) -> int:
+        """Return the vring base at which a ring starts."""
+        ring = self._rings[index]
+        if ring.base is None or self._is_fresh(ring):
+            return self._beginning
+        return ring.base
+
+    @property
+    def _beginning(self) -> int:
+        """The vring base of a ring that was never used."""
+        return PACKED_BEGINNING if self._packed else SPLIT_BEGINNING
+
+    def _is_fresh(self, ring: Vring) -> bool:
+        """Return True for a packed ring that was never used, whatever its base 0 says."""
+        areas = self._find_areas(ring) if self._packed and ring.base == 0 else None
+        return areas is not None and is_fresh(areas[0], areas[1], ring.size)
 
     async def _pause(self, ring: Vring) -> None:
         """Have the model finish the chains that it took from a ring, and stop serving it."""
@@ -379,18 +397,3 @@ class Vrings:
             else None
         )
         self._poll = again
-
-
-def is_fresh(ring: Vring, memory: GuestMemory, descriptor_area: int) -> bool:
-    """Return True if a packed ring with base 0 was never used.
-
-    Base 0 means that both wrap counters are 0: the ring is in its second lap. User-mode Linux also
-    sends it for new rings, whose counters are 1 (virtio 1.4, 2.8.1). The descriptors tell the two
-    apart: in a new ring none has the flag USED. In a ring that has come to base 0, the device used
-    the last chain in a lap with counter 1, and no driver clears USED there in this lap. Other
-    descriptors may lack USED, because they were in the middle of chains.
-    """
-    if ring.base != 0:
-        return False
-    descriptors = memory.read(descriptor_area, DESCRIPTOR_SIZE * ring.size)
-    return not any(last & USED for last in descriptors[DESCRIPTOR_SIZE - 1 :: DESCRIPTOR_SIZE])
