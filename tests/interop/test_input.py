@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from tests.support.cli import Cli
 from tests.support.guest import Boot, Guest
 from virtmesh_client import Machine, connect
+from virtmesh_client.guest.hardware import QMP_SOCKET
+from virtmesh_client.guest.qmp import Qmp
 from virtmesh_client.input.models import Axis
 from virtmesh_common.evdev import CODES, TYPES
 
 EV_SYN, EV_KEY, EV_REL, EV_ABS, EV_LED = (
     TYPES[name] for name in ("EV_SYN", "EV_KEY", "EV_REL", "EV_ABS", "EV_LED")
 )
+CAPS_LOCK = CODES["EV_LED"]["LED_CAPSL"]
 DEVICES = ("keyboard", "mouse", "tablet")
 SYN = (EV_SYN, 0, 0)
 EVENT = re.compile(
@@ -45,10 +50,19 @@ class Rig:
 
     guest: Guest
     machine: Machine
+    folder: Path
+    """Where QEMU has its sockets."""
 
     def node(self, device: str) -> str:
         """Return the name of a device's node, such as "event0"."""
         return f"event{DEVICES.index(device)}"
+
+    def light(self, device: str, *, on: bool) -> None:
+        """Turn Caps Lock's light on or off: the guest writes events, whose time is nothing."""
+        packet = ((EV_LED, CAPS_LOCK, on), SYN)
+        events = b"".join(struct.pack("<qqHHi", 0, 0, *event) for event in packet)
+        octal = "".join(f"\\{byte:03o}" for byte in events)
+        self.guest.run(f"printf '{octal}' > /dev/input/{self.node(device)}")
 
     def watch(self, device: str) -> Watch:
         """Begin to read a device in the guest; returns when evtest has opened it."""
@@ -87,6 +101,7 @@ class Watch:
 @pytest.fixture(scope="module", params=["split", "packed"])
 def rig(request: pytest.FixtureRequest, shared: Cli, input_boot: Boot) -> Iterator[Rig]:
     """Boot a guest with a keyboard, a mouse and a tablet."""
+    shared.environment["TMPDIR"] = str(shared.folder)
     shared.up("--vhost-user", *(f"--input={name}" for name in DEVICES))
     options = ("--packed",) if request.param == "packed" else ()
     try:
@@ -94,7 +109,8 @@ def rig(request: pytest.FixtureRequest, shared: Cli, input_boot: Boot) -> Iterat
             input_boot(shared, "--root", "none", "--with", "evtest", *options) as guest,
             connect(shared.state.address) as machine,
         ):
-            yield Rig(guest, machine)
+            (socket,) = shared.folder.glob(f"virtmesh-guest-*/{QMP_SOCKET}")
+            yield Rig(guest, machine, socket.parent)
     finally:
         shared("down")
 
@@ -199,6 +215,28 @@ def test_two_hundred_strokes_arrive_in_order(rig: Rig) -> None:
     a = key("A")
     sent = packets([(EV_KEY, a, value)] for _ in range(200) for value in (1, 0))
     assert watch.events(len(sent)) == sent
+
+
+def test_a_paused_guest_goes_on_with_its_lights(rig: Rig) -> None:
+    """QEMU stops the rings and starts them again, for the same driver: a reset turns lights off.
+
+    It is the mouse that moves: Linux sets the lights of a keyboard itself when a key is pressed.
+    """
+    keyboard = rig.machine.input("keyboard")
+    rig.light("keyboard", on=True)
+    watch = rig.watch("mouse")
+    with Qmp(rig.folder / QMP_SOCKET) as qmp:
+        for _ in range(3):
+            qmp.execute("stop")
+            qmp.execute("cont")
+    rig.machine.input("mouse").move_rel(5, -3, wait="delivered")
+
+    sent = packets([[(EV_REL, 0, 5), (EV_REL, 1, -3)]])
+    assert watch.events(len(sent)) == sent
+    assert keyboard.info().leds_on == (CAPS_LOCK,)
+    with keyboard.watch_output() as lights:
+        rig.light("keyboard", on=False)
+        assert next(lights).leds_on == ()
 
 
 def key(name: str) -> int:
