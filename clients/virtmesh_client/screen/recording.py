@@ -98,6 +98,9 @@ class ScreenRecording:
         self._broken: BaseException | None = None
         """Why the file can't be written."""
         self._result: Recorded | None = None
+        self._beginning = threading.Lock()
+        """Held where a beginning succeeds, or is cancelled."""
+        self._begun = self._cancelled = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -120,8 +123,29 @@ class ScreenRecording:
             stack.callback(self._close_video)
             stack.enter_context(self._latest)
             self._latest.take(0, time.monotonic() + FIRST_SECONDS)
-            self._thread.start()
-            self._stack = stack.pop_all()
+            with self._beginning:
+                if self._cancelled:
+                    raise VirtmeshError("the recording was cancelled")
+                self._thread.start()
+                self._stack = stack.pop_all()
+                self._begun = True
+
+    def cancel(self) -> None:
+        """End a `start` that another thread is in. If it succeeds anyway, `discard` it."""
+        with self._beginning:
+            self._cancelled = True
+        self._latest.cancel()
+
+    def discard(self) -> None:
+        """End it, if it has begun, and leave no file."""
+        if not self._begun:
+            return
+        self._latest.cancel()
+        self._over.set()
+        self._end()
+        self._broken = VirtmeshError(f"the recording of {self.path} was discarded")
+        with contextlib.suppress(VirtmeshError), self._stack:
+            raise self._broken
 
     def stop(self) -> Recorded:
         """End it, and return what there is; again if it has ended already.

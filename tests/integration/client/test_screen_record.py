@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,14 @@ from PIL import Image
 import virtmesh_client
 from tests.support.drawn_screen import DrawnScreen, drawn_screen
 from tests.support.fake_display import fake_display, whole
+from virtmesh_client.screen.aio import AsyncScreenRecording
 from virtmesh_common.errors import DeviceLost
 from virtmesh_common.gpu.errors import NoPicture, NoSuchScanout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from virtmesh_client.screen.recording import ScreenRecording
     from virtmesh_client.screen.screen import Screen
 
     Picture = NDArray[np.uint8]
@@ -67,6 +70,17 @@ def frames_of(path: Path) -> list[tuple[float, Picture]]:
         ]
 
 
+def recording_threads() -> list[str]:
+    """Return the names of the threads that recordings have."""
+    names = ("virtmesh screen", "virtmesh video")
+    return [one.name for one in threading.enumerate() if one.name in names]
+
+
+def partial_files(folder: Path) -> list[str]:
+    """Return the names of files that are not whole."""
+    return [one.name for one in folder.iterdir() if "partial" in one.name]
+
+
 def test_an_apng_has_every_pixel(drawn: DrawnScreen, screen: Screen, tmp_path: Path) -> None:
     """Pillow reads all frames as they were, and how long each was shown."""
     drawn.show(WIDTH, HEIGHT, bgrx(noise(WIDTH, HEIGHT, 0)))
@@ -96,7 +110,7 @@ def test_an_apng_has_every_pixel(drawn: DrawnScreen, screen: Screen, tmp_path: P
     assert (seen[0] == expected[0]).all()
     assert (seen[-1] == expected[-1]).all()
     assert all(any((one == other).all() for other in expected) for one in seen)
-    assert [one.name for one in tmp_path.iterdir() if "partial" in one.name] == []
+    assert partial_files(tmp_path) == []
 
 
 def test_a_webm_is_a_film(drawn: DrawnScreen, screen: Screen, tmp_path: Path) -> None:
@@ -251,6 +265,51 @@ def test_a_film_is_not_larger_than_a_screen(tmp_path: Path) -> None:
         ):
             pass
     assert frames_of(tmp_path / "film.png")[0][1].shape == (4, 4096, 3)
+
+
+async def test_cancelling_the_beginning(tmp_path: Path) -> None:
+    """While the first picture is awaited: nothing is left, and it does not take long."""
+    with fake_display(tmp_path) as (display, address):
+        async with await virtmesh_client.aconnect(address) as machine:
+
+            async def record() -> None:
+                async with machine.screen("gpu0").record(tmp_path / "film.webm"):
+                    raise AssertionError("there is no picture to begin with")
+
+            task = asyncio.ensure_future(record())
+            assert await asyncio.to_thread(display.came.acquire, timeout=SECONDS)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert recording_threads() == []
+    assert [one.name for one in tmp_path.iterdir() if "film" in one.name] == []
+
+
+async def test_cancelling_as_it_begins(drawn: DrawnScreen, tmp_path: Path) -> None:
+    """A beginning that has succeeded in that moment is undone."""
+    await asyncio.to_thread(drawn.show, WIDTH, HEIGHT, bytes(WIDTH * HEIGHT * 4))
+    with virtmesh_client.connect(drawn.address) as machine:
+        task: asyncio.Task[object]
+
+        class Recording(AsyncScreenRecording):
+            """Cancels the task that waits for the beginning, when that is over."""
+
+            def __init__(self, recording: ScreenRecording) -> None:
+                super().__init__(recording)
+                start, loop = recording.start, asyncio.get_running_loop()
+
+                def start_and_cancel() -> None:
+                    start()
+                    loop.call_soon_threadsafe(task.cancel)
+
+                recording.start = start_and_cancel  # type: ignore[method-assign]
+
+        blocking = machine.screen("gpu0").record(tmp_path / "film.webm")
+        task = asyncio.ensure_future(Recording(blocking).__aenter__())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert recording_threads() == []
+    assert [one.name for one in tmp_path.iterdir() if "film" in one.name] == []
 
 
 async def test_a_recording_with_asyncio(drawn: DrawnScreen, tmp_path: Path) -> None:
