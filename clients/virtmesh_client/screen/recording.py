@@ -178,10 +178,15 @@ class ScreenRecording:
         """Have the thread write the last frame."""
         if not self._over.is_set():
             # What is drawn now may still be on its way through the watch.
-            with contextlib.suppress(VirtmeshError):
+            try:
                 self._final = self._look()
-            self._end_time = time.monotonic()
-            self._over.set()
+            except VirtmeshError:
+                pass  # The last picture of the watch is the last frame.
+            except ValueError as error:  # gRPC's: the machine was closed meanwhile
+                self._lost = VirtmeshError(f"the screen can't be watched: {error}")
+            finally:
+                self._end_time = time.monotonic()
+                self._over.set()
         self._latest.hurry()
         self._thread.join(JOIN_SECONDS)
         if self._thread.is_alive():

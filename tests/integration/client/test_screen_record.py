@@ -19,7 +19,7 @@ import virtmesh_client
 from tests.support.drawn_screen import DrawnScreen, drawn_screen
 from tests.support.fake_display import fake_display, whole
 from virtmesh_client.screen.aio import AsyncScreenRecording
-from virtmesh_common.errors import DeviceLost
+from virtmesh_common.errors import DeviceLost, VirtmeshError
 from virtmesh_common.gpu.errors import NoPicture, NoSuchScanout
 
 if TYPE_CHECKING:
@@ -265,6 +265,21 @@ def test_a_film_is_not_larger_than_a_screen(tmp_path: Path) -> None:
         ):
             pass
     assert frames_of(tmp_path / "film.png")[0][1].shape == (4, 4096, 3)
+
+
+def test_a_machine_that_is_closed_first(drawn: DrawnScreen, tmp_path: Path) -> None:
+    """What was recorded until then is kept, and the error says that there is no more."""
+    drawn.show(WIDTH, HEIGHT, bytes(WIDTH * HEIGHT * 4))
+    machine = virtmesh_client.connect(drawn.address)
+    recording = machine.screen("gpu0").record(tmp_path / "film.apng")
+    recording.start()
+    machine.screen("gpu0").wait_still(0.1, timeout=SECONDS)
+    machine.close()
+    with pytest.raises(VirtmeshError):
+        recording.stop()
+    assert frames_of(tmp_path / "film.apng")
+    assert partial_files(tmp_path) == []
+    assert recording_threads() == []
 
 
 async def test_cancelling_the_beginning(tmp_path: Path) -> None:
