@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 import av
 
 from virtmesh_client.atomic_file import new_path
-from virtmesh_client.screen.latest import WAKE_SECONDS
+from virtmesh_client.screen.latest import FIRST_SECONDS, WAKE_SECONDS, Seen
 from virtmesh_client.screen.video import FORMATS, VideoFile
 from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.gpu.errors import NoPicture
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from virtmesh_client.screen.latest import LatestPicture, Seen
+    from virtmesh_client.screen.latest import LatestPicture
     from virtmesh_client.screen.models import Pixels
 
-FIRST_SECONDS = 10.0
-"""How long the service may take to answer."""
 REPEAT_SECONDS = 10.0
 """A picture that stays is written again so often: players and APNG have a longest frame."""
 JOIN_SECONDS = 30.0
@@ -205,13 +203,20 @@ class ScreenRecording:
                 self._follow()
             except VirtmeshError as error:
                 self._lost = error
-            if self._last is not None:
-                last = replace(self._last, pixels=self._final or self._last.pixels)
-                self._add(last, self._end_time or time.monotonic())
+            self._add_last(self._end_time or time.monotonic())
         except BaseException as error:  # noqa: BLE001 - `stop` raises it
             self._broken = error
         finally:
             self._over.set()
+
+    def _add_last(self, when: float) -> None:
+        """Write the last frame, if there is a picture. Errors: OSError."""
+        last = self._last
+        if last is None and self._final is not None:  # The watch has not brought one yet.
+            self._begin = when
+            last = Seen(0, self._final, (0, 0, 0, 0), None, when)
+        if last is not None:
+            self._add(replace(last, pixels=self._final or last.pixels), when)
 
     def _follow(self) -> None:
         """Write a frame for each picture. Errors: what ends the watch; OSError."""

@@ -19,6 +19,7 @@ import virtmesh_client
 from tests.support.drawn_screen import DrawnScreen, drawn_screen
 from tests.support.fake_display import fake_display, whole
 from virtmesh_client.screen.aio import AsyncScreenRecording
+from virtmesh_common.api.display.v1 import display_pb2 as pb
 from virtmesh_common.errors import DeviceLost, VirtmeshError
 from virtmesh_common.gpu.errors import NoPicture, NoSuchScanout
 
@@ -76,9 +77,9 @@ def recording_threads() -> list[str]:
     return [one.name for one in threading.enumerate() if one.name in names]
 
 
-def partial_files(folder: Path) -> list[str]:
-    """Return the names of files that are not whole."""
-    return [one.name for one in folder.iterdir() if "partial" in one.name]
+def files_of(folder: Path) -> list[str]:
+    """Return the names of films, also of those that are not whole."""
+    return [one.name for one in folder.iterdir() if "film" in one.name or "partial" in one.name]
 
 
 def test_an_apng_has_every_pixel(drawn: DrawnScreen, screen: Screen, tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_an_apng_has_every_pixel(drawn: DrawnScreen, screen: Screen, tmp_path: P
     assert (seen[0] == expected[0]).all()
     assert (seen[-1] == expected[-1]).all()
     assert all(any((one == other).all() for other in expected) for one in seen)
-    assert partial_files(tmp_path) == []
+    assert files_of(tmp_path) == ["film.apng"]
 
 
 def test_a_webm_is_a_film(drawn: DrawnScreen, screen: Screen, tmp_path: Path) -> None:
@@ -278,8 +279,22 @@ def test_a_machine_that_is_closed_first(drawn: DrawnScreen, tmp_path: Path) -> N
     with pytest.raises(VirtmeshError):
         recording.stop()
     assert frames_of(tmp_path / "film.apng")
-    assert partial_files(tmp_path) == []
+    assert files_of(tmp_path) == ["film.apng"]
     assert recording_threads() == []
+
+
+def test_a_picture_that_only_the_last_look_has(tmp_path: Path) -> None:
+    """It is a film of one frame."""
+    with fake_display(tmp_path) as (display, address):
+        display.messages = [whole(0, 0, b"")]
+        display.shot = [pb.ScreenshotResponse(width=2, height=2, data=b"\x01\x02\x03\xff" * 4)]
+        with virtmesh_client.connect(address) as machine:
+            with machine.screen("gpu0").record(tmp_path / "film.apng") as recording:
+                pass
+            assert recording.stop().frames == 1
+    ((when, picture),) = frames_of(tmp_path / "film.apng")
+    assert when == 0
+    assert (picture == (3, 2, 1)).all()
 
 
 async def test_cancelling_the_beginning(tmp_path: Path) -> None:
@@ -297,7 +312,7 @@ async def test_cancelling_the_beginning(tmp_path: Path) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert recording_threads() == []
-    assert [one.name for one in tmp_path.iterdir() if "film" in one.name] == []
+    assert files_of(tmp_path) == []
 
 
 async def test_cancelling_as_it_begins(drawn: DrawnScreen, tmp_path: Path) -> None:
@@ -324,7 +339,7 @@ async def test_cancelling_as_it_begins(drawn: DrawnScreen, tmp_path: Path) -> No
         with pytest.raises(asyncio.CancelledError):
             await task
         assert recording_threads() == []
-    assert [one.name for one in tmp_path.iterdir() if "film" in one.name] == []
+    assert files_of(tmp_path) == []
 
 
 async def test_a_recording_with_asyncio(drawn: DrawnScreen, tmp_path: Path) -> None:
