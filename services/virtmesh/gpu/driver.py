@@ -18,7 +18,7 @@ import structlog
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.drivers.pool import Pool
 from virtmesh.drivers.virtio import VirtIODriver
-from virtmesh.gpu.gpu_device import GpuDevice
+from virtmesh.gpu.gpu_device import GpuDevice, blacken
 from virtmesh.gpu.slots import ANSWER_BYTES, SLOTS, Slot, make_slots
 from virtmesh.virtio.queue import VirtQueue
 from virtmesh_common.errors import QueueUnusable, RingCorrupt, VirtmeshError
@@ -202,7 +202,7 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
             FRAMEBUFFER, Format.VIRTIO_GPU_FORMAT_B8G8R8X8_UNORM, width, height
         )
         self._view = self.bus.ram.view(buffer.address, buffer.size)
-        self._view[:] = bytes(buffer.size)
+        await blacken(self.get_framebuffer)
         self._framebuffer = buffer
         body = spec.SET_SCANOUT.pack(0, 0, width, height, 0, FRAMEBUFFER)
         await self.command(Command.VIRTIO_GPU_CMD_SET_SCANOUT, body)
@@ -295,4 +295,5 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
     async def close(self) -> None:
         """Stop, and release the view of RAM."""
         await super().close()
+        self._framebuffer = None
         self._view.release()
