@@ -36,9 +36,9 @@ SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh tools/*/*.sh deploy/offline/*.sh)
 NATIVE_SOURCES := $(shell find native -name target -prune -o -name fuzz -prune -o -type f \
 	\( -name '*.rs' -o -name '*.toml' -o -name Cargo.lock -o -name '*.py' -o -name '*.pyi' \) -print)
 DISTRIBUTIONS := common clients services
-# compare.py is a tool that the others are given to; boot.py and guest_iops.py need guests.
+# compare.py is a tool that the others are given to; boot.py, guest_iops.py and guest_screen.py need guests.
 BENCHES := $(patsubst tests/bench/%.py,tests.bench.%,\
-	$(filter-out %/compare.py %/boot.py %/guest_iops.py,$(wildcard tests/bench/*.py)))
+	$(filter-out %/compare.py %/boot.py %/guest_iops.py %/guest_screen.py,$(wildcard tests/bench/*.py)))
 EXAMPLES := $(basename $(notdir $(wildcard native/*/examples/*_bench.rs)))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -48,7 +48,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
 .PHONY: help setup run-setup demo demo-riscv test native-tests test-native test-python test-interop \
 	test-install test-kills test-layouts test-everywhere test-elsewhere fuzz lint \
-	dashboards protos lock wheels bench bench-boot up down images clean
+	dashboards protos panel-assets lock wheels bench bench-boot up down images clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -145,6 +145,7 @@ lint: needs-lint setup ## check style, types, protos, generated code, locks and 
 	$(BIN)/python -m tools.errors_table --check
 	$(BIN)/python -m tools.rules_table --check
 	$(BIN)/python -m tools.dashboards.make --check
+	$(BIN)/python -m tools.panel_assets --check
 	$(BIN)/python tools/lock.py --check
 	for script in $(SHELL_SCRIPTS); do bash -n "$$script"; done
 	$(STACK) check
@@ -156,6 +157,9 @@ dashboards: setup ## write the dashboards and the tables of docs/metrics.md
 protos: needs-setup $(STAMPS)/development ## generate the Python stubs from protos/
 	$(BIN)/buf lint
 	$(BIN)/python tools/protos.py
+
+panel-assets: needs-panel setup ## bundle noVNC, xterm.js and uPlot for the panel, from npm
+	$(BIN)/python -m tools.panel_assets
 
 lock: needs-setup $(STAMPS)/development ## lock the dependencies of pyproject.toml and native/Cargo.toml
 	$(BIN)/python tools/lock.py
@@ -190,13 +194,14 @@ clean: ## take away all that was built, .venv too
 # before anything is built.
 NEEDS_setup := python cc cargo text
 NEEDS_demo := $(NEEDS_setup) e2fsprogs
-NEEDS_test := $(NEEDS_setup) e2fsprogs iproute2
+NEEDS_test := $(NEEDS_setup) e2fsprogs iproute2 browser
 NEEDS_guests := $(NEEDS_test) guests
 NEEDS_lint := $(NEEDS_setup) clippy
 NEEDS_install := $(NEEDS_setup) docker
 NEEDS_stack := python docker
+NEEDS_panel := $(NEEDS_setup) node
 
-$(addprefix needs-,setup demo test guests lint install stack): needs-%:
+$(addprefix needs-,setup demo test guests lint install stack panel): needs-%:
 	@PYTHON=$(HOST_PYTHON) tools/doctor.sh --install $(NEEDS_$*)
 
 $(STAMPS)/venv:

@@ -3,7 +3,7 @@
 # be done.
 #
 # Usage: tools/doctor.sh [--install] [python] [cc] [cargo] [clippy] [text] [e2fsprogs] [iproute2]
-#                        [docker] [guests] [go] [ci]
+#                        [docker] [browser] [node] [guests] [go] [ci]
 #
 # Exits 1 if anything of what was asked for is missing at the end. With --install, root (or who has
 # sudo) gets the packages installed; on a terminal it asks first. NO_INSTALL=1 keeps it from that,
@@ -118,6 +118,14 @@ check_docker() {
     fi
 }
 
+check_browser() {
+    have chromium || lack chromium "a browser, for the tests of the panel"
+}
+
+check_node() {
+    have node && have npm || lack "nodejs npm" "node and npm, for the bundles of the panel"
+}
+
 check_guests() {
     local pair
     for pair in linux.uml:user-mode-linux qemu-system-x86_64:qemu-system-x86 cpio:cpio \
@@ -224,7 +232,8 @@ check_all() {
     others=()
     for thing in "$@"; do
         case $thing in
-            python | cc | cargo | clippy | text | e2fsprogs | iproute2 | docker | guests | go | ci)
+            python | cc | cargo | clippy | text | e2fsprogs | iproute2 | docker | browser | \
+                node | guests | go | ci)
                 "check_$thing"
                 ;;
             *)

@@ -50,7 +50,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "virtmesh_client.tail",
         "virtmesh_client.testing",
     ),
-    ("virtmesh_client.address", "virtmesh_client.interface", "virtmesh_client.report"),
+    (
+        "virtmesh_client.address",
+        "virtmesh_client.interface",
+        "virtmesh_client.register_table",
+        "virtmesh_client.report",
+    ),
     ("virtmesh_client.trace",),
     ("virtmesh_client.aio",),
     (
@@ -68,6 +73,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh_client",),
     ("virtmesh_client.guest",),
     ("virtmesh_client.top",),
+    ("virtmesh_client.panel",),
     ("virtmesh_client.cli",),
     ("virtmesh_client.labgrid", "virtmesh_client.pytest_plugin"),
     ("virtmesh_client.__main__",),

@@ -37,6 +37,7 @@ def read_requirements() -> dict[str, list[str]]:
         for requirement in read_toml(folder)["project"]["dependencies"]
     }
     host = sorted(requirement for requirement in run if not requirement.startswith(OWN))
+    of_panel = read_toml("clients")["project"]["optional-dependencies"]["panel"]
     groups = read_toml(".")["dependency-groups"]
     extras = {
         requirement
@@ -46,7 +47,13 @@ def read_requirements() -> dict[str, list[str]]:
     }
     dev = sorted({*groups["dev"], *extras})
     build = [requirement for requirement in dev if requirement.startswith(BUILD_TOOLS)]
-    return {"dev": sorted([*host, *dev]), "host": host, "build": build, ALONE: groups["protos"]}
+    return {
+        "dev": sorted([*host, *dev]),
+        "host": host,
+        "panel": sorted({*host, *of_panel}),
+        "build": build,
+        ALONE: groups["protos"],
+    }
 
 
 def read_toml(folder: str) -> dict[str, Any]:

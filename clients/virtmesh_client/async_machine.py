@@ -34,6 +34,9 @@ class AsyncMachine(ClosingProxy[Machine]):
     serial = called_as(AsyncSerial, Machine.serial)
     guests = awaited(Machine.guests)
     guest = called_as(AsyncGuest, Machine.guest)
+    reset = awaited(Machine.reset)
+    detach = awaited(Machine.detach)
+    attach = awaited(Machine.attach)
     close = awaited(Machine.close)
 
     @property

@@ -39,6 +39,7 @@ STATES = {
     kernel_pb2.PROBE_STATE_FAILED: "failed",
     kernel_pb2.PROBE_STATE_RESERVED: "reserved",
     kernel_pb2.PROBE_STATE_SILENT: "silent",
+    kernel_pb2.PROBE_STATE_DETACHED: "detached",
 }
 FATES = {
     kernel_pb2.NODE_FATE_DRIVEN: "driven",
@@ -223,6 +224,27 @@ class Machine:
         from virtmesh_client.guests.control import Guest
 
         return Guest(self._channel, serial)
+
+    def reset(self, name: str) -> str:
+        """Have the kernel give a device back and bring it up anew; return its state then.
+
+        Requests in flight fail with DeviceLost. A state other than "ready" means that it could not.
+        Errors: DeviceNotFound; NotOffered when a guest drives the device.
+        """
+        request = kernel_pb2.ResetDeviceRequest(device=name)
+        return STATES.get(self._channel.ask(self._kernel.ResetDevice, request).state, "unknown")
+
+    def detach(self, name: str) -> None:
+        """Have the kernel give a device back, and leave it alone. Errors: as for `reset`."""
+        self._channel.ask(self._kernel.DetachDevice, kernel_pb2.DetachDeviceRequest(device=name))
+
+    def attach(self, name: str) -> str:
+        """Have the kernel bring a device up that was detached; return its state then.
+
+        Errors: as for `reset`.
+        """
+        request = kernel_pb2.AttachDeviceRequest(device=name)
+        return STATES.get(self._channel.ask(self._kernel.AttachDevice, request).state, "unknown")
 
     def close(self) -> None:
         """Close the connection. Running calls are cancelled."""

@@ -47,8 +47,8 @@ class DeviceInfo:
 
     name: str
     state: str
-    """"waiting", "probing", "ready", "failed", "reserved" (for guests), or "silent": in use, but
-    its service does not answer."""
+    """"waiting", "probing", "ready", "failed", "detached" (see `Machine.detach`), "reserved" (for
+    guests), or "silent": in use, but its service does not answer."""
     detail: str
     """Why the device is not ready. Empty if it is ready or a guest drives it."""
     compatible: str

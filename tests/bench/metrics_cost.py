@@ -82,7 +82,7 @@ async def call_ways(folder: Path, name: str, undo: AsyncExitStack) -> dict[str, 
     """Serve calls with or without counting, and return what is timed."""
     interceptor = CallInterceptor() if name == WITH else Uncounted()
     server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(interceptor,))
-    kernel_pb2_grpc.add_KernelServiceServicer_to_server(EmptyKernel(), server)
+    kernel_pb2_grpc.add_KernelServiceServicer_to_server(EmptyKernel(), server)  # type: ignore[abstract]
     register_pb2_grpc.add_RegisterServiceServicer_to_server(ZeroRegisters(), server)
     server.add_insecure_port(f"unix:{folder / name}.calls")
     await server.start()

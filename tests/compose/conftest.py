@@ -41,7 +41,8 @@ class Stack:
         self.project = f"virtmesh-test-{uuid.uuid4().hex[:8]}"
         self._mine: dict[str, str | list[str] | bool] = {"label": f"{PROJECT_LABEL}={self.project}"}
         # An empty port is any free one.
-        ports = dict.fromkeys(("VIRTMESH_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT"), "")
+        names = ("VIRTMESH_PORT", "VIRTMESH_PANEL_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")
+        ports = dict.fromkeys(names, "")
         self._environment = {
             **os.environ,
             **ports,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +34,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]  # the first one builds the images
 
-SERVICES = ["disk", "gpu", "kernel", "keyboard", "mouse", "prometheus", "serial", "tablet"]
+SERVICES = [
+    "disk", "gpu", "kernel", "keyboard", "mouse", "panel", "prometheus", "serial", "tablet",
+]  # fmt: skip
 IMAGE_BYTES = 64 << 20
 
 
@@ -87,6 +93,20 @@ def test_only_this_host_reaches_the_stack(stack: Stack) -> None:
     assert not any(stack.services["disk"].ports.values())
 
 
+def test_the_panel_is_open_to_who_has_its_log(stack: Stack) -> None:
+    """The token in it opens the machine, nothing else does."""
+    logged = stack.services["panel"].logs().decode()
+    match = re.search(r"#token=(\S+)", logged)
+    assert match, logged
+    url = f"http://{stack.address('panel', 8080)}/api/devices/vda/registers"
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(url, timeout=10)
+    bearer = {"Authorization": f"Bearer {match[1]}"}
+    asked = urllib.request.Request(url, headers=bearer)
+    with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310 - it is http
+        assert json.load(answer)["kind"] == "blk"
+
+
 def test_image_survives_the_round_trip(stack: Stack, tmp_path: Path) -> None:
     """An ext4 image goes through client, kernel, queue and disk, and comes back the same."""
     source = make_ext4(tmp_path)
@@ -113,7 +133,7 @@ def test_prometheus_reaches_every_service(stack: Stack) -> None:
             for target in answer["data"]["activeTargets"]
         }
 
-    all_up = dict.fromkeys({*SERVICES, "localhost"} - {"prometheus"}, "up")
+    all_up = dict.fromkeys({*SERVICES, "localhost"} - {"panel", "prometheus"}, "up")
     stack.eventually(lambda: targets() == all_up, "all targets are up")
 
     answer = stack.get("prometheus", 9090, "api/v1/query?query=virtmesh_blk_capacity_bytes")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from virtmesh_client.cli.settings import Settings, common, complete_device
 from virtmesh_client.cli.show import show_facts, show_json, show_table
+from virtmesh_client.register_table import spell_interface, window_of
 from virtmesh_client.trace.decode import printable
-from virtmesh_common.interface import Interface, RegisterSpace
 from virtmesh_common.registers import Access
-from virtmesh_common.virtio import mmio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from virtmesh_client.models import DeviceDescription
+    from virtmesh_common.interface import Interface
     from virtmesh_common.registers import Field, Register
 
 COLUMNS = ("OFFSET", "BITS", "ACCESS", "CLAUSE", "NAME", "MEANING")
@@ -67,13 +66,6 @@ def spell_facts(about: DeviceDescription, interface: Interface) -> list[tuple[st
     return [(printable(name), printable(value)) for name, value in facts]
 
 
-def window_of(interface: Interface) -> Sequence[Register]:
-    """Return all registers of a window: of a virtio device those of virtio over MMIO come first."""
-    if interface.space is RegisterSpace.VIRTIO_CONFIG:
-        return (*mmio.REGISTERS, *interface.registers)
-    return interface.registers
-
-
 def spell_rows(table: Iterable[Register]) -> Iterator[tuple[str, ...]]:
     """Spell registers, each with its fields below it, and those with their values."""
     for one in table:
@@ -98,56 +90,3 @@ def spell_bits(field: Field) -> str:
     """Spell which bits a field has: [7] or [31:8]."""
     last = field.low + field.width - 1
     return f"[{last}:{field.low}]" if field.width > 1 else f"[{last}]"
-
-
-def spell_interface(about: DeviceDescription, interface: Interface) -> dict[str, Any]:
-    """Spell a device as an object; the registers are those of the whole window."""
-    return {
-        "device": about.name,
-        "compatible": about.compatible,
-        "virtio_device_id": about.virtio_device_id,
-        "mmio_size_bytes": about.mmio_size_bytes,
-        "queue_size_max": list(about.queue_size_max),
-        "properties": about.properties,
-        "offered_features": [{"bit": bit, "name": name} for bit, name in about.features],
-        "kind": interface.kind,
-        "title": interface.title,
-        "space": interface.space.value,
-        "registers": [spell_register(one) for one in window_of(interface)],
-        "features": [{"bit": bit, "name": feature} for bit, feature in interface.features],
-        "request_types": [asdict(one) for one in interface.request_types],
-        "request_statuses": [
-            {"number": number, "name": status} for number, status in interface.request_statuses
-        ],
-        "metrics": [asdict(one) | {"type": one.type.value} for one in interface.metrics],
-        "figures": [
-            asdict(one) | {"type": one.type.value, "labels": dict(one.labels)}
-            for one in interface.figures
-        ],
-    }
-
-
-def spell_register(register: Register) -> dict[str, Any]:
-    """Spell a register as an object."""
-    return {
-        "name": register.name,
-        "offset": register.offset,
-        "size": register.size,
-        "widths": list(register.widths),
-        "access": register.access.value,
-        "bank": register.bank,
-        "reset": register.reset,
-        "clause": register.clause,
-        "doc": register.doc,
-        "fields": [
-            {
-                "name": one.name,
-                "low": one.low,
-                "width": one.width,
-                "reserved": one.reserved,
-                "values": [{"value": value, "name": name} for value, name in one.values],
-                "doc": one.doc,
-            }
-            for one in register.fields
-        ],
-    }

@@ -375,7 +375,7 @@ class FakeKernel:
         self.address = f"unix:{Path(self._folder.name) / 'kernel.sock'}"
         options = server_options((self.address,))
         self._server = grpc.server(ThreadPoolExecutor(CALLS_AT_ONCE), options=options)
-        kernel_rpc.add_KernelServiceServicer_to_server(_Kernel(name, self.disks), self._server)
+        kernel_rpc.add_KernelServiceServicer_to_server(_Kernel(name, self.disks), self._server)  # type: ignore[abstract]
         disk_rpc.add_BlockDeviceServiceServicer_to_server(_BlockDevice(self.disks), self._server)
         block_rpc.add_BlockAdminServiceServicer_to_server(_BlockAdmin(self.disks), self._server)
         device_rpc.add_DeviceServiceServicer_to_server(_Device(self.disks), self._server)  # type: ignore[abstract]

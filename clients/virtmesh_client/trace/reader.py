@@ -84,15 +84,15 @@ def read_traces(channel: KernelChannel, devices: Sequence[str]) -> Iterator[Even
     streams: list[Iterable[Event]] = []
     for place in places(devices):
         try:
-            streams.append(_pages(channel, place, _ask(channel, place, None)))
+            streams.append(_pages(channel, place, ask_page(channel, place, None)))
         except COMES_BACK as error:
             if not place.route:
                 raise  # the kernel service itself
-            streams.append([_notice(place, GONE, error.message)])
+            streams.append([make_notice(place, GONE, error.message)])
     return merge(streams, Clock())
 
 
-def _describe(channel: KernelChannel, place: Place) -> Interface | None:
+def describe(channel: KernelChannel, place: Place) -> Interface | None:
     """Ask how a device describes itself; None where nothing is to be learnt from it.
 
     A driver's side needs no names of the device.
@@ -108,15 +108,17 @@ def _describe(channel: KernelChannel, place: Place) -> Interface | None:
     return None
 
 
-def _ask(channel: KernelChannel, place: Place, from_sequence: int | None) -> pb.ReadResponse:
-    """Ask for a page."""
-    request = pb.ReadRequest(device=place.device, from_sequence=from_sequence, limit=PAGE_EVENTS)
+def ask_page(
+    channel: KernelChannel, place: Place, from_sequence: int | None, limit: int = PAGE_EVENTS
+) -> pb.ReadResponse:
+    """Ask for a page of so many events at most."""
+    request = pb.ReadRequest(device=place.device, from_sequence=from_sequence, limit=limit)
     return channel.ask(TraceServiceStub(channel.grpc).Read, request, place.route)
 
 
 def _pages(channel: KernelChannel, place: Place, response: pb.ReadResponse) -> Iterator[Event]:
     """Read a recorder up to where it stood at the first answer; what does not come is lost."""
-    source = read_source(response.source, _describe(channel, place))
+    source = read_source(response.source, describe(channel, place))
     end = response.position.next_sequence
     following, asks = response.position.oldest_sequence, ASKS
     while following < end and response.source.run_id == source.run_id:
@@ -124,7 +126,7 @@ def _pages(channel: KernelChannel, place: Place, response: pb.ReadResponse) -> I
         if page.times_ns and page.first_sequence >= end:
             break  # all that was wanted is overwritten
         if page.times_ns and page.next_sequence > following:
-            yield from (event for event in _take(source, page) if event.sequence < end)
+            yield from (event for event in take_page(source, page) if event.sequence < end)
             following, asks = page.next_sequence, ASKS
             if following >= end:
                 break
@@ -134,16 +136,16 @@ def _pages(channel: KernelChannel, place: Place, response: pb.ReadResponse) -> I
         else:
             break
         try:
-            response = _ask(channel, place, following)
+            response = ask_page(channel, place, following)
         except COMES_BACK as error:
-            yield _notice(place, GONE, error.message, source)
+            yield make_notice(place, GONE, error.message, source)
             return
     if following < end:
-        lost = _notice(place, LOST, "", source)
+        lost = make_notice(place, LOST, "", source)
         yield replace(lost, sequence=end, value=end - following)
 
 
-def _take(source: Source, page: pb.Page) -> Iterator[Event]:
+def take_page(source: Source, page: pb.Page) -> Iterator[Event]:
     """Take a page apart. Errors: BadStream."""
     try:
         yield from read_page(source, page)
@@ -151,7 +153,7 @@ def _take(source: Source, page: pb.Page) -> Iterator[Event]:
         raise BadStream(f"a page of {source.device}'s trace has uneven columns") from error
 
 
-def _notice(place: Place, kind: str, text: str, source: Source | None = None) -> Event:
+def make_notice(place: Place, kind: str, text: str, source: Source | None = None) -> Event:
     """Make an event that says what became of a recorder, at the time of this host."""
     now = time.time_ns()
     source = source or Source(
@@ -241,7 +243,7 @@ class _Pump:
                 self._watch(place, cursor)
             except COMES_BACK as error:
                 if not cursor.gone:
-                    self._put([_notice(place, GONE, error.message, cursor.source)])
+                    self._put([make_notice(place, GONE, error.message, cursor.source)])
                 cursor.gone = True
                 self._stop.wait(RETRY_S)
             except VirtmeshError as error:
@@ -260,12 +262,12 @@ class _Pump:
                 call.cancel()
             for response in call:
                 if not response.HasField("source"):
-                    self._put(list(_take(cursor.known, response.page)))
+                    self._put(list(take_page(cursor.known, response.page)))
                     cursor.following = response.page.next_sequence
                     continue
-                renumbered = cursor.begin(response, _describe(self._channel, place))
+                renumbered = cursor.begin(response, describe(self._channel, place))
                 if cursor.gone:
-                    self._put([_notice(place, BACK, "", cursor.source)])
+                    self._put([make_notice(place, BACK, "", cursor.source)])
                     cursor.gone = False
                 if renumbered:
                     return  # ask again: from the first event of the new run

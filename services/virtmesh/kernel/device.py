@@ -12,10 +12,11 @@ from virtmesh_native import Recorder
 
 from virtmesh.telemetry.recorder import Traced
 from virtmesh_common.api.trace.v1 import trace_pb2
-from virtmesh_common.errors import DeviceNotFound
+from virtmesh_common.errors import DeviceNotFound, NotOffered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import NoReturn
 
     from virtmesh.drivers.base import Driver
     from virtmesh.kernel.boot_log import BootLog
@@ -32,6 +33,7 @@ class ProbeState(Enum):
     READY = 3
     FAILED = 4
     RESERVED = 5
+    DETACHED = 7
 
 
 LOOK_TIMEOUT_S = 1.0
@@ -111,6 +113,24 @@ class MachineDevice(ABC):
     @abstractmethod
     async def run(self) -> None:
         """Keep the device up, or watch it. Cancelling this gives the device back."""
+
+    async def reset(self) -> None:
+        """Give the device back and bring it up anew. Errors: NotOffered."""
+        self._not_ours()
+
+    async def detach(self) -> None:
+        """Give the device back, until it is attached again. Errors: NotOffered."""
+        self._not_ours()
+
+    async def attach(self) -> None:
+        """Bring a device up that was detached. Errors: NotOffered."""
+        self._not_ours()
+
+    def _not_ours(self) -> NoReturn:
+        """Refuse what only whoever drives the device can do. Errors: NotOffered."""
+        raise NotOffered(
+            f"a guest drives {self.node.name}: reset it in the guest, or reset the guest"
+        )
 
     @property
     def traced(self) -> Traced:

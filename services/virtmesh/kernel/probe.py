@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -56,6 +56,34 @@ COMES_BACK = (
 """Errors that mend themselves when the device service, or its other driver, has moved on."""
 
 
+class Orders:
+    """What somebody wants of a device."""
+
+    def __init__(self) -> None:
+        self.stay_away = False
+        """The kernel is to leave the device alone."""
+        self.error: DeviceLost | None = None
+        """What the driver failed with that the last order ended."""
+        self._given = asyncio.Event()
+
+    def give(self, *, stay_away: bool) -> None:
+        """Give an order, and end a pause."""
+        self.stay_away = stay_away
+        self._given.set()
+
+    async def next(self) -> None:
+        """Wait for an order."""
+        await self._given.wait()
+        self._given.clear()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait so long, or until there is an order."""
+        with suppress(TimeoutError):
+            async with time_limit(seconds):
+                await self._given.wait()
+        self._given.clear()
+
+
 class ProbedDevice(MachineDevice):
     """One device of the machine. `run` never ends by itself; cancelling it gives the device back.
 
@@ -79,6 +107,9 @@ class ProbedDevice(MachineDevice):
         self._requests_before = 0
         self._was_ready = False
         self._bus: GrpcBus | None = None
+        self._kept: tuple[type[Driver], object] | None = None
+        """What the last driver left for the next one of its class."""
+        self._orders = Orders()
 
     @property
     def requests(self) -> int:
@@ -128,6 +159,10 @@ class ProbedDevice(MachineDevice):
         """Bring the device up; when it is lost or fails, do so again, after a pause that grows."""
         pause, before = 0.0, ProbeState.WAITING
         while True:
+            if self._orders.stay_away:
+                self._move(ProbeState.DETACHED, "somebody had it detached: attach it again")
+                await self._orders.next()
+                continue
             try:
                 await self._serve()
             except VirtmeshError as error:
@@ -140,7 +175,31 @@ class ProbedDevice(MachineDevice):
             afresh = self._was_ready or self.state is not before
             pause = next_pause(self.state, pause, afresh=afresh)
             before = self.state
-            await asyncio.sleep(pause)
+            await self._orders.pause(pause)
+
+    async def reset(self) -> None:
+        """Give the device back, bring it up anew, and wait until that is done, or can't be."""
+        self._order("reset", stay_away=False)
+        self._move(ProbeState.WAITING, "somebody had it reset")
+        await self.until(ProbeState.READY, ProbeState.FAILED)
+
+    async def detach(self) -> None:
+        """Give the device back, until it is attached again."""
+        self._order("detached", stay_away=True)
+        await self.until(ProbeState.DETACHED)
+
+    async def attach(self) -> None:
+        """Bring the device up, if it was detached, and wait until that is done, or can't be."""
+        if self._orders.stay_away:
+            self._orders.give(stay_away=False)
+        await self.until(ProbeState.READY, ProbeState.FAILED)
+
+    def _order(self, what: str, *, stay_away: bool) -> None:
+        """End the driver, if there is one, since somebody wants it."""
+        self._orders.give(stay_away=stay_away)
+        if self.driver is not None:
+            self._orders.error = DeviceLost(f"somebody had {self.node.name} {what}")
+            self.driver.fail(self._orders.error)
 
     async def _serve(self) -> NoReturn:
         """Attach, probe, and stay until the device is lost or fails: the error says which."""
@@ -167,8 +226,11 @@ class ProbedDevice(MachineDevice):
             self._introduce(driver)
             self._move(ProbeState.READY, "")
             # Shielded: a kernel that stops cancels this task, not the driver's own future.
+            if self._orders.stay_away:  # since while it was being initialised
+                self._order("detached", stay_away=True)
             error = await asyncio.shield(driver.failed)
-            self.recorder.record(trace_pb2.EVENT_KIND_FAULT, text=error.message)
+            if error is not self._orders.error:
+                self.recorder.record(trace_pb2.EVENT_KIND_FAULT, text=error.message)
             # Before the device is given back, which takes its time: it is of no use from here on.
             self._give_up(error)
             raise error.again()
@@ -183,6 +245,8 @@ class ProbedDevice(MachineDevice):
         try:
             async with time_limit(PROBE_TIMEOUT_S):
                 driver = await self._find_driver(bus)
+                if self._kept is not None and type(driver) is self._kept[0]:
+                    driver.take_over(self._kept[1])
                 self._irq.connect(self.node.irq, driver.handle_irq)
                 undo.callback(self._irq.disconnect, self.node.irq)
                 bus.on_interrupt(self._interrupted)
@@ -224,6 +288,9 @@ class ProbedDevice(MachineDevice):
         """Stop a driver; what it has done stays counted."""
         self.driver = None
         self._requests_before += driver.requests
+        kept = driver.keep()
+        if kept is not None:
+            self._kept = type(driver), kept
         await driver.close()
 
     def _introduce(self, driver: Driver) -> None:

@@ -62,10 +62,33 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
         response.left_out = len(found) - len(response.nodes)
         return response
 
+    async def ResetDevice(
+        self, request: pb.ResetDeviceRequest, context: Any
+    ) -> pb.ResetDeviceResponse:
+        """Give a device back, and bring it up anew."""
+        device = self._kernel.device(request.device)
+        await device.reset()
+        return pb.ResetDeviceResponse(state=state_of(device), detail=device.detail)
+
+    async def DetachDevice(
+        self, request: pb.DetachDeviceRequest, context: Any
+    ) -> pb.DetachDeviceResponse:
+        """Give a device back, and leave it alone."""
+        device = self._kernel.device(request.device)
+        await device.detach()
+        return pb.DetachDeviceResponse(state=state_of(device), detail=device.detail)
+
+    async def AttachDevice(
+        self, request: pb.AttachDeviceRequest, context: Any
+    ) -> pb.AttachDeviceResponse:
+        """Bring a device up that was detached."""
+        device = self._kernel.device(request.device)
+        await device.attach()
+        return pb.AttachDeviceResponse(state=state_of(device), detail=device.detail)
+
     def _describe(self, device: MachineDevice) -> pb.Device:
         """Describe one device."""
         node = device.node
-        state = "SILENT" if device.silent else device.state.name
         silence = f"does not answer within {LOOK_TIMEOUT_S:g} s: its service is stopped or busy"
         return pb.Device(
             name=node.name,
@@ -73,7 +96,7 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
             mmio_address=node.address,
             irq=node.irq,
             virtio_device_id=device.device_id,
-            state=pb.ProbeState.Value(f"PROBE_STATE_{state}"),
+            state=state_of(device),
             detail=silence if device.silent else device.detail,
             driver=device.driver_name,
             features=device.features,
@@ -83,3 +106,9 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
             endpoint=node.endpoint,
             vhost_user_socket=device.vhost_user_socket,
         )
+
+
+def state_of(device: MachineDevice) -> pb.ProbeState.ValueType:
+    """Return how far the kernel is with a device."""
+    state = "SILENT" if device.silent else device.state.name
+    return pb.ProbeState.Value(f"PROBE_STATE_{state}")

@@ -13,8 +13,9 @@ from tests.support import ROOT
 from virtmesh_client.testing import FakeKernel
 
 DOCUMENTED = (
-    "blk", "boot", "completion", "console", "cpu", "devices", "down", "guest", "input", "registers",
-    "report", "screen", "serial", "status", "top", "trace", "up",
+    "attach", "blk", "boot", "completion", "console", "cpu", "detach", "devices", "down", "guest",
+    "input", "panel", "registers", "report", "reset", "screen", "serial", "status", "top", "trace",
+    "up",
 )  # fmt: skip
 """The commands that README.md and docs/cli.md name, in order."""
 FROM_SERVICES = re.compile(r"^\s*(from virtmesh[. ]|import virtmesh($|[. ,]))", re.MULTILINE)

@@ -65,7 +65,8 @@ async def test_error_survives_grpc(kind: type[errors.VirtmeshError], tmp_path: P
     server = make_server()
     address = f"unix:{tmp_path}/s"
     kernel_pb2_grpc.add_KernelServiceServicer_to_server(
-        Raiser(kind("disk «ä» is gone", holder="kernel")), server
+        Raiser(kind("disk «ä» is gone", holder="kernel")),  # type: ignore[abstract]
+        server,
     )
     server.add_insecure_port(address)
     await server.start()
@@ -220,7 +221,7 @@ async def test_long_message_fits_grpc_metadata(tmp_path: Path, letter: str) -> N
 
     address = f"unix:{tmp_path}/service.sock"
     server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(CallInterceptor(),))
-    kernel_pb2_grpc.add_KernelServiceServicer_to_server(Service(), server)
+    kernel_pb2_grpc.add_KernelServiceServicer_to_server(Service(), server)  # type: ignore[abstract]
     server.add_insecure_port(address)
     await server.start()
     async with open_channel(address) as channel:

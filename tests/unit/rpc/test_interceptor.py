@@ -51,7 +51,7 @@ class Service:
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[Service]:
     """Serve both on a socket."""
-    interceptor, kernel = CallInterceptor(), EmptyKernel()
+    interceptor, kernel = CallInterceptor(), EmptyKernel()  # type: ignore[abstract]
     server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(interceptor,))
     kernel_pb2_grpc.add_KernelServiceServicer_to_server(kernel, server)
     register_pb2_grpc.add_RegisterServiceServicer_to_server(ZeroRegisters(), server)

@@ -23,12 +23,14 @@ ESSENTIAL = {
 }  # fmt: skip
 """Programs of packages that every Debian has: those marked essential, and mount."""
 PACKAGES = {
-    "apt-get": "apt-get", "cc": "gcc", "cpio": "cpio", "debugfs": "e2fsprogs",
+    "apt-get": "apt-get", "cc": "gcc", "chromium": "chromium",
+    "cpio": "cpio", "debugfs": "e2fsprogs",
     "e2fsck": "e2fsprogs", "mkfs.ext4": "e2fsprogs",
     "riscv64-linux-gnu-nm": "binutils-riscv64-linux-gnu",
     "docker": "docker.io", "docker-compose": "docker-compose",
     "dtc": "device-tree-compiler", "edid-decode": "edid-decode", "evtest": "evtest",
     "fio": "fio", "gvnccapture": "gvncviewer", "gdb-multiarch": "gdb-multiarch", "git": "git",
+    "node": "nodejs", "npm": "npm",
     "ip": "iproute2", "ldd": "libc6-dev", "lldb": "lldb", "mke2fs": "e2fsprogs",
     "picocom": "picocom",
     "prometheus": "prometheus", "promtool": "prometheus", "qemu-img": "qemu-utils",

@@ -6,8 +6,9 @@ import json
 from dataclasses import replace
 
 from tests.support.interfaces import MODE, TOY
-from virtmesh_client.cli.registers import spell_facts, spell_interface, spell_rows, window_of
+from virtmesh_client.cli.registers import spell_facts, spell_rows
 from virtmesh_client.models import DeviceDescription
+from virtmesh_client.register_table import spell_interface, window_of
 from virtmesh_common.interface import Interface, RegisterSpace
 from virtmesh_common.uart.spec import Registers
 from virtmesh_common.virtio import mmio

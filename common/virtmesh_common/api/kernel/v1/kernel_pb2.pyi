@@ -39,6 +39,8 @@ class _ProbeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProbeState
     """Left to guests, which drive the device over vhost-user; the kernel never attaches to it."""
     PROBE_STATE_SILENT: _ProbeState.ValueType  # 6
     """In use, but its service did not answer within a second: it is stopped, or too busy."""
+    PROBE_STATE_DETACHED: _ProbeState.ValueType  # 7
+    """Given back, since somebody asked for that; it stays so until somebody asks for it."""
 
 class ProbeState(_ProbeState, metaclass=_ProbeStateEnumTypeWrapper):
     """ProbeState is how far the kernel is with a device."""
@@ -57,6 +59,8 @@ PROBE_STATE_RESERVED: ProbeState.ValueType  # 5
 """Left to guests, which drive the device over vhost-user; the kernel never attaches to it."""
 PROBE_STATE_SILENT: ProbeState.ValueType  # 6
 """In use, but its service did not answer within a second: it is stopped, or too busy."""
+PROBE_STATE_DETACHED: ProbeState.ValueType  # 7
+"""Given back, since somebody asked for that; it stays so until somebody asks for it."""
 Global___ProbeState: _TypeAlias = ProbeState  # noqa: Y015
 
 class _NodeFate:
@@ -312,3 +316,147 @@ class Node(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mmio_address) -> _WhichOneofReturnType__mmio_address | None: ...
 
 Global___Node: _TypeAlias = Node  # noqa: Y015
+
+@_typing.final
+class ResetDeviceRequest(_message.Message):
+    """ResetDeviceRequest says which device is to be reset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    device: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        device: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetDeviceRequest: _TypeAlias = ResetDeviceRequest  # noqa: Y015
+
+@_typing.final
+class ResetDeviceResponse(_message.Message):
+    """ResetDeviceResponse says how far the kernel is with the device now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    state: Global___ProbeState.ValueType
+    """The state."""
+    detail: _builtins.str
+    """Why the device is not ready; empty when it is."""
+    def __init__(
+        self,
+        *,
+        state: Global___ProbeState.ValueType = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetDeviceResponse: _TypeAlias = ResetDeviceResponse  # noqa: Y015
+
+@_typing.final
+class DetachDeviceRequest(_message.Message):
+    """DetachDeviceRequest says which device is to be given back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    device: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        device: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DetachDeviceRequest: _TypeAlias = DetachDeviceRequest  # noqa: Y015
+
+@_typing.final
+class DetachDeviceResponse(_message.Message):
+    """DetachDeviceResponse says how far the kernel is with the device now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    state: Global___ProbeState.ValueType
+    """The state."""
+    detail: _builtins.str
+    """Why the device is not ready; empty when it is."""
+    def __init__(
+        self,
+        *,
+        state: Global___ProbeState.ValueType = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DetachDeviceResponse: _TypeAlias = DetachDeviceResponse  # noqa: Y015
+
+@_typing.final
+class AttachDeviceRequest(_message.Message):
+    """AttachDeviceRequest says which device is to be brought up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    device: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        device: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttachDeviceRequest: _TypeAlias = AttachDeviceRequest  # noqa: Y015
+
+@_typing.final
+class AttachDeviceResponse(_message.Message):
+    """AttachDeviceResponse says how far the kernel is with the device now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    state: Global___ProbeState.ValueType
+    """The state."""
+    detail: _builtins.str
+    """Why the device is not ready; empty when it is."""
+    def __init__(
+        self,
+        *,
+        state: Global___ProbeState.ValueType = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttachDeviceResponse: _TypeAlias = AttachDeviceResponse  # noqa: Y015

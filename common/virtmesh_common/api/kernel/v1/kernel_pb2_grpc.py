@@ -50,6 +50,21 @@ class KernelServiceStub(object):
                 request_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListNodesRequest.SerializeToString,
                 response_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListNodesResponse.FromString,
                 _registered_method=True)
+        self.ResetDevice = channel.unary_unary(
+                '/virtmesh.kernel.v1.KernelService/ResetDevice',
+                request_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ResetDeviceRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ResetDeviceResponse.FromString,
+                _registered_method=True)
+        self.DetachDevice = channel.unary_unary(
+                '/virtmesh.kernel.v1.KernelService/DetachDevice',
+                request_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.DetachDeviceRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.DetachDeviceResponse.FromString,
+                _registered_method=True)
+        self.AttachDevice = channel.unary_unary(
+                '/virtmesh.kernel.v1.KernelService/AttachDevice',
+                request_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.AttachDeviceRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.AttachDeviceResponse.FromString,
+                _registered_method=True)
 
 
 class KernelServiceServicer(object):
@@ -75,6 +90,33 @@ class KernelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResetDevice(self, request, context):
+        """ResetDevice gives a device back, which resets it, and brings it up anew, as at the start of the
+        kernel. Requests in flight end with DEVICE_LOST. The answer comes when the driver uses it again,
+        or when it is plain that it can't. A device that was detached is attached again.
+        Errors: NOT_FOUND/DEVICE_NOT_FOUND; UNIMPLEMENTED/NOT_OFFERED when a guest drives the device.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DetachDevice(self, request, context):
+        """DetachDevice gives a device back, and leaves it alone until AttachDevice or ResetDevice: another
+        driver may have it meanwhile. Requests in flight end with DEVICE_LOST. The answer comes when it
+        is given back. Errors: as for ResetDevice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AttachDevice(self, request, context):
+        """AttachDevice brings a device up that was detached; of any other it only waits until it is up, or
+        until it is plain that it can't be. Errors: as for ResetDevice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_KernelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -87,6 +129,21 @@ def add_KernelServiceServicer_to_server(servicer, server):
                     servicer.ListNodes,
                     request_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListNodesRequest.FromString,
                     response_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListNodesResponse.SerializeToString,
+            ),
+            'ResetDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetDevice,
+                    request_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ResetDeviceRequest.FromString,
+                    response_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ResetDeviceResponse.SerializeToString,
+            ),
+            'DetachDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.DetachDevice,
+                    request_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.DetachDeviceRequest.FromString,
+                    response_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.DetachDeviceResponse.SerializeToString,
+            ),
+            'AttachDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.AttachDevice,
+                    request_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.AttachDeviceRequest.FromString,
+                    response_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.AttachDeviceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -149,6 +206,87 @@ class KernelService(object):
             '/virtmesh.kernel.v1.KernelService/ListNodes',
             virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListNodesRequest.SerializeToString,
             virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.kernel.v1.KernelService/ResetDevice',
+            virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ResetDeviceRequest.SerializeToString,
+            virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.ResetDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DetachDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.kernel.v1.KernelService/DetachDevice',
+            virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.DetachDeviceRequest.SerializeToString,
+            virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.DetachDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AttachDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.kernel.v1.KernelService/AttachDevice',
+            virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.AttachDeviceRequest.SerializeToString,
+            virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.AttachDeviceResponse.FromString,
             options,
             channel_credentials,
             insecure,

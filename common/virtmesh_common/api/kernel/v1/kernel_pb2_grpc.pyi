@@ -43,6 +43,21 @@ class KernelServiceStub:
     """ListDevices lists the devices of the device tree, in ascending order of address."""
     ListNodes: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.ListNodesRequest, _kernel_pb2.ListNodesResponse]
     """ListNodes lists every node of the device tree, in its order, and says what became of each."""
+    ResetDevice: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.ResetDeviceRequest, _kernel_pb2.ResetDeviceResponse]
+    """ResetDevice gives a device back, which resets it, and brings it up anew, as at the start of the
+    kernel. Requests in flight end with DEVICE_LOST. The answer comes when the driver uses it again,
+    or when it is plain that it can't. A device that was detached is attached again.
+    Errors: NOT_FOUND/DEVICE_NOT_FOUND; UNIMPLEMENTED/NOT_OFFERED when a guest drives the device.
+    """
+    DetachDevice: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.DetachDeviceRequest, _kernel_pb2.DetachDeviceResponse]
+    """DetachDevice gives a device back, and leaves it alone until AttachDevice or ResetDevice: another
+    driver may have it meanwhile. Requests in flight end with DEVICE_LOST. The answer comes when it
+    is given back. Errors: as for ResetDevice.
+    """
+    AttachDevice: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.AttachDeviceRequest, _kernel_pb2.AttachDeviceResponse]
+    """AttachDevice brings a device up that was detached; of any other it only waits until it is up, or
+    until it is plain that it can't be. Errors: as for ResetDevice.
+    """
 
 @_typing.type_check_only
 class KernelServiceAsyncStub(KernelServiceStub):
@@ -59,6 +74,21 @@ class KernelServiceAsyncStub(KernelServiceStub):
     """ListDevices lists the devices of the device tree, in ascending order of address."""
     ListNodes: _aio.UnaryUnaryMultiCallable[_kernel_pb2.ListNodesRequest, _kernel_pb2.ListNodesResponse]  # type: ignore[assignment]
     """ListNodes lists every node of the device tree, in its order, and says what became of each."""
+    ResetDevice: _aio.UnaryUnaryMultiCallable[_kernel_pb2.ResetDeviceRequest, _kernel_pb2.ResetDeviceResponse]  # type: ignore[assignment]
+    """ResetDevice gives a device back, which resets it, and brings it up anew, as at the start of the
+    kernel. Requests in flight end with DEVICE_LOST. The answer comes when the driver uses it again,
+    or when it is plain that it can't. A device that was detached is attached again.
+    Errors: NOT_FOUND/DEVICE_NOT_FOUND; UNIMPLEMENTED/NOT_OFFERED when a guest drives the device.
+    """
+    DetachDevice: _aio.UnaryUnaryMultiCallable[_kernel_pb2.DetachDeviceRequest, _kernel_pb2.DetachDeviceResponse]  # type: ignore[assignment]
+    """DetachDevice gives a device back, and leaves it alone until AttachDevice or ResetDevice: another
+    driver may have it meanwhile. Requests in flight end with DEVICE_LOST. The answer comes when it
+    is given back. Errors: as for ResetDevice.
+    """
+    AttachDevice: _aio.UnaryUnaryMultiCallable[_kernel_pb2.AttachDeviceRequest, _kernel_pb2.AttachDeviceResponse]  # type: ignore[assignment]
+    """AttachDevice brings a device up that was detached; of any other it only waits until it is up, or
+    until it is plain that it can't be. Errors: as for ResetDevice.
+    """
 
 class KernelServiceServicer(metaclass=_abc_1.ABCMeta):
     """KernelService is the front door of a machine: which devices it has and how they fare.
@@ -84,5 +114,38 @@ class KernelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_kernel_pb2.ListNodesResponse, _abc.Awaitable[_kernel_pb2.ListNodesResponse]]:
         """ListNodes lists every node of the device tree, in its order, and says what became of each."""
+
+    @_abc_1.abstractmethod
+    def ResetDevice(
+        self,
+        request: _kernel_pb2.ResetDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kernel_pb2.ResetDeviceResponse, _abc.Awaitable[_kernel_pb2.ResetDeviceResponse]]:
+        """ResetDevice gives a device back, which resets it, and brings it up anew, as at the start of the
+        kernel. Requests in flight end with DEVICE_LOST. The answer comes when the driver uses it again,
+        or when it is plain that it can't. A device that was detached is attached again.
+        Errors: NOT_FOUND/DEVICE_NOT_FOUND; UNIMPLEMENTED/NOT_OFFERED when a guest drives the device.
+        """
+
+    @_abc_1.abstractmethod
+    def DetachDevice(
+        self,
+        request: _kernel_pb2.DetachDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kernel_pb2.DetachDeviceResponse, _abc.Awaitable[_kernel_pb2.DetachDeviceResponse]]:
+        """DetachDevice gives a device back, and leaves it alone until AttachDevice or ResetDevice: another
+        driver may have it meanwhile. Requests in flight end with DEVICE_LOST. The answer comes when it
+        is given back. Errors: as for ResetDevice.
+        """
+
+    @_abc_1.abstractmethod
+    def AttachDevice(
+        self,
+        request: _kernel_pb2.AttachDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kernel_pb2.AttachDeviceResponse, _abc.Awaitable[_kernel_pb2.AttachDeviceResponse]]:
+        """AttachDevice brings a device up that was detached; of any other it only waits until it is up, or
+        until it is plain that it can't be. Errors: as for ResetDevice.
+        """
 
 def add_KernelServiceServicer_to_server(servicer: KernelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,76 @@
+"""`virtmesh panel`: the machine in a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from virtmesh_client.address import find_address
+from virtmesh_client.cli.settings import Settings, common
+from virtmesh_client.cli.show import show_json
+from virtmesh_client.extras import needing
+
+if TYPE_CHECKING:
+    from virtmesh_client.panel.options import PanelOptions
+
+
+@click.command()
+@click.option(
+    "--listen",
+    default="127.0.0.1:8080",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Address of the page, on the loopback; port 0 is any that is free.",
+)
+@click.option(
+    "--published",
+    metavar="PORT",
+    help="The address is a container's: it is published on the loopback of its host only, at this"
+    " port; empty where any free one was taken.",
+)
+@click.option(
+    "--token",
+    envvar="VIRTMESH_PANEL_TOKEN",
+    help="What the page asks for  [default: $VIRTMESH_PANEL_TOKEN, or a new one]",
+)
+@common
+@click.pass_obj
+def panel(settings: Settings, listen: str, published: str | None, token: str | None) -> None:
+    """Show the machine in a browser, and let people use it.
+
+    It prints the address of the page, and serves it until Ctrl-C. Whoever has the address with its
+    token can do to the machine what you can.
+    """
+    from virtmesh_client.panel import options as wanted  # noqa: PLC0415 - it takes time
+
+    try:
+        host, port = wanted.parse_listen(listen, published=published is not None)
+        chosen = wanted.check_token(token) if token else wanted.make_token()
+        address = find_address(settings.address)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    options = wanted.PanelOptions(host, port, chosen)
+    asyncio.run(serve(settings, address, options, published=published))
+
+
+async def serve(
+    settings: Settings, address: str, options: PanelOptions, *, published: str | None
+) -> None:
+    """Serve the page until the task is cancelled. Errors: AddressTaken."""
+    from virtmesh_client.panel.options import spell_url  # noqa: PLC0415
+
+    with needing("panel", "the panel"):
+        from virtmesh_client.panel.server import serving  # noqa: PLC0415
+
+    async with serving(address, options) as (_, port):
+        host = options.host if published is None else "127.0.0.1"
+        url = spell_url(host, port if published is None else published or "PORT", options.token)
+        if settings.json:
+            show_json({"url": url, "machine": address})
+        else:
+            click.echo(f"the panel of {address} is at {url}")
+        sys.stdout.flush()
+        await asyncio.Event().wait()

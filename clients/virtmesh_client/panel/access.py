@@ -1,0 +1,106 @@
+"""Who may use the panel: Host, Origin and token are checked before anything else is looked at.
+
+A page of another site may make a browser send requests here, and a name that it owns may point to
+this host (DNS rebinding). So the Host must be a name of the loopback, an Origin must be ours, and
+the token comes in a header that a foreign page can't set: unlike a cookie it is not sent by itself.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
+SUBPROTOCOL = "virtmesh"
+"""What the browser asks for beside the token, and is answered with."""
+TOKEN_PREFIX = "token."  # noqa: S105 - it is none
+BEARER = "Bearer "
+OPEN_PREFIX = "/static/"
+"""Paths of files that hold nothing of the machine."""
+OPEN_PATHS = frozenset({"/", "/favicon.ico"})
+
+HEADERS = {
+    # xterm.js and noVNC make style elements; scripts are ours alone.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
+        " img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def is_loopback_host(host: str) -> bool:
+    """Say whether a Host header names this host: the port is not of interest."""
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
+        return False
+    if name is None:
+        return False
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def is_own_origin(origin: str, host: str) -> bool:
+    """Say whether an Origin is that of the page, whose Host is `host`."""
+    return origin.casefold() in {f"http://{host}".casefold(), f"https://{host}".casefold()}
+
+
+def token_of(request: web.Request) -> str:
+    """Return the token of a request; empty without one."""
+    header = request.headers.get("Authorization", "")
+    if header.startswith(BEARER):
+        return header.removeprefix(BEARER)
+    asked = request.headers.get("Sec-WebSocket-Protocol", "")
+    words = (word.strip() for word in asked.split(","))
+    found = (one.removeprefix(TOKEN_PREFIX) for one in words if one.startswith(TOKEN_PREFIX))
+    return next(found, "")
+
+
+class Guard:
+    """Checks each request."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+
+    @web.middleware
+    async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse what does not come from the page. Errors: HTTPForbidden; HTTPUnauthorized."""
+        host = request.headers.get("Host", "")
+        if not is_loopback_host(host):
+            raise web.HTTPForbidden(text="this Host is not the panel: use 127.0.0.1 or localhost")
+        origin = request.headers.get("Origin")
+        if origin is not None and not is_own_origin(origin, host):
+            raise web.HTTPForbidden(text="another site asks: its Origin is not that of the panel")
+        is_open = request.path in OPEN_PATHS or request.path.startswith(OPEN_PREFIX)
+        if not is_open and not self.opens(token_of(request)):
+            raise web.HTTPUnauthorized(
+                text="the token is missing or wrong: the panel printed it at its start",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return await handler(request)
+
+    def opens(self, token: str) -> bool:
+        """Compare a token in constant time."""
+        return hmac.compare_digest(token.encode("utf-8", "replace"), self._token)
+
+
+async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Tell the browser what the page may do: with every answer, those of errors too."""
+    response.headers.update(HEADERS)
+    response.headers.pop("Server", None)

@@ -1,0 +1,69 @@
+"""The WebSocket of a page: states and events to the browser, and what it wants to see from it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+from aiohttp import WSMsgType, web
+
+from virtmesh_client.panel.mailbox import Mailbox
+from virtmesh_client.panel.sockets import BAD_MESSAGE, open_socket
+
+if TYPE_CHECKING:
+    from virtmesh_client.panel.hub import Hub
+
+WANTS_MAX = 8
+NAME_MAX = 256
+SEND_SECONDS = 0.05
+"""Shortest time between two messages to a browser."""
+
+
+class Live:
+    """Serves browsers."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        """Serve one browser until it leaves."""
+        socket = await open_socket(request)
+        mailbox = Mailbox()
+        self._hub.join(mailbox)
+        sender = asyncio.create_task(self._send(socket, mailbox))
+        try:
+            async for message in socket:
+                topics = parse_wants(message.data) if message.type is WSMsgType.TEXT else None
+                if topics is None:
+                    await socket.close(code=BAD_MESSAGE, message=b"no list of topics")
+                    break
+                self._hub.want(mailbox, topics)
+        finally:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+            await self._hub.leave(mailbox)
+        return socket
+
+    async def _send(self, socket: web.WebSocketResponse, mailbox: Mailbox) -> None:
+        """Send what is there, as fast as the browser takes it."""
+        with contextlib.suppress(ConnectionError):
+            while True:
+                for message in await mailbox.take():
+                    await socket.send_str(json.dumps(message))
+                await asyncio.sleep(SEND_SECONDS)
+
+
+def parse_wants(text: str) -> frozenset[str] | None:
+    """Return the topics that a browser wants; None for what is no list of them."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    wants = content.get("wants") if isinstance(content, dict) else None
+    if not isinstance(wants, list) or len(wants) > WANTS_MAX:
+        return None
+    if not all(isinstance(one, str) and len(one) <= NAME_MAX for one in wants):
+        return None
+    return frozenset(wants)

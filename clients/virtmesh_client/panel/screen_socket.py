@@ -1,0 +1,114 @@
+"""The screen: RFB inside a WebSocket, as noVNC speaks it, to the client library's VNC server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from aiohttp import WSMsgType, web
+
+from virtmesh_client.panel.sockets import BAD_MESSAGE, TRY_LATER, open_socket
+from virtmesh_client.vnc import ViewerError, VncOptions, serve_viewer
+from virtmesh_common.errors import VirtmeshError
+
+if TYPE_CHECKING:
+    from virtmesh_client.async_machine import AsyncMachine
+
+MESSAGE_MAX_BYTES = 1 << 20
+"""Longest message of a viewer: the text of a clipboard is the longest."""
+REASON_MAX_BYTES = 120
+AHEAD_BYTES = 256 << 10
+"""Input that waits to be read, before the browser has to wait."""
+
+
+class Valve(asyncio.ReadTransport):
+    """What a StreamReader closes while more waits than it wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passing = asyncio.Event()
+        self.passing.set()
+
+    def pause_reading(self) -> None:
+        """Stop the input."""
+        self.passing.clear()
+
+    def resume_reading(self) -> None:
+        """Let input pass again."""
+        self.passing.set()
+
+
+class SocketWriter:
+    """Writes to a WebSocket as to an asyncio.StreamWriter."""
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self._socket = socket
+        self._waiting = bytearray()
+        self._closed = False
+
+    def write(self, data: bytes, /) -> None:
+        """Hand bytes over; `drain` sends them."""
+        self._waiting += data
+
+    async def drain(self) -> None:
+        """Send what was written, and wait until the browser takes more. Errors: ConnectionError."""
+        if self._closed or self._socket.closed:
+            raise ConnectionResetError("the browser has left")
+        if self._waiting:
+            data, self._waiting = bytes(self._waiting), bytearray()
+            await self._socket.send_bytes(data)
+
+    def close(self) -> None:
+        """Write nothing any more."""
+        self._closed = True
+
+
+class ScreenSocket:
+    """Serves viewers."""
+
+    def __init__(self, machine: AsyncMachine) -> None:
+        self._machine = machine
+
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        """Serve one viewer until it leaves, or the screen goes away."""
+        socket = await open_socket(request, limit=MESSAGE_MAX_BYTES)
+        reader = asyncio.StreamReader(limit=AHEAD_BYTES)
+        feeding = asyncio.create_task(feed(socket, reader))
+        told: list[str] = []
+        try:
+            await serve_viewer(
+                self._machine,
+                request.match_info["name"],
+                reader,
+                SocketWriter(socket),
+                VncOptions(tell=told.append),
+            )
+        except (VirtmeshError, ViewerError) as error:
+            told.append(str(error))
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+        with contextlib.suppress(ConnectionError):
+            await socket.close(code=TRY_LATER, message=clip(told[-1]) if told else b"")
+        return socket
+
+
+async def feed(socket: web.WebSocketResponse, reader: asyncio.StreamReader) -> None:
+    """Hand what the browser sends to the reader, no faster than it is read."""
+    valve = Valve()
+    reader.set_transport(valve)
+    try:
+        async for message in socket:
+            if message.type is not WSMsgType.BINARY:
+                await socket.close(code=BAD_MESSAGE, message=b"RFB is binary")
+                return
+            reader.feed_data(message.data)
+            await valve.passing.wait()
+    finally:
+        reader.feed_eof()
+
+
+def clip(text: str) -> bytes:
+    """Return what fits into a close frame (RFC 6455, 5.5: 125 bytes, two of them for the code)."""
+    return text.encode()[:REASON_MAX_BYTES].decode(errors="ignore").encode()

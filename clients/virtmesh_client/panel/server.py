@@ -1,0 +1,128 @@
+"""The panel as a web server: which path is whose, and how many may come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from virtmesh_client.async_machine import AsyncMachine
+from virtmesh_client.machine import connect
+from virtmesh_client.panel.access import Guard, add_headers
+from virtmesh_client.panel.actions import Actions
+from virtmesh_client.panel.files import Files
+from virtmesh_client.panel.hub import Hub
+from virtmesh_client.panel.live import Live
+from virtmesh_client.panel.screen_socket import ScreenSocket
+from virtmesh_client.panel.serial_socket import SerialSocket
+from virtmesh_client.panel.sockets import Seats
+from virtmesh_common.errors import AddressTaken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp.typedefs import Handler
+
+    from virtmesh_client.panel.options import PanelOptions
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS_MAX = 256
+"""Most TCP connections: more are closed at once."""
+BODY_MAX_BYTES = 64 << 10
+SAMPLE_SECONDS = 2.0
+"""How long a machine may take to answer before it counts as gone."""
+STOP_SECONDS = 2.0
+
+
+class Panel:
+    """One panel of one machine. `address` is that of its kernel service."""
+
+    def __init__(self, address: str, token: str) -> None:
+        self._sampled = connect(address, timeout=SAMPLE_SECONDS)
+        self.machine = AsyncMachine(connect(address))
+        self.hub = Hub(self._sampled, self.machine)
+        self.seats = Seats()
+        guard, files = Guard(token), Files()
+        self.app = web.Application(
+            middlewares=[guard.check, self._seated], client_max_size=BODY_MAX_BYTES
+        )
+        self.app.on_response_prepare.append(add_headers)
+        self.app.add_routes(
+            [
+                web.get("/", files.page),
+                web.get("/static/{path:.+}", files.file),
+                web.get("/live", Live(self.hub).serve),
+                web.get("/serial/{name}", SerialSocket(self.machine).serve),
+                web.get("/vnc/{name}", ScreenSocket(self.machine).serve),
+                *Actions(self.machine, self.hub).routes(),
+            ]
+        )
+        self._sockets: set[asyncio.Task[object]] = set()
+
+    @web.middleware
+    async def _seated(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Count WebSockets, and remember whom to end when the panel stops."""
+        if request.headers.get("Upgrade", "").casefold() != "websocket":
+            return await handler(request)
+        task = asyncio.current_task()
+        with self.seats.take():
+            if task is not None:
+                self._sockets.add(task)
+            try:
+                return await handler(request)
+            finally:
+                self._sockets.discard(task)
+
+    async def close(self) -> None:
+        """End what is open."""
+        for task in set(self._sockets):
+            task.cancel()
+        await asyncio.gather(*self._sockets, return_exceptions=True)
+        await self.hub.close()
+        await self.machine.close()
+        self._sampled.close()
+
+
+class Refusal(asyncio.Protocol):
+    """Closes a connection that is one too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close it."""
+        if isinstance(transport, asyncio.Transport):
+            transport.abort()
+
+
+@asynccontextmanager
+async def serving(address: str, options: PanelOptions) -> AsyncIterator[tuple[Panel, int]]:
+    """Serve a panel for as long as the body runs. Yields it with its port. Errors: AddressTaken."""
+    panel = Panel(address, options.token)
+    runner = web.AppRunner(panel.app, access_log=None, shutdown_timeout=STOP_SECONDS)
+    await runner.setup()
+    try:
+        inner = runner.server
+        if inner is None:
+            raise RuntimeError("the runner was set up, and has no server")
+
+        def protocol() -> asyncio.BaseProtocol:
+            full = len(inner.connections) >= CONNECTIONS_MAX
+            return Refusal() if full else inner()
+
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                protocol, options.host, options.port
+            )
+        except OSError as error:
+            raise AddressTaken(
+                f"can't listen at {options.host}:{options.port}: {error.strerror}"
+            ) from error
+        try:
+            yield panel, server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+    finally:
+        await panel.close()
+        await runner.cleanup()

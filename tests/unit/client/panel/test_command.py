@@ -1,0 +1,75 @@
+"""`virtmesh panel`: what it prints, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from virtmesh_client.testing import FakeKernel
+
+SECONDS = 30
+COMMAND = (sys.executable, "-P", "-m", "virtmesh_client", "panel")
+
+
+def test_it_prints_its_address_and_ends_with_a_signal() -> None:
+    """The token in the address opens it."""
+    with (
+        FakeKernel(vda=1 << 20) as kernel,
+        subprocess.Popen(
+            [*COMMAND, "--address", kernel.address, "--listen", "127.0.0.1:0"],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        url, _, token = process.stdout.readline().split()[-1].partition("#token=")
+        connection = http.client.HTTPConnection(url.split("/")[2], timeout=SECONDS)
+        connection.request("GET", "/api/about", headers={"Authorization": f"Bearer {token}"})
+        assert json.load(connection.getresponse())["address"] == kernel.address
+        connection.close()
+
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--listen", "0.0.0.0:8080"), "can be reached from other hosts"),
+        (("--listen", "8080"), "write HOST:PORT"),
+        (("--token", "short"), "16 to 128"),
+    ],
+)
+def test_what_it_refuses(arguments: tuple[str, ...], words: str) -> None:
+    """One line says what is wrong."""
+    command = [*COMMAND, "--address", "unix:/nowhere", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_address_that_is_taken() -> None:
+    """The error names it."""
+    with FakeKernel() as kernel:
+        command = [*COMMAND, "--address", kernel.address, "--listen", "127.0.0.1:0"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            port = process.stdout.readline().partition("/#")[0].rpartition(":")[2]
+            second = subprocess.run(
+                [*command[:-1], f"127.0.0.1:{port}"],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=SECONDS,
+            )
+            process.kill()
+
+    assert second.returncode == 1
+    assert f"can't listen at 127.0.0.1:{port}" in second.stderr
