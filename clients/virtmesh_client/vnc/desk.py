@@ -73,7 +73,8 @@ class Desk:
             step = (0, 0) if before is None else (place[0] - before[0], place[1] - before[1])
             self.move(buttons, *step)
             return
-        x, y = (min(at / max(1, side - 1), 1.0) for at, side in zip(place, size, strict=True))
+        x = min(place[0] / max(1, size[0] - 1), 1.0)
+        y = min(place[1] / max(1, size[1] - 1), 1.0)
         self._pointer.put(PointerTo(buttons, x, y, is_step=self._is_step(buttons)))
 
     def move(self, buttons: int, dx: int, dy: int) -> None:

@@ -32,7 +32,7 @@ class Region:
     def __init__(self, width: int, height: int) -> None:
         self.bounds = Rect(0, 0, width, height)
         self._words = np.zeros((height, -(-width // CELL)), dtype=np.uint16)
-        """For each row of pixels and each column of cells: a bit for each pixel, the first lowest."""
+        """By rows of pixels and columns of cells: a bit for each pixel, the first is the lowest."""
 
     def __bool__(self) -> bool:
         return bool(self._words.any())

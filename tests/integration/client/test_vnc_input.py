@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import struct
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -180,6 +181,17 @@ async def test_what_is_held_is_released_when_the_viewer_goes(machine: Cli) -> No
             assert await events.next(1) == ["KEY_A 0"]
         it.scancode(0x2A, down=False)
         assert await events.next(1) == ["KEY_LEFTSHIFT 0"]
+
+
+@pytest.mark.parametrize("rest", [b"\5\0", b"\x63", b""], ids=["half", "nonsense", "nothing"])
+async def test_the_last_key_before_the_end(machine: Cli, rest: bytes) -> None:
+    """It arrives, however the viewer ends."""
+    async with watched(machine, "keyboard") as events:
+        async with viewer_of(machine) as (it, rig):
+            it.writer.write(struct.pack(">BB2xI", 4, 1, ord("x")) + rest)
+            it.writer.write_eof()
+            await rig.until_told("is disconnected")
+        assert await events.next(2) == down_up("KEY_X")
 
 
 async def test_the_pointer_is_the_tablet(machine: Cli) -> None:
