@@ -46,6 +46,8 @@ class Connection:
         self._writer = writer
         self._turns = Turns()
         self.options = options
+        self.is_judged = False
+        """True while the viewer waits for the judgement of its password, and not we for it."""
 
     async def read(self, size: int) -> bytes:
         """Return bytes in the middle of a message."""

@@ -61,7 +61,8 @@ async def serve_viewer(
     """Serve one viewer until it leaves, over anything that works like a stream of asyncio.
 
     The writer is closed at the end. Cancelling the task ends the session; then, as whenever the
-    viewer goes, all that it holds down is released.
+    viewer goes, all that it holds down is released. Of wrong passwords it knows only those of this
+    viewer: `VncServer` judges all of its viewers together.
 
     Errors: ViewerError, when the viewer breaks the protocol, does not know the password, or is too
     slow; DeviceNotFound, WrongKind, NoSuchScanout, and other errors of `Screen.info`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from tests.support.rfb_viewer import (
 from tests.support.vnc_rig import vnc_rig
 from virtmesh_client.vnc import serve_viewer
 from virtmesh_client.vnc.password import answer_challenge
+from virtmesh_client.vnc.server import STRANGERS
 from virtmesh_client.vnc.turns import TURN_READS
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 64, 48
 PICTURE = b"\1\2\3\4" * (WIDTH * HEIGHT)
 PASSWORD = b"secret"
+SECONDS = 300.0
+"""Longer than any test."""
 VERSIONS = [b"RFB 003.003\n", b"RFB 003.007\n", b"RFB 003.008\n"]
 
 
@@ -114,6 +118,28 @@ async def test_a_silent_stranger(drawn: DrawnScreen, said: bytes) -> None:
             await viewer.update()
             await stranger.end()
         await rig.until_told("it did not finish the handshake within 0.5 s")
+
+
+@pytest.mark.parametrize("said", [b"", b"RFB 003.008\n\2"])
+async def test_many_silent_strangers(drawn: DrawnScreen, said: bytes) -> None:
+    """Nobody is shut out by them: the oldest of them goes."""
+    async with (
+        vnc_rig(drawn.address, viewers=2, password=PASSWORD, handshake_seconds=SECONDS) as rig,
+        AsyncExitStack() as stack,
+    ):
+        first = await stack.enter_async_context(connected(rig.address))
+        await first.shake_hands(VERSIONS[-1], right)
+        strangers = []
+        for _ in range(3 * STRANGERS):
+            strangers.append(await stack.enter_async_context(connected(rig.address)))
+            strangers[-1].writer.write(said)
+        for one in strangers[: 2 * STRANGERS]:
+            await one.end()
+        second = await stack.enter_async_context(connected(rig.address))
+        await second.shake_hands(VERSIONS[-1], right)
+        for viewer in (first, second):
+            viewer.ask()
+            await viewer.update()
 
 
 async def test_too_many_viewers(drawn: DrawnScreen) -> None:
