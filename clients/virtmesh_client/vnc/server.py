@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from virtmesh_client.vnc.connection import Connection
+from virtmesh_client.vnc.desk import check_devices
 from virtmesh_client.vnc.errors import ViewerError
 from virtmesh_client.vnc.password import VARIABLE, PasswordGate
 from virtmesh_client.vnc.viewer import let_in, serve_session
@@ -58,7 +59,9 @@ class VncServer:
     async def listen(self, host: str, port: int) -> None:
         """Listen. Port 0 is any that is free.
 
-        Errors: ValueError for an address that others reach, without a password; OSError.
+        Errors: ValueError for an address that others reach, without a password; OSError;
+        DeviceNotFound and WrongKind for input devices that the options name, and others of
+        `Input.info`.
         """
         addresses = await resolve(host, port)
         if self._gate is None and not all(is_loopback(one) for one in addresses):
@@ -67,6 +70,7 @@ class VncServer:
                 f" ${VARIABLE} or give --password-file, or listen on 127.0.0.1 and let viewers"
                 " come by ssh -L"
             )
+        await check_devices(self._machine, self._options)
         self._server = await asyncio.start_server(self._accept, addresses, port, limit=BUFFER)
 
     @property

@@ -324,6 +324,12 @@ async def test_the_command(machine: Cli) -> None:
         (("--password-file", "long"), "a VNC password has 1 to 8 characters, and not 9"),
         (("--scanout", "3"), "gpu has no screen 3"),
         (("--layout", "klingon"), "klingon"),
+        (("--keyboard", "nodev"), "nodev"),
+        (("--keyboard", "tablet"), "tablet is a tablet: it can't be the keyboard"),
+        (("--keyboard", "gpu"), "gpu"),
+        (("--pointer", "nodev"), "nodev"),
+        (("--pointer", "keyboard"), "keyboard is a keyboard: it can't be the pointer"),
+        (("--pointer", "gpu"), "gpu"),
     ],
 )
 def test_what_can_not_be_served(machine: Cli, options: tuple[str, ...], words: str) -> None:
