@@ -232,15 +232,20 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
     async def _create(self, resource: int, pixels: Format, width: int, height: int) -> Framebuffer:
         """Make a resource with a backing of one piece. Errors: MemoryError; CommandFailed."""
         buffer = Framebuffer(self.bus.ram, width, height)
-        body = spec.RESOURCE_CREATE_2D.pack(resource, pixels, width, height)
+        entry = spec.MEM_ENTRY.pack(buffer.address, buffer.size)
+        created = False
         try:
+            body = spec.RESOURCE_CREATE_2D.pack(resource, pixels, width, height)
             await self.command(Command.VIRTIO_GPU_CMD_RESOURCE_CREATE_2D, body)
+            created = True
+            body = spec.RESOURCE_ATTACH_BACKING.pack(resource, 1) + entry
+            await self.command(Command.VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING, body)
         except CommandFailed:
             buffer.drop()
+            if created:  # Else the next try finds its number taken.
+                body = spec.RESOURCE_ID.pack(resource)
+                await self.command(Command.VIRTIO_GPU_CMD_RESOURCE_UNREF, body)
             raise
-        entry = spec.MEM_ENTRY.pack(buffer.address, buffer.size)
-        body = spec.RESOURCE_ATTACH_BACKING.pack(resource, 1) + entry
-        await self.command(Command.VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING, body)
         return buffer
 
     async def _transfer(self, resource: int, rect: tuple[int, int, int, int], offset: int) -> None:

@@ -32,17 +32,18 @@ async def driving(
     interrupts: InterruptMode = InterruptMode.INTERRUPT,
     ram: int = 1 << 20,
     kept: object = None,
+    driver: type[VirtIOGpu] = VirtIOGpu,
 ) -> AsyncIterator[VirtIOGpu]:
     """Start a driver of a model."""
     device = VirtioMmio(model)
     with Ram(ram) as memory:
         bus = LocalBus(device, memory)
-        driver = VirtIOGpu(bus, interrupts, refused=refused)
-        bus.on_interrupt(driver.handle_irq)
-        driver.take_over(kept)
-        await driver.start()
-        yield driver
-        await driver.close()
+        started = driver(bus, interrupts, refused=refused)
+        bus.on_interrupt(started.handle_irq)
+        started.take_over(kept)
+        await started.start()
+        yield started
+        await started.close()
         await bus.close()
     device.close()
 
@@ -122,6 +123,32 @@ async def test_a_command_that_is_refused_says_so() -> None:
         with pytest.raises(CommandFailed, match="0x0bad: ERR_UNSPEC"):
             await driver.command(0x0BAD)
         await driver.flush()
+
+
+class Grudging(VirtIOGpu):
+    """A driver whose device refuses backings at first."""
+
+    refusals = 0
+
+    async def command(self, command: int, body: bytes = b"", *, queue: int = 0) -> bytes:
+        """Execute a command, unless it is refused."""
+        attach = Command.VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING
+        if command == attach and self.refusals:
+            self.refusals -= 1
+            raise CommandFailed("RESOURCE_ATTACH_BACKING: ERR_OUT_OF_MEMORY")
+        return await super().command(command, body, queue=queue)
+
+
+async def test_what_was_made_before_a_refusal_is_given_back() -> None:
+    """Memory and number of a cursor whose backing was refused 200 times are free for the next."""
+    image = bytes(64 * 64 * 4)
+    async with driving(gpu(), driver=Grudging) as driver:
+        assert isinstance(driver, Grudging)
+        driver.refusals = 200
+        for _ in range(200):
+            with pytest.raises(CommandFailed, match="ATTACH_BACKING"):
+                await driver.update_cursor(image, 0, 0)
+        await driver.update_cursor(image, 0, 0)
 
 
 async def test_a_device_without_edid() -> None:
