@@ -7,6 +7,7 @@ import io
 import os
 import re
 import signal
+from itertools import islice
 
 import pytest
 from PIL import Image
@@ -16,6 +17,7 @@ from tests.integration.panel.conftest import TOKEN, PanelRig, serving_panel, vis
 from tests.support.cli import eventually
 from virtmesh.testing.screen_text import read_screen
 from virtmesh_client import connect
+from virtmesh_client.input.watch import EventWatch
 
 SCREEN = "640 \N{MULTIPLICATION SIGN} 480"
 
@@ -80,6 +82,34 @@ def test_keys_and_pointer_reach_the_machine(panel: PanelRig, chromium: Browser) 
 
         page.keyboard.press("Control+Alt+Escape")
         expect(page.locator("#capture")).to_be_focused()
+        assert names_of(keys, 4) == [
+            "KEY_LEFTALT 0",
+            "KEY_LEFTALT 1",
+            "KEY_LEFTCTRL 0",
+            "KEY_LEFTCTRL 1",
+        ]
+
+
+def names_of(keys: EventWatch, count: int) -> list[str]:
+    """Return the next events of keys, sorted."""
+    events = (str(one.event) for one in keys)
+    return sorted(islice((one for one in events if one.startswith("KEY_")), count))
+
+
+def test_a_key_is_released_when_the_pointer_leaves(panel: PanelRig, chromium: Browser) -> None:
+    """A click elsewhere takes the focus: the release of the key would never arrive."""
+    with (
+        connect(panel.cli.state.address) as machine,
+        machine.input("keyboard").watch(seconds=60) as keys,
+        visiting(chromium, panel.url) as visit,
+    ):
+        page = visit.page
+        expect(page.locator("#screen-size")).to_have_text(SCREEN)
+        page.locator("#capture").click()
+        page.keyboard.down("Shift")
+        assert names_of(keys, 1) == ["KEY_LEFTSHIFT 1"]
+        page.locator("#terminal").click()
+        assert names_of(keys, 1) == ["KEY_LEFTSHIFT 0"]
 
 
 def test_what_is_typed_is_on_the_screen(panel: PanelRig, chromium: Browser) -> None:
