@@ -129,7 +129,7 @@ class Actions:
 async def text_of(request: web.Request) -> str:
     """Return the text of a request. Errors: HTTPBadRequest."""
     try:
-        content: Any = json.loads(await request.text())
+        content: Any = json.loads(await request.read())
     except (ValueError, RecursionError):
         content = None
     text = content.get("text") if isinstance(content, dict) else None
