@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 import re
@@ -233,14 +234,16 @@ def test_a_screen_that_dies_comes_back(panel: PanelRig, chromium: Browser) -> No
 
 
 def test_a_machine_that_is_gone_is_waited_for(panel: PanelRig, chromium: Browser) -> None:
-    """Its kernel service is killed: the page says so, and goes on with the next one."""
+    """Its kernel service hangs: the page says so. It is killed: the page goes on with the next one."""
     with visiting(chromium, panel.url) as visit:
         page = visit.page
         expect(page.locator("#link")).to_have_text("live")
-        os.kill(panel.cli.process("kernel").pid, signal.SIGKILL)
+        kernel = panel.cli.process("kernel").pid
+        os.kill(kernel, signal.SIGSTOP)  # one that dies may be back before anybody looks
         expect(page.locator("#link")).to_have_text("machine gone")
         expect(page.locator("#notice")).to_contain_text("The kernel service does not answer")
         expect(page.locator('.stop[data-state="lost"]')).to_have_count(5)
+        os.kill(kernel, signal.SIGKILL)
         expect(page.locator("#link")).to_have_text("live")
         expect(page.locator('.stop[data-state="ready"]')).to_have_count(5)
         expect(page.locator("#screen-size")).to_have_text(SCREEN)
@@ -298,3 +301,32 @@ def test_a_panel_is_locked(panel: PanelRig, chromium: Browser) -> None:
         page.keyboard.press("Enter")
         expect(page.locator("#link")).to_have_text("live")
         assert page.locator(".stop").count() == 5
+
+
+def test_a_page_goes_on_with_another_token(panel: PanelRig, chromium: Browser) -> None:
+    """The panel comes back with new tokens: one is typed, of another the address is pasted."""
+    with contextlib.ExitStack() as stack:
+        with serving_panel(panel.cli) as first:
+            page = stack.enter_context(visiting(chromium, first.url)).page
+            expect(page.locator("#console-state")).to_have_text("connected")
+            expect(page.locator("#screen-size")).to_have_text(SCREEN)
+        port = int(first.address.rstrip("/").rpartition(":")[2])
+        locked = page.get_by_role("heading", name="This panel is locked")
+        with serving_panel(panel.cli, port, token="another-token-that-is-typed"):  # noqa: S106
+            expect(locked).to_be_visible()
+            page.locator("#token").fill("another-token-that-is-typed")
+            page.keyboard.press("Enter")
+            goes_on(page)
+        with serving_panel(panel.cli, port, token="another-token-that-is-pasted"):  # noqa: S106
+            expect(locked).to_be_visible()
+            page.goto(f"{first.address}#token=another-token-that-is-pasted")
+            expect(locked).to_be_hidden()
+            goes_on(page)
+            assert "token" not in page.url
+
+
+def goes_on(page: Page) -> None:
+    """Wait until every part of a page is connected."""
+    expect(page.locator("#link")).to_have_text("live")
+    expect(page.locator("#console-state")).to_have_text("connected")
+    expect(page.locator("#screen-size")).to_have_text(SCREEN)
