@@ -234,7 +234,7 @@ def test_a_screen_that_dies_comes_back(panel: PanelRig, chromium: Browser) -> No
 
 
 def test_a_machine_that_is_gone_is_waited_for(panel: PanelRig, chromium: Browser) -> None:
-    """Its kernel service hangs: the page says so. It is killed: the page goes on with the next one."""
+    """Its kernel service hangs: the page says so. Killed, there is a next one: it goes on."""
     with visiting(chromium, panel.url) as visit:
         page = visit.page
         expect(page.locator("#link")).to_have_text("live")
