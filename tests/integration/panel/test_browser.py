@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.integration.panel.conftest import TOKEN, PanelRig, serving_panel, visiting
-from tests.support.cli import eventually
+from tests.support.cli import eventually, own_folder
 from virtmesh.testing.screen_text import read_screen
 from virtmesh_client import connect
 from virtmesh_client.input.watch import EventWatch
@@ -163,6 +163,20 @@ def test_what_became_of_an_event(panel: PanelRig, chromium: Browser) -> None:
         row = page.locator(".input", has_text="KEY_Z 1").first
         expect(row).to_contain_text("keyboard")
         expect(row).to_contain_text(re.compile(r"buffer #\d+ .*taken \+"))
+
+
+def test_a_keyboard_is_what_has_letters(chromium: Browser) -> None:
+    """Whatever the names of the devices are."""
+    with own_folder() as cli:
+        pointer = ("--device", "input,name=monkey,personality=tablet")
+        cli.up(*pointer, "--device", "input,name=letters,personality=keyboard")
+        with serving_panel(cli) as own, visiting(chromium, own.url) as visit:
+            page = visit.page
+            page.get_by_role("tab", name="Input").click()
+            expect(page.locator("#type-device")).to_have_text("letters")
+            page.locator("#type-text").fill("z")
+            page.get_by_role("button", name="Type", exact=True).click()
+            expect(page.locator("#receipt")).to_have_text("2 packets, 2 events: delivered")
 
 
 def test_the_dialogue_goes_on_and_pauses(panel: PanelRig, chromium: Browser) -> None:
