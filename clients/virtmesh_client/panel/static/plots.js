@@ -45,7 +45,7 @@ export class Plot {
       legend: { show: false },
       scales: { x: { time: false, range: () => [-SECONDS, 0] }, y: { range: (_, low, high) => [0, Math.max(high * 1.15, 1)] } },
       axes: [
-        { ...axis, size: 18, gap: 2, incrs: [30], values: (_, splits) => splits.map((at) => (at === 0 ? "now" : at <= -SECONDS ? "" : `${at} s`)) },
+        { ...axis, size: 22, gap: 5, incrs: [30], values: (_, splits) => splits.map((at) => (at === 0 ? "now" : at <= -SECONDS ? "" : `${at} s`)) },
         { ...axis, size: 54, gap: 4, space: 26, values: (_, splits) => splits.map(this.spell) },
       ],
       series: [
