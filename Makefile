@@ -36,9 +36,9 @@ SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh tools/*/*.sh deploy/offline/*.sh)
 NATIVE_SOURCES := $(shell find native -name target -prune -o -name fuzz -prune -o -type f \
 	\( -name '*.rs' -o -name '*.toml' -o -name Cargo.lock -o -name '*.py' -o -name '*.pyi' \) -print)
 DISTRIBUTIONS := common clients services
-# compare.py is a tool that the others are given to; boot.py and guest_iops.py need guests.
+# compare.py is a tool that the others are given to; boot.py, guest_iops.py and guest_screen.py need guests.
 BENCHES := $(patsubst tests/bench/%.py,tests.bench.%,\
-	$(filter-out %/compare.py %/boot.py %/guest_iops.py,$(wildcard tests/bench/*.py)))
+	$(filter-out %/compare.py %/boot.py %/guest_iops.py %/guest_screen.py,$(wildcard tests/bench/*.py)))
 EXAMPLES := $(basename $(notdir $(wildcard native/*/examples/*_bench.rs)))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

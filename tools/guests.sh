@@ -5,7 +5,8 @@
 #   amd64    Debian's cloud kernel, and a QEMU that connects vhost-user input devices without KVM
 #            (8.0) where the system's is older
 #   riscv64  in FOLDER/riscv64: Debian's kernel (Image), OpenSBI (fw_jump.bin, fw_dynamic.bin), U-Boot
-#            (u-boot.bin for M-mode, u-boot-smode.bin), and an initramfs with busybox (initramfs.cpio)
+#            (u-boot.bin for M-mode, u-boot-smode.bin), an initramfs with busybox (initramfs.cpio), and
+#            modetest with its libraries (drm)
 #   rust     in FOLDER/rust: a compiler (rustc) with the core library of riscv64, for kernels whose drivers
 #            are crates
 # Without a word after FOLDER it is all of them. Needs no root: packages are fetched by apt-get and unpacked,
@@ -131,6 +132,24 @@ riscv64_from() {
     rm -rf "$state" "$unpacked"
 }
 
+# modetest_from SUITE: fetch modetest and the libraries that it needs, into $root/riscv64/drm.
+modetest_from() {
+    local place=$root/riscv64/drm state unpacked foreign name
+    state=$place/apt
+    unpacked=$place/unpacked
+    rm -rf "$place"
+    mkdir -p "$state" "$unpacked"
+    : >"$state/status"
+    foreign=(-o APT::Architecture=riscv64 -o APT::Architectures::=riscv64
+        -o "Dir::State::status=$state/status")
+    fetch "$state" "$unpacked" "$1" libdrm-tests libdrm2 libc6
+    cp "$unpacked/usr/bin/modetest" "$place"
+    for name in libdrm.so.2 libm.so.6 libc.so.6 ld-linux-riscv64-lp64d.so.1; do
+        cp "$unpacked/usr/lib/riscv64-linux-gnu/$name" "$place"
+    done
+    rm -rf "$state" "$unpacked"
+}
+
 # (Re)make the initramfs when what it is made of is newer.
 make_initramfs() {
     local place=$root/riscv64 part newer=
@@ -142,29 +161,36 @@ make_initramfs() {
     mv "$place/initramfs.cpio.new" "$place/initramfs.cpio"
 }
 
-fetch_riscv64() {
+# try_suites FUNCTION: fetch by a function from the first suite that has it. Returns 1 if none has.
+try_suites() {
     local suite round status
-    if [ ! -e "$root/riscv64/complete" ]; then
-        find_mirror
-        for round in $(seq "$ROUNDS"); do
-            for suite in "${SUITES[@]}"; do
-                set +e # As above.
-                (
-                    set -e
-                    riscv64_from "$suite"
-                )
-                status=$?
+    find_mirror
+    for round in $(seq "$ROUNDS"); do
+        for suite in "${SUITES[@]}"; do
+            set +e # As above.
+            (
                 set -e
-                [ "$status" -ne 0 ] || break 2
-                say "$suite does not give riscv64's packages (try $round of $ROUNDS)"
-            done
+                "$1" "$suite"
+            )
+            status=$?
+            set -e
+            [ "$status" -ne 0 ] || return 0
+            say "$suite does not give riscv64's packages (try $round of $ROUNDS)"
         done
-        if [ "$status" -ne 0 ]; then
-            say "Debian's riscv64 kernel can't be had from this host's mirror ($mirror): it needs" \
-                "the suite ${SUITES[0]} or ${SUITES[1]} with riscv64; another: DEBIAN_MIRROR=URL"
-            return 1
-        fi
+    done
+    say "Debian's packages of riscv64 can't be had from this host's mirror ($mirror): it needs the" \
+        "suite ${SUITES[0]} or ${SUITES[1]} with riscv64; another: DEBIAN_MIRROR=URL"
+    return 1
+}
+
+fetch_riscv64() {
+    if [ ! -e "$root/riscv64/complete" ]; then
+        try_suites riscv64_from || return 1
         touch "$root/riscv64/complete"
+    fi
+    if [ ! -e "$root/riscv64/drm/complete" ]; then
+        try_suites modetest_from || return 1
+        touch "$root/riscv64/drm/complete"
     fi
     make_initramfs
 }

@@ -87,7 +87,7 @@ class Guest:
 
     def __init__(self, about: device_pb2.DescribeResponse, config: Sequence[Register]) -> None:
         self.ram = Ram(RAM_BYTES)
-        self.logs = make_logs(about.queue_size_max)
+        self.logs = make_logs(about.queue_size_max, about.kept_state_bytes)
         self.rings: list[GuestRing] = []
         self.interrupts = 0
         """Interrupts since the last attachment."""

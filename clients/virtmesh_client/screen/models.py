@@ -41,6 +41,18 @@ class Pixels:
 
 
 @dataclass(frozen=True)
+class WatcherStats:
+    """Counters of one who watches, since then."""
+
+    updates: int
+    """Updates that were sent."""
+    flushes: int
+    """Flushes that were in them."""
+    flushes_merged: int
+    """Those that came together with later ones: the frames that were dropped."""
+
+
+@dataclass(frozen=True)
 class ScanoutStats:
     """Counters of one screen, since the service started."""
 
@@ -53,6 +65,8 @@ class ScanoutStats:
     """Who watches now."""
     flushes_merged: int
     """Flushes that watchers got together with later ones, since they were slower."""
+    watching: tuple[WatcherStats, ...] = ()
+    """The same for each who watches now, in the order in which they came."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from virtmesh_client.channel import ANSWER_SECONDS
 from virtmesh_client.extras import needing
 from virtmesh_client.screen.latest import LatestPicture
-from virtmesh_client.screen.models import Pixels, ScanoutInfo, ScanoutStats
+from virtmesh_client.screen.models import Pixels, ScanoutInfo, ScanoutStats, WatcherStats
 from virtmesh_client.screen.update import PIXEL_BYTES
 from virtmesh_client.screen.watch import PICTURE_BYTES_MAX, PIECES_MAX, ScreenWatch
 from virtmesh_common.api.display.v1 import display_pb2 as pb
@@ -215,6 +215,10 @@ class Screen:
                 damage_bytes=one.damage_bytes,
                 watchers=one.watchers,
                 flushes_merged=one.flushes_merged,
+                watching=tuple(
+                    WatcherStats(each.updates, each.flushes, each.flushes_merged)
+                    for each in one.watching
+                ),
             )
             for number, one in enumerate(found.scanouts)
         ]

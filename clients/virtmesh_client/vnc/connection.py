@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from virtmesh_client.vnc.errors import ViewerError, ViewerLeft
+from virtmesh_client.vnc.turns import Turns
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -43,10 +44,14 @@ class Connection:
     def __init__(self, reader: Reader, writer: Writer, options: VncOptions) -> None:
         self._reader = reader
         self._writer = writer
+        self._turns = Turns()
         self.options = options
+        self.is_judged = False
+        """True while the viewer waits for the judgement of its password, and not we for it."""
 
     async def read(self, size: int) -> bytes:
         """Return bytes in the middle of a message."""
+        await self._turns.take()
         try:
             return await self._reader.readexactly(size)
         except asyncio.IncompleteReadError as short:
@@ -58,6 +63,7 @@ class Connection:
 
     async def read_first(self) -> int:
         """Return the first byte of a message, however long it takes."""
+        await self._turns.take()
         try:
             return (await self._reader.readexactly(1))[0]
         except (asyncio.IncompleteReadError, OSError, EOFError) as error:

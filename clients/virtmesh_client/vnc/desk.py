@@ -19,7 +19,7 @@ from virtmesh_client.vnc.pointer import (
 from virtmesh_client.vnc.pump import Pump
 from virtmesh_client.vnc.together import run_together
 from virtmesh_client.vnc.typist import Typist
-from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.errors import VirtmeshError, WrongKind
 from virtmesh_common.input.events import EV_KEY
 from virtmesh_common.input.names import KEYS
 from virtmesh_common.time_limit import time_limit
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 INPUT_DEVICE = 18
 """virtio 1.4, 5: the device ID of an input device."""
+BUTTONS = KEYS["BTN_MISC"]
+"""The first code of a button; those below are keys."""
 FIND_SECONDS = 2.0
 """How long a session may be held up by looking for devices."""
 FINISH_SECONDS = 2.0
@@ -73,7 +75,8 @@ class Desk:
             step = (0, 0) if before is None else (place[0] - before[0], place[1] - before[1])
             self.move(buttons, *step)
             return
-        x, y = (min(at / max(1, side - 1), 1.0) for at, side in zip(place, size, strict=True))
+        x = min(place[0] / max(1, size[0] - 1), 1.0)
+        y = min(place[1] / max(1, size[1] - 1), 1.0)
         self._pointer.put(PointerTo(buttons, x, y, is_step=self._is_step(buttons)))
 
     def move(self, buttons: int, dx: int, dy: int) -> None:
@@ -140,6 +143,22 @@ class Desk:
         tell(f"keys go to {keyboard or 'nothing'}, the pointer moves {pointer or 'nothing'}")
 
 
+async def check_devices(machine: AsyncMachine, options: VncOptions) -> None:
+    """Check the devices that the options name, if they do.
+
+    Errors: DeviceNotFound; WrongKind, for one that has no keys, or is no pointer; others of
+    `Input.info`.
+    """
+    if options.keyboard is not None:
+        info = await machine.input(options.keyboard).info()
+        if not has_keys(info):
+            raise WrongKind(f"{options.keyboard} is a {info.personality}: it can't be the keyboard")
+    if options.pointer is not None:
+        info = await machine.input(options.pointer).info()
+        if not (is_tablet(info) or is_mouse(info)):
+            raise WrongKind(f"{options.pointer} is a {info.personality}: it can't be the pointer")
+
+
 def keep_both(first: KeyEvent, second: KeyEvent) -> KeyEvent | None:
     """Keep every key event."""
 
@@ -147,6 +166,11 @@ def keep_both(first: KeyEvent, second: KeyEvent) -> KeyEvent | None:
 def is_keyboard(info: InputInfo) -> bool:
     """Say whether a device has letters and Enter."""
     return all(info.has(EV_KEY, KEYS[one]) for one in ("KEY_A", "KEY_Z", "KEY_ENTER"))
+
+
+def has_keys(info: InputInfo) -> bool:
+    """Say whether a device has any key that is no button: a keypad can be chosen by name."""
+    return any(code < BUTTONS for code in info.capabilities.get(EV_KEY, ()))
 
 
 def first(infos: dict[str, InputInfo], is_one: Callable[[InputInfo], bool]) -> str | None:

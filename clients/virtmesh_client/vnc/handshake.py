@@ -33,8 +33,11 @@ async def admit(connection: Connection, gate: PasswordGate | None, refusal: str 
     if gate is not None:
         challenge = os.urandom(CHALLENGE)
         await connection.write([challenge])
-        if not await gate.admits(challenge, await connection.read(CHALLENGE)):
-            reason = "wrong password"
+        answer = await connection.read(CHALLENGE)
+        connection.is_judged = True
+        reason = await gate.refusal(challenge, answer)
+        connection.is_judged = False
+        if reason:
             told = pack_reason(reason) if minor >= NEW else b""
             await connection.write([struct.pack(">I", FAILED) + told])
             raise ViewerError(reason)

@@ -1,10 +1,13 @@
-"""What a viewer sends: each message is read whole, and bounded, before it is carried out."""
+"""What a viewer sends: each message is read whole, and bounded, before it is carried out.
+
+Those of which there are many are tuples, which cost the least.
+"""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from virtmesh_client.vnc.errors import ViewerError
 from virtmesh_client.vnc.pixel_format import PixelFormat
@@ -41,16 +44,14 @@ class SetEncodings:
     encodings: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class UpdateRequest:
+class UpdateRequest(NamedTuple):
     """The viewer waits for what has changed in an area, or for all of it (7.5.3)."""
 
     incremental: bool
     area: Rect
 
 
-@dataclass(frozen=True)
-class KeyEvent:
+class KeyEvent(NamedTuple):
     """A key goes down or up (7.5.4). `scancode` is of set 1, 0 if it is not known (QEMU's)."""
 
     down: bool
@@ -58,8 +59,7 @@ class KeyEvent:
     scancode: int = 0
 
 
-@dataclass(frozen=True)
-class PointerEvent:
+class PointerEvent(NamedTuple):
     """The pointer is somewhere; `buttons` has a bit for each one that is down (7.5.5)."""
 
     buttons: int

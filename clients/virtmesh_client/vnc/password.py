@@ -15,7 +15,10 @@ from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    Sleep = Callable[[float], Awaitable[object]]
 
 CHALLENGE = 16
 """Bytes of a challenge, and of its answer."""
@@ -24,6 +27,8 @@ KEY = 8
 VARIABLE = "VIRTMESH_VNC_PASSWORD"
 FIRST_DELAY, LAST_DELAY = 1.0, 8.0
 """Seconds that an answer takes after one wrong password, and after many."""
+WAITING_MAX = 3
+"""Most answers that wait or are being judged: each takes LAST_DELAY at most."""
 FORGIVEN_SECONDS = 60.0
 """How long after the last wrong password answers are as fast as ever."""
 
@@ -60,20 +65,36 @@ def answer_challenge(challenge: bytes, password: bytes) -> bytes:
 
 
 class PasswordGate:
-    """Judges answers of all viewers of a server. Each wrong one makes the next ones slower."""
+    """Judges answers of all viewers of a server, one after another.
 
-    def __init__(self, password: bytes) -> None:
+    Each wrong one makes the next ones slower. Those beyond WAITING_MAX are not judged at all, so
+    that one that waits is judged within the time of a handshake.
+    """
+
+    def __init__(self, password: bytes, sleep: Sleep = asyncio.sleep) -> None:
         self._password = password
+        self._sleep = sleep
+        self._turn = asyncio.Lock()
+        self._waiting = 0
         self._failures = 0
         self._last_failure = 0.0
 
-    async def admits(self, challenge: bytes, answer: bytes) -> bool:
-        """Say whether an answer is right, after the time that it takes now."""
+    async def refusal(self, challenge: bytes, answer: bytes) -> str:
+        """Return why an answer is refused, after the time that it takes now; "" if it is right."""
+        if self._waiting >= WAITING_MAX:
+            return "others try passwords: try again"
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return "" if await self._is_right(challenge, answer) else "wrong password"
+        finally:
+            self._waiting -= 1
+
+    async def _is_right(self, challenge: bytes, answer: bytes) -> bool:
         if time.monotonic() - self._last_failure > FORGIVEN_SECONDS:
             self._failures = 0
         if self._failures:
-            delay = min(FIRST_DELAY * 2.0 ** (self._failures - 1), LAST_DELAY)
-            await asyncio.sleep(delay)
+            await self._sleep(min(FIRST_DELAY * 2.0 ** (self._failures - 1), LAST_DELAY))
         if hmac.compare_digest(answer, answer_challenge(challenge, self._password)):
             self._failures = 0
             return True

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from virtmesh_client.input.wheels import HI_RES_PER_NOTCH, WHEELS
 from virtmesh_common.evdev import CODES
@@ -22,8 +21,7 @@ NOTCHES = {3: (0, 1), 4: (0, -1), 5: (1, -1), 6: (1, 1)}
 """Bits that are one notch of a wheel: which of WHEELS, and where to. Up and right are positive."""
 
 
-@dataclass(frozen=True)
-class PointerTo:
+class PointerTo(NamedTuple):
     """The pointer is at a place, in fractions of the screen."""
 
     buttons: int
@@ -33,8 +31,7 @@ class PointerTo:
     """True if no button has changed, so that an event behind this one can stand for both."""
 
 
-@dataclass(frozen=True)
-class PointerBy:
+class PointerBy(NamedTuple):
     """The pointer moves by so many pixels."""
 
     buttons: int

@@ -1,10 +1,13 @@
-"""What has changed and was not sent yet: a grid of cells, so that it never grows.
+"""What has changed and was not sent yet: a bit for each pixel, so that it never grows.
 
-Cells that lie together become rectangles. If there are more than RECTS_MAX of them, the rectangle
-around all is sent: each one costs the encoder and the viewer time.
+What is sent is whole cells, as far as they are asked for. Cells that lie together become
+rectangles. If there are more than RECTS_MAX of them, the rectangle around all is sent: each one
+costs the encoder and the viewer time.
 """
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import numpy as np
 
@@ -14,50 +17,60 @@ CELL = 16
 """Width and height of a cell, in pixels."""
 RECTS_MAX = 256
 """Most rectangles of an update."""
+FULL = (1 << CELL) - 1
+
+Words: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.uint16]]"
 
 
 class Region:
-    """A part of a picture of `width` times `height` pixels."""
+    """A part of a picture of `width` times `height` pixels.
+
+    Invariant: what was taken is not in it any more, wherever the edges of its area were. So a
+    viewer that asks for the same again waits until something changes (RFC 6143, 7.5.3).
+    """
 
     def __init__(self, width: int, height: int) -> None:
         self.bounds = Rect(0, 0, width, height)
-        self._cells = np.zeros((-(-height // CELL), -(-width // CELL)), dtype=np.bool_)
+        self._words = np.zeros((height, -(-width // CELL)), dtype=np.uint16)
+        """By rows of pixels and columns of cells: a bit for each pixel, the first is the lowest."""
 
     def __bool__(self) -> bool:
-        return bool(self._cells.any())
+        return bool(self._words.any())
 
     def add(self, rect: Rect) -> None:
         """Add a rectangle, or what of it is inside."""
         inside = rect.clip(self.bounds)
         if inside.width and inside.height:
-            self._cells[self._span(inside)] = True
+            words, bits = self._look(inside)
+            words |= bits
 
     def add_all(self) -> None:
         """Add the whole picture."""
-        self._cells[:] = True
+        self.add(self.bounds)
 
     def touches(self, area: Rect) -> bool:
         """Say whether some of the region is in an area."""
         inside = area.clip(self.bounds)
-        return bool(inside.width and inside.height and self._cells[self._span(inside)].any())
+        if not (inside.width and inside.height):
+            return False
+        words, bits = self._look(inside)
+        return bool((np.bitwise_or.reduce(words, axis=0) & bits).any())
 
     def take(self, area: Rect) -> list[Rect]:
-        """Take out what is in an area; return it as rectangles in the area.
-
-        Cells at the edge of the area stay, if a part of them is outside of it.
-        """
+        """Take out what is in an area; return rectangles in the area that cover it."""
         inside = area.clip(self.bounds)
         if not (inside.width and inside.height):
             return []
-        span = self._span(inside)
-        found = self._cells[span].copy()
-        rows, columns = span
-        whole = np.zeros_like(found)
-        whole[self._whole(inside, rows, columns)] = True
-        self._cells[span] &= ~whole
+        words, bits = self._look(inside)
+        left, top, end = inside.x // CELL, inside.y // CELL, -(-inside.bottom // CELL)
+        found = np.zeros((end - top, CELL, bits.size), dtype=np.uint16)
+        rows = found.reshape(-1, bits.size)[inside.y - top * CELL :][: inside.height]
+        np.bitwise_and(words, bits, out=rows)
+        words ^= rows
+        cells = np.bitwise_or.reduce(found, axis=1) != 0
         rects = [
-            Rect((columns.start + x) * CELL, (rows.start + y) * CELL, w * CELL, h * CELL)
-            for x, y, w, h in join_cells(found)
+            Rect((left + x) * CELL, (top + y) * CELL, w * CELL, h * CELL)
+            for x, y, w, h in join_cells(cells)
         ]
         if len(rects) > RECTS_MAX:
             around = rects[0]
@@ -66,23 +79,13 @@ class Region:
             rects = [around]
         return [one.clip(inside) for one in rects]
 
-    def _whole(self, area: Rect, rows: slice, columns: slice) -> tuple[slice, slice]:
-        """Return which of the cells of `rows` and `columns` lie in an area as a whole."""
-        left, top = -(-area.x // CELL), -(-area.y // CELL)
-        right = columns.stop if area.right == self.bounds.right else area.right // CELL
-        bottom = rows.stop if area.bottom == self.bounds.bottom else area.bottom // CELL
-        return (
-            slice(top - rows.start, max(top, bottom) - rows.start),
-            slice(left - columns.start, max(left, right) - columns.start),
-        )
-
-    @staticmethod
-    def _span(rect: Rect) -> tuple[slice, slice]:
-        """Return the rows and the columns of the cells that a rectangle touches."""
-        return (
-            slice(rect.y // CELL, -(-rect.bottom // CELL)),
-            slice(rect.x // CELL, -(-rect.right // CELL)),
-        )
+    def _look(self, rect: Rect) -> tuple[Words, Words]:
+        """Return the words that a rectangle touches, and which bits of each row are in it."""
+        first, end = rect.x // CELL, -(-rect.right // CELL)
+        bits = np.full(end - first, FULL, dtype=np.uint16)
+        bits[0] &= FULL << rect.x % CELL & FULL
+        bits[-1] &= FULL >> (-rect.right % CELL)
+        return self._words[rect.y : rect.bottom, first:end], bits
 
 
 def join_cells(cells: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> list[Rect]:

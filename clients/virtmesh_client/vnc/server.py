@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from virtmesh_client.vnc.connection import Connection
+from virtmesh_client.vnc.desk import check_devices
 from virtmesh_client.vnc.errors import ViewerError
 from virtmesh_client.vnc.password import VARIABLE, PasswordGate
 from virtmesh_client.vnc.viewer import let_in, serve_session
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 VIEWERS = 8
 """Most viewers, if nothing else is said."""
 STRANGERS = 16
-"""Most connections beyond that number, of viewers that are not let in yet."""
+"""Most connections of viewers that are not let in yet. For one more, one that is silent goes."""
 BUFFER = 64 << 10
 """Bytes of a viewer that are read ahead."""
 SEND_BUFFER = 256 << 10
@@ -51,12 +52,16 @@ class VncServer:
         self._inside = 0
         """Viewers that were let in."""
         self._sessions: set[asyncio.Task[None]] = set()
+        self._strangers: dict[Connection, asyncio.Task[None]] = {}
+        """Viewers that were not let in yet, the oldest first."""
         self._server: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int) -> None:
         """Listen. Port 0 is any that is free.
 
-        Errors: ValueError for an address that others reach, without a password; OSError.
+        Errors: ValueError for an address that others reach, without a password; OSError;
+        DeviceNotFound and WrongKind for input devices that the options name, and others of
+        `Input.info`.
         """
         addresses = await resolve(host, port)
         if self._gate is None and not all(is_loopback(one) for one in addresses):
@@ -65,6 +70,7 @@ class VncServer:
                 f" ${VARIABLE} or give --password-file, or listen on 127.0.0.1 and let viewers"
                 " come by ssh -L"
             )
+        await check_devices(self._machine, self._options)
         self._server = await asyncio.start_server(self._accept, addresses, port, limit=BUFFER)
 
     @property
@@ -91,28 +97,35 @@ class VncServer:
         await asyncio.gather(*self._sessions, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Begin the session of a viewer, or close its connection."""
+        """Begin the session of a viewer."""
         host, port = writer.get_extra_info("peername")[:2]
         peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        if len(self._sessions) >= self._viewers + STRANGERS:
-            self._options.tell(f"{peer} is refused: too many connections")
-            writer.transport.abort()
-            return
-        task = asyncio.create_task(self._serve(reader, writer, peer))
-        self._sessions.add(task)
-        task.add_done_callback(self._sessions.discard)
-
-    async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: str
-    ) -> None:
-        """Serve one viewer, or tell it that there is no room."""
         tell = self._options.tell
         options = replace(self._options, tell=lambda line: tell(f"{peer}: {line}"))
         set_up(writer)
         tell(f"{peer} is connected")
+        if len(self._strangers) >= STRANGERS:
+            self._drop_a_stranger()
+        connection = Connection(reader, writer, options)
+        task = asyncio.create_task(self._serve(connection, writer, peer))
+        self._sessions.add(task)
+        self._strangers[connection] = task
+        task.add_done_callback(self._sessions.discard)
+        task.add_done_callback(lambda _: self._strangers.pop(connection, None))
+
+    def _drop_a_stranger(self) -> None:
+        """Drop the oldest that is silent. There is one: few are judged at a time."""
+        oldest = next((one for one in self._strangers if not one.is_judged), None)
+        if oldest is not None:
+            oldest.options.tell("others want to come in, and it is silent")
+            self._strangers.pop(oldest).cancel()
+
+    async def _serve(self, connection: Connection, writer: asyncio.StreamWriter, peer: str) -> None:
+        """Serve one viewer, or tell it that there is no room."""
+        tell = self._options.tell
         end = ""
         try:
-            await self._let_in_and_serve(Connection(reader, writer, options))
+            await self._let_in_and_serve(connection)
         except (ViewerError, VirtmeshError) as error:
             end = f": {error}"
         finally:
@@ -127,6 +140,7 @@ class VncServer:
         await let_in(connection, self._gate, refusal if self._inside >= self._viewers else "")
         if self._inside >= self._viewers:
             raise ViewerError(refusal)
+        self._strangers.pop(connection, None)
         self._inside += 1
         try:
             await serve_session(self._machine, self._screen, connection)

@@ -30,6 +30,7 @@ from virtmesh_client.vnc.messages import (
 from virtmesh_client.vnc.notes import pack_name
 from virtmesh_client.vnc.options import VncOptions
 from virtmesh_client.vnc.password import PasswordGate
+from virtmesh_client.vnc.patience import Patience
 from virtmesh_client.vnc.pixel_format import NATIVE
 from virtmesh_client.vnc.resizing import Resizing
 from virtmesh_client.vnc.spec import RELATIVE_ZERO, SizeStatus
@@ -60,7 +61,8 @@ async def serve_viewer(
     """Serve one viewer until it leaves, over anything that works like a stream of asyncio.
 
     The writer is closed at the end. Cancelling the task ends the session; then, as whenever the
-    viewer goes, all that it holds down is released.
+    viewer goes, all that it holds down is released. Of wrong passwords it knows only those of this
+    viewer: `VncServer` judges all of its viewers together.
 
     Errors: ViewerError, when the viewer breaks the protocol, does not know the password, or is too
     slow; DeviceNotFound, WrongKind, NoSuchScanout, and other errors of `Screen.info`.
@@ -108,7 +110,7 @@ async def find_size(screen: AsyncScreen, options: VncOptions) -> tuple[int, int]
 
 
 class Session:
-    """Four tasks: one reads, one sends, one follows the screen, one serves the input devices.
+    """Tasks: one reads, one sends, one follows the screen, one serves the input devices.
 
     Invariant: who holds `_lock` has the canvas to itself, on whatever thread.
     """
@@ -123,6 +125,7 @@ class Session:
         options = connection.options
         self._options = options
         self._connection = connection
+        self._patience = Patience(options.message_seconds)
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
         self._display = Display(Canvas(), screen.name, *size)
@@ -134,7 +137,8 @@ class Session:
         """Serve the viewer until it leaves. Errors: ViewerError; VirtmeshError."""
         if not self._options.view_only:
             await self._desk.find()
-        works = [self._read(), self._send(), self._feed.run(), self._resizing.run()]
+        works = [self._read(), self._patience.run(), self._send()]
+        works += [self._feed.run(), self._resizing.run()]
         if not self._options.view_only:
             works.append(self._desk.run())
         with contextlib.suppress(ViewerLeft):
@@ -143,25 +147,25 @@ class Session:
     # -- From the viewer --------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        """Begin the session, and carry out messages. Errors: ViewerLeft; ViewerError."""
+        """Begin the session, and carry out messages. Errors: ViewerLeft; ViewerError.
+
+        However it ends: what the viewer did before that reaches the devices.
+        """
         display = self._display
         head = display.width.to_bytes(2, "big") + display.height.to_bytes(2, "big")
         await self._connection.write([head + NATIVE.pack() + pack_name(display.notes.name)])
-        while True:
-            try:
+        try:
+            while True:
                 kind = await self._connection.read_first()
-            except ViewerLeft:
-                await self._desk.finish()
-                raise
-            try:
-                async with time_limit(self._options.message_seconds):
-                    message = await read_message(kind, self._connection)
-            except TimeoutError:
-                raise ViewerError(
-                    f"its message did not end within {self._options.message_seconds:g} s"
-                ) from None
-            self._carry_out(message)
-            self._wake.set()
+                self._patience.begin()
+                message = await read_message(kind, self._connection)
+                self._patience.stop()
+                self._carry_out(message)
+                self._wake.set()
+        except (ViewerLeft, ViewerError):
+            self._patience.stop()
+            await self._desk.finish()
+            raise
 
     def _carry_out(self, message: Message) -> None:
         """Do what a message says; never wait. Errors: ViewerError."""

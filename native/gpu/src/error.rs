@@ -31,6 +31,9 @@ pub enum CopyError {
         /// Where it is.
         address: u64,
     },
+    /// Somebody else reads or writes the pixels, and the caller does not wait. Nothing was copied.
+    #[error("the pixels are in use")]
+    Busy,
     /// The copy was ended by its [`Cancel`](crate::Cancel): some rows were copied.
     #[error("the copy was ended")]
     Cancelled,

@@ -30,7 +30,7 @@ pub use backing::{Backing, Piece};
 pub use cancel::Cancel;
 pub use error::CopyError;
 pub use format::Format;
-pub use picture::{MemoryImage, Picture};
+pub use picture::{MemoryImage, Picture, Wait};
 pub use rect::Rect;
 pub use surface::Surface;
 

@@ -3,7 +3,7 @@
 //! A picture has pixels of its own. So a driver that draws the next picture, or that destroys the
 //! resource, never tears what people see.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::PIXEL;
 use crate::backing::Backing;
@@ -26,6 +26,15 @@ pub struct MemoryImage {
     pub offset: u64,
     /// Bytes from one row to the next.
     pub stride: u32,
+}
+
+/// Whether a copy waits while somebody else uses the pixels. A reader may take long: see `read`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// It waits.
+    Yes,
+    /// It is refused as `Busy`.
+    No,
 }
 
 /// Pixels as blue, green, red, and 255. They are black at first.
@@ -54,9 +63,16 @@ impl Picture {
         self.width as usize * PIXEL
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+    fn lock(&self, wait: Wait) -> Result<MutexGuard<'_, Vec<u8>>, CopyError> {
         // Nothing panics while it is held.
-        self.pixels.lock().unwrap_or_else(PoisonError::into_inner)
+        match wait {
+            Wait::Yes => Ok(self.pixels.lock().unwrap_or_else(PoisonError::into_inner)),
+            Wait::No => match self.pixels.try_lock() {
+                Ok(pixels) => Ok(pixels),
+                Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => Err(CopyError::Busy),
+            },
+        }
     }
 
     /// Where a row of a rectangle is in the pixels. The rectangle is inside.
@@ -69,17 +85,18 @@ impl Picture {
     /// it is in the resource.
     ///
     /// # Errors
-    /// `Outside`, `Cancelled`.
+    /// `Outside`, `Busy`, `Cancelled`.
     pub fn show(
         &self,
         surface: &Surface,
         (left, top): (u32, u32),
         rect: Rect,
         cancel: &Cancel,
+        wait: Wait,
     ) -> Result<(), CopyError> {
         rect.check_inside(self.width, self.height)?;
         let (x, y) = (left, top);
-        let mut pixels = self.lock();
+        let mut pixels = self.lock(wait)?;
         surface.rows(Rect { x, y, ..rect }, cancel, |number, format, line| {
             format.to_bgra(line, &mut pixels[self.row(rect, number)], false);
         })
@@ -89,7 +106,7 @@ impl Picture {
     /// `top` are where it is in the image.
     ///
     /// # Errors
-    /// `Outside`, `Short`, `Memory`, `Cancelled`.
+    /// `Outside`, `Short`, `Memory`, `Busy`, `Cancelled`.
     pub fn show_memory(
         &self,
         backing: &Backing,
@@ -97,6 +114,7 @@ impl Picture {
         (left, top): (u32, u32),
         rect: Rect,
         cancel: &Cancel,
+        wait: Wait,
     ) -> Result<(), CopyError> {
         rect.check_inside(self.width, self.height)?;
         let (x, y) = (left, top);
@@ -106,7 +124,7 @@ impl Picture {
         let first = image.offset.saturating_add(skipped);
         let mut line = vec![0; rect.width as usize * PIXEL];
         backing.check_rows(first, stride, line.len(), rect.height)?;
-        let mut pixels = self.lock();
+        let mut pixels = self.lock(wait)?;
         for number in 0..rect.height as usize {
             if cancel.is_set() {
                 return Err(CopyError::Cancelled);
@@ -119,17 +137,26 @@ impl Picture {
         Ok(())
     }
 
-    /// Copy a rectangle out: blue, green, red and 255, without gaps between rows.
+    /// Bytes of the pixels of a rectangle.
     ///
     /// # Errors
     /// `Outside`.
-    pub fn read(&self, rect: Rect) -> Result<Vec<u8>, CopyError> {
+    pub fn bytes_of(&self, rect: Rect) -> Result<usize, CopyError> {
         rect.check_inside(self.width, self.height)?;
-        let mut copy = Vec::with_capacity(rect.width as usize * rect.height as usize * PIXEL);
-        let pixels = self.lock();
+        Ok(rect.width as usize * rect.height as usize * PIXEL)
+    }
+
+    /// Give each row of a rectangle to `take`, from top to bottom: blue, green, red and 255. All rows are
+    /// of one moment: nobody writes meanwhile.
+    ///
+    /// # Errors
+    /// `Outside`.
+    pub fn read(&self, rect: Rect, mut take: impl FnMut(&[u8])) -> Result<(), CopyError> {
+        rect.check_inside(self.width, self.height)?;
+        let pixels = self.lock(Wait::Yes)?;
         for number in 0..rect.height as usize {
-            copy.extend_from_slice(&pixels[self.row(rect, number)]);
+            take(&pixels[self.row(rect, number)]);
         }
-        Ok(copy)
+        Ok(())
     }
 }

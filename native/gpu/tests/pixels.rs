@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use proptest::prelude::*;
 use virtmesh_gpu::{
-    Backing, Cancel, CopyError, Format, MemoryImage, PIXEL, Picture, Piece, Rect, Surface,
+    Backing, Cancel, CopyError, Format, MemoryImage, PIXEL, Picture, Piece, Rect, Surface, Wait,
 };
 use virtmesh_ring::{GuestRam, RegionSpec};
 
@@ -56,6 +56,15 @@ fn rect(x: u32, y: u32, width: u32, height: u32) -> Rect {
         width,
         height,
     }
+}
+
+fn read(picture: &Picture, rect: Rect) -> Vec<u8> {
+    let mut seen = Vec::new();
+    picture
+        .read(rect, |row| seen.extend_from_slice(row))
+        .unwrap();
+    assert_eq!(seen.len(), picture.bytes_of(rect).unwrap());
+    seen
 }
 
 fn bgra8() -> Format {
@@ -138,8 +147,14 @@ fn extreme_numbers_are_refused() {
     ] {
         let outside = |outcome| matches!(outcome, Err(CopyError::Outside { .. }));
         assert!(outside(surface.transfer(&backing, bad, 0, &none)));
-        assert!(outside(picture.show(&surface, (0, 0), bad, &none)));
-        assert!(outside(picture.read(bad).map(drop)));
+        assert!(outside(picture.show(
+            &surface,
+            (0, 0),
+            bad,
+            &none,
+            Wait::No
+        )));
+        assert!(outside(picture.read(bad, |_| ())));
     }
     let whole = rect(0, 0, 16, 16);
     let far = surface.transfer(&backing, whole, u64::MAX, &none);
@@ -153,7 +168,7 @@ fn extreme_numbers_are_refused() {
             offset,
             stride,
         };
-        let short = picture.show_memory(&backing, image, (0, 0), whole, &none);
+        let short = picture.show_memory(&backing, image, (0, 0), whole, &none, Wait::No);
         assert!(matches!(short, Err(CopyError::Short { .. })));
     }
 }
@@ -174,10 +189,10 @@ fn a_picture_shows_what_was_shown_to_it_only() {
         .unwrap();
     let picture = Picture::new(6, 6);
     picture
-        .show(&surface, (1, 1), rect(3, 2, 2, 2), &none)
+        .show(&surface, (1, 1), rect(3, 2, 2, 2), &none, Wait::No)
         .unwrap();
 
-    let seen = picture.read(rect(0, 0, 6, 6)).unwrap();
+    let seen = read(&picture, rect(0, 0, 6, 6));
 
     let source = bytes_of(&[piece(0, 64)]);
     for (number, pixel) in seen.chunks(PIXEL).enumerate() {
@@ -205,11 +220,11 @@ fn an_image_in_guest_memory_is_shown_without_a_resource() {
     let none = Cancel::default();
 
     picture
-        .show_memory(&backing, image, (2, 1), rect(0, 0, 3, 3), &none)
+        .show_memory(&backing, image, (2, 1), rect(0, 0, 3, 3), &none, Wait::No)
         .unwrap();
 
     let bytes = bytes_of(&[piece(0, 100), piece(500, 400)]);
-    let seen = picture.read(rect(0, 0, 3, 3)).unwrap();
+    let seen = read(&picture, rect(0, 0, 3, 3));
     for (number, pixel) in seen.chunks(PIXEL).enumerate() {
         let at = 8 + (number / 3 + 1) * 24 + (number % 3 + 2) * PIXEL;
         assert_eq!(pixel, [bytes[at + 2], bytes[at + 1], bytes[at], 0xFF]);
@@ -229,6 +244,26 @@ fn an_ended_copy_says_so() {
         surface.transfer(&backing, whole, 0, &cancel),
         Err(CopyError::Cancelled)
     );
-    let shown = Picture::new(16, 16).show(&surface, (0, 0), whole, &cancel);
+    let shown = Picture::new(16, 16).show(&surface, (0, 0), whole, &cancel, Wait::No);
     assert_eq!(shown, Err(CopyError::Cancelled));
+}
+
+/// A flush that may not wait is refused while somebody reads, and nothing of it is copied.
+#[test]
+fn a_picture_that_is_read_is_busy() {
+    let (picture, surface) = (Picture::new(4, 4), Surface::new(4, 4, bgra8()));
+    let (whole, none) = (rect(0, 0, 4, 4), Cancel::default());
+    let mut rows = 0;
+    picture
+        .read(whole, |row| {
+            let outcome = picture.show(&surface, (0, 0), whole, &none, Wait::No);
+            assert_eq!(outcome, Err(CopyError::Busy));
+            assert_eq!(row, [0, 0, 0, 255].repeat(4));
+            rows += 1;
+        })
+        .unwrap();
+    assert_eq!(rows, 4);
+    picture
+        .show(&surface, (0, 0), whole, &none, Wait::No)
+        .unwrap();
 }

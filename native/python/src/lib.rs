@@ -9,6 +9,7 @@ mod exceptions;
 mod inflight;
 mod interrupt;
 mod memory;
+mod new_bytes;
 mod pixels;
 mod queue;
 mod queue_recorder;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use virtmesh_gpu::{CopyError, Format, MemoryImage, Piece, Rect};
+use virtmesh_gpu::{CopyError, Format, MemoryImage, Piece, Rect, Wait};
 
 use crate::errors;
 use crate::memory::GuestMemory;
+use crate::new_bytes::NewBytes;
 
 /// Largest width and height, in pixels: what the device allows is less.
 const SIDE_MAX: u32 = 1 << 16;
@@ -40,6 +41,18 @@ fn finished(outcome: Result<(), CopyError>) -> PyResult<bool> {
         Err(CopyError::Cancelled) => Ok(false),
         Err(error) => Err(refused(error)),
     }
+}
+
+/// The outcome of one that may not wait as well: nothing if somebody else uses the pixels.
+fn finished_or_busy(outcome: Result<(), CopyError>) -> PyResult<Option<bool>> {
+    match outcome {
+        Err(CopyError::Busy) => Ok(None),
+        other => finished(other).map(Some),
+    }
+}
+
+fn patience(wait: bool) -> Wait {
+    if wait { Wait::Yes } else { Wait::No }
 }
 
 fn format_of(number: u32) -> PyResult<Format> {
@@ -166,6 +179,8 @@ impl Picture {
         })
     }
 
+    #[pyo3(signature = (surface, source, place, cancel, *, wait))]
+    #[allow(clippy::too_many_arguments)] // What a flush has.
     fn show(
         &self,
         py: Python<'_>,
@@ -173,12 +188,16 @@ impl Picture {
         source: (u32, u32),
         place: Place,
         cancel: &CopyCancel,
-    ) -> PyResult<bool> {
-        let (surface, cancel) = (&surface.inner, &cancel.inner);
-        finished(py.detach(|| self.inner.show(surface, source, rect(place), cancel)))
+        wait: bool,
+    ) -> PyResult<Option<bool>> {
+        let (surface, cancel, wait) = (&surface.inner, &cancel.inner, patience(wait));
+        let place = rect(place);
+        finished_or_busy(py.detach(|| self.inner.show(surface, source, place, cancel, wait)))
     }
 
     /// `image` is format, width, height, offset, stride.
+    #[pyo3(signature = (backing, image, source, place, cancel, *, wait))]
+    #[allow(clippy::too_many_arguments)] // As above.
     fn show_memory(
         &self,
         py: Python<'_>,
@@ -187,7 +206,8 @@ impl Picture {
         source: (u32, u32),
         place: Place,
         cancel: &CopyCancel,
-    ) -> PyResult<bool> {
+        wait: bool,
+    ) -> PyResult<Option<bool>> {
         let (number, width, height, offset, stride) = image;
         let image = MemoryImage {
             format: format_of(number)?,
@@ -196,16 +216,20 @@ impl Picture {
             offset,
             stride,
         };
-        let (backing, cancel) = (&backing.inner, &cancel.inner);
+        let (backing, cancel, wait) = (&backing.inner, &cancel.inner, patience(wait));
         let place = rect(place);
-        finished(py.detach(|| {
+        finished_or_busy(py.detach(|| {
             self.inner
-                .show_memory(backing, image, source, place, cancel)
+                .show_memory(backing, image, source, place, cancel, wait)
         }))
     }
 
     fn read<'py>(&self, py: Python<'py>, place: Place) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = py.detach(|| self.inner.read(rect(place)));
-        Ok(PyBytes::new(py, &bytes.map_err(refused)?))
+        let place = rect(place);
+        let mut bytes = NewBytes::new(py, self.inner.bytes_of(place).map_err(refused)?)?;
+        let room = bytes.room();
+        py.detach(|| self.inner.read(place, |row| room.put(row)))
+            .map_err(refused)?;
+        Ok(bytes.finish(py))
     }
 }

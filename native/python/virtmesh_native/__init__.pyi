@@ -821,7 +821,8 @@ class Surface:
 class Picture:
     """What a scanout shows: pixels of its own, black at first.
 
-    Copies release the GIL. Errors: ValueError for what is not inside; nothing was copied then.
+    Copies release the GIL. One waits while another thread reads or writes the picture; without
+    `wait` it returns None then. Errors: ValueError for what is not inside; nothing was copied then.
     """
 
     def __new__(cls, width: int, height: int) -> Self: ...
@@ -832,8 +833,14 @@ class Picture:
     def height(self) -> int:
         """Rows."""
     def show(
-        self, surface: Surface, source: tuple[int, int], place: Place, cancel: CopyCancel
-    ) -> bool:
+        self,
+        surface: Surface,
+        source: tuple[int, int],
+        place: Place,
+        cancel: CopyCancel,
+        *,
+        wait: bool,
+    ) -> bool | None:
         """Show a rectangle of a resource, which begins at `source`, at a place of the picture."""
     def show_memory(
         self,
@@ -842,10 +849,15 @@ class Picture:
         source: tuple[int, int],
         place: Place,
         cancel: CopyCancel,
-    ) -> bool:
+        *,
+        wait: bool,
+    ) -> bool | None:
         """Show a rectangle of an image in guest memory.
 
         `image` is its format, width, height, offset in the backing and bytes of a row.
         """
     def read(self, place: Place) -> bytes:
-        """Copy a rectangle out: blue, green, red and 255, without gaps between rows."""
+        """Copy a rectangle out: blue, green, red and 255, without gaps between rows.
+
+        All of it is of one moment. It waits while a flush is copied.
+        """

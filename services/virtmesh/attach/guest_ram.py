@@ -59,6 +59,13 @@ class Ram:
             )
         return self._view[start : start + length]
 
+    def map(self, address: int, length: int) -> mmap.mmap:
+        """Map whole pages once more. The mapping is the caller's, and may outlive this RAM.
+
+        Errors: OSError.
+        """
+        return mmap.mmap(self.descriptor, length, offset=address - self.address)
+
     def close(self) -> None:
         """Unmap RAM. The device keeps its own mapping until it is detached.
 

@@ -98,7 +98,12 @@ class Handover:
         """Take ownership of the received descriptors: they are closed with the connection."""
         self._descriptors = descriptors
 
-    def take(self, request: pb.HandoverRequest, queue_size_max: Sequence[int]) -> None:
+    def take(
+        self,
+        request: pb.HandoverRequest,
+        queue_size_max: Sequence[int],
+        kept_state_bytes: int = 0,
+    ) -> None:
         """Check a request against the descriptors, map its memory and make the ticket.
 
         Errors: MemoryRefused, MemoryMissing, MemoryUnsealed, MemoryTooSmall, BadDoorbell.
@@ -111,7 +116,7 @@ class Handover:
             check_eventfd(self.config_call, "the configuration change doorbell")
         if request.HasField("inflight_log_index"):
             log_descriptor = descriptors[request.inflight_log_index]
-            self.inflight_logs = InFlightLogs(log_descriptor, queue_size_max)
+            self.inflight_logs = InFlightLogs(log_descriptor, queue_size_max, kept_state_bytes)
         if request.HasField("line_index"):
             self.line = descriptors[request.line_index]
             check_eventfd(self.line, "the eventfd of the line")
@@ -146,7 +151,8 @@ class Handover:
 class HandoverServer:
     """A unix socket of the type SOCK_SEQPACKET.
 
-    `queue_size_max` has the largest size of each queue of the device, in entries.
+    `queue_size_max` has the largest size of each queue of the device, in entries, and
+    `kept_state_bytes` what it keeps behind the in-flight logs.
     `register_channel` is the version that its connections carry after Attach; 0: none.
     """
 
@@ -155,11 +161,13 @@ class HandoverServer:
         path: Path,
         queue_size_max: Sequence[int],
         *,
+        kept_state_bytes: int = 0,
         pending_seconds: float = PENDING_SECONDS,
         register_channel: int = 0,
     ) -> None:
         self.path = path
         self._queue_size_max = queue_size_max
+        self._kept_state_bytes = kept_state_bytes
         self._register_channel = register_channel
         self._pending_seconds = pending_seconds
         self._connections: set[Handover] = set()
@@ -264,7 +272,8 @@ class HandoverServer:
         try:
             if handover.refusal is not None:
                 raise handover.refusal
-            handover.take(parse(data, flags), self._queue_size_max)
+            request = parse(data, flags)
+            handover.take(request, self._queue_size_max, self._kept_state_bytes)
         except VirtmeshError as error:
             log.info("refused a handover", reason=error.reason, message=error.message)
             refuse(handover, error)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from virtmesh_native import GuestMemory, QueueConfig, RingState
 
+    from virtmesh.mmio.kept_state import KeptState
     from virtmesh.virtio.device import SharedMemory
     from virtmesh_common.registers import Register
 
@@ -62,6 +63,7 @@ class BlkModel:
     config = blk.CONFIG
     shared_memory: Mapping[int, SharedMemory] = {}
     identity: Mapping[str, str] = {}
+    kept_state_bytes = 0
 
     def __init__(self, name: str, options: BlkOptions) -> None:
         self.name = name
@@ -123,6 +125,9 @@ class BlkModel:
     def missing_feature(self, features: int) -> str:
         """Name a feature that the subset lacks: none, any subset makes a disk."""
         return ""
+
+    def take_kept(self, state: KeptState | None) -> None:
+        """Keep nothing: what a disk has is in its image."""
 
     def negotiate(self, features: int) -> None:
         """Take the features: without FLUSH each write is stable when it completes (5.2.5.2)."""

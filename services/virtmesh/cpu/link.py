@@ -65,13 +65,14 @@ class DeviceLink:
         node: DeviceNode,
         ram: Ram,
         driver_name: str,
-        make_logs: Callable[[Sequence[int]], int | None],
+        make_logs: Callable[[Sequence[int], int], int | None],
         *,
         config_changed: bool = False,
     ) -> Self:
         """Attach to the device of a node.
 
-        `make_logs` returns the in-flight log for queues of these sizes; the caller keeps it.
+        `make_logs` returns the in-flight log for queues of these sizes, with so much behind it for
+        what the device keeps; the caller keeps it.
         With `config_changed` the device tells the guest of a change when it is live.
         Errors: ServiceUnavailable, DeviceAttached, ShuttingDown, MemoryRefused classes, DeviceLost;
         DriverError for a service that is another device, or has no register channel.
@@ -91,7 +92,7 @@ class DeviceLink:
                 ram,
                 eventfds,
                 timeout_s=CONTROL_TIMEOUT_S,
-                inflight_logs=make_logs(about.queue_size_max),
+                inflight_logs=make_logs(about.queue_size_max, about.kept_state_bytes),
             )
             undo.callback(connection.close)
             if not connection.register_channel:

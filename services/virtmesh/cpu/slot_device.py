@@ -314,10 +314,10 @@ class SlotDevice(MachineDevice):
         is_virtio = interface.space is RegisterSpace.VIRTIO_CONFIG
         return config_fields(interface.registers) if is_virtio else ()
 
-    def _in_flight_logs(self, sizes: Sequence[int]) -> int | None:
+    def _in_flight_logs(self, sizes: Sequence[int], kept_state_bytes: int) -> int | None:
         """Return the in-flight logs; they are made for the first process of the device."""
         if self._logs is None and sizes:
-            self._logs = make_logs(sizes)
+            self._logs = make_logs(sizes, kept_state_bytes)
         return self._logs
 
     async def _give_up(self, error: NotRestorable) -> None:

@@ -43,6 +43,17 @@ class Driver(ABC):
         Errors: ValueError for properties that make no sense.
         """
 
+    def keep(self) -> object | None:
+        """Return what the next process of a lost device is to have from this one; None: nothing.
+
+        Called once, before `close`.
+        """
+        return None
+
+    def take_over(self, kept: object) -> None:
+        """Take what another driver of this class kept, before `start`."""
+        del kept  # The base has no use for it.
+
     @property
     def features(self) -> list[str]:
         """Names of the features in use."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from virtmesh_native import CopyCancel, Picture
 
@@ -36,15 +36,30 @@ REQUEST_MAX = (
 PARAMETER = Response.VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER
 
 
+class Run(Protocol):
+    """Makes a copy: see Copy."""
+
+    def __call__(self, *, wait: bool) -> bool | None:
+        """Copy."""
+
+
+class Draw(Protocol):
+    """Copies to a picture, as Run does."""
+
+    def __call__(self, picture: Picture, /, *, wait: bool) -> bool | None:
+        """Copy."""
+
+
 @dataclass
 class Copy:
     """Pixels to copy: `run` does it, on any thread; then `done` tells others, on the event loop.
 
-    `size` is in bytes. `run` returns False if it was ended.
+    `size` is in bytes. `run` returns False if it was ended. It takes whether to wait while somebody
+    reads what it writes to; if it may not, it returns None then, and has copied nothing.
     """
 
     size: int
-    run: Callable[[], bool]
+    run: Run
     done: Callable[[], None]
 
 
@@ -55,6 +70,8 @@ class Answer:
     response: Response = Response.VIRTIO_GPU_RESP_OK_NODATA
     payload: bytes = b""
     copies: Sequence[Copy] = ()
+    record: bytes = b""
+    """What is kept of it for the next process of the device; empty for nothing."""
 
 
 class Commands:
@@ -212,7 +229,8 @@ class Commands:
         if backing is None:
             raise Refused(Response.VIRTIO_GPU_RESP_ERR_UNSPEC, f"resource {number} has no backing")
 
-        def run() -> bool:
+        def run(*, wait: bool) -> bool:
+            del wait  # Nobody reads a resource.
             return surface.transfer(backing, rect.place, offset, cancel)
 
         return Answer(copies=[Copy(rect.pixels * spec.PIXEL, run, lambda: None)])
@@ -269,9 +287,10 @@ class Commands:
         draw, size = self._drawing(resource, source, whole), whole.pixels * spec.PIXEL
         shown: list[Picture] = []
 
-        def run() -> bool:
-            shown.append(picture or Picture(rect.width, rect.height))
-            return draw is None or draw(shown[0])
+        def run(*, wait: bool) -> bool | None:
+            target = picture or Picture(rect.width, rect.height)
+            shown[:] = [target]
+            return True if draw is None else draw(target, wait=wait)
 
         def done() -> None:
             if picture is None:
@@ -282,19 +301,21 @@ class Commands:
 
         return Answer(copies=[Copy(size, run, done)])
 
-    def _drawing(
-        self, resource: Resource, source: Source, target: Rect
-    ) -> Callable[[Picture], bool] | None:
+    def _drawing(self, resource: Resource, source: Source, target: Rect) -> Draw | None:
         """Return what draws a rectangle of a picture from its source; None if there is nothing."""
         cancel = self.cancel
         place = source.rect.x + target.x, source.rect.y + target.y
         surface, backing, image = resource.surface, resource.backing, source.image
         if surface is not None:
-            return lambda picture: picture.show(surface, place, target.place, cancel)
+            return lambda picture, *, wait: picture.show(
+                surface, place, target.place, cancel, wait=wait
+            )
         if backing is None or image is None:
             return None  # A blob whose memory is swapped out: what it showed stays.
         layout = (image.format, image.width, image.height, image.offset, image.stride)
-        return lambda picture: picture.show_memory(backing, layout, place, target.place, cancel)
+        return lambda picture, *, wait: picture.show_memory(
+            backing, layout, place, target.place, cancel, wait=wait
+        )
 
     def _flush(self, body: bytes, _memory: GuestMemory) -> Answer:
         """Show what has changed in a rectangle of a resource, on each scanout that shows it."""

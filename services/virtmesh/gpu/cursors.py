@@ -28,9 +28,19 @@ class CursorCommands:
     def __init__(self, resources: Resources, scanouts: Sequence[Scanout]) -> None:
         self._resources = resources
         self._scanouts = scanouts
+        self._shapes = [(0, 0, 0)] * len(scanouts)
+        """Resource and hot spot of each cursor."""
+        self.last = (0, b"")
+        """The scanout of the last command, and a command that shows its cursor as it is now."""
+
+    @property
+    def count(self) -> int:
+        """Cursors that there are."""
+        return len(self._scanouts)
 
     def reset(self) -> None:
         """Hide every cursor."""
+        self._shapes = [(0, 0, 0)] * len(self._scanouts)
         for scanout in self._scanouts:
             scanout.set_cursor(Cursor())
 
@@ -45,6 +55,7 @@ class CursorCommands:
         scanout = self._scanouts[number]
         if command == Command.VIRTIO_GPU_CMD_MOVE_CURSOR:
             scanout.move_cursor(x, y)
+            resource, hot_x, hot_y = self._shapes[number]
         elif command == Command.VIRTIO_GPU_CMD_UPDATE_CURSOR:
             scanout.set_cursor(Cursor(x, y, hot_x, hot_y, self._image(resource, memory)))
         else:
@@ -52,6 +63,8 @@ class CursorCommands:
                 Response.VIRTIO_GPU_RESP_ERR_UNSPEC,
                 f"command {command:#06x} is none of the cursor queue",
             )
+        self._shapes[number] = resource, hot_x, hot_y
+        self.last = number, spec.UPDATE_CURSOR.pack(number, x, y, resource, hot_x, hot_y)
         return Answer()
 
     def _image(self, number: int, memory: GuestMemory) -> bytes:

@@ -5,12 +5,15 @@ https://docs.oasis-open.org/virtio/virtio/v1.4/virtio-v1.4.html
 When the device is live, the driver asks for the mode of the first screen, makes a framebuffer of
 that size in guest memory, and shows it. Another mode has it make another one. Each command asks for
 a fence, so that an answer means that the command is complete.
+
+The pixels of a device that was lost are the driver's: the next process of the device shows them
+again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,10 +21,11 @@ import structlog
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.drivers.pool import Pool
 from virtmesh.drivers.virtio import VirtIODriver
+from virtmesh.gpu.framebuffer import Drawn, Framebuffer, Pointer
 from virtmesh.gpu.gpu_device import GpuDevice
 from virtmesh.gpu.slots import ANSWER_BYTES, SLOTS, Slot, make_slots
 from virtmesh.virtio.queue import VirtQueue
-from virtmesh_common.errors import QueueUnusable, RingCorrupt, VirtmeshError
+from virtmesh_common.errors import DriverError, QueueUnusable, RingCorrupt, VirtmeshError
 from virtmesh_common.gpu import spec
 from virtmesh_common.gpu.errors import BadRectangle, CommandFailed
 from virtmesh_common.gpu.spec import CONTROLQ, CURSOR_SIDE, CURSORQ, Command, Format, Response
@@ -35,22 +39,9 @@ FALLBACK = (1024, 768)
 """The mode that is used when no screen is connected (5.7.5)."""
 FRAMEBUFFER, CURSOR = 1, 2
 """Numbers of the resources."""
+EMPTY = memoryview(bytearray())
 CHAIN = 2
 """Buffers of a command: request and answer."""
-
-
-@dataclass
-class Buffer:
-    """Pixels in guest memory that a resource is backed by."""
-
-    address: int
-    width: int
-    height: int
-
-    @property
-    def size(self) -> int:
-        """Bytes of the pixels."""
-        return self.width * self.height * spec.PIXEL
 
 
 class VirtIOGpu(VirtIODriver, GpuDevice):
@@ -70,9 +61,12 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
         GpuDevice.__init__(self)
         self._slots: dict[int, Pool[Slot]] = {}
         self._under_way: dict[tuple[int, int], tuple[Slot, asyncio.Future[bytes]]] = {}
-        self._framebuffer: Buffer | None = None
-        self._cursor: Buffer | None = None
-        self._view = memoryview(b"")
+        self._framebuffer: Framebuffer | None = None
+        self._dropped: list[Framebuffer] = []
+        """Framebuffers of other modes of which somebody has slices still."""
+        self._cursor: Framebuffer | None = None
+        self._pointer: Pointer | None = None
+        self._drawn: Drawn | None = None
 
     @property
     def facts(self) -> list[str]:
@@ -87,7 +81,18 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
 
     def get_framebuffer(self) -> memoryview:
         """Return the pixels, row by row."""
-        return self._view
+        return self._framebuffer.view if self._framebuffer is not None else EMPTY
+
+    def keep(self) -> Drawn | None:
+        """Return what is shown, or what was to be shown again."""
+        if self._drawn is not None or self._framebuffer is None:
+            return self._drawn
+        buffer, self._framebuffer = self._framebuffer, None
+        return Drawn(buffer, self._pointer)
+
+    def take_over(self, kept: object) -> None:
+        """Show what was shown before, once the device is live."""
+        self._drawn = kept if isinstance(kept, Drawn) else None
 
     async def set_up(self) -> None:
         """Set the two queues up, with memory for commands."""
@@ -106,6 +111,17 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
     async def ready(self) -> None:
         """Show a framebuffer in the mode of the first screen."""
         await self._show(*await self.mode())
+        drawn, buffer = self._drawn, self._framebuffer
+        if drawn is None or buffer is None:
+            return
+        before, pointer = drawn.framebuffer, drawn.pointer
+        buffer.copy_from(before.view, before.width, before.height)
+        await self.flush()
+        if pointer is not None:
+            where = (pointer.x, pointer.y, pointer.hot_x, pointer.hot_y)
+            await self.update_cursor(pointer.image, *where)
+        self._drawn = None
+        before.unmap()
 
     async def config_changed(self) -> None:
         """Follow the screen to another mode."""
@@ -125,7 +141,10 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
                 mode=mode,
                 why=str(error),
             )
-            await self._show(*before)
+            try:
+                await self._show(*before)
+            except MemoryError as full:  # Somebody has a slice of the framebuffer of before.
+                raise DriverError(str(full)) from full
 
     async def mode(self) -> tuple[int, int]:
         """Return the preferred mode of the first screen that is connected."""
@@ -176,48 +195,48 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
                 self._cursor = await self._create(
                     CURSOR, Format.VIRTIO_GPU_FORMAT_B8G8R8A8_UNORM, CURSOR_SIDE, CURSOR_SIDE
                 )
-            with self.bus.ram.view(self._cursor.address, size) as view:
-                view[:] = image
+            self._cursor.view[:] = image
             await self._transfer(CURSOR, (0, 0, CURSOR_SIDE, CURSOR_SIDE), 0)
         resource = CURSOR if image is not None else 0
         body = spec.UPDATE_CURSOR.pack(0, x, y, resource, hot_x, hot_y)
         await self.command(Command.VIRTIO_GPU_CMD_UPDATE_CURSOR, body, queue=CURSORQ)
+        self._pointer = Pointer(image, x, y, hot_x, hot_y) if image is not None else None
 
     async def move_cursor(self, x: int, y: int) -> None:
         """Move the cursor."""
         body = spec.UPDATE_CURSOR.pack(0, x, y, 0, 0, 0)
         await self.command(Command.VIRTIO_GPU_CMD_MOVE_CURSOR, body, queue=CURSORQ)
+        if self._pointer is not None:
+            self._pointer = replace(self._pointer, x=x, y=y)
 
     async def _show(self, width: int, height: int) -> None:
         """Make a black framebuffer and show it, in the place of the one before."""
         before = self._framebuffer
         if before is not None:
             self._framebuffer = None
-            self._view.release()
-            self._view = memoryview(b"")
+            before.view.release()
             body = spec.RESOURCE_ID.pack(FRAMEBUFFER)
             await self.command(Command.VIRTIO_GPU_CMD_RESOURCE_UNREF, body)
-            self.bus.ram.pages.release(before.address)
+            self._dropped.append(before)
+        self._dropped = [one for one in self._dropped if not one.drop()]
         buffer = await self._create(
             FRAMEBUFFER, Format.VIRTIO_GPU_FORMAT_B8G8R8X8_UNORM, width, height
         )
-        self._view = self.bus.ram.view(buffer.address, buffer.size)
-        self._view[:] = bytes(buffer.size)
+        buffer.view[:] = bytes(buffer.size)
         self._framebuffer = buffer
         body = spec.SET_SCANOUT.pack(0, 0, width, height, 0, FRAMEBUFFER)
         await self.command(Command.VIRTIO_GPU_CMD_SET_SCANOUT, body)
         await self.flush()
         self.on_resize()
 
-    async def _create(self, resource: int, pixels: Format, width: int, height: int) -> Buffer:
+    async def _create(self, resource: int, pixels: Format, width: int, height: int) -> Framebuffer:
         """Make a resource with a backing of one piece. Errors: MemoryError; CommandFailed."""
-        buffer = Buffer(0, width, height)
-        buffer.address = self.bus.ram.pages.allocate(buffer.size)
+        buffer = Framebuffer(self.bus.ram, width, height)
         body = spec.RESOURCE_CREATE_2D.pack(resource, pixels, width, height)
         try:
             await self.command(Command.VIRTIO_GPU_CMD_RESOURCE_CREATE_2D, body)
         except CommandFailed:
-            self.bus.ram.pages.release(buffer.address)
+            buffer.drop()
             raise
         entry = spec.MEM_ENTRY.pack(buffer.address, buffer.size)
         body = spec.RESOURCE_ATTACH_BACKING.pack(resource, 1) + entry
@@ -293,6 +312,8 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
         self._under_way.clear()
 
     async def close(self) -> None:
-        """Stop, and release the view of RAM."""
+        """Stop, and unmap what is drawn in."""
         await super().close()
-        self._view.release()
+        for buffer in (self._framebuffer, self._cursor, *self._dropped):
+            if buffer is not None:
+                buffer.unmap()

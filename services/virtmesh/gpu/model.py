@@ -19,8 +19,9 @@ Threats and known gaps:
   event loop: there is no rate limit.
 - Whoever reaches the address of DisplayService sees the screen: it has no authentication of its
   own, so listen on a unix socket or a private network.
-- A process of this device that takes the place of one that was killed has no resources: a guest
-  has to make them again.
+- A process of this device that takes the place of one that was killed makes the resources again
+  (journal), and takes their pixels from guest memory: what a guest has drawn there and not flushed
+  yet is seen.
 """
 
 from __future__ import annotations
@@ -29,15 +30,19 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from virtmesh.gpu.commands import REQUEST_MAX, Answer, Commands
 from virtmesh.gpu.cursors import CursorCommands
+from virtmesh.gpu.journal import BYTES as KEPT_BYTES
+from virtmesh.gpu.journal import Journal, record_of
 from virtmesh.gpu.refused import Refused
 from virtmesh.gpu.reply import Header, Reply
 from virtmesh.gpu.resources import Resources
+from virtmesh.gpu.restoring import again
 from virtmesh.gpu.scanout import Scanout
 from virtmesh.gpu.settings import OFFERED, GpuOptions
 from virtmesh.virtio.queue_device import QueueDevice
@@ -46,11 +51,14 @@ from virtmesh_common.gpu import spec
 from virtmesh_common.gpu.spec import CONTROLQ, CURSORQ, GpuEvent, GpuFeature, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from enum import IntFlag
+
+    from virtmesh_native import GuestMemory
 
     from virtmesh.gpu.commands import Copy
     from virtmesh.gpu.settings import Mode
+    from virtmesh.mmio.kept_state import KeptState
     from virtmesh.virtio.queue_device import Chain, ServedQueue
     from virtmesh_common.registers import Register
 
@@ -77,6 +85,7 @@ class GpuModel(QueueDevice):
     queue_names = ("control queue", "cursor queue")
     config = spec.CONFIG
     malformed_rule = "gpu-request"
+    kept_state_bytes = KEPT_BYTES
 
     def __init__(self, name: str, options: GpuOptions) -> None:
         super().__init__(name, (options.queue_size,) * 2, int(OFFERED) & ~options.without)
@@ -87,6 +96,9 @@ class GpuModel(QueueDevice):
         self.cursors = CursorCommands(self.resources, self.scanouts)
         self.command_counts: dict[tuple[str, str], int] = {}
         """Commands by name and by name of the response."""
+        self.journal = Journal()
+        self._due: list[bytes] = []
+        """What the last process has kept, until the control queue is started."""
         self._noted: set[tuple[str, Response]] = set()
         self._events = GpuEvent(0)
         self._turn_bytes = 0
@@ -118,6 +130,12 @@ class GpuModel(QueueDevice):
         self.commands.reset()
         self.cursors.reset()
         self._events = GpuEvent(0)
+        self._due = []
+        self.journal.clear()
+
+    def take_kept(self, state: KeptState | None) -> None:
+        """Take what the last process has kept: it is made again when the control queue starts."""
+        self._due = self.journal.open(state)
 
     def set_mode(self, number: int, mode: Mode | None) -> None:
         """Give a screen another preferred mode, or disconnect it; tell the driver (5.7.5).
@@ -173,12 +191,22 @@ class GpuModel(QueueDevice):
         try:
             if chain.queue == CURSORQ:
                 answer = self.cursors.carry_out(header.command, body, chain.memory)
+                self.journal.move_cursor(*self.cursors.last)
             else:
-                answer = self.commands.carry_out(header.command, body, chain.memory)
+                answer = self._carry_out(header.command, body, chain.memory)
         except Refused as refused:
             reply.refuse(refused)
             return
         self._copy(reply, answer)
+
+    def _carry_out(self, command: int, body: bytes, memory: GuestMemory) -> Answer:
+        """Carry out a command of the control queue. Errors: Refused."""
+        if self.journal.has_pending and self.journal.repeats(command, body):
+            # The last process carried it out, and was killed before it answered.
+            return Answer()
+        answer = self.commands.carry_out(command, body, memory)
+        answer.record = record_of(command, body)
+        return answer
 
     def _copy(self, reply: Reply, answer: Answer) -> None:
         """Make the copies of a command, and answer it when they are complete."""
@@ -186,11 +214,22 @@ class GpuModel(QueueDevice):
         if size <= INLINE_BYTES:
             watchers = sum(len(one.watchers) for one in self.scanouts) if answer.copies else 0
             self._turn_bytes += size + watchers * WATCHER_BYTES
-            _end(reply, answer, _run(answer.copies))
-            return
+            outcome = _run(answer.copies, wait=False)
+            if not outcome.is_busy:
+                self._finish(reply, answer, outcome)
+                return
+        else:
+            outcome = Outcome()
+        self._copy_on_thread(answer.copies, outcome, partial(self._finish, reply, answer))
+
+    def _copy_on_thread(
+        self, all_copies: Sequence[Copy], before: Outcome, end: Callable[[Outcome], None]
+    ) -> None:
+        """Make the copies that are not made yet where they may take long, or wait for a reader."""
+        copies = all_copies[len(before.made) :]
         self._idle.clear()
         try:
-            work = self._copier.submit(_run, answer.copies, self._idle)
+            work = self._copier.submit(_run, copies, before, wait=True, idle=self._idle)
         except RuntimeError:  # The system has no thread to give.
             self._idle.set()
             raise
@@ -205,10 +244,21 @@ class GpuModel(QueueDevice):
                 raise error
             # After a reset the command is nobody's, even if its last row was copied.
             if self.commands.cancel is cancel:
-                _end(reply, answer, work.result())
+                end(work.result())
             self.kick(CONTROLQ)
 
         work.add_done_callback(lambda _: _call_soon(loop, ended))
+
+    def _finish(self, reply: Reply, answer: Answer, outcome: Outcome) -> None:
+        """Tell who watches, and answer the command. One that was ended has no answer."""
+        _tell(outcome)
+        if outcome.why:
+            response = Response.VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER
+            reply.refuse(Refused(response, outcome.why, "gpu-rectangle"))
+        elif len(outcome.made) == len(answer.copies):
+            self.journal.note(answer.record)
+            reply.finish(answer)
+            self.journal.confirm(answer.record)
 
     def count(self, command: int, response: Response) -> None:
         """Count a command and what it was answered with."""
@@ -229,8 +279,13 @@ class GpuModel(QueueDevice):
 
     def queue_started(self, queue: ServedQueue) -> None:
         """Find the backings of resources in the driver's memory, which may be another one."""
-        if queue.index == CONTROLQ:
-            self.resources.resume(queue.memory)
+        if queue.index != CONTROLQ:
+            return
+        self.resources.resume(queue.memory)
+        due, self._due = self._due, []
+        if due:
+            copies = again(due, self.commands, self.cursors, self.journal, queue.memory)
+            self._copy_on_thread(copies, Outcome(), _tell)
 
     def queue_stopped(self, index: int) -> None:
         """End the copy that is under way: the memory is the driver's again."""
@@ -256,20 +311,31 @@ class GpuModel(QueueDevice):
 class Outcome:
     """What became of the copies of a command."""
 
-    made: list[Copy]
+    made: Sequence[Copy] = ()
     """Those that are complete."""
     why: str = ""
     """Why another one was refused; empty if none was."""
+    is_busy: bool = False
+    """Somebody reads what the next one writes to."""
 
 
-def _run(copies: Sequence[Copy], idle: threading.Event | None = None) -> Outcome:
-    """Make copies, on any thread, up to one that is refused or ended; set `idle` then."""
-    outcome = Outcome([])
+def _run(
+    copies: Sequence[Copy],
+    before: Outcome | None = None,
+    *,
+    wait: bool,
+    idle: threading.Event | None = None,
+) -> Outcome:
+    """Make copies, on any thread, up to one that is refused, ended or busy; set `idle` then."""
+    made = list(before.made) if before is not None else []
+    outcome = Outcome(made)
     try:
         for copy in copies:
-            if not copy.run():
+            complete = copy.run(wait=wait)
+            outcome.is_busy = complete is None
+            if not complete:
                 break
-            outcome.made.append(copy)
+            made.append(copy)
     except ValueError as error:  # What native code found out.
         outcome.why = str(error)
     finally:
@@ -278,15 +344,10 @@ def _run(copies: Sequence[Copy], idle: threading.Event | None = None) -> Outcome
     return outcome
 
 
-def _end(reply: Reply, answer: Answer, outcome: Outcome) -> None:
-    """Tell who watches, and answer the command. One that was ended has no answer."""
+def _tell(outcome: Outcome) -> None:
+    """Tell who watches."""
     for copy in outcome.made:
         copy.done()
-    if outcome.why:
-        response = Response.VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER
-        reply.refuse(Refused(response, outcome.why, "gpu-rectangle"))
-    elif len(outcome.made) == len(answer.copies):
-        reply.finish(answer)
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: object) -> None:

@@ -16,6 +16,8 @@ from virtmesh_common.errors import MemoryRefused
 from virtmesh_common.gpu.spec import FORMAT_NAMES, MEM_ENTRY, PIXEL, Response
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from virtmesh_native import GuestMemory
 
 SIDE_MAX = 16384
@@ -71,6 +73,10 @@ class Resources:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    def __iter__(self) -> Iterator[Resource]:
+        """Give each of them."""
+        return iter(self._all.values())
 
     def clear(self) -> None:
         """Forget all of them: the device is reset."""

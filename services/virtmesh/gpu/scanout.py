@@ -68,6 +68,10 @@ class Watcher:
         """The image that the watcher has."""
         self.flushes = 0
         """Flushes since the last look: all but one of them were skipped."""
+        self.updates = 0
+        """Updates that were taken."""
+        self.flushes_taken = self.flushes_merged = 0
+        """Flushes that were in them, and those of them that were skipped."""
         self.news = asyncio.Event()
 
 
@@ -89,7 +93,8 @@ class Scanout:
         self.damage_bytes = 0
         self.flushes_merged = 0
         """Flushes that watchers got together with later ones, since they were slower."""
-        self.watchers: set[Watcher] = set()
+        self.watchers: dict[Watcher, None] = {}
+        """In the order in which they came."""
 
     def show_nothing(self) -> None:
         """Take the picture away."""
@@ -125,11 +130,21 @@ class Scanout:
         """Watch until the end of the block."""
         watcher = Watcher()
         watcher.news.set()
-        self.watchers.add(watcher)
+        self.watchers[watcher] = None
         try:
             yield watcher
         finally:
-            self.watchers.discard(watcher)
+            del self.watchers[watcher]
+
+    def take_flushes(self, watcher: Watcher) -> int:
+        """Count an update for a watcher; return the flushes that are in it."""
+        flushes, watcher.flushes = watcher.flushes, 0
+        merged = max(flushes - 1, 0)
+        watcher.updates += 1
+        watcher.flushes_taken += flushes
+        watcher.flushes_merged += merged
+        self.flushes_merged += merged
+        return flushes
 
     def wake_watchers(self) -> None:
         """Have every watcher look: the service stops."""

@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from virtmesh.gpu.damage import Rect
 from virtmesh.gpu.screenshot import draw_cursor, encode_png
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from virtmesh.gpu.model import GpuModel
     from virtmesh.gpu.scanout import Cursor, Scanout, Watcher
 
+Made = TypeVar("Made")
 SERVICE = "virtmesh.display.v1.DisplayService"
 PIECE_BYTES = 1 << 20
 """Most bytes of pixels in one message."""
@@ -113,16 +114,20 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
             width, height = picture.width, picture.height
             work = partial(take_shot, picture, request, scanout.cursor)
             del picture  # A client that does not read keeps none alive.
-            data = await self._on_thread(work, self._encoders)
+            parts = await self._on_thread(work, self._encoders)
             del work
-            for start in range(0, len(data), PIECE_BYTES):
+            for piece in (
+                part[start : start + PIECE_BYTES]
+                for part in parts
+                for start in range(0, len(part), PIECE_BYTES)
+            ):
                 await context.write(
                     pb.ScreenshotResponse(
                         scanout=scanout.number,
                         width=width,
                         height=height,
                         stride=width * PIXEL if is_raw else 0,
-                        data=data[start : start + PIECE_BYTES],
+                        data=bytes(piece),
                     )
                 )
 
@@ -136,14 +141,12 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
             self._counting("_watches", WATCHES_MAX, "watchers"),
             scanout.watching() as watcher,
         ):
-            update = 0
             while True:
                 await watcher.news.wait()
                 if self._closing:
                     raise ShuttingDown("the device service is stopping")
                 watcher.news.clear()
-                update += 1
-                await self._send_update(scanout, watcher, update, context)
+                await self._send_update(scanout, watcher, context)
                 if rate:
                     await asyncio.sleep(1 / rate)
 
@@ -151,12 +154,12 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
         self,
         scanout: Scanout,
         watcher: Watcher,
-        update: int,
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> None:
         """Send all that has changed since the last update."""
         picture, is_new = scanout.picture, watcher.is_new
-        rects, flushes = watcher.damage.take(), watcher.flushes
+        rects, flushes = watcher.damage.take(), scanout.take_flushes(watcher)
+        update = watcher.updates
         message = pb.WatchResponse(
             update=update,
             width=picture.width if picture else 0,
@@ -168,8 +171,6 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
             watcher.cursor_image = scanout.cursor.image
             message.cursor.CopyFrom(to_message(scanout.cursor, with_image=shape_changed))
         watcher.is_new = watcher.cursor_moved = False
-        watcher.flushes = 0
-        scanout.flushes_merged += max(flushes - 1, 0)
         if picture is not None:
             shows, width, height = scanout.shows, picture.width, picture.height
             del picture  # A client that does not read keeps none alive.
@@ -211,6 +212,14 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
                     damage_bytes=scanout.damage_bytes,
                     watchers=len(scanout.watchers),
                     flushes_merged=scanout.flushes_merged,
+                    watching=[
+                        pb.WatcherStats(
+                            updates=one.updates,
+                            flushes=one.flushes_taken,
+                            flushes_merged=one.flushes_merged,
+                        )
+                        for one in scanout.watchers
+                    ],
                 )
                 for scanout in self._model.scanouts
             ],
@@ -219,7 +228,7 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
         )
 
     @staticmethod
-    async def _on_thread(work: partial[bytes], threads: ThreadPoolExecutor) -> bytes:
+    async def _on_thread(work: partial[Made], threads: ThreadPoolExecutor) -> Made:
         """Read or encode pixels where it holds nobody up."""
         return await asyncio.get_running_loop().run_in_executor(threads, work)
 
@@ -248,15 +257,17 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
         return scanouts[number]
 
 
-def take_shot(picture: Picture, request: pb.ScreenshotRequest, cursor: Cursor) -> bytes:
-    """Return a picture as the request wants it."""
+def take_shot(picture: Picture, request: pb.ScreenshotRequest, cursor: Cursor) -> list[memoryview]:
+    """Return a picture as the request wants it, in parts that follow each other."""
     width, height = picture.width, picture.height
     pixels = picture.read((0, 0, width, height))
     if request.with_cursor and cursor.image:
-        pixels = draw_cursor(pixels, width, height, cursor)
+        parts = draw_cursor(pixels, width, height, cursor)
+    else:
+        parts = [memoryview(pixels)]
     if request.format == pb.IMAGE_FORMAT_RAW:
-        return pixels
-    return encode_png(pixels, width, height)
+        return parts
+    return [encode_png(parts, width, height)]
 
 
 def pieces_of(rects: list[Rect]) -> Iterator[Rect]:

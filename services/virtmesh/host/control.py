@@ -70,6 +70,7 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
             properties=description.properties,
             features=offered_features(description.family, self._device.state.device_features),
             identity=description.identity,
+            kept_state_bytes=description.kept_state_bytes,
         )
 
     async def DescribeInterface(

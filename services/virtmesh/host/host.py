@@ -107,6 +107,7 @@ class Host:
             HandoverServer(
                 addresses.handover,
                 device.description.queue_size_max,
+                kept_state_bytes=device.description.kept_state_bytes,
                 register_channel=REGISTER_CHANNEL,
             )
             if addresses.handover

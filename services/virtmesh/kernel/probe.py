@@ -107,6 +107,8 @@ class ProbedDevice(MachineDevice):
         self._requests_before = 0
         self._was_ready = False
         self._bus: GrpcBus | None = None
+        self._kept: tuple[type[Driver], object] | None = None
+        """What the last driver left for the next one of its class."""
         self._orders = Orders()
 
     @property
@@ -243,6 +245,8 @@ class ProbedDevice(MachineDevice):
         try:
             async with time_limit(PROBE_TIMEOUT_S):
                 driver = await self._find_driver(bus)
+                if self._kept is not None and type(driver) is self._kept[0]:
+                    driver.take_over(self._kept[1])
                 self._irq.connect(self.node.irq, driver.handle_irq)
                 undo.callback(self._irq.disconnect, self.node.irq)
                 bus.on_interrupt(self._interrupted)
@@ -284,6 +288,9 @@ class ProbedDevice(MachineDevice):
         """Stop a driver; what it has done stays counted."""
         self.driver = None
         self._requests_before += driver.requests
+        kept = driver.keep()
+        if kept is not None:
+            self._kept = type(driver), kept
         await driver.close()
 
     def _introduce(self, driver: Driver) -> None:

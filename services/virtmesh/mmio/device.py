@@ -38,6 +38,8 @@ class Description:
     properties: Mapping[str, int] = field(default_factory=dict)
     """What a driver has to know beside the registers, by the names of device tree properties."""
     queue_size_max: Sequence[int] = ()
+    kept_state_bytes: int = 0
+    """What it keeps in memory of its driver, behind the in-flight logs."""
     registers: Sequence[Register] = ()
     """The window as this device has it; of a virtio device its configuration space."""
     family: type[IntFlag] | None = None

@@ -6,7 +6,8 @@ the driver hands the same memory to the next one, whose queues resume there. nat
 
 Layout (virtmesh.memory.v1): one part for each queue, in the order of the queues, each as long as
 a log of a packed queue of the largest size. So the place of a part depends on the device alone,
-and a driver may choose ring format and queue size anew after each reset.
+and a driver may choose ring format and queue size anew after each reset. Behind them is what
+the device keeps (kept_state), if it keeps something.
 
 Threats: the driver can write anything there at any time. A log is read once, when its queue is
 started, and checked; what does not make sense is refused.
@@ -20,11 +21,14 @@ from typing import TYPE_CHECKING
 
 from virtmesh_native import GuestMemory, InFlightLog
 
+from virtmesh.mmio.kept_state import KeptState
 from virtmesh_common.errors import MemoryRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+KEPT_STATE_MAX = 256 << 20
+"""Most bytes that a driver has for what a device keeps."""
 PAGE = 4096
 """Sizes of shared memory are multiples of this, in bytes."""
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -34,8 +38,12 @@ SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 class InFlightLogs:
     """The logs of one attachment, mapped. `queue_size_max` has the largest size of each queue."""
 
-    def __init__(self, descriptor: int, queue_size_max: Sequence[int]) -> None:
-        """Map the logs. The caller keeps the descriptor.
+    def __init__(
+        self, descriptor: int, queue_size_max: Sequence[int], kept_state_bytes: int = 0
+    ) -> None:
+        """Map the logs, and what the device keeps behind them if the driver has room for it.
+
+        The caller keeps the descriptor.
 
         Errors: MemoryRefused, MemoryUnsealed, MemoryTooSmall.
         """
@@ -43,8 +51,9 @@ class InFlightLogs:
         size = logs_size(queue_size_max)
         if not size:
             raise MemoryRefused("an in-flight log came, and the device has no queues: send none")
+        kept = kept_state_bytes if os.fstat(descriptor).st_size >= size + kept_state_bytes else 0
         try:
-            memory = GuestMemory([(descriptor, 0, size, 0)])
+            memory = GuestMemory([(descriptor, 0, size + kept, 0)])
         except MemoryRefused as error:
             raise type(error)(f"the in-flight log: {error.message}") from error
         self._logs: list[InFlightLog] = []
@@ -52,6 +61,7 @@ class InFlightLogs:
         for size_max in queue_size_max:
             self._logs.append(InFlightLog(memory, address, size_max))
             address += InFlightLog.length(size_max, packed=True)
+        self.kept_state = KeptState(memory, size, kept) if kept else None
         self._kept = False
 
     def of(self, queue: int) -> InFlightLog:
@@ -69,6 +79,8 @@ class InFlightLogs:
         A reset because of that is not one that the driver asked for.
         """
         self._kept = True
+        if self.kept_state is not None:
+            self.kept_state.freeze()
 
 
 def logs_size(queue_size_max: Sequence[int]) -> int:
@@ -77,12 +89,15 @@ def logs_size(queue_size_max: Sequence[int]) -> int:
     return total + -total % PAGE
 
 
-def make_logs(queue_size_max: Sequence[int]) -> int:
+def make_logs(queue_size_max: Sequence[int], kept_state_bytes: int = 0) -> int:
     """Make logs that are not in use. Return their descriptor, which the caller owns.
+
+    Memory is taken when it is written to.
 
     Errors: OSError.
     """
-    return make_log_file(logs_size(queue_size_max))
+    kept = min(kept_state_bytes, KEPT_STATE_MAX)
+    return make_log_file(logs_size(queue_size_max) + kept + -kept % PAGE)
 
 
 def make_log_file(size: int) -> int:

@@ -71,7 +71,11 @@ class LocalBus(Bus):
         self._inflight_logs = (
             None
             if inflight_logs is None
-            else InFlightLogs(inflight_logs, device.description.queue_size_max)
+            else InFlightLogs(
+                inflight_logs,
+                device.description.queue_size_max,
+                device.description.kept_state_bytes,
+            )
         )
         device.attach(
             Attachment(

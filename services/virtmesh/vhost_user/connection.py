@@ -85,6 +85,9 @@ class FrontEnd:
         self._recorded_status = Status(0)
         """The status that the flight recorder got last."""
         self._rings = Vrings(model)
+        self._rings.continuation.renew = self._renew
+        self._kept: int | None = None
+        """The features that the model has; None after a reset."""
         self._memory = MemorySlots(self._rings, connection.fail)
         self._notifier = FrontEndNotifier(model, self._rings, connection.fail)
         self._handlers: dict[Request, Callable[[Any, Message], Awaitable[Payload | None]]] = {
@@ -156,14 +159,33 @@ class FrontEnd:
         """Negotiate features, unless a required one is missing.
 
         crosvm sends its features in pieces: the one of the protocol, then 32 bits at a time.
+        A front end that sends them again may have the driver that it had.
         """
+        if features == self._kept and self._may_go_on:
+            self._features = features
+            self._rings.continuation.ask()
+            return
         self._model.reset()
         self._model.interrupt.reset()
-        self._features = None
+        self._rings.continuation.forget()
+        self._features = self._kept = None
         self._missing = missing_feature(self._model, features, self._quirks)
         if not self._missing:
             self._model.negotiate(features)
-            self._features = self._rings.features = features
+            self._features = self._kept = self._rings.features = features
+
+    @property
+    def _may_go_on(self) -> bool:
+        """The device was used, is suspended now, and not broken."""
+        has_left = self._rings.continuation.has_left
+        return has_left and not self._rings.any_running and self._model.interrupt.fault is None
+
+    def _renew(self) -> None:
+        """Reset the model: rings begin anew, so the driver is another one."""
+        self._model.reset()
+        self._model.interrupt.reset()
+        if self._kept is not None:
+            self._model.negotiate(self._kept)
 
     async def _get_protocol_features(self, _: vu.Payload, __: Message) -> vu.U64:
         return vu.U64(self._protocol_offered)
@@ -193,7 +215,7 @@ class FrontEnd:
         await self._rings.reset()
         self._model.reset()
         self._model.interrupt.reset()
-        self._features = None
+        self._features = self._kept = None
         self._status = self._recorded_status = Status(0)  # A reset is recorded as such.
 
     async def _get_status(self, _: vu.Payload, __: Message) -> vu.U64:
@@ -206,6 +228,10 @@ class FrontEnd:
                 f"SET_STATUS: {unknown:#x} are no bits that a driver sets (2.1)"
             )
         if payload.value == 0:
+            if self._kept is not None and self._may_go_on and not self._rings.any_started:
+                # QEMU sends it for a guest that is paused as well.
+                self._features, self._status = None, Status(0)
+                return
             await self._reset_device(payload, message)
             return
         # Front ends set the bits when they learn of them, so the order is not checked.
@@ -248,6 +274,9 @@ class FrontEnd:
     async def _set_config(self, payload: vu.Config, _: Message) -> None:
         if payload.flags not in vu.CONFIG_FLAGS:
             raise DriverViolation(f"SET_CONFIG: the flags {payload.flags:#x} have no meaning")
+        if self._may_go_on:  # A driver that is paused writes nothing: this is another one.
+            self._rings.continuation.forget()
+            self._renew()
         write_config(self._model, payload.offset, payload.content)
 
     # -- Memory -----------------------------------------------------------------------------------

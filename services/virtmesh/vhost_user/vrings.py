@@ -18,6 +18,7 @@ from virtmesh_native import QueueConfig, RingState
 
 from virtmesh.attach.server import check_eventfd
 from virtmesh.mmio.device import RESET_SECONDS
+from virtmesh.vhost_user.continuation import Continuation
 from virtmesh.vhost_user.framing import close_quietly
 from virtmesh.vhost_user.messages import SIZE_MAX
 from virtmesh_common.errors import (
@@ -92,6 +93,7 @@ class Vrings:
         self.memory: GuestRegions | None = None
         self.logs: InFlightLogs | None = None
         self.features = 0
+        self.continuation = Continuation()
 
     def __len__(self) -> int:
         return len(self._rings)
@@ -223,6 +225,7 @@ class Vrings:
         for ring in self._rings:
             await self.stop(ring.index)
             ring.base = None
+        self.continuation.forget()
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
@@ -298,6 +301,10 @@ class Vrings:
         memory, descriptor_area, driver_area, device_area = areas
         packed = self._packed
         try:
+            state = self._state(ring, memory, descriptor_area)
+            if not any(one.served for one in self._rings):
+                base = None if state is None else ring.base
+                self.continuation.starts(ring.index, base, packed=packed)
             config = QueueConfig(
                 size=ring.size,
                 descriptor_area=descriptor_area,
@@ -306,7 +313,7 @@ class Vrings:
                 event_idx=bool(self.features & Feature.VIRTIO_F_EVENT_IDX),
                 indirect=bool(self.features & Feature.VIRTIO_F_INDIRECT_DESC),
                 packed=packed,
-                state=self._state(ring, memory, descriptor_area),
+                state=state,
                 log=self._log(ring),
             )
             self._model.start_queue(ring.index, memory, config, ring.kick)
@@ -336,6 +343,7 @@ class Vrings:
         state = self._model.queue_state(ring.index)
         ring.base = None if state is None else state.vring_base
         ring.served = False
+        self.continuation.left(ring.index, ring.base)
 
     async def _leave_in_log(self, ring: Vring) -> bool:
         """Drop what a ring's stop would wait for long, if the log keeps it. True if it does."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from virtmesh_native import GuestMemory, Interrupt, QueueConfig, RingState
 
+    from virtmesh.mmio.kept_state import KeptState
     from virtmesh_common.registers import Register
 
 VIRTIO_VENDOR_ID = 0x4D56
@@ -69,6 +70,10 @@ class VirtioDevice(Protocol):
         """What a driver reads through selectors of the configuration space, by name."""
 
     @property
+    def kept_state_bytes(self) -> int:
+        """What it keeps in memory of its driver for its next process; 0: nothing."""
+
+    @property
     def config(self) -> Sequence[Register]:
         """The configuration space, at offsets of the register window (2.5)."""
 
@@ -96,6 +101,12 @@ class VirtioDevice(Protocol):
 
     def missing_feature(self, features: int) -> str:
         """Name a feature that this subset needs and lacks; empty for a valid subset."""
+
+    def take_kept(self, state: KeptState | None) -> None:
+        """Take what the last process has kept, at an attachment; None at its end.
+
+        It is the driver's until a reset that the driver asks for.
+        """
 
     def negotiate(self, features: int) -> None:
         """Take the negotiated features, at FEATURES_OK."""

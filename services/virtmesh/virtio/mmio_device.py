@@ -119,6 +119,7 @@ class VirtioMmio:
             mmio_size_bytes=mmio.MMIO_SIZE,
             virtio_device_id=self._model.device_id,
             queue_size_max=tuple(self._model.queue_size_max),
+            kept_state_bytes=self._model.kept_state_bytes,
             registers=tuple(self._model.config),
             family=self._model.family,
             identity=self._model.identity,
@@ -189,9 +190,8 @@ class VirtioMmio:
         """Take a driver's memory and eventfds. The device must be reset. Errors: BadDoorbell."""
         beyond = [queue for queue in attachment.doorbells if queue >= len(self._queues)]
         if beyond:
-            raise BadDoorbell(
-                f"an eventfd is for queue {beyond[0]}; the device has {len(self._queues)} queues"
-            )
+            count = len(self._queues)
+            raise BadDoorbell(f"an eventfd is for queue {beyond[0]}; the device has {count} queues")
         try:
             for queue, doorbell in attachment.doorbells.items():
                 self.interrupt.set_call(queue, doorbell.call)
@@ -201,7 +201,7 @@ class VirtioMmio:
             raise
         self._attachment = attachment
         self._change_due = attachment.config_changed
-        self._queues.logs = attachment.inflight_logs
+        self._queues.take_logs(attachment.inflight_logs)
         self.observer.begin()
 
     def begin_reset(self) -> None:
@@ -228,8 +228,7 @@ class VirtioMmio:
 
         The log names the request that is waited for in vain, once for each reset.
         """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
+        end = (loop := asyncio.get_running_loop()).time() + seconds
         while self.settling:
             left = end - loop.time()
             if left <= 0:
@@ -255,7 +254,8 @@ class VirtioMmio:
     def detach(self) -> None:
         """Drop the driver's memory and eventfds. The device must be reset."""
         self._clear_calls()
-        self._attachment = self._queues.logs = None
+        self._attachment = None
+        self._queues.take_logs(None)
 
     def close(self) -> None:
         """Release everything. The device must be reset and detached."""

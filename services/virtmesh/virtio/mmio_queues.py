@@ -200,6 +200,11 @@ class MmioQueues:
         for queue in self._queues:
             self._complete(queue)
 
+    def take_logs(self, logs: InFlightLogs | None) -> None:
+        """Take the logs of a driver, with what the device keeps behind them; None at its end."""
+        self.logs = logs
+        self._model.take_kept(None if logs is None else logs.kept_state)
+
     def clear_logs(self) -> None:
         """Clear the log of every queue: the driver has reset the device. No queue is served."""
         for queue in self._queues:

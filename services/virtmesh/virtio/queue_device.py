@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from virtmesh_native import GuestMemory, QueueConfig, RingState
 
+    from virtmesh.mmio.kept_state import KeptState
     from virtmesh.virtio.device import SharedMemory
     from virtmesh_common.registers import Register
 
@@ -74,6 +75,7 @@ class QueueDevice(ABC):
     config_generation = 0
     shared_memory: Mapping[int, SharedMemory] = {}
     identity: Mapping[str, str] = {}
+    kept_state_bytes = 0
 
     def __init__(
         self, name: str, queue_size_max: Sequence[int], features: int = TRANSPORT_FEATURES
@@ -125,6 +127,9 @@ class QueueDevice(ABC):
 
     def reset(self) -> None:
         """Return to the state before `negotiate`. The base has no state."""
+
+    def take_kept(self, state: KeptState | None) -> None:
+        """Take what the last process has kept. The base keeps nothing."""
 
     def negotiate(self, features: int) -> None:
         """Take the features that were agreed on. Those of the transport only change the rings."""

@@ -266,6 +266,9 @@ async def test_a_slow_watcher_gets_the_newest_pixels(display: Display) -> None:
         stats = await display.stats()
         assert viewer.updates - 1 < FLUSHES
         assert stats.flushes_merged == FLUSHES - (viewer.updates - 1)
+        (watching,) = stats.watching
+        assert (watching.updates, watching.flushes) == (viewer.updates, FLUSHES)
+        assert watching.flushes_merged == stats.flushes_merged
         assert (stats.flushes, stats.damage_bytes) == (FLUSHES, FLUSHES * len(newest))
         viewer.call.cancel()
 
@@ -285,6 +288,10 @@ async def test_a_watcher_that_never_reads(serve: Serve) -> None:
             await viewer.update()
         (scanout,) = display.model.scanouts
         assert len(scanout.watchers) == 2
+        never_reads, reads = (await display.stats()).watching
+        assert (reads.updates, reads.flushes) == (viewer.updates, 256)
+        assert reads.flushes_merged == 256 - (viewer.updates - 1)
+        assert never_reads.flushes <= 256
         assert all(len(one.damage.take()) <= 16 for one in scanout.watchers)
         stuck.cancel()
         viewer.call.cancel()

@@ -211,3 +211,18 @@ async def test_an_area(drawn: DrawnScreen) -> None:
                 assert (x >= 3, y >= 5, x + width <= 23, y + height <= 35) == (True,) * 4
             viewer.rows[5][:3] = wanted[5][:3]
         await viewer.until(lambda: viewer.rows == wanted)
+
+
+async def test_an_area_in_which_nothing_changes(drawn: DrawnScreen) -> None:
+    """Who asks for it again waits, wherever its edges are (RFC 6143, 7.5.3)."""
+    async with vnc_rig(drawn.address) as rig, viewing(rig.address, RAW) as viewer:
+        await viewer.until(lambda: viewer.rows == shown(drawn))
+        area = (3, 5, 20, 30)
+        viewer.ask(whole=True, area=area)
+        await viewer.update()
+        viewer.ask(area=area)
+        viewer.fence(REQUEST, b"read")
+        assert not await viewer.message()
+        drawn.draw(4, 6, 1, 1, pixels(9, 1))
+        await viewer.update()
+        assert viewer.rows == shown(drawn)

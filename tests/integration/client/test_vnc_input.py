@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import struct
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -182,6 +183,17 @@ async def test_what_is_held_is_released_when_the_viewer_goes(machine: Cli) -> No
         assert await events.next(1) == ["KEY_LEFTSHIFT 0"]
 
 
+@pytest.mark.parametrize("rest", [b"\5\0", b"\x63", b""], ids=["half", "nonsense", "nothing"])
+async def test_the_last_key_before_the_end(machine: Cli, rest: bytes) -> None:
+    """It arrives, however the viewer ends."""
+    async with watched(machine, "keyboard") as events:
+        async with viewer_of(machine) as (it, rig):
+            it.writer.write(struct.pack(">BB2xI", 4, 1, ord("x")) + rest)
+            it.writer.write_eof()
+            await rig.until_told("is disconnected")
+        assert await events.next(2) == down_up("KEY_X")
+
+
 async def test_the_pointer_is_the_tablet(machine: Cli) -> None:
     """The corners of the screen are those of its axes; buttons and the wheel come with them."""
     async with watched(machine, "tablet") as events, viewer_of(machine) as (it, _):
@@ -312,6 +324,12 @@ async def test_the_command(machine: Cli) -> None:
         (("--password-file", "long"), "a VNC password has 1 to 8 characters, and not 9"),
         (("--scanout", "3"), "gpu has no screen 3"),
         (("--layout", "klingon"), "klingon"),
+        (("--keyboard", "nodev"), "nodev"),
+        (("--keyboard", "tablet"), "tablet is a tablet: it can't be the keyboard"),
+        (("--keyboard", "gpu"), "gpu"),
+        (("--pointer", "nodev"), "nodev"),
+        (("--pointer", "keyboard"), "keyboard is a keyboard: it can't be the pointer"),
+        (("--pointer", "gpu"), "gpu"),
     ],
 )
 def test_what_can_not_be_served(machine: Cli, options: tuple[str, ...], words: str) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
+import virtmesh_client
 from tests.support.drawn_screen import DrawnScreen, drawn_screen
 from tests.support.rfb_decoders import Format
 from tests.support.rfb_viewer import (
-    CONTINUOUS,
     CURSOR,
     FENCE,
     RAW,
@@ -20,7 +23,10 @@ from tests.support.rfb_viewer import (
     viewing,
 )
 from tests.support.vnc_rig import vnc_rig
+from virtmesh_client.vnc import serve_viewer
 from virtmesh_client.vnc.password import answer_challenge
+from virtmesh_client.vnc.server import STRANGERS
+from virtmesh_client.vnc.turns import TURN_READS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 64, 48
 PICTURE = b"\1\2\3\4" * (WIDTH * HEIGHT)
 PASSWORD = b"secret"
+SECONDS = 300.0
+"""Longer than any test."""
 VERSIONS = [b"RFB 003.003\n", b"RFB 003.007\n", b"RFB 003.008\n"]
 
 
@@ -110,6 +118,28 @@ async def test_a_silent_stranger(drawn: DrawnScreen, said: bytes) -> None:
             await viewer.update()
             await stranger.end()
         await rig.until_told("it did not finish the handshake within 0.5 s")
+
+
+@pytest.mark.parametrize("said", [b"", b"RFB 003.008\n\2"])
+async def test_many_silent_strangers(drawn: DrawnScreen, said: bytes) -> None:
+    """Nobody is shut out by them: the oldest of them goes."""
+    async with (
+        vnc_rig(drawn.address, viewers=2, password=PASSWORD, handshake_seconds=SECONDS) as rig,
+        AsyncExitStack() as stack,
+    ):
+        first = await stack.enter_async_context(connected(rig.address))
+        await first.shake_hands(VERSIONS[-1], right)
+        strangers = []
+        for _ in range(3 * STRANGERS):
+            strangers.append(await stack.enter_async_context(connected(rig.address)))
+            strangers[-1].writer.write(said)
+        for one in strangers[: 2 * STRANGERS]:
+            await one.end()
+        second = await stack.enter_async_context(connected(rig.address))
+        await second.shake_hands(VERSIONS[-1], right)
+        for viewer in (first, second):
+            viewer.ask()
+            await viewer.update()
 
 
 async def test_too_many_viewers(drawn: DrawnScreen) -> None:
@@ -215,13 +245,76 @@ async def test_a_clipboard_is_thrown_away(drawn: DrawnScreen) -> None:
 
 
 async def test_fences_without_end(drawn: DrawnScreen) -> None:
-    """Who asks for more than it reads is closed."""
-    extensions = (RAW, FENCE, CONTINUOUS)
-    async with vnc_rig(drawn.address) as rig, viewing(rig.address, *extensions) as viewer:
-        fence = struct.pack(">B3xIB", 248, 1 << 31, 64) + bytes(64)
-        viewer.writer.write(fence * 20_000)
-        await viewer.end()
-        await rig.until_told("is disconnected: it asks, and does not read 64 answers")
+    """Who asks for more than it reads is closed; who reads is answered."""
+    fence = struct.pack(">B3xIB", 248, 1 << 31, 64) + bytes(64)
+    async with vnc_rig(drawn.address) as rig:
+        async with viewing(rig.address, RAW, FENCE) as viewer:
+            viewer.writer.write(fence * 1000)
+            while len(viewer.seen.fences) < 1000:
+                await viewer.message()
+        async with connected(rig.address, room=4096) as viewer:
+            await viewer.shake_hands()
+            viewer.stop_reading()
+            viewer.writer.write(fence * 50_000)
+            await rig.until_told("is disconnected: it asks, and does not read 64 answers")
+
+
+@dataclass
+class Heap:
+    """A stream that has all the bytes of a viewer, and takes what it is sent."""
+
+    data: memoryview
+    reads: int = 0
+    held: int = 0
+    """Most reads in a row in which nothing else ran."""
+
+    async def readexactly(self, n: int, /) -> bytes:
+        """Return bytes at once, up to the end."""
+        self.reads += 1
+        found, self.data = bytes(self.data[:n]), self.data[n:]
+        if len(found) < n:
+            raise asyncio.IncompleteReadError(found, n)
+        return found
+
+    async def watch(self) -> None:
+        """Run whenever something else may run."""
+        while True:
+            before = self.reads
+            await asyncio.sleep(0)
+            self.held = max(self.held, self.reads - before)
+
+    def write(self, data: bytes, /) -> None:
+        """Throw bytes away."""
+
+    async def drain(self) -> None:
+        """There is always room."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        struct.pack(">BBHH", 5, 0, 7, 7) * 20_000,
+        struct.pack(">BB2xI", 4, 1, 0x61) * 20_000,
+        (struct.pack(">B3xI", 6, 1 << 20) + bytes(1 << 20)) * 4,
+        struct.pack(">BB4H", 3, 0, 0, 0, WIDTH, HEIGHT) * 5000,
+    ],
+    ids=["pointer", "keys", "clipboards", "requests"],
+)
+async def test_a_viewer_that_says_much(drawn: DrawnScreen, flood: bytes) -> None:
+    """Others have their turn, though all of its bytes are there at once."""
+    stream = Heap(memoryview(b"RFB 003.008\n\1\1" + flood))
+    watch = asyncio.create_task(stream.watch())
+    try:
+        async with await virtmesh_client.aconnect(drawn.address) as machine:
+            await serve_viewer(machine, "gpu0", stream, stream)
+    finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+    assert not stream.data
+    assert stream.held <= TURN_READS
 
 
 async def test_encodings_that_nobody_knows(drawn: DrawnScreen) -> None:

@@ -28,6 +28,7 @@ from virtmesh_common.blk import spec as blk
 from virtmesh_common.blk.spec import SECTOR, RequestStatus, RequestType
 from virtmesh_common.channel import open_channel
 from virtmesh_common.errors import NotRestorable
+from virtmesh_common.gpu import spec as gpu
 from virtmesh_common.input import spec as virtio_input
 from virtmesh_common.input.spec import EVENT, EVENTQ
 from virtmesh_common.virtio.features import Feature
@@ -44,7 +45,7 @@ KINDS = {
     "packed, direct": int(Feature.VIRTIO_F_INDIRECT_DESC),
 }
 """Kinds of rings, by the features that are not agreed on."""
-CONFIG = {"blk": blk.CONFIG, "input": virtio_input.CONFIG}
+CONFIG = {"blk": blk.CONFIG, "gpu": gpu.CONFIG, "input": virtio_input.CONFIG}
 DISK = ("blk", "--name", "vda", "--image", "disk.img", "--size", "1M")
 
 

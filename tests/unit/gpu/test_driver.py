@@ -30,6 +30,7 @@ async def driving(
     refused: int = 0,
     interrupts: InterruptMode = InterruptMode.INTERRUPT,
     ram: int = 1 << 20,
+    kept: object = None,
 ) -> AsyncIterator[VirtIOGpu]:
     """Start a driver of a model."""
     device = VirtioMmio(model)
@@ -37,6 +38,7 @@ async def driving(
         bus = LocalBus(device, memory)
         driver = VirtIOGpu(bus, interrupts, refused=refused)
         bus.on_interrupt(driver.handle_irq)
+        driver.take_over(kept)
         await driver.start()
         yield driver
         await driver.close()

@@ -59,7 +59,7 @@ async def test_a_picture_of_every_format(number: int) -> None:
         assert await make_blob(rig, 2, SIZE, [(address, SIZE)]) == OK
         assert await show_blob(rig, 2, number) == OK
         assert rig.picture() == wanted
-    with Image.open(BytesIO(encode_png(wanted, WIDTH, HEIGHT))) as image:
+    with Image.open(BytesIO(encode_png([memoryview(wanted)], WIDTH, HEIGHT))) as image:
         assert (image.mode, image.size) == ("RGB", (WIDTH, HEIGHT))
         assert image.tobytes("raw", "BGRX")[0::4] == wanted[0::4]
         assert opaque(image.convert("RGBA").tobytes("raw", "BGRA")) == wanted
@@ -309,8 +309,12 @@ async def test_a_cursor_in_a_screenshot(x: int, y: int, seen: int) -> None:
         await rig.draw(5, CURSOR_SIDE, CURSOR_SIDE, white)
         assert (await rig.point(UPDATE, x, y, 5)).response == OK
         black = opaque(bytes(64 * 48 * 4))
-        drawn = draw_cursor(black, 64, 48, rig.model.scanouts[0].cursor)
+        drawn = b"".join(draw_cursor(black, 64, 48, rig.model.scanouts[0].cursor))
+        cursor = rig.model.scanouts[0].cursor
+        png = encode_png(draw_cursor(black, 64, 48, cursor), 64, 48)
     assert len(drawn) == len(black)
+    with Image.open(BytesIO(png)) as image:
+        assert opaque(image.convert("RGBA").tobytes("raw", "BGRA")) == drawn
     assert sum(drawn[start : start + 4] == b"\xff" * 4 for start in range(0, len(drawn), 4)) == seen
 
 

@@ -41,6 +41,7 @@ class StubbornModel:
     family: type[IntFlag] = NoFeature
     queue_size_max = (8, 8)
     identity: Mapping[str, str] = {}
+    kept_state_bytes = 0
     shared_memory: Mapping[int, SharedMemory] = {7: SharedMemory(base=1 << 40, length=0x1_0002)}
     config: tuple[Register, ...] = ()
     config_generation = 0
@@ -68,6 +69,9 @@ class StubbornModel:
     def write_config(self, field: Register, value: int) -> None:
         """Fail: there is none."""
         raise AssertionError(field)
+
+    def take_kept(self, state: object) -> None:
+        """Keep nothing."""
 
     def missing_feature(self, features: int) -> str:
         """Accept any subset."""

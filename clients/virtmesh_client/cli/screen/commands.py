@@ -147,6 +147,14 @@ def stats(settings: Settings, device: str) -> None:
         for one in found
     ]
     show_table(("screen", "flushes", "damage bytes", "watchers", "flushes merged"), rows)
+    watching = [
+        (one.number, each.updates, each.flushes, each.flushes_merged)
+        for one in found
+        for each in one.watching
+    ]
+    if watching:
+        click.echo()
+        show_table(("watcher of screen", "updates", "flushes", "flushes merged"), watching)
 
 
 for command in (watch, expect, wait_still, record, vnc):

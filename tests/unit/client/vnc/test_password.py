@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
-from virtmesh_client.vnc.password import VARIABLE, answer_challenge, check_password, read_password
+from virtmesh_client.vnc.password import (
+    VARIABLE,
+    WAITING_MAX,
+    PasswordGate,
+    answer_challenge,
+    check_password,
+    read_password,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,3 +44,41 @@ def test_an_answer() -> None:
     plain = b"Now is the time "
     wanted = bytes.fromhex("3fa40e8a984d48156a271787ab8883f9")
     assert answer_challenge(plain, key) == wanted
+
+
+async def test_answers_are_judged_one_after_another() -> None:
+    """However many come at once, each wrong one makes the next slower; few wait."""
+    delays: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        delays.append(seconds)
+        await asyncio.sleep(0)
+
+    gate = PasswordGate(b"secret", sleep)
+    challenge = bytes(16)
+    assert await gate.refusal(challenge, bytes(16)) == "wrong password"
+    answers = [gate.refusal(challenge, bytes(16)) for _ in range(WAITING_MAX + 2)]
+    found = await asyncio.gather(*answers)
+    wrong, unjudged = ["wrong password"] * WAITING_MAX, ["others try passwords: try again"] * 2
+    assert found == wrong + unjudged
+    right = answer_challenge(challenge, b"secret")
+    assert [await gate.refusal(challenge, right) for _ in range(2)] == ["", ""]
+    assert delays == [1.0, 2.0, 4.0, 8.0]
+
+
+async def test_who_leaves_waits_no_more() -> None:
+    """There is room for the answer of another one."""
+    never = asyncio.Event()
+
+    async def sleep(_seconds: float) -> None:
+        await never.wait()
+
+    gate = PasswordGate(b"secret", sleep)
+    challenge = bytes(16)
+    assert await gate.refusal(challenge, bytes(16))
+    for _ in range(2 * WAITING_MAX):
+        task = asyncio.create_task(gate.refusal(challenge, bytes(16)))
+        await asyncio.sleep(0)
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

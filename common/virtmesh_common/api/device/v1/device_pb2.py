@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from virtmesh_common.api.device.v1 import interface_pb2 as virtmesh_dot_device_dot_v1_dot_interface__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvirtmesh/device/v1/device.proto\x12\x12virtmesh.device.v1\x1a\"virtmesh/device/v1/interface.proto\"\x12\n\x10GetReportRequest\"[\n\x11GetReportResponse\x12\x13\n\x0b\x64river_name\x18\x01 \x01(\t\x12\x31\n\nviolations\x18\x02 \x03(\x0b\x32\x1d.virtmesh.device.v1.Violation\"\x95\x01\n\tViolation\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x15\n\rspecification\x18\x02 \x01(\t\x12\x0e\n\x06\x63lause\x18\x03 \x01(\t\x12\x11\n\tstatement\x18\x04 \x01(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\x04\x12\x31\n\x05\x66irst\x18\x06 \x01(\x0b\x32\".virtmesh.device.v1.FirstViolation\"\x8d\x02\n\x0e\x46irstViolation\x12\x15\n\x08sequence\x18\x01 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07time_ns\x18\x02 \x01(\x04\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x12\n\x05queue\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x33\n\x06\x61\x63\x63\x65ss\x18\x05 \x01(\x0b\x32#.virtmesh.device.v1.ViolatingAccess\x12\x0f\n\x02pc\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12\x0e\n\x06symbol\x18\x07 \x01(\t\x12\x18\n\x0brequest_tag\x18\x08 \x01(\rH\x03\x88\x01\x01\x12\x13\n\x0b\x64river_side\x18\t \x01(\x08\x42\x0b\n\t_sequenceB\x08\n\x06_queueB\x05\n\x03_pcB\x0e\n\x0c_request_tag\"W\n\x0fViolatingAccess\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x13\n\x0bwidth_bytes\x18\x02 \x01(\r\x12\x10\n\x08is_write\x18\x03 \x01(\x08\x12\r\n\x05value\x18\x04 \x01(\x04\"(\n\x12\x43learReportRequest\x12\x12\n\nbegin_anew\x18\x01 \x01(\x08\"\x15\n\x13\x43learReportResponse\"\x11\n\x0f\x44\x65scribeRequest\"\xa3\x04\n\x10\x44\x65scribeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x12\n\ncompatible\x18\x03 \x01(\t\x12\x18\n\x10virtio_device_id\x18\x04 \x01(\r\x12\x17\n\x0fmmio_size_bytes\x18\x05 \x01(\r\x12\x16\n\x0equeue_size_max\x18\x06 \x03(\r\x12\x17\n\x0fhandover_socket\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x10\n\x08services\x18\t \x03(\t\x12\x17\n\x0fmetrics_address\x18\n \x01(\t\x12\x19\n\x11vhost_user_socket\x18\x0b \x01(\t\x12H\n\nproperties\x18\x0c \x03(\x0b\x32\x34.virtmesh.device.v1.DescribeResponse.PropertiesEntry\x12\x30\n\x08\x66\x65\x61tures\x18\r \x03(\x0b\x32\x1e.virtmesh.device.v1.FeatureBit\x12\x44\n\x08identity\x18\x0e \x03(\x0b\x32\x32.virtmesh.device.v1.DescribeResponse.IdentityEntry\x1a\x31\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a/\n\rIdentityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1a\n\x18\x44\x65scribeInterfaceRequest\"M\n\x19\x44\x65scribeInterfaceResponse\x12\x30\n\tinterface\x18\x01 \x01(\x0b\x32\x1d.virtmesh.device.v1.Interface\"L\n\rAttachRequest\x12\x13\n\x0b\x64river_name\x18\x01 \x01(\t\x12\x0e\n\x06ticket\x18\x02 \x01(\t\x12\x16\n\x0e\x63onfig_changed\x18\x03 \x01(\x08\"$\n\x0e\x41ttachResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x0f\n\rDetachRequest\"\x10\n\x0e\x44\x65tachResponse\"\x0e\n\x0cResetRequest\"\x0f\n\rResetResponse\"\x12\n\x10GetStatusRequest\"\xaf\x01\n\x11GetStatusResponse\x12\x10\n\x08\x61ttached\x18\x01 \x01(\x08\x12\x13\n\x0b\x64river_name\x18\x02 \x01(\t\x12\x15\n\rdevice_status\x18\x03 \x01(\r\x12\x1b\n\x13\x64\x65vice_status_names\x18\x04 \x03(\t\x12\x17\n\x0f\x64river_features\x18\x05 \x01(\x04\x12\x17\n\x0f\x64\x65vice_features\x18\x06 \x01(\x04\x12\r\n\x05\x66\x61ult\x18\x07 \x01(\t\"\x11\n\x0fGetStatsRequest\"\xd6\x02\n\x10GetStatsResponse\x12\x12\n\nmmio_reads\x18\x01 \x01(\x04\x12\x13\n\x0bmmio_writes\x18\x02 \x01(\x04\x12\x15\n\rmmio_messages\x18\x03 \x01(\x04\x12\x13\n\x0bmmio_errors\x18\x04 \x01(\x04\x12\x1d\n\x15notifications_eventfd\x18\x05 \x01(\x04\x12\x1a\n\x12notifications_mmio\x18\x06 \x01(\x04\x12\x19\n\x11notifications_rpc\x18\x07 \x01(\x04\x12\x12\n\ninterrupts\x18\x08 \x01(\x04\x12\x1d\n\x15interrupts_suppressed\x18\t \x01(\x04\x12\x10\n\x08requests\x18\n \x01(\x04\x12\x0e\n\x06resets\x18\x0b \x01(\x04\x12\x10\n\x08\x61ttaches\x18\x0c \x01(\x04\x12\x30\n\x07\x66igures\x18\r \x03(\x0b\x32\x1f.virtmesh.device.v1.FigureValue2\xb3\x06\n\rDeviceService\x12U\n\x08\x44\x65scribe\x12#.virtmesh.device.v1.DescribeRequest\x1a$.virtmesh.device.v1.DescribeResponse\x12p\n\x11\x44\x65scribeInterface\x12,.virtmesh.device.v1.DescribeInterfaceRequest\x1a-.virtmesh.device.v1.DescribeInterfaceResponse\x12O\n\x06\x41ttach\x12!.virtmesh.device.v1.AttachRequest\x1a\".virtmesh.device.v1.AttachResponse\x12O\n\x06\x44\x65tach\x12!.virtmesh.device.v1.DetachRequest\x1a\".virtmesh.device.v1.DetachResponse\x12L\n\x05Reset\x12 .virtmesh.device.v1.ResetRequest\x1a!.virtmesh.device.v1.ResetResponse\x12X\n\tGetStatus\x12$.virtmesh.device.v1.GetStatusRequest\x1a%.virtmesh.device.v1.GetStatusResponse\x12U\n\x08GetStats\x12#.virtmesh.device.v1.GetStatsRequest\x1a$.virtmesh.device.v1.GetStatsResponse\x12X\n\tGetReport\x12$.virtmesh.device.v1.GetReportRequest\x1a%.virtmesh.device.v1.GetReportResponse\x12^\n\x0b\x43learReport\x12&.virtmesh.device.v1.ClearReportRequest\x1a\'.virtmesh.device.v1.ClearReportResponseB!Z\x1fvirtmesh/api/device/v1;devicev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvirtmesh/device/v1/device.proto\x12\x12virtmesh.device.v1\x1a\"virtmesh/device/v1/interface.proto\"\x12\n\x10GetReportRequest\"[\n\x11GetReportResponse\x12\x13\n\x0b\x64river_name\x18\x01 \x01(\t\x12\x31\n\nviolations\x18\x02 \x03(\x0b\x32\x1d.virtmesh.device.v1.Violation\"\x95\x01\n\tViolation\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x15\n\rspecification\x18\x02 \x01(\t\x12\x0e\n\x06\x63lause\x18\x03 \x01(\t\x12\x11\n\tstatement\x18\x04 \x01(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\x04\x12\x31\n\x05\x66irst\x18\x06 \x01(\x0b\x32\".virtmesh.device.v1.FirstViolation\"\x8d\x02\n\x0e\x46irstViolation\x12\x15\n\x08sequence\x18\x01 \x01(\x04H\x00\x88\x01\x01\x12\x0f\n\x07time_ns\x18\x02 \x01(\x04\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x12\n\x05queue\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x33\n\x06\x61\x63\x63\x65ss\x18\x05 \x01(\x0b\x32#.virtmesh.device.v1.ViolatingAccess\x12\x0f\n\x02pc\x18\x06 \x01(\x04H\x02\x88\x01\x01\x12\x0e\n\x06symbol\x18\x07 \x01(\t\x12\x18\n\x0brequest_tag\x18\x08 \x01(\rH\x03\x88\x01\x01\x12\x13\n\x0b\x64river_side\x18\t \x01(\x08\x42\x0b\n\t_sequenceB\x08\n\x06_queueB\x05\n\x03_pcB\x0e\n\x0c_request_tag\"W\n\x0fViolatingAccess\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x13\n\x0bwidth_bytes\x18\x02 \x01(\r\x12\x10\n\x08is_write\x18\x03 \x01(\x08\x12\r\n\x05value\x18\x04 \x01(\x04\"(\n\x12\x43learReportRequest\x12\x12\n\nbegin_anew\x18\x01 \x01(\x08\"\x15\n\x13\x43learReportResponse\"\x11\n\x0f\x44\x65scribeRequest\"\xbd\x04\n\x10\x44\x65scribeResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x12\n\ncompatible\x18\x03 \x01(\t\x12\x18\n\x10virtio_device_id\x18\x04 \x01(\r\x12\x17\n\x0fmmio_size_bytes\x18\x05 \x01(\r\x12\x16\n\x0equeue_size_max\x18\x06 \x03(\r\x12\x17\n\x0fhandover_socket\x18\x07 \x01(\t\x12\x0f\n\x07version\x18\x08 \x01(\t\x12\x10\n\x08services\x18\t \x03(\t\x12\x17\n\x0fmetrics_address\x18\n \x01(\t\x12\x19\n\x11vhost_user_socket\x18\x0b \x01(\t\x12H\n\nproperties\x18\x0c \x03(\x0b\x32\x34.virtmesh.device.v1.DescribeResponse.PropertiesEntry\x12\x30\n\x08\x66\x65\x61tures\x18\r \x03(\x0b\x32\x1e.virtmesh.device.v1.FeatureBit\x12\x44\n\x08identity\x18\x0e \x03(\x0b\x32\x32.virtmesh.device.v1.DescribeResponse.IdentityEntry\x12\x18\n\x10kept_state_bytes\x18\x0f \x01(\x04\x1a\x31\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a/\n\rIdentityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1a\n\x18\x44\x65scribeInterfaceRequest\"M\n\x19\x44\x65scribeInterfaceResponse\x12\x30\n\tinterface\x18\x01 \x01(\x0b\x32\x1d.virtmesh.device.v1.Interface\"L\n\rAttachRequest\x12\x13\n\x0b\x64river_name\x18\x01 \x01(\t\x12\x0e\n\x06ticket\x18\x02 \x01(\t\x12\x16\n\x0e\x63onfig_changed\x18\x03 \x01(\x08\"$\n\x0e\x41ttachResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\"\x0f\n\rDetachRequest\"\x10\n\x0e\x44\x65tachResponse\"\x0e\n\x0cResetRequest\"\x0f\n\rResetResponse\"\x12\n\x10GetStatusRequest\"\xaf\x01\n\x11GetStatusResponse\x12\x10\n\x08\x61ttached\x18\x01 \x01(\x08\x12\x13\n\x0b\x64river_name\x18\x02 \x01(\t\x12\x15\n\rdevice_status\x18\x03 \x01(\r\x12\x1b\n\x13\x64\x65vice_status_names\x18\x04 \x03(\t\x12\x17\n\x0f\x64river_features\x18\x05 \x01(\x04\x12\x17\n\x0f\x64\x65vice_features\x18\x06 \x01(\x04\x12\r\n\x05\x66\x61ult\x18\x07 \x01(\t\"\x11\n\x0fGetStatsRequest\"\xd6\x02\n\x10GetStatsResponse\x12\x12\n\nmmio_reads\x18\x01 \x01(\x04\x12\x13\n\x0bmmio_writes\x18\x02 \x01(\x04\x12\x15\n\rmmio_messages\x18\x03 \x01(\x04\x12\x13\n\x0bmmio_errors\x18\x04 \x01(\x04\x12\x1d\n\x15notifications_eventfd\x18\x05 \x01(\x04\x12\x1a\n\x12notifications_mmio\x18\x06 \x01(\x04\x12\x19\n\x11notifications_rpc\x18\x07 \x01(\x04\x12\x12\n\ninterrupts\x18\x08 \x01(\x04\x12\x1d\n\x15interrupts_suppressed\x18\t \x01(\x04\x12\x10\n\x08requests\x18\n \x01(\x04\x12\x0e\n\x06resets\x18\x0b \x01(\x04\x12\x10\n\x08\x61ttaches\x18\x0c \x01(\x04\x12\x30\n\x07\x66igures\x18\r \x03(\x0b\x32\x1f.virtmesh.device.v1.FigureValue2\xb3\x06\n\rDeviceService\x12U\n\x08\x44\x65scribe\x12#.virtmesh.device.v1.DescribeRequest\x1a$.virtmesh.device.v1.DescribeResponse\x12p\n\x11\x44\x65scribeInterface\x12,.virtmesh.device.v1.DescribeInterfaceRequest\x1a-.virtmesh.device.v1.DescribeInterfaceResponse\x12O\n\x06\x41ttach\x12!.virtmesh.device.v1.AttachRequest\x1a\".virtmesh.device.v1.AttachResponse\x12O\n\x06\x44\x65tach\x12!.virtmesh.device.v1.DetachRequest\x1a\".virtmesh.device.v1.DetachResponse\x12L\n\x05Reset\x12 .virtmesh.device.v1.ResetRequest\x1a!.virtmesh.device.v1.ResetResponse\x12X\n\tGetStatus\x12$.virtmesh.device.v1.GetStatusRequest\x1a%.virtmesh.device.v1.GetStatusResponse\x12U\n\x08GetStats\x12#.virtmesh.device.v1.GetStatsRequest\x1a$.virtmesh.device.v1.GetStatsResponse\x12X\n\tGetReport\x12$.virtmesh.device.v1.GetReportRequest\x1a%.virtmesh.device.v1.GetReportResponse\x12^\n\x0b\x43learReport\x12&.virtmesh.device.v1.ClearReportRequest\x1a\'.virtmesh.device.v1.ClearReportResponseB!Z\x1fvirtmesh/api/device/v1;devicev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,35 +54,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DESCRIBEREQUEST']._serialized_start=782
   _globals['_DESCRIBEREQUEST']._serialized_end=799
   _globals['_DESCRIBERESPONSE']._serialized_start=802
-  _globals['_DESCRIBERESPONSE']._serialized_end=1349
-  _globals['_DESCRIBERESPONSE_PROPERTIESENTRY']._serialized_start=1251
-  _globals['_DESCRIBERESPONSE_PROPERTIESENTRY']._serialized_end=1300
-  _globals['_DESCRIBERESPONSE_IDENTITYENTRY']._serialized_start=1302
-  _globals['_DESCRIBERESPONSE_IDENTITYENTRY']._serialized_end=1349
-  _globals['_DESCRIBEINTERFACEREQUEST']._serialized_start=1351
-  _globals['_DESCRIBEINTERFACEREQUEST']._serialized_end=1377
-  _globals['_DESCRIBEINTERFACERESPONSE']._serialized_start=1379
-  _globals['_DESCRIBEINTERFACERESPONSE']._serialized_end=1456
-  _globals['_ATTACHREQUEST']._serialized_start=1458
-  _globals['_ATTACHREQUEST']._serialized_end=1534
-  _globals['_ATTACHRESPONSE']._serialized_start=1536
-  _globals['_ATTACHRESPONSE']._serialized_end=1572
-  _globals['_DETACHREQUEST']._serialized_start=1574
-  _globals['_DETACHREQUEST']._serialized_end=1589
-  _globals['_DETACHRESPONSE']._serialized_start=1591
-  _globals['_DETACHRESPONSE']._serialized_end=1607
-  _globals['_RESETREQUEST']._serialized_start=1609
-  _globals['_RESETREQUEST']._serialized_end=1623
-  _globals['_RESETRESPONSE']._serialized_start=1625
-  _globals['_RESETRESPONSE']._serialized_end=1640
-  _globals['_GETSTATUSREQUEST']._serialized_start=1642
-  _globals['_GETSTATUSREQUEST']._serialized_end=1660
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1663
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1838
-  _globals['_GETSTATSREQUEST']._serialized_start=1840
-  _globals['_GETSTATSREQUEST']._serialized_end=1857
-  _globals['_GETSTATSRESPONSE']._serialized_start=1860
-  _globals['_GETSTATSRESPONSE']._serialized_end=2202
-  _globals['_DEVICESERVICE']._serialized_start=2205
-  _globals['_DEVICESERVICE']._serialized_end=3024
+  _globals['_DESCRIBERESPONSE']._serialized_end=1375
+  _globals['_DESCRIBERESPONSE_PROPERTIESENTRY']._serialized_start=1277
+  _globals['_DESCRIBERESPONSE_PROPERTIESENTRY']._serialized_end=1326
+  _globals['_DESCRIBERESPONSE_IDENTITYENTRY']._serialized_start=1328
+  _globals['_DESCRIBERESPONSE_IDENTITYENTRY']._serialized_end=1375
+  _globals['_DESCRIBEINTERFACEREQUEST']._serialized_start=1377
+  _globals['_DESCRIBEINTERFACEREQUEST']._serialized_end=1403
+  _globals['_DESCRIBEINTERFACERESPONSE']._serialized_start=1405
+  _globals['_DESCRIBEINTERFACERESPONSE']._serialized_end=1482
+  _globals['_ATTACHREQUEST']._serialized_start=1484
+  _globals['_ATTACHREQUEST']._serialized_end=1560
+  _globals['_ATTACHRESPONSE']._serialized_start=1562
+  _globals['_ATTACHRESPONSE']._serialized_end=1598
+  _globals['_DETACHREQUEST']._serialized_start=1600
+  _globals['_DETACHREQUEST']._serialized_end=1615
+  _globals['_DETACHRESPONSE']._serialized_start=1617
+  _globals['_DETACHRESPONSE']._serialized_end=1633
+  _globals['_RESETREQUEST']._serialized_start=1635
+  _globals['_RESETREQUEST']._serialized_end=1649
+  _globals['_RESETRESPONSE']._serialized_start=1651
+  _globals['_RESETRESPONSE']._serialized_end=1666
+  _globals['_GETSTATUSREQUEST']._serialized_start=1668
+  _globals['_GETSTATUSREQUEST']._serialized_end=1686
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1689
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1864
+  _globals['_GETSTATSREQUEST']._serialized_start=1866
+  _globals['_GETSTATSREQUEST']._serialized_end=1883
+  _globals['_GETSTATSRESPONSE']._serialized_start=1886
+  _globals['_GETSTATSRESPONSE']._serialized_end=2228
+  _globals['_DEVICESERVICE']._serialized_start=2231
+  _globals['_DEVICESERVICE']._serialized_end=3050
 # @@protoc_insertion_point(module_scope)

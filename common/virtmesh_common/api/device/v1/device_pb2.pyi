@@ -339,6 +339,7 @@ class DescribeResponse(_message.Message):
     PROPERTIES_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     IDENTITY_FIELD_NUMBER: _builtins.int
+    KEPT_STATE_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the device on its machine, such as "vda"."""
     kind: _builtins.str
@@ -360,6 +361,11 @@ class DescribeResponse(_message.Message):
     vhost_user_socket: _builtins.str
     """Path of the unix socket that takes vhost-user front ends, on the device's host. Empty when the
     service was started without one.
+    """
+    kept_state_bytes: _builtins.int
+    """Bytes that the device keeps in memory of its driver, behind the in-flight logs in the same file, so
+    that its next process goes on with them: the resources of a GPU. A driver whose file is shorter has
+    a device that forgets. 0: it keeps nothing.
     """
     @_builtins.property
     def queue_size_max(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -411,10 +417,11 @@ class DescribeResponse(_message.Message):
         properties: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         features: _abc.Iterable[_interface_pb2.FeatureBit] | None = ...,
         identity: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        kept_state_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compatible", b"compatible", "features", b"features", "handover_socket", b"handover_socket", "identity", b"identity", "kind", b"kind", "metrics_address", b"metrics_address", "mmio_size_bytes", b"mmio_size_bytes", "name", b"name", "properties", b"properties", "queue_size_max", b"queue_size_max", "services", b"services", "version", b"version", "vhost_user_socket", b"vhost_user_socket", "virtio_device_id", b"virtio_device_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compatible", b"compatible", "features", b"features", "handover_socket", b"handover_socket", "identity", b"identity", "kept_state_bytes", b"kept_state_bytes", "kind", b"kind", "metrics_address", b"metrics_address", "mmio_size_bytes", b"mmio_size_bytes", "name", b"name", "properties", b"properties", "queue_size_max", b"queue_size_max", "services", b"services", "version", b"version", "vhost_user_socket", b"vhost_user_socket", "virtio_device_id", b"virtio_device_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

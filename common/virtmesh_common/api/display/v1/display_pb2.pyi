@@ -468,6 +468,7 @@ class ScanoutStats(_message.Message):
     DAMAGE_BYTES_FIELD_NUMBER: _builtins.int
     WATCHERS_FIELD_NUMBER: _builtins.int
     FLUSHES_MERGED_FIELD_NUMBER: _builtins.int
+    WATCHING_FIELD_NUMBER: _builtins.int
     flushes: _builtins.int
     """Times that the driver showed something on it: flushes and page flips."""
     damage_bytes: _builtins.int
@@ -476,6 +477,10 @@ class ScanoutStats(_message.Message):
     """Who watches now."""
     flushes_merged: _builtins.int
     """Flushes that watchers got together with later ones, since they were slower."""
+    @_builtins.property
+    def watching(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatcherStats]:
+        """The same for each who watches now, in the order in which they came."""
+
     def __init__(
         self,
         *,
@@ -483,11 +488,42 @@ class ScanoutStats(_message.Message):
         damage_bytes: _builtins.int = ...,
         watchers: _builtins.int = ...,
         flushes_merged: _builtins.int = ...,
+        watching: _abc.Iterable[Global___WatcherStats] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["damage_bytes", b"damage_bytes", "flushes", b"flushes", "flushes_merged", b"flushes_merged", "watchers", b"watchers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damage_bytes", b"damage_bytes", "flushes", b"flushes", "flushes_merged", b"flushes_merged", "watchers", b"watchers", "watching", b"watching"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScanoutStats: _TypeAlias = ScanoutStats  # noqa: Y015
+
+@_typing.final
+class WatcherStats(_message.Message):
+    """WatcherStats are the counters of one who watches, since then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATES_FIELD_NUMBER: _builtins.int
+    FLUSHES_FIELD_NUMBER: _builtins.int
+    FLUSHES_MERGED_FIELD_NUMBER: _builtins.int
+    updates: _builtins.int
+    """Updates that were sent, the first with the whole picture."""
+    flushes: _builtins.int
+    """Flushes that were in them."""
+    flushes_merged: _builtins.int
+    """Those that came together with later ones, since the watcher was slower: the frames that were dropped."""
+    def __init__(
+        self,
+        *,
+        updates: _builtins.int = ...,
+        flushes: _builtins.int = ...,
+        flushes_merged: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flushes", b"flushes", "flushes_merged", b"flushes_merged", "updates", b"updates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatcherStats: _TypeAlias = WatcherStats  # noqa: Y015
