@@ -61,6 +61,7 @@ class Observer:
         self._run_dir = run_dir
         self._devices = machine.devices()
         self._gpus = find_gpus(self._devices)
+        """All that were seen, also those that are gone."""
         self._begun = time.monotonic()
         self._logs = [
             SerialLog(machine, one.name, from_start=from_start)
@@ -83,9 +84,16 @@ class Observer:
         self._marks = {log.name: log.position for log in self._logs}
 
         def count() -> None:
+            with contextlib.suppress(VirtmeshError):
+                self._look_around()
             self._counters = read_counters(self._machine, self._devices)
 
         run_bounded(count, MARK_SECONDS)
+
+    def _look_around(self) -> None:
+        """Find devices that have come meanwhile. Errors: VirtmeshError."""
+        self._devices = self._machine.devices()
+        self._gpus = sorted({*self._gpus, *find_gpus(self._devices)})
 
     def collect(self) -> Evidence:
         """Return what the machine did since the test's start, as far as it still answers."""
@@ -109,15 +117,16 @@ class Observer:
             # A copy: the thread may still be at work.
             evidence = Evidence(dict(evidence.sections), dict(evidence.files))
             evidence.sections |= dict.fromkeys(missing, text)
+            if not self._gpus:
+                evidence.sections.pop("screens", None)
         return evidence
 
     @property
     def _parts(self) -> list[tuple[str, Callable[[Evidence, str], None]]]:
         """What is collected, in this order. Each is told why the machine does not answer, if so."""
-        screens = [("screens", self._collect_screens)] if self._gpus else []
         return [
             ("devices", self._collect_devices),
-            *screens,
+            ("screens", self._collect_screens),
             ("account", self._collect_account),
             ("serial", self._collect_serial),
             ("trace", self._collect_trace),
@@ -126,13 +135,15 @@ class Observer:
 
     def _collect_devices(self, evidence: Evidence, gone: str) -> None:
         """Say which devices there are, and why one is not ready."""
+        self._look_around()
         evidence.sections["devices"] = "\n".join(
-            f"{one.name}: {one.state} {printable(one.detail)}".rstrip()
-            for one in self._machine.devices()
+            f"{one.name}: {one.state} {printable(one.detail)}".rstrip() for one in self._devices
         )
 
     def _collect_screens(self, evidence: Evidence, gone: str) -> None:
         """Add a screenshot of each screen."""
+        if not self._gpus:
+            return
         check_there(gone)
         lines = []
         for line, name, data in shoot(self._machine, self._gpus):

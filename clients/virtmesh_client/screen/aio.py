@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.aio.proxy import Proxy, awaited, called_as
 from virtmesh_client.aio.stream import AsyncStream
-from virtmesh_client.aio.threads import run
+from virtmesh_client.aio.threads import run_in
+from virtmesh_client.channel import Scope
 from virtmesh_client.screen.screen import Screen
 from virtmesh_client.screen.update import Update
 
@@ -37,15 +40,23 @@ class AsyncScreenRecording:
         self._recording = recording
 
     async def __aenter__(self) -> Self:
-        await run(self._recording.start)
+        scope = Scope()
+        scope.add(self._recording)
+        try:
+            await run_in(scope, self._recording.start, waits=True)
+        except asyncio.CancelledError:
+            # It may have succeeded in that moment, and nobody would stop it.
+            await run_in(Scope(), self._recording.discard, waits=True)
+            raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
-        await run(self._recording.__exit__, kind, *exc)
+        step = partial(self._recording.__exit__, kind, *exc)
+        await run_in(Scope(), step, waits=True)
 
     async def stop(self) -> Recorded:
         """End it, and return what there is. Errors: as `ScreenRecording.stop`."""
-        return await run(self._recording.stop)
+        return await run_in(Scope(), self._recording.stop, waits=True)
 
 
 class AsyncScreen(Proxy[Screen]):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from virtmesh_client.screen.evidence import save_evidence
+from virtmesh_client.screen.latest import deadline_of_first, explain_silence
 from virtmesh_client.screen.models import Match
 from virtmesh_client.screen.search import places_for, search, to_array
 from virtmesh_common.gpu.errors import ScreenError, ScreenTimeout
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 PIXELS_MAX = 4096 * 4096
 """Largest picture that is searched: larger than any mode. Each pixel takes some 40 bytes."""
-FIRST_SECONDS = 10.0
-"""How long the first picture is waited for, even if the time limit is shorter."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,8 @@ def wait_for(wanted: Wanted, latest: LatestPicture) -> Match:
     """
     begin = time.monotonic()
     deadline = None if wanted.timeout is None else begin + wanted.timeout
-    first = None if deadline is None else max(deadline, begin + FIRST_SECONDS)
     last: Seen | None = None
-    seen = latest.take(0, first)
+    seen = latest.take(0, deadline_of_first(deadline))
     while seen is not None:
         last = seen
         before = time.monotonic()
@@ -112,7 +110,9 @@ def explain(wanted: Wanted, last: Seen | None) -> ScreenError:
     """Return the error about needles that were not found, with files of what was seen."""
     names = " or ".join(one.name for one in wanted.needles)
     text = f"{wanted.name} did not show {names} within {wanted.timeout:g} s"
-    if last is None or not last.pixels.width:
+    if last is None:
+        return ScreenTimeout(f"{text}: {explain_silence(wanted.timeout)}")
+    if not last.pixels.width:
         return ScreenTimeout(f"{text}: it showed nothing")
     picture = last.pixels
     if picture.width * picture.height > PIXELS_MAX:

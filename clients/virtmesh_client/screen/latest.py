@@ -28,6 +28,8 @@ COMES_BACK = (DeviceLost, ServiceUnavailable, ShuttingDown)
 """What a service that may come back fails with."""
 RETRY_SECONDS = 0.5
 """Pause before a service that went away is tried again."""
+FIRST_SECONDS = 10.0
+"""How long the first picture is waited for, even if a time limit is shorter."""
 JOIN_SECONDS = 5.0
 WAKE_SECONDS = 0.5
 """Longest wait at a time. Python handles Ctrl-C after it, if that came just before the wait."""
@@ -104,6 +106,12 @@ class LatestPicture:
         with self._change:
             return self._picture.width, self._picture.height
 
+    @property
+    def has_come(self) -> bool:
+        """True after the first picture, even if it says that nothing is shown."""
+        with self._change:
+            return self._version > 0
+
     def take(self, version: int, deadline: float | None) -> Seen | None:
         """Wait for a picture that is newer than a version, until `time.monotonic()` is `deadline`.
 
@@ -121,8 +129,16 @@ class LatestPicture:
             return Seen(self._version, pixels, box, self._cursor, self._time)
 
     def wait_still(self, seconds: float, deadline: float | None) -> Pixels | None:
-        """Wait until no pixel has changed for so long; None at the deadline. Errors: as `take`."""
+        """Wait until no pixel has changed for so long; None at the deadline. Errors: as `take`.
+
+        The first picture is waited for beyond the deadline.
+        """
+        first = deadline_of_first(deadline)
         with self._change:
+            while not self._version:
+                self._check()
+                if not self._wait(first):
+                    break
             while True:
                 self._check()
                 now = time.monotonic()
@@ -170,9 +186,8 @@ class LatestPicture:
                     return
                 with self._change:
                     self._still_since = None
-                    end = time.monotonic() + RETRY_SECONDS
-                    while not self._closed and self._wait(end):
-                        pass
+                    # Not cut short by `hurry`: it would try again and again.
+                    self._change.wait_for(lambda: self._closed, RETRY_SECONDS)
         finally:
             with self._change:
                 self._error = error
@@ -220,6 +235,16 @@ class LatestPicture:
             self._still_since = None
         elif differs or self._still_since is None:
             self._still_since = self._time
+
+
+def deadline_of_first(deadline: float | None) -> float | None:
+    """Return until when the first picture is waited for, by `time.monotonic`."""
+    return None if deadline is None else max(deadline, time.monotonic() + FIRST_SECONDS)
+
+
+def explain_silence(timeout: float | None) -> str:
+    """Say that no picture came within a time limit, in seconds."""
+    return f"no picture came within {max(timeout or 0.0, FIRST_SECONDS):g} s"
 
 
 def cut_region(picture: Picture, region: Rectangle) -> bytes:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 import av
 
 from virtmesh_client.atomic_file import new_path
-from virtmesh_client.screen.latest import WAKE_SECONDS
+from virtmesh_client.screen.latest import FIRST_SECONDS, WAKE_SECONDS, Seen
 from virtmesh_client.screen.video import FORMATS, VideoFile
 from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.gpu.errors import NoPicture
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from virtmesh_client.screen.latest import LatestPicture, Seen
+    from virtmesh_client.screen.latest import LatestPicture
     from virtmesh_client.screen.models import Pixels
 
-FIRST_SECONDS = 10.0
-"""How long the service may take to answer."""
 REPEAT_SECONDS = 10.0
 """A picture that stays is written again so often: players and APNG have a longest frame."""
 JOIN_SECONDS = 30.0
@@ -98,6 +96,9 @@ class ScreenRecording:
         self._broken: BaseException | None = None
         """Why the file can't be written."""
         self._result: Recorded | None = None
+        self._beginning = threading.Lock()
+        """Held where a beginning succeeds, or is cancelled."""
+        self._begun = self._cancelled = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -120,8 +121,29 @@ class ScreenRecording:
             stack.callback(self._close_video)
             stack.enter_context(self._latest)
             self._latest.take(0, time.monotonic() + FIRST_SECONDS)
-            self._thread.start()
-            self._stack = stack.pop_all()
+            with self._beginning:
+                if self._cancelled:
+                    raise VirtmeshError("the recording was cancelled")
+                self._thread.start()
+                self._stack = stack.pop_all()
+                self._begun = True
+
+    def cancel(self) -> None:
+        """End a `start` that another thread is in. If it succeeds anyway, `discard` it."""
+        with self._beginning:
+            self._cancelled = True
+        self._latest.cancel()
+
+    def discard(self) -> None:
+        """End it, if it has begun, and leave no file."""
+        if not self._begun:
+            return
+        self._latest.cancel()
+        self._over.set()
+        self._end()
+        self._broken = VirtmeshError(f"the recording of {self.path} was discarded")
+        with contextlib.suppress(VirtmeshError), self._stack:
+            raise self._broken
 
     def stop(self) -> Recorded:
         """End it, and return what there is; again if it has ended already.
@@ -154,10 +176,15 @@ class ScreenRecording:
         """Have the thread write the last frame."""
         if not self._over.is_set():
             # What is drawn now may still be on its way through the watch.
-            with contextlib.suppress(VirtmeshError):
+            try:
                 self._final = self._look()
-            self._end_time = time.monotonic()
-            self._over.set()
+            except VirtmeshError:
+                pass  # The last picture of the watch is the last frame.
+            except ValueError as error:  # gRPC's: the machine was closed meanwhile
+                self._lost = VirtmeshError(f"the screen can't be watched: {error}")
+            finally:
+                self._end_time = time.monotonic()
+                self._over.set()
         self._latest.hurry()
         self._thread.join(JOIN_SECONDS)
         if self._thread.is_alive():
@@ -176,13 +203,20 @@ class ScreenRecording:
                 self._follow()
             except VirtmeshError as error:
                 self._lost = error
-            if self._last is not None:
-                last = replace(self._last, pixels=self._final or self._last.pixels)
-                self._add(last, self._end_time or time.monotonic())
+            self._add_last(self._end_time or time.monotonic())
         except BaseException as error:  # noqa: BLE001 - `stop` raises it
             self._broken = error
         finally:
             self._over.set()
+
+    def _add_last(self, when: float) -> None:
+        """Write the last frame, if there is a picture. Errors: OSError."""
+        last = self._last
+        if last is None and self._final is not None:  # The watch has not brought one yet.
+            self._begin = when
+            last = Seen(0, self._final, (0, 0, 0, 0), None, when)
+        if last is not None:
+            self._add(replace(last, pixels=self._final or last.pixels), when)
 
     def _follow(self) -> None:
         """Write a frame for each picture. Errors: what ends the watch; OSError."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from virtmesh_client.channel import ANSWER_SECONDS
 from virtmesh_client.extras import needing
-from virtmesh_client.screen.latest import LatestPicture
+from virtmesh_client.screen.latest import LatestPicture, explain_silence
 from virtmesh_client.screen.models import Pixels, ScanoutInfo, ScanoutStats, WatcherStats
 from virtmesh_client.screen.update import PIXEL_BYTES
 from virtmesh_client.screen.watch import PICTURE_BYTES_MAX, PIECES_MAX, ScreenWatch
@@ -102,8 +102,8 @@ class Screen:
         """Wait until nothing has changed for so many seconds, and return the picture.
 
         `region` is what has to be still: first column and row, width and height. The cursor of the
-        GPU does not count, nor what is drawn again with the same pixels. `timeout` is in seconds;
-        None: no limit. If the GPU's service is restarted, it waits for it.
+        GPU does not count, nor what is drawn again with the same pixels. `timeout` is in seconds,
+        0: look once; None: no limit. If the GPU's service is restarted, it waits for it.
         Errors: ScreenTimeout; ValueError for an impossible region or time.
         """
         check_region(region)
@@ -112,7 +112,7 @@ class Screen:
             raise ValueError(f"{seconds} is no time in seconds")
         with self._latest(scanout, region) as latest:
             found = latest.wait_still(seconds, deadline)
-            size = latest.size
+            size = latest.size if latest.has_come else None
         if found is None:
             raise explain_not_still(self.name, seconds, timeout, size, region)
         return found
@@ -291,12 +291,14 @@ def explain_not_still(
     name: str,
     seconds: float,
     timeout: float | None,
-    size: tuple[int, int],
+    size: tuple[int, int] | None,
     region: Rectangle | None,
 ) -> ScreenTimeout:
-    """Return the error about a screen that was not still."""
+    """Return the error about a screen that was not still. Without a size it has not answered."""
     text = f"{name} was not still for {seconds:g} s within {timeout:g} s"
-    if size == (0, 0):
+    if size is None:
+        text += f": {explain_silence(timeout)}"
+    elif size == (0, 0):
         text += ": it shows nothing"
     elif region and (region[0] + region[2] > size[0] or region[1] + region[3] > size[1]):
         text += ": the region is outside of the screen of {}x{}".format(*size)

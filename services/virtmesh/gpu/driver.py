@@ -22,7 +22,7 @@ from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.drivers.pool import Pool
 from virtmesh.drivers.virtio import VirtIODriver
 from virtmesh.gpu.framebuffer import Drawn, Framebuffer, Pointer
-from virtmesh.gpu.gpu_device import GpuDevice
+from virtmesh.gpu.gpu_device import GpuDevice, blacken
 from virtmesh.gpu.slots import ANSWER_BYTES, SLOTS, Slot, make_slots
 from virtmesh.virtio.queue import VirtQueue
 from virtmesh_common.errors import DriverError, QueueUnusable, RingCorrupt, VirtmeshError
@@ -222,7 +222,7 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
         buffer = await self._create(
             FRAMEBUFFER, Format.VIRTIO_GPU_FORMAT_B8G8R8X8_UNORM, width, height
         )
-        buffer.view[:] = bytes(buffer.size)
+        await blacken(lambda: buffer.view)
         self._framebuffer = buffer
         body = spec.SET_SCANOUT.pack(0, 0, width, height, 0, FRAMEBUFFER)
         await self.command(Command.VIRTIO_GPU_CMD_SET_SCANOUT, body)
@@ -317,3 +317,4 @@ class VirtIOGpu(VirtIODriver, GpuDevice):
         for buffer in (self._framebuffer, self._cursor, *self._dropped):
             if buffer is not None:
                 buffer.unmap()
+        self._framebuffer = None

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+BAND_BYTES = 1 << 20
+"""What is made black before other tasks have their turn."""
+
 
 class GpuDevice(ABC):
     """A screen to draw on. Pixels are 4 bytes: blue, green, red, and one without meaning.
@@ -72,3 +75,13 @@ class GpuDevice(ABC):
     @abstractmethod
     async def move_cursor(self, x: int, y: int) -> None:
         """Move the cursor."""
+
+
+async def blacken(find: Callable[[], memoryview]) -> None:
+    """Make pixels black; other tasks have their turns. It ends where `find` gives none any more."""
+    start, zeroes = 0, bytes(BAND_BYTES)
+    while start < len(pixels := find()):
+        end = min(start + len(zeroes), len(pixels))
+        pixels[start:end] = zeroes[: end - start]
+        start = end
+        await asyncio.sleep(0)

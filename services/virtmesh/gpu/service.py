@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -146,9 +147,9 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
                 if self._closing:
                     raise ShuttingDown("the device service is stopping")
                 watcher.news.clear()
+                begin = time.monotonic()
                 await self._send_update(scanout, watcher, context)
-                if rate:
-                    await asyncio.sleep(1 / rate)
+                await asyncio.sleep(pause_after(begin, time.monotonic(), rate))
 
     async def _send_update(
         self,
@@ -255,6 +256,14 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
                 scanouts=len(scanouts),
             )
         return scanouts[number]
+
+
+def pause_after(begin: float, now: float, rate: int) -> float:
+    """Return how long to wait after an update that began at `begin`, for so many a second.
+
+    Times are in seconds. A rate of 0 is no limit. What was late is not made up for.
+    """
+    return max(0.0, begin + 1 / rate - now) if rate else 0.0
 
 
 def take_shot(picture: Picture, request: pb.ScreenshotRequest, cursor: Cursor) -> list[memoryview]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,15 @@ from PIL import Image
 import virtmesh_client
 from tests.support.drawn_screen import DrawnScreen, drawn_screen
 from tests.support.fake_display import fake_display, whole
-from virtmesh_common.errors import DeviceLost
+from virtmesh_client.screen.aio import AsyncScreenRecording
+from virtmesh_common.api.display.v1 import display_pb2 as pb
+from virtmesh_common.errors import DeviceLost, VirtmeshError
 from virtmesh_common.gpu.errors import NoPicture, NoSuchScanout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from virtmesh_client.screen.recording import ScreenRecording
     from virtmesh_client.screen.screen import Screen
 
     Picture = NDArray[np.uint8]
@@ -67,6 +71,17 @@ def frames_of(path: Path) -> list[tuple[float, Picture]]:
         ]
 
 
+def recording_threads() -> list[str]:
+    """Return the names of the threads that recordings have."""
+    names = ("virtmesh screen", "virtmesh video")
+    return [one.name for one in threading.enumerate() if one.name in names]
+
+
+def files_of(folder: Path) -> list[str]:
+    """Return the names of films, also of those that are not whole."""
+    return [one.name for one in folder.iterdir() if "film" in one.name or "partial" in one.name]
+
+
 def test_an_apng_has_every_pixel(drawn: DrawnScreen, screen: Screen, tmp_path: Path) -> None:
     """Pillow reads all frames as they were, and how long each was shown."""
     drawn.show(WIDTH, HEIGHT, bgrx(noise(WIDTH, HEIGHT, 0)))
@@ -96,7 +111,7 @@ def test_an_apng_has_every_pixel(drawn: DrawnScreen, screen: Screen, tmp_path: P
     assert (seen[0] == expected[0]).all()
     assert (seen[-1] == expected[-1]).all()
     assert all(any((one == other).all() for other in expected) for one in seen)
-    assert [one.name for one in tmp_path.iterdir() if "partial" in one.name] == []
+    assert files_of(tmp_path) == ["film.apng"]
 
 
 def test_a_webm_is_a_film(drawn: DrawnScreen, screen: Screen, tmp_path: Path) -> None:
@@ -251,6 +266,80 @@ def test_a_film_is_not_larger_than_a_screen(tmp_path: Path) -> None:
         ):
             pass
     assert frames_of(tmp_path / "film.png")[0][1].shape == (4, 4096, 3)
+
+
+def test_a_machine_that_is_closed_first(drawn: DrawnScreen, tmp_path: Path) -> None:
+    """What was recorded until then is kept, and the error says that there is no more."""
+    drawn.show(WIDTH, HEIGHT, bytes(WIDTH * HEIGHT * 4))
+    machine = virtmesh_client.connect(drawn.address)
+    recording = machine.screen("gpu0").record(tmp_path / "film.apng")
+    recording.start()
+    machine.screen("gpu0").wait_still(0.1, timeout=SECONDS)
+    machine.close()
+    with pytest.raises(VirtmeshError):
+        recording.stop()
+    assert frames_of(tmp_path / "film.apng")
+    assert files_of(tmp_path) == ["film.apng"]
+    assert recording_threads() == []
+
+
+def test_a_picture_that_only_the_last_look_has(tmp_path: Path) -> None:
+    """It is a film of one frame."""
+    with fake_display(tmp_path) as (display, address):
+        display.messages = [whole(0, 0, b"")]
+        display.shot = [pb.ScreenshotResponse(width=2, height=2, data=b"\x01\x02\x03\xff" * 4)]
+        with virtmesh_client.connect(address) as machine:
+            with machine.screen("gpu0").record(tmp_path / "film.apng") as recording:
+                pass
+            assert recording.stop().frames == 1
+    ((when, picture),) = frames_of(tmp_path / "film.apng")
+    assert when == 0
+    assert (picture == (3, 2, 1)).all()
+
+
+async def test_cancelling_the_beginning(tmp_path: Path) -> None:
+    """While the first picture is awaited: nothing is left, and it does not take long."""
+    with fake_display(tmp_path) as (display, address):
+        async with await virtmesh_client.aconnect(address) as machine:
+
+            async def record() -> None:
+                async with machine.screen("gpu0").record(tmp_path / "film.webm"):
+                    raise AssertionError("there is no picture to begin with")
+
+            task = asyncio.ensure_future(record())
+            assert await asyncio.to_thread(display.came.acquire, timeout=SECONDS)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert recording_threads() == []
+    assert files_of(tmp_path) == []
+
+
+async def test_cancelling_as_it_begins(drawn: DrawnScreen, tmp_path: Path) -> None:
+    """A beginning that has succeeded in that moment is undone."""
+    await asyncio.to_thread(drawn.show, WIDTH, HEIGHT, bytes(WIDTH * HEIGHT * 4))
+    with virtmesh_client.connect(drawn.address) as machine:
+        task: asyncio.Task[object]
+
+        class Recording(AsyncScreenRecording):
+            """Cancels the task that waits for the beginning, when that is over."""
+
+            def __init__(self, recording: ScreenRecording) -> None:
+                super().__init__(recording)
+                start, loop = recording.start, asyncio.get_running_loop()
+
+                def start_and_cancel() -> None:
+                    start()
+                    loop.call_soon_threadsafe(task.cancel)
+
+                recording.start = start_and_cancel  # type: ignore[method-assign]
+
+        blocking = machine.screen("gpu0").record(tmp_path / "film.webm")
+        task = asyncio.ensure_future(Recording(blocking).__aenter__())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert recording_threads() == []
+    assert files_of(tmp_path) == []
 
 
 async def test_a_recording_with_asyncio(drawn: DrawnScreen, tmp_path: Path) -> None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.terminal_rig import MODE, PROMPT, at_screen, machine
+from tests.support.terminal_rig import MODE, PROMPT, SECONDS, at_screen, machine
 from virtmesh.gpu.driver import VirtIOGpu
 from virtmesh.gpu.settings import Mode
 from virtmesh.kernel.vt.font import WIDTH, console_font
 from virtmesh_common import __version__
 from virtmesh_common.evdev import code_of
 from virtmesh_common.gpu.errors import CommandFailed
+from virtmesh_common.input.spec import EVENTQ, STATUSQ
 from virtmesh_common.memory_map import RAM_ADDRESS
+from virtmesh_common.time_limit import time_limit
+
+if TYPE_CHECKING:
+    from virtmesh.virtio.served_queue import ServedQueue
 
 HEIGHT = console_font().height
 CAPSL = code_of("LED_CAPSL")[1]
@@ -59,6 +65,34 @@ async def test_caps_lock_lights_its_light(tmp_path: Path) -> None:
         await rig.press("capslock", "e")
         await rig.until_last(f"{PROMPT} Ab1Cde")
         assert CAPSL not in output.leds_on
+
+
+async def test_a_keyboard_that_obeys_no_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It types on. As soon as it obeys, its light shows how Caps Lock is now."""
+    async with at_screen(tmp_path, "keyboard") as rig:
+        keyboard = rig.inputs["keyboard"]
+        real = keyboard.look
+
+        def look(queue: ServedQueue) -> bool:
+            return queue.index == EVENTQ and real(queue)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(keyboard, "look", look)
+            for key, line in (("a", "A"), ("b", "Ab"), ("c", "AbC")):
+                await rig.press("capslock", key)
+                await rig.until_last(f"{PROMPT} {line}")
+            await rig.press("capslock")
+            assert not keyboard.output.leds_on
+        orders = keyboard.output.events
+        keyboard.kick(STATUSQ)
+        await rig.press("capslock", "d")
+        await rig.until_last(f"{PROMPT} AbCD")
+        async with time_limit(SECONDS):
+            while CAPSL not in keyboard.output.leds_on:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0)
+        assert keyboard.output.events - orders <= 3
 
 
 async def test_only_what_changes_is_drawn(tmp_path: Path) -> None:

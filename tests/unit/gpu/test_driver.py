@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -157,6 +158,29 @@ async def test_the_driver_follows_the_mode() -> None:
         assert len(driver.get_framebuffer()) == 100 * 200 * 4
         await driver.flush()
         assert len(model.resources) == 1
+
+
+async def test_a_large_framebuffer_is_made_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others have their turn between them, and it is black."""
+    bands = 500
+    monkeypatch.setattr("virtmesh.gpu.gpu_device.BAND_BYTES", 200 * 200 * 4 // bands)
+    model, turns = gpu(), 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with driving(model) as driver:
+        view = driver.get_framebuffer()
+        view[:] = b"\xff" * len(view)
+        others = asyncio.create_task(take_turns())
+        model.set_mode(0, Mode(200, 200))
+        await until_shown(model, (200, 200), driver)
+        others.cancel()
+        assert turns >= bands
+        assert not any(driver.get_framebuffer())
 
 
 async def test_a_mode_that_does_not_fit() -> None:

@@ -10,6 +10,7 @@ import asyncio
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from virtmesh.gpu.gpu_device import blacken
 from virtmesh.kernel.vt.font import WIDTH, Font, console_font
 from virtmesh.kernel.vt.grid import BLANK
 
@@ -56,7 +57,9 @@ class Painter:
             return
         whole = size != self._size
         if whole:
-            self._lay_out(gpu, size)
+            await self._lay_out(gpu, size)
+        if gpu.resolution != size or self._size != size:
+            return  # the mode has changed meanwhile: there will be another call
         damage: list[tuple[int, int, int]] = []
         drawn = 0
         for y in range(self.grid.rows):
@@ -79,15 +82,22 @@ class Painter:
         elif damage:
             await gpu.flush(*self._rectangle(damage))
 
-    def _lay_out(self, gpu: GpuDevice, size: tuple[int, int]) -> None:
-        """Fit the grid to a framebuffer, and make that black."""
+    async def _lay_out(self, gpu: GpuDevice, size: tuple[int, int]) -> None:
+        """Fit the grid to a framebuffer, and make that black.
+
+        If the mode changes meanwhile, nothing of it counts: there will be another call.
+        """
         columns, rows = size[0] // WIDTH, size[1] // self.font.height
         if (columns, rows) != (self.grid.columns, self.grid.rows):
             self.grid.resize(columns, rows)
-        view = gpu.get_framebuffer()
-        view[:] = bytes(len(view))
         self._size = size
         self._shown = [[BLANK] * columns for _ in range(rows)]
+
+        def find() -> memoryview:
+            same = gpu.resolution == size == self._size
+            return gpu.get_framebuffer() if same else memoryview(b"")
+
+        await blacken(find)
 
     def _wanted(self, y: int) -> list[str]:
         """Return what the cells of a row are to show."""

@@ -163,7 +163,16 @@ class VirtualTerminal:
     async def _listen_to(self, device: VirtIOInput) -> None:
         """Take what a keyboard types and where a mouse or a tablet points, until it is lost."""
         await self._has_screen.wait()
-        keys, reader = Keymap(), device.watch()
+        keys, typed = Keymap(), asyncio.Event()
+        light = asyncio.create_task(self._guard(show_caps(device, keys, typed), device.name))
+        try:
+            await self._read_from(device, keys, typed)
+        finally:
+            light.cancel()
+
+    async def _read_from(self, device: VirtIOInput, keys: Keymap, typed: asyncio.Event) -> None:
+        """Take what comes, and never wait for what the device does with orders."""
+        reader = device.watch()
         if points(device):
             self._pointer.appear()
             self._tty.changed.set()
@@ -174,12 +183,10 @@ class VirtualTerminal:
                 reader = device.watch()
                 keys.release_all()
                 continue
-            caps = keys.caps
             for event in events:
                 self._take(event, keys, device.info.axes)
             self._tty.changed.set()
-            if keys.caps != caps and LED_CAPSL in device.info.codes.get(EV_LED, ()):
-                await device.set_led(LED_CAPSL, on=keys.caps)
+            typed.set()
             await asyncio.sleep(0)  # a reader that is behind does not wait
 
     def _take(self, event: int, keys: Keymap, axes: Mapping[int, AbsInfo]) -> None:
@@ -189,6 +196,19 @@ class VirtualTerminal:
             self._tty.type(keys.take(code, value))
         else:
             self._pointer.take(kind, code, value - (value >> 31 << 32), axes)
+
+
+async def show_caps(device: VirtIOInput, keys: Keymap, typed: asyncio.Event) -> None:
+    """Have a light show Caps Lock, if there is one: as it is now, and one order at a time."""
+    if LED_CAPSL not in device.info.codes.get(EV_LED, ()):
+        return
+    shown = keys.caps
+    while True:
+        await typed.wait()
+        typed.clear()
+        if keys.caps != shown:
+            shown = keys.caps
+            await device.set_led(LED_CAPSL, on=shown)
 
 
 def points(device: VirtIOInput) -> bool:

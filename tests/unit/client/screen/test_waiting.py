@@ -11,6 +11,7 @@ import pytest
 import virtmesh_client
 from tests.support.fake_display import FakeDisplay, change, fake_display, whole
 from tests.support.gpu_rig import opaque
+from virtmesh_client.screen.latest import LatestPicture
 from virtmesh_common.api.display.v1 import display_pb2 as pb
 from virtmesh_common.errors import BadStream, DeviceLost, ShuttingDown, VirtmeshError
 from virtmesh_common.gpu.errors import NoSuchScanout, ScreenTimeout
@@ -73,6 +74,21 @@ def test_a_service_that_comes_back(
     assert display.left.acquire(timeout=SECONDS)
 
 
+def test_a_pause_before_each_attempt(
+    screen: Screen, display: FakeDisplay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that is away is not flooded, not even by who is in a hurry."""
+    display.messages = [whole(SIDE, SIDE, BLACK)]
+    display.error = DeviceLost("it is gone")
+    monkeypatch.setattr("virtmesh_client.screen.latest.RETRY_SECONDS", 3600)
+    with LatestPicture(screen.watch) as latest:
+        latest.hurry()
+        assert display.left.acquire(timeout=SECONDS)
+        assert display.came.acquire(timeout=0)
+        assert not display.came.acquire(timeout=0.3)
+    assert len(display.requests) == 1
+
+
 @pytest.mark.parametrize(
     ("messages", "error"),
     [
@@ -105,6 +121,28 @@ def test_a_screen_that_shows_nothing(screen: Screen, display: FakeDisplay) -> No
         screen.expect(NEEDLE, timeout=0)
     with pytest.raises(ScreenTimeout, match=r"not still for 0.01 s within 0.1 s: it shows nothing"):
         screen.wait_still(0.01, timeout=0.1)
+
+
+@pytest.mark.parametrize("call", ["expect", "wait_still"])
+def test_a_service_that_does_not_answer(
+    screen: Screen, display: FakeDisplay, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """It is not said to show nothing."""
+    monkeypatch.setattr("virtmesh_client.screen.latest.FIRST_SECONDS", 0.2)
+    arguments: dict[str, Any] = {"expect": NEEDLE, "wait_still": 1}
+    with pytest.raises(ScreenTimeout, match=r"within 0 s: no picture came within 0.2 s$"):
+        getattr(screen, call)(arguments[call], timeout=0)
+    with pytest.raises(ScreenTimeout, match=r"within 0.3 s: no picture came within 0.3 s$"):
+        getattr(screen, call)(arguments[call], timeout=0.3)
+    assert display.messages == ()
+
+
+def test_a_look_without_time(screen: Screen, display: FakeDisplay) -> None:
+    """Its first picture is awaited, however short the limit is."""
+    display.messages = [whole(SIDE, SIDE, BLACK)]
+    assert screen.wait_still(0, timeout=0).data == BLACK
+    with pytest.raises(ScreenTimeout, match=r"not still for 30 s within 0 s$"):
+        screen.wait_still(30, timeout=0)
 
 
 def test_a_screen_that_is_too_large(

@@ -80,12 +80,37 @@ async def test_a_large_screen_is_drawn_in_pieces(monkeypatch: pytest.MonkeyPatch
         painter = Painter(grid)
         grid.feed("one\r\ntwo\r\nthree")
         painting = asyncio.create_task(painter.paint(driver))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # It has made the screen black,
+        await asyncio.sleep(0)  # and drawn a row.
         assert 0 < painter.cells_drawn <= grid.columns
         grid.feed("\x1b[HONE\r\nTWO")
         await painting
         await painter.paint(driver)
         assert read_screen(*shown(model)) == ["ONE", "TWO", "three"] == grid.text
+
+
+async def test_a_large_screen_is_made_black_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others have their turn between them, and may have changed the mode or drawn by then."""
+    monkeypatch.setattr("virtmesh.gpu.gpu_device.BAND_BYTES", 4096)
+    model = gpu()
+    async with driving(model, ram=RAM) as driver:
+        painter = Painter(Grid())
+        painter.grid.feed("text")
+        view = driver.get_framebuffer()
+        for interrupt in (False, True):
+            view[:] = b"\xff" * len(view)
+            painter.forget()
+            painting = asyncio.create_task(painter.paint(driver))
+            await asyncio.sleep(0)
+            assert not any(view[:4096])
+            assert all(view[4096:])
+            if interrupt:
+                painter.forget()
+            await painting
+            assert all(view[-4096:]) is interrupt
+        await painter.paint(driver)
+        assert read_screen(*shown(model)) == ["text", "", ""]
+        assert not any(view[-4096:])
 
 
 async def test_a_pointer_is_drawn_and_moved() -> None:
