@@ -19,6 +19,10 @@ PACKAGES = {
     "virtmesh_native": "virtmesh_native",
 }
 """The package in each wheel, by how the name of the file begins."""
+LICENCES = {
+    "virtmesh": " AND BSD-2-Clause",  # the font
+    "virtmesh_client": " AND BSD-2-Clause AND MIT AND MPL-2.0",  # noVNC, xterm.js and uPlot
+}
 OURS = {"virtmesh", "virtmesh-client", "virtmesh-common", "virtmesh-native"}
 
 
@@ -44,13 +48,31 @@ def test_each_has_its_package_types_and_licence(wheels: Path, name: str) -> None
     assert any(one.endswith(".dist-info/licenses/LICENSE") for one in names)
 
 
+def test_that_of_the_client_has_the_licences_of_the_panel(wheels: Path) -> None:
+    """Everybody's whose code is in a bundle."""
+    with zipfile.ZipFile(find_wheel(wheels, "virtmesh_client")) as files:
+        (path,) = (
+            one
+            for one in files.namelist()
+            if one.endswith("vendor/LICENSES.txt") and "/licenses/" in one
+        )
+        text = files.read(path).decode()
+    for words in (
+        "Mozilla Public License",
+        "xterm.js authors",
+        "Leon Sorokin",
+        "Vitaly Puzrin",
+        "Jef Poskanzer",
+    ):
+        assert words in text
+
+
 @pytest.mark.parametrize("name", PACKAGES)
 def test_each_says_what_it_is_and_needs(wheels: Path, name: str) -> None:
     """A description, a licence, Python 3.11; what it needs has a lowest version."""
     about = read_metadata(find_wheel(wheels, name))
     assert about["Summary"]
-    font = " AND BSD-2-Clause" if name == "virtmesh" else ""
-    assert about["License-Expression"] == f"Apache-2.0{font}"
+    assert about["License-Expression"] == f"Apache-2.0{LICENCES.get(name, '')}"
     assert about["Requires-Python"] == ">=3.11"
     assert str(about.get_payload()).startswith("# virtmesh")
     for needed in about.get_all("Requires-Dist", []):

@@ -34,4 +34,8 @@ for (const [name, file] of parts) {
   text += `${name} ${about.version} (${about.license}), https://www.npmjs.com/package/${name}\n\n`;
   text += (await readFile(join(folder, file), "utf8")).trim() + "\n\n";
 }
+// The licences of noVNC's DES stand at the head of its file only.
+const des = await readFile("node_modules/@novnc/novnc/core/crypto/des.js", "utf8");
+text += "core/crypto/des.js of @novnc/novnc\n\n";
+text += des.slice(0, des.indexOf("*/")).replace(/^ ?\/?\*+ ?/gm, "").trim() + "\n";
 await writeFile(join(out, "LICENSES.txt"), text);

@@ -11,6 +11,7 @@ import grpc
 from aiohttp import web
 
 from virtmesh_client.register_table import spell_interface
+from virtmesh_client.vnc.desk import is_keyboard
 from virtmesh_common import __version__
 from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.printable import printable
@@ -116,9 +117,10 @@ class Actions:
             return asdict(await device.key(chord, wait="delivered"))
 
     async def input(self, request: web.Request) -> object:
-        """Return the account of an input device."""
+        """Return the account of an input device, and whether it is one to type on."""
         device = self._machine.input(request.match_info["name"])
-        return asdict(await device.stats())
+        is_typed_on = is_keyboard(await device.info())
+        return {"is_keyboard": is_typed_on, "stats": asdict(await device.stats())}
 
     async def release(self, request: web.Request) -> object:
         """Release every key."""
@@ -129,7 +131,7 @@ class Actions:
 async def text_of(request: web.Request) -> str:
     """Return the text of a request. Errors: HTTPBadRequest."""
     try:
-        content: Any = json.loads(await request.text())
+        content: Any = json.loads(await request.read())
     except (ValueError, RecursionError):
         content = None
     text = content.get("text") if isinstance(content, dict) else None

@@ -77,6 +77,8 @@ class Hub:
     def want(self, mailbox: Mailbox, topics: frozenset[str]) -> None:
         """Note what a browser shows from now on."""
         new = topics - mailbox.wants
+        for topic in mailbox.wants - topics:
+            mailbox.forget(topic)
         mailbox.wants = topics
         for topic in new:
             if topic == INPUTS:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from typing import TYPE_CHECKING
 
 from aiohttp import WSMsgType, web
 
+from virtmesh_client.panel.hub import DIALOGUE, INPUTS, REGISTERS
 from virtmesh_client.panel.mailbox import Mailbox
 from virtmesh_client.panel.sockets import BAD_MESSAGE, open_socket
+from virtmesh_common.names import NAME_PATTERN
 
 if TYPE_CHECKING:
     from virtmesh_client.panel.hub import Hub
 
 WANTS_MAX = 8
-NAME_MAX = 256
+TOPIC = re.compile(f"{INPUTS}|{DIALOGUE}(?:{NAME_PATTERN})?|{REGISTERS}{NAME_PATTERN}")
 SEND_SECONDS = 0.05
 """Shortest time between two messages to a browser."""
 
@@ -64,6 +67,6 @@ def parse_wants(text: str) -> frozenset[str] | None:
     wants = content.get("wants") if isinstance(content, dict) else None
     if not isinstance(wants, list) or len(wants) > WANTS_MAX:
         return None
-    if not all(isinstance(one, str) and len(one) <= NAME_MAX for one in wants):
+    if not all(isinstance(one, str) and TOPIC.fullmatch(one) for one in wants):
         return None
     return frozenset(wants)

@@ -39,6 +39,11 @@ class Mailbox:
         if waiting:
             self._filled.set()
 
+    def forget(self, topic: str) -> None:
+        """Throw away what waits of a topic: the browser wants it no more."""
+        for waiting in (self._states, self._events, self._dropped):
+            waiting.pop(topic, None)
+
     async def take(self) -> list[dict[str, Any]]:
         """Wait until something is there, and take all of it: a message for each topic."""
         await self._filled.wait()

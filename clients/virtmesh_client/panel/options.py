@@ -26,6 +26,8 @@ class PanelOptions:
     port: int = 8080
     """0: any that is free."""
     token: str = field(default_factory=make_token)
+    idle_seconds: float = 20.0
+    """How long a connection may ask for nothing, or take nothing."""
 
 
 def parse_listen(text: str, *, published: bool = False) -> tuple[str, int]:

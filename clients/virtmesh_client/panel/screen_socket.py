@@ -15,11 +15,9 @@ from virtmesh_common.errors import VirtmeshError
 if TYPE_CHECKING:
     from virtmesh_client.async_machine import AsyncMachine
 
-MESSAGE_MAX_BYTES = 1 << 20
-"""Longest message of a viewer: the text of a clipboard is the longest."""
 REASON_MAX_BYTES = 120
-AHEAD_BYTES = 256 << 10
-"""Input that waits to be read, before the browser has to wait."""
+PIECE_BYTES = 4 << 10
+"""Input that is handed to the server at once: it takes all of that before anybody else's turn."""
 
 
 class Valve(asyncio.ReadTransport):
@@ -72,8 +70,8 @@ class ScreenSocket:
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one viewer until it leaves, or the screen goes away."""
-        socket = await open_socket(request, limit=MESSAGE_MAX_BYTES)
-        reader = asyncio.StreamReader(limit=AHEAD_BYTES)
+        socket = await open_socket(request)
+        reader = asyncio.StreamReader(limit=PIECE_BYTES)
         feeding = asyncio.create_task(feed(socket, reader))
         told: list[str] = []
         try:
@@ -103,8 +101,9 @@ async def feed(socket: web.WebSocketResponse, reader: asyncio.StreamReader) -> N
             if message.type is not WSMsgType.BINARY:
                 await socket.close(code=BAD_MESSAGE, message=b"RFB is binary")
                 return
-            reader.feed_data(message.data)
-            await valve.passing.wait()
+            for start in range(0, len(message.data), PIECE_BYTES):
+                reader.feed_data(message.data[start : start + PIECE_BYTES])
+                await valve.passing.wait()
     finally:
         reader.feed_eof()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from virtmesh_client.async_machine import AsyncMachine
 from virtmesh_client.machine import connect
 from virtmesh_client.panel.access import Guard, add_headers
 from virtmesh_client.panel.actions import Actions
+from virtmesh_client.panel.doors import Doors
 from virtmesh_client.panel.files import Files
 from virtmesh_client.panel.hub import Hub
 from virtmesh_client.panel.live import Live
@@ -20,6 +22,7 @@ from virtmesh_client.panel.screen_socket import ScreenSocket
 from virtmesh_client.panel.serial_socket import SerialSocket
 from virtmesh_client.panel.sockets import Seats
 from virtmesh_common.errors import AddressTaken
+from virtmesh_common.names import NAME_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,8 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS_MAX = 256
-"""Most TCP connections: more are closed at once."""
 BODY_MAX_BYTES = 64 << 10
 SAMPLE_SECONDS = 2.0
 """How long a machine may take to answer before it counts as gone."""
@@ -41,14 +42,16 @@ STOP_SECONDS = 2.0
 class Panel:
     """One panel of one machine. `address` is that of its kernel service."""
 
-    def __init__(self, address: str, token: str) -> None:
+    def __init__(self, address: str, options: PanelOptions) -> None:
         self._sampled = connect(address, timeout=SAMPLE_SECONDS)
         self.machine = AsyncMachine(connect(address))
         self.hub = Hub(self._sampled, self.machine)
         self.seats = Seats()
-        guard, files = Guard(token), Files()
+        self.doors = Doors(options.idle_seconds)
+        guard, files = Guard(options.token), Files()
         self.app = web.Application(
-            middlewares=[guard.check, self._seated], client_max_size=BODY_MAX_BYTES
+            middlewares=[self.doors.pass_request, guard.check, named, self._seated],
+            client_max_size=BODY_MAX_BYTES,
         )
         self.app.on_response_prepare.append(add_headers)
         self.app.add_routes(
@@ -87,19 +90,19 @@ class Panel:
         self._sampled.close()
 
 
-class Refusal(asyncio.Protocol):
-    """Closes a connection that is one too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Close it."""
-        if isinstance(transport, asyncio.Transport):
-            transport.abort()
+@web.middleware
+async def named(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse names that no device can have. Errors: HTTPNotFound."""
+    name = request.match_info.get("name")
+    if name is not None and not re.fullmatch(NAME_PATTERN, name):
+        raise web.HTTPNotFound(text="no device can have this name")
+    return await handler(request)
 
 
 @asynccontextmanager
 async def serving(address: str, options: PanelOptions) -> AsyncIterator[tuple[Panel, int]]:
     """Serve a panel for as long as the body runs. Yields it with its port. Errors: AddressTaken."""
-    panel = Panel(address, options.token)
+    panel = Panel(address, options)
     runner = web.AppRunner(panel.app, access_log=None, shutdown_timeout=STOP_SECONDS)
     await runner.setup()
     try:
@@ -107,13 +110,9 @@ async def serving(address: str, options: PanelOptions) -> AsyncIterator[tuple[Pa
         if inner is None:
             raise RuntimeError("the runner was set up, and has no server")
 
-        def protocol() -> asyncio.BaseProtocol:
-            full = len(inner.connections) >= CONNECTIONS_MAX
-            return Refusal() if full else inner()
-
         try:
             server = await asyncio.get_running_loop().create_server(
-                protocol, options.host, options.port
+                lambda: panel.doors.door(inner), options.host, options.port
             )
         except OSError as error:
             raise AddressTaken(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MESSAGE_MAX_BYTES = 64 << 10
-"""Longest message of a browser; a screen's has another limit."""
+"""Longest message of a browser; noVNC sends at most 10 KiB at once."""
 HEARTBEAT_SECONDS = 20.0
 """How often a browser is asked whether it is still there."""
 SOCKETS_MAX = 64
@@ -45,12 +45,13 @@ class Seats:
             self.taken -= 1
 
 
-async def open_socket(
-    request: web.Request, *, limit: int = MESSAGE_MAX_BYTES
-) -> web.WebSocketResponse:
+async def open_socket(request: web.Request) -> web.WebSocketResponse:
     """Accept a WebSocket. A browser that does not answer to pings is cut off."""
     socket = web.WebSocketResponse(
-        protocols=(SUBPROTOCOL,), heartbeat=HEARTBEAT_SECONDS, max_msg_size=limit, compress=False
+        protocols=(SUBPROTOCOL,),
+        heartbeat=HEARTBEAT_SECONDS,
+        max_msg_size=MESSAGE_MAX_BYTES,
+        compress=False,
     )
     await socket.prepare(request)
     return socket

@@ -37,22 +37,23 @@ class PanelRig:
     cli: Cli
     address: str
     """Without the token."""
+    token: str
 
     @property
     def url(self) -> str:
         """The address with the token."""
-        return f"{self.address}#token={TOKEN}"
+        return f"{self.address}#token={self.token}"
 
 
 @contextlib.contextmanager
-def serving_panel(cli: Cli, port: int = 0) -> Iterator[PanelRig]:
+def serving_panel(cli: Cli, port: int = 0, *, token: str = TOKEN) -> Iterator[PanelRig]:
     """Start a panel."""
-    with cli.spawn("panel", "--listen", f"127.0.0.1:{port}", "--token", TOKEN) as process:
+    with cli.spawn("panel", "--listen", f"127.0.0.1:{port}", "--token", token) as process:
         assert process.stdout is not None
         line = process.stdout.readline().decode()
         match = re.search(r"(http://127\.0\.0\.1:\d+/)#token=", line)
         assert match, line
-        yield PanelRig(cli, match[1])
+        yield PanelRig(cli, match[1], token)
 
 
 @pytest.fixture(scope="module")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 import re
 import signal
+from itertools import islice
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.integration.panel.conftest import TOKEN, PanelRig, serving_panel, visiting
-from tests.support.cli import eventually
+from tests.support.cli import eventually, own_folder
 from virtmesh.testing.screen_text import read_screen
 from virtmesh_client import connect
+from virtmesh_client.input.watch import EventWatch
 
 SCREEN = "640 \N{MULTIPLICATION SIGN} 480"
 
@@ -80,6 +83,34 @@ def test_keys_and_pointer_reach_the_machine(panel: PanelRig, chromium: Browser) 
 
         page.keyboard.press("Control+Alt+Escape")
         expect(page.locator("#capture")).to_be_focused()
+        assert names_of(keys, 4) == [
+            "KEY_LEFTALT 0",
+            "KEY_LEFTALT 1",
+            "KEY_LEFTCTRL 0",
+            "KEY_LEFTCTRL 1",
+        ]
+
+
+def names_of(keys: EventWatch, count: int) -> list[str]:
+    """Return the next events of keys, sorted."""
+    events = (str(one.event) for one in keys)
+    return sorted(islice((one for one in events if one.startswith("KEY_")), count))
+
+
+def test_a_key_is_released_when_the_pointer_leaves(panel: PanelRig, chromium: Browser) -> None:
+    """A click elsewhere takes the focus: the release of the key would never arrive."""
+    with (
+        connect(panel.cli.state.address) as machine,
+        machine.input("keyboard").watch(seconds=60) as keys,
+        visiting(chromium, panel.url) as visit,
+    ):
+        page = visit.page
+        expect(page.locator("#screen-size")).to_have_text(SCREEN)
+        page.locator("#capture").click()
+        page.keyboard.down("Shift")
+        assert names_of(keys, 1) == ["KEY_LEFTSHIFT 1"]
+        page.locator("#terminal").click()
+        assert names_of(keys, 1) == ["KEY_LEFTSHIFT 0"]
 
 
 def test_what_is_typed_is_on_the_screen(panel: PanelRig, chromium: Browser) -> None:
@@ -132,6 +163,20 @@ def test_what_became_of_an_event(panel: PanelRig, chromium: Browser) -> None:
         row = page.locator(".input", has_text="KEY_Z 1").first
         expect(row).to_contain_text("keyboard")
         expect(row).to_contain_text(re.compile(r"buffer #\d+ .*taken \+"))
+
+
+def test_a_keyboard_is_what_has_letters(chromium: Browser) -> None:
+    """Whatever the names of the devices are."""
+    with own_folder() as cli:
+        pointer = ("--device", "input,name=monkey,personality=tablet")
+        cli.up(*pointer, "--device", "input,name=letters,personality=keyboard")
+        with serving_panel(cli) as own, visiting(chromium, own.url) as visit:
+            page = visit.page
+            page.get_by_role("tab", name="Input").click()
+            expect(page.locator("#type-device")).to_have_text("letters")
+            page.locator("#type-text").fill("z")
+            page.get_by_role("button", name="Type", exact=True).click()
+            expect(page.locator("#receipt")).to_have_text("2 packets, 2 events: delivered")
 
 
 def test_the_dialogue_goes_on_and_pauses(panel: PanelRig, chromium: Browser) -> None:
@@ -203,14 +248,16 @@ def test_a_screen_that_dies_comes_back(panel: PanelRig, chromium: Browser) -> No
 
 
 def test_a_machine_that_is_gone_is_waited_for(panel: PanelRig, chromium: Browser) -> None:
-    """Its kernel service is killed: the page says so, and goes on with the next one."""
+    """Its kernel service hangs: the page says so. Killed, there is a next one: it goes on."""
     with visiting(chromium, panel.url) as visit:
         page = visit.page
         expect(page.locator("#link")).to_have_text("live")
-        os.kill(panel.cli.process("kernel").pid, signal.SIGKILL)
+        kernel = panel.cli.process("kernel").pid
+        os.kill(kernel, signal.SIGSTOP)  # one that dies may be back before anybody looks
         expect(page.locator("#link")).to_have_text("machine gone")
         expect(page.locator("#notice")).to_contain_text("The kernel service does not answer")
         expect(page.locator('.stop[data-state="lost"]')).to_have_count(5)
+        os.kill(kernel, signal.SIGKILL)
         expect(page.locator("#link")).to_have_text("live")
         expect(page.locator('.stop[data-state="ready"]')).to_have_count(5)
         expect(page.locator("#screen-size")).to_have_text(SCREEN)
@@ -268,3 +315,32 @@ def test_a_panel_is_locked(panel: PanelRig, chromium: Browser) -> None:
         page.keyboard.press("Enter")
         expect(page.locator("#link")).to_have_text("live")
         assert page.locator(".stop").count() == 5
+
+
+def test_a_page_goes_on_with_another_token(panel: PanelRig, chromium: Browser) -> None:
+    """The panel comes back with new tokens: one is typed, of another the address is pasted."""
+    with contextlib.ExitStack() as stack:
+        with serving_panel(panel.cli) as first:
+            page = stack.enter_context(visiting(chromium, first.url)).page
+            expect(page.locator("#console-state")).to_have_text("connected")
+            expect(page.locator("#screen-size")).to_have_text(SCREEN)
+        port = int(first.address.rstrip("/").rpartition(":")[2])
+        locked = page.get_by_role("heading", name="This panel is locked")
+        with serving_panel(panel.cli, port, token="another-token-that-is-typed"):  # noqa: S106
+            expect(locked).to_be_visible()
+            page.locator("#token").fill("another-token-that-is-typed")
+            page.keyboard.press("Enter")
+            goes_on(page)
+        with serving_panel(panel.cli, port, token="another-token-that-is-pasted"):  # noqa: S106
+            expect(locked).to_be_visible()
+            page.goto(f"{first.address}#token=another-token-that-is-pasted")
+            expect(locked).to_be_hidden()
+            goes_on(page)
+            assert "token" not in page.url
+
+
+def goes_on(page: Page) -> None:
+    """Wait until every part of a page is connected."""
+    expect(page.locator("#link")).to_have_text("live")
+    expect(page.locator("#console-state")).to_have_text("connected")
+    expect(page.locator("#screen-size")).to_have_text(SCREEN)

@@ -14,11 +14,25 @@ function takeToken() {
 }
 
 let token = takeToken();
+const locked = new Set();  // sockets that wait for another token
 
 export function setToken(text) {
   token = text.trim().replace(/^.*token=/, "");
   sessionStorage.setItem(STORED, token);
+  unlock();
 }
+
+function unlock() {
+  const waiting = [...locked];
+  locked.clear();
+  for (const socket of waiting) socket.connect();
+}
+
+// An address that is opened in the tab of this page changes only what follows the #.
+window.addEventListener("hashchange", () => {
+  token = takeToken();
+  unlock();
+});
 
 export function protocols() {
   return ["virtmesh", "token." + token];
@@ -60,7 +74,7 @@ export async function knock() {
   }
 }
 
-// A socket that is opened again when it closes, until it is ended.
+// A socket that is opened again when it closes, until it is ended. One that is locked waits for a token.
 export class Lasting {
   constructor(path, { open, message, lost, locked }) {
     this.path = path;
@@ -84,8 +98,10 @@ export class Lasting {
     this.socket.onclose = async (event) => {
       if (this.ended) return;
       this.on.lost?.(event.reason);
-      if (!opened && await knock() === "locked") {
-        this.end();
+      const tried = token;
+      if (!opened && await knock() === "locked" && tried === token) {
+        if (this.ended) return;
+        locked.add(this);
         this.on.locked?.();
         return;
       }
@@ -102,6 +118,7 @@ export class Lasting {
 
   end() {
     this.ended = true;
+    locked.delete(this);
     clearTimeout(this.timer);
     this.socket.close();
   }

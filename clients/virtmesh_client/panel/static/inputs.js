@@ -12,6 +12,7 @@ export class Inputs {
   constructor() {
     this.list = byId("inputs");
     this.keyboard = null;
+    this.keyboards = new Set();
     this.asked = 0;
     this.longest = 100;
     byId("type-form").addEventListener("submit", (event) => {
@@ -40,21 +41,31 @@ export class Inputs {
 
   devices(devices, shown) {
     const found = devices.filter((one) => one.kind === "input");
-    const keyboard = found.find((one) => /key/.test(one.name)) ?? found[0];
-    this.keyboard = keyboard?.name ?? null;
+    this.names = found.map((one) => one.name);
+    this.found = found.filter((one) => one.state === "ready").map((one) => one.name);
+    this.choose();
+    if (shown && performance.now() - this.asked > ACCOUNT_PAUSE) this.account();
+  }
+
+  // The first that has letters and Enter, whatever its name is.
+  choose() {
+    this.keyboard = this.names.find((name) => this.keyboards.has(name)) ?? null;
     setText(byId("type-device"), this.keyboard ?? "a keyboard, which the machine lacks");
     for (const one of byId("type-form").querySelectorAll("input, button")) one.disabled = !this.keyboard;
-    this.found = found.filter((one) => one.state === "ready").map((one) => one.name);
-    if (shown && performance.now() - this.asked > ACCOUNT_PAUSE) this.account();
   }
 
   async account() {
     this.asked = performance.now();
-    const stats = await Promise.allSettled((this.found ?? []).map((name) => ask(devicePath(name, "input"))));
+    const names = this.found ?? [];
+    const answers = await Promise.allSettled(names.map((name) => ask(devicePath(name, "input"))));
     const total = {};
-    for (const one of stats) {
-      for (const [key, value] of Object.entries(one.value ?? {})) total[key] = (total[key] ?? 0) + value;
-    }
+    answers.forEach(({ value }, index) => {
+      if (!value) return;
+      if (value.is_keyboard) this.keyboards.add(names[index]);
+      else this.keyboards.delete(names[index]);
+      for (const [key, count] of Object.entries(value.stats)) total[key] = (total[key] ?? 0) + count;
+    });
+    this.choose();
     facts(byId("account"), [
       ["accepted", total.packets_accepted], ["delivered", total.packets_delivered], ["waiting", total.packets_waiting],
       ["refused", total.packets_refused], ["lost", total.packets_lost],

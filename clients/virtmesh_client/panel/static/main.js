@@ -32,25 +32,23 @@ new ThemeSwitch(() => {
   overview.paint();
 });
 
-let live = start();
-
-function start() {
-  return new Lasting("/live", {
-    open: () => {
-      state.live = true;
-      state.locked = false;
-      setText(byId("link"), "waiting for the machine");
-      sendWants();
-      show();
-    },
-    message: (text) => take(JSON.parse(text)),
-    lost: () => {
-      state.live = false;
-      if (!state.locked) show();
-    },
-    locked: askForToken,
-  });
-}
+const live = new Lasting("/live", {
+  open: () => {
+    state.live = true;
+    state.locked = false;
+    byId("locked").close();
+    setText(byId("locked-why"), "");
+    setText(byId("link"), "waiting for the machine");
+    sendWants();
+    show();
+  },
+  message: (text) => take(JSON.parse(text)),
+  lost: () => {
+    state.live = false;
+    if (!state.locked) show();
+  },
+  locked: askForToken,
+});
 
 function take(message) {
   const { topic } = message;
@@ -87,7 +85,7 @@ function sendWants() {
   if (tabs.shown === "dialogue" && !dialogue.paused) wants.push(dialogue.topic);
   if (tabs.shown === "inputs") wants.push("inputs");
   if (tabs.shown === "registers" && state.selected) wants.push("registers:" + state.selected);
-  live?.send(JSON.stringify({ wants }));
+  live.send(JSON.stringify({ wants }));
 }
 
 function show() {
@@ -128,9 +126,8 @@ function askForToken() {
 }
 
 byId("token-form").addEventListener("submit", () => {
+  setText(byId("locked-why"), "That token does not open this panel.");
   setToken(byId("token").value);
   byId("token").value = "";
-  setText(byId("locked-why"), "That token does not open this panel.");
-  live = start();
 });
 byId("locked").addEventListener("cancel", (event) => event.preventDefault());

@@ -40,12 +40,12 @@ export class Plot {
     const axis = { stroke: color("--muted"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
     this.plot = new uPlot({
       ...this.size(),
-      padding: [8, 14, 0, 0],
+      padding: [8, 22, 0, 0],
       cursor: { show: false },
       legend: { show: false },
       scales: { x: { time: false, range: () => [-SECONDS, 0] }, y: { range: (_, low, high) => [0, Math.max(high * 1.15, 1)] } },
       axes: [
-        { ...axis, size: 18, gap: 2, incrs: [30], values: (_, splits) => splits.map((at) => (at === 0 ? "now" : at <= -SECONDS ? "" : `${at} s`)) },
+        { ...axis, size: 22, gap: 5, incrs: [30], values: (_, splits) => splits.map((at) => (at === 0 ? "now" : at <= -SECONDS ? "" : `${at} s`)) },
         { ...axis, size: 54, gap: 4, space: 26, values: (_, splits) => splits.map(this.spell) },
       ],
       series: [

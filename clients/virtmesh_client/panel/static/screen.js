@@ -15,7 +15,7 @@ export class Screen {
     byId("send-cad").addEventListener("click", () => this.rfb?.sendCtrlAltDel());
     byId("fullscreen").addEventListener("click", () => byId("screen-panel").querySelector(".screen-box").requestFullscreen());
     this.target.addEventListener("focusin", () => this.captured(true));
-    this.target.addEventListener("focusout", () => this.captured(false));
+    this.target.addEventListener("focusout", () => this.left());
     window.addEventListener("keydown", (event) => {
       if (!this.has || !(event.ctrlKey && event.altKey && event.key === "Escape")) return;
       event.preventDefault();
@@ -118,11 +118,14 @@ export class Screen {
     setText(byId("capture"), has ? "Ctrl + Alt + Esc leaves" : "Use keyboard and mouse");
   }
 
+  left() {
+    this.captured(false);
+    // The release of keys that are down goes elsewhere now. noVNC releases them when the window is left.
+    window.dispatchEvent(new Event("blur"));
+  }
+
   release() {
     if (!this.rfb) return;
-    // Switching releases the keys that are down: their release would never arrive.
-    this.rfb.viewOnly = true;
-    this.rfb.viewOnly = false;
     this.rfb.blur();
     byId("capture").focus();
   }

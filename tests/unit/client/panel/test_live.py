@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from virtmesh_client.aio.threads import SHARED
 from virtmesh_client.panel.options import PanelOptions
@@ -103,14 +104,17 @@ async def test_a_hundred_reloads_leave_nothing_behind(rig: Rig) -> None:
         "[]",
         '{"wants": "dialogue:"}',
         '{"wants": [1]}',
-        json.dumps({"wants": ["x" * 300]}),
-        json.dumps({"wants": [str(number) for number in range(50)]}),
+        '{"wants": ["weather"]}',
+        '{"wants": ["registers:"]}',
+        '{"wants": ["registers:vda\\u0000"]}',
+        json.dumps({"wants": ["dialogue:" + "x" * 300]}),
+        json.dumps({"wants": [f"registers:vd{number}" for number in range(50)]}),
         "[" * 20_000,
     ],
 )
 async def test_what_a_page_never_says_ends_it(rig: Rig, message: str) -> None:
     """The socket is closed with a reason; others go on."""
-    async with await rig.open() as bad, await rig.open() as good:
+    async with asyncio.timeout(10), await rig.open() as bad, await rig.open() as good:
         await bad.send_str(message)
         while (answer := await bad.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT:
             pass
@@ -164,6 +168,23 @@ async def test_text_that_is_none_is_refused(rig: Rig, body: str) -> None:
     url = f"{rig.address}/api/devices/keyboard/type"
     async with rig.session.post(url, data=body, headers=BEARER) as answer:
         assert answer.status == 400
+
+
+async def test_text_of_an_unknown_encoding_is_read_as_utf_8(rig: Rig) -> None:
+    """JSON has no other; what the header says of it is not of interest (RFC 8259, 8.1, 11)."""
+    url = f"{rig.address}/api/devices/vda/type"
+    headers = {**BEARER, "Content-Type": "application/json; charset=of-nobody"}
+    async with rig.session.post(url, data=b'{"text": "a"}', headers=headers) as answer:
+        assert answer.status == 501
+
+
+@pytest.mark.parametrize("name", ["%00", "%0A", "%FF", "%C3%A9", "a%20b", "Vda", "x" * 5000])
+async def test_a_name_that_no_device_can_have_is_not_found(rig: Rig, name: str) -> None:
+    """Neither by requests nor by sockets."""
+    for path in (f"/api/devices/{name}/registers", f"/serial/{name}", f"/vnc/{name}"):
+        url = URL(rig.address + path, encoded=True)
+        async with rig.session.get(url, headers=BEARER) as answer:
+            assert answer.status == 404
 
 
 async def test_files_are_loaded_once(rig: Rig) -> None:
