@@ -25,7 +25,7 @@ MODE = Mode(64, 48)
 
 
 @asynccontextmanager
-async def driving(
+async def driving(  # noqa: PLR0913 - what a driver is tried with
     model: GpuModel,
     *,
     refused: int = 0,
