@@ -1,6 +1,7 @@
 """`virtmesh status` and `virtmesh down`: the machines that `virtmesh up` runs on this host.
 
-Both need the run folders of the machines and nothing of the services.
+Both need the run folders of the machines and nothing of the services, unless there are guests in
+the background.
 """
 
 # ruff: noqa: FBT001 - click hands each option over as a parameter
@@ -15,6 +16,9 @@ from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.local import rundir
 from virtmesh_client.local.stop import stop_machine
+
+GUEST_SECONDS = 5.0
+"""How long a machine may take to say which guests it has."""
 
 run_dir_option = click.option(
     "--run-dir",
@@ -78,7 +82,7 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
 @common
 @click.pass_obj
 def down(settings: Settings, name: str | None, run_dir: Path | None, everything: bool) -> None:
-    """Stop a machine that `virtmesh up` started.
+    """Stop a machine that `virtmesh up` started, and its guests in the background.
 
     Give its NAME when there are several.
     """
@@ -86,6 +90,8 @@ def down(settings: Settings, name: str | None, run_dir: Path | None, everything:
     if len(states) > 1 and not everything:
         names = ", ".join(state.name for state in states)
         raise click.UsageError(f"several machines run here ({names}): name one, or give --all")
+    for state in states:
+        stop_guests(settings, state)
     killed = {state.name: stop_machine(state) for state in states}
     if settings.json:
         show_json([{"name": state.name, "killed": killed[state.name]} for state in states])
@@ -94,6 +100,31 @@ def down(settings: Settings, name: str | None, run_dir: Path | None, everything:
     for state in [] if settings.json or settings.quiet else states:
         forced = f"; {', '.join(killed[state.name])} had to be killed" if killed[state.name] else ""
         click.echo(f"{state.name} is stopped{forced}")
+
+
+def stop_guests(settings: Settings, state: rundir.MachineState) -> None:
+    """Stop the guests that run in the background on a machine, while they have their disks.
+
+    One that can't be asked is killed by its keeper, when the machine has stopped.
+    """
+    if not (Path(state.run_dir) / rundir.GUEST_LOG).exists():
+        return
+    from virtmesh_client.machine import connect  # noqa: PLC0415 - gRPC takes time to import
+    from virtmesh_common.errors import VirtmeshError  # noqa: PLC0415
+
+    def tell(line: str) -> None:
+        if not settings.quiet:
+            click.echo(line, err=True)
+
+    try:
+        with connect(state.address, timeout=GUEST_SECONDS) as machine:
+            for guest in machine.guests():
+                if guest.detached:
+                    killed = machine.guest(guest.serial).stop()
+                    how = "did not power off and was killed" if killed else "has stopped"
+                    tell(f"the guest {guest.kind} on {guest.serial} of {state.name} {how}")
+    except VirtmeshError as error:
+        tell(f"the guests of {state.name} can't be asked to stop, and are killed: {error.message}")
 
 
 def find(name: str | None, run_dir: Path | None) -> list[rundir.MachineState]:

@@ -106,6 +106,8 @@ class Keeper:
         self._killing = False
         self._finished = False
         self._interrupted = False
+        self._over = False
+        """True when the machine of the guest has ended."""
         self._lost_at: float | None = None
         self._give_up_at = None if plan.timeout is None else time.monotonic() + plan.timeout
 
@@ -294,9 +296,13 @@ class Keeper:
                 self._take(news)
 
     def _lost(self, error: VirtmeshError) -> None:
-        """Hold everything until there is another stream."""
+        """Hold everything until there is another stream; end the guest when there will be none."""
         self._output.lost()
         self._input.lost()
+        if isinstance(error, GuestError):
+            self._over = True
+            self._end(error)
+            return
         self._lost_at = self._lost_at or time.monotonic()
         self._tell(f"the machine is gone, waiting for it: {error.message}")
 
@@ -373,7 +379,7 @@ class Keeper:
             for action in self._stopping.actions:
                 self._done(action, killed=self._stopping.killed)
         self._stopping = self._give_up_at = self._lost_at = None
-        until = time.monotonic() + DRAIN_SECONDS
+        until = time.monotonic() + (0 if self._over else DRAIN_SECONDS)
         while time.monotonic() < until:
             more = bool(self._output.room) and self._read()
             if not more and not self._output:

@@ -1,5 +1,8 @@
 """The runner's stream to the kernel service (GuestService.AttachGuest). It reconnects by itself.
 
+It comes back to the same run of the machine alone: when the supervisor of that has ended, nobody
+starts its kernel service anew, and what answers at its address is another machine.
+
 Invariant: one thread opens the streams, one after the other, and reads them; a thread of gRPC takes
 the requests from a queue. Neither waits for the owner of the link: what arrives is kept, bounded by
 the windows of the protocol, and `handle` becomes readable. The owner calls `take` and `send` from
@@ -16,11 +19,13 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
 from virtmesh_client.channel import ChannelCondition
+from virtmesh_client.local import rundir
 from virtmesh_common.api.kernel.v1 import guest_pb2 as pb
 from virtmesh_common.api.kernel.v1.guest_pb2_grpc import GuestServiceStub
 from virtmesh_common.errors import (
     ConsoleTaken,
     DeviceLost,
+    GuestError,
     ServiceUnavailable,
     ShuttingDown,
     VirtmeshError,
@@ -49,6 +54,8 @@ class KernelLink:
     def __init__(self, channel: KernelChannel, describe: Callable[[], pb.Guest]) -> None:
         self._channel = channel
         self._describe = describe
+        self._machine = rundir.of_address(channel.address)
+        """The run of the machine; None if no supervisor of this host runs it."""
         self._lock = ChannelCondition(channel)
         self._news: deque[News] = deque()
         self._requests: SimpleQueue[pb.AttachGuestRequest | None] | None = None
@@ -140,6 +147,8 @@ class KernelLink:
 
     def _run_stream(self) -> tuple[VirtmeshError, bool]:
         """Open a stream and read it to its end. Returns its error, and whether it was attached."""
+        if self._is_over():
+            return stopped(), False
         requests: SimpleQueue[pb.AttachGuestRequest | None] = SimpleQueue()
         requests.put(pb.AttachGuestRequest(start=self._describe()))
         began = False
@@ -153,6 +162,9 @@ class KernelLink:
                     if self._closed:
                         call.cancel()
                 for response in call:
+                    if not began and self._is_over():
+                        call.cancel()
+                        return stopped(), False
                     with self._lock:
                         if response.HasField("attached"):
                             began = True
@@ -166,6 +178,10 @@ class KernelLink:
         finally:
             requests.put(None)
 
+    def _is_over(self) -> bool:
+        """Return whether the run of the machine has ended."""
+        return self._machine is not None and not self._machine.supervisor.alive
+
     def _tell(self, news: News) -> None:
         """Keep news for the owner. The caller holds the lock."""
         self._news.append(news)
@@ -176,6 +192,11 @@ class KernelLink:
         if self._wake >= 0:
             with contextlib.suppress(BlockingIOError):
                 os.write(self._wake, b"\0")
+
+
+def stopped() -> GuestError:
+    """Return the error of a guest whose machine has ended."""
+    return GuestError("the machine was stopped, and its guest with it")
 
 
 def is_retried(error: VirtmeshError) -> bool:

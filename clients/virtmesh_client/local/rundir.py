@@ -13,6 +13,8 @@ from typing import Any
 
 VARIABLE = "VIRTMESH_RUN_DIR"
 STATE = "state.json"
+GUEST_LOG = "guest.log"
+"""Log of the guests in the background; it exists once there was one."""
 KERNELS = ("kernel", "cpu")
 """Kinds of processes that drive the devices: they are stopped before these."""
 
@@ -103,6 +105,16 @@ def load(folder: Path) -> MachineState | None:
         return MachineState(**raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def of_address(address: str) -> MachineState | None:
+    """Return the running machine whose kernel service has this address, one of a unix socket.
+
+    None for one that runs elsewhere, or without a supervisor.
+    """
+    kind, _, path = address.partition(":")
+    state = load(Path(path).parent) if kind == "unix" else None
+    return state if state and state.supervisor.alive else None
 
 
 def running() -> list[MachineState]:

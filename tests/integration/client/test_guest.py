@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import tempfile
 import threading
@@ -240,6 +241,47 @@ def test_a_guest_goes_on_while_the_serial_port_restarts(
         eventually(lambda: machine.devices()[0].state == "ready")
         serial.write(b"two\n")
         serial.expect("got two\n", timeout=SECONDS)
+
+
+def test_a_guest_goes_nowhere_else_when_its_machine_has_stopped() -> None:
+    """The next machine of the same name has its port to itself, and the guest is killed."""
+    with own_folder() as cli:
+        cli.up("--serial")
+        first = cli.state.supervisor.pid
+        with kept(cli, BOOTED + "exec sleep 600") as guest:
+            assert guest.keeper.booted.wait(SECONDS)
+            stopped = cli("down")
+            cli.up("--serial")
+            with pytest.raises(GuestError, match="the machine was stopped, and its guest with it"):
+                guest.end()
+
+            assert cli.state.supervisor.pid != first
+            with virtmesh_client.connect(cli.state.address) as machine:
+                assert machine.guests() == []
+            assert guest.lines.count("the console of the guest is serial") == 1
+        assert stopped.returncode == 0, stopped.stderr
+
+
+def test_down_stops_the_guests_in_the_background() -> None:
+    """It says so, and the keeper is gone with them."""
+    with own_folder() as cli:
+        cli.up("--serial")
+        folder = Path(tempfile.mkdtemp(prefix="vm-"))
+        plan = GuestPlan("uml", ("sh", "-c", BOOTED + "exec sleep 600"), folder)
+        background.start(plan, cli.state.address, cli.run_dir / "guest.log")
+        with virtmesh_client.connect(cli.state.address) as machine:
+            keeper = os.pidfd_open(machine.guest().info().runner_pid)
+
+        stopped = cli("down")
+
+        assert select.select([keeper], [], [], SECONDS)[0]
+        os.close(keeper)
+    assert stopped.returncode == 0
+    assert stopped.stderr == (
+        "the guest uml on serial of virtmesh did not power off and was killed\n"
+    )
+    assert stopped.stdout == "virtmesh is stopped\n"
+    assert not folder.exists()
 
 
 def test_a_guest_has_as_much_time_as_it_is_given(cli: Cli) -> None:

@@ -19,6 +19,7 @@ from virtmesh_client.guest.plan import GuestPlan
 from virtmesh_client.guest.prerequisites import cache_folder, find_program
 from virtmesh_client.guest.tree import make_initramfs
 from virtmesh_client.local import rundir
+from virtmesh_client.local.rundir import GUEST_LOG
 from virtmesh_common.errors import GuestError
 from virtmesh_common.uart.spec import COMPATIBLE
 
@@ -239,10 +240,8 @@ def has_port(settings: Settings, machine: Machine) -> bool:
 
 def log_file(machine: Machine, folder: Path) -> Path:
     """Return where the keeper of a guest in the background logs: in the machine's run folder."""
-    for state in rundir.running():
-        if state.address == machine.address:
-            return Path(state.run_dir) / "guest.log"
-    return folder.with_suffix(".log")
+    state = rundir.of_address(machine.address)
+    return Path(state.run_dir) / GUEST_LOG if state else folder.with_suffix(".log")
 
 
 def find_devices(settings: Settings) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
