@@ -184,6 +184,16 @@ def test_closed_output_ends_it(cli: Cli) -> None:
         assert process.wait(SECONDS) == 141
 
 
+def test_closed_output_of_a_silent_line_ends_it(cli: Cli) -> None:
+    """The machine has nothing to say: that nobody reads is noticed all the same."""
+    before = watchers(cli)
+    with cli.spawn("console", "--read-only") as process:
+        assert process.stdout is not None
+        eventually(lambda: watchers(cli) > before)
+        process.stdout.close()
+        assert process.wait(SECONDS) == 141
+
+
 def test_a_console_that_is_killed_disturbs_nobody(cli: Cli) -> None:
     """The service takes its terminal away; what others type arrives."""
     with console(cli) as stays:

@@ -212,6 +212,17 @@ def test_a_device_that_is_not_there_is_not_found(machine: Machine) -> None:
             call()
 
 
+def test_a_silent_device_is_watched_until_nobody_reads(cli: Cli) -> None:
+    """As by `head -1`: no key has to be pressed."""
+    with cli.spawn("input", "watch", "-d", "keyboard") as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        assert b"Watching keyboard" in watching.stderr.readline()
+        watching.stdout.close()
+        assert watching.wait(30) == 141
+        assert watching.stderr.read() == b""
+
+
 def test_the_commands_inject_and_watch(cli: Cli) -> None:
     """What one types, the other prints, in evtest's manner."""
     with cli.spawn("input", "watch", "-d", "keyboard", "--events", 4) as watching:

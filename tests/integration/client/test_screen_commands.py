@@ -18,7 +18,7 @@ from PIL import Image
 import virtmesh_client
 from tests.support.cli import Cli, eventually
 from tests.support.drawn_screen import DrawnScreen, drawn_screen
-from virtmesh_client.cli.errors import ERROR, INTERRUPTED, OK, TIMED_OUT, USAGE
+from virtmesh_client.cli.errors import CLOSED, ERROR, INTERRUPTED, OK, TIMED_OUT, USAGE
 from virtmesh_client.cli.run import run as run_command_line
 
 if TYPE_CHECKING:
@@ -250,3 +250,14 @@ def test_a_needle_that_comes_later(drawn: DrawnScreen, run: Run) -> None:
     timer.join()
     drawn.draw(5, 6, 20, 10, bytes(800))
     assert done.stdout.startswith("absent.png is at 5,6: "), done.stderr
+
+
+def test_a_still_screen_is_watched_until_nobody_reads(drawn: DrawnScreen, cli: Cli) -> None:
+    """As by `head -1`: nothing has to change on the screen."""
+    with cli.spawn("--address", drawn.address, "screen", "watch", "gpu0") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert b"320x240" in process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(SECONDS) == CLOSED
+        assert process.stderr.read() == b""

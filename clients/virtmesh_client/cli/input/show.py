@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from virtmesh_client.cli.closed_output import ending_when_closed
 from virtmesh_client.cli.input.common import (
     choose,
     device_option,
@@ -94,7 +95,7 @@ def watch(
     """
     with settings.connect() as machine:
         name = choose(machine, device, is_any)
-        with machine.input(name).watch(seconds=seconds) as stream:
+        with ending_when_closed(), machine.input(name).watch(seconds=seconds) as stream:
             if not settings.json and not settings.quiet:
                 click.echo(f"Watching {name}; press Ctrl-C to stop", err=True)
             for received in islice(stream, events):
@@ -156,7 +157,7 @@ def leds(
         if not follow:
             show_leds(settings, name, chosen.info().leds_on)
             return
-        with chosen.watch_output(seconds=seconds) as output:
+        with ending_when_closed(), chosen.watch_output(seconds=seconds) as output:
             show_leds(settings, name, output.leds_on, line=True)
             for packet in output:
                 show_leds(settings, name, packet.leds_on, line=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from virtmesh_client.cli.closed_output import ending_when_closed
 from virtmesh_client.cli.screen.common import RegionType, scanout_option
 from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import Settings, common, device_argument
@@ -67,7 +68,7 @@ def watch(
     """
     with settings.connect() as machine:
         stream = machine.screen(device).watch(scanout, updates_per_second=rate)
-        with stream, ending_after(seconds, stream.close):
+        with ending_when_closed(), stream, ending_after(seconds, stream.close):
             for update in islice(stream, updates):
                 click.echo(spell_json(update) if settings.json else spell_line(update))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from virtmesh_client.cli.closed_output import ending_when_closed
 from virtmesh_client.cli.serial.common import spell_key
 from virtmesh_client.serial.console import ConsoleOptions, ConsolePump, EndCondition
 from virtmesh_client.serial.models import OLDEST
@@ -87,7 +88,10 @@ def run_pipes(machine: Machine, name: str, arguments: ConsoleArguments) -> None:
         quiet = UNTIL_SECONDS if arguments.until else QUIET_SECONDS
     source = NO_FILE if arguments.read_only else sys.stdin.fileno()
     terminal = plug_in(machine, name, arguments, 0)
+    # One that sends ends when what it has sent is answered.
+    watching = ending_when_closed() if arguments.read_only else contextlib.nullcontext()
     with (
+        watching,
         options(arguments, None, EndCondition(arguments.until, quiet)) as how,
         contextlib.closing(FilePair(source, sys.stdout.fileno())) as files,
     ):

@@ -17,6 +17,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from virtmesh_client.cli.closed_output import ending_when_closed
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_json
 from virtmesh_client.cli.top.page import draw_page, draw_trends
@@ -69,9 +70,10 @@ def top(settings: Settings, interval: float, once: bool, order: str) -> None:
         if once:
             show_once(settings, watch, machine.address)
         elif settings.json:
-            for sample, rows in watch.samples():
-                sys.stdout.write(json.dumps(spell_sample(sample, rows)) + "\n")
-                sys.stdout.flush()
+            with ending_when_closed():
+                for sample, rows in watch.samples():
+                    sys.stdout.write(json.dumps(spell_sample(sample, rows)) + "\n")
+                    sys.stdout.flush()
         else:
             show_live(watch, machine.address)
 

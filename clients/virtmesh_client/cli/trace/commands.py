@@ -15,6 +15,7 @@ import click
 
 from virtmesh_client.atomic_file import new_file
 from virtmesh_client.cli.added import AddedCommands
+from virtmesh_client.cli.closed_output import ending_when_closed
 from virtmesh_client.cli.input.common import plural
 from virtmesh_client.cli.input.record import ending
 from virtmesh_client.cli.settings import Settings, common, complete_device
@@ -143,6 +144,7 @@ def trace(
         if perfetto:
             sinks.append(stack.enter_context(drawing(perfetto, force=force)))
         if not files:
+            stack.enter_context(ending_when_closed())
             sinks.append(Printer(settings, flush=chosen.follow).show)
         count = 0
         for line in choose(chosen, events_of(stack, settings, chosen)):
