@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from virtmesh_client.address import find_address
+from virtmesh_client.cli.serving import serve_until_signal
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_json
 from virtmesh_client.extras import needing
@@ -59,7 +60,7 @@ def panel(settings: Settings, listen: str, published: str | None, token: str | N
 async def serve(
     settings: Settings, address: str, options: PanelOptions, *, published: str | None
 ) -> None:
-    """Serve the page until the task is cancelled. Errors: AddressTaken."""
+    """Serve the page until a signal. Errors: AddressTaken."""
     from virtmesh_client.panel.options import spell_url  # noqa: PLC0415
 
     with needing("panel", "the panel"):
@@ -73,4 +74,4 @@ async def serve(
         else:
             click.echo(f"the panel of {address} is at {url}")
         sys.stdout.flush()
-        await asyncio.Event().wait()
+        await serve_until_signal(asyncio.Event().wait())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from virtmesh_client.async_machine import AsyncMachine
+from virtmesh_client.listen_error import spell_listen_error
 from virtmesh_client.machine import connect
 from virtmesh_client.panel.access import Guard, add_headers
 from virtmesh_client.panel.actions import Actions
@@ -115,9 +116,7 @@ async def serving(address: str, options: PanelOptions) -> AsyncIterator[tuple[Pa
                 lambda: panel.doors.door(inner), options.host, options.port
             )
         except OSError as error:
-            raise AddressTaken(
-                f"can't listen at {options.host}:{options.port}: {error.strerror}"
-            ) from error
+            raise AddressTaken(spell_listen_error(options.host, options.port, error)) from error
         try:
             yield panel, server.sockets[0].getsockname()[1]
         finally:

@@ -84,15 +84,16 @@ def load_needle(source: Source, mask: Source | None, index: int = 0) -> Needle:
 
     Errors: BadNeedle; OSError for a file that can't be read.
     """
-    name = Path(source).name if isinstance(source, (str, os.PathLike)) else f"needle {index}"
+    name = name_of(source, f"needle {index}")
     pixels = read_picture(source, name)
     compared = pixels[:, :, COLOURS] == OPAQUE
     if mask is not None:
-        chosen = read_picture(mask, "the mask")
+        mask_name = f"the mask {name_of(mask, '')}".rstrip()
+        chosen = read_picture(mask, mask_name)
         if chosen.shape[:2] != pixels.shape[:2]:
             (height, width), (rows, columns) = pixels.shape[:2], chosen.shape[:2]
             raise BadNeedle(
-                f"the mask has {columns}x{rows} pixels, and {name} has {width}x{height}:"
+                f"{mask_name} has {columns}x{rows} pixels, and {name} has {width}x{height}:"
                 " draw one of the same size"
             )
         compared &= (chosen[:, :, :COLOURS].max(axis=2) > OPAQUE // 2) & (
@@ -102,6 +103,11 @@ def load_needle(source: Source, mask: Source | None, index: int = 0) -> Needle:
         raise BadNeedle(f"{name} has no pixel to compare: all are transparent or masked")
     colours = np.ascontiguousarray(pixels[:, :, :COLOURS])
     return Needle(name, colours, None if compared.all() else compared.astype(np.uint8))
+
+
+def name_of(source: Source, otherwise: str) -> str:
+    """Return the name of a file, or what to call a picture that is in none."""
+    return Path(source).name if isinstance(source, (str, os.PathLike)) else otherwise
 
 
 def read_picture(source: Source, name: str) -> Pixel:

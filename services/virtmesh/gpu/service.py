@@ -20,7 +20,7 @@ from virtmesh_common.gpu.spec import PIXEL
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import grpc.aio
     from virtmesh_native import Picture
@@ -97,6 +97,17 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
                     f"the screenshot was not taken within {SCREENSHOT_SECONDS:g} s"
                 ) from None
 
+    def _why_nothing(self, scanouts: Sequence[Scanout]) -> str:
+        """Say why these show nothing."""
+        name, number = self._model.name, scanouts[0].number
+        if any(one.enabled for one in scanouts):
+            return f"{name} shows nothing: its driver has set no scanout yet"
+        which = f" --scanout {number}" if number else ""
+        return (
+            f"{name} shows nothing: its screen {number} is disconnected, and"
+            f" `virtmesh screen mode {name} WIDTHxHEIGHT{which}` connects it"
+        )
+
     async def _send_screenshots(
         self, request: pb.ScreenshotRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
@@ -106,7 +117,7 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
         else:
             chosen = [one for one in self._model.scanouts if one.picture is not None]
         if not any(one.picture for one in chosen):
-            raise NoPicture(f"{self._model.name} shows nothing: its driver has set no scanout yet")
+            raise NoPicture(self._why_nothing(chosen or self._model.scanouts))
         is_raw = request.format == pb.IMAGE_FORMAT_RAW
         for scanout in chosen:
             picture = scanout.picture

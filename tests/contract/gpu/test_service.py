@@ -185,6 +185,18 @@ async def test_nothing_is_shown(display: Display) -> None:
         assert isinstance(await error_of(display.calls.Screenshot(request)), NoPicture)
 
 
+async def test_a_disconnected_screen_shows_nothing(display: Display) -> None:
+    """The error says so, and how it is connected; that of a connected one is another."""
+    for number, words in ((0, "gpu0 WIDTHxHEIGHT`"), (1, "gpu0 WIDTHxHEIGHT --scanout 1`")):
+        request = pb.ScreenshotRequest(scanout=number)
+        error = await error_of(display.calls.Screenshot(request))
+        assert "its driver has set no scanout yet" in str(error)
+        await display.calls.SetMode(pb.SetModeRequest(scanout=number))
+        error = await error_of(display.calls.Screenshot(request))
+        assert f"its screen {number} is disconnected, and `virtmesh screen mode" in str(error)
+        assert words in str(error)
+
+
 async def test_scanouts_that_are_not_there(display: Display) -> None:
     """The error says how many there are."""
     for call in (

@@ -86,6 +86,29 @@ def test_a_screenshot_goes_to_standard_output(machine: Cli, tmp_path: Path) -> N
     assert size_of(target.read_bytes()) == ("PNG", (WIDTH, HEIGHT))
 
 
+def test_a_screenshot_is_a_png_file(machine: Cli) -> None:
+    """A name that says otherwise is refused, and a terminal too."""
+    done = machine("screen", "shot", "gpu", "shot.jpg")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "shot.jpg is of another format: a screenshot is a PNG file" in done.stderr
+    assert not (machine.folder / "shot.jpg").exists()
+    other, terminal = os.openpty()
+    try:
+        command = [machine.python, "-m", "virtmesh_client", "--address", machine.state.address]
+        shown = subprocess.run(
+            [*command, "screen", "shot", "gpu", "-"],
+            stdout=terminal,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(terminal)
+        os.close(other)
+    assert shown.returncode == 2
+    assert b"standard output is a terminal" in shown.stderr
+
+
 def test_the_screens_are_listed(machine: Cli) -> None:
     """As a table, and as objects."""
     lines = [line.split() for line in machine("screen", "info", "gpu").stdout.splitlines()]
@@ -100,7 +123,8 @@ def test_the_screens_are_listed(machine: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("shot", "vda"), "the device is of another kind: `virtmesh devices` lists"),
+        (("shot", "vda"), "virtmesh: vda is no GPU; the GPUs are: gpu\n"),
+        (("vnc", "vda", "--listen", "0"), "virtmesh: vda is no GPU; the GPUs are: gpu\n"),
         (("shot", "nothing"), "`virtmesh devices` lists the devices"),
         (("shot", "gpu", "--scanout", "1"), "shows nothing"),
         (("shot", "gpu", "--scanout", "9"), "`virtmesh screen info DEVICE` lists the screens"),

@@ -135,8 +135,9 @@ def test_a_picture_is_not_found(run: Run, cli: Cli) -> None:
         (
             ("there.png", "--mask", "wide.png"),
             ERROR,
-            "the mask has 321x5 pixels, and there.png has",
+            "the mask wide.png has 321x5 pixels, and there.png has",
         ),
+        (("there.png", "--mask", "text.png"), ERROR, "the mask text.png is not a PNG file"),
         (("wide.png",), TIMED_OUT, "a needle of 321x5 has no room in the screen of 320x240"),
         (
             ("there.png", "--region", "310,0,11,9"),

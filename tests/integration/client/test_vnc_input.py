@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import struct
 import sys
 from contextlib import asynccontextmanager
@@ -313,6 +314,7 @@ async def test_the_command(machine: Cli) -> None:
             await viewer.end()
         out, err = await asyncio.to_thread(command.communicate, timeout=SECONDS)
     assert (command.returncode, out) == (0, b"")
+    assert err.decode().startswith("Serving gpu to VNC viewers; press Ctrl-C to stop\n")
     assert "is connected" in err.decode()
     assert "is disconnected" in err.decode()
 
@@ -339,3 +341,12 @@ def test_what_can_not_be_served(machine: Cli, options: tuple[str, ...], words: s
     assert done.returncode in (1, 2)
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_in_use(machine: Cli) -> None:
+    """The line says so, and what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        place = f"127.0.0.1:{other.getsockname()[1]}"
+        done = machine("screen", "vnc", "--listen", place)
+    assert done.returncode == 2
+    assert f"virtmesh: {place} is in use; choose another with --listen" in done.stderr

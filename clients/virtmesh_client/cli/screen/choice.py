@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import click
 
-from virtmesh_common.errors import DeviceNotFound
+from virtmesh_common.errors import DeviceNotFound, NotOffered, WrongKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from virtmesh_client.cli.settings import Settings
     from virtmesh_client.machine import Machine
+    from virtmesh_client.screen import Screen
 
 GPU_DEVICE = 16
 """virtio 1.4, 5: the device ID of a GPU."""
@@ -22,9 +27,34 @@ def choose_gpu(machine: Machine, name: str | None) -> str:
     """
     if name is not None:
         return name
-    names = [one.name for one in machine.devices() if one.virtio_device_id == GPU_DEVICE]
+    names = list_gpus(machine)
     if not names:
         raise DeviceNotFound("the machine has no GPU")
     if len(names) > 1:
         raise click.UsageError(f"there are several GPUs: choose {' or '.join(names)}")
     return names[0]
+
+
+@contextlib.contextmanager
+def open_screen(settings: Settings, name: str) -> Iterator[Screen]:
+    """Connect, and yield the screens of a GPU. Errors: as for `naming_gpus`."""
+    with settings.connect() as machine, naming_gpus(machine, name):
+        yield machine.screen(name)
+
+
+@contextlib.contextmanager
+def naming_gpus(machine: Machine, name: str) -> Iterator[None]:
+    """Say which devices are GPUs if `name` is another one. Errors: WrongKind."""
+    try:
+        yield
+    except NotOffered:
+        names = list_gpus(machine)
+        if name in names:
+            raise
+        there = f"the GPUs are: {', '.join(names)}" if names else "the machine has none"
+        raise WrongKind(f"{name} is no GPU; {there}") from None
+
+
+def list_gpus(machine: Machine) -> list[str]:
+    """Return the names of the GPUs."""
+    return [one.name for one in machine.devices() if one.virtio_device_id == GPU_DEVICE]

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from virtmesh_client.atomic_file import new_file
+from virtmesh_client.cli.screen.choice import open_screen
 from virtmesh_client.cli.screen.common import scanout_option
 from virtmesh_client.cli.screen.record import record
 from virtmesh_client.cli.screen.vnc import vnc
@@ -21,6 +22,8 @@ from virtmesh_client.sizes import spell_size
 
 STANDARD = "-"
 """Stands for standard output."""
+PNG = ".png"
+"""The ending of the format that screenshots have."""
 OFF = "off"
 """The mode of a screen that is not connected."""
 
@@ -59,8 +62,8 @@ def screen() -> None:
 @click.pass_obj
 def info(settings: Settings, device: str) -> None:
     """Describe the screens of a GPU."""
-    with settings.connect() as machine:
-        found = machine.screen(device).info()
+    with open_screen(settings, device) as screens:
+        found = screens.info()
     if settings.json:
         show_json(found)
         return
@@ -97,8 +100,9 @@ def shot(
     FILE is DEVICE.png if it is not given; - is standard output.
     """
     target = file or Path(f"{device}.png")
-    with settings.connect() as machine:
-        data = machine.screen(device).shot(scanout, cursor=cursor)
+    check_target(target)
+    with open_screen(settings, device) as screens:
+        data = screens.shot(scanout, cursor=cursor)
     if str(target) == STANDARD:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -109,6 +113,20 @@ def shot(
         show_json({"device": device, "file": str(target), "bytes": len(data)})
     elif not settings.quiet:
         click.echo(f"{device}: screen {scanout} is in {target} ({spell_size(len(data))})")
+
+
+def check_target(target: Path) -> None:
+    """Refuse a file that would not be what it seems. Errors: UsageError."""
+    if str(target) == STANDARD:
+        if sys.stdout.isatty():
+            raise click.UsageError(
+                "standard output is a terminal, which shows no PNG: name a file, or redirect it"
+            )
+    elif target.suffix.lower() not in {"", PNG}:
+        raise click.UsageError(
+            f"{target} is of another format: a screenshot is a PNG file, choose a name that ends"
+            f" in {PNG}"
+        )
 
 
 @screen.command()
@@ -122,8 +140,8 @@ def mode(settings: Settings, device: str, mode: tuple[int, int], scanout: int) -
 
     The guest is told, and may follow.
     """
-    with settings.connect() as machine:
-        machine.screen(device).set_mode(*mode, scanout)
+    with open_screen(settings, device) as screens:
+        screens.set_mode(*mode, scanout)
     words = "prefers {}x{}".format(*mode) if mode != (0, 0) else "is disconnected"
     if settings.json:
         show_json({"device": device, "scanout": scanout, "width": mode[0], "height": mode[1]})
@@ -137,8 +155,8 @@ def mode(settings: Settings, device: str, mode: tuple[int, int], scanout: int) -
 @click.pass_obj
 def stats(settings: Settings, device: str) -> None:
     """Show the counters of the screens."""
-    with settings.connect() as machine:
-        found = machine.screen(device).stats()
+    with open_screen(settings, device) as screens:
+        found = screens.stats()
     if settings.json:
         show_json(found)
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from virtmesh_client.cli.screen.choice import open_screen
 from virtmesh_client.cli.screen.common import scanout_option
 from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import Settings, common, device_argument
@@ -47,10 +48,9 @@ def record(
     A FILE that ends in .webm is a film for browsers and players; one in .apng or .png has all
     pixels as they were.
     """
-    with settings.connect() as machine:
-        screen = machine.screen(device)
+    with open_screen(settings, device) as screens:
         try:
-            recording = screen.record(
+            recording = screens.record(
                 file, frames_per_second=rate, cursor=cursor, overwrite=force, scanout=scanout
             )
         except ValueError as error:

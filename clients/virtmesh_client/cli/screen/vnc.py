@@ -7,16 +7,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from virtmesh_client.cli.host_port import HOST_PORT
-from virtmesh_client.cli.screen.choice import choose_gpu
+from virtmesh_client.cli.screen.choice import choose_gpu, naming_gpus
 from virtmesh_client.cli.screen.common import scanout_option
+from virtmesh_client.cli.serving import serve_until_signal
 from virtmesh_client.cli.settings import Settings, common, complete_device
+from virtmesh_client.listen_error import spell_listen_error
 
 if TYPE_CHECKING:
     from virtmesh_client.vnc import VncServer
@@ -103,7 +104,8 @@ def vnc(
     options = VncOptions(password=password, tell=tell, **asked)  # type: ignore[arg-type]
     with settings.connect() as machine:
         name = choose_gpu(machine, device)
-        found = len(machine.screen(name).info())
+        with naming_gpus(machine, name):
+            found = len(machine.screen(name).info())
         if options.scanout >= found:
             raise NoSuchScanout(f"{name} has no screen {options.scanout}: it has {found}")
         server = VncServer(AsyncMachine(machine), name, options, viewers)
@@ -114,22 +116,14 @@ async def serve(server: VncServer, name: str, listen: tuple[str, int], settings:
     """Print where viewers connect, and serve them until a signal."""
     try:
         await server.listen(*listen)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise click.UsageError(f"can't listen on {listen[0]}:{listen[1]}: {error}") from error
+    except OSError as error:
+        raise click.UsageError(spell_listen_error(*listen, error)) from error
     host, port = server.address
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     facts = {"device": name, "host": host, "port": port}
     click.echo(json.dumps(facts) if settings.json else place)
-    work = asyncio.create_task(server.run())
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)  # the next one ends the process
-        work.cancel()
-
-    with contextlib.suppress(NotImplementedError):  # on Windows, Ctrl-C raises KeyboardInterrupt
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
+    if not settings.quiet and not settings.json:
+        click.echo(f"Serving {name} to VNC viewers; press Ctrl-C to stop", err=True)
+    await serve_until_signal(server.run())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from virtmesh_client.cli.closed_output import ending_when_closed
+from virtmesh_client.cli.screen.choice import open_screen
 from virtmesh_client.cli.screen.common import RegionType, scanout_option
 from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import Settings, common, device_argument
@@ -66,8 +67,8 @@ def watch(
     A line has the size of the picture, the rectangles that changed (WIDTHxHEIGHT+X+Y), their bytes,
     and how many flushes of the driver are in it. With --json, each line is one object.
     """
-    with settings.connect() as machine:
-        stream = machine.screen(device).watch(scanout, updates_per_second=rate)
+    with open_screen(settings, device) as screens:
+        stream = screens.watch(scanout, updates_per_second=rate)
         with ending_when_closed(), stream, ending_after(seconds, stream.close):
             for update in islice(stream, updates):
                 click.echo(spell_json(update) if settings.json else spell_line(update))
@@ -162,8 +163,8 @@ def expect(
     NEEDLE is a PNG file, such as a part of a screenshot. Of several, one has to be shown. What is
     transparent in it may differ. If it is not found, three files say what was seen.
     """
-    with settings.connect() as machine:
-        match = machine.screen(device).expect(
+    with open_screen(settings, device) as screens:
+        match = screens.expect(
             needles,
             timeout=timeout,
             tolerance=tolerance,
@@ -209,9 +210,8 @@ def wait_still(
     scanout: int,
 ) -> None:
     """Wait until nothing has changed on a screen for a while."""
-    with settings.connect() as machine:
-        screen = machine.screen(device)
-        found = screen.wait_still(seconds, timeout=timeout, region=region, scanout=scanout)
+    with open_screen(settings, device) as screens:
+        found = screens.wait_still(seconds, timeout=timeout, region=region, scanout=scanout)
     if settings.json:
         show_json(
             {"device": device, "scanout": scanout, "width": found.width, "height": found.height}
