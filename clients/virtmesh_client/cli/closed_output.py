@@ -6,43 +6,41 @@ A write to a pipe that nobody reads fails, but a still screen has nothing to wri
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
-import signal
 import stat
 import sys
 import threading
 from typing import TYPE_CHECKING
 
-from virtmesh_client.cli.output import NAME
+from virtmesh_client.cli.errors import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 @contextlib.contextmanager
 def ending_when_closed() -> Iterator[None]:
-    """End the body, as a signal would, when nobody reads standard output any more.
+    """End this process, with status 141, when nobody reads standard output any more.
 
-    That is seen for pipes and sockets, on Linux. Errors: BrokenPipeError.
+    That is seen for pipes and sockets, on Linux. It ends as SIGPIPE ends others, at once: this is
+    for bodies that have nothing to tidy up. An exception in the main thread would do it later: one
+    that comes while a call of gRPC begins can leave a lock of that taken.
     """
-    # Of these signals, a caller such as nohup may have had one ignored.
-    numbers = [one for one in SIGNALS if callable(signal.getsignal(one))]
-    if not numbers or not is_pipe():
+    if not is_pipe():
         yield
         return
-    watcher = Watcher(sys.stdout.fileno(), numbers[0])
+    ending, wake = os.pipe()
+    watcher = threading.Thread(
+        target=watch, args=(sys.stdout.fileno(), ending), name="virtmesh-output", daemon=True
+    )
+    watcher.start()
     try:
-        with watcher:
-            yield
-    except KeyboardInterrupt:
-        if not watcher.closed:
-            raise
-    if watcher.closed:
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE), NAME)
+        yield
+    finally:
+        os.close(wake)
+        watcher.join()
+        os.close(ending)
 
 
 def is_pipe() -> bool:
@@ -54,33 +52,10 @@ def is_pipe() -> bool:
     return sys.platform == "linux" and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))
 
 
-class Watcher:
-    """Watches a descriptor on a thread, and sends this process a signal at its end."""
-
-    def __init__(self, descriptor: int, number: signal.Signals) -> None:
-        self.closed = False
-        """True when the other side has gone."""
-        self._descriptor = descriptor
-        self._number = number
-        self._ending, self._wake = os.pipe()
-        self._thread = threading.Thread(target=self._run, name="virtmesh-output", daemon=True)
-
-    def __enter__(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        """End; after this there is no signal."""
-        os.close(self._wake)
-        self._thread.join()
-        os.close(self._ending)
-
-    def _run(self) -> None:
-        """Wait for the end of the reader or of the body."""
-        poll = select.poll()
-        poll.register(self._descriptor, 0)  # errors and hang-ups alone
-        poll.register(self._ending, 0)
-        ready = dict(poll.poll())
-        if self._descriptor in ready and self._ending not in ready:
-            self.closed = True
-            os.kill(os.getpid(), self._number)
+def watch(output: int, ending: int) -> None:
+    """Wait for the end of a reader, which ends the process, or of the other pipe."""
+    poll = select.poll()
+    for one in (output, ending):
+        poll.register(one, 0)  # errors and hang-ups alone
+    if ending not in dict(poll.poll()):
+        os._exit(CLOSED)

@@ -82,9 +82,9 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
 @common
 @click.pass_obj
 def down(settings: Settings, name: str | None, run_dir: Path | None, everything: bool) -> None:
-    """Stop a machine that `virtmesh up` started, and its guests in the background.
+    """Stop a machine that `virtmesh up` started.
 
-    Give its NAME when there are several.
+    Its guests in the background are stopped first. Give its NAME when there are several.
     """
     states = find(name, run_dir)
     if len(states) > 1 and not everything:

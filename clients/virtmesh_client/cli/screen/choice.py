@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from virtmesh_client.cli.settings import Settings
     from virtmesh_client.machine import Machine
-    from virtmesh_client.screen import Screen
+    from virtmesh_client.screen.screen import Screen
 
 GPU_DEVICE = 16
 """virtio 1.4, 5: the device ID of a GPU."""
