@@ -45,7 +45,7 @@ say "modules are loaded"
 for disk in /sys/block/vd*; do
     [ -e "$disk" ] && say "disk ${disk##*/} of $(cat "$disk/size") sectors"
 done
-for screen in /sys/class/graphics/fb*; do
+for screen in /sys/class/graphics/fb[0-9]*; do
     [ -e "$screen" ] && say "screen ${screen##*/} of $(cat "$screen/virtual_size")"
 done
 for event in /sys/class/input/event*; do

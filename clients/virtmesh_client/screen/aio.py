@@ -64,7 +64,7 @@ class AsyncScreen(Proxy[Screen]):
 
     Example:
         async with await virtmesh_client.aconnect() as machine:
-            Path("screen.png").write_bytes(await machine.screen("gpu0").shot())
+            Path("screen.png").write_bytes(await machine.screen("gpu").shot())
     """
 
     info = awaited(Screen.info)

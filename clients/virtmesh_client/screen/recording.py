@@ -55,7 +55,7 @@ class ScreenRecording:
     file has the size of the first picture; those of other sizes are scaled to fit.
 
     Example:
-        with machine.screen("gpu0").record("boot.webm"):
+        with machine.screen("gpu").record("boot.webm"):
             machine.serial().expect("login: ")
     """
 

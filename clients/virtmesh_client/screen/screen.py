@@ -46,7 +46,7 @@ class Screen:
 
     Example:
         with virtmesh_client.connect() as machine:
-            Path("screen.png").write_bytes(machine.screen("gpu0").shot())
+            Path("screen.png").write_bytes(machine.screen("gpu").shot())
     """
 
     def __init__(self, channel: KernelChannel, name: str) -> None:

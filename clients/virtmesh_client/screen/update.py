@@ -76,7 +76,7 @@ class Picture:
 
     Example:
         picture = Picture()
-        for update in machine.screen("gpu0").watch():
+        for update in machine.screen("gpu").watch():
             picture.apply(update)
             print(picture.width, picture.height, len(picture.data))
     """

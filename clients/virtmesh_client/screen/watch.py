@@ -39,7 +39,7 @@ class ScreenWatch:
     ServiceUnavailable; BadStream if the service sends what can't be.
 
     Example:
-        with machine.screen("gpu0").watch() as updates:
+        with machine.screen("gpu").watch() as updates:
             first = next(updates)
         print(first.width, first.height)
     """

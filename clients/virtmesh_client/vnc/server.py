@@ -35,7 +35,7 @@ class VncServer:
     """Serves a screen to viewers.
 
     Example:
-        server = VncServer(machine, "gpu0", VncOptions())
+        server = VncServer(machine, "gpu", VncOptions())
         await server.listen("127.0.0.1", 0)
         print(server.address)
         await server.run()

@@ -1,6 +1,6 @@
 """Text on a screen of the virtual terminal, read by the font that it is written in: no OCR.
 
-pixels = machine.screen("gpu0").pixels()
+pixels = machine.screen("gpu").pixels()
 assert "virtmesh>" in read_screen(pixels.width, pixels.height, pixels.data)[-1]
 
 It is exact: a glyph that differs in one pixel is none.
