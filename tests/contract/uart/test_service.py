@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -322,12 +322,10 @@ async def test_a_service_that_knows_no_line_is_driven(
     """The handover is made again without it, and interrupts come by the stream."""
     take = Handover.take
 
-    def refuse_line(
-        self: Handover, request: HandoverRequest, queue_size_max: Sequence[int]
-    ) -> None:
+    def refuse_line(self: Handover, request: HandoverRequest, *limits: Any) -> None:
         if request.HasField("line_index"):
             raise MemoryRefused("2 descriptors came, and the request uses the indexes 0")
-        take(self, request, queue_size_max)
+        take(self, request, *limits)
 
     monkeypatch.setattr(Handover, "take", refuse_line)
     terminal = await port.open()

@@ -63,8 +63,9 @@ class Grid:
         kept = self.cells[gone : gone + rows]
         self.cells = [(row + [BLANK] * columns)[:columns] for row in kept]
         for row in self.cells:
-            if columns < self.columns and get_width(row[-1]) > 1:
-                row[-1] = BLANK  # its right half is cut off
+            for x, one in enumerate(row):
+                if get_width(one) > 1 and row[x + 1 : x + 2] != [CONTINUED]:
+                    row[x] = BLANK  # its right half is cut off, or had no room in a single column
         self.cells += [[BLANK] * columns for _ in range(rows - len(kept))]
         self.columns = columns
         self.x, self.y = min(self.x, columns - 1), self.y - gone

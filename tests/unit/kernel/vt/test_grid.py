@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from virtmesh.kernel.vt.grid import CONTINUED, Grid, get_width
@@ -77,6 +77,7 @@ def test_another_size(size: tuple[int, int], rows: list[str], cursor: tuple[int,
         max_size=30,
     )
 )
+@example(["\u4e2d", (1, 3), "\u4e2d", (12, 3)])
 def test_anything_leaves_a_grid(steps: list[str | tuple[int, int]]) -> None:
     """Every row has its cells, a cell has one character, and the cursor is inside."""
     grid = Grid(10, 3)
