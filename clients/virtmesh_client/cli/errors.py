@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from virtmesh_client.cli.signals import Signals
 from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Failure:
 def explain(error: BaseException, arguments: Sequence[str] = ()) -> Failure:
     """Return the failure for an error of a command line: message, notes and advice in one line."""
     if is_interruption(error):
-        return Failure("INTERRUPTED", join("interrupted", *notes(error)), INTERRUPTED)
+        return interrupted(error)
     if isinstance(error, click.ClickException):
         return explain_click(error)
     from virtmesh_client.cli.advice import advice_for  # noqa: PLC0415 - it imports gRPC
@@ -87,6 +88,11 @@ def explain(error: BaseException, arguments: Sequence[str] = ()) -> Failure:
         message = f"{where}{error.strerror or error}"
         return Failure("OS_ERROR", join(message, *notes(error), advice_for(error, arguments)))
     return explain_unexpected(error)
+
+
+def interrupted(error: BaseException) -> Failure:
+    """Describe the end by a signal."""
+    return Failure("INTERRUPTED", join("interrupted", *notes(error)), INTERRUPTED)
 
 
 def explain_click(error: click.ClickException) -> Failure:
@@ -114,6 +120,8 @@ def is_interruption(error: BaseException) -> bool:
 
 def explain_unexpected(error: BaseException) -> Failure:
     """Describe an error that no command means to raise: this system lacks something, or a bug."""
+    if Signals.have_interrupted:  # Native code makes other errors of it, as gRPC's import does.
+        return interrupted(error)
     missing = missing_in_python(error)
     if missing:
         where = f"Python on {sys.platform} does not have"

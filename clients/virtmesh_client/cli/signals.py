@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -30,6 +30,9 @@ LAST_LINE = b"virtmesh: interrupted, and ended before all was tidied up\n"
 
 class Signals:
     """The signals that end this process. Those that its caller ignores, as nohup does, stay so."""
+
+    have_interrupted: ClassVar[bool] = False
+    """A command of this process was interrupted."""
 
     def __init__(self) -> None:
         there = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
@@ -57,6 +60,7 @@ class Signals:
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         """Handle a signal."""
         now = time.monotonic()
+        Signals.have_interrupted = True
         if self._first is None:
             self._first = now
             if hasattr(signal, "setitimer"):
