@@ -25,6 +25,9 @@ FUZZ_ROUNDS ?= 10
 # Tests that bear company: they run on all processors at once.
 PARALLEL := tests/unit tests/contract tests/layouts \
 	$(addprefix tests/integration/,client cpu input kernel kinds local uart)
+# Those among them that watch a clock, or send signals to the moment: they run alone.
+ALONE := tests/contract/host/test_reset.py tests/integration/client/test_input_live.py \
+	tests/integration/client/test_interruption.py
 # The places beside an ordinary checkout: tools/everywhere.sh.
 PLACES := tmpfs overlay distribution
 # Tests of what lies in files: images, sockets, the file systems that are below them.
@@ -88,7 +91,8 @@ test-python: needs-test setup ## run pytest; PYTEST_ARGS='-k name' picks tests
 ifdef PYTEST_ARGS
 	$(BIN)/pytest $(PYTEST_ARGS)
 else
-	$(BIN)/pytest --numprocesses=auto $(PARALLEL)
+	$(BIN)/pytest --numprocesses=auto $(PARALLEL) $(ALONE:%=--ignore=%)
+	$(BIN)/pytest $(ALONE)
 	$(BIN)/pytest $(PARALLEL:%=--ignore=%)
 endif
 
