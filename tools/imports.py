@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "virtmesh_client.channel",
         "virtmesh_client.extras",
         "virtmesh_client.json_lines",
-        "virtmesh_client.listen_error",
+        "virtmesh_client.listening",
         "virtmesh_client.local",
         "virtmesh_client.models",
         "virtmesh_client.sizes",

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from virtmesh_common.virtio.ids import VirtioId
 
 SERIAL_TIMEOUT_SECONDS = 30.0
 """Default limit for calls of a serial port that wait."""
@@ -257,3 +263,8 @@ class CopyResult:
     def bytes_per_second(self) -> float:
         """Mean rate of the copy."""
         return self.bytes / self.seconds if self.seconds else 0.0
+
+
+def names_of(devices: Iterable[DeviceInfo], kind: VirtioId) -> list[str]:
+    """Return the names of the devices of a kind, in order."""
+    return [one.name for one in devices if one.virtio_device_id == kind]

@@ -7,9 +7,9 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from virtmesh_client.guest.devices import BLK
 from virtmesh_client.guest.prerequisites import GuestKernel, find_program
 from virtmesh_common.errors import GuestError
+from virtmesh_common.virtio.ids import VirtioId
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,7 +112,7 @@ def uml_command(config: GuestConfig, boot: BootConfig) -> list[str]:
             raise GuestError(
                 f"{disk}: user-mode Linux can't use a path with a colon: choose another run folder"
             )
-        command.append(f"virtio_uml.device={disk}:{BLK}")
+        command.append(f"virtio_uml.device={disk}:{VirtioId.BLOCK:d}")
     command += ["con=null", "con0=fd:0,fd:1", "panic=-1"]
     if boot.script:
         command += [f"con1=null,fd:{OUTPUT_FILE}", f"con2=null,fd:{STATUS_FILE}"]

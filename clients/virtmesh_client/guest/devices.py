@@ -12,16 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from virtmesh_client.models import DeviceInfo
+    from virtmesh_common.virtio.ids import VirtioId
 
-BLK = 2
-"""Virtio device ID of a disk (virtio 1.4, 5)."""
-INPUT = 18
-"""Virtio device ID of an input device."""
 DISK_NAME = re.compile(r"vd([a-z])\d*")
 """Names of disks and partitions in a guest."""
 
 
-def sockets(devices: Iterable[DeviceInfo], device_id: int) -> tuple[Path, ...]:
+def sockets(devices: Iterable[DeviceInfo], device_id: VirtioId) -> tuple[Path, ...]:
     """Return the vhost-user sockets of reserved devices with a virtio device ID, in order.
 
     Errors: GuestError if another guest uses one of them.

@@ -7,6 +7,8 @@ import re
 import secrets
 from dataclasses import dataclass, field
 
+from virtmesh_client.listening import spell_host_port
+
 TOKEN_BYTES = 24
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 """What a token may look like: it travels in a URL and as the name of a subprotocol."""
@@ -62,5 +64,4 @@ def check_token(token: str) -> str:
 
 def spell_url(host: str, port: int | str, token: str = "") -> str:
     """Spell the address of the page. A fragment never leaves the browser, nor gets into a log."""
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}/" + (f"#token={token}" if token else "")
+    return f"http://{spell_host_port(host, port)}/" + (f"#token={token}" if token else "")

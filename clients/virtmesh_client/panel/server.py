@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from virtmesh_client.async_machine import AsyncMachine
-from virtmesh_client.listen_error import spell_listen_error
+from virtmesh_client.listening import spell_listen_error
 from virtmesh_client.machine import connect
 from virtmesh_client.panel.access import Guard, add_headers
 from virtmesh_client.panel.actions import Actions

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.virtio.ids import VirtioId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 Counters = dict[str, int]
 """Counters of a device by name; none for one that did not answer."""
 
-BLOCK_ID, INPUT_ID = 2, 18
-"""Virtio device IDs (virtio 1.4, 5)."""
 UART = "ns16550a"
 STATES = ("packets_waiting", "waiting_bytes")
 """What is no counter: it says how many there are now."""
@@ -36,10 +35,10 @@ def read_counters(machine: Machine, devices: Sequence[DeviceInfo]) -> dict[str, 
 
 def read_device(machine: Machine, device: DeviceInfo) -> Counters:
     """Ask a device for its counters. Errors: VirtmeshError."""
-    if device.virtio_device_id == INPUT_ID:
+    if device.virtio_device_id == VirtioId.INPUT:
         with machine.input(device.name) as desk:
             return asdict(desk.stats())
-    if device.virtio_device_id == BLOCK_ID:
+    if device.virtio_device_id == VirtioId.BLOCK:
         return {
             f"{one.type} {name}": count
             for one in machine.disk(device.name).stats().requests

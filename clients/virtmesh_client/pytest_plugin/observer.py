@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from virtmesh_client.cli.trace.show import spell_time
+from virtmesh_client.models import names_of
 from virtmesh_client.pytest_plugin.account import Counters, read_counters, spell_account
-from virtmesh_client.pytest_plugin.screens import find_gpus, shoot
+from virtmesh_client.pytest_plugin.screens import shoot
 from virtmesh_client.pytest_plugin.serial_log import SerialLog
 from virtmesh_client.trace.choose import since
 from virtmesh_client.trace.decode import Decoder
@@ -20,6 +21,7 @@ from virtmesh_client.trace.reader import read_traces
 from virtmesh_client.trace.store import TraceWriter
 from virtmesh_common.errors import ServiceUnavailable, VirtmeshError
 from virtmesh_common.printable import printable
+from virtmesh_common.virtio.ids import VirtioId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +62,7 @@ class Observer:
         self._machine = machine
         self._run_dir = run_dir
         self._devices = machine.devices()
-        self._gpus = find_gpus(self._devices)
+        self._gpus = names_of(self._devices, VirtioId.GPU)
         """All that were seen, also those that are gone."""
         self._begun = time.monotonic()
         self._logs = [
@@ -93,7 +95,7 @@ class Observer:
     def _look_around(self) -> None:
         """Find devices that have come meanwhile. Errors: VirtmeshError."""
         self._devices = self._machine.devices()
-        self._gpus = sorted({*self._gpus, *find_gpus(self._devices)})
+        self._gpus = sorted({*self._gpus, *names_of(self._devices, VirtioId.GPU)})
 
     def collect(self) -> Evidence:
         """Return what the machine did since the test's start, as far as it still answers."""

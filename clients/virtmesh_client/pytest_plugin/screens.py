@@ -11,15 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from virtmesh_client.machine import Machine
-    from virtmesh_client.models import DeviceInfo
-
-GPU_ID = 16
-"""Virtio device ID (virtio 1.4, 5.7)."""
-
-
-def find_gpus(devices: Sequence[DeviceInfo]) -> list[str]:
-    """Return the names of the GPUs."""
-    return [one.name for one in devices if one.virtio_device_id == GPU_ID]
 
 
 def shoot(machine: Machine, gpus: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:

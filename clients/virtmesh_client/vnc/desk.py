@@ -23,6 +23,7 @@ from virtmesh_common.errors import VirtmeshError, WrongKind
 from virtmesh_common.input.events import EV_KEY
 from virtmesh_common.input.names import KEYS
 from virtmesh_common.time_limit import time_limit
+from virtmesh_common.virtio.ids import VirtioId
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from virtmesh_client.vnc.messages import KeyEvent
     from virtmesh_client.vnc.options import VncOptions
 
-INPUT_DEVICE = 18
-"""virtio 1.4, 5: the device ID of an input device."""
 BUTTONS = KEYS["BTN_MISC"]
 """The first code of a button; those below are keys."""
 FIND_SECONDS = 2.0
@@ -121,7 +120,7 @@ class Desk:
         options = self._options
         infos: dict[str, InputInfo] = {}
         for device in await self._machine.devices():
-            if device.virtio_device_id != INPUT_DEVICE:
+            if device.virtio_device_id != VirtioId.INPUT:
                 continue
             try:
                 infos[device.name] = await self._machine.input(device.name).info()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from virtmesh_client.listening import spell_host_port
 from virtmesh_client.vnc.connection import Connection
 from virtmesh_client.vnc.desk import check_devices
 from virtmesh_client.vnc.errors import ViewerError
@@ -99,7 +100,7 @@ class VncServer:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Begin the session of a viewer."""
         host, port = writer.get_extra_info("peername")[:2]
-        peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        peer = spell_host_port(host, port)
         tell = self._options.tell
         options = replace(self._options, tell=lambda line: tell(f"{peer}: {line}"))
         set_up(writer)

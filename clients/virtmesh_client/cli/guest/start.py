@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from virtmesh_client.guest.command_lines import BootConfig, GuestConfig
-from virtmesh_client.guest.devices import BLK, INPUT, check_root, check_sockets, sockets
+from virtmesh_client.guest.devices import check_root, check_sockets, sockets
 from virtmesh_client.guest.plan import GuestPlan
 from virtmesh_client.guest.prerequisites import cache_folder, find_program
 from virtmesh_client.guest.tree import make_initramfs
@@ -22,6 +22,7 @@ from virtmesh_client.local import rundir
 from virtmesh_client.local.rundir import GUEST_LOG
 from virtmesh_common.errors import GuestError
 from virtmesh_common.uart.spec import COMPATIBLE
+from virtmesh_common.virtio.ids import VirtioId
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -251,7 +252,7 @@ def find_devices(settings: Settings) -> tuple[tuple[Path, ...], tuple[Path, ...]
     """
     with settings.connect() as machine:
         devices = machine.devices()
-    disks, inputs = sockets(devices, BLK), sockets(devices, INPUT)
+    disks, inputs = sockets(devices, VirtioId.BLOCK), sockets(devices, VirtioId.INPUT)
     if not disks and not inputs:
         raise GuestError(
             "the machine reserves no device for guests: start it with virtmesh up --vhost-user, or"

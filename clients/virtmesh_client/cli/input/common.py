@@ -13,9 +13,11 @@ from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import complete_device
 from virtmesh_client.cli.show import show_json
 from virtmesh_client.input.models import Injected, InputInfo
+from virtmesh_client.models import names_of
 from virtmesh_common.errors import DeviceLost, DeviceNotFound, DeviceNotReady
 from virtmesh_common.evdev import CODES
 from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_LED, EV_REL, event
+from virtmesh_common.virtio.ids import VirtioId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
-VIRTIO_INPUT = 18
-"""Virtio device ID of input devices (virtio 1.4, 5)."""
 ABS, REL, KEY = CODES["EV_ABS"], CODES["EV_REL"], CODES["EV_KEY"]
 
 
@@ -142,7 +142,7 @@ def is_any(_info: InputInfo) -> bool:
 
 def input_devices(machine: Machine) -> list[str]:
     """Return the names of the input devices that the kernel drives."""
-    return [one.name for one in machine.devices() if one.virtio_device_id == VIRTIO_INPUT]
+    return names_of(machine.devices(), VirtioId.INPUT)
 
 
 def choose(machine: Machine, name: str | None, fits: Fits, usual: str = "") -> str:

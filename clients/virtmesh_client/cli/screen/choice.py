@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from virtmesh_client.models import names_of
 from virtmesh_common.errors import DeviceNotFound, NotOffered, WrongKind
+from virtmesh_common.virtio.ids import VirtioId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
     from virtmesh_client.cli.settings import Settings
     from virtmesh_client.machine import Machine
     from virtmesh_client.screen.screen import Screen
-
-GPU_DEVICE = 16
-"""virtio 1.4, 5: the device ID of a GPU."""
 
 
 def choose_gpu(machine: Machine, name: str | None) -> str:
@@ -57,4 +56,4 @@ def naming_gpus(machine: Machine, name: str) -> Iterator[None]:
 
 def list_gpus(machine: Machine) -> list[str]:
     """Return the names of the GPUs."""
-    return [one.name for one in machine.devices() if one.virtio_device_id == GPU_DEVICE]
+    return names_of(machine.devices(), VirtioId.GPU)

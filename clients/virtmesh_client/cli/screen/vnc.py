@@ -17,7 +17,7 @@ from virtmesh_client.cli.screen.choice import choose_gpu, naming_gpus
 from virtmesh_client.cli.screen.common import scanout_option
 from virtmesh_client.cli.serving import serve_until_signal
 from virtmesh_client.cli.settings import Settings, common, complete_device
-from virtmesh_client.listen_error import spell_listen_error
+from virtmesh_client.listening import spell_host_port, spell_listen_error
 
 if TYPE_CHECKING:
     from virtmesh_client.vnc import VncServer
@@ -121,9 +121,8 @@ async def serve(server: VncServer, name: str, listen: tuple[str, int], settings:
     except OSError as error:
         raise click.UsageError(spell_listen_error(*listen, error)) from error
     host, port = server.address
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     facts = {"device": name, "host": host, "port": port}
-    click.echo(json.dumps(facts) if settings.json else place)
+    click.echo(json.dumps(facts) if settings.json else spell_host_port(host, port))
     if not settings.quiet and not settings.json:
         click.echo(f"Serving {name} to VNC viewers; press Ctrl-C to stop", err=True)
     await serve_until_signal(server.run())

@@ -14,6 +14,7 @@ import click
 
 from virtmesh_client.cli.closed_output import ending_when_closed
 from virtmesh_client.cli.serial.common import spell_key
+from virtmesh_client.listening import spell_host_port
 from virtmesh_client.serial.console import ConsoleOptions, ConsolePump, EndCondition
 from virtmesh_client.serial.models import OLDEST
 from virtmesh_client.serial.pty import PseudoTerminal, PtyPump, symlink_kept
@@ -132,7 +133,7 @@ def run_rfc2217(
 
     server = Rfc2217Server(address, lambda: plug_in(machine, name, arguments, 0), tell)
     host, port = server.address
-    url = f"rfc2217://{f'[{host}]' if ':' in host else host}:{port}"
+    url = f"rfc2217://{spell_host_port(host, port)}"
     facts = {"device": name, "host": host, "port": port, "url": url}
     click.echo(json.dumps(facts) if arguments.settings.json else url)
     with contextlib.suppress(KeyboardInterrupt):
