@@ -12,9 +12,8 @@ import pytest
 from tests.support.cli import eventually
 from tests.support.riscv.boot import Rig, at_shell
 from tests.support.riscv.parts import Parts
+from tests.support.riscv.screenshots import shot, shown
 from virtmesh_client import connect
-from virtmesh_client.screen.models import Pixels
-from virtmesh_common.gpu.errors import NoPicture
 
 WIDTH, HEIGHT = 640, 480
 OTHER = 800, 600
@@ -57,20 +56,6 @@ def tiles(width: int, height: int) -> bytes:
 def plain(width: int, height: int) -> bytes:
     """Return its pattern "plain"."""
     return (0xFF << 24 | PLAIN).to_bytes(4, "little") * (width * height)
-
-
-def shot(rig: Rig) -> Pixels:
-    """Take a screenshot."""
-    with connect(rig.cli.state.address) as machine:
-        return machine.screen("gpu0").pixels()
-
-
-def shown(rig: Rig) -> bytes:
-    """Return what is shown: nothing while one picture is taken away and the next is not yet set."""
-    try:
-        return shot(rig).data
-    except NoPicture:
-        return b""
 
 
 @contextmanager

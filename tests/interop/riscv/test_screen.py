@@ -17,10 +17,9 @@ from tests.support.riscv.boot import Rig, at_shell
 from tests.support.riscv.console import BOOT_SECONDS, reach_shell
 from tests.support.riscv.glyphs import LESSON, PRINTABLE, Glyphs, learn, printf, read
 from tests.support.riscv.parts import Parts
-from virtmesh_client import connect
+from tests.support.riscv.screenshots import shot, shown
 from virtmesh_client.screen.models import Pixels
 from virtmesh_common.errors import DeviceLost, ServiceUnavailable
-from virtmesh_common.gpu.errors import NoPicture
 
 WIDTH, HEIGHT = 640, 480
 PATTERN = "pattern.raw"
@@ -45,20 +44,6 @@ def screen(riscv: Parts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     options = ("--device", gpu, "--append", "console=tty0 console=ttyS0")
     with at_shell(riscv, *options, files=[file]) as rig:
         yield rig
-
-
-def shot(rig: Rig) -> Pixels:
-    """Take a screenshot."""
-    with connect(rig.cli.state.address) as machine:
-        return machine.screen("gpu0").pixels()
-
-
-def shown(rig: Rig) -> bytes:
-    """Return the pixels of a screenshot; nothing while the screen shows nothing."""
-    try:
-        return shot(rig).data
-    except (NoPicture, DeviceLost, ServiceUnavailable):
-        return b""
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +108,7 @@ def kill(rig: Rig) -> None:
     wanted, before = shot(rig).data, rig.cli.process("gpu0")
     os.kill(before.pid, signal.SIGKILL)
     eventually(lambda: rig.cli.process("gpu0").restarts > before.restarts)
-    eventually(lambda: shown(rig) == wanted)
+    eventually(lambda: shown(rig, DeviceLost, ServiceUnavailable) == wanted)
 
 
 def write(rig: Rig, glyphs: Glyphs, text: str) -> None:
