@@ -25,6 +25,8 @@ UNREAD = 12
 """Most events that the driver has and the guest's program has not read: evdev keeps 64 for it."""
 QUIET_LINES = 5
 """Lines of progress without an event after which none is on its way to the guest's program."""
+LOST_LINES = 300
+"""As many lines without an event while some that were delivered are unread: those are lost."""
 EV_REL, EV_ABS = (TYPES[name] for name in ("EV_REL", "EV_ABS"))
 KEYS = [CODES["EV_KEY"][f"KEY_{letter}"] for letter in "ABDEFGHIJKLMNOPQRSTUVWXYZ"]
 """Without C: nobody means Ctrl-C."""
@@ -64,6 +66,43 @@ EVENTS: dict[str, Callable[[], Iterator[Event]]] = {
 }
 
 
+@dataclass
+class Backlog:
+    """Events, SYN_REPORT among them, that a guest's program has not read yet."""
+
+    needed: int = 0
+    """Events that have to arrive."""
+    _read: int = 0
+    """Events that arrived: those that had to, and some of unknown fate."""
+    _quiet: int = 0
+    """For how many lines of progress nothing arrived."""
+    _surplus: int = 0
+    """What had arrived beyond what was needed, when all was answered and quiet."""
+    settled: bool = True
+    """False while that is not known: from the beginning of a session on."""
+
+    def note_read(self, events: int, *, all_answered: bool) -> None:
+        """Take note how many events the program has read by the next line of progress."""
+        self._quiet = self._quiet + 1 if events == self._read else 0
+        self._read = events
+        if not self.settled and all_answered and self.is_quiet:
+            self._surplus, self.settled = self._read - self.needed, True
+
+    def unsettle(self) -> None:
+        """Count anew what arrives beyond what is needed: events of unknown fate may come."""
+        self._quiet, self.settled = 0, False
+
+    @property
+    def unread(self) -> int:
+        """Events that have to arrive and are unread. Not known before all is settled."""
+        return self.needed - self._read + self._surplus
+
+    @property
+    def is_quiet(self) -> bool:
+        """True if nothing more arrives. A program that got no processor time is not quiet."""
+        return self._quiet >= (QUIET_LINES if self.unread <= 0 else LOST_LINES)
+
+
 class Injector:
     """Injects packets of `events` at an address, in a thread of its own, from `start` to `stop`."""
 
@@ -79,14 +118,7 @@ class Injector:
         """What is to be sent before more events: keys are let go."""
         self._begun = 0
         """Index of the first packet of this session."""
-        self._needed = self._read = 0
-        """Events that have to arrive, and that arrived; more may: those of unknown fate."""
-        self._quiet = 0
-        """For how many lines of progress nothing arrived."""
-        self._surplus = 0
-        """What had arrived beyond what was needed, when all was answered and quiet."""
-        self._settled = True
-        """False while that is not known: from the beginning of a session on."""
+        self._backlog = Backlog()
         self._stopped = False
         self._changed = Condition()
         self._thread = Thread(target=self._run, daemon=True)
@@ -105,10 +137,7 @@ class Injector:
     def note_read(self, events: int) -> None:
         """Take note how many events, SYN_REPORT among them, the guest's program has read."""
         with self._changed:
-            self._quiet = self._quiet + 1 if events == self._read else 0
-            self._read = events
-            if self.is_quiet:
-                self._surplus, self._settled = self._read - self._needed, True
+            self._backlog.note_read(events, all_answered=not self.open)
             self._changed.notify_all()
 
     @property
@@ -119,7 +148,7 @@ class Injector:
     @property
     def is_quiet(self) -> bool:
         """True if all that was sent was answered, and nothing more arrives."""
-        return not self.open and self._quiet >= QUIET_LINES
+        return not self.open and self._backlog.is_quiet
 
     def _run(self) -> None:
         """Inject, and begin again when the device is gone."""
@@ -143,7 +172,7 @@ class Injector:
                     return
                 packet = self._first.pop(0) if self._first else Packet(next(self._events))
                 if not packet.needed and not self._first:
-                    self._quiet, self._settled = 0, False
+                    self._backlog.unsettle()
                 self.packets.append(packet)
             yield _request(sequence, [packet.event])
 
@@ -154,7 +183,7 @@ class Injector:
         with self._changed:
             packet = self.packets[self._begun + answer.sequence - 1]
             packet.delivered = True
-            self._needed += 2 * packet.needed
+            self._backlog.needed += 2 * packet.needed
             self.session_delivered += 1
             self._changed.notify_all()
 
@@ -174,14 +203,16 @@ class Injector:
                 Packet((EV_KEY, code, value), needed=False) for code in keys for value in (1, 0)
             ]
             self._begun, self.session_delivered = len(self.packets), 0
-            self._quiet, self._settled = 0, False
+            self._backlog.unsettle()
             self.sessions += 1
             self._changed.notify_all()
 
     @property
     def _may_send(self) -> bool:
-        unread = self._needed - self._read + self._surplus
-        return self._stopped or (self._settled and self.open < WINDOW and unread < UNREAD)
+        if self._stopped:
+            return True
+        backlog = self._backlog
+        return backlog.settled and self.open < WINDOW and backlog.unread < UNREAD
 
     @property
     def _held(self) -> bool:
