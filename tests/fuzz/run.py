@@ -1,4 +1,6 @@
-"""Fuzz one target: python -m tests.fuzz.run NAME [OPTIONS OF LIBFUZZER] [FOLDERS OR FILES]
+"""Fuzz one target.
+
+Usage: python -m tests.fuzz.run NAME [OPTIONS OF LIBFUZZER] [FOLDERS OR FILES]
 
 `make fuzz` starts it. With a file, that input alone is run: so a crash is reproduced.
 """

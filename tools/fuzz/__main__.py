@@ -1,8 +1,10 @@
-"""Fuzz: python -m tools.fuzz [--seconds N] [--target NAME]... [--input FILE | --minimize | --list]
+"""Fuzz everything, or one target.
 
-All targets share the time, as many at once as there are processors; then a table tells what each has
-done. Ctrl-C ends all of them, and prints it too. Exit code 1: an input broke a promise, and how to
-run it again is printed. `--minimize` commits the smallest corpora that cover what was found.
+Usage: python -m tools.fuzz [--seconds N] [--target NAME]... [--input FILE | --minimize | --list]
+
+All targets share the time, as many at once as there are processors; then a table tells what each
+has done. Ctrl-C ends all of them, and prints it too. Exit code 1: an input broke a promise, and how
+to run it again is printed. `--minimize` commits the smallest corpora that cover what was found.
 """
 
 from __future__ import annotations
@@ -10,13 +12,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.fuzz import target as python_targets
 from tools.fuzz import native
 from tools.fuzz.job import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COMMITTED_MAX = 10_000
 """Most bytes of text that `--minimize` commits for a target."""
@@ -98,7 +103,7 @@ def fuzz(jobs: Sequence[Job], seconds: float) -> int:
 
 def table(jobs: Sequence[Job]) -> str:
     """Lay out what each target has done."""
-    rows = [COLUMNS]
+    rows: list[tuple[str, ...]] = [COLUMNS]
     for job in jobs:
         figures = job.figures
         numbers = (figures.executions, figures.per_second, figures.edges, figures.features)

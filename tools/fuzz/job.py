@@ -9,11 +9,14 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.fuzz import corpus
 from tests.fuzz.target import load
 from tools.fuzz.native import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WORK = ROOT / "build" / "fuzz"
 """Everything that fuzzing writes."""

@@ -1,7 +1,8 @@
 """The native fuzz targets: native/fuzz, built with libFuzzer's coverage and, if it is there, ASan.
 
-Everything that is needed is in the stable toolchain: coverage is a pass of LLVM, and AddressSanitizer's
-run-time library ships with it. Its option is not stable yet, so RUSTC_BOOTSTRAP opens it for this build.
+Everything that is needed is in the stable toolchain: coverage is a pass of LLVM, and the run-time
+library of AddressSanitizer ships with it. Its option is not stable yet, so RUSTC_BOOTSTRAP opens it
+for this build.
 """
 
 from __future__ import annotations

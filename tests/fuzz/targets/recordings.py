@@ -8,8 +8,8 @@ from contextlib import suppress
 from tests.fuzz.target import stateless
 from tests.support import ROOT
 from virtmesh_client.input.evemu import read_evemu, write_evemu
-from virtmesh_client.input.recording import BadRecording, read_recording, write_recording
-from virtmesh_common.input.errors import InputError
+from virtmesh_client.input.recording import read_recording, write_recording
+from virtmesh_common.input.errors import BadRecording, InputError
 
 DATA = ROOT / "tests" / "data" / "recordings"
 

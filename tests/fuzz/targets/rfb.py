@@ -12,7 +12,13 @@ from tests.fuzz.target import Target
 from virtmesh_client.vnc.connection import Connection
 from virtmesh_client.vnc.errors import ViewerError, ViewerLeft
 from virtmesh_client.vnc.handshake import admit
-from virtmesh_client.vnc.messages import EnableContinuousUpdates, Message, SetEncodings, UpdateRequest, read_message
+from virtmesh_client.vnc.messages import (
+    EnableContinuousUpdates,
+    Message,
+    SetEncodings,
+    UpdateRequest,
+    read_message,
+)
 from virtmesh_client.vnc.options import VncOptions
 from virtmesh_client.vnc.password import PasswordGate
 from virtmesh_client.vnc.rects import Rect
@@ -52,7 +58,9 @@ def opened() -> Iterator[Callable[[bytes], None]]:
             connection = Connection(reader, Sink(), VncOptions())
             with suppress(ViewerError, ViewerLeft):
                 if data[:1] and data[0] & 1:
-                    await admit(connection, PasswordGate(b"secret", no_sleep) if data[0] & 2 else None)
+                    await admit(
+                        connection, PasswordGate(b"secret", no_sleep) if data[0] & 2 else None
+                    )
                 while True:
                     take(await read_message(await connection.read_first(), connection))
 
@@ -68,7 +76,8 @@ def take(message: Message) -> None:
         screen = Rect(0, 0, *SIZE)
         region.add(message.area.clip(screen))
         for rect in region.take(screen):
-            assert rect.right <= screen.right and rect.bottom <= screen.bottom
+            assert rect.right <= screen.right
+            assert rect.bottom <= screen.bottom
 
 
 def seeds() -> list[bytes]:
@@ -76,17 +85,21 @@ def seeds() -> list[bytes]:
     format_ = struct.pack(">B3xBBBBHHHBBB3x", 0, 32, 24, 0, 1, 255, 255, 255, 16, 8, 0)
     encodings = struct.pack(">BxH4i", 2, 4, 16, 7, -239, -308)
     rest = [
-        struct.pack(">B?4H", 3, True, 0, 0, 64, 48),
-        struct.pack(">B?2xI", 4, True, 0x61),
+        struct.pack(">B?4H", 3, 1, 0, 0, 64, 48),
+        struct.pack(">B?2xI", 4, 1, 0x61),
         struct.pack(">BBHH", 5, 1, 10, 20),
         struct.pack(">B3xi", 6, 3) + b"abc",
-        struct.pack(">B?4H", 150, True, 0, 0, 64, 48),
+        struct.pack(">B?4H", 150, 1, 0, 0, 64, 48),
         struct.pack(">B3xIB", 248, 1, 4) + b"mark",
         struct.pack(">BxHHBx", 251, 64, 48, 1) + bytes(16),
         struct.pack(">BBHII", 255, 0, 1, 0x61, 30),
     ]
     messages = format_ + encodings + b"".join(rest)
-    return [b"\0" + messages, b"\x01" + VERSION + b"\x01\x01" + messages, b"\x03" + VERSION + b"\x02" + bytes(17)]
+    return [
+        b"\0" + messages,
+        b"\x01" + VERSION + b"\x01\x01" + messages,
+        b"\x03" + VERSION + b"\x02" + bytes(17),
+    ]
 
 
 TARGET = Target(opened, seeds)

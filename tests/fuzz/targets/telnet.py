@@ -49,7 +49,13 @@ def seeds() -> list[bytes]:
     """Return negotiations and commands."""
     commands = b"".join(
         b"\xff\xfa\x2c" + bytes([code]) + payload + b"\xff\xf0"
-        for code, payload in [(1, b"\0\0\x96\0"), (2, b"\x08"), (5, b"\x05"), (12, b"\x03"), (0, b"x")]
+        for code, payload in [
+            (1, b"\0\0\x96\0"),
+            (2, b"\x08"),
+            (5, b"\x05"),
+            (12, b"\x03"),
+            (0, b"x"),
+        ]
     )
     agreed = b"\xff\xfb\x2c\xff\xfd\x2c\xff\xfd\x00\xff\xfb\x00"
     return [b"\xff" + agreed + commands + b"hello\r\0\r\n", b"\x01" + agreed + commands]

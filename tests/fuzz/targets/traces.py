@@ -14,7 +14,7 @@ from virtmesh_common.errors import BadTrace
 
 def run(data: bytes) -> None:
     """Read a trace; what is read can be shown, written, and read again the same."""
-    events = []
+    events: list[Event] = []
     with suppress(BadTrace):
         events.extend(read_trace(io.StringIO(data.decode(errors="replace"))))
     for event in events:
