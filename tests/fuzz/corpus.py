@@ -1,4 +1,4 @@
-"""Corpora as they are committed: a text file for each target, one input in hexadecimal on each line.
+"""Corpora as they are committed: a text file for each target, an input in hexadecimal on a line.
 
 A line that begins with `#` is a remark, such as what an input once broke.
 """

@@ -25,7 +25,7 @@ def main() -> None:
         enable_loader_override=False,
     ):
         target = load(name)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with target.open() as run:
         atheris.Setup([sys.argv[0], f"-max_len={target.longest}", *options], run)
         atheris.Fuzz()

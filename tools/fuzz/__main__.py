@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
+from os import nice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def fuzz(jobs: Sequence[Job], seconds: float) -> int:
     """Run all jobs in that time, and tell about them; return the exit code."""
     at_once = min(len(jobs), len(os.sched_getaffinity(0)))
     share = seconds * at_once / len(jobs)
-    os.nice(5)
+    nice(5)
     interrupted = False
     with ThreadPoolExecutor(at_once) as pool:
         running = [pool.submit(job.run, share) for job in jobs]
