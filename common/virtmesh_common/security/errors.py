@@ -6,7 +6,10 @@ VirtmeshError
     |-- NoAuthority           the folder has no authority, or not its key
     |-- NotIssued             nothing of that name, serial number or identifier was issued
     |-- BadCertificate        a certificate or bundle that does not parse, or names no role
-    `-- BadToken              a token that is unknown, expired or revoked
+    |-- BadToken              a token that is unknown, expired or revoked
+    |-- LoginNeeded           a client has nothing to show to a machine on another host
+    |-- BadLogin              what a client has stored, or its environment names, makes no sense
+    `-- HandshakeFailed       client and machine do not take one another's certificates
 """
 
 from __future__ import annotations
@@ -38,3 +41,15 @@ class BadCertificate(SecurityError, code=Code.UNAUTHENTICATED):
 
 class BadToken(SecurityError, code=Code.UNAUTHENTICATED):
     """A token that is unknown, expired or revoked."""
+
+
+class LoginNeeded(SecurityError, code=Code.UNAUTHENTICATED):
+    """A client has nothing to show to a machine on another host."""
+
+
+class BadLogin(SecurityError):
+    """What a client has stored, or its environment names, makes no sense."""
+
+
+class HandshakeFailed(SecurityError, code=Code.UNAUTHENTICATED):
+    """Client and machine do not take one another's certificates."""
