@@ -7,6 +7,10 @@ VirtmeshError
     |-- NotIssued             nothing of that name, serial number or identifier was issued
     |-- BadCertificate        a certificate or bundle that does not parse, or names no role
     |-- BadToken              a token that is unknown, expired or revoked
+    |-- NotAuthenticated      a caller without an identity, or with one that counts no more
+    |-- NotAllowed            a call that the role of the caller does not have
+    |-- PeerRefused           a process of a user that may not use a socket
+    |-- Unprotected           a listener that others could reach, without TLS
     |-- LoginNeeded           a client has nothing to show to a machine on another host
     |-- BadLogin              what a client has stored, or its environment names, makes no sense
     `-- HandshakeFailed       client and machine do not take one another's certificates
@@ -41,6 +45,22 @@ class BadCertificate(SecurityError, code=Code.UNAUTHENTICATED):
 
 class BadToken(SecurityError, code=Code.UNAUTHENTICATED):
     """A token that is unknown, expired or revoked."""
+
+
+class NotAuthenticated(SecurityError, code=Code.UNAUTHENTICATED):
+    """A caller without an identity, or with one that counts no more ("identity")."""
+
+
+class NotAllowed(SecurityError, code=Code.PERMISSION_DENIED):
+    """A call that the role of the caller does not have ("role", "roles")."""
+
+
+class PeerRefused(SecurityError, code=Code.PERMISSION_DENIED):
+    """A process of a user or group that may not use a socket ("uid", "gid")."""
+
+
+class Unprotected(SecurityError):
+    """A listener that others could reach, without TLS."""
 
 
 class LoginNeeded(SecurityError, code=Code.UNAUTHENTICATED):
