@@ -53,6 +53,7 @@ def certs() -> None:
 
 
 @certs.command()
+@click.argument("directory", required=False, metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--host",
     "hosts",
@@ -64,14 +65,15 @@ def certs() -> None:
 @folder_option
 @common
 @click.pass_obj
-def init(settings: Settings, hosts: tuple[str, ...], folder: Path) -> None:
-    """Make the authority of a machine, or what is missing of it.
+def init(settings: Settings, directory: Path | None, hosts: tuple[str, ...], folder: Path) -> None:
+    """Make the authority of a machine in DIR, or what is missing of it.
 
-    It may be repeated: it adds hosts, and renews the certificate of the listeners before that ends.
+    Without DIR, it is the folder of --folder. It may be repeated: it adds hosts, and renews the certificate of the listeners before that ends.
     Clients keep their certificates.
     """
     with needing("security", "this command"):
         from virtmesh_common.security.authority import Authority  # noqa: PLC0415 - it takes time
+    folder = directory.absolute() if directory else folder
     named = [one for host in hosts for one in host.replace(",", " ").split()]
     try:
         with Authority.ensure(folder, named) as authority:
