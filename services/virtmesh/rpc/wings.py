@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 HANDSHAKE_SECONDS = 5.0
 """How long a client may take for TLS and the beginning of HTTP/2."""
+
+CONNECTIONS_MAX = 1024
+"""Most connections of a server at a time, those that are half open included: each of those takes
+about 50 KiB until HANDSHAKE_SECONDS have passed."""
+DESCRIPTORS_WANTED = 8192
+"""Descriptors that a process should have for its connections, and for all else beside them."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class Wing:
             options=(
                 *server_options(places, keepalive=shared.keepalive),
                 ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_SECONDS * 1000)),
+                ("grpc.max_allowed_incoming_connections", CONNECTIONS_MAX),
             ),
             interceptors=(CallInterceptor(self.gate, shared.counts), *shared.interceptors),
         )
@@ -73,6 +81,15 @@ class Wing:
         if self._secure is None:
             return self.grpc.add_insecure_port(address)
         return self.grpc.add_secure_port(address, self._secure)
+
+
+def allow_descriptors() -> None:
+    """Let this process have DESCRIPTORS_WANTED, or as many as it may give itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft not in {hard, resource.RLIM_INFINITY} and soft < DESCRIPTORS_WANTED:
+        wanted = DESCRIPTORS_WANTED
+        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Wings:
@@ -87,6 +104,8 @@ class Wings:
         groups: dict[tuple[Entrance, Role], list[Listener]] = {}
         for one in listeners:
             groups.setdefault((one.entrance, one.role), []).append(one)
+        if any(not one.address.startswith("unix:") for group in groups.values() for one in group):
+            allow_descriptors()
         self.all = [Wing(group, credentials, shared) for group in groups.values()]
 
     def of(self, listener: Listener) -> Wing:
