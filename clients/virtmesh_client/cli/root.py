@@ -11,10 +11,7 @@ from virtmesh_common import __version__
 
 COMMANDS = {
     "attach": ("attachment", "Have the kernel bring a device up that was detached."),
-    "certs": (
-        "security.certs",
-        "Make certificates, so that clients on other hosts can use a machine.",
-    ),
+    "certs": ("security.certs", "Make certificates for clients on other hosts."),
     "completion": ("machine", "Print the completion script of a shell."),
     "cpu": ("cpu.commands", "Run, stop and look at the CPU of a machine."),
     "detach": (
@@ -31,10 +28,7 @@ COMMANDS = {
     "report": ("report", "Show which rules of the specifications drivers broke."),
     "reset": ("attachment", "Have the kernel give a device back and bring it up anew."),
     "status": ("local", "Show the machines that run here, and their processes."),
-    "tokens": (
-        "security.tokens",
-        "Make bearer tokens, for clients that can't show a certificate.",
-    ),
+    "tokens": ("security.tokens", "Make tokens for clients without a certificate."),
     "top": ("top.commands", "Show what each device is doing: rates, latencies, interrupts."),
     "trace": ("trace.commands", "Show what drivers and devices said to each other, in words."),
 }

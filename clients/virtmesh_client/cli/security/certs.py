@@ -36,7 +36,7 @@ CLIENT_DAYS = 365
 @click.group()
 @common
 def certs() -> None:
-    """Make certificates, so that clients on other hosts can use a machine.
+    """Make certificates for clients on other hosts.
 
     \b
     At the machine, once: an authority of its own, and a certificate for its listeners.

@@ -29,7 +29,7 @@ DAYS = 90
 @click.group()
 @common
 def tokens() -> None:
-    """Make bearer tokens, for clients that can't show a certificate.
+    """Make tokens for clients without a certificate.
 
     \b
     A token goes over TLS to the listener for tokens (--listen-tokens HOST:PORT), in the metadata
