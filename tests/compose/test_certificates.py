@@ -1,4 +1,4 @@
-"""The stack lets in who has a certificate of its own authority, which it made at its first start."""
+"""The stack lets in who has a certificate of the authority that it made at its first start."""
 
 from __future__ import annotations
 

@@ -68,8 +68,8 @@ def certs() -> None:
 def init(settings: Settings, directory: Path | None, hosts: tuple[str, ...], folder: Path) -> None:
     """Make the authority of a machine in DIR, or what is missing of it.
 
-    Without DIR, it is the folder of --folder. It may be repeated: it adds hosts, and renews the certificate of the listeners before that ends.
-    Clients keep their certificates.
+    Without DIR, it is the folder of --folder. It may be repeated: it adds hosts, and renews the
+    certificate of the listeners before that ends. Clients keep their certificates.
     """
     with needing("security", "this command"):
         from virtmesh_common.security.authority import Authority  # noqa: PLC0415 - it takes time
