@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import asyncio
 from pathlib import Path
 
 from tests.support.gpu_rig import opaque
