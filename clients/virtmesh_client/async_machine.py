@@ -29,6 +29,7 @@ class AsyncMachine(ClosingProxy[Machine]):
 
     devices = awaited(Machine.devices)
     nodes = awaited(Machine.nodes)
+    warnings = awaited(Machine.warnings)
     interface = awaited(Machine.interface)
     description = awaited(Machine.description)
     report = awaited(Machine.report)

@@ -19,6 +19,7 @@ from virtmesh_client.models import (
 )
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
+from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
     from virtmesh_client.blk.disk import Disk
@@ -143,6 +144,13 @@ class Machine:
             )
             for device in self._list().devices
         ]
+
+    def warnings(self) -> list[str]:
+        """Return what should not stay as it is, such as an address that is open to anyone.
+
+        Errors: ServiceUnavailable.
+        """
+        return [printable(text) for text in self._list().warnings]
 
     def interface(self, name: str) -> Interface:
         """Return how a device describes itself: registers, requests, features, metrics, figures.

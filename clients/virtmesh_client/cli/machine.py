@@ -29,6 +29,9 @@ def devices(settings: Settings, every: bool) -> None:  # noqa: FBT001 - click pa
         return
     with settings.connect() as machine:
         found = machine.devices()
+        warnings = machine.warnings()
+    for text in warnings:
+        click.echo(f"virtmesh: warning: {text}", err=True)
     if settings.json:
         show_json(found)
         return

@@ -137,8 +137,8 @@ def run_rfc2217(
     """Serve a TCP port until Ctrl-C. Errors: UsageError for one that others could reach."""
     if not arguments.settings.insecure and not is_loopback(address[0]):
         raise click.UsageError(
-            f"others can reach {address[0]}, and RFC 2217 has neither encryption nor a log-in: listen"
-            " on loopback behind ssh -L or socat (docs/serial.md), or add --insecure"
+            f"others can reach {address[0]}, and RFC 2217 has neither encryption nor a log-in:"
+            " listen on loopback behind ssh -L or socat (docs/serial.md), or add --insecure"
         )
 
     def tell(line: str) -> None:
