@@ -80,7 +80,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh_client.__main__",),
     ("virtmesh.telemetry",),
     ("virtmesh.rpc", "virtmesh.dashboards"),
-    ("virtmesh.report",),
+    ("virtmesh.report", "virtmesh.scraping"),
     ("virtmesh.mmio",),
     ("virtmesh.attach",),
     ("virtmesh.virtio",),

@@ -60,7 +60,11 @@ COMMON = (
         is_flag=True,
         help="Offer them notifications in messages, for simulators: slow, each is a round trip.",
     ),
-    click.Option(["--metrics"], metavar="HOST:PORT", help="Serve /metrics there; port 0: any."),
+    click.Option(
+        ["--metrics"],
+        metavar="ADDRESS",
+        help="Serve /metrics of this device there as well: unix:PATH or HOST:PORT; port 0: any.",
+    ),
     click.Option(
         ["--keepalive"],
         type=Keepalive(),

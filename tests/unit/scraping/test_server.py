@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import re
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily
 
-from virtmesh.telemetry.exporter import MetricsServer
+from tests.support.scrapers import GET, exchange, page_of_nothing, serving
+from virtmesh.scraping.server import MetricsServer
 from virtmesh_common.errors import AddressTaken
 
 NOWHERE = ("/x", "/metrics/", "/favicon.ico", "/metrics%00")
@@ -35,28 +37,52 @@ async def test_metrics_are_collected_on_the_loop_when_asked_for() -> None:
         threads.append(threading.current_thread())
         yield CounterMetricFamily("virtmesh_looks", "Looks", value=len(threads))
 
-    server = MetricsServer("127.0.0.1:0", collect, labels={"device": "vda"})
-    pages = [await asyncio.to_thread(read, server.address) for _ in range(2)]
-    await asyncio.to_thread(server.close)
+    async with serving(collect, labels={"device": "vda"}) as server:
+        pages = [await asyncio.to_thread(read, server.address) for _ in range(2)]
     assert threads == [threading.main_thread()] * 2
     assert 'virtmesh_looks_total{device="vda"} 1.0' in pages[0]
     assert 'virtmesh_looks_total{device="vda"} 2.0' in pages[1]
     assert "process_cpu_seconds_total" in pages[0]
 
 
-@pytest.mark.parametrize("address", ["", "9464", "host:", "host:http", "127.0.0.1:70000"])
+@pytest.mark.parametrize("address", ["", "9464", "host:", "host:http", "127.0.0.1:70000", "unix:"])
 async def test_addresses_that_are_none(address: str) -> None:
     """The error shows the form."""
-    with pytest.raises(ValueError, match="write HOST:PORT"):
-        MetricsServer(address, tuple)
+    with pytest.raises(ValueError, match="write HOST:PORT or unix:PATH"):
+        MetricsServer(address, page_of_nothing)
 
 
-async def test_an_address_in_use() -> None:
-    """Two pages need two addresses."""
-    server = MetricsServer("127.0.0.1:0", tuple)
-    with pytest.raises(AddressTaken, match=server.address):
-        MetricsServer(server.address, tuple)
-    await asyncio.to_thread(server.close)
+async def test_an_address_in_use(tmp_path: Path) -> None:
+    """Two pages need two addresses, TCP or unix."""
+    for address in ("127.0.0.1:0", f"unix:{tmp_path}/m.sock"):
+        async with serving(tuple, address) as server:
+            with pytest.raises(AddressTaken, match=re.escape(server.address.removeprefix("unix:"))):
+                MetricsServer(server.address, page_of_nothing)
+
+
+async def test_a_page_on_a_unix_socket(tmp_path: Path) -> None:
+    """The owner and the group may read it; the socket goes with its server."""
+    path = tmp_path / "m.sock"
+    async with serving(tuple, f"unix:{path}") as server:
+        mode = path.stat().st_mode & 0o777
+        page = await asyncio.to_thread(exchange, server.address, GET)
+    assert (server.address, mode) == (f"unix:{path}", 0o660)
+    assert page.startswith(b"HTTP/1.1 200 ")
+    assert b"process_cpu_seconds_total" in page
+    assert not path.exists()
+
+
+async def test_a_page_that_cannot_be_made_is_an_error() -> None:
+    """The scraper is told so, and the server goes on."""
+
+    def collect() -> Iterable[Metric]:
+        raise RuntimeError("on purpose")
+
+    async with serving(collect) as server:
+        answers = [await asyncio.to_thread(ask, server.address, "GET", "/metrics") for _ in "ab"]
+        index = await asyncio.to_thread(ask, server.address, "GET", "/")
+    assert [status for status, _, _ in answers] == [500, 500]
+    assert index[0] == 200
 
 
 def ask(address: str, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
@@ -70,20 +96,19 @@ def ask(address: str, method: str, path: str) -> tuple[int, dict[str, str], byte
 
 async def test_only_metrics_and_an_index_are_there() -> None:
     """Another path is not found, HEAD is like GET, other methods name those that are allowed."""
-    server = MetricsServer("127.0.0.1:0", lambda: [CounterMetricFamily("looks", "L", value=1)])
 
     async def asked(method: str, path: str) -> tuple[int, dict[str, str], bytes]:
         return await asyncio.to_thread(ask, server.address, method, path)
 
-    got = await asked("GET", "/metrics")
-    queried = await asked("GET", "/metrics?x=1")
-    head = await asked("HEAD", "/metrics")
-    index = await asked("GET", "/")
-    index_head = await asked("HEAD", "/")
-    missing = [await asked(method, path) for method in ("GET", "HEAD") for path in NOWHERE]
-    refused = [await asked(method, "/metrics") for method in ("POST", "PUT", "DELETE")]
-    options = await asked("OPTIONS", "/metrics")
-    await asyncio.to_thread(server.close)
+    async with serving(lambda: [CounterMetricFamily("looks", "L", value=1)]) as server:
+        got = await asked("GET", "/metrics")
+        queried = await asked("GET", "/metrics?x=1")
+        head = await asked("HEAD", "/metrics")
+        index = await asked("GET", "/")
+        index_head = await asked("HEAD", "/")
+        missing = [await asked(method, path) for method in ("GET", "HEAD") for path in NOWHERE]
+        refused = [await asked(method, "/metrics") for method in ("POST", "PUT", "DELETE")]
+        options = await asked("OPTIONS", "/metrics")
 
     assert (got[0], b"looks_total 1.0" in got[2]) == (200, True)
     assert (queried[0], b"looks_total 1.0" in queried[2]) == (200, True)
