@@ -63,7 +63,10 @@ class Connection:
         finally:
             if writer is not None:
                 writer.transport.abort()
-            self._socket.close()
+
+    def close(self) -> None:
+        """Give the descriptor back. Call it when `serve` has ended, or never began."""
+        self._socket.close()
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Return the streams of the connection, after the handshake of TLS if there is one."""

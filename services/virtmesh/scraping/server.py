@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 CONNECTIONS_MAX = 32
 """Most connections at the same time."""
-ACCEPTED_PER_SECOND, ACCEPTED_AT_ONCE = 100.0, 64.0
+ACCEPTED_PER_SECOND, ACCEPTED_AT_ONCE = 200.0, 64.0
 """How fast connections are accepted: those above it wait in the backlog of the socket."""
 PAGE_SECONDS = 5.0
 """How long a page may take to be made."""
@@ -149,6 +149,8 @@ class MetricsServer:
         self._open[connection] = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # A task that is cancelled before it begins runs nothing of its own.
+        task.add_done_callback(lambda _: connection.close())
 
     async def _serve(self, connection: Connection) -> None:
         """Serve a connection to its end."""

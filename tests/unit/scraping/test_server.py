@@ -8,15 +8,17 @@ import re
 import threading
 import urllib.request
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from tests.support.scrapers import GET, exchange, page_of_nothing, serving
-from virtmesh.scraping.server import MetricsServer
+from tests.support.cli import eventually
+from tests.support.scrapers import GET, connect, exchange, page_of_nothing, serving
+from virtmesh.scraping import connection
+from virtmesh.scraping.server import CONNECTIONS_MAX, MetricsServer
 from virtmesh_common.errors import AddressTaken
 
 NOWHERE = ("/x", "/metrics/", "/favicon.ico", "/metrics%00")
@@ -122,3 +124,58 @@ async def test_only_metrics_and_an_index_are_there() -> None:
         (405, "GET, HEAD, OPTIONS")
     }
     assert (options[0], options[1]["allow"], options[2]) == (204, "GET, HEAD, OPTIONS", b"")
+
+
+async def test_a_reader_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that its socket can't hold is not kept for it: the connection ends in its time."""
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.2)
+    big = [GaugeMetricFamily(f"virtmesh_{n}", "x" * 4096, value=n) for n in range(4096)]
+    async with serving(lambda: big) as server:
+        with connect(server.address) as slow:
+            slow.sendall(GET)
+            await asyncio.to_thread(until_cut_off, server, "slow", 1)
+            other = await asyncio.to_thread(exchange, server.address)
+    assert other.count(b"\n") > 3 * 4096
+
+
+async def test_a_silent_connection_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So has one that sends a byte now and then: the time is that of the whole request."""
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.2)
+    async with serving(tuple) as server:
+        with connect(server.address) as silent, connect(server.address) as dripping:
+            dripping.sendall(GET[:10])
+            await asyncio.to_thread(until_cut_off, server, "silent", 2)
+            assert (silent.recv(1), dripping.recv(1)) == (b"", b"")
+
+
+async def test_the_oldest_silent_connection_makes_room() -> None:
+    """Newer ones stay, and a scraper gets its page."""
+    async with serving(tuple) as server, AsyncExitStack() as held:
+        peers = [held.enter_context(connect(server.address)) for _ in range(CONNECTIONS_MAX)]
+        page = await asyncio.to_thread(exchange, server.address)
+        first = await asyncio.to_thread(peers[0].recv, 1)
+        await asyncio.to_thread(peers[-1].sendall, GET)
+        last = await asyncio.to_thread(peers[-1].recv, 12)
+    assert page.startswith(b"HTTP/1.1 200 ")
+    assert (first, last) == (b"", b"HTTP/1.1 200")
+
+
+async def test_closing_does_not_wait_for_peers() -> None:
+    """Silent ones and slow ones are cut off."""
+    async with serving(tuple) as server:
+        peers = [connect(server.address) for _ in range(3)]
+        peers[0].sendall(GET[:10])
+    for peer in peers:
+        with peer, suppress(ConnectionError):
+            assert peer.recv(1) == b""
+
+
+def until_cut_off(server: MetricsServer, reason: str, times: int) -> None:
+    """Wait until the server says that it cut off so many connections for a reason."""
+    eventually(
+        lambda: any(
+            (sample.labels.get("reason"), sample.value) == (reason, times)
+            for metric in server.metrics()
+            for sample in metric.samples
+        )
+    )
