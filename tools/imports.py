@@ -54,6 +54,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "virtmesh_client.address",
         "virtmesh_client.interface",
+        "virtmesh_client.metrics_page",
         "virtmesh_client.register_table",
         "virtmesh_client.report",
     ),

@@ -6,13 +6,13 @@ from virtmesh_common.api.metrics.v1 import metrics_pb2 as pb
 
 
 def family(
-    name: str = "virtmesh_x", *series: str, type_: int = pb.TYPE_GAUGE, meaning: str = "X."
+    name: str = "virtmesh_x", *series: str, type_: pb.Type = pb.TYPE_GAUGE, meaning: str = "X."
 ) -> pb.Family:
     """Return a family in which every series has the value 1."""
     series = series or (name,)
     return pb.Family(
         name=name, type=type_, meaning=meaning, series=series, values=[1.0] * len(series)
-    )  # type: ignore[misc]  # a number of the enum
+    )
 
 
 def answer(*families: pb.Family) -> bytes:

@@ -20,6 +20,7 @@ COMMANDS = {
     "devices": ("machine", "List the devices of the machine."),
     "down": ("local", "Stop a machine that `virtmesh up` started."),
     "guest": ("guest.commands", "Boot real Linux with devices of a machine."),
+    "metrics": ("metrics", "Print what a machine measures: the page that Prometheus scrapes."),
     "registers": ("registers", "Show the registers of devices, with their fields."),
     "panel": ("panel", "Show the machine in a browser, and let people use it."),
     "report": ("report", "Show which rules of the specifications drivers broke."),

@@ -15,8 +15,8 @@ import structlog
 
 from virtmesh.kernel import service
 from virtmesh.kernel.device import DevicesOfMachine
-from virtmesh.kernel.gathering import Gathering
 from virtmesh.kernel.gateway import NONE, Answer, Gateway
+from virtmesh.kernel.gathering import Gathering
 from virtmesh.kernel.service import KernelService
 from virtmesh.kinds import all_kinds, broken_kinds
 from virtmesh.rpc.server import GRACE_SECONDS, Server, catch_signals

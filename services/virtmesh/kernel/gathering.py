@@ -16,6 +16,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from virtmesh.kernel.device import ProbeState
 from virtmesh.scraping.answer import AnswerReader
 from virtmesh.telemetry.definitions import counter, gauge
 from virtmesh_common.api.metrics.v1 import metrics_pb2 as pb
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from virtmesh.kernel.device import DevicesOfMachine
+    from virtmesh.kernel.device import DevicesOfMachine, MachineDevice
     from virtmesh.kernel.device_channel import DeviceChannel
     from virtmesh.scraping.families import Family
     from virtmesh.scraping.page import Run
@@ -81,11 +82,9 @@ class Gathering:
     async def gather(self, run: Run) -> Sequence[Family]:
         """Ask every device; return the families of those that answer as they should."""
         begun = monotonic()
-        endpoints = {name: one.node.endpoint for name, one in self._machine.devices.items()}
-        self._asked = {name: self._asked.get(name) or self._make(name) for name in endpoints}
-        found = await asyncio.gather(
-            *(self._ask(run, name, endpoint) for name, endpoint in endpoints.items())
-        )
+        devices = self._machine.devices
+        self._asked = {name: self._asked.get(name) or self._make(name) for name in devices}
+        found = await asyncio.gather(*(self._ask(run, one) for one in devices.values()))
         self._seconds = monotonic() - begun
         return [family for families in found for family in families]
 
@@ -103,14 +102,15 @@ class Gathering:
         """Return what is known of a device that was never asked."""
         return Asked(AnswerReader({"device": name, "machine": self._machine.machine.name}))
 
-    async def _ask(self, run: Run, name: str, endpoint: str) -> Sequence[Family]:
+    async def _ask(self, run: Run, device: MachineDevice) -> Sequence[Family]:
         """Ask one device; nothing if it fails, which is counted."""
+        name = device.node.name
         one = self._asked[name]
         families: Sequence[Family] = ()
         reason = ""
         try:
             async with time_limit(ANSWER_SECONDS):
-                answer = await self._call(endpoint)
+                answer = await self._call(device)
             families = await run(lambda: one.reader.read(answer))
         except TimeoutError:
             reason = LATE
@@ -124,8 +124,15 @@ class Gathering:
             one.failures[reason] += 1
         return families
 
-    async def _call(self, endpoint: str) -> bytes:
-        """Return the answer of a device, unread. Errors: AioRpcError."""
-        call: Any = self._channel(endpoint).grpc.unary_unary(COLLECT)
-        answer: bytes = await call(pb.CollectRequest().SerializeToString(), timeout=ANSWER_SECONDS)
+    async def _call(self, device: MachineDevice) -> bytes:
+        """Return the answer of a device, unread. Errors: AioRpcError.
+
+        A device in use is there, even if the channel has not noticed yet that it is back.
+        """
+        call: Any = self._channel(device.node.endpoint).grpc.unary_unary(COLLECT)
+        answer: bytes = await call(
+            pb.CollectRequest().SerializeToString(),
+            timeout=ANSWER_SECONDS,
+            wait_for_ready=device.state is ProbeState.READY,
+        )
         return answer

@@ -29,6 +29,8 @@ HOST_MODULES = (
 """What the distribution `virtmesh` brings, beside its own code."""
 HANDOVER_SUFFIX = ".handover"
 """What `virtmesh-device` adds to its first unix address to make the handover socket's path."""
+METRICS = "unix:metrics.sock"
+"""Where the page of a machine is, unless its file says so: a path in the run folder."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
     Errors: BadMachine, also for what `check_machine` finds.
     """
     check_host()
-    machine = machine_file.load(file).resolve(run_dir)
+    machine = with_page(machine_file.load(file)).resolve(run_dir)
     taken: set[int] = set()
     devices = tuple(_device(entry, taken) for entry in machine.devices)
     check_machine(machine)
@@ -82,6 +84,12 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
     argv = module_argv(module, *options)
     kernel = Command(who, who, argv, machine.kernel.listen[0], metrics)
     return Plan(name or machine.name, run_dir, devices, kernel)
+
+
+def with_page(machine: machine_file.Machine) -> machine_file.Machine:
+    """Return the machine with a page of metrics: without another place, in its run folder."""
+    kernel = machine.kernel
+    return replace(machine, kernel=replace(kernel, metrics=kernel.metrics or METRICS))
 
 
 def check_host() -> None:

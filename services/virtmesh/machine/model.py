@@ -168,10 +168,13 @@ class Machine:
                 endpoint=place.address(device.endpoint, f"devices.{device.name}.endpoint"),
                 handover=place.path(device.handover),
                 vhost_user=place.path(device.vhost_user),
+                metrics=place.optional(device.metrics, f"devices.{device.name}.metrics"),
             )
             for device in self.devices
         )
-        return replace(self, kernel=replace(self.kernel, listen=listen), devices=devices)
+        metrics = place.optional(self.kernel.metrics, "kernel.metrics")
+        kernel = replace(self.kernel, listen=listen, metrics=metrics)
+        return replace(self, kernel=kernel, devices=devices)
 
 
 def _cell(option: str, value: OptionValue) -> int:
@@ -200,6 +203,10 @@ class _Placer:
             return check_address(f"unix:{placed}")
         except ValueError as error:
             raise BadMachine(f"{key}: {error}") from error
+
+    def optional(self, address: str | None, key: str) -> str | None:
+        """Make the path of a unix address absolute, if there is an address."""
+        return None if address is None else self.address(address, key)
 
     def path(self, path: str | None) -> str | None:
         """Make a path absolute."""

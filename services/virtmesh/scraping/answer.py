@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from virtmesh.scraping import families as text
 from virtmesh.scraping.families import Family, spell_series
 from virtmesh_common.api.metrics.v1 import metrics_pb2 as pb
+from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -89,7 +90,7 @@ class AnswerReader:
                     raise ValueError(f"{family.name} has a series twice")
                 known[key] = self._known.get(key) or self._spell(spelled, names)
                 series.append(known[key])
-            meaning = clean(family.meaning[:MEANING_MAX])
+            meaning = printable(family.meaning[:MEANING_MAX])
             found.append(Family(family.name, kind, meaning, series, list(family.values)))
         self._known = known
         return found
@@ -153,8 +154,3 @@ def parse_series(spelled: str) -> tuple[str, dict[str, str]]:
 def _unescape(escape: re.Match[str]) -> str:
     """Return the character that an escape stands for."""
     return "\n" if escape[1] == "n" else escape[1]
-
-
-def clean(words: str) -> str:
-    """Replace what is not printable."""
-    return words if words.isprintable() else "".join(c if c.isprintable() else "?" for c in words)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import virtmesh_client
-from tests.support.cli import Cli, eventually, own_folder
+from tests.support.cli import Cli, own_folder
 
 pytestmark = pytest.mark.processes
 

@@ -39,7 +39,7 @@ class These(Collector):
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
 def test_an_answer_that_breaks_a_rule_is_refused_whole(hostile: bytes) -> None:
     """The reason is one printable line."""
-    with pytest.raises(ValueError, match="^[^\n]+$") as refused:
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as refused:
         AnswerReader({"device": "vda"}).read(hostile)
     assert str(refused.value).isprintable()
 
