@@ -6,7 +6,10 @@ from virtmesh_common.api.metrics.v1 import metrics_pb2 as pb
 
 
 def family(
-    name: str = "virtmesh_x", *series: str, type_: pb.Type = pb.TYPE_GAUGE, meaning: str = "X."
+    name: str = "virtmesh_x",
+    *series: str,
+    type_: pb.Type.ValueType = pb.TYPE_GAUGE,
+    meaning: str = "X.",
 ) -> pb.Family:
     """Return a family in which every series has the value 1."""
     series = series or (name,)

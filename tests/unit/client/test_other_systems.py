@@ -14,8 +14,8 @@ from virtmesh_client.testing import FakeKernel
 
 DOCUMENTED = (
     "attach", "blk", "boot", "completion", "console", "cpu", "detach", "devices", "down", "guest",
-    "input", "metrics", "panel", "registers", "report", "reset", "screen", "serial", "status", "top",
-    "trace", "up",
+    "input", "metrics", "panel", "registers", "report", "reset", "screen", "serial", "status",
+    "top", "trace", "up",
 )  # fmt: skip
 """The commands that README.md and docs/cli.md name, in order."""
 FROM_SERVICES = re.compile(r"^\s*(from virtmesh[. ]|import virtmesh($|[. ,]))", re.MULTILINE)
