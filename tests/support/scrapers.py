@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from virtmesh.scraping.page import Measured
-from virtmesh.scraping.server import MetricsServer
+from virtmesh.scraping.server import NO_LOCKS, MetricsServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from prometheus_client import Metric
+
+    from virtmesh.rpc.locks import Locks
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n"
 SECONDS = 20.0
@@ -30,10 +32,12 @@ async def serving(
     collect: Callable[[], Iterable[Metric]],
     address: str = "127.0.0.1:0",
     labels: Mapping[str, str] | None = None,
+    *,
+    locks: Locks = NO_LOCKS,
 ) -> AsyncIterator[MetricsServer]:
     """Serve the page of what `collect` returns, for a while."""
     measured = Measured(collect, labels or {})
-    server = MetricsServer(address, measured.page.get)
+    server = MetricsServer(address, measured.page.get, locks)
     try:
         yield server
     finally:

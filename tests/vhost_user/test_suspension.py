@@ -253,7 +253,10 @@ async def test_a_ring_that_is_not_started_stays_where_it_was(gpu: Gpu) -> None:
 
 STARTS = {
     f"{kind} {name}": (order, kind == "together")
-    for name, order in {"in order": (CONTROLQ, CURSORQ), "the last first": (CURSORQ, CONTROLQ)}.items()
+    for name, order in {
+        "in order": (CONTROLQ, CURSORQ),
+        "the last first": (CURSORQ, CONTROLQ),
+    }.items()
     for kind in ("together", "one by one")
 }
 """In which order rings are started, and whether all are before one is enabled."""

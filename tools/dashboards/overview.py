@@ -34,7 +34,7 @@ BOARD = Board(
             (
                 Panel(
                     "Services up",
-                    "Services that say what they measure: to Prometheus, or to the one that gathers.",
+                    "Services that say what they measure, to Prometheus or to who gathers.",
                     "none",
                     [(f"sum({UP})", "up")],
                     NUMBER,

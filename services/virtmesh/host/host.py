@@ -177,7 +177,9 @@ class Host:
             self._handovers.listen()
             self._control.handover_socket = self._handovers.path.absolute()
         if self._wanted.metrics:
-            self._metrics = MetricsServer(self._wanted.metrics, self._measured.page.get)
+            self._metrics = MetricsServer(
+                self._wanted.metrics, self._measured.page.get, self._wanted.locks
+            )
             self._control.metrics_address = self._metrics.address
         if self._front_ends:
             self._front_ends.listen()

@@ -128,14 +128,19 @@ class FrontDoor:
         """Where /metrics is, as unix:PATH or HOST:PORT; empty without it."""
         return self._metrics.address if self._metrics else ""
 
+    @property
+    def warnings(self) -> list[str]:
+        """What should not stay as it is, a line for each."""
+        return [*self._server.warnings, *(self._metrics.warnings if self._metrics else ())]
+
     async def start(self, *names: str) -> None:
         """Serve; `names` are the full names of the services that were added.
 
-        Errors: AddressTaken.
+        Errors: AddressTaken; SecurityError.
         """
         grpc = self._server.grpc
         kernel_pb2_grpc.add_KernelServiceServicer_to_server(
-            KernelService(self._machine, lambda: self._server.warnings), grpc
+            KernelService(self._machine, lambda: self.warnings), grpc
         )
         trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, grpc)
         metrics_pb2_grpc.add_MetricsServiceServicer_to_server(
@@ -146,7 +151,9 @@ class FrontDoor:
         for name, why in broken_kinds().items():
             log.warning("a kind of device can't be used", kind=name, why=why)
         if self._serving.metrics:
-            self._metrics = MetricsServer(self._serving.metrics, self._measured.page.get)
+            self._metrics = MetricsServer(
+                self._serving.metrics, self._measured.page.get, self._serving.locks
+            )
             log.info("metrics", address=self._metrics.address)
         kinds = (one.name for one in self._of_kinds)
         await self._server.start(

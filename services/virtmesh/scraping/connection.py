@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import h11
@@ -13,8 +13,9 @@ from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     import socket
-    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from virtmesh.scraping.guard import Guard
 
 REQUEST_SECONDS = 5.0
 """How long a peer may take to make its request, the handshake of TLS included."""
@@ -35,9 +36,9 @@ class Cut(Exception):
 class Connection:
     """A peer that was accepted."""
 
-    def __init__(self, peer: socket.socket, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, peer: socket.socket, guard: Guard | None) -> None:
         self._socket = peer
-        self._tls = tls
+        self._guard = guard
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=REQUEST_BYTES)
         self.waits_for_peer = True
         """True while it is the peer who has to go on: such a one may be cut off for another."""
@@ -49,6 +50,8 @@ class Connection:
             async with _limit(REQUEST_SECONDS, SILENT):
                 reader, writer = await self._open()
                 request = await self._read(reader)
+            if self._guard and not self._guard.admits(writer.get_extra_info("ssl_object")):
+                request = refusal(403, "this certificate may not read the page, or counts no more")
             method = b""
             if isinstance(request, Answer):
                 found = request
@@ -59,7 +62,8 @@ class Connection:
             async with _limit(ANSWER_SECONDS, SLOW):
                 await self._write(writer, found, method)
                 writer.close()
-                await writer.wait_closed()
+                with suppress(OSError):  # it has the answer, and may leave as it likes
+                    await writer.wait_closed()
         finally:
             if writer is not None:
                 writer.transport.abort()
@@ -74,7 +78,7 @@ class Connection:
         reader = asyncio.StreamReader(REQUEST_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)
         transport, _ = await loop.connect_accepted_socket(
-            lambda: protocol, self._socket, ssl=self._tls
+            lambda: protocol, self._socket, ssl=self._guard.context() if self._guard else None
         )
         transport.set_write_buffer_limits(0)
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)

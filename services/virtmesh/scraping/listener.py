@@ -5,10 +5,15 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from virtmesh.rpc.locks import Locks
 from virtmesh.rpc.unix_listener import UnixListener
 from virtmesh_common.channel import check_address
 from virtmesh_common.errors import AddressTaken
+
+if TYPE_CHECKING:
+    from virtmesh.rpc.locks import Listener as Place
 
 BACKLOG = 128
 """Connections that wait to be accepted."""
@@ -22,6 +27,14 @@ def check_metrics_address(address: str) -> str:
         raise ValueError(
             f"{address!r} is not an address for metrics: write HOST:PORT or unix:PATH"
         ) from None
+
+
+def find_place(address: str, locks: Locks) -> Place:
+    """Return what protects the address of a metrics server. Errors: ValueError; Unprotected."""
+    places = Locks(locks.security, insecure=locks.insecure).listeners(
+        [check_metrics_address(address)]
+    )
+    return next(iter(places))
 
 
 class Listener:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from virtmesh.rpc.locks import Entrance, Locks
 from virtmesh.scraping.connection import LEFT, SILENT, SLOW, Connection, Cut
-from virtmesh.scraping.listener import Listener
+from virtmesh.scraping.listener import Listener, find_place
 from virtmesh.scraping.routes import EXPOSITION, Answer, refusal, route
 from virtmesh.scraping.sparing import Allowance
 from virtmesh.telemetry.definitions import counter, gauge
@@ -26,12 +27,14 @@ from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     import socket
-    import ssl
     from collections.abc import Callable, Coroutine, Iterable
     from concurrent.futures import Future
 
     import h11
     from prometheus_client import Metric
+
+    from virtmesh.rpc.locks import Listener as Place
+    from virtmesh.scraping.guard import Guard
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +62,9 @@ CUT_OFF = counter(
 SERVED = counter("virtmesh_metrics_answers", "Requests of /metrics answered.", "answers")
 
 
+NO_LOCKS = Locks()
+
+
 class MetricsServer:
     """The HTTP server of one page. `close` ends it."""
 
@@ -66,17 +72,25 @@ class MetricsServer:
         self,
         address: str,
         page: Callable[[], Coroutine[None, None, bytes]],
-        tls: ssl.SSLContext | None = None,
+        locks: Locks = NO_LOCKS,
     ) -> None:
         """Serve what `page` makes on the event loop that runs now; port 0 means any.
 
-        Errors: ValueError for an invalid address; AddressTaken if it can't be listened at.
+        Errors: ValueError for an invalid address; AddressTaken if it can't be listened at;
+        Unprotected for one that others reach, without a security folder; other SecurityErrors.
         """
-        self._listener = Listener(address)
+        place = find_place(address, locks)
+        self._guard = open_guard(place, locks)
+        try:
+            self._listener = Listener(address)
+        except Exception:
+            if self._guard:
+                self._guard.close()
+            raise
         self.address = self._listener.address
         """Where the page is: HOST:PORT, or unix:PATH."""
         self._page = page
-        self._tls = tls
+        self._open_to_anyone = place.is_open
         self._service = asyncio.get_running_loop()
         self._loop = asyncio.new_event_loop()
         self._open: dict[Connection, asyncio.Task[None]] = {}
@@ -96,6 +110,12 @@ class MetricsServer:
         yield CUT_OFF.of(((reason,), count) for reason, count in self._cut_off.items())
         yield SERVED.one(self._answers)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What should not stay as it is: a line if the page is open to anyone."""
+        about = f"{self.address}/metrics is open to anyone who reaches it (--insecure)"
+        return [about] if self._open_to_anyone else []
+
     def close(self) -> None:
         """Stop serving; connections are cut off. Waits for the thread, which ends at once."""
         with suppress(RuntimeError):  # it has ended by itself
@@ -110,6 +130,8 @@ class MetricsServer:
         finally:
             self._listener.close()
             self._loop.close()
+            if self._guard:
+                self._guard.close()
 
     async def _serve_all(self) -> None:
         """Serve until cancelled; then cut everyone off."""
@@ -144,7 +166,7 @@ class MetricsServer:
                 return
             self._open.pop(waiting[0]).cancel()
             self._cut_off[EVICTED] += 1
-        connection = Connection(peer, self._tls)
+        connection = Connection(peer, self._guard)
         task = self._loop.create_task(self._serve(connection))
         self._open[connection] = task
         self._tasks.add(task)
@@ -189,3 +211,12 @@ class MetricsServer:
         except RuntimeError:  # it is over
             making.close()
             raise
+
+
+def open_guard(place: Place, locks: Locks) -> Guard | None:
+    """Return what keeps a page on TCP, if there is a security folder. Errors: SecurityError."""
+    if place.entrance is not Entrance.CERTIFICATES or locks.security is None:
+        return None
+    from virtmesh.scraping.guard import Guard  # noqa: PLC0415 - few need the cryptography
+
+    return Guard(locks.security)
