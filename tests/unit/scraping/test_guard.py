@@ -22,7 +22,8 @@ from virtmesh_common.security.bundle import Bundle
 from virtmesh_common.security.errors import Unprotected
 from virtmesh_common.security.roles import Role
 
-OUTSIDE = "0.0.0.0:0"
+ANYWHERE = "0.0.0.0"  # noqa: S104 - that is what is tested
+OUTSIDE = f"{ANYWHERE}:0"
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ async def test_strangers_are_refused(people: People, tmp_path: Path) -> None:
         for stranger in strangers.values():
             with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
                 await asyncio.to_thread(scrape, server, people, stranger)
-        address = server.address.replace("0.0.0.0", "127.0.0.1")
+        address = server.address.replace(ANYWHERE, "127.0.0.1")
         assert b"HTTP" not in await asyncio.to_thread(exchange, address, GET)
         status, _ = await asyncio.to_thread(scrape, server, people, people.bundles[Role.OBSERVER])
         assert status == 200
@@ -100,7 +101,7 @@ async def test_half_open_handshakes_have_their_time_and_lock_nobody_out(
     """They count as connections from the start."""
     monkeypatch.setattr(connection, "REQUEST_SECONDS", 1.0)
     async with secured(people) as server, AsyncExitStack() as held:
-        address = server.address.replace("0.0.0.0", "127.0.0.1")
+        address = server.address.replace(ANYWHERE, "127.0.0.1")
         for _ in range(2 * CONNECTIONS_MAX):
             held.enter_context(connect(address)).sendall(b"\x16\x03\x01")
         status, _ = await asyncio.to_thread(scrape, server, people, people.bundles[Role.OBSERVER])
@@ -120,7 +121,7 @@ async def test_without_a_security_folder_nobody_else_reaches_it() -> None:
         MetricsServer(OUTSIDE, page_of_nothing)
     async with serving(tuple, OUTSIDE, locks=Locks(insecure=True)) as server:
         (warning,) = server.warnings
-        page = await asyncio.to_thread(exchange, server.address.replace("0.0.0.0", "127.0.0.1"))
+        page = await asyncio.to_thread(exchange, server.address.replace(ANYWHERE, "127.0.0.1"))
     assert "open to anyone" in warning
     assert page.startswith(b"HTTP/1.1 200 ")
 
