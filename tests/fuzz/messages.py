@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from tests.fuzz.draw import Draw
+
+if TYPE_CHECKING:
+    from google._upb._message import FieldDescriptor as UpbField
+
+    Field: TypeAlias = FieldDescriptor | UpbField
 
 M = TypeVar("M", bound=Message)
 NAMES = ("vda", "keyboard", "serial", "screen", "", "nobody", "us", "ctrl+alt+delete", "hello\n")
@@ -50,9 +55,10 @@ def fill(message: M, draw: Draw, depth: int = 0) -> M:
     return message
 
 
-def fill_message(message: Message, field: FieldDescriptor, draw: Draw, depth: int) -> None:
+def fill_message(message: Message, field: Field, draw: Draw, depth: int) -> None:
     """Set a field that is a message, or some, or a map."""
     content = getattr(message, field.name)
+    assert field.message_type is not None
     if field.message_type.GetOptions().map_entry:
         return
     if field.is_repeated:
@@ -63,7 +69,7 @@ def fill_message(message: Message, field: FieldDescriptor, draw: Draw, depth: in
         fill(content, draw, depth + 1)
 
 
-def value_of(field: FieldDescriptor, draw: Draw) -> object:
+def value_of(field: Field, draw: Draw) -> object:
     """Return a value of a field's type."""
     kind = field.type
     if kind in UNSIGNED:
@@ -72,7 +78,7 @@ def value_of(field: FieldDescriptor, draw: Draw) -> object:
         number = draw.edge(BITS[kind] // 8)
         return number - (1 << BITS[kind]) if number >> (BITS[kind] - 1) else number
     others: dict[int, Callable[[], object]] = {
-        FieldDescriptor.TYPE_ENUM: lambda: draw.byte() % (len(field.enum_type.values) + 1),
+        FieldDescriptor.TYPE_ENUM: lambda: draw.byte() % (enum_values(field) + 1),
         FieldDescriptor.TYPE_BOOL: lambda: draw.chance(2),
         FieldDescriptor.TYPE_STRING: lambda: draw.choose(NAMES) if draw.chance(2) else draw.text(),
         FieldDescriptor.TYPE_BYTES: lambda: draw.piece(64),
@@ -80,3 +86,8 @@ def value_of(field: FieldDescriptor, draw: Draw) -> object:
         FieldDescriptor.TYPE_DOUBLE: lambda: draw.choose(FRACTIONS),
     }
     return others[kind]()
+
+
+def enum_values(field: Field) -> int:
+    """Return how many values the enum of a field has."""
+    return 0 if field.enum_type is None else len(field.enum_type.values)

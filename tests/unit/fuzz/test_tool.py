@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from tests.fuzz import corpus
 from tests.support import ROOT
 from tools.fuzz import __main__ as tool
 from tools.fuzz import job as jobs
+from tools.fuzz import native
 from tools.fuzz.job import Figures, Job, read_figures
 
 LOG = """\
@@ -47,7 +47,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(jobs, "WORK", tmp_path / "work")
     monkeypatch.setattr(corpus, "FOLDER", tmp_path / "corpora")
     monkeypatch.setattr(tool, "nice", int)
-    monkeypatch.setattr(tool.native, "ROOT", tmp_path)
+    monkeypatch.setattr(native, "ROOT", tmp_path)
     return tmp_path
 
 

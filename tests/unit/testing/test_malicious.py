@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from tests.support.entropy import EntropyDriver, EntropyModel
+from virtmesh.drivers.base import Driver
 from virtmesh.testing.malicious import (
     DeviceBroken,
     Dialogue,
@@ -47,8 +48,9 @@ EVERY_STEP = Dialogue(
 )
 
 
-async def ask(driver: EntropyDriver) -> None:
+async def ask(driver: Driver) -> None:
     """Ask for random bytes, several times."""
+    assert isinstance(driver, EntropyDriver)
     for length in (32, 16, 64):
         await driver.read(length)
 
@@ -66,16 +68,16 @@ class Trusting(EntropyModel):
 class Stuck(EntropyModel):
     """Never stops a queue again that was given a malformed chain."""
 
-    stuck = False
+    is_stuck = False
 
     def take(self, chain: Chain) -> None:
         """Get stuck."""
-        self.stuck = self.stuck or not chain.writable or chain.writable_bytes < 16
+        self.is_stuck = self.is_stuck or not chain.writable or chain.writable_bytes < 16
         super().take(chain)
 
     def is_stopped(self, index: int) -> bool:
         """Say that it is not, once it is stuck."""
-        return not self.stuck and super().is_stopped(index)
+        return not self.is_stuck and super().is_stopped(index)
 
 
 class Leaking(EntropyModel):
