@@ -153,6 +153,7 @@ lint: needs-lint setup ## check style, types, protos, generated code, locks and 
 	cargo fmt --manifest-path native/Cargo.toml --all --check
 	$(CARGO) clippy $(MANIFEST) --workspace --all-targets --quiet -- -D warnings
 	cargo fmt --manifest-path $(INTEROP) --check
+	cargo fmt --manifest-path native/fuzz/Cargo.toml --check
 	$(CARGO) clippy --manifest-path $(INTEROP) --locked --target-dir build/interop --quiet -- -D warnings
 	$(BIN)/buf lint
 	$(BIN)/python tools/protos.py --check

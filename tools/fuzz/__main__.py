@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
+from importlib.util import find_spec
 from os import nice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +64,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def choose(wanted: Sequence[str]) -> list[Job]:
     """Make the jobs that are wanted; all of them for none. Exits where there is no such target."""
-    python = python_targets.names()
+    python = python_targets.names() if has_atheris() else []
+    if not python:
+        print("atheris has no wheel for this Python: the targets in Python are left out")
     jobs = [Job(name, None) for name in python]
     if not wanted or set(wanted) - set(python):
         program = native.build()
@@ -72,6 +75,11 @@ def choose(wanted: Sequence[str]) -> list[Job]:
         known = ", ".join(job.name for job in jobs)
         sys.exit(f"there is no target {', '.join(sorted(unknown))}: there are {known}")
     return [job for job in jobs if not wanted or job.name in wanted]
+
+
+def has_atheris() -> bool:
+    """Say whether the engine of the targets in Python is installed."""
+    return find_spec("atheris") is not None
 
 
 def fuzz(jobs: Sequence[Job], seconds: float) -> int:

@@ -14,7 +14,7 @@ from tests.support.device_kinds import KINDS
 from virtmesh.kinds import find_kind, kind_names
 from virtmesh.testing.malicious import attack, local, service
 
-ROUNDS = int(os.environ.get("VIRTMESH_MALICIOUS_ROUNDS", "25"))
+ROUNDS = int(os.environ.get("VIRTMESH_MALICIOUS_ROUNDS", "15"))
 """Rounds for each kind and way; more of them find more."""
 SEED = int(os.environ.get("VIRTMESH_MALICIOUS_SEED", "1"))
 
