@@ -54,6 +54,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "virtmesh_client.address",
         "virtmesh_client.interface",
+        "virtmesh_client.metrics_page",
         "virtmesh_client.register_table",
         "virtmesh_client.report",
     ),
@@ -80,7 +81,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh_client.__main__",),
     ("virtmesh.telemetry",),
     ("virtmesh.rpc", "virtmesh.dashboards"),
-    ("virtmesh.report",),
+    ("virtmesh.report", "virtmesh.scraping"),
     ("virtmesh.mmio",),
     ("virtmesh.attach",),
     ("virtmesh.virtio",),
