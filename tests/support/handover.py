@@ -7,11 +7,15 @@ import fcntl
 import gc
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from virtmesh.attach.server import PACKET_LIMIT_BYTES, HandoverServer
+from virtmesh_native import unclosed
+
+from virtmesh.attach.request import PACKET_LIMIT_BYTES
+from virtmesh.attach.server import HandoverServer
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 
 PAGE = 4096
@@ -60,8 +64,13 @@ def good(request: pb.HandoverRequest, descriptors: list[int]) -> None:
 
 
 def open_descriptors() -> int:
-    """Count the descriptors of this process, without those of garbage of other tests."""
+    """Count the descriptors of this process, without those of garbage of other tests.
+
+    Those of strangers are closed by other threads: they are awaited.
+    """
     gc.collect()
+    while unclosed():
+        time.sleep(0)
     return len(list(Path("/proc/self/fd").iterdir()))
 
 

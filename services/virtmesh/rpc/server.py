@@ -21,6 +21,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from virtmesh.rpc.interceptor import CallInterceptor
 from virtmesh.rpc.reflection import Reflection, nothing
+from virtmesh.rpc.strangers import take_no_descriptors_at
 from virtmesh_common.errors import AddressTaken
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ class Server:
             ) from error
         finally:
             os.umask(before)
+        if path is not None:
+            take_no_descriptors_at(path)
         return f"{address.rpartition(':')[0]}:{port}" if path is None else address
 
 
