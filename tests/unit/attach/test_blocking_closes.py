@@ -6,9 +6,14 @@ import asyncio
 import os
 import socket
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from virtmesh_native import close_later
 
+from tests.support.frozen_fuse import frozen_fuse
 from tests.support.handover import Driver, Fill, add_doorbell, add_region, connected, good, memfd
 from tests.support.lingering import SOON, Lingering, lingering_sockets
 from virtmesh.attach.server import UNREAD_LIMIT, HandoverServer
@@ -43,7 +48,9 @@ def as_log(lingering: int) -> Fill:
 
 @pytest.mark.parametrize("fill", [as_memory, as_call, as_log])
 @pytest.mark.parametrize("make", [Lingering.make, Lingering.nested])
-async def test_a_refused_handover(server: HandoverServer, fill, make) -> None:  # type: ignore[no-untyped-def]
+async def test_a_refused_handover(
+    server: HandoverServer, fill: Callable[[int], Fill], make: Callable[[Lingering], int]
+) -> None:
     """It is answered, and the next driver is served, while its descriptors are closed."""
     start = time.monotonic()
     with lingering_sockets() as lingering:
@@ -61,22 +68,39 @@ async def test_a_refused_handover(server: HandoverServer, fill, make) -> None:  
         assert time.monotonic() - start < SOON
 
 
+@pytest.mark.parametrize("fill", [as_memory, as_call, as_log])
+async def test_a_file_of_a_file_system_that_does_not_answer(
+    server: HandoverServer, tmp_path: Path, fill: Callable[[int], Fill]
+) -> None:
+    """Nothing is asked of it, and nobody waits for its close."""
+    folder = tmp_path / "frozen"
+    folder.mkdir()
+    with frozen_fuse(folder) as frozen, connected(server) as driver:
+        request = pb.HandoverRequest()
+        descriptors: list[int] = []
+        fill(frozen.open_frozen())(request, descriptors)
+        socket.send_fds(driver.socket, [request.SerializeToString()], descriptors)
+        assert pb.HandoverResponse.FromString(await driver.receive()).error_reason
+        with connected(server) as other:
+            assert (await other.hand_over(good)).ticket
+    for descriptor in set(descriptors):
+        with suppress(OSError):  # The file system is gone.
+            os.close(descriptor)
+
+
 async def test_packets_that_nobody_reads(server: HandoverServer) -> None:
     """More than are read before the connection is closed."""
     start = time.monotonic()
     with lingering_sockets() as lingering:
         driver = Driver(server.path)
         driver.socket.send(b"\xff\xff\xff")
-        for _ in range(UNREAD_LIMIT + 2):
-            descriptor = lingering.make()
-            try:
+        made = [lingering.make() for _ in range(UNREAD_LIMIT + 2)]
+        with suppress(BlockingIOError):  # The socket is full.
+            for descriptor in made:
                 socket.send_fds(driver.socket, [b"more"], [descriptor])
-            except BlockingIOError:
-                break  # The socket is full.
-            finally:
-                if driver.socket.fileno() >= 0:
-                    os.close(descriptor)
         driver.socket.close()
+        for descriptor in made:
+            close_later(descriptor)  # The test would wait for those that were not sent.
         with connected(server) as other:
             assert (await other.hand_over(good)).ticket
         assert time.monotonic() - start < SOON
