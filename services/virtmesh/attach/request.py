@@ -122,15 +122,3 @@ def check_kick(descriptor: int, name: str) -> None:
     about = Path(f"/proc/self/fdinfo/{descriptor}").read_text()  # Linux 6.5 tells.
     if "eventfd-semaphore: 1" in about:
         raise BadDoorbell(f"{name} is a semaphore: make it without EFD_SEMAPHORE")
-
-
-def check_size(sizes: Sequence[int], limit: int) -> None:
-    """Check how much memory a driver hands over, in bytes. Errors: MemoryRefused.
-
-    Pages that nobody has touched yet are charged to the device that writes to them first.
-    """
-    if sum(sizes) > limit:
-        raise MemoryRefused(
-            f"{sum(sizes)} bytes of guest memory came, and this service takes at most {limit}:"
-            " hand less over, or start it with a larger --guest-memory-max"
-        )

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 from virtmesh_native import GuestMemory
 
+from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX, check_size, warn_of
 from virtmesh.attach.request import (
     PACKET_LIMIT_BYTES,
     check_doorbells,
     check_eventfd,
     check_indexes,
-    check_size,
     parse,
 )
 from virtmesh.mmio.inflight_logs import InFlightLogs
@@ -49,8 +49,6 @@ PENDING_LIMIT = 8
 """Most connections that are not attached yet; each one holds descriptors of this process."""
 PENDING_SECONDS = 30.0
 """Time in which a connection must be attached: how long a ticket is valid (handover.proto)."""
-GUEST_MEMORY_MAX = 1 << 40
-"""Most bytes of memory of a driver, unless an option says otherwise: 1 TiB."""
 UNREAD_LIMIT = 16
 """Most packets that are read to get rid of them, before a connection is closed."""
 ACCEPT_PAUSE_SECONDS = 1.0
@@ -104,7 +102,7 @@ class Handover:
         """
         descriptors = self._descriptors
         check_indexes(request, len(descriptors))
-        check_size([region.size_bytes for region in request.regions], memory_max_bytes)
+        check_size(sum(region.size_bytes for region in request.regions), memory_max_bytes)
         self.doorbells = check_doorbells(request, descriptors, len(queue_size_max))
         if request.HasField("config_call_index"):
             self.config_call = descriptors[request.config_call_index]
@@ -126,6 +124,7 @@ class Handover:
                 for region in request.regions
             ]
         )
+        warn_of(self.memory.size)
         self.ticket = secrets.token_urlsafe(24)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 from virtmesh_native import Recorder
 
+from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
 from virtmesh.attach.server import REGISTER_CHANNEL, HandoverServer
 from virtmesh.attach.sessions import Sessions
 from virtmesh.host.control import ControlPlane
@@ -22,6 +23,7 @@ from virtmesh.rpc.server import GRACE_SECONDS, Server
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.exporter import MetricsServer
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT, Traced, TracePlane
+from virtmesh.vhost_user.offer import Offer
 from virtmesh.vhost_user.server import ReportsState, VhostUserServer
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
@@ -75,6 +77,8 @@ class Addresses:
     """Offer in-band notifications to vhost-user front ends."""
     keepalive: float = KEEPALIVE_SECONDS
     """Seconds of silence after which a TCP client is pinged; 0: never."""
+    guest_memory_max: int = GUEST_MEMORY_MAX
+    """Most bytes of memory that a driver may hand over."""
 
 
 class Host:
@@ -108,6 +112,7 @@ class Host:
                 addresses.handover,
                 device.description.queue_size_max,
                 kept_state_bytes=device.description.kept_state_bytes,
+                memory_max_bytes=addresses.guest_memory_max,
                 register_channel=REGISTER_CHANNEL,
             )
             if addresses.handover
@@ -132,6 +137,7 @@ class Host:
             vhost_user=self._wanted.vhost_user,
             in_band=self._wanted.in_band,
             keepalive=self._wanted.keepalive,
+            guest_memory_max=self._wanted.guest_memory_max,
         )
 
     async def start(self) -> None:
@@ -227,7 +233,8 @@ class Host:
         if not isinstance(self.device, ReportsState):
             kind = self.device.description.kind
             raise NotVirtio(f"--vhost-user: {kind} is no virtio device: leave the option out")
-        return VhostUserServer(path, self.device, self._sessions, in_band=self._wanted.in_band)
+        offer = Offer(self._wanted.in_band, self._wanted.guest_memory_max)
+        return VhostUserServer(path, self.device, self._sessions, offer)
 
     def _collect(self) -> Iterable[Metric]:
         """Return every metric of the device, read now."""

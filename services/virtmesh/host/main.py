@@ -17,9 +17,10 @@ import click
 import structlog
 import uvloop
 
+from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
 from virtmesh.host.host import Addresses, Host
 from virtmesh.kinds import find_kind, kind_names
-from virtmesh.kinds.option_types import Address, Events, Keepalive, Name
+from virtmesh.kinds.option_types import Address, Events, Keepalive, Name, Size
 from virtmesh.rpc.server import catch_signals, socket_path
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT
@@ -67,6 +68,13 @@ COMMON = (
         default=KEEPALIVE_SECONDS,
         show_default=True,
         help="Seconds of silence after which a TCP client is pinged; 0: never.",
+    ),
+    click.Option(
+        ["--guest-memory-max"],
+        type=Size(),
+        default=GUEST_MEMORY_MAX,
+        show_default="1T",
+        help="Most memory that a driver may hand over, in bytes: it can be charged to this service.",
     ),
     click.Option(
         ["--recorder"],
@@ -158,6 +166,7 @@ def take_addresses(options: dict[str, Any]) -> Addresses:
         options.pop("vhost_user"),
         in_band=options.pop("vhost_user_in_band"),
         keepalive=options.pop("keepalive"),
+        guest_memory_max=options.pop("guest_memory_max"),
     )
 
 

@@ -79,6 +79,11 @@ class GuestRegions:
         left = {region: self._files[region] for region in self._files if region not in found}
         return GuestRegions(left)
 
+    @property
+    def size(self) -> int:
+        """The sizes of all regions together, in bytes."""
+        return sum(region.size for region in self._files)
+
     def __len__(self) -> int:
         return len(self._files)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from virtmesh.mmio.quirks import Quirks
     from virtmesh.rpc.strangers import Peer
     from virtmesh.vhost_user.framing import Message
+    from virtmesh.vhost_user.offer import Offer
     from virtmesh.virtio.device import VirtioDevice
 
 log = structlog.get_logger(__name__)
@@ -57,15 +58,15 @@ class ReportsState(Protocol):
 
 
 class VhostUserServer:
-    """One listening unix stream socket. `in_band` offers in-band notifications."""
+    """One listening unix stream socket."""
 
     def __init__(
-        self, path: Path, device: ReportsState, sessions: Sessions, *, in_band: bool
+        self, path: Path, device: ReportsState, sessions: Sessions, offer: Offer
     ) -> None:
         self.path = path
         self._device = device
         self._sessions = sessions
-        self._in_band = in_band
+        self._offer = offer
         self._listener: UnixListener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         """The task that accepts connections, and one for each connection."""
@@ -160,7 +161,7 @@ class VhostUserServer:
         self._driving = asyncio.current_task()
         try:
             front_end = FrontEnd(
-                self._device.model, connection, self._device.quirks, in_band=self._in_band
+                self._device.model, connection, self._device.quirks, self._offer
             )
             self._device.set_state_source(lambda: front_end.state)
             # A task of its own, which ends when the session does.

@@ -30,8 +30,9 @@ from tests.support.handover import (
     memfd,
     open_descriptors,
 )
+from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
 from virtmesh.attach.request import DESCRIPTOR_LIMIT, PACKET_LIMIT_BYTES
-from virtmesh.attach.server import GUEST_MEMORY_MAX, PENDING_LIMIT, HandoverServer
+from virtmesh.attach.server import PENDING_LIMIT, HandoverServer
 from virtmesh.mmio.inflight_logs import logs_size, make_logs
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 from virtmesh_common.errors import MemoryMissing
