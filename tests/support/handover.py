@@ -54,6 +54,15 @@ def eventfd(flags: int = os.EFD_NONBLOCK) -> int:
     return os.eventfd(0, flags)
 
 
+def tells_semaphores() -> bool:
+    """Say whether the kernel tells which eventfds are semaphores."""
+    descriptor = eventfd()
+    try:
+        return "eventfd-semaphore" in Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+    finally:
+        os.close(descriptor)
+
+
 def good(request: pb.HandoverRequest, descriptors: list[int]) -> None:
     """Offer memory, two doorbells, and one for configuration changes."""
     add_region(request, descriptors, memfd())

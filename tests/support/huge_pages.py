@@ -35,7 +35,7 @@ def huge_file(pages: int) -> int:
 
 
 def punch(descriptor: int, page: int) -> None:
-    """Give a page of a file back to the pool, as whoever has the descriptor may. Errors: OSError."""
+    """Give a page back to the pool, as whoever has the file may. Errors: OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     place, length = ctypes.c_long(page * HUGE_PAGE), ctypes.c_long(HUGE_PAGE)
     if libc.fallocate(descriptor, PUNCH_HOLE_AND_KEEP_SIZE, place, length):

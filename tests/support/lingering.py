@@ -26,11 +26,11 @@ class Lingering:
         client = socket.create_connection(self._listener.getsockname())
         peer, _ = self._listener.accept()
         self._peers.append(peer)
-        client.setblocking(False)
+        client.settimeout(0)
         with suppress(BlockingIOError):
             while True:
                 client.send(bytes(1 << 20))
-        client.setblocking(True)
+        client.settimeout(None)
         linger = struct.pack("ii", 1, LINGER_SECONDS)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         return client.detach()

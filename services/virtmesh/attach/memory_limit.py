@@ -1,10 +1,10 @@
 """How much guest memory a device takes, and what its container allows.
 
 A page of shared memory is charged to the first process that touches it. A driver's memory may be
-sparse: a guest of QEMU has touched little of its RAM when it hands it over, and a disk reads into pages
-that nobody has touched. So a device may have to pay for all of it; where its container has less, the
-system ends the device. No call writes to a page on another's account, and to refuse holes would
-refuse ordinary guests. What is left is to bound the size, and to say so where it does not fit.
+sparse: a guest of QEMU has touched little of its RAM when it hands it over, and a disk reads into
+pages that nobody has touched. So a device may have to pay for all of it; where its container has
+less, the system ends the device. No call writes to a page on another's account, and to refuse
+holes would refuse ordinary guests. So the size is bounded, and it is told where it does not fit.
 """
 
 from __future__ import annotations

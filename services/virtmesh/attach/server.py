@@ -148,12 +148,12 @@ class HandoverServer:
     """A unix socket of the type SOCK_SEQPACKET.
 
     `queue_size_max` has the largest size of each queue of the device, in entries,
-    `kept_state_bytes` what it keeps behind the in-flight logs, and `memory_max_bytes` how much guest
-    memory it takes.
+    `kept_state_bytes` what it keeps behind the in-flight logs, and `memory_max_bytes` how much
+    guest memory it takes.
     `register_channel` is the version that its connections carry after Attach; 0: none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a device takes
         self,
         path: Path,
         queue_size_max: Sequence[int],

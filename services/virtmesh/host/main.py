@@ -27,6 +27,7 @@ from virtmesh.telemetry.recorder import EVENTS_DEFAULT
 from virtmesh_common import __version__
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine, VirtmeshError
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +75,7 @@ COMMON = (
         type=Size(),
         default=GUEST_MEMORY_MAX,
         show_default="1T",
-        help="Most memory that a driver may hand over, in bytes: it can be charged to this service.",
+        help="Most memory that a driver may hand over: it can be charged to this service.",
     ),
     click.Option(
         ["--recorder"],
@@ -150,7 +151,7 @@ def serve(kind: DeviceKind) -> Callable[..., None]:
             uvloop.run(run(kind, lambda: kind.make(name, **options), addresses, recorder))
         except (VirtmeshError, OSError, ValueError) as error:
             message = " ".join(str(error).split())
-            click.echo(f"virtmesh-device: {message}", err=True)
+            say(f"virtmesh-device: {message}", err=True)
             sys.exit(1)
 
     return command

@@ -3,8 +3,8 @@
 A close can wait for as long as whoever made the descriptor likes: a TCP socket that lingers, a file
 of FUSE, a unix socket with such a descriptor in its queue. So descriptors that came, and sockets
 by which some may have come, are closed by native threads that nobody waits for
-(virtmesh_native.close_later). There has to be room for every descriptor that a packet can have: what
-finds no room the kernel closes, on the thread that reads.
+(virtmesh_native.close_later). There has to be room for every descriptor that a packet can have:
+what finds no room the kernel closes, on the thread that reads.
 
 A socket that takes no descriptors says so (SO_PASSRIGHTS, Linux 6.16); the kernel then refuses them
 to who sends them. An older kernel takes them, and whoever reads such a socket closes them.

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from virtmesh.mmio.quirks import Quirks
     from virtmesh.vhost_user.framing import Message, MessageSocket
-    from virtmesh.vhost_user.offer import Offer
     from virtmesh.vhost_user.messages import Payload
+    from virtmesh.vhost_user.offer import Offer
     from virtmesh.virtio.device import VirtioDevice
 
 log = structlog.get_logger(__name__)

@@ -14,6 +14,7 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from virtmesh.rpc.strangers import SCM_MAX_FD, close_all, hang_up
 from virtmesh.vhost_user.messages import (
     FLAGS,
     HEADER,
@@ -26,7 +27,6 @@ from virtmesh.vhost_user.messages import (
     Request,
     Shape,
 )
-from virtmesh.rpc.strangers import SCM_MAX_FD, close_all, hang_up
 from virtmesh_common.errors import FrontEndViolation
 from virtmesh_common.time_limit import time_limit
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class MemorySlots:
     """The memory of one front end, which its rings use: at most `memory_max_bytes`.
 
-    `failed` gets the error that ends it. Messages keep their descriptors. Errors of the changes: FrontEndViolation.
+    `failed` gets the error that ends it. Messages keep their descriptors. Errors of the changes:
+    FrontEndViolation.
     """
 
     def __init__(

@@ -60,9 +60,7 @@ class ReportsState(Protocol):
 class VhostUserServer:
     """One listening unix stream socket."""
 
-    def __init__(
-        self, path: Path, device: ReportsState, sessions: Sessions, offer: Offer
-    ) -> None:
+    def __init__(self, path: Path, device: ReportsState, sessions: Sessions, offer: Offer) -> None:
         self.path = path
         self._device = device
         self._sessions = sessions
@@ -115,8 +113,8 @@ class VhostUserServer:
         task.add_done_callback(end)
         if len(self._waiting) > CONNECTIONS_MAX:
             leaves = list(self._waiting)[who_leaves(list(self._waiting.values()))]
-            log.warning("too many front ends wait: one leaves", process=self._waiting[leaves].process)
-            del self._waiting[leaves]
+            process = self._waiting.pop(leaves).process
+            log.warning("too many front ends wait: one leaves", process=process)
             leaves.cancel()
 
     async def _serve(self, listener: socket.socket) -> None:
@@ -160,9 +158,7 @@ class VhostUserServer:
         front_end: FrontEnd | None = None
         self._driving = asyncio.current_task()
         try:
-            front_end = FrontEnd(
-                self._device.model, connection, self._device.quirks, self._offer
-            )
+            front_end = FrontEnd(self._device.model, connection, self._device.quirks, self._offer)
             self._device.set_state_source(lambda: front_end.state)
             # A task of its own, which ends when the session does.
             talk = asyncio.create_task(converse(front_end, connection, first))

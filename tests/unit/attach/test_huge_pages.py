@@ -1,6 +1,6 @@
 """Memory of huge pages, which no seal keeps in place: their driver takes them away.
 
-These tests run in processes of their own, since a page that is gone ends the process that touches it.
+The attacks run in processes of their own: a page that is gone ends the process that touches it.
 """
 
 from __future__ import annotations

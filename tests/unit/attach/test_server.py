@@ -29,6 +29,7 @@ from tests.support.handover import (
     good,
     memfd,
     open_descriptors,
+    tells_semaphores,
 )
 from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
 from virtmesh.attach.request import DESCRIPTOR_LIMIT, PACKET_LIMIT_BYTES
@@ -167,15 +168,6 @@ def kick_is_a_semaphore(request: pb.HandoverRequest, descriptors: list[int]) -> 
     add_region(request, descriptors, memfd())
     kick = os.eventfd(1 << 31, os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
     add_doorbell(request, descriptors, 0, kick, eventfd())
-
-
-def tells_semaphores() -> bool:
-    """Say whether the kernel tells which eventfds are semaphores."""
-    descriptor = eventfd()
-    try:
-        return "eventfd-semaphore" in Path(f"/proc/self/fdinfo/{descriptor}").read_text()
-    finally:
-        os.close(descriptor)
 
 
 def no_such_queue(request: pb.HandoverRequest, descriptors: list[int]) -> None:

@@ -76,7 +76,13 @@ def test_whoever_raises_an_interrupt_does_not_wait(kind: str) -> None:
     give(full)
     os.eventfd_write(full, FULL)
     fcntl.fcntl(full, fcntl.F_SETFL, 0)
-    assert ends(threading.Thread(target=lambda: (use(), use(), give(None))))
+
+    def use_and_leave() -> None:
+        use()
+        use()
+        give(None)
+
+    assert ends(threading.Thread(target=use_and_leave))
     call = os.eventfd(0, os.EFD_NONBLOCK)
     give(call)
     assert ends(threading.Thread(target=use))
