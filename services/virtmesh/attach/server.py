@@ -32,6 +32,7 @@ from virtmesh.attach.request import (
     parse,
 )
 from virtmesh.mmio.inflight_logs import InFlightLogs
+from virtmesh.rpc.peers import OWN_USER
 from virtmesh.rpc.strangers import SCM_MAX_FD, close_all, hang_up, has_room, peer_of, who_leaves
 from virtmesh.rpc.unix_listener import UnixListener
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
@@ -49,6 +50,10 @@ PENDING_LIMIT = 8
 """Most connections that are not attached yet; each one holds descriptors of this process."""
 PENDING_SECONDS = 30.0
 """Time in which a connection must be attached: how long a ticket is valid (handover.proto)."""
+REFUSED_LIMIT = 8
+"""Most connections of strangers whose request is awaited, so that they read the refusal."""
+REFUSED_SECONDS = 1.0
+"""How long it is awaited."""
 UNREAD_LIMIT = 16
 """Most packets that are read to get rid of them, before a connection is closed."""
 ACCEPT_PAUSE_SECONDS = 1.0
@@ -79,6 +84,8 @@ class Handover:
         self.channel: ClosableChannel | None = None
         """Reads the connection from Attach on."""
         self.attached = False
+        self.refusal: VirtmeshError | None = None
+        """Set while its request is awaited only to refuse it: it is a stranger's."""
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the connection is closed, by either side."""
         self.timer: asyncio.TimerHandle | None = None
@@ -164,6 +171,7 @@ class HandoverServer:
         register_channel: int = 0,
     ) -> None:
         self.path = path
+        self.peers = OWN_USER  # Whose processes may attach.
         self._queue_size_max = queue_size_max
         self._kept_state_bytes = kept_state_bytes
         self._memory_max_bytes = memory_max_bytes
@@ -227,15 +235,24 @@ class HandoverServer:
             hang_up(connection)
             return
         handover = Handover(connection)
+        handover.refusal = self.peers.refusal(connection)
+        seconds = self._pending_seconds
+        if handover.refusal is not None:
+            seconds = REFUSED_SECONDS
+            refused = sum(other.refusal is not None for other in self._connections)
+            if refused >= REFUSED_LIMIT:
+                refuse(handover, handover.refusal)
+                handover.close()
+                return
         self._connections[handover] = None
         self._make_room()
         if handover in self._connections:
             self._loop.add_reader(connection.fileno(), self._read, handover)
-            handover.timer = self._loop.call_later(self._pending_seconds, self._expire, handover)
+            handover.timer = self._loop.call_later(seconds, self._expire, handover)
 
     def _make_room(self) -> None:
         """Let go of a connection if too many wait: of who has most of them, the oldest."""
-        waiting = [handover for handover in self._connections if not handover.attached]
+        waiting = [one for one in self._connections if not one.attached and one.refusal is None]
         if len(waiting) <= PENDING_LIMIT:
             return
         leaves = waiting[who_leaves([handover.peer for handover in waiting])]
@@ -258,6 +275,8 @@ class HandoverServer:
     def _expire(self, handover: Handover) -> None:
         """Close a connection that was not attached in time."""
         if not handover.attached:
+            if handover.refusal is not None:
+                refuse(handover, handover.refusal)
             self.drop(handover)
 
     def _read(self, handover: Handover) -> None:
@@ -279,6 +298,8 @@ class HandoverServer:
             return
         handover.own(descriptors)
         try:
+            if handover.refusal is not None:
+                raise handover.refusal
             request = parse(data, flags, len(descriptors))
             handover.take(
                 request, self._queue_size_max, self._kept_state_bytes, self._memory_max_bytes

@@ -25,8 +25,10 @@ from virtmesh.cpu.service import CpuService
 from virtmesh.cpu.trace import TraceFile
 from virtmesh.kernel.front_door import FrontDoor, Serving, serve
 from virtmesh.kernel.program import reporting, serving_options
+from virtmesh.kinds.lock_options import take_locks
 from virtmesh.kinds.option_types import Size
 from virtmesh.machine import CpuEntry, Machine, PlicRule, TimeSource, check_memory, load
+from virtmesh.rpc.server import NO_LOCKS
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
 from virtmesh_common.api.cpu.v1 import cpu_pb2_grpc
@@ -35,6 +37,8 @@ from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from virtmesh.rpc.locks import Locks
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +62,8 @@ class Plan:
     """File for each register access."""
     gdb: str | None = None
     """HOST:PORT for debuggers."""
+    locks: Locks = NO_LOCKS
+    """Who may call, and at which other places."""
 
 
 class CpuServer:
@@ -69,7 +75,7 @@ class CpuServer:
     def __init__(self, plan: Plan) -> None:
         self.machine = CpuMachine(plan.machine, plan.guest, plan.recorder)
         self._plan = plan
-        serving = Serving(plan.listen, plan.metrics, plan.keepalive)
+        serving = Serving(plan.listen, plan.metrics, plan.keepalive, plan.locks)
         answers = {GET_REPORT: self.machine.reports.report}
         # The services of kinds say of each device that the guest drives it.
         self._front = FrontDoor(
@@ -162,6 +168,7 @@ def make_plan(options: dict[str, Any]) -> Plan:
         options["keepalive"],
         Path(entry.trace) if entry.trace else None,
         entry.gdb,
+        take_locks(options, machine.locks),
     )
 
 

@@ -19,7 +19,8 @@ from virtmesh.host.interrupts import InterruptPlane
 from virtmesh.host.metrics import device_metrics, host_metrics
 from virtmesh.host.register_channel import ChannelServer
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
-from virtmesh.rpc.server import GRACE_SECONDS, Server
+from virtmesh.rpc.peers import OWN_USER
+from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.exporter import MetricsServer
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT, Traced, TracePlane
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from virtmesh.kinds.record import DeviceKind
     from virtmesh.kinds.service import KindService
     from virtmesh.mmio.device import Device
+    from virtmesh.rpc.locks import Locks
+    from virtmesh.rpc.peers import Peers
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +82,10 @@ class Addresses:
     """Seconds of silence after which a TCP client is pinged; 0: never."""
     guest_memory_max: int = GUEST_MEMORY_MAX
     """Most bytes of memory that a driver may hand over."""
+    locks: Locks = NO_LOCKS
+    """Who may call, and at which other places."""
+    peers: Peers = OWN_USER
+    """Whose processes may attach, or be front ends."""
 
 
 class Host:
@@ -105,7 +112,12 @@ class Host:
         if recorder and not device.interrupt.recorder.capacity:
             device.interrupt.recorder = Recorder(recorder)
         self._wanted = addresses
-        self._server = Server(addresses.listen, keepalive=addresses.keepalive)
+        self._server = Server(
+            addresses.listen,
+            keepalive=addresses.keepalive,
+            locks=addresses.locks,
+            scope=Scope(lambda: (device.description.name,), kind.access if kind else ()),
+        )
         self._counters = HostCounters()
         self._handovers = (
             HandoverServer(
@@ -138,6 +150,8 @@ class Host:
             in_band=self._wanted.in_band,
             keepalive=self._wanted.keepalive,
             guest_memory_max=self._wanted.guest_memory_max,
+            locks=self._wanted.locks,
+            peers=self._wanted.peers,
         )
 
     async def start(self) -> None:
@@ -156,6 +170,7 @@ class Host:
         for service in self._make_services():
             service.add_to(server)
         if self._handovers:
+            self._handovers.peers = self._wanted.peers
             self._handovers.listen()
             self._control.handover_socket = self._handovers.path.absolute()
         if self._wanted.metrics:
@@ -234,12 +249,14 @@ class Host:
             kind = self.device.description.kind
             raise NotVirtio(f"--vhost-user: {kind} is no virtio device: leave the option out")
         offer = Offer(self._wanted.in_band, self._wanted.guest_memory_max)
-        return VhostUserServer(path, self.device, self._sessions, offer)
+        server = VhostUserServer(path, self.device, self._sessions, offer)
+        server.peers = self._wanted.peers
+        return server
 
     def _collect(self) -> Iterable[Metric]:
         """Return every metric of the device, read now."""
         yield from host_metrics(self.device, self._sessions, self._counters)
-        yield from self._server.calls.metrics()
+        yield from self._server.metrics()
         yield from logs.LIMIT.metrics()
         yield from device_metrics(self.device)
         if self._kind:

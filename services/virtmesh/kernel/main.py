@@ -22,6 +22,7 @@ from virtmesh.kernel.metrics import kernel_metrics
 from virtmesh.kernel.program import reporting, serving_options
 from virtmesh.kernel.tree import Binding, make_blob
 from virtmesh.kernel.vt import VirtualTerminal
+from virtmesh.kinds.lock_options import take_locks
 from virtmesh.kinds.option_types import Size
 from virtmesh.machine import (
     DoorbellKind,
@@ -31,6 +32,7 @@ from virtmesh.machine import (
     check_memory,
     load,
 )
+from virtmesh.rpc.server import NO_LOCKS
 from virtmesh.telemetry import logging as logs
 from virtmesh_common.api.kernel.v1 import guest_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
@@ -38,6 +40,8 @@ from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from virtmesh.rpc.locks import Listener, Locks
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,10 @@ class Options:
     memory: int | None
     recorder: int
     keepalive: float
+    security: Path | None
+    listen_tokens: tuple[str, ...]
+    listen_role: tuple[Listener, ...]
+    insecure: bool
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,8 @@ class Plan:
     """Services for nodes of a tree that names none."""
     name: str = ""
     """Another name for the machine than the tree has."""
+    locks: Locks = NO_LOCKS
+    """Who may call, and at which other places."""
 
 
 class KernelServer:
@@ -82,7 +92,7 @@ class KernelServer:
 
     def __init__(self, plan: Plan) -> None:
         self.kernel = Kernel(plan.blob, plan.settings, plan.source, plan.bindings, plan.name)
-        serving = Serving(plan.listen, plan.metrics, plan.keepalive)
+        serving = Serving(plan.listen, plan.metrics, plan.keepalive, plan.locks)
         self._front = FrontDoor(self.kernel, serving, lambda: kernel_metrics(self.kernel))
         self._guests = Guests(self.kernel)
         self._terminal = VirtualTerminal(self.kernel)
@@ -143,6 +153,7 @@ def read_plan(options: Options) -> Plan:
         *(blob, settings, listen, metrics, source, options.keepalive),
         bindings=_bindings(machine),
         name=name,
+        locks=take_locks(vars(options).copy(), machine.locks),
     )
 
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from virtmesh_native import close_later, unclosed
+
+from virtmesh.rpc.peers import NO_ID, UCRED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,8 +32,6 @@ UNCLOSED_LIMIT = 512
 """Most descriptors that wait to be closed while more are taken."""
 SO_PASSRIGHTS = 83
 """Whether a unix socket takes descriptors (Linux 6.16)."""
-CREDENTIALS = struct.Struct("iII")
-"""What SO_PEERCRED returns: process, user, group (unix(7))."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,9 @@ class Peer:
 
 def peer_of(connection: socket.socket) -> Peer:
     """Return who connected. Errors: OSError."""
-    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-    process, user, _ = CREDENTIALS.unpack(found)
-    return Peer(user, process)
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
+    process, user, _ = UCRED.unpack(found)
+    return Peer(user & NO_ID, process)
 
 
 def who_leaves(waiting: Sequence[Peer]) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 import structlog
 
+from virtmesh.rpc.peers import OWN_USER
 from virtmesh.rpc.strangers import hang_up, has_room, peer_of, who_leaves
 from virtmesh.rpc.unix_listener import UnixListener
 from virtmesh.vhost_user.connection import FrontEnd
@@ -62,6 +63,8 @@ class VhostUserServer:
 
     def __init__(self, path: Path, device: ReportsState, sessions: Sessions, offer: Offer) -> None:
         self.path = path
+        self.peers = OWN_USER
+        """Whose processes may be front ends."""
         self._device = device
         self._sessions = sessions
         self._offer = offer
@@ -127,12 +130,20 @@ class VhostUserServer:
                 log.warning("can't accept a front end", error=os.strerror(error.errno or 0))
                 await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
                 continue
-            if has_room():
-                self._wait(connection)
-                await asyncio.sleep(0)  # Whoever comes next may be waiting already: others first.
-            else:
-                log.warning("descriptors of strangers can't be closed: no front end is taken")
-                hang_up(connection)
+            self._admit(connection)
+            await asyncio.sleep(0)  # Whoever comes next may be waiting already: others first.
+
+    def _admit(self, connection: socket.socket) -> None:
+        """Let a connection wait for the device, unless it is a stranger's."""
+        refusal = self.peers.refusal(connection)
+        if refusal is not None:
+            log.warning("refused a front end", reason=refusal.reason, message=refusal.message)
+            hang_up(connection)
+        elif has_room():
+            self._wait(connection)
+        else:
+            log.warning("descriptors of strangers can't be closed: no front end is taken")
+            hang_up(connection)
 
     async def _serve_one(self, connection: MessageSocket) -> None:
         """Serve a connection to its end."""
