@@ -2,6 +2,7 @@
 
 from virtmesh_native._native import (
     Backing,
+    Bells,
     BlkDevice,
     Board,
     CopyCancel,
@@ -18,12 +19,15 @@ from virtmesh_native._native import (
     RegisterChannel,
     RingState,
     Surface,
+    close_later,
     judged_rules,
     spec_constants,
+    unclosed,
 )
 
 __all__ = [
     "Backing",
+    "Bells",
     "BlkDevice",
     "Board",
     "CopyCancel",
@@ -40,6 +44,8 @@ __all__ = [
     "RegisterChannel",
     "RingState",
     "Surface",
+    "close_later",
     "judged_rules",
     "spec_constants",
+    "unclosed",
 ]

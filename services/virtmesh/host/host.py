@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 from virtmesh_native import Recorder
 
+from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
 from virtmesh.attach.server import REGISTER_CHANNEL, HandoverServer
 from virtmesh.attach.sessions import Sessions
 from virtmesh.host.control import ControlPlane
@@ -25,6 +26,7 @@ from virtmesh.scraping.page import Measured
 from virtmesh.scraping.server import MetricsServer
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT, Traced, TracePlane
+from virtmesh.vhost_user.offer import Offer
 from virtmesh.vhost_user.server import ReportsState, VhostUserServer
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
@@ -84,6 +86,8 @@ class Addresses:
     """Offer in-band notifications to vhost-user front ends."""
     keepalive: float = KEEPALIVE_SECONDS
     """Seconds of silence after which a TCP client is pinged; 0: never."""
+    guest_memory_max: int = GUEST_MEMORY_MAX
+    """Most bytes of memory that a driver may hand over."""
     locks: Locks = NO_LOCKS
     """Who may call, and at which other places."""
     peers: Peers = OWN_USER
@@ -126,6 +130,7 @@ class Host:
                 addresses.handover,
                 device.description.queue_size_max,
                 kept_state_bytes=device.description.kept_state_bytes,
+                memory_max_bytes=addresses.guest_memory_max,
                 register_channel=REGISTER_CHANNEL,
             )
             if addresses.handover
@@ -151,6 +156,7 @@ class Host:
             vhost_user=self._wanted.vhost_user,
             in_band=self._wanted.in_band,
             keepalive=self._wanted.keepalive,
+            guest_memory_max=self._wanted.guest_memory_max,
             locks=self._wanted.locks,
             peers=self._wanted.peers,
         )
@@ -252,7 +258,8 @@ class Host:
         if not isinstance(self.device, ReportsState):
             kind = self.device.description.kind
             raise NotVirtio(f"--vhost-user: {kind} is no virtio device: leave the option out")
-        server = VhostUserServer(path, self.device, self._sessions, in_band=self._wanted.in_band)
+        offer = Offer(self._wanted.in_band, self._wanted.guest_memory_max)
+        server = VhostUserServer(path, self.device, self._sessions, offer)
         server.peers = self._wanted.peers
         return server
 

@@ -17,10 +17,11 @@ import click
 import structlog
 import uvloop
 
+from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
 from virtmesh.host.host import Addresses, Host
 from virtmesh.kinds import find_kind, kind_names
 from virtmesh.kinds.lock_options import lock_options, take_locks
-from virtmesh.kinds.option_types import Address, Events, Keepalive, Name
+from virtmesh.kinds.option_types import Address, Events, Keepalive, Name, Size
 from virtmesh.rpc.peers import Peers
 from virtmesh.rpc.server import catch_signals, socket_path
 from virtmesh.telemetry import logging as logs
@@ -28,6 +29,7 @@ from virtmesh.telemetry.recorder import EVENTS_DEFAULT
 from virtmesh_common import __version__
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine, VirtmeshError
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +92,13 @@ COMMON = (
         default=KEEPALIVE_SECONDS,
         show_default=True,
         help="Seconds of silence after which a TCP client is pinged; 0: never.",
+    ),
+    click.Option(
+        ["--guest-memory-max"],
+        type=Size(),
+        default=GUEST_MEMORY_MAX,
+        show_default="1T",
+        help="Most memory that a driver may hand over: it can be charged to this service.",
     ),
     click.Option(
         ["--recorder"],
@@ -165,7 +174,7 @@ def serve(kind: DeviceKind) -> Callable[..., None]:
             uvloop.run(run(kind, lambda: kind.make(name, **options), addresses, recorder))
         except (VirtmeshError, OSError, ValueError) as error:
             message = " ".join(str(error).split())
-            click.echo(f"virtmesh-device: {message}", err=True)
+            say(f"virtmesh-device: {message}", err=True)
             sys.exit(1)
 
     return command
@@ -181,6 +190,7 @@ def take_addresses(options: dict[str, Any]) -> Addresses:
         options.pop("vhost_user"),
         in_band=options.pop("vhost_user_in_band"),
         keepalive=options.pop("keepalive"),
+        guest_memory_max=options.pop("guest_memory_max"),
         locks=take_locks(options),
         peers=Peers(frozenset(options.pop("peer_uid")), frozenset(options.pop("peer_gid"))),
     )

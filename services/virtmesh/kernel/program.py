@@ -16,6 +16,7 @@ from virtmesh.telemetry import recorder as trace
 from virtmesh_common import __version__
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,5 +83,5 @@ def reporting(program: str) -> Iterator[None]:
     try:
         yield
     except (VirtmeshError, OSError, ValueError) as error:
-        click.echo(f"{program}: {' '.join(str(error).split())}", err=True)
+        say(f"{program}: {' '.join(str(error).split())}", err=True)
         sys.exit(1)

@@ -22,6 +22,7 @@ from virtmesh.rpc.audit import Audit
 from virtmesh.rpc.locks import Locks, warning_of
 from virtmesh.rpc.metrics import CallCounts
 from virtmesh.rpc.reflection import Reflection, nothing
+from virtmesh.rpc.strangers import take_no_descriptors_at
 from virtmesh.rpc.wings import Shared, Wings
 from virtmesh.telemetry.definitions import gauge
 from virtmesh_common.channel import KEEPALIVE_SECONDS
@@ -194,6 +195,8 @@ class Server:
             ) from error
         finally:
             os.umask(before)
+        if path is not None:
+            take_no_descriptors_at(path)
         return f"{address.rpartition(':')[0]}:{port}" if path is None else address
 
     def _place(self, listener: Listener) -> str:
