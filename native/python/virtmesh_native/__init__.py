@@ -18,8 +18,14 @@ from virtmesh_native._native import (
     RegisterChannel,
     RingState,
     Surface,
+    check_filter,
+    confine,
+    count_threads,
+    filter_system_calls,
+    harden,
     judged_rules,
     spec_constants,
+    try_image,
 )
 
 __all__ = [
@@ -40,6 +46,12 @@ __all__ = [
     "RegisterChannel",
     "RingState",
     "Surface",
+    "check_filter",
+    "confine",
+    "count_threads",
+    "filter_system_calls",
+    "harden",
     "judged_rules",
     "spec_constants",
+    "try_image",
 ]

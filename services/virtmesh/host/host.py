@@ -19,6 +19,7 @@ from virtmesh.host.metrics import device_metrics, host_metrics
 from virtmesh.host.register_channel import ChannelServer
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
 from virtmesh.rpc.server import GRACE_SECONDS, Server
+from virtmesh.sandbox import sandbox_metrics
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.exporter import MetricsServer
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT, Traced, TracePlane
@@ -134,8 +135,11 @@ class Host:
             keepalive=self._wanted.keepalive,
         )
 
-    async def start(self) -> None:
-        """Serve. After an error, call `stop`."""
+    async def start(self, seal: Callable[[], None] | None = None) -> None:
+        """Serve. After an error, call `stop`.
+
+        `seal` is called when it listens everywhere, before anything is served.
+        """
         description = self.device.description
         server = self._server.grpc
         device_pb2_grpc.add_DeviceServiceServicer_to_server(self._control, server)
@@ -160,6 +164,7 @@ class Host:
         if self._front_ends:
             self._front_ends.listen()
             self._control.vhost_user_socket = self._front_ends.path.absolute()
+        self._server.before_serving = seal
         await self._server.start((*SERVICES, *self._control.services))
 
     async def stop(self) -> bool:
@@ -234,6 +239,7 @@ class Host:
         yield from host_metrics(self.device, self._sessions, self._counters)
         yield from self._server.calls.metrics()
         yield from logs.LIMIT.metrics()
+        yield from sandbox_metrics()
         yield from device_metrics(self.device)
         if self._kind:
             yield from self._kind.collect(self.device.model)

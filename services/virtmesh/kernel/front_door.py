@@ -19,6 +19,7 @@ from virtmesh.kernel.gateway import NONE, Answer, Gateway
 from virtmesh.kernel.service import KernelService
 from virtmesh.kinds import all_kinds, broken_kinds
 from virtmesh.rpc.server import GRACE_SECONDS, Server, catch_signals
+from virtmesh.sandbox import sandbox_metrics
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
 from virtmesh.telemetry.exporter import MetricsServer
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from virtmesh.drivers.base import Driver
+    from virtmesh.sandbox import Sandbox
     from virtmesh.telemetry.recorder import Traced
 
 log = structlog.get_logger(__name__)
@@ -47,6 +49,8 @@ class Serving:
     """HOST:PORT of /metrics; None: nowhere."""
     keepalive: float = KEEPALIVE_SECONDS
     """Seconds of silence after which a TCP client is pinged; 0: never."""
+    seal: Callable[[], None] | None = None
+    """Called when it listens everywhere, before anything is served."""
 
 
 class ServedMachine(DevicesOfMachine, Protocol):
@@ -126,6 +130,7 @@ class FrontDoor:
             labels = {"machine": self._machine.machine.name}
             self._metrics = MetricsServer(self._serving.metrics, self._collect, labels=labels)
             log.info("metrics", address=self._metrics.address)
+        self._server.before_serving = self._serving.seal
         kinds = (one.name for one in self._of_kinds)
         await self._server.start(
             (service.SERVICE, *names, trace.SERVICE, *kinds), self._gateway.offered
@@ -151,12 +156,16 @@ class FrontDoor:
         yield from self._own_metrics()
         yield from self._server.calls.metrics()
         yield from logs.LIMIT.metrics()
+        yield from sandbox_metrics()
 
 
-async def serve(make: Callable[[], MachineServer]) -> None:
-    """Make a server and run it until a signal asks for the end. Errors: those of both."""
+async def serve(make: Callable[[Callable[[], None]], MachineServer], sandbox: Sandbox) -> None:
+    """Make a server and run it until a signal asks for the end. Errors: those of both.
+
+    `make` gets what the server is to call when it listens, before it serves.
+    """
     stop = catch_signals()
-    server = make()
+    server = make(sandbox.seal)
     try:
         await server.start()
         number = await stop

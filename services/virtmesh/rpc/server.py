@@ -24,7 +24,7 @@ from virtmesh.rpc.reflection import Reflection, nothing
 from virtmesh_common.errors import AddressTaken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from virtmesh.rpc.reflection import Forwarded
 
@@ -61,6 +61,8 @@ class Server:
         self.grpc = grpc.aio.server(options=options, interceptors=(calls, *interceptors))
         self.calls = calls.counts
         """Counters of its calls."""
+        self.before_serving: Callable[[], None] | None = None
+        """Called once it listens, before it takes any connection."""
         self.addresses: list[str] = []
         """Where the server listens, once it is started; ports are the actual ones."""
 
@@ -76,6 +78,8 @@ class Server:
         Reflection(self._names, forwarded).add_to(self.grpc)
         for address in self._wanted:
             self.addresses.append(self._listen(address))
+        if self.before_serving is not None:
+            self.before_serving()
         await self.grpc.start()
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
