@@ -42,8 +42,8 @@ pub fn confine(
         bind,
         connect,
     };
-    let done = virtmesh_sandbox::confine(&rules)
-        .map_err(|error| PyOSError::new_err(error.to_string()))?;
+    let done =
+        virtmesh_sandbox::confine(&rules).map_err(|error| PyOSError::new_err(error.to_string()))?;
     Ok((done.abi, done.is_full))
 }
 

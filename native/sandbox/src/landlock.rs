@@ -30,10 +30,7 @@ impl Access {
         match self {
             Self::Read => AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::IoctlDev,
             Self::Write => {
-                AccessFs::ReadFile
-                    | AccessFs::WriteFile
-                    | AccessFs::Truncate
-                    | AccessFs::IoctlDev
+                AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev
             }
             Self::Create => AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::Truncate,
             Self::Sockets => AccessFs::MakeSock | AccessFs::RemoveFile,

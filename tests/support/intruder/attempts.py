@@ -186,7 +186,7 @@ KILLED: dict[str, Callable[[Goals], object]] = {
     "trace another service": lambda to: call("ptrace", 0x4206, to["sibling"], 0, 0),
     "read another's memory": lambda to: call("process_vm_readv", to["sibling"], 0, 0, 0, 0, 0),
     "unshare the user namespace": lambda _to: call("unshare", 0x10000000),
-    "enter another's namespaces": lambda to: call("setns", os.open("/proc/self/ns/uts", 0), 0),
+    "enter another's namespaces": lambda _to: call("setns", os.open("/proc/self/ns/uts", 0), 0),
     "mount": lambda _to: call("mount", b"none", b"/proc/self/cwd", b"tmpfs", 0, None),
     "use keys of the kernel": lambda _to: call("keyctl", 0, -2, 1),
     "load a BPF program": lambda _to: call("bpf", 0, bytes(128), 128),
