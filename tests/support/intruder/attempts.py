@@ -92,7 +92,7 @@ def bind_tcp(_goals: Goals) -> None:
 def send_udp(goals: Goals) -> None:
     """Send a datagram."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.sendto(b"x", ("127.0.0.1", goals["port"]))
+        one.sendto(b"x", (goals.get("host", "127.0.0.1"), goals["port"]))
 
 
 def pose_as(goals: Goals) -> None:
