@@ -47,6 +47,8 @@ SANDBOX: Mapping[str, Any] = {
     "type": click.Choice([ON, OFF]),
     "default": ON,
     "show_default": True,
+    "envvar": "VIRTMESH_SANDBOX",
+    "show_envvar": True,
     "help": "Give up files, ports and system calls that the service does not need.",
 }
 """What click is told of the option `--sandbox`."""

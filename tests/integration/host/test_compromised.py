@@ -91,18 +91,18 @@ def _whole(victims: Victims) -> None:
 
 
 @contextmanager
-def keyboard(victims: Victims, *options: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+def keyboard(victims: Victims, **environment: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """Start another keyboard in the run folder, and wait until it serves."""
     path = victims.cli.run_dir / "other.sock"
     path.unlink(missing_ok=True)
     process = subprocess.Popen(
         [
             *(sys.executable, "-P", "-m", "virtmesh.host.main", "input", "--name=other"),
-            *("--personality=keyboard", f"--listen=unix:{path}", *options),
+            *("--personality=keyboard", f"--listen=unix:{path}"),
         ],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(victims.intruder)},
+        env={**os.environ, "PYTHONPATH": str(victims.intruder), **environment},
     )
     with process:
         try:
@@ -146,7 +146,7 @@ def test_without_the_sandbox_the_intruder_gets_all_of_it(victims: Victims) -> No
     """So it is the sandbox that refuses, and each attempt is one that works."""
     if os.geteuid() != 0:
         pytest.skip("a user without privileges is refused some of it by the system itself")
-    with keyboard(victims, "--sandbox=off") as (process, path):
+    with keyboard(victims, VIRTMESH_SANDBOX="off") as (process, path):
         victims.aim(REFUSED, path)
         process.send_signal(signal.SIGUSR1)
         said = said_in(process.stderr or ())
