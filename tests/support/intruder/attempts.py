@@ -69,6 +69,12 @@ def make(path: str) -> None:
     os.unlink(path)
 
 
+def make_folder(path: str) -> None:
+    """Make a folder, and take it away again."""
+    os.mkdir(path)
+    os.rmdir(path)
+
+
 def connect(path: str, kind: int = socket.SOCK_STREAM) -> None:
     """Connect to a unix socket."""
     with socket.socket(socket.AF_UNIX, kind) as one:
@@ -159,7 +165,7 @@ REFUSED: dict[str, Callable[[Goals], object]] = {
     "write a file in shared memory": lambda to: make(f"/dev/shm/virtmesh-{to['sibling']}"),
     "change the code of the service": lambda to: write(to["code"]),
     "add a module": lambda to: make(f"{to['packages']}/intruder_{to['sibling']}.py"),
-    "make a folder": lambda to: (os.mkdir(f"{to['run']}/d"), os.rmdir(f"{to['run']}/d")),
+    "make a folder": lambda to: make_folder(f"{to['run']}/made"),
     "make a symbolic link": lambda to: link_out(to, os.symlink),
     "make a hard link": lambda to: link_out(to, os.link),
     "move the own socket": rename_socket,
