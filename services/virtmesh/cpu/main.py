@@ -25,8 +25,10 @@ from virtmesh.cpu.service import CpuService
 from virtmesh.cpu.trace import TraceFile
 from virtmesh.kernel.front_door import FrontDoor, Serving, serve
 from virtmesh.kernel.program import reporting, serving_needs, serving_options
+from virtmesh.kinds.lock_options import take_locks
 from virtmesh.kinds.option_types import Size
 from virtmesh.machine import CpuEntry, Machine, PlicRule, TimeSource, check_memory, load
+from virtmesh.rpc.server import NO_LOCKS
 from virtmesh.sandbox import ON, Access, Needs, Sandbox
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
@@ -36,6 +38,8 @@ from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from virtmesh.rpc.locks import Locks
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +63,8 @@ class Plan:
     """File for each register access."""
     gdb: str | None = None
     """HOST:PORT for debuggers."""
+    locks: Locks = NO_LOCKS
+    """Who may call, and at which other places."""
 
 
 class CpuServer:
@@ -71,7 +77,7 @@ class CpuServer:
         """Prepare it. `seal` is called when it listens everywhere, before it serves."""
         self.machine = CpuMachine(plan.machine, plan.guest, plan.recorder)
         self._plan = plan
-        serving = Serving(plan.listen, plan.metrics, plan.keepalive, seal)
+        serving = Serving(plan.listen, plan.metrics, plan.keepalive, plan.locks, seal)
         answers = {GET_REPORT: self.machine.reports.report}
         # The services of kinds say of each device that the guest drives it.
         self._front = FrontDoor(
@@ -164,6 +170,7 @@ def make_plan(options: dict[str, Any]) -> Plan:
         options["keepalive"],
         Path(entry.trace) if entry.trace else None,
         entry.gdb,
+        take_locks(options, machine.locks),
     )
 
 
@@ -209,7 +216,7 @@ def needs_of(plan: Plan) -> Needs:
     Images are read again at each reset: other files may be at their paths then.
     """
     devices = plan.machine.devices
-    needs = serving_needs(vars(plan).values(), [one.endpoint for one in devices])
+    needs = serving_needs(vars(plan).values(), [one.endpoint for one in devices], plan.locks)
     paths = [(path, Access.READ) for path in plan.guest.images.folders]
     if plan.trace is not None:
         with suppress(OSError):  # TraceFile says what is wrong.

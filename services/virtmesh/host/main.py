@@ -19,7 +19,9 @@ import uvloop
 
 from virtmesh.host.host import Addresses, Host
 from virtmesh.kinds import find_kind, kind_names
+from virtmesh.kinds.lock_options import lock_options, needs_of_locks, take_locks
 from virtmesh.kinds.option_types import Address, Events, Keepalive, Name
+from virtmesh.rpc.peers import Peers
 from virtmesh.rpc.server import catch_signals, socket_path
 from virtmesh.sandbox import (
     ON,
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+ID_MAX = 0xFFFFFFFE
+"""Largest number of a user or group."""
 COMMON = (
     click.Option(["--name"], required=True, type=Name(), help="Name on the machine, such as vda."),
     click.Option(
@@ -69,6 +73,21 @@ COMMON = (
         ["--vhost-user-in-band"],
         is_flag=True,
         help="Offer them notifications in messages, for simulators: slow, each is a round trip.",
+    ),
+    *lock_options(),
+    click.Option(
+        ["--peer-uid"],
+        multiple=True,
+        type=click.IntRange(0, ID_MAX),
+        metavar="UID",
+        help="A user whose processes may attach or be front ends, beside this one and root.",
+    ),
+    click.Option(
+        ["--peer-gid"],
+        multiple=True,
+        type=click.IntRange(0, ID_MAX),
+        metavar="GID",
+        help="A group whose processes may; may be repeated.",
     ),
     click.Option(["--metrics"], metavar="HOST:PORT", help="Serve /metrics there; port 0: any."),
     click.Option(
@@ -174,6 +193,8 @@ def take_addresses(options: dict[str, Any]) -> Addresses:
         options.pop("vhost_user"),
         in_band=options.pop("vhost_user_in_band"),
         keepalive=options.pop("keepalive"),
+        locks=take_locks(options),
+        peers=Peers(frozenset(options.pop("peer_uid")), frozenset(options.pop("peer_gid"))),
     )
 
 
@@ -192,6 +213,7 @@ def needs_of(kind: DeviceKind, options: dict[str, Any], addresses: Addresses) ->
     sockets = [path.absolute() for path in (addresses.handover, addresses.vhost_user) if path]
     folders = [(path.parent, Access.SOCKETS) for path in sockets]
     needs = Needs((*socket_folders(places), *folders), bind=ports_in(places))
+    needs += needs_of_locks(addresses.locks)
     if kind.needs is not None:
         return needs + kind.needs(**options)
     given = (options.get(one.replace("-", "_")) for one in kind.path_options)

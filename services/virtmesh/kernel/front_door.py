@@ -18,7 +18,7 @@ from virtmesh.kernel.device import DevicesOfMachine
 from virtmesh.kernel.gateway import NONE, Answer, Gateway
 from virtmesh.kernel.service import KernelService
 from virtmesh.kinds import all_kinds, broken_kinds
-from virtmesh.rpc.server import GRACE_SECONDS, Server, catch_signals
+from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server, catch_signals
 from virtmesh.sandbox import sandbox_metrics
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from virtmesh.drivers.base import Driver
+    from virtmesh.rpc.locks import Locks
     from virtmesh.sandbox import Sandbox
     from virtmesh.telemetry.recorder import Traced
 
@@ -49,6 +50,8 @@ class Serving:
     """HOST:PORT of /metrics; None: nowhere."""
     keepalive: float = KEEPALIVE_SECONDS
     """Seconds of silence after which a TCP client is pinged; 0: never."""
+    locks: Locks = NO_LOCKS
+    """Who may call, and at which other places."""
     seal: Callable[[], None] | None = None
     """Called when it listens everywhere, before anything is served."""
 
@@ -92,7 +95,15 @@ class FrontDoor:
         self._serving = serving
         self._own_metrics = metrics
         self._gateway = Gateway(machine, answers)
-        self._server = Server(serving.listen, [self._gateway], keepalive=serving.keepalive)
+        self._server = Server(
+            serving.listen,
+            [self._gateway],
+            keepalive=serving.keepalive,
+            locks=serving.locks,
+            scope=Scope(
+                lambda: machine.devices, [row for one in all_kinds() for row in one.access]
+            ),
+        )
         self._trace = trace.TracePlane(machine.traced)
         self._of_kinds = [
             make(machine.driver) for one in all_kinds() for make in one.kernel_services
@@ -120,7 +131,9 @@ class FrontDoor:
         Errors: AddressTaken; OSError for metrics.
         """
         grpc = self._server.grpc
-        kernel_pb2_grpc.add_KernelServiceServicer_to_server(KernelService(self._machine), grpc)
+        kernel_pb2_grpc.add_KernelServiceServicer_to_server(
+            KernelService(self._machine, lambda: self._server.warnings), grpc
+        )
         trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, grpc)
         for of_kind in self._of_kinds:
             of_kind.add_to(grpc)
@@ -154,7 +167,7 @@ class FrontDoor:
     def _collect(self) -> Iterable[Metric]:
         """Return every metric of the service, read now."""
         yield from self._own_metrics()
-        yield from self._server.calls.metrics()
+        yield from self._server.metrics()
         yield from logs.LIMIT.metrics()
         yield from sandbox_metrics()
 

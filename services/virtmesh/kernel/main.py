@@ -22,6 +22,7 @@ from virtmesh.kernel.metrics import kernel_metrics
 from virtmesh.kernel.program import reporting, serving_needs, serving_options
 from virtmesh.kernel.tree import Binding, make_blob, parse_blob
 from virtmesh.kernel.vt import VirtualTerminal
+from virtmesh.kinds.lock_options import take_locks
 from virtmesh.kinds.option_types import Size
 from virtmesh.machine import (
     DoorbellKind,
@@ -31,6 +32,7 @@ from virtmesh.machine import (
     check_memory,
     load,
 )
+from virtmesh.rpc.server import NO_LOCKS
 from virtmesh.sandbox import ON, Needs, Sandbox
 from virtmesh.telemetry import logging as logs
 from virtmesh_common.api.kernel.v1 import guest_pb2_grpc
@@ -39,6 +41,8 @@ from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from virtmesh.rpc.locks import Listener, Locks
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,10 @@ class Options:
     memory: int | None
     recorder: int
     keepalive: float
+    security: Path | None
+    listen_tokens: tuple[str, ...]
+    listen_role: tuple[Listener, ...]
+    insecure: bool
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,8 @@ class Plan:
     """Services for nodes of a tree that names none."""
     name: str = ""
     """Another name for the machine than the tree has."""
+    locks: Locks = NO_LOCKS
+    """Who may call, and at which other places."""
 
 
 class KernelServer:
@@ -84,7 +94,7 @@ class KernelServer:
     def __init__(self, plan: Plan, seal: Callable[[], None] | None = None) -> None:
         """Prepare it. `seal` is called when it listens everywhere, before it serves."""
         self.kernel = Kernel(plan.blob, plan.settings, plan.source, plan.bindings, plan.name)
-        serving = Serving(plan.listen, plan.metrics, plan.keepalive, seal)
+        serving = Serving(plan.listen, plan.metrics, plan.keepalive, plan.locks, seal)
         self._front = FrontDoor(self.kernel, serving, lambda: kernel_metrics(self.kernel))
         self._guests = Guests(self.kernel)
         self._terminal = VirtualTerminal(self.kernel)
@@ -145,13 +155,14 @@ def read_plan(options: Options) -> Plan:
         *(blob, settings, listen, metrics, source, options.keepalive),
         bindings=_bindings(machine),
         name=name,
+        locks=take_locks(vars(options).copy(), machine.locks),
     )
 
 
 def needs_of(plan: Plan) -> Needs:
     """Return what the kernel service needs of its sandbox. Errors: BadMachine."""
     nodes = parse_blob(plan.blob, plan.bindings).devices
-    return serving_needs(vars(plan).values(), [one.endpoint for one in nodes])
+    return serving_needs(vars(plan).values(), [one.endpoint for one in nodes], plan.locks)
 
 
 def _bindings(machine: Machine) -> tuple[Binding, ...]:

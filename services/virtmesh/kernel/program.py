@@ -10,7 +10,9 @@ from urllib.request import getproxies
 
 import click
 
+from virtmesh.kinds.lock_options import needs_of_locks, with_lock_options
 from virtmesh.kinds.option_types import Address, Events, Keepalive
+from virtmesh.rpc.server import NO_LOCKS
 from virtmesh.sandbox import SANDBOX, Needs, ports_in, socket_folders
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
@@ -20,6 +22,8 @@ from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from virtmesh.rpc.locks import Locks
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
@@ -68,7 +72,9 @@ SERVING = (
 """Options of where and how a machine is served."""
 
 
-def serving_needs(places: Iterable[object], endpoints: Iterable[str]) -> Needs:
+def serving_needs(
+    places: Iterable[object], endpoints: Iterable[str], locks: Locks = NO_LOCKS
+) -> Needs:
     """Return what a service needs of its sandbox that listens and drives devices.
 
     `places` are values that may say where to listen; `endpoints` are the addresses of its devices.
@@ -77,14 +83,15 @@ def serving_needs(places: Iterable[object], endpoints: Iterable[str]) -> Needs:
     connect: tuple[int, ...] | None = ports_in(endpoints)
     if connect and getproxies():
         connect = None  # Connections may go through a proxy.
-    return Needs(socket_folders(values), bind=ports_in(values), connects=True, connect=connect)
+    needs = Needs(socket_folders(values), bind=ports_in(values), connects=True, connect=connect)
+    return needs + needs_of_locks(locks)
 
 
 def serving_options(command: Command) -> Command:
     """Give a command the options of `SERVING`, behind its own."""
     for option in reversed(SERVING):
         command = option(command)
-    return command
+    return with_lock_options(command)
 
 
 @contextmanager
