@@ -70,7 +70,7 @@ class Plan:
 class CpuServer:
     """A CPU and its front door, from `start` to `stop`. Errors: BadMachine, BadImage, OSError.
 
-    Errors of `start`: AddressTaken; OSError for metrics. After one, call `stop`.
+    Errors of `start`: AddressTaken. After one, call `stop`.
     """
 
     def __init__(self, plan: Plan, seal: Callable[[], None] | None = None) -> None:

@@ -21,13 +21,16 @@ from virtmesh.host.registers import DoorbellPlane, RegisterPlane
 from virtmesh.rpc.peers import OWN_USER
 from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server
 from virtmesh.sandbox import sandbox_metrics
+from virtmesh.scraping import service as metrics_service
+from virtmesh.scraping.page import Measured
+from virtmesh.scraping.server import MetricsServer
 from virtmesh.telemetry import logging as logs
-from virtmesh.telemetry.exporter import MetricsServer
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT, Traced, TracePlane
 from virtmesh.vhost_user.server import ReportsState, VhostUserServer
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh_common.api.interrupt.v1 import interrupt_pb2, interrupt_pb2_grpc
+from virtmesh_common.api.metrics.v1 import metrics_pb2_grpc
 from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2, trace_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
@@ -54,15 +57,18 @@ DRAIN_SECONDS = 1.5
 
 Longer than an Attach under way takes (RESET_SECONDS).
 """
-SERVICES = tuple(
-    module.DESCRIPTOR.services_by_name[name].full_name
-    for module, name in (
-        (device_pb2, "DeviceService"),
-        (register_pb2, "RegisterService"),
-        (doorbell_pb2, "DoorbellService"),
-        (interrupt_pb2, "InterruptService"),
-        (trace_pb2, "TraceService"),
-    )
+SERVICES = (
+    *(
+        module.DESCRIPTOR.services_by_name[name].full_name
+        for module, name in (
+            (device_pb2, "DeviceService"),
+            (register_pb2, "RegisterService"),
+            (doorbell_pb2, "DoorbellService"),
+            (interrupt_pb2, "InterruptService"),
+            (trace_pb2, "TraceService"),
+        )
+    ),
+    metrics_service.SERVICE,
 )
 """Services that every device has."""
 
@@ -133,6 +139,7 @@ class Host:
         self._control = ControlPlane(device, self._sessions, self._counters, kind)
         self._control.collect = self._collect
         self._trace = TracePlane(self._traced)
+        self._measured = Measured(self._collect, {"device": device.description.name})
         self._metrics: MetricsServer | None = None
 
     @property
@@ -154,7 +161,6 @@ class Host:
 
         `seal` is called when it listens everywhere, before anything is served.
         """
-        description = self.device.description
         server = self._server.grpc
         device_pb2_grpc.add_DeviceServiceServicer_to_server(self._control, server)
         register_pb2_grpc.add_RegisterServiceServicer_to_server(
@@ -165,6 +171,9 @@ class Host:
         )
         interrupt_pb2_grpc.add_InterruptServiceServicer_to_server(self._interrupts, server)
         trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, server)
+        metrics_pb2_grpc.add_MetricsServiceServicer_to_server(
+            metrics_service.MetricsPlane(self._measured), server
+        )
         for service in self._make_services():
             service.add_to(server)
         if self._handovers:
@@ -173,7 +182,7 @@ class Host:
             self._control.handover_socket = self._handovers.path.absolute()
         if self._wanted.metrics:
             self._metrics = MetricsServer(
-                self._wanted.metrics, self._collect, labels={"device": description.name}
+                self._wanted.metrics, self._measured.page.get, self._wanted.locks
             )
             self._control.metrics_address = self._metrics.address
         if self._front_ends:
@@ -207,6 +216,7 @@ class Host:
             self._handovers.close()
         if self._metrics:
             await asyncio.to_thread(self._metrics.close)
+        self._measured.close()
         if drained:
             await asyncio.to_thread(self.device.close)
         return drained
@@ -257,6 +267,8 @@ class Host:
         yield from self._server.metrics()
         yield from logs.LIMIT.metrics()
         yield from sandbox_metrics()
+        if self._metrics:
+            yield from self._metrics.metrics()
         yield from device_metrics(self.device)
         if self._kind:
             yield from self._kind.collect(self.device.model)

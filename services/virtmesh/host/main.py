@@ -89,7 +89,11 @@ COMMON = (
         metavar="GID",
         help="A group whose processes may; may be repeated.",
     ),
-    click.Option(["--metrics"], metavar="HOST:PORT", help="Serve /metrics there; port 0: any."),
+    click.Option(
+        ["--metrics"],
+        metavar="ADDRESS",
+        help="Serve /metrics of this device there as well: unix:PATH or HOST:PORT; port 0: any.",
+    ),
     click.Option(
         ["--keepalive"],
         type=Keepalive(),

@@ -88,7 +88,7 @@ class Plan:
 class KernelServer:
     """A kernel and its front door, from `start` to `stop`. Errors: BadMachine; ValueError.
 
-    Errors of `start`: AddressTaken; OSError for metrics. After one, call `stop`.
+    Errors of `start`: AddressTaken. After one, call `stop`.
     """
 
     def __init__(self, plan: Plan, seal: Callable[[], None] | None = None) -> None:

@@ -42,7 +42,11 @@ SERVING = (
         metavar="ADDRESS",
         help="unix:PATH or HOST:PORT; may be repeated  [default: as the machine file says]",
     ),
-    click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics there; port 0: any."),
+    click.option(
+        "--metrics",
+        metavar="ADDRESS",
+        help="Serve /metrics of the whole machine there: unix:PATH or HOST:PORT; port 0: any.",
+    ),
     click.option(
         "--keepalive",
         type=Keepalive(),
