@@ -21,6 +21,7 @@ from virtmesh.host.register_channel import ChannelServer
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
 from virtmesh.rpc.peers import OWN_USER
 from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server
+from virtmesh.sandbox import sandbox_metrics
 from virtmesh.scraping import service as metrics_service
 from virtmesh.scraping.page import Measured
 from virtmesh.scraping.server import MetricsServer
@@ -161,8 +162,11 @@ class Host:
             peers=self._wanted.peers,
         )
 
-    async def start(self) -> None:
-        """Serve. After an error, call `stop`."""
+    async def start(self, seal: Callable[[], None] | None = None) -> None:
+        """Serve. After an error, call `stop`.
+
+        `seal` is called when it listens everywhere, before anything is served.
+        """
         server = self._server.grpc
         device_pb2_grpc.add_DeviceServiceServicer_to_server(self._control, server)
         register_pb2_grpc.add_RegisterServiceServicer_to_server(
@@ -190,6 +194,7 @@ class Host:
         if self._front_ends:
             self._front_ends.listen()
             self._control.vhost_user_socket = self._front_ends.path.absolute()
+        self._server.before_serving = seal
         await self._server.start((*SERVICES, *self._control.services))
 
     async def stop(self) -> bool:
@@ -268,6 +273,7 @@ class Host:
         yield from host_metrics(self.device, self._sessions, self._counters)
         yield from self._server.metrics()
         yield from logs.LIMIT.metrics()
+        yield from sandbox_metrics()
         if self._metrics:
             yield from self._metrics.metrics()
         yield from device_metrics(self.device)

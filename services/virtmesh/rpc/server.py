@@ -106,6 +106,8 @@ class Server:
         """Takes the services; they are served by every listener."""
         self._order = listeners
         self._sweeping: asyncio.Task[None] | None = None
+        self.before_serving: Callable[[], None] | None = None
+        """Called once it listens, before it takes any connection."""
         self.addresses: list[str] = []
         """Where the server listens, once it is started; ports are the actual ones. Those of
         `addresses` come first, then those of the locks: for tokens, and for roles."""
@@ -127,6 +129,8 @@ class Server:
         Reflection(self._names, forwarded).add_to(self.grpc)
         for listener in self._order:
             self.addresses.append(self._listen(listener))
+        if self.before_serving is not None:
+            self.before_serving()
         for wing in self._wings.all:
             await wing.grpc.start()
         for name in ("", *self._names):
