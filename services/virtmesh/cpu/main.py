@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
-import uvloop
+
 
 from virtmesh.cpu import service
 from virtmesh.cpu.gdb.server import GdbServer
@@ -27,11 +27,13 @@ from virtmesh.kernel.front_door import FrontDoor, Serving, serve
 from virtmesh.kernel.program import reporting, serving_options
 from virtmesh.kinds.option_types import Size
 from virtmesh.machine import CpuEntry, Machine, PlicRule, TimeSource, check_memory, load
+from virtmesh.rpc import loop
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
 from virtmesh_common.api.cpu.v1 import cpu_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.limits import Limits, parse_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +56,7 @@ class Plan:
     metrics: str | None = None
     recorder: int = trace.EVENTS_DEFAULT
     keepalive: float = KEEPALIVE_SECONDS
+    limits: Limits = Limits()
     trace: Path | None = None
     """File for each register access."""
     gdb: str | None = None
@@ -69,7 +72,7 @@ class CpuServer:
     def __init__(self, plan: Plan) -> None:
         self.machine = CpuMachine(plan.machine, plan.guest, plan.recorder)
         self._plan = plan
-        serving = Serving(plan.listen, plan.metrics, plan.keepalive)
+        serving = Serving(plan.listen, plan.metrics, plan.keepalive, plan.limits)
         answers = {GET_REPORT: self.machine.reports.report}
         # The services of kinds say of each device that the guest drives it.
         self._front = FrontDoor(
@@ -160,6 +163,7 @@ def make_plan(options: dict[str, Any]) -> Plan:
         options["metrics"] or machine.kernel.metrics,
         options["recorder"],
         options["keepalive"],
+        Limits.of(parse_pairs(options["limits"]), machine.limits),
         Path(entry.trace) if entry.trace else None,
         entry.gdb,
     )
@@ -194,7 +198,7 @@ def main(*, print_dtb: Path | None, form: logs.Format, **options: Any) -> None:
     with reporting("virtmesh-cpu"):
         plan = make_plan(options)
         if print_dtb is None:
-            uvloop.run(serve(lambda: CpuServer(plan)))
+            loop.run(serve(lambda: CpuServer(plan)))
         else:
             print_dtb.write_bytes(make_tree_file(plan))
 

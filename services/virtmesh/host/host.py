@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from virtmesh.kinds.record import DeviceKind
     from virtmesh.kinds.service import KindService
     from virtmesh.mmio.device import Device
+    from virtmesh_common.limits import Limits
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +95,7 @@ class Host:
         kind: DeviceKind | None = None,
         *,
         recorder: int = EVENTS_DEFAULT,
+        limits: Limits | None = None,
     ) -> None:
         self.device = device
         self._kind = kind
@@ -101,7 +103,7 @@ class Host:
         if recorder and not device.interrupt.recorder.capacity:
             device.interrupt.recorder = Recorder(recorder)
         self._wanted = addresses
-        self._server = Server(addresses.listen, keepalive=addresses.keepalive)
+        self._server = Server(addresses.listen, keepalive=addresses.keepalive, limits=limits)
         self._counters = HostCounters()
         self._handovers = (
             HandoverServer(
@@ -233,6 +235,7 @@ class Host:
         """Return every metric of the device, read now."""
         yield from host_metrics(self.device, self._sessions, self._counters)
         yield from self._server.calls.metrics()
+        yield from self._server.budgets.metrics()
         yield from logs.LIMIT.metrics()
         yield from device_metrics(self.device)
         if self._kind:

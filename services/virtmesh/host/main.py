@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
-import uvloop
+
 
 from virtmesh.host.host import Addresses, Host
 from virtmesh.kinds import find_kind, kind_names
-from virtmesh.kinds.option_types import Address, Events, Keepalive, Name
+from virtmesh.kinds.option_types import Address, Events, Keepalive, LimitValues, Name
+from virtmesh.rpc import loop
 from virtmesh.rpc.server import catch_signals, socket_path
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT
 from virtmesh_common import __version__
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine, VirtmeshError
+from virtmesh_common.limits import Limits, parse_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,6 +76,13 @@ COMMON = (
         default=EVENTS_DEFAULT,
         show_default=True,
         help="Events that the flight recorder keeps, 40 bytes each; 0: off.",
+    ),
+    click.Option(
+        ["--limit", "limits"],
+        multiple=True,
+        type=LimitValues(),
+        metavar="NAME=VALUE",
+        help="Set a limit of docs/limits.md; may be repeated.",
     ),
     click.Option(
         ["--log"],
@@ -138,8 +147,9 @@ def serve(kind: DeviceKind) -> Callable[..., None]:
     def command(*, name: str, recorder: int, log: logs.Format, **options: Any) -> None:
         logs.configure(log)
         addresses = take_addresses(options)
+        limits = Limits.of(parse_pairs(options.pop("limits")))
         try:
-            uvloop.run(run(kind, lambda: kind.make(name, **options), addresses, recorder))
+            loop.run(run(kind, lambda: kind.make(name, **options), addresses, recorder, limits))
         except (VirtmeshError, OSError, ValueError) as error:
             message = " ".join(str(error).split())
             click.echo(f"virtmesh-device: {message}", err=True)
@@ -171,12 +181,16 @@ def default_handover(listen: tuple[str, ...]) -> Path | None:
 
 
 async def run(
-    kind: DeviceKind, make: Callable[[], Device], addresses: Addresses, recorder: int
+    kind: DeviceKind,
+    make: Callable[[], Device],
+    addresses: Addresses,
+    recorder: int,
+    limits: Limits | None = None,
 ) -> None:
     """Make a device of a kind and serve it until a signal asks for the end."""
     stop = catch_signals()
     device = make()
-    host = Host(device, addresses, kind, recorder=recorder)
+    host = Host(device, addresses, kind, recorder=recorder, limits=limits)
     try:
         await host.start()
         number = await stop

@@ -25,6 +25,7 @@ from virtmesh.telemetry.exporter import MetricsServer
 from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
+from virtmesh_common.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,6 +48,7 @@ class Serving:
     """HOST:PORT of /metrics; None: nowhere."""
     keepalive: float = KEEPALIVE_SECONDS
     """Seconds of silence after which a TCP client is pinged; 0: never."""
+    limits: Limits = Limits()
 
 
 class ServedMachine(DevicesOfMachine, Protocol):
@@ -88,7 +90,9 @@ class FrontDoor:
         self._serving = serving
         self._own_metrics = metrics
         self._gateway = Gateway(machine, answers)
-        self._server = Server(serving.listen, [self._gateway], keepalive=serving.keepalive)
+        self._server = Server(
+            serving.listen, [self._gateway], keepalive=serving.keepalive, limits=serving.limits
+        )
         self._trace = trace.TracePlane(machine.traced)
         self._of_kinds = [
             make(machine.driver) for one in all_kinds() for make in one.kernel_services
@@ -150,6 +154,7 @@ class FrontDoor:
         """Return every metric of the service, read now."""
         yield from self._own_metrics()
         yield from self._server.calls.metrics()
+        yield from self._server.budgets.metrics()
         yield from logs.LIMIT.metrics()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import uvloop
+
 
 from virtmesh.drivers.settings import Settings
 from virtmesh.kernel.front_door import FrontDoor, Serving, serve
@@ -31,10 +31,12 @@ from virtmesh.machine import (
     check_memory,
     load,
 )
+from virtmesh.rpc import loop
 from virtmesh.telemetry import logging as logs
 from virtmesh_common.api.kernel.v1 import guest_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.limits import Limits, parse_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +56,7 @@ class Options:
     memory: int | None
     recorder: int
     keepalive: float
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Plan:
     """Services for nodes of a tree that names none."""
     name: str = ""
     """Another name for the machine than the tree has."""
+    limits: Limits = Limits()
 
 
 class KernelServer:
@@ -82,7 +86,7 @@ class KernelServer:
 
     def __init__(self, plan: Plan) -> None:
         self.kernel = Kernel(plan.blob, plan.settings, plan.source, plan.bindings, plan.name)
-        serving = Serving(plan.listen, plan.metrics, plan.keepalive)
+        serving = Serving(plan.listen, plan.metrics, plan.keepalive, plan.limits)
         self._front = FrontDoor(self.kernel, serving, lambda: kernel_metrics(self.kernel))
         self._guests = Guests(self.kernel)
         self._terminal = VirtualTerminal(self.kernel)
@@ -143,6 +147,7 @@ def read_plan(options: Options) -> Plan:
         *(blob, settings, listen, metrics, source, options.keepalive),
         bindings=_bindings(machine),
         name=name,
+        limits=Limits.of(parse_pairs(options.limits), machine.limits),
     )
 
 
@@ -196,7 +201,7 @@ def main(*, print_dtb: Path | None, form: logs.Format, **values: Any) -> None:
     with reporting("virtmesh-kernel"):
         plan = read_plan(options)
         if print_dtb is None:
-            uvloop.run(serve(lambda: KernelServer(plan)))
+            loop.run(serve(lambda: KernelServer(plan)))
         else:
             print_dtb.write_bytes(plan.blob)
 

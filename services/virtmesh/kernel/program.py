@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from virtmesh.kinds.option_types import Address, Events, Keepalive
+from virtmesh.kinds.option_types import Address, Events, Keepalive, LimitValues
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
 from virtmesh_common import __version__
@@ -49,6 +49,14 @@ SERVING = (
         default=trace.EVENTS_DEFAULT,
         show_default=True,
         help="Events that each driver's flight recorder keeps, 40 bytes each; 0: off.",
+    ),
+    click.option(
+        "--limit",
+        "limits",
+        multiple=True,
+        type=LimitValues(),
+        metavar="NAME=VALUE",
+        help="Set a limit of docs/limits.md; may be repeated  [default: as the machine file says]",
     ),
     click.option(
         "--print-dtb",

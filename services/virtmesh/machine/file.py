@@ -29,6 +29,7 @@ from virtmesh.machine.places import check_places, own_place
 from virtmesh.machine.table import Table
 from virtmesh.mmio.quirks import find_quirks
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.limits import LIMITS, Limits, find
 from virtmesh_common.sizes import check_memory
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def parse(
     """
     table = Table(document, source, "", keys)
     table.only(
-        "name", "memory", "doorbell", "interrupts", "device-tree", "kernel", "cpu", "devices"
+        "name", "memory", "doorbell", "interrupts", "device-tree", "kernel", "cpu", "devices", "limits"
     )
     tree = table.value("device-tree", (str,), None)
     machine = Machine(
@@ -101,6 +102,7 @@ def parse(
         kernel=_kernel(table.table("kernel")),
         cpu=_cpu(table.table("cpu"), base) if "cpu" in table.keys else None,
         device_tree=None if tree is None else str(base / tree),
+        limits=_limits(table.table("limits")),
     )
     if tree is None:
         devices = _devices(table, base, lines, machine)
@@ -145,6 +147,18 @@ def _kernel(table: Table) -> KernelEntry:
         listen=tuple(table.check_address("listen", one) for one in listen),
         metrics=table.address("metrics", default=None),
     )
+
+
+def _limits(table: Table) -> Limits:
+    """Check the `[limits]` table."""
+    table.only(*(one.name for one in LIMITS))
+    for key in table.keys:
+        value = table.value(key, (str, int), 0)
+        try:
+            find(key).parse(value)
+        except ValueError as error:
+            raise table.bad(key, f"is wrong: {error}") from error
+    return Limits.of({key: table.value(key, (str, int), 0) for key in table.keys})
 
 
 def _cpu(table: Table, base: Path) -> CpuEntry:

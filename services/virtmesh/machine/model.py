@@ -11,6 +11,7 @@ from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.machine.board import platform_of
 from virtmesh_common.channel import check_address
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,6 +158,8 @@ class Machine:
     cpu: CpuEntry | None = None
     """What a CPU runs; None: the kernel service drives the devices."""
     device_tree: str | None = None
+    limits: Limits = Limits()
+    """What clients may have of each of its services."""
 
     def resolve(self, run_dir: Path) -> Machine:
         """Return the machine with its unix sockets placed in `run_dir`. Errors: BadMachine."""

@@ -19,6 +19,8 @@ import grpc.aio  # isort: skip
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from virtmesh.rpc.budget_interceptor import BudgetInterceptor
+from virtmesh.rpc.budgets import Budgets
 from virtmesh.rpc.interceptor import CallInterceptor
 from virtmesh.rpc.reflection import Reflection, nothing
 from virtmesh_common.errors import AddressTaken
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from virtmesh.rpc.reflection import Forwarded
+    from virtmesh_common.limits import Limits
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +51,7 @@ class Server:
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
         *,
         keepalive: float = KEEPALIVE_SECONDS,
+        limits: Limits | None = None,
     ) -> None:
         """Prepare a server for `unix:PATH` and `HOST:PORT` addresses. Errors: ValueError.
 
@@ -57,8 +61,11 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
         calls = CallInterceptor()
-        options = server_options(self._wanted, keepalive=keepalive)
-        self.grpc = grpc.aio.server(options=options, interceptors=(calls, *interceptors))
+        self.budgets = Budgets(limits)
+        """What its clients hold."""
+        options = server_options(self._wanted, keepalive=keepalive, limits=self.budgets.limits)
+        counting = BudgetInterceptor(self.budgets)
+        self.grpc = grpc.aio.server(options=options, interceptors=(calls, counting, *interceptors))
         self.calls = calls.counts
         """Counters of its calls."""
         self.addresses: list[str] = []
