@@ -102,13 +102,17 @@ def server_options(
 def _bounds(limits: Limits) -> Options:
     """Return the options that bound what gRPC itself holds for clients.
 
-    What waits to be taken up is not bounded by number: calls that their clients have given up are
-    among it until they are skipped, and gRPC would refuse those of others in their place.
+    A call that its client has given up counts on its connection until the service has taken it up
+    and seen that; so what waits is bounded for each connection, and the bound over all connections,
+    at which gRPC refuses calls of anybody, is out of reach.
     """
     return (
         ("grpc.max_concurrent_streams", limits.calls_per_connection),
         ("grpc.max_allowed_incoming_connections", limits.connections),
         ("grpc.server_handshake_timeout_ms", limits.handshake_seconds * 1000),
+        # Windows that follow the speed of a connection grow to 4 MiB for each stream, which gRPC
+        # keeps for the service. A message that the service waits for has its room all the same.
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.server.max_pending_requests", WAITING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", 2 * WAITING_CALLS),
     )

@@ -86,10 +86,10 @@ class Limits:
         10, "seconds", "that a connection may take to begin HTTP/2", counted=False, most=3600
     )
     calls_per_connection: int = _limit(
-        512, "calls", "at a time on one connection; its client keeps more back", counted=False
+        128, "calls", "at a time on one connection; its client keeps more back", counted=False
     )
     calls: int = _limit(2048, "calls", "under way, streams included")
-    calls_per_client: int = _limit(768, "calls", "under way of one client, streams included")
+    calls_per_client: int = _limit(512, "calls", "under way of one client, streams included")
     streams: int = _limit(1024, "streams", "open; those that move data of disks are transfers")
     streams_per_client: int = _limit(256, "streams", "open of one client")
     transfers: int = _limit(512, "transfers", "that read or write disks")
@@ -113,7 +113,7 @@ class Limits:
     register_batches: int = _limit(64, "batches", "of register accesses under way by gRPC")
     register_batches_per_client: int = _limit(16, "batches", "of register accesses of one client")
     turn_us: int = _limit(
-        500,
+        250,
         "microseconds",
         "of work on one batch of register accesses before others have a turn",
         counted=False,

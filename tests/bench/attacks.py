@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,9 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = 20000 + os.getpid() % 20000
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
         self.kernel = f"unix:{folder}/run/kernel.sock"
         self.tcp = f"127.0.0.1:{self.port}"
         self.spare = f"unix:{folder}/spare.sock"

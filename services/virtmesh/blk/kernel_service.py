@@ -8,12 +8,12 @@ the disk limit what is in flight, and share it between all streams (see request.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from virtmesh.blk.block_device import BlockDevice
 from virtmesh.blk.data_room import DataRoom, Share
-from virtmesh.blk.read_stream import ReadStream
+from virtmesh.blk.read_stream import FLOOR, ReadStream
 from virtmesh.blk.write_stream import WriteStream
 from virtmesh.kinds.service import wrong_kind
 from virtmesh.rpc.budgets import account
@@ -22,7 +22,7 @@ from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc
 from virtmesh_common.errors import BadStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     import grpc.aio
 
@@ -39,11 +39,16 @@ class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
         self._find_driver = find
         self._room: DataRoom | None = None
 
-    @contextmanager
-    def _transfer(self, disk: str) -> Iterator[tuple[DataRoom, Share]]:
-        """Count a transfer; it has a share of the room. Errors: LimitReached."""
+    @asynccontextmanager
+    async def _transfer(
+        self, disk: str, length: int = FLOOR + 1
+    ) -> AsyncIterator[tuple[DataRoom, Share]]:
+        """Count a transfer; it has a share of the room. Errors: LimitReached.
+
+        A short one is a call like others: its data fits what gRPC takes of any stream.
+        """
         mine = account()
-        with mine.hold("transfers"):
+        with await mine.hold_call("transfers") if length > FLOOR else nullcontext():
             if self._room is None:
                 self._room = DataRoom(mine.budgets)
             share = self._room.open(disk, mine.client)
@@ -84,7 +89,7 @@ class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
         disk = self._find(request.device)
         start = request.offset_bytes
         length = request.length_bytes or max(disk.capacity - start, 0)
-        with self._transfer(request.device) as (room, share):
+        async with self._transfer(request.device, length) as (room, share):
             await ReadStream(disk, room, share, context).run(start, length)
 
     async def Write(  # type: ignore[override]  # as for Read
@@ -93,7 +98,7 @@ class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
         """Take a range, and report what is written without gaps."""
         header = await _take_header(request_iterator)
         disk = self._find(header.device)
-        with self._transfer(header.device) as (room, share):
+        async with self._transfer(header.device) as (room, share):
             stream = WriteStream(disk, room, share, header.offset_bytes, context)
             await stream.run(request_iterator)
 

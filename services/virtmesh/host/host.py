@@ -18,6 +18,7 @@ from virtmesh.host.interrupts import InterruptPlane
 from virtmesh.host.metrics import device_metrics, host_metrics
 from virtmesh.host.register_channel import ChannelServer
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
+from virtmesh.rpc.budgets import account
 from virtmesh.rpc.server import GRACE_SECONDS, Server
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.exporter import MetricsServer
@@ -115,13 +116,18 @@ class Host:
             if addresses.handover
             else None
         )
-        self._dispatcher = RegisterDispatcher(device, self._counters)
+        self._dispatcher = RegisterDispatcher(
+            device,
+            self._counters,
+            self._server.budgets.pieces,
+            self._server.budgets.limits.turn_us,
+        )
         self._sessions = Sessions(device, self._handovers, self._serve_channel)
         self._front_ends = self._front_end_server()
         self._interrupts = InterruptPlane(device)
         self._control = ControlPlane(device, self._sessions, self._counters, kind)
         self._control.collect = self._collect
-        self._trace = TracePlane(self._traced)
+        self._trace = TracePlane(self._traced, account)
         self._metrics: MetricsServer | None = None
 
     @property

@@ -18,6 +18,7 @@ from virtmesh.kernel.device import DevicesOfMachine
 from virtmesh.kernel.gateway import NONE, Answer, Gateway
 from virtmesh.kernel.service import KernelService
 from virtmesh.kinds import all_kinds, broken_kinds
+from virtmesh.rpc.budgets import account
 from virtmesh.rpc.server import GRACE_SECONDS, Server, catch_signals
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
@@ -93,7 +94,7 @@ class FrontDoor:
         self._server = Server(
             serving.listen, [self._gateway], keepalive=serving.keepalive, limits=serving.limits
         )
-        self._trace = trace.TracePlane(machine.traced)
+        self._trace = trace.TracePlane(machine.traced, account)
         self._of_kinds = [
             make(machine.driver) for one in all_kinds() for make in one.kernel_services
         ]

@@ -14,6 +14,7 @@ import grpc.aio
 from virtmesh.rpc.budgets import Account, set_account
 from virtmesh.rpc.client_key import client_key
 from virtmesh.rpc.interceptor import KINDS
+from virtmesh.rpc.metrics import known_methods
 from virtmesh_common.request_id import REQUEST_ID
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class BudgetInterceptor(grpc.aio.ServerInterceptor):
         self._budgets = budgets
         self._calls = budgets.use("calls")
         self._streams = budgets.use("streams")
+        self._known: dict[str, tuple[object, grpc.RpcMethodHandler[Any, Any] | None]] = {}
+        """By method: the last handler, and the one that counts for it."""
 
     async def intercept_service(
         self,
@@ -51,14 +54,20 @@ class BudgetInterceptor(grpc.aio.ServerInterceptor):
             return handler
         streams = handler.request_streaming, handler.response_streaming
         name, make = KINDS[streams]
+        known, counted = self._known.get(method, (None, None))
+        if known is handler:  # Methods of services always have the same one.
+            return counted
         uses = (self._calls,)
         if any(streams) and method not in TRANSFERS:
             uses = (self._calls, self._streams)
-        return make(
+        counted = make(
             self._counted(getattr(handler, name), uses),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
+        if method in known_methods():
+            self._known[method] = handler, counted
+        return counted
 
     def _counted(
         self, behavior: Callable[..., Any], uses: tuple[Use, ...]
@@ -71,6 +80,7 @@ class BudgetInterceptor(grpc.aio.ServerInterceptor):
             client = client_key(context, REQUEST_ID.get())
             for use in uses:
                 if blocker := use.blocker(client, 1):
+                    await budgets.slow_down()
                     raise use.refusal(blocker)
             for use in uses:
                 use.take(client, 1)

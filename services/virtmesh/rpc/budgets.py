@@ -9,6 +9,7 @@ come with certificates.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -33,6 +34,10 @@ USED = gauge(
     "limit",
 )
 REFUSED = counter("virtmesh_limit_refused", "Requests that a limit refused.", "requests", "limit")
+REFUSAL_S = 0.1
+"""How long a call waits for its refusal: who asks again at once costs a service more than a call."""
+SLOWED_MAX = 512
+"""Most calls that wait so; others are refused at once."""
 RESERVE = 8
 """This part of a budget is for clients that hold nothing of it."""
 OF_ONE_WAY = 3, 4
@@ -123,6 +128,7 @@ class Budgets:
         """Turns to begin calls."""
         self.pieces = Turns(before=self.calls)
         """Turns for the pieces of long work."""
+        self._slowed = 0
         names = {one.name for one in LIMITS}
         self._uses = {
             one.name: Use(
@@ -137,6 +143,15 @@ class Budgets:
     def use(self, name: str) -> Use:
         """Return what is held of a limit. Errors: KeyError."""
         return self._uses[name]
+
+    async def slow_down(self) -> None:
+        """Wait before a refusal."""
+        if self._slowed < SLOWED_MAX:
+            self._slowed += 1
+            try:
+                await asyncio.sleep(REFUSAL_S)
+            finally:
+                self._slowed -= 1
 
     def hold(self, name: str, client: str = "", amount: int = 1) -> Hold:
         """Take so much of a limit for a client, until the end of the context.
@@ -214,6 +229,12 @@ class Account:
     def hold(self, name: str, amount: int = 1) -> Hold:
         """Take so much of a limit for the client of this call. Errors: LimitReached."""
         return self.budgets.hold(name, self.client, amount)
+
+    async def hold_call(self, name: str) -> Hold:
+        """Take one of a limit for this call, whose refusal comes slowly. Errors: LimitReached."""
+        if self.budgets.use(name).blocker(self.client, 1):
+            await self.budgets.slow_down()
+        return self.hold(name)
 
 
 _ACCOUNT: ContextVar[Account | None] = ContextVar("virtmesh_account", default=None)

@@ -10,6 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 
+CROWD = 12
+"""As many wait at least when turns are paced."""
+PACE_S = 0.001
+"""Time between turns that are paced. Under a crowd a service would keep its processor busy without a
+pause, and then each wake-up between its threads waits for others: short calls take many."""
 YIELDS = 8
 """Passes in a row that may go by without a turn."""
 
@@ -64,7 +69,11 @@ class Turns:
             if not turn.done():  # Otherwise its call was cancelled.
                 turn.set_result(None)
                 self.given += 1
-                asyncio.get_running_loop().call_soon(self._next)
+                loop = asyncio.get_running_loop()
+                if self.waiting >= CROWD:
+                    loop.call_later(PACE_S, self._next)
+                else:
+                    loop.call_soon(self._next)
                 return
         self._taken = False
 
