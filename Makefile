@@ -148,6 +148,7 @@ lint: needs-lint setup ## check style, types, protos, generated code, locks and 
 	$(BIN)/python -m tools.metrics_table --check
 	$(BIN)/python -m tools.errors_table --check
 	$(BIN)/python -m tools.rules_table --check
+	$(BIN)/python -m tools.access_table --check
 	$(BIN)/python -m tools.dashboards.make --check
 	$(BIN)/python -m tools.panel_assets --check
 	$(BIN)/python tools/lock.py --check

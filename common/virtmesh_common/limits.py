@@ -80,10 +80,13 @@ class Limits:
     """Every limit of a service, with its default. A field `data_bytes` is the limit data-bytes."""
 
     connections: int = _limit(
-        512, "connections", "to one gRPC listener; more are closed at once", counted=False
+        1024,
+        "connections",
+        "to one gRPC listener, half-open ones included (50 KiB each); more are closed at once",
+        counted=False,
     )
     handshake_seconds: int = _limit(
-        10, "seconds", "that a connection may take to begin HTTP/2", counted=False, most=3600
+        5, "seconds", "that a client may take for TLS and HTTP/2 to begin", counted=False, most=3600
     )
     calls_per_connection: int = _limit(
         128, "calls", "at a time on one connection; its client keeps more back", counted=False
@@ -165,7 +168,9 @@ class Limits:
 
     def differing(self) -> dict[str, int]:
         """Return the values that are not the defaults, by name."""
-        return {one.name: self.value(one.name) for one in LIMITS if self.value(one.name) != one.default}
+        return {
+            one.name: self.value(one.name) for one in LIMITS if self.value(one.name) != one.default
+        }
 
     def arguments(self) -> list[str]:
         """Return the arguments that tell a service the values that are not the defaults."""
@@ -183,6 +188,8 @@ LIMITS = tuple(
     for one in fields(Limits)
 )
 """Every limit, in the order of the table."""
+DEFAULTS = Limits()
+"""Every limit as it is where nobody says anything else."""
 _BY_NAME = {one.name: one for one in LIMITS}
 
 

@@ -1,6 +1,6 @@
 """Attacks on the services of a machine, each a process of its own.
 
-Usage: python -m tests.bench.attackers NAME TARGET...
+Usage: python -m tests.bench.attackers PROCESSOR NAME TARGET...
 
 `tests.bench.attacks` and the tests of budgets start these. An attack prints "ready" once it is
 under way, and goes on until it is killed. What it is refused it asks for again.
@@ -101,7 +101,7 @@ async def stalled_writes(address: str, disk: str, streams: str = "100") -> None:
             await call.write(block_device_pb2.WriteRequest(header=header))
             for _ in range(16):
                 await call.write(data)
-            await call
+            await call.code()
 
         return write
 
@@ -219,7 +219,10 @@ ATTACKS: dict[str, Callable[..., Awaitable[None]]] = {
 
 def main() -> None:
     """Run the attack that the command line names."""
-    asyncio.run(ATTACKS[sys.argv[1]](*sys.argv[2:]))  # type: ignore[arg-type]  # coroutines, all
+    _, processor, name, *targets = sys.argv
+    if int(processor) < (os.cpu_count() or 1):
+        os.sched_setaffinity(0, {int(processor)})
+    asyncio.run(ATTACKS[name](*targets))  # type: ignore[arg-type]  # coroutines, all
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ class Rig:
 
     def processes(self) -> dict[str, int]:
         """Return the services by what they are, and their process IDs."""
-        found = {}
+        found: dict[str, int] = {}
         for process in Path("/proc").iterdir():
             try:
                 arguments = (process / "cmdline").read_bytes().decode().split("\0")
@@ -178,10 +178,9 @@ def attacking(rig: Rig, name: str) -> Iterator[None]:
             stack.callback(os.kill, disk, signal.SIGCONT)
         attackers = [
             subprocess.Popen(
-                [sys.executable, "-m", "tests.bench.attackers", *arguments],
+                [sys.executable, "-m", "tests.bench.attackers", str(AWAY), *arguments],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                preexec_fn=lambda: os.sched_setaffinity(0, {AWAY}),
             )
             for arguments in attacks(rig)[name]
         ]

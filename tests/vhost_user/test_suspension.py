@@ -251,6 +251,73 @@ async def test_a_ring_that_is_not_started_stays_where_it_was(gpu: Gpu) -> None:
     assert gpu.picture() == DRAWN
 
 
+STARTS = {
+    f"{kind} {name}": (order, kind == "together")
+    for name, order in {"in order": (CONTROLQ, CURSORQ), "the last first": (CURSORQ, CONTROLQ)}.items()
+    for kind in ("together", "one by one")
+}
+"""In which order rings are started, and whether all are before one is enabled."""
+USES = {
+    "the cursor queue unused": (1, 0),
+    "the control queue came round": (2, 3),
+    "both came round": (2, 4),
+}
+"""Pictures that were shown and moves of the cursor: packed rings have room for 4 descriptors, so
+two rounds are 2 pictures of 4 commands each, or 4 moves."""
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS.keys())
+@pytest.mark.parametrize("use", USES.values(), ids=USES.keys())
+async def test_another_driver_finds_nothing_whichever_ring_tells_it(
+    gpu: Gpu, use: tuple[int, int], start: tuple[Sequence[int], bool]
+) -> None:
+    """One ring begins where the one before it was stopped: that says nothing."""
+    pictures, moves = use
+    for _ in range(pictures - 1):
+        await gpu.show()
+    for _ in range(moves):
+        await gpu.move_cursor()
+    await gpu.stop()
+    order, together = start
+
+    await gpu.renew(order, together=together)
+
+    assert gpu.picture() is None
+    assert len(gpu.model.resources) == 0
+    assert set(await gpu.show()) == {Response.VIRTIO_GPU_RESP_OK_NODATA}
+
+
+async def test_another_driver_finds_nothing_through_the_one_ring_that_it_uses(gpu: Gpu) -> None:
+    """The driver before did not use it."""
+    await gpu.stop()
+    await gpu.renew([CURSORQ], together=True)
+    assert gpu.picture() is None
+    assert len(gpu.model.resources) == 0
+
+
+async def test_a_paused_guest_keeps_its_picture_if_its_first_ring_came_round(gpu: Gpu) -> None:
+    """Its other ring tells it."""
+    await gpu.move_cursor()
+    await gpu.go_on(await gpu.stop())
+    assert gpu.picture() == DRAWN
+
+
+async def test_a_ring_of_a_running_device_is_not_what_was_left(gpu: Gpu) -> None:
+    """Two pauses, and the cursor queue is not started between them: where it was is remembered."""
+    await gpu.move_cursor()
+    bases = await gpu.stop()
+    await gpu.agree()
+    await gpu.front_end.describe_ring(gpu.rings[CURSORQ], base=bases[CURSORQ])
+    state = vu.VringState(CURSORQ, 1)
+    await gpu.front_end.tell(Request.SET_VRING_ENABLE, state)
+    assert gpu.picture() == DRAWN
+    moved = await gpu.move_cursor()
+    assert moved == Response.VIRTIO_GPU_RESP_OK_NODATA
+    bases[CURSORQ] = await gpu.front_end.stop_ring(gpu.rings[CURSORQ])
+    await gpu.go_on(bases)
+    assert gpu.picture() == DRAWN
+
+
 async def other_features(gpu: Gpu) -> None:
     """Agree on others."""
     await gpu.agree(int(spec.GpuFeature.VIRTIO_GPU_F_EDID))

@@ -15,6 +15,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, ClassVar
 
+from virtmesh_client.cli.wake_up import wake_main_thread
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -56,6 +58,7 @@ class Signals:
             signal.signal(number, self._interrupt)
         sys.unraisablehook = self._raise_again
         threading.excepthook = self._forget
+        wake_main_thread()
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         """Handle a signal."""

@@ -28,6 +28,7 @@ from virtmesh_native import GuestMemory
 
 from virtmesh.mmio.device import QueueEventfds
 from virtmesh.mmio.inflight_logs import InFlightLogs
+from virtmesh.rpc.peers import OWN_USER
 from virtmesh.rpc.unix_listener import UnixListener
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 from virtmesh_common.errors import (
@@ -166,6 +167,7 @@ class HandoverServer:
         register_channel: int = 0,
     ) -> None:
         self.path = path
+        self.peers = OWN_USER  # Whose processes may attach.
         self._queue_size_max = queue_size_max
         self._kept_state_bytes = kept_state_bytes
         self._register_channel = register_channel
@@ -222,14 +224,16 @@ class HandoverServer:
             return
         connection.setblocking(False)  # noqa: FBT003 - as socket has it
         handover = Handover(connection)
+        handover.refusal = self.peers.refusal(connection)
         waiting = [other for other in self._connections if not other.attached]
         refused = sum(other.refusal is not None for other in waiting)
         pending, seconds = len(waiting) - refused, self._pending_seconds
-        if pending >= PENDING_LIMIT:
-            seconds = REFUSED_SECONDS
+        if handover.refusal is None and pending >= PENDING_LIMIT:
             handover.refusal = MemoryRefused(
                 f"{pending} drivers are attaching already, and more can't wait: try again later"
             )
+        if handover.refusal is not None:
+            seconds = REFUSED_SECONDS
             if refused >= REFUSED_LIMIT:
                 refuse(handover, handover.refusal)
                 handover.close()

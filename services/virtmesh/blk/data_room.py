@@ -13,7 +13,7 @@ from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from virtmesh_common.limits import PER_CLIENT, PER_DISK
+from virtmesh_common.limits import PER_DISK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,4 +148,3 @@ class DataRoom:
     def _blocker(self, share: Share) -> str:
         """Return the limit that a share is ended for."""
         return self._use.blocker(share.client, 1) or DATA
-

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import click
 import structlog
 
-
 from virtmesh.cpu import service
 from virtmesh.cpu.gdb.server import GdbServer
 from virtmesh.cpu.guest_plan import GuestPlan
@@ -25,18 +24,22 @@ from virtmesh.cpu.service import CpuService
 from virtmesh.cpu.trace import TraceFile
 from virtmesh.kernel.front_door import FrontDoor, Serving, serve
 from virtmesh.kernel.program import reporting, serving_options
+from virtmesh.kinds.lock_options import take_locks
 from virtmesh.kinds.option_types import Size
 from virtmesh.machine import CpuEntry, Machine, PlicRule, TimeSource, check_memory, load
 from virtmesh.rpc import loop
+from virtmesh.rpc.server import NO_LOCKS
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
 from virtmesh_common.api.cpu.v1 import cpu_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine
-from virtmesh_common.limits import Limits, parse_pairs
+from virtmesh_common.limits import DEFAULTS, Limits, parse_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from virtmesh.rpc.locks import Locks
 
 log = structlog.get_logger(__name__)
 
@@ -56,11 +59,13 @@ class Plan:
     metrics: str | None = None
     recorder: int = trace.EVENTS_DEFAULT
     keepalive: float = KEEPALIVE_SECONDS
-    limits: Limits = Limits()
+    limits: Limits = DEFAULTS
     trace: Path | None = None
     """File for each register access."""
     gdb: str | None = None
     """HOST:PORT for debuggers."""
+    locks: Locks = NO_LOCKS
+    """Who may call, and at which other places."""
 
 
 class CpuServer:
@@ -72,7 +77,9 @@ class CpuServer:
     def __init__(self, plan: Plan) -> None:
         self.machine = CpuMachine(plan.machine, plan.guest, plan.recorder)
         self._plan = plan
-        serving = Serving(plan.listen, plan.metrics, plan.keepalive, plan.limits)
+        serving = Serving(
+            plan.listen, plan.metrics, plan.keepalive, locks=plan.locks, limits=plan.limits
+        )
         answers = {GET_REPORT: self.machine.reports.report}
         # The services of kinds say of each device that the guest drives it.
         self._front = FrontDoor(
@@ -166,6 +173,7 @@ def make_plan(options: dict[str, Any]) -> Plan:
         Limits.of(parse_pairs(options["limits"]), machine.limits),
         Path(entry.trace) if entry.trace else None,
         entry.gdb,
+        take_locks(options, machine.locks),
     )
 
 

@@ -19,7 +19,8 @@ from virtmesh.host.metrics import device_metrics, host_metrics
 from virtmesh.host.register_channel import ChannelServer
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
 from virtmesh.rpc.budgets import account
-from virtmesh.rpc.server import GRACE_SECONDS, Server
+from virtmesh.rpc.peers import OWN_USER
+from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.exporter import MetricsServer
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT, Traced, TracePlane
@@ -31,6 +32,7 @@ from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2, trace_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import DeviceNotFound, NotVirtio
+from virtmesh_common.limits import Limits
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
     from virtmesh.kinds.record import DeviceKind
     from virtmesh.kinds.service import KindService
     from virtmesh.mmio.device import Device
-    from virtmesh_common.limits import Limits
+    from virtmesh.rpc.locks import Locks
+    from virtmesh.rpc.peers import Peers
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +80,10 @@ class Addresses:
     """Offer in-band notifications to vhost-user front ends."""
     keepalive: float = KEEPALIVE_SECONDS
     """Seconds of silence after which a TCP client is pinged; 0: never."""
+    locks: Locks = NO_LOCKS
+    """Who may call, and at which other places."""
+    peers: Peers = OWN_USER
+    """Whose processes may attach, or be front ends."""
 
 
 class Host:
@@ -104,7 +111,16 @@ class Host:
         if recorder and not device.interrupt.recorder.capacity:
             device.interrupt.recorder = Recorder(recorder)
         self._wanted = addresses
-        self._server = Server(addresses.listen, keepalive=addresses.keepalive, limits=limits)
+        self._server = Server(
+            addresses.listen,
+            keepalive=addresses.keepalive,
+            locks=addresses.locks,
+            scope=Scope(
+                lambda: (device.description.name,),
+                kind.access if kind else (),
+                limits or Limits(),
+            ),
+        )
         self._counters = HostCounters()
         self._handovers = (
             HandoverServer(
@@ -140,6 +156,8 @@ class Host:
             vhost_user=self._wanted.vhost_user,
             in_band=self._wanted.in_band,
             keepalive=self._wanted.keepalive,
+            locks=self._wanted.locks,
+            peers=self._wanted.peers,
         )
 
     async def start(self) -> None:
@@ -158,6 +176,7 @@ class Host:
         for service in self._make_services():
             service.add_to(server)
         if self._handovers:
+            self._handovers.peers = self._wanted.peers
             self._handovers.listen()
             self._control.handover_socket = self._handovers.path.absolute()
         if self._wanted.metrics:
@@ -235,13 +254,14 @@ class Host:
         if not isinstance(self.device, ReportsState):
             kind = self.device.description.kind
             raise NotVirtio(f"--vhost-user: {kind} is no virtio device: leave the option out")
-        return VhostUserServer(path, self.device, self._sessions, in_band=self._wanted.in_band)
+        server = VhostUserServer(path, self.device, self._sessions, in_band=self._wanted.in_band)
+        server.peers = self._wanted.peers
+        return server
 
     def _collect(self) -> Iterable[Metric]:
         """Return every metric of the device, read now."""
         yield from host_metrics(self.device, self._sessions, self._counters)
-        yield from self._server.calls.metrics()
-        yield from self._server.budgets.metrics()
+        yield from self._server.metrics()
         yield from logs.LIMIT.metrics()
         yield from device_metrics(self.device)
         if self._kind:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import structlog
 
-
 from virtmesh.host.host import Addresses, Host
 from virtmesh.kinds import find_kind, kind_names
+from virtmesh.kinds.lock_options import lock_options, take_locks
 from virtmesh.kinds.option_types import Address, Events, Keepalive, LimitValues, Name
 from virtmesh.rpc import loop
+from virtmesh.rpc.peers import Peers
 from virtmesh.rpc.server import catch_signals, socket_path
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+ID_MAX = 0xFFFFFFFE
+"""Largest number of a user or group."""
 COMMON = (
     click.Option(["--name"], required=True, type=Name(), help="Name on the machine, such as vda."),
     click.Option(
@@ -61,6 +64,21 @@ COMMON = (
         ["--vhost-user-in-band"],
         is_flag=True,
         help="Offer them notifications in messages, for simulators: slow, each is a round trip.",
+    ),
+    *lock_options(),
+    click.Option(
+        ["--peer-uid"],
+        multiple=True,
+        type=click.IntRange(0, ID_MAX),
+        metavar="UID",
+        help="A user whose processes may attach or be front ends, beside this one and root.",
+    ),
+    click.Option(
+        ["--peer-gid"],
+        multiple=True,
+        type=click.IntRange(0, ID_MAX),
+        metavar="GID",
+        help="A group whose processes may; may be repeated.",
     ),
     click.Option(["--metrics"], metavar="HOST:PORT", help="Serve /metrics there; port 0: any."),
     click.Option(
@@ -168,6 +186,8 @@ def take_addresses(options: dict[str, Any]) -> Addresses:
         options.pop("vhost_user"),
         in_band=options.pop("vhost_user_in_band"),
         keepalive=options.pop("keepalive"),
+        locks=take_locks(options),
+        peers=Peers(frozenset(options.pop("peer_uid")), frozenset(options.pop("peer_gid"))),
     )
 
 

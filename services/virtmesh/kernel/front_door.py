@@ -19,14 +19,14 @@ from virtmesh.kernel.gateway import NONE, Answer, Gateway
 from virtmesh.kernel.service import KernelService
 from virtmesh.kinds import all_kinds, broken_kinds
 from virtmesh.rpc.budgets import account
-from virtmesh.rpc.server import GRACE_SECONDS, Server, catch_signals
+from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server, catch_signals
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
 from virtmesh.telemetry.exporter import MetricsServer
 from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
-from virtmesh_common.limits import Limits
+from virtmesh_common.limits import DEFAULTS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from virtmesh.drivers.base import Driver
+    from virtmesh.rpc.locks import Locks
     from virtmesh.telemetry.recorder import Traced
 
 log = structlog.get_logger(__name__)
@@ -49,7 +50,10 @@ class Serving:
     """HOST:PORT of /metrics; None: nowhere."""
     keepalive: float = KEEPALIVE_SECONDS
     """Seconds of silence after which a TCP client is pinged; 0: never."""
-    limits: Limits = Limits()
+    locks: Locks = NO_LOCKS
+    """Who may call, and at which other places."""
+    limits: Limits = DEFAULTS
+    """What clients may have of it."""
 
 
 class ServedMachine(DevicesOfMachine, Protocol):
@@ -92,7 +96,15 @@ class FrontDoor:
         self._own_metrics = metrics
         self._gateway = Gateway(machine, answers)
         self._server = Server(
-            serving.listen, [self._gateway], keepalive=serving.keepalive, limits=serving.limits
+            serving.listen,
+            [self._gateway],
+            keepalive=serving.keepalive,
+            locks=serving.locks,
+            scope=Scope(
+                lambda: machine.devices,
+                [row for one in all_kinds() for row in one.access],
+                serving.limits,
+            ),
         )
         self._trace = trace.TracePlane(machine.traced, account)
         self._of_kinds = [
@@ -121,7 +133,9 @@ class FrontDoor:
         Errors: AddressTaken; OSError for metrics.
         """
         grpc = self._server.grpc
-        kernel_pb2_grpc.add_KernelServiceServicer_to_server(KernelService(self._machine), grpc)
+        kernel_pb2_grpc.add_KernelServiceServicer_to_server(
+            KernelService(self._machine, lambda: self._server.warnings), grpc
+        )
         trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, grpc)
         for of_kind in self._of_kinds:
             of_kind.add_to(grpc)
@@ -154,8 +168,7 @@ class FrontDoor:
     def _collect(self) -> Iterable[Metric]:
         """Return every metric of the service, read now."""
         yield from self._own_metrics()
-        yield from self._server.calls.metrics()
-        yield from self._server.budgets.metrics()
+        yield from self._server.metrics()
         yield from logs.LIMIT.metrics()
 
 

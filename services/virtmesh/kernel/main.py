@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-
 from virtmesh.drivers.settings import Settings
 from virtmesh.kernel.front_door import FrontDoor, Serving, serve
 from virtmesh.kernel.guest import service as guest_service
@@ -22,6 +21,7 @@ from virtmesh.kernel.metrics import kernel_metrics
 from virtmesh.kernel.program import reporting, serving_options
 from virtmesh.kernel.tree import Binding, make_blob
 from virtmesh.kernel.vt import VirtualTerminal
+from virtmesh.kinds.lock_options import take_locks
 from virtmesh.kinds.option_types import Size
 from virtmesh.machine import (
     DoorbellKind,
@@ -32,14 +32,17 @@ from virtmesh.machine import (
     load,
 )
 from virtmesh.rpc import loop
+from virtmesh.rpc.server import NO_LOCKS
 from virtmesh.telemetry import logging as logs
 from virtmesh_common.api.kernel.v1 import guest_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine
-from virtmesh_common.limits import Limits, parse_pairs
+from virtmesh_common.limits import DEFAULTS, Limits, parse_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from virtmesh.rpc.locks import Listener, Locks
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class Options:
     memory: int | None
     recorder: int
     keepalive: float
+    security: Path | None
+    listen_tokens: tuple[str, ...]
+    listen_role: tuple[Listener, ...]
+    insecure: bool
     limits: tuple[str, ...] = ()
 
 
@@ -75,7 +82,9 @@ class Plan:
     """Services for nodes of a tree that names none."""
     name: str = ""
     """Another name for the machine than the tree has."""
-    limits: Limits = Limits()
+    locks: Locks = NO_LOCKS
+    """Who may call, and at which other places."""
+    limits: Limits = DEFAULTS
 
 
 class KernelServer:
@@ -86,7 +95,9 @@ class KernelServer:
 
     def __init__(self, plan: Plan) -> None:
         self.kernel = Kernel(plan.blob, plan.settings, plan.source, plan.bindings, plan.name)
-        serving = Serving(plan.listen, plan.metrics, plan.keepalive, plan.limits)
+        serving = Serving(
+            plan.listen, plan.metrics, plan.keepalive, locks=plan.locks, limits=plan.limits
+        )
         self._front = FrontDoor(self.kernel, serving, lambda: kernel_metrics(self.kernel))
         self._guests = Guests(self.kernel)
         self._terminal = VirtualTerminal(self.kernel)
@@ -147,6 +158,7 @@ def read_plan(options: Options) -> Plan:
         *(blob, settings, listen, metrics, source, options.keepalive),
         bindings=_bindings(machine),
         name=name,
+        locks=take_locks(vars(options).copy(), machine.locks),
         limits=Limits.of(parse_pairs(options.limits), machine.limits),
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from virtmesh.kinds.lock_options import with_lock_options
 from virtmesh.kinds.option_types import Address, Events, Keepalive, LimitValues
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
@@ -76,7 +77,7 @@ def serving_options(command: Command) -> Command:
     """Give a command the options of `SERVING`, behind its own."""
     for option in reversed(SERVING):
         command = option(command)
-    return command
+    return with_lock_options(command)
 
 
 @contextmanager

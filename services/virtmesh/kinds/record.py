@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from virtmesh.mmio.quirks import Quirk
     from virtmesh.telemetry.definitions import Definition
     from virtmesh_common.registers import Register
+    from virtmesh_common.security.roles import Access
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,9 @@ class DeviceKind:
     """The kernel's driver."""
     kernel_services: Sequence[KernelServiceFactory] = ()
     """What the kernel service offers to clients for devices of the kind."""
+    access: Sequence[Access] = ()
+    """Who may call the RPCs of those services, for kinds of other packages: ours are in the table
+    of virtmesh_common.security.roles. An RPC without a row is for the owner."""
     driver_metrics: Callable[[Mapping[str, Any]], Iterable[Metric]] = no_metrics
     """The metrics of the kernel's drivers of the kind, by name of the device, read now."""
     metrics: Sequence[Definition] = ()

@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from virtmesh.rpc.budgets import Account, set_account
+from virtmesh.rpc.caller import CALLER
 from virtmesh.rpc.client_key import client_key
 from virtmesh.rpc.interceptor import KINDS
 from virtmesh.rpc.metrics import known_methods
@@ -57,7 +58,7 @@ class BudgetInterceptor(grpc.aio.ServerInterceptor):
         known, counted = self._known.get(method, (None, None))
         if known is handler:  # Methods of services always have the same one.
             return counted
-        uses = (self._calls,)
+        uses: tuple[Use, ...] = (self._calls,)
         if any(streams) and method not in TRANSFERS:
             uses = (self._calls, self._streams)
         counted = make(
@@ -77,7 +78,7 @@ class BudgetInterceptor(grpc.aio.ServerInterceptor):
         turns = budgets.calls
 
         async def serve(request: Any, context: Any) -> Any:
-            client = client_key(context, REQUEST_ID.get())
+            client = client_key(CALLER.get(), REQUEST_ID.get())
             for use in uses:
                 if blocker := use.blocker(client, 1):
                     await budgets.slow_down()

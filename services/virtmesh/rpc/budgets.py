@@ -70,7 +70,7 @@ class Use:
 
     def blocker(self, client: str, amount: int) -> str | None:
         """Return the name of the limit that refuses a client so much more, or None."""
-        mine = self.by_client[client] if client in self.by_client else 0
+        mine = self.by_client.get(client, 0)
         if self.per_client is not None and mine + amount > self.per_client:
             return self.name + PER_CLIENT
         if self.per_client is None:
@@ -115,7 +115,7 @@ class Use:
 
 
 def way_of(client: str) -> str:
-    """Return how a client comes, by its key: name, ipv4, ipv6 or unix."""
+    """Return how a client comes, by its key: name, ipv4, ipv6, or the socket of a role."""
     return client.partition(":")[0]
 
 
@@ -129,13 +129,9 @@ class Budgets:
         self.pieces = Turns(before=self.calls)
         """Turns for the pieces of long work."""
         self._slowed = 0
-        names = {one.name for one in LIMITS}
+        values = {one.name: self.limits.value(one.name) for one in LIMITS}
         self._uses = {
-            one.name: Use(
-                one.name,
-                self.limits.value(one.name),
-                self.limits.value(one.name + PER_CLIENT) if one.name + PER_CLIENT in names else None,
-            )
+            one.name: Use(one.name, values[one.name], values.get(one.name + PER_CLIENT))
             for one in LIMITS
             if one.counted and not one.whole
         }

@@ -12,22 +12,25 @@ every connection to a unix socket. So a client is, in this order:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from virtmesh.rpc.doors import LOOPBACK_PEERS
+from virtmesh_common.security.identity import IdentityKind
 
 if TYPE_CHECKING:
-    import grpc.aio
+    from virtmesh.rpc.caller import Caller
 
-LOOPBACK = ("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D")
-"""Peers of this host."""
+NAMED = frozenset((IdentityKind.CERTIFICATE, IdentityKind.TOKEN))
+"""Identities whose name nobody else can have."""
 
 
-def client_key(context: grpc.aio.ServicerContext[Any, Any], request_id: str, name: str = "") -> str:
-    """Return what the budgets of a call count by. `name` is that of its certificate or token."""
-    if name:
-        return f"name:{name}"
-    peer: str = context.peer()
-    if peer.startswith("unix"):
-        return f"unix:{request_id}"
-    if peer.startswith(LOOPBACK):
+def client_key(caller: Caller, request_id: str) -> str:
+    """Return what the budgets of a call count by."""
+    identity, peer = caller.identity, caller.peer
+    if identity.kind in NAMED:
+        return f"name:{identity.name}"
+    if identity.kind is IdentityKind.SOCKET:
+        return f"{identity.role}-socket:{request_id}"
+    if peer.startswith(LOOPBACK_PEERS):
         return peer
     return peer.rpartition(":")[0]

@@ -1,4 +1,4 @@
-"""What every call passes: it is counted, its identifier is logged, exceptions become statuses.
+"""What every call passes: its caller is let in, it is counted, exceptions become statuses.
 
 A VirtmeshError ends its call with the code of its class, its message, and a google.rpc.Status in
 the trailing metadata. Any other exception is a fault of the service: it is logged with a traceback,
@@ -18,7 +18,10 @@ import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError
 
+from virtmesh.rpc.audit import BEGUN
+from virtmesh.rpc.gate import check_role
 from virtmesh.rpc.metrics import CallCounts
+from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.errors import (
     DETAILS_KEY,
     DETAILS_LIMIT,
@@ -33,7 +36,10 @@ from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY, check_request
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 
+    from virtmesh.rpc.caller import Caller
+    from virtmesh.rpc.gate import Gate
     from virtmesh.rpc.metrics import MethodCounts
+    from virtmesh_common.security.roles import Access
 
 log = structlog.get_logger(__name__)
 
@@ -49,10 +55,11 @@ OK, CANCELLED = "OK", "CANCELLED"
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every method of a server."""
+    """Wraps every method of a server. Without a gate everybody is let in: for tests of services."""
 
-    def __init__(self) -> None:
-        self.counts = CallCounts()
+    def __init__(self, gate: Gate | None = None, counts: CallCounts | None = None) -> None:
+        self.counts = counts or CallCounts()
+        self._gate = gate
 
     async def intercept_service(
         self,
@@ -66,15 +73,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:  # No such method: gRPC answers UNIMPLEMENTED.
             return handler
         streams = handler.request_streaming, handler.response_streaming
-        name, make = KINDS[streams]
+        _, make = KINDS[streams]
         method = handler_call_details.method
-        call = Call(
-            getattr(handler, name),
-            method,
-            self.counts.of(method),
-            find_request_id(handler_call_details.invocation_metadata),
-            streams=streams,
-        )
+        metadata = handler_call_details.invocation_metadata or ()
+        entry = Entry(self._gate, self._gate.access(method), metadata) if self._gate else None
+        call = Call(handler, method, self.counts.of(method), find_request_id(metadata), entry)
         return make(
             call.serve,
             request_deserializer=tolerant(handler.request_deserializer),
@@ -82,26 +85,85 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         )
 
 
+class Entry:
+    """How one call gets through the gate, and what the audit says of it."""
+
+    __slots__ = ("_access", "_caller", "_device", "_gate", "_metadata", "_refused")
+
+    def __init__(self, gate: Gate, access: Access, metadata: Iterable[tuple[str, Any]]) -> None:
+        self._gate = gate
+        self._access = access
+        self._metadata = metadata
+        self._caller: Caller | None = None
+        self._device: str | None = None
+        """The device that the first request names; None before there is one."""
+        self._refused = ""
+        """Why it was refused, for the audit; empty when it was not."""
+
+    def begin(self, call: Call, context: Any, *, streams: bool) -> None:
+        """Let the caller in. Errors: NotAuthenticated and its kin; NotAllowed."""
+        try:
+            self._caller = self._gate.admit(context, self._metadata)
+            check_role(self._access, self._caller)
+        except VirtmeshError as error:
+            self._refused = error.reason
+            raise
+        if streams:
+            self._gate.begin(call, self._caller)
+            if self._access.changes:
+                self._note(BEGUN)
+
+    def see(self, message: Any) -> None:
+        """Look for the device in the first request."""
+        if self._device is None:
+            self._device = device_in(message) if self._access.changes else ""
+
+    def finish(self, call: Call, code: str) -> None:
+        """Take down how the call ended."""
+        self._gate.finish(call)
+        if self._access.changes or self._refused:
+            self._note(code)
+
+    def _note(self, outcome: str) -> None:
+        """Write to the audit."""
+        named = next((value for key, value in self._metadata if key == DEVICE_KEY), "")
+        self._gate.audit.note(
+            self._caller,
+            self._access.method,
+            str(named) or self._device or "",
+            outcome,
+            self._refused,
+        )
+
+
 class Call:
     """One call of a method, whatever its kind."""
 
-    __slots__ = ("_answers_late", "_behavior", "_counts", "_method", "_request_id", "_streams")
+    __slots__ = (
+        *("_answers_late", "_behavior", "_counts", "_ended", "_entry", "_method", "_request_id"),
+        *("_streams", "_task"),
+    )
 
     def __init__(
         self,
-        behavior: Callable[..., Any],
+        handler: grpc.RpcMethodHandler[Any, Any],
         method: str,
         counts: MethodCounts,
         request_id: str,
-        *,
-        streams: tuple[bool, bool],
+        entry: Entry | None = None,
     ) -> None:
-        self._behavior = behavior
+        streams = handler.request_streaming, handler.response_streaming
+        self._behavior: Callable[..., Any] = getattr(handler, KINDS[streams][0])
         self._method = method
         self._counts = counts
         self._request_id = request_id
+        self._entry = entry
         self._streams = any(streams)
         self._answers_late = streams[1]
+        self._ended: VirtmeshError | None = None
+        """Why it was ended from outside."""
+        self._task: asyncio.Task[Any] | None = None
+        """What runs a stream."""
 
     async def serve(self, request: Any, context: Any) -> Any:
         """Run the method, turn its exception into a status, and count how the call ended."""
@@ -113,6 +175,9 @@ class Call:
             REQUEST_ID.set(self._request_id)
             structlog.contextvars.bind_contextvars(request_id=self._request_id)
         try:
+            if self._entry:
+                self._task = asyncio.current_task() if self._streams else None
+                self._entry.begin(self, context, streams=self._streams)
             result = await self._run(request, context)
         except grpc.aio.AbortError:
             code = name_of(context.code())
@@ -131,11 +196,20 @@ class Call:
         finally:
             counts.handled[code] += 1
             counts.durations.observe(monotonic() - begun)
+            if self._entry:
+                self._entry.finish(self, code)
+                self._task = None
         # It is counted by now: who hears of the failure may look at the counters at once.
         try:
             return await abort(context, failure)
         except grpc.aio.InternalError:  # As above. gRPC would log a traceback.
             raise asyncio.CancelledError from None
+
+    def end(self, error: VirtmeshError) -> None:
+        """End a call under way by an error, once."""
+        if self._task is not None and self._ended is None:
+            self._ended = error
+            self._task.cancel()
 
     async def _run(self, request: Any, context: Any) -> Any:
         """Run the method to its end. Errors: those of the method; BadRequest."""
@@ -149,6 +223,10 @@ class Call:
 
     def _failure(self, error: BaseException) -> VirtmeshError:
         """Return what the client is told of an error. A cancellation from outside is raised."""
+        if self._ended is not None and self._task is not None:
+            self._task.uncancel()
+            if not self._task.cancelling():
+                error = self._ended
         if isinstance(error, VirtmeshError):
             self._log(error.code.name, error.message)
             return error
@@ -183,6 +261,8 @@ class Call:
         if isinstance(request, Malformed):
             log.warning("a request does not parse", method=self._method)
             raise BadRequest(f"a request of {self._method} does not parse: {request.why}")
+        if self._entry:
+            self._entry.see(request)
         return request
 
     def _log(self, code: str, error: str = "") -> None:
@@ -280,6 +360,14 @@ def name_of(code: Any) -> str:
         if code is status or code == status.value[0]:
             return status.name
     return grpc.StatusCode.UNKNOWN.name
+
+
+def device_in(request: Any) -> str:
+    """Return the device that a request names, in itself or in its header; empty for none."""
+    device = getattr(request, "device", None) or getattr(
+        getattr(request, "header", None), "device", None
+    )
+    return device if isinstance(device, str) else ""
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: VirtmeshError) -> NoReturn:

@@ -27,10 +27,12 @@ GRPC = "PollerCompletionQueue"
 _COUNT = struct.Struct("i")
 
 
-class Loop(uvloop.Loop):  # type: ignore[misc]  # uvloop's class is final in its stubs only
+class Loop(uvloop.Loop):
     """uvloop's loop, on which gRPC's wake-ups never pile up."""
 
-    def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:
+    def add_reader(  # type: ignore[override]  # types of arguments that go through
+        self, fd: Any, callback: Callable[..., Any], *args: Any
+    ) -> None:
         """Watch a descriptor; before gRPC's reader runs, read all of its wake-ups but one."""
         if isinstance(fd, socket.socket) and is_reader_of_grpc(callback):
             callback = draining(fd, callback)

@@ -13,8 +13,8 @@ from collections import OrderedDict, deque
 CROWD = 12
 """As many wait at least when turns are paced."""
 PACE_S = 0.001
-"""Time between turns that are paced. Under a crowd a service would keep its processor busy without a
-pause, and then each wake-up between its threads waits for others: short calls take many."""
+"""Time between turns that are paced. Under a crowd a service would keep its processor busy all the
+time, and then each wake-up between its threads waits for others: short calls take many."""
 YIELDS = 8
 """Passes in a row that may go by without a turn."""
 

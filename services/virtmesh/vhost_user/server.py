@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import structlog
 
+from virtmesh.rpc.peers import OWN_USER
 from virtmesh.rpc.unix_listener import UnixListener
 from virtmesh.vhost_user.connection import FrontEnd
 from virtmesh.vhost_user.framing import MessageSocket
@@ -61,6 +62,8 @@ class VhostUserServer:
         self, path: Path, device: ReportsState, sessions: Sessions, *, in_band: bool
     ) -> None:
         self.path = path
+        self.peers = OWN_USER
+        """Whose processes may be front ends."""
         self._device = device
         self._sessions = sessions
         self._in_band = in_band
@@ -106,7 +109,17 @@ class VhostUserServer:
                 self._room.release()
                 await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
             else:
-                self._begin(self._serve_one(MessageSocket(connection)))
+                self._admit(connection)
+
+    def _admit(self, connection: socket.socket) -> None:
+        """Serve a connection, unless it is a stranger's."""
+        refusal = self.peers.refusal(connection)
+        if refusal is None:
+            self._begin(self._serve_one(MessageSocket(connection)))
+            return
+        log.warning("refused a front end", reason=refusal.reason, message=refusal.message)
+        connection.close()
+        self._room.release()
 
     async def _serve_one(self, connection: MessageSocket) -> None:
         """Serve a connection to its end."""

@@ -1,0 +1,25 @@
+"""Who makes the call that is being served."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from virtmesh_common.security.identity import Identity, IdentityKind
+from virtmesh_common.security.roles import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An identity, and the connection that the call came over."""
+
+    identity: Identity
+    peer: str
+    """As gRPC spells it, with the port: "ipv4:127.0.0.1:43210". All unix sockets are "unix:"."""
+
+
+WITHIN = Caller(Identity("this process", Role.OWNER, IdentityKind.SOCKET), "")
+"""Who calls when no server does: code of this process."""
+
+CALLER: ContextVar[Caller] = ContextVar("virtmesh-caller", default=WITHIN)
+"""The caller of the call that is being served: gRPC runs each in a context of its own."""
