@@ -150,9 +150,9 @@ class Limits:
                 changed[_field(name)] = find(name).parse(value)
             except ValueError as error:
                 raise ValueError(f"limit {name}: {error}") from error
-        return replace(base or cls(), **changed)._consistent()
+        return replace(base or cls(), **changed).consistent()
 
-    def _consistent(self) -> Limits:
+    def consistent(self) -> Limits:
         """Return limits where no part, such as that of a client, is larger than the whole."""
         smaller = {
             _field(one.name): self.value(one.whole)

@@ -54,13 +54,12 @@ class ReadStream:
         mine = account()
         try:
             while True:
-                if start > begin:
+                if begin < start < end:  # Only what is long waits for turns.
                     await mine.turn()
                 start = self._read_ahead(start, end, bulk=start > begin)
                 if not self._ahead:
                     return
-                size, reading = self._ahead[0]
-                data = await reading
+                data = await self._ahead[0][1]
                 self._ahead.popleft()
                 await self._context.write(pb.ReadResponse(data=bytes(data)))
                 del data

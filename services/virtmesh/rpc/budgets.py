@@ -35,7 +35,7 @@ USED = gauge(
 )
 REFUSED = counter("virtmesh_limit_refused", "Requests that a limit refused.", "requests", "limit")
 REFUSAL_S = 0.1
-"""How long a call waits for its refusal: who asks again at once costs a service more than a call."""
+"""How long a call waits for its refusal: who asks again at once would cost as much as a client."""
 SLOWED_MAX = 512
 """Most calls that wait so; others are refused at once."""
 RESERVE = 8
