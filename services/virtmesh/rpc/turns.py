@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 
+from virtmesh.rpc.regulars import Regulars
+
 CROWD = 12
 """As many wait at least when turns are paced."""
 PACE_S = 0.001
@@ -29,27 +31,29 @@ class Turns:
 
     def __init__(self, before: Turns | None = None) -> None:
         self._before = before
+        self._regulars = Regulars()
         self._seen = 0
         self._yielded = 0
         self.given = 0
         """Turns given so far."""
         self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
-        """Those that wait, by client; the client whose turn is next comes first."""
+        """Those that wait, by line; the line whose turn is next comes first."""
         self._taken = False
         """The turn of this pass is taken."""
         self.waiting = 0
         """How many wait."""
 
     async def take(self, client: str = "") -> None:
-        """Wait for a turn, behind one of each other client at most."""
+        """Wait for a turn: a regular, behind one of each other client at most."""
         loop = asyncio.get_running_loop()
+        line = self._regulars.visit(client)
         if not self._taken:
             self._taken = True
             self.given += 1
             loop.call_soon(self._next)
             return
         turn = loop.create_future()
-        self._lines.setdefault(client, deque()).append(turn)
+        self._lines.setdefault(line, deque()).append(turn)
         self.waiting += 1
         await turn
 
