@@ -128,15 +128,6 @@ class Limits:
     screen_watchers: int = _limit(32, "streams", "that watch a display", most=4096)
     screenshots: int = _limit(4, "screenshots", "of a display under way", most=256)
     input_scripts: int = _limit(16, "calls", "that type, click or move on a device", most=4096)
-    guest_actions: int = _limit(8, "actions", "that one guest is asked for at a time", most=256)
-    handovers: int = _limit(
-        8, "connections", "to a handover socket that have not attached", most=1024
-    )
-    handover_seconds: int = _limit(
-        30, "seconds", "that such a connection may wait", counted=False, most=3600
-    )
-    front_ends: int = _limit(8, "connections", "to a vhost-user socket", most=1024)
-    debuggers: int = _limit(8, "connections", "of debuggers to a CPU", most=256)
 
     @classmethod
     def of(cls, values: Mapping[str, str | int], base: Limits | None = None) -> Limits:

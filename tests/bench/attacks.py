@@ -117,6 +117,7 @@ class Innocent:
     """A client that harms nobody."""
 
     def __init__(self, rig: Rig) -> None:
+        self._limit_s = LIMIT_S
         kernel, spare = open_sync_channel(rig.kernel), open_sync_channel(rig.spare)
         disks = block_device_pb2_grpc.BlockDeviceServiceStub(kernel)
         keys = input_pb2_grpc.InputServiceStub(kernel)
@@ -126,17 +127,20 @@ class Innocent:
         access = register_pb2.ReadRequest(offset=0, width_bytes=4)
         to_keyboard = ((DEVICE_KEY, "keyboard"),)
         self.calls: dict[str, Callable[[], object]] = {
-            "read": lambda: list(disks.Read(request, timeout=LIMIT_S)),
-            "key": lambda: keys.Key(key, timeout=LIMIT_S, metadata=to_keyboard),
-            "register": lambda: registers.Read(access, timeout=LIMIT_S),
+            "read": lambda: list(disks.Read(request, timeout=self._limit_s)),
+            "key": lambda: keys.Key(key, timeout=self._limit_s, metadata=to_keyboard),
+            "register": lambda: registers.Read(access, timeout=self._limit_s),
         }
 
-    def round(self) -> dict[str, tuple[list[float], int]]:
-        """Make CALLS calls of each kind: seconds of those that succeeded, and failures."""
+    def round(
+        self, calls: int = CALLS, limit_s: float = LIMIT_S
+    ) -> dict[str, tuple[list[float], int]]:
+        """Make so many calls of each kind: seconds of those that succeeded, and failures."""
+        self._limit_s = limit_s
         seconds: dict[str, list[float]] = {name: [] for name in self.calls}
         failed = dict.fromkeys(self.calls, 0)
-        until = time.monotonic() + LIMIT_S
-        for _ in range(CALLS):
+        until = time.monotonic() + limit_s
+        for _ in range(calls):
             if time.monotonic() > until:
                 break
             for name, call in self.calls.items():
