@@ -119,6 +119,7 @@ class Innocent:
     def __init__(self, rig: Rig) -> None:
         self._limit_s = LIMIT_S
         kernel, spare = open_sync_channel(rig.kernel), open_sync_channel(rig.spare)
+        self._channels = kernel, spare
         disks = block_device_pb2_grpc.BlockDeviceServiceStub(kernel)
         keys = input_pb2_grpc.InputServiceStub(kernel)
         registers = register_pb2_grpc.RegisterServiceStub(spare)
@@ -131,6 +132,11 @@ class Innocent:
             "key": lambda: keys.Key(key, timeout=self._limit_s, metadata=to_keyboard),
             "register": lambda: registers.Read(access, timeout=self._limit_s),
         }
+
+    def close(self) -> None:
+        """Close its channels."""
+        for channel in self._channels:
+            channel.close()
 
     def round(
         self, calls: int = CALLS, limit_s: float = LIMIT_S
@@ -189,7 +195,7 @@ def attacking(rig: Rig, name: str) -> Iterator[None]:
             for arguments in attacks(rig)[name]
         ]
         for one in attackers:
-            stack.callback(one.wait)
+            stack.enter_context(one)  # waits for its end
             stack.callback(one.kill)
         for one in attackers:
             assert one.stdout is not None
@@ -214,7 +220,7 @@ def quantile(values: list[float], part: float) -> float:
 def measure(rig: Rig, names: list[str], rounds: int) -> dict[str, dict[str, float]]:
     """Measure idle and under each attack, in turns."""
     innocent = Innocent(rig)
-    innocent.round()
+    innocent.round()  # warms up
     figures: dict[str, dict[str, list[float]]] = {name: {} for name in names}
     for _ in range(rounds):
         for name in names:

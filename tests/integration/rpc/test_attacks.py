@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,8 +46,8 @@ def test_memory_is_bounded_and_the_innocent_is_served(rig: Rig, attack: str) -> 
     before = {name: resident(number) for name, number in processes.items()}
     for number in processes.values():
         Path(f"/proc/{number}/clear_refs").write_text("5", encoding="ascii")
-    with attacking(rig, attack):
-        outcome = Innocent(rig).round(CALLS, limit_s=60.0)
+    with closing(Innocent(rig)) as innocent, attacking(rig, attack):
+        outcome = innocent.round(CALLS, limit_s=60.0)
 
     grown = {name: resident(number, "VmHWM") - before[name] for name, number in processes.items()}
     assert {kind: failed for kind, (_, failed) in outcome.items()} == dict.fromkeys(outcome, 0)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
 from virtmesh.rpc import loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class PollerCompletionQueue:
@@ -48,7 +52,9 @@ def test_the_reader_of_this_grpc_is_known() -> None:
     known = []
 
     class Watched(loop.Loop):
-        def add_reader(self, fd, callback, *args):  # type: ignore[no-untyped-def]  # as above
+        def add_reader(  # type: ignore[override]  # as loop.Loop
+            self, fd: Any, callback: Callable[..., Any], *args: Any
+        ) -> None:
             known.append(loop.is_reader_of_grpc(callback))
             super().add_reader(fd, callback, *args)
 
