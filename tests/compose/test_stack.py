@@ -17,14 +17,13 @@ import pytest
 
 from tests.compose.containers import check_closed, check_read_only, run_in
 from virtmesh.testing.screen_text import read_screen
-from virtmesh_client import connect
 from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.api.kernel.v1 import input_device_pb2
 from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
 from virtmesh_common.api.uart.v1 import uart_pb2
 from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
-from virtmesh_common.channel import DEVICE_KEY, open_sync_channel
+from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.evdev import code_of
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ def test_keys_reach_the_kernel(stack: Stack) -> None:
         input_pb2.InjectRequest(sequence=number, events=[event])
         for number, event in enumerate(press)
     ]
-    with open_sync_channel(stack.address("kernel", 50051)) as channel:
+    with stack.channel() as channel:
         watch = InputDeviceServiceStub(channel).Watch(
             input_device_pb2.WatchRequest(device="keyboard"), timeout=60
         )
@@ -183,7 +182,7 @@ def test_a_container_types_a_text(stack: Stack) -> None:
     request = input_pb2.TypeRequest(
         text="Grüße é", layout="de", sending=input_pb2.Sending(wait_delivered=True)
     )
-    with open_sync_channel(stack.address("kernel", 50051)) as channel:
+    with stack.channel() as channel:
         sent = (
             InputServiceStub(channel)
             .Type(request, metadata=((DEVICE_KEY, "keyboard"),), timeout=60)
@@ -198,7 +197,7 @@ def test_the_console_answers(stack: Stack) -> None:
         uart_pb2.OpenRequest(start=uart_pb2.Start(watch=True)),
         uart_pb2.OpenRequest(input=uart_pb2.Input(data=b"lsdev\r")),
     ]
-    with open_sync_channel(stack.address("kernel", 50051)) as channel:
+    with stack.channel() as channel:
         answers = UartServiceStub(channel).Open(
             iter(requests), metadata=((DEVICE_KEY, "serial"),), timeout=60
         )
@@ -212,7 +211,7 @@ def test_the_console_answers(stack: Stack) -> None:
 
 def test_the_screen_shows_what_is_typed(stack: Stack) -> None:
     """The kernel's container draws on the screen's, and the glyphs are read from outside."""
-    with connect(stack.address("kernel", 50051)) as machine:
+    with stack.connect() as machine:
         screen = machine.screen("gpu")
 
         def lines() -> Sequence[str]:
