@@ -3,7 +3,8 @@
 Usage: python -m tests.bench.attacks [--rounds N] [--only NAME]... [--json]
 
 A machine with two disks and a keyboard runs on one processor, with a device service that nobody
-drives. An innocent client there reads 512 bytes of a disk, injects a key and reads a register, in
+drives. An innocent client there reads and writes 512 bytes of a disk, injects a key, and reads a
+register, in
 turns. Attackers are processes on the other processor. Idle and attacked rounds take turns; the
 table shows the innocent's median and 99th percentile under each attack as ratios to idle, what
 failed of its calls, and the largest resident memory of the services. Nothing is asserted.
@@ -124,11 +125,17 @@ class Innocent:
         keys = input_pb2_grpc.InputServiceStub(kernel)
         registers = register_pb2_grpc.RegisterServiceStub(spare)
         request = block_device_pb2.ReadRequest(device="vda", length_bytes=512)
+        header = block_device_pb2.WriteHeader(device="vda", offset_bytes=0)
+        messages = (
+            block_device_pb2.WriteRequest(header=header),
+            block_device_pb2.WriteRequest(data=bytes(512)),
+        )
         key = input_pb2.KeyRequest(chords=["a"])
         access = register_pb2.ReadRequest(offset=0, width_bytes=4)
         to_keyboard = ((DEVICE_KEY, "keyboard"),)
         self.calls: dict[str, Callable[[], object]] = {
             "read": lambda: list(disks.Read(request, timeout=self._limit_s)),
+            "write": lambda: list(disks.Write(iter(messages), timeout=self._limit_s)),
             "key": lambda: keys.Key(key, timeout=self._limit_s, metadata=to_keyboard),
             "register": lambda: registers.Read(access, timeout=self._limit_s),
         }
@@ -248,7 +255,7 @@ def measure(rig: Rig, names: list[str], rounds: int) -> dict[str, dict[str, floa
 
 def report(figures: dict[str, dict[str, float]]) -> None:
     """Print the table."""
-    kinds = ("read", "key", "register")
+    kinds = ("read", "write", "key", "register")
     columns = [f"{kind} {quantity}" for kind in kinds for quantity in ("p50", "p99", "failed")]
     table = Table("attack", *columns, "largest MiB")
     for name, row in figures.items():

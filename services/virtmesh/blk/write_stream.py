@@ -87,7 +87,8 @@ class WriteStream:
         """Begin a write for each message."""
         offset = self._offset
         mine = account()
-        while (message := await self._next(messages)) is not None:
+        arriving = aiter(messages)
+        while (message := await self._next(arriving)) is not None:
             if message.WhichOneof("content") != "data":
                 raise BadStream("only the first message of a write may be a header")
             data = message.data  # Each access makes a copy.
