@@ -4,10 +4,10 @@ Usage: python -m tests.bench.attacks [--rounds N] [--only NAME]... [--json]
 
 A machine with two disks and a keyboard runs on one processor, with a device service that nobody
 drives. An innocent client there reads and writes 512 bytes of a disk, injects a key, and reads a
-register, in
-turns. Attackers are processes on the other processor. Idle and attacked rounds take turns; the
-table shows the innocent's median and 99th percentile under each attack as ratios to idle, what
-failed of its calls, and the largest resident memory of the services. Nothing is asserted.
+register, in turns. Attackers are processes on the other processor. Idle and attacked rounds take
+turns; the table shows the innocent's median and 99th percentile under each attack as ratios to
+idle, what failed of its calls, and the largest resident memory of the services. Nothing is
+asserted.
 """
 
 from __future__ import annotations

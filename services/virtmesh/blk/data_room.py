@@ -56,8 +56,8 @@ class DataRoom:
         self._timer: asyncio.TimerHandle | None = None
 
     def fair(self) -> int:
-        """Return what each transfer may have if all get the same."""
-        return self._use.limit // max(1, self._transfers.held)
+        """Return what each read may have if all get the same, and writes find half of a disk's."""
+        return self._per_disk // 2 // max(1, self._transfers.held)
 
     def open(self, disk: str, client: str) -> Share:
         """Begin a share of a transfer. `close` has to end it."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from virtmesh.blk.block_device import BlockDevice
     from virtmesh.blk.data_room import DataRoom, Share
 
-FLOOR = 64 << 10
+FLOOR = 32 << 10
 """The first window, in bytes; every stream may have it."""
 WINDOW_MAX = 2 << 20
 """The largest window: four messages, large enough that the work for each message fades."""

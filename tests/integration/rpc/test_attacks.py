@@ -25,8 +25,8 @@ GROWTH_MAX_MIB = 300
 """Most that the memory of a service may grow by, under any attack."""
 CALLS = 10
 """Calls of each kind that the innocent makes under each attack."""
-SHORT = ("stalled-reads-unix", "stalled-writes", "batches", "traces", "half-open")
-LONG = ("stalled-reads", "deadlines", "deadlines-unix", "pages", "half-open-unix", "handovers")
+SHORT = ("stalled-reads", "stalled-writes", "batches", "traces", "half-open")
+LONG = ("deadlines", "deadlines-unix", "pages", "half-open-unix", "handovers")
 IS_LONG = bool(os.environ.get("VIRTMESH_ATTACKS"))
 
 
