@@ -33,6 +33,7 @@ class AsyncMachine(ClosingProxy[Machine]):
     interface = awaited(Machine.interface)
     description = awaited(Machine.description)
     report = awaited(Machine.report)
+    metrics = awaited(Machine.metrics)
     cpu = called_as(AsyncCpu, Machine.cpu)
     disk = called_as(AsyncDisk, Machine.disk)
     input = called_as(AsyncInput, Machine.input)

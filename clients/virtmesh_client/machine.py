@@ -185,6 +185,17 @@ class Machine:
 
         return read_report(self._channel, name)
 
+    def metrics(self, device: str = "") -> str:
+        """Return what the machine measures: the page that Prometheus scrapes.
+
+        With `device` it is what that device says itself. Of a machine, devices that do not answer
+        in time are left out, and virtmesh_machine_device_up says which those are.
+        Errors: DeviceNotFound, DeviceLost.
+        """
+        from virtmesh_client.metrics_page import read_page
+
+        return read_page(self._channel, device)
+
     def disk(self, name: str) -> Disk:
         """Return a disk. Its first call raises DeviceNotFound if there is no such disk."""
         from virtmesh_client.blk.disk import Disk

@@ -32,7 +32,7 @@ class ProcessState:
     address: str = ""
     """Address of its gRPC services."""
     metrics: str = ""
-    """Address of /metrics as HOST:PORT; empty without metrics."""
+    """Address of /metrics as unix:PATH or HOST:PORT; empty without metrics of its own."""
     log: str = ""
     """Path of its log file."""
     restarts: int = 0

@@ -12,7 +12,7 @@ from virtmesh import machine as machine_file
 from virtmesh.kinds import find_kind
 from virtmesh.local.checks import check_machine
 from virtmesh.local.module_process import module_argv
-from virtmesh_common.channel import UNIX_PATH_LIMIT
+from virtmesh_common.channel import UNIX_PATH_LIMIT, check_address
 from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ HOST_MODULES = (
 """What the distribution `virtmesh` brings, beside its own code."""
 HANDOVER_SUFFIX = ".handover"
 """What `virtmesh-device` adds to its first unix address to make the handover socket's path."""
+METRICS = "metrics.sock"
+"""Socket in the run folder that has the page of a machine, unless its file says another place."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
     limits = machine.limits.arguments()
     devices = tuple(_device(entry, taken, limits) for entry in machine.devices)
     check_machine(machine)
-    metrics = pick_port(machine.kernel.metrics or "", taken)
+    metrics = pick_port(page_address(machine, run_dir), taken)
     options = ["--machine", str(file), "--run-dir", str(run_dir)]
     for address in machine.kernel.listen:
         options += ["--listen", address]
@@ -87,6 +89,17 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
     kernel = Command(who, who, argv, machine.kernel.listen[0], metrics)
     warnings = tuple(machine.locks.warnings(machine.kernel.listen))
     return Plan(name or machine.name, run_dir, devices, kernel, warnings)
+
+
+def page_address(machine: machine_file.Machine, run_dir: Path) -> str:
+    """Return where the page of metrics is: without another place, in the run folder.
+
+    Errors: BadMachine when the path is too long for a socket.
+    """
+    try:
+        return machine.kernel.metrics or check_address(f"unix:{run_dir / METRICS}")
+    except ValueError as error:
+        raise BadMachine(f"metrics: {error} with --run-dir") from error
 
 
 def check_host() -> None:

@@ -199,6 +199,7 @@ class Machine:
                 endpoint=place.address(device.endpoint, f"devices.{device.name}.endpoint"),
                 handover=place.path(device.handover),
                 vhost_user=place.path(device.vhost_user),
+                metrics=place.optional(device.metrics, f"devices.{device.name}.metrics"),
             )
             for device in self.devices
         )
@@ -206,7 +207,8 @@ class Machine:
             replace(one, address=place.address(one.address, "kernel.listen-roles"))
             for one in self.kernel.listen_roles
         )
-        kernel = replace(self.kernel, listen=listen, listen_roles=roles)
+        metrics = place.optional(self.kernel.metrics, "kernel.metrics")
+        kernel = replace(self.kernel, listen=listen, listen_roles=roles, metrics=metrics)
         security = replace(self.security, folder=place.path(self.security.folder))
         return replace(self, kernel=kernel, devices=devices, security=security)
 
@@ -237,6 +239,10 @@ class _Placer:
             return check_address(f"unix:{placed}")
         except ValueError as error:
             raise BadMachine(f"{key}: {error}") from error
+
+    def optional(self, address: str | None, key: str) -> str | None:
+        """Make the path of a unix address absolute, if there is an address."""
+        return None if address is None else self.address(address, key)
 
     def path(self, path: str | None) -> str | None:
         """Make a path absolute."""
