@@ -160,6 +160,7 @@ lint: needs-lint setup ## check style, types, protos, generated code, locks and 
 	$(BIN)/python tools/input_codes.py --check
 	$(BIN)/python -m tools.metrics_table --check
 	$(BIN)/python -m tools.errors_table --check
+	$(BIN)/python -m tools.limits_table --check
 	$(BIN)/python -m tools.rules_table --check
 	$(BIN)/python -m tools.access_table --check
 	$(BIN)/python -m tools.dashboards.make --check
