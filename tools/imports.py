@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh",),
     ("virtmesh_common",),
     ("virtmesh_native",),
-    ("virtmesh_client.fork",),
+    ("virtmesh_client.fork", "virtmesh_client.security"),
     (
         "virtmesh_client.atomic_file",
         "virtmesh_client.channel",

@@ -132,17 +132,26 @@ def open_channel(
 
 
 def open_sync_channel(
-    address: str, *, proxy: bool = False, keepalive: float = KEEPALIVE_SECONDS
+    address: str,
+    *,
+    proxy: bool = False,
+    keepalive: float = KEEPALIVE_SECONDS,
+    credentials: grpc.ChannelCredentials | None = None,
+    server_name: str = "",
 ) -> grpc.Channel:
     """Open a blocking channel; it connects at the first call. Errors: ValueError.
 
     With `proxy`, a host that is not this one is reached through the proxy that the environment
     names (virtmesh_common.proxy). Without it, and on this host, the environment does not matter.
-    `keepalive` is the interval of pings over TCP, in seconds; 0: none.
+    `keepalive` is the interval of pings over TCP, in seconds; 0: none. With `credentials` it is
+    TLS; `server_name` is the name in the server's certificate, where the address has another.
     """
     address = check_address(address)
     options = channel_options(address, proxy=proxy, keepalive=keepalive)
-    return grpc.insecure_channel(address, options=options)
+    if credentials is None:
+        return grpc.insecure_channel(address, options=options)
+    named = (("grpc.ssl_target_name_override", server_name),) if server_name else ()
+    return grpc.secure_channel(address, credentials, options=(*options, *named))
 
 
 def make_server() -> grpc.aio.Server:

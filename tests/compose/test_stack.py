@@ -11,20 +11,19 @@ import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.compose.containers import check_closed, check_read_only, run_in
 from virtmesh.testing.screen_text import read_screen
-from virtmesh_client import connect
 from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.api.kernel.v1 import input_device_pb2
 from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
 from virtmesh_common.api.uart.v1 import uart_pb2
 from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
-from virtmesh_common.channel import DEVICE_KEY, open_sync_channel
+from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.evdev import code_of
 
 if TYPE_CHECKING:
@@ -124,20 +123,27 @@ def test_image_survives_the_round_trip(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_prometheus_reaches_every_service(stack: Stack) -> None:
-    """All targets are up, and the size of the disk is known."""
+    """One target has the whole machine, by TLS; every device is up, and the disk's size known."""
+
+    def ask(query: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = stack.get("prometheus", 9090, f"api/v1/query?query={query}")[
+            "data"
+        ]["result"]
+        return found
 
     def targets() -> dict[str, str]:
         answer = stack.get("prometheus", 9090, "api/v1/targets?state=active")
-        return {
-            target["labels"]["instance"].split(":")[0]: target["health"]
-            for target in answer["data"]["activeTargets"]
-        }
+        return {one["scrapeUrl"]: one["health"] for one in answer["data"]["activeTargets"]}
 
-    all_up = dict.fromkeys({*SERVICES, "localhost"} - {"panel", "prometheus"}, "up")
-    stack.eventually(lambda: targets() == all_up, "all targets are up")
-
-    answer = stack.get("prometheus", 9090, "api/v1/query?query=virtmesh_blk_capacity_bytes")
-    (capacity,) = answer["data"]["result"]
+    stack.eventually(
+        lambda: (
+            targets()
+            == {"https://kernel:9464/metrics": "up", "http://localhost:9090/metrics": "up"}
+        ),
+        "all targets are up",
+    )
+    stack.eventually(lambda: len(ask("virtmesh_machine_device_up==1")) == 6, "all devices are up")
+    (capacity,) = ask("virtmesh_blk_capacity_bytes")
     assert capacity["metric"]["device"] == "vda"
     assert int(capacity["value"][1]) == 128 << 20
 
@@ -158,7 +164,7 @@ def test_keys_reach_the_kernel(stack: Stack) -> None:
         input_pb2.InjectRequest(sequence=number, events=[event])
         for number, event in enumerate(press)
     ]
-    with open_sync_channel(stack.address("kernel", 50051)) as channel:
+    with stack.channel() as channel:
         watch = InputDeviceServiceStub(channel).Watch(
             input_device_pb2.WatchRequest(device="keyboard"), timeout=60
         )
@@ -183,7 +189,7 @@ def test_a_container_types_a_text(stack: Stack) -> None:
     request = input_pb2.TypeRequest(
         text="Grüße é", layout="de", sending=input_pb2.Sending(wait_delivered=True)
     )
-    with open_sync_channel(stack.address("kernel", 50051)) as channel:
+    with stack.channel() as channel:
         sent = (
             InputServiceStub(channel)
             .Type(request, metadata=((DEVICE_KEY, "keyboard"),), timeout=60)
@@ -198,7 +204,7 @@ def test_the_console_answers(stack: Stack) -> None:
         uart_pb2.OpenRequest(start=uart_pb2.Start(watch=True)),
         uart_pb2.OpenRequest(input=uart_pb2.Input(data=b"lsdev\r")),
     ]
-    with open_sync_channel(stack.address("kernel", 50051)) as channel:
+    with stack.channel() as channel:
         answers = UartServiceStub(channel).Open(
             iter(requests), metadata=((DEVICE_KEY, "serial"),), timeout=60
         )
@@ -212,7 +218,7 @@ def test_the_console_answers(stack: Stack) -> None:
 
 def test_the_screen_shows_what_is_typed(stack: Stack) -> None:
     """The kernel's container draws on the screen's, and the glyphs are read from outside."""
-    with connect(stack.address("kernel", 50051)) as machine:
+    with stack.connect() as machine:
         screen = machine.screen("gpu")
 
         def lines() -> Sequence[str]:

@@ -56,6 +56,7 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
             ("machine", f"{state.name} ({state.status})"),
             ("address", state.address),
             ("run folder", state.run_dir),
+            *(("warning", text) for text in state.warnings),
         ]
     )
     click.echo()

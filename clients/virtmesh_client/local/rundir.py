@@ -55,6 +55,8 @@ class MachineState:
     """"starting", "ready" or "stopping"."""
     supervisor: ProcessState
     processes: tuple[ProcessState, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    """What should not stay as it is, such as an address that is open to anyone."""
 
     @property
     def alive(self) -> list[ProcessState]:
@@ -102,6 +104,7 @@ def load(folder: Path) -> MachineState | None:
         raw.pop("version")
         raw["supervisor"] = ProcessState(**raw["supervisor"])
         raw["processes"] = tuple(ProcessState(**one) for one in raw["processes"])
+        raw["warnings"] = tuple(raw.get("warnings", ()))
         return MachineState(**raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -55,6 +55,8 @@ class Plan:
     devices: tuple[Command, ...]
     kernel: Command
     """The kernel service, or the CPU that takes its place."""
+    warnings: tuple[str, ...] = ()
+    """What should not stay as it is."""
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -83,7 +85,8 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
         who, module = ("cpu", "virtmesh.cpu.main")
     argv = module_argv(module, *options)
     kernel = Command(who, who, argv, machine.kernel.listen[0], metrics)
-    return Plan(name or machine.name, run_dir, devices, kernel)
+    warnings = tuple(machine.locks.warnings(machine.kernel.listen))
+    return Plan(name or machine.name, run_dir, devices, kernel, warnings)
 
 
 def page_address(machine: machine_file.Machine, run_dir: Path) -> str:

@@ -19,7 +19,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from virtmesh.rpc.audit import Audit
-from virtmesh.rpc.locks import Locks
+from virtmesh.rpc.locks import Locks, warning_of
 from virtmesh.rpc.metrics import CallCounts
 from virtmesh.rpc.reflection import Reflection, nothing
 from virtmesh.rpc.wings import Shared, Wings
@@ -112,12 +112,7 @@ class Server:
     @property
     def warnings(self) -> list[str]:
         """What should not stay as it is: a line for each listener that is open to anyone."""
-        return [
-            f"{self._place(one)} is open to anyone who reaches it: it has neither TLS nor names"
-            " (--insecure)"
-            for one in self._order
-            if one.is_open
-        ]
+        return [warning_of(self._place(one)) for one in self._order if one.is_open]
 
     async def start(self, names: Iterable[str], forwarded: Forwarded = nothing) -> None:
         """Listen and serve. `names` are the full names of the services that were added.

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.processes
 
 LIST = """
 import sys, virtmesh_client
-with virtmesh_client.connect({address!r}, timeout=20{options}) as machine:
+with virtmesh_client.connect({address!r}, timeout=20, insecure=True{options}) as machine:
     try:
         print([device.state for device in machine.devices()])
     except Exception as error:
@@ -30,6 +30,8 @@ MACHINE = """
 name = "near"
 [kernel]
 listen = ["0.0.0.0:{port}"]
+[security]
+insecure = true
 [[devices]]
 name = "vda"
 kind = "blk"
