@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 from virtmesh_native import Recorder
 
+from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
 from virtmesh.attach.server import REGISTER_CHANNEL, HandoverServer
 from virtmesh.attach.sessions import Sessions
 from virtmesh.host.control import ControlPlane
@@ -20,11 +21,13 @@ from virtmesh.host.register_channel import ChannelServer
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
 from virtmesh.rpc.peers import OWN_USER
 from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server
+from virtmesh.sandbox import sandbox_metrics
 from virtmesh.scraping import service as metrics_service
 from virtmesh.scraping.page import Measured
 from virtmesh.scraping.server import MetricsServer
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT, Traced, TracePlane
+from virtmesh.vhost_user.offer import Offer
 from virtmesh.vhost_user.server import ReportsState, VhostUserServer
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
@@ -84,6 +87,8 @@ class Addresses:
     """Offer in-band notifications to vhost-user front ends."""
     keepalive: float = KEEPALIVE_SECONDS
     """Seconds of silence after which a TCP client is pinged; 0: never."""
+    guest_memory_max: int = GUEST_MEMORY_MAX
+    """Most bytes of memory that a driver may hand over."""
     locks: Locks = NO_LOCKS
     """Who may call, and at which other places."""
     peers: Peers = OWN_USER
@@ -126,6 +131,7 @@ class Host:
                 addresses.handover,
                 device.description.queue_size_max,
                 kept_state_bytes=device.description.kept_state_bytes,
+                memory_max_bytes=addresses.guest_memory_max,
                 register_channel=REGISTER_CHANNEL,
             )
             if addresses.handover
@@ -151,12 +157,16 @@ class Host:
             vhost_user=self._wanted.vhost_user,
             in_band=self._wanted.in_band,
             keepalive=self._wanted.keepalive,
+            guest_memory_max=self._wanted.guest_memory_max,
             locks=self._wanted.locks,
             peers=self._wanted.peers,
         )
 
-    async def start(self) -> None:
-        """Serve. After an error, call `stop`."""
+    async def start(self, seal: Callable[[], None] | None = None) -> None:
+        """Serve. After an error, call `stop`.
+
+        `seal` is called when it listens everywhere, before anything is served.
+        """
         server = self._server.grpc
         device_pb2_grpc.add_DeviceServiceServicer_to_server(self._control, server)
         register_pb2_grpc.add_RegisterServiceServicer_to_server(
@@ -184,6 +194,7 @@ class Host:
         if self._front_ends:
             self._front_ends.listen()
             self._control.vhost_user_socket = self._front_ends.path.absolute()
+        self._server.before_serving = seal
         await self._server.start((*SERVICES, *self._control.services))
 
     async def stop(self) -> bool:
@@ -252,7 +263,8 @@ class Host:
         if not isinstance(self.device, ReportsState):
             kind = self.device.description.kind
             raise NotVirtio(f"--vhost-user: {kind} is no virtio device: leave the option out")
-        server = VhostUserServer(path, self.device, self._sessions, in_band=self._wanted.in_band)
+        offer = Offer(self._wanted.in_band, self._wanted.guest_memory_max)
+        server = VhostUserServer(path, self.device, self._sessions, offer)
         server.peers = self._wanted.peers
         return server
 
@@ -261,6 +273,7 @@ class Host:
         yield from host_metrics(self.device, self._sessions, self._counters)
         yield from self._server.metrics()
         yield from logs.LIMIT.metrics()
+        yield from sandbox_metrics()
         if self._metrics:
             yield from self._metrics.metrics()
         yield from device_metrics(self.device)

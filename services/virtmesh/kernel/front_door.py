@@ -20,6 +20,7 @@ from virtmesh.kernel.gathering import Gathering
 from virtmesh.kernel.service import KernelService
 from virtmesh.kinds import all_kinds, broken_kinds
 from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server, catch_signals
+from virtmesh.sandbox import sandbox_metrics
 from virtmesh.scraping import service as metrics_service
 from virtmesh.scraping.page import Measured
 from virtmesh.scraping.server import MetricsServer
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from virtmesh.drivers.base import Driver
     from virtmesh.rpc.locks import Locks
+    from virtmesh.sandbox import Sandbox
     from virtmesh.telemetry.recorder import Traced
 
 log = structlog.get_logger(__name__)
@@ -54,6 +56,8 @@ class Serving:
     """Seconds of silence after which a TCP client is pinged; 0: never."""
     locks: Locks = NO_LOCKS
     """Who may call, and at which other places."""
+    seal: Callable[[], None] | None = None
+    """Called when it listens everywhere, before anything is served."""
 
 
 class ServedMachine(DevicesOfMachine, Protocol):
@@ -155,6 +159,7 @@ class FrontDoor:
                 self._serving.metrics, self._measured.page.get, self._serving.locks
             )
             log.info("metrics", address=self._metrics.address)
+        self._server.before_serving = self._serving.seal
         kinds = (one.name for one in self._of_kinds)
         await self._server.start(
             (service.SERVICE, *names, trace.SERVICE, metrics_service.SERVICE, *kinds),
@@ -182,14 +187,18 @@ class FrontDoor:
         yield from self._own_metrics()
         yield from self._server.metrics()
         yield from logs.LIMIT.metrics()
+        yield from sandbox_metrics()
         if self._metrics:
             yield from self._metrics.metrics()
 
 
-async def serve(make: Callable[[], MachineServer]) -> None:
-    """Make a server and run it until a signal asks for the end. Errors: those of both."""
+async def serve(make: Callable[[Callable[[], None]], MachineServer], sandbox: Sandbox) -> None:
+    """Make a server and run it until a signal asks for the end. Errors: those of both.
+
+    `make` gets what the server is to call when it listens, before it serves.
+    """
     stop = catch_signals()
-    server = make()
+    server = make(sandbox.seal)
     try:
         await server.start()
         number = await stop

@@ -19,8 +19,8 @@ from virtmesh.kernel.guest import service as guest_service
 from virtmesh.kernel.guest.guests import Guests
 from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.metrics import kernel_metrics
-from virtmesh.kernel.program import reporting, serving_options
-from virtmesh.kernel.tree import Binding, make_blob
+from virtmesh.kernel.program import reporting, serving_needs, serving_options
+from virtmesh.kernel.tree import Binding, make_blob, parse_blob
 from virtmesh.kernel.vt import VirtualTerminal
 from virtmesh.kinds.lock_options import take_locks
 from virtmesh.kinds.option_types import Size
@@ -33,13 +33,14 @@ from virtmesh.machine import (
     load,
 )
 from virtmesh.rpc.server import NO_LOCKS
+from virtmesh.sandbox import ON, Needs, Sandbox
 from virtmesh.telemetry import logging as logs
 from virtmesh_common.api.kernel.v1 import guest_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from virtmesh.rpc.locks import Listener, Locks
 
@@ -90,9 +91,10 @@ class KernelServer:
     Errors of `start`: AddressTaken. After one, call `stop`.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, seal: Callable[[], None] | None = None) -> None:
+        """Prepare it. `seal` is called when it listens everywhere, before it serves."""
         self.kernel = Kernel(plan.blob, plan.settings, plan.source, plan.bindings, plan.name)
-        serving = Serving(plan.listen, plan.metrics, plan.keepalive, plan.locks)
+        serving = Serving(plan.listen, plan.metrics, plan.keepalive, plan.locks, seal)
         self._front = FrontDoor(self.kernel, serving, lambda: kernel_metrics(self.kernel))
         self._guests = Guests(self.kernel)
         self._terminal = VirtualTerminal(self.kernel)
@@ -157,6 +159,12 @@ def read_plan(options: Options) -> Plan:
     )
 
 
+def needs_of(plan: Plan) -> Needs:
+    """Return what the kernel service needs of its sandbox. Errors: BadMachine."""
+    nodes = parse_blob(plan.blob, plan.bindings).devices
+    return serving_needs(vars(plan).values(), [one.endpoint for one in nodes], plan.locks)
+
+
 def _bindings(machine: Machine) -> tuple[Binding, ...]:
     """Return the services that a machine file binds to nodes by address."""
     return tuple(
@@ -196,7 +204,7 @@ def _read_blob(path: Path) -> bytes:
 )
 @click.option("--memory", type=Size(), help="RAM of each driver  [default: as the machine says]")
 @serving_options
-def main(*, print_dtb: Path | None, form: logs.Format, **values: Any) -> None:
+def main(*, print_dtb: Path | None, form: logs.Format, sandbox: str, **values: Any) -> None:
     """Drive the devices of a machine, and serve them to clients."""
     options = Options(**values)
     if (options.machine is None) == (options.dtb is None):
@@ -207,7 +215,9 @@ def main(*, print_dtb: Path | None, form: logs.Format, **values: Any) -> None:
     with reporting("virtmesh-kernel"):
         plan = read_plan(options)
         if print_dtb is None:
-            uvloop.run(serve(lambda: KernelServer(plan)))
+            box = Sandbox(needs_of(plan), is_on=sandbox == ON)
+            box.confine()
+            uvloop.run(serve(lambda seal: KernelServer(plan, seal), box))
         else:
             print_dtb.write_bytes(plan.blob)
 

@@ -22,6 +22,7 @@ from virtmesh.rpc.audit import Audit
 from virtmesh.rpc.locks import Locks, warning_of
 from virtmesh.rpc.metrics import CallCounts
 from virtmesh.rpc.reflection import Reflection, nothing
+from virtmesh.rpc.strangers import take_no_descriptors_at
 from virtmesh.rpc.wings import Shared, Wings
 from virtmesh.telemetry.definitions import gauge
 from virtmesh_common.channel import KEEPALIVE_SECONDS
@@ -105,6 +106,8 @@ class Server:
         """Takes the services; they are served by every listener."""
         self._order = listeners
         self._sweeping: asyncio.Task[None] | None = None
+        self.before_serving: Callable[[], None] | None = None
+        """Called once it listens, before it takes any connection."""
         self.addresses: list[str] = []
         """Where the server listens, once it is started; ports are the actual ones. Those of
         `addresses` come first, then those of the locks: for tokens, and for roles."""
@@ -126,6 +129,8 @@ class Server:
         Reflection(self._names, forwarded).add_to(self.grpc)
         for listener in self._order:
             self.addresses.append(self._listen(listener))
+        if self.before_serving is not None:
+            self.before_serving()
         for wing in self._wings.all:
             await wing.grpc.start()
         for name in ("", *self._names):
@@ -194,6 +199,8 @@ class Server:
             ) from error
         finally:
             os.umask(before)
+        if path is not None:
+            take_no_descriptors_at(path)
         return f"{address.rpartition(':')[0]}:{port}" if path is None else address
 
     def _place(self, listener: Listener) -> str:
