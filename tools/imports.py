@@ -80,7 +80,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh_client.labgrid", "virtmesh_client.pytest_plugin"),
     ("virtmesh_client.__main__",),
     ("virtmesh.telemetry",),
-    ("virtmesh.rpc", "virtmesh.dashboards"),
+    ("virtmesh.rpc", "virtmesh.dashboards", "virtmesh.sandbox"),
     ("virtmesh.report", "virtmesh.scraping"),
     ("virtmesh.mmio",),
     ("virtmesh.attach",),

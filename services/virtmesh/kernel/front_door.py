@@ -19,7 +19,9 @@ from virtmesh.kernel.gateway import NONE, Answer, Gateway
 from virtmesh.kernel.gathering import Gathering
 from virtmesh.kernel.service import KernelService
 from virtmesh.kinds import all_kinds, broken_kinds
+from virtmesh.rpc.budgets import account
 from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server, catch_signals
+from virtmesh.sandbox import sandbox_metrics
 from virtmesh.scraping import service as metrics_service
 from virtmesh.scraping.page import Measured
 from virtmesh.scraping.server import MetricsServer
@@ -29,6 +31,7 @@ from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
 from virtmesh_common.api.metrics.v1 import metrics_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
+from virtmesh_common.limits import DEFAULTS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
     from virtmesh.drivers.base import Driver
     from virtmesh.rpc.locks import Locks
+    from virtmesh.sandbox import Sandbox
     from virtmesh.telemetry.recorder import Traced
 
 log = structlog.get_logger(__name__)
@@ -54,6 +58,10 @@ class Serving:
     """Seconds of silence after which a TCP client is pinged; 0: never."""
     locks: Locks = NO_LOCKS
     """Who may call, and at which other places."""
+    limits: Limits = DEFAULTS
+    """What clients may have of it."""
+    seal: Callable[[], None] | None = None
+    """Called when it listens everywhere, before anything is served."""
 
 
 class ServedMachine(DevicesOfMachine, Protocol):
@@ -101,10 +109,12 @@ class FrontDoor:
             keepalive=serving.keepalive,
             locks=serving.locks,
             scope=Scope(
-                lambda: machine.devices, [row for one in all_kinds() for row in one.access]
+                lambda: machine.devices,
+                [row for one in all_kinds() for row in one.access],
+                serving.limits,
             ),
         )
-        self._trace = trace.TracePlane(machine.traced)
+        self._trace = trace.TracePlane(machine.traced, account)
         self._of_kinds = [
             make(machine.driver) for one in all_kinds() for make in one.kernel_services
         ]
@@ -155,6 +165,7 @@ class FrontDoor:
                 self._serving.metrics, self._measured.page.get, self._serving.locks
             )
             log.info("metrics", address=self._metrics.address)
+        self._server.before_serving = self._serving.seal
         kinds = (one.name for one in self._of_kinds)
         await self._server.start(
             (service.SERVICE, *names, trace.SERVICE, metrics_service.SERVICE, *kinds),
@@ -182,14 +193,18 @@ class FrontDoor:
         yield from self._own_metrics()
         yield from self._server.metrics()
         yield from logs.LIMIT.metrics()
+        yield from sandbox_metrics()
         if self._metrics:
             yield from self._metrics.metrics()
 
 
-async def serve(make: Callable[[], MachineServer]) -> None:
-    """Make a server and run it until a signal asks for the end. Errors: those of both."""
+async def serve(make: Callable[[Callable[[], None]], MachineServer], sandbox: Sandbox) -> None:
+    """Make a server and run it until a signal asks for the end. Errors: those of both.
+
+    `make` gets what the server is to call when it listens, before it serves.
+    """
     stop = catch_signals()
-    server = make()
+    server = make(sandbox.seal)
     try:
         await server.start()
         number = await stop
