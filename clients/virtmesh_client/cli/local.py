@@ -16,6 +16,7 @@ from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.local import rundir
 from virtmesh_client.local.stop import stop_machine
+from virtmesh_common.printable import say
 
 GUEST_SECONDS = 5.0
 """How long a machine may take to say which guests it has."""
@@ -37,10 +38,10 @@ def status(settings: Settings) -> None:
         show_json(states)
         return
     if not states:
-        click.echo("no machine runs here: `virtmesh up` starts one")
+        say("no machine runs here: `virtmesh up` starts one")
     for number, state in enumerate(states):
         if number:
-            click.echo()
+            say()
         show_state(settings, state)
 
 
@@ -59,7 +60,7 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
             *(("warning", text) for text in state.warnings),
         ]
     )
-    click.echo()
+    say()
     show_table(
         ("PROCESS", "KIND", "PID", "RESTARTS", "METRICS", "ADDRESS"),
         [
@@ -104,10 +105,10 @@ def down(settings: Settings, name: str | None, run_dir: Path | None, everything:
     if settings.json:
         show_json([{"name": state.name, "killed": killed[state.name]} for state in states])
     elif not states:
-        click.echo("nothing to stop")
+        say("nothing to stop")
     for state in [] if settings.json or settings.quiet else states:
         forced = f"; {', '.join(killed[state.name])} had to be killed" if killed[state.name] else ""
-        click.echo(f"{state.name} is stopped{forced}")
+        say(f"{state.name} is stopped{forced}")
 
 
 def stop_guests(settings: Settings, state: rundir.MachineState) -> None:
@@ -122,7 +123,7 @@ def stop_guests(settings: Settings, state: rundir.MachineState) -> None:
 
     def tell(line: str) -> None:
         if not settings.quiet:
-            click.echo(line, err=True)
+            say(line, err=True)
 
     try:
         with connect(state.address, timeout=GUEST_SECONDS) as machine:

@@ -9,6 +9,7 @@ import click
 
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_json, show_table
+from virtmesh_common.printable import say
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -99,4 +100,4 @@ def completion(settings: Settings, shell: str | None) -> None:
     if settings.json:
         show_json({"shell": name, "script": source})
     else:
-        click.echo(source)
+        say(source)

@@ -14,6 +14,7 @@ from virtmesh_client.cli.serving import serve_until_signal
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_json
 from virtmesh_client.extras import needing
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from virtmesh_client.panel.options import PanelOptions
@@ -89,6 +90,6 @@ async def serve(
         if settings.json:
             show_json({"url": url, "machine": address})
         else:
-            click.echo(f"the panel of {address} is at {url}")
+            say(f"the panel of {address} is at {url}")
         sys.stdout.flush()
         await serve_until_signal(asyncio.Event().wait())

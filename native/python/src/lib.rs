@@ -2,8 +2,10 @@
 //!
 //! Arguments are checked here, and calls that may wait release the GIL.
 
+mod bells;
 mod blk;
 mod board;
+mod closer;
 mod errors;
 mod exceptions;
 mod image;
@@ -26,9 +28,13 @@ mod native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::bells::Bells;
+    #[pymodule_export]
     use crate::blk::BlkDevice;
     #[pymodule_export]
     use crate::board::{Board, Exit};
+    #[pymodule_export]
+    use crate::closer::{close_later, unclosed};
     #[pymodule_export]
     use crate::image::try_image;
     #[pymodule_export]

@@ -2,6 +2,7 @@
 
 from virtmesh_native._native import (
     Backing,
+    Bells,
     BlkDevice,
     Board,
     CopyCancel,
@@ -19,6 +20,7 @@ from virtmesh_native._native import (
     RingState,
     Surface,
     check_filter,
+    close_later,
     confine,
     count_threads,
     filter_system_calls,
@@ -26,10 +28,12 @@ from virtmesh_native._native import (
     judged_rules,
     spec_constants,
     try_image,
+    unclosed,
 )
 
 __all__ = [
     "Backing",
+    "Bells",
     "BlkDevice",
     "Board",
     "CopyCancel",
@@ -47,6 +51,7 @@ __all__ = [
     "RingState",
     "Surface",
     "check_filter",
+    "close_later",
     "confine",
     "count_threads",
     "filter_system_calls",
@@ -54,4 +59,5 @@ __all__ = [
     "judged_rules",
     "spec_constants",
     "try_image",
+    "unclosed",
 ]

@@ -9,9 +9,11 @@
 
 use std::sync::atomic::Ordering;
 
+mod guard;
 mod guest_ram;
 mod region;
 
+pub use guard::Guard;
 pub use guest_ram::{GuestArea, GuestRam};
 pub use region::RegionSpec;
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
-import uvloop
 
 from virtmesh.cpu import service
 from virtmesh.cpu.gdb.server import GdbServer
@@ -28,6 +27,7 @@ from virtmesh.kernel.program import reporting, serving_needs, serving_options
 from virtmesh.kinds.lock_options import take_locks
 from virtmesh.kinds.option_types import Size
 from virtmesh.machine import CpuEntry, Machine, PlicRule, TimeSource, check_memory, load
+from virtmesh.rpc import loop
 from virtmesh.rpc.server import NO_LOCKS
 from virtmesh.sandbox import ON, Access, Needs, Sandbox
 from virtmesh.telemetry import logging as logs
@@ -35,6 +35,7 @@ from virtmesh.telemetry import recorder as trace
 from virtmesh_common.api.cpu.v1 import cpu_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.limits import DEFAULTS, Limits, parse_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,6 +60,7 @@ class Plan:
     metrics: str | None = None
     recorder: int = trace.EVENTS_DEFAULT
     keepalive: float = KEEPALIVE_SECONDS
+    limits: Limits = DEFAULTS
     trace: Path | None = None
     """File for each register access."""
     gdb: str | None = None
@@ -77,7 +79,14 @@ class CpuServer:
         """Prepare it. `seal` is called when it listens everywhere, before it serves."""
         self.machine = CpuMachine(plan.machine, plan.guest, plan.recorder)
         self._plan = plan
-        serving = Serving(plan.listen, plan.metrics, plan.keepalive, plan.locks, seal)
+        serving = Serving(
+            plan.listen,
+            plan.metrics,
+            plan.keepalive,
+            locks=plan.locks,
+            limits=plan.limits,
+            seal=seal,
+        )
         answers = {GET_REPORT: self.machine.reports.report}
         # The services of kinds say of each device that the guest drives it.
         self._front = FrontDoor(
@@ -168,6 +177,7 @@ def make_plan(options: dict[str, Any]) -> Plan:
         options["metrics"] or machine.kernel.metrics,
         options["recorder"],
         options["keepalive"],
+        Limits.of(parse_pairs(options["limits"]), machine.limits),
         Path(entry.trace) if entry.trace else None,
         entry.gdb,
         take_locks(options, machine.locks),
@@ -205,7 +215,7 @@ def main(*, print_dtb: Path | None, form: logs.Format, sandbox: str, **options: 
         if print_dtb is None:
             box = Sandbox(needs_of(plan), is_on=sandbox == ON)
             box.confine()
-            uvloop.run(serve(lambda seal: CpuServer(plan, seal), box))
+            loop.run(serve(lambda seal: CpuServer(plan, seal), box))
         else:
             print_dtb.write_bytes(make_tree_file(plan))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 from virtmesh_native import Recorder
 
+from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
 from virtmesh.attach.server import REGISTER_CHANNEL, HandoverServer
 from virtmesh.attach.sessions import Sessions
 from virtmesh.host.control import ControlPlane
@@ -18,6 +19,7 @@ from virtmesh.host.interrupts import InterruptPlane
 from virtmesh.host.metrics import device_metrics, host_metrics
 from virtmesh.host.register_channel import ChannelServer
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
+from virtmesh.rpc.budgets import account
 from virtmesh.rpc.peers import OWN_USER
 from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server
 from virtmesh.sandbox import sandbox_metrics
@@ -26,6 +28,7 @@ from virtmesh.scraping.page import Measured
 from virtmesh.scraping.server import MetricsServer
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT, Traced, TracePlane
+from virtmesh.vhost_user.offer import Offer
 from virtmesh.vhost_user.server import ReportsState, VhostUserServer
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
@@ -35,6 +38,7 @@ from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2, trace_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import DeviceNotFound, NotVirtio
+from virtmesh_common.limits import DEFAULTS, Limits
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -85,6 +89,10 @@ class Addresses:
     """Offer in-band notifications to vhost-user front ends."""
     keepalive: float = KEEPALIVE_SECONDS
     """Seconds of silence after which a TCP client is pinged; 0: never."""
+    limits: Limits = DEFAULTS
+    """What clients may have of it."""
+    guest_memory_max: int = GUEST_MEMORY_MAX
+    """Most bytes of memory that a driver may hand over."""
     locks: Locks = NO_LOCKS
     """Who may call, and at which other places."""
     peers: Peers = OWN_USER
@@ -119,7 +127,11 @@ class Host:
             addresses.listen,
             keepalive=addresses.keepalive,
             locks=addresses.locks,
-            scope=Scope(lambda: (device.description.name,), kind.access if kind else ()),
+            scope=Scope(
+                lambda: (device.description.name,),
+                kind.access if kind else (),
+                addresses.limits,
+            ),
         )
         self._counters = HostCounters()
         self._handovers = (
@@ -127,18 +139,24 @@ class Host:
                 addresses.handover,
                 device.description.queue_size_max,
                 kept_state_bytes=device.description.kept_state_bytes,
+                memory_max_bytes=addresses.guest_memory_max,
                 register_channel=REGISTER_CHANNEL,
             )
             if addresses.handover
             else None
         )
-        self._dispatcher = RegisterDispatcher(device, self._counters)
+        self._dispatcher = RegisterDispatcher(
+            device,
+            self._counters,
+            self._server.budgets.pieces,
+            self._server.budgets.limits.turn_us,
+        )
         self._sessions = Sessions(device, self._handovers, self._serve_channel)
         self._front_ends = self._front_end_server()
         self._interrupts = InterruptPlane(device)
         self._control = ControlPlane(device, self._sessions, self._counters, kind)
         self._control.collect = self._collect
-        self._trace = TracePlane(self._traced)
+        self._trace = TracePlane(self._traced, account)
         self._measured = Measured(self._collect, {"device": device.description.name})
         self._metrics: MetricsServer | None = None
 
@@ -152,6 +170,8 @@ class Host:
             vhost_user=self._wanted.vhost_user,
             in_band=self._wanted.in_band,
             keepalive=self._wanted.keepalive,
+            limits=self._wanted.limits,
+            guest_memory_max=self._wanted.guest_memory_max,
             locks=self._wanted.locks,
             peers=self._wanted.peers,
         )
@@ -257,7 +277,8 @@ class Host:
         if not isinstance(self.device, ReportsState):
             kind = self.device.description.kind
             raise NotVirtio(f"--vhost-user: {kind} is no virtio device: leave the option out")
-        server = VhostUserServer(path, self.device, self._sessions, in_band=self._wanted.in_band)
+        offer = Offer(self._wanted.in_band, self._wanted.guest_memory_max)
+        server = VhostUserServer(path, self.device, self._sessions, offer)
         server.peers = self._wanted.peers
         return server
 

@@ -10,17 +10,19 @@ import virtmesh.rpc.environment  # noqa: F401 - before grpc is imported
 # isort: split
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
-import uvloop
 
+from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
 from virtmesh.host.host import Addresses, Host
 from virtmesh.kinds import find_kind, kind_names
 from virtmesh.kinds.lock_options import lock_options, needs_of_locks, take_locks
-from virtmesh.kinds.option_types import Address, Events, Keepalive, Name
+from virtmesh.kinds.option_types import Address, Events, Keepalive, LimitValues, Name, Size
+from virtmesh.rpc import loop
 from virtmesh.rpc.peers import Peers
 from virtmesh.rpc.server import catch_signals, socket_path
 from virtmesh.sandbox import (
@@ -38,6 +40,8 @@ from virtmesh.telemetry.recorder import EVENTS_DEFAULT
 from virtmesh_common import __version__
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine, VirtmeshError
+from virtmesh_common.limits import Limits, parse_pairs
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +106,13 @@ COMMON = (
         help="Seconds of silence after which a TCP client is pinged; 0: never.",
     ),
     click.Option(
+        ["--guest-memory-max"],
+        type=Size(),
+        default=GUEST_MEMORY_MAX,
+        show_default="1T",
+        help="Most memory that a driver may hand over: it can be charged to this service.",
+    ),
+    click.Option(
         ["--recorder"],
         type=Events(),
         default=EVENTS_DEFAULT,
@@ -109,6 +120,13 @@ COMMON = (
         help="Events that the flight recorder keeps, 40 bytes each; 0: off.",
     ),
     click.Option(["--sandbox"], **SANDBOX),
+    click.Option(
+        ["--limit", "limits"],
+        multiple=True,
+        type=LimitValues(),
+        metavar="NAME=VALUE",
+        help="Set a limit of docs/limits.md; may be repeated.",
+    ),
     click.Option(
         ["--log"],
         type=click.Choice(logs.FORMATS),
@@ -178,10 +196,11 @@ def serve(kind: DeviceKind) -> Callable[..., None]:
             kind.prepare(**options)
             box = Sandbox(needs_of(kind, options, addresses), is_on=sandbox == ON)
             box.confine()
-            uvloop.run(run(kind, lambda: kind.make(name, **options), addresses, recorder, box))
+            make = partial(kind.make, name, **options)
+            loop.run(run(kind, make, addresses, recorder, box))
         except (VirtmeshError, OSError, ValueError) as error:
             message = " ".join(str(error).split())
-            click.echo(f"virtmesh-device: {message}", err=True)
+            say(f"virtmesh-device: {message}", err=True)
             sys.exit(1)
 
     return command
@@ -197,6 +216,8 @@ def take_addresses(options: dict[str, Any]) -> Addresses:
         options.pop("vhost_user"),
         in_band=options.pop("vhost_user_in_band"),
         keepalive=options.pop("keepalive"),
+        limits=Limits.of(parse_pairs(options.pop("limits"))),
+        guest_memory_max=options.pop("guest_memory_max"),
         locks=take_locks(options),
         peers=Peers(frozenset(options.pop("peer_uid")), frozenset(options.pop("peer_gid"))),
     )

@@ -19,6 +19,7 @@ from virtmesh.kernel.gateway import NONE, Answer, Gateway
 from virtmesh.kernel.gathering import Gathering
 from virtmesh.kernel.service import KernelService
 from virtmesh.kinds import all_kinds, broken_kinds
+from virtmesh.rpc.budgets import account
 from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server, catch_signals
 from virtmesh.sandbox import sandbox_metrics
 from virtmesh.scraping import service as metrics_service
@@ -30,6 +31,7 @@ from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
 from virtmesh_common.api.metrics.v1 import metrics_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
+from virtmesh_common.limits import DEFAULTS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,6 +58,8 @@ class Serving:
     """Seconds of silence after which a TCP client is pinged; 0: never."""
     locks: Locks = NO_LOCKS
     """Who may call, and at which other places."""
+    limits: Limits = DEFAULTS
+    """What clients may have of it."""
     seal: Callable[[], None] | None = None
     """Called when it listens everywhere, before anything is served."""
 
@@ -105,10 +109,12 @@ class FrontDoor:
             keepalive=serving.keepalive,
             locks=serving.locks,
             scope=Scope(
-                lambda: machine.devices, [row for one in all_kinds() for row in one.access]
+                lambda: machine.devices,
+                [row for one in all_kinds() for row in one.access],
+                serving.limits,
             ),
         )
-        self._trace = trace.TracePlane(machine.traced)
+        self._trace = trace.TracePlane(machine.traced, account)
         self._of_kinds = [
             make(machine.driver) for one in all_kinds() for make in one.kernel_services
         ]

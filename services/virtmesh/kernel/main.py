@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import uvloop
 
 from virtmesh.drivers.settings import Settings
 from virtmesh.kernel.front_door import FrontDoor, Serving, serve
@@ -32,12 +31,14 @@ from virtmesh.machine import (
     check_memory,
     load,
 )
+from virtmesh.rpc import loop
 from virtmesh.rpc.server import NO_LOCKS
 from virtmesh.sandbox import ON, Needs, Sandbox
 from virtmesh.telemetry import logging as logs
 from virtmesh_common.api.kernel.v1 import guest_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.limits import DEFAULTS, Limits, parse_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,6 +64,7 @@ class Options:
     listen_tokens: tuple[str, ...]
     listen_role: tuple[Listener, ...]
     insecure: bool
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Plan:
     """Another name for the machine than the tree has."""
     locks: Locks = NO_LOCKS
     """Who may call, and at which other places."""
+    limits: Limits = DEFAULTS
 
 
 class KernelServer:
@@ -94,7 +97,14 @@ class KernelServer:
     def __init__(self, plan: Plan, seal: Callable[[], None] | None = None) -> None:
         """Prepare it. `seal` is called when it listens everywhere, before it serves."""
         self.kernel = Kernel(plan.blob, plan.settings, plan.source, plan.bindings, plan.name)
-        serving = Serving(plan.listen, plan.metrics, plan.keepalive, plan.locks, seal)
+        serving = Serving(
+            plan.listen,
+            plan.metrics,
+            plan.keepalive,
+            locks=plan.locks,
+            limits=plan.limits,
+            seal=seal,
+        )
         self._front = FrontDoor(self.kernel, serving, lambda: kernel_metrics(self.kernel))
         self._guests = Guests(self.kernel)
         self._terminal = VirtualTerminal(self.kernel)
@@ -156,6 +166,7 @@ def read_plan(options: Options) -> Plan:
         bindings=_bindings(machine),
         name=name,
         locks=take_locks(vars(options).copy(), machine.locks),
+        limits=Limits.of(parse_pairs(options.limits), machine.limits),
     )
 
 
@@ -217,7 +228,7 @@ def main(*, print_dtb: Path | None, form: logs.Format, sandbox: str, **values: A
         if print_dtb is None:
             box = Sandbox(needs_of(plan), is_on=sandbox == ON)
             box.confine()
-            uvloop.run(serve(lambda seal: KernelServer(plan, seal), box))
+            loop.run(serve(lambda seal: KernelServer(plan, seal), box))
         else:
             print_dtb.write_bytes(plan.blob)
 

@@ -11,7 +11,7 @@ from urllib.request import getproxies
 import click
 
 from virtmesh.kinds.lock_options import needs_of_locks, with_lock_options
-from virtmesh.kinds.option_types import Address, Events, Keepalive
+from virtmesh.kinds.option_types import Address, Events, Keepalive, LimitValues
 from virtmesh.rpc.server import NO_LOCKS
 from virtmesh.sandbox import SANDBOX, Needs, ports_in, socket_folders
 from virtmesh.telemetry import logging as logs
@@ -19,6 +19,7 @@ from virtmesh.telemetry import recorder as trace
 from virtmesh_common import __version__
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -60,6 +61,14 @@ SERVING = (
         default=trace.EVENTS_DEFAULT,
         show_default=True,
         help="Events that each driver's flight recorder keeps, 40 bytes each; 0: off.",
+    ),
+    click.option(
+        "--limit",
+        "limits",
+        multiple=True,
+        type=LimitValues(),
+        metavar="NAME=VALUE",
+        help="Set a limit of docs/limits.md; may be repeated  [default: as the machine file says]",
     ),
     click.option(
         "--print-dtb",
@@ -104,5 +113,5 @@ def reporting(program: str) -> Iterator[None]:
     try:
         yield
     except (VirtmeshError, OSError, ValueError) as error:
-        click.echo(f"{program}: {' '.join(str(error).split())}", err=True)
+        say(f"{program}: {' '.join(str(error).split())}", err=True)
         sys.exit(1)

@@ -16,6 +16,7 @@ from virtmesh_common.channel import UNIX_PATH_LIMIT, check_address
 from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 HOST_MODULES = (
@@ -72,7 +73,8 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
     check_host()
     machine = machine_file.load(file).resolve(run_dir)
     taken: set[int] = set()
-    devices = tuple(_device(entry, taken) for entry in machine.devices)
+    limits = machine.limits.arguments()
+    devices = tuple(_device(entry, taken, limits) for entry in machine.devices)
     check_machine(machine)
     metrics = pick_port(page_address(machine, run_dir), taken)
     options = ["--machine", str(file), "--run-dir", str(run_dir)]
@@ -125,7 +127,9 @@ def pick_port(address: str, taken: set[int]) -> str:
             return f"{host}:{number}"
 
 
-def _device(entry: machine_file.DeviceEntry, taken: set[int]) -> Command:
+def _device(
+    entry: machine_file.DeviceEntry, taken: set[int], limits: Sequence[str] = ()
+) -> Command:
     """Plan one device. Errors: BadMachine when the paths of its sockets are too long."""
     if entry.endpoint.startswith("unix:") and entry.handover is None:
         excess = len(os.fsencode(entry.endpoint[5:] + HANDOVER_SUFFIX)) - UNIX_PATH_LIMIT
@@ -136,6 +140,6 @@ def _device(entry: machine_file.DeviceEntry, taken: set[int]) -> Command:
             )
     metrics = pick_port(entry.metrics or "", taken)
     entry = replace(entry, metrics=metrics or None)
-    argv = module_argv("virtmesh.host.main", *entry.arguments())
+    argv = module_argv("virtmesh.host.main", *entry.arguments(), *limits)
     again = tuple(find_kind(entry.kind).restart_options)
     return Command(entry.name, entry.kind, argv, entry.endpoint, metrics, again)

@@ -13,6 +13,7 @@ from virtmesh.machine.board import platform_of
 from virtmesh.rpc.locks import Locks
 from virtmesh_common.channel import check_address
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.limits import DEFAULTS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -173,6 +174,8 @@ class Machine:
     cpu: CpuEntry | None = None
     """What a CPU runs; None: the kernel service drives the devices."""
     device_tree: str | None = None
+    limits: Limits = DEFAULTS
+    """What clients may have of each of its services."""
     security: SecurityEntry = field(default_factory=SecurityEntry)
 
     @property

@@ -19,13 +19,16 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from virtmesh.rpc.audit import Audit
+from virtmesh.rpc.budgets import Budgets
 from virtmesh.rpc.locks import Locks, warning_of
 from virtmesh.rpc.metrics import CallCounts
 from virtmesh.rpc.reflection import Reflection, nothing
+from virtmesh.rpc.strangers import take_no_descriptors_at
 from virtmesh.rpc.wings import Shared, Wings
 from virtmesh.telemetry.definitions import gauge
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import AddressTaken
+from virtmesh_common.limits import DEFAULTS, Limits
 from virtmesh_common.security.roles import table_with
 
 if TYPE_CHECKING:
@@ -60,12 +63,14 @@ NO_LOCKS = Locks()
 
 @dataclass(frozen=True)
 class Scope:
-    """What a server serves, for its gates."""
+    """What a server serves, for its gates and budgets."""
 
     devices: Callable[[], Collection[str]] = tuple
     """Returns the names of its devices, for the audit."""
     access: Sequence[Access] = ()
     """Rows of services from other packages."""
+    limits: Limits = DEFAULTS
+    """What clients may have of it."""
 
 
 NOTHING = Scope()
@@ -95,11 +100,20 @@ class Server:
         listeners = list(locks.listeners(addresses))
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
+        self.budgets = Budgets(scope.limits)
+        """What its clients hold."""
         self.calls = CallCounts()
         """Counters of its calls."""
         self._audit = Audit(scope.devices)
         self._credentials = open_credentials(locks)
-        shared = Shared(interceptors, self._audit, self.calls, table_with(scope.access), keepalive)
+        shared = Shared(
+            interceptors,
+            self._audit,
+            self.calls,
+            table_with(scope.access),
+            keepalive,
+            self.budgets,
+        )
         self._wings = Wings(listeners, self._credentials, shared)
         self.grpc = cast("grpc.aio.Server", self._wings)
         """Takes the services; they are served by every listener."""
@@ -159,6 +173,7 @@ class Server:
     def metrics(self) -> Iterable[Metric]:
         """Return the metrics, read now."""
         yield from self.calls.metrics()
+        yield from self.budgets.metrics()
         yield from self._audit.metrics()
         yield INSECURE.one(sum(one.is_open for one in self._order))
 
@@ -198,6 +213,8 @@ class Server:
             ) from error
         finally:
             os.umask(before)
+        if path is not None:
+            take_no_descriptors_at(path)
         return f"{address.rpartition(':')[0]}:{port}" if path is None else address
 
     def _place(self, listener: Listener) -> str:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from virtmesh.rpc.server import SOCKET_UMASK, clear_stale_socket
+from virtmesh.rpc.strangers import hang_up
 from virtmesh_common.channel import UNIX_PATH_LIMIT
 from virtmesh_common.errors import AddressTaken
 
@@ -54,5 +55,5 @@ class UnixListener:
                 self._path.unlink()
 
     def close(self) -> None:
-        """Stop listening."""
-        self.socket.close()
+        """Stop listening. What waits there unaccepted may carry descriptors of strangers."""
+        hang_up(self.socket)

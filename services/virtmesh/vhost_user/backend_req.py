@@ -8,10 +8,10 @@ arrives.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from typing import TYPE_CHECKING
 
+from virtmesh.rpc.strangers import close_all, take_no_descriptors
 from virtmesh.vhost_user.messages import HEADER, NEED_REPLY, U64, VERSION, VringState
 from virtmesh_common.errors import FrontEndViolation
 
@@ -34,11 +34,12 @@ class BackendChannel:
         try:
             self._socket = socket.socket(fileno=descriptor)
         except OSError as error:
-            os.close(descriptor)
+            close_all([descriptor])
             raise FrontEndViolation("the descriptor of SET_BACKEND_REQ_FD is no socket") from error
-        if self._socket.type != socket.SOCK_STREAM:
-            self._socket.close()
-            raise FrontEndViolation("the socket of SET_BACKEND_REQ_FD is no stream socket")
+        if (self._socket.family, self._socket.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
+            close_all([self._socket.detach()])
+            raise FrontEndViolation("the socket of SET_BACKEND_REQ_FD is no unix stream socket")
+        take_no_descriptors(self._socket)
         self._socket.setblocking(False)  # noqa: FBT003 - as socket has it
         self._failed = failed
         self._waiting: list[Outgoing] = []
@@ -58,7 +59,7 @@ class BackendChannel:
         if self._socket.fileno() >= 0:
             self._loop.remove_reader(self._socket.fileno())
             self._loop.remove_writer(self._socket.fileno())
-            self._socket.close()
+            close_all([self._socket.detach()])  # The front end may have this end as well.
 
     def _flush(self) -> None:
         """Send the waiting requests that the socket takes now."""

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.cli import eventually
 from tests.support.secured import Keyboard, People, channel_with, status_of
-from virtmesh.rpc.wings import CONNECTIONS_MAX, HANDSHAKE_SECONDS
+from virtmesh_common.limits import DEFAULTS
 from virtmesh_common.security.authority import Authority
 from virtmesh_common.security.roles import Role
 
@@ -112,15 +112,15 @@ def test_half_open_connections_keep_nobody_out(keyboard: Keyboard, people: Peopl
                 stranger.connect((host, int(port)))
 
         assert status_of(before, STATUS)[0] == "OK"
-        assert len(list(descriptors.iterdir())) < CONNECTIONS_MAX + 200
+        assert len(list(descriptors.iterdir())) < DEFAULTS.connections + 200
 
         def is_let_in() -> bool:
             with keyboard.channel(bundle) as channel:
                 return status_of(channel, STATUS)[0] == "OK"
 
         eventually(is_let_in)
-        eventually(lambda: len(list(descriptors.iterdir())) < CONNECTIONS_MAX / 4)
-    assert HANDSHAKE_SECONDS < 10
+        eventually(lambda: len(list(descriptors.iterdir())) < DEFAULTS.connections / 4)
+    assert DEFAULTS.handshake_seconds < 10
 
 
 def test_a_renewed_certificate_is_used_at_once(keyboard: Keyboard, people: People) -> None:

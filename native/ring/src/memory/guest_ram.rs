@@ -1,17 +1,22 @@
 //! Guest memory, on top of `vm-memory`: translation, copies, atomic words, and areas of rings.
 
+use std::io;
 use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
 use smallvec::SmallVec;
+use virtmesh_device::EventFd;
 use vm_memory::{
     Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
     MemoryRegionAddress, MmapRegion, VolatileMemory, VolatileSlice,
 };
 
+use super::guard::Guard;
 use super::region::{
     MAX_REGIONS, MAX_UNSEALED_REGIONS, RegionSpec, check_file, check_ranges, map_region,
+    page_size_of_hugetlbfs,
 };
 use super::{RingArea, RingMemory};
 use crate::error::MemoryError;
@@ -25,6 +30,10 @@ pub struct GuestRam {
 
 #[derive(Debug)]
 struct Mapped {
+    // Dropped in this order: a range is crossed out before it can be unmapped.
+    _guards: Vec<Guard>,
+    /// Signalled when a guarded region goes away under its mapping.
+    lost: Option<Arc<EventFd>>,
     memory: GuestMemoryMmap,
     /// The guest addresses of the regions, with adjacent ones joined. Bounds are checked against these.
     contiguous: Vec<Range<u64>>,
@@ -41,21 +50,25 @@ impl GuestRam {
         for (region, spec) in specs.iter().enumerate() {
             check_file(region, spec)?;
         }
-        Self::map_checked(specs)
+        // No seal keeps the pages of hugetlbfs where they are.
+        Self::map_checked(specs, |spec| page_size_of_hugetlbfs(spec.fd).is_some())
     }
 
-    /// Map 1 to 32 regions of files that may shrink. An access past the end of such a file raises SIGBUS,
-    /// which the caller has to handle. Only the ranges are checked.
+    /// Map 1 to 32 regions of files that may shrink; see [`lost`](Self::lost). Only the ranges are checked.
     ///
     /// # Errors
     /// Those of [`map`](Self::map) except `Unsealed` and `TooSmall`.
     pub fn map_unsealed(specs: &[RegionSpec<'_>]) -> Result<Self, MemoryError> {
         check_ranges(specs, MAX_UNSEALED_REGIONS)?;
-        Self::map_checked(specs)
+        Self::map_checked(specs, |_| true)
     }
 
-    /// Map regions whose ranges were checked, so the `expect` here never fails.
-    fn map_checked(specs: &[RegionSpec<'_>]) -> Result<Self, MemoryError> {
+    /// Map regions whose ranges were checked, so the `expect` here never fails. Those that are `fickle`
+    /// are guarded.
+    fn map_checked(
+        specs: &[RegionSpec<'_>],
+        fickle: impl Fn(&RegionSpec<'_>) -> bool,
+    ) -> Result<Self, MemoryError> {
         let mut regions = specs
             .iter()
             .enumerate()
@@ -64,10 +77,37 @@ impl GuestRam {
         regions.sort_unstable_by_key(GuestMemoryRegion::start_addr);
         let memory = GuestMemoryMmap::from_regions(regions)
             .expect("the ranges were found to be disjoint, and are sorted");
+        let mut guards = Vec::new();
+        let mut lost = None;
+        for (region, spec) in specs.iter().enumerate().filter(|(_, spec)| fickle(spec)) {
+            let failed = |source| MemoryError::Map { region, source };
+            let event = match &lost {
+                Some(event) => Arc::clone(event),
+                None => Arc::clone(lost.insert(Arc::new(EventFd::new().map_err(failed)?))),
+            };
+            let place = memory.get_host_address(GuestAddress(spec.guest_address));
+            let start = place.map_err(|error| failed(io::Error::other(error)))?.addr();
+            // No overflow: it is mapped.
+            let range = start..start + to_usize(spec.size);
+            guards.push(Guard::new(&range, event).map_err(failed)?);
+        }
         let contiguous = join_adjacent(&memory);
         Ok(Self {
-            mapped: Arc::new(Mapped { memory, contiguous }),
+            mapped: Arc::new(Mapped {
+                _guards: guards,
+                lost,
+                memory,
+                contiguous,
+            }),
         })
+    }
+
+    /// Readable once a file was found shorter than its region, or a huge page gone. The whole region reads
+    /// as zeroes then. None if nothing of this memory can go away. Keep a clone of this memory for as long
+    /// as areas of it are used.
+    #[must_use]
+    pub fn lost(&self) -> Option<BorrowedFd<'_>> {
+        self.mapped.lost.as_ref().map(|event| event.as_fd())
     }
 
     /// Sum of the sizes of the regions, in bytes.

@@ -25,6 +25,7 @@ from virtmesh_client.cli.settings import SIZE, Settings, common
 from virtmesh_client.cli.show import show_json
 from virtmesh_client.local import rundir
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,7 +157,7 @@ def boot(settings: Settings, /, kernel: Path, detach: bool, wait: float, **asked
     if detach:
         run_detached(settings, file, name, run_dir, wait)
         if asked["gdb"] is not None and not (settings.json or settings.quiet):
-            click.echo(f"\n{spell_attach(kernel, asked['gdb'])}")
+            say(f"\n{spell_attach(kernel, asked['gdb'])}")
         return
     escape = asked["escape"] if sys.stdin.isatty() else None
     teller = Teller(settings, in_raw_mode=escape is not None)
@@ -269,6 +270,6 @@ def finish(settings: Settings, status: CpuStatus | None) -> None:
         if status is not None:
             failed = f"failed with the code {status.code}"
             how = f"the guest {failed if status.reason == 'fail' else 'powered off'}"
-        click.echo(how, err=True)
+        say(how, err=True)
     if code:
         sys.exit(code)

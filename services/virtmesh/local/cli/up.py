@@ -27,6 +27,7 @@ from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.local import rundir
 from virtmesh_client.tail import follow
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -224,7 +225,7 @@ class Foreground:
         if self._settings.json:
             show_line({"kind": "log", "name": name, "message": line})
         elif not self._settings.quiet:
-            click.echo(f"{name} | {line}")
+            say(f"{name} | {line}")
 
     def _report(self, event: Event) -> None:
         """Show what the supervisor reports."""
@@ -233,12 +234,12 @@ class Foreground:
         if self._settings.json:
             show_line(asdict(event))
         elif not self._settings.quiet or event.kind in {"died", "gave-up"}:
-            click.echo(event.message, err=True)
+            say(event.message, err=True)
 
 
 def show_line(value: dict[str, str]) -> None:
     """Print one JSON object on one line, at once."""
-    click.echo(json.dumps(value))
+    say(json.dumps(value))
 
 
 def run_detached(settings: Settings, file: Path, name: str, run_dir: Path, wait: float) -> None:
@@ -283,5 +284,5 @@ def watch(settings: Settings, events: Iterable[bytes]) -> Event:
         if last.kind in {"ready", "failed"}:
             break
         if not settings.json and not settings.quiet:
-            click.echo(last.message, err=True)
+            say(last.message, err=True)
     return last

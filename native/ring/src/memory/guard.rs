@@ -1,10 +1,12 @@
-//! Surviving a front end that makes the file behind its memory shorter.
+//! Surviving memory that goes away under its mapping.
 //!
-//! An access behind the end of a mapped file raises SIGBUS. Behind virtio-mmio no such file is
-//! accepted (it has to be sealed), but vhost-user front ends pass what they have: user-mode Linux a
-//! plain file, QEMU whatever it was told. So the ranges of such memory are written down here, and the
-//! signal handler puts zeroed memory in the place of a range that faults: the access goes on, and
-//! whoever watches the range's event ends the connection. What is written from then on is lost with it.
+//! An access behind the end of a mapped file raises SIGBUS, as does one to a page of hugetlbfs that
+//! somebody punched out when the pool has no other. Behind virtio-mmio only sealed files are accepted,
+//! which can't become shorter, but no seal that leaves them writable keeps huge pages in them. vhost-user
+//! front ends pass what they have: user-mode Linux a plain file, QEMU whatever it was told. So the ranges
+//! of such memory are written down here, and the signal handler puts zeroed memory in the place of a range
+//! that faults: the access goes on, and whoever watches the range's event ends the connection. What is
+//! written from then on is lost with it.
 //!
 //! Invariant: a slot is changed only under `REGISTER`, and its version is odd meanwhile; the handler
 //! reads slots without locks and passes over one that changes. A range that is being accessed is never
@@ -22,8 +24,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use virtmesh_device::EventFd;
 
 /// Ranges that can be guarded at a time. A device has one front end, whose memory has at most 32
-/// regions, two tables of them while they change, and an in-flight log.
-const SLOTS: usize = 128;
+/// regions, two tables of them while they change, and an in-flight log; and at most 8 drivers hand over
+/// 8 regions and a log each.
+const SLOTS: usize = 256;
 
 static TABLE: [Slot; SLOTS] = [const { Slot::new() }; SLOTS];
 static REGISTER: Mutex<()> = Mutex::new(());

@@ -1,0 +1,17 @@
+//! Closing descriptors of strangers.
+
+use std::os::fd::RawFd;
+
+use pyo3::prelude::*;
+
+/// Close a descriptor, which the caller owns, on a thread that nobody waits for.
+#[pyfunction]
+pub fn close_later(descriptor: RawFd) -> PyResult<()> {
+    Ok(virtmesh_device::close_number_later(descriptor)?)
+}
+
+/// How many descriptors are not closed yet.
+#[pyfunction]
+pub fn unclosed() -> usize {
+    virtmesh_device::unclosed()
+}
