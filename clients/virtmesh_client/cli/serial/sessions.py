@@ -11,6 +11,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
+import click
+
 from virtmesh_client.cli.closed_output import ending_when_closed
 from virtmesh_client.cli.serial.common import spell_key
 from virtmesh_client.listening import spell_host_port
