@@ -35,6 +35,7 @@ mod native {
     use crate::board::{Board, Exit};
     #[pymodule_export]
     use crate::closer::{close_later, unclosed};
+    #[pymodule_export]
     use crate::image::try_image;
     #[pymodule_export]
     use crate::inflight::InFlightLog;
