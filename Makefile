@@ -154,6 +154,7 @@ lint: needs-lint setup ## check style, types, protos, generated code, locks and 
 	$(CARGO) clippy $(MANIFEST) --workspace --all-targets --quiet -- -D warnings
 	cargo fmt --manifest-path $(INTEROP) --check
 	cargo fmt --manifest-path native/fuzz/Cargo.toml --check
+	cargo metadata --manifest-path native/fuzz/Cargo.toml --locked --format-version 1 >/dev/null
 	$(CARGO) clippy --manifest-path $(INTEROP) --locked --target-dir build/interop --quiet -- -D warnings
 	$(BIN)/buf lint
 	$(BIN)/python tools/protos.py --check
@@ -183,6 +184,7 @@ panel-assets: needs-panel setup ## bundle noVNC, xterm.js and uPlot for the pane
 lock: needs-setup $(STAMPS)/development ## lock the dependencies of pyproject.toml and native/Cargo.toml
 	$(BIN)/python tools/lock.py
 	cargo metadata --manifest-path native/Cargo.toml --format-version 1 >/dev/null
+	cargo metadata --manifest-path native/fuzz/Cargo.toml --format-version 1 >/dev/null
 
 bench: setup ## run the benchmarks; they print ratios and assert nothing
 	for example in $(EXAMPLES); do $(CARGO) run $(MANIFEST) --release --quiet --example "$$example"; done

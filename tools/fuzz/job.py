@@ -143,9 +143,13 @@ class Job:
     def minimize(self, most: int) -> int:
         """Commit the smallest part of its corpus that covers the same; return its inputs.
 
-        At most `most` bytes of text. Errors: CalledProcessError.
+        Of a target in Python the smallest inputs: libFuzzer would start atheris as a program. At
+        most `most` bytes of text. Errors: CalledProcessError.
         """
         self.prepare()
+        if self.program is None:
+            found = {one.read_bytes() for one in self.corpus.iterdir()}
+            return corpus.write(self.name, found - set(load(self.name).seeds()), most=most)
         smallest = WORK / "smallest" / self.name
         smallest.mkdir(parents=True, exist_ok=True)
         for one in smallest.iterdir():
