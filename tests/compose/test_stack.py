@@ -11,7 +11,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -193,20 +193,27 @@ def test_image_survives_the_round_trip(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_prometheus_reaches_the_machine(stack: Stack) -> None:
-    """One page has the metrics of all its devices: the size of the disk is known."""
+    """One target has the whole machine, by TLS; every device is up, and the disk's size known."""
+
+    def ask(query: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = stack.get("prometheus", 9090, f"api/v1/query?query={query}")[
+            "data"
+        ]["result"]
+        return found
 
     def targets() -> dict[str, str]:
         answer = stack.get("prometheus", 9090, "api/v1/targets?state=active")
-        return {
-            target["labels"]["instance"].split(":")[0]: target["health"]
-            for target in answer["data"]["activeTargets"]
-        }
+        return {one["scrapeUrl"]: one["health"] for one in answer["data"]["activeTargets"]}
 
-    all_up = dict.fromkeys(("kernel", "localhost"), "up")
-    stack.eventually(lambda: targets() == all_up, "all targets are up")
-
-    answer = stack.get("prometheus", 9090, "api/v1/query?query=virtmesh_blk_capacity_bytes")
-    (capacity,) = answer["data"]["result"]
+    stack.eventually(
+        lambda: (
+            targets()
+            == {"https://kernel:9464/metrics": "up", "http://localhost:9090/metrics": "up"}
+        ),
+        "all targets are up",
+    )
+    stack.eventually(lambda: len(ask("virtmesh_machine_device_up==1")) == 6, "all devices are up")
+    (capacity,) = ask("virtmesh_blk_capacity_bytes")
     assert capacity["metric"]["device"] == "vda"
     assert int(capacity["value"][1]) == 128 << 20
 

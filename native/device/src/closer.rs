@@ -183,7 +183,7 @@ mod tests {
                 )
             };
             stream.set_nonblocking(true).unwrap();
-            while std::io::Write::write(&mut &stream, &[0; 1 << 16]).is_ok() {}
+            while std::io::Write::write(&mut &stream, &[0; 1 << 12]).is_ok() {}
             close_later(stream.into());
         }
         assert!(start.elapsed() < Duration::from_secs(30));

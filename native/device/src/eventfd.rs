@@ -374,7 +374,10 @@ mod tests {
     fn a_socket_of_a_network_is_no_call() {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let refusal = Call::duplicate(socket.as_raw_fd()).unwrap_err();
-        assert!(matches!(refusal, EventfdError::ForeignSocket(_)), "{refusal}");
+        assert!(
+            matches!(refusal, EventfdError::ForeignSocket(_)),
+            "{refusal}"
+        );
     }
 
     #[test]

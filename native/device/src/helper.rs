@@ -66,7 +66,10 @@ impl Helper {
     /// Forget a bell, whose driver goes. False if the thread waits there, and can't be freed.
     #[must_use]
     pub fn forget(&self, bell: &Arc<Bell>) -> bool {
-        self.0.lock().queue.retain(|other| !Arc::ptr_eq(other, bell));
+        self.0
+            .lock()
+            .queue
+            .retain(|other| !Arc::ptr_eq(other, bell));
         for _ in 0..DRAINS {
             if !self.0.is_ringing(bell) {
                 return true;

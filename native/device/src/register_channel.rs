@@ -26,6 +26,8 @@ const ENTRY: usize = 16;
 const REQUEST_LIMIT: usize = REQUEST_HEADER + ENTRY_LIMIT * ENTRY;
 /// Bytes of an answer before its values: tag, count, flags, causes, sequence.
 const ANSWER_HEADER: usize = 24;
+/// A descriptor as it stands in control data, not necessarily aligned.
+type Number = [u8; size_of::<RawFd>()];
 /// Words of the control data of a packet with 253 descriptors (`SCM_MAX_FD`), which is the most.
 const CONTROL_WORDS: usize = 160;
 /// Most bytes of the message of a refusal. It can quote what the driver sent.
@@ -337,9 +339,9 @@ fn close_received(header: &libc::msghdr) -> bool {
             // SAFETY: it takes no pointers.
             let head = unsafe { libc::CMSG_LEN(0) } as usize;
             for index in 0..length.saturating_sub(head) / size_of::<RawFd>() {
-                // SAFETY: the data of the entry holds that many numbers, not necessarily aligned.
-                let number =
-                    unsafe { libc::CMSG_DATA(entry).cast::<RawFd>().add(index).read_unaligned() };
+                // SAFETY: the data of the entry holds that many numbers, which are read as bytes.
+                let number = unsafe { libc::CMSG_DATA(entry).cast::<Number>().add(index).read() };
+                let number = RawFd::from_ne_bytes(number);
                 // SAFETY: the kernel made the descriptor for this message, and nothing else owns it.
                 close_later(unsafe { OwnedFd::from_raw_fd(number) });
                 any = true;

@@ -10,6 +10,7 @@
 use std::sync::atomic::Ordering;
 
 mod guard;
+mod guards;
 mod guest_ram;
 mod region;
 

@@ -69,6 +69,9 @@ impl FrontEndMemory {
     }
 
     /// Readable once a file was found shorter than its region. The memory reads as zeroes then.
+    ///
+    /// # Panics
+    /// Never: there is a region, and each is guarded.
     #[must_use]
     pub fn lost(&self) -> BorrowedFd<'_> {
         let lost = self.ram.lost();

@@ -53,6 +53,9 @@ SANDBOX: Mapping[str, Any] = {
 }
 """What click is told of the option `--sandbox`."""
 PARTS = ("process", "landlock", "seccomp")
+ANY_PORT = 0
+"""gRPC binds a socket to any port of ::1 to find out whether this host has IPv6. Nobody listens at
+it: that is refused by the time when strangers come."""
 LANDLOCK_WANTED = 6
 """The version of Landlock that has all that is used: files, TCP ports, signals."""
 
@@ -103,7 +106,7 @@ class Sandbox:
         try:
             version, is_full = native.confine(
                 [(path, access.value) for path, access in paths],
-                bind=list(needs.bind),
+                bind=[ANY_PORT, *needs.bind],
                 connect=None if needs.connect is None else list(needs.connect),
             )
         except OSError as error:

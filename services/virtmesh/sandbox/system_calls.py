@@ -41,8 +41,8 @@ ALLOWED_ON = {
     "riscv64": ("getrlimit", "newfstatat", "riscv_flush_icache", "riscv_hwprobe"),
 }
 """What only some processors have, by the name that the system gives them."""
-CONNECTING = ("connect", "socket")
-"""What a service calls that opens connections all of its life."""
+CONNECTING = ("bind", "connect", "socket")
+"""What a service calls that opens connections all of its life: gRPC looks for IPv6 by bind."""
 
 UNKNOWN = ("io_uring_enter", "io_uring_register", "io_uring_setup")
 """What is unknown from the start, before the loop of uvloop is made: it would wait by io_uring

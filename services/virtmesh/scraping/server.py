@@ -147,7 +147,7 @@ class MetricsServer:
         allowance = Allowance(ACCEPTED_AT_ONCE, ACCEPTED_PER_SECOND)
         while True:
             try:
-                peer, _ = await self._loop.sock_accept(self._listener.socket)
+                peer = await self._next_peer()
             except OSError as error:
                 log.warning("a scraper could not be accepted", why=str(error))
                 await asyncio.sleep(NO_DESCRIPTOR_SECONDS)
@@ -155,6 +155,25 @@ class MetricsServer:
             self._admit(peer)
             # Those who are in get a turn, however many others there are.
             await asyncio.sleep(0 if allowance.take() else allowance.wait_seconds())
+
+    async def _next_peer(self) -> socket.socket:
+        """Return the next peer. Errors: OSError.
+
+        It is accepted when nothing is waited for any more: a cancellation loses none, as it would
+        in `sock_accept`.
+        """
+        listening = self._listener.socket
+        while True:
+            with suppress(BlockingIOError):
+                peer, _ = listening.accept()
+                peer.setblocking(False)  # noqa: FBT003 - as socket has it
+                return peer
+            readable = asyncio.Event()
+            self._loop.add_reader(listening, readable.set)
+            try:
+                await readable.wait()
+            finally:
+                self._loop.remove_reader(listening)
 
     def _admit(self, peer: socket.socket) -> None:
         """Give a peer a place: the one of whoever is silent or slow for longest, if need be."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -58,7 +59,7 @@ def test_loopback_needs_nothing(host: str, tmp_path: Path) -> None:
         try:
             with grpc.insecure_channel(f"{host}:{port}") as channel:
                 grpc.channel_ready_future(channel).result(timeout=SECONDS)
-                call = channel.unary_unary("/virtmesh.device.v1.DeviceService/GetStatus")
+                call: Any = channel.unary_unary("/virtmesh.device.v1.DeviceService/GetStatus")
                 call(b"", timeout=SECONDS)
         finally:
             process.terminate()

@@ -91,8 +91,9 @@ def test_the_audit_says_who_did_what(keyboard: Keyboard, people: People) -> None
             release(b"", timeout=SECONDS)
         read: Any = channel.unary_unary("/virtmesh.input.v1.InputService/GetInfo")
         read(b"", timeout=SECONDS)
+        reset: Any = channel.unary_unary("/virtmesh.device.v1.DeviceService/Reset")
         with pytest.raises(grpc.RpcError):
-            channel.unary_unary("/virtmesh.device.v1.DeviceService/Reset")(b"", timeout=SECONDS)
+            reset(b"", timeout=SECONDS)
 
     refused = keyboard.line(
         "call", logger="virtmesh.audit", identity="alice", outcome="PERMISSION_DENIED"

@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from virtmesh.rpc import peers
 from virtmesh.rpc.peers import OWN_USER, Peers
 from virtmesh_common.security.errors import PeerRefused
 
@@ -106,9 +105,9 @@ def test_a_user_without_a_number_is_not_believed(
         """Show a map of some users only, as in a user namespace."""
         if path.name in {"uid_map", "gid_map"}:
             return "         0     100000      65536\n"
-        return original(path, *arguments, **options)  # type: ignore[arg-type]
+        return original(path, *arguments, **options)
 
-    monkeypatch.setattr(peers.Path, "read_text", read_text)
+    monkeypatch.setattr(Path, "read_text", read_text)
     assert judge(who, folder, uid=65534, gid=65534) != ""
 
 

@@ -65,8 +65,8 @@ def test_only_who_connects_makes_sockets() -> None:
     device, kernel = Needs(), Needs(connects=True)
 
     assert {"socket", "connect", "bind", "listen"} <= names(device, "refused")
-    assert {"bind", "listen"} <= names(kernel, "refused")
-    assert not {"socket", "connect"} & names(kernel, "refused")
+    assert "listen" in names(kernel, "refused")
+    assert not {"bind", "connect", "socket"} & names(kernel, "refused")
 
 
 def test_what_a_kind_needs_is_allowed_and_nothing_else_changes() -> None:

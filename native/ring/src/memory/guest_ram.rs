@@ -1,22 +1,20 @@
 //! Guest memory, on top of `vm-memory`: translation, copies, atomic words, and areas of rings.
 
-use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
 use smallvec::SmallVec;
-use virtmesh_device::EventFd;
 use vm_memory::{
     Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
     MemoryRegionAddress, MmapRegion, VolatileMemory, VolatileSlice,
 };
 
-use super::guard::Guard;
+use super::guards::Guards;
 use super::region::{
-    MAX_REGIONS, MAX_UNSEALED_REGIONS, RegionSpec, check_file, check_ranges, map_region,
-    page_size_of_hugetlbfs,
+    MAX_REGIONS, MAX_UNSEALED_REGIONS, RegionSpec, check_file, check_ranges, join_adjacent,
+    map_region, page_size_of_hugetlbfs,
 };
 use super::{RingArea, RingMemory};
 use crate::error::MemoryError;
@@ -31,9 +29,7 @@ pub struct GuestRam {
 #[derive(Debug)]
 struct Mapped {
     // Dropped in this order: a range is crossed out before it can be unmapped.
-    _guards: Vec<Guard>,
-    /// Signalled when a guarded region goes away under its mapping.
-    lost: Option<Arc<EventFd>>,
+    guards: Guards,
     memory: GuestMemoryMmap,
     /// The guest addresses of the regions, with adjacent ones joined. Bounds are checked against these.
     contiguous: Vec<Range<u64>>,
@@ -77,25 +73,11 @@ impl GuestRam {
         regions.sort_unstable_by_key(GuestMemoryRegion::start_addr);
         let memory = GuestMemoryMmap::from_regions(regions)
             .expect("the ranges were found to be disjoint, and are sorted");
-        let mut guards = Vec::new();
-        let mut lost = None;
-        for (region, spec) in specs.iter().enumerate().filter(|(_, spec)| fickle(spec)) {
-            let failed = |source| MemoryError::Map { region, source };
-            let event = match &lost {
-                Some(event) => Arc::clone(event),
-                None => Arc::clone(lost.insert(Arc::new(EventFd::new().map_err(failed)?))),
-            };
-            let place = memory.get_host_address(GuestAddress(spec.guest_address));
-            let start = place.map_err(|error| failed(io::Error::other(error)))?.addr();
-            // No overflow: it is mapped.
-            let range = start..start + to_usize(spec.size);
-            guards.push(Guard::new(&range, event).map_err(failed)?);
-        }
+        let guards = Guards::new(&memory, specs, fickle)?;
         let contiguous = join_adjacent(&memory);
         Ok(Self {
             mapped: Arc::new(Mapped {
-                _guards: guards,
-                lost,
+                guards,
                 memory,
                 contiguous,
             }),
@@ -107,7 +89,7 @@ impl GuestRam {
     /// as areas of it are used.
     #[must_use]
     pub fn lost(&self) -> Option<BorrowedFd<'_>> {
-        self.mapped.lost.as_ref().map(|event| event.as_fd())
+        self.mapped.guards.lost()
     }
 
     /// Sum of the sizes of the regions, in bytes.
@@ -405,21 +387,6 @@ impl RingArea for GuestArea {
         self.write_u64(offset, low);
         self.write_u64(offset + 8, high);
     }
-}
-
-/// The guest addresses of regions, which are sorted and disjoint.
-fn join_adjacent(memory: &GuestMemoryMmap) -> Vec<Range<u64>> {
-    let mut contiguous: Vec<Range<u64>> = Vec::new();
-    for region in memory.iter() {
-        let start = region.start_addr().0;
-        // No overflow: that was checked before it was mapped.
-        let end = start + region.len();
-        match contiguous.last_mut() {
-            Some(last) if last.end == start => last.end = end,
-            _ => contiguous.push(start..end),
-        }
-    }
-    contiguous
 }
 
 fn out_of_bounds(address: u64, length: u64) -> MemoryError {

@@ -9,10 +9,14 @@
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use vm_memory::mmap::MmapRegionError;
-use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap, MmapRegion};
+use vm_memory::{
+    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionMmap, MmapRegion,
+};
 
 use super::guest_ram::to_usize;
 use crate::error::MemoryError;
@@ -134,6 +138,21 @@ pub(super) fn map_region(
     .map_err(|error| failed(into_io(error)))?;
     let region = GuestRegionMmap::new(mapping, GuestAddress(spec.guest_address));
     Ok(region.expect("the end of the range was found to be a valid address"))
+}
+
+/// The guest addresses of regions, which are sorted and disjoint.
+pub(super) fn join_adjacent(memory: &GuestMemoryMmap) -> Vec<Range<u64>> {
+    let mut contiguous: Vec<Range<u64>> = Vec::new();
+    for region in memory.iter() {
+        let start = region.start_addr().0;
+        // No overflow: that was checked before it was mapped.
+        let end = start + region.len();
+        match contiguous.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => contiguous.push(start..end),
+        }
+    }
+    contiguous
 }
 
 fn duplicate(fd: BorrowedFd<'_>) -> io::Result<File> {
