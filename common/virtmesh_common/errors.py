@@ -51,6 +51,7 @@
     |   |-- GuestBusy             too many actions are under way
     |   `-- ConsoleTaken          another guest has the serial port ("holder")
     |-- MessageTooLarge           one message over its limit
+    |-- LimitReached              the service's clients have as much as they may ("limit")
     |-- BadMachine                a machine file or device tree that makes no sense
     `-- ...                       of each kind of device: virtmesh_common.blk.errors, input, uart
 
@@ -320,6 +321,10 @@ class ConsoleTaken(GuestError):
 
 class MessageTooLarge(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):
     """One message over its limit."""
+
+
+class LimitReached(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):
+    """The clients of the service, or this one, have as much of a thing as they may ("limit")."""
 
 
 class BadMachine(VirtmeshError, code=Code.INVALID_ARGUMENT):

@@ -108,6 +108,23 @@ class People:
         return self.tokens.make(name, role, days=1, now=when)[0]
 
 
+class Keyboard(SecuredService):
+    """A keyboard."""
+
+    def __init__(self, people: People) -> None:
+        arguments = ("input", "--name", "keyboard", "--personality", "keyboard")
+        super().__init__("virtmesh.host.main", people.folder.parent, "keyboard", *arguments)
+        self.people = people
+
+    def channel(self, bundle: Bundle) -> grpc.Channel:
+        """Open a channel with a certificate."""
+        return channel_with(self.address.certificates, bundle, bundle.authority)
+
+    def tokens(self) -> grpc.Channel:
+        """Open a channel to the listener for tokens."""
+        return channel_with(self.address.tokens, None, self.people.authority.certificate)
+
+
 def channel_with(address: str, bundle: Bundle | None, authority: str) -> grpc.Channel:
     """Open a channel over TLS, with a client certificate or without."""
     identity = (bundle.key.encode(), bundle.certificate.encode()) if bundle else (None, None)

@@ -57,6 +57,7 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
             ("machine", f"{state.name} ({state.status})"),
             ("address", state.address),
             ("run folder", state.run_dir),
+            *(("warning", text) for text in state.warnings),
         ]
     )
     say()
@@ -68,12 +69,19 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
                 one.kind,
                 one.pid if one.alive else "dead",
                 one.restarts,
-                f"http://{one.metrics}/metrics" if one.metrics else "-",
+                spell_page(one.metrics),
                 one.address or "-",
             )
             for one in (state.supervisor, *state.processes)
         ],
     )
+
+
+def spell_page(address: str) -> str:
+    """Spell where a page of metrics is: what a browser takes, or a socket."""
+    if not address or address.startswith("unix:"):
+        return address or "-"
+    return f"http://{address}/metrics"
 
 
 @click.command()

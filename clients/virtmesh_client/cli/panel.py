@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     default="127.0.0.1:8080",
     show_default=True,
     metavar="HOST:PORT",
-    help="Address of the page, on the loopback; port 0 is any that is free.",
+    help="Address of the page; on the loopback without --security; port 0 is any that is free.",
 )
 @click.option(
     "--published",
@@ -38,23 +39,38 @@ if TYPE_CHECKING:
     envvar="VIRTMESH_PANEL_TOKEN",
     help="What the page asks for  [default: $VIRTMESH_PANEL_TOKEN, or a new one]",
 )
+@click.option(
+    "--security",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The security folder of the machine: the page has TLS, and `virtmesh tokens` open it too.",
+)
 @common
 @click.pass_obj
-def panel(settings: Settings, listen: str, published: str | None, token: str | None) -> None:
+def panel(
+    settings: Settings,
+    listen: str,
+    published: str | None,
+    token: str | None,
+    security: Path | None,
+) -> None:
     """Show the machine in a browser, and let people use it.
 
     It prints the address of the page, and serves it until Ctrl-C. Whoever has the address with its
-    token can do to the machine what you can.
+    token can do to the machine what you can. With --security, tokens of `virtmesh tokens issue`
+    open it as well: an observer's shows everything, and changes nothing.
     """
     from virtmesh_client.panel import options as wanted  # noqa: PLC0415 - it takes time
 
     try:
-        host, port = wanted.parse_listen(listen, published=published is not None)
+        host, port = wanted.parse_listen(
+            listen, published=published is not None or security is not None
+        )
         chosen = wanted.check_token(token) if token else wanted.make_token()
         address = find_address(settings.address)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    options = wanted.PanelOptions(host, port, chosen)
+    options = wanted.PanelOptions(host, port, chosen, security, settings.insecure)
     asyncio.run(serve(settings, address, options, published=published))
 
 
@@ -69,7 +85,8 @@ async def serve(
 
     async with serving(address, options) as (_, port):
         host = options.host if published is None else "127.0.0.1"
-        url = spell_url(host, port if published is None else published or "PORT", options.token)
+        at = port if published is None else published or "PORT"
+        url = spell_url(host, at, options.token, tls=options.security is not None)
         if settings.json:
             show_json({"url": url, "machine": address})
         else:

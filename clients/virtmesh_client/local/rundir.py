@@ -32,7 +32,7 @@ class ProcessState:
     address: str = ""
     """Address of its gRPC services."""
     metrics: str = ""
-    """Address of /metrics as HOST:PORT; empty without metrics."""
+    """Address of /metrics as unix:PATH or HOST:PORT; empty without metrics of its own."""
     log: str = ""
     """Path of its log file."""
     restarts: int = 0
@@ -55,6 +55,8 @@ class MachineState:
     """"starting", "ready" or "stopping"."""
     supervisor: ProcessState
     processes: tuple[ProcessState, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    """What should not stay as it is, such as an address that is open to anyone."""
 
     @property
     def alive(self) -> list[ProcessState]:
@@ -102,6 +104,7 @@ def load(folder: Path) -> MachineState | None:
         raw.pop("version")
         raw["supervisor"] = ProcessState(**raw["supervisor"])
         raw["processes"] = tuple(ProcessState(**one) for one in raw["processes"])
+        raw["warnings"] = tuple(raw.get("warnings", ()))
         return MachineState(**raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

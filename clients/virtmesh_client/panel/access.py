@@ -1,20 +1,24 @@
 """Who may use the panel: Host, Origin and token are checked before anything else is looked at.
 
 A page of another site may make a browser send requests here, and a name that it owns may point to
-this host (DNS rebinding). So the Host must be a name of the loopback, an Origin must be ours, and
-the token comes in a header that a foreign page can't set: unlike a cookie it is not sent by itself.
+this host (DNS rebinding). So the Host must be a name of the loopback, or one that the certificate
+of the panel has, an Origin must be ours, and the token comes in a header that a foreign page can't
+set: unlike a cookie it is not sent by itself.
 """
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from virtmesh_client.panel.keys import ROLE, Keys, may
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from aiohttp.typedefs import Handler
 
 SUBPROTOCOL = "virtmesh"
@@ -40,14 +44,17 @@ HEADERS = {
 }
 
 
+def name_of(host: str) -> str:
+    """Return the name in a Host header, without the port; empty for none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
 def is_loopback_host(host: str) -> bool:
     """Say whether a Host header names this host: the port is not of interest."""
-    try:
-        name = urlsplit(f"//{host}").hostname
-    except ValueError:
-        return False
-    if name is None:
-        return False
+    name = name_of(host)
     if name == "localhost":
         return True
     try:
@@ -75,29 +82,34 @@ def token_of(request: web.Request) -> str:
 class Guard:
     """Checks each request."""
 
-    def __init__(self, token: str) -> None:
-        self._token = token.encode()
+    def __init__(self, keys: Keys, hosts: Collection[str] = ()) -> None:
+        self._keys = keys
+        self._hosts = frozenset(host.casefold() for host in hosts)
 
     @web.middleware
     async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuse what does not come from the page. Errors: HTTPForbidden; HTTPUnauthorized."""
         host = request.headers.get("Host", "")
-        if not is_loopback_host(host):
-            raise web.HTTPForbidden(text="this Host is not the panel: use 127.0.0.1 or localhost")
+        if not is_loopback_host(host) and name_of(host) not in self._hosts:
+            mend = "a name that its certificate has" if self._hosts else "127.0.0.1 or localhost"
+            raise web.HTTPForbidden(text=f"this Host is not the panel: use {mend}")
         origin = request.headers.get("Origin")
         if origin is not None and not is_own_origin(origin, host):
             raise web.HTTPForbidden(text="another site asks: its Origin is not that of the panel")
         is_open = request.path in OPEN_PATHS or request.path.startswith(OPEN_PREFIX)
-        if not is_open and not self.opens(token_of(request)):
+        if is_open:
+            return await handler(request)
+        role = self._keys.role(token_of(request))
+        if role is None:
             raise web.HTTPUnauthorized(
                 text="the token is missing or wrong: the panel printed it at its start",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        if not may(role, request):
+            content = {"reason": "NOT_ALLOWED", "message": f"the role {role} may not do that"}
+            return web.json_response(content, status=web.HTTPForbidden.status_code)
+        ROLE.set(role)
         return await handler(request)
-
-    def opens(self, token: str) -> bool:
-        """Compare a token in constant time."""
-        return hmac.compare_digest(token.encode("utf-8", "replace"), self._token)
 
 
 async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:

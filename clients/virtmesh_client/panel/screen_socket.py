@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import WSMsgType, web
 
+from virtmesh_client.panel.keys import may_use
 from virtmesh_client.panel.sockets import BAD_MESSAGE, TRY_LATER, open_socket
 from virtmesh_client.vnc import ViewerError, VncOptions, serve_viewer
 from virtmesh_common.errors import VirtmeshError
@@ -80,7 +81,7 @@ class ScreenSocket:
                 request.match_info["name"],
                 reader,
                 SocketWriter(socket),
-                VncOptions(tell=told.append),
+                VncOptions(tell=told.append, view_only=not may_use()),
             )
         except (VirtmeshError, ViewerError) as error:
             told.append(str(error))

@@ -13,20 +13,25 @@ from aiohttp import web
 from virtmesh_client.async_machine import AsyncMachine
 from virtmesh_client.listening import spell_listen_error
 from virtmesh_client.machine import connect
-from virtmesh_client.panel.access import Guard, add_headers
+from virtmesh_client.panel.access import Guard, add_headers, token_of
 from virtmesh_client.panel.actions import Actions
 from virtmesh_client.panel.doors import Doors
 from virtmesh_client.panel.files import Files
 from virtmesh_client.panel.hub import Hub
+from virtmesh_client.panel.keys import Keys
 from virtmesh_client.panel.live import Live
 from virtmesh_client.panel.screen_socket import ScreenSocket
 from virtmesh_client.panel.serial_socket import SerialSocket
 from virtmesh_client.panel.sockets import Seats
 from virtmesh_common.errors import AddressTaken
 from virtmesh_common.names import NAME_PATTERN
+from virtmesh_common.security.authority import Authority
+from virtmesh_common.security.contexts import server_context
+from virtmesh_common.security.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from aiohttp.typedefs import Handler
 
@@ -38,18 +43,33 @@ BODY_MAX_BYTES = 64 << 10
 SAMPLE_SECONDS = 2.0
 """How long a machine may take to answer before it counts as gone."""
 STOP_SECONDS = 2.0
+HANDSHAKE_SECONDS = 10.0
+"""How long a browser may take for the handshake of TLS."""
+
+
+class Tls:
+    """What the panel takes from a security folder. Errors: SecurityError."""
+
+    def __init__(self, folder: Path) -> None:
+        with Authority.open(folder) as authority:
+            self.hosts = authority.hosts
+        self.context = server_context(folder, demand_certificate=False)
+        self.tokens = Tokens(folder)
+        self.tokens.all()
 
 
 class Panel:
     """One panel of one machine. `address` is that of its kernel service."""
 
     def __init__(self, address: str, options: PanelOptions) -> None:
-        self._sampled = connect(address, timeout=SAMPLE_SECONDS)
-        self.machine = AsyncMachine(connect(address))
+        self._sampled = connect(address, timeout=SAMPLE_SECONDS, insecure=options.insecure)
+        self.machine = AsyncMachine(connect(address, insecure=options.insecure))
         self.hub = Hub(self._sampled, self.machine)
         self.seats = Seats()
         self.doors = Doors(options.idle_seconds)
-        guard, files = Guard(options.token), Files()
+        self.tls = Tls(options.security) if options.security else None
+        self._keys = Keys(options.token, self.tls.tokens if self.tls else None)
+        guard, files = Guard(self._keys, self.tls.hosts if self.tls else ()), Files()
         self.app = web.Application(
             middlewares=[self.doors.pass_request, guard.check, named, self._seated],
             client_max_size=BODY_MAX_BYTES,
@@ -73,12 +93,16 @@ class Panel:
         if request.headers.get("Upgrade", "").casefold() != "websocket":
             return await handler(request)
         task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request is handled outside of a task")
         with self.seats.take():
-            if task is not None:
-                self._sockets.add(task)
+            self._sockets.add(task)
+            watching = asyncio.create_task(self._keys.watch(token_of(request)))
+            watching.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
             try:
                 return await handler(request)
             finally:
+                watching.cancel()
                 self._sockets.discard(task)
 
     async def close(self) -> None:
@@ -102,7 +126,10 @@ async def named(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @asynccontextmanager
 async def serving(address: str, options: PanelOptions) -> AsyncIterator[tuple[Panel, int]]:
-    """Serve a panel for as long as the body runs. Yields it with its port. Errors: AddressTaken."""
+    """Serve a panel for as long as the body runs. Yields it with its port.
+
+    Errors: AddressTaken; SecurityError.
+    """
     panel = Panel(address, options)
     runner = web.AppRunner(panel.app, access_log=None, shutdown_timeout=STOP_SECONDS)
     await runner.setup()
@@ -113,7 +140,11 @@ async def serving(address: str, options: PanelOptions) -> AsyncIterator[tuple[Pa
 
         try:
             server = await asyncio.get_running_loop().create_server(
-                lambda: panel.doors.door(inner), options.host, options.port
+                lambda: panel.doors.door(inner),
+                options.host,
+                options.port,
+                ssl=panel.tls.context if panel.tls else None,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if panel.tls else None,
             )
         except OSError as error:
             raise AddressTaken(spell_listen_error(options.host, options.port, error)) from error

@@ -10,7 +10,10 @@ VirtmeshError
     |-- NotAuthenticated      a caller without an identity, or with one that counts no more
     |-- NotAllowed            a call that the role of the caller does not have
     |-- PeerRefused           a process of a user that may not use a socket
-    `-- Unprotected           a listener that others could reach, without TLS
+    |-- Unprotected           a listener that others could reach, without TLS
+    |-- LoginNeeded           a client has nothing to show to a machine on another host
+    |-- BadLogin              what a client has stored, or its environment names, makes no sense
+    `-- HandshakeFailed       client and machine do not take one another's certificates
 """
 
 from __future__ import annotations
@@ -58,3 +61,15 @@ class PeerRefused(SecurityError, code=Code.PERMISSION_DENIED):
 
 class Unprotected(SecurityError):
     """A listener that others could reach, without TLS."""
+
+
+class LoginNeeded(SecurityError, code=Code.UNAUTHENTICATED):
+    """A client has nothing to show to a machine on another host."""
+
+
+class BadLogin(SecurityError):
+    """What a client has stored, or its environment names, makes no sense."""
+
+
+class HandshakeFailed(SecurityError, code=Code.UNAUTHENTICATED):
+    """Client and machine do not take one another's certificates."""

@@ -65,6 +65,7 @@ class SecurityFolder:
     def make(cls, path: Path) -> Self:
         """Open a folder, which is made if there is none. Errors: BadSecurityFolder."""
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(mode=FOLDER_MODE)
         except FileExistsError:
             pass

@@ -1,4 +1,4 @@
-"""What names of people and programs look like, and how long something may be valid."""
+"""What names and tokens look like, and how long something may be valid."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,62}[A-Za-z0-9])?")
 """A name is also that of a file, so it has no slash and begins with no dot."""
+TOKEN = re.compile(r"vmt_(?P<id>[0-9a-f]{12})_[A-Za-z0-9_-]{32}")
+"""A bearer token: its identifier, which lists show, and its secret."""
 DAYS_MAX = 3650
 
 

@@ -63,6 +63,7 @@ REGISTER = "virtmesh.register.v1.RegisterService"
 DOORBELL = "virtmesh.doorbell.v1.DoorbellService"
 INTERRUPT = "virtmesh.interrupt.v1.InterruptService"
 TRACE = "virtmesh.trace.v1.TraceService"
+METRICS = "virtmesh.metrics.v1.MetricsService"
 INPUT = "virtmesh.input.v1.InputService"
 UART = "virtmesh.uart.v1.UartService"
 DISPLAY = "virtmesh.display.v1.DisplayService"
@@ -85,6 +86,7 @@ ROWS: tuple[Access, ...] = (
     *changes(DOORBELL, DRIVERS, "Notify"),
     *reads(INTERRUPT, DRIVERS, "Watch"),
     *reads(TRACE, EVERYONE, "Read", "Watch"),
+    *reads(METRICS, EVERYONE, "Collect", "GetPage"),
     # What a person does to a device
     *reads(INPUT, EVERYONE, "GetInfo", "WatchOutput", "GetStats"),
     *changes(INPUT, USERS, "Inject", "Type", "Key", "Click", "Move", "ReleaseAll"),

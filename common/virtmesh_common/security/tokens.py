@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from virtmesh_common.security.errors import BadSecurityFolder, BadToken, NotIssued
 from virtmesh_common.security.folder import SecurityFolder
 from virtmesh_common.security.identity import Identity, IdentityKind
-from virtmesh_common.security.names import check_days, check_name
+from virtmesh_common.security.names import TOKEN, check_days, check_name
 from virtmesh_common.security.records import (
     ENTRIES_MAX,
     Watched,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 FILE = "tokens.json"
 SECRET_BYTES = 24
 """192 bits."""
-TOKEN = re.compile(r"vmt_(?P<id>[0-9a-f]{12})_[A-Za-z0-9_-]{32}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 KEPT_DAYS = 90
 """How long a list still shows a token that has expired."""

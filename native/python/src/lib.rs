@@ -8,6 +8,7 @@ mod board;
 mod closer;
 mod errors;
 mod exceptions;
+mod image;
 mod inflight;
 mod interrupt;
 mod memory;
@@ -18,6 +19,7 @@ mod queue_recorder;
 mod recorder;
 mod register_channel;
 mod ring_state;
+mod sandbox;
 mod spec;
 mod vhost;
 
@@ -34,6 +36,8 @@ mod native {
     #[pymodule_export]
     use crate::closer::{close_later, unclosed};
     #[pymodule_export]
+    use crate::image::try_image;
+    #[pymodule_export]
     use crate::inflight::InFlightLog;
     #[pymodule_export]
     use crate::interrupt::Interrupt;
@@ -49,6 +53,8 @@ mod native {
     use crate::register_channel::RegisterChannel;
     #[pymodule_export]
     use crate::ring_state::RingState;
+    #[pymodule_export]
+    use crate::sandbox::{check_filter, confine, count_threads, filter_system_calls, harden};
     #[pymodule_export]
     use crate::spec::{judged_rules, spec_constants};
     #[pymodule_export]

@@ -582,12 +582,41 @@ class Bells:
     def ring(self, number: int) -> None:
         """Signal one, without ever waiting for who shares it. Errors: KeyError."""
 
+def check_filter(text: str, processor: str) -> None:
+    """Translate filters for a processor, such as x86_64, and forget them. Errors: ValueError."""
+
 def close_later(descriptor: int) -> None:
     """Close a descriptor of a stranger, which the caller owns, on a thread that nobody waits for.
 
     A close can wait for as long as whoever handed the descriptor over likes. Errors: OSError for
     what is no open descriptor.
     """
+
+def confine(
+    paths: Sequence[tuple[str, str]], *, bind: Sequence[int], connect: Sequence[int] | None
+) -> tuple[int, bool]:
+    """Confine this thread, and those that it starts later, by Landlock; for good.
+
+    `paths` are pairs of a path and what may be done there: read, write (a file that is there),
+    create (files in a folder) or sockets (make them in a folder, and remove names from it). What is
+    missing is left out. `bind` and `connect` are TCP ports; None: all.
+    Returns the version of Landlock in use, 0 for none, and whether the kernel knows every right
+    that is handled. Errors: OSError; ValueError.
+    """
+
+def count_threads() -> int:
+    """Return the number of threads of this process. Errors: OSError."""
+
+def filter_system_calls(text: str, names: Sequence[str]) -> None:
+    """Put seccomp filters in force for all threads, for good.
+
+    `text` has filters by name, in the JSON form of the crate seccompiler; `names` says which, in
+    their order. Errors: OSError where the kernel or the processor takes none; ValueError for a text
+    that is no filter.
+    """
+
+def harden() -> None:
+    """Take no new privileges, and be closed to dumps and debuggers; for good. Errors: OSError."""
 
 def unclosed() -> int:
     """Return how many descriptors of `close_later` are not closed yet."""
@@ -887,3 +916,6 @@ class Picture:
 
         All of it is of one moment. It waits while a flush is copied.
         """
+
+def try_image(path: str, read_only: bool, block_size: int) -> None:
+    """Open and lock an image, and let it go again. Errors: those of BlkDevice for images."""

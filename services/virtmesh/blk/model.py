@@ -23,7 +23,7 @@ from virtmesh_native import BlkDevice, Interrupt
 from virtmesh.blk.image_watch import ImageWatch
 from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, BlkOptions
 from virtmesh_common.blk import spec as blk
-from virtmesh_common.blk.errors import BadSize, BlockReadOnly, WouldShrink
+from virtmesh_common.blk.errors import BadSize, BlockIOError, BlockReadOnly, WouldShrink
 from virtmesh_common.blk.spec import BlkFeature
 from virtmesh_common.errors import BadValue, DriverViolation
 
@@ -224,7 +224,15 @@ class BlkModel:
                 f"{self.name} has {before} bytes; {capacity} would cut data off: allow shrinking if"
                 " you mean it"
             )
-        self.disk.resize(capacity)
+        try:
+            self.disk.resize(capacity)
+        except BlockIOError as error:
+            if error.metadata.get("cause") != "EFBIG":
+                raise
+            raise BadSize(
+                f"{capacity} bytes are more than a file can have in the file system of the image",
+                size_bytes=capacity,
+            ) from error
         return before
 
     def announce_change(self) -> None:

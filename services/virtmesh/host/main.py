@@ -10,25 +10,37 @@ import virtmesh.rpc.environment  # noqa: F401 - before grpc is imported
 # isort: split
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
-import uvloop
 
 from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
 from virtmesh.host.host import Addresses, Host
 from virtmesh.kinds import find_kind, kind_names
-from virtmesh.kinds.lock_options import lock_options, take_locks
-from virtmesh.kinds.option_types import Address, Events, Keepalive, Name, Size
+from virtmesh.kinds.lock_options import lock_options, needs_of_locks, take_locks
+from virtmesh.kinds.option_types import Address, Events, Keepalive, LimitValues, Name, Size
+from virtmesh.rpc import loop
 from virtmesh.rpc.peers import Peers
 from virtmesh.rpc.server import catch_signals, socket_path
+from virtmesh.sandbox import (
+    ON,
+    SANDBOX,
+    Access,
+    Needs,
+    Sandbox,
+    needs_of_paths,
+    ports_in,
+    socket_folders,
+)
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT
 from virtmesh_common import __version__
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine, VirtmeshError
+from virtmesh_common.limits import Limits, parse_pairs
 from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
@@ -81,7 +93,11 @@ COMMON = (
         metavar="GID",
         help="A group whose processes may; may be repeated.",
     ),
-    click.Option(["--metrics"], metavar="HOST:PORT", help="Serve /metrics there; port 0: any."),
+    click.Option(
+        ["--metrics"],
+        metavar="ADDRESS",
+        help="Serve /metrics of this device there as well: unix:PATH or HOST:PORT; port 0: any.",
+    ),
     click.Option(
         ["--keepalive"],
         type=Keepalive(),
@@ -102,6 +118,14 @@ COMMON = (
         default=EVENTS_DEFAULT,
         show_default=True,
         help="Events that the flight recorder keeps, 40 bytes each; 0: off.",
+    ),
+    click.Option(["--sandbox"], **SANDBOX),
+    click.Option(
+        ["--limit", "limits"],
+        multiple=True,
+        type=LimitValues(),
+        metavar="NAME=VALUE",
+        help="Set a limit of docs/limits.md; may be repeated.",
     ),
     click.Option(
         ["--log"],
@@ -163,11 +187,17 @@ def split_common(options: dict[str, Any]) -> dict[str, Any]:
 def serve(kind: DeviceKind) -> Callable[..., None]:
     """Return what a kind's command does."""
 
-    def command(*, name: str, recorder: int, log: logs.Format, **options: Any) -> None:
+    def command(
+        *, name: str, recorder: int, log: logs.Format, sandbox: str, **options: Any
+    ) -> None:
         logs.configure(log)
         addresses = take_addresses(options)
         try:
-            uvloop.run(run(kind, lambda: kind.make(name, **options), addresses, recorder))
+            kind.prepare(**options)
+            box = Sandbox(needs_of(kind, options, addresses), is_on=sandbox == ON)
+            box.confine()
+            make = partial(kind.make, name, **options)
+            loop.run(run(kind, make, addresses, recorder, box))
         except (VirtmeshError, OSError, ValueError) as error:
             message = " ".join(str(error).split())
             say(f"virtmesh-device: {message}", err=True)
@@ -186,6 +216,7 @@ def take_addresses(options: dict[str, Any]) -> Addresses:
         options.pop("vhost_user"),
         in_band=options.pop("vhost_user_in_band"),
         keepalive=options.pop("keepalive"),
+        limits=Limits.of(parse_pairs(options.pop("limits"))),
         guest_memory_max=options.pop("guest_memory_max"),
         locks=take_locks(options),
         peers=Peers(frozenset(options.pop("peer_uid")), frozenset(options.pop("peer_gid"))),
@@ -201,15 +232,32 @@ def default_handover(listen: tuple[str, ...]) -> Path | None:
     return None
 
 
+def needs_of(kind: DeviceKind, options: dict[str, Any], addresses: Addresses) -> Needs:
+    """Return what a service of a kind needs of its sandbox, with these options of the kind."""
+    places = list(vars(addresses).values())
+    sockets = [path.absolute() for path in (addresses.handover, addresses.vhost_user) if path]
+    folders = [(path.parent, Access.SOCKETS) for path in sockets]
+    needs = Needs((*socket_folders(places), *folders), bind=ports_in(places))
+    needs += needs_of_locks(addresses.locks)
+    if kind.needs is not None:
+        return needs + kind.needs(**options)
+    given = (options.get(one.replace("-", "_")) for one in kind.path_options)
+    return needs + needs_of_paths(Path(path) for path in given if path)
+
+
 async def run(
-    kind: DeviceKind, make: Callable[[], Device], addresses: Addresses, recorder: int
+    kind: DeviceKind,
+    make: Callable[[], Device],
+    addresses: Addresses,
+    recorder: int,
+    sandbox: Sandbox,
 ) -> None:
     """Make a device of a kind and serve it until a signal asks for the end."""
     stop = catch_signals()
     device = make()
     host = Host(device, addresses, kind, recorder=recorder)
     try:
-        await host.start()
+        await host.start(sandbox.seal)
         number = await stop
         log.info("stopping", signal=number.name)
     finally:

@@ -45,6 +45,7 @@ READ_ONLY_METHODS = frozenset(
         "/virtmesh.device.v1.DeviceService/GetStatus",
         "/virtmesh.device.v1.DeviceService/GetStats",
         "/virtmesh.device.v1.DeviceService/GetReport",
+        "/virtmesh.metrics.v1.MetricsService/GetPage",
         "/virtmesh.trace.v1.TraceService/Read",
         "/virtmesh.trace.v1.TraceService/Watch",
     )
@@ -115,6 +116,12 @@ class Gateway(grpc.aio.ServerInterceptor):
         common = {service_of(method) for method in READ_ONLY_METHODS}
         return common.union(*found.values())
 
+    def channel(self, endpoint: str) -> DeviceChannel:
+        """Return the channel to a device service."""
+        if endpoint not in self._channels:
+            self._channels[endpoint] = DeviceChannel(endpoint)
+        return self._channels[endpoint]
+
     def end_streams(self) -> None:
         """End the streams, which have no end of their own: the kernel service is stopping."""
         self._stopping = True
@@ -133,7 +140,7 @@ class Gateway(grpc.aio.ServerInterceptor):
 
         Errors: DeviceNotFound; NotOffered; ShuttingDown; what the device answers.
         """
-        channel = self._channel(self._kernel.device(name).node.endpoint)
+        channel = self.channel(self._kernel.device(name).node.endpoint)
         channel.check_connection()
         try:
             await self._check_allowed(method, name, channel)
@@ -173,7 +180,7 @@ class Gateway(grpc.aio.ServerInterceptor):
         """Return the services of each device that answers, by its name."""
 
         async def ask(endpoint: str) -> Sequence[str]:
-            channel = self._channel(endpoint)
+            channel = self.channel(endpoint)
             channel.check_connection()
             with suppress(TimeoutError, grpc.aio.AioRpcError):
                 async with time_limit(LOOK_TIMEOUT_S):
@@ -211,9 +218,3 @@ class Gateway(grpc.aio.ServerInterceptor):
         if not await channel.find_service(service_of(method)):
             offered = ", ".join(channel.services) or "none"
             raise NotOffered(f"{method} is not forwarded: {name} offers {offered}")
-
-    def _channel(self, endpoint: str) -> DeviceChannel:
-        """Return the channel to a device service."""
-        if endpoint not in self._channels:
-            self._channels[endpoint] = DeviceChannel(endpoint)
-        return self._channels[endpoint]

@@ -9,6 +9,7 @@ import click
 
 from virtmesh.kinds.option_types import Address
 from virtmesh.rpc.locks import SYNTAX, Locks, parse_role_socket
+from virtmesh.sandbox import Access, Needs, ports_in, socket_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,3 +94,13 @@ def take_locks(options: dict[str, Any], default: Locks | None = None) -> Locks:
         options.pop("listen_role") or default.roles,
         insecure=options.pop("insecure") or default.insecure,
     )
+
+
+def needs_of_locks(locks: Locks) -> Needs:
+    """Return what a service needs of its sandbox that listens behind these locks.
+
+    The files of the security folder are replaced and read again while it serves.
+    """
+    places = [*locks.tokens, *(one.address for one in locks.roles)]
+    folder = [(locks.security, Access.READ)] if locks.security is not None else []
+    return Needs((*socket_folders(places), *folder), bind=ports_in(places))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from virtmesh.kinds.service import DeviceServiceFactory, KernelServiceFactory
     from virtmesh.mmio.device import Device
     from virtmesh.mmio.quirks import Quirk
+    from virtmesh.sandbox import Needs
     from virtmesh.telemetry.definitions import Definition
     from virtmesh_common.registers import Register
     from virtmesh_common.security.roles import Access
@@ -112,6 +113,12 @@ class DeviceKind:
     check: Callable[..., object] = no_check
     """Checks the options of the command line as `make` does, and without any effect: `up` does so
     before it starts anything. Errors: those of `make`."""
+    prepare: Callable[..., object] = no_check
+    """Makes what the service can't make from within its sandbox, such as an image. It gets the
+    options of the command line, and is called before `make`. Errors: those of `make`."""
+    needs: Callable[..., Needs] | None = None
+    """What a service needs of its sandbox beyond what every service does, for the options of the
+    command line; called after `prepare`. None: to read and write the paths of `path_options`."""
     path_options: frozenset[str] = frozenset()
     """Options that are paths: in a machine file, relative to it."""
     name_or_path_options: frozenset[str] = frozenset()

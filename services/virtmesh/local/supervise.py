@@ -215,6 +215,7 @@ class Supervisor:
                     start_ticks=rundir.start_ticks(pid) or 0,
                 ),
                 processes=tuple(child.state for child in self._children if child.pid),
+                warnings=self._plan.warnings,
             )
         )
 

@@ -31,6 +31,7 @@ from virtmesh.machine.table import Table
 from virtmesh.mmio.quirks import find_quirks
 from virtmesh.rpc.locks import parse_role_socket
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.limits import LIMITS, Limits, find
 from virtmesh_common.sizes import check_memory
 
 if TYPE_CHECKING:
@@ -93,15 +94,8 @@ def parse(
     """
     table = Table(document, source, "", keys)
     table.only(
-        "name",
-        "memory",
-        "doorbell",
-        "interrupts",
-        "device-tree",
-        "kernel",
-        "cpu",
-        "devices",
-        "security",
+        *("name", "memory", "doorbell", "interrupts", "device-tree", "kernel", "cpu", "devices"),
+        *("security", "limits"),
     )
     tree = table.value("device-tree", (str,), None)
     machine = Machine(
@@ -112,6 +106,7 @@ def parse(
         kernel=_kernel(table.table("kernel")),
         cpu=_cpu(table.table("cpu"), base) if "cpu" in table.keys else None,
         device_tree=None if tree is None else str(base / tree),
+        limits=_limits(table.table("limits")),
         security=_security(table.table("security")),
     )
     if tree is None:
@@ -180,6 +175,18 @@ def _security(table: Table) -> SecurityEntry:
         table.value("folder", (str,), None),
         insecure=table.value("insecure", (bool,), default=False),
     )
+
+
+def _limits(table: Table) -> Limits:
+    """Check the `[limits]` table."""
+    table.only(*(one.name for one in LIMITS))
+    for key in table.keys:
+        value = table.value(key, (str, int), 0)
+        try:
+            find(key).parse(value)
+        except ValueError as error:
+            raise table.bad(key, f"is wrong: {error}") from error
+    return Limits.of({key: table.value(key, (str, int), 0) for key in table.keys})
 
 
 def _cpu(table: Table, base: Path) -> CpuEntry:

@@ -13,6 +13,7 @@ from virtmesh.machine.board import platform_of
 from virtmesh.rpc.locks import Locks
 from virtmesh_common.channel import check_address
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.limits import DEFAULTS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -173,6 +174,8 @@ class Machine:
     cpu: CpuEntry | None = None
     """What a CPU runs; None: the kernel service drives the devices."""
     device_tree: str | None = None
+    limits: Limits = DEFAULTS
+    """What clients may have of each of its services."""
     security: SecurityEntry = field(default_factory=SecurityEntry)
 
     @property
@@ -196,6 +199,7 @@ class Machine:
                 endpoint=place.address(device.endpoint, f"devices.{device.name}.endpoint"),
                 handover=place.path(device.handover),
                 vhost_user=place.path(device.vhost_user),
+                metrics=place.optional(device.metrics, f"devices.{device.name}.metrics"),
             )
             for device in self.devices
         )
@@ -203,7 +207,8 @@ class Machine:
             replace(one, address=place.address(one.address, "kernel.listen-roles"))
             for one in self.kernel.listen_roles
         )
-        kernel = replace(self.kernel, listen=listen, listen_roles=roles)
+        metrics = place.optional(self.kernel.metrics, "kernel.metrics")
+        kernel = replace(self.kernel, listen=listen, listen_roles=roles, metrics=metrics)
         security = replace(self.security, folder=place.path(self.security.folder))
         return replace(self, kernel=kernel, devices=devices, security=security)
 
@@ -234,6 +239,10 @@ class _Placer:
             return check_address(f"unix:{placed}")
         except ValueError as error:
             raise BadMachine(f"{key}: {error}") from error
+
+    def optional(self, address: str | None, key: str) -> str | None:
+        """Make the path of a unix address absolute, if there is an address."""
+        return None if address is None else self.address(address, key)
 
     def path(self, path: str | None) -> str | None:
         """Make a path absolute."""

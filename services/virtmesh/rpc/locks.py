@@ -91,6 +91,15 @@ class Locks:
         for one in self.roles:
             yield replace(one, address=check_address(one.address))
 
+    def warnings(self, addresses: Sequence[str]) -> Iterator[str]:
+        """Say which addresses are open. Errors: as for `listeners`."""
+        return (warning_of(one.address) for one in self.listeners(addresses) if one.is_open)
+
+
+def warning_of(address: str) -> str:
+    """Say what is wrong with a listener that is open."""
+    return f"{address} is open to anyone who reaches it: it has neither TLS nor names (--insecure)"
+
 
 def is_loopback(address: str) -> bool:
     """Say whether only this host reaches HOST:PORT."""

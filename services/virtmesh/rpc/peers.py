@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from virtmesh_common.errors import VirtmeshError
 
 SO_PEERGROUPS = 59
-GROUPS_MAX = 65536
-"""Most groups of a process (NGROUPS_MAX)."""
+GROUPS_MAX = 256
+"""Most supplementary groups that are looked at: Python's getsockopt takes 1024 bytes. Of a process
+that has more, none counts."""
 UCRED = struct.Struct("3i")
 NO_ID = 0xFFFFFFFF
 """Means no user."""

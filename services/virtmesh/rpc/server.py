@@ -19,7 +19,8 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from virtmesh.rpc.audit import Audit
-from virtmesh.rpc.locks import Locks
+from virtmesh.rpc.budgets import Budgets
+from virtmesh.rpc.locks import Locks, warning_of
 from virtmesh.rpc.metrics import CallCounts
 from virtmesh.rpc.reflection import Reflection, nothing
 from virtmesh.rpc.strangers import take_no_descriptors_at
@@ -27,6 +28,7 @@ from virtmesh.rpc.wings import Shared, Wings
 from virtmesh.telemetry.definitions import gauge
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import AddressTaken
+from virtmesh_common.limits import DEFAULTS, Limits
 from virtmesh_common.security.roles import table_with
 
 if TYPE_CHECKING:
@@ -61,12 +63,14 @@ NO_LOCKS = Locks()
 
 @dataclass(frozen=True)
 class Scope:
-    """What a server serves, for its gates."""
+    """What a server serves, for its gates and budgets."""
 
     devices: Callable[[], Collection[str]] = tuple
     """Returns the names of its devices, for the audit."""
     access: Sequence[Access] = ()
     """Rows of services from other packages."""
+    limits: Limits = DEFAULTS
+    """What clients may have of it."""
 
 
 NOTHING = Scope()
@@ -96,16 +100,27 @@ class Server:
         listeners = list(locks.listeners(addresses))
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
+        self.budgets = Budgets(scope.limits)
+        """What its clients hold."""
         self.calls = CallCounts()
         """Counters of its calls."""
         self._audit = Audit(scope.devices)
         self._credentials = open_credentials(locks)
-        shared = Shared(interceptors, self._audit, self.calls, table_with(scope.access), keepalive)
+        shared = Shared(
+            interceptors,
+            self._audit,
+            self.calls,
+            table_with(scope.access),
+            keepalive,
+            self.budgets,
+        )
         self._wings = Wings(listeners, self._credentials, shared)
         self.grpc = cast("grpc.aio.Server", self._wings)
         """Takes the services; they are served by every listener."""
         self._order = listeners
         self._sweeping: asyncio.Task[None] | None = None
+        self.before_serving: Callable[[], None] | None = None
+        """Called once it listens, before it takes any connection."""
         self.addresses: list[str] = []
         """Where the server listens, once it is started; ports are the actual ones. Those of
         `addresses` come first, then those of the locks: for tokens, and for roles."""
@@ -113,12 +128,7 @@ class Server:
     @property
     def warnings(self) -> list[str]:
         """What should not stay as it is: a line for each listener that is open to anyone."""
-        return [
-            f"{self._place(one)} is open to anyone who reaches it: it has neither TLS nor names"
-            " (--insecure)"
-            for one in self._order
-            if one.is_open
-        ]
+        return [warning_of(self._place(one)) for one in self._order if one.is_open]
 
     async def start(self, names: Iterable[str], forwarded: Forwarded = nothing) -> None:
         """Listen and serve. `names` are the full names of the services that were added.
@@ -132,6 +142,8 @@ class Server:
         Reflection(self._names, forwarded).add_to(self.grpc)
         for listener in self._order:
             self.addresses.append(self._listen(listener))
+        if self.before_serving is not None:
+            self.before_serving()
         for wing in self._wings.all:
             await wing.grpc.start()
         for name in ("", *self._names):
@@ -161,6 +173,7 @@ class Server:
     def metrics(self) -> Iterable[Metric]:
         """Return the metrics, read now."""
         yield from self.calls.metrics()
+        yield from self.budgets.metrics()
         yield from self._audit.metrics()
         yield INSECURE.one(sum(one.is_open for one in self._order))
 

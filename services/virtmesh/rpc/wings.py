@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
+from virtmesh.rpc.budget_interceptor import BudgetInterceptor
 from virtmesh.rpc.doors import CertificateDoor, PlainDoor, SocketDoor, TokenDoor
 from virtmesh.rpc.gate import Gate
 from virtmesh.rpc.interceptor import CallInterceptor
@@ -18,18 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from virtmesh.rpc.audit import Audit
+    from virtmesh.rpc.budgets import Budgets
     from virtmesh.rpc.credentials import Credentials
     from virtmesh.rpc.doors import Door
     from virtmesh.rpc.locks import Listener
     from virtmesh.rpc.metrics import CallCounts
     from virtmesh_common.security.roles import Access, Role
 
-HANDSHAKE_SECONDS = 5.0
-"""How long a client may take for TLS and the beginning of HTTP/2."""
-
-CONNECTIONS_MAX = 1024
-"""Most connections of a server at a time, those that are half open included: each of those takes
-about 50 KiB until HANDSHAKE_SECONDS have passed."""
 DESCRIPTORS_WANTED = 8192
 """Descriptors that a process should have for its connections, and for all else beside them."""
 
@@ -43,6 +39,7 @@ class Shared:
     counts: CallCounts
     table: Mapping[str, Access]
     keepalive: float
+    budgets: Budgets
 
 
 class Wing:
@@ -68,12 +65,14 @@ class Wing:
         self.gate = Gate(door, shared.audit, shared.table)
         places = (one.address for one in listeners)
         self.grpc = grpc.aio.server(
-            options=(
-                *server_options(places, keepalive=shared.keepalive),
-                ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_SECONDS * 1000)),
-                ("grpc.max_allowed_incoming_connections", CONNECTIONS_MAX),
+            options=server_options(
+                places, keepalive=shared.keepalive, limits=shared.budgets.limits
             ),
-            interceptors=(CallInterceptor(self.gate, shared.counts), *shared.interceptors),
+            interceptors=(
+                CallInterceptor(self.gate, shared.counts),
+                BudgetInterceptor(shared.budgets),
+                *shared.interceptors,
+            ),
         )
 
     def add_port(self, address: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import threading
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,23 @@ async def test_bad_sizes_are_refused(served: Served, size: int, error: type[Virt
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await admin(served).Resize(block_pb2.ResizeRequest(capacity_bytes=size))
     assert isinstance(from_rpc_error(caught.value), error)
+
+
+async def test_a_size_that_the_file_system_can_not_have_is_a_bad_size(served: Served) -> None:
+    """It is the caller's mistake, and no fault of the storage."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 * MIB, before[1]))
+    try:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await admin(served).Resize(block_pb2.ResizeRequest(capacity_bytes=64 * MIB))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    error = from_rpc_error(caught.value)
+    assert isinstance(error, BadSize)
+    assert error.metadata["size_bytes"] == str(64 * MIB)
+    info = await admin(served).GetInfo(block_pb2.GetInfoRequest())
+    assert info.capacity_bytes == MIB
 
 
 async def test_shrinking_on_purpose(served: Served) -> None:

@@ -32,7 +32,7 @@ PACKAGES = {
     "fio": "fio", "gvnccapture": "gvncviewer", "gdb-multiarch": "gdb-multiarch", "git": "git",
     "node": "nodejs", "npm": "npm",
     "ip": "iproute2", "ldd": "libc6-dev", "lldb": "lldb", "mke2fs": "e2fsprogs",
-    "picocom": "picocom",
+    "picocom": "picocom", "socat": "socat",
     "prometheus": "prometheus", "promtool": "prometheus", "qemu-img": "qemu-utils",
     "qemu-io": "qemu-utils", "qemu-storage-daemon": "qemu-system-common",
     "qemu-system-aarch64": "qemu-system-arm", "qemu-system-riscv64": "qemu-system-misc",

@@ -6,9 +6,12 @@ They need Unix.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import sys
 from typing import TYPE_CHECKING, BinaryIO
+
+import click
 
 from virtmesh_client.cli.closed_output import ending_when_closed
 from virtmesh_client.cli.serial.common import spell_key
@@ -121,10 +124,23 @@ def run_pty(machine: Machine, name: str, arguments: ConsoleArguments, link: Path
         PtyPump(terminal, files).run()
 
 
+def is_loopback(host: str) -> bool:
+    """Say whether only this host reaches a name or an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def run_rfc2217(
     machine: Machine, name: str, arguments: ConsoleArguments, address: tuple[str, int]
 ) -> None:
-    """Serve a TCP port until Ctrl-C."""
+    """Serve a TCP port until Ctrl-C. Errors: UsageError for one that others could reach."""
+    if not arguments.settings.insecure and not is_loopback(address[0]):
+        raise click.UsageError(
+            f"others can reach {address[0]}, and RFC 2217 has neither encryption nor a log-in:"
+            " listen on loopback behind ssh -L or socat (docs/serial.md), or add --insecure"
+        )
 
     def tell(line: str) -> None:
         if not arguments.settings.quiet:

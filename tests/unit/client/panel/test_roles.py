@@ -1,0 +1,119 @@
+"""The panel behind TLS, for browsers of other hosts: tokens of the machine, each with its role."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from virtmesh_client.panel.access import SUBPROTOCOL, TOKEN_PREFIX
+from virtmesh_client.panel.options import PanelOptions
+from virtmesh_client.panel.server import serving
+from virtmesh_client.testing import FakeKernel
+from virtmesh_common.security.authority import CA, Authority
+from virtmesh_common.security.roles import Role
+
+OWN = "the-token-of-this-panel"
+HOST = "panel.example"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A panel behind TLS."""
+
+    folder: Path
+    port: int
+
+    def token(self, role: Role) -> str:
+        """Make a token."""
+        with Authority.open(self.folder) as authority:
+            return authority.tokens.make(role.value, role, days=1)[0]
+
+    def session(self) -> aiohttp.ClientSession:
+        """Return a browser that trusts the authority of the machine."""
+        context = ssl.create_default_context(cafile=str(self.folder / CA))
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
+
+    async def status(self, token: str, path: str, method: str = "GET", host: str = "") -> int:
+        """Return the status of a request."""
+        headers = {"Authorization": f"Bearer {token}", **({"Host": host} if host else {})}
+        url = f"https://127.0.0.1:{self.port}{path}"
+        async with self.session() as session, session.request(method, url, headers=headers) as got:
+            return got.status
+
+
+@pytest.fixture
+async def panel(tmp_path: Path) -> AsyncIterator[Served]:
+    """Serve a panel of a machine with one disk."""
+    folder = tmp_path / "security"
+    Authority.create(folder, [HOST]).close()
+    options = PanelOptions(port=0, token=OWN, security=folder)
+    with FakeKernel(vda=1 << 20) as kernel:
+        async with serving(kernel.address, options) as (_, port):
+            yield Served(folder, port)
+
+
+@pytest.mark.parametrize(
+    ("role", "looks", "types", "resets"),
+    [
+        (Role.OBSERVER, True, False, False),
+        (Role.INJECTOR, True, True, False),
+        (Role.OPERATOR, True, True, True),
+        (Role.OWNER, True, True, True),
+        (Role.DRIVER, False, False, False),
+    ],
+)
+async def test_each_role_has_its_part(
+    panel: Served,
+    role: Role,
+    looks: bool,  # noqa: FBT001
+    types: bool,  # noqa: FBT001
+    resets: bool,  # noqa: FBT001
+) -> None:
+    """To look, to use the keyboard, to take devices away."""
+    token = panel.token(role)
+    refused = 403 if looks else 401
+
+    assert await panel.status(token, "/api/about") == (200 if looks else 401)
+    typed = await panel.status(token, "/api/devices/vda/type", "POST")
+    assert typed == (400 if types else refused)  # nothing was sent to type
+    reset = await panel.status(token, "/api/devices/nothing/reset", "POST")
+    assert (reset != refused) is resets
+
+
+async def test_its_own_token_does_everything(panel: Served) -> None:
+    """As ever; others do nothing."""
+    assert await panel.status(OWN, "/api/about") == 200
+    assert await panel.status("vmt_000000000000_" + "x" * 32, "/api/about") == 401
+
+
+async def test_hosts_are_those_of_the_certificate(panel: Served) -> None:
+    """And of the loopback: a name that somebody else owns is none (DNS rebinding)."""
+    assert await panel.status(OWN, "/api/about", host=f"{HOST}:{panel.port}") == 200
+    assert await panel.status(OWN, "/api/about", host="evil.example") == 403
+
+
+async def test_plain_text_is_not_answered(panel: Served) -> None:
+    """A browser that speaks HTTP gets nothing of the page."""
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientError):
+            await session.get(f"http://127.0.0.1:{panel.port}/")
+
+
+async def test_a_revoked_token_loses_its_open_socket(panel: Served) -> None:
+    """Not only the next request."""
+    token = panel.token(Role.OBSERVER)
+    protocols = (SUBPROTOCOL, TOKEN_PREFIX + token)
+    url = f"wss://127.0.0.1:{panel.port}/live"
+    async with panel.session() as session, session.ws_connect(url, protocols=protocols) as socket:
+        assert (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT
+        with Authority.open(panel.folder) as authority:
+            authority.tokens.revoke("observer")
+        while (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT:
+            pass
+
+    assert await panel.status(token, "/api/about") == 401

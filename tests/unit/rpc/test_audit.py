@@ -1,0 +1,142 @@
+"""The audit: what is written, what is counted, and what a client can't make up."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from virtmesh.rpc.audit import PERIOD_S, Audit
+from virtmesh.rpc.caller import Caller
+from virtmesh.telemetry.log_rate_limit import AUDIT_LOGGER, BURST, LogLimit
+from virtmesh_common.security.identity import Identity, IdentityKind
+from virtmesh_common.security.roles import Role
+
+ALICE = Caller(Identity("alice", Role.OPERATOR, IdentityKind.CERTIFICATE, "a1"), "ipv4:1.2.3.4:5")
+RESIZE = "/virtmesh.block.v1.BlockAdminService/Resize"
+
+
+class Clock:
+    """A clock that a test turns."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """Return the time, in seconds."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Make a clock."""
+    return Clock()
+
+
+@pytest.fixture
+def audit(clock: Clock) -> Audit:
+    """Make the audit of a machine with two disks."""
+    return Audit(lambda: ("vda", "vdb"), clock)
+
+
+def test_a_call_is_a_line(audit: Audit) -> None:
+    """Who, what, where, and how it ended."""
+    with capture_logs() as lines:
+        audit.note(ALICE, RESIZE, "vda", "OK")
+
+    (line,) = lines
+    assert line == {
+        "event": "call",
+        "log_level": "info",
+        "identity": "alice",
+        "role": "operator",
+        "by": "certificate",
+        "serial": "a1",
+        "rpc": RESIZE,
+        "device": "vda",
+        "outcome": "OK",
+        "peer": "ipv4:1.2.3.4:5",
+    }
+
+
+def test_repetitions_are_counted(audit: Audit, clock: Clock) -> None:
+    """A line each period says how many there were; then the next one is written at once again."""
+    with capture_logs() as lines:
+        for _ in range(5):
+            audit.note(ALICE, RESIZE, "vda", "OK")
+        audit.tick()
+        clock.now = PERIOD_S
+        audit.tick()
+        audit.tick()
+        audit.note(ALICE, RESIZE, "vda", "OK")
+
+    assert [line.get("repeated") for line in lines] == [None, 4, None]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        (ALICE, RESIZE, "vdb", "OK"),
+        (ALICE, RESIZE, "vda", "NOT_FOUND"),
+        (ALICE, RESIZE.replace("Resize", "Flush"), "vda", "OK"),
+        (None, RESIZE, "vda", "OK"),
+    ],
+)
+def test_what_differs_is_no_repetition(
+    audit: Audit, other: tuple[Caller | None, str, str, str]
+) -> None:
+    """Another device, outcome, RPC or caller is another line."""
+    with capture_logs() as lines:
+        audit.note(ALICE, RESIZE, "vda", "OK")
+        audit.note(*other)
+
+    assert len(lines) == 2
+
+
+def test_devices_that_there_are_not_have_no_name(audit: Audit) -> None:
+    """Else a client could fill the log with names that it makes up."""
+    with capture_logs() as lines:
+        for number in range(1000):
+            audit.note(ALICE, RESIZE, f"disk{number}", "NOT_FOUND")
+
+    assert [line["device"] for line in lines] == ["unknown"]
+
+
+def test_the_only_device_needs_no_name() -> None:
+    """A device service serves one."""
+    with capture_logs() as lines:
+        Audit(lambda: ("vda",)).note(ALICE, RESIZE, "", "OK")
+
+    assert lines[0]["device"] == "vda"
+
+
+def test_what_is_left_is_written_at_the_end(audit: Audit) -> None:
+    """A service that stops has told all."""
+    with capture_logs() as lines:
+        for _ in range(3):
+            audit.note(None, RESIZE, "vda", "UNAUTHENTICATED", "NOT_AUTHENTICATED")
+        audit.flush()
+
+    assert [line.get("repeated") for line in lines] == [None, 2]
+    assert {line["identity"] for line in lines} == {"none"}
+
+
+def test_the_limit_of_the_log_does_not_hold_for_the_audit() -> None:
+    """It limits itself, and only what repeats."""
+    limit = LogLimit()
+    line = {"logger": AUDIT_LOGGER, "event": "call", "level": "info"}
+
+    kept = [limit(None, "info", dict(line)) for _ in range(BURST * 2)]
+
+    assert len(kept) == BURST * 2
+
+
+def test_calls_are_counted_by_role_and_outcome(audit: Audit) -> None:
+    """Repetitions as well; a stream once."""
+    audit.note(ALICE, RESIZE, "vda", "BEGUN")
+    for _ in range(3):
+        audit.note(ALICE, RESIZE, "vda", "OK")
+    audit.note(None, RESIZE, "vda", "UNAUTHENTICATED")
+
+    (metric,) = audit.metrics()
+    counted = {tuple(one.labels.values()): one.value for one in metric.samples}
+
+    assert counted == {("operator", "OK"): 3, ("none", "UNAUTHENTICATED"): 1}
