@@ -33,7 +33,7 @@ async def serving(folder: Path, **limits: int) -> AsyncIterator[grpc.aio.Channel
     """Serve a port that nobody drives, with limits of its own; yield a channel to it."""
     address = f"unix:{folder}/port.sock"
     values = {name.replace("_", "-"): value for name, value in limits.items()}
-    host = Host(UartDevice("serial", UartOptions()), Addresses([address]), limits=Limits.of(values))
+    host = Host(UartDevice("serial", UartOptions()), Addresses([address], limits=Limits.of(values)))
     await host.start()
     try:
         async with open_channel(address) as channel:

@@ -11,7 +11,8 @@ from tests.fuzz.draw import Draw
 from tests.fuzz.loop import Loop
 from tests.fuzz.target import Target
 from virtmesh.attach.guest_ram import Ram
-from virtmesh.attach.server import Handover, parse
+from virtmesh.attach.request import parse
+from virtmesh.attach.server import Handover
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 from virtmesh_common.errors import BadStream, MemoryRefused, VirtmeshError
 
