@@ -25,8 +25,8 @@ def printable_lines(text: str) -> str:
     return "".join(one if one.isprintable() or one in KEPT else "?" for one in text)
 
 
-def say(text: object = "", *, err: bool = False) -> None:
+def say(text: object = "", *, err: bool = False, end: str = "\n") -> None:
     """Print text and the end of a line, for people or for programs. Errors: OSError."""
     stream = sys.stderr if err else sys.stdout
-    stream.write(printable_lines(str(text)) + "\n")
+    stream.write(printable_lines(str(text)) + end)
     stream.flush()

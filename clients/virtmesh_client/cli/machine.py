@@ -32,7 +32,7 @@ def devices(settings: Settings, every: bool) -> None:  # noqa: FBT001 - click pa
         found = machine.devices()
         warnings = machine.warnings()
     for text in warnings:
-        click.echo(f"virtmesh: warning: {text}", err=True)
+        say(f"virtmesh: warning: {text}", err=True)
     if settings.json:
         show_json(found)
         return

@@ -24,6 +24,7 @@ from virtmesh_client.cli.security.common import (
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.extras import needing
+from virtmesh_common.printable import say
 from virtmesh_common.security.roles import Role
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def issue(  # noqa: PLR0913, PLR0917 - click hands each over
         show_json({**vars(record), **content})
         return
     if to_output:
-        click.echo(bundle.spell(), nl=False)
+        say(bundle.spell(), end="")
     tell(
         settings.quiet,
         f"issued {record.serial} to {name} as {role}, until {record.not_after}"

@@ -12,6 +12,7 @@ import click
 
 from virtmesh_client.atomic_file import new_path
 from virtmesh_client.extras import needing
+from virtmesh_common.printable import say
 from virtmesh_common.security.roles import Role
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def write_private(target: Path, text: str, *, force: bool) -> None:
 def tell(quiet: bool, line: str) -> None:  # noqa: FBT001 - it is what it is about
     """Say something that is no result: standard output may be a bundle."""
     if not quiet:
-        click.echo(line, err=True)
+        say(line, err=True)
 
 
 def refuse_terminal(what: str) -> None:

@@ -14,6 +14,7 @@ from virtmesh_client.cli.show import show_json, show_table
 from virtmesh_client.security import logins
 from virtmesh_client.security.credentials import Credentials, read_bounded
 from virtmesh_common.channel import check_address
+from virtmesh_common.printable import say
 from virtmesh_common.security.bundle import LIMIT_BYTES
 from virtmesh_common.security.names import TOKEN
 
@@ -72,7 +73,7 @@ def login(  # noqa: PLR0913, PLR0917 - click hands each over
         )
     elif not settings.quiet:
         what = f"the machine {name} at {address}" if name else address
-        click.echo(f"logged in to {what}, by {credentials.kind}")
+        say(f"logged in to {what}, by {credentials.kind}")
 
 
 @click.command()
@@ -89,7 +90,7 @@ def logout(settings: Settings, host: str) -> None:
     if settings.json:
         show_json({"address": address, "removed": removed})
     elif not removed:
-        click.echo(f"nothing was stored for {address}", err=True)
+        say(f"nothing was stored for {address}", err=True)
 
 
 def list_logins(settings: Settings) -> None:

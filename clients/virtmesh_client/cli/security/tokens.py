@@ -21,6 +21,7 @@ from virtmesh_client.cli.security.common import (
 )
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_json, show_table
+from virtmesh_common.printable import say
 from virtmesh_common.security.roles import Role
 
 DAYS = 90
@@ -75,7 +76,7 @@ def issue(  # noqa: PLR0913, PLR0917 - click hands each over
         show_json({**public(vars(token)), **content})
         return
     if target is None:
-        click.echo(text if file is None else bundle, nl=file is None)
+        say(text if file is None else bundle, end="\n" if file is None else "")
     tell(
         settings.quiet,
         f"issued {token.id} to {name} as {role}, until {token.expires}"
