@@ -226,7 +226,7 @@ async def test_a_ring_without_shared_memory_ends_the_connection(
     [
         ({"size": 0}, "empty"),
         ({"size": 1 << 40}, "needs a file"),
-        ({"size": (1 << 64) - 4096, "user_address": 0}, "too large"),
+        ({"size": (1 << 64) - 4096, "user_address": 0}, "--guest-memory-max"),
         ({"guest_address": (1 << 64) - 4096}, "too large"),
         ({"guest_address": 1}, "not a multiple of 4096"),
         ({"mmap_offset": (1 << 64) - 4096}, "too large"),

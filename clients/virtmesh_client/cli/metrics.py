@@ -20,7 +20,7 @@ from virtmesh_common.printable import printable
 @common
 @click.pass_obj
 def metrics(settings: Settings, device: str | None) -> None:
-    """Print what a machine measures: the page that Prometheus scrapes.
+    """Print what a machine measures, as Prometheus reads it.
 
     It has the kernel service, or the CPU, and every device that answered. The metric
     virtmesh_machine_device_up says of each device whether it did.

@@ -23,7 +23,7 @@ COMMANDS = {
     "guest": ("guest.commands", "Boot real Linux with devices of a machine."),
     "login": ("security.login", "Store what a machine on another host asks for."),
     "logout": ("security.login", "Forget what is stored for a machine."),
-    "metrics": ("metrics", "Print what a machine measures: the page that Prometheus scrapes."),
+    "metrics": ("metrics", "Print what a machine measures, as Prometheus reads it."),
     "registers": ("registers", "Show the registers of devices, with their fields."),
     "panel": ("panel", "Show the machine in a browser, and let people use it."),
     "report": ("report", "Show which rules of the specifications drivers broke."),
