@@ -130,7 +130,7 @@ class Entry:
         self._gate.audit.note(
             self._caller,
             self._access.method,
-            str(named) or self._device or "",
+            self._device or str(named),  # a request that names one is not sent on to another
             outcome,
             self._refused,
         )
