@@ -13,7 +13,9 @@ from collections import OrderedDict, deque
 from virtmesh.rpc.regulars import Regulars
 
 CROWD = 12
-"""As many wait at least when turns are paced."""
+"""As many calls wait at least when turns are paced."""
+CROWD_OF_PIECES = 4
+"""As many pieces of long work: so many that never pause would take the processor from all others."""
 PACE_S = 0.001
 """Time between turns that are paced. Under a crowd a service would keep its processor busy all the
 time, and then each wake-up between its threads waits for others: short calls take many."""
@@ -30,6 +32,7 @@ class Turns:
     """
 
     def __init__(self, before: Turns | None = None) -> None:
+        self._crowd = CROWD if before is None else CROWD_OF_PIECES
         self._before = before
         self._regulars = Regulars()
         self._seen = 0
@@ -74,7 +77,7 @@ class Turns:
                 turn.set_result(None)
                 self.given += 1
                 loop = asyncio.get_running_loop()
-                if self.waiting >= CROWD:
+                if self.waiting >= self._crowd:
                     loop.call_later(PACE_S, self._next)
                 else:
                     loop.call_soon(self._next)
