@@ -43,6 +43,8 @@ class Cli:
     environment: dict[str, str] = field(default_factory=dict)
     python: str = sys.executable
     """The interpreter of the environment whose `virtmesh` it is."""
+    wrapper: tuple[str, ...] = ()
+    """What runs the command, before its own words."""
 
     @property
     def run_dir(self) -> Path:
@@ -56,7 +58,7 @@ class Cli:
         """Start a command with its output in pipes. It is killed after the body."""
         process = subprocess.Popen(
             # -P: like the installed command, it imports nothing from the folder that it works in.
-            [self.python, "-P", "-m", "virtmesh_client", *map(str, arguments)],
+            [*self.wrapper, self.python, "-P", "-m", "virtmesh_client", *map(str, arguments)],
             cwd=self.folder,
             env={**os.environ, "VIRTMESH_RUN_DIR": str(self.run_dir), **self.environment},
             stdin=stdin,

@@ -83,6 +83,7 @@ class Gpu:
             if not together:
                 await front_end.tell(Request.SET_VRING_ENABLE, vu.VringState(ring.index, 1))
         self.rings = [made[index] for index in sorted(made)]
+        front_end.rings += self.rings
         if together:
             await self.enable()
 

@@ -262,7 +262,7 @@ def test_a_dead_machine_does_not_hide_the_failure(suite: Suite) -> None:
     )
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*assert 'the reason' == 'of the test'*", "*> last-words*"])
+    result.stdout.fnmatch_lines(["*assert 'the reason' == 'of the test'*", "*> last-words"])
     assert "can't be read" in suite.artefacts("devices.txt").read_text()
 
 

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import resource
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.support.cli import Cli
 
 pytestmark = pytest.mark.processes
 
-DESCRIPTORS = 256
+CONFINED = ("sh", "-c", 'umask 077; ulimit -n 256; exec "$@"', "sh")
+"""Runs a command with few descriptors, whose files are private."""
 
 
-@pytest.fixture
-def _confined() -> Iterator[None]:
-    """Let processes have few descriptors, and make files that are private."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
-    mask = os.umask(0o077)
-    yield
-    os.umask(mask)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-@pytest.mark.usefixtures("_confined")
 def test_a_machine_goes_up_in_a_bare_environment(cli: Cli) -> None:
     """No home, an ASCII locale, another time zone, a folder with spaces; few descriptors."""
+    cli.wrapper = CONFINED
     cli.folder = cli.folder / "a b ü"
     cli.folder.mkdir()
     cli.environment |= {"HOME": "/nonexistent", "LC_ALL": "C", "TZ": "Asia/Kathmandu"}
