@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from virtmesh_common.cut_off import cut_off
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -72,7 +74,7 @@ class Door(asyncio.Protocol):
             raise TypeError("a panel speaks over streams")
         self._transport = transport
         if not self._doors.has_room():
-            transport.abort()
+            cut_off(transport)
             return
         self._inner = self._make()
         self._doors.open[self._inner] = self
@@ -119,7 +121,7 @@ class Door(asyncio.Protocol):
         """Close the connection at once, whatever waits to be sent."""
         self._leave()
         if self._transport is not None:
-            self._transport.abort()
+            cut_off(self._transport)
 
     def _leave(self) -> None:
         """Give the place back."""
