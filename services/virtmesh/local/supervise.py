@@ -39,6 +39,8 @@ RESTARTS_SECONDS = 60.0
 """A process may be restarted RESTARTS times in RESTARTS_SECONDS."""
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+"""How often it is looked at how long the logs are."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class Supervisor:
         stop = asyncio.create_task(self._stop.wait())
         tasks = [asyncio.create_task(self._keep(child)) for child in self._children]
         ready = asyncio.create_task(self._become_ready())
+        bounding = asyncio.create_task(self._bound_logs())
         try:
             waiting = {stop, ready, *tasks}
             while stop in waiting:
@@ -120,9 +123,17 @@ class Supervisor:
                 if stop in done:
                     return
         finally:
-            for task in (stop, ready, *tasks):
+            for task in (stop, ready, bounding, *tasks):
                 task.cancel()
-            await asyncio.gather(stop, ready, *tasks, return_exceptions=True)
+            await asyncio.gather(stop, ready, bounding, *tasks, return_exceptions=True)
+
+    async def _bound_logs(self) -> None:
+        """Keep the logs of the processes from growing without end, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for child in self._children:
+                with contextlib.suppress(OSError):  # somebody has removed or replaced it
+                    await asyncio.to_thread(child.bound_log)
 
     async def _become_ready(self) -> None:
         """Wait until every device is ready, or left to guests. Errors: BadMachine."""
