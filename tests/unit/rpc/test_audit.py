@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 from virtmesh.rpc.audit import PERIOD_S, Audit
 from virtmesh.rpc.caller import Caller
 from virtmesh.rpc.doors import SocketDoor
+from virtmesh.rpc.entry import Entry
 from virtmesh.rpc.gate import Gate
-from virtmesh.rpc.interceptor import Entry
 from virtmesh.telemetry.log_rate_limit import AUDIT_LOGGER, BURST, LogLimit
 from virtmesh_common.api.kernel.v1 import kernel_pb2
 from virtmesh_common.channel import DEVICE_KEY
@@ -19,7 +19,7 @@ from virtmesh_common.security.identity import Identity, IdentityKind
 from virtmesh_common.security.roles import Role
 
 if TYPE_CHECKING:
-    from virtmesh.rpc.interceptor import Call
+    from virtmesh.rpc.gate import Ending
 
 ALICE = Caller(Identity("alice", Role.OPERATOR, IdentityKind.CERTIFICATE, "a1"), "ipv4:1.2.3.4:5")
 RESIZE = "/virtmesh.block.v1.BlockAdminService/Resize"
@@ -159,5 +159,5 @@ def test_a_device_in_the_request_is_the_one_that_is_written(audit: Audit) -> Non
     entry = Entry(gate, gate.access(reset), ((DEVICE_KEY, "vda"),))
     with capture_logs() as lines:
         entry.see(kernel_pb2.ResetDeviceRequest(device="vdb"))
-        entry.finish(cast("Call", object()), "OK")
+        entry.finish(cast("Ending", object()), "OK")
     assert [line["device"] for line in lines] == ["vdb"]
