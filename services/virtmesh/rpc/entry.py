@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf.message import Message
+
 from virtmesh.rpc.audit import BEGUN, UNKNOWN
+from virtmesh.rpc.caller import TOUCH
 from virtmesh.rpc.gate import check_role
 from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.errors import VirtmeshError
@@ -20,17 +24,18 @@ if TYPE_CHECKING:
 class Entry:
     """One call at the gate."""
 
-    __slots__ = ("_access", "_caller", "_device", "_gate", "_metadata", "_refused")
+    __slots__ = ("_access", "_caller", "_devices", "_gate", "_metadata", "_refused", "_streams")
 
     def __init__(self, gate: Gate, access: Access, metadata: Iterable[tuple[str, Any]]) -> None:
         self._gate = gate
         self._access = access
         self._metadata = metadata
         self._caller: Caller | None = None
-        self._device: str | None = None
-        """The device that the first request names; None before there is one."""
+        self._devices: dict[str, None] = {}
+        """What was touched, as the audit names it: no more than there are devices, and one."""
         self._refused = ""
         """Why it was refused, for the audit; empty when it was not."""
+        self._streams = False
 
     def begin(self, call: Ending, context: Any, *, streams: bool) -> None:
         """Let the caller in. Errors: NotAuthenticated and its kin; NotAllowed."""
@@ -42,38 +47,65 @@ class Entry:
             raise
         if streams:
             self._gate.begin(call, self._caller)
-            if self._access.changes:
-                self._note(BEGUN)
+        if self._access.changes:
+            self._streams = streams
+            TOUCH.set(self.touch)
+            if streams and (known := self._gate.audit.name_of(self._named())):
+                self.touch(known)
 
     def see(self, message: Any) -> None:
-        """Look for the device in the first request."""
-        if self._device is None:
-            self._device = device_in(message) if self._access.changes else ""
+        """Look for the device in a message of the client."""
+        if self._access.changes and (device := device_in(message)):
+            self.touch(device)
+
+    def touch(self, device: str) -> None:
+        """Take down a device that the call is about. A stream is in the audit from then on."""
+        name = self._gate.audit.name_of(device)
+        if name not in self._devices:
+            self._devices[name] = None
+            if self._streams:
+                self._note(name, BEGUN)
 
     def finish(self, call: Ending, code: str) -> None:
         """Take down how the call ended."""
         self._gate.finish(call)
         if self._access.changes or self._refused:
-            self._note(code)
+            # A request that names a device is not sent on to another.
+            for device in self._devices or (self._named(),):
+                self._note(device, code)
 
-    def _note(self, outcome: str) -> None:
-        """Write to the audit."""
+    def _named(self) -> str:
+        """Return the device that a call is about whose messages name none."""
         named = next((value for key, value in self._metadata if key == DEVICE_KEY), "")
+        return str(named) or self._access.touches
+
+    def _note(self, device: str, outcome: str) -> None:
+        """Write to the audit."""
         method = self._access.method
         if self._refused and not self._gate.knows(method):
             method = UNKNOWN  # the log takes no names that a caller makes up
-        self._gate.audit.note(
-            self._caller,
-            method,
-            self._device or str(named),  # a request that names one is not sent on to another
-            outcome,
-            self._refused,
-        )
+        self._gate.audit.note(self._caller, method, device, outcome, self._refused)
 
 
-def device_in(request: Any) -> str:
-    """Return the device that a request names, in itself or in its header; empty for none."""
-    device = getattr(request, "device", None) or getattr(
-        getattr(request, "header", None), "device", None
+def device_in(message: Any) -> str:
+    """Return the device that a message names, in itself or in its header; empty for none."""
+    if not isinstance(message, Message):  # the end of a stream; the bytes of a forwarded call
+        return ""
+    own, in_header = places_of(type(message))
+    device = message.device if own else ""  # type: ignore[attr-defined]
+    return device or (message.header.device if in_header else "")  # type: ignore[attr-defined]
+
+
+@cache
+def places_of(kind: type[Message]) -> tuple[bool, bool]:
+    """Say whether messages of a kind have a device, and whether their header has one."""
+    fields = kind.DESCRIPTOR.fields_by_name
+    header = fields["header"].message_type if "header" in fields else None
+    return is_text(fields.get("device")), header is not None and is_text(
+        header.fields_by_name.get("device")
     )
-    return device if isinstance(device, str) else ""
+
+
+def is_text(field: Any) -> bool:
+    """Say whether there is a field, and it is one text."""
+    return field is not None and field.type == field.TYPE_STRING and not field.is_repeated
