@@ -59,7 +59,9 @@ def changes(
     service: str, roles: frozenset[Role], *methods: str, touches: str = ""
 ) -> Iterator[Access]:
     """Make rows of methods that change something."""
-    return (Access(f"/{service}/{method}", roles, True, touches) for method in methods)
+    return (
+        Access(f"/{service}/{method}", roles, changes=True, touches=touches) for method in methods
+    )
 
 
 DEVICE = "virtmesh.device.v1.DeviceService"

@@ -8,6 +8,7 @@ import grpc
 import structlog
 
 from virtmesh_common.security.certificates import read_certificate, read_key
+from virtmesh_common.security.client_certificates import ClientCertificates
 from virtmesh_common.security.errors import BadCertificate, SecurityError
 from virtmesh_common.security.folder import SecurityFolder
 from virtmesh_common.security.revocations import Revocations
@@ -28,9 +29,10 @@ class Credentials:
 
     def __init__(self, path: Path) -> None:
         self._folder = SecurityFolder(path)
-        self.revocations = Revocations(self._folder)
+        revocations = Revocations(self._folder)
+        self.clients = ClientCertificates(self._folder, revocations)
         self.tokens = Tokens(self._folder)
-        self.revocations.all()
+        revocations.all()
         self.tokens.all()
 
     def close(self) -> None:

@@ -273,10 +273,7 @@ def audited(service: SecuredService, methods: set[str], identity: str) -> dict[s
     for method in methods:
         service.line("call", rpc=method, **facts)
     return {
-        method: {
-            one.get("device", "nothing")
-            for one in service.lines("call", rpc=method, **facts)
-        }
+        method: {one.get("device", "nothing") for one in service.lines("call", rpc=method, **facts)}
         for method in methods
     }
 
