@@ -159,17 +159,22 @@ async def test_the_socket_of_a_successor_is_left(tmp_path: Path) -> None:
             successor.listen()
             taken = path.lstat().st_ino
     assert path.lstat().st_ino == taken
-    assert [one.name for one in tmp_path.iterdir()] == ["s"]
+    assert names_in(tmp_path) == ["s"]
 
 
 async def test_its_own_socket_is_removed(tmp_path: Path) -> None:
     """And nothing else is left; one that is gone already is no error."""
     for is_gone in (False, True):
         async with serving(f"unix:{tmp_path / 's'}"):
-            assert [one.name for one in tmp_path.iterdir()] == ["s"]
+            assert names_in(tmp_path) == ["s"]
             if is_gone:
                 (tmp_path / "s").unlink()
-        assert list(tmp_path.iterdir()) == []
+        assert names_in(tmp_path) == []
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder."""
+    return [one.name for one in folder.iterdir()]
 
 
 def test_a_path_that_is_taken_in_the_last_moment_is_not_taken_over(tmp_path: Path) -> None:
@@ -186,7 +191,7 @@ def test_a_path_that_is_taken_in_the_last_moment_is_not_taken_over(tmp_path: Pat
     assert [one.name for one in tmp_path.iterdir()] == ["s"]
 
 
-def test_a_long_folder_leaves_a_shorter_name(tmp_path: Path) -> None:
+def test_a_long_folder_leaves_a_shorter_name() -> None:
     """Or none: then gRPC has the path itself."""
     rooms = {}
     for room in (20, 6, 2):
