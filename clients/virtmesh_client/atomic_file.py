@@ -105,6 +105,12 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         raise OSError(errno.EINVAL, message, str(target))
     if not overwrite and os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(target.parent))
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise PermissionError(
+            errno.EACCES, "this user may not make a file there", str(target.parent)
+        )
 
 
 def publish(scratch: Path, target: Path, *, overwrite: bool) -> None:

@@ -67,6 +67,8 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._ready = False
         self._status = "starting"
+        self._security: rundir.FolderState | None = None
+        """The security folder that the kernel service has."""
 
     def stop(self) -> None:
         """Begin to stop; asked a second time, kill."""
@@ -107,6 +109,7 @@ class Supervisor:
         for child in self._children:
             child.begin_log()
         self._tell(Event("starting", f"starting {self._plan.name} in {self._plan.run_dir}"))
+        self._look_at_security()
         for child in self._children:
             await child.start()
         self._save()
@@ -195,6 +198,8 @@ class Supervisor:
                 return
             await asyncio.sleep(min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** len(recent)))
             recent.append(now)
+            if child is self._kernel:
+                self._look_at_security()
             await child.start(again=True)
             self._save()
             self._tell(
@@ -209,6 +214,11 @@ class Supervisor:
         await asyncio.gather(*(device.stop() for device in self._devices))
         rundir.clean(self._plan.run_dir)
         self._tell(Event("stopped", f"{self._plan.name} is stopped"))
+
+    def _look_at_security(self) -> None:
+        """Take note of the security folder that the kernel service is about to open."""
+        path = self._plan.security
+        self._security = None if path is None else rundir.FolderState.of(path)
 
     def _save(self) -> None:
         """Write state.json."""
@@ -227,6 +237,8 @@ class Supervisor:
                 ),
                 processes=tuple(child.state for child in self._children if child.pid),
                 warnings=self._plan.warnings,
+                addresses=self._plan.addresses,
+                security=self._security,
             )
         )
 

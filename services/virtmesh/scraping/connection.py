@@ -25,7 +25,7 @@ ANSWER_SECONDS = 10.0
 REQUEST_BYTES = 8 << 10
 """Most bytes of a request."""
 PART_BYTES = 64 << 10
-"""Bytes of an answer that are given to the socket at once. While more of them wait, none are added."""
+"""Bytes of an answer that are given to the socket at once: while more wait, none are added."""
 SILENT, SLOW, LEFT = "silent", "slow", "left"
 """Why a connection ended early: no request in time, the answer not read in time, the peer went."""
 
@@ -81,7 +81,7 @@ class Connection:
         transport, _ = await loop.connect_accepted_socket(
             lambda: protocol, self._socket, ssl=self._guard.context() if self._guard else None
         )
-        # A limit of 0 is none for TLS: asyncio would wait for a buffer with less than nothing in it.
+        # With a limit of 0, asyncio's TLS waits for a buffer that has less than nothing in it.
         transport.set_write_buffer_limits(high=PART_BYTES, low=0)
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 

@@ -216,7 +216,8 @@ def check(settings: Settings, file: Path, days: float, folder: Path) -> None:
     if settings.json:
         show_json(vars(record))
         return
-    tell(settings.quiet, f"{record.serial} of {record.name}, {record.role}, until {record.not_after}")
+    who = f"{record.serial} of {record.name}, {record.role}"
+    tell(settings.quiet, f"{who}, until {record.not_after}")
 
 
 @certs.command()

@@ -87,6 +87,16 @@ def test_a_bundle_goes_to_a_file_of_this_user(shell: Shell, folder: Path, tmp_pa
     assert named.stat().st_mode & 0o777 == 0o600
 
 
+def test_nothing_is_issued_for_a_file_that_can_not_be(shell: Shell, tmp_path: Path) -> None:
+    """The folder is looked at first, and named."""
+    missing = tmp_path / "no"
+    for command in (("certs",), ("tokens",)):
+        status, _, said = shell(*command, "issue", "--role", "observer", "bob", missing / "x.pem")
+        assert (status, f"{missing}: there is no such folder" in said) == (1, True)
+        assert "partial" not in said
+        assert json.loads(shell("--json", *command, "list")[1]) == []
+
+
 def test_a_script_learns_whether_a_bundle_still_counts(shell: Shell, tmp_path: Path) -> None:
     """By authority, end and revocation, and not by the age of the file."""
     file = tmp_path / "bundle.pem"
