@@ -36,7 +36,11 @@ USED = gauge(
 REFUSED = counter("virtmesh_limit_refused", "Requests that a limit refused.", "requests", "limit")
 REFUSAL_S = 0.1
 """How long a call waits for its refusal: who asks again at once would cost as much as a client."""
-SLOWED_MAX = 512
+REFUSAL_MAX_S = 5.0
+"""How long it waits at most, in a crowd."""
+REFUSALS_PER_S = 200
+"""So many leave in a second: each costs what a short call costs."""
+SLOWED_MAX = 2048
 """Most calls that wait so; others are refused at once."""
 RESERVE = 8
 """This part of a budget is for clients that hold nothing of it."""
@@ -141,11 +145,11 @@ class Budgets:
         return self._uses[name]
 
     async def slow_down(self) -> None:
-        """Wait before a refusal."""
+        """Wait before a refusal, the longer the more wait."""
         if self._slowed < SLOWED_MAX:
             self._slowed += 1
             try:
-                await asyncio.sleep(REFUSAL_S)
+                await asyncio.sleep(min(REFUSAL_MAX_S, REFUSAL_S + self._slowed / REFUSALS_PER_S))
             finally:
                 self._slowed -= 1
 
