@@ -15,13 +15,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from virtmesh.rpc.client_key import SOCKETS
 from virtmesh.rpc.turns import Turns
 from virtmesh.telemetry.definitions import counter, gauge
 from virtmesh_common.errors import LimitReached
 from virtmesh_common.limits import LIMITS, PER_CLIENT, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from prometheus_client import Metric
@@ -46,6 +47,9 @@ RESERVE = 8
 """This part of a budget is for clients that hold nothing of it."""
 OF_ONE_WAY = 3, 4
 """This part of a budget is the most for clients that came the same way, such as by unix sockets."""
+OF_NEWCOMERS = 3, 8
+"""Above this part of a budget, who has not called before gets none of it by a unix socket: who lies
+there about its name is new with each call."""
 
 
 @dataclass
@@ -62,6 +66,8 @@ class Use:
     """What is held by how its clients come: what their keys begin with."""
     refused: int = 0
     refused_per_client: int = 0
+    turns: Turns = field(default_factory=Turns)
+    """Knows the clients that have called before."""
 
     @property
     def reserve(self) -> int:
@@ -81,8 +87,10 @@ class Use:
             return self.name if self.held + amount > self.limit else None
         if self.held + amount > self.limit - (self.reserve if mine else 0):
             return self.name
-        part, of = OF_ONE_WAY
-        of_way = self.by_way[way_of(client)] + amount
+        way = way_of(client)
+        is_new = way.endswith(SOCKETS) and not self.turns.knows(client)
+        part, of = OF_NEWCOMERS if is_new else OF_ONE_WAY
+        of_way = self.by_way[way] + amount
         return self.name if of_way > max(1, self.limit * part // of) else None
 
     def take(self, client: str, amount: int) -> None:
@@ -135,7 +143,7 @@ class Budgets:
         self._slowed = 0
         values = {one.name: self.limits.value(one.name) for one in LIMITS}
         self._uses = {
-            one.name: Use(one.name, values[one.name], values.get(one.name + PER_CLIENT))
+            one.name: Use(one.name, values[one.name], values.get(one.name + PER_CLIENT), turns=self.calls)
             for one in LIMITS
             if one.counted and not one.whole
         }
