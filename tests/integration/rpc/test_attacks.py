@@ -7,17 +7,12 @@ benchmark's business; here every call of the innocent is answered, however slow 
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.bench.attacks import Innocent, Rig, attacking, resident
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.processes
 
@@ -26,17 +21,8 @@ GROWTH_MAX_MIB = 300
 CALLS = 10
 """Calls of each kind that the innocent makes under each attack."""
 SHORT = ("stalled-reads", "stalled-writes", "batches", "traces", "half-open")
-LONG = ("deadlines", "deadlines-unix", "pages", "half-open-unix", "handovers")
+LONG = ("deadlines", "deadlines-unix", "pages", "half-open-unix", "handovers", "metrics")
 IS_LONG = bool(os.environ.get("VIRTMESH_ATTACKS"))
-
-
-@pytest.fixture(scope="module")
-def rig() -> Iterator[Rig]:
-    """Run the machine that is attacked."""
-    with tempfile.TemporaryDirectory(prefix="vm-att-") as folder:
-        made = Rig(Path(folder))
-        with made.running():
-            yield made
 
 
 @pytest.mark.parametrize("attack", SHORT + (LONG if IS_LONG else ()))
