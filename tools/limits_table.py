@@ -76,8 +76,8 @@ def body() -> str:
     """Return all tables."""
     return (
         f"{table(LIMITS)}\n`virtmesh panel` has limits of its own, which its `--limit` sets:\n\n"
-        f"{table(PANEL_LIMITS)}\nThese can't be set; they hold for the part of the product that is named:\n\n"
-        f"{fixed()}\n"
+        f"{table(PANEL_LIMITS)}\nThese can't be set; they hold for the part of the product that is"
+        f" named:\n\n{fixed()}\n"
     )
 
 

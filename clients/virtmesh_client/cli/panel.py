@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def panel(  # noqa: PLR0913 - its options
     settings: Settings,
+    *,
     listen: str,
     published: str | None,
     token: str | None,

@@ -22,7 +22,7 @@ from virtmesh_common.errors import LimitReached
 from virtmesh_common.limits import LIMITS, PER_CLIENT, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from types import TracebackType
 
     from prometheus_client import Metric
@@ -143,7 +143,9 @@ class Budgets:
         self._slowed = 0
         values = {one.name: self.limits.value(one.name) for one in LIMITS}
         self._uses = {
-            one.name: Use(one.name, values[one.name], values.get(one.name + PER_CLIENT), turns=self.calls)
+            one.name: Use(
+                one.name, values[one.name], values.get(one.name + PER_CLIENT), turns=self.calls
+            )
             for one in LIMITS
             if one.counted and not one.whole
         }

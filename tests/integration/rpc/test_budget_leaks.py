@@ -89,16 +89,19 @@ def begin(machine: grpc.aio.Channel, device: grpc.aio.Channel, limit: float | No
 
 async def end_calls(rig: Rig, limit: float | None) -> None:
     """Begin calls, and cancel them, unless a deadline ends them."""
-    async with time_limit(PATIENCE_S + CALLS), open_channel(rig.kernel) as machine:
-        async with open_channel(rig.spare) as device:
-            for number in range(0, CALLS, AT_ONCE):
-                calls = [one for _ in range(AT_ONCE) for one in begin(machine, device, limit)]
-                if limit is None:
-                    if number % (2 * AT_ONCE):  # Those have begun; of the others some have not.
-                        await asyncio.gather(*(one.initial_metadata() for one in calls[::5]))
-                    for call in calls:
-                        call.cancel()
-                await asyncio.gather(*(call.code() for call in calls), return_exceptions=True)
+    async with (
+        time_limit(PATIENCE_S + CALLS),
+        open_channel(rig.kernel) as machine,
+        open_channel(rig.spare) as device,
+    ):
+        for number in range(0, CALLS, AT_ONCE):
+            calls = [one for _ in range(AT_ONCE) for one in begin(machine, device, limit)]
+            if limit is None:
+                if number % (2 * AT_ONCE):  # Those have begun; of the others some have not.
+                    await asyncio.gather(*(one.initial_metadata() for one in calls[::5]))
+                for call in calls:
+                    call.cancel()
+            await asyncio.gather(*(call.code() for call in calls), return_exceptions=True)
 
 
 @pytest.mark.parametrize("limit", [None, 0.001, 0.05], ids=["cancelled", "1 ms", "50 ms"])

@@ -13,9 +13,9 @@ import pytest
 from yarl import URL
 
 from virtmesh_client.aio.threads import SHARED
+from virtmesh_client.panel.limits import SOCKETS
 from virtmesh_client.panel.options import PanelOptions
 from virtmesh_client.panel.server import Panel, serving
-from virtmesh_client.panel.limits import SOCKETS
 from virtmesh_client.testing import FakeKernel
 
 TOKEN = "the-token-of-this-panel"  # noqa: S105 - of this test
