@@ -19,6 +19,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import sys
 from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from virtmesh_common.security.authority import Authority
 from virtmesh_common.security.roles import Role
 
 ROUNDS = 5
-MEMORY = Path("/dev/shm")
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
 CLIENT = """
 import sys, time
 from pathlib import Path
@@ -101,16 +102,15 @@ class Bench:
         folder.mkdir()
         port = free_port()
         security = f'[security]\nfolder = "{self.folder}/security"' if secured else ""
-        text = MACHINE.format(
-            port=port, security=security, image=folder / "disk.img", mib=self.mib
-        )
+        text = MACHINE.format(port=port, security=security, image=folder / "disk.img", mib=self.mib)
         (folder / "machine.toml").write_text(text)
-        command = [tree / ".venv/bin/virtmesh", "up", "--detach", "--quiet"]
-        environment = os.environ | {"VIRTMESH_RUN_DIR": str(folder)}
-        subprocess.run([*command, folder / "machine.toml"], env=environment, check=True)
-        down = [tree / ".venv/bin/virtmesh", "down", "--quiet"]
-        self.undo.callback(subprocess.run, down, env=environment, check=True)
-        return {"unix": f"unix:{folder}/kernel.sock", "tcp": f"127.0.0.1:{port}"}
+        virtmesh = str(tree / ".venv/bin/virtmesh")
+        environment = os.environ | {"VIRTMESH_RUN_DIR": str(folder / "run")}
+        up = [virtmesh, "up", "--detach", "--quiet", str(folder / "machine.toml")]
+        subprocess.run(up, env=environment, check=True)
+        down = [virtmesh, "down", "--quiet"]
+        self.undo.callback(lambda: subprocess.run(down, env=environment, check=True))
+        return {"unix": f"unix:{folder}/run/kernel.sock", "tcp": f"127.0.0.1:{port}"}
 
     def client(self, tree: Path, name: str, address: str, base: str, bundle: str = "") -> Way:
         """Start a client of a machine."""
@@ -150,26 +150,26 @@ def make_ways(bench: Bench, old: Path) -> dict[str, Way]:
         "TCP, before": bench.client(old, "old", before["tcp"], "TCP, before"),
         "unix": bench.client(ROOT, "new", here["unix"], "unix, before"),
         "TCP, loopback": bench.client(ROOT, "new", here["tcp"], "TCP, before"),
-        "TLS, certificate": bench.client(
-            ROOT, "locked", locked["tcp"], "TCP, before", str(bundle)
-        ),
+        "TLS, certificate": bench.client(ROOT, "locked", locked["tcp"], "TCP, before", str(bundle)),
     }
 
 
 Rows = dict[tuple[str, str], list[dict[str, float]]]
 
 
-def measure(bench: Bench, ways: dict[str, Way], rounds: int) -> Rows:
+def measure(ways: dict[str, Way], rounds: int) -> Rows:
     """Measure all ways in turns; a first round makes the blocks of the images."""
     rows: Rows = defaultdict(list)
     for number in range(rounds + 1):
         for order in ("import", "export"):
             names = list(ways)[:: -1 if number % 2 else 1]
             found = {name: ways[name].copy(order) for name in names}
-            for name, cost in found.items() if number else ():
+            for name in ways if number else ():
+                cost = found[name]
                 base = found[ways[name].base]
                 ratios = {f"{unit} ratio": cost[unit] / base[unit] for unit in cost}
                 rows[order, name].append(cost | ratios)
+                sys.stderr.write(f"round {number}: {order}: {name}: {rows[order, name][-1]}\n")
     return rows
 
 
@@ -183,7 +183,7 @@ def main() -> None:
     options = parser.parse_args()
     with TemporaryDirectory(prefix="vm-", dir=options.folder) as name, ExitStack() as undo:
         bench = Bench(Path(name), options.mib, undo)
-        rows = measure(bench, make_ways(bench, options.old.absolute()), options.rounds)
+        rows = measure(make_ways(bench, options.old.absolute()), options.rounds)
     table = Table(title=f"{options.rounds} interleaved rounds of {options.mib} MiB")
     for column in ("what", "way", "MiB/s", "time", "middle half", "CPU s", "CPU", "middle half"):
         table.add_column(column, justify="left" if column in {"what", "way"} else "right")

@@ -12,8 +12,6 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import grpc.aio
-
 from tests.support import ring_attacker
 from tests.support.device_kinds import DEVICES
 from virtmesh.attach.bus import BATCH_LIMIT, Access
@@ -41,7 +39,9 @@ TRANSMIT = 0
 def attacker(way: str, driver: ScriptedDriver) -> Iterator[None]:
     """Let a process attack the queues of a driver that is live."""
     kicks = [pair.kick for pair in driver.doorbells.queues.values()]
-    rings = [[*(one - driver.ram.address for one in areas), SIZE] for areas in driver.areas.values()]
+    rings = [
+        [*(one - driver.ram.address for one in areas), SIZE] for areas in driver.areas.values()
+    ]
     command = [sys.executable, "-I", "-S", str(Path(ring_attacker.__file__)), way]
     command += [str(driver.ram.descriptor), json.dumps(kicks), json.dumps(rings)]
     shared = [driver.ram.descriptor, *kicks]

@@ -28,6 +28,7 @@ DESCRIPTOR = struct.Struct("<QIHH")
 """Address, length, flags, next (virtio 1.4, 2.7.5)."""
 NEXT, WRITE = 1, 2
 RAM_ADDRESS = 0x8000_0000
+RANDOM = random.Random()  # noqa: S311 - no secret
 KICKED_EVERY = 16
 """Changes between two kicks."""
 
@@ -35,9 +36,10 @@ KICKED_EVERY = 16
 def scribble(memory: mmap.mmap, ring: Ring) -> None:
     """Write anything anywhere into a ring."""
     descriptors, driver, device, size = ring
-    start, length = random.choice(((descriptors, 16 * size), (driver, 4 + 2 * size), (device, 4)))
-    place = start + random.randrange(length - 2)
-    memory[place : place + 2] = random.randbytes(2)
+    parts = ((descriptors, 16 * size), (driver, 4 + 2 * size), (device, 4))
+    start, length = RANDOM.choice(parts)
+    place = start + RANDOM.randrange(length - 2)
+    memory[place : place + 2] = RANDOM.randbytes(2)
 
 
 def loop(memory: mmap.mmap, ring: Ring) -> None:
