@@ -15,7 +15,7 @@ from virtmesh.rpc.regulars import Regulars
 CROWD = 12
 """As many calls wait at least when turns are paced."""
 CROWD_OF_PIECES = 4
-"""As many pieces of long work: so many that never pause would take the processor from all others."""
+"""As many pieces of long work: so many that never pause would take the processor from others."""
 PACE_S = 0.001
 """Time between turns that are paced. Under a crowd a service would keep its processor busy all the
 time, and then each wake-up between its threads waits for others: short calls take many."""
