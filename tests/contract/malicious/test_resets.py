@@ -32,8 +32,11 @@ STUCK = 1.0
 """In which it ends otherwise, and says so."""
 SLACK = 0.9
 """What a loaded host may add to one of them."""
-ROUNDS = 2
-"""One of them keeps the bound even on a loaded host; without it, none would."""
+STORM_BOUND = 0.5
+"""The same where the call waits for its turn beside the batches of a storm, and for this process,
+which also sends them."""
+ROUNDS = 10
+"""Most tries to keep the bound on a loaded host. Who waits for the driver never keeps it."""
 PLAIN = Feature.VIRTIO_F_VERSION_1 | BlkFeature.VIRTIO_BLK_F_FLUSH
 FLUSH = BlkRequest(RequestType.VIRTIO_BLK_T_FLUSH, 0)
 READ = BlkRequest.read(8, 128 << 10)
@@ -51,8 +54,11 @@ async def test_resets_and_detaches_keep_their_bound(
     kind = DEVICES[name].kind
     async with serve(kind.make(tmp_path), find_kind(DEVICES[name].kind_name)) as served:
         for call in ("Reset", "Detach"):
-            took = [await seconds_of(served, name, way, call) for _ in range(ROUNDS)]
-            assert min(took) < BOUND
+            bound = STORM_BOUND if way == STORM else BOUND
+            took: list[float] = []
+            while min(took, default=bound) >= bound and len(took) < ROUNDS:
+                took.append(await seconds_of(served, name, way, call))
+            assert min(took) < bound
             assert max(took) < STUCK + SLACK
         await replay(service(served.address), NOTHING, kind.driver, kind.use)
 
