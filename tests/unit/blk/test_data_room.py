@@ -78,7 +78,7 @@ async def test_a_full_disk_ends_writes_of_that_disk() -> None:
 
 
 async def test_the_only_writes_of_clients_end_where_nothing_else_gives_room() -> None:
-    """However many names fill three quarters, all that may come the same way: who has something to send gets room."""
+    """However many names fill what may come the same way: who has something to send gets room."""
     room = Room()
     only = [
         *(room.idle(f"name:{n}", "vda", 2 * MIB) for n in range(2)),
