@@ -89,10 +89,10 @@ def test_a_bundle_goes_to_a_file_of_this_user(shell: Shell, folder: Path, tmp_pa
 
 def test_nothing_is_issued_for_a_file_that_can_not_be(shell: Shell, tmp_path: Path) -> None:
     """The folder is looked at first, and named."""
-    missing = tmp_path / "no"
+    missing = tmp_path / "no" / "x.pem"
     for command in (("certs",), ("tokens",)):
-        status, _, said = shell(*command, "issue", "--role", "observer", "bob", missing / "x.pem")
-        assert (status, f"{missing}: there is no such folder" in said) == (1, True)
+        status, _, said = shell(*command, "issue", "--role", "observer", "bob", missing)
+        assert (status, f"{missing}: its folder does not exist" in said) == (1, True)
         assert "partial" not in said
         assert json.loads(shell("--json", *command, "list")[1]) == []
 
