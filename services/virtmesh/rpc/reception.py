@@ -1,0 +1,180 @@
+"""Requests that have not come whole: how many there may be at a time, and for how long.
+
+gRPC collects a message where nobody counts it, up to MESSAGE_LIMIT_BYTES, once it is asked for. So
+a request is asked for when its caller has been let in and has a place here; others wait for one,
+clients in turn. A request that has a place and does not come whole within `stalled-ms` loses it
+when another waits, and each does after `request-seconds`. Until it is asked for, a request takes
+what gRPC lets a client send unasked: 64 KiB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from virtmesh.rpc.regulars import NEWCOMERS
+from virtmesh_common.errors import LimitReached
+from virtmesh_common.limits import PER_CLIENT
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from virtmesh.rpc.budgets import Use
+
+TICK_S = 0.001
+"""Least time between two looks at requests that wait."""
+LOOKED_AT = 16
+"""So many of one line are looked at for one that fits."""
+
+
+@dataclass(eq=False, slots=True)
+class Coming:
+    """A request that was asked for."""
+
+    client: str
+    task: asyncio.Task[Any] | None
+    """What waits for it."""
+    since: float
+    refusal: LimitReached | None = None
+    """Why it lost its place."""
+
+    def end(self, refusal: LimitReached) -> None:
+        """Take its place away."""
+        if self.refusal is None and self.task is not None:
+            self.refusal = refusal
+            self.task.cancel()
+
+
+@dataclass(eq=False, slots=True)
+class Waiting:
+    """One that waits for a place."""
+
+    client: str
+    turn: asyncio.Future[None]
+
+
+class Reception:
+    """The places of one service: `use` counts them. Use it on one event loop.
+
+    A request leaves for another one after `stalled_s`, and after `limit_s` in any case.
+    """
+
+    def __init__(self, use: Use, stalled_s: float, limit_s: int) -> None:
+        self._use = use
+        self._stalled_s = stalled_s
+        self._limit_s = limit_s
+        self._coming: dict[Coming, None] = {}
+        """In the order in which they were asked for."""
+        self._lines: OrderedDict[str, deque[Waiting]] = OrderedDict()
+        """Those that wait, by client; all newcomers share a line. The next one comes first."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def receive(self, client: str, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Ask for a request once there is a place for it. Errors: LimitReached; those of `ask`."""
+        if self._lines or self._use.blocker(client, 1):
+            await self._wait(client)
+        else:
+            self._use.take(client, 1)
+        loop = asyncio.get_running_loop()
+        coming = Coming(client, asyncio.current_task(), loop.time())
+        self._coming[coming] = None
+        if self._timer is None:
+            self._timer = loop.call_later(self._limit_s / 4, self._look)
+        try:
+            return await ask()
+        except asyncio.CancelledError:
+            if coming.refusal is None or coming.task is None or coming.task.uncancel():
+                raise  # the client has gone, or the service stops
+            raise coming.refusal from None
+        finally:
+            del self._coming[coming]
+            self._use.give(client, 1)
+            self._serve()
+
+    async def _wait(self, client: str) -> None:
+        """Wait for a place, and take it."""
+        loop = asyncio.get_running_loop()
+        name = client if self._use.turns.knows(client) else NEWCOMERS
+        line = self._lines.setdefault(name, deque())
+        one = Waiting(client, loop.create_future())
+        line.append(one)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._look()
+        self._serve()
+        try:
+            await one.turn
+        except asyncio.CancelledError:
+            if one.turn.done() and not one.turn.cancelled():
+                self._use.give(client, 1)
+            raise
+        finally:
+            with suppress(ValueError):
+                line.remove(one)
+            if not line and self._lines.get(name) is line:
+                del self._lines[name]
+            self._serve()
+
+    def _serve(self) -> None:
+        """Give the places that are free to those that wait."""
+        for name in list(self._lines):
+            line = self._lines[name]
+            for one in list(islice(line, LOOKED_AT)):
+                if not one.turn.done() and self._use.fits(one.client, 1):
+                    line.remove(one)
+                    if line:
+                        self._lines.move_to_end(name)
+                    else:
+                        del self._lines[name]
+                    self._use.take(one.client, 1)
+                    one.turn.set_result(None)
+                    break
+
+    def _look(self) -> None:
+        """End what takes too long, now and for as long as requests come."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for coming in self._coming:
+            if now - coming.since < self._limit_s:
+                break
+            coming.end(self._late())
+        if self._lines:
+            self._make_room(now)
+            self._timer = loop.call_later(max(TICK_S, self._stalled_s / 4), self._look)
+        elif self._coming:
+            self._timer = loop.call_later(self._limit_s / 4, self._look)
+
+    def _make_room(self, now: float) -> None:
+        """End a request that takes long for each that waits, if there is one."""
+        slow = [
+            one
+            for one in self._coming
+            if now - one.since >= self._stalled_s and one.refusal is None
+        ]
+        for one in islice(chain.from_iterable(self._lines.values()), self._use.limit):
+            blocker = self._use.blocker(one.client, 1)
+            own = blocker == self._use.name + PER_CLIENT
+            leaving = [each for each in slow if not own or each.client == one.client]
+            if blocker and leaving:
+                leaves = min(leaving, key=self._rank)
+                slow.remove(leaves)
+                leaves.end(self._use.refusal(blocker))
+
+    def _rank(self, coming: Coming) -> tuple[bool, int, float]:
+        """Say who leaves first: newcomers, who has most, and who has been here longest."""
+        held = self._use.by_client[coming.client]
+        return self._use.turns.knows(coming.client), -held, coming.since
+
+    def _late(self) -> LimitReached:
+        """Return what a client is told whose request took too long."""
+        return LimitReached(
+            f"the request did not come whole within {self._limit_s} s (the limit request-seconds):"
+            " send it again, in smaller parts if it is large",
+            limit="request-seconds",
+            value=self._limit_s,
+        )
