@@ -1,6 +1,7 @@
 """Counts every call on the budgets of its client, or refuses it (LimitReached).
 
-The one request of a call is asked for after that. It stands inside of the interceptor that turns errors into statuses, and outside of all services.
+The one request of a call is asked for after that. It stands inside of the interceptor that turns
+errors into statuses, and outside of all services.
 """
 
 from __future__ import annotations
@@ -95,7 +96,9 @@ class BudgetInterceptor(grpc.aio.ServerInterceptor):
             return (self._calls, self._streams)
         return (self._calls, self._streams, self._request_streams)
 
-    def _free_of_budgets(self, behavior: Callable[..., Any]) -> Callable[[Any, Any], Awaitable[Any]]:
+    def _free_of_budgets(
+        self, behavior: Callable[..., Any]
+    ) -> Callable[[Any, Any], Awaitable[Any]]:
         """Return a method with one request and one response that is always answered."""
 
         async def serve(ask: Callable[[], Awaitable[Any]], context: Any) -> Any:

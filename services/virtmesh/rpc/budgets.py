@@ -144,7 +144,9 @@ class Budgets:
         self._slowed = 0
         values = {one.name: self.limits.value(one.name) for one in LIMITS}
         self._uses = {
-            one.name: Use(one.name, values[one.name], values.get(one.name + PER_CLIENT), turns=self.calls)
+            one.name: Use(
+                one.name, values[one.name], values.get(one.name + PER_CLIENT), turns=self.calls
+            )
             for one in LIMITS
             if one.counted and not one.whole
         }

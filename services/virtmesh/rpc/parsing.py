@@ -1,4 +1,4 @@
-"""Requests as they come: parsed, or why not. gRPC would answer what does not parse with INTERNAL."""
+"""Requests as they come: parsed, or why not. gRPC would say INTERNAL of those."""
 
 from __future__ import annotations
 

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from virtmesh.rpc.regulars import NEWCOMERS
 from virtmesh_common.errors import LimitReached
 from virtmesh_common.limits import PER_CLIENT
 
@@ -27,8 +25,8 @@ if TYPE_CHECKING:
 
 TICK_S = 0.001
 """Least time between two looks at requests that wait."""
-LOOKED_AT = 16
-"""So many of one line are looked at for one that fits."""
+LOOKED_AT = 32
+"""So many clients are looked at, in turn, for one whose request fits."""
 
 
 @dataclass(eq=False, slots=True)
@@ -57,6 +55,10 @@ class Waiting:
     turn: asyncio.Future[None]
 
 
+Lines = OrderedDict[str, "deque[Waiting]"]
+"""Those that wait, by client; the client whose turn is next comes first."""
+
+
 class Reception:
     """The places of one service: `use` counts them. Use it on one event loop.
 
@@ -69,13 +71,16 @@ class Reception:
         self._limit_s = limit_s
         self._coming: dict[Coming, None] = {}
         """In the order in which they were asked for."""
-        self._lines: OrderedDict[str, deque[Waiting]] = OrderedDict()
-        """Those that wait, by client; all newcomers share a line. The next one comes first."""
+        self._groups: deque[Lines] = deque((OrderedDict(), OrderedDict()))
+        """Those that wait: clients that have called before, and others, in turn."""
+        self._regulars, self._newcomers = self._groups
         self._timer: asyncio.TimerHandle | None = None
+        self._hurries = False
+        """The timer is one for requests that wait."""
 
     async def receive(self, client: str, ask: Callable[[], Awaitable[Any]]) -> Any:
         """Ask for a request once there is a place for it. Errors: LimitReached; those of `ask`."""
-        if self._lines or self._use.blocker(client, 1):
+        if self._waits(client) or self._use.blocker(client, 1):
             await self._wait(client)
         else:
             self._use.take(client, 1)
@@ -95,17 +100,20 @@ class Reception:
             self._use.give(client, 1)
             self._serve()
 
+    def _waits(self, client: str) -> bool:
+        """Say whether requests of a client wait."""
+        return client in self._regulars or client in self._newcomers
+
     async def _wait(self, client: str) -> None:
         """Wait for a place, and take it."""
-        loop = asyncio.get_running_loop()
-        name = client if self._use.turns.knows(client) else NEWCOMERS
-        line = self._lines.setdefault(name, deque())
-        one = Waiting(client, loop.create_future())
+        lines = self._regulars if self._use.turns.knows(client) else self._newcomers
+        line = lines.setdefault(client, deque())
+        one = Waiting(client, asyncio.get_running_loop().create_future())
         line.append(one)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._look()
-        self._serve()
+        if not self._hurries:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._look()
         try:
             await one.turn
         except asyncio.CancelledError:
@@ -113,26 +121,27 @@ class Reception:
                 self._use.give(client, 1)
             raise
         finally:
-            with suppress(ValueError):
+            if one in line:
                 line.remove(one)
-            if not line and self._lines.get(name) is line:
-                del self._lines[name]
+            if not line and lines.get(client) is line:
+                del lines[client]
             self._serve()
 
     def _serve(self) -> None:
         """Give the places that are free to those that wait."""
-        for name in list(self._lines):
-            line = self._lines[name]
-            for one in list(islice(line, LOOKED_AT)):
-                if not one.turn.done() and self._use.fits(one.client, 1):
-                    line.remove(one)
-                    if line:
-                        self._lines.move_to_end(name)
-                    else:
-                        del self._lines[name]
-                    self._use.take(one.client, 1)
-                    one.turn.set_result(None)
-                    break
+        if not self._regulars and not self._newcomers:
+            return
+        self._groups.rotate()
+        for lines in self._groups:
+            for client in list(islice(lines, LOOKED_AT)):
+                lines.move_to_end(client)
+                if self._use.fits(client, 1):
+                    one = lines[client].popleft()
+                    if not lines[client]:
+                        del lines[client]
+                    if not one.turn.done():  # else it has gone
+                        self._use.take(client, 1)
+                        one.turn.set_result(None)
 
     def _look(self) -> None:
         """End what takes too long, now and for as long as requests come."""
@@ -143,7 +152,9 @@ class Reception:
             if now - coming.since < self._limit_s:
                 break
             coming.end(self._late())
-        if self._lines:
+        self._hurries = bool(self._regulars or self._newcomers)
+        if self._hurries:
+            self._serve()
             self._make_room(now)
             self._timer = loop.call_later(max(TICK_S, self._stalled_s / 4), self._look)
         elif self._coming:
@@ -156,12 +167,13 @@ class Reception:
             for one in self._coming
             if now - one.since >= self._stalled_s and one.refusal is None
         ]
-        for one in islice(chain.from_iterable(self._lines.values()), self._use.limit):
+        slow.sort(key=self._rank)
+        lines = chain(self._regulars.values(), self._newcomers.values())
+        for one in islice(chain.from_iterable(lines), len(slow)):
             blocker = self._use.blocker(one.client, 1)
             own = blocker == self._use.name + PER_CLIENT
-            leaving = [each for each in slow if not own or each.client == one.client]
-            if blocker and leaving:
-                leaves = min(leaving, key=self._rank)
+            leaves = next((each for each in slow if not own or each.client == one.client), None)
+            if blocker and leaves:
                 slow.remove(leaves)
                 leaves.end(self._use.refusal(blocker))
 
