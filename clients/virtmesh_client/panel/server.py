@@ -65,8 +65,8 @@ class Panel:
         self._sampled = connect(address, timeout=SAMPLE_SECONDS, insecure=options.insecure)
         self.machine = AsyncMachine(connect(address, insecure=options.insecure))
         self.hub = Hub(self._sampled, self.machine)
-        self.seats = Seats()
-        self.doors = Doors(options.idle_seconds)
+        self.seats = Seats(options.limits.sockets)
+        self.doors = Doors(options.idle_seconds, options.limits.connections)
         self.tls = Tls(options.security) if options.security else None
         self._keys = Keys(options.token, self.tls.tokens if self.tls else None)
         guard, files = Guard(self._keys, self.tls.hosts if self.tls else ()), Files()

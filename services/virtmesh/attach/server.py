@@ -145,6 +145,7 @@ class Handover:
         self.memory = self.inflight_logs = None
         if self.channel is not None:
             self.channel.close()
+            self.channel = None  # It knows the session, and that this: its descriptors would stay.
         discard_unread(self.connection)
         hang_up(self.connection)
         if not self.gone.done():

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from virtmesh.rpc.budgets import Budgets
+from virtmesh.rpc.budgets import REFUSAL_S, REFUSALS_PER_S, Budgets
 from virtmesh_common.errors import LimitReached
 from virtmesh_common.limits import Limits
 
@@ -61,6 +61,15 @@ async def test_who_has_another_name_for_each_call_leaves_room_for_those_who_have
     assert refused(budgets, "transfers", "owner-socket:6") == "transfers"
     await called_before(budgets, "owner-socket:regular")
     budgets.hold("transfers", "owner-socket:regular")
+
+
+async def test_the_more_wait_for_their_refusal_the_longer_it_takes() -> None:
+    """Who asks again at once costs what so few refusals cost."""
+    loop = asyncio.get_running_loop()
+    budgets, crowd = Budgets(), 40
+    begun = loop.time()
+    await asyncio.gather(*(budgets.slow_down() for _ in range(crowd)))
+    assert loop.time() - begun >= REFUSAL_S + (crowd - 1) / REFUSALS_PER_S
 
 
 async def called_before(budgets: Budgets, client: str) -> None:
