@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+AUTHORITY_KEY = "ca.key"
 AUTHORITY, CERTIFICATE, KEY = "ca.pem", "server.pem", "server.key"
 
 
@@ -34,6 +35,11 @@ class Credentials:
         self.tokens = Tokens(self._folder)
         revocations.all()
         self.tokens.all()
+        if self._folder.has(AUTHORITY_KEY):
+            log.warning(
+                "this service can read the key of the authority",
+                mend=f"virtmesh certs init {path}, which moves it",
+            )
 
     def close(self) -> None:
         """Close the folder. The server must have stopped."""

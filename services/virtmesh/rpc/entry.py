@@ -16,6 +16,8 @@ from virtmesh_common.errors import VirtmeshError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from google.protobuf.descriptor import Descriptor
+
     from virtmesh.rpc.caller import Caller
     from virtmesh.rpc.gate import Ending, Gate
     from virtmesh_common.security.roles import Access
@@ -91,15 +93,15 @@ def device_in(message: Any) -> str:
     """Return the device that a message names, in itself or in its header; empty for none."""
     if not isinstance(message, Message):  # the end of a stream; the bytes of a forwarded call
         return ""
-    own, in_header = places_of(type(message))
+    own, in_header = places_of(message.DESCRIPTOR)
     device = message.device if own else ""  # type: ignore[attr-defined]
     return device or (message.header.device if in_header else "")  # type: ignore[attr-defined]
 
 
 @cache
-def places_of(kind: type[Message]) -> tuple[bool, bool]:
+def places_of(kind: Descriptor) -> tuple[bool, bool]:
     """Say whether messages of a kind have a device, and whether their header has one."""
-    fields = kind.DESCRIPTOR.fields_by_name
+    fields = kind.fields_by_name
     header = fields["header"].message_type if "header" in fields else None
     return is_text(fields.get("device")), header is not None and is_text(
         header.fields_by_name.get("device")
