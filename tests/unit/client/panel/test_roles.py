@@ -139,7 +139,9 @@ async def test_handshakes_that_are_left_half_are_bounded(
             for _ in range(BEGINNING_MAX + CONNECTIONS.default)
         ]
         try:
-            ends = [asyncio.create_task(end_of(reader)) for reader, _ in silent[:CONNECTIONS.default]]
+            ends = [
+                asyncio.create_task(end_of(reader)) for reader, _ in silent[: CONNECTIONS.default]
+            ]
             await asyncio.gather(*ends)
             assert not silent[-1][0].at_eof()
             async with session.get(url, headers=headers) as after:
