@@ -111,17 +111,23 @@ class Use:
         if not self.by_client[client]:
             del self.by_client[client]
 
+    def count_refusal(self, blocker: str) -> None:
+        """Count that a limit of these refused."""
+        if blocker == self.name + PER_CLIENT:
+            self.refused_per_client += 1
+        else:
+            self.refused += 1
+
     def refusal(self, blocker: str) -> LimitReached:
         """Count a refusal, and return what the client is told."""
+        self.count_refusal(blocker)
         if blocker == self.name:
-            self.refused += 1
             return LimitReached(
                 f"all clients together have as many {self.name} as the limit {self.name} allows"
                 f" ({self.limit}): try again later",
                 limit=self.name,
                 value=self.limit,
             )
-        self.refused_per_client += 1
         return LimitReached(
             f"this client has as many {self.name} as the limit {blocker} allows"
             f" ({self.per_client}): end some first",
