@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from virtmesh_client.panel.access import SUBPROTOCOL
+from virtmesh_client.panel.limits import SOCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +17,6 @@ MESSAGE_MAX_BYTES = 64 << 10
 """Longest message of a browser; noVNC sends at most 10 KiB at once."""
 HEARTBEAT_SECONDS = 20.0
 """How often a browser is asked whether it is still there."""
-SOCKETS_MAX = 64
-"""Most sockets at once, of all browsers together."""
 BAD_MESSAGE = 1008
 """The close code for a message that does not parse (RFC 6455, 7.4.1)."""
 TRY_LATER = 1013
@@ -27,7 +26,7 @@ TRY_LATER = 1013
 class Seats:
     """Counts sockets."""
 
-    def __init__(self, most: int = SOCKETS_MAX) -> None:
+    def __init__(self, most: int = SOCKETS.default) -> None:
         self._most = most
         self.taken = 0
 

@@ -62,7 +62,7 @@ class BudgetInterceptor(grpc.aio.ServerInterceptor):
         if any(streams) and method not in TRANSFERS:
             uses = (self._calls, self._streams)
         counted = make(
-            self._counted(getattr(handler, name), uses),
+            self._counted(getattr(handler, name), uses, answers_late=streams[1]),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
@@ -71,11 +71,15 @@ class BudgetInterceptor(grpc.aio.ServerInterceptor):
         return counted
 
     def _counted(
-        self, behavior: Callable[..., Any], uses: tuple[Use, ...]
+        self, behavior: Callable[..., Any], uses: tuple[Use, ...], *, answers_late: bool
     ) -> Callable[[Any, Any], Awaitable[Any]]:
-        """Return a method that counts while it runs. Errors: LimitReached; those of the method."""
+        """Return a method that counts while it runs. Errors: LimitReached; those of the method.
+
+        It sends the headers of one that `answers_late`: what is refused costs none.
+        """
         budgets = self._budgets
         turns = budgets.calls
+        headers = answers_late and not getattr(behavior, "sends_headers", False)
 
         async def serve(request: Any, context: Any) -> Any:
             client = client_key(CALLER.get(), REQUEST_ID.get())
@@ -88,6 +92,8 @@ class BudgetInterceptor(grpc.aio.ServerInterceptor):
             try:
                 await turns.take(client)
                 set_account(Account(budgets, client))
+                if headers:
+                    await context.send_initial_metadata(())
                 result = behavior(request, context)
                 if inspect.isasyncgen(result):
                     async for response in result:
@@ -98,5 +104,5 @@ class BudgetInterceptor(grpc.aio.ServerInterceptor):
                 for use in uses:
                     use.give(client, 1)
 
-        serve.sends_headers = getattr(behavior, "sends_headers", False)  # type: ignore[attr-defined]
+        serve.sends_headers = True  # type: ignore[attr-defined]
         return serve

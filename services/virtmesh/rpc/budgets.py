@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from virtmesh.rpc.client_key import SOCKETS
 from virtmesh.rpc.turns import Turns
 from virtmesh.telemetry.definitions import counter, gauge
 from virtmesh_common.errors import LimitReached
@@ -36,12 +37,21 @@ USED = gauge(
 REFUSED = counter("virtmesh_limit_refused", "Requests that a limit refused.", "requests", "limit")
 REFUSAL_S = 0.1
 """How long a call waits for its refusal: who asks again at once would cost as much as a client."""
-SLOWED_MAX = 512
+REFUSAL_MAX_S = 5.0
+"""How long it waits at most, in a crowd."""
+REFUSALS_PER_S = 200
+"""So many leave in a second: each costs what a short call costs."""
+SLOWED_MAX = 2048
 """Most calls that wait so; others are refused at once."""
 RESERVE = 8
 """This part of a budget is for clients that hold nothing of it."""
 OF_ONE_WAY = 3, 4
 """This part of a budget is the most for clients that came the same way, such as by unix sockets."""
+SMALL = 16
+"""A budget below this is whoever's comes: parts of it would be one or two."""
+OF_NEWCOMERS = 3, 8
+"""Above this part of a budget, who has not called before gets none of it by a unix socket: who lies
+there about its name is new with each call."""
 
 
 @dataclass
@@ -58,6 +68,8 @@ class Use:
     """What is held by how its clients come: what their keys begin with."""
     refused: int = 0
     refused_per_client: int = 0
+    turns: Turns = field(default_factory=Turns)
+    """Knows the clients that have called before."""
 
     @property
     def reserve(self) -> int:
@@ -77,8 +89,11 @@ class Use:
             return self.name if self.held + amount > self.limit else None
         if self.held + amount > self.limit - (self.reserve if mine else 0):
             return self.name
-        part, of = OF_ONE_WAY
-        of_way = self.by_way[way_of(client)] + amount
+        way = way_of(client)
+        may_lie = way.endswith(SOCKETS) and self.limit >= SMALL
+        is_new = may_lie and not self.turns.knows(client)
+        part, of = OF_NEWCOMERS if is_new else OF_ONE_WAY
+        of_way = self.by_way[way] + amount
         return self.name if of_way > max(1, self.limit * part // of) else None
 
     def take(self, client: str, amount: int) -> None:
@@ -95,17 +110,23 @@ class Use:
         if not self.by_client[client]:
             del self.by_client[client]
 
+    def count_refusal(self, blocker: str) -> None:
+        """Count that a limit of these refused."""
+        if blocker == self.name + PER_CLIENT:
+            self.refused_per_client += 1
+        else:
+            self.refused += 1
+
     def refusal(self, blocker: str) -> LimitReached:
         """Count a refusal, and return what the client is told."""
+        self.count_refusal(blocker)
         if blocker == self.name:
-            self.refused += 1
             return LimitReached(
                 f"all clients together have as many {self.name} as the limit {self.name} allows"
                 f" ({self.limit}): try again later",
                 limit=self.name,
                 value=self.limit,
             )
-        self.refused_per_client += 1
         return LimitReached(
             f"this client has as many {self.name} as the limit {blocker} allows"
             f" ({self.per_client}): end some first",
@@ -131,7 +152,9 @@ class Budgets:
         self._slowed = 0
         values = {one.name: self.limits.value(one.name) for one in LIMITS}
         self._uses = {
-            one.name: Use(one.name, values[one.name], values.get(one.name + PER_CLIENT))
+            one.name: Use(
+                one.name, values[one.name], values.get(one.name + PER_CLIENT), turns=self.calls
+            )
             for one in LIMITS
             if one.counted and not one.whole
         }
@@ -141,11 +164,11 @@ class Budgets:
         return self._uses[name]
 
     async def slow_down(self) -> None:
-        """Wait before a refusal."""
+        """Wait before a refusal, the longer the more wait."""
         if self._slowed < SLOWED_MAX:
             self._slowed += 1
             try:
-                await asyncio.sleep(REFUSAL_S)
+                await asyncio.sleep(min(REFUSAL_MAX_S, REFUSAL_S + self._slowed / REFUSALS_PER_S))
             finally:
                 self._slowed -= 1
 
