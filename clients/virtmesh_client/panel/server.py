@@ -13,7 +13,7 @@ from aiohttp import web
 from virtmesh_client.async_machine import AsyncMachine
 from virtmesh_client.listening import spell_listen_error
 from virtmesh_client.machine import connect
-from virtmesh_client.panel.access import Guard, add_headers, token_of
+from virtmesh_client.panel.access import Guard, add_headers
 from virtmesh_client.panel.actions import Actions
 from virtmesh_client.panel.doors import Doors
 from virtmesh_client.panel.files import Files
@@ -65,13 +65,13 @@ class Panel:
         self._sampled = connect(address, timeout=SAMPLE_SECONDS, insecure=options.insecure)
         self.machine = AsyncMachine(connect(address, insecure=options.insecure))
         self.hub = Hub(self._sampled, self.machine)
-        self.seats = Seats()
         self.doors = Doors(options.idle_seconds)
         self.tls = Tls(options.security) if options.security else None
-        self._keys = Keys(options.token, self.tls.tokens if self.tls else None)
-        guard, files = Guard(self._keys, self.tls.hosts if self.tls else ()), Files()
+        keys = Keys(options.token, self.tls.tokens if self.tls else None)
+        self.seats = Seats(keys)
+        guard, files = Guard(keys, self.tls.hosts if self.tls else ()), Files()
         self.app = web.Application(
-            middlewares=[self.doors.pass_request, guard.check, named, self._seated],
+            middlewares=[self.doors.pass_request, guard.check, named],
             client_max_size=BODY_MAX_BYTES,
         )
         self.app.on_response_prepare.append(add_headers)
@@ -79,37 +79,16 @@ class Panel:
             [
                 web.get("/", files.page),
                 web.get("/static/{path:.+}", files.file),
-                web.get("/live", Live(self.hub).serve),
-                web.get("/serial/{name}", SerialSocket(self.machine).serve),
-                web.get("/vnc/{name}", ScreenSocket(self.machine).serve),
+                web.get("/live", Live(self.hub, self.seats).serve),
+                web.get("/serial/{name}", SerialSocket(self.machine, self.seats).serve),
+                web.get("/vnc/{name}", ScreenSocket(self.machine, self.seats).serve),
                 *Actions(self.machine, self.hub).routes(),
             ]
         )
-        self._sockets: set[asyncio.Task[object]] = set()
-
-    @web.middleware
-    async def _seated(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Count WebSockets, and remember whom to end when the panel stops."""
-        if request.headers.get("Upgrade", "").casefold() != "websocket":
-            return await handler(request)
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a request is handled outside of a task")
-        with self.seats.take():
-            self._sockets.add(task)
-            watching = asyncio.create_task(self._keys.watch(token_of(request)))
-            watching.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
-            try:
-                return await handler(request)
-            finally:
-                watching.cancel()
-                self._sockets.discard(task)
 
     async def close(self) -> None:
         """End what is open."""
-        for task in set(self._sockets):
-            task.cancel()
-        await asyncio.gather(*self._sockets, return_exceptions=True)
+        await self.seats.close()
         await self.hub.close()
         await self.machine.close()
         self._sampled.close()
