@@ -58,7 +58,7 @@ def panel(
 
     It prints the address of the page, and serves it until Ctrl-C. Whoever has the address with its
     token can do to the machine what you can. With --security, tokens of `virtmesh tokens issue`
-    open it as well: an observer's shows everything, and changes nothing.
+    open it as well: each page has what the role of its token could call.
     """
     from virtmesh_client.panel import options as wanted  # noqa: PLC0415 - it takes time
 

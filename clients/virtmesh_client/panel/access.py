@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from virtmesh_client.panel.keys import ROLE, Keys, may
+from virtmesh_client.panel.keys import WHO, Keys
+from virtmesh_client.panel.needs import may, needs_of
+from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,9 +27,6 @@ SUBPROTOCOL = "virtmesh"
 """What the browser asks for beside the token, and is answered with."""
 TOKEN_PREFIX = "token."  # noqa: S105 - it is none
 BEARER = "Bearer "
-OPEN_PREFIX = "/static/"
-"""Paths of files that hold nothing of the machine."""
-OPEN_PATHS = frozenset({"/", "/favicon.ico"})
 
 HEADERS = {
     # xterm.js and noVNC make style elements; scripts are ours alone.
@@ -96,19 +95,20 @@ class Guard:
         origin = request.headers.get("Origin")
         if origin is not None and not is_own_origin(origin, host):
             raise web.HTTPForbidden(text="another site asks: its Origin is not that of the panel")
-        is_open = request.path in OPEN_PATHS or request.path.startswith(OPEN_PREFIX)
-        if is_open:
+        needs = needs_of(request)
+        if needs is None:
             return await handler(request)
-        role = self._keys.role(token_of(request))
-        if role is None:
+        try:
+            who = self._keys.find(token_of(request))
+        except VirtmeshError:
             raise web.HTTPUnauthorized(
                 text="the token is missing or wrong: the panel printed it at its start",
                 headers={"WWW-Authenticate": "Bearer"},
-            )
-        if not may(role, request):
-            content = {"reason": "NOT_ALLOWED", "message": f"the role {role} may not do that"}
+            ) from None
+        if not may(who.role, needs):
+            content = {"reason": "NOT_ALLOWED", "message": f"the role {who.role} may not do that"}
             return web.json_response(content, status=web.HTTPForbidden.status_code)
-        ROLE.set(role)
+        WHO.set(who)
         return await handler(request)
 
 

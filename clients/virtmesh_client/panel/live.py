@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 from aiohttp import WSMsgType, web
 
 from virtmesh_client.panel.hub import DIALOGUE, INPUTS, REGISTERS
+from virtmesh_client.panel.keys import WHO
 from virtmesh_client.panel.mailbox import Mailbox
+from virtmesh_client.panel.needs import may_want, parts_of
 from virtmesh_client.panel.sockets import BAD_MESSAGE
 from virtmesh_common.names import NAME_PATTERN
 
 if TYPE_CHECKING:
     from virtmesh_client.panel.hub import Hub
     from virtmesh_client.panel.sockets import Seats
+    from virtmesh_common.security.roles import Role
 
 WANTS_MAX = 8
 TOPIC = re.compile(f"{INPUTS}|{DIALOGUE}(?:{NAME_PATTERN})?|{REGISTERS}{NAME_PATTERN}")
@@ -35,25 +38,29 @@ class Live:
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one browser until it leaves."""
         async with self._seats.open(request) as socket:
-            mailbox = Mailbox()
+            role, mailbox = WHO.get().role, Mailbox()
+            mailbox.put_state("role", {"role": role, "may": parts_of(role)})
             self._hub.join(mailbox)
             sender = asyncio.create_task(self._send(socket, mailbox))
             try:
-                await self._listen(socket, mailbox)
+                await self._listen(socket, mailbox, role)
             finally:
                 sender.cancel()
                 await asyncio.gather(sender, return_exceptions=True)
                 await self._hub.leave(mailbox)
         return socket
 
-    async def _listen(self, socket: web.WebSocketResponse, mailbox: Mailbox) -> None:
-        """Take what a browser wants to see."""
+    async def _listen(self, socket: web.WebSocketResponse, mailbox: Mailbox, role: Role) -> None:
+        """Take what a browser wants to see. What its role may not see is left out, and said."""
         async for message in socket:
             topics = parse_wants(message.data) if message.type is WSMsgType.TEXT else None
             if topics is None:
                 await socket.close(code=BAD_MESSAGE, message=b"no list of topics")
                 return
-            self._hub.want(mailbox, topics)
+            shown = frozenset(topic for topic in topics if may_want(role, topic))
+            told = {"shown": sorted(shown), "refused": sorted(topics - shown)}
+            mailbox.put_state("wants", told)
+            self._hub.want(mailbox, shown)
 
     async def _send(self, socket: web.WebSocketResponse, mailbox: Mailbox) -> None:
         """Send what is there, as fast as the browser takes it."""

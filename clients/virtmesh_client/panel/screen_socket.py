@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import WSMsgType, web
 
-from virtmesh_client.panel.keys import may_use
+from virtmesh_client.panel.keys import WHO
+from virtmesh_client.panel.needs import USE, may
 from virtmesh_client.panel.sockets import BAD_MESSAGE, TRY_LATER
 from virtmesh_client.vnc import ViewerError, VncOptions, serve_viewer
 from virtmesh_common.errors import VirtmeshError
@@ -90,7 +91,7 @@ class ScreenSocket:
                 name,
                 reader,
                 SocketWriter(socket),
-                VncOptions(tell=told.append, view_only=not may_use()),
+                VncOptions(tell=told.append, view_only=not may(WHO.get().role, USE)),
             )
         except (VirtmeshError, ViewerError) as error:
             told.append(str(error))

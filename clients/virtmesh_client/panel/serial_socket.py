@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from aiohttp import WSMsgType, web
 
-from virtmesh_client.panel.keys import may_use
 from virtmesh_client.panel.sockets import BAD_MESSAGE, TRY_LATER
 from virtmesh_client.serial.models import Output
 from virtmesh_common.errors import VirtmeshError
@@ -42,7 +41,7 @@ class SerialSocket:
                     self._machine.serial(request.match_info["name"]) as serial,
                     await serial.watch(tail=TAIL_BYTES) as watch,
                 ):
-                    await self._talk(socket, serial if may_use() else None, watch)
+                    await self._talk(socket, serial, watch)
             except VirtmeshError as error:
                 with contextlib.suppress(ConnectionError):
                     await tell(socket, "error", {"message": printable(error.message)})
@@ -50,7 +49,7 @@ class SerialSocket:
         return socket
 
     async def _talk(
-        self, socket: web.WebSocketResponse, serial: AsyncSerial | None, watch: AsyncSerialWatch
+        self, socket: web.WebSocketResponse, serial: AsyncSerial, watch: AsyncSerialWatch
     ) -> None:
         """Carry both directions. Errors: VirtmeshError."""
         sides = [
@@ -78,18 +77,12 @@ async def show(socket: web.WebSocketResponse, watch: AsyncSerialWatch) -> None:
                 await tell(socket, type(event).__name__.casefold(), asdict(event))
 
 
-async def take_input(socket: web.WebSocketResponse, serial: AsyncSerial | None) -> None:
-    """Send what is typed. What the machine does not take is reported, and lost.
-
-    Without a port, who types may only look.
-    """
+async def take_input(socket: web.WebSocketResponse, serial: AsyncSerial) -> None:
+    """Send what is typed. What the machine does not take is reported, and lost."""
     async for message in socket:
         if message.type is not WSMsgType.BINARY:
             await socket.close(code=BAD_MESSAGE, message=b"input is binary")
             return
-        if serial is None:
-            await tell(socket, "refused", {"message": "your role may look, and not type"})
-            continue
         try:
             await serial.write(message.data, wait="sent", timeout=INPUT_SECONDS)
         except VirtmeshError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from virtmesh_client.panel.access import SUBPROTOCOL, token_of
+from virtmesh_client.panel.keys import WHO
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,7 +56,7 @@ class Seats:
                 text=f"{self._most} sockets are open: close other pages of the panel"
             )
         self._tasks.add(task)
-        watching = asyncio.create_task(self._keys.watch(token_of(request)))
+        watching = asyncio.create_task(self._keys.watch(token_of(request), WHO.get()))
         watching.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
         try:
             socket = web.WebSocketResponse(

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from virtmesh_client.panel.keys import Keys
+from virtmesh_client.panel.keys import OWN, WHO, Keys
 from virtmesh_client.panel.screen_socket import PIECE_BYTES, feed
 from virtmesh_client.panel.sockets import MESSAGE_MAX_BYTES, Seats
 
@@ -29,6 +29,7 @@ async def fed() -> AsyncIterator[tuple[asyncio.StreamReader, aiohttp.ClientWebSo
     reader, seats = asyncio.StreamReader(limit=PIECE_BYTES), Seats(Keys(TOKEN))
 
     async def serve(request: web.Request) -> web.WebSocketResponse:
+        WHO.set(OWN)
         async with seats.open(request) as socket:
             await feed(socket, reader)
         return socket
