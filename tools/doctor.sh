@@ -153,7 +153,7 @@ check_ci() {
     local package
     for package in ca-certificates debootstrap device-tree-compiler docker-compose docker.io edid-decode \
         git gvncviewer iproute2 libevemu3 picocom prometheus qemu-system-arm qemu-system-common \
-        qemu-system-misc qemu-utils socat; do
+        qemu-system-misc qemu-utils socat stunnel4; do
         installed "$package" || lack "$package" "for tests that are left out without it"
     done
 }

@@ -141,13 +141,14 @@ def status_of(
     metadata: Sequence[tuple[str, str]] = (),
     *,
     is_stream: bool = False,
+    message: bytes = b"",
 ) -> tuple[str, str]:
-    """Call a method with an empty message; return the name of its status and its text.
+    """Call a method with one message; return the name of its status and its text.
 
     A stream that was let in is cut short: OK.
     """
     multicall: Any = channel.stream_stream(method)
-    call = multicall(iter([b""]), timeout=SECONDS, metadata=metadata)
+    call = multicall(iter([message]), timeout=SECONDS, metadata=metadata)
     try:
         if is_stream:
             call.initial_metadata()

@@ -17,6 +17,7 @@ from virtmesh_client.panel.access import Guard, add_headers
 from virtmesh_client.panel.actions import Actions
 from virtmesh_client.panel.doors import Doors
 from virtmesh_client.panel.files import Files
+from virtmesh_client.panel.handshakes import Handshake
 from virtmesh_client.panel.hub import Hub
 from virtmesh_client.panel.keys import Keys
 from virtmesh_client.panel.live import Live
@@ -30,7 +31,7 @@ from virtmesh_common.security.contexts import server_context
 from virtmesh_common.security.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from aiohttp.typedefs import Handler
@@ -43,8 +44,6 @@ BODY_MAX_BYTES = 64 << 10
 SAMPLE_SECONDS = 2.0
 """How long a machine may take to answer before it counts as gone."""
 STOP_SECONDS = 2.0
-HANDSHAKE_SECONDS = 10.0
-"""How long a browser may take for the handshake of TLS."""
 
 
 class Tls:
@@ -86,8 +85,13 @@ class Panel:
             ]
         )
 
+    def arrival(self, make: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
+        """Return what a new connection speaks to. `make` makes what takes its requests."""
+        return Handshake(self.doors, self.tls.context, make) if self.tls else self.doors.door(make)
+
     async def close(self) -> None:
         """End what is open."""
+        self.doors.close()
         await self.seats.close()
         await self.hub.close()
         await self.machine.close()
@@ -119,11 +123,7 @@ async def serving(address: str, options: PanelOptions) -> AsyncIterator[tuple[Pa
 
         try:
             server = await asyncio.get_running_loop().create_server(
-                lambda: panel.doors.door(inner),
-                options.host,
-                options.port,
-                ssl=panel.tls.context if panel.tls else None,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS if panel.tls else None,
+                lambda: panel.arrival(inner), options.host, options.port
             )
         except OSError as error:
             raise AddressTaken(spell_listen_error(options.host, options.port, error)) from error

@@ -3,10 +3,14 @@
 Files of its folder: ca.pem and ca.key are its own, server.pem and server.key those of listeners,
 issued.json says what was issued, revoked.json and tokens.json what counts. The private key of the
 server stays when its certificate is renewed: certificate and key fit at any moment.
+
+ca.key lies in a folder of its own, beside that folder or elsewhere: services read all of theirs,
+and have no use for it. One that an older version has left among the rest is moved by `ensure`.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -85,20 +89,22 @@ class Authority:
     Errors of all methods: BadSecurityFolder, BadCertificate for files that are not as they must be.
     """
 
-    def __init__(self, folder: SecurityFolder) -> None:
+    def __init__(self, folder: SecurityFolder, key_folder: Path | None = None) -> None:
         self.folder = folder
+        self._key_folder = key_folder
+        """Where somebody says that ca.key is; None: where it is usual."""
         self.revocations = Revocations(folder)
         self.tokens = tokens.Tokens(folder)
         self._issued = Watched(folder, ISSUED, parse)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, key_folder: Path | None = None) -> Self:
         """Open what `ensure` has made. Errors: NoAuthority."""
         folder = SecurityFolder(path)
         if not folder.has(CA):
             folder.close()
             raise NoAuthority(f"{path} has no {CA}: `virtmesh certs init` makes an authority there")
-        return cls(folder)
+        return cls(folder, key_folder)
 
     @classmethod
     def create(cls, path: Path, hosts: Iterable[str] = (), *, now: datetime | None = None) -> Self:
@@ -109,17 +115,25 @@ class Authority:
         return cls.ensure(path, hosts, now=now)
 
     @classmethod
-    def ensure(cls, path: Path, hosts: Iterable[str] = (), *, now: datetime | None = None) -> Self:
+    def ensure(
+        cls,
+        path: Path,
+        hosts: Iterable[str] = (),
+        *,
+        key_folder: Path | None = None,
+        now: datetime | None = None,
+    ) -> Self:
         """Make what is missing in a folder; several processes may do so at once.
 
         The server's certificate is made anew when a host is missing in it, or little of its time
-        is left. `hosts` are names and addresses by which others reach the machine.
+        is left. `hosts` are names and addresses by which others reach the machine. `key_folder` has
+        the key of the authority; None: `usual_key_folder`.
         Errors: ValueError for one that can't be; NoAuthority if it takes the key of the authority,
         and that is not there.
         """
         folder = SecurityFolder.make(path)
         try:
-            authority = cls(folder)
+            authority = cls(folder, key_folder)
             with folder.locked():
                 authority._complete(tuple(hosts), now or datetime.now(UTC))
         except BaseException:
@@ -207,13 +221,46 @@ class Authority:
                 self.folder.write(revocations.FILE, revocations.spell_revoked(revoked))
         return fresh
 
+    @property
+    def key_folder(self) -> Path:
+        """The folder that has the key of the authority, or should have it."""
+        wanted = self._key_folder or usual_key_folder(self.folder.path)
+        places = (wanted, self.folder.path)
+        return next((one for one in places if os.path.lexists(one / CA_KEY)), wanted)
+
     def _issuer(self) -> Issuer:
-        if not self.folder.has(CA_KEY):
+        place = self.key_folder
+        if not os.path.lexists(place / CA_KEY):
             raise NoAuthority(
-                f"{self.folder.path} has no {CA_KEY}: issue where the key of the authority is kept"
+                f"{place} has no {CA_KEY}: issue where the key of the authority is kept"
             )
-        key = read_key(self.folder.read(CA_KEY, secret=True))
+        with SecurityFolder(place) as folder:
+            key = read_key(folder.read(CA_KEY, secret=True))
         return Issuer(read_certificate(self.folder.read(CA)), key)
+
+    def _make_key_folder(self) -> SecurityFolder:
+        """Open the folder for the key, which is made; or the folder of all where none can be."""
+        wanted = self._key_folder or usual_key_folder(self.folder.path)
+        try:
+            return SecurityFolder.make(wanted)
+        except BadSecurityFolder:
+            if self._key_folder is not None or os.path.lexists(wanted):
+                raise
+            return SecurityFolder(self.folder.path)
+
+    def _write_key(self, place: SecurityFolder, key: bytes) -> None:
+        known = self._key_folder is not None and place.has(CA_KEY)
+        if known and place.read(CA_KEY, secret=True) != key:
+            raise BadSecurityFolder(f"{place.path} has the {CA_KEY} of another authority")
+        place.write(CA_KEY, key)
+
+    def _move_key(self) -> None:
+        """Take the key out of the folder that services read, in the lock."""
+        key = self.folder.read(CA_KEY, secret=True)
+        with self._make_key_folder() as place:
+            if place.path != self.folder.path:
+                self._write_key(place, key)
+                self.folder.remove(CA_KEY)
 
     def _complete(self, hosts: tuple[str, ...], now: datetime) -> None:
         """Make the files that are missing, in the lock. What names the rest, ca.pem, is last."""
@@ -223,9 +270,12 @@ class Authority:
                 if self.folder.has(CA):  # What was revoked must not count again.
                     raise BadSecurityFolder(f"{self.folder.path} has lost its {name}")
                 write(name, empty)
+        if self.folder.has(CA) and self.folder.has(CA_KEY):
+            self._move_key()
         if not self.folder.has(CA):
             issuer = Issuer.make(f"virtmesh authority of {socket.gethostname()}"[:64], CA_DAYS, now)
-            write(CA_KEY, spell_key(issuer.key))
+            with self._make_key_folder() as place:
+                self._write_key(place, spell_key(issuer.key))
             self._renew(issuer, hosts, now)
             write(CA, spell_certificate(issuer.certificate))
         elif self._needs_server(hosts, now):
@@ -258,6 +308,11 @@ class Authority:
         if len(kept) >= ENTRIES_MAX:
             raise BadSecurityFolder(f"{self.folder.path} has issued {len(kept)} certificates")
         self.folder.write(ISSUED, spell_issued({**kept, record.serial: record}))
+
+
+def usual_key_folder(path: Path) -> Path:
+    """Return where the key of a folder's authority is, unless somebody says otherwise."""
+    return path.with_name(f"{path.name}.authority")
 
 
 def parse(data: bytes, where: str) -> dict[str, Issued]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from time import time
 from typing import TYPE_CHECKING
 
 from virtmesh_common.security.authority import CA, SERVER, SERVER_KEY
@@ -42,12 +43,20 @@ def server_context(path: Path, *, demand_certificate: bool) -> ssl.SSLContext:
 def identity_of_peer(connection: ssl.SSLObject | ssl.SSLSocket, revoked: Revocations) -> Identity:
     """Return who is at the other end of a connection, after its handshake.
 
-    Errors: BadCertificate for nobody, or somebody whose certificate was revoked; BadSecurityFolder.
+    Errors: BadCertificate for nobody, or somebody whose certificate has expired or was revoked;
+    BadSecurityFolder.
     """
-    encoded = connection.getpeercert(binary_form=True)
-    if not encoded:
-        raise BadCertificate("the client has shown no certificate")
-    identity = identity_of(ssl.DER_cert_to_PEM_cert(encoded))
+    identity = identity_of(spell_peer(connection))
+    if identity.expires is not None and time() >= identity.expires:
+        raise BadCertificate(f"the certificate {identity.serial} of {identity.name} has expired")
     if revoked.is_revoked(identity.serial):
         raise BadCertificate(f"the certificate {identity.serial} of {identity.name} was revoked")
     return identity
+
+
+def spell_peer(connection: ssl.SSLObject | ssl.SSLSocket) -> bytes:
+    """Spell the certificate of the other end as PEM. Errors: BadCertificate if there is none."""
+    encoded = connection.getpeercert(binary_form=True)
+    if not encoded:
+        raise BadCertificate("the client has shown no certificate")
+    return ssl.DER_cert_to_PEM_cert(encoded).encode()

@@ -137,6 +137,16 @@ class SecurityFolder:
                 f"{self.path / name} can't be written: {error.strerror}"
             ) from None
 
+    def remove(self, name: str) -> None:
+        """Remove a file. Errors: BadSecurityFolder."""
+        try:
+            os.unlink(name, dir_fd=self._descriptor)
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise BadSecurityFolder(
+                f"{self.path / name} can't be removed: {error.strerror}"
+            ) from None
+
     def inner(self, name: str) -> SecurityFolder:
         """Open a folder in this one, which is made if there is none. Errors: BadSecurityFolder."""
         return SecurityFolder.make(self.path / name)

@@ -37,3 +37,6 @@ class Identity:
     empty for other kinds."""
     expires: float | None = None
     """Seconds since the epoch (UTC) from which it counts no more; None: it does not expire."""
+    issuer: str = ""
+    """The public key of the authority that signed a certificate, as
+    `virtmesh_common.security.client_certificates` spells it; empty for others."""

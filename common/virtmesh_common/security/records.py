@@ -32,9 +32,15 @@ class Watched(Generic[Content]):
     """
 
     def __init__(
-        self, folder: SecurityFolder, name: str, parse: Callable[[bytes, str], Content]
+        self,
+        folder: SecurityFolder,
+        name: str,
+        parse: Callable[[bytes, str], Content],
+        *,
+        secret: bool = True,
     ) -> None:
         self._folder, self._name, self._parse = folder, name, parse
+        self._secret = secret
         self._lock = threading.Lock()
         self._stamp: Stamp | None = None
         self._content: Content | None = None
@@ -45,7 +51,7 @@ class Watched(Generic[Content]):
             stamp = self._folder.stamp(self._name)
             if self._content is None or stamp is None or stamp != self._stamp:
                 self._content = None
-                data = self._folder.read(self._name, secret=True)
+                data = self._folder.read(self._name, secret=self._secret)
                 self._content = self._parse(data, str(self._folder.path / self._name))
                 self._stamp = stamp  # the older one, if it changes just now: it is read once more
             return self._content

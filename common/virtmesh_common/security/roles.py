@@ -46,6 +46,8 @@ class Access:
     """Full name, such as /virtmesh.kernel.v1.KernelService/ListDevices."""
     roles: frozenset[Role]
     changes: bool = False
+    touches: str = ""
+    """What the audit says it touches, when that is no device."""
 
 
 def reads(service: str, roles: frozenset[Role], *methods: str) -> Iterator[Access]:
@@ -53,9 +55,13 @@ def reads(service: str, roles: frozenset[Role], *methods: str) -> Iterator[Acces
     return (Access(f"/{service}/{method}", roles) for method in methods)
 
 
-def changes(service: str, roles: frozenset[Role], *methods: str) -> Iterator[Access]:
+def changes(
+    service: str, roles: frozenset[Role], *methods: str, touches: str = ""
+) -> Iterator[Access]:
     """Make rows of methods that change something."""
-    return (Access(f"/{service}/{method}", roles, changes=True) for method in methods)
+    return (
+        Access(f"/{service}/{method}", roles, changes=True, touches=touches) for method in methods
+    )
 
 
 DEVICE = "virtmesh.device.v1.DeviceService"
@@ -110,8 +116,8 @@ ROWS: tuple[Access, ...] = (
     *reads(CPU, EVERYONE, "Watch", "WatchLines", "GetStats", "GetReport"),
     # Registers and memory hold the guest's secrets.
     *reads(CPU, OPERATORS, "Registers", "ReadMemory"),
-    *changes(CPU, OPERATORS, "Start", "Stop", "Step", "Reset"),
-    *changes(CPU, OPERATORS, "SetRegisters", "WriteMemory", "SetBreakpoints"),
+    *changes(CPU, OPERATORS, "Start", "Stop", "Step", "Reset", touches="cpu"),
+    *changes(CPU, OPERATORS, "SetRegisters", "WriteMemory", "SetBreakpoints", touches="cpu"),
     # What every service has
     *reads(HEALTH, EVERYONE, "Check", "List", "Watch"),
     *(row for one in REFLECTIONS for row in reads(one, EVERYONE, "ServerReflectionInfo")),

@@ -12,6 +12,7 @@ from virtmesh import machine as machine_file
 from virtmesh.kinds import find_kind
 from virtmesh.local.checks import check_machine
 from virtmesh.local.module_process import module_argv
+from virtmesh.rpc.locks import is_loopback
 from virtmesh_common.channel import UNIX_PATH_LIMIT, check_address
 from virtmesh_common.errors import BadMachine
 
@@ -30,6 +31,8 @@ HOST_MODULES = (
 """What the distribution `virtmesh` brings, beside its own code."""
 HANDOVER_SUFFIX = ".handover"
 """What `virtmesh-device` adds to its first unix address to make the handover socket's path."""
+SOCKET = "kernel.sock"
+"""Socket in the run folder for who watches over a machine whose file names no socket."""
 METRICS = "metrics.sock"
 """Socket in the run folder that has the page of a machine, unless its file says another place."""
 
@@ -58,6 +61,8 @@ class Plan:
     """The kernel service, or the CPU that takes its place."""
     warnings: tuple[str, ...] = ()
     """What should not stay as it is."""
+    watched: str = ""
+    """The unix socket of the kernel service that the supervisor asks."""
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -78,7 +83,8 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
     check_machine(machine)
     metrics = pick_port(page_address(machine, run_dir), taken)
     options = ["--machine", str(file), "--run-dir", str(run_dir)]
-    for address in machine.kernel.listen:
+    watched = watched_address(machine, run_dir)
+    for address in dict.fromkeys((*machine.kernel.listen, watched)):
         options += ["--listen", address]
     if metrics:
         options += ["--metrics", metrics]
@@ -86,9 +92,29 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
     if machine.cpu is not None:
         who, module = ("cpu", "virtmesh.cpu.main")
     argv = module_argv(module, *options)
-    kernel = Command(who, who, argv, machine.kernel.listen[0], metrics)
+    kernel = Command(who, who, argv, local_address(machine, watched), metrics)
     warnings = tuple(machine.locks.warnings(machine.kernel.listen))
-    return Plan(name or machine.name, run_dir, devices, kernel, warnings)
+    return Plan(name or machine.name, run_dir, devices, kernel, warnings, watched)
+
+
+def watched_address(machine: machine_file.Machine, run_dir: Path) -> str:
+    """Return the unix socket that the supervisor asks: the first one, or one of its own.
+
+    A TCP listener may want a certificate, which the supervisor has none of.
+    Errors: BadMachine when the path is too long for a socket.
+    """
+    given = (one for one in machine.kernel.listen if one.startswith("unix:"))
+    try:
+        return next(given, "") or check_address(f"unix:{run_dir / SOCKET}")
+    except ValueError as error:
+        raise BadMachine(f"listen: {error} with --run-dir") from error
+
+
+def local_address(machine: machine_file.Machine, watched: str) -> str:
+    """Return where clients on this host reach a machine, with nothing to show."""
+    first = machine.kernel.listen[0]
+    is_plain = machine.locks.security is None and is_loopback(first)
+    return first if first.startswith("unix:") or is_plain else watched
 
 
 def page_address(machine: machine_file.Machine, run_dir: Path) -> str:

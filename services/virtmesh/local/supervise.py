@@ -149,7 +149,7 @@ class Supervisor:
 
         # A connection that failed once waits before it tries again; a new one does not.
         async with await aconnect(
-            self._plan.kernel.address, timeout=self._wait, request_id=REQUEST_ID
+            self._plan.watched, timeout=self._wait, request_id=REQUEST_ID
         ) as machine:
             try:
                 devices = await machine.devices()

@@ -14,6 +14,7 @@ import structlog
 
 from virtmesh.telemetry.definitions import counter
 from virtmesh.telemetry.log_rate_limit import AUDIT_LOGGER
+from virtmesh_common.security.roles import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -39,6 +40,8 @@ BEGUN = "BEGUN"
 UNKNOWN = "unknown"
 """A device that there is not: a log never holds names that a client makes up."""
 NOBODY = "none"
+OTHERS = frozenset(("", UNKNOWN, *(row.touches for row in ROWS)))
+"""What calls touch beside devices."""
 
 
 class Kind(NamedTuple):
@@ -75,7 +78,7 @@ class Audit:
         role = caller.identity.role if caller else NOBODY
         if outcome != BEGUN:
             self._counts[role, outcome] += 1
-        name = self._name_of(device)
+        name = self.name_of(device)
         who = (
             (caller.identity.name, role, caller.identity.kind, caller.identity.serial)
             if caller
@@ -93,6 +96,13 @@ class Audit:
             facts["reason"] = reason
         write(kind, **facts)
 
+    def name_of(self, device: str) -> str:
+        """Return the device of a call as it is written; the only one there is needs no name."""
+        known = self._devices()
+        if not device:
+            return next(iter(known)) if len(known) == 1 else ""
+        return device if device in known or device in OTHERS else UNKNOWN
+
     def tick(self) -> None:
         """Write how often calls repeated others, each PERIOD_S."""
         if self._clock() - self._written >= PERIOD_S:
@@ -109,13 +119,6 @@ class Audit:
     def metrics(self) -> Iterable[Metric]:
         """Return the metrics, read now."""
         yield AUDITED.of(self._counts.items())
-
-    def _name_of(self, device: str) -> str:
-        """Return the device of a call; one that it does not name is the only one there is."""
-        known = self._devices()
-        if device:
-            return device if device in known else UNKNOWN
-        return next(iter(known)) if len(known) == 1 else ""
 
 
 def write(kind: Kind, **facts: Any) -> None:

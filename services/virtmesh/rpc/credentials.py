@@ -8,6 +8,7 @@ import grpc
 import structlog
 
 from virtmesh_common.security.certificates import read_certificate, read_key
+from virtmesh_common.security.client_certificates import ClientCertificates
 from virtmesh_common.security.errors import BadCertificate, SecurityError
 from virtmesh_common.security.folder import SecurityFolder
 from virtmesh_common.security.revocations import Revocations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+AUTHORITY_KEY = "ca.key"
 AUTHORITY, CERTIFICATE, KEY = "ca.pem", "server.pem", "server.key"
 
 
@@ -28,10 +30,16 @@ class Credentials:
 
     def __init__(self, path: Path) -> None:
         self._folder = SecurityFolder(path)
-        self.revocations = Revocations(self._folder)
+        revocations = Revocations(self._folder)
+        self.clients = ClientCertificates(self._folder, revocations)
         self.tokens = Tokens(self._folder)
-        self.revocations.all()
+        revocations.all()
         self.tokens.all()
+        if self._folder.has(AUTHORITY_KEY):
+            log.warning(
+                "this service can read the key of the authority",
+                mend=f"virtmesh certs init {path}, which moves it",
+            )
 
     def close(self) -> None:
         """Close the folder. The server must have stopped."""

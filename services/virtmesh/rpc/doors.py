@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from virtmesh.rpc.caller import Caller
@@ -13,15 +12,13 @@ from virtmesh_common.security.roles import Role
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from virtmesh_common.security.revocations import Revocations
+    from virtmesh_common.security.client_certificates import ClientCertificates
     from virtmesh_common.security.tokens import Tokens
 
     Metadata = Iterable[tuple[str, Any]]
 
 AUTHORIZATION = "authorization"
 SCHEME = "bearer "
-CERTIFICATES_MAX = 256
-"""Most certificates whose identity is kept."""
 LOOPBACK_PEERS = ("ipv4:127.", "ipv6:%5B::1%5D", "ipv6:[::1]", "ipv6:%5B::ffff:127.")
 """How gRPC spells the addresses of loopback."""
 
@@ -76,11 +73,10 @@ class PlainDoor:
 
 
 class CertificateDoor:
-    """TLS with client certificates: gRPC has checked the signature and the dates."""
+    """TLS with client certificates: gRPC has checked signature and dates when they connected."""
 
-    def __init__(self, revocations: Revocations) -> None:
-        self._revocations = revocations
-        self._known: dict[bytes, Identity] = {}
+    def __init__(self, certificates: ClientCertificates) -> None:
+        self._certificates = certificates
 
     def caller(self, context: Any, metadata: Metadata) -> Caller:
         """Return who calls. Errors: NotAuthenticated; BadCertificate."""
@@ -90,28 +86,21 @@ class CertificateDoor:
                 "no client certificate came: `virtmesh certs issue` makes one, and `virtmesh login`"
                 " stores it"
             )
-        identity = self._known.get(certificates[0]) or self._read(certificates[0])
+        try:
+            identity = self._certificates.identify(certificates[0])
+        except BadSecurityFolder as error:
+            raise unreadable() from error
         self.check(identity)
         return Caller(identity, context.peer())
 
     def check(self, identity: Identity) -> None:
         """Refuse an identity that counts no more. Errors: NotAuthenticated."""
-        if identity.expires is not None and time() >= identity.expires:
-            raise counts_no_more("the certificate", identity, "has expired")
         try:
-            revoked = self._revocations.is_revoked(identity.serial)
+            why = self._certificates.why_not(identity)
         except BadSecurityFolder as error:
             raise unreadable() from error
-        if revoked:
-            raise counts_no_more("the certificate", identity, "was revoked")
-
-    def _read(self, pem: bytes) -> Identity:
-        """Return the identity of a certificate, and keep it. Errors: BadCertificate."""
-        from virtmesh_common.security.certificates import identity_of  # noqa: PLC0415 - few need it
-
-        if len(self._known) >= CERTIFICATES_MAX:
-            self._known.clear()
-        return self._known.setdefault(pem, identity_of(pem))
+        if why:
+            raise counts_no_more("the certificate", identity, why)
 
 
 class TokenDoor:

@@ -38,6 +38,10 @@ class Gate:
         """Return the row of a method."""
         return find_access(method, self._table)
 
+    def knows(self, method: str) -> bool:
+        """Say whether the table has a row for a method."""
+        return method in self._table
+
     def admit(self, context: Any, metadata: Metadata) -> Caller:
         """Return who calls: CALLER says it from here on. Errors: NotAuthenticated and its kin."""
         caller = self._door.caller(context, metadata)

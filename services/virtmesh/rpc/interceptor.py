@@ -18,28 +18,27 @@ import grpc.aio
 import structlog
 from google.protobuf.message import DecodeError
 
-from virtmesh.rpc.audit import BEGUN
-from virtmesh.rpc.gate import check_role
+from virtmesh.rpc.audit import UNKNOWN
+from virtmesh.rpc.entry import Entry
 from virtmesh.rpc.metrics import CallCounts
-from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.errors import (
     DETAILS_KEY,
     DETAILS_LIMIT,
     BadRequest,
     CallCancelled,
+    NotOffered,
     VirtmeshError,
     cut,
     to_status,
 )
 from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY, check_request_id
+from virtmesh_common.security.roles import EVERYONE, Access
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 
-    from virtmesh.rpc.caller import Caller
     from virtmesh.rpc.gate import Gate
     from virtmesh.rpc.metrics import MethodCounts
-    from virtmesh_common.security.roles import Access
 
 log = structlog.get_logger(__name__)
 
@@ -70,69 +69,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Wrap the handler of one call."""
         handler = await continuation(handler_call_details)
-        if handler is None:  # No such method: gRPC answers UNIMPLEMENTED.
-            return handler
-        streams = handler.request_streaming, handler.response_streaming
-        _, make = KINDS[streams]
         method = handler_call_details.method
         metadata = handler_call_details.invocation_metadata or ()
-        entry = Entry(self._gate, self._gate.access(method), metadata) if self._gate else None
+        entry: Entry | None = None
+        if self._gate is not None:
+            access = self._gate.access(method) if handler else Access(method, EVERYONE)
+            entry = Entry(self._gate, access, metadata)
+        if handler is None:  # gRPC would say so to callers without an identity, too.
+            handler, method = not_offered(method), UNKNOWN
+        streams = handler.request_streaming, handler.response_streaming
+        _, make = KINDS[streams]
         call = Call(handler, method, self.counts.of(method), find_request_id(metadata), entry)
         return make(
             call.serve,
             request_deserializer=tolerant(handler.request_deserializer),
             response_serializer=handler.response_serializer,
-        )
-
-
-class Entry:
-    """How one call gets through the gate, and what the audit says of it."""
-
-    __slots__ = ("_access", "_caller", "_device", "_gate", "_metadata", "_refused")
-
-    def __init__(self, gate: Gate, access: Access, metadata: Iterable[tuple[str, Any]]) -> None:
-        self._gate = gate
-        self._access = access
-        self._metadata = metadata
-        self._caller: Caller | None = None
-        self._device: str | None = None
-        """The device that the first request names; None before there is one."""
-        self._refused = ""
-        """Why it was refused, for the audit; empty when it was not."""
-
-    def begin(self, call: Call, context: Any, *, streams: bool) -> None:
-        """Let the caller in. Errors: NotAuthenticated and its kin; NotAllowed."""
-        try:
-            self._caller = self._gate.admit(context, self._metadata)
-            check_role(self._access, self._caller)
-        except VirtmeshError as error:
-            self._refused = error.reason
-            raise
-        if streams:
-            self._gate.begin(call, self._caller)
-            if self._access.changes:
-                self._note(BEGUN)
-
-    def see(self, message: Any) -> None:
-        """Look for the device in the first request."""
-        if self._device is None:
-            self._device = device_in(message) if self._access.changes else ""
-
-    def finish(self, call: Call, code: str) -> None:
-        """Take down how the call ended."""
-        self._gate.finish(call)
-        if self._access.changes or self._refused:
-            self._note(code)
-
-    def _note(self, outcome: str) -> None:
-        """Write to the audit."""
-        named = next((value for key, value in self._metadata if key == DEVICE_KEY), "")
-        self._gate.audit.note(
-            self._caller,
-            self._access.method,
-            self._device or str(named),  # a request that names one is not sent on to another
-            outcome,
-            self._refused,
         )
 
 
@@ -362,12 +313,15 @@ def name_of(code: Any) -> str:
     return grpc.StatusCode.UNKNOWN.name
 
 
-def device_in(request: Any) -> str:
-    """Return the device that a request names, in itself or in its header; empty for none."""
-    device = getattr(request, "device", None) or getattr(
-        getattr(request, "header", None), "device", None
-    )
-    return device if isinstance(device, str) else ""
+def not_offered(method: str) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return the handler of a method that there is not."""
+
+    async def refuse(_requests: object, _context: object) -> NoReturn:
+        raise NotOffered(f"the service does not offer {method}")
+
+    refuse.sends_headers = True  # type: ignore[attr-defined]  # it has nothing but a status
+    # On the wire a single message is a stream of one: this one shape serves every method.
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: VirtmeshError) -> NoReturn:

@@ -22,6 +22,7 @@ from virtmesh.rpc.audit import Audit
 from virtmesh.rpc.budgets import Budgets
 from virtmesh.rpc.locks import Locks, warning_of
 from virtmesh.rpc.metrics import CallCounts
+from virtmesh.rpc.own_socket import OwnSocket
 from virtmesh.rpc.reflection import Reflection, nothing
 from virtmesh.rpc.strangers import take_no_descriptors_at
 from virtmesh.rpc.wings import Shared, Wings
@@ -118,6 +119,7 @@ class Server:
         self.grpc = cast("grpc.aio.Server", self._wings)
         """Takes the services; they are served by every listener."""
         self._order = listeners
+        self._sockets: list[OwnSocket] = []
         self._sweeping: asyncio.Task[None] | None = None
         self.before_serving: Callable[[], None] | None = None
         """Called once it listens, before it takes any connection."""
@@ -158,9 +160,12 @@ class Server:
     async def stop(self, grace: float = GRACE_SECONDS) -> None:
         """Refuse new calls, and give those under way `grace` seconds to finish.
 
-        gRPC removes the unix sockets of the server.
+        The paths of its unix sockets are removed, unless others have taken them meanwhile.
         """
         await self.leave()
+        for own in self._sockets:
+            if not own.remove():
+                log.warning("another process has a socket there now: it stays", path=str(own.path))
         await asyncio.gather(*(wing.grpc.stop(grace) for wing in self._wings.all))
         if self._sweeping is not None:
             self._sweeping.cancel()
@@ -195,13 +200,17 @@ class Server:
         """Listen at one address; return it with the actual port."""
         address = listener.address
         path = socket_path(address)
+        own = None
         if path is not None:
             clear_stale_socket(path)
+            own = OwnSocket(path)
+            self._sockets.append(own)
         before = os.umask(0o777 & ~listener.mode)
         try:
-            port = self._wings.of(listener).add_port(address)
-            if path is not None and listener.group is not None:
-                os.chown(path, -1, listener.group, follow_symlinks=False)
+            place = f"unix:{own.scratch}" if own else address
+            port = self._wings.of(listener).add_port(place)
+            if own is not None and listener.group is not None:
+                os.chown(own.scratch, -1, listener.group, follow_symlinks=False)
         except RuntimeError as error:
             raise AddressTaken(
                 f"{address}: can't listen there: choose an address that is free, and allowed to you"
@@ -213,8 +222,9 @@ class Server:
             ) from error
         finally:
             os.umask(before)
-        if path is not None:
-            take_no_descriptors_at(path)
+        if own is not None:
+            take_no_descriptors_at(own.scratch)
+            own.publish()
         return f"{address.rpartition(':')[0]}:{port}" if path is None else address
 
     def _place(self, listener: Listener) -> str:

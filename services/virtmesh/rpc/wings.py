@@ -57,7 +57,7 @@ class Wing:
         if credentials is None or first.entrance in {Entrance.SOCKET, Entrance.PLAIN}:
             door: Door = PlainDoor() if first.entrance is Entrance.PLAIN else SocketDoor(first.role)
         elif first.entrance is Entrance.CERTIFICATES:
-            door = CertificateDoor(credentials.revocations)
+            door = CertificateDoor(credentials.clients)
             self._secure = credentials.of_server(certificates=True)
         else:
             door = TokenDoor(credentials.tokens)

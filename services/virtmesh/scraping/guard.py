@@ -12,7 +12,8 @@ import structlog
 
 from virtmesh_common.security.authority import CA, SERVER, SERVER_KEY
 from virtmesh_common.security.certificates import read_certificate, read_key
-from virtmesh_common.security.contexts import identity_of_peer, server_context
+from virtmesh_common.security.client_certificates import ClientCertificates
+from virtmesh_common.security.contexts import server_context, spell_peer
 from virtmesh_common.security.errors import BadCertificate, SecurityError
 from virtmesh_common.security.folder import SecurityFolder
 from virtmesh_common.security.revocations import Revocations
@@ -36,8 +37,9 @@ class Guard:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._folder = SecurityFolder(path)
-        self._revoked = Revocations(self._folder)
-        self._revoked.all()
+        revocations = Revocations(self._folder)
+        revocations.all()
+        self._clients = ClientCertificates(self._folder, revocations)
         self._stamps = self._look()
         self._context = server_context(path, demand_certificate=True)
 
@@ -54,11 +56,18 @@ class Guard:
         return self._context
 
     def admits(self, connection: ssl.SSLObject) -> bool:
-        """Say whether the peer of a connection may scrape, after its handshake."""
+        """Say whether the peer of a connection may scrape, for each of its requests.
+
+        A session of TLS that is resumed is one of an old handshake: dates and authority are looked
+        at here as well.
+        """
         try:
-            identity = identity_of_peer(connection, self._revoked)
+            identity = self._clients.identify(spell_peer(connection))
+            why = self._clients.why_not(identity)
         except SecurityError as error:
-            log.warning("a scraper is refused", why=str(error))
+            why = str(error)
+        if why:
+            log.warning("a scraper is refused", why=why)
             return False
         return identity.role in find_access(GET_PAGE).roles
 

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
@@ -34,9 +35,14 @@ name = "locked"
 [[devices]]
 name = "keyboard"
 kind = "input"
+[[devices]]
+name = "serial"
+kind = "uart"
 """
 SPIN = b"\x6f\x00\x00\x00"
 """`j .` of RISC-V."""
+OWN = ("/virtmesh.kernel.", "/virtmesh.cpu.")
+"""How methods begin that the kernel and CPU services do not forward."""
 REFUSED = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
 
 
@@ -221,3 +227,65 @@ def test_a_refusal_says_what_to_do(world: World) -> None:
         "observer is observer, and /virtmesh.block.v1.BlockAdminService/Resize is for: operator,"
         " owner. Ask the owner of the machine for another role"
     )
+
+
+def test_every_change_is_in_the_audit_with_what_it_touched(
+    service: SecuredService, methods: dict[str, bool]
+) -> None:
+    """A device, whether the service has just it or a message names it; or the CPU."""
+    is_machine = service.name in {"kernel", "cpu"}
+    device = "serial" if is_machine else service.name
+    changing = {
+        method
+        for method in methods
+        if TABLE[method].changes and (not is_machine or method.startswith(OWN))
+    }
+    with grpc.insecure_channel(service.address.roles[Role.OWNER]) as channel:
+        pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+        for method in changing:
+            _, full_name, name = method.split("/")
+            kind = pool.FindServiceByName(full_name).methods_by_name[name].input_type
+            status_of(channel, method, message=request_about(kind, device))
+
+    named = "unknown" if service.name == "cpu" else device  # this one has no devices
+    assert audited(service, changing, "owner socket") == {
+        method: {TABLE[method].touches or named} for method in changing
+    }
+
+
+def test_so_is_every_change_that_is_forwarded(world: World) -> None:
+    """The metadata names the device; whether it answers or not."""
+    with as_role(world, world.services["keyboard"], Role.OWNER) as channel:
+        methods = methods_of(channel)
+    kernel = world.services["kernel"]
+    changing = {method for method in methods if TABLE[method].changes}
+    bundle = world.people.issue(Role.OWNER, "sender")
+    with channel_with(kernel.address.certificates, bundle, bundle.authority) as channel:
+        for method in changing:
+            status_of(channel, method, ((DEVICE_KEY, "keyboard"),))
+
+    assert audited(kernel, changing, "sender") == {method: {"keyboard"} for method in changing}
+
+
+def audited(service: SecuredService, methods: set[str], identity: str) -> dict[str, set[str]]:
+    """Return what the audit says that the calls of somebody have touched, by method."""
+    facts = {"logger": "virtmesh.audit", "identity": identity}
+    for method in methods:
+        service.line("call", rpc=method, **facts)
+    return {
+        method: {one.get("device", "nothing") for one in service.lines("call", rpc=method, **facts)}
+        for method in methods
+    }
+
+
+def request_about(kind: Any, device: str) -> bytes:
+    """Return a request of a message type that names a device wherever one can be named."""
+    message = GetMessageClass(kind)()
+    for field in kind.fields:
+        if field.name in {"device", "serial"}:
+            setattr(message, field.name, device)
+        elif field.name in {"header", "start"}:
+            content = request_about(field.message_type, device)
+            getattr(message, field.name).ParseFromString(content)
+    data: bytes = message.SerializeToString()
+    return data

@@ -1,10 +1,11 @@
-"""TLS around protocols that have none, by the two lines of socat in docs/security.md."""
+"""TLS around protocols that have none, by what docs/security.md says of socat and stunnel."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -19,12 +20,12 @@ from tests.support.cli import eventually
 from virtmesh_common.security.authority import Authority
 from virtmesh_common.security.roles import Role
 
-pytestmark = [
-    pytest.mark.processes,
-    pytest.mark.skipif(shutil.which("socat") is None, reason="needs the Debian package socat"),
-]
+pytestmark = pytest.mark.processes
 
-LINES = re.compile(r"^(machine|client)\$ (socat .*)$", re.MULTILINE)
+PAGE = (ROOT / "docs" / "security.md").read_text()
+LINES = re.compile(r"^(machine|client)\$ ((socat|stunnel) .*)$", re.MULTILINE)
+FILES = re.compile(r"`(machine|client)\.conf`:\n\n```ini\n(.*?)```", re.DOTALL)
+PACKAGES = {"socat": "socat", "stunnel": "stunnel4"}
 GREETING = b"RFB 003.008\n"
 
 
@@ -34,11 +35,15 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-@pytest.fixture
-def viewer(tmp_path: Path) -> Iterator[int]:
-    """Start both ends; return the port on the viewer's side, with alice's bundle beside it."""
+@pytest.fixture(params=PACKAGES)
+def ends(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[int, int]]:
+    """Start both ends; return the port on the viewer's side, and that of the machine."""
+    program = request.param
+    if shutil.which(program) is None:
+        pytest.skip(f"needs the Debian package {PACKAGES[program]}")
     with Authority.create(tmp_path / "security") as authority:
         (tmp_path / "alice.pem").write_text(authority.issue("alice", Role.OPERATOR)[1].spell())
+        (tmp_path / "alice.pem").chmod(0o600)
     ports = {"5900": str(free_port()), "5901": str(free_port())}
     near = str(free_port())
     with ExitStack() as undo:
@@ -47,18 +52,21 @@ def viewer(tmp_path: Path) -> Iterator[int]:
         greeting.start()
         undo.callback(greeting.join)
         undo.callback(server.shutdown, socket.SHUT_RDWR)
-        for where, line in LINES.findall((ROOT / "docs" / "security.md").read_text()):
+        contents = dict(FILES.findall(PAGE))
+        for where, line in ((one[0], one[1]) for one in LINES.findall(PAGE) if one[2] == program):
             names = {**ports, "machine.example": "localhost"}
             if where == "client":
                 names["TCP-LISTEN:5900"] = f"TCP-LISTEN:{near}"
+                names["accept = 127.0.0.1:5900"] = f"accept = 127.0.0.1:{near}"
             pattern = "|".join(sorted(names, key=len, reverse=True))
-            placed = re.sub(pattern, partial(name_of, names), line)
-            process = subprocess.Popen(placed.split(), cwd=tmp_path, stderr=subprocess.PIPE)
+            place = partial(re.sub, pattern, partial(name_of, names))
+            (tmp_path / f"{where}.conf").write_text(place(contents[where]))
+            process = subprocess.Popen(place(line).split(), cwd=tmp_path, stderr=subprocess.PIPE)
             undo.enter_context(process)
             undo.callback(process.terminate)
             listening = int(ports["5901"] if where == "machine" else near)
             eventually(partial(listens, listening))
-        yield int(near)
+        yield int(near), int(ports["5901"])
 
 
 def greet(server: socket.socket) -> None:
@@ -92,16 +100,30 @@ def listens(port: int) -> bool:
     return f":{port:04X} 0" in table
 
 
-def test_a_viewer_with_a_bundle_reaches_the_server(viewer: int) -> None:
+def test_a_viewer_with_a_bundle_reaches_the_server(ends: tuple[int, int]) -> None:
     """Through both ends."""
-    assert received(viewer) == GREETING
+    assert received(ends[0]) == GREETING
 
 
-def test_nobody_else_does(viewer: int, tmp_path: Path) -> None:
-    """A certificate of another machine, and none."""
+def test_nobody_else_does(ends: tuple[int, int], tmp_path: Path) -> None:
+    """With a certificate of another machine, or with none."""
     with Authority.create(tmp_path / "other") as authority:
-        stranger = authority.issue("alice", Role.OPERATOR)[1]
-    ours = (tmp_path / "security" / "ca.pem").read_text()
-    (tmp_path / "alice.pem").write_text(stranger.key + stranger.certificate + ours)
+        stranger = tmp_path / "stranger.pem"
+        stranger.write_text(authority.issue("alice", Role.OPERATOR)[1].spell())
 
-    assert received(viewer) == b""
+    assert greeting_over_tls(ends[1], tmp_path, tmp_path / "alice.pem") == GREETING
+    for shown in (stranger, None):
+        assert greeting_over_tls(ends[1], tmp_path, shown) == b""
+
+
+def greeting_over_tls(port: int, folder: Path, shown: Path | None) -> bytes:
+    """Return what comes first over TLS, with a certificate or without; nothing if it ends."""
+    context = ssl.create_default_context(cafile=str(folder / "security" / "ca.pem"))
+    if shown is not None:
+        context.load_cert_chain(shown)
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        try:
+            with context.wrap_socket(connection, server_hostname="localhost") as secured:
+                return secured.recv(64)
+        except OSError:
+            return b""

@@ -8,18 +8,18 @@ import pytest
 from structlog.testing import capture_logs
 
 from virtmesh.rpc.audit import PERIOD_S, Audit
-from virtmesh.rpc.caller import Caller
+from virtmesh.rpc.caller import Caller, touch
 from virtmesh.rpc.doors import SocketDoor
+from virtmesh.rpc.entry import Entry
 from virtmesh.rpc.gate import Gate
-from virtmesh.rpc.interceptor import Entry
 from virtmesh.telemetry.log_rate_limit import AUDIT_LOGGER, BURST, LogLimit
-from virtmesh_common.api.kernel.v1 import kernel_pb2
+from virtmesh_common.api.kernel.v1 import block_device_pb2, guest_pb2, kernel_pb2
 from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.security.identity import Identity, IdentityKind
 from virtmesh_common.security.roles import Role
 
 if TYPE_CHECKING:
-    from virtmesh.rpc.interceptor import Call
+    from virtmesh.rpc.gate import Ending
 
 ALICE = Caller(Identity("alice", Role.OPERATOR, IdentityKind.CERTIFICATE, "a1"), "ipv4:1.2.3.4:5")
 RESIZE = "/virtmesh.block.v1.BlockAdminService/Resize"
@@ -159,5 +159,48 @@ def test_a_device_in_the_request_is_the_one_that_is_written(audit: Audit) -> Non
     entry = Entry(gate, gate.access(reset), ((DEVICE_KEY, "vda"),))
     with capture_logs() as lines:
         entry.see(kernel_pb2.ResetDeviceRequest(device="vdb"))
-        entry.finish(cast("Call", object()), "OK")
+        entry.finish(cast("Ending", object()), "OK")
     assert [line["device"] for line in lines] == ["vdb"]
+
+
+def test_a_device_that_a_later_message_names_is_written(audit: Audit) -> None:
+    """When it is named, and again when the stream ends."""
+    gate = Gate(SocketDoor(Role.OPERATOR), audit)
+    write = "/virtmesh.kernel.v1.BlockDeviceService/Write"
+    entry = Entry(gate, gate.access(write), ())
+    header = block_device_pb2.WriteHeader(device="vdb")
+    with capture_logs() as lines:
+        entry.begin(cast("Ending", object()), None, streams=True)
+        entry.see(block_device_pb2.WriteRequest(data=b"early"))
+        for _ in range(2):
+            entry.see(block_device_pb2.WriteRequest(header=header))
+        entry.finish(cast("Ending", object()), "OK")
+    assert [(one["device"], one["outcome"]) for one in lines] == [("vdb", "BEGUN"), ("vdb", "OK")]
+
+
+def test_all_devices_that_a_stream_names_are_written(audit: Audit) -> None:
+    """Each of them once, and those that there are not together: a client does not fill the log."""
+    gate = Gate(SocketDoor(Role.OPERATOR), audit)
+    entry = Entry(gate, gate.access("/virtmesh.kernel.v1.BlockDeviceService/Write"), ())
+    names = ["vda", "vdb", *(f"disk{number}" for number in range(1000))]
+    with capture_logs() as lines:
+        for name in names:
+            header = block_device_pb2.WriteHeader(device=name)
+            entry.see(block_device_pb2.WriteRequest(header=header))
+        entry.finish(cast("Ending", object()), "INVALID_ARGUMENT")
+    assert [one["device"] for one in lines] == ["vda", "vdb", "unknown"]
+
+
+def test_a_service_names_what_the_messages_do_not() -> None:
+    """A guest's stream names a port, or none: it has the console, then. The CPU is no device."""
+    gate = Gate(SocketDoor(Role.OPERATOR), Audit(lambda: ("serial", "keyboard")))
+    attach = Entry(gate, gate.access("/virtmesh.kernel.v1.GuestService/AttachGuest"), ())
+    stop = Entry(gate, gate.access("/virtmesh.cpu.v1.CpuService/Stop"), ())
+    with capture_logs() as lines:
+        attach.begin(cast("Ending", object()), None, streams=True)
+        attach.see(guest_pb2.AttachGuestRequest(start=guest_pb2.Guest()))
+        touch("serial")
+        attach.finish(cast("Ending", object()), "OK")
+        stop.begin(cast("Ending", object()), None, streams=False)
+        stop.finish(cast("Ending", object()), "OK")
+    assert [one["device"] for one in lines] == ["serial", "serial", "cpu"]

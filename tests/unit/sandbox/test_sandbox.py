@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from virtmesh_common.security.authority import Authority
+
 PROGRAM = """
 import json, os, sys, threading
 import virtmesh_native as native
@@ -104,3 +106,32 @@ def test_no_sandbox_is_told(tmp_path: Path) -> None:
 
     assert "no sandbox" in outcome.log
     assert set(outcome.values.values()) == {0.0}
+
+
+READS = """
+import os, sys
+from pathlib import Path
+from virtmesh.kinds.lock_options import needs_of_locks
+from virtmesh.rpc.locks import Locks
+from virtmesh.sandbox import Sandbox
+
+folder = Path(sys.argv[1])
+Sandbox(needs_of_locks(Locks(folder))).confine()
+for path in (folder / "server.key", folder.with_name("security.authority") / "ca.key"):
+    try:
+        print("read", len(path.read_bytes()) > 0)
+    except OSError as error:
+        print(type(error).__name__)
+"""
+
+
+@pytest.mark.usefixtures("whole")
+def test_a_service_with_certificates_does_not_read_the_key_that_issues(tmp_path: Path) -> None:
+    """It reads all of its security folder, and the key is not there."""
+    Authority.create(tmp_path / "security").close()
+    arguments = [sys.executable, "-P", "-c", READS, str(tmp_path / "security")]
+    done = subprocess.run(
+        arguments, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout.splitlines() == ["read True", "PermissionError"]

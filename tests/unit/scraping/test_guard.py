@@ -41,19 +41,7 @@ async def secured(people: People) -> AsyncIterator[MetricsServer]:
 
 def scrape(server: MetricsServer, people: People, bundle: Bundle | None) -> tuple[int, bytes]:
     """Scrape with a certificate or without; return status and page."""
-    context = ssl.create_default_context(cafile=str(people.folder / CA))
-    if bundle is not None:
-        file = people.folder / "client.pem"
-        file.write_text(bundle.spell())
-        context.load_cert_chain(file)
-    port = int(server.address.rpartition(":")[2])
-    client = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
-    try:
-        client.request("GET", "/metrics")
-        answer = client.getresponse()
-        return answer.status, answer.read()
-    finally:
-        client.close()
+    return answer_of(connected(server, people, bundle))
 
 
 async def test_every_role_may_scrape_with_a_certificate(people: People) -> None:
@@ -93,6 +81,49 @@ async def test_revoking_counts_at_once(people: People) -> None:
         after, page = await asyncio.to_thread(scrape, server, people, prometheus)
     assert (before, after) == (200, 403)
     assert b"process_" not in page
+
+
+@pytest.mark.parametrize("change", ["another authority", "revoked"])
+async def test_an_open_connection_is_looked_at_when_it_asks(people: People, change: str) -> None:
+    """Not only at its handshake; and it has one request: nobody goes on by an old connection."""
+    prometheus = people.issue(Role.OBSERVER, "prometheus")
+    async with secured(people) as server:
+        client = await asyncio.to_thread(connected, server, people, prometheus)
+        if change == "revoked":
+            people.authority.revoke("prometheus")
+        else:
+            other = people.folder.parent / "other"
+            Authority.create(other).close()
+            (other / CA).rename(people.folder / CA)
+        status, page = await asyncio.to_thread(answer_of, client)
+    assert status == 403
+    assert b"process_" not in page
+
+
+def connected(
+    server: MetricsServer, people: People, bundle: Bundle | None
+) -> http.client.HTTPSConnection:
+    """Shake hands, and ask for nothing yet."""
+    context = ssl.create_default_context(cafile=str(people.folder / CA))
+    if bundle is not None:
+        file = people.folder / "client.pem"
+        file.write_text(bundle.spell())
+        context.load_cert_chain(file)
+    port = int(server.address.rpartition(":")[2])
+    client = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
+    client.connect()
+    return client
+
+
+def answer_of(client: http.client.HTTPSConnection) -> tuple[int, bytes]:
+    """Ask for the page; return status and content."""
+    try:
+        client.request("GET", "/metrics")
+        answer = client.getresponse()
+        assert answer.headers["Connection"] == "close"
+        return answer.status, answer.read()
+    finally:
+        client.close()
 
 
 async def test_half_open_handshakes_have_their_time_and_lock_nobody_out(

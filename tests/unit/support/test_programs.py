@@ -33,6 +33,7 @@ PACKAGES = {
     "node": "nodejs", "npm": "npm",
     "ip": "iproute2", "ldd": "libc6-dev", "lldb": "lldb", "mke2fs": "e2fsprogs",
     "picocom": "picocom", "socat": "socat",
+    "stunnel": "stunnel4",
     "prometheus": "prometheus", "promtool": "prometheus", "qemu-img": "qemu-utils",
     "qemu-io": "qemu-utils", "qemu-storage-daemon": "qemu-system-common",
     "qemu-system-aarch64": "qemu-system-arm", "qemu-system-riscv64": "qemu-system-misc",

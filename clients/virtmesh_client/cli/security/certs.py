@@ -15,6 +15,7 @@ from virtmesh_client.cli.security.common import (
     days_option,
     folder_option,
     force_option,
+    key_folder_option,
     opened,
     refuse_terminal,
     role_option,
@@ -64,22 +65,31 @@ def certs() -> None:
     " and ::1 are always among them.",
 )
 @folder_option
+@key_folder_option
 @common
 @click.pass_obj
-def init(settings: Settings, directory: Path | None, hosts: tuple[str, ...], folder: Path) -> None:
+def init(
+    settings: Settings,
+    directory: Path | None,
+    hosts: tuple[str, ...],
+    folder: Path,
+    key_folder: Path | None,
+) -> None:
     """Make the authority of a machine in DIR, or what is missing of it.
 
     Without DIR, it is the folder of --folder. It may be repeated: it adds hosts, and renews the
-    certificate of the listeners before that ends. Clients keep their certificates.
+    certificate of the listeners before that ends. Clients keep their certificates. The key of the
+    authority gets a folder of its own: services read all of DIR.
     """
     with needing("security", "this command"):
         from virtmesh_common.security.authority import Authority  # noqa: PLC0415 - it takes time
     folder = directory.absolute() if directory else folder
     named = [one for host in hosts for one in host.replace(",", " ").split()]
     try:
-        with Authority.ensure(folder, named) as authority:
+        with Authority.ensure(folder, named, key_folder=key_folder) as authority:
             facts = {
                 "folder": str(folder),
+                "key_folder": str(authority.key_folder),
                 "hosts": list(authority.hosts),
                 "not_after": authority.server_not_after,
             }
@@ -88,8 +98,14 @@ def init(settings: Settings, directory: Path | None, hosts: tuple[str, ...], fol
     if settings.json:
         show_json(facts)
     elif not settings.quiet:
-        rows = {"hosts": ", ".join(facts["hosts"]), "server until": facts["not_after"]}
-        show_facts([("folder", facts["folder"]), *rows.items()])
+        show_facts(
+            [
+                ("folder", facts["folder"]),
+                ("key in", facts["key_folder"]),
+                ("hosts", ", ".join(facts["hosts"])),
+                ("server until", facts["not_after"]),
+            ]
+        )
 
 
 @certs.command()
@@ -99,6 +115,7 @@ def init(settings: Settings, directory: Path | None, hosts: tuple[str, ...], fol
 @days_option(CLIENT_DAYS)
 @force_option
 @folder_option
+@key_folder_option
 @common
 @click.pass_obj
 def issue(  # noqa: PLR0913, PLR0917 - click hands each over
@@ -109,6 +126,7 @@ def issue(  # noqa: PLR0913, PLR0917 - click hands each over
     days: float,
     force: bool,
     folder: Path,
+    key_folder: Path | None,
 ) -> None:
     """Issue a certificate to the client NAME.
 
@@ -119,7 +137,7 @@ def issue(  # noqa: PLR0913, PLR0917 - click hands each over
     to_output = str(file) == STANDARD_OUTPUT
     if to_output and not settings.json:
         refuse_terminal("a private key")
-    with opened(folder) as authority:
+    with opened(folder, key_folder) as authority:
         target = None if to_output else choose_target(authority, name, file, force=force)
         record, bundle = authority.issue(name, Role(role), days)
         if target is not None:

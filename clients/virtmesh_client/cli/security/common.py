@@ -54,6 +54,19 @@ def folder_option(function: Function) -> Function:
     )(function)
 
 
+def key_folder_option(function: Function) -> Function:
+    """Add --authority."""
+    return click.option(
+        "--authority",
+        "key_folder",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        envvar="VIRTMESH_AUTHORITY",
+        help="The folder with the key of the authority, which services do not read  [default:"
+        " $VIRTMESH_AUTHORITY, or that of the security folder with .authority behind its name]",
+    )(function)
+
+
 role_option = click.option(
     "--role",
     required=True,
@@ -79,12 +92,12 @@ force_option = click.option("--force", is_flag=True, help="Replace FILE if it ex
 
 
 @contextlib.contextmanager
-def opened(folder: Path) -> Iterator[Authority]:
+def opened(folder: Path, key_folder: Path | None = None) -> Iterator[Authority]:
     """Open an authority. Errors: SecurityError; ExtraMissing; UsageError for bad values."""
     with needing("security", "this command"):
         from virtmesh_common.security.authority import Authority  # noqa: PLC0415 - it takes time
     try:
-        with Authority.open(folder) as authority:
+        with Authority.open(folder, key_folder) as authority:
             yield authority
     except ValueError as error:
         raise click.UsageError(str(error)) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import aiohttp
 import pytest
 
 from tests.support.tls_panel import HOST, OWN, Served, tls_panel
+from virtmesh_client.panel import handshakes
+from virtmesh_client.panel.doors import BEGINNING_MAX, CONNECTIONS_MAX
 from virtmesh_client.testing import FakeKernel
 from virtmesh_common.security.roles import Role
 
@@ -78,3 +82,46 @@ async def test_a_revoked_token_loses_its_open_socket(panel: Served) -> None:
             pass
 
     assert await panel.status(token, "/api/about") == 401
+
+
+async def test_handshakes_that_are_left_half_are_bounded(
+    panel: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest leaves for a newcomer; who is in stays, and who shakes hands gets in."""
+    monkeypatch.setattr(handshakes, "HANDSHAKE_SECONDS", 300.0)  # time ends none of them
+    url = f"https://127.0.0.1:{panel.port}/api/about"
+    headers = {"Authorization": f"Bearer {OWN}"}
+    async with panel.session() as session:
+        async with session.get(url, headers=headers) as before:
+            assert before.status == 200
+        silent = [
+            await asyncio.open_connection("127.0.0.1", panel.port)
+            for _ in range(BEGINNING_MAX + CONNECTIONS_MAX)
+        ]
+        try:
+            ends = [asyncio.create_task(end_of(reader)) for reader, _ in silent[:CONNECTIONS_MAX]]
+            await asyncio.gather(*ends)
+            assert not silent[-1][0].at_eof()
+            async with session.get(url, headers=headers) as after:
+                assert after.status == 200
+            assert await panel.status(OWN, "/api/about") == 200
+        finally:
+            for _, writer in silent:
+                writer.close()
+
+
+async def test_a_handshake_that_takes_too_long_is_ended(
+    panel: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that has begun."""
+    monkeypatch.setattr(handshakes, "HANDSHAKE_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", panel.port)
+    writer.write(b"\x16\x03\x01")
+    await end_of(reader)
+    writer.close()
+
+
+async def end_of(reader: asyncio.StreamReader) -> None:
+    """Wait until the panel has closed a connection. It says nothing on it."""
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""

@@ -14,7 +14,7 @@ from tests.support.tls_kernel import TlsKernel, tls_kernel
 from virtmesh_client import Credentials, aconnect, connect
 from virtmesh_client.security import logins
 from virtmesh_common.errors import ServiceUnavailable
-from virtmesh_common.security.authority import CA, SERVER, SERVER_KEY, Authority
+from virtmesh_common.security.authority import CA, SERVER, SERVER_KEY, Authority, usual_key_folder
 from virtmesh_common.security.certificates import (
     Issuer,
     read_certificate,
@@ -130,7 +130,7 @@ def test_a_certificate_is_wanted(kernel: TlsKernel, folder: Path) -> None:
 def test_the_server_has_another_name(folder: Path) -> None:
     """Until the client says which it expects."""
     ca = read_certificate((folder / CA).read_bytes())
-    issuer = Issuer(ca, read_key((folder / "ca.key").read_bytes()))
+    issuer = Issuer(ca, read_key((usual_key_folder(folder) / "ca.key").read_bytes()))
     key = read_key((folder / SERVER_KEY).read_bytes())
     certificate = issuer.server(key.public_key(), ["b.example"], 1, datetime.now(UTC))
     (folder / SERVER).write_bytes(spell_certificate(certificate))

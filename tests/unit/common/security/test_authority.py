@@ -12,7 +12,15 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from virtmesh_common.security.authority import CA, CA_KEY, ISSUED, SERVER, SERVER_KEY, Authority
+from virtmesh_common.security.authority import (
+    CA,
+    CA_KEY,
+    ISSUED,
+    SERVER,
+    SERVER_KEY,
+    Authority,
+    usual_key_folder,
+)
 from virtmesh_common.security.bundle import parse_bundle
 from virtmesh_common.security.certificates import identity_of, read_certificate, spell_certificate
 from virtmesh_common.security.errors import (
@@ -29,6 +37,8 @@ from virtmesh_common.security.roles import Role
 
 PROCESSES, EACH = 4, 5
 NOBODY = 65534
+KEY = f"../security.authority/{CA_KEY}"
+"""Where the key of the authority is, from the folder."""
 
 
 @pytest.fixture
@@ -62,7 +72,46 @@ def test_files_are_closed_to_others(folder: Path) -> None:
 
     assert folder.stat().st_mode & 0o777 == 0o700
     assert set(modes.values()) == {0o600}
-    assert {CA, CA_KEY, SERVER, SERVER_KEY, ISSUED, REVOKED, "tokens.json"} <= set(modes)
+    assert {CA, SERVER, SERVER_KEY, ISSUED, REVOKED, "tokens.json"} <= set(modes)
+
+
+def test_the_key_of_the_authority_is_not_where_services_read(folder: Path, tmp_path: Path) -> None:
+    """It has a folder of its own beside theirs, or wherever somebody says."""
+    usual, other = tmp_path / "security.authority", tmp_path / "vault"
+    with Authority.ensure(tmp_path / "second", key_folder=other) as authority:
+        authority.issue("alice", Role.OWNER)
+
+    for place in (usual, other):
+        assert place.stat().st_mode & 0o777 == 0o700
+        assert [one.name for one in place.iterdir()] == [CA_KEY]
+        assert (place / CA_KEY).stat().st_mode & 0o777 == 0o600
+    for place in (folder, tmp_path / "second"):
+        assert not (place / CA_KEY).exists()
+
+
+def test_a_key_that_lies_among_the_rest_is_moved(folder: Path, tmp_path: Path) -> None:
+    """As older versions left it: it issues there, and `ensure` takes it away."""
+    usual, key = tmp_path / "security.authority", (tmp_path / "security.authority" / CA_KEY)
+    content = key.read_bytes()
+    key.rename(folder / CA_KEY)
+    usual.rmdir()
+    with Authority.open(folder) as authority:
+        authority.issue("alice", Role.OWNER)
+    Authority.ensure(folder).close()
+
+    assert key.read_bytes() == content
+    assert not (folder / CA_KEY).exists()
+
+
+def test_the_key_of_another_authority_is_not_replaced(folder: Path, tmp_path: Path) -> None:
+    """Who names the wrong folder loses nothing."""
+    place = usual_key_folder(folder)
+    content = (place / CA_KEY).read_bytes()
+
+    with pytest.raises(BadSecurityFolder, match="of another authority"):
+        Authority.ensure(tmp_path / "second", key_folder=place)
+
+    assert (place / CA_KEY).read_bytes() == content
 
 
 def test_what_was_issued_is_registered(folder: Path) -> None:
@@ -168,7 +217,7 @@ def use(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-@pytest.mark.parametrize("name", ["", CA_KEY, REVOKED])
+@pytest.mark.parametrize("name", ["", KEY, REVOKED])
 def test_what_belongs_to_others_is_refused(folder: Path, name: str) -> None:
     """The folder, or a file in it."""
     os.chown(folder / name, NOBODY, NOBODY)
@@ -179,7 +228,7 @@ def test_what_belongs_to_others_is_refused(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "mode", "said"),
-    [("", 0o770, "others may write"), (CA_KEY, 0o640, "others may read"), (CA, 0o666, "write")],
+    [("", 0o770, "others may write"), (KEY, 0o640, "others may read"), (CA, 0o666, "write")],
 )
 def test_what_is_open_to_others_is_refused(folder: Path, name: str, mode: int, said: str) -> None:
     """With the command that mends it."""
@@ -265,7 +314,7 @@ def test_nobody_issues_without_the_key(folder: Path) -> None:
     """It may be kept elsewhere; revoking goes on."""
     with Authority.open(folder) as authority:
         record, _ = authority.issue("alice", Role.OBSERVER)
-        (folder / CA_KEY).unlink()
+        (authority.key_folder / CA_KEY).unlink()
 
         with pytest.raises(NoAuthority, match=CA_KEY):
             authority.issue("bob", Role.OBSERVER)
