@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.generated_part import write_or_check
+from virtmesh_client.panel.limits import LIMITS as PANEL_LIMITS
 from virtmesh_common.limits import BYTES, LIMITS, Limit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "limits.md"
 BEGIN = "<!-- made by tools/limits_table.py: not edited by hand -->\n"
 HEAD = "| limit | default | values | of what |\n|---|---|---|---|\n"
 FIXED_HEAD = "| of | limit | of what | defined in |\n|---|---|---|---|\n"
 FIXED = (
-    ("panel", "virtmesh_client.panel.doors", "CONNECTIONS_MAX", "connections"),
-    ("panel", "virtmesh_client.panel.sockets", "SOCKETS_MAX", "WebSockets"),
     ("panel", "virtmesh_client.panel.sockets", "MESSAGE_MAX_BYTES", "bytes of a WebSocket message"),
     ("panel", "virtmesh_client.panel.server", "BODY_MAX_BYTES", "bytes of a request's body"),
     ("panel", "virtmesh_client.panel.inputs", "WAITING_MAX", "events that wait to be injected"),
@@ -35,18 +38,20 @@ FIXED = (
     ("guests", "virtmesh.kernel.guest.attached", "ACTIONS_MAX", "actions of one at a time"),
     ("register accesses", "virtmesh.host.registers", "BATCH_LIMIT", "accesses of one batch"),
     ("doorbells", "virtmesh.host.registers", "RING_LIMIT", "queues in one NotifyRequest"),
+    ("calls", "virtmesh.rpc.request_sizes", "REQUEST_LIMIT_BYTES", "bytes of most single requests"),
+    ("health checks", "virtmesh.rpc.budget_interceptor", "FREE_REQUESTS", "unread requests"),
     ("messages", "virtmesh_common.channel", "MESSAGE_LIMIT_BYTES", "bytes of a gRPC message"),
     ("messages", "virtmesh_common.sizes", "CHUNK_LIMIT_BYTES", "bytes of data in one message"),
 )
 """Limits that are no option: of what, module, name, and what is counted."""
 
 
-def table() -> str:
-    """Return the table of limits, one a row."""
+def table(limits: Iterable[Limit]) -> str:
+    """Return a table of limits, one a row."""
     return HEAD + "".join(
         f"| `{one.name}` | {spell(one, one.default)} | {spell(one, one.least)} to"
         f" {spell(one, one.most)} | {one.unit} {one.meaning} |\n"
-        for one in LIMITS
+        for one in limits
     )
 
 
@@ -70,10 +75,11 @@ def fixed() -> str:
 
 
 def body() -> str:
-    """Return both tables."""
+    """Return all tables."""
     return (
-        f"{table()}\nThese can't be set; they hold for the part of the product that is named:\n\n"
-        f"{fixed()}\n"
+        f"{table(LIMITS)}\n`virtmesh panel` has limits of its own, which its `--limit` sets:\n\n"
+        f"{table(PANEL_LIMITS)}\nThese can't be set; they hold for the part of the product that is"
+        f" named:\n\n{fixed()}\n"
     )
 
 

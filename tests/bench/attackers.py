@@ -22,6 +22,7 @@ import grpc
 import grpc.aio
 
 from virtmesh_common.api.kernel.v1 import block_device_pb2, block_device_pb2_grpc
+from virtmesh_common.api.metrics.v1 import metrics_pb2, metrics_pb2_grpc
 from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2, trace_pb2_grpc
 from virtmesh_common.channel import DEVICE_KEY, open_channel
@@ -197,6 +198,32 @@ async def handovers(path: str, at_once: str = "64") -> None:
     await flood(act for _ in range(int(at_once)))
 
 
+async def metrics(address: str, at_once: str = "256") -> None:
+    """Ask for the page of metrics by HTTP, each time by a new connection."""
+    loop = asyncio.get_running_loop()
+    family = socket.AF_UNIX if address.startswith("unix:") else socket.AF_INET
+
+    async def act() -> None:
+        with socket.socket(family, socket.SOCK_STREAM) as one:
+            one.setblocking(False)  # noqa: FBT003 - as socket has it
+            await loop.sock_connect(one, target(address))
+            await loop.sock_sendall(one, b"GET /metrics HTTP/1.1\r\nHost: machine\r\n\r\n")
+            while await loop.sock_recv(one, 1 << 16):
+                pass
+
+    await flood(act for _ in range(int(at_once)))
+
+
+async def collections(address: str, at_once: str = "256") -> None:
+    """Ask for all metrics by gRPC, as often as is answered."""
+    stub = metrics_pb2_grpc.MetricsServiceStub(on_channel(address))
+
+    async def act() -> None:
+        await stub.Collect(metrics_pb2.CollectRequest(), metadata=named())
+
+    await flood(act for _ in range(int(at_once)))
+
+
 def target(address: str) -> str | tuple[str, int]:
     """Return an address as socket has it."""
     if address.startswith("unix:"):
@@ -214,6 +241,8 @@ ATTACKS: dict[str, Callable[..., Awaitable[None]]] = {
     "pages": described,
     "half-open": half_open,
     "handovers": handovers,
+    "metrics": metrics,
+    "collections": collections,
 }
 
 

@@ -43,6 +43,7 @@ MACHINE = """
 name = "bench"
 [kernel]
 listen = ["unix:kernel.sock", "127.0.0.1:{port}"]
+metrics = "{page}"
 [[devices]]
 name = "vda"
 kind = "blk"
@@ -76,12 +77,13 @@ class Rig:
         self.tcp = f"127.0.0.1:{self.port}"
         self.spare = f"unix:{folder}/spare.sock"
         self.handover = f"{folder}/spare.sock.handover"
+        self.page = f"unix:{folder}/metrics.sock"
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Start everything, and stop it at the end."""
         file = self.folder / "machine.toml"
-        file.write_text(MACHINE.format(port=self.port), encoding="utf-8")
+        file.write_text(MACHINE.format(port=self.port, page=self.page), encoding="utf-8")
         environment = os.environ | {"VIRTMESH_RUN_DIR": str(self.folder / "run")}
         up = [str(BIN / "virtmesh"), "up", str(file), "--detach", "--quiet"]
         down = [str(BIN / "virtmesh"), "down", "--quiet"]
@@ -182,6 +184,7 @@ def attacks(rig: Rig) -> dict[str, list[list[str]]]:
         "half-open": [["half-open", rig.tcp]],
         "half-open-unix": [["half-open", rig.kernel, "2000"], ["half-open", rig.spare, "2000"]],
         "handovers": [["handovers", rig.handover]],
+        "metrics": [["metrics", rig.page], ["collections", rig.tcp]],
     }
 
 

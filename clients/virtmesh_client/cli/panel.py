@@ -45,14 +45,24 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="The security folder of the machine: the page has TLS, and `virtmesh tokens` open it too.",
 )
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set a limit: connections (256), or sockets (64), of which a page takes a few; may be"
+    " repeated.",
+)
 @common
 @click.pass_obj
-def panel(
+def panel(  # noqa: PLR0913 - its options
     settings: Settings,
+    *,
     listen: str,
     published: str | None,
     token: str | None,
     security: Path | None,
+    limits: tuple[str, ...],
 ) -> None:
     """Show the machine in a browser, and let people use it.
 
@@ -61,6 +71,7 @@ def panel(
     open it as well: each page has what the role of its token could call.
     """
     from virtmesh_client.panel import options as wanted  # noqa: PLC0415 - it takes time
+    from virtmesh_client.panel.limits import PanelLimits  # noqa: PLC0415 - as above
 
     try:
         host, port = wanted.parse_listen(
@@ -68,9 +79,10 @@ def panel(
         )
         chosen = wanted.check_token(token) if token else wanted.make_token()
         address = find_address(settings.address)
+        bounds = PanelLimits.of(limits)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    options = wanted.PanelOptions(host, port, chosen, security, settings.insecure)
+    options = wanted.PanelOptions(host, port, chosen, security, settings.insecure, limits=bounds)
     asyncio.run(serve(settings, address, options, published=published))
 
 

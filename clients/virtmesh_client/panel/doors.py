@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from virtmesh_client.panel.limits import CONNECTIONS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiohttp.typedefs import Handler
 
-CONNECTIONS_MAX = 256
-"""Most TCP connections, with those whose handshake is under way."""
 BEGINNING_MAX = 128
-"""Most of them whose handshake is under way: they leave places to those who are in."""
+"""Most connections whose handshake is under way: they leave places to those who are in."""
 
 
 class Doors:
     """Makes the protocol of each connection. `make` makes those of a web server."""
 
-    def __init__(self, idle_seconds: float, most: int = CONNECTIONS_MAX) -> None:
+    def __init__(self, idle_seconds: float, most: int = CONNECTIONS.default) -> None:
         self._most = most
         self.idle_seconds = idle_seconds
         self.open: dict[object, Door] = {}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from virtmesh_client.listening import spell_host_port
+from virtmesh_client.panel.limits import PanelLimits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +39,8 @@ class PanelOptions:
     """Plain text is allowed on the way to the machine."""
     idle_seconds: float = 20.0
     """How long a connection may ask for nothing, or take nothing."""
+    limits: PanelLimits = field(default_factory=PanelLimits)
+    """What browsers may have of it."""
 
 
 def parse_listen(text: str, *, published: bool = False) -> tuple[str, int]:

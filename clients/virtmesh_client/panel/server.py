@@ -64,10 +64,10 @@ class Panel:
         self._sampled = connect(address, timeout=SAMPLE_SECONDS, insecure=options.insecure)
         self.machine = AsyncMachine(connect(address, insecure=options.insecure))
         self.hub = Hub(self._sampled, self.machine)
-        self.doors = Doors(options.idle_seconds)
+        self.doors = Doors(options.idle_seconds, options.limits.connections)
         self.tls = Tls(options.security) if options.security else None
         keys = Keys(options.token, self.tls.tokens if self.tls else None)
-        self.seats = Seats(keys)
+        self.seats = Seats(keys, options.limits.sockets)
         guard, files = Guard(keys, self.tls.hosts if self.tls else ()), Files()
         self.app = web.Application(
             middlewares=[self.doors.pass_request, guard.check, named],

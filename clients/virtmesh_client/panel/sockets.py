@@ -10,6 +10,7 @@ from aiohttp import web
 
 from virtmesh_client.panel.access import SUBPROTOCOL, token_of
 from virtmesh_client.panel.keys import WHO
+from virtmesh_client.panel.limits import SOCKETS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,8 +21,6 @@ MESSAGE_MAX_BYTES = 64 << 10
 """Longest message of a browser; noVNC sends at most 10 KiB at once."""
 HEARTBEAT_SECONDS = 20.0
 """How often a browser is asked whether it is still there."""
-SOCKETS_MAX = 64
-"""Most sockets at once, of all browsers together."""
 BAD_MESSAGE = 1008
 """The close code for a message that does not parse (RFC 6455, 7.4.1)."""
 TRY_LATER = 1013
@@ -31,7 +30,7 @@ TRY_LATER = 1013
 class Seats:
     """The sockets that are open: how many, and whom to end when a token counts no more."""
 
-    def __init__(self, keys: Keys, most: int = SOCKETS_MAX) -> None:
+    def __init__(self, keys: Keys, most: int = SOCKETS.default) -> None:
         self._keys = keys
         self._most = most
         self._tasks: set[asyncio.Task[object]] = set()

@@ -212,6 +212,7 @@ class GrpcBus(Bus):
                     device_pb2.DetachRequest(), metadata=self._metadata, timeout=DETACH_TIMEOUT_S
                 )
         self._lose("this driver detached")
+        self._handler = None  # It is a driver's, which knows this bus.
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

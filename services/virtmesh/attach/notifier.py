@@ -42,14 +42,16 @@ class EventfdNotifier:
     """
 
     def __init__(self, kicks: Mapping[int, int]) -> None:
-        self._bells = Bells(kicks)
+        self._bells: Bells | None = Bells(kicks)
 
     def ring(self, queue: int) -> None:
-        """Signal the eventfd."""
-        self._bells.ring(queue)
+        """Signal the eventfd, unless it is closed."""
+        if self._bells is not None:
+            self._bells.ring(queue)
 
     def close(self) -> None:
-        """Do nothing: the descriptors belong to others."""
+        """Let go of what signals: it has descriptors of its own."""
+        self._bells = None
 
 
 class CallNotifier:

@@ -145,6 +145,7 @@ class Handover:
         self.memory = self.inflight_logs = None
         if self.channel is not None:
             self.channel.close()
+            self.channel = None  # It knows the session, and that this: its descriptors would stay.
         discard_unread(self.connection)
         hang_up(self.connection)
         if not self.gone.done():
@@ -226,9 +227,10 @@ class HandoverServer:
         except OSError as error:
             # Most likely no descriptors are left. Without a pause the loop would do nothing else.
             log.warning("can't accept a connection", error=os.strerror(error.errno or 0))
-            self._loop.remove_reader(listener.fileno())
-            self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._resume)
+            self._pause(ACCEPT_PAUSE_SECONDS)
             return
+        if self._listener is not None and (rest := self._listener.rest_seconds()):
+            self._pause(rest)
         connection.setblocking(False)  # noqa: FBT003 - as socket has it
         if not has_room():
             log.warning("descriptors of strangers can't be closed: no driver can attach")
@@ -265,6 +267,12 @@ class HandoverServer:
             ),
         )
         self.drop(leaves)
+
+    def _pause(self, seconds: float) -> None:
+        """Accept no connections for a time."""
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener.socket.fileno())
+            self._loop.call_later(seconds, self._resume)
 
     def _resume(self) -> None:
         """Accept connections, at the start or again after a pause."""

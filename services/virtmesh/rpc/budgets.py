@@ -13,15 +13,17 @@ import asyncio
 from collections import Counter
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from virtmesh.rpc.client_key import SOCKETS
+from virtmesh.rpc.reception import Reception
 from virtmesh.rpc.turns import Turns
 from virtmesh.telemetry.definitions import counter, gauge
 from virtmesh_common.errors import LimitReached
 from virtmesh_common.limits import LIMITS, PER_CLIENT, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
 
     from prometheus_client import Metric
@@ -36,12 +38,19 @@ USED = gauge(
 REFUSED = counter("virtmesh_limit_refused", "Requests that a limit refused.", "requests", "limit")
 REFUSAL_S = 0.1
 """How long a call waits for its refusal: who asks again at once would cost as much as a client."""
-SLOWED_MAX = 512
+REFUSAL_MAX_S = 5.0
+"""How long it waits at most, in a crowd."""
+REFUSALS_PER_S = 200
+"""So many leave in a second: each costs what a short call costs."""
+SLOWED_MAX = 2048
 """Most calls that wait so; others are refused at once."""
 RESERVE = 8
 """This part of a budget is for clients that hold nothing of it."""
 OF_ONE_WAY = 3, 4
 """This part of a budget is the most for clients that came the same way, such as by unix sockets."""
+OF_NEWCOMERS = 3, 8
+"""Above this part of a budget, who has not called before gets none of it by a unix socket: who lies
+there about its name is new with each call."""
 
 
 @dataclass
@@ -58,6 +67,8 @@ class Use:
     """What is held by how its clients come: what their keys begin with."""
     refused: int = 0
     refused_per_client: int = 0
+    turns: Turns = field(default_factory=Turns)
+    """Knows the clients that have called before."""
 
     @property
     def reserve(self) -> int:
@@ -77,8 +88,10 @@ class Use:
             return self.name if self.held + amount > self.limit else None
         if self.held + amount > self.limit - (self.reserve if mine else 0):
             return self.name
-        part, of = OF_ONE_WAY
-        of_way = self.by_way[way_of(client)] + amount
+        way = way_of(client)
+        is_new = way.endswith(SOCKETS) and not self.turns.knows(client)
+        part, of = OF_NEWCOMERS if is_new else OF_ONE_WAY
+        of_way = self.by_way[way] + amount
         return self.name if of_way > max(1, self.limit * part // of) else None
 
     def take(self, client: str, amount: int) -> None:
@@ -131,21 +144,27 @@ class Budgets:
         self._slowed = 0
         values = {one.name: self.limits.value(one.name) for one in LIMITS}
         self._uses = {
-            one.name: Use(one.name, values[one.name], values.get(one.name + PER_CLIENT))
+            one.name: Use(
+                one.name, values[one.name], values.get(one.name + PER_CLIENT), turns=self.calls
+            )
             for one in LIMITS
             if one.counted and not one.whole
         }
+        self.reception = Reception(
+            self.use("unread-requests"), self.limits.stalled_ms / 1000, self.limits.request_seconds
+        )
+        """Places for requests that come."""
 
     def use(self, name: str) -> Use:
         """Return what is held of a limit. Errors: KeyError."""
         return self._uses[name]
 
     async def slow_down(self) -> None:
-        """Wait before a refusal."""
+        """Wait before a refusal, the longer the more wait."""
         if self._slowed < SLOWED_MAX:
             self._slowed += 1
             try:
-                await asyncio.sleep(REFUSAL_S)
+                await asyncio.sleep(min(REFUSAL_MAX_S, REFUSAL_S + self._slowed / REFUSALS_PER_S))
             finally:
                 self._slowed -= 1
 
@@ -225,6 +244,10 @@ class Account:
     def hold(self, name: str, amount: int = 1) -> Hold:
         """Take so much of a limit for the client of this call. Errors: LimitReached."""
         return self.budgets.hold(name, self.client, amount)
+
+    async def receive(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Ask for a message that should come at once. Errors: LimitReached; those of `ask`."""
+        return await self.budgets.reception.receive(self.client, ask)
 
     async def hold_call(self, name: str) -> Hold:
         """Take one of a limit for this call, whose refusal comes slowly. Errors: LimitReached."""

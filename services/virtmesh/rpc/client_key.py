@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 NAMED = frozenset((IdentityKind.CERTIFICATE, IdentityKind.TOKEN))
 """Identities whose name nobody else can have."""
+SOCKETS = "-socket"
+"""Ends the first part of the key of a client at a unix socket: its name is what it says."""
 
 
 def client_key(caller: Caller, request_id: str) -> str:
@@ -30,7 +32,7 @@ def client_key(caller: Caller, request_id: str) -> str:
     if identity.kind in NAMED:
         return f"name:{identity.name}"
     if identity.kind is IdentityKind.SOCKET:
-        return f"{identity.role}-socket:{request_id}"
+        return f"{identity.role}{SOCKETS}:{request_id}"
     if peer.startswith(LOOPBACK_PEERS):
         return peer
     return peer.rpartition(":")[0]

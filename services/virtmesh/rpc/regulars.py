@@ -23,6 +23,9 @@ class Regulars:
         self._regulars: OrderedDict[str, None] = OrderedDict()
         self._newcomers: OrderedDict[str, None] = OrderedDict()
 
+    def __contains__(self, client: str) -> bool:
+        return client in self._regulars
+
     def visit(self, client: str) -> str:
         """Note a visit of a client; return the line that it stands in."""
         if client in self._regulars:

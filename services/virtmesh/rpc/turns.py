@@ -46,6 +46,10 @@ class Turns:
         self.waiting = 0
         """How many wait."""
 
+    def knows(self, client: str) -> bool:
+        """Say whether a client is a regular."""
+        return client in self._regulars
+
     async def take(self, client: str = "") -> None:
         """Wait for a turn: a regular, behind one of each other client at most."""
         loop = asyncio.get_running_loop()

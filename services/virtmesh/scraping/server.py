@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from virtmesh.rpc.allowance import Allowance
 from virtmesh.rpc.locks import Entrance, Locks
 from virtmesh.scraping.connection import LEFT, SILENT, SLOW, Connection, Cut
 from virtmesh.scraping.listener import Listener, find_place
 from virtmesh.scraping.routes import EXPOSITION, Answer, refusal, route
-from virtmesh.scraping.sparing import Allowance
 from virtmesh.telemetry.definitions import counter, gauge
 from virtmesh_common.time_limit import time_limit
 
@@ -154,7 +154,8 @@ class MetricsServer:
                 continue
             self._admit(peer)
             # Those who are in get a turn, however many others there are.
-            await asyncio.sleep(0 if allowance.take() else allowance.wait_seconds())
+            allowance.take()
+            await asyncio.sleep(allowance.wait_seconds())
 
     async def _next_peer(self) -> socket.socket:
         """Return the next peer. Errors: OSError.

@@ -10,6 +10,8 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from virtmesh.rpc.allowance import Allowance
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -19,33 +21,6 @@ PERIOD_SECONDS = 1.0
 """While many ask, a value is made each time this has passed."""
 BURST = 5
 """Values that may be made at once, after a quiet time."""
-
-
-class Allowance:
-    """Allows something `per_second` times in a second, and `burst` times at once."""
-
-    def __init__(
-        self, burst: float, per_second: float, clock: Callable[[], float] = monotonic
-    ) -> None:
-        self._burst = burst
-        self._per_second = per_second
-        self._clock = clock
-        self._left = burst
-        self._seen = clock()
-
-    def take(self) -> bool:
-        """Say whether it is allowed now, and count it if it is."""
-        if self.wait_seconds() > 0:
-            return False
-        self._left -= 1
-        return True
-
-    def wait_seconds(self) -> float:
-        """Return how long it is until it is allowed; 0: now."""
-        now = self._clock()
-        self._left = min(self._burst, self._left + (now - self._seen) * self._per_second)
-        self._seen = now
-        return max(0.0, (1 - self._left) / self._per_second)
 
 
 class Sparing(Generic[Value]):

@@ -11,6 +11,7 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,6 +37,8 @@ PAGES_SHARED = 4
 """Pages that are kept for watchers in step."""
 PAUSE_S = 0.02
 """Pause of a watcher that has read every event."""
+LOOKS_PER_S = 400
+"""So often all watchers together look for events: many of them pause for longer."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _COLUMNS = (
@@ -110,6 +113,7 @@ class TracePlane(trace_pb2_grpc.TraceServiceServicer):
         self._account = account
         self._run_id = secrets.token_hex(8)
         self._closed = False
+        self._watching = 0
         self._pages: OrderedDict[tuple[int, int], pb.Page] = OrderedDict()
         """The pages made last, by recorder and first sequence: watchers in step share them."""
 
@@ -139,11 +143,12 @@ class TracePlane(trace_pb2_grpc.TraceServiceServicer):
         """Stream events: first the position of the recorder, then pages."""
         traced = self._find(request.device)
         mine = self._account() if self._account is not None else None
-        if mine is None:
-            await self._watch(traced, request, context, None)
-        else:
-            with await mine.hold_call("trace-watchers"):
+        with await mine.hold_call("trace-watchers") if mine is not None else nullcontext():
+            self._watching += 1
+            try:
                 await self._watch(traced, request, context, mine)
+            finally:
+                self._watching -= 1
 
     async def _watch(
         self, traced: Traced, request: pb.WatchRequest, context: Any, mine: Bounded | None
@@ -164,7 +169,7 @@ class TracePlane(trace_pb2_grpc.TraceServiceServicer):
                     following = page.next_sequence
                     await context.write(pb.WatchResponse(page=page))
                 full = len(page.kinds) == PAGE_DEFAULT
-            await asyncio.sleep(0 if full else PAUSE_S)
+            await asyncio.sleep(0 if full else max(PAUSE_S, self._watching / LOOKS_PER_S))
         raise ShuttingDown("the service is stopping")
 
     def _shared(self, traced: Traced, following: int) -> pb.Page:

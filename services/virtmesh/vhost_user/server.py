@@ -80,7 +80,7 @@ class VhostUserServer:
     def listen(self) -> None:
         """Begin to accept front ends. Errors: AddressTaken."""
         self._listener = UnixListener(self.path, option="--vhost-user")
-        self._begin(self._serve(self._listener.socket))
+        self._begin(self._serve(self._listener))
 
     async def close(self) -> None:
         """Accept no more front ends, and remove the socket. The sessions must be closed."""
@@ -120,18 +120,18 @@ class VhostUserServer:
             log.warning("too many front ends wait: one leaves", process=process)
             leaves.cancel()
 
-    async def _serve(self, listener: socket.socket) -> None:
+    async def _serve(self, listener: UnixListener) -> None:
         """Accept connections."""
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, _ = await loop.sock_accept(listener)
+                connection, _ = await loop.sock_accept(listener.socket)
             except OSError as error:
                 log.warning("can't accept a front end", error=os.strerror(error.errno or 0))
                 await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
                 continue
             self._admit(connection)
-            await asyncio.sleep(0)  # Whoever comes next may be waiting already: others first.
+            await asyncio.sleep(listener.rest_seconds())
 
     def _admit(self, connection: socket.socket) -> None:
         """Let a connection wait for the device, unless it is a stranger's."""

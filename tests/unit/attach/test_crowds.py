@@ -15,6 +15,7 @@ import pytest
 from tests.support.handover import PAGE, Driver, add_region, connected, good, memfd
 from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
 from virtmesh.attach.server import PENDING_LIMIT, HandoverServer
+from virtmesh.rpc.unix_listener import ACCEPTED_AT_ONCE, ACCEPTED_PER_SECOND
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 from virtmesh_common.errors import MemoryMissing
 
@@ -46,6 +47,18 @@ async def test_a_flood_does_not_keep_another_process_out(server: HandoverServer)
             assert server.find(answer.ticket).memory is not None
         with connected(server) as driver:
             assert (await driver.hand_over(good)).ticket
+
+
+async def test_a_flood_is_accepted_slowly(server: HandoverServer) -> None:
+    """After a burst each connection waits for its time, and gets its answer then."""
+    loop = asyncio.get_running_loop()
+    more = 8
+    begun = loop.time()
+    for _ in range(round(ACCEPTED_AT_ONCE) + more):
+        with connected(server) as driver:
+            driver.socket.send(b"no request")
+            assert await driver.receive()
+    assert loop.time() - begun >= (more - 1) / ACCEPTED_PER_SECOND
 
 
 FLOOD = """

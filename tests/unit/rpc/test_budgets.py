@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from virtmesh.rpc.budgets import Budgets
+from virtmesh.rpc.budgets import REFUSAL_S, REFUSALS_PER_S, Budgets
 from virtmesh_common.errors import LimitReached
 from virtmesh_common.limits import Limits
 
@@ -38,14 +40,42 @@ def test_what_is_left_is_for_those_who_hold_nothing() -> None:
     budgets.hold("streams", "name:newcomer")
 
 
-def test_who_lies_about_names_shuts_nobody_out_who_comes_another_way() -> None:
-    """A crowd at a unix socket, each with another name, leaves a quarter to all others."""
+async def test_who_lies_about_names_shuts_nobody_out_who_comes_another_way() -> None:
+    """A crowd at a unix socket leaves a quarter to all others, although each has called before."""
     budgets = Budgets(Limits.of({"transfers": 16, "transfers-per-client": 1}))
     for number in range(12):
+        await called_before(budgets, f"owner-socket:{number}")
         budgets.hold("transfers", f"owner-socket:{number}")
+    await called_before(budgets, "owner-socket:12")
 
     assert refused(budgets, "transfers", "owner-socket:12") == "transfers"
     budgets.hold("transfers", "name:ada")
+
+
+async def test_who_has_another_name_for_each_call_leaves_room_for_those_who_have_called() -> None:
+    """Also by the same unix socket."""
+    budgets = Budgets(Limits.of({"transfers": 16, "transfers-per-client": 1}))
+    for number in range(6):
+        budgets.hold("transfers", f"owner-socket:{number}")
+
+    assert refused(budgets, "transfers", "owner-socket:6") == "transfers"
+    await called_before(budgets, "owner-socket:regular")
+    budgets.hold("transfers", "owner-socket:regular")
+
+
+async def test_the_more_wait_for_their_refusal_the_longer_it_takes() -> None:
+    """Who asks again at once costs what so few refusals cost."""
+    loop = asyncio.get_running_loop()
+    budgets, crowd = Budgets(), 40
+    begun = loop.time()
+    await asyncio.gather(*(budgets.slow_down() for _ in range(crowd)))
+    assert loop.time() - begun >= REFUSAL_S + (crowd - 1) / REFUSALS_PER_S
+
+
+async def called_before(budgets: Budgets, client: str) -> None:
+    """Make the calls after which a client is known."""
+    for _ in range(2):
+        await asyncio.wait_for(budgets.calls.take(client), 60)
 
 
 def test_values_uses_and_refusals_are_in_the_metrics() -> None:

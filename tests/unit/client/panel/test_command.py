@@ -47,6 +47,7 @@ def test_it_prints_its_address_and_ends_with_a_signal(number: signal.Signals) ->
         (("--listen", "0.0.0.0:8080"), "can be reached from other hosts"),
         (("--listen", "8080"), "write HOST:PORT"),
         (("--token", "short"), "16 to 128"),
+        (("--limit", "socket=3"), "try sockets"),
     ],
 )
 def test_what_it_refuses(arguments: tuple[str, ...], words: str) -> None:

@@ -13,9 +13,9 @@ import pytest
 from yarl import URL
 
 from virtmesh_client.aio.threads import SHARED
+from virtmesh_client.panel.limits import SOCKETS
 from virtmesh_client.panel.options import PanelOptions
 from virtmesh_client.panel.server import Panel, serving
-from virtmesh_client.panel.sockets import SOCKETS_MAX
 from virtmesh_client.testing import FakeKernel
 
 TOKEN = "the-token-of-this-panel"  # noqa: S105 - of this test
@@ -133,7 +133,7 @@ async def test_a_message_that_is_too_long_ends_the_socket(rig: Rig) -> None:
 
 async def test_there_is_room_for_so_many_sockets(rig: Rig) -> None:
     """One more is refused, until another one is closed."""
-    sockets = [await rig.open() for _ in range(SOCKETS_MAX)]
+    sockets = [await rig.open() for _ in range(SOCKETS.default)]
     with pytest.raises(aiohttp.WSServerHandshakeError, match="503"):
         await rig.open()
     for socket in sockets:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.tls_panel import OWN, Served, tls_panel
-from virtmesh_client.panel.sockets import SOCKETS_MAX
+from virtmesh_client.panel.limits import SOCKETS
 from virtmesh_client.testing import FakeKernel
 from virtmesh_common.security.roles import Role
 
@@ -42,11 +42,11 @@ async def test_a_revoked_token_loses_every_socket(panel: Served) -> None:
 async def test_every_socket_has_a_seat(panel: Served, upgrade: str) -> None:
     """Whatever its header looks like, there are no more than so many."""
     async with AsyncExitStack() as stack:
-        asking = [panel.asking(OWN, upgrade) for _ in range(SOCKETS_MAX + 1)]
+        asking = [panel.asking(OWN, upgrade) for _ in range(SOCKETS.default + 1)]
         asked = [await stack.enter_async_context(one) for one in asking]
 
         opened = sum(one.is_open for one in asked)
-        assert opened in {0, SOCKETS_MAX}
+        assert opened in {0, SOCKETS.default}
         assert panel.panel.seats.taken == opened
 
 
