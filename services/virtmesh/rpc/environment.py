@@ -8,4 +8,6 @@ import os
 
 import virtmesh.telemetry.lean_structlog  # noqa: F401 - before structlog is imported
 
+# gRPC has a line for each handshake that fails, without a limit: strangers would fill the log.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
