@@ -56,6 +56,8 @@ class Served:
     folder: Path
     port: int
     panel: Panel
+    audit: list[str]
+    """Lines of its audit."""
 
     def token(self, role: Role, *, days: float = 1) -> str:
         """Make a token, which has the name of its role."""
@@ -115,6 +117,7 @@ class Served:
 async def tls_panel(folder: Path, address: str, token: str = OWN) -> AsyncIterator[Served]:
     """Serve a panel of the machine at an address, with a security folder that is made."""
     Authority.create(folder, [HOST]).close()
-    options = PanelOptions(port=0, token=token, security=folder)
+    lines: list[str] = []
+    options = PanelOptions(port=0, token=token, security=folder, tell=lines.append)
     async with serving(address, options) as (panel, port):
-        yield Served(folder, port, panel)
+        yield Served(folder, port, panel, lines)

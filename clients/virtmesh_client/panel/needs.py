@@ -112,10 +112,15 @@ def needs_of(request: web.Request) -> Needs | None:
     It is the path that the server has found, whatever the request spells. Errors: KeyError for one
     that nobody has put into ROUTES.
     """
-    resource = request.match_info.route.resource
-    if resource is None:
+    path = resource_of(request)
+    if path is None:
         return ()
-    if resource.canonical in PUBLIC:
+    if path in PUBLIC:
         return None
-    method = "GET" if request.method == "HEAD" else request.method
-    return ROUTES[method, resource.canonical]
+    return ROUTES["GET" if request.method == "HEAD" else request.method, path]
+
+
+def resource_of(request: web.Request) -> str | None:
+    """Return the path that the server has found for a request, with {name}; None for none."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else None

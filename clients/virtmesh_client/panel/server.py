@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from virtmesh_client.async_machine import AsyncMachine
-from virtmesh_client.listening import spell_listen_error
+from virtmesh_client.listening import spell_host_port, spell_listen_error
 from virtmesh_client.machine import connect
-from virtmesh_client.panel.access import Guard, add_headers
+from virtmesh_client.panel.access import Guard, add_headers, is_loopback_host
 from virtmesh_client.panel.actions import Actions
+from virtmesh_client.panel.audit import Audit
 from virtmesh_client.panel.doors import Doors
 from virtmesh_client.panel.files import Files
 from virtmesh_client.panel.handshakes import Handshake
@@ -26,8 +27,9 @@ from virtmesh_client.panel.serial_socket import SerialSocket
 from virtmesh_client.panel.sockets import Seats
 from virtmesh_common.errors import AddressTaken
 from virtmesh_common.names import NAME_PATTERN
-from virtmesh_common.security.authority import Authority
-from virtmesh_common.security.contexts import server_context
+from virtmesh_common.security.authority import LOCAL_HOSTS, Authority
+from virtmesh_common.security.folder import SecurityFolder
+from virtmesh_common.security.server_tls import ServerTls
 from virtmesh_common.security.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -49,12 +51,20 @@ STOP_SECONDS = 2.0
 class Tls:
     """What the panel takes from a security folder. Errors: SecurityError."""
 
-    def __init__(self, folder: Path) -> None:
-        with Authority.open(folder) as authority:
-            self.hosts = authority.hosts
-        self.context = server_context(folder, demand_certificate=False)
-        self.tokens = Tokens(folder)
-        self.tokens.all()
+    def __init__(self, path: Path) -> None:
+        Authority.open(path).close()
+        self._folder = SecurityFolder(path)
+        try:
+            self.server = ServerTls(self._folder, log.warning, demand_certificate=False)
+            self.tokens = Tokens(self._folder)
+            self.tokens.all()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the folder."""
+        self._folder.close()
 
 
 class Panel:
@@ -68,7 +78,9 @@ class Panel:
         self.tls = Tls(options.security) if options.security else None
         keys = Keys(options.token, self.tls.tokens if self.tls else None)
         self.seats = Seats(keys, options.limits.sockets)
-        guard, files = Guard(keys, self.tls.hosts if self.tls else ()), Files()
+        self._audit = Audit(options.tell)
+        guard = Guard(keys, self._audit, self.tls.server.hosts if self.tls else tuple)
+        files = Files()
         self.app = web.Application(
             middlewares=[self.doors.pass_request, guard.check, named],
             client_max_size=BODY_MAX_BYTES,
@@ -87,12 +99,24 @@ class Panel:
 
     def arrival(self, make: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
         """Return what a new connection speaks to. `make` makes what takes its requests."""
-        return Handshake(self.doors, self.tls.context, make) if self.tls else self.doors.door(make)
+        return (
+            Handshake(self.doors, self.tls.server.context(), make)
+            if self.tls
+            else self.doors.door(make)
+        )
+
+    def name(self, host: str) -> str:
+        """Return a name by which a browser finds the panel, which listens at an address."""
+        known = self.tls.server.hosts() if self.tls else ()
+        if is_loopback_host(spell_host_port(host, 0)) or host in known:
+            return host
+        return next((one for one in known if one not in LOCAL_HOSTS), LOCAL_HOSTS[0])
 
     async def close(self) -> None:
         """End what is open."""
         self.doors.close()
         await self.seats.close()
+        self._audit.flush()
         await self.hub.close()
         await self.machine.close()
         self._sampled.close()
@@ -134,3 +158,5 @@ async def serving(address: str, options: PanelOptions) -> AsyncIterator[tuple[Pa
     finally:
         await panel.close()
         await runner.cleanup()
+        if panel.tls is not None:
+            panel.tls.close()

@@ -47,8 +47,9 @@ class Entry:
         except VirtmeshError as error:
             self._refused = error.reason
             if not self.is_in:
-                known = (error.metadata.get(key, "") for key in ("identity", "serial"))
-                self._caller = Stranger(context.peer(), *known)
+                known = error.metadata
+                name, serial = known.get("identity", ""), known.get("serial", "")
+                self._caller = Stranger(context.peer(), name, serial)
             raise
         if streams:
             self._gate.begin(call, caller)
