@@ -20,6 +20,8 @@ PER_CLIENT = "-per-client"
 """Ends the name of a limit of one client."""
 PER_DISK = "-per-disk"
 """Ends the name of a limit of one disk."""
+SERVICE_LIMIT = "--service-limit"
+"""The option of devices whose kinds may have an option --limit of their own."""
 BYTES = "bytes"
 """Unit of limits that are sizes, such as 64M."""
 
@@ -178,9 +180,9 @@ class Limits:
         }
 
     def arguments(self) -> list[str]:
-        """Return the arguments that tell a service the values that are not the defaults."""
+        """Return the arguments that tell a device the values that are not the defaults."""
         pairs = [f"{name}={value}" for name, value in self.differing().items()]
-        return [part for pair in pairs for part in ("--limit", pair)]
+        return [part for pair in pairs for part in (SERVICE_LIMIT, pair)]
 
 
 def _field(name: str) -> str:

@@ -4,10 +4,10 @@ Usage: python -m tests.bench.security [--old FOLDER] [ROUNDS]
 
 A keyboard service for each way in, all on one CPU with this process; blocking calls of
 DeviceService.GetStatus one after another, all ways in turns in each round. With --old, the folder
-of another version of the tree (`git worktree add --detach FOLDER 8baf6f2`), its service is measured
-in the same rounds, over a unix socket and over TCP without TLS, and ratios are to those; without
-it, to this tree's service without locks. The ratio is the median of the rounds' ratios, with the
-middle half. Nothing is asserted.
+of another version of the tree (`git worktree add --detach FOLDER 8baf6f2`, and `make setup` there,
+so that it has a .venv of its own), its service is measured in the same rounds, over a unix socket
+and over TCP without TLS, and ratios are to those; without it, to this tree's service without locks.
+The ratio is the median of the rounds' ratios, with the middle half. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -47,17 +47,14 @@ BASES = {"unix": "unix, before", "tcp": "TCP, before"}
 def start(tree: Path | None, folder: Path, undo: ExitStack) -> dict[str, str]:
     """Start a keyboard without locks, of this tree or another; return its addresses."""
     folder.mkdir()
-    environment = dict(os.environ)
-    if tree is not None:
-        parts = [str(tree.absolute() / one) for one in ("services", "common", "clients")]
-        environment["PYTHONPATH"] = os.pathsep.join(parts)
+    python = sys.executable if tree is None else str(tree.absolute() / ".venv/bin/python")
     port = 20000 + os.getpid() % 20000 + (tree is None)
     addresses = {"unix": f"unix:{folder}/k.sock", "tcp": f"127.0.0.1:{port}"}
-    command = [sys.executable, "-m", "virtmesh.host.main", "input", "--name=k"]
+    command = [python, "-m", "virtmesh.host.main", "input", "--name=k"]
     command += ["--personality=keyboard", *(f"--listen={one}" for one in addresses.values())]
     log = folder / "log"
     with log.open("wb") as file:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stderr=file)
+        process = subprocess.Popen(command, cwd=folder, stderr=file)
     undo.callback(process.wait)
     undo.callback(process.terminate)
     eventually(lambda: process.poll() is not None or b"serving" in log.read_bytes())

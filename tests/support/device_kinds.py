@@ -38,6 +38,10 @@ async def light_up(driver: Driver) -> None:
     await cast("VirtIOInput", driver).set_led(led, on=True)
 
 
+async def only_start(_: Driver) -> None:
+    """Use what only sends events: its driver has posted buffers for them."""
+
+
 async def draw(driver: Driver) -> None:
     """Use a screen."""
     gpu = cast("VirtIOGpu", driver)
@@ -68,9 +72,24 @@ def make_disk(folder: Path) -> Device:
     return VirtioMmio(BlkModel("vda", BlkOptions(image, queues=2, queue_size=16, seg_max=14)))
 
 
+def make_input(personality: str) -> Device:
+    """Make a keyboard, a mouse, or a tablet."""
+    return VirtioMmio(InputModel(personality, InputOptions(personality), load(personality)))
+
+
 def make_keyboard(_: Path) -> Device:
     """Make a keyboard."""
-    return VirtioMmio(InputModel("keyboard", InputOptions("keyboard"), load("keyboard")))
+    return make_input("keyboard")
+
+
+def make_mouse(_: Path) -> Device:
+    """Make a mouse."""
+    return make_input("mouse")
+
+
+def make_tablet(_: Path) -> Device:
+    """Make a tablet."""
+    return make_input("tablet")
 
 
 def make_screen(_: Path) -> Device:
@@ -88,4 +107,23 @@ KINDS = {
     "gpu": Kind(make_screen, VirtIOGpu, draw),
     "input": Kind(make_keyboard, VirtIOInput, light_up),
     "uart": Kind(make_port, NS16550a, say),
+}
+
+
+@dataclass(frozen=True)
+class Named:
+    """A device that people know by a name: the name of its kind, how it is made, its queues."""
+
+    kind_name: str
+    kind: Kind
+    queues: int
+
+
+DEVICES = {
+    "disk": Named("blk", KINDS["blk"], 2),
+    "keyboard": Named("input", KINDS["input"], 2),
+    "mouse": Named("input", Kind(make_mouse, VirtIOInput, only_start), 2),
+    "tablet": Named("input", Kind(make_tablet, VirtIOInput, only_start), 2),
+    "screen": Named("gpu", KINDS["gpu"], 2),
+    "serial port": Named("uart", KINDS["uart"], 0),
 }

@@ -93,7 +93,7 @@ async def test_a_kick_that_is_a_semaphore(backend: Backend, reasons: Reasons) ->
     kick = os.eventfd(1 << 31, os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
     if not tells_semaphores():
         pytest.skip("this kernel does not tell which eventfds are semaphores (Linux 6.5 does)")
-    async with backend.ready() as front_end:
+    async with backend.driven() as (front_end, _):
         front_end.post(Request.SET_VRING_KICK, vu.U64(0), [kick])
         os.close(kick)
         assert await front_end.lost()

@@ -3,7 +3,7 @@
 A read needs little to go on (FLOOR), and gets more as it proceeds and there is room. A write needs
 room for a whole message before it asks for one, since gRPC collects messages where nobody counts
 them. So writes wait here for room, clients in turn. Who has room for a message and does not send
-one for `stalled-ms` loses its stream when another one waits.
+one for `stalled-ms` loses its stream if another one gets room by that.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from virtmesh_common.errors import LimitReached
 from virtmesh_common.limits import PER_DISK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from virtmesh.rpc.budgets import Budgets
-    from virtmesh_common.errors import LimitReached
 
 DATA = "data-bytes"
 """The limit of all of it."""
@@ -44,7 +44,7 @@ class DataRoom:
     """The room of one kernel service. Use it on its event loop only."""
 
     def __init__(self, budgets: Budgets) -> None:
-        limits = budgets.limits
+        limits = self._limits = budgets.limits
         self._use = budgets.use(DATA)
         self._per_disk = limits.value(DATA + PER_DISK)
         self._stalled_s = limits.stalled_ms / 1000
@@ -83,11 +83,8 @@ class DataRoom:
         if not more:
             return
         share.held = size
-        self._disks[share.disk] += more
-        if more > 0:
-            self._use.take(share.client, more)
-        else:
-            self._use.give(share.client, -more)
+        self._count(share, more)
+        if more < 0:
             self._serve()
 
     async def wait(self, share: Share, amount: int) -> None:
@@ -107,11 +104,23 @@ class DataRoom:
             if not line and self._waiting.get(share.client) is line:
                 del self._waiting[share.client]
 
+    def _count(self, share: Share, more: int) -> None:
+        """Count so much more, or less, for a share."""
+        self._disks[share.disk] += more
+        if more > 0:
+            self._use.take(share.client, more)
+        else:
+            self._use.give(share.client, -more)
+
     def _fits(self, share: Share, amount: int) -> bool:
         """Say whether there is room for so much more."""
+        return self._blocker(share, amount) is None
+
+    def _blocker(self, share: Share, amount: int) -> str | None:
+        """Return the name of the limit that refuses so much more, or None."""
         if self._disks[share.disk] + amount > self._per_disk:
-            return False
-        return self._use.fits(share.client, amount)
+            return DATA + PER_DISK
+        return self._use.blocker(share.client, amount)
 
     def _serve(self) -> None:
         """Give room to those that wait: of each client the first, clients in turn."""
@@ -133,18 +142,56 @@ class DataRoom:
             self._end_idle()
 
     def _end_idle(self) -> None:
-        """End the transfers whose clients have sent nothing for too long."""
+        """End transfers whose clients have sent nothing for too long, where others gain by it."""
         self._timer = None
         if not self._waiting:
             return
         loop = asyncio.get_running_loop()
-        for share in list(self._shares):
-            since = share.idle_since
-            if share.end and since is not None and loop.time() - since >= self._stalled_s:
-                share.idle_since = None
-                share.end(self._use.refusal(self._blocker(share)))
+        before = loop.time() - self._stalled_s
+        idle = [
+            one
+            for one in self._shares
+            if one.end and one.held and one.idle_since is not None and one.idle_since <= before
+        ]
+        writes = Counter(one.client for one in self._shares)
+        idle.sort(key=lambda one: (writes[one.client] == 1, -self._use.by_client[one.client]))
+        for first in [line[0] for line in self._waiting.values()]:
+            blocker = self._blocker(first, first.wanted)
+            for one in self._in_the_way(first, idle) if blocker else ():
+                idle.remove(one)
+                one.idle_since = None
+                if one.end and blocker:
+                    one.end(self._lost(blocker))
         self._timer = loop.call_later(self._stalled_s / 2, self._end_idle)
 
-    def _blocker(self, share: Share) -> str:
-        """Return the limit that a share is ended for."""
-        return self._use.blocker(share.client, 1) or DATA
+    def _in_the_way(self, first: Share, idle: list[Share]) -> list[Share]:
+        """Return the idle shares whose ends give another one room, as few as will do.
+
+        The first of them are ended first. There are none if even all of them are not enough.
+        """
+        gone: list[Share] = []
+        for one in idle:
+            if self._fits(first, first.wanted):
+                break
+            self._count(one, -one.held)
+            gone.append(one)
+        enough = self._fits(first, first.wanted)
+        needed: list[Share] = []
+        for one in reversed(gone):
+            self._count(one, one.held)
+            if enough and not self._fits(first, first.wanted):
+                self._count(one, -one.held)
+                needed.append(one)
+        for one in needed:
+            self._count(one, one.held)
+        return needed
+
+    def _lost(self, blocker: str) -> LimitReached:
+        """Count a refusal; return why a transfer is ended."""
+        self._use.count_refusal(blocker)
+        return LimitReached(
+            f"this write sent nothing for {self._stalled_s:g} s, and another one waited for the"
+            f" room that the limit {blocker} gives: try again later, or send in smaller pieces",
+            limit=blocker,
+            value=self._limits.value(blocker),
+        )

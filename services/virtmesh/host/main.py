@@ -10,6 +10,7 @@ import virtmesh.rpc.environment  # noqa: F401 - before grpc is imported
 # isort: split
 import os
 import sys
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ from virtmesh.telemetry.recorder import EVENTS_DEFAULT
 from virtmesh_common import __version__
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine, VirtmeshError
-from virtmesh_common.limits import Limits, parse_pairs
+from virtmesh_common.limits import SERVICE_LIMIT, Limits, parse_pairs
 from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ COMMON = (
     ),
     click.Option(["--sandbox"], **SANDBOX),
     click.Option(
-        ["--limit", "limits"],
+        ["--limit", SERVICE_LIMIT, "service_limits"],
         multiple=True,
         type=LimitValues(),
         metavar="NAME=VALUE",
@@ -149,10 +150,9 @@ class Kinds(click.Group):
         if cmd_name not in kind_names():
             return None
         try:
-            kind = find_kind(cmd_name)
+            return kind_command(find_kind(cmd_name))
         except BadMachine as error:
             return Broken(cmd_name, str(error))
-        return kind_command(kind)
 
 
 class Broken(click.Command):
@@ -167,11 +167,32 @@ class Broken(click.Command):
         raise click.ClickException(self.why)
 
 
+def common_options(kind: DeviceKind) -> list[click.Option]:
+    """Return the options of every device, as the command of a kind has them.
+
+    A spelling that the kind has itself is the kind's. Errors: BadMachine when the common option
+    has no other one.
+    """
+    taken = {spelling for option in kind.options for spelling in option.opts}
+    names = {option.name for option in kind.options}
+    left = []
+    for option in COMMON:
+        own = copy(option)
+        own.opts = [one for one in option.opts if one not in taken]
+        if not own.opts or own.name in names:
+            raise BadMachine(
+                f"devices of kind {kind.name} have an option {option.opts[0]}, as every device has:"
+                " its package has to give it another name"
+            )
+        left.append(own)
+    return left
+
+
 def kind_command(kind: DeviceKind) -> click.Command:
-    """Make the command of a kind."""
+    """Make the command of a kind. Errors: BadMachine."""
     return click.Command(
         kind.name,
-        params=[*COMMON, *kind.options],
+        params=[*common_options(kind), *kind.options],
         callback=serve(kind),
         short_help=kind.title,
         help=kind.title,
@@ -216,7 +237,7 @@ def take_addresses(options: dict[str, Any]) -> Addresses:
         options.pop("vhost_user"),
         in_band=options.pop("vhost_user_in_band"),
         keepalive=options.pop("keepalive"),
-        limits=Limits.of(parse_pairs(options.pop("limits"))),
+        limits=Limits.of(parse_pairs(options.pop("service_limits"))),
         guest_memory_max=options.pop("guest_memory_max"),
         locks=take_locks(options),
         peers=Peers(frozenset(options.pop("peer_uid")), frozenset(options.pop("peer_gid"))),

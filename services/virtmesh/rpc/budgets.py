@@ -48,6 +48,8 @@ RESERVE = 8
 """This part of a budget is for clients that hold nothing of it."""
 OF_ONE_WAY = 3, 4
 """This part of a budget is the most for clients that came the same way, such as by unix sockets."""
+SMALL = 16
+"""A budget below this is whoever's comes: parts of it would be one or two."""
 OF_NEWCOMERS = 3, 8
 """Above this part of a budget, who has not called before gets none of it by a unix socket: who lies
 there about its name is new with each call."""
@@ -89,7 +91,8 @@ class Use:
         if self.held + amount > self.limit - (self.reserve if mine else 0):
             return self.name
         way = way_of(client)
-        is_new = way.endswith(SOCKETS) and not self.turns.knows(client)
+        may_lie = way.endswith(SOCKETS) and self.limit >= SMALL
+        is_new = may_lie and not self.turns.knows(client)
         part, of = OF_NEWCOMERS if is_new else OF_ONE_WAY
         of_way = self.by_way[way] + amount
         return self.name if of_way > max(1, self.limit * part // of) else None
@@ -108,17 +111,23 @@ class Use:
         if not self.by_client[client]:
             del self.by_client[client]
 
+    def count_refusal(self, blocker: str) -> None:
+        """Count that a limit of these refused."""
+        if blocker == self.name + PER_CLIENT:
+            self.refused_per_client += 1
+        else:
+            self.refused += 1
+
     def refusal(self, blocker: str) -> LimitReached:
         """Count a refusal, and return what the client is told."""
+        self.count_refusal(blocker)
         if blocker == self.name:
-            self.refused += 1
             return LimitReached(
                 f"all clients together have as many {self.name} as the limit {self.name} allows"
                 f" ({self.limit}): try again later",
                 limit=self.name,
                 value=self.limit,
             )
-        self.refused_per_client += 1
         return LimitReached(
             f"this client has as many {self.name} as the limit {blocker} allows"
             f" ({self.per_client}): end some first",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from virtmesh.rpc.budgets import account
 from virtmesh_common.api.metrics.v1 import metrics_pb2 as pb
 from virtmesh_common.api.metrics.v1 import metrics_pb2_grpc
 
@@ -28,7 +29,8 @@ class MetricsPlane(metrics_pb2_grpc.MetricsServiceServicer):
     async def Collect(
         self, request: pb.CollectRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.CollectResponse:
-        """Return what the service measures itself."""
+        """Return what the service measures itself. Each answer is encoded anew: that is work."""
+        await account().turn()
         return await self._measured.answer.get()
 
     async def GetPage(
@@ -36,5 +38,7 @@ class MetricsPlane(metrics_pb2_grpc.MetricsServiceServicer):
     ) -> AsyncIterator[pb.GetPageResponse]:
         """Return the page in parts."""
         page = await self._measured.page.get()
+        mine = account()
         for begin in range(0, len(page), PART_BYTES):
+            await mine.turn()
             yield pb.GetPageResponse(text=page[begin : begin + PART_BYTES])

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from tests.support.secured import People, SecuredService, channel_with, status_of
 from virtmesh.rpc.reflection import METHODS, V1_NAME
+from virtmesh_common.api.kernel.v1 import guest_pb2
 from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.security.roles import TABLE, Role
 
@@ -43,6 +44,8 @@ SPIN = b"\x6f\x00\x00\x00"
 """`j .` of RISC-V."""
 OWN = ("/virtmesh.kernel.", "/virtmesh.cpu.")
 """How methods begin that the kernel and CPU services do not forward."""
+ATTACH_GUEST = "/virtmesh.kernel.v1.GuestService/AttachGuest"
+"""It is not offered over TCP."""
 REFUSED = {"UNAUTHENTICATED", "PERMISSION_DENIED"}
 
 
@@ -230,7 +233,7 @@ def test_a_refusal_says_what_to_do(world: World) -> None:
 
 
 def test_every_change_is_in_the_audit_with_what_it_touched(
-    service: SecuredService, methods: dict[str, bool]
+    world: World, service: SecuredService, methods: dict[str, bool]
 ) -> None:
     """A device, whether the service has just it or a message names it; or the CPU."""
     is_machine = service.name in {"kernel", "cpu"}
@@ -239,8 +242,9 @@ def test_every_change_is_in_the_audit_with_what_it_touched(
         method
         for method in methods
         if TABLE[method].changes and (not is_machine or method.startswith(OWN))
-    }
-    with grpc.insecure_channel(service.address.roles[Role.OWNER]) as channel:
+    } - {ATTACH_GUEST}
+    bundle = world.people.issue(Role.OWNER, "walker")
+    with channel_with(service.address.certificates, bundle, bundle.authority) as channel:
         pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
         for method in changing:
             _, full_name, name = method.split("/")
@@ -248,9 +252,19 @@ def test_every_change_is_in_the_audit_with_what_it_touched(
             status_of(channel, method, message=request_about(kind, device))
 
     named = "unknown" if service.name == "cpu" else device  # this one has no devices
-    assert audited(service, changing, "owner socket") == {
+    assert audited(service, changing, "walker") == {
         method: {TABLE[method].touches or named} for method in changing
     }
+
+
+def test_so_is_a_guest_with_its_port(world: World) -> None:
+    """It comes by the socket; its first message names the port, and the service knows which."""
+    kernel = world.services["kernel"]
+    request = guest_pb2.AttachGuestRequest(start=guest_pb2.Guest(serial="serial"))
+    with grpc.insecure_channel(kernel.address.roles[Role.OWNER]) as channel:
+        status_of(channel, ATTACH_GUEST, message=request.SerializeToString())
+
+    assert kernel.line("call", logger="virtmesh.audit", rpc=ATTACH_GUEST, device="serial")
 
 
 def test_so_is_every_change_that_is_forwarded(world: World) -> None:

@@ -45,6 +45,8 @@ async def test_a_flood_does_not_keep_another_process_out(server: HandoverServer)
             for _ in range(5 * PENDING_LIMIT):
                 assert await asyncio.to_thread(flood)
             assert server.find(answer.ticket).memory is not None
+        for _ in range(PENDING_LIMIT):
+            assert await asyncio.to_thread(flood)
         with connected(server) as driver:
             assert (await driver.hand_over(good)).ticket
 
@@ -62,21 +64,30 @@ async def test_a_flood_is_accepted_slowly(server: HandoverServer) -> None:
 
 
 FLOOD = """
-import socket, sys
+import fcntl, os, socket, sys
 kept = []
 for _ in sys.stdin:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.connect(sys.argv[1])
+    memory = os.memfd_create("flood", os.MFD_ALLOW_SEALING)
+    os.ftruncate(memory, 4096)
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    socket.send_fds(connection, [bytes.fromhex(sys.argv[2])], [memory])
+    os.close(memory)
+    connection.recv(4096)
     kept.append(connection)
     print(len(kept), flush=True)
 """
-"""Connects once for each line, and keeps every connection."""
+"""Hands memory over for each line, and keeps every connection."""
 
 
 @contextmanager
 def another_process(path: Path) -> Iterator[Callable[[], str]]:
-    """Run a process that makes a connection for each call."""
-    command = [sys.executable, "-c", FLOOD, str(path)]
+    """Run a process that hands memory over for each call."""
+    request = pb.HandoverRequest()
+    request.regions.add(size_bytes=PAGE, descriptor_index=0)
+    packet = request.SerializeToString().hex()
+    command = [sys.executable, "-I", "-S", "-c", FLOOD, str(path), packet]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from tests.support.lingering import SOON
 from virtmesh.blk.image import create_image
 from virtmesh.blk.model import BlkModel, BlkOptions
-from virtmesh_common.blk.errors import ImageError
+from virtmesh_common.blk.errors import ImageDenied, ImageError
 from virtmesh_common.errors import VirtmeshError
 
 MIB = 1 << 20
@@ -83,3 +84,20 @@ def test_a_link_to_an_image_is_one(tmp_path: Path) -> None:
     with pytest.raises(VirtmeshError, match="use"):
         BlkModel("vdb", BlkOptions(image))
     served.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system: needs root")
+def test_a_read_only_file_system_has_read_only_disks(tmp_path: Path) -> None:
+    """Others are refused with the option that is missing, and no image is made there."""
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path], check=True)
+    try:
+        image = tmp_path / "disk.img"
+        create_image(image, MIB)
+        subprocess.run(["mount", "-o", "remount,ro", tmp_path], check=True)
+        with pytest.raises(ImageError, match="can't be created: Read-only file system"):
+            create_image(tmp_path / "new.img", MIB)
+        with pytest.raises(ImageDenied, match=r"Read-only file system .* use it read-only"):
+            BlkModel("vda", BlkOptions(image))
+        BlkModel("vda", BlkOptions(image, read_only=True)).close()
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)

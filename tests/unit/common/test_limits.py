@@ -45,7 +45,7 @@ def test_arguments_say_what_is_not_the_default() -> None:
     limits = Limits.of({"streams": 600, "turn-us": 100})
     arguments = limits.arguments()
 
-    assert arguments == ["--limit", "streams=600", "--limit", "turn-us=100"]
+    assert arguments == ["--service-limit", "streams=600", "--service-limit", "turn-us=100"]
     assert Limits.of(parse_pairs(arguments[1::2])) == limits
     assert DEFAULTS.arguments() == []
 

@@ -374,8 +374,8 @@ def test_limits_are_taken_and_passed_to_devices(tmp_path: Path) -> None:
 
     assert machine.limits.streams == 300
     assert machine.limits.arguments()[:4] == [
-        *("--limit", "streams=300"),
-        *("--limit", f"data-bytes={8 << 20}"),
+        *("--service-limit", "streams=300"),
+        *("--service-limit", f"data-bytes={8 << 20}"),
     ]
 
 

@@ -44,6 +44,8 @@ class Report:
     """Steps of the dialogue that was changed."""
     refused: int
     """Register accesses that the device refused."""
+    slowest_detach: float
+    """Seconds of the longest detach, with the reset that belongs to it."""
 
 
 async def attack(  # noqa: PLR0913 - what can be chosen
@@ -82,7 +84,7 @@ async def attack(  # noqa: PLR0913 - what can be chosen
     if left and left >= rounds // 2:
         problem = f"{left} descriptors were left open in {rounds} rounds"
         raise DeviceBroken(problem, dialogue, seed, rounds)
-    return Report(rounds, len(dialogue.steps), refused)
+    return Report(rounds, len(dialogue.steps), refused, victim.slowest_detach)
 
 
 async def replay(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ class Victim:
     patience: float
     faults: list[str] = field(default_factory=list)
     """What callbacks of the event loop have raised."""
+    slowest_detach: float = 0.0
+    """Seconds of the longest detach after a dialogue, with the reset that belongs to it."""
 
     async def try_out(self, dialogue: Dialogue) -> int:
         """Play a dialogue, then use the device; return how many accesses were refused.
@@ -132,6 +135,7 @@ class Victim:
         try:
             yield bus
         finally:
+            begun = time.monotonic()
             try:
                 async with time_limit(self.patience):
                     await attachment.__aexit__(None, None, None)
@@ -139,6 +143,7 @@ class Victim:
                 raise Problem(
                     f"the device was not reset and detached within {self.patience:g} s"
                 ) from None
+            self.slowest_detach = max(self.slowest_detach, time.monotonic() - begun)
 
 
 class Listening:
