@@ -47,8 +47,8 @@ class Entry:
         except VirtmeshError as error:
             self._refused = error.reason
             if not self.is_in:
-                known = error.metadata
-                name, serial = known.get("identity", ""), known.get("serial", "")
+                told = error.metadata
+                name, serial = told.get("identity", ""), told.get("serial", "")
                 self._caller = Stranger(context.peer(), name, serial)
             raise
         if streams:
