@@ -13,20 +13,41 @@ import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from virtmesh_common.errors import LimitReached
 from virtmesh_common.limits import PER_CLIENT
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Awaitable, Callable
 
-    from virtmesh.rpc.budgets import Use
+    from virtmesh.rpc.turns import Turns
 
 TICK_S = 0.001
 """Least time between two looks at requests that wait."""
 LOOKED_AT = 32
 """So many clients are looked at, in turn, for one whose request fits."""
+
+
+class Places(Protocol):
+    """What counts them: virtmesh.rpc.budgets.Use."""
+
+    name: str
+    by_client: Counter[str]
+    turns: Turns
+
+    def blocker(self, client: str, amount: int) -> str | None:
+        """Return the limit that refuses a client so many more, or None."""
+
+    def take(self, client: str, amount: int) -> None:
+        """Note that a client has more."""
+
+    def give(self, client: str, amount: int) -> None:
+        """Note that a client has less."""
+
+    def refusal(self, blocker: str) -> LimitReached:
+        """Count a refusal, and return what the client is told."""
 
 
 @dataclass(eq=False, slots=True)
@@ -65,7 +86,7 @@ class Reception:
     A request leaves for another one after `stalled_s`, and after `limit_s` in any case.
     """
 
-    def __init__(self, use: Use, stalled_s: float, limit_s: int) -> None:
+    def __init__(self, use: Places, stalled_s: float, limit_s: int) -> None:
         self._use = use
         self._stalled_s = stalled_s
         self._limit_s = limit_s
@@ -135,7 +156,7 @@ class Reception:
         for lines in self._groups:
             for client in list(islice(lines, LOOKED_AT)):
                 lines.move_to_end(client)
-                if self._use.fits(client, 1):
+                if self._use.blocker(client, 1) is None:
                     one = lines[client].popleft()
                     if not lines[client]:
                         del lines[client]
