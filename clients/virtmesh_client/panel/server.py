@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from virtmesh_client.async_machine import AsyncMachine
 from virtmesh_client.listening import spell_host_port, spell_listen_error
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from virtmesh_client.panel.options import PanelOptions
 
 log = logging.getLogger(__name__)
+
+REQUESTS = logging.getLogger("virtmesh_client.panel.requests")
+"""Gets what the web server says of requests."""
 
 BODY_MAX_BYTES = 64 << 10
 SAMPLE_SECONDS = 2.0
@@ -131,6 +135,11 @@ async def named(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await handler(request)
 
 
+def is_fault(record: logging.LogRecord) -> bool:
+    """Say whether a line is about more than bytes that are no request: anybody sends those."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 @asynccontextmanager
 async def serving(address: str, options: PanelOptions) -> AsyncIterator[tuple[Panel, int]]:
     """Serve a panel for as long as the body runs. Yields it with its port.
@@ -138,7 +147,10 @@ async def serving(address: str, options: PanelOptions) -> AsyncIterator[tuple[Pa
     Errors: AddressTaken; SecurityError.
     """
     panel = Panel(address, options)
-    runner = web.AppRunner(panel.app, access_log=None, shutdown_timeout=STOP_SECONDS)
+    REQUESTS.addFilter(is_fault)
+    runner = web.AppRunner(
+        panel.app, access_log=None, logger=REQUESTS, shutdown_timeout=STOP_SECONDS
+    )
     await runner.setup()
     try:
         inner = runner.server
