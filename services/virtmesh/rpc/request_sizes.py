@@ -1,7 +1,8 @@
-"""Which methods take one request, and how large it may be.
+"""Which methods take one request, and how large requests may be.
 
 gRPC has one limit for all messages of a server. Few requests need it, and a request stays in memory
-for as long as its call, which may be a stream that never ends.
+for as long as its call, which may be a stream that never ends. A message of many tiny parts takes
+30 times its size once it is parsed, so only those that carry plain bytes or text may be large.
 """
 
 from __future__ import annotations
@@ -21,6 +22,15 @@ LARGE = frozenset(
     )
 )
 """Methods whose one request carries data: it may be as large as any message."""
+OF_STREAMS = {
+    "/virtmesh.kernel.v1.GuestService/AttachGuest": REQUEST_LIMIT_BYTES,
+    # 1024 events, in every form
+    "/virtmesh.input.v1.InputService/Inject": REQUEST_LIMIT_BYTES,
+    # 4096 accesses in three columns, in the longest form of each number
+    "/virtmesh.register.v1.RegisterService/Access": 256 << 10,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": REQUEST_LIMIT_BYTES,
+}
+"""Largest message of streams of requests whose messages have many parts, in bytes."""
 
 
 def takes_one(method: str) -> bool:
@@ -37,8 +47,9 @@ def largest_request(method: str) -> int:
 @cache
 def _largest() -> dict[str, int]:
     """Return the methods that may not have the largest messages."""
-    return {
+    single = {
         method: REQUEST_LIMIT_BYTES
         for method in known_methods()
         if takes_one(method) and method not in LARGE
     }
+    return single | OF_STREAMS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
@@ -12,6 +12,7 @@ import pytest
 from tests.bench.attacks import resident
 from tests.support.half_messages import HalfMessages, connect
 from tests.support.secured import SECONDS, Keyboard, status_of
+from virtmesh_common.channel import MESSAGE_LIMIT_BYTES
 from virtmesh_common.security.roles import Role
 
 if TYPE_CHECKING:
@@ -23,10 +24,14 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 
 DESCRIBE = "/virtmesh.device.v1.DeviceService/Describe"
 WATCH = "/virtmesh.trace.v1.TraceService/Watch"
+INJECT = "/virtmesh.input.v1.InputService/Inject"
+KEY = "/virtmesh.input.v1.InputService/Key"
 ACCESS = "/virtmesh.register.v1.RegisterService/Access"
 CHECK = "/grpc.health.v1.Health/Check"
 CONNECTIONS, CALLS = 2, 120
 """480 MiB if all of it is taken."""
+ALMOST_LARGEST = MESSAGE_LIMIT_BYTES - 64
+"""Bytes of a message that gRPC lets in."""
 OF_MANY = 200
 """Most MiB that may be taken: the largest message of each place, windows, and what malloc keeps."""
 OF_STRANGERS = 100
@@ -100,6 +105,36 @@ def test_memory_is_bounded(keyboard: Keyboard, attack: Attack) -> None:
             assert status_of(channel, CHECK) == ("OK", "")
 
     assert resident(number, "VmHWM") - before < attack.most
+
+
+@pytest.mark.parametrize(
+    ("method", "part"),
+    [(KEY, b"\x0a\x01a"), (INJECT, b"\x12\x00"), (ACCESS, b"\x08\x00")],
+    ids=["Key", "Inject", "Access"],
+)
+def test_messages_of_many_tiny_parts(keyboard: Keyboard, method: str, part: bytes) -> None:
+    """They would take 30 times their size: none is parsed."""
+    message = part * (ALMOST_LARGEST // len(part))
+    number = keyboard.process.pid
+    with grpc.insecure_channel(keyboard.address.roles[Role.OWNER]) as channel:
+        assert status_of(channel, CHECK) == ("OK", "")
+        before = resident(number)
+        call: Any = channel.stream_stream(method)
+        calls = [call(iter((message,)), timeout=SECONDS) for _ in range(CALLS // 4)]
+        codes = {code_of(one) for one in calls}
+        assert status_of(channel, DESCRIBE) == ("OK", "")
+
+    assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert resident(number, "VmHWM") - before < OF_MANY
+
+
+def code_of(call: Any) -> grpc.StatusCode:
+    """Return how a call ends."""
+    with suppress(grpc.RpcError):
+        for _ in call:
+            pass
+    code: grpc.StatusCode = call.code()
+    return code
 
 
 def test_a_call_has_one_request_of_its_size(keyboard: Keyboard) -> None:
