@@ -102,7 +102,7 @@ class FrontDoor:
         self._machine = machine
         self._serving = serving
         self._own_metrics = metrics
-        self._gateway = Gateway(machine, answers)
+        self._gateway = Gateway(machine, answers, serving.limits)
         self._server = Server(
             serving.listen,
             [self._gateway],

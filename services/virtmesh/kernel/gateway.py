@@ -28,7 +28,9 @@ from virtmesh_common.errors import (
     ShuttingDown,
     from_rpc_error,
 )
+from virtmesh_common.limits import DEFAULTS, Limits
 from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY
+from virtmesh_common.sent_status import keep_sent_status
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -64,8 +66,14 @@ def service_of(method: str) -> str:
 class Gateway(grpc.aio.ServerInterceptor):
     """Takes the calls that name a device in their metadata, before any service of the kernel."""
 
-    def __init__(self, kernel: DevicesOfMachine, answers: Mapping[str, Answer] = NONE) -> None:
+    def __init__(
+        self,
+        kernel: DevicesOfMachine,
+        answers: Mapping[str, Answer] = NONE,
+        limits: Limits = DEFAULTS,
+    ) -> None:
         self._kernel = kernel
+        self._limits = limits
         self._answers = answers
         """By method: what is answered here, for a device by its name; None forwards the call."""
         self._channels: dict[str, DeviceChannel] = {}
@@ -119,7 +127,7 @@ class Gateway(grpc.aio.ServerInterceptor):
     def channel(self, endpoint: str) -> DeviceChannel:
         """Return the channel to a device service."""
         if endpoint not in self._channels:
-            self._channels[endpoint] = DeviceChannel(endpoint)
+            self._channels[endpoint] = DeviceChannel(endpoint, self._limits)
         return self._channels[endpoint]
 
     def end_streams(self) -> None:
@@ -138,43 +146,56 @@ class Gateway(grpc.aio.ServerInterceptor):
     ) -> None:
         """Pass one call on.
 
-        Errors: DeviceNotFound; NotOffered; ShuttingDown; what the device answers.
+        Errors: DeviceNotFound; NotOffered; LimitReached; ShuttingDown; what the device answers.
         """
         channel = self.channel(self._kernel.device(name).node.endpoint)
         channel.check_connection()
         try:
             await self._check_allowed(method, name, channel)
-            multicall: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
-            multicall = channel.grpc.stream_stream(method)
-            request_id = REQUEST_ID.get()
-            call = multicall(
-                messages,
-                timeout=context.time_remaining(),
-                metadata=((REQUEST_ID_KEY, request_id),) if request_id else (),
-            )
-            try:
-                if not is_unary(method):
-                    await call.initial_metadata()
-                    await context.send_initial_metadata(())
-                async for response in call:
-                    self._streams.add(call)
-                    await context.write(response)
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if self._stopping and call in self._streams and not (task and task.cancelling()):
-                    raise ShuttingDown("the kernel service is stopping") from None
-                raise
-            finally:
-                self._streams.discard(call)
-                # A client that dies in the middle of a write must not leave its call to the device
-                # behind: what ends there, such as holding keys, ends with the call.
-                call.cancel()
+            lanes = channel.calls if is_unary(method) else channel.streams
+            with await lanes.take() as place:
+                await self._pass_on(method, messages, context, place.channel)
         except grpc.aio.AioRpcError as failure:
             details = failure.trailing_metadata() or ()
             known = tuple((key, value) for key, value in details if key == DETAILS_KEY)
             if not known:
                 raise from_rpc_error(failure, channel.endpoint) from failure
             await context.abort(failure.code(), failure.details(), known)
+
+    async def _pass_on(
+        self,
+        method: str,
+        messages: AsyncIterator[bytes],
+        context: Any,
+        channel: grpc.aio.Channel,
+    ) -> None:
+        """Pass the messages of a call in both directions. Errors: ShuttingDown; AioRpcError."""
+        multicall: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
+        multicall = channel.stream_stream(method)
+        request_id = REQUEST_ID.get()
+        call = multicall(
+            messages,
+            timeout=context.time_remaining(),
+            metadata=((REQUEST_ID_KEY, request_id),) if request_id else (),
+        )
+        keep_sent_status(call)
+        try:
+            if not is_unary(method):
+                await call.initial_metadata()
+                await context.send_initial_metadata(())
+            async for response in call:
+                self._streams.add(call)
+                await context.write(response)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._stopping and call in self._streams and not (task and task.cancelling()):
+                raise ShuttingDown("the kernel service is stopping") from None
+            raise
+        finally:
+            self._streams.discard(call)
+            # A client that dies in the middle of a write must not leave its call to the device
+            # behind: what ends there, such as holding keys, ends with the call.
+            call.cancel()
 
     async def _services(self) -> dict[str, Sequence[str]]:
         """Return the services of each device that answers, by its name."""
