@@ -192,6 +192,7 @@ class FrontDoor:
         """Return every metric of the service, read now."""
         yield from self._own_metrics()
         yield from self._server.metrics()
+        yield from self._gateway.metrics()
         yield from logs.LIMIT.metrics()
         yield from sandbox_metrics()
         if self._metrics:

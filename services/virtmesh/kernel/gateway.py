@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,7 +19,9 @@ import grpc.aio
 
 from virtmesh.kernel.device import LOOK_TIMEOUT_S
 from virtmesh.kernel.device_channel import DeviceChannel
+from virtmesh.kernel.lanes import HELD, REFUSED
 from virtmesh.rpc import reflection
+from virtmesh.rpc.budgets import account
 from virtmesh.rpc.metrics import is_unary
 from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.errors import (
@@ -28,15 +31,16 @@ from virtmesh_common.errors import (
     ShuttingDown,
     from_rpc_error,
 )
-from virtmesh_common.limits import DEFAULTS, Limits
+from virtmesh_common.limits import DEFAULTS, PER_CLIENT, Limits
 from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY
 from virtmesh_common.sent_status import keep_sent_status
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from google.protobuf.message import Message
+    from prometheus_client import Metric
 
     from virtmesh.kernel.device import DevicesOfMachine
 
@@ -61,6 +65,14 @@ NONE: Mapping[str, Answer] = MappingProxyType({})
 def service_of(method: str) -> str:
     """Return the full name of the service of a method, such as /virtmesh.kernel.v1.X/Y."""
     return method.removeprefix("/").rpartition("/")[0]
+
+
+def id_of(client: str) -> str:
+    """Return what a client that names its calls not is called at a device.
+
+    Its calls count there neither with those of others, nor with those of this process.
+    """
+    return f"unnamed-{sha256(client.encode()).hexdigest()[:16]}"
 
 
 class Gateway(grpc.aio.ServerInterceptor):
@@ -130,6 +142,19 @@ class Gateway(grpc.aio.ServerInterceptor):
             self._channels[endpoint] = DeviceChannel(endpoint, self._limits)
         return self._channels[endpoint]
 
+    def metrics(self) -> Iterable[Metric]:
+        """Return how many calls of clients the devices have, and were spared."""
+        uses = [
+            (name, lanes.use)
+            for name, device in self._kernel.devices.items()
+            if (channel := self._channels.get(device.node.endpoint))
+            for lanes in (channel.calls, channel.streams)
+        ]
+        yield HELD.of(((name, use.name), use.held) for name, use in uses)
+        refused = [((name, use.name), use.refused) for name, use in uses]
+        of_one = [((name, use.name + PER_CLIENT), use.refused_per_client) for name, use in uses]
+        yield REFUSED.of(refused + of_one)
+
     def end_streams(self) -> None:
         """End the streams, which have no end of their own: the kernel service is stopping."""
         self._stopping = True
@@ -172,11 +197,11 @@ class Gateway(grpc.aio.ServerInterceptor):
         """Pass the messages of a call in both directions. Errors: ShuttingDown; AioRpcError."""
         multicall: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
         multicall = channel.stream_stream(method)
-        request_id = REQUEST_ID.get()
+        request_id = REQUEST_ID.get() or id_of(account().client)
         call = multicall(
             messages,
             timeout=context.time_remaining(),
-            metadata=((REQUEST_ID_KEY, request_id),) if request_id else (),
+            metadata=((REQUEST_ID_KEY, request_id),),
         )
         keep_sent_status(call)
         try:

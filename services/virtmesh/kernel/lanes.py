@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from virtmesh.rpc.budgets import Use, account
+from virtmesh.telemetry.definitions import counter, gauge
 from virtmesh_common.channel import open_channel
 from virtmesh_common.limits import PER_CLIENT
 
@@ -23,6 +24,20 @@ if TYPE_CHECKING:
 
     from virtmesh_common.limits import Limits
 
+HELD = gauge(
+    "virtmesh_forwarded_calls",
+    "Calls of clients that are under way at a device, by the limit of their number.",
+    "calls",
+    "device",
+    "limit",
+)
+REFUSED = counter(
+    "virtmesh_forwarded_refused",
+    "Calls that were not passed to a device, by the limit that refused them.",
+    "calls",
+    "device",
+    "limit",
+)
 LANE_CALLS = 32
 """Most calls on one connection, unless a service takes fewer than four times as many."""
 GIVEN_UP_S = 0.1

@@ -51,8 +51,8 @@ async def keyboard(folder: Path, *, kernel: Limits, device: Limits) -> AsyncIter
 
 
 def of(name: str) -> tuple[tuple[str, str], ...]:
-    """Return the metadata of a client's calls to the keyboard."""
-    return (DEVICE_KEY, "keyboard"), (REQUEST_ID_KEY, name)
+    """Return the metadata of a client's calls to the keyboard; without a name it sends none."""
+    return ((DEVICE_KEY, "keyboard"), *([(REQUEST_ID_KEY, name)] if name else []))
 
 
 class Watchers:
@@ -118,3 +118,20 @@ async def test_a_client_that_writes_learns_why_its_stream_is_refused(tmp_path: P
 
         assert isinstance(refused, LimitReached)
         assert refused.metadata["limit"] == "streams-per-client"
+
+
+async def test_a_client_without_a_name_takes_nothing_from_the_kernel(tmp_path: Path) -> None:
+    """The kernel's own calls have none either: it has its stream, though the client has as many."""
+    async with (
+        keyboard(tmp_path, kernel=DEFAULTS, device=ONE_STREAM) as world,
+        open_channel(device_address(tmp_path, "keyboard")) as direct,
+    ):
+        forwarded: Any = InputServiceStub(world.channel)
+        idle = forwarded.WatchOutput(pb.WatchOutputRequest(), metadata=of(""))
+        await idle.initial_metadata()
+
+        own: Any = InputServiceStub(direct)
+        stream = own.WatchOutput(pb.WatchOutputRequest())
+        await stream.initial_metadata()
+        await own.GetInfo(pb.GetInfoRequest())
+        assert not stream.done()
