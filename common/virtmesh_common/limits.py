@@ -97,6 +97,18 @@ class Limits:
     calls_per_client: int = _limit(512, "calls", "under way of one client, streams included")
     streams: int = _limit(1024, "streams", "open; those that move data of disks are transfers")
     streams_per_client: int = _limit(256, "streams", "open of one client")
+    forwarded_calls: int = _limit(
+        512, "calls", "that a kernel passes to one device, without streams", counted=False, most=4096
+    )
+    forwarded_calls_per_client: int = _limit(
+        128, "calls", "of one client passed to one device, without streams", counted=False, most=4096
+    )
+    forwarded_streams: int = _limit(
+        512, "streams", "that a kernel passes to one device", counted=False, most=4096
+    )
+    forwarded_streams_per_client: int = _limit(
+        128, "streams", "of one client passed to one device", counted=False, most=4096
+    )
     transfers: int = _limit(512, "transfers", "that read or write disks")
     transfers_per_client: int = _limit(256, "transfers", "of one client")
     stalled_ms: int = _limit(
