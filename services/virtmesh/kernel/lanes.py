@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from virtmesh_common.limits import Limits
 
 HELD = gauge(
-    "virtmesh_forwarded_calls",
+    "virtmesh_machine_forwarded_calls",
     "Calls of clients that are under way at a device, by the limit of their number.",
     "calls",
     "device",
     "limit",
 )
 REFUSED = counter(
-    "virtmesh_forwarded_refused",
+    "virtmesh_machine_forwarded_refused",
     "Calls that were not passed to a device, by the limit that refused them.",
     "calls",
     "device",
@@ -67,6 +67,7 @@ class Lanes:
     async def take(self) -> Place:
         """Take a place for the call that is being served. Errors: LimitReached."""
         mine = account()
+        self.use.turns = mine.budgets.calls  # They know who has called this kernel before.
         if blocker := self.use.blocker(mine.client, 1):
             await mine.budgets.slow_down()
             raise self.use.refusal(blocker)

@@ -8,8 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support.world import World, device_address, failure_of, serving
 from virtmesh.host.host import Addresses, Host
 from virtmesh.input.model import InputModel, InputOptions
@@ -70,8 +68,7 @@ class Watchers:
             channel = await self._connections.enter_async_context(open_channel(self._address))
             keys: Any = InputServiceStub(channel)
             opened += (
-                keys.WatchOutput(pb.WatchOutputRequest(), metadata=of(self._name))
-                for _ in range(2)
+                keys.WatchOutput(pb.WatchOutputRequest(), metadata=of(self._name)) for _ in range(2)
             )
         return opened[:count]
 

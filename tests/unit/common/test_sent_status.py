@@ -19,7 +19,7 @@ STREAMS = 64
 MESSAGE = bytes(32 << 10)
 
 
-class Refusing(grpc.GenericRpcHandler):  # type: ignore[misc]
+class Refusing(grpc.GenericRpcHandler):
     """Refuses each stream after its first message."""
 
     def service(self, _details: Any) -> Any:
@@ -52,7 +52,7 @@ async def test_every_stream_learns_why_it_is_refused(channel: grpc.aio.Channel) 
         while not stream.done():
             await stream.write(MESSAGE)
 
-    async def use() -> tuple[grpc.StatusCode, str]:
+    async def use() -> tuple[grpc.StatusCode, str | None]:
         stream: Any = keep_sent_status(channel.stream_stream(METHOD)())
         writing = asyncio.create_task(write(stream))
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -15,9 +15,7 @@ from virtmesh_common.errors import LimitReached
 from virtmesh_common.limits import Limits
 
 EACH = 2
-LIMITS = Limits(
-    calls_per_connection=4 * EACH, forwarded_streams=8, forwarded_streams_per_client=4
-)
+LIMITS = Limits(calls_per_connection=4 * EACH, forwarded_streams=8, forwarded_streams_per_client=4)
 
 
 @pytest.fixture
@@ -96,6 +94,6 @@ async def test_a_call_that_is_given_up_keeps_its_place_for_a_while(lanes: Lanes)
 
     with pytest.raises(LimitReached):
         await take(lanes, "ada")
-    while lanes.use.held:
+    while lanes.use.held:  # noqa: ASYNC110 - nobody is told of it
         await asyncio.sleep(0)
     await take(lanes, "ada")
