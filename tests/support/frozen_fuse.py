@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import struct
 import threading
 from collections.abc import Iterator
@@ -16,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-LOOKUP, GETATTR, OPEN, INIT, OPENDIR = 1, 3, 14, 26, 27
+LOOKUP, GETATTR, OPEN, READ, INIT, OPENDIR = 1, 3, 14, 15, 26, 27
 REQUEST = struct.Struct("<IIQQIIIHH")
 ANSWER = struct.Struct("<IiQ")
 ATTRIBUTES = struct.Struct("<6Q10I")
 MNT_DETACH = 2
+TICK_SECONDS = 0.05
 ENOSYS = 38
 SIZE = 1 << 20
 
@@ -46,7 +48,11 @@ class FrozenFuse:
             os.close(self._device)
             pytest.skip("needs leave to mount a file system")
         self._frozen = False
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.read = threading.Event()
+        """Set when somebody waits for data of the file."""
+        self._thawed = False
+        self._server = threading.Thread(target=self._serve, daemon=True)
+        self._server.start()
 
     def open_frozen(self) -> int:
         """Open the file, and answer nothing from then on."""
@@ -56,7 +62,8 @@ class FrozenFuse:
 
     def thaw(self) -> None:
         """Fail everything that waits, and everything else."""
-        device = self._device
+        device, self._thawed = self._device, True
+        self._server.join()
         self._libc.umount2(os.fsencode(self.folder), MNT_DETACH)
         with suppress(OSError):
             os.close(device)
@@ -66,11 +73,15 @@ class FrozenFuse:
         """Answer, until nothing is to be answered any more."""
         device = os.dup(self._device)
         try:
-            while not self._frozen:
+            while not self._thawed:
+                if not select.select([device], [], [], TICK_SECONDS)[0]:
+                    continue
                 request = os.read(device, 1 << 18)
                 _, code, unique, node, *_ = REQUEST.unpack_from(request)
                 if self._frozen:
-                    break
+                    if code == READ:
+                        self.read.set()
+                    continue
                 body = answer(code, node)
                 error = 0 if body is not None else -ENOSYS
                 body = body or b""

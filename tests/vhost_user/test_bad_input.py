@@ -201,7 +201,7 @@ async def test_requests_need_a_stream_socket(backend: Backend, reasons: Reasons)
     async with backend.ready() as front_end:
         front_end.post(Request.SET_BACKEND_REQ_FD, b"", [front_end.ram.descriptor])
         assert await front_end.lost()
-    assert "no socket" in reasons()
+    assert "no unix stream socket" in reasons()
     assert await backend.works()
 
 

@@ -90,6 +90,26 @@ pub fn close_number_later(descriptor: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Say whether a descriptor is a unix stream socket.
+///
+/// No other option of a socket is asked for, and not its name: a stranger can hold the lock for those of
+/// TCP for as long as it likes.
+#[must_use]
+pub fn is_unix_stream(descriptor: RawFd) -> bool {
+    let asked = [
+        (libc::SO_DOMAIN, libc::AF_UNIX),
+        (libc::SO_TYPE, libc::SOCK_STREAM),
+    ];
+    asked.into_iter().all(|(name, wanted)| {
+        let mut value: libc::c_int = -1;
+        let mut size = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(0);
+        let (to, level) = ((&raw mut value).cast(), libc::SOL_SOCKET);
+        // SAFETY: the value is valid for the size given. What is no socket fails with ENOTSOCK.
+        let known = unsafe { libc::getsockopt(descriptor, level, name, to, &raw mut size) };
+        known == 0 && value == wanted
+    })
+}
+
 /// How many descriptors wait to be closed, or are being closed.
 #[must_use]
 pub fn unclosed() -> usize {
@@ -151,6 +171,23 @@ mod tests {
         close_later(theirs.into());
         // The end of the other side is told to this one.
         assert_eq!(ours.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn unix_streams_are_told_from_other_descriptors() {
+        let (stream, _other) = UnixStream::pair().unwrap();
+        assert!(is_unix_stream(stream.as_raw_fd()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let datagram = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        for other in [
+            listener.as_raw_fd(),
+            datagram.as_raw_fd(),
+            file.as_raw_fd(),
+            -1,
+        ] {
+            assert!(!is_unix_stream(other));
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod sync;
 mod trace_event;
 mod violations;
 
-pub use closer::{close_later, close_number_later, unclosed};
+pub use closer::{close_later, close_number_later, is_unix_stream, unclosed};
 pub use eventfd::{Call, EventFd, EventfdError, Kick, wait_readable};
 pub use interrupt::{INTERRUPT_CONFIG_CHANGE, INTERRUPT_USED_BUFFER, Interrupt, QUEUE_LIMIT};
 pub use recorder::{CAPACITY_MAX, NOTE_BYTES, NOTES_KEPT, Page, Record, Recorder, now};

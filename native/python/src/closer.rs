@@ -1,4 +1,4 @@
-//! Closing descriptors of strangers.
+//! Descriptors of strangers: what they are, and their close.
 
 use std::os::fd::RawFd;
 
@@ -14,4 +14,10 @@ pub fn close_later(descriptor: RawFd) -> PyResult<()> {
 #[pyfunction]
 pub fn unclosed() -> usize {
     virtmesh_device::unclosed()
+}
+
+/// Say whether a descriptor is a unix stream socket, without waiting for who shares it.
+#[pyfunction]
+pub fn is_unix_stream(descriptor: RawFd) -> bool {
+    virtmesh_device::is_unix_stream(descriptor)
 }

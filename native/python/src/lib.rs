@@ -34,7 +34,7 @@ mod native {
     #[pymodule_export]
     use crate::board::{Board, Exit};
     #[pymodule_export]
-    use crate::closer::{close_later, unclosed};
+    use crate::closer::{close_later, is_unix_stream, unclosed};
     #[pymodule_export]
     use crate::image::try_image;
     #[pymodule_export]

@@ -618,6 +618,9 @@ def filter_system_calls(text: str, names: Sequence[str]) -> None:
 def harden() -> None:
     """Take no new privileges, and be closed to dumps and debuggers; for good. Errors: OSError."""
 
+def is_unix_stream(descriptor: int) -> bool:
+    """Say whether a descriptor is a unix stream socket, without waiting for who shares it."""
+
 def unclosed() -> int:
     """Return how many descriptors of `close_later` are not closed yet."""
 

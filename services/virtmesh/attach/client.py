@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from virtmesh.attach.asyncfd import readable
 from virtmesh.mmio.device import QueueEventfds
-from virtmesh.rpc.strangers import hang_up, take_no_descriptors
+from virtmesh.rpc.strangers import hang_up, receive, take_no_descriptors
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 from virtmesh_common.errors import (
     BY_REASON,
@@ -129,7 +129,7 @@ class AttachConnection:
                 socket.send_fds(connection, [packet], descriptors)
                 async with time_limit(timeout_s):
                     await readable(connection)
-                answer = connection.recv(PACKET_LIMIT)
+                answer, _ = receive(connection, PACKET_LIMIT)
             except TimeoutError:
                 raise ServiceUnavailable(
                     f"{path}: no answer within {timeout_s:g} s", address=path
@@ -154,7 +154,7 @@ class AttachConnection:
 
         def look() -> None:
             try:
-                if self._connection.recv(PACKET_LIMIT):
+                if receive(self._connection, PACKET_LIMIT)[0]:
                     return  # The protocol has no further packets: ignore one.
             except BlockingIOError:
                 return

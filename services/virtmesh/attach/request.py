@@ -22,6 +22,7 @@ from virtmesh_common.errors import (
     MemoryRefused,
     MessageTooLarge,
 )
+from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,9 +107,9 @@ def check_doorbells(
 
 def check_eventfd(descriptor: int, name: str) -> None:
     """Check that a descriptor is a non-blocking eventfd. Errors: BadDoorbell."""
-    kind = Path(f"/proc/self/fd/{descriptor}").readlink()
-    if str(kind) != EVENTFD_LINK:
-        raise BadDoorbell(f"{name} is {kind}, not an eventfd")
+    kind = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+    if kind != EVENTFD_LINK:
+        raise BadDoorbell(f"{name} is {printable(kind)}, not an eventfd")
     if not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_NONBLOCK:
         raise BadDoorbell(f"{name} is a blocking eventfd: make it with EFD_NONBLOCK")
 

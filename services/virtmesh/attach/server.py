@@ -58,6 +58,8 @@ UNREAD_LIMIT = 16
 """Most packets that are read to get rid of them, before a connection is closed."""
 ACCEPT_PAUSE_SECONDS = 1.0
 """Pause after a connection could not be accepted."""
+RECEIVE = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+"""Flags of a read that waits for nobody, whatever those of the socket are."""
 REGISTER_CHANNEL = 1
 """Version of the register channel that this package serves (handover.proto)."""
 
@@ -94,6 +96,7 @@ class Handover:
 
     def own(self, descriptors: Sequence[int]) -> None:
         """Take ownership of the received descriptors: they are closed with the connection."""
+        close_all(self._descriptors)
         self._descriptors = descriptors
 
     def take(
@@ -291,7 +294,7 @@ class HandoverServer:
         """Read a packet: the request, or the end of the connection (until a channel reads it)."""
         try:
             data, descriptors, flags, _ = socket.recv_fds(
-                handover.connection, PACKET_LIMIT_BYTES, SCM_MAX_FD, socket.MSG_CMSG_CLOEXEC
+                handover.connection, PACKET_LIMIT_BYTES, SCM_MAX_FD, RECEIVE
             )
         except BlockingIOError:
             return
@@ -305,23 +308,34 @@ class HandoverServer:
             self.drop(handover)
             return
         handover.own(descriptors)
+        taken = False
         try:
-            if handover.refusal is not None:
-                raise handover.refusal
-            request = parse(data, flags, len(descriptors))
-            handover.take(
-                request, self._queue_size_max, self._kept_state_bytes, self._memory_max_bytes
-            )
+            self._take(handover, data, flags, len(descriptors))
+            taken = True
         except VirtmeshError as error:
             log.info("refused a handover", reason=error.reason, message=error.message)
             refuse(handover, error)
-            self.drop(handover)
-        else:
-            response = pb.HandoverResponse(
-                ticket=handover.ticket, register_channel=self._register_channel
-            )
-            self._watch(handover)
-            answer(handover, response)
+        except Exception:  # Whatever a stranger brought about: its connection ends, and no other.
+            log.exception("a handover failed")
+        finally:
+            if not taken:
+                self.drop(handover)
+
+    def _take(self, handover: Handover, data: bytes, flags: int, count: int) -> None:
+        """Take a request with `count` descriptors, and answer it. Errors: as `Handover.take`."""
+        if handover.refusal is not None:
+            raise handover.refusal
+        handover.take(
+            parse(data, flags, count),
+            self._queue_size_max,
+            self._kept_state_bytes,
+            self._memory_max_bytes,
+        )
+        self._watch(handover)
+        answer(
+            handover,
+            pb.HandoverResponse(ticket=handover.ticket, register_channel=self._register_channel),
+        )
 
     def _watch(self, handover: Handover) -> None:
         """Hang up when memory of a driver goes away under its mapping."""
@@ -349,7 +363,9 @@ def refuse(handover: Handover, error: VirtmeshError) -> None:
 def answer(handover: Handover, response: pb.HandoverResponse) -> None:
     """Send an answer. A driver that has gone, or does not read, does not get it."""
     with suppress(OSError):
-        handover.connection.send(response.SerializeToString(), socket.MSG_NOSIGNAL)
+        handover.connection.send(
+            response.SerializeToString(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+        )
 
 
 def has_ended(connection: socket.socket) -> bool:
@@ -364,7 +380,7 @@ def discard_unread(connection: socket.socket) -> None:
     with suppress(OSError):
         for _ in range(UNREAD_LIMIT):
             data, descriptors, _, _ = socket.recv_fds(
-                connection, PACKET_LIMIT_BYTES, SCM_MAX_FD, socket.MSG_CMSG_CLOEXEC
+                connection, PACKET_LIMIT_BYTES, SCM_MAX_FD, RECEIVE
             )
             close_all(descriptors)
             if not (data or descriptors):

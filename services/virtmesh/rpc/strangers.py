@@ -7,11 +7,18 @@ by which some may have come, are closed by native threads that nobody waits for
 what finds no room the kernel closes, on the thread that reads.
 
 A socket that takes no descriptors says so (SO_PASSRIGHTS, Linux 6.16); the kernel then refuses them
-to who sends them. An older kernel takes them, and whoever reads such a socket closes them.
+to who sends them. An older kernel takes them, and whoever reads such a socket closes them
+(`receive`).
+
+A socket that a stranger sent has its flags, its options and its queue in common with the stranger's
+duplicates: the stranger sets them again at any time, and holds the locks of the kernel for as long
+as its own memory does not come. So no flag or option of it is set or trusted, nothing but its kind
+is asked, and only a thread that nobody waits for reads it.
 """
 
 from __future__ import annotations
 
+import array
 import os
 import socket
 from contextlib import suppress
@@ -19,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from virtmesh_native import close_later, unclosed
+from virtmesh_native import close_later, is_unix_stream, unclosed
 
 from virtmesh.rpc.peers import NO_ID, UCRED
 
@@ -28,6 +35,10 @@ if TYPE_CHECKING:
 
 SCM_MAX_FD = 253
 """Most descriptors of a packet (unix(7))."""
+SCM_PIDFD = 4
+"""Control data with a pidfd of the sender (SO_PASSPIDFD): a descriptor of this process as well."""
+OTHER_CONTROL_BYTES = 512
+"""Room for what else a stranger can have the kernel add to a packet of a shared socket."""
 UNCLOSED_LIMIT = 512
 """Most descriptors that wait to be closed while more are taken."""
 SO_PASSRIGHTS = 83
@@ -73,6 +84,24 @@ def close_all(descriptors: Iterable[int]) -> None:
         close_later(descriptor)
 
 
+def receive(connection: socket.socket, limit: int) -> tuple[bytes, int]:
+    """Read at most `limit` bytes, or a packet, without waiting. Return it, and recvmsg's flags.
+
+    Descriptors that came are closed, without waiting for who sent them. Errors: BlockingIOError if
+    there is nothing; OSError.
+    """
+    descriptors = array.array("i")
+    room = socket.CMSG_SPACE(SCM_MAX_FD * descriptors.itemsize) + OTHER_CONTROL_BYTES
+    data, control, flags, _ = connection.recvmsg(
+        limit, room, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+    )
+    for level, kind, content in control:
+        if level == socket.SOL_SOCKET and kind in {socket.SCM_RIGHTS, SCM_PIDFD}:
+            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+    close_all(descriptors)
+    return data, flags
+
+
 def hang_up(connection: socket.socket) -> None:
     """Close a socket whose other end a stranger has. Packets may wait there, with descriptors."""
     if connection.fileno() < 0:
@@ -102,8 +131,8 @@ def take_no_descriptors_at(path: Path) -> bool:
     done = False
     for entry in Path("/proc/self/fd").iterdir():
         with suppress(OSError):  # It may be closed meanwhile.
-            if not str(entry.readlink()).startswith("socket:"):
-                continue
+            if not is_unix_stream(int(entry.name)):
+                continue  # To ask anything else of it could wait for a stranger.
             found = socket.socket(fileno=os.dup(int(entry.name)))
             with found:
                 listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 import structlog
 
 from virtmesh.telemetry.log_rate_limit import LogLimit
-from virtmesh_common.printable import printable_lines
+from virtmesh_common.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, ExcInfo, Processor
@@ -69,10 +69,13 @@ def configure(form: Format, *, debug: bool = False) -> None:
 
 
 def make_printable(_: object, __: str, event: EventDict) -> EventDict:
-    """Replace what would drive the terminal of a reader in every text of an event."""
+    """Replace what would drive the terminal of a reader in every text of an event.
+
+    A value has one line: the next would look like an event of its own. Libraries have more.
+    """
     for key, value in event.items():
         if isinstance(value, str):
-            event[key] = printable_lines(value)
+            event[key] = printable_lines(value) if key == "event" else printable(value)
     return event
 
 

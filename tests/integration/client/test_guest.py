@@ -327,6 +327,7 @@ def test_a_keeper_that_is_killed_takes_its_guest_along(
     folder = Path(tempfile.mkdtemp(prefix="vm-"))
     plan = GuestPlan("uml", ("sh", "-c", BOOTED + "exec sleep 600"), folder)
     background.start(plan, cli.state.address, cli.folder / "guest.log")
+    eventually(lambda: machine.guest().info().pid)  # the keeper looks for it from time to time
     info = machine.guest().info()
     handle = os.pidfd_open(info.pid)
 

@@ -58,6 +58,23 @@ def test_text_is_for_people() -> None:
     assert "\x1b" not in "".join(lines)
 
 
+FORGING_SCRIPT = r"""
+import structlog, sys
+from virtmesh.telemetry import logging as logs
+logs.configure(sys.argv[1])
+structlog.get_logger("test").info("refused", message="a\n2026-01-01T00:00:00Z [info] forged\udcff")
+"""
+
+
+@pytest.mark.parametrize("form", logs.FORMATS)
+def test_a_value_makes_no_line_of_its_own(form: logs.Format) -> None:
+    """A file of that name is no event; nor is it the end of the log."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORGING_SCRIPT, form], capture_output=True, text=True, check=True
+    )
+    assert len(done.stderr.splitlines()) == 1
+
+
 HOSTILE_SCRIPT = r"""
 import logging, structlog, sys
 from virtmesh.telemetry import logging as logs

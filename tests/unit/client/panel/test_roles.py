@@ -14,7 +14,8 @@ import pytest
 
 from virtmesh_client.panel import handshakes
 from virtmesh_client.panel.access import SUBPROTOCOL, TOKEN_PREFIX
-from virtmesh_client.panel.doors import BEGINNING_MAX, CONNECTIONS_MAX
+from virtmesh_client.panel.doors import BEGINNING_MAX
+from virtmesh_client.panel.limits import CONNECTIONS
 from virtmesh_client.panel.options import PanelOptions
 from virtmesh_client.panel.server import serving
 from virtmesh_client.testing import FakeKernel
@@ -135,10 +136,12 @@ async def test_handshakes_that_are_left_half_are_bounded(
             assert before.status == 200
         silent = [
             await asyncio.open_connection("127.0.0.1", panel.port)
-            for _ in range(BEGINNING_MAX + CONNECTIONS_MAX)
+            for _ in range(BEGINNING_MAX + CONNECTIONS.default)
         ]
         try:
-            ends = [asyncio.create_task(end_of(reader)) for reader, _ in silent[:CONNECTIONS_MAX]]
+            ends = [
+                asyncio.create_task(end_of(reader)) for reader, _ in silent[: CONNECTIONS.default]
+            ]
             await asyncio.gather(*ends)
             assert not silent[-1][0].at_eof()
             async with session.get(url, headers=headers) as after:
