@@ -38,6 +38,8 @@ FIXED = (
     ("guests", "virtmesh.kernel.guest.attached", "ACTIONS_MAX", "actions of one at a time"),
     ("register accesses", "virtmesh.host.registers", "BATCH_LIMIT", "accesses of one batch"),
     ("doorbells", "virtmesh.host.registers", "RING_LIMIT", "queues in one NotifyRequest"),
+    ("calls", "virtmesh.rpc.request_sizes", "REQUEST_LIMIT_BYTES", "bytes of most single requests"),
+    ("health checks", "virtmesh.rpc.budget_interceptor", "FREE_REQUESTS", "unread requests"),
     ("messages", "virtmesh_common.channel", "MESSAGE_LIMIT_BYTES", "bytes of a gRPC message"),
     ("messages", "virtmesh_common.sizes", "CHUNK_LIMIT_BYTES", "bytes of data in one message"),
 )

@@ -108,10 +108,24 @@ class Limits:
     forwarded_streams_per_client: int = _forwarded(128, "streams", "of one client at a device")
     transfers: int = _limit(512, "transfers", "that read or write disks")
     transfers_per_client: int = _limit(256, "transfers", "of one client")
+    request_streams: int = _limit(
+        128, "streams", "by which clients send requests; of each, one (2 MiB) may have come in part"
+    )
+    request_streams_per_client: int = _limit(32, "streams", "by which one client sends requests")
+    unread_requests: int = _limit(
+        64, "requests", "of other calls that have come in part (2 MiB each); more wait"
+    )
+    unread_requests_per_client: int = _limit(
+        16, "requests", "of other calls of one client that have come in part"
+    )
+    request_seconds: int = _limit(
+        30, "seconds", "that the request of such a call may take to come", counted=False, most=3600
+    )
     stalled_ms: int = _limit(
         1000,
         "milliseconds",
-        "that a write may have room for data and get none while others wait for that room",
+        "that a write may have room for data, or a call for its request, and not get it while"
+        " others wait for that room",
         counted=False,
         most=3_600_000,
     )

@@ -23,14 +23,14 @@ from virtmesh_common.virtio.features import Feature
 REGION = vu.MemoryRegion(0x8000_0000, 1 << 16, 0x7F00_0000_0000, 0)
 RING = vu.U64(0)
 LOG = vu.Inflight(4096, 0, 1, 64)
-MESSAGES = {
+MESSAGES: dict[str, tuple[Request, vu.Payload | bytes]] = {
     "call": (Request.SET_VRING_CALL, RING),
     "kick": (Request.SET_VRING_KICK, RING),
     "error": (Request.SET_VRING_ERR, RING),
     "memory": (Request.SET_MEM_TABLE, vu.MemoryTable((REGION,))),
     "region": (Request.ADD_MEM_REG, vu.SingleRegion(0, *astuple(REGION))),
     "log": (Request.SET_INFLIGHT_FD, LOG),
-    "requests": (Request.SET_BACKEND_REQ_FD, vu.U64(0)),
+    "requests": (Request.SET_BACKEND_REQ_FD, b""),
     "nothing": (Request.GET_FEATURES, vu.U64(0)),
 }
 

@@ -9,6 +9,7 @@ the disk limit what is in flight, and share it between all streams (see request.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from virtmesh.blk.block_device import BlockDevice
@@ -96,7 +97,7 @@ class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
         self, request_iterator: AsyncIterator[pb.WriteRequest], context: Any
     ) -> None:
         """Take a range, and report what is written without gaps."""
-        header = await _take_header(request_iterator)
+        header = await account().receive(partial(_take_header, request_iterator))
         disk = self._find(header.device)
         async with self._transfer(header.device) as (room, share):
             stream = WriteStream(disk, room, share, header.offset_bytes, context)

@@ -13,16 +13,17 @@ import asyncio
 from collections import Counter
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from virtmesh.rpc.client_key import SOCKETS
+from virtmesh.rpc.reception import Reception
 from virtmesh.rpc.turns import Turns
 from virtmesh.telemetry.definitions import counter, gauge
 from virtmesh_common.errors import LimitReached
 from virtmesh_common.limits import LIMITS, PER_CLIENT, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from types import TracebackType
 
     from prometheus_client import Metric
@@ -158,6 +159,10 @@ class Budgets:
             for one in LIMITS
             if one.counted and not one.whole
         }
+        self.reception = Reception(
+            self.use("unread-requests"), self.limits.stalled_ms / 1000, self.limits.request_seconds
+        )
+        """Places for requests that come."""
 
     def use(self, name: str) -> Use:
         """Return what is held of a limit. Errors: KeyError."""
@@ -248,6 +253,10 @@ class Account:
     def hold(self, name: str, amount: int = 1) -> Hold:
         """Take so much of a limit for the client of this call. Errors: LimitReached."""
         return self.budgets.hold(name, self.client, amount)
+
+    async def receive(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Ask for a message that should come at once. Errors: LimitReached; those of `ask`."""
+        return await self.budgets.reception.receive(self.client, ask)
 
     async def hold_call(self, name: str) -> Hold:
         """Take one of a limit for this call, whose refusal comes slowly. Errors: LimitReached."""

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
 import structlog
-from google.protobuf.message import DecodeError
 
 from virtmesh.rpc.audit import UNKNOWN
 from virtmesh.rpc.entry import Entry
 from virtmesh.rpc.metrics import CallCounts
+from virtmesh.rpc.parsing import Malformed, tolerant
+from virtmesh.rpc.request_sizes import largest_request
 from virtmesh_common.errors import (
     DETAILS_KEY,
     DETAILS_LIMIT,
@@ -51,6 +52,8 @@ KINDS = {
 """By whether requests and responses are streamed: where a handler keeps its behaviour, and what
 makes a handler of that kind."""
 OK, CANCELLED = "OK", "CANCELLED"
+GONE_S = 0.1
+"""A call without a request waits so long: if its client has gone, gRPC says so meanwhile."""
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -77,12 +80,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             entry = Entry(self._gate, access, metadata)
         if handler is None:  # gRPC would say so to callers without an identity, too.
             handler, method = not_offered(method), UNKNOWN
-        streams = handler.request_streaming, handler.response_streaming
-        _, make = KINDS[streams]
         call = Call(handler, method, self.counts.of(method), find_request_id(metadata), entry)
+        # On the wire a request is a stream of one. gRPC would ask for the message of a method that
+        # takes one before anybody knows whose it is.
+        _, make = KINDS[True, handler.response_streaming]
         return make(
             call.serve,
-            request_deserializer=tolerant(handler.request_deserializer),
+            request_deserializer=tolerant(handler.request_deserializer, largest_request(method)),
             response_serializer=handler.response_serializer,
         )
 
@@ -91,8 +95,8 @@ class Call:
     """One call of a method, whatever its kind."""
 
     __slots__ = (
-        *("_answers_late", "_behavior", "_counts", "_ended", "_entry", "_method", "_request_id"),
-        *("_streams", "_task"),
+        *("_answers_late", "_asks", "_behavior", "_counts", "_ended", "_entry", "_method"),
+        *("_request_id", "_streams", "_takes_one", "_task"),
     )
 
     def __init__(
@@ -111,12 +115,15 @@ class Call:
         self._entry = entry
         self._streams = any(streams)
         self._answers_late = streams[1]
+        self._asks: bool = getattr(self._behavior, "asks", False)
+        """The method gets what asks for its request, in place of the request."""
+        self._takes_one = self._asks or not streams[0]
         self._ended: VirtmeshError | None = None
         """Why it was ended from outside."""
         self._task: asyncio.Task[Any] | None = None
         """What runs a stream."""
 
-    async def serve(self, request: Any, context: Any) -> Any:
+    async def serve(self, requests: Any, context: Any) -> Any:
         """Run the method, turn its exception into a status, and count how the call ended."""
         counts = self._counts
         counts.started += 1
@@ -129,7 +136,7 @@ class Call:
             if self._entry:
                 self._task = asyncio.current_task() if self._streams else None
                 self._entry.begin(self, context, streams=self._streams)
-            result = await self._run(request, context)
+            result = await self._run(requests, context)
         except grpc.aio.AbortError:
             code = name_of(context.code())
             self._log(code, context.details())
@@ -162,9 +169,9 @@ class Call:
             self._ended = error
             self._task.cancel()
 
-    async def _run(self, request: Any, context: Any) -> Any:
-        """Run the method to its end. Errors: those of the method; BadRequest."""
-        request, context = await self._begin(request, context)
+    async def _run(self, requests: Any, context: Any) -> Any:
+        """Run the method to its end. Errors: those of the method; BadRequest; MessageTooLarge."""
+        request, context = await self._begin(requests, context)
         result = self._behavior(request, context)
         if inspect.isasyncgen(result):
             async for response in result:
@@ -190,28 +197,39 @@ class Call:
         log.error("a call failed by a fault of this service", method=self._method, exc_info=error)
         return VirtmeshError("a fault of the service; its log says more")
 
-    async def _begin(self, request: Any, context: Any) -> tuple[Any, Any]:
+    async def _begin(self, requests: AsyncIterable[Any], context: Any) -> tuple[Any, Any]:
         """Return what the method gets: a stream's messages are counted, and its headers are sent.
 
         Clients of other languages wait for the headers before they hand the stream to their caller.
-        Errors: BadRequest.
+        Errors: BadRequest; MessageTooLarge.
         """
-        if not hasattr(request, "__aiter__"):
-            self._counts.received += 1
-            request = self._parsed(request)
+        request: Any = None
+        if self._asks:
+            request = partial(self._ask, context)
+        elif self._takes_one:
+            request = await self._ask(context)
         if not self._streams:
             return request, context
         if self._answers_late and not getattr(self._behavior, "sends_headers", False):
             await context.send_initial_metadata(())
-        if hasattr(request, "__aiter__"):
-            request = CountingIterable(request, self._counts, self._parsed)
+        if not self._takes_one:
+            request = CountingIterable(requests, self._counts, self._parsed)
         return request, CountingContext(context, self._counts, self._parsed)
 
+    async def _ask(self, context: Any) -> Any:
+        """Return the one request, once it has come. Errors: BadRequest; MessageTooLarge."""
+        request = await context.read()
+        if request is grpc.aio.EOF:
+            await asyncio.sleep(GONE_S)
+            raise BadRequest(f"no request of {self._method} came: send one")
+        self._counts.received += 1
+        return self._parsed(request)
+
     def _parsed(self, request: Any) -> Any:
-        """Return a request. Errors: BadRequest for one that does not parse."""
+        """Return a request. Errors: BadRequest for one that does not parse; MessageTooLarge."""
         if isinstance(request, Malformed):
             log.warning("a request does not parse", method=self._method)
-            raise BadRequest(f"a request of {self._method} does not parse: {request.why}")
+            raise request.error(self._method)
         if self._entry:
             self._entry.see(request)
         return request
@@ -274,27 +292,6 @@ class CountingIterable:
         async for request in self._requests:
             self._counts.received += 1
             yield self._parsed(request)
-
-
-@dataclass(frozen=True)
-class Malformed:
-    """Stands for a request that does not parse. gRPC would answer it with INTERNAL."""
-
-    why: str
-
-
-def tolerant(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """Return a parser that gives a Malformed for bytes that are no message of the method."""
-    if parse is None:
-        return None
-
-    def take(data: bytes) -> Any:
-        try:
-            return parse(data)
-        except DecodeError as error:
-            return Malformed(str(error))
-
-    return take
 
 
 def find_request_id(metadata: Iterable[tuple[str, Any]] | None) -> str:
