@@ -77,6 +77,11 @@ def _limit(  # noqa: PLR0913 - the facts of one limit
     return field(default=default, metadata=about)
 
 
+def _forwarded(default: int, unit: str, meaning: str) -> Any:
+    """Define a limit of what a kernel passes on: each device has such budgets of its own."""
+    return _limit(default, unit, meaning, most=4096, counted=False)
+
+
 @dataclass(frozen=True)
 class Limits:
     """Every limit of a service, with its default. A field `data_bytes` is the limit data-bytes."""
@@ -97,6 +102,10 @@ class Limits:
     calls_per_client: int = _limit(512, "calls", "under way of one client, streams included")
     streams: int = _limit(1024, "streams", "open; those that move data of disks are transfers")
     streams_per_client: int = _limit(256, "streams", "open of one client")
+    forwarded_calls: int = _forwarded(512, "calls", "that a kernel passes to a device")
+    forwarded_calls_per_client: int = _forwarded(128, "calls", "of one client at a device")
+    forwarded_streams: int = _forwarded(512, "streams", "that a kernel passes to a device")
+    forwarded_streams_per_client: int = _forwarded(128, "streams", "of one client at a device")
     transfers: int = _limit(512, "transfers", "that read or write disks")
     transfers_per_client: int = _limit(256, "transfers", "of one client")
     request_streams: int = _limit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,7 @@ def panel(  # noqa: PLR0913 - its options
 
     It prints the address of the page, and serves it until Ctrl-C. Whoever has the address with its
     token can do to the machine what you can. With --security, tokens of `virtmesh tokens issue`
-    open it as well: an observer's shows everything, and changes nothing.
+    open it as well: each page has what the role of its token could call.
     """
     from virtmesh_client.panel import options as wanted  # noqa: PLC0415 - it takes time
     from virtmesh_client.panel.limits import PanelLimits  # noqa: PLC0415 - as above
@@ -82,8 +83,16 @@ def panel(  # noqa: PLR0913 - its options
         bounds = PanelLimits.of(limits)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    options = wanted.PanelOptions(host, port, chosen, security, settings.insecure, limits=bounds)
+    options = wanted.PanelOptions(
+        host, port, chosen, security, settings.insecure, limits=bounds, tell=tell_audit
+    )
     asyncio.run(serve(settings, address, options, published=published))
+
+
+def tell_audit(line: str) -> None:
+    """Write a line of the audit. A panel whose standard error is closed goes on without."""
+    with contextlib.suppress(OSError):
+        say(line, err=True)
 
 
 async def serve(
@@ -95,8 +104,8 @@ async def serve(
     with needing("panel", "the panel"):
         from virtmesh_client.panel.server import serving  # noqa: PLC0415
 
-    async with serving(address, options) as (_, port):
-        host = options.host if published is None else "127.0.0.1"
+    async with serving(address, options) as (panel, port):
+        host = panel.name(options.host) if published is None else "127.0.0.1"
         at = port if published is None else published or "PORT"
         url = spell_url(host, at, options.token, tls=options.security is not None)
         if settings.json:

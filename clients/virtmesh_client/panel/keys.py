@@ -8,19 +8,19 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.security.errors import BadToken
+from virtmesh_common.security.identity import Identity, IdentityKind
 from virtmesh_common.security.roles import OPERATORS, USERS, Role
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from virtmesh_common.security.tokens import Tokens
 
-ROLE: ContextVar[Role] = ContextVar("virtmesh_panel_role")
-"""The role of who asks, in the task of a request."""
+WHO: ContextVar[Identity] = ContextVar("virtmesh_panel_who")
+"""Whose token it is, in the task of a request."""
 OPENS = frozenset((Role.OBSERVER, *USERS, *OPERATORS))
 """Roles that the panel is for: a driver has no business here."""
-ADMINISTERS = ("/reset", "/detach", "/attach")
-"""How paths end that need an operator; all others that change something need who injects."""
+OWN = Identity("panel", Role.OWNER, IdentityKind.TOKEN)
+"""Who has the token that the panel printed."""
 CHECK_SECONDS = 2.0
 """How often it is looked whether the token of an open socket still counts."""
 
@@ -32,31 +32,25 @@ class Keys:
         self._own = own.encode()
         self._tokens = tokens
 
-    def role(self, token: str) -> Role | None:
-        """Return what a token may do; None: nothing."""
+    def find(self, token: str) -> Identity:
+        """Return whose token it is. Errors: BadToken; BadSecurityFolder."""
         if hmac.compare_digest(token.encode("utf-8", "replace"), self._own):
-            return Role.OWNER
+            return OWN
         if self._tokens is None:
-            return None
-        try:
-            role = self._tokens.find(token).role
-        except VirtmeshError:
-            return None
-        return role if role in OPENS else None
+            raise BadToken("the token is not the one that the panel printed")
+        found = self._tokens.find(token)
+        if found.role not in OPENS:
+            raise BadToken(f"the panel is not for the role {found.role}")
+        return found
 
-    async def watch(self, token: str) -> None:
-        """Return as soon as a token opens nothing any more."""
-        while self.role(token) is not None:  # noqa: ASYNC110 - files tell nobody that they change
+    async def watch(self, token: str, who: Identity) -> None:
+        """Return as soon as a token is not that of `who` any more."""
+        while self._counts(token, who):  # noqa: ASYNC110 - files tell nobody that they change
             await asyncio.sleep(CHECK_SECONDS)
 
-
-def may(role: Role, request: web.Request) -> bool:
-    """Say whether a role may make a request."""
-    if request.method in {"GET", "HEAD"}:
-        return True
-    return role in (OPERATORS if request.path.endswith(ADMINISTERS) else USERS)
-
-
-def may_use() -> bool:
-    """Say whether who asks may type, point and write, and not only look."""
-    return ROLE.get() in USERS
+    def _counts(self, token: str, who: Identity) -> bool:
+        """Say whether a token is still that of `who`, with the same role."""
+        try:
+            return self.find(token) == who
+        except VirtmeshError:
+            return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ from virtmesh_client.listening import spell_host_port
 from virtmesh_client.panel.limits import PanelLimits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+LOGGER = logging.getLogger("virtmesh.audit")
 TOKEN_BYTES = 24
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 """What a token may look like: it travels in a URL and as the name of a subprotocol."""
@@ -41,6 +44,8 @@ class PanelOptions:
     """How long a connection may ask for nothing, or take nothing."""
     limits: PanelLimits = field(default_factory=PanelLimits)
     """What browsers may have of it."""
+    tell: Callable[[str], None] = LOGGER.info
+    """Gets the lines of the audit, JSON each."""
 
 
 def parse_listen(text: str, *, published: bool = False) -> tuple[str, int]:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from aiohttp import WSMsgType, web
 
-from virtmesh_client.panel.keys import may_use
-from virtmesh_client.panel.sockets import BAD_MESSAGE, TRY_LATER, open_socket
+from virtmesh_client.panel.sockets import BAD_MESSAGE, TRY_LATER
 from virtmesh_client.serial.models import Output
 from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
     from virtmesh_client.async_machine import AsyncMachine
+    from virtmesh_client.panel.sockets import Seats
     from virtmesh_client.serial.aio import AsyncSerial, AsyncSerialWatch
 
 TAIL_BYTES = 32 << 10
@@ -29,26 +29,27 @@ INPUT_SECONDS = 5.0
 class SerialSocket:
     """Serves consoles."""
 
-    def __init__(self, machine: AsyncMachine) -> None:
+    def __init__(self, machine: AsyncMachine, seats: Seats) -> None:
         self._machine = machine
+        self._seats = seats
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one console until the browser leaves, or the port does for good."""
-        socket = await open_socket(request)
-        try:
-            async with (
-                self._machine.serial(request.match_info["name"]) as serial,
-                await serial.watch(tail=TAIL_BYTES) as watch,
-            ):
-                await self._talk(socket, serial if may_use() else None, watch)
-        except VirtmeshError as error:
-            with contextlib.suppress(ConnectionError):
-                await tell(socket, "error", {"message": printable(error.message)})
-                await socket.close(code=TRY_LATER, message=error.reason.encode())
+        async with self._seats.open(request) as socket:
+            try:
+                async with (
+                    self._machine.serial(request.match_info["name"]) as serial,
+                    await serial.watch(tail=TAIL_BYTES) as watch,
+                ):
+                    await self._talk(socket, serial, watch)
+            except VirtmeshError as error:
+                with contextlib.suppress(ConnectionError):
+                    await tell(socket, "error", {"message": printable(error.message)})
+                    await socket.close(code=TRY_LATER, message=error.reason.encode())
         return socket
 
     async def _talk(
-        self, socket: web.WebSocketResponse, serial: AsyncSerial | None, watch: AsyncSerialWatch
+        self, socket: web.WebSocketResponse, serial: AsyncSerial, watch: AsyncSerialWatch
     ) -> None:
         """Carry both directions. Errors: VirtmeshError."""
         sides = [
@@ -76,18 +77,12 @@ async def show(socket: web.WebSocketResponse, watch: AsyncSerialWatch) -> None:
                 await tell(socket, type(event).__name__.casefold(), asdict(event))
 
 
-async def take_input(socket: web.WebSocketResponse, serial: AsyncSerial | None) -> None:
-    """Send what is typed. What the machine does not take is reported, and lost.
-
-    Without a port, who types may only look.
-    """
+async def take_input(socket: web.WebSocketResponse, serial: AsyncSerial) -> None:
+    """Send what is typed. What the machine does not take is reported, and lost."""
     async for message in socket:
         if message.type is not WSMsgType.BINARY:
             await socket.close(code=BAD_MESSAGE, message=b"input is binary")
             return
-        if serial is None:
-            await tell(socket, "refused", {"message": "your role may look, and not type"})
-            continue
         try:
             await serial.write(message.data, wait="sent", timeout=INPUT_SECONDS)
         except VirtmeshError as error:

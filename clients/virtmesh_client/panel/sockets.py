@@ -1,17 +1,21 @@
-"""WebSockets of the panel: how many there may be, and how large a message."""
+"""WebSockets of the panel: how many there may be, how large a message, and when they end."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from virtmesh_client.panel.access import SUBPROTOCOL
+from virtmesh_client.panel.access import SUBPROTOCOL, token_of
+from virtmesh_client.panel.keys import WHO
 from virtmesh_client.panel.limits import SOCKETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
+
+    from virtmesh_client.panel.keys import Keys
 
 MESSAGE_MAX_BYTES = 64 << 10
 """Longest message of a browser; noVNC sends at most 10 KiB at once."""
@@ -24,33 +28,51 @@ TRY_LATER = 1013
 
 
 class Seats:
-    """Counts sockets."""
+    """The sockets that are open: how many, and whom to end when a token counts no more."""
 
-    def __init__(self, most: int = SOCKETS.default) -> None:
+    def __init__(self, keys: Keys, most: int = SOCKETS.default) -> None:
+        self._keys = keys
         self._most = most
-        self.taken = 0
+        self._tasks: set[asyncio.Task[object]] = set()
 
-    @contextlib.contextmanager
-    def take(self) -> Iterator[None]:
-        """Take one for as long as the body runs. Errors: HTTPServiceUnavailable."""
-        if self.taken >= self._most:
+    @property
+    def taken(self) -> int:
+        """How many sockets there are."""
+        return len(self._tasks)
+
+    @contextlib.asynccontextmanager
+    async def open(self, request: web.Request) -> AsyncIterator[web.WebSocketResponse]:
+        """Accept a WebSocket for as long as the body runs, its token counts, and the panel runs.
+
+        This is the only way to one: whatever a request looks like, its socket has a seat. A browser
+        that does not answer to pings is cut off. Errors: HTTPServiceUnavailable; HTTPBadRequest.
+        """
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request is handled outside of a task")
+        if len(self._tasks) >= self._most:
             raise web.HTTPServiceUnavailable(
                 text=f"{self._most} sockets are open: close other pages of the panel"
             )
-        self.taken += 1
+        self._tasks.add(task)
+        watching = asyncio.create_task(self._keys.watch(token_of(request), WHO.get()))
+        watching.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
         try:
-            yield
+            socket = web.WebSocketResponse(
+                protocols=(SUBPROTOCOL,),
+                heartbeat=HEARTBEAT_SECONDS,
+                max_msg_size=MESSAGE_MAX_BYTES,
+                compress=False,
+            )
+            await socket.prepare(request)
+            yield socket
         finally:
-            self.taken -= 1
+            watching.cancel()
+            self._tasks.discard(task)
 
-
-async def open_socket(request: web.Request) -> web.WebSocketResponse:
-    """Accept a WebSocket. A browser that does not answer to pings is cut off."""
-    socket = web.WebSocketResponse(
-        protocols=(SUBPROTOCOL,),
-        heartbeat=HEARTBEAT_SECONDS,
-        max_msg_size=MESSAGE_MAX_BYTES,
-        compress=False,
-    )
-    await socket.prepare(request)
-    return socket
+    async def close(self) -> None:
+        """End all sockets."""
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from virtmesh_common.proxy import find_proxy, host_of
+from virtmesh_common.security.errors import BadCertificate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +72,7 @@ OF_CLIENT = {
     "": f"it refused the certificate of this client: another authority has issued it; {LOG_IN}",
 }
 """What OpenSSL says about the certificate of the client, and what it means."""
+DATES = ("certificate has expired", "not yet valid")
 PLAIN = re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER|UNEXPECTED_EOF")
 """What OpenSSL says where no TLS is spoken."""
 
@@ -142,6 +144,23 @@ def own_fault(credentials: Credentials) -> str:
             except ssl.SSLError:
                 return ""
     return ""
+
+
+def check_own(credentials: Credentials) -> None:
+    """Refuse credentials that no machine can take, whatever it trusts. Errors: BadCertificate.
+
+    Dates are not looked at: the clocks of others decide on them.
+    """
+    try:
+        context_of(credentials)
+        fault = own_fault(credentials) if credentials.key else ""
+    except (ssl.SSLError, ValueError) as error:
+        fault = getattr(error, "reason", None) or str(error)
+    if fault and not any(re.search(date, fault) for date in DATES):
+        raise BadCertificate(
+            f"key, certificate and authority of the bundle do not belong together, or are damaged"
+            f" ({fault}): ask for a fresh bundle, of `virtmesh certs issue`"
+        )
 
 
 def load_own(context: ssl.SSLContext, credentials: Credentials) -> None:

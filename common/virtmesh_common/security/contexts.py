@@ -30,6 +30,9 @@ def server_context(path: Path, *, demand_certificate: bool) -> ssl.SSLContext:
             folder.read(name, secret=secret)  # ssl reads by name: what it reads is checked here
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # A session that is resumed shows the certificate of an old handshake.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
         try:
             context.load_cert_chain(folder.path / SERVER, folder.path / SERVER_KEY)
             context.load_verify_locations(folder.path / CA)

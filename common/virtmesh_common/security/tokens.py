@@ -91,8 +91,18 @@ class Tokens:
             raise BadToken("the token is not one of this machine")
         state = found.state(now)
         if state != "valid":
-            raise BadToken(f"the token {found.id} of {found.name} is {state}", state=state)
+            raise BadToken(
+                f"the token {found.id} of {found.name} is {state}",
+                state=state,
+                identity=found.name,
+                serial=found.id,
+            )
         return found.identity
+
+    def state(self, identifier: str) -> str:
+        """Return "valid", "expired", "revoked", or "gone" for one that is in no list any more."""
+        found = self._file.get().get(identifier)
+        return found.state() if found else "gone"
 
     def all(self) -> list[Token]:
         """Return all tokens, in the order in which they were made."""

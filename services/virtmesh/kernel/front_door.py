@@ -102,7 +102,7 @@ class FrontDoor:
         self._machine = machine
         self._serving = serving
         self._own_metrics = metrics
-        self._gateway = Gateway(machine, answers)
+        self._gateway = Gateway(machine, answers, serving.limits)
         self._server = Server(
             serving.listen,
             [self._gateway],
@@ -192,6 +192,7 @@ class FrontDoor:
         """Return every metric of the service, read now."""
         yield from self._own_metrics()
         yield from self._server.metrics()
+        yield from self._gateway.metrics()
         yield from logs.LIMIT.metrics()
         yield from sandbox_metrics()
         if self._metrics:

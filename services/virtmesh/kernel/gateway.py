@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,7 +19,9 @@ import grpc.aio
 
 from virtmesh.kernel.device import LOOK_TIMEOUT_S
 from virtmesh.kernel.device_channel import DeviceChannel
+from virtmesh.kernel.lanes import HELD, REFUSED
 from virtmesh.rpc import reflection
+from virtmesh.rpc.budgets import account
 from virtmesh.rpc.metrics import is_unary
 from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.errors import (
@@ -28,13 +31,16 @@ from virtmesh_common.errors import (
     ShuttingDown,
     from_rpc_error,
 )
+from virtmesh_common.limits import DEFAULTS, PER_CLIENT, Limits
 from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY
+from virtmesh_common.sent_status import keep_sent_status
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from google.protobuf.message import Message
+    from prometheus_client import Metric
 
     from virtmesh.kernel.device import DevicesOfMachine
 
@@ -61,11 +67,25 @@ def service_of(method: str) -> str:
     return method.removeprefix("/").rpartition("/")[0]
 
 
+def id_of(client: str) -> str:
+    """Return what a client that names its calls not is called at a device.
+
+    Its calls count there neither with those of others, nor with those of this process.
+    """
+    return f"unnamed-{sha256(client.encode()).hexdigest()[:16]}"
+
+
 class Gateway(grpc.aio.ServerInterceptor):
     """Takes the calls that name a device in their metadata, before any service of the kernel."""
 
-    def __init__(self, kernel: DevicesOfMachine, answers: Mapping[str, Answer] = NONE) -> None:
+    def __init__(
+        self,
+        kernel: DevicesOfMachine,
+        answers: Mapping[str, Answer] = NONE,
+        limits: Limits = DEFAULTS,
+    ) -> None:
         self._kernel = kernel
+        self._limits = limits
         self._answers = answers
         """By method: what is answered here, for a device by its name; None forwards the call."""
         self._channels: dict[str, DeviceChannel] = {}
@@ -119,8 +139,21 @@ class Gateway(grpc.aio.ServerInterceptor):
     def channel(self, endpoint: str) -> DeviceChannel:
         """Return the channel to a device service."""
         if endpoint not in self._channels:
-            self._channels[endpoint] = DeviceChannel(endpoint)
+            self._channels[endpoint] = DeviceChannel(endpoint, self._limits)
         return self._channels[endpoint]
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return how many calls of clients the devices have, and were spared."""
+        uses = [
+            (name, lanes.use)
+            for name, device in self._kernel.devices.items()
+            if (channel := self._channels.get(device.node.endpoint))
+            for lanes in (channel.calls, channel.streams)
+        ]
+        yield HELD.of(((name, use.name), use.held) for name, use in uses)
+        refused = [((name, use.name), use.refused) for name, use in uses]
+        of_one = [((name, use.name + PER_CLIENT), use.refused_per_client) for name, use in uses]
+        yield REFUSED.of(refused + of_one)
 
     def end_streams(self) -> None:
         """End the streams, which have no end of their own: the kernel service is stopping."""
@@ -138,43 +171,56 @@ class Gateway(grpc.aio.ServerInterceptor):
     ) -> None:
         """Pass one call on.
 
-        Errors: DeviceNotFound; NotOffered; ShuttingDown; what the device answers.
+        Errors: DeviceNotFound; NotOffered; LimitReached; ShuttingDown; what the device answers.
         """
         channel = self.channel(self._kernel.device(name).node.endpoint)
         channel.check_connection()
         try:
             await self._check_allowed(method, name, channel)
-            multicall: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
-            multicall = channel.grpc.stream_stream(method)
-            request_id = REQUEST_ID.get()
-            call = multicall(
-                messages,
-                timeout=context.time_remaining(),
-                metadata=((REQUEST_ID_KEY, request_id),) if request_id else (),
-            )
-            try:
-                if not is_unary(method):
-                    await call.initial_metadata()
-                    await context.send_initial_metadata(())
-                async for response in call:
-                    self._streams.add(call)
-                    await context.write(response)
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if self._stopping and call in self._streams and not (task and task.cancelling()):
-                    raise ShuttingDown("the kernel service is stopping") from None
-                raise
-            finally:
-                self._streams.discard(call)
-                # A client that dies in the middle of a write must not leave its call to the device
-                # behind: what ends there, such as holding keys, ends with the call.
-                call.cancel()
+            lanes = channel.calls if is_unary(method) else channel.streams
+            with await lanes.take() as place:
+                await self._pass_on(method, messages, context, place.channel)
         except grpc.aio.AioRpcError as failure:
             details = failure.trailing_metadata() or ()
             known = tuple((key, value) for key, value in details if key == DETAILS_KEY)
             if not known:
                 raise from_rpc_error(failure, channel.endpoint) from failure
             await context.abort(failure.code(), failure.details(), known)
+
+    async def _pass_on(
+        self,
+        method: str,
+        messages: AsyncIterator[bytes],
+        context: Any,
+        channel: grpc.aio.Channel,
+    ) -> None:
+        """Pass the messages of a call in both directions. Errors: ShuttingDown; AioRpcError."""
+        multicall: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
+        multicall = channel.stream_stream(method)
+        request_id = REQUEST_ID.get() or id_of(account().client)
+        call = multicall(
+            messages,
+            timeout=context.time_remaining(),
+            metadata=((REQUEST_ID_KEY, request_id),),
+        )
+        keep_sent_status(call)
+        try:
+            if not is_unary(method):
+                await call.initial_metadata()
+                await context.send_initial_metadata(())
+            async for response in call:
+                self._streams.add(call)
+                await context.write(response)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._stopping and call in self._streams and not (task and task.cancelling()):
+                raise ShuttingDown("the kernel service is stopping") from None
+            raise
+        finally:
+            self._streams.discard(call)
+            # A client that dies in the middle of a write must not leave its call to the device
+            # behind: what ends there, such as holding keys, ends with the call.
+            call.cancel()
 
     async def _services(self) -> dict[str, Sequence[str]]:
         """Return the services of each device that answers, by its name."""

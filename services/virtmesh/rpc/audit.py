@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from virtmesh.rpc.caller import Stranger
 from virtmesh.telemetry.definitions import counter
 from virtmesh.telemetry.log_rate_limit import AUDIT_LOGGER
 from virtmesh_common.security.roles import ROWS
@@ -38,8 +39,11 @@ KINDS_MAX = 16384
 BEGUN = "BEGUN"
 """Outcome of a stream that goes on: what it comes to is another line."""
 UNKNOWN = "unknown"
-"""A device that there is not: a log never holds names that a client makes up."""
+"""A device or RPC that there is not: a log never holds names that a client makes up."""
 NOBODY = "none"
+STRANGERS_MAX = 32
+"""Most lines each period about callers that were not let in. The others are counted together, by
+outcome: whatever strangers call, they don't fill the log."""
 OTHERS = frozenset(("", UNKNOWN, *(row.touches for row in ROWS)))
 """What calls touch beside devices."""
 
@@ -68,33 +72,32 @@ class Audit:
         self._clock = clock
         self._repeated: dict[Kind, int] = {}
         """Calls of each kind that are not in the log yet."""
+        self._strangers = 0
+        """Lines of this period about callers that were not let in."""
         self._written = clock()
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def note(
-        self, caller: Caller | None, method: str, device: str, outcome: str, reason: str = ""
+        self, caller: Caller | Stranger, method: str, device: str, outcome: str, reason: str = ""
     ) -> None:
         """Take down a call; `outcome` is the name of its status, or BEGUN."""
-        role = caller.identity.role if caller else NOBODY
+        kind = Kind(*who(caller), method, self.name_of(device), outcome)
         if outcome != BEGUN:
-            self._counts[role, outcome] += 1
-        name = self.name_of(device)
-        who = (
-            (caller.identity.name, role, caller.identity.kind, caller.identity.serial)
-            if caller
-            else (NOBODY, NOBODY, NOBODY, "")
-        )
-        kind = Kind(*who, method, name, outcome)
+            self._counts[kind.role, outcome] += 1
+        if isinstance(caller, Stranger) and kind not in self._repeated:
+            if self._strangers >= STRANGERS_MAX:
+                kind = Kind(*who(Stranger()), UNKNOWN, "", outcome)
+                self._repeated[kind] = self._repeated.get(kind, 0) + 1
+                return
+            self._strangers += 1
         if kind in self._repeated:
             self._repeated[kind] += 1
             return
         if len(self._repeated) >= KINDS_MAX:
             self.flush()
         self._repeated[kind] = 0
-        facts: dict[str, Any] = {"peer": caller.peer} if caller else {}
-        if reason:
-            facts["reason"] = reason
-        write(kind, **facts)
+        facts = {"peer": caller.peer, "reason": reason}
+        write(kind, **{key: value for key, value in facts.items() if value})
 
     def name_of(self, device: str) -> str:
         """Return the device of a call as it is written; the only one there is needs no name."""
@@ -112,6 +115,7 @@ class Audit:
         """Write how often calls repeated others, now; the next one of a kind is the first again."""
         self._written = self._clock()
         repeated, self._repeated = self._repeated, {}
+        self._strangers = 0
         for kind, times in repeated.items():
             if times:
                 write(kind, repeated=times)
@@ -119,6 +123,14 @@ class Audit:
     def metrics(self) -> Iterable[Metric]:
         """Return the metrics, read now."""
         yield AUDITED.of(self._counts.items())
+
+
+def who(caller: Caller | Stranger) -> tuple[str, str, str, str]:
+    """Return the first fields of a Kind."""
+    if isinstance(caller, Stranger):
+        return caller.name or NOBODY, NOBODY, NOBODY, caller.serial
+    identity = caller.identity
+    return identity.name, identity.role, identity.kind, identity.serial
 
 
 def write(kind: Kind, **facts: Any) -> None:

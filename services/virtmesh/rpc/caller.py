@@ -22,6 +22,17 @@ class Caller:
     """As gRPC spells it, with the port: "ipv4:127.0.0.1:43210". All unix sockets are "unix:"."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """Somebody who was not let in."""
+
+    peer: str = ""
+    """As of a Caller."""
+    name: str = ""
+    """Who it was while its certificate or token counted; empty for nobody that is known."""
+    serial: str = ""
+
+
 WITHIN = Caller(Identity("this process", Role.OWNER, IdentityKind.SOCKET), "")
 """Who calls when no server does: code of this process."""
 

@@ -126,11 +126,11 @@ class TokenDoor:
     def check(self, identity: Identity) -> None:
         """Refuse an identity that counts no more. Errors: NotAuthenticated."""
         try:
-            states = [one.state() for one in self._tokens.all() if one.id == identity.serial]
+            state = self._tokens.state(identity.serial)
         except BadSecurityFolder as error:
             raise unreadable() from error
-        if states != ["valid"]:
-            raise counts_no_more("the token", identity, f"is {' '.join(states) or 'gone'}")
+        if state != "valid":
+            raise counts_no_more("the token", identity, f"is {state}")
 
 
 def counts_no_more(what: str, identity: Identity, why: str) -> NotAuthenticated:
@@ -139,6 +139,7 @@ def counts_no_more(what: str, identity: Identity, why: str) -> NotAuthenticated:
         f"{what} {identity.serial} of {identity.name} {why}: ask the owner of the machine for"
         " another one",
         identity=identity.name,
+        serial=identity.serial,
     )
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import Message
 
 from virtmesh.rpc.audit import BEGUN, UNKNOWN
-from virtmesh.rpc.caller import TOUCH
+from virtmesh.rpc.caller import TOUCH, Stranger
 from virtmesh.rpc.gate import check_role
 from virtmesh_common.channel import DEVICE_KEY
-from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.errors import NotOffered, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,7 @@ class Entry:
         self._gate = gate
         self._access = access
         self._metadata = metadata
-        self._caller: Caller | None = None
+        self._caller: Caller | Stranger = Stranger()
         self._devices: dict[str, None] = {}
         """What was touched, as the audit names it: no more than there are devices, and one."""
         self._refused = ""
@@ -42,18 +42,27 @@ class Entry:
     def begin(self, call: Ending, context: Any, *, streams: bool) -> None:
         """Let the caller in. Errors: NotAuthenticated and its kin; NotAllowed."""
         try:
-            self._caller = self._gate.admit(context, self._metadata)
-            check_role(self._access, self._caller)
+            self._caller = caller = self._gate.admit(context, self._metadata)
+            check_role(self._access, caller)
         except VirtmeshError as error:
             self._refused = error.reason
+            if not self.is_in:
+                told = error.metadata
+                name, serial = told.get("identity", ""), told.get("serial", "")
+                self._caller = Stranger(context.peer(), name, serial)
             raise
         if streams:
-            self._gate.begin(call, self._caller)
+            self._gate.begin(call, caller)
         if self._access.changes:
             self._streams = streams
             TOUCH.set(self.touch)
             if streams and (known := self._gate.audit.name_of(self._named())):
                 self.touch(known)
+
+    @property
+    def is_in(self) -> bool:
+        """Say whether the caller has an identity, whatever it may call."""
+        return not isinstance(self._caller, Stranger)
 
     def see(self, message: Any) -> None:
         """Look for the device in a message of the client."""
@@ -84,7 +93,8 @@ class Entry:
     def _note(self, device: str, outcome: str) -> None:
         """Write to the audit."""
         method = self._access.method
-        if self._refused and not self._gate.knows(method):
+        is_none = self._refused or outcome == NotOffered.code.name
+        if is_none and not self._gate.knows(method):
             method = UNKNOWN  # the log takes no names that a caller makes up
         self._gate.audit.note(self._caller, method, device, outcome, self._refused)
 

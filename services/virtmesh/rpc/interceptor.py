@@ -235,9 +235,9 @@ class Call:
         return request
 
     def _log(self, code: str, error: str = "") -> None:
-        """Log a call if its client sent an identifier."""
+        """Log a call if its client sent an identifier, and was let in."""
         counts, request_id = self._counts, self._request_id
-        if not request_id:
+        if not request_id or (self._entry and not self._entry.is_in):
             return
         if code != OK:
             log.info("call", method=self._method, code=code, error=cut(error))

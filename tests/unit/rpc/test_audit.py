@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from structlog.testing import capture_logs
 
-from virtmesh.rpc.audit import PERIOD_S, Audit
-from virtmesh.rpc.caller import Caller, touch
+from virtmesh.rpc.audit import PERIOD_S, STRANGERS_MAX, Audit
+from virtmesh.rpc.caller import Caller, Stranger, touch
 from virtmesh.rpc.doors import SocketDoor
 from virtmesh.rpc.entry import Entry
 from virtmesh.rpc.gate import Gate
@@ -87,11 +87,11 @@ def test_repetitions_are_counted(audit: Audit, clock: Clock) -> None:
         (ALICE, RESIZE, "vdb", "OK"),
         (ALICE, RESIZE, "vda", "NOT_FOUND"),
         (ALICE, RESIZE.replace("Resize", "Flush"), "vda", "OK"),
-        (None, RESIZE, "vda", "OK"),
+        (Stranger(), RESIZE, "vda", "OK"),
     ],
 )
 def test_what_differs_is_no_repetition(
-    audit: Audit, other: tuple[Caller | None, str, str, str]
+    audit: Audit, other: tuple[Caller | Stranger, str, str, str]
 ) -> None:
     """Another device, outcome, RPC or caller is another line."""
     with capture_logs() as lines:
@@ -122,11 +122,41 @@ def test_what_is_left_is_written_at_the_end(audit: Audit) -> None:
     """A service that stops has told all."""
     with capture_logs() as lines:
         for _ in range(3):
-            audit.note(None, RESIZE, "vda", "UNAUTHENTICATED", "NOT_AUTHENTICATED")
+            audit.note(Stranger(), RESIZE, "vda", "UNAUTHENTICATED", "NOT_AUTHENTICATED")
         audit.flush()
 
     assert [line.get("repeated") for line in lines] == [None, 2]
     assert {line["identity"] for line in lines} == {"none"}
+
+
+def test_strangers_do_not_fill_the_log(audit: Audit, clock: Clock) -> None:
+    """So many lines a period, whatever they call; what people do meanwhile is written."""
+    stranger, calls = Stranger("ipv4:192.0.2.7:1"), 10 * STRANGERS_MAX
+    with capture_logs() as lines:
+        for period in range(1, 4):
+            for number in range(calls):
+                audit.note(stranger, f"{RESIZE}{number}", "vda", "UNAUTHENTICATED")
+            audit.note(ALICE, RESIZE, "vda", "OK")
+            clock.now = PERIOD_S * period
+            audit.tick()
+
+    assert len([line for line in lines if line["identity"] == "alice"]) == 3
+    of_strangers = [line for line in lines if line["identity"] == "none"]
+    assert len(of_strangers) == 3 * (STRANGERS_MAX + 1)
+    counted = [line["repeated"] for line in of_strangers if line["rpc"] == "unknown"]
+    assert counted == [calls - STRANGERS_MAX] * 3
+    (metric,) = audit.metrics()
+    assert metric.samples[0].value == 3 * calls
+
+
+def test_who_counts_no_more_is_named(audit: Audit) -> None:
+    """With the serial number, and where it came from; it has no role any more."""
+    with capture_logs() as lines:
+        audit.note(Stranger("ipv4:192.0.2.7:1", "alice", "a1"), RESIZE, "vda", "UNAUTHENTICATED")
+
+    (line,) = lines
+    facts = [line[key] for key in ("identity", "role", "serial", "peer")]
+    assert facts == ["alice", "none", "a1", "ipv4:192.0.2.7:1"]
 
 
 def test_the_limit_of_the_log_does_not_hold_for_the_audit() -> None:
@@ -144,7 +174,7 @@ def test_calls_are_counted_by_role_and_outcome(audit: Audit) -> None:
     audit.note(ALICE, RESIZE, "vda", "BEGUN")
     for _ in range(3):
         audit.note(ALICE, RESIZE, "vda", "OK")
-    audit.note(None, RESIZE, "vda", "UNAUTHENTICATED")
+    audit.note(Stranger(), RESIZE, "vda", "UNAUTHENTICATED")
 
     (metric,) = audit.metrics()
     counted = {tuple(one.labels.values()): one.value for one in metric.samples}

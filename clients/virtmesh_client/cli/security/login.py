@@ -13,6 +13,7 @@ from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_json, show_table
 from virtmesh_client.security import logins
 from virtmesh_client.security.credentials import Credentials, read_bounded
+from virtmesh_client.security.handshake import check_own
 from virtmesh_common.channel import check_address
 from virtmesh_common.printable import say
 from virtmesh_common.security.bundle import LIMIT_BYTES
@@ -65,6 +66,7 @@ def login(  # noqa: PLR0913, PLR0917 - click hands each over
         return
     address = parse_host(host)
     credentials = read_credentials(bundle, token, ca, server_name)
+    check_own(credentials)
     name = "" if no_check else check(settings, address, credentials)
     file = logins.store(address, credentials)
     if settings.json:

@@ -4,62 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from tests.support.tls_panel import HOST, OWN, Served, tls_panel
 from virtmesh_client.panel import handshakes
-from virtmesh_client.panel.access import SUBPROTOCOL, TOKEN_PREFIX
 from virtmesh_client.panel.doors import BEGINNING_MAX
 from virtmesh_client.panel.limits import CONNECTIONS
-from virtmesh_client.panel.options import PanelOptions
-from virtmesh_client.panel.server import serving
 from virtmesh_client.testing import FakeKernel
-from virtmesh_common.security.authority import CA, Authority
 from virtmesh_common.security.roles import Role
-
-OWN = "the-token-of-this-panel"
-HOST = "panel.example"
-
-
-@dataclass(frozen=True)
-class Served:
-    """A panel behind TLS."""
-
-    folder: Path
-    port: int
-
-    def token(self, role: Role) -> str:
-        """Make a token."""
-        with Authority.open(self.folder) as authority:
-            return authority.tokens.make(role.value, role, days=1)[0]
-
-    def session(self) -> aiohttp.ClientSession:
-        """Return a browser that trusts the authority of the machine."""
-        context = ssl.create_default_context(cafile=str(self.folder / CA))
-        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
-
-    async def status(self, token: str, path: str, method: str = "GET", host: str = "") -> int:
-        """Return the status of a request."""
-        headers = {"Authorization": f"Bearer {token}", **({"Host": host} if host else {})}
-        url = f"https://127.0.0.1:{self.port}{path}"
-        async with self.session() as session, session.request(method, url, headers=headers) as got:
-            return got.status
 
 
 @pytest.fixture
 async def panel(tmp_path: Path) -> AsyncIterator[Served]:
     """Serve a panel of a machine with one disk."""
-    folder = tmp_path / "security"
-    Authority.create(folder, [HOST]).close()
-    options = PanelOptions(port=0, token=OWN, security=folder)
     with FakeKernel(vda=1 << 20) as kernel:
-        async with serving(kernel.address, options) as (_, port):
-            yield Served(folder, port)
+        async with tls_panel(tmp_path / "security", kernel.address) as served:
+            yield served
 
 
 @pytest.mark.parametrize(
@@ -112,12 +76,9 @@ async def test_plain_text_is_not_answered(panel: Served) -> None:
 async def test_a_revoked_token_loses_its_open_socket(panel: Served) -> None:
     """Not only the next request."""
     token = panel.token(Role.OBSERVER)
-    protocols = (SUBPROTOCOL, TOKEN_PREFIX + token)
-    url = f"wss://127.0.0.1:{panel.port}/live"
-    async with panel.session() as session, session.ws_connect(url, protocols=protocols) as socket:
+    async with panel.socket(token) as socket:
         assert (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT
-        with Authority.open(panel.folder) as authority:
-            authority.tokens.revoke("observer")
+        panel.revoke("observer")
         while (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT:
             pass
 

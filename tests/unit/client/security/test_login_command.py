@@ -6,7 +6,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from tests.support.tls_kernel import TlsKernel, tls_kernel
 from virtmesh_client.cli.run import run
 from virtmesh_client.security import logins
 from virtmesh_common.security.authority import CA
-from virtmesh_common.security.bundle import parse_bundle
+from virtmesh_common.security.bundle import Bundle, parse_bundle
 from virtmesh_common.security.certificates import identity_of
 
 
@@ -47,6 +47,49 @@ def kernel(folder: Path) -> Iterator[TlsKernel]:
     """Serve, by mutual TLS."""
     with tls_kernel(folder) as kernel:
         yield kernel
+
+
+def other_key(bundle: Bundle, other: Bundle) -> str:
+    """Take the key of another certificate."""
+    return Bundle(other.key, bundle.certificate, bundle.authority).spell()
+
+
+def swapped(bundle: Bundle, _: Bundle) -> str:
+    """Put the authority into the place of the certificate."""
+    return Bundle(bundle.key, bundle.authority, bundle.certificate).spell()
+
+
+def damaged(bundle: Bundle, _: Bundle) -> str:
+    """Put other letters into the key."""
+    return bundle.key.replace("M", "A") + bundle.certificate + bundle.authority
+
+
+def other_authority(bundle: Bundle, _: Bundle) -> str:
+    """Trust somebody who has signed nothing."""
+    return bundle.key + bundle.certificate + bundle.certificate
+
+
+@pytest.mark.parametrize("spoil", [other_key, swapped, damaged, other_authority])
+@pytest.mark.parametrize("options", [(), ("--no-check",)])
+def test_a_bundle_that_is_broken_is_not_stored(
+    shell: Shell,
+    kernel: TlsKernel,
+    tmp_path: Path,
+    spoil: Callable[[Bundle, Bundle], str],
+    options: tuple[str, ...],
+) -> None:
+    """The bundle is blamed, and not the machine."""
+    one, two = (
+        parse_bundle(shell("certs", "issue", "--role", "owner", name, "-")[1].encode())
+        for name in ("alice", "bob")
+    )
+    file = tmp_path / "broken.pem"
+    file.write_text(spoil(one, two))
+    status, out, err = shell("login", kernel.address, file, *options)
+
+    assert (status, out) == (1, "")
+    assert "ask for a fresh bundle" in err
+    assert logins.every() == []
 
 
 def test_an_authority_is_made_where_somebody_says(shell: Shell, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -84,6 +85,30 @@ def test_a_client_without_a_certificate_does_not_get_through(folder: Path) -> No
     near = shake_hands(server_context(folder, demand_certificate=False), client)
     with pytest.raises(BadCertificate, match="no certificate"):
         identity_of_peer(near, Revocations(folder))
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_session_is_resumed(folder: Path, version: ssl.TLSVersion) -> None:
+    """Each connection shows its certificate, which may have expired since the last one."""
+    with Authority.open(folder) as authority:
+        _, bundle = authority.issue("prometheus", Role.OBSERVER)
+    server, client = server_context(folder, demand_certificate=True), client_context(folder, bundle)
+    client.maximum_version = version
+    session: ssl.SSLSession | None = None
+    for _ in range(2):
+        to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+        far = client.wrap_bio(to_client, to_server, server_hostname="localhost", session=session)
+        near = server.wrap_bio(to_server, to_client, server_side=True)
+        for _ in range(4):
+            for end in (far, near):
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    end.do_handshake()
+        near.write(b"x")
+        assert far.read() == b"x"  # what a server gives for the next time, comes before it
+        assert (near.version() or "").replace(".", "_").endswith(version.name[-3:])
+        assert not near.session_reused
+        assert far.session is None or not far.session.has_ticket
+        session = far.session
 
 
 @pytest.mark.parametrize("fault", ["expired", "not yet valid", "unknown ca"])
