@@ -137,6 +137,7 @@ class KernelChannel:
         Streams have no limit."""
         self.credentials = choose(check_address(address), credentials, insecure=insecure)
         """What this client shows; None: a unix socket, or plaintext."""
+        self._insecure = insecure
         shown = self.credentials
         keep_inherited()
         self._grpc = open_sync_channel(
@@ -275,7 +276,7 @@ class KernelChannel:
         """Return an error that says what is wrong with certificates, if it is that."""
         if self.address.startswith("unix:") or not handshake.SUSPECT.search(error.message):
             return error
-        why = handshake.explain(self.address, self.credentials)
+        why = handshake.explain(self.address, self.credentials, insecure=self._insecure)
         if not why:
             return error
         return HandshakeFailed(f"no connection to {self.address}: {why}", address=self.address)

@@ -72,8 +72,12 @@ class Stack:
 
     def certs(self, *arguments: str) -> bytes:
         """Run `virtmesh certs` in the stack, as the README does; return what it prints."""
+        return self.once("certs", "certs", *arguments)
+
+    def once(self, service: str, *arguments: str) -> bytes:
+        """Run a service that ends; return what it prints."""
         done = subprocess.run(
-            [*find_compose(), "run", "--rm", "-T", "certs", "certs", *arguments],
+            [*find_compose(), "run", "--rm", "-T", service, *arguments],
             cwd=ROOT,
             env=self._environment,
             stdin=subprocess.DEVNULL,

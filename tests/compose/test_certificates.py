@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
+
 import pytest
 
 from tests.compose.conftest import Stack
@@ -33,6 +36,25 @@ def test_an_observer_reads_and_changes_nothing_until_it_is_revoked(stack: Stack)
 
         with pytest.raises(NotAuthenticated, match="revoked"):
             machine.devices()
+
+
+def test_prometheus_gets_another_certificate_when_its_own_counts_no_more(stack: Stack) -> None:
+    """At the next start of the stack, and not before."""
+
+    def states() -> list[str]:
+        listed = json.loads(stack.certs("list", "--json"))
+        return [one["state"] for one in listed if one["name"] == "prometheus"]
+
+    before = states()
+    stack.once("prometheus-certificate")
+    assert states() == before
+
+    stack.certs("revoke", "prometheus")
+    stack.once("prometheus-certificate")
+
+    assert states() == ["revoked"] * len(before) + ["valid"]
+    ends = [one["not_after"] for one in json.loads(stack.certs("list", "--json"))]
+    assert max(ends)[:4] > str(datetime.now(UTC).year + 8)
 
 
 def test_the_kernel_service_can_not_change_the_authority(stack: Stack) -> None:

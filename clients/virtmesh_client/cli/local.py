@@ -8,6 +8,7 @@ the background.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -35,7 +36,7 @@ def status(settings: Settings) -> None:
     """Show the machines that run here, and their processes."""
     states = rundir.running()
     if settings.json:
-        show_json(states)
+        show_json([replace(state, warnings=tuple(state.warnings_now)) for state in states])
         return
     if not states:
         say("no machine runs here: `virtmesh up` starts one")
@@ -56,8 +57,9 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
         [
             ("machine", f"{state.name} ({state.status})"),
             ("address", state.address),
+            *(("also at", one) for one in state.addresses if one != state.address),
             ("run folder", state.run_dir),
-            *(("warning", text) for text in state.warnings),
+            *(("warning", text) for text in state.warnings_now),
         ]
     )
     say()

@@ -45,6 +45,29 @@ class ProcessState:
 
 
 @dataclass(frozen=True)
+class FolderState:
+    """The security folder that a machine was started with."""
+
+    path: str
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> FolderState | None:
+        """Return what is there now; None if nothing is."""
+        try:
+            about = path.stat()
+        except OSError:
+            return None
+        return cls(str(path), about.st_dev, about.st_ino)
+
+    @property
+    def was_replaced(self) -> bool:
+        """True when another folder is there now, or none: services still have the one of before."""
+        return self.of(Path(self.path)) != self
+
+
+@dataclass(frozen=True)
 class MachineState:
     """The content of state.json."""
 
@@ -57,11 +80,25 @@ class MachineState:
     processes: tuple[ProcessState, ...] = field(default=())
     warnings: tuple[str, ...] = ()
     """What should not stay as it is, such as an address that is open to anyone."""
+    addresses: tuple[str, ...] = ()
+    """All addresses of the kernel service, also those for tokens and for roles."""
+    security: FolderState | None = None
 
     @property
     def alive(self) -> list[ProcessState]:
         """The running processes, the supervisor first."""
         return [one for one in (self.supervisor, *self.processes) if one.alive]
+
+    @property
+    def warnings_now(self) -> list[str]:
+        """What should not stay as it is, with what has come to be so since the start."""
+        found = list(self.warnings)
+        if self.security is not None and self.security.was_replaced:
+            found.append(
+                f"{self.security.path} was removed or replaced as a whole, and the machine still"
+                " has the folder of before: stop and start it"
+            )
+        return found
 
 
 def start_ticks(pid: int) -> int | None:
@@ -105,6 +142,9 @@ def load(folder: Path) -> MachineState | None:
         raw["supervisor"] = ProcessState(**raw["supervisor"])
         raw["processes"] = tuple(ProcessState(**one) for one in raw["processes"])
         raw["warnings"] = tuple(raw.get("warnings", ()))
+        raw["addresses"] = tuple(raw.get("addresses", ()))
+        if raw.get("security") is not None:
+            raw["security"] = FolderState(**raw["security"])
         return MachineState(**raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from virtmesh_client.panel.limits import CONNECTIONS
+from virtmesh_common.cut_off import cut_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +99,7 @@ class Door(asyncio.Protocol):
         if self._beginning is not None:  # its handshake had the place, and may have lost it
             self._doors.beginning.pop(self._beginning, None)
         if not self._doors.has_room():
-            transport.abort()
+            cut_off(transport)
             return
         self._inner = self._make()
         self._doors.open[self._inner] = self
@@ -145,7 +146,7 @@ class Door(asyncio.Protocol):
         """Close the connection at once, whatever waits to be sent."""
         self._leave()
         if self._transport is not None:
-            self._transport.abort()
+            cut_off(self._transport)
 
     def _leave(self) -> None:
         """Give the place back."""

@@ -10,6 +10,8 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from virtmesh_common.cut_off import cut_off
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
@@ -38,13 +40,13 @@ class Handshake(asyncio.Protocol):
             try:
                 descriptor = os.dup(transport.get_extra_info("socket").fileno())
             except OSError:  # no descriptor is left
-                transport.abort()
+                cut_off(transport)
                 return
             # Nothing was read yet: this transport goes, and its connection stays.
             task = asyncio.create_task(self._shake(socket.socket(fileno=descriptor)))
             self._doors.beginning[task] = None
             task.add_done_callback(lambda done: self._doors.beginning.pop(done, None))
-        transport.abort()
+        cut_off(transport)
 
     async def _shake(self, connection: socket.socket) -> None:
         """Shake hands; the door takes the place over as soon as that is done."""

@@ -35,6 +35,9 @@ SPEAKS_TLS = (
     "it wants TLS, and nothing is stored for this address: `virtmesh login {address} BUNDLE`"
     " stores what `virtmesh certs issue` has made at the machine"
 )
+SPEAKS_TLS_ALONE = (
+    "it wants TLS, and plain text was asked for: leave out --insecure, or insecure=True"
+)
 NO_TLS = (
     "it does not speak TLS, and what is stored for this address is not sent in plain text: check"
     " the port; `virtmesh logout {address}` forgets what is stored"
@@ -74,10 +77,10 @@ PLAIN = re.compile("WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER|UNEXPECTED_EO
 """What OpenSSL says where no TLS is spoken."""
 
 
-def explain(address: str, credentials: Credentials | None) -> str:
+def explain(address: str, credentials: Credentials | None, *, insecure: bool = False) -> str:
     """Say why no connection to HOST:PORT is made; empty if its handshake works, or nobody knows.
 
-    It takes some seconds at most.
+    `insecure`: plain text was asked for, whatever is stored. It takes some seconds at most.
     """
     if find_proxy(address):
         return ""
@@ -85,6 +88,8 @@ def explain(address: str, credentials: Credentials | None) -> str:
         why = try_once(address, credentials)
     except (OSError, ValueError):
         return ""
+    if why == SPEAKS_TLS and insecure:
+        return SPEAKS_TLS_ALONE
     return why.replace("{address}", address)
 
 

@@ -28,7 +28,13 @@ from virtmesh_common.security.certificates import (
     spell_key,
     spell_serial,
 )
-from virtmesh_common.security.errors import BadSecurityFolder, NoAuthority, NotIssued
+from virtmesh_common.security.client_certificates import ClientCertificates
+from virtmesh_common.security.errors import (
+    BadCertificate,
+    BadSecurityFolder,
+    NoAuthority,
+    NotIssued,
+)
 from virtmesh_common.security.folder import SecurityFolder
 from virtmesh_common.security.names import check_days, check_name
 from virtmesh_common.security.records import (
@@ -194,6 +200,21 @@ class Authority:
             spell_certificate(issuer.certificate),
         )
         return record, Bundle(*(text.decode() for text in texts))
+
+    def check(self, pem: bytes, days: float = 0) -> Issued:
+        """Return whose a client certificate is, if it counts, and does so for `days` more.
+
+        Errors: BadCertificate, which says why it does not.
+        """
+        known = ClientCertificates(self.folder, self.revocations)
+        who = known.identify(pem)
+        end = read_certificate(pem).not_valid_after_utc
+        why = known.why_not(who)
+        if not why and end - datetime.now(UTC) < timedelta(days=days):
+            why = f"is valid until {spell_time(end)}, which is in less than {days:g} days"
+        if why:
+            raise BadCertificate(f"the certificate {who.serial} of {who.name} {why}")
+        return Issued(who.serial, who.name, who.role, spell_time(end))
 
     def issued(self) -> list[Issued]:
         """Return what was issued, in order; what has expired long ago is left out."""

@@ -91,6 +91,14 @@ class SecurityFolder:
             return False
         return True
 
+    def was_replaced(self) -> bool:
+        """Say whether the path leads to another folder now, or to none."""
+        try:
+            now = self.path.stat(follow_symlinks=False)
+        except OSError:
+            return True
+        return not os.path.samestat(now, os.fstat(self._descriptor))
+
     def stamp(self, name: str) -> Stamp | None:
         """Return what tells this version of a file from others; None if there is no file."""
         try:
@@ -112,6 +120,8 @@ class SecurityFolder:
         except OSError as error:
             linked = error.errno == errno.ELOOP
             why = "it is a symbolic link" if linked else error.strerror
+            if self.was_replaced():
+                why = "its folder was removed or replaced as a whole: restart what uses it"
             raise BadSecurityFolder(f"{where} can't be read: {why}") from None
         try:
             check_file(os.fstat(descriptor), where, secret=secret)
@@ -187,7 +197,10 @@ def check_owner(found: os.stat_result, where: str) -> None:
             f"{where} belongs to user {found.st_uid}, and this process is user {os.geteuid()}"
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise BadSecurityFolder(f"others may write to {where}: chmod go-w {where}")
+        mend = f"choose a folder in it, such as {where}/security"
+        if not found.st_mode & stat.S_ISVTX:
+            mend = f"chmod go-w {where}"
+        raise BadSecurityFolder(f"others may write to {where}: {mend}")
 
 
 def check_file(found: os.stat_result, where: str, *, secret: bool) -> None:

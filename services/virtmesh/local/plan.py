@@ -63,6 +63,10 @@ class Plan:
     """What should not stay as it is."""
     watched: str = ""
     """The unix socket of the kernel service that the supervisor asks."""
+    addresses: tuple[str, ...] = ()
+    """Where the kernel service listens, for clients of every kind."""
+    security: Path | None = None
+    """The security folder."""
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -93,8 +97,13 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
         who, module = ("cpu", "virtmesh.cpu.main")
     argv = module_argv(module, *options)
     kernel = Command(who, who, argv, local_address(machine, watched), metrics)
-    warnings = tuple(machine.locks.warnings(machine.kernel.listen))
-    return Plan(name or machine.name, run_dir, devices, kernel, warnings, watched)
+    warnings = tuple(machine.locks.warnings((*machine.kernel.listen, metrics)))
+    locks = machine.locks
+    every = (*machine.kernel.listen, *locks.tokens, *(one.address for one in locks.roles))
+    addresses = tuple(one for one in every if not one.endswith(":0"))  # only its log has that port
+    return Plan(
+        name or machine.name, run_dir, devices, kernel, warnings, watched, addresses, locks.security
+    )
 
 
 def watched_address(machine: machine_file.Machine, run_dir: Path) -> str:

@@ -107,7 +107,7 @@ def parse(
         cpu=_cpu(table.table("cpu"), base) if "cpu" in table.keys else None,
         device_tree=None if tree is None else str(base / tree),
         limits=_limits(table.table("limits")),
-        security=_security(table.table("security")),
+        security=_security(table.table("security"), base),
     )
     if tree is None:
         devices = _devices(table, base, lines, machine)
@@ -168,11 +168,12 @@ def _role_socket(table: Table, text: str) -> Listener:
         raise table.bad("listen-roles", f"is wrong: {error}") from error
 
 
-def _security(table: Table) -> SecurityEntry:
-    """Check the `[security]` table."""
+def _security(table: Table, base: Path) -> SecurityEntry:
+    """Check the `[security]` table; its path is made absolute."""
     table.only("folder", "insecure")
+    folder = table.value("folder", (str,), None)
     return SecurityEntry(
-        table.value("folder", (str,), None),
+        None if folder is None else str(base / folder),
         insecure=table.value("insecure", (bool,), default=False),
     )
 

@@ -41,7 +41,7 @@ class SecurityEntry:
     """The `[security]` table: who may call over TCP."""
 
     folder: str | None = None
-    """Path of the security folder."""
+    """Path of the security folder, relative to the machine file."""
     insecure: bool = False
     """Let anyone do everything who reaches a TCP address without TLS."""
 
@@ -187,6 +187,7 @@ class Machine:
             self.kernel.listen_tokens,
             self.kernel.listen_roles,
             insecure=self.security.insecure,
+            of_file=True,
         )
 
     def resolve(self, run_dir: Path) -> Machine:
@@ -209,8 +210,7 @@ class Machine:
         )
         metrics = place.optional(self.kernel.metrics, "kernel.metrics")
         kernel = replace(self.kernel, listen=listen, listen_roles=roles, metrics=metrics)
-        security = replace(self.security, folder=place.path(self.security.folder))
-        return replace(self, kernel=kernel, devices=devices, security=security)
+        return replace(self, kernel=kernel, devices=devices)
 
 
 def _cell(option: str, value: OptionValue) -> int:

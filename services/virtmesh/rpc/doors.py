@@ -114,7 +114,8 @@ class TokenDoor:
         sent = [value for key, value in metadata if key == AUTHORIZATION]
         if len(sent) != 1 or sent[0][: len(SCHEME)].lower() != SCHEME:
             raise NotAuthenticated(
-                "no token came: send one, in the metadata `authorization: Bearer TOKEN`"
+                "no token came, and this port is for tokens: certificates have another, or send"
+                " one in the metadata `authorization: Bearer TOKEN`"
             )
         try:
             identity = self._tokens.find(sent[0][len(SCHEME) :])

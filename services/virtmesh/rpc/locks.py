@@ -63,6 +63,8 @@ class Locks:
     """More unix sockets, each for a role."""
     insecure: bool = False
     """Let anyone be the owner who reaches a TCP listener without TLS."""
+    of_file: bool = False
+    """A machine file says all this: errors name its keys, and not options."""
 
     def listeners(self, addresses: Sequence[str]) -> Iterator[Listener]:
         """Say what protects each address. Errors: ValueError; Unprotected."""
@@ -76,20 +78,31 @@ class Locks:
             else:
                 raise Unprotected(
                     f"{address}: others reach it, and nothing says who may call: make certificates"
-                    " with `virtmesh certs init DIR` and add --security DIR, listen on loopback or"
-                    " a unix socket, or let anyone do everything with --insecure"
+                    f" with `virtmesh certs init DIR` and {self._add_folder}, listen on loopback"
+                    f" or a unix socket, or let anyone do everything with {self._insecure}"
                 )
         for address in map(check_address, self.tokens):
             if self.security is None:
                 raise Unprotected(
                     f"{address}: tokens need TLS: make certificates with `virtmesh certs init DIR`,"
-                    " and add --security DIR"
+                    f" and {self._add_folder}"
                 )
             if address.startswith("unix:"):
                 raise ValueError(f"{address!r}: tokens are for TCP: write HOST:PORT")
             yield Listener(address, Entrance.TOKENS)
         for one in self.roles:
             yield replace(one, address=check_address(one.address))
+
+    @property
+    def _add_folder(self) -> str:
+        """Say how a security folder is given."""
+        where = 'write folder = "DIR" in [security] of the machine file'
+        return where if self.of_file else "add --security DIR"
+
+    @property
+    def _insecure(self) -> str:
+        """Say what lets anyone do everything."""
+        return "insecure = true there" if self.of_file else "--insecure"
 
     def warnings(self, addresses: Sequence[str]) -> Iterator[str]:
         """Say which addresses are open. Errors: as for `listeners`."""

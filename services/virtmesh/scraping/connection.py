@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import h11
 
 from virtmesh.scraping.routes import Answer, refusal
+from virtmesh_common.cut_off import cut_off
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ ANSWER_SECONDS = 10.0
 REQUEST_BYTES = 8 << 10
 """Most bytes of a request."""
 PART_BYTES = 64 << 10
-"""Bytes of an answer that are given to the socket at once: no more of it are kept for a peer."""
+"""Bytes of an answer that are given to the socket at once: while more wait, none are added."""
 SILENT, SLOW, LEFT = "silent", "slow", "left"
 """Why a connection ended early: no request in time, the answer not read in time, the peer went."""
 
@@ -66,7 +67,7 @@ class Connection:
                     await writer.wait_closed()
         finally:
             if writer is not None:
-                writer.transport.abort()
+                cut_off(writer.transport)
 
     def close(self) -> None:
         """Give the descriptor back. Call it when `serve` has ended, or never began."""
@@ -80,7 +81,8 @@ class Connection:
         transport, _ = await loop.connect_accepted_socket(
             lambda: protocol, self._socket, ssl=self._guard.context() if self._guard else None
         )
-        transport.set_write_buffer_limits(0)
+        # With a limit of 0, asyncio's TLS waits for a buffer that has less than nothing in it.
+        transport.set_write_buffer_limits(high=PART_BYTES, low=0)
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
     async def _read(self, reader: asyncio.StreamReader) -> h11.Request | Answer:

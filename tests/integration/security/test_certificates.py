@@ -133,3 +133,23 @@ def test_a_renewed_certificate_is_used_at_once(keyboard: Keyboard, people: Peopl
     assert first != second
     with keyboard.channel(people.bundles[Role.OBSERVER]) as channel:
         assert status_of(channel, STATUS)[0] == "OK"
+
+
+def test_handshakes_that_fail_fill_no_log(keyboard: Keyboard, people: People) -> None:
+    """Neither those of clients without a certificate, nor plain text: anybody can make millions."""
+    host, _, port = keyboard.address.certificates.rpartition(":")
+    context = ssl.create_default_context(cafile=str(people.folder / "ca.pem"))
+    context.set_alpn_protocols(["h2"])
+    for number in range(40):
+        plain = socket.create_connection((host, int(port)), timeout=20)
+        with plain, suppress(OSError):
+            if number % 2:
+                with context.wrap_socket(plain, server_hostname=host) as secure:
+                    assert secure.recv(1) == b""
+            else:
+                plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                while plain.recv(1 << 10):
+                    pass
+    with keyboard.channel(people.bundles[Role.OBSERVER]) as channel:
+        assert status_of(channel, STATUS) == ("OK", "")
+    assert "ssl_transport_security" not in keyboard.log.read_text(encoding="utf-8")

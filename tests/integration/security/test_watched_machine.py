@@ -42,3 +42,8 @@ def test_a_machine_behind_tls_is_watched_by_its_socket(cli: Cli, file: Path) -> 
     assert cli.state.status == "ready"
     assert cli.state.address.startswith("unix:")
     assert '"name": "keyboard"' in result.stdout
+    assert "replaced as a whole" not in cli("status").stdout
+    security = file.parent / "security"
+    security.rename(file.parent / "before")
+    Authority.create(security).close()
+    assert f"{security} was removed or replaced as a whole" in cli("status").stdout

@@ -47,6 +47,14 @@ def test_what_nothing_protects_is_refused(locks: Locks, address: str) -> None:
         list(locks.listeners([address]))
 
 
+@pytest.mark.parametrize("locks", [Locks(of_file=True), Locks(tokens=["0.0.0.0:1"], of_file=True)])
+def test_what_a_machine_file_lacks_is_named_by_its_keys(locks: Locks) -> None:
+    """`virtmesh up` has no such options."""
+    with pytest.raises(Unprotected, match=r'write folder = "DIR" in \[security\]') as caught:
+        list(locks.listeners(["unix:/x" if locks.tokens else "0.0.0.0:1"]))
+    assert "--" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("address", "expected"),
     [

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import http.client
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
 
 from tests.support.cli import eventually
 from tests.support.scrapers import GET, connect, exchange, page_of_nothing, serving
@@ -24,6 +26,8 @@ from virtmesh_common.security.roles import Role
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - that is what is tested
 OUTSIDE = f"{ANYWHERE}:0"
+LONG = [GaugeMetricFamily(f"virtmesh_long_{n}", "x" * 4096, value=n) for n in range(1100)]
+"""Metrics of a page of more than 4 MiB."""
 
 
 @pytest.fixture
@@ -33,9 +37,11 @@ def people(tmp_path: Path) -> People:
 
 
 @asynccontextmanager
-async def secured(people: People) -> AsyncIterator[MetricsServer]:
+async def secured(
+    people: People, collect: Callable[[], Iterable[Metric]] = tuple
+) -> AsyncIterator[MetricsServer]:
     """Serve a page behind TLS."""
-    async with serving(tuple, OUTSIDE, locks=Locks(people.folder)) as server:
+    async with serving(collect, OUTSIDE, locks=Locks(people.folder)) as server:
         yield server
 
 
@@ -51,6 +57,17 @@ async def test_every_role_may_scrape_with_a_certificate(people: People) -> None:
             status, page = await asyncio.to_thread(scrape, server, people, people.bundles[role])
             assert (status, b"process_cpu_seconds_total" in page) == (200, True)
         assert server.warnings == []
+
+
+async def test_a_long_page_comes_whole(people: People) -> None:
+    """Longer than what sockets and the transport of TLS hold together."""
+    async with secured(people, lambda: LONG) as server:
+        status, page = await asyncio.to_thread(
+            scrape, server, people, people.bundles[Role.OBSERVER]
+        )
+    assert status == 200
+    assert page.count(b"\nvirtmesh_long_") == len(LONG)
+    assert len(page) > 4 << 20
 
 
 async def test_strangers_are_refused(people: People, tmp_path: Path) -> None:

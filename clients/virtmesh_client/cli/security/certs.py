@@ -25,6 +25,7 @@ from virtmesh_client.cli.security.common import (
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.extras import needing
+from virtmesh_client.security.credentials import read_bounded
 from virtmesh_common.printable import say
 from virtmesh_common.security.roles import Role
 
@@ -55,7 +56,7 @@ def certs() -> None:
 
 
 @certs.command()
-@click.argument("directory", required=False, metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("directory", required=False, metavar="[DIR]", type=click.Path(path_type=Path))
 @click.option(
     "--host",
     "hosts",
@@ -187,6 +188,36 @@ def list_(settings: Settings, folder: Path) -> None:
         ("NAME", "ROLE", "STATE", "UNTIL", "SERIAL"),
         [(one["name"], one["role"], one["state"], one["not_after"], one["serial"]) for one in rows],
     )
+
+
+@certs.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, max=3650),
+    default=0,
+    help="How long it must still be valid.",
+)
+@folder_option
+@common
+@click.pass_obj
+def check(settings: Settings, file: Path, days: float, folder: Path) -> None:
+    """Say whether the bundle FILE still counts at this machine.
+
+    The exit status is 1 if it does not parse, is of another authority, has expired or was revoked:
+    a script then issues another.
+    """
+    with opened(folder) as authority:
+        # It is imported now.
+        from virtmesh_common.security.bundle import parse_bundle  # noqa: PLC0415
+
+        bundle = parse_bundle(read_bounded(file))
+        record = authority.check(bundle.certificate.encode(), days)
+    if settings.json:
+        show_json(vars(record))
+        return
+    who = f"{record.serial} of {record.name}, {record.role}"
+    tell(settings.quiet, f"{who}, until {record.not_after}")
 
 
 @certs.command()

@@ -27,8 +27,8 @@ STANDARD_INPUT = "-"
 
 
 @click.command()
-@click.argument("host", required=False, metavar="HOST[:PORT]")
-@click.argument("bundle", required=False, metavar="BUNDLE")
+@click.argument("host", required=False, metavar="[HOST[:PORT]]")
+@click.argument("bundle", required=False, metavar="[BUNDLE]")
 @click.option("--list", "listing", is_flag=True, help="List the addresses that have a login.")
 @click.option(
     "--token",

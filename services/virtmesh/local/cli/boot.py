@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from virtmesh.local.cli.up import run_detached, write_machine
+from virtmesh.local.cli.up import refuse_insecure, run_detached, write_machine
 from virtmesh.local.plan import check_host, make_plan
 from virtmesh.local.quick_machine import quick_machine, quote
 from virtmesh.local.supervised import SupervisedMachine
@@ -145,6 +145,7 @@ def boot(settings: Settings, /, kernel: Path, detach: bool, wait: float, **asked
     Exit status: 0 the guest powered off, or you left; 64 + N the guest failed with the code N, 127
     for codes from 63 on; others as of every command.
     """
+    refuse_insecure(settings)
     check_host()
     if asked["no_serial"] and asked["serial"] is not None:
         raise click.UsageError("give --serial or --no-serial, not both")

@@ -101,6 +101,7 @@ def up(
     MACHINE is a machine file (default: machine.toml). Without --detach the machine runs until
     Ctrl-C, and its logs are shown.
     """
+    refuse_insecure(settings)
     check_host()
     if no_serial and serial is not None:
         raise click.UsageError("give --serial or --no-serial, not both")
@@ -111,6 +112,15 @@ def up(
         run_detached(settings, file, name, run_dir, wait)
     else:
         run_here(settings, make_plan(file, run_dir, name), wait)
+
+
+def refuse_insecure(settings: Settings) -> None:
+    """Refuse what only means something for a client. Errors: UsageError."""
+    if settings.insecure:
+        raise click.UsageError(
+            "--insecure is for clients: a machine that anyone may use has insecure = true in"
+            " [security] of its machine file"
+        )
 
 
 @dataclass(frozen=True)
@@ -168,6 +178,8 @@ def choose(
     name = name or machine_file.load(file).name
     run_dir = (run_dir or rundir.default(name)).absolute()
     run_folder.prepare(run_dir)
+    # What runs there has the ports of the machine: it is told before they are looked at.
+    run_folder.take(run_dir).release()
     return file, name, run_dir
 
 

@@ -83,6 +83,14 @@ def test_nothing_is_stored_for_a_port_with_tls(kernel: TlsKernel) -> None:
     assert f"virtmesh login {kernel.address}" in said
 
 
+def test_plain_text_that_was_asked_for_is_not_about_what_is_stored(kernel: TlsKernel) -> None:
+    """Whether anything is."""
+    with pytest.raises(HandshakeFailed) as caught, connect(kernel.address, insecure=True) as it:
+        it.devices()
+    assert "leave out --insecure" in caught.value.message
+    assert "stored" not in caught.value.message
+
+
 def test_a_plain_port_gets_nothing_of_who_has_logged_in(kernel: TlsKernel, folder: Path) -> None:
     """No downgrade: the call fails, and the error says how to go on."""
     assert "does not speak TLS" in (said := failure(kernel.plain_address, issue(folder)))

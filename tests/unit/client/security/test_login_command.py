@@ -130,6 +130,39 @@ def test_a_bundle_goes_to_a_file_of_this_user(shell: Shell, folder: Path, tmp_pa
     assert named.stat().st_mode & 0o777 == 0o600
 
 
+def test_nothing_is_issued_for_a_file_that_can_not_be(shell: Shell, tmp_path: Path) -> None:
+    """The folder is looked at first, and named."""
+    missing = tmp_path / "no" / "x.pem"
+    for command in (("certs",), ("tokens",)):
+        status, _, said = shell(*command, "issue", "--role", "observer", "bob", missing)
+        assert (status, f"{missing}: its folder does not exist" in said) == (1, True)
+        assert "partial" not in said
+        assert json.loads(shell("--json", *command, "list")[1]) == []
+
+
+def test_a_script_learns_whether_a_bundle_still_counts(shell: Shell, tmp_path: Path) -> None:
+    """By authority, end and revocation, and not by the age of the file."""
+    file = tmp_path / "bundle.pem"
+    assert shell("certs", "check", file)[0] == 1
+    shell("certs", "issue", "--role", "observer", "--days", 200, "bob", file)
+    status, out, _ = shell("--json", "certs", "check", "--days", 199, file)
+    assert (status, json.loads(out)["name"]) == (0, "bob")
+    assert "less than 201 days" in shell("certs", "check", "--days", 201, file)[2]
+
+    other = tmp_path / "other"
+    shell("certs", "init", other)
+    assert "of an authority" in shell("certs", "check", "--folder", other, file)[2]
+
+    text = file.read_text()
+    file.write_text(text[: len(text) // 2])
+    assert shell("certs", "check", file)[0] == 1
+    file.write_text(text)
+    assert shell("certs", "check", file)[0] == 0
+    shell("certs", "revoke", "bob")
+    status, _, said = shell("certs", "check", file)
+    assert (status, "was revoked" in said) == (1, True)
+
+
 def test_a_bundle_in_a_pipe_logs_in(shell: Shell, kernel: TlsKernel) -> None:
     """From then on the address is enough, until somebody logs out."""
     status, bundle, said = shell("certs", "issue", "--role", "operator", "alice", "-")
