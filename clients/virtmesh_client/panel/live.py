@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 WANTS_MAX = 8
 TOPIC = re.compile(f"{INPUTS}|{DIALOGUE}(?:{NAME_PATTERN})?|{REGISTERS}{NAME_PATTERN}")
+WANT_SECONDS = 0.05
+"""Shortest time between two messages of a browser: others wait, where TCP holds them up."""
 SEND_SECONDS = 0.05
 """Shortest time between two messages to a browser."""
 
@@ -61,6 +63,7 @@ class Live:
             told = {"shown": sorted(shown), "refused": sorted(topics - shown)}
             mailbox.put_state("wants", told)
             self._hub.want(mailbox, shown)
+            await asyncio.sleep(WANT_SECONDS)
 
     async def _send(self, socket: web.WebSocketResponse, mailbox: Mailbox) -> None:
         """Send what is there, as fast as the browser takes it."""

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from virtmesh_client.panel.access import SUBPROTOCOL, token_of
-from virtmesh_client.panel.keys import WHO
+from virtmesh_client.panel.keys import OWN, WHO
 from virtmesh_client.panel.limits import SOCKETS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from virtmesh_client.panel.keys import Keys
+    from virtmesh_common.security.identity import Identity
 
 MESSAGE_MAX_BYTES = 64 << 10
 """Longest message of a browser; noVNC sends at most 10 KiB at once."""
@@ -23,6 +24,8 @@ HEARTBEAT_SECONDS = 20.0
 """How often a browser is asked whether it is still there."""
 BAD_MESSAGE = 1008
 """The close code for a message that does not parse (RFC 6455, 7.4.1)."""
+OF_ONE = 2
+"""One token of the machine may have one part of so many of the sockets."""
 TRY_LATER = 1013
 """The close code for what may work later (IANA's registry)."""
 
@@ -33,7 +36,8 @@ class Seats:
     def __init__(self, keys: Keys, most: int = SOCKETS.default) -> None:
         self._keys = keys
         self._most = most
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._tasks: dict[asyncio.Task[object], Identity] = {}
+        """What serves each socket, and who opened it."""
 
     @property
     def taken(self) -> int:
@@ -50,12 +54,14 @@ class Seats:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request is handled outside of a task")
-        if len(self._tasks) >= self._most:
+        who = WHO.get()
+        own = sum(other == who for other in self._tasks.values())
+        if len(self._tasks) >= self._most or (who != OWN and own * OF_ONE >= self._most):
             raise web.HTTPServiceUnavailable(
-                text=f"{self._most} sockets are open: close other pages of the panel"
+                text=f"{len(self._tasks)} sockets are open: close other pages of the panel"
             )
-        self._tasks.add(task)
-        watching = asyncio.create_task(self._keys.watch(token_of(request), WHO.get()))
+        self._tasks[task] = who
+        watching = asyncio.create_task(self._keys.watch(token_of(request), who))
         watching.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
         try:
             socket = web.WebSocketResponse(
@@ -68,7 +74,7 @@ class Seats:
             yield socket
         finally:
             watching.cancel()
-            self._tasks.discard(task)
+            del self._tasks[task]
 
     async def close(self) -> None:
         """End all sockets."""

@@ -50,6 +50,19 @@ async def test_every_socket_has_a_seat(panel: Served, upgrade: str) -> None:
         assert panel.panel.seats.taken == opened
 
 
+async def test_one_token_has_half_of_the_sockets(panel: Served) -> None:
+    """The others are for other tokens, and for the one that the panel printed."""
+    observer, operator = panel.token(Role.OBSERVER), panel.token(Role.OPERATOR)
+    async with AsyncExitStack() as stack:
+        tokens = [observer] * (SOCKETS.default // 2 + 1) + [operator, OWN]
+        asking = [panel.asking(token, SPELLINGS[0]) for token in tokens]
+        asked = [await stack.enter_async_context(one) for one in asking]
+
+        *mine, one_more, other, own = [one.is_open for one in asked]
+        assert all(mine)
+        assert (one_more, other, own) == (False, True, True)
+
+
 async def test_a_panel_that_stops_ends_every_socket(tmp_path: Path) -> None:
     """At once: it does not wait for browsers."""
     with FakeKernel(vda=1 << 20) as kernel:
