@@ -28,7 +28,7 @@ name = "near"
 listen = ["unix:kernel.sock", "{ADDRESS}"]
 
 [security]
-folder = "../security"
+folder = "security"
 
 [[devices]]
 name = "serial"
