@@ -29,8 +29,9 @@ IPV6 = r"[0-9a-fA-F:.]+(?:%[\w.-]+)?"
 UNIX_PATH_LIMIT = 107
 """Longest path of a unix socket, in bytes (sockaddr_un)."""
 
-WAITING_CALLS = 1 << 16
-"""Calls, most of them given up, that may wait in gRPC until a server takes them up."""
+WAITING_CALLS = 1 << 13
+"""Calls, most of them given up, that may wait in gRPC until a server takes them up: each takes 14
+KiB. It refuses some of those above, and all above a third more."""
 
 KEEPALIVE_SECONDS = 15.0
 """Over TCP, a client with a call under way pings a silent server after this time, and a server
@@ -114,7 +115,7 @@ def _bounds(limits: Limits) -> Options:
         # keeps for the service. A message that the service waits for has its room all the same.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.server.max_pending_requests", WAITING_CALLS),
-        ("grpc.server.max_pending_requests_hard_limit", 2 * WAITING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", WAITING_CALLS * 4 // 3),
     )
 
 

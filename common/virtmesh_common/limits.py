@@ -96,7 +96,10 @@ class Limits:
         5, "seconds", "that a client may take for TLS and HTTP/2 to begin", counted=False, most=3600
     )
     calls_per_connection: int = _limit(
-        128, "calls", "at a time on one connection; its client keeps more back", counted=False
+        1024,
+        "calls",
+        "at a time on one connection: gRPC refuses more, without a reason",
+        counted=False,
     )
     calls: int = _limit(2048, "calls", "under way, streams included")
     calls_per_client: int = _limit(512, "calls", "under way of one client, streams included")

@@ -45,7 +45,8 @@ class Live:
             self._hub.join(mailbox)
             sender = asyncio.create_task(self._send(socket, mailbox))
             try:
-                await self._listen(socket, mailbox, role)
+                with contextlib.suppress(ConnectionError):  # It is lost while a ping is answered.
+                    await self._listen(socket, mailbox, role)
             finally:
                 sender.cancel()
                 await asyncio.gather(sender, return_exceptions=True)

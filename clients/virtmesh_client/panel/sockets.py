@@ -58,7 +58,9 @@ class Seats:
         own = sum(other == who for other in self._tasks.values())
         if len(self._tasks) >= self._most or (who != OWN and own * OF_ONE >= self._most):
             raise web.HTTPServiceUnavailable(
-                text=f"{len(self._tasks)} sockets are open: close other pages of the panel"
+                text=f"{len(self._tasks)} sockets are open, {own} of this token: close other pages"
+                f" of the panel, or start it with --limit sockets=N ({self._most} now; one token of"
+                " the machine has half of them)"
             )
         self._tasks[task] = who
         watching = asyncio.create_task(self._keys.watch(token_of(request), who))

@@ -13,8 +13,9 @@ from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from virtmesh.rpc.reception import OWN_STALLS
 from virtmesh_common.errors import LimitReached
-from virtmesh_common.limits import PER_DISK
+from virtmesh_common.limits import PER_CLIENT, PER_DISK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +96,7 @@ class DataRoom:
         share.turn, share.wanted = loop.create_future(), amount
         line = self._waiting.setdefault(share.client, deque())
         line.append(share)
+        self._serve()  # It may be behind one that waits for something else.
         self._watch_idle()
         try:
             await share.turn
@@ -103,6 +105,8 @@ class DataRoom:
                 line.remove(share)
             if not line and self._waiting.get(share.client) is line:
                 del self._waiting[share.client]
+            if share.turn.cancelled():
+                self._serve()
 
     def _count(self, share: Share, more: int) -> None:
         """Count so much more, or less, for a share."""
@@ -126,8 +130,8 @@ class DataRoom:
         """Give room to those that wait: of each client the first, clients in turn."""
         for client in list(self._waiting):
             line = self._waiting[client]
-            first = next((one for one in line if self._fits(one, one.wanted)), None)
-            if first is None or first.turn is None or first.turn.done():
+            first = next((one for one in line if self._may_go_on(one)), None)
+            if first is None or first.turn is None:
                 continue
             line.remove(first)
             self._waiting.move_to_end(client)
@@ -135,6 +139,10 @@ class DataRoom:
                 del self._waiting[client]
             self.resize(first, first.held + first.wanted)
             first.turn.set_result(None)
+
+    def _may_go_on(self, share: Share) -> bool:
+        """Say whether one that waits has not gone, and fits."""
+        return share.turn is not None and not share.turn.done() and self._fits(share, share.wanted)
 
     def _watch_idle(self) -> None:
         """Look for idle shares, now and for as long as somebody waits."""
@@ -153,14 +161,21 @@ class DataRoom:
             for one in self._shares
             if one.end and one.held and one.idle_since is not None and one.idle_since <= before
         ]
+        before -= (OWN_STALLS - 1) * self._stalled_s
         writes = Counter(one.client for one in self._shares)
         idle.sort(key=lambda one: (writes[one.client] == 1, -self._use.by_client[one.client]))
+        longest = [one for one in idle if one.idle_since is not None and one.idle_since <= before]
         for first in [line[0] for line in self._waiting.values()]:
             blocker = self._blocker(first, first.wanted)
-            for one in self._in_the_way(first, idle) if blocker else ():
+            if blocker is None:
+                continue
+            own = blocker == DATA + PER_CLIENT  # It waits for itself.
+            for one in self._in_the_way(first, longest if own else idle):
                 idle.remove(one)
+                if one in longest:
+                    longest.remove(one)
                 one.idle_since = None
-                if one.end and blocker:
+                if one.end:
                     one.end(self._lost(blocker))
         self._timer = loop.call_later(self._stalled_s / 2, self._end_idle)
 

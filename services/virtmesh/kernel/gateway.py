@@ -29,6 +29,7 @@ from virtmesh_common.errors import (
     BadRequest,
     NotOffered,
     ShuttingDown,
+    VirtmeshError,
     from_rpc_error,
 )
 from virtmesh_common.limits import DEFAULTS, PER_CLIENT, Limits
@@ -73,6 +74,23 @@ def id_of(client: str) -> str:
     Its calls count there neither with those of others, nor with those of this process.
     """
     return f"unnamed-{sha256(client.encode()).hexdigest()[:16]}"
+
+
+class Passed:
+    """The messages of a client on their way to a device, and the error that ended them."""
+
+    def __init__(self, messages: AsyncIterator[bytes]) -> None:
+        self._messages = messages
+        self.error: VirtmeshError | None = None
+
+    async def through(self) -> AsyncIterator[bytes]:
+        """Give the messages. Errors: those of the messages, which are kept."""
+        try:
+            async for message in self._messages:
+                yield message
+        except VirtmeshError as error:
+            self.error = error
+            raise
 
 
 class Gateway(grpc.aio.ServerInterceptor):
@@ -198,8 +216,9 @@ class Gateway(grpc.aio.ServerInterceptor):
         multicall: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
         multicall = channel.stream_stream(method)
         request_id = REQUEST_ID.get() or id_of(account().client)
+        passed = Passed(messages)
         call = multicall(
-            messages,
+            passed.through(),
             timeout=context.time_remaining(),
             metadata=((REQUEST_ID_KEY, request_id),),
         )
@@ -212,6 +231,8 @@ class Gateway(grpc.aio.ServerInterceptor):
                 self._streams.add(call)
                 await context.write(response)
         except asyncio.CancelledError:
+            if passed.error is not None:  # gRPC gives the call up, and does not say why.
+                raise passed.error from None
             task = asyncio.current_task()
             if self._stopping and call in self._streams and not (task and task.cancelling()):
                 raise ShuttingDown("the kernel service is stopping") from None

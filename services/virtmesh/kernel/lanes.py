@@ -94,7 +94,7 @@ class Lanes:
         """Close the connections."""
         for timer in self._returning:
             timer.cancel()
-        for lane in self._lanes:
+        for lane in list(self._lanes):
             await lane.channel.close()
 
     def _choose(self, client: str) -> Lane:

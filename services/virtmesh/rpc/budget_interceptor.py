@@ -32,6 +32,8 @@ TRANSFERS = frozenset(
     f"/virtmesh.kernel.v1.BlockDeviceService/{method}" for method in ("Read", "Write")
 )
 """Streams that the budget of transfers bounds, in place of that of streams."""
+FREE_CROWD = 256
+"""So many clients may wait for that who have not called before: more are refused."""
 FREE_REQUESTS = 32
 """So many of their requests may have come in part. For one more, the oldest leaves at once."""
 
@@ -45,7 +47,10 @@ class BudgetInterceptor(grpc.aio.ServerInterceptor):
         self._streams = budgets.use("streams")
         self._request_streams = budgets.use("request-streams")
         self._free = Reception(
-            Use("free-requests", FREE_REQUESTS), 0, budgets.limits.request_seconds
+            Use("free-requests", FREE_REQUESTS, turns=budgets.calls),
+            0,
+            budgets.limits.request_seconds,
+            FREE_CROWD,
         )
         self._known: dict[str, tuple[object, grpc.RpcMethodHandler[Any, Any] | None]] = {}
         """By method: the last handler, and the one that counts for it."""
@@ -103,6 +108,7 @@ class BudgetInterceptor(grpc.aio.ServerInterceptor):
 
         async def serve(ask: Callable[[], Awaitable[Any]], context: Any) -> Any:
             client = client_key(CALLER.get(), REQUEST_ID.get())
+            self._budgets.calls.visit(client)
             return await behavior(await self._free.receive(client, ask), context)
 
         serve.sends_headers = getattr(behavior, "sends_headers", False)  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from virtmesh.rpc.client_key import SOCKETS
+from virtmesh.rpc.client_key import SOCKETS, way_of
 from virtmesh.rpc.reception import Reception
 from virtmesh.rpc.turns import Turns
 from virtmesh.telemetry.definitions import counter, gauge
@@ -130,15 +130,10 @@ class Use:
             )
         return LimitReached(
             f"this client has as many {self.name} as the limit {blocker} allows"
-            f" ({self.per_client}): end some first",
+            f" ({self.per_client}): end some first, or have the limit raised",
             limit=blocker,
             value=self.per_client,
         )
-
-
-def way_of(client: str) -> str:
-    """Return how a client comes, by its key: name, ipv4, ipv6, or the socket of a role."""
-    return client.partition(":")[0]
 
 
 class Budgets:

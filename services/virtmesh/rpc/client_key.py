@@ -36,3 +36,8 @@ def client_key(caller: Caller, request_id: str) -> str:
     if peer.startswith(LOOPBACK_PEERS):
         return peer
     return peer.rpartition(":")[0]
+
+
+def way_of(client: str) -> str:
+    """Return how a client comes, by its key: name, ipv4, ipv6, or the socket of a role."""
+    return client.partition(":")[0]

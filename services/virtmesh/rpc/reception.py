@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
+from virtmesh.rpc.client_key import way_of
 from virtmesh_common.errors import LimitReached
 from virtmesh_common.limits import PER_CLIENT
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 TICK_S = 0.001
 """Least time between two looks at requests that wait."""
+OWN_STALLS = 8
+"""A request leaves for another one of the same client after so many times as long: it may be slow
+because of the others, but one who gives no name shares its key with all who give none."""
 LOOKED_AT = 32
 """So many clients are looked at, in turn, for one whose request fits."""
 
@@ -83,18 +87,22 @@ Lines = OrderedDict[str, "deque[Waiting]"]
 class Reception:
     """The places of one service: `use` counts them. Use it on one event loop.
 
-    A request leaves for another one after `stalled_s`, and after `limit_s` in any case.
+    A request leaves for another one after `stalled_s`, and after `limit_s` in any case. No more
+    than a `crowd` of clients that have not called before wait, nor of requests of one client.
     """
 
-    def __init__(self, use: Places, stalled_s: float, limit_s: int) -> None:
+    def __init__(
+        self, use: Places, stalled_s: float, limit_s: int, crowd: int | None = None
+    ) -> None:
         self._use = use
         self._stalled_s = stalled_s
         self._limit_s = limit_s
+        self._crowd = crowd
         self._coming: dict[Coming, None] = {}
         """In the order in which they were asked for."""
-        self._groups: deque[Lines] = deque((OrderedDict(), OrderedDict()))
-        """Those that wait: clients that have called before, and others, in turn."""
-        self._regulars, self._newcomers = self._groups
+        self._groups: OrderedDict[tuple[str, bool], Lines] = OrderedDict()
+        """Those that wait, by the way that they come, and whether they have called before. The
+        group whose turn is next comes first."""
         self._timer: asyncio.TimerHandle | None = None
         self._hurries = False
         """The timer is one for requests that wait."""
@@ -123,12 +131,18 @@ class Reception:
 
     def _waits(self, client: str) -> bool:
         """Say whether requests of a client wait."""
-        return client in self._regulars or client in self._newcomers
+        way = way_of(client)
+        return any(client in self._groups.get((way, known), ()) for known in (True, False))
 
     async def _wait(self, client: str) -> None:
         """Wait for a place, and take it."""
-        lines = self._regulars if self._use.turns.knows(client) else self._newcomers
+        group = way_of(client), self._use.turns.knows(client)
+        lines = self._groups.setdefault(group, OrderedDict())
+        if not group[1] and self._crowd is not None and len(lines) >= self._crowd:
+            raise self._use.refusal(self._use.name)
         line = lines.setdefault(client, deque())
+        if self._crowd is not None and len(line) >= self._crowd:
+            raise self._use.refusal(self._use.name)
         one = Waiting(client, asyncio.get_running_loop().create_future())
         line.append(one)
         if not self._hurries:
@@ -146,17 +160,24 @@ class Reception:
                 line.remove(one)
             if not line and lines.get(client) is line:
                 del lines[client]
+            if not lines and self._groups.get(group) is lines:
+                del self._groups[group]
             self._serve()
 
     def _serve(self) -> None:
-        """Give the places that are free to those that wait."""
-        if not self._regulars and not self._newcomers:
+        """Give the places that are free to those that wait.
+
+        Who gets one, or has all that it may have, is behind the others after that.
+        """
+        if not self._groups:
             return
-        self._groups.rotate()
-        for lines in self._groups:
+        self._groups.move_to_end(next(iter(self._groups)))
+        for lines in list(self._groups.values()):
             for client in list(islice(lines, LOOKED_AT)):
-                lines.move_to_end(client)
-                if self._use.blocker(client, 1) is None:
+                blocker = self._use.blocker(client, 1)
+                if blocker in {None, self._use.name + PER_CLIENT}:
+                    lines.move_to_end(client)
+                if blocker is None:
                     one = lines[client].popleft()
                     if not lines[client]:
                         del lines[client]
@@ -173,7 +194,7 @@ class Reception:
             if now - coming.since < self._limit_s:
                 break
             coming.end(self._late())
-        self._hurries = bool(self._regulars or self._newcomers)
+        self._hurries = bool(self._groups)
         if self._hurries:
             self._serve()
             self._make_room(now)
@@ -182,21 +203,37 @@ class Reception:
             self._timer = loop.call_later(self._limit_s / 4, self._look)
 
     def _make_room(self, now: float) -> None:
-        """End a request that takes long for each that waits, if there is one."""
+        """End requests that take long, one for each that waits, where that gives it a place."""
         slow = [
             one
             for one in self._coming
             if now - one.since >= self._stalled_s and one.refusal is None
         ]
         slow.sort(key=self._rank)
-        lines = chain(self._regulars.values(), self._newcomers.values())
-        for one in islice(chain.from_iterable(lines), len(slow)):
-            blocker = self._use.blocker(one.client, 1)
-            own = blocker == self._use.name + PER_CLIENT
-            leaves = next((each for each in slow if not own or each.client == one.client), None)
+        waiting = (
+            client
+            for lines in self._groups.values()
+            for client, line in lines.items()
+            for _ in line
+        )
+        for client in islice(waiting, len(slow)):
+            blocker = self._use.blocker(client, 1)
+            before = now - self._stalled_s
+            if blocker == self._use.name + PER_CLIENT:  # It waits for itself.
+                before = now - OWN_STALLS * self._stalled_s
+            helpful = (one for one in slow if one.since <= before and self._helps(one, client))
+            leaves = next(helpful, None)
             if blocker and leaves:
                 slow.remove(leaves)
                 leaves.end(self._use.refusal(blocker))
+
+    def _helps(self, coming: Coming, client: str) -> bool:
+        """Say whether a client has a place if a request leaves."""
+        self._use.give(coming.client, 1)
+        try:
+            return self._use.blocker(client, 1) is None
+        finally:
+            self._use.take(coming.client, 1)
 
     def _rank(self, coming: Coming) -> tuple[bool, int, float]:
         """Say who leaves first: newcomers, who has most, and who has been here longest."""

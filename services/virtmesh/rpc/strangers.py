@@ -88,7 +88,7 @@ def receive(connection: socket.socket, limit: int) -> tuple[bytes, int]:
     """Read at most `limit` bytes, or a packet, without waiting. Return it, and recvmsg's flags.
 
     Descriptors that came are closed, without waiting for who sent them. Errors: BlockingIOError if
-    there is nothing; OSError.
+    there is nothing; ConnectionAbortedError if some came, and too many wait to be closed; OSError.
     """
     descriptors = array.array("i")
     room = socket.CMSG_SPACE(SCM_MAX_FD * descriptors.itemsize) + OTHER_CONTROL_BYTES
@@ -99,6 +99,8 @@ def receive(connection: socket.socket, limit: int) -> tuple[bytes, int]:
         if level == socket.SOL_SOCKET and kind in {socket.SCM_RIGHTS, SCM_PIDFD}:
             descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
     close_all(descriptors)
+    if descriptors and not has_room():
+        raise ConnectionAbortedError("it sent descriptors, and too many wait to be closed")
     return data, flags
 
 

@@ -50,6 +50,10 @@ class Turns:
         """Say whether a client is a regular."""
         return client in self._regulars
 
+    def visit(self, client: str) -> None:
+        """Note that a client has called, without a turn."""
+        self._regulars.visit(client)
+
     async def take(self, client: str = "") -> None:
         """Wait for a turn: a regular, behind one of each other client at most."""
         loop = asyncio.get_running_loop()

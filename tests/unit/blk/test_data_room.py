@@ -19,14 +19,14 @@ pytestmark = pytest.mark.timeout(30)
 
 
 class Room:
-    """A room of 8 MiB, 4 of each disk and 2 of each client; who is idle for 1 ms may be ended."""
+    """A room of 8 MiB, 4 of each disk and 2 of each client; who is idle for long may be ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, stalled_ms: int = 1) -> None:
         values = {
             DATA: 8 * MIB,
             DATA + PER_DISK: 4 * MIB,
             DATA + PER_CLIENT: 2 * MIB,
-            "stalled-ms": 1,
+            "stalled-ms": stalled_ms,
         }
         self.room = DataRoom(Budgets(Limits.of(values)))
         self.ended: dict[Share, LimitReached] = {}
@@ -51,8 +51,30 @@ class Room:
         return share
 
 
-async def test_who_waits_for_itself_ends_nobody_else() -> None:
-    """A client at its own limit gains nothing by the end of another's write."""
+async def longer_than_idle() -> None:
+    """Wait until a write that began to be idle now may be ended."""
+    loop = asyncio.get_running_loop()
+    passed = loop.create_future()
+    loop.call_later(0.005, passed.set_result, None)
+    await passed
+
+
+async def test_who_waits_for_itself_ends_nobody() -> None:
+    """A client at its own limit keeps nobody else out: its next write waits for one of its own."""
+    room = Room(stalled_ms=1000)
+    other = room.idle("name:other")
+    own = [room.idle("name:own"), room.idle("name:own")]
+    waiting = asyncio.create_task(room.has_room("name:own"))
+    await longer_than_idle()
+    assert not room.ended
+    assert not waiting.done()
+    room.room.close(own[0])
+    await waiting
+    assert other not in room.ended
+
+
+async def test_who_waits_for_itself_for_long_ends_one_of_its_own() -> None:
+    """Who gives no name shares its key, and its part, with all who give none."""
     room = Room()
     other = room.idle("name:other")
     own = [room.idle("name:own"), room.idle("name:own")]
@@ -61,6 +83,34 @@ async def test_who_waits_for_itself_ends_nobody_else() -> None:
     assert len(room.ended.keys() & set(own)) == 1
     (error,) = room.ended.values()
     assert error.metadata["limit"] == DATA + PER_CLIENT
+
+
+async def test_who_waits_for_one_disk_gets_room_of_another() -> None:
+    """Also after it has given the first one up."""
+    room = Room()
+    for n in range(2):
+        room.idle(f"name:{n}", "stuck", 2 * MIB).idle_since = None
+    first = asyncio.create_task(room.has_room("name:own", "stuck"))
+    await longer_than_idle()
+    assert not first.done()
+    await room.has_room("name:own", "vdb")
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await room.has_room("name:own", "vdb")
+
+
+async def test_one_that_has_gone_does_not_take_the_place_of_the_next() -> None:
+    """In the same pass of the loop as the room is given back."""
+    room = Room()
+    busy = [room.idle(f"name:{n}", size=2 * MIB) for n in range(2)]
+    for share in busy:
+        share.idle_since = None
+    leaves, stays = [asyncio.create_task(room.has_room("name:own")) for _ in range(2)]
+    await longer_than_idle()
+    leaves.cancel()
+    room.room.close(busy[0])
+    await stays
+    assert leaves.cancelled() or leaves.cancelling()
 
 
 async def test_a_full_disk_ends_writes_of_that_disk() -> None:
@@ -97,10 +147,7 @@ async def test_who_sends_is_not_ended() -> None:
     for share in busy:
         share.idle_since = None
     waiting = asyncio.create_task(room.has_room("name:c"))
-    loop = asyncio.get_running_loop()
-    passed = loop.create_future()
-    loop.call_later(0.005, passed.set_result, None)  # longer than a write may be idle
-    await passed
+    await longer_than_idle()
     assert not room.ended
     assert not waiting.done()
     room.room.close(busy[0])

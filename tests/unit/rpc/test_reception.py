@@ -118,3 +118,72 @@ async def test_who_goes_just_when_its_turn_comes_gives_it_on() -> None:
 
     assert await last.come() == "it"
     assert use.held == 0
+
+
+async def test_three_names_keep_nobody_out() -> None:
+    """They have all places of their way, and more that wait: another one is next."""
+    reception = Reception(Use("unread-requests", 8, 2), LONG, LONG)
+    greedy = [Request(reception, f"name:{n}") for n in range(3) for _ in range(20)]
+    await passes()
+    other = Request(reception, "name:other")
+    for _ in range(4):
+        coming = next(one for one in greedy if one.is_asked_for and not one.task.done())
+        await coming.come()
+        await passes()
+    assert other.is_asked_for
+    await other.come()
+    for one in greedy:
+        one.task.cancel()
+    await asyncio.gather(*(one.task for one in greedy), return_exceptions=True)
+
+
+async def test_nobody_leaves_for_one_who_gains_nothing_by_it() -> None:
+    """One who waits for its way is not helped by the end of a request that came another way."""
+    use = Use("unread-requests", 8, 8)
+    reception = Reception(use, 0.001, LONG)
+    other = Request(reception, "ipv4:1")
+    way = [Request(reception, f"name:{n}") for n in range(7)]
+    await passes()
+    assert not way[6].is_asked_for
+    loop = asyncio.get_running_loop()
+    passed = loop.create_future()
+    loop.call_later(0.005, passed.set_result, None)
+    await passed
+    assert not other.task.done()
+    assert way[6].is_asked_for, "one of its way has left for it"
+    ended = [one for one in way[:6] if one.task.done()]
+    assert len(ended) == 1
+    for one in (other, *way):
+        one.task.cancel()
+    await asyncio.gather(*(one.task for one in (other, *way)), return_exceptions=True)
+
+
+async def test_one_client_waits_for_itself() -> None:
+    """Its slow requests are ended for its own next one only after eight times as long."""
+    use = Use("unread-requests", 8, 2)
+    reception = Reception(use, 0.1, LONG)
+    own = [Request(reception, "name:own") for _ in range(3)]
+    loop = asyncio.get_running_loop()
+    passed = loop.create_future()
+    loop.call_later(0.15, passed.set_result, None)
+    await passed
+    assert [one.is_asked_for for one in own] == [True, True, False]
+    assert not any(one.task.done() for one in own)
+    assert [await one.come() for one in own] == ["it", "it", "it"]
+
+
+async def test_a_crowd_of_newcomers_is_refused() -> None:
+    """Where a reception has a bound for them; who has called before is let in."""
+    use = Use("free-requests", 1)
+    use.turns.visit("name:known")
+    use.turns.visit("name:known")
+    reception = Reception(use, LONG, LONG, 2)
+    requests = [Request(reception, f"name:{n}") for n in range(3)]
+    await passes()
+    with pytest.raises(LimitReached):
+        await Request(reception, "name:more").task
+    known = Request(reception, "name:known")
+    await requests[0].come()
+    await passes()
+    assert known.is_asked_for
+    assert [await one.come() for one in (known, *requests[1:])] == ["it", "it", "it"]
