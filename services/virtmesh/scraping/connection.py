@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
+from socket import MSG_DONTWAIT, MSG_PEEK
 from typing import TYPE_CHECKING
 
 import h11
@@ -26,6 +27,8 @@ REQUEST_BYTES = 8 << 10
 """Most bytes of a request."""
 PART_BYTES = 64 << 10
 """Bytes of an answer that are given to the socket at once: while more wait, none are added."""
+PATIENCE_SECONDS = 0.1
+"""A peer that has not gone on for so long may lose its place to another one."""
 SILENT, SLOW, LEFT = "silent", "slow", "left"
 """Why a connection ended early: no request in time, the answer not read in time, the peer went."""
 
@@ -41,8 +44,8 @@ class Connection:
         self._socket = peer
         self._guard = guard
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=REQUEST_BYTES)
-        self.waits_for_peer = True
-        """True while it is the peer who has to go on: such a one may be cut off for another."""
+        self._waits_since: float | None = asyncio.get_running_loop().time()
+        """Since when it is the peer who has to go on; None while it is the service."""
 
     async def serve(self, answer: Callable[[h11.Request], Awaitable[Answer]]) -> None:
         """Read the request and write what `answer` returns for it. Errors: Cut; OSError."""
@@ -57,9 +60,9 @@ class Connection:
             if isinstance(request, Answer):
                 found = request
             else:
-                method, self.waits_for_peer = request.method, False
+                method, self._waits_since = request.method, None
                 found = await answer(request)
-                self.waits_for_peer = True
+                self._waits_since = asyncio.get_running_loop().time()
             async with _limit(ANSWER_SECONDS, SLOW):
                 await self._write(writer, found, method)
                 writer.close()
@@ -68,6 +71,19 @@ class Connection:
         finally:
             if writer is not None:
                 cut_off(writer.transport)
+
+    def is_idle(self) -> bool:
+        """Say whether the peer has not gone on for a while: it may be cut off for another one.
+
+        What it has sent and nobody has read yet is for the service to go on with.
+        """
+        since = self._waits_since
+        if since is None or asyncio.get_running_loop().time() - since < PATIENCE_SECONDS:
+            return False
+        try:
+            return not self._socket.recv(1, MSG_PEEK | MSG_DONTWAIT)
+        except OSError:  # nothing has come, or it has gone
+            return True
 
     def close(self) -> None:
         """Give the descriptor back. Call it when `serve` has ended, or never began."""

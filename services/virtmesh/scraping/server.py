@@ -4,7 +4,7 @@ The thread has an event loop of its own, so that no peer delays the service. The
 loop only makes a page (virtmesh.scraping.page), once for all who wait for one.
 
 When all places are taken, the peer that has been silent or slow for longest loses its own: a
-thousand silent connections keep nobody out.
+thousand silent connections keep nobody out. Where none is, the next one waits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ import structlog
 
 from virtmesh.rpc.allowance import Allowance
 from virtmesh.rpc.locks import Entrance, Locks
-from virtmesh.scraping.connection import LEFT, SILENT, SLOW, Connection, Cut
+from virtmesh.scraping.connection import (
+    LEFT,
+    PATIENCE_SECONDS,
+    SILENT,
+    SLOW,
+    Connection,
+    Cut,
+)
 from virtmesh.scraping.listener import Listener, find_place
 from virtmesh.scraping.routes import EXPOSITION, Answer, refusal, route
 from virtmesh.telemetry.definitions import counter, gauge
@@ -46,7 +53,7 @@ PAGE_SECONDS = 5.0
 """How long a page may take to be made."""
 NO_DESCRIPTOR_SECONDS = 0.2
 """Pause after a connection could not be accepted, since the process has no descriptor left."""
-EVICTED, REFUSED = "evicted", "refused"
+EVICTED = "evicted"
 
 OPEN = gauge(
     "virtmesh_metrics_connections", "Connections to /metrics that are open.", "connections"
@@ -54,8 +61,7 @@ OPEN = gauge(
 CUT_OFF = counter(
     "virtmesh_metrics_connections_cut_off",
     "Connections to /metrics that ended early. `reason` is silent (no request in time), slow (the"
-    " answer was not read in time), left (the peer went), evicted (another needed the place) or"
-    " refused (no place was left).",
+    " answer was not read in time), left (the peer went) or evicted (another needed the place).",
     "connections",
     "reason",
 )
@@ -95,8 +101,10 @@ class MetricsServer:
         self._loop = asyncio.new_event_loop()
         self._open: dict[Connection, asyncio.Task[None]] = {}
         """Oldest first."""
-        self._cut_off = Counter(dict.fromkeys((SILENT, SLOW, LEFT, EVICTED, REFUSED), 0))
+        self._cut_off = Counter(dict.fromkeys((SILENT, SLOW, LEFT, EVICTED), 0))
         self._answers = 0
+        self._freed = asyncio.Event()
+        """A connection has ended."""
         self._making: asyncio.Future[bytes] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         """Those of connections, and of those that are being cut off."""
@@ -152,6 +160,11 @@ class MetricsServer:
                 log.warning("a scraper could not be accepted", why=str(error))
                 await asyncio.sleep(NO_DESCRIPTOR_SECONDS)
                 continue
+            try:
+                await self._make_room()
+            except BaseException:
+                peer.close()
+                raise
             self._admit(peer)
             # Those who are in get a turn, however many others there are.
             allowance.take()
@@ -176,16 +189,21 @@ class MetricsServer:
             finally:
                 self._loop.remove_reader(listening)
 
-    def _admit(self, peer: socket.socket) -> None:
-        """Give a peer a place: the one of whoever is silent or slow for longest, if need be."""
-        if len(self._open) >= CONNECTIONS_MAX:
-            waiting = [one for one in self._open if one.waits_for_peer]
-            if not waiting:
-                self._cut_off[REFUSED] += 1
-                peer.close()
+    async def _make_room(self) -> None:
+        """Wait until there is a place: the one of whoever is silent or slow, if need be."""
+        while len(self._open) >= CONNECTIONS_MAX:
+            idle = next((one for one in self._open if one.is_idle()), None)
+            if idle is not None:
+                self._open.pop(idle).cancel()
+                self._cut_off[EVICTED] += 1
                 return
-            self._open.pop(waiting[0]).cancel()
-            self._cut_off[EVICTED] += 1
+            self._freed.clear()
+            with suppress(TimeoutError):
+                async with time_limit(PATIENCE_SECONDS):
+                    await self._freed.wait()
+
+    def _admit(self, peer: socket.socket) -> None:
+        """Give a peer a place."""
         connection = Connection(peer, self._guard)
         task = self._loop.create_task(self._serve(connection))
         self._open[connection] = task
@@ -205,6 +223,7 @@ class MetricsServer:
             self._cut_off[LEFT] += 1
         finally:
             self._open.pop(connection, None)
+            self._freed.set()
 
     async def _answer(self, request: h11.Request) -> Answer:
         """Return the answer to a request."""

@@ -8,6 +8,7 @@ import re
 import threading
 import urllib.request
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 
@@ -179,3 +180,36 @@ def until_cut_off(server: MetricsServer, reason: str, times: int) -> None:
             for sample in metric.samples
         )
     )
+
+
+def open_now(server: MetricsServer) -> float:
+    """Return how many connections a server has."""
+    name = "virtmesh_metrics_connections"
+    found = next(metric for metric in server.metrics() if metric.name == name)
+    return float(found.samples[0].value)
+
+
+async def test_more_scrapers_than_places_wait_for_one() -> None:
+    """Nobody who has asked is cut off for another: the next ones wait until somebody has a page."""
+    made = asyncio.Event()
+
+    async def page() -> bytes:
+        await made.wait()
+        return b"looks_total 1.0\n"
+
+    server = MetricsServer("127.0.0.1:0", page)
+    with ThreadPoolExecutor(3 * CONNECTIONS_MAX) as pool:
+        try:
+            loop = asyncio.get_running_loop()
+            asking = [
+                loop.run_in_executor(pool, ask, server.address, "GET", "/metrics")
+                for _ in range(3 * CONNECTIONS_MAX)
+            ]
+            while open_now(server) < CONNECTIONS_MAX:
+                await asyncio.sleep(0)
+            made.set()
+            answers = await asyncio.gather(*asking)
+        finally:
+            made.set()
+            await asyncio.to_thread(server.close)
+    assert {status for status, _, _ in answers} == {200}
