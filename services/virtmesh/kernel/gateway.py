@@ -19,7 +19,7 @@ import grpc.aio
 
 from virtmesh.kernel.device import LOOK_TIMEOUT_S
 from virtmesh.kernel.device_channel import DeviceChannel
-from virtmesh.kernel.lanes import HELD, REFUSED
+from virtmesh.kernel.lanes import metrics_of
 from virtmesh.rpc import reflection
 from virtmesh.rpc.budgets import account
 from virtmesh.rpc.metrics import is_unary
@@ -32,7 +32,7 @@ from virtmesh_common.errors import (
     VirtmeshError,
     from_rpc_error,
 )
-from virtmesh_common.limits import DEFAULTS, PER_CLIENT, Limits
+from virtmesh_common.limits import DEFAULTS, Limits
 from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY
 from virtmesh_common.sent_status import keep_sent_status
 from virtmesh_common.time_limit import time_limit
@@ -162,16 +162,12 @@ class Gateway(grpc.aio.ServerInterceptor):
 
     def metrics(self) -> Iterable[Metric]:
         """Return how many calls of clients the devices have, and were spared."""
-        uses = [
+        return metrics_of(
             (name, lanes.use)
             for name, device in self._kernel.devices.items()
             if (channel := self._channels.get(device.node.endpoint))
             for lanes in (channel.calls, channel.streams)
-        ]
-        yield HELD.of(((name, use.name), use.held) for name, use in uses)
-        refused = [((name, use.name), use.refused) for name, use in uses]
-        of_one = [((name, use.name + PER_CLIENT), use.refused_per_client) for name, use in uses]
-        yield REFUSED.of(refused + of_one)
+        )
 
     def end_streams(self) -> None:
         """End the streams, which have no end of their own: the kernel service is stopping."""

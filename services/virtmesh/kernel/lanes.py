@@ -18,9 +18,11 @@ from virtmesh_common.channel import open_channel
 from virtmesh_common.limits import PER_CLIENT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     import grpc.aio
+    from prometheus_client import Metric
 
     from virtmesh_common.limits import Limits
 
@@ -42,6 +44,15 @@ LANE_CALLS = 32
 """Most calls on one connection, unless a service takes fewer than four times as many."""
 GIVEN_UP_S = 0.1
 """How long a call that was given up keeps its place: the device has to take it up, and end it."""
+
+
+def metrics_of(uses: Iterable[tuple[str, Use]]) -> Iterable[Metric]:
+    """Return the metrics of the lanes of devices, each with the name of its device."""
+    known = list(uses)
+    yield HELD.of(((name, use.name), use.held) for name, use in known)
+    refused = [((name, use.name), use.refused) for name, use in known]
+    of_one = [((name, use.name + PER_CLIENT), use.refused_per_client) for name, use in known]
+    yield REFUSED.of(refused + of_one)
 
 
 @dataclass(eq=False)

@@ -59,7 +59,6 @@ async def test_resets_and_detaches_keep_their_bound(
             while min(took, default=bound) >= bound and len(took) < ROUNDS:
                 took.append(await seconds_of(served, name, way, call))
             assert min(took) < bound
-            assert max(took) < STUCK + SLACK
         await replay(service(served.address), NOTHING, kind.driver, kind.use)
 
 
