@@ -20,7 +20,10 @@ STAMPS := $(VENV)/stamps
 SAY = @printf '\n== %s\n'
 CARGO := nice cargo
 MANIFEST := --manifest-path native/Cargo.toml --locked
-FUZZED := tests/vhost_user/test_any_front_end.py tests/vhost_user/test_messages.py
+# Seconds for all fuzz targets together; SECONDS=60 for another time.
+FUZZ_SECONDS := 1800
+FUZZ_SHORT_SECONDS := 120
+# Of `make fuzz-hart`.
 FUZZ_ROUNDS ?= 10
 # Tests that bear company: they run on all processors at once.
 PARALLEL := tests/unit tests/contract tests/layouts \
@@ -50,7 +53,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run-setup demo demo-riscv test native-tests test-native test-python test-interop \
-	test-install test-kills test-layouts test-everywhere test-elsewhere fuzz lint \
+	test-install test-kills test-layouts test-everywhere test-elsewhere fuzz fuzz-short \
+	fuzz-hart fuzz-corpora lint \
 	dashboards protos panel-assets lock wheels bench bench-boot up down images clean
 
 help: ## list the targets
@@ -126,13 +130,21 @@ test-install: needs-install wheels ## install into empty Debian containers: the 
 test-layouts: needs-test setup ## type every character of every keyboard layout of xkb-data; takes minutes
 	VIRTMESH_LAYOUTS=all $(BIN)/pytest --numprocesses=auto tests/layouts $(PYTEST_ARGS)
 
-fuzz: setup ## attack rings, requests, vhost-user and the hart at random, for about half an hour
-	for round in $$(seq $(FUZZ_ROUNDS)); do \
-		$(CARGO) test $(MANIFEST) --release --quiet -p virtmesh-ring -p virtmesh-blk garbage; \
-	done
+# TARGET=NAME runs one target, INPUT=FILE one input of it.
+FUZZ = $(BIN)/python -m tools.fuzz $(addprefix --target ,$(TARGET))
+
+fuzz: needs-fuzz setup ## fuzz by coverage for half an hour; TARGET=NAME SECONDS=60 or INPUT=FILE
+	$(FUZZ) $(if $(INPUT),--input $(INPUT),--seconds $(or $(SECONDS),$(FUZZ_SECONDS)))
+
+fuzz-short: needs-fuzz setup ## the same in two minutes
+	$(FUZZ) --seconds $(or $(SECONDS),$(FUZZ_SHORT_SECONDS))
+
+fuzz-hart: needs-guests setup ## run random programs on our processor and on QEMU's; FUZZ_ROUNDS=10
 	VIRTMESH_GUESTS=build/guests ISA_ROUNDS=$(FUZZ_ROUNDS) ISA_SEED=$$RANDOM $(BIN)/pytest \
 		tests/interop/riscv/isa $(PYTEST_ARGS)
-	$(BIN)/pytest $(FUZZED) --hypothesis-profile=fuzz -o timeout=0 -o faulthandler_timeout=0 $(PYTEST_ARGS)
+
+fuzz-corpora: needs-fuzz setup ## commit the smallest corpora that cover what `make fuzz` has found
+	$(FUZZ) --minimize
 
 lint: needs-lint setup ## check style, types, protos, generated code, locks and compose file
 	$(BIN)/ruff check
@@ -141,13 +153,17 @@ lint: needs-lint setup ## check style, types, protos, generated code, locks and 
 	cargo fmt --manifest-path native/Cargo.toml --all --check
 	$(CARGO) clippy $(MANIFEST) --workspace --all-targets --quiet -- -D warnings
 	cargo fmt --manifest-path $(INTEROP) --check
+	cargo fmt --manifest-path native/fuzz/Cargo.toml --check
+	cargo metadata --manifest-path native/fuzz/Cargo.toml --locked --format-version 1 >/dev/null
 	$(CARGO) clippy --manifest-path $(INTEROP) --locked --target-dir build/interop --quiet -- -D warnings
 	$(BIN)/buf lint
 	$(BIN)/python tools/protos.py --check
 	$(BIN)/python tools/input_codes.py --check
 	$(BIN)/python -m tools.metrics_table --check
 	$(BIN)/python -m tools.errors_table --check
+	$(BIN)/python -m tools.limits_table --check
 	$(BIN)/python -m tools.rules_table --check
+	$(BIN)/python -m tools.access_table --check
 	$(BIN)/python -m tools.dashboards.make --check
 	$(BIN)/python -m tools.panel_assets --check
 	$(BIN)/python tools/lock.py --check
@@ -168,6 +184,7 @@ panel-assets: needs-panel setup ## bundle noVNC, xterm.js and uPlot for the pane
 lock: needs-setup $(STAMPS)/development ## lock the dependencies of pyproject.toml and native/Cargo.toml
 	$(BIN)/python tools/lock.py
 	cargo metadata --manifest-path native/Cargo.toml --format-version 1 >/dev/null
+	cargo metadata --manifest-path native/fuzz/Cargo.toml --format-version 1 >/dev/null
 
 bench: setup ## run the benchmarks; they print ratios and assert nothing
 	for example in $(EXAMPLES); do $(CARGO) run $(MANIFEST) --release --quiet --example "$$example"; done
@@ -201,11 +218,12 @@ NEEDS_demo := $(NEEDS_setup) e2fsprogs
 NEEDS_test := $(NEEDS_setup) e2fsprogs iproute2 browser
 NEEDS_guests := $(NEEDS_test) guests
 NEEDS_lint := $(NEEDS_setup) clippy
+NEEDS_fuzz := $(NEEDS_setup) cxx
 NEEDS_install := $(NEEDS_setup) docker
 NEEDS_stack := python docker
 NEEDS_panel := $(NEEDS_setup) node
 
-$(addprefix needs-,setup demo test guests lint install stack panel): needs-%:
+$(addprefix needs-,setup demo test guests lint fuzz install stack panel): needs-%:
 	@PYTHON=$(HOST_PYTHON) tools/doctor.sh --install $(NEEDS_$*)
 
 $(STAMPS)/venv:

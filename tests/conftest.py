@@ -25,6 +25,4 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 
 # A test must not fail because the machine is busy; pytest's own timeout bounds those that hang.
 settings.register_profile("virtmesh", deadline=None)
-# `make fuzz`: where a test says how many examples it takes, that holds.
-settings.register_profile("fuzz", deadline=None, max_examples=20_000)
 settings.load_profile("virtmesh")

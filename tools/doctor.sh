@@ -2,8 +2,8 @@
 # Say what this host lacks, all of it at once, and install it from Debian's packages where that can
 # be done.
 #
-# Usage: tools/doctor.sh [--install] [python] [cc] [cargo] [clippy] [text] [e2fsprogs] [iproute2]
-#                        [docker] [browser] [node] [guests] [go] [ci]
+# Usage: tools/doctor.sh [--install] [python] [cc] [cxx] [cargo] [clippy] [text] [e2fsprogs]
+#                        [iproute2] [docker] [browser] [node] [guests] [go] [ci]
 #
 # Exits 1 if anything of what was asked for is missing at the end. With --install, root (or who has
 # sudo) gets the packages installed; on a terminal it asks first. NO_INSTALL=1 keeps it from that,
@@ -63,6 +63,10 @@ check_python() {
 check_cc() {
     have cc && printf '#include <stdio.h>\n' | cc -E - >/dev/null 2>&1 ||
         lack "gcc libc6-dev" "a linker and the C library's start files, for Rust"
+}
+
+check_cxx() {
+    have c++ || lack g++ "a C++ compiler, for libFuzzer"
 }
 
 check_cargo() {
@@ -149,7 +153,7 @@ check_ci() {
     local package
     for package in ca-certificates debootstrap device-tree-compiler docker-compose docker.io edid-decode \
         git gvncviewer iproute2 libevemu3 picocom prometheus qemu-system-arm qemu-system-common \
-        qemu-system-misc qemu-utils; do
+        qemu-system-misc qemu-utils socat stunnel4; do
         installed "$package" || lack "$package" "for tests that are left out without it"
     done
 }
@@ -232,7 +236,7 @@ check_all() {
     others=()
     for thing in "$@"; do
         case $thing in
-            python | cc | cargo | clippy | text | e2fsprogs | iproute2 | docker | browser | \
+            python | cc | cxx | cargo | clippy | text | e2fsprogs | iproute2 | docker | browser | \
                 node | guests | go | ci)
                 "check_$thing"
                 ;;

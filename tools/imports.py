@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh",),
     ("virtmesh_common",),
     ("virtmesh_native",),
-    ("virtmesh_client.fork",),
+    ("virtmesh_client.fork", "virtmesh_client.security"),
     (
         "virtmesh_client.atomic_file",
         "virtmesh_client.channel",
@@ -54,6 +54,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "virtmesh_client.address",
         "virtmesh_client.interface",
+        "virtmesh_client.metrics_page",
         "virtmesh_client.register_table",
         "virtmesh_client.report",
     ),
@@ -79,8 +80,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh_client.labgrid", "virtmesh_client.pytest_plugin"),
     ("virtmesh_client.__main__",),
     ("virtmesh.telemetry",),
-    ("virtmesh.rpc", "virtmesh.dashboards"),
-    ("virtmesh.report",),
+    ("virtmesh.rpc", "virtmesh.dashboards", "virtmesh.sandbox"),
+    ("virtmesh.report", "virtmesh.scraping"),
     ("virtmesh.mmio",),
     ("virtmesh.attach",),
     ("virtmesh.virtio",),

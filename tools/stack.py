@@ -133,7 +133,10 @@ def wait_until_healthy(client: docker.DockerClient, started: float, deadline: fl
     waiting = {}
     for key in ask_compose("ps", "--quiet"):
         container = client.containers.get(key)
-        if container.attrs["State"].get("Health", {}).get("Status") != "healthy":
+        state = container.attrs["State"]
+        if "Health" not in state:  # it does its work before others start, and ends
+            continue
+        if state["Health"]["Status"] != "healthy":
             waiting[key] = container
     events = client.events(
         decode=True,
@@ -176,7 +179,11 @@ def up(seconds: float) -> None:
     compose("up", "--build", "--detach", *services)
     wait_until_healthy(client, started, time.time() + seconds)
     address = ask_compose("port", "kernel", "50051")[0]
-    say(f"all healthy: virtmesh --address {address} devices")
+    say(
+        "all healthy; once, to use it: docker-compose run --rm -T certs certs issue --role operator"
+        f" me - | virtmesh login {address} -"
+    )
+    say(f"then: virtmesh --address {address} devices")
 
 
 def main() -> int:

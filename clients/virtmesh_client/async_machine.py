@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from virtmesh_client.aio.proxy import ClosingProxy, awaited, called_as
 from virtmesh_client.blk.aio import AsyncDisk
 from virtmesh_client.cpu.aio import AsyncCpu
@@ -11,6 +13,9 @@ from virtmesh_client.machine import Machine, connect
 from virtmesh_client.screen.aio import AsyncScreen
 from virtmesh_client.serial.aio import AsyncSerial
 from virtmesh_common.channel import KEEPALIVE_SECONDS
+
+if TYPE_CHECKING:
+    from virtmesh_client.security.credentials import Credentials
 
 
 class AsyncMachine(ClosingProxy[Machine]):
@@ -24,9 +29,11 @@ class AsyncMachine(ClosingProxy[Machine]):
 
     devices = awaited(Machine.devices)
     nodes = awaited(Machine.nodes)
+    warnings = awaited(Machine.warnings)
     interface = awaited(Machine.interface)
     description = awaited(Machine.description)
     report = awaited(Machine.report)
+    metrics = awaited(Machine.metrics)
     cpu = called_as(AsyncCpu, Machine.cpu)
     disk = called_as(AsyncDisk, Machine.disk)
     input = called_as(AsyncInput, Machine.input)
@@ -45,15 +52,25 @@ class AsyncMachine(ClosingProxy[Machine]):
         return self._blocking.address
 
 
-async def aconnect(
+async def aconnect(  # noqa: PLR0913 - each has a name
     address: str | None = None,
     *,
     timeout: float | None = None,  # noqa: ASYNC109 - for each call
     request_id: str = "",
     proxy: bool = True,
     keepalive: float = KEEPALIVE_SECONDS,
+    credentials: Credentials | None = None,
+    insecure: bool = False,
 ) -> AsyncMachine:
     """Connect to a machine as `connect` does; use it in an `async with`."""
     return AsyncMachine(
-        connect(address, timeout=timeout, request_id=request_id, proxy=proxy, keepalive=keepalive)
+        connect(
+            address,
+            timeout=timeout,
+            request_id=request_id,
+            proxy=proxy,
+            keepalive=keepalive,
+            credentials=credentials,
+            insecure=insecure,
+        )
     )

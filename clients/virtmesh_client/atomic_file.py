@@ -105,6 +105,10 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         raise OSError(errno.EINVAL, message, str(target))
     if not overwrite and os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "its folder does not exist", str(target))
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "this user may not write to its folder", str(target))
 
 
 def publish(scratch: Path, target: Path, *, overwrite: bool) -> None:

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 import grpc
 
 from virtmesh_client.fork import keep_inherited
-from virtmesh_common.channel import DEVICE_KEY, KEEPALIVE_SECONDS, open_sync_channel
+from virtmesh_client.security import handshake
+from virtmesh_client.security.choice import choose
+from virtmesh_common.channel import (
+    DEVICE_KEY,
+    KEEPALIVE_SECONDS,
+    check_address,
+    open_sync_channel,
+)
 from virtmesh_common.errors import (
     DeviceLost,
     ForkedConnection,
@@ -26,11 +33,14 @@ from virtmesh_common.errors import (
     from_rpc_error,
 )
 from virtmesh_common.request_id import REQUEST_ID_KEY, check_request_id, make_request_id
+from virtmesh_common.security.errors import HandshakeFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from grpc import Channel, UnaryUnaryMultiCallable
+
+    from virtmesh_client.security.credentials import Credentials
 
 Response = TypeVar("Response")
 
@@ -100,10 +110,10 @@ class KernelChannel:
     """A channel to the kernel at `address`; `connect` explains the options.
 
     A process that is forked can't use the channel of its parent: both would read from one socket.
-    Errors: ValueError for an invalid address or request identifier.
+    Errors: ValueError for an invalid address or request identifier; LoginNeeded, BadLogin.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a name
         self,
         address: str,
         *,
@@ -111,6 +121,8 @@ class KernelChannel:
         request_id: str = "",
         proxy: bool = True,
         keepalive: float = KEEPALIVE_SECONDS,
+        credentials: Credentials | None = None,
+        insecure: bool = False,
     ) -> None:
         if request_id and not check_request_id(request_id):
             raise ValueError(
@@ -123,8 +135,22 @@ class KernelChannel:
         self.timeout = timeout
         """Limit for calls with a single response, in seconds; None: by the kind of the call.
         Streams have no limit."""
+        self.credentials = choose(check_address(address), credentials, insecure=insecure)
+        """What this client shows; None: a unix socket, or plaintext."""
+        self._insecure = insecure
+        shown = self.credentials
         keep_inherited()
-        self._grpc = open_sync_channel(address, proxy=proxy, keepalive=keepalive)
+        self._grpc = open_sync_channel(
+            address,
+            proxy=proxy,
+            keepalive=keepalive,
+            credentials=shown.of_channel() if shown else None,
+            server_name=shown.server_name if shown else "",
+        )
+        self._metadata = (
+            (REQUEST_ID_KEY, self.request_id),
+            *(shown.metadata if shown else ()),
+        )
         self._process = os.getpid()
 
     def __enter__(self) -> Self:
@@ -168,8 +194,7 @@ class KernelChannel:
         Errors: ForkedConnection.
         """
         self.check_process()
-        identified = ((REQUEST_ID_KEY, self.request_id),)
-        return (*identified, (DEVICE_KEY, device)) if device else identified
+        return (*self._metadata, (DEVICE_KEY, device)) if device else self._metadata
 
     def ask(
         self,
@@ -243,6 +268,15 @@ class KernelChannel:
         """Return an error that says who does not answer: the kernel, or a device behind it."""
         address = error.metadata.get("address", self.address)
         if address == self.address:
-            return error
+            return self._explain_handshake(error)
         cause = error.message.removeprefix(f"no service answers at {address}: ")
         return DeviceLost(f"no device service answers at {address}: {cause}", address=address)
+
+    def _explain_handshake(self, error: ServiceUnavailable) -> VirtmeshError:
+        """Return an error that says what is wrong with certificates, if it is that."""
+        if self.address.startswith("unix:") or not handshake.SUSPECT.search(error.message):
+            return error
+        why = handshake.explain(self.address, self.credentials, insecure=self._insecure)
+        if not why:
+            return error
+        return HandshakeFailed(f"no connection to {self.address}: {why}", address=self.address)

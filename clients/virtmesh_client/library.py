@@ -33,6 +33,7 @@ from virtmesh_client.models import (
 from virtmesh_client.screen.aio import AsyncScreen
 from virtmesh_client.screen.screen import Screen
 from virtmesh_client.screen.update import Picture
+from virtmesh_client.security.credentials import Credentials
 from virtmesh_client.serial import (
     OLDEST,
     Match,
@@ -53,6 +54,7 @@ __all__ = [
     "AsyncScreen",
     "AsyncSerial",
     "CopyResult",
+    "Credentials",
     "DeviceCounters",
     "DeviceDescription",
     "DeviceInfo",

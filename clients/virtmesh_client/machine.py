@@ -19,6 +19,7 @@ from virtmesh_client.models import (
 )
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
+from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
     from virtmesh_client.blk.disk import Disk
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from virtmesh_client.input.models import Overflow
     from virtmesh_client.report import Report
     from virtmesh_client.screen.screen import Screen
+    from virtmesh_client.security.credentials import Credentials
     from virtmesh_client.serial.device import Serial
     from virtmesh_client.serial.models import Position
     from virtmesh_common.interface import Interface
@@ -60,7 +62,7 @@ class Machine:
                 print(device.name, device.state)
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a name
         self,
         address: str,
         *,
@@ -68,9 +70,17 @@ class Machine:
         request_id: str = "",
         proxy: bool = True,
         keepalive: float = KEEPALIVE_SECONDS,
+        credentials: Credentials | None = None,
+        insecure: bool = False,
     ) -> None:
         self._channel = KernelChannel(
-            address, timeout=timeout, request_id=request_id, proxy=proxy, keepalive=keepalive
+            address,
+            timeout=timeout,
+            request_id=request_id,
+            proxy=proxy,
+            keepalive=keepalive,
+            credentials=credentials,
+            insecure=insecure,
         )
         self._kernel = kernel_pb2_grpc.KernelServiceStub(self._channel.grpc)
 
@@ -135,6 +145,13 @@ class Machine:
             for device in self._list().devices
         ]
 
+    def warnings(self) -> list[str]:
+        """Return what should not stay as it is, such as an address that is open to anyone.
+
+        Errors: ServiceUnavailable.
+        """
+        return [printable(text) for text in self._list().warnings]
+
     def interface(self, name: str) -> Interface:
         """Return how a device describes itself: registers, requests, features, metrics, figures.
 
@@ -167,6 +184,17 @@ class Machine:
         from virtmesh_client.report import read_report
 
         return read_report(self._channel, name)
+
+    def metrics(self, device: str = "") -> str:
+        """Return what the machine measures: the page that Prometheus scrapes.
+
+        With `device` it is what that device says itself. Of a machine, devices that do not answer
+        in time are left out, and virtmesh_machine_device_up says which those are.
+        Errors: DeviceNotFound, DeviceLost.
+        """
+        from virtmesh_client.metrics_page import read_page
+
+        return read_page(self._channel, device)
 
     def disk(self, name: str) -> Disk:
         """Return a disk. Its first call raises DeviceNotFound if there is no such disk."""
@@ -254,13 +282,15 @@ class Machine:
         return self._channel.ask(self._kernel.ListDevices, kernel_pb2.ListDevicesRequest())
 
 
-def connect(
+def connect(  # noqa: PLR0913 - each has a name
     address: str | None = None,
     *,
     timeout: float | None = None,
     request_id: str = "",
     proxy: bool = True,
     keepalive: float = KEEPALIVE_SECONDS,
+    credentials: Credentials | None = None,
+    insecure: bool = False,
 ) -> Machine:
     """Connect to the machine at `address`, or at the address that `find_address` returns.
 
@@ -272,8 +302,12 @@ def connect(
     used; for addresses of this host none ever is. `keepalive` is the interval of pings over TCP
     while a call is under way, in seconds: with the default, calls fail 25 s after the machine has
     vanished; 0: no pings.
+
+    For HOST:PORT, what `virtmesh login` has stored is found, and TLS is used. `credentials`, or
+    $VIRTMESH_CREDENTIALS (the path of a bundle), or $VIRTMESH_TOKEN with $VIRTMESH_CA, come before.
+    Without any of these, plain text is spoken on the loopback, and nowhere else unless `insecure`.
     Errors: ValueError for an invalid address or identifier; ServiceUnavailable if no machine, or
-    more than one, is found.
+    more than one, is found; LoginNeeded, BadLogin.
     """
     return Machine(
         find_address(address),
@@ -281,4 +315,6 @@ def connect(
         request_id=request_id,
         proxy=proxy,
         keepalive=keepalive,
+        credentials=credentials,
+        insecure=insecure,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 
+from virtmesh_common.limits import Limits
 from virtmesh_common.proxy import is_local
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ IPV6 = r"[0-9a-fA-F:.]+(?:%[\w.-]+)?"
 """An IPv6 address: it may end like an IPv4 one, and a link-local one has a zone (fe80::1%eth0)."""
 UNIX_PATH_LIMIT = 107
 """Longest path of a unix socket, in bytes (sockaddr_un)."""
+
+WAITING_CALLS = 1 << 13
+"""Calls, most of them given up, that may wait in gRPC until a server takes them up: each takes 14
+KiB. It refuses some of those above, and all above a third more."""
 
 KEEPALIVE_SECONDS = 15.0
 """Over TCP, a client with a call under way pings a silent server after this time, and a server
@@ -70,7 +75,12 @@ def channel_options(
     return options
 
 
-def server_options(addresses: Iterable[str], *, keepalive: float = KEEPALIVE_SECONDS) -> Options:
+def server_options(
+    addresses: Iterable[str],
+    *,
+    keepalive: float = KEEPALIVE_SECONDS,
+    limits: Limits | None = None,
+) -> Options:
     """Return the options of a server at some addresses.
 
     A server with a TCP address pings a client that is silent for `keepalive` seconds; 0: it does
@@ -81,12 +91,32 @@ def server_options(addresses: Iterable[str], *, keepalive: float = KEEPALIVE_SEC
     ping_interval = min(keepalive, PING_INTERVAL_SECONDS) if keepalive else PING_INTERVAL_SECONDS
     options = (
         *SERVER_OPTIONS,
+        *_bounds(limits or Limits()),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", round(ping_interval * 1000 / 2)),
     )
     if keepalive and any(not address.startswith("unix:") for address in addresses):
         options += (*_keepalive(keepalive), ("grpc.http2.max_pings_without_data", 0))
     return options
+
+
+def _bounds(limits: Limits) -> Options:
+    """Return the options that bound what gRPC itself holds for clients.
+
+    A call that its client has given up counts on its connection until the service has taken it up
+    and seen that; so what waits is bounded for each connection, and the bound over all connections,
+    at which gRPC refuses calls of anybody, is out of reach.
+    """
+    return (
+        ("grpc.max_concurrent_streams", limits.calls_per_connection),
+        ("grpc.max_allowed_incoming_connections", limits.connections),
+        ("grpc.server_handshake_timeout_ms", limits.handshake_seconds * 1000),
+        # Windows that follow the speed of a connection grow to 4 MiB for each stream, which gRPC
+        # keeps for the service. A message that the service waits for has its room all the same.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.server.max_pending_requests", WAITING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", WAITING_CALLS * 4 // 3),
+    )
 
 
 def _keepalive(seconds: float) -> Options:
@@ -116,6 +146,8 @@ def check_address(address: str) -> str:
                 " choose a shorter folder"
             )
         return f"unix:{absolute}"
+    if "vmt_" in address or "@" in address:  # it is not repeated: logs would keep it
+        raise ValueError("a token or a name does not belong into an address: write HOST:PORT")
     match = re.fullmatch(rf"(?P<host>\[{IPV6}\]|[^:/\s]+):(?P<port>\d{{1,5}})", address)
     if match is None or int(match["port"]) > 65535:
         raise ValueError(f"{address!r} is no address: write unix:PATH or HOST:PORT")
@@ -132,17 +164,26 @@ def open_channel(
 
 
 def open_sync_channel(
-    address: str, *, proxy: bool = False, keepalive: float = KEEPALIVE_SECONDS
+    address: str,
+    *,
+    proxy: bool = False,
+    keepalive: float = KEEPALIVE_SECONDS,
+    credentials: grpc.ChannelCredentials | None = None,
+    server_name: str = "",
 ) -> grpc.Channel:
     """Open a blocking channel; it connects at the first call. Errors: ValueError.
 
     With `proxy`, a host that is not this one is reached through the proxy that the environment
     names (virtmesh_common.proxy). Without it, and on this host, the environment does not matter.
-    `keepalive` is the interval of pings over TCP, in seconds; 0: none.
+    `keepalive` is the interval of pings over TCP, in seconds; 0: none. With `credentials` it is
+    TLS; `server_name` is the name in the server's certificate, where the address has another.
     """
     address = check_address(address)
     options = channel_options(address, proxy=proxy, keepalive=keepalive)
-    return grpc.insecure_channel(address, options=options)
+    if credentials is None:
+        return grpc.insecure_channel(address, options=options)
+    named = (("grpc.ssl_target_name_override", server_name),) if server_name else ()
+    return grpc.secure_channel(address, credentials, options=(*options, *named))
 
 
 def make_server() -> grpc.aio.Server:

@@ -51,6 +51,7 @@
     |   |-- GuestBusy             too many actions are under way
     |   `-- ConsoleTaken          another guest has the serial port ("holder")
     |-- MessageTooLarge           one message over its limit
+    |-- LimitReached              the service's clients have as much as they may ("limit")
     |-- BadMachine                a machine file or device tree that makes no sense
     `-- ...                       of each kind of device: virtmesh_common.blk.errors, input, uart
 
@@ -69,6 +70,7 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from virtmesh_common.printable import printable_lines
 from virtmesh_common.transport import find_cause, name_proxy
 
 DOMAIN = "virtmesh"
@@ -85,15 +87,18 @@ LOST = (Code.UNKNOWN, Code.INTERNAL)
 
 
 class VirtmeshError(Exception):
-    """Any error of virtmesh. `metadata` holds facts for programs, such as {"holder": "kernel"}."""
+    """Any error of virtmesh. `metadata` holds facts for programs, such as {"holder": "kernel"}.
+
+    Both may quote strangers: what no message, log or terminal takes becomes a question mark.
+    """
 
     code: grpc.StatusCode = Code.INTERNAL
     reason: str = "INTERNAL"
 
     def __init__(self, message: str, **metadata: object) -> None:
-        super().__init__(message)
-        self.message = message
-        self.metadata = {key: str(value) for key, value in metadata.items()}
+        self.message = printable_lines(message)
+        super().__init__(self.message)
+        self.metadata = {key: printable_lines(str(value)) for key, value in metadata.items()}
 
     def again(self) -> Self:
         """Make a fresh exception of one that several tasks raise: each needs its own trace."""
@@ -322,6 +327,10 @@ class MessageTooLarge(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):
     """One message over its limit."""
 
 
+class LimitReached(VirtmeshError, code=Code.RESOURCE_EXHAUSTED):
+    """The clients of the service, or this one, have as much of a thing as they may ("limit")."""
+
+
 class BadMachine(VirtmeshError, code=Code.INVALID_ARGUMENT):
     """A machine file or device tree that makes no sense."""
 
@@ -337,7 +346,7 @@ def to_status(error: VirtmeshError) -> status_pb2.Status:
 
 def cut(message: str) -> str:
     """Cut a message to what may travel."""
-    return message.encode(errors="replace")[:DETAILS_LIMIT].decode(errors="ignore")
+    return message.encode()[:DETAILS_LIMIT].decode(errors="ignore")
 
 
 def from_rpc_error(failure: grpc.RpcError, peer: str = "") -> VirtmeshError:
@@ -347,7 +356,7 @@ def from_rpc_error(failure: grpc.RpcError, peer: str = "") -> VirtmeshError:
     """
     call = cast("grpc.Call", failure)
     details = call.details() or ""
-    for key, value in _metadata(call):
+    for key, value in call.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             known = _from_status(status_pb2.Status.FromString(value))
             if known is not None:
@@ -374,11 +383,6 @@ def _from_transport(code: grpc.StatusCode | None, details: str, peer: str) -> Vi
         more = "" if details == "Method not found!" else f": {details}"
         return NotOffered(f"{peer or 'the service'} does not offer this call{more}")
     return VirtmeshError(f"{who} failed: {code.name if code else 'UNKNOWN'}: {details}")
-
-
-def _metadata(call: grpc.Call) -> list[tuple[str, str | bytes]]:
-    """Return the trailing metadata of a sync or asyncio call."""
-    return [(key, value) for key, value in call.trailing_metadata() or ()]
 
 
 def _from_status(status: status_pb2.Status) -> VirtmeshError | None:

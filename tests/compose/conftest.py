@@ -6,22 +6,27 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import uuid
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import docker
 import pytest
 
+from tools.stack import find_compose
+from virtmesh_client import Credentials, Machine, connect
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_common.channel import open_sync_channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    import grpc
     from docker.models.containers import Container
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -38,6 +43,7 @@ class Stack:
 
     def __init__(self, client: docker.DockerClient, settings: Mapping[str, str]) -> None:
         self.client = client
+        self._undo = ExitStack()
         self.project = f"virtmesh-test-{uuid.uuid4().hex[:8]}"
         self._mine: dict[str, str | list[str] | bool] = {"label": f"{PROJECT_LABEL}={self.project}"}
         # An empty port is any free one.
@@ -50,6 +56,11 @@ class Stack:
             "COMPOSE_PROJECT_NAME": self.project,
         }
 
+    def down(self) -> None:
+        """Take all of it away, with its volumes."""
+        self._undo.close()
+        self.run("down", "--volumes")
+
     def run(self, *arguments: str) -> None:
         """Run tools/stack.py on this stack; it says itself what goes wrong."""
         subprocess.run(
@@ -59,10 +70,56 @@ class Stack:
             timeout=BUILD_SECONDS,
         )
 
+    def certs(self, *arguments: str) -> bytes:
+        """Run `virtmesh certs` in the stack, as the README does; return what it prints."""
+        return self.once("certs", "certs", *arguments)
+
+    def once(self, service: str, *arguments: str) -> bytes:
+        """Run a service that ends; return what it prints."""
+        done = subprocess.run(
+            [*find_compose(), "run", "--rm", "-T", service, *arguments],
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=120,
+        )
+        return done.stdout
+
+    def issue(self, name: str, role: str) -> bytes:
+        """Issue a certificate; return its bundle."""
+        return self.certs("issue", "--role", role, name, "-")
+
+    @cached_property
+    def bundle(self) -> Path:
+        """A bundle that the stack has issued to its owner, for clients of these tests."""
+        folder = tempfile.TemporaryDirectory(prefix="virtmesh-stack-")
+        self._undo.callback(folder.cleanup)
+        path = Path(folder.name) / "test.pem"
+        path.write_bytes(self.issue("test", "owner"))
+        return path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a client that may do everything."""
+        return {**os.environ, "VIRTMESH_CREDENTIALS": str(self.bundle)}
+
+    def connect(self) -> Machine:
+        """Connect to the machine, as its owner."""
+        credentials = Credentials.from_bundle(self.bundle)
+        return connect(self.address("kernel", 50051), credentials=credentials)
+
+    def channel(self) -> grpc.Channel:
+        """Open a channel to the kernel service, as its owner."""
+        credentials = Credentials.from_bundle(self.bundle).of_channel()
+        return open_sync_channel(self.address("kernel", 50051), credentials=credentials)
+
     def virtmesh(self, *arguments: str) -> str:
         """Run the command `virtmesh` against the stack; return what it prints."""
         done = subprocess.run(
             [SCRIPTS / "virtmesh", "--address", self.address("kernel", 50051), *arguments],
+            env=self.environment,
             stdout=subprocess.PIPE,
             text=True,
             check=True,
@@ -83,7 +140,7 @@ class Stack:
 
     def wait_until_ready(self) -> None:
         """Wait until the kernel service has brought up all its devices."""
-        with open_sync_channel(self.address("kernel", 50051)) as channel:
+        with self.channel() as channel:
             kernel = kernel_pb2_grpc.KernelServiceStub(channel)
 
             def ready() -> bool:
@@ -135,7 +192,7 @@ def with_cpu(
         stack.wait_until_ready()
         yield stack
     finally:
-        stack.run("down", "--volumes")
+        stack.down()
 
 
 @pytest.fixture(scope="session")
@@ -160,4 +217,4 @@ def stack(engine: docker.DockerClient) -> Iterator[Stack]:
         stack.wait_until_ready()
         yield stack
     finally:
-        stack.run("down", "--volumes")
+        stack.down()

@@ -14,7 +14,6 @@ from urllib.parse import urlencode
 
 import pytest
 
-import virtmesh_client
 from tests.compose.conftest import ROOT, WITH_CPU, Stack, with_cpu
 from tests.compose.containers import check_closed, check_read_only, run_in
 from tests.support.riscv.small_kernels import COMPILER, DISK_GUEST, build_c, has_compiler
@@ -48,7 +47,7 @@ def stack(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def machine(stack: Stack) -> Iterator[Machine]:
     """Connect to the CPU service, which is where the kernel service was."""
-    with virtmesh_client.connect(stack.address("kernel", 50051)) as machine:
+    with stack.connect() as machine:
         yield machine
 
 

@@ -33,13 +33,16 @@ COPY = (
 """Writes to the disk over and over; each time it is synced."""
 
 
-def test_linux_goes_on_when_its_disk_is_killed(engine: docker.DockerClient, tmp_path: Path) -> None:
+def test_linux_goes_on_when_its_disk_is_killed(
+    engine: docker.DockerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It boots to a shell on the console, writes while the disk's process dies, reads it back."""
     parts = Parts(Path(os.environ[PARTS]).absolute() / "riscv64")
     files = {"FIRMWARE": parts.firmware.name, "INITRD": parts.initramfs.name}
     guest = {**files, "APPEND": "console=ttyS0 guest.mount=no", "TIME": "instructions"}
     with with_cpu(engine, parts.folder, parts.kernel.name, **guest) as stack:
         address = stack.address("kernel", 50051)
+        monkeypatch.setenv("VIRTMESH_CREDENTIALS", str(stack.bundle))
         program = [sys.executable, "-P", "-m", "virtmesh_client", "--address", address]
         with running([*program, "console"], tmp_path) as console:
             console.console.sendline("")

@@ -11,20 +11,20 @@ import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.compose.containers import check_closed, check_read_only, run_in
+from tests.support.intruder import attempts
 from virtmesh.testing.screen_text import read_screen
-from virtmesh_client import connect
 from virtmesh_common.api.input.v1 import input_pb2
 from virtmesh_common.api.input.v1.input_pb2_grpc import InputServiceStub
 from virtmesh_common.api.kernel.v1 import input_device_pb2
 from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
 from virtmesh_common.api.uart.v1 import uart_pb2
 from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
-from virtmesh_common.channel import DEVICE_KEY, open_sync_channel
+from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.evdev import code_of
 
 if TYPE_CHECKING:
@@ -61,11 +61,14 @@ def sha256(path: Path, size: int) -> str:
 
 
 def test_every_service_is_healthy(stack: Stack) -> None:
-    """All services run and are healthy; Grafana has a test of its own."""
-    health = {name: c.attrs["State"]["Health"]["Status"] for name, c in stack.services.items()}
+    """All services run and are healthy; Grafana has a test of its own. Two have done their work."""
+    states = {name: container.attrs["State"] for name, container in stack.services.items()}
+    health = {name: one["Health"]["Status"] for name, one in states.items() if "Health" in one}
+    ended = {name: one["ExitCode"] for name, one in states.items() if "Health" not in one}
 
     assert set(health) - {"grafana"} == set(SERVICES)
     assert set(health.values()) == {"healthy"}
+    assert ended == {"certs": 0, "prometheus-certificate": 0}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -78,6 +81,75 @@ def test_containers_are_closed(stack: Stack, service: str) -> None:
 def test_root_is_read_only(stack: Stack, service: str) -> None:
     """The root file system of a container is mounted read-only."""
     check_read_only(stack.services[service])
+
+
+USERS = {
+    "disk": 10001, "gpu": 10016, "kernel": 10002, "keyboard": 10012, "mouse": 10013,
+    "panel": 10003, "serial": 10015, "tablet": 10014,
+}  # fmt: skip
+"""Of the services that are ours: the disk's owns the folder of the images."""
+
+
+def test_each_service_is_a_user_of_its_own(stack: Stack) -> None:
+    """And a device's group has nobody else but the kernel service."""
+    status = {
+        name: run_in(stack.services[name], "cat", "/proc/1/status").splitlines() for name in USERS
+    }
+    users = {name: next(x for x in lines if x.startswith("Uid:")) for name, lines in status.items()}
+    groups = {
+        name: {
+            int(group)
+            for line in lines
+            if line.startswith(("Gid:", "Groups:"))
+            for group in line.split()[1:]
+        }
+        for name, lines in status.items()
+    }
+
+    assert {name: int(line.split()[1]) for name, line in users.items()} == USERS
+    of_kernel = {uid for name, uid in USERS.items() if name != "panel"}
+    others = {"kernel": of_kernel, "panel": {USERS["panel"], USERS["kernel"]}}
+    assert groups == {name: others.get(name, {uid}) for name, uid in USERS.items()}
+
+
+def test_services_are_confined_in_their_containers(stack: Stack) -> None:
+    """By their own filters, beside that of the container: Docker's own is the first."""
+    for name in set(USERS) - {"panel"}:
+        status = run_in(stack.services[name], "cat", "/proc/1/status")
+        assert re.search(r"^Seccomp_filters:\t[4-9]$", status, re.MULTILINE), name
+
+
+REACHED = (
+    "read the image of a disk", "write to the image of a disk", "connect to the kernel",
+    "connect to the disk", "connect by TCP", "send by UDP", "hand memory over to the disk",
+    "read the passwords of the host",
+    "change the code of the service", "add a module", "read the memory of another service",
+    "read the environment of another service", "see the files of another service",
+    "trace another service", "unshare the user namespace", "enter another's namespaces", "mount",
+    "load a BPF program", "watch the processor", "load a kernel module",
+)  # fmt: skip
+
+
+def test_who_is_in_the_container_of_the_keyboard_reaches_nothing_else(stack: Stack) -> None:
+    """Started there by `exec`, so outside of the sandbox of the service."""
+    package = "/opt/virtmesh/lib/python3.11/site-packages"
+    goals = {
+        "image": "/var/lib/virtmesh/vda.img",
+        "kernel": "/run/virtmesh/kernel/kernel.sock",
+        "disk": "/run/virtmesh/vda/device.sock",
+        "code": f"{package}/virtmesh/__init__.py",
+        "packages": package,
+        "sibling": 1,
+        "host": "kernel",
+        "port": 50051,
+    }
+    source = Path(attempts.__file__).read_text(encoding="utf-8")
+    source += f"\nimport json\nprint(json.dumps({{x: attempt(x, {goals}) for x in {REACHED}}}))\n"
+
+    said = json.loads(run_in(stack.services["keyboard"], "python", "-P", "-c", source))
+
+    assert [name for name, what in said.items() if what == "done"] == []
+    assert set(said) == set(REACHED)
 
 
 def test_only_this_host_reaches_the_stack(stack: Stack) -> None:
@@ -123,21 +195,28 @@ def test_image_survives_the_round_trip(stack: Stack, tmp_path: Path) -> None:
     assert stored.split()[0] == sha256(source, IMAGE_BYTES)
 
 
-def test_prometheus_reaches_every_service(stack: Stack) -> None:
-    """All targets are up, and the size of the disk is known."""
+def test_prometheus_reaches_the_machine(stack: Stack) -> None:
+    """One target has the whole machine, by TLS; every device is up, and the disk's size known."""
+
+    def ask(query: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = stack.get("prometheus", 9090, f"api/v1/query?query={query}")[
+            "data"
+        ]["result"]
+        return found
 
     def targets() -> dict[str, str]:
         answer = stack.get("prometheus", 9090, "api/v1/targets?state=active")
-        return {
-            target["labels"]["instance"].split(":")[0]: target["health"]
-            for target in answer["data"]["activeTargets"]
-        }
+        return {one["scrapeUrl"]: one["health"] for one in answer["data"]["activeTargets"]}
 
-    all_up = dict.fromkeys({*SERVICES, "localhost"} - {"panel", "prometheus"}, "up")
-    stack.eventually(lambda: targets() == all_up, "all targets are up")
-
-    answer = stack.get("prometheus", 9090, "api/v1/query?query=virtmesh_blk_capacity_bytes")
-    (capacity,) = answer["data"]["result"]
+    stack.eventually(
+        lambda: (
+            targets()
+            == {"https://kernel:9464/metrics": "up", "http://localhost:9090/metrics": "up"}
+        ),
+        "all targets are up",
+    )
+    stack.eventually(lambda: len(ask("virtmesh_machine_device_up==1")) == 6, "all devices are up")
+    (capacity,) = ask("virtmesh_blk_capacity_bytes")
     assert capacity["metric"]["device"] == "vda"
     assert int(capacity["value"][1]) == 128 << 20
 
@@ -158,7 +237,7 @@ def test_keys_reach_the_kernel(stack: Stack) -> None:
         input_pb2.InjectRequest(sequence=number, events=[event])
         for number, event in enumerate(press)
     ]
-    with open_sync_channel(stack.address("kernel", 50051)) as channel:
+    with stack.channel() as channel:
         watch = InputDeviceServiceStub(channel).Watch(
             input_device_pb2.WatchRequest(device="keyboard"), timeout=60
         )
@@ -183,7 +262,7 @@ def test_a_container_types_a_text(stack: Stack) -> None:
     request = input_pb2.TypeRequest(
         text="Grüße é", layout="de", sending=input_pb2.Sending(wait_delivered=True)
     )
-    with open_sync_channel(stack.address("kernel", 50051)) as channel:
+    with stack.channel() as channel:
         sent = (
             InputServiceStub(channel)
             .Type(request, metadata=((DEVICE_KEY, "keyboard"),), timeout=60)
@@ -198,7 +277,7 @@ def test_the_console_answers(stack: Stack) -> None:
         uart_pb2.OpenRequest(start=uart_pb2.Start(watch=True)),
         uart_pb2.OpenRequest(input=uart_pb2.Input(data=b"lsdev\r")),
     ]
-    with open_sync_channel(stack.address("kernel", 50051)) as channel:
+    with stack.channel() as channel:
         answers = UartServiceStub(channel).Open(
             iter(requests), metadata=((DEVICE_KEY, "serial"),), timeout=60
         )
@@ -212,7 +291,7 @@ def test_the_console_answers(stack: Stack) -> None:
 
 def test_the_screen_shows_what_is_typed(stack: Stack) -> None:
     """The kernel's container draws on the screen's, and the glyphs are read from outside."""
-    with connect(stack.address("kernel", 50051)) as machine:
+    with stack.connect() as machine:
         screen = machine.screen("gpu")
 
         def lines() -> Sequence[str]:

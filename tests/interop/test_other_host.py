@@ -16,6 +16,9 @@ from tests.support import ROOT
 from tests.support.cli import Cli
 from tests.support.two_hosts import NEAR_ADDRESS, TwoHosts, two_hosts
 from virtmesh_client.local import rundir
+from virtmesh_client.security import choice
+from virtmesh_common.security.authority import Authority
+from virtmesh_common.security.roles import Role
 
 ADDRESS = f"{NEAR_ADDRESS}:50051"
 MACHINE = f"""
@@ -23,6 +26,9 @@ name = "near"
 
 [kernel]
 listen = ["unix:kernel.sock", "{ADDRESS}"]
+
+[security]
+folder = "security"
 
 [[devices]]
 name = "serial"
@@ -40,6 +46,8 @@ SCRIPT = ROOT / "clients" / "examples" / "guest_login.py"
 TRANSCRIPT = "VIRTMESH_TRANSCRIPT"
 """Names a file that gets what the script prints."""
 SECONDS = 300
+BUNDLE = "script.pem"
+"""What the other host shows."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,11 @@ class Rig:
         done = subprocess.run(
             self.hosts.command(host, sys.executable, *arguments),
             cwd=self.cli.folder,
-            env={**os.environ, rundir.VARIABLE: str(self.cli.run_dir)},
+            env={
+                **os.environ,
+                rundir.VARIABLE: str(self.cli.run_dir),
+                choice.BUNDLE_VARIABLE: str(self.cli.folder / BUNDLE),
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -77,6 +89,9 @@ def rig(cli: Cli) -> Iterator[Rig]:
     """Start the machine on one of two hosts."""
     with two_hosts() as hosts:
         (cli.folder / "machine.toml").write_text(MACHINE)
+        with Authority.create(cli.folder / "security", [NEAR_ADDRESS]) as authority:
+            _, bundle = authority.issue("script", Role.OPERATOR)
+        (cli.folder / BUNDLE).write_text(bundle.spell())
         rig = Rig(hosts, cli)
         rig.near("up", "--detach", "machine.toml")
         try:

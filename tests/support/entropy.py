@@ -9,6 +9,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
+from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.drivers.virtio import VirtIODriver
 from virtmesh.virtio.queue import VirtQueue
 from virtmesh.virtio.queue_device import Chain, MalformedChain, QueueDevice
@@ -17,6 +18,8 @@ from virtmesh_common.virtio.features import Feature
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from virtmesh.attach.bus import Bus
 
 VIRTIO_ID_ENTROPY = 4
 REQUESTQ = 0
@@ -53,12 +56,21 @@ class EntropyDriver(VirtIODriver):
     family = Feature
     queue: VirtQueue
 
+    def __init__(
+        self,
+        bus: Bus,
+        interrupts: InterruptMode = InterruptMode.INTERRUPT,
+        *,
+        refused: int = 0,
+    ) -> None:
+        super().__init__(bus, interrupts, refused=refused)
+        self._waiting: dict[int, tuple[int, int, asyncio.Future[bytes]]] = {}
+
     async def set_up(self) -> None:
         """Set the queue up, as large as the device allows."""
         size = await self.header.queue_size_max(REQUESTQ)
         self.queue = await VirtQueue.set_up(self.header, REQUESTQ, size, chain_max=4)
         self.queues.append(self.queue)
-        self._waiting: dict[int, tuple[int, int, asyncio.Future[bytes]]] = {}
 
     async def read(self, *lengths: int) -> bytes:
         """Return random bytes, as many as the device gives for buffers of these lengths."""

@@ -7,11 +7,15 @@ import fcntl
 import gc
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from virtmesh.attach.server import PACKET_LIMIT_BYTES, HandoverServer
+from virtmesh_native import unclosed
+
+from virtmesh.attach.request import PACKET_LIMIT_BYTES
+from virtmesh.attach.server import HandoverServer
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 
 PAGE = 4096
@@ -50,6 +54,15 @@ def eventfd(flags: int = os.EFD_NONBLOCK) -> int:
     return os.eventfd(0, flags)
 
 
+def tells_semaphores() -> bool:
+    """Say whether the kernel tells which eventfds are semaphores."""
+    descriptor = eventfd()
+    try:
+        return "eventfd-semaphore" in Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+    finally:
+        os.close(descriptor)
+
+
 def good(request: pb.HandoverRequest, descriptors: list[int]) -> None:
     """Offer memory, two doorbells, and one for configuration changes."""
     add_region(request, descriptors, memfd())
@@ -60,8 +73,13 @@ def good(request: pb.HandoverRequest, descriptors: list[int]) -> None:
 
 
 def open_descriptors() -> int:
-    """Count the descriptors of this process, without those of garbage of other tests."""
+    """Count the descriptors of this process, without those of garbage of other tests.
+
+    Those of strangers are closed by other threads: they are awaited.
+    """
     gc.collect()
+    while unclosed():
+        time.sleep(0)
     return len(list(Path("/proc/self/fd").iterdir()))
 
 

@@ -36,12 +36,24 @@ class PrometheusError(Exception):
 
 @dataclass(frozen=True)
 class ScrapeJob:
-    """A scrape job: its name, the HOST:PORT addresses, and labels for their series."""
+    """A scrape job: its name, the HOST:PORT addresses, and labels for their series.
+
+    With `bundle` it scrapes by TLS, with the file of `virtmesh certs issue`.
+    """
 
     name: str
     targets: Sequence[str]
     labels: dict[str, str]
     honor_labels: bool = False
+    bundle: Path | None = None
+
+    @property
+    def tls(self) -> dict[str, object]:
+        """Its TLS, as deploy/prometheus/prometheus.yml has it."""
+        if self.bundle is None:
+            return {}
+        files = dict.fromkeys(("ca_file", "cert_file", "key_file"), str(self.bundle))
+        return {"scheme": "https", "tls_config": files | {"server_name": "localhost"}}
 
 
 class Prometheus:
@@ -109,6 +121,7 @@ def _config(jobs: Sequence[ScrapeJob], rules: Sequence[Path]) -> dict[str, Any]:
             {
                 "job_name": job.name,
                 "honor_labels": job.honor_labels,
+                **job.tls,
                 "static_configs": [{"targets": list(job.targets), "labels": job.labels}],
             }
             for job in jobs

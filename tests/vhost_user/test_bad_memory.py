@@ -204,6 +204,25 @@ async def test_memory_may_be_of_huge_pages(backend: Backend) -> None:
         assert await disk.write(0, b"h" * SECTOR) is RequestStatus.VIRTIO_BLK_S_OK
 
 
+@pytest.mark.parametrize("request_", [Request.SET_MEM_TABLE, Request.ADD_MEM_REG])
+async def test_more_memory_than_the_service_takes_ends_the_connection(
+    backend: Backend, reasons: Reasons, request_: Request
+) -> None:
+    """Pages that nobody has touched yet count: they would be charged to the service."""
+    descriptor = os.memfd_create("sparse")
+    os.ftruncate(descriptor, 1 << 46)
+    region = replace(SMALL_RAM, size=1 << 46)
+    table, single = vu.MemoryTable((region,)), vu.SingleRegion(0, *astuple(region))
+    async with backend.connected() as front_end:
+        await front_end.negotiate()
+        payload = table if request_ is Request.SET_MEM_TABLE else single
+        front_end.post(request_, payload, [descriptor])
+        assert await front_end.lost()
+    os.close(descriptor)
+    assert "--guest-memory-max" in reasons()
+    assert await backend.works()
+
+
 def huge_file(pages: int) -> int:
     """Make a file of huge pages."""
     descriptor = os.memfd_create("huge", os.MFD_CLOEXEC | os.MFD_HUGETLB | os.MFD_HUGE_2MB)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from virtmesh.dashboards.board import NUMBER, Board, Panel, Query, Row, quantiles, rate
+from virtmesh.dashboards.board import NUMBER, Board, Panel, Query, Row, of_services, quantiles, rate
 
 METHOD = "{{grpc_method}}"
-SERVED = "{{instance}}"
+SERVED = "{{device}}"
 
 
 def by_method(metric: str) -> Query:
@@ -40,7 +40,14 @@ BOARD = Board(
                     "Errors",
                     "The part of calls that failed by the service's fault in five minutes.",
                     "percentunit",
-                    [("machine_instance:grpc_server_errors:ratio_rate5m{$machines}", SERVED)],
+                    [
+                        (
+                            of_services(
+                                "machine_device:grpc_server_errors:ratio_rate5m{$machines}"
+                            ),
+                            SERVED,
+                        )
+                    ],
                     limits=[0.01, 0.05],
                 ),
                 Panel(
@@ -62,7 +69,14 @@ BOARD = Board(
                     "Open calls",
                     "Calls under way; streams stay open as long as their clients want.",
                     "none",
-                    [("sum by (instance) (grpc_server_open_calls{$machines})", SERVED)],
+                    [
+                        (
+                            of_services(
+                                "sum by (machine, device) (grpc_server_open_calls{$machines})"
+                            ),
+                            SERVED,
+                        )
+                    ],
                     NUMBER,
                 ),
                 Panel(

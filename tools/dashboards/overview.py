@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from virtmesh.dashboards.board import NUMBER, STATES, Board, Panel, Row, quantiles, rate
+from virtmesh.dashboards.board import (
+    NUMBER,
+    STATES,
+    Board,
+    Panel,
+    Row,
+    of_services,
+    quantiles,
+    rate,
+)
 
 FIRING = 'ALERTS{alertname=~"Virtmesh.*",alertstate="firing"}'
 
@@ -11,6 +20,9 @@ READY = (
     ' or virtmesh_cpu_device_state{$sel,state="ready"}'
 )
 """A machine has a kernel service or a CPU."""
+
+UP = "up{$services} or virtmesh_machine_device_up{$machines}"
+"""Whoever drives the devices gathers for them; a device may be scraped by itself as well."""
 
 BOARD = Board(
     uid="virtmesh-overview",
@@ -22,9 +34,9 @@ BOARD = Board(
             (
                 Panel(
                     "Services up",
-                    "Services of which Prometheus reaches the metrics.",
+                    "Services that say what they measure, to Prometheus or to who gathers.",
                     "none",
-                    [("sum(up{$services})", "up")],
+                    [(f"sum({UP})", "up")],
                     NUMBER,
                     width=4,
                     height=4,
@@ -33,7 +45,7 @@ BOARD = Board(
                     "Services down",
                     "Services that do not answer. See the alert VirtmeshServiceDown.",
                     "none",
-                    [("sum(1 - up{$services})", "down")],
+                    [(f"sum(1 - ({UP}))", "down")],
                     NUMBER,
                     width=4,
                     height=4,
@@ -175,8 +187,8 @@ BOARD = Board(
                     "short",
                     [
                         (
-                            "rate(process_cpu_seconds_total{$services}[$rate])",
-                            "{{instance}}",
+                            of_services("rate(process_cpu_seconds_total{$services}[$rate])"),
+                            "{{device}}",
                         )
                     ],
                 ),
@@ -186,8 +198,8 @@ BOARD = Board(
                     "bytes",
                     [
                         (
-                            "process_resident_memory_bytes{$services}",
-                            "{{instance}}",
+                            of_services("process_resident_memory_bytes{$services}"),
+                            "{{device}}",
                         )
                     ],
                 ),
@@ -197,8 +209,8 @@ BOARD = Board(
                     "none",
                     [
                         (
-                            "process_open_fds{$services}",
-                            "{{instance}}",
+                            of_services("process_open_fds{$services}"),
+                            "{{device}}",
                         )
                     ],
                 ),

@@ -1,15 +1,19 @@
 // Typist types a sentence on a keyboard of a machine, and reads back what its driver received.
 //
-// Usage: typist [-device keyboard] [-layout us] ADDRESS SENTENCE
+// Usage: typist [-device keyboard] [-layout us] [-bundle FILE] ADDRESS SENTENCE
 //
-// ADDRESS is that of the kernel service: HOST:PORT, or unix:/path/to/kernel.sock. The sentence is
-// read back on an American keyboard, without dead keys; on another layout count the keys instead.
+// ADDRESS is that of the kernel service: HOST:PORT, or unix:/path/to/kernel.sock. FILE is what
+// `virtmesh certs issue` has written: with it the connection has mutual TLS. The sentence is read
+// back on an American keyboard, without dead keys; on another layout count the keys instead.
 package main
 
 //go:generate ./generate.sh
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"flag"
 	"fmt"
 	"log"
@@ -17,6 +21,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
@@ -48,21 +53,53 @@ func main() {
 	log.SetFlags(0)
 	device := flag.String("device", "keyboard", "name of the keyboard")
 	layout := flag.String("layout", "us", "layout of the system that is typed to")
+	bundle := flag.String("bundle", "", "file of `virtmesh certs issue`; empty: no TLS")
 	flag.Parse()
 	if flag.NArg() != 2 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	read, err := typeAndRead(flag.Arg(0), *device, *layout, flag.Arg(1))
+	transport, err := transportOf(*bundle)
+	if err != nil {
+		log.Fatal(err)
+	}
+	read, err := typeAndRead(flag.Arg(0), transport, *device, *layout, flag.Arg(1))
 	if err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(read)
 }
 
+// transportOf returns the credentials of a bundle: a private key, the certificate of this client,
+// and that of the authority of the machine.
+func transportOf(bundle string) (credentials.TransportCredentials, error) {
+	if bundle == "" {
+		return insecure.NewCredentials(), nil
+	}
+	text, err := os.ReadFile(bundle)
+	if err != nil {
+		return nil, err
+	}
+	own, err := tls.X509KeyPair(text, text) // takes the key and the certificates, whatever order
+	if err != nil {
+		return nil, err
+	}
+	authority := x509.NewCertPool()
+	last := own.Certificate[len(own.Certificate)-1]
+	authority.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: last}))
+	own.Certificate = own.Certificate[:1]
+	return credentials.NewTLS(&tls.Config{
+		Certificates: []tls.Certificate{own},
+		RootCAs:      authority,
+		MinVersion:   tls.VersionTLS12,
+	}), nil
+}
+
 // typeAndRead types a sentence, and returns what the driver received.
-func typeAndRead(address, device, layout, sentence string) (string, error) {
-	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+func typeAndRead(
+	address string, transport credentials.TransportCredentials, device, layout, sentence string,
+) (string, error) {
+	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(transport))
 	if err != nil {
 		return "", err
 	}

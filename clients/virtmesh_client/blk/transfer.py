@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import Future
+from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from virtmesh_client.streams import ignore
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as kernel_pb
 from virtmesh_common.blk.errors import BlockIOError
 from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.sizes import CHUNK_LIMIT_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from virtmesh_client.channel import Cancellable, KernelChannel
     from virtmesh_client.streams import Progress
     from virtmesh_common.api.kernel.v1.block_device_pb2_grpc import BlockDeviceServiceStub
+
+FIRST_BYTES, LEAST_BYTES = 64 << 10, 16 << 10
+"""Size of the first piece that is sent, and of the smallest."""
+SLOW_S = 0.25
+"""A piece that took longer to send is followed by one of half its size: the service counts whole
+pieces, and takes who sends none for long for somebody who has gone."""
 
 
 def account(error: BaseException, verb: str, done: int, total: int | None, offset: int) -> None:
@@ -48,7 +56,11 @@ class Feed:
     """
 
     def __init__(
-        self, header: kernel_pb.WriteHeader, parts: Iterator[bytes], total: int | None
+        self,
+        header: kernel_pb.WriteHeader,
+        parts: Iterator[bytes],
+        total: int | None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.header = header
         self.total = total
@@ -57,15 +69,24 @@ class Feed:
         self.sent = 0
         self.error: Exception | None = None
         self._parts = parts
+        self._clock = clock
 
     def requests(self) -> Iterator[kernel_pb.WriteRequest]:
         """Yield the header, then the data."""
         yield kernel_pb.WriteRequest(header=self.header)
+        size = FIRST_BYTES
         try:
             for part in self._parts:
-                self.digest.update(part)
-                self.sent += len(part)
-                yield kernel_pb.WriteRequest(data=part)
+                begin = 0
+                while begin < len(part):
+                    piece = part[begin : begin + size]
+                    self.digest.update(piece)
+                    begin += len(piece)
+                    self.sent += len(piece)
+                    before = self._clock()
+                    yield kernel_pb.WriteRequest(data=piece)
+                    slow = self._clock() - before > SLOW_S
+                    size = max(LEAST_BYTES, size // 2) if slow else min(CHUNK_LIMIT_BYTES, size * 2)
         except Exception as error:  # noqa: BLE001 - it is raised where the copy was asked for
             self.error = error
             # Without this the service would take the short stream for a complete one.

@@ -8,6 +8,7 @@ the background.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.local import rundir
 from virtmesh_client.local.stop import stop_machine
+from virtmesh_common.printable import say
 
 GUEST_SECONDS = 5.0
 """How long a machine may take to say which guests it has."""
@@ -34,13 +36,13 @@ def status(settings: Settings) -> None:
     """Show the machines that run here, and their processes."""
     states = rundir.running()
     if settings.json:
-        show_json(states)
+        show_json([replace(state, warnings=tuple(state.warnings_now)) for state in states])
         return
     if not states:
-        click.echo("no machine runs here: `virtmesh up` starts one")
+        say("no machine runs here: `virtmesh up` starts one")
     for number, state in enumerate(states):
         if number:
-            click.echo()
+            say()
         show_state(settings, state)
 
 
@@ -55,10 +57,12 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
         [
             ("machine", f"{state.name} ({state.status})"),
             ("address", state.address),
+            *(("also at", one) for one in state.addresses if one != state.address),
             ("run folder", state.run_dir),
+            *(("warning", text) for text in state.warnings_now),
         ]
     )
-    click.echo()
+    say()
     show_table(
         ("PROCESS", "KIND", "PID", "RESTARTS", "METRICS", "ADDRESS"),
         [
@@ -67,12 +71,19 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
                 one.kind,
                 one.pid if one.alive else "dead",
                 one.restarts,
-                f"http://{one.metrics}/metrics" if one.metrics else "-",
+                spell_page(one.metrics),
                 one.address or "-",
             )
             for one in (state.supervisor, *state.processes)
         ],
     )
+
+
+def spell_page(address: str) -> str:
+    """Spell where a page of metrics is: what a browser takes, or a socket."""
+    if not address or address.startswith("unix:"):
+        return address or "-"
+    return f"http://{address}/metrics"
 
 
 @click.command()
@@ -96,10 +107,10 @@ def down(settings: Settings, name: str | None, run_dir: Path | None, everything:
     if settings.json:
         show_json([{"name": state.name, "killed": killed[state.name]} for state in states])
     elif not states:
-        click.echo("nothing to stop")
+        say("nothing to stop")
     for state in [] if settings.json or settings.quiet else states:
         forced = f"; {', '.join(killed[state.name])} had to be killed" if killed[state.name] else ""
-        click.echo(f"{state.name} is stopped{forced}")
+        say(f"{state.name} is stopped{forced}")
 
 
 def stop_guests(settings: Settings, state: rundir.MachineState) -> None:
@@ -114,7 +125,7 @@ def stop_guests(settings: Settings, state: rundir.MachineState) -> None:
 
     def tell(line: str) -> None:
         if not settings.quiet:
-            click.echo(line, err=True)
+            say(line, err=True)
 
     try:
         with connect(state.address, timeout=GUEST_SECONDS) as machine:

@@ -9,6 +9,7 @@ import click
 
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_json, show_table
+from virtmesh_common.printable import say
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -29,6 +30,9 @@ def devices(settings: Settings, every: bool) -> None:  # noqa: FBT001 - click pa
         return
     with settings.connect() as machine:
         found = machine.devices()
+        warnings = machine.warnings()
+    for text in warnings:
+        say(f"virtmesh: warning: {text}", err=True)
     if settings.json:
         show_json(found)
         return
@@ -78,13 +82,13 @@ def list_nodes(settings: Settings) -> None:
 @common
 @click.pass_obj
 def completion(settings: Settings, shell: str | None) -> None:
-    r"""Print the completion script of a shell.
+    """Print the completion script of a shell.
 
     \b
     bash: eval "$(virtmesh completion bash)" in ~/.bashrc
     zsh:  eval "$(virtmesh completion zsh)" in ~/.zshrc
     fish: virtmesh completion fish > ~/.config/fish/completions/virtmesh.fish
-    """
+    """  # noqa: D301 - click wants the character
     from click.shell_completion import get_completion_class  # noqa: PLC0415 - it takes time
 
     name = shell or Path(os.environ.get("SHELL", "")).name
@@ -96,4 +100,4 @@ def completion(settings: Settings, shell: str | None) -> None:
     if settings.json:
         show_json({"shell": name, "script": source})
     else:
-        click.echo(source)
+        say(source)

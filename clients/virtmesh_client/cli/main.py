@@ -28,6 +28,8 @@ def run_process() -> int:
     """Import the command line, run it, and return the exit status."""
     from virtmesh_client.cli.signals import Signals  # noqa: PLC0415 - see above
 
+    # gRPC has a line for each handshake that fails: what is wrong with it, we say ourselves.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     signals = Signals()
     signals.end_this_process()
     from virtmesh_client.cli.output import open_standard_files  # noqa: PLC0415 - see above

@@ -10,6 +10,7 @@ from virtmesh_client.cli.settings import Settings, common, complete_device
 from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.register_table import spell_interface, window_of
 from virtmesh_client.trace.decode import printable
+from virtmesh_common.printable import say
 from virtmesh_common.registers import Access
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def registers(settings: Settings, devices: tuple[str, ...]) -> None:
         return
     for number, (about, interface) in enumerate(found):
         if number:
-            click.echo()
+            say()
         show_facts(spell_facts(about, interface))
         show_table(COLUMNS, spell_rows(window_of(interface)))
 

@@ -12,6 +12,7 @@ from virtmesh_client.cli.settings import Settings, common, complete_device
 from virtmesh_client.cli.show import show_json, show_table
 from virtmesh_client.report import BOARD
 from virtmesh_common.errors import NotOffered
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,7 +69,7 @@ def show_report(reports: Sequence[Report], *, quiet: bool) -> None:
         show_table(COLUMNS, rows)
     elif not quiet:
         drivers = ", ".join(map(spell_driver, reports))
-        click.echo(f"no violations: {drivers or 'no devices'}")
+        say(f"no violations: {drivers or 'no devices'}")
 
 
 def spell_driver(report: Report) -> str:

@@ -11,6 +11,7 @@ from virtmesh_common import __version__
 
 COMMANDS = {
     "attach": ("attachment", "Have the kernel bring a device up that was detached."),
+    "certs": ("security.certs", "Make certificates for clients on other hosts."),
     "completion": ("machine", "Print the completion script of a shell."),
     "cpu": ("cpu.commands", "Run, stop and look at the CPU of a machine."),
     "detach": (
@@ -20,11 +21,15 @@ COMMANDS = {
     "devices": ("machine", "List the devices of the machine."),
     "down": ("local", "Stop a machine that `virtmesh up` started."),
     "guest": ("guest.commands", "Boot real Linux with devices of a machine."),
+    "login": ("security.login", "Store what a machine on another host asks for."),
+    "logout": ("security.login", "Forget what is stored for a machine."),
+    "metrics": ("metrics", "Print what a machine measures, as Prometheus reads it."),
     "registers": ("registers", "Show the registers of devices, with their fields."),
     "panel": ("panel", "Show the machine in a browser, and let people use it."),
     "report": ("report", "Show which rules of the specifications drivers broke."),
     "reset": ("attachment", "Have the kernel give a device back and bring it up anew."),
     "status": ("local", "Show the machines that run here, and their processes."),
+    "tokens": ("security.tokens", "Make tokens for clients without a certificate."),
     "top": ("top.commands", "Show what each device is doing: rates, latencies, interrupts."),
     "trace": ("trace.commands", "Show what drivers and devices said to each other, in words."),
 }

@@ -12,6 +12,7 @@ from virtmesh_client.cli import errors as fail
 from virtmesh_client.cli.output import drain_output
 from virtmesh_client.cli.root import cli
 from virtmesh_client.cli.settings import Settings
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +68,7 @@ def finish(
     if isinstance(error, click.exceptions.NoArgsIsHelpError) and not settings.json:
         # The help of a group that needs a command has lines; any other failure is one.
         with contextlib.suppress(OSError):
-            click.echo(error.format_message(), err=True)
+            say(error.format_message(), err=True)
         return fail.USAGE
     failure = fail.explain(error, arguments)
     if settings.verbose:
@@ -75,5 +76,5 @@ def finish(
     # When the command line could not be parsed, the option was perhaps not reached.
     wants_json = settings.json or "--json" in arguments
     with contextlib.suppress(OSError):  # the exit status says it, if standard error can't
-        click.echo(failure.json if wants_json else failure.line, err=True)
+        say(failure.json if wants_json else failure.line, err=True)
     return failure.status

@@ -29,6 +29,8 @@ class Settings:
     """Values of the common options. They are set while the command line is parsed."""
 
     address: str | None = None
+    insecure: bool = False
+    """Plain text is allowed, to any host."""
     json: bool = False
     quiet: bool = False
     verbose: bool = False
@@ -47,7 +49,12 @@ class Settings:
         from virtmesh_client.machine import connect  # noqa: PLC0415 - gRPC takes time to import
 
         try:
-            return connect(self.address, timeout=timeout, request_id=self.request_id)
+            return connect(
+                self.address,
+                timeout=timeout,
+                request_id=self.request_id,
+                insecure=self.insecure,
+            )
         except ValueError as error:
             raise click.UsageError(str(error)) from error
 
@@ -76,6 +83,14 @@ COMMON = (
         callback=remember,
         help="Address of the kernel service: unix:PATH or HOST:PORT  [default: $VIRTMESH_ADDRESS,"
         " or the machine that `up` started]",
+    ),
+    click.option(
+        "--insecure",
+        is_flag=True,
+        expose_value=False,
+        callback=remember,
+        help="Speak plain text to ADDR, also to another host: all that is said can be read and"
+        " changed on its way.",
     ),
     click.option("--json", is_flag=True, expose_value=False, callback=remember, help="Print JSON."),
     click.option(
@@ -139,7 +154,9 @@ def complete_device(
 
     settings = context.find_object(Settings) or Settings()
     try:
-        with connect(settings.address, timeout=COMPLETION_SECONDS) as machine:
+        with connect(
+            settings.address, timeout=COMPLETION_SECONDS, insecure=settings.insecure
+        ) as machine:
             names = [device.name for device in machine.devices()]
     except (VirtmeshError, ValueError):
         return []

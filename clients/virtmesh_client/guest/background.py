@@ -26,6 +26,7 @@ from virtmesh_client.guest.keeper import Keeper
 from virtmesh_client.guest.plan import GuestPlan
 from virtmesh_client.local.exit_status import spell_exit
 from virtmesh_common.errors import BY_REASON, GuestError, VirtmeshError
+from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +105,7 @@ def wait_for_boot(keeper: Keeper, answer: Callable[[dict[str, Any]], None]) -> N
 
 def tell(line: str) -> None:
     """Write a line to the log."""
-    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n")
+    sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {printable(line)}\n")
     sys.stderr.flush()
 
 

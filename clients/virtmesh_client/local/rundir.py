@@ -32,7 +32,7 @@ class ProcessState:
     address: str = ""
     """Address of its gRPC services."""
     metrics: str = ""
-    """Address of /metrics as HOST:PORT; empty without metrics."""
+    """Address of /metrics as unix:PATH or HOST:PORT; empty without metrics of its own."""
     log: str = ""
     """Path of its log file."""
     restarts: int = 0
@@ -42,6 +42,29 @@ class ProcessState:
     def alive(self) -> bool:
         """True while this process runs, and not only another one with its pid."""
         return start_ticks(self.pid) == self.start_ticks
+
+
+@dataclass(frozen=True)
+class FolderState:
+    """The security folder that a machine was started with."""
+
+    path: str
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> FolderState | None:
+        """Return what is there now; None if nothing is."""
+        try:
+            about = path.stat()
+        except OSError:
+            return None
+        return cls(str(path), about.st_dev, about.st_ino)
+
+    @property
+    def was_replaced(self) -> bool:
+        """True when another folder is there now, or none: services still have the one of before."""
+        return self.of(Path(self.path)) != self
 
 
 @dataclass(frozen=True)
@@ -55,11 +78,27 @@ class MachineState:
     """"starting", "ready" or "stopping"."""
     supervisor: ProcessState
     processes: tuple[ProcessState, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    """What should not stay as it is, such as an address that is open to anyone."""
+    addresses: tuple[str, ...] = ()
+    """All addresses of the kernel service, also those for tokens and for roles."""
+    security: FolderState | None = None
 
     @property
     def alive(self) -> list[ProcessState]:
         """The running processes, the supervisor first."""
         return [one for one in (self.supervisor, *self.processes) if one.alive]
+
+    @property
+    def warnings_now(self) -> list[str]:
+        """What should not stay as it is, with what has come to be so since the start."""
+        found = list(self.warnings)
+        if self.security is not None and self.security.was_replaced:
+            found.append(
+                f"{self.security.path} was removed or replaced as a whole, and the machine still"
+                " has the folder of before: stop and start it"
+            )
+        return found
 
 
 def start_ticks(pid: int) -> int | None:
@@ -102,6 +141,10 @@ def load(folder: Path) -> MachineState | None:
         raw.pop("version")
         raw["supervisor"] = ProcessState(**raw["supervisor"])
         raw["processes"] = tuple(ProcessState(**one) for one in raw["processes"])
+        raw["warnings"] = tuple(raw.get("warnings", ()))
+        raw["addresses"] = tuple(raw.get("addresses", ()))
+        if raw.get("security") is not None:
+            raw["security"] = FolderState(**raw["security"])
         return MachineState(**raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

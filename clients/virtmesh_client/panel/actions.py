@@ -25,6 +25,7 @@ TEXT_MAX = 4096
 DELIVERY_SECONDS = 5.0
 """How long what is injected may wait without progress until its driver has it."""
 CODES = {
+    grpc.StatusCode.PERMISSION_DENIED: 403,
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.OUT_OF_RANGE: 400,

@@ -1,8 +1,8 @@
 """Connections: how many there may be, and how long one may have its place and do nothing.
 
-Who connects has a place before anything is known of it. So one that asks for nothing, sends its
-request too slowly or takes no answer is closed after a time, and the oldest of those that ask for
-nothing makes room for a new one.
+Who connects has a place before anything is known of it, and before TLS has begun. So one that asks
+for nothing, sends its request too slowly or takes no answer is closed after a time, and the oldest
+of those that ask for nothing makes room for a new one; before that, the oldest handshake does.
 """
 
 from __future__ import annotations
@@ -12,35 +12,54 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from virtmesh_client.panel.limits import CONNECTIONS
+from virtmesh_common.cut_off import cut_off
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiohttp.typedefs import Handler
 
-CONNECTIONS_MAX = 256
-"""Most TCP connections."""
+BEGINNING_MAX = 128
+"""Most connections whose handshake is under way: they leave places to those who are in."""
 
 
 class Doors:
     """Makes the protocol of each connection. `make` makes those of a web server."""
 
-    def __init__(self, idle_seconds: float, most: int = CONNECTIONS_MAX) -> None:
+    def __init__(self, idle_seconds: float, most: int = CONNECTIONS.default) -> None:
         self._most = most
         self.idle_seconds = idle_seconds
         self.open: dict[object, Door] = {}
         """By the protocol behind each."""
         self.idle: dict[Door, None] = {}
         """Those without a request, the oldest first."""
+        self.beginning: dict[asyncio.Task[None], None] = {}
+        """Handshakes under way, the oldest first."""
 
-    def door(self, make: Callable[[], asyncio.Protocol]) -> Door:
-        """Return what a new connection speaks to."""
-        return Door(self, make)
+    def door(
+        self,
+        make: Callable[[], asyncio.Protocol],
+        beginning: asyncio.Task[None] | None = None,
+    ) -> Door:
+        """Return what a new connection speaks to, once its handshake is done if it has one."""
+        return Door(self, make, beginning)
 
-    def has_room(self) -> bool:
-        """Say whether one more may come in; the oldest idle one leaves for it."""
-        if len(self.open) >= self._most and self.idle:
+    def has_room(self, *, begins: bool = False) -> bool:
+        """Say whether one more may come in, or begin to; who does nothing for longest leaves."""
+        is_full = len(self.open) + len(self.beginning) >= self._most
+        if self.beginning and (is_full or (begins and len(self.beginning) >= BEGINNING_MAX)):
+            oldest = next(iter(self.beginning))
+            del self.beginning[oldest]
+            oldest.cancel()
+        elif is_full and self.idle:
             next(iter(self.idle)).close()
-        return len(self.open) < self._most
+        return len(self.open) + len(self.beginning) < self._most
+
+    def close(self) -> None:
+        """End the handshakes that are under way."""
+        for task in self.beginning:
+            task.cancel()
 
     @web.middleware
     async def pass_request(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -58,9 +77,15 @@ class Doors:
 class Door(asyncio.Protocol):
     """One connection: passes everything on, and closes what does nothing for too long."""
 
-    def __init__(self, doors: Doors, make: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self,
+        doors: Doors,
+        make: Callable[[], asyncio.Protocol],
+        beginning: asyncio.Task[None] | None = None,
+    ) -> None:
         self._doors = doors
         self._make = make
+        self._beginning = beginning
         self._inner: asyncio.Protocol | None = None
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -71,8 +96,10 @@ class Door(asyncio.Protocol):
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("a panel speaks over streams")
         self._transport = transport
+        if self._beginning is not None:  # its handshake had the place, and may have lost it
+            self._doors.beginning.pop(self._beginning, None)
         if not self._doors.has_room():
-            transport.abort()
+            cut_off(transport)
             return
         self._inner = self._make()
         self._doors.open[self._inner] = self
@@ -119,7 +146,7 @@ class Door(asyncio.Protocol):
         """Close the connection at once, whatever waits to be sent."""
         self._leave()
         if self._transport is not None:
-            self._transport.abort()
+            cut_off(self._transport)
 
     def _leave(self) -> None:
         """Give the place back."""

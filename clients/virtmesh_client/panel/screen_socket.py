@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 from aiohttp import WSMsgType, web
 
-from virtmesh_client.panel.sockets import BAD_MESSAGE, TRY_LATER, open_socket
+from virtmesh_client.panel.keys import WHO
+from virtmesh_client.panel.needs import USE, may
+from virtmesh_client.panel.sockets import BAD_MESSAGE, TRY_LATER
 from virtmesh_client.vnc import ViewerError, VncOptions, serve_viewer
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
     from virtmesh_client.async_machine import AsyncMachine
+    from virtmesh_client.panel.sockets import Seats
 
 REASON_MAX_BYTES = 120
 PIECE_BYTES = 4 << 10
@@ -65,31 +68,37 @@ class SocketWriter:
 class ScreenSocket:
     """Serves viewers."""
 
-    def __init__(self, machine: AsyncMachine) -> None:
+    def __init__(self, machine: AsyncMachine, seats: Seats) -> None:
         self._machine = machine
+        self._seats = seats
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one viewer until it leaves, or the screen goes away."""
-        socket = await open_socket(request)
+        async with self._seats.open(request) as socket:
+            why = await self._show(request.match_info["name"], socket)
+            with contextlib.suppress(ConnectionError):
+                await socket.close(code=TRY_LATER, message=clip(why))
+        return socket
+
+    async def _show(self, name: str, socket: web.WebSocketResponse) -> str:
+        """Serve a viewer; returns why that ended, empty if nothing was said of it."""
         reader = asyncio.StreamReader(limit=PIECE_BYTES)
         feeding = asyncio.create_task(feed(socket, reader))
         told: list[str] = []
         try:
             await serve_viewer(
                 self._machine,
-                request.match_info["name"],
+                name,
                 reader,
                 SocketWriter(socket),
-                VncOptions(tell=told.append),
+                VncOptions(tell=told.append, view_only=not may(WHO.get().role, USE)),
             )
         except (VirtmeshError, ViewerError) as error:
             told.append(str(error))
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
-        with contextlib.suppress(ConnectionError):
-            await socket.close(code=TRY_LATER, message=clip(told[-1]) if told else b"")
-        return socket
+        return told[-1] if told else ""
 
 
 async def feed(socket: web.WebSocketResponse, reader: asyncio.StreamReader) -> None:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from aiohttp import WSMsgType, web
 
-from virtmesh_client.panel.sockets import BAD_MESSAGE, TRY_LATER, open_socket
+from virtmesh_client.panel.sockets import BAD_MESSAGE, TRY_LATER
 from virtmesh_client.serial.models import Output
 from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
     from virtmesh_client.async_machine import AsyncMachine
+    from virtmesh_client.panel.sockets import Seats
     from virtmesh_client.serial.aio import AsyncSerial, AsyncSerialWatch
 
 TAIL_BYTES = 32 << 10
@@ -28,22 +29,23 @@ INPUT_SECONDS = 5.0
 class SerialSocket:
     """Serves consoles."""
 
-    def __init__(self, machine: AsyncMachine) -> None:
+    def __init__(self, machine: AsyncMachine, seats: Seats) -> None:
         self._machine = machine
+        self._seats = seats
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one console until the browser leaves, or the port does for good."""
-        socket = await open_socket(request)
-        try:
-            async with (
-                self._machine.serial(request.match_info["name"]) as serial,
-                await serial.watch(tail=TAIL_BYTES) as watch,
-            ):
-                await self._talk(socket, serial, watch)
-        except VirtmeshError as error:
-            with contextlib.suppress(ConnectionError):
-                await tell(socket, "error", {"message": printable(error.message)})
-                await socket.close(code=TRY_LATER, message=error.reason.encode())
+        async with self._seats.open(request) as socket:
+            try:
+                async with (
+                    self._machine.serial(request.match_info["name"]) as serial,
+                    await serial.watch(tail=TAIL_BYTES) as watch,
+                ):
+                    await self._talk(socket, serial, watch)
+            except VirtmeshError as error:
+                with contextlib.suppress(ConnectionError):
+                    await tell(socket, "error", {"message": printable(error.message)})
+                    await socket.close(code=TRY_LATER, message=error.reason.encode())
         return socket
 
     async def _talk(

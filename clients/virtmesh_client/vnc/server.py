@@ -16,6 +16,7 @@ from virtmesh_client.vnc.desk import check_devices
 from virtmesh_client.vnc.errors import ViewerError
 from virtmesh_client.vnc.password import VARIABLE, PasswordGate
 from virtmesh_client.vnc.viewer import let_in, serve_session
+from virtmesh_common.cut_off import cut_off
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class VncServer:
         finally:
             # What a viewer does not take is not kept.
             with contextlib.suppress(OSError):
-                writer.transport.abort()
+                cut_off(writer.transport)
             tell(f"{peer} is disconnected{end}")
 
     async def _let_in_and_serve(self, connection: Connection) -> None:

@@ -14,6 +14,7 @@ VirtmeshError
 |-- PastEnd               behind the last byte of the disk
 |-- Unaligned             a range that must be aligned to blocks
 |-- WouldShrink           a resize would cut data off
+|-- StorageStuck          the storage does not answer: what was begun goes on when it does
 `-- NotResizable          a block device node has the size it has
 """
 
@@ -78,6 +79,10 @@ class Unaligned(BlockError, code=Code.INVALID_ARGUMENT):
 
 class WouldShrink(BlockError, code=Code.FAILED_PRECONDITION):
     """A resize would cut data off."""
+
+
+class StorageStuck(BlockError, code=Code.UNAVAILABLE):
+    """The storage does not answer: what was begun goes on when it does."""
 
 
 class NotResizable(BlockError, code=Code.FAILED_PRECONDITION):

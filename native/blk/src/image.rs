@@ -358,8 +358,9 @@ mod tests {
             "{failure}"
         );
         let failure = image.resize(1024).unwrap_err();
+        let cause = std::error::Error::source(&failure).map(ToString::to_string);
         assert!(
-            failure.to_string().contains("earlier flush failed"),
+            cause.is_some_and(|text| text.contains("earlier flush failed")),
             "{failure}"
         );
     }

@@ -91,7 +91,7 @@ pub enum ResizeError {
         block_size: u64,
     },
     /// A system call failed.
-    #[error("the image cannot be resized: {0}")]
+    #[error("the image cannot be resized")]
     Io(#[from] io::Error),
 }
 

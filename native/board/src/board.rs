@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use virtmesh_device::{Recorder, Signaller};
+use virtmesh_device::Recorder;
 use virtmesh_hart::{Hart, Ram, Time};
 use virtmesh_ring::GuestRam;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress};
@@ -91,7 +91,6 @@ pub struct Board {
     pub(crate) ask: u64,
     /// Slots whose connection may have ended.
     pub(crate) ended: u64,
-    pub(crate) signaller: Signaller,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) log: Arc<AccessLog>,
@@ -128,7 +127,6 @@ impl Board {
             held: Held::default(),
             ask: 0,
             ended: 0,
-            signaller: Signaller::new(),
             line_thread: LineThread::start(Arc::clone(&notifier))?,
             notifier,
             stats: Arc::default(),

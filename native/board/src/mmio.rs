@@ -180,7 +180,7 @@ impl Board {
             return Progress::Lost(number);
         };
         if let Some(kick) = connection.kick_of(slot.kind, access.operation) {
-            self.signaller.signal(kick);
+            connection.signaller.signal(kick);
             self.stats.notifications.add(1);
             self.answer(access, 0);
         }

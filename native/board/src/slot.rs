@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use virtmesh_device::{Call, EventfdError, Kick, Recorder};
+use virtmesh_device::{Call, EventfdError, Kick, Recorder, Signaller};
 
 use crate::channel::Channel;
 use crate::quirks::{Plan, Quirks};
@@ -86,7 +86,17 @@ pub(crate) struct Connection {
     pub channel: Channel,
     pub line_event: Kick,
     pub kicks: Vec<Call>,
+    /// Its own: a device that fills the counters of its kicks keeps nobody else's waiting.
+    pub signaller: Signaller,
     pub line: Line,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        for kick in &self.kicks {
+            self.signaller.forget(kick);
+        }
+    }
 }
 
 impl Connection {
@@ -101,6 +111,7 @@ impl Connection {
         let kicks: Result<Vec<_>, _> = kicks.iter().map(|kick| duplicate_kick(*kick)).collect();
         Ok(Self {
             kicks: kicks?,
+            signaller: Signaller::new(),
             line_event: Kick::duplicate(line)?,
             channel: Channel::new(channel, limit)?,
             line: Line::default(),

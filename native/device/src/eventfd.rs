@@ -2,12 +2,19 @@
 
 use std::fs;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::closer::close_later;
 
 /// What `/proc/self/fd/N` links to for an eventfd.
 const EVENTFD_LINK: &str = "anon_inode:[eventfd]";
 /// The prefix of what it links to for a socket.
 const SOCKET_LINK: &str = "socket:[";
+/// What a line of `/proc/self/fdinfo/N` begins with that says whether an eventfd is a semaphore.
+const SEMAPHORE_FIELD: &str = "eventfd-semaphore:";
 
 /// A descriptor was refused as kick or call of a queue.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +33,13 @@ pub enum EventfdError {
     /// It has no `O_NONBLOCK`: reads and writes could wait.
     #[error("eventfd {0} is blocking: make it with EFD_NONBLOCK")]
     Blocking(RawFd),
+    /// It was made with `EFD_SEMAPHORE`: one read takes one of up to 2^64 signals, so that its reader
+    /// would be busy for as long as the driver likes.
+    #[error("eventfd {0} is a semaphore: make it without EFD_SEMAPHORE")]
+    Semaphore(RawFd),
+    /// It is a socket of another kind than unix sockets, whose close can wait for a peer.
+    #[error("descriptor {0} is a socket, but no unix socket")]
+    ForeignSocket(RawFd),
     /// The queue index is out of range.
     #[error("there is no queue {queue}: a device has at most {limit}")]
     NoSuchQueue {
@@ -91,9 +105,13 @@ impl Kick {
     /// Duplicate a driver's eventfd.
     ///
     /// # Errors
-    /// When it is not a non-blocking eventfd.
+    /// When it is not a non-blocking eventfd, or a semaphore.
     pub fn duplicate(descriptor: RawFd) -> Result<Self, EventfdError> {
-        duplicate_eventfd(descriptor).map(Self)
+        check_eventfd(descriptor)?;
+        if is_semaphore(descriptor) {
+            return Err(EventfdError::Semaphore(descriptor));
+        }
+        duplicate(descriptor).map(Self)
     }
 
     /// Consume the notifications. False if there was none.
@@ -113,21 +131,66 @@ impl AsFd for Kick {
 #[derive(Debug)]
 pub enum Call {
     /// An eventfd: 1 is added.
-    Eventfd(OwnedFd),
-    /// A socket: eight bytes are sent. User-mode Linux can't wait for an eventfd.
-    Socket(OwnedFd),
+    Eventfd(Arc<Bell>),
+    /// A unix socket: eight bytes are sent. User-mode Linux can't wait for an eventfd.
+    Socket(PeerSocket),
+}
+
+/// An eventfd of a driver that is signalled.
+#[derive(Debug)]
+pub struct Bell {
+    eventfd: OwnedFd,
+    /// It waits to be signalled by the thread of a [`crate::helper::Helper`].
+    pub(crate) pending: AtomicBool,
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.eventfd.as_fd()
+    }
+}
+
+/// A socket whose other end a stranger has: what is in its queue can make its close wait.
+#[derive(Debug)]
+pub struct PeerSocket(ManuallyDrop<OwnedFd>);
+
+impl PeerSocket {
+    /// Take a socket.
+    #[must_use]
+    pub fn new(socket: OwnedFd) -> Self {
+        Self(ManuallyDrop::new(socket))
+    }
+}
+
+impl AsFd for PeerSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for PeerSocket {
+    fn drop(&mut self) {
+        // SAFETY: this is the end of the object, and nothing uses the field after it.
+        close_later(unsafe { ManuallyDrop::take(&mut self.0) });
+    }
 }
 
 impl Call {
     /// Duplicate a driver's eventfd or socket.
     ///
     /// # Errors
-    /// When it is neither a non-blocking eventfd nor a socket.
+    /// When it is neither a non-blocking eventfd nor a unix socket.
     pub fn duplicate(descriptor: RawFd) -> Result<Self, EventfdError> {
-        match duplicate_eventfd(descriptor) {
-            Ok(copy) => Ok(Self::Eventfd(copy)),
+        match check_eventfd(descriptor) {
+            Ok(()) => Ok(Self::Eventfd(Arc::new(Bell {
+                eventfd: duplicate(descriptor)?,
+                pending: AtomicBool::new(false),
+            }))),
             Err(EventfdError::NotEventfd { actual, .. }) if actual.starts_with(SOCKET_LINK) => {
-                duplicate(descriptor).map(Self::Socket)
+                if !is_unix_socket(descriptor) {
+                    return Err(EventfdError::ForeignSocket(descriptor));
+                }
+                Ok(Self::Socket(PeerSocket::new(duplicate(descriptor)?)))
             }
             Err(refusal) => Err(refusal),
         }
@@ -160,9 +223,8 @@ pub fn wait_readable<const N: usize>(descriptors: [BorrowedFd<'_>; N]) -> io::Re
 
 /// Read an eventfd without waiting, whatever its flags. False if it was not signalled.
 ///
-/// One read is enough: a semaphore eventfd stays readable, which costs one more read of the ring.
-/// Without `RWF_NOWAIT` for eventfds (Linux before 5.8), the file's flags decide whether it waits.
-fn drain(descriptor: BorrowedFd<'_>) -> bool {
+/// One read is enough: semaphores, which stay readable, are refused as kicks. Without `RWF_NOWAIT` for eventfds (Linux before 5.8), the file's flags decide whether it waits.
+pub(crate) fn drain(descriptor: BorrowedFd<'_>) -> bool {
     let descriptor = descriptor.as_raw_fd();
     let mut counter = [0_u8; 8];
     let buffer = libc::iovec {
@@ -194,21 +256,54 @@ fn duplicate(descriptor: RawFd) -> Result<OwnedFd, EventfdError> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// Duplicate a descriptor, and check that it is a non-blocking eventfd.
-fn duplicate_eventfd(descriptor: RawFd) -> Result<OwnedFd, EventfdError> {
-    let copy = duplicate(descriptor)?;
-    let link = fs::read_link(format!("/proc/self/fd/{}", copy.as_raw_fd()))
-        .map_err(|cause| EventfdError::Refused { descriptor, cause })?;
+/// Check that a descriptor is a non-blocking eventfd.
+///
+/// It is looked at before it is duplicated: the close of a duplicate can wait too.
+fn check_eventfd(descriptor: RawFd) -> Result<(), EventfdError> {
+    let link = match fs::read_link(format!("/proc/self/fd/{descriptor}")) {
+        Ok(link) => link,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            return Err(EventfdError::NotOpen(descriptor));
+        }
+        Err(cause) => return Err(EventfdError::Refused { descriptor, cause }),
+    };
     if link.as_os_str() != EVENTFD_LINK {
         let actual = link.to_string_lossy().into_owned();
         return Err(EventfdError::NotEventfd { descriptor, actual });
     }
     // SAFETY: F_GETFL takes no pointers.
-    let flags = unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_GETFL) };
+    let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFL) };
     if flags & libc::O_NONBLOCK == 0 {
         return Err(EventfdError::Blocking(descriptor));
     }
-    Ok(copy)
+    Ok(())
+}
+
+/// Say whether an eventfd was made with `EFD_SEMAPHORE`. Linux before 6.5 does not tell: false.
+fn is_semaphore(descriptor: RawFd) -> bool {
+    fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).is_ok_and(|about| {
+        let mut lines = about.lines();
+        let found = lines.find_map(|line| line.strip_prefix(SEMAPHORE_FIELD));
+        found.is_some_and(|value| value.trim() != "0")
+    })
+}
+
+/// Say whether a socket is a unix socket.
+fn is_unix_socket(descriptor: RawFd) -> bool {
+    let mut domain: libc::c_int = -1;
+    let mut size = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(0);
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_DOMAIN);
+    // SAFETY: the value is valid for the size given.
+    let known = unsafe {
+        libc::getsockopt(
+            descriptor,
+            level,
+            name,
+            (&raw mut domain).cast(),
+            &raw mut size,
+        )
+    };
+    known == 0 && domain == libc::AF_UNIX
 }
 
 #[cfg(test)]
@@ -261,6 +356,28 @@ mod tests {
             let refusal = Kick::duplicate(descriptor).unwrap_err();
             assert!(matches!(refusal, EventfdError::NotOpen(_)), "{refusal}");
         }
+    }
+
+    #[test]
+    fn a_semaphore_is_refused_as_kick_and_taken_as_call() {
+        // SAFETY: eventfd takes no pointers.
+        let number = unsafe { libc::eventfd(9, libc::EFD_NONBLOCK | libc::EFD_SEMAPHORE) };
+        // SAFETY: the call above made the descriptor, and nothing else owns it.
+        let semaphore = EventFd(unsafe { OwnedFd::from_raw_fd(number) });
+        let about = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
+        let told = about.contains(SEMAPHORE_FIELD);
+        assert_eq!(Kick::duplicate(semaphore.0.as_raw_fd()).is_err(), told);
+        Call::duplicate(semaphore.0.as_raw_fd()).unwrap();
+    }
+
+    #[test]
+    fn a_socket_of_a_network_is_no_call() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let refusal = Call::duplicate(socket.as_raw_fd()).unwrap_err();
+        assert!(
+            matches!(refusal, EventfdError::ForeignSocket(_)),
+            "{refusal}"
+        );
     }
 
     #[test]

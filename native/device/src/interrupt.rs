@@ -257,7 +257,7 @@ impl Interrupt {
     /// Set or clear the eventfd or socket of a queue, which is duplicated.
     ///
     /// # Errors
-    /// If it is neither a non-blocking eventfd nor a socket, or the queue is out of range.
+    /// If it is neither a non-blocking eventfd nor a unix socket, or the queue is out of range.
     pub fn set_call(&self, queue: usize, call: Option<RawFd>) -> Result<(), EventfdError> {
         let call = call.map(Call::duplicate).transpose()?;
         let mut calls = write(&self.calls);
@@ -265,7 +265,7 @@ impl Interrupt {
             queue,
             limit: QUEUE_LIMIT,
         })?;
-        *slot = call;
+        self.replace(slot, call);
         Ok(())
     }
 
@@ -274,7 +274,8 @@ impl Interrupt {
     /// # Errors
     /// When it is not a non-blocking eventfd.
     pub fn set_config_call(&self, call: Option<RawFd>) -> Result<(), EventfdError> {
-        *write(&self.config_call) = call.map(Call::duplicate).transpose()?;
+        let call = call.map(Call::duplicate).transpose()?;
+        self.replace(&mut write(&self.config_call), call);
         Ok(())
     }
 
@@ -283,8 +284,26 @@ impl Interrupt {
     /// # Errors
     /// When it is not a non-blocking eventfd.
     pub fn set_line_call(&self, call: Option<RawFd>) -> Result<(), EventfdError> {
-        *write(&self.line_call) = call.map(Call::duplicate).transpose()?;
+        let call = call.map(Call::duplicate).transpose()?;
+        self.replace(&mut write(&self.line_call), call);
         Ok(())
+    }
+
+    /// Signal an eventfd of the driver once, without ever waiting for it.
+    ///
+    /// # Errors
+    /// When it is neither a non-blocking eventfd nor a unix socket.
+    pub fn signal(&self, descriptor: RawFd) -> Result<(), EventfdError> {
+        self.signaller.signal(&Call::duplicate(descriptor)?);
+        Ok(())
+    }
+
+    /// Replace a call, and forget the one before.
+    fn replace(&self, slot: &mut Option<Call>, call: Option<Call>) {
+        if let Some(before) = slot.take() {
+            self.signaller.forget(&before);
+        }
+        *slot = call;
     }
 
     /// Clear pending bits and fault; the eventfds stay.

@@ -7,11 +7,13 @@
 //! user receives no further request until that is sent.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::closer::close_later;
+use crate::eventfd::PeerSocket;
 use crate::interrupt::Interrupt;
 
 /// Most accesses of one request.
@@ -24,6 +26,10 @@ const ENTRY: usize = 16;
 const REQUEST_LIMIT: usize = REQUEST_HEADER + ENTRY_LIMIT * ENTRY;
 /// Bytes of an answer before its values: tag, count, flags, causes, sequence.
 const ANSWER_HEADER: usize = 24;
+/// A descriptor as it stands in control data, not necessarily aligned.
+type Number = [u8; size_of::<RawFd>()];
+/// Words of the control data of a packet with 253 descriptors (`SCM_MAX_FD`), which is the most.
+const CONTROL_WORDS: usize = 160;
 /// Most bytes of the message of a refusal. It can quote what the driver sent.
 const MESSAGE_LIMIT: usize = 1024;
 /// What the send buffer has to hold. A packet that is larger than half of it would be cut in two.
@@ -90,9 +96,11 @@ impl Request<'_> {
 /// A register channel.
 #[derive(Debug)]
 pub struct RegisterChannel {
-    connection: OwnedFd,
+    connection: PeerSocket,
     interrupt: Arc<Interrupt>,
     request: Vec<u8>,
+    /// Room for control data, aligned as its headers are.
+    control: Box<[u64; CONTROL_WORDS]>,
     answer: Vec<u8>,
     unsent: bool,
 }
@@ -106,7 +114,7 @@ impl RegisterChannel {
         // SAFETY: F_DUPFD_CLOEXEC takes no pointers; a number that is not open gives EBADF.
         let copy = check(unsafe { libc::fcntl(connection, libc::F_DUPFD_CLOEXEC, 0) })?;
         // SAFETY: fcntl made the descriptor, and nothing else owns it.
-        let connection = unsafe { OwnedFd::from_raw_fd(copy) };
+        let connection = PeerSocket::new(unsafe { OwnedFd::from_raw_fd(copy) });
         let size = SEND_BUFFER;
         // SAFETY: the option is an int, and valid for the length given.
         check(unsafe {
@@ -122,6 +130,7 @@ impl RegisterChannel {
             connection,
             interrupt,
             request: vec![0; REQUEST_LIMIT],
+            control: Box::new([0; CONTROL_WORDS]),
             answer: Vec::new(),
             unsent: false,
         })
@@ -152,7 +161,7 @@ impl RegisterChannel {
 
     fn poll(&self, longest: Duration) -> bool {
         let mut entry = libc::pollfd {
-            fd: self.connection.as_raw_fd(),
+            fd: self.connection.as_fd().as_raw_fd(),
             events: libc::POLLIN,
             revents: 0,
         };
@@ -177,11 +186,14 @@ impl RegisterChannel {
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
         header.msg_iov = &raw mut buffer;
         header.msg_iovlen = 1;
-        // Without room for control data the kernel drops descriptors, and says MSG_CTRUNC.
-        // SAFETY: the header and its buffer are valid.
+        // There is room for every descriptor that a packet can have: what the kernel drops, this thread
+        // would close.
+        header.msg_control = self.control.as_mut_ptr().cast();
+        header.msg_controllen = size_of_val(&*self.control);
+        // SAFETY: the header and its buffers are valid.
         let length = unsafe {
             libc::recvmsg(
-                self.connection.as_raw_fd(),
+                self.connection.as_fd().as_raw_fd(),
                 &raw mut header,
                 libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC,
             )
@@ -194,12 +206,13 @@ impl RegisterChannel {
                 _ => Err(cause.into()),
             };
         };
+        let carried = close_received(&header);
         if header.msg_flags & libc::MSG_TRUNC != 0 {
             return Err(malformed(format!(
                 "a packet is larger than a request of {ENTRY_LIMIT} accesses"
             )));
         }
-        if header.msg_flags & libc::MSG_CTRUNC != 0 {
+        if carried || header.msg_flags & libc::MSG_CTRUNC != 0 {
             return Err(malformed("a request carries descriptors".to_owned()));
         }
         if length == 0 && self.has_ended() {
@@ -273,7 +286,7 @@ impl RegisterChannel {
         // SAFETY: the buffer is valid for its length.
         let sent = unsafe {
             libc::send(
-                self.connection.as_raw_fd(),
+                self.connection.as_fd().as_raw_fd(),
                 self.answer.as_ptr().cast(),
                 self.answer.len(),
                 libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
@@ -297,7 +310,7 @@ impl RegisterChannel {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         let mut entry = libc::pollfd {
-            fd: self.connection.as_raw_fd(),
+            fd: self.connection.as_fd().as_raw_fd(),
             events: libc::POLLRDHUP,
             revents: 0,
         };
@@ -311,6 +324,33 @@ impl Drop for RegisterChannel {
         self.interrupt.set_answering(false);
         self.interrupt.set_request(None);
     }
+}
+
+/// Close the descriptors that came with a packet, on a thread that nobody waits for. True if any came.
+fn close_received(header: &libc::msghdr) -> bool {
+    let mut any = false;
+    // SAFETY: recvmsg filled the control data of the header, which is valid and aligned.
+    let mut entry = unsafe { libc::CMSG_FIRSTHDR(header) };
+    while !entry.is_null() {
+        // SAFETY: it is an entry of the control data, aligned as headers are.
+        let (level, kind, length) =
+            unsafe { ((*entry).cmsg_level, (*entry).cmsg_type, (*entry).cmsg_len) };
+        if (level, kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            // SAFETY: it takes no pointers.
+            let head = unsafe { libc::CMSG_LEN(0) } as usize;
+            for index in 0..length.saturating_sub(head) / size_of::<RawFd>() {
+                // SAFETY: the data of the entry holds that many numbers, which are read as bytes.
+                let number = unsafe { libc::CMSG_DATA(entry).cast::<Number>().add(index).read() };
+                let number = RawFd::from_ne_bytes(number);
+                // SAFETY: the kernel made the descriptor for this message, and nothing else owns it.
+                close_later(unsafe { OwnedFd::from_raw_fd(number) });
+                any = true;
+            }
+        }
+        // SAFETY: as above.
+        entry = unsafe { libc::CMSG_NXTHDR(header, entry) };
+    }
+    any
 }
 
 /// Check a packet.

@@ -5,15 +5,20 @@
 //! `RWF_NOWAIT` does not exist for writes to eventfds. So the kernel signals for us: an asynchronous
 //! read of 0 bytes from /dev/null completes at once and, with `IOCB_FLAG_RESFD`, adds 1 to an eventfd
 //! on a kernel path that never waits. It costs 0.5 us more than a write.
+//!
+//! Without kernel AIO (not built in, forbidden, or used up: `fs.aio-max-nr` is one number for the whole
+//! host) a thread writes, and may wait (see `helper`).
 
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::eventfd::Call;
+use crate::eventfd::{Bell, Call};
+use crate::helper::Helper;
 
 /// Completions that the kernel stores before they have to be consumed.
 const COMPLETIONS: u32 = 64;
@@ -25,11 +30,16 @@ const IOCB_FLAG_RESFD: u32 = 1;
 /// `struct io_event` of `linux/aio_abi.h`: data, obj, res, res2. Its content is not used here.
 type IoEvent = [u64; 4];
 
-/// Signals eventfds. Without kernel AIO (not built in, or forbidden) it falls back to `write`, and a
-/// driver that clears `O_NONBLOCK` and fills the counter can then make its own device wait.
+/// Most threads that are given up, since they wait at eventfds that are never emptied.
+const GIVEN_UP_MAX: usize = 16;
+
+/// Signals eventfds.
 #[derive(Debug)]
 pub struct Signaller {
     context: Option<Context>,
+    /// Signals where the kernel does not.
+    helper: Mutex<Option<Helper>>,
+    given_up: AtomicUsize,
 }
 
 impl Signaller {
@@ -38,6 +48,8 @@ impl Signaller {
     pub fn new() -> Self {
         Self {
             context: Context::new().ok(),
+            helper: Mutex::new(None),
+            given_up: AtomicUsize::new(0),
         }
     }
 
@@ -46,22 +58,48 @@ impl Signaller {
     pub fn signal(&self, call: &Call) {
         let one = 1_u64.to_ne_bytes();
         match call {
-            Call::Eventfd(eventfd) => {
+            Call::Eventfd(bell) => {
                 let signalled = self
                     .context
                     .as_ref()
-                    .is_some_and(|context| context.signal(eventfd).is_ok());
+                    .is_some_and(|context| context.signal(bell).is_ok());
                 if !signalled {
-                    // SAFETY: the buffer is valid for its length.
-                    unsafe { libc::write(eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+                    self.signal_by_thread(bell);
                 }
             }
             Call::Socket(socket) => {
                 let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+                let socket = socket.as_fd().as_raw_fd();
                 // SAFETY: the buffer is valid for its length.
-                unsafe { libc::send(socket.as_raw_fd(), one.as_ptr().cast(), one.len(), flags) };
+                unsafe { libc::send(socket, one.as_ptr().cast(), one.len(), flags) };
             }
         }
+    }
+
+    /// Forget a call whose driver goes, or gave another one.
+    pub fn forget(&self, call: &Call) {
+        let Call::Eventfd(bell) = call else { return };
+        let mut helper = self.helper();
+        let freed = helper.as_ref().is_none_or(|helper| helper.forget(bell));
+        if !freed && self.given_up.fetch_add(1, Ordering::Relaxed) < GIVEN_UP_MAX {
+            // It ends when somebody empties the counter. The next signal starts another one.
+            *helper = None;
+        }
+    }
+
+    fn signal_by_thread(&self, bell: &Arc<Bell>) {
+        let mut helper = self.helper();
+        if helper.is_none() {
+            *helper = Helper::start();
+        }
+        if let Some(helper) = &*helper {
+            helper.signal(bell);
+        }
+    }
+
+    fn helper(&self) -> MutexGuard<'_, Option<Helper>> {
+        // Nothing panics while it is held.
+        self.helper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,7 +135,7 @@ impl Context {
         })
     }
 
-    fn signal(&self, eventfd: &OwnedFd) -> io::Result<()> {
+    fn signal(&self, bell: &Bell) -> io::Result<()> {
         if self.submitted.fetch_add(1, Ordering::Relaxed) % COMPLETIONS == COMPLETIONS - 1 {
             self.take_completions();
         }
@@ -106,7 +144,7 @@ impl Context {
         block.aio_lio_opcode = IOCB_CMD_PREAD;
         block.aio_fildes = self.null.as_raw_fd().cast_unsigned();
         block.aio_flags = IOCB_FLAG_RESFD;
-        block.aio_resfd = eventfd.as_raw_fd().cast_unsigned();
+        block.aio_resfd = bell.as_fd().as_raw_fd().cast_unsigned();
         let mut list = [&raw mut block];
         // SAFETY: the list holds one valid control block, which the kernel copies before it
         // returns; the read is of no bytes, so no buffer is needed.
@@ -174,11 +212,55 @@ mod tests {
         assert_eq!(counter(&event), 1000);
     }
 
+    fn without_aio() -> Signaller {
+        Signaller {
+            context: None,
+            ..Signaller::new()
+        }
+    }
+
+    fn fill(event: &EventFd) {
+        let full = (u64::MAX - 1).to_ne_bytes();
+        // SAFETY: the buffer is valid for its length; F_SETFL takes no pointers.
+        unsafe {
+            libc::write(event.as_fd().as_raw_fd(), full.as_ptr().cast(), full.len());
+            libc::fcntl(event.as_fd().as_raw_fd(), libc::F_SETFL, 0);
+        }
+    }
+
     #[test]
     fn it_works_without_kernel_aio() {
         let (event, call) = event_and_call();
-        Signaller { context: None }.signal(&call);
-        assert_eq!(counter(&event), 1);
+        let signaller = without_aio();
+        for _ in 0..3 {
+            signaller.signal(&call);
+            assert_eq!(wait_readable([event.as_fd()]).unwrap(), [true]);
+            assert!(counter(&event) > 0);
+        }
+    }
+
+    #[test]
+    fn a_full_counter_keeps_a_thread_waiting_and_no_caller() {
+        let (event, call) = event_and_call();
+        fill(&event);
+        let signaller = without_aio();
+        (0..3).for_each(|_| signaller.signal(&call));
+        assert_eq!(wait_readable([event.as_fd()]).unwrap(), [true]);
+    }
+
+    #[test]
+    fn the_next_driver_is_signalled_after_one_that_filled_its_counter() {
+        let signaller = without_aio();
+        for _ in 0..2 * GIVEN_UP_MAX {
+            let (event, call) = event_and_call();
+            fill(&event);
+            signaller.signal(&call);
+            signaller.forget(&call);
+            let (event, call) = event_and_call();
+            signaller.signal(&call);
+            assert_eq!(wait_readable([event.as_fd()]).unwrap(), [true]);
+            signaller.forget(&call);
+        }
     }
 
     #[test]
@@ -213,12 +295,7 @@ mod tests {
         let (event, call) = event_and_call();
         let signaller = Signaller::new();
         assert!(signaller.context.is_some(), "this test needs kernel AIO");
-        let full = (u64::MAX - 1).to_ne_bytes();
-        // SAFETY: the buffer is valid for its length; F_SETFL takes no pointers.
-        unsafe {
-            libc::write(event.as_fd().as_raw_fd(), full.as_ptr().cast(), full.len());
-            libc::fcntl(event.as_fd().as_raw_fd(), libc::F_SETFL, 0);
-        }
+        fill(&event);
         (0..3).for_each(|_| signaller.signal(&call));
         assert_eq!(wait_readable([event.as_fd()]).unwrap(), [true]);
     }

@@ -183,6 +183,12 @@ impl Interrupt {
             .map_err(|error| errors::eventfd(py, &error))
     }
 
+    fn signal(&self, py: Python<'_>, descriptor: RawFd) -> PyResult<()> {
+        self.inner
+            .signal(descriptor)
+            .map_err(|error| errors::eventfd(py, &error))
+    }
+
     fn reset(&self) {
         self.inner.reset();
     }

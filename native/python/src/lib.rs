@@ -2,10 +2,13 @@
 //!
 //! Arguments are checked here, and calls that may wait release the GIL.
 
+mod bells;
 mod blk;
 mod board;
+mod closer;
 mod errors;
 mod exceptions;
+mod image;
 mod inflight;
 mod interrupt;
 mod memory;
@@ -16,6 +19,7 @@ mod queue_recorder;
 mod recorder;
 mod register_channel;
 mod ring_state;
+mod sandbox;
 mod spec;
 mod vhost;
 
@@ -24,9 +28,15 @@ mod native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::bells::Bells;
+    #[pymodule_export]
     use crate::blk::BlkDevice;
     #[pymodule_export]
     use crate::board::{Board, Exit};
+    #[pymodule_export]
+    use crate::closer::{close_later, is_unix_stream, unclosed};
+    #[pymodule_export]
+    use crate::image::try_image;
     #[pymodule_export]
     use crate::inflight::InFlightLog;
     #[pymodule_export]
@@ -43,6 +53,8 @@ mod native {
     use crate::register_channel::RegisterChannel;
     #[pymodule_export]
     use crate::ring_state::RingState;
+    #[pymodule_export]
+    use crate::sandbox::{check_filter, confine, count_threads, filter_system_calls, harden};
     #[pymodule_export]
     use crate::spec::{judged_rules, spec_constants};
     #[pymodule_export]

@@ -1,6 +1,6 @@
 //! Guest memory.
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -30,6 +30,11 @@ impl GuestMemory {
     #[getter]
     fn size(&self) -> u64 {
         self.ram.size()
+    }
+
+    #[getter]
+    fn lost_fd(&self) -> Option<RawFd> {
+        self.ram.lost().map(|event| event.as_raw_fd())
     }
 
     fn read<'py>(

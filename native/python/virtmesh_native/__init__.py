@@ -2,6 +2,7 @@
 
 from virtmesh_native._native import (
     Backing,
+    Bells,
     BlkDevice,
     Board,
     CopyCancel,
@@ -18,12 +19,22 @@ from virtmesh_native._native import (
     RegisterChannel,
     RingState,
     Surface,
+    check_filter,
+    close_later,
+    confine,
+    count_threads,
+    filter_system_calls,
+    harden,
+    is_unix_stream,
     judged_rules,
     spec_constants,
+    try_image,
+    unclosed,
 )
 
 __all__ = [
     "Backing",
+    "Bells",
     "BlkDevice",
     "Board",
     "CopyCancel",
@@ -40,6 +51,15 @@ __all__ = [
     "RegisterChannel",
     "RingState",
     "Surface",
+    "check_filter",
+    "close_later",
+    "confine",
+    "count_threads",
+    "filter_system_calls",
+    "harden",
+    "is_unix_stream",
     "judged_rules",
     "spec_constants",
+    "try_image",
+    "unclosed",
 ]

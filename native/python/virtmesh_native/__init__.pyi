@@ -6,7 +6,7 @@ by the caller. Addresses are guest physical, sizes in bytes. Calls that may wait
 resize, close) release the GIL.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self, TypeAlias, final
 
 @final
@@ -23,6 +23,12 @@ class GuestMemory:
     @property
     def size(self) -> int:
         """Sum of the sizes of the regions."""
+    @property
+    def lost_fd(self) -> int | None:
+        """A non-blocking eventfd, readable once a huge page went away under its mapping.
+
+        That region reads as zeroes then. None for memory that can't go away.
+        """
     def read(self, address: int, length: int) -> bytes:
         """Copy bytes out. Errors: MemoryRefused outside the regions."""
     def write(self, address: int, data: bytes) -> None:
@@ -293,6 +299,8 @@ class Interrupt:
         It is signalled when the line rises, when a cause is added, and when it falls, unless an
         answer of a RegisterChannel tells that.
         """
+    def signal(self, descriptor: int) -> None:
+        """Signal an eventfd of the driver once, without waiting for it. Errors: BadDoorbell."""
     def reset(self) -> None:
         """Clear pending bits and fault; eventfds stay."""
 
@@ -565,6 +573,56 @@ class BlkDevice:
         """Per type of request: how many failed, by cause; a cause that never came is left out."""
     def close(self) -> None:
         """Stop all queues, wait for them, and release the image."""
+
+@final
+class Bells:
+    """Eventfds, by number, that another process has as well (duplicated). Errors: BadDoorbell."""
+
+    def __new__(cls, descriptors: Mapping[int, int]) -> Self: ...
+    def ring(self, number: int) -> None:
+        """Signal one, without ever waiting for who shares it. Errors: KeyError."""
+
+def check_filter(text: str, processor: str) -> None:
+    """Translate filters for a processor, such as x86_64, and forget them. Errors: ValueError."""
+
+def close_later(descriptor: int) -> None:
+    """Close a descriptor of a stranger, which the caller owns, on a thread that nobody waits for.
+
+    A close can wait for as long as whoever handed the descriptor over likes. Errors: OSError for
+    what is no open descriptor.
+    """
+
+def confine(
+    paths: Sequence[tuple[str, str]], *, bind: Sequence[int], connect: Sequence[int] | None
+) -> tuple[int, bool]:
+    """Confine this thread, and those that it starts later, by Landlock; for good.
+
+    `paths` are pairs of a path and what may be done there: read, write (a file that is there),
+    create (files in a folder) or sockets (make them in a folder, and remove names from it). What is
+    missing is left out. `bind` and `connect` are TCP ports; None: all.
+    Returns the version of Landlock in use, 0 for none, and whether the kernel knows every right
+    that is handled. Errors: OSError; ValueError.
+    """
+
+def count_threads() -> int:
+    """Return the number of threads of this process. Errors: OSError."""
+
+def filter_system_calls(text: str, names: Sequence[str]) -> None:
+    """Put seccomp filters in force for all threads, for good.
+
+    `text` has filters by name, in the JSON form of the crate seccompiler; `names` says which, in
+    their order. Errors: OSError where the kernel or the processor takes none; ValueError for a text
+    that is no filter.
+    """
+
+def harden() -> None:
+    """Take no new privileges, and be closed to dumps and debuggers; for good. Errors: OSError."""
+
+def is_unix_stream(descriptor: int) -> bool:
+    """Say whether a descriptor is a unix stream socket, without waiting for who shares it."""
+
+def unclosed() -> int:
+    """Return how many descriptors of `close_later` are not closed yet."""
 
 def judged_rules() -> list[str]:
     """Return the names of the rules for drivers that native code judges (virtmesh.report)."""
@@ -861,3 +919,6 @@ class Picture:
 
         All of it is of one moment. It waits while a flush is copied.
         """
+
+def try_image(path: str, read_only: bool, block_size: int) -> None:
+    """Open and lock an image, and let it go again. Errors: those of BlkDevice for images."""

@@ -9,9 +9,12 @@
 
 use std::sync::atomic::Ordering;
 
+mod guard;
+mod guards;
 mod guest_ram;
 mod region;
 
+pub use guard::Guard;
 pub use guest_ram::{GuestArea, GuestRam};
 pub use region::RegionSpec;
 

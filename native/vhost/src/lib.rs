@@ -3,7 +3,6 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`memory`] | guest memory as a front end hands it over |
-//! | `guard` | the SIGBUS handler for files that shrink |
 //!
 //! # Who does what
 //!
@@ -21,7 +20,6 @@
 //! those of user-mode Linux are stream sockets. What would be left of them is the layout of a dozen
 //! messages.
 
-mod guard;
 pub mod memory;
 
 pub use memory::FrontEndMemory;

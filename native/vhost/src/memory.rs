@@ -3,32 +3,42 @@
 //! Its files need not be sealed: QEMU seals those of `memory-backend-memfd` unless told not to, but
 //! not those of other memory back ends, and user-mode Linux uses a plain file. The size of a
 //! file is checked when it is mapped. If the file shrinks later, the connection of its front end is
-//! closed, and nothing else is affected (see `guard`).
+//! closed, and nothing else is affected (see `virtmesh_ring`'s guard).
+//!
+//! A file that may lie anywhere is asked nothing before it is known where it lies: a server of FUSE need
+//! not answer, and a question or a fault there would wait for it.
 //!
 //! Known gap: memory of hugetlbfs whose size or offset is no multiple of its page size is refused.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::sync::Arc;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-use virtmesh_device::EventFd;
 use virtmesh_ring::{GuestRam, MemoryError, RegionSpec};
-use vm_memory::{GuestAddress, GuestMemoryBackend};
-
-use crate::guard::Guard;
 
 /// What sizes are rounded up to, in bytes.
 const PAGE: u64 = 4096;
+/// File systems whose files answer without another process or host.
+const LOCAL: &[&str] = &[
+    "bcachefs",
+    "btrfs",
+    "ext2",
+    "ext3",
+    "ext4",
+    "f2fs",
+    "hugetlbfs",
+    "overlay",
+    "ramfs",
+    "tmpfs",
+    "xfs",
+    "zfs",
+];
 
 /// The memory of a front end. Keep it for as long as queues run on [`FrontEndMemory::ram`].
 #[derive(Debug)]
 pub struct FrontEndMemory {
-    // Dropped in this order: a range is crossed out before it can be unmapped.
-    _guards: Vec<Guard>,
     ram: GuestRam,
-    lost: Arc<EventFd>,
 }
 
 impl FrontEndMemory {
@@ -49,17 +59,7 @@ impl FrontEndMemory {
         }
         // The system chooses the places, since huge pages have to be aligned to their size.
         let ram = GuestRam::map_unsealed(&whole)?;
-        let failed = |region| move |source| MemoryError::Map { region, source };
-        let lost = Arc::new(EventFd::new().map_err(failed(0))?);
-        let mut guards = Vec::with_capacity(whole.len());
-        for (index, region) in whole.iter().enumerate() {
-            guards.push(guard(&ram, region, &lost).map_err(failed(index))?);
-        }
-        Ok(Self {
-            _guards: guards,
-            ram,
-            lost,
-        })
+        Ok(Self { ram })
     }
 
     /// The memory, for rings.
@@ -69,9 +69,13 @@ impl FrontEndMemory {
     }
 
     /// Readable once a file was found shorter than its region. The memory reads as zeroes then.
+    ///
+    /// # Panics
+    /// Never: there is a region, and each is guarded.
     #[must_use]
     pub fn lost(&self) -> BorrowedFd<'_> {
-        (*self.lost).as_fd()
+        let lost = self.ram.lost();
+        lost.expect("there is a region, and each is guarded")
     }
 }
 
@@ -81,6 +85,7 @@ fn check_file(index: usize, region: &RegionSpec<'_>) -> Result<(), MemoryError> 
         region: index,
         source,
     };
+    check_place(region.fd).map_err(failed)?;
     let file = File::from(region.fd.try_clone_to_owned().map_err(failed)?);
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
@@ -109,6 +114,43 @@ fn check_file(index: usize, region: &RegionSpec<'_>) -> Result<(), MemoryError> 
     check_huge_pages(&file, region).map_err(failed)
 }
 
+/// Refuse a file that may not answer. Asks the file system nothing.
+fn check_place(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: F_GET_SEALS takes no argument. Only files of tmpfs and hugetlbfs have seals.
+    if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) } >= 0 {
+        return Ok(());
+    }
+    match file_system(fd)? {
+        Some(kind) if LOCAL.contains(&kind.as_str()) => Ok(()),
+        Some(kind) => Err(io::Error::other(format!(
+            "it lies on {kind}, which need not answer: give a memfd, or a file of tmpfs"
+        ))),
+        None => Err(io::Error::other(
+            "it is no regular file of a file system that is mounted here: give a memfd or a file of tmpfs",
+        )),
+    }
+}
+
+/// The type of the file system that a file lies on, if it is mounted in the namespace of this process.
+fn file_system(fd: BorrowedFd<'_>) -> io::Result<Option<String>> {
+    let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
+    let mut fields = about.lines();
+    let mount = fields.find_map(|line| line.strip_prefix("mnt_id:"));
+    let Some(mount) = mount.map(str::trim) else {
+        return Ok(None);
+    };
+    // Paths are of any bytes; the number and the type are plain words.
+    let mounts = fs::read("/proc/self/mountinfo")?;
+    let mounts = String::from_utf8_lossy(&mounts);
+    let found = mounts
+        .lines()
+        .find(|line| line.split(' ').next() == Some(mount));
+    Ok(found
+        .and_then(|line| line.split_once(" - "))
+        .and_then(|(_, rest)| rest.split(' ').next())
+        .map(str::to_owned))
+}
+
 /// Refuse parts of huge pages: they can't be mapped, or can't be unmapped.
 fn check_huge_pages(file: &File, region: &RegionSpec<'_>) -> io::Result<()> {
     let mut system = MaybeUninit::<libc::statfs>::zeroed();
@@ -126,16 +168,4 @@ fn check_huge_pages(file: &File, region: &RegionSpec<'_>) -> io::Result<()> {
     Err(io::Error::other(format!(
         "its size or offset is no multiple of {page}, the size of its huge pages"
     )))
-}
-
-/// Guard a region that `ram` mapped.
-fn guard(ram: &GuestRam, region: &RegionSpec<'_>, lost: &Arc<EventFd>) -> io::Result<Guard> {
-    let place = ram
-        .as_vm_memory()
-        .get_host_address(GuestAddress(region.guest_address))
-        .map_err(io::Error::other)?;
-    let start = place.addr();
-    // It fits, and there is no overflow: it is mapped.
-    let size = usize::try_from(region.size).map_err(io::Error::other)?;
-    Guard::new(&(start..start + size), Arc::clone(lost))
 }

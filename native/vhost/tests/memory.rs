@@ -154,3 +154,12 @@ fn memory_beside_it_is_not_touched() {
     memory.ram().read(0x10_0000, &mut found).unwrap();
     assert_eq!(&found, b"kept");
 }
+
+#[test]
+fn a_file_of_a_file_system_that_is_not_mounted_here_is_refused() {
+    let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let file = File::from(std::os::fd::OwnedFd::from(socket));
+    let refusal = FrontEndMemory::map(&[region(&file, 0, 1, 0)]).unwrap_err();
+    let cause = refusal.source().unwrap().to_string();
+    assert!(cause.contains("mounted here"), "{cause}");
+}

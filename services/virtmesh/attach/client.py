@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from virtmesh.attach.asyncfd import readable
 from virtmesh.mmio.device import QueueEventfds
+from virtmesh.rpc.strangers import hang_up, receive, take_no_descriptors
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 from virtmesh_common.errors import (
     BY_REASON,
@@ -115,6 +116,7 @@ class AttachConnection:
         connection = socket.socket(
             socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         )
+        take_no_descriptors(connection)  # Closing what a device sends could keep this process.
         try:
             packet, descriptors = make_packet(ram, eventfds, inflight_logs)
             try:
@@ -127,7 +129,7 @@ class AttachConnection:
                 socket.send_fds(connection, [packet], descriptors)
                 async with time_limit(timeout_s):
                     await readable(connection)
-                answer = connection.recv(PACKET_LIMIT)
+                answer, _ = receive(connection, PACKET_LIMIT)
             except TimeoutError:
                 raise ServiceUnavailable(
                     f"{path}: no answer within {timeout_s:g} s", address=path
@@ -138,7 +140,7 @@ class AttachConnection:
                 ) from error
             return cls(connection, _parse(answer, path))
         except BaseException:
-            connection.close()
+            hang_up(connection)
             raise
 
     @property
@@ -152,7 +154,7 @@ class AttachConnection:
 
         def look() -> None:
             try:
-                if self._connection.recv(PACKET_LIMIT):
+                if receive(self._connection, PACKET_LIMIT)[0]:
                     return  # The protocol has no further packets: ignore one.
             except BlockingIOError:
                 return
@@ -167,7 +169,7 @@ class AttachConnection:
         """Close the connection: the device detaches this driver."""
         if self._connection.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._connection)
-        self._connection.close()
+        hang_up(self._connection)
 
 
 def make_packet(

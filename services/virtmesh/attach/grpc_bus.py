@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import grpc
@@ -40,10 +40,12 @@ from virtmesh_common.errors import (
     DeviceLost,
     DriverError,
     MemoryRefused,
+    ResetUnderWay,
     ServiceUnavailable,
     VirtmeshError,
     from_rpc_error,
 )
+from virtmesh_common.sent_status import keep_sent_status
 from virtmesh_common.virtio.mmio import (
     INTERRUPT_CONFIG_CHANGE,
     INTERRUPT_USED_BUFFER,
@@ -78,6 +80,8 @@ class GrpcBus(Bus):
         self.ram = ram
         self.vectored = False
         self.lost: asyncio.Future[DeviceLost] = asyncio.get_running_loop().create_future()
+        self.stuck: ResetUnderWay | None = None
+        """What Detach was told of a request that is stuck in the storage."""
         self._endpoint = endpoint
         self._metadata: tuple[tuple[str, str], ...] = ()
         self._resources = AsyncExitStack()
@@ -149,7 +153,8 @@ class GrpcBus(Bus):
             self._registers = RegisterChannel(connection.socket, self._lose, self._line_told)
         else:
             connection.watch(lambda: self._lose(ENDED))
-            stream = RegisterStream(RegisterServiceStub(channel).Access(metadata=self._metadata))
+            batches = RegisterServiceStub(channel).Access(metadata=self._metadata)
+            stream = RegisterStream(keep_sent_status(batches))
             self._spawn(stream.send(), "register writer")
             self._spawn(stream.receive(), "register reader")
             self._registers = stream
@@ -204,14 +209,18 @@ class GrpcBus(Bus):
         """Detach, and close everything.
 
         The device is reset when this returns, or keeps its own mapping of the memory until a stuck
-        request ends.
+        request ends: `stuck` says which one.
         """
         if not self.lost.done():
-            with suppress(grpc.RpcError):
+            try:
                 await self._control.Detach(
                     device_pb2.DetachRequest(), metadata=self._metadata, timeout=DETACH_TIMEOUT_S
                 )
+            except grpc.aio.AioRpcError as error:
+                failure = from_rpc_error(error, self._endpoint)
+                self.stuck = failure if isinstance(failure, ResetUnderWay) else None
         self._lose("this driver detached")
+        self._handler = None  # It is a driver's, which knows this bus.
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

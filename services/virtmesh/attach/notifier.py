@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
+
+from virtmesh_native import Bells
 
 from virtmesh_common.errors import VirtmeshError
 
@@ -36,19 +36,22 @@ class Notifier(Protocol):
 
 
 class EventfdNotifier:
-    """Signals the kick eventfd of a queue. It does not own the descriptors."""
+    """Signals the kick eventfd of a queue. It does not own the descriptors.
+
+    The device has them as well, and can fill a counter and make it blocking: nobody waits for it.
+    """
 
     def __init__(self, kicks: Mapping[int, int]) -> None:
-        self._kicks = kicks
+        self._bells: Bells | None = Bells(kicks)
 
     def ring(self, queue: int) -> None:
-        """Signal the eventfd."""
-        # A counter at its maximum can't be increased; the device has a signal to see anyway.
-        with suppress(BlockingIOError):
-            os.eventfd_write(self._kicks[queue], 1)
+        """Signal the eventfd, unless it is closed."""
+        if self._bells is not None:
+            self._bells.ring(queue)
 
     def close(self) -> None:
-        """Do nothing: the descriptors belong to others."""
+        """Let go of what signals: it has descriptors of its own."""
+        self._bells = None
 
 
 class CallNotifier:

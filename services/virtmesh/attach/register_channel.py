@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from virtmesh.attach.exchange import Answer, Exchange, Refusal
+from virtmesh.rpc.strangers import receive
 from virtmesh_common.errors import BadStream
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class RegisterChannel:
     def _send(self, packet: bytes) -> bool:
         """Send a packet. False if the socket is full."""
         try:
-            self._connection.send(packet, socket.MSG_NOSIGNAL)
+            self._connection.send(packet, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except BlockingIOError:
             return False
         except OSError:
@@ -121,7 +122,7 @@ class RegisterChannel:
         """Pass answers to their requests."""
         try:
             for _ in range(TURN_LIMIT):
-                packet, _, flags, _ = self._connection.recvmsg(PACKET_LIMIT)
+                packet, flags = receive(self._connection, PACKET_LIMIT)
                 if not packet:
                     self._lost(ENDED)
                     return

@@ -1,8 +1,8 @@
 """The handover socket: receives a driver's memory and eventfds (virtmesh.memory.v1).
 
-Input is hostile until it is checked: packets and control data can be truncated, and descriptors can
-be too many, too few, or not what the request says. Every received descriptor is closed here, or is
-owned by a `Handover`, which closes it.
+Input is hostile until it is checked (virtmesh.attach.request): packets and control data can be
+truncated, and descriptors can be too many, too few, or not what the request says. Every received
+descriptor is owned by a `Handover`, and is closed by a thread that nobody waits for.
 
 Invariant: a connection is in `_connections` from `accept` until it is closed, and counts as pending
 until it is attached or refused; it is closed once. All that it brought is read before it is closed:
@@ -13,56 +13,53 @@ answer (unix(7)).
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import secrets
 import select
 import socket
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
-from google.protobuf.message import DecodeError
 from virtmesh_native import GuestMemory
 
-from virtmesh.mmio.device import QueueEventfds
+from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX, check_size, warn_of
+from virtmesh.attach.request import (
+    PACKET_LIMIT_BYTES,
+    check_doorbells,
+    check_eventfd,
+    check_indexes,
+    parse,
+)
 from virtmesh.mmio.inflight_logs import InFlightLogs
+from virtmesh.rpc.peers import OWN_USER
+from virtmesh.rpc.strangers import SCM_MAX_FD, close_all, hang_up, has_room, peer_of, who_leaves
 from virtmesh.rpc.unix_listener import UnixListener
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
-from virtmesh_common.errors import (
-    BadDoorbell,
-    BadStream,
-    MemoryMissing,
-    MemoryRefused,
-    MessageTooLarge,
-    VirtmeshError,
-)
+from virtmesh_common.errors import MemoryMissing, MemoryRefused, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from virtmesh.mmio.device import QueueEventfds
 
 log = structlog.get_logger(__name__)
 
-PACKET_LIMIT_BYTES = 64 << 10
-"""Largest packet (handover.proto)."""
-DESCRIPTOR_LIMIT = 128
-"""Most descriptors of a packet (handover.proto)."""
-REGION_LIMIT = 8
-"""Most regions of guest memory (handover.proto)."""
 PENDING_LIMIT = 8
 """Most connections that are not attached yet; each one holds descriptors of this process."""
 PENDING_SECONDS = 30.0
 """Time in which a connection must be attached: how long a ticket is valid (handover.proto)."""
 REFUSED_LIMIT = 8
-"""Most connections above PENDING_LIMIT whose request is awaited, so that they read the refusal."""
+"""Most connections of strangers whose request is awaited, so that they read the refusal."""
 REFUSED_SECONDS = 1.0
 """How long it is awaited."""
 UNREAD_LIMIT = 16
 """Most packets that are read to get rid of them, before a connection is closed."""
 ACCEPT_PAUSE_SECONDS = 1.0
 """Pause after a connection could not be accepted."""
-EVENTFD_LINK = "anon_inode:[eventfd]"
+RECEIVE = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+"""Flags of a read that waits for nobody, whatever those of the socket are."""
 REGISTER_CHANNEL = 1
 """Version of the register channel that this package serves (handover.proto)."""
 
@@ -79,6 +76,7 @@ class Handover:
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
+        self.peer = peer_of(connection)
         self.ticket = ""
         self.memory: GuestMemory | None = None
         self.doorbells: dict[int, QueueEventfds] = {}
@@ -89,13 +87,16 @@ class Handover:
         """Reads the connection from Attach on."""
         self.attached = False
         self.refusal: VirtmeshError | None = None
-        """Set while its request is awaited only to refuse it."""
+        """Set while its request is awaited only to refuse it: it is a stranger's."""
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the connection is closed, by either side."""
+        self.timer: asyncio.TimerHandle | None = None
+        """Ends the connection unless it is attached in time."""
         self._descriptors: Sequence[int] = ()
 
     def own(self, descriptors: Sequence[int]) -> None:
         """Take ownership of the received descriptors: they are closed with the connection."""
+        close_all(self._descriptors)
         self._descriptors = descriptors
 
     def take(
@@ -103,6 +104,7 @@ class Handover:
         request: pb.HandoverRequest,
         queue_size_max: Sequence[int],
         kept_state_bytes: int = 0,
+        memory_max_bytes: int = GUEST_MEMORY_MAX,
     ) -> None:
         """Check a request against the descriptors, map its memory and make the ticket.
 
@@ -110,6 +112,7 @@ class Handover:
         """
         descriptors = self._descriptors
         check_indexes(request, len(descriptors))
+        check_size(sum(region.size_bytes for region in request.regions), memory_max_bytes)
         self.doorbells = check_doorbells(request, descriptors, len(queue_size_max))
         if request.HasField("config_call_index"):
             self.config_call = descriptors[request.config_call_index]
@@ -131,10 +134,13 @@ class Handover:
                 for region in request.regions
             ]
         )
+        warn_of(self.memory.size)
         self.ticket = secrets.token_urlsafe(24)
 
     def close(self) -> None:
         """Close the connection and every descriptor."""
+        if self.timer is not None:
+            self.timer.cancel()
         close_all(self._descriptors)
         self._descriptors = ()
         if self.inflight_logs is not None:
@@ -142,8 +148,9 @@ class Handover:
         self.memory = self.inflight_logs = None
         if self.channel is not None:
             self.channel.close()
+            self.channel = None  # It knows the session, and that this: its descriptors would stay.
         discard_unread(self.connection)
-        self.connection.close()
+        hang_up(self.connection)
         if not self.gone.done():
             self.gone.set_result(None)
 
@@ -151,26 +158,31 @@ class Handover:
 class HandoverServer:
     """A unix socket of the type SOCK_SEQPACKET.
 
-    `queue_size_max` has the largest size of each queue of the device, in entries, and
-    `kept_state_bytes` what it keeps behind the in-flight logs.
+    `queue_size_max` has the largest size of each queue of the device, in entries,
+    `kept_state_bytes` what it keeps behind the in-flight logs, and `memory_max_bytes` how much
+    guest memory it takes.
     `register_channel` is the version that its connections carry after Attach; 0: none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a device takes
         self,
         path: Path,
         queue_size_max: Sequence[int],
         *,
         kept_state_bytes: int = 0,
+        memory_max_bytes: int = GUEST_MEMORY_MAX,
         pending_seconds: float = PENDING_SECONDS,
         register_channel: int = 0,
     ) -> None:
         self.path = path
+        self.peers = OWN_USER  # Whose processes may attach.
         self._queue_size_max = queue_size_max
         self._kept_state_bytes = kept_state_bytes
+        self._memory_max_bytes = memory_max_bytes
         self._register_channel = register_channel
         self._pending_seconds = pending_seconds
-        self._connections: set[Handover] = set()
+        self._connections: dict[Handover, None] = {}
+        """In the order in which they came."""
         self._loop = asyncio.get_running_loop()
         self._listener: UnixListener | None = None
 
@@ -194,8 +206,9 @@ class HandoverServer:
     def drop(self, handover: Handover) -> None:
         """Close a connection."""
         if handover in self._connections:
-            self._connections.remove(handover)
+            del self._connections[handover]
             self._loop.remove_reader(handover.connection.fileno())
+            self._unwatch(handover)
             handover.close()
 
     def close(self) -> None:
@@ -217,26 +230,52 @@ class HandoverServer:
         except OSError as error:
             # Most likely no descriptors are left. Without a pause the loop would do nothing else.
             log.warning("can't accept a connection", error=os.strerror(error.errno or 0))
-            self._loop.remove_reader(listener.fileno())
-            self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._resume)
+            self._pause(ACCEPT_PAUSE_SECONDS)
             return
+        if self._listener is not None and (rest := self._listener.rest_seconds()):
+            self._pause(rest)
         connection.setblocking(False)  # noqa: FBT003 - as socket has it
+        if not has_room():
+            log.warning("descriptors of strangers can't be closed: no driver can attach")
+            hang_up(connection)
+            return
         handover = Handover(connection)
-        waiting = [other for other in self._connections if not other.attached]
-        refused = sum(other.refusal is not None for other in waiting)
-        pending, seconds = len(waiting) - refused, self._pending_seconds
-        if pending >= PENDING_LIMIT:
+        handover.refusal = self.peers.refusal(connection)
+        seconds = self._pending_seconds
+        if handover.refusal is not None:
             seconds = REFUSED_SECONDS
-            handover.refusal = MemoryRefused(
-                f"{pending} drivers are attaching already, and more can't wait: try again later"
-            )
+            refused = sum(other.refusal is not None for other in self._connections)
             if refused >= REFUSED_LIMIT:
                 refuse(handover, handover.refusal)
                 handover.close()
                 return
-        self._connections.add(handover)
-        self._loop.add_reader(connection.fileno(), self._read, handover)
-        self._loop.call_later(seconds, self._expire, handover)
+        self._connections[handover] = None
+        self._make_room()
+        if handover in self._connections:
+            self._loop.add_reader(connection.fileno(), self._read, handover)
+            handover.timer = self._loop.call_later(seconds, self._expire, handover)
+
+    def _make_room(self) -> None:
+        """Let go of a connection if too many wait: of who has most of them, the oldest."""
+        waiting = [one for one in self._connections if not one.attached and one.refusal is None]
+        if len(waiting) <= PENDING_LIMIT:
+            return
+        leaves = waiting[who_leaves([handover.peer for handover in waiting])]
+        log.warning("too many drivers are attaching: one leaves", process=leaves.peer.process)
+        refuse(
+            leaves,
+            MemoryRefused(
+                f"{PENDING_LIMIT} drivers are attaching already, and this one is the oldest of the"
+                " process that has most of them: try again later"
+            ),
+        )
+        self.drop(leaves)
+
+    def _pause(self, seconds: float) -> None:
+        """Accept no connections for a time."""
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener.socket.fileno())
+            self._loop.call_later(seconds, self._resume)
 
     def _resume(self) -> None:
         """Accept connections, at the start or again after a pause."""
@@ -255,7 +294,7 @@ class HandoverServer:
         """Read a packet: the request, or the end of the connection (until a channel reads it)."""
         try:
             data, descriptors, flags, _ = socket.recv_fds(
-                handover.connection, PACKET_LIMIT_BYTES, DESCRIPTOR_LIMIT, socket.MSG_CMSG_CLOEXEC
+                handover.connection, PACKET_LIMIT_BYTES, SCM_MAX_FD, RECEIVE
             )
         except BlockingIOError:
             return
@@ -269,95 +308,51 @@ class HandoverServer:
             self.drop(handover)
             return
         handover.own(descriptors)
+        taken = False
         try:
-            if handover.refusal is not None:
-                raise handover.refusal
-            request = parse(data, flags)
-            handover.take(request, self._queue_size_max, self._kept_state_bytes)
+            self._take(handover, data, flags, len(descriptors))
+            taken = True
         except VirtmeshError as error:
             log.info("refused a handover", reason=error.reason, message=error.message)
             refuse(handover, error)
-            self.drop(handover)
-        else:
-            response = pb.HandoverResponse(
-                ticket=handover.ticket, register_channel=self._register_channel
-            )
-            answer(handover, response)
+        except Exception:  # Whatever a stranger brought about: its connection ends, and no other.
+            log.exception("a handover failed")
+        finally:
+            if not taken:
+                self.drop(handover)
 
-
-def parse(data: bytes, flags: int) -> pb.HandoverRequest:
-    """Parse one packet. Errors: MessageTooLarge for a truncated one; BadStream."""
-    if flags & socket.MSG_TRUNC:
-        raise MessageTooLarge(
-            f"the packet is larger than {PACKET_LIMIT_BYTES} bytes: describe fewer doorbells"
+    def _take(self, handover: Handover, data: bytes, flags: int, count: int) -> None:
+        """Take a request with `count` descriptors, and answer it. Errors: as `Handover.take`."""
+        if handover.refusal is not None:
+            raise handover.refusal
+        handover.take(
+            parse(data, flags, count),
+            self._queue_size_max,
+            self._kept_state_bytes,
+            self._memory_max_bytes,
         )
-    if flags & socket.MSG_CTRUNC:
-        raise MessageTooLarge(
-            f"the packet has more than {DESCRIPTOR_LIMIT} descriptors, or this service has no free"
-            " descriptors: send fewer, or try again later"
-        )
-    try:
-        return pb.HandoverRequest.FromString(data)
-    except DecodeError as error:
-        raise BadStream("the packet does not parse as a HandoverRequest") from error
-
-
-def check_indexes(request: pb.HandoverRequest, count: int) -> None:
-    """Check the regions, and that the indexes match the descriptors one to one.
-
-    Errors: MemoryMissing, MemoryRefused.
-    """
-    if not request.regions:
-        raise MemoryMissing("the request describes no memory: at least one region is needed")
-    if len(request.regions) > REGION_LIMIT:
-        raise MemoryRefused(
-            f"{len(request.regions)} regions came: at most {REGION_LIMIT} are allowed"
-        )
-    addresses = [region.guest_address for region in request.regions]
-    if addresses != sorted(addresses):
-        raise MemoryRefused("the regions are not in ascending order of guest_address: sort them")
-    used = {region.descriptor_index for region in request.regions}
-    for doorbell in request.doorbells:
-        used |= {doorbell.kick_index, doorbell.call_index}
-    if request.HasField("config_call_index"):
-        used.add(request.config_call_index)
-    if request.HasField("inflight_log_index"):
-        used.add(request.inflight_log_index)
-    if request.HasField("line_index"):
-        used.add(request.line_index)
-    if used != set(range(count)):
-        raise MemoryRefused(
-            f"{count} descriptors came, and the request uses the indexes"
-            f" {', '.join(map(str, sorted(used)))}: use each descriptor"
+        self._watch(handover)
+        answer(
+            handover,
+            pb.HandoverResponse(ticket=handover.ticket, register_channel=self._register_channel),
         )
 
+    def _watch(self, handover: Handover) -> None:
+        """Hang up when memory of a driver goes away under its mapping."""
+        lost = handover.memory.lost_fd if handover.memory is not None else None
+        if lost is not None:
+            self._loop.add_reader(lost, self._lose, handover)
 
-def check_doorbells(
-    request: pb.HandoverRequest, descriptors: Sequence[int], queues: int
-) -> dict[int, QueueEventfds]:
-    """Return the doorbells by queue. Errors: BadDoorbell."""
-    doorbells: dict[int, QueueEventfds] = {}
-    for entry in request.doorbells:
-        if entry.queue >= queues:
-            raise BadDoorbell(
-                f"a doorbell is for queue {entry.queue}, and the device has {queues} queues"
-            )
-        if entry.queue in doorbells:
-            raise BadDoorbell(f"queue {entry.queue} has two doorbells: send one")
-        doorbell = QueueEventfds(descriptors[entry.kick_index], descriptors[entry.call_index])
-        check_eventfd(doorbell.kick, f"kick of queue {entry.queue}")
-        check_eventfd(doorbell.call, f"call of queue {entry.queue}")
-        doorbells[entry.queue] = doorbell
-    return doorbells
+    def _unwatch(self, handover: Handover) -> None:
+        """Stop looking after the memory of a driver."""
+        lost = handover.memory.lost_fd if handover.memory is not None else None
+        if lost is not None:
+            self._loop.remove_reader(lost)
 
-
-def check_eventfd(descriptor: int, name: str) -> None:
-    """Check that a descriptor is a non-blocking eventfd. Errors: BadDoorbell."""
-    kind = Path(f"/proc/self/fd/{descriptor}").readlink()
-    if str(kind) != EVENTFD_LINK:
-        raise BadDoorbell(f"{name} is {kind}, not an eventfd")
-    if not fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_NONBLOCK:
-        raise BadDoorbell(f"{name} is a blocking eventfd: make it with EFD_NONBLOCK")
+    def _lose(self, handover: Handover) -> None:
+        """Hang up on a driver whose memory went away."""
+        log.warning("huge pages of a driver's memory went away: it is detached")
+        self.drop(handover)
 
 
 def refuse(handover: Handover, error: VirtmeshError) -> None:
@@ -368,7 +363,9 @@ def refuse(handover: Handover, error: VirtmeshError) -> None:
 def answer(handover: Handover, response: pb.HandoverResponse) -> None:
     """Send an answer. A driver that has gone, or does not read, does not get it."""
     with suppress(OSError):
-        handover.connection.send(response.SerializeToString(), socket.MSG_NOSIGNAL)
+        handover.connection.send(
+            response.SerializeToString(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+        )
 
 
 def has_ended(connection: socket.socket) -> bool:
@@ -383,14 +380,8 @@ def discard_unread(connection: socket.socket) -> None:
     with suppress(OSError):
         for _ in range(UNREAD_LIMIT):
             data, descriptors, _, _ = socket.recv_fds(
-                connection, PACKET_LIMIT_BYTES, DESCRIPTOR_LIMIT, socket.MSG_CMSG_CLOEXEC
+                connection, PACKET_LIMIT_BYTES, SCM_MAX_FD, RECEIVE
             )
             close_all(descriptors)
             if not (data or descriptors):
                 return
-
-
-def close_all(descriptors: Sequence[int]) -> None:
-    """Close descriptors."""
-    for descriptor in descriptors:
-        os.close(descriptor)

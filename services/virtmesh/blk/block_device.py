@@ -28,7 +28,9 @@ IN, OUT = RequestType.VIRTIO_BLK_T_IN, RequestType.VIRTIO_BLK_T_OUT
 class Operation:
     """One operation on a disk, such as a write of 1 MiB, and the requests of it in flight."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bulk: bool = False) -> None:
+        self.bulk = bulk
+        """True for a piece of a long stream, which lets others go first."""
         self.error: VirtmeshError | None = None
         """The first error. After it no more requests begin."""
         self.wanted = True
@@ -104,15 +106,17 @@ class BlockDevice(ABC):
         `status` is the value of InterruptStatus. Returns False when there was nothing to do.
         """
 
-    async def run(self, requests: Iterable[BlkReq]) -> None:
+    async def run(self, requests: Iterable[BlkReq], *, bulk: bool = False) -> None:
         """Carry requests out. They begin in order, each as soon as there is a slot.
+
+        Those of pieces of a long stream (`bulk`) let others go first.
 
         After an error no more begin; the first error is raised when those in flight have ended.
         A cancelled caller leaves those in flight to the device.
         Errors: BlockIOError; BlockUnsupported; DeviceLost, DeviceNeedsReset and RingCorrupt when
         the device can't be used any more.
         """
-        operation = Operation()
+        operation = Operation(bulk=bulk)
         try:
             for request in requests:
                 operation.in_flight += 1
@@ -144,15 +148,16 @@ class BlockDevice(ABC):
         """
         await self.run([BlkReq(OUT, self._sector(block_id), out=memoryview(buf))])
 
-    async def read(self, offset: int, length: int) -> memoryview:
+    async def read(self, offset: int, length: int, *, bulk: bool = False) -> memoryview:
         """Read a range. Errors: PastEnd; as `run`."""
         self.check_range(offset, length)
         first, end = self._blocks_around(offset, length)
         buffer = memoryview(bytearray(end - first))
-        await self.run(
+        requests = (
             BlkReq(IN, (first + start) // SECTOR, into=buffer[start:stop])
             for start, stop in split(0, end - first, self.request_size_max)
         )
+        await self.run(requests, bulk=bulk)
         return buffer[offset - first : offset - first + length]
 
     async def write(self, offset: int, data: memoryview | bytes | bytearray) -> None:
@@ -162,7 +167,9 @@ class BlockDevice(ABC):
         """
         await asyncio.shield(self.begin_write(offset, data))
 
-    def begin_write(self, offset: int, data: memoryview | bytes | bytearray) -> asyncio.Task[None]:
+    def begin_write(
+        self, offset: int, data: memoryview | bytes | bytearray, *, bulk: bool = False
+    ) -> asyncio.Task[None]:
         """Begin to write a range; the task ends with the write, and must not be cancelled.
 
         Writes of the same blocks are carried out in the order in which they begin.
@@ -171,7 +178,7 @@ class BlockDevice(ABC):
         self._check_writable()
         view = memoryview(data).cast("B")
         self.check_range(offset, len(view))
-        return self._change(self._write(offset, view))
+        return self._change(self._write(offset, view, bulk=bulk))
 
     async def discard(self, offset: int, length: int) -> None:
         """Discard a range of whole blocks. Its content is undefined afterwards.
@@ -218,14 +225,14 @@ class BlockDevice(ABC):
         if not task.cancelled():
             task.exception()
 
-    async def _write(self, offset: int, view: memoryview) -> None:
+    async def _write(self, offset: int, view: memoryview, *, bulk: bool) -> None:
         """Write a range. Of blocks that are written in part, the rest is read first."""
         if not view:
             return
         first, end = self._blocks_around(offset, len(view))
         async with self._ranges.hold(first, end):
             edges = await self._merge_edges(offset, view) if end - first > len(view) else {}
-            await self.run(self._write_requests(offset, view, edges))
+            await self.run(self._write_requests(offset, view, edges), bulk=bulk)
 
     async def _merge_edges(self, offset: int, view: memoryview) -> dict[int, memoryview]:
         """Return the blocks that a write covers in part, as they will be, by their offset."""

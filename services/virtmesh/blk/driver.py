@@ -147,7 +147,7 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
 
     async def begin(self, request: BlkReq, operation: Operation) -> None:
         """Give a request to the device, as soon as there is a slot for it."""
-        slot = await self.slots.take()
+        slot = await self.slots.take(bulk=operation.bulk)
         if operation.error is not None:  # It came while this request waited for its slot.
             self.slots.give(slot)
             operation.ended()

@@ -2,6 +2,7 @@
 
 from virtmesh.blk import driver_metrics, metrics
 from virtmesh.blk.check import check
+from virtmesh.blk.confined import needs, prepare
 from virtmesh.blk.dashboard import BOARD
 from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.blk.figures import FIGURES, REQUEST_NAMES
@@ -20,6 +21,8 @@ KIND = DeviceKind(
     restart_options=RESUME,
     options=OPTIONS,
     check=check,
+    prepare=prepare,
+    needs=needs,
     path_options=frozenset({"image", "creation-mark"}),
     virtio_device_id=spec.VIRTIO_ID_BLOCK,
     quirks=QUIRKS,

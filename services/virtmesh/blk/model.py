@@ -16,14 +16,14 @@ Threats and known gaps:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from virtmesh_native import BlkDevice, Interrupt
 
 from virtmesh.blk.image_watch import ImageWatch
 from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, BlkOptions
 from virtmesh_common.blk import spec as blk
-from virtmesh_common.blk.errors import BadSize, BlockReadOnly, WouldShrink
+from virtmesh_common.blk.errors import BadSize, BlockIOError, BlockReadOnly, WouldShrink
 from virtmesh_common.blk.spec import BlkFeature
 from virtmesh_common.errors import BadValue, DriverViolation
 
@@ -49,6 +49,17 @@ MAX_DISCARD_SECTORS = MAX_WRITE_ZEROES_SECTORS = 0x7FFFFF
 """Most sectors in one segment of a discard or write-zeroes: just under 4 GiB."""
 MAX_DISCARD_SEG = MAX_WRITE_ZEROES_SEG = 32
 """Most segments in one discard or write-zeroes."""
+
+
+class Executed(NamedTuple):
+    """A request that the storage has: its type, its first sector, and for how long."""
+
+    type: str
+    sector: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.type} at sector {self.sector}, begun {self.seconds:.1f} s ago"
 
 
 class BlkModel:
@@ -184,7 +195,12 @@ class BlkModel:
     def stuck(self, index: int) -> str:
         """Return the request of a queue that is executed longest: type, sector, and since when."""
         oldest = self.disk.oldest(index)
-        return "{} at sector {}, begun {:.1f} s ago".format(*oldest) if oldest else ""
+        return str(Executed(*oldest)) if oldest else ""
+
+    def longest(self) -> Executed | None:
+        """Return the request of all queues that is executed longest, if there is one."""
+        oldest = filter(None, map(self.disk.oldest, range(self.options.queues)))
+        return max((Executed(*one) for one in oldest), key=lambda one: one.seconds, default=None)
 
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped."""
@@ -224,7 +240,15 @@ class BlkModel:
                 f"{self.name} has {before} bytes; {capacity} would cut data off: allow shrinking if"
                 " you mean it"
             )
-        self.disk.resize(capacity)
+        try:
+            self.disk.resize(capacity)
+        except BlockIOError as error:
+            if error.metadata.get("cause") != "EFBIG":
+                raise
+            raise BadSize(
+                f"{capacity} bytes are more than a file can have in the file system of the image",
+                size_bytes=capacity,
+            ) from error
         return before
 
     def announce_change(self) -> None:

@@ -144,6 +144,21 @@ def check_options(*, seg_max: int | None, **values: Any) -> BlkOptions:
     return BlkOptions(seg_max=seg_max or min(SEG_MAX, queue_size - 2), **values)
 
 
+def make_image(
+    options: BlkOptions, size: int | None, creation_mark: Path | None, *, resume: bool
+) -> None:
+    """Make the image if it is missing, and may be made. Errors: ImageError, with the mend."""
+    image = options.image
+    if resume and not image.exists():
+        raise ImageNotFound(
+            f"{image}: the image is gone, and a restart after a crash makes no new one: put it"
+            " back, or stop the machine and start it anew"
+        )
+    check_creation_mark(image, creation_mark)
+    if not resume and size is not None and create_image(image, size, options.block_size):
+        log.info("created an image", image=str(image), size_bytes=size)
+
+
 RESUME = ("--resume",)
 """What is added to the options of a disk that is started again after a crash."""
 # ruff: noqa: A002 - format is the name of the option
@@ -167,15 +182,8 @@ def make(
     creation_mark: Path | None = values.pop("creation_mark", None)
     options = check_options(**values)
     image = options.image
-    if resume and not image.exists():
-        raise ImageNotFound(
-            f"{image}: the image is gone, and a restart after a crash makes no new one: put it"
-            " back, or stop the machine and start it anew"
-        )
-    check_creation_mark(image, creation_mark)
+    make_image(options, size, creation_mark, resume=resume)
     if not resume:
-        if size is not None and create_image(image, size, options.block_size):
-            log.info("created an image", image=str(image), size_bytes=size)
         other_size = describe_other_size(image, size)
         if other_size:
             log.warning("the image has another size", image=str(image), text=other_size)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from virtmesh_common.api.block.v1 import block_pb2 as pb
 from virtmesh_common.api.block.v1 import block_pb2_grpc
-from virtmesh_common.blk.errors import BlockReadOnly
+from virtmesh_common.blk.errors import BlockReadOnly, StorageStuck
 from virtmesh_common.blk.failure import RequestFailure
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Done = TypeVar("Done")
 SERVICE = "virtmesh.block.v1.BlockAdminService"
+STUCK_SECONDS = 5.0
+"""How long a resize is waited for while the storage does not answer a request either."""
 
 
 class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
@@ -73,11 +75,27 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
         # caller gives up.
         task = asyncio.create_task(self._resize(request))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        before = await asyncio.shield(task)
+        task.add_done_callback(self._ended)
+        while not (await asyncio.wait([task], timeout=STUCK_SECONDS))[0]:
+            self._refuse_while_stuck()
+        before = task.result()
         return pb.ResizeResponse(
             previous_capacity_bytes=before, capacity_bytes=self._model.disk.capacity
         )
+
+    def _ended(self, task: asyncio.Task[int]) -> None:
+        """Forget a resize. Its caller may have given it up by the time it fails."""
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    def _refuse_while_stuck(self) -> None:
+        """Say which request the storage has had as long as a resize. Errors: StorageStuck."""
+        if (stuck := self._model.longest()) and stuck.seconds >= STUCK_SECONDS:
+            raise StorageStuck(
+                f"the storage of {self._model.name} does not answer ({stuck}): the resize is begun,"
+                " and goes on when it does"
+            )
 
     async def _resize(self, request: pb.ResizeRequest) -> int:
         """Resize, and tell the driver; returns the capacity before."""

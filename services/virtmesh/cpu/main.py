@@ -6,14 +6,13 @@ import virtmesh.rpc.environment  # noqa: F401 - before grpc is imported
 
 # isort: split
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
-import uvloop
 
 from virtmesh.cpu import service
 from virtmesh.cpu.gdb.server import GdbServer
@@ -24,17 +23,24 @@ from virtmesh.cpu.metrics import cpu_metrics
 from virtmesh.cpu.service import CpuService
 from virtmesh.cpu.trace import TraceFile
 from virtmesh.kernel.front_door import FrontDoor, Serving, serve
-from virtmesh.kernel.program import reporting, serving_options
+from virtmesh.kernel.program import reporting, serving_needs, serving_options
+from virtmesh.kinds.lock_options import take_locks
 from virtmesh.kinds.option_types import Size
 from virtmesh.machine import CpuEntry, Machine, PlicRule, TimeSource, check_memory, load
+from virtmesh.rpc import loop
+from virtmesh.rpc.server import NO_LOCKS
+from virtmesh.sandbox import ON, Access, Needs, Sandbox
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
 from virtmesh_common.api.cpu.v1 import cpu_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.limits import DEFAULTS, Limits, parse_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from virtmesh.rpc.locks import Locks
 
 log = structlog.get_logger(__name__)
 
@@ -54,22 +60,33 @@ class Plan:
     metrics: str | None = None
     recorder: int = trace.EVENTS_DEFAULT
     keepalive: float = KEEPALIVE_SECONDS
+    limits: Limits = DEFAULTS
     trace: Path | None = None
     """File for each register access."""
     gdb: str | None = None
     """HOST:PORT for debuggers."""
+    locks: Locks = NO_LOCKS
+    """Who may call, and at which other places."""
 
 
 class CpuServer:
     """A CPU and its front door, from `start` to `stop`. Errors: BadMachine, BadImage, OSError.
 
-    Errors of `start`: AddressTaken; OSError for metrics. After one, call `stop`.
+    Errors of `start`: AddressTaken. After one, call `stop`.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, seal: Callable[[], None] | None = None) -> None:
+        """Prepare it. `seal` is called when it listens everywhere, before it serves."""
         self.machine = CpuMachine(plan.machine, plan.guest, plan.recorder)
         self._plan = plan
-        serving = Serving(plan.listen, plan.metrics, plan.keepalive)
+        serving = Serving(
+            plan.listen,
+            plan.metrics,
+            plan.keepalive,
+            locks=plan.locks,
+            limits=plan.limits,
+            seal=seal,
+        )
         answers = {GET_REPORT: self.machine.reports.report}
         # The services of kinds say of each device that the guest drives it.
         self._front = FrontDoor(
@@ -160,8 +177,10 @@ def make_plan(options: dict[str, Any]) -> Plan:
         options["metrics"] or machine.kernel.metrics,
         options["recorder"],
         options["keepalive"],
+        Limits.of(parse_pairs(options["limits"]), machine.limits),
         Path(entry.trace) if entry.trace else None,
         entry.gdb,
+        take_locks(options, machine.locks),
     )
 
 
@@ -188,15 +207,32 @@ def make_plan(options: dict[str, Any]) -> Plan:
 @click.option("--gdb", metavar="HOST:PORT", help="Let gdb attach there; of this host only.")
 @click.option("--halted", is_flag=True, help="Wait for Start before the first instruction.")
 @serving_options
-def main(*, print_dtb: Path | None, form: logs.Format, **options: Any) -> None:
+def main(*, print_dtb: Path | None, form: logs.Format, sandbox: str, **options: Any) -> None:
     """Run a kernel on the devices of a machine."""
     logs.configure(form)
     with reporting("virtmesh-cpu"):
         plan = make_plan(options)
         if print_dtb is None:
-            uvloop.run(serve(lambda: CpuServer(plan)))
+            box = Sandbox(needs_of(plan), is_on=sandbox == ON)
+            box.confine()
+            loop.run(serve(lambda seal: CpuServer(plan, seal), box))
         else:
             print_dtb.write_bytes(make_tree_file(plan))
+
+
+def needs_of(plan: Plan) -> Needs:
+    """Return what the CPU service needs of its sandbox; it makes the file of the trace.
+
+    Images are read again at each reset: other files may be at their paths then.
+    """
+    devices = plan.machine.devices
+    needs = serving_needs(vars(plan).values(), [one.endpoint for one in devices], plan.locks)
+    paths = [(path, Access.READ) for path in plan.guest.images.folders]
+    if plan.trace is not None:
+        with suppress(OSError):  # TraceFile says what is wrong.
+            plan.trace.touch()
+        paths.append((plan.trace, Access.WRITE))
+    return needs + Needs(paths)
 
 
 def make_tree_file(plan: Plan) -> bytes:

@@ -71,6 +71,11 @@ def rate(metric: str, legend: str, by: str = "device", chosen: str = "$sel") -> 
     return f"sum by (machine, {by}) (rate({metric}{{{chosen}}}[$rate]))", legend
 
 
+def of_services(expression: str) -> str:
+    """Return an expression with a name for each service: that of its device, or "kernel"."""
+    return f'label_replace({expression}, "device", "kernel", "device", "")'
+
+
 def rate_or_zero(metric: str, legend: str, by: str) -> Query:
     """Return the same for what may never have happened: a zero for each device then."""
     expression, _ = rate(metric, legend, f"device, {by}")

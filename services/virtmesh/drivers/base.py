@@ -101,6 +101,7 @@ class Driver(ABC):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()  # Their errors know where they were raised: in this driver.
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         """Run a part of the driver; when it breaks, the driver has failed."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from virtmesh.gpu.damage import Rect
 from virtmesh.gpu.screenshot import draw_cursor, encode_png
 from virtmesh.gpu.settings import Mode
+from virtmesh.rpc.budgets import account
 from virtmesh_common.api.display.v1 import display_pb2 as pb
 from virtmesh_common.api.display.v1 import display_pb2_grpc
 from virtmesh_common.errors import ShuttingDown
@@ -32,12 +32,8 @@ Made = TypeVar("Made")
 SERVICE = "virtmesh.display.v1.DisplayService"
 PIECE_BYTES = 1 << 20
 """Most bytes of pixels in one message."""
-SCREENSHOTS_MAX = 4
-"""Screenshots of one device at a time: each has a whole picture in memory."""
 SCREENSHOT_SECONDS = 60.0
 """How long a client may take for its screenshots."""
-WATCHES_MAX = 32
-"""Watchers of one device."""
 UPDATES_MAX = 1000
 """Most updates a second that a watcher can ask for by number."""
 
@@ -53,7 +49,6 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
         self._readers = ThreadPoolExecutor(2, "display")
         self._encoders = ThreadPoolExecutor(1, "screenshot")
         """Apart from the readers: a screenshot takes long, and holds up no watcher."""
-        self._watches = self._screenshots = 0
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Add the service to a server."""
@@ -88,7 +83,7 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
         self, request: pb.ScreenshotRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         """Send pictures as files, in pieces."""
-        with self._counting("_screenshots", SCREENSHOTS_MAX, "screenshots"):
+        with account().hold("screenshots"):
             try:
                 async with time_limit(SCREENSHOT_SECONDS):
                     await self._send_screenshots(request, context)
@@ -150,7 +145,7 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
         scanout = self._find(request.scanout)
         rate = min(request.updates_per_second, UPDATES_MAX)
         with (
-            self._counting("_watches", WATCHES_MAX, "watchers"),
+            account().hold("screen-watchers"),
             scanout.watching() as watcher,
         ):
             while True:
@@ -243,20 +238,6 @@ class DisplayService(display_pb2_grpc.DisplayServiceServicer):
     async def _on_thread(work: partial[Made], threads: ThreadPoolExecutor) -> Made:
         """Read or encode pixels where it holds nobody up."""
         return await asyncio.get_running_loop().run_in_executor(threads, work)
-
-    @contextmanager
-    def _counting(self, counter: str, most: int, what: str) -> Iterator[None]:
-        """Count a call while it lasts. Errors: ScreenBusy."""
-        count = getattr(self, counter)
-        if count >= most:
-            raise ScreenBusy(
-                f"{self._model.name} has {most} {what} at a time: wait for one of them to end"
-            )
-        setattr(self, counter, count + 1)
-        try:
-            yield
-        finally:
-            setattr(self, counter, getattr(self, counter) - 1)
 
     def _find(self, number: int) -> Scanout:
         """Return a scanout. Errors: NoSuchScanout."""

@@ -1,16 +1,19 @@
 """Execute batches of register accesses in order (virtmesh.register.v1.RegisterService.Access).
 
 A write that begins a reset, or the stop of a queue, is answered when that is complete. Until then
-the batch waits, for a bounded time, and everybody else goes on.
+the batch waits, for a bounded time, and everybody else goes on. A batch that takes long pauses, and
+others have a turn before it goes on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import groupby
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from virtmesh.mmio.device import BurstDevice
+from virtmesh.rpc.turns import Turns
 from virtmesh_common.errors import BadWidth, RegisterError
 
 if TYPE_CHECKING:
@@ -25,6 +28,10 @@ GUARD = 0x40
 GUARD_WIDTH_MAX = 4
 """Widest guard in bytes. Its mask and its expected value share one 64-bit column."""
 
+SLICE = 16
+"""Accesses that are executed between two looks at the clock."""
+SLICE_OF_RUNS = 256
+"""The same for a device that executes a run of accesses at once."""
 SHORT = 3
 """To look for runs in a batch of so many accesses costs more than they do."""
 
@@ -41,20 +48,34 @@ class BatchResult:
     """The error of the access that was refused and ended the batch."""
     waiting: bool = False
     """The last access began a reset, or the stop of a queue, and it is not complete."""
+    paused: bool = False
+    """It has taken its time for now: others have a turn before the rest of it."""
+    ended: bool = False
+    """The last access was a guard that is not met."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a part is still to be executed."""
+        return self.waiting or self.paused
 
     def extend(self, rest: BatchResult) -> None:
         """Add the result of the rest of the batch."""
         self.values += rest.values
         self.writes += rest.writes
         self.error, self.waiting = rest.error, rest.waiting
+        self.paused, self.ended = rest.paused, rest.ended
 
 
 class BatchExecutor:
     """Executes batches on a device."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, turns: Turns | None = None, turn_us: int = 0) -> None:
+        """Execute on a device. A batch pauses after `turn_us` for others; 0: it never does."""
         self._device = device
         self._burst = device if isinstance(device, BurstDevice) else None
+        self._slice = SLICE if self._burst is None else SLICE_OF_RUNS
+        self._turns = turns or Turns()
+        self._turn_ns = turn_us * 1000
 
     async def execute_waiting(
         self,
@@ -79,9 +100,15 @@ class BatchExecutor:
         values: Sequence[int],
         check: Callable[[], object],
     ) -> None:
-        """Wait while the batch has to, and execute the rest of it."""
-        while done.waiting:
-            await self._device.reset_done()
+        """Wait while the batch has to, and execute the rest of it.
+
+        `check` raises, after a wait, what ends the batch: its driver may have lost the device.
+        """
+        while done.unfinished:
+            if done.waiting:
+                await self._device.reset_done()  # At most RESET_SECONDS.
+            else:
+                await self._turns.take()
             check()
             start = len(done.values)
             done.extend(self.execute(offsets[start:], ops[start:], values[start:]))
@@ -91,8 +118,27 @@ class BatchExecutor:
     ) -> BatchResult:
         """Execute a batch until an access is refused, begins a wait, or is a guard not met.
 
-        The columns `offsets`, `ops` and `values` have the same length.
+        A long one pauses when it has taken its time. The columns `offsets`, `ops` and `values` have
+        the same length.
         """
+        size, count = self._slice, len(offsets)
+        if count <= size or not self._turn_ns:
+            return self._execute(offsets, ops, values)
+        done, until = BatchResult(), monotonic_ns() + self._turn_ns
+        for start in range(0, count, size):
+            end = start + size
+            done.extend(self._execute(offsets[start:end], ops[start:end], values[start:end]))
+            if done.error is not None or done.waiting or done.ended:
+                break
+            if end < count and monotonic_ns() >= until:
+                done.paused = True
+                break
+        return done
+
+    def _execute(
+        self, offsets: Sequence[int], ops: Sequence[int], values: Sequence[int]
+    ) -> BatchResult:
+        """Execute accesses without a pause."""
         done = BatchResult()
         try:
             if len(offsets) == 1:  # What a CPU sends.
@@ -117,7 +163,8 @@ class BatchExecutor:
             return not done.waiting
         if op & GUARD:
             done.values.append(read := self._read_guarding(offset, op ^ GUARD))
-            return read & value >> 32 == value & 0xFFFF_FFFF
+            done.ended = read & value >> 32 != value & 0xFFFF_FFFF
+            return not done.ended
         done.values.append(self._device.read(offset, op))
         return True
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from virtmesh.host.counters import HostCounters
     from virtmesh.mmio.device import Device
+    from virtmesh.rpc.turns import Turns
 
 
 @dataclass(slots=True)
@@ -34,26 +35,34 @@ class Batch:
 class RegisterDispatcher:
     """Executes register accesses of one device, counts and records them."""
 
-    def __init__(self, device: Device, counters: HostCounters) -> None:
+    def __init__(
+        self,
+        device: Device,
+        counters: HostCounters,
+        turns: Turns | None = None,
+        turn_us: int = 0,
+    ) -> None:
         self._device = device
         self._counters = counters
-        self._executor = BatchExecutor(device)
+        self._executor = BatchExecutor(device, turns, turn_us)
         self._recorder = RegisterRecorder(device.interrupt.recorder)
 
     def execute(self, offsets: list[int], ops: list[int], values: list[int]) -> Batch:
-        """Execute a batch. If its result says `waiting`, `complete` has to execute the rest.
+        """Execute a batch. If its result is `unfinished`, `complete` has to execute the rest.
 
-        The columns have the same length. Nothing else runs meanwhile: the batch is one piece.
+        The columns have the same length. Nothing else runs meanwhile.
         """
         begun = self._recorder.now()
         done = self._executor.execute(offsets, ops, values)
         batch = Batch(offsets, ops, values, begun, done)
-        if not done.waiting:
+        if not done.unfinished:
             self._account(batch)
         return batch
 
     async def complete(self, batch: Batch, check: Callable[[], object]) -> None:
-        """Wait for the resets that a batch begins, and execute the rest. Others go on meanwhile.
+        """Wait for resets that a batch begins, and for turns; execute the rest.
+
+        Others go on meanwhile.
 
         `check` raises, after a wait, what ends the batch: its driver may have lost the device.
         """

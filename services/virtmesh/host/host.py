@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 from virtmesh_native import Recorder
 
+from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
 from virtmesh.attach.server import REGISTER_CHANNEL, HandoverServer
 from virtmesh.attach.sessions import Sessions
 from virtmesh.host.control import ControlPlane
@@ -18,18 +19,26 @@ from virtmesh.host.interrupts import InterruptPlane
 from virtmesh.host.metrics import device_metrics, host_metrics
 from virtmesh.host.register_channel import ChannelServer
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
-from virtmesh.rpc.server import GRACE_SECONDS, Server
+from virtmesh.rpc.budgets import account
+from virtmesh.rpc.peers import OWN_USER
+from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server
+from virtmesh.sandbox import sandbox_metrics
+from virtmesh.scraping import service as metrics_service
+from virtmesh.scraping.page import Measured
+from virtmesh.scraping.server import MetricsServer
 from virtmesh.telemetry import logging as logs
-from virtmesh.telemetry.exporter import MetricsServer
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT, Traced, TracePlane
+from virtmesh.vhost_user.offer import Offer
 from virtmesh.vhost_user.server import ReportsState, VhostUserServer
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh_common.api.interrupt.v1 import interrupt_pb2, interrupt_pb2_grpc
+from virtmesh_common.api.metrics.v1 import metrics_pb2_grpc
 from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2, trace_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import DeviceNotFound, NotVirtio
+from virtmesh_common.limits import DEFAULTS, Limits
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -42,6 +51,8 @@ if TYPE_CHECKING:
     from virtmesh.kinds.record import DeviceKind
     from virtmesh.kinds.service import KindService
     from virtmesh.mmio.device import Device
+    from virtmesh.rpc.locks import Locks
+    from virtmesh.rpc.peers import Peers
 
 log = structlog.get_logger(__name__)
 
@@ -50,15 +61,18 @@ DRAIN_SECONDS = 1.5
 
 Longer than an Attach under way takes (RESET_SECONDS).
 """
-SERVICES = tuple(
-    module.DESCRIPTOR.services_by_name[name].full_name
-    for module, name in (
-        (device_pb2, "DeviceService"),
-        (register_pb2, "RegisterService"),
-        (doorbell_pb2, "DoorbellService"),
-        (interrupt_pb2, "InterruptService"),
-        (trace_pb2, "TraceService"),
-    )
+SERVICES = (
+    *(
+        module.DESCRIPTOR.services_by_name[name].full_name
+        for module, name in (
+            (device_pb2, "DeviceService"),
+            (register_pb2, "RegisterService"),
+            (doorbell_pb2, "DoorbellService"),
+            (interrupt_pb2, "InterruptService"),
+            (trace_pb2, "TraceService"),
+        )
+    ),
+    metrics_service.SERVICE,
 )
 """Services that every device has."""
 
@@ -75,6 +89,14 @@ class Addresses:
     """Offer in-band notifications to vhost-user front ends."""
     keepalive: float = KEEPALIVE_SECONDS
     """Seconds of silence after which a TCP client is pinged; 0: never."""
+    limits: Limits = DEFAULTS
+    """What clients may have of it."""
+    guest_memory_max: int = GUEST_MEMORY_MAX
+    """Most bytes of memory that a driver may hand over."""
+    locks: Locks = NO_LOCKS
+    """Who may call, and at which other places."""
+    peers: Peers = OWN_USER
+    """Whose processes may attach, or be front ends."""
 
 
 class Host:
@@ -101,25 +123,41 @@ class Host:
         if recorder and not device.interrupt.recorder.capacity:
             device.interrupt.recorder = Recorder(recorder)
         self._wanted = addresses
-        self._server = Server(addresses.listen, keepalive=addresses.keepalive)
+        self._server = Server(
+            addresses.listen,
+            keepalive=addresses.keepalive,
+            locks=addresses.locks,
+            scope=Scope(
+                lambda: (device.description.name,),
+                kind.access if kind else (),
+                addresses.limits,
+            ),
+        )
         self._counters = HostCounters()
         self._handovers = (
             HandoverServer(
                 addresses.handover,
                 device.description.queue_size_max,
                 kept_state_bytes=device.description.kept_state_bytes,
+                memory_max_bytes=addresses.guest_memory_max,
                 register_channel=REGISTER_CHANNEL,
             )
             if addresses.handover
             else None
         )
-        self._dispatcher = RegisterDispatcher(device, self._counters)
+        self._dispatcher = RegisterDispatcher(
+            device,
+            self._counters,
+            self._server.budgets.pieces,
+            self._server.budgets.limits.turn_us,
+        )
         self._sessions = Sessions(device, self._handovers, self._serve_channel)
         self._front_ends = self._front_end_server()
         self._interrupts = InterruptPlane(device)
         self._control = ControlPlane(device, self._sessions, self._counters, kind)
         self._control.collect = self._collect
-        self._trace = TracePlane(self._traced)
+        self._trace = TracePlane(self._traced, account)
+        self._measured = Measured(self._collect, {"device": device.description.name})
         self._metrics: MetricsServer | None = None
 
     @property
@@ -132,11 +170,17 @@ class Host:
             vhost_user=self._wanted.vhost_user,
             in_band=self._wanted.in_band,
             keepalive=self._wanted.keepalive,
+            limits=self._wanted.limits,
+            guest_memory_max=self._wanted.guest_memory_max,
+            locks=self._wanted.locks,
+            peers=self._wanted.peers,
         )
 
-    async def start(self) -> None:
-        """Serve. After an error, call `stop`."""
-        description = self.device.description
+    async def start(self, seal: Callable[[], None] | None = None) -> None:
+        """Serve. After an error, call `stop`.
+
+        `seal` is called when it listens everywhere, before anything is served.
+        """
         server = self._server.grpc
         device_pb2_grpc.add_DeviceServiceServicer_to_server(self._control, server)
         register_pb2_grpc.add_RegisterServiceServicer_to_server(
@@ -147,19 +191,24 @@ class Host:
         )
         interrupt_pb2_grpc.add_InterruptServiceServicer_to_server(self._interrupts, server)
         trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, server)
+        metrics_pb2_grpc.add_MetricsServiceServicer_to_server(
+            metrics_service.MetricsPlane(self._measured), server
+        )
         for service in self._make_services():
             service.add_to(server)
         if self._handovers:
+            self._handovers.peers = self._wanted.peers
             self._handovers.listen()
             self._control.handover_socket = self._handovers.path.absolute()
         if self._wanted.metrics:
             self._metrics = MetricsServer(
-                self._wanted.metrics, self._collect, labels={"device": description.name}
+                self._wanted.metrics, self._measured.page.get, self._wanted.locks
             )
             self._control.metrics_address = self._metrics.address
         if self._front_ends:
             self._front_ends.listen()
             self._control.vhost_user_socket = self._front_ends.path.absolute()
+        self._server.before_serving = seal
         await self._server.start((*SERVICES, *self._control.services))
 
     async def stop(self) -> bool:
@@ -187,6 +236,7 @@ class Host:
             self._handovers.close()
         if self._metrics:
             await asyncio.to_thread(self._metrics.close)
+        self._measured.close()
         if drained:
             await asyncio.to_thread(self.device.close)
         return drained
@@ -227,13 +277,19 @@ class Host:
         if not isinstance(self.device, ReportsState):
             kind = self.device.description.kind
             raise NotVirtio(f"--vhost-user: {kind} is no virtio device: leave the option out")
-        return VhostUserServer(path, self.device, self._sessions, in_band=self._wanted.in_band)
+        offer = Offer(self._wanted.in_band, self._wanted.guest_memory_max)
+        server = VhostUserServer(path, self.device, self._sessions, offer)
+        server.peers = self._wanted.peers
+        return server
 
     def _collect(self) -> Iterable[Metric]:
         """Return every metric of the device, read now."""
         yield from host_metrics(self.device, self._sessions, self._counters)
-        yield from self._server.calls.metrics()
+        yield from self._server.metrics()
         yield from logs.LIMIT.metrics()
+        yield from sandbox_metrics()
+        if self._metrics:
+            yield from self._metrics.metrics()
         yield from device_metrics(self.device)
         if self._kind:
             yield from self._kind.collect(self.device.model)

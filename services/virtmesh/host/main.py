@@ -10,22 +10,39 @@ import virtmesh.rpc.environment  # noqa: F401 - before grpc is imported
 # isort: split
 import os
 import sys
+from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
-import uvloop
 
+from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
 from virtmesh.host.host import Addresses, Host
 from virtmesh.kinds import find_kind, kind_names
-from virtmesh.kinds.option_types import Address, Events, Keepalive, Name
+from virtmesh.kinds.lock_options import lock_options, needs_of_locks, take_locks
+from virtmesh.kinds.option_types import Address, Events, Keepalive, LimitValues, Name, Size
+from virtmesh.rpc import loop
+from virtmesh.rpc.peers import Peers
 from virtmesh.rpc.server import catch_signals, socket_path
+from virtmesh.sandbox import (
+    ON,
+    SANDBOX,
+    Access,
+    Needs,
+    Sandbox,
+    needs_of_paths,
+    ports_in,
+    socket_folders,
+)
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT
 from virtmesh_common import __version__
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine, VirtmeshError
+from virtmesh_common.limits import SERVICE_LIMIT, Limits, parse_pairs
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +52,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+ID_MAX = 0xFFFFFFFE
+"""Largest number of a user or group."""
 COMMON = (
     click.Option(["--name"], required=True, type=Name(), help="Name on the machine, such as vda."),
     click.Option(
@@ -60,7 +79,26 @@ COMMON = (
         is_flag=True,
         help="Offer them notifications in messages, for simulators: slow, each is a round trip.",
     ),
-    click.Option(["--metrics"], metavar="HOST:PORT", help="Serve /metrics there; port 0: any."),
+    *lock_options(),
+    click.Option(
+        ["--peer-uid"],
+        multiple=True,
+        type=click.IntRange(0, ID_MAX),
+        metavar="UID",
+        help="A user whose processes may attach or be front ends, beside this one and root.",
+    ),
+    click.Option(
+        ["--peer-gid"],
+        multiple=True,
+        type=click.IntRange(0, ID_MAX),
+        metavar="GID",
+        help="A group whose processes may; may be repeated.",
+    ),
+    click.Option(
+        ["--metrics"],
+        metavar="ADDRESS",
+        help="Serve /metrics of this device there as well: unix:PATH or HOST:PORT; port 0: any.",
+    ),
     click.Option(
         ["--keepalive"],
         type=Keepalive(),
@@ -69,11 +107,26 @@ COMMON = (
         help="Seconds of silence after which a TCP client is pinged; 0: never.",
     ),
     click.Option(
+        ["--guest-memory-max"],
+        type=Size(),
+        default=GUEST_MEMORY_MAX,
+        show_default="1T",
+        help="Most memory that a driver may hand over: it can be charged to this service.",
+    ),
+    click.Option(
         ["--recorder"],
         type=Events(),
         default=EVENTS_DEFAULT,
         show_default=True,
         help="Events that the flight recorder keeps, 40 bytes each; 0: off.",
+    ),
+    click.Option(["--sandbox"], **SANDBOX),
+    click.Option(
+        ["--limit", SERVICE_LIMIT, "service_limits"],
+        multiple=True,
+        type=LimitValues(),
+        metavar="NAME=VALUE",
+        help="Set a limit of docs/limits.md; may be repeated.",
     ),
     click.Option(
         ["--log"],
@@ -97,10 +150,9 @@ class Kinds(click.Group):
         if cmd_name not in kind_names():
             return None
         try:
-            kind = find_kind(cmd_name)
+            return kind_command(find_kind(cmd_name))
         except BadMachine as error:
             return Broken(cmd_name, str(error))
-        return kind_command(kind)
 
 
 class Broken(click.Command):
@@ -115,11 +167,32 @@ class Broken(click.Command):
         raise click.ClickException(self.why)
 
 
+def common_options(kind: DeviceKind) -> list[click.Option]:
+    """Return the options of every device, as the command of a kind has them.
+
+    A spelling that the kind has itself is the kind's. Errors: BadMachine when the common option
+    has no other one.
+    """
+    taken = {spelling for option in kind.options for spelling in option.opts}
+    names = {option.name for option in kind.options}
+    left = []
+    for option in COMMON:
+        own = copy(option)
+        own.opts = [one for one in option.opts if one not in taken]
+        if not own.opts or own.name in names:
+            raise BadMachine(
+                f"devices of kind {kind.name} have an option {option.opts[0]}, as every device has:"
+                " its package has to give it another name"
+            )
+        left.append(own)
+    return left
+
+
 def kind_command(kind: DeviceKind) -> click.Command:
-    """Make the command of a kind."""
+    """Make the command of a kind. Errors: BadMachine."""
     return click.Command(
         kind.name,
-        params=[*COMMON, *kind.options],
+        params=[*common_options(kind), *kind.options],
         callback=serve(kind),
         short_help=kind.title,
         help=kind.title,
@@ -135,14 +208,20 @@ def split_common(options: dict[str, Any]) -> dict[str, Any]:
 def serve(kind: DeviceKind) -> Callable[..., None]:
     """Return what a kind's command does."""
 
-    def command(*, name: str, recorder: int, log: logs.Format, **options: Any) -> None:
+    def command(
+        *, name: str, recorder: int, log: logs.Format, sandbox: str, **options: Any
+    ) -> None:
         logs.configure(log)
         addresses = take_addresses(options)
         try:
-            uvloop.run(run(kind, lambda: kind.make(name, **options), addresses, recorder))
+            kind.prepare(**options)
+            box = Sandbox(needs_of(kind, options, addresses), is_on=sandbox == ON)
+            box.confine()
+            make = partial(kind.make, name, **options)
+            loop.run(run(kind, make, addresses, recorder, box))
         except (VirtmeshError, OSError, ValueError) as error:
             message = " ".join(str(error).split())
-            click.echo(f"virtmesh-device: {message}", err=True)
+            say(f"virtmesh-device: {message}", err=True)
             sys.exit(1)
 
     return command
@@ -158,6 +237,10 @@ def take_addresses(options: dict[str, Any]) -> Addresses:
         options.pop("vhost_user"),
         in_band=options.pop("vhost_user_in_band"),
         keepalive=options.pop("keepalive"),
+        limits=Limits.of(parse_pairs(options.pop("service_limits"))),
+        guest_memory_max=options.pop("guest_memory_max"),
+        locks=take_locks(options),
+        peers=Peers(frozenset(options.pop("peer_uid")), frozenset(options.pop("peer_gid"))),
     )
 
 
@@ -170,15 +253,32 @@ def default_handover(listen: tuple[str, ...]) -> Path | None:
     return None
 
 
+def needs_of(kind: DeviceKind, options: dict[str, Any], addresses: Addresses) -> Needs:
+    """Return what a service of a kind needs of its sandbox, with these options of the kind."""
+    places = list(vars(addresses).values())
+    sockets = [path.absolute() for path in (addresses.handover, addresses.vhost_user) if path]
+    folders = [(path.parent, Access.SOCKETS) for path in sockets]
+    needs = Needs((*socket_folders(places), *folders), bind=ports_in(places))
+    needs += needs_of_locks(addresses.locks)
+    if kind.needs is not None:
+        return needs + kind.needs(**options)
+    given = (options.get(one.replace("-", "_")) for one in kind.path_options)
+    return needs + needs_of_paths(Path(path) for path in given if path)
+
+
 async def run(
-    kind: DeviceKind, make: Callable[[], Device], addresses: Addresses, recorder: int
+    kind: DeviceKind,
+    make: Callable[[], Device],
+    addresses: Addresses,
+    recorder: int,
+    sandbox: Sandbox,
 ) -> None:
     """Make a device of a kind and serve it until a signal asks for the end."""
     stop = catch_signals()
     device = make()
     host = Host(device, addresses, kind, recorder=recorder)
     try:
-        await host.start()
+        await host.start(sandbox.seal)
         number = await stop
         log.info("stopping", signal=number.name)
     finally:

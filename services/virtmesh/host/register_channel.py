@@ -96,7 +96,7 @@ class ChannelServer:
         """Execute a request. Returns whether the next one may be received."""
         self._check()
         batch = self._dispatcher.execute(offsets, ops, values)
-        if not batch.done.waiting:
+        if not batch.done.unfinished:
             return self._answer(tag, batch)
         self._channel.set_executing(None)  # Others are served meanwhile.
         self._loop.remove_reader(self._descriptor)
@@ -108,7 +108,7 @@ class ChannelServer:
         return False
 
     async def _complete(self, tag: int, batch: Batch) -> None:
-        """Wait for the resets of a batch, answer it, and go on."""
+        """Wait for the resets and turns of a batch, answer it, and go on."""
         with _Guard(self):
             await self._dispatcher.complete(batch, partial(self._resume, tag))
             if self._answer(tag, batch):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from virtmesh.attach.sessions import SESSION_ENDED
 from virtmesh.host.counters import HostCounters, session_of
+from virtmesh.rpc.budgets import account
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
 from virtmesh_common.api.register.v1 import register_pb2 as pb
 from virtmesh_common.api.register.v1 import register_pb2_grpc
@@ -54,11 +55,7 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
         request_iterator: object,
         context: grpc.aio.ServicerContext[pb.AccessRequest, pb.AccessResponse],
     ) -> None:
-        """Execute batches in order.
-
-        Each is atomic, since the event loop does nothing else meanwhile, up to a write that begins
-        a reset: others go on until that is complete.
-        """
+        """Execute batches in order. Others go on while one waits for a reset, or for its turn."""
         session_id = session_of(context)
         session = self._sessions.check(session_id)
         if session is None:
@@ -91,8 +88,8 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
     ) -> pb.AccessResponse:
         """Execute one batch.
 
-        Errors: BadStream for columns of different or too large lengths; NotAttached when the
-        session ends during a reset.
+        Errors: BadStream for columns of different or too large lengths; LimitReached; NotAttached
+        when the session ends while it waits.
         """
         count = len(request.offsets)
         if count > BATCH_LIMIT or count != len(request.ops) or count != len(request.values):
@@ -102,9 +99,16 @@ class RegisterPlane(register_pb2_grpc.RegisterServiceServicer):
             )
         # Make lists: each column is read twice, and reading one of protobuf costs four times more.
         offsets, ops, values = list(request.offsets), list(request.ops), list(request.values)
+        with account().hold("register-batches"):
+            return await self._run(offsets, ops, values, session_id)
+
+    async def _run(
+        self, offsets: list[int], ops: list[int], values: list[int], session_id: str | None
+    ) -> pb.AccessResponse:
+        """Execute a batch of columns of the same length. Errors: NotAttached."""
         batch = self._dispatcher.execute(offsets, ops, values)
         done = batch.done
-        if done.waiting:
+        if done.unfinished:
             await self._dispatcher.complete(batch, lambda: self._sessions.check(session_id))
         interrupt = self._interrupt
         sequence = interrupt.sequence  # First, so that it never hides what is pending.

@@ -5,7 +5,7 @@ from virtmesh.input.dashboard import BOARD
 from virtmesh.input.driver import VirtIOInput
 from virtmesh.input.figures import FIGURES
 from virtmesh.input.kernel_service import InputDeviceService
-from virtmesh.input.options import OPTIONS, check, make
+from virtmesh.input.options import OPTIONS, check, make, needs
 from virtmesh.input.service import InputService
 from virtmesh.kinds.record import DeviceKind
 from virtmesh.telemetry.definitions import definitions_in
@@ -18,6 +18,7 @@ KIND = DeviceKind(
     make=make,
     options=OPTIONS,
     check=check,
+    needs=needs,
     name_or_path_options=frozenset({"personality"}),
     virtio_device_id=spec.VIRTIO_ID_INPUT,
     quirks=QUIRKS,

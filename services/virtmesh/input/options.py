@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from virtmesh.input.model import InputModel
-from virtmesh.input.personality import Personality, built_in, check_text, load
+from virtmesh.input.personality import SUFFIX, Personality, built_in, check_text, load
 from virtmesh.input.settings import OFFERED, QUEUE_SIZE, WAITING, InputOptions
 from virtmesh.kinds.feature_option import without_option
 from virtmesh.kinds.option_types import check_queue_size
 from virtmesh.kinds.quirk_option import quirks_option
+from virtmesh.sandbox import Access, Needs
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh.virtio.quirks import QUIRKS
 from virtmesh_common.input.spec import InputFeature
@@ -83,3 +86,22 @@ def check(*, quirks: Collection[Quirk] = (), **values: Any) -> tuple[InputOption
         return options, load(options.personality)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--personality") from error
+
+
+LAYOUTS = ("/usr/share/X11", "/etc/X11/xkb", "/etc/xkb", "/usr/share/xkeyboard-config-2")
+"""Where libxkbcommon looks for layouts: a text is typed by one."""
+LAYOUTS_OF_USER = (".config/xkb", ".xkb", ".XCompose")
+LAYOUT_VARIABLES = ("XKB_CONFIG_ROOT", "XKB_CONFIG_EXTRA_PATH", "XLOCALEDIR", "XCOMPOSEFILE")
+
+
+def needs(*, personality: str, **_others: Any) -> Needs:
+    """Return what the service of an input device needs of its sandbox."""
+    home = os.environ.get("HOME")
+    paths = [
+        *LAYOUTS,
+        *(f"{home}/{name}" for name in LAYOUTS_OF_USER if home),
+        *(os.environ[name] for name in LAYOUT_VARIABLES if os.environ.get(name)),
+    ]
+    if personality.endswith(SUFFIX):
+        paths.append(personality)
+    return Needs([(Path(path), Access.READ) for path in paths])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from virtmesh.input.held_keys import InjectorState
 from virtmesh.input.injection import Offer
+from virtmesh.rpc.budgets import account
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.errors import DeviceNotReady, ShuttingDown
 from virtmesh_common.input.errors import BadEvent
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from virtmesh_common.input.events import Packet
     from virtmesh_common.input.script import Script
 
-CALLS_MAX = 16
-"""Calls of one device at a time."""
 SECONDS_MAX = 120.0
 """The longest time of a call, the wait for room and for the driver included."""
 PACKETS_PER_TURN = 32
@@ -42,7 +41,6 @@ class UnaryCalls:
         self._model = model
         self._checker = checker
         self._closing = closing
-        self._running = 0
         self._planning = asyncio.Lock()
 
     async def run(self, make: Callable[[], Awaitable[Script]], sending: pb.Sending) -> pb.Sent:
@@ -52,12 +50,11 @@ class UnaryCalls:
         """
         if sending.overflow not in pb.Overflow.values():
             raise BadEvent(f"overflow is {sending.overflow}: choose a value of Overflow")
-        if self._running >= CALLS_MAX:
-            raise DeviceNotReady(
-                f"{CALLS_MAX} calls type, click or move on {self._model.name} already: wait for"
-                " one of them"
-            )
-        self._running += 1
+        with account().hold("input-scripts"):
+            return await self._run(make, sending)
+
+    async def _run(self, make: Callable[[], Awaitable[Script]], sending: pb.Sending) -> pb.Sent:
+        """Run a call that is counted. Errors: as `run`."""
         call = UnaryCall(self._model, self._checker, sending)
         task = asyncio.create_task(call.run(make), name="input-call")
         ends: set[asyncio.Future[Any]] = {task, self._closing}
@@ -69,7 +66,6 @@ class UnaryCalls:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            self._running -= 1
 
     async def plan(self, make: Callable[[], Script]) -> Script:
         """Make a script on a thread, one at a time: a text may take seconds of processor time.

@@ -1,4 +1,4 @@
-"""The gateway's channel to one device service, and what it knows of that service."""
+"""The gateway's channels to one device service, and what it knows of that service."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from virtmesh.kernel.lanes import Lanes
 from virtmesh_common.api.device.v1 import device_pb2
 from virtmesh_common.api.device.v1.device_pb2_grpc import DeviceServiceStub
 from virtmesh_common.channel import open_channel
+from virtmesh_common.limits import DEFAULTS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,11 +28,17 @@ class DeviceChannel:
 
     They are learned once per connection. A device that starts again has closed the connection, so
     that a channel that is not connected knows nothing.
+
+    Calls of clients go by `calls` and `streams`, which have connections of their own.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, limits: Limits = DEFAULTS) -> None:
         self.endpoint = endpoint
         self.grpc = open_channel(endpoint)
+        """For calls of this process alone."""
+        self.calls = Lanes(endpoint, "forwarded-calls", limits)
+        """For calls with one request and one answer."""
+        self.streams = Lanes(endpoint, "forwarded-streams", limits)
         self._services: Sequence[str] = ()
         self._learning: asyncio.Task[None] | None = None
         """The Describe under way, or the last one."""
@@ -70,7 +78,9 @@ class DeviceChannel:
         return self._services
 
     async def close(self) -> None:
-        """Close the channel. Who waits for the device's services is cancelled."""
+        """Close the channels. Who waits for the device's services is cancelled."""
         if self._learning is not None:
             self._learning.cancel()
+        await self.calls.close()
+        await self.streams.close()
         await self.grpc.close()

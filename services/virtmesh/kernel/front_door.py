@@ -16,15 +16,22 @@ import structlog
 from virtmesh.kernel import service
 from virtmesh.kernel.device import DevicesOfMachine
 from virtmesh.kernel.gateway import NONE, Answer, Gateway
+from virtmesh.kernel.gathering import Gathering
 from virtmesh.kernel.service import KernelService
 from virtmesh.kinds import all_kinds, broken_kinds
-from virtmesh.rpc.server import GRACE_SECONDS, Server, catch_signals
+from virtmesh.rpc.budgets import account
+from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server, catch_signals
+from virtmesh.sandbox import sandbox_metrics
+from virtmesh.scraping import service as metrics_service
+from virtmesh.scraping.page import Measured
+from virtmesh.scraping.server import MetricsServer
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
-from virtmesh.telemetry.exporter import MetricsServer
 from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
+from virtmesh_common.api.metrics.v1 import metrics_pb2_grpc
 from virtmesh_common.api.trace.v1 import trace_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
+from virtmesh_common.limits import DEFAULTS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +40,8 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from virtmesh.drivers.base import Driver
+    from virtmesh.rpc.locks import Locks
+    from virtmesh.sandbox import Sandbox
     from virtmesh.telemetry.recorder import Traced
 
 log = structlog.get_logger(__name__)
@@ -44,9 +53,15 @@ class Serving:
 
     listen: Sequence[str]
     metrics: str | None = None
-    """HOST:PORT of /metrics; None: nowhere."""
+    """Where /metrics of the machine is: unix:PATH or HOST:PORT; None: nowhere."""
     keepalive: float = KEEPALIVE_SECONDS
     """Seconds of silence after which a TCP client is pinged; 0: never."""
+    locks: Locks = NO_LOCKS
+    """Who may call, and at which other places."""
+    limits: Limits = DEFAULTS
+    """What clients may have of it."""
+    seal: Callable[[], None] | None = None
+    """Called when it listens everywhere, before anything is served."""
 
 
 class ServedMachine(DevicesOfMachine, Protocol):
@@ -87,12 +102,25 @@ class FrontDoor:
         self._machine = machine
         self._serving = serving
         self._own_metrics = metrics
-        self._gateway = Gateway(machine, answers)
-        self._server = Server(serving.listen, [self._gateway], keepalive=serving.keepalive)
-        self._trace = trace.TracePlane(machine.traced)
+        self._gateway = Gateway(machine, answers, serving.limits)
+        self._server = Server(
+            serving.listen,
+            [self._gateway],
+            keepalive=serving.keepalive,
+            locks=serving.locks,
+            scope=Scope(
+                lambda: machine.devices,
+                [row for one in all_kinds() for row in one.access],
+                serving.limits,
+            ),
+        )
+        self._trace = trace.TracePlane(machine.traced, account)
         self._of_kinds = [
             make(machine.driver) for one in all_kinds() for make in one.kernel_services
         ]
+        self._gathering = Gathering(machine, self._gateway.channel)
+        labels = {"machine": machine.machine.name}
+        self._measured = Measured(self._collect, labels, self._gathering)
         self._metrics: MetricsServer | None = None
 
     @property
@@ -107,28 +135,41 @@ class FrontDoor:
 
     @property
     def metrics_address(self) -> str:
-        """Where /metrics is, as HOST:PORT; empty without it."""
+        """Where /metrics is, as unix:PATH or HOST:PORT; empty without it."""
         return self._metrics.address if self._metrics else ""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What should not stay as it is, a line for each."""
+        return [*self._server.warnings, *(self._metrics.warnings if self._metrics else ())]
 
     async def start(self, *names: str) -> None:
         """Serve; `names` are the full names of the services that were added.
 
-        Errors: AddressTaken; OSError for metrics.
+        Errors: AddressTaken; SecurityError.
         """
         grpc = self._server.grpc
-        kernel_pb2_grpc.add_KernelServiceServicer_to_server(KernelService(self._machine), grpc)
+        kernel_pb2_grpc.add_KernelServiceServicer_to_server(
+            KernelService(self._machine, lambda: self.warnings), grpc
+        )
         trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, grpc)
+        metrics_pb2_grpc.add_MetricsServiceServicer_to_server(
+            metrics_service.MetricsPlane(self._measured), grpc
+        )
         for of_kind in self._of_kinds:
             of_kind.add_to(grpc)
         for name, why in broken_kinds().items():
             log.warning("a kind of device can't be used", kind=name, why=why)
         if self._serving.metrics:
-            labels = {"machine": self._machine.machine.name}
-            self._metrics = MetricsServer(self._serving.metrics, self._collect, labels=labels)
+            self._metrics = MetricsServer(
+                self._serving.metrics, self._measured.page.get, self._serving.locks
+            )
             log.info("metrics", address=self._metrics.address)
+        self._server.before_serving = self._serving.seal
         kinds = (one.name for one in self._of_kinds)
         await self._server.start(
-            (service.SERVICE, *names, trace.SERVICE, *kinds), self._gateway.offered
+            (service.SERVICE, *names, trace.SERVICE, metrics_service.SERVICE, *kinds),
+            self._gateway.offered,
         )
 
     async def end_calls(self) -> None:
@@ -142,6 +183,7 @@ class FrontDoor:
     async def close(self) -> None:
         """Close the channels to the devices, and /metrics, which tells of the end as well."""
         async with AsyncExitStack() as steps:
+            steps.callback(self._measured.close)
             if self._metrics:
                 steps.push_async_callback(asyncio.to_thread, self._metrics.close)
             steps.push_async_callback(self._gateway.close)
@@ -149,14 +191,21 @@ class FrontDoor:
     def _collect(self) -> Iterable[Metric]:
         """Return every metric of the service, read now."""
         yield from self._own_metrics()
-        yield from self._server.calls.metrics()
+        yield from self._server.metrics()
+        yield from self._gateway.metrics()
         yield from logs.LIMIT.metrics()
+        yield from sandbox_metrics()
+        if self._metrics:
+            yield from self._metrics.metrics()
 
 
-async def serve(make: Callable[[], MachineServer]) -> None:
-    """Make a server and run it until a signal asks for the end. Errors: those of both."""
+async def serve(make: Callable[[Callable[[], None]], MachineServer], sandbox: Sandbox) -> None:
+    """Make a server and run it until a signal asks for the end. Errors: those of both.
+
+    `make` gets what the server is to call when it listens, before it serves.
+    """
     stop = catch_signals()
-    server = make()
+    server = make(sandbox.seal)
     try:
         await server.start()
         number = await stop

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,7 +19,9 @@ import grpc.aio
 
 from virtmesh.kernel.device import LOOK_TIMEOUT_S
 from virtmesh.kernel.device_channel import DeviceChannel
+from virtmesh.kernel.lanes import metrics_of
 from virtmesh.rpc import reflection
+from virtmesh.rpc.budgets import account
 from virtmesh.rpc.metrics import is_unary
 from virtmesh_common.channel import DEVICE_KEY
 from virtmesh_common.errors import (
@@ -26,15 +29,19 @@ from virtmesh_common.errors import (
     BadRequest,
     NotOffered,
     ShuttingDown,
+    VirtmeshError,
     from_rpc_error,
 )
+from virtmesh_common.limits import DEFAULTS, Limits
 from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY
+from virtmesh_common.sent_status import keep_sent_status
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from google.protobuf.message import Message
+    from prometheus_client import Metric
 
     from virtmesh.kernel.device import DevicesOfMachine
 
@@ -45,6 +52,7 @@ READ_ONLY_METHODS = frozenset(
         "/virtmesh.device.v1.DeviceService/GetStatus",
         "/virtmesh.device.v1.DeviceService/GetStats",
         "/virtmesh.device.v1.DeviceService/GetReport",
+        "/virtmesh.metrics.v1.MetricsService/GetPage",
         "/virtmesh.trace.v1.TraceService/Read",
         "/virtmesh.trace.v1.TraceService/Watch",
     )
@@ -60,11 +68,42 @@ def service_of(method: str) -> str:
     return method.removeprefix("/").rpartition("/")[0]
 
 
+def id_of(client: str) -> str:
+    """Return what a client that names its calls not is called at a device.
+
+    Its calls count there neither with those of others, nor with those of this process.
+    """
+    return f"unnamed-{sha256(client.encode()).hexdigest()[:16]}"
+
+
+class Passed:
+    """The messages of a client on their way to a device, and the error that ended them."""
+
+    def __init__(self, messages: AsyncIterator[bytes]) -> None:
+        self._messages = messages
+        self.error: VirtmeshError | None = None
+
+    async def through(self) -> AsyncIterator[bytes]:
+        """Give the messages. Errors: those of the messages, which are kept."""
+        try:
+            async for message in self._messages:
+                yield message
+        except VirtmeshError as error:
+            self.error = error
+            raise
+
+
 class Gateway(grpc.aio.ServerInterceptor):
     """Takes the calls that name a device in their metadata, before any service of the kernel."""
 
-    def __init__(self, kernel: DevicesOfMachine, answers: Mapping[str, Answer] = NONE) -> None:
+    def __init__(
+        self,
+        kernel: DevicesOfMachine,
+        answers: Mapping[str, Answer] = NONE,
+        limits: Limits = DEFAULTS,
+    ) -> None:
         self._kernel = kernel
+        self._limits = limits
         self._answers = answers
         """By method: what is answered here, for a device by its name; None forwards the call."""
         self._channels: dict[str, DeviceChannel] = {}
@@ -115,6 +154,21 @@ class Gateway(grpc.aio.ServerInterceptor):
         common = {service_of(method) for method in READ_ONLY_METHODS}
         return common.union(*found.values())
 
+    def channel(self, endpoint: str) -> DeviceChannel:
+        """Return the channel to a device service."""
+        if endpoint not in self._channels:
+            self._channels[endpoint] = DeviceChannel(endpoint, self._limits)
+        return self._channels[endpoint]
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return how many calls of clients the devices have, and were spared."""
+        return metrics_of(
+            (name, lanes.use)
+            for name, device in self._kernel.devices.items()
+            if (channel := self._channels.get(device.node.endpoint))
+            for lanes in (channel.calls, channel.streams)
+        )
+
     def end_streams(self) -> None:
         """End the streams, which have no end of their own: the kernel service is stopping."""
         self._stopping = True
@@ -131,37 +185,15 @@ class Gateway(grpc.aio.ServerInterceptor):
     ) -> None:
         """Pass one call on.
 
-        Errors: DeviceNotFound; NotOffered; ShuttingDown; what the device answers.
+        Errors: DeviceNotFound; NotOffered; LimitReached; ShuttingDown; what the device answers.
         """
-        channel = self._channel(self._kernel.device(name).node.endpoint)
+        channel = self.channel(self._kernel.device(name).node.endpoint)
         channel.check_connection()
         try:
             await self._check_allowed(method, name, channel)
-            multicall: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
-            multicall = channel.grpc.stream_stream(method)
-            request_id = REQUEST_ID.get()
-            call = multicall(
-                messages,
-                timeout=context.time_remaining(),
-                metadata=((REQUEST_ID_KEY, request_id),) if request_id else (),
-            )
-            try:
-                if not is_unary(method):
-                    await call.initial_metadata()
-                    await context.send_initial_metadata(())
-                async for response in call:
-                    self._streams.add(call)
-                    await context.write(response)
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if self._stopping and call in self._streams and not (task and task.cancelling()):
-                    raise ShuttingDown("the kernel service is stopping") from None
-                raise
-            finally:
-                self._streams.discard(call)
-                # A client that dies in the middle of a write must not leave its call to the device
-                # behind: what ends there, such as holding keys, ends with the call.
-                call.cancel()
+            lanes = channel.calls if is_unary(method) else channel.streams
+            with await lanes.take() as place:
+                await self._pass_on(method, messages, context, place.channel)
         except grpc.aio.AioRpcError as failure:
             details = failure.trailing_metadata() or ()
             known = tuple((key, value) for key, value in details if key == DETAILS_KEY)
@@ -169,11 +201,49 @@ class Gateway(grpc.aio.ServerInterceptor):
                 raise from_rpc_error(failure, channel.endpoint) from failure
             await context.abort(failure.code(), failure.details(), known)
 
+    async def _pass_on(
+        self,
+        method: str,
+        messages: AsyncIterator[bytes],
+        context: Any,
+        channel: grpc.aio.Channel,
+    ) -> None:
+        """Pass the messages of a call in both directions. Errors: ShuttingDown; AioRpcError."""
+        multicall: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
+        multicall = channel.stream_stream(method)
+        request_id = REQUEST_ID.get() or id_of(account().client)
+        passed = Passed(messages)
+        call = multicall(
+            passed.through(),
+            timeout=context.time_remaining(),
+            metadata=((REQUEST_ID_KEY, request_id),),
+        )
+        keep_sent_status(call)
+        try:
+            if not is_unary(method):
+                await call.initial_metadata()
+                await context.send_initial_metadata(())
+            async for response in call:
+                self._streams.add(call)
+                await context.write(response)
+        except asyncio.CancelledError:
+            if passed.error is not None:  # gRPC gives the call up, and does not say why.
+                raise passed.error from None
+            task = asyncio.current_task()
+            if self._stopping and call in self._streams and not (task and task.cancelling()):
+                raise ShuttingDown("the kernel service is stopping") from None
+            raise
+        finally:
+            self._streams.discard(call)
+            # A client that dies in the middle of a write must not leave its call to the device
+            # behind: what ends there, such as holding keys, ends with the call.
+            call.cancel()
+
     async def _services(self) -> dict[str, Sequence[str]]:
         """Return the services of each device that answers, by its name."""
 
         async def ask(endpoint: str) -> Sequence[str]:
-            channel = self._channel(endpoint)
+            channel = self.channel(endpoint)
             channel.check_connection()
             with suppress(TimeoutError, grpc.aio.AioRpcError):
                 async with time_limit(LOOK_TIMEOUT_S):
@@ -211,9 +281,3 @@ class Gateway(grpc.aio.ServerInterceptor):
         if not await channel.find_service(service_of(method)):
             offered = ", ".join(channel.services) or "none"
             raise NotOffered(f"{method} is not forwarded: {name} offers {offered}")
-
-    def _channel(self, endpoint: str) -> DeviceChannel:
-        """Return the channel to a device service."""
-        if endpoint not in self._channels:
-            self._channels[endpoint] = DeviceChannel(endpoint)
-        return self._channels[endpoint]

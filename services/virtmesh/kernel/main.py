@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import uvloop
 
 from virtmesh.drivers.settings import Settings
 from virtmesh.kernel.front_door import FrontDoor, Serving, serve
@@ -19,9 +18,10 @@ from virtmesh.kernel.guest import service as guest_service
 from virtmesh.kernel.guest.guests import Guests
 from virtmesh.kernel.kernel import Kernel
 from virtmesh.kernel.metrics import kernel_metrics
-from virtmesh.kernel.program import reporting, serving_options
-from virtmesh.kernel.tree import Binding, make_blob
+from virtmesh.kernel.program import reporting, serving_needs, serving_options
+from virtmesh.kernel.tree import Binding, make_blob, parse_blob
 from virtmesh.kernel.vt import VirtualTerminal
+from virtmesh.kinds.lock_options import take_locks
 from virtmesh.kinds.option_types import Size
 from virtmesh.machine import (
     DoorbellKind,
@@ -31,13 +31,19 @@ from virtmesh.machine import (
     check_memory,
     load,
 )
+from virtmesh.rpc import loop
+from virtmesh.rpc.server import NO_LOCKS
+from virtmesh.sandbox import ON, Needs, Sandbox
 from virtmesh.telemetry import logging as logs
 from virtmesh_common.api.kernel.v1 import guest_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.limits import DEFAULTS, Limits, parse_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from virtmesh.rpc.locks import Listener, Locks
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,11 @@ class Options:
     memory: int | None
     recorder: int
     keepalive: float
+    security: Path | None
+    listen_tokens: tuple[str, ...]
+    listen_role: tuple[Listener, ...]
+    insecure: bool
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,17 +83,28 @@ class Plan:
     """Services for nodes of a tree that names none."""
     name: str = ""
     """Another name for the machine than the tree has."""
+    locks: Locks = NO_LOCKS
+    """Who may call, and at which other places."""
+    limits: Limits = DEFAULTS
 
 
 class KernelServer:
     """A kernel and its front door, from `start` to `stop`. Errors: BadMachine; ValueError.
 
-    Errors of `start`: AddressTaken; OSError for metrics. After one, call `stop`.
+    Errors of `start`: AddressTaken. After one, call `stop`.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, seal: Callable[[], None] | None = None) -> None:
+        """Prepare it. `seal` is called when it listens everywhere, before it serves."""
         self.kernel = Kernel(plan.blob, plan.settings, plan.source, plan.bindings, plan.name)
-        serving = Serving(plan.listen, plan.metrics, plan.keepalive)
+        serving = Serving(
+            plan.listen,
+            plan.metrics,
+            plan.keepalive,
+            locks=plan.locks,
+            limits=plan.limits,
+            seal=seal,
+        )
         self._front = FrontDoor(self.kernel, serving, lambda: kernel_metrics(self.kernel))
         self._guests = Guests(self.kernel)
         self._terminal = VirtualTerminal(self.kernel)
@@ -143,7 +165,15 @@ def read_plan(options: Options) -> Plan:
         *(blob, settings, listen, metrics, source, options.keepalive),
         bindings=_bindings(machine),
         name=name,
+        locks=take_locks(vars(options).copy(), machine.locks),
+        limits=Limits.of(parse_pairs(options.limits), machine.limits),
     )
+
+
+def needs_of(plan: Plan) -> Needs:
+    """Return what the kernel service needs of its sandbox. Errors: BadMachine."""
+    nodes = parse_blob(plan.blob, plan.bindings).devices
+    return serving_needs(vars(plan).values(), [one.endpoint for one in nodes], plan.locks)
 
 
 def _bindings(machine: Machine) -> tuple[Binding, ...]:
@@ -185,7 +215,7 @@ def _read_blob(path: Path) -> bytes:
 )
 @click.option("--memory", type=Size(), help="RAM of each driver  [default: as the machine says]")
 @serving_options
-def main(*, print_dtb: Path | None, form: logs.Format, **values: Any) -> None:
+def main(*, print_dtb: Path | None, form: logs.Format, sandbox: str, **values: Any) -> None:
     """Drive the devices of a machine, and serve them to clients."""
     options = Options(**values)
     if (options.machine is None) == (options.dtb is None):
@@ -196,7 +226,9 @@ def main(*, print_dtb: Path | None, form: logs.Format, **values: Any) -> None:
     with reporting("virtmesh-kernel"):
         plan = read_plan(options)
         if print_dtb is None:
-            uvloop.run(serve(lambda: KernelServer(plan)))
+            box = Sandbox(needs_of(plan), is_on=sandbox == ON)
+            box.confine()
+            loop.run(serve(lambda seal: KernelServer(plan, seal), box))
         else:
             print_dtb.write_bytes(plan.blob)
 

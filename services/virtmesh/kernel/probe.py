@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -106,6 +107,8 @@ class ProbedDevice(MachineDevice):
         self._irq = irq
         self._requests_before = 0
         self._was_ready = False
+        self._stuck = False
+        """A request that its storage does not answer keeps it from being reset."""
         self._bus: GrpcBus | None = None
         self._kept: tuple[type[Driver], object] | None = None
         """What the last driver left for the next one of its class; None once that one has it."""
@@ -180,8 +183,9 @@ class ProbedDevice(MachineDevice):
     async def reset(self) -> None:
         """Give the device back, bring it up anew, and wait until that is done, or can't be."""
         self._order("reset", stay_away=False)
+        self._stuck = False
         self._move(ProbeState.WAITING, "somebody had it reset")
-        await self.until(ProbeState.READY, ProbeState.FAILED)
+        await self._settled()
 
     async def detach(self) -> None:
         """Give the device back, until it is attached again."""
@@ -192,7 +196,14 @@ class ProbedDevice(MachineDevice):
         """Bring the device up, if it was detached, and wait until that is done, or can't be."""
         if self._orders.stay_away:
             self._orders.give(stay_away=False)
-        await self.until(ProbeState.READY, ProbeState.FAILED)
+            self._stuck = False
+        await self._settled()
+
+    async def _settled(self) -> None:
+        """Wait until the device is in use or has failed, or a request keeps it from both."""
+        while not (self._stuck or self.state in {ProbeState.READY, ProbeState.FAILED}):
+            self._changed.clear()
+            await self._changed.wait()
 
     def _order(self, what: str, *, stay_away: bool) -> None:
         """End the driver, if there is one, since somebody wants it."""
@@ -215,7 +226,7 @@ class ProbedDevice(MachineDevice):
                 doorbell=self._settings.doorbell,
                 handover=self.node.handover,
             )
-            undo.push_async_callback(bus.close)
+            undo.push_async_exit(partial(give_back, bus))
             bus.recorder, self.kind, self._bus = self.recorder, bus.kind, bus
             self.recorder.record(trace_pb2.EVENT_KIND_ATTACH, text=driver_name)
             undo.push(self._left)
@@ -314,4 +325,14 @@ class ProbedDevice(MachineDevice):
     def _give_up(self, error: VirtmeshError) -> None:
         """Note that a device can't be used, and whether that mends itself."""
         comes_back = isinstance(error, COMES_BACK)
+        self._stuck = isinstance(error, ResetUnderWay)
         self._move(ProbeState.WAITING if comes_back else ProbeState.FAILED, error.message)
+
+
+async def give_back(
+    bus: GrpcBus, kind: type[BaseException] | None, _error: object, _trace: object
+) -> None:
+    """Detach from a device whose use has ended. Errors: ResetUnderWay, unless it was cancelled."""
+    await bus.close()
+    if bus.stuck is not None and kind is not None and issubclass(kind, Exception):
+        raise bus.stuck

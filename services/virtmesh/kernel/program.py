@@ -6,20 +6,28 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.request import getproxies
 
 import click
 
-from virtmesh.kinds.option_types import Address, Events, Keepalive
+from virtmesh.kinds.lock_options import needs_of_locks, with_lock_options
+from virtmesh.kinds.option_types import Address, Events, Keepalive, LimitValues
+from virtmesh.rpc.server import NO_LOCKS
+from virtmesh.sandbox import SANDBOX, Needs, ports_in, socket_folders
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
 from virtmesh_common import __version__
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from virtmesh.rpc.locks import Locks
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
+
 
 SERVING = (
     click.option(
@@ -35,7 +43,11 @@ SERVING = (
         metavar="ADDRESS",
         help="unix:PATH or HOST:PORT; may be repeated  [default: as the machine file says]",
     ),
-    click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics there; port 0: any."),
+    click.option(
+        "--metrics",
+        metavar="ADDRESS",
+        help="Serve /metrics of the whole machine there: unix:PATH or HOST:PORT; port 0: any.",
+    ),
     click.option(
         "--keepalive",
         type=Keepalive(),
@@ -51,6 +63,14 @@ SERVING = (
         help="Events that each driver's flight recorder keeps, 40 bytes each; 0: off.",
     ),
     click.option(
+        "--limit",
+        "limits",
+        multiple=True,
+        type=LimitValues(),
+        metavar="NAME=VALUE",
+        help="Set a limit of docs/limits.md; may be repeated  [default: as the machine file says]",
+    ),
+    click.option(
         "--print-dtb",
         type=click.Path(path_type=Path),
         metavar="FILE",
@@ -59,16 +79,32 @@ SERVING = (
     click.option(
         "--log", "form", type=click.Choice(logs.FORMATS), default="text", help="Form of the log."
     ),
+    click.option("--sandbox", **SANDBOX),
     click.version_option(__version__),
 )
 """Options of where and how a machine is served."""
+
+
+def serving_needs(
+    places: Iterable[object], endpoints: Iterable[str], locks: Locks = NO_LOCKS
+) -> Needs:
+    """Return what a service needs of its sandbox that listens and drives devices.
+
+    `places` are values that may say where to listen; `endpoints` are the addresses of its devices.
+    """
+    values, endpoints = list(places), list(endpoints)
+    connect: tuple[int, ...] | None = ports_in(endpoints)
+    if connect and getproxies():
+        connect = None  # Connections may go through a proxy.
+    needs = Needs(socket_folders(values), bind=ports_in(values), connects=True, connect=connect)
+    return needs + needs_of_locks(locks)
 
 
 def serving_options(command: Command) -> Command:
     """Give a command the options of `SERVING`, behind its own."""
     for option in reversed(SERVING):
         command = option(command)
-    return command
+    return with_lock_options(command)
 
 
 @contextmanager
@@ -77,5 +113,5 @@ def reporting(program: str) -> Iterator[None]:
     try:
         yield
     except (VirtmeshError, OSError, ValueError) as error:
-        click.echo(f"{program}: {' '.join(str(error).split())}", err=True)
+        say(f"{program}: {' '.join(str(error).split())}", err=True)
         sys.exit(1)

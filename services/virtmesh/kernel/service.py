@@ -11,6 +11,7 @@ from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
 from virtmesh_common.channel import MESSAGE_LIMIT_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from virtmesh.kernel.device import DevicesOfMachine, MachineDevice
@@ -23,8 +24,11 @@ SERVICE = "virtmesh.kernel.v1.KernelService"
 class KernelService(kernel_pb2_grpc.KernelServiceServicer):
     """Serves virtmesh.kernel.v1.KernelService."""
 
-    def __init__(self, kernel: DevicesOfMachine) -> None:
+    def __init__(
+        self, kernel: DevicesOfMachine, warnings: Callable[[], Sequence[str]] = tuple
+    ) -> None:
         self._kernel = kernel
+        self._warnings = warnings
 
     async def ListDevices(
         self,
@@ -35,7 +39,9 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
         found = self._kernel.devices.values()
         await asyncio.gather(*(device.look() for device in found))
         devices = [self._describe(device) for device in found]
-        return pb.ListDevicesResponse(machine=self._kernel.machine.name, devices=devices)
+        return pb.ListDevicesResponse(
+            machine=self._kernel.machine.name, devices=devices, warnings=self._warnings()
+        )
 
     async def ListNodes(
         self,

@@ -10,6 +10,7 @@ import click
 from virtmesh_native import Recorder
 
 from virtmesh_common.channel import check_address
+from virtmesh_common.limits import Limits, parse_pairs
 from virtmesh_common.names import NAME_PATTERN
 from virtmesh_common.sizes import parse_size
 
@@ -52,6 +53,20 @@ class Size(click.ParamType[int]):
             return parse_size(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class LimitValues(click.ParamType[str]):
+    """One NAME=VALUE of a limit (docs/limits.md)."""
+
+    name = "limit"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the name and the value."""
+        try:
+            Limits.of(parse_pairs([value]))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return value
 
 
 class Keepalive(click.FloatRange):

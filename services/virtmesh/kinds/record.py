@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from virtmesh.kinds.service import DeviceServiceFactory, KernelServiceFactory
     from virtmesh.mmio.device import Device
     from virtmesh.mmio.quirks import Quirk
+    from virtmesh.sandbox import Needs
     from virtmesh.telemetry.definitions import Definition
     from virtmesh_common.registers import Register
+    from virtmesh_common.security.roles import Access
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,12 @@ class DeviceKind:
     check: Callable[..., object] = no_check
     """Checks the options of the command line as `make` does, and without any effect: `up` does so
     before it starts anything. Errors: those of `make`."""
+    prepare: Callable[..., object] = no_check
+    """Makes what the service can't make from within its sandbox, such as an image. It gets the
+    options of the command line, and is called before `make`. Errors: those of `make`."""
+    needs: Callable[..., Needs] | None = None
+    """What a service needs of its sandbox beyond what every service does, for the options of the
+    command line; called after `prepare`. None: to read and write the paths of `path_options`."""
     path_options: frozenset[str] = frozenset()
     """Options that are paths: in a machine file, relative to it."""
     name_or_path_options: frozenset[str] = frozenset()
@@ -133,6 +141,9 @@ class DeviceKind:
     """The kernel's driver."""
     kernel_services: Sequence[KernelServiceFactory] = ()
     """What the kernel service offers to clients for devices of the kind."""
+    access: Sequence[Access] = ()
+    """Who may call the RPCs of those services, for kinds of other packages: ours are in the table
+    of virtmesh_common.security.roles. An RPC without a row is for the owner."""
     driver_metrics: Callable[[Mapping[str, Any]], Iterable[Metric]] = no_metrics
     """The metrics of the kernel's drivers of the kind, by name of the device, read now."""
     metrics: Sequence[Definition] = ()

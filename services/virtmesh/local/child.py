@@ -8,6 +8,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from virtmesh.local.log_bound import bound, earlier
 from virtmesh_client.local.rundir import ProcessState, start_ticks
 from virtmesh_common.time_limit import time_limit
 
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 STOP_SECONDS = 10.0
 """How long a process may take to stop before it is killed."""
-
-EARLIER_SUFFIX = ".1"
-"""Ends the name of the log of the run before."""
 LAST_BYTES = 64 << 10
 """Where the last line is looked for."""
 
@@ -64,8 +62,13 @@ class Child:
     def begin_log(self) -> None:
         """Begin an empty log, and keep that of the run before as NAME.log.1. Errors: OSError."""
         if self.log.exists():
-            self.log.replace(self.log.with_name(self.log.name + EARLIER_SUFFIX))
+            self.log.replace(earlier(self.log))
         self.log.touch(mode=0o600)
+
+    def bound_log(self) -> None:
+        """Keep the log from growing without end. Errors: OSError."""
+        if bound(self.log):
+            self._log_start = 0
 
     async def start(self, *, again: bool = False) -> None:
         """Start it. Ctrl-C in a terminal does not reach it: it stops when it is told to."""

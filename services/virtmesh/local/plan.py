@@ -12,10 +12,12 @@ from virtmesh import machine as machine_file
 from virtmesh.kinds import find_kind
 from virtmesh.local.checks import check_machine
 from virtmesh.local.module_process import module_argv
-from virtmesh_common.channel import UNIX_PATH_LIMIT
+from virtmesh.rpc.locks import is_loopback
+from virtmesh_common.channel import UNIX_PATH_LIMIT, check_address
 from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 HOST_MODULES = (
@@ -29,6 +31,10 @@ HOST_MODULES = (
 """What the distribution `virtmesh` brings, beside its own code."""
 HANDOVER_SUFFIX = ".handover"
 """What `virtmesh-device` adds to its first unix address to make the handover socket's path."""
+SOCKET = "kernel.sock"
+"""Socket in the run folder for who watches over a machine whose file names no socket."""
+METRICS = "metrics.sock"
+"""Socket in the run folder that has the page of a machine, unless its file says another place."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,14 @@ class Plan:
     devices: tuple[Command, ...]
     kernel: Command
     """The kernel service, or the CPU that takes its place."""
+    warnings: tuple[str, ...] = ()
+    """What should not stay as it is."""
+    watched: str = ""
+    """The unix socket of the kernel service that the supervisor asks."""
+    addresses: tuple[str, ...] = ()
+    """Where the kernel service listens, for clients of every kind."""
+    security: Path | None = None
+    """The security folder."""
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -68,11 +82,13 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
     check_host()
     machine = machine_file.load(file).resolve(run_dir)
     taken: set[int] = set()
-    devices = tuple(_device(entry, taken) for entry in machine.devices)
+    limits = machine.limits.arguments()
+    devices = tuple(_device(entry, taken, limits) for entry in machine.devices)
     check_machine(machine)
-    metrics = pick_port(machine.kernel.metrics or "", taken)
+    metrics = pick_port(page_address(machine, run_dir), taken)
     options = ["--machine", str(file), "--run-dir", str(run_dir)]
-    for address in machine.kernel.listen:
+    watched = watched_address(machine, run_dir)
+    for address in dict.fromkeys((*machine.kernel.listen, watched)):
         options += ["--listen", address]
     if metrics:
         options += ["--metrics", metrics]
@@ -80,8 +96,45 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
     if machine.cpu is not None:
         who, module = ("cpu", "virtmesh.cpu.main")
     argv = module_argv(module, *options)
-    kernel = Command(who, who, argv, machine.kernel.listen[0], metrics)
-    return Plan(name or machine.name, run_dir, devices, kernel)
+    kernel = Command(who, who, argv, local_address(machine, watched), metrics)
+    warnings = tuple(machine.locks.warnings((*machine.kernel.listen, metrics)))
+    locks = machine.locks
+    every = (*machine.kernel.listen, *locks.tokens, *(one.address for one in locks.roles))
+    addresses = tuple(one for one in every if not one.endswith(":0"))  # only its log has that port
+    return Plan(
+        name or machine.name, run_dir, devices, kernel, warnings, watched, addresses, locks.security
+    )
+
+
+def watched_address(machine: machine_file.Machine, run_dir: Path) -> str:
+    """Return the unix socket that the supervisor asks: the first one, or one of its own.
+
+    A TCP listener may want a certificate, which the supervisor has none of.
+    Errors: BadMachine when the path is too long for a socket.
+    """
+    given = (one for one in machine.kernel.listen if one.startswith("unix:"))
+    try:
+        return next(given, "") or check_address(f"unix:{run_dir / SOCKET}")
+    except ValueError as error:
+        raise BadMachine(f"listen: {error} with --run-dir") from error
+
+
+def local_address(machine: machine_file.Machine, watched: str) -> str:
+    """Return where clients on this host reach a machine, with nothing to show."""
+    first = machine.kernel.listen[0]
+    is_plain = machine.locks.security is None and is_loopback(first)
+    return first if first.startswith("unix:") or is_plain else watched
+
+
+def page_address(machine: machine_file.Machine, run_dir: Path) -> str:
+    """Return where the page of metrics is: without another place, in the run folder.
+
+    Errors: BadMachine when the path is too long for a socket.
+    """
+    try:
+        return machine.kernel.metrics or check_address(f"unix:{run_dir / METRICS}")
+    except ValueError as error:
+        raise BadMachine(f"metrics: {error} with --run-dir") from error
 
 
 def check_host() -> None:
@@ -109,7 +162,9 @@ def pick_port(address: str, taken: set[int]) -> str:
             return f"{host}:{number}"
 
 
-def _device(entry: machine_file.DeviceEntry, taken: set[int]) -> Command:
+def _device(
+    entry: machine_file.DeviceEntry, taken: set[int], limits: Sequence[str] = ()
+) -> Command:
     """Plan one device. Errors: BadMachine when the paths of its sockets are too long."""
     if entry.endpoint.startswith("unix:") and entry.handover is None:
         excess = len(os.fsencode(entry.endpoint[5:] + HANDOVER_SUFFIX)) - UNIX_PATH_LIMIT
@@ -120,6 +175,6 @@ def _device(entry: machine_file.DeviceEntry, taken: set[int]) -> Command:
             )
     metrics = pick_port(entry.metrics or "", taken)
     entry = replace(entry, metrics=metrics or None)
-    argv = module_argv("virtmesh.host.main", *entry.arguments())
+    argv = module_argv("virtmesh.host.main", *entry.arguments(), *limits)
     again = tuple(find_kind(entry.kind).restart_options)
     return Command(entry.name, entry.kind, argv, entry.endpoint, metrics, again)

@@ -91,7 +91,7 @@ def quick_machine(  # noqa: PLR0913 - each is an option of `virtmesh up`
     `settings` are lines of the top of the file, `tables` those of tables beside the devices'.
     Errors: BadMachine.
     """
-    lines = [f"name = {quote(name)}", *settings, "[kernel]", 'metrics = "127.0.0.1:0"', *tables]
+    lines = [f"name = {quote(name)}", *settings, *tables]
     others = [_split(text) for text in devices]
     on_slots = len(disks) + len(inputs) + sum(kind.platform is None for kind, *_ in others)
     if on_slots > machine_file.SLOTS:
@@ -159,7 +159,6 @@ def _table(name: str, kind: DeviceKind, placed: Sequence[str], *, vhost_user: bo
         f"name = {quote(name)}",
         f"kind = {quote(kind.name)}",
         *placed,
-        'metrics = "127.0.0.1:0"',
         f"vhost-user = {str(left).lower()}",
         "[devices.options]",
     ]

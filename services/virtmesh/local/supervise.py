@@ -39,6 +39,8 @@ RESTARTS_SECONDS = 60.0
 """A process may be restarted RESTARTS times in RESTARTS_SECONDS."""
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+"""How often it is looked at how long the logs are."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._ready = False
         self._status = "starting"
+        self._security: rundir.FolderState | None = None
+        """The security folder that the kernel service has."""
 
     def stop(self) -> None:
         """Begin to stop; asked a second time, kill."""
@@ -105,12 +109,14 @@ class Supervisor:
         for child in self._children:
             child.begin_log()
         self._tell(Event("starting", f"starting {self._plan.name} in {self._plan.run_dir}"))
+        self._look_at_security()
         for child in self._children:
             await child.start()
         self._save()
         stop = asyncio.create_task(self._stop.wait())
         tasks = [asyncio.create_task(self._keep(child)) for child in self._children]
         ready = asyncio.create_task(self._become_ready())
+        bounding = asyncio.create_task(self._bound_logs())
         try:
             waiting = {stop, ready, *tasks}
             while stop in waiting:
@@ -120,9 +126,17 @@ class Supervisor:
                 if stop in done:
                     return
         finally:
-            for task in (stop, ready, *tasks):
+            for task in (stop, ready, bounding, *tasks):
                 task.cancel()
-            await asyncio.gather(stop, ready, *tasks, return_exceptions=True)
+            await asyncio.gather(stop, ready, bounding, *tasks, return_exceptions=True)
+
+    async def _bound_logs(self) -> None:
+        """Keep the logs of the processes from growing without end, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for child in self._children:
+                with contextlib.suppress(OSError):  # somebody has removed or replaced it
+                    await asyncio.to_thread(child.bound_log)
 
     async def _become_ready(self) -> None:
         """Wait until every device is ready, or left to guests. Errors: BadMachine."""
@@ -149,7 +163,7 @@ class Supervisor:
 
         # A connection that failed once waits before it tries again; a new one does not.
         async with await aconnect(
-            self._plan.kernel.address, timeout=self._wait, request_id=REQUEST_ID
+            self._plan.watched, timeout=self._wait, request_id=REQUEST_ID
         ) as machine:
             try:
                 devices = await machine.devices()
@@ -184,6 +198,8 @@ class Supervisor:
                 return
             await asyncio.sleep(min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** len(recent)))
             recent.append(now)
+            if child is self._kernel:
+                self._look_at_security()
             await child.start(again=True)
             self._save()
             self._tell(
@@ -198,6 +214,11 @@ class Supervisor:
         await asyncio.gather(*(device.stop() for device in self._devices))
         rundir.clean(self._plan.run_dir)
         self._tell(Event("stopped", f"{self._plan.name} is stopped"))
+
+    def _look_at_security(self) -> None:
+        """Take note of the security folder that the kernel service is about to open."""
+        path = self._plan.security
+        self._security = None if path is None else rundir.FolderState.of(path)
 
     def _save(self) -> None:
         """Write state.json."""
@@ -215,6 +236,9 @@ class Supervisor:
                     start_ticks=rundir.start_ticks(pid) or 0,
                 ),
                 processes=tuple(child.state for child in self._children if child.pid),
+                warnings=self._plan.warnings,
+                addresses=self._plan.addresses,
+                security=self._security,
             )
         )
 

@@ -16,6 +16,7 @@ from virtmesh.machine.model import (
     Machine,
     OptionValue,
     PlicRule,
+    SecurityEntry,
     TimeSource,
 )
 from virtmesh_common.memory_map import RAM_ADDRESS
@@ -34,6 +35,7 @@ __all__ = [
     "Machine",
     "OptionValue",
     "PlicRule",
+    "SecurityEntry",
     "TimeSource",
     "check_memory",
     "load",

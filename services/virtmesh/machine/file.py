@@ -23,18 +23,22 @@ from virtmesh.machine.model import (
     Machine,
     OptionValue,
     PlicRule,
+    SecurityEntry,
     TimeSource,
 )
 from virtmesh.machine.places import check_places, own_place
 from virtmesh.machine.table import Table
 from virtmesh.mmio.quirks import find_quirks
+from virtmesh.rpc.locks import parse_role_socket
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.limits import LIMITS, Limits, find
 from virtmesh_common.sizes import check_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from virtmesh.kinds import DeviceKind
+    from virtmesh.rpc.locks import Listener
 
 DEVICE_HEADER = re.compile(r"\s*\[\[\s*devices\s*\]\]")
 """Begins a device."""
@@ -90,7 +94,8 @@ def parse(
     """
     table = Table(document, source, "", keys)
     table.only(
-        "name", "memory", "doorbell", "interrupts", "device-tree", "kernel", "cpu", "devices"
+        *("name", "memory", "doorbell", "interrupts", "device-tree", "kernel", "cpu", "devices"),
+        *("security", "limits"),
     )
     tree = table.value("device-tree", (str,), None)
     machine = Machine(
@@ -101,6 +106,8 @@ def parse(
         kernel=_kernel(table.table("kernel")),
         cpu=_cpu(table.table("cpu"), base) if "cpu" in table.keys else None,
         device_tree=None if tree is None else str(base / tree),
+        limits=_limits(table.table("limits")),
+        security=_security(table.table("security"), base),
     )
     if tree is None:
         devices = _devices(table, base, lines, machine)
@@ -133,18 +140,54 @@ def _memory(table: Table, default: int) -> int:
 
 def _kernel(table: Table) -> KernelEntry:
     """Check the `[kernel]` table."""
-    table.only("listen", "metrics")
-    listen = table.value("listen", (str, list), "unix:kernel.sock")
-    if isinstance(listen, str):
-        listen = [listen]
-    if not listen or not all(isinstance(one, str) for one in listen):
+    table.only("listen", "metrics", "listen-tokens", "listen-roles")
+    listen = table.texts("listen", ["unix:kernel.sock"], "unix:kernel.sock")
+    if not listen:
         raise table.bad(
             "listen", 'must be one address or a list of them, such as ["unix:kernel.sock"]'
         )
+    tokens = table.texts("listen-tokens", [], "0.0.0.0:50052")
     return KernelEntry(
         listen=tuple(table.check_address("listen", one) for one in listen),
         metrics=table.address("metrics", default=None),
+        listen_tokens=tuple(table.check_address("listen-tokens", one) for one in tokens),
+        listen_roles=tuple(_role_socket(table, one) for one in _role_texts(table)),
     )
+
+
+def _role_texts(table: Table) -> list[str]:
+    """Return the sockets for roles, as they are written."""
+    return table.texts("listen-roles", [], "observer=unix:observer.sock")
+
+
+def _role_socket(table: Table, text: str) -> Listener:
+    """Check a socket for a role; its path is placed later."""
+    try:
+        return parse_role_socket(text)
+    except ValueError as error:
+        raise table.bad("listen-roles", f"is wrong: {error}") from error
+
+
+def _security(table: Table, base: Path) -> SecurityEntry:
+    """Check the `[security]` table; its path is made absolute."""
+    table.only("folder", "insecure")
+    folder = table.value("folder", (str,), None)
+    return SecurityEntry(
+        None if folder is None else str(base / folder),
+        insecure=table.value("insecure", (bool,), default=False),
+    )
+
+
+def _limits(table: Table) -> Limits:
+    """Check the `[limits]` table."""
+    table.only(*(one.name for one in LIMITS))
+    for key in table.keys:
+        value = table.value(key, (str, int), 0)
+        try:
+            find(key).parse(value)
+        except ValueError as error:
+            raise table.bad(key, f"is wrong: {error}") from error
+    return Limits.of({key: table.value(key, (str, int), 0) for key in table.keys})
 
 
 def _cpu(table: Table, base: Path) -> CpuEntry:

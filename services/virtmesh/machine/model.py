@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from virtmesh.attach.notifier import DoorbellKind
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.machine.board import platform_of
+from virtmesh.rpc.locks import Locks
 from virtmesh_common.channel import check_address
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.limits import DEFAULTS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from virtmesh.kinds.record import Place, Platform
+    from virtmesh.rpc.locks import Listener
 
 OptionValue = str | int | bool
 
@@ -27,6 +30,20 @@ class KernelEntry:
 
     listen: tuple[str, ...] = ("unix:kernel.sock",)
     metrics: str | None = None
+    listen_tokens: tuple[str, ...] = ()
+    """HOST:PORT for clients with bearer tokens."""
+    listen_roles: tuple[Listener, ...] = ()
+    """More unix sockets, each for a role."""
+
+
+@dataclass(frozen=True)
+class SecurityEntry:
+    """The `[security]` table: who may call over TCP."""
+
+    folder: str | None = None
+    """Path of the security folder, relative to the machine file."""
+    insecure: bool = False
+    """Let anyone do everything who reaches a TCP address without TLS."""
 
 
 class TimeSource(StrEnum):
@@ -157,6 +174,21 @@ class Machine:
     cpu: CpuEntry | None = None
     """What a CPU runs; None: the kernel service drives the devices."""
     device_tree: str | None = None
+    limits: Limits = DEFAULTS
+    """What clients may have of each of its services."""
+    security: SecurityEntry = field(default_factory=SecurityEntry)
+
+    @property
+    def locks(self) -> Locks:
+        """What protects the addresses of its kernel, or CPU."""
+        folder = self.security.folder
+        return Locks(
+            None if folder is None else Path(folder),
+            self.kernel.listen_tokens,
+            self.kernel.listen_roles,
+            insecure=self.security.insecure,
+            of_file=True,
+        )
 
     def resolve(self, run_dir: Path) -> Machine:
         """Return the machine with its unix sockets placed in `run_dir`. Errors: BadMachine."""
@@ -168,10 +200,17 @@ class Machine:
                 endpoint=place.address(device.endpoint, f"devices.{device.name}.endpoint"),
                 handover=place.path(device.handover),
                 vhost_user=place.path(device.vhost_user),
+                metrics=place.optional(device.metrics, f"devices.{device.name}.metrics"),
             )
             for device in self.devices
         )
-        return replace(self, kernel=replace(self.kernel, listen=listen), devices=devices)
+        roles = tuple(
+            replace(one, address=place.address(one.address, "kernel.listen-roles"))
+            for one in self.kernel.listen_roles
+        )
+        metrics = place.optional(self.kernel.metrics, "kernel.metrics")
+        kernel = replace(self.kernel, listen=listen, listen_roles=roles, metrics=metrics)
+        return replace(self, kernel=kernel, devices=devices)
 
 
 def _cell(option: str, value: OptionValue) -> int:
@@ -200,6 +239,10 @@ class _Placer:
             return check_address(f"unix:{placed}")
         except ValueError as error:
             raise BadMachine(f"{key}: {error}") from error
+
+    def optional(self, address: str | None, key: str) -> str | None:
+        """Make the path of a unix address absolute, if there is an address."""
+        return None if address is None else self.address(address, key)
 
     def path(self, path: str | None) -> str | None:
         """Make a path absolute."""

@@ -114,6 +114,14 @@ class Table:
             raise self.bad(key, f"is wrong: {error}") from error
         return value
 
+    def texts(self, key: str, default: list[str], example: str) -> list[str]:
+        """Return a list of strings; one that stands alone is a list of one."""
+        found = self.value(key, (str, list), default)
+        found = [found] if isinstance(found, str) else found
+        if not all(isinstance(one, str) for one in found):
+            raise self.bad(key, f'must be one address or a list of them, such as ["{example}"]')
+        return found
+
     def table(self, key: str) -> Table:
         """Return a table inside this one; an empty one when it is absent."""
         content = self.value(key, (dict,), {})

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from virtmesh_native import GuestMemory, InFlightLog
 
 from virtmesh.mmio.kept_state import KeptState
-from virtmesh_common.errors import MemoryRefused
+from virtmesh_common.errors import MemoryRefused, MemoryUnsealed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +51,7 @@ class InFlightLogs:
         size = logs_size(queue_size_max)
         if not size:
             raise MemoryRefused("an in-flight log came, and the device has no queues: send none")
+        check_sealed(descriptor)
         kept = kept_state_bytes if os.fstat(descriptor).st_size >= size + kept_state_bytes else 0
         try:
             memory = GuestMemory([(descriptor, 0, size + kept, 0)])
@@ -81,6 +82,21 @@ class InFlightLogs:
         self._kept = True
         if self.kept_state is not None:
             self.kept_state.freeze()
+
+
+def check_sealed(descriptor: int) -> None:
+    """Check that a descriptor is a sealed memfd, before anything else is asked. MemoryUnsealed.
+
+    Any other file can be one of FUSE, and its server need not answer.
+    """
+    try:
+        seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+    except OSError:
+        seals = 0
+    if not seals & fcntl.F_SEAL_SHRINK:
+        raise MemoryUnsealed(
+            "the in-flight log is not sealed against shrinking: add F_SEAL_SHRINK to its memfd"
+        )
 
 
 def logs_size(queue_size_max: Sequence[int]) -> int:

@@ -9,13 +9,13 @@ it prints in one line what it found and exits 1. It exits 2 for an invalid addre
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import cast
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from virtmesh_common.channel import open_sync_channel
+from virtmesh_common.printable import say
 
 TIMEOUT_SECONDS = 3.0
 
@@ -48,7 +48,7 @@ def main() -> int:
     except ValueError as error:
         parser.error(str(error))
     if fault:
-        print(f"{arguments.address}: {fault}", file=sys.stderr)  # noqa: T201  Docker shows it
+        say(f"{arguments.address}: {fault}", err=True)  # Docker shows it.
         return 1
     return 0
 

@@ -42,6 +42,9 @@ OPEN = gauge("grpc_server_open_calls", "Calls under way: of streams, those open.
 UNKNOWN = "other"
 """Label of methods that this build does not know."""
 UNARY = "unary"
+SERVER_STREAM = "server_stream"
+TAKE_ONE = frozenset((UNARY, SERVER_STREAM))
+"""Kinds of methods that take one request."""
 
 
 @dataclass
@@ -138,4 +141,4 @@ def _type_of(*, client: bool, server: bool) -> str:
     """Name the kind of a method, as gRPC's interceptors do."""
     if client and server:
         return "bidi_stream"
-    return "client_stream" if client else "server_stream" if server else UNARY
+    return "client_stream" if client else SERVER_STREAM if server else UNARY

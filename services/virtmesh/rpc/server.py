@@ -10,23 +10,38 @@ import os
 import signal
 import socket
 import stat
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from virtmesh_common.channel import KEEPALIVE_SECONDS, check_address, server_options
-
-import grpc.aio  # isort: skip
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from virtmesh.rpc.interceptor import CallInterceptor
+from virtmesh.rpc.audit import Audit
+from virtmesh.rpc.budgets import Budgets
+from virtmesh.rpc.locks import Locks, warning_of
+from virtmesh.rpc.metrics import CallCounts
+from virtmesh.rpc.own_socket import OwnSocket
 from virtmesh.rpc.reflection import Reflection, nothing
+from virtmesh.rpc.strangers import take_no_descriptors_at
+from virtmesh.rpc.wings import Shared, Wings
+from virtmesh.telemetry.definitions import gauge
+from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import AddressTaken
+from virtmesh_common.limits import DEFAULTS, Limits
+from virtmesh_common.security.roles import table_with
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
+    import grpc.aio
+    from prometheus_client import Metric
+
+    from virtmesh.rpc.credentials import Credentials
+    from virtmesh.rpc.locks import Listener
     from virtmesh.rpc.reflection import Forwarded
+    from virtmesh_common.security.roles import Access
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +49,32 @@ GRACE_SECONDS = 5.0
 """How long calls may take to finish once the service stops."""
 SOCKET_UMASK = 0o117
 """Sockets get mode 0660: the owner and the group use a device, nobody else."""
+SWEEP_SECONDS = 1.0
+"""How often streams of callers that count no more are looked for."""
+WARNING_SECONDS = 3600.0
+"""How often the log says again that a listener is open to anyone."""
+INSECURE = gauge(
+    "virtmesh_insecure_listeners", "TCP listeners that anyone may call (--insecure).", "listeners"
+)
+
+
+NO_LOCKS = Locks()
+"""Unix sockets for the owner, and TCP on loopback."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a server serves, for its gates and budgets."""
+
+    devices: Callable[[], Collection[str]] = tuple
+    """Returns the names of its devices, for the audit."""
+    access: Sequence[Access] = ()
+    """Rows of services from other packages."""
+    limits: Limits = DEFAULTS
+    """What clients may have of it."""
+
+
+NOTHING = Scope()
 
 
 class Server:
@@ -48,37 +89,68 @@ class Server:
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
         *,
         keepalive: float = KEEPALIVE_SECONDS,
+        locks: Locks = NO_LOCKS,
+        scope: Scope = NOTHING,
     ) -> None:
-        """Prepare a server for `unix:PATH` and `HOST:PORT` addresses. Errors: ValueError.
+        """Prepare a server for `unix:PATH` and `HOST:PORT` addresses, and those of `locks`.
 
         With a TCP address it pings silent clients each `keepalive` seconds; 0: it does not.
+
+        Errors: ValueError; Unprotected; other SecurityErrors for the security folder.
         """
-        self._wanted = [check_address(address) for address in addresses]
+        listeners = list(locks.listeners(addresses))
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
-        calls = CallInterceptor()
-        options = server_options(self._wanted, keepalive=keepalive)
-        self.grpc = grpc.aio.server(options=options, interceptors=(calls, *interceptors))
-        self.calls = calls.counts
+        self.budgets = Budgets(scope.limits)
+        """What its clients hold."""
+        self.calls = CallCounts()
         """Counters of its calls."""
+        self._audit = Audit(scope.devices)
+        self._credentials = open_credentials(locks)
+        shared = Shared(
+            interceptors,
+            self._audit,
+            self.calls,
+            table_with(scope.access),
+            keepalive,
+            self.budgets,
+        )
+        self._wings = Wings(listeners, self._credentials, shared)
+        self.grpc = cast("grpc.aio.Server", self._wings)
+        """Takes the services; they are served by every listener."""
+        self._order = listeners
+        self._sockets: list[OwnSocket] = []
+        self._sweeping: asyncio.Task[None] | None = None
+        self.before_serving: Callable[[], None] | None = None
+        """Called once it listens, before it takes any connection."""
         self.addresses: list[str] = []
-        """Where the server listens, once it is started; ports are the actual ones."""
+        """Where the server listens, once it is started; ports are the actual ones. Those of
+        `addresses` come first, then those of the locks: for tokens, and for roles."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What should not stay as it is: a line for each listener that is open to anyone."""
+        return [warning_of(self._place(one)) for one in self._order if one.is_open]
 
     async def start(self, names: Iterable[str], forwarded: Forwarded = nothing) -> None:
         """Listen and serve. `names` are the full names of the services that were added.
 
         `forwarded` returns the names of services that others serve behind this one, for reflection.
 
-        Errors: AddressTaken.
+        Errors: AddressTaken; SecurityError.
         """
         self._names = [*names, health.SERVICE_NAME]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         Reflection(self._names, forwarded).add_to(self.grpc)
-        for address in self._wanted:
-            self.addresses.append(self._listen(address))
-        await self.grpc.start()
+        for listener in self._order:
+            self.addresses.append(self._listen(listener))
+        if self.before_serving is not None:
+            self.before_serving()
+        for wing in self._wings.all:
+            await wing.grpc.start()
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._sweeping = asyncio.create_task(self._sweep(), name="sweep")
         log.info("serving", addresses=self.addresses)
 
     async def leave(self) -> None:
@@ -88,26 +160,86 @@ class Server:
     async def stop(self, grace: float = GRACE_SECONDS) -> None:
         """Refuse new calls, and give those under way `grace` seconds to finish.
 
-        gRPC removes the unix sockets of the server.
+        The paths of its unix sockets are removed, unless others have taken them meanwhile.
         """
         await self.leave()
-        await self.grpc.stop(grace)
+        for own in self._sockets:
+            if not own.remove():
+                log.warning("another process has a socket there now: it stays", path=str(own.path))
+        await asyncio.gather(*(wing.grpc.stop(grace) for wing in self._wings.all))
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sweeping
+        self._audit.flush()
+        if self._credentials is not None:
+            self._credentials.close()
 
-    def _listen(self, address: str) -> str:
+    def metrics(self) -> Iterable[Metric]:
+        """Return the metrics, read now."""
+        yield from self.calls.metrics()
+        yield from self.budgets.metrics()
+        yield from self._audit.metrics()
+        yield INSECURE.one(sum(one.is_open for one in self._order))
+
+    async def _sweep(self) -> None:
+        """End streams of callers that count no more, and say again what is open, for ever."""
+        warned = -WARNING_SECONDS
+        loop = asyncio.get_running_loop()
+        while True:
+            for wing in self._wings.all:
+                wing.gate.sweep()
+            self._audit.tick()
+            if loop.time() - warned >= WARNING_SECONDS:
+                warned = loop.time()
+                for text in self.warnings:
+                    log.warning("insecure", about=text)
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    def _listen(self, listener: Listener) -> str:
         """Listen at one address; return it with the actual port."""
+        address = listener.address
         path = socket_path(address)
+        own = None
         if path is not None:
             clear_stale_socket(path)
-        before = os.umask(SOCKET_UMASK)
+            own = OwnSocket(path)
+            self._sockets.append(own)
+        before = os.umask(0o777 & ~listener.mode)
         try:
-            port = self.grpc.add_insecure_port(address)
+            place = f"unix:{own.scratch}" if own else address
+            port = self._wings.of(listener).add_port(place)
+            if own is not None and listener.group is not None:
+                os.chown(own.scratch, -1, listener.group, follow_symlinks=False)
         except RuntimeError as error:
             raise AddressTaken(
                 f"{address}: can't listen there: choose an address that is free, and allowed to you"
             ) from error
+        except OSError as error:
+            raise AddressTaken(
+                f"{address}: this user can't give a socket to group {listener.group}: choose one"
+                " of its own groups"
+            ) from error
         finally:
             os.umask(before)
+        if own is not None:
+            take_no_descriptors_at(own.scratch)
+            own.publish()
         return f"{address.rpartition(':')[0]}:{port}" if path is None else address
+
+    def _place(self, listener: Listener) -> str:
+        """Return where a listener is, with the actual port once it is known."""
+        index = self._order.index(listener)
+        return self.addresses[index] if index < len(self.addresses) else listener.address
+
+
+def open_credentials(locks: Locks) -> Credentials | None:
+    """Open the security folder, if there is one. Errors: SecurityError."""
+    if locks.security is None:
+        return None
+    from virtmesh.rpc.credentials import Credentials  # noqa: PLC0415 - few need the cryptography
+
+    return Credentials(locks.security)
 
 
 def socket_path(address: str) -> Path | None:

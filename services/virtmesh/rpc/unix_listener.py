@@ -7,12 +7,19 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from virtmesh.rpc.allowance import Allowance
 from virtmesh.rpc.server import SOCKET_UMASK, clear_stale_socket
+from virtmesh.rpc.strangers import hang_up
 from virtmesh_common.channel import UNIX_PATH_LIMIT
 from virtmesh_common.errors import AddressTaken
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+ACCEPTED_PER_SECOND, ACCEPTED_AT_ONCE = 200.0, 16.0
+"""How fast connections are accepted: those above it wait in the queue of the kernel. A flood of
+them costs a tenth of a processor."""
 
 
 class UnixListener:
@@ -39,9 +46,15 @@ class UnixListener:
         finally:
             os.umask(before)
         self.socket.setblocking(False)  # noqa: FBT003 - as socket has it
-        self.socket.listen()
+        self.socket.listen(socket.SOMAXCONN)
+        self._allowance = Allowance(ACCEPTED_AT_ONCE, ACCEPTED_PER_SECOND)
         self._path = path
         self._inode = path.stat().st_ino
+
+    def rest_seconds(self) -> float:
+        """Count a connection that was accepted; return how long not to accept the next one."""
+        self._allowance.take()
+        return self._allowance.wait_seconds()
 
     def remove(self) -> None:
         """Remove the path of this socket. Call it before `close`.
@@ -54,5 +67,5 @@ class UnixListener:
                 self._path.unlink()
 
     def close(self) -> None:
-        """Stop listening."""
-        self.socket.close()
+        """Stop listening. What waits there unaccepted may carry descriptors of strangers."""
+        hang_up(self.socket)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import structlog
 
 from virtmesh.telemetry.log_rate_limit import LogLimit
+from virtmesh_common.printable import printable, printable_lines
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, ExcInfo, Processor
 
 Format = Literal["text", "json"]
 FORMATS: tuple[Format, ...] = ("text", "json")
@@ -42,8 +44,9 @@ def configure(form: Format, *, debug: bool = False) -> None:
         dressed.append(TRACEBACKS)
         last = structlog.processors.JSONRenderer()
     else:
+        dressed.append(make_printable)
         last = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=sys.stderr.isatty(), exception_formatter=write_traceback
         )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*named, *dressed],
@@ -63,3 +66,21 @@ def configure(form: Format, *, debug: bool = False) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def make_printable(_: object, __: str, event: EventDict) -> EventDict:
+    """Replace what would drive the terminal of a reader in every text of an event.
+
+    A value has one line: the next would look like an event of its own. Libraries have more.
+    """
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = printable_lines(value) if key == "event" else printable(value)
+    return event
+
+
+def write_traceback(stream: TextIO, exception: ExcInfo) -> None:
+    """Write a traceback. What an exception says may come from a stranger."""
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, exception)
+    stream.write(printable_lines(text.getvalue()))

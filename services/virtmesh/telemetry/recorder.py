@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import OrderedDict
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from virtmesh_common.api.trace.v1 import trace_pb2 as pb
 from virtmesh_common.api.trace.v1 import trace_pb2_grpc
@@ -21,6 +23,7 @@ from virtmesh_common.errors import ShuttingDown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     import grpc.aio
     from virtmesh_native import Recorder
@@ -30,8 +33,12 @@ EVENTS_DEFAULT = 65_536
 """Default capacity of a recorder, in events: 2.5 MiB."""
 PAGE_DEFAULT, PAGE_MAX = 1024, 4096
 """Events of a page: the default, and the maximum (trace.proto)."""
+PAGES_SHARED = 4
+"""Pages that are kept for watchers in step."""
 PAUSE_S = 0.02
 """Pause of a watcher that has read every event."""
+LOOKS_PER_S = 400
+"""So often all watchers together look for events: many of them pause for longer."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _COLUMNS = (
@@ -83,13 +90,32 @@ class Traced:
         return page
 
 
-class TracePlane(trace_pb2_grpc.TraceServiceServicer):
-    """Serves TraceService. `find` returns what is traced of a device, or raises DeviceNotFound."""
+class Bounded(Protocol):
+    """The client of a call, as budgets see it (virtmesh.rpc.budgets)."""
 
-    def __init__(self, find: Callable[[str], Traced]) -> None:
+    async def hold_call(self, name: str) -> AbstractContextManager[object]:
+        """Take one of a limit for the call. Errors: LimitReached."""
+
+    async def turn(self) -> None:
+        """Wait for a turn to do a piece of work."""
+
+
+class TracePlane(trace_pb2_grpc.TraceServiceServicer):
+    """Serves TraceService. `find` returns what is traced of a device, or raises DeviceNotFound.
+
+    `account` returns what the budgets say of the call that is served; None: watchers have no bound.
+    """
+
+    def __init__(
+        self, find: Callable[[str], Traced], account: Callable[[], Bounded] | None = None
+    ) -> None:
         self._find = find
+        self._account = account
         self._run_id = secrets.token_hex(8)
         self._closed = False
+        self._watching = 0
+        self._pages: OrderedDict[tuple[int, int], pb.Page] = OrderedDict()
+        """The pages made last, by recorder and first sequence: watchers in step share them."""
 
     def close(self) -> None:
         """End every stream."""
@@ -116,6 +142,18 @@ class TracePlane(trace_pb2_grpc.TraceServiceServicer):
     ) -> None:
         """Stream events: first the position of the recorder, then pages."""
         traced = self._find(request.device)
+        mine = self._account() if self._account is not None else None
+        with await mine.hold_call("trace-watchers") if mine is not None else nullcontext():
+            self._watching += 1
+            try:
+                await self._watch(traced, request, context, mine)
+            finally:
+                self._watching -= 1
+
+    async def _watch(
+        self, traced: Traced, request: pb.WatchRequest, context: Any, mine: Bounded | None
+    ) -> None:
+        """Stream events to one watcher. Errors: ShuttingDown."""
         position = traced.position
         following = position.next_sequence
         if request.HasField("from_sequence"):
@@ -124,13 +162,25 @@ class TracePlane(trace_pb2_grpc.TraceServiceServicer):
         while not self._closed:
             full = False
             if following < traced.recorder.next:  # Without new events no page is made.
-                page = traced.page(following, PAGE_DEFAULT)
+                if mine is not None:
+                    await mine.turn()
+                page = self._shared(traced, following)
                 if page.kinds:  # A loss is reported with the next event.
                     following = page.next_sequence
                     await context.write(pb.WatchResponse(page=page))
                 full = len(page.kinds) == PAGE_DEFAULT
-            await asyncio.sleep(0 if full else PAUSE_S)
+            await asyncio.sleep(0 if full else max(PAUSE_S, self._watching / LOOKS_PER_S))
         raise ShuttingDown("the service is stopping")
+
+    def _shared(self, traced: Traced, following: int) -> pb.Page:
+        """Return a page for a watcher: one that another watcher just got, or a new one."""
+        key = id(traced.recorder), following
+        page = self._pages.get(key)
+        if page is None or not page.kinds:
+            page = self._pages[key] = traced.page(following, PAGE_DEFAULT)
+            if len(self._pages) > PAGES_SHARED:
+                self._pages.popitem(last=False)
+        return page
 
     def _source(self, traced: Traced) -> pb.Source:
         """Return the source of the events of a recorder."""

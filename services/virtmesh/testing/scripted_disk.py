@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from virtmesh.testing.scripted_device import ScriptedDevice
+from virtmesh.virtio.queue_device import MalformedChain
 from virtmesh_common.blk import spec as blk
 from virtmesh_common.blk.spec import BlkFeature, RequestStatus, RequestType
 from virtmesh_common.virtio.features import Feature
@@ -40,6 +41,7 @@ FEATURES = int(
     | BlkFeature.VIRTIO_BLK_F_WRITE_ZEROES
 )
 """What a scripted disk offers, unless told otherwise."""
+_HEADER = struct.Struct("<IIQ")
 _SEGMENT = struct.Struct("<QII")
 
 
@@ -145,9 +147,11 @@ class ScriptedDisk(ScriptedDevice):
 
     def take(self, chain: Chain) -> None:
         """Parse a chain; hold it, or answer it."""
+        if chain.readable_bytes < _HEADER.size or not chain.writable_bytes:
+            raise MalformedChain("a request has a header of 16 bytes and a status byte (5.2.6)")
         sent = chain.read(chain.readable_bytes)
-        kind, _, sector = struct.unpack("<IIQ", sent[:16])
-        request = Request(chain, kind, sector, sent[16:])
+        kind, _, sector = _HEADER.unpack_from(sent)
+        request = Request(chain, kind, sector, sent[_HEADER.size :])
         self.seen.append(request)
         if self.hold:
             self.held.append(request)

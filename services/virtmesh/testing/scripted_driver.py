@@ -132,6 +132,7 @@ class ChannelRegisters:
 
     def __init__(self, connection: socket.socket, other: GrpcRegisters) -> None:
         self.session = other.session
+        self.metadata = other.metadata
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """How the connection ended, once it has."""
         self._channel = RegisterChannel(connection, self._end)
@@ -196,6 +197,8 @@ class ScriptedDriver:
         self.doorbells = doorbells
         self._features = 0
         self.queues: dict[int, DriverQueue] = {}
+        self.areas: dict[int, tuple[int, int, int]] = {}
+        """Where the parts of queues are: of descriptors, of the driver, of the device."""
 
     async def get(self, register: Register) -> int:
         """Read a register."""
@@ -247,7 +250,8 @@ class ScriptedDriver:
         ):
             await self.put(low, area & 0xFFFF_FFFF)
             await self.put(high, area >> 32)
-        return descriptor_area, driver_area, device_area
+        self.areas[index] = (descriptor_area, driver_area, device_area)
+        return self.areas[index]
 
     async def set_up_queue(self, index: int, size: int = 8) -> DriverQueue:
         """Set up a queue, and set QueueReady."""

@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from virtmesh.testing.scripted_device import ScriptedDevice
+from virtmesh.virtio.queue_device import MalformedChain
 from virtmesh_common.evdev import code_of
 from virtmesh_common.input import spec as layout
 from virtmesh_common.input.spec import DEVIDS, EVENT, EVENTQ, ConfigSelect, InputFeature
@@ -121,6 +122,8 @@ class ScriptedInput(ScriptedDevice):
         if chain.queue == EVENTQ:
             self._posted.append(chain)
             return
+        if chain.readable_bytes < EVENT.size:
+            raise MalformedChain("an order of the driver is an event of 8 bytes (5.8.6.2)")
         kind, code, value = EVENT.unpack(chain.read(EVENT.size))
         self.orders.append((kind, code, value))
         self._held.append(chain)

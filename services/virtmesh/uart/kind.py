@@ -6,7 +6,7 @@ from virtmesh.uart import driver_metrics, metrics
 from virtmesh.uart.dashboard import BOARD
 from virtmesh.uart.driver.driver import NS16550a
 from virtmesh.uart.figures import FIGURES
-from virtmesh.uart.options import OPTIONS, check_options, make
+from virtmesh.uart.options import OPTIONS, check_options, make, needs
 from virtmesh.uart.service import UartService
 from virtmesh.uart.settings import FREQUENCY
 from virtmesh_common.uart import spec
@@ -33,6 +33,7 @@ KIND = DeviceKind(
     make=make,
     options=OPTIONS,
     check=check_options,
+    needs=needs,
     path_options=frozenset({"log-file"}),
     platform=PLATFORM,
     services=(UartService,),

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from virtmesh.kinds.option_types import Size
+from virtmesh.sandbox import Access, Needs
 from virtmesh.uart.line.scrollback import SCROLLBACK_BYTES
 from virtmesh.uart.model import UartDevice
 from virtmesh.uart.settings import FREQUENCY, UartOptions
@@ -85,3 +86,11 @@ def make(name: str, **values: Any) -> UartDevice:
     be opened.
     """
     return UartDevice(name, check_options(**values))
+
+
+def needs(*, log_file: Path | None = None, **_others: Any) -> Needs:
+    """Return what the service of a port needs of its sandbox.
+
+    A log file that was moved is made again: for that the service writes to its whole folder.
+    """
+    return Needs([(log_file.absolute().parent, Access.CREATE)] if log_file else ())

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from virtmesh.mmio.quirks import Quirks
     from virtmesh.vhost_user.framing import Message, MessageSocket
     from virtmesh.vhost_user.messages import Payload
+    from virtmesh.vhost_user.offer import Offer
     from virtmesh.virtio.device import VirtioDevice
 
 log = structlog.get_logger(__name__)
@@ -65,17 +66,17 @@ FAILED = vu.U64(1)
 
 
 class FrontEnd:
-    """A front end that holds a device until `close`. `in_band` offers in-band notifications."""
+    """A front end that holds a device until `close`."""
 
     def __init__(
-        self, model: VirtioDevice, connection: MessageSocket, quirks: Quirks, *, in_band: bool
+        self, model: VirtioDevice, connection: MessageSocket, quirks: Quirks, offer: Offer
     ) -> None:
         self._model = model
         self._quirks = quirks
         self._socket = connection
         self._offered = int(model.device_features) & ~int(WITHHELD)
         self._protocol_offered = OFFERED | (
-            ProtocolFeature.INBAND_NOTIFICATIONS if in_band else ProtocolFeature(0)
+            ProtocolFeature.INBAND_NOTIFICATIONS if offer.in_band else ProtocolFeature(0)
         )
         self._protocol = ProtocolFeature(0)
         self._features: int | None = None
@@ -88,7 +89,7 @@ class FrontEnd:
         self._rings.continuation.renew = self._renew
         self._kept: int | None = None
         """The features that the model has; None after a reset."""
-        self._memory = MemorySlots(self._rings, connection.fail)
+        self._memory = MemorySlots(self._rings, connection.fail, offer.memory_max_bytes)
         self._notifier = FrontEndNotifier(model, self._rings, connection.fail)
         self._handlers: dict[Request, Callable[[Any, Message], Awaitable[Payload | None]]] = {
             request: getattr(self, f"_{request.name.lower()}") for request in vu.SHAPES

@@ -14,6 +14,7 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from virtmesh.rpc.strangers import SCM_MAX_FD, close_all, hang_up
 from virtmesh.vhost_user.messages import (
     FLAGS,
     HEADER,
@@ -65,8 +66,8 @@ class Message:
 
     def close(self) -> None:
         """Close the descriptors that nobody took."""
-        while self.descriptors:
-            os.close(self.descriptors.pop())
+        close_all(self.descriptors)
+        self.descriptors.clear()
 
 
 class MessageSocket:
@@ -124,7 +125,7 @@ class MessageSocket:
 
     def close(self) -> None:
         """Close the connection."""
-        self._socket.close()
+        hang_up(self._socket)
         self._failed = None  # Its traceback would keep frames, and the objects in them, alive.
 
     async def _readable(self) -> None:
@@ -171,7 +172,7 @@ class MessageSocket:
     def _read(self, head: Message, size: int) -> bytes:
         """Read at most `size` bytes; empty at the end. Descriptors are added to `head`."""
         descriptors = array.array("i")
-        room = socket.CMSG_SPACE(DESCRIPTORS_MAX * descriptors.itemsize)
+        room = socket.CMSG_SPACE(SCM_MAX_FD * descriptors.itemsize)
         try:
             data, ancillary, flags, _ = self._socket.recvmsg(size, room, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
@@ -180,7 +181,7 @@ class MessageSocket:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 descriptors.frombytes(content[: len(content) - len(content) % 4])
         head.descriptors.extend(descriptors)
-        if flags & socket.MSG_CTRUNC:
+        if flags & socket.MSG_CTRUNC or len(head.descriptors) > DESCRIPTORS_MAX:
             raise FrontEndViolation(
                 f"more than {DESCRIPTORS_MAX} descriptors came, or this service has none left"
             )
@@ -221,7 +222,6 @@ def find_shape(message: Message) -> tuple[Request, Shape]:
 
 
 def close_quietly(descriptor: int | None) -> None:
-    """Close a descriptor, if there is one."""
+    """Close a descriptor of a front end, if there is one, without waiting for it."""
     if descriptor is not None:
-        with suppress(OSError):
-            os.close(descriptor)
+        close_all([descriptor])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh_native import FrontEndMemory
 
+from virtmesh.rpc.strangers import close_all
 from virtmesh.vhost_user.messages import SLOTS_MAX
 from virtmesh_common.errors import FrontEndViolation, MemoryRefused
 
@@ -78,6 +79,11 @@ class GuestRegions:
         left = {region: self._files[region] for region in self._files if region not in found}
         return GuestRegions(left)
 
+    @property
+    def size(self) -> int:
+        """The sizes of all regions together, in bytes."""
+        return sum(region.size for region in self._files)
+
     def __len__(self) -> int:
         return len(self._files)
 
@@ -91,8 +97,8 @@ class GuestRegions:
 
     def close(self) -> None:
         """Close the files. The mapping lasts as long as something uses it."""
-        while self._files:
-            os.close(self._files.popitem()[1])
+        close_all(self._files.values())
+        self._files = {}
 
     def _check(self) -> None:
         """Check the user addresses; mapping checks the guest addresses."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX, check_size, warn_of
 from virtmesh.vhost_user.memory import GuestRegions
-from virtmesh_common.errors import FrontEndViolation
+from virtmesh_common.errors import FrontEndViolation, MemoryRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,14 +21,21 @@ if TYPE_CHECKING:
 
 
 class MemorySlots:
-    """The memory of one front end, which its rings use. `failed` gets the error that ends it.
+    """The memory of one front end, which its rings use: at most `memory_max_bytes`.
 
-    Messages keep their descriptors. Errors of the changes: FrontEndViolation.
+    `failed` gets the error that ends it. Messages keep their descriptors. Errors of the changes:
+    FrontEndViolation.
     """
 
-    def __init__(self, rings: Vrings, failed: Callable[[FrontEndViolation], None]) -> None:
+    def __init__(
+        self,
+        rings: Vrings,
+        failed: Callable[[FrontEndViolation], None],
+        memory_max_bytes: int = GUEST_MEMORY_MAX,
+    ) -> None:
         self._rings = rings
         self._failed = failed
+        self._memory_max_bytes = memory_max_bytes
 
     async def set_table(self, regions: Sequence[MemoryRegion], descriptors: Sequence[int]) -> None:
         """Replace all regions (SET_MEM_TABLE): one descriptor for each, in the same order."""
@@ -37,11 +45,14 @@ class MemorySlots:
             )
         if len(set(regions)) != len(regions):
             raise FrontEndViolation("SET_MEM_TABLE: the same region twice")
+        self._check(sum(region.size for region in regions))
         files = dict(zip(regions, descriptors, strict=True))
         await self._change(lambda _: GuestRegions(files))
 
     async def add(self, region: MemoryRegion, descriptor: int) -> None:
         """Add a region (ADD_MEM_REG)."""
+        now = self._rings.memory
+        self._check(region.size + (now.size if now is not None else 0))
         await self._change(
             lambda now: now.add(region, descriptor) if now else GuestRegions({region: descriptor})
         )
@@ -66,7 +77,15 @@ class MemorySlots:
             self.close()
             self._rings.memory = changed
             if changed is not None:
+                warn_of(changed.size)
                 asyncio.get_running_loop().add_reader(changed.lost, self._lose)
+
+    def _check(self, size: int) -> None:
+        """Check how much memory there would be, in bytes."""
+        try:
+            check_size(size, self._memory_max_bytes)
+        except MemoryRefused as error:
+            raise FrontEndViolation(f"its memory can't be used: {error.message}") from error
 
     def _lose(self) -> None:
         """End the connection of a front end that made its memory shorter."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import closing
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 import structlog
 
+from virtmesh.rpc.peers import OWN_USER
+from virtmesh.rpc.strangers import hang_up, has_room, peer_of, who_leaves
 from virtmesh.rpc.unix_listener import UnixListener
 from virtmesh.vhost_user.connection import FrontEnd
 from virtmesh.vhost_user.framing import MessageSocket
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     from virtmesh.attach.sessions import Sessions
     from virtmesh.mmio.device import DeviceState
     from virtmesh.mmio.quirks import Quirks
+    from virtmesh.rpc.strangers import Peer
     from virtmesh.vhost_user.framing import Message
+    from virtmesh.vhost_user.offer import Offer
     from virtmesh.virtio.device import VirtioDevice
 
 log = structlog.get_logger(__name__)
@@ -35,7 +39,7 @@ log = structlog.get_logger(__name__)
 FIRST_MESSAGE_SECONDS = 30.0
 """Time in which the first message must arrive."""
 CONNECTIONS_MAX = 8
-"""Most connections at a time; each one holds descriptors of this process."""
+"""Most connections that do not have the device yet; each one holds descriptors of this process."""
 ACCEPT_PAUSE_SECONDS = 1.0
 """Pause after a connection could not be accepted."""
 
@@ -55,19 +59,20 @@ class ReportsState(Protocol):
 
 
 class VhostUserServer:
-    """One listening unix stream socket. `in_band` offers in-band notifications."""
+    """One listening unix stream socket."""
 
-    def __init__(
-        self, path: Path, device: ReportsState, sessions: Sessions, *, in_band: bool
-    ) -> None:
+    def __init__(self, path: Path, device: ReportsState, sessions: Sessions, offer: Offer) -> None:
         self.path = path
+        self.peers = OWN_USER
+        """Whose processes may be front ends."""
         self._device = device
         self._sessions = sessions
-        self._in_band = in_band
+        self._offer = offer
         self._listener: UnixListener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         """The task that accepts connections, and one for each connection."""
-        self._room = asyncio.Semaphore(CONNECTIONS_MAX)
+        self._waiting: dict[asyncio.Task[None], Peer] = {}
+        """Connections that do not have the device, in the order in which they came."""
         self._turn = asyncio.Lock()
         """Held by the connection that drives the device."""
         self._driving: asyncio.Task[None] | None = None
@@ -75,7 +80,7 @@ class VhostUserServer:
     def listen(self) -> None:
         """Begin to accept front ends. Errors: AddressTaken."""
         self._listener = UnixListener(self.path, option="--vhost-user")
-        self._begin(self._serve(self._listener.socket))
+        self._begin(self._serve(self._listener))
 
     async def close(self) -> None:
         """Accept no more front ends, and remove the socket. The sessions must be closed."""
@@ -89,24 +94,56 @@ class VhostUserServer:
         self._listener.close()
         self._listener = None
 
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
+    def _begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run a coroutine in a task."""
         task = asyncio.create_task(work, name="vhost-user")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _serve(self, listener: socket.socket) -> None:
-        """Accept connections. Those above the limit wait in the backlog."""
+    def _wait(self, connection: socket.socket) -> None:
+        """Let a connection wait for the device. If too many do, one of who has most leaves."""
+        peer = peer_of(connection)
+        messages = MessageSocket(connection)
+        task = self._begin(self._serve_one(messages))
+        self._waiting[task] = peer
+
+        def end(_: object) -> None:
+            """Close it, also if the task was cancelled before it began."""
+            self._waiting.pop(task, None)
+            messages.close()
+
+        task.add_done_callback(end)
+        if len(self._waiting) > CONNECTIONS_MAX:
+            leaves = list(self._waiting)[who_leaves(list(self._waiting.values()))]
+            process = self._waiting.pop(leaves).process
+            log.warning("too many front ends wait: one leaves", process=process)
+            leaves.cancel()
+
+    async def _serve(self, listener: UnixListener) -> None:
+        """Accept connections."""
         loop = asyncio.get_running_loop()
-        while await self._room.acquire():
+        while True:
             try:
-                connection, _ = await loop.sock_accept(listener)
+                connection, _ = await loop.sock_accept(listener.socket)
             except OSError as error:
                 log.warning("can't accept a front end", error=os.strerror(error.errno or 0))
-                self._room.release()
                 await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
-            else:
-                self._begin(self._serve_one(MessageSocket(connection)))
+                continue
+            self._admit(connection)
+            await asyncio.sleep(listener.rest_seconds())
+
+    def _admit(self, connection: socket.socket) -> None:
+        """Let a connection wait for the device, unless it is a stranger's."""
+        refusal = self.peers.refusal(connection)
+        if refusal is not None:
+            log.warning("refused a front end", reason=refusal.reason, message=refusal.message)
+            hang_up(connection)
+        elif has_room():
+            self._wait(connection)
+        else:
+            log.warning("descriptors of strangers can't be closed: no front end is taken")
+            hang_up(connection)
 
     async def _serve_one(self, connection: MessageSocket) -> None:
         """Serve a connection to its end."""
@@ -116,6 +153,7 @@ class VhostUserServer:
             if message is not None:
                 with closing(message):
                     async with self._turn:
+                        self._waiting.pop(cast("asyncio.Task[None]", asyncio.current_task()), None)
                         await self._drive(connection, message)
         except TimeoutError:
             log.warning("a front end sent no message", seconds=FIRST_MESSAGE_SECONDS)
@@ -124,9 +162,6 @@ class VhostUserServer:
         except Exception:
             # A fault of this service. The next front end may not cause it.
             log.exception("the connection to a front end ends")
-        finally:
-            connection.close()
-            self._room.release()
 
     async def _drive(self, connection: MessageSocket, first: Message) -> None:
         """Let a front end drive the device until its connection ends."""
@@ -134,9 +169,7 @@ class VhostUserServer:
         front_end: FrontEnd | None = None
         self._driving = asyncio.current_task()
         try:
-            front_end = FrontEnd(
-                self._device.model, connection, self._device.quirks, in_band=self._in_band
-            )
+            front_end = FrontEnd(self._device.model, connection, self._device.quirks, self._offer)
             self._device.set_state_source(lambda: front_end.state)
             # A task of its own, which ends when the session does.
             talk = asyncio.create_task(converse(front_end, connection, first))

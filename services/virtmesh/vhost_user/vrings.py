@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 from virtmesh_native import QueueConfig, RingState
 
-from virtmesh.attach.server import check_eventfd
+from virtmesh.attach.request import check_kick
 from virtmesh.mmio.device import RESET_SECONDS
 from virtmesh.vhost_user.continuation import (
     PACKED_BEGINNING,
@@ -155,11 +155,11 @@ class Vrings:
         ring.error = descriptor
 
     def check_doorbell(self, index: int, descriptor: int | None, name: str) -> None:
-        """Make a descriptor non-blocking, and check that it is an eventfd."""
+        """Make a descriptor non-blocking, and check that it is an eventfd, and no semaphore."""
         if descriptor is not None:
             os.set_blocking(descriptor, False)
             try:
-                check_eventfd(descriptor, f"{name} of ring {index}")
+                check_kick(descriptor, f"{name} of ring {index}")
             except BadDoorbell as error:
                 raise FrontEndViolation(error.message) from error
 
@@ -246,8 +246,8 @@ class Vrings:
         """Signal the error eventfds: a ring broke."""
         for ring in self._rings:
             if ring.error is not None:
-                with suppress(OSError):
-                    os.eventfd_write(ring.error, 1)
+                with suppress(BadDoorbell):  # Its front end has made it blocking meanwhile.
+                    self._model.interrupt.signal(ring.error)
 
     def without_error_descriptor(self) -> list[int]:
         """Return the indexes of started rings that have no error eventfd."""

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import threading
 from typing import TYPE_CHECKING
 
 import grpc.aio
 import pytest
 
+from tests.contract.conftest import serving
+from tests.support.storage_gate import gated
+from virtmesh.blk import service
 from virtmesh.blk.kind import KIND
-from virtmesh.blk.model import BlkModel
+from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.testing.scripted_driver import BlkRequest, signalled
+from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.block.v1 import block_pb2, block_pb2_grpc
 from virtmesh_common.blk import spec as blk
-from virtmesh_common.blk.errors import BadSize, WouldShrink
+from virtmesh_common.blk.errors import BadSize, StorageStuck, WouldShrink
 from virtmesh_common.blk.spec import BlkFeature, RequestStatus
 from virtmesh_common.errors import VirtmeshError, from_rpc_error
 from virtmesh_common.virtio import mmio
@@ -25,10 +30,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.contract.conftest import Served
-    from virtmesh.virtio.mmio_device import VirtioMmio
 
 PLAIN = Feature.VIRTIO_F_VERSION_1
 MIB = 1 << 20
+LARGE = 128 << 10
+"""More than a queue executes at once, on its own thread."""
 
 
 def admin(served: Served) -> block_pb2_grpc.BlockAdminServiceAsyncStub:
@@ -86,6 +92,41 @@ async def test_a_resize_whose_caller_gives_up_reaches_the_driver(
     assert device.interrupt.sequence == 1
 
 
+async def test_a_resize_says_which_request_the_storage_does_not_answer(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is begun, and goes on when the storage answers."""
+    monkeypatch.setattr(service, "STUCK_SECONDS", 0.2)
+    go_on, resize = threading.Event(), BlkModel.resize
+
+    def held(model: BlkModel, capacity: int, *, allow_shrink: bool) -> int:
+        go_on.wait(10)
+        return resize(model, capacity, allow_shrink=allow_shrink)
+
+    monkeypatch.setattr(BlkModel, "resize", held)
+    options = BlkOptions(image, queues=2)
+    disk, gate = gated(lambda: VirtioMmio(BlkModel("vda", options)), "preadv2")
+    request = block_pb2.ResizeRequest(capacity_bytes=2 * MIB)
+    async with serving(disk, KIND, folder=tmp_path) as served, served.attached() as driver:
+        await driver.bring_up(PLAIN)
+        driver.add(BlkRequest.read(8, LARGE))
+        await driver.ring(0, by="eventfd")
+        reading = await asyncio.to_thread(gate.next)
+
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await admin(served).Resize(request)
+        error = from_rpc_error(caught.value)
+        assert isinstance(error, StorageStuck)
+        assert "IN at sector 8, begun " in error.message
+
+        reading.let_go()
+        gate.open()
+        go_on.set()
+        answer = await admin(served).Resize(request)
+        assert answer.previous_capacity_bytes == 2 * MIB
+    disk.close()
+
+
 async def test_a_device_in_reset_is_not_interrupted(served: Served) -> None:
     """No notification goes to a device that no driver has initialised (2.4.1)."""
     await admin(served).Resize(block_pb2.ResizeRequest(capacity_bytes=2 * MIB))
@@ -102,6 +143,23 @@ async def test_bad_sizes_are_refused(served: Served, size: int, error: type[Virt
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await admin(served).Resize(block_pb2.ResizeRequest(capacity_bytes=size))
     assert isinstance(from_rpc_error(caught.value), error)
+
+
+async def test_a_size_that_the_file_system_can_not_have_is_a_bad_size(served: Served) -> None:
+    """It is the caller's mistake, and no fault of the storage."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 * MIB, before[1]))
+    try:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await admin(served).Resize(block_pb2.ResizeRequest(capacity_bytes=64 * MIB))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    error = from_rpc_error(caught.value)
+    assert isinstance(error, BadSize)
+    assert error.metadata["size_bytes"] == str(64 * MIB)
+    info = await admin(served).GetInfo(block_pb2.GetInfoRequest())
+    assert info.capacity_bytes == MIB
 
 
 async def test_shrinking_on_purpose(served: Served) -> None:

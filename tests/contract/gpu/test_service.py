@@ -17,14 +17,14 @@ from tests.support.display_viewer import Viewer
 from tests.support.gpu_rig import BGRX, MODE, OK, GpuDriver, opaque
 from virtmesh.gpu.kind import KIND
 from virtmesh.gpu.model import GpuModel, GpuOptions
-from virtmesh.gpu.service import WATCHES_MAX
 from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.display.v1 import display_pb2 as pb
 from virtmesh_common.api.display.v1.display_pb2_grpc import DisplayServiceStub
-from virtmesh_common.errors import ShuttingDown, VirtmeshError, from_rpc_error
+from virtmesh_common.errors import LimitReached, ShuttingDown, VirtmeshError, from_rpc_error
 from virtmesh_common.gpu import spec
-from virtmesh_common.gpu.errors import BadMode, NoPicture, NoSuchScanout, ScreenBusy
+from virtmesh_common.gpu.errors import BadMode, NoPicture, NoSuchScanout
 from virtmesh_common.gpu.spec import Command
+from virtmesh_common.limits import DEFAULTS
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -312,14 +312,16 @@ async def test_a_watcher_that_never_reads(serve: Serve) -> None:
 async def test_so_many_watch_at_a_time(serve: Serve) -> None:
     """One more is told so; when one has left, another may watch."""
     async with serving(serve) as display:
-        viewers = [Viewer(display.calls.Watch(pb.WatchRequest())) for _ in range(WATCHES_MAX)]
+        viewers = [
+            Viewer(display.calls.Watch(pb.WatchRequest())) for _ in range(DEFAULTS.screen_watchers)
+        ]
         for viewer in viewers:
             await viewer.update()
-        with pytest.raises(grpc.aio.AioRpcError, match="32 watchers") as refused:
+        with pytest.raises(grpc.aio.AioRpcError, match="screen-watchers") as refused:
             await Viewer(display.calls.Watch(pb.WatchRequest())).update()
-        assert isinstance(from_rpc_error(refused.value), ScreenBusy)
+        assert isinstance(from_rpc_error(refused.value), LimitReached)
         viewers.pop().call.cancel()
-        while (await display.stats()).watchers == WATCHES_MAX:
+        while (await display.stats()).watchers == DEFAULTS.screen_watchers:
             pass  # Each look is a call.
         viewers.append(Viewer(display.calls.Watch(pb.WatchRequest())))
         await viewers[-1].update()

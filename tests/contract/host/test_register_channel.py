@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.contract.conftest import Served
+from tests.support.lingering import SOON, lingering_sockets
 from tests.support.raw_channel import RawAnswer, RawChannel, handed_over, packet, raw_channel
 from virtmesh.host.batch import GUARD, WRITE
 from virtmesh.virtio.mmio_device import VirtioMmio
@@ -238,6 +240,19 @@ async def test_descriptors_are_not_taken(raw: RawChannel) -> None:
     assert [line["reason"] for line in lines if "reason" in line] == ["BAD_STREAM"]
     assert os.read(reader, 1) == b""  # No copy of the other end is left.
     os.close(reader)
+
+
+async def test_descriptors_whose_close_lingers(served: Served, raw: RawChannel) -> None:
+    """The session ends, and nobody waits for their closes."""
+    start = time.monotonic()
+    with lingering_sockets() as lingering:
+        made = [lingering.make() for _ in range(3)]
+        socket.send_fds(raw.connection, [GOOD], [*made, *[made[0]] * 200])
+        for descriptor in made:
+            os.close(descriptor)
+        assert await raw.answer() is None
+        await detached(served)
+        assert time.monotonic() - start < SOON
 
 
 @pytest.mark.parametrize("value", [0, 1, (1 << 64) - 1])

@@ -14,11 +14,18 @@ import pytest
 from tests.support.input_desk import CAPS, Desk, opened, request
 from virtmesh.input import unary_calls
 from virtmesh_common.api.input.v1 import input_pb2 as pb
-from virtmesh_common.errors import DeviceNotReady, ShuttingDown, VirtmeshError, from_rpc_error
+from virtmesh_common.errors import (
+    DeviceNotReady,
+    LimitReached,
+    ShuttingDown,
+    VirtmeshError,
+    from_rpc_error,
+)
 from virtmesh_common.evdev import code_of
 from virtmesh_common.input.errors import BadEvent, UnknownKey, UntypableText
 from virtmesh_common.input.events import Event
 from virtmesh_common.input.text.decode import Decoder
+from virtmesh_common.limits import DEFAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -292,13 +299,13 @@ async def test_there_is_a_limit_of_calls(desk: Desk) -> None:
     """One too many is told so, and leaves the others alone."""
     calls = [
         desk.inputs.Key(pb.KeyRequest(chords=["a"], hold_us=30_000_000))
-        for _ in range(unary_calls.CALLS_MAX)
+        for _ in range(DEFAULTS.input_scripts)
     ]
     async with desk.driven() as driver:
         # The driver sees the first press alone; the packets of the others are empty.
-        await driver.take(1 + unary_calls.CALLS_MAX)
+        await driver.take(1 + DEFAULTS.input_scripts)
     error = await error_of(desk.inputs.Key(pb.KeyRequest(chords=["b"])))
-    assert isinstance(error, DeviceNotReady)
+    assert isinstance(error, LimitReached)
     for call in calls:
         call.cancel()
 

@@ -256,7 +256,7 @@ async def test_options_make_the_device(tmp_path: Path) -> None:
     values = {
         key: value
         for key, value in context.params.items()
-        if key not in {"name", "log", "recorder"}
+        if key not in {"name", "log", "recorder", "sandbox"}
     }
     take_addresses(values)
     device = make("com1", **values)

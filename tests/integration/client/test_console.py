@@ -293,6 +293,7 @@ def test_pyserial_over_rfc2217(cli: Cli) -> None:
         (["--escape", "ctrl-alt-x"], "is not a key"),
         (["--until", "("], "is not a regular expression"),
         (["--rfc2217", "localhost"], "write HOST:PORT"),
+        (["--rfc2217", "0.0.0.0:0"], "or add --insecure"),
         (["--pty", "x", "--rfc2217", "0"], "not both"),
         (["--pty", "x", "--read-only"], "--read-only can't be used with --pty"),
         (["--rfc2217", "0", "--log", "x", "--wait", "1"], "--log, --wait can't be used with"),

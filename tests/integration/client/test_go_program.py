@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,8 @@ import pytest
 from tests.support import ROOT
 from tests.support.cli import own_folder
 from tools.protos import get_generator
+from virtmesh_common.security.authority import Authority
+from virtmesh_common.security.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +61,12 @@ def typist(go: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "virtmesh"
 
 
+def free_port() -> int:
+    """Return a port that is free just now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 @pytest.fixture(scope="module")
 def cli() -> Iterator[Cli]:
     """Start a machine with a keyboard, on a unix socket."""
@@ -64,7 +74,10 @@ def cli() -> Iterator[Cli]:
         (cli.folder / "machine.toml").write_text(
             'name = "m"\n[[devices]]\nname = "keyboard"\nkind = "input"\n'
             '[devices.options]\npersonality = "keyboard"\n'
+            f'[kernel]\nlisten = ["unix:kernel.sock", "127.0.0.1:{free_port()}"]\n'
+            f'[security]\nfolder = "{cli.folder}/security"\n'
         )
+        Authority.create(cli.folder / "security").close()
         cli.up("machine.toml")
         yield cli
 
@@ -75,6 +88,24 @@ def test_a_sentence_is_typed_and_read_back(cli: Cli, typist: Path) -> None:
         [typist, cli.state.address, SENTENCE], capture_output=True, text=True, check=False
     )
     assert (done.stderr, done.stdout) == ("", f"{SENTENCE}\n")
+
+
+def test_it_connects_by_mutual_tls(cli: Cli, typist: Path) -> None:
+    """With a bundle as it was issued; without one the machine does not talk to it."""
+    bundle = cli.folder / "go.pem"
+    with Authority.open(cli.folder / "security") as authority:
+        bundle.write_text(authority.issue("go", Role.INJECTOR)[1].spell())
+    machine = tomllib.loads((cli.folder / "machine.toml").read_text())
+    arguments = [machine["kernel"]["listen"][1], SENTENCE]
+
+    done = subprocess.run(
+        [typist, "-bundle", bundle, *arguments], capture_output=True, text=True, check=False
+    )
+    plain = subprocess.run([typist, *arguments], capture_output=True, text=True, check=False)
+
+    assert (done.stderr, done.stdout) == ("", f"{SENTENCE}\n")
+    assert plain.returncode == 1
+    assert "Unavailable" in plain.stderr
 
 
 def test_an_error_reaches_the_program(cli: Cli, typist: Path) -> None:

@@ -14,9 +14,13 @@ pytestmark = pytest.mark.processes
 
 
 def lines_of(log: Path, request_id: str) -> list[str]:
-    """Return the lines of a log about a request; a service writes them after it has answered."""
+    """Return the lines of a log about a request, without those of the audit.
+
+    A service writes them after it has answered.
+    """
     lines = log.read_text().splitlines()
-    return [line for line in lines if f"request_id={request_id}" in line]
+    about = [line for line in lines if f"request_id={request_id}" in line]
+    return [line for line in about if "method=" in line]
 
 
 def has_lines(log: Path, request_id: str, count: int) -> bool:

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,19 +106,12 @@ def work(address: str, stop: threading.Event) -> None:
 def watched() -> Iterator[Watched]:
     """Start a machine, put it to work, and have Prometheus watch it."""
     with own_folder() as cli:
-        tables = [
-            f"[[devices]]\nname = '{name}'\nmetrics = '127.0.0.1:0'\n{text}\n"
-            for name, text in DEVICES.items()
-        ]
+        tables = [f"[[devices]]\nname = '{name}'\n{text}\n" for name, text in DEVICES.items()]
         kernel = "[kernel]\nmetrics = '127.0.0.1:0'\n"
         (cli.folder / "machine.toml").write_text(f"name = '{MACHINE}'\n{kernel}{''.join(tables)}")
         cli.up("machine.toml")
-        addresses = {process.name: process.metrics for process in cli.state.processes}
-        labels = {"machine": MACHINE}
-        jobs = [
-            ScrapeJob("kernel", [addresses.pop("kernel")], labels, honor_labels=True),
-            ScrapeJob("device", list(addresses.values()), labels),
-        ]
+        page = cli.process("kernel").metrics
+        jobs = [ScrapeJob("kernel", [page], {"machine": MACHINE}, honor_labels=True)]
         stop = threading.Event()
         load = threading.Thread(target=work, args=(cli.state.address, stop))
         with prometheus_process.running(jobs, RULES) as prometheus:
@@ -212,11 +204,24 @@ def all_rules(prometheus: Prometheus) -> list[dict[str, str]]:
 
 
 def test_pages_keep_to_the_naming_rules(watched: Watched) -> None:
-    """`promtool check metrics` has nothing to say about any page."""
-    for process in watched.cli.state.processes:
-        with urllib.request.urlopen(f"http://{process.metrics}/metrics", timeout=10) as page:
-            text = page.read()
+    """`promtool check metrics` has nothing to say about that of the machine, or of a device."""
+    for arguments in ((), *(("-d", name) for name in DEVICES)):
+        page = watched.cli("metrics", *arguments)
         checked = subprocess.run(
-            ["promtool", "check", "metrics"], input=text, capture_output=True, check=False
+            ["promtool", "check", "metrics"],
+            input=page.stdout,
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        assert (process.name, checked.returncode, checked.stderr.decode()) == (process.name, 0, "")
+        assert (arguments, page.returncode, checked.returncode, checked.stderr) == (
+            *(arguments, 0),
+            *(0, ""),
+        )
+
+
+def test_every_device_is_up_on_the_page(watched: Watched) -> None:
+    """Prometheus itself scrapes one service, and knows of each device whether it answered."""
+    assert watched.prometheus.query('count(up{job="kernel"} == 1)') == [1]
+    assert watched.prometheus.query("count(virtmesh_machine_device_up == 1)") == [len(DEVICES)]
+    assert watched.prometheus.query("count(virtmesh_attached == 1)") == [len(DEVICES)]

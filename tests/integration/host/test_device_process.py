@@ -7,11 +7,13 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +22,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
+from virtmesh_native import close_later
 
 from tests.support import ROOT
+from tests.support.lingering import SOON, lingering_sockets
 from virtmesh.attach.client import AttachConnection, AttachmentEventfds
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.testing.scripted_driver import BlkRequest, GrpcRegisters, ScriptedDriver
@@ -322,3 +326,24 @@ def test_wrong_usage(options: list[str]) -> None:
     code, lines = failure_of(*options)
     assert code == 2
     assert lines[-1].startswith("Error: ")
+
+
+async def test_a_device_that_holds_lingering_descriptors_ends_in_time(
+    start: Callable[..., DeviceProcess],
+) -> None:
+    """Refused, unread, and in the queues of others: the end of the process waits for none."""
+    device = start()
+    device.wait_until_serving()
+    handover = device.folder / "vda.sock.handover"
+    with lingering_sockets() as lingering, ExitStack() as stack:
+        for _ in range(4):
+            stranger = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            stranger.connect(str(handover))
+            for make in (lingering.make, lingering.nested):
+                descriptor = make()
+                with suppress(OSError):  # It may have been refused, and hung up on.
+                    socket.send_fds(stranger, [b"?"], [descriptor])
+                close_later(descriptor)
+        begun = time.monotonic()
+        assert device.stop() == 0
+        assert time.monotonic() - begun < SOON

@@ -33,6 +33,7 @@ from virtmesh_common.errors import (
     DeviceLost,
     DeviceNotFound,
     DeviceNotReady,
+    MessageTooLarge,
     ShuttingDown,
     WatcherTooSlow,
     WrongKind,
@@ -244,3 +245,21 @@ async def test_input_devices_are_listed_and_counted(world: World) -> None:
         assert (keyboard.virtio_device_id, keyboard.driver) == (18, "VirtIOInput")
         assert keyboard.requests == 2
         assert 'virtmesh_kernel_input_events_total{device="keyboard",machine="test"} 2.0' in page
+
+
+async def test_a_forwarded_message_that_is_too_large_is_refused_with_its_size(
+    tmp_path: Path,
+) -> None:
+    """By the kernel as by the device itself: gRPC would only say that the call was given up."""
+    device = InputModel("keyboard", InputOptions("keyboard"), load("keyboard"))
+    stub: Any = InputServiceStub
+    async with serving(tmp_path, {"keyboard": "input"}) as world, using(world, device):
+
+        async def requests() -> AsyncIterator[input_pb2.InjectRequest]:
+            event = input_pb2.Event(type=KEY, code=KEY_A, value=1)
+            yield input_pb2.InjectRequest(events=[event] * 20_000)
+
+        call = stub(world.channel).Inject(requests(), metadata=((DEVICE_KEY, "keyboard"),))
+        failure = await failure_of(call.read())
+        assert isinstance(failure, MessageTooLarge)
+        assert "65536" in failure.message

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from tests.support.world import World, failure_of
+from tests.support.storage_gate import gated
+from tests.support.world import World, failure_of, make_image, serving_device
 from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import Ram
+from virtmesh.blk.model import BlkModel, BlkOptions
 from virtmesh.kernel.device import ProbeState
+from virtmesh.kinds import find_kind
 from virtmesh.machine import DoorbellKind
+from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_client.async_machine import AsyncMachine
 from virtmesh_client.machine import Machine
-from virtmesh_common.errors import DeviceNotFound, DeviceNotReady
+from virtmesh_common.errors import DeviceLost, DeviceNotFound, DeviceNotReady
+
+LARGE = 8 << 20
+"""The kernel reads so much in pieces that grow: the engine reads those that are large."""
 
 
 def client(world: World) -> AsyncMachine:
@@ -71,6 +80,31 @@ async def test_a_device_that_is_waited_for_can_be_detached(world: World) -> None
 
         async with world.serve_disk():
             assert await machine.attach("vda") == "ready"
+
+
+async def test_who_has_a_device_reset_that_waits_for_its_storage_is_told_so(world: World) -> None:
+    """The detail names the request; when the storage answers, the device is used again."""
+
+    def make() -> VirtioMmio:
+        return VirtioMmio(BlkModel("vda", BlkOptions(make_image(world.folder / "vda.img"))))
+
+    disk, gate = gated(make, "preadv2")
+    try:
+        async with serving_device(world.folder, disk, find_kind("blk")), client(world) as machine:
+            await world.ready("vda")
+            reading = asyncio.create_task(world.read(0, LARGE))
+            await asyncio.to_thread(gate.next)
+            device = world.server.kernel.device("vda")
+
+            for order in (machine.reset, machine.attach):
+                assert await order("vda") == "waiting"
+                assert "(IN at sector " in device.detail
+            assert isinstance(await failure_of(reading), DeviceLost)
+
+            gate.open()
+            await world.ready("vda")
+    finally:
+        gate.open()
 
 
 async def test_an_order_for_an_unknown_device_is_refused(world: World) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +32,7 @@ def log_of(cli: Cli) -> str:
 
 def metric(cli: Cli, name: str, *labels: str) -> float:
     """Return the value of a metric of the disk, with all the labels; 0 if it is not there."""
-    with urllib.request.urlopen(f"http://{cli.process('vda').metrics}/metrics", timeout=10) as page:
-        lines = page.read().decode().splitlines()
+    lines = cli("metrics", "-d", "vda").stdout.splitlines()
     found = (one for one in lines if one.startswith(name) and all(map(one.__contains__, labels)))
     return next((float(one.split()[-1]) for one in found), 0.0)
 

@@ -53,7 +53,7 @@ def test_the_page_shows_the_device_everywhere() -> None:
         "virtmesh trace --device rng --kinds register",
         "virtmesh trace --device rng --kinds queue,request",
         "virtmesh top --once",
-        "virtmesh status",
+        "virtmesh metrics",
         "python -m virtmesh.kinds.dashboard entropy",
         "virtmesh down",
     ):

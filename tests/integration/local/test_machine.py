@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.cli import SECONDS, Cli, eventually
+from virtmesh.local.log_bound import LIMIT_BYTES
 from virtmesh_client.local import rundir
 
 if TYPE_CHECKING:
@@ -164,6 +165,19 @@ def test_a_process_that_is_killed_is_restarted(
     assert cli.process(victim).pid != before.pid
     eventually(lambda: "ready" in cli("devices").stdout)
     assert machine.disk("vda").read(0, 8) == b"survivor"
+
+
+def test_the_log_of_a_process_does_not_grow_without_end(
+    cli: Cli, machine: virtmesh_client.Machine
+) -> None:
+    """It is emptied while the machine runs, and the process goes on writing to it."""
+    log = cli.run_dir / "vda.log"
+    with log.open("ab") as file:
+        file.write(b"x" * LIMIT_BYTES)
+    eventually(lambda: log.stat().st_size < LIMIT_BYTES)
+    assert (cli.run_dir / "vda.log.1").stat().st_size == LIMIT_BYTES
+    machine.disk("vda").set_read_only()
+    eventually(lambda: b"SetReadOnly" in log.read_bytes())
 
 
 def test_down_stops_what_a_killed_supervisor_left(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import signal
 import socket
-from typing import TYPE_CHECKING
+import subprocess
+import sys
 
 import pytest
 
 from tests.support.cli import SECONDS, Cli
-
-if TYPE_CHECKING:
-    import subprocess
+from virtmesh.local import run_folder
+from virtmesh_client.local import rundir
 
 pytestmark = pytest.mark.processes
 
@@ -72,6 +72,33 @@ def test_ports_are_checked_before_anything_starts(cli: Cli) -> None:
     assert twice.stderr == (
         f"virtmesh: kernel.metrics and keyboard.metrics are both {address}: choose another port\n"
     )
+
+
+def test_what_still_runs_is_told_before_its_ports(cli: Cli) -> None:
+    """It has them: the message about a port would send people after another process."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as left,
+    ):
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        (cli.folder / "machine.toml").write_text(f'[kernel]\nlisten = "{address}"\n')
+        run_folder.prepare(cli.run_dir)
+        ticks = rundir.start_ticks(left.pid) or 0
+        gone = rundir.ProcessState("supervisor", "supervisor", left.pid, ticks - 1)
+        vda = rundir.ProcessState("vda", "blk", left.pid, ticks)
+        run_folder.save(
+            rundir.MachineState("demo", str(cli.run_dir), address, "ready", gone, (vda,))
+        )
+        refused = cli("up", "-d")
+        left.kill()
+    assert f"still run (pid {left.pid}), their supervisor was killed" in refused.stderr
+
+
+def test_an_option_of_clients_opens_no_machine(cli: Cli) -> None:
+    """The machine file does."""
+    refused = cli("--insecure", "up", "--disk", "disk.img,size=1M")
+    assert refused.returncode == 2
+    assert "insecure = true in [security]" in refused.stderr
 
 
 def test_a_machine_file_is_told_by_its_line(cli: Cli) -> None:

@@ -46,12 +46,15 @@ class PanelRig:
 
 
 @contextlib.contextmanager
-def serving_panel(cli: Cli, port: int = 0, *, token: str = TOKEN) -> Iterator[PanelRig]:
+def serving_panel(
+    cli: Cli, port: int = 0, *, token: str = TOKEN, options: tuple[object, ...] = ()
+) -> Iterator[PanelRig]:
     """Start a panel."""
-    with cli.spawn("panel", "--listen", f"127.0.0.1:{port}", "--token", token) as process:
+    words = ("--listen", f"127.0.0.1:{port}", "--token", token, *options)
+    with cli.spawn("panel", *words) as process:
         assert process.stdout is not None
         line = process.stdout.readline().decode()
-        match = re.search(r"(http://127\.0\.0\.1:\d+/)#token=", line)
+        match = re.search(r"(https?://127\.0\.0\.1:\d+/)#token=", line)
         assert match, line
         yield PanelRig(cli, match[1], token)
 
@@ -106,6 +109,7 @@ def visiting(browser: Browser, url: str, scheme: str = "light") -> Iterator[Visi
     context = browser.new_context(
         viewport={"width": 1400, "height": 900},
         color_scheme="dark" if scheme == "dark" else "light",
+        ignore_https_errors=True,  # the authority of a test is nobody's
     )
     context.set_default_timeout(WAIT_MS)
     page = context.new_page()

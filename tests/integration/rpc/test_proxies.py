@@ -20,7 +20,7 @@ pytestmark = pytest.mark.processes
 
 LIST = """
 import sys, virtmesh_client
-with virtmesh_client.connect({address!r}, timeout=20{options}) as machine:
+with virtmesh_client.connect({address!r}, timeout=20, insecure=True{options}) as machine:
     try:
         print([device.state for device in machine.devices()])
     except Exception as error:
@@ -30,6 +30,8 @@ MACHINE = """
 name = "near"
 [kernel]
 listen = ["0.0.0.0:{port}"]
+[security]
+insecure = true
 [[devices]]
 name = "vda"
 kind = "blk"
@@ -109,7 +111,8 @@ def test_the_kernel_reaches_its_devices_without_a_proxy(cli: Cli) -> None:
     """What the services of a machine say to one another leaves through no proxy."""
     host, port = own_address(), free_port()
     place = f'endpoint = "{host}:{free_port()}"\nhandover = "vda.handover"'
-    (cli.folder / "machine.toml").write_text(MACHINE.format(port=port, place=place))
+    machine = MACHINE.format(port=port, place=place) + "insecure = true\n"
+    (cli.folder / "machine.toml").write_text(machine)
     with ConnectProxy() as proxy:
         cli.environment |= dict.fromkeys(VARIABLES, proxy.url)
         cli.up()

@@ -33,7 +33,7 @@ kind = "input"
 CLIENT = f"""
 import json, sys, time, virtmesh_client
 address = "{NEAR_ADDRESS}:{PORT}"
-with virtmesh_client.connect(address, keepalive={KEEPALIVE}) as machine:
+with virtmesh_client.connect(address, keepalive={KEEPALIVE}, insecure=True) as machine:
     keyboard = machine.input("keyboard")
     keyboard.press("a", wait="delivered")
     with keyboard.watch() as watch:
@@ -62,7 +62,7 @@ def machine(hosts: TwoHosts, tmp_path: Path) -> Iterator[virtmesh_client.Machine
     address = f"unix:{tmp_path}/kernel.sock"
     keyboard = ["host.main", "input", "--name", "keyboard", "--listen", "unix:keyboard.sock"]
     kernel = ["kernel.main", "--machine", "machine.toml", "--keepalive", str(KEEPALIVE)]
-    kernel += ["--listen", address, "--listen", f"{NEAR_ADDRESS}:{PORT}"]
+    kernel += ["--listen", address, "--listen", f"{NEAR_ADDRESS}:{PORT}", "--insecure"]
     with ExitStack() as undo:
         for program, *options in ([*keyboard, "--personality", "keyboard"], kernel):
             line = hosts.command(hosts.near, sys.executable, "-m", f"virtmesh.{program}", *options)

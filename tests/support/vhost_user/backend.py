@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from virtmesh_native import unclosed
 
 from tests.support.vhost_user.disk import VhostDisk
 from tests.support.vhost_user.front_end import VhostFrontEnd
@@ -116,7 +119,9 @@ async def open_descriptors(backend: Backend) -> Counter[str]:
 
 
 def list_descriptors() -> Counter[str]:
-    """Count the open descriptors of this process by kind."""
+    """Count the open descriptors of this process by kind, once those of strangers are closed."""
+    while unclosed():
+        time.sleep(0)
     found: Counter[str] = Counter()
     for entry in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # the descriptor of the folder itself

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from tests.support.scripted_blk import driving
-from virtmesh.blk.kernel_service import READ_AHEAD, READ_CHUNK, WRITE_AHEAD, BlockDeviceService
+from virtmesh.blk.kernel_service import BlockDeviceService
 from virtmesh.blk.limits import DATA_MAX
+from virtmesh.blk.read_stream import FLOOR, MESSAGES, WINDOW_MAX
+from virtmesh.blk.write_stream import WRITE_AHEAD
 from virtmesh.testing.scripted_disk import ScriptedDisk
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as pb
 from virtmesh_common.blk import spec as blk
@@ -20,7 +22,7 @@ from virtmesh_common.blk.errors import BlockIOError
 from virtmesh_common.blk.spec import RequestStatus
 
 BLOCKS = 24
-PIECE = READ_CHUNK
+PIECE = WINDOW_MAX // MESSAGES
 
 
 class Client:
@@ -80,8 +82,8 @@ async def test_a_slow_reader_is_not_read_ahead_of() -> None:
         await settle()
 
         assert len(client.responses) == 1
-        assert len(model.seen) <= REQUESTS * (1 + READ_AHEAD)
-        for _ in range(BLOCKS):
+        assert len(model.seen) <= 2 + 2 * MESSAGES
+        for _ in range(BLOCKS * PIECE // FLOOR * MESSAGES):
             client.room.release()
         await read
         assert b"".join(response.data for response in client.responses) == model.data
@@ -100,7 +102,7 @@ async def test_a_reader_that_leaves_stops_the_reading() -> None:
         with pytest.raises(asyncio.CancelledError):
             await read
         assert disk.in_flight == 0
-        assert len(model.seen) <= REQUESTS * (1 + READ_AHEAD)
+        assert len(model.seen) <= 2 + 2 * MESSAGES
 
 
 async def test_a_slow_disk_holds_the_writer_up() -> None:

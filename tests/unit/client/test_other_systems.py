@@ -13,9 +13,9 @@ from tests.support import ROOT
 from virtmesh_client.testing import FakeKernel
 
 DOCUMENTED = (
-    "attach", "blk", "boot", "completion", "console", "cpu", "detach", "devices", "down", "guest",
-    "input", "panel", "registers", "report", "reset", "screen", "serial", "status", "top", "trace",
-    "up",
+    "attach", "blk", "boot", "certs", "completion", "console", "cpu", "detach", "devices", "down",
+    "guest", "input", "login", "logout", "metrics", "panel", "registers", "report", "reset",
+    "screen", "serial", "status", "tokens", "top", "trace", "up",
 )  # fmt: skip
 """The commands that README.md and docs/cli.md name, in order."""
 FROM_SERVICES = re.compile(r"^\s*(from virtmesh[. ]|import virtmesh($|[. ,]))", re.MULTILINE)

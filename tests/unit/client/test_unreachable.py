@@ -35,7 +35,7 @@ TEXTS = {
 def message_at(address: str) -> str:
     """Return the message of a call to an address where no service answers."""
     with (
-        virtmesh_client.connect(address, timeout=20) as machine,
+        virtmesh_client.connect(address, timeout=20, insecure=True) as machine,
         pytest.raises(ServiceUnavailable) as caught,
     ):
         machine.devices()

@@ -48,3 +48,15 @@ def test_bad_address_names_the_mend(address: str, mend: str) -> None:
     """Anything else is refused with what to write instead."""
     with pytest.raises(ValueError, match=mend):
         check_address(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [f"vmt_{'a' * 12}_{'b' * 32}@host:50051", f"vmt_{'b' * 12}:50051", "user@host:1", "vmt_bbb"],
+)
+def test_a_secret_in_an_address_is_not_repeated(address: str) -> None:
+    """Neither is it looked up: the resolver would send it to others."""
+    with pytest.raises(ValueError, match="does not belong into an address") as caught:
+        check_address(address)
+    assert "bbb" not in str(caught.value)
+    assert "user" not in str(caught.value)

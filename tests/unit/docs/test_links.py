@@ -27,7 +27,7 @@ BASES = (
 )
 """Folders that a path of the documentation may be relative to, beside that of its page."""
 SUFFIXES = {".py", ".rs", ".proto", ".md", ".toml", ".sh", ".json", ".yml", ".lock", ".pyi"}
-MADE = ("virtmesh_entropy/", "build/", "dist/", "files/", "native/target", "native/fuzz", ".venv/")
+MADE = ("virtmesh_entropy/", "build/", "dist/", "files/", "native/target", ".venv/")
 """Beginnings of paths that are made by commands, and are not in the repository."""
 GLUE = {"lib.rs", "mod.rs", "sync.rs"}
 """Source files of crates that only put others together."""

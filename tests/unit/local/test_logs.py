@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import TYPE_CHECKING
 
 from virtmesh.local.child import Child
+from virtmesh.local.log_bound import LIMIT_BYTES, bound
 from virtmesh.local.plan import Command
 from virtmesh_client.tail import Tail
 
@@ -51,6 +53,47 @@ def test_a_run_begins_an_empty_log_and_keeps_the_one_before(tmp_path: Path) -> N
         child.log.write_text(text)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["vda.log", "vda.log.1"]
     assert (tmp_path / "vda.log.1").read_text() == "second"
+
+
+def test_a_log_does_not_grow_without_end(tmp_path: Path) -> None:
+    """The process goes on writing to it, and the end of what it held is kept."""
+    script = (
+        "import sys\n"
+        "for letter in 'abc':\n"
+        f"    sys.stdout.write(letter * {LIMIT_BYTES - 2} + '\\n')\n"
+        "    sys.stdout.flush()\n"
+        f"    open({str(tmp_path)!r} + '/' + letter).read()\n"
+        "print('the end')\n"
+    )
+    for letter in "abc":
+        os.mkfifo(tmp_path / letter)
+    child = make_child(tmp_path, script)
+
+    async def run() -> list[int]:
+        child.begin_log()
+        await child.start()
+        sizes = []
+        for letter in "abc":  # the process waits for us at each
+            with await asyncio.to_thread((tmp_path / letter).open, "wb"):
+                child.bound_log()
+                sizes.append(child.log.stat().st_size)
+        await child.wait()
+        return sizes
+
+    assert asyncio.run(run()) == [LIMIT_BYTES - 1, 0, LIMIT_BYTES - 1]
+    assert child.last_line() == "the end"
+    kept = (tmp_path / "vda.log.1").read_bytes()
+    assert (len(kept), kept[:2], kept[-2:]) == (LIMIT_BYTES, b"\nb", b"b\n")
+    assert (tmp_path / "vda.log.1").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_log_is_bounded_where_there_is_no_room_for_what_it_held(tmp_path: Path) -> None:
+    """Then that is lost."""
+    log = tmp_path / "vda.log"
+    log.write_bytes(b"x" * 100)
+    (tmp_path / "vda.log.1").mkdir()  # so that no file can be made there
+    assert bound(log, limit=99)
+    assert log.read_bytes() == b""
 
 
 def test_a_log_that_is_begun_anew_is_followed_from_its_start(tmp_path: Path) -> None:

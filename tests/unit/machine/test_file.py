@@ -366,3 +366,24 @@ def test_a_byte_order_mark_is_no_part_of_a_machine_file(tmp_path: Path) -> None:
     path = tmp_path / "machine.toml"
     path.write_bytes(b'\xef\xbb\xbfname = "marked"\n')
     assert load(path).name == "marked"
+
+
+def test_limits_are_taken_and_passed_to_devices(tmp_path: Path) -> None:
+    """Every service of the machine has the limits of its file."""
+    machine = load(write(tmp_path, '[limits]\nstreams = 300\ndata-bytes = "8M"\n'))
+
+    assert machine.limits.streams == 300
+    assert machine.limits.arguments()[:4] == [
+        *("--service-limit", "streams=300"),
+        *("--service-limit", f"data-bytes={8 << 20}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("stream = 1", "did you mean streams"), ("streams = 0", "choose from 1 to")],
+)
+def test_limits_that_are_wrong_are_refused(tmp_path: Path, line: str, said: str) -> None:
+    """The error names the key and what to write."""
+    with pytest.raises(BadMachine, match=said):
+        load(write(tmp_path, f"[limits]\n{line}\n"))

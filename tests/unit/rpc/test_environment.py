@@ -65,4 +65,4 @@ def test_a_script_keeps_its_environment(module: str) -> None:
 
 def test_the_environment_of_a_service_is_seen_to_change() -> None:
     """The check above can fail: a service does set what the library does not."""
-    assert environment_after_import("virtmesh.host.main") == ["GRPC_EXPERIMENTS"]
+    assert environment_after_import("virtmesh.host.main") == ["GRPC_EXPERIMENTS", "GRPC_VERBOSITY"]

@@ -13,11 +13,12 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from virtmesh.rpc.own_socket import OwnSocket
 from virtmesh.rpc.server import Server
 from virtmesh_common.api.interrupt.v1 import interrupt_pb2 as pb
 from virtmesh_common.api.interrupt.v1 import interrupt_pb2_grpc as rpc
 from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
-from virtmesh_common.channel import open_channel
+from virtmesh_common.channel import UNIX_PATH_LIMIT, open_channel
 from virtmesh_common.errors import AddressTaken, DeviceAttached, VirtmeshError, from_rpc_error
 
 SERVICE = "virtmesh.register.v1.RegisterService"
@@ -146,3 +147,56 @@ async def test_a_port_in_use() -> None:
         port = other.getsockname()[1]
         with pytest.raises(AddressTaken, match=str(port)):
             await Server([f"127.0.0.1:{port}"]).start([])
+
+
+async def test_the_socket_of_a_successor_is_left(tmp_path: Path) -> None:
+    """Another process took the path while the service went on: it keeps it."""
+    path = tmp_path / "s"
+    async with serving(f"unix:{path}"):
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as successor:
+            successor.bind(str(path))
+            successor.listen()
+            taken = path.lstat().st_ino
+    assert path.lstat().st_ino == taken
+    assert names_in(tmp_path) == ["s"]
+
+
+async def test_its_own_socket_is_removed(tmp_path: Path) -> None:
+    """And nothing else is left; one that is gone already is no error."""
+    for is_gone in (False, True):
+        async with serving(f"unix:{tmp_path / 's'}"):
+            assert names_in(tmp_path) == ["s"]
+            if is_gone:
+                (tmp_path / "s").unlink()
+        assert names_in(tmp_path) == []
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder."""
+    return [one.name for one in folder.iterdir()]
+
+
+def test_a_path_that_is_taken_in_the_last_moment_is_not_taken_over(tmp_path: Path) -> None:
+    """Between looking and listening there is one."""
+    own = OwnSocket(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as other, socket.socket(socket.AF_UNIX) as mine:
+        other.bind(str(own.path))
+        mine.bind(str(own.scratch))
+        before = own.path.lstat().st_ino
+        with pytest.raises(AddressTaken, match="since a moment ago"):
+            own.publish()
+        assert own.remove()
+        assert own.path.lstat().st_ino == before
+    assert [one.name for one in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_long_folder_leaves_a_shorter_name() -> None:
+    """Or none: then gRPC has the path itself."""
+    rooms = {}
+    for room in (20, 6, 2):
+        length = UNIX_PATH_LIMIT - room - 1
+        own = OwnSocket(Path("/" + "x" * (length - 1)) / "s")
+        rooms[room] = len(own.scratch.name)
+        assert len(str(own.scratch)) <= UNIX_PATH_LIMIT
+    assert rooms == {20: 9, 6: 6, 2: 1}

@@ -56,3 +56,46 @@ def test_text_is_for_people() -> None:
     assert "it happened" in lines[0]
     assert "device=vda" in lines[0]
     assert "\x1b" not in "".join(lines)
+
+
+FORGING_SCRIPT = r"""
+import structlog, sys
+from virtmesh.telemetry import logging as logs
+logs.configure(sys.argv[1])
+structlog.get_logger("test").info("refused", message="a\n2026-01-01T00:00:00Z [info] forged\udcff")
+"""
+
+
+@pytest.mark.parametrize("form", logs.FORMATS)
+def test_a_value_makes_no_line_of_its_own(form: logs.Format) -> None:
+    """A file of that name is no event; nor is it the end of the log."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORGING_SCRIPT, form], capture_output=True, text=True, check=True
+    )
+    assert len(done.stderr.splitlines()) == 1
+
+
+HOSTILE_SCRIPT = r"""
+import logging, structlog, sys
+from virtmesh.telemetry import logging as logs
+logs.configure(sys.argv[1])
+evil = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\u202e"
+structlog.get_logger("test").info("attached", driver=evil, names=[evil], of={evil: evil})
+structlog.get_logger("test").info(evil)
+logging.getLogger("library").warning("from a %s", evil)
+try:
+    raise ValueError(evil)
+except ValueError:
+    structlog.get_logger("test").exception("it broke")
+"""
+
+
+@pytest.mark.parametrize("form", logs.FORMATS)
+def test_what_a_driver_calls_itself_does_not_drive_a_terminal(form: logs.Format) -> None:
+    """Not as a value, inside one, as a line of a library, or in a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-c", HOSTILE_SCRIPT, form], capture_output=True, check=True
+    )
+    lines = done.stderr.decode().split("\n")
+    assert [line for line in lines if not line.isprintable()] == []
+    assert "attached" in lines[0]

@@ -10,6 +10,7 @@ from virtmesh_client.cli.blk.copy import export, import_, read, write
 from virtmesh_client.cli.settings import SIZE, Settings, common, device_argument
 from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.sizes import spell_size
+from virtmesh_common.printable import say
 
 
 @click.group()
@@ -30,7 +31,7 @@ def done(settings: Settings, message: str, **facts: object) -> None:
     if settings.json:
         show_json(facts)
     elif not settings.quiet:
-        click.echo(message)
+        say(message)
 
 
 @blk.command()
@@ -171,7 +172,7 @@ def stats(settings: Settings, device: str) -> None:
             for row in counters.requests
         ],
     )
-    click.echo()
+    say()
     both = counters.device
     show_facts(
         [

@@ -18,6 +18,7 @@ from virtmesh_client.cli.sources import STANDARD, open_source, progress_bar
 from virtmesh_client.sizes import spell_size
 from virtmesh_client.streams import remaining
 from virtmesh_common.blk.containers import FOOTER, HEAD, find_container
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ def report(
         show_json(facts)
     elif not settings.quiet and not (settings.json and error):
         checked = ", read back and compared" if copy.verified else ""
-        click.echo(
+        say(
             f"{device}: {verb} {copy.bytes} bytes in {copy.seconds:.2f} s"
             f" ({spell_size(copy.bytes_per_second)}/s), sha256 {copy.sha256}{checked}",
             err=error,
@@ -195,7 +196,7 @@ def read(
             )
         elif dump:
             for line in hexdump(parts, offset):
-                click.echo(line)
+                say(line)
         else:
             write_out(parts)
 

@@ -11,6 +11,7 @@ import click
 
 from virtmesh_client.cli.settings import SIZE, Settings, common
 from virtmesh_client.cli.show import hexdump, show_facts, show_json
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from virtmesh_client.cpu.models import CpuStatus
@@ -62,7 +63,7 @@ def show_status(settings: Settings, status: CpuStatus) -> None:
     if settings.json:
         show_json(status)
     elif not settings.quiet:
-        click.echo(spell_status(status))
+        say(spell_status(status))
 
 
 def spell_status(status: CpuStatus) -> str:
@@ -106,7 +107,7 @@ def regs(settings: Settings, every: bool) -> None:
     }
     cells = [f"{spell_name(name):>12} {value:016x}" for name, value in shown.items()]
     for start in range(0, len(cells), WIDTH):
-        click.echo("  ".join(cells[start : start + WIDTH]))
+        say("  ".join(cells[start : start + WIDTH]))
 
 
 def spell_name(name: str) -> str:
@@ -212,7 +213,7 @@ def mem(  # noqa: PLR0913, PLR0917 - see above
         sys.stdout.buffer.write(content)
     else:
         for line in hexdump([content], place):
-            click.echo(line)
+            say(line)
 
 
 @cpu.command()

@@ -18,6 +18,7 @@ from virtmesh_client.cli.show import show_json
 from virtmesh_client.guest.command_lines import GuestConfig, qemu_command, uml_command
 from virtmesh_client.guest.prerequisites import find_program, find_qemu_kernel, find_uml_kernel
 from virtmesh_client.guest.tree import make_image
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,4 +179,4 @@ def image(
     if settings.json:
         show_json({"image": str(image), "size_bytes": size})
     elif not settings.quiet:
-        click.echo(f"{image}: made a root file system of {size / (1 << 20):g} MiB", err=True)
+        say(f"{image}: made a root file system of {size / (1 << 20):g} MiB", err=True)

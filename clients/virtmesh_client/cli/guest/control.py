@@ -11,6 +11,7 @@ from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import Settings, common, complete_device
 from virtmesh_client.cli.show import show_json, show_table
 from virtmesh_client.guests.control import STOP_SECONDS, GuestInfo
+from virtmesh_common.printable import say
 
 serial_option = click.option(
     "--serial",
@@ -65,7 +66,7 @@ def reset(settings: Settings, serial: str) -> None:
     if settings.json:
         show_json(info)
     elif not settings.quiet:
-        click.echo(f"{info.serial}: the guest {info.kind} boots anew", err=True)
+        say(f"{info.serial}: the guest {info.kind} boots anew", err=True)
 
 
 @click.command()
@@ -93,6 +94,6 @@ def stop(settings: Settings, serial: str, force: bool, timeout: float) -> None: 
     if settings.json:
         show_json({"killed": killed, "seconds": seconds})
     elif not settings.quiet:
-        click.echo(
+        say(
             f"the guest {'was killed' if killed else 'has stopped'} after {seconds:.1f} s", err=True
         )

@@ -21,6 +21,7 @@ from virtmesh_client.guest.tree import make_initramfs
 from virtmesh_client.local import rundir
 from virtmesh_client.local.rundir import GUEST_LOG
 from virtmesh_common.errors import GuestError
+from virtmesh_common.printable import say
 from virtmesh_common.uart.spec import COMPATIBLE
 from virtmesh_common.virtio.ids import VirtioId
 
@@ -139,7 +140,7 @@ def start(settings: Settings, kind: GuestKind, config: GuestConfig, how: StartOp
         file = cache_folder() / f"{kind.kernel.image.name}.cpio"
         file.parent.mkdir(parents=True, exist_ok=True)
         make_initramfs(file, kind.kernel, programs)
-        click.echo(shlex.join(kind.command(config, replace(boot, initramfs=file))))
+        say(shlex.join(kind.command(config, replace(boot, initramfs=file))))
         return
     script = how.script
     # Its sockets need a short path, so it is not in the run folder.
@@ -207,7 +208,7 @@ class OnPort:
             log = log_file(machine, self.folder)
             background.start(self._plan(machine), machine.address, log)
         if not self.settings.quiet:
-            click.echo(f"the guest {self.kind} runs; its console: virtmesh console", err=True)
+            say(f"the guest {self.kind} runs; its console: virtmesh console", err=True)
         return True
 
     def _plan(self, machine: Machine) -> GuestPlan:
@@ -231,7 +232,7 @@ def has_port(settings: Settings, machine: Machine) -> bool:
     if machine.address.startswith("unix:"):
         return True
     if not settings.quiet:
-        click.echo(
+        say(
             "the guest has no serial port of the machine, whose address is no unix socket: its"
             " console is this terminal alone",
             err=True,

@@ -18,6 +18,7 @@ import click
 from virtmesh_client.cli import errors as fail
 from virtmesh_client.cli.input.pool import InjectorPool
 from virtmesh_client.cli.settings import Settings, common
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,7 +178,7 @@ def show(settings: Settings, number: int, outcome: Outcome) -> None:
         sys.stdout.write(outcome.output)
         if failure is not None:
             message = f"line {number}: {failure.message}"
-            click.echo(replace(failure, message=message).line, err=True)
+            say(replace(failure, message=message).line, err=True)
     sys.stdout.flush()
 
 

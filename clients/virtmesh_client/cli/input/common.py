@@ -17,6 +17,7 @@ from virtmesh_client.models import names_of
 from virtmesh_common.errors import DeviceLost, DeviceNotFound, DeviceNotReady
 from virtmesh_common.evdev import CODES
 from virtmesh_common.input.events import EV_ABS, EV_KEY, EV_LED, EV_REL, event
+from virtmesh_common.printable import say
 from virtmesh_common.virtio.ids import VirtioId
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def report(settings: Settings, device: str, injected: Injected, **facts: object)
         show_json({"device": device, **asdict(injected), **facts})
     elif not settings.quiet and injected.outcome not in {"refused", "lost"}:
         more = "".join(f", {name.replace('_', ' ')} {value}" for name, value in facts.items())
-        click.echo(
+        say(
             f"{device}: {plural(injected.packets, 'packet')} {injected.outcome}"
             f" ({plural(injected.events, 'event')}){more}"
         )

@@ -19,6 +19,7 @@ from virtmesh_common.input.keys import press_chord, release_chord
 from virtmesh_common.input.names import parse_chord
 from virtmesh_common.input.terminal_keys import TerminalKeys, Typed
 from virtmesh_common.input.text.plan import TextOptions, plan_text
+from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
     from virtmesh_client.input import Injected, Input
@@ -76,7 +77,7 @@ def live(settings: Settings, device: str | None, layout: str, variant: str) -> N
 def tell(settings: Settings, line: str, end: str = "\r\n") -> None:
     """Tell the user something; a raw terminal needs the carriage return."""
     if not settings.quiet:
-        sys.stderr.write(f"[{line}]{end}")
+        sys.stderr.write(f"[{printable(line)}]{end}")
         sys.stderr.flush()
 
 

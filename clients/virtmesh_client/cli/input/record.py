@@ -37,6 +37,7 @@ from virtmesh_client.input.files import (
 )
 from virtmesh_client.input.models import SYSTEM_TYPES
 from virtmesh_client.input.recording import record as make_recording
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,7 +90,7 @@ def record(
         about = chosen.info()
         with chosen.watch(seconds=seconds) as stream:
             if not settings.quiet and not settings.json:
-                click.echo(f"Recording {name}; press Ctrl-C to stop", err=True)
+                say(f"Recording {name}; press Ctrl-C to stop", err=True)
             with ending(stream.close):
                 received.extend(islice(stream, events))
     recording = make_recording(received, about)
@@ -130,7 +131,7 @@ def save(
     if settings.json:
         show_json(facts)
     elif not settings.quiet:
-        click.echo(
+        say(
             f"{file}: {facts['events']} events in {facts['packets']} packets,"
             f" {recording.duration:.3f} s"
         )
@@ -149,7 +150,7 @@ def load(file: str, node: str) -> Recording:
 def warn_of_lost_events(recording: Recording) -> None:
     """Say on standard error that a recording is not whole."""
     if recording.dropped:
-        click.echo(
+        say(
             f"The recorder lost events {recording.dropped} times (SYN_DROPPED): the packets around"
             " these places are left out",
             err=True,

@@ -26,7 +26,7 @@ from virtmesh_client.input.recording import AXIS_FIELDS, PROPERTY_NAMES, spell_d
 from virtmesh_common.evdev import CODES, name_of, type_name
 from virtmesh_common.input.events import EV_ABS, EV_LED
 from virtmesh_common.input.names import led_code
-from virtmesh_common.printable import printable
+from virtmesh_common.printable import printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def info(settings: Settings, device: str | None) -> None:
         show_json({**spell_device(found), "leds_on": leds})
         return
     for line in describe(found):
-        click.echo(printable(line))
+        say(printable(line))
 
 
 def describe(found: InputInfo) -> Iterator[str]:
@@ -97,9 +97,9 @@ def watch(
         name = choose(machine, device, is_any)
         with ending_when_closed(), machine.input(name).watch(seconds=seconds) as stream:
             if not settings.json and not settings.quiet:
-                click.echo(f"Watching {name}; press Ctrl-C to stop", err=True)
+                say(f"Watching {name}; press Ctrl-C to stop", err=True)
             for received in islice(stream, events):
-                click.echo(spell_json(received) if settings.json else spell_line(received))
+                say(spell_json(received) if settings.json else spell_line(received))
 
 
 def spell_line(received: Received) -> str:
@@ -167,9 +167,9 @@ def show_leds(settings: Settings, device: str, on: tuple[int, ...], *, line: boo
     """Print the LEDs that are on."""
     names = [name_of(EV_LED, code) for code in on]
     if settings.json:
-        click.echo(json.dumps({"device": device, "leds_on": names}, indent=None if line else 2))
+        say(json.dumps({"device": device, "leds_on": names}, indent=None if line else 2))
     else:
-        click.echo(f"{device}: {' '.join(names) or 'no LED is on'}")
+        say(f"{device}: {' '.join(names) or 'no LED is on'}")
 
 
 @click.command()
@@ -185,7 +185,7 @@ def release(settings: Settings, device: str | None) -> None:
         show_json(released)
     elif not settings.quiet:
         for name, keys in released.items():
-            click.echo(f"{name}: released {' '.join(keys) or 'nothing'}")
+            say(f"{name}: released {' '.join(keys) or 'nothing'}")
 
 
 @click.command()

@@ -19,6 +19,7 @@ from virtmesh_client.cli.screen.waiting import expect, wait_still, watch
 from virtmesh_client.cli.settings import Settings, common, device_argument
 from virtmesh_client.cli.show import show_json, show_table
 from virtmesh_client.sizes import spell_size
+from virtmesh_common.printable import say
 
 STANDARD = "-"
 """Stands for standard output."""
@@ -112,7 +113,7 @@ def shot(
     if settings.json:
         show_json({"device": device, "file": str(target), "bytes": len(data)})
     elif not settings.quiet:
-        click.echo(f"{device}: screen {scanout} is in {target} ({spell_size(len(data))})")
+        say(f"{device}: screen {scanout} is in {target} ({spell_size(len(data))})")
 
 
 def check_target(target: Path) -> None:
@@ -146,7 +147,7 @@ def mode(settings: Settings, device: str, mode: tuple[int, int], scanout: int) -
     if settings.json:
         show_json({"device": device, "scanout": scanout, "width": mode[0], "height": mode[1]})
     elif not settings.quiet:
-        click.echo(f"{device}: screen {scanout} {words}")
+        say(f"{device}: screen {scanout} {words}")
 
 
 @screen.command()
@@ -171,7 +172,7 @@ def stats(settings: Settings, device: str) -> None:
         for each in one.watching
     ]
     if watching:
-        click.echo()
+        say()
         show_table(("watcher of screen", "updates", "flushes", "flushes merged"), watching)
 
 

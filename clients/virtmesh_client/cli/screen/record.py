@@ -15,6 +15,7 @@ from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import Settings, common, device_argument
 from virtmesh_client.cli.show import show_json
 from virtmesh_client.sizes import spell_size
+from virtmesh_common.printable import say
 
 
 @click.command()
@@ -58,7 +59,7 @@ def record(
         with recording:
             with contextlib.suppress(KeyboardInterrupt):
                 if not settings.quiet and not settings.json:
-                    click.echo(f"Recording {device}; press Ctrl-C to stop", err=True)
+                    say(f"Recording {device}; press Ctrl-C to stop", err=True)
                 recording.wait(seconds)
             done = recording.stop()
     if settings.json:
@@ -73,4 +74,4 @@ def record(
         )
     elif not settings.quiet:
         size = spell_size(done.size_bytes)
-        click.echo(f"{file}: {done.frames} frames, {done.seconds:.3f} s ({size})")
+        say(f"{file}: {done.frames} frames, {done.seconds:.3f} s ({size})")

@@ -18,6 +18,7 @@ from virtmesh_client.cli.screen.common import scanout_option
 from virtmesh_client.cli.serving import serve_until_signal
 from virtmesh_client.cli.settings import Settings, common, complete_device
 from virtmesh_client.listening import spell_host_port, spell_listen_error
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from virtmesh_client.vnc import VncServer
@@ -97,7 +98,7 @@ def vnc(
 
     def tell(line: str) -> None:
         if not settings.quiet:
-            click.echo(line, err=True)
+            say(line, err=True)
 
     with contextlib.suppress(TypingUnavailable):  # the device services type then
         new_keymap(str(asked["layout"]), "")
@@ -122,7 +123,7 @@ async def serve(server: VncServer, name: str, listen: tuple[str, int], settings:
         raise click.UsageError(spell_listen_error(*listen, error)) from error
     host, port = server.address
     facts = {"device": name, "host": host, "port": port}
-    click.echo(json.dumps(facts) if settings.json else spell_host_port(host, port))
+    say(json.dumps(facts) if settings.json else spell_host_port(host, port))
     if not settings.quiet and not settings.json:
-        click.echo(f"Serving {name} to VNC viewers; press Ctrl-C to stop", err=True)
+        say(f"Serving {name} to VNC viewers; press Ctrl-C to stop", err=True)
     await serve_until_signal(server.run())

@@ -19,6 +19,7 @@ from virtmesh_client.cli.screen.common import RegionType, scanout_option
 from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import Settings, common, device_argument
 from virtmesh_client.cli.show import show_json
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,7 +72,7 @@ def watch(
         stream = screens.watch(scanout, updates_per_second=rate)
         with ending_when_closed(), stream, ending_after(seconds, stream.close):
             for update in islice(stream, updates):
-                click.echo(spell_json(update) if settings.json else spell_line(update))
+                say(spell_json(update) if settings.json else spell_line(update))
 
 
 @contextlib.contextmanager
@@ -184,7 +185,7 @@ def expect(
     if settings.json:
         show_json({"device": device, "scanout": scanout, **facts})
     elif not settings.quiet:
-        click.echo(
+        say(
             "{needle} is at {x},{y}: {width}x{height} pixels, with a score of {score:.4f}".format(
                 **facts
             )
@@ -217,4 +218,4 @@ def wait_still(
             {"device": device, "scanout": scanout, "width": found.width, "height": found.height}
         )
     elif not settings.quiet:
-        click.echo(f"{device}: screen {scanout} of {found.width}x{found.height} is still")
+        say(f"{device}: screen {scanout} of {found.width}x{found.height} is still")

@@ -20,6 +20,7 @@ from virtmesh_client.cli.sources import open_source, progress_bar
 from virtmesh_client.serial.outbox import CHUNK_BYTES
 from virtmesh_client.sizes import spell_size
 from virtmesh_client.streams import file_pieces, remaining
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,7 +171,7 @@ def lines(settings: Settings, changes: tuple[str, ...], device: str | None) -> N
     if settings.json:
         show_json(found)
     else:
-        click.echo(f"{port.name}: {asserted_names(asdict(found))}")
+        say(f"{port.name}: {asserted_names(asdict(found))}")
 
 
 @serial.command()
@@ -201,4 +202,4 @@ def report(settings: Settings, device: str, sent: Sent, **facts: object) -> None
         show_json({**content, "overrun": sent.overrun, **facts})
     elif not settings.quiet:
         lost = f", {sent.overrun} lost to overruns" if sent.overrun else ""
-        click.echo(f"{device}: {sent.characters} characters sent, {taken} taken{lost}")
+        say(f"{device}: {sent.characters} characters sent, {taken} taken{lost}")

@@ -6,6 +6,7 @@ They need Unix.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import sys
 from typing import TYPE_CHECKING, BinaryIO
@@ -22,6 +23,7 @@ from virtmesh_client.serial.pump import FilePair
 from virtmesh_client.serial.raw_terminal import raw_terminal, terminal_restored
 from virtmesh_client.serial.rfc2217 import Rfc2217Server
 from virtmesh_common.errors import DeviceLost
+from virtmesh_common.printable import printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +59,7 @@ def options(
 
     def tell(line: str) -> None:
         if not arguments.settings.quiet:
-            sys.stderr.write(f"{line_end if escape else ''}[{line}]{line_end}")
+            sys.stderr.write(f"{line_end if escape else ''}[{printable(line)}]{line_end}")
             sys.stderr.flush()
 
     with contextlib.ExitStack() as stack:
@@ -114,7 +116,7 @@ def run_pty(machine: Machine, name: str, arguments: ConsoleArguments, link: Path
         contextlib.suppress(KeyboardInterrupt),
     ):
         shown = str(link) if link else files.path
-        click.echo(
+        say(
             json.dumps({"device": name, "pty": files.path, "link": str(link or "")})
             if arguments.settings.json
             else shown
@@ -122,19 +124,32 @@ def run_pty(machine: Machine, name: str, arguments: ConsoleArguments, link: Path
         PtyPump(terminal, files).run()
 
 
+def is_loopback(host: str) -> bool:
+    """Say whether only this host reaches a name or an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def run_rfc2217(
     machine: Machine, name: str, arguments: ConsoleArguments, address: tuple[str, int]
 ) -> None:
-    """Serve a TCP port until Ctrl-C."""
+    """Serve a TCP port until Ctrl-C. Errors: UsageError for one that others could reach."""
+    if not arguments.settings.insecure and not is_loopback(address[0]):
+        raise click.UsageError(
+            f"others can reach {address[0]}, and RFC 2217 has neither encryption nor a log-in:"
+            " listen on loopback behind ssh -L or socat (docs/serial.md), or add --insecure"
+        )
 
     def tell(line: str) -> None:
         if not arguments.settings.quiet:
-            click.echo(line, err=True)
+            say(line, err=True)
 
     server = Rfc2217Server(address, lambda: plug_in(machine, name, arguments, 0), tell)
     host, port = server.address
     url = f"rfc2217://{spell_host_port(host, port)}"
     facts = {"device": name, "host": host, "port": port, "url": url}
-    click.echo(json.dumps(facts) if arguments.settings.json else url)
+    say(json.dumps(facts) if arguments.settings.json else url)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()

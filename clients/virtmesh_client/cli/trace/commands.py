@@ -25,6 +25,7 @@ from virtmesh_client.trace.choose import last, parse_kinds, since
 from virtmesh_client.trace.decode import Decoder
 from virtmesh_client.trace.reader import follow_traces, read_traces
 from virtmesh_client.trace.store import TraceWriter, load_trace
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -154,7 +155,7 @@ def trace(
     if files and settings.json:
         show_json({"files": files, "events": count})
     elif files and not settings.quiet:
-        click.echo(f"{plural(count, 'event')} in {' and '.join(map(str, files))}", err=True)
+        say(f"{plural(count, 'event')} in {' and '.join(map(str, files))}", err=True)
 
 
 def check(wanted: Wanted) -> None:

@@ -10,7 +10,19 @@ const encoder = new TextEncoder();
 export class Console {
   constructor() {
     this.name = null;
+    this.may = false;
     byId("console-clear").addEventListener("click", () => this.terminal?.clear());
+  }
+
+  allow(may, role) {
+    this.may = may.serial;
+    if (this.may) return;
+    this.line?.end();
+    this.line = null;
+    this.name = null;
+    this.terminal?.reset();
+    this.why = `The role ${role} does not open it: what is typed there may be a password.`;
+    this.say("", "lost");
   }
 
   devices(devices, gone) {
@@ -22,7 +34,14 @@ export class Console {
       setText(empty.firstElementChild, "This machine has no serial port");
       return;
     }
+    if (!this.may) {
+      empty.hidden = false;
+      setText(empty.firstElementChild, `Serial console of ${port.name}`);
+      setText(byId("console-why"), this.why);
+      return;
+    }
     empty.hidden = Boolean(this.terminal);
+    setText(byId("console-why"), "");
     if (port.name !== this.name) this.open(port.name);
     if (gone) this.say("the machine is gone", "lost");
   }
@@ -31,6 +50,7 @@ export class Console {
     this.name = name;
     setText(byId("console-title"), `Serial console · ${name}`);
     const { Terminal, FitAddon } = await lasting(() => import("./vendor/xterm.js"));
+    if (!this.may) return;  // another token came meanwhile
     this.terminal ??= this.make(Terminal, FitAddon);
     this.terminal.reset();
     byId("console-empty").hidden = true;

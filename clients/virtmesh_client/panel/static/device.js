@@ -29,6 +29,11 @@ export class DeviceHead {
     byId("detach").addEventListener("click", () => this.act(this.device.state === "detached" ? "attach" : "detach"));
   }
 
+  allow(may) {
+    this.may = may;
+    byId("reset").hidden = !may.reset;
+  }
+
   show(device, gone) {
     if (device?.name !== this.device?.name) this.failure = "";
     this.device = device;
@@ -45,6 +50,7 @@ export class DeviceHead {
     const detach = byId("detach");
     detach.disabled = !ours;
     setText(detach, device.state === "detached" ? "Attach" : "Detach");
+    detach.hidden = !this.may[device.state === "detached" ? "attach" : "detach"];
     detach.classList.toggle("danger", device.state !== "detached");
     const why = this.failure || (device.state === "ready" ? "" : device.why);
     byId("device-why").hidden = !why;

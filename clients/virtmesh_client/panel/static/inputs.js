@@ -28,6 +28,17 @@ export class Inputs {
     }));
   }
 
+  allow(may, role) {
+    byId("type-form").hidden = !may.type;
+    const none = byId("inputs-none");
+    none.hidden = may.inputs;
+    setText(none, `The role ${role} does not see what others type: it may be a password.`);
+    if (!may.inputs) {
+      this.list.replaceChildren();
+      delete this.list.dataset.last;
+    }
+  }
+
   async inject(what, text) {
     if (!this.keyboard) return;
     try {

@@ -13,7 +13,7 @@ import { Screen } from "./screen.js";
 import { Tabs } from "./tabs.js";
 import { ThemeSwitch } from "./theme-switch.js";
 
-const state = { machine: null, selected: null, live: false, locked: false };
+const state = { machine: null, selected: null, live: false, locked: false, may: null };
 
 const map = new MachineMap(select);
 const head = new DeviceHead();
@@ -63,7 +63,17 @@ function take(message) {
   } else if (topic === "history") overview.begin(message.state);
   else if (topic.startsWith("dialogue:")) dialogue.add(message.events, message.dropped);
   else if (topic === "inputs") inputs.add(message.events);
+  else if (topic === "role") begin(message.state);
   else if (topic.startsWith("registers:")) registers.values(topic.slice("registers:".length), message.state);
+}
+
+// What the role of the token may: the rest is left out, or explained.
+function begin({ role, may }) {
+  state.may = may;
+  setText(byId("role"), role);
+  for (const part of [head, inputs, screen, serial]) part.allow(may, role);
+  sendWants();
+  show();
 }
 
 function favourite(devices) {
@@ -83,7 +93,7 @@ function select(name) {
 function sendWants() {
   const wants = [];
   if (tabs.shown === "dialogue" && !dialogue.paused) wants.push(dialogue.topic);
-  if (tabs.shown === "inputs") wants.push("inputs");
+  if (tabs.shown === "inputs" && state.may?.inputs) wants.push("inputs");
   if (tabs.shown === "registers" && state.selected) wants.push("registers:" + state.selected);
   live.send(JSON.stringify({ wants }));
 }
@@ -100,7 +110,7 @@ function show() {
     ? `The kernel service does not answer: ${gone}. The page waits for it.`
     : "The panel does not answer. The page waits for it, and goes on by itself.");
   document.body.classList.toggle("stale", Boolean(gone));
-  if (!machine) return;
+  if (!machine || !state.may) return;
   const devices = machine.devices;
   if (machine.machine) {
     setText(byId("machine-name"), machine.machine);

@@ -24,6 +24,13 @@ export class Screen {
     }, true);
   }
 
+  // Who may only look has a screen that takes no keys.
+  allow(may) {
+    this.viewOnly = !may.use;
+    for (const id of ["capture", "send-cad"]) byId(id).hidden = this.viewOnly;
+    if (this.rfb) this.rfb.viewOnly = this.viewOnly;
+  }
+
   devices(devices, gone) {
     if (!devices.length) return;
     const gpu = devices.find((one) => one.kind === "gpu");
@@ -53,6 +60,7 @@ export class Screen {
     rfb.clipViewport = false;
     rfb.resizeSession = false;
     rfb.focusOnClick = true;
+    rfb.viewOnly = this.viewOnly;
     rfb.background = "transparent";
     rfb.addEventListener("connect", () => {
       if (rfb !== this.rfb) return;

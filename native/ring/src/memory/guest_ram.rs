@@ -1,6 +1,7 @@
 //! Guest memory, on top of `vm-memory`: translation, copies, atomic words, and areas of rings.
 
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -10,8 +11,10 @@ use vm_memory::{
     MemoryRegionAddress, MmapRegion, VolatileMemory, VolatileSlice,
 };
 
+use super::guards::Guards;
 use super::region::{
-    MAX_REGIONS, MAX_UNSEALED_REGIONS, RegionSpec, check_file, check_ranges, map_region,
+    MAX_REGIONS, MAX_UNSEALED_REGIONS, RegionSpec, check_file, check_ranges, join_adjacent,
+    map_region, page_size_of_hugetlbfs,
 };
 use super::{RingArea, RingMemory};
 use crate::error::MemoryError;
@@ -25,6 +28,8 @@ pub struct GuestRam {
 
 #[derive(Debug)]
 struct Mapped {
+    // Dropped in this order: a range is crossed out before it can be unmapped.
+    guards: Guards,
     memory: GuestMemoryMmap,
     /// The guest addresses of the regions, with adjacent ones joined. Bounds are checked against these.
     contiguous: Vec<Range<u64>>,
@@ -41,21 +46,25 @@ impl GuestRam {
         for (region, spec) in specs.iter().enumerate() {
             check_file(region, spec)?;
         }
-        Self::map_checked(specs)
+        // No seal keeps the pages of hugetlbfs where they are.
+        Self::map_checked(specs, |spec| page_size_of_hugetlbfs(spec.fd).is_some())
     }
 
-    /// Map 1 to 32 regions of files that may shrink. An access past the end of such a file raises SIGBUS,
-    /// which the caller has to handle. Only the ranges are checked.
+    /// Map 1 to 32 regions of files that may shrink; see [`lost`](Self::lost). Only the ranges are checked.
     ///
     /// # Errors
     /// Those of [`map`](Self::map) except `Unsealed` and `TooSmall`.
     pub fn map_unsealed(specs: &[RegionSpec<'_>]) -> Result<Self, MemoryError> {
         check_ranges(specs, MAX_UNSEALED_REGIONS)?;
-        Self::map_checked(specs)
+        Self::map_checked(specs, |_| true)
     }
 
-    /// Map regions whose ranges were checked, so the `expect` here never fails.
-    fn map_checked(specs: &[RegionSpec<'_>]) -> Result<Self, MemoryError> {
+    /// Map regions whose ranges were checked, so the `expect` here never fails. Those that are `fickle`
+    /// are guarded.
+    fn map_checked(
+        specs: &[RegionSpec<'_>],
+        fickle: impl Fn(&RegionSpec<'_>) -> bool,
+    ) -> Result<Self, MemoryError> {
         let mut regions = specs
             .iter()
             .enumerate()
@@ -64,10 +73,23 @@ impl GuestRam {
         regions.sort_unstable_by_key(GuestMemoryRegion::start_addr);
         let memory = GuestMemoryMmap::from_regions(regions)
             .expect("the ranges were found to be disjoint, and are sorted");
+        let guards = Guards::new(&memory, specs, fickle)?;
         let contiguous = join_adjacent(&memory);
         Ok(Self {
-            mapped: Arc::new(Mapped { memory, contiguous }),
+            mapped: Arc::new(Mapped {
+                guards,
+                memory,
+                contiguous,
+            }),
         })
+    }
+
+    /// Readable once a file was found shorter than its region, or a huge page gone. The whole region reads
+    /// as zeroes then. None if nothing of this memory can go away. Keep a clone of this memory for as long
+    /// as areas of it are used.
+    #[must_use]
+    pub fn lost(&self) -> Option<BorrowedFd<'_>> {
+        self.mapped.guards.lost()
     }
 
     /// Sum of the sizes of the regions, in bytes.
@@ -365,21 +387,6 @@ impl RingArea for GuestArea {
         self.write_u64(offset, low);
         self.write_u64(offset + 8, high);
     }
-}
-
-/// The guest addresses of regions, which are sorted and disjoint.
-fn join_adjacent(memory: &GuestMemoryMmap) -> Vec<Range<u64>> {
-    let mut contiguous: Vec<Range<u64>> = Vec::new();
-    for region in memory.iter() {
-        let start = region.start_addr().0;
-        // No overflow: that was checked before it was mapped.
-        let end = start + region.len();
-        match contiguous.last_mut() {
-            Some(last) if last.end == start => last.end = end,
-            _ => contiguous.push(start..end),
-        }
-    }
-    contiguous
 }
 
 fn out_of_bounds(address: u64, length: u64) -> MemoryError {

@@ -1,16 +1,22 @@
 //! Regions of guest memory: their checks, and how they are mapped.
 //!
-//! A region is accepted only if nothing can make it fault later. The seal against shrinking is checked
-//! *first* and the file size *second*; in this order the file can't shrink after the check. Known gap:
-//! any holder of the descriptor can punch holes into hugetlbfs memory, which then faults if the pool of
-//! huge pages is empty.
+//! A region is accepted only if nothing can make it fault later, or if it is guarded. The seal against
+//! shrinking is checked *first* and the file size *second*; in this order the file can't shrink after the
+//! check, and nothing is asked of a file system that may not answer: only memfds have seals. Any holder of
+//! the descriptor can punch holes into hugetlbfs memory, which then faults if the pool of huge pages is
+//! empty: such memory is guarded.
 
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use vm_memory::mmap::MmapRegionError;
-use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap, MmapRegion};
+use vm_memory::{
+    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionMmap, MmapRegion,
+};
 
 use super::guest_ram::to_usize;
 use crate::error::MemoryError;
@@ -134,6 +140,21 @@ pub(super) fn map_region(
     Ok(region.expect("the end of the range was found to be a valid address"))
 }
 
+/// The guest addresses of regions, which are sorted and disjoint.
+pub(super) fn join_adjacent(memory: &GuestMemoryMmap) -> Vec<Range<u64>> {
+    let mut contiguous: Vec<Range<u64>> = Vec::new();
+    for region in memory.iter() {
+        let start = region.start_addr().0;
+        // No overflow: that was checked before it was mapped.
+        let end = start + region.len();
+        match contiguous.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => contiguous.push(start..end),
+        }
+    }
+    contiguous
+}
+
 fn duplicate(fd: BorrowedFd<'_>) -> io::Result<File> {
     fd.try_clone_to_owned().map(File::from)
 }
@@ -143,6 +164,20 @@ fn is_sealed_against_shrinking(fd: BorrowedFd<'_>) -> bool {
     // SAFETY: F_GET_SEALS takes no argument and touches no memory of this process.
     let seals = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) };
     seals >= 0 && seals & libc::F_SEAL_SHRINK != 0
+}
+
+/// The page size of a file of hugetlbfs, in bytes; None for any other file. For files that are known to be
+/// of this host.
+pub(super) fn page_size_of_hugetlbfs(fd: BorrowedFd<'_>) -> Option<u64> {
+    let mut system = MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the descriptor is open, and the structure is valid.
+    if unsafe { libc::fstatfs(fd.as_raw_fd(), system.as_mut_ptr()) } < 0 {
+        return None;
+    }
+    // SAFETY: all zeroes is a valid structure, and the call filled it.
+    let system = unsafe { system.assume_init() };
+    (system.f_type == libc::HUGETLBFS_MAGIC)
+        .then(|| u64::try_from(system.f_bsize).map_or(PAGE, |size| size.max(1)))
 }
 
 fn into_io(error: MmapRegionError) -> io::Error {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from virtmesh.cpu.images.elf import Elf, is_elf, parse_elf
@@ -19,8 +20,7 @@ from virtmesh_common.cpu.errors import BadImage
 from virtmesh_common.sizes import PAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
 
 TREE_ROOM = 0x1_0000
 """Bytes that are kept for the device tree: firmware adds nodes to it in place."""
@@ -73,6 +73,13 @@ class ImagePaths:
     kernel: Path
     firmware: Path | None = None
     initrd: Path | None = None
+
+    @property
+    def folders(self) -> Sequence[Path]:
+        """Where the files are, through links as well; a file at the root stands for itself."""
+        files = [one for one in (self.kernel, self.firmware, self.initrd) if one is not None]
+        paths = [path for one in files for path in (one.absolute(), one.resolve())]
+        return [path if path.parent == Path(path.anchor) else path.parent for path in paths]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from virtmesh.kernel.monitor import Monitor
 from virtmesh.kernel.port_switch import PortSwitch
 from virtmesh.kinds import kind_of
 from virtmesh.kinds.service import wrong_kind
+from virtmesh.rpc.caller import touch
 from virtmesh_common.errors import ConsoleTaken, DeviceNotFound, GuestNotFound, ShuttingDown
 
 if TYPE_CHECKING:
@@ -104,10 +105,11 @@ class Guests:
         return self._guests[name]
 
     def _name(self, serial: str) -> str:
-        """Return the name of a port. Errors: DeviceNotFound."""
+        """Return the name of a port, which the call is about. Errors: DeviceNotFound."""
         name = serial or self._console
         if not name:
             raise DeviceNotFound(f"{self._kernel.machine.name} has no serial port")
+        touch(name)
         return self._kernel.device(name).node.name
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from virtmesh.local.cli.up import run_detached, write_machine
+from virtmesh.local.cli.up import refuse_insecure, run_detached, write_machine
 from virtmesh.local.plan import check_host, make_plan
 from virtmesh.local.quick_machine import quick_machine, quote
 from virtmesh.local.supervised import SupervisedMachine
@@ -25,6 +25,7 @@ from virtmesh_client.cli.settings import SIZE, Settings, common
 from virtmesh_client.cli.show import show_json
 from virtmesh_client.local import rundir
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,6 +145,7 @@ def boot(settings: Settings, /, kernel: Path, detach: bool, wait: float, **asked
     Exit status: 0 the guest powered off, or you left; 64 + N the guest failed with the code N, 127
     for codes from 63 on; others as of every command.
     """
+    refuse_insecure(settings)
     check_host()
     if asked["no_serial"] and asked["serial"] is not None:
         raise click.UsageError("give --serial or --no-serial, not both")
@@ -156,7 +158,7 @@ def boot(settings: Settings, /, kernel: Path, detach: bool, wait: float, **asked
     if detach:
         run_detached(settings, file, name, run_dir, wait)
         if asked["gdb"] is not None and not (settings.json or settings.quiet):
-            click.echo(f"\n{spell_attach(kernel, asked['gdb'])}")
+            say(f"\n{spell_attach(kernel, asked['gdb'])}")
         return
     escape = asked["escape"] if sys.stdin.isatty() else None
     teller = Teller(settings, in_raw_mode=escape is not None)
@@ -269,6 +271,6 @@ def finish(settings: Settings, status: CpuStatus | None) -> None:
         if status is not None:
             failed = f"failed with the code {status.code}"
             how = f"the guest {failed if status.reason == 'fail' else 'powered off'}"
-        click.echo(how, err=True)
+        say(how, err=True)
     if code:
         sys.exit(code)

@@ -17,6 +17,7 @@ from virtmesh_client.cli.show import show_json
 from virtmesh_client.trace.decode import may_differ
 from virtmesh_client.trace.store import load_trace
 from virtmesh_common.errors import DeviceNotFound, TraceDiffers
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,7 @@ def replay(settings: Settings, file: Path, device: str, endpoint: str | None, st
     elif not settings.quiet:
         reasons = may_differ(steps[0].source)
         for register, count in sorted(tally.not_compared.items()):
-            click.echo(f"{register} differs {count} times: {reasons[register]}", err=True)
+            say(f"{register} differs {count} times: {reasons[register]}", err=True)
     if tally.differences:
         raise TraceDiffers(
             f"{device} does not answer as in {file}: {len(tally.differences)} of {tally.accesses}"
@@ -87,7 +88,7 @@ def replay(settings: Settings, file: Path, device: str, endpoint: str | None, st
             differences=len(tally.differences),
         )
     if not settings.quiet and not settings.json:
-        click.echo(f"{device}: {tally.accesses} accesses, answered as in {file}", err=True)
+        say(f"{device}: {tally.accesses} accesses, answered as in {file}", err=True)
 
 
 async def run(
@@ -99,9 +100,9 @@ async def run(
     async for one in replay_steps(steps, endpoint, strict=strict):
         tally.add(one)
         if one.differs and not settings.json:
-            click.echo(f"#{one.event.sequence} {one.register}")
-            click.echo(f"  - {one.recorded}")
-            click.echo(f"  + {one.now}")
+            say(f"#{one.event.sequence} {one.register}")
+            say(f"  - {one.recorded}")
+            say(f"  + {one.now}")
 
 
 def find_endpoint(settings: Settings, device: str) -> str:

@@ -27,6 +27,7 @@ from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.local import rundir
 from virtmesh_client.tail import follow
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,6 +101,7 @@ def up(
     MACHINE is a machine file (default: machine.toml). Without --detach the machine runs until
     Ctrl-C, and its logs are shown.
     """
+    refuse_insecure(settings)
     check_host()
     if no_serial and serial is not None:
         raise click.UsageError("give --serial or --no-serial, not both")
@@ -110,6 +112,15 @@ def up(
         run_detached(settings, file, name, run_dir, wait)
     else:
         run_here(settings, make_plan(file, run_dir, name), wait)
+
+
+def refuse_insecure(settings: Settings) -> None:
+    """Refuse what only means something for a client. Errors: UsageError."""
+    if settings.insecure:
+        raise click.UsageError(
+            "--insecure is for clients: a machine that anyone may use has insecure = true in"
+            " [security] of its machine file"
+        )
 
 
 @dataclass(frozen=True)
@@ -167,6 +178,8 @@ def choose(
     name = name or machine_file.load(file).name
     run_dir = (run_dir or rundir.default(name)).absolute()
     run_folder.prepare(run_dir)
+    # What runs there has the ports of the machine: it is told before they are looked at.
+    run_folder.take(run_dir).release()
     return file, name, run_dir
 
 
@@ -224,7 +237,7 @@ class Foreground:
         if self._settings.json:
             show_line({"kind": "log", "name": name, "message": line})
         elif not self._settings.quiet:
-            click.echo(f"{name} | {line}")
+            say(f"{name} | {line}")
 
     def _report(self, event: Event) -> None:
         """Show what the supervisor reports."""
@@ -233,12 +246,12 @@ class Foreground:
         if self._settings.json:
             show_line(asdict(event))
         elif not self._settings.quiet or event.kind in {"died", "gave-up"}:
-            click.echo(event.message, err=True)
+            say(event.message, err=True)
 
 
 def show_line(value: dict[str, str]) -> None:
     """Print one JSON object on one line, at once."""
-    click.echo(json.dumps(value))
+    say(json.dumps(value))
 
 
 def run_detached(settings: Settings, file: Path, name: str, run_dir: Path, wait: float) -> None:
@@ -283,5 +296,5 @@ def watch(settings: Settings, events: Iterable[bytes]) -> Event:
         if last.kind in {"ready", "failed"}:
             break
         if not settings.json and not settings.quiet:
-            click.echo(last.message, err=True)
+            say(last.message, err=True)
     return last

@@ -67,6 +67,7 @@ def test_help_has_lines(path: tuple[str, ...], columns: str) -> None:
     assert "Options:" in lines
     assert len(lines) > 8
     assert "\x1b" not in result.stdout
+    assert "\\b" not in result.stdout
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=" ".join)

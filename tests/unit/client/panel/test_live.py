@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ import pytest
 from yarl import URL
 
 from virtmesh_client.aio.threads import SHARED
+from virtmesh_client.panel.limits import SOCKETS
+from virtmesh_client.panel.live import WANT_SECONDS
 from virtmesh_client.panel.options import PanelOptions
 from virtmesh_client.panel.server import Panel, serving
-from virtmesh_client.panel.sockets import SOCKETS_MAX
 from virtmesh_client.testing import FakeKernel
 
 TOKEN = "the-token-of-this-panel"  # noqa: S105 - of this test
@@ -131,9 +133,45 @@ async def test_a_message_that_is_too_long_ends_the_socket(rig: Rig) -> None:
         assert answer.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED}
 
 
+async def test_pages_that_want_without_end_let_others_in_between(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many messages of a page are looked at in a second, and the rest wait at its end."""
+    looked_at = 0
+    want = rig.panel.hub.want
+
+    def counted(*arguments: Any) -> None:
+        nonlocal looked_at
+        looked_at += 1
+        want(*arguments)
+
+    monkeypatch.setattr(rig.panel.hub, "want", counted)
+
+    async def flood(socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Change its mind, and read nothing."""
+        with contextlib.suppress(ConnectionError):
+            while True:
+                for wants in (["dialogue:", "inputs"], []):
+                    await socket.send_str(json.dumps({"wants": wants}))
+                await asyncio.sleep(0)
+
+    loop = asyncio.get_running_loop()
+    async with await rig.open() as one, await rig.open() as other:
+        begun = loop.time()
+        floods = [asyncio.create_task(flood(socket)) for socket in (one, other)]
+        for _ in range(20):
+            async with rig.session.get(f"{rig.address}/api/about", headers=BEARER) as answer:
+                assert answer.status == 200
+        most = 2 * ((loop.time() - begun) / WANT_SECONDS + 1)
+        assert 0 < looked_at <= most
+        for task in floods:
+            task.cancel()
+        await asyncio.gather(*floods, return_exceptions=True)
+
+
 async def test_there_is_room_for_so_many_sockets(rig: Rig) -> None:
     """One more is refused, until another one is closed."""
-    sockets = [await rig.open() for _ in range(SOCKETS_MAX)]
+    sockets = [await rig.open() for _ in range(SOCKETS.default)]
     with pytest.raises(aiohttp.WSServerHandshakeError, match="503"):
         await rig.open()
     for socket in sockets:

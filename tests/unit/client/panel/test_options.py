@@ -23,7 +23,7 @@ def test_addresses_of_the_loopback(text: str, expected: tuple[str, int]) -> None
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("0.0.0.0:8080", "can be reached from other hosts"),
+        ("0.0.0.0:8080", "add --security DIR"),
         ("192.168.0.1:8080", "can be reached from other hosts"),
         ("[::]:80", "can be reached from other hosts"),
         ("8080", "write HOST:PORT"),

@@ -11,9 +11,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from virtmesh_client.panel.keys import OWN, WHO, Keys
 from virtmesh_client.panel.screen_socket import PIECE_BYTES, feed
-from virtmesh_client.panel.sockets import MESSAGE_MAX_BYTES, open_socket
+from virtmesh_client.panel.sockets import MESSAGE_MAX_BYTES, Seats
 
+TOKEN = "the-token-of-this-panel"  # noqa: S105 - of this test
+PROTOCOLS = ("virtmesh", f"token.{TOKEN}")
 MESSAGES = 4
 EVENT_BYTES = 6
 """Those of a PointerEvent (RFC 6143, 7.5.5)."""
@@ -23,11 +26,12 @@ LIMIT_SECONDS = 20.0
 @asynccontextmanager
 async def fed() -> AsyncIterator[tuple[asyncio.StreamReader, aiohttp.ClientWebSocketResponse]]:
     """Serve a socket that feeds a reader. Yields the reader, and the browser's end."""
-    reader = asyncio.StreamReader(limit=PIECE_BYTES)
+    reader, seats = asyncio.StreamReader(limit=PIECE_BYTES), Seats(Keys(TOKEN))
 
     async def serve(request: web.Request) -> web.WebSocketResponse:
-        socket = await open_socket(request)
-        await feed(socket, reader)
+        WHO.set(OWN)
+        async with seats.open(request) as socket:
+            await feed(socket, reader)
         return socket
 
     app = web.Application()
@@ -35,7 +39,7 @@ async def fed() -> AsyncIterator[tuple[asyncio.StreamReader, aiohttp.ClientWebSo
     async with (
         TestServer(app) as server,
         aiohttp.ClientSession() as session,
-        session.ws_connect(server.make_url("/")) as socket,
+        session.ws_connect(server.make_url("/"), protocols=PROTOCOLS) as socket,
     ):
         yield reader, socket
 

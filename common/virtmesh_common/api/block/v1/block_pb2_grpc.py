@@ -83,7 +83,9 @@ class BlockAdminServiceServicer(object):
         interrupt, and ConfigGeneration moves.
         Errors: INVALID_ARGUMENT/BAD_SIZE when the size is 0 or not a multiple of the block size;
         FAILED_PRECONDITION/WOULD_SHRINK when data would be cut off without allow_shrink;
-        FAILED_PRECONDITION/READ_ONLY; FAILED_PRECONDITION/NOT_RESIZABLE for a block device node.
+        FAILED_PRECONDITION/READ_ONLY; FAILED_PRECONDITION/NOT_RESIZABLE for a block device node;
+        UNAVAILABLE/STORAGE_STUCK when the storage answers neither this nor a request of the driver for
+        5 seconds: the resize is begun, and goes on when it does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

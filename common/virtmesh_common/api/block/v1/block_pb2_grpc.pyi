@@ -40,7 +40,9 @@ class BlockAdminServiceStub:
     interrupt, and ConfigGeneration moves.
     Errors: INVALID_ARGUMENT/BAD_SIZE when the size is 0 or not a multiple of the block size;
     FAILED_PRECONDITION/WOULD_SHRINK when data would be cut off without allow_shrink;
-    FAILED_PRECONDITION/READ_ONLY; FAILED_PRECONDITION/NOT_RESIZABLE for a block device node.
+    FAILED_PRECONDITION/READ_ONLY; FAILED_PRECONDITION/NOT_RESIZABLE for a block device node;
+    UNAVAILABLE/STORAGE_STUCK when the storage answers neither this nor a request of the driver for
+    5 seconds: the resize is begun, and goes on when it does.
     """
     Flush: _grpc.UnaryUnaryMultiCallable[_block_pb2.FlushRequest, _block_pb2.FlushResponse]
     """Flush makes every completed write durable.
@@ -68,7 +70,9 @@ class BlockAdminServiceAsyncStub(BlockAdminServiceStub):
     interrupt, and ConfigGeneration moves.
     Errors: INVALID_ARGUMENT/BAD_SIZE when the size is 0 or not a multiple of the block size;
     FAILED_PRECONDITION/WOULD_SHRINK when data would be cut off without allow_shrink;
-    FAILED_PRECONDITION/READ_ONLY; FAILED_PRECONDITION/NOT_RESIZABLE for a block device node.
+    FAILED_PRECONDITION/READ_ONLY; FAILED_PRECONDITION/NOT_RESIZABLE for a block device node;
+    UNAVAILABLE/STORAGE_STUCK when the storage answers neither this nor a request of the driver for
+    5 seconds: the resize is begun, and goes on when it does.
     """
     Flush: _aio.UnaryUnaryMultiCallable[_block_pb2.FlushRequest, _block_pb2.FlushResponse]  # type: ignore[assignment]
     """Flush makes every completed write durable.
@@ -105,7 +109,9 @@ class BlockAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         interrupt, and ConfigGeneration moves.
         Errors: INVALID_ARGUMENT/BAD_SIZE when the size is 0 or not a multiple of the block size;
         FAILED_PRECONDITION/WOULD_SHRINK when data would be cut off without allow_shrink;
-        FAILED_PRECONDITION/READ_ONLY; FAILED_PRECONDITION/NOT_RESIZABLE for a block device node.
+        FAILED_PRECONDITION/READ_ONLY; FAILED_PRECONDITION/NOT_RESIZABLE for a block device node;
+        UNAVAILABLE/STORAGE_STUCK when the storage answers neither this nor a request of the driver for
+        5 seconds: the resize is begun, and goes on when it does.
         """
 
     @_abc_1.abstractmethod

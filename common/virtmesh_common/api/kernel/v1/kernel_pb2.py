@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvirtmesh/kernel/v1/kernel.proto\x12\x12virtmesh.kernel.v1\"\x14\n\x12ListDevicesRequest\"S\n\x13ListDevicesResponse\x12\x0f\n\x07machine\x18\x01 \x01(\t\x12+\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x1a.virtmesh.kernel.v1.Device\"\xad\x02\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncompatible\x18\x02 \x01(\t\x12\x14\n\x0cmmio_address\x18\x03 \x01(\x04\x12\x0b\n\x03irq\x18\x04 \x01(\r\x12\x18\n\x10virtio_device_id\x18\x05 \x01(\r\x12-\n\x05state\x18\x06 \x01(\x0e\x32\x1e.virtmesh.kernel.v1.ProbeState\x12\x0e\n\x06\x64\x65tail\x18\x07 \x01(\t\x12\x0e\n\x06\x64river\x18\x08 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\t \x03(\t\x12\x10\n\x08\x64oorbell\x18\n \x01(\t\x12\x12\n\ninterrupts\x18\x0b \x01(\x04\x12\x10\n\x08requests\x18\x0c \x01(\x04\x12\x10\n\x08\x65ndpoint\x18\r \x01(\t\x12\x19\n\x11vhost_user_socket\x18\x0e \x01(\t\"\x12\n\x10ListNodesRequest\"N\n\x11ListNodesResponse\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x18.virtmesh.kernel.v1.Node\x12\x10\n\x08left_out\x18\x02 \x01(\r\"\xa0\x01\n\x04Node\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\ncompatible\x18\x02 \x01(\t\x12*\n\x04\x66\x61te\x18\x03 \x01(\x0e\x32\x1c.virtmesh.kernel.v1.NodeFate\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x19\n\x0cmmio_address\x18\x06 \x01(\x04H\x00\x88\x01\x01\x42\x0f\n\r_mmio_address\"$\n\x12ResetDeviceRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\"T\n\x13ResetDeviceResponse\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.virtmesh.kernel.v1.ProbeState\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"%\n\x13\x44\x65tachDeviceRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\"U\n\x14\x44\x65tachDeviceResponse\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.virtmesh.kernel.v1.ProbeState\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"%\n\x13\x41ttachDeviceRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\"U\n\x14\x41ttachDeviceResponse\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.virtmesh.kernel.v1.ProbeState\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t*\xd6\x01\n\nProbeState\x12\x1b\n\x17PROBE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PROBE_STATE_WAITING\x10\x01\x12\x17\n\x13PROBE_STATE_PROBING\x10\x02\x12\x15\n\x11PROBE_STATE_READY\x10\x03\x12\x16\n\x12PROBE_STATE_FAILED\x10\x04\x12\x18\n\x14PROBE_STATE_RESERVED\x10\x05\x12\x16\n\x12PROBE_STATE_SILENT\x10\x06\x12\x18\n\x14PROBE_STATE_DETACHED\x10\x07*\xb4\x01\n\x08NodeFate\x12\x19\n\x15NODE_FATE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_FATE_DRIVEN\x10\x01\x12\x16\n\x12NODE_FATE_RESERVED\x10\x02\x12\x16\n\x12NODE_FATE_DISABLED\x10\x03\x12\x15\n\x11NODE_FATE_UNBOUND\x10\x04\x12\x12\n\x0eNODE_FATE_READ\x10\x05\x12\x1c\n\x18NODE_FATE_NOT_UNDERSTOOD\x10\x06\x32\xef\x03\n\rKernelService\x12^\n\x0bListDevices\x12&.virtmesh.kernel.v1.ListDevicesRequest\x1a\'.virtmesh.kernel.v1.ListDevicesResponse\x12X\n\tListNodes\x12$.virtmesh.kernel.v1.ListNodesRequest\x1a%.virtmesh.kernel.v1.ListNodesResponse\x12^\n\x0bResetDevice\x12&.virtmesh.kernel.v1.ResetDeviceRequest\x1a\'.virtmesh.kernel.v1.ResetDeviceResponse\x12\x61\n\x0c\x44\x65tachDevice\x12\'.virtmesh.kernel.v1.DetachDeviceRequest\x1a(.virtmesh.kernel.v1.DetachDeviceResponse\x12\x61\n\x0c\x41ttachDevice\x12\'.virtmesh.kernel.v1.AttachDeviceRequest\x1a(.virtmesh.kernel.v1.AttachDeviceResponseB!Z\x1fvirtmesh/api/kernel/v1;kernelv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvirtmesh/kernel/v1/kernel.proto\x12\x12virtmesh.kernel.v1\"\x14\n\x12ListDevicesRequest\"e\n\x13ListDevicesResponse\x12\x0f\n\x07machine\x18\x01 \x01(\t\x12+\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x1a.virtmesh.kernel.v1.Device\x12\x10\n\x08warnings\x18\x03 \x03(\t\"\xad\x02\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncompatible\x18\x02 \x01(\t\x12\x14\n\x0cmmio_address\x18\x03 \x01(\x04\x12\x0b\n\x03irq\x18\x04 \x01(\r\x12\x18\n\x10virtio_device_id\x18\x05 \x01(\r\x12-\n\x05state\x18\x06 \x01(\x0e\x32\x1e.virtmesh.kernel.v1.ProbeState\x12\x0e\n\x06\x64\x65tail\x18\x07 \x01(\t\x12\x0e\n\x06\x64river\x18\x08 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\t \x03(\t\x12\x10\n\x08\x64oorbell\x18\n \x01(\t\x12\x12\n\ninterrupts\x18\x0b \x01(\x04\x12\x10\n\x08requests\x18\x0c \x01(\x04\x12\x10\n\x08\x65ndpoint\x18\r \x01(\t\x12\x19\n\x11vhost_user_socket\x18\x0e \x01(\t\"\x12\n\x10ListNodesRequest\"N\n\x11ListNodesResponse\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x18.virtmesh.kernel.v1.Node\x12\x10\n\x08left_out\x18\x02 \x01(\r\"\xa0\x01\n\x04Node\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\ncompatible\x18\x02 \x01(\t\x12*\n\x04\x66\x61te\x18\x03 \x01(\x0e\x32\x1c.virtmesh.kernel.v1.NodeFate\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x19\n\x0cmmio_address\x18\x06 \x01(\x04H\x00\x88\x01\x01\x42\x0f\n\r_mmio_address\"$\n\x12ResetDeviceRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\"T\n\x13ResetDeviceResponse\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.virtmesh.kernel.v1.ProbeState\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"%\n\x13\x44\x65tachDeviceRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\"U\n\x14\x44\x65tachDeviceResponse\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.virtmesh.kernel.v1.ProbeState\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"%\n\x13\x41ttachDeviceRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\"U\n\x14\x41ttachDeviceResponse\x12-\n\x05state\x18\x01 \x01(\x0e\x32\x1e.virtmesh.kernel.v1.ProbeState\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t*\xd6\x01\n\nProbeState\x12\x1b\n\x17PROBE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13PROBE_STATE_WAITING\x10\x01\x12\x17\n\x13PROBE_STATE_PROBING\x10\x02\x12\x15\n\x11PROBE_STATE_READY\x10\x03\x12\x16\n\x12PROBE_STATE_FAILED\x10\x04\x12\x18\n\x14PROBE_STATE_RESERVED\x10\x05\x12\x16\n\x12PROBE_STATE_SILENT\x10\x06\x12\x18\n\x14PROBE_STATE_DETACHED\x10\x07*\xb4\x01\n\x08NodeFate\x12\x19\n\x15NODE_FATE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_FATE_DRIVEN\x10\x01\x12\x16\n\x12NODE_FATE_RESERVED\x10\x02\x12\x16\n\x12NODE_FATE_DISABLED\x10\x03\x12\x15\n\x11NODE_FATE_UNBOUND\x10\x04\x12\x12\n\x0eNODE_FATE_READ\x10\x05\x12\x1c\n\x18NODE_FATE_NOT_UNDERSTOOD\x10\x06\x32\xef\x03\n\rKernelService\x12^\n\x0bListDevices\x12&.virtmesh.kernel.v1.ListDevicesRequest\x1a\'.virtmesh.kernel.v1.ListDevicesResponse\x12X\n\tListNodes\x12$.virtmesh.kernel.v1.ListNodesRequest\x1a%.virtmesh.kernel.v1.ListNodesResponse\x12^\n\x0bResetDevice\x12&.virtmesh.kernel.v1.ResetDeviceRequest\x1a\'.virtmesh.kernel.v1.ResetDeviceResponse\x12\x61\n\x0c\x44\x65tachDevice\x12\'.virtmesh.kernel.v1.DetachDeviceRequest\x1a(.virtmesh.kernel.v1.DetachDeviceResponse\x12\x61\n\x0c\x41ttachDevice\x12\'.virtmesh.kernel.v1.AttachDeviceRequest\x1a(.virtmesh.kernel.v1.AttachDeviceResponseB!Z\x1fvirtmesh/api/kernel/v1;kernelv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,34 +32,34 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'virtmesh.kernel.v1.kernel_p
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z\037virtmesh/api/kernel/v1;kernelv1'
-  _globals['_PROBESTATE']._serialized_start=1106
-  _globals['_PROBESTATE']._serialized_end=1320
-  _globals['_NODEFATE']._serialized_start=1323
-  _globals['_NODEFATE']._serialized_end=1503
+  _globals['_PROBESTATE']._serialized_start=1124
+  _globals['_PROBESTATE']._serialized_end=1338
+  _globals['_NODEFATE']._serialized_start=1341
+  _globals['_NODEFATE']._serialized_end=1521
   _globals['_LISTDEVICESREQUEST']._serialized_start=55
   _globals['_LISTDEVICESREQUEST']._serialized_end=75
   _globals['_LISTDEVICESRESPONSE']._serialized_start=77
-  _globals['_LISTDEVICESRESPONSE']._serialized_end=160
-  _globals['_DEVICE']._serialized_start=163
-  _globals['_DEVICE']._serialized_end=464
-  _globals['_LISTNODESREQUEST']._serialized_start=466
-  _globals['_LISTNODESREQUEST']._serialized_end=484
-  _globals['_LISTNODESRESPONSE']._serialized_start=486
-  _globals['_LISTNODESRESPONSE']._serialized_end=564
-  _globals['_NODE']._serialized_start=567
-  _globals['_NODE']._serialized_end=727
-  _globals['_RESETDEVICEREQUEST']._serialized_start=729
-  _globals['_RESETDEVICEREQUEST']._serialized_end=765
-  _globals['_RESETDEVICERESPONSE']._serialized_start=767
-  _globals['_RESETDEVICERESPONSE']._serialized_end=851
-  _globals['_DETACHDEVICEREQUEST']._serialized_start=853
-  _globals['_DETACHDEVICEREQUEST']._serialized_end=890
-  _globals['_DETACHDEVICERESPONSE']._serialized_start=892
-  _globals['_DETACHDEVICERESPONSE']._serialized_end=977
-  _globals['_ATTACHDEVICEREQUEST']._serialized_start=979
-  _globals['_ATTACHDEVICEREQUEST']._serialized_end=1016
-  _globals['_ATTACHDEVICERESPONSE']._serialized_start=1018
-  _globals['_ATTACHDEVICERESPONSE']._serialized_end=1103
-  _globals['_KERNELSERVICE']._serialized_start=1506
-  _globals['_KERNELSERVICE']._serialized_end=2001
+  _globals['_LISTDEVICESRESPONSE']._serialized_end=178
+  _globals['_DEVICE']._serialized_start=181
+  _globals['_DEVICE']._serialized_end=482
+  _globals['_LISTNODESREQUEST']._serialized_start=484
+  _globals['_LISTNODESREQUEST']._serialized_end=502
+  _globals['_LISTNODESRESPONSE']._serialized_start=504
+  _globals['_LISTNODESRESPONSE']._serialized_end=582
+  _globals['_NODE']._serialized_start=585
+  _globals['_NODE']._serialized_end=745
+  _globals['_RESETDEVICEREQUEST']._serialized_start=747
+  _globals['_RESETDEVICEREQUEST']._serialized_end=783
+  _globals['_RESETDEVICERESPONSE']._serialized_start=785
+  _globals['_RESETDEVICERESPONSE']._serialized_end=869
+  _globals['_DETACHDEVICEREQUEST']._serialized_start=871
+  _globals['_DETACHDEVICEREQUEST']._serialized_end=908
+  _globals['_DETACHDEVICERESPONSE']._serialized_start=910
+  _globals['_DETACHDEVICERESPONSE']._serialized_end=995
+  _globals['_ATTACHDEVICEREQUEST']._serialized_start=997
+  _globals['_ATTACHDEVICEREQUEST']._serialized_end=1034
+  _globals['_ATTACHDEVICERESPONSE']._serialized_start=1036
+  _globals['_ATTACHDEVICERESPONSE']._serialized_end=1121
+  _globals['_KERNELSERVICE']._serialized_start=1524
+  _globals['_KERNELSERVICE']._serialized_end=2019
 # @@protoc_insertion_point(module_scope)

@@ -93,7 +93,9 @@ class KernelServiceServicer(object):
     def ResetDevice(self, request, context):
         """ResetDevice gives a device back, which resets it, and brings it up anew, as at the start of the
         kernel. Requests in flight end with DEVICE_LOST. The answer comes when the driver uses it again,
-        or when it is plain that it can't. A device that was detached is attached again.
+        or when it is plain that it can't: then the response says why. A request that is stuck in the
+        storage keeps a device from being reset: callers wait a second, then the detail names it, and
+        the device is used again when the storage answers. A device that was detached is attached again.
         Errors: NOT_FOUND/DEVICE_NOT_FOUND; UNIMPLEMENTED/NOT_OFFERED when a guest drives the device.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -46,7 +46,9 @@ class KernelServiceStub:
     ResetDevice: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.ResetDeviceRequest, _kernel_pb2.ResetDeviceResponse]
     """ResetDevice gives a device back, which resets it, and brings it up anew, as at the start of the
     kernel. Requests in flight end with DEVICE_LOST. The answer comes when the driver uses it again,
-    or when it is plain that it can't. A device that was detached is attached again.
+    or when it is plain that it can't: then the response says why. A request that is stuck in the
+    storage keeps a device from being reset: callers wait a second, then the detail names it, and
+    the device is used again when the storage answers. A device that was detached is attached again.
     Errors: NOT_FOUND/DEVICE_NOT_FOUND; UNIMPLEMENTED/NOT_OFFERED when a guest drives the device.
     """
     DetachDevice: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.DetachDeviceRequest, _kernel_pb2.DetachDeviceResponse]
@@ -77,7 +79,9 @@ class KernelServiceAsyncStub(KernelServiceStub):
     ResetDevice: _aio.UnaryUnaryMultiCallable[_kernel_pb2.ResetDeviceRequest, _kernel_pb2.ResetDeviceResponse]  # type: ignore[assignment]
     """ResetDevice gives a device back, which resets it, and brings it up anew, as at the start of the
     kernel. Requests in flight end with DEVICE_LOST. The answer comes when the driver uses it again,
-    or when it is plain that it can't. A device that was detached is attached again.
+    or when it is plain that it can't: then the response says why. A request that is stuck in the
+    storage keeps a device from being reset: callers wait a second, then the detail names it, and
+    the device is used again when the storage answers. A device that was detached is attached again.
     Errors: NOT_FOUND/DEVICE_NOT_FOUND; UNIMPLEMENTED/NOT_OFFERED when a guest drives the device.
     """
     DetachDevice: _aio.UnaryUnaryMultiCallable[_kernel_pb2.DetachDeviceRequest, _kernel_pb2.DetachDeviceResponse]  # type: ignore[assignment]
@@ -123,7 +127,9 @@ class KernelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_kernel_pb2.ResetDeviceResponse, _abc.Awaitable[_kernel_pb2.ResetDeviceResponse]]:
         """ResetDevice gives a device back, which resets it, and brings it up anew, as at the start of the
         kernel. Requests in flight end with DEVICE_LOST. The answer comes when the driver uses it again,
-        or when it is plain that it can't. A device that was detached is attached again.
+        or when it is plain that it can't: then the response says why. A request that is stuck in the
+        storage keeps a device from being reset: callers wait a second, then the detail names it, and
+        the device is used again when the storage answers. A device that was detached is attached again.
         Errors: NOT_FOUND/DEVICE_NOT_FOUND; UNIMPLEMENTED/NOT_OFFERED when a guest drives the device.
         """
 

@@ -126,9 +126,9 @@ class RegisterServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Access(self, request_iterator, context):
-        """Access carries batches: each request is executed in order, as one piece, and answered by one
-        response, in the order of the requests. Only while a write waits for a reset, calls of others
-        are executed in between. A refused access ends its batch (AccessError), and so does a guard
+        """Access carries batches: each request is executed in order, and answered by one response, in the
+        order of the requests. Calls of others are executed in between only while a write waits for a
+        reset, or when a batch takes longer than the limit turn-us (docs/limits.md). A refused access ends its batch (AccessError), and so does a guard
         that is not met; neither ends the stream. The stream ends with FAILED_PRECONDITION/NOT_ATTACHED
         when its session ends.
         """

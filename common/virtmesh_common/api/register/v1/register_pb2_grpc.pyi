@@ -71,9 +71,9 @@ class RegisterServiceStub:
     forbids the write in the device's state.
     """
     Access: _grpc.StreamStreamMultiCallable[_register_pb2.AccessRequest, _register_pb2.AccessResponse]
-    """Access carries batches: each request is executed in order, as one piece, and answered by one
-    response, in the order of the requests. Only while a write waits for a reset, calls of others
-    are executed in between. A refused access ends its batch (AccessError), and so does a guard
+    """Access carries batches: each request is executed in order, and answered by one response, in the
+    order of the requests. Calls of others are executed in between only while a write waits for a
+    reset, or when a batch takes longer than the limit turn-us (docs/limits.md). A refused access ends its batch (AccessError), and so does a guard
     that is not met; neither ends the stream. The stream ends with FAILED_PRECONDITION/NOT_ATTACHED
     when its session ends.
     """
@@ -121,9 +121,9 @@ class RegisterServiceAsyncStub(RegisterServiceStub):
     forbids the write in the device's state.
     """
     Access: _aio.StreamStreamMultiCallable[_register_pb2.AccessRequest, _register_pb2.AccessResponse]  # type: ignore[assignment]
-    """Access carries batches: each request is executed in order, as one piece, and answered by one
-    response, in the order of the requests. Only while a write waits for a reset, calls of others
-    are executed in between. A refused access ends its batch (AccessError), and so does a guard
+    """Access carries batches: each request is executed in order, and answered by one response, in the
+    order of the requests. Calls of others are executed in between only while a write waits for a
+    reset, or when a batch takes longer than the limit turn-us (docs/limits.md). A refused access ends its batch (AccessError), and so does a guard
     that is not met; neither ends the stream. The stream ends with FAILED_PRECONDITION/NOT_ATTACHED
     when its session ends.
     """
@@ -186,9 +186,9 @@ class RegisterServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_register_pb2.AccessRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_register_pb2.AccessResponse], _abc.AsyncIterator[_register_pb2.AccessResponse]]:
-        """Access carries batches: each request is executed in order, as one piece, and answered by one
-        response, in the order of the requests. Only while a write waits for a reset, calls of others
-        are executed in between. A refused access ends its batch (AccessError), and so does a guard
+        """Access carries batches: each request is executed in order, and answered by one response, in the
+        order of the requests. Calls of others are executed in between only while a write waits for a
+        reset, or when a batch takes longer than the limit turn-us (docs/limits.md). A refused access ends its batch (AccessError), and so does a guard
         that is not met; neither ends the stream. The stream ends with FAILED_PRECONDITION/NOT_ATTACHED
         when its session ends.
         """

@@ -1,0 +1,1 @@
+"""Commands about who may use a machine: `certs`, `tokens`, `login` and `logout`."""

@@ -1,0 +1,1 @@
+"""How a client shows who it is: credentials, where they are stored, which of them are used."""

@@ -1,0 +1,1 @@
+"""Who may call what: roles and their table, identities, certificates and tokens."""

@@ -1,0 +1,67 @@
+"""A disk and its sandbox: what is done before it, and what the service still reaches within it.
+
+The image and its creation mark are made before. So is a first try to lock the image, since only
+from outside can it be told who else has it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from virtmesh_native import try_image
+
+from virtmesh.blk.creation_mark import leave_creation_mark
+from virtmesh.blk.image import add_hint, check_image
+from virtmesh.blk.image_format import RAW
+from virtmesh.blk.options import check_options, make_image
+from virtmesh.sandbox import Access, Needs
+from virtmesh_common.blk.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from virtmesh.mmio.quirks import Quirk
+
+LOOPS = (Path("/sys/block"), Path("/sys/devices/virtual/block"))
+"""Where loop devices say which files they use."""
+BLKDISCARD = 0x1277
+"""The request of ioctl for block device nodes."""
+# ruff: noqa: A002 - format is the name of the option
+
+
+def prepare(
+    *,
+    size: int | None = None,
+    format: str | None = None,
+    resume: bool = False,
+    quirks: Collection[Quirk] = (),
+    creation_mark: Path | None = None,
+    **values: Any,
+) -> None:
+    """Make the image if it is missing, see whether it can be had, and leave its mark.
+
+    Errors: those of `make`.
+    """
+    del quirks
+    options = check_options(**values)
+    image = options.image
+    make_image(options, size, creation_mark, resume=resume)
+    check_image(image, read_only=options.read_only, is_raw=resume or format == RAW)
+    try:
+        try_image(str(image), options.read_only, options.block_size)
+    except ImageError as error:
+        raise add_hint(error, image, options.block_size) from error
+    if creation_mark is not None:
+        leave_creation_mark(creation_mark)
+
+
+def needs(
+    *, image: Path, creation_mark: Path | None = None, read_only: bool = False, **_others: Any
+) -> Needs:
+    """Return what the service of a disk needs of its sandbox."""
+    paths = [(image, Access.READ if read_only else Access.WRITE)]
+    if creation_mark is not None:
+        paths.append((creation_mark, Access.WRITE))
+    paths += [(path, Access.READ) for path in LOOPS]
+    return Needs(paths, ioctls=(BLKDISCARD,))

@@ -1,0 +1,63 @@
+"""Huge pages of 2 MiB: reserved for a test, where its user may."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+HUGE_PAGE = 2 << 20
+PUNCH_HOLE_AND_KEEP_SIZE = 3
+"""FALLOC_FL_PUNCH_HOLE, FALLOC_FL_KEEP_SIZE."""
+POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+
+
+def free_pages() -> int:
+    """Count the pages that nobody has, nor reserved."""
+    free, reserved = (
+        int((POOL / name).read_text()) for name in ("free_hugepages", "resv_hugepages")
+    )
+    return free - reserved
+
+
+def huge_file(pages: int) -> int:
+    """Make a sealed file of huge pages. They are taken when they are touched."""
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | os.MFD_HUGETLB | os.MFD_HUGE_2MB
+    descriptor = os.memfd_create("huge", flags)
+    os.ftruncate(descriptor, pages * HUGE_PAGE)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    return descriptor
+
+
+def punch(descriptor: int, page: int) -> None:
+    """Give a page back to the pool, as whoever has the file may. Errors: OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    place, length = ctypes.c_long(page * HUGE_PAGE), ctypes.c_long(HUGE_PAGE)
+    if libc.fallocate(descriptor, PUNCH_HOLE_AND_KEEP_SIZE, place, length):
+        raise OSError(ctypes.get_errno(), "no hole can be punched")
+
+
+@contextmanager
+def huge_pages(count: int) -> Iterator[None]:
+    """Have so many free ones, or skip the test."""
+    pool = POOL / "nr_hugepages"
+    if not pool.exists():
+        pytest.skip("this kernel has no huge pages of 2 MiB")
+    before = pool.read_text()
+    missing = count - free_pages()
+    try:
+        if missing > 0:
+            pool.write_text(str(int(before) + missing))
+        if free_pages() < count:
+            pytest.skip(f"needs {count} free huge pages of 2 MiB")
+        yield
+    except PermissionError:
+        pytest.skip(f"needs {count} free huge pages of 2 MiB")
+    finally:
+        if missing > 0 and os.access(pool, os.W_OK):
+            pool.write_text(before)
