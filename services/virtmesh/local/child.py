@@ -1,4 +1,4 @@
-"""One process of a machine: started in a session of its own, its output in a log file."""
+"""One process of a machine: a fork of the template, its output in a log file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from virtmesh.local.plan import Command
+    from virtmesh.local.template.client import Process, Template
 
 STOP_SECONDS = 10.0
 """How long a process may take to stop before it is killed."""
@@ -26,13 +27,14 @@ LAST_BYTES = 64 << 10
 class Child:
     """A process that is started, and started again."""
 
-    def __init__(self, command: Command, run_dir: Path) -> None:
+    def __init__(self, command: Command, run_dir: Path, template: Template) -> None:
         self.command = command
+        self._template = template
         self.log = run_dir / f"{command.name}.log"
         self.restarts = 0
         self._log_start = 0
         """Size of the log when the process was started."""
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._start_ticks = 0
 
     @property
@@ -71,17 +73,13 @@ class Child:
             self._log_start = 0
 
     async def start(self, *, again: bool = False) -> None:
-        """Start it. Ctrl-C in a terminal does not reach it: it stops when it is told to."""
+        """Start it. Ctrl-C in a terminal does not reach it: it stops when it is told to.
+
+        Errors: BadMachine when the host starts no process; OSError.
+        """
         with self.log.open("ab") as log:
             self._log_start = log.tell()
-            self._process = await asyncio.create_subprocess_exec(
-                *self.command.argv,
-                *(self.command.restart_options if again else ()),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            self._process = await self._template.start(self.command.request(again=again), log)
         self._start_ticks = start_ticks(self.pid) or 0
         self.restarts += again
 
@@ -95,9 +93,7 @@ class Child:
         """Stop it: SIGTERM, and SIGKILL for what is left after STOP_SECONDS."""
         if self._process is None:
             return
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
+        self._process.send_signal(signal.SIGTERM)
         try:
             async with time_limit(STOP_SECONDS):
                 await self._process.wait()
@@ -107,8 +103,9 @@ class Child:
 
     def kill(self) -> None:
         """Kill it and its whole session's process group."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def last_line(self) -> str:
         """Return the last line that it wrote since it was started."""

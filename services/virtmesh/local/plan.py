@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from virtmesh import machine as machine_file
 from virtmesh.kinds import find_kind
 from virtmesh.local.checks import check_machine
-from virtmesh.local.module_process import module_argv
+from virtmesh.local.template.packets import Start
 from virtmesh.rpc.locks import is_loopback
 from virtmesh_common.channel import UNIX_PATH_LIMIT, check_address
 from virtmesh_common.errors import BadMachine
@@ -43,11 +43,17 @@ class Command:
 
     name: str
     kind: str
-    argv: tuple[str, ...]
+    start: Start
     address: str
     metrics: str = ""
     restart_options: tuple[str, ...] = ()
     """Added when it is started again after it died."""
+
+    def request(self, *, again: bool) -> Start:
+        """Return what the template is asked for."""
+        if not again:
+            return self.start
+        return replace(self.start, arguments=[*self.start.arguments, *self.restart_options])
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,9 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
         options += ["--listen", address]
     if metrics:
         options += ["--metrics", metrics]
-    who, module = ("kernel", "virtmesh.kernel.main")
-    if machine.cpu is not None:
-        who, module = ("cpu", "virtmesh.cpu.main")
-    argv = module_argv(module, *options)
-    kernel = Command(who, who, argv, local_address(machine, watched), metrics)
+    who = "kernel" if machine.cpu is None else "cpu"
+    start = Start(f"virtmesh.{who}.main", f"virtmesh-{who}", options)
+    kernel = Command(who, who, start, local_address(machine, watched), metrics)
     warnings = tuple(machine.locks.warnings((*machine.kernel.listen, metrics)))
     locks = machine.locks
     every = (*machine.kernel.listen, *locks.tokens, *(one.address for one in locks.roles))
@@ -175,6 +179,7 @@ def _device(
             )
     metrics = pick_port(entry.metrics or "", taken)
     entry = replace(entry, metrics=metrics or None)
-    argv = module_argv("virtmesh.host.main", *entry.arguments(), *limits)
+    arguments = [*entry.arguments(), *limits]
+    start = Start("virtmesh.host.main", "virtmesh-device", arguments)
     again = tuple(find_kind(entry.kind).restart_options)
-    return Command(entry.name, entry.kind, argv, entry.endpoint, metrics, again)
+    return Command(entry.name, entry.kind, start, entry.endpoint, metrics, again)

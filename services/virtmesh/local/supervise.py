@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from virtmesh.local import run_folder
 from virtmesh.local.child import Child
 from virtmesh.local.plan import Plan, make_plan
+from virtmesh.local.template.client import Template
 from virtmesh_client.local import rundir
 from virtmesh_client.local.exit_status import spell_exit
 from virtmesh_common.errors import BadMachine, ServiceUnavailable, VirtmeshError
@@ -58,12 +59,15 @@ class Event:
 class Supervisor:
     """Runs one plan, once."""
 
-    def __init__(self, plan: Plan, *, wait: float, report: Callable[[Event], None]) -> None:
+    def __init__(
+        self, plan: Plan, template: Template, *, wait: float, report: Callable[[Event], None]
+    ) -> None:
         self._plan = plan
         self._wait = wait
         self._report = report
-        self._devices = [Child(command, plan.run_dir) for command in plan.devices]
-        self._kernel = Child(plan.kernel, plan.run_dir)
+        template.preload(sorted({command.kind for command in plan.devices}))
+        self._devices = [Child(command, plan.run_dir, template) for command in plan.devices]
+        self._kernel = Child(plan.kernel, plan.run_dir, template)
         self._stop = asyncio.Event()
         self._ready = False
         self._status = "starting"
@@ -243,9 +247,11 @@ class Supervisor:
         )
 
 
-async def supervise(plan: Plan, wait: float, report: Callable[[Event], None]) -> bool:
+async def supervise(
+    plan: Plan, template: Template, wait: float, report: Callable[[Event], None]
+) -> bool:
     """Run a plan until SIGINT or SIGTERM; see `Supervisor.run`."""
-    supervisor = Supervisor(plan, wait=wait, report=report)
+    supervisor = Supervisor(plan, template, wait=wait, report=report)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, supervisor.stop)
@@ -270,8 +276,9 @@ def main(argv: list[str]) -> int:
     """Supervise a machine: FILE RUN_DIR NAME WAIT."""
     file, run_dir, name, wait = argv
     try:
-        plan = make_plan(Path(file), Path(run_dir), name)
-        asyncio.run(supervise(plan, float(wait), report_json))
+        with Template() as template:  # it imports what takes long while the machine is planned
+            plan = make_plan(Path(file), Path(run_dir), name)
+            asyncio.run(supervise(plan, template, float(wait), report_json))
     except VirtmeshError as error:
         with contextlib.suppress(BrokenPipeError):
             report_json(Event("failed", error.message))

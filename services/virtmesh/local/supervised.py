@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from virtmesh.local.supervise import Event, Supervisor
+from virtmesh.local.template.client import Template
 from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
@@ -75,10 +76,12 @@ class SupervisedMachine:
 
     async def _supervise(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._supervisor = Supervisor(self._plan, wait=self._wait, report=self._tell)
-        if self._stopped:
-            return
-        await self._supervisor.run()
+        with Template() as template:
+            self._supervisor = Supervisor(
+                self._plan, template, wait=self._wait, report=self._tell
+            )
+            if not self._stopped:
+                await self._supervisor.run()
 
     def _tell(self, event: Event) -> None:
         self._report(event)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,9 +67,13 @@ FOLDERS_OF_VARIABLES = ("LD_LIBRARY_PATH",)
 FILES_OF_VARIABLES = ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "SSL_CERT_DIR", "SSL_CERT_FILE")
 
 
-def readable_paths() -> list[Path]:
-    """Return what every service may read."""
-    return [Path(path) for path in SYSTEM] + sorted({*code_paths(), *_paths_of_variables()})
+@cache
+def readable_paths() -> tuple[Path, ...]:
+    """Return what every service may read, with the modules that were loaded at the first call.
+
+    Looking through all modules writes to the memory of each one: a template does it for its forks.
+    """
+    return (*map(Path, SYSTEM), *sorted({*code_paths(), *_paths_of_variables()}))
 
 
 def code_paths() -> Iterator[Path]:

@@ -21,6 +21,7 @@ from virtmesh.local.module_process import module_argv
 from virtmesh.local.plan import Plan, check_host, make_plan
 from virtmesh.local.quick_machine import quick_machine
 from virtmesh.local.supervise import Event, supervise
+from virtmesh.local.template.client import Template
 from virtmesh_client.cli.local import run_dir_option, show_state
 from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import Settings, common
@@ -111,7 +112,8 @@ def up(
         make_plan(file, run_dir, name)  # what is wrong with it is said before anything starts
         run_detached(settings, file, name, run_dir, wait)
     else:
-        run_here(settings, make_plan(file, run_dir, name), wait)
+        with Template() as template:  # it imports what takes long while the machine is planned
+            run_here(settings, make_plan(file, run_dir, name), template, wait)
 
 
 def refuse_insecure(settings: Settings) -> None:
@@ -200,9 +202,9 @@ def write_machine(run_dir: Path, text: str) -> Path:
     return made
 
 
-def run_here(settings: Settings, plan: Plan, wait: float) -> None:
+def run_here(settings: Settings, plan: Plan, template: Template, wait: float) -> None:
     """Run the machine in this process until Ctrl-C, with its logs."""
-    if not asyncio.run(Foreground(settings, plan).run(wait)):
+    if not asyncio.run(Foreground(settings, plan).run(template, wait)):
         raise KeyboardInterrupt
 
 
@@ -215,11 +217,11 @@ class Foreground:
         self._begun = asyncio.Event()
         """Set when the logs are those of this run."""
 
-    async def run(self, wait: float) -> bool:
+    async def run(self, template: Template, wait: float) -> bool:
         """Run it; see `supervise`."""
         logs = asyncio.create_task(self._show_logs())
         try:
-            return await supervise(self._plan, wait, self._report)
+            return await supervise(self._plan, template, wait, self._report)
         finally:
             logs.cancel()
             with contextlib.suppress(asyncio.CancelledError):

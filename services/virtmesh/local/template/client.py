@@ -1,0 +1,173 @@
+"""The supervisor's end of a template."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from typing import TYPE_CHECKING, Self
+
+from virtmesh.local.module_process import module_argv
+from virtmesh.local.template.packets import (
+    PACKET_MAX,
+    Ended,
+    Preload,
+    Refused,
+    Start,
+    Started,
+    decode,
+    encode,
+)
+from virtmesh_common.errors import BadMachine
+
+if TYPE_CHECKING:
+    from typing import IO
+
+UNKNOWN = 255
+"""Exit status of a service whose template has ended before it: it was told to nobody."""
+END_SECONDS = 1.0
+"""How long a template may take to end before it is killed."""
+
+
+class Process:
+    """A service that was forked. Its pidfd never means another process."""
+
+    def __init__(self, pid: int, handle: int) -> None:
+        self.pid = pid
+        self.handle = handle
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit status, negative for a signal; None while it runs."""
+        return self._ended.result() if self._ended.done() else None
+
+    async def wait(self) -> int:
+        """Wait for its end; returns the exit status."""
+        return await asyncio.shield(self._ended)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        if not self._ended.done():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.handle, number)
+
+    def note_end(self, status: int) -> None:
+        """Take note of its end."""
+        if not self._ended.done():
+            os.close(self.handle)
+            self._ended.set_result(status)
+
+
+class Template:
+    """A process that imports while others work, and forks services.
+
+    It may be made before there is an event loop; the loop of the first `start` is its own.
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+        self._processes: dict[int, Process] = {}
+        self._turn = asyncio.Lock()
+        self._answer: asyncio.Future[Process] | None = None
+        self._is_read = False
+
+    def _begin(self) -> None:
+        """Start the process."""
+        self._socket, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.setblocking(False)  # noqa: FBT003 - as socket has it
+        with end:
+            self._program = subprocess.Popen(  # noqa: S603 - our own module
+                module_argv("virtmesh.local.template", str(end.fileno())),
+                stdin=subprocess.DEVNULL,
+                pass_fds=[end.fileno()],
+                start_new_session=True,
+            )
+        self._is_read = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def preload(self, kinds: list[str]) -> None:
+        """Let it import kinds of devices."""
+        with contextlib.suppress(OSError):  # whoever starts a service begins another one
+            self._socket.send(encode(Preload(kinds)))
+
+    async def start(self, request: Start, log: IO[bytes]) -> Process:
+        """Fork a service whose output goes to `log`. Errors: BadMachine."""
+        async with self._turn:
+            try:
+                return await self._ask(request, log)
+            except OSError:  # it has ended, or was killed
+                self.close()
+                self._begin()
+            try:
+                return await self._ask(request, log)
+            except OSError as error:
+                raise BadMachine(f"the process that starts services has ended: {error}") from error
+
+    async def _ask(self, request: Start, log: IO[bytes]) -> Process:
+        """Send a request, and wait for the answer. Errors: OSError, BadMachine."""
+        loop = asyncio.get_running_loop()
+        if not self._is_read:
+            loop.add_reader(self._socket, self._read)
+            self._is_read = True
+        self._answer = loop.create_future()
+        # Only one request is on its way, so the socket has room.
+        socket.send_fds(self._socket, [encode(request)], [log.fileno()])
+        return await self._answer
+
+    def _read(self) -> None:
+        """Read a packet."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._socket, PACKET_MAX, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, descriptors = b"", []
+        if not data:
+            self._note_loss()
+            return
+        packet = decode(data)
+        answer = self._answer
+        if isinstance(packet, Ended):
+            self._processes.pop(packet.pid).note_end(packet.status)
+        elif answer is not None and not answer.done():
+            if isinstance(packet, Started):
+                process = Process(packet.pid, *descriptors)
+                self._processes[packet.pid] = process
+                answer.set_result(process)
+            elif isinstance(packet, Refused):
+                answer.set_exception(BadMachine(f"the host starts no process: {packet.why}"))
+
+    def _note_loss(self) -> None:
+        """Look after the services oneself: the template has ended, and tells nothing more."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._socket)
+        for process in self._processes.values():
+            loop.add_reader(process.handle, self._note_end_unseen, process)
+        self._processes = {}
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionResetError("no answer"))
+
+    def _note_end_unseen(self, process: Process) -> None:
+        asyncio.get_running_loop().remove_reader(process.handle)
+        process.note_end(UNKNOWN)
+
+    def close(self) -> None:
+        """Let it end. Its services, if there are any, go on."""
+        if self._is_read:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+        try:
+            self._program.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._program.kill()
+            self._program.wait()
