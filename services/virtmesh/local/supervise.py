@@ -17,12 +17,15 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from setproctitle import setproctitle
 
 from virtmesh.local import run_folder
 from virtmesh.local.child import Child
 from virtmesh.local.plan import Plan, make_plan
-from virtmesh.local.template.client import Template
+from virtmesh.local.template.client import Template, pair
+from virtmesh.local.template.process import preload, run
 from virtmesh_client.local import rundir
 from virtmesh_client.local.exit_status import spell_exit
 from virtmesh_common.errors import BadMachine, ServiceUnavailable, VirtmeshError
@@ -272,13 +275,22 @@ def report_json(event: Event) -> None:
         report_json(Event("begun", f"supervisor {os.getpid()}, ready at {now}"))
 
 
-def main(argv: list[str]) -> int:
-    """Supervise a machine: FILE RUN_DIR NAME WAIT."""
+def main(argv: list[str]) -> Any:
+    """Supervise a machine: FILE RUN_DIR NAME WAIT. In forks, be its template and its services."""
     file, run_dir, name, wait = argv
     try:
-        with Template() as template:  # it imports what takes long while the machine is planned
-            plan = make_plan(Path(file), Path(run_dir), name)
-            asyncio.run(supervise(plan, template, float(wait), report_json))
+        plan = make_plan(Path(file), Path(run_dir), name)
+        preload({command.kind for command in plan.devices})
+        near, far = pair()
+        template = os.fork()
+        if not template:
+            near.close()
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+            setproctitle("virtmesh-template")
+            return run(far)
+        far.close()
+        with Template((near, template)) as one:
+            asyncio.run(supervise(plan, one, float(wait), report_json))
     except VirtmeshError as error:
         with contextlib.suppress(BrokenPipeError):
             report_json(Event("failed", error.message))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -68,24 +69,12 @@ class Template:
     It may be made before there is an event loop; the loop of the first `start` is its own.
     """
 
-    def __init__(self) -> None:
-        self._begin()
+    def __init__(self, forked: tuple[socket.socket, int] | None = None) -> None:
+        """Begin a template, or take one that was forked: its socket and its process id."""
+        self._socket, self._pid = forked or begin()
         self._processes: dict[int, Process] = {}
         self._turn = asyncio.Lock()
         self._answer: asyncio.Future[Process] | None = None
-        self._is_read = False
-
-    def _begin(self) -> None:
-        """Start the process."""
-        self._socket, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.setblocking(False)  # noqa: FBT003 - as socket has it
-        with end:
-            self._program = subprocess.Popen(  # noqa: S603 - our own module
-                module_argv("virtmesh.local.template", str(end.fileno())),
-                stdin=subprocess.DEVNULL,
-                pass_fds=[end.fileno()],
-                start_new_session=True,
-            )
         self._is_read = False
 
     def __enter__(self) -> Self:
@@ -106,7 +95,7 @@ class Template:
                 return await self._ask(request, log)
             except OSError:  # it has ended, or was killed
                 self.close()
-                self._begin()
+                self._socket, self._pid = begin()
             try:
                 return await self._ask(request, log)
             except OSError as error:
@@ -165,9 +154,32 @@ class Template:
         if self._is_read:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 asyncio.get_running_loop().remove_reader(self._socket)
+            self._is_read = False
         self._socket.close()
-        try:
-            self._program.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._program.kill()
-            self._program.wait()
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            handle = os.pidfd_open(self._pid)
+            if not select.select([handle], [], [], END_SECONDS)[0]:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            os.close(handle)
+            os.waitpid(self._pid, 0)
+
+
+def begin() -> tuple[socket.socket, int]:
+    """Begin a template in a process of its own; return its socket and its process id."""
+    near, far = pair()
+    with far:
+        program = subprocess.Popen(  # noqa: S603 - our own module
+            module_argv("virtmesh.local.template", str(far.fileno())),
+            stdin=subprocess.DEVNULL,
+            pass_fds=[far.fileno()],
+            start_new_session=True,
+        )
+    program.returncode = 0  # whoever closes the template waits for it
+    return near, program.pid
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Return the supervisor's end of a connection, and the template's."""
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    near.setblocking(False)  # noqa: FBT003 - as socket has it
+    return near, far
