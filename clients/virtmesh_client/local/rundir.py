@@ -37,6 +37,8 @@ class ProcessState:
     """Path of its log file."""
     restarts: int = 0
     """How often the supervisor has restarted it."""
+    held: str = ""
+    """Why the supervisor does not start it again; empty unless it is held."""
 
     @property
     def alive(self) -> bool:

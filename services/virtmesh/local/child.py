@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 from virtmesh.local.log_bound import bound, earlier
@@ -32,6 +33,12 @@ class Child:
         self._template = template
         self.log = run_dir / f"{command.name}.log"
         self.restarts = 0
+        self.started = 0.0
+        """When it was started last, in seconds of the monotonic clock."""
+        self.held = ""
+        """Why it is not started again; empty unless it is held."""
+        self.restart = asyncio.Event()
+        """Set when somebody wants it started anew."""
         self._log_start = 0
         """Size of the log when the process was started."""
         self._process: Process | None = None
@@ -59,6 +66,7 @@ class Child:
             metrics=self.command.metrics,
             log=str(self.log),
             restarts=self.restarts,
+            held=self.held,
         )
 
     def begin_log(self) -> None:
@@ -80,6 +88,7 @@ class Child:
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             self._process = await self._template.start(self.command.request(again=again), log)
+        self.started = time.monotonic()
         self._start_ticks = start_ticks(self.pid) or 0
         self.restarts += again
 
@@ -88,6 +97,12 @@ class Child:
         if self._process is None:
             raise RuntimeError(f"{self.name} was not started")
         return await self._process.wait()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait so long, or until somebody wants it started."""
+        with contextlib.suppress(TimeoutError):
+            async with time_limit(seconds):
+                await self.restart.wait()
 
     async def stop(self) -> None:
         """Stop it: SIGTERM, and SIGKILL for what is left after STOP_SECONDS."""

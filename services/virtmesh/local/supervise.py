@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import time
-from collections import deque
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from setproctitle import setproctitle
 from virtmesh.local import run_folder
 from virtmesh.local.child import Child
 from virtmesh.local.plan import Plan, make_plan
+from virtmesh.local.restarts import QUICK_MAX, QUICK_SECONDS, Restarts
 from virtmesh.local.template.client import Template, pair
 from virtmesh.local.template.process import preload, run
 from virtmesh_client.local import rundir
@@ -38,11 +38,6 @@ POLL_SECONDS = 0.05
 """How often the kernel is asked whether its devices are ready."""
 REQUEST_ID = "supervisor"
 """Identifies these calls: the kernel logs a call only once that ends as the one before it did."""
-RESTARTS = 5
-RESTARTS_SECONDS = 60.0
-"""A process may be restarted RESTARTS times in RESTARTS_SECONDS."""
-FIRST_DELAY_SECONDS = 0.1
-LONGEST_DELAY_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 """How often it is looked at how long the logs are."""
 
@@ -52,7 +47,7 @@ class Event:
     """Something to tell the person at the terminal."""
 
     kind: str
-    """"starting", "waiting", "ready", "died", "restarted", "gave-up", "stopping", "stopped"; in
+    """"starting", "waiting", "ready", "died", "restarted", "held", "stopping", "stopped"; in
     the log also "begun"."""
     message: str
     name: str = ""
@@ -87,8 +82,7 @@ class Supervisor:
     async def run(self) -> bool:
         """Run until `stop`; returns whether the machine became ready.
 
-        Errors: BadMachine when it runs already or does not start; ServiceUnavailable when the
-        kernel can't be kept alive.
+        Errors: BadMachine when it runs already or does not start.
         """
         lock = run_folder.take(self._plan.run_dir)
         try:
@@ -183,28 +177,24 @@ class Supervisor:
         return why
 
     async def _keep(self, child: Child) -> None:
-        """Restart a process whenever it ends. Errors: BadMachine, ServiceUnavailable."""
-        recent: deque[float] = deque()
+        """Restart a process whenever it ends. Errors: BadMachine when it never became ready."""
+        restarts = Restarts()
         while True:
             status = await child.wait()
             how = f"{child.name} ended ({spell_exit(status)}): {child.last_line()}"
             if not self._ready:
                 raise BadMachine(f"{self._plan.name} does not start: {how}")
-            self._tell(Event("died", how, child.name))
-            now = time.monotonic()
-            while recent and now - recent[0] > RESTARTS_SECONDS:
-                recent.popleft()
-            if len(recent) == RESTARTS:
-                message = (
-                    f"{child.name} ended {RESTARTS + 1} times within {RESTARTS_SECONDS:g} seconds"
-                    f" and stays down: see {child.log}"
-                )
-                if child is self._kernel:
-                    raise ServiceUnavailable(message)
-                self._tell(Event("gave-up", message, child.name))
-                return
-            await asyncio.sleep(min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** len(recent)))
-            recent.append(now)
+            if child.restart.is_set():
+                restarts = Restarts()
+            else:
+                self._tell(Event("died", how, child.name))
+                delay = restarts.delay(time.monotonic() - child.started)
+                if delay is None:
+                    await self._hold(child, how)
+                    restarts = Restarts()
+                elif delay:
+                    await child.pause(delay)
+            child.restart.clear()
             if child is self._kernel:
                 self._look_at_security()
             await child.start(again=True)
@@ -212,6 +202,18 @@ class Supervisor:
             self._tell(
                 Event("restarted", f"{child.name} is restarted (pid {child.pid})", child.name)
             )
+
+    async def _hold(self, child: Child, how: str) -> None:
+        """Leave a process down until somebody wants it back."""
+        child.held = (
+            f"it ended {QUICK_MAX + 1} times within {QUICK_SECONDS:g} seconds of its start, at"
+            f" last: {how}"
+        )
+        self._save()
+        mend = f"mend that, and bring it back with `virtmesh restart {child.name}`"
+        self._tell(Event("held", f"{child.name} is held: {child.held}; {mend}", child.name))
+        await child.restart.wait()
+        child.held = ""
 
     async def _stop_all(self) -> None:
         """Stop the kernel, so that it gives the devices back, then the devices."""

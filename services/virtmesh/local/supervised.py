@@ -77,9 +77,7 @@ class SupervisedMachine:
     async def _supervise(self) -> None:
         self._loop = asyncio.get_running_loop()
         with Template() as template:
-            self._supervisor = Supervisor(
-                self._plan, template, wait=self._wait, report=self._tell
-            )
+            self._supervisor = Supervisor(self._plan, template, wait=self._wait, report=self._tell)
             if not self._stopped:
                 await self._supervisor.run()
 

@@ -196,7 +196,7 @@ class Teller:
 
     def report(self, event: Event) -> None:
         """Tell what the supervisor reports: before the guest runs all of it, then what fails."""
-        if event.kind in {"died", "gave-up", "restarted"} or not (self.raw or self.settings.quiet):
+        if event.kind in {"died", "held", "restarted"} or not (self.raw or self.settings.quiet):
             self.tell(event.message)
 
     def tell(self, line: str) -> None:

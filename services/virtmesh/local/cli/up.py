@@ -247,7 +247,7 @@ class Foreground:
             self._begun.set()
         if self._settings.json:
             show_line(asdict(event))
-        elif not self._settings.quiet or event.kind in {"died", "gave-up"}:
+        elif not self._settings.quiet or event.kind in {"died", "held"}:
             say(event.message, err=True)
 
 

@@ -72,8 +72,8 @@ class Template:
                 elif isinstance(packet, Start) and not self._fork():
                     self._leave(*descriptors)
                     return packet
-                for one in descriptors:
-                    os.close(one)
+                for descriptor in descriptors:
+                    os.close(descriptor)
 
     def _fork(self) -> int:
         """Fork, and answer. Returns 0 in the fork."""
