@@ -107,10 +107,12 @@ class Rig:
         found: dict[str, int] = {}
         for process in Path("/proc").iterdir():
             try:
-                arguments = (process / "cmdline").read_bytes().decode().split("\0")
+                line = (process / "cmdline").read_bytes().decode()
             except OSError:
                 continue
-            if str(self.folder) in " ".join(arguments) and "--listen" in arguments:
+            # A service that was forked has set its title, which is one text.
+            arguments = line.replace("\0", " ").split()
+            if str(self.folder) in line and "--listen" in arguments:
                 names = [one for one in ("vda", "vdb", "keyboard", "spare") if one in arguments]
                 found[names[0] if names else "kernel"] = int(process.name)
         return found

@@ -119,8 +119,9 @@ class Child:
     def kill(self) -> None:
         """Kill it and its whole session's process group."""
         if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError):  # it has not begun its session yet
                 os.killpg(self.pid, signal.SIGKILL)
+            self._process.send_signal(signal.SIGKILL)
 
     def last_line(self) -> str:
         """Return the last line that it wrote since it was started."""

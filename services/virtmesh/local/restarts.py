@@ -19,6 +19,10 @@ class Restarts:
     quick: int = 0
     """Quick deaths in a row."""
 
+    def forget(self) -> None:
+        """Begin anew: somebody wants it back."""
+        self.quick = 0
+
     def delay(self, lasted: float) -> float | None:
         """Return the seconds until the next start, after it ran for so many; None: it is held.
 

@@ -184,24 +184,35 @@ class Supervisor:
             how = f"{child.name} ended ({spell_exit(status)}): {child.last_line()}"
             if not self._ready:
                 raise BadMachine(f"{self._plan.name} does not start: {how}")
-            if child.restart.is_set():
-                restarts = Restarts()
-            else:
-                self._tell(Event("died", how, child.name))
-                delay = restarts.delay(time.monotonic() - child.started)
-                if delay is None:
-                    await self._hold(child, how)
-                    restarts = Restarts()
-                elif delay:
-                    await child.pause(delay)
-            child.restart.clear()
-            if child is self._kernel:
-                self._look_at_security()
-            await child.start(again=True)
+            await self._revive(child, restarts, how)
             self._save()
             self._tell(
                 Event("restarted", f"{child.name} is restarted (pid {child.pid})", child.name)
             )
+
+    async def _revive(self, child: Child, restarts: Restarts, how: str) -> None:
+        """Start a process that has ended. A host that has none to give is asked again."""
+        lasted = time.monotonic() - child.started
+        while True:
+            if child.restart.is_set():
+                restarts.forget()
+            else:
+                self._tell(Event("died", how, child.name))
+                delay = restarts.delay(lasted)
+                if delay is None:
+                    await self._hold(child, how)
+                    restarts.forget()
+                else:
+                    await child.pause(delay)
+            child.restart.clear()
+            if child is self._kernel:
+                self._look_at_security()
+            try:
+                await child.start(again=True)
+            except (BadMachine, OSError) as error:
+                how, lasted = f"{child.name} is not started: {error}", 0.0
+            else:
+                return
 
     async def _hold(self, child: Child, how: str) -> None:
         """Leave a process down until somebody wants it back."""

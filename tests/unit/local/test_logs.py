@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.support.template_rig import find_services, running
 from virtmesh.local.child import Child
 from virtmesh.local.log_bound import LIMIT_BYTES, bound
 from virtmesh.local.plan import Command
+from virtmesh.local.template.client import Template
 from virtmesh_client.tail import Tail
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
-def make_child(folder: Path, script: str) -> Child:
-    """Make a child that runs a script."""
-    return Child(Command("vda", "blk", (sys.executable, "-c", script), ""), folder)
+@pytest.fixture(autouse=True)
+def _services(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_services(monkeypatch)
 
 
-def test_the_last_line_is_of_the_last_start(tmp_path: Path) -> None:
+@contextmanager
+def child_of(folder: Path, script: str) -> Iterator[Child]:
+    """Make a child that runs a script, and its template."""
+    with Template() as template:
+        yield Child(Command("vda", "blk", running(script), ""), folder, template)
+
+
+async def test_the_last_line_is_of_the_last_start(tmp_path: Path) -> None:
     """Not of the process before, which had another reason to end."""
     script = (
         "import pathlib\n"
@@ -30,32 +42,28 @@ def test_the_last_line_is_of_the_last_start(tmp_path: Path) -> None:
         "    flag.touch()\n"
         "    print('the disk is locked')\n"
     )
-    child = make_child(tmp_path, script)
-
-    async def run_twice() -> list[str]:
+    with child_of(tmp_path, script) as child:
         child.begin_log()
         await child.start()
         await child.wait()
-        first = child.last_line()
+        assert child.last_line() == "the disk is locked"
         await child.start(again=True)
         await child.wait()
-        return [first, child.last_line()]
-
-    assert asyncio.run(run_twice()) == ["the disk is locked", "it wrote nothing"]
+        assert child.last_line() == "it wrote nothing"
 
 
 def test_a_run_begins_an_empty_log_and_keeps_the_one_before(tmp_path: Path) -> None:
     """One of them: the folder does not grow without end."""
-    child = make_child(tmp_path, "")
-    for text in ("first", "second", "third"):
-        child.begin_log()
-        assert child.log.read_text() == ""
-        child.log.write_text(text)
+    with child_of(tmp_path, "") as child:
+        for text in ("first", "second", "third"):
+            child.begin_log()
+            assert child.log.read_text() == ""
+            child.log.write_text(text)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["vda.log", "vda.log.1"]
     assert (tmp_path / "vda.log.1").read_text() == "second"
 
 
-def test_a_log_does_not_grow_without_end(tmp_path: Path) -> None:
+async def test_a_log_does_not_grow_without_end(tmp_path: Path) -> None:
     """The process goes on writing to it, and the end of what it held is kept."""
     script = (
         "import sys\n"
@@ -67,21 +75,18 @@ def test_a_log_does_not_grow_without_end(tmp_path: Path) -> None:
     )
     for letter in "abc":
         os.mkfifo(tmp_path / letter)
-    child = make_child(tmp_path, script)
-
-    async def run() -> list[int]:
+    sizes = []
+    with child_of(tmp_path, script) as child:
         child.begin_log()
         await child.start()
-        sizes = []
         for letter in "abc":  # the process waits for us at each
             with await asyncio.to_thread((tmp_path / letter).open, "wb"):
                 child.bound_log()
                 sizes.append(child.log.stat().st_size)
         await child.wait()
-        return sizes
+        assert child.last_line() == "the end"
 
-    assert asyncio.run(run()) == [LIMIT_BYTES - 1, 0, LIMIT_BYTES - 1]
-    assert child.last_line() == "the end"
+    assert sizes == [LIMIT_BYTES - 1, 0, LIMIT_BYTES - 1]
     kept = (tmp_path / "vda.log.1").read_bytes()
     assert (len(kept), kept[:2], kept[-2:]) == (LIMIT_BYTES, b"\nb", b"b\n")
     assert (tmp_path / "vda.log.1").stat().st_mode & 0o777 == 0o600

@@ -91,15 +91,32 @@ class Template:
     async def start(self, request: Start, log: IO[bytes]) -> Process:
         """Fork a service whose output goes to `log`. Errors: BadMachine."""
         async with self._turn:
+            asked = asyncio.create_task(self._start(request, log))
             try:
-                return await self._ask(request, log)
-            except OSError:  # it has ended, or was killed
-                self.close()
-                self._socket, self._pid = begin()
-            try:
-                return await self._ask(request, log)
-            except OSError as error:
-                raise BadMachine(f"the process that starts services has ended: {error}") from error
+                return await asyncio.shield(asked)
+            except asyncio.CancelledError:
+                # It would run on, and nobody would know of it.
+                with contextlib.suppress(BadMachine):
+                    process = await asked
+                    process.send_signal(signal.SIGKILL)
+                    await process.wait()
+                raise
+
+    async def _start(self, request: Start, log: IO[bytes]) -> Process:
+        """Fork a service, by another template if this one has ended. Errors: BadMachine."""
+        try:
+            return await self._ask(request, log)
+        except OSError:  # it has ended, or was killed
+            while self._is_read and self._read():
+                pass
+            if self._is_read:
+                self._note_loss()
+            self.close()
+            self._socket, self._pid = begin()
+        try:
+            return await self._ask(request, log)
+        except OSError as error:
+            raise BadMachine(f"the process that starts services has ended: {error}") from error
 
     async def _ask(self, request: Start, log: IO[bytes]) -> Process:
         """Send a request, and wait for the answer. Errors: OSError, BadMachine."""
@@ -112,17 +129,17 @@ class Template:
         socket.send_fds(self._socket, [encode(request)], [log.fileno()])
         return await self._answer
 
-    def _read(self) -> None:
-        """Read a packet."""
+    def _read(self) -> bool:
+        """Read a packet, if there is one; say whether there was."""
         try:
             data, descriptors, _, _ = socket.recv_fds(self._socket, PACKET_MAX, 1)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data, descriptors = b"", []
         if not data:
             self._note_loss()
-            return
+            return False
         packet = decode(data)
         answer = self._answer
         if isinstance(packet, Ended):
@@ -134,11 +151,13 @@ class Template:
                 answer.set_result(process)
             elif isinstance(packet, Refused):
                 answer.set_exception(BadMachine(f"the host starts no process: {packet.why}"))
+        return True
 
     def _note_loss(self) -> None:
         """Look after the services oneself: the template has ended, and tells nothing more."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._socket)
+        self._is_read = False
         for process in self._processes.values():
             loop.add_reader(process.handle, self._note_end_unseen, process)
         self._processes = {}
