@@ -42,6 +42,7 @@ class AsyncMachine(ClosingProxy[Machine]):
     guests = awaited(Machine.guests)
     guest = called_as(AsyncGuest, Machine.guest)
     reset = awaited(Machine.reset)
+    restart = awaited(Machine.restart)
     detach = awaited(Machine.detach)
     attach = awaited(Machine.attach)
     close = awaited(Machine.close)

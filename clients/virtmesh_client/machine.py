@@ -262,6 +262,17 @@ class Machine:
         request = kernel_pb2.ResetDeviceRequest(device=name)
         return STATES.get(self._channel.ask(self._kernel.ResetDevice, request).state, "unknown")
 
+    def restart(self, name: str) -> str:
+        """Have the process of a device ended and started anew; return the device's state then.
+
+        One that is held, since it died again and again, is brought back. A state other than "ready"
+        ("reserved" of a device that a guest drives) means that the kernel could not use it.
+        Errors: DeviceNotFound; NotSupervised when nobody restarts the processes of the machine, as
+        in a container; DeviceNotReady when the process does not stay up.
+        """
+        request = kernel_pb2.RestartDeviceRequest(device=name)
+        return STATES.get(self._channel.ask(self._kernel.RestartDevice, request).state, "unknown")
+
     def detach(self, name: str) -> None:
         """Have the kernel give a device back, and leave it alone. Errors: as for `reset`."""
         self._channel.ask(self._kernel.DetachDevice, kernel_pb2.DetachDeviceRequest(device=name))

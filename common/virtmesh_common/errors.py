@@ -13,6 +13,7 @@
     |-- ServiceUnavailable        nothing answers at the address
     |-- NoAnswer                  the answer did not come within the time limit of the call
     |-- CallCancelled             the service, or something between, ended the call unfinished
+    |-- NotSupervised             nobody restarts the processes of the machine
     |-- ForkedConnection          the connection is that of the parent process
     |-- ExtraMissing              an optional library is not installed ("extra")
     |-- BadRequest                a request that does not parse, or has an impossible value
@@ -55,10 +56,9 @@
     |-- BadMachine                a machine file or device tree that makes no sense
     `-- ...                       of each kind of device: virtmesh_common.blk.errors, input, uart
 
-Each class has one gRPC status code and one reason (the reason of google.rpc.ErrorInfo); the message
-of an exception never repeats that of its cause. `to_status` and `from_rpc_error` are inverse: a
-client catches the class that the service raised. A class that the client has not imported, such as
-that of a kind it does not know, arrives as a VirtmeshError with the reason and code of that class.
+Each class has one gRPC status code and one reason (of google.rpc.ErrorInfo). `to_status` and
+`from_rpc_error` are inverse: a client catches the class that the service raised; one that it has
+not imported, as of a kind it does not know, arrives as VirtmeshError with that reason and code.
 """
 
 from __future__ import annotations
@@ -173,6 +173,10 @@ class NoAnswer(VirtmeshError, code=Code.DEADLINE_EXCEEDED):
 
 class CallCancelled(VirtmeshError, code=Code.CANCELLED):
     """The service, or something between, ended the call unfinished."""
+
+
+class NotSupervised(VirtmeshError, code=Code.FAILED_PRECONDITION):
+    """Nobody restarts the processes of the machine: no `virtmesh up` started it."""
 
 
 class ForkedConnection(VirtmeshError, code=Code.FAILED_PRECONDITION):
@@ -350,10 +354,7 @@ def cut(message: str) -> str:
 
 
 def from_rpc_error(failure: grpc.RpcError, peer: str = "") -> VirtmeshError:
-    """Turn what gRPC raised into the exception that the service meant.
-
-    `peer` is the address called; it is named where nobody answered there.
-    """
+    """Turn what gRPC raised in a call to `peer` into the exception that the service meant."""
     call = cast("grpc.Call", failure)
     details = call.details() or ""
     for key, value in call.trailing_metadata() or ():
@@ -369,8 +370,8 @@ def _from_transport(code: grpc.StatusCode | None, details: str, peer: str) -> Vi
     who = f"the service at {peer}" if peer else "the service"
     if code is Code.UNAVAILABLE or (code in LOST and BROKEN.search(details)):
         where = f" at {peer}" if peer else ""
-        cause = find_cause(details) + name_proxy(peer)
-        return ServiceUnavailable(f"no service answers{where}: {cause}", address=peer)
+        why = f"{where}: {find_cause(details)}{name_proxy(peer)}"
+        return ServiceUnavailable(f"no service answers{why}", address=peer)
     if code is Code.DEADLINE_EXCEEDED:
         return NoAnswer(f"{who} did not answer in time: it is busy or stopped", address=peer)
     if code is Code.CANCELLED:

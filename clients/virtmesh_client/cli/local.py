@@ -69,7 +69,7 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
             (
                 one.name,
                 one.kind,
-                one.pid if one.alive else "dead",
+                one.pid if one.alive else "held" if one.held else "dead",
                 one.restarts,
                 spell_page(one.metrics),
                 one.address or "-",
@@ -77,6 +77,11 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
             for one in (state.supervisor, *state.processes)
         ],
     )
+    for one in state.processes:
+        if one.held:
+            say()
+            say(f"{one.name} is held: {one.held}")
+            say(f"mend that, and bring it back with `virtmesh restart {one.name}`")
 
 
 def spell_page(address: str) -> str:

@@ -105,6 +105,7 @@ ROWS: tuple[Access, ...] = (
     # The machine
     *reads(KERNEL, EVERYONE, "ListDevices", "ListNodes"),
     *changes(KERNEL, OPERATORS, "ResetDevice", "DetachDevice", "AttachDevice"),
+    *changes(KERNEL, OPERATORS, "RestartDevice"),
     *reads(BLOCK_DEVICE, EVERYONE, "Identify"),
     *reads(BLOCK_DEVICE, OPERATORS, "Read"),
     *changes(BLOCK_DEVICE, OPERATORS, "Write", "Flush", "Discard", "WriteZeroes"),

@@ -36,6 +36,7 @@ from virtmesh_common.api.cpu.v1 import cpu_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine
 from virtmesh_common.limits import DEFAULTS, Limits, parse_pairs
+from virtmesh_common.supervision import CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,6 +68,8 @@ class Plan:
     """HOST:PORT for debuggers."""
     locks: Locks = NO_LOCKS
     """Who may call, and at which other places."""
+    control: Path | None = None
+    """The socket of a supervisor, if there is one."""
 
 
 class CpuServer:
@@ -86,6 +89,7 @@ class CpuServer:
             locks=plan.locks,
             limits=plan.limits,
             seal=seal,
+            control=plan.control,
         )
         answers = {GET_REPORT: self.machine.reports.report}
         # The services of kinds say of each device that the guest drives it.
@@ -181,6 +185,7 @@ def make_plan(options: dict[str, Any]) -> Plan:
         Path(entry.trace) if entry.trace else None,
         entry.gdb,
         take_locks(options, machine.locks),
+        options["run_dir"] / CONTROL,
     )
 
 

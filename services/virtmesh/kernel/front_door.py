@@ -35,6 +35,7 @@ from virtmesh_common.limits import DEFAULTS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import grpc.aio
     from prometheus_client import Metric
@@ -62,6 +63,8 @@ class Serving:
     """What clients may have of it."""
     seal: Callable[[], None] | None = None
     """Called when it listens everywhere, before anything is served."""
+    control: Path | None = None
+    """The socket of a supervisor, if there is one."""
 
 
 class ServedMachine(DevicesOfMachine, Protocol):
@@ -150,7 +153,7 @@ class FrontDoor:
         """
         grpc = self._server.grpc
         kernel_pb2_grpc.add_KernelServiceServicer_to_server(
-            KernelService(self._machine, lambda: self.warnings), grpc
+            KernelService(self._machine, lambda: self.warnings, self._serving.control), grpc
         )
         trace_pb2_grpc.add_TraceServiceServicer_to_server(self._trace, grpc)
         metrics_pb2_grpc.add_MetricsServiceServicer_to_server(

@@ -39,6 +39,7 @@ from virtmesh_common.api.kernel.v1 import guest_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.errors import BadMachine
 from virtmesh_common.limits import DEFAULTS, Limits, parse_pairs
+from virtmesh_common.supervision import CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,6 +87,8 @@ class Plan:
     locks: Locks = NO_LOCKS
     """Who may call, and at which other places."""
     limits: Limits = DEFAULTS
+    control: Path | None = None
+    """The socket of a supervisor, if there is one."""
 
 
 class KernelServer:
@@ -104,6 +107,7 @@ class KernelServer:
             locks=plan.locks,
             limits=plan.limits,
             seal=seal,
+            control=plan.control,
         )
         self._front = FrontDoor(self.kernel, serving, lambda: kernel_metrics(self.kernel))
         self._guests = Guests(self.kernel)
@@ -167,6 +171,7 @@ def read_plan(options: Options) -> Plan:
         name=name,
         locks=take_locks(vars(options).copy(), machine.locks),
         limits=Limits.of(parse_pairs(options.limits), machine.limits),
+        control=options.run_dir / CONTROL,
     )
 
 

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from virtmesh.kernel.device import LOOK_TIMEOUT_S
+from virtmesh.kernel.supervisor import restart_process
 from virtmesh_common.api.kernel.v1 import kernel_pb2 as pb
 from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
 from virtmesh_common.channel import MESSAGE_LIMIT_BYTES
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from typing import Any
 
     from virtmesh.kernel.device import DevicesOfMachine, MachineDevice
 
 NODES_BYTES_MAX = MESSAGE_LIMIT_BYTES // 2
 """Most bytes of nodes in one answer: half of what a message may have."""
+RESTART_SECONDS = 20.0
+"""How long a device that was started anew may take to be used again."""
+LOOK_SECONDS = 0.02
+"""How often it is looked at meanwhile."""
+UNSETTLED = {pb.PROBE_STATE_WAITING, pb.PROBE_STATE_PROBING, pb.PROBE_STATE_SILENT}
 SERVICE = "virtmesh.kernel.v1.KernelService"
 
 
@@ -25,10 +34,15 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
     """Serves virtmesh.kernel.v1.KernelService."""
 
     def __init__(
-        self, kernel: DevicesOfMachine, warnings: Callable[[], Sequence[str]] = tuple
+        self,
+        kernel: DevicesOfMachine,
+        warnings: Callable[[], Sequence[str]] = tuple,
+        control: Path | None = None,
     ) -> None:
+        """Serve a machine; `control` is the socket of its supervisor, which need not be there."""
         self._kernel = kernel
         self._warnings = warnings
+        self._control = control
 
     async def ListDevices(
         self,
@@ -91,6 +105,26 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
         device = self._kernel.device(request.device)
         await device.attach()
         return pb.AttachDeviceResponse(state=state_of(device), detail=device.detail)
+
+    async def RestartDevice(
+        self, request: pb.RestartDeviceRequest, context: Any
+    ) -> pb.RestartDeviceResponse:
+        """Have the process of a device started anew."""
+        device = self._kernel.device(request.device)
+        done = await restart_process(self._control, device.node.name)
+        with contextlib.suppress(TimeoutError):
+            async with time_limit(RESTART_SECONDS):
+                while await self._is_unsettled(device):  # noqa: ASYNC110 - it is asked each time
+                    await asyncio.sleep(LOOK_SECONDS)
+        return pb.RestartDeviceResponse(
+            state=state_of(device), detail=device.detail, pid=done.pid, held=done.held
+        )
+
+    @staticmethod
+    async def _is_unsettled(device: MachineDevice) -> bool:
+        """Ask a device itself: that its last process has ended may not be known yet."""
+        await device.look()
+        return state_of(device) in UNSETTLED
 
     def _describe(self, device: MachineDevice) -> pb.Device:
         """Describe one device."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh.local.log_bound import bound, earlier
 from virtmesh_client.local.rundir import ProcessState, start_ticks
+from virtmesh_common.errors import DeviceNotReady
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ class Child:
         """Why it is not started again; empty unless it is held."""
         self.restart = asyncio.Event()
         """Set when somebody wants it started anew."""
+        self._turn = asyncio.Lock()
+        self._starts = 0
+        self._news = asyncio.Event()
+        """Set when it was started, or is held."""
         self._log_start = 0
         """Size of the log when the process was started."""
         self._process: Process | None = None
@@ -89,6 +94,8 @@ class Child:
             self._log_start = log.tell()
             self._process = await self._template.start(self.command.request(again=again), log)
         self.started = time.monotonic()
+        self._starts += 1
+        self._news.set()
         self._start_ticks = start_ticks(self.pid) or 0
         self.restarts += again
 
@@ -103,6 +110,24 @@ class Child:
         with contextlib.suppress(TimeoutError):
             async with time_limit(seconds):
                 await self.restart.wait()
+
+    def hold(self, why: str) -> None:
+        """Take note that it is not started again."""
+        self.held = why
+        self._news.set()
+
+    async def renew(self) -> None:
+        """Stop it, and wait until it is started anew. Errors: DeviceNotReady when it is held."""
+        async with self._turn:
+            before = self._starts
+            self.restart.set()
+            await self.stop()
+            while self._starts == before:
+                if self.held and not self.restart.is_set():
+                    raise DeviceNotReady(f"{self.name} is held again: {self.held}")
+                self._news.clear()
+                await self._news.wait()
+            self.restart.clear()  # it was on its way already
 
     async def stop(self) -> None:
         """Stop it: SIGTERM, and SIGKILL for what is left after STOP_SECONDS."""

@@ -15,6 +15,7 @@ from virtmesh.local.template.packets import Start
 from virtmesh.rpc.locks import is_loopback
 from virtmesh_common.channel import UNIX_PATH_LIMIT, check_address
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.supervision import CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +76,11 @@ class Plan:
     """The security folder."""
 
     @property
+    def control(self) -> Path:
+        """The socket by which the supervisor is asked."""
+        return self.run_dir / CONTROL
+
+    @property
     def commands(self) -> tuple[Command, ...]:
         """All processes, in the order in which they start."""
         return (*self.devices, self.kernel)
@@ -118,6 +124,7 @@ def watched_address(machine: machine_file.Machine, run_dir: Path) -> str:
     """
     given = (one for one in machine.kernel.listen if one.startswith("unix:"))
     try:
+        check_address(f"unix:{run_dir / CONTROL}")
         return next(given, "") or check_address(f"unix:{run_dir / SOCKET}")
     except ValueError as error:
         raise BadMachine(f"listen: {error} with --run-dir") from error

@@ -22,13 +22,22 @@ from setproctitle import setproctitle
 
 from virtmesh.local import run_folder
 from virtmesh.local.child import Child
+from virtmesh.local.control import ControlSocket
 from virtmesh.local.plan import Plan, make_plan
 from virtmesh.local.restarts import QUICK_MAX, QUICK_SECONDS, Restarts
 from virtmesh.local.template.client import Template, pair
 from virtmesh.local.template.process import preload, run
 from virtmesh_client.local import rundir
 from virtmesh_client.local.exit_status import spell_exit
-from virtmesh_common.errors import BadMachine, ServiceUnavailable, VirtmeshError
+from virtmesh_common.errors import (
+    BadMachine,
+    DeviceNotFound,
+    DeviceNotReady,
+    ServiceUnavailable,
+    ShuttingDown,
+    VirtmeshError,
+)
+from virtmesh_common.supervision import Restarted
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -79,6 +88,26 @@ class Supervisor:
                 child.kill()
         self._stop.set()
 
+    async def restart(self, name: str) -> Restarted:
+        """End a process, and start it anew; bring it back where it is held.
+
+        Errors: DeviceNotFound; DeviceNotReady when it does not stay up.
+        """
+        child = next((one for one in self._children if one.name == name), None)
+        if child is None:
+            known = ", ".join(one.name for one in self._children)
+            raise DeviceNotFound(f"{self._plan.name} has no process {name!r}: it has {known}")
+        if self._stop.is_set():
+            raise ShuttingDown(f"{self._plan.name} is being stopped")
+        if not self._ready:
+            raise DeviceNotReady(f"{self._plan.name} has not come up yet: wait until it is ready")
+        held = child.held
+        await child.renew()
+        return Restarted(name, child.pid, held)
+
+    def _device_pids(self) -> set[int]:
+        return {one.pid for one in self._devices}
+
     async def run(self) -> bool:
         """Run until `stop`; returns whether the machine became ready.
 
@@ -119,13 +148,14 @@ class Supervisor:
         ready = asyncio.create_task(self._become_ready())
         bounding = asyncio.create_task(self._bound_logs())
         try:
-            waiting = {stop, ready, *tasks}
-            while stop in waiting:
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in sorted(done, key=[*tasks, ready, stop].index):
-                    task.result()
-                if stop in done:
-                    return
+            async with ControlSocket(self._plan.control, self.restart, self._device_pids):
+                waiting = {stop, ready, *tasks}
+                while stop in waiting:
+                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    for task in sorted(done, key=[*tasks, ready, stop].index):
+                        task.result()
+                    if stop in done:
+                        return
         finally:
             for task in (stop, ready, bounding, *tasks):
                 task.cancel()
@@ -216,7 +246,7 @@ class Supervisor:
 
     async def _hold(self, child: Child, how: str) -> None:
         """Leave a process down until somebody wants it back."""
-        child.held = (
+        child.hold(
             f"it ended {QUICK_MAX + 1} times within {QUICK_SECONDS:g} seconds of its start, at"
             f" last: {how}"
         )

@@ -466,3 +466,59 @@ class AttachDeviceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AttachDeviceResponse: _TypeAlias = AttachDeviceResponse  # noqa: Y015
+
+@_typing.final
+class RestartDeviceRequest(_message.Message):
+    """RestartDeviceRequest says which device's process is to be started anew."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    device: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        device: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestartDeviceRequest: _TypeAlias = RestartDeviceRequest  # noqa: Y015
+
+@_typing.final
+class RestartDeviceResponse(_message.Message):
+    """RestartDeviceResponse says how far the kernel is with the device now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    state: Global___ProbeState.ValueType
+    """The state."""
+    detail: _builtins.str
+    """Why the device is not ready; empty when it is."""
+    pid: _builtins.int
+    """Process ID of the new process, on the host of the machine."""
+    held: _builtins.str
+    """Why its supervisor had held it; empty if it had not."""
+    def __init__(
+        self,
+        *,
+        state: Global___ProbeState.ValueType = ...,
+        detail: _builtins.str = ...,
+        pid: _builtins.int = ...,
+        held: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "held", b"held", "pid", b"pid", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestartDeviceResponse: _TypeAlias = RestartDeviceResponse  # noqa: Y015

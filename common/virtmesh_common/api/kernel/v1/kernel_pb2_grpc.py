@@ -65,6 +65,11 @@ class KernelServiceStub(object):
                 request_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.AttachDeviceRequest.SerializeToString,
                 response_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.AttachDeviceResponse.FromString,
                 _registered_method=True)
+        self.RestartDevice = channel.unary_unary(
+                '/virtmesh.kernel.v1.KernelService/RestartDevice',
+                request_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.RestartDeviceRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.RestartDeviceResponse.FromString,
+                _registered_method=True)
 
 
 class KernelServiceServicer(object):
@@ -119,6 +124,19 @@ class KernelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RestartDevice(self, request, context):
+        """RestartDevice ends the process of a device and has it started anew: SIGTERM, and SIGKILL after
+        10 s. One that its supervisor holds, since it died again and again, is brought back. The answer
+        comes when the kernel uses the device again, when it is plain that it can't, or 20 s after the
+        start; that of a device which a guest drives comes after the start.
+        Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/NOT_SUPERVISED when nobody restarts the
+        processes of this machine, as in a container; FAILED_PRECONDITION/DEVICE_NOT_READY when the
+        process does not stay up, or the machine has not come up yet; UNAVAILABLE/SHUTTING_DOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_KernelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -146,6 +164,11 @@ def add_KernelServiceServicer_to_server(servicer, server):
                     servicer.AttachDevice,
                     request_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.AttachDeviceRequest.FromString,
                     response_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.AttachDeviceResponse.SerializeToString,
+            ),
+            'RestartDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestartDevice,
+                    request_deserializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.RestartDeviceRequest.FromString,
+                    response_serializer=virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.RestartDeviceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -289,6 +312,33 @@ class KernelService(object):
             '/virtmesh.kernel.v1.KernelService/AttachDevice',
             virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.AttachDeviceRequest.SerializeToString,
             virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.AttachDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestartDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.kernel.v1.KernelService/RestartDevice',
+            virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.RestartDeviceRequest.SerializeToString,
+            virtmesh_dot_kernel_dot_v1_dot_kernel__pb2.RestartDeviceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,15 @@ class KernelServiceStub:
     """AttachDevice brings a device up that was detached; of any other it only waits until it is up, or
     until it is plain that it can't be. Errors: as for ResetDevice.
     """
+    RestartDevice: _grpc.UnaryUnaryMultiCallable[_kernel_pb2.RestartDeviceRequest, _kernel_pb2.RestartDeviceResponse]
+    """RestartDevice ends the process of a device and has it started anew: SIGTERM, and SIGKILL after
+    10 s. One that its supervisor holds, since it died again and again, is brought back. The answer
+    comes when the kernel uses the device again, when it is plain that it can't, or 20 s after the
+    start; that of a device which a guest drives comes after the start.
+    Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/NOT_SUPERVISED when nobody restarts the
+    processes of this machine, as in a container; FAILED_PRECONDITION/DEVICE_NOT_READY when the
+    process does not stay up, or the machine has not come up yet; UNAVAILABLE/SHUTTING_DOWN.
+    """
 
 @_typing.type_check_only
 class KernelServiceAsyncStub(KernelServiceStub):
@@ -92,6 +101,15 @@ class KernelServiceAsyncStub(KernelServiceStub):
     AttachDevice: _aio.UnaryUnaryMultiCallable[_kernel_pb2.AttachDeviceRequest, _kernel_pb2.AttachDeviceResponse]  # type: ignore[assignment]
     """AttachDevice brings a device up that was detached; of any other it only waits until it is up, or
     until it is plain that it can't be. Errors: as for ResetDevice.
+    """
+    RestartDevice: _aio.UnaryUnaryMultiCallable[_kernel_pb2.RestartDeviceRequest, _kernel_pb2.RestartDeviceResponse]  # type: ignore[assignment]
+    """RestartDevice ends the process of a device and has it started anew: SIGTERM, and SIGKILL after
+    10 s. One that its supervisor holds, since it died again and again, is brought back. The answer
+    comes when the kernel uses the device again, when it is plain that it can't, or 20 s after the
+    start; that of a device which a guest drives comes after the start.
+    Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/NOT_SUPERVISED when nobody restarts the
+    processes of this machine, as in a container; FAILED_PRECONDITION/DEVICE_NOT_READY when the
+    process does not stay up, or the machine has not come up yet; UNAVAILABLE/SHUTTING_DOWN.
     """
 
 class KernelServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -152,6 +170,21 @@ class KernelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_kernel_pb2.AttachDeviceResponse, _abc.Awaitable[_kernel_pb2.AttachDeviceResponse]]:
         """AttachDevice brings a device up that was detached; of any other it only waits until it is up, or
         until it is plain that it can't be. Errors: as for ResetDevice.
+        """
+
+    @_abc_1.abstractmethod
+    def RestartDevice(
+        self,
+        request: _kernel_pb2.RestartDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kernel_pb2.RestartDeviceResponse, _abc.Awaitable[_kernel_pb2.RestartDeviceResponse]]:
+        """RestartDevice ends the process of a device and has it started anew: SIGTERM, and SIGKILL after
+        10 s. One that its supervisor holds, since it died again and again, is brought back. The answer
+        comes when the kernel uses the device again, when it is plain that it can't, or 20 s after the
+        start; that of a device which a guest drives comes after the start.
+        Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/NOT_SUPERVISED when nobody restarts the
+        processes of this machine, as in a container; FAILED_PRECONDITION/DEVICE_NOT_READY when the
+        process does not stay up, or the machine has not come up yet; UNAVAILABLE/SHUTTING_DOWN.
         """
 
 def add_KernelServiceServicer_to_server(servicer: KernelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
