@@ -35,11 +35,11 @@ UNSETTLED = ("waiting", "probing", "silent")
 @common
 @click.pass_obj
 def restart(settings: Settings, device: str, run_dir: Path | None) -> None:
-    """End the process of a device, or the kernel service, and start it anew.
+    """End a process of the machine and start it anew.
 
-    DEVICE is a process that `virtmesh status` lists; one that is held, since it died again and
-    again, is brought back. It ends when the device is in use again. What was in flight fails or is
-    done again, as after any death of the process.
+    DEVICE is a device, or `kernel`, as `virtmesh status` lists them. One that is held, since it
+    died again and again, is brought back. The command ends when the device is in use again. What
+    was in flight ends as after any death of the process.
     """
     state = find_local(settings, run_dir)
     if state is None:

@@ -28,7 +28,7 @@ COMMANDS = {
     "panel": ("panel", "Show the machine in a browser, and let people use it."),
     "report": ("report", "Show which rules of the specifications drivers broke."),
     "reset": ("attachment", "Have the kernel give a device back and bring it up anew."),
-    "restart": ("restart", "End the process of a device and start it anew."),
+    "restart": ("restart", "End a process of the machine and start it anew."),
     "status": ("local", "Show the machines that run here, and their processes."),
     "tokens": ("security.tokens", "Make tokens for clients without a certificate."),
     "top": ("top.commands", "Show what each device is doing: rates, latencies, interrupts."),

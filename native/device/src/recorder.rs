@@ -57,6 +57,7 @@ impl Page {
 /// One event: stamp 0 before anything was written; `2 * number + 1` while that event is being
 /// written; `2 * number + 2` when it is there. Numbers never come near 2^63: that is 292 years of
 /// events, one each ns.
+#[repr(C)]
 struct Slot {
     stamp: AtomicU64,
     /// Time, [`TraceEvent::pack`], value, extra.
@@ -71,6 +72,32 @@ enum SlotContent {
     Overwritten,
     /// Not there yet.
     Pending,
+}
+
+/// Return slots with nothing in them. They take memory when they are written: a service has a
+/// recorder for each device, of 2.5 MiB, and most of it is never used.
+#[cfg(not(loom))]
+fn empty_slots(size: usize) -> Box<[Slot]> {
+    const WORDS: usize = 5;
+    const {
+        assert!(size_of::<Slot>() == size_of::<[u64; WORDS]>());
+        assert!(align_of::<Slot>() == align_of::<[u64; WORDS]>());
+    }
+    // The allocator has zeroed pages from the kernel.
+    let zeroes = vec![[0_u64; WORDS]; size].into_boxed_slice();
+    // SAFETY: a slot is five atomics in the size and alignment of five words, as is asserted, and an
+    // atomic of zeroes is 0. The box is given back with that size and alignment.
+    unsafe { Box::from_raw(Box::into_raw(zeroes) as *mut [Slot]) }
+}
+
+/// Return slots with nothing in them: an atomic of loom is more than its value.
+#[cfg(loom)]
+fn empty_slots(size: usize) -> Box<[Slot]> {
+    let slot = || Slot {
+        stamp: AtomicU64::new(0),
+        words: std::array::from_fn(|_| AtomicU64::new(0)),
+    };
+    std::iter::repeat_with(slot).take(size).collect()
 }
 
 /// The recorder. With a capacity of 0 it is off: it records nothing.
@@ -93,12 +120,8 @@ impl Recorder {
             0 => 0,
             wanted => wanted.min(CAPACITY_MAX).next_power_of_two(),
         };
-        let slot = || Slot {
-            stamp: AtomicU64::new(0),
-            words: std::array::from_fn(|_| AtomicU64::new(0)),
-        };
         Self {
-            slots: std::iter::repeat_with(slot).take(size).collect(),
+            slots: empty_slots(size),
             next: AtomicU64::new(0),
             abandoned: AtomicU64::new(0),
             notes: Mutex::default(),

@@ -6,10 +6,14 @@ for `virtmesh up --detach`, which then reports by one JSON object a line on its 
 
 from __future__ import annotations
 
+import virtmesh.rpc.environment  # noqa: F401 - before grpc is imported: forks of this are services
+
+# isort: split
 import asyncio
 import contextlib
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -18,17 +22,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
 from setproctitle import setproctitle
 
 from virtmesh.local import run_folder
 from virtmesh.local.child import Child
 from virtmesh.local.control import ControlSocket
+from virtmesh.local.early import Order
 from virtmesh.local.plan import Plan, make_plan
 from virtmesh.local.restarts import QUICK_MAX, QUICK_SECONDS, Restarts
 from virtmesh.local.template.client import Template, pair
 from virtmesh.local.template.process import preload, run
 from virtmesh_client.local import rundir
 from virtmesh_client.local.exit_status import spell_exit
+from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
+from virtmesh_common.channel import open_sync_channel
 from virtmesh_common.errors import (
     BadMachine,
     DeviceNotFound,
@@ -36,17 +44,23 @@ from virtmesh_common.errors import (
     ServiceUnavailable,
     ShuttingDown,
     VirtmeshError,
+    from_rpc_error,
 )
+from virtmesh_common.printable import printable
+from virtmesh_common.request_id import REQUEST_ID_KEY
 from virtmesh_common.supervision import Restarted
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-POLL_SECONDS = 0.05
+USUAL_KINDS = ("blk", "input", "uart")
+"""Kinds of devices that most machines have."""
+POLL_SECONDS = 0.02
 """How often the kernel is asked whether its devices are ready."""
 REQUEST_ID = "supervisor"
 """Identifies these calls: the kernel logs a call only once that ends as the one before it did."""
+READY = {kernel_pb2.PROBE_STATE_READY, kernel_pb2.PROBE_STATE_RESERVED}
 LOOK_SECONDS = 1.0
 """How often it is looked at how long the logs are."""
 
@@ -189,22 +203,28 @@ class Supervisor:
 
     async def _ask_why_not(self) -> str:
         """Return why the machine is not ready; nothing when it is. Errors: BadMachine."""
-        # It takes time to import: the processes start meanwhile.
-        from virtmesh_client.async_machine import aconnect  # noqa: PLC0415
-
         # A connection that failed once waits before it tries again; a new one does not.
-        async with await aconnect(
-            self._plan.watched, timeout=self._wait, request_id=REQUEST_ID
-        ) as machine:
-            try:
-                devices = await machine.devices()
-            except ServiceUnavailable as error:
+        channel = open_sync_channel(self._plan.watched)
+        list_devices = kernel_pb2_grpc.KernelServiceStub(channel).ListDevices
+        try:
+            found = await asyncio.to_thread(
+                list_devices,
+                kernel_pb2.ListDevicesRequest(),
+                timeout=self._wait,
+                metadata=((REQUEST_ID_KEY, REQUEST_ID),),
+            )
+        except grpc.RpcError as failure:
+            error = from_rpc_error(failure, self._plan.watched)
+            if isinstance(error, ServiceUnavailable):
                 return error.message
-        unready = [one for one in devices if one.state not in {"ready", "reserved"}]
-        why = "; ".join(f"{one.name} is {one.state}: {one.detail}" for one in unready)
-        if any(one.state == "failed" for one in unready):
-            raise BadMachine(f"{self._plan.name} does not start: {why}")
-        return why
+            raise error from failure
+        finally:
+            channel.close()  # it ends the call, when this is cancelled
+        unready = [one for one in found.devices if one.state not in READY]
+        why = "; ".join(f"{one.name} is {spell(one.state)}: {one.detail}" for one in unready)
+        if any(one.state == kernel_pb2.PROBE_STATE_FAILED for one in unready):
+            raise BadMachine(f"{self._plan.name} does not start: {printable(why)}")
+        return printable(why)
 
     async def _keep(self, child: Child) -> None:
         """Restart a process whenever it ends. Errors: BadMachine when it never became ready."""
@@ -293,6 +313,11 @@ class Supervisor:
         )
 
 
+def spell(state: kernel_pb2.ProbeState.ValueType) -> str:
+    """Spell how far the kernel is with a device."""
+    return kernel_pb2.ProbeState.Name(state).removeprefix("PROBE_STATE_").lower()
+
+
 async def supervise(
     plan: Plan, template: Template, wait: float, report: Callable[[Event], None]
 ) -> bool:
@@ -318,11 +343,16 @@ def report_json(event: Event) -> None:
         report_json(Event("begun", f"supervisor {os.getpid()}, ready at {now}"))
 
 
-def main(argv: list[str]) -> Any:
-    """Supervise a machine: FILE RUN_DIR NAME WAIT. In forks, be its template and its services."""
-    file, run_dir, name, wait = argv
+def main() -> Any:
+    """Supervise the machine of the order on standard input. In forks, be template and services."""
+    # It is imported what most machines need while `virtmesh up` looks at this one.
+    preload(() if _is_input() else USUAL_KINDS)
+    order = Order.decode(sys.stdin.buffer.readline())
+    if order is None:
+        return 0
     try:
-        plan = make_plan(Path(file), Path(run_dir), name)
+        _use_log(order.log)
+        plan = make_plan(Path(order.file), Path(order.run_dir), order.name)
         preload({command.kind for command in plan.devices})
         near, far = pair()
         template = os.fork()
@@ -332,14 +362,30 @@ def main(argv: list[str]) -> Any:
             setproctitle("virtmesh-template")
             return run(far)
         far.close()
+        setproctitle(f"virtmesh-supervisor {order.name} {order.run_dir}")
         with Template((near, template)) as one:
-            asyncio.run(supervise(plan, one, float(wait), report_json))
-    except VirtmeshError as error:
+            asyncio.run(supervise(plan, one, order.wait, report_json))
+    except (VirtmeshError, OSError) as error:
         with contextlib.suppress(BrokenPipeError):
-            report_json(Event("failed", error.message))
+            why = error.message if isinstance(error, VirtmeshError) else str(error)
+            report_json(Event("failed", why))
         return 1
     return 0
 
 
+def _is_input() -> bool:
+    """Say whether the order is there, or will never be."""
+    return bool(select.select([sys.stdin], [], [], 0)[0])
+
+
+def _use_log(path: Path) -> None:
+    """Let standard error be a log, and standard input nothing. Errors: OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    for flag, name, standard in ((os.O_RDONLY, os.devnull, 0), (flags, path, 2)):
+        descriptor = os.open(name, flag, 0o600)
+        os.dup2(descriptor, standard)
+        os.close(descriptor)
+
+
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import virtmesh.telemetry.lean_structlog  # noqa: F401 - before structlog is imported
+
+# isort: split
 import shlex
 import socket
 import sys
@@ -13,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from virtmesh.local.cli.up import refuse_insecure, run_detached, write_machine
+from virtmesh.local.cli.start import refuse_insecure, run_detached, write_machine
+from virtmesh.local.early import EarlySupervisor, Order
 from virtmesh.local.plan import check_host, make_plan
 from virtmesh.local.quick_machine import quick_machine, quote
 from virtmesh.local.supervised import SupervisedMachine
@@ -156,7 +160,8 @@ def boot(settings: Settings, /, kernel: Path, detach: bool, wait: float, **asked
     file = write_machine(run_dir, spell(kernel, asked))
     plan = make_plan(file, run_dir, name)
     if detach:
-        run_detached(settings, file, name, run_dir, wait)
+        with EarlySupervisor() as supervisor:
+            run_detached(settings, supervisor, Order(str(file), str(run_dir), name, wait))
         if asked["gdb"] is not None and not (settings.json or settings.quiet):
             say(f"\n{spell_attach(kernel, asked['gdb'])}")
         return

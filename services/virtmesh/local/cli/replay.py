@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import virtmesh.telemetry.lean_structlog  # noqa: F401 - before structlog is imported
+
+# isort: split
 import asyncio
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
