@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 
 SUPERVISOR_LOG = "supervisor.log"
+ERROR_BYTES = 64 << 10
+"""Most bytes of errors that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,13 @@ class EarlySupervisor:
     """A supervisor that waits for its order, in a `with`: without one it is ended."""
 
     def __init__(self) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the supervisor
+        """What it writes to standard error before it has its log: it can't be imported."""
         self.process = subprocess.Popen(  # noqa: S603 - our own module
             module_argv("virtmesh.local.supervise"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=self._errors,
             start_new_session=True,
         )
         self._is_ordered = False
@@ -78,6 +84,7 @@ class EarlySupervisor:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
+        self._errors.close()
         if not self._is_ordered:
             self.process.kill()  # it has started nothing
             self.process.wait()
@@ -90,3 +97,9 @@ class EarlySupervisor:
         with contextlib.suppress(BrokenPipeError), self.process.stdin as pipe:
             pipe.write(order.encode())  # one that has ended reports nothing, which is seen
         return self.process.stdout
+
+    def last_line(self) -> str:
+        """Return the last line that it wrote before it had its log; empty when it wrote nothing."""
+        self._errors.seek(0)
+        lines = self._errors.read(ERROR_BYTES).decode(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "")

@@ -26,6 +26,7 @@ HOST_MODULES = (
     "grpc_health",
     "grpc_reflection",
     "prometheus_client",
+    "setproctitle",
     "structlog",
     "uvloop",
 )

@@ -45,6 +45,19 @@ def test_one_whose_command_has_ended_ends_without_a_word() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+def test_one_that_can_not_be_imported_is_ended_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command says what is missing; the reason is kept for one that gets an order."""
+    (tmp_path / "setproctitle.py").write_text("raise ImportError('it is broken')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with EarlySupervisor() as early:
+        early.process.wait()
+        assert early.last_line() == "ImportError: it is broken"
+        with early.order(Order("f", str(tmp_path), "x", 1.0)) as events:
+            assert events.read() == b""
+
+
 def test_an_order_that_can_not_be_carried_out_is_reported(tmp_path: Path) -> None:
     """On its standard output, also when its log can't be written."""
     order = Order(str(tmp_path / "missing.toml"), str(tmp_path / "missing"), "x", 1.0)

@@ -209,7 +209,8 @@ def run_detached(settings: Settings, early: EarlySupervisor, order: Order) -> No
         supervisor.wait()
         if last.kind == "failed":
             raise BadMachine(last.message)
-        raise BadMachine(f"the supervisor ended: see {log}")
+        why = early.last_line()
+        raise BadMachine(f"the supervisor ended: {why or f'see {log}'}")
     # It goes on without us; nobody waits for it here.
     supervisor.returncode = 0
     state = rundir.load(Path(order.run_dir))
