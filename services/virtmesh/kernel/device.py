@@ -73,6 +73,8 @@ class MachineDevice(ABC):
         self.driver: Driver | None = None
         self.attaches = 0
         """Times that this kernel attached to it."""
+        self.resubmitted = 0
+        """Requests that began again after a loss of it."""
         self.recorder = Recorder(events)
         self._boot_log = boot_log
         self._changed = asyncio.Event()
@@ -105,6 +107,16 @@ class MachineDevice(ABC):
     @abstractmethod
     def ready_driver(self) -> Driver:
         """Return the driver of a device that is in use. Errors: DeviceNotReady."""
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether it may be in use soon, without anyone's help."""
+        return False
+
+    async def changed(self) -> None:
+        """Wait until its state is another one."""
+        self._changed.clear()
+        await self._changed.wait()
 
     @abstractmethod
     async def look(self) -> None:

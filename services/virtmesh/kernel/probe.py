@@ -144,6 +144,13 @@ class ProbedDevice(MachineDevice):
         """Whether a virtio header says what it is."""
         return COMPATIBLE in self.node.compatible
 
+    @property
+    def comes_back(self) -> bool:
+        """Whether it is being brought up, or waited for."""
+        moving = self.state in {ProbeState.WAITING, ProbeState.PROBING}
+        lost = self.driver is not None and self.driver.failed.done()  # in this moment
+        return not self._orders.stay_away and (moving or lost)
+
     def ready_driver(self) -> Driver:
         """Return the driver of a device that is in use. Errors: DeviceNotReady; DeviceLost."""
         if self.driver is None or self.state is not ProbeState.READY:
