@@ -40,6 +40,10 @@ if TYPE_CHECKING:
     from virtmesh.kinds.service import DriverOfDevice
 
 
+AGAIN_S = 0.05
+"""Pause between two looks of somebody without patience, while others go first."""
+
+
 class Patience:
     """How long somebody waits for a disk that is away, in seconds. It begins with each outage."""
 
@@ -169,8 +173,8 @@ class LastingDisk:
         Errors: as PatientDisk.
         """
         while True:
-            if self._returning is not None and self._lost:
-                await self._behind(operation)
+            if self._returning is not None:
+                await self._behind(self._returning, operation.patience)
             try:
                 driver = await self.driver(operation.patience)
             except DeviceNotReady as error:
@@ -193,13 +197,13 @@ class LastingDisk:
             self._returning = asyncio.create_task(self._return_all(), name=f"{self.name} again")
         return True
 
-    async def _behind(self, operation: PatientOperation) -> None:
-        """Let what was lost go first. Errors: DeviceLost."""
-        if self._look() is None and operation.patience.begin() <= 0:
-            raise DeviceLost(self._away().message, device=self.name)
-        if self._returning is not None:
-            left = None if self._look() else operation.patience.begin()
-            await asyncio.wait({self._returning}, timeout=left)
+    async def _behind(self, returning: asyncio.Task[None], patience: Patience) -> None:
+        """Let what was lost go first, for as long as the disk is there, or there is patience."""
+        while not returning.done():
+            left = patience.begin()
+            if left <= 0 and self._device.comes_back:
+                return
+            await asyncio.wait({returning}, timeout=max(left, AGAIN_S))
 
     def _look(self) -> VirtIOBlk | None:
         """Return the driver, or None while the device is away. Errors: DeviceNotReady; WrongKind.
@@ -278,7 +282,7 @@ class LastingDisk:
             batch.popleft()
 
     def _fail_lost(self, why: str, which: Callable[[_Lost], bool] = lambda _: True) -> None:
-        """End requests that were lost, with what the driver said and why they do not begin again."""
+        """End requests that were lost, with what the driver said and why they end."""
         ending = [one for one in self._lost if which(one)]
         self._lost = deque(one for one in self._lost if not which(one))
         for one in ending:

@@ -1,4 +1,4 @@
-"""A disk whose service dies and comes back: what it had is carried out, in order, or says why not."""
+"""A disk whose service dies and comes back: what it had is carried out, or says why not."""
 
 from __future__ import annotations
 
