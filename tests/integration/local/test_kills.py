@@ -119,7 +119,7 @@ def outage(machine: Machine, pid: int) -> float:
         else:
             if last or time.monotonic() - begun > 0.5:
                 return time.monotonic() - begun if last else 0.0
-        time.sleep(0.001)
+        time.sleep(0.005)
     pytest.fail(f"the disk is not back after {SECONDS:g} s")
 
 
