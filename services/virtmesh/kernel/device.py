@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import structlog
 from virtmesh_native import Recorder
 
+from virtmesh.telemetry.definitions import Histogram
 from virtmesh.telemetry.recorder import Traced
 from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.errors import DeviceNotFound, NotOffered
@@ -36,6 +37,8 @@ class ProbeState(Enum):
     DETACHED = 7
 
 
+OUTAGE_BOUNDS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+"""Bounds of the durations of outages, in seconds."""
 LOOK_TIMEOUT_S = 1.0
 """How long a device service may take to say how it is."""
 PAUSES_S = {ProbeState.WAITING: (0.02, 2.0), ProbeState.FAILED: (1.0, 30.0)}
@@ -79,6 +82,8 @@ class MachineDevice(ABC):
         """Times that this kernel attached to it."""
         self.resubmitted = 0
         """Requests that began again after a loss of it."""
+        self.outages = Histogram(OUTAGE_BOUNDS)
+        """Seconds from a loss of it to its next use."""
         self.recorder = Recorder(events)
         self._boot_log = boot_log
         self._changed = asyncio.Event()
