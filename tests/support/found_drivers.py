@@ -16,7 +16,7 @@ class FoundDriver:
 
     def __init__(self, driver: Driver) -> None:
         self.driver: Driver | None = driver
-        self.resubmitted = 0
+        self.orders = self.resubmitted = 0
         self._driver = driver
 
     def __call__(self, name: str) -> Driver:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 CONFIG_SECONDS = 5.0
 """How long a driver may take to see a new capacity; another resize may come between."""
 CONFIG_POLL_SECONDS = 0.005
+RETRY_POLL_SECONDS = 0.05
 
 
 class Disk:
@@ -66,7 +67,7 @@ class Disk:
     def info(self, *, retry_for: float = RETRY_SECONDS) -> DiskInfo:
         """Describe the disk and its image."""
         disk = self._identify(retry_for)
-        image = self._channel.ask(self._admin.GetInfo, block_pb2.GetInfoRequest(), self.name)
+        image = self._ask_image(retry_for)
         return DiskInfo(
             name=self.name,
             capacity_bytes=disk.capacity_bytes,
@@ -302,6 +303,17 @@ class Disk:
         """Ask the kernel for the disk, and wait so long for it."""
         request = kernel_pb.IdentifyRequest(device=self.name, retry_for_ms=to_retry_ms(retry_for))
         return self._channel.ask(self._kernel.Identify, request, limit=ANSWER_SECONDS + retry_for)
+
+    def _ask_image(self, retry_for: float) -> block_pb2.GetInfoResponse:
+        """Ask the disk itself for its image, and wait so long for it."""
+        deadline = time.monotonic() + retry_for
+        while True:
+            try:
+                return self._channel.ask(self._admin.GetInfo, block_pb2.GetInfoRequest(), self.name)
+            except DeviceLost:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(RETRY_POLL_SECONDS)
 
     def _await_capacity(self, capacity: int) -> None:
         """Wait until the driver has handled the configuration change, if there is a driver."""

@@ -82,7 +82,7 @@ class PatientOperation(Operation):
     def lost(self, request: BlkReq, error: VirtmeshError) -> None:
         """Have a request begun again, if somebody waits for it and has patience."""
         wait = self.wanted and self.error is None and self.patience.begin() > 0
-        if not (wait and self._disk.take_back(_Lost(request, self, error))):
+        if not (wait and self._disk.take_back(request, self, error)):
             self.ended(error.again())
 
 
@@ -131,6 +131,8 @@ class _Lost:
     request: BlkReq
     operation: PatientOperation
     error: VirtmeshError
+    orders: int
+    """Orders that the device had had by then."""
 
 
 class LastingDisk:
@@ -188,11 +190,11 @@ class LastingDisk:
             else:
                 return
 
-    def take_back(self, lost: _Lost) -> bool:
+    def take_back(self, request: BlkReq, operation: PatientOperation, error: VirtmeshError) -> bool:
         """Take a request back that is to begin again. Returns False if it can't."""
         if self._stopped:
             return False
-        self._lost.append(lost)
+        self._lost.append(_Lost(request, operation, error, self._device.orders))
         if self._returning is None:
             self._returning = asyncio.create_task(self._return_all(), name=f"{self.name} again")
         return True
@@ -210,9 +212,11 @@ class LastingDisk:
 
         Who finds it away gets an error when it does not come back by itself.
         """
-        if self._stopped:
-            raise DeviceNotReady(f"{self.name} is not ready: the kernel stops", state="WAITING")
+        if self._seen is not None and not self._seen.failed.done():
+            return self._seen  # Also while the kernel gives it back: what has begun goes on.
         if self._device.comes_back:
+            if self._stopped:
+                raise DeviceNotReady(f"{self.name} is not ready: the kernel stops", state="WAITING")
             return None
         driver = self._device.ready_driver()
         if not isinstance(driver, VirtIOBlk):
@@ -240,6 +244,7 @@ class LastingDisk:
         """Begin again what was lost, until nothing is left."""
         try:
             while self._lost:
+                self._fail_lost("somebody had it reset", self._is_ordered_away)
                 try:
                     driver = self._look()
                 except VirtmeshError as error:
@@ -252,8 +257,14 @@ class LastingDisk:
         finally:
             self._returning = None
 
+    def _is_ordered_away(self, one: _Lost) -> bool:
+        """Say whether somebody has had the device reset or detached since a request was lost."""
+        return one.orders != self._device.orders
+
     async def _wait(self) -> None:
         """Wait for the device, as long as the least patient; end those without patience."""
+        if not self._lost:
+            return
         with suppress(TimeoutError):
             async with time_limit(
                 max(0.0, min(one.operation.patience.begin() for one in self._lost))

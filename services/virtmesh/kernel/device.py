@@ -80,6 +80,8 @@ class MachineDevice(ABC):
         self.driver: Driver | None = None
         self.attaches = 0
         """Times that this kernel attached to it."""
+        self.orders = 0
+        """Times that somebody had it reset or detached."""
         self.resubmitted = 0
         """Requests that began again after a loss of it."""
         self.outages = Histogram(OUTAGE_BOUNDS)

@@ -217,6 +217,7 @@ class ProbedDevice(MachineDevice):
 
     def _order(self, what: str, *, stay_away: bool) -> None:
         """End the driver, if there is one, since somebody wants it."""
+        self.orders += 1
         self._orders.give(stay_away=stay_away)
         self._lost_at = None
         if self.driver is not None:

@@ -35,6 +35,8 @@ class DriverOfDevice(Protocol):
 
     driver: Driver | None
     """The present one; None while the device is away. It may have failed a moment ago."""
+    orders: int
+    """Times that somebody had the device reset or detached: what it had then is to end."""
     resubmitted: int
     """Requests that began again after a loss of the device: whoever does so counts them here."""
 

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.disk_callers import BLOCK, SOON_S, Caller, holding, reviving, work_of
 from tests.support.world import World, failure_of, serving
 from virtmesh.blk.lasting import LastingDisk, Patience, PatientDisk
 from virtmesh.blk.request import SLOTS_MAX
-from virtmesh.kernel.device import ProbeState
-from virtmesh.testing.scripted_disk import FEATURES, ScriptedDisk
-from virtmesh_common.api.kernel.v1 import block_device_pb2 as pb
+from virtmesh.testing.scripted_disk import ScriptedDisk
+from virtmesh.virtio.mmio_device import VirtioMmio
 from virtmesh_common.api.kernel.v1 import kernel_pb2
 from virtmesh_common.api.kernel.v1.kernel_pb2_grpc import KernelServiceStub
 from virtmesh_common.blk import spec as blk
-from virtmesh_common.blk.errors import DiskChanged
-from virtmesh_common.blk.spec import BlkFeature, RequestType
+from virtmesh_common.blk.spec import RequestType
 from virtmesh_common.errors import DeviceLost, DeviceNotReady, VirtmeshError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-PATIENT_MS = 60_000
-SOON_S = 20.0
-BLOCK = 512
+    from tests.support.disk_callers import Call
+
 IN, OUT = RequestType.VIRTIO_BLK_T_IN, RequestType.VIRTIO_BLK_T_OUT
 FLUSH = RequestType.VIRTIO_BLK_T_FLUSH
 DISCARD = RequestType.VIRTIO_BLK_T_DISCARD
@@ -39,82 +37,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     """Serve a kernel of one disk, which is not there yet."""
     async with serving(tmp_path, {"vda": "blk"}) as world:
         yield world
-
-
-class Caller:
-    """Calls of a disk, each with the same patience."""
-
-    def __init__(self, world: World, retry_for_ms: int = PATIENT_MS) -> None:
-        self._disks = world.disks
-        self._about: dict[str, Any] = {"device": "vda", "retry_for_ms": retry_for_ms}
-
-    async def read(self, offset: int = 0, length: int = BLOCK) -> bytes:
-        """Read a range."""
-        request = pb.ReadRequest(offset_bytes=offset, length_bytes=length, **self._about)
-        return b"".join([response.data async for response in self._disks.Read(request)])
-
-    async def write(self, offset: int = 0, data: bytes = b"w" * BLOCK) -> None:
-        """Write a range."""
-
-        async def messages() -> AsyncIterator[pb.WriteRequest]:
-            yield pb.WriteRequest(header=pb.WriteHeader(offset_bytes=offset, **self._about))
-            yield pb.WriteRequest(data=data)
-
-        async for _ in self._disks.Write(messages()):
-            pass
-
-    async def flush(self) -> None:
-        """Flush."""
-        await self._disks.Flush(pb.FlushRequest(**self._about))
-
-    async def discard(self) -> None:
-        """Discard a block."""
-        await self._disks.Discard(pb.DiscardRequest(length_bytes=BLOCK, **self._about))
-
-    async def zero(self) -> None:
-        """Zero a block."""
-        await self._disks.WriteZeroes(pb.WriteZeroesRequest(length_bytes=BLOCK, **self._about))
-
-
-if TYPE_CHECKING:
-    Call = Callable[[Caller], Coroutine[Any, Any, Any]]
-
-
-@asynccontextmanager
-async def holding(world: World) -> AsyncIterator[ScriptedDisk]:
-    """Serve a disk that answers nothing, until its service ends."""
-    model = ScriptedDisk()
-    async with world.serve_scripted(model):
-        await world.ready("vda")
-        model.hold = True
-        model.seen.clear()
-        yield model
-    await world.server.kernel.device("vda").until(ProbeState.WAITING)
-
-
-@asynccontextmanager
-async def reviving(world: World) -> AsyncIterator[ScriptedDisk]:
-    """Serve a disk that holds the reads that begin again with it, until its service ends."""
-    model = Reviving()
-    async with world.serve_scripted(model):
-        yield model
-    await world.server.kernel.device("vda").until(ProbeState.WAITING)
-
-
-class Reviving(ScriptedDisk):
-    """A disk that answers nothing but the question for its name."""
-
-    def take(self, chain: Any) -> None:
-        """Hold reads: from its name on."""
-        super().take(chain)
-        self.hold = True
-
-
-def work_of(model: ScriptedDisk) -> list[tuple[int, int]]:
-    """Return the type and the sector of each request but the question for the name."""
-    return [
-        (one.type, one.sector) for one in model.seen if one.type != RequestType.VIRTIO_BLK_T_GET_ID
-    ]
 
 
 @pytest.mark.parametrize(
@@ -253,79 +175,6 @@ async def test_a_flush_begins_again_behind_the_writes_that_were_in_flight(world:
     assert work_of(second) == [(OUT, 1), (FLUSH, 0)]
 
 
-class Renamed(ScriptedDisk):
-    """A disk of another serial."""
-
-    def _execute(self, request: Any) -> bytes:
-        """Answer the question for the name otherwise."""
-        is_name = request.type == RequestType.VIRTIO_BLK_T_GET_ID
-        return b"another" if is_name else super()._execute(request)
-
-
-def without(*features: BlkFeature) -> int:
-    """Return what a disk offers that lacks features."""
-    return FEATURES & ~sum(int(one) for one in features)
-
-
-@pytest.mark.parametrize(
-    ("call", "make", "what", "words"),
-    [
-        (Caller.read, Renamed, "serial", "its serial is 'another', it was 'scripted'"),
-        (
-            Caller.read,
-            lambda: ScriptedDisk(config={blk.BLK_SIZE: 4096}),
-            "block_size",
-            "its blocks have 4096 bytes, they had 512",
-        ),
-        (
-            lambda caller: caller.read(100 * BLOCK),
-            lambda: ScriptedDisk(sectors=64),
-            "capacity",
-            "came back smaller: VIRTIO_BLK_T_IN ends at byte 51712, the disk at 32768",
-        ),
-        (
-            Caller.write,
-            lambda: ScriptedDisk(features=FEATURES | BlkFeature.VIRTIO_BLK_F_RO),
-            "read_only",
-            "came back read-only",
-        ),
-        (
-            Caller.flush,
-            lambda: ScriptedDisk(features=without(BlkFeature.VIRTIO_BLK_F_FLUSH)),
-            "features",
-            "came back without FLUSH",
-        ),
-        (
-            Caller.discard,
-            lambda: ScriptedDisk(features=without(BlkFeature.VIRTIO_BLK_F_DISCARD)),
-            "features",
-            "VIRTIO_BLK_T_DISCARD is of 512 bytes, and it takes 0",
-        ),
-        (
-            lambda caller: caller.write(0, bytes(8192)),
-            lambda: ScriptedDisk(config={blk.SIZE_MAX: 512, blk.SEG_MAX: 1}),
-            "features",
-            "VIRTIO_BLK_T_OUT is of 8192 bytes, and it takes 512",
-        ),
-    ],
-)
-async def test_a_disk_that_comes_back_as_another_says_so(
-    world: World, call: Call, make: Callable[[], ScriptedDisk], what: str, words: str
-) -> None:
-    """What can't go on fails with what differs; the disk is of use to new calls."""
-    async with holding(world) as first:
-        calling = asyncio.create_task(call(Caller(world)))
-        await first.arrived(1)
-    other = make()
-    async with world.serve_scripted(other), asyncio.timeout(SOON_S):
-        error = await failure_of(calling)
-        assert isinstance(error, DiskChanged)
-        assert error.metadata["what"] == what
-        assert words in error.message
-        assert work_of(other) == []
-        assert len(await Caller(world).read()) == BLOCK
-
-
 @pytest.mark.parametrize("order", ["ResetDevice", "DetachDevice"])
 async def test_an_order_ends_requests_all_the_same(world: World, order: str) -> None:
     """Somebody wants them ended: those in flight, and those that wait for a slot."""
@@ -381,3 +230,51 @@ async def test_a_kernel_that_stops_waits_for_no_disk(world: World) -> None:
         await world.server.stop()
         for calling in (reading, later):
             assert isinstance(await failure_of(calling), VirtmeshError)
+
+
+async def test_a_reset_ends_what_waits_for_a_lost_disk(world: World) -> None:
+    """Calls that come later go on waiting for it."""
+    kernel: Any = KernelServiceStub(world.channel)
+    async with holding(world) as first:
+        reading = asyncio.create_task(Caller(world).read())
+        await first.arrived(1)
+    later = asyncio.create_task(Caller(world).read())
+    resetting = asyncio.ensure_future(
+        kernel.ResetDevice(kernel_pb2.ResetDeviceRequest(device="vda"))
+    )
+    async with asyncio.timeout(SOON_S):
+        assert isinstance(await failure_of(reading), DeviceLost)
+        async with world.serve_scripted(ScriptedDisk()):
+            await resetting
+            assert await later == bytes(BLOCK)
+
+
+async def test_a_disk_that_comes_back_broken_ends_what_waits(world: World) -> None:
+    """Nothing but a person mends that: the error says what is wrong."""
+    async with holding(world) as first:
+        reading = asyncio.create_task(Caller(world).read())
+        await first.arrived(1)
+    async with world.serve(VirtioMmio(ScriptedDisk(name="other")), "vda"), asyncio.timeout(SOON_S):
+        error = await failure_of(reading)
+    assert isinstance(error, DeviceLost)
+    assert "is other, not vda" in error.message
+
+
+async def test_a_long_write_under_way_is_finished_when_the_kernel_stops(world: World) -> None:
+    """All of its requests, also those that have not begun yet."""
+    lasting = LastingDisk("vda", world.server.kernel.device("vda"))
+    model = ScriptedDisk(config={blk.SIZE_MAX: BLOCK, blk.SEG_MAX: 1})
+    async with world.serve_scripted(model):
+        await world.ready("vda")
+        model.hold = True
+        disk = PatientDisk(lasting, await lasting.driver(Patience(0)), SOON_S)
+        writing = disk.begin_write(0, b"w" * (2 * SLOTS_MAX * BLOCK))
+        await model.arrived(1)
+        lasting.stop()
+        stopping = asyncio.create_task(world.server.kernel.stop())
+        async with asyncio.timeout(SOON_S):
+            for _ in range(2 * SLOTS_MAX):
+                model.answer((await model.arrived(1))[0])
+            await writing
+            await stopping
+    assert model.data[: 2 * SLOTS_MAX * BLOCK] == b"w" * (2 * SLOTS_MAX * BLOCK)
