@@ -5,12 +5,12 @@ the device's process has gone, its driver gives back what was in flight. That be
 next driver, in the same order and before anything new; what waits in vain for longer than its
 caller wants ends with DeviceLost.
 
-A request may so be carried out twice. That is sound: the old process has ended by the time that it
-is lost, and who changes a range holds it until the end (see block_device.py), so nobody has read or
-written the range in between who would notice. What was completed stays, since a killed process
-takes nothing away that it has given to its system; and a flush that begins again covers it, since
-it covers the whole image. Nobody writes to memory of callers who are gone: what they had begun to
-read does not begin again.
+A request may so be carried out twice. That is sound: when the next driver attaches, the old process
+has ended, or has reset the device, which waits for what its storage does; and who changes a range
+holds it until the end (see block_device.py), so nobody has changed it in between. What was
+completed stays, since a killed process takes nothing away that it has given to its system; and a
+flush that begins again covers it, since it covers the whole image. Nobody writes to memory of
+callers who are gone: what they had begun to read does not begin again.
 
 What waits is bounded as what is in flight is: it has had its slot, or is an operation of a call
 that has had its room.
