@@ -25,13 +25,15 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import structlog
+
 from virtmesh.blk.block_device import BlockDevice, Operation, Order
 from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.blk.request import BlkReq
 from virtmesh.blk.shape import Shape
 from virtmesh.kinds.service import wrong_kind
 from virtmesh_common.blk.spec import RequestType
-from virtmesh_common.errors import DeviceLost, DeviceNotReady, VirtmeshError
+from virtmesh_common.errors import DeviceLost, DeviceNotReady, DriverError, VirtmeshError
 from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -40,26 +42,36 @@ if TYPE_CHECKING:
     from virtmesh.kinds.service import DriverOfDevice
 
 
+log = structlog.get_logger(__name__)
+
 AGAIN_S = 0.05
 """Pause between two looks of somebody without patience, while others go first."""
 
 
 class Patience:
-    """How long somebody waits for a disk that is away, in seconds. It begins with each outage."""
+    """How long somebody waits for a disk that is away, in seconds, until a request completes."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._until: float | None = None
+        self._seconds = self._left = seconds
+        self._since: float | None = None
+        """When the wait began that is under way."""
 
-    def begin(self) -> float:
+    def left(self) -> float:
         """Begin to wait, unless that has begun; return the seconds that are left."""
-        if self._until is None:
-            self._until = monotonic() + self.seconds
-        return self._until - monotonic()
+        now = monotonic()
+        if self._since is None:
+            self._since = now
+        return self._left - (now - self._since)
 
-    def end(self) -> None:
+    def rest(self) -> None:
+        """Note that the disk is there: the wait is over, and a later one has what is left."""
+        if self._since is not None:
+            self._left = self.left()
+            self._since = None
+
+    def renew(self) -> None:
         """Note that the disk does its work."""
-        self._until = None
+        self._left, self._since = self._seconds, None
 
 
 class PatientOperation(Operation):
@@ -76,12 +88,12 @@ class PatientOperation(Operation):
 
     def ended(self, error: VirtmeshError | None = None) -> None:
         """Note the end of a request."""
-        self.patience.end()
+        self.patience.renew()
         super().ended(error)
 
     def lost(self, request: BlkReq, error: VirtmeshError) -> None:
         """Have a request begun again, if somebody waits for it and has patience."""
-        wait = self.wanted and self.error is None and self.patience.begin() > 0
+        wait = self.wanted and self.error is None and self.patience.left() > 0
         if not (wait and self._disk.take_back(request, self, error)):
             self.ended(error.again())
 
@@ -163,9 +175,9 @@ class LastingDisk:
         """Wait until the disk is in use. Errors: DeviceNotReady; WrongKind."""
         while (driver := self._look()) is None:
             with suppress(TimeoutError):
-                async with time_limit(max(0.0, patience.begin())):
+                async with time_limit(max(0.0, patience.left())):
                     await self._device.changed()
-            if patience.begin() <= 0 and self._look() is None:
+            if patience.left() <= 0 and self._look() is None:
                 raise self._away()
         return driver
 
@@ -181,11 +193,12 @@ class LastingDisk:
                 driver = await self.driver(operation.patience)
             except DeviceNotReady as error:
                 raise DeviceLost(error.message, device=self.name) from error
+            operation.patience.rest()
             self._check(driver, request, operation)
             try:
                 await driver.begin(request, operation)
             except DeviceLost:
-                if not driver.gone or operation.patience.begin() <= 0:
+                if not driver.gone or operation.patience.left() <= 0:
                     raise
             else:
                 return
@@ -202,7 +215,7 @@ class LastingDisk:
     async def _behind(self, returning: asyncio.Task[None], patience: Patience) -> None:
         """Let what was lost go first, for as long as the disk is there, or there is patience."""
         while not returning.done():
-            left = patience.begin()
+            left = patience.left()
             if left <= 0 and self._device.comes_back:
                 return
             await asyncio.wait({returning}, timeout=max(left, AGAIN_S))
@@ -267,12 +280,12 @@ class LastingDisk:
             return
         with suppress(TimeoutError):
             async with time_limit(
-                max(0.0, min(one.operation.patience.begin() for one in self._lost))
+                max(0.0, min(one.operation.patience.left() for one in self._lost))
             ):
                 await self._device.changed()
         if self._device.comes_back:
             why = self._away().message
-            self._fail_lost(why, lambda one: one.operation.patience.begin() <= 0)
+            self._fail_lost(why, lambda one: one.operation.patience.left() <= 0)
 
     async def _return_to(self, driver: VirtIOBlk) -> None:
         """Begin again what was lost, with a driver, as long as that is there."""
@@ -280,17 +293,26 @@ class LastingDisk:
         while batch:
             one = batch[0]
             try:
-                if not one.operation.wanted:
-                    raise one.error.again()
-                self._check(driver, one.request, one.operation)
-                await driver.begin(one.request, one.operation)
-                self._device.resubmitted += 1
+                await self._begin_again(driver, one)
             except VirtmeshError as error:
                 if driver.gone:  # With those that had begun already, which came first.
                     self._lost += batch
                     return
                 one.operation.ended(error)
+            except Exception:
+                log.exception("a fault of the driver", device=self.name)
+                fault = f"a fault of the driver of {self.name}: its log says more"
+                one.operation.ended(DriverError(fault))
             batch.popleft()
+
+    async def _begin_again(self, driver: VirtIOBlk, one: _Lost) -> None:
+        """Begin a request again. Errors: those of what was lost if nobody waits for it any more."""
+        if not one.operation.wanted:
+            raise one.error.again()
+        one.operation.patience.rest()
+        self._check(driver, one.request, one.operation)
+        await driver.begin(one.request, one.operation)
+        self._device.resubmitted += 1
 
     def _fail_lost(self, why: str, which: Callable[[_Lost], bool] = lambda _: True) -> None:
         """End requests that were lost, with what the driver said and why they end."""
