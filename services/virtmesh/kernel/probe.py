@@ -111,6 +111,8 @@ class ProbedDevice(MachineDevice):
         self._stuck = False
         """A request that its storage does not answer keeps it from being reset."""
         self._bus: GrpcBus | None = None
+        self._is_taken = False
+        """Another driver has it."""
         self._lost_at: float | None = None
         """When it was lost, by the monotonic clock; None: it is in use, or somebody has it away."""
         self._kept: tuple[type[Driver], object] | None = None
@@ -149,10 +151,10 @@ class ProbedDevice(MachineDevice):
 
     @property
     def comes_back(self) -> bool:
-        """Whether it is being brought up, or waited for."""
+        """Whether it is being brought up, or waited for. Another driver may keep it for good."""
         moving = self.state in {ProbeState.WAITING, ProbeState.PROBING}
         lost = self.driver is not None and self.driver.failed.done()  # in this moment
-        return not self._orders.stay_away and (moving or lost)
+        return not (self._orders.stay_away or self._is_taken) and (moving or lost)
 
     def ready_driver(self) -> Driver:
         """Return the driver of a device that is in use. Errors: DeviceNotReady; DeviceLost."""
@@ -243,6 +245,7 @@ class ProbedDevice(MachineDevice):
             self.recorder.record(trace_pb2.EVENT_KIND_ATTACH, text=driver_name)
             undo.push(self._left)
             self.attaches += 1
+            self._is_taken = False
             self._move(ProbeState.PROBING, "being initialised")
             driver = await self._probe(bus, undo)
             self._was_ready = True
@@ -347,6 +350,7 @@ class ProbedDevice(MachineDevice):
         """Note that a device can't be used, and whether that mends itself."""
         comes_back = isinstance(error, COMES_BACK)
         self._stuck = isinstance(error, ResetUnderWay)
+        self._is_taken = isinstance(error, DeviceAttached)
         self._move(ProbeState.WAITING if comes_back else ProbeState.FAILED, error.message)
 
 
