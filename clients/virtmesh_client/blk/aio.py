@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from virtmesh_client.aio.proxy import Proxy, awaited
 from virtmesh_client.aio.threads import run_in
 from virtmesh_client.blk.disk import Disk
+from virtmesh_client.blk.retry import RETRY_SECONDS
 from virtmesh_client.channel import Scope
 from virtmesh_client.streams import ignore
 
@@ -46,12 +47,19 @@ class AsyncDisk(Proxy[Disk]):
         return self._blocking.name
 
     async def stream(
-        self, offset: int = 0, length: int | None = None, *, progress: Progress = ignore
+        self,
+        offset: int = 0,
+        length: int | None = None,
+        *,
+        progress: Progress = ignore,
+        retry_for: float = RETRY_SECONDS,
     ) -> AsyncIterator[bytes]:
         """Read a range in pieces, in order; without a length to the end. Errors: PastEnd."""
         scope = Scope()
         try:
-            begin = partial(self._blocking.stream, offset, length, progress=progress)
+            begin = partial(
+                self._blocking.stream, offset, length, progress=progress, retry_for=retry_for
+            )
             parts = await run_in(scope, begin)
             while (part := await run_in(scope, partial(next, parts, None))) is not None:
                 yield part

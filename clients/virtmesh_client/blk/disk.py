@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from virtmesh_client.atomic_file import new_file
+from virtmesh_client.blk.retry import RETRY_SECONDS, to_retry_ms
 from virtmesh_client.blk.transfer import Feed, account, read_stream, write_stream
-from virtmesh_client.channel import STORAGE_SECONDS
+from virtmesh_client.channel import ANSWER_SECONDS, STORAGE_SECONDS
 from virtmesh_client.models import (
     CopyResult,
     DeviceCounters,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 CONFIG_SECONDS = 5.0
 """How long a driver may take to see a new capacity; another resize may come between."""
 CONFIG_POLL_SECONDS = 0.005
+RETRY_POLL_SECONDS = 0.05
 
 
 class Disk:
@@ -44,6 +46,10 @@ class Disk:
     The error of a failed copy says how far it came: its `metadata` has "written_bytes" or
     "read_bytes", "offset_bytes" and, where it is known, "length_bytes". A note has the same in
     words.
+
+    `retry_for` is how long a call waits for a disk that is away, in seconds: what its service had
+    when it died is carried out by the next one, and the call only takes longer. 0: not at all, so
+    that a loss ends the call with DeviceLost. Errors: DiskChanged, when it comes back as another.
 
     Example:
         with virtmesh_client.connect() as machine:
@@ -58,10 +64,10 @@ class Disk:
         self._admin = block_pb2_grpc.BlockAdminServiceStub(channel.grpc)
         self._device = device_pb2_grpc.DeviceServiceStub(channel.grpc)
 
-    def info(self) -> DiskInfo:
+    def info(self, *, retry_for: float = RETRY_SECONDS) -> DiskInfo:
         """Describe the disk and its image."""
-        disk = self._identify()
-        image = self._channel.ask(self._admin.GetInfo, block_pb2.GetInfoRequest(), self.name)
+        disk = self._identify(retry_for)
+        image = self._ask_image(retry_for)
         return DiskInfo(
             name=self.name,
             capacity_bytes=disk.capacity_bytes,
@@ -80,30 +86,42 @@ class Disk:
             ),
         )
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: int, length: int, *, retry_for: float = RETRY_SECONDS) -> bytes:
         """Read a range into memory. Errors: PastEnd."""
-        return b"".join(self.stream(offset, length))
+        return b"".join(self.stream(offset, length, retry_for=retry_for))
 
-    def read_into(self, offset: int, buffer: bytearray | memoryview) -> int:
+    def read_into(
+        self, offset: int, buffer: bytearray | memoryview, *, retry_for: float = RETRY_SECONDS
+    ) -> int:
         """Fill a buffer from `offset` on; returns its size. Errors: PastEnd."""
         view = memoryview(buffer).cast("B")
         position = 0
-        for piece in self.stream(offset, len(view)):
+        for piece in self.stream(offset, len(view), retry_for=retry_for):
             view[position : position + len(piece)] = piece
             position += len(piece)
         return position
 
     def stream(
-        self, offset: int = 0, length: int | None = None, *, progress: Progress = ignore
+        self,
+        offset: int = 0,
+        length: int | None = None,
+        *,
+        progress: Progress = ignore,
+        retry_for: float = RETRY_SECONDS,
     ) -> Iterator[bytes]:
         """Read a range in pieces, in order; without a length to the end. Errors: PastEnd."""
         if length is None:
-            length = self._rest(offset)
+            length = self._rest(offset, retry_for)
         elif length == 0:
-            self._rest(offset)  # reading no bytes from past the end is an error, too
+            self._rest(offset, retry_for)  # reading no bytes from past the end is an error, too
         if length == 0:
             return iter(())
-        request = kernel_pb.ReadRequest(device=self.name, offset_bytes=offset, length_bytes=length)
+        request = kernel_pb.ReadRequest(
+            device=self.name,
+            offset_bytes=offset,
+            length_bytes=length,
+            retry_for_ms=to_retry_ms(retry_for),
+        )
         return read_stream(self._channel, self._kernel, request, progress)
 
     def write(
@@ -112,6 +130,7 @@ class Disk:
         data: Data | BinaryIO | Iterable[Data],
         *,
         progress: Progress = ignore,
+        retry_for: float = RETRY_SECONDS,
     ) -> CopyResult:
         """Write bytes, an iterable of bytes, or the rest of a binary file.
 
@@ -126,9 +145,9 @@ class Disk:
             parts = file_pieces(file, total)
         else:
             total, parts = None, pieces(data)
-        return self._write(offset, parts, total, progress)
+        return self._write(offset, parts, total, progress, retry_for)
 
-    def import_from(
+    def import_from(  # noqa: PLR0913 - each has a name
         self,
         source: str | Path | BinaryIO,
         *,
@@ -136,6 +155,7 @@ class Disk:
         flush: bool = True,
         verify: bool = False,
         progress: Progress = ignore,
+        retry_for: float = RETRY_SECONDS,
     ) -> CopyResult:
         """Copy a file to the disk; with `verify` read it back and compare.
 
@@ -147,15 +167,15 @@ class Disk:
             if isinstance(source, (str, Path)):
                 source = stack.enter_context(Path(source).open("rb", buffering=0))
             total = remaining(source)
-            self._check_room(offset, total or 0)
-            copy = self._write(offset, file_pieces(source, total), total, progress)
+            self._check_room(offset, total or 0, retry_for)
+            copy = self._write(offset, file_pieces(source, total), total, progress, retry_for)
         if flush:
-            self.flush()
+            self.flush(retry_for=retry_for)
         if verify:
-            self._compare(offset, copy)
+            self._compare(offset, copy, retry_for)
         return CopyResult(copy.bytes, time.monotonic() - begin, copy.sha256, verify)
 
-    def export_to(
+    def export_to(  # noqa: PLR0913 - each has a name
         self,
         target: str | Path | BinaryIO,
         *,
@@ -163,6 +183,7 @@ class Disk:
         length: int | None = None,
         overwrite: bool = False,
         progress: Progress = ignore,
+        retry_for: float = RETRY_SECONDS,
     ) -> CopyResult:
         """Copy the disk to a file, which gets its name when it is complete; zeroes become holes.
 
@@ -172,7 +193,7 @@ class Disk:
         begin = time.monotonic()
         digest, done = hashlib.sha256(), 0
         with contextlib.ExitStack() as stack:
-            parts = self.stream(offset, length, progress=progress)
+            parts = self.stream(offset, length, progress=progress, retry_for=retry_for)
             write: Callable[[bytes], None]
             if isinstance(target, (str, Path)):
                 write = stack.enter_context(new_file(Path(target), overwrite=overwrite)).write
@@ -189,30 +210,44 @@ class Disk:
                 raise
         return CopyResult(done, time.monotonic() - begin, digest.hexdigest())
 
-    def flush(self) -> None:
+    def flush(self, *, retry_for: float = RETRY_SECONDS) -> None:
         """Make every completed write durable. Errors: BlockIOError."""
-        request = kernel_pb.FlushRequest(device=self.name)
-        self._channel.ask(self._kernel.Flush, request, limit=STORAGE_SECONDS)
+        request = kernel_pb.FlushRequest(device=self.name, retry_for_ms=to_retry_ms(retry_for))
+        self._channel.ask(self._kernel.Flush, request, limit=STORAGE_SECONDS + retry_for)
 
-    def discard(self, offset: int, length: int) -> None:
+    def discard(self, offset: int, length: int, *, retry_for: float = RETRY_SECONDS) -> None:
         """Discard a range of whole blocks: its content is undefined afterwards.
 
         Errors: PastEnd, Unaligned, BlockUnsupported, BlockReadOnly.
         """
         request = kernel_pb.DiscardRequest(
-            device=self.name, offset_bytes=offset, length_bytes=length
+            device=self.name,
+            offset_bytes=offset,
+            length_bytes=length,
+            retry_for_ms=to_retry_ms(retry_for),
         )
-        self._channel.ask(self._kernel.Discard, request, limit=STORAGE_SECONDS)
+        self._channel.ask(self._kernel.Discard, request, limit=STORAGE_SECONDS + retry_for)
 
-    def write_zeroes(self, offset: int, length: int, *, unmap: bool = False) -> None:
+    def write_zeroes(
+        self,
+        offset: int,
+        length: int,
+        *,
+        unmap: bool = False,
+        retry_for: float = RETRY_SECONDS,
+    ) -> None:
         """Fill a range of whole blocks with zeroes; `unmap` allows the disk to free its storage.
 
         Errors: PastEnd, Unaligned, BlockUnsupported, BlockReadOnly.
         """
         request = kernel_pb.WriteZeroesRequest(
-            device=self.name, offset_bytes=offset, length_bytes=length, unmap=unmap
+            device=self.name,
+            offset_bytes=offset,
+            length_bytes=length,
+            unmap=unmap,
+            retry_for_ms=to_retry_ms(retry_for),
         )
-        self._channel.ask(self._kernel.WriteZeroes, request, limit=STORAGE_SECONDS)
+        self._channel.ask(self._kernel.WriteZeroes, request, limit=STORAGE_SECONDS + retry_for)
 
     def resize(self, capacity: int, *, allow_shrink: bool = False) -> int:
         """Change the capacity while the disk is in use; returns the capacity before.
@@ -264,27 +299,39 @@ class Disk:
             fault=status.fault,
         )
 
-    def _identify(self) -> kernel_pb.IdentifyResponse:
-        request = kernel_pb.IdentifyRequest(device=self.name)
-        return self._channel.ask(self._kernel.Identify, request)
+    def _identify(self, retry_for: float) -> kernel_pb.IdentifyResponse:
+        """Ask the kernel for the disk, and wait so long for it."""
+        request = kernel_pb.IdentifyRequest(device=self.name, retry_for_ms=to_retry_ms(retry_for))
+        return self._channel.ask(self._kernel.Identify, request, limit=ANSWER_SECONDS + retry_for)
+
+    def _ask_image(self, retry_for: float) -> block_pb2.GetInfoResponse:
+        """Ask the disk itself for its image, and wait so long for it."""
+        deadline = time.monotonic() + retry_for
+        while True:
+            try:
+                return self._channel.ask(self._admin.GetInfo, block_pb2.GetInfoRequest(), self.name)
+            except DeviceLost:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(RETRY_POLL_SECONDS)
 
     def _await_capacity(self, capacity: int) -> None:
         """Wait until the driver has handled the configuration change, if there is a driver."""
         deadline = time.monotonic() + CONFIG_SECONDS
         with contextlib.suppress(DeviceNotReady, DeviceLost):
-            while self._identify().capacity_bytes != capacity and time.monotonic() < deadline:
+            while self._identify(0).capacity_bytes != capacity and time.monotonic() < deadline:
                 time.sleep(CONFIG_POLL_SECONDS)
 
-    def _rest(self, offset: int) -> int:
+    def _rest(self, offset: int, retry_for: float) -> int:
         """Return the bytes from `offset` to the end. Errors: PastEnd."""
-        capacity = self._identify().capacity_bytes
+        capacity = self._identify(retry_for).capacity_bytes
         if offset > capacity:
             raise PastEnd(f"{self.name} ends at byte {capacity}: offset {offset} is past its end")
         return capacity - offset
 
-    def _check_room(self, offset: int, size: int) -> None:
+    def _check_room(self, offset: int, size: int, retry_for: float) -> None:
         """Refuse now what the disk would refuse later. Errors: PastEnd, BlockReadOnly."""
-        disk = self.info()
+        disk = self.info(retry_for=retry_for)
         if disk.read_only:
             raise BlockReadOnly(f"{self.name} is read-only: nothing was written")
         if offset + size > disk.capacity_bytes:
@@ -295,18 +342,25 @@ class Disk:
             )
 
     def _write(
-        self, offset: int, parts: Iterator[bytes], total: int | None, progress: Progress
+        self,
+        offset: int,
+        parts: Iterator[bytes],
+        total: int | None,
+        progress: Progress,
+        retry_for: float,
     ) -> CopyResult:
         begin = time.monotonic()
-        header = kernel_pb.WriteHeader(device=self.name, offset_bytes=offset)
+        header = kernel_pb.WriteHeader(
+            device=self.name, offset_bytes=offset, retry_for_ms=to_retry_ms(retry_for)
+        )
         feed = Feed(header, parts, total)
         write_stream(self._channel, self._kernel, feed, progress)
         return CopyResult(feed.sent, time.monotonic() - begin, feed.digest.hexdigest())
 
-    def _compare(self, offset: int, copy: CopyResult) -> None:
+    def _compare(self, offset: int, copy: CopyResult, retry_for: float) -> None:
         """Read a copy back. Errors: BlockIOError when it differs."""
         digest = hashlib.sha256()
-        for part in self.stream(offset, copy.bytes):
+        for part in self.stream(offset, copy.bytes, retry_for=retry_for):
             digest.update(part)
         if digest.hexdigest() != copy.sha256:
             raise BlockIOError(

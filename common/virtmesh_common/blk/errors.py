@@ -14,6 +14,7 @@ VirtmeshError
 |-- PastEnd               behind the last byte of the disk
 |-- Unaligned             a range that must be aligned to blocks
 |-- WouldShrink           a resize would cut data off
+|-- DiskChanged           it came back as another disk, so what was begun can't go on ("what")
 |-- StorageStuck          the storage does not answer: what was begun goes on when it does
 `-- NotResizable          a block device node has the size it has
 """
@@ -79,6 +80,13 @@ class Unaligned(BlockError, code=Code.INVALID_ARGUMENT):
 
 class WouldShrink(BlockError, code=Code.FAILED_PRECONDITION):
     """A resize would cut data off."""
+
+
+class DiskChanged(BlockError, code=Code.FAILED_PRECONDITION):
+    """It came back as another disk, so what was begun on it can't go on.
+
+    "what" says what differs: serial, block_size, capacity, read_only or features.
+    """
 
 
 class StorageStuck(BlockError, code=Code.UNAVAILABLE):

@@ -22,6 +22,8 @@ from virtmesh_common.errors import VirtmeshError
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator
 
+    from virtmesh.blk.shape import Shape
+
 IN, OUT = RequestType.VIRTIO_BLK_T_IN, RequestType.VIRTIO_BLK_T_OUT
 
 
@@ -47,45 +49,85 @@ class Operation:
         if self.in_flight == 0 and self.idle is not None and not self.idle.done():
             self.idle.set_result(None)
 
+    def lost(self, request: BlkReq, error: VirtmeshError) -> None:
+        """Note that the device has gone with a request: it ends, unless somebody begins it again.
+
+        The device is of no more use; whether it had carried the request out, nobody knows.
+        """
+        del request
+        self.ended(error.again())
+
+
+class Order:
+    """What keeps the changes of one disk in their order, whoever makes them."""
+
+    def __init__(self) -> None:
+        self.ranges = RangeLock()
+        self.changes: set[asyncio.Task[None]] = set()
+        """Writes, discards and write-zeroes under way."""
+
 
 class BlockDevice(ABC):
-    """A disk. Sizes and offsets are in bytes; block numbers count blocks of `block_size`."""
+    """A disk. Sizes and offsets are in bytes; block numbers count blocks of `block_size`.
+
+    `order` is that of the disk, for one of several who use the same one.
+    """
 
     name: str
     """Name of the device, for people."""
-    capacity: int
-    """Size of the disk; a resize changes it."""
-    block_size: int
-    """Size of a block; a power of two, at least 512."""
-    request_size_max: int
-    """Most bytes that one request moves; a multiple of the block size."""
-    discard_size_max: int
-    """Most bytes that one discard takes; 0 when the disk has no discard."""
-    write_zeroes_size_max: int
-    """Most bytes that one write-zeroes takes; 0 when the disk has none."""
-    may_unmap: bool
-    """True if a write-zeroes may free the storage."""
-    read_only: bool
-    """True when writes are refused."""
-    write_back: bool
-    """True when completed writes are volatile until a flush."""
-    serial: str
-    """What the disk calls itself; may be empty."""
 
-    def __init__(self) -> None:
-        self._ranges = RangeLock()
-        self._changes: set[asyncio.Task[None]] = set()
-        """Writes, discards and write-zeroes under way."""
+    def __init__(self, order: Order | None = None) -> None:
+        self._order = order or Order()
 
     @property
     @abstractmethod
-    def features(self) -> list[str]:
-        """Names of the features in use, ascending by bit."""
+    def shape(self) -> Shape:
+        """What the disk is."""
 
     @property
-    @abstractmethod
-    def queue_count(self) -> int:
-        """Queues in use."""
+    def capacity(self) -> int:
+        """Size of the disk; a resize changes it."""
+        return self.shape.capacity
+
+    @property
+    def block_size(self) -> int:
+        """Size of a block; a power of two, at least 512."""
+        return self.shape.block_size
+
+    @property
+    def request_size_max(self) -> int:
+        """Most bytes that one request moves; a multiple of the block size."""
+        return self.shape.request_size_max
+
+    @property
+    def discard_size_max(self) -> int:
+        """Most bytes that one discard takes; 0 when the disk has no discard."""
+        return self.shape.discard_size_max
+
+    @property
+    def write_zeroes_size_max(self) -> int:
+        """Most bytes that one write-zeroes takes; 0 when the disk has none."""
+        return self.shape.write_zeroes_size_max
+
+    @property
+    def may_unmap(self) -> bool:
+        """True if a write-zeroes may free the storage."""
+        return self.shape.may_unmap
+
+    @property
+    def read_only(self) -> bool:
+        """True when writes are refused."""
+        return self.shape.read_only
+
+    @property
+    def write_back(self) -> bool:
+        """True when completed writes are volatile until a flush."""
+        return self.shape.write_back
+
+    @property
+    def serial(self) -> str:
+        """What the disk calls itself; may be empty."""
+        return self.shape.serial
 
     @abstractmethod
     async def begin(self, request: BlkReq, operation: Operation) -> None:
@@ -99,12 +141,9 @@ class BlockDevice(ABC):
     async def flush(self) -> None:
         """Make every completed write durable. Errors: as `run`."""
 
-    @abstractmethod
-    def handle_irq(self, status: int) -> bool:
-        """Handle an interrupt: complete the requests that the device has used, wake their callers.
-
-        `status` is the value of InterruptStatus. Returns False when there was nothing to do.
-        """
+    def operation(self, *, bulk: bool) -> Operation:
+        """Make the record of an operation."""
+        return Operation(bulk=bulk)
 
     async def run(self, requests: Iterable[BlkReq], *, bulk: bool = False) -> None:
         """Carry requests out. They begin in order, each as soon as there is a slot.
@@ -116,7 +155,7 @@ class BlockDevice(ABC):
         Errors: BlockIOError; BlockUnsupported; DeviceLost, DeviceNeedsReset and RingCorrupt when
         the device can't be used any more.
         """
-        operation = Operation(bulk=bulk)
+        operation = self.operation(bulk=bulk)
         try:
             for request in requests:
                 operation.in_flight += 1
@@ -205,8 +244,8 @@ class BlockDevice(ABC):
 
     async def settle(self) -> None:
         """Wait until every change that has begun has ended, also those of cancelled callers."""
-        while self._changes:
-            await asyncio.wait(self._changes)
+        while self._order.changes:
+            await asyncio.wait(self._order.changes)
 
     def _change(self, change: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Carry a change out in a task of its own, which no caller cancels.
@@ -215,13 +254,13 @@ class BlockDevice(ABC):
         of its requests: otherwise one that is still in flight could overtake the next writer.
         """
         task = asyncio.create_task(change)
-        self._changes.add(task)
+        self._order.changes.add(task)
         task.add_done_callback(self._changed)
         return task
 
     def _changed(self, task: asyncio.Task[None]) -> None:
         """Forget a change. If its caller is gone, nobody needs to hear of its error."""
-        self._changes.discard(task)
+        self._order.changes.discard(task)
         if not task.cancelled():
             task.exception()
 
@@ -230,7 +269,7 @@ class BlockDevice(ABC):
         if not view:
             return
         first, end = self._blocks_around(offset, len(view))
-        async with self._ranges.hold(first, end):
+        async with self._order.ranges.hold(first, end):
             edges = await self._merge_edges(offset, view) if end - first > len(view) else {}
             await self.run(self._write_requests(offset, view, edges), bulk=bulk)
 
@@ -266,7 +305,7 @@ class BlockDevice(ABC):
         )
 
         async def change() -> None:
-            async with self._ranges.hold(offset, offset + length):
+            async with self._order.ranges.hold(offset, offset + length):
                 await self.run(requests)
 
         await asyncio.shield(self._change(change()))

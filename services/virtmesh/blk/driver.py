@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from virtmesh.blk.block_device import BlockDevice
 from virtmesh.blk.cause import explain
 from virtmesh.blk.limits import read_limits
 from virtmesh.blk.request import SLOTS_MAX, BlkReq, BlkResp, Slot, make_slots
+from virtmesh.blk.shape import Shape
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.drivers.pool import Pool
 from virtmesh.drivers.virtio import VirtIODriver
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from virtmesh.attach.bus import Bus
     from virtmesh.attach.guest_ram import Ram
-    from virtmesh.blk.block_device import Operation
+    from virtmesh.blk.block_device import Operation, Order
     from virtmesh.blk.limits import Limits
     from virtmesh.virtio.queue import Buffer
 
@@ -46,6 +47,9 @@ QUEUE_SIZE_MAX = 128
 """Most entries of a queue used."""
 SETTLE_S = 5.0
 """Longest wait for writes that have begun when the driver is told to stop."""
+FAIL_S = 0.5
+"""Longest wait until writes have ended whose requests have failed; some may wait for the next
+driver."""
 RAM_SHARE = 0.75
 """Part of RAM that slots may take; the rest is for rings."""
 
@@ -88,12 +92,13 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
     ) -> None:
         VirtIODriver.__init__(self, bus, interrupts, refused=refused)
         BlockDevice.__init__(self)
-        self.serial = ""
-        self.write_back = False
+        self._shape = Shape()
         self.slots: Pool[Slot] = Pool(())
         """Free slots: here, and only here, requests wait."""
         self.durations = Histogram(LATENCY_BOUNDS)
         """Seconds from making a request to its completion, without waiting for a slot."""
+        self.gone = False
+        """True once the device's process has gone by itself; another one may come."""
         self._segment_size = 0
         self._in_flight: dict[tuple[int, int], _InFlight] = {}
         self._explaining: set[asyncio.Task[None]] = set()
@@ -106,14 +111,28 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         access = "read-only" if self.read_only else cache
         return [f"{self.capacity} bytes in blocks of {self.block_size}, {access}"]
 
+    @property
+    def shape(self) -> Shape:
+        """What the disk is."""
+        return self._shape
+
+    def share(self, order: Order) -> None:
+        """Keep changes in an order that others keep as well, from now on."""
+        self._order = order
+
     async def set_up(self) -> None:
         """Read what the disk is, and set its queues up."""
         limits = await read_limits(self.header, self.name)
-        self.block_size = limits.block_size
-        self.read_only = self.header.has(BlkFeature.VIRTIO_BLK_F_RO)
-        self.discard_size_max = limits.discard_size
-        self.write_zeroes_size_max = limits.write_zeroes_size
-        self.may_unmap = limits.may_unmap
+        self._shape = Shape(
+            block_size=limits.block_size,
+            discard_size_max=limits.discard_size,
+            write_zeroes_size_max=limits.write_zeroes_size,
+            may_unmap=limits.may_unmap,
+            read_only=self.header.has(BlkFeature.VIRTIO_BLK_F_RO),
+            has_flush=self.header.has(BlkFeature.VIRTIO_BLK_F_FLUSH),
+            features=self.features,
+            queue_count=limits.queues,
+        )
         self._segment_size = limits.segment_size
         await self.config_changed()
         await self._set_up_queues(limits)
@@ -127,21 +146,23 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         except BlockUnsupported:
             return
         text = name.split(b"\0")[0].decode("ascii", "replace")
-        self.serial = printable(text)
+        self._shape = replace(self._shape, serial=printable(text))
 
     async def config_changed(self) -> None:
         """Read the capacity and the cache mode."""
         cache_mode = [blk.WRITEBACK] if self.header.has(BlkFeature.VIRTIO_BLK_F_CONFIG_WCE) else []
         config = await self.header.read_config([blk.CAPACITY, *cache_mode])
-        self.capacity = config[blk.CAPACITY] * blk.SECTOR
-        # Without CONFIG_WCE, a disk that has FLUSH is to be taken for write-back (5.2.5).
-        flush = int(self.header.has(BlkFeature.VIRTIO_BLK_F_FLUSH))
-        self.write_back = bool(config.get(blk.WRITEBACK, flush))
+        self._shape = replace(
+            self._shape,
+            capacity=config[blk.CAPACITY] * blk.SECTOR,
+            # Without CONFIG_WCE, a disk that has FLUSH is to be taken for write-back (5.2.5).
+            write_back=bool(config.get(blk.WRITEBACK, int(self._shape.has_flush))),
+        )
 
     async def flush(self) -> None:
         """Make every completed write durable."""
         # Without FLUSH the disk is write-through: a write that is complete is durable (5.2.6.2).
-        if self.header.has(BlkFeature.VIRTIO_BLK_F_FLUSH):
+        if self.shape.has_flush:
             await self.run([BlkReq(RequestType.VIRTIO_BLK_T_FLUSH)])
         self.bus.check()
 
@@ -208,21 +229,37 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
             lost.operation.ended(error.again())
         self._in_flight.clear()
 
+    def orphan(self, error: VirtmeshError) -> None:
+        """Give every request back that the device had, in the order in which they began."""
+        self._pop_all()  # What it has used is carried out, although no interrupt came.
+        self.gone = True
+        self.slots.fail(error.again)
+        lost, self._in_flight = self._in_flight, {}
+        for one in lost.values():
+            one.operation.lost(one.request, error)
+
     async def close(self) -> None:
         """Let writes that have begun finish, then stop."""
-        with suppress(TimeoutError):
-            async with time_limit(SETTLE_S):
-                await self.settle()
+        if not self.failed.done():
+            await self._settle(SETTLE_S)
         await super().close()
-        await self.settle()
+        if not self.gone:
+            await self._settle(FAIL_S)
+
+    async def _settle(self, seconds: float) -> None:
+        """Wait until changes have ended, but not longer than that."""
+        with suppress(TimeoutError):
+            async with time_limit(seconds):
+                await self.settle()
 
     async def _set_up_queues(self, limits: Limits) -> None:
         """Set the queues up, and make slots for them."""
         sizes = [await self._queue_size(index) for index in range(limits.queues)]
         shares = len(sizes) * SLOTS_MAX
         room = int(self.bus.ram.size * RAM_SHARE) // shares - Slot.FRAME_SIZE
-        self.request_size_max = limits.request_size(self.name, min(sizes), room)
-        chain = limits.chain_length(self.request_size_max)
+        request_size = limits.request_size(self.name, min(sizes), room)
+        self._shape = replace(self._shape, request_size_max=request_size)
+        chain = limits.chain_length(request_size)
         indirect = self.header.has(Feature.VIRTIO_F_INDIRECT_DESC)
         for index, size in enumerate(sizes):
             self.queues.append(await VirtQueue.set_up(self.header, index, size, chain_max=chain))
@@ -230,7 +267,7 @@ class VirtIOBlk(VirtIODriver, BlockDevice):
         self.slots = make_slots(
             self.bus.ram.pages,
             list(zip(self.queues, counts, strict=True)),
-            self.request_size_max,
+            request_size,
         )
 
     async def _queue_size(self, index: int) -> int:

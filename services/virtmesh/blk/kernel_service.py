@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from virtmesh.blk.block_device import BlockDevice
 from virtmesh.blk.data_room import DataRoom, Share
+from virtmesh.blk.lasting import LastingDisk, Patience, PatientDisk
 from virtmesh.blk.read_stream import FLOOR, ReadStream
 from virtmesh.blk.write_stream import WriteStream
 from virtmesh.kinds.service import wrong_kind
@@ -23,21 +24,26 @@ from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc
 from virtmesh_common.errors import BadStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     import grpc.aio
 
+    from virtmesh.kinds.service import FindDriver
+
 
 SERVICE = "virtmesh.kernel.v1.BlockDeviceService"
+RETRY_MS_MAX = 3_600_000
+"""Longest time that a call waits for a disk that is away: an hour."""
 
 
 class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
-    """Serves virtmesh.kernel.v1.BlockDeviceService; `find` returns the driver of a device."""
+    """Serves virtmesh.kernel.v1.BlockDeviceService; `find` finds the drivers of devices."""
 
     name = SERVICE
 
-    def __init__(self, find: Callable[[str], object]) -> None:
-        self._find_driver = find
+    def __init__(self, find: FindDriver) -> None:
+        self._drivers = find
+        self._disks: dict[str, LastingDisk] = {}
         self._room: DataRoom | None = None
 
     @asynccontextmanager
@@ -63,31 +69,40 @@ class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
         block_device_pb2_grpc.add_BlockDeviceServiceServicer_to_server(self, server)
 
     def end_streams(self) -> None:
-        """Do nothing: every call ends by itself."""
+        """Let no call wait for a disk any more. Every call ends by itself."""
+        for disk in self._disks.values():
+            disk.stop()
 
-    def _find(self, name: str) -> BlockDevice:
-        """Return a disk that is in use. Errors: DeviceNotFound; DeviceNotReady; WrongKind."""
-        return as_disk(name, self._find_driver(name))
+    async def _find(self, name: str, retry_for_ms: int) -> BlockDevice:
+        """Return a disk that is in use, or wait so long for it, which is also its patience later.
+
+        Errors: DeviceNotFound; DeviceNotReady; WrongKind.
+        """
+        disk = self._disks.get(name) or LastingDisk(name, self._drivers.device(name))
+        self._disks[name] = disk
+        retry_for = min(retry_for_ms, RETRY_MS_MAX) / 1000
+        driver = await disk.driver(Patience(retry_for))
+        return PatientDisk(disk, driver, retry_for)
 
     async def Identify(self, request: pb.IdentifyRequest, context: Any) -> pb.IdentifyResponse:
         """Describe a disk."""
-        disk = self._find(request.device)
+        disk = await self._find(request.device, request.retry_for_ms)
         return pb.IdentifyResponse(
             capacity_bytes=disk.capacity,
             block_size_bytes=disk.block_size,
             read_only=disk.read_only,
             serial=disk.serial,
             write_back=disk.write_back,
-            queues=disk.queue_count,
+            queues=disk.shape.queue_count,
             request_size_max_bytes=disk.request_size_max,
-            features=disk.features,
+            features=disk.shape.features,
         )
 
     async def Read(  # type: ignore[override]  # the stubs know generators only
         self, request: pb.ReadRequest, context: Any
     ) -> None:
         """Stream a range, reading ahead as far as the client keeps up."""
-        disk = self._find(request.device)
+        disk = await self._find(request.device, request.retry_for_ms)
         start = request.offset_bytes
         length = request.length_bytes or max(disk.capacity - start, 0)
         async with self._transfer(request.device, length) as (room, share):
@@ -98,26 +113,28 @@ class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
     ) -> None:
         """Take a range, and report what is written without gaps."""
         header = await account().receive(partial(_take_header, request_iterator))
-        disk = self._find(header.device)
+        disk = await self._find(header.device, header.retry_for_ms)
         async with self._transfer(header.device) as (room, share):
             stream = WriteStream(disk, room, share, header.offset_bytes, context)
             await stream.run(request_iterator)
 
     async def Flush(self, request: pb.FlushRequest, context: Any) -> pb.FlushResponse:
         """Make every completed write durable."""
-        await self._find(request.device).flush()
+        disk = await self._find(request.device, request.retry_for_ms)
+        await disk.flush()
         return pb.FlushResponse()
 
     async def Discard(self, request: pb.DiscardRequest, context: Any) -> pb.DiscardResponse:
         """Discard a range."""
-        await self._find(request.device).discard(request.offset_bytes, request.length_bytes)
+        disk = await self._find(request.device, request.retry_for_ms)
+        await disk.discard(request.offset_bytes, request.length_bytes)
         return pb.DiscardResponse()
 
     async def WriteZeroes(
         self, request: pb.WriteZeroesRequest, context: Any
     ) -> pb.WriteZeroesResponse:
         """Fill a range with zeroes."""
-        disk = self._find(request.device)
+        disk = await self._find(request.device, request.retry_for_ms)
         await disk.write_zeroes(request.offset_bytes, request.length_bytes, unmap=request.unmap)
         return pb.WriteZeroesResponse()
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from virtmesh.drivers.pool import Pool
 from virtmesh_common.blk.errors import BlockIOError, BlockUnsupported
 from virtmesh_common.blk.failure import UNKNOWN
-from virtmesh_common.blk.spec import RequestStatus, RequestType
+from virtmesh_common.blk.spec import SECTOR, RequestStatus, RequestType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,6 +58,17 @@ class BlkReq:
             sector: int = _SEGMENT.unpack_from(self.out)[0]
             return sector
         return self.sector
+
+    @property
+    def size(self) -> int:
+        """Bytes of the disk that it is about; 0 for a request that is about none."""
+        if self.type == RequestType.VIRTIO_BLK_T_GET_ID:
+            return 0
+        if self.out is not None and self.type in _WITH_RANGES:
+            sectors: int = _SEGMENT.unpack_from(self.out)[1]
+            return sectors * SECTOR
+        data = self.into if self.out is None else self.out
+        return 0 if data is None else len(data)
 
     def encode(self) -> bytes:
         """Lay the head out for the device."""

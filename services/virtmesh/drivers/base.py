@@ -89,6 +89,10 @@ class Driver(ABC):
     def abandon(self, error: VirtmeshError) -> None:
         """Fail everyone who waits, or comes: the device is of no use any more."""
 
+    def orphan(self, error: VirtmeshError) -> None:
+        """Do as `abandon`, for a device whose process has gone by itself: another one may come."""
+        self.abandon(error)
+
     def fail(self, error: VirtmeshError) -> None:
         """Stop using the device, once, and let everyone who waits know."""
         if not self.failed.done():
@@ -119,5 +123,6 @@ class Driver(ABC):
 
     def _bus_lost(self, lost: asyncio.Future[DeviceLost]) -> None:
         """Fail with the bus."""
-        if not lost.cancelled():
-            self.fail(lost.result())
+        if not lost.cancelled() and not self.failed.done():
+            self.failed.set_result(lost.result())
+            self.orphan(lost.result())

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from virtmesh.drivers.base import Driver
+    from virtmesh.kinds.service import DriverOfDevice
     from virtmesh.rpc.locks import Locks
     from virtmesh.sandbox import Sandbox
     from virtmesh.telemetry.recorder import Traced
@@ -75,6 +76,21 @@ class ServedMachine(DevicesOfMachine, Protocol):
 
     def traced(self, name: str) -> Traced:
         """Return the driver's side of a device. Errors: DeviceNotFound."""
+
+
+class DriversOf:
+    """Finds the drivers of a machine, for services of its kinds (virtmesh.kinds.service)."""
+
+    def __init__(self, machine: ServedMachine) -> None:
+        self._machine = machine
+
+    def __call__(self, name: str) -> Driver:
+        """Return the driver of a device in use. Errors: DeviceNotFound; DeviceNotReady."""
+        return self._machine.driver(name)
+
+    def device(self, name: str) -> DriverOfDevice:
+        """Return what follows the drivers of a device. Errors: DeviceNotFound."""
+        return self._machine.device(name)
 
 
 class MachineServer(Protocol):
@@ -119,7 +135,7 @@ class FrontDoor:
         )
         self._trace = trace.TracePlane(machine.traced, account)
         self._of_kinds = [
-            make(machine.driver) for one in all_kinds() for make in one.kernel_services
+            make(DriversOf(machine)) for one in all_kinds() for make in one.kernel_services
         ]
         self._gathering = Gathering(machine, self._gateway.channel)
         labels = {"machine": machine.machine.name}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from virtmesh.drivers.virtio import VirtIODriver
 from virtmesh.kernel.device import ProbeState
 from virtmesh.kinds import all_kinds
-from virtmesh.telemetry.definitions import counter, gauge
+from virtmesh.telemetry.definitions import counter, gauge, histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -29,6 +29,17 @@ STATE = gauge(
 )
 ATTACHES = counter(
     "virtmesh_kernel_attaches", "Times that a device was attached.", "attachments", "device"
+)
+RESUBMITTED = counter(
+    "virtmesh_kernel_requests_resubmitted",
+    "Requests that a device had when its service died, and that began again with the next one.",
+    "requests",
+    "device",
+)
+OUTAGES = histogram(
+    "virtmesh_kernel_outage_duration_seconds",
+    "Time from the loss of a device to its next use.",
+    "device",
 )
 REQUESTS = counter(
     "virtmesh_kernel_requests",
@@ -80,6 +91,8 @@ def kernel_metrics(kernel: Kernel) -> Iterable[Metric]:
         for one in ProbeState
     )
     yield ATTACHES.of(((name,), device.attaches) for name, device in devices.items())
+    yield RESUBMITTED.of(((name,), device.resubmitted) for name, device in devices.items())
+    yield OUTAGES.histograms(((name,), device.outages) for name, device in devices.items())
     # What guests drive is counted by its own service alone.
     mine = {name: device for name, device in devices.items() if not device.node.reserved}
     yield REQUESTS.of(((name,), device.requests) for name, device in mine.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -110,6 +111,10 @@ class ProbedDevice(MachineDevice):
         self._stuck = False
         """A request that its storage does not answer keeps it from being reset."""
         self._bus: GrpcBus | None = None
+        self._is_taken = False
+        """Another driver has it."""
+        self._lost_at: float | None = None
+        """When it was lost, by the monotonic clock; None: it is in use, or somebody has it away."""
         self._kept: tuple[type[Driver], object] | None = None
         """What the last driver left for the next one of its class; None once that one has it."""
         self._orders = Orders()
@@ -143,6 +148,13 @@ class ProbedDevice(MachineDevice):
     def _is_virtio(self) -> bool:
         """Whether a virtio header says what it is."""
         return COMPATIBLE in self.node.compatible
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether it is being brought up, or waited for. Another driver may keep it for good."""
+        moving = self.state in {ProbeState.WAITING, ProbeState.PROBING}
+        lost = self.driver is not None and self.driver.failed.done()  # in this moment
+        return not (self._orders.stay_away or self._is_taken) and (moving or lost)
 
     def ready_driver(self) -> Driver:
         """Return the driver of a device that is in use. Errors: DeviceNotReady; DeviceLost."""
@@ -207,7 +219,9 @@ class ProbedDevice(MachineDevice):
 
     def _order(self, what: str, *, stay_away: bool) -> None:
         """End the driver, if there is one, since somebody wants it."""
+        self.orders += 1
         self._orders.give(stay_away=stay_away)
+        self._lost_at = None
         if self.driver is not None:
             self._orders.error = DeviceLost(f"somebody had {self.node.name} {what}")
             self.driver.fail(self._orders.error)
@@ -231,9 +245,11 @@ class ProbedDevice(MachineDevice):
             self.recorder.record(trace_pb2.EVENT_KIND_ATTACH, text=driver_name)
             undo.push(self._left)
             self.attaches += 1
+            self._is_taken = False
             self._move(ProbeState.PROBING, "being initialised")
             driver = await self._probe(bus, undo)
             self._was_ready = True
+            self._note_return()
             self._introduce(driver)
             self._move(ProbeState.READY, "")
             # Shielded: a kernel that stops cancels this task, not the driver's own future.
@@ -242,6 +258,8 @@ class ProbedDevice(MachineDevice):
             error = await asyncio.shield(driver.failed)
             if error is not self._orders.error:
                 self.recorder.record(trace_pb2.EVENT_KIND_FAULT, text=error.message)
+            if isinstance(error, DeviceLost) and error is not self._orders.error:
+                self._lost_at = monotonic()
             # Before the device is given back, which takes its time: it is of no use from here on.
             self._give_up(error)
             raise error.again()
@@ -309,6 +327,12 @@ class ProbedDevice(MachineDevice):
             self._kept = type(driver), kept
         await driver.close()
 
+    def _note_return(self) -> None:
+        """Count the outage that has ended, if it was one: an order is none."""
+        if self._lost_at is not None:
+            self.outages.observe(monotonic() - self._lost_at)
+            self._lost_at = None
+
     def _introduce(self, driver: Driver) -> None:
         """Say in the boot log what was found."""
         name = self.node.name
@@ -326,6 +350,7 @@ class ProbedDevice(MachineDevice):
         """Note that a device can't be used, and whether that mends itself."""
         comes_back = isinstance(error, COMES_BACK)
         self._stuck = isinstance(error, ResetUnderWay)
+        self._is_taken = isinstance(error, DeviceAttached)
         self._move(ProbeState.WAITING if comes_back else ProbeState.FAILED, error.message)
 
 

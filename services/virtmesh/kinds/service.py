@@ -29,12 +29,41 @@ class KindService(Protocol):
 DeviceServiceFactory = Callable[[Any], KindService]
 """Makes a service of one device. It gets the model of the device."""
 
-FindDriver = Callable[[str], "Driver"]
-"""Returns the driver of a device that is in use, by name.
 
-Errors: DeviceNotFound; DeviceNotReady. A driver of another kind is the service's to refuse, with
-the error that `wrong_kind` makes.
-"""
+class DriverOfDevice(Protocol):
+    """The driver of one device, from attachment to attachment."""
+
+    driver: Driver | None
+    """The present one; None while the device is away. It may have failed a moment ago."""
+    orders: int
+    """Times that somebody had the device reset or detached: what it had then is to end."""
+    resubmitted: int
+    """Requests that began again after a loss of the device: whoever does so counts them here."""
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether the device may be in use soon, without anyone's help."""
+
+    def ready_driver(self) -> Driver:
+        """Return the driver of a device that is in use. Errors: DeviceNotReady, which says why."""
+
+    async def changed(self) -> None:
+        """Wait until the state of the device is another one."""
+
+
+class FindDriver(Protocol):
+    """Finds drivers by the names of their devices."""
+
+    def __call__(self, name: str, /) -> Driver:
+        """Return the driver of a device that is in use.
+
+        Errors: DeviceNotFound; DeviceNotReady. A driver of another kind is the service's to refuse,
+        with the error that `wrong_kind` makes.
+        """
+
+    def device(self, name: str, /) -> DriverOfDevice:
+        """Return what follows the drivers of a device. Errors: DeviceNotFound."""
+
 
 KernelServiceFactory = Callable[[FindDriver], KindService]
 """Makes a service of the kernel, on top of its drivers."""

@@ -62,8 +62,8 @@ def test_ctrl_c_during_an_import_says_what_is_written(
 def test_a_device_killed_during_an_import_is_told_with_what_is_written(
     cli: Cli, machine: virtmesh_client.Machine
 ) -> None:
-    """Then the device comes back, and the same import succeeds."""
-    with start_import(cli, machine, "--json") as process:
+    """Without patience; then the device comes back, and the same import succeeds."""
+    with start_import(cli, machine, "--json", "--retry-for", "0") as process:
         os.kill(cli.process("vda").pid, signal.SIGKILL)
         _, err = process.communicate(b"y" * PIECE, timeout=SECONDS)
     assert process.returncode == 1
@@ -77,6 +77,17 @@ def test_a_device_killed_during_an_import_is_told_with_what_is_written(
     source = cli.folder / "again.img"
     source.write_bytes(b"z" * (3 * PIECE))
     assert cli("blk", "import", "vda", source, "--verify").returncode == 0
+
+
+def test_an_import_outlives_the_service_of_its_disk(
+    cli: Cli, machine: virtmesh_client.Machine
+) -> None:
+    """It only takes longer, and all of it is there."""
+    with start_import(cli, machine, "--verify") as process:
+        os.kill(cli.process("vda").pid, signal.SIGKILL)
+        _, err = process.communicate(b"y" * PIECE, timeout=SECONDS)
+    assert process.returncode == 0, err
+    assert machine.disk("vda").read(0, 3 * PIECE) == b"x" * (2 * PIECE) + b"y" * PIECE
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -67,6 +67,10 @@ async def test_a_device_of_another_driver_is_waited_for(tmp_path: Path) -> None:
             async with serving(tmp_path, KINDS) as world:
                 device = world.server.kernel.device("vda")
                 await device.until(ProbeState.WAITING, detail="other")
+                request = pb.FlushRequest(device="vda", retry_for_ms=60_000)
+                async with asyncio.timeout(SOON_S):  # It may keep it for good.
+                    refusal = await failure_of(world.disks.Flush(request))
+                assert isinstance(refusal, DeviceNotReady)
 
                 await other.close()
                 await world.ready("vda")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.scripted_blk import driving, small_disk
 from virtmesh.blk.request import SLOTS_MAX
+from virtmesh.testing.scripted_disk import FEATURES, ScriptedDisk
 from virtmesh_common.blk.errors import (
     BlockIOError,
     BlockReadOnly,
@@ -19,11 +19,8 @@ from virtmesh_common.blk.errors import (
     PastEnd,
     Unaligned,
 )
-from virtmesh_common.blk.spec import RequestType
+from virtmesh_common.blk.spec import BlkFeature, RequestType
 from virtmesh_common.errors import VirtmeshError
-
-if TYPE_CHECKING:
-    from virtmesh.testing.scripted_disk import ScriptedDisk
 
 BLOCKS = 64
 IN, OUT = RequestType.VIRTIO_BLK_T_IN, RequestType.VIRTIO_BLK_T_OUT
@@ -274,9 +271,11 @@ async def test_ranges_of_parts_of_blocks_are_refused(offset: int, length: int) -
 
 async def test_disks_without_discard_say_so() -> None:
     """The error names what is missing."""
-    async with driving(small_disk()) as disk:
-        disk.discard_size_max = disk.write_zeroes_size_max = 0
-
+    model = ScriptedDisk(
+        features=FEATURES
+        & ~int(BlkFeature.VIRTIO_BLK_F_DISCARD | BlkFeature.VIRTIO_BLK_F_WRITE_ZEROES)
+    )
+    async with driving(model) as disk:
         with pytest.raises(BlockUnsupported, match="no discard"):
             await disk.discard(0, 512)
         with pytest.raises(BlockUnsupported, match="no write-zeroes"):
@@ -285,9 +284,8 @@ async def test_disks_without_discard_say_so() -> None:
 
 async def test_read_only_disks_are_not_changed() -> None:
     """Every kind of change is refused, and reading goes on."""
-    async with driving(small_disk()) as disk:
-        disk.read_only = True
-
+    model = ScriptedDisk(features=FEATURES | BlkFeature.VIRTIO_BLK_F_RO)
+    async with driving(model) as disk:
         for change in (
             disk.write(0, b"x"),
             disk.discard(0, 512),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.found_drivers import FoundDriver
 from tests.support.scripted_blk import driving
 from virtmesh.blk.kernel_service import BlockDeviceService
 from virtmesh.blk.limits import DATA_MAX
@@ -77,7 +78,7 @@ async def test_a_slow_reader_is_not_read_ahead_of() -> None:
     model, client = make_model(), Client(room=1)
     async with driving(model, memory=MEMORY) as disk:
         read = asyncio.create_task(
-            BlockDeviceService(lambda _: disk).Read(pb.ReadRequest(device="vda"), client)
+            BlockDeviceService(FoundDriver(disk)).Read(pb.ReadRequest(device="vda"), client)
         )
         await settle()
 
@@ -94,7 +95,7 @@ async def test_a_reader_that_leaves_stops_the_reading() -> None:
     model, client = make_model(), Client(room=1)
     async with driving(model, memory=MEMORY) as disk:
         read = asyncio.create_task(
-            BlockDeviceService(lambda _: disk).Read(pb.ReadRequest(device="vda"), client)
+            BlockDeviceService(FoundDriver(disk)).Read(pb.ReadRequest(device="vda"), client)
         )
         await settle()
         read.cancel()
@@ -111,7 +112,7 @@ async def test_a_slow_disk_holds_the_writer_up() -> None:
     model.hold = True
     async with driving(model, memory=MEMORY) as disk:
         write = asyncio.create_task(
-            BlockDeviceService(lambda _: disk).Write(aiter(messages), client)
+            BlockDeviceService(FoundDriver(disk)).Write(aiter(messages), client)
         )
         held = await model.arrived(REQUESTS * WRITE_AHEAD)
         await settle()
@@ -133,7 +134,7 @@ async def test_a_failed_write_takes_no_more_messages() -> None:
     model.bad_sectors = {10 * PIECE // 512}
     async with driving(model, memory=MEMORY) as disk:
         with pytest.raises(BlockIOError) as caught:
-            await BlockDeviceService(lambda _: disk).Write(aiter(messages), client)
+            await BlockDeviceService(FoundDriver(disk)).Write(aiter(messages), client)
 
         assert caught.value.metadata["written_bytes"] == str(10 * PIECE)
         assert client.responses[-1].written_bytes == 10 * PIECE
@@ -147,7 +148,7 @@ async def test_a_client_that_goes_twice_cancels_no_write() -> None:
     model.hold = True
     async with driving(model, memory=MEMORY) as disk:
         write = asyncio.create_task(
-            BlockDeviceService(lambda _: disk).Write(aiter(messages), client)
+            BlockDeviceService(FoundDriver(disk)).Write(aiter(messages), client)
         )
         held = await model.arrived(REQUESTS * WRITE_AHEAD)
         for _ in range(2):
@@ -172,7 +173,7 @@ async def test_an_error_and_then_a_cancelled_call_cancel_no_write() -> None:
     model.hold = True
     async with driving(model, memory=MEMORY) as disk:
         write = asyncio.create_task(
-            BlockDeviceService(lambda _: disk).Write(aiter(messages), client)
+            BlockDeviceService(FoundDriver(disk)).Write(aiter(messages), client)
         )
         held = await model.arrived(REQUESTS * WRITE_AHEAD)
         first, held = held[:REQUESTS], held[REQUESTS:]
@@ -197,7 +198,7 @@ async def test_a_cancelled_stream_ends_what_it_has_begun() -> None:
     model.hold = True
     async with driving(model, memory=MEMORY) as disk:
         write = asyncio.create_task(
-            BlockDeviceService(lambda _: disk).Write(aiter(messages), client)
+            BlockDeviceService(FoundDriver(disk)).Write(aiter(messages), client)
         )
         held = await model.arrived(REQUESTS * WRITE_AHEAD)
         write.cancel()

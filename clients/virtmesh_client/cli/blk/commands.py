@@ -1,12 +1,13 @@
 """`virtmesh blk`: commands for a disk."""
 
-# ruff: noqa: FBT001 - click passes each option as a parameter
+# ruff: noqa: FBT001, PLR0913, PLR0917 - click passes each option as a parameter
 
 from __future__ import annotations
 
 import click
 
 from virtmesh_client.cli.blk.copy import export, import_, read, write
+from virtmesh_client.cli.blk.retry import retry_option
 from virtmesh_client.cli.settings import SIZE, Settings, common, device_argument
 from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.sizes import spell_size
@@ -36,12 +37,13 @@ def done(settings: Settings, message: str, **facts: object) -> None:
 
 @blk.command()
 @device_argument
+@retry_option
 @common
 @click.pass_obj
-def info(settings: Settings, device: str) -> None:
+def info(settings: Settings, device: str, retry_for: float) -> None:
     """Describe a disk and its image."""
     with settings.connect() as machine:
-        disk = machine.disk(device).info()
+        disk = machine.disk(device).info(retry_for=retry_for)
     if settings.json:
         show_json(disk)
         return
@@ -66,12 +68,13 @@ def info(settings: Settings, device: str) -> None:
 
 @blk.command()
 @device_argument
+@retry_option
 @common
 @click.pass_obj
-def flush(settings: Settings, device: str) -> None:
+def flush(settings: Settings, device: str, retry_for: float) -> None:
     """Make every completed write durable."""
     with settings.connect() as machine:
-        machine.disk(device).flush()
+        machine.disk(device).flush(retry_for=retry_for)
     done(settings, f"{device}: all completed writes are durable", device=device)
 
 
@@ -79,12 +82,13 @@ def flush(settings: Settings, device: str) -> None:
 @device_argument
 @click.option("--offset", type=SIZE, required=True, help="First byte; a multiple of the block.")
 @click.option("--length", type=SIZE, required=True, help="Number of bytes; whole blocks.")
+@retry_option
 @common
 @click.pass_obj
-def discard(settings: Settings, device: str, offset: int, length: int) -> None:
+def discard(settings: Settings, device: str, offset: int, length: int, retry_for: float) -> None:
     """Discard a range of a disk: its data is not needed any more."""
     with settings.connect() as machine:
-        machine.disk(device).discard(offset, length)
+        machine.disk(device).discard(offset, length, retry_for=retry_for)
     done(
         settings,
         f"{device}: {spell_size(length)} discarded",
@@ -99,12 +103,15 @@ def discard(settings: Settings, device: str, offset: int, length: int) -> None:
 @click.option("--offset", type=SIZE, required=True, help="First byte; a multiple of the block.")
 @click.option("--length", type=SIZE, required=True, help="Number of bytes; whole blocks.")
 @click.option("--unmap", is_flag=True, help="The device may free the storage of the range.")
+@retry_option
 @common
 @click.pass_obj
-def zero(settings: Settings, device: str, offset: int, length: int, unmap: bool) -> None:
+def zero(
+    settings: Settings, device: str, offset: int, length: int, unmap: bool, retry_for: float
+) -> None:
     """Fill a range with zeroes."""
     with settings.connect() as machine:
-        machine.disk(device).write_zeroes(offset, length, unmap=unmap)
+        machine.disk(device).write_zeroes(offset, length, unmap=unmap, retry_for=retry_for)
     done(
         settings,
         f"{device}: {spell_size(length)} filled with zeroes",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 
+from virtmesh_client.cli.blk.retry import retry_option
 from virtmesh_client.cli.settings import SIZE, Settings, common, device_argument
 from virtmesh_client.cli.show import hexdump, show_json
 from virtmesh_client.cli.sources import STANDARD, open_source, progress_bar
@@ -69,6 +70,7 @@ def report(
     type=click.Choice(["raw"]),
     help="Copy FILE as it is, even if it is a container such as qcow2.",
 )
+@retry_option
 @common
 @click.pass_obj
 def import_(
@@ -79,12 +81,21 @@ def import_(
     verify: bool,
     no_flush: bool,
     as_format: str | None,
+    retry_for: float,
 ) -> None:
     """Copy FILE to a disk. If FILE is -, copy standard input."""
     with open_source(file) as source:
         if as_format is None and file != STANDARD:
             refuse_container(Path(file), source)
-        _import(settings, device, source, offset, verify=verify, flush=not no_flush)
+        _import(
+            settings,
+            device,
+            source,
+            offset,
+            verify=verify,
+            flush=not no_flush,
+            retry_for=retry_for,
+        )
 
 
 def refuse_container(path: Path, source: BinaryIO) -> None:
@@ -110,7 +121,14 @@ def refuse_container(path: Path, source: BinaryIO) -> None:
 
 
 def _import(
-    settings: Settings, device: str, source: BinaryIO, offset: int, *, verify: bool, flush: bool
+    settings: Settings,
+    device: str,
+    source: BinaryIO,
+    offset: int,
+    *,
+    verify: bool,
+    flush: bool,
+    retry_for: float,
 ) -> None:
     """Copy an open file to a disk."""
     with (
@@ -118,7 +136,12 @@ def _import(
         progress_bar(settings, f"import {device}", remaining(source)) as progress,
     ):
         copy = machine.disk(device).import_from(
-            source, offset=offset, flush=flush, verify=verify, progress=progress
+            source,
+            offset=offset,
+            flush=flush,
+            verify=verify,
+            progress=progress,
+            retry_for=retry_for,
         )
     report(settings, "imported", device, copy)
 
@@ -129,6 +152,7 @@ def _import(
 @click.option("--offset", type=SIZE, default=0, help="First byte on the disk.")
 @click.option("--length", type=SIZE, help="Number of bytes  [default: to the end]")
 @click.option("-f", "--force", is_flag=True, help="Replace FILE if it exists.")
+@retry_option
 @common
 @click.pass_obj
 def export(
@@ -138,6 +162,7 @@ def export(
     offset: int,
     length: int | None,
     force: bool,
+    retry_for: float,
 ) -> None:
     """Copy a disk to FILE. If FILE is -, copy to standard output.
 
@@ -148,10 +173,15 @@ def export(
         disk = machine.disk(device)
         total = length
         if total is None and settings.progress:
-            total = max(0, disk.info().capacity_bytes - offset)
+            total = max(0, disk.info(retry_for=retry_for).capacity_bytes - offset)
         with progress_bar(settings, f"export {device}", total) as progress:
             copy = disk.export_to(
-                target, offset=offset, length=length, overwrite=force, progress=progress
+                target,
+                offset=offset,
+                length=length,
+                overwrite=force,
+                progress=progress,
+                retry_for=retry_for,
             )
     report(settings, "exported", device, copy, error=file == STANDARD)
 
@@ -165,6 +195,7 @@ def export(
 @click.option(
     "--hex/--raw", "as_hex", default=None, help="Print a hex dump  [default on a terminal]"
 )
+@retry_option
 @common
 @click.pass_obj
 def read(
@@ -173,6 +204,7 @@ def read(
     offset: int,
     length: int | None,
     as_hex: bool | None,
+    retry_for: float,
 ) -> None:
     """Read a range to standard output."""
     dump = sys.stdout.isatty() if as_hex is None else as_hex
@@ -183,7 +215,7 @@ def read(
             f"a read with --json is limited: give a --length up to {spell_size(JSON_READ_LIMIT)}"
         )
     with settings.connect() as machine:
-        parts = machine.disk(device).stream(offset, length)
+        parts = machine.disk(device).stream(offset, length, retry_for=retry_for)
         if settings.json:
             data = b"".join(parts)
             show_json(
@@ -214,9 +246,10 @@ def write_out(parts: Iterator[bytes]) -> None:
 @device_argument
 @click.argument("file", type=click.Path(allow_dash=True), default=STANDARD)
 @click.option("--offset", type=SIZE, required=True, help="First byte on the disk.")
+@retry_option
 @common
 @click.pass_obj
-def write(settings: Settings, device: str, file: str, offset: int) -> None:
+def write(settings: Settings, device: str, file: str, offset: int, retry_for: float) -> None:
     """Write FILE, or standard input, to a disk at --offset.
 
     `virtmesh blk flush` makes the data durable.
@@ -226,5 +259,5 @@ def write(settings: Settings, device: str, file: str, offset: int) -> None:
         settings.connect() as machine,
         progress_bar(settings, f"write {device}", remaining(source)) as progress,
     ):
-        copy = machine.disk(device).write(offset, source, progress=progress)
+        copy = machine.disk(device).write(offset, source, progress=progress, retry_for=retry_for)
     report(settings, "wrote", device, copy)

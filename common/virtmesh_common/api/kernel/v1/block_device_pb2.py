@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%virtmesh/kernel/v1/block_device.proto\x12\x12virtmesh.kernel.v1\"!\n\x0fIdentifyRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\"\xbd\x01\n\x10IdentifyResponse\x12\x16\n\x0e\x63\x61pacity_bytes\x18\x01 \x01(\x04\x12\x18\n\x10\x62lock_size_bytes\x18\x02 \x01(\r\x12\x11\n\tread_only\x18\x03 \x01(\x08\x12\x0e\n\x06serial\x18\x04 \x01(\t\x12\x12\n\nwrite_back\x18\x05 \x01(\x08\x12\x0e\n\x06queues\x18\x06 \x01(\r\x12\x1e\n\x16request_size_max_bytes\x18\x07 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x08 \x03(\t\"I\n\x0bReadRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x04\x12\x14\n\x0clength_bytes\x18\x03 \x01(\x04\"\x1c\n\x0cReadResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\\\n\x0cWriteRequest\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x1f.virtmesh.kernel.v1.WriteHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"3\n\x0bWriteHeader\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x04\"&\n\rWriteResponse\x12\x15\n\rwritten_bytes\x18\x01 \x01(\x04\"\x1e\n\x0c\x46lushRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\"\x0f\n\rFlushResponse\"L\n\x0e\x44iscardRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x04\x12\x14\n\x0clength_bytes\x18\x03 \x01(\x04\"\x11\n\x0f\x44iscardResponse\"_\n\x12WriteZeroesRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x04\x12\x14\n\x0clength_bytes\x18\x03 \x01(\x04\x12\r\n\x05unmap\x18\x04 \x01(\x08\"\x15\n\x13WriteZeroesResponse2\x8c\x04\n\x12\x42lockDeviceService\x12U\n\x08Identify\x12#.virtmesh.kernel.v1.IdentifyRequest\x1a$.virtmesh.kernel.v1.IdentifyResponse\x12K\n\x04Read\x12\x1f.virtmesh.kernel.v1.ReadRequest\x1a .virtmesh.kernel.v1.ReadResponse0\x01\x12P\n\x05Write\x12 .virtmesh.kernel.v1.WriteRequest\x1a!.virtmesh.kernel.v1.WriteResponse(\x01\x30\x01\x12L\n\x05\x46lush\x12 .virtmesh.kernel.v1.FlushRequest\x1a!.virtmesh.kernel.v1.FlushResponse\x12R\n\x07\x44iscard\x12\".virtmesh.kernel.v1.DiscardRequest\x1a#.virtmesh.kernel.v1.DiscardResponse\x12^\n\x0bWriteZeroes\x12&.virtmesh.kernel.v1.WriteZeroesRequest\x1a\'.virtmesh.kernel.v1.WriteZeroesResponseB!Z\x1fvirtmesh/api/kernel/v1;kernelv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%virtmesh/kernel/v1/block_device.proto\x12\x12virtmesh.kernel.v1\"7\n\x0fIdentifyRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0cretry_for_ms\x18\x02 \x01(\r\"\xbd\x01\n\x10IdentifyResponse\x12\x16\n\x0e\x63\x61pacity_bytes\x18\x01 \x01(\x04\x12\x18\n\x10\x62lock_size_bytes\x18\x02 \x01(\r\x12\x11\n\tread_only\x18\x03 \x01(\x08\x12\x0e\n\x06serial\x18\x04 \x01(\t\x12\x12\n\nwrite_back\x18\x05 \x01(\x08\x12\x0e\n\x06queues\x18\x06 \x01(\r\x12\x1e\n\x16request_size_max_bytes\x18\x07 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x08 \x03(\t\"_\n\x0bReadRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x04\x12\x14\n\x0clength_bytes\x18\x03 \x01(\x04\x12\x14\n\x0cretry_for_ms\x18\x04 \x01(\r\"\x1c\n\x0cReadResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\\\n\x0cWriteRequest\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x1f.virtmesh.kernel.v1.WriteHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"I\n\x0bWriteHeader\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x04\x12\x14\n\x0cretry_for_ms\x18\x03 \x01(\r\"&\n\rWriteResponse\x12\x15\n\rwritten_bytes\x18\x01 \x01(\x04\"4\n\x0c\x46lushRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0cretry_for_ms\x18\x02 \x01(\r\"\x0f\n\rFlushResponse\"b\n\x0e\x44iscardRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x04\x12\x14\n\x0clength_bytes\x18\x03 \x01(\x04\x12\x14\n\x0cretry_for_ms\x18\x04 \x01(\r\"\x11\n\x0f\x44iscardResponse\"u\n\x12WriteZeroesRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x02 \x01(\x04\x12\x14\n\x0clength_bytes\x18\x03 \x01(\x04\x12\r\n\x05unmap\x18\x04 \x01(\x08\x12\x14\n\x0cretry_for_ms\x18\x05 \x01(\r\"\x15\n\x13WriteZeroesResponse2\x8c\x04\n\x12\x42lockDeviceService\x12U\n\x08Identify\x12#.virtmesh.kernel.v1.IdentifyRequest\x1a$.virtmesh.kernel.v1.IdentifyResponse\x12K\n\x04Read\x12\x1f.virtmesh.kernel.v1.ReadRequest\x1a .virtmesh.kernel.v1.ReadResponse0\x01\x12P\n\x05Write\x12 .virtmesh.kernel.v1.WriteRequest\x1a!.virtmesh.kernel.v1.WriteResponse(\x01\x30\x01\x12L\n\x05\x46lush\x12 .virtmesh.kernel.v1.FlushRequest\x1a!.virtmesh.kernel.v1.FlushResponse\x12R\n\x07\x44iscard\x12\".virtmesh.kernel.v1.DiscardRequest\x1a#.virtmesh.kernel.v1.DiscardResponse\x12^\n\x0bWriteZeroes\x12&.virtmesh.kernel.v1.WriteZeroesRequest\x1a\'.virtmesh.kernel.v1.WriteZeroesResponseB!Z\x1fvirtmesh/api/kernel/v1;kernelv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,31 +33,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z\037virtmesh/api/kernel/v1;kernelv1'
   _globals['_IDENTIFYREQUEST']._serialized_start=61
-  _globals['_IDENTIFYREQUEST']._serialized_end=94
-  _globals['_IDENTIFYRESPONSE']._serialized_start=97
-  _globals['_IDENTIFYRESPONSE']._serialized_end=286
-  _globals['_READREQUEST']._serialized_start=288
-  _globals['_READREQUEST']._serialized_end=361
-  _globals['_READRESPONSE']._serialized_start=363
-  _globals['_READRESPONSE']._serialized_end=391
-  _globals['_WRITEREQUEST']._serialized_start=393
-  _globals['_WRITEREQUEST']._serialized_end=485
-  _globals['_WRITEHEADER']._serialized_start=487
-  _globals['_WRITEHEADER']._serialized_end=538
-  _globals['_WRITERESPONSE']._serialized_start=540
-  _globals['_WRITERESPONSE']._serialized_end=578
-  _globals['_FLUSHREQUEST']._serialized_start=580
-  _globals['_FLUSHREQUEST']._serialized_end=610
-  _globals['_FLUSHRESPONSE']._serialized_start=612
-  _globals['_FLUSHRESPONSE']._serialized_end=627
-  _globals['_DISCARDREQUEST']._serialized_start=629
-  _globals['_DISCARDREQUEST']._serialized_end=705
-  _globals['_DISCARDRESPONSE']._serialized_start=707
-  _globals['_DISCARDRESPONSE']._serialized_end=724
-  _globals['_WRITEZEROESREQUEST']._serialized_start=726
-  _globals['_WRITEZEROESREQUEST']._serialized_end=821
-  _globals['_WRITEZEROESRESPONSE']._serialized_start=823
-  _globals['_WRITEZEROESRESPONSE']._serialized_end=844
-  _globals['_BLOCKDEVICESERVICE']._serialized_start=847
-  _globals['_BLOCKDEVICESERVICE']._serialized_end=1371
+  _globals['_IDENTIFYREQUEST']._serialized_end=116
+  _globals['_IDENTIFYRESPONSE']._serialized_start=119
+  _globals['_IDENTIFYRESPONSE']._serialized_end=308
+  _globals['_READREQUEST']._serialized_start=310
+  _globals['_READREQUEST']._serialized_end=405
+  _globals['_READRESPONSE']._serialized_start=407
+  _globals['_READRESPONSE']._serialized_end=435
+  _globals['_WRITEREQUEST']._serialized_start=437
+  _globals['_WRITEREQUEST']._serialized_end=529
+  _globals['_WRITEHEADER']._serialized_start=531
+  _globals['_WRITEHEADER']._serialized_end=604
+  _globals['_WRITERESPONSE']._serialized_start=606
+  _globals['_WRITERESPONSE']._serialized_end=644
+  _globals['_FLUSHREQUEST']._serialized_start=646
+  _globals['_FLUSHREQUEST']._serialized_end=698
+  _globals['_FLUSHRESPONSE']._serialized_start=700
+  _globals['_FLUSHRESPONSE']._serialized_end=715
+  _globals['_DISCARDREQUEST']._serialized_start=717
+  _globals['_DISCARDREQUEST']._serialized_end=815
+  _globals['_DISCARDRESPONSE']._serialized_start=817
+  _globals['_DISCARDRESPONSE']._serialized_end=834
+  _globals['_WRITEZEROESREQUEST']._serialized_start=836
+  _globals['_WRITEZEROESREQUEST']._serialized_end=953
+  _globals['_WRITEZEROESRESPONSE']._serialized_start=955
+  _globals['_WRITEZEROESRESPONSE']._serialized_end=976
+  _globals['_BLOCKDEVICESERVICE']._serialized_start=979
+  _globals['_BLOCKDEVICESERVICE']._serialized_end=1503
 # @@protoc_insertion_point(module_scope)

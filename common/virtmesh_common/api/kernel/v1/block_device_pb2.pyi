@@ -25,16 +25,23 @@ class IdentifyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DEVICE_FIELD_NUMBER: _builtins.int
+    RETRY_FOR_MS_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """Name of the device, such as "vda"."""
+    retry_for_ms: _builtins.int
+    """Longest time to wait for a disk that is away, in milliseconds: its service has died, or has not
+    come up yet. Requests that it had then begin again when it is back. 0: do not wait, and fail with
+    DEVICE_NOT_READY or DEVICE_LOST at once. More than an hour counts as an hour.
+    """
     def __init__(
         self,
         *,
         device: _builtins.str = ...,
+        retry_for_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "retry_for_ms", b"retry_for_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -101,22 +108,29 @@ class ReadRequest(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     OFFSET_BYTES_FIELD_NUMBER: _builtins.int
     LENGTH_BYTES_FIELD_NUMBER: _builtins.int
+    RETRY_FOR_MS_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """Name of the device."""
     offset_bytes: _builtins.int
     """First byte."""
     length_bytes: _builtins.int
     """Number of bytes; 0 means to the end of the disk."""
+    retry_for_ms: _builtins.int
+    """Longest time to wait for a disk that is away, in milliseconds: its service has died, or has not
+    come up yet. Requests that it had then begin again when it is back. 0: do not wait, and fail with
+    DEVICE_NOT_READY or DEVICE_LOST at once. More than an hour counts as an hour.
+    """
     def __init__(
         self,
         *,
         device: _builtins.str = ...,
         offset_bytes: _builtins.int = ...,
         length_bytes: _builtins.int = ...,
+        retry_for_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "length_bytes", b"length_bytes", "offset_bytes", b"offset_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "length_bytes", b"length_bytes", "offset_bytes", b"offset_bytes", "retry_for_ms", b"retry_for_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -182,19 +196,26 @@ class WriteHeader(_message.Message):
 
     DEVICE_FIELD_NUMBER: _builtins.int
     OFFSET_BYTES_FIELD_NUMBER: _builtins.int
+    RETRY_FOR_MS_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """Name of the device."""
     offset_bytes: _builtins.int
     """First byte."""
+    retry_for_ms: _builtins.int
+    """Longest time to wait for a disk that is away, in milliseconds: its service has died, or has not
+    come up yet. Requests that it had then begin again when it is back. 0: do not wait, and fail with
+    DEVICE_NOT_READY or DEVICE_LOST at once. More than an hour counts as an hour.
+    """
     def __init__(
         self,
         *,
         device: _builtins.str = ...,
         offset_bytes: _builtins.int = ...,
+        retry_for_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "offset_bytes", b"offset_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "offset_bytes", b"offset_bytes", "retry_for_ms", b"retry_for_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -229,16 +250,23 @@ class FlushRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DEVICE_FIELD_NUMBER: _builtins.int
+    RETRY_FOR_MS_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """Name of the device."""
+    retry_for_ms: _builtins.int
+    """Longest time to wait for a disk that is away, in milliseconds: its service has died, or has not
+    come up yet. Requests that it had then begin again when it is back. 0: do not wait, and fail with
+    DEVICE_NOT_READY or DEVICE_LOST at once. More than an hour counts as an hour.
+    """
     def __init__(
         self,
         *,
         device: _builtins.str = ...,
+        retry_for_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "retry_for_ms", b"retry_for_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -270,22 +298,29 @@ class DiscardRequest(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     OFFSET_BYTES_FIELD_NUMBER: _builtins.int
     LENGTH_BYTES_FIELD_NUMBER: _builtins.int
+    RETRY_FOR_MS_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """Name of the device."""
     offset_bytes: _builtins.int
     """First byte, a multiple of the block size."""
     length_bytes: _builtins.int
     """Number of bytes, a multiple of the block size."""
+    retry_for_ms: _builtins.int
+    """Longest time to wait for a disk that is away, in milliseconds: its service has died, or has not
+    come up yet. Requests that it had then begin again when it is back. 0: do not wait, and fail with
+    DEVICE_NOT_READY or DEVICE_LOST at once. More than an hour counts as an hour.
+    """
     def __init__(
         self,
         *,
         device: _builtins.str = ...,
         offset_bytes: _builtins.int = ...,
         length_bytes: _builtins.int = ...,
+        retry_for_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "length_bytes", b"length_bytes", "offset_bytes", b"offset_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "length_bytes", b"length_bytes", "offset_bytes", b"offset_bytes", "retry_for_ms", b"retry_for_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -318,6 +353,7 @@ class WriteZeroesRequest(_message.Message):
     OFFSET_BYTES_FIELD_NUMBER: _builtins.int
     LENGTH_BYTES_FIELD_NUMBER: _builtins.int
     UNMAP_FIELD_NUMBER: _builtins.int
+    RETRY_FOR_MS_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """Name of the device."""
     offset_bytes: _builtins.int
@@ -326,6 +362,11 @@ class WriteZeroesRequest(_message.Message):
     """Number of bytes, a multiple of the block size."""
     unmap: _builtins.bool
     """True when the disk may give the range's storage up."""
+    retry_for_ms: _builtins.int
+    """Longest time to wait for a disk that is away, in milliseconds: its service has died, or has not
+    come up yet. Requests that it had then begin again when it is back. 0: do not wait, and fail with
+    DEVICE_NOT_READY or DEVICE_LOST at once. More than an hour counts as an hour.
+    """
     def __init__(
         self,
         *,
@@ -333,10 +374,11 @@ class WriteZeroesRequest(_message.Message):
         offset_bytes: _builtins.int = ...,
         length_bytes: _builtins.int = ...,
         unmap: _builtins.bool = ...,
+        retry_for_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "length_bytes", b"length_bytes", "offset_bytes", b"offset_bytes", "unmap", b"unmap"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "length_bytes", b"length_bytes", "offset_bytes", b"offset_bytes", "retry_for_ms", b"retry_for_ms", "unmap", b"unmap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -33,6 +33,12 @@ class BlockDeviceServiceStub(object):
     Every RPC can fail with NOT_FOUND/DEVICE_NOT_FOUND, FAILED_PRECONDITION/DEVICE_NOT_READY,
     FAILED_PRECONDITION/WRONG_KIND when the device is no disk, OUT_OF_RANGE/PAST_END,
     UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
+
+    A disk whose service has died may come back within `retry_for_ms` of a request. The requests that
+    it had then begin again, in their order: a completed write stays, and a flush covers it. With
+    FAILED_PRECONDITION/DISK_CHANGED ends what can't go on, as the disk came back as another one: with
+    another serial or block size, read-only, too small, or without what the request needs.
+    ResetDevice and DetachDevice end requests with DEVICE_LOST all the same.
     """
 
     def __init__(self, channel):
@@ -81,6 +87,12 @@ class BlockDeviceServiceServicer(object):
     Every RPC can fail with NOT_FOUND/DEVICE_NOT_FOUND, FAILED_PRECONDITION/DEVICE_NOT_READY,
     FAILED_PRECONDITION/WRONG_KIND when the device is no disk, OUT_OF_RANGE/PAST_END,
     UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
+
+    A disk whose service has died may come back within `retry_for_ms` of a request. The requests that
+    it had then begin again, in their order: a completed write stays, and a flush covers it. With
+    FAILED_PRECONDITION/DISK_CHANGED ends what can't go on, as the disk came back as another one: with
+    another serial or block size, read-only, too small, or without what the request needs.
+    ResetDevice and DetachDevice end requests with DEVICE_LOST all the same.
     """
 
     def Identify(self, request, context):
@@ -180,6 +192,12 @@ class BlockDeviceService(object):
     Every RPC can fail with NOT_FOUND/DEVICE_NOT_FOUND, FAILED_PRECONDITION/DEVICE_NOT_READY,
     FAILED_PRECONDITION/WRONG_KIND when the device is no disk, OUT_OF_RANGE/PAST_END,
     UNAVAILABLE/DEVICE_LOST, INTERNAL/IO_ERROR.
+
+    A disk whose service has died may come back within `retry_for_ms` of a request. The requests that
+    it had then begin again, in their order: a completed write stays, and a flush covers it. With
+    FAILED_PRECONDITION/DISK_CHANGED ends what can't go on, as the disk came back as another one: with
+    another serial or block size, read-only, too small, or without what the request needs.
+    ResetDevice and DetachDevice end requests with DEVICE_LOST all the same.
     """
 
     @staticmethod
