@@ -19,7 +19,8 @@ import aiohttp
 from virtmesh_client.panel.access import SUBPROTOCOL, TOKEN_PREFIX
 from virtmesh_client.panel.options import PanelOptions
 from virtmesh_client.panel.server import Panel, serving
-from virtmesh_common.security.authority import CA, Authority
+from virtmesh_common.security.authority import Authority
+from virtmesh_common.security.server_files import CA
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -50,13 +50,13 @@ from virtmesh_common.security.records import (
 )
 from virtmesh_common.security.revocations import Revocations, Revoked
 from virtmesh_common.security.roles import Role
+from virtmesh_common.security.server_files import CA, SERVER, SERVER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-CA, CA_KEY = "ca.pem", "ca.key"
-SERVER, SERVER_KEY = "server.pem", "server.key"
+CA_KEY = "ca.key"
 ISSUED = "issued.json"
 CLIENTS = "clients"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")

@@ -19,10 +19,11 @@ from tests.support.secured import People
 from virtmesh.rpc.locks import Locks
 from virtmesh.scraping import connection
 from virtmesh.scraping.server import CONNECTIONS_MAX, MetricsServer
-from virtmesh_common.security.authority import CA, Authority
+from virtmesh_common.security.authority import Authority
 from virtmesh_common.security.bundle import Bundle
 from virtmesh_common.security.errors import Unprotected
 from virtmesh_common.security.roles import Role
+from virtmesh_common.security.server_files import CA
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - that is what is tested
 OUTSIDE = f"{ANYWHERE}:0"
