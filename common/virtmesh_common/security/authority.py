@@ -36,7 +36,7 @@ from virtmesh_common.security.errors import (
     NotIssued,
 )
 from virtmesh_common.security.folder import SecurityFolder
-from virtmesh_common.security.names import check_days, check_name
+from virtmesh_common.security.names import CLIENT_DAYS, KEPT_DAYS, check_days, check_name
 from virtmesh_common.security.records import (
     ENTRIES_MAX,
     Watched,
@@ -45,6 +45,7 @@ from virtmesh_common.security.records import (
     role_of,
     spell,
     spell_time,
+    state_of,
     text_of,
     time_of,
 )
@@ -64,11 +65,8 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 CA_DAYS = 3650
 SERVER_DAYS = 820
 """Some browsers take no certificate of a server that is valid for more than 825 days."""
-CLIENT_DAYS = 365
 RENEWED_DAYS = 270
 """`ensure` renews the certificate of the server when so many days or less are left."""
-KEPT_DAYS = 90
-"""How long a list still shows a certificate that has expired."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +81,7 @@ class Issued:
 
     def state(self, revoked: Iterable[str], now: datetime | None = None) -> str:
         """Return "valid", "expired" or "revoked"."""
-        if self.serial in revoked:
-            return "revoked"
-        now = now or datetime.now(UTC)
-        return "valid" if now < datetime.fromisoformat(self.not_after) else "expired"
+        return state_of(self.not_after, now, revoked=self.serial in revoked)
 
 
 class Authority:
