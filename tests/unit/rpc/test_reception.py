@@ -142,7 +142,7 @@ async def test_three_names_keep_nobody_out() -> None:
 async def test_nobody_leaves_for_one_who_gains_nothing_by_it() -> None:
     """One who waits for its way is not helped by the end of a request that came another way."""
     use = Use("unread-requests", 8, 8)
-    reception = Reception(use, 0.001, LONG)
+    reception = Reception(use, 0.1, LONG)
     other = Request(reception, "ipv4:1")
     way = [Request(reception, f"name:{n}") for n in range(7)]
     await passes()
