@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from yarl import URL
 
-from tests.support.tls_panel import LIMIT_SECONDS, OWN, Served, tls_panel
+from tests.support.tls_panel import LIMIT_SECONDS, OWN, Served
 from virtmesh_client.panel import audit
 from virtmesh_client.panel.audit import LINES_MAX, STRANGERS_MAX
-from virtmesh_client.testing import FakeKernel
 from virtmesh_common.security.authority import Authority
 from virtmesh_common.security.roles import Role
 
 RESET = "/api/devices/{name}/reset"
-
-
-@pytest.fixture
-async def panel(tmp_path: Path) -> AsyncIterator[Served]:
-    """Serve a panel of a machine with one disk."""
-    with FakeKernel(vda=1 << 20) as kernel:
-        async with tls_panel(tmp_path / "security", kernel.address) as served:
-            yield served
 
 
 def lines_of(panel: Served, *keys: str) -> list[list[Any]]:

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.support.tls_panel import HOST, LIMIT_SECONDS, OWN, Served, tls_panel
+from tests.support.tls_panel import HOST, LIMIT_SECONDS, OWN, Served
 from virtmesh_client.panel import handshakes
 from virtmesh_client.panel.doors import BEGINNING_MAX
 from virtmesh_client.panel.limits import CONNECTIONS
-from virtmesh_client.testing import FakeKernel
 from virtmesh_common.security.roles import Role
-
-
-@pytest.fixture
-async def panel(tmp_path: Path) -> AsyncIterator[Served]:
-    """Serve a panel of a machine with one disk."""
-    with FakeKernel(vda=1 << 20) as kernel:
-        async with tls_panel(tmp_path / "security", kernel.address) as served:
-            yield served
 
 
 @pytest.mark.parametrize(
