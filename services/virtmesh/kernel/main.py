@@ -114,7 +114,7 @@ class KernelServer:
 
     @property
     def metrics_address(self) -> str:
-        """Where /metrics is, as HOST:PORT; empty without it."""
+        """Where /metrics is, as unix:PATH or HOST:PORT; empty without it."""
         return self._front.metrics_address
 
     async def start(self) -> None:
