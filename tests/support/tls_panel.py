@@ -60,10 +60,10 @@ class Served:
     audit: list[str]
     """Lines of its audit."""
 
-    def token(self, role: Role, *, days: float = 1) -> str:
+    def token(self, role: Role) -> str:
         """Make a token, which has the name of its role."""
         with Authority.open(self.folder) as authority:
-            return authority.tokens.make(role.value, role, days=days)[0]
+            return authority.tokens.make(role.value, role, days=1)[0]
 
     def revoke(self, name: str) -> None:
         """Revoke all tokens of a name."""
@@ -115,10 +115,10 @@ class Served:
 
 
 @asynccontextmanager
-async def tls_panel(folder: Path, address: str, token: str = OWN) -> AsyncIterator[Served]:
+async def tls_panel(folder: Path, address: str) -> AsyncIterator[Served]:
     """Serve a panel of the machine at an address, with a security folder that is made."""
     Authority.create(folder, [HOST]).close()
     lines: list[str] = []
-    options = PanelOptions(port=0, token=token, security=folder, tell=lines.append)
+    options = PanelOptions(port=0, token=OWN, security=folder, tell=lines.append)
     async with serving(address, options) as (panel, port):
         yield Served(folder, port, panel, lines)

@@ -108,12 +108,12 @@ class Authority:
         return cls(folder, key_folder)
 
     @classmethod
-    def create(cls, path: Path, hosts: Iterable[str] = (), *, now: datetime | None = None) -> Self:
+    def create(cls, path: Path, hosts: Iterable[str] = ()) -> Self:
         """Make an authority in a folder that has none. Errors: BadSecurityFolder if it has one."""
         with SecurityFolder.make(path) as folder:
             if folder.has(CA):
                 raise BadSecurityFolder(f"{path} has an authority already")
-        return cls.ensure(path, hosts, now=now)
+        return cls.ensure(path, hosts)
 
     @classmethod
     def ensure(
@@ -215,12 +215,12 @@ class Authority:
         """Return what was issued, in order; what has expired long ago is left out."""
         return list(self._issued.get().values())
 
-    def revoke(self, name_or_serial: str, *, now: datetime | None = None) -> list[Issued]:
+    def revoke(self, name_or_serial: str) -> list[Issued]:
         """Revoke a certificate by its serial number, or all with a name; return the fresh ones.
 
         Services know at their next call. Errors: NotIssued if there is none.
         """
-        at = spell_time(now or datetime.now(UTC))
+        at = spell_time(datetime.now(UTC))
         with self.folder.locked():
             revoked = dict(self.revocations.all())
             serial = name_or_serial.lower().removeprefix("0x").lstrip("0")
