@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n"
-SECONDS = 20.0
+SECONDS = 60.0
 """Longest wait for anything."""
 
 

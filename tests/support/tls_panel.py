@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 OWN = "the-token-of-this-panel"
 HOST = "panel.example"
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 60.0
 """Limit for every wait."""
 SWITCHING = "HTTP/1.1 101 Switching Protocols"
 

@@ -120,7 +120,7 @@ def test_messages_of_many_tiny_parts(keyboard: Keyboard, method: str, part: byte
         assert status_of(channel, CHECK) == ("OK", "")
         before = resident(number)
         call: Any = channel.stream_stream(method)
-        calls = [call(iter((message,)), timeout=3 * SECONDS) for _ in range(CALLS // 4)]
+        calls = [call(iter((message,)), timeout=SECONDS) for _ in range(CALLS // 4)]
         codes = {code_of(one) for one in calls}
         assert status_of(channel, DESCRIBE) == ("OK", "")
 
