@@ -29,8 +29,8 @@ FUZZ_ROUNDS ?= 10
 PARALLEL := tests/unit tests/contract tests/layouts \
 	$(addprefix tests/integration/,client cpu input kernel kinds local uart)
 # Those among them that watch a clock, or send signals to the moment: they run alone.
-ALONE := tests/contract/host/test_reset.py tests/integration/client/test_input_live.py \
-	tests/integration/client/test_interruption.py
+ALONE := tests/contract/host/test_reset.py tests/contract/malicious/test_resets.py \
+	tests/integration/client/test_input_live.py tests/integration/client/test_interruption.py
 # The places beside an ordinary checkout: tools/everywhere.sh.
 PLACES := tmpfs overlay distribution
 # Tests of what lies in files: images, sockets, the file systems that are below them.

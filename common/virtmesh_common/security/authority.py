@@ -36,7 +36,7 @@ from virtmesh_common.security.errors import (
     NotIssued,
 )
 from virtmesh_common.security.folder import SecurityFolder
-from virtmesh_common.security.names import check_days, check_name
+from virtmesh_common.security.names import CLIENT_DAYS, KEPT_DAYS, check_days, check_name
 from virtmesh_common.security.records import (
     ENTRIES_MAX,
     Watched,
@@ -45,18 +45,19 @@ from virtmesh_common.security.records import (
     role_of,
     spell,
     spell_time,
+    state_of,
     text_of,
     time_of,
 )
 from virtmesh_common.security.revocations import Revocations, Revoked
 from virtmesh_common.security.roles import Role
+from virtmesh_common.security.server_files import CA, SERVER, SERVER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-CA, CA_KEY = "ca.pem", "ca.key"
-SERVER, SERVER_KEY = "server.pem", "server.key"
+CA_KEY = "ca.key"
 ISSUED = "issued.json"
 CLIENTS = "clients"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -64,11 +65,8 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 CA_DAYS = 3650
 SERVER_DAYS = 820
 """Some browsers take no certificate of a server that is valid for more than 825 days."""
-CLIENT_DAYS = 365
 RENEWED_DAYS = 270
 """`ensure` renews the certificate of the server when so many days or less are left."""
-KEPT_DAYS = 90
-"""How long a list still shows a certificate that has expired."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +81,7 @@ class Issued:
 
     def state(self, revoked: Iterable[str], now: datetime | None = None) -> str:
         """Return "valid", "expired" or "revoked"."""
-        if self.serial in revoked:
-            return "revoked"
-        now = now or datetime.now(UTC)
-        return "valid" if now < datetime.fromisoformat(self.not_after) else "expired"
+        return state_of(self.not_after, now, revoked=self.serial in revoked)
 
 
 class Authority:
@@ -113,12 +108,12 @@ class Authority:
         return cls(folder, key_folder)
 
     @classmethod
-    def create(cls, path: Path, hosts: Iterable[str] = (), *, now: datetime | None = None) -> Self:
+    def create(cls, path: Path, hosts: Iterable[str] = ()) -> Self:
         """Make an authority in a folder that has none. Errors: BadSecurityFolder if it has one."""
         with SecurityFolder.make(path) as folder:
             if folder.has(CA):
                 raise BadSecurityFolder(f"{path} has an authority already")
-        return cls.ensure(path, hosts, now=now)
+        return cls.ensure(path, hosts)
 
     @classmethod
     def ensure(
@@ -220,12 +215,12 @@ class Authority:
         """Return what was issued, in order; what has expired long ago is left out."""
         return list(self._issued.get().values())
 
-    def revoke(self, name_or_serial: str, *, now: datetime | None = None) -> list[Issued]:
+    def revoke(self, name_or_serial: str) -> list[Issued]:
         """Revoke a certificate by its serial number, or all with a name; return the fresh ones.
 
         Services know at their next call. Errors: NotIssued if there is none.
         """
-        at = spell_time(now or datetime.now(UTC))
+        at = spell_time(datetime.now(UTC))
         with self.folder.locked():
             revoked = dict(self.revocations.all())
             serial = name_or_serial.lower().removeprefix("0x").lstrip("0")

@@ -82,12 +82,12 @@ async def test_idle_streams_of_one_client_leave_the_device_to_others(tmp_path: P
         ada = Watchers(world, "ada", connections)
         idle = await ada.open(8)
         await asyncio.gather(*(one.initial_metadata() for one in idle[:4]))
-        (more,) = await ada.open(1)
 
         keys: Any = InputServiceStub(world.channel)
         await keys.GetInfo(pb.GetInfoRequest(), metadata=of("bob"), timeout=PLENTY_S)
         await keys.Type(pb.TypeRequest(text="a"), metadata=of("bob"), timeout=PLENTY_S)
         await asyncio.gather(*(one.initial_metadata() for one in idle))
+        (more,) = await ada.open(1)
         (stream,) = await Watchers(world, "bob", connections).open(1)
         await stream.initial_metadata()
         refused = await failure_of(more.read())

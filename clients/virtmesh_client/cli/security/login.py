@@ -117,7 +117,7 @@ def parse_host(host: str | None) -> str:
     if not host:
         raise click.UsageError("name the machine: HOST or HOST:PORT")
     if TOKEN.search(host):  # it is not repeated: others may read what is printed
-        raise click.UsageError("a token does not belong into an address: put it into a file")
+        raise click.UsageError("a token does not belong in an address: put it into a file")
     bare = host.startswith("[") and host.endswith("]")
     address = host if ":" in host and not bare else f"{host}:{PORT}"
     try:

@@ -10,9 +10,10 @@ from virtmesh_client import Credentials, connect
 from virtmesh_client.security import logins
 from virtmesh_client.security.choice import choose
 from virtmesh_common.errors import VirtmeshError
-from virtmesh_common.security.authority import CA, Authority
+from virtmesh_common.security.authority import Authority
 from virtmesh_common.security.errors import BadLogin, BadToken, LoginNeeded
 from virtmesh_common.security.roles import Role
+from virtmesh_common.security.server_files import CA
 
 FAR, NEAR, SOCKET = "machine.example:50051", "127.0.0.1:50051", "unix:/run/kernel.sock"
 

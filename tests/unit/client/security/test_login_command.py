@@ -14,9 +14,9 @@ import pytest
 from tests.support.tls_kernel import TlsKernel, tls_kernel
 from virtmesh_client.cli.run import run
 from virtmesh_client.security import logins
-from virtmesh_common.security.authority import CA
 from virtmesh_common.security.bundle import Bundle, parse_bundle
 from virtmesh_common.security.certificates import identity_of
+from virtmesh_common.security.server_files import CA
 
 
 class Shell:

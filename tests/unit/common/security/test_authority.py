@@ -12,15 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from virtmesh_common.security.authority import (
-    CA,
-    CA_KEY,
-    ISSUED,
-    SERVER,
-    SERVER_KEY,
-    Authority,
-    usual_key_folder,
-)
+from virtmesh_common.security.authority import CA_KEY, ISSUED, Authority, usual_key_folder
 from virtmesh_common.security.bundle import parse_bundle
 from virtmesh_common.security.certificates import identity_of, read_certificate, spell_certificate
 from virtmesh_common.security.errors import (
@@ -34,6 +26,7 @@ from virtmesh_common.security.identity import IdentityKind
 from virtmesh_common.security.revocations import FILE as REVOKED
 from virtmesh_common.security.revocations import Revocations
 from virtmesh_common.security.roles import Role
+from virtmesh_common.security.server_files import CA, SERVER, SERVER_KEY
 
 PROCESSES, EACH = 4, 5
 NOBODY = 65534
