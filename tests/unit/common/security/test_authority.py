@@ -260,8 +260,38 @@ def test_what_was_revoked_does_not_come_back_by_losing_a_file(folder: Path) -> N
     """`ensure` makes no empty list beside an authority."""
     (folder / REVOKED).unlink()
 
-    with pytest.raises(BadSecurityFolder, match="lost its revoked"):
+    with pytest.raises(BadSecurityFolder, match=r"lost its revoked.*put it back"):
         Authority.ensure(folder)
+
+
+@pytest.mark.parametrize("what", ["certificate", "token"])
+def test_an_authority_that_clients_know_is_not_replaced(folder: Path, what: str) -> None:
+    """A lost ca.pem can be put back; with another authority all of them would be strangers."""
+    content, key = (folder / CA).read_bytes(), (folder / KEY).read_bytes()
+    with Authority.open(folder) as authority:
+        if what == "certificate":
+            authority.issue("alice", Role.OWNER)
+        else:
+            authority.tokens.make("ci", Role.OWNER, days=1)
+    (folder / CA).unlink()
+
+    with pytest.raises(BadSecurityFolder, match=r"lost its ca\.pem.*put it back"):
+        Authority.ensure(folder)
+
+    assert (folder / KEY).read_bytes() == key
+    (folder / CA).write_bytes(content)
+    with Authority.ensure(folder) as authority:
+        authority.issue("bob", Role.OWNER)
+
+
+def test_who_was_stopped_before_the_authority_was_whole_begins_again(folder: Path) -> None:
+    """ca.pem is written last, and nobody knows the authority by then."""
+    (folder / CA).unlink()
+
+    with Authority.ensure(folder) as authority:
+        record, bundle = authority.issue("alice", Role.OWNER)
+
+        assert authority.check(bundle.certificate.encode()) == record
 
 
 def test_the_server_gets_the_names_that_are_asked_for(folder: Path) -> None:
@@ -319,6 +349,36 @@ def test_nobody_issues_without_the_key(folder: Path) -> None:
         with pytest.raises(NoAuthority, match=CA_KEY):
             authority.issue("bob", Role.OBSERVER)
         assert authority.revoke("alice") == [record]
+
+
+def test_nothing_is_signed_with_the_key_of_another_authority(folder: Path, tmp_path: Path) -> None:
+    """Nobody could use it: a client's certificate, nor that of the listeners."""
+    other = tmp_path / "other"
+    Authority.create(other).close()
+    place = usual_key_folder(other)
+    server = (folder / SERVER).read_bytes()
+    with Authority.open(folder, place) as authority:
+        with pytest.raises(BadSecurityFolder, match=r"key of another authority.*--authority"):
+            authority.issue("alice", Role.OWNER)
+        assert authority.issued() == []
+    with pytest.raises(BadSecurityFolder, match="key of another authority"):
+        Authority.ensure(folder, ["b.example"], key_folder=place)
+    assert (folder / SERVER).read_bytes() == server
+
+
+def test_of_several_authorities_the_one_with_the_key_issues(folder: Path, tmp_path: Path) -> None:
+    """While clients change over from one to the next."""
+    Authority.create(tmp_path / "before").close()
+    with (folder / CA).open("r+b") as file:
+        content = file.read()
+        file.seek(0)
+        file.write((tmp_path / "before" / CA).read_bytes() + content)
+
+    with Authority.open(folder) as authority:
+        record, bundle = authority.issue("alice", Role.OWNER)
+
+        assert authority.check(bundle.certificate.encode()) == record
+        assert bundle.authority.encode() == content
 
 
 def test_a_folder_without_an_authority_is_said(tmp_path: Path) -> None:
