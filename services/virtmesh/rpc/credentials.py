@@ -9,7 +9,7 @@ import structlog
 
 from virtmesh_common.security.certificates import read_certificate, read_key
 from virtmesh_common.security.client_certificates import ClientCertificates
-from virtmesh_common.security.errors import BadCertificate, SecurityError
+from virtmesh_common.security.errors import BadCertificate, NoAuthority, SecurityError
 from virtmesh_common.security.folder import SecurityFolder
 from virtmesh_common.security.revocations import Revocations
 from virtmesh_common.security.tokens import Tokens
@@ -30,6 +30,11 @@ class Credentials:
 
     def __init__(self, path: Path) -> None:
         self._folder = SecurityFolder(path)
+        if not self._folder.has(AUTHORITY):
+            self._folder.close()
+            raise NoAuthority(
+                f"{path} has no {AUTHORITY}: `virtmesh certs init` makes an authority there"
+            )
         revocations = Revocations(self._folder)
         self.clients = ClientCertificates(self._folder, revocations)
         self.tokens = Tokens(self._folder)

@@ -202,6 +202,15 @@ def test_a_bundle_that_does_not_work_is_not_stored(
     assert logins.find("machine.example:50051") is not None
 
 
+@pytest.mark.parametrize("option", [["-"], ["--token", "-", "--ca", "ca.pem"]])
+def test_an_empty_pipe_is_said(shell: Shell, option: list[str]) -> None:
+    """What should have issued has failed, and has said why; nothing is wrong with its format."""
+    status, _, said = shell("login", "machine.example", *option, stdin="")
+
+    assert status == 1
+    assert "nothing came by standard input" in said
+
+
 def test_tokens_are_printed_once_and_log_in(shell: Shell, folder: Path) -> None:
     """Alone, or with the authority, in one file."""
     status, token, _ = shell("tokens", "issue", "--role", "observer", "ci")
