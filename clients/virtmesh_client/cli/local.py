@@ -19,6 +19,9 @@ from virtmesh_client.local import rundir
 from virtmesh_client.local.stop import stop_machine
 from virtmesh_common.printable import say
 
+KERNELS = ("kernel", "cpu")
+"""Kinds of processes that have the security folder of the machine: TCP has TLS there."""
+
 GUEST_SECONDS = 5.0
 """How long a machine may take to say which guests it has."""
 
@@ -71,7 +74,7 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
                 one.kind,
                 one.pid if one.alive else "dead",
                 one.restarts,
-                spell_page(one.metrics),
+                spell_page(one.metrics, secure=bool(state.security) and one.kind in KERNELS),
                 one.address or "-",
             )
             for one in (state.supervisor, *state.processes)
@@ -79,11 +82,11 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
     )
 
 
-def spell_page(address: str) -> str:
+def spell_page(address: str, *, secure: bool) -> str:
     """Spell where a page of metrics is: what a browser takes, or a socket."""
     if not address or address.startswith("unix:"):
         return address or "-"
-    return f"http://{address}/metrics"
+    return f"{'https' if secure else 'http'}://{address}/metrics"
 
 
 @click.command()
