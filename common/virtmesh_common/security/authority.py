@@ -331,7 +331,7 @@ class Authority:
             key = read_key(self.folder.read(SERVER_KEY, secret=True))
         else:
             key = make_key()
-        every = dict.fromkeys((*LOCAL_HOSTS, *hosts))
+        every = sorted(dict.fromkeys((*LOCAL_HOSTS, *hosts)), key=is_ipv6)
         certificate = issuer.server(key.public_key(), every, SERVER_DAYS, now)
         self.folder.write(SERVER_KEY, spell_key(key))
         self.folder.write(SERVER, spell_certificate(certificate))
@@ -346,6 +346,15 @@ class Authority:
         if len(kept) >= ENTRIES_MAX:
             raise BadSecurityFolder(f"{self.folder.path} has issued {len(kept)} certificates")
         self.folder.write(ISSUED, spell_issued({**kept, record.serial: record}))
+
+
+def is_ipv6(host: str) -> bool:
+    """Say whether a host is an IPv6 address. These are the last of a certificate.
+
+    socat compares in their order. At such an address it asks for one of the machine's name, and
+    gives up where there is none.
+    """
+    return ":" in host
 
 
 def usual_key_folder(path: Path) -> Path:

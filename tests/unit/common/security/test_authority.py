@@ -308,6 +308,15 @@ def test_the_server_gets_the_names_that_are_asked_for(folder: Path) -> None:
     assert (folder / SERVER_KEY).read_bytes() == key
 
 
+def test_addresses_of_ipv6_come_last(folder: Path) -> None:
+    """Socat compares in order, and ends at one where the machine's name has none."""
+    with Authority.ensure(folder, ["2001:db8::7", "192.0.2.7", "b.example"]) as authority:
+        assert authority.hosts == (
+            "localhost", "127.0.0.1", "machine.example", "192.0.2.7", "b.example", "::1",
+            "2001:db8::7",
+        )  # fmt: skip
+
+
 def test_the_server_is_renewed_before_its_end(folder: Path) -> None:
     """By whoever starts the machine then."""
     later = datetime.now(UTC) + timedelta(days=700)
