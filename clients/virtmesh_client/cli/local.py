@@ -71,7 +71,7 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
                 one.kind,
                 one.pid if one.alive else "dead",
                 one.restarts,
-                spell_page(one.metrics),
+                spell_page(one.metrics, secure=bool(state.security) and one.kind in rundir.KERNELS),
                 one.address or "-",
             )
             for one in (state.supervisor, *state.processes)
@@ -79,11 +79,11 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
     )
 
 
-def spell_page(address: str) -> str:
+def spell_page(address: str, *, secure: bool) -> str:
     """Spell where a page of metrics is: what a browser takes, or a socket."""
     if not address or address.startswith("unix:"):
         return address or "-"
-    return f"http://{address}/metrics"
+    return f"{'https' if secure else 'http'}://{address}/metrics"
 
 
 @click.command()

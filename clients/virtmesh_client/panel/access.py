@@ -128,7 +128,8 @@ class Guard:
             stranger = Stranger(known.get("identity") or NOBODY, known.get("serial", ""))
             self._audit.note(stranger, request, "401", known.get("state") or "token")
             raise web.HTTPUnauthorized(
-                text="the token is missing or wrong: the panel printed it at its start",
+                text="the token is missing or wrong, or counts no more: the panel printed one at"
+                " its start",
                 headers={"WWW-Authenticate": "Bearer"},
             ) from None
 

@@ -52,7 +52,10 @@ class Credentials:
         Errors: BadToken; BadCertificate; OSError.
         """
         if not TOKEN.fullmatch(token):
-            raise BadToken("that is no token of `virtmesh tokens issue`: one begins with vmt_")
+            raise BadToken(
+                "that is no token of `virtmesh tokens issue`: one has the form vmt_NUMBER_SECRET,"
+                " with 12 and 32 characters"
+            )
         data = authority if isinstance(authority, bytes) else read_bounded(Path(authority))
         return cls(parse_authority(data), token=token, server_name=server_name)
 

@@ -29,6 +29,7 @@ from virtmesh_common.security.certificates import (
     spell_serial,
 )
 from virtmesh_common.security.client_certificates import ClientCertificates
+from virtmesh_common.security.client_certificates import parse as parse_authorities
 from virtmesh_common.security.errors import (
     BadCertificate,
     BadSecurityFolder,
@@ -252,7 +253,15 @@ class Authority:
             )
         with SecurityFolder(place) as folder:
             key = read_key(folder.read(CA_KEY, secret=True))
-        return Issuer(read_certificate(self.folder.read(CA)), key)
+        where = str(self.folder.path / CA)
+        known = parse_authorities(self.folder.read(CA), where).values()
+        ours = next((one for one in known if one.public_key() == key.public_key()), None)
+        if ours is None:
+            raise BadSecurityFolder(
+                f"{place / CA_KEY} is the key of another authority than {where}: say by"
+                " --authority which folder has its key"
+            )
+        return Issuer(ours, key)
 
     def _make_key_folder(self) -> SecurityFolder:
         """Open the folder for the key, which is made; or the folder of all where none can be."""
@@ -284,11 +293,13 @@ class Authority:
         for name, empty in EMPTY.items():
             if not self.folder.has(name):
                 if self.folder.has(CA):  # What was revoked must not count again.
-                    raise BadSecurityFolder(f"{self.folder.path} has lost its {name}")
+                    raise self._lost(name)
                 write(name, empty)
         if self.folder.has(CA) and self.folder.has(CA_KEY):
             self._move_key()
         if not self.folder.has(CA):
+            if self.issued() or self.tokens.all() or self.revocations.all():
+                raise self._lost(CA)  # Who was let in would be a stranger to another authority.
             issuer = Issuer.make(f"virtmesh authority of {socket.gethostname()}"[:64], CA_DAYS, now)
             with self._make_key_folder() as place:
                 self._write_key(place, spell_key(issuer.key))
@@ -297,6 +308,12 @@ class Authority:
         elif self._needs_server(hosts, now):
             known = self.hosts if self.folder.has(SERVER) else ()
             self._renew(self._issuer(), (*known, *hosts), now)
+
+    def _lost(self, name: str) -> BadSecurityFolder:
+        return BadSecurityFolder(
+            f"{self.folder.path} has lost its {name}: put it back, or make another folder, with"
+            " certificates and tokens of its own"
+        )
 
     def _needs_server(self, hosts: tuple[str, ...], now: datetime) -> bool:
         if not self.folder.has(SERVER) or not self.folder.has(SERVER_KEY):
@@ -309,7 +326,7 @@ class Authority:
             key = read_key(self.folder.read(SERVER_KEY, secret=True))
         else:
             key = make_key()
-        every = dict.fromkeys((*LOCAL_HOSTS, *hosts))
+        every = sorted(dict.fromkeys((*LOCAL_HOSTS, *hosts)), key=is_ipv6)
         certificate = issuer.server(key.public_key(), every, SERVER_DAYS, now)
         self.folder.write(SERVER_KEY, spell_key(key))
         self.folder.write(SERVER, spell_certificate(certificate))
@@ -324,6 +341,15 @@ class Authority:
         if len(kept) >= ENTRIES_MAX:
             raise BadSecurityFolder(f"{self.folder.path} has issued {len(kept)} certificates")
         self.folder.write(ISSUED, spell_issued({**kept, record.serial: record}))
+
+
+def is_ipv6(host: str) -> bool:
+    """Say whether a host is an IPv6 address. These are the last of a certificate.
+
+    socat compares in their order. At such an address it asks for one of the machine's name, and
+    gives up where there is none.
+    """
+    return ":" in host
 
 
 def usual_key_folder(path: Path) -> Path:

@@ -10,10 +10,10 @@ import structlog
 from virtmesh_common.security.authority import CA_KEY
 from virtmesh_common.security.certificates import read_certificate
 from virtmesh_common.security.client_certificates import ClientCertificates
-from virtmesh_common.security.errors import SecurityError
+from virtmesh_common.security.errors import NoAuthority, SecurityError
 from virtmesh_common.security.folder import SecurityFolder
 from virtmesh_common.security.revocations import Revocations
-from virtmesh_common.security.server_files import ServerFiles
+from virtmesh_common.security.server_files import CA, ServerFiles
 from virtmesh_common.security.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ class Credentials:
 
     def __init__(self, path: Path) -> None:
         self._folder = SecurityFolder(path)
+        if not self._folder.has(CA):
+            self._folder.close()
+            raise NoAuthority(f"{path} has no {CA}: `virtmesh certs init` makes an authority there")
         revocations = Revocations(self._folder)
         self.clients = ClientCertificates(self._folder, revocations)
         self.tokens = Tokens(self._folder)

@@ -132,3 +132,20 @@ async def test_a_client_without_a_name_takes_nothing_from_the_kernel(tmp_path: P
         await stream.initial_metadata()
         await own.GetInfo(pb.GetInfoRequest())
         assert not stream.done()
+
+
+async def test_a_client_with_all_its_streams_still_has_its_calls(tmp_path: Path) -> None:
+    """A call with one answer is no stream, though the kernel passes both on in the same way."""
+    async with keyboard(tmp_path, kernel=ONE_STREAM, device=DEFAULTS) as world:
+        keys: Any = InputServiceStub(world.channel)
+        stream = keys.WatchOutput(pb.WatchOutputRequest(), metadata=of("ada"))
+        await stream.initial_metadata()
+
+        await keys.GetInfo(pb.GetInfoRequest(), metadata=of("ada"), timeout=PLENTY_S)
+        await keys.Type(pb.TypeRequest(text="a"), metadata=of("ada"), timeout=PLENTY_S)
+        second = keys.WatchOutput(pb.WatchOutputRequest(), metadata=of("ada"))
+        refused = await failure_of(second.read())
+
+        assert not stream.done()
+        assert isinstance(refused, LimitReached)
+        assert refused.metadata["limit"] == "streams-per-client"

@@ -208,6 +208,7 @@ def test_a_page_of_an_observer(panel: PanelRig, machine: Cli, chromium: Browser)
         expect(page.locator("#role")).to_have_text("observer")
         expect(page.locator("#screen-size")).to_contain_text("640")
         expect(page.locator("#console-why")).to_contain_text("may be a password")
+        expect(page.locator(".plot .u-over").first).to_have_css("position", "absolute")
         page.get_by_role("tab", name="Input").click()
         expect(page.locator("#inputs-none")).to_contain_text("may be a password")
         for name in ("#capture", "#reset", "#detach", "#type-form", "#send-cad"):

@@ -249,37 +249,6 @@ def test_a_file_that_is_none_is_refused(folder: Path, kind: str) -> None:
         assert authority.certificate
 
 
-def test_what_was_revoked_does_not_come_back_by_losing_a_file(folder: Path) -> None:
-    """`ensure` makes no empty list beside an authority."""
-    (folder / REVOKED).unlink()
-
-    with pytest.raises(BadSecurityFolder, match="lost its revoked"):
-        Authority.ensure(folder)
-
-
-def test_the_server_gets_the_names_that_are_asked_for(folder: Path) -> None:
-    """Its certificate is renewed then, and keeps its key: at any moment the two fit."""
-    key, certificate = (folder / SERVER_KEY).read_bytes(), (folder / SERVER).read_bytes()
-
-    Authority.ensure(folder, ["machine.example"]).close()
-    assert (folder / SERVER).read_bytes() == certificate
-    with Authority.ensure(folder, ["192.0.2.7", "2001:db8::7", "b.example"]) as authority:
-        assert set(authority.hosts) == {
-            "localhost", "127.0.0.1", "::1", "machine.example", "192.0.2.7", "2001:db8::7",
-            "b.example",
-        }  # fmt: skip
-    assert (folder / SERVER_KEY).read_bytes() == key
-
-
-def test_the_server_is_renewed_before_its_end(folder: Path) -> None:
-    """By whoever starts the machine then."""
-    later = datetime.now(UTC) + timedelta(days=700)
-
-    with Authority.ensure(folder, now=later) as authority:
-        left = datetime.fromisoformat(authority.server_not_after) - later
-        assert left > timedelta(days=800)
-
-
 @pytest.mark.parametrize("host", ["", "a b", "a/b", "-", "a..\n", "x" * 300])
 def test_a_host_that_can_not_be_is_refused(tmp_path: Path, host: str) -> None:
     """And leaves no authority behind."""
