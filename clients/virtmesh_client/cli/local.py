@@ -38,7 +38,9 @@ def status(settings: Settings) -> None:
     if settings.json:
         show_json([replace(state, warnings=tuple(state.warnings_now)) for state in states])
         return
-    if not states:
+    if not states and settings.address:
+        say(f"no machine runs here; `virtmesh devices` asks the one at {settings.address}")
+    elif not states:
         say("no machine runs here: `virtmesh up` starts one")
     for number, state in enumerate(states):
         if number:

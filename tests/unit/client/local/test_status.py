@@ -53,3 +53,16 @@ def test_a_page_behind_tls_has_an_address_that_a_browser_takes(
     assert (f"https://{KERNEL}/metrics" in said) is secure
     assert (f"http://{KERNEL}/metrics" in said) is not secure
     assert f"http://{DEVICE}/metrics" in said
+
+
+def test_who_asks_about_another_host_is_told_what_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The machines of this host are all that it knows."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+
+    assert run(["--address", "far.example:50051", "status"]) == 0
+
+    said = capfd.readouterr().out
+    assert said == ("no machine runs here; `virtmesh devices` asks the one at far.example:50051\n")
