@@ -147,7 +147,7 @@ def check_address(address: str) -> str:
             )
         return f"unix:{absolute}"
     if "vmt_" in address or "@" in address:  # it is not repeated: logs would keep it
-        raise ValueError("a token or a name does not belong into an address: write HOST:PORT")
+        raise ValueError("a token or a name does not belong in an address: write HOST:PORT")
     match = re.fullmatch(rf"(?P<host>\[{IPV6}\]|[^:/\s]+):(?P<port>\d{{1,5}})", address)
     if match is None or int(match["port"]) > 65535:
         raise ValueError(f"{address!r} is no address: write unix:PATH or HOST:PORT")

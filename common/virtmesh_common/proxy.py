@@ -8,7 +8,7 @@ src/core/handshaker/http_connect/http_proxy_mapper.cc).
 from __future__ import annotations
 
 import os
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")
 """Variables that name a proxy. The first one that is set counts."""
@@ -26,16 +26,31 @@ def host_of(address: str) -> str:
 
 def is_local(address: str) -> bool:
     """Say whether `unix:PATH` or `HOST:PORT` is on this host by its name: no proxy leads there."""
-    host = host_of(address).rstrip(".").lower()
-    if not host or host in LOCAL_NAMES or host.endswith(".localhost"):
-        return True
+    host = _name_of(address)
+    ip = _ip_of(host)
+    return not host or is_loopback(address) or (ip is not None and ip.is_unspecified)
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether only this host reaches HOST:PORT, by its name."""
+    host = _name_of(address)
+    ip = _ip_of(host)
+    named = host in LOCAL_NAMES or host.endswith(".localhost")
+    return named or (ip is not None and ip.is_loopback)
+
+
+def _name_of(address: str) -> str:
+    """Return the host of HOST:PORT as it is compared; empty for a unix socket."""
+    return host_of(address).rstrip(".").lower()
+
+
+def _ip_of(host: str) -> IPv4Address | IPv6Address | None:
+    """Return the IP address that a host is, that of IPv4 if it is mapped; None for a name."""
     try:
         ip = ip_address(host)
     except ValueError:
-        return False
-    if isinstance(ip, IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    return ip.is_loopback or ip.is_unspecified
+        return None
+    return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
 
 
 def find_proxy(address: str) -> str:

@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ import grpc
 from rich.console import Console
 from rich.table import Table
 
+from tests.support.ports import free_port
 from virtmesh_common.api.input.v1 import input_pb2, input_pb2_grpc
 from virtmesh_common.api.kernel.v1 import block_device_pb2, block_device_pb2_grpc
 from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
@@ -70,9 +70,7 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.kernel = f"unix:{folder}/run/kernel.sock"
         self.tcp = f"127.0.0.1:{self.port}"
         self.spare = f"unix:{folder}/spare.sock"

@@ -24,7 +24,7 @@ from rich.console import Console
 from virtmesh_native import Recorder
 
 from tests.support.bench_table import AGAIN, WITH, WITHOUT, cost_table
-from tests.support.disk_process import CALLS, DiskProcess, many_at_once, one_by_one
+from tests.support.disk_process import DiskProcess, many_at_once, measure_in_turn, one_by_one
 from virtmesh.attach.bus import reading
 from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.machine import DoorbellKind
@@ -61,20 +61,7 @@ async def measure(rounds: int) -> dict[str, list[dict[str, float]]]:
             disk = DiskProcess(folder, name, undo, f"--recorder={events}")
             driver = await disk.drive(DoorbellKind.EVENTFD, Recorder(events))
             disks[name] = disk, ways(driver)
-        costs: dict[str, list[dict[str, float]]] = {way: [] for way in disks[WITH][1]}
-        order = list(disks)
-        for _ in range(rounds):
-            order.append(order.pop(0))
-            for way, rows in costs.items():
-                rows.append({name: await cost_of(way, *disks[name]) for name in order})
-        return costs
-
-
-async def cost_of(way: str, disk: DiskProcess, disk_ways: dict[str, Way]) -> float:
-    """Return microseconds of CPU for each request or batch."""
-    before = disk.cpu_us()
-    await disk_ways[way]()
-    return (disk.cpu_us() - before) / CALLS
+        return await measure_in_turn(disks, rounds)
 
 
 def main() -> None:

@@ -20,9 +20,9 @@ import uvloop
 from rich.console import Console
 from virtmesh_native import Recorder
 
-from tests.bench.recorder_cost import cost_of, ways
+from tests.bench.recorder_cost import ways
 from tests.support.bench_table import AGAIN, WITH, WITHOUT, cost_table
-from tests.support.disk_process import DiskProcess, one_by_one
+from tests.support.disk_process import DiskProcess, measure_in_turn, one_by_one
 from virtmesh.attach.bus import reading, writing
 from virtmesh.machine import DoorbellKind
 from virtmesh.telemetry.recorder import EVENTS_DEFAULT
@@ -47,13 +47,7 @@ async def measure(other: str, rounds: int) -> dict[str, list[dict[str, float]]]:
                 ways(driver)
                 | {"64 accesses of interrupts in one batch": partial(one_by_one, batch)},
             )
-        costs: dict[str, list[dict[str, float]]] = {way: [] for way in disks[WITH][1]}
-        order = list(disks)
-        for _ in range(rounds):
-            order.append(order.pop(0))
-            for way, rows in costs.items():
-                rows.append({name: await cost_of(way, *disks[name]) for name in order})
-        return costs
+        return await measure_in_turn(disks, rounds)
 
 
 def main() -> None:

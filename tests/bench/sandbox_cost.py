@@ -24,7 +24,7 @@ import uvloop
 from rich.console import Console
 
 from tests.support.bench_table import AGAIN, WITH, WITHOUT, cost_table
-from tests.support.disk_process import CALLS, DiskProcess, many_at_once, one_by_one
+from tests.support.disk_process import DiskProcess, many_at_once, measure_in_turn, one_by_one
 from virtmesh.attach.bus import reading
 from virtmesh.blk.driver import VirtIOBlk
 from virtmesh.machine import DoorbellKind
@@ -64,20 +64,7 @@ async def measure(rounds: int, folder: Path) -> Costs:
             disk = DiskProcess(folder, name, undo, option)
             stub = device_pb2_grpc.DeviceServiceStub(await disk.channel())
             disks[name] = disk, ways(await disk.drive(DoorbellKind.EVENTFD), stub)
-        costs: Costs = {way: [] for way in disks[WITH][1]}
-        order = list(disks)
-        for _ in range(rounds):
-            order.append(order.pop(0))
-            for way, rows in costs.items():
-                rows.append({name: await cost_of(way, *disks[name]) for name in order})
-        return costs
-
-
-async def cost_of(way: str, disk: DiskProcess, disk_ways: dict[str, Way]) -> float:
-    """Return microseconds of CPU for each request, call or access."""
-    before = disk.cpu_us()
-    await disk_ways[way]()
-    return (disk.cpu_us() - before) / CALLS
+        return await measure_in_turn(disks, rounds)
 
 
 async def measure_starts(rounds: int, folder: Path) -> Costs:

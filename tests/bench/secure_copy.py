@@ -15,9 +15,7 @@ Nothing is asserted.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import socket
 import subprocess
 import sys
 from collections import defaultdict
@@ -32,6 +30,7 @@ from rich.table import Table
 
 from tests.bench.disk_copy import BLOCK, cpu_seconds
 from tests.support import ROOT
+from tests.support.ports import free_port
 from virtmesh_common.security.authority import Authority
 from virtmesh_common.security.roles import Role
 
@@ -128,13 +127,6 @@ class Bench:
         self.undo.callback(process.wait)
         self.undo.callback(process.terminate)
         return Way(base, folder, process)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens at."""
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def make_ways(bench: Bench, old: Path) -> dict[str, Way]:

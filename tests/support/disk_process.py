@@ -16,7 +16,7 @@ from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.channel import open_channel
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from contextlib import AsyncExitStack
     from pathlib import Path
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from virtmesh.machine import DoorbellKind
 
     Call = Callable[[], Awaitable[object]]
+    Costs = dict[str, list[dict[str, float]]]
 
 CALLS = 200
 """Requests of one measurement."""
@@ -115,3 +116,26 @@ async def many_at_once(call: Call) -> float:
     begin = time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(DEPTH)))
     return (time.perf_counter() - begin) / CALLS * 1e6
+
+
+async def measure_in_turn(
+    disks: Mapping[str, tuple[DiskProcess, Mapping[str, Call]]], rounds: int
+) -> Costs:
+    """Measure every way of every disk, round after round; the order of the disks turns.
+
+    Returns the microseconds of CPU of a request, by way, round and disk. A way makes CALLS of them.
+    """
+    order = list(disks)
+    costs: Costs = {way: [] for way in disks[order[0]][1]}
+    for _ in range(rounds):
+        order.append(order.pop(0))
+        for way, rows in costs.items():
+            rows.append({name: await cpu_us_of(*disks[name], way) for name in order})
+    return costs
+
+
+async def cpu_us_of(disk: DiskProcess, ways: Mapping[str, Call], way: str) -> float:
+    """Return the microseconds of CPU of a request."""
+    before = disk.cpu_us()
+    await ways[way]()
+    return (disk.cpu_us() - before) / CALLS

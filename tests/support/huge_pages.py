@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -15,6 +16,8 @@ HUGE_PAGE = 2 << 20
 PUNCH_HOLE_AND_KEEP_SIZE = 3
 """FALLOC_FL_PUNCH_HOLE, FALLOC_FL_KEEP_SIZE."""
 POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+LOCK = Path(gettempdir()) / f"virtmesh-huge-pages-{os.getuid()}"
+"""The pool is the host's: tests that run beside each other have it in turn."""
 
 
 def free_pages() -> int:
@@ -48,16 +51,18 @@ def huge_pages(count: int) -> Iterator[None]:
     pool = POOL / "nr_hugepages"
     if not pool.exists():
         pytest.skip("this kernel has no huge pages of 2 MiB")
-    before = pool.read_text()
-    missing = count - free_pages()
-    try:
-        if missing > 0:
-            pool.write_text(str(int(before) + missing))
-        if free_pages() < count:
+    with LOCK.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = pool.read_text()
+        missing = count - free_pages()
+        try:
+            if missing > 0:
+                pool.write_text(str(int(before) + missing))
+            if free_pages() < count:
+                pytest.skip(f"needs {count} free huge pages of 2 MiB")
+            yield
+        except PermissionError:
             pytest.skip(f"needs {count} free huge pages of 2 MiB")
-        yield
-    except PermissionError:
-        pytest.skip(f"needs {count} free huge pages of 2 MiB")
-    finally:
-        if missing > 0 and os.access(pool, os.W_OK):
-            pool.write_text(before)
+        finally:
+            if missing > 0 and os.access(pool, os.W_OK):
+                pool.write_text(before)

@@ -8,10 +8,10 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-LINGER_SECONDS = 20
+LINGER_SECONDS = 60
 """How long a close waits. Nobody who serves others may wait that long."""
-SOON = 8.0
-"""Generous for whatever does not wait for a close, in seconds."""
+SOON = 30.0
+"""Generous for whatever does not wait for a close, in seconds: on a loaded host too."""
 
 
 class Lingering:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from virtmesh_common.security.bundle import Bundle
 
-SECONDS = 20.0
+SECONDS = 60.0
 """Limit of a call."""
 ANY = "127.0.0.1:0"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from virtmesh_client.testing import FakeKernel
-from virtmesh_common.security.authority import CA, SERVER, SERVER_KEY
+from virtmesh_common.security.server_files import CA, SERVER, SERVER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

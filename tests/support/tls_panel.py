@@ -19,7 +19,8 @@ import aiohttp
 from virtmesh_client.panel.access import SUBPROTOCOL, TOKEN_PREFIX
 from virtmesh_client.panel.options import PanelOptions
 from virtmesh_client.panel.server import Panel, serving
-from virtmesh_common.security.authority import CA, Authority
+from virtmesh_common.security.authority import Authority
+from virtmesh_common.security.server_files import CA
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 OWN = "the-token-of-this-panel"
 HOST = "panel.example"
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 60.0
 """Limit for every wait."""
 SWITCHING = "HTTP/1.1 101 Switching Protocols"
 
@@ -59,10 +60,10 @@ class Served:
     audit: list[str]
     """Lines of its audit."""
 
-    def token(self, role: Role, *, days: float = 1) -> str:
+    def token(self, role: Role) -> str:
         """Make a token, which has the name of its role."""
         with Authority.open(self.folder) as authority:
-            return authority.tokens.make(role.value, role, days=days)[0]
+            return authority.tokens.make(role.value, role, days=1)[0]
 
     def revoke(self, name: str) -> None:
         """Revoke all tokens of a name."""
@@ -114,10 +115,10 @@ class Served:
 
 
 @asynccontextmanager
-async def tls_panel(folder: Path, address: str, token: str = OWN) -> AsyncIterator[Served]:
+async def tls_panel(folder: Path, address: str) -> AsyncIterator[Served]:
     """Serve a panel of the machine at an address, with a security folder that is made."""
     Authority.create(folder, [HOST]).close()
     lines: list[str] = []
-    options = PanelOptions(port=0, token=token, security=folder, tell=lines.append)
+    options = PanelOptions(port=0, token=OWN, security=folder, tell=lines.append)
     async with serving(address, options) as (panel, port):
         yield Served(folder, port, panel, lines)

@@ -48,13 +48,14 @@ def main() -> int:
         for job in jobs:
             print(f"{job.name}: {job.minimize(COMMITTED_MAX)} inputs")
         return 0
-    return fuzz(jobs, arguments.seconds)
+    return fuzz(jobs, arguments.seconds, arguments.seed)
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=float, default=1800, help="for all targets together")
+    parser.add_argument("--seed", type=int, default=0, help="of the random choices; 0: any")
     parser.add_argument("--target", action="append", default=[], help="only this one")
     parser.add_argument("--input", type=Path, help="run this input alone")
     parser.add_argument("--minimize", action="store_true", help="commit the smallest corpora")
@@ -82,14 +83,14 @@ def has_atheris() -> bool:
     return find_spec("atheris") is not None
 
 
-def fuzz(jobs: Sequence[Job], seconds: float) -> int:
+def fuzz(jobs: Sequence[Job], seconds: float, seed: int = 0) -> int:
     """Run all jobs in that time, and tell about them; return the exit code."""
     at_once = min(len(jobs), len(os.sched_getaffinity(0)))
     share = seconds * at_once / len(jobs)
     nice(5)
     interrupted = False
     with ThreadPoolExecutor(at_once) as pool:
-        running = [pool.submit(job.run, share) for job in jobs]
+        running = [pool.submit(job.run, share, seed) for job in jobs]
         try:
             wait(running)
         except KeyboardInterrupt:

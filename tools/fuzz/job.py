@@ -91,13 +91,14 @@ class Job:
         if self.program is None:
             corpus.unpack(load(self.name).seeds(), self.corpus)
 
-    def run(self, seconds: float) -> None:
-        """Fuzz for so long, unless it crashes before."""
+    def run(self, seconds: float, seed: int = 0) -> None:
+        """Fuzz for so long, unless it crashes before; `seed` 0 takes another one each time."""
         self.prepare()
         before = set(self.found.iterdir())
         self._process = subprocess.Popen(
             self.command(
                 f"-max_total_time={max(1, round(seconds))}",
+                f"-seed={seed}",
                 f"-timeout={INPUT_SECONDS}",
                 f"-rss_limit_mb={MEMORY_MIB}",
                 f"-artifact_prefix={self.found}/",

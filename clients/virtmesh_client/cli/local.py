@@ -38,7 +38,9 @@ def status(settings: Settings) -> None:
     if settings.json:
         show_json([replace(state, warnings=tuple(state.warnings_now)) for state in states])
         return
-    if not states:
+    if not states and settings.address:
+        say(f"no machine runs here; `virtmesh devices` asks the one at {settings.address}")
+    elif not states:
         say("no machine runs here: `virtmesh up` starts one")
     for number, state in enumerate(states):
         if number:
@@ -71,7 +73,7 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
                 one.kind,
                 one.pid if one.alive else "held" if one.held else "dead",
                 one.restarts,
-                spell_page(one.metrics),
+                spell_page(one.metrics, secure=bool(state.security) and one.kind in rundir.KERNELS),
                 one.address or "-",
             )
             for one in (state.supervisor, *state.processes)
@@ -84,11 +86,11 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
             say(f"mend that, and bring it back with `virtmesh restart {one.name}`")
 
 
-def spell_page(address: str) -> str:
+def spell_page(address: str, *, secure: bool) -> str:
     """Spell where a page of metrics is: what a browser takes, or a socket."""
     if not address or address.startswith("unix:"):
         return address or "-"
-    return f"http://{address}/metrics"
+    return f"{'https' if secure else 'http'}://{address}/metrics"
 
 
 @click.command()

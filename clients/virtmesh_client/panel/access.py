@@ -18,6 +18,7 @@ from virtmesh_client.panel.audit import BEGUN, ENDED, NOBODY, SOCKETS, Audit, St
 from virtmesh_client.panel.keys import WHO, Keys
 from virtmesh_client.panel.needs import may, needs_of, resource_of
 from virtmesh_common.errors import VirtmeshError
+from virtmesh_common.security.names import AUTHORIZATION, BEARER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 SUBPROTOCOL = "virtmesh"
 """What the browser asks for beside the token, and is answered with."""
 TOKEN_PREFIX = "token."  # noqa: S105 - it is none
-BEARER = "Bearer "
 
 HEADERS = {
     # xterm.js and noVNC make style elements; scripts are ours alone.
@@ -72,7 +72,7 @@ def is_own_origin(origin: str, host: str) -> bool:
 
 def token_of(request: web.Request) -> str:
     """Return the token of a request; empty without one."""
-    header = request.headers.get("Authorization", "")
+    header = request.headers.get(AUTHORIZATION, "")
     if header.startswith(BEARER):
         return header.removeprefix(BEARER)
     asked = request.headers.get("Sec-WebSocket-Protocol", "")
@@ -128,7 +128,8 @@ class Guard:
             stranger = Stranger(known.get("identity") or NOBODY, known.get("serial", ""))
             self._audit.note(stranger, request, "401", known.get("state") or "token")
             raise web.HTTPUnauthorized(
-                text="the token is missing or wrong: the panel printed it at its start",
+                text="the token is missing or wrong, or counts no more: the panel printed one at"
+                " its start",
                 headers={"WWW-Authenticate": "Bearer"},
             ) from None
 

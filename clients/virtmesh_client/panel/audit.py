@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Tell = Callable[[str], None]
 
 AUDIT = "virtmesh.audit"
+"""Name of the logger, as of the audits of services."""
 PERIOD_SECONDS = 60.0
 LINES_MAX = 256
 """Most lines each period about who has a token; the others are counted together."""

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from virtmesh_client.listening import spell_host_port
+from virtmesh_client.panel.audit import AUDIT
 from virtmesh_client.panel.limits import PanelLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-LOGGER = logging.getLogger("virtmesh.audit")
+LOGGER = logging.getLogger(AUDIT)
 TOKEN_BYTES = 24
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 """What a token may look like: it travels in a URL and as the name of a subprotocol."""

@@ -35,7 +35,7 @@ class ScreenWatch:
     not reconnect: watch again, and the first update has the whole picture. Who reads slowly misses
     no pixel: changes add up in the device.
 
-    Errors: NoSuchScanout; ScreenBusy if too many watch; DeviceNotFound, DeviceLost, ShuttingDown,
+    Errors: NoSuchScanout; LimitReached if too many watch; DeviceNotFound, DeviceLost, ShuttingDown,
     ServiceUnavailable; BadStream if the service sends what can't be.
 
     Example:

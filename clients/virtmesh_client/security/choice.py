@@ -56,16 +56,22 @@ def stored(address: str) -> Credentials | None:
 
 
 def from_environment() -> Credentials | None:
-    """Return what the environment names. Errors: BadLogin; BadCertificate; BadToken."""
+    """Return what the environment names: a bundle, or else a token.
+
+    Errors: BadLogin; BadCertificate; BadToken.
+    """
     bundle, token = os.environ.get(BUNDLE_VARIABLE), os.environ.get(TOKEN_VARIABLE)
     if not bundle and not token:
         return None
     from virtmesh_client.security.credentials import Credentials  # noqa: PLC0415 - see above
+    from virtmesh_client.security.handshake import check_parts  # noqa: PLC0415
 
     authority = os.environ.get(CA_VARIABLE)
     try:
         if bundle:
-            return Credentials.from_bundle(Path(bundle))
+            found = Credentials.from_bundle(Path(bundle))
+            check_parts(found, bundle)
+            return found
         if not authority:
             raise BadLogin(f"${TOKEN_VARIABLE} needs ${CA_VARIABLE}, the path of a ca.pem")
         return Credentials.from_token(token or "", Path(authority))

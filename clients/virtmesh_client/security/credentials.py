@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Self
 
 from virtmesh_common.security.bundle import LIMIT_BYTES, parse_authority, parse_bundle
 from virtmesh_common.security.errors import BadCertificate, BadToken
-from virtmesh_common.security.names import TOKEN
+from virtmesh_common.security.names import AUTHORIZATION, BEARER, TOKEN
 
 if TYPE_CHECKING:
     import grpc
-
-AUTHORIZATION = "authorization"
-"""Request metadata: the bearer token (RFC 6750)."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,10 @@ class Credentials:
         Errors: BadToken; BadCertificate; OSError.
         """
         if not TOKEN.fullmatch(token):
-            raise BadToken("that is no token of `virtmesh tokens issue`: one begins with vmt_")
+            raise BadToken(
+                "that is no token of `virtmesh tokens issue`: one has the form vmt_NUMBER_SECRET,"
+                " with 12 and 32 characters"
+            )
         data = authority if isinstance(authority, bytes) else read_bounded(Path(authority))
         return cls(parse_authority(data), token=token, server_name=server_name)
 
@@ -67,7 +67,7 @@ class Credentials:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with each call. It goes over TLS only."""
-        return ((AUTHORIZATION, f"Bearer {self.token}"),) if self.token else ()
+        return ((AUTHORIZATION, f"{BEARER}{self.token}"),) if self.token else ()
 
     def of_channel(self) -> grpc.ChannelCredentials:
         """Return these for a channel of gRPC."""

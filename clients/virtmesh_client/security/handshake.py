@@ -151,16 +151,29 @@ def check_own(credentials: Credentials) -> None:
 
     Dates are not looked at: the clocks of others decide on them.
     """
+    check_parts(credentials)
+    fault = own_fault(credentials) if credentials.key else ""
+    if fault and not any(re.search(date, fault) for date in DATES):
+        raise torn("the bundle", fault)
+
+
+def check_parts(credentials: Credentials, where: str = "the bundle") -> None:
+    """Refuse a key of another certificate, and what does not parse. Errors: BadCertificate.
+
+    gRPC says of them in its own log, and to its caller that no service answers.
+    """
     try:
         context_of(credentials)
-        fault = own_fault(credentials) if credentials.key else ""
     except (ssl.SSLError, ValueError) as error:
-        fault = getattr(error, "reason", None) or str(error)
-    if fault and not any(re.search(date, fault) for date in DATES):
-        raise BadCertificate(
-            f"key, certificate and authority of the bundle do not belong together, or are damaged"
-            f" ({fault}): ask for a fresh bundle, of `virtmesh certs issue`"
-        )
+        raise torn(where, getattr(error, "reason", None) or str(error)) from None
+
+
+def torn(where: str, fault: str) -> BadCertificate:
+    """Make the error for parts that do not fit."""
+    return BadCertificate(
+        f"key, certificate and authority of {where} do not belong together, or are damaged"
+        f" ({fault}): ask for a fresh bundle, of `virtmesh certs issue`"
+    )
 
 
 def load_own(context: ssl.SSLContext, credentials: Credentials) -> None:

@@ -4,7 +4,7 @@ VirtmeshError
 `-- ScreenError          a screen did not do what it was asked for
     |-- NoSuchScanout    the GPU has no scanout with this number ("scanouts")
     |-- NoPicture        nothing is shown on the scanout
-    |-- ScreenBusy       as many look at the screens as may
+    |-- ScreenBusy       a screenshot was not taken in time
     |-- BadMode          a mode that a screen can't have
     |-- ScreenTimeout    a screen did not show in time what was waited for ("score", "seen")
     |-- BadNeedle        a picture that can't be looked for
@@ -32,7 +32,7 @@ class NoPicture(ScreenError):
 
 
 class ScreenBusy(ScreenError, code=Code.RESOURCE_EXHAUSTED):
-    """As many look at the screens as may."""
+    """A screenshot was not taken in time: the service has too much to do."""
 
 
 class BadMode(ScreenError, code=Code.INVALID_ARGUMENT):

@@ -29,6 +29,7 @@ from virtmesh_common.security.certificates import (
     spell_serial,
 )
 from virtmesh_common.security.client_certificates import ClientCertificates
+from virtmesh_common.security.client_certificates import parse as parse_authorities
 from virtmesh_common.security.errors import (
     BadCertificate,
     BadSecurityFolder,
@@ -36,7 +37,7 @@ from virtmesh_common.security.errors import (
     NotIssued,
 )
 from virtmesh_common.security.folder import SecurityFolder
-from virtmesh_common.security.names import check_days, check_name
+from virtmesh_common.security.names import CLIENT_DAYS, KEPT_DAYS, check_days, check_name
 from virtmesh_common.security.records import (
     ENTRIES_MAX,
     Watched,
@@ -45,18 +46,19 @@ from virtmesh_common.security.records import (
     role_of,
     spell,
     spell_time,
+    state_of,
     text_of,
     time_of,
 )
 from virtmesh_common.security.revocations import Revocations, Revoked
 from virtmesh_common.security.roles import Role
+from virtmesh_common.security.server_files import CA, SERVER, SERVER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-CA, CA_KEY = "ca.pem", "ca.key"
-SERVER, SERVER_KEY = "server.pem", "server.key"
+CA_KEY = "ca.key"
 ISSUED = "issued.json"
 CLIENTS = "clients"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -64,11 +66,8 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 CA_DAYS = 3650
 SERVER_DAYS = 820
 """Some browsers take no certificate of a server that is valid for more than 825 days."""
-CLIENT_DAYS = 365
 RENEWED_DAYS = 270
 """`ensure` renews the certificate of the server when so many days or less are left."""
-KEPT_DAYS = 90
-"""How long a list still shows a certificate that has expired."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,7 @@ class Issued:
 
     def state(self, revoked: Iterable[str], now: datetime | None = None) -> str:
         """Return "valid", "expired" or "revoked"."""
-        if self.serial in revoked:
-            return "revoked"
-        now = now or datetime.now(UTC)
-        return "valid" if now < datetime.fromisoformat(self.not_after) else "expired"
+        return state_of(self.not_after, now, revoked=self.serial in revoked)
 
 
 class Authority:
@@ -113,12 +109,12 @@ class Authority:
         return cls(folder, key_folder)
 
     @classmethod
-    def create(cls, path: Path, hosts: Iterable[str] = (), *, now: datetime | None = None) -> Self:
+    def create(cls, path: Path, hosts: Iterable[str] = ()) -> Self:
         """Make an authority in a folder that has none. Errors: BadSecurityFolder if it has one."""
         with SecurityFolder.make(path) as folder:
             if folder.has(CA):
                 raise BadSecurityFolder(f"{path} has an authority already")
-        return cls.ensure(path, hosts, now=now)
+        return cls.ensure(path, hosts)
 
     @classmethod
     def ensure(
@@ -220,12 +216,12 @@ class Authority:
         """Return what was issued, in order; what has expired long ago is left out."""
         return list(self._issued.get().values())
 
-    def revoke(self, name_or_serial: str, *, now: datetime | None = None) -> list[Issued]:
+    def revoke(self, name_or_serial: str) -> list[Issued]:
         """Revoke a certificate by its serial number, or all with a name; return the fresh ones.
 
         Services know at their next call. Errors: NotIssued if there is none.
         """
-        at = spell_time(now or datetime.now(UTC))
+        at = spell_time(datetime.now(UTC))
         with self.folder.locked():
             revoked = dict(self.revocations.all())
             serial = name_or_serial.lower().removeprefix("0x").lstrip("0")
@@ -257,7 +253,15 @@ class Authority:
             )
         with SecurityFolder(place) as folder:
             key = read_key(folder.read(CA_KEY, secret=True))
-        return Issuer(read_certificate(self.folder.read(CA)), key)
+        where = str(self.folder.path / CA)
+        known = parse_authorities(self.folder.read(CA), where).values()
+        ours = next((one for one in known if one.public_key() == key.public_key()), None)
+        if ours is None:
+            raise BadSecurityFolder(
+                f"{place / CA_KEY} is the key of another authority than {where}: say by"
+                " --authority which folder has its key"
+            )
+        return Issuer(ours, key)
 
     def _make_key_folder(self) -> SecurityFolder:
         """Open the folder for the key, which is made; or the folder of all where none can be."""
@@ -289,11 +293,13 @@ class Authority:
         for name, empty in EMPTY.items():
             if not self.folder.has(name):
                 if self.folder.has(CA):  # What was revoked must not count again.
-                    raise BadSecurityFolder(f"{self.folder.path} has lost its {name}")
+                    raise self._lost(name)
                 write(name, empty)
         if self.folder.has(CA) and self.folder.has(CA_KEY):
             self._move_key()
         if not self.folder.has(CA):
+            if self.issued() or self.tokens.all() or self.revocations.all():
+                raise self._lost(CA)  # Who was let in would be a stranger to another authority.
             issuer = Issuer.make(f"virtmesh authority of {socket.gethostname()}"[:64], CA_DAYS, now)
             with self._make_key_folder() as place:
                 self._write_key(place, spell_key(issuer.key))
@@ -302,6 +308,12 @@ class Authority:
         elif self._needs_server(hosts, now):
             known = self.hosts if self.folder.has(SERVER) else ()
             self._renew(self._issuer(), (*known, *hosts), now)
+
+    def _lost(self, name: str) -> BadSecurityFolder:
+        return BadSecurityFolder(
+            f"{self.folder.path} has lost its {name}: put it back, or make another folder, with"
+            " certificates and tokens of its own"
+        )
 
     def _needs_server(self, hosts: tuple[str, ...], now: datetime) -> bool:
         if not self.folder.has(SERVER) or not self.folder.has(SERVER_KEY):
@@ -314,7 +326,7 @@ class Authority:
             key = read_key(self.folder.read(SERVER_KEY, secret=True))
         else:
             key = make_key()
-        every = dict.fromkeys((*LOCAL_HOSTS, *hosts))
+        every = sorted(dict.fromkeys((*LOCAL_HOSTS, *hosts)), key=is_ipv6)
         certificate = issuer.server(key.public_key(), every, SERVER_DAYS, now)
         self.folder.write(SERVER_KEY, spell_key(key))
         self.folder.write(SERVER, spell_certificate(certificate))
@@ -329,6 +341,15 @@ class Authority:
         if len(kept) >= ENTRIES_MAX:
             raise BadSecurityFolder(f"{self.folder.path} has issued {len(kept)} certificates")
         self.folder.write(ISSUED, spell_issued({**kept, record.serial: record}))
+
+
+def is_ipv6(host: str) -> bool:
+    """Say whether a host is an IPv6 address. These are the last of a certificate.
+
+    socat compares in their order. At such an address it asks for one of the machine's name, and
+    gives up where there is none.
+    """
+    return ":" in host
 
 
 def usual_key_folder(path: Path) -> Path:

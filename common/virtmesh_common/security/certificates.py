@@ -43,6 +43,16 @@ PEM_LIMIT_BYTES = 16 << 10
 BACKDATED = timedelta(hours=1)
 """How far a clock may be behind ours."""
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises for a text that it can't read; it has no class for all of them."""
 HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
 
@@ -60,7 +70,7 @@ def read_key(pem: bytes) -> Key:
     """Read a private key. Errors: BadCertificate."""
     try:
         key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise BadCertificate("a private key does not parse") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise BadCertificate("a private key is not one for ECDSA")
@@ -73,7 +83,7 @@ def read_certificate(pem: bytes) -> x509.Certificate:
         raise BadCertificate(f"a certificate has more than {PEM_LIMIT_BYTES >> 10} KiB")
     try:
         return x509.load_pem_x509_certificate(pem)
-    except (ValueError, TypeError):
+    except UNREADABLE:
         raise BadCertificate("a certificate does not parse") from None
 
 
@@ -105,7 +115,7 @@ def identity_of(pem: bytes | str) -> Identity:
             spell_serial(certificate),
             certificate.not_valid_after_utc.timestamp(),
         )
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, TypeError):
+    except UNREADABLE:
         raise BadCertificate(
             "a certificate has not just one name and one role of virtmesh"
         ) from None

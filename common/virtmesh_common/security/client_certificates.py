@@ -17,6 +17,7 @@ from cryptography.x509 import load_pem_x509_certificates
 from virtmesh_common.security.certificates import PEM_LIMIT_BYTES, identity_of, read_certificate
 from virtmesh_common.security.errors import BadCertificate, BadSecurityFolder
 from virtmesh_common.security.records import Watched
+from virtmesh_common.security.server_files import CA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from virtmesh_common.security.identity import Identity
     from virtmesh_common.security.revocations import Revocations
 
-CA = "ca.pem"
 KNOWN_MAX = 256
 """Most certificates of which it is kept whose they are, or what is wrong with them."""
 AUTHORITIES_MAX = 16

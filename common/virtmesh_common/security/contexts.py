@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import ssl
-from time import time
 from typing import TYPE_CHECKING
 
-from virtmesh_common.security.authority import CA, SERVER, SERVER_KEY
-from virtmesh_common.security.certificates import identity_of
 from virtmesh_common.security.errors import BadCertificate
 from virtmesh_common.security.folder import SecurityFolder
+from virtmesh_common.security.server_files import CA, SERVER, SERVER_KEY
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from virtmesh_common.security.identity import Identity
-    from virtmesh_common.security.revocations import Revocations
 
 
 def server_context(path: Path, *, demand_certificate: bool) -> ssl.SSLContext:
     """Return the context of a server of this machine, TLS 1.2 or newer.
 
     With `demand_certificate` only clients with a certificate of the authority get through the
-    handshake; who they are, and whether they were revoked, `identity_of_peer` says.
+    handshake; `spell_peer` says who they are, and `ClientCertificates` whether they count.
     Errors: BadSecurityFolder; BadCertificate for files that do not parse.
     """
     with SecurityFolder(path) as folder:
@@ -41,20 +36,6 @@ def server_context(path: Path, *, demand_certificate: bool) -> ssl.SSLContext:
     if demand_certificate:
         context.verify_mode = ssl.CERT_REQUIRED
     return context
-
-
-def identity_of_peer(connection: ssl.SSLObject | ssl.SSLSocket, revoked: Revocations) -> Identity:
-    """Return who is at the other end of a connection, after its handshake.
-
-    Errors: BadCertificate for nobody, or somebody whose certificate has expired or was revoked;
-    BadSecurityFolder.
-    """
-    identity = identity_of(spell_peer(connection))
-    if identity.expires is not None and time() >= identity.expires:
-        raise BadCertificate(f"the certificate {identity.serial} of {identity.name} has expired")
-    if revoked.is_revoked(identity.serial):
-        raise BadCertificate(f"the certificate {identity.serial} of {identity.name} was revoked")
-    return identity
 
 
 def spell_peer(connection: ssl.SSLObject | ssl.SSLSocket) -> bytes:

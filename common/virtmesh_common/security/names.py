@@ -10,6 +10,12 @@ NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,62}[A-Za-z0-9])?")
 TOKEN = re.compile(r"vmt_(?P<id>[0-9a-f]{12})_[A-Za-z0-9_-]{32}")
 """A bearer token: its identifier, which lists show, and its secret."""
 DAYS_MAX = 3650
+CLIENT_DAYS = 365
+"""How long a certificate of a client is valid unless somebody says otherwise."""
+KEPT_DAYS = 90
+"""How long a list still shows what has expired."""
+AUTHORIZATION, BEARER = "authorization", "Bearer "
+"""How a request has a token (RFC 6750, 2.1): the name of the header, and how its value begins."""
 
 
 def check_name(name: str) -> str:

@@ -108,6 +108,13 @@ def spell_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def state_of(end: str, now: datetime | None, *, revoked: bool) -> str:
+    """Return "valid", "expired" or "revoked" for what is valid until `end` (RFC 3339)."""
+    if revoked:
+        return "revoked"
+    return "valid" if (now or datetime.now(UTC)) < datetime.fromisoformat(end) else "expired"
+
+
 def spell(content: dict[str, Any]) -> bytes:
     """Spell the content of a file."""
     return (json.dumps({"version": VERSION, **content}, indent=1) + "\n").encode()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from virtmesh_common.security.authority import CA, SERVER, SERVER_KEY
-from virtmesh_common.security.certificates import hosts_of, read_certificate, read_key
+from virtmesh_common.security.certificates import hosts_of, read_certificate
 from virtmesh_common.security.contexts import server_context
-from virtmesh_common.security.errors import BadCertificate, SecurityError
+from virtmesh_common.security.errors import SecurityError
+from virtmesh_common.security.server_files import ServerFiles
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from virtmesh_common.security.folder import SecurityFolder, Stamp
+    from virtmesh_common.security.folder import SecurityFolder
 
 
 class ServerTls:
@@ -29,7 +29,7 @@ class ServerTls:
         self._folder = folder
         self._warn = warn
         self._demand = demand_certificate
-        self._stamps = self._look()
+        self._files = ServerFiles(folder)
         self._context, self._hosts = self._read()
 
     def context(self) -> ssl.SSLContext:
@@ -44,10 +44,8 @@ class ServerTls:
 
     def _refresh(self) -> None:
         """Read the files if they have changed."""
-        stamps = self._look()
-        if stamps == self._stamps:
+        if not self._files.has_changed:
             return
-        self._stamps = stamps
         try:
             self._context, self._hosts = self._read()
         except (SecurityError, OSError) as error:
@@ -55,14 +53,6 @@ class ServerTls:
 
     def _read(self) -> tuple[ssl.SSLContext, tuple[str, ...]]:
         """Read the files. Errors: SecurityError; OSError."""
-        certificate = read_certificate(self._folder.read(SERVER))
-        key = read_key(self._folder.read(SERVER_KEY, secret=True))
-        if certificate.public_key() != key.public_key():
-            self._stamps = ()  # One of them is about to be replaced, too.
-            raise BadCertificate(f"{self._folder.path}: {SERVER_KEY} is not the key of {SERVER}")
+        certificate = read_certificate(self._files.read().certificate)
         context = server_context(self._folder.path, demand_certificate=self._demand)
         return context, hosts_of(certificate)
-
-    def _look(self) -> tuple[Stamp | None, ...]:
-        """Return what tells these versions of the files from others."""
-        return tuple(self._folder.stamp(name) for name in (CA, SERVER, SERVER_KEY))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from virtmesh_common.security.errors import BadSecurityFolder, BadToken, NotIssued
 from virtmesh_common.security.folder import SecurityFolder
 from virtmesh_common.security.identity import Identity, IdentityKind
-from virtmesh_common.security.names import TOKEN, check_days, check_name
+from virtmesh_common.security.names import KEPT_DAYS, TOKEN, check_days, check_name
 from virtmesh_common.security.records import (
     ENTRIES_MAX,
     Watched,
@@ -26,6 +26,7 @@ from virtmesh_common.security.records import (
     role_of,
     spell,
     spell_time,
+    state_of,
     text_of,
     time_of,
 )
@@ -39,8 +40,6 @@ FILE = "tokens.json"
 SECRET_BYTES = 24
 """192 bits."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
-KEPT_DAYS = 90
-"""How long a list still shows a token that has expired."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,7 @@ class Token:
 
     def state(self, now: datetime | None = None) -> str:
         """Return "valid", "expired" or "revoked"."""
-        if self.revoked:
-            return "revoked"
-        now = now or datetime.now(UTC)
-        return "valid" if now < datetime.fromisoformat(self.expires) else "expired"
+        return state_of(self.expires, now, revoked=self.revoked)
 
 
 class Tokens:

@@ -34,7 +34,7 @@ from virtmesh.attach.request import (
 from virtmesh.mmio.inflight_logs import InFlightLogs
 from virtmesh.rpc.peers import OWN_USER
 from virtmesh.rpc.strangers import SCM_MAX_FD, close_all, hang_up, has_room, peer_of, who_leaves
-from virtmesh.rpc.unix_listener import UnixListener
+from virtmesh.rpc.unix_listener import ACCEPT_PAUSE_SECONDS, UnixListener
 from virtmesh_common.api.memory.v1 import handover_pb2 as pb
 from virtmesh_common.errors import MemoryMissing, MemoryRefused, VirtmeshError
 
@@ -56,8 +56,6 @@ REFUSED_SECONDS = 1.0
 """How long it is awaited."""
 UNREAD_LIMIT = 16
 """Most packets that are read to get rid of them, before a connection is closed."""
-ACCEPT_PAUSE_SECONDS = 1.0
-"""Pause after a connection could not be accepted."""
 RECEIVE = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
 """Flags of a read that waits for nobody, whatever those of the socket are."""
 REGISTER_CHANNEL = 1

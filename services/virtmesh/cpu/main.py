@@ -28,7 +28,7 @@ from virtmesh.kinds.lock_options import take_locks
 from virtmesh.kinds.option_types import Size
 from virtmesh.machine import CpuEntry, Machine, PlicRule, TimeSource, check_memory, load
 from virtmesh.rpc import loop
-from virtmesh.rpc.server import NO_LOCKS
+from virtmesh.rpc.locks import NO_LOCKS, Locks
 from virtmesh.sandbox import ON, Access, Needs, Sandbox
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
@@ -41,7 +41,6 @@ from virtmesh_common.supervision import CONTROL
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from virtmesh.rpc.locks import Locks
 
 log = structlog.get_logger(__name__)
 

@@ -20,8 +20,9 @@ from virtmesh.host.metrics import device_metrics, host_metrics
 from virtmesh.host.register_channel import ChannelServer
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
 from virtmesh.rpc.budgets import account
+from virtmesh.rpc.locks import NO_LOCKS, Locks
 from virtmesh.rpc.peers import OWN_USER
-from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server
+from virtmesh.rpc.server import GRACE_SECONDS, Scope, Server
 from virtmesh.sandbox import sandbox_metrics
 from virtmesh.scraping import service as metrics_service
 from virtmesh.scraping.page import Measured
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from virtmesh.kinds.record import DeviceKind
     from virtmesh.kinds.service import KindService
     from virtmesh.mmio.device import Device
-    from virtmesh.rpc.locks import Locks
     from virtmesh.rpc.peers import Peers
 
 log = structlog.get_logger(__name__)

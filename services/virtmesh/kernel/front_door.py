@@ -20,7 +20,8 @@ from virtmesh.kernel.gathering import Gathering
 from virtmesh.kernel.service import KernelService
 from virtmesh.kinds import all_kinds, broken_kinds
 from virtmesh.rpc.budgets import account
-from virtmesh.rpc.server import GRACE_SECONDS, NO_LOCKS, Scope, Server, catch_signals
+from virtmesh.rpc.locks import NO_LOCKS, Locks
+from virtmesh.rpc.server import GRACE_SECONDS, Scope, Server, catch_signals
 from virtmesh.sandbox import sandbox_metrics
 from virtmesh.scraping import service as metrics_service
 from virtmesh.scraping.page import Measured
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
     from virtmesh.drivers.base import Driver
     from virtmesh.kinds.service import DriverOfDevice
-    from virtmesh.rpc.locks import Locks
     from virtmesh.sandbox import Sandbox
     from virtmesh.telemetry.recorder import Traced
 

@@ -32,7 +32,7 @@ from virtmesh.machine import (
     load,
 )
 from virtmesh.rpc import loop
-from virtmesh.rpc.server import NO_LOCKS
+from virtmesh.rpc.locks import NO_LOCKS, Listener, Locks
 from virtmesh.sandbox import ON, Needs, Sandbox
 from virtmesh.telemetry import logging as logs
 from virtmesh_common.api.kernel.v1 import guest_pb2_grpc
@@ -43,8 +43,6 @@ from virtmesh_common.supervision import CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from virtmesh.rpc.locks import Listener, Locks
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ class KernelServer:
 
     @property
     def metrics_address(self) -> str:
-        """Where /metrics is, as HOST:PORT; empty without it."""
+        """Where /metrics is, as unix:PATH or HOST:PORT; empty without it."""
         return self._front.metrics_address
 
     async def start(self) -> None:

@@ -12,7 +12,7 @@ import click
 
 from virtmesh.kinds.lock_options import needs_of_locks, with_lock_options
 from virtmesh.kinds.option_types import Address, Events, Keepalive, LimitValues
-from virtmesh.rpc.server import NO_LOCKS
+from virtmesh.rpc.locks import NO_LOCKS, Locks
 from virtmesh.sandbox import SANDBOX, Needs, ports_in, socket_folders
 from virtmesh.telemetry import logging as logs
 from virtmesh.telemetry import recorder as trace
@@ -24,7 +24,6 @@ from virtmesh_common.printable import say
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from virtmesh.rpc.locks import Locks
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from virtmesh.kinds.option_types import Address
-from virtmesh.rpc.locks import SYNTAX, Locks, parse_role_socket
+from virtmesh.rpc.locks import NO_LOCKS, SYNTAX, Locks, parse_role_socket
 from virtmesh.sandbox import Access, Needs, ports_in, socket_folders
 
 if TYPE_CHECKING:
@@ -85,9 +85,8 @@ def with_lock_options(command: Command) -> Command:
     return command
 
 
-def take_locks(options: dict[str, Any], default: Locks | None = None) -> Locks:
+def take_locks(options: dict[str, Any], default: Locks = NO_LOCKS) -> Locks:
     """Take what the options say out of a command's options; `default` is the machine file's."""
-    default = default or Locks()
     return Locks(
         options.pop("security") or default.security,
         options.pop("listen_tokens") or default.tokens,

@@ -12,9 +12,9 @@ from virtmesh import machine as machine_file
 from virtmesh.kinds import find_kind
 from virtmesh.local.checks import check_machine
 from virtmesh.local.template.packets import Start
-from virtmesh.rpc.locks import is_loopback
 from virtmesh_common.channel import UNIX_PATH_LIMIT, check_address
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.proxy import is_loopback
 from virtmesh_common.supervision import CONTROL
 
 if TYPE_CHECKING:

@@ -172,6 +172,8 @@ def _security(table: Table, base: Path) -> SecurityEntry:
     """Check the `[security]` table; its path is made absolute."""
     table.only("folder", "insecure")
     folder = table.value("folder", (str,), None)
+    if not folder and folder is not None:
+        raise table.bad("folder", "is empty: name the folder, or leave the key out")
     return SecurityEntry(
         None if folder is None else str(base / folder),
         insecure=table.value("insecure", (bool,), default=False),

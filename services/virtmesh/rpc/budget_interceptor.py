@@ -16,7 +16,7 @@ from virtmesh.rpc.budgets import Account, Use, set_account
 from virtmesh.rpc.caller import CALLER
 from virtmesh.rpc.client_key import client_key
 from virtmesh.rpc.interceptor import KINDS
-from virtmesh.rpc.metrics import known_methods
+from virtmesh.rpc.metrics import is_unary, known_methods
 from virtmesh.rpc.reception import Reception
 from virtmesh.rpc.request_sizes import takes_one
 from virtmesh_common.request_id import REQUEST_ID
@@ -95,7 +95,9 @@ class BudgetInterceptor(grpc.aio.ServerInterceptor):
         self, method: str, handler: grpc.RpcMethodHandler[Any, Any], *, one: bool
     ) -> tuple[Use, ...]:
         """Return what a call of a method counts on, beside what its request does."""
-        if method in TRANSFERS or not (handler.request_streaming or handler.response_streaming):
+        streams = handler.request_streaming or handler.response_streaming
+        # The handler of a forwarded call takes and gives streams, whatever its method does.
+        if method in TRANSFERS or not streams or is_unary(method):
             return (self._calls,)
         if one:
             return (self._calls, self._streams)

@@ -77,10 +77,6 @@ class Use:
         """What only clients that hold nothing may take."""
         return self.limit // RESERVE if self.per_client is not None else 0
 
-    def fits(self, client: str, amount: int) -> bool:
-        """Say whether a client may take so much more."""
-        return self.blocker(client, amount) is None
-
     def blocker(self, client: str, amount: int) -> str | None:
         """Return the name of the limit that refuses a client so much more, or None."""
         mine = self.by_client.get(client, 0)

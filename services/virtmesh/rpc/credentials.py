@@ -7,22 +7,19 @@ from typing import TYPE_CHECKING
 import grpc
 import structlog
 
-from virtmesh_common.security.certificates import read_certificate, read_key
+from virtmesh_common.security.authority import CA_KEY
+from virtmesh_common.security.certificates import read_certificate
 from virtmesh_common.security.client_certificates import ClientCertificates
-from virtmesh_common.security.errors import BadCertificate, SecurityError
+from virtmesh_common.security.errors import NoAuthority, SecurityError
 from virtmesh_common.security.folder import SecurityFolder
 from virtmesh_common.security.revocations import Revocations
+from virtmesh_common.security.server_files import CA, ServerFiles
 from virtmesh_common.security.tokens import Tokens
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from virtmesh_common.security.folder import Stamp
-
 log = structlog.get_logger(__name__)
-
-AUTHORITY_KEY = "ca.key"
-AUTHORITY, CERTIFICATE, KEY = "ca.pem", "server.pem", "server.key"
 
 
 class Credentials:
@@ -30,12 +27,15 @@ class Credentials:
 
     def __init__(self, path: Path) -> None:
         self._folder = SecurityFolder(path)
+        if not self._folder.has(CA):
+            self._folder.close()
+            raise NoAuthority(f"{path} has no {CA}: `virtmesh certs init` makes an authority there")
         revocations = Revocations(self._folder)
         self.clients = ClientCertificates(self._folder, revocations)
         self.tokens = Tokens(self._folder)
         revocations.all()
         self.tokens.all()
-        if self._folder.has(AUTHORITY_KEY):
+        if self._folder.has(CA_KEY):
             log.warning(
                 "this service can read the key of the authority",
                 mend=f"virtmesh certs init {path}, which moves it",
@@ -62,12 +62,11 @@ class Pair:
     """The files of one listener. Threads of gRPC ask for them before each handshake."""
 
     def __init__(self, folder: SecurityFolder) -> None:
-        self._folder = folder
-        self._seen: tuple[Stamp | None, ...] = ()
+        self._files = ServerFiles(folder)
 
     def fresh(self) -> grpc.ServerCertificateConfiguration | None:
         """Return what has changed; None: nothing, or nothing that makes sense."""
-        if self._stamps() == self._seen:
+        if not self._files.has_changed:
             return None
         try:
             return self.read()
@@ -77,16 +76,6 @@ class Pair:
 
     def read(self) -> grpc.ServerCertificateConfiguration:
         """Read the files. Errors: SecurityError."""
-        self._seen = self._stamps()
-        authority = self._folder.read(AUTHORITY)
-        certificate = self._folder.read(CERTIFICATE)
-        key = self._folder.read(KEY, secret=True)
-        read_certificate(authority)
-        if read_certificate(certificate).public_key() != read_key(key).public_key():
-            self._seen = ()  # One of them is about to be replaced, too.
-            raise BadCertificate(f"{self._folder.path}: {KEY} is not the key of {CERTIFICATE}")
+        authority, certificate, key = self._files.read()
+        read_certificate(authority)  # gRPC says nothing of one that does not parse
         return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)
-
-    def _stamps(self) -> tuple[Stamp | None, ...]:
-        """Return what tells these versions of the files from others."""
-        return tuple(self._folder.stamp(name) for name in (AUTHORITY, CERTIFICATE, KEY))

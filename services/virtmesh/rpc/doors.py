@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from virtmesh.rpc.caller import Caller
 from virtmesh_common.security.errors import BadSecurityFolder, NotAuthenticated
 from virtmesh_common.security.identity import Identity, IdentityKind
+from virtmesh_common.security.names import AUTHORIZATION, BEARER
 from virtmesh_common.security.roles import Role
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     Metadata = Iterable[tuple[str, Any]]
 
-AUTHORIZATION = "authorization"
-SCHEME = "bearer "
 LOOPBACK_PEERS = ("ipv4:127.", "ipv6:%5B::1%5D", "ipv6:[::1]", "ipv6:%5B::ffff:127.")
 """How gRPC spells the addresses of loopback."""
 
@@ -112,13 +111,13 @@ class TokenDoor:
     def caller(self, context: Any, metadata: Metadata) -> Caller:
         """Return who calls. Errors: NotAuthenticated; BadToken."""
         sent = [value for key, value in metadata if key == AUTHORIZATION]
-        if len(sent) != 1 or sent[0][: len(SCHEME)].lower() != SCHEME:
+        if len(sent) != 1 or not sent[0].lower().startswith(BEARER.lower()):
             raise NotAuthenticated(
                 "no token came, and this port is for tokens: certificates have another, or send"
                 " one in the metadata `authorization: Bearer TOKEN`"
             )
         try:
-            identity = self._tokens.find(sent[0][len(SCHEME) :])
+            identity = self._tokens.find(sent[0][len(BEARER) :])
         except BadSecurityFolder as error:
             raise unreadable() from error
         return Caller(identity, context.peer())

@@ -5,11 +5,10 @@ from __future__ import annotations
 import grp
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from virtmesh_common.channel import check_address
-from virtmesh_common.proxy import LOCAL_NAMES, host_of
+from virtmesh_common.proxy import is_loopback
 from virtmesh_common.security.errors import Unprotected
 from virtmesh_common.security.roles import Role
 
@@ -109,23 +108,13 @@ class Locks:
         return (warning_of(one.address) for one in self.listeners(addresses) if one.is_open)
 
 
+NO_LOCKS = Locks()
+"""Unix sockets for the owner, and TCP on loopback."""
+
+
 def warning_of(address: str) -> str:
     """Say what is wrong with a listener that is open."""
     return f"{address} is open to anyone who reaches it: it has neither TLS nor names (--insecure)"
-
-
-def is_loopback(address: str) -> bool:
-    """Say whether only this host reaches HOST:PORT."""
-    host = host_of(address).rstrip(".").lower()
-    if host in LOCAL_NAMES or host.endswith(".localhost"):
-        return True
-    try:
-        ip = ip_address(host)
-    except ValueError:
-        return False
-    if isinstance(ip, IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    return ip.is_loopback
 
 
 def parse_role_socket(text: str) -> Listener:

@@ -20,7 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from virtmesh.rpc.audit import Audit
 from virtmesh.rpc.budgets import Budgets
-from virtmesh.rpc.locks import Locks, warning_of
+from virtmesh.rpc.locks import NO_LOCKS, Locks, warning_of
 from virtmesh.rpc.metrics import CallCounts
 from virtmesh.rpc.own_socket import OwnSocket
 from virtmesh.rpc.reflection import Reflection, nothing
@@ -56,10 +56,6 @@ WARNING_SECONDS = 3600.0
 INSECURE = gauge(
     "virtmesh_insecure_listeners", "TCP listeners that anyone may call (--insecure).", "listeners"
 )
-
-
-NO_LOCKS = Locks()
-"""Unix sockets for the owner, and TCP on loopback."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ACCEPTED_PER_SECOND, ACCEPTED_AT_ONCE = 200.0, 16.0
 """How fast connections are accepted: those above it wait in the queue of the kernel. A flood of
 them costs a tenth of a processor."""
+ACCEPT_PAUSE_SECONDS = 1.0
+"""Pause after a connection could not be accepted, most likely for want of descriptors."""
 
 
 class UnixListener:

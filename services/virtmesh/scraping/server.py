@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from virtmesh.rpc.allowance import Allowance
-from virtmesh.rpc.locks import Entrance, Locks
+from virtmesh.rpc.locks import NO_LOCKS, Entrance, Locks
 from virtmesh.scraping.connection import (
     LEFT,
     PATIENCE_SECONDS,
@@ -66,9 +66,6 @@ CUT_OFF = counter(
     "reason",
 )
 SERVED = counter("virtmesh_metrics_answers", "Requests of /metrics answered.", "answers")
-
-
-NO_LOCKS = Locks()
 
 
 class MetricsServer:

@@ -15,7 +15,7 @@ import structlog
 
 from virtmesh.rpc.peers import OWN_USER
 from virtmesh.rpc.strangers import hang_up, has_room, peer_of, who_leaves
-from virtmesh.rpc.unix_listener import UnixListener
+from virtmesh.rpc.unix_listener import ACCEPT_PAUSE_SECONDS, UnixListener
 from virtmesh.vhost_user.connection import FrontEnd
 from virtmesh.vhost_user.framing import MessageSocket
 from virtmesh_common.errors import VirtmeshError
@@ -40,8 +40,6 @@ FIRST_MESSAGE_SECONDS = 30.0
 """Time in which the first message must arrive."""
 CONNECTIONS_MAX = 8
 """Most connections that do not have the device yet; each one holds descriptors of this process."""
-ACCEPT_PAUSE_SECONDS = 1.0
-"""Pause after a connection could not be accepted."""
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ACCESSES = 4096
+LEAST_TURN_US = 50
+TRIES = 50
 SCRATCH, LINE_STATUS = 7, 5
 
 
@@ -58,8 +60,11 @@ async def refusal(call: Any) -> str:
 
 
 async def test_long_batches_let_others_in_between(tmp_path: Path) -> None:
-    """A read of one register is answered before a batch that was sent before it."""
-    async with serving(tmp_path) as channel:
+    """A read of one register is answered before a batch that was sent before it.
+
+    On a loaded host the read may come when the batch is done: then both are sent again.
+    """
+    async with serving(tmp_path, turn_us=LEAST_TURN_US) as channel:
         registers = RegisterServiceStub(channel)
         stream: Any = registers.Access()
         # Two registers in turns: no run that the port does at once.
@@ -68,15 +73,18 @@ async def test_long_batches_let_others_in_between(tmp_path: Path) -> None:
             ops=[1] * ACCESSES,
             values=[0] * ACCESSES,
         )
-        await stream.write(batch)
-        answer = asyncio.create_task(stream.read())
-        await registers.Read(register_pb2.ReadRequest(offset=SCRATCH, width_bytes=1))
-        batch_was_first = answer.done()
-        values = (await answer).values
+        batch_was_first = True
+        for _ in range(TRIES):
+            await stream.write(batch)
+            answer = asyncio.create_task(stream.read())
+            await registers.Read(register_pb2.ReadRequest(offset=SCRATCH, width_bytes=1))
+            batch_was_first = answer.done()
+            assert len((await answer).values) == ACCESSES
+            if not batch_was_first:
+                break
         stream.cancel()
 
     assert not batch_was_first
-    assert len(values) == ACCESSES
 
 
 async def test_so_many_watch_a_trace(tmp_path: Path) -> None:
@@ -87,15 +95,20 @@ async def test_so_many_watch_a_trace(tmp_path: Path) -> None:
         def watch(name: str) -> Any:
             return traces.Watch(trace_pb2.WatchRequest(), metadata=((REQUEST_ID_KEY, name),))
 
-        watching = [watch("ada"), watch("ada")]
-        for one in watching:
-            assert (await one.read()).HasField("position")
+        async def let_in(name: str) -> Any:
+            """Watch as soon as that is allowed: a call that was cancelled counts for a while."""
+            while True:
+                with suppress(grpc.aio.AioRpcError):
+                    one = watch(name)
+                    assert (await one.read()).HasField("position")
+                    return one
+
+        watching = [await let_in("ada"), await let_in("ada")]
 
         assert await refusal(watch("ada")) == "trace-watchers-per-client"
         watching[0].cancel()
-        again = watch("bob")
-        assert (await again.read()).HasField("position")
-        for one in (*watching, again):
+        watching.append(await let_in("bob"))
+        for one in watching:
             one.cancel()
 
 

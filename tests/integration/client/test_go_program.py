@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tomllib
@@ -14,6 +13,7 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.cli import own_folder
+from tests.support.ports import free_port
 from tools.protos import get_generator
 from virtmesh_common.security.authority import Authority
 from virtmesh_common.security.roles import Role
@@ -59,12 +59,6 @@ def typist(go: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         assert done.returncode == 0, done.stderr
     return place / "virtmesh"
-
-
-def free_port() -> int:
-    """Return a port that is free just now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -118,7 +118,7 @@ def keyboard(victims: Victims, **environment: str) -> Iterator[tuple[subprocess.
 def said_in(lines: Iterable[str]) -> dict[str, str]:
     """Return what an intruder says came of its attempts; empty if it was killed before."""
     for line in lines:
-        if line.startswith(SAID):
+        if line.startswith(SAID) and line.rstrip().endswith("}"):  # it is whole
             said: dict[str, str] = json.loads(line.partition(" ")[2])
             return said
     return {}
@@ -171,6 +171,9 @@ def test_every_thread_of_every_service_is_confined(victims: Victims) -> None:
     for name in ("vda", "keyboard", "kernel"):
         pid = victims.cli.process(name).pid
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            status = (thread / "status").read_text()
+            try:
+                status = (thread / "status").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # It has ended meanwhile.
             facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
             assert (facts["NoNewPrivs"], facts["Seccomp"]) == ("1", "2"), facts["Name"]

@@ -82,12 +82,12 @@ async def test_idle_streams_of_one_client_leave_the_device_to_others(tmp_path: P
         ada = Watchers(world, "ada", connections)
         idle = await ada.open(8)
         await asyncio.gather(*(one.initial_metadata() for one in idle[:4]))
-        (more,) = await ada.open(1)
 
         keys: Any = InputServiceStub(world.channel)
         await keys.GetInfo(pb.GetInfoRequest(), metadata=of("bob"), timeout=PLENTY_S)
         await keys.Type(pb.TypeRequest(text="a"), metadata=of("bob"), timeout=PLENTY_S)
         await asyncio.gather(*(one.initial_metadata() for one in idle))
+        (more,) = await ada.open(1)
         (stream,) = await Watchers(world, "bob", connections).open(1)
         await stream.initial_metadata()
         refused = await failure_of(more.read())
@@ -132,3 +132,20 @@ async def test_a_client_without_a_name_takes_nothing_from_the_kernel(tmp_path: P
         await stream.initial_metadata()
         await own.GetInfo(pb.GetInfoRequest())
         assert not stream.done()
+
+
+async def test_a_client_with_all_its_streams_still_has_its_calls(tmp_path: Path) -> None:
+    """A call with one answer is no stream, though the kernel passes both on in the same way."""
+    async with keyboard(tmp_path, kernel=ONE_STREAM, device=DEFAULTS) as world:
+        keys: Any = InputServiceStub(world.channel)
+        stream = keys.WatchOutput(pb.WatchOutputRequest(), metadata=of("ada"))
+        await stream.initial_metadata()
+
+        await keys.GetInfo(pb.GetInfoRequest(), metadata=of("ada"), timeout=PLENTY_S)
+        await keys.Type(pb.TypeRequest(text="a"), metadata=of("ada"), timeout=PLENTY_S)
+        second = keys.WatchOutput(pb.WatchOutputRequest(), metadata=of("ada"))
+        refused = await failure_of(second.read())
+
+        assert not stream.done()
+        assert isinstance(refused, LimitReached)
+        assert refused.metadata["limit"] == "streams-per-client"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 
 import virtmesh_client
 from tests.support.cli import Cli, own_folder
+from tests.support.descriptors import many_descriptors
+from virtmesh.scraping.sparing import BURST, PERIOD_SECONDS
 
 pytestmark = pytest.mark.processes
 
@@ -20,6 +23,8 @@ SILENT = 1005
 DESCRIPTORS = 1024
 """The usual limit of a process."""
 OWN_DESCRIPTORS = 4096
+THREADS = 16
+"""More than gRPC starts by itself, and fewer than there are places for connections."""
 GET = b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n"
 BOMBS = {
     "endless header": b"GET /metrics HTTP/1.1\r\n" + b"A: " + b"x" * (1 << 20),
@@ -35,12 +40,8 @@ BOMBS = {
 @pytest.fixture(scope="module", autouse=True)
 def _many_descriptors() -> Iterator[None]:
     """Let this process have as many connections as an attacker needs."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if before[1] != resource.RLIM_INFINITY and before[1] < OWN_DESCRIPTORS:
-        pytest.skip(f"this process may have {before[1]} descriptors, and needs {OWN_DESCRIPTORS}")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], OWN_DESCRIPTORS), before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    with many_descriptors(OWN_DESCRIPTORS):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,13 @@ def page(address: str) -> bytes:
     return b""
 
 
+def insist(address: str) -> bytes:
+    """Return the page; ask again as often as it takes: who is slow may lose its place."""
+    while not (text := page(address)):
+        pass
+    return text
+
+
 def use(cli: Cli) -> None:
     """Be a client with a connection of its own: write to the disk, and read it back."""
     with virtmesh_client.connect(cli.state.address, timeout=20) as machine:
@@ -100,7 +108,7 @@ def test_a_thousand_silent_connections_lock_nobody_out(cli: Cli) -> None:
         assert b"virtmesh_kernel_requests_total" in page(address)
         use(cli)
     assert during[0] < before[0] + 64
-    assert during[1] <= before[1] + 2
+    assert during[1] < before[1] + THREADS
 
 
 def test_slow_readers_are_cut_off(cli: Cli) -> None:
@@ -136,14 +144,16 @@ def test_request_bombs_are_refused(cli: Cli, bomb: bytes) -> None:
 def test_a_flood_of_scrapes_costs_few_pages(cli: Cli) -> None:
     """Hundreds at once get pages, of which few are made; a client goes on meanwhile."""
     address = cli.process("kernel").metrics
-    before = made(page(address))
+    begun = time.monotonic()
+    before = made(insist(address))
     with ThreadPoolExecutor(64) as pool:
-        flood = [pool.submit(page, address) for _ in range(300)]
+        flood = [pool.submit(insist, address) for _ in range(300)]
         use(cli)
         pages = [one.result() for one in flood]
-    after = made(page(address))
+    after = made(insist(address))
+    allowed = BURST + (time.monotonic() - begun) / PERIOD_SECONDS + 1
     assert all(b"virtmesh_kernel_requests_total" in one for one in pages)
-    assert after - before < 30
+    assert after - before <= allowed
 
 
 def made(text: bytes) -> int:

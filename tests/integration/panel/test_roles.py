@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.integration.panel.conftest import TOKEN, PanelRig, serving_panel, visiting
 from tests.support.cli import SECONDS, Cli, own_folder
+from virtmesh_client.panel import server
 from virtmesh_client.panel.needs import ROUTES, may
 from virtmesh_client.panel.options import PanelOptions
 from virtmesh_client.panel.server import serving
@@ -134,11 +135,14 @@ async def test_what_others_type_is_for_who_may_watch_it(panel: PanelRig, machine
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_the_machine_itself_refuses_as_the_panel_does(machine: Cli, role: Role) -> None:
+async def test_the_machine_itself_refuses_as_the_panel_does(
+    machine: Cli, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A panel that has no more than a role: what is behind each path is refused by the machine.
 
     So the list of what the paths need is as long as it must be, and no longer.
     """
+    monkeypatch.setattr(server, "SAMPLE_SECONDS", SECONDS)  # a slow machine has not gone
     address = f"unix:{machine.run_dir}/{role}.sock"
     async with (
         serving(address, PanelOptions(port=0, token=TOKEN)) as (_, port),
@@ -204,6 +208,7 @@ def test_a_page_of_an_observer(panel: PanelRig, machine: Cli, chromium: Browser)
         expect(page.locator("#role")).to_have_text("observer")
         expect(page.locator("#screen-size")).to_contain_text("640")
         expect(page.locator("#console-why")).to_contain_text("may be a password")
+        expect(page.locator(".plot .u-over").first).to_have_css("position", "absolute")
         page.get_by_role("tab", name="Input").click()
         expect(page.locator("#inputs-none")).to_contain_text("may be a password")
         for name in ("#capture", "#reset", "#detach", "#type-form", "#send-cad"):

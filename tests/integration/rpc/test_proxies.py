@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import textwrap
@@ -14,6 +13,7 @@ import pytest
 
 from tests.support.cli import Cli, own_folder
 from tests.support.connect_proxy import ConnectProxy
+from tests.support.ports import free_port
 from virtmesh_common.proxy import VARIABLES
 
 pytestmark = pytest.mark.processes
@@ -52,12 +52,6 @@ def script(address: str, options: str = "", **environment: str) -> str:
         text=True,
         check=True,
     ).stdout
-
-
-def free_port() -> int:
-    """Return a port that is free just now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

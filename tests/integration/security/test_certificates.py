@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from tests.support.cli import eventually
+from tests.support.descriptors import many_descriptors
 from tests.support.secured import Keyboard, People, channel_with, status_of
 from virtmesh_common.limits import DEFAULTS
 from virtmesh_common.security.authority import Authority
@@ -22,6 +23,8 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 STATUS = "/virtmesh.device.v1.DeviceService/GetStatus"
 HALF_OPEN = int(os.environ.get("VIRTMESH_HALF_OPEN", "1500"))
 """Connections that say nothing; 10000 with patience and descriptors."""
+OTHER_DESCRIPTORS = 512
+"""What this process has beside them."""
 
 
 def test_a_good_certificate_is_let_in(keyboard: Keyboard, people: People) -> None:
@@ -102,6 +105,7 @@ def test_half_open_connections_keep_nobody_out(keyboard: Keyboard, people: Peopl
     host, _, port = keyboard.address.certificates.rpartition(":")
     descriptors = Path(f"/proc/{keyboard.process.pid}/fd")
     with ExitStack() as undo:
+        undo.enter_context(many_descriptors(HALF_OPEN + OTHER_DESCRIPTORS))
         bundle = people.bundles[Role.OBSERVER]
         before = undo.enter_context(keyboard.channel(bundle))
         assert status_of(before, STATUS)[0] == "OK"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -51,13 +52,16 @@ def test_loopback_needs_nothing(host: str, tmp_path: Path) -> None:
     try:
         with socket.socket(family) as probe:
             probe.bind((host.strip("[]"), 0))
-            port = probe.getsockname()[1]
     except OSError as error:
         pytest.skip(f"this host has no {host}: {error}")
-    command = [sys.executable, "-m", *DEVICE, "--listen", f"{host}:{port}"]
-    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stderr=log) as process:
+    command = [sys.executable, "-m", *DEVICE, "--listen", f"{host}:0", "--log", "json"]
+    path = tmp_path / "log"
+    with path.open("wb") as log, subprocess.Popen(command, stderr=log) as process:
         try:
-            with grpc.insecure_channel(f"{host}:{port}") as channel:
+            eventually(lambda: "serving" in path.read_text())
+            (line,) = [one for one in path.read_text().splitlines() if '"serving"' in one]
+            (address,) = json.loads(line)["addresses"]
+            with grpc.insecure_channel(address) as channel:
                 grpc.channel_ready_future(channel).result(timeout=SECONDS)
                 call: Any = channel.unary_unary("/virtmesh.device.v1.DeviceService/GetStatus")
                 call(b"", timeout=SECONDS)

@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(180)]
 
 WATCH = "/virtmesh.input.v1.InputService/WatchOutput"
 INJECT = "/virtmesh.input.v1.InputService/Inject"
+TIMES = 30
 
 
 def opened(channel: grpc.Channel, method: str, metadata: Any = ()) -> Any:
@@ -83,11 +84,14 @@ def test_a_list_that_can_not_be_read_lets_nobody_in(keyboard: Keyboard, people: 
 
 
 def test_the_audit_says_who_did_what(keyboard: Keyboard, people: People) -> None:
-    """The first at once, with its outcome; a read is not in it, a refused read is."""
+    """The first at once, with its outcome, and not the others; a read is not in it.
+
+    Who repeats a call into a new period is in it again.
+    """
     bundle = people.issue(Role.INJECTOR, "alice")
     with keyboard.channel(bundle) as channel:
         release: Any = channel.unary_unary("/virtmesh.input.v1.InputService/ReleaseAll")
-        for _ in range(30):
+        for _ in range(TIMES):
             release(b"", timeout=SECONDS)
         read: Any = channel.unary_unary("/virtmesh.input.v1.InputService/GetInfo")
         read(b"", timeout=SECONDS)
@@ -101,10 +105,11 @@ def test_the_audit_says_who_did_what(keyboard: Keyboard, people: People) -> None
     audited = keyboard.lines("call", logger="virtmesh.audit", identity="alice")
     serial = refused["serial"]
 
-    assert [(one["rpc"], one["outcome"]) for one in audited] == [
+    assert {(one["rpc"], one["outcome"]) for one in audited} == {
         ("/virtmesh.input.v1.InputService/ReleaseAll", "OK"),
         ("/virtmesh.device.v1.DeviceService/Reset", "PERMISSION_DENIED"),
-    ]
+    }
+    assert len(audited) < TIMES
     assert {one["role"] for one in audited} == {"injector"}
     assert {one["by"] for one in audited} == {"certificate"}
     assert {one["device"] for one in audited} == {"keyboard"}

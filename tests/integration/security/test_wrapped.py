@@ -17,6 +17,7 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.cli import eventually
+from tests.support.ports import free_port
 from virtmesh_common.security.authority import Authority
 from virtmesh_common.security.roles import Role
 
@@ -29,12 +30,6 @@ PACKAGES = {"socat": "socat", "stunnel": "stunnel4"}
 GREETING = b"RFB 003.008\n"
 
 
-def free_port() -> int:
-    """Return a port that is free just now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 @pytest.fixture(params=PACKAGES)
 def ends(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[int, int]]:
     """Start both ends; return the port on the viewer's side, and that of the machine."""
@@ -44,10 +39,10 @@ def ends(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[int, 
     with Authority.create(tmp_path / "security") as authority:
         (tmp_path / "alice.pem").write_text(authority.issue("alice", Role.OPERATOR)[1].spell())
         (tmp_path / "alice.pem").chmod(0o600)
-    ports = {"5900": str(free_port()), "5901": str(free_port())}
     near = str(free_port())
     with ExitStack() as undo:
-        server = undo.enter_context(socket.create_server(("127.0.0.1", int(ports["5900"]))))
+        server = undo.enter_context(socket.create_server(("127.0.0.1", 0)))
+        ports = {"5900": str(server.getsockname()[1]), "5901": str(free_port())}
         greeting = threading.Thread(target=greet, args=(server,))
         greeting.start()
         undo.callback(greeting.join)

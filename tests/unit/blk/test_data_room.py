@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from virtmesh_common.errors import LimitReached
 
 MIB = 1 << 20
-pytestmark = pytest.mark.timeout(30)
 
 
 class Room:

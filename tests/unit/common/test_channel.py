@@ -56,7 +56,7 @@ def test_bad_address_names_the_mend(address: str, mend: str) -> None:
 )
 def test_a_secret_in_an_address_is_not_repeated(address: str) -> None:
     """Neither is it looked up: the resolver would send it to others."""
-    with pytest.raises(ValueError, match="does not belong into an address") as caught:
+    with pytest.raises(ValueError, match="does not belong in an address") as caught:
         check_address(address)
     assert "bbb" not in str(caught.value)
     assert "user" not in str(caught.value)

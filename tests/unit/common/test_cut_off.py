@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tests.support.secured import People
 from virtmesh_common.cut_off import cut_off
-from virtmesh_common.security.authority import CA
 from virtmesh_common.security.contexts import server_context
+from virtmesh_common.security.server_files import CA
 
 
 async def test_a_connection_of_tls_that_was_closed_already(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from virtmesh_common.channel import channel_options
-from virtmesh_common.proxy import VARIABLES, find_proxy, is_local
+from virtmesh_common.proxy import VARIABLES, find_proxy, is_local, is_loopback
 
 PROXY = "http://proxy.example:3128"
 LOCAL = [
@@ -38,6 +38,27 @@ def test_local_addresses_have_no_proxy(address: str, monkeypatch: pytest.MonkeyP
     assert is_local(address)
     assert not find_proxy(address)
     assert dict(channel_options(address, proxy=True))["grpc.enable_http_proxy"] == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1:1", True),
+        ("127.9.9.9:1", True),
+        ("localhost:1", True),
+        ("LocalHost.:1", True),
+        ("[::1]:1", True),
+        ("[::ffff:127.0.0.1]:1", True),
+        ("0.0.0.0:1", False),
+        ("[::]:1", False),
+        ("10.0.0.1:1", False),
+        ("localhost.example:1", False),
+        ("127.0.0.1.example:1", False),
+    ],
+)
+def test_only_this_host_reaches_loopback(address: str, expected: bool) -> None:  # noqa: FBT001
+    """What is not surely loopback is not."""
+    assert is_loopback(address) is expected
 
 
 @pytest.mark.parametrize("address", REMOTE)

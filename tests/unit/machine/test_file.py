@@ -195,6 +195,7 @@ PORT = '[[devices]]\nname = "serial"\nkind = "uart"\n'
         ("kernel = 1", "kernel must be a table"),
         ("devices = 1", "devices must be a list"),
         ("devices = [1]", "write [[devices]]"),
+        ('[security]\nfolder = ""', ":2: security.folder is empty: name the folder"),
         ('[kernel]\nlisten = "nowhere"', "write unix:PATH or HOST:PORT"),
         ('[kernel]\nlisten = "unix:"', "names no socket"),
         ("[kernel]\nlisten = []", "must be one address or a list"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from virtmesh.rpc.locks import Entrance, Listener, Locks, is_loopback, parse_role_socket
+from virtmesh.rpc.locks import Entrance, Listener, Locks, parse_role_socket
 from virtmesh_common.security.errors import Unprotected
 from virtmesh_common.security.roles import Role
 
@@ -53,27 +53,6 @@ def test_what_a_machine_file_lacks_is_named_by_its_keys(locks: Locks) -> None:
     with pytest.raises(Unprotected, match=r'write folder = "DIR" in \[security\]') as caught:
         list(locks.listeners(["unix:/x" if locks.tokens else "0.0.0.0:1"]))
     assert "--" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("127.0.0.1:1", True),
-        ("127.9.9.9:1", True),
-        ("localhost:1", True),
-        ("LocalHost.:1", True),
-        ("[::1]:1", True),
-        ("[::ffff:127.0.0.1]:1", True),
-        ("0.0.0.0:1", False),
-        ("[::]:1", False),
-        ("10.0.0.1:1", False),
-        ("localhost.example:1", False),
-        ("127.0.0.1.example:1", False),
-    ],
-)
-def test_only_this_host_reaches_loopback(address: str, expected: bool) -> None:  # noqa: FBT001
-    """What is not surely loopback is not."""
-    assert is_loopback(address) is expected
 
 
 def test_a_socket_of_a_role() -> None:

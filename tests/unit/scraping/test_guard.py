@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,11 @@ from tests.support.secured import People
 from virtmesh.rpc.locks import Locks
 from virtmesh.scraping import connection
 from virtmesh.scraping.server import CONNECTIONS_MAX, MetricsServer
-from virtmesh_common.security.authority import CA, Authority
+from virtmesh_common.security.authority import Authority
 from virtmesh_common.security.bundle import Bundle
 from virtmesh_common.security.errors import Unprotected
 from virtmesh_common.security.roles import Role
+from virtmesh_common.security.server_files import CA
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - that is what is tested
 OUTSIDE = f"{ANYWHERE}:0"
@@ -84,7 +85,8 @@ async def test_strangers_are_refused(people: People, tmp_path: Path) -> None:
             with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
                 await asyncio.to_thread(scrape, server, people, stranger)
         address = server.address.replace(ANYWHERE, "127.0.0.1")
-        assert b"HTTP" not in await asyncio.to_thread(exchange, address, GET)
+        with suppress(ConnectionError):
+            assert b"HTTP" not in await asyncio.to_thread(exchange, address, GET)
         status, _ = await asyncio.to_thread(scrape, server, people, people.bundles[Role.OBSERVER])
         assert status == 200
 
@@ -152,9 +154,16 @@ async def test_half_open_handshakes_have_their_time_and_lock_nobody_out(
         address = server.address.replace(ANYWHERE, "127.0.0.1")
         for _ in range(2 * CONNECTIONS_MAX):
             held.enter_context(connect(address)).sendall(b"\x16\x03\x01")
-        status, _ = await asyncio.to_thread(scrape, server, people, people.bundles[Role.OBSERVER])
+
+        def is_let_in() -> bool:
+            """Scrape; a handshake on a loaded host may take too long as well."""
+            try:
+                return scrape(server, people, people.bundles[Role.OBSERVER])[0] == 200
+            except (OSError, http.client.HTTPException):
+                return False
+
+        await asyncio.to_thread(eventually, is_let_in)
         await asyncio.to_thread(eventually, lambda: ended(server) >= 2 * CONNECTIONS_MAX)
-    assert status == 200
 
 
 def ended(server: MetricsServer) -> float:

@@ -27,13 +27,11 @@ from virtmesh_client.cli.show import show_facts, show_json, show_table
 from virtmesh_client.extras import needing
 from virtmesh_client.security.credentials import read_bounded
 from virtmesh_common.printable import say
+from virtmesh_common.security.names import CLIENT_DAYS, DAYS_MAX
 from virtmesh_common.security.roles import Role
 
 if TYPE_CHECKING:
     from virtmesh_common.security.authority import Authority
-
-CLIENT_DAYS = 365
-"""How long a certificate of a client is valid unless somebody says otherwise."""
 
 
 @click.group()
@@ -194,7 +192,7 @@ def list_(settings: Settings, folder: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--days",
-    type=click.FloatRange(min=0, max=3650),
+    type=click.FloatRange(min=0, max=DAYS_MAX),
     default=0,
     help="How long it must still be valid.",
 )

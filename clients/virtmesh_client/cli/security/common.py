@@ -13,6 +13,7 @@ import click
 from virtmesh_client.atomic_file import new_path
 from virtmesh_client.extras import needing
 from virtmesh_common.printable import say
+from virtmesh_common.security.names import DAYS_MAX
 from virtmesh_common.security.roles import Role
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def days_option(default: int) -> Callable[[Function], Function]:
     """Return the option --days."""
     return click.option(
         "--days",
-        type=click.FloatRange(min=0, max=3650, min_open=True),
+        type=click.FloatRange(min=0, max=DAYS_MAX, min_open=True),
         default=default,
         show_default=True,
         help="How long it is valid.",

@@ -17,6 +17,7 @@ from virtmesh_client.security.handshake import check_own
 from virtmesh_common.channel import check_address
 from virtmesh_common.printable import say
 from virtmesh_common.security.bundle import LIMIT_BYTES
+from virtmesh_common.security.errors import BadLogin
 from virtmesh_common.security.names import TOKEN
 
 PORT = 50051
@@ -117,7 +118,7 @@ def parse_host(host: str | None) -> str:
     if not host:
         raise click.UsageError("name the machine: HOST or HOST:PORT")
     if TOKEN.search(host):  # it is not repeated: others may read what is printed
-        raise click.UsageError("a token does not belong into an address: put it into a file")
+        raise click.UsageError("a token does not belong in an address: put it into a file")
     bare = host.startswith("[") and host.endswith("]")
     address = host if ":" in host and not bare else f"{host}:{PORT}"
     try:
@@ -157,7 +158,10 @@ def read_input(name: str) -> bytes:
             " give - and pipe it"
         )
     if name == STANDARD_INPUT:
-        return sys.stdin.buffer.read(LIMIT_BYTES + 1)
+        data = sys.stdin.buffer.read(LIMIT_BYTES + 1)
+        if not data:
+            raise BadLogin("nothing came by standard input: see what was to write there")
+        return data
     return read_bounded(Path(name))
 
 

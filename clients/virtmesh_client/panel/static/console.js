@@ -67,10 +67,6 @@ export class Console {
   }
 
   make(Terminal, FitAddon) {
-    const style = document.createElement("link");
-    style.rel = "stylesheet";
-    style.href = "/static/vendor/vendor.css";
-    document.head.append(style);
     const terminal = new Terminal({
       fontFamily: "ui-monospace, 'JetBrains Mono', 'DejaVu Sans Mono', Menlo, Consolas, monospace",
       fontSize: 13, lineHeight: 1.15, scrollback: SCROLLBACK, cursorBlink: true, screenReaderMode: true,

@@ -159,11 +159,13 @@ async def test_pages_that_want_without_end_let_others_in_between(
     async with await rig.open() as one, await rig.open() as other:
         begun = loop.time()
         floods = [asyncio.create_task(flood(socket)) for socket in (one, other)]
-        for _ in range(20):
+        served = 0
+        while served < 20 or not looked_at:
+            served += 1
             async with rig.session.get(f"{rig.address}/api/about", headers=BEARER) as answer:
                 assert answer.status == 200
         most = 2 * ((loop.time() - begun) / WANT_SECONDS + 1)
-        assert 0 < looked_at <= most
+        assert looked_at <= most
         for task in floods:
             task.cancel()
         await asyncio.gather(*floods, return_exceptions=True)

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.support.tls_panel import OWN, Served, tls_panel
+from tests.support.tls_panel import OWN, Served
 from virtmesh_client.panel.keys import OPENS
 from virtmesh_client.panel.needs import PUBLIC, ROUTES, TOPICS
-from virtmesh_client.testing import FakeKernel
 from virtmesh_common.security.roles import TABLE, Role
 
 TOPIC_NAMES = {"dialogue": "dialogue:vda", "inputs": "inputs", "registers": "registers:vda"}
-
-
-@pytest.fixture
-async def panel(tmp_path: Path) -> AsyncIterator[Served]:
-    """Serve a panel of a machine with one disk."""
-    with FakeKernel(vda=1 << 20) as kernel:
-        async with tls_panel(tmp_path / "security", kernel.address) as served:
-            yield served
 
 
 def paths_of(panel: Served) -> set[tuple[str, str]]:

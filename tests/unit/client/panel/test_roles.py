@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.support.tls_panel import HOST, OWN, Served, tls_panel
+from tests.support.tls_panel import HOST, LIMIT_SECONDS, OWN, Served
 from virtmesh_client.panel import handshakes
 from virtmesh_client.panel.doors import BEGINNING_MAX
 from virtmesh_client.panel.limits import CONNECTIONS
-from virtmesh_client.testing import FakeKernel
 from virtmesh_common.security.roles import Role
-
-
-@pytest.fixture
-async def panel(tmp_path: Path) -> AsyncIterator[Served]:
-    """Serve a panel of a machine with one disk."""
-    with FakeKernel(vda=1 << 20) as kernel:
-        async with tls_panel(tmp_path / "security", kernel.address) as served:
-            yield served
 
 
 @pytest.mark.parametrize(
@@ -77,9 +66,9 @@ async def test_a_revoked_token_loses_its_open_socket(panel: Served) -> None:
     """Not only the next request."""
     token = panel.token(Role.OBSERVER)
     async with panel.socket(token) as socket:
-        assert (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT
+        assert (await socket.receive(timeout=LIMIT_SECONDS)).type is aiohttp.WSMsgType.TEXT
         panel.revoke("observer")
-        while (await socket.receive(timeout=10)).type is aiohttp.WSMsgType.TEXT:
+        while (await socket.receive(timeout=LIMIT_SECONDS)).type is aiohttp.WSMsgType.TEXT:
             pass
 
     assert await panel.status(token, "/api/about") == 401

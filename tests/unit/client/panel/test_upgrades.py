@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,14 +15,6 @@ from virtmesh_common.security.roles import Role
 
 SPELLINGS = ("websocket", "WebSocket", "\u00a0websocket", "\u2003websocket\u2003", "websocket\x1f")
 """Values of `Upgrade`: a server that strips what Unicode calls white space takes them all."""
-
-
-@pytest.fixture
-async def panel(tmp_path: Path) -> AsyncIterator[Served]:
-    """Serve a panel of a machine with one disk."""
-    with FakeKernel(vda=1 << 20) as kernel:
-        async with tls_panel(tmp_path / "security", kernel.address) as served:
-            yield served
 
 
 async def test_a_revoked_token_loses_every_socket(panel: Served) -> None:

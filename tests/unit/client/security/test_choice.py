@@ -10,9 +10,10 @@ from virtmesh_client import Credentials, connect
 from virtmesh_client.security import logins
 from virtmesh_client.security.choice import choose
 from virtmesh_common.errors import VirtmeshError
-from virtmesh_common.security.authority import CA, Authority
-from virtmesh_common.security.errors import BadLogin, BadToken, LoginNeeded
+from virtmesh_common.security.authority import Authority
+from virtmesh_common.security.errors import BadCertificate, BadLogin, BadToken, LoginNeeded
 from virtmesh_common.security.roles import Role
+from virtmesh_common.security.server_files import CA
 
 FAR, NEAR, SOCKET = "machine.example:50051", "127.0.0.1:50051", "unix:/run/kernel.sock"
 
@@ -96,6 +97,37 @@ def test_the_environment_names_a_bundle(
     file.unlink()
     with pytest.raises(BadLogin, match=r"a\.pem"):
         choose(FAR)
+
+
+def test_a_key_of_the_environment_belongs_to_its_certificate(
+    credentials: Credentials, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or else gRPC would say that no service answers, after some lines of its own."""
+    with Authority.open(folder) as authority:
+        other = authority.issue("b", Role.OPERATOR)[1]
+    file = tmp_path / "a.pem"
+    file.write_text(other.key + credentials.certificate + credentials.authority)
+    monkeypatch.setenv("VIRTMESH_CREDENTIALS", str(file))
+
+    with pytest.raises(BadCertificate, match=r"a\.pem.*do not belong together.*certs issue"):
+        choose(FAR)
+
+
+def test_a_bundle_of_the_environment_comes_before_a_token(
+    credentials: Credentials,
+    folder: Path,
+    token: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where both are named."""
+    file = tmp_path / "a.pem"
+    file.write_text(credentials.key + credentials.certificate + credentials.authority)
+    monkeypatch.setenv("VIRTMESH_CREDENTIALS", str(file))
+    monkeypatch.setenv("VIRTMESH_TOKEN", token)
+    monkeypatch.setenv("VIRTMESH_CA", str(folder / CA))
+
+    assert choose(FAR) == credentials
 
 
 @pytest.mark.parametrize(("token", "error"), [("vmt_x", BadToken), ("", BadToken)])

@@ -14,7 +14,7 @@ from tests.support.tls_kernel import TlsKernel, tls_kernel
 from virtmesh_client import Credentials, aconnect, connect
 from virtmesh_client.security import logins
 from virtmesh_common.errors import ServiceUnavailable
-from virtmesh_common.security.authority import CA, SERVER, SERVER_KEY, Authority, usual_key_folder
+from virtmesh_common.security.authority import Authority, usual_key_folder
 from virtmesh_common.security.certificates import (
     Issuer,
     read_certificate,
@@ -23,6 +23,7 @@ from virtmesh_common.security.certificates import (
 )
 from virtmesh_common.security.errors import HandshakeFailed
 from virtmesh_common.security.roles import Role
+from virtmesh_common.security.server_files import CA, SERVER, SERVER_KEY
 
 DAY = timedelta(days=1)
 

@@ -14,9 +14,9 @@ import pytest
 from tests.support.tls_kernel import TlsKernel, tls_kernel
 from virtmesh_client.cli.run import run
 from virtmesh_client.security import logins
-from virtmesh_common.security.authority import CA
 from virtmesh_common.security.bundle import Bundle, parse_bundle
 from virtmesh_common.security.certificates import identity_of
+from virtmesh_common.security.server_files import CA
 
 
 class Shell:
@@ -96,12 +96,12 @@ def test_an_authority_is_made_where_somebody_says(shell: Shell, tmp_path: Path) 
     """And may be completed: the hosts are added, nothing is lost."""
     place = tmp_path / "new" / "security"
     status, out, _ = shell("--json", "certs", "init", place, "--host", "a.example, b.example")
-    assert (status, json.loads(out)["hosts"][3:]) == (0, ["a.example", "b.example"])
+    assert (status, json.loads(out)["hosts"][2:-1]) == (0, ["a.example", "b.example"])
     authority = (place / CA).read_bytes()
 
     status, out, _ = shell("--json", "certs", "init", "--folder", place, "--host", "192.0.2.7")
 
-    assert json.loads(out)["hosts"][3:] == ["a.example", "b.example", "192.0.2.7"]
+    assert json.loads(out)["hosts"][2:-1] == ["a.example", "b.example", "192.0.2.7"]
     assert (place / CA).read_bytes() == authority
     assert shell("certs", "init", place, "--host", "a b/c")[0] == 2
 
@@ -200,6 +200,15 @@ def test_a_bundle_that_does_not_work_is_not_stored(
     assert logins.find(kernel.address) is None
     assert shell("login", "--no-check", "machine.example", "-", stdin=bundle)[0] == 0
     assert logins.find("machine.example:50051") is not None
+
+
+@pytest.mark.parametrize("option", [["-"], ["--token", "-", "--ca", "ca.pem"]])
+def test_an_empty_pipe_is_said(shell: Shell, option: list[str]) -> None:
+    """What should have issued has failed, and has said why; nothing is wrong with its format."""
+    status, _, said = shell("login", "machine.example", *option, stdin="")
+
+    assert status == 1
+    assert "nothing came by standard input" in said
 
 
 def test_tokens_are_printed_once_and_log_in(shell: Shell, folder: Path) -> None:

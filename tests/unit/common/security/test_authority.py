@@ -12,15 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from virtmesh_common.security.authority import (
-    CA,
-    CA_KEY,
-    ISSUED,
-    SERVER,
-    SERVER_KEY,
-    Authority,
-    usual_key_folder,
-)
+from virtmesh_common.security.authority import CA_KEY, ISSUED, Authority, usual_key_folder
 from virtmesh_common.security.bundle import parse_bundle
 from virtmesh_common.security.certificates import identity_of, read_certificate, spell_certificate
 from virtmesh_common.security.errors import (
@@ -34,6 +26,7 @@ from virtmesh_common.security.identity import IdentityKind
 from virtmesh_common.security.revocations import FILE as REVOKED
 from virtmesh_common.security.revocations import Revocations
 from virtmesh_common.security.roles import Role
+from virtmesh_common.security.server_files import CA, SERVER, SERVER_KEY
 
 PROCESSES, EACH = 4, 5
 NOBODY = 65534
@@ -254,37 +247,6 @@ def test_a_file_that_is_none_is_refused(folder: Path, kind: str) -> None:
 
     with pytest.raises(BadSecurityFolder, match=CA), Authority.open(folder) as authority:
         assert authority.certificate
-
-
-def test_what_was_revoked_does_not_come_back_by_losing_a_file(folder: Path) -> None:
-    """`ensure` makes no empty list beside an authority."""
-    (folder / REVOKED).unlink()
-
-    with pytest.raises(BadSecurityFolder, match="lost its revoked"):
-        Authority.ensure(folder)
-
-
-def test_the_server_gets_the_names_that_are_asked_for(folder: Path) -> None:
-    """Its certificate is renewed then, and keeps its key: at any moment the two fit."""
-    key, certificate = (folder / SERVER_KEY).read_bytes(), (folder / SERVER).read_bytes()
-
-    Authority.ensure(folder, ["machine.example"]).close()
-    assert (folder / SERVER).read_bytes() == certificate
-    with Authority.ensure(folder, ["192.0.2.7", "2001:db8::7", "b.example"]) as authority:
-        assert set(authority.hosts) == {
-            "localhost", "127.0.0.1", "::1", "machine.example", "192.0.2.7", "2001:db8::7",
-            "b.example",
-        }  # fmt: skip
-    assert (folder / SERVER_KEY).read_bytes() == key
-
-
-def test_the_server_is_renewed_before_its_end(folder: Path) -> None:
-    """By whoever starts the machine then."""
-    later = datetime.now(UTC) + timedelta(days=700)
-
-    with Authority.ensure(folder, now=later) as authority:
-        left = datetime.fromisoformat(authority.server_not_after) - later
-        assert left > timedelta(days=800)
 
 
 @pytest.mark.parametrize("host", ["", "a b", "a/b", "-", "a..\n", "x" * 300])

@@ -357,7 +357,7 @@ class DescribeResponse(_message.Message):
     version: _builtins.str
     """Version of the service's software, such as "0.1.0"."""
     metrics_address: _builtins.str
-    """Address of the /metrics page, as host:port; empty when there is none."""
+    """Address of the /metrics page, as host:port or unix:PATH; empty when there is none."""
     vhost_user_socket: _builtins.str
     """Path of the unix socket that takes vhost-user front ends, on the device's host. Empty when the
     service was started without one.

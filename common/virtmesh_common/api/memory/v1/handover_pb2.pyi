@@ -79,9 +79,10 @@ class HandoverRequest(_message.Message):
     A driver that restores a device therefore writes QueueReady 0 to each queue that shall not be ready
     (the process before may have ended in the middle of a reset), and never Status 0.
 
-    At most 8 connections wait to be attached. For a further one the oldest of that process leaves that
-    has most of them: it gets the answer MEMORY_REFUSED, and is closed: try again later. A ticket is valid for 30 seconds from the connection on,
-    and for as long as the connection is open: one that is not attached by then is closed.
+    At most 8 connections wait to be attached. For a further one the oldest leaves of the process that
+    has most of them: it gets the answer MEMORY_REFUSED, and is closed; try again later. A ticket is
+    valid for 30 seconds from the connection on, and for as long as the connection is open: one that is
+    not attached by then is closed.
 
     HandoverRequest describes the descriptors that come with it.
     """

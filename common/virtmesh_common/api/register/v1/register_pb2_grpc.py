@@ -128,9 +128,9 @@ class RegisterServiceServicer(object):
     def Access(self, request_iterator, context):
         """Access carries batches: each request is executed in order, and answered by one response, in the
         order of the requests. Calls of others are executed in between only while a write waits for a
-        reset, or when a batch takes longer than the limit turn-us (docs/limits.md). A refused access ends its batch (AccessError), and so does a guard
-        that is not met; neither ends the stream. The stream ends with FAILED_PRECONDITION/NOT_ATTACHED
-        when its session ends.
+        reset, or when a batch takes longer than the limit turn-us (docs/limits.md). A refused access
+        ends its batch (AccessError), and so does a guard that is not met; neither ends the stream. The
+        stream ends with FAILED_PRECONDITION/NOT_ATTACHED when its session ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

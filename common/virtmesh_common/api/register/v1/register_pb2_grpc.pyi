@@ -73,9 +73,9 @@ class RegisterServiceStub:
     Access: _grpc.StreamStreamMultiCallable[_register_pb2.AccessRequest, _register_pb2.AccessResponse]
     """Access carries batches: each request is executed in order, and answered by one response, in the
     order of the requests. Calls of others are executed in between only while a write waits for a
-    reset, or when a batch takes longer than the limit turn-us (docs/limits.md). A refused access ends its batch (AccessError), and so does a guard
-    that is not met; neither ends the stream. The stream ends with FAILED_PRECONDITION/NOT_ATTACHED
-    when its session ends.
+    reset, or when a batch takes longer than the limit turn-us (docs/limits.md). A refused access
+    ends its batch (AccessError), and so does a guard that is not met; neither ends the stream. The
+    stream ends with FAILED_PRECONDITION/NOT_ATTACHED when its session ends.
     """
 
 @_typing.type_check_only
@@ -123,9 +123,9 @@ class RegisterServiceAsyncStub(RegisterServiceStub):
     Access: _aio.StreamStreamMultiCallable[_register_pb2.AccessRequest, _register_pb2.AccessResponse]  # type: ignore[assignment]
     """Access carries batches: each request is executed in order, and answered by one response, in the
     order of the requests. Calls of others are executed in between only while a write waits for a
-    reset, or when a batch takes longer than the limit turn-us (docs/limits.md). A refused access ends its batch (AccessError), and so does a guard
-    that is not met; neither ends the stream. The stream ends with FAILED_PRECONDITION/NOT_ATTACHED
-    when its session ends.
+    reset, or when a batch takes longer than the limit turn-us (docs/limits.md). A refused access
+    ends its batch (AccessError), and so does a guard that is not met; neither ends the stream. The
+    stream ends with FAILED_PRECONDITION/NOT_ATTACHED when its session ends.
     """
 
 class RegisterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -188,9 +188,9 @@ class RegisterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_register_pb2.AccessResponse], _abc.AsyncIterator[_register_pb2.AccessResponse]]:
         """Access carries batches: each request is executed in order, and answered by one response, in the
         order of the requests. Calls of others are executed in between only while a write waits for a
-        reset, or when a batch takes longer than the limit turn-us (docs/limits.md). A refused access ends its batch (AccessError), and so does a guard
-        that is not met; neither ends the stream. The stream ends with FAILED_PRECONDITION/NOT_ATTACHED
-        when its session ends.
+        reset, or when a batch takes longer than the limit turn-us (docs/limits.md). A refused access
+        ends its batch (AccessError), and so does a guard that is not met; neither ends the stream. The
+        stream ends with FAILED_PRECONDITION/NOT_ATTACHED when its session ends.
         """
 
 def add_RegisterServiceServicer_to_server(servicer: RegisterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
