@@ -63,6 +63,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "virtmesh_client.blk",
         "virtmesh_client.cpu",
+        "virtmesh_client.fault",
         "virtmesh_client.guests",
         "virtmesh_client.input",
         "virtmesh_client.screen",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from virtmesh_client.aio.proxy import ClosingProxy, awaited, called_as
 from virtmesh_client.blk.aio import AsyncDisk
 from virtmesh_client.cpu.aio import AsyncCpu
+from virtmesh_client.fault.aio import AsyncFaults
 from virtmesh_client.guests.aio import AsyncGuest
 from virtmesh_client.input.aio import AsyncInput
 from virtmesh_client.machine import Machine, connect
@@ -34,6 +35,7 @@ class AsyncMachine(ClosingProxy[Machine]):
     description = awaited(Machine.description)
     report = awaited(Machine.report)
     metrics = awaited(Machine.metrics)
+    faults = called_as(AsyncFaults, Machine.faults)
     cpu = called_as(AsyncCpu, Machine.cpu)
     disk = called_as(AsyncDisk, Machine.disk)
     input = called_as(AsyncInput, Machine.input)

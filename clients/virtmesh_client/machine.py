@@ -24,6 +24,7 @@ from virtmesh_common.printable import printable
 if TYPE_CHECKING:
     from virtmesh_client.blk.disk import Disk
     from virtmesh_client.cpu.control import Cpu
+    from virtmesh_client.fault import Faults
     from virtmesh_client.guests.control import Guest, GuestInfo
     from virtmesh_client.input.device import Input
     from virtmesh_client.input.models import Overflow
@@ -184,6 +185,12 @@ class Machine:
         from virtmesh_client.report import read_report
 
         return read_report(self._channel, name)
+
+    def faults(self, name: str) -> Faults:
+        """Return the faults that were ordered of a device, to add some and to take some back."""
+        from virtmesh_client.fault import Faults
+
+        return Faults(self._channel, name)
 
     def metrics(self, device: str = "") -> str:
         """Return what the machine measures: the page that Prometheus scrapes.

@@ -54,7 +54,7 @@
     |-- MessageTooLarge           one message over its limit
     |-- LimitReached              the service's clients have as much as they may ("limit")
     |-- BadMachine                a machine file or device tree that makes no sense
-    `-- ...                       of each kind of device: virtmesh_common.blk.errors, input, uart
+    `-- ...                       of parts: virtmesh_common.blk.errors, fault, input, uart
 
 Each class has one gRPC status code and one reason (of google.rpc.ErrorInfo). `to_status` and
 `from_rpc_error` are inverse: a client catches the class that the service raised; one that it has

@@ -20,6 +20,7 @@ COMMANDS = {
     ),
     "devices": ("machine", "List the devices of the machine."),
     "down": ("local", "Stop a machine that `virtmesh up` started."),
+    "fault": ("fault", "Make devices do wrong what you order, to see what drivers do."),
     "guest": ("guest.commands", "Boot real Linux with devices of a machine."),
     "login": ("security.login", "Store what a machine on another host asks for."),
     "logout": ("security.login", "Forget what is stored for a machine."),

@@ -28,6 +28,7 @@ from virtmesh_client.trace.register_names import (
     interrupt_names,
 )
 from virtmesh_common.api.trace.v1 import trace_pb2 as pb
+from virtmesh_common.fault.words import KIND_WORDS
 from virtmesh_common.interface import RequestType
 from virtmesh_common.virtio import mmio
 from virtmesh_common.virtio.status import status_names
@@ -274,6 +275,11 @@ def _level(event: Event) -> str:
     return f"interrupt line {'rose' if event.detail else 'fell'} (sources {event.value:#x})"
 
 
+def _injected(event: Event) -> str:
+    word = KIND_WORDS.get(event.detail, f"kind {event.detail}")
+    return f"q{event.queue} INJECTED {word} (fault {event.value}, its event {event.extra})"
+
+
 def _with_text(word: str) -> Callable[[Event], str]:
     return lambda event: f"{word}: {printable(event.text)}" if event.text else word
 
@@ -297,6 +303,7 @@ SPELLERS: dict[str, Callable[[Event], str]] = {
     "fault": _with_text("FAULT"),
     "quirk": _with_text("QUIRK"),
     "violation": _with_text("VIOLATION"),
+    "injected": _injected,
     LOST: lambda event: f"-- {plural(event.value, 'event')} lost --",
     "gone": _with_text("-- recorder gone"),
     "back": _with_text("-- recorder back --"),

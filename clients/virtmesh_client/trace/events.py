@@ -35,7 +35,7 @@ GROUPS = {
     "request": ("request_start", "request_end"),
     "notify": ("notify", "notify_suppressed"),
     "interrupt": ("interrupt", "interrupt_suppressed", "level", "acknowledge", "irq"),
-    "state": ("status", "reset", "attach", "detach", "fault", "quirk", "violation"),
+    "state": ("status", "reset", "attach", "detach", "fault", "quirk", "violation", "injected"),
 }
 """Kinds that one word stands for."""
 ALWAYS = frozenset({LOST, GONE, BACK})

@@ -57,8 +57,8 @@ class BlockError(VirtmeshError, code=Code.INTERNAL):
 class BlockIOError(BlockError, reason="IO_ERROR"):
     """VIRTIO_BLK_S_IOERR, or an error of the image.
 
-    "cause" is the name of an errno such as ENOSPC, or TRUNCATED, WRITES_LOST, REFUSED, INTERNAL,
-    OTHER, or UNKNOWN when nobody could be asked; "errno" is its number, 0 if it has none.
+    "cause" is the name of an errno such as ENOSPC, or TRUNCATED, WRITES_LOST, REFUSED, INJECTED,
+    INTERNAL, OTHER, or UNKNOWN when nobody could be asked; "errno" is its number, 0 if it has none.
     """
 
 

@@ -70,6 +70,7 @@ DOORBELL = "virtmesh.doorbell.v1.DoorbellService"
 INTERRUPT = "virtmesh.interrupt.v1.InterruptService"
 TRACE = "virtmesh.trace.v1.TraceService"
 METRICS = "virtmesh.metrics.v1.MetricsService"
+FAULT = "virtmesh.fault.v1.FaultService"
 INPUT = "virtmesh.input.v1.InputService"
 UART = "virtmesh.uart.v1.UartService"
 DISPLAY = "virtmesh.display.v1.DisplayService"
@@ -93,6 +94,8 @@ ROWS: tuple[Access, ...] = (
     *reads(INTERRUPT, DRIVERS, "Watch"),
     *reads(TRACE, EVERYONE, "Read", "Watch"),
     *reads(METRICS, EVERYONE, "Collect", "GetPage"),
+    *reads(FAULT, EVERYONE, "List"),
+    *changes(FAULT, OPERATORS, "Add", "Clear"),
     # What a person does to a device
     *reads(INPUT, EVERYONE, "GetInfo", "WatchOutput", "GetStats"),
     *changes(INPUT, USERS, "Inject", "Type", "Key", "Click", "Move", "ReleaseAll"),

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use virtmesh_device::Hit;
+
 use crate::failure::{Cause, Failed, Failures};
 use crate::image::Image;
 use crate::parse::{RangeLimits, RequestLimits};
@@ -200,6 +202,13 @@ impl Disk {
     #[must_use]
     pub fn give_up(&self, request: Failed) -> Status {
         self.failures.add(request, Cause::internal());
+        Status::IoErr
+    }
+
+    /// Keep that a fault took hold of a request. The status is for [`Request::complete`].
+    #[must_use]
+    pub fn inject(&self, request: Failed, hit: Hit) -> Status {
+        self.failures.add(request, Cause::injected(hit.id));
         Status::IoErr
     }
 

@@ -38,7 +38,8 @@ const WRITES_LOST: usize = TRUNCATED + 1;
 const REFUSED: usize = TRUNCATED + 2;
 const INTERNAL: usize = TRUNCATED + 3;
 const OTHER: usize = TRUNCATED + 4;
-const CAUSES: usize = OTHER + 1;
+const INJECTED: usize = TRUNCATED + 5;
+const CAUSES: usize = INJECTED + 1;
 
 /// An earlier flush failed.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +86,17 @@ impl Cause {
             text: "the disk refuses such a request: it is past the end, not of whole blocks, or a write \
                    to a read-only disk"
                 .to_owned(),
+        }
+    }
+
+    /// The cause of a request that a fault on demand took.
+    pub(crate) fn injected(id: u32) -> Self {
+        Self {
+            index: INJECTED,
+            errno: 0,
+            text: format!(
+                "fault {id} on demand took it: `virtmesh fault list` tells what was ordered"
+            ),
         }
     }
 
@@ -260,6 +272,7 @@ fn name(index: usize) -> &'static str {
         REFUSED => "REFUSED",
         INTERNAL => "INTERNAL",
         OTHER => "OTHER",
+        INJECTED => "INJECTED",
         _ => NAMED[index].1,
     }
 }

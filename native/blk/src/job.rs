@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use virtmesh_device::{EventKind, Recorder, TraceEvent, now};
+use virtmesh_device::{EventKind, Hit, Recorder, TraceEvent, now};
 
 use crate::disk::{Disk, Step};
 use crate::failure::Failed;
@@ -50,6 +50,8 @@ pub struct Job {
     pub started_ns: u64,
     /// True once its execution was recorded as started.
     pub begun: bool,
+    /// The fault that takes hold of it.
+    pub fault: Option<Hit>,
 }
 
 /// How the execution of a job ended.
@@ -88,8 +90,9 @@ impl Job {
         };
         self.begin(*free_ns);
         // A panic leaves no half-changed state: a request touches atomics, files and guest memory.
-        let step = catch_unwind(AssertUnwindSafe(|| {
-            disk.execute(&self.request, running.abandoned())
+        let step = catch_unwind(AssertUnwindSafe(|| match self.fault {
+            Some(hit) => Step::Done(disk.inject(Failed::of(&self.request), hit)),
+            None => disk.execute(&self.request, running.abandoned()),
         }));
         let step = step.unwrap_or_else(|_| Step::Done(disk.give_up(Failed::of(&self.request))));
         let (job, status) = match step {
@@ -116,6 +119,7 @@ impl Job {
             sink,
             started_ns,
             begun,
+            fault,
         } = self;
         let about = Failed::of(&request);
         if !running.park(turn, request) {
@@ -130,6 +134,7 @@ impl Job {
             sink,
             started_ns,
             begun,
+            fault,
         };
         Ok((job, status))
     }
@@ -181,10 +186,11 @@ impl Job {
 
     /// True for what needs no storage.
     pub(crate) fn is_immediate(&self) -> bool {
-        matches!(
-            self.request.operation,
-            Operation::Identify | Operation::Refuse(_)
-        )
+        self.fault.is_some()
+            || matches!(
+                self.request.operation,
+                Operation::Identify | Operation::Refuse(_)
+            )
     }
 
     /// True for a small write that is not followed by a flush.

@@ -17,6 +17,7 @@
 //! | [`worker`] | the thread of one queue: pops chains, pushes them, raises interrupts |
 //! | [`device`] | the queues of one device |
 //! | [`spec`] | constants of the specification |
+//! | `fault` | faults on demand of requests |
 //! | [`stats`] | counters |
 //!
 //! # Threats
@@ -38,6 +39,7 @@ pub mod device;
 pub mod disk;
 pub mod engine;
 pub mod failure;
+mod fault;
 mod flushes;
 pub mod image;
 mod image_error;

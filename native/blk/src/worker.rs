@@ -26,6 +26,7 @@ use virtmesh_ring::{
 
 use crate::disk::Disk;
 use crate::engine::Engine;
+use crate::fault;
 use crate::job::{CompletionSink, Job};
 use crate::request::{Request, Used};
 use crate::running::{Running, RunningRequest};
@@ -348,6 +349,7 @@ impl QueueThread {
             self.disk.stats.count_malformed();
         }
         violation::of_request(&self.shared.interrupt, self.shared.index, &request);
+        let fault = fault::of_request(&self.shared.interrupt, self.shared.index, &request);
         let sink = Arc::clone(&self.shared) as Arc<dyn CompletionSink>;
         Job {
             request,
@@ -355,6 +357,7 @@ impl QueueThread {
             sink,
             started_ns,
             begun: false,
+            fault,
         }
     }
 

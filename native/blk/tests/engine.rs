@@ -43,6 +43,7 @@ fn job(disk: &Arc<Disk>, kind: u32, input: u32, sink: Arc<dyn CompletionSink>) -
         sink,
         started_ns: now(),
         begun: false,
+        fault: None,
     }
 }
 

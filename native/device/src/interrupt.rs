@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::eventfd::{Call, EventFd, EventfdError};
+use crate::faults::{About, Faults, Hit};
 use crate::recorder::{Recorder, now};
 use crate::signaller::Signaller;
 use crate::trace_event::{EventKind, TraceEvent};
@@ -38,7 +39,7 @@ pub const QUEUE_LIMIT: usize = 64;
 /// `InterruptStatus` of one device, and how its raising is signalled. Safe to raise from any thread.
 ///
 /// Every part that serves a device has its interrupt, so the interrupt also carries the device's flight
-/// recorder, and the rules that its driver broke. Events of the interrupt are recorded before they are
+/// recorder, the rules that its driver broke, and the faults that were ordered. Events of the interrupt are recorded before they are
 /// visible outside.
 #[derive(Debug)]
 pub struct Interrupt {
@@ -53,6 +54,7 @@ pub struct Interrupt {
     wake: EventFd,
     fault: RwLock<Option<String>>,
     pub(crate) violations: Violations,
+    faults: Arc<Faults>,
     signaller: Signaller,
     calls: RwLock<[Option<Call>; QUEUE_LIMIT]>,
     config_call: RwLock<Option<Call>>,
@@ -76,6 +78,7 @@ impl Interrupt {
             wake: EventFd::new()?,
             fault: RwLock::new(None),
             violations: Violations::default(),
+            faults: Arc::default(),
             signaller: Signaller::new(),
             calls: RwLock::new([const { None }; QUEUE_LIMIT]),
             config_call: RwLock::new(None),
@@ -93,6 +96,27 @@ impl Interrupt {
     #[must_use]
     pub fn recorder(&self) -> Option<&Arc<Recorder>> {
         self.recorder.get()
+    }
+
+    /// The faults that were ordered of the device.
+    #[must_use]
+    pub const fn faults(&self) -> &Arc<Faults> {
+        &self.faults
+    }
+
+    /// Ask for a fault of one of some kinds (their bits), and record it.
+    #[must_use]
+    pub fn take_fault(&self, kinds: u64, about: &About) -> Option<Hit> {
+        let hit = self.faults.take(kinds, about)?;
+        self.record(TraceEvent {
+            detail: hit.kind as u8,
+            queue: about.queue,
+            token: about.token,
+            value: hit.id.into(),
+            extra: hit.index,
+            ..TraceEvent::new(EventKind::Injected)
+        });
+        Some(hit)
     }
 
     /// Record an event that happens now.

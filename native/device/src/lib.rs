@@ -1,5 +1,5 @@
 //! What native devices share beside the rings: the interrupt, the eventfds of a driver, the register
-//! channel, and the flight recorder.
+//! channel, the flight recorder, and faults on demand.
 //!
 //! The driver shares the open file of an eventfd that it handed over. It may fill or drain the counter
 //! and may clear `O_NONBLOCK` at any time, so nothing here relies on the flag: [`Kick`] is read with
@@ -8,6 +8,7 @@
 
 mod closer;
 mod eventfd;
+mod faults;
 mod helper;
 mod interrupt;
 mod recorder;
@@ -19,6 +20,7 @@ mod violations;
 
 pub use closer::{close_later, close_number_later, is_unix_stream, unclosed};
 pub use eventfd::{Call, EventFd, EventfdError, Kick, wait_readable};
+pub use faults::{About, FAULTS_MAX, FaultKind, Faults, Hit, Rule, Scope, State, Trigger};
 pub use interrupt::{INTERRUPT_CONFIG_CHANGE, INTERRUPT_USED_BUFFER, Interrupt, QUEUE_LIMIT};
 pub use recorder::{CAPACITY_MAX, NOTE_BYTES, NOTES_KEPT, Page, Record, Recorder, now};
 pub use register_channel::{ChannelError, ENTRY_LIMIT, Entry, RegisterChannel, Request};

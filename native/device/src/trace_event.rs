@@ -55,6 +55,7 @@ kinds! {
     Quirk = 24 "QUIRK",
     Violation = 25 "VIOLATION",
     CpuAccess = 26 "CPU_ACCESS",
+    Injected = 27 "INJECTED",
 }
 
 /// A notification came by the queue's eventfd (`NotifyWay` of trace.proto).

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use virtmesh_device::{EventKind, TraceEvent, Violation};
 
 use crate::errors;
+use crate::faults::Faults;
 use crate::recorder::{Recorder, event};
 
 /// A violation: rule, count, text, number in the trace, time in ns, detail, queue, token, value, tag.
@@ -71,6 +72,13 @@ impl Interrupt {
         Err(PyValueError::new_err(
             "the interrupt has a recorder already: set it once, before a queue starts",
         ))
+    }
+
+    #[getter]
+    fn faults(&self) -> Faults {
+        Faults {
+            inner: Arc::clone(self.inner.faults()),
+        }
     }
 
     #[getter]

@@ -8,6 +8,7 @@ mod board;
 mod closer;
 mod errors;
 mod exceptions;
+mod faults;
 mod image;
 mod inflight;
 mod interrupt;
@@ -35,6 +36,8 @@ mod native {
     use crate::board::{Board, Exit};
     #[pymodule_export]
     use crate::closer::{close_later, is_unix_stream, unclosed};
+    #[pymodule_export]
+    use crate::faults::Faults;
     #[pymodule_export]
     use crate::image::try_image;
     #[pymodule_export]

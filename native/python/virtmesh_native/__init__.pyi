@@ -219,6 +219,38 @@ class InFlightLog:
         """Mark the log unused: its queue starts from its state. Errors: DriverViolation."""
 
 @final
+class Faults:
+    """Faults on demand of one device. Those of an Interrupt: all of its objects are one table."""
+
+    MAX: ClassVar[int]
+    """Most faults at a time."""
+    def add(
+        self,
+        kind: int,
+        *,
+        seed: int,
+        queue: int | None = None,
+        types: int = 0,
+        sectors: tuple[int, int] | None = None,
+        after: int = 0,
+        every: int = 1,
+        probability: float = 1.0,
+        limit: int = 0,
+    ) -> int | None:
+        """Order a fault (virtmesh.fault.v1.Spec); returns its number, or None if there is no room.
+
+        `types` are bits by the number of a request's type; 0: all. Errors: ValueError for an
+        unknown kind; OverflowError.
+        """
+    def remove(self, number: int) -> tuple[int, int] | None:
+        """Take a fault back; returns the events that it saw and that it took, None without it."""
+    def list(self) -> list[tuple[int, int, int]]:
+        """Return number, events seen and events taken of each, in the order of `add`."""
+    @property
+    def taken(self) -> int:
+        """Events taken since the start, those of faults that are gone included."""
+
+@final
 class Interrupt:
     """InterruptStatus of one device, and the eventfds that signal it. Lock-free.
 
@@ -231,6 +263,9 @@ class Interrupt:
     recorder: Recorder
     """The flight recorder of the device, to which the native data path records as well: one that is
     off until it is set. Set it once, before a queue starts. Errors: ValueError the second time."""
+    @property
+    def faults(self) -> Faults:
+        """The faults that were ordered of the device."""
     @property
     def status(self) -> int:
         """Pending bits: 1 used buffer, 2 configuration change."""

@@ -27,6 +27,7 @@ KIND = DeviceKind(
     virtio_device_id=spec.VIRTIO_ID_BLOCK,
     quirks=QUIRKS,
     registers=spec.CONFIG,
+    faults=frozenset({"io-error"}),
     services=(BlockAdmin,),
     collect=metrics.blk_metrics,
     driver=VirtIOBlk,

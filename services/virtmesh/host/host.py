@@ -15,6 +15,8 @@ from virtmesh.attach.sessions import Sessions
 from virtmesh.host.control import ControlPlane
 from virtmesh.host.counters import HostCounters
 from virtmesh.host.dispatcher import RegisterDispatcher
+from virtmesh.host.faults import SERVICE as FAULT_SERVICE
+from virtmesh.host.faults import FaultPlane
 from virtmesh.host.interrupts import InterruptPlane
 from virtmesh.host.metrics import device_metrics, host_metrics
 from virtmesh.host.register_channel import ChannelServer
@@ -33,6 +35,7 @@ from virtmesh.vhost_user.offer import Offer
 from virtmesh.vhost_user.server import ReportsState, VhostUserServer
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
 from virtmesh_common.api.doorbell.v1 import doorbell_pb2, doorbell_pb2_grpc
+from virtmesh_common.api.fault.v1 import fault_pb2_grpc
 from virtmesh_common.api.interrupt.v1 import interrupt_pb2, interrupt_pb2_grpc
 from virtmesh_common.api.metrics.v1 import metrics_pb2_grpc
 from virtmesh_common.api.register.v1 import register_pb2, register_pb2_grpc
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from virtmesh.kinds.service import KindService
     from virtmesh.mmio.device import Device
     from virtmesh.rpc.peers import Peers
+    from virtmesh_common.fault.spec import FaultSpec
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +77,7 @@ SERVICES = (
         )
     ),
     metrics_service.SERVICE,
+    FAULT_SERVICE,
 )
 """Services that every device has."""
 
@@ -104,9 +109,10 @@ class Host:
 
     Its last `recorder` events are kept (virtmesh.trace.v1); 0: none. A recorder that the device has
     already stays.
+    It has `faults` from its start on.
     `kind` says what the device offers beside what every device does; None: nothing.
     Errors: NotVirtio for a device that no vhost-user front end can drive; of `start`, AddressTaken,
-    and ValueError for an address that is none.
+    BadValue for a fault that it can't have, and ValueError for an address that is none.
     """
 
     def __init__(
@@ -116,6 +122,7 @@ class Host:
         kind: DeviceKind | None = None,
         *,
         recorder: int = EVENTS_DEFAULT,
+        faults: Sequence[FaultSpec] = (),
     ) -> None:
         self.device = device
         self._kind = kind
@@ -156,6 +163,8 @@ class Host:
         self._interrupts = InterruptPlane(device)
         self._control = ControlPlane(device, self._sessions, self._counters, kind)
         self._control.collect = self._collect
+        self._faults = FaultPlane(device, kind.faults if kind else frozenset())
+        self._faults_wanted = faults
         self._trace = TracePlane(self._traced, account)
         self._measured = Measured(self._collect, {"device": device.description.name})
         self._metrics: MetricsServer | None = None
@@ -194,6 +203,7 @@ class Host:
         metrics_pb2_grpc.add_MetricsServiceServicer_to_server(
             metrics_service.MetricsPlane(self._measured), server
         )
+        fault_pb2_grpc.add_FaultServiceServicer_to_server(self._faults, server)
         for service in self._make_services():
             service.add_to(server)
         if self._handovers:
@@ -208,8 +218,10 @@ class Host:
         if self._front_ends:
             self._front_ends.listen()
             self._control.vhost_user_socket = self._front_ends.path.absolute()
+        for spec in self._faults_wanted:
+            self._faults.add(spec)
         self._server.before_serving = seal
-        await self._server.start((*SERVICES, *self._control.services))
+        await self._server.start((*SERVICES, *(one.name for one in self._services)))
 
     async def stop(self) -> bool:
         """Finish what is being executed, then go: nothing of the service is left behind.
@@ -229,6 +241,7 @@ class Host:
             drained = False
         self._interrupts.close()
         self._trace.close()
+        self._faults.close()
         for service in self._services:
             service.end_streams()
         await self._server.stop(GRACE_SECONDS)
@@ -251,7 +264,8 @@ class Host:
         """Make the services of the kind."""
         kind, model = self._kind, self.device.model
         self._services = tuple(make(model) for make in kind.services) if kind else ()
-        self._control.services = tuple(service.name for service in self._services)
+        # Faults are of every device, and for people.
+        self._control.services = (*(one.name for one in self._services), FAULT_SERVICE)
         return self._services
 
     def _traced(self, name: str) -> Traced:
@@ -291,5 +305,6 @@ class Host:
         if self._metrics:
             yield from self._metrics.metrics()
         yield from device_metrics(self.device)
+        yield from self._faults.metrics()
         if self._kind:
             yield from self._kind.collect(self.device.model)

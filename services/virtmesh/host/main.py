@@ -21,6 +21,7 @@ import structlog
 from virtmesh.attach.memory_limit import GUEST_MEMORY_MAX
 from virtmesh.host.host import Addresses, Host
 from virtmesh.kinds import find_kind, kind_names
+from virtmesh.kinds.fault_option import faults_option
 from virtmesh.kinds.lock_options import lock_options, needs_of_locks, take_locks
 from virtmesh.kinds.option_types import Address, Events, Keepalive, LimitValues, Name, Size
 from virtmesh.rpc import loop
@@ -120,6 +121,7 @@ COMMON = (
         show_default=True,
         help="Events that the flight recorder keeps, 40 bytes each; 0: off.",
     ),
+    faults_option(),
     click.Option(["--sandbox"], **SANDBOX),
     click.Option(
         ["--limit", SERVICE_LIMIT, "service_limits"],
@@ -212,13 +214,15 @@ def serve(kind: DeviceKind) -> Callable[..., None]:
         *, name: str, recorder: int, log: logs.Format, sandbox: str, **options: Any
     ) -> None:
         logs.configure(log)
+        faults = options.pop("faults")
         addresses = take_addresses(options)
         try:
             kind.prepare(**options)
             box = Sandbox(needs_of(kind, options, addresses), is_on=sandbox == ON)
             box.confine()
             make = partial(kind.make, name, **options)
-            loop.run(run(kind, make, addresses, recorder, box))
+            host = partial(Host, addresses=addresses, kind=kind, recorder=recorder, faults=faults)
+            loop.run(run(make, host, box))
         except (VirtmeshError, OSError, ValueError) as error:
             message = " ".join(str(error).split())
             say(f"virtmesh-device: {message}", err=True)
@@ -267,16 +271,11 @@ def needs_of(kind: DeviceKind, options: dict[str, Any], addresses: Addresses) ->
 
 
 async def run(
-    kind: DeviceKind,
-    make: Callable[[], Device],
-    addresses: Addresses,
-    recorder: int,
-    sandbox: Sandbox,
+    make: Callable[[], Device], host_of: Callable[[Device], Host], sandbox: Sandbox
 ) -> None:
-    """Make a device of a kind and serve it until a signal asks for the end."""
+    """Make a device and serve it by its host until a signal asks for the end."""
     stop = catch_signals()
-    device = make()
-    host = Host(device, addresses, kind, recorder=recorder)
+    host = host_of(make())
     try:
         await host.start(sandbox.seal)
         number = await stop

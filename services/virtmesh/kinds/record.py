@@ -133,6 +133,8 @@ class DeviceKind:
     quirks: Sequence[Quirk] = ()
     """The quirks that a device of the kind knows; with some, it has the option `quirks`."""
     requests: RequestNames | None = None
+    faults: frozenset[str] = frozenset()
+    """The faults on demand that a device can have (virtmesh_common.fault.words.KINDS)."""
     services: Sequence[DeviceServiceFactory] = ()
     """What the device service offers to people, beside the services of every device."""
     collect: Callable[[Any], Iterable[Metric]] = no_metrics

@@ -31,6 +31,8 @@ from virtmesh.machine.table import Table
 from virtmesh.mmio.quirks import find_quirks
 from virtmesh.rpc.locks import parse_role_socket
 from virtmesh_common.errors import BadMachine
+from virtmesh_common.fault.spec import SEPARATOR as FAULT_SEPARATOR
+from virtmesh_common.fault.spec import check_kind, parse_fault
 from virtmesh_common.limits import LIMITS, Limits, find
 from virtmesh_common.sizes import check_memory
 
@@ -52,7 +54,7 @@ CPU_PATHS = ("kernel", "firmware", "initrd", "trace")
 """Keys of the `[cpu]` table that are paths of files."""
 DEVICE_KEYS = (
     *("name", "kind", "endpoint", "slot", "address", "interrupt", "handover"),
-    *("metrics", "vhost-user", "quirks", "options"),
+    *("metrics", "vhost-user", "quirks", "faults", "options"),
 )
 """Keys of a `[[devices]]` table."""
 
@@ -309,7 +311,9 @@ def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
         handover=handover,
         metrics=table.address("metrics", default=None),
         vhost_user=f"{name}.vhost-user" if for_guests else None,
-        options=_options(table.table("options"), base, find_kind(kind)) | _quirks(table),
+        options=_options(table.table("options"), base, find_kind(kind))
+        | _quirks(table)
+        | _faults(table),
     )
     try:
         entry.properties()
@@ -330,6 +334,20 @@ def _quirks(table: Table) -> dict[str, OptionValue]:
     except ValueError as error:
         raise table.bad("quirks", f"are wrong: {error}") from error
     return {"quirks": SEPARATOR.join(names)}
+
+
+def _faults(table: Table) -> dict[str, OptionValue]:
+    """Check the faults of a device; return them as its option `faults`."""
+    texts = table.value("faults", (list,), [])
+    if not all(isinstance(text, str) for text in texts):
+        raise table.bad("faults", 'must be a list of texts, such as ["io-error type=write"]')
+    kind = find_kind(table.name("kind"))
+    try:
+        for text in texts:
+            check_kind(parse_fault(text), kind.faults, f"devices of kind {kind.name}")
+    except ValueError as error:
+        raise table.bad("faults", f"are wrong: {error}") from error
+    return {"faults": FAULT_SEPARATOR.join(texts)} if texts else {}
 
 
 def _options(table: Table, base: Path, kind: DeviceKind) -> dict[str, OptionValue]:

@@ -332,7 +332,10 @@ async def test_describe(served: Served) -> None:
     assert (answer.name, answer.kind, answer.compatible) == ("vda", "blk", "virtio,mmio")
     assert (answer.virtio_device_id, list(answer.queue_size_max)) == (2, [16, 16])
     assert answer.handover_socket == str(served.handover)
-    assert list(answer.services) == ["virtmesh.block.v1.BlockAdminService"]
+    assert list(answer.services) == [
+        "virtmesh.block.v1.BlockAdminService",
+        "virtmesh.fault.v1.FaultService",
+    ]
 
 
 async def test_stats_count(served: Served) -> None:

@@ -88,7 +88,10 @@ async def test_it_says_what_it_is(served: Served) -> None:
     description = await served.control.Describe(device_pb2.DescribeRequest())
     assert (description.kind, description.compatible) == ("uart", "ns16550a")
     assert (description.mmio_size_bytes, description.virtio_device_id) == (8, 0)
-    assert list(description.services) == ["virtmesh.uart.v1.UartService"]
+    assert list(description.services) == [
+        "virtmesh.uart.v1.UartService",
+        "virtmesh.fault.v1.FaultService",
+    ]
 
 
 async def test_a_batch_takes_all_there_is(served: Served, port: UartDevice) -> None:
@@ -256,7 +259,7 @@ async def test_options_make_the_device(tmp_path: Path) -> None:
     values = {
         key: value
         for key, value in context.params.items()
-        if key not in {"name", "log", "recorder", "sandbox"}
+        if key not in {"name", "log", "recorder", "sandbox", "faults"}
     }
     take_addresses(values)
     device = make("com1", **values)

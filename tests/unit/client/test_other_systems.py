@@ -14,8 +14,8 @@ from virtmesh_client.testing import FakeKernel
 
 DOCUMENTED = (
     "attach", "blk", "boot", "certs", "completion", "console", "cpu", "detach", "devices", "down",
-    "guest", "input", "login", "logout", "metrics", "panel", "registers", "report", "reset",
-    "restart", "screen", "serial", "status", "tokens", "top", "trace", "up",
+    "fault", "guest", "input", "login", "logout", "metrics", "panel", "registers", "report",
+    "reset", "restart", "screen", "serial", "status", "tokens", "top", "trace", "up",
 )  # fmt: skip
 """The commands that README.md and docs/cli.md name, in order."""
 FROM_SERVICES = re.compile(r"^\s*(from virtmesh[. ]|import virtmesh($|[. ,]))", re.MULTILINE)

@@ -289,7 +289,7 @@ class RequestFailure(_message.Message):
     cause: _builtins.str
     """Name of the system's error, such as "ENOSPC". Otherwise "TRUNCATED": the image is shorter than
     the disk; "WRITES_LOST": an earlier flush failed; "REFUSED": the disk does not carry out such a
-    request; "INTERNAL"; or "OTHER".
+    request; "INJECTED": a fault that was ordered (virtmesh.fault.v1); "INTERNAL"; or "OTHER".
     """
     errno: _builtins.int
     """Number of the system's error; 0 if it was none."""

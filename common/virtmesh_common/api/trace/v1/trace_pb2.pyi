@@ -139,6 +139,11 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     Extra: the program counter. The time is that before the access, so this comes before what the
     device records of it.
     """
+    EVENT_KIND_INJECTED: _EventKind.ValueType  # 27
+    """Device side: a fault that was ordered took hold (virtmesh.fault.v1). Detail: FaultKind. Queue and
+    token: of a chain. Value: number of the fault. Extra: which event it was of those that the fault is
+    about, from 0 on. The request is recorded too, as if nothing had been ordered.
+    """
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """EventKind is what happened. Of the columns of Page, those that are not mentioned are 0."""
@@ -232,6 +237,11 @@ EVENT_KIND_CPU_ACCESS: EventKind.ValueType  # 26
 bytes. Detail: width in bytes, with 0x40 added for a write. Value: what was read or written.
 Extra: the program counter. The time is that before the access, so this comes before what the
 device records of it.
+"""
+EVENT_KIND_INJECTED: EventKind.ValueType  # 27
+"""Device side: a fault that was ordered took hold (virtmesh.fault.v1). Detail: FaultKind. Queue and
+token: of a chain. Value: number of the fault. Extra: which event it was of those that the fault is
+about, from 0 on. The request is recorded too, as if nothing had been ordered.
 """
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
