@@ -71,6 +71,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("virtmesh_client.machine",),
     ("virtmesh_client.async_machine",),
+    ("virtmesh_client.scenario",),
     ("virtmesh_client.vnc",),
     ("virtmesh_client.library",),
     ("virtmesh_client",),

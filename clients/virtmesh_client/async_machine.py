@@ -50,6 +50,11 @@ class AsyncMachine(ClosingProxy[Machine]):
     close = awaited(Machine.close)
 
     @property
+    def blocking(self) -> Machine:
+        """The same connection, with blocking calls: for a thread of your own."""
+        return self._blocking
+
+    @property
     def address(self) -> str:
         """The address of the kernel."""
         return self._blocking.address

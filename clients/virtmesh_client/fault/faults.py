@@ -13,6 +13,7 @@ from virtmesh_common.api.fault.v1 import fault_pb2 as pb
 from virtmesh_common.api.fault.v1.fault_pb2_grpc import FaultServiceStub
 from virtmesh_common.fault.message import decode_spec, encode_spec
 from virtmesh_common.fault.spec import FaultSpec, parse_fault
+from virtmesh_common.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,6 +58,7 @@ class Faults:
     def clear(self, numbers: Iterable[int] = ()) -> tuple[Fault, ...]:
         """Take faults back, all without `numbers`; return how they stood in the end.
 
+        What they hold back goes on.
         Errors: FaultNotFound; none is taken back then.
         """
         request = pb.ClearRequest(ids=numbers)
@@ -66,4 +68,12 @@ class Faults:
     def _read(self, message: pb.Fault) -> Fault:
         """Read a fault. Errors: BadValue for one that a newer service knows and this does not."""
         spec = decode_spec(message.spec)
-        return Fault(self.device, message.id, spec, message.seen, message.hits)
+        return Fault(
+            self.device,
+            message.id,
+            spec,
+            message.seen,
+            message.hits,
+            message.held,
+            printable(message.last),
+        )

@@ -22,3 +22,7 @@ class Fault:
     """Events that it was about, such as requests of its types."""
     hits: int
     """Events that it took."""
+    held: int = 0
+    """Events that it holds back until it is taken back."""
+    last: str = ""
+    """What it did last, where that says more than its kind: which bytes, or how long."""

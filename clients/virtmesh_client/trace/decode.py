@@ -277,7 +277,8 @@ def _level(event: Event) -> str:
 
 def _injected(event: Event) -> str:
     word = KIND_WORDS.get(event.detail, f"kind {event.detail}")
-    return f"q{event.queue} INJECTED {word} (fault {event.value}, its event {event.extra})"
+    text = f": {printable(event.text)}" if event.text else ""
+    return f"q{event.queue} INJECTED {word} (fault {event.value}, its event {event.extra}){text}"
 
 
 def _with_text(word: str) -> Callable[[Event], str]:

@@ -11,15 +11,15 @@ import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from virtmesh_common.fault.words import KINDS, REQUEST_TYPES, read_chance, read_count, read_range
+from virtmesh_common.fault import values
+from virtmesh_common.fault.words import KINDS, NEEDED, ONLY_FOR, SPECIAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any
 
-COUNT_MAX = (1 << 64) - 1
-QUEUE_MAX = 63
-"""Highest index of a queue."""
+    from virtmesh_common.fault.values import Delay
+
 SEPARATOR = ";"
 """Stands between faults in one text."""
 TEXT_MAX = 1024
@@ -28,7 +28,10 @@ TEXT_MAX = 1024
 
 @dataclass(frozen=True)
 class FaultSpec:
-    """A fault: what it does, which events it is about, and which of them it takes."""
+    """A fault: what it does, which events it is about, and which of them it takes.
+
+    Errors: ValueError for a field that its kind can't have, or lacks.
+    """
 
     kind: str
     """A word of KINDS."""
@@ -46,83 +49,77 @@ class FaultSpec:
     """How likely it takes one whose turn it is."""
     limit: int = 0
     """Most that it takes; 0: any number."""
+    delay: Delay | None = None
+    """How long an event is delayed."""
+    size: int | None = None
+    """How many bytes."""
     seed: int | None = None
     """What its random numbers come from; None: the service chooses one."""
 
+    def __post_init__(self) -> None:
+        """Check that the fields are those of the kind."""
+        if self.kind not in KINDS:
+            raise ValueError(f"{self.kind!r} is no fault: choose among {', '.join(KINDS)}")
+        given = [name for name, default in DEFAULTS.items() if getattr(self, name) != default]
+        for name in given:
+            if name in SPECIAL and name not in ONLY_FOR[self.kind]:
+                raise ValueError(f"{self.kind} has no {KEYS[name]}: leave it out")
+        needed = NEEDED.get(self.kind)
+        if needed and needed not in given:
+            raise ValueError(f"{self.kind} needs {KEYS[needed]}=...")
+
     def __str__(self) -> str:
         words = [self.kind]
-        for key, default in DEFAULTS.items():
-            value = getattr(self, key)
+        for name, default in DEFAULTS.items():
+            value = getattr(self, name)
             if value != default:
-                words.append(f"{NAMES.get(key, key)}={spell(value)}")
+                words.append(f"{KEYS[name]}={values.spell(value)}")
         return " ".join(words)
 
 
 DEFAULTS: Mapping[str, object] = {
     one.name: one.default for one in fields(FaultSpec) if one.name != "kind"
 }
-NAMES = {"types": "type"}
-"""What fields are called in words, where that is another name."""
-
-
-def spell(value: object) -> str:
-    """Spell a value of a field."""
-    if isinstance(value, tuple):
-        if value and isinstance(value[0], int):
-            first, last = value
-            return str(first) if first == last else f"{first}-{last}"
-        return ",".join(map(str, value))
-    return str(value)
-
-
-def read_types(text: str) -> tuple[str, ...]:
-    """Read types of requests, parted by commas. Errors: ValueError."""
-    words = tuple(dict.fromkeys(text.split(",")))
-    for word in words:
-        if word not in REQUEST_TYPES:
-            raise ValueError(f"{word!r} is no type: choose among {', '.join(REQUEST_TYPES)}")
-    return words
-
-
 READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
-    "type": ("types", read_types),
-    "sectors": ("sectors", read_range),
-    "queue": ("queue", lambda text: read_count(text, QUEUE_MAX)),
-    "after": ("after", read_count),
-    "every": ("every", lambda text: read_count(text, least=1)),
-    "probability": ("probability", read_chance),
-    "limit": ("limit", read_count),
-    "seed": ("seed", read_count),
+    "type": ("types", values.read_types),
+    "sectors": ("sectors", values.read_range),
+    "queue": ("queue", values.read_queue),
+    "after": ("after", values.read_count),
+    "every": ("every", values.read_turn),
+    "probability": ("probability", values.read_chance),
+    "limit": ("limit", values.read_count),
+    "delay": ("delay", values.read_delay),
+    "bytes": ("size", values.read_count),
+    "seed": ("seed", values.read_count),
 }
-"""By key: the field of FaultSpec, and what reads its value. They raise ValueError."""
+"""By key: the field of FaultSpec, and what reads its value."""
+KEYS: Mapping[str, str] = {field: key for key, (field, _) in READERS.items()}
+"""The keys by the fields."""
 
 
 def parse_words(words: Iterable[str]) -> FaultSpec:
     """Read a fault from its words: the kind, and KEY=VALUE for the rest. Errors: ValueError."""
     kind, *rest = words
-    if kind not in KINDS:
-        raise ValueError(f"{kind!r} is no fault: choose among {', '.join(KINDS)}")
-    values: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for word in rest:
         key, equals, text = word.partition("=")
         if not equals or key not in READERS:
             raise ValueError(f"{word!r}: write KEY=VALUE with one of {', '.join(READERS)}")
         field, read = READERS[key]
-        if field in values:
+        if field in found:
             raise ValueError(f"{key} is there twice")
         try:
-            values[field] = read(text)
+            found[field] = read(text)
         except ValueError as error:
             raise ValueError(f"{key}: {error}") from None
-    return FaultSpec(kind, **values)
+    return FaultSpec(kind, **found)
 
 
 def parse_fault(text: str) -> FaultSpec:
     """Read a fault from its text. Errors: ValueError."""
     if len(text) > TEXT_MAX:
         raise ValueError(f"a fault has at most {TEXT_MAX} characters")
-    words = re.split(r"\s+", text.strip())
-    return parse_words(words)
+    return parse_words(re.split(r"\s+", text.strip()))
 
 
 def check_kind(spec: FaultSpec, kinds: Collection[str], name: str) -> None:

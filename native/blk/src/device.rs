@@ -111,10 +111,11 @@ impl BlkDevice {
         {
             return Err(StartError::Running { index });
         }
+        let size = config.size;
         let mut queue = DeviceQueue::with_log(memory.clone(), config, log)?;
         queue.allow_indirect_buffers(self.disk.max_chain_buffers());
         let disk = Arc::clone(&self.disk);
-        let worker = Worker::start(index, queue, memory, interrupt, kick, disk, engine)?;
+        let worker = Worker::start((index, size), queue, memory, interrupt, kick, disk, engine)?;
         state.queues.insert(index, Arc::new(worker));
         Ok(())
     }

@@ -4,9 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use virtmesh_device::Hit;
+use virtmesh_device::{FaultKind, Hit};
 
 use crate::failure::{Cause, Failed, Failures};
+use crate::fault::{changes, torn_length};
 use crate::image::Image;
 use crate::parse::{RangeLimits, RequestLimits};
 use crate::request::{Operation, Request, SECTOR_SIZE, Status};
@@ -145,44 +146,99 @@ impl Disk {
     #[must_use]
     pub fn execute(&self, request: &Request, abandoned: &AtomicBool) -> Step {
         let write_back = self.write_back();
-        let done =
-            match &request.operation {
-                Operation::Refuse(status) => {
-                    if *status == Status::IoErr {
-                        self.failures.add(Failed::of(request), Cause::refused());
-                    }
-                    return Step::Done(*status);
+        let done = match &request.operation {
+            Operation::Refuse(status) => {
+                if *status == Status::IoErr {
+                    self.failures.add(Failed::of(request), Cause::refused());
                 }
-                Operation::Flush => return Step::Flush,
-                Operation::Identify => request.writable.fill(&self.id).map_err(io::Error::other),
-                Operation::Read { offset } => {
-                    in_pieces(request.writable.len(), PIECE, abandoned, |start, length| {
-                        match request.writable.part(start, length) {
-                            None => self.image.read(&request.writable, *offset),
-                            Some(part) => self.image.read(&part, offset + start),
-                        }
-                    })
-                }
-                Operation::Write { offset } => {
-                    in_pieces(request.readable.len(), PIECE, abandoned, |start, length| {
-                        match request.readable.part(start, length) {
-                            None => self.image.write(&request.readable, *offset),
-                            Some(part) => self.image.write(&part, offset + start),
-                        }
-                    })
-                }
-                Operation::Discard(ranges) => ranges.iter().try_for_each(|range| {
-                    in_pieces(range.length, u64::MAX, abandoned, |_, _| {
-                        self.image.discard(range.offset, range.length)
-                    })
-                }),
-                Operation::WriteZeroes(ranges) => ranges.iter().try_for_each(|range| {
-                    in_pieces(range.length, ZEROED_PIECE, abandoned, |start, length| {
-                        self.image
-                            .write_zeroes(range.offset + start, length, range.unmap)
-                    })
-                }),
-            };
+                return Step::Done(*status);
+            }
+            Operation::Flush => return Step::Flush,
+            Operation::Identify => request.writable.fill(&self.id).map_err(io::Error::other),
+            Operation::Read { offset } => in_pieces(
+                request.writable.len(),
+                PIECE,
+                abandoned,
+                |start, length| match request.writable.part(start, length) {
+                    None => self.image.read(&request.writable, *offset),
+                    Some(part) => self.image.read(&part, offset + start),
+                },
+            ),
+            Operation::Write { offset } => {
+                self.write(request, *offset, request.readable.len(), abandoned)
+            }
+            Operation::Discard(ranges) => ranges.iter().try_for_each(|range| {
+                in_pieces(range.length, u64::MAX, abandoned, |_, _| {
+                    self.image.discard(range.offset, range.length)
+                })
+            }),
+            Operation::WriteZeroes(ranges) => ranges.iter().try_for_each(|range| {
+                in_pieces(range.length, ZEROED_PIECE, abandoned, |start, length| {
+                    self.image
+                        .write_zeroes(range.offset + start, length, range.unmap)
+                })
+            }),
+        };
+        self.finish(request, done, write_back)
+    }
+
+    /// Keep that the execution of a request panicked. The status is for [`Request::complete`].
+    #[must_use]
+    pub fn give_up(&self, request: Failed) -> Status {
+        self.failures.add(request, Cause::internal());
+        Status::IoErr
+    }
+
+    /// Like [`Disk::execute`], with the fault that takes hold of the request, if one does.
+    #[must_use]
+    pub fn execute_with(
+        &self,
+        fault: Option<&Hit>,
+        request: &Request,
+        abandoned: &AtomicBool,
+    ) -> Step {
+        match (fault, &request.operation) {
+            (Some(hit), _) if hit.kind == FaultKind::IoError => {
+                let cause = Cause::injected(hit.id);
+                self.failures.add(Failed::of(request), cause);
+                Step::Done(Status::IoErr)
+            }
+            (Some(hit), Operation::Write { offset }) if hit.kind == FaultKind::TornWrite => {
+                let write_back = self.write_back();
+                let length = torn_length(hit, request.bytes());
+                let done = self.write(request, *offset, length, abandoned);
+                self.finish(request, done, write_back)
+            }
+            (Some(hit), Operation::Write { offset }) if hit.kind == FaultKind::CorruptWrite => {
+                let write_back = self.write_back();
+                let length = request.bytes();
+                let done = self
+                    .write(request, *offset, length, abandoned)
+                    .and_then(|()| self.image.change(*offset, &changes(hit, length)));
+                self.finish(request, done, write_back)
+            }
+            _ => self.execute(request, abandoned),
+        }
+    }
+
+    /// Write the first `length` bytes of a request.
+    fn write(
+        &self,
+        request: &Request,
+        offset: u64,
+        length: u64,
+        abandoned: &AtomicBool,
+    ) -> io::Result<()> {
+        in_pieces(length, PIECE, abandoned, |start, length| {
+            match request.readable.part(start, length) {
+                None => self.image.write(&request.readable, offset),
+                Some(part) => self.image.write(&part, offset + start),
+            }
+        })
+    }
+
+    /// What is left to do for a request that was executed. The cause of a failure is kept.
+    fn finish(&self, request: &Request, done: io::Result<()>, write_back: bool) -> Step {
         match done {
             Ok(()) if request.changes_the_disk() && !write_back => Step::Flush,
             Ok(()) => Step::Done(Status::Ok),
@@ -196,20 +252,6 @@ impl Disk {
                 Step::Done(Status::IoErr)
             }
         }
-    }
-
-    /// Keep that the execution of a request panicked. The status is for [`Request::complete`].
-    #[must_use]
-    pub fn give_up(&self, request: Failed) -> Status {
-        self.failures.add(request, Cause::internal());
-        Status::IoErr
-    }
-
-    /// Keep that a fault took hold of a request. The status is for [`Request::complete`].
-    #[must_use]
-    pub fn inject(&self, request: Failed, hit: Hit) -> Status {
-        self.failures.add(request, Cause::injected(hit.id));
-        Status::IoErr
     }
 
     /// Make completed writes durable, for a request. The status is for [`Request::complete`]. The cause of

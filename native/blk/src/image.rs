@@ -198,6 +198,20 @@ impl Image {
         unsafe { transfer(&self.file, Direction::Write, buffer.pieces(), offset) }
     }
 
+    /// Turn bits over: bytes behind an offset, and the bits of each.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) fn change(&self, offset: u64, changes: &[(u64, u8)]) -> io::Result<()> {
+        for (place, bits) in changes {
+            let mut byte = [0];
+            self.file.read_exact_at(&mut byte, offset + place)?;
+            byte[0] ^= bits;
+            self.file.write_all_at(&byte, offset + place)?;
+        }
+        Ok(())
+    }
+
     /// Discard a range. What it reads as afterwards is not specified.
     ///
     /// # Errors

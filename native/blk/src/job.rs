@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use virtmesh_device::{EventKind, Hit, Recorder, TraceEvent, now};
+use virtmesh_device::{EventKind, FaultKind, Hit, Recorder, TraceEvent, now};
 
 use crate::disk::{Disk, Step};
 use crate::failure::Failed;
@@ -90,9 +90,8 @@ impl Job {
         };
         self.begin(*free_ns);
         // A panic leaves no half-changed state: a request touches atomics, files and guest memory.
-        let step = catch_unwind(AssertUnwindSafe(|| match self.fault {
-            Some(hit) => Step::Done(disk.inject(Failed::of(&self.request), hit)),
-            None => disk.execute(&self.request, running.abandoned()),
+        let step = catch_unwind(AssertUnwindSafe(|| {
+            disk.execute_with(self.fault.as_ref(), &self.request, running.abandoned())
         }));
         let step = step.unwrap_or_else(|_| Step::Done(disk.give_up(Failed::of(&self.request))));
         let (job, status) = match step {
@@ -140,7 +139,7 @@ impl Job {
     }
 
     /// Record that it is being executed, once.
-    fn begin(&mut self, time_ns: u64) {
+    pub(crate) fn begin(&mut self, time_ns: u64) {
         if !mem::replace(&mut self.begun, true) {
             let (sector, bytes) = (self.request.sector(), self.request.bytes());
             self.record(time_ns, EventKind::RequestStart, sector, bytes);
@@ -186,7 +185,7 @@ impl Job {
 
     /// True for what needs no storage.
     pub(crate) fn is_immediate(&self) -> bool {
-        self.fault.is_some()
+        self.fault.is_some_and(|hit| hit.kind == FaultKind::IoError)
             || matches!(
                 self.request.operation,
                 Operation::Identify | Operation::Refuse(_)

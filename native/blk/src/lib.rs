@@ -17,7 +17,7 @@
 //! | [`worker`] | the thread of one queue: pops chains, pushes them, raises interrupts |
 //! | [`device`] | the queues of one device |
 //! | [`spec`] | constants of the specification |
-//! | `fault` | faults on demand of requests |
+//! | `fault`, `held` | faults on demand of requests, and requests that they hold back |
 //! | [`stats`] | counters |
 //!
 //! # Threats
@@ -37,10 +37,12 @@
 pub mod buffer;
 pub mod device;
 pub mod disk;
+mod doorbell;
 pub mod engine;
 pub mod failure;
 mod fault;
 mod flushes;
+mod held;
 pub mod image;
 mod image_error;
 mod image_lock;
@@ -51,6 +53,7 @@ pub mod rules;
 pub mod running;
 pub mod spec;
 pub mod stats;
+mod told;
 pub mod transfer;
 mod violation;
 pub mod worker;

@@ -107,6 +107,12 @@ impl Running {
         self.lock().take(turn)?.parked
     }
 
+    /// True while an execution has not ended.
+    #[must_use]
+    pub fn has(&self, turn: Turn) -> bool {
+        self.lock().entries.iter().any(|entry| entry.turn == turn)
+    }
+
     /// Abandon the queue. Returns how many parked requests were taken away; their memory is released.
     pub fn abandon(&self) -> usize {
         let mut table = self.lock();

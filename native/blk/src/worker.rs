@@ -9,7 +9,6 @@
 //! is for a reset: chains that were not begun, and flushes, are dropped ([`Running`]).
 
 use std::io;
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,18 +17,20 @@ use std::time::Duration;
 
 use virtmesh_device::{
     EventFd, EventKind, Interrupt, Kick, NOTIFY_WAY_EVENTFD, Recorder, TraceEvent, now,
-    wait_readable,
 };
 use virtmesh_ring::{
     AvailConsumer, AvailState, Chain, DeviceQueue, GuestRam, RingState, UsedProducer, chain_totals,
 };
 
 use crate::disk::Disk;
+use crate::doorbell;
 use crate::engine::Engine;
 use crate::fault;
+use crate::held;
 use crate::job::{CompletionSink, Job};
 use crate::request::{Request, Used};
 use crate::running::{Running, RunningRequest};
+use crate::told::Told;
 use crate::violation;
 
 /// Most chains popped at once. If they are executed at once, their completions are published together,
@@ -43,6 +44,8 @@ pub struct Worker {
 
 struct Shared {
     index: usize,
+    /// Entries of the ring.
+    size: u16,
     /// None once stopped: it keeps guest memory mapped.
     producer: Mutex<Option<UsedProducer>>,
     interrupt: Arc<Interrupt>,
@@ -68,12 +71,12 @@ struct QueueThread {
 }
 
 impl Worker {
-    /// Start the thread of queue `index`. It reads the ring at once.
+    /// Start the thread of queue `index`, with `size` entries. It reads the ring at once.
     ///
     /// # Errors
     /// When the system has no threads left.
     pub fn start(
-        index: usize,
+        (index, size): (usize, u16),
         queue: DeviceQueue,
         memory: &GuestRam,
         interrupt: Arc<Interrupt>,
@@ -84,6 +87,7 @@ impl Worker {
         let (consumer, producer) = queue.split();
         let shared = Arc::new(Shared {
             index,
+            size,
             producer: Mutex::new(Some(producer)),
             interrupt,
             wake: EventFd::new()?,
@@ -180,11 +184,12 @@ impl Shared {
 
     /// Publish used chains, and interrupt the driver if it wants that.
     fn publish(&self, used: &[Used]) {
+        let told = Told::of(&self.interrupt, self.index, self.size, used);
         // Read before the driver can see them, and used for the interrupt too.
         let time_ns = self.interrupt.time();
         self.record_chains(
             time_ns,
-            used.iter().map(|&(head, written)| {
+            told.each().map(|(head, written)| {
                 TraceEvent::of_chain(EventKind::Push, self.index, head, written.into(), 0)
             }),
         );
@@ -192,9 +197,7 @@ impl Shared {
         let Some(producer) = guard.as_mut() else {
             return; // Not reached: chains pushed here are counted in `active`.
         };
-        let wanted = producer
-            .push_batch(used)
-            .map(|()| producer.needs_interrupt());
+        let wanted = told.push(producer).map(|()| producer.needs_interrupt());
         drop(guard);
         match wanted {
             Ok(true) => self.interrupt.raise_used_at(self.index, time_ns),
@@ -289,8 +292,10 @@ impl QueueThread {
             let more = self.consumer.enable_notifications().map_err(|cause| {
                 violation::of_ring(&self.shared.interrupt, self.shared.index, &cause)
             })?;
-            if !more && !self.is_stopping() {
-                self.wait()
+            // A stuck queue is woken when its fault is taken back.
+            let stuck = self.shared.interrupt.is_stuck(self.shared.index);
+            if (!more || stuck) && !self.is_stopping() {
+                doorbell::wait(&self.shared.wake, self.kick.as_ref(), || self.hear())
                     .map_err(|cause| format!("cannot wait for notifications: {cause}"))?;
             }
         }
@@ -303,7 +308,10 @@ impl QueueThread {
 
     /// Pop a batch and submit it. False if no chain was available.
     fn take(&mut self, chains: &mut Vec<Chain>) -> Result<bool, String> {
-        let taken = self.consumer.pop_batch(BATCH, chains);
+        let Some(most) = self.shared.interrupt.most_taken(self.shared.index, BATCH) else {
+            return Ok(false); // stuck
+        };
+        let taken = self.consumer.pop_batch(most, chains);
         // Chains before a malformed one are still executed.
         let malformed = self.submit(chains);
         taken
@@ -337,6 +345,7 @@ impl QueueThread {
         }
         let mut done = Vec::with_capacity(jobs.len());
         let before = self.shared.active.fetch_add(jobs.len(), Ordering::SeqCst);
+        held::take_out(&mut jobs, shared.interrupt.faults(), &self.engine);
         self.engine.submit(&mut jobs, before == 1, &mut done);
         if !done.is_empty() {
             self.shared.complete(&done);
@@ -361,25 +370,13 @@ impl QueueThread {
         }
     }
 
-    /// Wait for a notification or a stop.
-    fn wait(&self) -> io::Result<()> {
-        let wake = &self.shared.wake;
-        let Some(kick) = &self.kick else {
-            wait_readable([wake.as_fd()])?;
-            wake.drain();
-            return Ok(());
-        };
-        let [woken, kicked] = wait_readable([wake.as_fd(), kick.as_fd()])?;
-        if woken {
-            wake.drain();
-        }
-        if kicked && kick.drain() {
-            self.disk.stats.count_notification();
-            let notified = TraceEvent::on_queue(EventKind::Notify, self.shared.index);
-            let interrupt = &self.shared.interrupt;
-            interrupt.record(notified.with_detail(NOTIFY_WAY_EVENTFD));
-        }
-        Ok(())
+    /// Count a notification by eventfd. False if a fault loses it.
+    fn hear(&self) -> bool {
+        self.disk.stats.count_notification();
+        let (interrupt, index) = (&self.shared.interrupt, self.shared.index);
+        let notified = TraceEvent::on_queue(EventKind::Notify, index);
+        interrupt.record(notified.with_detail(NOTIFY_WAY_EVENTFD));
+        !interrupt.loses_notification(index)
     }
 }
 

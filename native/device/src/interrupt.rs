@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::eventfd::{Call, EventFd, EventfdError};
-use crate::faults::{About, Faults, Hit};
+use crate::faults::{Faults, Raised};
 use crate::recorder::{Recorder, now};
 use crate::signaller::Signaller;
 use crate::trace_event::{EventKind, TraceEvent};
@@ -102,21 +102,6 @@ impl Interrupt {
     #[must_use]
     pub const fn faults(&self) -> &Arc<Faults> {
         &self.faults
-    }
-
-    /// Ask for a fault of one of some kinds (their bits), and record it.
-    #[must_use]
-    pub fn take_fault(&self, kinds: u64, about: &About) -> Option<Hit> {
-        let hit = self.faults.take(kinds, about)?;
-        self.record(TraceEvent {
-            detail: hit.kind as u8,
-            queue: about.queue,
-            token: about.token,
-            value: hit.id.into(),
-            extra: hit.index,
-            ..TraceEvent::new(EventKind::Injected)
-        });
-        Some(hit)
     }
 
     /// Record an event that happens now.
@@ -225,6 +210,27 @@ impl Interrupt {
 
     /// Like the method above, with the time of an earlier clock reading.
     pub fn raise_used_at(&self, queue: usize, time_ns: u64) {
+        if !self.is_altered(Raised::Used(queue)) {
+            self.deliver_used(queue, time_ns);
+        }
+    }
+
+    /// Raise a configuration change interrupt.
+    pub fn raise_config(&self) {
+        if !self.is_altered(Raised::Config) {
+            self.deliver_config();
+        }
+    }
+
+    /// Raise an interrupt now, whatever faults are ordered.
+    pub(crate) fn deliver(&self, raised: Raised) {
+        match raised {
+            Raised::Used(queue) => self.deliver_used(queue, self.time()),
+            Raised::Config => self.deliver_config(),
+        }
+    }
+
+    fn deliver_used(&self, queue: usize, time_ns: u64) {
         let event = TraceEvent::on_queue(EventKind::Interrupt, queue).with_detail(CAUSE_USED);
         self.record_at(time_ns, event);
         let news = self.set_pending(INTERRUPT_USED_BUFFER);
@@ -237,8 +243,7 @@ impl Interrupt {
         self.wake_observer();
     }
 
-    /// Raise a configuration change interrupt.
-    pub fn raise_config(&self) {
+    fn deliver_config(&self) {
         self.record(TraceEvent::new(EventKind::Interrupt).with_detail(CAUSE_CONFIG));
         let news = self.set_pending(INTERRUPT_CONFIG_CHANGE);
         if let Some(call) = &*read(&self.config_call) {

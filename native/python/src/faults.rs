@@ -4,7 +4,16 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use virtmesh_device::{FAULTS_MAX, FaultKind, Rule, Scope, Trigger};
+use virtmesh_device::{DELAY_MAX_US, Delay, FAULTS_MAX, FaultKind, Rule, Scope, State, Trigger};
+
+/// A delay in microseconds: from, to, and the mean of an exponential one.
+type Micros = (u64, u64, u64);
+/// A fault: number, events seen, taken and held back, and what it did last.
+type Row = (u32, u64, u64, usize, String);
+
+fn row(state: State) -> Row {
+    (state.id, state.seen, state.hits, state.held, state.last)
+}
 
 /// Faults on demand of one device.
 #[pyclass(module = "virtmesh_native", frozen)]
@@ -17,7 +26,10 @@ impl Faults {
     #[classattr]
     const MAX: usize = FAULTS_MAX;
 
-    #[pyo3(signature = (kind, *, seed, queue=None, types=0, sectors=None, after=0, every=1, probability=1.0, limit=0))]
+    #[classattr]
+    const DELAY_MAX_US: u64 = DELAY_MAX_US;
+
+    #[pyo3(signature = (kind, *, seed, queue=None, types=0, sectors=None, after=0, every=1, probability=1.0, limit=0, delay=None, size=None))]
     #[expect(clippy::too_many_arguments, reason = "Python passes them by keyword")]
     fn add(
         &self,
@@ -30,6 +42,8 @@ impl Faults {
         every: u64,
         probability: f64,
         limit: u64,
+        delay: Option<Micros>,
+        size: Option<u64>,
     ) -> PyResult<Option<u32>> {
         let kind = FaultKind::from_number(kind)
             .ok_or_else(|| PyValueError::new_err(format!("{kind} is no kind of fault")))?;
@@ -49,26 +63,29 @@ impl Faults {
             kind,
             scope,
             trigger,
+            delay: delay.map(|(low, high, mean)| match mean {
+                0 => Delay::Uniform(low, high),
+                _ => Delay::Exponential(mean),
+            }),
+            bytes: size,
         }))
     }
 
-    /// Events seen and events taken.
-    fn remove(&self, number: u32) -> Option<(u64, u64)> {
-        let state = self.inner.remove(number)?;
-        Some((state.seen, state.hits))
+    fn remove(&self, number: u32) -> Option<Row> {
+        self.inner.remove(number).map(row)
     }
 
-    /// Number, events seen and events taken of each.
-    fn list(&self) -> Vec<(u32, u64, u64)> {
-        let states = self.inner.list();
-        states
-            .into_iter()
-            .map(|state| (state.id, state.seen, state.hits))
-            .collect()
+    fn list(&self) -> Vec<Row> {
+        self.inner.list().into_iter().map(row).collect()
     }
 
-    #[getter]
-    fn taken(&self) -> u64 {
-        self.inner.taken()
+    fn are_ordered(&self, kinds: u64) -> bool {
+        self.inner.are_ordered(kinds)
+    }
+
+    /// Seconds.
+    fn pause(&self, number: u32) -> Option<f64> {
+        let pause = self.inner.pause(number)?;
+        Some(pause.as_secs_f64())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use virtmesh_device::{EventKind, TraceEvent, Violation};
+use virtmesh_device::{About, EventKind, TraceEvent, Violation};
 
 use crate::errors;
 use crate::faults::Faults;
@@ -52,7 +52,7 @@ impl Interrupt {
     #[new]
     fn new() -> PyResult<Self> {
         Ok(Self {
-            inner: Arc::new(virtmesh_device::Interrupt::new()?),
+            inner: virtmesh_device::Interrupt::shared()?,
         })
     }
 
@@ -79,6 +79,35 @@ impl Interrupt {
         Faults {
             inner: Arc::clone(self.inner.faults()),
         }
+    }
+
+    fn offer_fault(&self, number: u32) -> bool {
+        self.inner.offer_fault(number).is_some()
+    }
+
+    fn take_fault(&self, kinds: u64) -> u8 {
+        let hit = self.inner.take_fault(kinds, &About::default(), |_| None);
+        hit.map_or(0, |hit| hit.kind as u8)
+    }
+
+    fn take_faults(&self, kinds: u64, count: usize) -> Vec<(usize, u8)> {
+        let events = 0..count;
+        events
+            .map(|index| (index, self.take_fault(kinds)))
+            .filter(|(_, kind)| *kind != 0)
+            .collect()
+    }
+
+    fn loses_notification(&self, queue: usize) -> bool {
+        self.inner.loses_notification(queue)
+    }
+
+    fn takes_chain(&self, queue: usize) -> bool {
+        self.inner.most_taken(queue, 1).is_some()
+    }
+
+    fn is_stuck(&self, queue: usize) -> bool {
+        self.inner.is_stuck(queue)
     }
 
     #[getter]

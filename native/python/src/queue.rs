@@ -8,6 +8,7 @@ use virtmesh_ring::{ConfigError, LogRegion, Segment, Segments};
 
 use crate::errors;
 use crate::inflight::InFlightLog;
+use crate::interrupt::Interrupt;
 use crate::memory::GuestMemory;
 use crate::queue_recorder::QueueRecorder;
 use crate::recorder::Recorder;
@@ -200,6 +201,8 @@ impl DriverQueue {
 pub struct DeviceQueue {
     inner: virtmesh_ring::DeviceQueue,
     recorder: QueueRecorder,
+    index: usize,
+    size: u16,
 }
 
 #[pymethods]
@@ -220,7 +223,12 @@ impl DeviceQueue {
                 let (memory, log) = (memory.ram.clone(), config.log.as_ref());
                 virtmesh_ring::DeviceQueue::with_log(memory, inner, log)
             })
-            .map(|inner| Self { inner, recorder })
+            .map(|inner| Self {
+                inner,
+                recorder,
+                index,
+                size: config.inner.size,
+            })
             .map_err(|error| errors::config(py, &error))
     }
 
@@ -243,6 +251,26 @@ impl DeviceQueue {
             .record_used(EventKind::Push, &[(head, written)]); // before the driver can see it
         self.inner
             .push(head, written)
+            .map_err(|error| errors::ring(py, &error))
+    }
+
+    /// Like `push`, unless a fault of the interrupt's device tells something else of the chain.
+    fn push_by(
+        &mut self,
+        py: Python<'_>,
+        head: u16,
+        written: u32,
+        interrupt: &Interrupt,
+    ) -> PyResult<()> {
+        let told = if interrupt.inner.may_lie() {
+            interrupt.inner.lie(self.index, self.size, (head, written))
+        } else {
+            None
+        };
+        let told = told.unwrap_or((head, written));
+        self.recorder.record_used(EventKind::Push, &[told]); // before the driver can see it
+        self.inner
+            .push_as(&[(head, told)])
             .map_err(|error| errors::ring(py, &error))
     }
 

@@ -224,6 +224,8 @@ class Faults:
 
     MAX: ClassVar[int]
     """Most faults at a time."""
+    DELAY_MAX_US: ClassVar[int]
+    """Longest delay, in microseconds."""
     def add(
         self,
         kind: int,
@@ -236,19 +238,26 @@ class Faults:
         every: int = 1,
         probability: float = 1.0,
         limit: int = 0,
+        delay: tuple[int, int, int] | None = None,
+        size: int | None = None,
     ) -> int | None:
         """Order a fault (virtmesh.fault.v1.Spec); returns its number, or None if there is no room.
 
-        `types` are bits by the number of a request's type; 0: all. Errors: ValueError for an
-        unknown kind; OverflowError.
+        `types` are bits by the number of a request's type; 0: all. `delay` is from, to, and the
+        mean of an exponential one (0: uniform), in microseconds; `size` is in bytes.
+        Errors: ValueError for an unknown kind; OverflowError.
         """
-    def remove(self, number: int) -> tuple[int, int] | None:
-        """Take a fault back; returns the events that it saw and that it took, None without it."""
-    def list(self) -> list[tuple[int, int, int]]:
-        """Return number, events seen and events taken of each, in the order of `add`."""
-    @property
-    def taken(self) -> int:
-        """Events taken since the start, those of faults that are gone included."""
+    def remove(self, number: int) -> tuple[int, int, int, int, str] | None:
+        """Take a fault back, and let go on what it holds back; returns how it stood, as `list`."""
+    def list(self) -> list[tuple[int, int, int, int, str]]:
+        """Return number, events seen, taken and held back, and what it did last, of each."""
+    def are_ordered(self, kinds: int) -> bool:
+        """Say whether a fault of one of some kinds, as bits by their numbers, is ordered."""
+    def pause(self, number: int) -> float | None:
+        """Return the seconds before the next event of a fault that makes its events itself.
+
+        None without it, and once it can take no more.
+        """
 
 @final
 class Interrupt:
@@ -266,6 +275,21 @@ class Interrupt:
     @property
     def faults(self) -> Faults:
         """The faults that were ordered of the device."""
+    def offer_fault(self, number: int) -> bool:
+        """Offer an event to a fault that makes its events itself; True if it takes it."""
+    def take_fault(self, kinds: int) -> int:
+        """Offer an event to the faults of some kinds, as bits by their numbers.
+
+        Returns the kind of the one that takes it, which is recorded; 0 if none does.
+        """
+    def take_faults(self, kinds: int, count: int) -> list[tuple[int, int]]:
+        """Offer so many events; return the index and the kind of each that is taken."""
+    def loses_notification(self, queue: int) -> bool:
+        """Say whether a fault loses a notification of the driver, which has come."""
+    def takes_chain(self, queue: int) -> bool:
+        """Say whether the next chain of a queue may be taken: not once a fault got it stuck."""
+    def is_stuck(self, queue: int) -> bool:
+        """Say whether a fault has got a queue stuck."""
     @property
     def status(self) -> int:
         """Pending bits: 1 used buffer, 2 configuration change."""
@@ -443,6 +467,8 @@ class DeviceQueue:
         """Pop the next available chain: (token, readable buffers, writable buffers)."""
     def push(self, head: int, written: int) -> None:
         """Mark a chain used. Errors: ValueError for one that is not in flight."""
+    def push_by(self, head: int, written: int, interrupt: Interrupt) -> None:
+        """Like `push`, unless a fault of the interrupt's device tells something else of it."""
     @property
     def state(self) -> RingState:
         """The state from which another device side continues.

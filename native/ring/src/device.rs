@@ -132,19 +132,35 @@ impl<M: RingMemory> UsedProducer<M> {
     /// Those of [`push`](Self::push). None of the batch was published. Only with an in-flight log those
     /// before the refused one may be.
     pub fn push_batch(&mut self, used: &[(u16, u32)]) -> Result<(), RingError> {
+        self.push_each(used.iter().map(|&(head, written)| (head, (head, written))))
+    }
+
+    /// Like [`push_batch`](Self::push_batch), for a device that lies: each chain, and what the driver is
+    /// told of it.
+    ///
+    /// # Errors
+    /// Those of [`push`](Self::push), of the chains themselves.
+    pub fn push_as(&mut self, used: &[(u16, (u16, u32))]) -> Result<(), RingError> {
+        self.push_each(used.iter().copied())
+    }
+
+    fn push_each(
+        &mut self,
+        used: impl Iterator<Item = (u16, (u16, u32))>,
+    ) -> Result<(), RingError> {
         if let Some(error) = self.broken {
             return Err(error);
         }
         let mut added = self.added;
-        for &(head, written) in used {
+        for (head, told) in used {
             let Some(entries) = self.inflight_heads.remove(head) else {
                 let error = RingError::NotInFlight { head };
                 self.broken = Some(error);
                 return Err(error);
             };
             match &mut self.ring {
-                RingFormat::Split(ring) => ring.write(head, written),
-                RingFormat::Packed(ring) => ring.write(head, entries, written),
+                RingFormat::Split(ring) => ring.write(head, told),
+                RingFormat::Packed(ring) => ring.write(head, entries, told),
             }
             added = added.saturating_add(entries.into());
         }
@@ -304,6 +320,14 @@ impl<M: RingMemory> DeviceQueue<M> {
     /// Those of the method above.
     pub fn push_batch(&mut self, used: &[(u16, u32)]) -> Result<(), RingError> {
         self.producer.push_batch(used)
+    }
+
+    /// See [`UsedProducer::push_as`].
+    ///
+    /// # Errors
+    /// Those of the method above.
+    pub fn push_as(&mut self, used: &[(u16, (u16, u32))]) -> Result<(), RingError> {
+        self.producer.push_as(used)
     }
 
     /// See [`UsedProducer::needs_interrupt`].

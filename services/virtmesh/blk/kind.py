@@ -13,6 +13,7 @@ from virtmesh.kinds.record import DeviceKind
 from virtmesh.telemetry.definitions import definitions_in
 from virtmesh.virtio.quirks import QUIRKS
 from virtmesh_common.blk import spec
+from virtmesh_common.fault.words import DISK
 
 KIND = DeviceKind(
     name="blk",
@@ -27,7 +28,7 @@ KIND = DeviceKind(
     virtio_device_id=spec.VIRTIO_ID_BLOCK,
     quirks=QUIRKS,
     registers=spec.CONFIG,
-    faults=frozenset({"io-error"}),
+    faults=DISK,
     services=(BlockAdmin,),
     collect=metrics.blk_metrics,
     driver=VirtIOBlk,

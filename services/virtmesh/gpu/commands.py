@@ -82,6 +82,8 @@ class Commands:
         self.scanouts = scanouts
         self.cancel = CopyCancel()
         self.features = 0
+        self.loses_flush: Callable[[], bool] = lambda: False
+        """Says of each flush whether a fault on demand keeps it from being shown."""
         self._handlers: Mapping[int, Callable[[bytes, GuestMemory], Answer]] = {
             Command.VIRTIO_GPU_CMD_GET_DISPLAY_INFO: self._get_display_info,
             Command.VIRTIO_GPU_CMD_GET_EDID: self._get_edid,
@@ -323,6 +325,8 @@ class Commands:
         resource, rect = self.resources.find(number), Rect(*place)
         if resource.surface is not None and rect.pixels:
             check_inside(rect, resource.width, resource.height)
+        if self.loses_flush():
+            return Answer()
         copies = []
         for scanout in self.scanouts:
             source, picture = scanout.source, scanout.picture

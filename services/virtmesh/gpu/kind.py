@@ -9,6 +9,7 @@ from virtmesh.gpu.service import DisplayService
 from virtmesh.kinds.record import DeviceKind
 from virtmesh.telemetry.definitions import definitions_in
 from virtmesh.virtio.quirks import QUIRKS
+from virtmesh_common.fault.words import DISPLAY
 from virtmesh_common.gpu import spec
 
 KIND = DeviceKind(
@@ -20,6 +21,7 @@ KIND = DeviceKind(
     virtio_device_id=spec.VIRTIO_ID_GPU,
     quirks=QUIRKS,
     registers=spec.CONFIG,
+    faults=DISPLAY,
     services=(DisplayService,),
     collect=metrics.gpu_metrics,
     driver=VirtIOGpu,

@@ -47,6 +47,7 @@ from virtmesh.gpu.scanout import Scanout
 from virtmesh.gpu.settings import OFFERED, GpuOptions
 from virtmesh.virtio.queue_device import QueueDevice
 from virtmesh.virtio.served_queue import MalformedChain
+from virtmesh_common.fault.words import DISPLAY, bits_of
 from virtmesh_common.gpu import spec
 from virtmesh_common.gpu.spec import CONTROLQ, CURSORQ, GpuEvent, GpuFeature, Response
 
@@ -75,6 +76,9 @@ TURN_BYTES = 2 << 20
 CURSOR_REQUEST = spec.CTRL_HDR.size + spec.UPDATE_CURSOR.size
 """Bytes of a request on the cursor queue that are read."""
 
+FLUSHES = bits_of(*DISPLAY)
+"""The faults on demand that flushes can have."""
+
 
 class GpuModel(QueueDevice):
     """A GPU."""
@@ -93,6 +97,7 @@ class GpuModel(QueueDevice):
         self.scanouts = [Scanout(number, options.mode) for number in range(options.scanouts)]
         self.resources = Resources(options.memory_max)
         self.commands = Commands(self.resources, self.scanouts)
+        self.commands.loses_flush = lambda: bool(self.interrupt.take_fault(FLUSHES))
         self.cursors = CursorCommands(self.resources, self.scanouts)
         self.command_counts: dict[tuple[str, str], int] = {}
         """Commands by name and by name of the response."""

@@ -21,6 +21,7 @@ from virtmesh.host.interrupts import InterruptPlane
 from virtmesh.host.metrics import device_metrics, host_metrics
 from virtmesh.host.register_channel import ChannelServer
 from virtmesh.host.registers import DoorbellPlane, RegisterPlane
+from virtmesh.kinds.fault_option import faults_of
 from virtmesh.rpc.budgets import account
 from virtmesh.rpc.locks import NO_LOCKS, Locks
 from virtmesh.rpc.peers import OWN_USER
@@ -163,7 +164,7 @@ class Host:
         self._interrupts = InterruptPlane(device)
         self._control = ControlPlane(device, self._sessions, self._counters, kind)
         self._control.collect = self._collect
-        self._faults = FaultPlane(device, kind.faults if kind else frozenset())
+        self._faults = FaultPlane(device, faults_of(kind) if kind else frozenset())
         self._faults_wanted = faults
         self._trace = TracePlane(self._traced, account)
         self._measured = Measured(self._collect, {"device": device.description.name})

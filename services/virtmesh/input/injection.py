@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from virtmesh.input.checks import END
 from virtmesh.input.event_buffers import EventBuffers
+from virtmesh.input.fates import Fates
 from virtmesh.telemetry.definitions import LATENCY_BOUNDS, Histogram
 from virtmesh.virtio.queue_device import CHAINS_PER_TURN
 from virtmesh_common.api.input.v1 import input_pb2 as pb
@@ -76,15 +77,24 @@ class Packet:
     """Events that the driver has received."""
     accepted: float = field(default_factory=monotonic)
     """When it was accepted, in seconds of the monotonic clock."""
+    is_dropped: bool = False
+    """True if a fault keeps it from the driver."""
 
 
 class Injection:
     """The packets of one device, and the one owner of each from its acceptance to its outcome.
 
     `look` has the event queue looked at, which calls `deliver`; it does nothing without a driver.
+    `take_fault` returns the number of the fault that takes the next packet; 0 for none.
     """
 
-    def __init__(self, held_keys: HeldKeys, packets_max: int, look: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        held_keys: HeldKeys,
+        packets_max: int,
+        look: Callable[[], None],
+        take_fault: Callable[[], int] = int,
+    ) -> None:
         self.accepted = 0
         """Packets accepted; the number of the last one."""
         self.refused = 0
@@ -92,7 +102,7 @@ class Injection:
         self.delivered = 0
         """Packets delivered whole."""
         self.lost = 0
-        """Packets of which a driver had a part when it went away."""
+        """Packets of which a driver had a part when it went away, or that a fault dropped."""
         self.split = 0
         """Packets delivered in parts."""
         self.events_accepted = 0
@@ -104,6 +114,7 @@ class Injection:
         self._packets_max = packets_max
         self._events_max = max(packets_max * EVENTS_PER_PACKET, PACKET_EVENTS_MAX)
         self._look = look
+        self._fates = Fates[Packet](take_fault, look)
         self._offers: deque[Offer] = deque()
         self._waiting: deque[Packet] = deque()
         self._events_waiting = 0
@@ -199,7 +210,10 @@ class Injection:
         self.events_accepted += len(events)
         self._events_waiting += len(events)
         data = [EVENT.pack(*event) for event in events]
-        self._waiting.append(Packet(self.accepted, data, report, self._slot))
+        packet = Packet(self.accepted, data, report, self._slot)
+        more = self._fates.put(self._waiting, packet)
+        self._events_waiting += more
+        self.events_accepted += more
         if self._held_keys.has_slots:
             for event, packed in zip(events, data, strict=True):
                 if event[:2] == (EV_ABS, ABS_MT_SLOT):
@@ -277,6 +291,10 @@ class Injection:
 
     def _write(self, buffers: EventBuffers, packet: Packet) -> bool:
         """Write a packet as far as that is possible; True when it is written to its end."""
+        if packet.is_dropped:
+            self.lost += 1
+            self._end(pb.OUTCOME_LOST)
+            return True
         begin, total = packet.written, len(packet.events)
         share = buffers.share(total - begin, begun=begin > 0)
         if not share:

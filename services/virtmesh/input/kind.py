@@ -10,6 +10,7 @@ from virtmesh.input.service import InputService
 from virtmesh.kinds.record import DeviceKind
 from virtmesh.telemetry.definitions import definitions_in
 from virtmesh.virtio.quirks import QUIRKS
+from virtmesh_common.fault.words import INPUT
 from virtmesh_common.input import spec
 
 KIND = DeviceKind(
@@ -23,6 +24,7 @@ KIND = DeviceKind(
     virtio_device_id=spec.VIRTIO_ID_INPUT,
     quirks=QUIRKS,
     registers=spec.CONFIG,
+    faults=INPUT,
     services=(InputService,),
     collect=metrics.input_metrics,
     driver=VirtIOInput,

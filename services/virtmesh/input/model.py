@@ -34,6 +34,8 @@ from virtmesh.input.injection import Injection
 from virtmesh.input.output import Output
 from virtmesh.input.settings import OFFERED, InputOptions
 from virtmesh.virtio.queue_device import QueueDevice
+from virtmesh_common.fault.words import INPUT as FAULTS
+from virtmesh_common.fault.words import bits_of
 from virtmesh_common.input import spec as virtio_input
 from virtmesh_common.input.release import ABS_MT_SLOT, resting_values
 from virtmesh_common.input.spec import EVENT, EVENTQ, InputFeature
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
     from virtmesh_common.registers import Register
 
 __all__ = ["InputModel", "InputOptions"]
+
+PACKETS = bits_of(*FAULTS)
+"""The faults on demand that packets can have."""
 
 
 class InputModel(QueueDevice):
@@ -67,7 +72,12 @@ class InputModel(QueueDevice):
         held_keys = HeldKeys(
             has_slots=ABS_MT_SLOT in personality.axes, resting=resting_values(personality.axes)
         )
-        self.injection = Injection(held_keys, options.waiting, partial(self.kick, EVENTQ))
+        self.injection = Injection(
+            held_keys,
+            options.waiting,
+            partial(self.kick, EVENTQ),
+            partial(self.interrupt.take_fault, PACKETS),
+        )
         self.output = Output(personality)
         self._answers = answers(personality, self.text, options.serial)
         self.identity = identity(self._answers)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from virtmesh.attach.notifier import DoorbellKind
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.kinds import find_kind, kind_names
+from virtmesh.kinds.fault_option import parse_for
 from virtmesh.kinds.feature_option import SEPARATOR
 from virtmesh.machine.board import SLOTS, VIRTIO, platform_of
 from virtmesh.machine.lines import key_lines
@@ -32,7 +33,6 @@ from virtmesh.mmio.quirks import find_quirks
 from virtmesh.rpc.locks import parse_role_socket
 from virtmesh_common.errors import BadMachine
 from virtmesh_common.fault.spec import SEPARATOR as FAULT_SEPARATOR
-from virtmesh_common.fault.spec import check_kind, parse_fault
 from virtmesh_common.limits import LIMITS, Limits, find
 from virtmesh_common.sizes import check_memory
 
@@ -344,7 +344,7 @@ def _faults(table: Table) -> dict[str, OptionValue]:
     kind = find_kind(table.name("kind"))
     try:
         for text in texts:
-            check_kind(parse_fault(text), kind.faults, f"devices of kind {kind.name}")
+            parse_for(kind, text)
     except ValueError as error:
         raise table.bad("faults", f"are wrong: {error}") from error
     return {"faults": FAULT_SEPARATOR.join(texts)} if texts else {}

@@ -9,6 +9,7 @@ from virtmesh.uart.figures import FIGURES
 from virtmesh.uart.options import OPTIONS, check_options, make, needs
 from virtmesh.uart.service import UartService
 from virtmesh.uart.settings import FREQUENCY
+from virtmesh_common.fault.words import SERIAL
 from virtmesh_common.uart import spec
 
 PLATFORM = Platform(
@@ -36,6 +37,7 @@ KIND = DeviceKind(
     needs=needs,
     path_options=frozenset({"log-file"}),
     platform=PLATFORM,
+    faults=SERIAL,
     services=(UartService,),
     collect=lambda port: metrics.uart_metrics(port.chip, port.line, port.far_end),
     driver=NS16550a,

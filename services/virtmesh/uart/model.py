@@ -74,7 +74,7 @@ class UartDevice:
             paced=options.pace,
             auto_flow=options.auto_flow,
         )
-        self.line = SerialLine(self.chip, timeline)
+        self.line = SerialLine(self.chip, timeline, self.interrupt)
         self.far_end = FarEnd(
             self.line,
             options.scrollback,

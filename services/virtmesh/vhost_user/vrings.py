@@ -239,7 +239,7 @@ class Vrings:
 
     def kick(self, index: int) -> None:
         """Notify the model of a ring, if it is served."""
-        if self[index].served:
+        if self[index].served and not self._model.interrupt.loses_notification(index):
             self._model.kick(index)
 
     def signal_errors(self) -> None:

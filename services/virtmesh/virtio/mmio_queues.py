@@ -161,7 +161,8 @@ class MmioQueues:
             raise DriverViolation(f"queue {index} was notified before DRIVER_OK (3.1.1)")
         recorder = self._model.interrupt.recorder
         recorder.record(trace_pb2.EVENT_KIND_NOTIFY, detail=way, queue=index)
-        self._model.kick(index)
+        if not self._model.interrupt.loses_notification(index):
+            self._model.kick(index)
 
     def abandon(self) -> None:
         """Begin to stop all queues, for a reset of the device."""

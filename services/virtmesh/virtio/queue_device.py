@@ -215,6 +215,8 @@ class QueueDevice(ABC):
             self.interrupt.recorder.record(
                 trace_pb2.EVENT_KIND_NOTIFY, detail=trace_pb2.NOTIFY_WAY_EVENTFD, queue=index
             )
+            if self.interrupt.loses_notification(index):
+                return
         self.kick(index)
 
     def _serve(self, index: int) -> None:

@@ -191,6 +191,8 @@ class ServedQueue:
 
     def pop(self) -> Chain | None:
         """Take the next available chain, if there is one."""
+        if not self.interrupt.takes_chain(self.index):
+            return None
         popped = self._ring.pop()
         if popped is None:
             return None
@@ -203,7 +205,7 @@ class ServedQueue:
         Errors: ValueError for a chain that was given back before.
         """
         try:
-            self._ring.push(token, written)
+            self._ring.push_by(token, written, self.interrupt)
         except ValueError as error:
             if self.on_fault is not None:
                 self.on_fault(self, f"the model failed: {error!r}")
@@ -230,8 +232,11 @@ class ServedQueue:
             self.give_back(chain.token, 0)
 
     def enable_notifications(self) -> bool:
-        """Ask for a notification of the next available chain; True if one is there already."""
-        return self._ring.enable_notifications()
+        """Ask for a notification of the next available chain; True if one is there already.
+
+        A stuck queue has none.
+        """
+        return self._ring.enable_notifications() and not self.interrupt.is_stuck(self.index)
 
     def disable_notifications(self) -> None:
         """Ask for no notifications. A hint: some may still come."""

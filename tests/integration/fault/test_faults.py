@@ -49,8 +49,12 @@ def test_a_fault_is_seen_counted_recorded_logged_and_taken_back(
 
     (found,) = json.loads(cli("fault", "list", "--json").stdout)
     assert (found["seen"], found["hits"], found["device"]) == (12, 2, "vda")
-    page = machine.metrics("vda").replace('{device="vda"}', "").splitlines()
-    assert {"virtmesh_faults_injected_total 2.0", "virtmesh_faults_ordered 1.0"} <= set(page)
+    page = machine.metrics("vda").splitlines()
+    (injected_line,) = (one for one in page if one.startswith("virtmesh_faults_injected_total"))
+    assert 'kind="io-error"' in injected_line
+    assert injected_line.endswith(" 2.0")
+    (ordered,) = (one for one in page if one.startswith("virtmesh_faults_ordered"))
+    assert ordered.endswith(" 1.0")
     injected = [
         event for event in read_traces(machine.channel, ["vda"]) if event.kind == "injected"
     ]

@@ -36,7 +36,11 @@ def test_faults_are_options_of_their_device(tmp_path: Path) -> None:
         ("blk", '"io-error"', "devices[0].faults must be a list"),
         ("blk", "[1]", "devices[0].faults must be a list of texts"),
         ("blk", '["io-error every=x"]', "devices[0].faults are wrong: every: 'x' is no number"),
-        ("blk", '["io-error; io-error"]', "devices[0].faults are wrong: 'io-error;' is no fault"),
+        (
+            "blk",
+            '["io-error; io-error"]',
+            "devices[0].faults are wrong: 'io-error': write KEY=VALUE",
+        ),
         ("input", '["io-error"]', "devices[0].faults are wrong: devices of kind input can't have"),
     ],
 )

@@ -1,5 +1,6 @@
 //! One fault: what it does, which events it is about, and which of them it takes.
 
+use crate::faults::delay::Delay;
 use crate::faults::random::draw;
 
 /// Define [`FaultKind`] from one list.
@@ -28,6 +29,56 @@ macro_rules! kinds {
 kinds! {
     /// A request fails, and is not executed.
     IoError = 1,
+    /// A request is executed later.
+    Delay = 2,
+    /// A request is not executed until the fault is taken back.
+    Hang = 3,
+    /// Only the beginning of a write is written.
+    TornWrite = 4,
+    /// Bytes of a write are changed.
+    CorruptWrite = 5,
+    /// An interrupt is not raised.
+    LostInterrupt = 6,
+    /// An interrupt is raised later.
+    LateInterrupt = 7,
+    /// An interrupt is raised twice.
+    DoubleInterrupt = 8,
+    /// An interrupt is raised without a reason.
+    SpuriousInterrupt = 9,
+    /// A notification of the driver is not heard.
+    LostNotification = 10,
+    /// A queue is not looked at any more.
+    StuckQueue = 11,
+    /// The device asks for a reset.
+    NeedsReset = 12,
+    /// The device says that its configuration has changed.
+    ConfigChange = 13,
+    /// A chain is given back with a wrong length.
+    WrongLength = 14,
+    /// A chain is given back as another one.
+    WrongId = 15,
+    /// The process of the device is killed.
+    Kill = 16,
+    /// The process of the device is stopped.
+    Stop = 17,
+    /// An input packet does not reach the driver.
+    DroppedPacket = 18,
+    /// An input packet reaches the driver twice.
+    DoubledPacket = 19,
+    /// An input packet reaches the driver after the next one.
+    SwappedPacket = 20,
+    /// A received character is lost, as in an overrun.
+    Overrun = 21,
+    /// A received character has a parity error.
+    ParityError = 22,
+    /// A received character has a framing error.
+    FramingError = 23,
+    /// A received character is a break.
+    Break = 24,
+    /// A bit on the line is turned over.
+    Noise = 25,
+    /// What is drawn is not shown.
+    StuckDisplay = 26,
 }
 
 impl FaultKind {
@@ -131,6 +182,10 @@ pub struct Rule {
     pub scope: Scope,
     /// Which of them it takes.
     pub trigger: Trigger,
+    /// How long it delays what it takes.
+    pub delay: Option<Delay>,
+    /// How many bytes it is about.
+    pub bytes: Option<u64>,
 }
 
 #[cfg(test)]

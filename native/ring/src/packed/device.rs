@@ -256,12 +256,13 @@ impl<M: RingMemory> AvailReader<M> {
 
 impl<M: RingMemory> UsedWriter<M> {
     /// Mark a chain of `entries` used. It is published at once with a log, by `publish` without one.
-    pub(crate) fn write(&mut self, id: u16, entries: u16, written: u32) {
+    /// The driver is told another identifier and length, if the device lies.
+    pub(crate) fn write(&mut self, id: u16, entries: u16, (told, written): (u16, u32)) {
         // The length means something only with the flag (2.8.4).
         let write = if written > 0 { VIRTQ_DESC_F_WRITE } else { 0 };
         let word = Word {
             len: written,
-            id,
+            id: told,
             flags: write | used_flags(self.next.wrap),
         };
         let offset = desc_offset(self.next.index) + WORD_OFFSET;

@@ -198,12 +198,12 @@ impl<M: RingMemory> AvailReader<M> {
 }
 
 impl<M: RingMemory> UsedWriter<M> {
-    /// Fill an entry of the used ring, without publishing it.
-    pub(crate) fn write(&mut self, head: u16, written: u32) {
+    /// Fill an entry of the used ring with what the driver is told of a chain, without publishing it.
+    pub(crate) fn write(&mut self, head: u16, (told, written): (u16, u32)) {
         // No entry is overwritten before an honest driver has read it: until then its descriptors are
         // not free to be made available again, so there are never more chains in flight than entries.
         let offset = used_offset(self.next % self.size);
-        self.areas.device.write_u32(offset, head.into());
+        self.areas.device.write_u32(offset, told.into());
         self.areas.device.write_u32(offset + 4, written);
         self.next = self.next.wrapping_add(1);
         if self.log.is_some() {

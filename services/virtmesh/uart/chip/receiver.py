@@ -137,6 +137,11 @@ class Receiver:
         self.restart_timer()
         return lost
 
+    def lose(self, count: int) -> None:
+        """Lose characters as in an overrun."""
+        self.overruns += count
+        self._status |= OE
+
     # -- The driver -----------------------------------------------------------------------------
 
     def read(self) -> int:

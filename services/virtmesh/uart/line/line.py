@@ -21,19 +21,26 @@ from typing import TYPE_CHECKING
 
 from virtmesh.uart.line.input_queue import BREAK, InputQueue, QueuedInput
 from virtmesh.uart.line.patience import Patience
+from virtmesh.uart.line.spoiled import SpoiledLine
 from virtmesh.uart.port import FarLines, Flow, LineError, LineFormat, PortLines
 
 if TYPE_CHECKING:
+    from virtmesh_native import Interrupt
+
     from virtmesh.uart.chip.chip import Chip
     from virtmesh.uart.chip.clock import Timeline
     from virtmesh.uart.port import OnTaken, PortListener
 
 
 class SerialLine:
-    """The line of one chip. Implements virtmesh.uart.port.Line."""
+    """The line of one chip. Implements virtmesh.uart.port.Line.
 
-    def __init__(self, chip: Chip, timeline: Timeline) -> None:
+    `interrupt` is that of the device, which has the faults on demand.
+    """
+
+    def __init__(self, chip: Chip, timeline: Timeline, interrupt: Interrupt) -> None:
         self._chip = chip
+        self._spoiled = SpoiledLine(chip, interrupt)
         self.timeline = timeline
         timeline.after_alarm = self.settle
         self._arrival = timeline.alarm(self._arrive)
@@ -189,7 +196,7 @@ class SerialLine:
     def _deliver(self, first: QueuedInput, count: int) -> None:
         """Hand characters of the first input to the chip."""
         characters = first.data[first.gone : first.gone + count]
-        self._queue.drop(count, lost=self._chip.receive(characters, first.error))
+        self._queue.drop(count, lost=self._spoiled.receive(characters, first.error))
 
     def _tell(self) -> None:
         """Tell the listeners what the chip has put out, in order."""

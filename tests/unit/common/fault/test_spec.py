@@ -20,16 +20,29 @@ FULL = (
 def test_words_become_a_fault_and_words_again() -> None:
     """All of them; what is at its default is left out."""
     spec = parse_fault(FULL)
-    assert spec == FaultSpec("io-error", ("read", "write"), (16, 31), 1, 4, 3, 0.25, 2, 7)
+    assert spec == FaultSpec("io-error", ("read", "write"), (16, 31), 1, 4, 3, 0.25, 2, seed=7)
     assert str(spec) == FULL
-    for text in ("io-error probability=0.123456789", "io-error probability=1e-09"):
+    for text in (
+        "io-error probability=0.123456789",
+        "io-error probability=1e-09",
+        "delay delay=1500us",
+        "delay delay=0s-2s",
+    ):
         assert str(parse_fault(text)) == text
     assert str(parse_fault("io-error  every=1 sectors=0x10")) == "io-error sectors=16"
 
 
 def test_a_message_holds_all_of_a_fault() -> None:
     """There and back."""
-    for text in (FULL, "io-error"):
+    for text in (
+        FULL,
+        "io-error",
+        "delay type=read delay=1ms-20ms",
+        "delay delay=exp:5ms",
+        "hang type=flush",
+        "torn-write delay=1500us bytes=1024",
+        "corrupt-write bytes=0",
+    ):
         assert decode_spec(encode_spec(parse_fault(text))) == parse_fault(text)
 
 
@@ -63,6 +76,14 @@ def test_the_kinds_are_those_of_the_contract() -> None:
         ("io-error sectors=9-8", "sectors: 9-8: the last is before the first"),
         ("io-error queue=64", "queue: 64 is not from 0 to 63"),
         ("io-error type=fsync", "type: 'fsync' is no type: choose among read"),
+        ("delay", "delay needs delay=..."),
+        ("delay delay=5", "delay: '5' is no time: write 20us, 1.5ms or 2s"),
+        ("delay delay=0us", "delay: a delay is above 0, and at most 10 minutes"),
+        ("delay delay=601s", "delay: a delay is above 0, and at most 10 minutes"),
+        ("delay delay=5ms-1ms", "delay: the longest delay is below the shortest"),
+        ("hang delay=5ms", "hang has no delay: leave it out"),
+        ("hang bytes=5", "hang has no bytes: leave it out"),
+        ("torn-write type=write", "torn-write has no type: leave it out"),
         ("io-error probability=0", "probability: 0 is not above 0"),
         ("io-error probability=1.5", "probability: 1.5 is not above 0"),
         ("io-error probability=nan", "probability: 'nan' is no probability"),
@@ -86,8 +107,16 @@ def test_what_is_wrong_is_named(text: str, says: str) -> None:
         pb.Spec(kind=pb.FAULT_KIND_IO_ERROR, probability=0.0),
         pb.Spec(kind=pb.FAULT_KIND_IO_ERROR, probability=float("nan")),
         pb.Spec(kind=pb.FAULT_KIND_IO_ERROR, probability=float("inf")),
+        pb.Spec(kind=pb.FAULT_KIND_DELAY),
+        pb.Spec(kind=pb.FAULT_KIND_DELAY, delay=pb.Delay()),
+        pb.Spec(kind=pb.FAULT_KIND_DELAY, delay=pb.Delay(high_us=1, mean_us=1)),
+        pb.Spec(kind=pb.FAULT_KIND_DELAY, delay=pb.Delay(mean_us=1 << 63)),
+        pb.Spec(kind=pb.FAULT_KIND_HANG, bytes=1),
     ],
-    ids=["no kind", "type", "queue", "sectors", "probability 0", "nan", "inf"],
+    ids=[
+        *("no kind", "type", "queue", "sectors", "probability 0", "nan", "inf"),
+        *("no delay", "no time", "two delays", "a long delay", "bytes"),
+    ],
 )
 def test_an_impossible_message_is_refused(message: pb.Spec) -> None:
     """Nothing of it reaches the device."""

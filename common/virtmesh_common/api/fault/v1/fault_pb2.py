@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dvirtmesh/fault/v1/fault.proto\x12\x11virtmesh.fault.v1\"\x8b\x02\n\x04Spec\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.virtmesh.fault.v1.FaultKind\x12\x15\n\rrequest_types\x18\x02 \x03(\r\x12/\n\x07sectors\x18\x03 \x01(\x0b\x32\x1e.virtmesh.fault.v1.SectorRange\x12\x12\n\x05queue\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05\x61\x66ter\x18\x05 \x01(\x04\x12\r\n\x05\x65very\x18\x06 \x01(\x04\x12\x18\n\x0bprobability\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\r\n\x05limit\x18\x08 \x01(\x04\x12\x11\n\x04seed\x18\t \x01(\x04H\x02\x88\x01\x01\x42\x08\n\x06_queueB\x0e\n\x0c_probabilityB\x07\n\x05_seed\"*\n\x0bSectorRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x0c\n\x04last\x18\x02 \x01(\x04\"V\n\x05\x46\x61ult\x12\n\n\x02id\x18\x01 \x01(\r\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.virtmesh.fault.v1.Spec\x12\x0c\n\x04seen\x18\x03 \x01(\x04\x12\x0c\n\x04hits\x18\x04 \x01(\x04\"3\n\nAddRequest\x12%\n\x04spec\x18\x01 \x01(\x0b\x32\x17.virtmesh.fault.v1.Spec\"6\n\x0b\x41\x64\x64Response\x12\'\n\x05\x66\x61ult\x18\x01 \x01(\x0b\x32\x18.virtmesh.fault.v1.Fault\"\r\n\x0bListRequest\"8\n\x0cListResponse\x12(\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x18.virtmesh.fault.v1.Fault\"\x1b\n\x0c\x43learRequest\x12\x0b\n\x03ids\x18\x01 \x03(\r\"9\n\rClearResponse\x12(\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x18.virtmesh.fault.v1.Fault*@\n\tFaultKind\x12\x1a\n\x16\x46\x41ULT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x41ULT_KIND_IO_ERROR\x10\x01\x32\xe9\x01\n\x0c\x46\x61ultService\x12\x44\n\x03\x41\x64\x64\x12\x1d.virtmesh.fault.v1.AddRequest\x1a\x1e.virtmesh.fault.v1.AddResponse\x12G\n\x04List\x12\x1e.virtmesh.fault.v1.ListRequest\x1a\x1f.virtmesh.fault.v1.ListResponse\x12J\n\x05\x43lear\x12\x1f.virtmesh.fault.v1.ClearRequest\x1a .virtmesh.fault.v1.ClearResponseB\x1fZ\x1dvirtmesh/api/fault/v1;faultv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dvirtmesh/fault/v1/fault.proto\x12\x11virtmesh.fault.v1\"\xd2\x02\n\x04Spec\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.virtmesh.fault.v1.FaultKind\x12\x15\n\rrequest_types\x18\x02 \x03(\r\x12/\n\x07sectors\x18\x03 \x01(\x0b\x32\x1e.virtmesh.fault.v1.SectorRange\x12\x12\n\x05queue\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05\x61\x66ter\x18\x05 \x01(\x04\x12\r\n\x05\x65very\x18\x06 \x01(\x04\x12\x18\n\x0bprobability\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\r\n\x05limit\x18\x08 \x01(\x04\x12\x11\n\x04seed\x18\t \x01(\x04H\x02\x88\x01\x01\x12\'\n\x05\x64\x65lay\x18\n \x01(\x0b\x32\x18.virtmesh.fault.v1.Delay\x12\x12\n\x05\x62ytes\x18\x0b \x01(\x04H\x03\x88\x01\x01\x42\x08\n\x06_queueB\x0e\n\x0c_probabilityB\x07\n\x05_seedB\x08\n\x06_bytes\"9\n\x05\x44\x65lay\x12\x0e\n\x06low_us\x18\x01 \x01(\x04\x12\x0f\n\x07high_us\x18\x02 \x01(\x04\x12\x0f\n\x07mean_us\x18\x03 \x01(\x04\"*\n\x0bSectorRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\x0c\n\x04last\x18\x02 \x01(\x04\"r\n\x05\x46\x61ult\x12\n\n\x02id\x18\x01 \x01(\r\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.virtmesh.fault.v1.Spec\x12\x0c\n\x04seen\x18\x03 \x01(\x04\x12\x0c\n\x04hits\x18\x04 \x01(\x04\x12\x0c\n\x04held\x18\x05 \x01(\x04\x12\x0c\n\x04last\x18\x06 \x01(\t\"3\n\nAddRequest\x12%\n\x04spec\x18\x01 \x01(\x0b\x32\x17.virtmesh.fault.v1.Spec\"6\n\x0b\x41\x64\x64Response\x12\'\n\x05\x66\x61ult\x18\x01 \x01(\x0b\x32\x18.virtmesh.fault.v1.Fault\"\r\n\x0bListRequest\"8\n\x0cListResponse\x12(\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x18.virtmesh.fault.v1.Fault\"\x1b\n\x0c\x43learRequest\x12\x0b\n\x03ids\x18\x01 \x03(\r\"9\n\rClearResponse\x12(\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x18.virtmesh.fault.v1.Fault*\xf8\x05\n\tFaultKind\x12\x1a\n\x16\x46\x41ULT_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x41ULT_KIND_IO_ERROR\x10\x01\x12\x14\n\x10\x46\x41ULT_KIND_DELAY\x10\x02\x12\x13\n\x0f\x46\x41ULT_KIND_HANG\x10\x03\x12\x19\n\x15\x46\x41ULT_KIND_TORN_WRITE\x10\x04\x12\x1c\n\x18\x46\x41ULT_KIND_CORRUPT_WRITE\x10\x05\x12\x1d\n\x19\x46\x41ULT_KIND_LOST_INTERRUPT\x10\x06\x12\x1d\n\x19\x46\x41ULT_KIND_LATE_INTERRUPT\x10\x07\x12\x1f\n\x1b\x46\x41ULT_KIND_DOUBLE_INTERRUPT\x10\x08\x12!\n\x1d\x46\x41ULT_KIND_SPURIOUS_INTERRUPT\x10\t\x12 \n\x1c\x46\x41ULT_KIND_LOST_NOTIFICATION\x10\n\x12\x1a\n\x16\x46\x41ULT_KIND_STUCK_QUEUE\x10\x0b\x12\x1a\n\x16\x46\x41ULT_KIND_NEEDS_RESET\x10\x0c\x12\x1c\n\x18\x46\x41ULT_KIND_CONFIG_CHANGE\x10\r\x12\x1b\n\x17\x46\x41ULT_KIND_WRONG_LENGTH\x10\x0e\x12\x17\n\x13\x46\x41ULT_KIND_WRONG_ID\x10\x0f\x12\x13\n\x0f\x46\x41ULT_KIND_KILL\x10\x10\x12\x13\n\x0f\x46\x41ULT_KIND_STOP\x10\x11\x12\x1d\n\x19\x46\x41ULT_KIND_DROPPED_PACKET\x10\x12\x12\x1d\n\x19\x46\x41ULT_KIND_DOUBLED_PACKET\x10\x13\x12\x1d\n\x19\x46\x41ULT_KIND_SWAPPED_PACKET\x10\x14\x12\x16\n\x12\x46\x41ULT_KIND_OVERRUN\x10\x15\x12\x1b\n\x17\x46\x41ULT_KIND_PARITY_ERROR\x10\x16\x12\x1c\n\x18\x46\x41ULT_KIND_FRAMING_ERROR\x10\x17\x12\x14\n\x10\x46\x41ULT_KIND_BREAK\x10\x18\x12\x14\n\x10\x46\x41ULT_KIND_NOISE\x10\x19\x12\x1c\n\x18\x46\x41ULT_KIND_STUCK_DISPLAY\x10\x1a\x32\xe9\x01\n\x0c\x46\x61ultService\x12\x44\n\x03\x41\x64\x64\x12\x1d.virtmesh.fault.v1.AddRequest\x1a\x1e.virtmesh.fault.v1.AddResponse\x12G\n\x04List\x12\x1e.virtmesh.fault.v1.ListRequest\x1a\x1f.virtmesh.fault.v1.ListResponse\x12J\n\x05\x43lear\x12\x1f.virtmesh.fault.v1.ClearRequest\x1a .virtmesh.fault.v1.ClearResponseB\x1fZ\x1dvirtmesh/api/fault/v1;faultv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,26 +32,28 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'virtmesh.fault.v1.fault_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z\035virtmesh/api/fault/v1;faultv1'
-  _globals['_FAULTKIND']._serialized_start=724
-  _globals['_FAULTKIND']._serialized_end=788
+  _globals['_FAULTKIND']._serialized_start=883
+  _globals['_FAULTKIND']._serialized_end=1643
   _globals['_SPEC']._serialized_start=53
-  _globals['_SPEC']._serialized_end=320
-  _globals['_SECTORRANGE']._serialized_start=322
-  _globals['_SECTORRANGE']._serialized_end=364
-  _globals['_FAULT']._serialized_start=366
-  _globals['_FAULT']._serialized_end=452
-  _globals['_ADDREQUEST']._serialized_start=454
-  _globals['_ADDREQUEST']._serialized_end=505
-  _globals['_ADDRESPONSE']._serialized_start=507
-  _globals['_ADDRESPONSE']._serialized_end=561
-  _globals['_LISTREQUEST']._serialized_start=563
-  _globals['_LISTREQUEST']._serialized_end=576
-  _globals['_LISTRESPONSE']._serialized_start=578
-  _globals['_LISTRESPONSE']._serialized_end=634
-  _globals['_CLEARREQUEST']._serialized_start=636
-  _globals['_CLEARREQUEST']._serialized_end=663
-  _globals['_CLEARRESPONSE']._serialized_start=665
-  _globals['_CLEARRESPONSE']._serialized_end=722
-  _globals['_FAULTSERVICE']._serialized_start=791
-  _globals['_FAULTSERVICE']._serialized_end=1024
+  _globals['_SPEC']._serialized_end=391
+  _globals['_DELAY']._serialized_start=393
+  _globals['_DELAY']._serialized_end=450
+  _globals['_SECTORRANGE']._serialized_start=452
+  _globals['_SECTORRANGE']._serialized_end=494
+  _globals['_FAULT']._serialized_start=496
+  _globals['_FAULT']._serialized_end=610
+  _globals['_ADDREQUEST']._serialized_start=612
+  _globals['_ADDREQUEST']._serialized_end=663
+  _globals['_ADDRESPONSE']._serialized_start=665
+  _globals['_ADDRESPONSE']._serialized_end=719
+  _globals['_LISTREQUEST']._serialized_start=721
+  _globals['_LISTREQUEST']._serialized_end=734
+  _globals['_LISTRESPONSE']._serialized_start=736
+  _globals['_LISTRESPONSE']._serialized_end=792
+  _globals['_CLEARREQUEST']._serialized_start=794
+  _globals['_CLEARREQUEST']._serialized_end=821
+  _globals['_CLEARRESPONSE']._serialized_start=823
+  _globals['_CLEARRESPONSE']._serialized_end=880
+  _globals['_FAULTSERVICE']._serialized_start=1646
+  _globals['_FAULTSERVICE']._serialized_end=1879
 # @@protoc_insertion_point(module_scope)

@@ -31,6 +31,80 @@ class _FaultKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FaultKind.V
     """A request to a disk completes with VIRTIO_BLK_S_IOERR, and is not executed: nothing is read,
     written or flushed. Its cause is INJECTED (virtmesh.block.v1).
     """
+    FAULT_KIND_DELAY: _FaultKind.ValueType  # 2
+    """A request to a disk is executed later, after Spec.delay. Others do not wait for it."""
+    FAULT_KIND_HANG: _FaultKind.ValueType  # 3
+    """A request to a disk is not executed until the fault is taken back: it hangs, as with storage that
+    does not answer. A reset of the device ends it.
+    """
+    FAULT_KIND_TORN_WRITE: _FaultKind.ValueType  # 4
+    """Of a write to a disk only the first bytes are written, and it completes as if all were: as many as
+    Spec.bytes, or without it some number of sectors, by chance, that is not all of them.
+    """
+    FAULT_KIND_CORRUPT_WRITE: _FaultKind.ValueType  # 5
+    """A write to a disk is written whole, and then some of its bytes are changed on the image: as many
+    as Spec.bytes (at most 64), or 1, by chance. It completes as if nothing had happened.
+    """
+    FAULT_KIND_LOST_INTERRUPT: _FaultKind.ValueType  # 6
+    """An interrupt of a virtio device (a used buffer of a queue, or a configuration change) is not
+    raised.
+    """
+    FAULT_KIND_LATE_INTERRUPT: _FaultKind.ValueType  # 7
+    """It is raised after Spec.delay, whatever has happened by then."""
+    FAULT_KIND_DOUBLE_INTERRUPT: _FaultKind.ValueType  # 8
+    """It is raised, and once more after Spec.delay, or at once."""
+    FAULT_KIND_SPURIOUS_INTERRUPT: _FaultKind.ValueType  # 9
+    """A used-buffer interrupt of Spec.queue (0 without it) is raised without a used buffer. The fault
+    makes its events itself, one after each Spec.delay.
+    """
+    FAULT_KIND_LOST_NOTIFICATION: _FaultKind.ValueType  # 10
+    """A notification of the driver is not heard."""
+    FAULT_KIND_STUCK_QUEUE: _FaultKind.ValueType  # 11
+    """From the event on the device takes no more chains from the queue, until the fault is taken back
+    (then it looks at once). An event is a look for a chain. What it has taken before is completed.
+    """
+    FAULT_KIND_NEEDS_RESET: _FaultKind.ValueType  # 12
+    """The device sets DEVICE_NEEDS_RESET (virtio 1.4, 2.1.2). The fault makes its events itself: one
+    after each Spec.delay; without a delay, one at once.
+    """
+    FAULT_KIND_CONFIG_CHANGE: _FaultKind.ValueType  # 13
+    """The device raises a configuration change interrupt, and nothing has changed. The fault makes its
+    events itself, one after each Spec.delay: a storm, if that is short.
+    """
+    FAULT_KIND_WRONG_LENGTH: _FaultKind.ValueType  # 14
+    """A chain is given back with a used length that is wrong: Spec.bytes, or without it more than was
+    written, by chance.
+    """
+    FAULT_KIND_WRONG_ID: _FaultKind.ValueType  # 15
+    """A chain is given back by the identifier of another one, by chance; its own is never given back."""
+    FAULT_KIND_KILL: _FaultKind.ValueType  # 16
+    """The process of the device ends by SIGKILL. The fault makes its events itself: one after each
+    Spec.delay; without a delay, one at once. With the process the fault ends, so a process that is
+    started anew is not killed again.
+    """
+    FAULT_KIND_STOP: _FaultKind.ValueType  # 17
+    """The process of the device stops by SIGSTOP: it answers nothing, and its sockets stay."""
+    FAULT_KIND_DROPPED_PACKET: _FaultKind.ValueType  # 18
+    """A packet of an input device does not reach the driver; whoever injects it is told OUTCOME_LOST."""
+    FAULT_KIND_DOUBLED_PACKET: _FaultKind.ValueType  # 19
+    """It reaches the driver twice, one after the other."""
+    FAULT_KIND_SWAPPED_PACKET: _FaultKind.ValueType  # 20
+    """It reaches the driver after the next one; if none comes within a second, it is delivered then."""
+    FAULT_KIND_OVERRUN: _FaultKind.ValueType  # 21
+    """A character that a serial port receives is lost, and LSR shows an overrun."""
+    FAULT_KIND_PARITY_ERROR: _FaultKind.ValueType  # 22
+    """It is marked with a parity error."""
+    FAULT_KIND_FRAMING_ERROR: _FaultKind.ValueType  # 23
+    """It is marked with a framing error."""
+    FAULT_KIND_BREAK: _FaultKind.ValueType  # 24
+    """A break is received in its place."""
+    FAULT_KIND_NOISE: _FaultKind.ValueType  # 25
+    """A bit on the line is turned over. The events are the bits of each character, start and stop bit
+    too, so Spec.probability is the bit-error rate. A wrong data bit changes the character, and is a
+    parity error where there is a parity bit; a wrong start or stop bit is a framing error.
+    """
+    FAULT_KIND_STUCK_DISPLAY: _FaultKind.ValueType  # 26
+    """A flush of a display completes, and nothing of it is shown."""
 
 class FaultKind(_FaultKind, metaclass=_FaultKindEnumTypeWrapper):
     """FaultKind is what a fault does."""
@@ -41,6 +115,80 @@ FAULT_KIND_IO_ERROR: FaultKind.ValueType  # 1
 """A request to a disk completes with VIRTIO_BLK_S_IOERR, and is not executed: nothing is read,
 written or flushed. Its cause is INJECTED (virtmesh.block.v1).
 """
+FAULT_KIND_DELAY: FaultKind.ValueType  # 2
+"""A request to a disk is executed later, after Spec.delay. Others do not wait for it."""
+FAULT_KIND_HANG: FaultKind.ValueType  # 3
+"""A request to a disk is not executed until the fault is taken back: it hangs, as with storage that
+does not answer. A reset of the device ends it.
+"""
+FAULT_KIND_TORN_WRITE: FaultKind.ValueType  # 4
+"""Of a write to a disk only the first bytes are written, and it completes as if all were: as many as
+Spec.bytes, or without it some number of sectors, by chance, that is not all of them.
+"""
+FAULT_KIND_CORRUPT_WRITE: FaultKind.ValueType  # 5
+"""A write to a disk is written whole, and then some of its bytes are changed on the image: as many
+as Spec.bytes (at most 64), or 1, by chance. It completes as if nothing had happened.
+"""
+FAULT_KIND_LOST_INTERRUPT: FaultKind.ValueType  # 6
+"""An interrupt of a virtio device (a used buffer of a queue, or a configuration change) is not
+raised.
+"""
+FAULT_KIND_LATE_INTERRUPT: FaultKind.ValueType  # 7
+"""It is raised after Spec.delay, whatever has happened by then."""
+FAULT_KIND_DOUBLE_INTERRUPT: FaultKind.ValueType  # 8
+"""It is raised, and once more after Spec.delay, or at once."""
+FAULT_KIND_SPURIOUS_INTERRUPT: FaultKind.ValueType  # 9
+"""A used-buffer interrupt of Spec.queue (0 without it) is raised without a used buffer. The fault
+makes its events itself, one after each Spec.delay.
+"""
+FAULT_KIND_LOST_NOTIFICATION: FaultKind.ValueType  # 10
+"""A notification of the driver is not heard."""
+FAULT_KIND_STUCK_QUEUE: FaultKind.ValueType  # 11
+"""From the event on the device takes no more chains from the queue, until the fault is taken back
+(then it looks at once). An event is a look for a chain. What it has taken before is completed.
+"""
+FAULT_KIND_NEEDS_RESET: FaultKind.ValueType  # 12
+"""The device sets DEVICE_NEEDS_RESET (virtio 1.4, 2.1.2). The fault makes its events itself: one
+after each Spec.delay; without a delay, one at once.
+"""
+FAULT_KIND_CONFIG_CHANGE: FaultKind.ValueType  # 13
+"""The device raises a configuration change interrupt, and nothing has changed. The fault makes its
+events itself, one after each Spec.delay: a storm, if that is short.
+"""
+FAULT_KIND_WRONG_LENGTH: FaultKind.ValueType  # 14
+"""A chain is given back with a used length that is wrong: Spec.bytes, or without it more than was
+written, by chance.
+"""
+FAULT_KIND_WRONG_ID: FaultKind.ValueType  # 15
+"""A chain is given back by the identifier of another one, by chance; its own is never given back."""
+FAULT_KIND_KILL: FaultKind.ValueType  # 16
+"""The process of the device ends by SIGKILL. The fault makes its events itself: one after each
+Spec.delay; without a delay, one at once. With the process the fault ends, so a process that is
+started anew is not killed again.
+"""
+FAULT_KIND_STOP: FaultKind.ValueType  # 17
+"""The process of the device stops by SIGSTOP: it answers nothing, and its sockets stay."""
+FAULT_KIND_DROPPED_PACKET: FaultKind.ValueType  # 18
+"""A packet of an input device does not reach the driver; whoever injects it is told OUTCOME_LOST."""
+FAULT_KIND_DOUBLED_PACKET: FaultKind.ValueType  # 19
+"""It reaches the driver twice, one after the other."""
+FAULT_KIND_SWAPPED_PACKET: FaultKind.ValueType  # 20
+"""It reaches the driver after the next one; if none comes within a second, it is delivered then."""
+FAULT_KIND_OVERRUN: FaultKind.ValueType  # 21
+"""A character that a serial port receives is lost, and LSR shows an overrun."""
+FAULT_KIND_PARITY_ERROR: FaultKind.ValueType  # 22
+"""It is marked with a parity error."""
+FAULT_KIND_FRAMING_ERROR: FaultKind.ValueType  # 23
+"""It is marked with a framing error."""
+FAULT_KIND_BREAK: FaultKind.ValueType  # 24
+"""A break is received in its place."""
+FAULT_KIND_NOISE: FaultKind.ValueType  # 25
+"""A bit on the line is turned over. The events are the bits of each character, start and stop bit
+too, so Spec.probability is the bit-error rate. A wrong data bit changes the character, and is a
+parity error where there is a parity bit; a wrong start or stop bit is a framing error.
+"""
+FAULT_KIND_STUCK_DISPLAY: FaultKind.ValueType  # 26
+"""A flush of a display completes, and nothing of it is shown."""
 Global___FaultKind: _TypeAlias = FaultKind  # noqa: Y015
 
 @_typing.final
@@ -58,6 +206,8 @@ class Spec(_message.Message):
     PROBABILITY_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    DELAY_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
     kind: Global___FaultKind.ValueType
     """What it does."""
     queue: _builtins.int
@@ -72,6 +222,8 @@ class Spec(_message.Message):
     """Most events that it takes; 0: any number."""
     seed: _builtins.int
     """What its random numbers come from. Absent: the service chooses one, and says it in Fault."""
+    bytes: _builtins.int
+    """How many bytes; for FAULT_KIND_TORN_WRITE, CORRUPT_WRITE and WRONG_LENGTH."""
     @_builtins.property
     def request_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Only requests of these types: their numbers in the specification, at most 31 (of a disk, virtio
@@ -82,6 +234,13 @@ class Spec(_message.Message):
     def sectors(self) -> Global___SectorRange:
         """Only requests that touch these sectors of 512 bytes. A request that is about no sectors, such as a
         flush, is none of them.
+        """
+
+    @_builtins.property
+    def delay(self) -> Global___Delay:
+        """How long an event is delayed, or how long it is to the next event, as FaultKind says. With faults of
+        requests to a disk (but FAULT_KIND_HANG) the request is delayed first. Needed for FAULT_KIND_DELAY,
+        LATE_INTERRUPT, SPURIOUS_INTERRUPT and CONFIG_CHANGE.
         """
 
     def __init__(
@@ -96,17 +255,23 @@ class Spec(_message.Message):
         probability: _builtins.float | None = ...,
         limit: _builtins.int = ...,
         seed: _builtins.int | None = ...,
+        delay: Global___Delay | None = ...,
+        bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_probability", b"_probability", "_queue", b"_queue", "_seed", b"_seed", "probability", b"probability", "queue", b"queue", "sectors", b"sectors", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_probability", b"_probability", "_queue", b"_queue", "_seed", b"_seed", "bytes", b"bytes", "delay", b"delay", "probability", b"probability", "queue", b"queue", "sectors", b"sectors", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_probability", b"_probability", "_queue", b"_queue", "_seed", b"_seed", "after", b"after", "every", b"every", "kind", b"kind", "limit", b"limit", "probability", b"probability", "queue", b"queue", "request_types", b"request_types", "sectors", b"sectors", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_probability", b"_probability", "_queue", b"_queue", "_seed", b"_seed", "after", b"after", "bytes", b"bytes", "delay", b"delay", "every", b"every", "kind", b"kind", "limit", b"limit", "probability", b"probability", "queue", b"queue", "request_types", b"request_types", "sectors", b"sectors", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bytes: _TypeAlias = _typing.Literal["bytes"]  # noqa: Y015
+    _WhichOneofArgType__bytes: _TypeAlias = _typing.Literal["_bytes", b"_bytes"]  # noqa: Y015
     _WhichOneofReturnType__probability: _TypeAlias = _typing.Literal["probability"]  # noqa: Y015
     _WhichOneofArgType__probability: _TypeAlias = _typing.Literal["_probability", b"_probability"]  # noqa: Y015
     _WhichOneofReturnType__queue: _TypeAlias = _typing.Literal["queue"]  # noqa: Y015
     _WhichOneofArgType__queue: _TypeAlias = _typing.Literal["_queue", b"_queue"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bytes) -> _WhichOneofReturnType__bytes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__probability) -> _WhichOneofReturnType__probability | None: ...
     @_typing.overload
@@ -115,6 +280,36 @@ class Spec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___Spec: _TypeAlias = Spec  # noqa: Y015
+
+@_typing.final
+class Delay(_message.Message):
+    """Delay is a distribution of delays. No delay is longer than 10 minutes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_US_FIELD_NUMBER: _builtins.int
+    HIGH_US_FIELD_NUMBER: _builtins.int
+    MEAN_US_FIELD_NUMBER: _builtins.int
+    low_us: _builtins.int
+    """Uniform: each as likely from here, in microseconds,"""
+    high_us: _builtins.int
+    """to here."""
+    mean_us: _builtins.int
+    """Exponential, with this mean in microseconds, when it is not 0: the others are 0 then."""
+    def __init__(
+        self,
+        *,
+        low_us: _builtins.int = ...,
+        high_us: _builtins.int = ...,
+        mean_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high_us", b"high_us", "low_us", b"low_us", "mean_us", b"mean_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Delay: _TypeAlias = Delay  # noqa: Y015
 
 @_typing.final
 class SectorRange(_message.Message):
@@ -152,12 +347,18 @@ class Fault(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     SEEN_FIELD_NUMBER: _builtins.int
     HITS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Its number: from 1 on, in the order of Add, for as long as the service runs."""
     seen: _builtins.int
     """Events that it was about, since it was ordered."""
     hits: _builtins.int
     """Events that it took."""
+    held: _builtins.int
+    """Events that it holds back until it is taken back."""
+    last: _builtins.str
+    """What it did last, where that says more than its kind: which bytes of which sectors, or how long."""
     @_builtins.property
     def spec(self) -> Global___Spec:
         """What was ordered, with the seed."""
@@ -169,10 +370,12 @@ class Fault(_message.Message):
         spec: Global___Spec | None = ...,
         seen: _builtins.int = ...,
         hits: _builtins.int = ...,
+        held: _builtins.int = ...,
+        last: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "id", b"id", "seen", b"seen", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "hits", b"hits", "id", b"id", "last", b"last", "seen", b"seen", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -101,7 +101,7 @@ class FaultServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Clear(self, request, context):
-        """Clear takes faults back. What they did is not undone.
+        """Clear takes faults back, and lets go on what they hold back. What they did is not undone.
         Errors: NOT_FOUND/FAULT_NOT_FOUND for a number that no fault has: none is taken back then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

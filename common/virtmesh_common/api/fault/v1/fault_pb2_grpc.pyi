@@ -56,7 +56,7 @@ class FaultServiceStub:
     List: _grpc.UnaryUnaryMultiCallable[_fault_pb2.ListRequest, _fault_pb2.ListResponse]
     """List returns the faults, in the order in which they were added, and how they stand."""
     Clear: _grpc.UnaryUnaryMultiCallable[_fault_pb2.ClearRequest, _fault_pb2.ClearResponse]
-    """Clear takes faults back. What they did is not undone.
+    """Clear takes faults back, and lets go on what they hold back. What they did is not undone.
     Errors: NOT_FOUND/FAULT_NOT_FOUND for a number that no fault has: none is taken back then.
     """
 
@@ -88,7 +88,7 @@ class FaultServiceAsyncStub(FaultServiceStub):
     List: _aio.UnaryUnaryMultiCallable[_fault_pb2.ListRequest, _fault_pb2.ListResponse]  # type: ignore[assignment]
     """List returns the faults, in the order in which they were added, and how they stand."""
     Clear: _aio.UnaryUnaryMultiCallable[_fault_pb2.ClearRequest, _fault_pb2.ClearResponse]  # type: ignore[assignment]
-    """Clear takes faults back. What they did is not undone.
+    """Clear takes faults back, and lets go on what they hold back. What they did is not undone.
     Errors: NOT_FOUND/FAULT_NOT_FOUND for a number that no fault has: none is taken back then.
     """
 
@@ -135,7 +135,7 @@ class FaultServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fault_pb2.ClearRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_fault_pb2.ClearResponse, _abc.Awaitable[_fault_pb2.ClearResponse]]:
-        """Clear takes faults back. What they did is not undone.
+        """Clear takes faults back, and lets go on what they hold back. What they did is not undone.
         Errors: NOT_FOUND/FAULT_NOT_FOUND for a number that no fault has: none is taken back then.
         """
 

@@ -142,7 +142,8 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     EVENT_KIND_INJECTED: _EventKind.ValueType  # 27
     """Device side: a fault that was ordered took hold (virtmesh.fault.v1). Detail: FaultKind. Queue and
     token: of a chain. Value: number of the fault. Extra: which event it was of those that the fault is
-    about, from 0 on. The request is recorded too, as if nothing had been ordered.
+    about, from 0 on. Text: what it does, where that says more than its kind. The request is recorded
+    too, as if nothing had been ordered.
     """
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
@@ -241,7 +242,8 @@ device records of it.
 EVENT_KIND_INJECTED: EventKind.ValueType  # 27
 """Device side: a fault that was ordered took hold (virtmesh.fault.v1). Detail: FaultKind. Queue and
 token: of a chain. Value: number of the fault. Extra: which event it was of those that the fault is
-about, from 0 on. The request is recorded too, as if nothing had been ordered.
+about, from 0 on. Text: what it does, where that says more than its kind. The request is recorded
+too, as if nothing had been ordered.
 """
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 

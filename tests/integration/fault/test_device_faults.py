@@ -1,0 +1,100 @@
+"""Faults that devices of every kind can have, and what our kernel's driver does then."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.cli import eventually
+from virtmesh_common.errors import BadValue
+
+if TYPE_CHECKING:
+    import virtmesh_client
+    from tests.support.cli import Cli
+
+pytestmark = pytest.mark.processes
+
+BLOCK = 4096
+
+
+def pid_of(cli: Cli, name: str) -> int:
+    """Return the process of a device."""
+    return cli.process(name).pid
+
+
+def test_a_killed_process_comes_back_without_the_fault(
+    cli: Cli, machine: virtmesh_client.Machine
+) -> None:
+    """Requests that come meanwhile are served by the next process, which is not killed."""
+    machine.disk("vda").write(0, b"\x11" * BLOCK)
+    before = pid_of(cli, "vda")
+    machine.faults("vda").add("kill")
+    eventually(lambda: not Path(f"/proc/{before}").exists())
+    assert machine.disk("vda").read(0, BLOCK) == b"\x11" * BLOCK
+    assert pid_of(cli, "vda") != before
+    assert machine.faults("vda").list() == ()
+    assert "a fault takes hold of the process" in (cli.run_dir / "vda.log").read_text()
+
+
+def test_a_stopped_process_answers_again_when_it_goes_on(
+    cli: Cli, machine: virtmesh_client.Machine
+) -> None:
+    """Its state is that of SIGSTOP."""
+    pid = pid_of(cli, "vda")
+    machine.faults("vda").add("stop")
+    stat = Path(f"/proc/{pid}/stat")
+    eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
+    os.kill(pid, signal.SIGCONT)
+    machine.disk("vda").write(0, b"\x22" * BLOCK)
+    assert machine.disk("vda").read(0, BLOCK) == b"\x22" * BLOCK
+
+
+def test_faults_that_end_the_process_are_for_no_machine_file(cli: Cli) -> None:
+    """They would end each process that is started."""
+    (cli.folder / "machine.toml").write_text(
+        '[[devices]]\nname = "vda"\nkind = "blk"\nfaults = ["kill"]\noptions.image = "disk.img"\n'
+    )
+    ran = cli("up", "-d", "machine.toml")
+    assert ran.returncode != 0
+    assert "kill would come again with each start of the service" in ran.stderr
+
+
+def test_a_device_that_needs_a_reset_is_used_again(machine: virtmesh_client.Machine) -> None:
+    """The kernel resets it; what was written stays."""
+    machine.disk("vda").write(0, b"\x33" * BLOCK)
+    faults = machine.faults("vda")
+    faults.add("needs-reset")
+    eventually(lambda: faults.list()[0].hits == 1)
+    eventually(lambda: machine.devices()[0].state == "ready")
+    assert machine.disk("vda").read(0, BLOCK) == b"\x33" * BLOCK
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "spurious-interrupt delay=1ms",
+        "config-change delay=1ms",
+        "double-interrupt delay=100us",
+        "late-interrupt delay=exp:500us",
+    ],
+)
+def test_our_driver_bears_it(machine: virtmesh_client.Machine, words: str) -> None:
+    """Under load, and what is read is right."""
+    disk, faults = machine.disk("vda"), machine.faults("vda")
+    faults.add(words)
+    for number in range(50):
+        data = bytes([number]) * BLOCK
+        disk.write(number * BLOCK, data)
+        assert disk.read(number * BLOCK, BLOCK) == data
+    eventually(lambda: faults.list()[0].hits >= 10)
+    assert machine.devices()[0].state == "ready"
+
+
+def test_what_a_kind_can_not_have_is_refused(machine: virtmesh_client.Machine) -> None:
+    """With the faults that it can have."""
+    with pytest.raises(BadValue, match="vda can't have the fault noise: it can have config"):
+        machine.faults("vda").add("noise probability=0.5")
