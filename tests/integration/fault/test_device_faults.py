@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.cli import eventually
-from virtmesh_common.errors import BadValue
+from virtmesh_common.errors import BadValue, DeviceLost, VirtmeshError
 
 if TYPE_CHECKING:
     import virtmesh_client
@@ -92,6 +94,38 @@ def test_our_driver_bears_it(machine: virtmesh_client.Machine, words: str) -> No
         assert disk.read(number * BLOCK, BLOCK) == data
     eventually(lambda: faults.list()[0].hits >= 10)
     assert machine.devices()[0].state == "ready"
+
+
+@pytest.mark.parametrize("words", ["lost-interrupt limit=1", "lost-notification limit=1"])
+def test_a_disk_that_lost_what_wakes_its_driver_is_mended_by_a_reset(
+    machine: virtmesh_client.Machine, words: str
+) -> None:
+    """With an event index nothing wakes the driver again: whoever waits is told by the reset."""
+    disk, faults = machine.disk("vda"), machine.faults("vda")
+    disk.write(0, b"\x44" * BLOCK)
+    faults.add(words)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(disk.read, 0, BLOCK)
+        eventually(lambda: faults.list()[0].hits == 1)
+        assert machine.reset("vda") == "ready"
+        with contextlib.suppress(DeviceLost):  # A notification can be lost that was not needed.
+            assert read.result(timeout=30) == b"\x44" * BLOCK
+    assert disk.read(0, BLOCK) == b"\x44" * BLOCK
+
+
+@pytest.mark.parametrize("words", ["wrong-id limit=1", "wrong-length bytes=99999 limit=1"])
+def test_our_driver_finds_lies_about_chains_and_begins_anew(
+    machine: virtmesh_client.Machine, words: str
+) -> None:
+    """It trusts the device no more, and brings it up again."""
+    disk, faults = machine.disk("vda"), machine.faults("vda")
+    disk.write(0, b"\x55" * BLOCK)
+    faults.add(words)
+    with pytest.raises(VirtmeshError):
+        disk.read(0, BLOCK, retry_for=0)
+    assert faults.clear()[0].hits == 1
+    eventually(lambda: machine.devices()[0].state == "ready")
+    assert disk.read(0, BLOCK) == b"\x55" * BLOCK
 
 
 def test_what_a_kind_can_not_have_is_refused(machine: virtmesh_client.Machine) -> None:
