@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.vhost_user.backend import Backend, Reasons, open_descriptors, serve
+from tests.support.vhost_user.backend import Backend, Reasons, open_descriptors, serve, wait_closed
 from tests.support.vhost_user.front_end import (
     WAIT_SECONDS,
     FrontEndRam,
@@ -181,7 +181,7 @@ async def test_a_wrong_number_of_descriptors_ends_the_connection(
         front_end.post(request_, payload, [front_end.ram.descriptor] * count)
         assert await front_end.lost()
     assert "descriptors" in reasons()
-    assert not await open_descriptors(backend) - before
+    await wait_closed(backend, before)
 
 
 @pytest.mark.parametrize("request_", [Request.SET_VRING_KICK, Request.SET_VRING_CALL])

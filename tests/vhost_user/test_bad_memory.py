@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.vhost_user.backend import MIB, Backend, Reasons, open_descriptors
+from tests.support.vhost_user.backend import MIB, Backend, Reasons, open_descriptors, wait_closed
 from tests.support.vhost_user.disk import VhostDisk
 from tests.support.vhost_user.front_end import USER_ADDRESS, FrontEndRam, VhostFrontEnd
 from virtmesh.vhost_user import messages as vu
@@ -78,7 +78,7 @@ async def test_a_file_that_is_no_memory_ends_the_connection(
         front_end.post(request_, payload, [descriptor])
         assert await front_end.lost()
     assert reason in reasons()
-    assert not await open_descriptors(backend) - before
+    await wait_closed(backend, before)
 
 
 async def test_a_region_can_not_be_added_twice(backend: Backend, reasons: Reasons) -> None:
@@ -109,7 +109,7 @@ async def test_as_many_regions_can_be_added_as_there_are_slots(
     before = await open_descriptors(backend)
     slots = await overfill(backend)
     assert f"more than {slots} memory regions" in reasons()
-    assert not await open_descriptors(backend) - before
+    await wait_closed(backend, before)
 
 
 async def overfill(backend: Backend) -> int:

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.support.vhost_user.backend import Backend, Reasons, open_descriptors
+from tests.support.vhost_user.backend import Backend, Reasons, open_descriptors, wait_closed
 from tests.support.vhost_user.disk import VhostDisk
 from virtmesh.vhost_user import framing as vhost_socket
 from virtmesh.vhost_user import messages as vu
@@ -95,4 +95,4 @@ async def test_a_hundred_front_ends_leave_nothing_behind(backend: Backend) -> No
             await front_end.take_logs()
             await front_end.take_requests()
             await front_end.start_ring()
-    assert not await open_descriptors(backend) - before
+    await wait_closed(backend, before)

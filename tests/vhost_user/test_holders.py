@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.vhost_user.backend import Backend, Reasons, open_descriptors, serve
+from tests.support.vhost_user.backend import Backend, Reasons, open_descriptors, serve, wait_closed
 from tests.support.vhost_user.disk import VhostDisk
 from virtmesh.attach.grpc_bus import GrpcBus
 from virtmesh.attach.guest_ram import Ram
@@ -24,7 +24,7 @@ async def test_a_front_end_that_dies_with_requests_in_flight_leaves_a_clean_devi
     """They finish, nothing stays open, and the device is reset."""
     before = await open_descriptors(backend)
     await die_with_requests(backend)
-    assert not await open_descriptors(backend) - before
+    await wait_closed(backend, before)
     assert backend.device.state.device_status == 0
 
 

@@ -15,7 +15,14 @@ import pytest
 
 from tests.support.held_locks import held_locks
 from tests.support.lingering import LINGER_SECONDS, SOON, Lingering, lingering_sockets
-from tests.support.vhost_user.backend import MIB, Backend, Reasons, open_descriptors, serve
+from tests.support.vhost_user.backend import (
+    MIB,
+    Backend,
+    Reasons,
+    open_descriptors,
+    serve,
+    wait_closed,
+)
 from tests.support.vhost_user.disk import VhostDisk
 from tests.support.vhost_user.front_end import PROTOCOL, FrontEndRing, VhostFrontEnd
 from tests.vhost_user.test_blocking_descriptors import MESSAGES
@@ -114,7 +121,7 @@ async def test_an_answer_with_descriptors(in_band: Backend) -> None:
                 os.close(descriptor)
         assert await in_band.works()
         assert time.monotonic() - start < SOON
-    assert not await open_descriptors(in_band) - before
+    await wait_closed(in_band, before)
 
 
 async def test_a_socket_that_blocks_and_is_full(backend: Backend) -> None:

@@ -111,7 +111,7 @@ class TokenDoor:
     def caller(self, context: Any, metadata: Metadata) -> Caller:
         """Return who calls. Errors: NotAuthenticated; BadToken."""
         sent = [value for key, value in metadata if key == AUTHORIZATION]
-        if len(sent) != 1 or not sent[0].lower().startswith(BEARER.lower()):
+        if len(sent) != 1 or sent[0][: len(BEARER)].lower() != BEARER.lower():
             raise NotAuthenticated(
                 "no token came, and this port is for tokens: certificates have another, or send"
                 " one in the metadata `authorization: Bearer TOKEN`"

@@ -47,8 +47,9 @@ log = structlog.get_logger(__name__)
 
 CONNECTIONS_MAX = 32
 """Most connections at the same time."""
-ACCEPTED_PER_SECOND, ACCEPTED_AT_ONCE = 200.0, 64.0
-"""How fast connections are accepted: those above it wait in the backlog of the socket."""
+ACCEPTED_PER_SECOND, ACCEPTED_AT_ONCE = 50.0, 64.0
+"""How fast connections are accepted: those above it wait in the backlog of the socket. Each costs
+what a short call costs, and takes it from the service."""
 PAGE_SECONDS = 5.0
 """How long a page may take to be made."""
 NO_DESCRIPTOR_SECONDS = 0.2

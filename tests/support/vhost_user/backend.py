@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 QUEUES = 16
+LOOKS = 1000
+"""How often it is looked whether all is closed."""
 
 Reasons = Callable[[], str]
 """A function that returns why connections ended, according to the log."""
@@ -116,6 +118,18 @@ async def open_descriptors(backend: Backend) -> Counter[str]:
     await backend.works()
     await backend.free()
     return await asyncio.to_thread(list_descriptors)
+
+
+async def wait_closed(backend: Backend, before: Counter[str]) -> None:
+    """Wait until no more descriptors are open than before: threads that read end at any time.
+
+    Errors: AssertionError when some stay open.
+    """
+    for _ in range(LOOKS):
+        left = await open_descriptors(backend) - before
+        if not left:
+            return
+    raise AssertionError(f"{left} stay open")
 
 
 def list_descriptors() -> Counter[str]:

@@ -43,11 +43,26 @@ class Room:
         share.end = end
         return share
 
+    def busy(self, client: str, disk: str = "vda") -> Share:
+        """Begin a write that has room for 2 MiB and goes on sending."""
+        share = self.idle(client, disk, 2 * MIB)
+        share.idle_since = None
+        return share
+
     async def has_room(self, client: str, disk: str = "vda") -> Share:
         """Begin a write that waits for room until it has some."""
         share = self.room.open(disk, client)
         await self.room.wait(share, MIB)
         return share
+
+    async def goes_on_after(self, client: str, share: Share) -> None:
+        """Check that a write waits, ends nobody, and goes on when another one has ended."""
+        waiting = asyncio.create_task(self.has_room(client))
+        await longer_than_idle()
+        assert not self.ended
+        assert not waiting.done()
+        self.room.close(share)
+        await waiting
 
 
 async def longer_than_idle() -> None:
@@ -63,12 +78,7 @@ async def test_who_waits_for_itself_ends_nobody() -> None:
     room = Room(stalled_ms=1000)
     other = room.idle("name:other")
     own = [room.idle("name:own"), room.idle("name:own")]
-    waiting = asyncio.create_task(room.has_room("name:own"))
-    await longer_than_idle()
-    assert not room.ended
-    assert not waiting.done()
-    room.room.close(own[0])
-    await waiting
+    await room.goes_on_after("name:own", own[0])
     assert other not in room.ended
 
 
@@ -88,7 +98,7 @@ async def test_who_waits_for_one_disk_gets_room_of_another() -> None:
     """Also after it has given the first one up."""
     room = Room()
     for n in range(2):
-        room.idle(f"name:{n}", "stuck", 2 * MIB).idle_since = None
+        room.busy(f"name:{n}", "stuck")
     first = asyncio.create_task(room.has_room("name:own", "stuck"))
     await longer_than_idle()
     assert not first.done()
@@ -101,9 +111,7 @@ async def test_who_waits_for_one_disk_gets_room_of_another() -> None:
 async def test_one_that_has_gone_does_not_take_the_place_of_the_next() -> None:
     """In the same pass of the loop as the room is given back."""
     room = Room()
-    busy = [room.idle(f"name:{n}", size=2 * MIB) for n in range(2)]
-    for share in busy:
-        share.idle_since = None
+    busy = [room.busy(f"name:{n}") for n in range(2)]
     leaves, stays = [asyncio.create_task(room.has_room("name:own")) for _ in range(2)]
     await longer_than_idle()
     leaves.cancel()
@@ -142,15 +150,8 @@ async def test_the_only_writes_of_clients_end_where_nothing_else_gives_room() ->
 async def test_who_sends_is_not_ended() -> None:
     """Not even by somebody who waits; it goes on when a write has ended."""
     room = Room()
-    busy = [room.idle("name:a", size=2 * MIB), room.idle("name:b", size=2 * MIB)]
-    for share in busy:
-        share.idle_since = None
-    waiting = asyncio.create_task(room.has_room("name:c"))
-    await longer_than_idle()
-    assert not room.ended
-    assert not waiting.done()
-    room.room.close(busy[0])
-    await waiting
+    busy = [room.busy("name:a"), room.busy("name:b")]
+    await room.goes_on_after("name:c", busy[0])
 
 
 @pytest.mark.parametrize("waiting", [1, 3])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import http.server
-import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import virtmesh_client
+from tests.support.ports import free_port
 from virtmesh_common.errors import ServiceUnavailable
 from virtmesh_common.transport import find_cause
 
@@ -63,10 +62,7 @@ def web_server() -> Iterator[str]:
 
 def test_a_port_where_nobody_listens() -> None:
     """The system's own words are plain enough."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port = server.getsockname()[1]
-
-    assert message_at(f"127.0.0.1:{port}").endswith(": Connection refused")
+    assert message_at(f"127.0.0.1:{free_port()}").endswith(": Connection refused")
 
 
 def test_a_socket_that_is_not_there(tmp_path: Path) -> None:

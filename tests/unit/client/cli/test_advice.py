@@ -15,6 +15,7 @@ import click
 import pytest
 
 from tests.support import ROOT
+from tests.support.ports import free_port
 from virtmesh.host.main import main as device_cli
 from virtmesh_client.cli.advice import HINTS, advice_for, advice_for_socket
 from virtmesh_client.cli.errors import explain
@@ -264,7 +265,5 @@ def test_each_cause_of_a_tcp_address_has_its_words(cause: str, words: str) -> No
 
 def test_a_refused_port_and_an_unknown_name(capfd: pytest.CaptureFixture[str]) -> None:
     """Over real sockets."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    assert "nothing listens there" in line_of(capfd, f"127.0.0.1:{port}")
+    assert "nothing listens there" in line_of(capfd, f"127.0.0.1:{free_port()}")
     assert "write the address as a number" in line_of(capfd, "nobody.invalid:1")

@@ -17,14 +17,6 @@ from virtmesh_client.local import rundir
 from virtmesh_common.errors import ServiceUnavailable
 
 
-@pytest.fixture(autouse=True)
-def _no_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Hide the machines of the person who runs the tests."""
-    for name in ("VIRTMESH_ADDRESS", rundir.VARIABLE):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-
-
 def make_state(name: str, pid: int | None = None) -> rundir.MachineState:
     """Save and return the state of a machine whose supervisor is `pid` (this process)."""
     folder = rundir.default(name)

@@ -39,12 +39,9 @@ def save_machine(security: rundir.FolderState | None) -> None:
 def test_a_page_behind_tls_has_an_address_that_a_browser_takes(
     secure: bool,  # noqa: FBT001
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The security folder of a machine is that of its kernel; a device's page has no TLS."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    tmp_path.chmod(0o700)
     save_machine(rundir.FolderState.of(tmp_path) if secure else None)
 
     assert run(["status"]) == 0
@@ -55,13 +52,8 @@ def test_a_page_behind_tls_has_an_address_that_a_browser_takes(
     assert f"http://{DEVICE}/metrics" in said
 
 
-def test_who_asks_about_another_host_is_told_what_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_who_asks_about_another_host_is_told_what_does(capfd: pytest.CaptureFixture[str]) -> None:
     """The machines of this host are all that it knows."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    tmp_path.chmod(0o700)
-
     assert run(["--address", "far.example:50051", "status"]) == 0
 
     said = capfd.readouterr().out
