@@ -71,6 +71,19 @@ class Attachment:
 
 
 @dataclass(frozen=True)
+class Execution:
+    """A request that a device has begun and not ended."""
+
+    request: str
+    """What it is, for people."""
+    seconds: float
+    """Since when."""
+
+    def __str__(self) -> str:
+        return f"{self.request}, begun {self.seconds:.1f} s ago"
+
+
+@dataclass(frozen=True)
 class DeviceState:
     """The state of a device, as GetStatus reports it."""
 
@@ -79,6 +92,8 @@ class DeviceState:
     driver_features: int = 0
     device_features: int = 0
     fault: str = ""
+    executing: Execution | None = None
+    """The request that is executed longest."""
 
 
 @dataclass(frozen=True)

@@ -183,6 +183,24 @@ async def test_others_go_on_while_a_reset_waits(stuck: tuple[Served, Any]) -> No
         assert await driver.get(mmio.STATUS) == 0
 
 
+async def test_a_disk_says_which_request_its_storage_has_and_since_when(
+    stuck: tuple[Served, Any],
+) -> None:
+    """It answers, whatever its storage does."""
+    served, gate = stuck
+    async with served.attached(by_channel=True) as driver:
+        idle = await served.control.GetStatus(device_pb2.GetStatusRequest())
+        held = await busy(driver, gate)
+        begun = await served.control.GetStatus(device_pb2.GetStatusRequest())
+        later = await served.control.GetStatus(device_pb2.GetStatusRequest())
+        held.let_go()
+        gate.open()
+
+    assert not idle.HasField("executing")
+    assert begun.executing.request == "IN at sector 8"
+    assert begun.executing.age_us < later.executing.age_us
+
+
 async def test_a_driver_that_leaves_while_its_reset_waits_is_released(
     stuck: tuple[Served, Any],
 ) -> None:
