@@ -15,6 +15,7 @@
 //! | [`engine`] | executes many requests at a time |
 //! | [`running`] | the requests of a queue that may be waiting for the storage |
 //! | [`worker`] | the thread of one queue: pops chains, pushes them, raises interrupts |
+//! | `notifications` | what wakes that thread |
 //! | [`device`] | the queues of one device |
 //! | [`spec`] | constants of the specification |
 //! | [`stats`] | counters |
@@ -43,6 +44,7 @@ pub mod image;
 mod image_error;
 mod image_lock;
 pub mod job;
+mod notifications;
 pub mod parse;
 pub mod request;
 pub mod rules;

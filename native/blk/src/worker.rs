@@ -9,7 +9,6 @@
 //! is for a reset: chains that were not begun, and flushes, are dropped ([`Running`]).
 
 use std::io;
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,7 +17,6 @@ use std::time::Duration;
 
 use virtmesh_device::{
     EventFd, EventKind, Interrupt, Kick, NOTIFY_WAY_EVENTFD, Recorder, TraceEvent, now,
-    wait_readable,
 };
 use virtmesh_ring::{
     AvailConsumer, AvailState, Chain, DeviceQueue, GuestRam, RingState, UsedProducer, chain_totals,
@@ -27,6 +25,7 @@ use virtmesh_ring::{
 use crate::disk::Disk;
 use crate::engine::Engine;
 use crate::job::{CompletionSink, Job};
+use crate::notifications::wait;
 use crate::request::{Request, Used};
 use crate::running::{Running, RunningRequest};
 use crate::violation;
@@ -112,15 +111,17 @@ impl Worker {
         self.shared.wake.signal();
     }
 
-    /// Request a stop: no more chains are popped.
-    pub fn request_stop(&self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        self.shared.wake.signal();
+    /// Request a stop: no more chains are popped. What is held is tried once more.
+    pub fn request_stop(&self, engine: Option<&dyn Engine>) {
+        self.shared.request_stop();
+        if let Some(engine) = engine {
+            engine.retry(false);
+        }
     }
 
     /// Request a stop that drops what was not begun, and flushes, once its thread has ended.
     pub fn abandon(&self, engine: Option<&dyn Engine>) {
-        self.request_stop();
+        self.shared.request_stop();
         let taken_away = self.shared.running.abandon();
         if taken_away > 0 {
             self.shared.release(taken_away);
@@ -134,6 +135,12 @@ impl Worker {
     #[must_use]
     pub fn oldest(&self) -> Option<RunningRequest> {
         self.shared.running.oldest()
+    }
+
+    /// Requests that the storage failed, and that are tried again.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.shared.running.held()
     }
 
     /// True if the thread has ended and every popped chain is pushed or dropped.
@@ -168,6 +175,11 @@ impl Worker {
 }
 
 impl Shared {
+    fn request_stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.wake.signal();
+    }
+
     fn producer(&self) -> MutexGuard<'_, Option<UsedProducer>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -213,8 +225,7 @@ impl Shared {
     fn fail(&self, reason: &str) {
         self.interrupt
             .set_fault(&format!("queue {}: {reason}", self.index));
-        self.stopping.store(true, Ordering::SeqCst);
-        self.wake.signal();
+        self.request_stop();
     }
 
     /// Subtract pushed chains, or the thread itself, from `active`.
@@ -246,6 +257,10 @@ impl CompletionSink for Shared {
 
     fn running(&self) -> &Running {
         &self.running
+    }
+
+    fn may_hold(&self) -> bool {
+        !self.stopping.load(Ordering::SeqCst)
     }
 
     fn recorder(&self) -> Option<(&Recorder, usize)> {
@@ -355,22 +370,14 @@ impl QueueThread {
             sink,
             started_ns,
             begun: false,
+            turn: None,
+            is_last_try: false,
         }
     }
 
     /// Wait for a notification or a stop.
     fn wait(&self) -> io::Result<()> {
-        let wake = &self.shared.wake;
-        let Some(kick) = &self.kick else {
-            wait_readable([wake.as_fd()])?;
-            wake.drain();
-            return Ok(());
-        };
-        let [woken, kicked] = wait_readable([wake.as_fd(), kick.as_fd()])?;
-        if woken {
-            wake.drain();
-        }
-        if kicked && kick.drain() {
+        if wait(&self.shared.wake, self.kick.as_ref())? {
             self.disk.stats.count_notification();
             let notified = TraceEvent::on_queue(EventKind::Notify, self.shared.index);
             let interrupt = &self.shared.interrupt;

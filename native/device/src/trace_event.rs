@@ -55,6 +55,7 @@ kinds! {
     Quirk = 24 "QUIRK",
     Violation = 25 "VIOLATION",
     CpuAccess = 26 "CPU_ACCESS",
+    RequestHeld = 30 "REQUEST_HELD",
 }
 
 /// A notification came by the queue's eventfd (`NotifyWay` of trace.proto).

@@ -52,6 +52,11 @@ IMAGE_TROUBLE = gauge(
     "",
 )
 IN_FLIGHT = gauge("virtmesh_blk_in_flight_requests", "Requests being executed.", "requests")
+HELD = gauge(
+    "virtmesh_blk_held_requests",
+    "Requests that the storage failed, and that are held and tried again (--on-error stop).",
+    "requests",
+)
 LONGEST = gauge(
     "virtmesh_blk_longest_request_seconds",
     "Time for which the request has been executed that began first; 0 without one. One that is"
@@ -89,6 +94,7 @@ def blk_metrics(model: BlkModel) -> Iterable[Metric]:
     )
     yield IMAGE_TROUBLE.one(bool(model.watch.trouble))
     yield IN_FLIGHT.one(disk.in_flight)
+    yield HELD.one(disk.held)
     longest = model.longest()
     yield LONGEST.one(0.0 if longest is None else longest.seconds)
     yield CAPACITY.one(disk.capacity)

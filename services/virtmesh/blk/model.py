@@ -85,6 +85,7 @@ class BlkModel:
             max_write_zeroes_sectors=MAX_WRITE_ZEROES_SECTORS,
             max_write_zeroes_seg=MAX_WRITE_ZEROES_SEG,
             threads=options.threads,
+            hold_failed=options.on_error == "stop",
         )
         self.watch = ImageWatch(self.disk, options.image, read_only=options.read_only)
         """Reports failures and trouble with the image, once it is started."""
@@ -187,6 +188,10 @@ class BlkModel:
         oldest = self.disk.oldest(index)
         return str(execution(*oldest)) if oldest else ""
 
+    def has_held(self, index: int) -> bool:
+        """Say whether a queue has requests that are held, to be tried again."""
+        return self.disk.holds(index)
+
     def longest(self) -> Execution | None:
         """Return the request of all queues that is executed longest, if there is one."""
         oldest = filter(None, map(self.disk.oldest, range(self.options.queues)))
@@ -269,6 +274,6 @@ class BlkModel:
         self.watch.join()
 
 
-def execution(kind: str, sector: int, seconds: float) -> Execution:
-    """Return a request that the storage has: its type, its first sector, and for how long."""
-    return Execution(f"{kind} at sector {sector}", seconds)
+def execution(kind: str, sector: int, seconds: float, held: str) -> Execution:
+    """Return a request that is executed: type, first sector, for how long, why it is held."""
+    return Execution(f"{kind} at sector {sector}", seconds, held)

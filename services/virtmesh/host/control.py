@@ -165,4 +165,5 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
 
 def encode_execution(execution: Execution) -> pb.Execution:
     """Encode a request that is being executed."""
-    return pb.Execution(request=execution.request, age_us=round(execution.seconds * 1e6))
+    age_us = round(execution.seconds * 1e6)
+    return pb.Execution(request=execution.request, age_us=age_us, held=execution.held)

@@ -150,12 +150,12 @@ class MachineDevice(ABC):
                 " stopped or busy"
             )
         busy = self._executing
-        if busy is None or busy.age_us < SLOW_S * 1e6:
+        if busy is None or (not busy.held and busy.age_us < SLOW_S * 1e6):
             return self.detail
-        return (
-            f"executes {busy.request}, begun {busy.age_us / 1e6:.1f} s ago: its storage does not"
-            " answer"
-        )
+        request = f"{busy.request}, begun {busy.age_us / 1e6:.1f} s ago"
+        if busy.held:
+            return f"holds {request}, and tries it again: its storage answered {busy.held}"
+        return f"executes {request}: its storage does not answer"
 
     def _note_look(self, status: device_pb2.GetStatusResponse | None, *, in_use: bool) -> None:
         """Take what its service said of itself; None: nothing."""

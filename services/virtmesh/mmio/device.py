@@ -78,9 +78,12 @@ class Execution:
     """What it is, for people."""
     seconds: float
     """Since when."""
+    held: str = ""
+    """Why it is held, to be tried again: what the storage answered; empty while that has it."""
 
     def __str__(self) -> str:
-        return f"{self.request}, begun {self.seconds:.1f} s ago"
+        held = f", held after {self.held}" if self.held else ""
+        return f"{self.request}, begun {self.seconds:.1f} s ago{held}"
 
 
 @dataclass(frozen=True)

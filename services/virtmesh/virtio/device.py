@@ -133,6 +133,9 @@ class VirtioDevice(Protocol):
     def stuck(self, index: int) -> str:
         """Return the request of a queue that is executed longest, in words; empty without one."""
 
+    def has_held(self, index: int) -> bool:
+        """Say whether a queue has requests that are held, to be tried again."""
+
     def longest(self) -> Execution | None:
         """Return the request of all queues that is executed longest, if there is one."""
 

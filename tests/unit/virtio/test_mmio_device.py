@@ -102,6 +102,10 @@ class StubbornModel:
         """Name what the queue is held for."""
         return f"IN at sector 7 of queue {index}" if index in self.running else ""
 
+    def has_held(self, index: int) -> bool:
+        """Say no."""
+        return False
+
     def longest(self) -> Execution | None:
         """Return what a queue is held for."""
         return Execution("IN at sector 7", 12.0) if self.running else None

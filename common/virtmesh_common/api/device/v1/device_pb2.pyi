@@ -672,19 +672,25 @@ class Execution(_message.Message):
 
     REQUEST_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     request: _builtins.str
     """What it is, for people, such as "OUT at sector 2048"."""
     age_us: _builtins.int
     """Time since its execution began, in microseconds."""
+    held: _builtins.str
+    """Why it is held, to be tried again: what the storage answered, such as "ENOSPC: No space left on
+    device". Empty while the storage has it.
+    """
     def __init__(
         self,
         *,
         request: _builtins.str = ...,
         age_us: _builtins.int = ...,
+        held: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "held", b"held", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

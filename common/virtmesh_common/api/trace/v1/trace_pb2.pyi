@@ -139,6 +139,11 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     Extra: the program counter. The time is that before the access, so this comes before what the
     device records of it.
     """
+    EVENT_KIND_REQUEST_HELD: _EventKind.ValueType  # 30
+    """The device holds a request that the storage failed, and tries it again: token is the chain, detail the
+    request type, value the number of the system's error, 0 for what is none. EVENT_KIND_REQUEST_START
+    follows each time it is tried.
+    """
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """EventKind is what happened. Of the columns of Page, those that are not mentioned are 0."""
@@ -232,6 +237,11 @@ EVENT_KIND_CPU_ACCESS: EventKind.ValueType  # 26
 bytes. Detail: width in bytes, with 0x40 added for a write. Value: what was read or written.
 Extra: the program counter. The time is that before the access, so this comes before what the
 device records of it.
+"""
+EVENT_KIND_REQUEST_HELD: EventKind.ValueType  # 30
+"""The device holds a request that the storage failed, and tries it again: token is the chain, detail the
+request type, value the number of the system's error, 0 for what is none. EVENT_KIND_REQUEST_START
+follows each time it is tried.
 """
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
