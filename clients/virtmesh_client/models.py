@@ -121,6 +121,10 @@ class ImageInfo:
     """Space that the file takes; less than the capacity if it has holes."""
     config_generation: int
     """ConfigGeneration register: it changes with each change of the configuration space."""
+    on_error: str = "report"
+    """What is done with a request that the storage fails: "report", or "stop", which holds it."""
+    held_requests: int = 0
+    """Requests that are held, and tried again."""
     trouble: str = ""
     """What has become of it, such as that it was deleted or replaced; empty while all is well."""
 

@@ -38,6 +38,7 @@ class AsyncDisk(Proxy[Disk]):
     write_zeroes = awaited(Disk.write_zeroes)
     resize = awaited(Disk.resize)
     set_read_only = awaited(Disk.set_read_only)
+    resume = awaited(Disk.resume)
     stats = awaited(Disk.stats)
     status = awaited(Disk.status)
 

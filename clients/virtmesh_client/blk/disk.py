@@ -82,6 +82,8 @@ class Disk:
                 image.image_path,
                 image.allocated_bytes,
                 image.config_generation,
+                image.on_error or "report",
+                image.held_requests,
                 image.image_trouble,
             ),
         )
@@ -264,6 +266,14 @@ class Disk:
         """Refuse writes from now on, or take them again. Errors: BlockReadOnly."""
         request = block_pb2.SetReadOnlyRequest(read_only=read_only)
         self._channel.ask(self._admin.SetReadOnly, request, self.name)
+
+    def resume(self, *, give_up: bool = False) -> int:
+        """Try requests again now that the storage failed, and that are held; returns how many.
+
+        With `give_up`, those that fail again end so, as on a disk that does not hold them.
+        """
+        request = block_pb2.ResumeRequest(give_up=give_up)
+        return self._channel.ask(self._admin.Resume, request, self.name).requests
 
     def stats(self) -> DiskStats:
         """Return the counters of the disk and of its device service."""

@@ -84,6 +84,10 @@ def show_state(settings: Settings, state: rundir.MachineState) -> None:
             say()
             say(f"{one.name} is held: {one.held}")
             say(f"mend that, and bring it back with `virtmesh restart {one.name}`")
+        elif one.silent and one.alive:
+            say()
+            say(f"{one.name} has not answered {one.silent}")
+            say(f"`virtmesh restart {one.name}` ends it, and starts it anew")
 
 
 def spell_page(address: str, *, secure: bool) -> str:

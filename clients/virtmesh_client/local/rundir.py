@@ -39,6 +39,8 @@ class ProcessState:
     """How often the supervisor has restarted it."""
     held: str = ""
     """Why the supervisor does not start it again; empty unless it is held."""
+    silent: str = ""
+    """Since when it does not answer its supervisor, and why that may be; empty while it answers."""
 
     @property
     def alive(self) -> bool:

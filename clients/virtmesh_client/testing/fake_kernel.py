@@ -293,6 +293,12 @@ class _BlockAdmin(block_rpc.BlockAdminServiceServicer):
         return block_pb.SetReadOnlyResponse()
 
     @answers
+    def Resume(self, _: block_pb.ResumeRequest, context: grpc.ServicerContext) -> Any:
+        """Resume nothing: these disks hold no requests."""
+        self._disks.of_call(context)
+        return block_pb.ResumeResponse()
+
+    @answers
     def ListFailures(
         self, _request: block_pb.ListFailuresRequest, context: grpc.ServicerContext
     ) -> block_pb.ListFailuresResponse:

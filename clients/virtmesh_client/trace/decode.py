@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from errno import errorcode
 from typing import TYPE_CHECKING
 
 from virtmesh_client.trace.events import (
@@ -255,6 +256,9 @@ def spell_request(event: Event, naming: Naming) -> str:
     request = f"q{event.queue} request #{event.token} {kind.name}"
     if event.kind == "request_end":
         return f"{request} -> {naming.request_status(event.value)}"
+    if event.kind == "request_held":
+        cause = errorcode.get(event.value)
+        return f"{request} HELD{f': {cause}' if cause else ''}"
     where = f" sector {event.value}" if kind.has_sector else ""
     size = f", {plural(event.extra, 'byte')}" if event.extra else ""
     return f"{request}{where}{size}"

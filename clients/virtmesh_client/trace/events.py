@@ -32,7 +32,7 @@ RESERVED_BITS = "reserved_bits"
 GROUPS = {
     "register": (*ACCESSES, RESERVED_BITS, CPU_ACCESS),
     "queue": ("add", "pop", "push", "pop_used"),
-    "request": ("request_start", "request_end"),
+    "request": ("request_start", "request_end", "request_held"),
     "notify": ("notify", "notify_suppressed"),
     "interrupt": ("interrupt", "interrupt_suppressed", "level", "acknowledge", "irq"),
     "state": ("status", "reset", "attach", "detach", "fault", "quirk", "violation", "injected"),

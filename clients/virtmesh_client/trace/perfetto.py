@@ -125,6 +125,8 @@ class PerfettoWriter:
             self._open(key, REQUEST, title, {"first sector": event.value, "bytes": event.extra})
         elif event.kind == "request_end":
             self._unwind(key, REQUEST, {"status": event.value})
+        elif event.kind == "request_held":
+            self._unwind(key, REQUEST, {"held": event.value})
         elif event.kind == "push":
             self._unwind(key, DEVICE, {"written bytes": event.value})
         elif event.kind == "pop_used":

@@ -127,10 +127,12 @@ impl BlkDevice {
         }
     }
 
-    /// Request a stop: no more chains are popped; requests being executed finish.
+    /// Request a stop: no more chains are popped; requests being executed finish. Those that are held are
+    /// tried once more.
     pub fn request_stop(&self, index: usize) {
+        let engine = self.lock().engine.clone();
         if let Some(worker) = self.worker(index) {
-            worker.request_stop();
+            worker.request_stop(engine.as_deref());
         }
     }
 
@@ -141,6 +143,28 @@ impl BlkDevice {
         if let Some(worker) = self.worker(index) {
             worker.abandon(engine.as_deref());
         }
+    }
+
+    /// Requests that the storage failed, and that are held to be tried again.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.lock().queues.values().map(|one| one.held()).sum()
+    }
+
+    /// True if a queue has a request that is held.
+    #[must_use]
+    pub fn holds(&self, index: usize) -> bool {
+        self.worker(index).is_some_and(|worker| worker.held() > 0)
+    }
+
+    /// Try what is held again now; with `give_up`, complete what fails again. Returns how many were held.
+    pub fn resume(&self, give_up: bool) -> usize {
+        let engine = self.lock().engine.clone();
+        let held = self.held();
+        if let Some(engine) = engine {
+            engine.retry(give_up);
+        }
+        held
     }
 
     /// The request of a queue that has been executed longest.

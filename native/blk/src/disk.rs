@@ -20,10 +20,12 @@ const PIECE: u64 = 4 << 20;
 const ZEROED_PIECE: u64 = 32 << 20;
 
 /// What is left to do for a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Nothing. The status is for [`Request::complete`].
     Done(Status),
+    /// To complete it as failed, or to try it again: the storage failed it.
+    Failed(Cause),
     /// A flush ([`Disk::flush`]). It needs neither the request nor guest memory.
     Flush,
 }
@@ -41,6 +43,8 @@ pub struct DiskOptions {
     pub discard: RangeLimits,
     /// Limits of a `WRITE_ZEROES`.
     pub write_zeroes: RangeLimits,
+    /// Hold a request that the storage failed, and try it again, where that may help.
+    pub hold_failed: bool,
 }
 
 /// A disk, shared by its queues and the engine.
@@ -82,6 +86,12 @@ impl Disk {
             read_only,
             write_back: AtomicBool::new(true),
         })
+    }
+
+    /// True if a request that the storage failed is to be held and tried again.
+    #[must_use]
+    pub fn holds_failed(&self) -> bool {
+        self.options.hold_failed
     }
 
     /// The limits that requests are validated against now.
@@ -138,8 +148,8 @@ impl Disk {
         self.write_back.store(write_back, Ordering::SeqCst);
     }
 
-    /// Execute a request, up to a flush. It ends early, as failed, once `abandoned` is true. The cause of
-    /// any other failure is kept.
+    /// Execute a request, up to a flush. It ends early, as failed, once `abandoned` is true. That a request
+    /// was refused is kept; what the storage failed is for the caller to keep.
     ///
     /// Whether a write is followed by a flush is read before the write (virtio 1.4, 5.2.6.2, case 2 of "a
     /// write becomes stable").
@@ -243,13 +253,14 @@ impl Disk {
             Ok(()) if request.changes_the_disk() && !write_back => Step::Flush,
             Ok(()) => Step::Done(Status::Ok),
             Err(error) => {
-                if !error
+                let is_abandoned = error
                     .get_ref()
-                    .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Abandoned>)
-                {
-                    self.failures.add(Failed::of(request), Cause::of(&error));
+                    .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Abandoned>);
+                if is_abandoned {
+                    Step::Done(Status::IoErr)
+                } else {
+                    Step::Failed(Cause::of(&error))
                 }
-                Step::Done(Status::IoErr)
             }
         }
     }

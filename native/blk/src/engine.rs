@@ -3,6 +3,10 @@
 //! Invariant: every job that was submitted is completed or discarded, exactly once. A panic during its
 //! execution becomes `VIRTIO_BLK_S_IOERR`, and an engine that is dropped executes its pending jobs first.
 //! A job is discarded only when its queue was abandoned ([`Running`](crate::running::Running)).
+//!
+//! A job that the storage failed may be held ([`DiskOptions`](crate::disk::DiskOptions)): it is tried
+//! again each [`RETRY`], and when somebody wants that. Other jobs go on meanwhile. What is held keeps no
+//! reset waiting, and no stop of its queue, which has it tried once more.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,14 +14,18 @@ use std::mem;
 use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use virtmesh_device::now;
 
-use crate::job::{CompletionSink, Job};
+use crate::job::{CompletionSink, Job, Outcome};
 use crate::request::Used;
 
 /// Most fast jobs that start before a waiting slow one: reads and writes never starve a flush.
 const MAX_FAST_BEFORE_SLOW: u32 = 32;
+
+/// Between two tries of what is held.
+pub const RETRY: Duration = Duration::from_secs(1);
 
 /// Executes jobs.
 pub trait Engine: Send + Sync {
@@ -29,6 +37,10 @@ pub trait Engine: Send + Sync {
 
     /// Discard the jobs of an abandoned queue that were not begun.
     fn discard(&self, sink: &Arc<dyn CompletionSink>);
+
+    /// Try what is held again now, and complete it if it is the last try. What is being executed is not
+    /// held just now.
+    fn retry(&self, is_last_try: bool);
 
     /// Let the threads end by themselves: none is waited for when this is dropped. For when every queue
     /// is stopped: then a thread that is busy is in a flush that a reset did not wait for.
@@ -56,6 +68,10 @@ struct Pool {
 struct Queues {
     fast: VecDeque<Job>,
     slow: VecDeque<Job>,
+    /// Jobs that the storage failed.
+    held: Vec<Job>,
+    /// When they are tried again; None while there is none.
+    retry_at: Option<Instant>,
     slow_running: usize,
     /// Fast jobs started since the last slow one.
     fast_since_slow: u32,
@@ -101,7 +117,11 @@ impl Engine for SyncEngine {
         let mut free_ns = jobs.first().map_or(0, |job| job.started_ns);
         for mut job in jobs.drain(..) {
             if job.is_immediate() || (alone && job.is_small_write()) {
-                done.extend(job.execute(&mut free_ns));
+                match job.execute(&mut free_ns) {
+                    Outcome::Done(used) => done.push(used),
+                    Outcome::Held(job) => self.pool.hold(*job),
+                    Outcome::Dropped => {}
+                }
             } else if let Some(used) = job.read_cached(&mut free_ns) {
                 done.push(used);
             } else {
@@ -115,10 +135,15 @@ impl Engine for SyncEngine {
         let dropped = self.pool.take_of(sink);
         let count = dropped.len();
         // Their requests keep guest memory mapped, so they are dropped before the queue can be stopped.
-        drop(dropped);
+        dropped.into_iter().for_each(Job::forget);
         if count > 0 {
             sink.discard(count);
         }
+    }
+
+    fn retry(&self, is_last_try: bool) {
+        self.pool.lock().retry_held(is_last_try);
+        self.pool.filled.notify_all();
     }
 
     fn detach(&self) {
@@ -137,6 +162,28 @@ impl Drop for SyncEngine {
     }
 }
 
+impl Queues {
+    fn add(&mut self, job: Job) {
+        if job.is_slow() {
+            self.slow.push_back(job);
+        } else {
+            self.fast.push_back(job);
+        }
+    }
+
+    /// Have all that is held tried again. Returns how many that are.
+    fn retry_held(&mut self, is_last_try: bool) -> usize {
+        self.retry_at = None;
+        let held = mem::take(&mut self.held);
+        let count = held.len();
+        for mut job in held {
+            job.is_last_try |= is_last_try;
+            self.add(job);
+        }
+        count
+    }
+}
+
 impl Pool {
     fn add(&self, jobs: Vec<Job>) {
         if jobs.is_empty() {
@@ -145,12 +192,7 @@ impl Pool {
         let count = jobs.len();
         let mut queues = self.lock();
         for job in jobs {
-            let queue = if job.is_slow() {
-                &mut queues.slow
-            } else {
-                &mut queues.fast
-            };
-            queue.push_back(job);
+            queues.add(job);
         }
         drop(queues);
         for _ in 0..count {
@@ -166,9 +208,10 @@ impl Pool {
             let mut free_ns = sink.recorder().map_or(0, |_| now());
             // The job keeps guest memory mapped and the image open. It is dropped before its queue can
             // be stopped.
-            let used = job.execute(&mut free_ns);
-            if let Some(used) = used {
-                sink.complete(&[used]);
+            match job.execute(&mut free_ns) {
+                Outcome::Done(used) => sink.complete(&[used]),
+                Outcome::Held(job) => self.hold(*job),
+                Outcome::Dropped => {}
             }
             drop(sink);
             if slow {
@@ -177,15 +220,40 @@ impl Pool {
         }
     }
 
+    /// Keep a job that the storage failed.
+    fn hold(&self, mut job: Job) {
+        let sink = Arc::clone(&job.sink);
+        let mut queues = self.lock();
+        // Race: the queue is reset or stopped on another thread. That sets its flag before it takes this
+        // lock, to find what is held.
+        if sink.running().is_abandoned() {
+            drop(queues);
+            job.forget();
+            sink.discard(1);
+            return;
+        }
+        if queues.closing || !sink.may_hold() {
+            job.is_last_try = true;
+            queues.add(job);
+        } else {
+            queues.held.push(job);
+            queues.retry_at.get_or_insert(Instant::now() + RETRY);
+        }
+        drop(queues);
+        // Whoever takes a job waits no longer than until the next try.
+        self.filled.notify_one();
+    }
+
     /// Take the jobs of one queue out.
     fn take_of(&self, sink: &Arc<dyn CompletionSink>) -> Vec<Job> {
         let mut queues = self.lock();
+        let is_its = |job: &Job| ptr::addr_eq(Arc::as_ptr(&job.sink), Arc::as_ptr(sink));
+        let (mut taken, kept): (Vec<_>, _) =
+            mem::take(&mut queues.held).into_iter().partition(is_its);
+        queues.held = kept;
         let Queues { fast, slow, .. } = &mut *queues;
-        let mut taken = Vec::new();
         for jobs in [fast, slow] {
-            let (its, others): (VecDeque<_>, _) = mem::take(jobs)
-                .into_iter()
-                .partition(|job| ptr::addr_eq(Arc::as_ptr(&job.sink), Arc::as_ptr(sink)));
+            let (its, others): (VecDeque<_>, _) = mem::take(jobs).into_iter().partition(is_its);
             *jobs = others;
             taken.append(&mut Vec::from(its));
         }
@@ -196,6 +264,12 @@ impl Pool {
     fn take(&self) -> Option<(Job, bool)> {
         let mut queues = self.lock();
         loop {
+            if queues.closing || queues.retry_at.is_some_and(|at| at <= Instant::now()) {
+                let is_last_try = queues.closing;
+                if queues.retry_held(is_last_try) > 1 {
+                    self.filled.notify_all();
+                }
+            }
             let may_be_slow = queues.slow_running < self.slow_limit && !queues.slow.is_empty();
             let slow_first = may_be_slow && queues.fast_since_slow >= MAX_FAST_BEFORE_SLOW;
             if !slow_first && let Some(job) = queues.fast.pop_front() {
@@ -210,11 +284,19 @@ impl Pool {
             if queues.closing && queues.slow.is_empty() {
                 return None;
             }
-            queues = self
-                .filled
-                .wait(queues)
-                .unwrap_or_else(PoisonError::into_inner);
+            queues = self.wait(queues);
         }
+    }
+
+    /// Wait until there is something to look at.
+    fn wait<'a>(&'a self, queues: MutexGuard<'a, Queues>) -> MutexGuard<'a, Queues> {
+        let Some(retry_at) = queues.retry_at else {
+            let woken = self.filled.wait(queues);
+            return woken.unwrap_or_else(PoisonError::into_inner);
+        };
+        let limit = retry_at.saturating_duration_since(Instant::now());
+        let woken = self.filled.wait_timeout(queues, limit);
+        woken.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn end_slow(&self) {

@@ -32,6 +32,18 @@ const NAMED: [(i32, &str); 17] = [
     (libc::ETIMEDOUT, "ETIMEDOUT"),
     (libc::EBUSY, "EBUSY"),
 ];
+/// Errors of the system that end when the storage is back: it has room again, or answers again.
+const MENDING: [i32; 9] = [
+    libc::EIO,
+    libc::ENOSPC,
+    libc::EDQUOT,
+    libc::ENODEV,
+    libc::ENXIO,
+    libc::ESTALE,
+    libc::ENOTCONN,
+    libc::ETIMEDOUT,
+    libc::EBUSY,
+];
 /// What is no error of the system, and the rest.
 const TRUNCATED: usize = NAMED.len();
 const WRITES_LOST: usize = TRUNCATED + 1;
@@ -107,6 +119,13 @@ impl Cause {
             errno: 0,
             text: "internal error: executing the request panicked".to_owned(),
         }
+    }
+
+    /// True if the same request may succeed later, when the storage is back. What a failed flush lost does
+    /// not come back.
+    #[must_use]
+    pub fn may_mend(&self) -> bool {
+        self.index == TRUNCATED || MENDING.contains(&self.errno)
     }
 
     /// Name of the cause: that of the system's error, or another word of [`cause_names`].

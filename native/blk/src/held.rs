@@ -96,12 +96,9 @@ impl Held for HeldRequest {
             return;
         };
         let mut jobs = vec![Job {
-            request,
-            disk,
-            sink: Arc::clone(&sink),
-            started_ns: self.started_ns,
             begun: true,
             fault: self.fault,
+            ..Job::new(request, disk, Arc::clone(&sink), self.started_ns)
         }];
         let mut done = Vec::new();
         engine.submit(&mut jobs, false, &mut done);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use virtmesh_device::{EventKind, FaultKind, Hit, Recorder, TraceEvent, now};
 
 use crate::disk::{Disk, Step};
-use crate::failure::Failed;
+use crate::failure::{Cause, Failed};
 use crate::request::{Operation, Request, Status, Used};
 use crate::running::{Running, Turn};
 
@@ -32,6 +32,11 @@ pub trait CompletionSink: Send + Sync {
     /// The requests of the queue that are being executed.
     fn running(&self) -> &Running;
 
+    /// True while a request that the storage failed may be held: not once the queue is being stopped.
+    fn may_hold(&self) -> bool {
+        true
+    }
+
     /// The flight recorder of the device, and the index of this queue.
     fn recorder(&self) -> Option<(&Recorder, usize)> {
         None
@@ -52,12 +57,28 @@ pub struct Job {
     pub begun: bool,
     /// The fault that takes hold of it.
     pub fault: Option<Hit>,
+    /// Its place among those that run, of one that was held.
+    pub turn: Option<Turn>,
+    /// Complete it, even if the storage fails it.
+    pub is_last_try: bool,
+}
+
+/// What is left to do with a job that was executed.
+pub enum Outcome {
+    /// To push its chain.
+    Done(Used),
+    /// To try it again: the storage failed it.
+    Held(Box<Job>),
+    /// Nothing: a reset abandoned its queue.
+    Dropped,
 }
 
 /// How the execution of a job ended.
 enum End {
     /// It is to be completed.
     Done(Used),
+    /// It is to be tried again.
+    Held(Box<Job>),
     /// A reset abandoned its queue: it is to be discarded.
     Abandoned,
     /// A reset abandoned its queue while it was parked, and has counted it.
@@ -65,27 +86,47 @@ enum End {
 }
 
 impl Job {
-    /// Execute it now and write the result into its chain. None if it was not executed to its end, since
-    /// a reset abandoned its queue: nothing is left to do then.
+    /// A request that no fault takes hold of, not begun yet. `started_ns`: when it was popped.
+    #[must_use]
+    pub fn new(
+        request: Request,
+        disk: Arc<Disk>,
+        sink: Arc<dyn CompletionSink>,
+        started_ns: u64,
+    ) -> Self {
+        Self {
+            request,
+            disk,
+            sink,
+            started_ns,
+            begun: false,
+            fault: None,
+            turn: None,
+            is_last_try: false,
+        }
+    }
+
+    /// Execute it now and write the result into its chain.
     ///
     /// `free_ns` is the time since which this thread is free; it is updated to the time of completion.
     #[must_use]
-    pub fn execute(self, free_ns: &mut u64) -> Option<Used> {
+    pub fn execute(self, free_ns: &mut u64) -> Outcome {
         let sink = Arc::clone(&self.sink);
         match self.run(free_ns) {
-            End::Done(used) => Some(used),
+            End::Done(used) => Outcome::Done(used),
+            End::Held(job) => Outcome::Held(job),
             End::Abandoned => {
                 sink.discard(1);
-                None
+                Outcome::Dropped
             }
-            End::TakenAway => None,
+            End::TakenAway => Outcome::Dropped,
         }
     }
 
     fn run(mut self, free_ns: &mut u64) -> End {
         let (sink, disk) = (Arc::clone(&self.sink), Arc::clone(&self.disk));
         let running = sink.running();
-        let Some(turn) = running.begin(&self.request) else {
+        let Some(turn) = self.turn.or_else(|| running.begin(&self.request)) else {
             return End::Abandoned;
         };
         self.begin(*free_ns);
@@ -99,6 +140,18 @@ impl Job {
                 running.end(turn);
                 (self, status)
             }
+            Step::Failed(cause) => {
+                // One that is tried again has told why before.
+                if self.turn.is_none() {
+                    disk.failures.add(Failed::of(&self.request), cause.clone());
+                }
+                if self.may_be_held(&cause) {
+                    self.hold(turn, &cause);
+                    return End::Held(Box::new(self));
+                }
+                running.end(turn);
+                (self, Status::IoErr)
+            }
             Step::Flush => match self.flush(running, turn) {
                 Ok(flushed) => flushed,
                 Err(end) => return end,
@@ -110,6 +163,30 @@ impl Job {
         End::Done(job.complete(status, free_ns))
     }
 
+    fn may_be_held(&self, cause: &Cause) -> bool {
+        self.disk.holds_failed()
+            && !self.is_last_try
+            && cause.may_mend()
+            && self.sink.may_hold()
+            && !self.sink.running().is_abandoned()
+    }
+
+    /// Take note that it is tried again.
+    fn hold(&mut self, turn: Turn, cause: &Cause) {
+        self.sink.running().hold(turn, cause.name());
+        let errno = u64::try_from(cause.errno).unwrap_or(0);
+        self.record(now(), EventKind::RequestHeld, errno, 0);
+        self.turn = Some(turn);
+        self.begun = false;
+    }
+
+    /// Drop it, since its queue was abandoned while it was held.
+    pub(crate) fn forget(self) {
+        if let Some(turn) = self.turn {
+            self.sink.running().end(turn);
+        }
+    }
+
     /// Flush, with the request parked: a reset does not wait for it. The error is how a reset ended it.
     fn flush(self, running: &Running, turn: Turn) -> Result<(Self, Status), End> {
         let Self {
@@ -119,6 +196,8 @@ impl Job {
             started_ns,
             begun,
             fault,
+            turn: _,
+            is_last_try,
         } = self;
         let about = Failed::of(&request);
         if !running.park(turn, request) {
@@ -128,12 +207,10 @@ impl Job {
             .unwrap_or_else(|_| disk.give_up(about));
         let request = running.end(turn).ok_or(End::TakenAway)?;
         let job = Self {
-            request,
-            disk,
-            sink,
-            started_ns,
             begun,
             fault,
+            is_last_try,
+            ..Self::new(request, disk, sink, started_ns)
         };
         Ok((job, status))
     }

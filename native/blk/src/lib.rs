@@ -15,6 +15,7 @@
 //! | [`engine`] | executes many requests at a time |
 //! | [`running`] | the requests of a queue that may be waiting for the storage |
 //! | [`worker`] | the thread of one queue: pops chains, pushes them, raises interrupts |
+//! | `doorbell` | what wakes that thread |
 //! | [`device`] | the queues of one device |
 //! | [`spec`] | constants of the specification |
 //! | `fault`, `held` | faults on demand of requests, and requests that they hold back |

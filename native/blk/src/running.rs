@@ -22,6 +22,8 @@ pub struct RunningRequest {
     pub sector: u64,
     /// When its execution began ([`now`]).
     pub since_ns: u64,
+    /// The cause of its failure, of one that is held and tried again.
+    pub held: Option<&'static str>,
 }
 
 /// The requests of one queue that are being executed.
@@ -70,6 +72,7 @@ impl Running {
             request_type: request.request_type,
             sector: request.sector(),
             since_ns: now(),
+            held: None,
         };
         let mut table = self.lock();
         // Race: `abandon` runs on another thread. It sets the flag under this lock.
@@ -84,6 +87,22 @@ impl Running {
             parked: None,
         });
         Some(turn)
+    }
+
+    /// Take note that the storage failed a request, and that it is tried again.
+    pub fn hold(&self, turn: Turn, cause: &'static str) {
+        let mut table = self.lock();
+        if let Some(entry) = table.entries.iter_mut().find(|entry| entry.turn == turn) {
+            entry.about.held = Some(cause);
+        }
+    }
+
+    /// Requests that the storage failed, and that are tried again.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let table = self.lock();
+        let held = table.entries.iter().filter(|one| one.about.held.is_some());
+        held.count()
     }
 
     /// Leave a request here while it only waits for a flush. False if the queue was abandoned: then the

@@ -117,15 +117,17 @@ impl Worker {
         self.shared.wake.signal();
     }
 
-    /// Request a stop: no more chains are popped.
-    pub fn request_stop(&self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        self.shared.wake.signal();
+    /// Request a stop: no more chains are popped. What is held is tried once more.
+    pub fn request_stop(&self, engine: Option<&dyn Engine>) {
+        self.shared.request_stop();
+        if let Some(engine) = engine {
+            engine.retry(false);
+        }
     }
 
     /// Request a stop that drops what was not begun, and flushes, once its thread has ended.
     pub fn abandon(&self, engine: Option<&dyn Engine>) {
-        self.request_stop();
+        self.shared.request_stop();
         let taken_away = self.shared.running.abandon();
         if taken_away > 0 {
             self.shared.release(taken_away);
@@ -139,6 +141,12 @@ impl Worker {
     #[must_use]
     pub fn oldest(&self) -> Option<RunningRequest> {
         self.shared.running.oldest()
+    }
+
+    /// Requests that the storage failed, and that are tried again.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.shared.running.held()
     }
 
     /// True if the thread has ended and every popped chain is pushed or dropped.
@@ -173,6 +181,11 @@ impl Worker {
 }
 
 impl Shared {
+    fn request_stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.wake.signal();
+    }
+
     fn producer(&self) -> MutexGuard<'_, Option<UsedProducer>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -217,8 +230,7 @@ impl Shared {
     fn fail(&self, reason: &str) {
         self.interrupt
             .set_fault(&format!("queue {}: {reason}", self.index));
-        self.stopping.store(true, Ordering::SeqCst);
-        self.wake.signal();
+        self.request_stop();
     }
 
     /// Subtract pushed chains, or the thread itself, from `active`.
@@ -250,6 +262,10 @@ impl CompletionSink for Shared {
 
     fn running(&self) -> &Running {
         &self.running
+    }
+
+    fn may_hold(&self) -> bool {
+        !self.stopping.load(Ordering::SeqCst)
     }
 
     fn recorder(&self) -> Option<(&Recorder, usize)> {
@@ -361,12 +377,8 @@ impl QueueThread {
         let fault = fault::of_request(&self.shared.interrupt, self.shared.index, &request);
         let sink = Arc::clone(&self.shared) as Arc<dyn CompletionSink>;
         Job {
-            request,
-            disk: Arc::clone(&self.disk),
-            sink,
-            started_ns,
-            begun: false,
             fault,
+            ..Job::new(request, Arc::clone(&self.disk), sink, started_ns)
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{BASE, FEATURES, guest_ram, header, image_file, options, reads_from_page_cache};
-use virtmesh_blk::job::{CompletionSink, Job};
+use virtmesh_blk::job::{CompletionSink, Job, Outcome};
 use virtmesh_blk::request::{Request, Used};
 use virtmesh_blk::running::Running;
 use virtmesh_blk::spec::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN};
@@ -37,14 +37,8 @@ fn job(disk: &Arc<Disk>, kind: u32, input: u32, sink: Arc<dyn CompletionSink>) -
         readable: segment(BASE, 16),
         writable: segment(BASE + 16, input + 1),
     };
-    Job {
-        request: Request::parse(&chain, &ram, &disk.request_limits()).unwrap(),
-        disk: Arc::clone(disk),
-        sink,
-        started_ns: now(),
-        begun: false,
-        fault: None,
-    }
+    let request = Request::parse(&chain, &ram, &disk.request_limits()).unwrap();
+    Job::new(request, Arc::clone(disk), sink, now())
 }
 
 /// Counts completions, and jobs that were discarded.
@@ -252,7 +246,7 @@ fn a_job_of_an_abandoned_queue_does_not_begin() {
         let sink = Arc::new(Counter::default());
         let job = job(&disk, kind, 0, sink.clone());
         assert_eq!(sink.1.abandon(), 0);
-        assert_eq!(job.execute(&mut 0), None);
+        assert!(matches!(job.execute(&mut 0), Outcome::Dropped));
         assert_eq!(sink.2.load(Ordering::SeqCst), 1);
     }
     assert_eq!(disk.image.flushes(), 0);

@@ -56,6 +56,7 @@ kinds! {
     Violation = 25 "VIOLATION",
     CpuAccess = 26 "CPU_ACCESS",
     Injected = 27 "INJECTED",
+    RequestHeld = 30 "REQUEST_HELD",
 }
 
 /// A notification came by the queue's eventfd (`NotifyWay` of trace.proto).

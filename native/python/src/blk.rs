@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use virtmesh_blk::{
-    Disk, DiskOptions, Failure, Image, RangeLimits, RequestType, SyncEngine, latency_bound,
-};
+use virtmesh_blk::{Disk, DiskOptions, Image, RangeLimits, RequestType, SyncEngine, latency_bound};
 use virtmesh_device::{Kick, now};
 
+use crate::blk_failure::{FailedRequest, failed_request};
 use crate::errors;
 use crate::exceptions::Exception;
 use crate::interrupt::Interrupt;
@@ -27,22 +26,6 @@ const THREADS: std::ops::RangeInclusive<usize> = 1..=64;
 
 /// Counters of one type of request: ok, I/O errors, unsupported, bytes, busy microseconds.
 type Counters = (u64, u64, u64, u64, u64);
-
-/// A failed request: number, type, sector, bytes, address of its status byte, cause, errno, text.
-type FailedRequest = (u64, &'static str, u64, u64, u64, &'static str, i32, String);
-
-fn failed_request(failure: Failure) -> FailedRequest {
-    (
-        failure.number,
-        failure.request_type.name(),
-        failure.sector,
-        failure.bytes,
-        failure.status_address,
-        failure.cause.name(),
-        failure.cause.errno,
-        failure.cause.text,
-    )
-}
 
 /// A disk image and its request queues.
 #[pyclass(module = "virtmesh_native", frozen)]
@@ -82,6 +65,7 @@ impl BlkDevice {
         max_write_zeroes_sectors=0x007F_FFFF,
         max_write_zeroes_seg=32,
         threads=4,
+        hold_failed=false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python passes them by keyword")]
     #[expect(
@@ -101,6 +85,7 @@ impl BlkDevice {
         max_write_zeroes_sectors: u32,
         max_write_zeroes_seg: u32,
         threads: usize,
+        hold_failed: bool,
     ) -> PyResult<Self> {
         if !BLOCK_SIZES.contains(&block_size) || !block_size.is_power_of_two() {
             let message = format!("block size {block_size}: give a power of two, 512 to 65536");
@@ -123,6 +108,7 @@ impl BlkDevice {
                 max_sectors: max_write_zeroes_sectors,
                 max_seg: max_write_zeroes_seg,
             },
+            hold_failed,
         };
         let image = py
             .detach(|| Image::open(&path, read_only, u64::from(block_size)))
@@ -240,11 +226,31 @@ impl BlkDevice {
         }
     }
 
-    /// The type, first sector and age in seconds of the request that has been executed longest.
-    fn oldest(&self, index: usize) -> Option<(&'static str, u64, f64)> {
+    /// The type, first sector and age in seconds of the request that has been executed longest, and why it
+    /// is held, if it is.
+    fn oldest(&self, index: usize) -> Option<(&'static str, u64, f64, &'static str)> {
         let oldest = self.open()?.oldest(index)?;
         let age = Duration::from_nanos(now().saturating_sub(oldest.since_ns));
-        Some((oldest.request_type.name(), oldest.sector, age.as_secs_f64()))
+        let held = oldest.held.unwrap_or("");
+        Some((
+            oldest.request_type.name(),
+            oldest.sector,
+            age.as_secs_f64(),
+            held,
+        ))
+    }
+
+    #[getter]
+    fn held(&self) -> PyResult<usize> {
+        Ok(self.device()?.held())
+    }
+
+    fn holds(&self, index: usize) -> bool {
+        self.open().is_some_and(|device| device.holds(index))
+    }
+
+    fn resume(&self, give_up: bool) -> PyResult<usize> {
+        Ok(self.device()?.resume(give_up))
     }
 
     fn is_stopped(&self, index: usize) -> bool {

@@ -4,6 +4,7 @@
 
 mod bells;
 mod blk;
+mod blk_failure;
 mod board;
 mod closer;
 mod errors;

@@ -512,6 +512,9 @@ class BlkDevice:
     Errors: ImageNotFound, ImageLocked, ImageDenied, BadSize (not a multiple of block_size, or 0),
     ImageError for what is no image; ValueError for a serial that is not at most 20 printable ASCII
     characters, a block_size that is no power of two from 512 to 65536, or threads not from 1 to 64.
+
+    With `hold_failed`, a request that the storage fails is held and tried again each second, where
+    that may help. It keeps no reset waiting; a stop of its queue has it tried once more.
     """
 
     def __new__(
@@ -528,6 +531,7 @@ class BlkDevice:
         max_write_zeroes_sectors: int = 0x7FFFFF,
         max_write_zeroes_seg: int = 32,
         threads: int = 4,
+        hold_failed: bool = False,
     ) -> Self: ...
     @property
     def capacity(self) -> int:
@@ -569,8 +573,21 @@ class BlkDevice:
 
         A read or write that was begun is waited for; a long one ends at its next piece.
         """
-    def oldest(self, index: int) -> tuple[str, int, float] | None:
-        """Return type, first sector and age in seconds of the request that is executed longest."""
+    def oldest(self, index: int) -> tuple[str, int, float, str] | None:
+        """Return type, first sector and age in seconds of the request that is executed longest.
+
+        Behind them, the cause of its failure, if it is held.
+        """
+    @property
+    def held(self) -> int:
+        """Requests that the storage failed, and that are held to be tried again."""
+    def holds(self, index: int) -> bool:
+        """Say whether a queue has a request that is held."""
+    def resume(self, give_up: bool) -> int:
+        """Try held requests again now; returns how many were held.
+
+        With `give_up`, those that fail again are completed.
+        """
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped or was never started."""
     def queue_state(self, index: int) -> RingState | None:

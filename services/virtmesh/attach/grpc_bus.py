@@ -192,18 +192,23 @@ class GrpcBus(Bus):
         """Set the handler of interrupts."""
         self._handler = handler
 
-    async def answers(self, seconds: float) -> bool:
-        """Say whether the device service answers within a time. A stopped process does not."""
+    async def status(self, seconds: float) -> device_pb2.GetStatusResponse | None:
+        """Return what the device service says of itself; None if it does not answer within a time.
+
+        A stopped process does not. One that refuses, since it has too much to do, does.
+        """
         try:
-            await self._control.GetStatus(device_pb2.GetStatusRequest(), timeout=seconds)
-        except (grpc.aio.AioRpcError, grpc.aio.UsageError):
-            return False
+            return await self._control.GetStatus(device_pb2.GetStatusRequest(), timeout=seconds)
+        except grpc.aio.AioRpcError as error:
+            refused = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            return device_pb2.GetStatusResponse() if refused else None
+        except grpc.aio.UsageError:
+            return None
         except asyncio.CancelledError:  # Also when the bus is closed meanwhile.
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            return False
-        return True
+            return None
 
     async def close(self) -> None:
         """Detach, and close everything.

@@ -91,6 +91,22 @@ BOARD = Board(
                     [("virtmesh_blk_in_flight_requests{$sel}", "{{device}}")],
                 ),
                 Panel(
+                    "Held",
+                    "Requests that the storage failed, and that are held and tried again: see"
+                    " VirtmeshRequestsHeld.",
+                    "none",
+                    [("virtmesh_blk_held_requests{$sel}", "{{device}}")],
+                    limits=[1],
+                ),
+                Panel(
+                    "Oldest request",
+                    "Time for which the request has been executed that began first. One that stays"
+                    " waits for the storage: see VirtmeshStorageSilent.",
+                    "s",
+                    [("virtmesh_blk_longest_request_seconds{$sel}", "{{device}}")],
+                    limits=[2, 10],
+                ),
+                Panel(
                     "Latency in the device, by type",
                     "Time from leaving the queue to completion; known to a factor of two.",
                     "s",

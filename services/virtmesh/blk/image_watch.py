@@ -40,6 +40,8 @@ class ImageWatch:
         self._read_only = read_only
         self._identity = disk.image_identity
         self._is_file = not disk.is_block_node
+        self._is_holding = False
+        """Requests were held at the last look."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="image-watch", daemon=True)
 
@@ -79,6 +81,7 @@ class ImageWatch:
                     self._report(failure)
                 if self._ended.wait(PAUSE_S if failures else 0):
                     return
+                self._tell_held()
                 self.look()
         except ValueError:
             if not self._ended.is_set():  # Else the disk was closed: its methods raise that.
@@ -96,6 +99,15 @@ class ImageWatch:
             errno=failure.errno,
             text=failure.text,
         )
+
+    def _tell_held(self) -> None:
+        """Write to the log when requests are held, and when none is any more."""
+        held = self._disk.held
+        if held and not self._is_holding:
+            log.warning("requests are held, and tried again", image=str(self._image), held=held)
+        elif self._is_holding and not held:
+            log.info("no request is held any more", image=str(self._image))
+        self._is_holding = bool(held)
 
     def _find_trouble(self) -> str:
         """Say what is wrong with the file; nothing if all is well."""

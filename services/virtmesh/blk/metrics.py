@@ -52,6 +52,17 @@ IMAGE_TROUBLE = gauge(
     "",
 )
 IN_FLIGHT = gauge("virtmesh_blk_in_flight_requests", "Requests being executed.", "requests")
+HELD = gauge(
+    "virtmesh_blk_held_requests",
+    "Requests that the storage failed, and that are held and tried again (--on-error stop).",
+    "requests",
+)
+LONGEST = gauge(
+    "virtmesh_blk_longest_request_seconds",
+    "Time for which the request has been executed that began first; 0 without one. One that is"
+    " there for seconds waits for the storage.",
+    "seconds",
+)
 CAPACITY = gauge("virtmesh_blk_capacity_bytes", "Capacity of the disk.", "bytes")
 ALLOCATED = gauge("virtmesh_blk_allocated_bytes", "Storage that the image takes.", "bytes")
 READ_ONLY = gauge("virtmesh_blk_read_only", "1 while writes are refused.", "")
@@ -83,6 +94,9 @@ def blk_metrics(model: BlkModel) -> Iterable[Metric]:
     )
     yield IMAGE_TROUBLE.one(bool(model.watch.trouble))
     yield IN_FLIGHT.one(disk.in_flight)
+    yield HELD.one(disk.held)
+    longest = model.longest()
+    yield LONGEST.one(0.0 if longest is None else longest.seconds)
     yield CAPACITY.one(disk.capacity)
     yield ALLOCATED.one(disk.allocated)
     yield READ_ONLY.one(disk.read_only)

@@ -16,12 +16,13 @@ Threats and known gaps:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from virtmesh_native import BlkDevice, Interrupt
 
 from virtmesh.blk.image_watch import ImageWatch
 from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, BlkOptions
+from virtmesh.mmio.device import Execution
 from virtmesh_common.blk import spec as blk
 from virtmesh_common.blk.errors import BadSize, BlockIOError, BlockReadOnly, WouldShrink
 from virtmesh_common.blk.spec import BlkFeature
@@ -49,17 +50,6 @@ MAX_DISCARD_SECTORS = MAX_WRITE_ZEROES_SECTORS = 0x7FFFFF
 """Most sectors in one segment of a discard or write-zeroes: just under 4 GiB."""
 MAX_DISCARD_SEG = MAX_WRITE_ZEROES_SEG = 32
 """Most segments in one discard or write-zeroes."""
-
-
-class Executed(NamedTuple):
-    """A request that the storage has: its type, its first sector, and for how long."""
-
-    type: str
-    sector: int
-    seconds: float
-
-    def __str__(self) -> str:
-        return f"{self.type} at sector {self.sector}, begun {self.seconds:.1f} s ago"
 
 
 class BlkModel:
@@ -95,6 +85,7 @@ class BlkModel:
             max_write_zeroes_sectors=MAX_WRITE_ZEROES_SECTORS,
             max_write_zeroes_seg=MAX_WRITE_ZEROES_SEG,
             threads=options.threads,
+            hold_failed=options.on_error == "stop",
         )
         self.watch = ImageWatch(self.disk, options.image, read_only=options.read_only)
         """Reports failures and trouble with the image, once it is started."""
@@ -195,12 +186,16 @@ class BlkModel:
     def stuck(self, index: int) -> str:
         """Return the request of a queue that is executed longest: type, sector, and since when."""
         oldest = self.disk.oldest(index)
-        return str(Executed(*oldest)) if oldest else ""
+        return str(execution(*oldest)) if oldest else ""
 
-    def longest(self) -> Executed | None:
+    def has_held(self, index: int) -> bool:
+        """Say whether a queue has requests that are held, to be tried again."""
+        return self.disk.holds(index)
+
+    def longest(self) -> Execution | None:
         """Return the request of all queues that is executed longest, if there is one."""
         oldest = filter(None, map(self.disk.oldest, range(self.options.queues)))
-        return max((Executed(*one) for one in oldest), key=lambda one: one.seconds, default=None)
+        return max((execution(*one) for one in oldest), key=lambda one: one.seconds, default=None)
 
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped."""
@@ -277,3 +272,8 @@ class BlkModel:
         self.watch.stop()
         self.disk.close()
         self.watch.join()
+
+
+def execution(kind: str, sector: int, seconds: float, held: str) -> Execution:
+    """Return a request that is executed: type, first sector, for how long, why it is held."""
+    return Execution(f"{kind} at sector {sector}", seconds, held)

@@ -12,7 +12,14 @@ from virtmesh.blk.creation_mark import check_creation_mark, leave_creation_mark
 from virtmesh.blk.image import add_hint, check_image, create_image, describe_other_size
 from virtmesh.blk.image_format import RAW
 from virtmesh.blk.model import BlkModel
-from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, SEG_MAX, SIZE_MAX, BlkOptions
+from virtmesh.blk.settings import (
+    OFFERED,
+    OFFERED_WRITABLE,
+    ON_ERROR,
+    SEG_MAX,
+    SIZE_MAX,
+    BlkOptions,
+)
 from virtmesh.kinds.feature_option import without_option
 from virtmesh.kinds.option_types import Size
 from virtmesh.kinds.quirk_option import quirks_option
@@ -98,6 +105,14 @@ OPTIONS = (
         default=4,
         show_default=True,
         help="Threads that execute requests.",
+    ),
+    click.Option(
+        ["--on-error"],
+        type=click.Choice(ON_ERROR),
+        default=ON_ERROR[0],
+        show_default=True,
+        help="What is done with a request that the storage fails, such as by ENOSPC or EIO: report"
+        " it to the driver, or stop, which holds it and tries it again each second.",
     ),
     without_option(OFFERED | OFFERED_WRITABLE, BlkFeature),
     quirks_option(QUIRKS),

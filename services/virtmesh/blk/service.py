@@ -64,6 +64,8 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
             allocated_bytes=model.disk.allocated,
             config_generation=model.config_generation,
             image_trouble=model.watch.trouble,
+            on_error=model.options.on_error,
+            held_requests=model.disk.held,
         )
 
     async def Resize(
@@ -135,6 +137,13 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
             )
         self._model.disk.read_only = request.read_only
         return pb.SetReadOnlyResponse()
+
+    async def Resume(
+        self, request: pb.ResumeRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ResumeResponse:
+        """Try held requests again now."""
+        del context
+        return pb.ResumeResponse(requests=self._model.disk.resume(request.give_up))
 
     async def ListFailures(
         self, request: pb.ListFailuresRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -12,6 +12,8 @@ from virtmesh_common.virtio.features import TRANSPORT_FEATURES
 if TYPE_CHECKING:
     from pathlib import Path
 
+ON_ERROR = ("report", "stop")
+"""What is done with a request that the storage fails: complete it so, or hold it and try again."""
 SEG_MAX = 126
 """Default of seg_max: with a header and a status byte, 128 descriptors."""
 SIZE_MAX = 1 << 20
@@ -38,7 +40,7 @@ class BlkOptions:
     """What a disk is made of. Sizes are in bytes, `queue_size` in entries.
 
     `size_max` and `seg_max` limit a segment and the number of segments of a request; `without` has
-    the bits of features that it does not offer.
+    the bits of features that it does not offer; `on_error` is one of ON_ERROR.
     """
 
     image: Path
@@ -51,3 +53,4 @@ class BlkOptions:
     size_max: int = SIZE_MAX
     threads: int = 4
     without: int = 0
+    on_error: str = ON_ERROR[0]

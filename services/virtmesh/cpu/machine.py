@@ -24,7 +24,7 @@ from virtmesh.cpu.slots import add_slots, set_first
 from virtmesh.cpu.status import CpuState, CpuStatus, StatusBoard, StopReason
 from virtmesh.cpu.symbols import SymbolTable
 from virtmesh.kernel.boot_log import BootLog
-from virtmesh.kernel.device import ProbeState, find_device
+from virtmesh.kernel.device import ProbeState, find_device, watch
 from virtmesh.kernel.tree import make_blob, parse_blob
 from virtmesh_common import __version__
 from virtmesh_common.cpu.errors import CpuRunning
@@ -117,6 +117,8 @@ class CpuMachine:
             asyncio.create_task(device.run(), name=name) for name, device in self.devices.items()
         ]
         self._tasks.append(asyncio.create_task(self.reports.run(), name="reports"))
+        watching = watch(self.devices.values())
+        self._tasks.append(asyncio.create_task(watching, name="watch"))
         self._begin_boot(run=not self._plan.halted)
 
     async def stop(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from virtmesh.cpu.status import CpuState
-from virtmesh.kernel.device import ProbeState
+from virtmesh.kernel.device import SILENT, ProbeState, shown_state
 from virtmesh.telemetry.definitions import counter, gauge
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ STATE = gauge(
 )
 DEVICE_STATE = gauge(
     "virtmesh_cpu_device_state",
-    "1 for the state that a device is in: waiting, probing, ready or failed.",
+    "1 for the state that a device is in: waiting, probing, ready, failed, or silent: in use, but"
+    " its service does not answer.",
     "",
     "device",
     "state",
@@ -70,7 +71,10 @@ SPURIOUS = counter(
     "Claims of the guest that found no interrupt; Linux claims until there is none.",
     "interrupts",
 )
-STATES = (ProbeState.WAITING, ProbeState.PROBING, ProbeState.READY, ProbeState.FAILED)
+STATES = (
+    *(ProbeState.WAITING.name, ProbeState.PROBING.name, ProbeState.READY.name),
+    *(ProbeState.FAILED.name, SILENT),
+)
 
 
 def cpu_metrics(machine: CpuMachine) -> Iterable[Metric]:
@@ -80,7 +84,7 @@ def cpu_metrics(machine: CpuMachine) -> Iterable[Metric]:
     yield STATE.of(((one.name.lower(),), state is one) for one in CpuState)
     devices = machine.devices
     yield DEVICE_STATE.of(
-        ((name, one.name.lower()), device.state is one)
+        ((name, one.lower()), shown_state(device) == one)
         for name, device in devices.items()
         for one in STATES
     )

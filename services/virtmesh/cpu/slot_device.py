@@ -156,10 +156,10 @@ class SlotDevice(MachineDevice):
                 self._stats = await stub.GetStats(
                     device_pb2.GetStatsRequest(), timeout=LOOK_TIMEOUT_S
                 )
+                status = await stub.GetStatus(device_pb2.GetStatusRequest(), timeout=LOOK_TIMEOUT_S)
             except grpc.aio.AioRpcError:
-                self.silent = self.state is ProbeState.READY
-            else:
-                self.silent = False
+                status = None
+        self._note_look(status, in_use=self.state is ProbeState.READY)
 
     def renew(self) -> None:
         """Attach anew, with the device reset and nothing in flight: the guest is about to boot."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from virtmesh.attach.sessions import Sessions
     from virtmesh.kinds.record import DeviceKind
-    from virtmesh.mmio.device import Device
+    from virtmesh.mmio.device import Device, Execution
 
 DRIVER_NAME_LIMIT = 128
 """Longest driver_name, in characters (device.proto)."""
@@ -120,6 +120,7 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
             driver_features=state.driver_features,
             device_features=state.device_features,
             fault=state.fault,
+            executing=None if state.executing is None else encode_execution(state.executing),
         )
 
     async def GetStats(
@@ -160,3 +161,9 @@ class ControlPlane(device_pb2_grpc.DeviceServiceServicer):
         else:
             self._device.interrupt.clear_violations()
         return pb.ClearReportResponse()
+
+
+def encode_execution(execution: Execution) -> pb.Execution:
+    """Encode a request that is being executed."""
+    age_us = round(execution.seconds * 1e6)
+    return pb.Execution(request=execution.request, age_us=age_us, held=execution.held)

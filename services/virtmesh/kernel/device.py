@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -16,12 +17,13 @@ from virtmesh_common.api.trace.v1 import trace_pb2
 from virtmesh_common.errors import DeviceNotFound, NotOffered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import NoReturn
 
     from virtmesh.drivers.base import Driver
     from virtmesh.kernel.boot_log import BootLog
     from virtmesh.kernel.tree import DeviceNode, FoundMachine
+    from virtmesh_common.api.device.v1 import device_pb2
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +43,12 @@ OUTAGE_BOUNDS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Bounds of the durations of outages, in seconds."""
 LOOK_TIMEOUT_S = 1.0
 """How long a device service may take to say how it is."""
+WATCH_S = 1.0
+"""Between two looks at a device that has done something since the last one."""
+IDLE_LOOKS = 5
+"""A device that has done nothing is looked at in one of so many cases."""
+SLOW_S = 2.0
+"""A request that is executed for longer is told of: it waits for the storage."""
 PAUSES_S = {ProbeState.WAITING: (0.02, 2.0), ProbeState.FAILED: (1.0, 30.0)}
 """First and longest pause before the next attempt, by the state of waiting."""
 GROWTH = {ProbeState.WAITING: 1.25, ProbeState.FAILED: 2.0}
@@ -77,6 +85,14 @@ class MachineDevice(ABC):
         """Path of the socket for guests, of a device that is reserved for them."""
         self.silent = False
         """True if its service did not answer at the last look, although it is in use."""
+        self._heard = datetime.now(UTC)
+        """When it answered last."""
+        self._executing: device_pb2.Execution | None = None
+        """The request that it had been executing for longest, at the last look."""
+        self._looked_at = (0, 0)
+        """Its requests and interrupts at the last look that was due."""
+        self._turns = 0
+        """Turns since that look."""
         self.driver: Driver | None = None
         self.attaches = 0
         """Times that this kernel attached to it."""
@@ -123,6 +139,45 @@ class MachineDevice(ABC):
     def comes_back(self) -> bool:
         """Whether it may be in use soon, without anyone's help."""
         return False
+
+    @property
+    def news(self) -> str:
+        """Why it is not in use, does not answer, or is slow; empty when all is well."""
+        if self.silent:
+            since = self._heard.isoformat(timespec="seconds")
+            return (
+                f"does not answer within {LOOK_TIMEOUT_S:g} s, since {since}: its service is"
+                " stopped or busy"
+            )
+        busy = self._executing
+        if busy is None or (not busy.held and busy.age_us < SLOW_S * 1e6):
+            return self.detail
+        request = f"{busy.request}, begun {busy.age_us / 1e6:.1f} s ago"
+        if busy.held:
+            return f"holds {request}, and tries it again: its storage answered {busy.held}"
+        return f"executes {request}: its storage does not answer"
+
+    def _note_look(self, status: device_pb2.GetStatusResponse | None, *, in_use: bool) -> None:
+        """Take what its service said of itself; None: nothing."""
+        self.silent = in_use and status is None
+        if status is not None:
+            self._heard = datetime.now(UTC)
+        executing = status is not None and status.HasField("executing")
+        self._executing = status.executing if status is not None and executing else None
+
+    def takes_turn(self) -> bool:
+        """Say, once each WATCH_S, whether to look now: an idle device is left alone for longer."""
+        counted = (self.requests, self.interrupts)
+        self._turns += 1
+        is_due = (
+            self.silent
+            or self._executing is not None
+            or counted != self._looked_at
+            or self._turns >= IDLE_LOOKS
+        )
+        if is_due:
+            self._looked_at, self._turns = counted, 0
+        return is_due
 
     async def changed(self) -> None:
         """Wait until its state is another one."""
@@ -189,6 +244,26 @@ class MachineDevice(ABC):
         self._boot_log.add(f"{self.node.name}: {state.name.lower()}{': ' * bool(detail)}{detail}")
         log.info("device", device=self.node.name, state=state.name, detail=detail)
         self._changed.set()
+
+
+SILENT = "SILENT"
+STATES = (*(one.name for one in ProbeState), SILENT)
+"""What can be shown of a device."""
+
+
+def shown_state(device: MachineDevice) -> str:
+    """Return what is shown of a device: its state, or that it is silent."""
+    return SILENT if device.silent else device.state.name
+
+
+async def watch(devices: Collection[MachineDevice]) -> None:
+    """Look at devices until cancelled, so that who does not answer is known before anybody asks."""
+    while True:
+        await asyncio.sleep(WATCH_S)
+        due = [device.look() for device in devices if device.takes_turn()]
+        for outcome in await asyncio.gather(*due, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                log.error("a look at a device failed", exc_info=outcome)
 
 
 Found = TypeVar("Found", bound=MachineDevice)

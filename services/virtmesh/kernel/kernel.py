@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from virtmesh.kernel.boot_log import BootLog
-from virtmesh.kernel.device import ProbeState, find_device
+from virtmesh.kernel.device import ProbeState, find_device, watch
 from virtmesh.kernel.irq import IrqController
 from virtmesh.kernel.probe import ProbedDevice
 from virtmesh.kernel.tree import Fate, parse_blob
@@ -57,6 +57,8 @@ class Kernel:
         self._tasks = [
             asyncio.create_task(device.run(), name=name) for name, device in self.devices.items()
         ]
+        watching = watch(self.devices.values())
+        self._tasks.append(asyncio.create_task(watching, name="watch"))
 
     async def stop(self) -> None:
         """Give all devices back."""

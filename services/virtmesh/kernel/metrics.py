@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from virtmesh.drivers.virtio import VirtIODriver
-from virtmesh.kernel.device import ProbeState
+from virtmesh.kernel.device import STATES, shown_state
 from virtmesh.kinds import all_kinds
 from virtmesh.telemetry.definitions import counter, gauge, histogram
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 STATE = gauge(
     "virtmesh_kernel_device_state",
-    "1 for the state that a device is in: waiting, probing, ready, failed or reserved.",
+    "1 for the state that a device is in: waiting, probing, ready, failed, reserved, detached, or"
+    " silent: in use, but its service does not answer.",
     "",
     "device",
     "state",
@@ -86,9 +87,9 @@ def kernel_metrics(kernel: Kernel) -> Iterable[Metric]:
     """Return the metrics of a kernel, read now."""
     devices = kernel.devices
     yield STATE.of(
-        ((name, one.name.lower()), device.state is one)
+        ((name, one.lower()), shown_state(device) == one)
         for name, device in devices.items()
-        for one in ProbeState
+        for one in STATES
     )
     yield ATTACHES.of(((name,), device.attaches) for name, device in devices.items())
     yield RESUBMITTED.of(((name,), device.resubmitted) for name, device in devices.items())

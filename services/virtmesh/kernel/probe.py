@@ -168,7 +168,8 @@ class ProbedDevice(MachineDevice):
     async def look(self) -> None:
         """Ask a device in use whether it answers. Of all else the kernel hears by itself."""
         bus = self._bus if self.state is ProbeState.READY else None
-        self.silent = bus is not None and not await bus.answers(LOOK_TIMEOUT_S)
+        status = None if bus is None else await bus.status(LOOK_TIMEOUT_S)
+        self._note_look(status, in_use=bus is not None)
 
     async def run(self) -> None:
         """Bring the device up; when it is lost or fails, do so again, after a pause that grows."""

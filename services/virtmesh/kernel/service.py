@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from virtmesh.kernel.device import LOOK_TIMEOUT_S
+from virtmesh.kernel.device import shown_state
 from virtmesh.kernel.supervisor import restart_process
 from virtmesh_common.api.kernel.v1 import kernel_pb2 as pb
 from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc
@@ -129,7 +129,6 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
     def _describe(self, device: MachineDevice) -> pb.Device:
         """Describe one device."""
         node = device.node
-        silence = f"does not answer within {LOOK_TIMEOUT_S:g} s: its service is stopped or busy"
         return pb.Device(
             name=node.name,
             compatible=node.compatible[0] if node.compatible else "",
@@ -137,7 +136,7 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
             irq=node.irq,
             virtio_device_id=device.device_id,
             state=state_of(device),
-            detail=silence if device.silent else device.detail,
+            detail=device.news,
             driver=device.driver_name,
             features=device.features,
             doorbell=device.doorbell,
@@ -150,5 +149,4 @@ class KernelService(kernel_pb2_grpc.KernelServiceServicer):
 
 def state_of(device: MachineDevice) -> pb.ProbeState.ValueType:
     """Return how far the kernel is with a device."""
-    state = "SILENT" if device.silent else device.state.name
-    return pb.ProbeState.Value(f"PROBE_STATE_{state}")
+    return pb.ProbeState.Value(f"PROBE_STATE_{shown_state(device)}")

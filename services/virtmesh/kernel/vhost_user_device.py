@@ -91,12 +91,14 @@ class VhostUserDevice(MachineDevice):
                 stats = await stub.GetStats(device_pb2.GetStatsRequest(), timeout=timeout)
             except grpc.aio.AioRpcError as failure:
                 self._status = device_pb2.GetStatusResponse()
+                self._note_look(None, in_use=False)
                 error = from_rpc_error(failure, self.node.endpoint)
                 self._move(ProbeState.WAITING, error.message)
                 return
         self.device_id, self.kind = about.virtio_device_id, about.kind
         self.vhost_user_socket = about.vhost_user_socket
         self._status, self._stats = status, stats
+        self._note_look(status, in_use=True)
         if self.vhost_user_socket:
             self._move(ProbeState.RESERVED, "" if status.attached else "waits for a guest")
         else:

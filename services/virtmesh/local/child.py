@@ -38,10 +38,15 @@ class Child:
         """When it was started last, in seconds of the monotonic clock."""
         self.held = ""
         """Why it is not started again; empty unless it is held."""
+        self.silent = ""
+        """Since when it does not answer, and why that may be; empty while it answers."""
+        self.is_ending = False
+        """It has been told to stop."""
         self.restart = asyncio.Event()
         """Set when somebody wants it started anew."""
+        self.starts = 0
+        self._silent_from: float | None = None
         self._turn = asyncio.Lock()
-        self._starts = 0
         self._news = asyncio.Event()
         """Set when it was started, or is held."""
         self._log_start = 0
@@ -72,7 +77,13 @@ class Child:
             log=str(self.log),
             restarts=self.restarts,
             held=self.held,
+            silent=self.silent,
         )
+
+    @property
+    def lasted(self) -> float:
+        """Seconds for which it was of use since its start: until now, or until it fell silent."""
+        return (self._silent_from or time.monotonic()) - self.started
 
     def begin_log(self) -> None:
         """Begin an empty log, and keep that of the run before as NAME.log.1. Errors: OSError."""
@@ -94,7 +105,9 @@ class Child:
             self._log_start = log.tell()
             self._process = await self._template.start(self.command.request(again=again), log)
         self.started = time.monotonic()
-        self._starts += 1
+        self.starts += 1
+        self.is_ending = False
+        self.note_answer()
         self._news.set()
         self._start_ticks = start_ticks(self.pid) or 0
         self.restarts += again
@@ -111,6 +124,14 @@ class Child:
             async with time_limit(seconds):
                 await self.restart.wait()
 
+    def note_silence(self, what: str, since: float) -> None:
+        """Take note that it does not answer, since a time of the monotonic clock."""
+        self.silent, self._silent_from = what, since
+
+    def note_answer(self) -> None:
+        """Take note that it answers."""
+        self.silent, self._silent_from = "", None
+
     def hold(self, why: str) -> None:
         """Take note that it is not started again."""
         self.held = why
@@ -119,10 +140,10 @@ class Child:
     async def renew(self) -> None:
         """Stop it, and wait until it is started anew. Errors: DeviceNotReady when it is held."""
         async with self._turn:
-            before = self._starts
+            before = self.starts
             self.restart.set()
             await self.stop()
-            while self._starts == before:
+            while self.starts == before:
                 if self.held and not self.restart.is_set():
                     raise DeviceNotReady(f"{self.name} is held again: {self.held}")
                 self._news.clear()
@@ -133,6 +154,7 @@ class Child:
         """Stop it: SIGTERM, and SIGKILL for what is left after STOP_SECONDS."""
         if self._process is None:
             return
+        self.is_ending = True
         self._process.send_signal(signal.SIGTERM)
         try:
             async with time_limit(STOP_SECONDS):

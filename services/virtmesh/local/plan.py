@@ -50,6 +50,8 @@ class Command:
     metrics: str = ""
     restart_options: tuple[str, ...] = ()
     """Added when it is started again after it died."""
+    watchdog: machine_file.WatchdogPolicy = machine_file.WatchdogPolicy.REPORT
+    """What is done with it when it does not answer."""
 
     def request(self, *, again: bool) -> Start:
         """Return what the template is asked for."""
@@ -108,6 +110,7 @@ def make_plan(file: Path, run_dir: Path, name: str | None = None) -> Plan:
     who = "kernel" if machine.cpu is None else "cpu"
     start = Start(f"virtmesh.{who}.main", f"virtmesh-{who}", options)
     kernel = Command(who, who, start, local_address(machine, watched), metrics)
+    kernel = replace(kernel, watchdog=machine.kernel.watchdog)
     warnings = tuple(machine.locks.warnings((*machine.kernel.listen, metrics)))
     locks = machine.locks
     every = (*machine.kernel.listen, *locks.tokens, *(one.address for one in locks.roles))
@@ -190,4 +193,4 @@ def _device(
     arguments = [*entry.arguments(), *limits]
     start = Start("virtmesh.host.main", "virtmesh-device", arguments)
     again = tuple(find_kind(entry.kind).restart_options)
-    return Command(entry.name, entry.kind, start, entry.endpoint, metrics, again)
+    return Command(entry.name, entry.kind, start, entry.endpoint, metrics, again, entry.watchdog)

@@ -22,6 +22,8 @@ NAME_MAX = 31
 """Longest name of a device, in characters."""
 PLACE_KEYS = ("slot", "address", "interrupt")
 """Options of any device on a command line that say where it is: numbers."""
+WATCHDOG_KEY = "watchdog"
+"""The option of any device that says what is done when it does not answer."""
 TOML_SUFFIX = ".toml"
 """Ends what is the path of a file, and not the name of something built in."""
 
@@ -86,8 +88,8 @@ def quick_machine(  # noqa: PLR0913 - each is an option of `virtmesh up`
 
     A disk is IMAGE[,size=64M][,ro][,OPTION=VALUE], an input device PERSONALITY[,OPTION=VALUE], a
     serial port [pace][,OPTION=VALUE] (None for no port), any other device
-    KIND[,name=NAME][,OPTION=VALUE]. Options slot, address and interrupt say where it is. With
-    `vhost_user`, virtio devices are left to guests.
+    KIND[,name=NAME][,OPTION=VALUE]. Options slot, address and interrupt say where it is, watchdog
+    what is done when it does not answer. With `vhost_user`, virtio devices are left to guests.
     `settings` are lines of the top of the file, `tables` those of tables beside the devices'.
     Errors: BadMachine.
     """
@@ -138,11 +140,13 @@ def _split(text: str) -> tuple[DeviceKind, str, list[str]]:
 
 
 def _split_places(text: str, options: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split options into lines that say where the device is, and others. Errors: BadMachine."""
+    """Split options into lines of the device's own table, and others. Errors: BadMachine."""
     placed, others = [], []
     for option in options:
         key, _, value = option.partition("=")
-        if key not in PLACE_KEYS:
+        if key == WATCHDOG_KEY and value:
+            placed.append(f"{key} = {quote(value)}")
+        elif key not in PLACE_KEYS:
             others.append(option)
         elif re.fullmatch("0x[0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,18}", value):
             placed.append(f"{key} = {value}")

@@ -16,13 +16,11 @@ import os
 import select
 import signal
 import sys
-import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import grpc
 from setproctitle import setproctitle
 
 from virtmesh.local import run_folder
@@ -30,24 +28,20 @@ from virtmesh.local.child import Child
 from virtmesh.local.control import ControlSocket
 from virtmesh.local.early import Order
 from virtmesh.local.plan import Plan, make_plan
+from virtmesh.local.readiness import POLL_SECONDS, ask_why_not
 from virtmesh.local.restarts import QUICK_MAX, QUICK_SECONDS, Restarts
 from virtmesh.local.template.client import Template, pair
 from virtmesh.local.template.process import preload, run
+from virtmesh.local.watchdog import Watch, watch
 from virtmesh_client.local import rundir
 from virtmesh_client.local.exit_status import spell_exit
-from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
-from virtmesh_common.channel import open_sync_channel
 from virtmesh_common.errors import (
     BadMachine,
     DeviceNotFound,
     DeviceNotReady,
-    ServiceUnavailable,
     ShuttingDown,
     VirtmeshError,
-    from_rpc_error,
 )
-from virtmesh_common.printable import printable
-from virtmesh_common.request_id import REQUEST_ID_KEY
 from virtmesh_common.supervision import Restarted
 from virtmesh_common.time_limit import time_limit
 
@@ -56,13 +50,14 @@ if TYPE_CHECKING:
 
 USUAL_KINDS = ("blk", "input", "uart")
 """Kinds of devices that most machines have."""
-POLL_SECONDS = 0.02
-"""How often the kernel is asked whether its devices are ready."""
-REQUEST_ID = "supervisor"
-"""Identifies these calls: the kernel logs a call only once that ends as the one before it did."""
-READY = {kernel_pb2.PROBE_STATE_READY, kernel_pb2.PROBE_STATE_RESERVED}
 LOOK_SECONDS = 1.0
 """How often it is looked at how long the logs are."""
+SPELLED = {
+    "silent": "{child.name} has not answered {child.silent}",
+    "answers": "{child.name} answers again",
+    "killed": "{child.name} is killed, to be started anew: it has not answered {child.silent}",
+}
+"""What is told of a process that is watched, by the kind of event."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +65,8 @@ class Event:
     """Something to tell the person at the terminal."""
 
     kind: str
-    """"starting", "waiting", "ready", "died", "restarted", "held", "stopping", "stopped"; in
-    the log also "begun"."""
+    """"starting", "waiting", "ready", "died", "restarted", "held", "silent", "answers", "killed",
+    "stopping", "stopped"; in the log also "begun"."""
     message: str
     name: str = ""
     """The process it is about; empty for the machine."""
@@ -161,6 +156,7 @@ class Supervisor:
         tasks = [asyncio.create_task(self._keep(child)) for child in self._children]
         ready = asyncio.create_task(self._become_ready())
         bounding = asyncio.create_task(self._bound_logs())
+        watching = asyncio.create_task(watch(self._watches()))
         try:
             async with ControlSocket(self._plan.control, self.restart, self._device_pids):
                 waiting = {stop, ready, *tasks}
@@ -171,9 +167,20 @@ class Supervisor:
                     if stop in done:
                         return
         finally:
-            for task in (stop, ready, bounding, *tasks):
+            ending = (stop, ready, bounding, watching, *tasks)
+            for task in ending:
                 task.cancel()
-            await asyncio.gather(stop, ready, bounding, *tasks, return_exceptions=True)
+            await asyncio.gather(*ending, return_exceptions=True)
+
+    def _watches(self) -> list[Watch]:
+        """Return what watches each process."""
+        devices = [Watch(one, one.command.address, self._note) for one in self._devices]
+        return [*devices, Watch(self._kernel, self._plan.watched, self._note)]
+
+    def _note(self, what: str, child: Child) -> None:
+        """Tell what was found of a process that is watched."""
+        self._tell(Event(what, SPELLED[what].format(child=child), child.name))
+        self._save()
 
     async def _bound_logs(self) -> None:
         """Keep the logs of the processes from growing without end, until cancelled."""
@@ -189,7 +196,7 @@ class Supervisor:
         why = "the kernel does not answer"
         try:
             async with time_limit(self._wait):
-                while why := await self._ask_why_not():  # noqa: ASYNC110 - of another process
+                while why := await ask_why_not(self._plan, self._wait):  # noqa: ASYNC110 - of another process
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise BadMachine(
@@ -200,31 +207,6 @@ class Supervisor:
         self._status = "ready"
         self._save()
         self._tell(Event("ready", f"{self._plan.name} is ready at {self._plan.kernel.address}"))
-
-    async def _ask_why_not(self) -> str:
-        """Return why the machine is not ready; nothing when it is. Errors: BadMachine."""
-        # A connection that failed once waits before it tries again; a new one does not.
-        channel = open_sync_channel(self._plan.watched)
-        list_devices = kernel_pb2_grpc.KernelServiceStub(channel).ListDevices
-        try:
-            found = await asyncio.to_thread(
-                list_devices,
-                kernel_pb2.ListDevicesRequest(),
-                timeout=self._wait,
-                metadata=((REQUEST_ID_KEY, REQUEST_ID),),
-            )
-        except grpc.RpcError as failure:
-            error = from_rpc_error(failure, self._plan.watched)
-            if isinstance(error, ServiceUnavailable):
-                return error.message
-            raise error from failure
-        finally:
-            channel.close()  # it ends the call, when this is cancelled
-        unready = [one for one in found.devices if one.state not in READY]
-        why = "; ".join(f"{one.name} is {spell(one.state)}: {one.detail}" for one in unready)
-        if any(one.state == kernel_pb2.PROBE_STATE_FAILED for one in unready):
-            raise BadMachine(f"{self._plan.name} does not start: {printable(why)}")
-        return printable(why)
 
     async def _keep(self, child: Child) -> None:
         """Restart a process whenever it ends. Errors: BadMachine when it never became ready."""
@@ -242,7 +224,7 @@ class Supervisor:
 
     async def _revive(self, child: Child, restarts: Restarts, how: str) -> None:
         """Start a process that has ended. A host that has none to give is asked again."""
-        lasted = time.monotonic() - child.started
+        lasted = child.lasted
         while True:
             if child.restart.is_set():
                 restarts.forget()
@@ -311,11 +293,6 @@ class Supervisor:
                 security=self._security,
             )
         )
-
-
-def spell(state: kernel_pb2.ProbeState.ValueType) -> str:
-    """Spell how far the kernel is with a device."""
-    return kernel_pb2.ProbeState.Name(state).removeprefix("PROBE_STATE_").lower()
 
 
 async def supervise(

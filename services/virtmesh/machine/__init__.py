@@ -18,6 +18,7 @@ from virtmesh.machine.model import (
     PlicRule,
     SecurityEntry,
     TimeSource,
+    WatchdogPolicy,
 )
 from virtmesh_common.memory_map import RAM_ADDRESS
 from virtmesh_common.names import NAME_PATTERN
@@ -37,6 +38,7 @@ __all__ = [
     "PlicRule",
     "SecurityEntry",
     "TimeSource",
+    "WatchdogPolicy",
     "check_memory",
     "load",
     "parse",

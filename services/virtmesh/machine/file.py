@@ -26,6 +26,7 @@ from virtmesh.machine.model import (
     PlicRule,
     SecurityEntry,
     TimeSource,
+    WatchdogPolicy,
 )
 from virtmesh.machine.places import check_places, own_place
 from virtmesh.machine.table import Table
@@ -54,7 +55,7 @@ CPU_PATHS = ("kernel", "firmware", "initrd", "trace")
 """Keys of the `[cpu]` table that are paths of files."""
 DEVICE_KEYS = (
     *("name", "kind", "endpoint", "slot", "address", "interrupt", "handover"),
-    *("metrics", "vhost-user", "quirks", "faults", "options"),
+    *("metrics", "vhost-user", "watchdog", "quirks", "faults", "options"),
 )
 """Keys of a `[[devices]]` table."""
 
@@ -142,7 +143,7 @@ def _memory(table: Table, default: int) -> int:
 
 def _kernel(table: Table) -> KernelEntry:
     """Check the `[kernel]` table."""
-    table.only("listen", "metrics", "listen-tokens", "listen-roles")
+    table.only("listen", "metrics", "listen-tokens", "listen-roles", "watchdog")
     listen = table.texts("listen", ["unix:kernel.sock"], "unix:kernel.sock")
     if not listen:
         raise table.bad(
@@ -154,6 +155,7 @@ def _kernel(table: Table) -> KernelEntry:
         metrics=table.address("metrics", default=None),
         listen_tokens=tuple(table.check_address("listen-tokens", one) for one in tokens),
         listen_roles=tuple(_role_socket(table, one) for one in _role_texts(table)),
+        watchdog=table.choice("watchdog", WatchdogPolicy, WatchdogPolicy.REPORT),
     )
 
 
@@ -311,6 +313,7 @@ def _device(table: Table, slot: int, base: Path) -> DeviceEntry:
         handover=handover,
         metrics=table.address("metrics", default=None),
         vhost_user=f"{name}.vhost-user" if for_guests else None,
+        watchdog=table.choice("watchdog", WatchdogPolicy, WatchdogPolicy.REPORT),
         options=_options(table.table("options"), base, find_kind(kind))
         | _quirks(table)
         | _faults(table),

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 OptionValue = str | int | bool
 
 
+class WatchdogPolicy(StrEnum):
+    """What a supervisor does with a service that does not answer."""
+
+    REPORT = "report"
+    RESTART = "restart"
+
+
 @dataclass(frozen=True)
 class KernelEntry:
     """The `[kernel]` table: the addresses of the kernel service and of its /metrics page."""
@@ -34,6 +41,7 @@ class KernelEntry:
     """HOST:PORT for clients with bearer tokens."""
     listen_roles: tuple[Listener, ...] = ()
     """More unix sockets, each for a role."""
+    watchdog: WatchdogPolicy = WatchdogPolicy.REPORT
 
 
 @dataclass(frozen=True)
@@ -100,6 +108,7 @@ class DeviceEntry:
     metrics: str | None = None
     vhost_user: str | None = None
     """Socket that takes the front ends of guests; the kernel leaves such a device to them."""
+    watchdog: WatchdogPolicy = WatchdogPolicy.REPORT
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     node_address: int | None = None
     """Address of its node, on a machine that has a device tree of its own."""

@@ -71,6 +71,22 @@ class Attachment:
 
 
 @dataclass(frozen=True)
+class Execution:
+    """A request that a device has begun and not ended."""
+
+    request: str
+    """What it is, for people."""
+    seconds: float
+    """Since when."""
+    held: str = ""
+    """Why it is held, to be tried again: what the storage answered; empty while that has it."""
+
+    def __str__(self) -> str:
+        held = f", held after {self.held}" if self.held else ""
+        return f"{self.request}, begun {self.seconds:.1f} s ago{held}"
+
+
+@dataclass(frozen=True)
 class DeviceState:
     """The state of a device, as GetStatus reports it."""
 
@@ -79,6 +95,8 @@ class DeviceState:
     driver_features: int = 0
     device_features: int = 0
     fault: str = ""
+    executing: Execution | None = None
+    """The request that is executed longest."""
 
 
 @dataclass(frozen=True)

@@ -367,9 +367,10 @@ class Vrings:
         """Drop what a ring's stop would wait for long, if the log keeps it. True if it does."""
         if not ring.served or self._log(ring) is None:
             return False
-        self._model.request_stop(ring.index)
-        if await asyncio.to_thread(self._model.join, ring.index, STOP_SECONDS):
-            return False
+        if not self._model.has_held(ring.index):  # a stop would end what is held
+            self._model.request_stop(ring.index)
+            if await asyncio.to_thread(self._model.join, ring.index, STOP_SECONDS):
+                return False
         self._model.abandon(ring.index)
         return True
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from virtmesh_native import GuestMemory, Interrupt, QueueConfig, RingState
 
+    from virtmesh.mmio.device import Execution
     from virtmesh.mmio.kept_state import KeptState
     from virtmesh_common.registers import Register
 
@@ -131,6 +132,12 @@ class VirtioDevice(Protocol):
 
     def stuck(self, index: int) -> str:
         """Return the request of a queue that is executed longest, in words; empty without one."""
+
+    def has_held(self, index: int) -> bool:
+        """Say whether a queue has requests that are held, to be tried again."""
+
+    def longest(self) -> Execution | None:
+        """Return the request of all queues that is executed longest, if there is one."""
 
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped, or never was served."""

@@ -9,6 +9,7 @@ bounded time (`reset_done`).
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -148,7 +149,7 @@ class VirtioMmio:
     def state(self) -> DeviceState:
         """The state now."""
         if self._state_elsewhere is not None:
-            return self._state_elsewhere()
+            return replace(self._state_elsewhere(), executing=self._model.longest())
         status = self._read_status()
         return DeviceState(
             device_status=status,
@@ -156,6 +157,7 @@ class VirtioMmio:
             driver_features=self._active.features if self._active else 0,
             device_features=self._offered_now(),
             fault=self.interrupt.fault or "",
+            executing=self._model.longest(),
         )
 
     @property
@@ -245,11 +247,8 @@ class VirtioMmio:
         """Log which request a reset waits for."""
         if not self._stuck_told:
             self._stuck_told = True
-            log.warning(
-                "a reset waits for a request that is stuck in the storage",
-                device=self._model.name,
-                request=self.stuck,
-            )
+            what = "a reset waits for a request that is stuck in the storage"
+            log.warning(what, device=self._model.name, request=self.stuck)
 
     def detach(self) -> None:
         """Drop the driver's memory and eventfds. The device must be reset."""

@@ -196,6 +196,13 @@ class QueueDevice(ABC):
         """Return nothing: no request waits for anything while it is executed."""
         return ""
 
+    def has_held(self, index: int) -> bool:
+        """Say no: nothing is tried twice."""
+        return False
+
+    def longest(self) -> None:
+        """Return nothing: as `stuck`."""
+
     def is_stopped(self, index: int) -> bool:
         """Say whether a queue is stopped, or never was served."""
         return index not in self._queues

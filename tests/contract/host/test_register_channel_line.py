@@ -12,7 +12,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from tests.contract.conftest import Served, serving
+from tests.contract.conftest import IMAGE_BYTES, Served, serving
 from tests.support.line_end import LineEnd
 from tests.support.raw_channel import RawChannel, raw_channel
 from tests.support.storage_gate import gated
@@ -181,6 +181,54 @@ async def test_others_go_on_while_a_reset_waits(stuck: tuple[Served, Any]) -> No
         gate.open()
         await reset
         assert await driver.get(mmio.STATUS) == 0
+
+
+async def test_a_disk_says_which_request_its_storage_has_and_since_when(
+    stuck: tuple[Served, Any],
+) -> None:
+    """It answers, whatever its storage does."""
+    served, gate = stuck
+    async with served.attached(by_channel=True) as driver:
+        idle = await served.control.GetStatus(device_pb2.GetStatusRequest())
+        held = await busy(driver, gate)
+        begun = await served.control.GetStatus(device_pb2.GetStatusRequest())
+        later = await served.control.GetStatus(device_pb2.GetStatusRequest())
+        held.let_go()
+        gate.open()
+
+    assert not idle.HasField("executing")
+    assert begun.executing.request == "IN at sector 8"
+    assert begun.executing.age_us < later.executing.age_us
+
+
+async def test_a_guest_of_a_cpu_sees_no_error_of_storage_that_comes_back(
+    image: Path, tmp_path: Path
+) -> None:
+    """A board drives a disk by its register channel and eventfds; a reset drops what is held."""
+    device = VirtioMmio(BlkModel("vda", BlkOptions(image, queues=2, on_error="stop")))
+    async with serving(device, BLK, folder=tmp_path) as served:
+
+        async def held() -> None:
+            while not (
+                await served.control.GetStatus(device_pb2.GetStatusRequest())
+            ).executing.held:
+                pass
+
+        async with served.attached(by_channel=True) as driver:
+            await driver.bring_up(Feature.VIRTIO_F_VERSION_1)
+            os.truncate(image, 512)
+            asked = asyncio.create_task(driver.request(BlkRequest.read(8, 512), by="eventfd"))
+            await held()
+            os.truncate(image, IMAGE_BYTES)
+            assert (await asked)[0] == 0
+
+            os.truncate(image, 512)
+            driver.add(BlkRequest.read(8, 512))
+            await driver.ring(0, by="eventfd")
+            await held()
+            await driver.put(mmio.STATUS, 0)
+            assert await driver.get(mmio.STATUS) == 0
+    device.close()
 
 
 async def test_a_driver_that_leaves_while_its_reset_waits_is_released(

@@ -59,7 +59,23 @@ def test_a_stopped_device_is_silent_until_it_goes_on(
     assert seconds < BOUND
     assert "does not answer within 1 s" in detail
     assert "silent" in shown
+    assert "since 20" in detail
     eventually(lambda: states(machine) == {"vda": "ready", "vdb": "ready"})
+
+
+def test_metrics_know_of_a_stopped_device_though_nobody_asks(
+    pair: tuple[Cli, virtmesh_client.Machine],
+) -> None:
+    """The kernel service looks by itself. What is silent is not ready."""
+    cli, _ = pair
+
+    def is_shown(state: str, value: int) -> bool:
+        line = f'virtmesh_kernel_device_state{{device="vda",machine="virtmesh",state="{state}"}}'
+        return f"{line} {value}.0" in cli("metrics").stdout
+
+    with stopped(cli.process("vda").pid):
+        eventually(lambda: is_shown("silent", 1) and is_shown("ready", 0))
+    eventually(lambda: is_shown("silent", 0) and is_shown("ready", 1))
 
 
 def test_a_call_to_a_stopped_device_names_its_time_limit(

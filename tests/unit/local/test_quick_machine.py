@@ -176,3 +176,21 @@ def test_a_personality_of_any_file_name_has_a_device_name(
     """People name files as they like; names of devices have few letters."""
     made = load(quick_machine("demo", [], inputs=[file]), tmp_path)
     assert [one.name for one in made.devices if one.kind == "input"] == [name]
+
+
+def test_any_device_has_a_watchdog(tmp_path: Path) -> None:
+    """It is no option of the device itself."""
+    text = quick_machine(
+        "demo",
+        ["a.img,watchdog=restart,queues=2"],
+        ["keyboard,watchdog=report"],
+        "watchdog=restart",
+        devices=["blk,image=b.img,watchdog=restart"],
+    )
+    made = load(text, tmp_path)
+    assert [one.watchdog.value for one in made.devices] == [
+        *("restart", "report", "restart", "restart")
+    ]
+    assert set(made.devices[0].options) == {"image", "queues"}
+    with pytest.raises(BadMachine, match="watchdog is 'off': choose report or restart"):
+        load(quick_machine("demo", ["a.img,watchdog=off"]), tmp_path)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtmesh.machine import DoorbellKind, InterruptMode, load, parse_size
+from virtmesh.machine import DoorbellKind, InterruptMode, WatchdogPolicy, load, parse_size
 from virtmesh_common.errors import BadMachine
 
 WHOLE = """
@@ -131,6 +131,16 @@ def test_a_device_for_guests_has_a_socket_for_them(tmp_path: Path) -> None:
     assert lent.arguments()[-2:] == ["--vhost-user", f"{tmp_path}/vda.vhost-user"]
     assert kept.vhost_user is None
     assert "--vhost-user" not in kept.arguments()
+
+
+def test_a_watchdog_reports_unless_it_is_to_restart(tmp_path: Path) -> None:
+    """Of a device, and of the kernel service; nothing else can be done."""
+    text = '[kernel]\nwatchdog = "restart"\n' + DEVICE + 'watchdog = "restart"\n'
+    made = load(write(tmp_path, text + DEVICE.replace("vda", "vdb")))
+    assert made.kernel.watchdog is WatchdogPolicy.RESTART
+    assert [one.watchdog.value for one in made.devices] == ["restart", "report"]
+    with pytest.raises(BadMachine, match="watchdog is 'reset': choose report or restart"):
+        load(write(tmp_path, DEVICE + 'watchdog = "reset"\n'))
 
 
 def test_serial_ports_have_places_of_their_own(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from virtmesh_native import GuestMemory, Interrupt, QueueConfig
 from virtmesh.attach.client import AttachmentEventfds
 from virtmesh.attach.guest_ram import Ram
 from virtmesh.host.metrics import device_metrics
-from virtmesh.mmio.device import Attachment
+from virtmesh.mmio.device import Attachment, Execution
 from virtmesh.testing.scripted_driver import LIVE, LocalRegisters, ScriptedDriver
 from virtmesh.virtio.device import SharedMemory
 from virtmesh.virtio.mmio_device import VirtioMmio
@@ -101,6 +101,14 @@ class StubbornModel:
     def stuck(self, index: int) -> str:
         """Name what the queue is held for."""
         return f"IN at sector 7 of queue {index}" if index in self.running else ""
+
+    def has_held(self, index: int) -> bool:
+        """Say no."""
+        return False
+
+    def longest(self) -> Execution | None:
+        """Return what a queue is held for."""
+        return Execution("IN at sector 7", 12.0) if self.running else None
 
     def is_stopped(self, index: int) -> bool:
         """Say whether the queue is held."""

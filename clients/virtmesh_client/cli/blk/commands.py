@@ -60,6 +60,8 @@ def info(settings: Settings, device: str, retry_for: float) -> None:
             ("largest request", spell_size(disk.request_size_max_bytes)),
             ("image", f"{disk.image.path} ({allocated} allocated)"),
             *([("image trouble", disk.image.trouble)] if disk.image.trouble else []),
+            ("on error", disk.image.on_error),
+            *([("held requests", held)] if (held := disk.image.held_requests) else []),
             ("config generation", disk.image.config_generation),
             ("features", "\n".join(disk.features) or "-"),
         ]
@@ -152,6 +154,19 @@ def read_only(settings: Settings, device: str, state: str) -> None:
         machine.disk(device).set_read_only(refuse)
     verb = "refuses" if refuse else "accepts"
     done(settings, f"{device} {verb} writes", device=device, read_only=refuse)
+
+
+@blk.command()
+@device_argument
+@click.option("--give-up", is_flag=True, help="Fail the requests that fail again.")
+@common
+@click.pass_obj
+def resume(settings: Settings, device: str, give_up: bool) -> None:
+    """Try requests again now that a disk holds, since its storage failed them."""
+    with settings.connect() as machine:
+        held = machine.disk(device).resume(give_up=give_up)
+    requests = "1 request was" if held == 1 else f"{held} requests were"
+    done(settings, f"{device}: {requests} held", device=device, held_requests=held)
 
 
 @blk.command()

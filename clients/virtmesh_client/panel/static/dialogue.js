@@ -5,7 +5,7 @@ import { byId, element, setText, span } from "./format.js";
 const ROWS = 300;
 const GROUPS = {
   register: ["register_read", "register_write", "read_refused", "write_refused", "reserved_bits", "cpu_access"],
-  queue: ["add", "pop", "push", "pop_used", "request_start", "request_end"],
+  queue: ["add", "pop", "push", "pop_used", "request_start", "request_end", "request_held"],
   interrupt: ["notify", "notify_suppressed", "interrupt", "interrupt_suppressed", "level", "acknowledge", "irq"],
   state: ["status", "reset", "attach", "detach", "fault", "quirk", "violation"],
 };
@@ -13,10 +13,10 @@ const GROUPS = {
 const WAYS = {
   register_write: "to-device", write_refused: "to-device", notify: "to-device", add: "to-device", acknowledge: "to-device",
   register_read: "to-driver", read_refused: "to-driver", push: "to-driver", interrupt: "to-driver", level: "to-driver",
-  pop: "at-device", request_start: "at-device", request_end: "at-device", irq: "at-driver", pop_used: "at-driver",
+  pop: "at-device", request_start: "at-device", request_end: "at-device", request_held: "at-device", irq: "at-driver", pop_used: "at-driver",
 };
 const ALWAYS = ["lost", "gone", "back"];
-const ALARMS = ["read_refused", "write_refused", "fault", "violation", "quirk", ...ALWAYS];
+const ALARMS = ["read_refused", "write_refused", "request_held", "fault", "violation", "quirk", ...ALWAYS];
 
 export class Dialogue {
   constructor(changed) {

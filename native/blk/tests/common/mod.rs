@@ -82,6 +82,7 @@ pub fn options() -> DiskOptions {
         size_max: 1 << 20,
         discard: limits,
         write_zeroes: limits,
+        hold_failed: false,
     }
 }
 
@@ -295,9 +296,13 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(content: &[u8], threads: usize) -> Self {
+        Self::with_options(content, threads, options())
+    }
+
+    pub fn with_options(content: &[u8], threads: usize, options: DiskOptions) -> Self {
         let file = image_file(content);
         let image = Image::open(file.path(), false, 512).unwrap();
-        let disk = Disk::new(image, options()).unwrap();
+        let disk = Disk::new(image, options).unwrap();
         disk.set_features(FEATURES);
         let device = BlkDevice::new(disk, Arc::new(SyncEngine::new(threads).unwrap()));
         let interrupt = Arc::new(Interrupt::new().unwrap());

@@ -49,6 +49,8 @@ class GetInfoResponse(_message.Message):
     ALLOCATED_BYTES_FIELD_NUMBER: _builtins.int
     CONFIG_GENERATION_FIELD_NUMBER: _builtins.int
     IMAGE_TROUBLE_FIELD_NUMBER: _builtins.int
+    ON_ERROR_FIELD_NUMBER: _builtins.int
+    HELD_REQUESTS_FIELD_NUMBER: _builtins.int
     capacity_bytes: _builtins.int
     """Capacity in bytes."""
     block_size_bytes: _builtins.int
@@ -67,6 +69,12 @@ class GetInfoResponse(_message.Message):
     """What has become of the image: that it was deleted, replaced, cut off, or is used by a loop
     device. Empty while all is well. It is looked at every few seconds.
     """
+    on_error: _builtins.str
+    """What is done with a request that the storage fails: "report" completes it with
+    VIRTIO_BLK_S_IOERR, "stop" holds it and tries it again.
+    """
+    held_requests: _builtins.int
+    """Requests that are held."""
     def __init__(
         self,
         *,
@@ -78,10 +86,12 @@ class GetInfoResponse(_message.Message):
         allocated_bytes: _builtins.int = ...,
         config_generation: _builtins.int = ...,
         image_trouble: _builtins.str = ...,
+        on_error: _builtins.str = ...,
+        held_requests: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_bytes", b"allocated_bytes", "block_size_bytes", b"block_size_bytes", "capacity_bytes", b"capacity_bytes", "config_generation", b"config_generation", "image_path", b"image_path", "image_trouble", b"image_trouble", "read_only", b"read_only", "serial", b"serial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_bytes", b"allocated_bytes", "block_size_bytes", b"block_size_bytes", "capacity_bytes", b"capacity_bytes", "config_generation", b"config_generation", "held_requests", b"held_requests", "image_path", b"image_path", "image_trouble", b"image_trouble", "on_error", b"on_error", "read_only", b"read_only", "serial", b"serial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -211,6 +221,50 @@ class SetReadOnlyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetReadOnlyResponse: _TypeAlias = SetReadOnlyResponse  # noqa: Y015
+
+@_typing.final
+class ResumeRequest(_message.Message):
+    """ResumeRequest asks to try held requests again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GIVE_UP_FIELD_NUMBER: _builtins.int
+    give_up: _builtins.bool
+    """Complete those with VIRTIO_BLK_S_IOERR that fail again."""
+    def __init__(
+        self,
+        *,
+        give_up: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["give_up", b"give_up"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeRequest: _TypeAlias = ResumeRequest  # noqa: Y015
+
+@_typing.final
+class ResumeResponse(_message.Message):
+    """ResumeResponse says what is tried again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    requests: _builtins.int
+    """Requests that were held."""
+    def __init__(
+        self,
+        *,
+        requests: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeResponse: _TypeAlias = ResumeResponse  # noqa: Y015
 
 @_typing.final
 class ListFailuresRequest(_message.Message):

@@ -55,6 +55,11 @@ class BlockAdminServiceStub(object):
                 request_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyRequest.SerializeToString,
                 response_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyResponse.FromString,
                 _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/virtmesh.block.v1.BlockAdminService/Resume',
+                request_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ResumeResponse.FromString,
+                _registered_method=True)
         self.ListFailures = channel.unary_unary(
                 '/virtmesh.block.v1.BlockAdminService/ListFailures',
                 request_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ListFailuresRequest.SerializeToString,
@@ -108,6 +113,14 @@ class BlockAdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Resume(self, request, context):
+        """Resume tries the requests again now that are held, since the storage failed them and the disk was
+        started with on-error "stop". One that fails again is held again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListFailures(self, request, context):
         """ListFailures returns the last requests that failed, and why: what their status can't say.
         """
@@ -144,6 +157,11 @@ def add_BlockAdminServiceServicer_to_server(servicer, server):
                     servicer.SetReadOnly,
                     request_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyRequest.FromString,
                     response_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyResponse.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ResumeRequest.FromString,
+                    response_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ResumeResponse.SerializeToString,
             ),
             'ListFailures': grpc.unary_unary_rpc_method_handler(
                     servicer.ListFailures,
@@ -265,6 +283,33 @@ class BlockAdminService(object):
             '/virtmesh.block.v1.BlockAdminService/SetReadOnly',
             virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyRequest.SerializeToString,
             virtmesh_dot_block_dot_v1_dot_block__pb2.SetReadOnlyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.block.v1.BlockAdminService/Resume',
+            virtmesh_dot_block_dot_v1_dot_block__pb2.ResumeRequest.SerializeToString,
+            virtmesh_dot_block_dot_v1_dot_block__pb2.ResumeResponse.FromString,
             options,
             channel_credentials,
             insecure,

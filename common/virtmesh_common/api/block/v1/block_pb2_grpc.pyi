@@ -53,6 +53,10 @@ class BlockAdminServiceStub:
     on. Drivers learn of it, as VIRTIO_BLK_F_RO, when they next negotiate features.
     Errors: FAILED_PRECONDITION/READ_ONLY when the image was opened read-only.
     """
+    Resume: _grpc.UnaryUnaryMultiCallable[_block_pb2.ResumeRequest, _block_pb2.ResumeResponse]
+    """Resume tries the requests again now that are held, since the storage failed them and the disk was
+    started with on-error "stop". One that fails again is held again.
+    """
     ListFailures: _grpc.UnaryUnaryMultiCallable[_block_pb2.ListFailuresRequest, _block_pb2.ListFailuresResponse]
     """ListFailures returns the last requests that failed, and why: what their status can't say."""
     GetStats: _grpc.UnaryUnaryMultiCallable[_block_pb2.GetStatsRequest, _block_pb2.GetStatsResponse]
@@ -82,6 +86,10 @@ class BlockAdminServiceAsyncStub(BlockAdminServiceStub):
     """SetReadOnly makes the disk refuse (VIRTIO_BLK_S_IOERR) or take writes from the next request
     on. Drivers learn of it, as VIRTIO_BLK_F_RO, when they next negotiate features.
     Errors: FAILED_PRECONDITION/READ_ONLY when the image was opened read-only.
+    """
+    Resume: _aio.UnaryUnaryMultiCallable[_block_pb2.ResumeRequest, _block_pb2.ResumeResponse]  # type: ignore[assignment]
+    """Resume tries the requests again now that are held, since the storage failed them and the disk was
+    started with on-error "stop". One that fails again is held again.
     """
     ListFailures: _aio.UnaryUnaryMultiCallable[_block_pb2.ListFailuresRequest, _block_pb2.ListFailuresResponse]  # type: ignore[assignment]
     """ListFailures returns the last requests that failed, and why: what their status can't say."""
@@ -133,6 +141,16 @@ class BlockAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """SetReadOnly makes the disk refuse (VIRTIO_BLK_S_IOERR) or take writes from the next request
         on. Drivers learn of it, as VIRTIO_BLK_F_RO, when they next negotiate features.
         Errors: FAILED_PRECONDITION/READ_ONLY when the image was opened read-only.
+        """
+
+    @_abc_1.abstractmethod
+    def Resume(
+        self,
+        request: _block_pb2.ResumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_block_pb2.ResumeResponse, _abc.Awaitable[_block_pb2.ResumeResponse]]:
+        """Resume tries the requests again now that are held, since the storage failed them and the disk was
+        started with on-error "stop". One that fails again is held again.
         """
 
     @_abc_1.abstractmethod

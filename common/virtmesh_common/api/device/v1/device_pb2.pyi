@@ -621,6 +621,7 @@ class GetStatusResponse(_message.Message):
     DRIVER_FEATURES_FIELD_NUMBER: _builtins.int
     DEVICE_FEATURES_FIELD_NUMBER: _builtins.int
     FAULT_FIELD_NUMBER: _builtins.int
+    EXECUTING_FIELD_NUMBER: _builtins.int
     attached: _builtins.bool
     """True when a driver is attached."""
     driver_name: _builtins.str
@@ -637,6 +638,12 @@ class GetStatusResponse(_message.Message):
     def device_status_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the bits set in device_status, such as "DRIVER_OK", in ascending order."""
 
+    @_builtins.property
+    def executing(self) -> Global___Execution:
+        """The request that the device has been executing for longest: one that is there for seconds waits for
+        the storage. Absent while there is none, and of a device that executes each at once.
+        """
+
     def __init__(
         self,
         *,
@@ -647,14 +654,47 @@ class GetStatusResponse(_message.Message):
         driver_features: _builtins.int = ...,
         device_features: _builtins.int = ...,
         fault: _builtins.str = ...,
+        executing: Global___Execution | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["executing", b"executing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "device_features", b"device_features", "device_status", b"device_status", "device_status_names", b"device_status_names", "driver_features", b"driver_features", "driver_name", b"driver_name", "fault", b"fault"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "device_features", b"device_features", "device_status", b"device_status", "device_status_names", b"device_status_names", "driver_features", b"driver_features", "driver_name", b"driver_name", "executing", b"executing", "fault", b"fault"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class Execution(_message.Message):
+    """Execution is a request that a device has begun and not ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    AGE_US_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    request: _builtins.str
+    """What it is, for people, such as "OUT at sector 2048"."""
+    age_us: _builtins.int
+    """Time since its execution began, in microseconds."""
+    held: _builtins.str
+    """Why it is held, to be tried again: what the storage answered, such as "ENOSPC: No space left on
+    device". Empty while the storage has it.
+    """
+    def __init__(
+        self,
+        *,
+        request: _builtins.str = ...,
+        age_us: _builtins.int = ...,
+        held: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "held", b"held", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Execution: _TypeAlias = Execution  # noqa: Y015
 
 @_typing.final
 class GetStatsRequest(_message.Message):

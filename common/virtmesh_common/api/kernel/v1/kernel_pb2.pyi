@@ -187,7 +187,9 @@ class Device(_message.Message):
     state: Global___ProbeState.ValueType
     """How far the kernel is with the device."""
     detail: _builtins.str
-    """Why the device is not ready; empty when it is, and when a guest drives it."""
+    """Why the device is not ready, or since when it does not answer. Of a device that is in use, the
+    request that it has been executing for more than 2 seconds. Else empty.
+    """
     driver: _builtins.str
     """Name of the driver, such as "VirtIOBlk"; empty before the device is probed. Of a reserved device:
     the front end that has it; empty when none does.

@@ -145,6 +145,11 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     about, from 0 on. Text: what it does, where that says more than its kind. The request is recorded
     too, as if nothing had been ordered.
     """
+    EVENT_KIND_REQUEST_HELD: _EventKind.ValueType  # 30
+    """The device holds a request that the storage failed, and tries it again: token is the chain, detail the
+    request type, value the number of the system's error, 0 for what is none. EVENT_KIND_REQUEST_START
+    follows each time it is tried.
+    """
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """EventKind is what happened. Of the columns of Page, those that are not mentioned are 0."""
@@ -244,6 +249,11 @@ EVENT_KIND_INJECTED: EventKind.ValueType  # 27
 token: of a chain. Value: number of the fault. Extra: which event it was of those that the fault is
 about, from 0 on. Text: what it does, where that says more than its kind. The request is recorded
 too, as if nothing had been ordered.
+"""
+EVENT_KIND_REQUEST_HELD: EventKind.ValueType  # 30
+"""The device holds a request that the storage failed, and tries it again: token is the chain, detail the
+request type, value the number of the system's error, 0 for what is none. EVENT_KIND_REQUEST_START
+follows each time it is tried.
 """
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
