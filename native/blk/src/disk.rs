@@ -189,7 +189,7 @@ impl Disk {
                 })
             }),
         };
-        self.finish(request, done, write_back)
+        Step::after(request, done, write_back)
     }
 
     /// Keep that the execution of a request panicked. The status is for [`Request::complete`].
@@ -217,7 +217,7 @@ impl Disk {
                 let write_back = self.write_back();
                 let length = torn_length(hit, request.bytes());
                 let done = self.write(request, *offset, length, abandoned);
-                self.finish(request, done, write_back)
+                Step::after(request, done, write_back)
             }
             (Some(hit), Operation::Write { offset }) if hit.kind == FaultKind::CorruptWrite => {
                 let write_back = self.write_back();
@@ -225,7 +225,7 @@ impl Disk {
                 let done = self
                     .write(request, *offset, length, abandoned)
                     .and_then(|()| self.image.change(*offset, &changes(hit, length)));
-                self.finish(request, done, write_back)
+                Step::after(request, done, write_back)
             }
             _ => self.execute(request, abandoned),
         }
@@ -247,24 +247,6 @@ impl Disk {
         })
     }
 
-    /// What is left to do for a request that was executed. The cause of a failure is kept.
-    fn finish(&self, request: &Request, done: io::Result<()>, write_back: bool) -> Step {
-        match done {
-            Ok(()) if request.changes_the_disk() && !write_back => Step::Flush,
-            Ok(()) => Step::Done(Status::Ok),
-            Err(error) => {
-                let is_abandoned = error
-                    .get_ref()
-                    .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Abandoned>);
-                if is_abandoned {
-                    Step::Done(Status::IoErr)
-                } else {
-                    Step::Failed(Cause::of(&error))
-                }
-            }
-        }
-    }
-
     /// Make completed writes durable, for a request. The status is for [`Request::complete`]. The cause of
     /// a failure is kept.
     #[must_use]
@@ -274,6 +256,26 @@ impl Disk {
             Err(error) => {
                 self.failures.add(request, Cause::of(&error));
                 Status::IoErr
+            }
+        }
+    }
+}
+
+impl Step {
+    /// What is left to do for a request that was executed.
+    fn after(request: &Request, done: io::Result<()>, write_back: bool) -> Self {
+        match done {
+            Ok(()) if request.changes_the_disk() && !write_back => Self::Flush,
+            Ok(()) => Self::Done(Status::Ok),
+            Err(error) => {
+                let is_abandoned = error
+                    .get_ref()
+                    .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Abandoned>);
+                if is_abandoned {
+                    Self::Done(Status::IoErr)
+                } else {
+                    Self::Failed(Cause::of(&error))
+                }
             }
         }
     }
