@@ -55,6 +55,7 @@ REPEATED = frozenset(
         "/virtmesh.block.v1.BlockAdminService/SetReadOnly",
         "/virtmesh.kernel.v1.InputDeviceService/SetLed",
         "/virtmesh.display.v1.DisplayService/SetMode",
+        "/virtmesh.uart.v1.UartService/SetLines",
     }
 )
 """Methods that change something, and may be carried out twice."""

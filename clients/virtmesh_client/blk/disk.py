@@ -337,7 +337,9 @@ class Disk:
 
     def _identify(self, retry_for: float | None) -> kernel_pb.IdentifyResponse:
         """Ask the kernel for the disk, and wait so long for it."""
-        request = kernel_pb.IdentifyRequest(device=self.name, retry_for_ms=self._retry_ms(retry_for))
+        request = kernel_pb.IdentifyRequest(
+            device=self.name, retry_for_ms=self._retry_ms(retry_for)
+        )
         return self._ask(self._kernel.Identify, request, ANSWER_SECONDS, retry_for)
 
     def _ask_image(self, retry_for: float | None) -> block_pb2.GetInfoResponse:

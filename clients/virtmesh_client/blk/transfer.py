@@ -57,7 +57,7 @@ def account(error: BaseException, verb: str, done: int, total: int | None, offse
 
 
 class Feed:
-    """The data of one write, for as many streams as it takes; gRPC takes them on threads of its own.
+    """The data of one write, for as many streams as it takes. gRPC has threads that take from them.
 
     What is sent is kept until it is acknowledged, so that another stream can go on from there. Each
     piece is taken from the source once, whichever stream sends it.
