@@ -1,11 +1,12 @@
 """A kernel service that is killed at random under load, through one connection of the client.
 
-Environment: that of tests/support/killing.py; 3 kills. With many, `-o faulthandler_timeout=0`: to show
-where a dozen busy threads are takes its risks in Python 3.11.
+Environment: that of tests/support/killing.py; 3 kills. With many, `-o faulthandler_timeout=0`:
+Python 3.11 may crash as it shows where a dozen busy threads are.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ import time
 from contextlib import closing
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,12 +24,13 @@ from tests.support.cli import SECONDS, eventually
 from tests.support.killing import SEED, Worker, Writer, kills, pid_of, spell
 from virtmesh.local.restarts import QUICK_SECONDS
 from virtmesh_client.input.watch import DROPPED
-from virtmesh_client.serial.models import Disconnected, Gap, Output, Restarted
+from virtmesh_client.serial.models import Disconnected, Gap, Output, Reconnected, Restarted
 from virtmesh_client.trace.reader import follow_traces
 from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
     from tests.support.cli import Cli
@@ -170,7 +172,7 @@ def test_a_kernel_service_killed_under_load_costs_its_clients_nothing_but_time(c
                     soon = 0.0 if number % 2 else QUICK_SECONDS
                     stop.wait(soon + chance.uniform(0.05, 0.6))
                     outages.append(outage(cli))
-                    eventually(partial(has_dropped, readers["events"], number + 1))
+                    eventually(partial(are_back, readers, number + 1))
             finally:
                 stop.set()
                 for worker in workers:
@@ -181,7 +183,7 @@ def test_a_kernel_service_killed_under_load_costs_its_clients_nothing_but_time(c
             reader.join(SECONDS)
         with machine.serial(since=start) as fresh:
             kept = fresh.read(timeout=SECONDS)
-    threads = [*workers, *readers.values()]
+    threads: list[Worker | Reader] = [*workers, *readers.values()]
     errors = [error for thread in threads for error in thread.errors]
     hung = [thread.name for thread in threads if thread.is_alive()]
     say(
@@ -204,6 +206,61 @@ def test_a_kernel_service_killed_under_load_costs_its_clients_nothing_but_time(c
     assert (kinds.count("gone"), kinds.count("back")) >= (KILLS, KILLS)
 
 
-def has_dropped(reader: Reader, times: int) -> bool:
-    """Say whether a watch has said so often that events may be missing."""
-    return sum(getattr(one, "event", None) == DROPPED for one in list(reader.items)) == times
+def are_back(readers: dict[str, Reader], times: int) -> bool:
+    """Say whether the watch of events and the console have gone on so often."""
+    dropped = sum(getattr(one, "event", None) == DROPPED for one in list(readers["events"].items))
+    reconnected = sum(isinstance(one, Reconnected) for one in list(readers["console"].items))
+    return (dropped, reconnected) == (times, times)
+
+
+def test_commands_that_run_or_begin_meanwhile_go_on(cli: Cli) -> None:
+    """`top` and `input watch` survive; a command that begins while nobody is there waits."""
+    cli.up("--disk", "disk.img,size=16M", "--input", "keyboard")
+    with (
+        cli.spawn("--json", "top", "--interval", "0.2") as top,
+        cli.spawn("--json", "input", "watch") as watch,
+    ):
+        samples, events = Lines(top), Lines(watch)
+        eventually(lambda: any(one["devices"] for one in samples.read))
+        eventually(lambda: cli("input", "key", "a").returncode == 0 and events.read)
+        # Each start that ends at once is followed by a longer pause: 1.6 s after the fifth.
+        for deaths in range(1, 6):
+            pid = pid_of(cli, "kernel")
+            os.kill(pid, signal.SIGKILL)
+            if deaths < 5:
+                eventually(partial(other_pid, cli, "kernel", pid))
+        begun = cli("blk", "info", "vda")
+        seen = len(samples.read)
+        eventually(lambda: any(one["devices"] for one in samples.read[seen:]))
+        eventually(lambda: DROPPED.code_name in codes(events))
+        assert cli("input", "key", "b").returncode == 0
+        eventually(lambda: "KEY_B" in codes(events))
+        assert (top.poll(), watch.poll()) == (None, None)
+
+    assert (begun.returncode, begun.stderr) == (0, "")
+    assert any(one.get("gone") for one in samples.read)
+
+
+def codes(events: Lines) -> list[str]:
+    """Return the names of the codes of events."""
+    return [one["code"] for one in list(events.read)]
+
+
+class Lines(threading.Thread):
+    """The JSON objects that a command prints, a line for each."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        super().__init__(daemon=True)
+        self.read: list[Any] = []
+        self._output = process.stdout
+        self.start()
+
+    def run(self) -> None:
+        """Read them."""
+        for line in self._output or ():
+            self.read.append(json.loads(line))
+
+
+def other_pid(cli: Cli, name: str, pid: int) -> bool:
+    """Say whether a service has another process now."""
+    return pid_of(cli, name) != pid
