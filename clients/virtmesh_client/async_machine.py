@@ -11,6 +11,7 @@ from virtmesh_client.fault.aio import AsyncFaults
 from virtmesh_client.guests.aio import AsyncGuest
 from virtmesh_client.input.aio import AsyncInput
 from virtmesh_client.machine import Machine, connect
+from virtmesh_client.patience import RETRY_SECONDS
 from virtmesh_client.screen.aio import AsyncScreen
 from virtmesh_client.serial.aio import AsyncSerial
 from virtmesh_common.channel import KEEPALIVE_SECONDS
@@ -69,6 +70,7 @@ async def aconnect(  # noqa: PLR0913 - each has a name
     keepalive: float = KEEPALIVE_SECONDS,
     credentials: Credentials | None = None,
     insecure: bool = False,
+    retry_for: float = RETRY_SECONDS,
 ) -> AsyncMachine:
     """Connect to a machine as `connect` does; use it in an `async with`."""
     return AsyncMachine(
@@ -80,5 +82,6 @@ async def aconnect(  # noqa: PLR0913 - each has a name
             keepalive=keepalive,
             credentials=credentials,
             insecure=insecure,
+            retry_for=retry_for,
         )
     )

@@ -16,6 +16,15 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 import grpc
 
 from virtmesh_client.fork import keep_inherited
+from virtmesh_client.patience import (
+    DONE,
+    RETRY_SECONDS,
+    UNSENT,
+    Patience,
+    Presence,
+    check_retry,
+    may_repeat,
+)
 from virtmesh_client.security import handshake
 from virtmesh_client.security.choice import choose
 from virtmesh_common.channel import (
@@ -123,6 +132,7 @@ class KernelChannel:
         keepalive: float = KEEPALIVE_SECONDS,
         credentials: Credentials | None = None,
         insecure: bool = False,
+        retry_for: float = RETRY_SECONDS,
     ) -> None:
         if request_id and not check_request_id(request_id):
             raise ValueError(
@@ -135,6 +145,8 @@ class KernelChannel:
         self.timeout = timeout
         """Limit for calls with a single response, in seconds; None: by the kind of the call.
         Streams have no limit."""
+        self.retry_for = check_retry(retry_for)
+        """How long calls and streams wait for a kernel service that was lost, in seconds."""
         self.credentials = choose(check_address(address), credentials, insecure=insecure)
         """What this client shows; None: a unix socket, or plaintext."""
         self._insecure = insecure
@@ -152,6 +164,7 @@ class KernelChannel:
             *(shown.metadata if shown else ()),
         )
         self._process = os.getpid()
+        self.presence = Presence(address)
 
     def __enter__(self) -> Self:
         return self
@@ -203,18 +216,37 @@ class KernelChannel:
         device: str = "",
         *,
         limit: float = ANSWER_SECONDS,
+        retry_for: float | None = None,
     ) -> Response:
         """Call a method with a single response. `device` makes the kernel forward the call to it.
 
-        `limit` is its time limit, in seconds, unless the channel has one.
-        Errors: VirtmeshError and its subclasses.
+        `limit` is its time limit, in seconds, unless the channel has one. When the kernel service
+        is lost, the call is repeated for `retry_for` seconds, if it may be (see patience.py).
+        Errors: VirtmeshError and its subclasses; then "done" in its metadata is "no" or "unknown".
         """
+        patience = Patience(self, retry_for)
+        while True:
+            try:
+                return self._ask_once(method, request, device, limit)
+            except VirtmeshError as error:
+                patience.bear(error, repeats=may_repeat(request))
+
+    def _ask_once(
+        self,
+        method: UnaryUnaryMultiCallable[Any, Response],
+        request: Any,
+        device: str,
+        limit: float,
+    ) -> Response:
+        """Call a method once."""
         seconds = limit if self.timeout is None else self.timeout
         bound = None if math.isinf(seconds) else seconds
         with self.errors(seconds):
             call = method.future(request, timeout=bound, metadata=self.metadata(device))
             with self.running(cast("Cancellable", call)):
-                return call.result()
+                response = call.result()
+        self.presence.note_answer()
+        return response
 
     def messages(self, call: Iterable[Response]) -> Iterator[Response]:
         """Return the messages of a stream. Errors: ForkedConnection; RpcError."""
@@ -225,6 +257,7 @@ class KernelChannel:
                 message = next(received)
             except StopIteration:
                 return
+            self.presence.note_answer()
             yield message
 
     @contextlib.contextmanager
@@ -259,6 +292,9 @@ class KernelChannel:
             error = from_rpc_error(failure, self.address)
             if isinstance(error, ServiceUnavailable):
                 error = self._explain(error)
+            self.presence.note(error)
+            if self.presence.is_loss(error):
+                error.metadata[DONE] = "no" if is_unsent(failure) else "unknown"
             if isinstance(error, NoAnswer) and limit is not None:
                 error.message = f"{error.message} (the time limit is {limit:g} s)"
                 error.args = (error.message,)
@@ -280,3 +316,8 @@ class KernelChannel:
         if not why:
             return error
         return HandshakeFailed(f"no connection to {self.address}: {why}", address=self.address)
+
+
+def is_unsent(failure: grpc.RpcError) -> bool:
+    """Say whether a call has failed before it could leave: there was no connection."""
+    return UNSENT in (cast("grpc.Call", failure).details() or "")

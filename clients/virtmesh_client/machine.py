@@ -17,6 +17,7 @@ from virtmesh_client.models import (
     DeviceInfo,
     NodeInfo,
 )
+from virtmesh_client.patience import RETRY_SECONDS
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.printable import printable
@@ -73,6 +74,7 @@ class Machine:
         keepalive: float = KEEPALIVE_SECONDS,
         credentials: Credentials | None = None,
         insecure: bool = False,
+        retry_for: float = RETRY_SECONDS,
     ) -> None:
         self._channel = KernelChannel(
             address,
@@ -82,6 +84,7 @@ class Machine:
             keepalive=keepalive,
             credentials=credentials,
             insecure=insecure,
+            retry_for=retry_for,
         )
         self._kernel = kernel_pb2_grpc.KernelServiceStub(self._channel.grpc)
 
@@ -309,6 +312,7 @@ def connect(  # noqa: PLR0913 - each has a name
     keepalive: float = KEEPALIVE_SECONDS,
     credentials: Credentials | None = None,
     insecure: bool = False,
+    retry_for: float = RETRY_SECONDS,
 ) -> Machine:
     """Connect to the machine at `address`, or at the address that `find_address` returns.
 
@@ -320,6 +324,11 @@ def connect(  # noqa: PLR0913 - each has a name
     used; for addresses of this host none ever is. `keepalive` is the interval of pings over TCP
     while a call is under way, in seconds: with the default, calls fail 25 s after the machine has
     vanished; 0: no pings.
+
+    `retry_for` is how long a call or a stream waits for a kernel service that was lost, in seconds:
+    one that dies is started again, and what may be repeated is. 0: not at all. Of what may not be
+    repeated, the error's metadata says in "done" whether it was done: "no" or "unknown". A kernel
+    service that has never answered is not waited for, unless a supervisor of this host runs it.
 
     For HOST:PORT, what `virtmesh login` has stored is found, and TLS is used. `credentials`, or
     $VIRTMESH_CREDENTIALS (the path of a bundle), or $VIRTMESH_TOKEN with $VIRTMESH_CA, come before.
@@ -335,4 +344,5 @@ def connect(  # noqa: PLR0913 - each has a name
         keepalive=keepalive,
         credentials=credentials,
         insecure=insecure,
+        retry_for=retry_for,
     )

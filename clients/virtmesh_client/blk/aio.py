@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from virtmesh_client.aio.proxy import Proxy, awaited
 from virtmesh_client.aio.threads import run_in
 from virtmesh_client.blk.disk import Disk
-from virtmesh_client.blk.retry import RETRY_SECONDS
 from virtmesh_client.channel import Scope
 from virtmesh_client.streams import ignore
 
@@ -53,7 +52,7 @@ class AsyncDisk(Proxy[Disk]):
         length: int | None = None,
         *,
         progress: Progress = ignore,
-        retry_for: float = RETRY_SECONDS,
+        retry_for: float | None = None,
     ) -> AsyncIterator[bytes]:
         """Read a range in pieces, in order; without a length to the end. Errors: PastEnd."""
         scope = Scope()

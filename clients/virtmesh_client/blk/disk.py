@@ -6,10 +6,10 @@ import contextlib
 import hashlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from virtmesh_client.atomic_file import new_file
-from virtmesh_client.blk.retry import RETRY_SECONDS, to_retry_ms
+from virtmesh_client.blk.retry import to_retry_ms
 from virtmesh_client.blk.transfer import Feed, account, read_stream, write_stream
 from virtmesh_client.channel import ANSWER_SECONDS, STORAGE_SECONDS
 from virtmesh_client.models import (
@@ -32,8 +32,13 @@ from virtmesh_common.errors import DeviceLost, DeviceNotReady
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from grpc import UnaryUnaryMultiCallable
+
     from virtmesh_client.channel import KernelChannel
     from virtmesh_client.streams import Data, Progress
+
+Response = TypeVar("Response")
+
 CONFIG_SECONDS = 5.0
 """How long a driver may take to see a new capacity; another resize may come between."""
 CONFIG_POLL_SECONDS = 0.005
@@ -48,8 +53,10 @@ class Disk:
     words.
 
     `retry_for` is how long a call waits for a disk that is away, in seconds: what its service had
-    when it died is carried out by the next one, and the call only takes longer. 0: not at all, so
-    that a loss ends the call with DeviceLost. Errors: DiskChanged, when it comes back as another.
+    when it died is carried out by the next one, and the call only takes longer. The same holds for
+    the kernel service: what it had not answered is done again, at the same place. None: as
+    `connect` was told. 0: not at all, so that a loss ends the call with DeviceLost, or
+    ServiceUnavailable. Errors: DiskChanged, when it comes back as another.
 
     Example:
         with virtmesh_client.connect() as machine:
@@ -64,7 +71,7 @@ class Disk:
         self._admin = block_pb2_grpc.BlockAdminServiceStub(channel.grpc)
         self._device = device_pb2_grpc.DeviceServiceStub(channel.grpc)
 
-    def info(self, *, retry_for: float = RETRY_SECONDS) -> DiskInfo:
+    def info(self, *, retry_for: float | None = None) -> DiskInfo:
         """Describe the disk and its image."""
         disk = self._identify(retry_for)
         image = self._ask_image(retry_for)
@@ -88,12 +95,12 @@ class Disk:
             ),
         )
 
-    def read(self, offset: int, length: int, *, retry_for: float = RETRY_SECONDS) -> bytes:
+    def read(self, offset: int, length: int, *, retry_for: float | None = None) -> bytes:
         """Read a range into memory. Errors: PastEnd."""
         return b"".join(self.stream(offset, length, retry_for=retry_for))
 
     def read_into(
-        self, offset: int, buffer: bytearray | memoryview, *, retry_for: float = RETRY_SECONDS
+        self, offset: int, buffer: bytearray | memoryview, *, retry_for: float | None = None
     ) -> int:
         """Fill a buffer from `offset` on; returns its size. Errors: PastEnd."""
         view = memoryview(buffer).cast("B")
@@ -109,7 +116,7 @@ class Disk:
         length: int | None = None,
         *,
         progress: Progress = ignore,
-        retry_for: float = RETRY_SECONDS,
+        retry_for: float | None = None,
     ) -> Iterator[bytes]:
         """Read a range in pieces, in order; without a length to the end. Errors: PastEnd."""
         if length is None:
@@ -122,9 +129,9 @@ class Disk:
             device=self.name,
             offset_bytes=offset,
             length_bytes=length,
-            retry_for_ms=to_retry_ms(retry_for),
+            retry_for_ms=self._retry_ms(retry_for),
         )
-        return read_stream(self._channel, self._kernel, request, progress)
+        return read_stream(self._channel, self._kernel, request, progress, retry_for)
 
     def write(
         self,
@@ -132,7 +139,7 @@ class Disk:
         data: Data | BinaryIO | Iterable[Data],
         *,
         progress: Progress = ignore,
-        retry_for: float = RETRY_SECONDS,
+        retry_for: float | None = None,
     ) -> CopyResult:
         """Write bytes, an iterable of bytes, or the rest of a binary file.
 
@@ -157,7 +164,7 @@ class Disk:
         flush: bool = True,
         verify: bool = False,
         progress: Progress = ignore,
-        retry_for: float = RETRY_SECONDS,
+        retry_for: float | None = None,
     ) -> CopyResult:
         """Copy a file to the disk; with `verify` read it back and compare.
 
@@ -185,7 +192,7 @@ class Disk:
         length: int | None = None,
         overwrite: bool = False,
         progress: Progress = ignore,
-        retry_for: float = RETRY_SECONDS,
+        retry_for: float | None = None,
     ) -> CopyResult:
         """Copy the disk to a file, which gets its name when it is complete; zeroes become holes.
 
@@ -212,12 +219,12 @@ class Disk:
                 raise
         return CopyResult(done, time.monotonic() - begin, digest.hexdigest())
 
-    def flush(self, *, retry_for: float = RETRY_SECONDS) -> None:
+    def flush(self, *, retry_for: float | None = None) -> None:
         """Make every completed write durable. Errors: BlockIOError."""
-        request = kernel_pb.FlushRequest(device=self.name, retry_for_ms=to_retry_ms(retry_for))
-        self._channel.ask(self._kernel.Flush, request, limit=STORAGE_SECONDS + retry_for)
+        request = kernel_pb.FlushRequest(device=self.name, retry_for_ms=self._retry_ms(retry_for))
+        self._ask(self._kernel.Flush, request, STORAGE_SECONDS, retry_for)
 
-    def discard(self, offset: int, length: int, *, retry_for: float = RETRY_SECONDS) -> None:
+    def discard(self, offset: int, length: int, *, retry_for: float | None = None) -> None:
         """Discard a range of whole blocks: its content is undefined afterwards.
 
         Errors: PastEnd, Unaligned, BlockUnsupported, BlockReadOnly.
@@ -226,9 +233,9 @@ class Disk:
             device=self.name,
             offset_bytes=offset,
             length_bytes=length,
-            retry_for_ms=to_retry_ms(retry_for),
+            retry_for_ms=self._retry_ms(retry_for),
         )
-        self._channel.ask(self._kernel.Discard, request, limit=STORAGE_SECONDS + retry_for)
+        self._ask(self._kernel.Discard, request, STORAGE_SECONDS, retry_for)
 
     def write_zeroes(
         self,
@@ -236,7 +243,7 @@ class Disk:
         length: int,
         *,
         unmap: bool = False,
-        retry_for: float = RETRY_SECONDS,
+        retry_for: float | None = None,
     ) -> None:
         """Fill a range of whole blocks with zeroes; `unmap` allows the disk to free its storage.
 
@@ -247,9 +254,9 @@ class Disk:
             offset_bytes=offset,
             length_bytes=length,
             unmap=unmap,
-            retry_for_ms=to_retry_ms(retry_for),
+            retry_for_ms=self._retry_ms(retry_for),
         )
-        self._channel.ask(self._kernel.WriteZeroes, request, limit=STORAGE_SECONDS + retry_for)
+        self._ask(self._kernel.WriteZeroes, request, STORAGE_SECONDS, retry_for)
 
     def resize(self, capacity: int, *, allow_shrink: bool = False) -> int:
         """Change the capacity while the disk is in use; returns the capacity before.
@@ -309,17 +316,41 @@ class Disk:
             fault=status.fault,
         )
 
-    def _identify(self, retry_for: float) -> kernel_pb.IdentifyResponse:
-        """Ask the kernel for the disk, and wait so long for it."""
-        request = kernel_pb.IdentifyRequest(device=self.name, retry_for_ms=to_retry_ms(retry_for))
-        return self._channel.ask(self._kernel.Identify, request, limit=ANSWER_SECONDS + retry_for)
+    def _patience(self, retry_for: float | None) -> float:
+        """Return how long a call waits, in seconds."""
+        return self._channel.retry_for if retry_for is None else retry_for
 
-    def _ask_image(self, retry_for: float) -> block_pb2.GetInfoResponse:
+    def _retry_ms(self, retry_for: float | None) -> int:
+        """Return how long the kernel waits for a call. Errors: ValueError."""
+        return to_retry_ms(self._patience(retry_for))
+
+    def _ask(
+        self,
+        method: UnaryUnaryMultiCallable[Any, Response],
+        request: Any,
+        seconds: float,
+        retry_for: float | None,
+    ) -> Response:
+        """Call the kernel, which takes so many seconds beside the time that it waits."""
+        limit = seconds + self._patience(retry_for)
+        return self._channel.ask(method, request, limit=limit, retry_for=retry_for)
+
+    def _identify(self, retry_for: float | None) -> kernel_pb.IdentifyResponse:
+        """Ask the kernel for the disk, and wait so long for it."""
+        request = kernel_pb.IdentifyRequest(
+            device=self.name, retry_for_ms=self._retry_ms(retry_for)
+        )
+        return self._ask(self._kernel.Identify, request, ANSWER_SECONDS, retry_for)
+
+    def _ask_image(self, retry_for: float | None) -> block_pb2.GetInfoResponse:
         """Ask the disk itself for its image, and wait so long for it."""
-        deadline = time.monotonic() + retry_for
+        deadline = time.monotonic() + self._patience(retry_for)
+        request = block_pb2.GetInfoRequest()
         while True:
             try:
-                return self._channel.ask(self._admin.GetInfo, block_pb2.GetInfoRequest(), self.name)
+                return self._channel.ask(
+                    self._admin.GetInfo, request, self.name, retry_for=retry_for
+                )
             except DeviceLost:
                 if time.monotonic() >= deadline:
                     raise
@@ -332,14 +363,14 @@ class Disk:
             while self._identify(0).capacity_bytes != capacity and time.monotonic() < deadline:
                 time.sleep(CONFIG_POLL_SECONDS)
 
-    def _rest(self, offset: int, retry_for: float) -> int:
+    def _rest(self, offset: int, retry_for: float | None) -> int:
         """Return the bytes from `offset` to the end. Errors: PastEnd."""
         capacity = self._identify(retry_for).capacity_bytes
         if offset > capacity:
             raise PastEnd(f"{self.name} ends at byte {capacity}: offset {offset} is past its end")
         return capacity - offset
 
-    def _check_room(self, offset: int, size: int, retry_for: float) -> None:
+    def _check_room(self, offset: int, size: int, retry_for: float | None) -> None:
         """Refuse now what the disk would refuse later. Errors: PastEnd, BlockReadOnly."""
         disk = self.info(retry_for=retry_for)
         if disk.read_only:
@@ -357,17 +388,17 @@ class Disk:
         parts: Iterator[bytes],
         total: int | None,
         progress: Progress,
-        retry_for: float,
+        retry_for: float | None,
     ) -> CopyResult:
         begin = time.monotonic()
         header = kernel_pb.WriteHeader(
-            device=self.name, offset_bytes=offset, retry_for_ms=to_retry_ms(retry_for)
+            device=self.name, offset_bytes=offset, retry_for_ms=self._retry_ms(retry_for)
         )
         feed = Feed(header, parts, total)
-        write_stream(self._channel, self._kernel, feed, progress)
+        write_stream(self._channel, self._kernel, feed, progress, retry_for)
         return CopyResult(feed.sent, time.monotonic() - begin, feed.digest.hexdigest())
 
-    def _compare(self, offset: int, copy: CopyResult, retry_for: float) -> None:
+    def _compare(self, offset: int, copy: CopyResult, retry_for: float | None) -> None:
         """Read a copy back. Errors: BlockIOError when it differs."""
         digest = hashlib.sha256()
         for part in self.stream(offset, copy.bytes, retry_for=retry_for):

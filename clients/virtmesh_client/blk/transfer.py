@@ -7,10 +7,13 @@ under way as the service ends the call: measured, one time in four.
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections import deque
 from concurrent.futures import Future
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
+from virtmesh_client.patience import Patience
 from virtmesh_client.streams import ignore
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as kernel_pb
 from virtmesh_common.blk.errors import BlockIOError
@@ -29,6 +32,10 @@ FIRST_BYTES, LEAST_BYTES = 64 << 10, 16 << 10
 SLOW_S = 0.25
 """A piece that took longer to send is followed by one of half its size: the service counts whole
 pieces, and takes who sends none for long for somebody who has gone."""
+
+KEPT_BYTES_MAX = 64 << 20
+"""Most bytes that are sent and kept until they are acknowledged: a kernel service has room for a
+fraction of it."""
 
 
 def account(error: BaseException, verb: str, done: int, total: int | None, offset: int) -> None:
@@ -50,7 +57,10 @@ def account(error: BaseException, verb: str, done: int, total: int | None, offse
 
 
 class Feed:
-    """The requests of one write stream; gRPC takes them on a thread of its own.
+    """The data of one write, for as many streams as it takes. gRPC has threads that take from them.
+
+    What is sent is kept until it is acknowledged, so that another stream can go on from there. Each
+    piece is taken from the source once, whichever stream sends it.
 
     What goes wrong while the source is read is kept in `error`, and ends the call.
     """
@@ -67,50 +77,139 @@ class Feed:
         self.call: Future[Cancellable] = Future()
         self.digest = hashlib.sha256()
         self.sent = 0
+        """Bytes taken from the source."""
         self.error: Exception | None = None
         self._parts = parts
         self._clock = clock
+        self._part, self._taken = b"", 0
+        """The last part of the source, and how much of it is sent."""
+        self._kept: deque[bytes] = deque()
+        self._kept_from = 0
+        """How many bytes come before those that are kept."""
+        self._kept_bytes = 0
+        self._source = threading.Lock()
+        self._lock = threading.Lock()
 
-    def requests(self) -> Iterator[kernel_pb.WriteRequest]:
-        """Yield the header, then the data."""
-        yield kernel_pb.WriteRequest(header=self.header)
+    def acknowledge(self, written: int) -> None:
+        """Forget what is written."""
+        with self._lock:
+            while self._kept and self._kept_from + len(self._kept[0]) <= written:
+                self._forget()
+
+    def can_resume(self, written: int) -> bool:
+        """Say whether another stream can go on behind what is written."""
+        with self._lock:
+            return self._kept_from <= written
+
+    def requests(self, written: int = 0) -> Iterator[kernel_pb.WriteRequest]:
+        """Yield the header, then the data behind what is written already."""
+        call: Future[Cancellable] = Future()
+        self.call = call
+        return self._requests(written, call)
+
+    def _requests(
+        self, written: int, call: Future[Cancellable]
+    ) -> Iterator[kernel_pb.WriteRequest]:
+        header = kernel_pb.WriteHeader()
+        header.CopyFrom(self.header)
+        header.offset_bytes += written
+        yield kernel_pb.WriteRequest(header=header)
         size = FIRST_BYTES
         try:
-            for part in self._parts:
-                begin = 0
-                while begin < len(part):
-                    piece = part[begin : begin + size]
-                    self.digest.update(piece)
-                    begin += len(piece)
-                    self.sent += len(piece)
-                    before = self._clock()
-                    yield kernel_pb.WriteRequest(data=piece)
-                    slow = self._clock() - before > SLOW_S
-                    size = max(LEAST_BYTES, size // 2) if slow else min(CHUNK_LIMIT_BYTES, size * 2)
+            while piece := self._piece(written, size, call):
+                written += len(piece)
+                before = self._clock()
+                yield kernel_pb.WriteRequest(data=piece)
+                slow = self._clock() - before > SLOW_S
+                size = max(LEAST_BYTES, size // 2) if slow else min(CHUNK_LIMIT_BYTES, size * 2)
         except Exception as error:  # noqa: BLE001 - it is raised where the copy was asked for
             self.error = error
             # Without this the service would take the short stream for a complete one.
-            self.call.result().cancel()
+            call.result().cancel()
+
+    def _piece(self, begin: int, size: int, call: Future[Cancellable]) -> bytes:
+        """Return a piece from byte `begin` on; none at the end, or for a stream that is over.
+
+        Errors: those of the source.
+        """
+        with self._source:
+            if call is not self.call:
+                return b""
+            if self.error is not None:
+                raise self.error
+            if begin < self.sent:
+                return self._find(begin)
+            while self._taken >= len(self._part):
+                part = next(self._parts, None)
+                if part is None:
+                    return b""
+                self._part, self._taken = part, 0
+            piece = self._part[self._taken : self._taken + size]
+            self._taken += len(piece)
+            self.digest.update(piece)
+            self._keep(piece)
+            return piece
+
+    def _find(self, begin: int) -> bytes:
+        """Return what is kept from a byte on, up to the end of its piece."""
+        with self._lock:
+            start = self._kept_from
+            for piece in self._kept:
+                if start <= begin < start + len(piece):
+                    return piece[begin - start :]
+                start += len(piece)
+        raise BlockIOError(f"byte {begin} of the copy is not kept any more")
+
+    def _keep(self, piece: bytes) -> None:
+        """Keep a piece. Of a service that acknowledges nothing, not more than KEPT_BYTES_MAX."""
+        with self._lock:
+            self.sent += len(piece)
+            self._kept.append(piece)
+            self._kept_bytes += len(piece)
+            while self._kept_bytes > KEPT_BYTES_MAX:
+                self._forget()
+
+    def _forget(self) -> None:
+        """Forget the first piece. The caller holds the lock."""
+        piece = self._kept.popleft()
+        self._kept_from += len(piece)
+        self._kept_bytes -= len(piece)
 
 
 def write_stream(
-    channel: KernelChannel, stub: BlockDeviceServiceStub, feed: Feed, progress: Progress = ignore
+    channel: KernelChannel,
+    stub: BlockDeviceServiceStub,
+    feed: Feed,
+    progress: Progress = ignore,
+    retry_for: float | None = None,
 ) -> None:
-    """Write all that a feed has. Any error says what is written and what is not."""
-    written = 0
+    """Write all that a feed has. Any error says what is written and what is not.
+
+    When the kernel service is lost, another stream goes on behind what was acknowledged.
+    """
+    written, patience = 0, Patience(channel, retry_for)
     try:
-        with channel.errors():
-            call = stub.Write(feed.requests(), metadata=channel.metadata())
-            feed.call.set_result(cast("Cancellable", call))
-            with channel.running(cast("Cancellable", call)):
-                for response in channel.messages(call):
-                    written = response.written_bytes
-                    progress(written)
+        while True:
+            begun = written
+            try:
+                with channel.errors():
+                    call = stub.Write(feed.requests(begun), metadata=channel.metadata())
+                    feed.call.set_result(cast("Cancellable", call))
+                    with channel.running(cast("Cancellable", call)):
+                        for response in channel.messages(call):
+                            written = begun + response.written_bytes
+                            feed.acknowledge(written)
+                            patience.renew()
+                            progress(written)
+                break
+            except VirtmeshError as error:
+                written = max(written, begun + int(error.metadata.get("written_bytes", 0)))
+                if feed.error is not None:
+                    raise
+                patience.bear(error, repeats=feed.can_resume(written))
         check_count("took", written, feed.sent)
     except BaseException as error:  # noqa: BLE001 - raised again, or what caused it
         cause = feed.error or error
-        if isinstance(error, VirtmeshError):
-            written = max(written, int(error.metadata.get("written_bytes", 0)))
         account(cause, "written", written, feed.total, feed.header.offset_bytes)
         raise cause from None
 
@@ -126,20 +225,34 @@ def read_stream(
     stub: BlockDeviceServiceStub,
     request: kernel_pb.ReadRequest,
     progress: Progress,
+    retry_for: float | None = None,
 ) -> Iterator[bytes]:
-    """Read a range in pieces of at most 1 MiB. Any error says how much was read."""
-    done = 0
+    """Read a range in pieces of at most 1 MiB. Any error says how much was read.
+
+    When the kernel service is lost, another stream goes on behind what came.
+    """
+    done, patience = 0, Patience(channel, retry_for)
+    start, length = request.offset_bytes, request.length_bytes
     try:
-        with channel.errors():
-            call = stub.Read(request, metadata=channel.metadata())
-            with channel.running(cast("Cancellable", call)):
-                for response in channel.messages(call):
-                    done += len(response.data)
-                    yield response.data
-                    progress(done)
-        check_count("sent", done, request.length_bytes)
+        while True:
+            request.offset_bytes, request.length_bytes = start + done, length - done
+            try:
+                with channel.errors():
+                    call = stub.Read(request, metadata=channel.metadata())
+                    with channel.running(cast("Cancellable", call)):
+                        for response in channel.messages(call):
+                            done += len(response.data)
+                            patience.renew()
+                            yield response.data
+                            progress(done)
+                break
+            except VirtmeshError as error:
+                if done >= length:
+                    break  # all of it came
+                patience.bear(error)
+        check_count("sent", done, length)
     except GeneratorExit:
         raise
     except BaseException as error:
-        account(error, "read", done, request.length_bytes, request.offset_bytes)
+        account(error, "read", done, length, start)
         raise

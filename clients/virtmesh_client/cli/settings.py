@@ -44,9 +44,10 @@ class Settings:
         """True if a progress bar is to be shown: standard error is a terminal."""
         return sys.stderr.isatty() and not self.json and not self.quiet
 
-    def connect(self, timeout: float | None = None) -> Machine:
+    def connect(self, timeout: float | None = None, retry_for: float | None = None) -> Machine:
         """Connect to the machine of --address. Errors: ServiceUnavailable; UsageError."""
         from virtmesh_client.machine import connect  # noqa: PLC0415 - gRPC takes time to import
+        from virtmesh_client.patience import RETRY_SECONDS  # noqa: PLC0415 - as above
 
         try:
             return connect(
@@ -54,6 +55,7 @@ class Settings:
                 timeout=timeout,
                 request_id=self.request_id,
                 insecure=self.insecure,
+                retry_for=RETRY_SECONDS if retry_for is None else retry_for,
             )
         except ValueError as error:
             raise click.UsageError(str(error)) from error

@@ -186,7 +186,14 @@ class Injector:
 
     @contextmanager
     def batch(self, wait: Wait, overflow: Overflow, timeout: float | None) -> Iterator[PacketBatch]:
-        """Yield the batch for the packets of one call. Another thread may cancel it."""
+        """Yield the batch for the packets of one call. Another thread may cancel it.
+
+        A kernel service that was lost before is waited for first: nothing is under way yet.
+        Errors: those of `KernelChannel.ask`.
+        """
+        if self._channel.presence.lost_at is not None:
+            request = input_pb2.GetInfoRequest()
+            self._channel.ask(InputServiceStub(self._channel.grpc).GetInfo, request, self.device)
         batch = PacketBatch(wait, overflow, timeout, wake=self._wake)
         with self._channel.running(batch):
             yield batch

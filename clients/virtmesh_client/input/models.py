@@ -242,7 +242,8 @@ class Received:
     """
 
     sequence: int
-    """Number of the event. The first event after the driver attached has number 1."""
+    """Number of the event. The first event after the driver attached has number 1. SYN_DROPPED,
+    after a restart of the kernel service, has that of the event before it, or 0."""
     time_us: int
     """When the driver received it, in microseconds since 1970-01-01 UTC."""
     event: Event
@@ -259,3 +260,6 @@ class OutputPacket:
     """The events of the packet."""
     leds_on: tuple[int, ...]
     """Codes of the LEDs that are on after the packet."""
+    missed: int | None = 0
+    """Packets up to this number that did not come, since the kernel service was restarted; None:
+    nobody knows how many. Such a packet has no events."""

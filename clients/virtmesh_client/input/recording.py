@@ -99,17 +99,14 @@ class Recording:
 
 
 def record(received: Iterable[Received], device: InputInfo | None) -> Recording:
-    """Make a recording of received events. An incomplete packet at the end is left out."""
-    events: list[TimedEvent] = []
-    complete = 0
-    start = 0
-    for one in received:
-        if not events:
-            start = one.time_us
-        events.append(TimedEvent(max(0, one.time_us - start), one.event))
-        if one.event.is_report:
-            complete = len(events)
-    return Recording(tuple(events[:complete]), device)
+    """Make a recording of received events. An incomplete packet at the end is left out.
+
+    Where events may be missing (SYN_DROPPED), `dropped` counts.
+    """
+    builder = RecordingBuilder(real=True)
+    for number, one in enumerate(received):
+        builder.add(number, one.time_us, one.event)
+    return Recording(builder.finish(), device, dropped=builder.dropped)
 
 
 def write_recording(recording: Recording, file: TextIO) -> None:

@@ -66,6 +66,7 @@ class Actions:
             web.get("/api/about", answers(self.about)),
             web.get(f"{device}/registers", answers(self.registers)),
             web.post(f"{device}/reset", answers(self.reset)),
+            web.post(f"{device}/restart", answers(self.restart)),
             web.post(f"{device}/detach", answers(self.detach)),
             web.post(f"{device}/attach", answers(self.attach)),
             web.post(f"{device}/type", answers(self.type)),
@@ -88,6 +89,13 @@ class Actions:
         """Reset a device."""
         self._hub.nudge()
         state = await self._machine.reset(request.match_info["name"])
+        self._hub.nudge()
+        return {"state": state}
+
+    async def restart(self, request: web.Request) -> object:
+        """End the service of a device, and start it anew."""
+        self._hub.nudge()
+        state = await self._machine.restart(request.match_info["name"])
         self._hub.nudge()
         return {"state": state}
 

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from virtmesh_client.input.watch import DROPPED
 from virtmesh_client.panel.deliveries import Deliveries, spell_delivery
 from virtmesh_common.errors import VirtmeshError
 
@@ -77,4 +78,6 @@ class InputDesk:
         with contextlib.suppress(VirtmeshError):
             async with self._machine.input(name) as device, await device.watch() as watch:
                 async for received in watch:
+                    if received.event == DROPPED:
+                        return  # another driver counts anew
                     self._waiting.append((time.monotonic(), self._looks, name, received))

@@ -57,6 +57,7 @@ ROUTES: Mapping[tuple[str, str], Needs] = MappingProxyType(
         ("GET", "/api/about"): (),
         ("GET", f"{DEVICE_PATH}/registers"): DESCRIBED,
         ("POST", f"{DEVICE_PATH}/reset"): rpcs(KERNEL, "ResetDevice"),
+        ("POST", f"{DEVICE_PATH}/restart"): rpcs(KERNEL, "RestartDevice"),
         ("POST", f"{DEVICE_PATH}/detach"): rpcs(KERNEL, "DetachDevice"),
         ("POST", f"{DEVICE_PATH}/attach"): rpcs(KERNEL, "AttachDevice"),
         ("POST", f"{DEVICE_PATH}/type"): rpcs(INPUT, "Type"),
@@ -84,7 +85,7 @@ PARTS: Mapping[str, Needs] = MappingProxyType(
         "inputs": TOPICS["inputs"],
         **{
             word: ROUTES["POST", f"{DEVICE_PATH}/{word}"]
-            for word in ("type", "reset", "detach", "attach")
+            for word in ("type", "reset", "restart", "detach", "attach")
         },
     }
 )

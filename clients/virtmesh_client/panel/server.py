@@ -71,12 +71,21 @@ class Tls:
         self._folder.close()
 
 
+ACTION_RETRY_SECONDS = 5.0
+"""How long what somebody does by the page waits for a kernel service that was lost."""
+
+
 class Panel:
     """One panel of one machine. `address` is that of its kernel service."""
 
     def __init__(self, address: str, options: PanelOptions) -> None:
-        self._sampled = connect(address, timeout=SAMPLE_SECONDS, insecure=options.insecure)
-        self.machine = AsyncMachine(connect(address, insecure=options.insecure))
+        # What is sampled says at once that the machine is away, and is sampled again by itself.
+        self._sampled = connect(
+            address, timeout=SAMPLE_SECONDS, insecure=options.insecure, retry_for=0
+        )
+        self.machine = AsyncMachine(
+            connect(address, insecure=options.insecure, retry_for=ACTION_RETRY_SECONDS)
+        )
         self.hub = Hub(self._sampled, self.machine)
         self.doors = Doors(options.idle_seconds, options.limits.connections)
         self.tls = Tls(options.security) if options.security else None

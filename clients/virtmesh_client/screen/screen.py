@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from virtmesh_client.channel import ANSWER_SECONDS
 from virtmesh_client.extras import needing
@@ -77,19 +77,26 @@ class Screen:
         return self._take(scanout, pb.IMAGE_FORMAT_RAW, cursor)
 
     def watch(
-        self, scanout: int = 0, *, updates_per_second: int = 0, cursor: bool = True
+        self,
+        scanout: int = 0,
+        *,
+        updates_per_second: int = 0,
+        cursor: bool = True,
+        retry_for: float | None = None,
     ) -> ScreenWatch:
         """Watch a screen: first the whole picture, then what changes. Close it, or use a `with`.
 
         `updates_per_second` is the most that are wanted, 0: as many as there are. With
-        `cursor=False` the updates have no cursor, and those that only move it are left out.
+        `cursor=False` the updates have no cursor, and those that only move it are left out. For
+        `retry_for`, see `connect`.
         Errors: those of `ScreenWatch`, when the first update is read.
         """
-        call = self._stub.Watch(
-            pb.WatchRequest(scanout=scanout, updates_per_second=updates_per_second),
-            metadata=self._channel.metadata(self.name),
-        )
-        return ScreenWatch(self._channel, call, self.name, with_cursor=cursor)
+        request = pb.WatchRequest(scanout=scanout, updates_per_second=updates_per_second)
+
+        def begin() -> Any:
+            return self._stub.Watch(request, metadata=self._channel.metadata(self.name))
+
+        return ScreenWatch(self._channel, begin, self.name, with_cursor=cursor, retry_for=retry_for)
 
     def wait_still(
         self,
@@ -183,7 +190,9 @@ class Screen:
             from virtmesh_client.screen.recording import ScreenRecording  # noqa: PLC0415
 
         def open_watch() -> ScreenWatch:
-            return self.watch(scanout, updates_per_second=LOOKS_PER_SECOND, cursor=cursor)
+            return self.watch(
+                scanout, updates_per_second=LOOKS_PER_SECOND, cursor=cursor, retry_for=0
+            )
 
         def look() -> Pixels:
             return self._take(scanout, pb.IMAGE_FORMAT_RAW, False, LAST_LOOK_SECONDS)  # noqa: FBT003
@@ -228,7 +237,9 @@ class Screen:
         """Follow a screen while the body looks for something; whoever awaits it may cancel it."""
 
         def open_watch() -> ScreenWatch:
-            return self.watch(scanout, updates_per_second=LOOKS_PER_SECOND, cursor=False)
+            return self.watch(
+                scanout, updates_per_second=LOOKS_PER_SECOND, cursor=False, retry_for=0
+            )
 
         latest = LatestPicture(open_watch, region)
         with self._channel.running(latest), latest:

@@ -6,17 +6,19 @@ of the picture, each rectangle, and how much there is in one update.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, cast
+import threading
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
+from virtmesh_client.patience import Patience
 from virtmesh_client.screen.update import CURSOR_SIDE, PIXEL_BYTES, Change, Cursor, Update
-from virtmesh_common.errors import BadStream
+from virtmesh_common.errors import BadStream, VirtmeshError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from virtmesh_client.channel import Cancellable, KernelChannel
+    from virtmesh_client.channel import KernelChannel
     from virtmesh_common.api.display.v1 import display_pb2 as pb
 
 SIDE_MAX = 16384
@@ -31,9 +33,10 @@ CURSOR_BYTES = CURSOR_SIDE * CURSOR_SIDE * PIXEL_BYTES
 class ScreenWatch:
     """An open stream of updates: first the whole picture, then what changes.
 
-    Iterate over it, and close it or use it in a `with`. It ends when any thread closes it. It does
-    not reconnect: watch again, and the first update has the whole picture. Who reads slowly misses
-    no pixel: changes add up in the device.
+    Iterate over it, and close it or use it in a `with`. It ends when any thread closes it. Slow
+    readers miss no pixel: changes add up in the device. When the kernel service was restarted, it
+    goes on with the whole picture: an update that `is_new`; flushes before it may be missing. A
+    device that is lost ends it: watch again.
 
     Errors: NoSuchScanout; LimitReached if too many watch; DeviceNotFound, DeviceLost, ShuttingDown,
     ServiceUnavailable; BadStream if the service sends what can't be.
@@ -47,17 +50,25 @@ class ScreenWatch:
     def __init__(
         self,
         channel: KernelChannel,
-        call: Any,
+        begin: Callable[[], Any],
         device: str,
         *,
         with_cursor: bool = True,
+        retry_for: float | None = None,
     ) -> None:
+        """`begin` begins the call. For `retry_for`, see `connect`."""
         self._channel = channel
-        self._call = call
+        self._begin_call = begin
         self._device = device
         self._with_cursor = with_cursor
-        self._messages: Iterator[pb.WatchResponse] = iter(call)
+        self._patience = Patience(channel, retry_for)
+        self._lock = threading.Lock()
         self._closed = False
+        self._before = 0
+        """Updates of the streams before this one."""
+        self._call: Any = None
+        self._messages: Iterator[pb.WatchResponse] = iter(())
+        self._open()
         self._size = (0, 0)
         self._image = b""
         """The image of the cursor that came last."""
@@ -79,6 +90,9 @@ class ScreenWatch:
             except BadStream:
                 self.close()
                 raise
+            except VirtmeshError as error:
+                self._resume(error)
+                continue
             if self._with_cursor or update.is_new or update.changes or update.flushes:
                 return update
 
@@ -86,10 +100,29 @@ class ScreenWatch:
         """End the stream. Any thread may call this. In a forked child nothing happens."""
         if self._channel.forked:
             return
-        self._closed = True
-        cast("Cancellable", self._call).cancel()
+        with self._lock:
+            self._closed = True
+            call = self._call
+        call.cancel()
 
     cancel = close
+
+    def _open(self) -> None:
+        """Open a stream."""
+        call = self._begin_call()
+        with self._lock:
+            self._call = call
+            if self._closed:
+                call.cancel()
+        self._messages = iter(call)
+
+    def _resume(self, error: VirtmeshError) -> None:
+        """Go on with another stream. Errors: `error`, if that is not to be tried; StopIteration."""
+        self._patience.bear(error)
+        if self._closed:
+            raise StopIteration
+        self._before, self._number = self._before + self._number, 0
+        self._open()
 
     def _next_update(self) -> Update:
         """Put the pieces of the next update together. Errors: StopIteration; as of the class."""
@@ -117,7 +150,7 @@ class ScreenWatch:
                 raise self._bad(f"an update of more than {PIECES_MAX} pieces")
             message = self._receive()
         return Update(
-            number=self._number,
+            number=self._before + self._number,
             width=self._size[0],
             height=self._size[1],
             is_new=first.is_new,
@@ -131,11 +164,14 @@ class ScreenWatch:
         with self._channel.errors():
             try:
                 self._channel.check_process()
-                return next(self._messages)
+                message = next(self._messages)
             except grpc.RpcError:
                 if self._closed:
                     raise StopIteration from None
                 raise
+        self._channel.presence.note_answer()
+        self._patience.renew()
+        return message
 
     def _begin(self, first: pb.WatchResponse) -> None:
         """Check the first piece of an update. Errors: BadStream."""

@@ -366,7 +366,8 @@ class SerialTerminal:
             uncertain = self._outbox.end()
             if self._closed:
                 return
-            if not self._opened or not is_retried(error):
+            away = self._channel.presence.is_loss(error) and self._channel.presence.is_awaited
+            if not (self._opened or away) or not is_retried(error):
                 self._error, self._ended = error, True
                 self._lock.notify_all()
                 raise error

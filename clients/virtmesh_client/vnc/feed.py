@@ -57,7 +57,8 @@ class Feed:
         """Take updates. Errors: VirtmeshError."""
         # Twice as often as the viewer is sent updates, so that none of those waits for the next.
         rate = 2 * self._options.updates_per_second
-        watch = self._screen.watch(self._options.scanout, updates_per_second=rate)
+        # It is told to the viewers when the screen is away: see `run`.
+        watch = self._screen.watch(self._options.scanout, updates_per_second=rate, retry_for=0)
         async with watch as updates:
             async for update in updates:
                 await self._take(update)

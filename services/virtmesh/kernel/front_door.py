@@ -35,7 +35,7 @@ from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.limits import DEFAULTS, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import grpc.aio
@@ -64,6 +64,8 @@ class Serving:
     """What clients may have of it."""
     seal: Callable[[], None] | None = None
     """Called when it listens everywhere, before anything is served."""
+    prepare: Callable[[], Awaitable[None]] | None = None
+    """Awaited then."""
     control: Path | None = None
     """The socket of a supervisor, if there is one."""
 
@@ -185,6 +187,7 @@ class FrontDoor:
             )
             log.info("metrics", address=self._metrics.address)
         self._server.before_serving = self._serving.seal
+        self._server.prepare = self._serving.prepare
         kinds = (one.name for one in self._of_kinds)
         await self._server.start(
             (service.SERVICE, *names, trace.SERVICE, metrics_service.SERVICE, *kinds),

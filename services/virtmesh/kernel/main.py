@@ -44,6 +44,9 @@ from virtmesh_common.supervision import CONTROL
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+FIND_SECONDS = 0.3
+"""How long clients wait at the start for devices to be in use. It takes a tenth of it."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -106,6 +109,7 @@ class KernelServer:
             limits=plan.limits,
             seal=seal,
             control=plan.control,
+            prepare=self._find_devices,
         )
         self._front = FrontDoor(self.kernel, serving, lambda: kernel_metrics(self.kernel))
         self._guests = Guests(self.kernel)
@@ -122,13 +126,20 @@ class KernelServer:
         return self._front.metrics_address
 
     async def start(self) -> None:
-        """Serve, and begin to bring the devices up."""
+        """Bring the devices up, and serve."""
         guests = guest_service.GuestService(self._guests)
         guest_pb2_grpc.add_GuestServiceServicer_to_server(guests, self._front.grpc)
         await self._front.start(guest_service.SERVICE)
-        self.kernel.start()
         self._guests.start()
         self._terminal.start()
+
+    async def _find_devices(self) -> None:
+        """Begin to bring the devices up, and wait a moment for them.
+
+        After a restart they are there: clients that come back find them in use.
+        """
+        self.kernel.start()
+        await self.kernel.settled(FIND_SECONDS)
 
     async def stop(self) -> None:
         """Let calls under way finish, then give the devices back."""

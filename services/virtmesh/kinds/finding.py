@@ -64,6 +64,12 @@ def kind_names() -> tuple[str, ...]:
     return tuple(packages())
 
 
+def own_kind_names() -> tuple[str, ...]:
+    """Return the names of the kinds inside `virtmesh`; nothing is imported."""
+    inside = f"{virtmesh.__name__}."
+    return tuple(name for name, package in packages().items() if package.startswith(inside))
+
+
 def find_kind(name: str) -> DeviceKind:
     """Return a kind. Errors: BadMachine for a name that no kind has, and for a broken kind."""
     if name not in packages():

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from setproctitle import setproctitle
 
+from virtmesh.kinds import own_kind_names
 from virtmesh.local import run_folder
 from virtmesh.local.child import Child
 from virtmesh.local.control import ControlSocket
@@ -82,6 +83,7 @@ class Supervisor:
         self._wait = wait
         self._report = report
         template.preload(sorted({command.kind for command in plan.devices}))
+        self._template = template
         self._devices = [Child(command, plan.run_dir, template) for command in plan.devices]
         self._kernel = Child(plan.kernel, plan.run_dir, template)
         self._stop = asyncio.Event()
@@ -149,8 +151,11 @@ class Supervisor:
             child.begin_log()
         self._tell(Event("starting", f"starting {self._plan.name} in {self._plan.run_dir}"))
         self._look_at_security()
-        for child in self._children:
+        for child in self._devices:
             await child.start()
+        # It has every kind of device. What the template imports, no start has to import again.
+        self._template.preload(list(own_kind_names()))
+        await self._kernel.start()
         self._save()
         stop = asyncio.create_task(self._stop.wait())
         tasks = [asyncio.create_task(self._keep(child)) for child in self._children]

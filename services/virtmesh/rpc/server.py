@@ -33,7 +33,7 @@ from virtmesh_common.limits import DEFAULTS, Limits
 from virtmesh_common.security.roles import table_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     import grpc.aio
     from prometheus_client import Metric
@@ -119,6 +119,8 @@ class Server:
         self._sweeping: asyncio.Task[None] | None = None
         self.before_serving: Callable[[], None] | None = None
         """Called once it listens, before it takes any connection."""
+        self.prepare: Callable[[], Awaitable[None]] | None = None
+        """Awaited then, before it answers: who connects waits for so long."""
         self.addresses: list[str] = []
         """Where the server listens, once it is started; ports are the actual ones. Those of
         `addresses` come first, then those of the locks: for tokens, and for roles."""
@@ -142,6 +144,8 @@ class Server:
             self.addresses.append(self._listen(listener))
         if self.before_serving is not None:
             self.before_serving()
+        if self.prepare is not None:
+            await self.prepare()
         for wing in self._wings.all:
             await wing.grpc.start()
         for name in ("", *self._names):

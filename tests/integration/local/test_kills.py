@@ -1,6 +1,6 @@
 """A disk that is killed at random under verified load, through the public client.
 
-Environment: VIRTMESH_KILLS, the number of kills (10), and VIRTMESH_SEED, where they fall.
+Environment: that of tests/support/killing.py; 10 kills.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import virtmesh_client
-from tests.support.cli import SECONDS, eventually
+from tests.support.cli import SECONDS
+from tests.support.killing import SEED, Writer, kills, pid_of, spell
 from virtmesh.local.restarts import QUICK_SECONDS
-from virtmesh_client.local import rundir
 from virtmesh_common.errors import VirtmeshError
 from virtmesh_common.printable import say
 
@@ -25,83 +25,8 @@ if TYPE_CHECKING:
     from tests.support.cli import Cli
     from virtmesh_client import Machine
 
-KILLS = int(os.environ.get("VIRTMESH_KILLS", "10"))
+KILLS = kills(10)
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(60 + 12 * KILLS)]
-SEED = int(os.environ.get("VIRTMESH_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
-BLOCK = 4096
-AREA = 2 << 20
-"""Bytes that each writer has for itself."""
-SIZES = (512, BLOCK, 64 << 10, 256 << 10)
-
-
-class Writer(threading.Thread):
-    """Changes an area of its own at random, and knows each byte that must be there."""
-
-    def __init__(self, machine: Machine, number: int, stop: threading.Event) -> None:
-        super().__init__(name=f"writer {number}")
-        self.operations = 0
-        self.longest = 0.0
-        """Seconds of the slowest operation."""
-        self.errors: list[BaseException] = []
-        self._disk = machine.disk("vda")
-        self._start = number * AREA
-        self._truth = bytearray(AREA)
-        self._random = random.Random(SEED + number)  # noqa: S311 - reproducible
-        self._halt = stop
-
-    def run(self) -> None:
-        """Work until told to stop, then look at everything once more."""
-        try:
-            while not self._halt.is_set():
-                begun = time.monotonic()
-                self._step()
-                self.longest = max(self.longest, time.monotonic() - begun)
-                self.operations += 1
-            self._check(0, AREA)
-        except BaseException as error:  # noqa: BLE001 - the test raises it
-            self.errors.append(error)
-
-    def _step(self) -> None:
-        """Do one operation."""
-        size = self._random.choice(SIZES)
-        at = self._random.randrange(0, AREA - size, 512)
-        kind = self._random.choice(("write", "write", "read", "read", "zero", "discard", "flush"))
-        if kind == "write":
-            data = self._random.randbytes(size)
-            self._disk.write(self._start + at, data)
-            self._truth[at : at + size] = data
-        elif kind == "read":
-            self._check(at, size)
-        elif kind == "flush":
-            self._disk.flush()
-        elif kind == "zero":
-            self._disk.write_zeroes(self._start + at, size)
-            self._truth[at : at + size] = bytes(size)
-        else:
-            self._disk.discard(self._start + at, size)  # What is there then, nobody promises.
-            data = self._random.randbytes(size)
-            self._disk.write(self._start + at, data)
-            self._truth[at : at + size] = data
-
-    def _check(self, at: int, size: int) -> None:
-        """Compare a range with what must be there."""
-        found = self._disk.read(self._start + at, size)
-        if found != self._truth[at : at + size]:
-            wrong = next(i for i in range(size) if found[i] != self._truth[at + i])
-            raise AssertionError(f"byte {self._start + at + wrong} of {self.name} is wrong")
-
-
-def pid_of(cli: Cli, name: str) -> int:
-    """Return the process of a service, once it runs."""
-    found: list[int] = []
-
-    def look() -> bool:
-        state = rundir.load(cli.run_dir)
-        found[:] = [one.pid for one in state.alive if one.name == name] if state else []
-        return bool(found)
-
-    eventually(look)
-    return found[0]
 
 
 def outage(machine: Machine, pid: int) -> float:
@@ -120,13 +45,6 @@ def outage(machine: Machine, pid: int) -> float:
                 return time.monotonic() - begun if last else 0.0
         time.sleep(0.005)
     pytest.fail(f"the disk is not back after {SECONDS:g} s")
-
-
-def spell(times: list[float]) -> str:
-    """Return how times are spread."""
-    times = sorted(times) or [0.0]
-    middle, late = times[len(times) // 2], times[len(times) * 95 // 100]
-    return f"min {times[0]:.3f}, median {middle:.3f}, 95 % {late:.3f}, max {times[-1]:.3f}"
 
 
 def test_a_disk_killed_under_load_costs_its_clients_nothing_but_time(cli: Cli) -> None:

@@ -220,6 +220,23 @@ def test_a_device_is_reset_and_comes_back(panel: PanelRig, chromium: Browser) ->
         expect(status.locator('.names [data-set="1"]')).to_have_count(4)
 
 
+def test_a_device_is_restarted(panel: PanelRig, chromium: Browser) -> None:
+    """After it was confirmed: another process serves it, and the kernel drives it again."""
+    with visiting(chromium, panel.url) as visit:
+        page = visit.page
+        before = panel.cli.process("vda").pid
+        choose(page, "vda")
+        page.locator("#restart").click()
+        page.get_by_role("button", name="Cancel").click()
+        assert panel.cli.process("vda").pid == before
+        page.locator("#restart").click()
+        page.locator("#confirm-yes").click()
+
+        eventually(lambda: panel.cli.process("vda").pid != before)
+        expect(page.locator("#device-state")).to_have_text("ready")
+        expect(page.locator("#device-why")).to_be_hidden()
+
+
 def test_a_device_is_detached_and_attached(panel: PanelRig, chromium: Browser) -> None:
     """The page says so, and the button turns."""
     with visiting(chromium, panel.url) as visit:

@@ -57,7 +57,14 @@ mode = "640x480"
 ROLES = (Role.OBSERVER, Role.INJECTOR, Role.OPERATOR)
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 PROTOCOLS = ("virtmesh", f"token.{TOKEN}")
-DEVICES = {"reset": "vda", "detach": "vda", "attach": "vda", "serial": "serial", "vnc": "gpu"}
+DEVICES = {
+    "reset": "vda",
+    "restart": "vda",
+    "detach": "vda",
+    "attach": "vda",
+    "serial": "serial",
+    "vnc": "gpu",
+}
 """By a word of the path, the device that it is asked of; others are asked of the keyboard."""
 
 
@@ -211,7 +218,7 @@ def test_a_page_of_an_observer(panel: PanelRig, machine: Cli, chromium: Browser)
         expect(page.locator(".plot .u-over").first).to_have_css("position", "absolute")
         page.get_by_role("tab", name="Input").click()
         expect(page.locator("#inputs-none")).to_contain_text("may be a password")
-        for name in ("#capture", "#reset", "#detach", "#type-form", "#send-cad"):
+        for name in ("#capture", "#reset", "#restart", "#detach", "#type-form", "#send-cad"):
             expect(page.locator(name)).to_be_hidden()
         page.get_by_role("tab", name="Dialogue").click()
         assert machine("input", "type", "q").returncode == 0

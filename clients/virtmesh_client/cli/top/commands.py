@@ -65,7 +65,8 @@ def top(settings: Settings, interval: float, once: bool, order: str) -> None:
         raise click.BadParameter("0.1s is the shortest", param_hint="--interval")
     if not (once or settings.json or sys.stdout.isatty()):
         raise click.UsageError("standard output is no terminal: use --once or --json")
-    with settings.connect(timeout=ANSWER_SECONDS) as machine:
+    # A machine that is away is shown so, not waited for.
+    with settings.connect(timeout=ANSWER_SECONDS, retry_for=0) as machine:
         watch = Watch(Sampler(machine), interval, order)
         if once:
             show_once(settings, watch, machine.address)

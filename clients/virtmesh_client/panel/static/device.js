@@ -5,6 +5,7 @@ import { byId, setText } from "./format.js";
 
 const WORDS = {
   reset: ["Reset", "The kernel gives the device back and brings it up anew. Requests in flight fail, and what it held is lost."],
+  restart: ["Restart", "The service of the device is ended and started anew, and one that is held is brought back. What a disk had in flight is carried out by the new one."],
   detach: ["Detach", "The kernel gives the device back and leaves it alone. What uses it fails until it is attached again."],
 };
 
@@ -26,12 +27,14 @@ export class DeviceHead {
     this.underWay = "";
     this.failure = "";
     byId("reset").addEventListener("click", () => this.act("reset"));
+    byId("restart").addEventListener("click", () => this.act("restart"));
     byId("detach").addEventListener("click", () => this.act(this.device.state === "detached" ? "attach" : "detach"));
   }
 
   allow(may) {
     this.may = may;
     byId("reset").hidden = !may.reset;
+    byId("restart").hidden = !may.restart;
   }
 
   show(device, gone) {
@@ -47,6 +50,7 @@ export class DeviceHead {
     setText(byId("device-kind"), [device.driver, device.kind && `kind ${device.kind}`, device.compatible].filter(Boolean).join(" · "));
     const ours = !gone && device.state !== "reserved" && !this.underWay;
     byId("reset").disabled = !ours;
+    byId("restart").disabled = Boolean(gone || this.underWay);
     const detach = byId("detach");
     detach.disabled = !ours;
     setText(detach, device.state === "detached" ? "Attach" : "Detach");
@@ -61,7 +65,7 @@ export class DeviceHead {
     const { name } = this.device;
     const [verb, text] = WORDS[what] ?? [];
     if (verb && !await confirmed(`${verb} ${name}?`, text, verb)) return;
-    this.underWay = { reset: "resetting", detach: "detaching", attach: "attaching" }[what];
+    this.underWay = { reset: "resetting", restart: "restarting", detach: "detaching", attach: "attaching" }[what];
     this.failure = "";
     this.show(this.device, this.gone);
     try {

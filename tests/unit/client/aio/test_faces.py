@@ -58,7 +58,7 @@ def test_a_face_shows_the_signature_and_the_docstring() -> None:
     """To `help` and to editors."""
     shown = inspect.signature(AsyncDisk.read)
 
-    words = "(self, offset: 'int', length: 'int', *, retry_for: 'float' = 30.0) -> 'bytes'"
+    words = "(self, offset: 'int', length: 'int', *, retry_for: 'float | None' = None) -> 'bytes'"
     assert str(shown) == words
     assert AsyncDisk.read.__doc__ == Disk.read.__doc__
     assert inspect.iscoroutinefunction(AsyncDisk.read)

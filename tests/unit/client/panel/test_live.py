@@ -188,6 +188,7 @@ async def test_there_is_room_for_so_many_sockets(rig: Rig) -> None:
     [
         ("/api/devices/vdz/registers", 404, "DEVICE_NOT_FOUND"),
         ("/api/devices/vda/reset", 501, "NOT_OFFERED"),
+        ("/api/devices/vda/restart", 501, "NOT_OFFERED"),
     ],
 )
 async def test_what_the_machine_refuses_is_told(

@@ -96,7 +96,11 @@ async def test_a_page_is_told_its_role(panel: Served) -> None:
     for token, role, may in (
         (panel.token(Role.OBSERVER), "observer", {"screen"}),
         (panel.token(Role.INJECTOR), "injector", {"screen", "serial", "inputs", "use", "type"}),
-        (OWN, "owner", {"screen", "serial", "inputs", "use", "type", "reset", "detach", "attach"}),
+        (
+            OWN,
+            "owner",
+            {"screen", "serial", "inputs", "use", "type", "reset", "restart", "detach", "attach"},
+        ),
     ):
         async with panel.socket(token) as socket:
             while (message := json.loads((await socket.receive(timeout=20)).data)) is not None:
