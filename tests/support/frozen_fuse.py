@@ -76,20 +76,26 @@ class FrozenFuse:
             while not self._thawed:
                 if not select.select([device], [], [], TICK_SECONDS)[0]:
                     continue
-                request = os.read(device, 1 << 18)
-                _, code, unique, node, *_ = REQUEST.unpack_from(request)
-                if self._frozen:
-                    if code == READ:
-                        self.read.set()
-                    continue
-                body = answer(code, node)
-                error = 0 if body is not None else -ENOSYS
-                body = body or b""
-                os.write(device, ANSWER.pack(ANSWER.size + len(body), error, unique) + body)
+                self.handle(device, os.read(device, 1 << 18))
         except OSError:
             pass
         finally:
             os.close(device)
+
+    def handle(self, device: int, request: bytes) -> None:
+        """Answer a request, unless it is to wait."""
+        _, code, unique, node, *_ = REQUEST.unpack_from(request)
+        if not self._frozen:
+            send(device, unique, answer(code, node))
+        elif code == READ:
+            self.read.set()
+
+
+def send(device: int, unique: int, body: bytes | None) -> None:
+    """Answer a request; without a body, that it is not known."""
+    error = 0 if body is not None else -ENOSYS
+    body = body or b""
+    os.write(device, ANSWER.pack(ANSWER.size + len(body), error, unique) + body)
 
 
 def answer(code: int, node: int) -> bytes | None:

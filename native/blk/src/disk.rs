@@ -24,7 +24,7 @@ const ZEROED_PIECE: u64 = 32 << 20;
 pub enum Step {
     /// Nothing. The status is for [`Request::complete`].
     Done(Status),
-    /// To complete it as failed, or to try it again: the storage failed it.
+    /// To complete it as failed, or to try it again: the storage failed it, or a fault on demand did.
     Failed(Cause),
     /// A flush ([`Disk::flush`]). It needs neither the request nor guest memory.
     Flush,
@@ -209,9 +209,7 @@ impl Disk {
     ) -> Step {
         match (fault, &request.operation) {
             (Some(hit), _) if hit.kind == FaultKind::IoError => {
-                let cause = Cause::injected(hit.id);
-                self.failures.add(Failed::of(request), cause);
-                Step::Done(Status::IoErr)
+                Step::Failed(Cause::injected(hit.id))
             }
             (Some(hit), Operation::Write { offset }) if hit.kind == FaultKind::TornWrite => {
                 let write_back = self.write_back();

@@ -8,24 +8,24 @@
 //! again each [`RETRY`], and when somebody wants that. Other jobs go on meanwhile. What is held keeps no
 //! reset waiting, and no stop of its queue, which has it tried once more.
 
-use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use virtmesh_device::now;
+use virtmesh_device::{call_after, now};
 
+use crate::backlog::{Backlog, Taken};
 use crate::job::{CompletionSink, Job, Outcome};
 use crate::request::Used;
 
-/// Most fast jobs that start before a waiting slow one: reads and writes never starve a flush.
-const MAX_FAST_BEFORE_SLOW: u32 = 32;
-
 /// Between two tries of what is held.
 pub const RETRY: Duration = Duration::from_secs(1);
+/// How long a job is executed until its thread counts as stuck, at most twice that, where other jobs wait.
+const STUCK: Duration = Duration::from_millis(50);
+/// How long a thread waits for a job until it ends, where there are more than usual.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Executes jobs.
 pub trait Engine: Send + Sync {
@@ -47,66 +47,41 @@ pub trait Engine: Send + Sync {
     fn detach(&self);
 }
 
-/// Executes blocking system calls on a pool of threads.
+/// Executes blocking system calls on a pool of threads, which grows while the storage hangs
+/// ([`backlog`](crate::backlog)).
 ///
 /// Reads that hit the page cache are executed at once, on the caller's thread. So is a small write while
 /// no other request is in flight: if the kernel makes it wait, no other request waits behind it.
 pub struct SyncEngine {
     pool: Arc<Pool>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct Pool {
-    queues: Mutex<Queues>,
+    backlog: Mutex<Backlog>,
     filled: Condvar,
-    /// Threads that may execute slow jobs at a time: one less than there are, so flushes never block
-    /// reads and writes.
-    slow_limit: usize,
-}
-
-#[derive(Default)]
-struct Queues {
-    fast: VecDeque<Job>,
-    slow: VecDeque<Job>,
-    /// Jobs that the storage failed.
-    held: Vec<Job>,
-    /// When they are tried again; None while there is none.
-    retry_at: Option<Instant>,
-    slow_running: usize,
-    /// Fast jobs started since the last slow one.
-    fast_since_slow: u32,
-    closing: bool,
+    /// Taken out once nobody waits for them any more.
+    threads: Mutex<Option<Vec<JoinHandle<()>>>>,
 }
 
 impl SyncEngine {
-    /// Start the threads, at least one.
+    /// Start the threads, at least one. `queues`: how many it will serve.
     ///
     /// # Errors
     /// When the system has no threads left.
-    pub fn new(threads: usize) -> io::Result<Self> {
+    pub fn new(threads: usize, queues: usize) -> io::Result<Self> {
         let threads = threads.max(1);
         let pool = Arc::new(Pool {
-            queues: Mutex::default(),
+            backlog: Mutex::new(Backlog::new(threads, queues)),
             filled: Condvar::new(),
-            slow_limit: (threads - 1).max(1),
+            threads: Mutex::new(Some(Vec::new())),
         });
         // Made before its threads: if one can't be started, dropping this ends the others.
-        let engine = Self {
-            pool,
-            threads: Mutex::default(),
-        };
-        for index in 0..threads {
-            let pool = Arc::clone(&engine.pool);
-            let builder = thread::Builder::new().name(format!("blk-io-{index}"));
-            let thread = builder.spawn(move || pool.serve())?;
-            engine.threads().push(thread);
+        let engine = Self { pool };
+        for _ in 0..threads {
+            let mut started = engine.pool.threads();
+            engine.pool.start_thread(started.as_mut())?;
         }
         Ok(engine)
-    }
-
-    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        // Nothing panics while it is held.
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,7 +107,7 @@ impl Engine for SyncEngine {
     }
 
     fn discard(&self, sink: &Arc<dyn CompletionSink>) {
-        let dropped = self.pool.take_of(sink);
+        let dropped = self.pool.lock().take_of(sink);
         let count = dropped.len();
         // Their requests keep guest memory mapped, so they are dropped before the queue can be stopped.
         dropped.into_iter().for_each(Job::forget);
@@ -147,7 +122,7 @@ impl Engine for SyncEngine {
     }
 
     fn detach(&self) {
-        self.threads().clear();
+        *self.pool.threads() = None;
     }
 }
 
@@ -155,54 +130,47 @@ impl Drop for SyncEngine {
     fn drop(&mut self) {
         self.pool.lock().closing = true;
         self.pool.filled.notify_all();
-        for thread in mem::take(&mut *self.threads()) {
+        // Not while they are locked: a look at the pool may come.
+        let threads = mem::take(&mut *self.pool.threads());
+        for thread in threads.into_iter().flatten() {
             // It can't have panicked: panics in jobs are caught.
             let _ = thread.join();
         }
     }
 }
 
-impl Queues {
-    fn add(&mut self, job: Job) {
-        if job.is_slow() {
-            self.slow.push_back(job);
-        } else {
-            self.fast.push_back(job);
-        }
-    }
-
-    /// Have all that is held tried again. Returns how many that are.
-    fn retry_held(&mut self, is_last_try: bool) -> usize {
-        self.retry_at = None;
-        let held = mem::take(&mut self.held);
-        let count = held.len();
-        for mut job in held {
-            job.is_last_try |= is_last_try;
-            self.add(job);
-        }
-        count
-    }
-}
-
 impl Pool {
-    fn add(&self, jobs: Vec<Job>) {
+    fn start_thread(self: &Arc<Self>, threads: Option<&mut Vec<JoinHandle<()>>>) -> io::Result<()> {
+        let pool = Arc::clone(self);
+        let builder = thread::Builder::new().name("blk-io".into());
+        let thread = builder.spawn(move || pool.serve())?;
+        if let Some(threads) = threads {
+            threads.retain(|one| !one.is_finished());
+            threads.push(thread);
+        }
+        Ok(())
+    }
+
+    fn add(self: &Arc<Self>, jobs: Vec<Job>) {
         if jobs.is_empty() {
             return;
         }
         let count = jobs.len();
-        let mut queues = self.lock();
+        let mut backlog = self.lock();
         for job in jobs {
-            queues.add(job);
+            backlog.add(job);
         }
-        drop(queues);
+        self.look_later(&mut backlog);
+        drop(backlog);
         for _ in 0..count {
             self.filled.notify_one();
         }
     }
 
-    /// Execute jobs until the pool closes and none is left.
-    fn serve(&self) {
-        while let Some((job, slow)) = self.take() {
+    /// Execute jobs until the pool closes and none is left, or this thread is one too many.
+    fn serve(self: &Arc<Self>) {
+        let mut ended = None;
+        while let Some((job, taken)) = self.take(ended) {
             let sink = Arc::clone(&job.sink);
             // Reading the clock costs ten times as much as recording.
             let mut free_ns = sink.recorder().map_or(0, |_| now());
@@ -213,100 +181,115 @@ impl Pool {
                 Outcome::Held(job) => self.hold(*job),
                 Outcome::Dropped => {}
             }
-            drop(sink);
-            if slow {
-                self.end_slow();
-            }
+            ended = Some(taken);
         }
     }
 
     /// Keep a job that the storage failed.
     fn hold(&self, mut job: Job) {
         let sink = Arc::clone(&job.sink);
-        let mut queues = self.lock();
+        let mut backlog = self.lock();
         // Race: the queue is reset or stopped on another thread. That sets its flag before it takes this
         // lock, to find what is held.
         if sink.running().is_abandoned() {
-            drop(queues);
+            drop(backlog);
             job.forget();
             sink.discard(1);
             return;
         }
-        if queues.closing || !sink.may_hold() {
+        if backlog.closing || !sink.may_hold() {
             job.is_last_try = true;
-            queues.add(job);
+            backlog.add(job);
         } else {
-            queues.held.push(job);
-            queues.retry_at.get_or_insert(Instant::now() + RETRY);
+            backlog.held.push(job);
+            backlog.retry_at.get_or_insert(Instant::now() + RETRY);
         }
-        drop(queues);
+        drop(backlog);
         // Whoever takes a job waits no longer than until the next try.
         self.filled.notify_one();
     }
 
-    /// Take the jobs of one queue out.
-    fn take_of(&self, sink: &Arc<dyn CompletionSink>) -> Vec<Job> {
-        let mut queues = self.lock();
-        let is_its = |job: &Job| ptr::addr_eq(Arc::as_ptr(&job.sink), Arc::as_ptr(sink));
-        let (mut taken, kept): (Vec<_>, _) =
-            mem::take(&mut queues.held).into_iter().partition(is_its);
-        queues.held = kept;
-        let Queues { fast, slow, .. } = &mut *queues;
-        for jobs in [fast, slow] {
-            let (its, others): (VecDeque<_>, _) = mem::take(jobs).into_iter().partition(is_its);
-            *jobs = others;
-            taken.append(&mut Vec::from(its));
+    /// Wait for a job, after one has `ended`. None if the pool is closing and no job is left, or if this
+    /// thread is one too many.
+    fn take(self: &Arc<Self>, ended: Option<Taken>) -> Option<(Job, Taken)> {
+        let mut backlog = self.lock();
+        if ended.is_some_and(|ended| backlog.end(ended)) {
+            self.filled.notify_one();
         }
-        taken
-    }
-
-    /// Wait for a job. None if the pool is closing and no job is left.
-    fn take(&self) -> Option<(Job, bool)> {
-        let mut queues = self.lock();
         loop {
-            if queues.closing || queues.retry_at.is_some_and(|at| at <= Instant::now()) {
-                let is_last_try = queues.closing;
-                if queues.retry_held(is_last_try) > 1 {
+            if backlog.closing || backlog.retry_at.is_some_and(|at| at <= Instant::now()) {
+                let is_last_try = backlog.closing;
+                if backlog.retry_held(is_last_try) > 1 {
                     self.filled.notify_all();
                 }
             }
-            let may_be_slow = queues.slow_running < self.slow_limit && !queues.slow.is_empty();
-            let slow_first = may_be_slow && queues.fast_since_slow >= MAX_FAST_BEFORE_SLOW;
-            if !slow_first && let Some(job) = queues.fast.pop_front() {
-                queues.fast_since_slow = queues.fast_since_slow.saturating_add(1);
-                return Some((job, false));
+            let job = backlog.take();
+            self.look_later(&mut backlog);
+            if job.is_some() {
+                return job;
             }
-            if may_be_slow && let Some(job) = queues.slow.pop_front() {
-                queues.fast_since_slow = 0;
-                queues.slow_running += 1;
-                return Some((job, true));
-            }
-            if queues.closing && queues.slow.is_empty() {
+            if backlog.closing && backlog.is_empty() {
                 return None;
             }
-            queues = self.wait(queues);
+            let (woken, timed_out) = self.wait(backlog);
+            backlog = woken;
+            if timed_out && backlog.lets_go() {
+                return None;
+            }
         }
     }
 
-    /// Wait until there is something to look at.
-    fn wait<'a>(&'a self, queues: MutexGuard<'a, Queues>) -> MutexGuard<'a, Queues> {
-        let Some(retry_at) = queues.retry_at else {
-            let woken = self.filled.wait(queues);
-            return woken.unwrap_or_else(PoisonError::into_inner);
+    /// Wait until there is something to look at. Tells whether nothing came for [`IDLE`].
+    fn wait<'a>(&'a self, backlog: MutexGuard<'a, Backlog>) -> (MutexGuard<'a, Backlog>, bool) {
+        let retry = backlog
+            .retry_at
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        let idle = backlog.is_grown().then_some(IDLE);
+        let Some(limit) = retry.into_iter().chain(idle).min() else {
+            let woken = self.filled.wait(backlog);
+            return (woken.unwrap_or_else(PoisonError::into_inner), false);
         };
-        let limit = retry_at.saturating_duration_since(Instant::now());
-        let woken = self.filled.wait_timeout(queues, limit);
-        woken.unwrap_or_else(PoisonError::into_inner).0
+        let woken = self.filled.wait_timeout(backlog, limit);
+        let (backlog, result) = woken.unwrap_or_else(PoisonError::into_inner);
+        (backlog, result.timed_out() && idle == Some(limit))
     }
 
-    fn end_slow(&self) {
-        self.lock().slow_running -= 1;
-        // A slow job may be waiting because of the limit.
-        self.filled.notify_one();
+    /// Have somebody look at the pool after a while, if that is of use.
+    fn look_later(self: &Arc<Self>, backlog: &mut Backlog) {
+        if !backlog.wants_look() {
+            return;
+        }
+        let pool = Arc::downgrade(self);
+        let look = move || {
+            if let Some(pool) = pool.upgrade() {
+                pool.look();
+            }
+        };
+        if call_after(STUCK, Box::new(look)).is_some() {
+            backlog.is_unwatched();
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queues> {
+    /// Start as many threads as are stuck, if jobs wait.
+    fn look(self: &Arc<Self>) {
+        // Race: the engine is dropped. It closes the pool, and waits for the threads that are there then.
+        let mut threads = self.threads();
+        let more = self.lock().look();
+        let started = (0..more).take_while(|_| self.start_thread(threads.as_mut()).is_ok());
+        let lost = more - started.count();
+        let mut backlog = self.lock();
+        // Where the system has no threads left, those there are go on.
+        backlog.lost_threads(lost);
+        self.look_later(&mut backlog);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Backlog> {
         // Nothing panics while it is held.
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Option<Vec<JoinHandle<()>>>> {
+        // Nothing panics while it is held.
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -121,11 +121,11 @@ impl Cause {
         }
     }
 
-    /// True if the same request may succeed later, when the storage is back. What a failed flush lost does
-    /// not come back.
+    /// True if the same request may succeed later, when the storage is back, or the fault on demand is not
+    /// there any more. What a failed flush lost does not come back.
     #[must_use]
     pub fn may_mend(&self) -> bool {
-        self.index == TRUNCATED || MENDING.contains(&self.errno)
+        matches!(self.index, TRUNCATED | INJECTED) || MENDING.contains(&self.errno)
     }
 
     /// Name of the cause: that of the system's error, or another word of [`cause_names`].

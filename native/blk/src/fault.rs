@@ -22,6 +22,15 @@ pub fn of_request(interrupt: &Interrupt, queue: usize, request: &Request) -> Opt
         Operation::Write { .. } => KINDS | WRITE_KINDS,
         _ => KINDS,
     };
+    take(kinds, interrupt, queue, request)
+}
+
+/// The error that takes hold of a request that is tried again after one, if one does.
+pub fn of_retry(interrupt: &Interrupt, queue: usize, request: &Request) -> Option<Hit> {
+    take(FaultKind::IoError.bit(), interrupt, queue, request)
+}
+
+fn take(kinds: u64, interrupt: &Interrupt, queue: usize, request: &Request) -> Option<Hit> {
     let moves = !matches!(request.operation, Operation::Flush | Operation::Identify);
     let about = About {
         queue: u8::try_from(queue).unwrap_or(u8::MAX),

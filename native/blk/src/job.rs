@@ -5,10 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use virtmesh_device::{EventKind, FaultKind, Hit, Recorder, TraceEvent, now};
+use virtmesh_device::{EventKind, FaultKind, Hit, Interrupt, Recorder, TraceEvent, now};
 
 use crate::disk::{Disk, Step};
 use crate::failure::{Cause, Failed};
+use crate::fault;
 use crate::request::{Operation, Request, Status, Used};
 use crate::running::{Running, Turn};
 
@@ -37,9 +38,15 @@ pub trait CompletionSink: Send + Sync {
         true
     }
 
+    /// The interrupt of the device, which has its faults on demand, and the index of this queue.
+    fn interrupt(&self) -> Option<(&Interrupt, usize)> {
+        None
+    }
+
     /// The flight recorder of the device, and the index of this queue.
     fn recorder(&self) -> Option<(&Recorder, usize)> {
-        None
+        let (interrupt, queue) = self.interrupt()?;
+        Some((interrupt.recorder()?, queue))
     }
 }
 
@@ -130,6 +137,11 @@ impl Job {
             return End::Abandoned;
         };
         self.begin(*free_ns);
+        if self.turn.is_some() && self.is_error_on_demand() {
+            let device = sink.interrupt();
+            self.fault = device
+                .and_then(|(interrupt, queue)| fault::of_retry(interrupt, queue, &self.request));
+        }
         // A panic leaves no half-changed state: a request touches atomics, files and guest memory.
         let step = catch_unwind(AssertUnwindSafe(|| {
             disk.execute_with(self.fault.as_ref(), &self.request, running.abandoned())
@@ -260,9 +272,13 @@ impl Job {
         done.then(|| self.complete(Status::Ok, free_ns))
     }
 
+    fn is_error_on_demand(&self) -> bool {
+        self.fault.is_some_and(|hit| hit.kind == FaultKind::IoError)
+    }
+
     /// True for what needs no storage.
     pub(crate) fn is_immediate(&self) -> bool {
-        self.fault.is_some_and(|hit| hit.kind == FaultKind::IoError)
+        self.is_error_on_demand()
             || matches!(
                 self.request.operation,
                 Operation::Identify | Operation::Refuse(_)

@@ -12,6 +12,7 @@
 //! | [`transfer`] | system calls that move bytes between the two |
 //! | [`disk`] | the disk: options, features, execution of one request |
 //! | [`job`] | the execution of one request that was submitted |
+//! | `backlog` | which job is next, and how many threads an engine needs |
 //! | [`engine`] | executes many requests at a time |
 //! | [`running`] | the requests of a queue that may be waiting for the storage |
 //! | [`worker`] | the thread of one queue: pops chains, pushes them, raises interrupts |
@@ -33,8 +34,10 @@
 //! | driver | refused requests with huge buffers | their data is not touched |
 //! | others on the host | image truncated or grown | requests past its end fail; no write grows it. A truncation between that check and the write can grow it back |
 //! | others on the host | image used twice | `flock`, and the locks of QEMU; programs that honour neither are not kept out |
+//! | storage | hangs in some requests | others go on: the pool grows by as many threads as are stuck, within a bound, and no queue has all of it |
 //! | storage | lost writes | after one failed flush every flush that ends later fails |
 
+mod backlog;
 pub mod buffer;
 pub mod device;
 pub mod disk;

@@ -15,9 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use virtmesh_device::{
-    EventFd, EventKind, Interrupt, Kick, NOTIFY_WAY_EVENTFD, Recorder, TraceEvent, now,
-};
+use virtmesh_device::{EventFd, EventKind, Interrupt, Kick, NOTIFY_WAY_EVENTFD, TraceEvent, now};
 use virtmesh_ring::{
     AvailConsumer, AvailState, Chain, DeviceQueue, GuestRam, RingState, UsedProducer, chain_totals,
 };
@@ -268,9 +266,8 @@ impl CompletionSink for Shared {
         !self.stopping.load(Ordering::SeqCst)
     }
 
-    fn recorder(&self) -> Option<(&Recorder, usize)> {
-        let recorder = self.interrupt.recorder()?;
-        Some((recorder, self.index))
+    fn interrupt(&self) -> Option<(&Interrupt, usize)> {
+        Some((&self.interrupt, self.index))
     }
 }
 

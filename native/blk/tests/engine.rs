@@ -3,83 +3,16 @@
 mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use common::{BASE, FEATURES, guest_ram, header, image_file, options, reads_from_page_cache};
-use virtmesh_blk::job::{CompletionSink, Job, Outcome};
-use virtmesh_blk::request::{Request, Used};
+use common::jobs::{Counter, Gate, LARGE, disk, job};
+use common::{PATIENCE as LIMIT, reads_from_page_cache};
+use virtmesh_blk::job::{CompletionSink, Outcome};
+use virtmesh_blk::request::Used;
 use virtmesh_blk::running::Running;
 use virtmesh_blk::spec::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN};
-use virtmesh_blk::{Disk, Engine, Image, SyncEngine};
-use virtmesh_device::now;
-use virtmesh_ring::{Chain, Segment};
-
-const LIMIT: Duration = Duration::from_secs(20);
-/// More than is executed on the thread of a queue.
-const LARGE: u32 = 128 << 10;
-
-fn disk() -> Arc<Disk> {
-    let file = image_file(&vec![1; 1 << 20]);
-    let disk = Disk::new(Image::open(file.path(), false, 512).unwrap(), options()).unwrap();
-    disk.set_features(FEATURES);
-    Arc::new(disk)
-}
-
-/// A request with `input` writable bytes of data.
-fn job(disk: &Arc<Disk>, kind: u32, input: u32, sink: Arc<dyn CompletionSink>) -> Job {
-    let ram = guest_ram(1 << 20);
-    ram.write(BASE, &header(kind, 0)).unwrap();
-    let segment = |addr, len| [Segment { addr, len }].into_iter().collect();
-    let chain = Chain {
-        head: 0,
-        readable: segment(BASE, 16),
-        writable: segment(BASE + 16, input + 1),
-    };
-    let request = Request::parse(&chain, &ram, &disk.request_limits()).unwrap();
-    Job::new(request, Arc::clone(disk), sink, now())
-}
-
-/// Counts completions, and jobs that were discarded.
-#[derive(Default)]
-struct Counter(AtomicUsize, Running, AtomicUsize);
-
-impl CompletionSink for Counter {
-    fn complete(&self, used: &[Used]) {
-        self.0.fetch_add(used.len(), Ordering::SeqCst);
-    }
-
-    fn discard(&self, count: usize) {
-        self.2.fetch_add(count, Ordering::SeqCst);
-    }
-
-    fn running(&self) -> &Running {
-        &self.1
-    }
-}
-
-/// Holds the thread that completes until told to go on.
-struct Gate {
-    open: Mutex<Receiver<()>>,
-    passed: Sender<bool>,
-    running: Running,
-}
-
-impl CompletionSink for Gate {
-    fn complete(&self, _: &[Used]) {
-        let opened = self.open.lock().unwrap().recv_timeout(LIMIT).is_ok();
-        self.passed.send(opened).unwrap();
-    }
-
-    fn discard(&self, count: usize) {
-        panic!("{count} jobs were discarded");
-    }
-
-    fn running(&self) -> &Running {
-        &self.running
-    }
-}
+use virtmesh_blk::{Disk, Engine, SyncEngine};
 
 /// Opens a gate.
 struct Key(Mutex<Sender<()>>, Running);
@@ -101,7 +34,7 @@ impl CompletionSink for Key {
 
 #[test]
 fn flushes_never_keep_a_read_waiting() {
-    let (disk, engine) = (disk(), SyncEngine::new(2).unwrap());
+    let (disk, engine) = (disk(), SyncEngine::new(2, 1).unwrap());
     let ((key, open), (passed, outcomes)) = (channel(), channel());
     let gate = Arc::new(Gate {
         open: Mutex::new(open),
@@ -170,7 +103,7 @@ impl CompletionSink for Reads {
 
 #[test]
 fn reads_never_keep_a_flush_waiting_for_ever() {
-    let (disk, engine) = (disk(), Arc::new(SyncEngine::new(2).unwrap()));
+    let (disk, engine) = (disk(), Arc::new(SyncEngine::new(2, 1).unwrap()));
     let (ended, end) = channel();
     let flushed = Arc::new(Counter::default());
     let load = Arc::new(Load {
@@ -191,7 +124,7 @@ fn reads_never_keep_a_flush_waiting_for_ever() {
 
 #[test]
 fn an_engine_that_is_dropped_executes_what_it_took() {
-    let (disk, engine) = (disk(), SyncEngine::new(3).unwrap());
+    let (disk, engine) = (disk(), SyncEngine::new(3, 1).unwrap());
     let counter = Arc::new(Counter::default());
     let mut jobs: Vec<_> = [(VIRTIO_BLK_T_FLUSH, 0), (VIRTIO_BLK_T_IN, LARGE)]
         .into_iter()
@@ -215,7 +148,7 @@ fn an_engine_that_is_dropped_executes_what_it_took() {
 /// A reset does not wait for threads that are busy with others' requests.
 #[test]
 fn jobs_of_an_abandoned_queue_that_were_not_begun_are_discarded() {
-    let (disk, engine) = (disk(), SyncEngine::new(1).unwrap());
+    let (disk, engine) = (disk(), SyncEngine::new(1, 1).unwrap());
     let ((key, open), (passed, outcomes)) = (channel(), channel());
     let gate = Arc::new(Gate {
         open: Mutex::new(open),
@@ -254,7 +187,7 @@ fn a_job_of_an_abandoned_queue_does_not_begin() {
 
 #[test]
 fn what_is_in_the_page_cache_is_executed_at_once() {
-    let (disk, engine) = (disk(), SyncEngine::new(1).unwrap());
+    let (disk, engine) = (disk(), SyncEngine::new(1, 1).unwrap());
     let counter = Arc::new(Counter::default());
     let sink = Arc::clone(&counter) as Arc<dyn CompletionSink>;
     let mut jobs = vec![job(&disk, VIRTIO_BLK_T_IN, 4096, sink)];

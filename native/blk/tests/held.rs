@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use common::{Driver, PATIENCE, PLAIN, Rig, header, is_signalled, options};
 use virtmesh_blk::DiskOptions;
 use virtmesh_blk::spec::{VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT};
+use virtmesh_device::{FaultKind, Rule, Scope, Trigger};
 
 /// The size of the image, and of what is left of it while the storage is away.
 const WHOLE: usize = 64 << 10;
@@ -159,4 +160,81 @@ fn a_disk_without_the_option_reports() {
     rig.file.as_file().set_len(CUT_OFF).unwrap();
     assert_eq!(driver.ask(header(VIRTIO_BLK_T_IN, 64), &[], 512).status, 1);
     assert_eq!(rig.device.held(), 0);
+}
+
+/// Order an I/O error of reads at a disk that holds what fails.
+fn faulty(limit: u64) -> (Rig, u32) {
+    let held = DiskOptions {
+        hold_failed: true,
+        ..options()
+    };
+    let rig = Rig::with_options(&vec![1; WHOLE], 2, held);
+    let fault = rig.interrupt.faults().add(Rule {
+        kind: FaultKind::IoError,
+        scope: Scope {
+            types: 1 << VIRTIO_BLK_T_IN,
+            ..Scope::default()
+        },
+        trigger: Trigger {
+            after: 0,
+            every: 1,
+            probability: 1.0,
+            limit,
+            seed: 0,
+        },
+        delay: None,
+        bytes: None,
+    });
+    (rig, fault.unwrap())
+}
+
+#[test]
+fn an_error_on_demand_is_held_until_its_fault_is_taken_back() {
+    let (rig, fault) = faulty(0);
+    let mut driver = rig.with_driver(PLAIN, 2);
+    driver.send(header(VIRTIO_BLK_T_IN, 0), &[], 512).unwrap();
+    await_held(&rig, 1);
+    assert_eq!(rig.device.oldest(0).unwrap().held, Some("INJECTED"));
+    // It is asked for anew with each try, and takes that too.
+    rig.device.resume(false);
+    let end = Instant::now() + PATIENCE;
+    while rig.interrupt.faults().list()[0].hits < 2 {
+        assert!(Instant::now() < end);
+        std::thread::yield_now();
+    }
+    await_held(&rig, 1);
+    // Others go on.
+    let written = driver.ask(header(VIRTIO_BLK_T_OUT, 8), &[7; 512], 0);
+    assert_eq!(written.status, 0);
+    rig.interrupt.faults().remove(fault);
+    assert_eq!(driver.wait()[0].status, 0);
+    assert_eq!(rig.device.held(), 0);
+    assert_eq!(rig.device.disk().failures.since(0).len(), 1);
+}
+
+#[test]
+fn an_error_on_demand_that_is_used_up_lets_its_request_pass() {
+    let (rig, _) = faulty(3);
+    let mut driver = rig.with_driver(PLAIN, 1);
+    driver.send(header(VIRTIO_BLK_T_IN, 0), &[], 512).unwrap();
+    let end = Instant::now() + PATIENCE;
+    while !is_signalled(&driver.call, Duration::ZERO) {
+        assert!(Instant::now() < end);
+        rig.device.resume(false);
+    }
+    assert_eq!(driver.wait()[0].data, [1; 512]);
+    let state = &rig.interrupt.faults().list()[0];
+    assert_eq!((state.seen, state.hits), (4, 3));
+}
+
+#[test]
+fn an_error_on_demand_that_is_given_up_is_reported() {
+    let (rig, _) = faulty(0);
+    let mut driver = rig.with_driver(PLAIN, 1);
+    driver.send(header(VIRTIO_BLK_T_IN, 0), &[], 512).unwrap();
+    await_held(&rig, 1);
+    while rig.device.held() > 0 {
+        rig.device.resume(true);
+    }
+    assert_eq!(driver.wait()[0].status, 1);
 }

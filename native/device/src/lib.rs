@@ -22,7 +22,7 @@ pub use closer::{close_later, close_number_later, is_unix_stream, unclosed};
 pub use eventfd::{Call, EventFd, EventfdError, Kick, wait_readable};
 pub use faults::{
     About, DELAY_MAX_US, Delay, FAULTS_MAX, FaultKind, Faults, Held, Hit, Rule, Scope, State,
-    Trigger, release_after,
+    Trigger, call_after, release_after,
 };
 pub use interrupt::{INTERRUPT_CONFIG_CHANGE, INTERRUPT_USED_BUFFER, Interrupt, QUEUE_LIMIT};
 pub use recorder::{CAPACITY_MAX, NOTE_BYTES, NOTES_KEPT, Page, Record, Recorder, now};

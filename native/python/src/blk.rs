@@ -65,6 +65,7 @@ impl BlkDevice {
         max_write_zeroes_sectors=0x007F_FFFF,
         max_write_zeroes_seg=32,
         threads=4,
+        queues=1,
         hold_failed=false,
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python passes them by keyword")]
@@ -85,6 +86,7 @@ impl BlkDevice {
         max_write_zeroes_sectors: u32,
         max_write_zeroes_seg: u32,
         threads: usize,
+        queues: usize,
         hold_failed: bool,
     ) -> PyResult<Self> {
         if !BLOCK_SIZES.contains(&block_size) || !block_size.is_power_of_two() {
@@ -118,7 +120,7 @@ impl BlkDevice {
                 "serial {serial:?}: give at most 20 printable ASCII characters"
             ))
         })?;
-        let engine = Arc::new(SyncEngine::new(threads)?);
+        let engine = Arc::new(SyncEngine::new(threads, queues)?);
         let device = Arc::new(virtmesh_blk::BlkDevice::new(disk, engine));
         Ok(Self {
             device: Mutex::new(Some(device)),

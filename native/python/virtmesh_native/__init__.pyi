@@ -531,6 +531,7 @@ class BlkDevice:
         max_write_zeroes_sectors: int = 0x7FFFFF,
         max_write_zeroes_seg: int = 32,
         threads: int = 4,
+        queues: int = 1,
         hold_failed: bool = False,
     ) -> Self: ...
     @property

@@ -85,6 +85,7 @@ class BlkModel:
             max_write_zeroes_sectors=MAX_WRITE_ZEROES_SECTORS,
             max_write_zeroes_seg=MAX_WRITE_ZEROES_SEG,
             threads=options.threads,
+            queues=options.queues,
             hold_failed=options.on_error == "stop",
         )
         self.watch = ImageWatch(self.disk, options.image, read_only=options.read_only)

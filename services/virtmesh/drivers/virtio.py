@@ -7,6 +7,8 @@ from abc import abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
 
+import structlog
+
 from virtmesh.drivers.base import Driver
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.virtio.mmio_driver import VirtIOHeader
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
     from virtmesh.drivers.settings import Settings
     from virtmesh.virtio.queue import VirtQueue
 
+log = structlog.get_logger(__name__)
+
+LOOK_S = 1.0
+"""Between two looks for used chains of which no interrupt told, while the device has chains."""
+GRACE_S = 0.1
+"""How long an interrupt may be under way."""
 GIVE_UP_S = 1.0
 """Longest wait for a device that is told that its driver has given up: it may be hanging."""
 
@@ -51,6 +59,10 @@ class VirtIODriver(Driver):
         """Features that it does without, though they are offered."""
         self.polling = interrupts is InterruptMode.POLLING
         self.queues: list[VirtQueue] = []
+        self.lost_interrupts = 0
+        """Times that used chains were found of which no interrupt told."""
+        self._handled = 0
+        """Interrupts that were handled."""
         self._added = asyncio.Event()
         self._news = asyncio.Event()
         self._causes = 0
@@ -100,6 +112,7 @@ class VirtIODriver(Driver):
             else:
                 for queue in self.queues:
                     queue.enable_interrupts()
+                self._spawn(self._look, "looking for lost interrupts")
             await self.header.go_live()
             await self.ready()
         except MemoryError as error:
@@ -138,6 +151,7 @@ class VirtIODriver(Driver):
         """Handle an interrupt: complete used chains; have the rest done by a task."""
         if self.failed.done():
             return False
+        self._handled += 1
         config = status & INTERRUPT_CONFIG_CHANGE
         # With a line for each cause the causes need no telling apart, so used buffers need no
         # acknowledgement: it would cost every interrupt a round trip (as MSI-X does not read ISR).
@@ -183,6 +197,39 @@ class VirtIODriver(Driver):
             while self.in_flight and not self.failed.done():
                 self._pop_all()
                 await asyncio.sleep(self.poll_pause_s)
+
+    async def _look(self) -> None:
+        """Complete, while the device has any chains, what it has used without an interrupt."""
+        while await self._added.wait():
+            self._added.clear()
+            while self.in_flight and not self.failed.done():
+                await asyncio.sleep(LOOK_S)
+                if self._has_used() and not await self._interrupted():
+                    self._complete_untold()
+
+    def _has_used(self) -> bool:
+        """Say whether the device has used chains that were not completed."""
+        return any(queue.can_pop() for queue in self.queues)
+
+    async def _interrupted(self) -> bool:
+        """Wait for an interrupt that is under way; say whether one came."""
+        handled = self._handled
+        await asyncio.sleep(GRACE_S)
+        # After a time in which the loop stood still, timers go before what has arrived meanwhile.
+        for _ in range(2):
+            await asyncio.sleep(0)
+        return self._handled != handled
+
+    def _complete_untold(self) -> None:
+        """Do what the interrupt would have had done that was lost."""
+        if self.failed.done() or not self._pop_all():
+            return
+        if not self.lost_interrupts:
+            log.warning(
+                "the device has used buffers without an interrupt: it is looked at each second",
+                device=self.name,
+            )
+        self.lost_interrupts += 1
 
     async def _serve_causes(self) -> None:
         """Acknowledge interrupts, and look at changes of the configuration."""

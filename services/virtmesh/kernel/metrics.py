@@ -81,6 +81,12 @@ SPURIOUS = counter(
     "interrupts",
     "irq",
 )
+LOST = counter(
+    "virtmesh_kernel_interrupts_lost",
+    "Times that a device had used buffers and no interrupt told so, since it was attached.",
+    "interrupts",
+    "device",
+)
 
 
 def kernel_metrics(kernel: Kernel) -> Iterable[Metric]:
@@ -100,6 +106,8 @@ def kernel_metrics(kernel: Kernel) -> Iterable[Metric]:
     yield from _queue_metrics(devices.values())
     for kind in all_kinds():
         yield from kind.driver_metrics(_drivers(devices.values(), kind))
+    virtio = _virtio_drivers(devices.values())
+    yield LOST.of(((name,), driver.lost_interrupts) for name, driver in virtio)
     lines = kernel.irq.lines
     yield INTERRUPTS.of(((str(line.irq),), line.handled) for line in lines)
     yield SPURIOUS.of(((str(line.irq),), line.spurious) for line in lines)
@@ -123,9 +131,15 @@ def _queue_metrics(devices: Iterable[MachineDevice]) -> Iterable[Metric]:
     yield SUPPRESSED.of((labels, queue.notifications_suppressed) for labels, queue in queues)
 
 
-def _queues(devices: Iterable[MachineDevice]) -> Iterator[tuple[tuple[str, str], VirtQueue]]:
-    """Return the queues in use, by device and index."""
+def _virtio_drivers(devices: Iterable[MachineDevice]) -> Iterator[tuple[str, VirtIODriver]]:
+    """Return the drivers of virtio devices in use, by name of the device."""
     for device in devices:
         if isinstance(device.driver, VirtIODriver):
-            for queue in device.driver.queues:
-                yield (device.node.name, str(queue.index)), queue
+            yield device.node.name, device.driver
+
+
+def _queues(devices: Iterable[MachineDevice]) -> Iterator[tuple[tuple[str, str], VirtQueue]]:
+    """Return the queues in use, by device and index."""
+    for name, driver in _virtio_drivers(devices):
+        for queue in driver.queues:
+            yield (name, str(queue.index)), queue

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import virtmesh_client
 from tests.support.cli import eventually
+from virtmesh_client.metrics_page import samples_of
 from virtmesh_common.errors import BadValue, DeviceLost, VirtmeshError
 
 if TYPE_CHECKING:
-    import virtmesh_client
     from tests.support.cli import Cli
 
 pytestmark = pytest.mark.processes
@@ -96,14 +98,68 @@ def test_our_driver_bears_it(machine: virtmesh_client.Machine, words: str) -> No
     assert machine.devices()[0].state == "ready"
 
 
-@pytest.mark.parametrize("words", ["lost-interrupt limit=1", "lost-notification limit=1"])
-def test_a_disk_that_lost_what_wakes_its_driver_is_mended_by_a_reset(
-    machine: virtmesh_client.Machine, words: str
+def lost(machine: virtmesh_client.Machine, name: str) -> float:
+    """Return how many lost interrupts of a device the kernel has found."""
+    found = (
+        float(one["value"])
+        for one in samples_of(machine.metrics())
+        if one["name"] == "virtmesh_kernel_interrupts_lost_total"
+        and one["labels"]["device"] == name
+    )
+    return next(found)
+
+
+def test_requests_whose_interrupts_are_lost_are_completed(
+    cli: Cli, machine: virtmesh_client.Machine
 ) -> None:
-    """With an event index nothing wakes the driver again: whoever waits is told by the reset."""
+    """The driver looks by itself while it has requests. Its log says that once."""
+    disk, faults = machine.disk("vda"), machine.faults("vda")
+    faults.add("lost-interrupt")
+    for number in range(3):
+        data = bytes([number + 1]) * BLOCK
+        disk.write(number * BLOCK, data)
+        assert disk.read(number * BLOCK, BLOCK) == data
+    assert faults.clear()[0].hits >= 6
+    assert lost(machine, "vda") >= 6
+    said = "used buffers without an interrupt"
+    assert (cli.run_dir / "kernel.log").read_text().count(said) == 1
+    assert disk.read(0, BLOCK) == b"\x01" * BLOCK
+    assert machine.devices()[0].state == "ready"
+
+
+def test_an_event_whose_interrupt_is_lost_reaches_who_reads(cli: Cli) -> None:
+    """The device has buffers for events all the time."""
+    cli.up("--no-serial", "--device", "input,name=keyboard,personality=keyboard")
+    with (
+        virtmesh_client.connect(cli.state.address) as machine,
+        machine.input("keyboard") as keyboard,
+        keyboard.watch(seconds=60) as watch,
+    ):
+        machine.faults("keyboard").add("lost-interrupt")
+        keyboard.press("a")
+        assert str(next(watch).event) == "KEY_A 1"
+        eventually(lambda: lost(machine, "keyboard") >= 1)
+
+
+def test_interrupts_that_come_are_not_counted_as_lost(machine: virtmesh_client.Machine) -> None:
+    """Nor those that come late, under load, for longer than two looks take."""
+    disk, faults = machine.disk("vda"), machine.faults("vda")
+    faults.add("late-interrupt delay=1ms-20ms")
+    with ThreadPoolExecutor(8) as pool:
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            list(pool.map(lambda number: disk.read(number * BLOCK, BLOCK), range(64)))
+    assert faults.clear()[0].hits > 0
+    assert lost(machine, "vda") == 0
+
+
+def test_a_disk_that_lost_a_notification_is_mended_by_a_reset(
+    machine: virtmesh_client.Machine,
+) -> None:
+    """With an event index nothing wakes the device again: whoever waits is told by the reset."""
     disk, faults = machine.disk("vda"), machine.faults("vda")
     disk.write(0, b"\x44" * BLOCK)
-    faults.add(words)
+    faults.add("lost-notification limit=1")
     with ThreadPoolExecutor(1) as pool:
         read = pool.submit(disk.read, 0, BLOCK)
         eventually(lambda: faults.list()[0].hits == 1)

@@ -1,6 +1,8 @@
 //! Guest memory, and a driver for a device in the same process.
 #![allow(dead_code, reason = "each test binary uses its part of it")]
 
+pub mod jobs;
+
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd};
@@ -304,7 +306,7 @@ impl Rig {
         let image = Image::open(file.path(), false, 512).unwrap();
         let disk = Disk::new(image, options).unwrap();
         disk.set_features(FEATURES);
-        let device = BlkDevice::new(disk, Arc::new(SyncEngine::new(threads).unwrap()));
+        let device = BlkDevice::new(disk, Arc::new(SyncEngine::new(threads, 1).unwrap()));
         let interrupt = Arc::new(Interrupt::new().unwrap());
         Self {
             device,

@@ -1,4 +1,5 @@
-//! What faults hold back, and the thread that lets it go on in time.
+//! What faults hold back, and the thread that lets it go on in time. What else is to be done after a while
+//! is done there, too.
 //!
 //! There is one such thread in a process, from the first delay on. It does short things only.
 
@@ -33,13 +34,18 @@ impl<F: FnOnce() + Send> Held for F {
 
 /// Let something go on after a time, on another thread; at once where there is no room for it.
 pub fn release_after(delay: Duration, held: Box<dyn Held>) {
+    if let Some(held) = call_after(delay, held) {
+        held.release();
+    }
+}
+
+/// Like [`release_after`], but what there is no room for is returned.
+#[must_use]
+pub fn call_after(delay: Duration, held: Box<dyn Held>) -> Option<Box<dyn Held>> {
     static WAITING: OnceLock<Option<Arc<Waiting>>> = OnceLock::new();
-    let left = match WAITING.get_or_init(Waiting::start) {
+    match WAITING.get_or_init(Waiting::start) {
         Some(waiting) => waiting.add(delay, held),
         None => Some(held),
-    };
-    if let Some(held) = left {
-        held.release();
     }
 }
 

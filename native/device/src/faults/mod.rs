@@ -23,7 +23,7 @@ mod table;
 mod transport;
 
 pub use delay::{DELAY_MAX_US, Delay};
-pub use later::{Held, release_after};
+pub use later::{Held, call_after, release_after};
 pub use rule::{About, FaultKind, Rule, Scope, Trigger};
 pub use table::{FAULTS_MAX, Faults, Hit, State};
 pub(crate) use transport::Raised;
