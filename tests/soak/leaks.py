@@ -7,7 +7,8 @@ JUDGED_SECONDS are left. Of its second half:
   and Sen, the median of the slopes of all pairs of samples, makes it grow by more than the
   tolerance over that half, and the median of its last third is above that of its first third by
   more than half of it. A few samples that are far off, as those under a burst of work, move
-  neither. The tolerance is the larger of MEMORY_KIB and MEMORY_PART of the level.
+  neither. The tolerance is the largest of MEMORY_KIB, MEMORY_PART of the level, and the spread of
+  the samples around that slope (between the quartiles): less growth can't be told from work.
 - *descriptors* and *threads* leak by the same rule, over the samples that were taken while all
   clients rested: QUIET_COUNT more of them.
 
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import median
+from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ JUDGED_SECONDS = 60.0
 MEMORY_KIB = 3072
 MEMORY_PART = 0.05
 QUIET_COUNT = 3
-LEVEL_COUNT = 8
+LEVEL_COUNT = {"descriptors": 8, "threads": 16}
+"""gRPC begins threads as it needs them, up to a dozen; then they stay."""
 LEVEL_KIB = 24 << 10
 SAMPLES_MIN = 6
 SAMPLES_MAX = 120
@@ -108,6 +110,8 @@ def weigh(
     after = median(y for _, y in points[-third:])
     seconds = points[-1][0] - points[0][0]
     slope = theil_sen(points)
+    first, _, third_quartile = quantiles([y - slope * x for x, y in points], n=4)
+    allowed = max(allowed, third_quartile - first)
     leaks = slope * seconds > allowed and after - before > allowed / 2
     return Judgement(name, pid, what, seconds, before, after, slope * 3600, leaks)
 
@@ -124,9 +128,9 @@ class Level:
         """What is not level, a line each."""
         first, last = self.first, self.last
         found = []
-        for what in ("descriptors", "threads"):
+        for what, allowed in LEVEL_COUNT.items():
             before, after = getattr(first, what), getattr(last, what)
-            if after - before > LEVEL_COUNT:
+            if after - before > allowed:
                 found.append(f"{last.name} ends with {after} {what}; {before} after warm-up")
         if last.anonymous_kib - first.anonymous_kib > LEVEL_KIB:
             found.append(

@@ -15,7 +15,7 @@ DISKS = ("vda", "vdb")
 INPUTS = ("keyboard", "mouse", "tablet")
 DEVICES = (*DISKS, *INPUTS, "serial", "gpu")
 """The devices of the machine. The kernel service is the eighth service."""
-KERNEL_ROUNDS = 4
+KERNEL_ROUNDS = 6
 """In one of so many rounds the kernel service is ended."""
 STOP_PART = 0.08
 """Part of the endings that are stops: the watchdog takes ten seconds to end one."""

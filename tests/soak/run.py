@@ -52,6 +52,8 @@ class Soak:
     events: tuple[int, int] = (1, 1 << 30)
     """The first and the last event of the plan that are done."""
     round_seconds: float = ROUND_SECONDS
+    plan: Sequence[Event] = ()
+    """What is done; empty: what the seed says."""
     journal: Journal = field(default_factory=Journal)
     samples: list[Sample] = field(default_factory=list)
     throughput: list[tuple[float, int, int]] = field(default_factory=list)
@@ -72,7 +74,7 @@ class Soak:
 
     def run(self) -> None:
         """Run; a KeyboardInterrupt ends it early, with what there is."""
-        plan = make_plan(self.seed, self.rounds, self.round_seconds)
+        plan = self.plan or make_plan(self.seed, self.rounds, self.round_seconds)
         file = self.cli.folder / "machine.toml"
         file.write_text(machine_file())
         self.cli.up(file)
@@ -103,6 +105,8 @@ class Soak:
                     self._round(world, monkey, books, [e for e in plan if e.round == number])
                     self.finished_rounds += 1
         finally:
+            world.gate.rest(0.0)  # after Ctrl-C there may be work, and faults that last
+            monkey.settle()
             world.gate.end()
             deadline = time.monotonic() + REST_SECONDS
             for one in actors:

@@ -64,7 +64,7 @@ class Actor(threading.Thread):
                 self.begin()
                 while self.gate.enter(self.name):
                     self._one()
-                self.end()
+                self._last()
         except Exception:  # noqa: BLE001 - a fault of the soak itself is told as well
             self.journal.violate(self.name, traceback.format_exc())
         finally:
@@ -100,6 +100,13 @@ class Actor(threading.Thread):
     def wrong(self, what: str) -> None:
         """Note something that must not be."""
         self.journal.violate(self.name, what)
+
+    def _last(self) -> None:
+        self.begun = self.journal.now()
+        try:
+            self.end()
+        except VirtmeshError as error:
+            self.told(self.operation, self.begun, error)
 
     def _one(self) -> None:
         self.begun = self.journal.now()
