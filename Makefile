@@ -53,7 +53,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run-setup demo demo-riscv test native-tests test-native test-python test-interop \
-	test-install test-kills test-layouts test-everywhere test-elsewhere fuzz fuzz-short \
+	test-install test-kills soak test-layouts test-everywhere test-elsewhere fuzz fuzz-short \
 	fuzz-hart fuzz-corpora lint \
 	dashboards protos panel-assets lock wheels bench bench-boot up down images clean
 
@@ -108,6 +108,12 @@ test-kills: needs-guests setup ## kill the devices of a booted Linux 50 times un
 	tools/guests.sh build/guests riscv64
 	VIRTMESH_KILLS=50 VIRTMESH_GUESTS=build/guests $(BIN)/pytest tests/interop/riscv/test_recovery.py -rP \
 		-o faulthandler_timeout=900 $(PYTEST_ARGS)
+
+# SEED=0 chooses one, and prints it.
+MINUTES ?= 30
+SEED ?= 0
+soak: needs-test setup ## random faults and kills of a whole machine under verified load; MINUTES=30 SEED=
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
 test-everywhere: test ## run all tests here, and in three other places; takes an hour
 	tools/everywhere.sh tmpfs $(CARGO) test $(MANIFEST) --package virtmesh-blk --quiet
