@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "virtmesh_client.listening",
         "virtmesh_client.local",
         "virtmesh_client.models",
+        "virtmesh_client.powerloss",
         "virtmesh_client.sizes",
         "virtmesh_client.streams",
         "virtmesh_client.tail",
