@@ -31,6 +31,7 @@ def check_base(log: WriteLog, image: Path) -> int:
         if log.fingerprint is not None and fingerprint(base, size) != log.fingerprint:
             raise BadWriteLog(
                 f"{image}: not what the disk held when {log.path} was begun: give a copy from"
-                " before that (cp --sparse=always DISK BASE, before the disk is started with write-log)"
+                " before that, made with cp --sparse=always before the disk was started with"
+                " write-log"
             )
     return size

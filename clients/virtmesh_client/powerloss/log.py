@@ -205,7 +205,7 @@ class _Reader:
             raise self._bad(f"entry {number} is none: flags {flags:#x}, sector {sector}")
         own, begun, ended, extra = EXTRA_ENTRY.unpack_from(header, EXTRA)
         if not is_own or own != EXTRA_MAGIC or flags & FUA:
-            begun, ended, extra = 4 * number + 1, 4 * number + 1, 0
+            begun, ended, extra = 4 * number + 1, 4 * number + 2, 0
         if begun > ended or ended >= TIME_MAX:
             raise self._bad(f"entry {number} ends before it begins")
         after = place + self._unit
