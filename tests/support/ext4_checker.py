@@ -1,8 +1,9 @@
-"""A checker for `virtmesh blk powerloss-check`: an ext4 file system, and the files that were synced.
+"""A checker of power losses: an ext4 file system, and the files on it that were synced.
 
-python ext4_checker.py IMAGE [FOLDER]: replays the journal, as a mount does, and has e2fsck look at the rest.
-With a folder, it has the files as they are to be: for the mark "synced N" the files f1 to fN have to be
-there, whole, and g holds the number of a file from N on, since it is replaced each time before the mark.
+python ext4_checker.py IMAGE [FOLDER]: replays the journal, as a mount does, and has e2fsck look at
+the rest. The folder has the files as they are to be: for the mark "synced N" the files f1 to fN
+have to be there, whole, and g holds a number from N on, as it is replaced each time before the
+mark.
 """
 
 from __future__ import annotations
@@ -60,5 +61,4 @@ if __name__ == "__main__":
         Path(sys.argv[2]) if len(sys.argv) > 2 else None,
         os.environ.get("VIRTMESH_MARK", ""),
     )
-    print(wrong)
-    sys.exit(bool(wrong))
+    sys.exit(wrong or 0)

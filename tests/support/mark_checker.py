@@ -1,7 +1,7 @@
-"""A checker for `virtmesh blk powerloss-check`: what the last mark promises is on the disk.
+"""A checker of power losses: what the last mark promises is on the disk.
 
-python mark_checker.py IMAGE FOLDER: a mark "FILE OFFSET,FILE OFFSET" names files of the folder, and the places
-of the disk where they are from then on.
+python mark_checker.py IMAGE FOLDER: a mark "FILE OFFSET,FILE OFFSET" names files of the folder, and
+the places of the disk where they are from then on.
 """
 
 import os

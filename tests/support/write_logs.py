@@ -36,22 +36,22 @@ class LogMaker:
         """Add a write that ends now. It began then, or now."""
         begun = self.tick() if begun is None else begun
         count = len(data) // SECTOR
-        self.entries.append(self._entry(sector, count, flags, 0, b"", begun, extra) + data)
+        self.entries.append(self._entry((sector, count, flags), begun, extra) + data)
 
     def discard(self, sector: int, count: int) -> None:
         """Add a discard."""
-        self.entries.append(self._entry(sector, count, 4, 0, b"", self.tick(), 1))
+        self.entries.append(self._entry((sector, count, 4), self.tick(), 1))
 
     def begin_flush(self) -> int:
         """Add a flush that begins now; returns its time."""
         begun = self.tick()
-        self.entries.append(self._entry(0, 0, 1, 0, b"", begun, 0))
+        self.entries.append(self._entry((0, 0, 1), begun, 0))
         return begun
 
     def end_flush(self, begun: int) -> None:
         """Say that a flush has ended."""
         text = b"virtmesh:flushed"
-        self.entries.append(self._entry(0, 0, 8, len(text), text, begun, 4))
+        self.entries.append(self._entry((0, 0, 8), begun, 4, text))
 
     def flush(self) -> None:
         """Add a flush, from beginning to end."""
@@ -62,7 +62,7 @@ class LogMaker:
     def mark(self, text: str) -> None:
         """Add a mark."""
         data = text.encode()
-        self.entries.append(self._entry(0, 0, 8, len(data), data, self.tick(), 0))
+        self.entries.append(self._entry((0, 0, 8), self.tick(), 0, data))
 
     def save(self, path: Path, base: Path) -> Path:
         """Write the log of a disk that was as `base`."""
@@ -75,16 +75,10 @@ class LogMaker:
         return path
 
     def _entry(
-        self,
-        sector: int,
-        count: int,
-        flags: int,
-        length: int,
-        text: bytes,
-        begun: int,
-        extra: int,
+        self, about: tuple[int, int, int], begun: int, extra: int, text: bytes = b""
     ) -> bytes:
-        header = (struct.pack("<QQQQ", sector, count, flags, length) + text).ljust(448, b"\0")
+        """Return the description of an entry: first sector, sectors and flags, then our own."""
+        header = (struct.pack("<QQQQ", *about, len(text)) + text).ljust(448, b"\0")
         if self.is_own:
             header += struct.pack("<8sQQQ", b"virtmesh", begun, self.tick(), extra)
         return header.ljust(SECTOR, b"\0")

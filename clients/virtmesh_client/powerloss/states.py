@@ -199,18 +199,18 @@ class Plan:
         self._choice = choice
         self.windows = 0
         """How many windows there are."""
-        self.exhaustive = 0
-        """How many of them are tried whole."""
         counts: list[int] = []
+        whole: list[bool] = []
         for window in find_windows(log):
             options = Options(window, choice)
             counts.append(options.count)
             self.windows += 1
-            self.exhaustive += options.is_exhaustive
+            whole.append(options.is_exhaustive)
         self._counts = counts
         self._shares = _share(counts, choice)
-        if self._shares != counts:
-            self.exhaustive = 0
+        tried = zip(whole, counts, self._shares, strict=True)
+        self.exhaustive = sum(is_whole and count == share for is_whole, count, share in tried)
+        """How many of them are tried whole."""
         self._starts = [0, *accumulate(self._shares)]
 
     def __len__(self) -> int:

@@ -30,7 +30,7 @@ struct Entry {
 /// A disk of 64 KiB that records, and the folder of its log.
 fn recording() -> (Rig, TempDir) {
     let folder = TempDir::new().unwrap();
-    let file = image_file(&[9; 64 << 10]);
+    let file = image_file(&vec![9; 64 << 10]);
     let image = Image::open(file.path(), false, 512).unwrap();
     let log = WriteLog::open(&folder.path().join("log"), &image, 512).unwrap();
     let disk = Disk::new(image, options())

@@ -17,6 +17,7 @@ from tests.support import mark_checker
 from tests.support.cli import eventually
 from virtmesh_client.powerloss import PowerLossOptions, check_power_loss, read_log
 from virtmesh_common.blk.errors import BlockIOError, NotRecording, NotResizable
+from virtmesh_common.printable import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,7 @@ def check(cli: Cli, what: str) -> PowerLossReport:
     options = PowerLossOptions(seed=5, samples=16, limit=150)
     command = [*CHECKER, str(folder)]
     report = check_power_loss(folder / "disk.log", folder / "base.img", command, options)
-    print(
+    say(
         f"\n{what}: {report.writes} writes, {report.flushes} flushes, {report.marks} marks;"
         f" {report.states} states tried, {report.distinct_states} distinct,"
         f" {report.violation_count} violations, seed {report.seed}, {report.seconds:.1f} s"
@@ -92,9 +93,7 @@ def test_an_import_without_a_flush_is_not(cli: Cli) -> None:
     assert check(cli, "import --no-flush").violation_count > 0
 
 
-def test_an_import_to_a_disk_that_lies_is_not(
-    cli: Cli, recorded: virtmesh_client.Machine
-) -> None:
+def test_an_import_to_a_disk_that_lies_is_not(cli: Cli, recorded: virtmesh_client.Machine) -> None:
     """Its flushes complete, and make nothing durable."""
     fault = recorded.faults("vda").add("lost-flush")
     imported(cli)
@@ -113,9 +112,9 @@ def test_an_import_outlives_a_death_of_the_disk_and_then_power_losses(
     """The service goes on with its log; the requests that it had are submitted again."""
     imported(cli)
     os.kill(cli.process("vda").pid, signal.SIGKILL)
-    recorded.disk("vda").write(2 * MIB + 4096, b"x" * 4096)
-    run(cli, "blk", "import", "vda", "third", "--offset", 2 * MIB)
-    run(cli, "blk", "mark", "vda", f"third {2 * MIB},first {3 * MIB}")
+    recorded.disk("vda").write(2 * MIB + 65536, b"x" * 4096)
+    run(cli, "blk", "import", "vda", "third", "--offset", 2 * MIB + 8192)
+    run(cli, "blk", "mark", "vda", f"third {2 * MIB + 8192},first {3 * MIB}")
 
     report = check(cli, "import after kill -9")
 
@@ -170,8 +169,14 @@ def test_marks_resizes_and_disks_that_do_not_record(
         machine.disk("vda").mark("x")
 
 
+def fill(disk: virtmesh_client.Disk) -> None:
+    """Write 4 MiB, over and over the same place."""
+    for _ in range(64):
+        disk.write(65536, b"b" * 65536)
+
+
 def test_a_log_that_is_full_fails_the_disk_and_says_so(cli: Cli) -> None:
-    """Nothing is left out in silence: the client, the log and the information of the disk say why."""
+    """Nothing is left out in silence: the client, the log, and `blk info` say why."""
     folder = cli.folder
     (folder / "disk.img").write_bytes(bytes(MIB))
     cli.up("--disk", "disk.img,write-log=disk.log")
@@ -181,12 +186,9 @@ def test_a_log_that_is_full_fails_the_disk_and_says_so(cli: Cli) -> None:
         disk.flush()
         pid = cli.process("vda").pid
         subprocess.run(["prlimit", f"--pid={pid}", f"--fsize={MIB}"], check=True, timeout=30)
-        written = 0
         with pytest.raises(BlockIOError) as caught:
-            for written in range(4096, 2 * MIB, 65536):
-                disk.write(written % MIB, b"b" * 65536)
+            fill(disk)
         assert caught.value.metadata["cause"] == "NOT_RECORDED"
-        assert written > 4096
         for refused in (disk.flush, lambda: disk.discard(0, 4096)):
             with pytest.raises(BlockIOError) as caught:
                 refused()

@@ -1,4 +1,4 @@
-"""The log of a disk's writes: what is recorded, in which order, and what happens when it is full."""
+"""The log of a disk's writes: begun, gone on with, refused, full."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import resource
 from typing import TYPE_CHECKING
 
 import pytest
+from virtmesh_native import BlkDevice
 
 from virtmesh_client.powerloss import read_log
 from virtmesh_common.blk.errors import BlockIOError, ImageError
-from virtmesh_native import BlkDevice
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +17,6 @@ from virtmesh_client.powerloss import (
     check_power_loss,
 )
 from virtmesh_common.blk.errors import CheckerFailed
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SECTORS = 16
 OPTIONS = PowerLossOptions(seed=3, tear="none")
@@ -138,9 +134,8 @@ def is_gone(pid: int) -> bool:
     end = time.monotonic() + 30
     while time.monotonic() < end:
         try:
-            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-                if file.read().rpartition(")")[2].split()[0] == "Z":
-                    return True
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
         except FileNotFoundError:
             return True
     return False
@@ -193,4 +188,4 @@ def test_an_interruption_ends_the_checkers_and_leaves_no_files(tmp_path: Path, b
         )
     assert started.is_set()
     assert not list(room.iterdir())
-    assert not [one for one in os.listdir(tmp_path) if one.endswith(".img") and one != "base.img"]
+    assert [one.name for one in tmp_path.glob("*.img")] == ["base.img"]

@@ -90,7 +90,7 @@ def test_numbers_of_a_hostile_log_take_neither_memory_nor_time(log: Path) -> Non
 def test_garbage_ends_in_an_error_or_a_plan(log: Path) -> None:
     """Any byte of the descriptions may be anything."""
     good = log.read_bytes()
-    chance = random.Random(5)
+    chance = random.Random(5)  # noqa: S311 - it is to be repeated
     for _ in range(300):
         bad = bytearray(good)
         for _ in range(chance.randint(1, 4)):
