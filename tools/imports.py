@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "virtmesh_client.json_lines",
         "virtmesh_client.listening",
         "virtmesh_client.models",
+        "virtmesh_client.powerloss",
         "virtmesh_client.sizes",
         "virtmesh_client.streams",
         "virtmesh_client.tail",

@@ -127,6 +127,8 @@ class ImageInfo:
     """Requests that are held, and tried again."""
     trouble: str = ""
     """What has become of it, such as that it was deleted or replaced; empty while all is well."""
+    write_log: str = ""
+    """The file that records what changes the disk; empty if nothing does."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class AsyncDisk(Proxy[Disk]):
     resize = awaited(Disk.resize)
     set_read_only = awaited(Disk.set_read_only)
     resume = awaited(Disk.resume)
+    mark = awaited(Disk.mark)
     stats = awaited(Disk.stats)
     status = awaited(Disk.status)
 

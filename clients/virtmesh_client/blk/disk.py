@@ -92,6 +92,7 @@ class Disk:
                 image.on_error or "report",
                 image.held_requests,
                 image.image_trouble,
+                image.write_log,
             ),
         )
 
@@ -281,6 +282,14 @@ class Disk:
         """
         request = block_pb2.ResumeRequest(give_up=give_up)
         return self._channel.ask(self._admin.Resume, request, self.name).requests
+
+    def mark(self, text: str) -> int:
+        """Put a mark of 1 to 255 bytes into the log of writes; returns the entries that it has.
+
+        What completed before is before the mark. Errors: NotRecording; BadRequest.
+        """
+        request = block_pb2.MarkRequest(text=text)
+        return self._channel.ask(self._admin.Mark, request, self.name).entries
 
     def stats(self) -> DiskStats:
         """Return the counters of the disk and of its device service."""

@@ -53,6 +53,7 @@ def add(settings: Settings, device: str, kind: str, options: tuple[str, ...]) ->
       hang           a request is not executed until the fault is taken back
       torn-write     only the beginning of a write is written
       corrupt-write  bytes of a write are changed
+      lost-flush     a flush completes, and makes nothing durable
     KIND, of virtio devices:
       lost-interrupt, late-interrupt, double-interrupt, spurious-interrupt,
       lost-notification, stuck-queue, needs-reset, config-change,

@@ -23,7 +23,7 @@ from virtmesh_common.api.kernel.v1 import block_device_pb2 as disk_pb
 from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc as disk_rpc
 from virtmesh_common.api.kernel.v1 import kernel_pb2 as kernel_pb
 from virtmesh_common.api.kernel.v1 import kernel_pb2_grpc as kernel_rpc
-from virtmesh_common.blk.errors import BadSize, WouldShrink
+from virtmesh_common.blk.errors import BadSize, NotRecording, WouldShrink
 from virtmesh_common.channel import DEVICE_KEY, server_options
 from virtmesh_common.errors import (
     DETAILS_KEY,
@@ -277,9 +277,7 @@ class _BlockAdmin(block_rpc.BlockAdminServiceServicer):
         return block_pb.ResizeResponse(previous_capacity_bytes=before, capacity_bytes=size)
 
     @answers
-    def Flush(
-        self, _request: block_pb.FlushRequest, context: grpc.ServicerContext
-    ) -> block_pb.FlushResponse:
+    def Flush(self, _: block_pb.FlushRequest, context: grpc.ServicerContext) -> Any:
         """Count a flush."""
         self._disks.of_call(context).count("FLUSH")
         return block_pb.FlushResponse()
@@ -299,9 +297,12 @@ class _BlockAdmin(block_rpc.BlockAdminServiceServicer):
         return block_pb.ResumeResponse()
 
     @answers
-    def ListFailures(
-        self, _request: block_pb.ListFailuresRequest, context: grpc.ServicerContext
-    ) -> block_pb.ListFailuresResponse:
+    def Mark(self, _: block_pb.MarkRequest, context: grpc.ServicerContext) -> Any:
+        """Take no mark."""
+        raise NotRecording(f"{self._disks.of_call(context).name} records no writes")
+
+    @answers
+    def ListFailures(self, _: block_pb.ListFailuresRequest, context: grpc.ServicerContext) -> Any:
         """Return none: faults are set here, and have no cause."""
         self._disks.of_call(context)
         return block_pb.ListFailuresResponse()

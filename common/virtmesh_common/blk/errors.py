@@ -5,6 +5,8 @@ VirtmeshError
 |   |-- ImageNotFound         there is none
 |   |-- ImageLocked           another process has it
 |   |-- ImageDenied           its permissions refuse
+|   |-- BadWriteLog           a log of writes that is none, or not of that image
+|   |-- CheckerFailed         what checks an image could not be run
 |   |-- NotRaw                its format is not raw ("format")
 |   `-- BadSize               not a usable size ("size_bytes")
 `-- BlockError                a request the disk did not carry out
@@ -16,6 +18,7 @@ VirtmeshError
 |-- WouldShrink           a resize would cut data off
 |-- DiskChanged           it came back as another disk, so what was begun can't go on ("what")
 |-- StorageStuck          the storage does not answer: what was begun goes on when it does
+|-- NotRecording          it records no writes, so it takes no mark
 `-- NotResizable          a block device node has the size it has
 """
 
@@ -42,6 +45,14 @@ class ImageDenied(ImageError, code=Code.PERMISSION_DENIED):
     """Its permissions refuse."""
 
 
+class BadWriteLog(ImageError, code=Code.INVALID_ARGUMENT):
+    """A log of writes that is none, or not of that image."""
+
+
+class CheckerFailed(ImageError):
+    """What checks an image could not be run."""
+
+
 class NotRaw(ImageError):
     """Its format is not raw ("format")."""
 
@@ -58,7 +69,8 @@ class BlockIOError(BlockError, reason="IO_ERROR"):
     """VIRTIO_BLK_S_IOERR, or an error of the image.
 
     "cause" is the name of an errno such as ENOSPC, or TRUNCATED, WRITES_LOST, REFUSED, INJECTED,
-    INTERNAL, OTHER, or UNKNOWN when nobody could be asked; "errno" is its number, 0 if it has none.
+    NOT_RECORDED, INTERNAL, OTHER, or UNKNOWN when nobody could be asked; "errno" is its number, 0
+    if it has none.
     """
 
 
@@ -91,6 +103,10 @@ class DiskChanged(BlockError, code=Code.FAILED_PRECONDITION):
 
 class StorageStuck(BlockError, code=Code.UNAVAILABLE):
     """The storage does not answer: what was begun goes on when it does."""
+
+
+class NotRecording(BlockError, code=Code.FAILED_PRECONDITION):
+    """It records no writes, so it takes no mark."""
 
 
 class NotResizable(BlockError, code=Code.FAILED_PRECONDITION):

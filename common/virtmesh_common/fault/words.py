@@ -29,6 +29,7 @@ KINDS = {
     "break": 24,
     "noise": 25,
     "stuck-display": 26,
+    "lost-flush": 27,
 }
 """Numbers of the kinds by their words: `io-error` is FAULT_KIND_IO_ERROR."""
 KIND_WORDS = {number: word for word, number in KINDS.items()}
@@ -50,6 +51,7 @@ _OF_DISKS = {
     "hang": _REQUESTS,
     "torn-write": frozenset({"sectors", "queue", "delay", "size"}),
     "corrupt-write": frozenset({"sectors", "queue", "delay", "size"}),
+    "lost-flush": frozenset({"queue", "delay"}),
 }
 _OF_VIRTIO = {
     "lost-interrupt": frozenset({"queue"}),

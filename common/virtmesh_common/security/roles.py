@@ -104,7 +104,7 @@ ROWS: tuple[Access, ...] = (
     *reads(DISPLAY, EVERYONE, "Describe", "Screenshot", "Watch", "GetStats"),
     *changes(DISPLAY, USERS, "SetMode"),
     *reads(BLOCK_ADMIN, EVERYONE, "GetInfo", "ListFailures", "GetStats"),
-    *changes(BLOCK_ADMIN, OPERATORS, "Resize", "Flush", "SetReadOnly", "Resume"),
+    *changes(BLOCK_ADMIN, OPERATORS, "Resize", "Flush", "SetReadOnly", "Resume", "Mark"),
     # The machine
     *reads(KERNEL, EVERYONE, "ListDevices", "ListNodes"),
     *changes(KERNEL, OPERATORS, "ResetDevice", "DetachDevice", "AttachDevice"),

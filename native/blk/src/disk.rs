@@ -13,6 +13,7 @@ use crate::parse::{RangeLimits, RequestLimits};
 use crate::request::{Operation, Request, SECTOR_SIZE, Status};
 use crate::spec::VIRTIO_BLK_ID_BYTES;
 use crate::stats::Stats;
+use crate::write_log::{Change, WriteLog};
 
 /// Most bytes that are moved, or zeroed, between two looks at whether a reset has abandoned the queue.
 const PIECE: u64 = 4 << 20;
@@ -61,6 +62,8 @@ pub struct Disk {
     features: AtomicU64,
     read_only: AtomicBool,
     write_back: AtomicBool,
+    /// Records what changes the disk.
+    log: Option<Arc<WriteLog>>,
 }
 
 impl Disk {
@@ -85,7 +88,30 @@ impl Disk {
             features: AtomicU64::new(0),
             read_only,
             write_back: AtomicBool::new(true),
+            log: None,
         })
+    }
+
+    /// Record what changes the disk.
+    #[must_use]
+    pub fn with_log(self, log: Option<Arc<WriteLog>>) -> Self {
+        Self { log, ..self }
+    }
+
+    /// The log that records what changes the disk.
+    #[must_use]
+    pub fn log(&self) -> Option<&Arc<WriteLog>> {
+        self.log.as_ref()
+    }
+
+    /// Take the time, in the log, of a request that is taken from its queue.
+    pub(crate) fn note_submission(&self, request: &mut Request, fault: Option<&Hit>) {
+        if let Some(log) = &self.log {
+            request.submitted = match request.operation {
+                Operation::Flush if !is_lost(fault) => log.flush(),
+                _ => log.tick(),
+            };
+        }
     }
 
     /// True if a request that the storage failed is to be held and tried again.
@@ -156,6 +182,12 @@ impl Disk {
     #[must_use]
     pub fn execute(&self, request: &Request, abandoned: &AtomicBool) -> Step {
         let write_back = self.write_back();
+        if request.changes_the_disk()
+            && let Some(log) = &self.log
+            && let Err(error) = log.check()
+        {
+            return Step::Failed(Cause::of(&error));
+        }
         let done = match &request.operation {
             Operation::Refuse(status) => {
                 if *status == Status::IoErr {
@@ -179,13 +211,18 @@ impl Disk {
             }
             Operation::Discard(ranges) => ranges.iter().try_for_each(|range| {
                 in_pieces(range.length, u64::MAX, abandoned, |_, _| {
-                    self.image.discard(range.offset, range.length)
+                    let place = (range.offset, range.length);
+                    self.recorded(request, Change::Discarded, place, || {
+                        self.image.discard(range.offset, range.length)
+                    })
                 })
             }),
             Operation::WriteZeroes(ranges) => ranges.iter().try_for_each(|range| {
                 in_pieces(range.length, ZEROED_PIECE, abandoned, |start, length| {
-                    self.image
-                        .write_zeroes(range.offset + start, length, range.unmap)
+                    let offset = range.offset + start;
+                    self.recorded(request, Change::Zeroed, (offset, length), || {
+                        self.image.write_zeroes(offset, length, range.unmap)
+                    })
                 })
             }),
         };
@@ -222,7 +259,7 @@ impl Disk {
                 let length = request.bytes();
                 let done = self
                     .write(request, *offset, length, abandoned)
-                    .and_then(|()| self.image.change(*offset, &changes(hit, length)));
+                    .and_then(|()| self.change(request, *offset, &changes(hit, length)));
                 Step::after(request, done, write_back)
             }
             _ => self.execute(request, abandoned),
@@ -238,24 +275,70 @@ impl Disk {
         abandoned: &AtomicBool,
     ) -> io::Result<()> {
         in_pieces(length, PIECE, abandoned, |start, length| {
-            match request.readable.part(start, length) {
-                None => self.image.write(&request.readable, offset),
-                Some(part) => self.image.write(&part, offset + start),
-            }
+            let place = (offset + start, length);
+            self.recorded(request, Change::Written, place, || {
+                match request.readable.part(start, length) {
+                    None => self.image.write(&request.readable, offset),
+                    Some(part) => self.image.write(&part, offset + start),
+                }
+            })
         })
     }
 
-    /// Make completed writes durable, for a request. The status is for [`Request::complete`]. The cause of
-    /// a failure is kept.
+    /// Turn bits over, as a fault on demand does: bytes behind an offset, and the bits of each.
+    fn change(&self, request: &Request, offset: u64, changes: &[(u64, u8)]) -> io::Result<()> {
+        changes.iter().try_for_each(|change| {
+            self.recorded(request, Change::Written, (offset + change.0, 1), || {
+                self.image.change(offset, &[*change])
+            })
+        })
+    }
+
+    /// Change a place, its offset and length in bytes, and record it if there is a log.
+    fn recorded(
+        &self,
+        request: &Request,
+        change: Change,
+        (offset, length): (u64, u64),
+        action: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let done = action();
+        let Some(log) = &self.log else {
+            return done;
+        };
+        let changed = |change| log.changed(&self.image, change, offset, length, request.submitted);
+        match done {
+            Ok(()) => changed(change),
+            // Nothing was changed past the end of a truncated image.
+            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => Err(cause),
+            Err(cause) => changed(Change::Failed).and(Err(cause)),
+        }
+    }
+
+    /// Make completed writes durable, for a request. `submitted` is when a FLUSH was taken from its queue;
+    /// None for the flush that follows a write. The status is for [`Request::complete`]. The cause of a
+    /// failure is kept.
     #[must_use]
-    pub fn flush(&self, request: Failed) -> Status {
-        match self.image.flush() {
+    pub fn flush(&self, request: Failed, submitted: Option<u64>) -> Status {
+        match self.flush_recorded(submitted) {
             Ok(()) => Status::Ok,
             Err(error) => {
                 self.failures.add(request, Cause::of(&error));
                 Status::IoErr
             }
         }
+    }
+}
+
+impl Disk {
+    fn flush_recorded(&self, submitted: Option<u64>) -> io::Result<()> {
+        let Some(log) = &self.log else {
+            return self.image.flush();
+        };
+        let submitted = submitted.unwrap_or_else(|| log.flush());
+        log.check()?;
+        self.image.flush()?;
+        log.flushed(submitted)
     }
 }
 
@@ -277,6 +360,11 @@ impl Step {
             }
         }
     }
+}
+
+/// True for a fault on demand that makes a flush do nothing.
+pub(crate) fn is_lost(fault: Option<&Hit>) -> bool {
+    fault.is_some_and(|hit| hit.kind == FaultKind::LostFlush)
 }
 
 /// A reset abandoned the request.

@@ -8,6 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::request::{Request, RequestType};
+use crate::write_log::LogBroken;
 
 /// Failures that are kept: the last ones.
 const KEPT: usize = 256;
@@ -51,7 +52,8 @@ const REFUSED: usize = TRUNCATED + 2;
 const INTERNAL: usize = TRUNCATED + 3;
 const OTHER: usize = TRUNCATED + 4;
 const INJECTED: usize = TRUNCATED + 5;
-const CAUSES: usize = INJECTED + 1;
+const NOT_RECORDED: usize = TRUNCATED + 6;
+const CAUSES: usize = NOT_RECORDED + 1;
 
 /// An earlier flush failed.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +86,11 @@ impl Cause {
             .is_some_and(<dyn std::error::Error + Send + Sync>::is::<WritesLost>)
         {
             (WRITES_LOST, error.to_string())
+        } else if error
+            .get_ref()
+            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<LogBroken>)
+        {
+            (NOT_RECORDED, error.to_string())
         } else {
             (OTHER, error.to_string())
         };
@@ -292,6 +299,7 @@ fn name(index: usize) -> &'static str {
         INTERNAL => "INTERNAL",
         OTHER => "OTHER",
         INJECTED => "INJECTED",
+        NOT_RECORDED => "NOT_RECORDED",
         _ => NAMED[index].1,
     }
 }

@@ -20,6 +20,7 @@ pub fn of_request(interrupt: &Interrupt, queue: usize, request: &Request) -> Opt
     let kinds = match request.operation {
         Operation::Refuse(_) => return None,
         Operation::Write { .. } => KINDS | WRITE_KINDS,
+        Operation::Flush => KINDS | FaultKind::LostFlush.bit(),
         _ => KINDS,
     };
     take(kinds, interrupt, queue, request)

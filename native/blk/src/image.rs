@@ -171,6 +171,14 @@ impl Image {
         result
     }
 
+    /// Read bytes, as the write log does. What it finds missing is not counted.
+    ///
+    /// # Errors
+    /// Those of [`Image::read`].
+    pub(crate) fn read_bytes(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
+    }
+
     /// Fill a buffer from the image if it is in the page cache; false when it is not, or not whole.
     #[must_use]
     pub fn read_cached(&self, buffer: &Buffer, offset: u64) -> bool {

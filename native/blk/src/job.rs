@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use virtmesh_device::{EventKind, FaultKind, Hit, Interrupt, Recorder, TraceEvent, now};
 
-use crate::disk::{Disk, Step};
+use crate::disk::{Disk, Step, is_lost};
 use crate::failure::{Cause, Failed};
 use crate::fault;
 use crate::request::{Operation, Request, Status, Used};
@@ -164,6 +164,10 @@ impl Job {
                 running.end(turn);
                 (self, Status::IoErr)
             }
+            Step::Flush if is_lost(self.fault.as_ref()) => {
+                running.end(turn);
+                (self, Status::Ok)
+            }
             Step::Flush => match self.flush(running, turn) {
                 Ok(flushed) => flushed,
                 Err(end) => return end,
@@ -212,10 +216,12 @@ impl Job {
             is_last_try,
         } = self;
         let about = Failed::of(&request);
+        let is_flush = request.operation == Operation::Flush;
+        let submitted = is_flush.then_some(request.submitted);
         if !running.park(turn, request) {
             return Err(End::Abandoned);
         }
-        let status = catch_unwind(AssertUnwindSafe(|| disk.flush(about)))
+        let status = catch_unwind(AssertUnwindSafe(|| disk.flush(about, submitted)))
             .unwrap_or_else(|_| disk.give_up(about));
         let request = running.end(turn).ok_or(End::TakenAway)?;
         let job = Self {

@@ -21,6 +21,8 @@
 //! | [`spec`] | constants of the specification |
 //! | `fault`, `held` | faults on demand of requests, and requests that they hold back |
 //! | [`stats`] | counters |
+//! | `log_format` | the format of that log |
+//! | [`write_log`] | records what changes a disk, for looking at power losses |
 //!
 //! # Threats
 //!
@@ -51,6 +53,7 @@ pub mod image;
 mod image_error;
 mod image_lock;
 pub mod job;
+mod log_format;
 pub mod parse;
 pub mod request;
 pub mod rules;
@@ -61,6 +64,7 @@ mod told;
 pub mod transfer;
 mod violation;
 pub mod worker;
+pub mod write_log;
 
 pub use device::{BlkDevice, StartError};
 pub use disk::{Disk, DiskOptions};
@@ -72,3 +76,4 @@ pub use parse::RangeLimits;
 pub use request::RequestType;
 pub use running::RunningRequest;
 pub use stats::{RequestStats, Stats, latency_bound};
+pub use write_log::WriteLog;

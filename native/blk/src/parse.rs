@@ -118,6 +118,7 @@ impl Request {
             readable,
             writable,
             broken_rule,
+            submitted: 0,
             memory,
             status_address,
         })

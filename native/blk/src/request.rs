@@ -155,6 +155,8 @@ pub struct Request {
     pub writable: Buffer,
     /// The rule that the driver broke with it (`rules`); the request may be executed all the same.
     pub broken_rule: Option<&'static str>,
+    /// When it was taken from its queue, by the clock of the write log; 0 without one.
+    pub submitted: u64,
     pub(crate) memory: GuestRam,
     pub(crate) status_address: u64,
 }

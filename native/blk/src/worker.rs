@@ -366,12 +366,13 @@ impl QueueThread {
         malformed
     }
 
-    fn job(&self, request: Request, started_ns: u64) -> Job {
+    fn job(&self, mut request: Request, started_ns: u64) -> Job {
         if request.lacks_header() {
             self.disk.stats.count_malformed();
         }
         violation::of_request(&self.shared.interrupt, self.shared.index, &request);
         let fault = fault::of_request(&self.shared.interrupt, self.shared.index, &request);
+        self.disk.note_submission(&mut request, fault.as_ref());
         let sink = Arc::clone(&self.shared) as Arc<dyn CompletionSink>;
         Job {
             fault,

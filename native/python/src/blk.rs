@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use virtmesh_blk::{Disk, DiskOptions, Image, RangeLimits, RequestType, SyncEngine, latency_bound};
 use virtmesh_device::{Kick, now};
 
+use crate::blk_check::check;
 use crate::blk_failure::{FailedRequest, failed_request};
 use crate::errors;
 use crate::exceptions::Exception;
@@ -18,11 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::memory::GuestMemory;
 use crate::queue::QueueConfig;
 use crate::ring_state::RingState;
-
-/// Block sizes that drivers know what to do with: powers of two, in bytes.
-const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 512..=65536;
-/// Threads of one engine.
-const THREADS: std::ops::RangeInclusive<usize> = 1..=64;
+use crate::write_log::{WriteLog, open_log};
 
 /// Counters of one type of request: ok, I/O errors, unsupported, bytes, busy microseconds.
 type Counters = (u64, u64, u64, u64, u64);
@@ -67,6 +64,7 @@ impl BlkDevice {
         threads=4,
         queues=1,
         hold_failed=false,
+        write_log=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "Python passes them by keyword")]
     #[expect(
@@ -88,16 +86,9 @@ impl BlkDevice {
         threads: usize,
         queues: usize,
         hold_failed: bool,
+        write_log: Option<PathBuf>,
     ) -> PyResult<Self> {
-        if !BLOCK_SIZES.contains(&block_size) || !block_size.is_power_of_two() {
-            let message = format!("block size {block_size}: give a power of two, 512 to 65536");
-            return Err(PyValueError::new_err(message));
-        }
-        if !THREADS.contains(&threads) {
-            return Err(PyValueError::new_err(format!(
-                "{threads} threads: give 1 to 64"
-            )));
-        }
+        check(block_size, threads)?;
         let options = DiskOptions {
             serial: serial.to_owned(),
             seg_max,
@@ -115,11 +106,13 @@ impl BlkDevice {
         let image = py
             .detach(|| Image::open(&path, read_only, u64::from(block_size)))
             .map_err(|error| errors::image(py, &error))?;
+        let log = open_log(py, write_log, &image, block_size)?;
         let disk = Disk::new(image, options).ok_or_else(|| {
             PyValueError::new_err(format!(
                 "serial {serial:?}: give at most 20 printable ASCII characters"
             ))
         })?;
+        let disk = disk.with_log(log);
         let engine = Arc::new(SyncEngine::new(threads, queues)?);
         let device = Arc::new(virtmesh_blk::BlkDevice::new(disk, engine));
         Ok(Self {
@@ -288,6 +281,12 @@ impl BlkDevice {
             let message = format!("the image cannot be flushed: {error}");
             errors::storage(py, &message, &error)
         })
+    }
+
+    #[getter]
+    fn write_log(&self) -> PyResult<Option<WriteLog>> {
+        let log = self.device()?.disk().log().cloned();
+        Ok(log.map(|inner| WriteLog { inner }))
     }
 
     fn stats(&self) -> PyResult<BTreeMap<&'static str, Counters>> {

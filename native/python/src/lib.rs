@@ -4,6 +4,7 @@
 
 mod bells;
 mod blk;
+mod blk_check;
 mod blk_failure;
 mod board;
 mod closer;
@@ -24,6 +25,7 @@ mod ring_state;
 mod sandbox;
 mod spec;
 mod vhost;
+mod write_log;
 
 #[pyo3::pymodule(name = "_native")]
 mod native {
@@ -63,6 +65,8 @@ mod native {
     use crate::spec::{judged_rules, spec_constants};
     #[pymodule_export]
     use crate::vhost::FrontEndMemory;
+    #[pymodule_export]
+    use crate::write_log::WriteLog;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -501,6 +501,19 @@ A cause is the name of an errno, or TRUNCATED, WRITES_LOST, REFUSED, INTERNAL or
 """
 
 @final
+class WriteLog:
+    """The log of what changes a disk, in the format of dm-log-writes."""
+
+    @property
+    def entries(self) -> int:
+        """Entries that it has."""
+    @property
+    def trouble(self) -> str | None:
+        """Why an entry was not written, if so: from then on every change of the disk fails."""
+    def mark(self, text: str) -> None:
+        """Put a mark of at most 255 bytes into it. Errors: BlockIOError."""
+
+@final
 class BlkDevice:
     """A disk image and its request queues: the data path of virtio-blk (virtio 1.4, 5.2).
 
@@ -515,6 +528,9 @@ class BlkDevice:
 
     With `hold_failed`, a request that the storage fails is held and tried again each second, where
     that may help. It keeps no reset waiting; a stop of its queue has it tried once more.
+
+    With `write_log`, what changes the disk is recorded in that file, begun anew or gone on with.
+    Errors: ImageError for what is no log of this disk.
     """
 
     def __new__(
@@ -533,10 +549,14 @@ class BlkDevice:
         threads: int = 4,
         queues: int = 1,
         hold_failed: bool = False,
+        write_log: str | None = None,
     ) -> Self: ...
     @property
     def capacity(self) -> int:
         """Capacity in bytes."""
+    @property
+    def write_log(self) -> WriteLog | None:
+        """The log of what changes the disk, if it has one."""
     @property
     def allocated(self) -> int:
         """Bytes allocated for the image in its file system."""

@@ -15,6 +15,7 @@ from virtmesh.blk.creation_mark import leave_creation_mark
 from virtmesh.blk.image import add_hint, check_image
 from virtmesh.blk.image_format import RAW
 from virtmesh.blk.options import check_options, make_image
+from virtmesh.blk.write_log import make_write_log
 from virtmesh.sandbox import Access, Needs
 from virtmesh_common.blk.errors import ImageError
 
@@ -46,6 +47,7 @@ def prepare(
     del quirks
     options = check_options(**values)
     image = options.image
+    make_write_log(options.write_log)
     make_image(options, size, creation_mark, resume=resume)
     check_image(image, read_only=options.read_only, is_raw=resume or format == RAW)
     try:
@@ -57,11 +59,18 @@ def prepare(
 
 
 def needs(
-    *, image: Path, creation_mark: Path | None = None, read_only: bool = False, **_others: Any
+    *,
+    image: Path,
+    creation_mark: Path | None = None,
+    read_only: bool = False,
+    write_log: Path | None = None,
+    **_others: Any,
 ) -> Needs:
     """Return what the service of a disk needs of its sandbox."""
     paths = [(image, Access.READ if read_only else Access.WRITE)]
     if creation_mark is not None:
         paths.append((creation_mark, Access.WRITE))
+    if write_log is not None:
+        paths.append((write_log, Access.WRITE))
     paths += [(path, Access.READ) for path in LOOPS]
     return Needs(paths, ioctls=(BLKDISCARD,))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from virtmesh.blk.image_users import find_loop
+from virtmesh.blk.write_log import write_log_trouble
 from virtmesh_common.blk.failure import RequestFailure
 
 if TYPE_CHECKING:
@@ -132,4 +133,4 @@ class ImageWatch:
         loop = find_loop(self._image, read_only=self._read_only)
         if loop is not None:
             return f"in use by the loop device {loop} too, which honours no lock"
-        return ""
+        return write_log_trouble(self._disk)

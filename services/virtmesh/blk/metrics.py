@@ -41,7 +41,8 @@ TRUNCATED = counter(
 FAILURES = counter(
     "virtmesh_blk_failures",
     "Requests that failed, by cause: the name of an errno such as ENOSPC, or TRUNCATED, WRITES_LOST"
-    " (an earlier flush failed), REFUSED, INJECTED (a fault on demand), INTERNAL or OTHER.",
+    " (an earlier flush failed), REFUSED, INJECTED (a fault on demand), NOT_RECORDED (the write log"
+    " could not be written), INTERNAL or OTHER.",
     "requests",
     "type",
     "cause",

@@ -22,6 +22,7 @@ from virtmesh_native import BlkDevice, Interrupt
 
 from virtmesh.blk.image_watch import ImageWatch
 from virtmesh.blk.settings import OFFERED, OFFERED_WRITABLE, BlkOptions
+from virtmesh.blk.write_log import refuse_resize
 from virtmesh.mmio.device import Execution
 from virtmesh_common.blk import spec as blk
 from virtmesh_common.blk.errors import BadSize, BlockIOError, BlockReadOnly, WouldShrink
@@ -87,6 +88,7 @@ class BlkModel:
             threads=options.threads,
             queues=options.queues,
             hold_failed=options.on_error == "stop",
+            write_log=str(options.write_log) if options.write_log else None,
         )
         self.watch = ImageWatch(self.disk, options.image, read_only=options.read_only)
         """Reports failures and trouble with the image, once it is started."""
@@ -217,6 +219,7 @@ class BlkModel:
 
         Errors: BadSize, WouldShrink, BlockReadOnly, NotResizable, BlockIOError.
         """
+        refuse_resize(self.disk, self.name)
         before = self.disk.capacity
         if capacity > FILE_SIZE_MAX:
             raise BadSize(

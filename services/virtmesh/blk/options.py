@@ -114,6 +114,12 @@ OPTIONS = (
         help="What is done with a request that the storage fails, such as by ENOSPC or EIO: report"
         " it to the driver, or stop, which holds it and tries it again each second.",
     ),
+    click.Option(
+        ["--write-log"],
+        type=click.Path(path_type=Path),
+        help="Record every write, discard and flush in this file, for `virtmesh blk"
+        " powerloss-check`. Begins a new file, or goes on with one of this disk.",
+    ),
     without_option(OFFERED | OFFERED_WRITABLE, BlkFeature),
     quirks_option(QUIRKS),
 )

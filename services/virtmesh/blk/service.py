@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from virtmesh.blk.write_log import put_mark
 from virtmesh_common.api.block.v1 import block_pb2 as pb
 from virtmesh_common.api.block.v1 import block_pb2_grpc
 from virtmesh_common.blk.errors import BlockReadOnly, StorageStuck
 from virtmesh_common.blk.failure import RequestFailure
+from virtmesh_common.blk.marks import check_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +68,7 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
             image_trouble=model.watch.trouble,
             on_error=model.options.on_error,
             held_requests=model.disk.held,
+            write_log=str(model.options.write_log or ""),
         )
 
     async def Resize(
@@ -144,6 +147,15 @@ class BlockAdmin(block_pb2_grpc.BlockAdminServiceServicer):
         """Try held requests again now."""
         del context
         return pb.ResumeResponse(requests=self._model.disk.resume(request.give_up))
+
+    async def Mark(
+        self, request: pb.MarkRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.MarkResponse:
+        """Put a mark into the write log."""
+        del context
+        model = self._model
+        mark = partial(put_mark, model.disk, model.name, check_mark(request.text))
+        return pb.MarkResponse(entries=await self._wait_for(mark))
 
     async def ListFailures(
         self, request: pb.ListFailuresRequest, context: grpc.aio.ServicerContext[Any, Any]

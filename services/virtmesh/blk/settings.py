@@ -40,7 +40,8 @@ class BlkOptions:
     """What a disk is made of. Sizes are in bytes, `queue_size` in entries.
 
     `size_max` and `seg_max` limit a segment and the number of segments of a request; `without` has
-    the bits of features that it does not offer; `on_error` is one of ON_ERROR.
+    the bits of features that it does not offer; `on_error` is one of ON_ERROR; `write_log` is the
+    file that records what changes the disk.
     """
 
     image: Path
@@ -54,3 +55,4 @@ class BlkOptions:
     threads: int = 4
     without: int = 0
     on_error: str = ON_ERROR[0]
+    write_log: Path | None = None

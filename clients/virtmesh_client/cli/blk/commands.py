@@ -7,6 +7,7 @@ from __future__ import annotations
 import click
 
 from virtmesh_client.cli.blk.copy import export, import_, read, write
+from virtmesh_client.cli.blk.powerloss import powerloss_check
 from virtmesh_client.cli.blk.retry import retry_option
 from virtmesh_client.cli.settings import SIZE, Settings, common, device_argument
 from virtmesh_client.cli.show import show_facts, show_json, show_table
@@ -23,7 +24,7 @@ def blk() -> None:
     """
 
 
-for command in (read, write, import_, export):
+for command in (read, write, import_, export, powerloss_check):
     blk.add_command(command)
 
 
@@ -62,6 +63,7 @@ def info(settings: Settings, device: str, retry_for: float) -> None:
             *([("image trouble", disk.image.trouble)] if disk.image.trouble else []),
             ("on error", disk.image.on_error),
             *([("held requests", held)] if (held := disk.image.held_requests) else []),
+            *([("write log", disk.image.write_log)] if disk.image.write_log else []),
             ("config generation", disk.image.config_generation),
             ("features", "\n".join(disk.features) or "-"),
         ]
@@ -167,6 +169,18 @@ def resume(settings: Settings, device: str, give_up: bool) -> None:
         held = machine.disk(device).resume(give_up=give_up)
     requests = "1 request was" if held == 1 else f"{held} requests were"
     done(settings, f"{device}: {requests} held", device=device, held_requests=held)
+
+
+@blk.command()
+@device_argument
+@click.argument("text")
+@common
+@click.pass_obj
+def mark(settings: Settings, device: str, text: str) -> None:
+    """Put a mark into the log of a disk's writes (write-log=FILE)."""
+    with settings.connect() as machine:
+        entries = machine.disk(device).mark(text)
+    done(settings, f"{device}: marked {text}", device=device, mark=text, entries=entries)
 
 
 @blk.command()

@@ -79,6 +79,8 @@ kinds! {
     Noise = 25,
     /// What is drawn is not shown.
     StuckDisplay = 26,
+    /// A flush completes, and nothing is made durable.
+    LostFlush = 27,
 }
 
 impl FaultKind {

@@ -51,6 +51,7 @@ class GetInfoResponse(_message.Message):
     IMAGE_TROUBLE_FIELD_NUMBER: _builtins.int
     ON_ERROR_FIELD_NUMBER: _builtins.int
     HELD_REQUESTS_FIELD_NUMBER: _builtins.int
+    WRITE_LOG_FIELD_NUMBER: _builtins.int
     capacity_bytes: _builtins.int
     """Capacity in bytes."""
     block_size_bytes: _builtins.int
@@ -75,6 +76,8 @@ class GetInfoResponse(_message.Message):
     """
     held_requests: _builtins.int
     """Requests that are held."""
+    write_log: _builtins.str
+    """The file that records what changes the disk; empty for a disk that records nothing."""
     def __init__(
         self,
         *,
@@ -88,10 +91,11 @@ class GetInfoResponse(_message.Message):
         image_trouble: _builtins.str = ...,
         on_error: _builtins.str = ...,
         held_requests: _builtins.int = ...,
+        write_log: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_bytes", b"allocated_bytes", "block_size_bytes", b"block_size_bytes", "capacity_bytes", b"capacity_bytes", "config_generation", b"config_generation", "held_requests", b"held_requests", "image_path", b"image_path", "image_trouble", b"image_trouble", "on_error", b"on_error", "read_only", b"read_only", "serial", b"serial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated_bytes", b"allocated_bytes", "block_size_bytes", b"block_size_bytes", "capacity_bytes", b"capacity_bytes", "config_generation", b"config_generation", "held_requests", b"held_requests", "image_path", b"image_path", "image_trouble", b"image_trouble", "on_error", b"on_error", "read_only", b"read_only", "serial", b"serial", "write_log", b"write_log"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -265,6 +269,50 @@ class ResumeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResumeResponse: _TypeAlias = ResumeResponse  # noqa: Y015
+
+@_typing.final
+class MarkRequest(_message.Message):
+    """MarkRequest asks for a mark."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Printable text of 1 to 255 bytes that does not begin with "virtmesh:"."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkRequest: _TypeAlias = MarkRequest  # noqa: Y015
+
+@_typing.final
+class MarkResponse(_message.Message):
+    """MarkResponse says that the mark is there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    entries: _builtins.int
+    """Entries that the log has now, the mark with them."""
+    def __init__(
+        self,
+        *,
+        entries: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkResponse: _TypeAlias = MarkResponse  # noqa: Y015
 
 @_typing.final
 class ListFailuresRequest(_message.Message):

@@ -60,6 +60,11 @@ class BlockAdminServiceStub(object):
                 request_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ResumeRequest.SerializeToString,
                 response_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ResumeResponse.FromString,
                 _registered_method=True)
+        self.Mark = channel.unary_unary(
+                '/virtmesh.block.v1.BlockAdminService/Mark',
+                request_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.MarkRequest.SerializeToString,
+                response_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.MarkResponse.FromString,
+                _registered_method=True)
         self.ListFailures = channel.unary_unary(
                 '/virtmesh.block.v1.BlockAdminService/ListFailures',
                 request_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ListFailuresRequest.SerializeToString,
@@ -121,6 +126,14 @@ class BlockAdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Mark(self, request, context):
+        """Mark puts a mark into the log of the disk's writes: what completed before the call is before it.
+        Errors: FAILED_PRECONDITION/NOT_RECORDING for a disk that records no writes; INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListFailures(self, request, context):
         """ListFailures returns the last requests that failed, and why: what their status can't say.
         """
@@ -162,6 +175,11 @@ def add_BlockAdminServiceServicer_to_server(servicer, server):
                     servicer.Resume,
                     request_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ResumeRequest.FromString,
                     response_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.ResumeResponse.SerializeToString,
+            ),
+            'Mark': grpc.unary_unary_rpc_method_handler(
+                    servicer.Mark,
+                    request_deserializer=virtmesh_dot_block_dot_v1_dot_block__pb2.MarkRequest.FromString,
+                    response_serializer=virtmesh_dot_block_dot_v1_dot_block__pb2.MarkResponse.SerializeToString,
             ),
             'ListFailures': grpc.unary_unary_rpc_method_handler(
                     servicer.ListFailures,
@@ -310,6 +328,33 @@ class BlockAdminService(object):
             '/virtmesh.block.v1.BlockAdminService/Resume',
             virtmesh_dot_block_dot_v1_dot_block__pb2.ResumeRequest.SerializeToString,
             virtmesh_dot_block_dot_v1_dot_block__pb2.ResumeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Mark(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/virtmesh.block.v1.BlockAdminService/Mark',
+            virtmesh_dot_block_dot_v1_dot_block__pb2.MarkRequest.SerializeToString,
+            virtmesh_dot_block_dot_v1_dot_block__pb2.MarkResponse.FromString,
             options,
             channel_credentials,
             insecure,

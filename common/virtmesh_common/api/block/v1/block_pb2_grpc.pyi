@@ -57,6 +57,10 @@ class BlockAdminServiceStub:
     """Resume tries the requests again now that are held, since the storage failed them and the disk was
     started with on-error "stop". One that fails again is held again.
     """
+    Mark: _grpc.UnaryUnaryMultiCallable[_block_pb2.MarkRequest, _block_pb2.MarkResponse]
+    """Mark puts a mark into the log of the disk's writes: what completed before the call is before it.
+    Errors: FAILED_PRECONDITION/NOT_RECORDING for a disk that records no writes; INVALID_ARGUMENT.
+    """
     ListFailures: _grpc.UnaryUnaryMultiCallable[_block_pb2.ListFailuresRequest, _block_pb2.ListFailuresResponse]
     """ListFailures returns the last requests that failed, and why: what their status can't say."""
     GetStats: _grpc.UnaryUnaryMultiCallable[_block_pb2.GetStatsRequest, _block_pb2.GetStatsResponse]
@@ -90,6 +94,10 @@ class BlockAdminServiceAsyncStub(BlockAdminServiceStub):
     Resume: _aio.UnaryUnaryMultiCallable[_block_pb2.ResumeRequest, _block_pb2.ResumeResponse]  # type: ignore[assignment]
     """Resume tries the requests again now that are held, since the storage failed them and the disk was
     started with on-error "stop". One that fails again is held again.
+    """
+    Mark: _aio.UnaryUnaryMultiCallable[_block_pb2.MarkRequest, _block_pb2.MarkResponse]  # type: ignore[assignment]
+    """Mark puts a mark into the log of the disk's writes: what completed before the call is before it.
+    Errors: FAILED_PRECONDITION/NOT_RECORDING for a disk that records no writes; INVALID_ARGUMENT.
     """
     ListFailures: _aio.UnaryUnaryMultiCallable[_block_pb2.ListFailuresRequest, _block_pb2.ListFailuresResponse]  # type: ignore[assignment]
     """ListFailures returns the last requests that failed, and why: what their status can't say."""
@@ -151,6 +159,16 @@ class BlockAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_block_pb2.ResumeResponse, _abc.Awaitable[_block_pb2.ResumeResponse]]:
         """Resume tries the requests again now that are held, since the storage failed them and the disk was
         started with on-error "stop". One that fails again is held again.
+        """
+
+    @_abc_1.abstractmethod
+    def Mark(
+        self,
+        request: _block_pb2.MarkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_block_pb2.MarkResponse, _abc.Awaitable[_block_pb2.MarkResponse]]:
+        """Mark puts a mark into the log of the disk's writes: what completed before the call is before it.
+        Errors: FAILED_PRECONDITION/NOT_RECORDING for a disk that records no writes; INVALID_ARGUMENT.
         """
 
     @_abc_1.abstractmethod

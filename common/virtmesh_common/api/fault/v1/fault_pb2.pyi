@@ -105,6 +105,10 @@ class _FaultKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FaultKind.V
     """
     FAULT_KIND_STUCK_DISPLAY: _FaultKind.ValueType  # 26
     """A flush of a display completes, and nothing of it is shown."""
+    FAULT_KIND_LOST_FLUSH: _FaultKind.ValueType  # 27
+    """A flush of a disk completes, and nothing is made durable: the disk lies. The events are FLUSH
+    requests.
+    """
 
 class FaultKind(_FaultKind, metaclass=_FaultKindEnumTypeWrapper):
     """FaultKind is what a fault does."""
@@ -189,6 +193,10 @@ parity error where there is a parity bit; a wrong start or stop bit is a framing
 """
 FAULT_KIND_STUCK_DISPLAY: FaultKind.ValueType  # 26
 """A flush of a display completes, and nothing of it is shown."""
+FAULT_KIND_LOST_FLUSH: FaultKind.ValueType  # 27
+"""A flush of a disk completes, and nothing is made durable: the disk lies. The events are FLUSH
+requests.
+"""
 Global___FaultKind: _TypeAlias = FaultKind  # noqa: Y015
 
 @_typing.final

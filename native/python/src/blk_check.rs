@@ -1,0 +1,22 @@
+//! Checks of what a disk is made of.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// Block sizes that drivers know what to do with: powers of two, in bytes.
+const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 512..=65536;
+/// Threads of one engine.
+const THREADS: std::ops::RangeInclusive<usize> = 1..=64;
+
+/// Check what no type says.
+pub fn check(block_size: u32, threads: usize) -> PyResult<()> {
+    if !BLOCK_SIZES.contains(&block_size) || !block_size.is_power_of_two() {
+        let message = format!("block size {block_size}: give a power of two, 512 to 65536");
+        return Err(PyValueError::new_err(message));
+    }
+    if !THREADS.contains(&threads) {
+        let message = format!("{threads} threads: give 1 to 64");
+        return Err(PyValueError::new_err(message));
+    }
+    Ok(())
+}
