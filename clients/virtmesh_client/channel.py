@@ -33,6 +33,7 @@ from virtmesh_common.errors import (
     from_rpc_error,
 )
 from virtmesh_common.request_id import REQUEST_ID_KEY, check_request_id, make_request_id
+from virtmesh_common.retry import RETRY_KEY, RETRY_SECONDS, to_retry_ms
 from virtmesh_common.security.errors import HandshakeFailed
 
 if TYPE_CHECKING:
@@ -188,13 +189,18 @@ class KernelChannel:
         if not self.forked:
             self._grpc.close()
 
-    def metadata(self, device: str = "") -> tuple[tuple[str, str], ...]:
+    def metadata(
+        self, device: str = "", retry_for: float = RETRY_SECONDS
+    ) -> tuple[tuple[str, str], ...]:
         """Return the metadata of a call. `device` makes the kernel forward it to that device.
 
+        `retry_for` is how long the kernel waits for that device, in seconds, if its process died.
         Errors: ForkedConnection.
         """
         self.check_process()
-        return (*self._metadata, (DEVICE_KEY, device)) if device else self._metadata
+        if not device:
+            return self._metadata
+        return (*self._metadata, (DEVICE_KEY, device), (RETRY_KEY, str(to_retry_ms(retry_for))))
 
     def ask(
         self,

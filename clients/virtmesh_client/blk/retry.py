@@ -1,17 +1,5 @@
-"""How long a call waits for a disk that is away, in seconds."""
+"""How long a call waits for a disk that is away: see virtmesh_common.retry."""
 
-from __future__ import annotations
+from virtmesh_common.retry import RETRY_SECONDS, RETRY_SECONDS_MAX, to_retry_ms
 
-import math
-
-RETRY_SECONDS = 30.0
-"""Default: longer than a service takes to start again, also where it dies several times."""
-RETRY_SECONDS_MAX = 3600.0
-"""What the kernel waits at most."""
-
-
-def to_retry_ms(seconds: float) -> int:
-    """Return milliseconds; more than an hour is an hour. Errors: ValueError."""
-    if math.isnan(seconds) or seconds < 0:
-        raise ValueError(f"retry_for={seconds:g}: give a number of seconds, from 0 on")
-    return math.ceil(min(seconds, RETRY_SECONDS_MAX) * 1000)
+__all__ = ["RETRY_SECONDS", "RETRY_SECONDS_MAX", "to_retry_ms"]

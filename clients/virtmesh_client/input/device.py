@@ -28,6 +28,7 @@ from virtmesh_common.input.keys import press_chord, release_chord
 from virtmesh_common.input.names import button_code, led_code, parse_chord
 from virtmesh_common.input.release import resting_values
 from virtmesh_common.input.script import at, press_keys
+from virtmesh_common.retry import RETRY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,7 +53,7 @@ class Input:
 
     `overflow` says what happens to packets when the device's waiting room is full. `timeout` is the
     longest time in seconds without any progress while a call waits for packets; None means no
-    limit.
+    limit. `retry_for` is how long to wait for a device whose process died, in seconds.
 
     Errors: BadEvent, DeviceNotFound, DeviceNotReady, DeviceLost, ServiceUnavailable. If the
     connection ends, the error's `metadata` has "accepted", the number of the last packet that was
@@ -71,14 +72,15 @@ class Input:
         *,
         overflow: Overflow = "wait",
         timeout: float | None = None,
+        retry_for: float = RETRY_SECONDS,
     ) -> None:
         self.name = name
         self._channel = channel
         self._overflow: Overflow = overflow
-        self._timeout = timeout
+        self._timeout, self._retry_for = timeout, retry_for
         self._device = InputServiceStub(channel.grpc)
         self._kernel = InputDeviceServiceStub(channel.grpc)
-        self._injector = Injector(channel, name)
+        self._injector = Injector(channel, name, retry_for)
         self._info: InputInfo | None = None
         self._position: Point | None = None
         self._touches: Touches | None = None
@@ -305,7 +307,7 @@ class Input:
 
     def watch(self, *, seconds: float | None = None) -> EventWatch:
         """Watch the events that the driver receives, from now on, for `seconds` if given."""
-        return EventWatch(self._channel, self.name, seconds)
+        return EventWatch(self._channel, self.name, seconds, self._retry_for)
 
     def watch_output(self, *, seconds: float | None = None) -> OutputWatch:
         """Watch what the driver sends to the device: LEDs, sounds and repeat settings."""

@@ -14,6 +14,7 @@ from virtmesh_common.api.kernel.v1 import input_device_pb2
 from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServiceStub
 from virtmesh_common.errors import DeviceLost
 from virtmesh_common.input.events import Event
+from virtmesh_common.retry import RETRY_SECONDS, to_retry_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,9 +102,15 @@ class InputWatch(Generic[Item]):
 class EventWatch(InputWatch[Received]):
     """The events that the driver of a device receives."""
 
-    def __init__(self, channel: KernelChannel, device: str, seconds: float | None) -> None:
+    def __init__(
+        self,
+        channel: KernelChannel,
+        device: str,
+        seconds: float | None,
+        retry_for: float = RETRY_SECONDS,
+    ) -> None:
         stub = InputDeviceServiceStub(channel.grpc)
-        request = input_device_pb2.WatchRequest(device=device)
+        request = input_device_pb2.WatchRequest(device=device, retry_for_ms=to_retry_ms(retry_for))
         call = stub.Watch(request, timeout=seconds, metadata=channel.metadata())
         super().__init__(channel, call, device)
 
