@@ -100,8 +100,8 @@ class Relay(ABC):
         """Make a device of the relay; None if its driver is another one."""
 
     @abstractmethod
-    def serve(self, device: Any, method: str) -> Serve:
-        """Return what serves a call."""
+    def serve(self, device: Any, method: str) -> Serve | None:
+        """Return what serves a call; None if that is to be forwarded."""
 
     def start(self) -> None:
         """Follow the drivers of the machine."""
