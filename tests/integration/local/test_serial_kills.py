@@ -159,7 +159,7 @@ def test_asyncio_sees_no_error_either(cli: Cli) -> None:
     async def use() -> list[tuple[int, int]]:
         address = f"unix:{cli.run_dir}/kernel.sock"
         async with (
-            virtmesh_client.aconnect(address) as machine,
+            await virtmesh_client.aconnect(address) as machine,
             machine.serial(tail=1 << 16) as port,
             machine.input("keyboard") as keyboard,
         ):
