@@ -56,8 +56,8 @@ class Input:
     limit. `retry_for` is how long to wait for a device whose process died, in seconds.
 
     Errors: BadEvent, DeviceNotFound, DeviceNotReady, DeviceLost, ServiceUnavailable. If the
-    connection ends, the error's `metadata` has "accepted", the number of the last packet that was
-    accepted, and "unanswered", the number of the first packet without an answer (0 for none).
+    connection ends, the error's `metadata` has "accepted", the last packet that was accepted, and
+    "unanswered", the first without an answer (0 for none), by their numbers.
 
     Example:
         with virtmesh_client.connect() as machine, machine.input("keyboard") as keyboard:
@@ -95,8 +95,8 @@ class Input:
     def close(self) -> None:
         """Release all keys and touches of this injector. The next call that injects opens it again.
 
-        Errors: the error that ended the connection, or DeviceNotReady, if packets sent with
-        `wait="none"` have no answer.
+        Errors: what ended the connection, or DeviceNotReady, if packets sent with "none" have no
+        answer.
         """
         self._forget_state()
         self._injector.close()

@@ -40,7 +40,7 @@ RESUMED = counter(
 )
 LOST = counter(
     "virtmesh_kernel_input_packets_lost",
-    "Packets of which nobody knows whether they came, since the device's process had died with them.",
+    "Packets of which nobody knows whether they came, since their process has died.",
     "packets",
     "device",
 )
