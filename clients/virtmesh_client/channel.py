@@ -18,11 +18,9 @@ import grpc
 from virtmesh_client.fork import keep_inherited
 from virtmesh_client.patience import (
     DONE,
-    RETRY_SECONDS,
     UNSENT,
     Patience,
     Presence,
-    check_retry,
     may_repeat,
 )
 from virtmesh_client.security import handshake
@@ -42,6 +40,7 @@ from virtmesh_common.errors import (
     from_rpc_error,
 )
 from virtmesh_common.request_id import REQUEST_ID_KEY, check_request_id, make_request_id
+from virtmesh_common.retry import RETRY_KEY, RETRY_SECONDS, check_retry, to_retry_ms
 from virtmesh_common.security.errors import HandshakeFailed
 
 if TYPE_CHECKING:
@@ -201,13 +200,23 @@ class KernelChannel:
         if not self.forked:
             self._grpc.close()
 
-    def metadata(self, device: str = "") -> tuple[tuple[str, str], ...]:
+    def patience(self, retry_for: float | None) -> float:
+        """Return how long a call waits for what is away, in seconds; None: as this was told."""
+        return self.retry_for if retry_for is None else retry_for
+
+    def metadata(
+        self, device: str = "", retry_for: float | None = None
+    ) -> tuple[tuple[str, str], ...]:
         """Return the metadata of a call. `device` makes the kernel forward it to that device.
 
+        `retry_for` is how long the kernel waits for that device, in seconds, if its process died.
         Errors: ForkedConnection.
         """
         self.check_process()
-        return (*self._metadata, (DEVICE_KEY, device)) if device else self._metadata
+        if not device:
+            return self._metadata
+        wait = str(to_retry_ms(self.patience(retry_for)))
+        return (*self._metadata, (DEVICE_KEY, device), (RETRY_KEY, wait))
 
     def ask(
         self,
@@ -227,7 +236,7 @@ class KernelChannel:
         patience = Patience(self, retry_for)
         while True:
             try:
-                return self._ask_once(method, request, device, limit)
+                return self._ask_once(method, request, device, limit, retry_for)
             except VirtmeshError as error:
                 patience.bear(error, repeats=may_repeat(request))
 
@@ -237,12 +246,13 @@ class KernelChannel:
         request: Any,
         device: str,
         limit: float,
+        retry_for: float | None,
     ) -> Response:
         """Call a method once."""
         seconds = limit if self.timeout is None else self.timeout
         bound = None if math.isinf(seconds) else seconds
         with self.errors(seconds):
-            call = method.future(request, timeout=bound, metadata=self.metadata(device))
+            call = method.future(request, timeout=bound, metadata=self.metadata(device, retry_for))
             with self.running(cast("Cancellable", call)):
                 response = call.result()
         self.presence.note_answer()

@@ -17,10 +17,10 @@ from virtmesh_client.models import (
     DeviceInfo,
     NodeInfo,
 )
-from virtmesh_client.patience import RETRY_SECONDS
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.printable import printable
+from virtmesh_common.retry import RETRY_SECONDS
 
 if TYPE_CHECKING:
     from virtmesh_client.blk.disk import Disk
@@ -213,16 +213,21 @@ class Machine:
         return Disk(self._channel, name)
 
     def input(
-        self, name: str, *, overflow: Overflow = "wait", timeout: float | None = None
+        self,
+        name: str,
+        *,
+        overflow: Overflow = "wait",
+        timeout: float | None = None,
+        retry_for: float | None = None,
     ) -> Input:
         """Return an input device with an injector of its own. Close it, or use it in a `with`.
 
-        Its first call raises DeviceNotFound if there is no such device. `Input` explains `overflow`
-        and `timeout`.
+        Its first call raises DeviceNotFound if there is no such device. `Input` explains the
+        rest.
         """
         from virtmesh_client.input.device import Input
 
-        return Input(self._channel, name, overflow=overflow, timeout=timeout)
+        return Input(self._channel, name, overflow=overflow, timeout=timeout, retry_for=retry_for)
 
     def screen(self, name: str) -> Screen:
         """Return the screens of a GPU. Their first call raises DeviceNotFound if there is none."""

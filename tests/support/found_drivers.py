@@ -36,3 +36,9 @@ class FoundDriver:
     async def changed(self) -> None:
         """Wait for ever: it stays as it is."""
         await asyncio.Event().wait()
+
+    async def next_driver(self, last: Driver | None) -> Driver:
+        """Return the driver, or wait for ever for another one."""
+        if last is self._driver:
+            await self.changed()
+        return self._driver

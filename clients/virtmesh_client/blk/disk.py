@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from virtmesh_client.atomic_file import new_file
-from virtmesh_client.blk.retry import to_retry_ms
 from virtmesh_client.blk.transfer import Feed, account, read_stream, write_stream
 from virtmesh_client.channel import ANSWER_SECONDS, STORAGE_SECONDS
 from virtmesh_client.models import (
@@ -28,6 +27,7 @@ from virtmesh_common.api.kernel.v1 import block_device_pb2 as kernel_pb
 from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc as kernel_rpc
 from virtmesh_common.blk.errors import BlockIOError, BlockReadOnly, PastEnd
 from virtmesh_common.errors import DeviceLost, DeviceNotReady
+from virtmesh_common.retry import to_retry_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -325,13 +325,9 @@ class Disk:
             fault=status.fault,
         )
 
-    def _patience(self, retry_for: float | None) -> float:
-        """Return how long a call waits, in seconds."""
-        return self._channel.retry_for if retry_for is None else retry_for
-
     def _retry_ms(self, retry_for: float | None) -> int:
         """Return how long the kernel waits for a call. Errors: ValueError."""
-        return to_retry_ms(self._patience(retry_for))
+        return to_retry_ms(self._channel.patience(retry_for))
 
     def _ask(
         self,
@@ -341,7 +337,7 @@ class Disk:
         retry_for: float | None,
     ) -> Response:
         """Call the kernel, which takes so many seconds beside the time that it waits."""
-        limit = seconds + self._patience(retry_for)
+        limit = seconds + self._channel.patience(retry_for)
         return self._channel.ask(method, request, limit=limit, retry_for=retry_for)
 
     def _identify(self, retry_for: float | None) -> kernel_pb.IdentifyResponse:
@@ -353,7 +349,7 @@ class Disk:
 
     def _ask_image(self, retry_for: float | None) -> block_pb2.GetInfoResponse:
         """Ask the disk itself for its image, and wait so long for it."""
-        deadline = time.monotonic() + self._patience(retry_for)
+        deadline = time.monotonic() + self._channel.patience(retry_for)
         request = block_pb2.GetInfoRequest()
         while True:
             try:

@@ -52,11 +52,12 @@ class Input:
 
     `overflow` says what happens to packets when the device's waiting room is full. `timeout` is the
     longest time in seconds without any progress while a call waits for packets; None means no
-    limit.
+    limit. `retry_for` is how long to wait for a device whose process died, in seconds; None: as
+    `connect` was told.
 
     Errors: BadEvent, DeviceNotFound, DeviceNotReady, DeviceLost, ServiceUnavailable. If the
-    connection ends, the error's `metadata` has "accepted", the number of the last packet that was
-    accepted, and "unanswered", the number of the first packet without an answer (0 for none).
+    connection ends, the error's `metadata` has "accepted", the last packet that was accepted, and
+    "unanswered", the first without an answer (0 for none), by their numbers.
 
     Example:
         with virtmesh_client.connect() as machine, machine.input("keyboard") as keyboard:
@@ -71,14 +72,15 @@ class Input:
         *,
         overflow: Overflow = "wait",
         timeout: float | None = None,
+        retry_for: float | None = None,
     ) -> None:
         self.name = name
         self._channel = channel
         self._overflow: Overflow = overflow
-        self._timeout = timeout
+        self._timeout, self._retry_for = timeout, retry_for
         self._device = InputServiceStub(channel.grpc)
         self._kernel = InputDeviceServiceStub(channel.grpc)
-        self._injector = Injector(channel, name)
+        self._injector = Injector(channel, name, retry_for)
         self._info: InputInfo | None = None
         self._position: Point | None = None
         self._touches: Touches | None = None
@@ -93,8 +95,8 @@ class Input:
     def close(self) -> None:
         """Release all keys and touches of this injector. The next call that injects opens it again.
 
-        Errors: the error that ended the connection, or DeviceNotReady, if packets sent with
-        `wait="none"` have no answer.
+        Errors: what ended the connection, or DeviceNotReady, if packets sent with "none" have no
+        answer.
         """
         self._forget_state()
         self._injector.close()
@@ -305,7 +307,7 @@ class Input:
 
     def watch(self, *, seconds: float | None = None) -> EventWatch:
         """Watch the events that the driver receives, from now on, for `seconds` if given."""
-        return EventWatch(self._channel, self.name, seconds)
+        return EventWatch(self._channel, self.name, seconds, self._retry_for)
 
     def watch_output(self, *, seconds: float | None = None) -> OutputWatch:
         """Watch what the driver sends to the device: LEDs, sounds and repeat settings."""

@@ -49,7 +49,13 @@ OVERFLOWS = {"wait": input_pb2.OVERFLOW_WAIT, "refuse": input_pb2.OVERFLOW_REFUS
 class InjectStream:
     """One Inject call (virtmesh.input.v1.InputService)."""
 
-    def __init__(self, channel: KernelChannel, device: str, lock: threading.Condition) -> None:
+    def __init__(
+        self,
+        channel: KernelChannel,
+        device: str,
+        lock: threading.Condition,
+        retry_for: float | None,
+    ) -> None:
         self.error: VirtmeshError | None = None
         self.ended = False
         self.waiting = 0
@@ -62,7 +68,7 @@ class InjectStream:
         self._unanswered = 0
         self._full = False
         self._call = InputServiceStub(channel.grpc).Inject(
-            iter(self._requests.get, None), metadata=channel.metadata(device)
+            iter(self._requests.get, None), metadata=channel.metadata(device, retry_for)
         )
         self._reader = threading.Thread(target=self._read, name="virtmesh-injector", daemon=True)
         self._reader.start()
@@ -143,8 +149,9 @@ class InjectStream:
 class Injector:
     """Sends packets to one device. The packet numbers ascend over all its streams."""
 
-    def __init__(self, channel: KernelChannel, device: str) -> None:
+    def __init__(self, channel: KernelChannel, device: str, retry_for: float | None = None) -> None:
         self.device = device
+        self._retry_for = retry_for
         self._channel = channel
         self._lock = ChannelCondition(channel)
         self._stream: InjectStream | None = None
@@ -274,7 +281,7 @@ class Injector:
             self._stream = None
             if before is not None and (lost := before.take_unreported()):
                 raise self._stream_error(before, lost)
-            self._stream = InjectStream(self._channel, self.device, self._lock)
+            self._stream = InjectStream(self._channel, self.device, self._lock, self._retry_for)
         return cast("InjectStream", self._stream)
 
     def _await(

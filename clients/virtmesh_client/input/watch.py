@@ -18,6 +18,7 @@ from virtmesh_common.api.kernel.v1.input_device_pb2_grpc import InputDeviceServi
 from virtmesh_common.errors import DeviceLost, NoAnswer, VirtmeshError
 from virtmesh_common.evdev import CODES
 from virtmesh_common.input.events import EV_SYN, REPORT, Event
+from virtmesh_common.retry import to_retry_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,9 +40,16 @@ class InputWatch(Generic[Item]):
     than they are read; ServiceUnavailable if the kernel service does not come back.
     """
 
-    def __init__(self, channel: KernelChannel, device: str, seconds: float | None) -> None:
+    def __init__(
+        self,
+        channel: KernelChannel,
+        device: str,
+        seconds: float | None,
+        retry_for: float | None = None,
+    ) -> None:
         self._channel = channel
         self._device = device
+        self._retry_for = channel.patience(retry_for)
         self._ends = None if seconds is None else time.monotonic() + seconds
         self._patience = Patience(channel)
         self._items: deque[Item] = deque()
@@ -182,7 +190,9 @@ class EventWatch(InputWatch[Received]):
 
     def _call_kernel(self, seconds: float | None) -> Any:
         stub = InputDeviceServiceStub(self._channel.grpc)
-        request = input_device_pb2.WatchRequest(device=self._device)
+        request = input_device_pb2.WatchRequest(
+            device=self._device, retry_for_ms=to_retry_ms(self._retry_for)
+        )
         return stub.Watch(request, timeout=seconds, metadata=self._channel.metadata())
 
     def _mark(self, snapshot: input_device_pb2.WatchResponse) -> Iterator[Received]:

@@ -22,6 +22,7 @@ from virtmesh.rpc.budgets import account
 from virtmesh_common.api.kernel.v1 import block_device_pb2 as pb
 from virtmesh_common.api.kernel.v1 import block_device_pb2_grpc
 from virtmesh_common.errors import BadStream
+from virtmesh_common.retry import of_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 
 SERVICE = "virtmesh.kernel.v1.BlockDeviceService"
-RETRY_MS_MAX = 3_600_000
-"""Longest time that a call waits for a disk that is away: an hour."""
 
 
 class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
@@ -80,7 +79,7 @@ class BlockDeviceService(block_device_pb2_grpc.BlockDeviceServiceServicer):
         """
         disk = self._disks.get(name) or LastingDisk(name, self._drivers.device(name))
         self._disks[name] = disk
-        retry_for = min(retry_for_ms, RETRY_MS_MAX) / 1000
+        retry_for = of_milliseconds(retry_for_ms)
         driver = await disk.driver(Patience(retry_for))
         return PatientDisk(disk, driver, retry_for)
 

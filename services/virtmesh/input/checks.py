@@ -26,6 +26,8 @@ from virtmesh_common.input.release import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from virtmesh.input.held_keys import Event
     from virtmesh.input.personality import Personality
     from virtmesh_common.api.input.v1.input_pb2 import InjectRequest
@@ -66,13 +68,13 @@ class Checker:
             if kind == EV_ABS and code != ABS_MT_SLOT
         }
 
-    def check(self, request: InjectRequest) -> list[Event]:
-        """Return the events of a request, SYN_REPORT at the end.
+    def check(self, request: InjectRequest, *, added: int = 0) -> list[Event]:
+        """Return the events of a request, SYN_REPORT at the end. It may have some that were added.
 
         Errors: BadEvent, with "sequence" and "index" of the event.
         """
         count = len(request.events)
-        if not 1 <= count <= EVENTS_MAX:
+        if not 1 <= count <= EVENTS_MAX + added:
             raise BadEvent(
                 f"a packet has 1 to {EVENTS_MAX} events, not {count}",
                 sequence=request.sequence,
@@ -91,6 +93,10 @@ class Checker:
                     index=index,
                 )
         return [*events, end]
+
+    def check_keys(self, codes: Iterable[int]) -> list[int]:
+        """Return those of some codes that are keys of the device."""
+        return [code for code in codes if (EV_KEY, code) in self._ranges]
 
     def _range(self, kind: int, code: int) -> tuple[int, int]:
         """Return the smallest and the largest value of an event."""

@@ -11,13 +11,14 @@ event each.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from virtmesh.drivers.interrupt_mode import InterruptMode
 from virtmesh.drivers.pool import Pool
 from virtmesh.drivers.virtio import VirtIODriver
 from virtmesh.input.info import InputInfo, read_info
-from virtmesh.input.input_device import InputDevice
+from virtmesh.input.input_device import InputDevice, Lives
 from virtmesh.virtio.queue import VirtQueue
 from virtmesh_common.errors import QueueUnusable, RingCorrupt, VirtmeshError
 from virtmesh_common.evdev import TYPES, name_of
@@ -82,6 +83,7 @@ class VirtIOInput(VirtIODriver, InputDevice):
 
     async def ready(self) -> None:
         """Notify the device of its buffers: before DRIVER_OK that is forbidden (3.1.1)."""
+        self.log.go_on()
         self.notify(self._eventq)
 
     async def set_led(self, led: int, *, on: bool) -> None:
@@ -119,10 +121,39 @@ class VirtIOInput(VirtIODriver, InputDevice):
             self.notify(queue)
             self._hand_out()
 
+    def keep(self) -> Lives:
+        """Leave the log, and who reads it, to the next process of the device."""
+        return self.lives
+
+    def take_over(self, kept: object) -> None:
+        """Go on with the log of the process before."""
+        if isinstance(kept, Lives):
+            self.lives = kept
+
     def abandon(self, error: VirtmeshError) -> None:
         """Fail every order, and every reader once it has read what came."""
         self._hand_out()
         self.log.fail(error.again)
+        self._fail_orders(error)
+
+    def orphan(self, error: VirtmeshError) -> None:
+        """Take what the process had delivered; fail orders, and readers without patience."""
+        self._take_rest()
+        self.log.fail(error.again, comes_back=True)
+        self.lives.replaced += 1
+        self._fail_orders(error)
+
+    def _take_rest(self) -> None:
+        """Take the events that were used without an interrupt: no buffer is posted any more."""
+        with suppress(RingCorrupt):
+            while used := self._eventq.pop_used() if self.queues else []:
+                for token, written in used:
+                    self.completed(self._eventq, token, written)
+                self.requests += len(used)
+        self._hand_out()
+
+    def _fail_orders(self, error: VirtmeshError) -> None:
+        """Fail every order."""
         self._slots.fail(error.again)
         for _, done in self._orders.values():
             if not done.done():

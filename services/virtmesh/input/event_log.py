@@ -3,6 +3,10 @@
 A ring holds the last `kept` events. A reader is a number: how many events it has read. New events
 never wait for a slow reader, so memory is bounded and readers do not affect each other. A reader
 that misses events gets an error.
+
+The log outlives the process of its device: a reader with patience (`retry_for`) goes on with the
+next one. What may be missing between the two is marked in the log by SYN_DROPPED and SYN_REPORT, as
+Linux marks it for readers of evdev.
 """
 
 from __future__ import annotations
@@ -10,9 +14,12 @@ from __future__ import annotations
 import asyncio
 import time
 from array import array
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from virtmesh_common.errors import WatcherTooSlow
+from virtmesh_common.evdev import CODES, TYPES
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +28,11 @@ if TYPE_CHECKING:
 
 EVENTS_KEPT = 65536
 """Most events a reader can be behind (virtmesh.kernel.v1.InputDeviceService.Watch)."""
+SYN = TYPES["EV_SYN"] << 48
+END = SYN | CODES["EV_SYN"]["SYN_REPORT"] << 32
+"""The event that ends a packet."""
+GAP = (SYN | CODES["EV_SYN"]["SYN_DROPPED"] << 32, END)
+"""What says that events may be missing: a reader asks for the state, and begins anew behind it."""
 READ_MAX = 8192
 """Most events of one read, unless told otherwise: 128 KiB as a message."""
 
@@ -40,6 +52,8 @@ class EventLog:
         self._times = array("Q", bytes(8 * kept))
         self.broken: Callable[[], VirtmeshError] | None = None
         """Makes the error of readers that have read everything; None while the device works."""
+        self.broken_at: float | None = None
+        """When the device went away that may come back, by the monotonic clock; else None."""
         self._waiting: set[asyncio.Future[None]] = set()
 
     def extend(self, events: Sequence[int]) -> None:
@@ -51,10 +65,22 @@ class EventLog:
         self.count += len(events)
         self.wake()
 
-    def fail(self, error: Callable[[], VirtmeshError]) -> None:
-        """Let readers fail with the error that `error` makes, once they have read everything."""
-        self.broken = error
+    def fail(self, error: Callable[[], VirtmeshError], *, comes_back: bool = False) -> None:
+        """Let readers fail with the error that `error` makes, once they have read everything.
+
+        Where the device `comes_back`, only those fail that have waited for long enough.
+        """
+        self.broken, self.broken_at = error, time.monotonic() if comes_back else None
         self.wake()
+
+    def go_on(self) -> None:
+        """Let readers wait for events again: the device is there."""
+        self.broken = self.broken_at = None
+        self.wake()
+
+    def mark_gap(self) -> None:
+        """Say in the log that something may be missing here."""
+        self.extend(GAP)
 
     def reader(self) -> EventReader:
         """Make a reader of the events that come from now on."""
@@ -96,6 +122,8 @@ class EventReader:
 
     def __init__(self, log: EventLog) -> None:
         self.sequence = log.count
+        self.retry_for = 0.0
+        """How long it waits for a device that has gone and may come back, in seconds."""
         self._log = log
         self._stopped: Callable[[], VirtmeshError] | None = None
 
@@ -129,8 +157,20 @@ class EventReader:
 
     async def _until_news(self) -> None:
         """Wait for something to read. Errors: those given to `stop` and `EventLog.fail`."""
-        while self._stopped is None and self.is_empty() and self._log.broken is None:
-            await self._log.news()
-        error = self._stopped or (self._log.broken if self.is_empty() else None)
-        if error is not None:
-            raise error()
+        log = self._log
+        while self._stopped is None and self.is_empty():
+            if log.broken is None:
+                await log.news()
+                continue
+            if (left := self._left()) <= 0:
+                raise log.broken()
+            with suppress(TimeoutError):
+                async with time_limit(left):
+                    await log.news()
+        if self._stopped is not None:
+            raise self._stopped()
+
+    def _left(self) -> float:
+        """Return how long it waits yet for a device that is away, in seconds."""
+        since = self._log.broken_at
+        return 0.0 if since is None else since + self.retry_for - time.monotonic()

@@ -118,6 +118,13 @@ class HeldKeys:
             injector.contacts = contacts
         return seen
 
+    def adopt(self, injector: InjectorState, keys: Iterable[int]) -> None:
+        """Let an injector hold keys that the driver has seen pressed already."""
+        self._injectors.add(injector)
+        for code in keys:
+            if (EV_KEY, code) not in injector.held:
+                self._hold(injector, (EV_KEY, code))
+
     def release(self, injector: InjectorState) -> list[Event]:
         """Release everything that an injector holds; return the events of the packet to send."""
         self._injectors.discard(injector)

@@ -144,8 +144,7 @@ class Injection:
     def fits(self, events: int) -> bool:
         """Say whether a packet of so many events finds room."""
         return (
-            len(self._waiting) < self._packets_max
-            and self._events_waiting + events <= self._events_max
+            self.waiting < self._packets_max and self._events_waiting + events <= self._events_max
         )
 
     # -- From streams -----------------------------------------------------------------------------
@@ -168,6 +167,10 @@ class Injection:
                 if self._accept_waiting():  # who comes next may need less room
                     self._look()
                 raise
+
+    def adopt(self, injector: InjectorState, keys: Sequence[int]) -> None:
+        """Let a stream hold keys that the driver has seen pressed by another process."""
+        self._held_keys.adopt(injector, keys)
 
     def leave(self, injector: InjectorState) -> None:
         """Release what a stream holds: it has ended."""

@@ -6,6 +6,7 @@ An event is one u64: type << 48 | code << 32 | value, the value as its 32 bits.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from virtmesh.input.event_log import EventLog
@@ -13,6 +14,22 @@ from virtmesh_common.errors import WatcherTooSlow
 
 if TYPE_CHECKING:
     from virtmesh.input.event_log import EventReader
+
+
+@dataclass(eq=False)
+class Lives:
+    """What an input device has in common through all lives of its process, for the kernel."""
+
+    log: EventLog = field(default_factory=EventLog)
+    replaced: int = 0
+    """Times that a process went away by itself and another one came."""
+    resumed: int = 0
+    """Packets that the next process was given, since the last one had not delivered them."""
+    lost: int = 0
+    """Packets that may have been lost with a process, and that their senders were told of."""
+
+    def __post_init__(self) -> None:
+        self.reader = self.log.reader()
 
 
 class InputDevice(ABC):
@@ -26,8 +43,12 @@ class InputDevice(ABC):
     """Name of the device, for people."""
 
     def __init__(self) -> None:
-        self.log = EventLog()
-        self._reader = self.log.reader()
+        self.lives = Lives()
+
+    @property
+    def log(self) -> EventLog:
+        """The events that have come."""
+        return self.lives.log
 
     @abstractmethod
     def handle_irq(self, status: int) -> bool:
@@ -51,15 +72,15 @@ class InputDevice(ABC):
         came after them; DeviceLost, DeviceNeedsReset and RingCorrupt when the device fails.
         """
         try:
-            events, _ = await self._reader.read(limit=1)
+            events, _ = await self.lives.reader.read(limit=1)
         except WatcherTooSlow:
-            self._reader = self.log.reader()
+            self.lives.reader = self.log.reader()
             raise
         return events[0]
 
     def is_empty(self) -> bool:
         """Say whether `read_event` would wait."""
-        return self._reader.is_empty()
+        return self.lives.reader.is_empty()
 
     def watch(self) -> EventReader:
         """Return a reader of the events that come from now on."""

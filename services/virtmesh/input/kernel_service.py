@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from virtmesh.input.input_device import InputDevice
-from virtmesh.kinds.service import wrong_kind
+from virtmesh.kinds.service import until_back, wrong_kind
 from virtmesh_common.api.kernel.v1 import input_device_pb2 as pb
 from virtmesh_common.api.kernel.v1 import input_device_pb2_grpc
 from virtmesh_common.errors import ShuttingDown
+from virtmesh_common.retry import of_milliseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import grpc.aio
 
     from virtmesh.input.event_log import EventReader
+    from virtmesh.kinds.service import FindDriver
 
 SERVICE = "virtmesh.kernel.v1.InputDeviceService"
 
@@ -29,7 +29,7 @@ class InputDeviceService(input_device_pb2_grpc.InputDeviceServiceServicer):
 
     name = SERVICE
 
-    def __init__(self, find: Callable[[str], object]) -> None:
+    def __init__(self, find: FindDriver) -> None:
         self._find_driver = find
         self._readers: set[EventReader] = set()
 
@@ -47,7 +47,10 @@ class InputDeviceService(input_device_pb2_grpc.InputDeviceServiceServicer):
         self, request: pb.WatchRequest, context: Any
     ) -> None:
         """Stream events: each message has all that came since the last one."""
+        retry_for = of_milliseconds(request.retry_for_ms)
+        await until_back(self._find_driver.device(request.device), retry_for)
         reader = self._find(request.device).watch()
+        reader.retry_for = retry_for
         self._readers.add(reader)
         try:
             await context.write(pb.WatchResponse(sequence=reader.sequence))

@@ -6,6 +6,7 @@ from virtmesh.input.driver import VirtIOInput
 from virtmesh.input.figures import FIGURES
 from virtmesh.input.kernel_service import InputDeviceService
 from virtmesh.input.options import OPTIONS, check, make, needs
+from virtmesh.input.relay import InputRelay
 from virtmesh.input.service import InputService
 from virtmesh.kinds.record import DeviceKind
 from virtmesh.telemetry.definitions import definitions_in
@@ -29,6 +30,7 @@ KIND = DeviceKind(
     collect=metrics.input_metrics,
     driver=VirtIOInput,
     kernel_services=(InputDeviceService,),
+    relays=(InputRelay,),
     driver_metrics=driver_metrics.input_driver_metrics,
     metrics=definitions_in(metrics),
     dashboard=BOARD,

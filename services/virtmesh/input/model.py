@@ -21,6 +21,8 @@ Threats and known gaps:
   away are up for the next one, until they are pressed again.
 - A process of this device that takes the place of one that was killed knows nothing of the keys
   that were held, the packets that waited and the lights: the guest goes on with what it has seen.
+  Where our kernel drives the device, its service tells the new process of the keys, and has the
+  packets (lasting.py).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from virtmesh.input.unary_scripts import (
 )
 from virtmesh_common.api.input.v1 import input_pb2 as pb
 from virtmesh_common.api.input.v1 import input_pb2_grpc
-from virtmesh_common.errors import ShuttingDown
+from virtmesh_common.errors import ShuttingDown, VirtmeshError
 from virtmesh_common.input.errors import TypingUnavailable
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class InputService(input_pb2_grpc.InputServiceServicer):
     def __init__(self, model: InputModel) -> None:
         self._model = model
         self._checker = Checker(model.name, model.personality)
-        self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._closing: asyncio.Future[VirtmeshError] = asyncio.get_running_loop().create_future()
         self._calls = UnaryCalls(model, self._checker, self._closing)
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -51,7 +51,7 @@ class InputService(input_pb2_grpc.InputServiceServicer):
     def end_streams(self) -> None:
         """End every stream: the device service is stopping."""
         if not self._closing.done():
-            self._closing.set_result(None)
+            self._closing.set_result(ShuttingDown("the device service is stopping"))
         self._model.output.wake_watchers()
 
     async def GetInfo(
@@ -82,6 +82,7 @@ class InputService(input_pb2_grpc.InputServiceServicer):
             ],
             leds_on=model.output.leds_on,
             keys_held=model.injection.keys_held,
+            waiting_max=model.options.waiting,
         )
 
     async def Inject(  # type: ignore[override]  # the stubs know generators only
@@ -157,7 +158,7 @@ class InputService(input_pb2_grpc.InputServiceServicer):
                 sent = await watcher.read()
                 if sent is not None:
                     await context.write(to_message(sent))
-        raise ShuttingDown("the device service is stopping")
+        raise self._closing.result().again()
 
     async def GetStats(
         self, request: pb.GetStatsRequest, context: grpc.aio.ServicerContext[Any, Any]

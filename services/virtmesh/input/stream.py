@@ -16,7 +16,7 @@ import grpc.aio
 from virtmesh.input.held_keys import InjectorState
 from virtmesh.input.injection import Offer
 from virtmesh_common.api.input.v1 import input_pb2 as pb
-from virtmesh_common.errors import BadStream, ShuttingDown, VirtmeshError
+from virtmesh_common.errors import BadStream, VirtmeshError
 
 if TYPE_CHECKING:
     from virtmesh.input.checks import Checker
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 OUTBOX_MAX = 1024
 """Responses that may wait for the client before the next packet is read."""
+ADDED_MAX = 2
+"""Events that the kernel service adds to the packet of a client: a slot, and the end."""
 ENDS = (pb.OUTCOME_DELIVERED, pb.OUTCOME_LOST)
 """The outcomes that are the last of a packet."""
 
@@ -31,10 +33,14 @@ ENDS = (pb.OUTCOME_DELIVERED, pb.OUTCOME_LOST)
 class InjectStream:
     """A stream of an injector. The keys it holds are released when `run` ends, however it ends."""
 
-    def __init__(self, injection: Injection, checker: Checker, context: Any) -> None:
+    def __init__(
+        self, injection: Injection, checker: Checker, context: Any, *, resumes: bool = True
+    ) -> None:
+        """Prepare it. `resumes` says whether it may go on where another process ended."""
         self._injection = injection
         self._checker = checker
         self._context = context
+        self._resumes = resumes
         self._state = InjectorState()
         self._outbox: deque[pb.InjectResponse] = deque()
         self._news = asyncio.Event()
@@ -43,36 +49,41 @@ class InjectStream:
         """Packets whose last outcome is still to be written."""
         self._complete = False
         """True when the client sends no more packets."""
+        self._outlives = False
+        """True when the client goes on with the next process of the device."""
         self._stopping = False
         """True when no more responses are written."""
 
-    async def run(self, closing: asyncio.Future[None]) -> None:
+    async def run(self, closing: asyncio.Future[VirtmeshError]) -> None:
         """Serve the stream until its client has sent everything and has every outcome.
 
-        Errors: BadEvent, BadStream; ShuttingDown when `closing` is done.
+        Errors: BadEvent, BadStream; what `closing` has once it is done.
         """
         reader = asyncio.create_task(self._read(), name="inject-read")
         writer = asyncio.create_task(self._write(), name="inject-write")
+        ends: set[asyncio.Future[Any]] = {writer, closing}
         try:
-            await asyncio.wait({reader, writer, closing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reader, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if reader.done():
                 self._injection.leave(self._state)
-                await asyncio.wait({writer, closing}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if closing.done():
                 reader.cancel()
                 await self._stop(writer)
-                raise ShuttingDown("the device service is stopping")
+                raise closing.result().again()
             await writer
             await reader
         finally:
             reader.cancel()
             writer.cancel()
-            self._injection.leave(self._state)
+            if not (self._outlives and closing.done()):
+                self._injection.leave(self._state)
             await asyncio.gather(reader, writer, return_exceptions=True)
 
     async def _stop(self, writer: asyncio.Task[None]) -> None:
         """Release what the stream holds, and let the response under way be the last."""
-        self._injection.leave(self._state)
+        if not self._outlives:
+            self._injection.leave(self._state)
         self._stopping = True
         self._news.set()
         # Not by cancelling: after a cancelled write gRPC can write nothing more, not even an error.
@@ -88,8 +99,11 @@ class InjectStream:
                         f"packet {request.sequence} came after packet {last}: number the packets of"
                         " a stream in ascending order"
                     )
-                last = request.sequence
-                await self._offer(request)
+                is_first, last = last < 0, request.sequence
+                if request.HasField("resume"):
+                    self._resume(request, is_first=is_first)
+                else:
+                    await self._offer(request)
                 while len(self._outbox) >= OUTBOX_MAX:
                     self._room.clear()
                     await self._room.wait()
@@ -100,11 +114,21 @@ class InjectStream:
             self._complete = True
             self._news.set()
 
+    def _resume(self, request: pb.InjectRequest, *, is_first: bool) -> None:
+        """Go on with what the driver has seen already. Errors: BadStream."""
+        if not self._resumes:
+            raise BadStream("resume is for the kernel service, at the service of a device")
+        if not is_first or request.events:
+            raise BadStream("resume comes in the first request of a stream, without events")
+        self._outlives = True
+        self._injection.adopt(self._state, self._checker.check_keys(request.resume.keys_held))
+        self._report(request, 0, pb.OUTCOME_ACCEPTED)
+
     async def _offer(self, request: pb.InjectRequest) -> None:
         """Offer one packet. Errors: BadEvent."""
         offer = Offer(
             self._state,
-            self._checker.check(request),
+            self._checker.check(request, added=ADDED_MAX if self._outlives else 0),
             partial(self._report, request),
             report_end=request.report_delivered,
         )

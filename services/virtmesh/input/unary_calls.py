@@ -15,7 +15,7 @@ from virtmesh.input.held_keys import InjectorState
 from virtmesh.input.injection import Offer
 from virtmesh.rpc.budgets import account
 from virtmesh_common.api.input.v1 import input_pb2 as pb
-from virtmesh_common.errors import DeviceNotReady, ShuttingDown
+from virtmesh_common.errors import DeviceNotReady
 from virtmesh_common.input.errors import BadEvent
 from virtmesh_common.input.events import to_messages
 from virtmesh_common.time_limit import time_limit
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from virtmesh.input.checks import Checker
     from virtmesh.input.model import InputModel
+    from virtmesh_common.errors import VirtmeshError
     from virtmesh_common.input.events import Packet
     from virtmesh_common.input.script import Script
 
@@ -37,7 +38,9 @@ PACKETS_PER_TURN = 32
 class UnaryCalls:
     """The unary calls of one device."""
 
-    def __init__(self, model: InputModel, checker: Checker, closing: asyncio.Future[None]) -> None:
+    def __init__(
+        self, model: InputModel, checker: Checker, closing: asyncio.Future[VirtmeshError]
+    ) -> None:
         self._model = model
         self._checker = checker
         self._closing = closing
@@ -61,7 +64,7 @@ class UnaryCalls:
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
-                raise ShuttingDown("the device service is stopping")
+                raise self._closing.result().again()
             return task.result()
         finally:
             task.cancel()

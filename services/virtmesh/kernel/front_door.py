@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import grpc.aio
+    from grpc.aio import Channel
     from prometheus_client import Metric
 
     from virtmesh.drivers.base import Driver
@@ -123,7 +124,13 @@ class FrontDoor:
         self._machine = machine
         self._serving = serving
         self._own_metrics = metrics
-        self._gateway = Gateway(machine, answers, serving.limits)
+        self._relays = [
+            make(machine.devices, machine.device, self._upstream)
+            for one in all_kinds()
+            for make in one.relays
+        ]
+        by_method = {method: relay for relay in self._relays for method in relay.methods}
+        self._gateway = Gateway(machine, answers, serving.limits, by_method)
         self._server = Server(
             serving.listen,
             [self._gateway],
@@ -193,14 +200,20 @@ class FrontDoor:
             (service.SERVICE, *names, trace.SERVICE, metrics_service.SERVICE, *kinds),
             self._gateway.offered,
         )
+        for relay in self._relays:
+            relay.start()
 
     async def end_calls(self) -> None:
         """End the streams, and let calls under way finish."""
         for of_kind in self._of_kinds:
             of_kind.end_streams()
+        for relay in self._relays:
+            relay.end_streams()
         self._trace.close()
         self._gateway.end_streams()
         await self._server.stop(GRACE_SECONDS)
+        for relay in self._relays:
+            await relay.close()
 
     async def close(self) -> None:
         """Close the channels to the devices, and /metrics, which tells of the end as well."""
@@ -209,6 +222,10 @@ class FrontDoor:
             if self._metrics:
                 steps.push_async_callback(asyncio.to_thread, self._metrics.close)
             steps.push_async_callback(self._gateway.close)
+
+    def _upstream(self, name: str) -> Channel:
+        """Return the channel of this process to that of a device. Errors: DeviceNotFound."""
+        return self._gateway.channel(self._machine.device(name).node.endpoint).grpc
 
     def _collect(self) -> Iterable[Metric]:
         """Return every metric of the service, read now."""

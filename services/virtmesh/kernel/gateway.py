@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
+from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,6 +21,8 @@ import grpc.aio
 from virtmesh.kernel.device import LOOK_TIMEOUT_S
 from virtmesh.kernel.device_channel import DeviceChannel
 from virtmesh.kernel.lanes import metrics_of
+from virtmesh.kinds.relay import Relay, TypedContext
+from virtmesh.kinds.service import until_back
 from virtmesh.rpc import reflection
 from virtmesh.rpc.budgets import account
 from virtmesh.rpc.metrics import is_unary
@@ -28,12 +31,15 @@ from virtmesh_common.errors import (
     DETAILS_KEY,
     BadRequest,
     NotOffered,
+    ServiceUnavailable,
     ShuttingDown,
     VirtmeshError,
     from_rpc_error,
 )
 from virtmesh_common.limits import DEFAULTS, Limits
 from virtmesh_common.request_id import REQUEST_ID, REQUEST_ID_KEY
+from virtmesh_common.retry import RETRY_KEY, of_milliseconds
+from virtmesh_common.security.roles import find_access
 from virtmesh_common.sent_status import keep_sent_status
 from virtmesh_common.time_limit import time_limit
 
@@ -59,8 +65,13 @@ READ_ONLY_METHODS = frozenset(
 )
 
 
+AGAIN_S = 0.02
+"""Pause before a call is passed on again: that its device has gone is seen a moment later."""
 Answer = Callable[[str], Awaitable["Message | None"]]
 NONE: Mapping[str, Answer] = MappingProxyType({})
+
+
+NO_RELAYS: Mapping[str, Relay] = MappingProxyType({})
 
 
 def service_of(method: str) -> str:
@@ -74,6 +85,21 @@ def id_of(client: str) -> str:
     Its calls count there neither with those of others, nor with those of this process.
     """
     return f"unnamed-{sha256(client.encode()).hexdigest()[:16]}"
+
+
+def retry_for_of(metadata: Iterable[tuple[str, str | bytes]]) -> float:
+    """Return how long a call waits for a device that is away, in seconds; 0 if it does not say."""
+    said = next((value for key, value in metadata if key == RETRY_KEY), "0")
+    try:
+        return of_milliseconds(int(said))
+    except ValueError:
+        raise BadRequest(f"{RETRY_KEY} is no number of milliseconds", key=RETRY_KEY) from None
+
+
+async def replay(messages: Sequence[bytes]) -> AsyncIterator[bytes]:
+    """Give messages that have come."""
+    for message in messages:
+        yield message
 
 
 class Passed:
@@ -101,8 +127,11 @@ class Gateway(grpc.aio.ServerInterceptor):
         kernel: DevicesOfMachine,
         answers: Mapping[str, Answer] = NONE,
         limits: Limits = DEFAULTS,
+        relays: Mapping[str, Relay] = NO_RELAYS,
     ) -> None:
         self._kernel = kernel
+        self._relays = relays
+        """By method: who takes calls in place of forwarding them, for devices that it knows."""
         self._limits = limits
         self._answers = answers
         """By method: what is answered here, for a device by its name; None forwards the call."""
@@ -139,7 +168,10 @@ class Gateway(grpc.aio.ServerInterceptor):
             if (answer := self._answers.get(method)) and (known := await answer(str(name))):
                 await context.write(known.SerializeToString())
                 return
-            await self._forward(method, str(name), messages, context)
+            patience = retry_for_of(metadata)
+            if await self._relay(method, str(name), messages, context, patience):
+                return
+            await self._forward_patiently(method, str(name), messages, context, patience)
 
         forward.sends_headers = True  # type: ignore[attr-defined]  # those of the device
         # On the wire a single message is a stream of one: this one shape serves every method.
@@ -179,6 +211,60 @@ class Gateway(grpc.aio.ServerInterceptor):
         """Close the channels to the devices."""
         for channel in self._channels.values():
             await channel.close()
+
+    async def _relay(
+        self,
+        method: str,
+        name: str,
+        messages: AsyncIterator[bytes],
+        context: Any,
+        retry_for: float,
+    ) -> bool:
+        """Have a relay serve a call; False if the call is to be forwarded. Errors: the relay's."""
+        relay = self._relays.get(method)
+        if relay is None or (serve := relay.find(name, method)) is None:
+            return False
+        channel = self.channel(self._kernel.device(name).node.endpoint)
+        streams = not is_unary(method)
+        with await (channel.streams if streams else channel.calls).take():
+            if streams:
+                await context.send_initial_metadata(())
+            typed = TypedContext(messages, context, retry_for, relay.methods[method])
+            try:
+                await serve(typed)
+            except grpc.aio.AioRpcError as failure:
+                raise from_rpc_error(failure, channel.endpoint) from failure
+        return True
+
+    async def _forward_patiently(
+        self,
+        method: str,
+        name: str,
+        messages: AsyncIterator[bytes],
+        context: Any,
+        retry_for: float,
+    ) -> None:
+        """Pass one call on, when the device is there; again, if it only asks. Errors: `_forward`'s.
+
+        A device that a guest drives is not waited for: the guest knows.
+        """
+        deadline = monotonic() + retry_for
+        device = self._kernel.device(name)
+        await until_back(device, retry_for)
+        if not retry_for or not is_unary(method) or find_access(method).changes:
+            await self._forward(method, name, messages, context)
+            return
+        requests = [request async for request in messages]
+        while True:
+            try:
+                await self._forward(method, name, replay(requests), context)
+            except ServiceUnavailable:
+                if monotonic() > deadline or (device.driver is None and not device.comes_back):
+                    raise
+            else:
+                return
+            await asyncio.sleep(AGAIN_S)
+            await until_back(device, max(0.0, deadline - monotonic()))
 
     async def _forward(
         self, method: str, name: str, messages: AsyncIterator[bytes], context: Any

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import structlog
 
+from virtmesh.kernel.lasting_tty import LastingTty
 from virtmesh.kernel.tty import Tty
+from virtmesh.uart.driver.driver import NS16550a
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
@@ -74,10 +76,21 @@ class PortSwitch:
         last: Driver | None = None
         while True:
             last = await self._device.next_driver(last)
-            if isinstance(last, Tty):
+            if isinstance(last, NS16550a):
+                last = await self._follow(LastingTty(self._device, last))
+            elif isinstance(last, Tty):
                 await self._serve(last, last.failed)
             else:
                 log.warning("no serial port", device=last.name, driver=type(last).__name__)
+
+    async def _follow(self, tty: LastingTty) -> Driver:
+        """Serve a port until it is lost for good; return its last driver."""
+        following = asyncio.create_task(tty.run(), name="lives of a serial port")
+        try:
+            await self._serve(tty, tty.lost)
+        finally:
+            following.cancel()
+        return tty.driver
 
     async def _serve(self, tty: Tty, lost: asyncio.Future[VirtmeshError]) -> None:
         """Let one user after the other have the port, until it is lost."""

@@ -14,10 +14,12 @@ class Tty(Protocol):
 
     name: str
     """Name of the device, for people."""
-    kernel_queue: bool
-    """True while the driver keeps a receive queue of its own behind the port's FIFO."""
     on_break: Callable[[], object]
     """Called for every break that comes."""
+
+    @property
+    def kernel_queue(self) -> bool:
+        """True while the driver keeps a receive queue of its own behind the port's FIFO."""
 
     @property
     def overruns_seen(self) -> int:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from virtmesh.dashboards.board import Board
     from virtmesh.drivers.base import Driver
+    from virtmesh.kinds.relay import RelayFactory
     from virtmesh.kinds.service import DeviceServiceFactory, KernelServiceFactory
     from virtmesh.mmio.device import Device
     from virtmesh.mmio.quirks import Quirk
@@ -143,6 +144,8 @@ class DeviceKind:
     """The kernel's driver."""
     kernel_services: Sequence[KernelServiceFactory] = ()
     """What the kernel service offers to clients for devices of the kind."""
+    relays: Sequence[RelayFactory] = ()
+    """What takes calls to such devices in the kernel service, so that they outlive a process."""
     access: Sequence[Access] = ()
     """Who may call the RPCs of those services, for kinds of other packages: ours are in the table
     of virtmesh_common.security.roles. An RPC without a row is for the owner."""

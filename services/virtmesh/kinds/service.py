@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from virtmesh_common.errors import WrongKind
+from virtmesh_common.time_limit import time_limit
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -50,6 +52,9 @@ class DriverOfDevice(Protocol):
     async def changed(self) -> None:
         """Wait until the state of the device is another one."""
 
+    async def next_driver(self, last: Driver | None, /) -> Driver:
+        """Wait until the device is in use by another driver than the last one."""
+
 
 class FindDriver(Protocol):
     """Finds drivers by the names of their devices."""
@@ -67,6 +72,14 @@ class FindDriver(Protocol):
 
 KernelServiceFactory = Callable[[FindDriver], KindService]
 """Makes a service of the kernel, on top of its drivers."""
+
+
+async def until_back(device: DriverOfDevice, retry_for: float) -> None:
+    """Wait so long, in seconds, for a device that is away and comes back."""
+    with suppress(TimeoutError):
+        async with time_limit(retry_for):
+            while device.comes_back:
+                await device.changed()
 
 
 def wrong_kind(name: str, driver: object, wanted: str) -> WrongKind:

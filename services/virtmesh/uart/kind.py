@@ -7,6 +7,7 @@ from virtmesh.uart.dashboard import BOARD
 from virtmesh.uart.driver.driver import NS16550a
 from virtmesh.uart.figures import FIGURES
 from virtmesh.uart.options import OPTIONS, check_options, make, needs
+from virtmesh.uart.relay import UartRelay
 from virtmesh.uart.service import UartService
 from virtmesh.uart.settings import FREQUENCY
 from virtmesh_common.fault.words import SERIAL
@@ -41,6 +42,7 @@ KIND = DeviceKind(
     services=(UartService,),
     collect=lambda port: metrics.uart_metrics(port.chip, port.line, port.far_end),
     driver=NS16550a,
+    relays=(UartRelay,),
     driver_metrics=driver_metrics.uart_driver_metrics,
     metrics=definitions_in(metrics),
     dashboard=BOARD,

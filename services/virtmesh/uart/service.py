@@ -11,6 +11,7 @@ from virtmesh.uart.line.stream import OpenStream
 from virtmesh.uart.port import LINE_LIMIT
 from virtmesh_common.api.uart.v1 import uart_pb2 as pb
 from virtmesh_common.api.uart.v1 import uart_pb2_grpc
+from virtmesh_common.errors import ShuttingDown, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,7 +57,7 @@ class UartService(uart_pb2_grpc.UartServiceServicer):
         self._device = device
         self._far_end = device.far_end
         self._line = device.far_end.line
-        self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._closing: asyncio.Future[VirtmeshError] = asyncio.get_running_loop().create_future()
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Add the service to a server."""
@@ -65,7 +66,7 @@ class UartService(uart_pb2_grpc.UartServiceServicer):
     def end_streams(self) -> None:
         """End every stream: the device service is stopping."""
         if not self._closing.done():
-            self._closing.set_result(None)
+            self._closing.set_result(ShuttingDown("the device service is stopping"))
 
     async def GetInfo(
         self, request: pb.GetInfoRequest, context: grpc.aio.ServicerContext[Any, Any]

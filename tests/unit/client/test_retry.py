@@ -7,8 +7,8 @@ import math
 import pytest
 
 import virtmesh_client
-from virtmesh_client.blk.retry import to_retry_ms
 from virtmesh_client.testing import FakeKernel
+from virtmesh_common.retry import to_retry_ms
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from virtmesh.input.injection import Injection
 from virtmesh.input.personality import load
 from virtmesh.input.stream import OUTBOX_MAX, InjectStream
 from virtmesh_common.api.input.v1 import input_pb2 as pb
-from virtmesh_common.errors import ShuttingDown
+from virtmesh_common.errors import ShuttingDown, VirtmeshError
 from virtmesh_common.evdev import code_of
 from virtmesh_common.input.errors import BadEvent
 
@@ -63,7 +63,7 @@ class Rig:
     def __init__(self) -> None:
         self.client = Client()
         self.injection = Injection(HeldKeys(has_slots=False), 1 << 16, lambda: None)
-        self.closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.closing: asyncio.Future[VirtmeshError] = asyncio.get_running_loop().create_future()
         stream = InjectStream(self.injection, Checker("dev", load("keyboard")), self.client)
         self.running = asyncio.create_task(stream.run(self.closing))
 
@@ -136,7 +136,7 @@ async def test_a_stream_of_a_service_that_stops(rig: Rig) -> None:
     """It ends with an error, and its keys are released."""
     rig.client.send(1)
     await rig.accepted(1)
-    rig.closing.set_result(None)
+    rig.closing.set_result(ShuttingDown("the device service is stopping"))
     with pytest.raises(ShuttingDown):
         await rig.running
     assert rig.injection.accepted == 2
@@ -148,7 +148,7 @@ async def test_a_service_that_stops_cuts_no_write(rig: Rig) -> None:
     for sequence in range(3):
         rig.client.send(sequence)
     await rig.accepted(3)
-    rig.closing.set_result(None)
+    rig.closing.set_result(ShuttingDown("the device service is stopping"))
     await rig.accepted(4)
     assert not rig.running.done()
     rig.client.send(3)

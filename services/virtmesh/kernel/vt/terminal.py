@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from virtmesh.drivers.base import Driver
+    from virtmesh.input.event_log import EventReader
     from virtmesh.input.info import AbsInfo
     from virtmesh.kernel.device import MachineDevice
     from virtmesh.kernel.kernel import Kernel
@@ -93,13 +94,14 @@ class VirtualTerminal:
     async def _attend(self, device: MachineDevice) -> NoReturn:
         """Use a device in each of its lives, if it is of use here."""
         last: Driver | None = None
+        listener = Listener()
         while True:
             last = await device.next_driver(last)
             fault = False
             if isinstance(last, GpuDevice):
                 fault = await self._guard(self._show_on(last, last.failed), last.name)
             elif isinstance(last, VirtIOInput):
-                fault = await self._guard(self._listen_to(last), last.name)
+                fault = await self._guard(self._listen_to(last, listener), last.name)
             if fault:
                 last = None  # once more, with the same driver if it still works
 
@@ -160,19 +162,24 @@ class VirtualTerminal:
 
     # -- Input ------------------------------------------------------------------------------------
 
-    async def _listen_to(self, device: VirtIOInput) -> None:
+    async def _listen_to(self, device: VirtIOInput, listener: Listener) -> None:
         """Take what a keyboard types and where a mouse or a tablet points, until it is lost."""
         await self._has_screen.wait()
-        keys, typed = Keymap(), asyncio.Event()
-        light = asyncio.create_task(self._guard(show_caps(device, keys, typed), device.name))
+        typed = asyncio.Event()
+        light = asyncio.create_task(
+            self._guard(show_caps(device, listener.keys, typed), device.name)
+        )
         try:
-            await self._read_from(device, keys, typed)
+            await self._read_from(device, listener, typed)
         finally:
             light.cancel()
 
-    async def _read_from(self, device: VirtIOInput, keys: Keymap, typed: asyncio.Event) -> None:
+    async def _read_from(
+        self, device: VirtIOInput, listener: Listener, typed: asyncio.Event
+    ) -> None:
         """Take what comes, and never wait for what the device does with orders."""
-        reader = device.watch()
+        keys = listener.keys
+        reader = listener.reader = listener.reader or device.watch()
         if points(device):
             self._pointer.appear()
             self._tty.changed.set()
@@ -180,7 +187,7 @@ class VirtualTerminal:
             try:
                 events, _ = await reader.read(EVENTS_AT_ONCE)
             except WatcherTooSlow:
-                reader = device.watch()
+                reader = listener.reader = device.watch()
                 keys.release_all()
                 continue
             for event in events:
@@ -196,6 +203,15 @@ class VirtualTerminal:
             self._tty.type(keys.take(code, value))
         else:
             self._pointer.take(kind, code, value - (value >> 31 << 32), axes)
+
+
+class Listener:
+    """What is known of one input device, through all lives of its process."""
+
+    def __init__(self) -> None:
+        self.keys = Keymap()
+        self.reader: EventReader | None = None
+        """Reads the log that its drivers share; None before the first of them."""
 
 
 async def show_caps(device: VirtIOInput, keys: Keymap, typed: asyncio.Event) -> None:

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from virtmesh.drivers.base import Driver
-from virtmesh.uart.driver.byte_queue import ByteQueue
 from virtmesh.uart.driver.counters import SerialDriverCounters
 from virtmesh.uart.driver.line_setting import CLOCK_HZ, LineSetting
+from virtmesh.uart.driver.lives import SerialLives
 from virtmesh.uart.driver.raw import NS16550aRaw
 from virtmesh.uart.driver.self_test import probe
 from virtmesh.uart.driver.sender import Sender
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from virtmesh.attach.bus import Bus
     from virtmesh.drivers.settings import Settings
+    from virtmesh.uart.driver.byte_queue import ByteQueue
     from virtmesh.uart.driver.raw import Received
     from virtmesh_common.errors import VirtmeshError
 
@@ -71,13 +72,15 @@ class NS16550a(Driver):
         super().__init__(bus)  # `requests` counts runs of characters, received and sent
         self.raw = NS16550aRaw(bus, layout)
         self.setting = setting or LineSetting()
-        self.kernel_queue = kernel_queue
+        self.lives = SerialLives(queue_bytes, max(queue_bytes, FIFO_SIZE))
+        self.lives.kernel_queue = kernel_queue
+        self.gone = False
+        """True once the port's process has gone by itself; another one may come."""
         self.counters = SerialDriverCounters()
         self.modem = Msr(0)
         """The modem lines that the far end drives (CTS, DSR, RI, DCD), as last told."""
         self.on_break: Callable[[], object] = lambda: None
-        self._received = ByteQueue(max(queue_bytes, FIFO_SIZE))
-        self._sender = Sender(self.raw, queue_bytes, check=self._check, on_sent=self._count_sent)
+        self._sender = Sender(self.raw, self.lives, check=self._check, on_sent=self._count_sent)
         self._news = asyncio.Event()
         self._masked = False
         self._wanted = 0
@@ -98,6 +101,29 @@ class NS16550a(Driver):
         clock_hz = properties.get("clock-frequency", CLOCK_HZ)
         setting = LineSetting.of_port(clock_hz, properties.get("current-speed"))
         return cls(bus, layout=layout, setting=setting)
+
+    @property
+    def kernel_queue(self) -> bool:
+        """True while it keeps a receive queue of its own behind the port's FIFO."""
+        return self.lives.kernel_queue
+
+    @property
+    def _received(self) -> ByteQueue:
+        return self.lives.received
+
+    def keep(self) -> SerialLives:
+        """Leave what was not read, and not sent, to the next process of the port."""
+        if not self.gone:  # Somebody has had it reset: what it had is to end.
+            self.lives.received.get(self.lives.received.limit)
+            self.lives.to_send.drop(len(self.lives.to_send))
+            self.lives.in_doubt = 0
+        return self.lives
+
+    def take_over(self, kept: object) -> None:
+        """Go on where the process before ended."""
+        if isinstance(kept, SerialLives):
+            self.lives = kept
+            self._sender.take_over(kept)
 
     @property
     def features(self) -> list[str]:
@@ -153,6 +179,12 @@ class NS16550a(Driver):
         self._received.wake()
         self._sender.wake()
 
+    def orphan(self, error: VirtmeshError) -> None:
+        """Do as `abandon`: what is left is for the next process."""
+        self.gone = True
+        self.lives.orphan()
+        self.abandon(error)
+
     def read_nowait(self, limit: int = QUEUE_BYTES) -> bytes:
         """Return what is in the receive queue, at most `limit` bytes, perhaps none."""
         queue = self._received
@@ -186,6 +218,13 @@ class NS16550a(Driver):
         """
         await self._sender.write(data)
 
+    async def put(self, data: memoryview) -> int:
+        """Put as much of data into the queue as there is room for; wait for some room.
+
+        Errors: DeviceLost, DriverError: none of it is in the queue.
+        """
+        return await self._sender.put(data)
+
     async def drain(self) -> None:
         """Wait until all that was written has left the port. Errors: DeviceLost, DriverError."""
         await self._sender.drain()
@@ -201,7 +240,7 @@ class NS16550a(Driver):
 
     def set_kernel_queue(self, *, on: bool) -> None:
         """Turn the receive queue on or off; what is in it will be read first."""
-        self.kernel_queue = on
+        self.lives.kernel_queue = on
         self._received.wake()
         self._news.set()
 
@@ -298,6 +337,7 @@ class NS16550a(Driver):
         data = received.data
         counters = self.counters
         counters.received += len(data)
+        self.lives.received_now += len(data)
         self.requests += bool(data)
         for index, errors in reversed(received.errors):
             if errors & Lsr.BI:  # with PE and FE, which mean nothing then (8.4)

@@ -11,13 +11,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from virtmesh.attach.bus import BATCH_LIMIT
-from virtmesh.uart.driver.byte_queue import ByteQueue
 from virtmesh_common.uart.spec import Ier, Lsr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from virtmesh.uart.driver.byte_queue import ByteQueue
     from virtmesh.uart.driver.line_setting import LineSetting
+    from virtmesh.uart.driver.lives import SerialLives
     from virtmesh.uart.driver.raw import NS16550aRaw
 
 DRAIN_PAUSE_MAX_S = 0.05
@@ -25,7 +26,7 @@ DRAIN_PAUSE_MAX_S = 0.05
 
 
 class Sender:
-    """The transmit queue of one port, of `limit` bytes.
+    """The transmit queue of one port, which outlives its process.
 
     `check` raises what the port has failed with, if it has; `on_sent` is called with the number of
     characters of each burst that the port has taken.
@@ -34,7 +35,7 @@ class Sender:
     def __init__(
         self,
         raw: NS16550aRaw,
-        limit: int,
+        lives: SerialLives,
         *,
         check: Callable[[], None],
         on_sent: Callable[[int], None],
@@ -42,9 +43,17 @@ class Sender:
         self._raw = raw
         self._check = check
         self._on_sent = on_sent
-        self._queue = ByteQueue(limit)
+        self._lives = lives
         self._writing = asyncio.Lock()
         self._transmitter_empty = asyncio.Event()
+
+    @property
+    def _queue(self) -> ByteQueue:
+        return self._lives.to_send
+
+    def take_over(self, lives: SerialLives) -> None:
+        """Send what was left, before anything else is written."""
+        self._lives = lives
 
     def __len__(self) -> int:
         """Return how many characters wait to be sent."""
@@ -67,10 +76,19 @@ class Sender:
         """
         rest = memoryview(data)
         async with self._writing:
+            while rest := rest[await self.put(rest) :]:
+                pass
+
+    async def put(self, data: memoryview) -> int:
+        """Put as much of data into the queue as there is room for; wait for some room.
+
+        Errors: DeviceLost, DriverError: none of it is in the queue.
+        """
+        self._check()
+        while not (taken := self._queue.put(data)) and data:
+            await self._queue.changed()
             self._check()
-            while rest := rest[self._queue.put(rest) :]:
-                await self._queue.changed()
-                self._check()
+        return taken
 
     async def drain(self) -> None:
         """Wait until all that was written has left the port, stop bit and all.
@@ -106,6 +124,7 @@ class Sender:
 
     async def run(self) -> None:
         """Send what is in the queue, for ever."""
+        await self._lives.until_settled()
         queue = self._queue
         while True:
             if not queue:
@@ -113,9 +132,11 @@ class Sender:
             while not queue:
                 await queue.changed()
             self._transmitter_empty.clear()
-            sent = await self._raw.write_burst(queue.peek(BATCH_LIMIT))
+            burst = queue.peek(BATCH_LIMIT)
+            self._lives.begin_burst(len(burst))
+            sent = await self._raw.write_burst(burst)
+            self._lives.sent(sent)
             self._on_sent(sent)
-            queue.drop(sent)
             if not sent:
                 # The transmitter is busy: it interrupts when it is not, at once if that is so now.
                 await self._raw.set_interrupts(Ier.ETBEI)

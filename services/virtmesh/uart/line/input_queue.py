@@ -82,6 +82,23 @@ class InputQueue:
         self.without_flow_control += new.flow is Flow.NONE
         self._inputs.append(new)
 
+    def put_back(self, old: QueuedInput) -> None:
+        """Put an input before everything else: it had left the line, and must once more."""
+        self.waiting += old.left
+        self.without_flow_control += old.flow is Flow.NONE
+        self._inputs.appendleft(old)
+
+    def at(self, place: int) -> tuple[QueuedInput, int]:
+        """Return the input that has a character, and the character's index in its data.
+
+        Errors: IndexError: fewer characters wait.
+        """
+        for one in self._inputs:
+            if place < one.left:
+                return one, one.gone + place
+            place -= one.left
+        raise IndexError(f"{place} characters more than there are")
+
     def drop(self, count: int, lost: int) -> None:
         """Let characters of the first input leave; its sender learns how many were lost."""
         first = self._inputs[0]

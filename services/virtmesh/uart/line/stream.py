@@ -20,7 +20,7 @@ import grpc.aio
 
 from virtmesh.uart.line import messages
 from virtmesh_common.api.uart.v1 import uart_pb2 as pb
-from virtmesh_common.errors import BadStream, ShuttingDown, WatcherTooSlow
+from virtmesh_common.errors import BadStream, VirtmeshError, WatcherTooSlow
 
 if TYPE_CHECKING:
     from virtmesh.uart.line.far_end import FarEnd, Watcher
@@ -74,24 +74,25 @@ class OpenStream:
         self._ending = False
         """True once the writer must not wait any more."""
 
-    async def run(self, closing: asyncio.Future[None]) -> None:
+    async def run(self, closing: asyncio.Future[VirtmeshError]) -> None:
         """Serve the stream to its end (uart.proto, Open).
 
-        Errors: BadStream, BadValue, WatcherTooSlow; ShuttingDown when `closing` is done.
+        Errors: BadStream, BadValue, WatcherTooSlow; what `closing` has once it is done.
         """
         reader = asyncio.create_task(self._read(), name="uart-read")
         writer = asyncio.create_task(self._write(), name="uart-write")
+        ends: set[asyncio.Future[Any]] = {writer, closing}
         try:
-            await asyncio.wait({reader, writer, closing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reader, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if reader.done():
-                await asyncio.wait({writer, closing}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if closing.done():
                 reader.cancel()
                 self._end()
                 # Output that the machine has sent still goes to a client that reads. The writer is
                 # not cancelled: a call that is cancelled in a write can't send its status.
                 await asyncio.wait({writer})
-                raise ShuttingDown("the device service is stopping")
+                raise closing.result().again()
             await writer
             await reader
         finally:

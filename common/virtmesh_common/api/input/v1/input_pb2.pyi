@@ -193,12 +193,15 @@ class GetInfoResponse(_message.Message):
     AXES_FIELD_NUMBER: _builtins.int
     LEDS_ON_FIELD_NUMBER: _builtins.int
     KEYS_HELD_FIELD_NUMBER: _builtins.int
+    WAITING_MAX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name (VIRTIO_INPUT_CFG_ID_NAME)."""
     serial: _builtins.str
     """Serial (VIRTIO_INPUT_CFG_ID_SERIAL)."""
     personality: _builtins.str
     """Name of the personality: "keyboard", "mouse", "tablet", "multitouch"."""
+    waiting_max: _builtins.int
+    """Most packets in the waiting room."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Bus type, vendor, product and version (VIRTIO_INPUT_CFG_ID_DEVIDS), four entries."""
@@ -235,10 +238,11 @@ class GetInfoResponse(_message.Message):
         axes: _abc.Iterable[Global___Axis] | None = ...,
         leds_on: _abc.Iterable[_builtins.int] | None = ...,
         keys_held: _abc.Iterable[_builtins.int] | None = ...,
+        waiting_max: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "capabilities", b"capabilities", "ids", b"ids", "keys_held", b"keys_held", "leds_on", b"leds_on", "name", b"name", "personality", b"personality", "properties", b"properties", "serial", b"serial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axes", b"axes", "capabilities", b"capabilities", "ids", b"ids", "keys_held", b"keys_held", "leds_on", b"leds_on", "name", b"name", "personality", b"personality", "properties", b"properties", "serial", b"serial", "waiting_max", b"waiting_max"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -325,6 +329,7 @@ class InjectRequest(_message.Message):
     REPORT_DELIVERED_FIELD_NUMBER: _builtins.int
     OVERFLOW_FIELD_NUMBER: _builtins.int
     ANY_VALUE_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """The injector's own number for the packet, ascending within a stream; answered in responses."""
     report_delivered: _builtins.bool
@@ -342,6 +347,12 @@ class InjectRequest(_message.Message):
         elsewhere. SYN_MT_REPORT is for devices whose contacts have no slots (multi-touch protocol A).
         """
 
+    @_builtins.property
+    def resume(self) -> Global___Resume:
+        """Of the first request of a stream, which then has no events and is answered ACCEPTED with packet 0:
+        the stream goes on where that to the last process of the device ended. For the kernel service.
+        """
+
     def __init__(
         self,
         *,
@@ -350,14 +361,41 @@ class InjectRequest(_message.Message):
         report_delivered: _builtins.bool = ...,
         overflow: Global___Overflow.ValueType = ...,
         any_value: _builtins.bool = ...,
+        resume: Global___Resume | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resume", b"resume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_value", b"any_value", "events", b"events", "overflow", b"overflow", "report_delivered", b"report_delivered", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_value", b"any_value", "events", b"events", "overflow", b"overflow", "report_delivered", b"report_delivered", "resume", b"resume", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InjectRequest: _TypeAlias = InjectRequest  # noqa: Y015
+
+@_typing.final
+class Resume(_message.Message):
+    """Resume is what the driver has seen of a stream that outlives the processes of a device. When the
+    device service stops, such a stream keeps what it holds: the next process is told.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_HELD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys_held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """EV_KEY codes that the stream holds, and that the driver has seen pressed, ascending."""
+
+    def __init__(
+        self,
+        *,
+        keys_held: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys_held", b"keys_held"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resume: _TypeAlias = Resume  # noqa: Y015
 
 @_typing.final
 class InjectResponse(_message.Message):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%virtmesh/kernel/v1/input_device.proto\x12\x12virtmesh.kernel.v1\"\x1e\n\x0cWatchRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\"C\n\rWatchResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x02 \x03(\x06\x12\x10\n\x08times_us\x18\x03 \x03(\x06\"8\n\rSetLedRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0b\n\x03led\x18\x02 \x01(\r\x12\n\n\x02on\x18\x03 \x01(\x08\"\x10\n\x0eSetLedResponse2\xb5\x01\n\x12InputDeviceService\x12N\n\x05Watch\x12 .virtmesh.kernel.v1.WatchRequest\x1a!.virtmesh.kernel.v1.WatchResponse0\x01\x12O\n\x06SetLed\x12!.virtmesh.kernel.v1.SetLedRequest\x1a\".virtmesh.kernel.v1.SetLedResponseB!Z\x1fvirtmesh/api/kernel/v1;kernelv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%virtmesh/kernel/v1/input_device.proto\x12\x12virtmesh.kernel.v1\"4\n\x0cWatchRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x14\n\x0cretry_for_ms\x18\x02 \x01(\r\"C\n\rWatchResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x02 \x03(\x06\x12\x10\n\x08times_us\x18\x03 \x03(\x06\"8\n\rSetLedRequest\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0b\n\x03led\x18\x02 \x01(\r\x12\n\n\x02on\x18\x03 \x01(\x08\"\x10\n\x0eSetLedResponse2\xb5\x01\n\x12InputDeviceService\x12N\n\x05Watch\x12 .virtmesh.kernel.v1.WatchRequest\x1a!.virtmesh.kernel.v1.WatchResponse0\x01\x12O\n\x06SetLed\x12!.virtmesh.kernel.v1.SetLedRequest\x1a\".virtmesh.kernel.v1.SetLedResponseB!Z\x1fvirtmesh/api/kernel/v1;kernelv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z\037virtmesh/api/kernel/v1;kernelv1'
   _globals['_WATCHREQUEST']._serialized_start=61
-  _globals['_WATCHREQUEST']._serialized_end=91
-  _globals['_WATCHRESPONSE']._serialized_start=93
-  _globals['_WATCHRESPONSE']._serialized_end=160
-  _globals['_SETLEDREQUEST']._serialized_start=162
-  _globals['_SETLEDREQUEST']._serialized_end=218
-  _globals['_SETLEDRESPONSE']._serialized_start=220
-  _globals['_SETLEDRESPONSE']._serialized_end=236
-  _globals['_INPUTDEVICESERVICE']._serialized_start=239
-  _globals['_INPUTDEVICESERVICE']._serialized_end=420
+  _globals['_WATCHREQUEST']._serialized_end=113
+  _globals['_WATCHRESPONSE']._serialized_start=115
+  _globals['_WATCHRESPONSE']._serialized_end=182
+  _globals['_SETLEDREQUEST']._serialized_start=184
+  _globals['_SETLEDREQUEST']._serialized_end=240
+  _globals['_SETLEDRESPONSE']._serialized_start=242
+  _globals['_SETLEDRESPONSE']._serialized_end=258
+  _globals['_INPUTDEVICESERVICE']._serialized_start=261
+  _globals['_INPUTDEVICESERVICE']._serialized_end=442
 # @@protoc_insertion_point(module_scope)

@@ -25,16 +25,20 @@ class WatchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DEVICE_FIELD_NUMBER: _builtins.int
+    RETRY_FOR_MS_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """Name of the device, such as "keyboard"."""
+    retry_for_ms: _builtins.int
+    """How long to wait for a device that has gone and may come back, in milliseconds; 0: not at all."""
     def __init__(
         self,
         *,
         device: _builtins.str = ...,
+        retry_for_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "retry_for_ms", b"retry_for_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -50,7 +54,7 @@ class WatchResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     TIMES_US_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Events the driver has received since it took the device, these included."""
+    """Events the kernel service has received from the device, these included."""
     @_builtins.property
     def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Events in columns of the same length: type << 48 | code << 32 | value (its 32 bits)."""

@@ -58,7 +58,8 @@ class InputDeviceServiceServicer(object):
         others notice nothing.
         Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/DEVICE_NOT_READY when it is not in
         use; FAILED_PRECONDITION/WRONG_KIND when it is no input device; UNAVAILABLE/DEVICE_LOST when it
-        goes away.
+        goes away for longer than the watcher waits. When it comes back, the stream goes on. Where
+        events may be missing between the two, SYN_DROPPED and SYN_REPORT stand (evdev).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

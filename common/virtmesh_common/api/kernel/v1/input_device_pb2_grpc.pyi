@@ -40,7 +40,8 @@ class InputDeviceServiceStub:
     others notice nothing.
     Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/DEVICE_NOT_READY when it is not in
     use; FAILED_PRECONDITION/WRONG_KIND when it is no input device; UNAVAILABLE/DEVICE_LOST when it
-    goes away.
+    goes away for longer than the watcher waits. When it comes back, the stream goes on. Where
+    events may be missing between the two, SYN_DROPPED and SYN_REPORT stand (evdev).
     """
     SetLed: _grpc.UnaryUnaryMultiCallable[_input_device_pb2.SetLedRequest, _input_device_pb2.SetLedResponse]
     """SetLed turns a light of the device on or off, as a kernel does (EV_LED on the status queue).
@@ -59,7 +60,8 @@ class InputDeviceServiceAsyncStub(InputDeviceServiceStub):
     others notice nothing.
     Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/DEVICE_NOT_READY when it is not in
     use; FAILED_PRECONDITION/WRONG_KIND when it is no input device; UNAVAILABLE/DEVICE_LOST when it
-    goes away.
+    goes away for longer than the watcher waits. When it comes back, the stream goes on. Where
+    events may be missing between the two, SYN_DROPPED and SYN_REPORT stand (evdev).
     """
     SetLed: _aio.UnaryUnaryMultiCallable[_input_device_pb2.SetLedRequest, _input_device_pb2.SetLedResponse]  # type: ignore[assignment]
     """SetLed turns a light of the device on or off, as a kernel does (EV_LED on the status queue).
@@ -81,7 +83,8 @@ class InputDeviceServiceServicer(metaclass=_abc_1.ABCMeta):
         others notice nothing.
         Errors: NOT_FOUND/DEVICE_NOT_FOUND; FAILED_PRECONDITION/DEVICE_NOT_READY when it is not in
         use; FAILED_PRECONDITION/WRONG_KIND when it is no input device; UNAVAILABLE/DEVICE_LOST when it
-        goes away.
+        goes away for longer than the watcher waits. When it comes back, the stream goes on. Where
+        events may be missing between the two, SYN_DROPPED and SYN_REPORT stand (evdev).
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,317 @@
+"""A serial port for as long as the machine has it, for who is at its far end: see relayed_line.py.
+
+Clients have their streams here, and the scrollback is here: offsets and epoch are the same in all
+lives of the process. One stream goes to the process that the port has now, from the first moment,
+so that nothing is missing. When the process has gone, the driver says what it had sent. What nobody
+has seen of that goes into the scrollback from what the driver keeps; and what the driver does not
+know to be sent, but was seen, is not sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+import grpc.aio
+import structlog
+
+from virtmesh.uart.counters import UartCounters
+from virtmesh.uart.line import messages
+from virtmesh.uart.line.far_end import FarEnd
+from virtmesh.uart.line.stream import OpenStream
+from virtmesh.uart.port import LineFormat, PortLines
+from virtmesh.uart.relayed_line import RelayedLine
+from virtmesh.uart.service import UartService
+from virtmesh_common.api.uart.v1 import uart_pb2 as pb
+from virtmesh_common.api.uart.v1.uart_pb2_grpc import UartServiceStub
+from virtmesh_common.errors import DeviceLost, ShuttingDown, VirtmeshError
+from virtmesh_common.sent_status import keep_sent_status
+from virtmesh_common.time_limit import time_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from virtmesh.kinds.relay import TypedContext
+    from virtmesh.kinds.service import DriverOfDevice
+    from virtmesh.uart.driver.driver import NS16550a
+
+log = structlog.get_logger(__name__)
+
+ANSWER_S = 10.0
+"""How long a process may take for an answer."""
+GONE_S = 2.0
+"""How long after the end of its stream a process may take to go."""
+PAUSE_S = 0.02
+"""Pause before the next attempt to reach a process."""
+TAIL_MAX = (1 << 32) - 1
+"""All that a scrollback has."""
+SCROLLBACK_MAX = 64 << 20
+"""Largest scrollback that is kept here, in bytes."""
+
+
+class LastingPort:
+    """One serial port. `channel` returns the channel to its process."""
+
+    def __init__(
+        self,
+        name: str,
+        device: DriverOfDevice,
+        channel: Callable[[], grpc.aio.Channel],
+    ) -> None:
+        self.name = name
+        self.line = RelayedLine()
+        self.far_end = FarEnd(self.line, 1)
+        self.paced = False
+        self._device = device
+        self._channel = channel
+        self._driver: NS16550a | None = None
+        self._epoch = ""
+        """That of the process."""
+        self._seen = 0
+        """Offset of the process's output up to which it was seen."""
+        self._begun = False
+        self._before = UartCounters()
+        """What the processes did that have gone."""
+        self._came, self._linked, self._away = (asyncio.Event() for _ in range(3))
+        self._closing: asyncio.Future[VirtmeshError] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._run(), name=f"{name} link")
+
+    def came(self, driver: NS16550a) -> None:
+        """Take a driver of the port, which is in use."""
+        last, self._driver = self._driver, driver
+        driver.lives.has_relay = True
+        if last is not None and not last.gone:  # Somebody had it reset, and its FIFO thrown away.
+            driver.lives.received_now = max(driver.lives.received_now, self.line.arrived)
+        self._came.set()
+
+    def stop(self) -> None:
+        """End the streams of clients: the kernel service stops."""
+        if not self._closing.done():
+            self._closing.set_result(ShuttingDown("the kernel service is stopping"))
+
+    async def close(self) -> None:
+        """End the stream to the process."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    # -- Clients ----------------------------------------------------------------------------------
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its first process has been reached."""
+        return self._begun
+
+    @property
+    def attached(self) -> bool:
+        """True while a driver is attached."""
+        return self._driver is not None and not self._driver.failed.done()
+
+    @property
+    def uart_counters(self) -> UartCounters:
+        """The counters of the processes that have gone."""
+        return self._before
+
+    async def open(self, context: TypedContext) -> None:
+        """Serve a terminal. Errors: as UartService.Open; DeviceLost."""
+        ending: asyncio.Future[VirtmeshError] = asyncio.get_running_loop().create_future()
+        patience = asyncio.create_task(self._wait_for(context.retry_for, ending))
+        try:
+            await OpenStream(self.far_end, context).run(ending)
+        finally:
+            patience.cancel()
+
+    async def stats(self, context: TypedContext) -> None:
+        """Answer GetStats: all lives together."""
+        await context.read()
+        stats = pb.GetStatsResponse()
+        if self._linked.is_set():
+            with suppress(grpc.aio.AioRpcError):
+                stats = await UartServiceStub(self._channel()).GetStats(
+                    pb.GetStatsRequest(), timeout=ANSWER_S
+                )
+        for name, value in vars(self._before).items():
+            setattr(stats, name, getattr(stats, name) + value)
+        stats.waiting_bytes = self.line.waiting
+        stats.refused_bytes += self.line.refused_bytes
+        stats.watchers_cut += self.far_end.watchers_cut
+        await context.write(stats)
+
+    async def unary(self, method: str, context: TypedContext) -> None:
+        """Answer another call of UartService. Errors: as there."""
+        request = await context.read()
+        call = getattr(UartService(self), method)
+        await context.write(await call(request, context))
+
+    async def _wait_for(self, retry_for: float, ending: asyncio.Future[VirtmeshError]) -> None:
+        """End a stream when the kernel stops, or the port is away for longer than its patience."""
+        away = asyncio.create_task(self._lose_patience(retry_for))
+        try:
+            await asyncio.wait({away, self._closing}, return_when=asyncio.FIRST_COMPLETED)
+            if not ending.done():
+                stops = self._closing.done()
+                ending.set_result(self._closing.result() if stops else away.result())
+        finally:
+            away.cancel()
+
+    async def _lose_patience(self, retry_for: float) -> VirtmeshError:
+        """Wait until the port is away for too long; return what to say."""
+        while True:
+            await self._away.wait()
+            try:
+                async with time_limit(retry_for):
+                    await self._linked.wait()
+            except TimeoutError:
+                driver = self._driver
+                why = driver.failed.result().message if driver and driver.failed.done() else ""
+                return DeviceLost(f"{self.name} was lost{': ' * bool(why)}{why}", device=self.name)
+
+    # -- The process of the port ------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Have a stream to each process of the port, for as long as it lives."""
+        while True:
+            while self._driver is None or self._driver.failed.done():
+                self._came.clear()
+                await self._came.wait()
+            try:
+                await self._serve()
+            except (grpc.aio.AioRpcError, VirtmeshError, TimeoutError) as error:
+                log.debug("the stream to a serial port ended", device=self.name, error=str(error))
+            except Exception:
+                log.exception("a fault of the relay", device=self.name)
+            was_linked = self._linked.is_set()
+            self.line.unlink()
+            self._linked.clear()
+            if was_linked:
+                await self._conclude(self._driver)
+            self._away.set()
+            await asyncio.sleep(PAUSE_S)
+
+    async def _serve(self) -> None:
+        """Pass input and output until the stream ends. Errors: AioRpcError; VirtmeshError."""
+        stub = UartServiceStub(self._channel())
+        info = await stub.GetInfo(pb.GetInfoRequest(), timeout=ANSWER_S)
+        self.paced = info.paced
+        call = stub.Open()
+        keep_sent_status(call)
+        requests: deque[pb.OpenRequest] = deque()
+        news = asyncio.Event()
+
+        def send(request: pb.OpenRequest) -> None:
+            requests.append(request)
+            news.set()
+
+        async def write() -> None:
+            await call.write(pb.OpenRequest(start=self._start(info)))
+            while True:
+                while requests:
+                    await call.write(requests.popleft())
+                news.clear()
+                await news.wait()
+
+        writer = asyncio.create_task(write(), name=f"{self.name} link writes")
+        try:
+            async with time_limit(ANSWER_S):
+                first = await call.read()
+            if first is grpc.aio.EOF:
+                return
+            self._begin(cast("pb.OpenResponse", first).snapshot, info)
+            self.line.link(send)
+            self._away.clear()
+            self._linked.set()
+            while (response := await call.read()) is not grpc.aio.EOF:
+                self._take(cast("pb.OpenResponse", response))
+        finally:
+            writer.cancel()
+            call.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+
+    def _start(self, info: pb.GetInfoResponse) -> pb.Start:
+        """Say where the output of a process begins: where it was left, or with all that is kept."""
+        if info.epoch == self._epoch:
+            return pb.Start(watch=True, offset=self._seen, epoch=self._epoch)
+        return pb.Start(watch=True, tail_bytes=TAIL_MAX)
+
+    def _begin(self, snapshot: pb.Snapshot, info: pb.GetInfoResponse) -> None:
+        """Take how the line stands at a process."""
+        line = self.line
+        if not self._begun:
+            self._begun = True
+            far_end = FarEnd(line, min(max(info.scrollback_bytes, 1), SCROLLBACK_MAX))
+            line.forget_listeners_but(far_end)
+            far_end.scrollback.end = snapshot.offset
+            self.far_end = far_end
+            line.lines = messages.change_lines(line.lines, snapshot.lines)
+        elif snapshot.lines != messages.spell_lines(line.lines):
+            line.lines_are_due = True
+        self._epoch, self._seen = snapshot.epoch, snapshot.offset
+        line.changed_lines(parse_port_lines(snapshot.port_lines))
+        line.changed_format(parse_format(snapshot.format))
+
+    def _take(self, response: pb.OpenResponse) -> None:
+        """Take what the process says."""
+        match response.WhichOneof("response"):
+            case "output":
+                output = response.output
+                self._seen = output.offset + len(output.data)
+                self.line.output(output.data)
+            case "taken":
+                taken = response.taken
+                read = self._driver.lives.received_now if self._driver else 0
+                self.line.taken(taken.characters, taken.overrun, read)
+            case "port_lines":
+                self.line.changed_lines(parse_port_lines(response.port_lines))
+            case "format":
+                self.line.changed_format(parse_format(response.format))
+            case _:
+                pass
+
+    async def _conclude(self, driver: NS16550a) -> None:
+        """Find out what a process had done that has gone, and have the driver go on."""
+        driver = self._driver or driver
+        with suppress(TimeoutError):
+            async with time_limit(GONE_S):
+                await asyncio.shield(driver.failed)
+        lives = driver.lives
+        if not driver.failed.done():
+            return  # The process lives: it goes on where it was left.
+        resumed = self.line.resumed
+        self.line.conclude(lives.received_now)
+        unseen = lives.sent_now - self._seen
+        if unseen < 0 and -unseen <= lives.in_doubt:
+            lives.sent(-unseen)  # They were seen: they must not be sent again.
+        elif unseen > 0:
+            kept = lives.last_sent(unseen)
+            self.line.output(kept)
+            lives.restored += len(kept)
+            lives.lost += unseen - len(kept)
+        before = self._before
+        self._before = replace(
+            before,
+            received=before.received + lives.received_now,
+            overruns=before.overruns + self.line.overrun,
+            transmitted=before.transmitted + lives.sent_now,
+        )
+        lives.resumed += self.line.resumed - resumed
+        self._device.resubmitted += self.line.resumed - resumed
+        self._seen = 0
+        lives.settle()
+
+
+def parse_port_lines(message: pb.PortLines) -> PortLines:
+    """Return the lines that the machine drives."""
+    return PortLines(
+        dtr=message.dtr,
+        rts=message.rts,
+        out1=message.out1,
+        out2=message.out2,
+        break_sent=message.break_sent,
+    )
+
+
+def parse_format(message: pb.LineFormat) -> LineFormat:
+    """Return how the driver has set the port."""
+    return LineFormat(message.baud, message.data_bits, message.parity, message.stop_half_bits)
