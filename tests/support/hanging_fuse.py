@@ -1,4 +1,4 @@
-"""An image whose storage answers some reads and hangs in others: a FUSE server of the test's own."""
+"""An image whose storage answers some reads and hangs in others: a FUSE server for tests."""
 
 from __future__ import annotations
 
