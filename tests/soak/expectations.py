@@ -79,8 +79,16 @@ EXPECTATIONS = (
         "writer copier",
         {"wrong-length", "wrong-id"},
         "device",
-        {"RING_CORRUPT", "DEVICE_NOT_READY"},
-        "a device that lies is trusted no more, until its driver has brought it up again",
+        {"RING_CORRUPT"},
+        "a device that lies is trusted no more",
+    ),
+    row(
+        "writer copier",
+        {"wrong-length", "wrong-id", "needs-reset"},
+        "device",
+        {"DEVICE_NOT_READY"},
+        "a device that failed is brought up again after a second; until then calls are refused,"
+        " whatever their patience",
     ),
     row(
         f"writer copier {OTHERS}",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tests.support.cli import Cli
 
 DISK_BYTES = 32 << 20
+RECORDER_EVENTS = 4096
+"""What the flight recorder of a device keeps: it is full soon, and then its memory is level."""
 
 
 class Life(NamedTuple):
@@ -36,7 +38,7 @@ def machine_file() -> str:
 def device(name: str, kind: str, options: str) -> str:
     """Return the table of a device."""
     head = f'[[devices]]\nname = "{name}"\nkind = "{kind}"\nwatchdog = "restart"\n'
-    return f"{head}[devices.options]\n{options}"
+    return f"{head}[devices.options]\nrecorder = {RECORDER_EVENTS}\n{options}"
 
 
 def lives(cli: Cli) -> dict[str, Life]:

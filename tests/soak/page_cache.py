@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CACHESTAT = 451
 """Number of the call on every architecture."""
@@ -27,7 +31,7 @@ class CacheStat(ctypes.Structure):
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def dirty_pages(path: str, offset: int, length: int) -> int:
+def dirty_pages(path: Path, offset: int, length: int) -> int:
     """Return the pages of a range that are dirty or being written; 0 where the host can't say.
 
     Errors: OSError if there is no such file.

@@ -64,6 +64,7 @@ class Soak:
     hits: Counter[str] = field(default_factory=Counter)
     outages: dict[str, list[float]] = field(default_factory=dict)
     balanced: Counter[str] = field(default_factory=Counter)
+    writers: list[Writer] = field(default_factory=list)
     finished_rounds: int = 0
     interrupted: bool = False
 
@@ -90,6 +91,7 @@ class Soak:
     def _with_machine(self, plan: Sequence[Event]) -> None:
         world = World(self.cli, self.seed, self.journal, Gate(), self.cli.state.address, Counter())
         staff, actors = hire(world)
+        self.writers = staff.writers
         ended = threading.Event()
         sampler = threading.Thread(target=self._sample_always, args=(ended,), daemon=True)
         monkey = Monkey(world)
@@ -165,6 +167,8 @@ class Soak:
         down = self.cli("down")
         if down.returncode:
             self.journal.violate("soak", f"`virtmesh down` failed: {down.stderr}")
+        for writer in self.writers:
+            writer.check_image()
         images = [self.cli.folder / f"{disk}.img" for disk in DISKS]
         for line in leftovers(self.cli.folder, sorted(known), images):
             self.journal.violate("leftovers", line)

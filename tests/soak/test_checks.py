@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,9 +28,8 @@ from virtmesh_common.errors import DeviceLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-NO_PAGE_CACHE = {"tmpfs", "overlayfs"}
+NO_PAGE_CACHE = {"tmpfs", "overlay"}
 
 
 def life(memory: Callable[[float], float], descriptors: Callable[[float], float]) -> list[Sample]:
@@ -207,16 +207,23 @@ def test_a_known_process_that_still_runs_is_found(
     assert leftovers(tmp_path, [Life(os.getpid(), ticks + 1)], []) == []
 
 
+def file_system(path: Path) -> str:
+    """Return the type of the file system of a path, such as ext4 (proc_pid_mountinfo(5))."""
+    device = path.stat().st_dev
+    wanted = f" {os.major(device)}:{os.minor(device)} "
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    line = next(one for one in mounts if wanted in one)
+    return line.partition(" - ")[2].split()[0]
+
+
 def test_dirty_pages_are_counted_until_a_flush(tmp_path: Path) -> None:
     """Where the file system has a storage to write to."""
-    kind = subprocess.run(
-        ["stat", "-f", "-c", "%T", tmp_path], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    kind = file_system(tmp_path)
     if kind in NO_PAGE_CACHE:
         pytest.skip(f"{kind} has no dirty pages of its own")
     path = tmp_path / "image"
     with path.open("wb", buffering=0) as file:
         file.write(bytes(4096 * 4))
-        assert dirty_pages(str(path), 0, 4096 * 2) == 2
+        assert dirty_pages(path, 0, 4096 * 2) == 2
         os.fdatasync(file.fileno())
-    assert dirty_pages(str(path), 0, 4096 * 4) == 0
+    assert dirty_pages(path, 0, 4096 * 4) == 0

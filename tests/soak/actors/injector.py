@@ -59,6 +59,8 @@ class Injector(Actor):
         self._sequence = 0
         self._is_fresh = True
         """No packet has ended since the stream began, which may have been in the middle of one."""
+        self._skips_report = False
+        """The next event belongs to a SYN_DROPPED."""
         self._seen: set[Packet] = set()
 
     def step(self) -> None:
@@ -136,18 +138,32 @@ class Injector(Actor):
     def _take(self, item: object) -> None:
         """Take an event that the driver received."""
         received = cast("Received", item)
+        text = str(received.event)
         with self._lock:
+            if text.startswith("SYN_DROPPED"):
+                self._note_restart(received.sequence)
+                return
+            if self._skips_report:
+                self._skips_report = False
+                return
             self._sequence += 1
             if received.sequence != self._sequence:
                 self.wrong(
                     f"event {received.sequence} of {self.device} follows {self._sequence - 1}"
                 )
                 self._sequence = received.sequence
-            if str(received.event).startswith("SYN_REPORT"):
+            if text.startswith("SYN_REPORT"):
                 self._check(tuple(self._half))
                 self._half = []
             else:
-                self._half.append(str(received.event))
+                self._half.append(text)
+
+    def _note_restart(self, sequence: int) -> None:
+        """Begin anew after SYN_DROPPED: a stream that outlived the kernel service says it so."""
+        if not self._felt("kill", "stop", "restart"):
+            self.wrong(f"events of {self.device} were dropped")
+        self._half, self._sequence = [], sequence
+        self._is_fresh = self._skips_report = True
 
     def _check(self, packet: Packet) -> None:
         """Check that a packet was sent, and comes once."""
@@ -160,7 +176,7 @@ class Injector(Actor):
         self.account.received.append(packet)
         if self.device == "keyboard":
             return
-        if packet in self._seen and not self._felt("doubled-packet"):
+        if packet in self._seen and not self._felt("doubled-packet", "wrong-id"):
             self.wrong(f"{self.device} received {packet} twice")
         self._seen.add(packet)
         words = [int(word.split()[1]) for word in packet]

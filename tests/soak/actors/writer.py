@@ -40,7 +40,7 @@ class Writer(Actor):
         self._start = number * AREA
         self._makes_holes = number > 0
         self._disk: Disk
-        self._image = str(world.cli.folder / f"{device}.img")
+        self._image = world.cli.folder / f"{device}.img"
         self._change: tuple[int, int, int] | None = None
         """Sectors and version of the change that is under way."""
 
@@ -93,6 +93,13 @@ class Writer(Actor):
         for at in range(0, AREA, 64 << 10):
             self._read(at, 64 << 10)
         self.did("last read", begin, AREA)
+
+    def check_image(self) -> None:
+        """Look at the image itself, when the machine has stopped."""
+        with self._image.open("rb") as image:
+            image.seek(self._start)
+            for line in self.sectors.check(0, image.read(AREA)):
+                self.wrong(f"in the image, {line}")
 
     def _write(self, at: int, size: int) -> None:
         version, data = self.sectors.make(at // SECTOR, size // SECTOR)
