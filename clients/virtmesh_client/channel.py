@@ -10,6 +10,7 @@ import contextlib
 import math
 import os
 import threading
+import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
@@ -249,17 +250,19 @@ class KernelChannel:
         retry_for: float | None,
     ) -> Response:
         """Call a method once."""
+        begun = time.monotonic()
         seconds = limit if self.timeout is None else self.timeout
         bound = None if math.isinf(seconds) else seconds
         with self.errors(seconds):
             call = method.future(request, timeout=bound, metadata=self.metadata(device, retry_for))
             with self.running(cast("Cancellable", call)):
                 response = call.result()
-        self.presence.note_answer()
+        self.presence.note_answer(begun)
         return response
 
     def messages(self, call: Iterable[Response]) -> Iterator[Response]:
         """Return the messages of a stream. Errors: ForkedConnection; RpcError."""
+        begun = time.monotonic()
         received = iter(call)
         while True:
             self.check_process()
@@ -267,7 +270,7 @@ class KernelChannel:
                 message = next(received)
             except StopIteration:
                 return
-            self.presence.note_answer()
+            self.presence.note_answer(begun)
             yield message
 
     @contextlib.contextmanager

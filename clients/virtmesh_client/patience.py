@@ -89,12 +89,15 @@ class Presence:
         self._supervised = False
         self._back_at = -math.inf
 
-    def note_answer(self) -> None:
-        """Take note that it answers."""
+    def note_answer(self, begun: float) -> None:
+        """Take note that it answers a call that was begun then, by the steady clock.
+
+        What comes of a call that was begun before a loss is from before the loss.
+        """
         if not self._answered:
             self._supervised = rundir.of_address(self.address) is not None
             self._answered = True
-        if self.lost_at is not None:
+        if self.lost_at is not None and begun > self.lost_at:
             self.lost_at, self._back_at = None, time.monotonic()
 
     def note(self, error: VirtmeshError) -> None:

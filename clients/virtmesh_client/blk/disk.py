@@ -9,17 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from virtmesh_client.atomic_file import new_file
+from virtmesh_client.blk.messages import to_info, to_stats, to_status
 from virtmesh_client.blk.transfer import Feed, account, read_stream, write_stream
 from virtmesh_client.channel import ANSWER_SECONDS, STORAGE_SECONDS
-from virtmesh_client.models import (
-    CopyResult,
-    DeviceCounters,
-    DeviceStatus,
-    DiskInfo,
-    DiskStats,
-    ImageInfo,
-    RequestStats,
-)
+from virtmesh_client.models import CopyResult
 from virtmesh_client.streams import file_pieces, ignore, pieces, remaining
 from virtmesh_common.api.block.v1 import block_pb2, block_pb2_grpc
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc
@@ -35,6 +28,7 @@ if TYPE_CHECKING:
     from grpc import UnaryUnaryMultiCallable
 
     from virtmesh_client.channel import KernelChannel
+    from virtmesh_client.models import DeviceStatus, DiskInfo, DiskStats
     from virtmesh_client.streams import Data, Progress
 
 Response = TypeVar("Response")
@@ -75,26 +69,7 @@ class Disk:
         """Describe the disk and its image."""
         disk = self._identify(retry_for)
         image = self._ask_image(retry_for)
-        return DiskInfo(
-            name=self.name,
-            capacity_bytes=disk.capacity_bytes,
-            block_size_bytes=disk.block_size_bytes,
-            read_only=disk.read_only or image.read_only,
-            serial=disk.serial,
-            write_back=disk.write_back,
-            queues=disk.queues,
-            request_size_max_bytes=disk.request_size_max_bytes,
-            features=tuple(disk.features),
-            image=ImageInfo(
-                image.image_path,
-                image.allocated_bytes,
-                image.config_generation,
-                image.on_error or "report",
-                image.held_requests,
-                image.image_trouble,
-                image.write_log,
-            ),
-        )
+        return to_info(self.name, disk, image)
 
     def read(self, offset: int, length: int, *, retry_for: float | None = None) -> bytes:
         """Read a range into memory. Errors: PastEnd."""
@@ -295,35 +270,12 @@ class Disk:
         """Return the counters of the disk and of its device service."""
         disk = self._channel.ask(self._admin.GetStats, block_pb2.GetStatsRequest(), self.name)
         device = self._channel.ask(self._device.GetStats, device_pb2.GetStatsRequest(), self.name)
-        return DiskStats(
-            requests=tuple(
-                RequestStats(
-                    type=row.type,
-                    ok=row.ok,
-                    io_errors=row.io_errors,
-                    unsupported=row.unsupported,
-                    bytes=row.bytes,
-                    busy_us=row.busy_us,
-                )
-                for row in disk.requests
-            ),
-            in_flight=disk.in_flight,
-            malformed=disk.malformed,
-            device=DeviceCounters(
-                **{name: getattr(device, name) for name in DeviceCounters.__dataclass_fields__}
-            ),
-        )
+        return to_stats(disk, device)
 
     def status(self) -> DeviceStatus:
         """Say who drives the disk, and in which state the device is."""
         status = self._channel.ask(self._device.GetStatus, device_pb2.GetStatusRequest(), self.name)
-        return DeviceStatus(
-            attached=status.attached,
-            driver_name=status.driver_name,
-            device_status=status.device_status,
-            device_status_names=tuple(status.device_status_names),
-            fault=status.fault,
-        )
+        return to_status(status)
 
     def _retry_ms(self, retry_for: float | None) -> int:
         """Return how long the kernel waits for a call. Errors: ValueError."""

@@ -119,6 +119,7 @@ class InputWatch(Generic[Item]):
 
     def _open(self) -> Any:
         """Open the stream once, and return its snapshot."""
+        begun = time.monotonic()
         left = None if self._ends is None else max(self._ends - time.monotonic(), 0.0)
         call = self._call_kernel(left)
         with self._lock:
@@ -137,7 +138,7 @@ class InputWatch(Generic[Item]):
         except BaseException:
             call.cancel()
             raise
-        self._channel.presence.note_answer()
+        self._channel.presence.note_answer(begun)
         self._patience.renew()
         return snapshot
 

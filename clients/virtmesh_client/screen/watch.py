@@ -7,6 +7,7 @@ of the picture, each rectangle, and how much there is in one update.
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
@@ -64,6 +65,8 @@ class ScreenWatch:
         self._patience = Patience(channel, retry_for)
         self._lock = threading.Lock()
         self._closed = False
+        self._begun = 0.0
+        """When the stream was begun, by the steady clock."""
         self._before = 0
         """Updates of the streams before this one."""
         self._call: Any = None
@@ -109,6 +112,7 @@ class ScreenWatch:
 
     def _open(self) -> None:
         """Open a stream."""
+        self._begun = time.monotonic()
         call = self._begin_call()
         with self._lock:
             self._call = call
@@ -169,7 +173,7 @@ class ScreenWatch:
                 if self._closed:
                     raise StopIteration from None
                 raise
-        self._channel.presence.note_answer()
+        self._channel.presence.note_answer(self._begun)
         self._patience.renew()
         return message
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import math
 import pkgutil
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,7 @@ from google.protobuf import descriptor_pool, message_factory
 import virtmesh_client
 from tests.support.cli import SECONDS, eventually
 from tests.support.cut_relay import CutRelay
-from virtmesh_client.patience import REPEATED, may_repeat
+from virtmesh_client.patience import REPEATED, Presence, may_repeat
 from virtmesh_client.testing import FakeKernel
 from virtmesh_common import api
 from virtmesh_common.errors import ServiceUnavailable
@@ -214,6 +216,18 @@ def test_a_task_that_is_cancelled_stops_waiting(relay: CutRelay) -> None:
                 await asking
 
     asyncio.run(ask())
+
+
+def test_an_answer_from_before_a_loss_is_none_of_after_it() -> None:
+    """Or who waits would go on by a connection that is dead."""
+    presence = Presence("127.0.0.1:1")
+    presence.note_answer(begun=time.monotonic())
+    begun = time.monotonic()
+    presence.note(ServiceUnavailable("gone", address="127.0.0.1:1"))
+    presence.note_answer(begun)
+    assert presence.lost_at is not None
+    presence.note_answer(math.nextafter(presence.lost_at, math.inf))
+    assert presence.lost_at is None
 
 
 def test_the_asyncio_face_has_the_same_patience(relay: CutRelay) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.template_rig import find_services, running, template_rig
+from virtmesh.kinds import own_kind_names
 from virtmesh_common.errors import BadMachine
 
 if TYPE_CHECKING:
@@ -57,6 +58,18 @@ async def test_output_and_errors_go_to_its_log(tmp_path: Path) -> None:
         assert rig.log(0).read_text() == "out\nerr\n"
         title = "from pathlib import Path; print(Path('/proc/self/cmdline').read_bytes())"
         assert "forked from pathlib import" in await rig.run(title)
+
+
+async def test_a_service_imports_no_kind_that_its_template_has(tmp_path: Path) -> None:
+    """The kernel service has every kind: to import them again at each start took most of it."""
+    listing = (
+        "import sys\nbefore = set(sys.modules)\n"
+        "from virtmesh.kinds import all_kinds\nall_kinds()\nprint(len(set(sys.modules) - before))"
+    )
+    async with template_rig(tmp_path) as rig:
+        alone = int(await rig.run(listing))
+        rig.template.preload(list(own_kind_names()))
+        assert int(await rig.run(listing)) < alone / 10
 
 
 async def test_a_service_has_the_signals_and_the_session_of_a_new_process(tmp_path: Path) -> None:
