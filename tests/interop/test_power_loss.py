@@ -85,8 +85,8 @@ def record(cli: Cli, boot: Boot, *, lie: bool) -> Recorded:
             if lie:
                 machine.faults("vda").add("lost-flush")
             guest.run("mount -t ext4 /dev/vda /mnt")
-            for line in WORKLOAD.strip().splitlines():
-                guest.console.sendline(line)
+            for words in WORKLOAD.strip().splitlines():
+                guest.console.sendline(words)
             guest.run("true")
             assert guest.run("ls /mnt/f* | wc -l").strip() == str(FILES)
             guest.run("umount /mnt")

@@ -283,9 +283,7 @@ class _BlockAdmin(block_rpc.BlockAdminServiceServicer):
         return block_pb.FlushResponse()
 
     @answers
-    def SetReadOnly(
-        self, request: block_pb.SetReadOnlyRequest, context: grpc.ServicerContext
-    ) -> block_pb.SetReadOnlyResponse:
+    def SetReadOnly(self, request: block_pb.SetReadOnlyRequest, context: Any) -> Any:
         """Refuse or accept writes."""
         self._disks.of_call(context).read_only = request.read_only
         return block_pb.SetReadOnlyResponse()

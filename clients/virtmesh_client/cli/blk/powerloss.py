@@ -180,10 +180,10 @@ def powerloss_check(
 
 
 @contextlib.contextmanager
-def states_bar(settings: Settings) -> Iterator[Callable[[int, int, int], object]]:
+def states_bar(settings: Settings) -> Iterator[Callable[[int, int, int], None]]:
     """Show on a terminal how many states are tried while the body runs."""
     if not settings.progress:
-        yield lambda *_: None
+        yield lambda _tried, _total, _violations: None
         return
     from rich.console import Console  # noqa: PLC0415 - it takes time, and few need it
     from rich.progress import (  # noqa: PLC0415
