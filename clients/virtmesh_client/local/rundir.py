@@ -13,6 +13,7 @@ from typing import Any
 
 VARIABLE = "VIRTMESH_RUN_DIR"
 STATE = "state.json"
+SUPERVISOR_LOG = "supervisor.log"
 GUEST_LOG = "guest.log"
 """Log of the guests in the background; it exists once there was one."""
 KERNELS = ("kernel", "cpu")

@@ -1,17 +1,10 @@
-"""A supervisor, or a template, that begins to import before it is known what it is to run.
-
-Both take longer to import than a machine takes to start. The command that starts one checks a
-machine meanwhile, which needs other modules, on another processor.
-"""
+"""A supervisor in a process of its own, that begins to import before it knows what it is to run."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from virtmesh.local.module_process import module_argv
@@ -19,45 +12,14 @@ from virtmesh.local.module_process import module_argv
 if TYPE_CHECKING:
     from typing import IO
 
+    from virtmesh.local.order import Order
 
-SUPERVISOR_LOG = "supervisor.log"
 ERROR_BYTES = 64 << 10
 """Most bytes of errors that are looked at."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """How a machine is called, where it runs, and how long it may take; as far as it is said."""
-
-    name: str | None
-    run_dir: Path | None
-    wait: float
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a supervisor is to run."""
-
-    file: str
-    """The machine file."""
-    run_dir: str
-    name: str
-    wait: float
-    """Seconds until the machine must be ready."""
-
-    @property
-    def log(self) -> Path:
-        """Where the standard error of the supervisor goes from then on."""
-        return Path(self.run_dir) / SUPERVISOR_LOG
-
-    def encode(self) -> bytes:
-        """Return it as a line. Names of files may be any bytes."""
-        return json.dumps(asdict(self)).encode() + b"\n"
-
-    @classmethod
-    def decode(cls, line: bytes) -> Self | None:
-        """Return the order in a line; None if there is none: the command has found a fault."""
-        return cls(**json.loads(line)) if line.endswith(b"\n") else None
+CHOSEN, READY, FAILED, REFUSED = "chosen", "ready", "failed", "refused"
+"""Kinds of reports: the run folder; the machine is ready; it does not start; nothing was begun."""
 
 
 class EarlySupervisor:
@@ -67,7 +29,7 @@ class EarlySupervisor:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the supervisor
         """What it writes to standard error before it has its log: it can't be imported."""
         self.process = subprocess.Popen(  # noqa: S603 - our own module
-            module_argv("virtmesh.local.supervise"),
+            module_argv("virtmesh.local.detached"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from virtmesh import machine as machine_file
 from virtmesh.kinds import find_kind
 from virtmesh.local.checks import check_machine
+from virtmesh.local.installation import check_host
 from virtmesh.local.template.packets import Start
 from virtmesh_common.channel import UNIX_PATH_LIMIT, check_address
 from virtmesh_common.errors import BadMachine
@@ -21,16 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-HOST_MODULES = (
-    "virtmesh_native",
-    "grpc_health",
-    "grpc_reflection",
-    "prometheus_client",
-    "setproctitle",
-    "structlog",
-    "uvloop",
-)
-"""What the distribution `virtmesh` brings, beside its own code."""
 HANDOVER_SUFFIX = ".handover"
 """What `virtmesh-device` adds to its first unix address to make the handover socket's path."""
 SOCKET = "kernel.sock"
@@ -150,16 +140,6 @@ def page_address(machine: machine_file.Machine, run_dir: Path) -> str:
         return machine.kernel.metrics or check_address(f"unix:{run_dir / METRICS}")
     except ValueError as error:
         raise BadMachine(f"metrics: {error} with --run-dir") from error
-
-
-def check_host() -> None:
-    """Refuse to start without what hosting needs. Errors: BadMachine, with the mend."""
-    missing = [name for name in HOST_MODULES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise BadMachine(
-            f"this installation of virtmesh is incomplete: {', '.join(missing)} is missing: run"
-            " pip install virtmesh"
-        )
 
 
 def pick_port(address: str, taken: set[int]) -> str:

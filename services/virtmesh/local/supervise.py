@@ -1,7 +1,6 @@
 """The supervisor of a machine: starts its processes, restarts those that die, stops them all.
 
-It runs inside `virtmesh up`, or as a process of its own (`python -m virtmesh.local.supervise`)
-for `virtmesh up --detach`, which then reports by one JSON object a line on its standard output.
+It runs inside `virtmesh up`, or in a process of its own (virtmesh.local.detached).
 """
 
 from __future__ import annotations
@@ -11,28 +10,17 @@ import virtmesh.rpc.environment  # noqa: F401 - before grpc is imported: forks o
 # isort: split
 import asyncio
 import contextlib
-import json
 import os
-import select
 import signal
-import sys
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from setproctitle import setproctitle
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from virtmesh.kinds import own_kind_names
 from virtmesh.local import run_folder
 from virtmesh.local.child import Child
 from virtmesh.local.control import ControlSocket
-from virtmesh.local.early import Order
-from virtmesh.local.plan import Plan, make_plan
 from virtmesh.local.readiness import POLL_SECONDS, ask_why_not
 from virtmesh.local.restarts import QUICK_MAX, QUICK_SECONDS, Restarts
-from virtmesh.local.template.client import Template, pair
-from virtmesh.local.template.process import preload, run
 from virtmesh.local.watchdog import Watch, watch
 from virtmesh_client.local import rundir
 from virtmesh_client.local.exit_status import spell_exit
@@ -41,7 +29,6 @@ from virtmesh_common.errors import (
     DeviceNotFound,
     DeviceNotReady,
     ShuttingDown,
-    VirtmeshError,
 )
 from virtmesh_common.supervision import Restarted
 from virtmesh_common.time_limit import time_limit
@@ -49,8 +36,9 @@ from virtmesh_common.time_limit import time_limit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-USUAL_KINDS = ("blk", "input", "uart")
-"""Kinds of devices that most machines have."""
+    from virtmesh.local.plan import Plan
+    from virtmesh.local.template.client import Template
+
 LOOK_SECONDS = 1.0
 """How often it is looked at how long the logs are."""
 SPELLED = {
@@ -309,65 +297,3 @@ async def supervise(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, supervisor.stop)
     return await supervisor.run()
-
-
-def report_json(event: Event) -> None:
-    """Report to `virtmesh up --detach` while it listens, and to the log behind it after that.
-
-    Errors: BrokenPipeError when it ended before the machine was ready.
-    """
-    os.write(sys.stdout.fileno(), json.dumps(asdict(event)).encode() + b"\n")
-    if event.kind == "ready":
-        # The pipe ends here: standard error is the supervisor's log.
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        # The log goes on over the runs of a machine: this line begins one.
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        report_json(Event("begun", f"supervisor {os.getpid()}, ready at {now}"))
-
-
-def main() -> Any:
-    """Supervise the machine of the order on standard input. In forks, be template and services."""
-    # It is imported what most machines need while `virtmesh up` looks at this one.
-    preload(() if _is_input() else USUAL_KINDS)
-    order = Order.decode(sys.stdin.buffer.readline())
-    if order is None:
-        return 0
-    try:
-        _use_log(order.log)
-        plan = make_plan(Path(order.file), Path(order.run_dir), order.name)
-        preload({command.kind for command in plan.devices})
-        near, far = pair()
-        template = os.fork()
-        if not template:
-            near.close()
-            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-            setproctitle("virtmesh-template")
-            return run(far)
-        far.close()
-        setproctitle(f"virtmesh-supervisor {order.name} {order.run_dir}")
-        with Template((near, template)) as one:
-            asyncio.run(supervise(plan, one, order.wait, report_json))
-    except (VirtmeshError, OSError) as error:
-        with contextlib.suppress(BrokenPipeError):
-            why = error.message if isinstance(error, VirtmeshError) else str(error)
-            report_json(Event("failed", why))
-        return 1
-    return 0
-
-
-def _is_input() -> bool:
-    """Say whether the order is there, or will never be."""
-    return bool(select.select([sys.stdin], [], [], 0)[0])
-
-
-def _use_log(path: Path) -> None:
-    """Let standard error be a log, and standard input nothing. Errors: OSError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    for flag, name, standard in ((os.O_RDONLY, os.devnull, 0), (flags, path, 2)):
-        descriptor = os.open(name, flag, 0o600)
-        os.dup2(descriptor, standard)
-        os.close(descriptor)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

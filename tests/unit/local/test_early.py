@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from virtmesh.local.early import EarlySupervisor, Order
+from virtmesh.local.early import CHOSEN, REFUSED, EarlySupervisor
 from virtmesh.local.module_process import module_argv
+from virtmesh.local.order import Order, Quick
+from virtmesh.local.run_folder import LOCK
+from virtmesh_client.local.rundir import SUPERVISOR_LOG
 
 WATCH = """
 import os, sys
@@ -37,7 +41,7 @@ def test_one_without_an_order_is_ended() -> None:
 def test_one_whose_command_has_ended_ends_without_a_word() -> None:
     """It has started nothing, so there is nothing to say."""
     done = subprocess.run(
-        module_argv("virtmesh.local.supervise"),
+        module_argv("virtmesh.local.detached"),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
@@ -54,30 +58,45 @@ def test_one_that_can_not_be_imported_is_ended_in_silence(
     with EarlySupervisor() as early:
         early.process.wait()
         assert early.last_line() == "ImportError: it is broken"
-        with early.order(Order("f", str(tmp_path), "x", 1.0)) as events:
+        with early.order(Order("f", run_dir=str(tmp_path))) as events:
             assert events.read() == b""
 
 
-def test_an_order_that_can_not_be_carried_out_is_reported(tmp_path: Path) -> None:
-    """On its standard output, also when its log can't be written."""
-    order = Order(str(tmp_path / "missing.toml"), str(tmp_path / "missing"), "x", 1.0)
+def test_an_order_that_can_not_be_carried_out_is_refused(tmp_path: Path) -> None:
+    """On its standard output. Nothing was begun, so the command looks for the fault itself."""
+    order = Order(str(tmp_path / "missing.toml"), run_dir=str(tmp_path / "run"))
     with EarlySupervisor() as early, early.order(order) as events:
         (line,) = events.read().splitlines()
         assert early.process.wait() == 1
-    assert b'"failed"' in line
-    assert b"missing/supervisor.log" in line
+    report = json.loads(line)
+    assert report["kind"] == REFUSED
+    assert "missing.toml" in report["message"]
+
+
+def test_a_log_that_can_not_be_written_is_told(tmp_path: Path) -> None:
+    """The run folder is known then."""
+    run_dir = tmp_path / "run"
+    (run_dir / SUPERVISOR_LOG).mkdir(parents=True)
+    run_dir.chmod(0o700)
+    (run_dir / LOCK).touch(mode=0o600)
+    order = Order(quick=Quick(inputs=("keyboard",)), run_dir=str(run_dir))
+    with EarlySupervisor() as early, early.order(order) as events:
+        reports = [json.loads(line) for line in events.read().splitlines()]
+        assert early.process.wait() == 1
+    assert reports[0] == {"kind": CHOSEN, "message": str(run_dir), "name": ""}
+    assert SUPERVISOR_LOG in reports[-1]["message"]
 
 
 def test_an_order_has_any_name_of_a_file() -> None:
     """Also one that is not UTF-8. Half an order is none."""
-    order = Order("/m/\udcff.toml", "/run/ä\n", "demo", 30.0)
-    assert Order.decode(order.encode()) == order
-    assert order.log == Path("/run/ä\n/supervisor.log")
-    assert Order.decode(order.encode()[:-1]) is None
+    quick = Quick(disks=("a.img,size=1M", "/ü"), serial="", no_serial=True)
+    for order in (Order("/m/\udcff.toml", run_dir="/run/ä\n", name="demo"), Order(quick=quick)):
+        assert Order.decode(order.encode()) == order
+        assert Order.decode(order.encode()[:-1]) is None
     assert Order.decode(b"") is None
 
 
-@pytest.mark.parametrize("module", ["virtmesh.local.supervise", "virtmesh.local.template.process"])
+@pytest.mark.parametrize("module", ["virtmesh.local.detached", "virtmesh.local.template.process"])
 def test_what_forks_services_imports_as_they_do(module: str) -> None:
     """With the settings of gRPC in our processes, and without what no service needs."""
     done = subprocess.run(

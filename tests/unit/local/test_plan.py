@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from virtmesh.local import plan
+from virtmesh.local import installation, plan
 from virtmesh_common.errors import BadMachine
 from virtmesh_common.security.errors import Unprotected
 
@@ -16,9 +16,9 @@ def test_a_client_alone_can_not_host_and_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The mend is a command that works: pip installs what is missing."""
-    monkeypatch.setattr(plan, "HOST_MODULES", ("no_such_module",))
+    monkeypatch.setattr(installation, "HOST_MODULES", ("no_such_module",))
     with pytest.raises(BadMachine, match=r"no_such_module is missing: run pip install virtmesh$"):
-        plan.check_host()
+        installation.check_host()
 
 
 def test_port_0_becomes_a_free_port_that_is_given_once() -> None:

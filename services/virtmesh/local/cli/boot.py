@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from virtmesh.local.cli.start import refuse_insecure, run_detached, write_machine
-from virtmesh.local.early import EarlySupervisor, Order
-from virtmesh.local.plan import check_host, make_plan
+from virtmesh.local.choice import write_machine
+from virtmesh.local.cli.detach import refuse_insecure, run_detached
+from virtmesh.local.early import EarlySupervisor
+from virtmesh.local.installation import check_host
+from virtmesh.local.order import Order
+from virtmesh.local.plan import make_plan
 from virtmesh.local.quick_machine import quick_machine, quote
 from virtmesh.local.supervised import SupervisedMachine
 from virtmesh.machine import PlicRule, TimeSource
@@ -161,7 +164,8 @@ def boot(settings: Settings, /, kernel: Path, detach: bool, wait: float, **asked
     plan = make_plan(file, run_dir, name)
     if detach:
         with EarlySupervisor() as supervisor:
-            run_detached(settings, supervisor, Order(str(file), str(run_dir), name, wait))
+            order = Order(str(file), name=name, run_dir=str(run_dir), wait=wait)
+            run_detached(settings, supervisor, order)
         if asked["gdb"] is not None and not (settings.json or settings.quiet):
             say(f"\n{spell_attach(kernel, asked['gdb'])}")
         return

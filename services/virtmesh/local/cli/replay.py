@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from virtmesh.local.plan import check_host
+from virtmesh.local.installation import check_host
 from virtmesh_client.cli.settings import Settings, common
 from virtmesh_client.cli.show import show_json
 from virtmesh_client.trace.decode import may_differ

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import click
 
-from virtmesh.local.early import EarlySupervisor, Place
+from virtmesh.local.early import EarlySupervisor
+from virtmesh.local.installation import check_host
+from virtmesh.local.order import Order, Quick
 from virtmesh_client.cli.local import run_dir_option
 from virtmesh_client.cli.seconds import Seconds
 from virtmesh_client.cli.settings import Settings, common
@@ -80,14 +82,19 @@ def up(
     MACHINE is a machine file (default: machine.toml). Without --detach the machine runs until
     Ctrl-C, and its logs are shown.
     """
-    # It takes long to import: what starts the machine imports it meanwhile.
     with EarlySupervisor() if detach else contextlib.nullcontext() as early:
-        from virtmesh.local.cli import start  # noqa: PLC0415
+        from virtmesh.local.cli import detach as detached  # noqa: PLC0415 - the other one imports
 
-        start.refuse_insecure(settings)
+        detached.refuse_insecure(settings)
         if no_serial and serial is not None:
             raise click.UsageError("give --serial or --no-serial, not both")
-        quick = start.Quick(
-            disks, inputs, serial, devices, no_serial=no_serial, vhost_user=vhost_user
-        )
-        start.start(settings, machine, quick, Place(name, run_dir, wait), early)
+        quick = Quick(disks, inputs, serial, devices, no_serial=no_serial, vhost_user=vhost_user)
+        folder = None if run_dir is None else str(run_dir)
+        order = Order(None if machine is None else str(machine), quick, name, folder, wait)
+        if early is not None:
+            check_host()
+            detached.run_detached(settings, early, order)
+        else:
+            from virtmesh.local.cli.start import start  # noqa: PLC0415 - it takes long to import
+
+            start(settings, order)

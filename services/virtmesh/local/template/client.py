@@ -19,6 +19,7 @@ from virtmesh.local.template.packets import (
     Refused,
     Start,
     Started,
+    UseLog,
     decode,
     encode,
 )
@@ -87,6 +88,11 @@ class Template:
         """Let it import kinds of devices."""
         with contextlib.suppress(OSError):  # whoever starts a service begins another one
             self._socket.send(encode(Preload(kinds)))
+
+    def use_log(self, descriptor: int) -> None:
+        """Let it write its own errors to a log."""
+        with contextlib.suppress(OSError):
+            socket.send_fds(self._socket, [encode(UseLog())], [descriptor])
 
     async def start(self, request: Start, log: IO[bytes]) -> Process:
         """Fork a service whose output goes to `log`. Errors: BadMachine."""

@@ -1,6 +1,6 @@
 """What the supervisor and its template tell each other: JSON in packets of a unix socket.
 
-`Preload` and `Start` go to the template, `Start` with the log file of the service as a descriptor.
+`Preload`, `UseLog` and `Start` go to the template, the last two with a log file as a descriptor.
 It answers a `Start` with `Started`, which has a pidfd of the service, or with `Refused`. `Ended`
 follows when the service has ended. A packet that can't be read is a fault of ours: both ends are
 one version.
@@ -20,6 +20,11 @@ class Preload:
     """Import these kinds of devices."""
 
     kinds: list[str]
+
+
+@dataclass(frozen=True)
+class UseLog:
+    """Write to the log whose descriptor comes along: what the template itself has to say."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,9 @@ class Ended:
     status: int
 
 
-Packet = Preload | Start | Started | Refused | Ended
+Packet = Preload | UseLog | Start | Started | Refused | Ended
 _TYPES: dict[str, type[Packet]] = {
-    one.__name__: one for one in (Preload, Start, Started, Refused, Ended)
+    one.__name__: one for one in (Preload, UseLog, Start, Started, Refused, Ended)
 }
 
 

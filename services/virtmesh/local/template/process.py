@@ -29,15 +29,17 @@ from virtmesh.local.template.packets import (
     Refused,
     Start,
     Started,
+    UseLog,
     decode,
     encode,
 )
+from virtmesh.local.template.sharing import keep_shared
 from virtmesh.sandbox.readable import readable_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MODULES = ("virtmesh.host.main", "virtmesh.kernel.main")
+DEVICE, KERNEL = "virtmesh.host.main", "virtmesh.kernel.main"
 """What most machines run."""
 OUTPUT, ERRORS = 1, 2
 """The standard descriptors that a log file takes the place of."""
@@ -69,6 +71,8 @@ class Template:
                 packet = decode(data)
                 if isinstance(packet, Preload):
                     preload(packet.kinds)
+                elif isinstance(packet, UseLog):
+                    take_output(*descriptors)
                 elif isinstance(packet, Start) and not self._fork():
                     self._leave(*descriptors)
                     return packet
@@ -106,25 +110,33 @@ class Template:
         for one in (self._supervisor, self._ended, self._wake_up):
             one.close()
         os.setsid()
-        for standard in (OUTPUT, ERRORS):
-            os.dup2(log, standard)
+        take_output(log)
         os.close(log)
 
 
-def preload(kinds: Iterable[str]) -> None:
-    """Import what most services need, and kinds of devices, and keep all that is imported.
+def take_output(log: int) -> None:
+    """Write to a log from now on."""
+    for standard in (OUTPUT, ERRORS):
+        os.dup2(log, standard)
+
+
+def import_kinds(kinds: Iterable[str]) -> None:
+    """Import what every device needs, and kinds of devices.
 
     A package that can't be imported is the affair of its service, which says so.
     """
-    for module in MODULES:
-        import_module(module)
+    import_module(DEVICE)
     for name in kinds:
         with contextlib.suppress(Exception):
             find_kind(name)
+
+
+def preload(kinds: Iterable[str]) -> None:
+    """Import what most services need, and kinds of devices, and keep all that is imported."""
+    import_kinds(kinds)
+    import_module(KERNEL)
     readable_paths()
-    # A fork that looked for garbage in what is there now would write to shared pages.
-    gc.collect()
-    gc.freeze()
+    keep_shared()
 
 
 def run(supervisor: socket.socket) -> Any:
@@ -134,5 +146,6 @@ def run(supervisor: socket.socket) -> Any:
     if request is None:
         return 0
     sys.argv = [request.program, *request.arguments]
+    gc.enable()
     setproctitle(" ".join(sys.argv))
     return import_module(request.module).main()
