@@ -132,7 +132,7 @@ def powerloss_check(
     folder: Path | None,
     **chosen: Any,
 ) -> None:
-    r"""Try what a power loss may leave on a disk, and have a checker judge each state.
+    """Try what a power loss may leave on a disk, and have a checker judge each state.
 
     \b
     LOG is what a disk records with write-log=FILE, or dm-log-writes, or blklogwrites.
@@ -141,7 +141,7 @@ def powerloss_check(
     It exits with 0 if all is well, and may change its image.
 
     The exit status is 0 without a violation, and 4 with some.
-    """
+    """  # noqa: D301 - click wants the character
     from virtmesh_client.powerloss import (  # noqa: PLC0415 - other commands don't need it
         PowerLossOptions,
         build_state,
