@@ -81,10 +81,10 @@ class Reader(Actor):
             stays = self.number_is_first
             since = None if stays else self.line.some_position(self.chance.random())
             self._watch = self.machine.serial(self.device).watch(since=since)
-            start = since or self._watch.position
-            self._epoch, self._next = self._watch.position.epoch, start.offset
-            if since is not None and since.epoch != self._epoch:
-                self._next = -1  # The service began anew meanwhile: it says where.
+            self._epoch = self._watch.position.epoch
+            # From now on, where the first byte is, its event says: some may have come already.
+            is_known = since is not None and since.epoch == self._epoch
+            self._next = since.offset if since is not None and is_known else -1
             self._follower = Follower(self, self._watch, self._take)
         self.gate.sleep(self.chance.uniform(0.2, 2.0))
         self.did("watch", begin)
