@@ -19,13 +19,12 @@ import grpc
 from virtmesh_client.fork import keep_inherited
 from virtmesh_client.patience import (
     DONE,
-    RETRY_SECONDS,
     UNSENT,
     Patience,
     Presence,
-    check_retry,
     may_repeat,
 )
+from virtmesh_client.retry import RETRY_SECONDS, check_retry
 from virtmesh_client.security import handshake
 from virtmesh_client.security.choice import choose
 from virtmesh_common.channel import (

@@ -17,7 +17,7 @@ from virtmesh_client.models import (
     DeviceInfo,
     NodeInfo,
 )
-from virtmesh_client.patience import RETRY_SECONDS
+from virtmesh_client.retry import RETRY_SECONDS
 from virtmesh_common.api.kernel.v1 import kernel_pb2, kernel_pb2_grpc
 from virtmesh_common.channel import KEEPALIVE_SECONDS
 from virtmesh_common.printable import printable

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from virtmesh_client.local import rundir
+from virtmesh_client.retry import check_retry
 from virtmesh_common.errors import (
     DeviceLost,
     DeviceNotReady,
@@ -27,11 +28,6 @@ from virtmesh_common.security.roles import find_access
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-RETRY_SECONDS = 30.0
-"""How long a call waits for a service that is away: longer than it takes to start again, also where
-it dies several times."""
-RETRY_SECONDS_MAX = 3600.0
-"""What the kernel waits at most for a disk."""
 FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.25
 GROWTH = 1.5
@@ -59,13 +55,6 @@ REPEATED = frozenset(
     }
 )
 """Methods that change something, and may be carried out twice."""
-
-
-def check_retry(seconds: float) -> float:
-    """Return a time to wait. Errors: ValueError."""
-    if math.isnan(seconds) or seconds < 0:
-        raise ValueError(f"retry_for={seconds:g}: give a number of seconds, from 0 on")
-    return seconds
 
 
 def may_repeat(request: Any) -> bool:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from virtmesh_client.atomic_file import new_file
 from virtmesh_client.blk.messages import to_info, to_stats, to_status
-from virtmesh_client.blk.retry import to_retry_ms
 from virtmesh_client.blk.transfer import Feed, account, read_stream, write_stream
 from virtmesh_client.channel import ANSWER_SECONDS, STORAGE_SECONDS
 from virtmesh_client.models import CopyResult
+from virtmesh_client.retry import to_retry_ms
 from virtmesh_client.streams import file_pieces, ignore, pieces, remaining
 from virtmesh_common.api.block.v1 import block_pb2, block_pb2_grpc
 from virtmesh_common.api.device.v1 import device_pb2, device_pb2_grpc

@@ -47,7 +47,7 @@ class Settings:
     def connect(self, timeout: float | None = None, retry_for: float | None = None) -> Machine:
         """Connect to the machine of --address. Errors: ServiceUnavailable; UsageError."""
         from virtmesh_client.machine import connect  # noqa: PLC0415 - gRPC takes time to import
-        from virtmesh_client.patience import RETRY_SECONDS  # noqa: PLC0415 - as above
+        from virtmesh_client.retry import RETRY_SECONDS  # noqa: PLC0415 - as above
 
         try:
             return connect(

@@ -7,7 +7,7 @@ import math
 import pytest
 
 import virtmesh_client
-from virtmesh_client.blk.retry import to_retry_ms
+from virtmesh_client.retry import to_retry_ms
 from virtmesh_client.testing import FakeKernel
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from virtmesh_client.blk.retry import RETRY_SECONDS
 from virtmesh_client.cli.seconds import Seconds
+from virtmesh_client.retry import RETRY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
