@@ -37,7 +37,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("virtmesh",),
     ("virtmesh_common",),
     ("virtmesh_native",),
-    ("virtmesh_client.fork", "virtmesh_client.local", "virtmesh_client.security"),
+    (
+        "virtmesh_client.fork",
+        "virtmesh_client.local",
+        "virtmesh_client.security",
+    ),
     ("virtmesh_client.patience",),
     (
         "virtmesh_client.atomic_file",
