@@ -50,14 +50,12 @@ class Input:
     process or its connection ends. Each call checks all its packets before it sends the first. Each
     call that injects returns `Injected`, the outcome of its packets; `wait` says when it returns.
 
-    `overflow` says what happens to packets when the device's waiting room is full. `timeout` is the
-    longest time in seconds without any progress while a call waits for packets; None means no
-    limit. `retry_for` is how long to wait for a device whose process died, in seconds; None: as
-    `connect` was told.
+    `overflow` says what happens to packets when the waiting room is full. `timeout` is the longest
+    time in s without progress while a call waits for packets; None: no limit. `retry_for`: how long
+    to wait for a device whose process died, in s; None: as `connect` was told.
 
-    Errors: BadEvent, DeviceNotFound, DeviceNotReady, DeviceLost, ServiceUnavailable. If the
-    connection ends, the error's `metadata` has "accepted", the last packet that was accepted, and
-    "unanswered", the first without an answer (0 for none), by their numbers.
+    Errors: BadEvent, DeviceNotFound, DeviceNotReady, DeviceLost, ServiceUnavailable. One that ends
+    the connection has in its `metadata` the last packet "accepted", and the first "unanswered".
 
     Example:
         with virtmesh_client.connect() as machine, machine.input("keyboard") as keyboard:
@@ -95,8 +93,7 @@ class Input:
     def close(self) -> None:
         """Release all keys and touches of this injector. The next call that injects opens it again.
 
-        Errors: what ended the connection, or DeviceNotReady, if packets sent with "none" have no
-        answer.
+        Errors: what ended the connection, or DeviceNotReady, if packets of "none" have no answer.
         """
         self._forget_state()
         self._injector.close()

@@ -159,8 +159,10 @@ class LastingInput:
         """End an injector's stream once the device is away for longer than its patience."""
         while True:
             await self._away.wait()
+            driver = self._driver
+            is_here = driver is not None and not driver.failed.done()  # and about to answer
             try:
-                async with time_limit(retry_for):
+                async with time_limit(max(retry_for, ANSWER_S if is_here else 0.0)):
                     await self._linked.wait()
             except TimeoutError:
                 if not ending.done():

@@ -160,8 +160,9 @@ class LastingPort:
         """Wait until the port is away for too long; return what to say."""
         while True:
             await self._away.wait()
+            here = ANSWER_S if self.attached else 0.0  # Its process is there, and about to answer.
             try:
-                async with time_limit(retry_for):
+                async with time_limit(max(retry_for, here)):
                     await self._linked.wait()
             except TimeoutError:
                 driver = self._driver

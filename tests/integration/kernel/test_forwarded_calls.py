@@ -97,8 +97,8 @@ async def test_idle_streams_of_one_client_leave_the_device_to_others(tmp_path: P
 
 
 async def test_a_client_that_writes_learns_why_its_stream_is_refused(tmp_path: Path) -> None:
-    """The device refuses it while the kernel writes to it."""
-    async with keyboard(tmp_path, kernel=DEFAULTS, device=ONE_STREAM) as world:
+    """It is refused while the client writes to it."""
+    async with keyboard(tmp_path, kernel=ONE_STREAM, device=DEFAULTS) as world:
         keys: Any = InputServiceStub(world.channel)
         first = keys.WatchOutput(pb.WatchOutputRequest(), metadata=of("ada"))
         await first.initial_metadata()

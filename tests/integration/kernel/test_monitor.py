@@ -268,20 +268,24 @@ async def test_a_break_is_noted(running: World) -> None:
         assert "virtmesh" in await terminal.until(PROMPT)
 
 
-async def test_a_console_that_comes_back_begins_with_the_banner(world: World) -> None:
-    """And with what was logged since the last line that it has seen."""
+async def test_a_session_outlives_the_process_of_its_port(world: World) -> None:
+    """What was typed is there, offsets go on, and the log says what happened; no banner comes."""
     async with world.serve(make_device(world.folder, "serial")), plugged_in(world) as terminal:
         await terminal.until(PROMPT)
+        await terminal.send(b"una")
+        await terminal.until("una")
     await world.server.kernel.device("serial").until(ProbeState.WAITING)
 
     async with world.serve(make_device(world.folder, "serial")):
         await world.ready("serial")
         async with plugged_in(world) as terminal:
-            again = await terminal.until(PROMPT)
+            await terminal.send(b"me\r")
+            seen = await terminal.until("uname\r\n")
+            answer = await terminal.until(PROMPT)
 
-    assert "device tree" not in again
-    assert "serial: waiting: serial is lost" in again
-    assert "Welcome to virtmesh" in again
+    assert seen.count("Welcome to virtmesh") == 1
+    assert "serial: waiting: serial is lost" in seen
+    assert "virtmesh" in answer
 
 
 async def test_a_device_without_queues_gets_a_page(running: World) -> None:
