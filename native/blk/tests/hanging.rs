@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ struct Stuck {
     running: Running,
     count: AtomicUsize,
     open: Mutex<bool>,
-    opened: std::sync::Condvar,
+    opened: Condvar,
 }
 
 impl Stuck {
@@ -37,7 +37,7 @@ impl Stuck {
             running: Running::default(),
             count: AtomicUsize::new(0),
             open: Mutex::new(false),
-            opened: std::sync::Condvar::new(),
+            opened: Condvar::new(),
         })
     }
 
@@ -165,7 +165,9 @@ fn a_queue_has_its_share_of_threads_and_each_other_one_its_own() {
         .map(|one| one.count.load(Ordering::SeqCst))
         .collect();
     assert_eq!(counts, [8; 7]);
-    stuck.iter().for_each(|one| one.open());
+    for one in &stuck {
+        one.open();
+    }
 }
 
 #[test]

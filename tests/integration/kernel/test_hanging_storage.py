@@ -1,4 +1,4 @@
-"""Storage that hangs in some requests: the rest of the disk goes on, and a reset keeps its bound."""
+"""Storage that hangs in some requests: the rest of the disk goes on, and a reset is bounded."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def test_linux_reads_the_size_again_when_told_that_the_configuration_changed(
 def test_packets_of_a_keyboard(
     rig: Rig, machine: Machine, words: str, arrives: list[tuple[int, int]]
 ) -> None:
-    """A program reads what arrives, but a second press: the input core has that key down already."""
+    """A program reads what arrives, but a second press: the key is down already."""
     packets = [[(EV_KEY, code, value)] for code in (A, B, C, D) for value in (1, 0)]
     faults = machine.faults("keyboard")
     with reading(rig.guest, f"/dev/input/{event_name(rig, 'keyboard')}") as reader:
@@ -147,10 +147,11 @@ def counts(rig: Rig) -> dict[str, int]:
         ("framing-error limit=1", "fe"),
         ("noise limit=1", "fe"),
         ("overrun limit=1", "oe"),
+        ("break limit=1", "brk"),
     ],
 )
 def test_linux_counts_errors_of_the_line(rig: Rig, machine: Machine, words: str, name: str) -> None:
-    """At its console: what was typed is another command then, or none."""
+    """At its console. After a break it takes a character for a command of SysRq: Ctrl-U is none."""
     before = counts(rig).get(name, 0)
     faults = machine.faults("serial")
     faults.add(words)
