@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Order:
         if not line.endswith(b"\n"):
             return None
         content = json.loads(line)
-        quick = {
+        quick: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in content.pop("quick").items()
         }
