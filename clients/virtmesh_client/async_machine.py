@@ -11,10 +11,10 @@ from virtmesh_client.fault.aio import AsyncFaults
 from virtmesh_client.guests.aio import AsyncGuest
 from virtmesh_client.input.aio import AsyncInput
 from virtmesh_client.machine import Machine, connect
-from virtmesh_common.retry import RETRY_SECONDS
 from virtmesh_client.screen.aio import AsyncScreen
 from virtmesh_client.serial.aio import AsyncSerial
 from virtmesh_common.channel import KEEPALIVE_SECONDS
+from virtmesh_common.retry import RETRY_SECONDS
 
 if TYPE_CHECKING:
     from virtmesh_client.security.credentials import Credentials

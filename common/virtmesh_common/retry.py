@@ -7,7 +7,7 @@ import math
 RETRY_KEY = "virtmesh-retry-for-ms"
 """Request metadata of a call that is forwarded to a device: how long to wait for it, in ms."""
 RETRY_SECONDS = 30.0
-"""Default, in seconds: longer than a service takes to start again, also where it dies several times."""
+"""Default: longer than a service takes to start again, also where it dies several times."""
 RETRY_SECONDS_MAX = 3600.0
 """What the kernel waits at most for a device, in seconds."""
 

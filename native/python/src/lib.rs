@@ -12,7 +12,6 @@ mod errors;
 mod exceptions;
 mod faults;
 mod image;
-mod immortal;
 mod inflight;
 mod interrupt;
 mod memory;
@@ -44,8 +43,6 @@ mod native {
     use crate::faults::Faults;
     #[pymodule_export]
     use crate::image::try_image;
-    #[pymodule_export]
-    use crate::immortal::make_immortal;
     #[pymodule_export]
     use crate::inflight::InFlightLog;
     #[pymodule_export]

@@ -1019,13 +1019,5 @@ class Picture:
         All of it is of one moment. It waits while a flush is copied.
         """
 
-def make_immortal(roots: list[object], types: tuple[type, ...]) -> int:
-    """Let nobody count references to objects, and to what they refer to; return how many there are.
-
-    Only classes and objects that are of one of the types, and of no type derived from it, become
-    immortal (PEP 683): a fork that uses them writes to none of their pages. They never end. Before
-    Python 3.12 nothing is done.
-    """
-
 def try_image(path: str, read_only: bool, block_size: int) -> None:
     """Open and lock an image, and let it go again. Errors: those of BlkDevice for images."""

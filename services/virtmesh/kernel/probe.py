@@ -152,7 +152,9 @@ class ProbedDevice(MachineDevice):
     @property
     def comes_back(self) -> bool:
         """Whether it is being brought up, or waited for. Another driver may keep it for good."""
-        moving = self.state in {ProbeState.WAITING, ProbeState.PROBING}
+        moving = self.state in {ProbeState.WAITING, ProbeState.PROBING} or (
+            self.state is ProbeState.FAILED and self._was_ready  # it is about to be tried again
+        )
         lost = self.driver is not None and self.driver.failed.done()  # in this moment
         return not (self._orders.stay_away or self._is_taken) and (moving or lost)
 

@@ -25,7 +25,6 @@ from virtmesh.local.early import CHOSEN, FAILED, READY, REFUSED  # noqa: E402
 from virtmesh.local.order import Order  # noqa: E402
 from virtmesh.local.template.client import Template, pair  # noqa: E402
 from virtmesh.local.template.process import import_kinds, preload, run  # noqa: E402
-from virtmesh.local.template.sharing import keep_shared  # noqa: E402
 from virtmesh.sandbox.readable import readable_paths  # noqa: E402
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def main() -> Any:
     """Supervise the machine of the order on standard input. In forks, be template and services."""
     import_kinds(USUAL_KINDS)
     readable_paths()
-    keep_shared()
+    gc.freeze()  # looking for garbage in it would write to pages that forks share
     near, far = pair()
     template = os.fork()
     if not template:

@@ -280,7 +280,7 @@ def test_an_image_in_use_is_refused(start: Callable[..., DeviceProcess]) -> None
     device.wait_until_serving()
     image = str(device.folder / "disk.img")
     code, lines = failure_of("--listen", "127.0.0.1:0", "--image", image)
-    who = rf"in use by \S+ \(pid {device.process.pid}\)"
+    who = rf"in use by .+ \(pid {device.process.pid}\)"
     assert code == 1
     (line,) = lines
     assert re.search(rf"disk\.img: {who}: stop it, or use a copy of the image$", line), line

@@ -209,7 +209,7 @@ def test_a_queue_that_never_ran_is_stopped(rig: NativeRig) -> None:
 
 def test_closing_stops_the_queues_and_releases_the_image(rig: NativeRig, image: Path) -> None:
     """A second disk can have it then; the closed one says that it is closed."""
-    with pytest.raises(ImageLocked, match=r"in use by \S+ \(pid \d+\)"):
+    with pytest.raises(ImageLocked, match=r"in use by .+ \(pid \d+\)"):
         BlkDevice(str(image))
     rig.disk.close()
     rig.disk.close()

@@ -33,7 +33,6 @@ from virtmesh.local.template.packets import (
     decode,
     encode,
 )
-from virtmesh.local.template.sharing import keep_shared
 from virtmesh.sandbox.readable import readable_paths
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ def preload(kinds: Iterable[str]) -> None:
     import_kinds(kinds)
     import_module(KERNEL)
     readable_paths()
-    keep_shared()
+    gc.freeze()  # looking for garbage in it would write to pages that forks share
 
 
 def run(supervisor: socket.socket) -> Any:
