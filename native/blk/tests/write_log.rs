@@ -37,7 +37,7 @@ fn recording() -> (Rig, TempDir) {
         .unwrap()
         .with_log(Some(Arc::new(log)));
     disk.set_features(common::FEATURES);
-    let device = BlkDevice::new(disk, Arc::new(SyncEngine::new(2).unwrap()));
+    let device = BlkDevice::new(disk, Arc::new(SyncEngine::new(2, 1).unwrap()));
     let interrupt = Arc::new(Interrupt::new().unwrap());
     let rig = Rig {
         device,

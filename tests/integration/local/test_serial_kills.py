@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import virtmesh_client
-from tests.integration.local.test_kills import pid_of, spell
 from tests.support.cli import SECONDS, eventually
+from tests.support.killing import pid_of, spell
 from virtmesh.local.restarts import QUICK_SECONDS
 from virtmesh_common.printable import say
 
