@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from virtmesh_client.local import rundir
 from virtmesh_common.errors import (
+    CallCancelled,
     DeviceLost,
     DeviceNotReady,
     ServiceUnavailable,
@@ -107,9 +108,12 @@ class Presence:
 
     def is_loss(self, error: VirtmeshError) -> bool:
         """Say whether an error means that the kernel service has gone, or is about to."""
-        if isinstance(error, ShuttingDown):
-            return self._supervised  # a device may say it as well, and elsewhere it is the end
         at = error.metadata.get("address")
+        if isinstance(error, ShuttingDown) or (
+            isinstance(error, CallCancelled) and at == self.address
+        ):
+            # One that stops says so, or ends calls. Without a supervisor that is the end.
+            return self._supervised or rundir.of_address(self.address) is not None
         return isinstance(error, ServiceUnavailable) and at == self.address
 
     @property

@@ -83,26 +83,18 @@ EXPECTATIONS = (
         "a device that lies is trusted no more",
     ),
     row(
-        "writer copier",
-        {"wrong-length", "wrong-id", "needs-reset"},
-        "device",
-        {"DEVICE_NOT_READY"},
-        "a device that failed is brought up again after a second; until then calls are refused,"
-        " whatever their patience",
-    ),
-    row(
-        f"writer copier {OTHERS}",
+        "injector talker viewer visitor monkey",
         AWAY,
         "kernel",
         NO_SERVICE,
-        "the kernel service has the calls, and they end with it",
+        "what may not be done twice ends with the kernel service, and says what is known of it",
     ),
     row(
-        OTHERS,
+        "viewer visitor monkey",
         AWAY,
         "device",
         NO_SERVICE,
-        "the service of the device has the stream, and the stream ends with it",
+        "the service of the device has the stream, or the call, which ends with it",
     ),
     row(
         OTHERS,

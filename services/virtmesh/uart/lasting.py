@@ -1,7 +1,8 @@
 """A serial port for as long as the machine has it, for who is at its far end: see relayed_line.py.
 
 Clients have their streams here, and the scrollback is here: offsets and epoch are the same in all
-lives of the process. One stream goes to the process that the port has now, from the first moment,
+lives of the process. They are those of the first one, so that a kernel service that starts while
+that one lives goes on with them, and with all that it had kept. One stream goes to the process that the port has now, from the first moment,
 so that nothing is missing. When the process has gone, the driver says what it had sent. What nobody
 has seen of that goes into the scrollback from what the driver keeps; and what the driver does not
 know to be sent, but was seen, is not sent again.
@@ -73,6 +74,8 @@ class LastingPort:
         self._seen = 0
         """Offset of the process's output up to which it was seen."""
         self._begun = False
+        self._known_from = 0
+        """Offset of the output from which on this has what the first process had kept."""
         self._before = UartCounters()
         """What the processes did that have gone."""
         self._came, self._linked, self._away = (asyncio.Event() for _ in range(3))
@@ -101,8 +104,8 @@ class LastingPort:
 
     @property
     def is_known(self) -> bool:
-        """Whether its first process has been reached."""
-        return self._begun
+        """Whether its first process has been reached, and has told what it had kept."""
+        return self._begun and self.far_end.scrollback.end >= self._known_from
 
     @property
     def attached(self) -> bool:
@@ -243,7 +246,9 @@ class LastingPort:
             self._begun = True
             far_end = FarEnd(line, min(max(info.scrollback_bytes, 1), SCROLLBACK_MAX))
             line.forget_listeners_but(far_end)
-            far_end.scrollback.end = snapshot.offset
+            # So whoever has read from the kernel service before this one goes on.
+            far_end.epoch, self._known_from = snapshot.epoch, snapshot.output_offset
+            far_end.scrollback.begin(snapshot.offset)
             self.far_end = far_end
             line.lines = messages.change_lines(line.lines, snapshot.lines)
         elif snapshot.lines != messages.spell_lines(line.lines):

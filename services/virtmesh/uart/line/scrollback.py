@@ -19,6 +19,8 @@ class Scrollback:
         self.size = size
         self.end = 0
         """Offset of the next byte."""
+        self._begin = 0
+        """Offset of the first byte that was ever kept here."""
         self._capacity = size + HEADROOM_BYTES
         # Pages of it are taken from the system as they are first written.
         self._ring = memoryview(bytearray(self._capacity))
@@ -26,12 +28,16 @@ class Scrollback:
     @property
     def first(self) -> int:
         """Offset of the oldest byte that is kept for those who come."""
-        return max(0, self.end - self.size)
+        return max(self._begin, self.end - self.size)
 
     @property
     def last_chance(self) -> int:
         """Offset of the oldest byte that is still there for those who have begun."""
-        return max(0, self.end - self._capacity)
+        return max(self._begin, self.end - self._capacity)
+
+    def begin(self, offset: int) -> None:
+        """Begin, empty, at an offset: somebody else has kept what came before."""
+        self.end = self._begin = offset
 
     def append(self, data: bytes) -> None:
         """Keep more bytes, and forget the oldest of them."""
