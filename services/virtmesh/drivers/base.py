@@ -96,7 +96,8 @@ class Driver(ABC):
     def fail(self, error: VirtmeshError) -> None:
         """Stop using the device, once, and let everyone who waits know."""
         if not self.failed.done():
-            self.failed.set_result(error)
+            # Its trace knows frames of this driver, which would keep the memory that it had.
+            self.failed.set_result(error.with_traceback(None))
             self.abandon(error)
 
     async def close(self) -> None:

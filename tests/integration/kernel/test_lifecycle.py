@@ -7,6 +7,7 @@ import gc
 import os
 from pathlib import Path
 
+import grpc.aio
 import pytest
 
 from tests.support.world import (
@@ -31,6 +32,7 @@ from virtmesh_common.errors import (
     DeviceAttached,
     DeviceLost,
     DeviceNotReady,
+    RingCorrupt,
 )
 
 SIZE = DISK_BYTES
@@ -174,5 +176,35 @@ async def test_a_lost_device_leaves_no_ram_behind(world: World) -> None:
         async with asyncio.timeout(SOON_S):
             while is_mapped(inode):  # noqa: ASYNC110 - the system tells nobody
                 await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
+
+
+async def test_a_device_that_lied_leaves_no_ram_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error has a trace, which knows the driver; the driver has the error."""
+
+    def lie(*_: object) -> None:
+        raise RingCorrupt("chain 7 was never given to it")
+
+    gc.disable()
+    try:
+        async with world.serve_disk():
+            await world.ready("vda")
+            device = world.server.kernel.device("vda")
+            driver = device.ready_driver()
+            inode = os.fstat(driver.bus.ram.descriptor).st_ino
+            monkeypatch.setattr(driver, "completed", lie)
+            with pytest.raises(grpc.aio.AioRpcError, match="never given to it"):
+                await world.write(0, [b"x" * 4096])
+            await device.until(ProbeState.FAILED)
+            monkeypatch.undo()
+            await world.ready("vda")
+            del driver
+
+            async with asyncio.timeout(SOON_S):
+                while is_mapped(inode):  # noqa: ASYNC110 - the system tells nobody
+                    await asyncio.sleep(0.01)
     finally:
         gc.enable()
