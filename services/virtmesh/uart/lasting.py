@@ -19,6 +19,7 @@ import grpc.aio
 import structlog
 
 from virtmesh.uart.counters import UartCounters
+from virtmesh.uart.driver.lives import Life
 from virtmesh.uart.line import messages
 from virtmesh.uart.line.far_end import FarEnd
 from virtmesh.uart.line.stream import OpenStream
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from virtmesh.kinds.relay import TypedContext
     from virtmesh.kinds.service import DriverOfDevice
     from virtmesh.uart.driver.driver import NS16550a
+    from virtmesh.uart.driver.lives import SerialLives
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +75,8 @@ class LastingPort:
         self._seen = 0
         """Offset of the process's output up to which it was seen."""
         self._begun = False
+        self._is_open = False
+        """A process had a stream, and it was not found out what it had done."""
         self._before = UartCounters()
         """What the processes did that have gone."""
         self._came, self._linked, self._away = (asyncio.Event() for _ in range(3))
@@ -84,7 +88,8 @@ class LastingPort:
         last, self._driver = self._driver, driver
         driver.lives.has_relay = True
         if last is not None and not last.gone:  # Somebody had it reset, and its FIFO thrown away.
-            driver.lives.received_now = max(driver.lives.received_now, self.line.arrived)
+            life = driver.lives.now
+            life.received = max(life.received, self.line.arrived)
         self._came.set()
 
     def stop(self) -> None:
@@ -183,10 +188,9 @@ class LastingPort:
                 log.debug("the stream to a serial port ended", device=self.name, error=str(error))
             except Exception:
                 log.exception("a fault of the relay", device=self.name)
-            was_linked = self._linked.is_set()
             self.line.unlink()
             self._linked.clear()
-            if was_linked:
+            if self._is_open:
                 await self._conclude(self._driver)
             self._away.set()
             await asyncio.sleep(PAUSE_S)
@@ -196,6 +200,8 @@ class LastingPort:
         stub = UartServiceStub(self._channel())
         info = await stub.GetInfo(pb.GetInfoRequest(), timeout=ANSWER_S)
         self.paced = info.paced
+        if self._driver is not None:
+            self._begin_life(self._driver.lives, info)
         call = stub.Open()
         keep_sent_status(call)
         requests: deque[pb.OpenRequest] = deque()
@@ -221,6 +227,7 @@ class LastingPort:
                 return
             self._begin(cast("pb.OpenResponse", first).snapshot, info)
             self.line.link(send)
+            self._is_open = True
             self._away.clear()
             self._linked.set()
             while (response := await call.read()) is not grpc.aio.EOF:
@@ -261,7 +268,7 @@ class LastingPort:
                 self.line.output(output.data)
             case "taken":
                 taken = response.taken
-                read = self._driver.lives.received_now if self._driver else 0
+                read = self._driver.lives.now.received if self._driver else 0
                 self.line.taken(taken.characters, taken.overrun, read)
             case "port_lines":
                 self.line.changed_lines(parse_port_lines(response.port_lines))
@@ -276,14 +283,27 @@ class LastingPort:
         with suppress(TimeoutError):
             async with time_limit(GONE_S):
                 await asyncio.shield(driver.failed)
-        lives = driver.lives
-        if not driver.failed.done():
-            return  # The process lives: it goes on where it was left.
-        resumed = self.line.resumed
-        self.line.conclude(lives.received_now)
-        unseen = lives.sent_now - self._seen
-        if unseen < 0 and -unseen <= lives.in_doubt:
-            lives.sent(-unseen)  # They were seen: they must not be sent again.
+        if driver.failed.done():  # Otherwise it may be about to go.
+            self._account(driver.lives)
+
+    def _begin_life(self, lives: SerialLives, info: pb.GetInfoResponse) -> None:
+        """Settle what is open, before the process that says this of itself has a stream."""
+        if self._is_open and info.epoch == self._epoch:
+            self.line.leave_given()  # It lives, its stream had ended.
+        elif self._is_open:
+            self._account(lives)
+        lives.settle()
+
+    def _account(self, lives: SerialLives) -> None:
+        """Find out what a process had done that has gone."""
+        self._is_open = False
+        # Once it is too late for that, nothing is given again, and nothing shown.
+        late = Life(self.line.arrived, self._seen)
+        life, resumed = late if lives.is_settled else lives.ended, self.line.resumed
+        self.line.conclude(life.received)
+        unseen = life.sent - self._seen
+        if unseen < 0 and -unseen <= life.in_doubt:
+            lives.sent(-unseen, life)  # They were seen: they must not be sent again.
         elif unseen > 0:
             kept = lives.last_sent(unseen)
             self.line.output(kept)
@@ -292,9 +312,9 @@ class LastingPort:
         before = self._before
         self._before = replace(
             before,
-            received=before.received + lives.received_now,
+            received=before.received + life.received,
             overruns=before.overruns + self.line.overrun,
-            transmitted=before.transmitted + lives.sent_now,
+            transmitted=before.transmitted + life.sent,
         )
         lives.resumed += self.line.resumed - resumed
         self._device.resubmitted += self.line.resumed - resumed

@@ -135,6 +135,12 @@ class RelayedLine:
         self._forget_read(read)
         self._pump()
 
+    def leave_given(self) -> None:
+        """Leave what the process has to it: it lives, though its stream has ended."""
+        self._leave(self._ahead, 0)
+        self._unread.clear()
+        self._unread_characters = 0
+
     def conclude(self, read: int) -> None:
         """Take back what a process had that has gone; the driver has read so many characters."""
         beyond = read - self.arrived

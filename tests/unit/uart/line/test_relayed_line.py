@@ -95,6 +95,20 @@ def test_a_process_gets_the_part_of_an_input_that_it_has_not() -> None:
     assert given(sent)[-6:] == b"bcdefg"
 
 
+def test_a_process_that_lives_keeps_what_it_was_given() -> None:
+    """Its stream had ended, and it gets another: nothing is given to it twice."""
+    line, second = RelayedLine(), list[pb.OpenRequest]()
+    line.link(lambda _: None)
+    line.send_now(b"0123456789")
+    line.taken(4, 0, read=2)
+    line.unlink()
+    line.leave_given()
+    line.send_now(b"ab")
+    line.link(second.append)
+    assert given(second) == b"ab"
+    assert line.waiting == 2
+
+
 def test_errors_of_characters_stay_with_them() -> None:
     """A break that the driver has not read is a break again."""
     line, second = RelayedLine(), list[pb.OpenRequest]()
