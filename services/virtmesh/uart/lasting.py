@@ -50,6 +50,8 @@ PAUSE_S = 0.02
 """Pause before the next attempt to reach a process."""
 TAIL_MAX = (1 << 32) - 1
 """All that a scrollback has."""
+LINES_MAX = 256
+"""Requests on the way to a process behind which only the last change of modem lines is kept."""
 SCROLLBACK_MAX = 64 << 20
 """Largest scrollback that is kept here, in bytes."""
 
@@ -208,6 +210,9 @@ class LastingPort:
         news = asyncio.Event()
 
         def send(request: pb.OpenRequest) -> None:
+            is_full = len(requests) >= LINES_MAX and requests[-1].HasField("lines")
+            if is_full and request.HasField("lines"):
+                requests.pop()  # Nobody else bounds them, and each has the whole state.
             requests.append(request)
             news.set()
 
