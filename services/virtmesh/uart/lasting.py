@@ -1,10 +1,12 @@
 """A serial port for as long as the machine has it, for who is at its far end: see relayed_line.py.
 
 Clients have their streams here, and the scrollback is here: offsets and epoch are the same in all
-lives of the process. One stream goes to the process that the port has now, from the first moment,
-so that nothing is missing. When the process has gone, the driver says what it had sent. What nobody
-has seen of that goes into the scrollback from what the driver keeps; and what the driver does not
-know to be sent, but was seen, is not sent again.
+lives of the process. They are those of the first process that this kernel service has found, so
+terminals go on where they were after a restart of the kernel service, too. One stream goes to the
+process that the port has now, from the first moment, so that nothing is missing. When the process
+has gone, the driver says what it had sent. What nobody has seen of that goes into the scrollback
+from what the driver keeps; and what the driver does not know to be sent, but was seen, is not sent
+again.
 """
 
 from __future__ import annotations
@@ -77,6 +79,9 @@ class LastingPort:
         self._seen = 0
         """Offset of the process's output up to which it was seen."""
         self._begun = False
+        self._known_at: int | None = None
+        """Offset up to which the first process had sent when it was reached; None once all of that
+        is here."""
         self._is_open = False
         """A process had a stream, and it was not found out what it had done."""
         self._before = UartCounters()
@@ -108,8 +113,8 @@ class LastingPort:
 
     @property
     def is_known(self) -> bool:
-        """Whether its first process has been reached."""
-        return self._begun
+        """Whether its first process has been reached, and all is here that it had sent by then."""
+        return self._begun and self._known_at is None
 
     @property
     def attached(self) -> bool:
@@ -255,22 +260,30 @@ class LastingPort:
             self._begun = True
             far_end = FarEnd(line, min(max(info.scrollback_bytes, 1), SCROLLBACK_MAX))
             line.forget_listeners_but(far_end)
-            far_end.scrollback.end = snapshot.offset
+            far_end.epoch, far_end.scrollback.end = snapshot.epoch, snapshot.offset
+            self._known_at = snapshot.output_offset
             self.far_end = far_end
             line.lines = messages.change_lines(line.lines, snapshot.lines)
         elif snapshot.lines != messages.spell_lines(line.lines):
             line.lines_are_due = True
-        self._epoch, self._seen = snapshot.epoch, snapshot.offset
+        self._epoch = snapshot.epoch
+        self._note_seen(snapshot.offset)
         line.changed_lines(parse_port_lines(snapshot.port_lines))
         line.changed_format(parse_format(snapshot.format))
+
+    def _note_seen(self, offset: int) -> None:
+        """Note up to where the output of the process was seen."""
+        self._seen = offset
+        if self._known_at is not None and offset >= self._known_at:
+            self._known_at = None
 
     def _take(self, response: pb.OpenResponse) -> None:
         """Take what the process says."""
         match response.WhichOneof("response"):
             case "output":
                 output = response.output
-                self._seen = output.offset + len(output.data)
                 self.line.output(output.data)
+                self._note_seen(output.offset + len(output.data))
             case "taken":
                 taken = response.taken
                 read = self._driver.lives.now.received if self._driver else 0
@@ -301,7 +314,7 @@ class LastingPort:
 
     def _account(self, lives: SerialLives) -> None:
         """Find out what a process had done that has gone."""
-        self._is_open = False
+        self._is_open, self._known_at = False, None
         # Once it is too late for that, nothing is given again, and nothing shown.
         late = Life(self.line.arrived, self._seen)
         life, resumed = late if lives.is_settled else lives.ended, self.line.resumed
