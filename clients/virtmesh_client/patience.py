@@ -199,7 +199,7 @@ class Patience:
         unsent = error.metadata.get(DONE) == "no"
         if lost and not (repeats or unsent):
             raise said(error, "whether this was done is not known")
-        if not (self._retry_for and (lost or self._may_settle(error))):
+        if not (self._retry_for and (lost or self._may_settle(error, repeats=repeats))):
             raise error
         now = time.monotonic()
         if self._since is None:
@@ -212,9 +212,14 @@ class Patience:
         self._wait(min(self._pause, left))
         self._pause = min(self._pause * GROWTH, LONGEST_PAUSE_SECONDS)
 
-    def _may_settle(self, error: VirtmeshError) -> bool:
-        """Say whether a device may be away only because its kernel service was."""
-        on_its_way = isinstance(error, (DeviceLost, DeviceNotReady))
+    def _may_settle(self, error: VirtmeshError, *, repeats: bool) -> bool:
+        """Say whether a device may be away only because its kernel service was.
+
+        A device that is not ready has done nothing; one that was lost may have done all of it.
+        """
+        on_its_way = isinstance(error, DeviceNotReady) or (
+            repeats and isinstance(error, DeviceLost)
+        )
         return on_its_way and (self._since is not None or self._channel.presence.is_settling)
 
     def _wait(self, seconds: float) -> None:

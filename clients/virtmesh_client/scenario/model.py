@@ -121,9 +121,10 @@ def load_scenario(place: str | Path) -> Scenario:
 def parse_scenario(text: str) -> Scenario:
     """Read a scenario. Errors: BadScenario."""
     try:
-        return _scenario(_Table(tomllib.loads(text), ""))
-    except tomllib.TOMLDecodeError as error:
+        content = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits
         raise BadScenario(str(error)) from None
+    return _scenario(_Table(content, ""))
 
 
 class _Table:

@@ -121,6 +121,8 @@ impl WriteLog {
             .write(true)
             .create(true)
             .truncate(false)
+            // It has what the image has: others who may not read that may not read it here.
+            .mode(0o600)
             .custom_flags(libc::O_NONBLOCK)
             .open(path)
             .map_err(io_error)?;

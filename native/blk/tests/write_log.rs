@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use common::{Driver, PLAIN, Rig, header, image_file, options, range};
@@ -186,4 +187,11 @@ fn a_flush_stands_before_what_was_under_way_when_it_was_submitted() {
     }
     let ends: Vec<_> = found.iter().map(|one| one.ended).collect();
     assert!(ends.is_sorted());
+}
+
+#[test]
+fn others_may_not_read_a_log_that_is_made() {
+    let (_rig, folder) = recording();
+    let about = fs::metadata(folder.path().join("log")).unwrap();
+    assert_eq!(about.permissions().mode() & 0o777, 0o600);
 }

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -33,8 +32,13 @@ from virtmesh.blk.request import BlkReq
 from virtmesh.blk.shape import Shape
 from virtmesh.kinds.service import wrong_kind
 from virtmesh_common.blk.spec import RequestType
-from virtmesh_common.errors import DeviceLost, DeviceNotReady, DriverError, VirtmeshError
-from virtmesh_common.time_limit import time_limit
+from virtmesh_common.errors import (
+    DeviceLost,
+    DeviceNotReady,
+    DriverError,
+    ShuttingDown,
+    VirtmeshError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+STOPS = "the kernel stops"
 AGAIN_S = 0.05
 """Pause between two looks of somebody without patience, while others go first."""
 
@@ -159,7 +164,7 @@ class LastingDisk:
         self._lost: deque[_Lost] = deque()
         self._returning: asyncio.Task[None] | None = None
         """Begins again what was lost."""
-        self._stopped = False
+        self._stopping = asyncio.Event()
 
     @property
     def shape(self) -> Shape:
@@ -168,15 +173,13 @@ class LastingDisk:
 
     def stop(self) -> None:
         """Wait for no device any more: the kernel stops."""
-        self._stopped = True
-        self._fail_lost("the kernel stops")
+        self._stopping.set()
+        self._fail_lost(STOPS, error=ShuttingDown)
 
     async def driver(self, patience: Patience) -> VirtIOBlk:
-        """Wait until the disk is in use. Errors: DeviceNotReady; WrongKind."""
+        """Wait until the disk is in use. Errors: DeviceNotReady; ShuttingDown; WrongKind."""
         while (driver := self._look()) is None:
-            with suppress(TimeoutError):
-                async with time_limit(max(0.0, patience.left())):
-                    await self._device.changed()
+            await self._until_changed(max(0.0, patience.left()))
             if patience.left() <= 0 and self._look() is None:
                 raise self._away()
         return driver
@@ -205,7 +208,7 @@ class LastingDisk:
 
     def take_back(self, request: BlkReq, operation: PatientOperation, error: VirtmeshError) -> bool:
         """Take a request back that is to begin again. Returns False if it can't."""
-        if self._stopped:
+        if self._stopping.is_set():
             return False
         self._lost.append(_Lost(request, operation, error, self._device.orders))
         if self._returning is None:
@@ -221,15 +224,16 @@ class LastingDisk:
             await asyncio.wait({returning}, timeout=max(left, AGAIN_S))
 
     def _look(self) -> VirtIOBlk | None:
-        """Return the driver, or None while the device is away. Errors: DeviceNotReady; WrongKind.
+        """Return the driver, or None while the device is away.
 
         Who finds it away gets an error when it does not come back by itself.
+        Errors: DeviceNotReady; ShuttingDown; WrongKind.
         """
         if self._seen is not None and not self._seen.failed.done():
             return self._seen  # Also while the kernel gives it back: what has begun goes on.
         if self._device.comes_back:
-            if self._stopped:
-                raise DeviceNotReady(f"{self.name} is not ready: the kernel stops", state="WAITING")
+            if self._stopping.is_set():
+                raise ShuttingDown(f"{self.name} is not ready: {STOPS}")
             return None
         driver = self._device.ready_driver()
         if not isinstance(driver, VirtIOBlk):
@@ -278,14 +282,25 @@ class LastingDisk:
         """Wait for the device, as long as the least patient; end those without patience."""
         if not self._lost:
             return
-        with suppress(TimeoutError):
-            async with time_limit(
-                max(0.0, min(one.operation.patience.left() for one in self._lost))
-            ):
-                await self._device.changed()
+        least = min(one.operation.patience.left() for one in self._lost)
+        await self._until_changed(max(0.0, least))
         if self._device.comes_back:
             why = self._away().message
             self._fail_lost(why, lambda one: one.operation.patience.left() <= 0)
+
+    async def _until_changed(self, seconds: float) -> None:
+        """Wait so long for another state of the device; not once the kernel stops."""
+        news = {
+            asyncio.ensure_future(self._device.changed()),
+            asyncio.ensure_future(self._stopping.wait()),
+        }
+        try:
+            await asyncio.sleep(0)  # They have begun to wait: what came before is seen here.
+            if self._device.comes_back:
+                await asyncio.wait(news, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in news:
+                one.cancel()
 
     async def _return_to(self, driver: VirtIOBlk) -> None:
         """Begin again what was lost, with a driver, as long as that is there."""
@@ -314,11 +329,16 @@ class LastingDisk:
         await driver.begin(one.request, one.operation)
         self._device.resubmitted += 1
 
-    def _fail_lost(self, why: str, which: Callable[[_Lost], bool] = lambda _: True) -> None:
+    def _fail_lost(
+        self,
+        why: str,
+        which: Callable[[_Lost], bool] = lambda _: True,
+        error: type[VirtmeshError] = DeviceLost,
+    ) -> None:
         """End requests that were lost, with what the driver said and why they end."""
         ending = [one for one in self._lost if which(one)]
         self._lost = deque(one for one in self._lost if not which(one))
         for one in ending:
             said = one.error.message
             text = said if why in said else f"{said}; {why}"
-            one.operation.ended(DeviceLost(text, **one.error.metadata))
+            one.operation.ended(error(text, **one.error.metadata))

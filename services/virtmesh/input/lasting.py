@@ -123,6 +123,7 @@ class LastingInput:
     async def release_all(self, context: TypedContext) -> None:
         """Answer ReleaseAll, of injectors here and elsewhere. Errors: DeviceNotReady."""
         await context.read()
+        self._needed.set()
         keys = self._injection.release_all()
         await self._until(self._linked, context.retry_for)
         # What is sent here first is done there first: the stream is older than the call.

@@ -114,7 +114,7 @@ def load(which: str) -> Personality:
         )
     try:
         return parse(kind, tomllib.loads(text))
-    except ValueError as error:  # TOMLDecodeError among them
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError among them
         raise ValueError(f"personality {which}: {error}") from error
 
 

@@ -71,7 +71,7 @@ def load(path: Path | str) -> Machine:
         raise BadMachine(f"{path}: cannot be read: {error}") from error
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits
         raise BadMachine(f"{path}: not TOML: {error}") from error
     lines = [
         number for number, line in enumerate(text.splitlines(), 1) if DEVICE_HEADER.match(line)

@@ -1,11 +1,12 @@
 """A serial port for as long as the machine has it, for who is at its far end: see relayed_line.py.
 
 Clients have their streams here, and the scrollback is here: offsets and epoch are the same in all
-lives of the process. They are those of the first one, so that a kernel service that starts while
-that one lives goes on with them, and with all that it had kept. One stream goes to the process that the port has now, from the first moment,
-so that nothing is missing. When the process has gone, the driver says what it had sent. What nobody
-has seen of that goes into the scrollback from what the driver keeps; and what the driver does not
-know to be sent, but was seen, is not sent again.
+lives of the process. They are those of the first process that this kernel service has found, so
+terminals go on where they were after a restart of the kernel service, too. One stream goes to the
+process that the port has now, from the first moment, so that nothing is missing. When the process
+has gone, the driver says what it had sent. What nobody has seen of that goes into the scrollback
+from what the driver keeps; and what the driver does not know to be sent, but was seen, is not sent
+again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import grpc.aio
 import structlog
 
 from virtmesh.uart.counters import UartCounters
+from virtmesh.uart.driver.lives import Life
 from virtmesh.uart.line import messages
 from virtmesh.uart.line.far_end import FarEnd
 from virtmesh.uart.line.stream import OpenStream
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from virtmesh.kinds.relay import TypedContext
     from virtmesh.kinds.service import DriverOfDevice
     from virtmesh.uart.driver.driver import NS16550a
+    from virtmesh.uart.driver.lives import SerialLives
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +52,8 @@ PAUSE_S = 0.02
 """Pause before the next attempt to reach a process."""
 TAIL_MAX = (1 << 32) - 1
 """All that a scrollback has."""
+LINES_MAX = 256
+"""Requests on the way to a process behind which only the last change of modem lines is kept."""
 SCROLLBACK_MAX = 64 << 20
 """Largest scrollback that is kept here, in bytes."""
 
@@ -74,8 +79,11 @@ class LastingPort:
         self._seen = 0
         """Offset of the process's output up to which it was seen."""
         self._begun = False
-        self._known_from = 0
-        """Offset of the output from which on this has what the first process had kept."""
+        self._known_at: int | None = None
+        """Offset up to which the first process had sent when it was reached; None once all of that
+        is here."""
+        self._is_open = False
+        """A process had a stream, and it was not found out what it had done."""
         self._before = UartCounters()
         """What the processes did that have gone."""
         self._came, self._linked, self._away = (asyncio.Event() for _ in range(3))
@@ -87,7 +95,8 @@ class LastingPort:
         last, self._driver = self._driver, driver
         driver.lives.has_relay = True
         if last is not None and not last.gone:  # Somebody had it reset, and its FIFO thrown away.
-            driver.lives.received_now = max(driver.lives.received_now, self.line.arrived)
+            life = driver.lives.now
+            life.received = max(life.received, self.line.arrived)
         self._came.set()
 
     def stop(self) -> None:
@@ -104,8 +113,8 @@ class LastingPort:
 
     @property
     def is_known(self) -> bool:
-        """Whether its first process has been reached, and has told what it had kept."""
-        return self._begun and self.far_end.scrollback.end >= self._known_from
+        """Whether its first process has been reached, and all is here that it had sent by then."""
+        return self._begun and self._known_at is None
 
     @property
     def attached(self) -> bool:
@@ -186,10 +195,9 @@ class LastingPort:
                 log.debug("the stream to a serial port ended", device=self.name, error=str(error))
             except Exception:
                 log.exception("a fault of the relay", device=self.name)
-            was_linked = self._linked.is_set()
             self.line.unlink()
             self._linked.clear()
-            if was_linked:
+            if self._is_open:
                 await self._conclude(self._driver)
             self._away.set()
             await asyncio.sleep(PAUSE_S)
@@ -199,12 +207,17 @@ class LastingPort:
         stub = UartServiceStub(self._channel())
         info = await stub.GetInfo(pb.GetInfoRequest(), timeout=ANSWER_S)
         self.paced = info.paced
+        if self._driver is not None:
+            self._begin_life(self._driver.lives, info)
         call = stub.Open()
         keep_sent_status(call)
         requests: deque[pb.OpenRequest] = deque()
         news = asyncio.Event()
 
         def send(request: pb.OpenRequest) -> None:
+            is_full = len(requests) >= LINES_MAX and requests[-1].HasField("lines")
+            if is_full and request.HasField("lines"):
+                requests.pop()  # Nobody else bounds them, and each has the whole state.
             requests.append(request)
             news.set()
 
@@ -224,6 +237,7 @@ class LastingPort:
                 return
             self._begin(cast("pb.OpenResponse", first).snapshot, info)
             self.line.link(send)
+            self._is_open = True
             self._away.clear()
             self._linked.set()
             while (response := await call.read()) is not grpc.aio.EOF:
@@ -246,27 +260,33 @@ class LastingPort:
             self._begun = True
             far_end = FarEnd(line, min(max(info.scrollback_bytes, 1), SCROLLBACK_MAX))
             line.forget_listeners_but(far_end)
-            # So whoever has read from the kernel service before this one goes on.
-            far_end.epoch, self._known_from = snapshot.epoch, snapshot.output_offset
+            far_end.epoch, self._known_at = snapshot.epoch, snapshot.output_offset
             far_end.scrollback.begin(snapshot.offset)
             self.far_end = far_end
             line.lines = messages.change_lines(line.lines, snapshot.lines)
         elif snapshot.lines != messages.spell_lines(line.lines):
             line.lines_are_due = True
-        self._epoch, self._seen = snapshot.epoch, snapshot.offset
+        self._epoch = snapshot.epoch
+        self._note_seen(snapshot.offset)
         line.changed_lines(parse_port_lines(snapshot.port_lines))
         line.changed_format(parse_format(snapshot.format))
+
+    def _note_seen(self, offset: int) -> None:
+        """Note up to where the output of the process was seen."""
+        self._seen = offset
+        if self._known_at is not None and offset >= self._known_at:
+            self._known_at = None
 
     def _take(self, response: pb.OpenResponse) -> None:
         """Take what the process says."""
         match response.WhichOneof("response"):
             case "output":
                 output = response.output
-                self._seen = output.offset + len(output.data)
                 self.line.output(output.data)
+                self._note_seen(output.offset + len(output.data))
             case "taken":
                 taken = response.taken
-                read = self._driver.lives.received_now if self._driver else 0
+                read = self._driver.lives.now.received if self._driver else 0
                 self.line.taken(taken.characters, taken.overrun, read)
             case "port_lines":
                 self.line.changed_lines(parse_port_lines(response.port_lines))
@@ -281,14 +301,27 @@ class LastingPort:
         with suppress(TimeoutError):
             async with time_limit(GONE_S):
                 await asyncio.shield(driver.failed)
-        lives = driver.lives
-        if not driver.failed.done():
-            return  # The process lives: it goes on where it was left.
-        resumed = self.line.resumed
-        self.line.conclude(lives.received_now)
-        unseen = lives.sent_now - self._seen
-        if unseen < 0 and -unseen <= lives.in_doubt:
-            lives.sent(-unseen)  # They were seen: they must not be sent again.
+        if driver.failed.done():  # Otherwise it may be about to go.
+            self._account(driver.lives)
+
+    def _begin_life(self, lives: SerialLives, info: pb.GetInfoResponse) -> None:
+        """Settle what is open, before the process that says this of itself has a stream."""
+        if self._is_open and info.epoch == self._epoch:
+            self.line.leave_given()  # It lives, its stream had ended.
+        elif self._is_open:
+            self._account(lives)
+        lives.settle()
+
+    def _account(self, lives: SerialLives) -> None:
+        """Find out what a process had done that has gone."""
+        self._is_open, self._known_at = False, None
+        # Once it is too late for that, nothing is given again, and nothing shown.
+        late = Life(self.line.arrived, self._seen)
+        life, resumed = late if lives.is_settled else lives.ended, self.line.resumed
+        self.line.conclude(life.received)
+        unseen = life.sent - self._seen
+        if unseen < 0 and -unseen <= life.in_doubt:
+            lives.sent(-unseen, life)  # They were seen: they must not be sent again.
         elif unseen > 0:
             kept = lives.last_sent(unseen)
             self.line.output(kept)
@@ -297,9 +330,9 @@ class LastingPort:
         before = self._before
         self._before = replace(
             before,
-            received=before.received + lives.received_now,
+            received=before.received + life.received,
             overruns=before.overruns + self.line.overrun,
-            transmitted=before.transmitted + lives.sent_now,
+            transmitted=before.transmitted + life.sent,
         )
         lives.resumed += self.line.resumed - resumed
         self._device.resubmitted += self.line.resumed - resumed

@@ -135,6 +135,12 @@ class RelayedLine:
         self._forget_read(read)
         self._pump()
 
+    def leave_given(self) -> None:
+        """Leave what the process has to it: it lives, though its stream has ended."""
+        self._leave(self._ahead, 0)
+        self._unread.clear()
+        self._unread_characters = 0
+
     def conclude(self, read: int) -> None:
         """Take back what a process had that has gone; the driver has read so many characters."""
         beyond = read - self.arrived
@@ -169,9 +175,12 @@ class RelayedLine:
 
     def _pump(self) -> None:
         """Give the process what it may have."""
-        while self._send is not None and self._ahead < min(self._queue.waiting, WINDOW):
-            one, start = self._queue.at(self._ahead)
+        if self._send is None or self._ahead >= min(self._queue.waiting, WINDOW):
+            return
+        for one, start in self._queue.behind(self._ahead):
             data = one.data[start : start + WINDOW - self._ahead]
+            if not data:
+                return
             self._ahead += len(data)
             self._send(
                 pb.OpenRequest(
@@ -184,15 +193,21 @@ class RelayedLine:
             )
 
     def _leave(self, count: int, lost: int) -> None:
-        """Let characters leave the line; they are kept until the driver has read them."""
+        """Let characters leave the line; they are kept until the driver has read them.
+
+        The last of them are `lost`: what finds no room is, not what has arrived before.
+        """
+        arrived = max(0, count - lost)
         while count > 0 and (first := self._queue.first) is not None:
             step = min(count, first.left)
-            data = first.data[first.gone : first.gone + step]
-            self._unread.append(QueuedInput(data, first.error, first.flow, None))
-            self._unread_characters += step
+            kept = min(step, arrived)
+            if kept:
+                data = first.data[first.gone : first.gone + kept]
+                self._unread.append(QueuedInput(data, first.error, first.flow, None))
+            self._unread_characters += kept
             self._ahead -= step
-            self._queue.drop(step, lost=min(lost, step))
-            lost -= min(lost, step)
+            self._queue.drop(step, lost=step - kept)
+            arrived -= kept
             count -= step
 
     def _forget_read(self, read: int) -> None:

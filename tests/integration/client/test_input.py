@@ -121,6 +121,11 @@ def test_release_all_releases_what_anybody_holds(machine: Machine) -> None:
         assert set(machine.input("keyboard").release_all()) == {"KEY_X", "KEY_Y"}
 
 
+def test_release_all_needs_no_injector_before_it(machine: Machine) -> None:
+    """The first that anybody asks of a device: there is nothing to release."""
+    assert machine.input("tablet").release_all() == []
+
+
 def test_a_replayed_recording_is_recorded_the_same(machine: Machine) -> None:
     """Record, replay, record: the same events."""
     with machine.input("tablet") as tablet:

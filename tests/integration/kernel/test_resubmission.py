@@ -18,7 +18,7 @@ from virtmesh_common.api.kernel.v1 import kernel_pb2
 from virtmesh_common.api.kernel.v1.kernel_pb2_grpc import KernelServiceStub
 from virtmesh_common.blk import spec as blk
 from virtmesh_common.blk.spec import RequestType
-from virtmesh_common.errors import DeviceLost, DeviceNotReady, VirtmeshError
+from virtmesh_common.errors import DeviceLost, DeviceNotReady, ShuttingDown, VirtmeshError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 IN, OUT = RequestType.VIRTIO_BLK_T_IN, RequestType.VIRTIO_BLK_T_OUT
 FLUSH = RequestType.VIRTIO_BLK_T_FLUSH
+PATIENCE_S = 600.0
 DISCARD = RequestType.VIRTIO_BLK_T_DISCARD
 ZERO = RequestType.VIRTIO_BLK_T_WRITE_ZEROES
 
@@ -228,8 +229,20 @@ async def test_a_kernel_that_stops_waits_for_no_disk(world: World) -> None:
     later = asyncio.create_task(Caller(world).read())
     async with asyncio.timeout(SOON_S):
         await world.server.stop()
-        for calling in (reading, later):
-            assert isinstance(await failure_of(calling), VirtmeshError)
+        assert isinstance(await failure_of(reading), ShuttingDown)
+        assert isinstance(await failure_of(later), VirtmeshError)
+
+
+async def test_who_waits_for_a_disk_hears_at_once_that_the_kernel_stops(world: World) -> None:
+    """Not that the disk is away: a client with patience then asks the next kernel service."""
+    disk = LastingDisk("vda", world.server.kernel.device("vda"))
+    waiting = asyncio.create_task(disk.driver(Patience(PATIENCE_S)))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    disk.stop()
+    async with asyncio.timeout(SOON_S):
+        with pytest.raises(ShuttingDown, match="the kernel stops"):
+            await waiting
 
 
 async def test_a_reset_ends_what_waits_for_a_lost_disk(world: World) -> None:

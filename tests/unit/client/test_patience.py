@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import math
 import pkgutil
@@ -16,10 +17,15 @@ from google.protobuf import descriptor_pool, message_factory
 import virtmesh_client
 from tests.support.cli import SECONDS, eventually
 from tests.support.cut_relay import CutRelay
-from virtmesh_client.patience import REPEATED, Presence, may_repeat
+from virtmesh_client.patience import REPEATED, Patience, Presence, may_repeat
 from virtmesh_client.testing import FakeKernel
 from virtmesh_common import api
-from virtmesh_common.errors import ServiceUnavailable
+from virtmesh_common.errors import (
+    DeviceLost,
+    DeviceNotReady,
+    ServiceUnavailable,
+    VirtmeshError,
+)
 from virtmesh_common.security.roles import TABLE
 
 if TYPE_CHECKING:
@@ -116,6 +122,42 @@ def test_patience_ends(relay: CutRelay, machine: Machine) -> None:
     relay.cut()
     with pytest.raises(ServiceUnavailable, match=r"it was waited for, for 0\.2 s$"):
         machine.disk("vda").flush(retry_for=0.2)
+
+
+class Settling:
+    """A connection to a kernel service that has come back a moment ago."""
+
+    retry_for = SECONDS
+
+    def __init__(self) -> None:
+        self.presence = Presence("unix:/nowhere")
+        self.presence.note(ServiceUnavailable("gone", address=self.presence.address))
+        self.presence.note_answer(time.monotonic())
+
+    def running(self, _call: object) -> contextlib.AbstractContextManager[None]:
+        """Let nobody cancel it."""
+        return contextlib.nullcontext()
+
+
+@pytest.mark.parametrize(
+    ("error", "repeats", "is_tried_again"),
+    [
+        (DeviceNotReady("on its way"), True, True),
+        (DeviceNotReady("on its way"), False, True),
+        (DeviceLost("gone"), True, True),
+        (DeviceLost("gone"), False, False),
+    ],
+)
+def test_what_a_device_was_lost_with_is_not_done_twice(
+    error: VirtmeshError, *, repeats: bool, is_tried_again: bool
+) -> None:
+    """It may have done it. One that was not ready has done nothing."""
+    patience = Patience(Settling())
+    if is_tried_again:
+        patience.bear(error, repeats=repeats)
+    else:
+        with pytest.raises(type(error)):
+            patience.bear(error, repeats=repeats)
 
 
 def test_a_service_that_never_answered_is_not_waited_for(relay: CutRelay) -> None:

@@ -116,13 +116,14 @@ class NS16550a(Driver):
         if not self.gone:  # Somebody has had it reset: what it had is to end.
             self.lives.received.get(self.lives.received.limit)
             self.lives.to_send.drop(len(self.lives.to_send))
-            self.lives.in_doubt = 0
+            self.lives.now.in_doubt = 0
         return self.lives
 
     def take_over(self, kept: object) -> None:
         """Go on where the process before ended."""
         if isinstance(kept, SerialLives):
             self.lives = kept
+            kept.begin()
             self._sender.take_over(kept)
 
     @property
@@ -337,7 +338,7 @@ class NS16550a(Driver):
         data = received.data
         counters = self.counters
         counters.received += len(data)
-        self.lives.received_now += len(data)
+        self.lives.now.received += len(data)
         self.requests += bool(data)
         for index, errors in reversed(received.errors):
             if errors & Lsr.BI:  # with PE and FE, which mean nothing then (8.4)

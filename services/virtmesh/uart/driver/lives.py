@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 
 from virtmesh.uart.driver.byte_queue import ByteQueue
 from virtmesh_common.time_limit import time_limit
@@ -19,6 +20,18 @@ SETTLE_S = 1.0
 """Longest wait until it is known what a process had sent that is gone."""
 
 
+@dataclass
+class Life:
+    """What became of characters in one process of the port."""
+
+    received: int = 0
+    """Characters that the driver has taken from it."""
+    sent: int = 0
+    """Characters that it has taken, as far as it has said so."""
+    in_doubt: int = 0
+    """Characters at the begin of `to_send` that it may have taken as well."""
+
+
 class SerialLives:
     """One port, whichever process serves it. Queues have `queue_bytes` each, at least one FIFO."""
 
@@ -26,12 +39,8 @@ class SerialLives:
         self.received = ByteQueue(received_bytes)
         self.to_send = ByteQueue(queue_bytes)
         self.kernel_queue = True
-        self.received_now = 0
-        """Characters that the driver has taken from the present process."""
-        self.sent_now = 0
-        """Characters that the present process has taken, as far as it has said so."""
-        self.in_doubt = 0
-        """Characters at the begin of `to_send` that it may have taken as well."""
+        self.now = Life()
+        """That of the present process."""
         self.replaced = self.resumed = self.restored = self.lost = 0
         """Processes that were replaced; characters that were sent again, shown although their
         process had not, and of which nobody knows."""
@@ -39,15 +48,23 @@ class SerialLives:
         self._tape = bytearray()
         self._settled = asyncio.Event()
         self._settled.set()
+        self._ended: Life | None = None
+        """That of a process that has gone, while the next one is there and it is not settled."""
+
+    @property
+    def ended(self) -> Life:
+        """That of the process that has gone."""
+        return self.now if self._ended is None else self._ended
 
     def begin_burst(self, characters: int) -> None:
         """Note that the process is given so many characters of `to_send`."""
-        self.in_doubt = characters
+        self.now.in_doubt = characters
 
-    def sent(self, characters: int) -> None:
-        """Note that the process has taken so many of them."""
-        self.in_doubt = 0
-        self.sent_now += characters
+    def sent(self, characters: int, life: Life | None = None) -> None:
+        """Note that the process, or one that has gone, has taken so many of them."""
+        life = life or self.now
+        life.in_doubt = 0
+        life.sent += characters
         self._tape += self.to_send.peek(characters)
         del self._tape[: max(0, len(self._tape) - TAPE_BYTES)]
         self.to_send.drop(characters)
@@ -59,14 +76,30 @@ class SerialLives:
     def orphan(self) -> None:
         """Note that the process has gone by itself."""
         self.replaced += 1
-        if self.has_relay:
-            self._settled.clear()
-        else:
+        self._settled.clear()
+        if not self.has_relay:
             self.settle()
 
+    def begin(self) -> None:
+        """Begin with the next process, whether or not it is known what the last one did."""
+        if self.is_settled:
+            return
+        if self._ended is None:
+            self._ended = self.now
+        self.now = Life()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is to be found out about a process that has gone."""
+        return self._settled.is_set()
+
     def settle(self) -> None:
-        """Begin with the next process: what the last one did is known, or never will be."""
-        self.received_now = self.sent_now = self.in_doubt = 0
+        """Note that it is known what the last process did, or never will be."""
+        if self.is_settled:
+            return
+        if self._ended is None:
+            self.now = Life()
+        self._ended = None
         self._settled.set()
 
     async def until_settled(self) -> None:
@@ -74,5 +107,4 @@ class SerialLives:
         with suppress(TimeoutError):
             async with time_limit(SETTLE_S):
                 await self._settled.wait()
-        if not self._settled.is_set():
-            self.settle()
+        self.settle()

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from virtmesh.uart.port import LINE_LIMIT, Flow, LineError
 from virtmesh_common.uart.errors import LineFull
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from virtmesh.uart.port import OnTaken
 
 LOW_WATER = LINE_LIMIT // 2
@@ -88,16 +91,22 @@ class InputQueue:
         self.without_flow_control += old.flow is Flow.NONE
         self._inputs.appendleft(old)
 
-    def at(self, place: int) -> tuple[QueuedInput, int]:
-        """Return the input that has a character, and the character's index in its data.
+    def behind(self, place: int) -> Iterator[tuple[QueuedInput, int]]:
+        """Yield the input that has a character, and the index of that in it; then those behind.
 
-        Errors: IndexError: fewer characters wait.
+        Nothing may join or leave meanwhile. It is looked for from the end: what is there comes one
+        input at a time, and most of what waits is before it.
         """
-        for one in self._inputs:
-            if place < one.left:
-                return one, one.gone + place
-            place -= one.left
-        raise IndexError(f"{place} characters more than there are")
+        left, inputs = self.waiting - place, len(self._inputs)
+        for one in reversed(self._inputs):
+            if left <= 0:
+                break
+            left -= one.left
+            inputs -= 1
+        start = max(0, -left)
+        for one in islice(self._inputs, inputs, None):
+            yield one, one.gone + start
+            start = 0
 
     def drop(self, count: int, lost: int) -> None:
         """Let characters of the first input leave; its sender learns how many were lost."""

@@ -36,6 +36,8 @@ def test_a_fault_without_a_seed_has_one_of_the_scenario() -> None:
     [
         ("", "steps must be 1 to 1000 tables"),
         ("x = ", "Invalid value"),
+        ("x = " + "[" * 100_000, "recursion"),
+        ("seed = " + "9" * 5000, "4300 digits"),
         (HEAD + "colour = 1\n[[steps]]", "colour is no key"),
         (HEAD + "seed = -1\n[[steps]]", "seed must be from 0"),
         (HEAD + 'seed = "1"\n[[steps]]', "seed must be a int"),
