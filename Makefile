@@ -26,11 +26,14 @@ FUZZ_SHORT_SECONDS := 120
 # Of `make fuzz-hart`.
 FUZZ_ROUNDS ?= 10
 # Tests that bear company: they run on all processors at once.
-PARALLEL := tests/unit tests/contract tests/layouts \
-	$(addprefix tests/integration/,client cpu input kernel kinds local uart)
+PARALLEL := tests/unit tests/contract tests/layouts tests/vhost_user \
+	$(addprefix tests/integration/,client cpu docs fault host input kernel kills kinds local powerloss rpc uart)
 # Those among them that watch a clock, or send signals to the moment: they run alone.
 ALONE := tests/contract/host/test_reset.py tests/contract/malicious/test_resets.py \
 	tests/integration/client/test_input_live.py tests/integration/client/test_interruption.py
+# Tests of what event loops do, in which versions of Python differ.
+ON_LOOPS := tests/contract $(addprefix tests/unit/,attach blk client/aio client/input client/serial drivers gpu \
+	host input kernel local rpc scraping testing uart virtio)
 # The places beside an ordinary checkout: tools/everywhere.sh.
 PLACES := tmpfs overlay distribution
 # Tests of what lies in files: images, sockets, the file systems that are below them.
@@ -127,7 +130,7 @@ test-everywhere: test ## run all tests here, and in three other places; takes an
 test-elsewhere: needs-test setup ## run the parts of the tests that differ there, in a few minutes
 	tools/everywhere.sh tmpfs pytest --numprocesses=auto $(ON_FILES)
 	tools/everywhere.sh overlay pytest --numprocesses=auto $(ON_FILES)
-	tools/everywhere.sh distribution pytest --numprocesses=auto tests/unit tests/contract
+	tools/everywhere.sh distribution pytest --numprocesses=auto $(ON_LOOPS)
 
 test-install: needs-install wheels ## install into empty Debian containers: the client, and make demo
 	VIRTMESH_WHEELS=dist $(BIN)/pytest tests/install -o timeout=1800 -o faulthandler_timeout=1800 \
