@@ -217,7 +217,7 @@ def test_a_disk_that_stops_holds_errors_on_demand_too(rig: Rig) -> None:
     faults.add("io-error type=read sectors=8192-8199")
     rig.guest.begin(READ.format("vdb", 1024))
     eventually(lambda: rig.held("vdb"))
-    eventually(lambda: disk.resume(give_up=True) == 0)
+    eventually(lambda: disk.resume(give_up=True) == 1)
     assert "Input/output error" in rig.guest.finish()
     assert "I/O error, dev vdb, sector 8192 op 0x0:(READ)" in rig.said()
     faults.clear()

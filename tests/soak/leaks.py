@@ -41,9 +41,9 @@ LEVEL_COUNT = {"descriptors": 8, "threads": 16}
 """gRPC begins threads as it needs them, up to a dozen; then they stay."""
 LEVEL_KIB = 24 << 10
 SAMPLES_MIN = 6
-KERNEL_RECORDERS_KIB = 2560 * len(DEVICES)
-"""What the flight recorders of the kernel service come to hold, one for each device. A machine file
-can't make them smaller (docs/recorder.md), and they fill up for many minutes."""
+RECORDER_KIB = 2560
+"""What a flight recorder comes to hold. A device has one, and the kernel service one for each; they
+fill up for many minutes, and a machine file can't make those of the kernel service smaller."""
 SAMPLES_MAX = 120
 """More samples are thinned out: pairs grow with their square."""
 
@@ -76,7 +76,7 @@ class Judgement:
 
 def recorders(name: str) -> int:
     """Return by how much a process may grow while its flight recorders fill up, in KiB."""
-    return KERNEL_RECORDERS_KIB if name == "kernel" else 0
+    return RECORDER_KIB * {"kernel": len(DEVICES)}.get(name, int(name in DEVICES))
 
 
 def theil_sen(points: Sequence[tuple[float, float]]) -> float:

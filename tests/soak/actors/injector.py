@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from tests.soak.actors.actor import Actor, Follower
+from tests.soak.expectations import BREAKING
 from virtmesh_common.errors import VirtmeshError
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ class Injector(Actor):
                 self._note_restart(received.sequence)
                 return
             if self._skips_report:
-                self._skips_report = False
+                # Of a kernel service that goes on, the two have numbers of their own.
+                self._skips_report, self._sequence = False, received.sequence
                 return
             self._sequence += 1
             if received.sequence != self._sequence:
@@ -159,8 +161,8 @@ class Injector(Actor):
                 self._half.append(text)
 
     def _note_restart(self, sequence: int) -> None:
-        """Begin anew after SYN_DROPPED: a stream that outlived the kernel service says it so."""
-        if not self._felt("kill", "stop", "restart"):
+        """Begin anew after SYN_DROPPED: a stream that outlived a driver or a service says it so."""
+        if not self._felt(*BREAKING):
             self.wrong(f"events of {self.device} were dropped")
         self._half, self._sequence = [], sequence
         self._is_fresh = self._skips_report = True
